@@ -1,0 +1,227 @@
+"""Every error that embedfleet raises, as one tree.
+
+::
+
+    EmbedfleetError
+    ├── UsageError               the person at the command line; exit code 2
+    │   ├── SettingsError        all faults of the settings in one message
+    │   └── ModelError           a model folder that cannot be served, with the file named
+    ├── FleetError               the fleet could not do what was asked; exit code 1
+    ├── RequestError             the client's fault, answered as text/plain, as axum words it for TEI
+    │   ├── MalformedBody        400  the body is not JSON
+    │   ├── WrongShape           422  JSON, but not of the route's shape
+    │   ├── WrongContentType     415
+    │   ├── BodyTooLarge         413
+    │   ├── HeadersTooLarge      431
+    │   ├── RequestTimeout       408
+    │   ├── NotFound             404
+    │   └── MethodNotAllowed     405
+    ├── ServingError             answered in TEI's JSON shape, with its error_type
+    │   ├── Empty                400
+    │   ├── Validation           422
+    │   ├── Tokenizer            422
+    │   ├── Backend              424
+    │   ├── Overloaded           429
+    │   ├── DeadlineExceeded     504
+    │   ├── BadGateway           502
+    │   └── Unhealthy            503
+    └── UpstreamError            a replica did not answer; always safe to try another, every call is idempotent
+        ├── Refused              nothing listens there
+        ├── Reset                the connection ended before the answer did
+        ├── Malformed            what came is not HTTP, or not what was asked for
+        └── TimedOut             no answer in time
+
+Statuses, names and wording of RequestError and ServingError follow TEI 1.9 (router/src/http/server.rs
+and axum 0.7's JSON extractor).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+class EmbedfleetError(Exception):
+    """The root of the tree: catch it to catch all of ours and nothing else."""
+
+
+class UsageError(EmbedfleetError):
+    """Something the caller of the command line can mend.
+
+    Args:
+        message: what is wrong, with the value, in lower case and without a full stop.
+        hint: what to do next; empty where the message says it all.
+    """
+
+    exit_code: ClassVar[int] = 2
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing wrong with the settings."""
+
+    key: str
+    message: str
+    hint: str = ""
+
+
+class SettingsError(UsageError):
+    """All faults of the settings, found in one reading."""
+
+    def __init__(self, faults: Sequence[Fault]) -> None:
+        self.faults = tuple(faults)
+        lines = [f"{f.key}: {f.message}" + (f" ({f.hint})" if f.hint else "") for f in self.faults]
+        count = len(lines)
+        super().__init__(f"{count} fault{'s' if count != 1 else ''} in the settings\n  " + "\n  ".join(lines))
+
+
+class ModelError(UsageError):
+    """A model that cannot be loaded; the message names the file."""
+
+
+class FleetError(EmbedfleetError):
+    """The fleet could not be started, reached or stopped."""
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class RequestError(EmbedfleetError):
+    """A request that no model needs to see; answered as text/plain."""
+
+    status: ClassVar[int] = 400
+
+
+class MalformedBody(RequestError):
+    """The body is not JSON."""
+
+    status = 400
+
+
+class WrongShape(RequestError):
+    """The body is JSON, but not what the route takes."""
+
+    status = 422
+
+
+class WrongContentType(RequestError):
+    """The body is not said to be JSON."""
+
+    status = 415
+
+
+class BodyTooLarge(RequestError):
+    """The body is over the payload limit."""
+
+    status = 413
+
+
+class HeadersTooLarge(RequestError):
+    """Request line and headers together are over the limit."""
+
+    status = 431
+
+
+class RequestTimeout(RequestError):
+    """The request did not arrive in time."""
+
+    status = 408
+
+
+class NotFound(RequestError):
+    """No such route."""
+
+    status = 404
+
+
+class MethodNotAllowed(RequestError):
+    """The route exists, for another method."""
+
+    status = 405
+
+
+class ServingError(EmbedfleetError):
+    """An error that a model server reports in TEI's JSON shape."""
+
+    status: ClassVar[int] = 424
+    error_type: ClassVar[str] = "Backend"
+
+
+class Empty(ServingError):
+    """There is nothing to work on."""
+
+    status, error_type = 400, "Empty"
+
+
+class Validation(ServingError):
+    """An input or a parameter is out of the model's or the server's bounds."""
+
+    status, error_type = 422, "Validation"
+
+
+class Tokenizer(ServingError):
+    """The tokenizer refused the text."""
+
+    status, error_type = 422, "Tokenizer"
+
+
+class Backend(ServingError):
+    """The model could not compute it."""
+
+    status, error_type = 424, "Backend"
+
+
+class Overloaded(ServingError):
+    """No room now; the reply carries Retry-After in whole seconds."""
+
+    status, error_type = 429, "Overloaded"
+
+    def __init__(self, message: str = "Model is overloaded", retry_after_s: int = 1) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class DeadlineExceeded(ServingError):
+    """No replica answered before the request's deadline."""
+
+    status, error_type = 504, "Overloaded"
+
+
+class BadGateway(ServingError):
+    """Every replica that was tried broke the connection."""
+
+    status, error_type = 502, "Backend"
+
+
+class Unhealthy(ServingError):
+    """No replica can serve now."""
+
+    status, error_type = 503, "Unhealthy"
+
+
+class UpstreamError(EmbedfleetError):
+    """A replica did not answer."""
+
+
+class Refused(UpstreamError):
+    """Nothing accepts connections at the replica's address; the request was not sent."""
+
+
+class Reset(UpstreamError):
+    """The connection ended before the answer was complete."""
+
+
+class Malformed(UpstreamError):
+    """The replica's answer is not HTTP, or not of the shape that was asked for."""
+
+
+class TimedOut(UpstreamError):
+    """No answer in the time allowed."""

@@ -1,0 +1,132 @@
+"""One request, one connection, one reply: for admin calls and the like, off the data path."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import httptools
+
+from embedfleet.errors import Malformed, Refused, Reset, TimedOut
+from embedfleet.http.message import Header
+
+_UNIX = "http+unix://"
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A whole reply; field names in lower case, of repeated fields the last."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class _Target:
+    host: str
+    port: int
+    socket: str
+    path: str
+
+
+async def fetch(
+    url: str, *, method: str = "GET", body: bytes = b"", headers: Sequence[Header] = (), timeout_s: float
+) -> Reply:
+    """Send one request and read the whole reply.
+
+    Args:
+        url: ``http://host:port/path`` or ``http+unix:///absolute/socket:/path``.
+        method: an HTTP method.
+        body: sent with its length.
+        headers: besides host, content-length and connection.
+        timeout_s: for everything together.
+
+    Raises:
+        Refused: nothing listens there.
+        Reset: the connection ended too early.
+        Malformed: the reply is not HTTP.
+        TimedOut: no whole reply in ``timeout_s`` seconds.
+    """
+    target = _parse(url)
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await _exchange(target, method, body, headers)
+    except TimeoutError:
+        raise TimedOut(f"{url}: no reply in {timeout_s:g} s") from None
+    except (ConnectionRefusedError, FileNotFoundError) as error:
+        raise Refused(f"{url}: {error.strerror}") from error
+    except OSError as error:
+        raise Reset(f"{url}: {error}") from error
+    except httptools.HttpParserError as error:
+        raise Malformed(f"{url}: {error}") from error
+
+
+def _parse(url: str) -> _Target:
+    if url.startswith(_UNIX):
+        socket, _, path = url.removeprefix(_UNIX).partition(":")
+        return _Target("localhost", 0, socket, path or "/")
+    parts = urlsplit(url)
+    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    return _Target(parts.hostname or "127.0.0.1", parts.port or 80, "", path)
+
+
+async def _exchange(target: _Target, method: str, body: bytes, headers: Sequence[Header]) -> Reply:
+    reply: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+    loop = asyncio.get_running_loop()
+    if target.socket:
+        transport, _ = await loop.create_unix_connection(lambda: _Reader(reply), target.socket)
+    else:
+        transport, _ = await loop.create_connection(lambda: _Reader(reply), target.host, target.port)
+    try:
+        host = f"{target.host}:{target.port}" if target.port else target.host
+        lines = [
+            f"{method} {target.path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n".encode(),
+            b"content-length: %d\r\n" % len(body),
+            *(b"%b: %b\r\n" % header for header in headers),
+            b"\r\n",
+            body,
+        ]
+        transport.write(b"".join(lines))
+        return await reply
+    finally:
+        transport.abort()
+
+
+class _Reader(asyncio.Protocol):
+    """Collects one reply."""
+
+    def __init__(self, reply: asyncio.Future[Reply]) -> None:
+        self._reply = reply
+        self._parser = httptools.HttpResponseParser(self)
+        self._headers: dict[str, str] = {}
+        self._body: list[bytes] = []
+        self._framed = False  # the end of the body is known without the end of the connection
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserError as error:
+            if not self._reply.done():
+                self._reply.set_exception(error)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._reply.done():
+            return
+        if exc is None and self._headers and not self._framed:
+            self.on_message_complete()
+        else:
+            self._reply.set_exception(exc or ConnectionResetError("the connection ended before the reply did"))
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+
+    def on_headers_complete(self) -> None:
+        self._framed = "content-length" in self._headers or "transfer-encoding" in self._headers
+
+    def on_body(self, data: bytes) -> None:
+        self._body.append(data)
+
+    def on_message_complete(self) -> None:
+        if not self._reply.done():
+            self._reply.set_result(Reply(self._parser.get_status_code(), self._headers, b"".join(self._body)))

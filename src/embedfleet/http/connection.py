@@ -1,0 +1,305 @@
+"""One client's connection to the server: bytes in, exchanges out, one at a time and in order."""
+
+import asyncio
+from collections import deque
+from enum import Enum, auto
+from typing import Protocol
+
+import httptools
+
+from embedfleet.errors import BodyTooLarge, HeadersTooLarge, MalformedBody, RequestError, RequestTimeout
+from embedfleet.http.exchange import Exchange
+from embedfleet.http.message import TEXT, Limits, head
+
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_CLOSE = b"connection: close\r\n"
+
+# Pipelined requests that may wait parsed on one connection before it is no longer read.
+_PIPELINE = 16
+# A refused client may still be sending: its bytes are read and dropped this long, so that the kernel does not
+# answer them with a reset that destroys our reply on its way (RFC 9112 §9.6).
+_LINGER_S = 5.0
+
+
+class Host(Protocol):
+    """What a connection needs of its server."""
+
+    loop: asyncio.AbstractEventLoop
+    limits: Limits
+    clients: "set[Connection]"
+    date: bytes
+    draining: bool
+
+    def handle(self, exchange: Exchange) -> None:
+        """Take a complete request."""
+
+    def settled(self) -> None:
+        """An exchange ended or a client left."""
+
+
+class _Phase(Enum):
+    IDLE = auto()  # no byte of a request yet
+    HEAD = auto()
+    BODY = auto()
+    CLOSED = auto()  # nothing more is parsed; an answer may still be on its way
+
+
+class Connection(asyncio.Protocol):
+    """One client. Owns the request being parsed, those waiting, and the exchange under way."""
+
+    def __init__(self, server: Host) -> None:
+        self.server = server
+        self.limits = server.limits
+        self.deadline = 0.0  # loop time at which `expire` is called; 0 means never
+        self.peer = ""
+        self._transport: asyncio.Transport | None = None
+        self._parser = httptools.HttpRequestParser(self)
+        self._phase = _Phase.IDLE
+        self._head_bytes = 0
+        self._expects_continue = False
+        self._body: list[bytes] = []
+        self._body_bytes = 0
+        self._incoming: Exchange | None = None
+        self._waiting: deque[Exchange] = deque()
+        self._current: Exchange | None = None
+        self._refusal: RequestError | None = None
+        self._served = False
+        self._write_paused = False
+
+    @property
+    def busy(self) -> bool:
+        """Whether an exchange is under way or waits."""
+        return self._current is not None or bool(self._waiting)
+
+    @property
+    def date(self) -> bytes:
+        """The server's date line."""
+        return self.server.date
+
+    @property
+    def draining(self) -> bool:
+        """Whether the server drains."""
+        return self.server.draining
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        name = transport.get_extra_info("peername")
+        self.peer = str(name[0]) if isinstance(name, tuple) else ""
+        if len(self.server.clients) >= self.limits.connections:
+            self._phase = _Phase.CLOSED
+            transport.write(head(503, [TEXT], _CLOSE, b"content-length: 0\r\n", b"retry-after: 1\r\n"))
+            transport.close()
+            return
+        self.server.clients.add(self)
+        self.deadline = self._now() + self.limits.header_timeout_s
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the reason changes nothing
+        self._phase = _Phase.CLOSED
+        self._transport = None
+        self.server.clients.discard(self)
+        self._waiting.clear()
+        current, self._current = self._current, None
+        if current is not None and not current.gone:
+            current.gone = True
+            if current.on_gone is not None:
+                current.on_gone()
+        self.server.settled()
+
+    def data_received(self, data: bytes) -> None:
+        if self._phase is _Phase.CLOSED:
+            return
+        if self._phase is _Phase.HEAD:
+            self._head_bytes += len(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._phase = _Phase.CLOSED  # the request is answered as if no upgrade had been asked for, then we close
+        except httptools.HttpParserError as error:
+            self._refuse(MalformedBody(f"malformed HTTP request: {error}"))
+        if self._phase is _Phase.HEAD and self._head_bytes > self.limits.header_bytes:
+            self._refuse(self._head_too_large())
+        if self._current is None:
+            self._next()
+        if self._transport is not None and len(self._waiting) >= _PIPELINE:
+            self._transport.pause_reading()
+
+    def pause_writing(self) -> None:
+        self._write_paused = True
+        self.deadline = self._now() + self.limits.write_timeout_s
+        if self._current is not None and self._current.on_drain is not None:
+            self._current.on_drain(False)
+
+    def resume_writing(self) -> None:
+        self._write_paused = False
+        self.deadline = 0.0
+        if self._current is None:
+            self._rest()
+            self._next()
+        elif self._current.on_drain is not None:
+            self._current.on_drain(True)
+
+    # httptools callbacks; exceptions would be wrapped there, so refusals are noted and acted upon afterwards
+
+    def on_message_begin(self) -> None:
+        self._phase = _Phase.HEAD
+        self._head_bytes = 0
+        self._body = []
+        self._body_bytes = 0
+        self._expects_continue = False
+        self._incoming = Exchange(self, b"")
+        if self._current is None:
+            self.deadline = self._now() + self.limits.header_timeout_s
+
+    def on_url(self, url: bytes) -> None:
+        assert self._incoming is not None
+        self._incoming.target += url  # a long target comes in pieces
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._phase is not _Phase.HEAD or self._incoming is None:
+            return  # a trailer
+        name = name.lower()
+        self._incoming.headers.append((name, value))
+        if name == b"expect" and value.lower() == b"100-continue":
+            self._expects_continue = True
+
+    def on_headers_complete(self) -> None:
+        incoming = self._incoming
+        assert incoming is not None
+        parser = self._parser
+        incoming.method = parser.get_method()
+        incoming.keep_alive = parser.should_keep_alive() and not parser.should_upgrade()
+        incoming.old = parser.get_http_version() == "1.0"
+        self._phase = _Phase.BODY
+        size = len(incoming.target) + sum(len(name) + len(value) + 4 for name, value in incoming.headers)
+        if size > self.limits.header_bytes:
+            self._refusal = self._head_too_large()
+        elif int(incoming.header(b"content-length") or 0) > self.limits.body_bytes:
+            self._refusal = BodyTooLarge("Failed to buffer the request body: length limit exceeded")
+        if self._refusal is not None or self._current is not None:
+            return
+        self.deadline = self._now() + self.limits.body_timeout_s
+        if self._expects_continue:
+            self.write(_CONTINUE)
+
+    def on_body(self, data: bytes) -> None:
+        self._body_bytes += len(data)
+        if self._body_bytes > self.limits.body_bytes:
+            self._refusal = BodyTooLarge("Failed to buffer the request body: length limit exceeded")
+            self._body = []
+        if self._refusal is None:
+            self._body.append(data)
+
+    def on_message_complete(self) -> None:
+        incoming, self._incoming = self._incoming, None
+        self._phase = _Phase.IDLE
+        if self._refusal is None and incoming is not None:
+            incoming.body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
+            self._body = []
+            self._waiting.append(incoming)
+
+    # the life of an exchange
+
+    def _next(self) -> None:
+        """Hand over the request that waits longest; then, if the parser refused something after it, say so."""
+        while self._current is None and self._waiting and not self._write_paused:
+            if self._transport is None or self._transport.is_closing():
+                return
+            exchange = self._current = self._waiting.popleft()
+            self.deadline = 0.0
+            self._served = True
+            if len(self._waiting) < _PIPELINE:
+                self._transport.resume_reading()
+            self.server.handle(exchange)
+        if self._current is None and not self._waiting and self._refusal is not None:
+            self._refuse(self._refusal)
+
+    def answered(self, keep_alive: bool) -> None:
+        """The current exchange is complete."""
+        self._current = None
+        if self._transport is None:
+            return
+        if not keep_alive:
+            self._linger()
+        elif self._waiting or self._refusal is not None:
+            # Not from here: a handler that answers at once would recurse once per pipelined request.
+            self.server.loop.call_soon(self._next)
+        elif self._phase is _Phase.CLOSED:
+            self._linger()
+        elif not self._write_paused:
+            self._rest()
+        self.server.settled()
+
+    def _rest(self) -> None:
+        """Set the deadline of whatever the client is now to send."""
+        now = self._now()
+        if self._phase is _Phase.HEAD:
+            self.deadline = now + self.limits.header_timeout_s
+        elif self._phase is _Phase.BODY:
+            self.deadline = now + self.limits.body_timeout_s
+            if self._expects_continue:
+                self.write(_CONTINUE)
+        else:
+            self.deadline = now + self.limits.idle_timeout_s
+
+    def _head_too_large(self) -> RequestError:
+        return HeadersTooLarge(f"request head is over {self.limits.header_bytes} bytes")
+
+    def _refuse(self, error: RequestError) -> None:
+        """Answer what the parser refused, as soon as those before it are answered, and close."""
+        self._refusal = error
+        self._phase = _Phase.CLOSED
+        if self.busy:
+            return
+        message = str(error).encode()
+        length = b"content-length: %d\r\n" % len(message)
+        self.write(head(error.status, [TEXT], self.server.date, _CLOSE, length) + message)
+        self._refusal = None
+        self._linger()
+
+    def _linger(self) -> None:
+        """Close for writing, and give the client a moment to read before the connection goes."""
+        self._phase = _Phase.CLOSED
+        self._waiting.clear()
+        if self._transport is None or self._transport.is_closing():
+            return
+        if self._write_paused or not self._transport.can_write_eof():
+            self._transport.close()
+            return
+        self._transport.resume_reading()
+        self._transport.write_eof()
+        self.deadline = self._now() + _LINGER_S
+
+    def write(self, data: bytes) -> None:
+        """Queue bytes to the client."""
+        if self._transport is not None:
+            self._transport.write(data)
+
+    def abort(self) -> None:
+        """Drop the connection at once."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def close_if_idle(self) -> None:
+        """Close unless a request is under way or on its way."""
+        if not self.busy and self._phase is _Phase.IDLE:
+            self.close()
+
+    def close(self) -> None:
+        """Close once everything written has been sent."""
+        if self._transport is not None:
+            self._transport.close()
+
+    def expire(self) -> None:
+        """The deadline passed."""
+        self.deadline = 0.0
+        if self._phase in (_Phase.HEAD, _Phase.BODY) and not self.busy and not self._write_paused:
+            what = "head" if self._phase is _Phase.HEAD else "body"
+            self._refuse(RequestTimeout(f"the request's {what} did not arrive in time"))
+        else:  # idle, lingering, or not reading its answer
+            self.abort()
+
+    def _now(self) -> float:
+        return self.server.loop.time()

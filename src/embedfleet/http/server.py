@@ -1,0 +1,140 @@
+"""An HTTP/1.1 server for handlers that take whole requests and answer when they can.
+
+A handler is a plain function: no task, timer or future is made per request, because the gateway pays for each
+of them on every request. One sweep a second serves all timeouts.
+"""
+
+import asyncio
+import errno
+import logging
+import socket
+from collections.abc import Callable
+from email.utils import formatdate
+from pathlib import Path
+
+from embedfleet.http.connection import Connection
+from embedfleet.http.exchange import Exchange
+from embedfleet.http.message import TEXT, Limits
+
+log = logging.getLogger(__name__)
+
+Handler = Callable[[Exchange], None]
+
+
+class Server:
+    """Listens on one address and calls ``handler`` once per complete request.
+
+    Args:
+        handler: must not block; it answers through the `Exchange`, then or later.
+        limits: what one client may ask.
+    """
+
+    def __init__(self, handler: Handler, limits: Limits | None = None) -> None:
+        self.limits = limits or Limits()
+        self.clients: set[Connection] = set()
+        self.draining = False
+        self.port = 0
+        self.date = b""
+        self._handler = handler
+        self._listener: asyncio.Server | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._settled: asyncio.Event | None = None
+        self.loop: asyncio.AbstractEventLoop
+
+    @property
+    def connections(self) -> int:
+        """How many are open."""
+        return len(self.clients)
+
+    async def start(self, *, host: str | None = None, port: int = 0, path: str | None = None) -> None:
+        """Listen on ``host:port`` (port 0: any free one) or on the Unix socket ``path``.
+
+        Raises:
+            OSError: the address cannot be bound; ``errno`` says why.
+        """
+        self.loop = asyncio.get_running_loop()
+        if path is not None:
+            self._listener = await self.loop.create_unix_server(self._connect, sock=_bind_unix(path), backlog=1024)
+        else:
+            self._listener = await self.loop.create_server(
+                self._connect, sock=_bind(host or "127.0.0.1", port), backlog=2048
+            )
+            self.port = self._listener.sockets[0].getsockname()[1]
+        self._sweep()
+
+    def begin_drain(self) -> None:
+        """From now on every answer closes its connection, and idle connections are closed."""
+        self.draining = True
+        for client in list(self.clients):
+            client.close_if_idle()
+
+    async def stop(self, grace_s: float) -> None:
+        """Stop listening, let exchanges under way end for up to ``grace_s`` seconds, then drop what is left."""
+        if self._listener is not None:
+            self._listener.close()
+        self.begin_drain()
+        if any(client.busy for client in self.clients):
+            self._settled = asyncio.Event()
+            try:
+                async with asyncio.timeout(grace_s):
+                    await self._settled.wait()
+            except TimeoutError:
+                log.warning("dropping %d exchanges still under way", sum(c.busy for c in self.clients))
+        if self._timer is not None:
+            self._timer.cancel()
+        for client in list(self.clients):
+            if client.busy:
+                client.abort()
+            else:
+                client.close()
+
+    def handle(self, exchange: Exchange) -> None:
+        """Call the handler; its failure is logged and answered 500."""
+        try:
+            self._handler(exchange)
+        except Exception:
+            log.exception("handler failed on %r %r", exchange.method, exchange.target)
+            if exchange.begun:
+                exchange.abort()
+            else:
+                exchange.respond(500, [TEXT], b"internal error")
+
+    def settled(self) -> None:
+        """An exchange ended or a client left."""
+        if self._settled is not None and not any(client.busy for client in self.clients):
+            self._settled.set()
+
+    def _connect(self) -> Connection:
+        return Connection(self)
+
+    def _sweep(self) -> None:
+        self.date = b"date: %b\r\n" % formatdate(usegmt=True).encode()
+        now = self.loop.time()
+        for client in list(self.clients):
+            if 0.0 < client.deadline < now:
+                client.expire()
+        self._timer = self.loop.call_later(1.0, self._sweep)
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    """A listening-ready socket; the first address that ``host`` resolves to is used."""
+    family, kind, proto, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[
+        0
+    ]
+    sock = socket.socket(family, kind, proto)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(address)
+    except OSError as error:
+        sock.close()
+        reason = "address already in use" if error.errno == errno.EADDRINUSE else error.strerror
+        raise OSError(error.errno, f"{host}:{port}: {reason}") from error
+    return sock
+
+
+def _bind_unix(path: str) -> socket.socket:
+    """A socket at ``path``; what a dead process left there is removed."""
+    Path(path).unlink(missing_ok=True)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    sock.bind(path)
+    return sock

@@ -1,0 +1,227 @@
+"""Metrics: each defined once in the tables below, kept in a registry, exposed as Prometheus text.
+
+Our own exposition and not ``prometheus-client``: TEI's counters lack the ``_total`` ending that the library forces
+upon counters, and dashboards made for TEI must go on working.
+"""
+
+from bisect import bisect_left
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal["counter", "gauge", "histogram"]
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """One metric: what its name means and how it is counted."""
+
+    name: str
+    kind: Kind
+    help: str
+    labels: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = ()
+
+
+# TEI 1.9: 35 buckets of 1.5e-5 * 1.5^k seconds, the last 14.6 s (router/src/prometheus.rs).
+_TEI_SECONDS = tuple(float(f"{1.5e-5 * 1.5**k:.6g}") for k in range(35))
+_GATEWAY_SECONDS = (
+    0.0005,
+    0.001,
+    0.0025,
+    0.005,
+    0.01,
+    0.025,
+    0.05,
+    0.1,
+    0.25,
+    0.5,
+    1.0,
+    2.5,
+    5.0,
+    10.0,
+    30.0,
+    60.0,
+    120.0,
+)
+
+
+def _powers_of_two(last: int) -> tuple[float, ...]:
+    return tuple(float(2**k) for k in range(last + 1))
+
+
+TEI: tuple[Definition, ...] = (
+    Definition("te_request_count", "counter", "requests received", ("method",)),
+    Definition("te_request_success", "counter", "requests answered 200", ("method",)),
+    Definition("te_request_failure", "counter", "requests that failed, by cause", ("err",)),
+    Definition("te_embed_count", "counter", "inputs to embed received"),
+    Definition("te_embed_success", "counter", "inputs embedded"),
+    Definition("te_predict_count", "counter", "inputs to classify or rerank received"),
+    Definition("te_predict_success", "counter", "inputs classified or reranked"),
+    Definition("te_request_duration", "histogram", "seconds from arrival to answer", (), _TEI_SECONDS),
+    Definition(
+        "te_request_tokenization_duration", "histogram", "seconds of tokenization per request", (), _TEI_SECONDS
+    ),
+    Definition("te_request_queue_duration", "histogram", "seconds queued per request", (), _TEI_SECONDS),
+    Definition("te_request_inference_duration", "histogram", "seconds of inference per request", (), _TEI_SECONDS),
+    Definition("te_embed_duration", "histogram", "seconds per embedded input", (), _TEI_SECONDS),
+    Definition(
+        "te_embed_tokenization_duration", "histogram", "seconds of tokenization per embedded input", (), _TEI_SECONDS
+    ),
+    Definition("te_embed_queue_duration", "histogram", "seconds queued per embedded input", (), _TEI_SECONDS),
+    Definition("te_embed_inference_duration", "histogram", "seconds of inference per embedded input", (), _TEI_SECONDS),
+    Definition("te_predict_duration", "histogram", "seconds per predicted input", (), _TEI_SECONDS),
+    Definition(
+        "te_predict_tokenization_duration", "histogram", "seconds of tokenization per predicted input", (), _TEI_SECONDS
+    ),
+    Definition("te_predict_queue_duration", "histogram", "seconds queued per predicted input", (), _TEI_SECONDS),
+    Definition(
+        "te_predict_inference_duration", "histogram", "seconds of inference per predicted input", (), _TEI_SECONDS
+    ),
+    Definition("te_request_input_length", "histogram", "tokens per input", (), _powers_of_two(19)),
+    Definition("te_batch_next_size", "histogram", "inputs per forward pass", (), _powers_of_two(12)),
+    Definition("te_batch_next_tokens", "histogram", "tokens per forward pass", (), _powers_of_two(20)),
+    Definition("te_queue_size", "gauge", "inputs that wait"),
+)
+"""The engine's metrics, by TEI's names (counters without ``_total``, as TEI has them)."""
+
+GATEWAY: tuple[Definition, ...] = (
+    Definition("embedfleet_requests_total", "counter", "requests answered, by status", ("status",)),
+    Definition("embedfleet_request_seconds", "histogram", "seconds from arrival to answer", (), _GATEWAY_SECONDS),
+    Definition("embedfleet_queue_seconds", "histogram", "seconds a request waited for a replica", (), _GATEWAY_SECONDS),
+    Definition("embedfleet_queue_requests", "gauge", "requests that wait for a replica"),
+    Definition("embedfleet_queue_tokens", "gauge", "estimated tokens that wait for a replica"),
+    Definition("embedfleet_retries_total", "counter", "requests sent to another replica, by why", ("reason",)),
+    Definition("embedfleet_shed_total", "counter", "requests refused by the gateway, by why", ("reason",)),
+    Definition("embedfleet_client_gone_total", "counter", "requests whose client left before the answer"),
+    Definition("embedfleet_connections", "gauge", "open client connections"),
+    Definition("embedfleet_replica_state", "gauge", "1 for the state a replica is in", ("replica", "state")),
+    Definition("embedfleet_replica_requests", "gauge", "requests under way at a replica", ("replica",)),
+    Definition("embedfleet_replica_tokens", "gauge", "estimated tokens under way at a replica", ("replica",)),
+    Definition("embedfleet_replica_failures_total", "counter", "failures of a replica, by kind", ("replica", "kind")),
+    Definition("embedfleet_probes_total", "counter", "probes by inference, by outcome", ("replica", "outcome")),
+)
+"""The gateway's metrics; one gateway serves one service."""
+
+
+class _Value:
+    """A counter's or a gauge's value."""
+
+    __slots__ = ("value",)
+
+    def __init__(self) -> None:
+        self.value = 0.0
+
+    def inc(self, n: float = 1.0) -> None:
+        """Add ``n``."""
+        self.value += n
+
+    def set(self, value: float) -> None:
+        """Replace the value."""
+        self.value = value
+
+    def samples(self, name: str, labels: str) -> Iterator[str]:
+        """The exposition's lines."""
+        yield f"{name}{_braces(labels)} {_number(self.value)}"
+
+
+class _Histogram:
+    """Counts per bucket, and a sum."""
+
+    __slots__ = ("_bounds", "_counts", "_sum")
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self._bounds = bounds
+        self._counts = [0] * (len(bounds) + 1)
+        self._sum = 0.0
+
+    def observe(self, value: float) -> None:
+        """Count one value in the first bucket whose bound is not below it."""
+        self._counts[bisect_left(self._bounds, value)] += 1
+        self._sum += value
+
+    def samples(self, name: str, labels: str) -> Iterator[str]:
+        """The exposition's lines; buckets are cumulative."""
+        total = 0
+        comma = "," if labels else ""
+        for bound, count in zip((*map(_number, self._bounds), "+Inf"), self._counts, strict=True):
+            total += count
+            yield f'{name}_bucket{{{labels}{comma}le="{bound}"}} {total}'
+        yield f"{name}_sum{_braces(labels)} {_number(self._sum)}"
+        yield f"{name}_count{_braces(labels)} {total}"
+
+
+class Metric:
+    """One metric with its children, a child for each combination of label values."""
+
+    def __init__(self, definition: Definition) -> None:
+        self.definition = definition
+        self._children: dict[tuple[str, ...], _Value | _Histogram] = {}
+        if not definition.labels:
+            self._child(())
+
+    def value(self, *labels: str) -> _Value:
+        """The counter or gauge with these label values; keep it where it is used often."""
+        child = self._child(labels)
+        assert isinstance(child, _Value), f"{self.definition.name} is a {self.definition.kind}"
+        return child
+
+    def histogram(self, *labels: str) -> _Histogram:
+        """The histogram with these label values; keep it where it is used often."""
+        child = self._child(labels)
+        assert isinstance(child, _Histogram), f"{self.definition.name} is a {self.definition.kind}"
+        return child
+
+    def forget(self, *labels: str) -> None:
+        """Drop the children whose first label values are these: what they count is gone."""
+        for key in [key for key in self._children if key[: len(labels)] == labels]:
+            del self._children[key]
+
+    def lines(self) -> Iterator[str]:
+        """The exposition of this metric."""
+        name = self.definition.name
+        yield f"# HELP {name} {self.definition.help}"
+        yield f"# TYPE {name} {self.definition.kind}"
+        for key, child in self._children.items():
+            pairs = zip(self.definition.labels, key, strict=True)
+            yield from child.samples(name, ",".join(f'{label}="{_escape(value)}"' for label, value in pairs))
+
+    def _child(self, labels: tuple[str, ...]) -> _Value | _Histogram:
+        child = self._children.get(labels)
+        if child is None:
+            if len(labels) != len(self.definition.labels):
+                raise ValueError(f"{self.definition.name} takes labels {self.definition.labels}, got {labels}")
+            histogram = self.definition.kind == "histogram"
+            child = _Histogram(self.definition.buckets) if histogram else _Value()
+            self._children[labels] = child
+        return child
+
+
+class Registry:
+    """The metrics of one process; ``registry["name"]`` is one of them, a KeyError says it is not in the table."""
+
+    def __init__(self, table: tuple[Definition, ...]) -> None:
+        self._metrics = {definition.name: Metric(definition) for definition in table}
+
+    def __getitem__(self, name: str) -> Metric:
+        return self._metrics[name]
+
+    def expose(self) -> bytes:
+        """Prometheus text format 0.0.4."""
+        lines = [line for metric in self._metrics.values() for line in metric.lines()]
+        return ("\n".join(lines) + "\n").encode()
+
+
+CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
+
+
+def _number(value: float) -> str:
+    return str(int(value)) if value.is_integer() else repr(value)
+
+
+def _escape(value: str) -> str:
+    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+
+
+def _braces(labels: str) -> str:
+    return f"{{{labels}}}" if labels else ""
