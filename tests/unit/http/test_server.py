@@ -1,6 +1,7 @@
 """The server over real sockets: framing, order, limits, and clients that misbehave."""
 
 import asyncio
+import itertools
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -96,7 +97,7 @@ def test_pipelined_requests_are_answered_in_order_however_their_bytes_arrive(bod
 
         async with serving(later) as server:
             reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
-            for start, end in zip(edges, edges[1:], strict=False):
+            for start, end in itertools.pairwise(edges):
                 writer.write(data[start:end])
                 await writer.drain()
             answer = await asyncio.wait_for(reader.read(-1), WAIT_S)

@@ -1,0 +1,156 @@
+"""JSON bodies read field by field, refused in the words that TEI's framework uses (axum 0.7 with serde_json)."""
+
+from typing import Any
+
+import orjson
+
+from embedfleet.errors import MalformedBody, WrongContentType, WrongShape
+
+Json = Any
+"""What a JSON text can hold; every use is checked by the readers below."""
+
+_MISSING = object()
+
+
+def read_object(content_type: bytes | None, body: bytes) -> "Fields":
+    """The body's one JSON object.
+
+    Raises:
+        WrongContentType: the type is not JSON's.
+        MalformedBody: not JSON (RFC 8259), not UTF-8, or nested too deeply.
+        WrongShape: JSON, but not an object.
+    """
+    if not _is_json(content_type):
+        raise WrongContentType("Expected request with `Content-Type: application/json`")
+    try:
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise MalformedBody(f"Failed to parse the request body as JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise _wrong(f"invalid type: {_kind(value)}, expected an object")
+    return Fields(value)
+
+
+def _is_json(content_type: bytes | None) -> bool:
+    media = (content_type or b"").partition(b";")[0].strip().lower()
+    return media == b"application/json" or (media.startswith(b"application/") and media.endswith(b"+json"))
+
+
+class Fields:
+    """A JSON object's fields; unknown ones are ignored, as TEI ignores them.
+
+    Every reader raises WrongShape when the field is not of its type. A null counts as absent only in the readers
+    whose name starts with ``optional``.
+    """
+
+    def __init__(self, values: dict[str, Json], path: str = "") -> None:
+        self._values = values
+        self._path = path
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._values
+
+    def raw(self, name: str) -> Json:
+        """A field that must be there, of any type."""
+        value = self._values.get(name, _MISSING)
+        if value is _MISSING:
+            raise _wrong(f"{self._path}missing field `{name}`")
+        return value
+
+    def string(self, name: str) -> str:
+        """A string that must be there."""
+        value = self.raw(name)
+        if not isinstance(value, str):
+            raise self._mismatch(name, value, "a string")
+        return value
+
+    def strings(self, name: str) -> list[str]:
+        """A list of strings that must be there."""
+        value = self.raw(name)
+        if not isinstance(value, list):
+            raise self._mismatch(name, value, "a sequence")
+        for index, item in enumerate(value):
+            if not isinstance(item, str):
+                raise self._mismatch(f"{name}[{index}]", item, "a string")
+        return value
+
+    def boolean(self, name: str, default: bool) -> bool:
+        """A boolean, by default ``default``; null is refused."""
+        value = self._values.get(name, default)
+        if not isinstance(value, bool):
+            raise self._mismatch(name, value, "a boolean")
+        return value
+
+    def choice(self, name: str, choices: dict[str, str], default: str) -> str:
+        """One of the keys of ``choices``, given as its value; null is refused."""
+        value = self._values.get(name, _MISSING)
+        if value is _MISSING:
+            return default
+        if not isinstance(value, str):
+            raise self._mismatch(name, value, "a string")
+        if value not in choices:
+            known = ", ".join(f"`{choice}`" for choice in choices)
+            raise _wrong(f"{self._path}{name}: unknown variant `{value}`, expected one of {known}")
+        return choices[value]
+
+    def optional_boolean(self, name: str) -> bool | None:
+        """A boolean, or None where it is null or absent."""
+        return None if self._values.get(name) is None else self.boolean(name, default=False)
+
+    def optional_string(self, name: str) -> str | None:
+        """A string, or None where it is null or absent."""
+        return None if self._values.get(name) is None else self.string(name)
+
+    def optional_count(self, name: str) -> int | None:
+        """A whole number from 0, or None where it is null or absent."""
+        value = self._values.get(name)
+        if value is None:
+            return None
+        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+            raise self._mismatch(name, value, "usize")
+        return value
+
+    def object(self, name: str) -> "Fields":
+        """An object that must be there."""
+        value = self.raw(name)
+        if not isinstance(value, dict):
+            raise self._mismatch(name, value, "an object")
+        return Fields(value, f"{self._path}{name}.")
+
+    def optional_object(self, name: str) -> "Fields":
+        """An object; an empty one where it is null or absent."""
+        return Fields({}) if self._values.get(name) is None else self.object(name)
+
+    def unmatched(self, name: str, enum: str) -> WrongShape:
+        """The refusal of a field that fits none of an enumeration's shapes."""
+        return _wrong(f"{self._path}{name}: data did not match any variant of untagged enum {enum}")
+
+    def _mismatch(self, name: str, value: Json, expected: str) -> WrongShape:
+        return _wrong(f"{self._path}{name}: invalid type: {_kind(value)}, expected {expected}")
+
+
+def is_id(value: Json) -> bool:
+    """Whether a JSON value is a token id: a whole number of 32 bits without sign."""
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**32
+
+
+def _wrong(message: str) -> WrongShape:
+    return WrongShape(f"Failed to deserialize the JSON body into the target type: {message}")
+
+
+def _kind(value: Json) -> str:
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return f"boolean `{str(value).lower()}`"
+        case int():
+            return f"integer `{value}`"
+        case float():
+            return f"floating point `{value}`"
+        case str():
+            return f'string "{value[:40]}"'
+        case list():
+            return "sequence"
+        case _:
+            return "map"

@@ -1,0 +1,45 @@
+"""What one engine process is told."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from embedfleet.http.message import Limits
+
+Task = Literal["auto", "embed", "rerank"]
+PoolingChoice = Literal["auto", "cls", "mean", "last-token"]
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """Settings of one engine.
+
+    Attributes:
+        model: ``builtin``, a folder, or a hub id.
+        task: ``auto`` takes what the architecture is; ``rerank`` on an embedding model is late interaction.
+        served_model_name: as ``/info`` and ``/v1/embeddings`` tell it; empty means the model as given.
+        workers: threads that run the model, one core each.
+        batch_tokens: the most tokens of one forward pass.
+        max_batch_tokens: as ``/info`` tells it; an input may not be longer.
+        max_concurrent_requests: inputs under way before the next is refused 429.
+        max_client_batch_size: inputs in one request.
+        preferred_port: tried first when ``port`` is 0, so that a restarted replica keeps its address.
+    """
+
+    model: str = "builtin"
+    task: Task = "auto"
+    pooling: PoolingChoice = "auto"
+    served_model_name: str = ""
+    host: str = "127.0.0.1"
+    port: int = 0
+    preferred_port: int = 0
+    workers: int = 1
+    tokenization_workers: int = 1
+    batch_tokens: int = 512
+    max_batch_tokens: int = 16_384
+    max_concurrent_requests: int = 512
+    max_client_batch_size: int = 32
+    auto_truncate: bool = True
+    default_prompt_name: str = ""
+    default_prompt: str = ""
+    stop_grace_s: float = 30.0
+    limits: Limits = field(default_factory=Limits)
