@@ -1,0 +1,1 @@
+"""One model on one device, behind the HTTP API of TEI."""
