@@ -1,0 +1,33 @@
+#!/bin/sh
+# Installs what the tests need and runs all of them; arguments go to pytest.
+set -eu
+cd "$(dirname "$0")"
+
+python="${PYTHON:-python3}"
+venv=.venv-test
+
+say() { printf '%s\n' "$*" >&2; }
+
+"$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || {
+    say "error: $python is missing or older than 3.11"
+    say ""
+    say "hint: on Debian or Ubuntu: apt-get install python3 python3-venv; or set PYTHON to another interpreter"
+    exit 2
+}
+
+# The stamp holds what was installed: the locks and the interpreter.
+wanted="$(cat requirements.lock requirements-test.txt pyproject.toml | sha256sum) $("$python" -V)"
+if [ "$(cat "$venv/stamp" 2>/dev/null)" != "$wanted" ]; then
+    say "installing what the tests need into $venv"
+    rm -rf "$venv"
+    "$python" -m venv "$venv"
+    "$venv/bin/pip" install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.lock
+    "$venv/bin/pip" install --quiet --disable-pip-version-check -r requirements-test.txt
+    "$venv/bin/pip" install --quiet --disable-pip-version-check --no-deps -e .
+    printf '%s' "$wanted" > "$venv/stamp"
+fi
+
+if [ $# -eq 0 ]; then
+    PATH="$PWD/$venv/bin:$PATH" scripts/check
+fi
+exec "$venv/bin/python" -m pytest "$@"
