@@ -202,9 +202,13 @@ class BadGateway(ServingError):
 
 
 class Unhealthy(ServingError):
-    """No replica can serve now."""
+    """No replica can serve now; the reply carries Retry-After in whole seconds."""
 
     status, error_type = 503, "Unhealthy"
+
+    def __init__(self, message: str = "unhealthy", retry_after_s: int = 5) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class UpstreamError(EmbedfleetError):

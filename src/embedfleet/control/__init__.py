@@ -1,0 +1,1 @@
+"""The control plane: replicas started, watched, restarted and stopped."""

@@ -1,18 +1,12 @@
-"""OpenAI's vocabulary as TEI 1.9 speaks it: ``/v1/embeddings`` and its flat error body.
-
-Source: OpenAI's API reference for the request and the reply; TEI 1.9 (router/src/http/types.rs) for the error.
-"""
+"""OpenAI's vocabulary as TEI 1.9 speaks it: ``/v1/embeddings`` (source: OpenAI's API reference)."""
 
 from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
-
 from embedfleet.dialects.body import Fields
 from embedfleet.dialects.tei import Floats, Input, parse_inputs, render
-from embedfleet.errors import ServingError
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +47,3 @@ def render_embeddings(vectors: Floats, *, base64: bool, model: str, tokens: int)
 
 def _encode(vector: Floats) -> str:
     return b64encode(vector.astype("<f4", copy=False).tobytes()).decode("ascii")
-
-
-def render_error(error: ServingError) -> bytes:
-    """Body of a failed reply."""
-    return orjson.dumps({"message": str(error), "code": error.status, "type": error.error_type})

@@ -11,7 +11,7 @@ import numpy as np
 import orjson
 
 from embedfleet.dialects.body import Fields, Json, is_id
-from embedfleet.errors import Empty, ServingError
+from embedfleet.errors import Empty
 from embedfleet.http.message import Header
 
 Floats = np.ndarray[Any, np.dtype[np.float32]]
@@ -256,11 +256,6 @@ def descending(scores: Floats) -> list[int]:
     """Indices by falling score; TEI sorts upwards, stably, and then reverses, so of equals the last comes first."""
     order: list[int] = np.argsort(scores, kind="stable")[::-1].tolist()
     return order
-
-
-def render_error(error: ServingError) -> bytes:
-    """Body of a failed reply."""
-    return orjson.dumps({"error": str(error), "error_type": error.error_type})
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import signal
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -12,15 +12,16 @@ import numpy as np
 
 from embedfleet.dialects import openai, tei
 from embedfleet.dialects.body import Fields, read_object
+from embedfleet.dialects.failure import render_failure
 from embedfleet.engine.engine import Engine
 from embedfleet.engine.info import info, served_name
 from embedfleet.engine.model import Pooling
 from embedfleet.engine.operations import Operations
 from embedfleet.engine.settings import EngineSettings
 from embedfleet.engine.source import resolve_model
-from embedfleet.errors import Backend, Overloaded, RequestError, ServingError
+from embedfleet.errors import Backend, RequestError, ServingError
 from embedfleet.http.exchange import Exchange
-from embedfleet.http.message import JSON, TEXT, Header
+from embedfleet.http.message import JSON, Header
 from embedfleet.http.server import Server
 from embedfleet.metrics import CONTENT_TYPE, TEI, Registry
 
@@ -44,7 +45,7 @@ class Answer:
     """A whole reply."""
 
     status: int
-    headers: tuple[Header, ...]
+    headers: Sequence[Header]
     body: bytes
 
 
@@ -82,7 +83,7 @@ class App:
         try:
             answer = await route(exchange)
         except RequestError as error:
-            answer = Answer(error.status, (TEXT,), str(error).encode())
+            answer = Answer(*render_failure(exchange.path, error))
         except ServingError as error:
             answer = self._failed(exchange.path, error)
         except asyncio.CancelledError:
@@ -96,11 +97,7 @@ class App:
     def _failed(self, path: str, error: ServingError) -> Answer:
         cause = {"Backend": "inference", "Empty": "validation"}.get(error.error_type, error.error_type.lower())
         self._registry["te_request_failure"].value(cause).inc()
-        headers = [JSON]
-        if isinstance(error, Overloaded):
-            headers.append((b"retry-after", b"%d" % error.retry_after_s))
-        body = openai.render_error(error) if path.endswith("/embeddings") else tei.render_error(error)
-        return Answer(error.status, tuple(headers), body)
+        return Answer(*render_failure(path, error))
 
     def _build_routes(self) -> dict[str, dict[str, Route]]:
         post: dict[str, Route] = {

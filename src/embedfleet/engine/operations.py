@@ -26,7 +26,7 @@ from embedfleet.dialects.tei import (
     predictions,
 )
 from embedfleet.engine.engine import Encoded, Engine, Inference
-from embedfleet.engine.pooling import max_sim, normalize, pool_one
+from embedfleet.engine.pooling import max_sim, normalize, pool
 from embedfleet.engine.settings import EngineSettings
 from embedfleet.errors import Backend, Validation
 
@@ -137,7 +137,7 @@ class Operations:
             raise Validation("`dimensions` should be smaller than the maximum embedding dimension.")
         computed = await self._compute(inputs, truncation, prompt)
         assert spec.pooling is not None, "an embedding model states its pooling, or it would not have loaded"
-        vectors = np.stack([pool_one(states, spec.pooling) for states in computed.inference.outputs])[:, :dimensions]
+        vectors = np.stack([pool(states, spec.pooling) for states in computed.inference.outputs])[:, :dimensions]
         return (normalize(vectors) if normalized else vectors), computed.cost
 
     async def _late_interaction(self, request: RerankRequest) -> tuple[Floats, Cost]:
@@ -214,4 +214,5 @@ def _probabilities(logits: Floats) -> Floats:
     if len(logits) == 1:
         return _sigmoid(logits)
     exponentials: Floats = np.exp(logits - logits.max())
-    return exponentials / exponentials.sum()
+    probabilities: Floats = exponentials / exponentials.sum()
+    return probabilities

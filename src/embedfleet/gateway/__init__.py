@@ -1,0 +1,1 @@
+"""The data plane: one address per service, and the dispatcher behind it."""

@@ -11,7 +11,7 @@ from hypothesis.extra import numpy as arrays
 
 from embedfleet.dialects import openai
 from embedfleet.dialects.body import read_object
-from embedfleet.errors import Overloaded, WrongShape
+from embedfleet.errors import WrongShape
 
 
 def parse(value):
@@ -46,11 +46,3 @@ def test_base64_and_float_carry_the_same_vectors(vectors):
         assert as_float["data"][index]["index"] == index
     assert as_float["usage"] == {"prompt_tokens": 3, "total_tokens": 3}
     assert (as_float["object"], as_float["model"]) == ("list", "m")
-
-
-def test_errors_are_flat():
-    assert orjson.loads(openai.render_error(Overloaded())) == {
-        "message": "Model is overloaded",
-        "code": 429,
-        "type": "Overloaded",
-    }

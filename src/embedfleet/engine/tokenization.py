@@ -1,0 +1,237 @@
+"""Texts, pairs and token ids to what the model reads, by Hugging Face's ``tokenizers``.
+
+One tokenizer serves all threads and all kinds of truncation: the library keeps truncation as state of the tokenizer,
+so it is left off, and we cut between tokenizing and the adding of special tokens, where the library itself cuts.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tokenizers import Encoding, Tokenizer
+
+from embedfleet.dialects.tei import Direction, Input, Pair
+from embedfleet.errors import Empty, ModelError, Validation
+from embedfleet.errors import Tokenizer as TokenizerError
+
+# TEI 1.9 reads at most this many characters per token of the model's input length.
+_CHARACTERS_PER_TOKEN = 250
+_NO_INPUTS = "Input validation error: `inputs` cannot be empty"
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """One input as the model reads it.
+
+    Attributes:
+        ids: [tokens], special tokens included.
+        types: token types, [tokens].
+        special: which tokens are special, [tokens].
+        characters: of the input; of an input of ids, how many ids.
+    """
+
+    ids: np.ndarray[Any, np.dtype[np.int64]]
+    types: np.ndarray[Any, np.dtype[np.int64]]
+    special: np.ndarray[Any, np.dtype[np.bool_]]
+    characters: int
+
+    @property
+    def content(self) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        """The tokens that carry meaning: those that are not special, or all where there are no others."""
+        return np.ones_like(self.special) if self.special.all() else ~self.special
+
+
+@dataclass(frozen=True, slots=True)
+class TextLimits:
+    """How long an input may be, and what happens to one that is longer.
+
+    Attributes:
+        tokens: special tokens included.
+        truncate: cut it, or refuse it.
+        direction: the side that is cut off.
+    """
+
+    tokens: int
+    truncate: bool
+    direction: Direction
+
+    @property
+    def characters(self) -> int:
+        """Characters that are read at all."""
+        return self.tokens * _CHARACTERS_PER_TOKEN
+
+
+class Tokenization:
+    """A model's tokenizer; its methods may be called by several threads at once.
+
+    Args:
+        file: a ``tokenizer.json``.
+
+    Raises:
+        ModelError: the file cannot be read.
+    """
+
+    def __init__(self, file: Path) -> None:
+        try:
+            self._tokenizer = Tokenizer.from_file(str(file))
+        except Exception as error:  # the library raises Exception itself
+            raise ModelError(f"{file} is not a tokenizer: {error}") from error
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+        self.vocabulary: int = self._tokenizer.get_vocab_size(with_added_tokens=True)
+
+    def encode(self, inputs: Sequence[Input | Pair], limits: TextLimits, prompt: str | None) -> list[Encoded]:
+        """Encode inputs; ``prompt`` is put before each, and has no meaning for pairs.
+
+        Raises:
+            Empty: an input has nothing in it.
+            Validation: an input is too long, or has an id that the vocabulary lacks.
+            errors.Tokenizer: the tokenizer refuses a text.
+        """
+        texts: list[str] = []
+        plans = [self._plan(item, limits, prompt, texts) for item in inputs]
+        pieces = iter(self._split(texts))
+        return [self._assemble(plan, [next(pieces) for _ in range(plan.texts)], limits) for plan in plans]
+
+    def tokenize(self, text: str, *, add_special_tokens: bool, prompt: str | None, limit: int) -> list[dict[str, Any]]:
+        """A text's tokens with the bytes they stand for.
+
+        Args:
+            text: what to tokenize.
+            add_special_tokens: as the model would read it, or the text alone.
+            prompt: put before it.
+            limit: tokens of the model's input; 250 times as many characters are the most that is taken.
+
+        Raises:
+            Validation: the text has too many characters.
+        """
+        text = (prompt or "") + text
+        _check_characters(text, limit * _CHARACTERS_PER_TOKEN)
+        encoding = self._tokenizer.encode(text, add_special_tokens=add_special_tokens)
+        places = _byte_offsets(text)
+        tokens = []
+        for index, (start, stop) in enumerate(encoding.offsets):
+            token: dict[str, Any] = {"id": encoding.ids[index]}
+            if encoding.special_tokens_mask[index]:
+                token |= {"text": encoding.tokens[index], "special": True, "start": None, "stop": None}
+            else:
+                token |= {"text": text[start:stop], "special": False, "start": places[start], "stop": places[stop]}
+            tokens.append(token)
+        return tokens
+
+    def decode(self, ids: Sequence[int], *, skip_special_tokens: bool) -> str:
+        """Ids as text.
+
+        Raises:
+            Empty: no ids.
+            Validation: an id that the vocabulary lacks.
+        """
+        if not ids:
+            raise Empty("`input_ids` cannot be empty")
+        self._check_ids(ids, "input_ids")
+        return str(self._tokenizer.decode(list(ids), skip_special_tokens=skip_special_tokens))
+
+    def _plan(self, item: Input | Pair, limits: TextLimits, prompt: str | None, texts: list[str]) -> "_Plan":
+        """Append an input's texts to ``texts`` and say how they become one encoding."""
+        if isinstance(item, tuple):
+            if not any(item):
+                raise Empty(_NO_INPUTS)
+            texts.extend(_cut(text, limits) for text in item)
+            return _Plan(texts=2, specials=True, characters=sum(map(len, item)))
+        if not item:
+            raise Empty(_NO_INPUTS)
+        if isinstance(item, str):
+            texts.append(_cut((prompt or "") + item, limits))
+            return _Plan(texts=1, specials=True, characters=len(item))
+        # Ids are read as TEI reads them: back to text, and through the tokenizer again.
+        self._check_ids(item, "inputs")
+        text = self._tokenizer.decode(item, skip_special_tokens=prompt is not None)
+        texts.append(_cut((prompt or "") + text, limits))
+        return _Plan(texts=1, specials=prompt is not None, characters=len(item))
+
+    def _check_ids(self, ids: Sequence[int], name: str) -> None:
+        if ids and max(ids) >= self.vocabulary:
+            raise Validation(
+                f"`{name}` has the token id {max(ids)}, the model's vocabulary ends at {self.vocabulary - 1}; "
+                "were the ids made by another model's tokenizer? Send text instead "
+                "(langchain-openai: check_embedding_ctx_length=False)"
+            )
+
+    def _split(self, texts: list[str]) -> list[Encoding]:
+        try:
+            encodings: list[Encoding] = self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+        except Exception as error:  # as above
+            raise TokenizerError(f"tokenizer error {error}") from error
+        return encodings
+
+    def _assemble(self, plan: "_Plan", pieces: list[Encoding], limits: TextLimits) -> Encoded:
+        added = self._tokenizer.num_special_tokens_to_add(len(pieces) == 2) if plan.specials else 0
+        total = added + sum(len(piece) for piece in pieces)
+        if total > limits.tokens:
+            if not limits.truncate:
+                raise Validation(
+                    f"Input validation error: `inputs` must have less than {limits.tokens} tokens. Given: {total}"
+                )
+            kept = truncated_lengths([len(piece) for piece in pieces], limits.tokens - added)
+            for piece, length in zip(pieces, kept, strict=True):
+                piece.truncate(length, stride=0, direction=limits.direction)
+        whole = self._add_specials(*pieces) if plan.specials else pieces[0]
+        if not len(whole):
+            raise Empty(_NO_INPUTS)
+        return Encoded(
+            ids=np.array(whole.ids, dtype=np.int64),
+            types=np.array(whole.type_ids, dtype=np.int64),
+            special=np.array(whole.special_tokens_mask, dtype=np.bool_),
+            characters=plan.characters,
+        )
+
+    def _add_specials(self, first: Encoding, second: Encoding | None = None) -> Encoding:
+        return self._tokenizer.post_process(first, second, add_special_tokens=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    texts: int
+    specials: bool
+    characters: int
+
+
+def truncated_lengths(lengths: Sequence[int], limit: int) -> list[int]:
+    """Tokens kept of one text, or of each text of a pair, so that together they are at most ``limit``.
+
+    A pair is cut longest first as the tokenizers library does it (truncate_encodings, LongestFirst): the shorter text
+    is kept whole if the rest of the limit is at least as long; otherwise both get half, the longer one the odd token.
+    """
+    if sum(lengths) <= limit:
+        return list(lengths)
+    if len(lengths) == 1:
+        return [limit]
+    short, long = sorted(lengths)
+    long = short if short > limit else max(short, limit - short)
+    if short + long > limit:
+        short, long = limit // 2, limit - limit // 2
+    return [short, long] if lengths[0] <= lengths[1] else [long, short]
+
+
+def _cut(text: str, limits: TextLimits) -> str:
+    """The characters that are read."""
+    if len(text) <= limits.characters:
+        return text
+    if not limits.truncate:
+        _check_characters(text, limits.characters)
+    return text[: limits.characters] if limits.direction == "right" else text[-limits.characters :]
+
+
+def _check_characters(text: str, limit: int) -> None:
+    if len(text) > limit:
+        raise Validation(f"Input validation error: `inputs` must have less than {limit} characters. Given: {len(text)}")
+
+
+def _byte_offsets(text: str) -> list[int]:
+    """Byte offset of each character and of the end, in UTF-8."""
+    places = [0]
+    for character in text:
+        places.append(places[-1] + len(character.encode("utf-8", "surrogatepass")))
+    return places
