@@ -10,7 +10,9 @@ from tokenizers import Tokenizer
 from embedfleet.engine.builtin import builtin_model
 from embedfleet.engine.tokenization import TextLimits, Tokenization, truncated_lengths
 
-texts = st.lists(st.sampled_from(["a", "deep", "learning", "tokenization", "é", "日本", "2026"]), min_size=1, max_size=40)
+texts = st.lists(
+    st.sampled_from(["a", "deep", "learning", "tokenization", "é", "日本", "2026"]), min_size=1, max_size=40
+)
 text = texts.map(" ".join)
 
 

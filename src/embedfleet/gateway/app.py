@@ -1,0 +1,171 @@
+"""The gateway's process: its own routes, its admin socket, its start and its drain."""
+
+import asyncio
+import logging
+import signal
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+
+from embedfleet import __version__
+from embedfleet.dialects.failure import render_failure
+from embedfleet.errors import Unhealthy
+from embedfleet.gateway.probe import Prober
+from embedfleet.gateway.proxy import Proxy
+from embedfleet.gateway.replica import State
+from embedfleet.gateway.settings import GatewaySettings
+from embedfleet.http.exchange import Exchange
+from embedfleet.http.message import JSON, TEXT
+from embedfleet.http.server import Server
+from embedfleet.metrics import CONTENT_TYPE, GATEWAY, Registry
+from embedfleet.types import Endpoint
+
+log = logging.getLogger(__name__)
+
+Own = Callable[[Exchange], None]
+
+
+class App:
+    """Answers what is the gateway's own, passes on the rest.
+
+    Args:
+        settings: of the gateway.
+    """
+
+    def __init__(self, settings: GatewaySettings) -> None:
+        self._registry = Registry(GATEWAY)
+        self._prober = Prober(settings.probe_timeout_s)
+        self._probes: set[asyncio.Task[None]] = set()
+        self.proxy = Proxy(settings, self._registry, self._start_probe)
+        self.server = Server(self.handle, settings.limits)
+        self._own: dict[bytes, Own] = {
+            b"/": self._health,
+            b"/health": self._health,
+            b"/ping": self._health,
+            b"/readyz": self._ready,
+            b"/livez": lambda exchange: exchange.respond(200, [], b""),
+            b"/metrics": self._metrics,
+            b"/info": self._info,
+        }
+
+    def handle(self, exchange: Exchange) -> None:
+        """Answer or pass on."""
+        if exchange.method in {b"GET", b"HEAD"}:
+            own = self._own.get(exchange.target.partition(b"?")[0])
+            if own is not None:
+                own(exchange)
+                return
+        self.proxy.handle(exchange)
+
+    def status(self) -> list[dict[str, Any]]:
+        """Every replica as the gateway sees it."""
+        proxy = self.proxy
+        return [
+            proxy.endpoints[replica.id].to_json()
+            | {
+                "state": replica.state.value,
+                "requests": replica.requests,
+                "tokens": replica.tokens,
+                "sent": replica.sent,
+                "reason": replica.reason,
+            }
+            for replica in proxy.dispatcher.replicas.values()
+        ]
+
+    def _serving(self) -> list[str]:
+        return [r.id for r in self.proxy.dispatcher.replicas.values() if r.state is State.ACTIVE]
+
+    def _start_probe(self, endpoint: Endpoint) -> None:
+        task = asyncio.get_running_loop().create_task(self._probe(endpoint))
+        self._probes.add(task)
+        task.add_done_callback(self._probes.discard)
+
+    async def _probe(self, endpoint: Endpoint) -> None:
+        try:
+            reason = await self._prober.probe(endpoint, self._serving())
+        except Exception as error:  # a probe that ends without a word would never be made again
+            log.exception("the probe of %s failed", endpoint.id)
+            reason = repr(error)
+        self.proxy.probed(endpoint.id, reason)
+
+    def _health(self, exchange: Exchange) -> None:
+        if self._serving():
+            exchange.respond(200, [], b"")
+        else:
+            exchange.respond(*render_failure("/health", Unhealthy("no replica is ready to serve")))
+
+    def _ready(self, exchange: Exchange) -> None:
+        if self.server.draining:
+            exchange.respond(503, [TEXT], b"draining")
+        else:
+            self._health(exchange)
+
+    def _metrics(self, exchange: Exchange) -> None:
+        self.proxy.measure()
+        self._registry["embedfleet_connections"].value().set(self.server.connections)
+        exchange.respond(200, [(b"content-type", CONTENT_TYPE)], self._registry.expose())
+
+    def _info(self, exchange: Exchange) -> None:
+        serving = self._serving()
+        info = self._prober.info(serving)
+        if info is None:
+            exchange.respond(*render_failure("/info", Unhealthy("no replica is ready to serve")))
+            return
+        total = len(self.proxy.dispatcher.replicas)
+        own = {"version": __version__, "replicas": total, "active": len(serving)}
+        exchange.respond(200, [JSON], orjson.dumps(info | {"gateway": own}))
+
+
+class Admin:
+    """Membership and status, on a Unix socket that only the owner of the process can open."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+        self.server = Server(self.handle)
+
+    def handle(self, exchange: Exchange) -> None:
+        """``GET /replicas``: their status. ``PUT /replicas``: a JSON list of ``{"id", "url"}``, the new membership."""
+        if exchange.path != "/replicas":
+            exchange.respond(404, [TEXT], b"there is only /replicas")
+        elif exchange.method == b"GET":
+            exchange.respond(200, [JSON], orjson.dumps(self._app.status()))
+        elif exchange.method == b"PUT":
+            self._put(exchange)
+        else:
+            exchange.respond(405, [TEXT], b"GET or PUT")
+
+    def _put(self, exchange: Exchange) -> None:
+        try:
+            rows = orjson.loads(exchange.body)
+            endpoints = tuple(Endpoint(str(row["id"]), str(row["url"])) for row in rows)
+        except (ValueError, KeyError, TypeError) as error:
+            exchange.respond(422, [TEXT], f"not a list of objects with id and url: {error!r}".encode())
+            return
+        self._app.proxy.set_members(endpoints)
+        exchange.respond(200, [JSON], orjson.dumps(self._app.status()))
+
+
+async def serve(settings: GatewaySettings, *, ready: Callable[[int], None]) -> None:
+    """Listen, call ``ready`` with the port, and serve until SIGTERM or SIGINT; then drain.
+
+    Raises:
+        OSError: the port or the admin socket cannot be bound.
+    """
+    app = App(settings)
+    await app.server.start(host=settings.host, port=settings.port)
+    admin = Admin(app)
+    if settings.admin_path:
+        await admin.server.start(path=settings.admin_path)
+    app.proxy.start()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    ready(app.server.port)
+    await stop.wait()
+    app.server.begin_drain()
+    await asyncio.sleep(settings.drain_s)
+    await app.server.stop(settings.stop_grace_s)
+    app.proxy.stop()
+    if settings.admin_path:
+        await admin.server.stop(0)

@@ -1,0 +1,143 @@
+"""Health by inference: what is asked of a replica, and what counts as an answer.
+
+A replica's GET /health can be 200 while every inference fails, and a replica that fails fast attracts traffic. So a
+replica serves only once it has embedded or ranked something, and after a failure only once it has done so again.
+"""
+
+import logging
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from embedfleet.errors import Malformed, UpstreamError
+from embedfleet.http.client import Reply, fetch
+from embedfleet.http.message import JSON
+from embedfleet.types import Endpoint
+
+log = logging.getLogger(__name__)
+
+_INFO_TIMEOUT_S = 10.0
+_TEXT = "ok"
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """What replicas of one pool must agree on, or clients would get vectors of different spaces.
+
+    Attributes:
+        model: the model's name without the folders before it, which differ between hosts and containers.
+    """
+
+    model: str
+    revision: str
+    dtype: str
+    kind: str
+
+    @classmethod
+    def of(cls, info: dict[str, Any]) -> "Fingerprint":
+        """From TEI's ``/info``."""
+        model = str(info.get("model_id") or "").rstrip("/").rpartition("/")[2]
+        kind = orjson.dumps(info.get("model_type"), option=orjson.OPT_SORT_KEYS).decode()
+        return cls(model, str(info.get("model_sha") or ""), str(info.get("model_dtype") or ""), kind)
+
+
+class Prober:
+    """Asks replicas to infer, and keeps what they say of themselves.
+
+    Args:
+        timeout_s: for the inference.
+    """
+
+    def __init__(self, timeout_s: float) -> None:
+        self._timeout_s = timeout_s
+        self._infos: dict[str, dict[str, Any]] = {}
+
+    def info(self, serving: list[str]) -> dict[str, Any] | None:
+        """The pool's ``/info``: that of the first replica that serves."""
+        return next((self._infos[name] for name in serving if name in self._infos), None)
+
+    async def probe(self, endpoint: Endpoint, serving: list[str]) -> str:
+        """Ask one replica.
+
+        Args:
+            endpoint: whom.
+            serving: the replicas that serve now; if this one does not, what it is is asked first.
+
+        Returns:
+            What is wrong with it; nothing if it works.
+        """
+        try:
+            if endpoint.id not in serving or endpoint.id not in self._infos:
+                info = await self._fetch_info(endpoint)
+                if problem := self._disagreement(info, serving):
+                    return problem
+                self._infos[endpoint.id] = info
+            return await self._infer(endpoint)
+        except (UpstreamError, ValueError) as error:
+            return str(error)
+
+    async def _fetch_info(self, endpoint: Endpoint) -> dict[str, Any]:
+        reply = await fetch(f"{endpoint.url}/info", timeout_s=_INFO_TIMEOUT_S)
+        info = _json(reply, "/info")
+        if not isinstance(info, dict) or not isinstance(info.get("model_type"), dict):
+            raise Malformed("/info is not TEI's")
+        return info
+
+    def _disagreement(self, info: dict[str, Any], serving: list[str]) -> str:
+        pool = self.info(serving)
+        if pool is None or Fingerprint.of(pool) == Fingerprint.of(info):
+            return ""
+        return f"serves {Fingerprint.of(info)}, the pool serves {Fingerprint.of(pool)}"
+
+    async def _infer(self, endpoint: Endpoint) -> str:
+        path, body, is_answer = _question(self._infos[endpoint.id])
+        reply = await fetch(
+            endpoint.url + path, method="POST", body=orjson.dumps(body), headers=[JSON], timeout_s=self._timeout_s
+        )
+        answer = _json(reply, path)
+        return "" if is_answer(answer) else f"{path} answered {str(answer)[:80]}"
+
+
+def _question(info: dict[str, Any]) -> tuple[str, dict[str, Any], Any]:
+    """Path, body and the check of the answer, by kind of model."""
+    kind = next(iter(info["model_type"]), "")
+    if kind == "reranker":
+        return "/rerank", {"query": _TEXT, "texts": [_TEXT]}, _is_ranking
+    if kind == "classifier":
+        return "/predict", {"inputs": _TEXT}, _is_prediction
+    return "/embed", {"inputs": _TEXT}, _is_vectors
+
+
+def _json(reply: Reply, path: str) -> Any:  # noqa: ANN401 - whatever the replica says
+    if reply.status != 200:
+        raise Malformed(f"{path} answered {reply.status}: {reply.body[:120].decode('utf-8', 'replace')}")
+    return orjson.loads(reply.body)
+
+
+def _is_vectors(answer: object) -> bool:
+    """One vector of finite numbers: a NaN on a GPU is answered 200 with nulls."""
+    return (
+        isinstance(answer, list)
+        and len(answer) == 1
+        and isinstance(answer[0], list)
+        and len(answer[0]) > 0
+        and all(_is_finite(value) for value in answer[0])
+    )
+
+
+def _is_ranking(answer: object) -> bool:
+    return isinstance(answer, list) and len(answer) == 1 and _has_score(answer[0])
+
+
+def _is_prediction(answer: object) -> bool:
+    return isinstance(answer, list) and len(answer) > 0 and all(_has_score(row) for row in answer)
+
+
+def _has_score(row: object) -> bool:
+    return isinstance(row, dict) and _is_finite(row.get("score"))
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

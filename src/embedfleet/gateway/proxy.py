@@ -1,0 +1,324 @@
+"""The life of a request: it arrives, is sent, is answered; the dispatcher says where, this does it."""
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable
+from itertools import count
+
+from embedfleet.dialects.failure import render_failure
+from embedfleet.errors import Malformed, Refused, Reset, ServingError, TimedOut, UpstreamError
+from embedfleet.gateway.dispatcher import (
+    RETRIED,
+    THROTTLED,
+    Command,
+    Dispatcher,
+    Failure,
+    Forget,
+    Probe,
+    Refuse,
+    Relay,
+    Send,
+)
+from embedfleet.gateway.forwarding import reply_headers, request_head
+from embedfleet.gateway.settings import GatewaySettings
+from embedfleet.gateway.transport import Call, Pool, Reply
+from embedfleet.http.exchange import Exchange
+from embedfleet.http.message import Header
+from embedfleet.metrics import Registry
+from embedfleet.types import Endpoint
+
+log = logging.getLogger(__name__)
+access = logging.getLogger("embedfleet.access")
+
+_TICK_S = 0.1
+_FAILURES: dict[type[UpstreamError], Failure] = {
+    Refused: Failure.REFUSED,
+    Reset: Failure.RESET,
+    Malformed: Failure.MALFORMED,
+    TimedOut: Failure.TIMED_OUT,
+}
+
+
+class Proxy:
+    """One service's requests and the replicas that answer them.
+
+    Args:
+        settings: of the gateway.
+        registry: of the gateway's metrics.
+        probe: called with an endpoint when the dispatcher wants to know whether it works; it must end in `probed`.
+    """
+
+    def __init__(self, settings: GatewaySettings, registry: Registry, probe: Callable[[Endpoint], None]) -> None:
+        self.dispatcher = Dispatcher(settings.dispatch)
+        self.endpoints: dict[str, Endpoint] = {}
+        self._settings = settings
+        self._registry = registry
+        self._probe = probe
+        self._pools: dict[str, Pool] = {}
+        self._retiring: list[Pool] = []
+        self._flights: dict[int, _Flight] = {}
+        self._numbers = count(1)
+        self._id_prefix = os.urandom(6).hex().encode()
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        self._request_seconds = registry["embedfleet_request_seconds"].histogram()
+        self._queue_seconds = registry["embedfleet_queue_seconds"].histogram()
+
+    def start(self) -> None:
+        """Begin with the replicas of the settings."""
+        self.set_members(self._settings.replicas)
+        self._tick()
+
+    def stop(self) -> None:
+        """Close what is open to replicas."""
+        if self._timer is not None:
+            self._timer.cancel()
+        for pool in self._pools.values():
+            pool.close()
+
+    def set_members(self, endpoints: tuple[Endpoint, ...]) -> None:
+        """These are the replicas from now on; one whose address changed has to prove itself again."""
+        hold_bytes, timeout_s = self._settings.hold_bytes, self._settings.response_timeout_s
+        moved = []
+        for endpoint in endpoints:
+            known = self._pools.get(endpoint.id)
+            if known is not None and known.url != endpoint.url:
+                moved.append(endpoint)
+                self._retire(known)
+            if known is None or known.url != endpoint.url:
+                self._pools[endpoint.id] = Pool(endpoint.url, hold_bytes=hold_bytes, timeout_s=timeout_s)
+            self.endpoints[endpoint.id] = endpoint
+        now = self._loop.time()
+        self.execute(self.dispatcher.set_members([endpoint.id for endpoint in endpoints], now))
+        for endpoint in moved:
+            self.dispatcher.distrust(endpoint.id, f"moved to {endpoint.url}", now)
+
+    def handle(self, exchange: Exchange) -> None:
+        """Take a client's request."""
+        number = next(self._numbers)
+        flight = _Flight(self, number, exchange, self._loop.time())
+        self._flights[number] = flight
+        exchange.on_gone = flight.gone
+        self.execute(self.dispatcher.arrived(number, len(exchange.body), flight.arrived))
+
+    def probed(self, replica: str, reason: str) -> None:
+        """A probe came back; ``reason`` is empty if the replica inferred."""
+        outcome = "bad" if reason else "good"
+        self._registry["embedfleet_probes_total"].value(replica, outcome).inc()
+        known = self.dispatcher.replicas.get(replica)
+        before = known.state if known else None
+        self.execute(self.dispatcher.probed(replica, reason, self._loop.time()))
+        if known is not None and known.state is not before:
+            log.info("replica %s is %s", replica, known.state, extra={"replica": replica, "state": known.state})
+
+    def execute(self, commands: list[Command]) -> None:
+        """Do what the dispatcher says."""
+        for command in commands:
+            match command:
+                case Send():
+                    self._flights[command.request].send(command.replica, self._pools[command.replica])
+                case Relay():
+                    self._flights[command.request].relay()
+                case Refuse():
+                    self._registry["embedfleet_shed_total"].value(command.reason).inc()
+                    self._flights[command.request].refuse(command.error)
+                case Probe():
+                    self._probe(self.endpoints[command.replica])
+                case Forget():
+                    self._forget(command.replica)
+
+    def request_id(self, number: int) -> bytes:
+        """An id no other process gives."""
+        return b"%b-%x" % (self._id_prefix, number)
+
+    def left_queue(self, waited_s: float) -> None:
+        """A request was sent for the first time."""
+        self._queue_seconds.observe(waited_s)
+
+    def answered(self, flight: "_Flight", reply: Reply) -> None:
+        """A replica's reply is there, or has begun."""
+        tokens = reply.header(b"x-compute-tokens")
+        if reply.status in RETRIED or reply.status == THROTTLED:
+            self._note_failure(flight, f"status {reply.status}")
+        cost = int(tokens) if tokens is not None and tokens.isdigit() else None
+        self.execute(self.dispatcher.answered(flight.number, reply.status, self._loop.time(), cost))
+
+    def failed(self, flight: "_Flight", error: UpstreamError) -> None:
+        """A replica gave no answer."""
+        failure = _FAILURES[type(error)]
+        self._note_failure(flight, failure.value)
+        log.warning("replica %s failed a request: %s", flight.replica, error, extra={"replica": flight.replica})
+        self.execute(self.dispatcher.failed(flight.number, failure, self._loop.time()))
+
+    def left(self, flight: "_Flight") -> None:
+        """A client is gone."""
+        del self._flights[flight.number]
+        self._registry["embedfleet_client_gone_total"].value().inc()
+        self.execute(self.dispatcher.left(flight.number, self._loop.time()))
+
+    def done(self, flight: "_Flight", status: int) -> None:
+        """A request was answered."""
+        del self._flights[flight.number]
+        elapsed = self._loop.time() - flight.arrived
+        self._request_seconds.observe(elapsed)
+        self._registry["embedfleet_requests_total"].value(str(status)).inc()
+        if self._settings.access_log:
+            exchange = flight.exchange
+            access.info(
+                "%s %s %d %.1f ms %s",
+                exchange.method.decode("latin-1"),
+                exchange.path,
+                status,
+                elapsed * 1000,
+                flight.replica,
+                extra={"request_id": flight.request_id.decode("latin-1"), "status": status, "replica": flight.replica},
+            )
+
+    def measure(self) -> None:
+        """Bring the gauges up to date."""
+        registry, dispatcher = self._registry, self.dispatcher
+        registry["embedfleet_queue_requests"].value().set(dispatcher.queued)
+        registry["embedfleet_queue_tokens"].value().set(dispatcher.queued_tokens)
+        for replica in dispatcher.replicas.values():
+            registry["embedfleet_replica_state"].forget(replica.id)
+            registry["embedfleet_replica_state"].value(replica.id, replica.state).set(1)
+            registry["embedfleet_replica_requests"].value(replica.id).set(replica.requests)
+            registry["embedfleet_replica_tokens"].value(replica.id).set(replica.tokens)
+
+    def _note_failure(self, flight: "_Flight", kind: str) -> None:
+        self._registry["embedfleet_replica_failures_total"].value(flight.replica, kind).inc()
+
+    def _forget(self, replica: str) -> None:
+        self._retire(self._pools.pop(replica))
+        del self.endpoints[replica]
+        for name in ("state", "requests", "tokens"):
+            self._registry[f"embedfleet_replica_{name}"].forget(replica)
+        log.info("replica %s has drained", replica, extra={"replica": replica})
+
+    def _retire(self, pool: Pool) -> None:
+        """Close a pool once its calls are done."""
+        pool.close()
+        self._retiring.append(pool)
+
+    def _tick(self) -> None:
+        now = self._loop.time()
+        self._retiring = [pool for pool in self._retiring if pool.calls]
+        for pool in [*self._pools.values(), *self._retiring]:
+            pool.sweep(now)
+        self.execute(self.dispatcher.tick(now))
+        self._timer = self._loop.call_later(_TICK_S, self._tick)
+
+
+class _Flight:
+    """One client's request until it is answered; the receiver of its replicas' replies."""
+
+    __slots__ = ("_call", "_head", "_proxy", "_reply", "arrived", "exchange", "number", "replica", "request_id")
+
+    def __init__(self, proxy: Proxy, number: int, exchange: Exchange, now: float) -> None:
+        self._proxy = proxy
+        self._call: Call | None = None
+        self._reply: Reply | None = None
+        self._head: list[bytes] = []
+        self.number = number
+        self.exchange = exchange
+        self.arrived = now
+        self.replica = ""
+        self.request_id = exchange.header(b"x-request-id") or proxy.request_id(number)
+
+    # what the dispatcher has decided
+
+    def send(self, replica: str, pool: Pool) -> None:
+        """Send it to a replica."""
+        exchange = self.exchange
+        if not self._head:
+            self._proxy.left_queue(pool.now() - self.arrived)
+            self._head = request_head(
+                exchange.target,
+                exchange.headers,
+                size=len(exchange.body),
+                request_id=self.request_id,
+                peer=exchange.peer,
+            )
+        self.replica = replica
+        head = b"".join((*self._head, b"host: ", pool.authority, b"\r\n\r\n"))
+        self._call = pool.send(exchange.method, head, exchange.body, self)
+
+    def relay(self) -> None:
+        """Pass on the reply that is there; of a streamed one what there is of it."""
+        reply = self._reply
+        assert reply is not None, "the dispatcher relays only what was answered"
+        headers = self._headers(reply)
+        if self._call is not None:
+            self.exchange.on_drain = self._drain
+            length = reply.header(b"content-length")
+            self.exchange.start(reply.status, headers, int(length) if length is not None else None)
+            for part in reply.body:
+                self.exchange.write(part)
+            return
+        body = reply.body[0] if len(reply.body) == 1 else b"".join(reply.body)
+        self.exchange.respond(reply.status, headers, body)
+        self._proxy.done(self, reply.status)
+
+    def refuse(self, error: ServingError) -> None:
+        """Answer with an error of ours."""
+        status, headers, body = render_failure(self.exchange.path, error)
+        self.exchange.respond(status, [*headers, (b"x-request-id", self.request_id)], body)
+        self._proxy.done(self, status)
+
+    # what the replica does
+
+    def on_reply(self, reply: Reply) -> None:
+        """See `transport.Receiver`."""
+        self._call = None
+        self._reply = reply
+        self._proxy.answered(self, reply)
+
+    def on_begin(self, reply: Reply) -> None:
+        """See `transport.Receiver`."""
+        self._reply = reply
+        if (reply.status in RETRIED or reply.status == THROTTLED) and self._call is not None:
+            self._call.cancel()
+            self.on_error(Malformed(f"status {reply.status} with a body of over {reply.size} bytes"))
+        else:
+            self._proxy.answered(self, reply)
+
+    def on_data(self, data: bytes) -> None:
+        """See `transport.Receiver`."""
+        self.exchange.write(data)
+
+    def on_end(self) -> None:
+        """See `transport.Receiver`."""
+        self._call = None
+        assert self._reply is not None
+        self.exchange.finish()
+        self._proxy.done(self, self._reply.status)
+
+    def on_error(self, error: UpstreamError) -> None:
+        """See `transport.Receiver`."""
+        self._call = None
+        if self.exchange.begun:
+            log.warning("replica %s broke a streamed reply: %s", self.replica, error)
+            self.exchange.abort()  # and `gone` follows
+        else:
+            self._proxy.failed(self, error)
+
+    # what the client does
+
+    def gone(self) -> None:
+        """The client left."""
+        if self._call is not None:
+            self._call.cancel()
+        self._proxy.left(self)
+
+    def _drain(self, ready: bool) -> None:
+        if self._call is not None:
+            self._call.pause(not ready)
+
+    def _headers(self, reply: Reply) -> list[Header]:
+        headers = reply_headers(reply.headers)
+        if reply.header(b"x-request-id") is None:
+            headers.append((b"x-request-id", self.request_id))
+        if reply.status == THROTTLED and reply.header(b"retry-after") is None:
+            headers.append((b"retry-after", b"1"))
+        return headers

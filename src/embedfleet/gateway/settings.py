@@ -1,0 +1,36 @@
+"""What one gateway process is told."""
+
+from dataclasses import dataclass, field
+
+from embedfleet.gateway.dispatcher import DispatchLimits
+from embedfleet.http.message import Limits
+from embedfleet.types import Endpoint
+
+
+@dataclass(frozen=True, slots=True)
+class GatewaySettings:
+    """Settings of one gateway.
+
+    Attributes:
+        replicas: to begin with; the admin socket replaces them.
+        admin_path: of the Unix socket for membership and status; empty for none.
+        response_timeout_s: from sending a request to a replica to its whole reply.
+        probe_timeout_s: for each part of a probe; longer than the longest batch, since a probe waits behind it.
+        hold_bytes: the largest reply that is held until it is whole.
+        access_log: a line per request.
+        drain_s: how long a stopping gateway goes on accepting, so that those in front see ``/readyz`` change.
+        stop_grace_s: how long exchanges under way may then take.
+    """
+
+    host: str = "0.0.0.0"
+    port: int = 0
+    replicas: tuple[Endpoint, ...] = ()
+    admin_path: str = ""
+    response_timeout_s: float = 120.0
+    probe_timeout_s: float = 30.0
+    hold_bytes: int = 4_194_304
+    access_log: bool = False
+    drain_s: float = 0.0
+    stop_grace_s: float = 30.0
+    limits: Limits = field(default_factory=Limits)
+    dispatch: DispatchLimits = field(default_factory=DispatchLimits)
