@@ -96,8 +96,9 @@ class Prober:
         reply = await fetch(
             endpoint.url + path, method="POST", body=orjson.dumps(body), headers=[JSON], timeout_s=self._timeout_s
         )
-        answer = _json(reply, path)
-        return "" if is_answer(answer) else f"{path} answered {str(answer)[:80]}"
+        if is_answer(_json(reply, path)):
+            return ""
+        return f"{path} answered {reply.body[:80].decode('utf-8', 'replace')}"
 
 
 def _question(info: dict[str, Any]) -> tuple[str, dict[str, Any], Any]:

@@ -1,0 +1,213 @@
+"""What a replica does wrong costs the client nothing."""
+
+import asyncio
+from dataclasses import replace
+
+import orjson
+import pytest
+
+from tests.services.gateway import DISPATCH, LIMIT_S, gateway, run
+from tests.services.replica import FakeReplica
+
+
+@pytest.mark.parametrize("mode", [424, 500, 502, 503, 504, "reset", "half", "garbage"])
+def test_a_failing_replica_costs_nobody_an_error(mode):
+    async def go():
+        async with gateway(2) as g:
+            g.replicas[0].mode = mode
+            replies = await asyncio.gather(*(g.embed(f"text {n}") for n in range(40)))
+            assert {reply.status for reply in replies} == {200}
+            assert {reply.body for reply in replies} == {b"[[1.0]]"}
+
+    run(go)
+
+
+def test_a_hanging_replica_is_left_and_ejected():
+    async def go():
+        async with gateway(2, response_timeout_s=0.3) as g:
+            g.replicas[0].mode = "hang"
+            g.replicas[0].probe_mode = "hang"
+            replies = await asyncio.gather(*(g.embed() for _ in range(10)))
+            assert {reply.body for reply in replies} == {b"[[1.0]]"}
+            assert g.states == {"r0": "ejected", "r1": "active"}
+
+    run(go)
+
+
+def test_a_replica_whose_health_is_fine_but_cannot_infer_never_serves():
+    async def go():
+        liar = await FakeReplica(9.0).start()
+        liar.probe_mode = 424
+        async with gateway(1) as g:
+            g.app.proxy.set_members((g.replicas[0].endpoint("r0"), liar.endpoint("liar")))
+            await g.until(lambda: "424" in {row["id"]: row["reason"] for row in g.app.status()}.get("liar", ""))
+            replies = await asyncio.gather(*(g.embed() for _ in range(20)))
+            assert {reply.body for reply in replies} == {b"[[0.0]]"}
+            assert g.states["liar"] == "joining"
+        await liar.kill()
+
+    run(go)
+
+
+def test_a_probe_answered_with_nulls_is_a_failure():
+    async def go():
+        async with gateway(2) as g:
+            g.replicas[0].probe_mode = "nulls"
+            g.replicas[0].mode = "reset"
+            await asyncio.gather(*(g.embed() for _ in range(10)))
+            await g.until(lambda: "null" in {row["id"]: row["reason"] for row in g.app.status()}["r0"].lower())
+            assert g.states["r0"] == "ejected"
+
+    run(go)
+
+
+def test_a_killed_replica_costs_nobody_an_error_and_comes_back_on_its_port():
+    async def go():
+        async with gateway(2) as g:
+            port = g.replicas[0].server.port
+            work = [asyncio.create_task(g.embed(f"text {n}")) for n in range(200)]
+            await g.replicas[0].arrived.wait()
+            await g.replicas[0].kill()
+            replies = await asyncio.gather(*work)
+            assert {reply.status for reply in replies} == {200}
+            await g.replicas[0].start(port)
+            await g.until_active(2)
+
+    run(go)
+
+
+def test_with_every_replica_gone_requests_wait_for_one_to_come_back():
+    async def go():
+        async with gateway(1) as g:
+            port = g.replicas[0].server.port
+            await g.replicas[0].kill()
+            waiting = asyncio.create_task(g.embed())
+            await g.until(lambda: g.app.proxy.dispatcher.queued == 1)
+            assert (await g.request("GET", "/health")).status == 503
+            await g.replicas[0].start(port)
+            assert (await waiting).status == 200
+
+    run(go)
+
+
+def test_with_no_replica_in_time_the_client_gets_503_and_when_to_come_again():
+    async def go():
+        async with gateway(0, dispatch=replace(DISPATCH, queue_timeout_s=0.05)) as g:
+            reply = await g.embed()
+            assert reply.status == 503
+            assert orjson.loads(reply.body) == {"error": "no replica is ready to serve", "error_type": "Unhealthy"}
+            assert int(reply.headers["retry-after"]) >= 1
+
+    run(go)
+
+
+def test_a_full_queue_is_429_with_retry_after():
+    async def go():
+        async with gateway(1, dispatch=replace(DISPATCH, requests_per_replica=1, queue_requests=1)) as g:
+            g.replicas[0].mode = "hold"
+            first = asyncio.create_task(g.embed())
+            await g.replicas[0].arrived.wait()
+            second = asyncio.create_task(g.embed())
+            await g.until(lambda: g.app.proxy.dispatcher.queued == 1)
+            third = await g.embed()
+            assert third.status == 429
+            assert int(third.headers["retry-after"]) >= 1
+            assert orjson.loads(third.body)["error_type"] == "Overloaded"
+            g.replicas[0].mode = 200
+            g.replicas[0].answer(g.replicas[0].held.popleft())
+            assert {(await first).status, (await second).status} == {200}
+
+    run(go)
+
+
+def test_an_error_that_both_replicas_give_is_passed_on_unchanged():
+    async def go():
+        async with gateway(2) as g:
+            for replica in g.replicas:
+                replica.mode = 424
+            reply = await g.embed()
+            assert (reply.status, orjson.loads(reply.body)["error"]) == (424, "status 424")
+
+    run(go)
+
+
+@pytest.mark.parametrize("status", [400, 404, 413, 422])
+def test_a_clients_own_fault_is_not_tried_elsewhere(status):
+    async def go():
+        async with gateway(2) as g:
+            for replica in g.replicas:
+                replica.mode = status
+            assert (await g.embed()).status == status
+            assert sum(len(replica.seen) for replica in g.replicas) == 1
+
+    run(go)
+
+
+def test_a_throttling_replica_is_not_a_failing_one():
+    async def go():
+        async with gateway(2) as g:
+            g.replicas[0].mode = "hold"
+            g.replicas[1].mode = "hold"
+            held = [asyncio.create_task(g.embed(f"held {n}")) for n in range(2)]
+            await g.until(lambda: all(replica.held for replica in g.replicas))
+            g.replicas[0].mode = 429
+            g.replicas[1].mode = 200
+            replies = await asyncio.gather(*(g.embed() for _ in range(10)))
+            assert {reply.body for reply in replies} == {b"[[1.0]]"}
+            assert g.states == {"r0": "active", "r1": "active"}
+            for replica in g.replicas:
+                replica.answer(replica.held.popleft())
+            assert {reply.status for reply in await asyncio.gather(*held)} == {200}
+
+    run(go)
+
+
+def test_a_replica_of_another_model_is_refused_and_named():
+    async def go():
+        other = FakeReplica(7.0)
+        other.info["model_id"] = "/models/other"
+        await other.start()
+        async with gateway(1) as g:
+            g.app.proxy.set_members((g.replicas[0].endpoint("r0"), other.endpoint("other")))
+            await g.until(lambda: any("other" in row["reason"] for row in g.app.status()))
+            assert g.states["other"] == "joining"
+            assert {reply.body for reply in [await g.embed() for _ in range(4)]} == {b"[[0.0]]"}
+        await other.kill()
+
+    run(go)
+
+
+def test_a_replica_that_dies_in_a_streamed_reply_breaks_the_clients_connection():
+    async def go():
+        async with gateway(1, hold_bytes=100_000) as g:
+            g.replicas[0].mode = "broken stream"
+            reader, writer = await asyncio.open_connection("127.0.0.1", g.port)
+            body = orjson.dumps({"inputs": "x"})
+            writer.write(b"POST /embed HTTP/1.1\r\nhost: h\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body))
+            try:
+                answer = await asyncio.wait_for(reader.read(-1), LIMIT_S)
+            except ConnectionResetError:
+                answer = b""
+            assert not answer.endswith(b"0\r\n\r\n"), "a cut reply must not look whole"
+            writer.close()
+            await g.until(lambda: g.app.proxy.dispatcher.under_way == 0)
+
+    run(go)
+
+
+def test_members_change_under_load_without_a_lost_request():
+    async def go():
+        async with gateway(2) as g:
+            third = await FakeReplica(2.0).start()
+            work = [asyncio.create_task(g.embed(f"text {n}")) for n in range(100)]
+            await g.replicas[0].arrived.wait()
+            g.app.proxy.set_members((g.replicas[1].endpoint("r1"), third.endpoint("r2")))
+            work += [asyncio.create_task(g.embed(f"more {n}")) for n in range(100)]
+            assert {reply.status for reply in await asyncio.gather(*work)} == {200}
+            await g.until(lambda: g.states == {"r1": "active", "r2": "active"})
+            seen = len(g.replicas[0].seen)
+            await asyncio.gather(*(g.embed() for _ in range(20)))
+            assert len(g.replicas[0].seen) == seen
+            await third.kill()
+
+    run(go)

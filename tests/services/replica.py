@@ -1,0 +1,116 @@
+"""A replica that speaks enough of TEI to stand behind a gateway, and misbehaves as told."""
+
+import asyncio
+from collections import deque
+from typing import Any
+
+import orjson
+
+from embedfleet.http.exchange import Exchange
+from embedfleet.http.message import JSON, TEXT
+from embedfleet.http.server import Server
+from embedfleet.types import Endpoint
+
+INFO: dict[str, Any] = {
+    "model_id": "/models/fake",
+    "model_sha": None,
+    "model_dtype": "float32",
+    "model_type": {"embedding": {"pooling": "mean"}},
+    "version": "1.9.3",
+}
+PROBE = {"inputs": "ok"}
+
+
+class FakeReplica:
+    """Answers ``/embed`` with its own number for every text, so that a test sees who answered.
+
+    ``mode`` is what it does to requests: an int answers that status, and ``reset``, ``half``, ``garbage``, ``hang``,
+    ``huge``, ``hold`` do as they say. ``probe_mode`` is what it does to probes.
+    """
+
+    def __init__(self, number: float = 0.5) -> None:
+        self.number = number
+        self.mode: int | str = 200
+        self.probe_mode: int | str = 200
+        self.info = dict(INFO)
+        self.seen: list[Exchange] = []
+        self.held: deque[Exchange] = deque()
+        self.arrived = asyncio.Event()
+        self.left = asyncio.Event()
+        self.probes_under_way = 0
+        self.server = Server(self.handle)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server.port}"
+
+    def endpoint(self, name: str) -> Endpoint:
+        return Endpoint(name, self.url)
+
+    async def start(self, port: int = 0) -> "FakeReplica":
+        self.server = Server(self.handle)
+        await self.server.start(port=port)
+        return self
+
+    async def kill(self) -> None:
+        """As a process dies: nothing is finished."""
+        for client in list(self.server.clients):
+            client.abort()
+        await self.server.stop(0)
+
+    def handle(self, exchange: Exchange) -> None:
+        if exchange.path == "/info":
+            exchange.respond(200, [JSON], orjson.dumps(self.info))
+            return
+        if exchange.path == "/embed" and orjson.loads(exchange.body) == PROBE:
+            self.behave(exchange, self.probe_mode)
+            return
+        self.seen.append(exchange)
+        self.arrived.set()
+        self.behave(exchange, self.mode)
+
+    def behave(self, exchange: Exchange, mode: int | str) -> None:
+        match mode:
+            case 200:
+                self.answer(exchange)
+            case "hold" | "hang":
+                exchange.on_gone = self.left.set
+                self.held.append(exchange)
+            case int():
+                body = orjson.dumps({"error": f"status {mode}", "error_type": "Backend"})
+                exchange.respond(mode, [JSON], body)
+            case _:
+                self.break_off(exchange, mode)
+
+    def break_off(self, exchange: Exchange, mode: str) -> None:
+        match mode:
+            case "reset":
+                exchange.abort()
+            case "half":
+                exchange.start(200, [JSON], 1000)
+                exchange.write(b"[[0.1,")
+                asyncio.get_running_loop().call_soon(exchange.abort)
+            case "garbage":
+                exchange._connection.write(b"this is not HTTP\r\n\r\n")
+            case "nulls":
+                exchange.respond(200, [JSON], b"[[null,null]]")
+            case "huge":
+                exchange.start(200, [JSON], None)
+                for _ in range(100):
+                    exchange.write(b"x" * 100_000)
+                exchange.finish()
+            case "broken stream":
+                exchange.start(200, [JSON], None)
+                exchange.write(b"x" * 200_000)
+                asyncio.get_running_loop().call_later(0.05, exchange.abort)
+            case _:
+                raise AssertionError(mode)
+
+    def answer(self, exchange: Exchange) -> None:
+        if exchange.path == "/missing":
+            exchange.respond(404, [TEXT], b"")
+            return
+        inputs = orjson.loads(exchange.body).get("inputs", []) if exchange.body else []
+        count = len(inputs) if isinstance(inputs, list) else 1
+        headers = [JSON, (b"x-compute-tokens", b"%d" % max(1, len(exchange.body) // 2))]
+        exchange.respond(200, headers, orjson.dumps([[self.number]] * count))
