@@ -1,14 +1,11 @@
 """Where a model comes from: the package, a folder, or the hub."""
 
-import re
 from pathlib import Path
 
+from embedfleet.config.model_name import BUILTIN, is_hub_id
 from embedfleet.engine.builtin import builtin_model
 from embedfleet.errors import ModelError
 
-BUILTIN = "builtin"
-
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 # What the engine reads; everything else in a hub repository stays there.
 _FILES = ["*.json", "model.safetensors", "1_Pooling/*"]
 
@@ -30,7 +27,7 @@ def resolve_model(model: str) -> Path:
         return folder
     if folder.exists():
         raise ModelError(f"{model} is a file", "a model is a folder in Hugging Face layout")
-    if not _HUB_ID.fullmatch(model) or model.startswith(("models/", "data/")):
+    if not is_hub_id(model):
         raise ModelError(f"there is no model folder {model}", "give a folder, a hub id (organisation/name) or builtin")
     return _download(model)
 

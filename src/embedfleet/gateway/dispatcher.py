@@ -267,7 +267,12 @@ class Dispatcher:
             known.move(Event.GOOD)
             known.reason = ""
             self._heard(known, now)
-        return self._dispatch(now)
+            known.probe_delay_s = self.limits.probe_retry_s[0]
+        return [*self._dispatch(now), *self._forget_drained(known)]
+
+    def distrust(self, replica: str, reason: str, now: float) -> None:
+        """A replica has to prove itself again, for a reason that the caller knows."""
+        self._eject(self.replicas[replica], reason, now)
 
     def tick(self, now: float) -> list[Command]:
         """To be called a few times a second: waits end, probes fall due."""

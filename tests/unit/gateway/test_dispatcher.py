@@ -219,3 +219,19 @@ def test_replies_teach_tokens_per_byte():
         dispatcher.arrived(number, 1000, NOW)
         dispatcher.answered(number, 200, NOW, 500)
     assert dispatcher.estimate.tokens(1000) == pytest.approx(500, abs=5)
+
+
+def test_a_replica_that_leaves_during_a_probe_is_forgotten_when_the_probe_is_over():
+    dispatcher = Dispatcher()
+    dispatcher.set_members(["a"], NOW)
+    assert dispatcher.set_members([], NOW) == []
+    assert dispatcher.probed("a", "", NOW) == [Forget("a")]
+
+
+def test_a_distrusted_replica_gets_nothing_until_it_has_inferred_again():
+    dispatcher = serving("a", "b")
+    dispatcher.distrust("a", "moved", NOW)
+    assert [send(dispatcher.arrived(n, 100, NOW)) for n in range(3)] == ["b"] * 3
+    assert Probe("a") in dispatcher.tick(NOW + 1)
+    dispatcher.probed("a", "", NOW + 1)
+    assert send(dispatcher.arrived(9, 100, NOW + 1)) == "a"

@@ -1,0 +1,113 @@
+"""What an option is: a field of a settings record, with what a person must know of it.
+
+Name, type and default are the field's own; help, unit and bounds lie in its metadata. Flags, environment variables,
+keys of fleet.toml and the reference page are made from nothing else.
+"""
+
+from dataclasses import dataclass, field, fields
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+Scalar = bool | int | float | str
+
+_KEY = "option"
+_WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One option.
+
+    Attributes:
+        name: as a key of fleet.toml; the flag has dashes for underscores.
+        types: what a value may be, of bool, int, float and str.
+        choices: the words that are allowed, if not every one is.
+        help: one line.
+        minimum: the least number allowed.
+        maximum: the largest number allowed.
+    """
+
+    name: str
+    types: tuple[type, ...]
+    choices: tuple[str, ...]
+    default: Scalar
+    help: str
+    minimum: float | None
+    maximum: float | None
+
+    @property
+    def flag(self) -> str:
+        """The command line's spelling."""
+        return "--" + self.name.replace("_", "-")
+
+    @property
+    def takes(self) -> str:
+        """What a value may be, in words."""
+        if self.types == (bool,):
+            return "true or false"
+        words = {int: "a whole number", float: "a number", str: "a text"}
+        parts = [words[kind] for kind in self.types if kind is not str or not self.choices]
+        parts += [f'"{choice}"' for choice in self.choices]
+        bounds = {
+            (False, False): "",
+            (True, False): f", at least {self.minimum}",
+            (False, True): f", at most {self.maximum}",
+            (True, True): f", {self.minimum} to {self.maximum}",
+        }
+        return " or ".join(parts) + bounds[self.minimum is not None, self.maximum is not None]
+
+    def check(self, value: object) -> str:
+        """What is wrong with a value of a file; nothing if it may stand."""
+        kinds = (*self.types, int) if float in self.types else self.types
+        if type(value) not in kinds or (isinstance(value, str) and self.choices and value not in self.choices):
+            return f"{value!r} is not {self.takes}"
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            if self.minimum is not None and value < self.minimum:
+                return f"{value} is below {self.minimum}"
+            if self.maximum is not None and value > self.maximum:
+                return f"{value} is above {self.maximum}"
+        return ""
+
+    def parse(self, text: str) -> object:
+        """A flag's or a variable's text as a value; the text itself where it is none, for `check` to refuse."""
+        if bool in self.types:
+            return _WORDS.get(text.lower(), text)
+        for kind in (int, float):
+            if kind in self.types:
+                try:
+                    return kind(text)
+                except ValueError:
+                    continue
+        return text
+
+
+def option(default: Scalar, text: str, *, minimum: float | None = None, maximum: float | None = None) -> Any:  # noqa: ANN401
+    """A field that is an option, with its one line of help; typed as `dataclasses.field` is, for the same reason."""
+    return field(default=default, metadata={_KEY: (text, minimum, maximum)})
+
+
+def options_of(record: type) -> dict[str, Option]:
+    """The options of a settings record, by name."""
+    hints = get_type_hints(record)
+    found = {}
+    for item in fields(record):
+        if _KEY in item.metadata:
+            text, minimum, maximum = item.metadata[_KEY]
+            types, choices = _types(hints[item.name])
+            default: Any = item.default
+            found[item.name] = Option(item.name, types, choices, default, text, minimum, maximum)
+    return found
+
+
+def _types(hint: Any) -> tuple[tuple[type, ...], tuple[str, ...]]:  # noqa: ANN401 - a type annotation
+    """The types and the words of an annotation such as ``int | Literal["auto"]``."""
+    parts = get_args(hint) if get_origin(hint) in {Union, UnionType} else (hint,)
+    types: list[type] = []
+    choices: list[str] = []
+    for part in parts:
+        if get_origin(part) is Literal:
+            types.append(str)
+            choices += get_args(part)
+        else:
+            types.append(part)
+    return tuple(types), tuple(choices)

@@ -1,0 +1,112 @@
+"""The settings: every option once, in the record of the part that it is for."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from embedfleet.config.option import option
+
+Auto = Literal["auto"]
+
+
+@dataclass(frozen=True, slots=True)
+class EngineOptions:
+    """What a model server does."""
+
+    model: str = option("builtin", "a folder in Hugging Face layout, a hub id, or builtin (all-MiniLM-L6-v2)")
+    task: Literal["auto", "embed", "rerank"] = option(
+        "auto", "auto takes what the architecture is; rerank with an embedding model is late interaction"
+    )
+    served_model_name: str = option("", "the model's name as clients see it; empty for the model as given")
+    pooling: Literal["auto", "cls", "mean", "last-token"] = option("auto", "auto reads the model's 1_Pooling")
+    tokenization_workers: int = option(1, "tokenizer threads per replica", minimum=1, maximum=64)
+    batch_tokens: int = option(512, "most tokens of one forward pass on a CPU", minimum=1)
+    max_batch_tokens: int = option(16_384, "a model may not take longer inputs than this", minimum=1)
+    max_concurrent_requests: int = option(512, "inputs under way per replica before the next gets 429", minimum=1)
+    max_client_batch_size: int = option(32, "most inputs in one request", minimum=1)
+    auto_truncate: bool = option(True, "cut inputs that are too long, unless the request says otherwise")
+    default_prompt_name: str = option("", "prompt of the model's own that is put before every input")
+    default_prompt: str = option("", "text that is put before every input")
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayOptions:
+    """What a gateway does."""
+
+    max_requests_per_replica: int = option(64, "requests under way at one replica", minimum=1)
+    max_queue_requests: int = option(1024, "requests that may wait for a replica; one more gets 429", minimum=0)
+    max_queue_bytes: int = option(256_000_000, "bytes of the bodies that may wait", minimum=0)
+    queue_timeout_s: float = option(30.0, "longest wait for a replica, in seconds", minimum=0)
+    response_timeout_s: float = option(120.0, "longest wait for a replica's reply, in seconds", minimum=0.1)
+    probe_interval_s: float = option(5.0, "a replica silent for so many seconds is asked to infer", minimum=0.1)
+    probe_timeout_s: float = option(30.0, "longest wait for a probe, behind a batch, in seconds", minimum=0.1)
+    header_timeout_s: float = option(10.0, "longest wait for a request's head, in seconds", minimum=0.1)
+    body_timeout_s: float = option(60.0, "longest wait for a request's body, in seconds", minimum=0.1)
+    idle_timeout_s: float = option(120.0, "a kept connection without requests is closed after, in seconds", minimum=0.1)
+    max_connections: int = option(10_000, "open client connections", minimum=1)
+    access_log: bool = option(False, "a line per request in the gateway's log")
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceOptions:
+    """Where a service is and on what it runs."""
+
+    enabled: bool = option(True, "false leaves the service out")
+    port: int = option(0, "port that clients call", minimum=1, maximum=65_535)
+    host: str = option("0.0.0.0", "address to listen on")
+    payload_limit_bytes: int = option(2_000_000, "largest request body", minimum=1)
+    replicas: int | Auto = option("auto", "model servers; auto is 2 on a machine without a GPU", minimum=1, maximum=64)
+    worker_threads: int | Auto = option("auto", "cores per replica; auto shares the machine's", minimum=1, maximum=1024)
+    driver: Literal["process", "docker"] = option("process", "what runs the replicas; docker is not there yet")
+
+
+@dataclass(frozen=True, slots=True)
+class FleetOptions:
+    """What concerns all services."""
+
+    state_dir: str = option(".embedfleet", "folder for logs and for what `status` and `down` need")
+    log_level: Literal["debug", "info", "warning", "error"] = option("info", "least severe line that is logged")
+    log_format: Literal["text", "json"] = option("text", "of log lines")
+    ready_timeout_s: float = option(300.0, "longest wait of `up` for all replicas, in seconds", minimum=1)
+    drain_s: float = option(0.0, "a stopping gateway goes on accepting for so many seconds", minimum=0)
+    stop_grace_s: float = option(30.0, "requests under way may take so long at a stop, in seconds", minimum=0)
+    restart_backoff_s: float = option(0.5, "wait before a dead child is restarted, doubled each time", minimum=0)
+    restart_backoff_max_s: float = option(30.0, "longest such wait, in seconds", minimum=0)
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One service's settings."""
+
+    name: str
+    options: ServiceOptions
+    engine: EngineOptions
+    gateway: GatewayOptions
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All settings in force.
+
+    Attributes:
+        root: the folder that relative paths count from: that of fleet.toml, or the working directory.
+        origins: dotted key → where its value came from, for every option.
+    """
+
+    root: Path
+    fleet: FleetOptions
+    services: tuple[Service, ...]
+    origins: dict[str, str] = field(repr=False)
+
+    @property
+    def state_dir(self) -> Path:
+        """The state folder, absolute."""
+        return self.root / self.fleet.state_dir
+
+
+# The services that are there without a file, and what distinguishes them.
+DEFAULT_SERVICES: dict[str, dict[str, str | int]] = {
+    "embedder": {"port": 8001},
+    "reranker": {"port": 8002, "task": "rerank"},
+}
+SERVICE_RECORDS = (ServiceOptions, EngineOptions, GatewayOptions)
