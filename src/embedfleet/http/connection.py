@@ -3,7 +3,7 @@
 import asyncio
 from collections import deque
 from enum import Enum, auto
-from typing import Protocol
+from typing import Protocol, cast
 
 import httptools
 
@@ -84,14 +84,14 @@ class Connection(asyncio.Protocol):
     # asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        name = transport.get_extra_info("peername")
+        wire = cast("asyncio.Transport", transport)  # uvloop's are no subclass
+        self._transport = wire
+        name = wire.get_extra_info("peername")
         self.peer = str(name[0]) if isinstance(name, tuple) else ""
         if len(self.server.clients) >= self.limits.connections:
             self._phase = _Phase.CLOSED
-            transport.write(head(503, [TEXT], _CLOSE, b"content-length: 0\r\n", b"retry-after: 1\r\n"))
-            transport.close()
+            wire.write(head(503, [TEXT], _CLOSE, b"content-length: 0\r\n", b"retry-after: 1\r\n"))
+            wire.close()
             return
         self.server.clients.add(self)
         self.deadline = self._now() + self.limits.header_timeout_s

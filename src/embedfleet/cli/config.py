@@ -1,0 +1,54 @@
+"""``embedfleet config``: the settings in force and where each came from."""
+
+import json
+from dataclasses import fields
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from embedfleet.cli.flags import read_settings, settings_flags
+from embedfleet.cli.output import data, say
+from embedfleet.config.settings import Settings
+
+
+@click.group("config", invoke_without_command=True)
+@click.option("--json", "as_json", is_flag=True, help="one JSON object on stdout")
+@settings_flags
+@click.pass_context
+def command(ctx: click.Context, /, as_json: bool, **flags: Any) -> None:  # noqa: ANN401
+    """Show every setting, its value and where it came from."""
+    settings = read_settings(flags)
+    ctx.obj = settings
+    if ctx.invoked_subcommand is not None:
+        return
+    rows = list_settings(settings)
+    if as_json:
+        data(json.dumps({key: {"value": value, "origin": origin} for key, value, origin in rows}))
+        return
+    table = Table("setting", "value", "from", box=None, header_style="bold", padding=(0, 2, 0, 0))
+    for key, value, origin in rows:
+        table.add_row(key, json.dumps(value), origin, style=None if origin == "default" else "bold")
+    Console().print(table)
+
+
+@command.command("check")
+@click.pass_obj
+def check(settings: Settings) -> None:
+    """Say whether the settings can be used; every fault is named, with exit code 2."""
+    say(f"the settings are sound: {', '.join(service.name for service in settings.services)}")
+
+
+def list_settings(settings: Settings) -> list[tuple[str, Any, str]]:
+    """Dotted key as in fleet.toml, value, origin."""
+    rows = [
+        (f"fleet.{item.name}", getattr(settings.fleet, item.name), settings.origins[f"fleet.{item.name}"])
+        for item in fields(settings.fleet)
+    ]
+    for service in settings.services:
+        for record in (service.options, service.engine, service.gateway):
+            for item in fields(record):
+                key = f"{service.name}.{item.name}"
+                rows.append((f"services.{key}", getattr(record, item.name), settings.origins[key]))
+    return rows

@@ -1,0 +1,84 @@
+"""From options as people set them to the settings that an engine and a gateway take."""
+
+from dataclasses import fields
+from urllib.parse import urlsplit
+
+from embedfleet.config.settings import EngineOptions, GatewayOptions
+from embedfleet.engine.settings import EngineSettings
+from embedfleet.errors import UsageError
+from embedfleet.gateway.dispatcher import DispatchLimits
+from embedfleet.gateway.settings import GatewaySettings
+from embedfleet.http.message import Limits
+from embedfleet.types import Endpoint
+
+
+def engine_settings(
+    options: EngineOptions,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    preferred_port: int = 0,
+    worker_threads: int = 1,
+    payload_limit_bytes: int = 2_000_000,
+    stop_grace_s: float = 30.0,
+) -> EngineSettings:
+    """Settings of one engine."""
+    return EngineSettings(
+        **{item.name: getattr(options, item.name) for item in fields(options)},
+        host=host,
+        port=port,
+        preferred_port=preferred_port,
+        workers=worker_threads,
+        stop_grace_s=stop_grace_s,
+        limits=Limits(body_bytes=payload_limit_bytes),
+    )
+
+
+def gateway_settings(
+    options: GatewayOptions,
+    *,
+    replicas: tuple[str, ...] = (),
+    host: str = "0.0.0.0",
+    port: int = 0,
+    admin: str = "",
+    payload_limit_bytes: int = 2_000_000,
+    drain_s: float = 0.0,
+    stop_grace_s: float = 30.0,
+) -> GatewaySettings:
+    """Settings of one gateway.
+
+    Raises:
+        UsageError: a replica's URL is none.
+    """
+    return GatewaySettings(
+        host=host,
+        port=port,
+        replicas=tuple(Endpoint(f"replica-{number}", _checked(url)) for number, url in enumerate(replicas)),
+        admin_path=admin,
+        response_timeout_s=options.response_timeout_s,
+        probe_timeout_s=options.probe_timeout_s,
+        access_log=options.access_log,
+        drain_s=drain_s,
+        stop_grace_s=stop_grace_s,
+        limits=Limits(
+            body_bytes=payload_limit_bytes,
+            header_timeout_s=options.header_timeout_s,
+            body_timeout_s=options.body_timeout_s,
+            idle_timeout_s=options.idle_timeout_s,
+            connections=options.max_connections,
+        ),
+        dispatch=DispatchLimits(
+            requests_per_replica=options.max_requests_per_replica,
+            queue_requests=options.max_queue_requests,
+            queue_bytes=options.max_queue_bytes,
+            queue_timeout_s=options.queue_timeout_s,
+            probe_interval_s=options.probe_interval_s,
+        ),
+    )
+
+
+def _checked(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme != "http" or not parts.hostname:
+        raise UsageError(f"{url} is not the URL of a replica", "write http://host:port")
+    return url.rstrip("/")

@@ -1,0 +1,33 @@
+"""``embedfleet down``: drain and stop a running fleet."""
+
+import time
+from typing import Any
+
+import click
+
+from embedfleet.cli.flags import read_settings, settings_flags
+from embedfleet.cli.output import say
+from embedfleet.cli.query import ask
+from embedfleet.control.statefile import StateFile
+from embedfleet.errors import FleetError
+
+
+@click.command("down")
+@settings_flags
+def command(**flags: Any) -> None:  # noqa: ANN401
+    """Let requests under way end, then stop every process of the fleet; wait until it is done."""
+    settings = read_settings(flags)
+    state = StateFile(settings.state_dir)
+    address = state.read()
+    if address is None:
+        say(f"no fleet runs in {settings.state_dir}")
+        return
+    if ask(state, "POST", "/stop") is None and state.read() is not None:
+        raise FleetError(f"the fleet (pid {address.pid}) does not answer", f"kill {address.pid}")
+    say(f"stopping the fleet (pid {address.pid})")
+    deadline = time.monotonic() + settings.fleet.drain_s + settings.fleet.stop_grace_s + 30
+    while state.read() is not None:
+        if time.monotonic() > deadline:
+            raise FleetError(f"the fleet (pid {address.pid}) has not stopped", f"kill {address.pid}")
+        time.sleep(0.05)
+    say("stopped")

@@ -1,0 +1,40 @@
+"""``embedfleet gateway``: one balancer in the foreground."""
+
+from typing import Any
+
+import click
+
+from embedfleet.cli.child import end_with, port_teller
+from embedfleet.cli.flags import record_flags, take_record
+from embedfleet.config.settings import GatewayOptions
+from embedfleet.errors import UsageError
+
+
+@click.command("gateway")
+@click.option("--replica", "replicas", multiple=True, metavar="URL", help="of a server with TEI's API; may be repeated")
+@click.option("--host", default="0.0.0.0", show_default=True, help="address to listen on")
+@click.option("--port", default=0, show_default=True, help="port to listen on; 0 for any free one")
+@click.option("--admin", default="", metavar="PATH", help="Unix socket for GET and PUT /replicas")
+@click.option("--payload-limit-bytes", default=2_000_000, show_default=True, help="largest request body")
+@click.option("--drain-s", default=0.0, show_default=True, help="go on accepting for so long when stopping")
+@click.option("--stop-grace-s", default=30.0, show_default=True, help="requests under way may take so long at a stop")
+@record_flags(GatewayOptions)
+@click.option("--log-level", default="info", show_default=True, help="debug, info, warning or error")
+@click.option("--log-format", default="text", show_default=True, help="text or json")
+@click.option("--ready-fd", default=0, hidden=True)
+@click.option("--parent-pid", default=0, hidden=True)
+def command(parent_pid: int, ready_fd: int, log_level: str, log_format: str, **flags: Any) -> None:  # noqa: ANN401
+    """Balance one service over replicas until SIGTERM or Ctrl-C."""
+    end_with(parent_pid)
+    import uvloop  # noqa: PLC0415 - only needed here
+
+    from embedfleet.cli.conversion import gateway_settings  # noqa: PLC0415
+    from embedfleet.gateway.app import serve  # noqa: PLC0415
+    from embedfleet.log import set_up  # noqa: PLC0415
+
+    set_up(log_level, log_format)
+    settings = gateway_settings(take_record(GatewayOptions, flags), **flags)
+    try:
+        uvloop.run(serve(settings, ready=port_teller(ready_fd)))
+    except OSError as error:
+        raise UsageError(f"cannot listen: {error.strerror or error}", "choose another --port") from error

@@ -1,0 +1,55 @@
+"""``embedfleet logs``: what the processes of the fleet say."""
+
+import time
+from typing import Any
+
+import click
+
+from embedfleet.cli.flags import read_settings, settings_flags
+from embedfleet.cli.output import data
+from embedfleet.control.fleet import journal_of
+from embedfleet.control.journal import Journal
+from embedfleet.errors import UsageError
+
+
+@click.command("logs")
+@click.argument("name", required=False)
+@click.option("--follow", "-f", is_flag=True, help="go on with what is added, until Ctrl-C")
+@click.option("--lines", "-n", default=20, show_default=True, help="lines of each process")
+@settings_flags
+def command(name: str | None, follow: bool, lines: int, **flags: Any) -> None:  # noqa: ANN401
+    """Show the last lines of every process, or of those whose name begins with NAME, such as embedder or reranker-0."""
+    journal = journal_of(read_settings(flags))
+    names = [known for known in journal.names() if known.startswith(name or "")]
+    if not names:
+        known = ", ".join(journal.names()) or "none"
+        raise UsageError(f"there are no logs of {name or 'any process'}", f"there are logs of: {known}")
+    for each in names:
+        for line in journal.tail(each, lines):
+            data(f"{each}: {line}")
+    if follow:
+        _follow(journal, names)
+
+
+def _follow(journal: Journal, names: list[str]) -> None:
+    places = {name: journal.path(name).stat().st_size for name in names}
+    try:
+        while True:
+            time.sleep(0.2)
+            for name in names:
+                places[name] = _show_new(journal, name, places[name])
+    except KeyboardInterrupt:
+        return
+
+
+def _show_new(journal: Journal, name: str, place: int) -> int:
+    """Print whole lines added since ``place`` and return the new place."""
+    size = journal.path(name).stat().st_size
+    if size < place:  # it was trimmed
+        place = 0
+    with journal.path(name).open("rb") as stream:
+        stream.seek(place)
+        added, newline, _ = stream.read().rpartition(b"\n")
+    for line in added.decode("utf-8", "replace").splitlines():
+        data(f"{name}: {line}")
+    return place + len(added) + len(newline)

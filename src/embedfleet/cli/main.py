@@ -1,0 +1,68 @@
+"""The command line: verbs are loaded when they are called, so that help and errors come at once."""
+
+import importlib
+
+import click
+
+from embedfleet import __version__
+from embedfleet.cli.output import die, fail
+from embedfleet.errors import EmbedfleetError
+
+VERBS = {
+    "up": "start the fleet and keep it running",
+    "down": "drain and stop a running fleet",
+    "status": "show services and replicas",
+    "logs": "show what the processes of the fleet say",
+    "config": "show the settings in force and where each came from",
+    "engine": "run one model server",
+    "gateway": "run one balancer",
+}
+
+EXIT_CODES = """\b
+Exit codes:
+  0  done
+  1  it failed while running, or the fleet is degraded (status)
+  2  it cannot work as it was told to: flags, settings, model, port
+  3  no fleet is running (status)
+"""
+
+
+class Verbs(click.Group):
+    """Finds a verb's command in the module of its name."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        """In the order of their use."""
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:  # noqa: ARG002
+        """The verb, loaded now."""
+        if name not in VERBS:
+            return None
+        command: click.Command = importlib.import_module(f"embedfleet.cli.{name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """One line each, without loading them."""
+        with formatter.section("Verbs"):
+            formatter.write_dl(list(VERBS.items()))
+
+
+@click.group(cls=Verbs, epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, message="%(version)s")
+def cli() -> None:
+    """Text embeddings and reranking from every device of a machine, behind one address per service."""
+
+
+def main() -> None:
+    """Run the command line; every error is worded here and nowhere else."""
+    try:
+        code = cli.main(standalone_mode=False)
+    except EmbedfleetError as error:
+        die(error)
+    except click.UsageError as error:
+        path = error.ctx.command_path if error.ctx else "embedfleet"
+        fail(error.format_message(), f"see `{path} --help`", 2)
+    except click.Abort:
+        fail("interrupted", "", 1)
+    else:
+        raise SystemExit(code or 0)

@@ -1,0 +1,60 @@
+"""``embedfleet status``: services and replicas."""
+
+import json
+import sys
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from embedfleet.cli.flags import read_settings, settings_flags
+from embedfleet.cli.output import data, say
+from embedfleet.cli.query import ask
+from embedfleet.control.statefile import StateFile
+
+DEGRADED, NOT_RUNNING = 1, 3
+
+
+@click.command("status")
+@click.option("--json", "as_json", is_flag=True, help="one JSON object on stdout")
+@settings_flags
+def command(as_json: bool, **flags: Any) -> None:  # noqa: ANN401
+    """Show every service and replica; exit with 0 if all serve, 1 if some do not, 3 if no fleet runs."""
+    settings = read_settings(flags)
+    status = ask(StateFile(settings.state_dir), "GET", "/status")
+    if status is None:
+        if as_json:
+            data(json.dumps({"running": False, "services": []}))
+        say(f"no fleet runs in {settings.state_dir}")
+        sys.exit(NOT_RUNNING)
+    if as_json:
+        data(json.dumps({"running": True} | status))
+    else:
+        Console(soft_wrap=True).print(_table(status))
+    replicas = [row for service in status["services"] for row in service["replicas"]]
+    sys.exit(0 if all(row["state"] == "active" for row in replicas) else DEGRADED)
+
+
+def _table(status: dict[str, Any]) -> Table:
+    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
+    for column in ("service", "replica", "state", "address", "pid", "restarts", "under way", "sent", "memory", "why"):
+        table.add_column(column)
+    for service in status["services"]:
+        gateway = service["gateway"]
+        own = (gateway["phase"], f":{service['port']}", *_process(gateway))
+        table.add_row(service["name"], "gateway", *own, "", "", _megabytes(gateway), "")
+        for row in service["replicas"]:
+            address = row["url"].removeprefix("http://")
+            load = (str(row.get("requests", "")), str(row.get("sent", "")))
+            cells = (row["state"], address, *_process(row), *load, _megabytes(row), row.get("reason", ""))
+            table.add_row("", row["id"], *cells)
+    return table
+
+
+def _process(row: dict[str, Any]) -> tuple[str, str]:
+    return str(row["pid"] or ""), str(row["restarts"])
+
+
+def _megabytes(row: dict[str, Any]) -> str:
+    return f"{row['pss_bytes'] / 1e6:.0f} MB" if row["pss_bytes"] else ""

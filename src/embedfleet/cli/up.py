@@ -1,0 +1,116 @@
+"""``embedfleet up``: start the fleet and keep it running."""
+
+import asyncio
+import os
+import subprocess
+import sys
+import time
+from typing import Any
+
+import click
+
+from embedfleet.cli.flags import read_settings, settings_flags
+from embedfleet.cli.output import data, say
+from embedfleet.cli.progress import Progress
+from embedfleet.cli.query import ask
+from embedfleet.config.settings import Service, Settings
+from embedfleet.control.fleet import journal_of, run_fleet
+from embedfleet.control.gpu import check_type, has_gpu
+from embedfleet.control.statefile import StateFile
+from embedfleet.errors import FleetError
+from embedfleet.log import set_up
+
+_JSON = "-H 'Content-Type: application/json'"
+_EXAMPLES = {
+    "embed": f"""/embed -X POST -d '{{"inputs":"What is Deep Learning?"}}' {_JSON}""",
+    "rerank": "/rerank -X POST -d "
+    f"""'{{"query":"What is Deep Learning?","texts":["Deep Learning is not...","Deep learning is..."]}}' {_JSON}""",
+}
+_UP_LOG = "up"
+
+
+@click.command("up")
+@click.option("--detach", "-d", is_flag=True, help="return once every replica serves; logs go to the state folder")
+@click.option("--gpu", metavar="TYPE", help="GPU type, such as T4, L4, A100 or H100; none looks at the machine")
+@settings_flags
+def command(detach: bool, gpu: str | None, **flags: Any) -> None:  # noqa: ANN401
+    """Start every service and keep it running; Ctrl-C drains and stops all of it."""
+    if gpu:
+        check_type(gpu)
+    settings = read_settings(flags)
+    say("a GPU is there, but this version serves from the CPU" if has_gpu() else "no GPU found: serving from the CPU")
+    if detach:
+        _detach(settings)
+    else:
+        _run(settings)
+
+
+def _run(settings: Settings) -> None:
+    # The fleet's own log shares the terminal with the progress display: only what matters goes there.
+    set_up("warning" if sys.stderr.isatty() else settings.fleet.log_level, settings.fleet.log_format)
+
+    def ready() -> None:
+        progress.close()
+        _announce(settings)
+        say("\nCtrl-C drains and stops; logs are in " + str(journal_of(settings).folder))
+
+    with Progress() as progress:
+        asyncio.run(
+            run_fleet(
+                settings, cores=os.cpu_count() or 1, environment=dict(os.environ), seen=progress.show, ready=ready
+            )
+        )
+    say("stopped")
+
+
+def _detach(settings: Settings) -> None:
+    """Run this command again without ``--detach`` in a session of its own, and wait for it to serve.
+
+    Raises:
+        FleetError: it ended instead.
+    """
+    state = StateFile(settings.state_dir)
+    state.acquire()  # say at once if a fleet runs already
+    state.release()
+    journal = journal_of(settings)
+    arguments = [argument for argument in sys.argv[1:] if argument not in {"--detach", "-d"}]
+    mark = len(journal.tail(_UP_LOG, 10**6))
+    log = journal.open(_UP_LOG)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "embedfleet", *arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=log,
+        start_new_session=True,
+    )
+    os.close(log)
+    with Progress() as progress:
+        while process.poll() is None:
+            status = ask(state, "GET", "/status")
+            services = (status or {}).get("services", [])
+            states = {row["id"]: row["state"] for service in services for row in service["replicas"]}
+            progress.show(states)
+            if states and set(states.values()) == {"active"}:
+                progress.close()
+                _announce(settings)
+                return
+            time.sleep(0.1)
+    for line in journal.tail(_UP_LOG, 10**6)[mark:]:
+        say(line)
+    if process.returncode == 2:
+        sys.exit(2)
+    raise FleetError(f"the fleet ended with code {process.returncode}", f"see {journal.path(_UP_LOG)}")
+
+
+def _announce(settings: Settings) -> None:
+    for service in settings.services:
+        host = "127.0.0.1" if service.options.host in {"0.0.0.0", "::"} else service.options.host
+        data(f"{service.name}: http://{host}:{service.options.port}")
+        data(f"  curl {host}:{service.options.port}{_EXAMPLES[_task(service)]}")
+
+
+def _task(service: Service) -> str:
+    """What an example should ask: as set, or as the name suggests where the model decides."""
+    if service.engine.task != "auto":
+        return service.engine.task
+    return "rerank" if "rerank" in service.name else "embed"

@@ -1,0 +1,76 @@
+"""The fleet's own admin API, on a Unix socket: what `status` and `down` talk to."""
+
+import asyncio
+import os
+import time
+from typing import Any
+
+import orjson
+
+from embedfleet.control.supervisor import Child, Supervisor, replica_states
+from embedfleet.http.exchange import Exchange
+from embedfleet.http.message import JSON, TEXT
+from embedfleet.http.server import Server
+
+
+class FleetApi:
+    """``GET /status`` and ``POST /stop``."""
+
+    def __init__(self, supervisor: Supervisor) -> None:
+        self._supervisor = supervisor
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.server = Server(self.handle)
+
+    def handle(self, exchange: Exchange) -> None:
+        """Answer one request."""
+        match (exchange.method, exchange.path):
+            case (b"GET", "/status"):
+                task = asyncio.get_running_loop().create_task(self._status(exchange))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+            case (b"POST", "/stop"):
+                self._supervisor.stop()
+                exchange.respond(200, [JSON], b"{}")
+            case _:
+                exchange.respond(404, [TEXT], b"there are GET /status and POST /stop")
+
+    async def _status(self, exchange: Exchange) -> None:
+        exchange.respond(200, [JSON], orjson.dumps(await fleet_status(self._supervisor)))
+
+
+async def fleet_status(supervisor: Supervisor) -> dict[str, Any]:
+    """Everything that is known of a running fleet."""
+    services = []
+    for name in supervisor.services:
+        (gateway,) = supervisor.of_service(name, "gateway")
+        rows = {str(row["id"]): row for row in await replica_states(gateway.spec)}
+        replicas = [_replica(child, rows.get(child.spec.name)) for child in supervisor.of_service(name, "replica")]
+        services.append({"name": name, "port": gateway.port, "gateway": _process(gateway), "replicas": replicas})
+    return {"pid": os.getpid(), "pss_bytes": pss_bytes(os.getpid()), "services": services}
+
+
+def _replica(child: Child, seen: dict[str, Any] | None) -> dict[str, Any]:
+    """A replica's process, and what its gateway says of it."""
+    url = f"http://127.0.0.1:{child.port}" if child.port else ""
+    return _process(child) | {"url": url} | (seen or {"state": child.observed.phase.value})
+
+
+def _process(child: Child) -> dict[str, Any]:
+    pid = child.running.pid if child.running else None
+    return {
+        "id": child.spec.name,
+        "pid": pid,
+        "phase": child.observed.phase.value,
+        "restarts": child.observed.restarts,
+        "uptime_s": round(time.time() - child.started_at, 1) if pid else 0,
+        "pss_bytes": pss_bytes(pid) if pid else 0,
+    }
+
+
+def pss_bytes(pid: int) -> int:
+    """A process's memory, shared pages counted by share (proc(5), smaps_rollup); 0 where it cannot be read."""
+    try:
+        with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as stream:  # noqa: PTH123 - no path of ours
+            return next((int(line.split()[1]) * 1024 for line in stream if line.startswith("Pss:")), 0)
+    except OSError:
+        return 0

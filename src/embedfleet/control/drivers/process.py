@@ -1,0 +1,124 @@
+"""Children as processes of this machine, running our own command line.
+
+Each child has a session of its own, so that a terminal's Ctrl-C reaches the supervisor alone, which then stops them in
+order. Each is told our pid and has the kernel kill it when we die (prctl PR_SET_PDEATHSIG), however we die.
+"""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+from embedfleet.control.journal import Journal
+from embedfleet.control.plan import ChildSpec
+
+# One thread per caller is the engine's own doing: libraries that would start more of their own are told not to.
+_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+
+
+class Process:
+    """A running child; see `base.Running`."""
+
+    def __init__(self, process: asyncio.subprocess.Process, pipe: int) -> None:
+        loop = asyncio.get_running_loop()
+        self.pid = process.pid
+        self.ready: asyncio.Future[int] = loop.create_future()
+        self.ended: asyncio.Future[int] = loop.create_future()
+        self._process = process
+        self._pipe = pipe
+        self._said = b""
+        loop.add_reader(pipe, self._hear)
+        self._waiter = loop.create_task(self._wait())
+
+    async def stop(self, grace_s: float) -> None:
+        """See `base.Running`."""
+        with suppress(ProcessLookupError):
+            self._process.send_signal(signal.SIGTERM)
+        try:
+            async with asyncio.timeout(grace_s):
+                await asyncio.shield(self.ended)
+        except TimeoutError:
+            self.kill()
+            await asyncio.shield(self.ended)
+
+    def kill(self) -> None:
+        """See `base.Running`."""
+        with suppress(ProcessLookupError):
+            self._process.kill()
+
+    async def _wait(self) -> None:
+        code = await self._process.wait()
+        self._close_pipe()
+        self.ended.set_result(code)
+
+    def _hear(self) -> None:
+        """The child says once, in one line of JSON, which port it listens on."""
+        data = os.read(self._pipe, 4096)
+        self._said += data
+        if b"\n" in self._said and not self.ready.done():
+            self.ready.set_result(int(json.loads(self._said)["port"]))
+        if not data:
+            self._close_pipe()
+
+    def _close_pipe(self) -> None:
+        if self._pipe >= 0:
+            asyncio.get_running_loop().remove_reader(self._pipe)
+            os.close(self._pipe)
+            self._pipe = -1
+
+
+class ProcessDriver:
+    """Starts children of ``command``.
+
+    Args:
+        journal: where their stderr goes.
+        folder: their working directory.
+        command: what runs a verb; ours by default.
+        environment: of this process.
+    """
+
+    def __init__(
+        self, journal: Journal, folder: Path, environment: dict[str, str], command: tuple[str, ...] | None = None
+    ) -> None:
+        self._journal = journal
+        self._folder = folder
+        self._environment = environment | _ENVIRONMENT
+        self._command = command or (sys.executable, "-m", "embedfleet")
+
+    async def start(self, spec: ChildSpec, *, preferred_port: int) -> Process:
+        """See `base.Driver`."""
+        theirs, ours = self._pipe()
+        extra = ["--ready-fd", str(theirs), "--parent-pid", str(os.getpid())]
+        if spec.kind == "replica" and preferred_port:
+            extra += ["--preferred-port", str(preferred_port)]
+        log = self._journal.open(spec.name)
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *self._command,
+                *spec.arguments,
+                *extra,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=self._folder,
+                env=self._environment,
+                pass_fds=(theirs,),
+                start_new_session=True,
+            )
+        except OSError:
+            os.close(ours)
+            raise
+        finally:
+            os.close(theirs)
+            os.close(log)
+        return Process(process, ours)
+
+    @staticmethod
+    def _pipe() -> tuple[int, int]:
+        """A pipe's end for the child, and ours, which does not block."""
+        ours, theirs = os.pipe()
+        os.set_blocking(ours, False)
+        return theirs, ours
