@@ -1,6 +1,7 @@
 """``embedfleet config``: the settings in force and where each came from."""
 
 import json
+import sys
 from dataclasses import fields
 from typing import Any
 
@@ -30,7 +31,7 @@ def command(ctx: click.Context, /, as_json: bool, **flags: Any) -> None:  # noqa
     table = Table("setting", "value", "from", box=None, header_style="bold", padding=(0, 2, 0, 0))
     for key, value, origin in rows:
         table.add_row(key, json.dumps(value), origin, style=None if origin == "default" else "bold")
-    Console().print(table)
+    Console(width=None if sys.stdout.isatty() else 200).print(table)
 
 
 @command.command("check")

@@ -31,7 +31,8 @@ def command(as_json: bool, **flags: Any) -> None:  # noqa: ANN401
     if as_json:
         data(json.dumps({"running": True} | status))
     else:
-        Console(soft_wrap=True).print(_table(status))
+        # Off a terminal nothing is cut to fit one.
+        Console(width=None if sys.stdout.isatty() else 200).print(_table(status))
     replicas = [row for service in status["services"] for row in service["replicas"]]
     sys.exit(0 if all(row["state"] == "active" for row in replicas) else DEGRADED)
 
@@ -39,7 +40,7 @@ def command(as_json: bool, **flags: Any) -> None:  # noqa: ANN401
 def _table(status: dict[str, Any]) -> Table:
     table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
     for column in ("service", "replica", "state", "address", "pid", "restarts", "under way", "sent", "memory", "why"):
-        table.add_column(column)
+        table.add_column(column, no_wrap=True)
     for service in status["services"]:
         gateway = service["gateway"]
         own = (gateway["phase"], f":{service['port']}", *_process(gateway))

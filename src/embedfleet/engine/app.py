@@ -256,10 +256,10 @@ async def serve(settings: EngineSettings, *, ready: Callable[[int], None]) -> No
     engine = await asyncio.to_thread(load, settings, registry)
     try:
         server = Server(App(engine, settings, registry).handle, settings.limits)
-        await _listen(server, settings)
         stop = asyncio.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT):  # before anybody can see that we listen
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        await _listen(server, settings)
         ready(server.port)
         await stop.wait()
         await server.stop(settings.stop_grace_s)

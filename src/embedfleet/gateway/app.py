@@ -153,14 +153,14 @@ async def serve(settings: GatewaySettings, *, ready: Callable[[int], None]) -> N
         OSError: the port or the admin socket cannot be bound.
     """
     app = App(settings)
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):  # before anybody can see that we listen
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
     await app.server.start(host=settings.host, port=settings.port)
     admin = Admin(app)
     if settings.admin_path:
         await admin.server.start(path=settings.admin_path)
     app.proxy.start()
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
     ready(app.server.port)
     await stop.wait()
     app.server.begin_drain()

@@ -1,0 +1,105 @@
+"""A real fleet: `embedfleet up` in a folder of its own, on free ports."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tests.services.engine import Client
+
+LIMIT_S = 120
+COMMAND = [sys.executable, "-m", "embedfleet"]
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that were free a moment ago; held together while they are chosen, so that they differ."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [sock.getsockname()[1] for sock in sockets]
+    for sock in sockets:
+        sock.close()
+    return ports
+
+
+def run_cli(folder: Path, *arguments: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """Run a verb to its end."""
+    return subprocess.run(
+        [*COMMAND, *arguments],
+        cwd=folder,
+        env=os.environ | (env or {}),
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+        check=False,
+    )
+
+
+class Fleet:
+    """A running fleet of one folder."""
+
+    def __init__(self, folder: Path, ports: list[int], process: subprocess.Popen[str]) -> None:
+        self.folder = folder
+        self.process = process
+        self.embedder, self.reranker = (Client(port) for port in ports)
+
+    @property
+    def status(self) -> dict[str, Any]:
+        return json.loads(run_cli(self.folder, "status", "--json").stdout)
+
+    @property
+    def pids(self) -> list[int]:
+        """Of every child."""
+        services = self.status["services"]
+        rows = [row for service in services for row in (service["gateway"], *service["replicas"])]
+        return [row["pid"] for row in rows if row["pid"]]
+
+    def replicas(self, service: str) -> list[dict[str, Any]]:
+        (found,) = [row for row in self.status["services"] if row["name"] == service]
+        return found["replicas"]
+
+    def until_active(self, service: str, restarts: int) -> None:
+        """Wait until all replicas of a service serve and have been restarted so often together."""
+        while True:
+            rows = self.replicas(service)
+            if all(row["state"] == "active" for row in rows) and sum(row["restarts"] for row in rows) >= restarts:
+                return
+            assert self.process.poll() is None, "the fleet ended"
+
+
+def flags(ports: list[int]) -> list[str]:
+    return ["--set", f"embedder.port={ports[0]}", "--set", f"reranker.port={ports[1]}"]
+
+
+@contextmanager
+def fleet(folder: Path, *arguments: str) -> Iterator[Fleet]:
+    """A fleet that serves; stopped as Ctrl-C stops it."""
+    ports = free_ports(2)
+    process = subprocess.Popen(
+        [*COMMAND, "up", *flags(ports), *arguments],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        announced = [process.stdout.readline() for _ in range(4)]
+        assert announced[0].startswith("embedder: "), process.communicate(timeout=LIMIT_S)[1]
+        yield Fleet(folder, ports, process)
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+        process.communicate(timeout=LIMIT_S)
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process runs; one that has ended and is not yet reaped does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
