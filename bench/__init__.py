@@ -1,0 +1,1 @@
+"""Benchmarks: us and the rival in one run, ratios last."""

@@ -13,16 +13,13 @@
     │   ├── WrongContentType     415
     │   ├── BodyTooLarge         413
     │   ├── HeadersTooLarge      431
-    │   ├── RequestTimeout       408
-    │   ├── NotFound             404
-    │   └── MethodNotAllowed     405
+    │   └── RequestTimeout       408
     ├── ServingError             answered in TEI's JSON shape, with its error_type
     │   ├── Empty                400
     │   ├── Validation           422
     │   ├── Tokenizer            422
     │   ├── Backend              424
     │   ├── Overloaded           429
-    │   ├── DeadlineExceeded     504
     │   ├── BadGateway           502
     │   └── Unhealthy            503
     └── UpstreamError            a replica did not answer; always safe to try another, every call is idempotent
@@ -136,18 +133,6 @@ class RequestTimeout(RequestError):
     status = 408
 
 
-class NotFound(RequestError):
-    """No such route."""
-
-    status = 404
-
-
-class MethodNotAllowed(RequestError):
-    """The route exists, for another method."""
-
-    status = 405
-
-
 class ServingError(EmbedfleetError):
     """An error that a model server reports in TEI's JSON shape."""
 
@@ -187,12 +172,6 @@ class Overloaded(ServingError):
     def __init__(self, message: str = "Model is overloaded", retry_after_s: int = 1) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
-
-
-class DeadlineExceeded(ServingError):
-    """No replica answered before the request's deadline."""
-
-    status, error_type = 504, "Overloaded"
 
 
 class BadGateway(ServingError):
