@@ -22,7 +22,7 @@ All of TEI's calls are idempotent, so each may be sent again.
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 
 from embedfleet.errors import BadGateway, Overloaded, ServingError, Unhealthy
@@ -69,7 +69,7 @@ class DispatchLimits:
     probe_retry_s: tuple[float, float] = (0.25, 5.0)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Send:
     """Send the request to the replica."""
 
@@ -77,14 +77,14 @@ class Send:
     replica: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Relay:
     """Pass on the reply that the replica has just given."""
 
     request: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Refuse:
     """Answer with an error of ours."""
 
@@ -93,14 +93,14 @@ class Refuse:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Probe:
     """Find out by inference whether the replica works; report it to `Dispatcher.probed`."""
 
     replica: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Forget:
     """The replica has drained: close its connections."""
 
@@ -118,7 +118,7 @@ class _Request:
     arrived: float
     sends: int = 0
     replica: Replica | None = None
-    tried: set[str] = field(default_factory=set)  # replicas that failed it
+    tried: frozenset[str] = frozenset()  # replicas that failed it
 
 
 class Dispatcher:
@@ -210,7 +210,7 @@ class Dispatcher:
         """A replica gave no answer, or none that can be used."""
         item = self._requests[request]
         replica = self._release(item)
-        item.tried.add(replica.id)
+        item.tried |= {replica.id}
         self._eject(replica, failure.value.replace("_", " "), now)
         if failure is Failure.REFUSED:
             item.sends -= 1
@@ -307,7 +307,7 @@ class Dispatcher:
         return any(r.state is State.ACTIVE and r.id not in item.tried for r in self.replicas.values())
 
     def _answered_badly(self, item: _Request, replica: Replica, status: int, now: float) -> list[Command]:
-        item.tried.add(replica.id)
+        item.tried |= {replica.id}
         replica.failures += 1
         if replica.failures >= self.limits.failures:
             self._eject(replica, f"answered {status}, {replica.failures} failures in a row", now)

@@ -4,12 +4,11 @@ from collections.abc import Iterable
 
 from embedfleet.http.message import Header
 
-# Meant for one connection alone; framing and date are written anew.
+# Meant for one connection alone; framing is written anew.
 _HOP = frozenset(
     {
         b"connection",
         b"content-length",
-        b"date",
         b"expect",
         b"host",
         b"keep-alive",
@@ -25,36 +24,36 @@ _HOP = frozenset(
 _PLAIN_CONNECTION = frozenset({b"keep-alive", b"close"})
 
 
-def request_head(target: bytes, headers: Iterable[Header], *, size: int, request_id: bytes, peer: str) -> list[bytes]:
-    """A request's head for a replica, from the target on, without the host line and the empty line.
+class RequestFields:
+    """What a client's head becomes for a replica, worked out once per head.
 
-    Args:
-        target: as the client sent it.
-        headers: of the client.
-        size: of the body.
-        request_id: given on unless the client named one.
-        peer: the client's address, appended to ``x-forwarded-for``.
+    Attributes:
+        line: target and fields as they go on the wire, those of the hop left out.
+        forwarded: what ``x-forwarded-for`` held already, with a comma; empty if it was not there.
+        request_id: the client's, None if it named none.
     """
-    named = _named_by_connection(headers)
-    forwarded = peer.encode("ascii", "replace")
-    parts = [target, b" HTTP/1.1\r\n"]
-    for name, value in headers:
-        if name in _HOP or name in named or name == b"x-request-id":
-            continue
-        if name == b"x-forwarded-for":
-            forwarded = value + b", " + forwarded if forwarded else value
-            continue
-        parts += (name, b": ", value, b"\r\n")
-    parts.append(b"content-length: %d\r\nx-request-id: %b\r\n" % (size, request_id))
-    if forwarded:
-        parts.append(b"x-forwarded-for: %b\r\n" % forwarded)
-    return parts
+
+    __slots__ = ("forwarded", "line", "request_id")
+
+    def __init__(self, target: bytes, headers: Iterable[Header]) -> None:
+        named = _named_by_connection(headers)
+        self.forwarded = b""
+        self.request_id: bytes | None = None
+        parts = [b" ", target, b" HTTP/1.1\r\n"]
+        for name, value in headers:
+            if name == b"x-request-id":
+                self.request_id = self.request_id or value
+            elif name == b"x-forwarded-for":
+                self.forwarded += value + b", "
+            elif name not in _HOP and name not in named:
+                parts += (name, b": ", value, b"\r\n")
+        self.line = b"".join(parts)
 
 
-def reply_headers(headers: Iterable[Header]) -> list[Header]:
-    """A replica's fields that go on to the client."""
+def reply_fields(headers: Iterable[Header]) -> bytes:
+    """A replica's fields that go on to the client, as they go on the wire."""
     named = _named_by_connection(headers)
-    return [header for header in headers if header[0] not in _HOP and header[0] not in named]
+    return b"".join(b"%b: %b\r\n" % header for header in headers if header[0] not in _HOP and header[0] not in named)
 
 
 def _named_by_connection(headers: Iterable[Header]) -> frozenset[bytes]:

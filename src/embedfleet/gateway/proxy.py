@@ -20,11 +20,10 @@ from embedfleet.gateway.dispatcher import (
     Relay,
     Send,
 )
-from embedfleet.gateway.forwarding import reply_headers, request_head
+from embedfleet.gateway.forwarding import RequestFields
 from embedfleet.gateway.settings import GatewaySettings
 from embedfleet.gateway.transport import Call, Pool, Reply
 from embedfleet.http.exchange import Exchange
-from embedfleet.http.message import Header
 from embedfleet.metrics import Registry
 from embedfleet.types import Endpoint
 
@@ -138,11 +137,10 @@ class Proxy:
 
     def answered(self, flight: "_Flight", reply: Reply) -> None:
         """A replica's reply is there, or has begun."""
-        tokens = reply.header(b"x-compute-tokens")
-        if reply.status in RETRIED or reply.status == THROTTLED:
-            self._note_failure(flight, f"status {reply.status}")
-        cost = int(tokens) if tokens is not None and tokens.isdigit() else None
-        self.execute(self.dispatcher.answered(flight.number, reply.status, self._loop.time(), cost))
+        head = reply.head
+        if head.status >= THROTTLED or head.status in RETRIED:
+            self._note_failure(flight, f"status {head.status}")
+        self.execute(self.dispatcher.answered(flight.number, head.status, self._loop.time(), head.tokens))
 
     def failed(self, flight: "_Flight", error: UpstreamError) -> None:
         """A replica gave no answer."""
@@ -213,52 +211,61 @@ class Proxy:
 class _Flight:
     """One client's request until it is answered; the receiver of its replicas' replies."""
 
-    __slots__ = ("_call", "_head", "_proxy", "_reply", "arrived", "exchange", "number", "replica", "request_id")
+    __slots__ = ("_call", "_fields", "_proxy", "_reply", "arrived", "exchange", "number", "replica", "request_id")
 
     def __init__(self, proxy: Proxy, number: int, exchange: Exchange, now: float) -> None:
         self._proxy = proxy
         self._call: Call | None = None
         self._reply: Reply | None = None
-        self._head: list[bytes] = []
         self.number = number
         self.exchange = exchange
         self.arrived = now
         self.replica = ""
-        self.request_id = exchange.header(b"x-request-id") or proxy.request_id(number)
+        head = exchange.head
+        fields = head.note
+        if not isinstance(fields, RequestFields):
+            fields = head.note = RequestFields(head.target, head.headers)
+        self._fields = fields
+        self.request_id = fields.request_id or proxy.request_id(number)
 
     # what the dispatcher has decided
 
     def send(self, replica: str, pool: Pool) -> None:
         """Send it to a replica."""
-        exchange = self.exchange
-        if not self._head:
+        exchange, fields = self.exchange, self._fields
+        if not self.replica:
             self._proxy.left_queue(pool.now() - self.arrived)
-            self._head = request_head(
-                exchange.target,
-                exchange.headers,
-                size=len(exchange.body),
-                request_id=self.request_id,
-                peer=exchange.peer,
-            )
         self.replica = replica
-        head = b"".join((*self._head, b"host: ", pool.authority, b"\r\n\r\n"))
-        self._call = pool.send(exchange.method, head, exchange.body, self)
+        data = b"%b%b%bcontent-length: %d\r\nx-request-id: %b\r\nx-forwarded-for: %b%b\r\n%b%b" % (
+            exchange.head.method,
+            pool.prefix,
+            fields.line,
+            len(exchange.body),
+            self.request_id,
+            fields.forwarded,
+            exchange.peer,
+            pool.host_line,
+            exchange.body,
+        )
+        self._call = pool.send(data, self, is_head=exchange.head.method == b"HEAD")
 
     def relay(self) -> None:
         """Pass on the reply that is there; of a streamed one what there is of it."""
         reply = self._reply
         assert reply is not None, "the dispatcher relays only what was answered"
-        headers = self._headers(reply)
-        if self._call is not None:
-            self.exchange.on_drain = self._drain
-            length = reply.header(b"content-length")
-            self.exchange.start(reply.status, headers, int(length) if length is not None else None)
-            for part in reply.body:
-                self.exchange.write(part)
+        head = reply.head
+        fields = head.fields
+        if not head.has_request_id:
+            fields = b"%bx-request-id: %b\r\n" % (fields, self.request_id)
+        if head.status == THROTTLED and not head.has_retry_after:
+            fields += b"retry-after: 1\r\n"
+        if self._call is None:
+            self.exchange.pass_on(head.status, fields, reply.body)
+            self._proxy.done(self, head.status)
             return
-        body = reply.body[0] if len(reply.body) == 1 else b"".join(reply.body)
-        self.exchange.respond(reply.status, headers, body)
-        self._proxy.done(self, reply.status)
+        self.exchange.on_drain = self._drain
+        self.exchange.start(head.status, [], head.length if head.length >= 0 else None, fields)
+        self.exchange.write(reply.body)
 
     def refuse(self, error: ServingError) -> None:
         """Answer with an error of ours."""
@@ -277,9 +284,10 @@ class _Flight:
     def on_begin(self, reply: Reply) -> None:
         """See `transport.Receiver`."""
         self._reply = reply
-        if (reply.status in RETRIED or reply.status == THROTTLED) and self._call is not None:
+        status = reply.head.status
+        if (status in RETRIED or status == THROTTLED) and self._call is not None:
             self._call.cancel()
-            self.on_error(Malformed(f"status {reply.status} with a body of over {reply.size} bytes"))
+            self.on_error(Malformed(f"status {status} with a body of over {len(reply.body)} bytes"))
         else:
             self._proxy.answered(self, reply)
 
@@ -292,7 +300,7 @@ class _Flight:
         self._call = None
         assert self._reply is not None
         self.exchange.finish()
-        self._proxy.done(self, self._reply.status)
+        self._proxy.done(self, self._reply.head.status)
 
     def on_error(self, error: UpstreamError) -> None:
         """See `transport.Receiver`."""
@@ -314,11 +322,3 @@ class _Flight:
     def _drain(self, ready: bool) -> None:
         if self._call is not None:
             self._call.pause(not ready)
-
-    def _headers(self, reply: Reply) -> list[Header]:
-        headers = reply_headers(reply.headers)
-        if reply.header(b"x-request-id") is None:
-            headers.append((b"x-request-id", self.request_id))
-        if reply.status == THROTTLED and reply.header(b"retry-after") is None:
-            headers.append((b"retry-after", b"1"))
-        return headers

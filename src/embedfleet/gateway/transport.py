@@ -12,7 +12,8 @@ from urllib.parse import urlsplit
 import httptools
 
 from embedfleet.errors import Malformed, Refused, Reset, TimedOut, UpstreamError
-from embedfleet.http.message import BODILESS, Header
+from embedfleet.gateway.reply import ReplyHead, ReplyMemory
+from embedfleet.http.message import BODILESS, Header, find
 
 # An unused connection is closed after this long: sooner than any server we know closes it (TEI's never does, ours
 # after 120 s), so that a request seldom meets a connection that is just being closed.
@@ -23,20 +24,11 @@ _CONNECT_S = 5.0
 class Reply:
     """A replica's reply, whole or begun."""
 
-    __slots__ = ("body", "headers", "size", "status")
+    __slots__ = ("body", "head")
 
-    def __init__(self) -> None:
-        self.status = 0
-        self.headers: list[Header] = []
-        self.body: list[bytes] = []
-        self.size = 0
-
-    def header(self, name: bytes) -> bytes | None:
-        """The first value of a field, or None."""
-        for key, value in self.headers:
-            if key == name:
-                return value
-        return None
+    def __init__(self, head: ReplyHead, body: bytes) -> None:
+        self.head = head
+        self.body = body
 
 
 class Receiver(Protocol):
@@ -61,22 +53,16 @@ class Receiver(Protocol):
 class Call:
     """One request on its way: the handle to pause or cancel it."""
 
-    __slots__ = ("_body", "_head", "_method", "_pool", "connection", "deadline", "receiver", "retried")
+    __slots__ = ("_data", "_pool", "connection", "deadline", "is_head", "receiver", "retried")
 
-    def __init__(self, pool: "Pool", method: bytes, head: bytes, body: bytes, *, receiver: Receiver) -> None:
+    def __init__(self, pool: "Pool", data: bytes, receiver: Receiver, *, is_head: bool) -> None:
         self._pool = pool
-        self._method = method
-        self._head = head
-        self._body = body
+        self._data = data
         self.receiver = receiver
         self.deadline = pool.now() + pool.timeout_s
+        self.is_head = is_head
         self.retried = False
         self.connection: _Connection | None = None
-
-    @property
-    def is_head(self) -> bool:
-        """Whether the reply has no body whatever its length says."""
-        return self._method == b"HEAD"
 
     def cancel(self) -> None:
         """Close the connection: the replica drops what it has queued for it. Nothing is called after this."""
@@ -93,7 +79,7 @@ class Call:
     def send_on(self, connection: "_Connection") -> None:
         """Write the request."""
         self.connection = connection
-        connection.begin(self, b"".join((self._method, b" ", self._pool.prefix, self._head)), self._body)
+        connection.begin(self, self._data)
 
     def fail(self, error: UpstreamError) -> None:
         """Give up on this connection; a kept one that broke before any answer says nothing of the replica: try anew."""
@@ -121,7 +107,8 @@ class Pool:
         self.host = parts.hostname or "127.0.0.1"
         self.port = parts.port or 80
         self.prefix = parts.path.rstrip("/").encode()
-        self.authority = f"{self.host}:{self.port}".encode()
+        self.host_line = f"host: {self.host}:{self.port}\r\n\r\n".encode()
+        self.heads = ReplyMemory()
         self.hold_bytes = hold_bytes
         self.timeout_s = timeout_s
         self.calls: set[Call] = set()
@@ -130,16 +117,15 @@ class Pool:
         self._closed = False
         self._loop = asyncio.get_running_loop()
 
-    def send(self, method: bytes, head: bytes, body: bytes, receiver: Receiver) -> Call:
+    def send(self, data: bytes, receiver: Receiver, *, is_head: bool = False) -> Call:
         """Send a request on an idle connection, the one used last, or on a new one.
 
         Args:
-            method: as it goes on the wire.
-            head: all from the target to the empty line.
-            body: its length is stated in ``head``.
+            data: the request as it goes on the wire.
             receiver: of the reply; never called from within this method.
+            is_head: whether the reply has no body whatever its length says.
         """
-        call = Call(self, method, head, body, receiver=receiver)
+        call = Call(self, data, receiver, is_head=is_head)
         self.calls.add(call)
         while self._idle:
             connection = self._idle.pop()
@@ -218,7 +204,10 @@ class _Connection(asyncio.Protocol):
         self._pool = pool
         self._transport: asyncio.Transport | None = None
         self._parser = httptools.HttpResponseParser(self)
-        self._reply = Reply()
+        self._status = 0
+        self._headers: list[Header] = []
+        self._body: list[bytes] = []
+        self._size = 0
         self._uses = 0
         self._heard = False  # a byte of the reply
         self._headed = False  # its whole head
@@ -237,19 +226,15 @@ class _Connection(asyncio.Protocol):
         """Whether it was kept from an earlier request and broke before this one's reply began."""
         return self._uses > 1 and not self._heard
 
-    def begin(self, call: Call, head: bytes, body: bytes) -> None:
+    def begin(self, call: Call, data: bytes) -> None:
         """Write a request; its reply is what comes next."""
         self.call = call
         self._uses += 1
-        self._reply = Reply()
-        self._heard = self._headed = self._framed = self._finished = self._keep = self._streaming = False
+        self._heard = False
         if self._transport is None:  # it went between the choice and now
             self._pool.soon(self._broken)
-        elif len(body) <= 65_536:
-            self._transport.write(head + body)
         else:
-            self._transport.write(head)
-            self._transport.write(body)
+            self._transport.write(data)
 
     def pause(self, paused: bool) -> None:
         """Stop or go on reading."""
@@ -276,20 +261,40 @@ class _Connection(asyncio.Protocol):
             self._broken()
 
     def data_received(self, data: bytes) -> None:
-        if self.call is None:
+        call = self.call
+        if call is None:
             self.close()  # nobody asked
             return
-        self._heard = True
+        if not self._heard:
+            self._heard = True
+            if self._receive_whole(call, data):
+                return
+            self._headers, self._body, self._size = [], [], 0
+            self._headed = self._framed = self._finished = self._keep = self._streaming = False
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError as error:
-            call, self.call = self.call, None
+            self.call = None
             self.close()
-            if call is not None:
-                call.fail(Malformed(f"{self._pool.url}: {error}"))
+            call.fail(Malformed(f"{self._pool.url}: {error}"))
             return
         if self._finished:
             self._complete()
+
+    def _receive_whole(self, call: Call, data: bytes) -> bool:
+        """Take a plain reply that came in one piece, as most do; the parser takes the others."""
+        end = data.find(b"\r\n\r\n")
+        if end < 0 or call.is_head:
+            return False
+        head = self._pool.heads.find(data[:end])
+        if head is None or len(data) - end - 4 != head.length:
+            return False
+        self.call = call.connection = None
+        self._pool.calls.discard(call)
+        self.idle_since = self._pool.now()
+        self._pool.release(self)
+        call.receiver.on_reply(Reply(head, data[end + 4 :]))
+        return True
 
     # httptools callbacks; what follows a finished reply was not asked for, and ends the connection's use
 
@@ -299,22 +304,21 @@ class _Connection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if not self._headed:  # else a trailer
-            self._reply.headers.append((name.lower(), value))
+            self._headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         if self._finished:
             return
         status = self._parser.get_status_code()
         if status < 200:  # an interim reply: the real one follows
-            self._reply.headers.clear()
+            self._headers.clear()
             return
-        reply = self._reply
-        reply.status = status
+        self._status = status
         self._headed = True
         # Once the message is complete the parser no longer knows.
         self._keep = self._parser.should_keep_alive()
         bodiless = status in BODILESS or (self.call is not None and self.call.is_head)
-        self._framed = bodiless or any(n in {b"content-length", b"transfer-encoding"} for n, _ in reply.headers)
+        self._framed = bodiless or any(n in {b"content-length", b"transfer-encoding"} for n, _ in self._headers)
         if self.call is not None and self.call.is_head:
             self._keep = False  # the parser would take the next reply for this one's body
             self._finished = True
@@ -326,12 +330,12 @@ class _Connection(asyncio.Protocol):
         if self._streaming:
             call.receiver.on_data(data)
             return
-        self._reply.body.append(data)
-        self._reply.size += len(data)
-        if self._reply.size > self._pool.hold_bytes:
+        self._body.append(data)
+        self._size += len(data)
+        if self._size > self._pool.hold_bytes:
             self._streaming = True
             call.deadline = float("inf")  # it answers: from here on the client's own pace counts
-            call.receiver.on_begin(self._reply)
+            call.receiver.on_begin(self._reply())
 
     def on_message_complete(self) -> None:
         self._finished = self._headed
@@ -350,7 +354,14 @@ class _Connection(asyncio.Protocol):
         if self._streaming:
             call.receiver.on_end()
         else:
-            call.receiver.on_reply(self._reply)
+            call.receiver.on_reply(self._reply())
+
+    def _reply(self) -> Reply:
+        """What there is of it."""
+        head = ReplyHead(self._status, self._headers)
+        length = find(self._headers, b"content-length")
+        head.length = int(length) if length is not None else -1
+        return Reply(head, self._body[0] if len(self._body) == 1 else b"".join(self._body))
 
     def _broken(self) -> None:
         call, self.call = self.call, None

@@ -9,6 +9,7 @@ import httptools
 
 from embedfleet.errors import BodyTooLarge, HeadersTooLarge, MalformedBody, RequestError, RequestTimeout
 from embedfleet.http.exchange import Exchange
+from embedfleet.http.head import HeadMemory, RequestHead
 from embedfleet.http.message import TEXT, Limits, head
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -27,6 +28,7 @@ class Host(Protocol):
     loop: asyncio.AbstractEventLoop
     limits: Limits
     clients: "set[Connection]"
+    heads: HeadMemory
     date: bytes
     draining: bool
 
@@ -51,20 +53,21 @@ class Connection(asyncio.Protocol):
         self.server = server
         self.limits = server.limits
         self.deadline = 0.0  # loop time at which `expire` is called; 0 means never
-        self.peer = ""
+        self.peer = b"unknown"
         self._transport: asyncio.Transport | None = None
         self._parser = httptools.HttpRequestParser(self)
         self._phase = _Phase.IDLE
         self._head_bytes = 0
+        self._complete = 0  # requests that the parser has finished
         self._expects_continue = False
         self._body: list[bytes] = []
         self._body_bytes = 0
-        self._incoming: Exchange | None = None
+        self._incoming = RequestHead()
         self._waiting: deque[Exchange] = deque()
         self._current: Exchange | None = None
         self._refusal: RequestError | None = None
-        self._served = False
         self._write_paused = False
+        self._read_paused = False
 
     @property
     def busy(self) -> bool:
@@ -87,7 +90,8 @@ class Connection(asyncio.Protocol):
         wire = cast("asyncio.Transport", transport)  # uvloop's are no subclass
         self._transport = wire
         name = wire.get_extra_info("peername")
-        self.peer = str(name[0]) if isinstance(name, tuple) else ""
+        if isinstance(name, tuple):
+            self.peer = str(name[0]).encode("ascii", "replace")
         if len(self.server.clients) >= self.limits.connections:
             self._phase = _Phase.CLOSED
             wire.write(head(503, [TEXT], _CLOSE, b"content-length: 0\r\n", b"retry-after: 1\r\n"))
@@ -109,8 +113,29 @@ class Connection(asyncio.Protocol):
         self.server.settled()
 
     def data_received(self, data: bytes) -> None:
-        if self._phase is _Phase.CLOSED:
+        if self._phase is _Phase.IDLE and self._current is None and not self._waiting:
+            if not self._write_paused:
+                self._receive_one(data)
+                return
+        elif self._phase is _Phase.CLOSED:
             return
+        self._parse(data)
+
+    def _receive_one(self, data: bytes) -> None:
+        """Bytes that begin a request while nothing else is under way: mostly a whole request with a known head."""
+        end = data.find(b"\r\n\r\n")
+        known = self.server.heads.known.get(data[:end])
+        if known is not None and len(data) - end - 4 == known.length:
+            self.deadline = 0.0
+            self._current = Exchange(self, known, data[end + 4 :])
+            self.server.handle(self._current)
+            return
+        count = self._complete
+        self._parse(data)
+        if self._complete == count + 1 and self._phase is _Phase.IDLE:
+            self.server.heads.learn(data, self._incoming)
+
+    def _parse(self, data: bytes) -> None:
         if self._phase is _Phase.HEAD:
             self._head_bytes += len(data)
         try:
@@ -123,7 +148,8 @@ class Connection(asyncio.Protocol):
             self._refuse(self._head_too_large())
         if self._current is None:
             self._next()
-        if self._transport is not None and len(self._waiting) >= _PIPELINE:
+        if self._transport is not None and not self._read_paused and len(self._waiting) >= _PIPELINE:
+            self._read_paused = True
             self._transport.pause_reading()
 
     def pause_writing(self) -> None:
@@ -149,16 +175,15 @@ class Connection(asyncio.Protocol):
         self._body = []
         self._body_bytes = 0
         self._expects_continue = False
-        self._incoming = Exchange(self, b"")
+        self._incoming = RequestHead()
         if self._current is None:
             self.deadline = self._now() + self.limits.header_timeout_s
 
     def on_url(self, url: bytes) -> None:
-        assert self._incoming is not None
         self._incoming.target += url  # a long target comes in pieces
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._phase is not _Phase.HEAD or self._incoming is None:
+        if self._phase is not _Phase.HEAD:
             return  # a trailer
         name = name.lower()
         self._incoming.headers.append((name, value))
@@ -167,7 +192,6 @@ class Connection(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         incoming = self._incoming
-        assert incoming is not None
         parser = self._parser
         incoming.method = parser.get_method()
         incoming.keep_alive = parser.should_keep_alive() and not parser.should_upgrade()
@@ -176,8 +200,11 @@ class Connection(asyncio.Protocol):
         size = len(incoming.target) + sum(len(name) + len(value) + 4 for name, value in incoming.headers)
         if size > self.limits.header_bytes:
             self._refusal = self._head_too_large()
-        elif int(incoming.header(b"content-length") or 0) > self.limits.body_bytes:
+        length = int(incoming.find(b"content-length") or 0)
+        if length > self.limits.body_bytes and self._refusal is None:
             self._refusal = BodyTooLarge("Failed to buffer the request body: length limit exceeded")
+        plain = not self._expects_continue and not parser.should_upgrade() and not incoming.find(b"transfer-encoding")
+        incoming.length = length if plain else -1
         if self._refusal is not None or self._current is not None:
             return
         self.deadline = self._now() + self.limits.body_timeout_s
@@ -193,12 +220,12 @@ class Connection(asyncio.Protocol):
             self._body.append(data)
 
     def on_message_complete(self) -> None:
-        incoming, self._incoming = self._incoming, None
         self._phase = _Phase.IDLE
-        if self._refusal is None and incoming is not None:
-            incoming.body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
+        self._complete += 1
+        if self._refusal is None:
+            body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
             self._body = []
-            self._waiting.append(incoming)
+            self._waiting.append(Exchange(self, self._incoming, body))
 
     # the life of an exchange
 
@@ -209,8 +236,8 @@ class Connection(asyncio.Protocol):
                 return
             exchange = self._current = self._waiting.popleft()
             self.deadline = 0.0
-            self._served = True
-            if len(self._waiting) < _PIPELINE:
+            if self._read_paused and len(self._waiting) < _PIPELINE:
+                self._read_paused = False
                 self._transport.resume_reading()
             self.server.handle(exchange)
         if self._current is None and not self._waiting and self._refusal is not None:

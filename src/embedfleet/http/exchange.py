@@ -4,7 +4,8 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 from urllib.parse import unquote_to_bytes
 
-from embedfleet.http.message import BODILESS, Header, find, head
+from embedfleet.http.head import RequestHead
+from embedfleet.http.message import BODILESS, Header, head, status_line
 
 _CLOSE = b"connection: close\r\n"
 _KEEP_ALIVE = b"connection: keep-alive\r\n"
@@ -17,7 +18,7 @@ _JOIN_BYTES = 65_536
 class Wire(Protocol):
     """What an exchange needs of the connection it came by."""
 
-    peer: str
+    peer: bytes
 
     @property
     def date(self) -> bytes:
@@ -41,45 +42,41 @@ class Exchange:
     """One complete request, and the right to answer it once.
 
     Attributes:
-        method: as sent.
-        target: the request target as sent.
-        headers: in order of arrival, names in lower case; trailers are dropped.
+        head: parsed; shared with other requests of the same head.
         body: whole, without chunked framing.
-        keep_alive: whether the client wants the connection kept after the answer.
-        old: whether the client speaks HTTP/1.0.
+        keep_alive: whether the connection is kept after the answer.
         gone: the client left, or its answer is complete; nothing more can be sent.
         on_gone: called once if the client leaves before its answer is complete.
         on_drain: called with False when a streamed answer should pause, with True when it may go on.
     """
 
-    __slots__ = (
-        "_chunked",
-        "_connection",
-        "_started",
-        "body",
-        "gone",
-        "headers",
-        "keep_alive",
-        "method",
-        "old",
-        "on_drain",
-        "on_gone",
-        "target",
-    )
+    __slots__ = ("_chunked", "_connection", "_started", "body", "gone", "head", "keep_alive", "on_drain", "on_gone")
 
-    def __init__(self, connection: Wire, target: bytes) -> None:
+    def __init__(self, connection: Wire, request: RequestHead, body: bytes) -> None:
         self._connection = connection
         self._started = False
         self._chunked = False
-        self.keep_alive = True
-        self.old = False
-        self.method = b""
-        self.target = target
-        self.headers: list[Header] = []
-        self.body = b""
+        self.head = request
+        self.keep_alive = request.keep_alive
+        self.body = body
         self.gone = False
         self.on_gone: Callable[[], None] | None = None
         self.on_drain: Callable[[bool], None] | None = None
+
+    @property
+    def method(self) -> bytes:
+        """As sent."""
+        return self.head.method
+
+    @property
+    def target(self) -> bytes:
+        """The request target as sent."""
+        return self.head.target
+
+    @property
+    def headers(self) -> list[Header]:
+        """In order of arrival, names in lower case; trailers are dropped."""
+        return self.head.headers
 
     @property
     def path(self) -> str:
@@ -92,8 +89,8 @@ class Exchange:
         return path.decode("utf-8", "replace")
 
     @property
-    def peer(self) -> str:
-        """The client's address, empty over a Unix socket."""
+    def peer(self) -> bytes:
+        """The client's address; ``unknown`` over a Unix socket."""
         return self._connection.peer
 
     @property
@@ -103,7 +100,7 @@ class Exchange:
 
     def header(self, name: bytes) -> bytes | None:
         """The first value of a field, or None."""
-        return find(self.headers, name)
+        return self.head.find(name)
 
     def respond(self, status: int, headers: Sequence[Header], body: bytes) -> None:
         """Answer whole; ``content-length``, ``date`` and ``connection`` are added here."""
@@ -123,15 +120,40 @@ class Exchange:
             self._connection.write(body)
         self._end()
 
-    def start(self, status: int, headers: Sequence[Header], length: int | None) -> None:
-        """Begin an answer whose body follows by `write`; a length of None means it is not known yet."""
+    def pass_on(self, status: int, fields: bytes, body: bytes) -> None:
+        """Answer whole with fields that are on the wire already, each with its CRLF, framing left out."""
+        if self.gone:
+            return
+        if self.head.method == b"HEAD" or status in BODILESS or self.head.old or len(body) > _JOIN_BYTES:
+            self.start(status, [], None if status in BODILESS else len(body), fields)
+            self.write(body)
+            self.finish()
+            return
+        self._started = True
+        if not self.keep_alive or self._connection.draining:
+            self.keep_alive = False
+            fields += _CLOSE
+        self._connection.write(b"%b%bcontent-length: %d\r\n\r\n%b" % (status_line(status), fields, len(body), body))
+        self._end()
+
+    def start(self, status: int, headers: Sequence[Header], length: int | None, fields: bytes = b"") -> None:
+        """Begin an answer whose body follows by `write`.
+
+        Args:
+            status: of the answer.
+            headers: of the answer.
+            length: of the body, None if it is not known yet or there is none.
+            fields: further fields as they go on the wire; if there are any, they have the date.
+        """
         if self.gone:
             return
         self._started = True
-        lines = [self._connection.date]
-        if length is not None:
+        lines = [fields or self._connection.date]
+        if status in BODILESS:
+            pass
+        elif length is not None:
             lines.append(b"content-length: %d\r\n" % length)
-        elif self.old:
+        elif self.head.old:
             self.keep_alive = False  # HTTP/1.0 knows no chunks: the end of the connection is the end of the body
         else:
             self._chunked = True
@@ -160,7 +182,7 @@ class Exchange:
         if not self.keep_alive or self._connection.draining:
             self.keep_alive = False
             return (_CLOSE,)
-        return (_KEEP_ALIVE,) if self.old else ()
+        return (_KEEP_ALIVE,) if self.head.old else ()
 
     def _end(self) -> None:
         self.gone = True

@@ -47,9 +47,14 @@ def find(headers: Iterable[Header], name: bytes) -> bytes | None:
     return None
 
 
+def status_line(status: int) -> bytes:
+    """A reply's first line, with its CRLF."""
+    return _STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status
+
+
 def head(status: int, headers: Sequence[Header], *extra: bytes) -> bytes:
     """A reply's head: status line, fields, lines in ``extra`` (each with its CRLF), empty line."""
-    parts = [_STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status]
+    parts = [status_line(status)]
     for name, value in headers:
         parts += (name, b": ", value, b"\r\n")
     parts += extra

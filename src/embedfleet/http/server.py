@@ -14,6 +14,7 @@ from pathlib import Path
 
 from embedfleet.http.connection import Connection
 from embedfleet.http.exchange import Exchange
+from embedfleet.http.head import HeadMemory
 from embedfleet.http.message import TEXT, Limits
 
 log = logging.getLogger(__name__)
@@ -32,6 +33,7 @@ class Server:
     def __init__(self, handler: Handler, limits: Limits | None = None) -> None:
         self.limits = limits or Limits()
         self.clients: set[Connection] = set()
+        self.heads = HeadMemory()
         self.draining = False
         self.port = 0
         self.date = b""
