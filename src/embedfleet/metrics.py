@@ -104,8 +104,8 @@ GATEWAY: tuple[Definition, ...] = (
 """The gateway's metrics; one gateway serves one service."""
 
 
-class _Value:
-    """A counter's or a gauge's value."""
+class Value:
+    """A counter's or a gauge's value, which hot paths change directly."""
 
     __slots__ = ("value",)
 
@@ -156,14 +156,14 @@ class Metric:
 
     def __init__(self, definition: Definition) -> None:
         self.definition = definition
-        self._children: dict[tuple[str, ...], _Value | _Histogram] = {}
+        self._children: dict[tuple[str, ...], Value | _Histogram] = {}
         if not definition.labels:
             self._child(())
 
-    def value(self, *labels: str) -> _Value:
+    def value(self, *labels: str) -> Value:
         """The counter or gauge with these label values; keep it where it is used often."""
         child = self._child(labels)
-        assert isinstance(child, _Value), f"{self.definition.name} is a {self.definition.kind}"
+        assert isinstance(child, Value), f"{self.definition.name} is a {self.definition.kind}"
         return child
 
     def histogram(self, *labels: str) -> _Histogram:
@@ -186,13 +186,13 @@ class Metric:
             pairs = zip(self.definition.labels, key, strict=True)
             yield from child.samples(name, ",".join(f'{label}="{_escape(value)}"' for label, value in pairs))
 
-    def _child(self, labels: tuple[str, ...]) -> _Value | _Histogram:
+    def _child(self, labels: tuple[str, ...]) -> Value | _Histogram:
         child = self._children.get(labels)
         if child is None:
             if len(labels) != len(self.definition.labels):
                 raise ValueError(f"{self.definition.name} takes labels {self.definition.labels}, got {labels}")
             histogram = self.definition.kind == "histogram"
-            child = _Histogram(self.definition.buckets) if histogram else _Value()
+            child = _Histogram(self.definition.buckets) if histogram else Value()
             self._children[labels] = child
         return child
 

@@ -202,8 +202,10 @@ class Dispatcher:
                 self.estimate.learn(item.size_bytes, tokens)
             del self._requests[request]
             commands = [Relay(request)]
-        commands += self._dispatch(now)
-        commands += self._forget_drained(replica)
+        if self._queue:
+            commands += self._dispatch(now)
+        if replica.state is State.DRAINING:
+            commands += self._forget_drained(replica)
         return commands
 
     def failed(self, request: int, failure: Failure, now: float) -> list[Command]:

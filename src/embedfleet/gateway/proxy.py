@@ -24,7 +24,7 @@ from embedfleet.gateway.forwarding import RequestFields
 from embedfleet.gateway.settings import GatewaySettings
 from embedfleet.gateway.transport import Call, Pool, Reply
 from embedfleet.http.exchange import Exchange
-from embedfleet.metrics import Registry
+from embedfleet.metrics import Registry, Value
 from embedfleet.types import Endpoint
 
 log = logging.getLogger(__name__)
@@ -62,7 +62,8 @@ class Proxy:
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._request_seconds = registry["embedfleet_request_seconds"].histogram()
-        self._queue_seconds = registry["embedfleet_queue_seconds"].histogram()
+        self._answered: dict[int, Value] = {}  # by status
+        self.queue_seconds = registry["embedfleet_queue_seconds"].histogram()
 
     def start(self) -> None:
         """Begin with the replicas of the settings."""
@@ -131,10 +132,6 @@ class Proxy:
         """An id no other process gives."""
         return b"%b-%x" % (self._id_prefix, number)
 
-    def left_queue(self, waited_s: float) -> None:
-        """A request was sent for the first time."""
-        self._queue_seconds.observe(waited_s)
-
     def answered(self, flight: "_Flight", reply: Reply) -> None:
         """A replica's reply is there, or has begun."""
         head = reply.head
@@ -160,7 +157,10 @@ class Proxy:
         del self._flights[flight.number]
         elapsed = self._loop.time() - flight.arrived
         self._request_seconds.observe(elapsed)
-        self._registry["embedfleet_requests_total"].value(str(status)).inc()
+        counter = self._answered.get(status)
+        if counter is None:
+            counter = self._answered[status] = self._registry["embedfleet_requests_total"].value(str(status))
+        counter.value += 1
         if self._settings.access_log:
             exchange = flight.exchange
             access.info(
@@ -234,7 +234,7 @@ class _Flight:
         """Send it to a replica."""
         exchange, fields = self.exchange, self._fields
         if not self.replica:
-            self._proxy.left_queue(pool.now() - self.arrived)
+            self._proxy.queue_seconds.observe(pool.now() - self.arrived)
         self.replica = replica
         data = b"%b%b%bcontent-length: %d\r\nx-request-id: %b\r\nx-forwarded-for: %b%b\r\n%b%b" % (
             exchange.head.method,

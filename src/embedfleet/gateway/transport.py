@@ -116,6 +116,7 @@ class Pool:
         self._opening: set[asyncio.Task[None]] = set()
         self._closed = False
         self._loop = asyncio.get_running_loop()
+        self.now = self._loop.time
 
     def send(self, data: bytes, receiver: Receiver, *, is_head: bool = False) -> Call:
         """Send a request on an idle connection, the one used last, or on a new one.
@@ -134,10 +135,6 @@ class Pool:
                 return call
         self.open_for(call)
         return call
-
-    def now(self) -> float:
-        """The loop's time, in seconds."""
-        return self._loop.time()
 
     def soon(self, call: Callable[[], None]) -> None:
         """Call in the loop's next round."""

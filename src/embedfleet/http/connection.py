@@ -257,11 +257,12 @@ class Connection(asyncio.Protocol):
             self._linger()
         elif not self._write_paused:
             self._rest()
-        self.server.settled()
+        if self.server.draining:
+            self.server.settled()
 
     def _rest(self) -> None:
         """Set the deadline of whatever the client is now to send."""
-        now = self._now()
+        now = self.server.loop.time()
         if self._phase is _Phase.HEAD:
             self.deadline = now + self.limits.header_timeout_s
         elif self._phase is _Phase.BODY:
