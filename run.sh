@@ -5,7 +5,6 @@ set -eu
 cd "$(dirname "$0")"
 
 venv=.venv
-python="${PYTHON:-python3}"
 
 say() { printf '%s\n' "$*" >&2; }
 
@@ -16,19 +15,28 @@ die() {
     exit 2
 }
 
+# The interpreter that PYTHON names, else the first here that is new enough.
+find_python() {
+    if [ -n "${PYTHON:-}" ]; then set -- "$PYTHON"; else set -- python3 python3.14 python3.13 python3.12 python3.11; fi
+    for python in "$@"; do
+        "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && return
+    done
+    die "${PYTHON:-python3} is missing or older than 3.11" \
+        "on Debian or Ubuntu: apt-get install python3 python3-venv; or set PYTHON to a newer interpreter"
+}
+
 install() {
-    command -v "$python" >/dev/null 2>&1 ||
-        die "$python is not there" "on Debian or Ubuntu: apt-get install python3 python3-venv; or set PYTHON"
-    "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
-        die "$("$python" -V) is too old, 3.11 or newer is needed" "set PYTHON to a newer interpreter"
+    find_python
     if [ -e "$venv" ] && [ ! -e "$venv/made-by-run.sh" ]; then
         die "$venv is there and was not made by run.sh" "move it away"
     fi
     say "installing into $venv (once, about half a minute)"
-    rm -rf "$venv"
-    "$python" -m venv "$venv" ||
-        die "$python cannot make a virtual environment" "on Debian or Ubuntu: apt-get install python3-venv"
+    # The mark is there first and stays: what was left half done, made or removed, is ours as well.
+    mkdir -p "$venv"
     : > "$venv/made-by-run.sh"
+    find "$venv" -mindepth 1 -maxdepth 1 ! -name made-by-run.sh -exec rm -rf {} +
+    "$python" -m venv "$venv" >&2 ||
+        die "$python cannot make a virtual environment" "on Debian or Ubuntu: apt-get install python3-venv"
     # The lock is complete and every file's hash is checked; nothing is resolved and nothing is built.
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes \
         -r requirements.lock ||
@@ -39,7 +47,8 @@ import pathlib, sysconfig
 site = pathlib.Path(sysconfig.get_path("purelib"))
 (site / "embedfleet-source.pth").write_text(str(pathlib.Path("src").resolve()) + "\n")
 '
-    printf '#!%s\nfrom embedfleet.cli.main import main\n\nmain()\n' "$PWD/$venv/bin/python" > "$venv/bin/embedfleet"
+    # Not with the interpreter in its first line: a path there may be neither long nor have blanks.
+    printf '#!/bin/sh\nexec "%s" -P -m embedfleet "$@"\n' "$PWD/$venv/bin/python" > "$venv/bin/embedfleet"
     chmod +x "$venv/bin/embedfleet"
     printf '%s' "$1" > "$venv/stamp"
 }
@@ -56,4 +65,4 @@ case "${1:-}" in
         set -- --gpu "$gpu" "$@"
         ;;
 esac
-exec "$venv/bin/python" -m embedfleet up "$@"
+exec "$venv/bin/python" -P -m embedfleet up "$@"

@@ -20,24 +20,26 @@ from embedfleet.config.settings import Settings
 @click.pass_context
 def command(ctx: click.Context, /, as_json: bool, **flags: Any) -> None:  # noqa: ANN401
     """Show every setting, its value and where it came from."""
-    settings = read_settings(flags)
-    ctx.obj = settings
     if ctx.invoked_subcommand is not None:
+        ctx.obj = flags
         return
-    rows = list_settings(settings)
+    rows = list_settings(read_settings(flags))
     if as_json:
         data(json.dumps({key: {"value": value, "origin": origin} for key, value, origin in rows}))
         return
     table = Table("setting", "value", "from", box=None, header_style="bold", padding=(0, 2, 0, 0))
     for key, value, origin in rows:
         table.add_row(key, json.dumps(value), origin, style=None if origin == "default" else "bold")
-    Console(width=None if sys.stdout.isatty() else 200).print(table)
+    Console(width=None if sys.stdout.isatty() else 200, markup=False, emoji=False, highlight=False).print(table)
 
 
 @command.command("check")
+@settings_flags
 @click.pass_obj
-def check(settings: Settings) -> None:
+def check(before: dict[str, Any], /, **flags: Any) -> None:  # noqa: ANN401
     """Say whether the settings can be used; every fault is named, with exit code 2."""
+    given = {name: value for name, value in flags.items() if value}
+    settings = read_settings(before | given | {"pairs": (*before["pairs"], *flags["pairs"])})
     say(f"the settings are sound: {', '.join(service.name for service in settings.services)}")
 
 

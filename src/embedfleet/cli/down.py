@@ -22,8 +22,7 @@ def command(**flags: Any) -> None:  # noqa: ANN401
     if address is None:
         say(f"no fleet runs in {settings.state_dir}")
         return
-    if ask(state, "POST", "/stop") is None and state.read() is not None:
-        raise FleetError(f"the fleet (pid {address.pid}) does not answer", f"kill {address.pid}")
+    ask(state, "POST", "/stop")
     say(f"stopping the fleet (pid {address.pid})")
     deadline = time.monotonic() + settings.fleet.drain_s + settings.fleet.stop_grace_s + 30
     while state.read() is not None:

@@ -56,7 +56,7 @@ def cli() -> None:
 def main() -> None:
     """Run the command line; every error is worded here and nowhere else."""
     try:
-        code = cli.main(standalone_mode=False)
+        code = cli.main(prog_name="embedfleet", standalone_mode=False)
     except EmbedfleetError as error:
         die(error)
     except click.UsageError as error:

@@ -32,7 +32,9 @@ def command(as_json: bool, **flags: Any) -> None:  # noqa: ANN401
         data(json.dumps({"running": True} | status))
     else:
         # Off a terminal nothing is cut to fit one.
-        Console(width=None if sys.stdout.isatty() else 200).print(_table(status))
+        Console(width=None if sys.stdout.isatty() else 200, markup=False, emoji=False, highlight=False).print(
+            _table(status)
+        )
     replicas = [row for service in status["services"] for row in service["replicas"]]
     sys.exit(0 if all(row["state"] == "active" for row in replicas) else DEGRADED)
 

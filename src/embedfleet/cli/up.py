@@ -57,7 +57,11 @@ def _run(settings: Settings) -> None:
     with Progress() as progress:
         asyncio.run(
             run_fleet(
-                settings, cores=os.cpu_count() or 1, environment=dict(os.environ), seen=progress.show, ready=ready
+                settings,
+                cores=len(os.sched_getaffinity(0)),
+                environment=dict(os.environ),
+                seen=progress.show,
+                ready=ready,
             )
         )
     say("stopped")
@@ -77,13 +81,31 @@ def _detach(settings: Settings) -> None:
     mark = len(journal.tail(_UP_LOG, 10**6))
     log = journal.open(_UP_LOG)
     process = subprocess.Popen(
-        [sys.executable, "-m", "embedfleet", *arguments],
+        [sys.executable, "-P", "-m", "embedfleet", *arguments],
         stdin=subprocess.DEVNULL,
         stdout=log,
         stderr=log,
         start_new_session=True,
     )
     os.close(log)
+    try:
+        serves = _watch(process, state)
+    except BaseException:  # Ctrl-C: nobody was told that it serves, so nothing is left running
+        process.terminate()
+        process.wait()
+        raise
+    if serves:
+        _announce(settings)
+        return
+    for line in journal.tail(_UP_LOG, 10**6)[mark:]:
+        say(line)
+    if process.returncode == 2:
+        sys.exit(2)
+    raise FleetError(f"the fleet ended with code {process.returncode}", f"see {journal.path(_UP_LOG)}")
+
+
+def _watch(process: subprocess.Popen[bytes], state: StateFile) -> bool:
+    """Show the fleet's progress until every replica serves, or the process has ended."""
     with Progress() as progress:
         while process.poll() is None:
             status = ask(state, "GET", "/status")
@@ -91,15 +113,9 @@ def _detach(settings: Settings) -> None:
             states = {row["id"]: row["state"] for service in services for row in service["replicas"]}
             progress.show(states)
             if states and set(states.values()) == {"active"}:
-                progress.close()
-                _announce(settings)
-                return
+                return True
             time.sleep(0.1)
-    for line in journal.tail(_UP_LOG, 10**6)[mark:]:
-        say(line)
-    if process.returncode == 2:
-        sys.exit(2)
-    raise FleetError(f"the fleet ended with code {process.returncode}", f"see {journal.path(_UP_LOG)}")
+    return False
 
 
 def _announce(settings: Settings) -> None:

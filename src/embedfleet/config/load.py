@@ -25,7 +25,8 @@ FILE = "fleet.toml"
 PREFIX = "EMBEDFLEET_"
 # Variables of ours that are no options.
 _OTHER_VARIABLES = frozenset({"EMBEDFLEET_CONFIG"})
-_SERVICE_NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
+# `fleet` would be confused with the section of that name, in keys and in variables.
+_SERVICE_NAME = re.compile(r"(?!fleet$)[a-z][a-z0-9-]{0,30}")
 
 Record = TypeVar("Record")
 
@@ -53,7 +54,7 @@ def load(file: Path | None, env: Mapping[str, str], flags: Mapping[str, str]) ->
     table = reading.read_file(file) if file else {}
     reading.take_table(table)
     reading.take_texts(_from_env(env, reading), lambda key: f"environment {_variable(key)}")
-    reading.take_texts(dict(flags), lambda key: f"flag --{key}")
+    reading.take_texts(dict(flags), _flag)
     return reading.finish()
 
 
@@ -96,7 +97,9 @@ class _Reading:
             if not isinstance(section, dict):
                 self.fault(f"services.{name}", f"{section!r} is not a table", f"write [services.{name}]")
             elif not _SERVICE_NAME.fullmatch(name):
-                self.fault(f"services.{name}", "is no name for a service", "lower-case letters, digits and dashes")
+                self.fault(
+                    f"services.{name}", "is no name for a service", "lower-case letters, digits and dashes; not fleet"
+                )
             else:
                 if name not in self.names:
                     self.names.append(name)
@@ -142,7 +145,7 @@ class _Reading:
     def _take(self, key: str, option: Option, value: object, origin: str) -> None:
         problem = option.check(value)
         if problem:
-            shown = origin if origin.startswith("environment") else self._shown(key)
+            shown = self._shown(key) if origin.startswith(FILE) else origin
             self.fault(shown, problem, option.help)
         else:
             self._put(key, float(value) if option.types == (float,) else value, origin)  # type: ignore[arg-type]  # checked
@@ -221,6 +224,12 @@ def _from_env(env: Mapping[str, str], reading: _Reading) -> dict[str, str]:
             close = difflib.get_close_matches(name, list(by_variable), n=1)
             reading.fault(f"environment {name}", "is not known", f"did you mean {close[0]}?" if close else "unset it")
     return found
+
+
+def _flag(key: str) -> str:
+    """``fleet.log_level`` → ``flag --log-level``; ``embedder.port`` → ``flag --set embedder.port``."""
+    section, _, name = key.partition(".")
+    return f"flag --{name.replace('_', '-')}" if section == "fleet" else f"flag --set {key}"
 
 
 def _variable(key: str) -> str:

@@ -4,6 +4,7 @@ Name, type and default are the field's own; help, unit and bounds lie in its met
 keys of fleet.toml and the reference page are made from nothing else.
 """
 
+import math
 from dataclasses import dataclass, field, fields
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -62,6 +63,8 @@ class Option:
         if type(value) not in kinds or (isinstance(value, str) and self.choices and value not in self.choices):
             return f"{value!r} is not {self.takes}"
         if isinstance(value, int | float) and not isinstance(value, bool):
+            if not math.isfinite(value):
+                return f"{value} is not {self.takes}"
             if self.minimum is not None and value < self.minimum:
                 return f"{value} is below {self.minimum}"
             if self.maximum is not None and value > self.maximum:

@@ -40,13 +40,15 @@ class FleetApi:
 
 async def fleet_status(supervisor: Supervisor) -> dict[str, Any]:
     """Everything that is known of a running fleet."""
-    services = []
-    for name in supervisor.services:
-        (gateway,) = supervisor.of_service(name, "gateway")
-        rows = {str(row["id"]): row for row in await replica_states(gateway.spec)}
-        replicas = [_replica(child, rows.get(child.spec.name)) for child in supervisor.of_service(name, "replica")]
-        services.append({"name": name, "port": gateway.port, "gateway": _process(gateway), "replicas": replicas})
+    services = await asyncio.gather(*(_service(supervisor, name) for name in supervisor.services))
     return {"pid": os.getpid(), "pss_bytes": pss_bytes(os.getpid()), "services": services}
+
+
+async def _service(supervisor: Supervisor, name: str) -> dict[str, Any]:
+    (gateway,) = supervisor.of_service(name, "gateway")
+    rows = {str(row["id"]): row for row in await replica_states(gateway.spec)}
+    replicas = [_replica(child, rows.get(child.spec.name)) for child in supervisor.of_service(name, "replica")]
+    return {"name": name, "port": gateway.port, "gateway": _process(gateway), "replicas": replicas}
 
 
 def _replica(child: Child, seen: dict[str, Any] | None) -> dict[str, Any]:

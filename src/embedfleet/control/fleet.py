@@ -4,7 +4,6 @@ import asyncio
 import os
 import shutil
 import signal
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from embedfleet.control.journal import Journal
 from embedfleet.control.plan import make_plan
 from embedfleet.control.ports import check_ports
 from embedfleet.control.reconcile import Backoff
-from embedfleet.control.statefile import Address, StateFile
+from embedfleet.control.statefile import Address, StateFile, make_socket_folder
 from embedfleet.control.supervisor import Supervisor, until_serving
 
 
@@ -47,8 +46,7 @@ async def run_fleet(
     """
     state = StateFile(settings.state_dir)
     state.acquire()
-    # A Unix socket's path may have 107 bytes: the state folder's may be longer.
-    sockets = Path(tempfile.mkdtemp(prefix="embedfleet-"))
+    sockets = make_socket_folder()
     try:
         check_ports(settings.services)
         supervisor = _make_supervisor(settings, cores, environment, sockets)
@@ -106,4 +104,6 @@ def _obey_signals(supervisor: Supervisor) -> None:
         told = True
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN:  # under nohup
+            continue
         asyncio.get_running_loop().add_signal_handler(number, obey)

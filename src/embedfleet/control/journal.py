@@ -11,13 +11,13 @@ class Journal:
     """Log files in one folder.
 
     Args:
-        folder: made if it is not there.
+        folder: made when something is written to it.
+        limit_bytes: of one file.
     """
 
     def __init__(self, folder: Path, limit_bytes: int = LIMIT_BYTES) -> None:
         self.folder = folder
         self._limit_bytes = limit_bytes
-        folder.mkdir(parents=True, exist_ok=True)
 
     def path(self, name: str) -> Path:
         """The file of a child."""
@@ -29,6 +29,7 @@ class Journal:
 
     def open(self, name: str) -> int:
         """A descriptor that appends to a child's file; the caller closes it."""
+        self.folder.mkdir(parents=True, exist_ok=True)
         self.trim(name)
         return os.open(self.path(name), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
 

@@ -3,6 +3,8 @@
 import fcntl
 import json
 import os
+import shutil
+import tempfile
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,6 +14,9 @@ from embedfleet.errors import UsageError
 # Whoever asks whether a fleet runs holds the lock for a moment as well.
 _TRIES = 10
 _RETRY_S = 0.05
+_SOCKETS = "embedfleet-"
+# A Unix socket's path may have 107 bytes: 20 of them are for the folder's name, 37 for a service's socket in it.
+_LONGEST_TEMPORARY = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +30,13 @@ class Address:
 
     pid: int
     socket: str
+
+
+def make_socket_folder() -> Path:
+    """A new private folder whose path is short enough for sockets; that of the state folder may not be."""
+    usual = tempfile.gettempdir()
+    short = usual if len(os.fsencode(usual)) <= _LONGEST_TEMPORARY else "/tmp"  # noqa: S108 - mkdtemp is safe there
+    return Path(tempfile.mkdtemp(prefix=_SOCKETS, dir=short))
 
 
 class StateFile:
@@ -57,6 +69,7 @@ class StateFile:
             except BlockingIOError:
                 time.sleep(_RETRY_S)
             else:
+                self._clear()
                 return
         os.close(self._held)
         self._held = None
@@ -74,12 +87,7 @@ class StateFile:
 
     def read(self) -> Address | None:
         """How to reach the fleet that holds the lock; None if there is none, whatever a dead one left behind."""
-        if not self._is_locked():
-            return None
-        try:
-            return Address(**json.loads(self._file.read_text()))
-        except (OSError, ValueError, TypeError):
-            return None
+        return self._last() if self._is_locked() else None
 
     def release(self) -> None:
         """Let go."""
@@ -87,6 +95,20 @@ class StateFile:
         if self._held is not None:
             os.close(self._held)
             self._held = None
+
+    def _last(self) -> Address | None:
+        """What the last fleet wrote, if it did not live to remove it."""
+        try:
+            return Address(**json.loads(self._file.read_text()))
+        except (OSError, ValueError, TypeError):
+            return None
+
+    def _clear(self) -> None:
+        """Remove the file and the sockets of a fleet that was killed: it must not pass for ours."""
+        last = self._last()
+        if last is not None and Path(last.socket).parent.name.startswith(_SOCKETS):
+            shutil.rmtree(Path(last.socket).parent, ignore_errors=True)
+        self._file.unlink(missing_ok=True)
 
     def _is_locked(self) -> bool:
         try:

@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 _ADMIN_TIMEOUT_S = 5.0
 _PUBLISH_RETRY_S = 0.1
 _TRIM_S = 10.0
+_MOST_DEATHS = 5  # in a row, of a child that has yet to serve: it will not
 _USAGE = 2  # exit code of a child that cannot work as it was told to, however often it is started
 
 
@@ -34,6 +35,7 @@ class Child:
         self.running: Running | None = None
         self.port = 0  # where it listens, or did
         self.started_at = 0.0
+        self.last_end = ""
 
 
 class Supervisor:
@@ -144,10 +146,11 @@ class Supervisor:
     def _ended(self, child: Child, code: int) -> None:
         was_starting = child.observed.phase is Phase.STARTING
         child.running = None
+        child.last_end = f"signal {-code}" if code < 0 else f"code {code}"
         self._note(child, Event.EXIT)
         if self._stopping:
             return
-        log.warning("%s ended with %s", child.spec.name, f"signal {-code}" if code < 0 else f"code {code}")
+        log.warning("%s ended with %s", child.spec.name, child.last_end)
         if code == _USAGE and was_starting and child.observed.restarts == 0:
             self._failure = self._explain(child)
             self.stop()
@@ -164,6 +167,8 @@ class Supervisor:
                 message = f"{child.spec.name}: {line.removeprefix('error: ')}"
             elif line.startswith("hint: "):
                 hint = line.removeprefix("hint: ")
+        if child.spec.kind == "gateway":  # all else was checked: its port is taken, and that is a setting here
+            hint = f"stop what listens there, or set another services.{child.spec.service}.port"
         return UsageError(message, hint)
 
     async def _publish(self) -> None:
@@ -182,7 +187,7 @@ class Supervisor:
     def _trim(self, now: float) -> None:
         if now - self._trimmed > _TRIM_S:
             self._trimmed = now
-            for name in self.children:
+            for name in self._journal.names():
                 self._journal.trim(name)
 
     async def _wait(self, now: float) -> None:
@@ -218,7 +223,7 @@ async def until_serving(supervisor: Supervisor, timeout_s: float, seen: Callable
         seen: told the state of every replica whenever it is looked at.
 
     Raises:
-        FleetError: not in time; the message names who is late and why.
+        FleetError: not in time, or a child keeps dying; the message names who and why.
     """
     deadline = time.monotonic() + timeout_s
     while True:
@@ -232,6 +237,7 @@ async def until_serving(supervisor: Supervisor, timeout_s: float, seen: Callable
                 states[child.spec.name] = str(row["state"]) if row else child.observed.phase.value
                 reasons[child.spec.name] = str(row["reason"]) if row else ""
         seen(states)
+        _check_deaths(supervisor)
         late = [name for name, state in states.items() if state != "active"]
         if not late:
             return
@@ -241,6 +247,16 @@ async def until_serving(supervisor: Supervisor, timeout_s: float, seen: Callable
                 f"not ready after {timeout_s:g} s: {why}", "see `embedfleet logs`, or raise ready_timeout_s"
             )
         await asyncio.sleep(0.1)
+
+
+def _check_deaths(supervisor: Supervisor) -> None:
+    for child in supervisor.children.values():
+        name, deaths = child.spec.name, child.observed.deaths
+        if deaths >= _MOST_DEATHS:
+            raise FleetError(
+                f"{name} ended {deaths} times in a row, the last time with {child.last_end}",
+                f"see `embedfleet logs {name}`",
+            )
 
 
 def _replicas_url(gateway: ChildSpec) -> str:

@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -314,5 +314,5 @@ def _warm_up(tokenization: Tokenization) -> Encoded:
 
 def _tell(job: _Job, call: Callable[..., None], *args: Exception) -> None:
     """Call in the thread of the job's loop, if it still runs."""
-    if not job.loop.is_closed():
+    with suppress(RuntimeError):  # it has been closed, and nobody is left to be told
         job.loop.call_soon_threadsafe(call, *args)

@@ -113,7 +113,7 @@ def read_model(folder: Path, *, pooling: Pooling | None = None) -> ModelSpec:
         positions=positions,
         position_offset=offset,
         token_types=_number(folder, config, "type_vocab_size"),
-        epsilon=float(config.get("layer_norm_eps", 1e-12)),
+        epsilon=_epsilon(folder, config),
         activation=_activation(folder, config),
         max_input_length=_max_input_length(folder, positions - offset),
         prompts=_read_prompts(folder),
@@ -136,13 +136,24 @@ def _require(file: Path) -> None:
 
 
 def _read_json(file: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(file.read_text("utf-8"))
-    except (ValueError, OSError) as error:
-        raise ModelError(f"{file} cannot be read: {error}") from error
+    value = _parse(file)
     if not isinstance(value, dict):
         raise ModelError(f"{file} does not hold a JSON object")
     return value
+
+
+def _read_list(file: Path) -> list[Any]:
+    value = _parse(file)
+    if not isinstance(value, list):
+        raise ModelError(f"{file} does not hold a JSON array")
+    return value
+
+
+def _parse(file: Path) -> object:
+    try:
+        return json.loads(file.read_text("utf-8"))
+    except (ValueError, OSError) as error:
+        raise ModelError(f"{file} cannot be read: {error}") from error
 
 
 def _number(folder: Path, config: dict[str, Any], key: str) -> int:
@@ -150,6 +161,13 @@ def _number(folder: Path, config: dict[str, Any], key: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
         raise ModelError(f"{folder / 'config.json'}: `{key}` is {value!r}, a whole number is needed")
     return value
+
+
+def _epsilon(folder: Path, config: dict[str, Any]) -> float:
+    value = config.get("layer_norm_eps", 1e-12)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ModelError(f"{folder / 'config.json'}: `layer_norm_eps` is {value!r}, a number is needed")
+    return float(value)
 
 
 def _family(folder: Path, config: dict[str, Any]) -> Family:
@@ -183,6 +201,8 @@ def _kind(folder: Path, config: dict[str, Any]) -> tuple[Kind, dict[int, str]]:
     labels = config.get("id2label")
     if not isinstance(labels, dict) or not labels:
         raise ModelError(f"{folder / 'config.json'}: `config.json` does not contain `id2label`")
+    if set(labels) != {str(number) for number in range(len(labels))}:
+        raise ModelError(f"{folder / 'config.json'}: `id2label` has the keys {list(labels)}, 0, 1, … are needed")
     id2label = {int(number): str(label) for number, label in labels.items()}
     return ("reranker" if len(id2label) == 1 else "classifier"), id2label
 
@@ -192,8 +212,8 @@ def _refuse_extra_modules(folder: Path) -> None:
     file = folder / "modules.json"
     if not file.is_file():
         return
-    for module in json.loads(file.read_text("utf-8")):
-        name = str(module.get("type", "")).rpartition(".")[2]
+    for module in _read_list(file):
+        name = str(module.get("type", "") if isinstance(module, dict) else module).rpartition(".")[2]
         if name not in {"Transformer", "Pooling", "Normalize"}:
             raise ModelError(f"{file}: module {name!r} is not supported", "supported: Transformer, Pooling, Normalize")
 

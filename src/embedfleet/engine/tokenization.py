@@ -105,10 +105,13 @@ class Tokenization:
             limit: tokens of the model's input; 250 times as many characters are the most that is taken.
 
         Raises:
+            Empty: the text is.
             Validation: the text has too many characters.
         """
+        if not text:
+            raise Empty(_NO_INPUTS)
+        _check_characters(len(text), limit * _CHARACTERS_PER_TOKEN)
         text = (prompt or "") + text
-        _check_characters(text, limit * _CHARACTERS_PER_TOKEN)
         encoding = self._tokenizer.encode(text, add_special_tokens=add_special_tokens)
         places = _byte_offsets(text)
         tokens = []
@@ -138,17 +141,19 @@ class Tokenization:
         if isinstance(item, tuple):
             if not any(item):
                 raise Empty(_NO_INPUTS)
-            texts.extend(_cut(text, limits) for text in item)
+            texts.extend(_cut(item, limits))
             return _Plan(texts=2, specials=True, characters=sum(map(len, item)))
         if not item:
             raise Empty(_NO_INPUTS)
         if isinstance(item, str):
-            texts.append(_cut((prompt or "") + item, limits))
+            texts.append((prompt or "") + _cut([item], limits)[0])
             return _Plan(texts=1, specials=True, characters=len(item))
         # Ids are read as TEI reads them: back to text, and through the tokenizer again.
         self._check_ids(item, "inputs")
+        if not limits.truncate:
+            _check_characters(len(item), limits.characters)
         text = self._tokenizer.decode(item, skip_special_tokens=prompt is not None)
-        texts.append(_cut((prompt or "") + text, limits))
+        texts.append((prompt or "") + _cut([text], limits)[0])
         return _Plan(texts=1, specials=prompt is not None, characters=len(item))
 
     def _check_ids(self, ids: Sequence[int], name: str) -> None:
@@ -215,18 +220,24 @@ def truncated_lengths(lengths: Sequence[int], limit: int) -> list[int]:
     return [short, long] if lengths[0] <= lengths[1] else [long, short]
 
 
-def _cut(text: str, limits: TextLimits) -> str:
-    """The characters that are read."""
-    if len(text) <= limits.characters:
-        return text
+def _cut(texts: Sequence[str], limits: TextLimits) -> list[str]:
+    """The characters that are read of a text or of a pair; together they count against the limit, as in TEI 1.9.
+
+    TEI cuts the end whatever the direction, and so has lost what a client that truncates on the left wants kept; we
+    cut on the side that was asked for.
+    """
+    given = sum(map(len, texts))
+    if given <= limits.characters:
+        return list(texts)
     if not limits.truncate:
-        _check_characters(text, limits.characters)
-    return text[: limits.characters] if limits.direction == "right" else text[-limits.characters :]
+        _check_characters(given, limits.characters)
+    share = limits.characters // len(texts)
+    return [text[:share] if limits.direction == "right" else text[-share:] for text in texts]
 
 
-def _check_characters(text: str, limit: int) -> None:
-    if len(text) > limit:
-        raise Validation(f"Input validation error: `inputs` must have less than {limit} characters. Given: {len(text)}")
+def _check_characters(given: int, limit: int) -> None:
+    if given > limit:
+        raise Validation(f"Input validation error: `inputs` must have less than {limit} characters. Given: {given}")
 
 
 def _byte_offsets(text: str) -> list[int]:

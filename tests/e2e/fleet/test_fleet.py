@@ -149,6 +149,30 @@ def test_detach_returns_once_it_serves_and_down_ends_it(tmp_path):
     assert "no fleet runs" in run_cli(tmp_path, "down").stderr
 
 
+def test_an_interrupted_detach_leaves_nothing_running(tmp_path):
+    command = [*COMMAND, "up", "--detach", *flags(free_ports(2))]
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as up:
+        while "is starting" not in up.stderr.readline():
+            assert up.poll() is None
+        up.send_signal(signal.SIGINT)
+        assert "error: interrupted" in up.communicate(timeout=LIMIT_S)[1]
+    assert up.returncode == 1
+    assert run_cli(tmp_path, "status").returncode == 3
+
+
+def test_a_gateway_that_hangs_is_not_taken_for_no_fleet(tmp_path):
+    with fleet(tmp_path) as running:
+        pid = running.status["services"][0]["gateway"]["pid"]
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            status = run_cli(tmp_path, "status", "--json")
+        finally:
+            os.kill(pid, signal.SIGCONT)
+    assert status.returncode == 1
+    states = [[row["state"] for row in service["replicas"]] for service in json.loads(status.stdout)["services"]]
+    assert states == [["ready", "ready"], ["active", "active"]]
+
+
 def test_a_port_in_use_is_named_and_nothing_is_left_running(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

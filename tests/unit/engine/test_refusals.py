@@ -197,3 +197,22 @@ def test_a_file_is_no_model(tmp_path):
     (tmp_path / "m").write_text("")
     with pytest.raises(ModelError, match="is a file"):
         resolve_model(str(tmp_path / "m"))
+
+
+@pytest.mark.parametrize("labels", [{"yes": 0}, {"1": "a"}, {"0": "a", "2": "b"}])
+def test_labels_that_are_not_numbered_from_nought_are_named(folder, labels):
+    change(folder / "config.json", architectures=["BertForSequenceClassification"])
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"id2label": labels}))
+    assert str(list(labels)) in refusal(folder).message
+
+
+@pytest.mark.parametrize("content", ["{", "{}", '["Odd"]'])
+def test_modules_that_cannot_be_read_are_named(folder, content):
+    (folder / "modules.json").write_text(content)
+    assert str(folder / "modules.json") in refusal(folder).message
+
+
+def test_a_norm_without_a_number_is_named(folder):
+    change(folder / "config.json", layer_norm_eps="small")
+    assert "`layer_norm_eps` is 'small'" in refusal(folder).message

@@ -76,7 +76,7 @@ class ProcessDriver:
     Args:
         journal: where their stderr goes.
         folder: their working directory.
-        command: what runs a verb; ours by default.
+        command: what runs a verb; ours by default, and never a module of the working directory.
         environment: of this process.
     """
 
@@ -86,7 +86,7 @@ class ProcessDriver:
         self._journal = journal
         self._folder = folder
         self._environment = environment | _ENVIRONMENT
-        self._command = command or (sys.executable, "-m", "embedfleet")
+        self._command = command or (sys.executable, "-P", "-m", "embedfleet")
 
     async def start(self, spec: ChildSpec, *, preferred_port: int) -> Process:
         """See `base.Driver`."""

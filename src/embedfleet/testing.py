@@ -1,0 +1,90 @@
+"""Checks that every implementation of a seam must pass."""
+
+import asyncio
+from dataclasses import dataclass
+
+from embedfleet.control.drivers.base import Driver, Running
+from embedfleet.control.plan import ChildSpec
+
+
+@dataclass(frozen=True, slots=True)
+class DriverPrograms:
+    """Children that a driver's check starts.
+
+    Attributes:
+        serves: listens, and ends with code 0 when it is told to.
+        deaf: listens, and does not end when it is told to.
+        fails: ends with code 3 and never listens.
+    """
+
+    serves: ChildSpec
+    deaf: ChildSpec
+    fails: ChildSpec
+
+
+async def check_driver(driver: Driver, programs: DriverPrograms, *, limit_s: float = 60.0) -> None:
+    """Hold a driver to what `control.drivers.base` promises.
+
+    Raises:
+        AssertionError: it breaks a promise.
+        TimeoutError: it took longer than ``limit_s`` seconds in all.
+    """
+    async with asyncio.timeout(limit_s):
+        port = await _check_life(driver, programs.serves)
+        await _check_return(driver, programs.serves, port)
+        await _check_together(driver, programs.serves)
+        await _check_grace(driver, programs.deaf)
+        await _check_failure(driver, programs.fails)
+
+
+async def _check_life(driver: Driver, spec: ChildSpec) -> int:
+    running = await driver.start(spec, preferred_port=0)
+    port = await running.ready
+    assert running.pid > 0
+    await _connect(port)
+    assert not running.ended.done(), "it ended on its own"
+    await running.stop(30.0)
+    assert running.ended.done(), "stop returned before the end"
+    assert running.ended.result() == 0, f"told to end, it ended with {running.ended.result()}"
+    await running.stop(0.0)
+    running.kill()  # nothing is left to end, and that is no error
+    return port
+
+
+async def _check_return(driver: Driver, spec: ChildSpec, port: int) -> None:
+    running = await driver.start(spec, preferred_port=port)
+    assert await running.ready == port, "a free port that is preferred was not taken"
+    await _kill(running)
+
+
+async def _check_together(driver: Driver, spec: ChildSpec) -> None:
+    several = [await driver.start(spec, preferred_port=0) for _ in range(2)]
+    ports = {await running.ready for running in several}
+    assert len(ports) == len(several), "two children on one port"
+    await _kill(several[0])
+    assert not several[1].ended.done(), "one child's end ended another"
+    await _kill(several[1])
+
+
+async def _check_grace(driver: Driver, spec: ChildSpec) -> None:
+    running = await driver.start(spec, preferred_port=0)
+    await running.ready
+    await running.stop(0.01)
+    assert running.ended.result() != 0, "a child that will not end was not made to"
+
+
+async def _check_failure(driver: Driver, spec: ChildSpec) -> None:
+    running = await driver.start(spec, preferred_port=0)
+    assert await running.ended == 3
+    assert not running.ready.done(), "a child that never listened is said to"
+
+
+async def _kill(running: Running) -> None:
+    running.kill()
+    assert await running.ended != 0
+
+
+async def _connect(port: int) -> None:
+    _, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.close()
+    await writer.wait_closed()

@@ -1,0 +1,32 @@
+"""A process that starts a child with the process driver, says its pid, and does nothing more."""
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+
+from embedfleet.control.drivers.process import ProcessDriver
+from embedfleet.control.journal import Journal
+from embedfleet.control.plan import ChildSpec
+
+COMMAND = (sys.executable, "-m", "tests.services.child")
+ROOT = Path(__file__).parent.parent.parent
+
+
+def make_driver(logs: Path) -> ProcessDriver:
+    return ProcessDriver(Journal(logs), ROOT, dict(os.environ), COMMAND)
+
+
+def spec(mode: str) -> ChildSpec:
+    return ChildSpec(mode, "service", "replica", (mode,))
+
+
+async def main() -> None:
+    running = await make_driver(Path(sys.argv[1])).start(spec("deaf"), preferred_port=0)
+    await running.ready
+    print(running.pid, flush=True)
+    await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

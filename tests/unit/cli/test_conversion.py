@@ -1,0 +1,72 @@
+"""Every option reaches the part that it is for."""
+
+from dataclasses import fields
+
+import pytest
+
+from embedfleet.cli.conversion import engine_settings, gateway_settings
+from embedfleet.config.settings import EngineOptions, GatewayOptions
+from embedfleet.errors import UsageError
+
+ENGINE = EngineOptions(
+    model="m",
+    task="rerank",
+    served_model_name="n",
+    pooling="cls",
+    tokenization_workers=2,
+    batch_tokens=3,
+    max_batch_tokens=4,
+    max_concurrent_requests=5,
+    max_client_batch_size=6,
+    auto_truncate=False,
+    default_prompt_name="p",
+    default_prompt="q",
+)
+GATEWAY = GatewayOptions(
+    max_requests_per_replica=1,
+    max_queue_requests=2,
+    max_queue_bytes=3,
+    queue_timeout_s=4,
+    response_timeout_s=5,
+    probe_interval_s=6,
+    probe_timeout_s=7,
+    header_timeout_s=8,
+    body_timeout_s=9,
+    idle_timeout_s=10,
+    max_connections=11,
+    access_log=True,
+)
+
+
+@pytest.mark.parametrize("options", [ENGINE, GATEWAY])
+def test_these_options_differ_from_every_default(options):
+    assert [item.name for item in fields(options) if getattr(options, item.name) == item.default] == []
+
+
+def test_an_engine_gets_every_option_of_its_own():
+    settings = engine_settings(ENGINE, port=8, preferred_port=9, worker_threads=10, payload_limit_bytes=11)
+    for item in fields(ENGINE):
+        assert getattr(settings, item.name) == getattr(ENGINE, item.name)
+    assert (settings.port, settings.preferred_port, settings.workers, settings.limits.body_bytes) == (8, 9, 10, 11)
+
+
+def test_a_gateway_gets_every_option_of_its_own():
+    settings = gateway_settings(GATEWAY, admin="/a", payload_limit_bytes=12, drain_s=13, stop_grace_s=14)
+    dispatch, limits = settings.dispatch, settings.limits
+    assert (dispatch.requests_per_replica, dispatch.queue_requests, dispatch.queue_bytes) == (1, 2, 3)
+    assert (dispatch.queue_timeout_s, settings.response_timeout_s) == (4, 5)
+    assert (dispatch.probe_interval_s, settings.probe_timeout_s) == (6, 7)
+    assert (limits.header_timeout_s, limits.body_timeout_s, limits.idle_timeout_s) == (8, 9, 10)
+    assert (limits.connections, settings.access_log, limits.body_bytes) == (11, True, 12)
+    assert (settings.admin_path, settings.drain_s, settings.stop_grace_s) == ("/a", 13, 14)
+
+
+def test_replicas_of_a_gateway_alone_are_numbered():
+    settings = gateway_settings(GATEWAY, replicas=("http://a:1/", "http://b:2"))
+    assert [(r.id, r.url) for r in settings.replicas] == [("replica-0", "http://a:1"), ("replica-1", "http://b:2")]
+
+
+@pytest.mark.parametrize("url", ["a:1", "https://a", "http://", ""])
+def test_what_is_not_the_url_of_a_replica_is_named(url):
+    with pytest.raises(UsageError, match="is not the URL of a replica"):
+        gateway_settings(GATEWAY, replicas=(url,))
