@@ -18,9 +18,10 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import numpy as np
 import orjson
@@ -33,7 +34,6 @@ from embedfleet.engine.model import read_model
 from embedfleet.engine.pooling import normalize, pool
 from embedfleet.engine.tokenization import TextLimits, Tokenization
 from embedfleet.http.client import fetch
-from embedfleet.http.message import JSON
 
 CELLS = ((1, 1), (16, 1), (4, 32))
 SERVER_CORE, CLIENT_CORE = 0, 1
@@ -85,14 +85,33 @@ class Server:
         self.url = f"http://127.0.0.1:{port}{path}"
         self._key = key
 
-    async def ask(self, texts: list[str]) -> list[list[float]]:
+    async def vectors(self, texts: list[str]) -> list[list[float]]:
         """Vectors of texts."""
-        body = {self._key: texts} if self._key == "inputs" else {self._key: texts, "model": "minilm"}
-        reply = await fetch(self.url, method="POST", body=orjson.dumps(body), headers=[JSON], timeout_s=600)
-        if reply.status != 200:
-            raise RuntimeError(f"{self.name} answered {reply.status}: {reply.body[:200]!r}")
-        answer = orjson.loads(reply.body)
+        async with self.connection() as ask:
+            answer = orjson.loads(await ask(texts))
         return answer if self._key == "inputs" else [row["embedding"] for row in answer["data"]]
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Callable[[list[str]], Awaitable[bytes]]]:
+        """A kept connection, as clients have it: a function from texts to the reply's body."""
+        parts = urlsplit(self.url)
+        reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
+
+        async def ask(texts: list[str]) -> bytes:
+            body = orjson.dumps({self._key: texts} if self._key == "inputs" else {self._key: texts, "model": "minilm"})
+            head = f"POST {parts.path} HTTP/1.1\r\nhost: h\r\ncontent-type: application/json\r\n"
+            writer.write(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body)
+            answer = (await reader.readuntil(b"\r\n\r\n")).lower()
+            length = int(answer.partition(b"content-length: ")[2].partition(b"\r")[0])
+            content = await reader.readexactly(length)
+            if not answer.startswith(b"http/1.1 200"):
+                raise RuntimeError(f"{self.name} answered {answer[:40]!r} {content[:200]!r}")
+            return content
+
+        try:
+            yield ask
+        finally:
+            writer.close()
 
     async def measure(self, texts: list[str], clients: int, per_request: int, seconds: float) -> float:
         """Tokens per second: closed loop, counted until the last request that was begun in time has ended."""
@@ -102,11 +121,12 @@ class Server:
 
         async def client() -> None:
             nonlocal done, place
-            while time.perf_counter() - started < seconds:
-                mine = [texts[(place + n) % len(texts)] for n in range(per_request)]
-                place += per_request
-                await self.ask(mine)
-                done += sum(COUNTS[text] for text in mine)
+            async with self.connection() as ask:
+                while time.perf_counter() - started < seconds:
+                    mine = [texts[(place + n) % len(texts)] for n in range(per_request)]
+                    place += per_request
+                    await ask(mine)
+                    done += sum(COUNTS[text] for text in mine)
 
         await asyncio.gather(*(client() for _ in range(clients)))
         return done / (time.perf_counter() - started)
@@ -209,7 +229,7 @@ def infinity_emb(venv: str) -> Iterator[Server]:
 def check(server: Server, plain: Plain, texts: list[str]) -> None:
     """The contestant computes the same model."""
     short = [text for text in texts if COUNTS[text] < 200][:8]
-    vectors = np.array(asyncio.run(server.ask(short)))
+    vectors = np.array(asyncio.run(server.vectors(short)))
     distance = float(np.abs(vectors - np.array([plain.embed(text) for text in short])).max())
     say(f"{server.name}: vectors differ from the plain loop's by at most {distance:.1e}")
     if distance > 1e-3:

@@ -26,14 +26,20 @@ PURE = (
     "errors",
     "types",
     "dialects",
+    "http.head",
     "http.message",
     "engine.batching",
     "engine.pooling",
     "engine.info",
     "gateway.dispatcher",
+    "gateway.estimate",
+    "gateway.forwarding",
+    "gateway.replica",
+    "gateway.reply",
     "control.state",
     "control.reconcile",
     "control.placement",
+    "control.plan",
 )
 EFFECTS = {"asyncio", "logging", "os", "socket", "subprocess", "threading", "time", "random"}
 

@@ -7,9 +7,11 @@ import socket
 import subprocess
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
+from embedfleet.control.statefile import StateFile
 from tests.services.fleet import COMMAND, LIMIT_S, flags, fleet, free_ports, is_alive, run_cli
 
 pytestmark = pytest.mark.slow
@@ -133,6 +135,12 @@ def test_no_process_outlives_a_killed_up(tmp_path):
         while any(is_alive(pid) for pid in pids):
             os.sched_yield()
     assert run_cli(tmp_path, "status").returncode == 3
+    sockets = Path(json.loads((tmp_path / ".embedfleet/fleet.json").read_text())["socket"]).parent
+    assert sockets.is_dir()
+    next_one = StateFile(tmp_path / ".embedfleet")
+    next_one.acquire()
+    assert not sockets.exists(), "the next fleet removes what was left"
+    next_one.release()
 
 
 def test_detach_returns_once_it_serves_and_down_ends_it(tmp_path):

@@ -1,0 +1,109 @@
+"""What is recognised by its bytes is what the parser would have made of it, for requests and for replies."""
+
+import asyncio
+
+import httptools
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from embedfleet.gateway.forwarding import RequestFields, reply_fields
+from embedfleet.gateway.reply import ReplyMemory, parse_plain
+from embedfleet.http.exchange import Exchange
+from embedfleet.http.server import Server
+
+names = st.from_regex(r"x-[a-z]{1,8}", fullmatch=True).map(str.encode)
+values = st.from_regex(r"[!-~]([ -~]{0,20}[!-~])?", fullmatch=True).map(str.encode)
+fields = st.lists(st.tuples(names, values), max_size=6)
+
+
+def wire(headers) -> bytes:
+    return b"".join(b"%b: %b\r\n" % header for header in headers)
+
+
+@given(headers=fields, body=st.binary(max_size=40), again=st.binary(max_size=40))
+@settings(max_examples=40, deadline=None)
+def test_a_head_that_comes_again_is_the_same_request_with_its_own_body(headers, body, again):
+    again = again[: len(body)].ljust(len(body), b".")
+    head = b"POST /p?q=1 HTTP/1.1\r\nhost: h\r\n%bcontent-length: %d\r\n\r\n" % (wire(headers), len(body))
+    seen: list[Exchange] = []
+
+    def answer(exchange: Exchange) -> None:
+        seen.append(exchange)
+        exchange.respond(200, [], exchange.body)
+
+    async def go():
+        server = Server(answer)
+        await server.start()
+        for data in (head + body, head + again, head + body):
+            reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+            for _ in range(2):
+                writer.write(data)
+                await reader.readuntil(b"\r\n\r\n")
+                assert await reader.readexactly(len(body)) == data[len(head) :]
+            writer.close()
+        assert len(server.heads.known) == 1
+        await server.stop(0)
+
+    asyncio.run(go())
+    assert [exchange.body for exchange in seen] == [body] * 2 + [again] * 2 + [body] * 2
+    first = seen[0]
+    for exchange in seen[1:]:
+        assert exchange.head is first.head or exchange.headers == first.headers
+        assert (exchange.method, exchange.target, exchange.keep_alive) == (b"POST", b"/p?q=1", True)
+    assert first.headers == [(b"host", b"h"), *headers, (b"content-length", b"%d" % len(body))]
+
+
+class Parsed:
+    def __init__(self, head: bytes) -> None:
+        self.headers: list[tuple[bytes, bytes]] = []
+        self.parser = httptools.HttpResponseParser(self)
+        self.parser.feed_data(head + b"\r\n\r\n")
+
+    def on_header(self, name, value):
+        self.headers.append((name.lower(), value))
+
+
+@given(
+    headers=fields, length=st.integers(0, 10**6), status=st.sampled_from([200, 201, 400, 404, 422, 424, 429, 500, 503])
+)
+def test_a_plain_reply_reads_as_the_parser_reads_it(headers, length, status):
+    head = b"HTTP/1.1 %d Some Words\r\n%bContent-Length: %d\r\nConnection: keep-alive" % (status, wire(headers), length)
+    plain, parsed = parse_plain(head), Parsed(head)
+    assert plain is not None
+    assert (plain.status, plain.length) == (parsed.parser.get_status_code(), length)
+    assert plain.fields == reply_fields(parsed.headers)
+    memory = ReplyMemory()
+    assert memory.find(head) is memory.find(head)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"",
+        b"HTTP/1.0 200 OK\r\ncontent-length: 1",
+        b"HTTP/1.1 200 OK",
+        b"HTTP/1.1 204 No Content\r\ncontent-length: 0",
+        b"HTTP/1.1 100 Continue\r\ncontent-length: 0",
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked",
+        b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\ntransfer-encoding: chunked",
+        b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 2",
+        b"HTTP/1.1 200 OK\r\ncontent-length: -1",
+        b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\nconnection: close",
+        b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\nno colon",
+        b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\nspace : before",
+        b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\n folded: line",
+        b"this is not HTTP",
+    ],
+)
+def test_any_other_reply_is_left_to_the_parser(head):
+    assert parse_plain(head) is None
+
+
+@given(headers=fields)
+def test_a_clients_fields_reach_the_replica_and_those_of_the_hop_do_not(headers):
+    hop = [(b"connection", b"x-drop, close"), (b"x-drop", b"1"), (b"te", b"trailers"), (b"host", b"h")]
+    own = [header for header in headers if header[0] != b"x-drop"]
+    made = RequestFields(b"/t", [*own, *hop, (b"x-forwarded-for", b"1.2.3.4"), (b"x-request-id", b"r")])
+    assert made.line == b" /t HTTP/1.1\r\n" + wire(own)
+    assert (made.forwarded, made.request_id) == (b"1.2.3.4, ", b"r")
