@@ -17,6 +17,7 @@ import socket
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
@@ -136,8 +137,10 @@ class Server:
 def running(command: list[str], url: str, name: str) -> Iterator[None]:
     """A server's process, pinned, from when it answers until the end of the block."""
     environment = os.environ | {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
+    folder = tempfile.TemporaryDirectory()  # rivals leave files where they run
     process = subprocess.Popen(
         ["taskset", "-c", str(SERVER_CORE), *command],
+        cwd=folder.name,
         env=environment | {"DO_NOT_TRACK": "1"},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -156,6 +159,7 @@ def running(command: list[str], url: str, name: str) -> Iterator[None]:
     finally:
         process.terminate()
         process.wait(30)
+        folder.cleanup()
 
 
 def free_port() -> int:
@@ -168,7 +172,13 @@ def main() -> None:
     """See the module."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="under a minute")
-    parser.add_argument("--infinity", metavar="VENV", default=os.environ.get("INFINITY_VENV"), help="with infinity-emb")
+    parser.add_argument(
+        "--infinity",
+        metavar="VENV",
+        type=os.path.abspath,
+        default=os.environ.get("INFINITY_VENV"),
+        help="with infinity-emb",
+    )
     options = parser.parse_args()
     if (os.cpu_count() or 1) < 2:
         missing("two cores are needed, one for the server and one for the client", "run it on a larger machine")

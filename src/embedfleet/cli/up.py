@@ -121,6 +121,7 @@ def _watch(process: subprocess.Popen[bytes], state: StateFile) -> bool:
 def _announce(settings: Settings) -> None:
     for service in settings.services:
         host = "127.0.0.1" if service.options.host in {"0.0.0.0", "::"} else service.options.host
+        host = f"[{host}]" if ":" in host else host
         data(f"{service.name}: http://{host}:{service.options.port}")
         data(f"  curl {host}:{service.options.port}{_EXAMPLES[_task(service)]}")
 

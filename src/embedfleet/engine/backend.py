@@ -57,9 +57,6 @@ class OnnxBackend:
         # The arena keeps the largest batch's memory for ever; without it a replica is a third smaller and no slower
         # than the noise.
         options.enable_cpu_mem_arena = False
-        # A pattern is one block planned per combination of shapes; ours differ with every batch, so planning costs
-        # memory (a tenth of a replica) and a little time, and is of no use.
-        options.enable_mem_pattern = True
         options.log_severity_level = 3
         options.add_session_config_entry(
             "session.model_external_initializers_file_folder_path", str(spec.folder.resolve())
