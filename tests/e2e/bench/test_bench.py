@@ -1,0 +1,34 @@
+"""The benchmarks run and say what they promise to say; what they measure is not judged here."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="the benchmarks pin two cores"),
+]
+
+
+def last_line(*command: str) -> dict:
+    done = subprocess.run([sys.executable, "-m", *command], capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.skipif(not (shutil.which("nginx") and shutil.which("wrk")), reason="nginx and wrk are not installed")
+def test_the_gateways_benchmark_prints_its_ratio():
+    result = last_line("bench.gateway", "--quick")
+    assert result["ratios"]["cpu_over_nginx"] > 0
+    assert result["machine"]["cores"] >= 2
+
+
+def test_the_engines_benchmark_prints_its_ratios_and_null_for_a_rival_that_is_not_there():
+    result = last_line("bench.engine", "--quick")
+    assert result["ratios"]["over_plain_ort"] > 0
+    assert result["ratios"]["over_infinity"] is None
+    assert set(result["over_plain_ort"]) == {"1x1", "16x1", "4x32"}
