@@ -42,7 +42,7 @@ class Gateway:
     async def until(self, reached: Callable[[], bool]) -> None:
         async with asyncio.timeout(LIMIT_S):
             while not reached():
-                await asyncio.sleep(0.001)
+                await asyncio.sleep(0)
 
     async def until_active(self, count: int) -> None:
         await self.until(lambda: list(self.states.values()).count("active") == count)

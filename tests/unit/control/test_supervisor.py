@@ -40,7 +40,7 @@ class World:
     async def until(self, reached: Callable[[], bool]) -> None:
         while not reached():
             assert self.running is None or not self.running.done(), "the supervisor has ended"
-            await asyncio.sleep(0.001)
+            await asyncio.sleep(0)
 
     async def until_published(self, *ports: int) -> None:
         await self.until(lambda: [m["url"] for m in self.gateway.members] == [f"http://127.0.0.1:{p}" for p in ports])
