@@ -1,7 +1,9 @@
 """A real fleet: `embedfleet up` in a folder of its own, on free ports."""
 
+import contextlib
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -18,12 +20,16 @@ COMMAND = [sys.executable, "-m", "embedfleet"]
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that were free a moment ago; held together while they are chosen, so that they differ."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [sock.getsockname()[1] for sock in sockets]
-    for sock in sockets:
-        sock.close()
-    return ports
+    """Ports that are free, from below those that the kernel gives to sockets that ask for any.
+
+    A replica asks for any port: it must not be given the one that its gateway is about to take.
+    """
+    found: list[int] = []
+    while len(found) < count:
+        port = random.SystemRandom().randrange(10_000, 30_000)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            found.append(port)
+    return found
 
 
 def run_cli(folder: Path, *arguments: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
