@@ -91,7 +91,9 @@ GATEWAY: tuple[Definition, ...] = (
     Definition("embedfleet_queue_seconds", "histogram", "seconds a request waited for a replica", (), _GATEWAY_SECONDS),
     Definition("embedfleet_queue_requests", "gauge", "requests that wait for a replica"),
     Definition("embedfleet_queue_tokens", "gauge", "estimated tokens that wait for a replica"),
-    Definition("embedfleet_retries_total", "counter", "requests sent to another replica, by why", ("reason",)),
+    Definition(
+        "embedfleet_retries_total", "counter", "requests sent once more, by what the replica before did", ("reason",)
+    ),
     Definition("embedfleet_shed_total", "counter", "requests refused by the gateway, by why", ("reason",)),
     Definition("embedfleet_client_gone_total", "counter", "requests whose client left before the answer"),
     Definition("embedfleet_connections", "gauge", "open client connections"),

@@ -99,6 +99,10 @@ class FakeReplica:
                 for _ in range(100):
                     exchange.write(b"x" * 100_000)
                 exchange.finish()
+            case "stalled stream":
+                exchange.on_gone = self.left.set
+                exchange.start(200, [JSON], None)
+                exchange.write(b"x" * 200_000)
             case "broken stream":
                 exchange.start(200, [JSON], None)
                 exchange.write(b"x" * 200_000)

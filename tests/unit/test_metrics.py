@@ -1,7 +1,10 @@
 """The exposition is Prometheus text, and no metric exists outside the tables."""
 
+from pathlib import Path
+
 import pytest
 
+import embedfleet
 from embedfleet.metrics import GATEWAY, TEI, Definition, Registry
 
 
@@ -47,3 +50,8 @@ def test_names_are_unique_and_teis_counters_have_no_total():
     names = [definition.name for definition in TEI + GATEWAY]
     assert len(names) == len(set(names))
     assert not any(definition.name.endswith("_total") for definition in TEI)
+
+
+def test_every_metric_of_the_gateway_is_counted_somewhere():
+    source = "".join(path.read_text() for path in (Path(embedfleet.__file__).parent / "gateway").rglob("*.py"))
+    assert [definition.name for definition in GATEWAY if f'"{definition.name}"' not in source] == []

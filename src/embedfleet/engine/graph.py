@@ -19,9 +19,6 @@ from embedfleet.dialects.tei import Floats
 from embedfleet.engine.model import ModelSpec
 from embedfleet.engine.weights import Tensor, Weights
 
-INPUTS = ("ids", "types", "positions", "grid", "back", "mask", "uniform", "first")
-"""Graph inputs: see `Backend.forward`; ``uniform`` and ``first`` are there only where the graph needs them."""
-
 _MS = "com.microsoft"
 _OPSET = (("", 17), (_MS, 1))
 _IR_VERSION = 9  # of opset 17, so that older runtimes load it

@@ -4,7 +4,6 @@ A replica's GET /health can be 200 while every inference fails, and a replica th
 replica serves only once it has embedded or ranked something, and after a failure only once it has done so again.
 """
 
-import logging
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -16,10 +15,9 @@ from embedfleet.http.client import Reply, fetch
 from embedfleet.http.message import JSON
 from embedfleet.types import Endpoint
 
-log = logging.getLogger(__name__)
-
 _INFO_TIMEOUT_S = 10.0
 _TEXT = "ok"
+_FULL = 429
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +67,13 @@ class Prober:
             What is wrong with it; nothing if it works.
         """
         try:
-            if endpoint.id not in serving or endpoint.id not in self._infos:
+            serves = endpoint.id in serving and endpoint.id in self._infos
+            if not serves:
                 info = await self._fetch_info(endpoint)
                 if problem := self._disagreement(info, serving):
                     return problem
                 self._infos[endpoint.id] = info
-            return await self._infer(endpoint)
+            return await self._infer(endpoint, serves=serves)
         except (UpstreamError, ValueError) as error:
             return str(error)
 
@@ -91,11 +90,13 @@ class Prober:
             return ""
         return f"serves {Fingerprint.of(info)}, the pool serves {Fingerprint.of(pool)}"
 
-    async def _infer(self, endpoint: Endpoint) -> str:
+    async def _infer(self, endpoint: Endpoint, *, serves: bool) -> str:
         path, body, is_answer = _question(self._infos[endpoint.id])
         reply = await fetch(
             endpoint.url + path, method="POST", body=orjson.dumps(body), headers=[JSON], timeout_s=self._timeout_s
         )
+        if reply.status == _FULL and serves:
+            return ""  # it is at work for others: that is no failure, and ejecting it would only fill the rest
         if is_answer(_json(reply, path)):
             return ""
         return f"{path} answered {reply.body[:80].decode('utf-8', 'replace')}"

@@ -107,10 +107,11 @@ class Proxy:
         outcome = "bad" if reason else "good"
         self._registry["embedfleet_probes_total"].value(replica, outcome).inc()
         known = self.dispatcher.replicas.get(replica)
-        before = known.state if known else None
+        before = (known.state, known.reason) if known else None
         self.execute(self.dispatcher.probed(replica, reason, self._loop.time()))
-        if known is not None and known.state is not before:
-            log.info("replica %s is %s", replica, known.state, extra={"replica": replica, "state": known.state})
+        if known is not None and (known.state, known.reason) != before:
+            why = f": {known.reason}" if known.reason else ""
+            log.info("replica %s is %s%s", replica, known.state, why, extra={"replica": replica, "state": known.state})
 
     def execute(self, commands: list[Command]) -> None:
         """Do what the dispatcher says."""
@@ -135,7 +136,7 @@ class Proxy:
     def answered(self, flight: "_Flight", reply: Reply) -> None:
         """A replica's reply is there, or has begun."""
         head = reply.head
-        if head.status >= THROTTLED or head.status in RETRIED:
+        if head.status == THROTTLED or head.status in RETRIED:
             self._note_failure(flight, f"status {head.status}")
         self.execute(self.dispatcher.answered(flight.number, head.status, self._loop.time(), head.tokens))
 
@@ -184,7 +185,12 @@ class Proxy:
             registry["embedfleet_replica_requests"].value(replica.id).set(replica.requests)
             registry["embedfleet_replica_tokens"].value(replica.id).set(replica.tokens)
 
+    def retried(self, reason: str) -> None:
+        """A request is sent once more."""
+        self._registry["embedfleet_retries_total"].value(reason).inc()
+
     def _note_failure(self, flight: "_Flight", kind: str) -> None:
+        flight.failure = kind
         self._registry["embedfleet_replica_failures_total"].value(flight.replica, kind).inc()
 
     def _forget(self, replica: str) -> None:
@@ -211,7 +217,18 @@ class Proxy:
 class _Flight:
     """One client's request until it is answered; the receiver of its replicas' replies."""
 
-    __slots__ = ("_call", "_fields", "_proxy", "_reply", "arrived", "exchange", "number", "replica", "request_id")
+    __slots__ = (
+        "_call",
+        "_fields",
+        "_proxy",
+        "_reply",
+        "arrived",
+        "exchange",
+        "failure",
+        "number",
+        "replica",
+        "request_id",
+    )
 
     def __init__(self, proxy: Proxy, number: int, exchange: Exchange, now: float) -> None:
         self._proxy = proxy
@@ -221,6 +238,7 @@ class _Flight:
         self.exchange = exchange
         self.arrived = now
         self.replica = ""
+        self.failure = ""  # of the last replica that failed it
         head = exchange.head
         fields = head.note
         if not isinstance(fields, RequestFields):
@@ -235,6 +253,8 @@ class _Flight:
         exchange, fields = self.exchange, self._fields
         if not self.replica:
             self._proxy.queue_seconds.observe(pool.now() - self.arrived)
+        else:
+            self._proxy.retried(self.failure)
         self.replica = replica
         data = b"%b%b%bcontent-length: %d\r\nx-request-id: %b\r\nx-forwarded-for: %b%b\r\n%b%b" % (
             exchange.head.method,

@@ -72,7 +72,8 @@ class Call:
             self.connection.close()
 
     def pause(self, paused: bool) -> None:
-        """Stop or go on reading the reply."""
+        """Stop or go on reading the reply; while it is stopped, its slowness is the client's."""
+        self.deadline = float("inf") if paused else self._pool.now() + self._pool.timeout_s
         if self.connection is not None:
             self.connection.pause(paused)
 
@@ -98,7 +99,7 @@ class Pool:
     Args:
         url: ``http://host:port``, with an optional path that is put before every target.
         hold_bytes: the largest reply that is held until it is whole.
-        timeout_s: from sending to the end of the reply, or to its beginning if it is streamed.
+        timeout_s: from sending to the end of the reply; of a streamed one between any two parts of it.
     """
 
     def __init__(self, url: str, *, hold_bytes: int, timeout_s: float) -> None:
@@ -252,7 +253,7 @@ class _Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
         self._pool.drop(self)
-        if self.call is not None and self._headed and not self._framed and exc is None:
+        if self.call is not None and self._heard and self._headed and not self._framed and exc is None:
             self._complete()  # a body without a length ends with its connection (RFC 9112 §6.3)
         else:
             self._broken()
@@ -325,14 +326,20 @@ class _Connection(asyncio.Protocol):
         if call is None or self._finished:
             return
         if self._streaming:
+            self._extend(call)
             call.receiver.on_data(data)
             return
         self._body.append(data)
         self._size += len(data)
         if self._size > self._pool.hold_bytes:
             self._streaming = True
-            call.deadline = float("inf")  # it answers: from here on the client's own pace counts
+            self._extend(call)
             call.receiver.on_begin(self._reply())
+
+    def _extend(self, call: Call) -> None:
+        """More of a streamed reply came; bytes that were read before a pause do not end the pause."""
+        if call.deadline != float("inf"):
+            call.deadline = self._pool.now() + self._pool.timeout_s
 
     def on_message_complete(self) -> None:
         self._finished = self._headed

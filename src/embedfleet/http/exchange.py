@@ -134,8 +134,7 @@ class Exchange:
             self.keep_alive = False
             fields += _CLOSE
         self._connection.write(b"%b%bcontent-length: %d\r\n\r\n%b" % (status_line(status), fields, len(body), body))
-        self.gone = True
-        self._connection.answered(self.keep_alive)
+        self._end()
 
     def start(self, status: int, headers: Sequence[Header], length: int | None, fields: bytes = b"") -> None:
         """Begin an answer whose body follows by `write`.

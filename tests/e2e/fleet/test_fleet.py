@@ -41,29 +41,38 @@ def test_both_replicas_of_a_service_work(running):
     assert all(row["sent"] >= 20 for row in running.replicas("embedder"))
 
 
-def test_killed_engines_cost_no_request_and_come_back(running):
+@pytest.mark.parametrize("service", ["embedder", "reranker"])
+def test_killed_engines_cost_no_request_and_come_back(running, service):
     """Each engine is killed in turn while 32 clients send 2,000 requests."""
     failed: list[str] = []
     sent = threading.Semaphore(0)
+    client = getattr(running, service)
 
-    def embed(number: int) -> None:
-        answer = running.embedder.post("/embed", {"inputs": f"request number {number}"})
-        if answer.status != 200 or len(answer.json[0]) != 384:
+    def ask(number: int) -> None:
+        text = f"request number {number}"
+        if service == "embedder":
+            answer = client.post("/embed", {"inputs": text})
+            whole = answer.status == 200 and len(answer.json[0]) == 384
+        else:
+            answer = client.post("/rerank", {"query": text, "texts": [text, "other"]})
+            whole = answer.status == 200 and [rank["index"] for rank in answer.json] == [0, 1]
+        if not whole:
             failed.append(f"{answer.status} {answer.text[:100]}")
         sent.release()
 
     with ThreadPoolExecutor(32) as pool:
-        work = [pool.submit(embed, number) for number in range(2000)]
+        work = [pool.submit(ask, number) for number in range(2000)]
         for kills, index in enumerate((0, 1), start=1):
-            for _ in range(400):
+            for _ in range(300):
                 assert sent.acquire(timeout=LIMIT_S)
-            os.kill(running.replicas("embedder")[index]["pid"], signal.SIGKILL)
-            running.until_active("embedder", restarts=kills)
+            pid = running.replicas(service)[index]["pid"]
+            assert not work[-1].done(), "the clients must still be sending"
+            os.kill(pid, signal.SIGKILL)
+            running.until_active(service, restarts=kills)
         for item in work:
             item.result(LIMIT_S)
     assert failed == []
-    urls = {row["url"] for row in running.replicas("embedder")}
-    assert len(urls) == 2
+    assert len({row["url"] for row in running.replicas(service)}) == 2
 
 
 def test_a_killed_gateway_comes_back_with_its_replicas(running):

@@ -6,6 +6,7 @@ from dataclasses import replace
 import orjson
 import pytest
 
+from embedfleet.errors import Reset
 from tests.services.gateway import DISPATCH, LIMIT_S, gateway, run
 from tests.services.replica import FakeReplica
 
@@ -18,6 +19,55 @@ def test_a_failing_replica_costs_nobody_an_error(mode):
             replies = await asyncio.gather(*(g.embed(f"text {n}") for n in range(40)))
             assert {reply.status for reply in replies} == {200}
             assert {reply.body for reply in replies} == {b"[[1.0]]"}
+
+    run(go)
+
+
+def test_what_was_sent_once_more_is_counted_by_its_reason():
+    async def go():
+        async with gateway(2) as g:
+            g.replicas[0].mode = 424
+            await asyncio.gather(*(g.embed(f"text {n}") for n in range(10)))
+            text = (await g.request("GET", "/metrics")).body.decode()
+            retries = [line for line in text.splitlines() if line.startswith("embedfleet_retries_total{")]
+            assert retries == [f'embedfleet_retries_total{{reason="status 424"}} {len(g.replicas[0].seen)}']
+
+    run(go)
+
+
+def test_a_busy_replicas_429_to_a_probe_does_not_eject_it():
+    async def go():
+        async with gateway(1, dispatch=replace(DISPATCH, probe_interval_s=0.01)) as g:
+            g.replicas[0].probe_mode = 429
+            probes = g.app._registry["embedfleet_probes_total"]
+            seen = probes.value("r0", "good").value
+            await g.until(lambda: probes.value("r0", "good").value >= seen + 3)
+            assert g.states == {"r0": "active"}
+
+    run(go)
+
+
+def test_a_replica_that_joins_with_429_has_not_inferred_and_gets_nothing():
+    async def go():
+        full = await FakeReplica(9.0).start()
+        full.probe_mode = 429
+        async with gateway(1) as g:
+            g.app.proxy.set_members((g.replicas[0].endpoint("r0"), full.endpoint("full")))
+            await g.until(lambda: any("429" in row["reason"] for row in g.app.status()))
+            assert g.states["full"] == "joining"
+        await full.kill()
+
+    run(go)
+
+
+def test_a_replica_that_stalls_in_a_streamed_reply_is_left():
+    async def go():
+        async with gateway(1, hold_bytes=100_000, response_timeout_s=0.2) as g:
+            g.replicas[0].mode = "stalled stream"
+            with pytest.raises(Reset):
+                await g.embed()
+            await asyncio.wait_for(g.replicas[0].left.wait(), LIMIT_S)
+            await g.until(lambda: g.app.proxy.dispatcher.under_way == 0)
 
     run(go)
 
