@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import defaultdict, deque
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -23,6 +24,10 @@ class FakeRunning:
         self.told = False
         self.obeys = True
 
+    def listen(self, port: int) -> None:
+        if not self.ready.done():
+            self.ready.set_result(port)
+
     def end(self, code: int) -> None:
         if not self.ended.done():
             self.ended.set_result(code)
@@ -38,12 +43,13 @@ class FakeRunning:
 
 
 class FakeDriver:
-    """Children listen at once, on the port they prefer; those in ``ends`` end instead, with the code that is next."""
+    """Children listen at once, on the port they prefer; not those in ``loading``, and those in ``ends`` end instead."""
 
     def __init__(self) -> None:
         self.running: dict[str, FakeRunning] = {}
         self.starts: list[tuple[str, int]] = []
         self.ends: dict[str, deque[int]] = defaultdict(deque)
+        self.loading: set[str] = set()
         self.unstartable: dict[str, int] = defaultdict(int)
 
     async def start(self, spec: ChildSpec, *, preferred_port: int) -> FakeRunning:
@@ -54,8 +60,8 @@ class FakeDriver:
         running = self.running[spec.name] = FakeRunning(pid=1000 + len(self.starts))
         if self.ends[spec.name]:
             running.end(self.ends[spec.name].popleft())
-        else:
-            running.ready.set_result(preferred_port or 10_000 + len(self.starts))
+        elif spec.name not in self.loading:
+            running.listen(preferred_port or 10_000 + len(self.starts))
         return running
 
     def count(self, name: str) -> int:
@@ -69,10 +75,12 @@ class FakeGateway:
         self.state = "active"
         self.reason = ""
         self.members: list[dict[str, Any]] = []
+        self.told: Callable[[], None] = lambda: None  # called when it is told, before it answers
         self.server = Server(self.handle)
 
     def handle(self, exchange: Exchange) -> None:
         if exchange.method == b"PUT":
             self.members = orjson.loads(exchange.body)
+            self.told()
         rows = [member | {"state": self.state, "reason": self.reason} for member in self.members]
         exchange.respond(200, [JSON], orjson.dumps(rows))

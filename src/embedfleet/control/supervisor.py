@@ -180,9 +180,11 @@ class Supervisor:
             replicas = self.of_service(service, "replica")
             endpoints = [Endpoint(c.spec.name, f"http://127.0.0.1:{c.port}") for c in replicas if c.port]
             body = orjson.dumps([endpoint.to_json() for endpoint in endpoints])
-            with suppress(UpstreamError):  # it ended or is too busy: once more in a moment
+            self._unpublished.discard(service)  # before the call: what becomes ready during it must be told again
+            try:
                 await fetch(_replicas_url(gateway.spec), method="PUT", body=body, timeout_s=_ADMIN_TIMEOUT_S)
-                self._unpublished.discard(service)
+            except UpstreamError:  # it ended or is too busy: once more in a moment
+                self._unpublished.add(service)
 
     def _trim(self, now: float) -> None:
         if now - self._trimmed > _TRIM_S:

@@ -106,6 +106,19 @@ def test_a_gateway_that_does_not_answer_yet_is_told_later(tmp_path):
     run(test)
 
 
+def test_a_replica_that_turns_ready_while_the_gateway_is_being_told_is_told_too(tmp_path):
+    async def test() -> None:
+        async with world(tmp_path) as made:
+            made.driver.loading = {"s-1"}
+            made.gateway.told = lambda: made.driver.running["s-1"].listen(9)
+            await made.listen()
+            made.run()
+            await made.until(lambda: made.ports[1] == 9)
+            await made.until_published(*made.ports)
+
+    run(test)
+
+
 def test_a_replica_that_died_is_started_where_it_was(tmp_path):
     async def test() -> None:
         async with serving(tmp_path) as made:
