@@ -11,6 +11,7 @@ LAYERS = [
     {"__main__"},
     {"cli", "testing"},
     {"gateway", "control", "engine"},
+    {"probe"},
     {"dialects"},
     {"http"},
     {"metrics", "log"},
@@ -40,6 +41,10 @@ PURE = (
     "control.reconcile",
     "control.placement",
     "control.plan",
+    "control.child",
+    "control.gpu",
+    "control.nginx",
+    "control.tei",
 )
 EFFECTS = {"asyncio", "logging", "os", "socket", "subprocess", "threading", "time", "random"}
 
@@ -50,6 +55,8 @@ HOMES = {
     "tokenizers": {"engine.tokenization"},
     "huggingface_hub": {"engine.source"},
     "uvloop": {"cli"},
+    "docker": {"control.docker"},
+    "pynvml": {"control.nvml"},
 }
 
 

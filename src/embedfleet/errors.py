@@ -7,6 +7,7 @@
     │   ├── SettingsError        all faults of the settings in one message
     │   └── ModelError           a model folder that cannot be served, with the file named
     ├── FleetError               the fleet could not do what was asked; exit code 1
+    │   └── DockerError          the Docker daemon cannot be reached, or refused something
     ├── RequestError             the client's fault, answered as text/plain, as axum words it for TEI
     │   ├── MalformedBody        400  the body is not JSON
     │   ├── WrongShape           422  JSON, but not of the route's shape
@@ -89,6 +90,10 @@ class FleetError(EmbedfleetError):
         super().__init__(message)
         self.message = message
         self.hint = hint
+
+
+class DockerError(FleetError):
+    """The Docker daemon cannot be reached, or refused something."""
 
 
 class RequestError(EmbedfleetError):

@@ -2,9 +2,10 @@
 
 import asyncio
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
+from embedfleet.control.child import ChildSpec
 from embedfleet.control.drivers.base import Driver, Running
-from embedfleet.control.plan import ChildSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,37 +31,36 @@ async def check_driver(driver: Driver, programs: DriverPrograms, *, limit_s: flo
         TimeoutError: it took longer than ``limit_s`` seconds in all.
     """
     async with asyncio.timeout(limit_s):
-        port = await _check_life(driver, programs.serves)
-        await _check_return(driver, programs.serves, port)
+        url = await _check_life(driver, programs.serves)
+        await _check_return(driver, programs.serves, url)
         await _check_together(driver, programs.serves)
         await _check_grace(driver, programs.deaf)
         await _check_failure(driver, programs.fails)
 
 
-async def _check_life(driver: Driver, spec: ChildSpec) -> int:
+async def _check_life(driver: Driver, spec: ChildSpec) -> str:
     running = await driver.start(spec, preferred_port=0)
-    port = await running.ready
-    assert running.pid > 0
-    await _connect(port)
+    url = await running.ready
+    await _connect(url)
     assert not running.ended.done(), "it ended on its own"
     await running.stop(30.0)
     assert running.ended.done(), "stop returned before the end"
     assert running.ended.result() == 0, f"told to end, it ended with {running.ended.result()}"
     await running.stop(0.0)
     running.kill()  # nothing is left to end, and that is no error
-    return port
+    return url
 
 
-async def _check_return(driver: Driver, spec: ChildSpec, port: int) -> None:
-    running = await driver.start(spec, preferred_port=port)
-    assert await running.ready == port, "a free port that is preferred was not taken"
+async def _check_return(driver: Driver, spec: ChildSpec, url: str) -> None:
+    running = await driver.start(spec, preferred_port=urlsplit(url).port or 80)
+    assert await running.ready == url, "a free port that is preferred was not taken"
     await _kill(running)
 
 
 async def _check_together(driver: Driver, spec: ChildSpec) -> None:
     several = [await driver.start(spec, preferred_port=0) for _ in range(2)]
-    ports = {await running.ready for running in several}
-    assert len(ports) == len(several), "two children on one port"
+    urls = {await running.ready for running in several}
+    assert len(urls) == len(several), "two children at one address"
     await _kill(several[0])
     assert not several[1].ended.done(), "one child's end ended another"
     await _kill(several[1])
@@ -84,7 +84,8 @@ async def _kill(running: Running) -> None:
     assert await running.ended != 0
 
 
-async def _connect(port: int) -> None:
-    _, writer = await asyncio.open_connection("127.0.0.1", port)
+async def _connect(url: str) -> None:
+    parts = urlsplit(url)
+    _, writer = await asyncio.open_connection(parts.hostname, parts.port or 80)
     writer.close()
     await writer.wait_closed()

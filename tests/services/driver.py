@@ -7,7 +7,8 @@ from typing import Any
 
 import orjson
 
-from embedfleet.control.plan import ChildSpec
+from embedfleet.control.child import ChildSpec
+from embedfleet.control.drivers.base import Found
 from embedfleet.http.exchange import Exchange
 from embedfleet.http.message import JSON
 from embedfleet.http.server import Server
@@ -19,14 +20,15 @@ class FakeRunning:
     def __init__(self, pid: int) -> None:
         loop = asyncio.get_running_loop()
         self.pid = pid
-        self.ready: asyncio.Future[int] = loop.create_future()
+        self.ready: asyncio.Future[str] = loop.create_future()
         self.ended: asyncio.Future[int] = loop.create_future()
         self.told = False
+        self.abandoned = False
         self.obeys = True
 
     def listen(self, port: int) -> None:
         if not self.ready.done():
-            self.ready.set_result(port)
+            self.ready.set_result(f"http://127.0.0.1:{port}")
 
     def end(self, code: int) -> None:
         if not self.ended.done():
@@ -41,6 +43,10 @@ class FakeRunning:
     def kill(self) -> None:
         self.end(-9)
 
+    def abandon(self) -> None:
+        self.abandoned = True
+        self.end(0)
+
 
 class FakeDriver:
     """Children listen at once, on the port they prefer; not those in ``loading``, and those in ``ends`` end instead."""
@@ -50,6 +56,7 @@ class FakeDriver:
         self.starts: list[tuple[str, int]] = []
         self.ends: dict[str, deque[int]] = defaultdict(deque)
         self.loading: set[str] = set()
+        self.found: dict[str, Found] = {}
         self.unstartable: dict[str, int] = defaultdict(int)
 
     async def start(self, spec: ChildSpec, *, preferred_port: int) -> FakeRunning:
@@ -63,6 +70,9 @@ class FakeDriver:
         elif spec.name not in self.loading:
             running.listen(preferred_port or 10_000 + len(self.starts))
         return running
+
+    async def find(self, spec: ChildSpec) -> Found | None:
+        return self.found.get(spec.name)
 
     def count(self, name: str) -> int:
         return sum(started == name for started, _ in self.starts)

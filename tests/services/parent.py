@@ -5,9 +5,9 @@ import os
 import sys
 from pathlib import Path
 
+from embedfleet.control.child import ProcessSpec
 from embedfleet.control.drivers.process import ProcessDriver
 from embedfleet.control.journal import Journal
-from embedfleet.control.plan import ChildSpec
 
 COMMAND = (sys.executable, "-m", "tests.services.child")
 ROOT = Path(__file__).parent.parent.parent
@@ -17,8 +17,8 @@ def make_driver(logs: Path) -> ProcessDriver:
     return ProcessDriver(Journal(logs), ROOT, dict(os.environ), COMMAND)
 
 
-def spec(mode: str) -> ChildSpec:
-    return ChildSpec(mode, "service", "replica", (mode,))
+def spec(mode: str) -> ProcessSpec:
+    return ProcessSpec(mode, "service", "replica", (mode,))
 
 
 async def main() -> None:

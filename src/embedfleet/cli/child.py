@@ -10,15 +10,16 @@ from collections.abc import Callable
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
-def end_with(parent: int) -> None:
-    """Have the kernel kill this process when its parent ends, however it ends.
+def end_with(parent: int, *, gently: bool = False) -> None:
+    """Have the kernel end this process, or what it becomes, when its parent ends, however that ends.
 
     Args:
         parent: its pid; 0 for a process that nobody supervises.
+        gently: with SIGTERM, for a program that has children of its own to end.
     """
     if parent == 0:
         return
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM if gently else signal.SIGKILL)
     if os.getppid() != parent:  # it ended before the call
         sys.exit(1)
 

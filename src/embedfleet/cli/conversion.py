@@ -3,6 +3,7 @@
 from dataclasses import fields
 from urllib.parse import urlsplit
 
+from embedfleet.config.model_name import AUTO, BUILTIN
 from embedfleet.config.settings import EngineOptions, GatewayOptions
 from embedfleet.engine.settings import EngineSettings
 from embedfleet.errors import UsageError
@@ -23,8 +24,11 @@ def engine_settings(
     stop_grace_s: float = 30.0,
 ) -> EngineSettings:
     """Settings of one engine."""
+    given = {item.name: getattr(options, item.name) for item in fields(options)}
+    given["model"] = BUILTIN if options.model == AUTO else options.model
+    given["tokenization_workers"] = 1 if options.tokenization_workers == "auto" else options.tokenization_workers
     return EngineSettings(
-        **{item.name: getattr(options, item.name) for item in fields(options)},
+        **given,
         host=host,
         port=port,
         preferred_port=preferred_port,
@@ -53,7 +57,7 @@ def gateway_settings(
     return GatewaySettings(
         host=host,
         port=port,
-        replicas=tuple(Endpoint(f"replica-{number}", _checked(url)) for number, url in enumerate(replicas)),
+        replicas=tuple(_endpoint(number, text) for number, text in enumerate(replicas)),
         admin_path=admin,
         response_timeout_s=options.response_timeout_s,
         probe_timeout_s=options.probe_timeout_s,
@@ -75,6 +79,12 @@ def gateway_settings(
             probe_interval_s=options.probe_interval_s,
         ),
     )
+
+
+def _endpoint(number: int, text: str) -> Endpoint:
+    """``URL`` or ``NAME=URL``."""
+    name, equals, url = text.partition("=") if "=" in text.partition("://")[0] else ("", "", text)
+    return Endpoint(name if equals else f"replica-{number}", _checked(url))
 
 
 def _checked(url: str) -> str:

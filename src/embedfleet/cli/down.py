@@ -7,7 +7,8 @@ import click
 
 from embedfleet.cli.flags import read_settings, settings_flags
 from embedfleet.cli.output import say
-from embedfleet.cli.query import ask
+from embedfleet.cli.query import ask, daemon
+from embedfleet.control.remains import remove_all
 from embedfleet.control.statefile import StateFile
 from embedfleet.errors import FleetError
 
@@ -15,12 +16,14 @@ from embedfleet.errors import FleetError
 @click.command("down")
 @settings_flags
 def command(**flags: Any) -> None:  # noqa: ANN401
-    """Let requests under way end, then stop every process of the fleet; wait until it is done."""
+    """Let requests under way end, then stop every process and container of the fleet; wait until it is done."""
     settings = read_settings(flags)
     state = StateFile(settings.state_dir)
     address = state.read()
     if address is None:
-        say(f"no fleet runs in {settings.state_dir}")
+        docker = daemon(settings)
+        removed = remove_all(docker, settings.fleet.stop_grace_s) if docker else []
+        say(f"removed {', '.join(removed)}" if removed else f"no fleet runs in {settings.state_dir}")
         return
     ask(state, "POST", "/stop")
     say(f"stopping the fleet (pid {address.pid})")

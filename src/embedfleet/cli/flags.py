@@ -52,9 +52,11 @@ def take_record(record: type[Record], values: dict[str, Any]) -> Record:
 def settings_flags(command: Command) -> Command:
     """A decorator for verbs that read the settings of a fleet: they get them as ``settings``."""
     for option in reversed(options_of(FleetOptions).values()):
-        command = click.option(option.flag, option.name, metavar="TEXT", help=f"{option.help}  [{option.default}]")(
-            command
-        )
+        if option.types == (bool,):
+            command = click.option(option.flag, option.name, flag_value="true", help=option.help)(command)
+            continue
+        text = f"{option.help}  [{option.default}]"
+        command = click.option(option.flag, option.name, metavar="TEXT", help=text)(command)
     command = click.option(
         "--set", "pairs", multiple=True, metavar="SERVICE.OPTION=VALUE", help="an option of a service; may be repeated"
     )(command)

@@ -11,7 +11,9 @@ from embedfleet.errors import UsageError
 
 
 @click.command("gateway")
-@click.option("--replica", "replicas", multiple=True, metavar="URL", help="of a server with TEI's API; may be repeated")
+@click.option(
+    "--replica", "replicas", multiple=True, metavar="[NAME=]URL", help="of a server with TEI's API; may be repeated"
+)
 @click.option("--host", default="0.0.0.0", show_default=True, help="address to listen on")
 @click.option("--port", default=0, show_default=True, help="port to listen on; 0 for any free one")
 @click.option("--admin", default="", metavar="PATH", help="Unix socket for GET and PUT /replicas")

@@ -16,6 +16,8 @@ VERBS = {
     "config": "show the settings in force and where each came from",
     "engine": "run one model server",
     "gateway": "run one balancer",
+    "nginx": "run one nginx of this machine as a balancer",
+    "tei": "run one model server with the flags of text-embeddings-router",
 }
 
 EXIT_CODES = """\b

@@ -7,11 +7,44 @@ from typing import Self
 
 from rich.console import Console
 from rich.live import Live
+from rich.progress import Progress as Bar
+from rich.progress import TaskID
 from rich.table import Table
 
 from embedfleet.cli.output import say
 
 _STYLES = {"active": "green", "backoff": "red", "ejected": "red"}
+
+
+class Transfer:
+    """Shows how far the loading of image tars has come."""
+
+    def __init__(self) -> None:
+        self._bar = Bar(console=Console(stderr=True), transient=True) if sys.stderr.isatty() else None
+        self._tasks: dict[str, TaskID] = {}
+
+    def __enter__(self) -> Self:
+        if self._bar:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar:
+            self._bar.stop()
+
+    def show(self, name: str, done: int, size: int) -> None:
+        """So many bytes of a file are loaded; off a terminal one line tells that it began and one that it is done."""
+        first = name not in self._tasks
+        if self._bar is None:
+            self._tasks[name] = TaskID(0)
+            if first or done == size:
+                say(f"loading {name} ({size / 1e9:.1f} GB)" if first else f"{name} is loaded")
+            return
+        if first:
+            self._tasks[name] = self._bar.add_task(f"loading {name}", total=size)
+        self._bar.update(self._tasks[name], completed=done)
 
 
 class Progress:

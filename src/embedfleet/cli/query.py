@@ -1,15 +1,30 @@
 """Questions to a running fleet, over its admin socket."""
 
 import asyncio
+import importlib.util
 from typing import Any
 
 import orjson
 
+from embedfleet.config.settings import Settings
+from embedfleet.control.docker import Docker
 from embedfleet.control.statefile import StateFile
-from embedfleet.errors import FleetError, Refused, Reset, UpstreamError
+from embedfleet.errors import DockerError, FleetError, Refused, Reset, UpstreamError
 from embedfleet.http.client import fetch
 
 _TIMEOUT_S = 10.0
+
+
+def daemon(settings: Settings) -> Docker | None:
+    """The Docker daemon, if there is one to ask: what a fleet left there needs no fleet that runs."""
+    if importlib.util.find_spec("docker") is None:
+        return None
+    try:
+        docker = Docker(settings.fleet.docker_host)
+        docker.engine()
+    except DockerError:
+        return None
+    return docker
 
 
 def ask(state: StateFile, method: str, path: str) -> dict[str, Any] | None:

@@ -1,5 +1,6 @@
 """``embedfleet status``: services and replicas."""
 
+import asyncio
 import json
 import sys
 from typing import Any
@@ -10,7 +11,8 @@ from rich.table import Table
 
 from embedfleet.cli.flags import read_settings, settings_flags
 from embedfleet.cli.output import data, say
-from embedfleet.cli.query import ask
+from embedfleet.cli.query import ask, daemon
+from embedfleet.control.remains import remains_status
 from embedfleet.control.statefile import StateFile
 
 DEGRADED, NOT_RUNNING = 1, 3
@@ -23,13 +25,19 @@ def command(as_json: bool, **flags: Any) -> None:  # noqa: ANN401
     """Show every service and replica; exit with 0 if all serve, 1 if some do not, 3 if no fleet runs."""
     settings = read_settings(flags)
     status = ask(StateFile(settings.state_dir), "GET", "/status")
+    running = status is not None
+    if status is None and (docker := daemon(settings)) is not None:
+        services = asyncio.run(remains_status(docker))
+        if services:
+            status = {"pid": None, "pss_bytes": 0, "services": services}
+            say("the containers of a fleet are there, but nobody looks after them: `embedfleet up` takes them over")
     if status is None:
         if as_json:
             data(json.dumps({"running": False, "services": []}))
         say(f"no fleet runs in {settings.state_dir}")
         sys.exit(NOT_RUNNING)
     if as_json:
-        data(json.dumps({"running": True} | status))
+        data(json.dumps({"running": running} | status))
     else:
         # Off a terminal nothing is cut to fit one.
         Console(width=None if sys.stdout.isatty() else 200, markup=False, emoji=False, highlight=False).print(
@@ -46,7 +54,9 @@ def _table(status: dict[str, Any]) -> Table:
     for service in status["services"]:
         gateway = service["gateway"]
         own = (gateway["phase"], f":{service['port']}", *_process(gateway))
-        table.add_row(service["name"], "gateway", *own, "", "", _megabytes(gateway), "")
+        table.add_row(
+            service["name"], gateway["id"].removeprefix(f"{service['name']}-"), *own, "", "", _megabytes(gateway), ""
+        )
         for row in service["replicas"]:
             address = row["url"].removeprefix("http://")
             load = (str(row.get("requests", "")), str(row.get("sent", "")))

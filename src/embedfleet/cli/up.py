@@ -2,21 +2,24 @@
 
 import asyncio
 import os
+import shutil
 import subprocess
 import sys
 import time
+from collections import Counter
 from typing import Any
 
 import click
 
 from embedfleet.cli.flags import read_settings, settings_flags
 from embedfleet.cli.output import data, say
-from embedfleet.cli.progress import Progress
+from embedfleet.cli.progress import Progress, Transfer
 from embedfleet.cli.query import ask
 from embedfleet.config.settings import Service, Settings
-from embedfleet.control.fleet import journal_of, run_fleet
-from embedfleet.control.gpu import check_type, has_gpu
-from embedfleet.control.statefile import StateFile
+from embedfleet.control.fleet import journal_of, prepare_folders, run_fleet
+from embedfleet.control.machine import look, provide_images
+from embedfleet.control.plan import Machine, make_plan
+from embedfleet.control.statefile import StateFile, make_socket_folder
 from embedfleet.errors import FleetError
 from embedfleet.log import set_up
 
@@ -31,14 +34,10 @@ _UP_LOG = "up"
 
 @click.command("up")
 @click.option("--detach", "-d", is_flag=True, help="return once every replica serves; logs go to the state folder")
-@click.option("--gpu", metavar="TYPE", help="GPU type, such as T4, L4, A100 or H100; none looks at the machine")
 @settings_flags
-def command(detach: bool, gpu: str | None, **flags: Any) -> None:  # noqa: ANN401
+def command(detach: bool, **flags: Any) -> None:  # noqa: ANN401
     """Start every service and keep it running; Ctrl-C drains and stops all of it."""
-    if gpu:
-        check_type(gpu)
     settings = read_settings(flags)
-    say("a GPU is there, but this version serves from the CPU" if has_gpu() else "no GPU found: serving from the CPU")
     if detach:
         _detach(settings)
     else:
@@ -48,6 +47,18 @@ def command(detach: bool, gpu: str | None, **flags: Any) -> None:  # noqa: ANN40
 def _run(settings: Settings) -> None:
     # The fleet's own log shares the terminal with the progress display: only what matters goes there.
     set_up("warning" if sys.stderr.isatty() else settings.fleet.log_level, settings.fleet.log_format)
+    ground = look(settings, cores=len(os.sched_getaffinity(0)))
+    say(_describe(ground.machine))
+    sockets = make_socket_folder()
+    try:
+        plan = make_plan(settings, ground.machine, sockets=sockets)
+        if ground.docker is not None:
+            prepare_folders(settings)
+            with Transfer() as transfer:
+                provide_images(ground, plan, settings, transfer.show)
+    except BaseException:
+        shutil.rmtree(sockets, ignore_errors=True)
+        raise
 
     def ready() -> None:
         progress.close()
@@ -58,13 +69,23 @@ def _run(settings: Settings) -> None:
         asyncio.run(
             run_fleet(
                 settings,
-                cores=len(os.sched_getaffinity(0)),
+                ground=ground,
+                plan=plan,
                 environment=dict(os.environ),
+                sockets=sockets,
                 seen=progress.show,
                 ready=ready,
             )
         )
     say("stopped")
+
+
+def _describe(machine: Machine) -> str:
+    """What the fleet stands on, in one line."""
+    if not machine.gpus:
+        return "no GPU found: serving from the CPU" if not machine.driver else "serving from the CPU"
+    names = Counter(gpu.name for gpu in machine.gpus)
+    return "serving from " + ", ".join(f"{count} {name}" for name, count in names.items())
 
 
 def _detach(settings: Settings) -> None:

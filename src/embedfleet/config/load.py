@@ -6,6 +6,7 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from embedfleet.config.model_name import model_folder
 from embedfleet.config.option import Option, options_of
@@ -148,7 +149,7 @@ class _Reading:
             shown = self._shown(key) if origin.startswith(FILE) else origin
             self.fault(shown, problem, option.help)
         else:
-            self._put(key, float(value) if option.types == (float,) else value, origin)  # type: ignore[arg-type]  # checked
+            self._put(key, _plain(option, value), origin)
 
     def _put(self, key: str, value: object, origin: str) -> None:
         self.values[key] = value
@@ -197,6 +198,7 @@ class _Reading:
                 self.fault(key, f"{port} is the port of {ports[port]} already", "give each service its own")
             ports.setdefault(port, f"services.{service.name}")
             self._check_model(service)
+            self._check_replicas(service)
         if not services:
             self.fault("services", "every service is off", "enable one")
 
@@ -205,8 +207,20 @@ class _Reading:
         folder = model_folder(model, self.root)
         if folder is not None and not folder.is_dir():
             self.fault(key, f"there is no folder {model}", "give a folder, a hub id (organisation/name) or builtin")
-        if service.options.driver == "docker":
-            self.fault(f"services.{service.name}.driver", "docker is not there yet", "use process")
+
+    def _check_replicas(self, service: Service) -> None:
+        urls = service.options.replicas
+        for url in urls if isinstance(urls, tuple) else ():
+            parts = urlsplit(url)
+            if parts.scheme != "http" or not parts.hostname or parts.path.strip("/") or parts.query:
+                self.fault(f"services.{service.name}.replicas", f"{url!r} is no server's URL", "write http://host:port")
+
+
+def _plain(option: Option, value: Any) -> Any:  # noqa: ANN401 - checked by the option
+    """A file's value as the settings' records hold it."""
+    if option.types == (float,):
+        return float(value)
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _from_env(env: Mapping[str, str], reading: _Reading) -> dict[str, str]:

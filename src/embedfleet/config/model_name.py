@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 BUILTIN = "builtin"
+AUTO = "auto"
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 # Folders where people keep models: a first part like this is meant as a path.
@@ -16,8 +17,8 @@ def is_hub_id(model: str) -> bool:
 
 
 def model_folder(model: str, root: Path) -> Path | None:
-    """The folder that a model's name means, whether or not it exists; None for the built-in and for hub ids."""
-    if model == BUILTIN:
+    """The folder that a model's name means, whether or not it exists; None for the built-in, hub ids and auto."""
+    if model in {BUILTIN, AUTO}:
         return None
     folder = root / Path(model).expanduser()
     return None if not folder.is_dir() and is_hub_id(model) else folder

@@ -10,6 +10,7 @@ from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 Scalar = bool | int | float | str
+Value = Scalar | tuple[str, ...]
 
 _KEY = "option"
 _WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
@@ -21,7 +22,7 @@ class Option:
 
     Attributes:
         name: as a key of fleet.toml; the flag has dashes for underscores.
-        types: what a value may be, of bool, int, float and str.
+        types: what a value may be, of bool, int, float, str and tuple, which is a list of texts.
         choices: the words that are allowed, if not every one is.
         help: one line.
         minimum: the least number allowed.
@@ -31,7 +32,7 @@ class Option:
     name: str
     types: tuple[type, ...]
     choices: tuple[str, ...]
-    default: Scalar
+    default: Value
     help: str
     minimum: float | None
     maximum: float | None
@@ -46,7 +47,7 @@ class Option:
         """What a value may be, in words."""
         if self.types == (bool,):
             return "true or false"
-        words = {int: "a whole number", float: "a number", str: "a text"}
+        words = {int: "a whole number", float: "a number", str: "a text", tuple: "a list of texts"}
         parts = [words[kind] for kind in self.types if kind is not str or not self.choices]
         parts += [f'"{choice}"' for choice in self.choices]
         bounds = {
@@ -59,6 +60,9 @@ class Option:
 
     def check(self, value: object) -> str:
         """What is wrong with a value of a file; nothing if it may stand."""
+        if isinstance(value, list | tuple):
+            sound = tuple in self.types and value and all(isinstance(item, str) and item for item in value)
+            return "" if sound else f"{value!r} is not {self.takes}"
         kinds = (*self.types, int) if float in self.types else self.types
         if type(value) not in kinds or (isinstance(value, str) and self.choices and value not in self.choices):
             return f"{value!r} is not {self.takes}"
@@ -72,7 +76,10 @@ class Option:
         return ""
 
     def parse(self, text: str) -> object:
-        """A flag's or a variable's text as a value; the text itself where it is none, for `check` to refuse."""
+        """A flag's or a variable's text as a value; the text itself where it is none, for `check` to refuse.
+
+        A list of texts is written with commas.
+        """
         if bool in self.types:
             return _WORDS.get(text.lower(), text)
         for kind in (int, float):
@@ -81,10 +88,12 @@ class Option:
                     return kind(text)
                 except ValueError:
                     continue
+        if tuple in self.types and text not in self.choices:
+            return tuple(part.strip() for part in text.split(","))
         return text
 
 
-def option(default: Scalar, text: str, *, minimum: float | None = None, maximum: float | None = None) -> Any:  # noqa: ANN401
+def option(default: Value, text: str, *, minimum: float | None = None, maximum: float | None = None) -> Any:  # noqa: ANN401
     """A field that is an option, with its one line of help; typed as `dataclasses.field` is, for the same reason."""
     return field(default=default, metadata={_KEY: (text, minimum, maximum)})
 
@@ -112,5 +121,5 @@ def _types(hint: Any) -> tuple[tuple[type, ...], tuple[str, ...]]:  # noqa: ANN4
             types.append(str)
             choices += get_args(part)
         else:
-            types.append(part)
+            types.append(get_origin(part) or part)
     return tuple(types), tuple(choices)

@@ -13,13 +13,22 @@ Auto = Literal["auto"]
 class EngineOptions:
     """What a model server does."""
 
-    model: str = option("builtin", "a folder in Hugging Face layout, a hub id, or builtin (all-MiniLM-L6-v2)")
+    model: str = option(
+        "auto",
+        "a folder in Hugging Face layout, a hub id, or builtin (all-MiniLM-L6-v2); auto is builtin, and in TEI's"
+        " containers models/bge-m3 or, for a reranker, models/bge-reranker-v2-m3",
+    )
     task: Literal["auto", "embed", "rerank"] = option(
         "auto", "auto takes what the architecture is; rerank with an embedding model is late interaction"
     )
     served_model_name: str = option("", "the model's name as clients see it; empty for the model as given")
     pooling: Literal["auto", "cls", "mean", "last-token"] = option("auto", "auto reads the model's 1_Pooling")
-    tokenization_workers: int = option(1, "tokenizer threads per replica", minimum=1, maximum=64)
+    tokenization_workers: int | Auto = option(
+        "auto",
+        "tokenizer threads per replica; auto is 1, and in TEI's containers the cores over the replicas",
+        minimum=1,
+        maximum=64,
+    )
     batch_tokens: int = option(512, "most tokens of one forward pass on a CPU", minimum=1)
     max_batch_tokens: int = option(16_384, "a model may not take longer inputs than this", minimum=1)
     max_concurrent_requests: int = option(512, "inputs under way per replica before the next gets 429", minimum=1)
@@ -55,15 +64,41 @@ class ServiceOptions:
     port: int = option(0, "port that clients call", minimum=1, maximum=65_535)
     host: str = option("0.0.0.0", "address to listen on")
     payload_limit_bytes: int = option(2_000_000, "largest request body", minimum=1)
-    replicas: int | Auto = option("auto", "model servers; auto is 2 on a machine without a GPU", minimum=1, maximum=64)
+    replicas: int | Auto | tuple[str, ...] = option(
+        "auto",
+        "model servers; auto is one per GPU, 2 without a GPU; or the URLs of TEI servers that somebody else runs",
+        minimum=1,
+        maximum=64,
+    )
     worker_threads: int | Auto = option("auto", "cores per replica; auto shares the machine's", minimum=1, maximum=1024)
-    driver: Literal["process", "docker"] = option("process", "what runs the replicas; docker is not there yet")
+    driver: Literal["auto", "process", "docker"] = option(
+        "auto", "what runs the replicas; auto is docker on a machine with a GPU, else process"
+    )
+    balancer: Literal["gateway", "nginx"] = option("gateway", "what clients talk to")
+    balancer_in: Literal["auto", "process", "container"] = option(
+        "auto", "where the balancer runs; auto is a container if the replicas are containers and its image is there"
+    )
+    upstream: str = option("", "name of the replicas' containers and of nginx's upstream; empty for NAME-tei")
+    devices: Auto | tuple[str, ...] = option("auto", "GPUs of the replicas, by index or UUID; auto is every GPU")
+    image: str = option("", "image of the replicas' containers; empty takes TEI's for the GPU")
+    dtype: Literal["auto", "float16", "float32"] = option("auto", "of a TEI container's weights; auto leaves it to TEI")
 
 
 @dataclass(frozen=True, slots=True)
 class FleetOptions:
     """What concerns all services."""
 
+    gpu: str = option("auto", "GPU type, such as T4, L4, A100 or H100; auto looks at the machine, CPU is none")
+    tei_version: str = option("1.9.3", "release of Text Embeddings Inference whose images are used")
+    tei_image: str = option("ghcr.io/huggingface/text-embeddings-inference", "their name, without the tag")
+    nginx_image: str = option("nginx:latest", "image of nginx")
+    own_image: str = option("embedfleet:latest", "image made from this project's Dockerfile")
+    images_dir: str = option("tei-images", "folder of image tars; what the daemon lacks is loaded from here")
+    data_dir: str = option("data", "folder that every replica's container sees as /data")
+    network: str = option("tei-net", "network of the containers")
+    docker_host: str = option("", "socket of Docker or Podman, as unix:///run/podman/podman.sock; empty for the usual")
+    device_request: Literal["auto", "gpu", "cdi"] = option("auto", "how a container is given its GPU")
+    pull: bool = option(False, "images that are neither in the daemon nor in a tar may be pulled from the network")
     state_dir: str = option(".embedfleet", "folder for logs and for what `status` and `down` need")
     log_level: Literal["debug", "info", "warning", "error"] = option("info", "least severe line that is logged")
     log_format: Literal["text", "json"] = option("text", "of log lines")
@@ -106,7 +141,7 @@ class Settings:
 
 # The services that are there without a file, and what distinguishes them.
 DEFAULT_SERVICES: dict[str, dict[str, str | int]] = {
-    "embedder": {"port": 8001},
-    "reranker": {"port": 8002, "task": "rerank"},
+    "embedder": {"port": 8001, "upstream": "bge-embedder-tei"},
+    "reranker": {"port": 8002, "upstream": "bge-reranker-tei", "task": "rerank"},
 }
 SERVICE_RECORDS = (ServiceOptions, EngineOptions, GatewayOptions)

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from embedfleet.control.supervisor import Child, Supervisor, replica_states
+from embedfleet.control.supervisor import Child, Supervisor
 from embedfleet.http.exchange import Exchange
 from embedfleet.http.message import JSON, TEXT
 from embedfleet.http.server import Server
@@ -45,16 +45,15 @@ async def fleet_status(supervisor: Supervisor) -> dict[str, Any]:
 
 
 async def _service(supervisor: Supervisor, name: str) -> dict[str, Any]:
-    (gateway,) = supervisor.of_service(name, "gateway")
-    rows = {str(row["id"]): row for row in await replica_states(gateway.spec)}
-    replicas = [_replica(child, rows.get(child.spec.name)) for child in supervisor.of_service(name, "replica")]
-    return {"name": name, "port": gateway.port, "gateway": _process(gateway), "replicas": replicas}
+    balancer = supervisor.balancer(name)
+    rows = await supervisor.states(name)
+    replicas = [_replica(child, rows.get(child.spec.name)) for child in supervisor.replicas(name)]
+    return {"name": name, "port": balancer.port, "gateway": _process(balancer), "replicas": replicas}
 
 
 def _replica(child: Child, seen: dict[str, Any] | None) -> dict[str, Any]:
-    """A replica's process, and what its gateway says of it."""
-    url = f"http://127.0.0.1:{child.port}" if child.port else ""
-    return _process(child) | {"url": url} | (seen or {"state": child.observed.phase.value})
+    """A replica's process, and what its balancer says of it."""
+    return _process(child) | {"url": child.url} | (seen or {"state": child.observed.phase.value})
 
 
 def _process(child: Child) -> dict[str, Any]:

@@ -1,21 +1,31 @@
 """A whole fleet from start to end: locks, checks, supervisor, admin API, signals."""
 
 import asyncio
+import logging
 import os
 import shutil
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from embedfleet.config.settings import Settings
+from embedfleet.config.settings import Service, Settings
 from embedfleet.control.api import FleetApi
+from embedfleet.control.balancers.choice import make_balancer
+from embedfleet.control.child import ChildSpec, ContainerSpec, ProcessSpec, RemoteSpec
+from embedfleet.control.drivers.base import Driver
+from embedfleet.control.drivers.container import ContainerDriver
 from embedfleet.control.drivers.process import ProcessDriver
+from embedfleet.control.drivers.remote import RemoteDriver
 from embedfleet.control.journal import Journal
-from embedfleet.control.plan import make_plan
+from embedfleet.control.machine import Ground
+from embedfleet.control.plan import nginx_folder
 from embedfleet.control.ports import check_ports
 from embedfleet.control.reconcile import Backoff
-from embedfleet.control.statefile import Address, StateFile, make_socket_folder
+from embedfleet.control.remains import remove_all, remove_container
+from embedfleet.control.statefile import Address, StateFile
 from embedfleet.control.supervisor import Supervisor, until_serving
+
+log = logging.getLogger(__name__)
 
 
 def journal_of(settings: Settings) -> Journal:
@@ -23,11 +33,20 @@ def journal_of(settings: Settings) -> Journal:
     return Journal(settings.state_dir / "logs")
 
 
+def prepare_folders(settings: Settings) -> None:
+    """Make the folders that containers see: the daemon would make missing ones as root."""
+    (settings.root / settings.fleet.data_dir).mkdir(parents=True, exist_ok=True)
+    for service in settings.services:
+        nginx_folder(settings, service.name).mkdir(parents=True, exist_ok=True)
+
+
 async def run_fleet(
     settings: Settings,
     *,
-    cores: int,
+    ground: Ground,
+    plan: list[ChildSpec],
     environment: dict[str, str],
+    sockets: Path,
     seen: Callable[[dict[str, str]], None],
     ready: Callable[[], None],
 ) -> None:
@@ -35,42 +54,106 @@ async def run_fleet(
 
     Args:
         settings: in force.
-        cores: of the machine.
-        environment: for the children.
+        ground: what it stands on.
+        plan: its children.
+        environment: for those that are processes.
+        sockets: a private folder for admin sockets; removed in the end.
         seen: told the state of every replica while they load.
         ready: called once.
 
     Raises:
-        UsageError: it cannot work as it was told to; nothing is left running.
-        FleetError: the replicas were not ready in time; nothing is left running.
+        UsageError: it cannot work as it was told to; nothing that was not there before is left running.
+        FleetError: the replicas were not ready in time; likewise.
     """
     state = StateFile(settings.state_dir)
     state.acquire()
-    sockets = make_socket_folder()
     try:
-        check_ports(settings.services)
-        supervisor = _make_supervisor(settings, cores, environment, sockets)
+        check_ports(_services_without_balancer(settings, ground))
+        _remove_old_balancers(ground, plan)
+        supervisor = _make_supervisor(settings, ground, plan, environment)
         api = FleetApi(supervisor)
         await api.server.start(path=str(sockets / "fleet.sock"))
         state.write(Address(os.getpid(), str(sockets / "fleet.sock")))
         _obey_signals(supervisor)
-        await _live(supervisor, settings.fleet.ready_timeout_s, seen, ready)
+
+        def serves() -> None:
+            _remove_surplus(ground, plan)
+            ready()
+
+        await _live(supervisor, settings.fleet.ready_timeout_s, seen, serves)
         await api.server.stop(1.0)
+        if ground.docker is not None:  # stopped as it was told to: what had yet to be taken over goes as well
+            remove_all(ground.docker)
     finally:
         shutil.rmtree(sockets, ignore_errors=True)
         state.release()
 
 
-def _make_supervisor(settings: Settings, cores: int, environment: dict[str, str], sockets: Path) -> Supervisor:
+def _services_without_balancer(settings: Settings, ground: Ground) -> tuple[Service, ...]:
+    """Services whose port nobody of ours holds: a container that is there already has it, and may keep it."""
+    if ground.docker is None:
+        return settings.services
+    there = {c.service for c in ground.docker.ours() if c.kind == "balancer" and c.status == "running"}
+    return tuple(service for service in settings.services if service.name not in there)
+
+
+def _remove_old_balancers(ground: Ground, plan: Sequence[ChildSpec]) -> None:
+    """Balancers that the plan has no place for any more hold the ports that the new ones need."""
+    names = {spec.name for spec in plan}
+    for container in ground.docker.ours() if ground.docker else ():
+        if container.kind == "balancer" and container.name not in names:
+            log.info("%s is no longer wanted", container.name)
+            remove_container(ground.docker, container)
+
+
+def _remove_surplus(ground: Ground, plan: Sequence[ChildSpec]) -> None:
+    """Replicas that the plan has no place for any more; nobody sends to them now."""
+    names = {spec.name for spec in plan}
+    for container in ground.docker.ours() if ground.docker else ():
+        if container.name not in names:
+            log.info("%s is no longer wanted", container.name)
+            remove_container(ground.docker, container)
+
+
+def _make_supervisor(
+    settings: Settings, ground: Ground, plan: Sequence[ChildSpec], environment: dict[str, str]
+) -> Supervisor:
     fleet = settings.fleet
     journal = journal_of(settings)
-    return Supervisor(
-        make_plan(settings, cores=cores, sockets=sockets),
-        ProcessDriver(journal, settings.root, environment),
+    # A gateway waits drain_s, then up to stop_grace_s for its clients; a little more is for the process itself.
+    grace_s = fleet.drain_s + fleet.stop_grace_s + 5.0
+    processes = ProcessDriver(journal, settings.root, environment)
+    containers = _container_driver(settings, ground, journal, grace_s)
+    drivers: dict[type[ChildSpec], Driver] = {ProcessSpec: processes, RemoteSpec: RemoteDriver()}
+    if containers is not None:
+        drivers[ContainerSpec] = containers
+    supervisor: Supervisor
+
+    def changed() -> None:
+        supervisor.wake()
+
+    balancers = {
+        service.name: make_balancer(settings, service, ground.docker, plan, changed) for service in settings.services
+    }
+    supervisor = Supervisor(
+        [(spec, drivers[type(spec)]) for spec in plan],
+        balancers,
         journal,
         backoff=Backoff(first_s=fleet.restart_backoff_s, longest_s=fleet.restart_backoff_max_s),
-        # A gateway waits drain_s, then up to stop_grace_s for its clients; a little more is for the process itself.
-        stop_grace_s=fleet.drain_s + fleet.stop_grace_s + 5.0,
+        stop_grace_s=grace_s,
+    )
+    return supervisor
+
+
+def _container_driver(settings: Settings, ground: Ground, journal: Journal, grace_s: float) -> ContainerDriver | None:
+    if ground.docker is None or ground.engine is None:
+        return None
+    return ContainerDriver(
+        ground.docker,
+        request=ground.engine.device_request(settings.fleet.device_request) if ground.machine.gpus else "gpu",
+        relabel=ground.engine.has_selinux,
+        stop_grace_s=grace_s,
+        said=journal.add,
     )
 
 
@@ -85,7 +168,7 @@ async def _live(
     elif loading.exception() is None:
         ready()
     else:
-        supervisor.stop()
+        supervisor.fail()
     await running
     if loading.done() and not loading.cancelled():
         loading.result()

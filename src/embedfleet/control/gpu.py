@@ -1,36 +1,133 @@
-"""GPU types by name, and whether the machine has any."""
+"""GPU types, their compute capability, and the image and tar of Text Embeddings Inference that fit: the one table.
 
-from pathlib import Path
+Tags and capabilities are those of TEI 1.9 (its README and `compute_cap.rs`); the tars' names are those that people keep
+in ``tei-images/``.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from embedfleet.errors import UsageError
 
-TYPES = (
-    *("T4", "RTX2060", "RTX2070", "RTX2080"),
-    *("A100", "A30", "A10", "A10G", "A40", "A16", "RTX3060", "RTX3070", "RTX3080", "RTX3090"),
-    *("L4", "L40", "L40S", "RTX4060", "RTX4070", "RTX4080", "RTX4090", "RTX6000ADA"),
-    *("H100", "H200", "GH200"),
-    *("B200", "GB200", "RTX5060", "RTX5070", "RTX5080", "RTX5090"),
+TAR = "text-embeddings-inference-{}.tar"
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """GPUs that one image is built for.
+
+    Attributes:
+        name: as people call it, and as its tar is called.
+        capability: ten times the compute capability; 0 for the CPU.
+        prefix: of the image's tag.
+        flash_attention: whether TEI may use it; on Turing it returns NaN (TEI pull request 896).
+        types: names of the GPUs, plain.
+    """
+
+    name: str
+    capability: int
+    prefix: str
+    types: tuple[str, ...]
+    flash_attention: bool = True
+
+    @property
+    def tar(self) -> str:
+        """The usual name of the image's tar."""
+        return TAR.format(self.name)
+
+    def image(self, repository: str, version: str) -> str:
+        """The image's reference."""
+        return f"{repository}:{self.prefix}{version}"
+
+
+CPU = Family("cpu", 0, "cpu-", ("CPU",))
+FAMILIES = (
+    Family("turing", 75, "turing-", ("T4", "RTX2060", "RTX2070", "RTX2080", "RTX2080TI"), flash_attention=False),
+    Family("ampere80", 80, "", ("A100", "A30")),
+    Family(
+        "ampere86", 86, "86-", ("A10", "A10G", "A16", "A40", "RTX3060", "RTX3070", "RTX3080", "RTX3090", "RTXA6000")
+    ),
+    Family("adalovelace", 89, "89-", ("L4", "L40", "L40S", "RTX4060", "RTX4070", "RTX4080", "RTX4090", "RTX6000ADA")),
+    Family("hopper", 90, "hopper-", ("H100", "H200", "H800", "GH200")),
+    Family("blackwell100", 100, "100-", ("B200", "GB200")),
+    Family("blackwell120", 120, "120-", ("RTX5060", "RTX5070", "RTX5080", "RTX5090", "RTXPRO6000")),
+    CPU,
 )
-"""GPU types that Text Embeddings Inference has images for (TEI 1.9, README)."""
 
 
-def check_type(name: str) -> None:
-    """Refuse a GPU type, known or not: until replicas can be containers there is nothing to run on it.
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """A GPU as its driver tells it.
+
+    Attributes:
+        capability: ten times the compute capability.
+        free_bytes: of its memory, now.
+        processes: ids of processes that use it.
+    """
+
+    index: int
+    uuid: str
+    name: str
+    capability: int
+    memory_bytes: int
+    free_bytes: int
+    processes: tuple[int, ...] = ()
+
+
+def plain(name: str) -> str:
+    """A GPU's name without maker, line, blanks, dashes, memory and form: ``NVIDIA A100-SXM4-80GB`` → ``A100``."""
+    text = re.sub(r"[-_\s]", "", re.sub(r"[-\s]\d+\s?GB\b", "", name.upper()))
+    for word in ("NVIDIA", "GEFORCE", "TESLA", "QUADRO"):
+        text = text.replace(word, "")
+    return re.sub(r"(PCIE|SXM\d?|NVL|HBM\d?E?|LAPTOPGPU|GENERATION)+$", "", text)
+
+
+def family_of_type(name: str) -> Family:
+    """The family of a GPU type that a person names.
 
     Raises:
-        UsageError: always.
+        UsageError: nobody knows it; the message names the known ones.
     """
-    plain = name.upper().replace("-", "").replace(" ", "").removeprefix("NVIDIA").replace("GEFORCE", "")
-    if plain not in TYPES:
-        known = ", ".join(TYPES)
-        raise UsageError(f"{name} is no GPU type that is known", f"known: {known}; none at all serves from the CPU")
+    wanted = plain(name)
+    for family in FAMILIES:
+        if wanted in family.types:
+            return family
+    known = ", ".join(kind for family in FAMILIES for kind in family.types)
+    raise UsageError(f"{name} is no GPU type that is known", f"known: {known}; none at all looks at the machine")
+
+
+def family_of(gpu: Gpu) -> Family:
+    """The family of a GPU by its compute capability.
+
+    Raises:
+        UsageError: TEI has no image for it.
+    """
+    for family in FAMILIES:
+        if family.capability == gpu.capability:
+            return family
+    known = ", ".join(str(family.capability / 10) for family in FAMILIES if family.capability)
     raise UsageError(
-        f"serving from a GPU ({plain}) is not in this version: it needs replicas in containers, which come next",
-        "leave the GPU type away to serve from the CPU",
+        f"GPU {gpu.index} ({gpu.name}) has compute capability {gpu.capability / 10}, for which TEI has no image",
+        f"there are images for {known}; leave this GPU out with `devices`, or set `image`",
     )
 
 
-def has_gpu(root: Path = Path("/")) -> bool:
-    """Whether the NVIDIA driver shows a GPU."""
-    drivers = root / "proc/driver/nvidia/gpus"
-    return (drivers.is_dir() and any(drivers.iterdir())) or any((root / "dev").glob("nvidia[0-9]*"))
+def select(gpus: Sequence[Gpu], wanted: Sequence[str] | str) -> tuple[Gpu, ...]:
+    """The GPUs that a service may use.
+
+    Args:
+        gpus: of the machine.
+        wanted: indices or UUIDs, or ``auto`` for all.
+
+    Raises:
+        UsageError: one is not there.
+    """
+    if isinstance(wanted, str):
+        return tuple(gpus)
+    by_name = {str(gpu.index): gpu for gpu in gpus} | {gpu.uuid: gpu for gpu in gpus}
+    for name in wanted:
+        if name not in by_name:
+            there = ", ".join(f"{gpu.index} ({gpu.uuid})" for gpu in gpus) or "none"
+            raise UsageError(f"there is no GPU {name}", f"GPUs of this machine: {there}")
+    return tuple(by_name[name] for name in wanted)

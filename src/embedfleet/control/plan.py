@@ -1,67 +1,325 @@
-"""What processes a fleet consists of: pure, from the settings."""
+"""What a fleet consists of: pure, from the settings and the machine."""
 
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from embedfleet.config.model_name import AUTO, BUILTIN, model_folder
 from embedfleet.config.option import options_of
 from embedfleet.config.settings import EngineOptions, GatewayOptions, Service, Settings
-from embedfleet.control.placement import replica_count, worker_threads
+from embedfleet.control import tei
+from embedfleet.control.child import ChildSpec, ContainerSpec, Mount, ProcessSpec, RemoteSpec
+from embedfleet.control.gpu import CPU, Family, Gpu, family_of, family_of_type, select
+from embedfleet.control.model_folder import ModelFacts
+from embedfleet.control.placement import assign, replica_count, tokenization_workers, worker_threads
+from embedfleet.errors import UsageError
 
-Kind = Literal["gateway", "replica"]
+Runs = Literal["process", "docker", "remote"]
+
+# Where the document that asked for this keeps them.
+_FOLDERS = {"embed": "models/bge-m3", "rerank": "models/bge-reranker-v2-m3"}
+_OWN_PORT = 8080  # of a gateway in its container, where it is no root
 
 
 @dataclass(frozen=True, slots=True)
-class ChildSpec:
-    """One process: a verb of our own command line with its flags.
+class Machine:
+    """What the fleet stands on.
 
     Attributes:
-        name: ``embedder-0``, ``embedder-gateway``.
-        admin: the gateway's admin socket; empty for a replica.
+        cores: of the processor.
+        gpus: that may be used; none if the fleet is told to leave them.
+        driver: version of the NVIDIA driver; empty if there is none.
+        own_image: whether the image of this project's Dockerfile can be had, so that a gateway may be a container.
+        reaches_containers: whether this process can connect to a container's own address; if not, or where a gateway
+            runs beside them, replicas are published on the loopback.
+        models: facts of each service's model folder.
     """
 
-    name: str
-    service: str
-    kind: Kind
-    arguments: tuple[str, ...]
-    admin: str = ""
+    cores: int
+    gpus: tuple[Gpu, ...] = ()
+    driver: str = ""
+    own_image: bool = False
+    reaches_containers: bool = True
+    models: Mapping[str, ModelFacts] = field(default_factory=dict)
 
 
-def make_plan(settings: Settings, *, cores: int, sockets: Path) -> list[ChildSpec]:
-    """Every process of the fleet.
+def runs_as(service: Service, gpus: Sequence[Gpu]) -> Runs:
+    """What the replicas of a service are."""
+    if isinstance(service.options.replicas, tuple):
+        return "remote"
+    if service.options.driver == "auto":
+        return "docker" if gpus else "process"
+    return service.options.driver
+
+
+def balancer_in_container(service: Service, machine: Machine) -> bool:
+    """Whether a service's balancer is a container."""
+    if service.options.balancer_in != "auto":
+        return service.options.balancer_in == "container"
+    return runs_as(service, machine.gpus) == "docker" and (service.options.balancer == "nginx" or machine.own_image)
+
+
+def upstream_name(service: Service) -> str:
+    """The name that containers and nginx's upstream share."""
+    return service.options.upstream or f"{service.name}-tei"
+
+
+def docker_model(settings: Settings, service: Service) -> Path | None:
+    """The model folder of a service whose replicas are containers; None for the built-in of our own image.
+
+    Raises:
+        UsageError: a container cannot be given this model.
+    """
+    model = service.engine.model
+    own = service.options.image == settings.fleet.own_image
+    if model == BUILTIN or (model == AUTO and own):
+        if own:
+            return None
+        raise UsageError(
+            f"services.{service.name}.model is builtin, which TEI's containers do not have",
+            "give a model folder, or set image to our own",
+        )
+    if model == AUTO:
+        model = _FOLDERS["rerank" if service.engine.task == "rerank" else "embed"]
+    folder = model_folder(model, settings.root)
+    if folder is None:
+        raise UsageError(
+            f"services.{service.name}.model {model} is a hub id: containers get folders, and no network",
+            f"clone https://huggingface.co/{model} with git-lfs into models/ and name the folder",
+        )
+    return folder
+
+
+def nginx_folder(settings: Settings, service: str) -> Path:
+    """Where a service's nginx finds its configuration."""
+    return settings.state_dir / "nginx" / service
+
+
+def make_plan(settings: Settings, machine: Machine, *, sockets: Path) -> list[ChildSpec]:
+    """Every child of the fleet: per service its balancer, then its replicas.
 
     Args:
         settings: in force.
-        cores: of the machine.
+        machine: it stands on.
         sockets: a folder for admin sockets.
+
+    Raises:
+        UsageError: settings and machine do not go together.
     """
-    return [spec for service in settings.services for spec in _service(settings, service, cores, sockets)]
+    plan = _Plan(settings, machine, sockets)
+    return [child for service in settings.services for child in plan.children(service)]
 
 
-def _service(settings: Settings, service: Service, cores: int, sockets: Path) -> list[ChildSpec]:
-    count = replica_count(service.options.replicas)
-    threads = worker_threads(service.options.worker_threads, replicas=count, cores=cores)
-    admin = str(sockets / f"{service.name}.sock")
-    common = [
-        *("--log-level", settings.fleet.log_level),
-        *("--log-format", settings.fleet.log_format),
-        *("--stop-grace-s", str(settings.fleet.stop_grace_s)),
-        *("--payload-limit-bytes", str(service.options.payload_limit_bytes)),
-    ]
-    gateway = [
-        "gateway",
-        *("--host", service.options.host, "--port", str(service.options.port), "--admin", admin),
-        *("--drain-s", str(settings.fleet.drain_s)),
-        *common,
-        *_changed(GatewayOptions, service.gateway),
-    ]
-    engine = ["engine", "--worker-threads", str(threads), *common, *_changed(EngineOptions, service.engine)]
-    specs = [ChildSpec(f"{service.name}-gateway", service.name, "gateway", tuple(gateway), admin)]
-    specs += [ChildSpec(f"{service.name}-{n}", service.name, "replica", tuple(engine)) for n in range(count)]
-    return specs
+class _Plan:
+    def __init__(self, settings: Settings, machine: Machine, sockets: Path) -> None:
+        self._settings = settings
+        self._machine = machine
+        self._sockets = sockets
+
+    def children(self, service: Service) -> list[ChildSpec]:
+        replicas: Sequence[ChildSpec]
+        match runs_as(service, self._machine.gpus):
+            case "process":
+                replicas = self._processes(service)
+            case "docker":
+                replicas = self._containers(service)
+            case "remote":
+                replicas = _remotes(service)
+        return [self._balancer(service, replicas), *replicas]
+
+    def _processes(self, service: Service) -> list[ProcessSpec]:
+        count = self._count(service)
+        threads = worker_threads(service.options.worker_threads, replicas=count, cores=self._machine.cores)
+        flags = ("engine", "--worker-threads", str(threads), *self._common(service))
+        flags += _changed(EngineOptions, service.engine)
+        return [ProcessSpec(f"{service.name}-{n}", service.name, "replica", flags) for n in range(count)]
+
+    def _containers(self, service: Service) -> list[ContainerSpec]:
+        gpus = select(self._machine.gpus, service.options.devices)
+        count = replica_count(_number(service), gpus=len(gpus))
+        placed = assign(count, gpus)
+        return [self._container(service, number, gpu) for number, gpu in enumerate(placed)]
+
+    def _container(self, service: Service, number: int, gpu: Gpu | None) -> ContainerSpec:
+        fleet, options = self._settings.fleet, service.options
+        family = self._family(service, gpu)
+        own = options.image == fleet.own_image
+        model = docker_model(self._settings, service)
+        facts = self._machine.models.get(service.name)
+        arguments = tei.arguments(
+            service.engine,
+            model=str(model or BUILTIN),
+            version=fleet.tei_version,
+            payload_limit_bytes=options.payload_limit_bytes,
+            workers=tokenization_workers(
+                service.engine.tokenization_workers, replicas=self._replicas(), cores=self._machine.cores
+            ),
+            max_input_length=facts.max_input_length if facts else 0,
+            dtype=options.dtype,
+        )
+        tars = self._settings.root / fleet.images_dir
+        mounts = [Mount(str(self._settings.root / fleet.data_dir), "/data", read_only=False)]
+        if model is not None:  # by the same path inside as outside, as people's scripts have it
+            mounts.insert(0, Mount(str(model), str(model)))
+        return ContainerSpec(
+            f"{upstream_name(service)}-{number}",
+            service.name,
+            "replica",
+            image=options.image or family.image(fleet.tei_image, fleet.tei_version),
+            tars=() if options.image else (tars / family.tar,),
+            arguments=("tei", *arguments) if own else arguments,
+            entrypoint=() if own else tei.entrypoint(fleet.tei_version, self._machine.driver if gpu else ""),
+            environment=tei.environment(family),
+            mounts=tuple(mounts),
+            network=fleet.network,
+            gpu=gpu.uuid if gpu else "",
+            port=tei.PORT,
+            model=str(model or BUILTIN),
+            publish=("127.0.0.1", 0) if self._is_published(service) else None,
+        )
+
+    def _family(self, service: Service, gpu: Gpu | None) -> Family:
+        if gpu is None:
+            return CPU
+        if service.options.image and self._settings.fleet.gpu in {"auto", ""}:
+            try:
+                return family_of(gpu)
+            except UsageError:  # the person has an image for it
+                return Family("other", gpu.capability, "", ())
+        return family_of(gpu)
+
+    def _is_published(self, service: Service) -> bool:
+        return not (self._machine.reaches_containers and balancer_in_container(service, self._machine))
+
+    def _balancer(self, service: Service, replicas: Sequence[ChildSpec]) -> ChildSpec:
+        in_container = balancer_in_container(service, self._machine)
+        if in_container and any(isinstance(replica, ProcessSpec) for replica in replicas):
+            raise UsageError(
+                f"services.{service.name}.balancer_in is container, but its replicas are processes of this machine",
+                "leave balancer_in away, or set driver to docker",
+            )
+        if service.options.balancer == "nginx":
+            return self._nginx_container(service) if in_container else self._nginx_process(service)
+        if in_container:
+            return self._gateway_container(service, replicas)
+        return self._gateway_process(service)
+
+    def _gateway_process(self, service: Service) -> ProcessSpec:
+        admin = str(self._sockets / f"{service.name}.sock")
+        flags: tuple[str, ...]
+        flags = ("gateway", "--host", service.options.host, "--port", str(service.options.port), "--admin", admin)
+        flags += ("--drain-s", str(self._settings.fleet.drain_s), *self._common(service))
+        flags += _changed(GatewayOptions, service.gateway)
+        return ProcessSpec(f"{service.name}-gateway", service.name, "balancer", flags, admin)
+
+    def _gateway_container(self, service: Service, replicas: Sequence[ChildSpec]) -> ContainerSpec:
+        flags: tuple[str, ...] = ("gateway", "--host", "0.0.0.0", "--port", str(_OWN_PORT))
+        for replica in replicas:
+            flags += ("--replica", f"{replica.name}={peer_url(replica)}")
+        flags += ("--drain-s", str(self._settings.fleet.drain_s), *self._common(service))
+        return ContainerSpec(
+            f"gateway-{service.name}-lb",
+            service.name,
+            "balancer",
+            image=self._settings.fleet.own_image,
+            tars=(self._settings.root / self._settings.fleet.images_dir / "embedfleet.tar",),
+            arguments=(*flags, *_changed(GatewayOptions, service.gateway)),
+            network=self._settings.fleet.network,
+            port=_OWN_PORT,
+            publish=(service.options.host, service.options.port),
+        )
+
+    def _nginx_container(self, service: Service) -> ContainerSpec:
+        fleet = self._settings.fleet
+        return ContainerSpec(
+            f"nginx-{service.name}-lb",
+            service.name,
+            "balancer",
+            image=fleet.nginx_image,
+            tars=(self._settings.root / fleet.images_dir / "nginx.tar",),
+            # The folder and not a file of it: a file is mounted by its inode, and a new one would not be seen.
+            mounts=(Mount(str(nginx_folder(self._settings, service.name)), "/etc/nginx/conf.d"),),
+            network=fleet.network,
+            port=80,
+            publish=(service.options.host, service.options.port),
+        )
+
+    def _nginx_process(self, service: Service) -> ProcessSpec:
+        folder = str(nginx_folder(self._settings, service.name))
+        flags = ("nginx", "--folder", folder, "--port", str(service.options.port))
+        return ProcessSpec(f"{service.name}-nginx", service.name, "balancer", flags)
+
+    def _common(self, service: Service) -> tuple[str, ...]:
+        fleet = self._settings.fleet
+        return (
+            *("--log-level", fleet.log_level),
+            *("--log-format", fleet.log_format),
+            *("--stop-grace-s", str(fleet.stop_grace_s)),
+            *("--payload-limit-bytes", str(service.options.payload_limit_bytes)),
+        )
+
+    def _count(self, service: Service) -> int:
+        if runs_as(service, self._machine.gpus) == "docker":
+            return replica_count(_number(service), gpus=len(select(self._machine.gpus, service.options.devices)))
+        return replica_count(_number(service))
+
+    def _replicas(self) -> int:
+        """Of the whole fleet on this machine."""
+        local = [s for s in self._settings.services if runs_as(s, self._machine.gpus) != "remote"]
+        return sum(self._count(service) for service in local)
 
 
-def _changed(record: type, values: Any) -> list[str]:  # noqa: ANN401 - an instance of `record`
+def check_machine(settings: Settings, gpus: Sequence[Gpu]) -> tuple[Gpu, ...]:
+    """The GPUs that the fleet may use, once the GPU type that was asked for is held against them.
+
+    Raises:
+        UsageError: the type is not known, or the machine contradicts it.
+    """
+    wanted = settings.fleet.gpu
+    if wanted == "auto":
+        return tuple(gpus)
+    family = family_of_type(wanted)
+    if family is CPU:
+        return ()
+    if not gpus:
+        raise UsageError(
+            f"{wanted} is asked for, but no NVIDIA driver shows a GPU on this machine",
+            "install the driver (nvidia-smi must work), or leave the type away to serve from the CPU",
+        )
+    for service in settings.services:
+        for gpu in select(gpus, service.options.devices):
+            if gpu.capability != family.capability:
+                raise UsageError(
+                    f"{wanted} has compute capability {family.capability / 10}, but GPU {gpu.index} of this machine is"
+                    f" a {gpu.name} with {gpu.capability / 10}",
+                    "leave the type away to take what the machine has, or choose GPUs with `devices`",
+                )
+    return tuple(gpus)
+
+
+def peer_url(replica: ChildSpec) -> str:
+    """A replica's URL as containers on the fleet's network reach it."""
+    if isinstance(replica, ContainerSpec):
+        return f"http://{replica.address}"
+    assert isinstance(replica, RemoteSpec), "a container cannot reach a process of this machine's loopback"
+    return replica.url
+
+
+def _remotes(service: Service) -> list[RemoteSpec]:
+    urls = service.options.replicas
+    assert isinstance(urls, tuple)
+    name = upstream_name(service)
+    return [RemoteSpec(f"{name}-{n}", service.name, "replica", url.rstrip("/")) for n, url in enumerate(urls)]
+
+
+def _number(service: Service) -> int | str:
+    wanted = service.options.replicas
+    assert not isinstance(wanted, tuple), "only replicas of ours are counted"
+    return wanted
+
+
+def _changed(record: type, values: Any) -> tuple[str, ...]:  # noqa: ANN401 - an instance of `record`
     """The flags of the options that differ from their defaults."""
     known = options_of(record)
     flags: list[str] = []
@@ -69,4 +327,4 @@ def _changed(record: type, values: Any) -> list[str]:  # noqa: ANN401 - an insta
         value = getattr(values, item.name)
         if value != item.default:
             flags += [known[item.name].flag, str(value).lower() if isinstance(value, bool) else str(value)]
-    return flags
+    return tuple(flags)

@@ -3,57 +3,86 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
+from typing import Any
+from urllib.parse import urlsplit
 
-import orjson
-
-from embedfleet.control.drivers.base import Driver, Running
+from embedfleet.control.balancers.base import Balancer
+from embedfleet.control.child import ChildSpec
+from embedfleet.control.drivers.base import Driver, Found, Running
 from embedfleet.control.journal import Journal
-from embedfleet.control.plan import ChildSpec
 from embedfleet.control.reconcile import Backoff, Observed, Start, Stop, next_due, reconcile
 from embedfleet.control.state import Event, Phase
 from embedfleet.errors import EmbedfleetError, FleetError, UpstreamError, UsageError
-from embedfleet.http.client import fetch
 from embedfleet.types import Endpoint
 
 log = logging.getLogger(__name__)
 
-_ADMIN_TIMEOUT_S = 5.0
 _PUBLISH_RETRY_S = 0.1
+_ROLL_S = 0.25  # between looks at whether the next replica may be replaced
 _TRIM_S = 10.0
 _MOST_DEATHS = 5  # in a row, of a child that has yet to serve: it will not
 _USAGE = 2  # exit code of a child that cannot work as it was told to, however often it is started
 
 
 class Child:
-    """A process of the plan and what is known of it."""
+    """A child of the plan and what is known of it.
 
-    def __init__(self, spec: ChildSpec) -> None:
+    Attributes:
+        url: where it listens, or did.
+        found: what ran in its place when we came.
+    """
+
+    def __init__(self, spec: ChildSpec, driver: Driver) -> None:
         self.spec = spec
+        self.driver = driver
         self.observed = Observed()
         self.running: Running | None = None
-        self.port = 0  # where it listens, or did
+        self.url = ""
+        self.found: Found | None = None
+        self.served = False
         self.started_at = 0.0
         self.last_end = ""
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether another ran in its place, to be replaced."""
+        return self.found is not None and self.found.is_stale
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether it stays when the fleet fails: it served before us, or serves in the place of one that did."""
+        return self.found is not None and (self.served or not self.found.is_stale)
+
+    @property
+    def port(self) -> int:
+        """Where it listens, or did; 0 if it never did."""
+        return (urlsplit(self.url).port or 80) if self.url else 0
 
 
 class Supervisor:
     """See the module.
 
     Args:
-        plan: the processes.
-        driver: what runs them.
+        plan: the children, each with what runs it.
+        balancers: by service.
         journal: where their logs are.
         backoff: waits between restarts.
         stop_grace_s: before a child that was told to end is killed.
     """
 
     def __init__(
-        self, plan: list[ChildSpec], driver: Driver, journal: Journal, *, backoff: Backoff, stop_grace_s: float
+        self,
+        plan: Sequence[tuple[ChildSpec, Driver]],
+        balancers: Mapping[str, Balancer],
+        journal: Journal,
+        *,
+        backoff: Backoff,
+        stop_grace_s: float,
     ) -> None:
-        self.children = {spec.name: Child(spec) for spec in plan}
-        self._driver = driver
+        self.children = {spec.name: Child(spec, driver) for spec, driver in plan}
+        self._balancers = balancers
         self._journal = journal
         self._backoff = backoff
         self._stop_grace_s = stop_grace_s
@@ -69,14 +98,38 @@ class Supervisor:
         """Names of the services."""
         return list(dict.fromkeys(child.spec.service for child in self.children.values()))
 
-    def of_service(self, service: str, kind: str) -> list[Child]:
-        """The children of a service that are gateways or replicas."""
-        return [c for c in self.children.values() if c.spec.service == service and c.spec.kind == kind]
+    def balancer(self, service: str) -> Child:
+        """The child that clients of a service talk to."""
+        (found,) = (c for c in self.children.values() if c.spec.service == service and c.spec.kind == "balancer")
+        return found
+
+    def replicas(self, service: str) -> list[Child]:
+        """The children that do a service's work."""
+        return [c for c in self.children.values() if c.spec.service == service and c.spec.kind == "replica"]
+
+    async def states(self, service: str) -> dict[str, dict[str, Any]]:
+        """What a service's balancer says of each replica, by name; one that waits to be replaced is ``outdated``."""
+        rows = {str(row["id"]): row for row in await self._balancers[service].states()}
+        for name, row in rows.items():
+            if name in self.children and _is_to_be_replaced(self.children[name]):
+                row["state"] = "outdated"
+        return rows
+
+    def wake(self) -> None:
+        """Something has changed that the loop may have to act on."""
+        self._changed.set()
 
     def stop(self) -> None:
         """Drain and stop everything; `run` returns when it is done."""
         self._stopping = True
         self._changed.set()
+
+    def fail(self) -> None:
+        """Stop what this fleet has started; what served before it came, or in place of that, is left to go on."""
+        for child in self.children.values():
+            if child.is_kept and child.running is not None:
+                child.running.abandon()
+        self.stop()
 
     def kill(self) -> None:
         """End everything now."""
@@ -91,28 +144,66 @@ class Supervisor:
         Raises:
             EmbedfleetError: a child cannot work as it was told to; everything has been stopped.
         """
+        for child in self.children.values():
+            child.found = await child.driver.find(child.spec)
+            if child.found is not None and child.spec.kind == "replica":  # it goes on serving until its turn comes
+                child.url = child.found.url
+                self._unpublished.add(child.spec.service)
         while True:
             self._changed.clear()
+            if self._stopping:  # who is told nothing any more need not be looked after
+                await self._close_balancers()
             now = time.monotonic()
-            observed = {name: child.observed for name, child in self.children.items()}
+            held = await self._held()
+            observed = {name: child.observed for name, child in self.children.items() if name not in held}
             for action in reconcile(self._wanted(), observed, now, self._backoff):
                 await self._act(action)
             if self._stopping and all(c.observed.phase is Phase.STOPPED for c in self.children.values()):
                 break
             await self._publish()
             self._trim(now)
-            await self._wait(now)
+            await self._wait(now, _ROLL_S if held else _TRIM_S)
         if self._failure is not None:
             raise self._failure
 
+    async def _close_balancers(self) -> None:
+        self._unpublished.clear()
+        for balancer in self._balancers.values():
+            await balancer.close()
+
     def _wanted(self) -> set[str]:
-        """All children; while stopping first no gateway, so that nobody is sent to a replica that ends."""
+        """All children; while stopping first no balancer, so that nobody is sent to a replica that ends."""
         if not self._stopping:
             return set(self.children)
-        gateways = [child for child in self.children.values() if child.spec.kind == "gateway"]
-        if all(child.observed.phase is Phase.STOPPED for child in gateways):
+        balancers = [child for child in self.children.values() if child.spec.kind == "balancer"]
+        if all(child.observed.phase is Phase.STOPPED for child in balancers):
             return set()
         return {c.spec.name for c in self.children.values() if c.spec.kind == "replica" and c.running is not None}
+
+    async def _held(self) -> set[str]:
+        """Children that are not started yet and must wait.
+
+        A balancer, until it has what it needs. A replica that stands where another is to be, until all its neighbours
+        serve: so one is replaced at a time, and each has inferred before the next one's turn.
+        """
+        if self._stopping:
+            return set()
+        held = set()
+        for service in self.services:
+            balancer = self.balancer(service)
+            adopts = balancer.found is not None and not balancer.is_stale
+            if _waits(balancer) and not adopts and not self._balancers[service].may_start:
+                held.add(balancer.spec.name)
+            stale = [child for child in self.replicas(service) if _is_to_be_replaced(child)]
+            if stale:
+                names = {child.spec.name for child in stale}
+                others = {child.spec.name for child in self.replicas(service)} - names
+                serving = await self._serving(service)
+                held |= names if others - serving else names - {stale[0].spec.name}
+        return held
+
+    async def _serving(self, service: str) -> set[str]:
+        return {name for name, row in (await self.states(service)).items() if row["state"] == "active"}
 
     async def _act(self, action: Start | Stop) -> None:
         child = self.children[action.name]
@@ -121,27 +212,42 @@ class Supervisor:
                 await self._start(child)
             case Stop():
                 self._note(child, Event.STOP)
-                if child.running is not None:
+                if child.running is not None and not child.running.ended.done():
                     self._spawn(child.running.stop(self._stop_grace_s))
 
     async def _start(self, child: Child) -> None:
         self._note(child, Event.START)
         child.started_at = time.time()
+        if child.is_stale and child.observed.restarts == 0:
+            await self._withdraw(child)
         try:
-            running = await self._driver.start(child.spec, preferred_port=child.port)
+            running = await child.driver.start(child.spec, preferred_port=child.port)
         except OSError as error:
             log.error("%s cannot be started: %s", child.spec.name, error)  # noqa: TRY400 - the message says it all
+            child.last_end = str(error)
             self._note(child, Event.EXIT)
+            return
+        except UsageError as error:
+            self._note(child, Event.EXIT)
+            self._failure = error
+            self.fail()
             return
         child.running = running
         running.ready.add_done_callback(lambda ready: None if ready.cancelled() else self._ready(child, ready.result()))
         running.ended.add_done_callback(lambda ended: self._ended(child, ended.result()))
 
-    def _ready(self, child: Child, port: int) -> None:
-        child.port = port
+    async def _withdraw(self, child: Child) -> None:
+        """Have nothing more sent to a replica that is about to be replaced."""
+        if child.spec.kind == "replica":
+            child.url = ""
+            self._unpublished.add(child.spec.service)
+            await self._publish()
+
+    def _ready(self, child: Child, url: str) -> None:
+        child.url = url
         self._note(child, Event.READY)
         self._unpublished.add(child.spec.service)
-        log.info("%s is ready on port %d", child.spec.name, port)
+        log.info("%s is ready on port %d", child.spec.name, child.port)
 
     def _ended(self, child: Child, code: int) -> None:
         was_starting = child.observed.phase is Phase.STARTING
@@ -153,7 +259,7 @@ class Supervisor:
         log.warning("%s ended with %s", child.spec.name, child.last_end)
         if code == _USAGE and was_starting and child.observed.restarts == 0:
             self._failure = self._explain(child)
-            self.stop()
+            self.fail()
 
     def _note(self, child: Child, event: Event) -> None:
         child.observed = child.observed.after(event, time.monotonic(), self._backoff)
@@ -167,23 +273,19 @@ class Supervisor:
                 message = f"{child.spec.name}: {line.removeprefix('error: ')}"
             elif line.startswith("hint: "):
                 hint = line.removeprefix("hint: ")
-        if child.spec.kind == "gateway":  # all else was checked: its port is taken, and that is a setting here
+        if child.spec.kind == "balancer":  # all else was checked: its port is taken, and that is a setting here
             hint = f"stop what listens there, or set another services.{child.spec.service}.port"
         return UsageError(message, hint)
 
     async def _publish(self) -> None:
-        """Tell gateways that listen where the replicas of their service are."""
+        """Tell balancers where the replicas of their service are."""
         for service in list(self._unpublished):
-            (gateway,) = self.of_service(service, "gateway")
-            if gateway.observed.phase is not Phase.READY:
-                continue
-            replicas = self.of_service(service, "replica")
-            endpoints = [Endpoint(c.spec.name, f"http://127.0.0.1:{c.port}") for c in replicas if c.port]
-            body = orjson.dumps([endpoint.to_json() for endpoint in endpoints])
+            replicas = self.replicas(service)
+            endpoints = [Endpoint(c.spec.name, c.url) for c in replicas if c.url]
             self._unpublished.discard(service)  # before the call: what becomes ready during it must be told again
             try:
-                await fetch(_replicas_url(gateway.spec), method="PUT", body=body, timeout_s=_ADMIN_TIMEOUT_S)
-            except UpstreamError:  # it ended or is too busy: once more in a moment
+                await self._balancers[service].publish(endpoints)
+            except UpstreamError:  # it is not there yet, or is too busy: once more in a moment
                 self._unpublished.add(service)
 
     def _trim(self, now: float) -> None:
@@ -192,9 +294,9 @@ class Supervisor:
             for name in self._journal.names():
                 self._journal.trim(name)
 
-    async def _wait(self, now: float) -> None:
+    async def _wait(self, now: float, longest_s: float) -> None:
         due = next_due({name: child.observed for name, child in self.children.items()}, self._backoff)
-        timeout = _TRIM_S if due is None else min(_TRIM_S, max(0.0, due - now))
+        timeout = longest_s if due is None else min(longest_s, max(0.0, due - now))
         timeout = min(timeout, _PUBLISH_RETRY_S) if self._unpublished else timeout
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout):
@@ -206,18 +308,18 @@ class Supervisor:
         task.add_done_callback(self._tasks.discard)
 
 
-async def replica_states(gateway: ChildSpec) -> list[dict[str, object]]:
-    """A gateway's view of its replicas; empty while it cannot be asked."""
-    try:
-        reply = await fetch(_replicas_url(gateway), timeout_s=_ADMIN_TIMEOUT_S)
-    except UpstreamError:
-        return []
-    rows: list[dict[str, object]] = orjson.loads(reply.body)
-    return rows
+def _waits(child: Child) -> bool:
+    """Whether a child has never been started."""
+    return child.observed.phase is Phase.PENDING
+
+
+def _is_to_be_replaced(child: Child) -> bool:
+    """Whether it waits for its turn: with another model there are no turns, for the two would serve side by side."""
+    return _waits(child) and child.found is not None and child.found.is_stale and not child.found.has_other_model
 
 
 async def until_serving(supervisor: Supervisor, timeout_s: float, seen: Callable[[dict[str, str]], None]) -> None:
-    """Wait until every replica has inferred and its gateway knows.
+    """Wait until every replica has inferred, its balancer knows, and that balancer listens.
 
     Args:
         supervisor: that runs.
@@ -232,15 +334,20 @@ async def until_serving(supervisor: Supervisor, timeout_s: float, seen: Callable
         states: dict[str, str] = {}
         reasons: dict[str, str] = {}
         for service in supervisor.services:
-            (gateway,) = supervisor.of_service(service, "gateway")
-            rows = {str(row["id"]): row for row in await replica_states(gateway.spec)}
-            for child in supervisor.of_service(service, "replica"):
+            rows = await supervisor.states(service)
+            for child in supervisor.replicas(service):
                 row = rows.get(child.spec.name)
                 states[child.spec.name] = str(row["state"]) if row else child.observed.phase.value
-                reasons[child.spec.name] = str(row["reason"]) if row else ""
+                reasons[child.spec.name] = str(row["reason"]) if row else child.last_end
+                child.served |= states[child.spec.name] == "active"
         seen(states)
         _check_deaths(supervisor)
         late = [name for name, state in states.items() if state != "active"]
+        for balancer in map(supervisor.balancer, supervisor.services):
+            if balancer.observed.phase is not Phase.READY:
+                late.append(balancer.spec.name)
+                states[balancer.spec.name] = balancer.observed.phase.value
+                reasons[balancer.spec.name] = balancer.last_end
         if not late:
             return
         if time.monotonic() > deadline:
@@ -259,7 +366,3 @@ def _check_deaths(supervisor: Supervisor) -> None:
                 f"{name} ended {deaths} times in a row, the last time with {child.last_end}",
                 f"see `embedfleet logs {name}`",
             )
-
-
-def _replicas_url(gateway: ChildSpec) -> str:
-    return f"http+unix://{gateway.admin}:/replicas"

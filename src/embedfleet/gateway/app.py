@@ -11,7 +11,6 @@ import orjson
 from embedfleet import __version__
 from embedfleet.dialects.failure import render_failure
 from embedfleet.errors import Unhealthy
-from embedfleet.gateway.probe import Prober
 from embedfleet.gateway.proxy import Proxy
 from embedfleet.gateway.replica import State
 from embedfleet.gateway.settings import GatewaySettings
@@ -19,6 +18,7 @@ from embedfleet.http.exchange import Exchange
 from embedfleet.http.message import JSON, TEXT
 from embedfleet.http.server import Server
 from embedfleet.metrics import CONTENT_TYPE, GATEWAY, Registry
+from embedfleet.probe import Prober
 from embedfleet.types import Endpoint
 
 log = logging.getLogger(__name__)

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from embedfleet.control.child import ProcessSpec
 from embedfleet.control.drivers.process import ProcessDriver
 from embedfleet.control.journal import Journal
-from embedfleet.control.plan import ChildSpec
 from embedfleet.testing import DriverPrograms, check_driver
 from tests.services.parent import COMMAND, ROOT, make_driver, spec
 
@@ -84,7 +84,7 @@ def test_a_module_of_the_working_directory_is_not_taken_for_one_of_ours(tmp_path
     driver = ProcessDriver(journal, tmp_path, dict(os.environ))
 
     async def run() -> None:
-        gateway = ChildSpec("g", "s", "gateway", ("gateway", "--host", "127.0.0.1"))
+        gateway = ProcessSpec("g", "s", "balancer", ("gateway", "--host", "127.0.0.1"))
         running = await driver.start(gateway, preferred_port=0)
         done, _ = await asyncio.wait(
             {running.ready, running.ended}, return_when=asyncio.FIRST_COMPLETED, timeout=LIMIT_S

@@ -60,7 +60,7 @@ def test_the_version_is_data(tmp_path):
         (["up", "--bogus"], "No such option '--bogus'.", "see `embedfleet up --help`"),
         (["up", "--set", "x"], "'x' has no value", "see `embedfleet up --help`"),
         (["up", "--gpu", "K80"], "K80 is no GPU type", "T4, "),
-        (["up", "--gpu", "H100"], "serving from a GPU (H100) is not in this version", "CPU"),
+        (["up", "--gpu", "H100"], "H100 is asked for, but no NVIDIA driver shows a GPU", "serve from the CPU"),
         (["up", "--ready-timeout-s", "soon"], "flag --ready-timeout-s: 'soon' is not a number", ""),
         (["up", "--set", "embedder.model=models/none"], "there is no folder models/none", ""),
         (["engine", "--port", "x"], "'x' is not a valid integer", "see `embedfleet engine --help`"),

@@ -25,8 +25,8 @@ def write(tmp_path):
 def test_the_defaults_serve_without_a_file():
     settings = load(None, {}, {})
     assert [(s.name, s.options.port, s.engine.model, s.engine.task) for s in settings.services] == [
-        ("embedder", 8001, "builtin", "auto"),
-        ("reranker", 8002, "builtin", "rerank"),
+        ("embedder", 8001, "auto", "auto"),
+        ("reranker", 8002, "auto", "rerank"),
     ]
     assert set(settings.origins.values()) == {"default"}
 
@@ -71,15 +71,16 @@ def test_a_file_may_name_further_services_and_put_the_usual_ones_out(write):
 def test_every_fault_is_in_one_message_with_its_key_its_value_and_a_hint(write):
     file = write(
         'services.embedder = {port = 99999, replicas = "two", model = "models/none"}\n'
-        'services.reranker = {port = 99999, driver = "docker", queue_timeout_s = nan}\n'
+        'services.reranker = {port = 99999, driver = "swarm", replicas = ["tcp://x"], queue_timeout_s = nan}\n'
         "services.Big = {port = 1}\nservices.fleet = {port = 2}\nservices.other = {}\nservices.odd = 5\n"
         'flet = {}\nfleet = {log_levl = "x", log_level = "loud"}\n'
     )
     found = faults(file, {"EMBEDFLEET_EMBEDDER_PROT": "1", "EMBEDFLEET_STOP_GRACE_S": "-1"}, {"fleet.drain_s": "long"})
     assert found["services.embedder.port"].startswith("99999 is above 65535")
-    assert "'two' is not a whole number or \"auto\"" in found["services.embedder.replicas"]
+    assert found["services.embedder.replicas"].startswith("'two' is not a whole number")
     assert found["services.embedder.model"].startswith("there is no folder models/none (give a folder")
-    assert "use process" in found["services.reranker.driver"]
+    assert found["services.reranker.driver"].startswith('\'swarm\' is not "auto" or "process" or "docker"')
+    assert found["services.reranker.replicas"] == "'tcp://x' is no server's URL (write http://host:port)"
     assert found["services.reranker.queue_timeout_s"].startswith("nan is not a number")
     assert "lower-case letters" in found["services.Big"]
     assert "lower-case letters" in found["services.fleet"]
@@ -92,7 +93,7 @@ def test_every_fault_is_in_one_message_with_its_key_its_value_and_a_hint(write):
     assert found["environment EMBEDFLEET_STOP_GRACE_S"].startswith("-1.0 is below 0")
     assert found["flag --drain-s"].startswith("'long' is not a number")
     assert found["services.reranker.port"].startswith("99999 is above 65535")
-    assert len(found) == 16
+    assert len(found) == 17
 
 
 def test_two_services_on_one_port_are_named():

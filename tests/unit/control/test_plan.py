@@ -1,16 +1,23 @@
 """The plan: a gateway and its replicas per service, each a verb of the command line with only what differs."""
 
+from itertools import pairwise
 from pathlib import Path
+
+import pytest
 
 from embedfleet.cli.engine import command as engine
 from embedfleet.cli.gateway import command as gateway
 from embedfleet.config.load import load
-from embedfleet.control.plan import make_plan
+from embedfleet.control.child import Mount, ProcessSpec
+from embedfleet.control.gpu import Gpu
+from embedfleet.control.model_folder import ModelFacts
+from embedfleet.control.plan import Machine, check_machine, make_plan
+from embedfleet.errors import UsageError
 
 
 def plan(cores: int = 2, **flags: str):
     settings = load(None, {}, {key.replace("__", "."): value for key, value in flags.items()})
-    return {spec.name: spec for spec in make_plan(settings, cores=cores, sockets=Path("/s"))}
+    return {spec.name: spec for spec in make_plan(settings, Machine(cores), sockets=Path("/s"))}
 
 
 def flag(spec, name: str) -> str:
@@ -26,7 +33,7 @@ def test_the_default_fleet_is_two_services_of_a_gateway_and_two_replicas():
 
 def test_a_gateway_gets_its_port_and_its_admin_socket():
     spec = plan()["reranker-gateway"]
-    assert (spec.kind, spec.service, spec.admin) == ("gateway", "reranker", "/s/reranker.sock")
+    assert (spec.kind, spec.service, spec.admin) == ("balancer", "reranker", "/s/reranker.sock")
     assert (flag(spec, "--port"), flag(spec, "--host"), flag(spec, "--admin")) == ("8002", "0.0.0.0", spec.admin)
 
 
@@ -67,3 +74,145 @@ def test_the_verbs_take_every_flag_of_the_plan():
             assert (values["default_prompt"], values["host"]) == ("-x --host ", "127.0.0.1")
         if spec.name == "embedder-gateway":
             assert (values["access_log"], values["queue_timeout_s"]) == (True, 0.5)
+
+
+T4S = tuple(Gpu(number, f"GPU-{number}", "Tesla T4", 75, 16 << 30, 15 << 30) for number in range(2))
+FACTS = ModelFacts(8192, 1, False, ())
+
+
+def docker_plan(gpus=T4S, *, own_image: bool = True, reaches: bool = True, **flags: str):
+    settings = load(None, {}, {key.replace("__", "."): value for key, value in flags.items()})
+    machine = Machine(
+        16,
+        gpus,
+        "550.1",
+        own_image=own_image,
+        reaches_containers=reaches,
+        models={"embedder": FACTS, "reranker": FACTS},
+    )
+    return {spec.name: spec for spec in make_plan(settings, machine, sockets=Path("/s"))}
+
+
+def test_on_gpus_the_fleet_is_the_scripts():
+    specs = docker_plan()
+    assert list(specs) == [
+        *("gateway-embedder-lb", "bge-embedder-tei-0", "bge-embedder-tei-1"),
+        *("gateway-reranker-lb", "bge-reranker-tei-0", "bge-reranker-tei-1"),
+    ]
+    for service, model in (("embedder", "bge-m3"), ("reranker", "bge-reranker-v2-m3")):
+        for number in range(2):
+            spec = specs[f"bge-{service}-tei-{number}"]
+            folder = str(Path.cwd() / "models" / model)
+            assert (spec.gpu, spec.network, spec.publish) == (f"GPU-{number}", "tei-net", None)
+            assert spec.image == "ghcr.io/huggingface/text-embeddings-inference:turing-1.9.3"
+            assert flag(spec, "--model-id") == folder
+            assert flag(spec, "--tokenization-workers") == "4", "16 cores over 4 replicas"
+            assert Mount(folder, folder) in spec.mounts
+            assert Mount(str(Path.cwd() / "data"), "/data", read_only=False) in spec.mounts
+            assert spec.environment == {"USE_FLASH_ATTENTION": "False"}
+
+
+def test_nginx_has_the_scripts_name_and_publishes_the_port():
+    spec = docker_plan(embedder__balancer="nginx")["nginx-embedder-lb"]
+    assert (spec.image, spec.port, spec.publish) == ("nginx:latest", 80, ("0.0.0.0", 8001))
+    assert spec.mounts == (Mount(str(Path.cwd() / ".embedfleet/nginx/embedder"), "/etc/nginx/conf.d"),)
+
+
+def test_a_gateways_container_knows_its_replicas_by_name():
+    spec = docker_plan()["gateway-reranker-lb"]
+    replicas = [after for before, after in pairwise(spec.arguments) if before == "--replica"]
+    assert replicas == [f"bge-reranker-tei-{n}=http://bge-reranker-tei-{n}:80" for n in range(2)]
+    assert spec.publish == ("0.0.0.0", 8002)
+
+
+def test_without_our_image_the_gateway_is_a_process_and_the_replicas_are_on_the_loopback():
+    specs = docker_plan(own_image=False)
+    assert isinstance(specs["embedder-gateway"], ProcessSpec)
+    assert specs["bge-embedder-tei-0"].publish == ("127.0.0.1", 0)
+
+
+def test_where_containers_are_out_of_reach_they_are_published():
+    assert docker_plan(reaches=False)["bge-embedder-tei-0"].publish == ("127.0.0.1", 0)
+
+
+def test_every_gpu_gets_the_image_for_its_kind():
+    mixed = (T4S[0], Gpu(1, "GPU-h", "NVIDIA H100", 90, 80 << 30, 79 << 30))
+    specs = docker_plan(mixed)
+    assert specs["bge-embedder-tei-0"].image.endswith(":turing-1.9.3")
+    assert specs["bge-embedder-tei-1"].image.endswith(":hopper-1.9.3")
+    assert specs["bge-embedder-tei-1"].environment == {}
+
+
+def test_devices_and_replicas_are_as_wanted():
+    specs = docker_plan(embedder__devices="GPU-1", embedder__replicas="3")
+    assert [specs[f"bge-embedder-tei-{n}"].gpu for n in range(3)] == ["GPU-1"] * 3
+    assert [specs[f"bge-reranker-tei-{n}"].gpu for n in range(2)] == ["GPU-0", "GPU-1"]
+
+
+def test_a_changed_setting_changes_only_the_containers_that_it_touches():
+    before, after = docker_plan(), docker_plan(embedder__max_client_batch_size="64")
+    changed = {name for name in before if before[name].fingerprint != after[name].fingerprint}
+    assert changed == {"bge-embedder-tei-0", "bge-embedder-tei-1"}
+
+
+def test_where_an_images_tar_lies_is_no_change():
+    before, after = docker_plan(), docker_plan(fleet__images_dir="elsewhere")
+    assert {name: spec.fingerprint for name, spec in before.items()} == {
+        name: spec.fingerprint for name, spec in after.items()
+    }
+
+
+def test_remote_replicas_are_named_and_not_started():
+    specs = docker_plan((), embedder__replicas="http://a:8080, http://b:8080/")
+    assert [specs[f"bge-embedder-tei-{n}"].url for n in range(2)] == ["http://a:8080", "http://b:8080"]
+    assert isinstance(specs["embedder-gateway"], ProcessSpec)
+
+
+def test_a_balancer_in_a_container_cannot_reach_processes():
+    with pytest.raises(UsageError, match="balancer_in is container, but its replicas are processes"):
+        docker_plan((), embedder__balancer_in="container")
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"embedder__model": "BAAI/bge-m3"}, "is a hub id: containers get folders"),
+        ({"embedder__model": "builtin"}, "is builtin, which TEI's containers do not have"),
+        ({"fleet__tei_version": "new"}, "is no release of TEI"),
+        ({"embedder__devices": "9"}, "there is no GPU 9"),
+    ],
+)
+def test_what_a_container_cannot_be_given_is_refused(flags, message):
+    with pytest.raises(UsageError, match=message):
+        docker_plan(**flags)
+
+
+def test_our_own_image_serves_the_builtin_model_by_teis_flags():
+    spec = docker_plan((), embedder__driver="docker", embedder__image="embedfleet:latest")["bge-embedder-tei-1"]
+    assert spec.arguments[:3] == ("tei", "--model-id", "builtin")
+    assert (spec.gpu, spec.image) == ("", "embedfleet:latest")
+
+
+def gpus_for(wanted: str, gpus=T4S, **flags: str):
+    settings = load(None, {}, {"fleet.gpu": wanted} | {key.replace("__", "."): value for key, value in flags.items()})
+    return check_machine(settings, gpus)
+
+
+def test_a_type_that_the_machine_has_is_taken():
+    assert gpus_for("T4") == gpus_for("auto") == T4S
+    assert gpus_for("CPU") == ()
+
+
+def test_a_type_that_the_machine_contradicts_is_refused_with_both_facts():
+    with pytest.raises(UsageError, match=r"H100 has compute capability 9.0, but GPU 0 .* is a Tesla T4 with 7.5"):
+        gpus_for("H100")
+
+
+def test_a_type_without_any_gpu_is_refused():
+    with pytest.raises(UsageError, match="T4 is asked for, but no NVIDIA driver shows a GPU"):
+        gpus_for("T4", ())
+
+
+def test_gpus_that_no_service_uses_contradict_nothing():
+    mixed = (T4S[0], Gpu(1, "GPU-h", "NVIDIA H100", 90, 80 << 30, 79 << 30))
+    assert gpus_for("T4", mixed, embedder__devices="0", reranker__devices="0") == mixed

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from embedfleet.control.api import fleet_status
+from embedfleet.control.balancers.gateway import GatewayBalancer
+from embedfleet.control.child import ChildSpec, ProcessSpec
 from embedfleet.control.journal import Journal
-from embedfleet.control.plan import ChildSpec
 from embedfleet.control.reconcile import Backoff
 from embedfleet.control.statefile import make_socket_folder
 from embedfleet.control.supervisor import Supervisor, until_serving
@@ -47,17 +48,23 @@ class World:
 
     @property
     def ports(self) -> list[int]:
-        return [child.port for child in self.supervisor.of_service("s", "replica")]
+        return [child.port for child in self.supervisor.replicas("s")]
 
 
 @asynccontextmanager
 async def world(logs: Path, backoff: Backoff = AT_ONCE) -> AsyncIterator[World]:
     """A service of a gateway and two replicas, not started yet."""
     sockets = make_socket_folder()
-    plan = [ChildSpec("s-gateway", "s", "gateway", (), str(sockets / "s.sock"))]
-    plan += [ChildSpec(f"s-{number}", "s", "replica", ()) for number in range(2)]
+    plan: list[ChildSpec] = [ProcessSpec("s-gateway", "s", "balancer", (), str(sockets / "s.sock"))]
+    plan += [ProcessSpec(f"s-{number}", "s", "replica", ()) for number in range(2)]
     driver, gateway, journal = FakeDriver(), FakeGateway(), Journal(logs)
-    supervisor = Supervisor(plan, driver, journal, backoff=backoff, stop_grace_s=1)
+    supervisor = Supervisor(
+        [(spec, driver) for spec in plan],
+        {"s": GatewayBalancer(str(sockets / "s.sock"))},
+        journal,
+        backoff=backoff,
+        stop_grace_s=1,
+    )
     made = World(driver, gateway, supervisor, journal, sockets)
     try:
         yield made

@@ -1,41 +1,64 @@
 """What starts and stops children on one substrate."""
 
 import asyncio
+from dataclasses import dataclass
 from typing import Protocol
 
-from embedfleet.control.plan import ChildSpec
+from embedfleet.control.child import ChildSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A child that runs before anybody has started it here.
+
+    Attributes:
+        url: where it listens; empty if it does not.
+        is_stale: it is not as its spec says.
+        has_other_model: it is stale in what it serves: it and its successor must never serve side by side.
+    """
+
+    url: str
+    is_stale: bool
+    has_other_model: bool = False
 
 
 class Running(Protocol):
     """A child that was started.
 
     Attributes:
-        pid: of its process.
-        ready: the port it listens on, once it does; never set if it ends before.
+        pid: of its process; 0 if it is not one of this machine's.
+        ready: its URL as this machine reaches it, once it listens; never set if it ends before.
         ended: its exit code, negative for a signal, once it has ended.
     """
 
     pid: int
-    ready: asyncio.Future[int]
+    ready: asyncio.Future[str]
     ended: asyncio.Future[int]
 
     async def stop(self, grace_s: float) -> None:
-        """Tell it to end, wait for it, and end it after ``grace_s`` seconds."""
+        """Tell it to end, wait for it, and end it after ``grace_s`` seconds; nothing is left of it."""
 
     def kill(self) -> None:
         """End it now."""
+
+    def abandon(self) -> None:
+        """Leave it as it is if it can live without us, else end it."""
 
 
 class Driver(Protocol):
     """See the module."""
 
     async def start(self, spec: ChildSpec, *, preferred_port: int) -> Running:
-        """Start a child.
+        """Start a child, or take over one that runs as it should.
 
         Args:
             spec: what to run.
             preferred_port: where it listened before, 0 if it never did.
 
         Raises:
-            OSError: it cannot be started.
+            OSError: it cannot be started now.
+            UsageError: it cannot be started at all.
         """
+
+    async def find(self, spec: ChildSpec) -> Found | None:
+        """The child that runs under that name already, if one outlived a fleet before us."""

@@ -12,8 +12,9 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+from embedfleet.control.child import ChildSpec, ProcessSpec
+from embedfleet.control.drivers.base import Found
 from embedfleet.control.journal import Journal
-from embedfleet.control.plan import ChildSpec
 
 # One thread per caller is the engine's own doing: libraries that would start more of their own are told not to.
 _ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
@@ -25,7 +26,7 @@ class Process:
     def __init__(self, process: asyncio.subprocess.Process, pipe: int) -> None:
         loop = asyncio.get_running_loop()
         self.pid = process.pid
-        self.ready: asyncio.Future[int] = loop.create_future()
+        self.ready: asyncio.Future[str] = loop.create_future()
         self.ended: asyncio.Future[int] = loop.create_future()
         self._process = process
         self._pipe = pipe
@@ -49,6 +50,10 @@ class Process:
         with suppress(ProcessLookupError):
             self._process.kill()
 
+    def abandon(self) -> None:
+        """See `base.Running`: it would not outlive us."""
+        self.kill()
+
     async def _wait(self) -> None:
         code = await self._process.wait()
         self._close_pipe()
@@ -59,7 +64,7 @@ class Process:
         data = os.read(self._pipe, 4096)
         self._said += data
         if b"\n" in self._said and not self.ready.done():
-            self.ready.set_result(int(json.loads(self._said)["port"]))
+            self.ready.set_result(f"http://127.0.0.1:{json.loads(self._said)['port']}")
         if not data:
             self._close_pipe()
 
@@ -90,6 +95,7 @@ class ProcessDriver:
 
     async def start(self, spec: ChildSpec, *, preferred_port: int) -> Process:
         """See `base.Driver`."""
+        assert isinstance(spec, ProcessSpec)
         theirs, ours = self._pipe()
         extra = ["--ready-fd", str(theirs), "--parent-pid", str(os.getpid())]
         if spec.kind == "replica" and preferred_port:
@@ -115,6 +121,10 @@ class ProcessDriver:
             os.close(theirs)
             os.close(log)
         return Process(process, ours)
+
+    async def find(self, spec: ChildSpec) -> Found | None:  # noqa: ARG002 - a process never outlives its fleet
+        """See `base.Driver`."""
+        return None
 
     @staticmethod
     def _pipe() -> tuple[int, int]:

@@ -1,0 +1,1 @@
+"""What clients talk to, as control sees it: told where the replicas are, asked how they do."""

@@ -1,0 +1,27 @@
+"""What the supervisor needs of whatever balances a service."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from embedfleet.types import Endpoint
+
+
+class Balancer(Protocol):
+    """See the module."""
+
+    @property
+    def may_start(self) -> bool:
+        """Whether everything is there that it needs to be started."""
+
+    async def publish(self, endpoints: Sequence[Endpoint]) -> None:
+        """Tell it where the replicas are; return once it acts by that.
+
+        Raises:
+            UpstreamError: it cannot be told now; to be told again.
+        """
+
+    async def states(self) -> list[dict[str, Any]]:
+        """Each replica as ``id``, ``url``, ``state``, ``reason`` and, where known, its load; state as the gateway's."""
+
+    async def close(self) -> None:
+        """Stop looking after it."""

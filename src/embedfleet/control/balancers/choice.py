@@ -1,0 +1,104 @@
+"""Which balancer a service has, made from its settings and its place in the plan."""
+
+from collections.abc import Callable, Sequence
+from urllib.parse import urlsplit
+
+from embedfleet.config.settings import Service, Settings
+from embedfleet.control.balancers.base import Balancer
+from embedfleet.control.balancers.gateway import GatewayBalancer
+from embedfleet.control.balancers.nginx import ContainerNginx, LocalNginx, MakeSite, Nginx, NginxSteering
+from embedfleet.control.balancers.probed import ProbedBalancer
+from embedfleet.control.child import ChildSpec, ContainerSpec, ProcessSpec, RemoteSpec
+from embedfleet.control.docker import Docker
+from embedfleet.control.nginx import Site
+from embedfleet.control.plan import nginx_folder, upstream_name
+from embedfleet.control.programs import find_nginx
+
+
+def make_balancer(
+    settings: Settings, service: Service, docker: Docker | None, plan: Sequence[ChildSpec], changed: Callable[[], None]
+) -> Balancer:
+    """A service's balancer.
+
+    Args:
+        settings: in force.
+        service: whose.
+        docker: the daemon, if the fleet has containers.
+        plan: of the fleet.
+        changed: called when a replica begins or ceases to serve.
+
+    Raises:
+        UsageError: an nginx is wanted on this machine and there is none.
+    """
+    (spec,) = (child for child in plan if child.service == service.name and child.kind == "balancer")
+    if isinstance(spec, ProcessSpec) and spec.admin:
+        return GatewayBalancer(spec.admin)
+    steering = None
+    if service.options.balancer == "nginx":
+        steering = _steering(settings, service, docker, spec, plan)
+    return ProbedBalancer(
+        interval_s=service.gateway.probe_interval_s,
+        timeout_s=service.gateway.probe_timeout_s,
+        steering=steering,
+        changed=changed,
+    )
+
+
+def _steering(
+    settings: Settings, service: Service, docker: Docker | None, spec: ChildSpec, plan: Sequence[ChildSpec]
+) -> NginxSteering:
+    folder = nginx_folder(settings, service.name)
+    folder.mkdir(parents=True, exist_ok=True)
+    nginx: Nginx
+    if isinstance(spec, ContainerSpec):
+        assert docker is not None
+        nginx, log, listen = ContainerNginx(docker, spec), "/var/log/nginx/access.log", str(spec.port)
+    else:
+        nginx, log = LocalNginx(find_nginx(), folder), f"{folder}/access.log"
+        listen = listen_address(service)
+    inside = isinstance(spec, ContainerSpec)
+    replicas = [child for child in plan if child.service == service.name and child.kind == "replica"]
+    addresses = {child.name: peer_address(child, inside=inside) for child in replicas}
+    return NginxSteering(
+        folder,
+        service.name,
+        site_maker(service, listen, log),
+        nginx,
+        {name: address for name, address in addresses.items() if address},
+    )
+
+
+def site_maker(service: Service, listen: str, access_log: str) -> MakeSite:
+    """What makes a service's site from the addresses of its replicas."""
+
+    def make(serving: Sequence[str], resting: Sequence[tuple[str, str]]) -> Site:
+        return Site(
+            service=service.name,
+            upstream=upstream_name(service),
+            listen=listen,
+            servers=serving,
+            resting=resting,
+            payload_limit_bytes=service.options.payload_limit_bytes,
+            response_timeout_s=service.gateway.response_timeout_s,
+            access_log=access_log,
+        )
+
+    return make
+
+
+def listen_address(service: Service) -> str:
+    """``host:port`` as nginx writes it."""
+    host = service.options.host
+    return f"[{host}]:{service.options.port}" if ":" in host else f"{host}:{service.options.port}"
+
+
+def peer_address(replica: ChildSpec, *, inside: bool) -> str:
+    """A replica's ``host:port`` for an nginx; empty where only its URL, once it runs, tells.
+
+    Args:
+        replica: which.
+        inside: whether nginx is on the containers' network and so finds them by name.
+    """
+    if isinstance(replica, ContainerSpec):
+        return replica.address if inside else ""
+    return urlsplit(replica.url).netloc if isinstance(replica, RemoteSpec) else ""

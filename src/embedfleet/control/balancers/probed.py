@@ -1,0 +1,145 @@
+"""A balancer that tells nothing of its replicas: we ask each to infer, and steer the balancer if it can be steered.
+
+A gateway in a container finds its replicas by name and judges them itself: it needs no steering, and what is learnt
+here is for `status` and for replacing one replica at a time. nginx has no health checks: it is steered.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from embedfleet.errors import EmbedfleetError, FleetError
+from embedfleet.probe import Prober
+from embedfleet.types import Endpoint
+
+log = logging.getLogger(__name__)
+
+_RETRY_S = 0.5  # between probes of a replica that does not serve, and between attempts to steer
+
+
+class Steering(Protocol):
+    """How a balancer is told which replicas may get requests."""
+
+    async def apply(self, serving: Sequence[Endpoint], resting: Sequence[tuple[Endpoint, str]]) -> None:
+        """Send requests to ``serving`` alone; ``resting`` are the others, each with the reason.
+
+        Raises:
+            FleetError: the balancer does not take it and goes on as before.
+        """
+
+    @property
+    def may_start(self) -> bool:
+        """Whether the balancer could start by what was last applied."""
+
+
+@dataclass(slots=True)
+class _Watched:
+    """A replica and what its last probe said."""
+
+    endpoint: Endpoint
+    task: asyncio.Task[None]
+    state: str = "joining"
+    reason: str = ""
+    serving: bool = field(default=False)
+
+
+class ProbedBalancer:
+    """See `base.Balancer`.
+
+    Args:
+        interval_s: between probes of a replica that serves.
+        timeout_s: of a probe.
+        steering: None for a balancer that needs none.
+        changed: called when a replica begins or ceases to serve.
+    """
+
+    def __init__(
+        self, *, interval_s: float, timeout_s: float, steering: Steering | None, changed: Callable[[], None]
+    ) -> None:
+        self._interval_s = interval_s
+        self._prober = Prober(timeout_s)
+        self._steering = steering
+        self._changed = changed
+        self._watched: dict[str, _Watched] = {}
+        self._steer = asyncio.Event()
+        self._applying = asyncio.Lock()
+        self._steerer = asyncio.get_running_loop().create_task(self._steer_on())
+
+    @property
+    def may_start(self) -> bool:
+        """See `base.Balancer`."""
+        return self._steering is None or self._steering.may_start
+
+    async def publish(self, endpoints: Sequence[Endpoint]) -> None:
+        """See `base.Balancer`: who is gone gets nothing more from now on, who is new only after it has inferred."""
+        wanted = {endpoint.id: endpoint for endpoint in endpoints}
+        for name, known in list(self._watched.items()):
+            if wanted.get(name) != known.endpoint:
+                known.task.cancel()
+                del self._watched[name]
+        for name, endpoint in wanted.items():
+            if name not in self._watched:
+                task = asyncio.get_running_loop().create_task(self._watch(endpoint))
+                self._watched[name] = _Watched(endpoint, task)
+        await self._apply()
+
+    async def states(self) -> list[dict[str, Any]]:
+        """See `base.Balancer`."""
+        return [
+            known.endpoint.to_json() | {"state": known.state, "reason": known.reason}
+            for known in self._watched.values()
+        ]
+
+    async def close(self) -> None:
+        """See `base.Balancer`."""
+        tasks = [known.task for known in self._watched.values()] + [self._steerer]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _serving(self) -> list[str]:
+        return [name for name, known in self._watched.items() if known.serving]
+
+    async def _watch(self, endpoint: Endpoint) -> None:
+        """Probe one replica for ever, one probe at a time: more at once can end a TEI process (tei issue 424)."""
+        while True:
+            try:
+                reason = await self._prober.probe(endpoint, self._serving())
+            except Exception as error:  # a watch that ends without a word would leave the replica as it last was
+                log.exception("the probe of %s failed", endpoint.id)
+                reason = repr(error)
+            known = self._watched[endpoint.id]
+            before = known.serving
+            known.serving, known.reason = not reason, reason
+            known.state = "active" if not reason else ("ejected" if before or known.state == "ejected" else "joining")
+            if known.serving != before:
+                log.info("%s %s", endpoint.id, "serves" if known.serving else f"is left out: {reason}")
+                self._steer.set()
+                self._changed()
+            await asyncio.sleep(self._interval_s if known.serving else _RETRY_S)
+
+    async def _steer_on(self) -> None:
+        while True:
+            await self._steer.wait()
+            self._steer.clear()
+            await self._apply()
+
+    async def _apply(self) -> None:
+        if self._steering is None:
+            return
+        async with self._applying:
+            serving = [known.endpoint for known in self._watched.values() if known.serving]
+            if not serving:  # nobody would be left: whoever has it goes on as it was, and may yet succeed
+                return
+            resting = [(known.endpoint, known.reason) for known in self._watched.values() if not known.serving]
+            try:
+                await self._steering.apply(serving, resting)
+            except FleetError as error:
+                log.error("the balancer goes on as before: %s (%s)", error.message, error.hint)  # noqa: TRY400
+                asyncio.get_running_loop().call_later(_RETRY_S, self._steer.set)
+            except EmbedfleetError as error:
+                log.error("the balancer goes on as before: %s", error)  # noqa: TRY400
+                asyncio.get_running_loop().call_later(_RETRY_S, self._steer.set)
+        self._changed()

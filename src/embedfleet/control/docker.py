@@ -1,0 +1,458 @@
+"""The Docker daemon, or Podman behind its Docker-compatible socket: the one home of the ``docker`` package (extra).
+
+Every call blocks: callers on the event loop go through a thread. What the daemon says no to becomes a `DockerError`
+with what to do about it.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from embedfleet.control.child import ContainerSpec, Mount
+from embedfleet.errors import DockerError
+
+DeviceRequest = Literal["gpu", "cdi"]
+
+# Everything of ours carries these: from them alone `status`, `down` and a later `up` know what is there.
+LABEL_SERVICE = "io.embedfleet.service"
+LABEL_KIND = "io.embedfleet.kind"
+LABEL_FINGERPRINT = "io.embedfleet.fingerprint"
+LABEL_PORT = "io.embedfleet.port"
+LABEL_MODEL = "io.embedfleet.model"
+LABEL_NETWORK = "io.embedfleet.network"
+
+_TIMEOUT_S = 60
+# Docker keeps every line for ever unless it is told not to; with a single file `logs --follow` breaks.
+_LOGS = {"max-size": "10m", "max-file": "3"}
+_QUIT_FIRST = "SIGQUIT"  # nginx's word for: finish what you have, then end
+_NEEDS_PODMAN = (5, 4)  # older ones ignore device requests that come through the Docker API
+
+_HINTS = (
+    (r"permission denied", "add yourself to the group docker (then log in again), or run as root"),
+    (r"could not select device driver", "install the NVIDIA container toolkit and restart the daemon"),
+    (r"nvidia-container-cli|libnvidia-container|nvml error", "the container toolkit cannot use the driver: nvidia-smi"),
+    (r"port is already allocated|address already in use", "stop what listens there, or set another port"),
+    (r"no space left", "make room on the daemon's disk (docker system df)"),
+    (
+        r"Connection refused|No such file|FileNotFoundError|Connection aborted|Not supported URL",
+        "start the daemon (systemctl start docker), or set docker_host",
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """A container as the daemon knows it.
+
+    Attributes:
+        ours: whether it carries our labels.
+        status: Docker's word: created, running, restarting, exited, …
+        started: when it last did, as the daemon writes it; changes with every start.
+        ip: on the fleet's network; empty if it has none.
+        published: port of the host's loopback or of all its addresses; 0 for none.
+        restarts: by the daemon's restart policy.
+    """
+
+    id: str
+    name: str
+    ours: bool
+    service: str
+    kind: str
+    fingerprint: str
+    model: str
+    image_id: str
+    status: str
+    exit_code: int
+    started: str
+    ip: str
+    port: int
+    published: int
+    pid: int
+    restarts: int
+    device_ids: tuple[str, ...] = ()
+
+    @property
+    def url(self) -> str:
+        """Where this machine reaches it; empty while it does not run."""
+        if self.status != "running":
+            return ""
+        if self.published:
+            return f"http://127.0.0.1:{self.published}"
+        return f"http://{self.ip}:{self.port}" if self.ip else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """What answers at the socket.
+
+    Attributes:
+        name: ``docker`` or ``podman``.
+        is_rootless: containers' own addresses are then out of reach.
+        has_nvidia_runtime: a runtime of that name is configured.
+        has_cdi_gpus: the daemon lists NVIDIA GPUs among its CDI devices.
+        has_selinux: labels would keep containers from their mounts.
+        has_containerd_store: an image's id is then its manifest's digest, not its configuration's.
+        root: the daemon's folder.
+    """
+
+    name: str
+    version: str
+    is_rootless: bool
+    has_nvidia_runtime: bool
+    has_cdi_gpus: bool
+    has_selinux: bool
+    has_containerd_store: bool
+    root: str
+
+    @classmethod
+    def of(cls, version: Mapping[str, Any], info: Mapping[str, Any]) -> "Engine":
+        """From the answers of ``/version`` and ``/info``."""
+        components = [component for component in version.get("Components") or [] if "Name" in component]
+        podman = next((c for c in components if "podman" in c["Name"].lower()), None)
+        security = " ".join(info.get("SecurityOptions") or [])
+        devices = [str(device.get("ID", "")) for device in info.get("DiscoveredDevices") or []]
+        return cls(
+            name="podman" if podman else "docker",
+            version=str((podman or version).get("Version", "")),
+            is_rootless="rootless" in security,
+            has_nvidia_runtime="nvidia" in (info.get("Runtimes") or {}),
+            has_cdi_gpus=any(device.startswith("nvidia.com/gpu") for device in devices),
+            has_selinux="selinux" in security,
+            has_containerd_store="io.containerd.snapshotter" in str(info.get("DriverStatus") or ""),
+            root=str(info.get("DockerRootDir", "")),
+        )
+
+    def device_request(self, wanted: str) -> DeviceRequest:
+        """How a container is given its GPU: as wanted, else by CDI where only that works.
+
+        Raises:
+            DockerError: this engine would start the container without the GPU and say nothing.
+        """
+        if self.name == "podman" and _numbers(self.version) < _NEEDS_PODMAN:
+            raise DockerError(
+                f"Podman {self.version} ignores the GPUs that are asked for over its Docker API",
+                "Podman 5.4 or newer passes them on",
+            )
+        if wanted in {"gpu", "cdi"}:
+            return "gpu" if wanted == "gpu" else "cdi"
+        return "cdi" if self.name == "podman" or (self.has_cdi_gpus and not self.has_nvidia_runtime) else "gpu"
+
+
+@dataclass(frozen=True, slots=True)
+class ExecResult:
+    """What a command inside a container did."""
+
+    code: int
+    output: str
+
+
+@dataclass(slots=True)
+class Docker:
+    """A connection to the daemon.
+
+    Args:
+        host: as ``unix:///run/podman/podman.sock``; empty for ``DOCKER_HOST`` or the usual socket.
+    """
+
+    host: str = ""
+    _client: Any = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        try:
+            import docker  # noqa: PLC0415 - an extra, loaded only when containers are wanted
+        except ImportError as error:
+            raise DockerError(
+                "the Python package docker is not installed", "pip install docker, or start with ./run.sh GPU_TYPE"
+            ) from error
+        with _worded():
+            if self.host:
+                self._client = docker.DockerClient(base_url=self.host, timeout=_TIMEOUT_S)
+            else:
+                self._client = docker.DockerClient.from_env(timeout=_TIMEOUT_S)
+
+    def close(self) -> None:
+        """Close its connections."""
+        self._client.close()
+
+    def engine(self) -> Engine:
+        """Ask what it is.
+
+        Raises:
+            DockerError: it does not answer.
+        """
+        with _worded():
+            return Engine.of(self._client.version(), self._client.info())
+
+    # networks
+
+    def ensure_network(self, name: str) -> None:
+        """Make the network if it is not there; one that somebody else made is used as it is."""
+        with _worded():
+            if not self._client.networks.list(names=[f"^{re.escape(name)}$"]):
+                self._client.networks.create(name, driver="bridge", labels={LABEL_NETWORK: "1"}, check_duplicate=True)
+
+    def remove_network(self, name: str) -> bool:
+        """Remove a network of ours that nobody uses; whether it was."""
+        with _worded():
+            for network in self._client.networks.list(names=[f"^{re.escape(name)}$"]):
+                network.reload()
+                if LABEL_NETWORK in (network.attrs.get("Labels") or {}) and not network.attrs.get("Containers"):
+                    network.remove()
+                    return True
+        return False
+
+    def networks(self) -> list[str]:
+        """Names of the networks of ours."""
+        with _worded():
+            return [network.name for network in self._client.networks.list(filters={"label": LABEL_NETWORK})]
+
+    # containers
+
+    def find(self, name: str) -> Container | None:
+        """The container of a name."""
+        with _worded():
+            attributes = self._attributes(name)
+        return _container(attributes) if attributes else None
+
+    def ours(self) -> list[Container]:
+        """Every container of ours, running or not."""
+        with _worded():
+            found = self._client.api.containers(all=True, filters={"label": LABEL_SERVICE})
+            attributes = [self._attributes(row["Id"]) for row in found]
+        return sorted((_container(a) for a in attributes if a), key=lambda container: container.name)
+
+    def create(self, spec: ContainerSpec, request: DeviceRequest = "gpu", *, relabel: bool = False) -> str:
+        """Create a container, not started yet.
+
+        Args:
+            spec: what it is to be.
+            request: how it is given its GPU.
+            relabel: whether SELinux labels must be off for its mounts to be readable.
+
+        Returns:
+            Its id.
+        """
+        with _worded():
+            created = self._client.containers.create(
+                spec.image,
+                list(spec.arguments),
+                name=spec.name,
+                entrypoint=list(spec.entrypoint) or None,
+                environment=spec.environment,
+                labels={
+                    LABEL_SERVICE: spec.service,
+                    LABEL_KIND: spec.kind,
+                    LABEL_FINGERPRINT: spec.fingerprint,
+                    LABEL_PORT: str(spec.port),
+                    LABEL_MODEL: spec.model,
+                },
+                mounts=[self._mount(mount) for mount in spec.mounts],
+                network=spec.network,
+                ports={f"{spec.port}/tcp": spec.publish if spec.publish[1] else (spec.publish[0],)}
+                if spec.publish
+                else None,
+                user=spec.user or None,
+                device_requests=[self._request(spec.gpu, request)] if spec.gpu else None,
+                restart_policy={"Name": "unless-stopped"},
+                log_config={"type": "json-file", "config": _LOGS},
+                security_opt=["label=disable"] if relabel else None,
+                stop_signal=_QUIT_FIRST if spec.kind == "balancer" and not spec.arguments else None,
+            )
+        return str(created.id)
+
+    def start(self, container: str) -> None:
+        """Start a container."""
+        with _worded():
+            self._client.api.start(container)
+
+    def stop(self, container: str, grace_s: float) -> None:
+        """Tell a container to end, end it after ``grace_s`` seconds, and wait; one that is gone is fine."""
+        with _worded(), self._gone_is_fine():
+            self._client.api.stop(container, timeout=max(0, round(grace_s)))
+
+    def kill(self, container: str, number: str = "SIGKILL") -> None:
+        """Send a signal; a container that does not run is fine."""
+        with _worded(), self._gone_is_fine():
+            self._client.api.kill(container, number)
+
+    def remove(self, container: str) -> None:
+        """Remove a container, running or not; one that is gone is fine."""
+        with _worded(), self._gone_is_fine():
+            self._client.api.remove_container(container, force=True, v=True)
+
+    def tail(self, container: str, lines: int) -> list[str]:
+        """The last lines of what a container said; none if it is gone."""
+        output: bytes = b""
+        with _worded(), self._gone_is_fine():
+            output = self._client.api.logs(container, tail=lines)
+        return output.decode("utf-8", "replace").splitlines()
+
+    def follow(self, container: str, lines: int) -> Iterator[str]:
+        """Lines of a container, those to come as well, until it ends."""
+        with _worded():
+            rest = b""
+            for piece in self._client.api.logs(container, tail=lines, stream=True, follow=True):
+                *whole, rest = (rest + piece).split(b"\n")
+                yield from (line.decode("utf-8", "replace") for line in whole)
+
+    def execute(self, container: str, command: Iterable[str]) -> ExecResult:
+        """Run a command inside a running container."""
+        with _worded():
+            made = self._client.api.exec_create(container, list(command))
+            output = self._client.api.exec_start(made["Id"])
+            code = self._client.api.exec_inspect(made["Id"])["ExitCode"]
+        return ExecResult(int(code), output.decode("utf-8", "replace"))
+
+    def try_out(
+        self,
+        image: str,
+        command: Iterable[str],
+        *,
+        entrypoint: str | None = None,
+        mounts: Iterable[Mount] = (),
+        network: str = "",
+        gpu: str = "",
+        request: DeviceRequest = "gpu",
+    ) -> ExecResult:
+        """Run a throw-away container to its end."""
+        with _worded():
+            made = self._client.containers.create(
+                image,
+                list(command),
+                entrypoint=entrypoint,
+                labels={LABEL_SERVICE: "", LABEL_KIND: "trial"},
+                mounts=[self._mount(mount) for mount in mounts],
+                network=network or None,
+                device_requests=[self._request(gpu, request)] if gpu else None,
+            )
+        try:
+            with _worded():
+                made.start()
+                code = int(made.wait(timeout=_TIMEOUT_S)["StatusCode"])
+                return ExecResult(code, made.logs().decode("utf-8", "replace"))
+        finally:
+            self.remove(made.id)
+
+    # images
+
+    def image_id(self, reference: str) -> str:
+        """The id of an image; empty if the daemon has none of that name."""
+        errors = _errors()
+        with _worded():
+            try:
+                return str(self._client.api.inspect_image(reference)["Id"])
+            except errors.NotFound:
+                return ""
+
+    def load(self, chunks: Iterator[bytes]) -> str:
+        """Load a tar of images, streamed.
+
+        Returns:
+            What the daemon says of it.
+        """
+        said: list[str] = []
+        with _worded():
+            for line in self._client.api.load_image(chunks, quiet=False):
+                if problem := line.get("error"):
+                    raise DockerError(f"the daemon cannot load the image: {problem.strip()}", "save the image anew")
+                said.append(line.get("stream", ""))
+        return "".join(said).strip()
+
+    def pull(self, reference: str) -> None:
+        """Pull an image from its registry."""
+        repository, _, tag = reference.rpartition(":")
+        with _worded():
+            self._client.api.pull(repository, tag=tag)
+
+    def _attributes(self, name: str) -> Mapping[str, Any] | None:
+        try:
+            found: Mapping[str, Any] = self._client.api.inspect_container(name)
+        except _errors().NotFound:
+            return None
+        return found
+
+    @contextmanager
+    def _gone_is_fine(self) -> Iterator[None]:
+        try:
+            yield
+        except _errors().NotFound:
+            return
+        except _errors().APIError as error:
+            if error.status_code not in {304, 409}:  # it had ended; it is not running, or being removed already
+                raise
+
+    @staticmethod
+    def _mount(mount: Mount) -> Any:  # noqa: ANN401 - of the docker package, which has no types
+        from docker.types import Mount as DockerMount  # noqa: PLC0415
+
+        return DockerMount(mount.target, mount.source, type="bind", read_only=mount.read_only)
+
+    @staticmethod
+    def _request(gpu: str, request: DeviceRequest) -> Any:  # noqa: ANN401
+        from docker.types import DeviceRequest as Request  # noqa: PLC0415
+
+        if request == "cdi":
+            return Request(driver="cdi", device_ids=[f"nvidia.com/gpu={gpu}"])
+        return Request(device_ids=[gpu], capabilities=[["gpu"]])
+
+
+def _container(attributes: Mapping[str, Any]) -> Container:
+    labels = attributes["Config"].get("Labels") or {}
+    state = attributes["State"]
+    networks = attributes["NetworkSettings"].get("Networks") or {}
+    requests = attributes["HostConfig"].get("DeviceRequests") or []
+    return Container(
+        id=attributes["Id"],
+        name=attributes["Name"].lstrip("/"),
+        ours=LABEL_SERVICE in labels,
+        service=labels.get(LABEL_SERVICE, ""),
+        kind=labels.get(LABEL_KIND, ""),
+        fingerprint=labels.get(LABEL_FINGERPRINT, ""),
+        model=labels.get(LABEL_MODEL, ""),
+        image_id=attributes["Image"],
+        status=state["Status"],
+        exit_code=int(state["ExitCode"]),
+        started=state["StartedAt"],
+        ip=next((network["IPAddress"] for network in networks.values() if network.get("IPAddress")), ""),
+        port=int(labels.get(LABEL_PORT) or 0),
+        published=_published(attributes["NetworkSettings"].get("Ports") or {}),
+        pid=int(state.get("Pid") or 0),
+        restarts=int(attributes.get("RestartCount") or 0),
+        device_ids=tuple(device for request in requests for device in request.get("DeviceIDs") or ()),
+    )
+
+
+def _published(bindings: Mapping[str, Any]) -> int:
+    """The host's port that leads to the container, or 0."""
+    return next((int(outside[0]["HostPort"]) for outside in bindings.values() if outside), 0)
+
+
+def _errors() -> Any:  # noqa: ANN401 - a module without types
+    import docker.errors  # noqa: PLC0415
+
+    return docker.errors
+
+
+@contextmanager
+def _worded() -> Iterator[None]:
+    """What the package and the connection raise, as errors of ours with what to do."""
+    import requests  # noqa: PLC0415 - comes with the docker package
+
+    try:
+        yield
+    except _errors().NotFound as error:
+        raise DockerError(f"the daemon has not got it: {error.explanation or error}") from error
+    except (_errors().DockerException, requests.RequestException, OSError) as error:
+        text = str(getattr(error, "explanation", None) or error)
+        hint = next(
+            (hint for pattern, hint in _HINTS if re.search(pattern, text, re.IGNORECASE)), "see the daemon's log"
+        )
+        raise DockerError(f"Docker: {text.strip()}", hint) from error
+
+
+def _numbers(version: str) -> tuple[int, int]:
+    """``5.4.0-rc1`` → (5, 4): compared as numbers, never as text."""
+    found = re.match(r"(\d+)\.(\d+)", version)
+    return (int(found[1]), int(found[2])) if found else (0, 0)

@@ -1,0 +1,190 @@
+"""Replicas and balancers as containers of a Docker daemon.
+
+They outlive us on purpose: a supervisor that is killed leaves them serving, and the next one adopts those that are as
+they should be. The daemon restarts one that dies on its own; we see that it did, and where it is now.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from embedfleet.control.child import ChildSpec, ContainerSpec
+from embedfleet.control.docker import Container, DeviceRequest, Docker
+from embedfleet.control.drivers.base import Found
+from embedfleet.errors import DockerError, UpstreamError, UsageError
+from embedfleet.http.client import fetch
+
+log = logging.getLogger(__name__)
+
+_POLL_S = 1.0
+_LOADING_POLL_S = 0.2
+_ANSWER_S = 5.0
+_TAIL = 20
+_NEVER_STARTED = 125  # docker run's own code for that
+_RESTARTS_WHILE_LOADING = 2  # by the daemon: it will not come up
+
+
+class RunningContainer:
+    """A container that was started or adopted; see `base.Running`."""
+
+    def __init__(self, docker: Docker, container: Container, said: Callable[[str, list[str]], None]) -> None:
+        loop = asyncio.get_running_loop()
+        self.pid = container.pid
+        self.ready: asyncio.Future[str] = loop.create_future()
+        self.ended: asyncio.Future[int] = loop.create_future()
+        self._docker = docker
+        self._container = container
+        self._said = said
+        self._watcher = loop.create_task(self._watch())
+        self._remover: asyncio.Task[None] | None = None
+
+    async def stop(self, grace_s: float) -> None:
+        """Stop and remove it; one that loads is given no time, since as process 1 it would not hear the signal."""
+        await asyncio.to_thread(self._docker.stop, self._container.id, grace_s if self.ready.done() else 0)
+        await self._remove()
+
+    def kill(self) -> None:
+        """Remove it as it runs."""
+        self._remover = asyncio.get_running_loop().create_task(self._remove())
+
+    def abandon(self) -> None:
+        """Leave it running, and look no more."""
+        self._watcher.cancel()
+        if not self.ended.done():
+            self.ended.set_result(0)
+
+    async def _remove(self) -> None:
+        await asyncio.to_thread(self._docker.remove, self._container.id)
+        self._watcher.cancel()
+        if not self.ended.done():
+            self.ended.set_result(0)
+
+    async def _watch(self) -> None:
+        """Until it has ended, or has been started anew by the daemon, which is another life."""
+        while not self.ended.done():
+            try:
+                now = await asyncio.to_thread(self._docker.find, self._container.name)
+            except DockerError as error:  # the daemon restarts, or is too busy: what ran may run still
+                log.warning("%s: %s", self._container.name, error)
+                await asyncio.sleep(_POLL_S)
+                continue
+            if now is None or now.id != self._container.id:
+                self._end(now, _NEVER_STARTED)
+            elif now.status in {"exited", "dead"}:
+                self._end(now, now.exit_code or 1)
+            elif now.started != self._container.started and self.ready.done():
+                self._end(now, 1)
+            elif not self.ready.done():
+                await self._greet(now)
+            await asyncio.sleep(_POLL_S if self.ready.done() else _LOADING_POLL_S)
+
+    async def _greet(self, now: Container) -> None:
+        """Any answer over HTTP means that it listens; TEI does so only once its model is loaded and warm."""
+        if now.restarts >= self._container.restarts + _RESTARTS_WHILE_LOADING:
+            self._end(now, now.exit_code or 1)
+        elif now.url:
+            try:
+                await fetch(f"{now.url}/livez", timeout_s=_ANSWER_S)
+            except UpstreamError:
+                return
+            self._container = now
+            self.pid = now.pid
+            self.ready.set_result(now.url)
+
+    def _end(self, now: Container | None, code: int) -> None:
+        if now is not None:
+            self._said(now.name, self._docker.tail(now.id, _TAIL))
+        self.ended.set_result(code)
+
+
+class ContainerDriver:
+    """Starts containers; see `base.Driver`.
+
+    Args:
+        docker: the daemon.
+        request: how a container is given its GPU.
+        relabel: whether SELinux labels are to be off.
+        stop_grace_s: for a container that is replaced.
+        said: told the last lines of a container that ended.
+    """
+
+    def __init__(
+        self,
+        docker: Docker,
+        *,
+        request: DeviceRequest,
+        relabel: bool,
+        stop_grace_s: float,
+        said: Callable[[str, list[str]], None],
+    ) -> None:
+        self._docker = docker
+        self._request = request
+        self._relabel = relabel
+        self._stop_grace_s = stop_grace_s
+        self._said = said
+
+    async def start(self, spec: ChildSpec, *, preferred_port: int) -> RunningContainer:  # noqa: ARG002
+        """See `base.Driver`; a container that is there and as it should be is adopted.
+
+        Raises:
+            UsageError: a container of that name is not ours.
+            OSError: the daemon refuses; what it said is the message.
+        """
+        assert isinstance(spec, ContainerSpec)
+        try:
+            container = await asyncio.to_thread(self._provide, spec)
+        except DockerError as error:
+            raise OSError(f"{error.message} ({error.hint})") from error
+        return RunningContainer(self._docker, container, self._said)
+
+    async def find(self, spec: ChildSpec) -> Found | None:
+        """See `base.Driver`."""
+        assert isinstance(spec, ContainerSpec)
+        return await asyncio.to_thread(self._find, spec)
+
+    def _find(self, spec: ContainerSpec) -> Found | None:
+        container = self._docker.find(spec.name)
+        if container is None:
+            return None
+        if not container.ours:
+            raise foreign(container)
+        return Found(container.url, self._differs(container, spec), container.model != spec.model)
+
+    def _provide(self, spec: ContainerSpec) -> Container:
+        container = self._docker.find(spec.name)
+        if container is not None and not container.ours:
+            raise foreign(container)
+        if container is not None and (self._differs(container, spec) or container.status not in {"running", "exited"}):
+            self._docker.stop(container.id, self._stop_grace_s)
+            self._docker.remove(container.id)
+            container = None
+        if container is None:
+            self._docker.ensure_network(spec.network)
+            made = self._docker.create(spec, self._request, relabel=self._relabel)
+            self._start(made)
+        elif container.status != "running":
+            self._start(container.id)
+        found = self._docker.find(spec.name)
+        if found is None:
+            raise DockerError(f"{spec.name} was removed while it was started", "who else removes containers here?")
+        return found
+
+    def _start(self, container: str) -> None:
+        """Start it, or leave nothing behind: one that cannot be started would be taken for ours the next time."""
+        try:
+            self._docker.start(container)
+        except DockerError:
+            self._docker.remove(container)
+            raise
+
+    def _differs(self, container: Container, spec: ContainerSpec) -> bool:
+        image = self._docker.image_id(spec.image)
+        return container.fingerprint != spec.fingerprint or bool(image and container.image_id != image)
+
+
+def foreign(container: Container) -> UsageError:
+    """A container that somebody else made stands where one of ours would."""
+    return UsageError(
+        f"a container named {container.name} is there that embedfleet did not make",
+        f"docker rename {container.name} …, or docker rm -f {container.name}, or set another `upstream`",
+    )

@@ -1,0 +1,44 @@
+"""Servers that somebody else runs: they are ready as soon as they are named, and end when we cease to look."""
+
+import asyncio
+
+from embedfleet.control.child import ChildSpec, RemoteSpec
+from embedfleet.control.drivers.base import Found
+
+
+class Remote:
+    """See `base.Running`."""
+
+    pid = 0
+
+    def __init__(self, url: str) -> None:
+        loop = asyncio.get_running_loop()
+        self.ready: asyncio.Future[str] = loop.create_future()
+        self.ended: asyncio.Future[int] = loop.create_future()
+        self.ready.set_result(url)
+
+    async def stop(self, grace_s: float) -> None:  # noqa: ARG002 - nothing is waited for
+        """See `base.Running`."""
+        self.kill()
+
+    def kill(self) -> None:
+        """See `base.Running`."""
+        if not self.ended.done():
+            self.ended.set_result(0)
+
+    def abandon(self) -> None:
+        """See `base.Running`."""
+        self.kill()
+
+
+class RemoteDriver:
+    """See `base.Driver`."""
+
+    async def start(self, spec: ChildSpec, *, preferred_port: int) -> Remote:  # noqa: ARG002
+        """See `base.Driver`."""
+        assert isinstance(spec, RemoteSpec)
+        return Remote(spec.url)
+
+    async def find(self, spec: ChildSpec) -> Found | None:  # noqa: ARG002
+        """See `base.Driver`."""
+        return None

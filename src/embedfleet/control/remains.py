@@ -1,0 +1,68 @@
+"""What a fleet left in the Docker daemon: found by its labels alone, with no file of ours."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from embedfleet.control.docker import Container, Docker
+from embedfleet.probe import Prober
+from embedfleet.types import Endpoint
+
+_PROBE_S = 10.0
+_GRACE_S = 30.0
+
+
+def remove_container(docker: Docker | None, container: Container, grace_s: float = _GRACE_S) -> None:
+    """Let a container end what it has, and remove it."""
+    if docker is not None:
+        docker.stop(container.id, grace_s)
+        docker.remove(container.id)
+
+
+def remove_all(docker: Docker, grace_s: float = _GRACE_S) -> list[str]:
+    """Remove every container and network of ours, balancers first.
+
+    Returns:
+        The names of what was removed.
+    """
+    containers = sorted(docker.ours(), key=lambda container: container.kind != "balancer")
+    for container in containers:
+        remove_container(docker, container, grace_s)
+    networks = [name for name in docker.networks() if docker.remove_network(name)]
+    return [container.name for container in containers] + networks
+
+
+async def remains_status(docker: Docker) -> list[dict[str, Any]]:
+    """The services of the containers that are there, as `api.fleet_status` tells those of a fleet that runs."""
+    containers = await asyncio.to_thread(docker.ours)
+    names = dict.fromkeys(container.service for container in containers if container.service)
+    return [await _service(name, [c for c in containers if c.service == name]) for name in names]
+
+
+async def _service(name: str, containers: Sequence[Container]) -> dict[str, Any]:
+    replicas = [container for container in containers if container.kind == "replica"]
+    balancer = next((container for container in containers if container.kind == "balancer"), None)
+    return {
+        "name": name,
+        "port": balancer.published if balancer else 0,
+        "gateway": _row(balancer) if balancer else {"id": "", "phase": "gone", "pid": None, "restarts": 0},
+        "replicas": list(await asyncio.gather(*(_replica(container) for container in replicas))),
+    }
+
+
+async def _replica(container: Container) -> dict[str, Any]:
+    reason = f"container is {container.status}"
+    if container.url:
+        reason = await Prober(_PROBE_S).probe(Endpoint(container.name, container.url), [])
+    return _row(container) | {"state": "ejected" if reason else "active", "reason": reason, "url": container.url}
+
+
+def _row(container: Container) -> dict[str, Any]:
+    return {
+        "id": container.name,
+        "pid": container.pid or None,
+        "phase": container.status,
+        "restarts": container.restarts,
+        "uptime_s": 0,
+        "pss_bytes": 0,
+    }

@@ -1,0 +1,102 @@
+"""How TEI's containers are told: the same wish, spelt for the release."""
+
+import pytest
+
+from embedfleet.config.settings import EngineOptions
+from embedfleet.control.gpu import family_of_type
+from embedfleet.control.tei import arguments, entrypoint, environment, parse_version
+from embedfleet.errors import UsageError
+
+
+def flags(*, version: str = "1.9.3", length: int = 8192, dtype: str = "auto", **options):
+    return arguments(
+        EngineOptions(**options),
+        model="/models/m",
+        version=version,
+        payload_limit_bytes=2_000_000,
+        workers=4,
+        max_input_length=length,
+        dtype=dtype,
+    )
+
+
+def value(found: tuple[str, ...], name: str) -> str:
+    return found[found.index(name) + 1]
+
+
+def test_everything_that_clients_see_is_stated():
+    found = flags()
+    assert value(found, "--model-id") == "/models/m"
+    assert value(found, "--port") == "80"
+    assert value(found, "--max-client-batch-size") == "32"
+    assert value(found, "--max-concurrent-requests") == "512"
+    assert value(found, "--payload-limit") == "2000000"
+    assert value(found, "--tokenization-workers") == "4"
+    assert value(found, "--auto-truncate") == "true"
+
+
+def test_a_batch_is_never_smaller_than_the_longest_input():
+    assert value(flags(length=8192), "--max-batch-tokens") == "16384"
+    assert value(flags(length=32_768), "--max-batch-tokens") == "32768"
+
+
+@pytest.mark.parametrize(
+    ("version", "wanted", "tail"),
+    [
+        ("1.9.3", True, ("--auto-truncate", "true")),
+        ("1.9.2", False, ("--auto-truncate", "false")),
+        ("1.9", False, ("--auto-truncate", "false")),
+        ("latest", False, ("--auto-truncate", "false")),
+        ("1.9.1", True, ("--auto-truncate",)),
+        ("1.8.3", True, ("--auto-truncate",)),
+    ],
+)
+def test_truncation_is_said_in_the_words_of_the_release(version, wanted, tail):
+    assert flags(version=version, auto_truncate=wanted)[-len(tail) :] == tail
+
+
+def test_a_release_that_did_not_truncate_unasked_is_told_nothing():
+    assert "--auto-truncate" not in flags(version="1.8.3", auto_truncate=False)
+
+
+def test_a_release_that_cannot_be_told_is_refused():
+    with pytest.raises(UsageError, match=r"TEI 1\.9\.0 cannot be told not to truncate"):
+        flags(version="1.9.0", auto_truncate=False)
+
+
+def test_what_is_left_to_tei_is_not_said():
+    plain = flags()
+    for name in ("--dtype", "--pooling", "--default-prompt", "--served-model-name"):
+        assert name not in plain
+    chosen = flags(dtype="float32", pooling="mean", default_prompt="query: ", served_model_name="m")
+    assert value(chosen, "--dtype") == "float32"
+    assert value(chosen, "--pooling") == "mean"
+    assert value(chosen, "--default-prompt") == "query: "
+    assert value(chosen, "--served-model-name") == "m"
+    assert "--served-model-name" not in flags(version="1.8.3", served_model_name="m")
+
+
+def test_flash_attention_is_off_on_turing_alone():
+    assert environment(family_of_type("T4")) == {"USE_FLASH_ATTENTION": "False"}
+    assert environment(family_of_type("H100")) == {}
+
+
+@pytest.mark.parametrize(
+    ("version", "driver", "wanted"),
+    [
+        ("1.9.3", "610.43.02", ("text-embeddings-router",)),
+        ("1.8.0", "600.0", ("text-embeddings-router",)),
+        ("1.9.3", "550.54.15", ()),
+        ("1.9.4", "610.43.02", ()),
+        ("latest", "610.43.02", ()),
+        ("1.9.3", "", ()),
+    ],
+)
+def test_the_entrypoint_that_misreads_new_drivers_is_stepped_over(version, driver, wanted):
+    assert entrypoint(version, driver) == wanted
+
+
+@pytest.mark.parametrize("text", ["", "1", "one", "1.9.3.4", "89-1.9"])
+def test_what_is_no_release_is_refused(text):
+    with pytest.raises(UsageError, match="is no release of TEI"):
+        parse_version(text)
