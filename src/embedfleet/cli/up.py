@@ -16,8 +16,9 @@ from embedfleet.cli.output import data, say
 from embedfleet.cli.progress import Progress, Transfer
 from embedfleet.cli.query import ask
 from embedfleet.config.settings import Service, Settings
+from embedfleet.control.doctor import examine, refuse_blocked
 from embedfleet.control.fleet import journal_of, prepare_folders, run_fleet
-from embedfleet.control.machine import look, provide_images
+from embedfleet.control.machine import look, needs_containers, provide_images
 from embedfleet.control.plan import Machine, make_plan
 from embedfleet.control.statefile import StateFile, make_socket_folder
 from embedfleet.errors import FleetError
@@ -47,7 +48,14 @@ def command(detach: bool, **flags: Any) -> None:  # noqa: ANN401
 def _run(settings: Settings) -> None:
     # The fleet's own log shares the terminal with the progress display: only what matters goes there.
     set_up("warning" if sys.stderr.isatty() else settings.fleet.log_level, settings.fleet.log_format)
-    ground = look(settings, cores=len(os.sched_getaffinity(0)))
+    cores = len(os.sched_getaffinity(0))
+    if needs_containers(settings):
+        checks = examine(settings, cores=cores)
+        for check in checks:
+            if check.state == "warn":
+                say(f"warning: {check.message} ({check.hint})")
+        refuse_blocked(checks)
+    ground = look(settings, cores=cores)
     say(_describe(ground.machine))
     sockets = make_socket_folder()
     try:

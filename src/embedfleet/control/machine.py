@@ -54,6 +54,16 @@ def look(settings: Settings, *, cores: int) -> Ground:
     return Ground(machine, docker, engine)
 
 
+def needs_containers(settings: Settings) -> bool:
+    """Whether any part of the fleet will be a container on this machine; no daemon is asked.
+
+    Raises:
+        UsageError: as `look` does for GPUs.
+    """
+    driver = see_driver(settings)
+    return uses_docker(settings, Machine(1, check_machine(settings, driver.gpus if driver else ())))
+
+
 def see_driver(settings: Settings) -> Driver | None:
     """The NVIDIA driver, if the settings do not rule GPUs out."""
     return read_driver() if _asks_for_gpus(settings) else None
