@@ -14,11 +14,13 @@ class DriverPrograms:
 
     Attributes:
         serves: listens, and ends with code 0 when it is told to.
+        also_serves: another one.
         deaf: listens, and does not end when it is told to.
         fails: ends with code 3 and never listens.
     """
 
     serves: ChildSpec
+    also_serves: ChildSpec
     deaf: ChildSpec
     fails: ChildSpec
 
@@ -33,7 +35,7 @@ async def check_driver(driver: Driver, programs: DriverPrograms, *, limit_s: flo
     async with asyncio.timeout(limit_s):
         url = await _check_life(driver, programs.serves)
         await _check_return(driver, programs.serves, url)
-        await _check_together(driver, programs.serves)
+        await _check_together(driver, programs)
         await _check_grace(driver, programs.deaf)
         await _check_failure(driver, programs.fails)
 
@@ -57,8 +59,8 @@ async def _check_return(driver: Driver, spec: ChildSpec, url: str) -> None:
     await _kill(running)
 
 
-async def _check_together(driver: Driver, spec: ChildSpec) -> None:
-    several = [await driver.start(spec, preferred_port=0) for _ in range(2)]
+async def _check_together(driver: Driver, programs: DriverPrograms) -> None:
+    several = [await driver.start(spec, preferred_port=0) for spec in (programs.serves, programs.also_serves)]
     urls = {await running.ready for running in several}
     assert len(urls) == len(several), "two children at one address"
     await _kill(several[0])

@@ -44,7 +44,8 @@ def command(as_json: bool, **flags: Any) -> None:  # noqa: ANN401
             _table(status)
         )
     replicas = [row for service in status["services"] for row in service["replicas"]]
-    sys.exit(0 if all(row["state"] == "active" for row in replicas) else DEGRADED)
+    listening = all(service["gateway"]["phase"] in {"ready", "running"} for service in status["services"])
+    sys.exit(0 if listening and all(row["state"] == "active" for row in replicas) else DEGRADED)
 
 
 def _table(status: dict[str, Any]) -> Table:

@@ -141,7 +141,7 @@ def _watch(process: subprocess.Popen[bytes], state: StateFile) -> bool:
             services = (status or {}).get("services", [])
             states = {row["id"]: row["state"] for service in services for row in service["replicas"]}
             progress.show(states)
-            if states and set(states.values()) == {"active"}:
+            if status and status["ready"]:
                 return True
             time.sleep(0.1)
     return False

@@ -41,7 +41,8 @@ class FleetApi:
 async def fleet_status(supervisor: Supervisor) -> dict[str, Any]:
     """Everything that is known of a running fleet."""
     services = await asyncio.gather(*(_service(supervisor, name) for name in supervisor.services))
-    return {"pid": os.getpid(), "pss_bytes": pss_bytes(os.getpid()), "services": services}
+    own = {"pid": os.getpid(), "ready": supervisor.serves, "pss_bytes": pss_bytes(os.getpid())}
+    return own | {"services": services}
 
 
 async def _service(supervisor: Supervisor, name: str) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from embedfleet.control.reconcile import Backoff
 from embedfleet.control.remains import remove_all, remove_container
 from embedfleet.control.statefile import Address, StateFile
 from embedfleet.control.supervisor import Supervisor, until_serving
+from embedfleet.errors import EmbedfleetError
 
 log = logging.getLogger(__name__)
 
@@ -76,14 +77,18 @@ async def run_fleet(
         state.write(Address(os.getpid(), str(sockets / "fleet.sock")))
         _obey_signals(supervisor)
 
-        def serves() -> None:
+        def tidy() -> None:
             _remove_surplus(ground, plan)
-            ready()
 
-        await _live(supervisor, settings.fleet.ready_timeout_s, seen, serves)
+        try:
+            await _live(supervisor, settings.fleet.ready_timeout_s, seen=seen, tidy=tidy, ready=ready)
+        except EmbedfleetError:
+            kept = {name for name, child in supervisor.children.items() if child.is_kept}
+            await asyncio.to_thread(remove_all, ground.docker, keep=kept)
+            raise
+        # Stopped as it was told to: what had yet to be taken over goes as well.
+        await asyncio.to_thread(remove_all, ground.docker)
         await api.server.stop(1.0)
-        if ground.docker is not None:  # stopped as it was told to: what had yet to be taken over goes as well
-            remove_all(ground.docker)
     finally:
         shutil.rmtree(sockets, ignore_errors=True)
         state.release()
@@ -158,7 +163,12 @@ def _container_driver(settings: Settings, ground: Ground, journal: Journal, grac
 
 
 async def _live(
-    supervisor: Supervisor, timeout_s: float, seen: Callable[[dict[str, str]], None], ready: Callable[[], None]
+    supervisor: Supervisor,
+    timeout_s: float,
+    *,
+    seen: Callable[[dict[str, str]], None],
+    tidy: Callable[[], None],
+    ready: Callable[[], None],
 ) -> None:
     running = asyncio.create_task(supervisor.run())
     loading = asyncio.create_task(until_serving(supervisor, timeout_s, seen))
@@ -166,6 +176,8 @@ async def _live(
     if not loading.done():
         loading.cancel()
     elif loading.exception() is None:
+        await asyncio.to_thread(tidy)
+        supervisor.serves = True
         ready()
     else:
         supervisor.fail()

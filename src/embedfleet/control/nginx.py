@@ -17,6 +17,7 @@ class Site:
         payload_limit_bytes: TEI's own limit.
         response_timeout_s: longest wait for a replica's reply.
         access_log: a file for one JSON object per request.
+        generation: what /livez answers, so that whoever reloads sees when it has taken effect.
     """
 
     service: str
@@ -27,6 +28,7 @@ class Site:
     payload_limit_bytes: int = 2_000_000
     response_timeout_s: float = 120.0
     access_log: str = "/var/log/nginx/access.log"
+    generation: str = "1"
 
 
 def file_name(service: str) -> str:
@@ -72,10 +74,11 @@ server {{
     keepalive_timeout 120s;
     keepalive_requests 100000;
 
-    # Is nginx there at all? Whether a replica is: GET /health.
+    # Is nginx there at all, and by which version of this file? Whether a replica is: GET /health.
     location = /livez {{
         access_log off;
-        return 200;
+        default_type text/plain;
+        return 200 {site.generation};
     }}
 
     location / {{

@@ -44,9 +44,10 @@ def read_driver() -> Driver | None:
         ) from error
     try:
         pynvml.nvmlInit()
-    except pynvml.NVMLError_LibraryNotFound:
-        return None
     except pynvml.NVMLError as error:
+        absent = (pynvml.NVMLError_LibraryNotFound, pynvml.NVMLError_DriverNotLoaded)
+        if isinstance(error, absent) and not has_gpu():
+            return None
         raise UsageError(f"the NVIDIA driver does not answer: {error}", "does nvidia-smi work?") from error
     try:
         return Driver(_text(pynvml.nvmlSystemGetDriverVersion()), tuple(_gpus(pynvml)))

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 from embedfleet.control.docker import Container, Docker
@@ -19,13 +20,21 @@ def remove_container(docker: Docker | None, container: Container, grace_s: float
         docker.remove(container.id)
 
 
-def remove_all(docker: Docker, grace_s: float = _GRACE_S) -> list[str]:
+def remove_all(docker: Docker | None, grace_s: float = _GRACE_S, keep: AbstractSet[str] = frozenset()) -> list[str]:
     """Remove every container and network of ours, balancers first.
+
+    Args:
+        docker: the daemon; None if there is none to ask.
+        grace_s: for requests under way.
+        keep: names of containers that stay, and so does their network.
 
     Returns:
         The names of what was removed.
     """
+    if docker is None:
+        return []
     containers = sorted(docker.ours(), key=lambda container: container.kind != "balancer")
+    containers = [container for container in containers if container.name not in keep]
     for container in containers:
         remove_container(docker, container, grace_s)
     networks = [name for name in docker.networks() if docker.remove_network(name)]

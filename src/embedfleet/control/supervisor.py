@@ -41,6 +41,7 @@ class Child:
         self.running: Running | None = None
         self.url = ""
         self.found: Found | None = None
+        self.was_started = False
         self.served = False
         self.started_at = 0.0
         self.last_end = ""
@@ -53,7 +54,7 @@ class Child:
     @property
     def is_kept(self) -> bool:
         """Whether it stays when the fleet fails: it served before us, or serves in the place of one that did."""
-        return self.found is not None and (self.served or not self.found.is_stale)
+        return self.found is not None and (self.served or not self.found.is_stale or not self.was_started)
 
     @property
     def port(self) -> int:
@@ -82,6 +83,7 @@ class Supervisor:
         stop_grace_s: float,
     ) -> None:
         self.children = {spec.name: Child(spec, driver) for spec, driver in plan}
+        self.serves = False  # everything came up, and whoever started us has been told
         self._balancers = balancers
         self._journal = journal
         self._backoff = backoff
@@ -218,6 +220,7 @@ class Supervisor:
     async def _start(self, child: Child) -> None:
         self._note(child, Event.START)
         child.started_at = time.time()
+        child.was_started = True
         if child.is_stale and child.observed.restarts == 0:
             await self._withdraw(child)
         try:

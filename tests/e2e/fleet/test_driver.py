@@ -19,7 +19,7 @@ LIMIT_S = 60
 
 
 def test_it_keeps_the_promises_of_a_driver(tmp_path):
-    programs = DriverPrograms(serves=spec("serves"), deaf=spec("deaf"), fails=spec("fails"))
+    programs = DriverPrograms(serves=spec("serves"), also_serves=spec("serves"), deaf=spec("deaf"), fails=spec("fails"))
     asyncio.run(check_driver(make_driver(tmp_path), programs))
 
 

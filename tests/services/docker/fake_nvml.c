@@ -13,7 +13,7 @@ int nvmlInitWithFlags(unsigned flags) {
     const char *given = getenv("FAKE_GPUS");
     char text[8192];
     count = 0;
-    if (given == NULL) return 9; /* driver not loaded */
+    if (given == NULL || *given == 0) return 9; /* driver not loaded */
     snprintf(text, sizeof text, "%s", given);
     for (char *row = strtok(text, ";"); row && count < 64; row = strtok(NULL, ";"), count++)
         if (sscanf(row, "%95[^|]|%95[^|]|%d.%d|%llu|%llu", gpus[count].uuid, gpus[count].name, &gpus[count].major,

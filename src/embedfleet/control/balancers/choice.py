@@ -62,10 +62,17 @@ def _steering(
     return NginxSteering(
         folder,
         service.name,
-        site_maker(service, listen, log),
-        nginx,
-        {name: address for name, address in addresses.items() if address},
+        make_site=site_maker(service, listen, log),
+        nginx=nginx,
+        addresses={name: address for name, address in addresses.items() if address},
+        url=_url(service),
     )
+
+
+def _url(service: Service) -> str:
+    """Where this machine reaches a service."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(service.options.host, service.options.host)
+    return f"http://[{host}]:{service.options.port}" if ":" in host else f"http://{host}:{service.options.port}"
 
 
 def site_maker(service: Service, listen: str, access_log: str) -> MakeSite:

@@ -1,10 +1,13 @@
 """nginx, steered: its configuration is held against the very nginx that is to run it, and only then swapped."""
 
 import asyncio
+import hashlib
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit
@@ -12,11 +15,16 @@ from urllib.parse import urlsplit
 from embedfleet.control.child import ContainerSpec
 from embedfleet.control.docker import Docker, ExecResult
 from embedfleet.control.nginx import Site, file_name, render_main, render_site
-from embedfleet.errors import FleetError
+from embedfleet.errors import FleetError, Refused, UpstreamError
+from embedfleet.http.client import fetch
 from embedfleet.types import Endpoint
 
 _CANDIDATE = "candidate"
 _TEST_LIMIT_S = 30
+
+_SETTLE_S = 5.0  # at most, until a reload has taken effect
+_IN_A_ROW = 5  # new connections that must meet the new configuration: old workers still accept for a moment
+_ASK_S = 1.0
 
 MakeSite = Callable[[Sequence[str], Sequence[tuple[str, str]]], Site]
 """From the addresses that serve, and those that rest with the reason, to the site."""
@@ -110,16 +118,18 @@ class NginxSteering:
         make_site: what to write.
         nginx: who is to run it.
         addresses: by replica, how nginx reaches it where that is not the URL's host and port.
+        url: where this process reaches nginx.
     """
 
     def __init__(
-        self, folder: Path, service: str, make_site: MakeSite, nginx: Nginx, addresses: Mapping[str, str]
+        self, folder: Path, service: str, *, make_site: MakeSite, nginx: Nginx, addresses: Mapping[str, str], url: str
     ) -> None:
         self._folder = folder
         self._file = file_name(service)
         self._make_site = make_site
         self._nginx = nginx
         self._addresses = addresses
+        self._url = url
         self._applied: tuple[str, tuple[str, ...]] | None = None
 
     @property
@@ -133,14 +143,30 @@ class NginxSteering:
         A replica that was started anew may have another address behind its old name, and nginx looks names up only when
         it reads its configuration: so the URLs count as well as the text.
         """
-        wanted = (self._render(serving, resting), tuple(endpoint.url for endpoint in serving))
+        site = self._site(serving, resting)
+        wanted = (render_site(site), tuple(endpoint.url for endpoint in serving))
         if wanted != self._applied:
-            await asyncio.to_thread(self._swap, wanted[0])
+            generation = hashlib.sha256(repr(wanted).encode()).hexdigest()[:12]
+            await asyncio.to_thread(self._swap, render_site(replace(site, generation=generation)))
             self._applied = wanted
+            await self._settle(generation)
 
-    def _render(self, serving: Sequence[Endpoint], resting: Sequence[tuple[Endpoint, str]]) -> str:
+    async def _settle(self, generation: str) -> None:
+        """Wait until nginx works by the new configuration; who is no longer on it may then be stopped."""
+        met, deadline = 0, time.monotonic() + _SETTLE_S
+        while met < _IN_A_ROW and time.monotonic() < deadline:
+            try:
+                reply = await fetch(f"{self._url}/livez", timeout_s=_ASK_S)
+            except Refused:  # it does not run yet: it will start by this one
+                return
+            except UpstreamError:
+                continue
+            met = met + 1 if reply.body.decode("utf-8", "replace") == generation else 0
+            await asyncio.sleep(0 if met else _SETTLE_S / 100)
+
+    def _site(self, serving: Sequence[Endpoint], resting: Sequence[tuple[Endpoint, str]]) -> Site:
         rows = [(self._address(endpoint), reason or "not heard of yet") for endpoint, reason in resting]
-        return render_site(self._make_site([self._address(endpoint) for endpoint in serving], rows))
+        return self._make_site([self._address(endpoint) for endpoint in serving], rows)
 
     def _address(self, endpoint: Endpoint) -> str:
         return self._addresses.get(endpoint.id) or urlsplit(endpoint.url).netloc

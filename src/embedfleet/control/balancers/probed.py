@@ -63,6 +63,7 @@ class ProbedBalancer:
         self._steering = steering
         self._changed = changed
         self._watched: dict[str, _Watched] = {}
+        self._steered: tuple[Endpoint, ...] = ()  # who gets requests
         self._steer = asyncio.Event()
         self._applying = asyncio.Lock()
         self._steerer = asyncio.get_running_loop().create_task(self._steer_on())
@@ -86,11 +87,15 @@ class ProbedBalancer:
         await self._apply()
 
     async def states(self) -> list[dict[str, Any]]:
-        """See `base.Balancer`."""
+        """See `base.Balancer`; active is who infers and is known to do so by what is steered."""
         return [
-            known.endpoint.to_json() | {"state": known.state, "reason": known.reason}
+            known.endpoint.to_json() | {"state": self._state(known), "reason": known.reason}
             for known in self._watched.values()
         ]
+
+    def _state(self, known: _Watched) -> str:
+        waits = known.serving and self._steering is not None and known.endpoint not in self._steered
+        return "joining" if waits else known.state
 
     async def close(self) -> None:
         """See `base.Balancer`."""
@@ -136,6 +141,7 @@ class ProbedBalancer:
             resting = [(known.endpoint, known.reason) for known in self._watched.values() if not known.serving]
             try:
                 await self._steering.apply(serving, resting)
+                self._steered = tuple(serving)
             except FleetError as error:
                 log.error("the balancer goes on as before: %s (%s)", error.message, error.hint)  # noqa: TRY400
                 asyncio.get_running_loop().call_later(_RETRY_S, self._steer.set)

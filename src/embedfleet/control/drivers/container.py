@@ -6,6 +6,7 @@ they should be. The daemon restarts one that dies on its own; we see that it did
 
 import asyncio
 import logging
+import signal
 from collections.abc import Callable
 
 from embedfleet.control.child import ChildSpec, ContainerSpec
@@ -41,11 +42,12 @@ class RunningContainer:
     async def stop(self, grace_s: float) -> None:
         """Stop and remove it; one that loads is given no time, since as process 1 it would not hear the signal."""
         await asyncio.to_thread(self._docker.stop, self._container.id, grace_s if self.ready.done() else 0)
-        await self._remove()
+        now = await asyncio.to_thread(self._docker.find, self._container.name)
+        await self._remove(now.exit_code if now is not None else 0)
 
     def kill(self) -> None:
         """Remove it as it runs."""
-        self._remover = asyncio.get_running_loop().create_task(self._remove())
+        self._remover = asyncio.get_running_loop().create_task(self._remove(-signal.SIGKILL))
 
     def abandon(self) -> None:
         """Leave it running, and look no more."""
@@ -53,11 +55,11 @@ class RunningContainer:
         if not self.ended.done():
             self.ended.set_result(0)
 
-    async def _remove(self) -> None:
+    async def _remove(self, code: int) -> None:
         await asyncio.to_thread(self._docker.remove, self._container.id)
         self._watcher.cancel()
         if not self.ended.done():
-            self.ended.set_result(0)
+            self.ended.set_result(code)
 
     async def _watch(self) -> None:
         """Until it has ended, or has been started anew by the daemon, which is another life."""

@@ -1,0 +1,104 @@
+"""The images that the tests run, made here: no registry is asked."""
+
+import hashlib
+import io
+import shutil
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import docker
+
+from tests.services.docker.rootfs import nginx_rootfs, python_rootfs
+
+ROOT = Path(__file__).parent.parent.parent.parent
+PYTHON, OWN, NGINX = "embedfleet-test/python:latest", "embedfleet:latest", "nginx:latest"
+REPOSITORY = "ghcr.io/huggingface/text-embeddings-inference"
+# By the name of its family, as its usual tar.
+TEI = {"turing": f"{REPOSITORY}:turing-1.9.3", "hopper": f"{REPOSITORY}:hopper-1.9.3"}
+# Our own image under TEI's name: TEI's program, port and user, and its flags and variables.
+_STAND_IN = f"""\
+FROM {OWN}
+USER root
+ENV PORT=80
+COPY text-embeddings-router /usr/local/bin/text-embeddings-router
+ENTRYPOINT ["text-embeddings-router"]
+CMD ["--json-output"]
+"""
+_ROUTER = '#!/bin/sh\nexec python3 -P -m embedfleet tei "$@"\n'
+
+
+def wheels(cache: Path) -> Path:
+    """The wheels of the lock, downloaded once for each lock and Python."""
+    lock = ROOT / "requirements.lock"
+    key = hashlib.sha256(lock.read_bytes() + sys.version.encode()).hexdigest()[:16]
+    folder = cache / key
+    if not (folder / "complete").exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes"]
+        subprocess.run([*command, "-r", str(lock), "-d", str(folder)], check=True)
+        (folder / "complete").touch()
+    return folder
+
+
+def build(host: str, cache: Path) -> None:
+    """Build every image in a daemon.
+
+    Args:
+        host: of the daemon.
+        cache: a folder that stays between runs.
+    """
+    client = docker.DockerClient(base_url=host, timeout=300)
+    name, _, tag = PYTHON.rpartition(":")
+    changes = ["ENV PYTHONPATH=/opt/pip", "ENV PATH=/usr/local/bin:/usr/bin:/bin"]
+    client.api.import_image(io.BytesIO(python_rootfs()), repository=name, tag=tag, changes=changes)
+    changes = ['ENTRYPOINT ["nginx"]', 'CMD ["-g", "daemon off;"]', "EXPOSE 80"]
+    client.api.import_image(io.BytesIO(nginx_rootfs()), repository="nginx", tag="latest", changes=changes)
+    context = _context(wheels(cache))
+    _build(client, fileobj=context, custom_context=True, tag=OWN, buildargs={"BASE": PYTHON}, network_mode="none")
+    stand_in = _tar({"Dockerfile": _STAND_IN, "text-embeddings-router": _ROUTER})
+    for image in TEI.values():
+        _build(client, fileobj=stand_in, custom_context=True, tag=image)
+        stand_in.seek(0)
+    client.close()
+
+
+def save(host: str, image: str, file: Path) -> Path:
+    """As ``docker save -o FILE IMAGE``."""
+    client = docker.DockerClient(base_url=host, timeout=300)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("wb") as stream:
+        for chunk in client.api.get_image(image):
+            stream.write(chunk)
+    client.close()
+    return file
+
+
+def _build(client: docker.DockerClient, **options: object) -> None:
+    said = list(client.api.build(rm=True, decode=True, **options))
+    problems = [line["error"] for line in said if "error" in line]
+    assert not problems, (problems, said[-20:])
+
+
+def _context(wheels: Path) -> io.BytesIO:
+    """What .dockerignore lets through, and the wheels."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for name in ("Dockerfile", "requirements.lock", "LICENSE", "NOTICE", "src"):
+            tar.add(ROOT / name, name, filter=lambda info: None if "__pycache__" in info.name else info)
+        for wheel in sorted(wheels.glob("*.whl")):
+            tar.add(wheel, f"wheels/{wheel.name}")
+    buffer.seek(0)
+    return buffer
+
+
+def _tar(files: dict[str, str]) -> io.BytesIO:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for name, content in files.items():
+            info = tarfile.TarInfo(name)
+            info.size, info.mode = len(content.encode()), 0o755
+            tar.addfile(info, io.BytesIO(content.encode()))
+    buffer.seek(0)
+    return buffer
