@@ -3,7 +3,7 @@
 import re
 
 from embedfleet.gateway.forwarding import reply_fields
-from embedfleet.http.message import BODILESS, Header, find
+from embedfleet.http.message import BODILESS, JOIN_BYTES, Header, find, status_line
 
 _STATUS_LINE = re.compile(rb"HTTP/1\.1 ([2-5]\d\d)(?: |$)")
 _FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*(.*?)[ \t]*")
@@ -21,9 +21,11 @@ class ReplyHead:
         length: of the body where the head states it and nothing else frames it, else -1.
         has_request_id: whether the replica named the request.
         has_retry_after: whether it said when to come again.
+        opening: the head for a plain client up to the value of ``x-request-id``, the last field; empty if that is not
+            all that has to be added, or not all that has to be known.
     """
 
-    __slots__ = ("fields", "has_request_id", "has_retry_after", "length", "status", "tokens")
+    __slots__ = ("fields", "has_request_id", "has_retry_after", "length", "opening", "status", "tokens")
 
     def __init__(self, status: int, headers: list[Header]) -> None:
         self.status = status
@@ -33,6 +35,14 @@ class ReplyHead:
         self.has_request_id = find(headers, b"x-request-id") is not None
         self.has_retry_after = find(headers, b"retry-after") is not None
         self.length = -1
+        self.opening = b""
+
+    def state_length(self, length: int) -> None:
+        """The head states the length of the body, and nothing else frames it."""
+        self.length = length
+        if length <= JOIN_BYTES and not self.has_request_id and (self.status != 429 or self.has_retry_after):
+            parts = (status_line(self.status), self.fields, b"content-length: %d\r\nx-request-id: " % length)
+            self.opening = b"".join(parts)
 
 
 def parse_plain(head: bytes) -> ReplyHead | None:
@@ -64,7 +74,7 @@ def parse_plain(head: bytes) -> ReplyHead | None:
     if not length:
         return None
     reply = ReplyHead(int(match[1]), headers)
-    reply.length = int(length)
+    reply.state_length(int(length))
     return reply
 
 

@@ -21,11 +21,12 @@ class RequestHead:
         headers: in order of arrival, names in lower case.
         keep_alive: whether the client wants the connection kept.
         old: whether the client speaks HTTP/1.0.
+        is_plain: whether a whole answer needs no field ``connection``, and has its body.
         length: of the body, from ``content-length``; -1 where only the parser can tell where the body ends.
         note: whatever a handler derives from the head and wants to find again with it.
     """
 
-    __slots__ = ("headers", "keep_alive", "length", "method", "note", "old", "target")
+    __slots__ = ("headers", "is_plain", "keep_alive", "length", "method", "note", "old", "target")
 
     def __init__(self) -> None:
         self.method = b""
@@ -33,6 +34,7 @@ class RequestHead:
         self.headers: list[Header] = []
         self.keep_alive = True
         self.old = False
+        self.is_plain = False
         self.length = -1
         self.note: object = None
 
