@@ -85,8 +85,6 @@ class Request:
         tried: replicas that failed it.
     """
 
-    __slots__ = ("arrived", "replica", "sends", "size_bytes", "tokens", "tried")
-
     def __init__(self, size_bytes: int, now: float) -> None:
         self.arrived = now
         self.size_bytes = size_bytes

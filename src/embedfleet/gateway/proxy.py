@@ -232,7 +232,7 @@ class _Flight(Request, Call):
     """
 
     def __init__(self, proxy: Proxy, exchange: Exchange, now: float) -> None:
-        super().__init__(len(exchange.body), now)
+        Request.__init__(self, len(exchange.body), now)
         self._proxy = proxy
         self.exchange = exchange
         self.at = ""
