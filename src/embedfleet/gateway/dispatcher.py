@@ -204,16 +204,25 @@ class Dispatcher:
             tokens: what the replica says it cost, if it does.
 
         Returns:
-            What follows; None, which is the same as one `Relay` and quicker told, if there is nothing else.
+            What follows. None, which is the same as one `Relay` and quicker told, if an answer without trouble is to
+            be relayed and there is nothing else.
         """
         replica = self._release(request)
         replica.full_until = 0.0
-        if status in TROUBLE and not (status == THROTTLED and not replica.requests):
-            commands = self._answered_badly(request, replica, status, now)
-        else:
-            self._answered_well(request, replica, now, tokens)
+        if status not in TROUBLE:
+            self._learn(request, replica, now, tokens)
             if not self._queue and replica.state is not _DRAINING:
                 return None
+            commands: list[Command] = [Relay(request)]
+        elif status != THROTTLED:
+            commands = self._answered_badly(request, replica, status, now)
+        elif replica.requests:
+            replica.full_until = now + self.limits.full_s
+            request.sends -= 1
+            self._enqueue(request, front=True)
+            commands = []
+        else:
+            self._learn(request, replica, now, tokens)
             commands = [Relay(request)]
         return [*commands, *self._dispatch(now), *self._forget_drained(replica)]
 
@@ -273,7 +282,8 @@ class Dispatcher:
         else:
             known.move(Event.GOOD)
             known.reason = ""
-            self._heard(known, now)
+            known.last_good = now
+            known.failures = 0
             known.probe_delay_s = self.limits.probe_retry_s[0]
         return [*self._dispatch(now), *self._forget_drained(known)]
 
@@ -318,9 +328,10 @@ class Dispatcher:
     def _has_untried(self, request: Request) -> bool:
         return any(r.state is _ACTIVE and r.id not in request.tried for r in self.replicas.values())
 
-    def _answered_well(self, request: Request, replica: Replica, now: float, tokens: int | None) -> None:
+    def _learn(self, request: Request, replica: Replica, now: float, tokens: int | None) -> None:
         """Learn from a reply that is the client's answer."""
-        self._heard(replica, now)
+        replica.last_good = now
+        replica.failures = 0
         if tokens is None:
             self.rate.finished(request.tokens)
         else:
@@ -328,12 +339,7 @@ class Dispatcher:
             self.estimate.learn(request.size_bytes, tokens)
 
     def _answered_badly(self, request: Request, replica: Replica, status: int, now: float) -> list[Command]:
-        """Count a failure, or let a throttling replica rest, and queue the request for another if that may help."""
-        if status == THROTTLED:
-            replica.full_until = now + self.limits.full_s
-            request.sends -= 1
-            self._enqueue(request, front=True)
-            return []
+        """Count a failure, and queue the request for another replica if that may help."""
         request.tried |= {replica.id}
         replica.failures += 1
         if replica.failures >= self.limits.failures:
@@ -394,10 +400,6 @@ class Dispatcher:
 
     def _drain_s(self) -> int:
         return self.rate.seconds_for(self._queue_tokens)
-
-    def _heard(self, replica: Replica, now: float) -> None:
-        replica.last_good = now
-        replica.failures = 0
 
     def _eject(self, replica: Replica, reason: str, now: float) -> None:
         if replica.state is _ACTIVE:

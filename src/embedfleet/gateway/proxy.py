@@ -141,13 +141,13 @@ class Proxy:
 
     def answered(self, flight: "_Flight", head: ReplyHead, now: float) -> None:
         """A replica's reply is there, or has begun."""
-        if head.status in TROUBLE:
-            self._note_failure(flight, f"status {head.status}")
         commands = self.dispatcher.answered(flight, head.status, now, head.tokens)
         if commands is None:
             flight.relay(now)
-        else:
-            self.execute(commands)
+            return
+        if head.status in TROUBLE:
+            self._note_failure(flight, f"status {head.status}")
+        self.execute(commands)
 
     def failed(self, flight: "_Flight", error: UpstreamError) -> None:
         """A replica gave no answer."""
@@ -231,20 +231,21 @@ class _Flight(Request, Call):
         failure: of the last replica that failed it.
     """
 
+    failure = ""
+    _head: ReplyHead | None = None
+    _body = b""
+
     def __init__(self, proxy: Proxy, exchange: Exchange, now: float) -> None:
         Request.__init__(self, len(exchange.body), now)
         self._proxy = proxy
         self.exchange = exchange
         self.at = ""
-        self.failure = ""
         head = exchange.head
         fields = head.note
         if not isinstance(fields, RequestFields):
             fields = head.note = RequestFields(head.target, head.headers)
         self._fields = fields
         self.request_id = fields.request_id or proxy.request_id()
-        self._head: ReplyHead | None = None
-        self._body = b""
 
     # what the dispatcher has decided
 

@@ -199,6 +199,8 @@ class _Connection(asyncio.Protocol):
         self.call: Call | None = None
         self.idle_since = 0.0
         self._pool = pool
+        self._find_head = pool.heads.find
+        self._now = pool.now
         self._transport: asyncio.Transport | None = None
         self._parser = httptools.HttpResponseParser(self)
         self._status = 0
@@ -279,11 +281,11 @@ class _Connection(asyncio.Protocol):
     def _receive_whole(self, call: Call, data: bytes) -> bool:
         """Take a plain reply that came in one piece, as most do; the parser takes the others."""
         start, end, body = data.partition(_HEAD_END)
-        head = self._pool.heads.find(start)
+        head = self._find_head(start)
         if head is None or len(body) != head.length or call.is_head or not end:
             return False
         self.call = call.connection = None
-        self.idle_since = now = self._pool.now()
+        self.idle_since = now = self._now()
         self._pool.release(self)
         call.on_reply(head, body, now)
         return True

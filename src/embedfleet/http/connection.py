@@ -60,6 +60,7 @@ class Connection(asyncio.Protocol):
         self.peer = b"unknown"
         self.draining = server.draining
         self._now = server.loop.time
+        self._known = server.heads.known
         self._transport: asyncio.Transport | None = None
         self._parser = httptools.HttpRequestParser(self)
         self._phase = _IDLE
@@ -122,7 +123,7 @@ class Connection(asyncio.Protocol):
     def _receive_one(self, data: bytes) -> None:
         """Bytes that begin a request while nothing else is under way: mostly a whole request with a known head."""
         start, end, body = data.partition(_HEAD_END)
-        known = self.server.heads.known.get(start)
+        known = self._known.get(start)
         if known is not None and len(body) == known.length and end:
             self.deadline = 0.0
             self._current = exchange = Exchange(self, known, body)
