@@ -60,7 +60,7 @@ class Connection(asyncio.Protocol):
         self.peer = b"unknown"
         self.draining = server.draining
         self._now = server.loop.time
-        self._known = server.heads.known
+        self._find_head = server.heads.find
         self._transport: asyncio.Transport | None = None
         self._parser = httptools.HttpRequestParser(self)
         self._phase = _IDLE
@@ -69,6 +69,7 @@ class Connection(asyncio.Protocol):
         self._expects_continue = False
         self._body: list[bytes] = []
         self._body_bytes = 0
+        self._stated = 0  # length of the body, by the head
         self._incoming = RequestHead()
         self._waiting: deque[Exchange] = deque()
         self._current: Exchange | None = None
@@ -123,8 +124,8 @@ class Connection(asyncio.Protocol):
     def _receive_one(self, data: bytes) -> None:
         """Bytes that begin a request while nothing else is under way: mostly a whole request with a known head."""
         start, end, body = data.partition(_HEAD_END)
-        known = self._known.get(start)
-        if known is not None and len(body) == known.length and end:
+        known = self._find_head(start, len(body))
+        if known is not None and end:
             self.deadline = 0.0
             self._current = exchange = Exchange(self, known, body)
             self.server.handle(exchange)
@@ -132,7 +133,7 @@ class Connection(asyncio.Protocol):
         count = self._complete
         self._parse(data)
         if self._complete == count + 1 and self._phase is _IDLE:
-            self.server.heads.learn(data, self._incoming)
+            self.server.heads.learn(data, self._incoming, self._stated)
 
     def _parse(self, data: bytes) -> None:
         if self._phase is _HEAD:
@@ -200,11 +201,15 @@ class Connection(asyncio.Protocol):
         size = len(incoming.target) + sum(len(name) + len(value) + 4 for name, value in incoming.headers)
         if size > self.limits.header_bytes:
             self._refusal = self._head_too_large()
-        length = int(incoming.find(b"content-length") or 0)
-        if length > self.limits.body_bytes and self._refusal is None:
+        length = incoming.find(b"content-length")
+        self._stated = int(length or 0)
+        if length is not None:
+            incoming.headers.remove((b"content-length", length))
+        if self._stated > self.limits.body_bytes and self._refusal is None:
             self._refusal = BodyTooLarge("Failed to buffer the request body: length limit exceeded")
-        plain = not self._expects_continue and not parser.should_upgrade() and not incoming.find(b"transfer-encoding")
-        incoming.length = length if plain else -1
+        incoming.is_framed = (
+            not self._expects_continue and not parser.should_upgrade() and not incoming.find(b"transfer-encoding")
+        )
         if self._refusal is not None or self._current is not None:
             return
         self.deadline = self._now() + self.limits.body_timeout_s

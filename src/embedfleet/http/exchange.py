@@ -69,7 +69,7 @@ class Exchange:
 
     @property
     def headers(self) -> list[Header]:
-        """In order of arrival, names in lower case; trailers are dropped."""
+        """In order of arrival, names in lower case; ``content-length`` and trailers are dropped."""
         return self.head.headers
 
     @property

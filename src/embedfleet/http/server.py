@@ -33,7 +33,7 @@ class Server:
     def __init__(self, handler: Handler, limits: Limits | None = None) -> None:
         self.limits = limits or Limits()
         self.clients: set[Connection] = set()
-        self.heads = HeadMemory()
+        self.heads = HeadMemory(self.limits)
         self.draining = False
         self.port = 0
         self.date = b""
