@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from embedfleet.gateway.forwarding import RequestFields, reply_fields
-from embedfleet.gateway.reply import ReplyMemory, parse_plain
+from embedfleet.gateway.reply import ReplyMemory
 from embedfleet.http.exchange import Exchange
 from embedfleet.http.message import Limits
 from embedfleet.http.server import Server
@@ -141,12 +141,16 @@ class Parsed:
 )
 def test_a_plain_reply_reads_as_the_parser_reads_it(headers, length, status):
     head = b"HTTP/1.1 %d Some Words\r\n%bContent-Length: %d\r\nConnection: keep-alive" % (status, wire(headers), length)
-    plain, parsed = parse_plain(head), Parsed(head)
+    memory = ReplyMemory()
+    plain, parsed = memory.find(head), Parsed(head)
     assert plain is not None
     assert (plain.status, plain.length) == (parsed.parser.get_status_code(), length)
     assert plain.fields == reply_fields(parsed.headers)
-    memory = ReplyMemory()
-    assert memory.find(head) is memory.find(head)
+    assert bool(plain.opening) == (length <= 65_536 and status != 429)
+    if plain.opening:
+        end = [(b"content-length", b"%d" % length), (b"x-request-id", b"1")]
+        assert Parsed(plain.opening + b"1").headers == [*headers, *end]
+    assert memory.find(head) is plain
 
 
 @pytest.mark.parametrize(
@@ -160,6 +164,8 @@ def test_a_plain_reply_reads_as_the_parser_reads_it(headers, length, status):
         b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked",
         b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\ntransfer-encoding: chunked",
         b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 2",
+        b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 1",
+        b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\nconnection: keep-alive\r\nconnection: close",
         b"HTTP/1.1 200 OK\r\ncontent-length: -1",
         b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\nconnection: close",
         b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\nno colon",
@@ -169,7 +175,14 @@ def test_a_plain_reply_reads_as_the_parser_reads_it(headers, length, status):
     ],
 )
 def test_any_other_reply_is_left_to_the_parser(head):
-    assert parse_plain(head) is None
+    assert ReplyMemory().find(head) is None
+
+
+def test_a_reply_that_names_the_request_keeps_its_name():
+    plain = ReplyMemory().find(b"HTTP/1.1 200 OK\r\nX-Request-Id: r\r\nContent-Length: 3")
+    assert plain is not None
+    assert plain.has_request_id
+    assert Parsed(plain.opening).headers == [(b"x-request-id", b"r"), (b"content-length", b"3")]
 
 
 @given(headers=fields)

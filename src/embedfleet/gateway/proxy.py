@@ -283,7 +283,8 @@ class _Flight(Request, Call):
             exchange.write(self._body)
             return
         if head.opening and exchange.is_plain:
-            exchange.answer(b"".join((head.opening, self.request_id, b"\r\n\r\n", self._body)))
+            request_id = b"" if head.has_request_id else self.request_id
+            exchange.answer(b"".join((head.opening, request_id, b"\r\n\r\n", self._body)))
         else:
             exchange.pass_on(head.status, self._reply_fields(head), self._body)
         self._proxy.done(self, head.status, now)

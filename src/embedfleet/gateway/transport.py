@@ -13,7 +13,7 @@ import httptools
 
 from embedfleet.errors import Malformed, Refused, Reset, TimedOut, UpstreamError
 from embedfleet.gateway.reply import ReplyHead, ReplyMemory
-from embedfleet.http.message import BODILESS, Header, find
+from embedfleet.http.message import BODILESS, Header
 
 # An unused connection is closed after this long: sooner than any server we know closes it (TEI's never does, ours
 # after 120 s), so that a request seldom meets a connection that is just being closed.
@@ -357,10 +357,7 @@ class _Connection(asyncio.Protocol):
             call.on_reply(self._reply_head(), self._reply_body(), now)
 
     def _reply_head(self) -> ReplyHead:
-        head = ReplyHead(self._status, self._headers)
-        length = find(self._headers, b"content-length")
-        head.length = int(length) if length is not None else -1
-        return head
+        return ReplyHead.parsed(self._status, self._headers)
 
     def _reply_body(self) -> bytes:
         """What there is of it."""
