@@ -6,7 +6,6 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from embedfleet.errors import Overloaded
 from embedfleet.gateway.dispatcher import (
-    Dispatcher,
     DispatchLimits,
     Failure,
     Forget,
@@ -16,6 +15,7 @@ from embedfleet.gateway.dispatcher import (
     Send,
 )
 from embedfleet.gateway.replica import State
+from tests.services.numbered import NumberedDispatcher
 
 NAMES = ["a", "b", "c"]
 LIMITS = DispatchLimits(requests_per_replica=3, queue_requests=4, queue_bytes=1500, queue_timeout_s=20)
@@ -24,7 +24,7 @@ LIMITS = DispatchLimits(requests_per_replica=3, queue_requests=4, queue_bytes=15
 class History(RuleBasedStateMachine):
     def __init__(self):
         super().__init__()
-        self.dispatcher = Dispatcher(LIMITS)
+        self.dispatcher = NumberedDispatcher(LIMITS)
         self.now = 100.0
         self.next_id = 0
         self.open: dict[int, str | None] = {}  # request → the replica it is at, None while it waits

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from embedfleet.gateway.forwarding import RequestFields, reply_fields
-from embedfleet.gateway.reply import ReplyMemory, parse_plain
+from embedfleet.gateway.reply import ReplyMemory
 from embedfleet.http.exchange import Exchange
+from embedfleet.http.message import Limits
 from embedfleet.http.server import Server
 
 names = st.from_regex(r"x-[a-z]{1,8}", fullmatch=True).map(str.encode)
@@ -42,7 +43,7 @@ def test_a_head_that_comes_again_is_the_same_request_with_its_own_body(headers, 
                 await reader.readuntil(b"\r\n\r\n")
                 assert await reader.readexactly(len(body)) == data[len(head) :]
             writer.close()
-        assert len(server.heads.known) == 1
+        assert len(server.heads) == 1
         await server.stop(0)
 
     asyncio.run(go())
@@ -51,7 +52,78 @@ def test_a_head_that_comes_again_is_the_same_request_with_its_own_body(headers, 
     for exchange in seen[1:]:
         assert exchange.head is first.head or exchange.headers == first.headers
         assert (exchange.method, exchange.target, exchange.keep_alive) == (b"POST", b"/p?q=1", True)
-    assert first.headers == [(b"host", b"h"), *headers, (b"content-length", b"%d" % len(body))]
+    assert first.headers == [(b"host", b"h"), *headers]
+
+
+@given(
+    bodies=st.lists(st.binary(max_size=40), min_size=2, max_size=5),
+    name=st.sampled_from([b"Content-Length: ", b"content-length: ", b"CONTENT-LENGTH: ", b"content-length:"]),
+    after=fields,
+)
+@settings(max_examples=40, deadline=None)
+def test_heads_that_differ_in_the_length_of_the_body_are_told_what_is_theirs(bodies, name, after):
+    async def go():
+        server = Server(lambda exchange: exchange.respond(200, exchange.headers, exchange.body))
+        await server.start()
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        for body in bodies:
+            writer.write(b"POST /p HTTP/1.1\r\n%b%d\r\n%b\r\n%b" % (name, len(body), wire(after), body))
+            answer = await reader.readuntil(b"\r\n\r\n")
+            assert wire(after) in answer
+            assert answer.count(b"content-length") == 1
+            assert await reader.readexactly(len(body)) == body
+        spelt_oddly = name not in {b"Content-Length: ", b"content-length: "}
+        assert len(server.heads) == (len({len(body) for body in bodies}) if spelt_oddly else 1)
+        writer.close()
+        await server.stop(0)
+
+    asyncio.run(go())
+
+
+def test_a_head_that_is_known_excuses_neither_a_wrong_length_nor_one_over_the_limit():
+    async def go():
+        server = Server(lambda exchange: exchange.respond(200, [], exchange.body), Limits(body_bytes=20))
+        await server.start()
+
+        async def answer(length: bytes, body: bytes) -> bytes:
+            reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+            writer.write(b"POST /p HTTP/1.1\r\ncontent-length: %b\r\n\r\n%b" % (length, body))
+            writer.write_eof()
+            try:
+                return (await reader.read()).partition(b"\r\n")[0]
+            finally:
+                writer.close()
+
+        assert await answer(b"3", b"abc") == b"HTTP/1.1 200 OK"
+        assert await answer(b"20", b"x" * 20) == b"HTTP/1.1 200 OK"
+        assert b" 413 " in await answer(b"21", b"x" * 21)
+        assert b" 400 " in await answer(b"+3", b"abc")
+        assert await answer(b"5", b"abc") == b""  # it never became whole
+        assert len(server.heads) == 1
+        await server.stop(0)
+
+    asyncio.run(go())
+
+
+def test_empty_lines_before_a_request_are_no_head():
+    seen: list[bytes] = []
+
+    def answer(exchange: Exchange) -> None:
+        seen.append(exchange.target)
+        exchange.respond(200, [], b"")
+
+    async def go():
+        server = Server(answer)
+        await server.start()
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        for target in (b"/a", b"/b"):
+            writer.write(b"\r\n\r\nGET %b HTTP/1.1\r\nhost: h\r\n\r\n" % target)
+            await reader.readuntil(b"\r\n\r\n")
+        writer.close()
+        await server.stop(0)
+
+    asyncio.run(go())
+    assert seen == [b"/a", b"/b"]
 
 
 class Parsed:
@@ -69,12 +141,16 @@ class Parsed:
 )
 def test_a_plain_reply_reads_as_the_parser_reads_it(headers, length, status):
     head = b"HTTP/1.1 %d Some Words\r\n%bContent-Length: %d\r\nConnection: keep-alive" % (status, wire(headers), length)
-    plain, parsed = parse_plain(head), Parsed(head)
+    memory = ReplyMemory()
+    plain, parsed = memory.find(head), Parsed(head)
     assert plain is not None
     assert (plain.status, plain.length) == (parsed.parser.get_status_code(), length)
     assert plain.fields == reply_fields(parsed.headers)
-    memory = ReplyMemory()
-    assert memory.find(head) is memory.find(head)
+    assert bool(plain.opening) == (length <= 65_536 and status != 429)
+    if plain.opening:
+        end = [(b"content-length", b"%d" % length), (b"x-request-id", b"1")]
+        assert Parsed(plain.opening + b"1").headers == [*headers, *end]
+    assert memory.find(head) is plain
 
 
 @pytest.mark.parametrize(
@@ -88,6 +164,8 @@ def test_a_plain_reply_reads_as_the_parser_reads_it(headers, length, status):
         b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked",
         b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\ntransfer-encoding: chunked",
         b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 2",
+        b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 1",
+        b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\nconnection: keep-alive\r\nconnection: close",
         b"HTTP/1.1 200 OK\r\ncontent-length: -1",
         b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\nconnection: close",
         b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\nno colon",
@@ -97,7 +175,14 @@ def test_a_plain_reply_reads_as_the_parser_reads_it(headers, length, status):
     ],
 )
 def test_any_other_reply_is_left_to_the_parser(head):
-    assert parse_plain(head) is None
+    assert ReplyMemory().find(head) is None
+
+
+def test_a_reply_that_names_the_request_keeps_its_name():
+    plain = ReplyMemory().find(b"HTTP/1.1 200 OK\r\nX-Request-Id: r\r\nContent-Length: 3")
+    assert plain is not None
+    assert plain.has_request_id
+    assert Parsed(plain.opening).headers == [(b"x-request-id", b"r"), (b"content-length", b"3")]
 
 
 @given(headers=fields)

@@ -51,7 +51,7 @@ class App:
 
     def handle(self, exchange: Exchange) -> None:
         """Answer or pass on."""
-        if exchange.method in {b"GET", b"HEAD"}:
+        if exchange.head.method != b"POST" and exchange.method in {b"GET", b"HEAD"}:
             own = self._own.get(exchange.target.partition(b"?")[0])
             if own is not None:
                 own(exchange)

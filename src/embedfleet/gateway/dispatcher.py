@@ -31,6 +31,10 @@ from embedfleet.gateway.replica import Event, Replica, State
 
 RETRIED = frozenset({424, 500, 502, 503, 504})
 THROTTLED = 429
+TROUBLE = RETRIED | {THROTTLED}
+"""Statuses that may not be the client's answer."""
+
+_ACTIVE, _DRAINING = State.ACTIVE, State.DRAINING  # a member of an enum costs more to look up than a name
 
 
 class Failure(StrEnum):
@@ -69,11 +73,35 @@ class DispatchLimits:
     probe_retry_s: tuple[float, float] = (0.25, 5.0)
 
 
+class Request:
+    """A client's request as the dispatcher knows it; callers derive from it what they keep of it themselves.
+
+    Attributes:
+        arrived: when.
+        size_bytes: of its body.
+        replica: where it is, None while it waits and once it is over.
+        tokens: what it will cost, estimated.
+        sends: so far, refusals not counted.
+        tried: replicas that failed it.
+    """
+
+    def __init__(self, size_bytes: int, now: float) -> None:
+        self.arrived = now
+        self.size_bytes = size_bytes
+        self.replica: Replica | None = None
+        self.tokens = 0
+        self.sends = 0
+        self.tried: frozenset[str] = _NONE
+
+
+_NONE: frozenset[str] = frozenset()
+
+
 @dataclass(slots=True)
 class Send:
     """Send the request to the replica."""
 
-    request: int
+    request: Request
     replica: str
 
 
@@ -81,14 +109,14 @@ class Send:
 class Relay:
     """Pass on the reply that the replica has just given."""
 
-    request: int
+    request: Request
 
 
 @dataclass(slots=True)
 class Refuse:
     """Answer with an error of ours."""
 
-    request: int
+    request: Request
     error: ServingError
     reason: str
 
@@ -110,17 +138,6 @@ class Forget:
 Command = Send | Relay | Refuse | Probe | Forget
 
 
-@dataclass(slots=True, eq=False)
-class _Request:
-    id: int
-    size_bytes: int
-    tokens: int
-    arrived: float
-    sends: int = 0
-    replica: Replica | None = None
-    tried: frozenset[str] = frozenset()  # replicas that failed it
-
-
 class Dispatcher:
     """See the module. It owns the replicas, the queue and what has been learnt."""
 
@@ -129,8 +146,7 @@ class Dispatcher:
         self.replicas: dict[str, Replica] = {}
         self.estimate = TokenEstimate()
         self.rate = DrainRate()
-        self._requests: dict[int, _Request] = {}
-        self._queue: deque[_Request] = deque()
+        self._queue: deque[Request] = deque()
         self._queue_bytes = 0
         self._queue_tokens = 0
 
@@ -141,7 +157,7 @@ class Dispatcher:
     @property
     def active(self) -> int:
         """How many replicas serve."""
-        return sum(replica.state is State.ACTIVE for replica in self.replicas.values())
+        return sum(replica.state is _ACTIVE for replica in self.replicas.values())
 
     @property
     def queued(self) -> int:
@@ -156,25 +172,29 @@ class Dispatcher:
     @property
     def under_way(self) -> int:
         """How many requests are not answered yet."""
-        return len(self._requests)
+        return len(self._queue) + sum(replica.requests for replica in self.replicas.values())
 
     # requests
 
-    def arrived(self, request: int, size_bytes: int, now: float) -> list[Command]:
-        """A client asks; ``request`` is a number of the caller's, ``size_bytes`` its body's size."""
-        item = _Request(request, size_bytes, self.estimate.tokens(size_bytes), now)
-        replica = None if self._queue else self._choose(item, now)
+    def assign(self, request: Request, now: float) -> Replica | None:
+        """A client asks: the replica to send it to at once. None if there is none: then call `wait`."""
+        request.tokens = self.estimate.tokens(request.size_bytes)
+        if self._queue:
+            return None
+        replica = self._choose(request, now)
         if replica is not None:
-            self._requests[request] = item
-            return [self._assign(item, replica)]
+            self._assign(request, replica)
+        return replica
+
+    def wait(self, request: Request) -> list[Command]:
+        """Take a request that could not be assigned into the queue, if there is room."""
         full = len(self._queue) >= self.limits.queue_requests
-        if full or self._queue_bytes + size_bytes > self.limits.queue_bytes:
+        if full or self._queue_bytes + request.size_bytes > self.limits.queue_bytes:
             return [Refuse(request, Overloaded(retry_after_s=self._drain_s()), "queue")]
-        self._requests[request] = item
-        self._enqueue(item, front=False)
+        self._enqueue(request, front=False)
         return []
 
-    def answered(self, request: int, status: int, now: float, tokens: int | None = None) -> list[Command]:
+    def answered(self, request: Request, status: int, now: float, tokens: int | None = None) -> list[Command] | None:
         """A replica's whole reply is there, or its head if the reply is streamed.
 
         Args:
@@ -182,62 +202,56 @@ class Dispatcher:
             status: of the reply.
             now: in seconds.
             tokens: what the replica says it cost, if it does.
-        """
-        item = self._requests[request]
-        replica = self._release(item)
-        others_under_way = replica.requests > 0
-        replica.full_until = 0.0
-        commands: list[Command]
-        if status == THROTTLED and others_under_way:
-            replica.full_until = now + self.limits.full_s
-            item.sends -= 1
-            self._enqueue(item, front=True)
-            commands = []
-        elif status in RETRIED:
-            commands = self._answered_badly(item, replica, status, now)
-        else:
-            self._heard(replica, now)
-            self.rate.finished(tokens if tokens is not None else item.tokens)
-            if tokens is not None:
-                self.estimate.learn(item.size_bytes, tokens)
-            del self._requests[request]
-            commands = [Relay(request)]
-        if self._queue:
-            commands += self._dispatch(now)
-        if replica.state is State.DRAINING:
-            commands += self._forget_drained(replica)
-        return commands
 
-    def failed(self, request: int, failure: Failure, now: float) -> list[Command]:
+        Returns:
+            What follows. None, which is the same as one `Relay` and quicker told, if an answer without trouble is to
+            be relayed and there is nothing else.
+        """
+        replica = self._release(request)
+        replica.full_until = 0.0
+        if status not in TROUBLE:
+            self._learn(request, replica, now, tokens)
+            if not self._queue and replica.state is not _DRAINING:
+                return None
+            commands: list[Command] = [Relay(request)]
+        elif status != THROTTLED:
+            commands = self._answered_badly(request, replica, status, now)
+        elif replica.requests:
+            replica.full_until = now + self.limits.full_s
+            request.sends -= 1
+            self._enqueue(request, front=True)
+            commands = []
+        else:
+            self._learn(request, replica, now, tokens)
+            commands = [Relay(request)]
+        return [*commands, *self._dispatch(now), *self._forget_drained(replica)]
+
+    def failed(self, request: Request, failure: Failure, now: float) -> list[Command]:
         """A replica gave no answer, or none that can be used."""
-        item = self._requests[request]
-        replica = self._release(item)
-        item.tried |= {replica.id}
+        replica = self._release(request)
+        request.tried |= {replica.id}
         self._eject(replica, failure.value.replace("_", " "), now)
         if failure is Failure.REFUSED:
-            item.sends -= 1
+            request.sends -= 1
         commands: list[Command] = []
-        if item.sends < self.limits.sends:
-            self._enqueue(item, front=True)
+        if request.sends < self.limits.sends:
+            self._enqueue(request, front=True)
         else:
-            del self._requests[request]
-            message = f"{item.sends} replicas failed this request, the last: {failure.value}"
+            message = f"{request.sends} replicas failed this request, the last: {failure.value}"
             commands.append(Refuse(request, BadGateway(message), "sends"))
         commands += self._dispatch(now)
         commands += self._forget_drained(replica)
         return commands
 
-    def left(self, request: int, now: float) -> list[Command]:
-        """The client is gone; the caller closes what it had opened for it. Unknown requests are ignored."""
-        item = self._requests.pop(request, None)
-        if item is None:
-            return []
-        if item.replica is None:
-            self._queue.remove(item)
-            self._uncount(item)
-            return []
-        replica = self._release(item)
-        return [*self._dispatch(now), *self._forget_drained(replica)]
+    def left(self, request: Request, now: float) -> list[Command]:
+        """The client is gone; the caller closes what it had opened for it. Of a request that is over, nothing."""
+        if request.replica is not None:
+            replica = self._release(request)
+            return [*self._dispatch(now), *self._forget_drained(replica)]
+        if request in self._queue:
+            self._queue.remove(request)
+            self._uncount(request)
+        return []
 
     # replicas
 
@@ -246,7 +260,7 @@ class Dispatcher:
         commands: list[Command] = []
         for name in replicas:
             known = self.replicas.get(name)
-            if known is None or known.state is State.DRAINING:
+            if known is None or known.state is _DRAINING:
                 known = self.replicas.setdefault(name, Replica(name))
                 known.move(Event.JOIN)
                 known.next_probe, known.probe_delay_s = now, self.limits.probe_retry_s[0]
@@ -268,7 +282,8 @@ class Dispatcher:
         else:
             known.move(Event.GOOD)
             known.reason = ""
-            self._heard(known, now)
+            known.last_good = now
+            known.failures = 0
             known.probe_delay_s = self.limits.probe_retry_s[0]
         return [*self._dispatch(now), *self._forget_drained(known)]
 
@@ -289,49 +304,64 @@ class Dispatcher:
 
     # rules
 
-    def _choose(self, item: _Request, now: float) -> Replica | None:
+    def _choose(self, request: Request, now: float) -> Replica | None:
         """The replica with the fewest outstanding tokens that has room, of those that have not failed this request."""
+        most = self.limits.requests_per_replica
         best: Replica | None = None
         for replica in self.replicas.values():
-            if replica.state is not State.ACTIVE or replica.requests >= self.limits.requests_per_replica:
+            if replica.state is not _ACTIVE or replica.requests >= most or replica.full_until > now:
                 continue
-            if replica.full_until > now or (item.tried and self._should_spare(replica, item)):
+            if request.tried and self._should_spare(replica, request):
                 continue
-            if best is None or (replica.tokens, replica.sent) < (best.tokens, best.sent):
+            if (
+                best is None
+                or replica.tokens < best.tokens
+                or (replica.tokens == best.tokens and replica.sent < best.sent)
+            ):
                 best = replica
         return best
 
-    def _should_spare(self, replica: Replica, item: _Request) -> bool:
+    def _should_spare(self, replica: Replica, request: Request) -> bool:
         """A replica that failed a request gets it again only when every active one has."""
-        return replica.id in item.tried and self._has_untried(item)
+        return replica.id in request.tried and self._has_untried(request)
 
-    def _has_untried(self, item: _Request) -> bool:
-        return any(r.state is State.ACTIVE and r.id not in item.tried for r in self.replicas.values())
+    def _has_untried(self, request: Request) -> bool:
+        return any(r.state is _ACTIVE and r.id not in request.tried for r in self.replicas.values())
 
-    def _answered_badly(self, item: _Request, replica: Replica, status: int, now: float) -> list[Command]:
-        item.tried |= {replica.id}
+    def _learn(self, request: Request, replica: Replica, now: float, tokens: int | None) -> None:
+        """Learn from a reply that is the client's answer."""
+        replica.last_good = now
+        replica.failures = 0
+        if tokens is None:
+            self.rate.finished(request.tokens)
+        else:
+            self.rate.finished(tokens)
+            self.estimate.learn(request.size_bytes, tokens)
+
+    def _answered_badly(self, request: Request, replica: Replica, status: int, now: float) -> list[Command]:
+        """Count a failure, and queue the request for another replica if that may help."""
+        request.tried |= {replica.id}
         replica.failures += 1
         if replica.failures >= self.limits.failures:
             self._eject(replica, f"answered {status}, {replica.failures} failures in a row", now)
-        if item.sends < self.limits.sends and self._has_untried(item):
-            self._enqueue(item, front=True)
+        if request.sends < self.limits.sends and self._has_untried(request):
+            self._enqueue(request, front=True)
             return []
-        del self._requests[item.id]
-        return [Relay(item.id)]
+        return [Relay(request)]
 
-    def _assign(self, item: _Request, replica: Replica) -> Send:
-        item.replica = replica
-        item.sends += 1
+    def _assign(self, request: Request, replica: Replica) -> None:
+        request.replica = replica
+        request.sends += 1
         replica.requests += 1
-        replica.tokens += item.tokens
+        replica.tokens += request.tokens
         replica.sent += 1
-        return Send(item.id, replica.id)
 
-    def _release(self, item: _Request) -> Replica:
-        replica, item.replica = item.replica, None
+    def _release(self, request: Request) -> Replica:
+        replica = request.replica
         assert replica is not None, "only a request that was sent can be answered, fail or be cancelled"
+        request.replica = None
         replica.requests -= 1
-        replica.tokens -= item.tokens
+        replica.tokens -= request.tokens
         return replica
 
     def _dispatch(self, now: float) -> list[Command]:
@@ -341,42 +371,38 @@ class Dispatcher:
             replica = self._choose(self._queue[0], now)
             if replica is None:
                 break
-            item = self._queue.popleft()
-            self._uncount(item)
-            commands.append(self._assign(item, replica))
+            request = self._queue.popleft()
+            self._uncount(request)
+            self._assign(request, replica)
+            commands.append(Send(request, replica.id))
         return commands
 
-    def _enqueue(self, item: _Request, *, front: bool) -> None:
+    def _enqueue(self, request: Request, *, front: bool) -> None:
         if front:
-            self._queue.appendleft(item)
+            self._queue.appendleft(request)
         else:
-            self._queue.append(item)
-        self._queue_bytes += item.size_bytes
-        self._queue_tokens += item.tokens
+            self._queue.append(request)
+        self._queue_bytes += request.size_bytes
+        self._queue_tokens += request.tokens
 
-    def _uncount(self, item: _Request) -> None:
-        self._queue_bytes -= item.size_bytes
-        self._queue_tokens -= item.tokens
+    def _uncount(self, request: Request) -> None:
+        self._queue_bytes -= request.size_bytes
+        self._queue_tokens -= request.tokens
 
     def _expire(self, now: float) -> Iterator[Refuse]:
-        for item in [item for item in self._queue if now - item.arrived > self.limits.queue_timeout_s]:
-            self._queue.remove(item)
-            self._uncount(item)
-            del self._requests[item.id]
+        for request in [request for request in self._queue if now - request.arrived > self.limits.queue_timeout_s]:
+            self._queue.remove(request)
+            self._uncount(request)
             if self.active:
-                yield Refuse(item.id, Overloaded(retry_after_s=self._drain_s()), "timeout")
+                yield Refuse(request, Overloaded(retry_after_s=self._drain_s()), "timeout")
             else:
-                yield Refuse(item.id, Unhealthy("no replica is ready to serve"), "no_replica")
+                yield Refuse(request, Unhealthy("no replica is ready to serve"), "no_replica")
 
     def _drain_s(self) -> int:
         return self.rate.seconds_for(self._queue_tokens)
 
-    def _heard(self, replica: Replica, now: float) -> None:
-        replica.last_good = now
-        replica.failures = 0
-
     def _eject(self, replica: Replica, reason: str, now: float) -> None:
-        if replica.state is State.ACTIVE:
+        if replica.state is _ACTIVE:
             replica.next_probe = now + self.limits.probe_retry_s[0]
             replica.probe_delay_s = self.limits.probe_retry_s[0]
         replica.move(Event.BAD)
@@ -384,14 +410,14 @@ class Dispatcher:
         replica.reason = reason
 
     def _is_probe_due(self, replica: Replica, now: float) -> bool:
-        if replica.probing or replica.state is State.DRAINING:
+        if replica.probing or replica.state is _DRAINING:
             return False
-        if replica.state is State.ACTIVE:
+        if replica.state is _ACTIVE:
             return now - replica.last_good > self.limits.probe_interval_s
         return now >= replica.next_probe
 
     def _forget_drained(self, replica: Replica) -> list[Command]:
-        if replica.state is not State.DRAINING or replica.requests or replica.probing:
+        if replica.state is not _DRAINING or replica.requests or replica.probing:
             return []
         del self.replicas[replica.id]
         return [Forget(replica.id)]

@@ -17,7 +17,7 @@ class TokenEstimate:
 
     def tokens(self, size_bytes: int) -> int:
         """The estimate for a body, at least one token."""
-        return max(1, int(size_bytes * self.ratio))
+        return int(size_bytes * self.ratio) or 1
 
     def learn(self, size_bytes: int, tokens: int) -> None:
         """A body of ``size_bytes`` cost ``tokens``."""

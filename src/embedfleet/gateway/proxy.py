@@ -9,8 +9,8 @@ from itertools import count
 from embedfleet.dialects.failure import render_failure
 from embedfleet.errors import Malformed, Refused, Reset, ServingError, TimedOut, UpstreamError
 from embedfleet.gateway.dispatcher import (
-    RETRIED,
     THROTTLED,
+    TROUBLE,
     Command,
     Dispatcher,
     Failure,
@@ -18,11 +18,13 @@ from embedfleet.gateway.dispatcher import (
     Probe,
     Refuse,
     Relay,
+    Request,
     Send,
 )
 from embedfleet.gateway.forwarding import RequestFields
+from embedfleet.gateway.reply import ReplyHead
 from embedfleet.gateway.settings import GatewaySettings
-from embedfleet.gateway.transport import Call, Pool, Reply
+from embedfleet.gateway.transport import Call, Pool
 from embedfleet.http.exchange import Exchange
 from embedfleet.metrics import Registry, Value
 from embedfleet.types import Endpoint
@@ -56,10 +58,11 @@ class Proxy:
         self._probe = probe
         self._pools: dict[str, Pool] = {}
         self._retiring: list[Pool] = []
-        self._flights: dict[int, _Flight] = {}
         self._numbers = count(1)
         self._id_prefix = os.urandom(6).hex().encode()
         self._loop = asyncio.get_running_loop()
+        self.now = self._loop.time
+        self._access_log = settings.access_log
         self._timer: asyncio.TimerHandle | None = None
         self._request_seconds = registry["embedfleet_request_seconds"].histogram()
         self._answered: dict[int, Value] = {}  # by status
@@ -96,11 +99,14 @@ class Proxy:
 
     def handle(self, exchange: Exchange) -> None:
         """Take a client's request."""
-        number = next(self._numbers)
-        flight = _Flight(self, number, exchange, self._loop.time())
-        self._flights[number] = flight
+        now = self.now()
+        flight = _Flight(self, exchange, now)
         exchange.on_gone = flight.gone
-        self.execute(self.dispatcher.arrived(number, len(exchange.body), flight.arrived))
+        replica = self.dispatcher.assign(flight, now)
+        if replica is not None:
+            flight.send(replica.id, self._pools[replica.id], now)
+        else:
+            self.execute(self.dispatcher.wait(flight))
 
     def probed(self, replica: str, reason: str) -> None:
         """A probe came back; ``reason`` is empty if the replica inferred."""
@@ -117,52 +123,53 @@ class Proxy:
         """Do what the dispatcher says."""
         for command in commands:
             match command:
-                case Send():
-                    self._flights[command.request].send(command.replica, self._pools[command.replica])
-                case Relay():
-                    self._flights[command.request].relay()
-                case Refuse():
-                    self._registry["embedfleet_shed_total"].value(command.reason).inc()
-                    self._flights[command.request].refuse(command.error)
+                case Send(_Flight() as flight, replica):
+                    flight.send(replica, self._pools[replica], self.now())
+                case Relay(_Flight() as flight):
+                    flight.relay(self.now())
+                case Refuse(_Flight() as flight, error, reason):
+                    self._registry["embedfleet_shed_total"].value(reason).inc()
+                    flight.refuse(error)
                 case Probe():
                     self._probe(self.endpoints[command.replica])
                 case Forget():
                     self._forget(command.replica)
 
-    def request_id(self, number: int) -> bytes:
-        """An id no other process gives."""
-        return b"%b-%x" % (self._id_prefix, number)
+    def request_id(self) -> bytes:
+        """An id that this process has not given before, and no other process gives."""
+        return b"%b-%x" % (self._id_prefix, next(self._numbers))
 
-    def answered(self, flight: "_Flight", reply: Reply) -> None:
+    def answered(self, flight: "_Flight", head: ReplyHead, now: float) -> None:
         """A replica's reply is there, or has begun."""
-        head = reply.head
-        if head.status == THROTTLED or head.status in RETRIED:
+        commands = self.dispatcher.answered(flight, head.status, now, head.tokens)
+        if commands is None:
+            flight.relay(now)
+            return
+        if head.status in TROUBLE:
             self._note_failure(flight, f"status {head.status}")
-        self.execute(self.dispatcher.answered(flight.number, head.status, self._loop.time(), head.tokens))
+        self.execute(commands)
 
     def failed(self, flight: "_Flight", error: UpstreamError) -> None:
         """A replica gave no answer."""
         failure = _FAILURES[type(error)]
         self._note_failure(flight, failure.value)
-        log.warning("replica %s failed a request: %s", flight.replica, error, extra={"replica": flight.replica})
-        self.execute(self.dispatcher.failed(flight.number, failure, self._loop.time()))
+        log.warning("replica %s failed a request: %s", flight.at, error, extra={"replica": flight.at})
+        self.execute(self.dispatcher.failed(flight, failure, self.now()))
 
     def left(self, flight: "_Flight") -> None:
         """A client is gone."""
-        del self._flights[flight.number]
         self._registry["embedfleet_client_gone_total"].value().inc()
-        self.execute(self.dispatcher.left(flight.number, self._loop.time()))
+        self.execute(self.dispatcher.left(flight, self.now()))
 
-    def done(self, flight: "_Flight", status: int) -> None:
+    def done(self, flight: "_Flight", status: int, now: float) -> None:
         """A request was answered."""
-        del self._flights[flight.number]
-        elapsed = self._loop.time() - flight.arrived
+        elapsed = now - flight.arrived
         self._request_seconds.observe(elapsed)
         counter = self._answered.get(status)
         if counter is None:
             counter = self._answered[status] = self._registry["embedfleet_requests_total"].value(str(status))
         counter.value += 1
-        if self._settings.access_log:
+        if self._access_log:
             exchange = flight.exchange
             access.info(
                 "%s %s %d %.1f ms %s",
@@ -170,8 +177,8 @@ class Proxy:
                 exchange.path,
                 status,
                 elapsed * 1000,
-                flight.replica,
-                extra={"request_id": flight.request_id.decode("latin-1"), "status": status, "replica": flight.replica},
+                flight.at,
+                extra={"request_id": flight.request_id.decode("latin-1"), "status": status, "replica": flight.at},
             )
 
     def measure(self) -> None:
@@ -191,7 +198,7 @@ class Proxy:
 
     def _note_failure(self, flight: "_Flight", kind: str) -> None:
         flight.failure = kind
-        self._registry["embedfleet_replica_failures_total"].value(flight.replica, kind).inc()
+        self._registry["embedfleet_replica_failures_total"].value(flight.at, kind).inc()
 
     def _forget(self, replica: str) -> None:
         self._retire(self._pools.pop(replica))
@@ -207,126 +214,123 @@ class Proxy:
 
     def _tick(self) -> None:
         now = self._loop.time()
-        self._retiring = [pool for pool in self._retiring if pool.calls]
+        self._retiring = [pool for pool in self._retiring if pool.busy]
         for pool in [*self._pools.values(), *self._retiring]:
             pool.sweep(now)
         self.execute(self.dispatcher.tick(now))
         self._timer = self._loop.call_later(_TICK_S, self._tick)
 
 
-class _Flight:
-    """One client's request until it is answered; the receiver of its replicas' replies."""
+class _Flight(Request, Call):
+    """One client's request until it is answered: what the dispatcher decides upon and replicas are asked.
 
-    __slots__ = (
-        "_call",
-        "_fields",
-        "_proxy",
-        "_reply",
-        "arrived",
-        "exchange",
-        "failure",
-        "number",
-        "replica",
-        "request_id",
-    )
+    Attributes:
+        exchange: with the client.
+        request_id: the client's, else ours.
+        at: the replica that it was sent to last; empty before the first.
+        failure: of the last replica that failed it.
+    """
 
-    def __init__(self, proxy: Proxy, number: int, exchange: Exchange, now: float) -> None:
+    failure = ""
+    _head: ReplyHead | None = None
+    _body = b""
+
+    def __init__(self, proxy: Proxy, exchange: Exchange, now: float) -> None:
+        Request.__init__(self, len(exchange.body), now)
         self._proxy = proxy
-        self._call: Call | None = None
-        self._reply: Reply | None = None
-        self.number = number
         self.exchange = exchange
-        self.arrived = now
-        self.replica = ""
-        self.failure = ""  # of the last replica that failed it
+        self.at = ""
         head = exchange.head
         fields = head.note
         if not isinstance(fields, RequestFields):
             fields = head.note = RequestFields(head.target, head.headers)
         self._fields = fields
-        self.request_id = fields.request_id or proxy.request_id(number)
+        self.request_id = fields.request_id or proxy.request_id()
 
     # what the dispatcher has decided
 
-    def send(self, replica: str, pool: Pool) -> None:
+    def send(self, replica: str, pool: Pool, now: float) -> None:
         """Send it to a replica."""
         exchange, fields = self.exchange, self._fields
-        if not self.replica:
-            self._proxy.queue_seconds.observe(pool.now() - self.arrived)
+        if not self.at:
+            self._proxy.queue_seconds.observe(now - self.arrived)
         else:
             self._proxy.retried(self.failure)
-        self.replica = replica
-        data = b"%b%b%bcontent-length: %d\r\nx-request-id: %b\r\nx-forwarded-for: %b%b\r\n%b%b" % (
-            exchange.head.method,
+        self.at = replica
+        method = exchange.head.method
+        data = (
+            method,
             pool.prefix,
             fields.line,
-            len(exchange.body),
+            b"content-length: %d\r\nx-request-id: " % len(exchange.body),
             self.request_id,
+            b"\r\nx-forwarded-for: ",
             fields.forwarded,
             exchange.peer,
-            pool.host_line,
+            pool.last_line,
             exchange.body,
         )
-        self._call = pool.send(data, self, is_head=exchange.head.method == b"HEAD")
+        pool.send(self, b"".join(data), now, is_head=method == b"HEAD")
 
-    def relay(self) -> None:
+    def relay(self, now: float) -> None:
         """Pass on the reply that is there; of a streamed one what there is of it."""
-        reply = self._reply
-        assert reply is not None, "the dispatcher relays only what was answered"
-        head = reply.head
-        fields = head.fields
-        if not head.has_request_id:
-            fields = b"%bx-request-id: %b\r\n" % (fields, self.request_id)
-        if head.status == THROTTLED and not head.has_retry_after:
-            fields += b"retry-after: 1\r\n"
-        if self._call is None:
-            self.exchange.pass_on(head.status, fields, reply.body)
-            self._proxy.done(self, head.status)
+        head = self._head
+        assert head is not None, "the dispatcher relays only what was answered"
+        exchange = self.exchange
+        if self.connection is not None:
+            exchange.on_drain = self._drain
+            exchange.start(head.status, [], head.length if head.length >= 0 else None, self._reply_fields(head))
+            exchange.write(self._body)
             return
-        self.exchange.on_drain = self._drain
-        self.exchange.start(head.status, [], head.length if head.length >= 0 else None, fields)
-        self.exchange.write(reply.body)
+        if head.opening and exchange.is_plain:
+            request_id = b"" if head.has_request_id else self.request_id
+            exchange.answer(b"".join((head.opening, request_id, b"\r\n\r\n", self._body)))
+        else:
+            exchange.pass_on(head.status, self._reply_fields(head), self._body)
+        self._proxy.done(self, head.status, now)
 
     def refuse(self, error: ServingError) -> None:
         """Answer with an error of ours."""
         status, headers, body = render_failure(self.exchange.path, error)
         self.exchange.respond(status, [*headers, (b"x-request-id", self.request_id)], body)
-        self._proxy.done(self, status)
+        self._proxy.done(self, status, self._proxy.now())
 
-    # what the replica does
+    def _reply_fields(self, head: ReplyHead) -> bytes:
+        """The reply's fields, and those that we add."""
+        fields = head.fields
+        if not head.has_request_id:
+            fields = b"%bx-request-id: %b\r\n" % (fields, self.request_id)
+        if head.status == THROTTLED and not head.has_retry_after:
+            fields += b"retry-after: 1\r\n"
+        return fields
 
-    def on_reply(self, reply: Reply) -> None:
-        """See `transport.Receiver`."""
-        self._call = None
-        self._reply = reply
-        self._proxy.answered(self, reply)
+    # what the replica does, see `Call`
 
-    def on_begin(self, reply: Reply) -> None:
-        """See `transport.Receiver`."""
-        self._reply = reply
-        status = reply.head.status
-        if (status in RETRIED or status == THROTTLED) and self._call is not None:
-            self._call.cancel()
-            self.on_error(Malformed(f"status {status} with a body of over {len(reply.body)} bytes"))
+    def on_reply(self, head: ReplyHead, body: bytes, now: float) -> None:
+        self._head = head
+        self._body = body
+        self._proxy.answered(self, head, now)
+
+    def on_begin(self, head: ReplyHead, body: bytes) -> None:
+        self._head = head
+        self._body = body
+        if head.status in TROUBLE:
+            self.cancel()
+            self.on_error(Malformed(f"status {head.status} with a body of over {len(body)} bytes"))
         else:
-            self._proxy.answered(self, reply)
+            self._proxy.answered(self, head, self._proxy.now())
 
     def on_data(self, data: bytes) -> None:
-        """See `transport.Receiver`."""
         self.exchange.write(data)
 
     def on_end(self) -> None:
-        """See `transport.Receiver`."""
-        self._call = None
-        assert self._reply is not None
+        assert self._head is not None
         self.exchange.finish()
-        self._proxy.done(self, self._reply.head.status)
+        self._proxy.done(self, self._head.status, self._proxy.now())
 
     def on_error(self, error: UpstreamError) -> None:
-        """See `transport.Receiver`."""
-        self._call = None
         if self.exchange.begun:
-            log.warning("replica %s broke a streamed reply: %s", self.replica, error)
+            log.warning("replica %s broke a streamed reply: %s", self.at, error)
             self.exchange.abort()  # and `gone` follows
         else:
             self._proxy.failed(self, error)
@@ -335,10 +339,10 @@ class _Flight:
 
     def gone(self) -> None:
         """The client left."""
-        if self._call is not None:
-            self._call.cancel()
+        if self.at:
+            self.cancel()
         self._proxy.left(self)
 
     def _drain(self, ready: bool) -> None:
-        if self._call is not None:
-            self._call.pause(not ready)
+        if self.connection is not None:
+            self.pause(not ready)

@@ -1,86 +1,138 @@
 """A replica's reply as it goes through the gateway: its head read once, its body left alone."""
 
 import re
+from collections.abc import Mapping
 
 from embedfleet.gateway.forwarding import reply_fields
-from embedfleet.http.message import BODILESS, Header, find
+from embedfleet.http.message import BODILESS, JOIN_BYTES, Header, status_line
 
 _STATUS_LINE = re.compile(rb"HTTP/1\.1 ([2-5]\d\d)(?: |$)")
 _FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*(.*?)[ \t]*")
+# What the gateway itself has to know; all other fields just pass, or not.
+_TELLING = frozenset(
+    {b"connection", b"content-length", b"retry-after", b"transfer-encoding", b"x-compute-tokens", b"x-request-id"}
+)
+_ONCE = frozenset({b"connection", b"content-length"})
 # Heads that are remembered: those of one replica differ in the date and in what a request cost.
 _MOST = 512
+_MOST_FIELDS = 8192
 
 
 class ReplyHead:
     """Status and fields of a reply.
 
-    Attributes:
+    Args:
         status: of the reply.
         fields: those that go on to the client, as they go on the wire.
+        told: at least the values of the telling fields that it has, by name.
+
+    Attributes:
+        status: see above.
+        fields: see above.
         tokens: what the replica says the request cost, None if it does not.
         length: of the body where the head states it and nothing else frames it, else -1.
         has_request_id: whether the replica named the request.
         has_retry_after: whether it said when to come again.
+        opening: the head for a plain client without the empty line; where the replica has not named the request, the
+            name is to follow. Empty if the reply is not as simple as that.
     """
 
-    __slots__ = ("fields", "has_request_id", "has_retry_after", "length", "status", "tokens")
+    __slots__ = ("fields", "has_request_id", "has_retry_after", "length", "opening", "status", "tokens")
 
-    def __init__(self, status: int, headers: list[Header]) -> None:
+    def __init__(self, status: int, fields: bytes, told: Mapping[bytes, bytes]) -> None:
         self.status = status
-        self.fields = reply_fields(headers)
-        tokens = find(headers, b"x-compute-tokens")
-        self.tokens = int(tokens) if tokens is not None and tokens.isdigit() else None
-        self.has_request_id = find(headers, b"x-request-id") is not None
-        self.has_retry_after = find(headers, b"retry-after") is not None
+        self.fields = fields
+        tokens = told.get(b"x-compute-tokens", b"")
+        self.tokens = int(tokens) if tokens.isdigit() else None
+        self.has_request_id = b"x-request-id" in told
+        self.has_retry_after = b"retry-after" in told
         self.length = -1
+        self.opening = b""
+
+    @classmethod
+    def parsed(cls, status: int, headers: list[Header]) -> "ReplyHead":
+        """Of a reply that the parser has read."""
+        told = dict(reversed(headers))  # of fields that come twice the first counts
+        head = cls(status, reply_fields(headers), told)
+        length = told.get(b"content-length")
+        if length is not None:
+            head.length = int(length)
+        return head
+
+    def state_length(self, length: bytes) -> None:
+        """The head states the length of the body, and nothing else frames it."""
+        self.length = int(length)
+        if self.length <= JOIN_BYTES and (self.status != 429 or self.has_retry_after):
+            end = b"" if self.has_request_id else b"\r\nx-request-id: "
+            self.opening = b"".join((status_line(self.status), self.fields, b"content-length: ", length, end))
 
 
-def parse_plain(head: bytes) -> ReplyHead | None:
-    """The head of a reply of the plainest kind, or None if it is any other, which the parser must read.
+class _Fields(dict[bytes, tuple[bytes, bytes, bytes] | None]):
+    """Line → its name if it is telling, else nothing; its value; what goes on of it. None if it is no field.
 
-    Plain is: HTTP/1.1, a status from 200 whose body is framed by one ``content-length``, and a kept connection.
-
-    Args:
-        head: from the status line to before the empty line.
+    Even of heads that are never the same, most lines have been seen before.
     """
-    first, *lines = head.split(b"\r\n")
-    match = _STATUS_LINE.match(first)
-    if match is None or int(match[1]) in BODILESS:
-        return None
-    headers: list[Header] = []
-    length = b""
-    for line in lines:
-        field = _FIELD.fullmatch(line)
-        if field is None:
+
+    def __missing__(self, line: bytes) -> tuple[bytes, bytes, bytes] | None:
+        match = _FIELD.fullmatch(line)
+        if match is None:
             return None
-        name, value = field[1].lower(), field[2]
-        if name == b"content-length":
-            if length or not value.isdigit():
-                return None
-            length = value
-        elif name == b"transfer-encoding" or (name == b"connection" and value.lower() != b"keep-alive"):
-            return None
-        headers.append((name, value))
-    if not length:
-        return None
-    reply = ReplyHead(int(match[1]), headers)
-    reply.length = int(length)
-    return reply
+        name, value = match[1].lower(), match[2]
+        field = (name if name in _TELLING else b"", value, reply_fields([(name, value)]))
+        if name != b"x-request-id":  # which never comes again
+            if len(self) >= _MOST_FIELDS:
+                self.clear()
+            self[line] = field
+        return field
 
 
 class ReplyMemory:
-    """Plain heads by their bytes, so that one that comes again is not read again."""
+    """Plain heads by their bytes, so that one that comes again is not read again.
+
+    Plain is: HTTP/1.1, a status from 200 whose body is framed by one ``content-length``, and a kept connection.
+    """
 
     def __init__(self) -> None:
         self._known: dict[bytes, ReplyHead] = {}
+        self._fields = _Fields()
 
     def find(self, head: bytes) -> ReplyHead | None:
-        """The head of a plain reply, or None."""
+        """The head of a plain reply, or None if it is any other, which the parser must read.
+
+        Args:
+            head: from the status line to before the empty line.
+        """
         known = self._known.get(head)
         if known is None:
-            known = parse_plain(head)
+            known = self._read(head)
             if known is not None:
                 if len(self._known) >= _MOST:
                     self._known.clear()
                 self._known[head] = known
         return known
+
+    def _read(self, head: bytes) -> ReplyHead | None:
+        first, *lines = head.split(b"\r\n")
+        match = _STATUS_LINE.match(first)
+        if match is None or int(match[1]) in BODILESS:
+            return None
+        told: dict[bytes, bytes] = {}
+        passed = []
+        for line in lines:
+            field = self._fields[line]
+            if field is None:
+                return None
+            name, value, wire = field
+            passed.append(wire)
+            if name:
+                if name in told and name in _ONCE:
+                    return None
+                told.setdefault(name, value)
+        length = told.get(b"content-length", b"")
+        if not length.isdigit() or b"transfer-encoding" in told:
+            return None
+        if told.get(b"connection", b"keep-alive").lower() != b"keep-alive":
+            return None
+        reply = ReplyHead(int(match[1]), b"".join(passed), told)
+        reply.state_length(length)
+        return reply

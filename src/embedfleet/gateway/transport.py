@@ -5,92 +5,79 @@ are handed over, and the rest follows as it comes.
 """
 
 import asyncio
-from collections.abc import Callable
-from typing import Protocol, cast
+from abc import ABC, abstractmethod
+from typing import cast
 from urllib.parse import urlsplit
 
 import httptools
 
 from embedfleet.errors import Malformed, Refused, Reset, TimedOut, UpstreamError
 from embedfleet.gateway.reply import ReplyHead, ReplyMemory
-from embedfleet.http.message import BODILESS, Header, find
+from embedfleet.http.message import BODILESS, Header
 
 # An unused connection is closed after this long: sooner than any server we know closes it (TEI's never does, ours
 # after 120 s), so that a request seldom meets a connection that is just being closed.
 _IDLE_S = 55.0
 _CONNECT_S = 5.0
+_HEAD_END = b"\r\n\r\n"
 
 
-class Reply:
-    """A replica's reply, whole or begun."""
+class Call(ABC):
+    """One request on its way, and who waits for its reply; the caller derives from it what it keeps of a request.
 
-    __slots__ = ("body", "head")
+    Of `on_reply`, `on_error` and the sequence from `on_begin` exactly one is called for each `Pool.send`.
+    """
 
-    def __init__(self, head: ReplyHead, body: bytes) -> None:
-        self.head = head
-        self.body = body
+    pool: "Pool"
+    data: bytes
+    deadline: float
+    is_head: bool
+    retried: bool
+    connection: "_Connection | None" = None
 
-
-class Receiver(Protocol):
-    """Who waits for a reply; exactly one of `on_reply`, `on_error` and the sequence from `on_begin` is called."""
-
-    def on_reply(self, reply: Reply) -> None:
+    @abstractmethod
+    def on_reply(self, head: ReplyHead, body: bytes, now: float) -> None:
         """The whole reply."""
 
-    def on_begin(self, reply: Reply) -> None:
+    @abstractmethod
+    def on_begin(self, head: ReplyHead, body: bytes) -> None:
         """The beginning of a reply too large to be held: its head, and as much of its body as is there."""
 
+    @abstractmethod
     def on_data(self, data: bytes) -> None:
         """More of its body."""
 
+    @abstractmethod
     def on_end(self) -> None:
         """The end of its body."""
 
+    @abstractmethod
     def on_error(self, error: UpstreamError) -> None:
         """No reply; or, after `on_begin`, no more of it."""
 
-
-class Call:
-    """One request on its way: the handle to pause or cancel it."""
-
-    __slots__ = ("_data", "_pool", "connection", "deadline", "is_head", "receiver", "retried")
-
-    def __init__(self, pool: "Pool", data: bytes, receiver: Receiver, *, is_head: bool) -> None:
-        self._pool = pool
-        self._data = data
-        self.receiver = receiver
-        self.deadline = pool.now() + pool.timeout_s
-        self.is_head = is_head
-        self.retried = False
-        self.connection: _Connection | None = None
-
     def cancel(self) -> None:
         """Close the connection: the replica drops what it has queued for it. Nothing is called after this."""
-        self._pool.calls.discard(self)
-        if self.connection is not None:
-            self.connection.call = None
-            self.connection.close()
+        self.pool.pending.discard(self)
+        connection, self.connection = self.connection, None
+        if connection is not None:
+            connection.call = None
+            connection.close()
 
     def pause(self, paused: bool) -> None:
         """Stop or go on reading the reply; while it is stopped, its slowness is the client's."""
-        self.deadline = float("inf") if paused else self._pool.now() + self._pool.timeout_s
+        self.deadline = float("inf") if paused else self.pool.now() + self.pool.timeout_s
         if self.connection is not None:
             self.connection.pause(paused)
-
-    def send_on(self, connection: "_Connection") -> None:
-        """Write the request."""
-        self.connection = connection
-        connection.begin(self, self._data)
 
     def fail(self, error: UpstreamError) -> None:
         """Give up on this connection; a kept one that broke before any answer says nothing of the replica: try anew."""
         connection, self.connection = self.connection, None
         if isinstance(error, Reset) and connection is not None and connection.is_stale and not self.retried:
             self.retried = True
-            self._pool.open_for(self)
+            self.pool.open_for(self)
             return
-        self._pool.calls.discard(self)
-        self.receiver.on_error(error)
+        self.pool.pending.discard(self)
+        self.on_error(error)
 
 
 class Pool:
@@ -108,41 +95,45 @@ class Pool:
         self.host = parts.hostname or "127.0.0.1"
         self.port = parts.port or 80
         self.prefix = parts.path.rstrip("/").encode()
-        self.host_line = f"host: {self.host}:{self.port}\r\n\r\n".encode()
+        self.last_line = f"\r\nhost: {self.host}:{self.port}\r\n\r\n".encode()  # of the head, from the CRLF before it
         self.heads = ReplyMemory()
         self.hold_bytes = hold_bytes
         self.timeout_s = timeout_s
-        self.calls: set[Call] = set()
+        self.pending: set[Call] = set()  # their connections are being opened
+        self._connections: set[_Connection] = set()
         self._idle: list[_Connection] = []
         self._opening: set[asyncio.Task[None]] = set()
         self._closed = False
         self._loop = asyncio.get_running_loop()
         self.now = self._loop.time
 
-    def send(self, data: bytes, receiver: Receiver, *, is_head: bool = False) -> Call:
+    @property
+    def busy(self) -> bool:
+        """Whether calls are under way."""
+        return bool(self.pending) or any(connection.call is not None for connection in self._connections)
+
+    def send(self, call: Call, data: bytes, now: float, *, is_head: bool) -> None:
         """Send a request on an idle connection, the one used last, or on a new one.
 
         Args:
+            call: nothing of it is called from within this method.
             data: the request as it goes on the wire.
-            receiver: of the reply; never called from within this method.
+            now: the loop's time.
             is_head: whether the reply has no body whatever its length says.
         """
-        call = Call(self, data, receiver, is_head=is_head)
-        self.calls.add(call)
+        call.pool = self
+        call.data = data
+        call.deadline = now + self.timeout_s
+        call.is_head = is_head
+        call.retried = False
         while self._idle:
-            connection = self._idle.pop()
-            if connection.is_open:
-                call.send_on(connection)
-                return call
+            if self._idle.pop().begin(call):
+                return
         self.open_for(call)
-        return call
-
-    def soon(self, call: Callable[[], None]) -> None:
-        """Call in the loop's next round."""
-        self._loop.call_soon(call)
 
     def open_for(self, call: Call) -> None:
         """Open a connection for a call."""
+        self.pending.add(call)
         task = self._loop.create_task(self._open(call))
         self._opening.add(task)
         task.add_done_callback(self._opening.discard)
@@ -152,13 +143,19 @@ class Pool:
             async with asyncio.timeout(_CONNECT_S):
                 _, connection = await self._loop.create_connection(lambda: _Connection(self), self.host, self.port)
         except (OSError, TimeoutError) as error:
-            if call in self.calls:
+            if call in self.pending:
                 call.fail(Refused(f"{self.url}: {error or 'no connection in time'}"))
             return
-        if call in self.calls:
-            call.send_on(connection)
-        else:  # cancelled meanwhile
+        if call not in self.pending:  # cancelled meanwhile
             connection.close()
+            return
+        self.pending.discard(call)
+        if not connection.begin(call):
+            call.fail(Reset(f"{self.url}: the connection ended before it was used"))
+
+    def opened(self, connection: "_Connection") -> None:
+        """A connection is there."""
+        self._connections.add(connection)
 
     def release(self, connection: "_Connection") -> None:
         """A connection is idle again."""
@@ -169,12 +166,14 @@ class Pool:
 
     def drop(self, connection: "_Connection") -> None:
         """A connection is gone."""
+        self._connections.discard(connection)
         if connection in self._idle:
             self._idle.remove(connection)
 
     def sweep(self, now: float) -> None:
         """Fail calls whose time is up, close connections that nobody used for long; to be called now and then."""
-        for call in [call for call in self.calls if call.deadline < now]:
+        under_way = [connection.call for connection in self._connections if connection.call is not None]
+        for call in [call for call in (*self.pending, *under_way) if call.deadline < now]:
             connection = call.connection
             call.retried = True
             if connection is not None:
@@ -200,6 +199,8 @@ class _Connection(asyncio.Protocol):
         self.call: Call | None = None
         self.idle_since = 0.0
         self._pool = pool
+        self._find_head = pool.heads.find
+        self._now = pool.now
         self._transport: asyncio.Transport | None = None
         self._parser = httptools.HttpResponseParser(self)
         self._status = 0
@@ -215,24 +216,21 @@ class _Connection(asyncio.Protocol):
         self._streaming = False
 
     @property
-    def is_open(self) -> bool:
-        """Whether a request may be written."""
-        return self._transport is not None and not self._transport.is_closing()
-
-    @property
     def is_stale(self) -> bool:
         """Whether it was kept from an earlier request and broke before this one's reply began."""
         return self._uses > 1 and not self._heard
 
-    def begin(self, call: Call, data: bytes) -> None:
-        """Write a request; its reply is what comes next."""
+    def begin(self, call: Call) -> bool:
+        """Write a request; its reply is what comes next. False, and nothing is done, if the connection is gone."""
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            return False
         self.call = call
+        call.connection = self
         self._uses += 1
         self._heard = False
-        if self._transport is None:  # it went between the choice and now
-            self._pool.soon(self._broken)
-        else:
-            self._transport.write(data)
+        transport.write(call.data)
+        return True
 
     def pause(self, paused: bool) -> None:
         """Stop or go on reading."""
@@ -249,6 +247,7 @@ class _Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)  # uvloop's are no subclass
+        self._pool.opened(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
@@ -264,9 +263,9 @@ class _Connection(asyncio.Protocol):
             self.close()  # nobody asked
             return
         if not self._heard:
-            self._heard = True
             if self._receive_whole(call, data):
                 return
+            self._heard = True
             self._headers, self._body, self._size = [], [], 0
             self._headed = self._framed = self._finished = self._keep = self._streaming = False
         try:
@@ -281,17 +280,14 @@ class _Connection(asyncio.Protocol):
 
     def _receive_whole(self, call: Call, data: bytes) -> bool:
         """Take a plain reply that came in one piece, as most do; the parser takes the others."""
-        end = data.find(b"\r\n\r\n")
-        if end < 0 or call.is_head:
-            return False
-        head = self._pool.heads.find(data[:end])
-        if head is None or len(data) - end - 4 != head.length:
+        start, end, body = data.partition(_HEAD_END)
+        head = self._find_head(start)
+        if head is None or len(body) != head.length or call.is_head or not end:
             return False
         self.call = call.connection = None
-        self._pool.calls.discard(call)
-        self.idle_since = self._pool.now()
+        self.idle_since = now = self._now()
         self._pool.release(self)
-        call.receiver.on_reply(Reply(head, data[end + 4 :]))
+        call.on_reply(head, body, now)
         return True
 
     # httptools callbacks; what follows a finished reply was not asked for, and ends the connection's use
@@ -327,14 +323,14 @@ class _Connection(asyncio.Protocol):
             return
         if self._streaming:
             self._extend(call)
-            call.receiver.on_data(data)
+            call.on_data(data)
             return
         self._body.append(data)
         self._size += len(data)
         if self._size > self._pool.hold_bytes:
             self._streaming = True
             self._extend(call)
-            call.receiver.on_begin(self._reply())
+            call.on_begin(self._reply_head(), self._reply_body())
 
     def _extend(self, call: Call) -> None:
         """More of a streamed reply came; bytes that were read before a pause do not end the pause."""
@@ -348,24 +344,24 @@ class _Connection(asyncio.Protocol):
         call, self.call = self.call, None
         if call is None:
             return
-        self._pool.calls.discard(call)
         call.connection = None
-        if self._keep and self.is_open:
-            self.idle_since = self._pool.now()
+        now = self._pool.now()
+        if self._keep and self._transport is not None and not self._transport.is_closing():
+            self.idle_since = now
             self._pool.release(self)
         else:
             self.close()
         if self._streaming:
-            call.receiver.on_end()
+            call.on_end()
         else:
-            call.receiver.on_reply(self._reply())
+            call.on_reply(self._reply_head(), self._reply_body(), now)
 
-    def _reply(self) -> Reply:
+    def _reply_head(self) -> ReplyHead:
+        return ReplyHead.parsed(self._status, self._headers)
+
+    def _reply_body(self) -> bytes:
         """What there is of it."""
-        head = ReplyHead(self._status, self._headers)
-        length = find(self._headers, b"content-length")
-        head.length = int(length) if length is not None else -1
-        return Reply(head, self._body[0] if len(self._body) == 1 else b"".join(self._body))
+        return self._body[0] if len(self._body) == 1 else b"".join(self._body)
 
     def _broken(self) -> None:
         call, self.call = self.call, None

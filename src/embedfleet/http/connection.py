@@ -14,6 +14,7 @@ from embedfleet.http.message import TEXT, Limits, head
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _CLOSE = b"connection: close\r\n"
+_HEAD_END = b"\r\n\r\n"
 
 # Pipelined requests that may wait parsed on one connection before it is no longer read.
 _PIPELINE = 16
@@ -46,6 +47,9 @@ class _Phase(Enum):
     CLOSED = auto()  # nothing more is parsed; an answer may still be on its way
 
 
+_IDLE, _HEAD, _BODY, _CLOSED = _Phase  # a member of an enum costs more to look up than a name
+
+
 class Connection(asyncio.Protocol):
     """One client. Owns the request being parsed, those waiting, and the exchange under way."""
 
@@ -54,14 +58,18 @@ class Connection(asyncio.Protocol):
         self.limits = server.limits
         self.deadline = 0.0  # loop time at which `expire` is called; 0 means never
         self.peer = b"unknown"
+        self.draining = server.draining
+        self._now = server.loop.time
+        self._find_head = server.heads.find
         self._transport: asyncio.Transport | None = None
         self._parser = httptools.HttpRequestParser(self)
-        self._phase = _Phase.IDLE
+        self._phase = _IDLE
         self._head_bytes = 0
         self._complete = 0  # requests that the parser has finished
         self._expects_continue = False
         self._body: list[bytes] = []
         self._body_bytes = 0
+        self._stated = 0  # length of the body, by the head
         self._incoming = RequestHead()
         self._waiting: deque[Exchange] = deque()
         self._current: Exchange | None = None
@@ -79,11 +87,6 @@ class Connection(asyncio.Protocol):
         """The server's date line."""
         return self.server.date
 
-    @property
-    def draining(self) -> bool:
-        """Whether the server drains."""
-        return self.server.draining
-
     # asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -93,7 +96,7 @@ class Connection(asyncio.Protocol):
         if isinstance(name, tuple):
             self.peer = str(name[0]).encode("ascii", "replace")
         if len(self.server.clients) >= self.limits.connections:
-            self._phase = _Phase.CLOSED
+            self._phase = _CLOSED
             wire.write(head(503, [TEXT], _CLOSE, b"content-length: 0\r\n", b"retry-after: 1\r\n"))
             wire.close()
             return
@@ -101,7 +104,7 @@ class Connection(asyncio.Protocol):
         self.deadline = self._now() + self.limits.header_timeout_s
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the reason changes nothing
-        self._phase = _Phase.CLOSED
+        self._phase = _CLOSED
         self._transport = None
         self.server.clients.discard(self)
         self._waiting.clear()
@@ -113,38 +116,35 @@ class Connection(asyncio.Protocol):
         self.server.settled()
 
     def data_received(self, data: bytes) -> None:
-        if self._phase is _Phase.IDLE and self._current is None and not self._waiting:
-            if not self._write_paused:
-                self._receive_one(data)
-                return
-        elif self._phase is _Phase.CLOSED:
-            return
-        self._parse(data)
+        if self._phase is _IDLE and self._current is None and not self._waiting and not self._write_paused:
+            self._receive_one(data)
+        elif self._phase is not _CLOSED:
+            self._parse(data)
 
     def _receive_one(self, data: bytes) -> None:
         """Bytes that begin a request while nothing else is under way: mostly a whole request with a known head."""
-        end = data.find(b"\r\n\r\n")
-        known = self.server.heads.known.get(data[:end])
-        if known is not None and len(data) - end - 4 == known.length:
+        start, end, body = data.partition(_HEAD_END)
+        known = self._find_head(start, len(body))
+        if known is not None and end:
             self.deadline = 0.0
-            self._current = Exchange(self, known, data[end + 4 :])
-            self.server.handle(self._current)
+            self._current = exchange = Exchange(self, known, body)
+            self.server.handle(exchange)
             return
         count = self._complete
         self._parse(data)
-        if self._complete == count + 1 and self._phase is _Phase.IDLE:
-            self.server.heads.learn(data, self._incoming)
+        if self._complete == count + 1 and self._phase is _IDLE:
+            self.server.heads.learn(data, self._incoming, self._stated)
 
     def _parse(self, data: bytes) -> None:
-        if self._phase is _Phase.HEAD:
+        if self._phase is _HEAD:
             self._head_bytes += len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
-            self._phase = _Phase.CLOSED  # the request is answered as if no upgrade had been asked for, then we close
+            self._phase = _CLOSED  # the request is answered as if no upgrade had been asked for, then we close
         except httptools.HttpParserError as error:
             self._refuse(MalformedBody(f"malformed HTTP request: {error}"))
-        if self._phase is _Phase.HEAD and self._head_bytes > self.limits.header_bytes:
+        if self._phase is _HEAD and self._head_bytes > self.limits.header_bytes:
             self._refuse(self._head_too_large())
         if self._current is None:
             self._next()
@@ -170,7 +170,7 @@ class Connection(asyncio.Protocol):
     # httptools callbacks; exceptions would be wrapped there, so refusals are noted and acted upon afterwards
 
     def on_message_begin(self) -> None:
-        self._phase = _Phase.HEAD
+        self._phase = _HEAD
         self._head_bytes = 0
         self._body = []
         self._body_bytes = 0
@@ -183,7 +183,7 @@ class Connection(asyncio.Protocol):
         self._incoming.target += url  # a long target comes in pieces
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._phase is not _Phase.HEAD:
+        if self._phase is not _HEAD:
             return  # a trailer
         name = name.lower()
         self._incoming.headers.append((name, value))
@@ -196,15 +196,20 @@ class Connection(asyncio.Protocol):
         incoming.method = parser.get_method()
         incoming.keep_alive = parser.should_keep_alive() and not parser.should_upgrade()
         incoming.old = parser.get_http_version() == "1.0"
-        self._phase = _Phase.BODY
+        incoming.is_plain = incoming.keep_alive and not incoming.old and incoming.method != b"HEAD"
+        self._phase = _BODY
         size = len(incoming.target) + sum(len(name) + len(value) + 4 for name, value in incoming.headers)
         if size > self.limits.header_bytes:
             self._refusal = self._head_too_large()
-        length = int(incoming.find(b"content-length") or 0)
-        if length > self.limits.body_bytes and self._refusal is None:
+        length = incoming.find(b"content-length")
+        self._stated = int(length or 0)
+        if length is not None:
+            incoming.headers.remove((b"content-length", length))
+        if self._stated > self.limits.body_bytes and self._refusal is None:
             self._refusal = BodyTooLarge("Failed to buffer the request body: length limit exceeded")
-        plain = not self._expects_continue and not parser.should_upgrade() and not incoming.find(b"transfer-encoding")
-        incoming.length = length if plain else -1
+        incoming.is_framed = (
+            not self._expects_continue and not parser.should_upgrade() and not incoming.find(b"transfer-encoding")
+        )
         if self._refusal is not None or self._current is not None:
             return
         self.deadline = self._now() + self.limits.body_timeout_s
@@ -220,7 +225,7 @@ class Connection(asyncio.Protocol):
             self._body.append(data)
 
     def on_message_complete(self) -> None:
-        self._phase = _Phase.IDLE
+        self._phase = _IDLE
         self._complete += 1
         if self._refusal is None:
             body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
@@ -253,19 +258,19 @@ class Connection(asyncio.Protocol):
         elif self._waiting or self._refusal is not None:
             # Not from here: a handler that answers at once would recurse once per pipelined request.
             self.server.loop.call_soon(self._next)
-        elif self._phase is _Phase.CLOSED:
+        elif self._phase is _CLOSED:
             self._linger()
         elif not self._write_paused:
             self._rest()
-        if self.server.draining:
+        if self.draining:
             self.server.settled()
 
     def _rest(self) -> None:
         """Set the deadline of whatever the client is now to send."""
-        now = self.server.loop.time()
-        if self._phase is _Phase.HEAD:
+        now = self._now()
+        if self._phase is _HEAD:
             self.deadline = now + self.limits.header_timeout_s
-        elif self._phase is _Phase.BODY:
+        elif self._phase is _BODY:
             self.deadline = now + self.limits.body_timeout_s
             if self._expects_continue:
                 self.write(_CONTINUE)
@@ -278,7 +283,7 @@ class Connection(asyncio.Protocol):
     def _refuse(self, error: RequestError) -> None:
         """Answer what the parser refused, as soon as those before it are answered, and close."""
         self._refusal = error
-        self._phase = _Phase.CLOSED
+        self._phase = _CLOSED
         if self.busy:
             return
         message = str(error).encode()
@@ -289,7 +294,7 @@ class Connection(asyncio.Protocol):
 
     def _linger(self) -> None:
         """Close for writing, and give the client a moment to read before the connection goes."""
-        self._phase = _Phase.CLOSED
+        self._phase = _CLOSED
         self._waiting.clear()
         if self._transport is None or self._transport.is_closing():
             return
@@ -310,9 +315,10 @@ class Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
-    def close_if_idle(self) -> None:
-        """Close unless a request is under way or on its way."""
-        if not self.busy and self._phase is _Phase.IDLE:
+    def drain(self) -> None:
+        """Make the next answer the last; close at once unless a request is under way or on its way."""
+        self.draining = True
+        if not self.busy and self._phase is _IDLE:
             self.close()
 
     def close(self) -> None:
@@ -323,11 +329,8 @@ class Connection(asyncio.Protocol):
     def expire(self) -> None:
         """The deadline passed."""
         self.deadline = 0.0
-        if self._phase in (_Phase.HEAD, _Phase.BODY) and not self.busy and not self._write_paused:
-            what = "head" if self._phase is _Phase.HEAD else "body"
+        if self._phase in (_HEAD, _BODY) and not self.busy and not self._write_paused:
+            what = "head" if self._phase is _HEAD else "body"
             self._refuse(RequestTimeout(f"the request's {what} did not arrive in time"))
         else:  # idle, lingering, or not reading its answer
             self.abort()
-
-    def _now(self) -> float:
-        return self.server.loop.time()

@@ -5,28 +5,22 @@ from typing import Protocol
 from urllib.parse import unquote_to_bytes
 
 from embedfleet.http.head import RequestHead
-from embedfleet.http.message import BODILESS, Header, head, status_line
+from embedfleet.http.message import BODILESS, JOIN_BYTES, Header, head, status_line
 
 _CLOSE = b"connection: close\r\n"
 _KEEP_ALIVE = b"connection: keep-alive\r\n"
 _CHUNKED = b"transfer-encoding: chunked\r\n"
-
-# Bodies up to this size are joined to the head: one small copy is cheaper than a second write.
-_JOIN_BYTES = 65_536
 
 
 class Wire(Protocol):
     """What an exchange needs of the connection it came by."""
 
     peer: bytes
+    draining: bool  # whether this answer should be the connection's last
 
     @property
     def date(self) -> bytes:
         """The date field's line, with its CRLF."""
-
-    @property
-    def draining(self) -> bool:
-        """Whether this answer should be the connection's last."""
 
     def write(self, data: bytes) -> None:
         """Queue bytes to the client."""
@@ -75,7 +69,7 @@ class Exchange:
 
     @property
     def headers(self) -> list[Header]:
-        """In order of arrival, names in lower case; trailers are dropped."""
+        """In order of arrival, names in lower case; ``content-length`` and trailers are dropped."""
         return self.head.headers
 
     @property
@@ -98,6 +92,11 @@ class Exchange:
         """Whether the answer's head has been sent."""
         return self._started
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether a whole answer needs no field ``connection``, and has its body."""
+        return self.head.is_plain and not self._connection.draining
+
     def header(self, name: bytes) -> bytes | None:
         """The first value of a field, or None."""
         return self.head.find(name)
@@ -113,28 +112,32 @@ class Exchange:
         answer = head(status, headers, *lines)
         if self.method == b"HEAD" or status in BODILESS:
             body = b""
-        if len(body) <= _JOIN_BYTES:
+        if len(body) <= JOIN_BYTES:
             self._connection.write(answer + body)
         else:
             self._connection.write(answer)
             self._connection.write(body)
         self._end()
 
+    def answer(self, data: bytes) -> None:
+        """Answer whole with what is on the wire already, head and framing included; only if it `is_plain`."""
+        if self.gone:
+            return
+        self._started = True
+        self._connection.write(data)
+        self._end()
+
     def pass_on(self, status: int, fields: bytes, body: bytes) -> None:
         """Answer whole with fields that are on the wire already, each with its CRLF, framing left out."""
         if self.gone:
             return
-        if self.head.method == b"HEAD" or status in BODILESS or self.head.old or len(body) > _JOIN_BYTES:
+        if not self.is_plain or status in BODILESS or len(body) > JOIN_BYTES:
             self.start(status, [], None if status in BODILESS else len(body), fields)
             self.write(body)
             self.finish()
             return
-        self._started = True
-        if not self.keep_alive or self._connection.draining:
-            self.keep_alive = False
-            fields += _CLOSE
-        self._connection.write(b"%b%bcontent-length: %d\r\n\r\n%b" % (status_line(status), fields, len(body), body))
-        self._end()
+        length = b"content-length: %d\r\n\r\n" % len(body)
+        self.answer(b"".join((status_line(status), fields, length, body)))
 
     def start(self, status: int, headers: Sequence[Header], length: int | None, fields: bytes = b"") -> None:
         """Begin an answer whose body follows by `write`.
@@ -186,4 +189,5 @@ class Exchange:
 
     def _end(self) -> None:
         self.gone = True
+        self.on_gone = self.on_drain = None  # they mostly refer to what refers to us: else a cycle for the collector
         self._connection.answered(self.keep_alive)

@@ -12,6 +12,9 @@ JSON: Header = (b"content-type", b"application/json")
 
 _STATUS_LINES = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n".encode("ascii") for s in HTTPStatus}
 
+JOIN_BYTES = 65_536
+"""Bodies up to this size are joined to the head: one small copy is cheaper than a second write."""
+
 BODILESS = frozenset({204, 304})
 """Statuses whose replies never have a body (RFC 9110 §6.4.1)."""
 

@@ -33,7 +33,7 @@ class Server:
     def __init__(self, handler: Handler, limits: Limits | None = None) -> None:
         self.limits = limits or Limits()
         self.clients: set[Connection] = set()
-        self.heads = HeadMemory()
+        self.heads = HeadMemory(self.limits)
         self.draining = False
         self.port = 0
         self.date = b""
@@ -68,7 +68,7 @@ class Server:
         """From now on every answer closes its connection, and idle connections are closed."""
         self.draining = True
         for client in list(self.clients):
-            client.close_if_idle()
+            client.drain()
 
     async def stop(self, grace_s: float) -> None:
         """Stop listening, let exchanges under way end for up to ``grace_s`` seconds, then drop what is left."""

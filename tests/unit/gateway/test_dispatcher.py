@@ -4,7 +4,6 @@ import pytest
 
 from embedfleet.errors import BadGateway, Overloaded, Unhealthy
 from embedfleet.gateway.dispatcher import (
-    Dispatcher,
     DispatchLimits,
     Failure,
     Forget,
@@ -14,13 +13,14 @@ from embedfleet.gateway.dispatcher import (
     Send,
 )
 from embedfleet.gateway.replica import State
+from tests.services.numbered import NumberedDispatcher
 
 NOW = 1000.0
 
 
-def serving(*names: str, **limits) -> Dispatcher:
+def serving(*names: str, **limits) -> NumberedDispatcher:
     """A dispatcher whose replicas have all passed a probe."""
-    dispatcher = Dispatcher(DispatchLimits(**limits))
+    dispatcher = NumberedDispatcher(DispatchLimits(**limits))
     dispatcher.set_members(list(names), NOW)
     for name in names:
         dispatcher.probed(name, "", NOW)
@@ -34,7 +34,7 @@ def send(commands) -> str:
 
 
 def test_a_new_replica_is_probed_and_gets_nothing_before_it_has_inferred():
-    dispatcher = Dispatcher()
+    dispatcher = NumberedDispatcher()
     assert dispatcher.set_members(["a"], NOW) == [Probe("a")]
     assert dispatcher.arrived(1, 100, NOW) == []
     assert dispatcher.probed("a", "", NOW) == [Send(1, "a")]
@@ -122,7 +122,7 @@ def test_a_request_waits_for_a_replica_that_comes_back():
 
 
 def test_with_no_replica_for_too_long_the_client_gets_503():
-    dispatcher = Dispatcher(DispatchLimits(queue_timeout_s=5))
+    dispatcher = NumberedDispatcher(DispatchLimits(queue_timeout_s=5))
     dispatcher.arrived(1, 100, NOW)
     assert dispatcher.tick(NOW + 4.9) == []
     (command,) = dispatcher.tick(NOW + 5.1)
@@ -163,7 +163,7 @@ def test_a_full_queue_sheds_with_retry_after_from_the_measured_rate():
 
 
 def test_the_queue_is_bounded_in_bytes():
-    dispatcher = Dispatcher(DispatchLimits(queue_bytes=1000))
+    dispatcher = NumberedDispatcher(DispatchLimits(queue_bytes=1000))
     assert dispatcher.arrived(1, 900, NOW) == []
     (command,) = dispatcher.arrived(2, 101, NOW)
     assert isinstance(command, Refuse)
@@ -222,7 +222,7 @@ def test_replies_teach_tokens_per_byte():
 
 
 def test_a_replica_that_leaves_during_a_probe_is_forgotten_when_the_probe_is_over():
-    dispatcher = Dispatcher()
+    dispatcher = NumberedDispatcher()
     dispatcher.set_members(["a"], NOW)
     assert dispatcher.set_members([], NOW) == []
     assert dispatcher.probed("a", "", NOW) == [Forget("a")]
