@@ -94,8 +94,7 @@ def fleet(folder: Path, *arguments: str) -> Iterator[Fleet]:
     )
     try:
         assert process.stdout is not None
-        announced = [process.stdout.readline() for _ in range(4)]
-        assert announced[0].startswith("embedder: "), process.communicate(timeout=LIMIT_S)[1]
+        assert process.stdout.readline().startswith("embedder: "), process.communicate(timeout=LIMIT_S)[1]
         yield Fleet(folder, ports, process)
     finally:
         if process.poll() is None:

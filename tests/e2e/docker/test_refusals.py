@@ -1,6 +1,7 @@
 """What cannot work is refused with what to do, and leaves nothing that the next `up` or `down` trips over."""
 
 import json
+import shutil
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -75,6 +76,10 @@ def _pointer(site: Site) -> None:
     weights.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
 
 
+def _no_model(site: Site) -> None:
+    shutil.rmtree(site.folder / "models/bge-reranker-v2-m3")
+
+
 def _short_tar(site: Site) -> None:
     (site.folder / "tei-images").mkdir()
     (site.folder / "tei-images/text-embeddings-inference-turing.tar").write_bytes(b"\0" * 700)
@@ -102,7 +107,7 @@ PLANTED = {
     "memory": Planted("gpu.memory", "end what uses it", env={"FAKE_GPUS": gpus(T4, "Tesla T4|7.5|15360|1000")}),
     "no-daemon": Planted("docker.reachable", "systemctl start docker", ("--docker-host", "unix:///no/such.sock")),
     "pointer": Planted("model.embedder", "git lfs pull", plant=_pointer),
-    "no-model": Planted("model.reranker", "clone the model", ("--set", "reranker.model=models/none/")),
+    "no-model": Planted("model.reranker", "clone the model", plant=_no_model),
     "no-image": Planted("image", "docker pull", ("--tei-version", "1.9.4")),
     "short-tar": Planted("image", "turing.tar anew", ("--tei-version", "1.9.4"), plant=_short_tar),
     "foreign": Planted(

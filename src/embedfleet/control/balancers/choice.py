@@ -54,7 +54,9 @@ def _steering(
         assert docker is not None
         nginx, log, listen = ContainerNginx(docker, spec), "/var/log/nginx/access.log", str(spec.port)
     else:
-        nginx, log = LocalNginx(find_nginx(), folder), f"{folder}/access.log"
+        logs = settings.state_dir / "logs"  # where what grows is trimmed
+        logs.mkdir(parents=True, exist_ok=True)
+        nginx, log = LocalNginx(find_nginx(), folder), f"{logs}/{service.name}-access.log"
         listen = listen_address(service)
     inside = isinstance(spec, ContainerSpec)
     replicas = [child for child in plan if child.service == service.name and child.kind == "replica"]

@@ -1,0 +1,173 @@
+"""Servers that somebody else runs, behind either balancer: one of three fails fast, which attracts traffic."""
+
+import asyncio
+import json
+import shutil
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from embedfleet.control.balancers.nginx import LocalNginx, NginxSteering
+from embedfleet.control.nginx import Site
+from embedfleet.control.programs import find_nginx
+from embedfleet.errors import FleetError
+from embedfleet.types import Endpoint
+from tests.services.fleet import Fleet, fleet, run_cli
+from tests.services.replica import FakeReplica
+
+needs_nginx = pytest.mark.skipif(
+    shutil.which("nginx", path="/usr/sbin:/usr/bin") is None, reason="apt-get install nginx-light"
+)
+pytestmark = pytest.mark.slow
+
+
+@contextmanager
+def replicas(count: int) -> Iterator[list[FakeReplica]]:
+    """Replicas in a thread of this process."""
+    loop = asyncio.new_event_loop()
+    made: list[FakeReplica] = []
+
+    async def start() -> None:
+        made.extend([await FakeReplica(number).start() for number in range(count)])
+
+    async def stop() -> None:
+        for replica in made:
+            await replica.kill()
+
+    loop.run_until_complete(start())
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    try:
+        yield made
+    finally:
+        asyncio.run_coroutine_threadsafe(stop(), loop).result(30)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+@contextmanager
+def serving(tmp_path, balancer: str) -> Iterator[tuple[Fleet, list[FakeReplica]]]:
+    options = {
+        "replicas": "",
+        "balancer": balancer,
+        "probe_interval_s": "0.2",
+        "probe_timeout_s": "5",
+    }
+    with replicas(3) as made:
+        options["replicas"] = ",".join(replica.url for replica in made)
+        flags = [word for name, value in options.items() for word in ("--set", f"embedder.{name}={value}")]
+        with fleet(tmp_path, *flags, "--set", "reranker.enabled=false") as running:
+            yield running, made
+
+
+def answers(running: Fleet, count: int) -> list[int]:
+    return [running.embedder.post("/embed", {"inputs": f"text {number}"}).status for number in range(count)]
+
+
+def until_state(running: Fleet, name: str, state: str) -> None:
+    while {row["id"]: row["state"] for row in running.replicas("embedder")}[name] != state:
+        pass
+
+
+@needs_nginx
+def test_behind_nginx_a_replica_that_fails_fast_gets_nothing_more_once_it_was_probed(tmp_path):
+    with serving(tmp_path, "nginx") as (running, made):
+        assert set(answers(running, 30)) == {200}
+        made[1].mode = made[1].probe_mode = 424
+        until_state(running, "bge-embedder-tei-1", "ejected")
+        made[1].seen.clear()
+        assert answers(running, 500) == [200] * 500
+        assert made[1].seen == []
+        text = (tmp_path / ".embedfleet/nginx/embedder/nginx-embedder.conf").read_text()
+        assert f"# 127.0.0.1:{made[1].server.port} gets nothing: /embed answered 424" in text
+        made[1].mode = made[1].probe_mode = 200
+        until_state(running, "bge-embedder-tei-1", "active")
+        assert set(answers(running, 30)) == {200}
+        assert made[1].seen, "it is back"
+
+
+def test_behind_the_gateway_it_costs_nobody_anything_from_the_first_request(tmp_path):
+    with serving(tmp_path, "gateway") as (running, made):
+        made[1].mode = made[1].probe_mode = 424
+        assert answers(running, 500) == [200] * 500
+
+
+@needs_nginx
+def test_when_all_fail_nginx_goes_on_as_it_was(tmp_path):
+    with serving(tmp_path, "nginx") as (running, made):
+        for replica in made:
+            replica.probe_mode = 424
+        for number in range(3):
+            until_state(running, f"bge-embedder-tei-{number}", "ejected")
+        assert set(answers(running, 30)) == {200}
+
+
+@needs_nginx
+def test_a_replica_that_hangs_is_passed_over_in_nginx_too(tmp_path):
+    with serving(tmp_path, "nginx") as (running, made):
+        made[0].mode = "reset"
+        assert set(answers(running, 60)) == {200}
+
+
+@needs_nginx
+def test_what_nginx_does_not_accept_is_not_swapped_in(tmp_path):
+    upstream = "good"
+
+    def make_site(serving, resting) -> Site:
+        return Site("s", upstream, "127.0.0.1:1", serving, resting, access_log=f"{tmp_path}/access.log")
+
+    steering = NginxSteering(
+        tmp_path,
+        "s",
+        make_site=make_site,
+        nginx=LocalNginx(find_nginx(), tmp_path),
+        addresses={},
+        url="http://127.0.0.1:1",
+    )
+    one, two = Endpoint("a", "http://127.0.0.1:7001"), Endpoint("b", "http://127.0.0.1:7002")
+    asyncio.run(steering.apply([one], []))
+    before = (tmp_path / "nginx-s.conf").read_text()
+    assert "server 127.0.0.1:7001 max_fails=0;" in before
+    upstream = "bad name; {"
+    with pytest.raises(FleetError, match="nginx does not accept its new configuration"):
+        asyncio.run(steering.apply([one, two], []))
+    assert (tmp_path / "nginx-s.conf").read_text() == before
+
+
+def test_render_writes_what_people_run_themselves(tmp_path):
+    flags = ["--set", "embedder.replicas=http://a:80,http://b:8080", "--set", "reranker.replicas=http://c:80"]
+    result = run_cli(tmp_path, "render", "nginx", "--out", "conf.d", *flags)
+    assert result.stdout.split() == ["conf.d/nginx-embedder.conf", "conf.d/nginx-reranker.conf"]
+    text = (tmp_path / "conf.d/nginx-embedder.conf").read_text()
+    assert "server a:80 max_fails=0;" in text
+    assert "server b:8080 max_fails=0;" in text
+    assert "listen 8001;" in text
+    processes = run_cli(tmp_path, "render", "nginx", "--out", "conf.d")
+    assert (processes.returncode, processes.stdout) == (2, "")
+    assert "are processes whose ports change" in processes.stderr
+
+
+def test_a_unit_waits_for_the_gpus_and_then_runs_up(tmp_path):
+    flags = ("--set", "embedder.port=9001")
+    result = run_cli(tmp_path, "service", "install", "--dry-run", *flags, env={"EMBEDFLEET_GPU": "CPU"})
+    assert "ExecStartPre=" in result.stdout
+    assert "up --set embedder.port=9001" in result.stdout
+    assert "Environment=EMBEDFLEET_GPU=CPU" in result.stdout
+    assert f"WorkingDirectory={tmp_path}" in result.stdout
+    units = tmp_path / "units"
+    units.mkdir()
+    assert run_cli(tmp_path, "service", "install", "--unit-dir", str(units)).returncode == 0
+    assert (units / "embedfleet.service").is_file()
+    assert run_cli(tmp_path, "service", "uninstall", "--unit-dir", str(units)).returncode == 0
+    assert list(units.iterdir()) == []
+    waiting = run_cli(tmp_path, "service", "wait", "--uuid", "GPU-none", "--timeout-s", "0")
+    assert (waiting.returncode, "does not show GPU-none" in waiting.stderr) == (1, True)
+
+
+def test_doctor_is_content_with_a_machine_without_gpus(tmp_path):
+    ports = ["--set", "embedder.port=18471", "--set", "reranker.port=18472"]
+    result = run_cli(tmp_path, "doctor", "--json", *ports)
+    assert (result.returncode, json.loads(result.stdout)["blocked"]) == (0, False)
