@@ -25,6 +25,19 @@ find_python() {
         "on Debian or Ubuntu: apt-get install python3 python3-venv; or set PYTHON to a newer interpreter"
 }
 
+install_lock() {
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r "$1" ||
+        die "the packages of $1 could not be installed" "is there a network, or a package index?"
+}
+
+# Whether replicas may be containers: a GPU type, a GPU, or a word of it in the settings.
+wants_containers() {
+    case "${1:-}" in "" | -* | [cC][pP][uU]) ;; *) return 0 ;; esac
+    case "$*" in *docker* | *container* | *--gpu*) return 0 ;; esac
+    [ -n "${EMBEDFLEET_GPU:-}${DOCKER_HOST:-}" ] || [ -e /proc/driver/nvidia/gpus ] ||
+        grep -qs -e docker -e container -e gpu fleet.toml
+}
+
 install() {
     find_python
     if [ -e "$venv" ] && [ ! -e "$venv/made-by-run.sh" ]; then
@@ -38,9 +51,7 @@ install() {
     "$python" -m venv "$venv" >&2 ||
         die "$python cannot make a virtual environment" "on Debian or Ubuntu: apt-get install python3-venv"
     # The lock is complete and every file's hash is checked; nothing is resolved and nothing is built.
-    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes \
-        -r requirements.lock ||
-        die "the packages of requirements.lock could not be installed" "is there a network, or a package index?"
+    install_lock requirements.lock
     # The project itself is run from its folder.
     "$venv/bin/python" -c '
 import pathlib, sysconfig
@@ -56,6 +67,16 @@ site = pathlib.Path(sysconfig.get_path("purelib"))
 # The stamp is written last: an installation that was interrupted, or is of another lock, is made anew.
 wanted="$(cksum < requirements.lock) $PWD"
 [ "$(cat "$venv/stamp" 2>/dev/null)" = "$wanted" ] || install "$wanted"
+
+# What drives containers is little, and left out where there are none.
+if [ -e requirements-docker.lock ] && wants_containers "$@"; then
+    wanted="$(cksum < requirements-docker.lock)"
+    if [ "$(cat "$venv/stamp-docker" 2>/dev/null)" != "$wanted" ]; then
+        say "installing what drives containers into $venv (once)"
+        install_lock requirements-docker.lock
+        printf '%s' "$wanted" > "$venv/stamp-docker"
+    fi
+fi
 
 case "${1:-}" in
     "" | -*) ;;

@@ -15,13 +15,29 @@ say() { printf '%s\n' "$*" >&2; }
     exit 2
 }
 
+# Real parts for the tests: nginx, wrk, and a Docker daemon of their own. Nothing is started by the installation.
+needed="nginx wrk dockerd iptables cc"
+missing=""
+for program in $needed; do command -v "$program" > /dev/null || missing="$missing $program"; done
+if [ -n "$missing" ]; then
+    if [ "$(id -u)" = 0 ] && command -v apt-get > /dev/null; then
+        say "installing what is missing:$missing"
+        apt-get update -qq
+        RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+            nginx-light wrk docker.io iptables gcc libc6-dev > /dev/null
+    else
+        say "not installed, so some tests will be skipped:$missing (apt-get install nginx-light wrk docker.io iptables gcc)"
+    fi
+fi
+
 # The stamp holds what was installed: the locks and the interpreter.
-wanted="$(cat requirements.lock requirements-test.txt pyproject.toml | sha256sum) $("$python" -V)"
+wanted="$(cat requirements.lock requirements-docker.lock requirements-test.txt pyproject.toml | sha256sum) $("$python" -V)"
 if [ "$(cat "$venv/stamp" 2>/dev/null)" != "$wanted" ]; then
     say "installing what the tests need into $venv"
     rm -rf "$venv"
     "$python" -m venv "$venv"
     "$venv/bin/pip" install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.lock
+    "$venv/bin/pip" install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements-docker.lock
     "$venv/bin/pip" install --quiet --disable-pip-version-check -r requirements-test.txt
     "$venv/bin/pip" install --quiet --disable-pip-version-check --no-deps -e .
     printf '%s' "$wanted" > "$venv/stamp"

@@ -6,7 +6,8 @@ from typing import Any
 import click
 
 from embedfleet.cli.flags import read_settings, settings_flags
-from embedfleet.cli.output import data
+from embedfleet.cli.output import data, say
+from embedfleet.cli.query import daemon
 from embedfleet.control.fleet import journal_of
 from embedfleet.control.journal import Journal
 from embedfleet.errors import UsageError
@@ -18,16 +19,26 @@ from embedfleet.errors import UsageError
 @click.option("--lines", "-n", default=20, show_default=True, help="lines of each process")
 @settings_flags
 def command(name: str | None, follow: bool, lines: int, **flags: Any) -> None:  # noqa: ANN401
-    """Show the last lines of every process, or of those whose name begins with NAME, such as embedder or reranker-0."""
-    journal = journal_of(read_settings(flags))
-    names = [known for known in journal.names() if known.startswith(name or "")]
+    """Show the last lines of every process and container, or of those whose name begins with NAME, such as embedder or reranker-0."""
+    settings = read_settings(flags)
+    journal = journal_of(settings)
+    docker = daemon(settings)
+    containers = {container.name: container.id for container in docker.ours()} if docker else {}
+    # What a container said before it was replaced is in a file; what it says now, the daemon has.
+    known = [*(name for name in journal.names() if name not in containers), *containers]
+    names = [each for each in known if each.startswith(name or "")]
     if not names:
-        known = ", ".join(journal.names()) or "none"
-        raise UsageError(f"there are no logs of {name or 'any process'}", f"there are logs of: {known}")
+        listed = ", ".join(known) or "none"
+        raise UsageError(f"there are no logs of {name or 'any process'}", f"there are logs of: {listed}")
     for each in names:
-        for line in journal.tail(each, lines):
+        inside = docker is not None and each in containers
+        said = docker.tail(containers[each], lines) if docker and inside else journal.tail(each, lines)
+        for line in said:
             data(f"{each}: {line}")
     if follow:
+        if any(each in containers for each in names):
+            say("containers are not followed: docker logs --follow NAME")
+        names = [each for each in names if each not in containers]
         _follow(journal, names)
 
 

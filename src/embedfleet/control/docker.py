@@ -289,14 +289,6 @@ class Docker:
             output = self._client.api.logs(container, tail=lines)
         return output.decode("utf-8", "replace").splitlines()
 
-    def follow(self, container: str, lines: int) -> Iterator[str]:
-        """Lines of a container, those to come as well, until it ends."""
-        with _worded():
-            rest = b""
-            for piece in self._client.api.logs(container, tail=lines, stream=True, follow=True):
-                *whole, rest = (rest + piece).split(b"\n")
-                yield from (line.decode("utf-8", "replace") for line in whole)
-
     def execute(self, container: str, command: Iterable[str]) -> ExecResult:
         """Run a command inside a running container."""
         with _worded():

@@ -65,6 +65,25 @@ def test_it_installs_once_and_becomes_up_with_its_flags(clone):
     assert clone.becomes(command, "status"), "the venv has the command"
 
 
+@pytest.mark.parametrize(
+    ("arguments", "settings", "wanted"),
+    [
+        (["H100"], "", True),
+        (["cpu"], "", False),
+        ([], "", False),
+        (["--set", "embedder.driver=docker"], "", True),
+        ([], '[services.embedder]\ndriver = "docker"\n', True),
+    ],
+)
+def test_what_drives_containers_is_installed_where_there_may_be_some(clone, arguments, settings, wanted):
+    (clone.folder / "requirements-docker.lock").write_text("# nothing\n")
+    (clone.folder / "fleet.toml").write_text(settings)
+    first, again = clone.run(*arguments), clone.run(*arguments)
+    assert ("installing what drives containers" in first.stderr) is wanted
+    assert "installing" not in again.stderr
+    assert (first.returncode, again.returncode) == (0, 0)
+
+
 def test_what_was_left_half_done_and_what_is_of_another_lock_is_made_anew(clone):
     without = clone.folder / "python-without-venv"
     without.write_text(WITHOUT_VENV.format(python=sys.executable))
