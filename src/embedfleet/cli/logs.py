@@ -19,7 +19,7 @@ from embedfleet.errors import UsageError
 @click.option("--lines", "-n", default=20, show_default=True, help="lines of each process")
 @settings_flags
 def command(name: str | None, follow: bool, lines: int, **flags: Any) -> None:  # noqa: ANN401
-    """Show the last lines of every process and container, or of those whose name begins with NAME, such as embedder or reranker-0."""
+    """Show the last lines of every process and container, or of those whose name begins with NAME, as reranker-0."""
     settings = read_settings(flags)
     journal = journal_of(settings)
     docker = daemon(settings)

@@ -1,9 +1,19 @@
 """What answers at a Docker socket is told apart by its own words; each engine is asked for GPUs in its way."""
 
+import asyncio
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import orjson
 import pytest
 
-from embedfleet.control.docker import Engine
+from embedfleet.control.child import ContainerSpec, Mount
+from embedfleet.control.docker import Docker, Engine
 from embedfleet.errors import DockerError
+from embedfleet.http.exchange import Exchange
+from embedfleet.http.message import JSON
+from embedfleet.http.server import Server
 
 DOCKER = {"Version": "28.2.2", "Components": [{"Name": "Engine", "Version": "28.2.2"}]}
 
@@ -16,7 +26,7 @@ def test_docker_is_known_with_its_folder():
     engine = Engine.of(DOCKER, {"DockerRootDir": "/var/lib/docker", "Runtimes": {"runc": {}, "nvidia": {}}})
     assert (engine.name, engine.version, engine.root) == ("docker", "28.2.2", "/var/lib/docker")
     assert engine.has_nvidia_runtime
-    assert not (engine.is_rootless or engine.has_selinux or engine.has_cdi_gpus or engine.has_containerd_store)
+    assert not any((engine.is_rootless, engine.has_selinux, engine.has_cdi_gpus, engine.has_containerd_store))
 
 
 def test_podman_is_known_by_its_component_and_not_by_the_api_that_it_speaks():
@@ -54,3 +64,59 @@ def test_a_podman_that_would_leave_the_gpu_out_without_a_word_is_refused(version
 def test_the_containerd_store_is_known():
     info = {"DriverStatus": [["driver-type", "io.containerd.snapshotter.v1"]]}
     assert Engine.of(DOCKER, info).has_containerd_store
+
+
+class Podman:
+    """Podman's Docker-compatible API, as far as creating a container goes: it notes what it was asked to make."""
+
+    def __init__(self) -> None:
+        self.created: list[dict] = []
+        self.server = Server(self.handle)
+
+    def handle(self, exchange: Exchange) -> None:
+        path = exchange.path.partition("?")[0].removeprefix("/v1.41")
+        answer: object = {}
+        if path == "/version":
+            answer = podman("5.8.1") | {"ApiVersion": "1.41", "MinAPIVersion": "1.24"}
+        elif path == "/info":
+            answer = {"SecurityOptions": ["name=rootless", "name=selinux"], "DockerRootDir": "/home/u/storage"}
+        elif path == "/containers/create":
+            self.created.append(orjson.loads(exchange.body))
+            answer = {"Id": "c0ffee", "Warnings": []}
+        elif path.startswith("/containers/"):
+            answer = {"Id": "c0ffee", "Name": "/x", "Config": {"Image": "i"}, "State": {"Status": "created"}}
+        exchange.respond(201 if path == "/containers/create" else 200, [JSON], orjson.dumps(answer))
+
+
+@contextmanager
+def listening(path: str) -> Iterator[Podman]:
+    """In a thread: the docker package blocks."""
+    loop, fake = asyncio.new_event_loop(), Podman()
+    loop.run_until_complete(fake.server.start(path=path))
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    try:
+        yield fake
+    finally:
+        asyncio.run_coroutine_threadsafe(fake.server.stop(0), loop).result(30)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+def test_podman_is_asked_for_a_cdi_device_without_selinux_labels(tmp_path):
+    spec = ContainerSpec("r-0", "s", "replica", image="i", gpu="GPU-a", mounts=(Mount("/m", "/m"),), network="tei-net")
+    with listening(str(tmp_path / "p.sock")) as fake:
+        docker = Docker(f"unix://{tmp_path}/p.sock")
+        engine = docker.engine()
+        docker.create(spec, engine.device_request("auto"), relabel=engine.has_selinux)
+        docker.close()
+    (asked,) = fake.created
+    host = asked["HostConfig"]
+    (request,) = host["DeviceRequests"]
+    assert (request["Driver"], request["DeviceIDs"]) == ("cdi", ["nvidia.com/gpu=GPU-a"])
+    assert host["SecurityOpt"] == ["label=disable"]
+    assert host["RestartPolicy"]["Name"] == "unless-stopped"
+    (mount,) = host["Mounts"]
+    assert (mount["Source"], mount["Target"], mount["ReadOnly"], mount["Type"]) == ("/m", "/m", True, "bind")
+    assert engine.is_rootless, "so replicas are published on the loopback"

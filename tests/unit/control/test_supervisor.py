@@ -12,6 +12,7 @@ import pytest
 from embedfleet.control.api import fleet_status
 from embedfleet.control.balancers.gateway import GatewayBalancer
 from embedfleet.control.child import ChildSpec, ProcessSpec
+from embedfleet.control.drivers.base import Found
 from embedfleet.control.journal import Journal
 from embedfleet.control.reconcile import Backoff
 from embedfleet.control.statefile import make_socket_folder
@@ -290,5 +291,71 @@ def test_the_status_joins_what_the_driver_and_the_gateway_know(tmp_path):
             await made.gateway.server.stop(0)
             (service,) = (await fleet_status(made.supervisor))["services"]
             assert [row["state"] for row in service["replicas"]] == ["ready", "ready"], "only the process is known"
+
+    run(test)
+
+
+def found(*names: str, is_stale: bool, has_other_model: bool = False) -> dict[str, Found]:
+    return {name: Found(f"http://127.0.0.1:{7000 + int(name[-1])}", is_stale, has_other_model) for name in names}
+
+
+def test_what_ran_before_goes_on_serving_and_is_replaced_one_at_a_time(tmp_path):
+    async def test() -> None:
+        async with world(tmp_path) as made:
+            made.driver.found = found("s-0", "s-1", is_stale=True)
+            made.driver.loading = {"s-0", "s-1"}
+            await made.listen()
+            made.run()
+            await made.until(lambda: made.driver.count("s-0") == 1)
+            await made.until(lambda: [member["id"] for member in made.gateway.members] == ["s-1"])
+            assert made.driver.count("s-1") == 0, "its turn has not come"
+            assert (await made.supervisor.states("s"))["s-1"]["state"] == "outdated"
+            made.driver.running["s-0"].listen(8000)
+            await made.until(lambda: made.driver.count("s-1") == 1)
+            assert [member["id"] for member in made.gateway.members] == ["s-0"]
+            made.driver.running["s-1"].listen(8001)
+            await made.until_published(8000, 8001)
+
+    run(test)
+
+
+def test_a_replica_that_does_not_serve_keeps_the_next_from_being_replaced(tmp_path):
+    async def test() -> None:
+        async with world(tmp_path) as made:
+            made.driver.found = found("s-0", "s-1", is_stale=True)
+            made.gateway.state = "ejected"
+            await made.listen()
+            made.run()
+            await made.until(lambda: [member["id"] for member in made.gateway.members] == ["s-0", "s-1"])
+            assert (made.driver.count("s-0"), made.driver.count("s-1")) == (1, 0)
+
+    run(test)
+
+
+def test_replicas_of_another_model_are_replaced_together(tmp_path):
+    async def test() -> None:
+        async with world(tmp_path) as made:
+            made.driver.found = found("s-0", "s-1", is_stale=True, has_other_model=True)
+            made.driver.loading = {"s-0", "s-1"}
+            await made.listen()
+            made.run()
+            await made.until(lambda: made.driver.count("s-0") == made.driver.count("s-1") == 1)
+
+    run(test)
+
+
+def test_a_fleet_that_fails_leaves_what_served_before_it(tmp_path):
+    async def test() -> None:
+        async with world(tmp_path) as made:
+            made.driver.found = found("s-0", is_stale=False)
+            await made.listen()
+            made.run()
+            await made.until(lambda: all(made.ports))
+            made.supervisor.fail()
+            assert made.running is not None
+            await made.running
+            assert made.driver.running["s-0"].abandoned
+            assert not made.driver.running["s-1"].abandoned
+            assert made.driver.running["s-1"].told
 
     run(test)
