@@ -167,7 +167,8 @@ def _see_docker(exam: _Examination) -> None:
         exam.containers = exam.docker.ours()
     except FleetError as error:
         exam.docker = None
-        exam.blocked("docker.reachable", error)
+        hint = f"{error.hint}; or serve from the CPU (--gpu CPU)" if exam.gpus else error.hint
+        exam.blocked("docker.reachable", FleetError(error.message, hint))
         return
     exam.ok("docker.reachable", f"{exam.engine.name} {exam.engine.version}")
     if exam.engine.name == "docker" and _numbers(exam.engine.version) < _OLDEST_DOCKER:

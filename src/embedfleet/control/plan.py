@@ -97,7 +97,7 @@ def nginx_folder(settings: Settings, service: str) -> Path:
 
 
 def make_plan(settings: Settings, machine: Machine, *, sockets: Path) -> list[ChildSpec]:
-    """Every child of the fleet: per service its balancer, then its replicas.
+    """Every child of the fleet, in the order in which they are to be started.
 
     Args:
         settings: in force.
@@ -126,7 +126,10 @@ class _Plan:
                 replicas = self._containers(service)
             case "remote":
                 replicas = _remotes(service)
-        return [self._balancer(service, replicas), *replicas]
+        balancer = self._balancer(service, replicas)
+        # A container finds the replicas by name: one that is not known yet is asked of a network that may not be there,
+        # and the answer waited for. A process starts the sooner the better.
+        return [*replicas, balancer] if isinstance(balancer, ContainerSpec) else [balancer, *replicas]
 
     def _processes(self, service: Service) -> list[ProcessSpec]:
         count = self._count(service)

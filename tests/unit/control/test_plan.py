@@ -96,8 +96,8 @@ def docker_plan(gpus=T4S, *, own_image: bool = True, reaches: bool = True, **fla
 def test_on_gpus_the_fleet_is_the_scripts():
     specs = docker_plan()
     assert list(specs) == [
-        *("gateway-embedder-lb", "bge-embedder-tei-0", "bge-embedder-tei-1"),
-        *("gateway-reranker-lb", "bge-reranker-tei-0", "bge-reranker-tei-1"),
+        *("bge-embedder-tei-0", "bge-embedder-tei-1", "gateway-embedder-lb"),
+        *("bge-reranker-tei-0", "bge-reranker-tei-1", "gateway-reranker-lb"),
     ]
     for service, model in (("embedder", "bge-m3"), ("reranker", "bge-reranker-v2-m3")):
         for number in range(2):
