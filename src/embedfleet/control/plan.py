@@ -250,7 +250,8 @@ class _Plan:
 
     def _nginx_process(self, service: Service) -> ProcessSpec:
         folder = str(nginx_folder(self._settings, service.name))
-        flags = ("nginx", "--folder", folder, "--port", str(service.options.port))
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(service.options.host, service.options.host)
+        flags = ("nginx", "--folder", folder, "--host", host, "--port", str(service.options.port))
         return ProcessSpec(f"{service.name}-nginx", service.name, "balancer", flags)
 
     def _common(self, service: Service) -> tuple[str, ...]:

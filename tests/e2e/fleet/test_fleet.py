@@ -174,7 +174,17 @@ def test_detach_returns_once_it_serves_and_down_ends_it(tmp_path):
 
 def test_an_interrupted_detach_leaves_nothing_running(tmp_path):
     command = [*COMMAND, "up", "--detach", *flags(free_ports(2))]
-    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as up:
+
+    def hear_ctrl_c() -> None:  # whoever runs the tests in the background has it ignored
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    with subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=hear_ctrl_c,  # noqa: PLW1509 - there are no threads here
+    ) as up:
         while "is starting" not in up.stderr.readline():
             assert up.poll() is None
         up.send_signal(signal.SIGINT)

@@ -94,8 +94,13 @@ class ProbedBalancer:
         ]
 
     def _state(self, known: _Watched) -> str:
-        waits = known.serving and self._steering is not None and known.endpoint not in self._steered
-        return "joining" if waits else known.state
+        """What the balancer makes of it: between a probe's answer and the balancer's obeying lies a moment."""
+        if self._steering is None:
+            return known.state
+        gets_requests = known.endpoint in self._steered
+        if known.serving and not gets_requests:
+            return "joining"
+        return "draining" if gets_requests and not known.serving and self._serving() else known.state
 
     async def close(self) -> None:
         """See `base.Balancer`."""
