@@ -65,25 +65,28 @@ class RunningContainer:
         """Until it has ended, or has been started anew by the daemon, which is another life."""
         while not self.ended.done():
             try:
-                now = await asyncio.to_thread(self._docker.find, self._container.name)
+                await self._look()
             except DockerError as error:  # the daemon restarts, or is too busy: what ran may run still
                 log.warning("%s: %s", self._container.name, error)
-                await asyncio.sleep(_POLL_S)
-                continue
-            if now is None or now.id != self._container.id:
-                self._end(now, _NEVER_STARTED)
-            elif now.status in {"exited", "dead"}:
-                self._end(now, now.exit_code or 1)
-            elif now.started != self._container.started and self.ready.done():
-                self._end(now, 1)
-            elif not self.ready.done():
-                await self._greet(now)
+            except Exception:  # a watch that ends without a word would leave the container as it last was
+                log.exception("%s cannot be looked at", self._container.name)
             await asyncio.sleep(_POLL_S if self.ready.done() else _LOADING_POLL_S)
+
+    async def _look(self) -> None:
+        now = await asyncio.to_thread(self._docker.find, self._container.name)
+        if now is None or now.id != self._container.id:
+            await self._end(now, _NEVER_STARTED)
+        elif now.status in {"exited", "dead"}:
+            await self._end(now, now.exit_code or 1)
+        elif now.started != self._container.started and self.ready.done():
+            await self._end(now, 1)
+        elif not self.ready.done():
+            await self._greet(now)
 
     async def _greet(self, now: Container) -> None:
         """Any answer over HTTP means that it listens; TEI does so only once its model is loaded and warm."""
         if now.restarts >= self._container.restarts + _RESTARTS_WHILE_LOADING:
-            self._end(now, now.exit_code or 1)
+            await self._end(now, now.exit_code or 1)
         elif now.url:
             try:
                 await fetch(f"{now.url}/livez", timeout_s=_ANSWER_S)
@@ -93,10 +96,11 @@ class RunningContainer:
             self.pid = now.pid
             self.ready.set_result(now.url)
 
-    def _end(self, now: Container | None, code: int) -> None:
+    async def _end(self, now: Container | None, code: int) -> None:
         if now is not None:
-            self._said(now.name, self._docker.tail(now.id, _TAIL))
-        self.ended.set_result(code)
+            self._said(now.name, await asyncio.to_thread(self._docker.tail, now.id, _TAIL))
+        if not self.ended.done():
+            self.ended.set_result(code)
 
 
 class ContainerDriver:
