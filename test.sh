@@ -45,7 +45,5 @@ fi
 
 if [ $# -eq 0 ]; then
     PATH="$PWD/$venv/bin:$PATH" scripts/check
-    # Two at a time: what waits for containers leaves a core to the rest.
-    set -- -n 2 --dist loadgroup
 fi
 exec "$venv/bin/python" -m pytest "$@"
