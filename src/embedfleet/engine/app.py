@@ -62,6 +62,13 @@ class App:
         self._operations = Operations(engine, settings)
         self._tasks: set[asyncio.Task[None]] = set()
         self._routes = self._build_routes()
+        self._stages = {
+            kind: [
+                [registry[f"te_{of}_{stage}_duration"].histogram() for of in ("request", kind)]
+                for stage in ("tokenization", "queue", "inference")
+            ]
+            for kind in ("embed", "predict")
+        }
 
     def handle(self, exchange: Exchange) -> None:
         """Answer one request, in a task of its own that ends when the client leaves."""
@@ -207,13 +214,11 @@ class App:
         registry["te_request_success"].value(method).inc()
         registry[f"te_{kind}_success"].value().inc(inputs)
         registry["te_request_duration"].histogram().observe(time.perf_counter() - started)
-        for name, seconds in (
-            ("tokenization", cost.tokenization_s),
-            ("queue", cost.queue_s),
-            ("inference", cost.inference_s),
+        for histograms, seconds in zip(
+            self._stages[kind], (cost.tokenization_s, cost.queue_s, cost.inference_s), strict=True
         ):
-            registry[f"te_request_{name}_duration"].histogram().observe(seconds)
-            registry[f"te_{kind}_{name}_duration"].histogram().observe(seconds)
+            for histogram in histograms:
+                histogram.observe(seconds)
         registry[f"te_{kind}_duration"].histogram().observe(cost.total_s)
         return value, cost
 

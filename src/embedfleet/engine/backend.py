@@ -70,24 +70,51 @@ class OnnxBackend:
 
     def forward(self, ids: Integers, types: Integers, lengths: Integers) -> Floats:
         """See `Backend.forward`."""
-        count, longest = len(lengths), int(lengths.max())
-        starts = np.cumsum(lengths) - lengths
-        places = np.arange(len(ids), dtype=np.int64) - np.repeat(starts, lengths)
-        columns = np.arange(longest, dtype=np.int64)
-        mask = columns < lengths[:, None]
-        feeds = {
-            "ids": ids,
-            "types": np.minimum(types, self._spec.token_types - 1),
-            "positions": places + self._spec.position_offset,
-            "grid": np.where(mask, starts[:, None] + columns, 0),
-            "back": np.repeat(np.arange(count, dtype=np.int64) * longest, lengths) + places,
-            "mask": mask.astype(np.int32),
-            "uniform": np.array(bool(mask.all())),
-            "first": starts,
-        }
+        feeds = _layout_one(len(ids)) if len(lengths) == 1 else _layout(lengths)
+        feeds["ids"] = ids
+        feeds["types"] = np.minimum(types, self._spec.token_types - 1)
+        feeds["positions"] = feeds["positions"] + self._spec.position_offset
         try:
             (output,) = self._session.run(None, {name: feeds[name] for name in self._inputs})
         except Exception as error:  # as above
             raise BackendError(f"Backend error: {error}") from error
         result: Floats = output
         return result
+
+
+def _layout(lengths: Integers) -> dict[str, np.ndarray[Any, Any]]:
+    """Where tokens stand, as the graph's inputs of that name tell it.
+
+    Args:
+        lengths: tokens of each sequence, [sequences].
+
+    Returns:
+        ``positions`` within the sequence and ``back``, [tokens]; ``grid`` and ``mask``, [sequences, longest];
+        ``first``, [sequences]; ``uniform``, a scalar.
+    """
+    count, longest = len(lengths), int(lengths.max())
+    starts = np.cumsum(lengths) - lengths
+    places = np.arange(int(lengths.sum()), dtype=np.int64) - np.repeat(starts, lengths)
+    columns = np.arange(longest, dtype=np.int64)
+    mask = columns < lengths[:, None]
+    return {
+        "positions": places,
+        "grid": np.where(mask, starts[:, None] + columns, 0),
+        "back": np.repeat(np.arange(count, dtype=np.int64) * longest, lengths) + places,
+        "mask": mask.astype(np.int32),
+        "uniform": np.array(bool(mask.all())),
+        "first": starts,
+    }
+
+
+def _layout_one(tokens: int) -> dict[str, np.ndarray[Any, Any]]:
+    """`_layout` of a lone sequence, at a fifth of the cost."""
+    places = np.arange(tokens, dtype=np.int64)
+    return {
+        "positions": places,
+        "grid": places[None],
+        "back": places,
+        "mask": np.ones((1, tokens), dtype=np.int32),
+        "uniform": np.array(True),
+        "first": np.zeros(1, dtype=np.int64),
+    }

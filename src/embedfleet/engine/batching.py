@@ -35,6 +35,8 @@ def choose_batch(lengths: Sequence[int], limits: BatchLimits) -> list[int]:
     Returns:
         At least one index, 0 among them.
     """
+    if len(lengths) == 1:
+        return [0]
     order = sorted(range(len(lengths)), key=lambda index: (lengths[index], index))
     sizes = [lengths[index] for index in order]
     low = bisect_left(sizes, lengths[0])  # of equal lengths the oldest sorts first

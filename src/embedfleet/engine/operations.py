@@ -137,7 +137,7 @@ class Operations:
             raise Validation("`dimensions` should be smaller than the maximum embedding dimension.")
         computed = await self._compute(inputs, truncation, prompt)
         assert spec.pooling is not None, "an embedding model states its pooling, or it would not have loaded"
-        vectors = np.stack([pool(states, spec.pooling) for states in computed.inference.outputs])[:, :dimensions]
+        vectors = np.array([pool(states, spec.pooling) for states in computed.inference.outputs])[:, :dimensions]
         return (normalize(vectors) if normalized else vectors), computed.cost
 
     async def _late_interaction(self, request: RerankRequest) -> tuple[Floats, Cost]:
