@@ -63,7 +63,6 @@ class ContainerSpec(ChildSpec):
         gpu: UUID of its only GPU; empty for none.
         port: where it listens inside.
         publish: (address, port) on the host; port 0 for any; None if it is reached by its own address.
-        user: empty for the image's own.
         model: what a replica serves, so that no two of different kind ever serve side by side.
     """
 
@@ -77,7 +76,6 @@ class ContainerSpec(ChildSpec):
     gpu: str = ""
     port: int = 80
     publish: tuple[str, int] | None = None
-    user: str = ""
     model: str = ""
 
     @property

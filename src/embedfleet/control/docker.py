@@ -253,7 +253,6 @@ class Docker:
                 ports={f"{spec.port}/tcp": spec.publish if spec.publish[1] else (spec.publish[0],)}
                 if spec.publish
                 else None,
-                user=spec.user or None,
                 device_requests=[self._request(spec.gpu, request)] if spec.gpu else None,
                 restart_policy={"Name": "unless-stopped"},
                 log_config={"type": "json-file", "config": _LOGS},

@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 
 from embedfleet.config.settings import Service, Settings
@@ -70,15 +71,15 @@ async def run_fleet(
     state.acquire()
     try:
         check_ports(_services_without_balancer(settings, ground))
-        _remove_old_balancers(ground, plan)
+        _remove_unplanned(ground, plan, {"balancer"})  # they hold the ports that the new ones need
         supervisor = _make_supervisor(settings, ground, plan, environment)
         api = FleetApi(supervisor)
         await api.server.start(path=str(sockets / "fleet.sock"))
         state.write(Address(os.getpid(), str(sockets / "fleet.sock")))
         _obey_signals(supervisor)
 
-        def tidy() -> None:
-            _remove_surplus(ground, plan)
+        def tidy() -> None:  # nobody sends to them now
+            _remove_unplanned(ground, plan, {"replica"})
 
         try:
             await _live(supervisor, settings.fleet.ready_timeout_s, seen=seen, tidy=tidy, ready=ready)
@@ -102,20 +103,11 @@ def _services_without_balancer(settings: Settings, ground: Ground) -> tuple[Serv
     return tuple(service for service in settings.services if service.name not in there)
 
 
-def _remove_old_balancers(ground: Ground, plan: Sequence[ChildSpec]) -> None:
-    """Balancers that the plan has no place for any more hold the ports that the new ones need."""
+def _remove_unplanned(ground: Ground, plan: Sequence[ChildSpec], kinds: AbstractSet[str]) -> None:
+    """Containers of ours of these kinds that the plan has no place for any more."""
     names = {spec.name for spec in plan}
     for container in ground.docker.ours() if ground.docker else ():
-        if container.kind == "balancer" and container.name not in names:
-            log.info("%s is no longer wanted", container.name)
-            remove_container(ground.docker, container)
-
-
-def _remove_surplus(ground: Ground, plan: Sequence[ChildSpec]) -> None:
-    """Replicas that the plan has no place for any more; nobody sends to them now."""
-    names = {spec.name for spec in plan}
-    for container in ground.docker.ours() if ground.docker else ():
-        if container.name not in names:
+        if container.kind in kinds and container.name not in names:
             log.info("%s is no longer wanted", container.name)
             remove_container(ground.docker, container)
 

@@ -36,7 +36,7 @@ def look(settings: Settings, *, cores: int) -> Ground:
         UsageError: a GPU type that the machine contradicts, a model that is not whole, a driver that does not answer.
         DockerError: containers are wanted and the daemon cannot be reached.
     """
-    driver = read_driver() if _asks_for_gpus(settings) else None
+    driver = see_driver(settings)
     gpus = check_machine(settings, driver.gpus if driver else ())
     machine = Machine(cores, gpus, driver.version if driver else "")
     if not uses_docker(settings, machine):

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from embedfleet.errors import EmbedfleetError, FleetError
+from embedfleet.errors import EmbedfleetError
 from embedfleet.probe import Prober
 from embedfleet.types import Endpoint
 
@@ -147,10 +147,7 @@ class ProbedBalancer:
             try:
                 await self._steering.apply(serving, resting)
                 self._steered = tuple(serving)
-            except FleetError as error:
-                log.error("the balancer goes on as before: %s (%s)", error.message, error.hint)  # noqa: TRY400
-                asyncio.get_running_loop().call_later(_RETRY_S, self._steer.set)
             except EmbedfleetError as error:
-                log.error("the balancer goes on as before: %s", error)  # noqa: TRY400
+                log.error("the balancer goes on as before: %s", error)  # noqa: TRY400 - the message says it all
                 asyncio.get_running_loop().call_later(_RETRY_S, self._steer.set)
         self._changed()
