@@ -22,7 +22,9 @@
     │   ├── Backend              424
     │   ├── Overloaded           429
     │   ├── BadGateway           502
-    │   └── Unhealthy            503
+    │   ├── Unhealthy            503
+    │   ├── Saturated            503
+    │   └── DeadlineExceeded     504
     └── UpstreamError            a replica did not answer; always safe to try another, every call is idempotent
         ├── Refused              nothing listens there
         ├── Reset                the connection ended before the answer did
@@ -193,6 +195,22 @@ class Unhealthy(ServingError):
     def __init__(self, message: str = "unhealthy", retry_after_s: int = 5) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class Saturated(ServingError):
+    """The fleet is too small for the online work; the reply carries Retry-After in whole seconds."""
+
+    status, error_type = 503, "Overloaded"
+
+    def __init__(self, retry_after_s: int) -> None:
+        super().__init__("all replicas are busy and the queue is full")
+        self.retry_after_s = retry_after_s
+
+
+class DeadlineExceeded(ServingError):
+    """The request's own deadline passed before it was answered."""
+
+    status, error_type = 504, "Overloaded"
 
 
 class UpstreamError(EmbedfleetError):

@@ -5,7 +5,7 @@ Source: TEI 1.9 (router/src/http/types.rs). No numpy here: the gateway answers e
 
 import orjson
 
-from embedfleet.errors import Overloaded, RequestError, ServingError, Unhealthy
+from embedfleet.errors import Overloaded, RequestError, Saturated, ServingError, Unhealthy
 from embedfleet.http.message import JSON, TEXT, Header
 
 OPENAI_PATHS = ("/v1/", "/embeddings")
@@ -17,7 +17,7 @@ def render_failure(path: str, error: RequestError | ServingError) -> tuple[int, 
     if isinstance(error, RequestError):
         return error.status, [TEXT], str(error).encode()
     headers = [JSON]
-    if isinstance(error, Overloaded | Unhealthy):
+    if isinstance(error, Overloaded | Saturated | Unhealthy):
         headers.append((b"retry-after", b"%d" % error.retry_after_s))
     if path.startswith(OPENAI_PATHS):
         body = {"message": str(error), "code": error.status, "type": error.error_type}

@@ -1,0 +1,27 @@
+"""How much work may be done twice."""
+
+
+class Budget:
+    """Tokens that may be sent again: a share of those sent for the first time, and a burst.
+
+    Args:
+        share: of the tokens sent that may be sent again.
+        burst: that may be sent again before anything was earned; also the most that is saved.
+    """
+
+    def __init__(self, share: float, burst: int) -> None:
+        self._share = share
+        self._burst = float(burst)
+        self.left = float(burst)
+
+    def earn(self, tokens: int) -> None:
+        """So many were sent for the first time."""
+        left = self.left + self._share * tokens
+        self.left = min(self._burst, left)
+
+    def spend(self, tokens: int) -> bool:
+        """Take so many, if they are there."""
+        if tokens > self.left:
+            return False
+        self.left -= tokens
+        return True

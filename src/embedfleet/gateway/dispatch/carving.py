@@ -1,0 +1,66 @@
+"""How requests are cut into chunks: by tokens, texts and bytes at once."""
+
+from dataclasses import dataclass
+from math import ceil
+
+from embedfleet.gateway.dispatch.replica import Abilities
+from embedfleet.gateway.dispatch.request import Batch
+
+SCATTER_TOKENS = 2048
+"""An online request of so many tokens or less goes whole to one replica."""
+_SCATTER_MOST = 8192
+# What would be left over, as a share of the chunk, is taken too rather than sent alone.
+_CRUMB = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Of one chunk; a single text may be over the tokens and the bytes, for it cannot be cut."""
+
+    tokens: int
+    texts: int
+    size_bytes: int
+
+    @classmethod
+    def of(cls, tokens: int, abilities: Abilities) -> "Bounds":
+        """So many tokens, and what the replica takes."""
+        return cls(tokens, abilities.batch_texts, abilities.body_bytes)
+
+
+def carve(batch: Batch, bounds: Bounds) -> tuple[list[int], int]:
+    """Cut the next chunk off: its texts' indices, in order, and its tokens.
+
+    Args:
+        batch: with at least one text that is not cut off yet.
+        bounds: of the chunk.
+    """
+    tokens = size = 0
+    end = batch.taken
+    crumb = batch.waiting_tokens <= bounds.tokens * (1 + _CRUMB)
+    while end < len(batch.order) and end - batch.taken < bounds.texts:
+        item = batch.order[end]
+        over = tokens + batch.costs[item] > bounds.tokens and not crumb
+        if end > batch.taken and (over or size + batch.sizes[item] > bounds.size_bytes):
+            break
+        tokens += batch.costs[item]
+        size += batch.sizes[item]
+        end += 1
+    items = list(batch.order[batch.taken : end])
+    batch.taken = end
+    batch.waiting_tokens -= tokens
+    return items, tokens
+
+
+def scatter(batch: Batch, replicas: int, abilities: Abilities) -> list[tuple[list[int], int]]:
+    """Cut all of an online request, evenly over the replicas as long as the chunks are worth it."""
+    chunk = min(max(SCATTER_TOKENS, ceil(batch.waiting_tokens / replicas)), _SCATTER_MOST, abilities.batch_tokens)
+    even = ceil(batch.waiting_tokens / ceil(batch.waiting_tokens / chunk))
+    found = []
+    while not batch.is_taken:
+        found.append(carve(batch, Bounds.of(even, abilities)))
+    return found
+
+
+def by_length(costs: list[int]) -> list[int]:
+    """The order in which texts of like length come together, the longest first."""
+    return sorted(range(len(costs)), key=costs.__getitem__, reverse=True)

@@ -1,0 +1,60 @@
+"""What a request will cost before anybody has tokenized it, and how fast the pool works it off."""
+
+from math import ceil
+
+# Tokens per character, before anything is learnt: English runs at about 4 characters a token.
+_FIRST_RATIO = 0.25
+# Tokens that every text has besides its own: BERT's [CLS] and [SEP], and their like.
+_SPECIAL = 2
+# Each reply moves the ratio by this share towards what it cost.
+_GAIN = 0.05
+_RATIO_BOUNDS = (0.01, 2.0)
+
+
+class TokenEstimate:
+    """Tokens per character of text, learnt from the ``x-compute-tokens`` of replies."""
+
+    def __init__(self) -> None:
+        self.ratio = _FIRST_RATIO
+
+    def tokens(self, characters: int) -> int:
+        """The estimate for one text."""
+        return _SPECIAL + int(characters * self.ratio)
+
+    def learn(self, estimated: int, texts: int, tokens: int) -> None:
+        """Texts that were estimated at so many tokens cost ``tokens``."""
+        special = _SPECIAL * texts
+        if estimated > special and tokens > special:
+            low, high = _RATIO_BOUNDS
+            seen = self.ratio * (tokens - special) / (estimated - special)
+            self.ratio += _GAIN * (min(max(seen, low), high) - self.ratio)
+
+
+class DrainRate:
+    """Tokens per second that the pool finishes while it has work, smoothed over some seconds."""
+
+    def __init__(self) -> None:
+        self.tokens_per_s = 0.0
+        self._finished = 0
+        self._since = 0.0
+
+    def finished(self, tokens: int) -> None:
+        """Count finished work."""
+        self._finished += tokens
+
+    def measure(self, now: float, *, busy: bool) -> None:
+        """Close a window of about a second; one without work says nothing about speed."""
+        elapsed = now - self._since
+        if elapsed < 1.0:
+            return
+        if busy or self._finished:
+            seen = self._finished / elapsed
+            self.tokens_per_s += (0.3 if self.tokens_per_s else 1.0) * (seen - self.tokens_per_s)
+        self._finished = 0
+        self._since = now
+
+    def seconds_for(self, tokens: int) -> int:
+        """Whole seconds until ``tokens`` are worked off, 1 to 60; 5 while nothing is known."""
+        if self.tokens_per_s <= 0:
+            return 5
+        return min(60, max(1, ceil(tokens / self.tokens_per_s)))

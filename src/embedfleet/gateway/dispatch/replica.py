@@ -1,0 +1,203 @@
+"""A replica as the dispatcher sees it: its state, its load, its limits, its pace."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from embedfleet.gateway.dispatch.pace import Pace
+from embedfleet.gateway.dispatch.request import Chunk
+
+# Time beyond the predicted end after which a replica counts as late, in seconds.
+_LATE_S = 0.010
+# Texts under way, as a share of the replica's permits: others may use it too.
+_PERMITS = 0.8
+# What a 429 leaves of the window, what comes back each second, and the least.
+_THROTTLE, _RECOVERY_PER_S, _LEAST_THROTTLE = 0.7, 0.05, 0.05
+
+
+class State(StrEnum):
+    """A replica's phase."""
+
+    JOINING = "joining"  # told of, not yet seen to infer
+    ACTIVE = "active"
+    SUSPECT = "suspect"  # late with everything it has; gets nothing new until it answers anything
+    EJECTED = "ejected"  # it failed; probes go on
+    DRAINING = "draining"  # finishes what it has
+    DRAINED = "drained"  # has finished, and is kept out until it is wanted back
+
+
+class Event(StrEnum):
+    """What moves a replica from state to state."""
+
+    GOOD = "good"  # it inferred
+    SLOW = "slow"  # it is late with everything
+    BAD = "bad"  # it failed for good: refused, reset, hung, lied, or failed too often in a row
+    DRAIN = "drain"
+    EMPTY = "empty"  # a draining one has nothing left
+    JOIN = "join"  # told of, or wanted back
+
+
+_ALWAYS = {Event.DRAIN: State.DRAINING, Event.JOIN: State.JOINING}
+
+TRANSITIONS: dict[State, dict[Event, State]] = {
+    State.JOINING: {Event.GOOD: State.ACTIVE} | _ALWAYS,
+    State.ACTIVE: {Event.SLOW: State.SUSPECT, Event.BAD: State.EJECTED} | _ALWAYS,
+    State.SUSPECT: {Event.GOOD: State.ACTIVE, Event.BAD: State.EJECTED} | _ALWAYS,
+    State.EJECTED: {Event.GOOD: State.ACTIVE} | _ALWAYS,
+    State.DRAINING: {Event.EMPTY: State.DRAINED, Event.JOIN: State.JOINING},
+    State.DRAINED: {Event.JOIN: State.JOINING},
+}
+"""State and event → the next state; what is not there changes nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Abilities:
+    """What a replica takes, as its ``/info`` says.
+
+    Attributes:
+        batch_tokens: ``max_batch_tokens``.
+        batch_texts: ``max_client_batch_size``, the most texts of one request.
+        permits: ``max_concurrent_requests``, texts under way at once.
+        input_tokens: ``max_input_length``; what is longer is cut.
+        body_bytes: of a request; ``/info`` does not tell it.
+    """
+
+    batch_tokens: int = 16_384
+    batch_texts: int = 32
+    permits: int = 512
+    input_tokens: int = 8192
+    body_bytes: int = 1_500_000
+
+
+class Replica:
+    """One replica; owned and changed by the dispatcher alone.
+
+    Attributes:
+        chunks: that it has, in the order in which they were sent; tokens, texts, online and bulk count them.
+        window: tokens that it may have at once.
+        widest: what the window grows to.
+        free_at: when it will have done all that it has, as far as can be told.
+        sent: chunks ever sent, which breaks ties between equally loaded replicas.
+        failures: in a row.
+        good_probes: in a row.
+        full_until: after a 429, nothing is sent before this time or the next answer.
+        heard_at: when anything came from it.
+        since: when it began to serve.
+        next_probe: when the next probe is due, if it is not active.
+        probe_delay_s: what the next probe after that one waits.
+        is_leaving: it goes once it is drained.
+        reason: why it is not active, in words; empty if it is.
+    """
+
+    __slots__ = (
+        "abilities", "bulk", "chunks", "failures", "free_at", "full_until", "good_probes", "heard_at", "id",
+        "is_leaving", "next_probe", "online", "pace", "permits", "probe_delay_s", "probing", "reason", "sent",
+        "since", "state", "texts", "throttle", "tokens", "widest", "window",
+    )  # fmt: skip
+
+    def __init__(self, name: str) -> None:
+        self.id = name
+        self.state = State.JOINING
+        self.pace = Pace()
+        self.chunks: dict[Chunk, None] = {}
+        self.tokens = self.texts = self.online = self.bulk = 0
+        self.free_at = 0.0
+        self.sent = self.failures = self.good_probes = 0
+        self.full_until = self.heard_at = self.since = self.next_probe = self.probe_delay_s = 0.0
+        self.probing = self.is_leaving = False
+        self.reason = ""
+        self.throttle = 1.0
+        self.set_abilities(Abilities())
+
+    def __repr__(self) -> str:
+        """As an operator reads it."""
+        return f"<{self.id} {self.state} chunks={len(self.chunks)} tokens={self.tokens} {self.reason}>"
+
+    @property
+    def chunk_tokens(self) -> int:
+        """Tokens of a bulk chunk that leaves little to its fixed cost and lets online work in soon."""
+        return min(self.pace.cost.chunk_tokens, self.abilities.batch_tokens)
+
+    @property
+    def tokens_per_s(self) -> float:
+        """With full batches."""
+        return self.pace.cost.tokens_per_s(self.abilities.batch_tokens) / self.pace.slowness
+
+    def move(self, event: Event) -> bool:
+        """Follow the table; whether the state changed."""
+        before = self.state
+        self.state = TRANSITIONS[before].get(event, before)
+        return self.state is not before
+
+    def set_abilities(self, abilities: Abilities) -> None:
+        """What its ``/info`` says now."""
+        self.abilities = abilities
+        self.permits = max(1, int(_PERMITS * abilities.permits))
+        self.widen(0.0, 0.0)
+
+    def slow_down(self) -> None:
+        """It answered 429: less at once, but for one chunk."""
+        self.throttle = max(_LEAST_THROTTLE, self.throttle * _THROTTLE)
+
+    def recover(self, elapsed_s: float) -> None:
+        """Time passed since the last 429."""
+        self.throttle = min(1.0, self.throttle * (1 + _RECOVERY_PER_S * elapsed_s))
+
+    def widen(self, now: float, slow_start_s: float) -> None:
+        """Set the window: two batches, or a second of work where that is less; less after a start and after a 429."""
+        second = max(int(self.tokens_per_s), self.chunk_tokens)
+        self.widest = min(2 * self.abilities.batch_tokens, second)
+        share = min(1.0, (now - self.since) / slow_start_s) if slow_start_s else 1.0
+        floor = min(self.chunk_tokens, self.widest)
+        self.window = max(floor, int((floor + share * (self.widest - floor)) * self.throttle))
+
+    def eta(self, now: float) -> float:
+        """Seconds until it has done what it has.
+
+        One that is late is not about to be free: what it will still take grows with the delay, else a replica that
+        hangs would look like the best.
+        """
+        if not self.tokens:
+            return 0.0
+        left = self.free_at - now
+        if left >= 0.0:
+            return left
+        return 0.0 if left > -_LATE_S else -2.0 * left
+
+    def take(self, chunk: Chunk, now: float) -> float:
+        """Count a chunk that is being sent; returns how long its answer is expected to take."""
+        pace = self.pace
+        work = pace.token_s * chunk.tokens
+        if not self.tokens:
+            self.free_at = now + work + pace.batch_s
+        else:
+            start = max(now, self.free_at)
+            self.free_at = start + work if chunk.online else start + work + pace.batch_s
+        self.tokens += chunk.tokens
+        self.texts += chunk.texts
+        if chunk.online:
+            self.online += 1
+        else:
+            self.bulk += 1
+        self.chunks[chunk] = None
+        self.sent += 1
+        return self.free_at - now
+
+    def drop(self, chunk: Chunk, now: float) -> None:
+        """Take a chunk off: it was answered, failed or cancelled."""
+        del self.chunks[chunk]
+        self.tokens -= chunk.tokens
+        self.texts -= chunk.texts
+        if chunk.online:
+            self.online -= 1
+        else:
+            self.bulk -= 1
+        if not self.tokens:
+            self.free_at = now
+            return
+        whole = now + self.pace.batch_s + self.pace.token_s * self.tokens
+        if not now < self.free_at <= whole:
+            self.free_at = whole
+
+    def is_overdue(self, now: float) -> bool:
+        """Whether it is late with something, and nothing at all came from it since that was sent."""
+        return any(chunk.due_at < now and self.heard_at <= chunk.sent_at for chunk in self.chunks)

@@ -1,0 +1,130 @@
+"""A client's request as the dispatcher knows it, and the chunks that replicas are sent of it."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from embedfleet.gateway.dispatch.replica import Replica
+
+_NONE: frozenset[str] = frozenset()
+
+
+class Chunk:
+    """What one replica is sent at once: a whole request, or some of its texts.
+
+    Callers derive from it what they keep of a chunk themselves.
+
+    Attributes:
+        request: whose; itself, if it is a whole request.
+        online: whether it goes before bulk.
+        tokens: estimated.
+        texts: how many.
+        deadline: after which nobody wants it.
+        replica: where it is, None while it waits and once it is over.
+        copy: where it is as well, if that replica was suspected.
+        sent_at: when it was sent last.
+        due_at: when its replica, if nothing at all was heard of it since, is suspect.
+        sends: so far, refusals not counted.
+        tried: replicas that failed it.
+        blamed: whether two replicas could not compute the chunk that it was cut from, or it.
+    """
+
+    request: "Request"
+    online: bool
+    deadline: float
+    replica: "Replica | None" = None
+    copy: "Replica | None" = None
+    sent_at = 0.0
+    due_at = 0.0
+    sends = 0
+    tried: frozenset[str] = _NONE
+    blamed = False
+
+    def __init__(self, request: "Request", tokens: int, texts: int) -> None:
+        self.request = request
+        self.online = request.online
+        self.deadline = request.deadline
+        self.tokens = tokens
+        self.texts = texts
+
+
+class Part(Chunk):
+    """Some of the texts of a request.
+
+    Attributes:
+        items: indices of its texts in the request, in the order in which they are sent.
+    """
+
+    def __init__(self, request: "Request", items: Sequence[int], tokens: int) -> None:
+        super().__init__(request, tokens, len(items))
+        self.items = items
+
+
+class Request(Chunk):
+    """A client's request; it is its own and only chunk unless it has a batch.
+
+    Attributes:
+        arrived: when.
+        size_bytes: of its body.
+        batch: what is to be cut into parts, None if it goes whole.
+        over: it was answered, refused or left.
+        queued_bytes: what it counts in the bound of the queues.
+    """
+
+    batch: "Batch | None" = None
+    over = False
+    queued_bytes = 0
+
+    def __init__(self, *, tokens: int, texts: int, size_bytes: int, online: bool, now: float, timeout_s: float) -> None:
+        self.arrived = now
+        self.size_bytes = size_bytes
+        self.request = self
+        self.online = online
+        self.deadline = now + timeout_s
+        self.tokens = tokens
+        self.texts = texts
+
+    def divide(self, *, by_length: bool) -> "Batch | None":
+        """Its texts, where it can be cut; callers that know them say so.
+
+        Args:
+            by_length: whether texts of like length are to come together.
+        """
+        del by_length
+        return None
+
+    def part(self, items: Sequence[int], tokens: int) -> Part:
+        """A part of it; callers may give a class of their own."""
+        return Part(self, items, tokens)
+
+
+class Batch:
+    """The texts of a request that is cut, as late as possible, into parts.
+
+    Args:
+        costs: of each text, in estimated tokens.
+        sizes: of each text, in bytes.
+        order: in which texts are taken.
+
+    Attributes:
+        taken: how many of ``order`` were cut off.
+        waiting_tokens: of those that were not.
+        unanswered: texts whose answer is not there yet.
+        parts: sent or waiting to be sent again.
+    """
+
+    __slots__ = ("costs", "order", "parts", "sizes", "taken", "unanswered", "waiting_tokens")
+
+    def __init__(self, costs: Sequence[int], sizes: Sequence[int], order: Sequence[int]) -> None:
+        self.costs = costs
+        self.sizes = sizes
+        self.order = order
+        self.taken = 0
+        self.waiting_tokens = sum(costs)
+        self.unanswered = len(costs)
+        self.parts: set[Part] = set()
+
+    @property
+    def is_taken(self) -> bool:
+        """Whether nothing is left to cut."""
+        return self.taken == len(self.order)

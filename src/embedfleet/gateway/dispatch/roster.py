@@ -1,0 +1,176 @@
+"""Who is in the pool, and in what state: membership, probes, suspicion, ejection, drain."""
+
+from collections.abc import Sequence
+
+from embedfleet.gateway.dispatch.command import Command, Forget, Probe
+from embedfleet.gateway.dispatch.limits import DispatchLimits
+from embedfleet.gateway.dispatch.pace import Cost
+from embedfleet.gateway.dispatch.replica import Abilities, Event, Replica, State
+from embedfleet.gateway.dispatch.suspicion import overdue
+
+_ACTIVE = State.ACTIVE  # a member of an enum costs more to look up than a name
+_GOOD_PROBES = 2  # until an ejected replica is trusted again
+_SILENT = "silent for longer than it should need"
+
+
+class Roster:
+    """The replicas of one service.
+
+    Attributes:
+        replicas: by name.
+        serving: those that may get work.
+        batch_texts: the most texts that every one of them takes at once.
+        tokens_per_s: that they do together.
+    """
+
+    def __init__(self, limits: DispatchLimits) -> None:
+        self.replicas: dict[str, Replica] = {}
+        self.serving: tuple[Replica, ...] = ()
+        self.batch_texts = Abilities().batch_texts
+        self.tokens_per_s = 0.0
+        self._limits = limits
+
+    @property
+    def suspects(self) -> list[Replica]:
+        """Those that are silent."""
+        return [replica for replica in self.replicas.values() if replica.state is State.SUSPECT]
+
+    @property
+    def narrowest(self) -> Abilities:
+        """Of the serving replica that takes the fewest texts."""
+        return min((r.abilities for r in self.serving), key=lambda able: able.batch_texts, default=Abilities())
+
+    # membership
+
+    def set_members(self, names: Sequence[str], now: float) -> list[Command]:
+        """These are the replicas from now on: new ones join, missing ones drain and go."""
+        for name in names:
+            known = self.replicas.get(name)
+            if known is None:
+                known = self.replicas[name] = Replica(name)
+                self._restart(known, now)
+            elif known.is_leaving:
+                known.is_leaving = False
+                self._restart(known, now)
+        commands: list[Command] = []
+        for replica in [replica for name, replica in self.replicas.items() if name not in names]:
+            replica.is_leaving = True
+            replica.move(Event.DRAIN)
+            commands += self.emptied(replica)
+        self._count()
+        return commands
+
+    def drain(self, name: str) -> list[Command]:
+        """Keep a replica out until `undrain`; what it has it finishes."""
+        replica = self.replicas[name]
+        if replica.move(Event.DRAIN):
+            replica.reason = "drained by hand"
+        self._count()
+        return self.emptied(replica)
+
+    def undrain(self, name: str, now: float) -> None:
+        """A replica that was kept out is wanted back; others go on as they are."""
+        replica = self.replicas[name]
+        if replica.state in {State.DRAINING, State.DRAINED} and not replica.is_leaving:
+            self._restart(replica, now)
+
+    def emptied(self, replica: Replica) -> list[Command]:
+        """A draining replica that has nothing left is drained, and goes if it is to."""
+        if replica.chunks or replica.probing:
+            return []
+        replica.move(Event.EMPTY)
+        if replica.state is not State.DRAINED or not replica.is_leaving or replica.id not in self.replicas:
+            return []
+        del self.replicas[replica.id]
+        return [Forget(replica)]
+
+    # health
+
+    def heard(self, replica: Replica) -> None:
+        """Anything came from a replica: it is not hung."""
+        if replica.state is State.SUSPECT:
+            replica.move(Event.GOOD)
+            replica.reason = ""
+            self._count()
+
+    def failed(self, replica: Replica, what: str) -> None:
+        """A replica's answer was a failure, by a status: so many in a row eject it."""
+        replica.failures += 1
+        if replica.failures >= self._limits.failures:
+            self.eject(replica, f"{what}, {replica.failures} failures in a row")
+
+    def eject(self, replica: Replica, reason: str) -> None:
+        """Nothing is sent to it before it has inferred again."""
+        replica.move(Event.BAD)
+        replica.failures = replica.good_probes = 0
+        replica.reason = reason
+        self._count()
+
+    def suspect(self, now: float) -> None:
+        """Notice who is silent."""
+        for replica in overdue(self.replicas.values(), now):
+            replica.move(Event.SLOW)
+            replica.reason = _SILENT
+        self._count()
+
+    def probes(self, now: float) -> list[Command]:
+        """Those that fall due: of replicas that do not serve, and of those that were not heard of for some time."""
+        due = [replica for replica in self.replicas.values() if self._is_probe_due(replica, now)]
+        for replica in due:
+            replica.probing = True
+        return [Probe(replica) for replica in due]
+
+    def probed(self, replica: Replica, reason: str, now: float, abilities: Abilities | None, cost: Cost | None) -> None:
+        """A probe came back, see `Dispatcher.probed`."""
+        replica.probing = False
+        if abilities is not None:
+            replica.set_abilities(abilities)
+        if cost is not None:
+            replica.pace.set_cost(cost)
+        if reason:
+            replica.next_probe = now + replica.probe_delay_s
+            replica.probe_delay_s = min(replica.probe_delay_s * 2, self._limits.probe_retry_s[1])
+            self.eject(replica, reason)
+        else:
+            self._probed_well(replica, now)
+        self._count()
+
+    def refresh(self, now: float, elapsed_s: float) -> None:
+        """What changes with time alone: windows."""
+        for replica in self.replicas.values():
+            replica.recover(elapsed_s)
+            replica.widen(now, self._limits.slow_start_s)
+        self._count()
+
+    def _restart(self, replica: Replica, now: float) -> None:
+        """A replica is told of, or wanted back: it has to infer first."""
+        replica.move(Event.JOIN)
+        replica.reason = ""
+        replica.next_probe, replica.probe_delay_s = now, self._limits.probe_retry_s[0]
+
+    def _probed_well(self, replica: Replica, now: float) -> None:
+        replica.heard_at = now
+        replica.failures = 0
+        replica.good_probes += 1
+        replica.probe_delay_s = self._limits.probe_retry_s[0]
+        replica.next_probe = now + replica.probe_delay_s
+        if replica.state is State.EJECTED and replica.good_probes < _GOOD_PROBES:
+            return
+        if replica.state is not State.SUSPECT:
+            replica.since = now
+        if replica.move(Event.GOOD):
+            replica.reason = ""
+        replica.widen(now, self._limits.slow_start_s)
+
+    def _is_probe_due(self, replica: Replica, now: float) -> bool:
+        if replica.probing or replica.state in {State.DRAINING, State.DRAINED}:
+            return False
+        if replica.state is _ACTIVE:
+            return now - replica.heard_at > self._limits.probe_interval_s
+        return now >= replica.next_probe
+
+    def _count(self) -> None:
+        """Who serves, and what they can do together."""
+        self.serving = tuple(replica for replica in self.replicas.values() if replica.state is _ACTIVE)
+        self.batch_texts = self.narrowest.batch_texts
+        self.tokens_per_s = sum(replica.tokens_per_s for replica in self.serving)
