@@ -6,6 +6,7 @@ from typing import Any
 
 import orjson
 
+from embedfleet.cli.output import say
 from embedfleet.config.settings import Settings
 from embedfleet.control.docker import Docker
 from embedfleet.control.statefile import StateFile
@@ -20,11 +21,17 @@ def daemon(settings: Settings) -> Docker | None:
     if importlib.util.find_spec("docker") is None:
         return None
     try:
-        docker = Docker(settings.fleet.docker_host)
+        docker = Docker(settings.fleet.docker_host, str(settings.root))
         docker.engine()
     except DockerError:
         return None
     return docker
+
+
+def say_elsewhere(docker: Docker | None) -> None:
+    """Name the fleets in other folders whose containers are left alone."""
+    for folder in docker.elsewhere() if docker is not None else ():
+        say(f"containers of the fleet in {folder} are there too: `embedfleet` in that folder looks after them")
 
 
 def ask(state: StateFile, method: str, path: str) -> dict[str, Any] | None:

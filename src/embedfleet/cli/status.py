@@ -11,7 +11,7 @@ from rich.table import Table
 
 from embedfleet.cli.flags import read_settings, settings_flags
 from embedfleet.cli.output import data, say
-from embedfleet.cli.query import ask, daemon
+from embedfleet.cli.query import ask, daemon, say_elsewhere
 from embedfleet.control.remains import remains_status
 from embedfleet.control.statefile import StateFile
 
@@ -28,6 +28,7 @@ def command(as_json: bool, **flags: Any) -> None:  # noqa: ANN401
     running = status is not None
     if status is None and (docker := daemon(settings)) is not None:
         services = asyncio.run(remains_status(docker))
+        say_elsewhere(docker)
         if services:
             status = {"pid": None, "pss_bytes": 0, "services": services}
             say("the containers of a fleet are there, but nobody looks after them: `embedfleet up` takes them over")

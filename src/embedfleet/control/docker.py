@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from embedfleet.control.child import ContainerSpec, Mount
@@ -21,6 +22,7 @@ LABEL_KIND = "io.embedfleet.kind"
 LABEL_FINGERPRINT = "io.embedfleet.fingerprint"
 LABEL_PORT = "io.embedfleet.port"
 LABEL_MODEL = "io.embedfleet.model"
+LABEL_FOLDER = "io.embedfleet.folder"
 LABEL_NETWORK = "io.embedfleet.network"
 
 _TIMEOUT_S = 60
@@ -47,7 +49,8 @@ class Container:
     """A container as the daemon knows it.
 
     Attributes:
-        ours: whether it carries our labels.
+        ours: whether it carries our labels, and belongs to no other fleet.
+        folder: of its fleet; empty if it carries no such label.
         status: Docker's word: created, running, restarting, exited, …
         started: when it last did, as the daemon writes it; changes with every start.
         ip: on the fleet's network; empty if it has none.
@@ -58,6 +61,7 @@ class Container:
     id: str
     name: str
     ours: bool
+    folder: str
     service: str
     kind: str
     fingerprint: str
@@ -154,9 +158,11 @@ class Docker:
 
     Args:
         host: as ``unix:///run/podman/podman.sock``; empty for ``DOCKER_HOST`` or the usual socket.
+        folder: of the fleet; what belongs to one in another folder that is still there is not ours.
     """
 
     host: str = ""
+    folder: str = ""
     _client: Any = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -214,14 +220,21 @@ class Docker:
         """The container of a name."""
         with _worded():
             attributes = self._attributes(name)
-        return _container(attributes) if attributes else None
+        return _container(attributes, self.folder) if attributes else None
 
     def ours(self) -> list[Container]:
-        """Every container of ours, running or not."""
+        """Every container of this fleet, running or not."""
+        return [container for container in self._labelled() if container.ours]
+
+    def elsewhere(self) -> list[str]:
+        """The folders of other fleets that have containers here."""
+        return sorted({container.folder for container in self._labelled() if not container.ours})
+
+    def _labelled(self) -> list[Container]:
         with _worded():
             found = self._client.api.containers(all=True, filters={"label": LABEL_SERVICE})
             attributes = [self._attributes(row["Id"]) for row in found]
-        return sorted((_container(a) for a in attributes if a), key=lambda container: container.name)
+        return sorted((_container(a, self.folder) for a in attributes if a), key=lambda container: container.name)
 
     def create(self, spec: ContainerSpec, request: DeviceRequest = "gpu", *, relabel: bool = False) -> str:
         """Create a container, not started yet.
@@ -247,6 +260,7 @@ class Docker:
                     LABEL_FINGERPRINT: spec.fingerprint,
                     LABEL_PORT: str(spec.port),
                     LABEL_MODEL: spec.model,
+                    LABEL_FOLDER: self.folder,
                 },
                 mounts=[self._mount(mount) for mount in spec.mounts],
                 network=spec.network,
@@ -313,7 +327,7 @@ class Docker:
                 image,
                 list(command),
                 entrypoint=entrypoint,
-                labels={LABEL_SERVICE: "", LABEL_KIND: "trial"},
+                labels={LABEL_SERVICE: "", LABEL_KIND: "trial", LABEL_FOLDER: self.folder},
                 mounts=[self._mount(mount) for mount in mounts],
                 network=network or None,
                 device_requests=[self._request(gpu, request)] if gpu else None,
@@ -389,15 +403,17 @@ class Docker:
         return Request(device_ids=[gpu], capabilities=[["gpu"]])
 
 
-def _container(attributes: Mapping[str, Any]) -> Container:
+def _container(attributes: Mapping[str, Any], own_folder: str) -> Container:
     labels = attributes["Config"].get("Labels") or {}
     state = attributes["State"]
     networks = attributes["NetworkSettings"].get("Networks") or {}
     requests = attributes["HostConfig"].get("DeviceRequests") or []
+    folder = labels.get(LABEL_FOLDER, "")
     return Container(
         id=attributes["Id"],
         name=attributes["Name"].lstrip("/"),
-        ours=LABEL_SERVICE in labels,
+        ours=LABEL_SERVICE in labels and not _is_anothers(folder, own_folder),
+        folder=folder,
         service=labels.get(LABEL_SERVICE, ""),
         kind=labels.get(LABEL_KIND, ""),
         fingerprint=labels.get(LABEL_FINGERPRINT, ""),
@@ -413,6 +429,11 @@ def _container(attributes: Mapping[str, Any]) -> Container:
         restarts=int(attributes.get("RestartCount") or 0),
         device_ids=tuple(device for request in requests for device in request.get("DeviceIDs") or ()),
     )
+
+
+def _is_anothers(folder: str, own: str) -> bool:
+    """Whether a fleet in another folder has it; of a folder that is gone, moved or removed, anybody may take over."""
+    return folder not in {"", own} and Path(folder).is_dir()
 
 
 def _published(bindings: Mapping[str, Any]) -> int:

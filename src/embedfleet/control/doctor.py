@@ -162,7 +162,7 @@ def _see_docker(exam: _Examination) -> None:
     if not any(runs_as(s, exam.gpus) == "docker" or balancer_in_container(s, exam.machine) for s in services):
         return
     try:
-        exam.docker = Docker(exam.settings.fleet.docker_host)
+        exam.docker = Docker(exam.settings.fleet.docker_host, str(exam.settings.root))
         exam.engine = exam.docker.engine()
         exam.containers = exam.docker.ours()
     except FleetError as error:

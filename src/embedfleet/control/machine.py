@@ -41,7 +41,7 @@ def look(settings: Settings, *, cores: int) -> Ground:
     machine = Machine(cores, gpus, driver.version if driver else "")
     if not uses_docker(settings, machine):
         return Ground(machine)
-    docker = Docker(settings.fleet.docker_host)
+    docker = Docker(settings.fleet.docker_host, str(settings.root))
     engine = docker.engine()
     machine = Machine(
         cores,

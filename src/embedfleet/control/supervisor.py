@@ -110,11 +110,20 @@ class Supervisor:
         return [c for c in self.children.values() if c.spec.service == service and c.spec.kind == "replica"]
 
     async def states(self, service: str) -> dict[str, dict[str, Any]]:
-        """What a service's balancer says of each replica, by name; one that waits to be replaced is ``outdated``."""
+        """What a service's balancer says of each replica, by name.
+
+        One that waits to be replaced is ``outdated``. One that has ended is not active, though a balancer that probes
+        now and then may not know it yet.
+        """
         rows = {str(row["id"]): row for row in await self._balancers[service].states()}
-        for name, row in rows.items():
-            if name in self.children and _is_to_be_replaced(self.children[name]):
+        for child in self.replicas(service):
+            row = rows.get(child.spec.name)
+            if row is None:
+                continue
+            if _is_to_be_replaced(child):
                 row["state"] = "outdated"
+            elif row["state"] == "active" and child.was_started and child.observed.phase is not Phase.READY:
+                row["state"] = child.observed.phase.value
         return rows
 
     def wake(self) -> None:

@@ -50,8 +50,20 @@ def test_a_killed_replica_costs_no_request_and_comes_back(site: Site, balancer):
     site.up(*ONE, "--set", f"embedder.balancer={balancer}")
     with asking(site.embedder, 500) as failed:
         site.client.containers.get("bge-embedder-tei-0").kill()
-        while site.states("embedder") != {"bge-embedder-tei-0": "active", "bge-embedder-tei-1": "active"}:
-            pass
+        site.until("a restart", lambda: restarts(site, "bge-embedder-tei-0") > 0)
+        site.until_active("embedder")
+    assert failed == []
+
+
+@pytest.mark.parametrize("balancer", ["gateway", "nginx"])
+def test_replicas_stopped_by_hand_one_after_the_other_cost_no_request_and_come_back(site: Site, balancer):
+    site.up(*ONE, "--set", f"embedder.balancer={balancer}")
+    with asking(site.embedder, 1000) as failed:
+        for name in ("bge-embedder-tei-0", "bge-embedder-tei-1"):
+            before = restarts(site, name)
+            site.client.containers.get(name).stop(timeout=20)
+            site.until(f"a restart of {name}", lambda name=name, before=before: restarts(site, name) > before)
+            site.until_active("embedder")
     assert failed == []
 
 
@@ -82,8 +94,7 @@ def test_another_model_replaces_all_at_once_since_the_two_must_not_be_mixed(site
 def test_ctrl_c_while_it_loads_leaves_nothing(site: Site):
     process = site.begin(*ONE)
     try:
-        while "bge-embedder-tei-1" not in site.containers:
-            assert process.poll() is None, process.communicate()[1]
+        site.until("the second container", lambda: "bge-embedder-tei-1" in site.containers)
         process.send_signal(signal.SIGINT)
     finally:
         process.communicate(timeout=LIMIT_S)
@@ -96,11 +107,34 @@ def test_the_daemon_may_be_restarted_under_a_fleet(site: Site, daemon):
     site.up(*ONE)
     daemon.stop()
     daemon.start()
-    while not answers(site):
-        pass
-    while set(site.states("embedder").values()) != {"active"}:
-        pass
+    site.until("an answer", lambda: answers(site))
+    site.until_active("embedder")
     assert site.embedder.post("/embed", QUESTION).status == 200
+
+
+def test_a_fleet_in_another_folder_is_left_alone_until_that_folder_is_gone(site: Site, tmp_path_factory):
+    site.up(*ONE)
+    site.kill_controller()
+    there, site.folder = site.folder, tmp_path_factory.mktemp("another")
+    (site.folder / "models").symlink_to(there / "models")
+    before = site.containers
+    assert f"the fleet in {there}" in site.run("down").stderr
+    refused = site.run("up", *ONE, code=None)
+    assert refused.returncode != 0
+    assert f"belongs to the fleet in {there}" in refused.stderr
+    assert f"embedfleet down in {there}" in refused.stderr
+    assert site.containers == before
+    moved = there.rename(there.with_name("moved"))
+    (site.folder / "models").unlink()
+    (site.folder / "models").symlink_to(moved / "models")
+    site.run("down")
+    assert site.containers == {}
+
+
+def restarts(site: Site, name: str) -> int:
+    """How often the controller has started a replica anew."""
+    (row,) = [row for service in site.status["services"] for row in service["replicas"] if row["id"] == name]
+    return int(row["restarts"])
 
 
 def answers(site: Site) -> bool:

@@ -1,8 +1,10 @@
 """What cannot work is refused with what to do, and leaves nothing that the next `up` or `down` trips over."""
 
 import json
+import os
 import shutil
 import socket
+import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -12,6 +14,7 @@ from embedfleet.control.docker import Docker
 from embedfleet.errors import DockerError
 from tests.services.docker.images import NGINX, TEI, save
 from tests.services.docker.site import QUESTION, T4, Site, gpus
+from tests.services.fleet import COMMAND
 
 ONE = ("--set", "reranker.enabled=false")
 
@@ -106,6 +109,7 @@ PLANTED = {
     "volta": Planted("gpu.type", "leave this GPU out", env={"FAKE_GPUS": gpus("Tesla V100|7.0|16384|16000")}),
     "memory": Planted("gpu.memory", "end what uses it", env={"FAKE_GPUS": gpus(T4, "Tesla T4|7.5|15360|1000")}),
     "no-daemon": Planted("docker.reachable", "systemctl start docker", ("--docker-host", "unix:///no/such.sock")),
+    "busy": Planted("gpu.busy", "nvidia-smi shows them", env={"FAKE_BUSY": "4242"}),
     "pointer": Planted("model.embedder", "git lfs pull", plant=_pointer),
     "no-model": Planted("model.reranker", "clone the model", plant=_no_model),
     "no-image": Planted("image", "docker pull", ("--tei-version", "1.9.4")),
@@ -140,6 +144,32 @@ def test_doctor_finds_a_planted_fault_and_names_the_fix(site: Site, fault):
 def test_doctor_finds_a_taken_port(site: Site):
     with socket.create_server(("0.0.0.0", site.ports[1])):
         _check(site, Planted("ports", "stop what listens there"))
+
+
+def test_a_socket_that_may_not_be_opened_is_told_with_the_way_in(site: Site, tmp_path):
+    path = tmp_path / "d.sock"
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(str(path))
+        sock.listen()
+        path.chmod(0)
+        # Root without this capability is refused as anybody else is.
+        command = [
+            "setpriv",
+            "--bounding-set",
+            "-dac_override",
+            *COMMAND,
+            "up",
+            *ONE,
+            "--docker-host",
+            f"unix://{path}",
+        ]
+        done = subprocess.run(
+            command, cwd=site.folder, env=os.environ | site.env, capture_output=True, text=True, timeout=60, check=False
+        )
+    assert done.returncode == 2, done.stderr
+    assert "Permission denied" in done.stderr
+    assert "add yourself to the group docker" in done.stderr
+    assert site.containers == {}
 
 
 def test_doctor_finds_nothing_wrong_where_nothing_is(site: Site):

@@ -1,4 +1,5 @@
-/* A libnvidia-ml.so.1 for made-up GPUs: FAKE_GPUS is "uuid|name|major.minor|MiB in all|MiB free;…", FAKE_DRIVER its version. */
+/* A libnvidia-ml.so.1 for made-up GPUs: FAKE_GPUS is "uuid|name|major.minor|MiB in all|MiB free;…", FAKE_DRIVER its version,
+   FAKE_BUSY the pid of a process on every GPU. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -46,5 +47,19 @@ int nvmlDeviceGetMemoryInfo(void *handle, memory *found) {
     found->total = one->total << 20;
     found->free = one->free << 20;
     found->used = found->total - found->free;
+    return 0;
+}
+
+typedef struct { unsigned pid; unsigned long long used; unsigned instance, compute_instance; } process;
+
+int nvmlDeviceGetComputeRunningProcesses_v3(void *handle, unsigned *room, process *found) {
+    const char *given = getenv("FAKE_BUSY");
+    unsigned given_room = *room;
+    (void)handle;
+    *room = given ? 1 : 0;
+    if (given == NULL) return 0;
+    if (given_room < 1) return 7; /* insufficient size */
+    memset(found, 0, sizeof *found);
+    found->pid = (unsigned)atoi(given);
     return 0;
 }

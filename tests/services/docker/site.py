@@ -7,7 +7,8 @@ import os
 import signal
 import subprocess
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,19 @@ class Site:
     def states(self, service: str) -> dict[str, str]:
         (found,) = [row for row in self.status["services"] if row["name"] == service]
         return {row["id"]: row["state"] for row in found["replicas"]}
+
+    def until(self, what: str, reached: Callable[[], bool]) -> None:
+        """Wait; what was waited for is said if it does not come, with what there is instead."""
+        deadline = time.monotonic() + 2 * LIMIT_S
+        while not reached():
+            if time.monotonic() > deadline:
+                raise AssertionError(f"{what}: not in {2 * LIMIT_S} s\n{self.run('status', code=None).stdout}")
+
+    def until_active(self, service: str, count: int = 2) -> None:
+        self.until(
+            f"{count} active replicas of {service}",
+            lambda: list(self.states(service).values()) == ["active"] * count,
+        )
 
     @property
     def containers(self) -> dict[str, str]:

@@ -189,7 +189,12 @@ class ContainerDriver:
 
 
 def foreign(container: Container) -> UsageError:
-    """A container that somebody else made stands where one of ours would."""
+    """A container that somebody else, or another fleet, made stands where one of ours would."""
+    if container.folder:
+        return UsageError(
+            f"a container named {container.name} is there that belongs to the fleet in {container.folder}",
+            f"embedfleet down in {container.folder}, or set another `upstream` and `network` here",
+        )
     return UsageError(
         f"a container named {container.name} is there that embedfleet did not make",
         f"docker rename {container.name} …, or docker rm -f {container.name}, or set another `upstream`",
