@@ -35,8 +35,7 @@ def place_online(replicas: Sequence[Replica], chunk: Chunk, now: float) -> Repli
             continue
         done = replica.pace.token_s * tokens
         if held:
-            left = replica.free_at - now
-            done += left if left >= 0.0 else replica.eta(now)
+            done += replica.eta(now)
         steps = int(done / _STEP_S)
         if best is None or steps < least or (steps == least and _is_less_used(replica, best)):
             best, least = replica, steps

@@ -153,15 +153,18 @@ class Replica:
     def eta(self, now: float) -> float:
         """Seconds until it has done what it has.
 
-        One that is late is not about to be free: what it will still take grows with the delay, else a replica that
-        hangs would look like the best.
+        Of a bulk chunk so much is left as the clock says. Small work is answered batch by batch, in bursts, so there
+        only what is left to be answered tells. One that is late is not about to be free: what it will still take grows
+        with the delay, else a replica that hangs would look like the best.
         """
         if not self.tokens:
             return 0.0
         left = self.free_at - now
-        if left >= 0.0:
-            return left
-        return 0.0 if left > -_LATE_S else -2.0 * left
+        if left < -_LATE_S:
+            return -2.0 * left
+        if not self.bulk:
+            return self.pace.token_s * self.tokens
+        return left if left > 0.0 else 0.0
 
     def take(self, chunk: Chunk, now: float) -> float:
         """Count a chunk that is being sent; returns how long its answer is expected to take."""

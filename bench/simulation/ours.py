@@ -1,0 +1,146 @@
+"""The dispatcher that serves, fed by the simulation instead of by sockets."""
+
+import random
+from collections.abc import Callable, Sequence
+
+from bench.simulation.clock import Clock
+from bench.simulation.door import Ledger
+from bench.simulation.replica import SimCall, SimReplica
+from bench.workload import Arrival, Cost
+from embedfleet.gateway.dispatch import pace
+from embedfleet.gateway.dispatch.command import Cancel, Command, Failure, Forget, Join, Probe, Refuse, Relay, Send
+from embedfleet.gateway.dispatch.dispatcher import TICK_S, Dispatcher
+from embedfleet.gateway.dispatch.limits import DispatchLimits
+from embedfleet.gateway.dispatch.replica import Abilities, Replica
+from embedfleet.gateway.dispatch.request import Batch, Chunk, Part, Request
+
+ONLINE_TEXTS, ONLINE_TOKENS = 8, 4096
+# Of the dispatcher's estimate of a text's tokens, which it has from its characters: sigma of the logarithm.
+_ERROR = 0.2
+_PROBE = (1,)
+
+
+class SimRequest(Request):
+    """An arrival as the dispatcher sees it: with tokens that are estimated.
+
+    Args:
+        estimates: of each text.
+        now: in seconds.
+    """
+
+    def __init__(self, arrival: Arrival, estimates: list[int], now: float) -> None:
+        total = sum(estimates)
+        small = len(estimates) <= ONLINE_TEXTS and total <= ONLINE_TOKENS
+        super().__init__(
+            tokens=total,
+            texts=len(estimates),
+            size_bytes=4 * total,
+            online=arrival.kind == "rerank" or small,
+            now=now,
+            timeout_s=1e9,
+        )
+        self.arrival = arrival
+        self.estimates = estimates
+
+    def divide(self, *, by_length: bool) -> Batch:
+        """See `Request`."""
+        order = range(len(self.estimates))
+        if by_length:
+            return Batch(self.estimates, [4 * cost for cost in self.estimates], sorted(order, key=self._length))
+        return Batch(self.estimates, [4 * cost for cost in self.estimates], order)
+
+    def _length(self, item: int) -> int:
+        return -self.estimates[item]
+
+
+class Ours:
+    """See `Door`."""
+
+    def __init__(
+        self, clock: Clock, replicas: list[SimReplica], ledger: Ledger, limits: DispatchLimits, cost: Cost
+    ) -> None:
+        self.dispatcher = Dispatcher(limits)
+        self._clock = clock
+        self._replicas = {str(number): replica for number, replica in enumerate(replicas)}
+        self._ledger = ledger
+        self._random = random.Random(11)
+        self._calls: dict[tuple[Chunk, Replica], SimCall] = {}
+        self._due = 0.0
+        self._abilities = Abilities(batch_tokens=cost.batch_tokens)
+        self._cost = pace.Cost(cost.a_s, cost.b_s)
+        self._obey(self.dispatcher.set_members(list(self._replicas), 0.0))
+        self._tick()
+
+    def arrive(self, arrival: Arrival) -> None:
+        """See `Door`."""
+        now = self._clock.now
+        request = SimRequest(arrival, self._estimates(arrival.tokens), now)
+        replica = self.dispatcher.assign(request, now)
+        if replica is not None:
+            self._send(request, replica)
+        else:
+            self._obey(self.dispatcher.arrived(request, now))
+
+    def _estimates(self, tokens: Sequence[int]) -> list[int]:
+        return [max(1, round(count * self._random.lognormvariate(0, _ERROR))) for count in tokens]
+
+    def _tick(self) -> None:
+        self._obey(self.dispatcher.tick(self._clock.now))
+        self._clock.at(self._clock.now + TICK_S, self._tick)
+
+    def _wake(self) -> None:
+        if self.dispatcher.due <= self._clock.now:
+            self._obey(self.dispatcher.tick(self._clock.now))
+
+    def _obey(self, commands: list[Command]) -> None:
+        for command in commands:
+            match command:
+                case Send(chunk, replica):
+                    self._send(chunk, replica)
+                case Cancel(chunk, replica):
+                    call = self._calls.pop((chunk, replica))
+                    self._replicas[replica.id].cancel(call)
+                case Relay(chunk):
+                    self._ledger.finish(self._arrival(chunk.request), self._clock.now)
+                case Join(request):
+                    self._ledger.finish(self._arrival(request), self._clock.now)
+                case Refuse(request, error, _):
+                    self._ledger.refuse(self._arrival(request), error.status)
+                case Probe(replica):
+                    self._probe(replica)
+                case Forget():
+                    pass
+        if self.dispatcher.due > self._clock.now:
+            self._clock.at(self.dispatcher.due, self._wake) if self.dispatcher.due < self._clock.now + 1e6 else None
+
+    @staticmethod
+    def _arrival(request: Request) -> Arrival:
+        assert isinstance(request, SimRequest)
+        return request.arrival
+
+    def _send(self, chunk: Chunk, replica: Replica) -> None:
+        arrival = self._arrival(chunk.request)
+        tokens = tuple(arrival.tokens[item] for item in chunk.items) if isinstance(chunk, Part) else arrival.tokens
+        call = self._calls[chunk, replica] = SimCall(tokens, self._answerer(chunk, replica, sum(tokens)))
+        self._replicas[replica.id].send(call)
+
+    def _answerer(self, chunk: Chunk, replica: Replica, tokens: int) -> Callable[[int], None]:
+        def answered(status: int) -> None:
+            now = self._clock.now
+            del self._calls[chunk, replica]
+            if status:
+                commands = self.dispatcher.answered(chunk, replica, status, now, tokens)
+                self._obey([Relay(chunk)] if commands is None else commands)
+            else:
+                self._obey(self.dispatcher.failed(chunk, replica, Failure.RESET, now))
+
+        return answered
+
+    def _probe(self, replica: Replica) -> None:
+        def answered(status: int) -> None:
+            reason = "" if status in {200, 429} else "no answer"
+            self._obey(
+                self.dispatcher.probed(replica.id, reason, self._clock.now, self._abilities, self._cost)
+            )
+
+        self._replicas[replica.id].send(SimCall(_PROBE, answered))
