@@ -32,6 +32,7 @@ PURE = (
     "engine.batching",
     "engine.pooling",
     "engine.info",
+    "gateway.dispatch",
     "gateway.dispatcher",
     "gateway.estimate",
     "gateway.forwarding",

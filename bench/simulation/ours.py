@@ -139,8 +139,6 @@ class Ours:
     def _probe(self, replica: Replica) -> None:
         def answered(status: int) -> None:
             reason = "" if status in {200, 429} else "no answer"
-            self._obey(
-                self.dispatcher.probed(replica.id, reason, self._clock.now, self._abilities, self._cost)
-            )
+            self._obey(self.dispatcher.probed(replica.id, reason, self._clock.now, self._abilities, self._cost))
 
         self._replicas[replica.id].send(SimCall(_PROBE, answered))

@@ -1,7 +1,7 @@
 """The rivals: policies that choose a server for a whole request, and HAProxy's central queue.
 
-A request goes to its server at once, whatever waits there, as nginx and HAProxy without ``maxconn`` do. Sources: nginx's
-ngx_http_upstream_round_robin, _least_conn, _random and _least_time modules; HAProxy's configuration manual.
+A request goes to its server at once, whatever waits there, as nginx and HAProxy without ``maxconn`` do.
+Sources: nginx's upstream modules (round robin, least_conn, random, least_time); HAProxy's configuration manual.
 """
 
 import random
@@ -96,7 +96,7 @@ class Balancer:
 
         def answered(status: int) -> None:
             left[0] -= 1
-            if status != 200:  # noqa: PLR2004
+            if status != 200:
                 failed.append(status)
             if left[0] == 0:
                 if failed:
@@ -144,7 +144,7 @@ class MaxConn:
     def _send(self, server: Server, arrival: Arrival) -> None:
         def ended(status: int) -> None:
             server.under_way -= 1
-            if status == 200:  # noqa: PLR2004
+            if status == 200:
                 self._ledger.finish(arrival, self._clock.now)
             else:
                 self._ledger.refuse(arrival, status)

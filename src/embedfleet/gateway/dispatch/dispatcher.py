@@ -92,9 +92,9 @@ class Dispatcher:
         return self._roster.replicas
 
     @property
-    def active(self) -> int:
-        """How many replicas serve."""
-        return len(self._roster.serving)
+    def serving(self) -> tuple[Replica, ...]:
+        """Those that may get work."""
+        return self._roster.serving
 
     @property
     def queued(self) -> int:

@@ -164,7 +164,7 @@ class Replica:
             return -2.0 * left
         if not self.bulk:
             return self.pace.token_s * self.tokens
-        return left if left > 0.0 else 0.0
+        return max(0.0, left)
 
     def take(self, chunk: Chunk, now: float) -> float:
         """Count a chunk that is being sent; returns how long its answer is expected to take."""

@@ -1,0 +1,151 @@
+"""The dispatcher's pure parts, one promise at a time."""
+
+import pytest
+
+from embedfleet.gateway.dispatch.budget import Budget
+from embedfleet.gateway.dispatch.carving import Bounds, by_length, carve, scatter
+from embedfleet.gateway.dispatch.command import Join, Relay, Send
+from embedfleet.gateway.dispatch.dispatcher import Dispatcher
+from embedfleet.gateway.dispatch.pace import Cost, Pace, fit
+from embedfleet.gateway.dispatch.placement import place_online
+from embedfleet.gateway.dispatch.replica import Abilities, Event, Replica
+from embedfleet.gateway.dispatch.request import Batch, Request
+from tests.properties.test_dispatch import Divisible
+
+NOW = 100.0
+
+
+def batch(*costs: int, order=None) -> Batch:
+    return Batch(costs, [4 * cost for cost in costs], order or range(len(costs)))
+
+
+def request(tokens: int, *, online: bool = True, texts: int = 1) -> Request:
+    return Request(tokens=tokens, texts=texts, size_bytes=4 * tokens, online=online, now=NOW, timeout_s=60)
+
+
+def active(name: str) -> Replica:
+    replica = Replica(name)
+    replica.move(Event.GOOD)
+    return replica
+
+
+def dispatcher(*names: str) -> Dispatcher:
+    made = Dispatcher()
+    made.set_members(list(names), NOW)
+    for name in names:
+        made.probed(name, "", NOW, Abilities(batch_texts=4))
+    return made
+
+
+def test_a_chunk_stops_at_its_tokens_its_texts_and_its_bytes():
+    assert carve(batch(40, 40, 40, 40, 40), Bounds(100, 32, 10**6)) == ([0, 1], 80)
+    assert carve(batch(*[1] * 9), Bounds(4, 2, 10**6)) == ([0, 1], 2)
+    assert carve(batch(10, 10, 10, 10, 10, 10), Bounds(30, 32, 50)) == ([0], 10)
+
+
+def test_a_text_over_every_bound_goes_alone():
+    assert carve(batch(900, 900), Bounds(100, 32, 10)) == ([0], 900)
+
+
+def test_no_crumb_is_left_over():
+    assert carve(batch(50, 50, 20), Bounds(100, 32, 10**6)) == ([0, 1, 2], 120)
+
+
+def test_scattered_chunks_are_even_and_whole():
+    chunks = scatter(batch(*[100] * 90), 4, Abilities())
+    assert [item for items, _ in chunks for item in items] == list(range(90))
+    assert max(tokens for _, tokens in chunks) <= 1.3 * min(tokens for _, tokens in chunks)
+
+
+def test_texts_of_like_length_come_together():
+    assert by_length([5, 90, 7]) == [1, 2, 0]
+
+
+def test_a_budget_gives_its_burst_and_then_its_share():
+    budget = Budget(0.1, 100)
+    assert budget.spend(100)
+    assert not budget.spend(1)
+    budget.earn(50)
+    assert budget.spend(5)
+    assert not budget.spend(1)
+    budget.earn(10**6)
+    assert not budget.spend(101)
+
+
+def test_a_cost_is_found_from_measured_batches():
+    cost = fit([(tokens, 0.004 + tokens / 50_000) for tokens in (8, 512, 8192)])
+    assert cost is not None
+    assert cost.a_s == pytest.approx(0.004)
+    assert cost.b_s == pytest.approx(1 / 50_000)
+    assert fit([(8, 0.1), (8, 0.2)]) is None
+
+
+def test_a_replica_that_takes_twice_its_cost_is_found_to_be_slow():
+    pace, cost, now = Pace(), Cost(), NOW
+    for _ in range(200):
+        sent_at, now = now, now + 2 * (cost.a_s + cost.b_s * 8000)
+        pace.answered(8000, sent_at, now)
+    assert pace.slowness == pytest.approx(2.0, rel=0.25)
+
+
+def test_one_stall_is_not_taken_for_a_speed():
+    pace, cost, now = Pace(), Cost(), NOW
+    for number in range(100):
+        took = 60.0 if number == 50 else cost.a_s + cost.b_s * 8000
+        sent_at, now = now, now + took
+        pace.answered(8000, sent_at, now)
+    assert pace.slowness < 1.5
+
+
+def test_online_work_goes_where_it_is_done_first():
+    idle, busy = active("idle"), active("busy")
+    busy.take(request(8000, online=False), NOW)
+    assert place_online([busy, idle], request(20), NOW) is idle
+
+
+def test_online_work_waits_rather_than_overfill_a_window():
+    full = active("full")
+    full.take(request(full.window - 10), NOW)
+    assert place_online([full], request(20), NOW) is None
+    assert place_online([active("empty")], request(10**6), NOW) is not None
+
+
+def test_the_text_that_no_replica_can_compute_is_found_and_its_answer_relayed():
+    """The others' replicas must not be blamed for it."""
+    made = dispatcher("a", "b")
+    asked = Divisible([10, 10, 10, 10], online=True, now=NOW)
+    at = made.assign(asked, NOW)
+    assert at is not None
+    waiting = [(asked, at)]
+    relayed = []
+    for _ in range(20):
+        if not waiting:
+            break
+        chunk, replica = waiting.pop()
+        items = list(getattr(chunk, "items", range(4)))
+        status = 424 if 2 in items else 200
+        commands = made.answered(chunk, replica, status, NOW) or []
+        waiting += [(command.chunk, command.replica) for command in commands if isinstance(command, Send)]
+        waiting = [pair for pair in waiting if not asked.over]
+        relayed += [command.chunk for command in commands if isinstance(command, Relay)]
+    assert [list(chunk.items) for chunk in relayed] == [[2]]
+    assert asked.over
+
+
+def test_a_bulk_request_is_spread_over_idle_replicas_and_joined():
+    made = dispatcher("a", "b")
+    asked = Divisible([500] * 16, online=False, now=NOW)
+    assert made.assign(asked, NOW) is None
+    sends = [command for command in made.arrived(asked, NOW) if isinstance(command, Send)]
+    assert {command.replica.id for command in sends} == {"a", "b"}
+    assert all(command.chunk.texts <= 4 for command in sends)
+    ended = []
+    for _ in range(20):
+        if not sends:
+            break
+        command = sends.pop()
+        commands = made.answered(command.chunk, command.replica, 200, NOW) or []
+        sends += [command for command in commands if isinstance(command, Send)]
+        ended += [command for command in commands if isinstance(command, Join)]
+    assert [join.request for join in ended] == [asked]
+    assert made.queued_tokens == made.queued_bytes == 0
