@@ -8,6 +8,7 @@ import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from itertools import count
 from typing import Literal
 
@@ -33,8 +34,11 @@ class Cost:
 
     def seconds(self, tokens: list[int]) -> float:
         """Of one batch of texts with these tokens."""
-        work = len(tokens) * max(tokens) if self.padded else sum(tokens)
-        return self.a_s + self.b_s * work
+        return self.a_s + self.b_s * self.work(len(tokens), sum(tokens), max(tokens))
+
+    def work(self, texts: int, tokens: int, longest: int) -> int:
+        """Tokens that a batch of so many texts and tokens makes a replica compute, padding included."""
+        return texts * longest if self.padded else tokens
 
     @property
     def tokens_per_s(self) -> float:
@@ -117,6 +121,7 @@ WORKLOADS: dict[str, Draw] = {
 }
 
 
+@cache
 def mean_tokens(draw: Draw) -> float:
     """Of one request, from a sample that is the same each time."""
     source = random.Random(1)

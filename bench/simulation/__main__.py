@@ -1,114 +1,117 @@
-"""``python -m bench.simulation``: p50 and p99 by policy and load, in virtual time; medians over seeds.
+"""``python -m bench.simulation``: what clients wait, by policy, in virtual time; medians over seeds.
 
-The dispatcher is the one in ``src``; its rivals are in `bench.simulation.policies`. Behind rivals, which cannot cut,
-replicas take any number of texts per request and have permits without end; behind ours they have TEI's own limits.
+The dispatcher is the one in ``src``; its rivals are in `bench.simulation.policies`. Behind rivals, which cut nothing,
+replicas take any number of texts per request and, where nothing else is said, have permits without end; behind ours
+they have TEI's own limits. Tables go to stderr, one JSON object with all figures is the last line of stdout.
 """
 
 import argparse
-import statistics
-from collections.abc import Callable
+import os
+from collections.abc import Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
-from bench.report import report, say
-from bench.simulation.clock import Clock
-from bench.simulation.door import Door, Ledger
-from bench.simulation.ours import Ours
-from bench.simulation.policies import Balancer, MaxConn, least_conn, least_time, random_two, round_robin
-from bench.simulation.replica import PERMITS, SimReplica
-from bench.workload import WORKLOADS, Arrival, Cost, arrivals
-from embedfleet.gateway.dispatch.limits import DispatchLimits
+from bench.report import missing, report, say
+from bench.simulation.cell import simulate
+from bench.simulation.experiments import EXPERIMENTS, RIVALS, Experiment, Plan
+from bench.simulation.figures import Figures, medians
+from bench.simulation.objective import largest_load
+from bench.simulation.plots import draw
+from bench.simulation.policies import POLICIES
+from bench.simulation.tables import Results, ratio_table, ratios, table
+from bench.workload import WORKLOADS
 
-_START_S = 0.1  # until replicas have been probed
-_DRAIN_S = 120.0
-_NO_LIMIT = 10**9
-# Queues without bounds, as the rivals': what is compared is the order of work, not who is turned away.
-LIMITS = DispatchLimits(online_queue_s=1e9, bulk_queue_s=1e9, queue_bytes=10**12)
-
-Make = Callable[[Clock, list[SimReplica], Ledger, Cost], Door]
-POLICIES: dict[str, Make] = {
-    "round_robin": lambda clock, replicas, ledger, _: Balancer(clock, replicas, ledger, round_robin()),
-    "least_conn": lambda clock, replicas, ledger, _: Balancer(clock, replicas, ledger, least_conn()),
-    "random_two": lambda clock, replicas, ledger, _: Balancer(clock, replicas, ledger, random_two()),
-    "least_time": lambda clock, replicas, ledger, _: Balancer(clock, replicas, ledger, least_time()),
-    "least_conn_cut_32": lambda clock, replicas, ledger, _: Balancer(clock, replicas, ledger, least_conn(), cut=32),
-    "haproxy_maxconn_4_priority": lambda clock, replicas, ledger, _: MaxConn(clock, replicas, ledger, 4),
-    "ours": lambda clock, replicas, ledger, cost: Ours(clock, replicas, ledger, LIMITS, cost),
-    "ours_without_reserve": lambda clock, replicas, ledger, cost: Ours(
-        clock, replicas, ledger, replace(LIMITS, reserve=False), cost
-    ),
-    "ours_without_splitting": lambda clock, replicas, ledger, cost: Ours(
-        clock, replicas, ledger, replace(LIMITS, split=False), cost
-    ),
-}
+OBJECTIVE = "objective"
+_NAMES = (*EXPERIMENTS, OBJECTIVE)
 
 
-def simulate(policy: str, asked: list[Arrival], replicas: int, cost: Cost, seconds: float) -> Ledger:
-    """One run.
-
-    Args:
-        policy: of `POLICIES`.
-        asked: the arrivals.
-        replicas: how many.
-        cost: of their batches.
-        seconds: of arrivals; what is under way then is finished.
-    """
-    clock, ledger = Clock(), Ledger()
-    permits = PERMITS if policy == "ours" else _NO_LIMIT
-    door = POLICIES[policy](clock, [SimReplica(clock, cost, permits=permits) for _ in range(replicas)], ledger, cost)
-    clock.run(_START_S)
-    for arrival in asked:
-        later = replace(arrival, at_s=arrival.at_s + _START_S)
-        clock.at(later.at_s, lambda arrival=later: door.arrive(arrival))  # type: ignore[misc]
-    clock.run(_START_S + seconds + _DRAIN_S)
-    return ledger
+def run(experiment: Experiment, seeds: Sequence[int], pool: Executor) -> Results:
+    """The medians of each cell."""
+    cells = [replace(cell, seed=seed) for cell in experiment.cells.values() for seed in seeds]
+    figures = list(pool.map(simulate, cells))
+    runs = [figures[start : start + len(seeds)] for start in range(0, len(figures), len(seeds))]
+    return {key: medians(found) for key, found in zip(experiment.cells, runs, strict=True)}
 
 
-def percentile(values: list[float], share: float) -> float:
-    """Nearest rank, in milliseconds."""
-    ordered = sorted(values)
-    return round(ordered[min(len(ordered) - 1, int(share * len(ordered)))] * 1000, 1)
+def objective(plan: Plan, seeds: Sequence[int], pool: Executor) -> dict[str, float]:
+    """By policy the largest load that meets the objective."""
+    policies = [*RIVALS, "central_split_priority"]
+    cells = [plan.cell(policy, "mix") for policy in policies]
+    found = pool.map(largest_load, cells, [seeds] * len(cells))
+    loads = {policy: round(load, 2) for policy, load in zip(policies, found, strict=True)}
+    say("\nlargest load with online p99 within 250 ms and bulk p99 within 5 s, mix, 4 replicas")
+    for policy, load in loads.items():
+        say(f"{policy:28} {load:5.0%}")
+    return loads
 
 
-def cell(policy: str, workload: str, load: float, replicas: int, seconds: float, seed: int) -> dict[str, float]:
-    """One run's figures by kind: ``online_p50_ms`` and so on, and how many were refused or never answered."""
-    cost = Cost()
-    asked = arrivals(workload, load, replicas * cost.tokens_per_s, seconds, seed)
-    ledger = simulate(policy, asked, replicas, cost, seconds)
-    found: dict[str, float] = {
-        "refused": len(ledger.refused),
-        "lost": len(asked) - len(ledger.refused) - len(ledger.latency_s),
-    }
-    for kind in sorted({arrival.kind for arrival in asked}):
-        counted = [a.number for a in asked if a.kind == kind and a.at_s > seconds / 10]
-        values = [ledger.latency_s[number] for number in counted if number in ledger.latency_s]
-        if values:
-            found |= {f"{kind}_p50_ms": percentile(values, 0.5), f"{kind}_p99_ms": percentile(values, 0.99)}
-    return found
+def told(results: Results) -> dict[str, dict[str, Figures]]:
+    """As the report has it: by row, then by column, rounded; -1 is what never ended."""
+    rows: dict[str, dict[str, Figures]] = {}
+    for (row, column), figures in results.items():
+        rounded = {name: -1.0 if value == float("inf") else round(value, 4) for name, value in figures.items()}
+        rows.setdefault(row, {})[column] = rounded
+    return rows
+
+
+def parse() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="under a minute: one load, one seed, four policies")
+    parser.add_argument("--experiments", default="load", help=f"all, or of {', '.join(_NAMES)}; default: load")
+    parser.add_argument("--workload", choices=WORKLOADS, default="mix", help="of the experiments load and scale")
+    parser.add_argument("--loads", default=".5,.7,.85,.95", help="tokens asked over what the replicas can do")
+    parser.add_argument("--replicas", default="2,4,8,16,64", help="numbers of replicas of the experiment scale")
+    parser.add_argument("--policies", default="", help="of the experiment load: all, or of " + ", ".join(POLICIES))
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=0.0, help="of arrivals; 0 for what suits the workload")
+    parser.add_argument("--no-prefetch", action="store_true", help="replicas that form no batch while one runs")
+    parser.add_argument("--plots", type=Path, help="folder for SVG images of the experiments load and scale")
+    parser.add_argument("--processes", type=int, default=os.cpu_count())
+    return parser.parse_args()
+
+
+def plan_of(given: argparse.Namespace) -> Plan:
+    """What is to be run; ends the program if a policy is unknown."""
+    policies = [name for name in POLICIES if not name.startswith("ours_")] if not given.policies else []
+    policies = policies or (list(POLICIES) if given.policies == "all" else given.policies.split(","))
+    unknown = [policy for policy in policies if policy not in POLICIES]
+    if unknown:
+        missing(f"no policy is called {unknown[0]!r}", f"the policies are {', '.join(POLICIES)}")
+    return Plan(
+        workload=given.workload,
+        loads=(0.85,) if given.quick else tuple(float(load) for load in given.loads.split(",")),
+        replicas=tuple(int(count) for count in given.replicas.split(",")),
+        policies=list(RIVALS) if given.quick else policies,
+        seconds=60.0 if given.quick else given.seconds,
+        ahead=not given.no_prefetch,
+    )
 
 
 def main() -> None:
     """See the module."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="under a minute: one load, one seed, three policies")
-    parser.add_argument("--workload", choices=WORKLOADS, default="mix")
-    parser.add_argument("--loads", default="0.5,0.7,0.85,0.95")
-    parser.add_argument("--replicas", type=int, default=4)
-    parser.add_argument("--policies", default=",".join(POLICIES))
-    parser.add_argument("--seconds", type=float, default=200.0)
-    parser.add_argument("--seeds", type=int, default=5)
-    given = parser.parse_args()
-    loads = [0.85] if given.quick else [float(load) for load in given.loads.split(",")]
-    policies = ["least_conn", "haproxy_maxconn_4_priority", "ours"] if given.quick else given.policies.split(",")
-    seeds, seconds = (1, 60.0) if given.quick else (given.seeds, given.seconds)
-    table: dict[str, dict[str, dict[str, float]]] = {}
-    for load in loads:
-        for policy in policies:
-            runs = [cell(policy, given.workload, load, given.replicas, seconds, seed) for seed in range(seeds)]
-            names = runs[0].keys()
-            medians = {name: round(statistics.median(run.get(name, 0.0) for run in runs), 1) for name in names}
-            table.setdefault(str(load), {})[policy] = medians
-            say(f"{given.workload} {load:4} x{given.replicas} {policy:28} {medians}")
-    report(workload=given.workload, replicas=given.replicas, seeds=seeds, seconds=seconds, loads=table)
+    given = parse()
+    plan = plan_of(given)
+    names = _NAMES if given.experiments == "all" else given.experiments.split(",")
+    unknown = [name for name in names if name not in _NAMES]
+    if unknown:
+        missing(f"no experiment is called {unknown[0]!r}", f"the experiments are {', '.join(_NAMES)}")
+    seeds = range(1 if given.quick else given.seeds)
+    values: dict[str, object] = {}
+    with ProcessPoolExecutor(given.processes) as pool:
+        for name in names:
+            if name == OBJECTIVE:
+                values[name] = objective(plan, seeds, pool)
+                continue
+            experiment = EXPERIMENTS[name](plan)
+            results = run(experiment, seeds, pool)
+            say(table(experiment, results))
+            say(ratio_table(experiment, results))
+            values[name] = {"rows": told(results), "ratios": told(ratios(experiment, results))}
+            if given.plots is not None:
+                draw(given.plots, experiment, results)
+    report(workload=plan.workload, seeds=len(seeds), prefetch=plan.ahead, **values)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from bench.workload import Arrival
 
 
 class Door(Protocol):
-    """A front door."""
+    """A front door. It sends calls to replicas, and hears from them by the calls' callbacks and from the clock."""
 
     def arrive(self, arrival: Arrival) -> None:
         """A client asks; the door ends it by `Ledger.finish` or `Ledger.refuse`, once."""
@@ -20,10 +20,17 @@ class Ledger:
     Attributes:
         latency_s: by number, of those that were answered.
         refused: those that were not, with the status.
+        repeated_tokens: that were sent more than once.
     """
 
     latency_s: dict[int, float] = field(default_factory=dict)
     refused: dict[int, int] = field(default_factory=dict)
+    repeated_tokens: int = 0
+
+    @property
+    def ended(self) -> int:
+        """How many arrivals are over."""
+        return len(self.latency_s) + len(self.refused)
 
     def finish(self, arrival: Arrival, now: float) -> None:
         """It was answered."""

@@ -2,10 +2,11 @@
 
 import random
 from collections.abc import Callable, Sequence
+from math import inf
 
 from bench.simulation.clock import Clock
 from bench.simulation.door import Ledger
-from bench.simulation.replica import SimCall, SimReplica
+from bench.simulation.replica import OK, REFUSED, RESET, THROTTLED, SimCall, SimReplica
 from bench.workload import Arrival, Cost
 from embedfleet.gateway.dispatch import pace
 from embedfleet.gateway.dispatch.command import Cancel, Command, Failure, Forget, Join, Probe, Refuse, Relay, Send
@@ -15,9 +16,12 @@ from embedfleet.gateway.dispatch.replica import Abilities, Replica
 from embedfleet.gateway.dispatch.request import Batch, Chunk, Part, Request
 
 ONLINE_TEXTS, ONLINE_TOKENS = 8, 4096
+PROBE_TIMEOUT_S = 10.0
 # Of the dispatcher's estimate of a text's tokens, which it has from its characters: sigma of the logarithm.
 _ERROR = 0.2
 _PROBE = (1,)
+_LEAST_TIMER_S = 1e-6
+_FAILURES = {RESET: Failure.RESET, REFUSED: Failure.REFUSED}
 
 
 class SimRequest(Request):
@@ -57,7 +61,7 @@ class Ours:
     """See `Door`."""
 
     def __init__(
-        self, clock: Clock, replicas: list[SimReplica], ledger: Ledger, limits: DispatchLimits, cost: Cost
+        self, clock: Clock, replicas: Sequence[SimReplica], ledger: Ledger, limits: DispatchLimits, cost: Cost
     ) -> None:
         self.dispatcher = Dispatcher(limits)
         self._clock = clock
@@ -65,7 +69,7 @@ class Ours:
         self._ledger = ledger
         self._random = random.Random(11)
         self._calls: dict[tuple[Chunk, Replica], SimCall] = {}
-        self._due = 0.0
+        self._due = inf
         self._abilities = Abilities(batch_tokens=cost.batch_tokens)
         self._cost = pace.Cost(cost.a_s, cost.b_s)
         self._obey(self.dispatcher.set_members(list(self._replicas), 0.0))
@@ -89,10 +93,20 @@ class Ours:
         self._clock.at(self._clock.now + TICK_S, self._tick)
 
     def _wake(self) -> None:
+        self._due = inf
         if self.dispatcher.due <= self._clock.now:
             self._obey(self.dispatcher.tick(self._clock.now))
+        else:
+            self._await_due()
 
-    def _obey(self, commands: list[Command]) -> None:
+    def _await_due(self) -> None:
+        """One waking at a time; one that comes too early looks again. A timer never fires at the time it is set."""
+        if self.dispatcher.due < self._due:
+            self._due = max(self.dispatcher.due, self._clock.now + _LEAST_TIMER_S)
+            self._clock.at(self._due, self._wake)
+
+    def _obey(self, commands: list[Command], status: int = OK) -> None:
+        """Do what is to be done; a reply that is relayed has the status."""
         for command in commands:
             match command:
                 case Send(chunk, replica):
@@ -101,7 +115,7 @@ class Ours:
                     call = self._calls.pop((chunk, replica))
                     self._replicas[replica.id].cancel(call)
                 case Relay(chunk):
-                    self._ledger.finish(self._arrival(chunk.request), self._clock.now)
+                    self._relay(self._arrival(chunk.request), status)
                 case Join(request):
                     self._ledger.finish(self._arrival(request), self._clock.now)
                 case Refuse(request, error, _):
@@ -110,8 +124,14 @@ class Ours:
                     self._probe(replica)
                 case Forget():
                     pass
-        if self.dispatcher.due > self._clock.now:
-            self._clock.at(self.dispatcher.due, self._wake) if self.dispatcher.due < self._clock.now + 1e6 else None
+        self._ledger.repeated_tokens = self.dispatcher.repeated_tokens
+        self._await_due()
+
+    def _relay(self, arrival: Arrival, status: int) -> None:
+        if status == OK:
+            self._ledger.finish(arrival, self._clock.now)
+        else:
+            self._ledger.refuse(arrival, status)
 
     @staticmethod
     def _arrival(request: Request) -> Arrival:
@@ -128,17 +148,30 @@ class Ours:
         def answered(status: int) -> None:
             now = self._clock.now
             del self._calls[chunk, replica]
-            if status:
-                commands = self.dispatcher.answered(chunk, replica, status, now, tokens)
-                self._obey([Relay(chunk)] if commands is None else commands)
-            else:
-                self._obey(self.dispatcher.failed(chunk, replica, Failure.RESET, now))
+            if status in _FAILURES:
+                self._obey(self.dispatcher.failed(chunk, replica, _FAILURES[status], now))
+                return
+            commands = self.dispatcher.answered(chunk, replica, status, now, tokens)
+            self._obey([Relay(chunk)] if commands is None else commands, status)
 
         return answered
 
     def _probe(self, replica: Replica) -> None:
-        def answered(status: int) -> None:
-            reason = "" if status in {200, 429} else "no answer"
-            self._obey(self.dispatcher.probed(replica.id, reason, self._clock.now, self._abilities, self._cost))
+        """Ask for one token; silence is an answer too."""
 
-        self._replicas[replica.id].send(SimCall(_PROBE, answered))
+        def found(reason: str) -> None:
+            commands = self.dispatcher.probed(replica.id, reason, self._clock.now, self._abilities, self._cost)
+            self._obey(commands)
+
+        def answered(status: int) -> None:
+            waiting.clear()
+            found("" if status in {OK, THROTTLED} else "no answer")
+
+        def timed_out() -> None:
+            if waiting:
+                self._replicas[replica.id].cancel(waiting.pop())
+                found("no answer in time")
+
+        waiting = [SimCall(_PROBE, answered)]
+        self._replicas[replica.id].send(waiting[0])
+        self._clock.at(self._clock.now + PROBE_TIMEOUT_S, timed_out)

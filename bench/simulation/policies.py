@@ -1,154 +1,85 @@
-"""The rivals: policies that choose a server for a whole request, and HAProxy's central queue.
+"""Everything that can stand in front of replicas, by name."""
 
-A request goes to its server at once, whatever waits there, as nginx and HAProxy without ``maxconn`` do.
-Sources: nginx's upstream modules (round robin, least_conn, random, least_time); HAProxy's configuration manual.
-"""
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
-import random
-from collections.abc import Callable
-from heapq import heappop, heappush
-from itertools import count
-
+from bench.simulation.central import Central
 from bench.simulation.clock import Clock
-from bench.simulation.door import Ledger
-from bench.simulation.replica import SimCall, SimReplica
-from bench.workload import Arrival
+from bench.simulation.door import Door, Ledger
+from bench.simulation.haproxy import Haproxy
+from bench.simulation.nginx import Choose, Nginx, least_conn, least_time, random_two, round_robin
+from bench.simulation.ours import Ours
+from bench.simulation.replica import SimReplica
+from bench.workload import Cost
+from embedfleet.gateway.dispatch.limits import DispatchLimits
 
-# least_time: weight of a new response time, and the longest that counts.
-_GAIN, _LONGEST_S = 0.05, 5.0
-
-
-class Server:
-    """A replica as its balancer knows it: connections under way, and how long they took."""
-
-    def __init__(self, number: int, replica: SimReplica) -> None:
-        self.number = number
-        self.replica = replica
-        self.under_way = 0
-        self.mean_s = 0.0
-
-    def took(self, seconds: float) -> None:
-        """A request ended."""
-        self.mean_s += _GAIN * (min(seconds, _LONGEST_S) - self.mean_s)
+UNBOUNDED = DispatchLimits(online_queue_s=1e9, bulk_queue_s=1e9, queue_bytes=10**12)
+"""Queues without bounds, as the rivals': what is compared is the order of work, not who is turned away."""
+BOUNDED = DispatchLimits(online_queue_s=1.0, bulk_queue_s=5.0, queue_bytes=10**12)
+"""Queues for those who would rather be refused than wait."""
 
 
-Choose = Callable[[list[Server]], Server]
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """What a door is built upon.
 
-
-def round_robin() -> Choose:
-    """In turn."""
-    turns = count()
-    return lambda servers: servers[next(turns) % len(servers)]
-
-
-def least_conn() -> Choose:
-    """Fewest requests under way; of equals in turn, as nginx does."""
-    turns = count()
-
-    def choose(servers: list[Server]) -> Server:
-        turn = next(turns)
-        return min(servers, key=lambda server: (server.under_way, (server.number - turn) % len(servers)))
-
-    return choose
-
-
-def random_two() -> Choose:
-    """Of two drawn at random the one with fewer requests under way."""
-    source = random.Random(5)
-    return lambda servers: min(source.sample(servers, 2), key=lambda server: server.under_way)
-
-
-def least_time() -> Choose:
-    """Least mean response time times requests under way and this one."""
-    turns = count()
-
-    def choose(servers: list[Server]) -> Server:
-        turn = next(turns)
-        return min(
-            servers,
-            key=lambda server: (server.mean_s * (server.under_way + 1), (server.number - turn) % len(servers)),
-        )
-
-    return choose
-
-
-class Balancer:
-    """Sends each request whole, at once.
-
-    Args:
-        choose: of the servers.
-        cut: texts per request to which clients cut theirs, all sent at once; 0 for whole ones.
+    Attributes:
+        clock: of the simulation.
+        replicas: that it stands before.
+        ledger: that it writes.
+        cost: of the replicas' batches.
+        limits: of the dispatcher; rivals have none.
     """
 
-    def __init__(self, clock: Clock, replicas: list[SimReplica], ledger: Ledger, choose: Choose, cut: int = 0) -> None:
-        self._clock = clock
-        self._servers = [Server(number, replica) for number, replica in enumerate(replicas)]
-        self._ledger = ledger
-        self._choose = choose
-        self._cut = cut
-
-    def arrive(self, arrival: Arrival) -> None:
-        """See `Door`."""
-        size = self._cut or len(arrival.tokens)
-        pieces = [arrival.tokens[start : start + size] for start in range(0, len(arrival.tokens), size)]
-        left = [len(pieces)]
-        failed: list[int] = []
-
-        def answered(status: int) -> None:
-            left[0] -= 1
-            if status != 200:
-                failed.append(status)
-            if left[0] == 0:
-                if failed:
-                    self._ledger.refuse(arrival, failed[0])
-                else:
-                    self._ledger.finish(arrival, self._clock.now)
-
-        for piece in pieces:
-            self._send(piece, answered)
-
-    def _send(self, tokens: tuple[int, ...], answered: Callable[[int], None]) -> None:
-        server, sent_at = self._choose(self._servers), self._clock.now
-
-        def ended(status: int) -> None:
-            server.under_way -= 1
-            server.took(self._clock.now - sent_at)
-            answered(status)
-
-        server.under_way += 1
-        server.replica.send(SimCall(tokens, ended))
+    clock: Clock
+    replicas: Sequence[SimReplica]
+    ledger: Ledger
+    cost: Cost
+    limits: DispatchLimits
 
 
-class MaxConn:
-    """HAProxy: ``maxconn`` per server, one queue before them, small requests first (``set-priority-class``)."""
+def _nginx(choose: Callable[[], Choose], cut: int = 0) -> Callable[[Stage], Door]:
+    return lambda stage: Nginx(stage.clock, stage.replicas, stage.ledger, choose(), cut)
 
-    def __init__(self, clock: Clock, replicas: list[SimReplica], ledger: Ledger, most: int) -> None:
-        self._clock = clock
-        self._servers = [Server(number, replica) for number, replica in enumerate(replicas)]
-        self._ledger = ledger
-        self._most = most
-        self._queue: list[tuple[bool, int, Arrival]] = []
 
-    def arrive(self, arrival: Arrival) -> None:
-        """See `Door`."""
-        heappush(self._queue, (arrival.kind == "bulk", arrival.number, arrival))
-        self._serve()
+def _haproxy(most: int) -> Callable[[Stage], Door]:
+    return lambda stage: Haproxy(stage.clock, stage.replicas, stage.ledger, most)
 
-    def _serve(self) -> None:
-        while self._queue:
-            server = min(self._servers, key=lambda server: server.under_way)
-            if server.under_way >= self._most:
-                return
-            self._send(server, heappop(self._queue)[2])
 
-    def _send(self, server: Server, arrival: Arrival) -> None:
-        def ended(status: int) -> None:
-            server.under_way -= 1
-            if status == 200:
-                self._ledger.finish(arrival, self._clock.now)
-            else:
-                self._ledger.refuse(arrival, status)
-            self._serve()
+def _ours(
+    *, reserve: bool = True, prefer_online: bool = True, split: bool = True, hedge: bool = True
+) -> Callable[[Stage], Door]:
+    def make(stage: Stage) -> Door:
+        limits = replace(
+            stage.limits,
+            reserve=reserve,
+            prefer_online=prefer_online,
+            split=split,
+            hedge=hedge,
+            sort_by_length=stage.cost.padded,
+        )
+        return Ours(stage.clock, stage.replicas, stage.ledger, limits, stage.cost)
 
-        server.under_way += 1
-        server.replica.send(SimCall(arrival.tokens, ended))
+    return make
+
+
+OURS = "ours"
+POLICIES: dict[str, Callable[[Stage], Door]] = {
+    "round_robin": _nginx(round_robin),
+    "least_conn": _nginx(least_conn),
+    "random_two": _nginx(random_two),
+    "least_time": _nginx(least_time),
+    "round_robin_cut_32": _nginx(round_robin, 32),
+    "least_conn_cut_32": _nginx(least_conn, 32),
+    "haproxy_maxconn_4_priority": _haproxy(4),
+    "central_split_priority": lambda stage: Central(stage.clock, stage.replicas, stage.ledger, stage.cost),
+    OURS: _ours(),
+    "ours_without_reserve": _ours(reserve=False),
+    "ours_without_priority": _ours(prefer_online=False),
+    "ours_without_splitting": _ours(split=False),
+    "ours_without_hedging": _ours(hedge=False),
+}
+"""``least_conn`` is HAProxy's leastconn too, where no ``maxconn`` is set."""
+
+SPLITTING = frozenset({OURS, "ours_without_reserve", "ours_without_priority", "ours_without_hedging"})
+"""Those that keep within the texts and the permits that TEI takes of one client."""

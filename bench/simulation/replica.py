@@ -1,7 +1,8 @@
 """A replica as TEI is one: permits per text, one queue, batches of as many texts as fit, one batch at a time.
 
-Modelled on TEI 1.9 (core/src/queue.rs, core/src/infer.rs): a request takes a permit for each text or is refused whole
-with 429; texts wait in order; a batch takes texts until the next would exceed its tokens; texts whose client has gone
+Modelled on TEI 1.9 (core/src/queue.rs, core/src/infer.rs, router/src/http/server.rs): a request takes a permit for
+each text or is refused whole with 429; texts wait in order; a batch takes texts until the next would exceed its tokens;
+while one batch runs the next is formed already, so that what comes later cannot join it; texts whose client has gone
 are dropped when the batch is formed; a request is answered when its last text is done.
 """
 
@@ -15,24 +16,50 @@ PERMITS = 512
 NETWORK_S = 0.000_25
 """Each way."""
 
+OK, THROTTLED = 200, 429
+RESET, REFUSED = 0, -1
+"""In the place of a status: the connection broke after the request was sent, and there was none to send it on."""
+
 
 class SimCall:
     """One request to a replica.
 
     Attributes:
         tokens: of its texts.
-        answered: called with the status when the answer has come back; with 0 if the connection broke.
-        cancelled: whether the client is gone.
+        answered: called with the status when the answer has come back, or with `RESET` or `REFUSED`.
+        cancelled: its client wants no answer any more.
+        gone: the replica knows that.
+        held: permits.
+        started: texts that were put into a batch.
+        done: texts that were computed.
     """
 
-    __slots__ = ("answered", "cancelled", "done", "started", "tokens")
+    __slots__ = ("answered", "cancelled", "done", "gone", "held", "started", "tokens")
 
     def __init__(self, tokens: tuple[int, ...], answered: Callable[[int], None]) -> None:
         self.tokens = tokens
         self.answered = answered
-        self.cancelled = False
-        self.started = 0  # texts that were put into a batch
-        self.done = 0
+        self.cancelled = self.gone = False
+        self.held = self.started = self.done = 0
+
+
+class Batch:
+    """What is computed at once.
+
+    Attributes:
+        parts: how many texts of which request.
+        tokens: of all texts.
+        work: tokens that are computed, padding included.
+        ends_at: when it is done, once it runs.
+    """
+
+    __slots__ = ("ends_at", "parts", "tokens", "work")
+
+    def __init__(self, parts: list[tuple[SimCall, int]], tokens: int, work: int) -> None:
+        self.parts = parts
+        self.tokens = tokens
+        self.work = work
+        self.ends_at = 0.0
 
 
 class SimReplica:
@@ -43,105 +70,150 @@ class SimReplica:
         cost: of a batch.
         slowness: by which every batch takes longer.
         permits: texts that it takes at once.
+        ahead: whether the next batch is formed while one runs, as TEI does.
+
+    Attributes:
+        tokens: of texts that were put into batches.
+        work: the same, padding included.
     """
 
-    def __init__(self, clock: Clock, cost: Cost, slowness: float = 1.0, permits: int = PERMITS) -> None:
+    def __init__(
+        self, clock: Clock, cost: Cost, *, slowness: float = 1.0, permits: int = PERMITS, ahead: bool = True
+    ) -> None:
         self._clock = clock
         self._cost = cost
         self._slowness = slowness
         self._permits = permits
+        self._ahead = ahead
         self._used = 0
         self._queue: deque[SimCall] = deque()
-        self._batch: list[tuple[SimCall, int]] | None = None
-        self._ends_at = 0.0
-        self._life = 0  # a crash ends one
-        self._stalled_until = 0.0
-        self.down_until = 0.0
+        self._running: Batch | None = None
+        self._formed: Batch | None = None
+        self._stopped_until = self._down_until = self._full_until = 0.0
         self.tokens = 0
+        self.work = 0
+
+    # what clients do
 
     def send(self, call: SimCall) -> None:
         """A request is on its way."""
         self._clock.at(self._clock.now + NETWORK_S, lambda: self._receive(call))
 
     def cancel(self, call: SimCall) -> None:
-        """Its client closed the connection; what is in a batch already is computed all the same."""
+        """Its client closes the connection; what is in a batch already is computed all the same."""
         call.cancelled = True
+        self._clock.at(self._clock.now + NETWORK_S, lambda: self._lose(call))
 
-    def stall(self, seconds: float) -> None:
-        """Nothing moves for some time; what was under way takes so much longer."""
-        self._stalled_until = max(self._stalled_until, self._clock.now + seconds)
-        if self._batch is not None:
-            self._ends_at += seconds
-            self._await_end()
+    # what befalls it
+
+    def stop(self, seconds: float) -> None:
+        """The process stands still, as after SIGSTOP: nothing is taken in, what was under way takes so much longer."""
+        now = self._clock.now
+        stopped_until = max(self._stopped_until, now + seconds)
+        lost = stopped_until - max(self._stopped_until, now)
+        self._stopped_until = stopped_until
+        if self._running is not None:
+            self._running.ends_at += lost
+            self._await_end(self._running)
+        self._clock.at(stopped_until, self._look)
 
     def crash(self, away_s: float) -> None:
         """Connections break, the queue is lost, and nothing listens for some time."""
-        self.down_until = self._clock.now + away_s
-        self._life += 1
-        lost = {call for call, _ in self._batch or ()} | set(self._queue)
-        self._batch, self._used = None, 0
+        self._down_until = self._clock.now + away_s
+        batches = [batch for batch in (self._running, self._formed) if batch is not None]
+        under_way = [call for batch in batches for call, _ in batch.parts] + list(self._queue)
+        self._running = self._formed = None
         self._queue.clear()
-        for call in lost:
-            self._answer(call, 0)
+        self._used = 0
+        for call in dict.fromkeys(under_way):
+            call.held = 0
+            self._answer(call, RESET)
+
+    def throttle(self, seconds: float) -> None:
+        """Answers 429 to all that comes, for some time."""
+        self._full_until = self._clock.now + seconds
+
+    # how it works
 
     def _receive(self, call: SimCall) -> None:
-        if self._clock.now < self.down_until:
-            self._answer(call, 0)
-        elif self._used + len(call.tokens) > self._permits:
-            self._answer(call, 429)
-        else:
-            self._used += len(call.tokens)
+        now = self._clock.now
+        if now < self._down_until:
+            self._answer(call, REFUSED)
+        elif now < self._stopped_until:
+            self._clock.at(self._stopped_until, lambda: self._receive(call))
+        elif now < self._full_until or self._used + len(call.tokens) > self._permits:
+            self._answer(call, THROTTLED)
+        elif not call.cancelled:
+            call.held = len(call.tokens)
+            self._used += call.held
             self._queue.append(call)
-            self._begin()
+            self._look()
 
-    def _begin(self) -> None:
-        """Form a batch, if none runs."""
-        if self._batch is not None or self._clock.now < self._stalled_until:
-            if self._batch is None and self._queue:
-                self._clock.at(self._stalled_until, self._begin)
-            return
-        batch = self._take()
-        if not batch:
-            return
-        self._batch = batch
-        tokens = [call.tokens[item] for call, item in batch]
-        self.tokens += sum(tokens)
-        self._ends_at = self._clock.now + self._slowness * self._cost.seconds(tokens)
-        self._await_end()
+    def _lose(self, call: SimCall) -> None:
+        call.gone = True
+        self._used -= call.held
+        call.held = 0
 
-    def _take(self) -> list[tuple[SimCall, int]]:
-        batch: list[tuple[SimCall, int]] = []
-        total = longest = 0
+    def _look(self) -> None:
+        """Run and form what can be run and formed."""
+        if self._clock.now < self._stopped_until:
+            return
+        if self._running is None:
+            batch, self._formed = self._formed or self._form(), None
+            if batch is None:
+                return
+            self._running = batch
+            self.tokens += batch.tokens
+            self.work += batch.work
+            batch.ends_at = self._clock.now + self._slowness * (self._cost.a_s + self._cost.b_s * batch.work)
+            self._await_end(batch)
+        if self._ahead and self._formed is None:
+            self._formed = self._form()
+
+    def _form(self) -> Batch | None:
+        """Take texts off the queue until the next does not fit; at least one if there is any."""
+        padded, most = self._cost.padded, self._cost.batch_tokens
+        parts: list[tuple[SimCall, int]] = []
+        texts = total = longest = 0
         while self._queue:
             call = self._queue[0]
-            if call.cancelled:
-                self._used -= len(call.tokens) - call.started
-                self._queue.popleft()
-                continue
-            tokens = call.tokens[call.started]
-            longest = max(longest, tokens)
-            full = longest * (len(batch) + 1) if self._cost.padded else total + tokens
-            if batch and full > self._cost.batch_tokens:
+            item = call.started
+            while item < len(call.tokens) and not call.gone:
+                tokens = call.tokens[item]
+                wider = max(longest, tokens)
+                if texts and (wider * (texts + 1) if padded else total + tokens) > most:
+                    break
+                longest = wider
+                total += tokens
+                texts += 1
+                item += 1
+            if item > call.started:
+                parts.append((call, item - call.started))
+                call.started = item
+            if item < len(call.tokens) and not call.gone:
                 break
-            batch.append((call, call.started))
-            total += tokens
-            call.started += 1
-            if call.started == len(call.tokens):
-                self._queue.popleft()
-        return batch
+            self._queue.popleft()
+        return Batch(parts, total, self._cost.work(texts, total, longest)) if parts else None
 
-    def _await_end(self) -> None:
-        life, ends_at = self._life, self._ends_at
-        self._clock.at(ends_at, lambda: self._end() if life == self._life and ends_at == self._ends_at else None)
+    def _await_end(self, batch: Batch) -> None:
+        ends_at = batch.ends_at
 
-    def _end(self) -> None:
-        batch, self._batch = self._batch, None
-        for call, _ in batch or ():
-            self._used -= 1
-            call.done += 1
+        def end() -> None:
+            if batch is self._running and batch.ends_at == ends_at:
+                self._end(batch)
+
+        self._clock.at(ends_at, end)
+
+    def _end(self, batch: Batch) -> None:
+        self._running = None
+        for call, texts in batch.parts:
+            if call.held:
+                call.held -= texts
+                self._used -= texts
+            call.done += texts
             if call.done == len(call.tokens):
-                self._answer(call, 200)
-        self._begin()
+                self._answer(call, OK)
+        self._look()
 
     def _answer(self, call: SimCall, status: int) -> None:
         self._clock.at(self._clock.now + NETWORK_S, lambda: None if call.cancelled else call.answered(status))

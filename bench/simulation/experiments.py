@@ -1,0 +1,175 @@
+"""What is run: each experiment is a table of cells, rows by columns. Pure."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from bench.simulation.cell import Cell
+from bench.simulation.faults import Fault
+from bench.simulation.policies import OURS
+from bench.workload import Cost
+
+LATENCIES = ("online_p50_ms", "online_p99_ms", "bulk_p50_ms", "bulk_p99_ms")
+RERANK = ("rerank_p50_ms", "rerank_p99_ms")
+RIVALS = ("round_robin", "least_conn", "haproxy_maxconn_4_priority", OURS)
+PARTS = ("ours_without_reserve", "ours_without_priority", "ours_without_splitting")
+SECONDS = {"mix": 200.0, "mixbal": 60.0, "docs": 30.0, "rerank": 60.0, "short": 4.0}
+"""Of arrivals at four replicas: some thousand requests, or enough tokens for 200 s of bulk work."""
+_LEAST_S = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Experiment:
+    """A table.
+
+    Attributes:
+        name: on the command line and in the report.
+        title: of the table.
+        cells: by row and column, with any seed.
+        shown: of the figures, those in the table; all are in the report.
+    """
+
+    name: str
+    title: str
+    cells: Mapping[tuple[str, str], Cell]
+    shown: Sequence[str] = LATENCIES
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What the command line leaves open.
+
+    Attributes:
+        workload: of the experiments on load and on replicas.
+        loads: likewise.
+        replicas: numbers of them; the experiment on load is with the one that is nearest to four.
+        policies: of the experiment on load.
+        seconds: of arrivals at four replicas; 0 for what suits the workload.
+        ahead: whether replicas form a batch while one runs.
+    """
+
+    workload: str = "mix"
+    loads: Sequence[float] = (0.5, 0.7, 0.85, 0.95)
+    replicas: Sequence[int] = (2, 4, 8, 16, 64)
+    policies: Sequence[str] = field(default_factory=lambda: [*RIVALS])
+    seconds: float = 0.0
+    ahead: bool = True
+
+    def cell(self, policy: str, workload: str, **given: object) -> Cell:
+        """A cell that is as long as suits its workload."""
+        cell = replace(Cell(policy, workload, ahead=self.ahead), **given)  # type: ignore[arg-type]
+        seconds = (self.seconds or SECONDS[workload]) * min(1.0, 4 / cell.replicas)
+        return replace(cell, seconds=max(seconds, min(_LEAST_S, self.seconds or SECONDS[workload])))
+
+
+def load(plan: Plan) -> Experiment:
+    """Policies by load, at four replicas."""
+    many = min(plan.replicas, key=lambda count: abs(count - 4))
+    cells = {
+        (policy, f"{load:.0%}"): plan.cell(policy, plan.workload, load=load, replicas=many)
+        for policy in plan.policies
+        for load in plan.loads
+    }
+    return Experiment("load", f"{plan.workload}, {many} replicas, by load", cells, _latencies(plan.workload))
+
+
+def scale(plan: Plan) -> Experiment:
+    """Policies by number of replicas, at equal load of each."""
+    cells = {
+        (policy, f"{load:.0%} x{many}"): plan.cell(policy, plan.workload, load=load, replicas=many)
+        for policy in ("round_robin", "least_conn", OURS)
+        for load in plan.loads
+        if load in {0.5, 0.85} or len(plan.loads) == 1
+        for many in plan.replicas
+    }
+    return Experiment("scale", f"{plan.workload}, by load and replicas", cells, _latencies(plan.workload))
+
+
+def workloads(plan: Plan) -> Experiment:
+    """Online work alone, where there is little to win, and a mix with more of it."""
+    cells = {
+        (f"{workload} {policy}", f"{load:.0%}"): plan.cell(policy, workload, load=load)
+        for workload in ("short", "docs", "rerank", "mixbal")
+        for policy in ("round_robin", "least_conn", OURS)
+        for load in (0.7, 0.85)
+    }
+    return Experiment("workloads", "other workloads, 4 replicas", cells, (*LATENCIES[:2], *RERANK, LATENCIES[3]))
+
+
+def parts(plan: Plan) -> Experiment:
+    """What each part of the dispatcher earns."""
+    policies = ("least_conn", "central_split_priority", *PARTS, OURS)
+    cells = {(policy, "85%"): plan.cell(policy, "mix") for policy in policies}
+    return Experiment("parts", "mix at 85 %, 4 replicas, with parts switched off", cells)
+
+
+def slow(plan: Plan) -> Experiment:
+    """One replica that takes twice as long as the others."""
+    cells = {
+        (f"{workload} {policy}", "85%"): plan.cell(policy, workload, slowness=(2.0,))
+        for workload in ("mix", "docs", "rerank")
+        for policy in RIVALS
+    }
+    return Experiment("slow", "one of 4 replicas 2x slower, 85 % of what they can do", cells, (*LATENCIES, *RERANK))
+
+
+FAULTS: Mapping[str, tuple[float, tuple[Fault, ...]]] = {
+    "stall 2 s in 30 s": (0.7, (Fault("stop", 10, 2, every_s=30),)),
+    "hang 60 s": (0.6, (Fault("stop", 30, 60),)),
+    "crash, 30 s away": (0.6, (Fault("crash", 30, 30),)),
+    "429 for 10 s": (0.6, (Fault("throttle", 30, 10),)),
+}
+
+
+def faults(plan: Plan) -> Experiment:
+    """What clients see of replicas that hang and die."""
+    cells = {
+        (f"{workload} {policy}", name): plan.cell(policy, workload, load=load, faults=found, seconds=0.0)
+        for workload in ("mix", "docs")
+        for policy in RIVALS
+        for name, (load, found) in FAULTS.items()
+    }
+    cells = {key: replace(cell, seconds=120.0) for key, cell in cells.items()}
+    shown = ("online_p99_ms", "bulk_p99_ms", "online_over_1s", "online_over_5s", "refused", "repeated")
+    return Experiment("faults", "faults of one of 4 replicas", cells, shown)
+
+
+def permits(plan: Plan) -> Experiment:
+    """What TEI's permits refuse."""
+    cells = {
+        (policy, f"{load:.0%}"): plan.cell(policy, "mix", load=load, permits=True)
+        for policy in ("round_robin", "least_conn", "least_conn_cut_32", OURS)
+        for load in plan.loads
+    }
+    return Experiment("permits", "mix, 4 replicas with 512 permits", cells, ("online_refused", "bulk_refused"))
+
+
+def overload(plan: Plan) -> Experiment:
+    """More than the replicas can do."""
+    cells = {
+        (policy, f"{load:.0%}"): plan.cell(policy, "mix", load=load, permits=True, bounded=True)
+        for policy in ("round_robin", "least_conn", "least_conn_cut_32", OURS)
+        for load in (1.1, 1.5)
+    }
+    shown = ("online_in_objective", "useful", "online_refused", "bulk_refused", "online_p99_ms", "bulk_p99_ms")
+    return Experiment("overload", "mix, 4 replicas with 512 permits, overloaded", cells, shown)
+
+
+def padded(plan: Plan) -> Experiment:
+    """Replicas that pad; the load is of what they do with texts in the order of their coming."""
+    cost = Cost(padded=True)
+    cells = {
+        (f"{workload} {policy}", f"{load:.0%}"): plan.cell(policy, workload, load=load, cost=cost)
+        for workload, loads in (("mix", (0.85, 1.2)), ("rerank", (0.85,)), ("docs", (0.85,)))
+        for policy in ("round_robin", "least_conn", OURS)
+        for load in loads
+    }
+    return Experiment("padded", "padded, 4 replicas", cells, (*LATENCIES, *RERANK, "useful_of_padded"))
+
+
+def _latencies(workload: str) -> Sequence[str]:
+    return RERANK if workload == "rerank" else LATENCIES if workload.startswith("mix") else LATENCIES[:2]
+
+
+EXPERIMENTS: Mapping[str, Callable[[Plan], Experiment]] = {
+    make.__name__: make for make in (load, scale, workloads, parts, slow, faults, permits, overload, padded)
+}
