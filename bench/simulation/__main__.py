@@ -20,7 +20,7 @@ from bench.simulation.objective import largest_load
 from bench.simulation.plots import draw
 from bench.simulation.policies import POLICIES
 from bench.simulation.tables import Results, ratio_table, ratios, table
-from bench.workload import WORKLOADS
+from bench.workload import WORKLOADS, Cost
 
 OBJECTIVE = "objective"
 _NAMES = (*EXPERIMENTS, OBJECTIVE)
@@ -66,6 +66,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--policies", default="", help="of the experiment load: all, or of " + ", ".join(POLICIES))
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=0.0, help="of arrivals; 0 for what suits the workload")
+    parser.add_argument("--batch-ms", type=float, default=3.0, help="a replica's time for a batch, whatever is in it")
+    parser.add_argument("--tokens-per-s", type=float, default=150_000.0, help="that a replica does within a batch")
     parser.add_argument("--no-prefetch", action="store_true", help="replicas that form no batch while one runs")
     parser.add_argument("--plots", type=Path, help="folder for SVG images of the experiments load and scale")
     parser.add_argument("--processes", type=int, default=os.cpu_count())
@@ -86,6 +88,7 @@ def plan_of(given: argparse.Namespace) -> Plan:
         policies=list(RIVALS) if given.quick else policies,
         seconds=60.0 if given.quick else given.seconds,
         ahead=not given.no_prefetch,
+        cost=Cost(a_s=given.batch_ms / 1000, b_s=1 / given.tokens_per_s),
     )
 
 
@@ -107,8 +110,10 @@ def main() -> None:
             experiment = EXPERIMENTS[name](plan)
             results = run(experiment, seeds, pool)
             say(table(experiment, results))
-            say(ratio_table(experiment, results))
-            values[name] = {"rows": told(results), "ratios": told(ratios(experiment, results))}
+            values[name] = {"rows": told(results)}
+            if experiment.is_compared:
+                say(ratio_table(experiment, results))
+                values[name] = {"rows": told(results), "ratios": told(ratios(experiment, results))}
             if given.plots is not None:
                 draw(given.plots, experiment, results)
     report(workload=plan.workload, seeds=len(seeds), prefetch=plan.ahead, **values)

@@ -26,12 +26,14 @@ class Experiment:
         title: of the table.
         cells: by row and column, with any seed.
         shown: of the figures, those in the table; all are in the report.
+        is_compared: whether latencies may be held against each other; not where some refuse what others answer.
     """
 
     name: str
     title: str
     cells: Mapping[tuple[str, str], Cell]
     shown: Sequence[str] = LATENCIES
+    is_compared: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,7 @@ class Plan:
         policies: of the experiment on load.
         seconds: of arrivals at four replicas; 0 for what suits the workload.
         ahead: whether replicas form a batch while one runs.
+        cost: of a replica's batch.
     """
 
     workload: str = "mix"
@@ -53,10 +56,11 @@ class Plan:
     policies: Sequence[str] = field(default_factory=lambda: [*RIVALS])
     seconds: float = 0.0
     ahead: bool = True
+    cost: Cost = field(default_factory=Cost)
 
     def cell(self, policy: str, workload: str, **given: object) -> Cell:
         """A cell that is as long as suits its workload."""
-        cell = replace(Cell(policy, workload, ahead=self.ahead), **given)  # type: ignore[arg-type]
+        cell = replace(Cell(policy, workload, cost=self.cost, ahead=self.ahead), **given)  # type: ignore[arg-type]
         seconds = (self.seconds or SECONDS[workload]) * min(1.0, 4 / cell.replicas)
         return replace(cell, seconds=max(seconds, min(_LEAST_S, self.seconds or SECONDS[workload])))
 
@@ -130,7 +134,7 @@ def faults(plan: Plan) -> Experiment:
     }
     cells = {key: replace(cell, seconds=120.0) for key, cell in cells.items()}
     shown = ("online_p99_ms", "bulk_p99_ms", "online_over_1s", "online_over_5s", "refused", "repeated")
-    return Experiment("faults", "faults of one of 4 replicas", cells, shown)
+    return Experiment("faults", "faults of one of 4 replicas", cells, shown, False)
 
 
 def permits(plan: Plan) -> Experiment:
@@ -140,7 +144,7 @@ def permits(plan: Plan) -> Experiment:
         for policy in ("round_robin", "least_conn", "least_conn_cut_32", OURS)
         for load in plan.loads
     }
-    return Experiment("permits", "mix, 4 replicas with 512 permits", cells, ("online_refused", "bulk_refused"))
+    return Experiment("permits", "mix, 4 replicas with 512 permits", cells, ("online_refused", "bulk_refused"), False)
 
 
 def overload(plan: Plan) -> Experiment:
@@ -151,12 +155,12 @@ def overload(plan: Plan) -> Experiment:
         for load in (1.1, 1.5)
     }
     shown = ("online_in_objective", "useful", "online_refused", "bulk_refused", "online_p99_ms", "bulk_p99_ms")
-    return Experiment("overload", "mix, 4 replicas with 512 permits, overloaded", cells, shown)
+    return Experiment("overload", "mix, 4 replicas with 512 permits, overloaded", cells, shown, False)
 
 
 def padded(plan: Plan) -> Experiment:
     """Replicas that pad; the load is of what they do with texts in the order of their coming."""
-    cost = Cost(padded=True)
+    cost = replace(plan.cost, padded=True)
     cells = {
         (f"{workload} {policy}", f"{load:.0%}"): plan.cell(policy, workload, load=load, cost=cost)
         for workload, loads in (("mix", (0.85, 1.2)), ("rerank", (0.85,)), ("docs", (0.85,)))
