@@ -15,6 +15,8 @@ PARTS = ("ours_without_reserve", "ours_without_priority", "ours_without_splittin
 SECONDS = {"mix": 200.0, "mixbal": 60.0, "docs": 30.0, "rerank": 60.0, "short": 4.0}
 """Of arrivals at four replicas: some thousand requests, or enough tokens for 200 s of bulk work."""
 _LEAST_S = 20.0
+_SCALE_LOADS = frozenset({0.5, 0.85})
+_FAULT_S = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +83,7 @@ def scale(plan: Plan) -> Experiment:
     cells = {
         (policy, f"{load:.0%} x{many}"): plan.cell(policy, plan.workload, load=load, replicas=many)
         for policy in ("round_robin", "least_conn", OURS)
-        for load in plan.loads
-        if load in {0.5, 0.85} or len(plan.loads) == 1
+        for load in sorted(_SCALE_LOADS.intersection(plan.loads) or plan.loads)
         for many in plan.replicas
     }
     return Experiment("scale", f"{plan.workload}, by load and replicas", cells, _latencies(plan.workload))
@@ -127,12 +128,11 @@ FAULTS: Mapping[str, tuple[float, tuple[Fault, ...]]] = {
 def faults(plan: Plan) -> Experiment:
     """What clients see of replicas that hang and die."""
     cells = {
-        (f"{workload} {policy}", name): plan.cell(policy, workload, load=load, faults=found, seconds=0.0)
+        (f"{workload} {policy}", name): replace(plan.cell(policy, workload, load=load, faults=found), seconds=_FAULT_S)
         for workload in ("mix", "docs")
         for policy in RIVALS
         for name, (load, found) in FAULTS.items()
     }
-    cells = {key: replace(cell, seconds=120.0) for key, cell in cells.items()}
     shown = ("online_p99_ms", "bulk_p99_ms", "online_over_1s", "online_over_5s", "refused", "repeated")
     return Experiment("faults", "faults of one of 4 replicas", cells, shown, False)
 

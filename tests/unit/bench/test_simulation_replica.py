@@ -110,6 +110,14 @@ def test_what_was_cancelled_is_not_computed_and_gives_back_its_permits_at_once()
     assert scene.replica.tokens == 90
 
 
+def test_a_text_that_is_done_gives_back_its_permit_once_though_the_rest_is_cancelled():
+    scene = Scene(permits=2)
+    scene.send(0, 60, 60)
+    scene.cancel(2.0, 0)  # the first was done at 1.6
+    scene.send(2.1, 10, 10, 10)
+    assert scene.run() == [(THROTTLED, 2.1)]
+
+
 def test_what_is_in_a_batch_is_computed_though_nobody_wants_it():
     scene = Scene()
     scene.send(0, 50)
@@ -141,6 +149,15 @@ def test_what_comes_while_nothing_runs_and_it_stands_still_waits():
     scene.clock.at(0, lambda: scene.replica.stop(2))
     scene.send(1.0, 50)
     assert scene.run() == [(OK, round(2 + 1.5 - NETWORK_S, 6))]  # it had come before
+
+
+def test_while_it_stands_still_it_refuses_nothing():
+    scene = Scene(permits=1)
+    scene.clock.at(0, lambda: scene.replica.stop(2))
+    scene.send(1.0, 50)
+    scene.send(1.0, 50)
+    assert [status for status, _ in scene.run()] == [OK, THROTTLED]
+    assert scene.heard[1][1] >= 2 - NETWORK_S
 
 
 def test_a_crash_resets_what_it_has_and_refuses_what_comes_until_it_is_back():
