@@ -12,7 +12,7 @@ _OWN_COLOUR = "#0b3c8c"
 Points = Sequence[tuple[float, float]]
 
 
-def chart(title: str, across: str, up: str, lines: Mapping[str, Points], *, own: str) -> str:
+def chart(title: str, across: str, up: str, lines: Mapping[str, Points], *, own: str, tick: str = "g") -> str:
     """An SVG image.
 
     Args:
@@ -21,6 +21,7 @@ def chart(title: str, across: str, up: str, lines: Mapping[str, Points], *, own:
         up: what the vertical axis is.
         lines: points by name, milliseconds up; those that are not finite or not positive are left out.
         own: the name of the line that is drawn thicker.
+        tick: how a place across is written, as in a format string.
     """
     shown = {name: [(x, y) for x, y in points if 0 < y < float("inf")] for name, points in lines.items()}
     places = sorted({x for points in shown.values() for x, _ in points})
@@ -46,7 +47,7 @@ def chart(title: str, across: str, up: str, lines: Mapping[str, Points], *, own:
     for power in range(low, high + 1):
         y = at_y(10.0**power)
         parts += [_line(_LEFT, y, right, y, "#dddddd"), _text(_LEFT - 8, y + 4, _seconds(10.0**power), anchor="end")]
-    parts += [_text(at_x(x), bottom + 18, f"{x:.0%}" if x < 1.7 else f"{x:g}", anchor="middle") for x in places]
+    parts += [_text(at_x(x), bottom + 18, f"{x:{tick}}", anchor="middle") for x in places]
     parts.append(_line(_LEFT, bottom, right, bottom, "#555555"))
     for number, (name, points) in enumerate(shown.items()):
         is_own = name == own

@@ -23,7 +23,9 @@ def draw(folder: Path, experiment: Experiment, results: Results) -> None:
             title = f"{kind} p99, {experiment.title}" if not suffix else f"{kind} p99 by replicas, load {suffix}"
             path = folder / "-".join(filter(None, [experiment.name, kind, suffix.strip("%")]))
             path = path.with_suffix(".svg")
-            path.write_text(chart(title, axis, f"p99 of {kind} requests", lines, own=OURS))
+            path.write_text(
+                chart(title, axis, f"p99 of {kind} requests", lines, own=OURS, tick="g" if suffix else ".0%")
+            )
             say(f"wrote {path}")
 
 

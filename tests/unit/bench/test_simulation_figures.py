@@ -92,7 +92,7 @@ def test_the_largest_load_is_found_by_halving():
 
 def test_an_image_has_a_line_and_a_name_for_each_policy_and_skips_what_never_ended():
     lines = {"a_b": [(0.5, 10.0), (0.85, 1000.0)], "ours & co": [(0.5, 5.0), (0.85, float("inf"))]}
-    image = ET.fromstring(chart("title", "load", "p99", lines, own="ours & co"))
+    image = ET.fromstring(chart("title", "load", "p99", lines, own="ours & co", tick=".0%"))
     space = {"svg": "http://www.w3.org/2000/svg"}
     corners = [line.get("points").split() for line in image.findall("svg:polyline", space)]
     assert [len(points) for points in corners] == [2, 1]
