@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import orjson
 
 from bench.fake_tei.faults import parse_fault
+from bench.fake_tei.oracle import name_of
 from bench.fake_tei.replica import Replica
 from embedfleet.http.exchange import Exchange
 from embedfleet.http.message import JSON, TEXT
@@ -41,7 +42,9 @@ class Admin:
                 exchange.respond(404, [TEXT], b"there are GET /stats, GET and DELETE /log, POST /fault")
 
     def _log(self) -> list[tuple[str, int, float]]:
-        return [(name, number, at) for number, replica in enumerate(self._replicas) for name, at in replica.computed]
+        return [
+            (name_of(text), number, at) for number, replica in enumerate(self._replicas) for text, at in replica.computed
+        ]
 
     def _fault(self, exchange: Exchange) -> None:
         try:

@@ -23,15 +23,15 @@ def text_of(name: str, tokens: int, size: int = 0) -> str:
 
 def tokens_of(text: str, longest: int) -> int:
     """How many tokens a replica counts, after truncation; a text that states none has one for each four characters."""
-    number, bar, _ = text.partition("|")
-    if bar and number.startswith("n=") and number[2:].isdecimal():
-        return max(1, min(longest, int(number[2:])))
+    number = text[2 : text.find("|", 2, 20)]  # a short look: texts are long, and there are many of them
+    if number.isdecimal() and text.startswith("n="):
+        return max(1, min(longest, int(number)))
     return min(longest, 2 + ceil(len(text) / 4))
 
 
 def name_of(text: str) -> str:
     """What `text_of` was given; the first 40 characters of any other text."""
-    parts = text.split("|", 2)
+    parts = text[:200].split("|", 2)
     return parts[1] if len(parts) == 3 and parts[0].startswith("n=") else text[:40]
 
 

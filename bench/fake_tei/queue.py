@@ -19,13 +19,13 @@ class Entry:
     """One text on its way.
 
     Attributes:
-        name: of the text.
+        text: itself.
         tokens: of it.
         owner: its request.
         queued_at: when it came.
     """
 
-    name: str
+    text: str
     tokens: int
     owner: Owner
     queued_at: float

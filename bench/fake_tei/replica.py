@@ -14,7 +14,7 @@ import orjson
 from bench.fake_tei import calls
 from bench.fake_tei.device import Batch, Device
 from bench.fake_tei.faults import Answer, Fault, WrongAnswers
-from bench.fake_tei.oracle import name_of, tokens_of
+from bench.fake_tei.oracle import tokens_of
 from bench.fake_tei.queue import Entry, Permits, Queue
 from bench.fake_tei.settings import ReplicaSettings
 from embedfleet.dialects.failure import render_failure
@@ -27,6 +27,7 @@ from embedfleet.http.head import HeadMemory
 from embedfleet.http.message import JSON, TEXT, Limits
 
 _ABORT_WITH_RESET = struct.pack("ii", 1, 0)
+_MARK = 80  # characters of a text that hold its name
 _HEALTH = frozenset({"/health", "/ping", "/"})
 
 
@@ -65,7 +66,7 @@ class Replica:
     """Serves TEI's interface; also what a connection needs of its server (`http.connection.Host`).
 
     Attributes:
-        computed: (text's name, monotonic time) of each text that was run to its end.
+        computed: (text's beginning, monotonic time) of each text that was run to its end.
         counts: requests by what became of them.
     """
 
@@ -205,7 +206,7 @@ class Replica:
         self._calls.add(call)
         exchange.on_gone = lambda: self._left(call)
         entries = [
-            Entry(name_of(text), tokens_of(text, self.settings.longest), call, call.began) for text in work.texts
+            Entry(text, tokens_of(text, self.settings.longest), call, call.began) for text in work.texts
         ]
         call.tokens = sum(entry.tokens for entry in entries)
         self.queue.append(entries)
@@ -234,7 +235,7 @@ class Replica:
     def _ended(self, batch: Batch) -> None:
         now = time.monotonic()
         for entry in batch.entries:
-            self.computed.append((entry.name, batch.ends_at))
+            self.computed.append((entry.text[:_MARK], batch.ends_at))
             self.tokens += entry.tokens
             call = entry.owner
             assert isinstance(call, Call)

@@ -1,7 +1,6 @@
 """One run: replicas, a front door, a schedule; and what it came to."""
 
 import asyncio
-import os
 import signal
 import subprocess
 import tempfile
@@ -20,7 +19,7 @@ from bench.fakes import Fakes, FakesPlan, running
 from bench.load.generator import Generator
 from bench.load.plan import Planned, planned
 from bench.load.tally import Objective, Outcome, summary
-from bench.process import free_port, pinned, wait_for_port
+from bench.process import free_port, pinned, take_core, wait_for_port
 from bench.workload import arrivals, measured_cost
 from embedfleet.errors import UpstreamError
 from embedfleet.http.client import fetch
@@ -133,11 +132,12 @@ def run(plan: RunPlan, meanwhile: Meanwhile = _nothing) -> RunResult:
     Raises:
         RuntimeError: the front door does not start, or never gets to a replica.
     """
-    os.sched_setaffinity(0, {LOAD_CORE})
+    take_core(LOAD_CORE)
     seconds = plan.warm_up_s + plan.seconds
     requests = schedule(plan.workload, plan.load, plan.capacity, seconds, plan.seed, plan.cut)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mixed-")))
+        folder.chmod(0o755)  # of root's nginx the worker is nobody
         fakes = stack.enter_context(running(plan.fakes(), LOAD_CORE))
         site = Site(free_port(), fakes.ports, folder)
         site.config.write_text(plan.contestant.config(site))
