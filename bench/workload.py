@@ -7,7 +7,8 @@ replicas work off with full batches.
 import math
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from itertools import count
 from typing import Literal
 
@@ -130,6 +131,7 @@ WORKLOADS: dict[str, Draw] = {
 }
 
 
+@cache
 def mean_tokens(draw: Draw) -> float:
     """Of one request, from a sample that is the same each time."""
     source = random.Random(1)
@@ -159,3 +161,26 @@ def arrivals(workload: str, load: float, capacity: float, seconds: float, seed: 
         kind, tokens = draw(source)
         found.append(Arrival(number, at, kind, tokens))
     raise AssertionError("count() does not end")
+
+
+def exact_arrivals(workload: str, load: float, capacity: float, seconds: float, seed: int) -> list[Arrival]:
+    """The same requests, as many as make the load what is asked for, their times stretched to fill the run.
+
+    In half a minute of the mix at 85 %, the tokens of a few large batches make it anything from 64 to 114 %: the
+    difference between a fleet at ease and one that is lost, and no property of who balances it.
+    """
+    wanted = load * capacity * seconds
+    drawn = arrivals(workload, load, capacity, seconds, seed)
+    factor = 1.0
+    while sum(arrival.total for arrival in drawn) < wanted + drawn[-1].total:
+        factor *= 1.5
+        drawn = arrivals(workload, load, capacity, seconds * factor, seed)
+    kept: list[Arrival] = []
+    total = 0
+    for arrival in drawn:
+        if kept and total + arrival.total / 2 > wanted:
+            break
+        kept.append(arrival)
+        total += arrival.total
+    scale = seconds / drawn[len(kept)].at_s
+    return [replace(arrival, at_s=arrival.at_s * scale) for arrival in kept]

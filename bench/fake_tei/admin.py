@@ -42,9 +42,8 @@ class Admin:
                 exchange.respond(404, [TEXT], b"there are GET /stats, GET and DELETE /log, POST /fault")
 
     def _log(self) -> list[tuple[str, int, float]]:
-        return [
-            (name_of(text), number, at) for number, replica in enumerate(self._replicas) for text, at in replica.computed
-        ]
+        numbered = enumerate(self._replicas)
+        return [(name_of(text), number, at) for number, replica in numbered for text, at in replica.computed]
 
     def _fault(self, exchange: Exchange) -> None:
         try:

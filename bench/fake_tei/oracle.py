@@ -23,8 +23,8 @@ def text_of(name: str, tokens: int, size: int = 0) -> str:
 
 def tokens_of(text: str, longest: int) -> int:
     """How many tokens a replica counts, after truncation; a text that states none has one for each four characters."""
-    number = text[2 : text.find("|", 2, 20)]  # a short look: texts are long, and there are many of them
-    if number.isdecimal() and text.startswith("n="):
+    number, bar, _ = text[2:20].partition("|")  # a short look: texts are long, and there are many of them
+    if bar and number.isdecimal() and text.startswith("n="):
         return max(1, min(longest, int(number)))
     return min(longest, 2 + ceil(len(text) / 4))
 

@@ -205,9 +205,7 @@ class Replica:
         call = Call(exchange, work, wrong)
         self._calls.add(call)
         exchange.on_gone = lambda: self._left(call)
-        entries = [
-            Entry(text, tokens_of(text, self.settings.longest), call, call.began) for text in work.texts
-        ]
+        entries = [Entry(text, tokens_of(text, self.settings.longest), call, call.began) for text in work.texts]
         call.tokens = sum(entry.tokens for entry in entries)
         self.queue.append(entries)
         self.device.look()

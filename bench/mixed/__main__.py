@@ -95,7 +95,11 @@ def run_cells(cells: Sequence[Cell], options: argparse.Namespace) -> Runs:
                 client_batch=options.client_batch,
                 objective=Objective(online_s=options.objective_ms / 1000),
             )
-            figures = run(plan).figures
+            try:
+                figures = run(plan).figures
+            except RuntimeError as error:  # one that does not start must not cost the others their half hour
+                say(f"{cell.name} seed {seed} {name} did not run: {error}")
+                continue
             found[cell.name][name].append(figures)
             say(f"{cell.name} seed {seed} {name}: {one_line(figures)}")
     return found

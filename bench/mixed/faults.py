@@ -14,7 +14,7 @@ from bench.mixed.run import Meanwhile, RunPlan, Stage, run
 from bench.report import say
 
 LOAD = 0.6
-_AT_S = 5.0  # when it goes wrong
+_AT_S = 4.0  # when it goes wrong
 _ALWAYS = 1_000_000  # calls
 Act = Callable[[Stage], Awaitable[None]]
 
@@ -34,7 +34,7 @@ class FaultCase:
 
     name: str
     act: Act
-    seconds: float = 20.0
+    seconds: float = 15.0
     load: float = LOAD
     settle_s: float = 30.0
     obey: bool = True
@@ -43,17 +43,17 @@ class FaultCase:
 def cases(stop_s: float = 60.0) -> tuple[FaultCase, ...]:
     """All; the first stands still for ``stop_s`` seconds."""
     return (
-        FaultCase("stop", _stop(stop_s), seconds=stop_s + 15, settle_s=stop_s + 15),
+        FaultCase("stop", _stop(stop_s), seconds=stop_s + 10, settle_s=stop_s + 15),
         FaultCase("kill", _kill),
-        FaultCase("refuse", _ordered(kind="refuse", seconds=5)),
+        FaultCase("refuse", _ordered(kind="refuse", seconds=4)),
         FaultCase("hang", _hang),
-        FaultCase("slow x4", _healed(10, kind="slow", factor=4)),
+        FaultCase("slow x4", _healed(5, kind="slow", factor=4)),
         FaultCase("429 burst", _ordered(kind="answer", answer="429", count=200)),
-        FaultCase("garbage", _healed(10, kind="answer", answer="garbage", count=_ALWAYS)),
-        FaultCase("short", _healed(10, kind="answer", answer="short", count=_ALWAYS)),
-        FaultCase("nulls", _healed(10, kind="answer", answer="nulls", count=_ALWAYS)),
+        FaultCase("garbage", _healed(5, kind="answer", answer="garbage", count=_ALWAYS)),
+        FaultCase("short", _healed(5, kind="answer", answer="short", count=_ALWAYS)),
+        FaultCase("nulls", _healed(5, kind="answer", answer="nulls", count=_ALWAYS)),
         FaultCase("500 burst", _ordered(kind="answer", answer="500", count=20)),
-        FaultCase("rolling drain", _roll),
+        FaultCase("rolling drain", _roll, seconds=20),
         FaultCase("reload", _reload),
         FaultCase("overload x1.5", _quiet, load=1.5, settle_s=60),
     )
@@ -128,7 +128,7 @@ def _healed(seconds: float, **fault: object) -> Act:
 
 async def _hang(stage: Stage) -> None:
     await stage.fakes.order(0, kind="hang")
-    await asyncio.sleep(10)
+    await asyncio.sleep(5)
     await stage.fakes.order(0, kind="heal")
 
 
@@ -143,7 +143,7 @@ def _stop(seconds: float) -> Act:
 
 async def _kill(stage: Stage) -> None:
     stage.fakes.kill(0)
-    await asyncio.sleep(5)
+    await asyncio.sleep(4)
     await asyncio.to_thread(stage.fakes.restart, 0)
 
 

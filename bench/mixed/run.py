@@ -20,7 +20,7 @@ from bench.load.generator import Generator
 from bench.load.plan import Planned, planned
 from bench.load.tally import Objective, Outcome, summary
 from bench.process import free_port, pinned, take_core, wait_for_port
-from bench.workload import arrivals, measured_cost
+from bench.workload import exact_arrivals, measured_cost
 from embedfleet.errors import UpstreamError
 from embedfleet.http.client import fetch
 
@@ -123,7 +123,7 @@ class RunResult:
 @lru_cache(maxsize=1)  # all contestants get the same schedule in turn
 def schedule(workload: str, load: float, capacity: float, seconds: float, seed: int, cut: int) -> list[Planned]:
     """The requests of a run."""
-    return planned(arrivals(workload, load, capacity, seconds, seed), seed, cut)
+    return planned(exact_arrivals(workload, load, capacity, seconds, seed), seed, cut)
 
 
 def run(plan: RunPlan, meanwhile: Meanwhile = _nothing) -> RunResult:
