@@ -172,7 +172,7 @@ def exact_arrivals(workload: str, load: float, capacity: float, seconds: float, 
     wanted = load * capacity * seconds
     drawn = arrivals(workload, load, capacity, seconds, seed)
     factor = 1.0
-    while sum(arrival.total for arrival in drawn) < wanted + drawn[-1].total:
+    while not drawn or sum(arrival.total for arrival in drawn) < wanted + drawn[-1].total:
         factor *= 1.5
         drawn = arrivals(workload, load, capacity, seconds * factor, seed)
     kept: list[Arrival] = []

@@ -100,14 +100,25 @@ class Replica:
         """
         sock = socket.socket()
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind(("127.0.0.1", port))
-        self.port = sock.getsockname()[1]
+        try:
+            sock.bind(("127.0.0.1", port))
+            self.port = sock.getsockname()[1]
+            self._listener = await self.loop.create_server(lambda: Client(self), sock=sock, backlog=1024)
+        except BaseException:
+            sock.close()
+            raise
         self.draining = False
-        self._listener = await self.loop.create_server(lambda: Client(self), sock=sock, backlog=1024)
+
+    @property
+    def listening(self) -> bool:
+        """Whether connections are accepted."""
+        return self._listener is not None
 
     def close(self) -> None:
         """Stop listening, and drop everything."""
         self._unlisten()
+        for task in self._tasks:
+            task.cancel()
         for client in list(self.clients):
             client.abort()
         self.device.close()
