@@ -24,6 +24,8 @@ def last_line(*command: str) -> dict:
 def test_the_gateways_benchmark_prints_its_ratio():
     result = last_line("bench.gateway", "--quick")
     assert result["ratios"]["cpu_over_nginx"] > 0
+    assert (result["cpu_over_haproxy"] is None) == (shutil.which("haproxy") is None)
+    assert {"gateway", "nginx"} <= set(result["idle_1000_kb"])
     assert result["machine"]["cores"] >= 2
 
 
