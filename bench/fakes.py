@@ -28,6 +28,7 @@ class FakesPlan:
         cost: of a batch.
         client_batch: the most texts of one call.
         payload_bytes: the largest body.
+        permits: texts that a replica lets in at once.
         count: of replicas.
         kind: of the model.
         apart: one process for each, so that one can be stopped or killed.
@@ -36,6 +37,7 @@ class FakesPlan:
     cost: Cost
     client_batch: int = ANY_BATCH
     payload_bytes: int = ANY_BYTES
+    permits: int = 512
     count: int = 4
     kind: str = "embedding"
     apart: bool = False
@@ -51,6 +53,7 @@ class FakesPlan:
             "--batch-tokens": self.cost.batch_tokens,
             "--client-batch": self.client_batch,
             "--payload-bytes": self.payload_bytes,
+            "--permits": self.permits,
         }
         flags = [str(part) for pair in settings.items() for part in pair]
         return [sys.executable, "-m", "bench.fake_tei", *flags, *(["--padded"] if self.cost.padded else [])]

@@ -6,6 +6,9 @@ generator share core 1. Requests are drawn from a seed before the run and leave 
 before; latency counts from those times, and every vector and rank is checked. Every run starts anew: replicas,
 front door, connections. Contestants are interleaved, seed after seed; a ratio is that of the medians over seeds.
 
+TEI's 512 permits bound what waits at a replica to about 3 s of such documents: a front door that only forwards owes
+its online p99 to the bulk requests that are refused (429) then. ``--permits 100000`` shows it without.
+
 A run in which the generator or the replicas were more than 2 ms late at p99 measured them: it is void, said to be, and
 taken out of the medians, but where there is no other: ``void`` counts them.
 

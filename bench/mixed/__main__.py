@@ -35,6 +35,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, help="runs of each contestant")
     parser.add_argument("--contestants", metavar="A,B", help=f"of {', '.join(CONTESTANTS)}; each also with {CUT}")
     parser.add_argument("--client-batch", type=int, metavar="TEXTS", help="most texts of one call for every contestant")
+    parser.add_argument("--permits", type=int, default=512, help="texts that a replica lets in at once; TEI's default")
     parser.add_argument("--objective-ms", type=float, default=250.0, help="by when an online answer is of use")
     parser.add_argument("--faults", action="store_true", help="only these")
     parser.add_argument("--only", metavar="A,B", help="of the faults")
@@ -93,6 +94,7 @@ def run_cells(cells: Sequence[Cell], options: argparse.Namespace) -> Runs:
                 warm_up_s=cell.warm_up_s,
                 seconds=cell.seconds,
                 client_batch=options.client_batch,
+                permits=options.permits,
                 objective=Objective(online_s=options.objective_ms / 1000),
             )
             try:

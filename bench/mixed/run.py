@@ -44,6 +44,7 @@ class RunPlan:
         count: of replicas.
         apart: a process for each replica.
         client_batch: the most texts of one call, where it is not the contestant's.
+        permits: texts that a replica lets in at once.
         obey: whether refused requests come again after Retry-After.
         objective: by when an answer is of use.
     """
@@ -59,6 +60,7 @@ class RunPlan:
     count: int = 4
     apart: bool = False
     client_batch: int | None = None
+    permits: int = 512
     obey: bool = False
     objective: Objective = field(default_factory=Objective)
 
@@ -72,6 +74,7 @@ class RunPlan:
         return FakesPlan(
             cost=measured_cost(self.workload),
             client_batch=self.contestant.client_batch if self.client_batch is None else self.client_batch,
+            permits=self.permits,
             count=self.count,
             kind="reranker" if self.workload == "rerank" else "embedding",
             apart=self.apart,
