@@ -15,8 +15,8 @@ say() { printf '%s\n' "$*" >&2; }
     exit 2
 }
 
-# Real parts for the tests: nginx, wrk, and a Docker daemon of their own. Nothing is started by the installation.
-needed="nginx wrk dockerd iptables cc"
+# Real parts for the tests: nginx, HAProxy, wrk, and a Docker daemon of their own. Nothing is started by the installation.
+needed="nginx haproxy wrk dockerd iptables cc"
 missing=""
 for program in $needed; do command -v "$program" > /dev/null || missing="$missing $program"; done
 if [ -n "$missing" ]; then
@@ -24,9 +24,9 @@ if [ -n "$missing" ]; then
         say "installing what is missing:$missing"
         apt-get update -qq
         RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
-            nginx-light wrk docker.io iptables gcc libc6-dev > /dev/null
+            nginx-light haproxy wrk docker.io iptables gcc libc6-dev > /dev/null
     else
-        say "not installed, so some tests will be skipped:$missing (apt-get install nginx-light wrk docker.io iptables gcc)"
+        say "not installed, so some tests will be skipped:$missing (apt-get install nginx-light haproxy wrk docker.io iptables gcc)"
     fi
 fi
 

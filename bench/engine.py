@@ -13,7 +13,6 @@ a ratio is that of the medians. Every contestant's vectors are compared with the
 import argparse
 import asyncio
 import os
-import socket
 import statistics
 import subprocess
 import sys
@@ -27,6 +26,7 @@ from urllib.parse import urlsplit
 import numpy as np
 import orjson
 
+from bench.process import free_port
 from bench.report import missing, report, say
 from bench.texts import paragraphs
 from embedfleet.engine.backend import OnnxBackend
@@ -160,12 +160,6 @@ def running(command: list[str], url: str, name: str) -> Iterator[None]:
         process.terminate()
         process.wait(30)
         folder.cleanup()
-
-
-def free_port() -> int:
-    """One that was free a moment ago."""
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        return int(sock.getsockname()[1])
 
 
 def main() -> None:

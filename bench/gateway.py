@@ -1,11 +1,13 @@
-"""``python -m bench.gateway [--quick]``: CPU time per request of our gateway and of nginx, on the same backend.
+"""``python -m bench.gateway [--quick]``: CPU time per request of our gateway, nginx and HAProxy, on the same backend.
 
 The backend is nginx answering every ``POST /embed`` with one 4 KB JSON vector, on two ports. The rival is nginx as a
 reverse proxy with one worker, least_conn and kept upstream connections; ours is ``embedfleet gateway`` with all it
-does: queue, retry, health by inference, limits, metrics, request ids. wrk sends 100-byte bodies on 64 connections.
+does: queue, retry, health by inference, limits, metrics, request ids. HAProxy, where it is installed, has one thread,
+leastconn and kept connections; else its figures are null. wrk sends 100-byte bodies on 64 connections.
 
 The proxy has core 0 to itself, backend and wrk share core 1. CPU time is user + system time of the proxy's processes
-(/proc/PID/stat) over wrk's count of requests. Rounds interleave the two; the ratio is that of the medians.
+(/proc/PID/stat) over wrk's count of requests. Rounds interleave them; the ratio is that of the medians. Memory is
+by how much a proxy's proportional set size grows with 1,000 kept connections that rest.
 """
 
 import argparse
@@ -18,11 +20,16 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-from bench.engine import free_port
+from bench.contestants import CONTESTANTS, Site
+from bench.idle import allow_connections, answers, idle_kb
+from bench.load.plan import wire
+from bench.process import free_port
 from bench.report import missing, report, say
 
 PROXY_CORE, LOAD_CORE = "0", "1"
@@ -64,6 +71,7 @@ wrk.method = "POST"
 wrk.headers["Content-Type"] = "application/json"
 wrk.body = '{"inputs":"%s"}'
 """
+_TEXT = "x" * 87
 _INFO = '{"model_id":"m","model_sha":null,"model_dtype":"float32","model_type":{"embedding":{"pooling":"cls"}}}'
 
 
@@ -104,50 +112,84 @@ def load(port: int, seconds: int, lua: Path) -> int:
     return int(match.group(1))
 
 
-def wait_for(port: int, lua: Path) -> None:
-    """Until a proxy answers."""
+@contextmanager
+def haproxy(core: str, port: int, ports: list[int], folder: Path) -> Iterator[int]:
+    """HAProxy as `bench.mixed` has it."""
+    contestant, site = CONTESTANTS["haproxy-lc"], Site(port, tuple(ports), folder)
+    site.config.write_text(contestant.config(site))
+    with running(core, list(contestant.command(site))) as pid:
+        yield pid
+
+
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """A contestant that runs."""
+
+    name: str
+    pid: int
+    port: int
+
+
+def wait_for(proxy: Proxy, request: bytes) -> None:
+    """Until a proxy answers, without loading it.
+
+    Raises:
+        RuntimeError: it does not.
+    """
     deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        try:
-            load(port, 1, lua)
-        except (RuntimeError, subprocess.CalledProcessError):
-            time.sleep(0.1)
-        else:
-            return
-    raise RuntimeError(f"nothing answers on port {port}")
+    while not answers(proxy.port, request):
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"{proxy.name} does not answer on port {proxy.port}")
+        time.sleep(0.05)
 
 
-def measure(rounds: int, seconds: int) -> dict[str, list[float]]:
-    """Contestant → µs of CPU per request, per round; and requests per second."""
-    figures: dict[str, list[float]] = {"gateway_us": [], "nginx_us": [], "gateway_rps": [], "nginx_rps": []}
+def start_proxies(stack: ExitStack, folder: Path, ports: list[int]) -> list[Proxy]:
+    """All that are installed."""
+    replicas = [part for port in ports for part in ("--replica", f"http://127.0.0.1:{port}")]
+    port = free_port()
+    command = [sys.executable, "-m", "embedfleet", "gateway", *replicas, "--log-level", "warning"]
+    command += ["--host", "127.0.0.1", "--port", str(port)]
+    found = [Proxy("gateway", stack.enter_context(running(PROXY_CORE, command)), port)]
+    port = free_port()
+    config = _PROXY.format(folder=folder, ports=ports, port=port)
+    found.append(Proxy("nginx", stack.enter_context(nginx(PROXY_CORE, "proxy", config, folder)), port))
+    if CONTESTANTS["haproxy-lc"].installed:
+        port = free_port()
+        found.append(Proxy("haproxy", stack.enter_context(haproxy(PROXY_CORE, port, ports, folder)), port))
+    else:
+        say("haproxy is not installed, its figures are null: apt-get install haproxy")
+    return found
+
+
+def measure(rounds: int, seconds: int) -> tuple[dict[str, list[float]], dict[str, int]]:
+    """``NAME_us`` (CPU per request) and ``NAME_rps`` → one figure per round; and name → KB for idle connections."""
+    figures: dict[str, list[float]] = defaultdict(list)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         lua = folder / "post.lua"
-        lua.write_text(_LUA % ("x" * 87))
+        lua.write_text(_LUA % _TEXT)
         ports = [free_port(), free_port()]
         numbers = random.Random(1)
         vector = "[[" + ",".join(f"{numbers.uniform(-0.1, 0.1):.8f}" for _ in range(330)) + "]]"
         backend = _BACKEND.format(folder=folder, ports=ports, info=_INFO, vector=vector)
         stack.enter_context(nginx(LOAD_CORE, "backend", backend, folder))
-        contestants = {"gateway": free_port(), "nginx": free_port()}
-        replicas = [part for port in ports for part in ("--replica", f"http://127.0.0.1:{port}")]
-        command = [sys.executable, "-m", "embedfleet", "gateway", *replicas, "--log-level", "warning"]
-        command += ["--host", "127.0.0.1", "--port", str(contestants["gateway"])]
-        pids = {"gateway": stack.enter_context(running(PROXY_CORE, command))}
-        config = _PROXY.format(folder=folder, ports=ports, port=contestants["nginx"])
-        pids["nginx"] = stack.enter_context(nginx(PROXY_CORE, "proxy", config, folder))
-        for port in contestants.values():
-            wait_for(port, lua)
+        proxies = start_proxies(stack, folder, ports)
+        request = wire("/embed", {"inputs": _TEXT})
+        for proxy in proxies:
+            wait_for(proxy, request)
+        idle = {proxy.name: idle_kb(proxy.pid, proxy.port, request) for proxy in proxies}
+        for name, memory in idle.items():
+            say(f"{name:8} {memory} KB for 1,000 idle connections")
         for number in range(rounds):
-            for name, port in contestants.items():
-                load(port, 1, lua)
-                before = cpu_s(pids[name])
-                requests = load(port, seconds, lua)
-                cost = (cpu_s(pids[name]) - before) / requests * 1e6
-                figures[f"{name}_us"].append(cost)
-                figures[f"{name}_rps"].append(requests / seconds)
-                say(f"round {number + 1}: {name:8} {cost:6.1f} µs, {requests / seconds:7.0f} requests/s")
-    return figures
+            for proxy in proxies:
+                load(proxy.port, 1, lua)
+                before = cpu_s(proxy.pid)
+                requests = load(proxy.port, seconds, lua)
+                cost = (cpu_s(proxy.pid) - before) / requests * 1e6
+                figures[f"{proxy.name}_us"].append(cost)
+                figures[f"{proxy.name}_rps"].append(requests / seconds)
+                say(f"round {number + 1}: {proxy.name:8} {cost:6.1f} µs, {requests / seconds:7.0f} requests/s")
+    return figures, idle
 
 
 def main() -> None:
@@ -160,9 +202,13 @@ def main() -> None:
             missing(f"{tool} is not installed", f"on Debian or Ubuntu: apt-get install {package}")
     if (os.cpu_count() or 1) < 2:
         missing("two cores are needed, one for the proxy and one for the load", "run it on a larger machine")
-    figures = measure(*((5, 2) if quick else (9, 5)))
+    allow_connections()
+    figures, idle = measure(*((5, 2) if quick else (9, 5)))
     medians = {name: round(statistics.median(values), 1) for name, values in figures.items()}
-    report(ratios={"cpu_over_nginx": round(medians["gateway_us"] / medians["nginx_us"], 3)}, **medians, quick=quick)
+    ours = medians["gateway_us"]
+    ratios = {"cpu_over_nginx": round(ours / medians["nginx_us"], 3)}
+    over_haproxy = round(ours / medians["haproxy_us"], 3) if "haproxy_us" in medians else None
+    report(ratios=ratios, **medians, cpu_over_haproxy=over_haproxy, idle_1000_kb=idle, quick=quick)
 
 
 if __name__ == "__main__":

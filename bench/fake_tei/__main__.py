@@ -1,0 +1,74 @@
+"""``python -m bench.fake_tei``: see the package."""
+
+import argparse
+import asyncio
+import gc
+import json
+import signal
+from contextlib import suppress
+
+import uvloop
+
+from bench.fake_tei.admin import Admin
+from bench.fake_tei.replica import Replica
+from bench.fake_tei.settings import KINDS, ReplicaSettings
+from bench.workload import MEASURED, Cost
+
+
+def arguments() -> argparse.Namespace:
+    """Of the command line."""
+    parser = argparse.ArgumentParser(prog="python -m bench.fake_tei", description="replicas that wait, not compute")
+    parser.add_argument("--replicas", type=int, default=1, help="how many, each on a port of its own")
+    parser.add_argument("--ports", default="", help="theirs, with commas between; free ones by default")
+    parser.add_argument("--admin-port", type=int, default=0, help="for faults and the log; any free one by default")
+    parser.add_argument("--kind", choices=KINDS, default="embedding", help="what /info says the model is")
+    parser.add_argument("--model", default="/models/fake", help="its name in /info")
+    parser.add_argument("--revision", help="its revision in /info")
+    parser.add_argument("--a-ms", type=float, default=MEASURED.a_s * 1000, help="milliseconds of each batch")
+    parser.add_argument("--tokens-per-s", type=float, default=1 / MEASURED.b_s, help="beside that")
+    parser.add_argument("--batch-tokens", type=int, default=MEASURED.batch_tokens, help="of one batch at most")
+    parser.add_argument("--padded", action="store_true", help="each text of a batch costs as much as its longest")
+    parser.add_argument("--permits", type=int, default=512, help="texts let in at once")
+    parser.add_argument("--client-batch", type=int, default=32, help="texts of one call at most")
+    parser.add_argument("--payload-bytes", type=int, default=2_000_000, help="largest body")
+    parser.add_argument("--no-ahead", action="store_true", help="form no batch while another runs")
+    return parser.parse_args()
+
+
+def settings(options: argparse.Namespace) -> ReplicaSettings:
+    """Of every replica."""
+    return ReplicaSettings(
+        kind=options.kind,
+        model=options.model,
+        revision=options.revision,
+        cost=Cost(options.a_ms / 1000, 1 / options.tokens_per_s, options.batch_tokens, options.padded),
+        permits=options.permits,
+        client_batch=options.client_batch,
+        payload_bytes=options.payload_bytes,
+        ahead=not options.no_ahead,
+    )
+
+
+async def serve(options: argparse.Namespace) -> None:
+    """Until SIGTERM or SIGINT."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    ports = [int(port) for port in options.ports.split(",") if port] or [0] * options.replicas
+    replicas = [Replica(str(number), settings(options)) for number in range(len(ports))]
+    for replica, port in zip(replicas, ports, strict=True):
+        await replica.listen(port)
+    admin = Admin(replicas)
+    await admin.server.start(port=options.admin_port)
+    print(json.dumps({"ports": [replica.port for replica in replicas], "admin": admin.server.port}), flush=True)
+    gc.freeze()
+    gc.disable()  # a pause for garbage is a batch that ends too late
+    await stop.wait()
+    for replica in replicas:
+        replica.close()
+    await admin.server.stop(0)
+
+
+if __name__ == "__main__":
+    with suppress(KeyboardInterrupt):
+        uvloop.run(serve(arguments()))

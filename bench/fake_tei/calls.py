@@ -1,0 +1,182 @@
+"""Bodies of TEI's calls: which texts they bring, and what is answered once those are done. Pure."""
+
+from base64 import b64encode
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from struct import pack
+from typing import Any
+
+import orjson
+
+from bench.fake_tei.oracle import (
+    DIMENSIONS,
+    LABELS,
+    options_of,
+    ranking,
+    score_of,
+    similarity,
+    tokens_of,
+    vector_of,
+)
+from embedfleet.dialects.body import Fields, read_object
+from embedfleet.dialects.openai import parse_embeddings
+from embedfleet.dialects.tei import Input, parse_embed, parse_predict, parse_rerank, parse_similarity
+from embedfleet.errors import Empty, Validation
+
+_TOKEN_VECTORS = 4  # of /embed_all, for each text at most
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a call asks for.
+
+    Attributes:
+        texts: that take a place in the queue each.
+        characters: of all of them.
+        answer: makes the reply's value, given the tokens of all texts; computed when they are done.
+    """
+
+    texts: Sequence[str]
+    characters: int
+    answer: Callable[[int], Any]
+
+
+def read(path: str, content_type: bytes | None, body: bytes, longest: int) -> Work:
+    """The work of a call.
+
+    Args:
+        path: one of `READERS`.
+        content_type: of the body.
+        body: JSON.
+        longest: ``max_input_length``.
+
+    Raises:
+        RequestError: it is not what the route takes.
+        ServingError: it is empty, or out of bounds.
+    """
+    return READERS[path](read_object(content_type, body), longest)
+
+
+def _texts(inputs: Sequence[Input]) -> list[str]:
+    texts = [item if isinstance(item, str) else "".join(map(chr, item)) for item in inputs]
+    if not all(texts):
+        raise Empty("Input validation error: `inputs` cannot be empty")
+    return texts
+
+
+def _work(texts: Sequence[str], answer: Callable[[int], Any]) -> Work:
+    return Work(texts, sum(map(len, texts)), answer)
+
+
+def _cut(dimensions: int | None) -> int:
+    if dimensions is None:
+        return DIMENSIONS
+    if dimensions == 0:
+        raise Validation("`dimensions` should be positive")
+    if dimensions > DIMENSIONS:
+        raise Validation("`dimensions` should be smaller than the maximum embedding dimension.")
+    return dimensions
+
+
+def _embed(fields: Fields, _longest: int) -> Work:
+    request = parse_embed(fields)
+    options, size = options_of(request.normalize, request.prompt_name), _cut(request.dimensions)
+    texts = _texts(request.inputs)
+    return _work(texts, lambda _: [vector_of(text, options)[:size] for text in texts])
+
+
+def _embed_all(fields: Fields, longest: int) -> Work:
+    texts = _texts(parse_embed(fields).inputs)
+
+    def token_vectors(text: str) -> list[list[float]]:
+        count = min(_TOKEN_VECTORS, tokens_of(text, longest))
+        return [vector_of(text, f"t{token}") for token in range(count)]
+
+    return _work(texts, lambda _: [token_vectors(text) for text in texts])
+
+
+def _embed_sparse(fields: Fields, _longest: int) -> Work:
+    texts = _texts(parse_embed(fields).inputs)
+
+    def weights(text: str) -> list[dict[str, float]]:
+        return [{"index": 7 * place, "value": value} for place, value in enumerate(vector_of(text)) if value > 0]
+
+    return _work(texts, lambda _: [weights(text) for text in texts])
+
+
+def _rerank(fields: Fields, _longest: int) -> Work:
+    request = parse_rerank(fields)
+    texts = request.texts
+
+    def ranks(_: int) -> list[dict[str, Any]]:
+        scores = [score_of(request.query, text) for text in texts]
+        given = [{"text": text} if request.return_text else {} for text in texts]
+        return [{"index": index, **given[index], "score": scores[index]} for index in ranking(scores)]
+
+    characters = sum(map(len, texts)) + len(request.query) * len(texts)
+    return Work(texts, characters, ranks)
+
+
+def _predict(fields: Fields, _longest: int) -> Work:
+    request = parse_predict(fields)
+    texts = [item if isinstance(item, str) else "".join(item) for item in request.inputs]
+
+    def classes(text: str) -> list[dict[str, Any]]:
+        score = score_of("", text)
+        scores = (1.0 - score, score)
+        return [{"score": scores[index], "label": LABELS[index]} for index in ranking(scores)]
+
+    return _work(texts, lambda _: [classes(text) for text in texts] if request.batch else classes(texts[0]))
+
+
+def _similarity(fields: Fields, _longest: int) -> Work:
+    request = parse_similarity(fields)
+    source = vector_of(request.source)
+    texts = [request.source, *request.sentences]
+    return _work(texts, lambda _: [similarity(source, vector_of(text)) for text in request.sentences])
+
+
+def _openai(fields: Fields, _longest: int) -> Work:
+    request = parse_embeddings(fields)
+    texts, size = _texts(request.inputs), _cut(request.dimensions)
+
+    def written(text: str) -> list[float] | str:
+        vector = vector_of(text)[:size]
+        return b64encode(pack(f"<{size}f", *vector)).decode() if request.base64 else vector
+
+    def reply(tokens: int) -> dict[str, Any]:
+        data = [{"object": "embedding", "embedding": written(text), "index": i} for i, text in enumerate(texts)]
+        usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+        return {"object": "list", "data": data, "model": "fake", "usage": usage}
+
+    return _work(texts, reply)
+
+
+READERS: dict[str, Callable[[Fields, int], Work]] = {
+    "/": _embed,
+    "/embed": _embed,
+    "/embed_all": _embed_all,
+    "/embed_sparse": _embed_sparse,
+    "/rerank": _rerank,
+    "/predict": _predict,
+    "/similarity": _similarity,
+    "/v1/embeddings": _openai,
+    "/embeddings": _openai,
+}
+
+
+def spoil(value: Any, how: str) -> bytes:  # noqa: ANN401 - a JSON value
+    """A reply that is wrong though its status is 200: see `bench.fake_tei.faults.Fault`."""
+    if how == "garbage":
+        return orjson.dumps(value)[:-1] + b"<html>"
+    rows = value["data"] if isinstance(value, dict) else value
+    wrong = rows[:-1] if how == "short" else [_nulls(row) for row in rows]
+    return orjson.dumps(value | {"data": wrong} if isinstance(value, dict) else wrong)
+
+
+def _nulls(value: Any) -> Any:  # noqa: ANN401
+    if isinstance(value, list):
+        return [_nulls(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _nulls(item) if key in {"embedding", "score", "value"} else item for key, item in value.items()}
+    return None

@@ -1,0 +1,318 @@
+"""One replica on one port: HTTP on one side, permits, queue and device on the other."""
+
+import asyncio
+import math
+import socket
+import struct
+import time
+from collections import Counter
+from email.utils import formatdate
+from typing import Any
+
+import orjson
+
+from bench.fake_tei import calls
+from bench.fake_tei.device import Batch, Device
+from bench.fake_tei.faults import Answer, Fault, WrongAnswers
+from bench.fake_tei.oracle import tokens_of
+from bench.fake_tei.queue import Entry, Permits, Queue
+from bench.fake_tei.settings import ReplicaSettings
+from embedfleet.dialects.failure import render_failure
+from embedfleet.dialects.tei import Cost as Spent
+from embedfleet.dialects.tei import cost_headers
+from embedfleet.errors import Backend, Overloaded, RequestError, ServingError, Validation
+from embedfleet.http.connection import Connection
+from embedfleet.http.exchange import Exchange
+from embedfleet.http.head import HeadMemory
+from embedfleet.http.message import JSON, TEXT, Limits
+
+_ABORT_WITH_RESET = struct.pack("ii", 1, 0)
+_MARK = 80  # characters of a text that hold its name
+_HEALTH = frozenset({"/health", "/ping", "/"})
+
+
+class Client(Connection):
+    """A client's connection that can be reset."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Remember the socket."""
+        self._socket: socket.socket | None = transport.get_extra_info("socket")
+        super().connection_made(transport)
+
+    def reset(self) -> None:
+        """As the kernel does for a process that was killed with bytes unread."""
+        if self._socket is not None:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _ABORT_WITH_RESET)
+        self.abort()
+
+
+class Call:
+    """One inference call under way."""
+
+    __slots__ = ("began", "exchange", "gone", "inference_s", "left", "permits", "queue_s", "tokens", "work", "wrong")
+
+    def __init__(self, exchange: Exchange, work: calls.Work, wrong: Answer | None) -> None:
+        self.exchange = exchange
+        self.work = work
+        self.wrong = wrong
+        self.began = time.monotonic()
+        self.tokens = 0
+        self.left = self.permits = len(work.texts)
+        self.queue_s = self.inference_s = 0.0  # sums over its texts
+        self.gone = False
+
+
+class Replica:
+    """Serves TEI's interface; also what a connection needs of its server (`http.connection.Host`).
+
+    Attributes:
+        computed: (text's beginning, monotonic time) of each text that was run to its end.
+        counts: requests by what became of them.
+    """
+
+    def __init__(self, name: str, settings: ReplicaSettings) -> None:
+        self.name = name
+        self.settings = settings
+        self.loop = asyncio.get_running_loop()
+        self.limits = Limits(body_bytes=settings.payload_bytes)
+        self.clients: set[Connection] = set()
+        self.heads = HeadMemory(self.limits)
+        self.date = b"date: %b\r\n" % formatdate(usegmt=True).encode()
+        self.draining = False
+        self.port = 0
+        self.computed: list[tuple[str, float]] = []
+        self.tokens = 0
+        self.counts: Counter[str] = Counter()
+        self.permits = Permits(settings.permits)
+        self.queue = Queue(settings.cost)
+        self.device = Device(self.queue, settings.cost, self._ended, ahead=settings.ahead)
+        self._wrong = WrongAnswers()
+        self._listener: asyncio.Server | None = None
+        self._calls: set[Call] = set()
+        self._opening: asyncio.TimerHandle | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def listen(self, port: int = 0) -> None:
+        """Accept connections on ``port``, 0 for any free one.
+
+        Raises:
+            OSError: it cannot be bound.
+        """
+        sock = socket.socket()
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            sock.bind(("127.0.0.1", port))
+            self.port = sock.getsockname()[1]
+            self._listener = await self.loop.create_server(lambda: Client(self), sock=sock, backlog=1024)
+        except BaseException:
+            sock.close()
+            raise
+        self.draining = False
+
+    @property
+    def listening(self) -> bool:
+        """Whether connections are accepted."""
+        return self._listener is not None
+
+    def close(self) -> None:
+        """Stop listening, and drop everything."""
+        self._unlisten()
+        for task in self._tasks:
+            task.cancel()
+        for client in list(self.clients):
+            client.abort()
+        self.device.close()
+
+    def settled(self) -> None:
+        """Nobody waits for this."""
+
+    # faults
+
+    def suffer(self, fault: Fault) -> None:
+        """Do wrong from now on."""
+        match fault.kind:
+            case "stall" | "hang":
+                self.device.hold(fault.seconds if fault.kind == "stall" else math.inf)
+            case "slow":
+                self.device.slowness = fault.factor
+            case "answer":
+                self._wrong.set(fault.answer, fault.count)
+            case "refuse":
+                self._refuse(fault.seconds)
+            case "crash":
+                self._crash(fault.seconds)
+            case _:
+                self._heal()
+
+    def _refuse(self, seconds: float) -> None:
+        self._unlisten()
+        self.draining = True
+        for client in list(self.clients):
+            client.drain()
+        self._open_in(seconds)
+
+    def _crash(self, seconds: float) -> None:
+        self._unlisten()
+        for client in list(self.clients):
+            if isinstance(client, Client):
+                client.reset()
+        for call in list(self._calls):
+            self._left(call)
+        self.queue.clear()
+        self.device.clear()
+        self._open_in(seconds)
+
+    def _heal(self) -> None:
+        self.device.slowness = 1.0
+        self._wrong.set("429", 0)
+        self.device.release()
+        if self._listener is None:
+            self._open()
+
+    def _unlisten(self) -> None:
+        if self._opening is not None:
+            self._opening.cancel()
+            self._opening = None
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
+
+    def _open_in(self, seconds: float) -> None:
+        if seconds:
+            self._opening = self.loop.call_later(seconds, self._open)
+
+    def _open(self) -> None:
+        self._unlisten()
+        task = self.loop.create_task(self.listen(self.port))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # requests
+
+    def handle(self, exchange: Exchange) -> None:
+        """Take a complete request."""
+        path, method = exchange.path, exchange.method
+        if path in calls.READERS and method == b"POST":
+            self._infer(exchange, path)
+        elif path in _HEALTH and method == b"GET":
+            self.device.after_batch(lambda: exchange.respond(200, [], b""))
+        elif path == "/info" and method == b"GET":
+            exchange.respond(200, [JSON], orjson.dumps(self.settings.info()))
+        elif path == "/metrics" and method == b"GET":
+            exchange.respond(200, [TEXT], self._metrics())
+        else:
+            known = path in calls.READERS or path in _HEALTH or path in {"/info", "/metrics"}
+            exchange.respond(405 if known else 404, [], b"")
+
+    def _infer(self, exchange: Exchange, path: str) -> None:
+        self.counts["calls"] += 1
+        wrong = self._wrong.take()
+        try:
+            work = calls.read(path, exchange.header(b"content-type"), exchange.body, self.settings.longest)
+            self._admit(len(work.texts), wrong)
+        except (RequestError, ServingError) as error:
+            self._fail(exchange, path, error)
+            return
+        call = Call(exchange, work, wrong)
+        self._calls.add(call)
+        exchange.on_gone = lambda: self._left(call)
+        entries = [Entry(text, tokens_of(text, self.settings.longest), call, call.began) for text in work.texts]
+        call.tokens = sum(entry.tokens for entry in entries)
+        self.queue.append(entries)
+        self.device.look()
+
+    def _admit(self, texts: int, wrong: Answer | None) -> None:
+        limit = self.settings.client_batch
+        if texts > limit:
+            raise Validation(f"batch size {texts} > maximum allowed batch size {limit}")
+        if wrong == "429" or not self.permits.take(texts):
+            raise Overloaded
+
+    def _fail(self, exchange: Exchange, path: str, error: RequestError | ServingError) -> None:
+        status, headers, body = render_failure(path, error)
+        self.counts[str(status)] += 1
+        exchange.respond(status, [header for header in headers if header[0] != b"retry-after"], body)
+
+    def _left(self, call: Call) -> None:
+        """The client went away: its permits are free at once, what runs of it runs on."""
+        if not call.gone:
+            call.gone = True
+            self.counts["gone"] += 1
+            self.permits.give_back(call.permits)
+            self._calls.discard(call)
+
+    def _ended(self, batch: Batch) -> None:
+        now = time.monotonic()
+        for entry in batch.entries:
+            self.computed.append((entry.text[:_MARK], batch.ends_at))
+            self.tokens += entry.tokens
+            call = entry.owner
+            assert isinstance(call, Call)
+            call.queue_s += batch.started_at - entry.queued_at
+            call.inference_s += batch.seconds
+            call.left -= 1
+            if call.gone:
+                continue
+            self.permits.give_back(1)
+            call.permits -= 1
+            if call.left == 0:
+                self._answer(call, now)
+
+    def _answer(self, call: Call, now: float) -> None:
+        self._calls.discard(call)
+        call.gone = True
+        exchange, texts = call.exchange, len(call.work.texts)
+        if call.wrong == "424":
+            self._fail(exchange, exchange.path, Backend("Backend error: DriverError(CUDA_ERROR_ILLEGAL_ADDRESS)"))
+            return
+        if call.wrong == "500":
+            self.counts["500"] += 1
+            exchange.respond(500, [TEXT], b"internal error")
+            return
+        value = call.work.answer(call.tokens)
+        body = orjson.dumps(value) if call.wrong is None else calls.spoil(value, call.wrong)
+        spent = Spent(
+            characters=call.work.characters,
+            tokens=call.tokens,
+            total_s=now - call.began,
+            tokenization_s=0.0,
+            queue_s=max(0.0, call.queue_s / texts),
+            inference_s=call.inference_s / texts,
+        )
+        self.counts["200"] += 1
+        exchange.respond(200, [JSON, *cost_headers(spent)], body)
+
+    # what is told of it
+
+    def stats(self) -> dict[str, Any]:
+        """What became of the requests, and how exact the clock was."""
+        return {
+            "name": self.name,
+            "port": self.port,
+            "counts": dict(self.counts),
+            "texts": len(self.computed),
+            "tokens": self.tokens,
+            "busy_s": self.device.busy_s,
+            "late_s": self.device.late_s,
+            "dropped": self.queue.dropped,
+            "queued": len(self.queue),
+            "permits_taken": self.permits.taken,
+        }
+
+    def reset_stats(self) -> None:
+        """Forget what was counted."""
+        self.computed.clear()
+        self.counts.clear()
+        self.tokens = 0
+        self.device.late_s.clear()
+        self.device.busy_s = 0.0
+        self.queue.dropped = 0
+
+    def _metrics(self) -> bytes:
+        rows = {
+            "te_request_count": ("counter", self.counts["calls"]),
+            "te_request_success": ("counter", self.counts["200"]),
+            "te_embed_count": ("counter", len(self.computed)),
+            "te_queue_size": ("gauge", len(self.queue)),
+        }
+        return "".join(f"# TYPE {name} {kind}\n{name} {value}\n" for name, (kind, value) in rows.items()).encode()

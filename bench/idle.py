@@ -1,0 +1,72 @@
+"""What idle connections cost a server in memory."""
+
+import resource
+import socket
+from contextlib import ExitStack
+from pathlib import Path
+
+CONNECTIONS = 1000
+
+
+def allow_connections(count: int = 4 * CONNECTIONS) -> None:
+    """Let this process, and those that it starts from now on, have so many files open, as far as that is allowed."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most if most == resource.RLIM_INFINITY else min(most, 65_536), most))
+    if most != resource.RLIM_INFINITY and most < count:
+        raise RuntimeError(f"only {most} files may be open: ulimit -n {count}")
+
+
+def memory_kb(pid: int) -> int:
+    """Proportional set size of a process and its children that still run."""
+    rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    own = next(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:"))
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return own + sum(memory_kb(int(child)) for child in children)
+
+
+def idle_kb(pid: int, port: int, request: bytes, count: int = CONNECTIONS) -> int:
+    """By how much a server has grown when so many kept connections, each with one request behind it, rest.
+
+    Of a server that was under load before, this is less: it has memory left from then.
+
+    Args:
+        pid: of the server.
+        port: of the server.
+        request: whole, for a reply with Content-Length.
+        count: of connections.
+    """
+    before = memory_kb(pid)
+    with ExitStack() as stack:
+        for _ in range(count):
+            wire = stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=30))
+            wire.sendall(request)
+            _read_reply(wire)
+        return memory_kb(pid) - before
+
+
+def answers(port: int, request: bytes) -> bool:
+    """Whether a server answers 200."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=30) as wire:
+            wire.sendall(request)
+            return _read_reply(wire).startswith(b"HTTP/1.1 200")
+    except ConnectionError:
+        return False
+
+
+def _read_reply(wire: socket.socket) -> bytes:
+    data = b""
+    while b"\r\n\r\n" not in data:
+        data += _some(wire)
+    head, _, body = data.partition(b"\r\n\r\n")
+    length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r")[0])
+    while len(body) < length:
+        body += _some(wire)
+    return head
+
+
+def _some(wire: socket.socket) -> bytes:
+    data = wire.recv(65_536)
+    if not data:
+        raise RuntimeError("the server ended a connection that was to be kept")
+    return data

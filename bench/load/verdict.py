@@ -1,0 +1,51 @@
+"""Is an answer what it must be? Pure."""
+
+from enum import Enum
+from typing import Any
+
+import orjson
+
+
+class Verdict(Enum):
+    """What became of one HTTP request."""
+
+    RIGHT = "right"
+    WRONG = "wrong"  # 200, and not what was to be answered
+    OUT_OF_ORDER = "out of order"  # 200 with the right items in another order
+    REFUSED = "refused"  # 429 or 503: come again
+    FAILED = "failed"  # any other status
+    LOST = "lost"  # no answer
+
+
+def judge(status: int, body: bytes, expected: list[Any]) -> Verdict:
+    """Hold one whole reply against what it must be.
+
+    Args:
+        status: of the reply, 0 if there was none.
+        body: of the reply.
+        expected: items in their order.
+    """
+    if status == 0:
+        return Verdict.LOST
+    if status in (429, 503):
+        return Verdict.REFUSED
+    if status != 200:
+        return Verdict.FAILED
+    try:
+        answer = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return Verdict.WRONG
+    if answer == expected:
+        return Verdict.RIGHT
+    if not isinstance(answer, list) or len(answer) != len(expected):
+        return Verdict.WRONG
+    same = sorted(map(orjson.dumps, answer)) == sorted(map(orjson.dumps, expected))
+    return Verdict.OUT_OF_ORDER if same else Verdict.WRONG
+
+
+_WORST_FIRST = (Verdict.WRONG, Verdict.OUT_OF_ORDER, Verdict.LOST, Verdict.FAILED, Verdict.REFUSED, Verdict.RIGHT)
+
+
+def worst(verdicts: list[Verdict]) -> Verdict:
+    """Of a request's parts."""
+    return min(verdicts, key=_WORST_FIRST.index)

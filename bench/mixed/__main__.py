@@ -1,0 +1,171 @@
+"""``python -m bench.mixed [--quick] [--workload mix] [--load .85] [--contestants a,b] [--faults]``: see the package."""
+
+import argparse
+import os
+import shutil
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+import bench.mixed as package
+from bench.contestants import CONTESTANTS, CUT, find
+from bench.load.tally import Objective
+from bench.mixed.cells import QUICK, WHOLE, Cell, chosen, total_s
+from bench.mixed.faults import cases, measure
+from bench.mixed.medians import add_counts, median_figures, ratios
+from bench.mixed.run import RunPlan, run
+from bench.mixed.tables import cell_table, fault_table
+from bench.report import missing, report, say
+from bench.workload import WORKLOADS
+
+_HEADLINE = "mix 85 %"
+Runs = dict[str, dict[str, list[dict[str, Any]]]]  # cell's name → contestant → figures of each run
+
+
+def arguments() -> argparse.Namespace:
+    """Of the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.mixed", description=package.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--quick", action="store_true", help="under a minute: the mix at 85 %%, nginx-lc and ours")
+    parser.add_argument("--workload", choices=WORKLOADS, help="this one alone")
+    parser.add_argument("--load", type=float, help="offered tokens over the replicas' capacity")
+    parser.add_argument("--seconds", type=float, help="measured in each run")
+    parser.add_argument("--warm-up", type=float, help="seconds before those")
+    parser.add_argument("--seeds", type=int, help="runs of each contestant")
+    parser.add_argument("--contestants", metavar="A,B", help=f"of {', '.join(CONTESTANTS)}; each also with {CUT}")
+    parser.add_argument("--client-batch", type=int, metavar="TEXTS", help="most texts of one call for every contestant")
+    parser.add_argument("--permits", type=int, default=512, help="texts that a replica lets in at once; TEI's default")
+    parser.add_argument("--objective-ms", type=float, default=250.0, help="by when an online answer is of use")
+    parser.add_argument("--faults", action="store_true", help="only these")
+    parser.add_argument("--only", metavar="A,B", help="of the faults")
+    parser.add_argument("--stop-s", type=float, default=60.0, help="how long a stopped replica stands still")
+    return parser.parse_args()
+
+
+def wanted(options: argparse.Namespace) -> tuple[Cell, ...]:
+    """What is to be run."""
+    one = (options.workload, options.load, options.seconds, options.warm_up, options.seeds, options.contestants)
+    if all(value is None for value in one):
+        return QUICK if options.quick else WHOLE
+    names = (options.contestants or "nginx-lc,ours").split(",")
+    return chosen(
+        workload=options.workload or "mix",
+        load=options.load or 0.85,
+        contestants=names,
+        seeds=options.seeds or (1 if options.quick else 3),
+        warm_up_s=4.0 if options.warm_up is None else options.warm_up,
+        seconds=options.seconds or (16.0 if options.quick else 25.0),
+    )
+
+
+def installed(cells: Sequence[Cell]) -> tuple[Cell, ...]:
+    """Without contestants that are not there; those are named, with what installs them."""
+    hints = {}
+    kept = []
+    for cell in cells:
+        names = []
+        for name in cell.contestants:
+            contestant, _ = find(name)
+            if contestant.installed:
+                names.append(name)
+            else:
+                hints[contestant.program] = contestant.package
+        kept.append(Cell(cell.workload, cell.load, tuple(names), cell.seeds, cell.warm_up_s, cell.seconds))
+    for program, package_name in hints.items():
+        say(f"{program} is not installed, its columns are null: {package_name}")
+    if not all(cell.contestants for cell in kept):
+        missing("nothing that was asked for is installed", "; ".join(hints.values()))
+    return tuple(kept)
+
+
+def run_cells(cells: Sequence[Cell], options: argparse.Namespace) -> Runs:
+    """All runs, each told as it ends."""
+    found: Runs = defaultdict(lambda: defaultdict(list))
+    for cell in cells:
+        for seed, name in cell.runs():
+            contestant, cut = find(name)
+            plan = RunPlan(
+                contestant=contestant,
+                cut=cut,
+                workload=cell.workload,
+                load=cell.load,
+                seed=seed,
+                warm_up_s=cell.warm_up_s,
+                seconds=cell.seconds,
+                client_batch=options.client_batch,
+                permits=options.permits,
+                objective=Objective(online_s=options.objective_ms / 1000),
+            )
+            try:
+                figures = run(plan).figures
+            except RuntimeError as error:  # one that does not start must not cost the others their half hour
+                say(f"{cell.name} seed {seed} {name} did not run: {error}")
+                continue
+            found[cell.name][name].append(figures)
+            say(f"{cell.name} seed {seed} {name}: {one_line(figures)}")
+    return found
+
+
+def one_line(figures: dict[str, Any]) -> str:
+    """Of one run."""
+    online, bulk, late = figures["online"], figures["bulk"], figures["late_ms"]
+    void = f", VOID: generator {late['generator']} ms late, replicas {late['replicas']} ms" if figures["void"] else ""
+    return (
+        f"online {online['p50_ms']} / {online['p99_ms']} ms, bulk {bulk['p50_ms']} / {bulk['p99_ms']} ms, "
+        f"statuses {figures['statuses']}{void}"
+    )
+
+
+def run_faults(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Rows of the table of faults."""
+    names = (options.contestants or "ours").split(",")
+    only = set(options.only.split(",")) if options.only else None
+    rows = []
+    for case in cases(options.stop_s):
+        for name in names:
+            if only is None or case.name in only:
+                rows.append(measure(case, name))
+                say(f"{case.name}, {name}: {rows[-1]}")
+    return rows
+
+
+def main() -> None:
+    """See the package."""
+    options = arguments()
+    if shutil.which("taskset") is None:
+        missing("taskset is not installed", "on Debian or Ubuntu: apt-get install util-linux")
+    if (os.cpu_count() or 1) < 2:
+        missing("two cores are needed, one for the front door and one for the rest", "run it on a larger machine")
+    try:
+        cells = () if options.faults else installed(wanted(options))
+    except ValueError as error:
+        missing(str(error), "see --help")
+    say(f"about {total_s(cells) / 60:.0f} minutes, and the faults") if cells else None
+    runs = run_cells(cells, options)
+    whole = cells and not options.quick and all(cell in WHOLE for cell in wanted(options))
+    faults = run_faults(options) if options.faults or whole else []
+    tell(runs, faults, quick=options.quick)
+
+
+def tell(runs: Runs, faults: list[dict[str, Any]], *, quick: bool) -> None:
+    """Tables, and the last line."""
+    cells = {cell: {name: median_figures(some) for name, some in by.items()} for cell, by in runs.items()}
+    for cell, contestants in cells.items():
+        say("\n" + cell_table(cell, contestants))
+    if faults:
+        say("\n" + fault_table(faults))
+    ours = [figures for by in runs.values() for name, some in by.items() if name == "ours" for figures in some]
+    report(
+        ratios=ratios(cells.get(_HEADLINE, {})),
+        counts=add_counts(ours) if ours else dict.fromkeys(("sent", "failed", "wrong", "out_of_order")),
+        void=sum(figures["void"] for figures in ours),
+        lost=sum(figures["counts"]["lost"] for figures in ours),
+        cells=cells,
+        faults=faults,
+        quick=quick,
+    )
+
+
+if __name__ == "__main__":
+    main()

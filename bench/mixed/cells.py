@@ -1,0 +1,70 @@
+"""What is run: workloads, loads, contestants and seeds. Pure."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+ONLINE = ("short", "docs", "rerank")  # workloads without bulk
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One workload at one load, for some contestants.
+
+    Attributes:
+        workload: a name of `bench.workload.WORKLOADS`.
+        load: of the replicas' tokens per second with full batches.
+        contestants: in their order.
+        seeds: of the schedules; each contestant gets each.
+        warm_up_s: at the start, not measured.
+        seconds: that are measured.
+    """
+
+    workload: str
+    load: float
+    contestants: tuple[str, ...]
+    seeds: tuple[int, ...]
+    warm_up_s: float
+    seconds: float
+
+    @property
+    def name(self) -> str:
+        """``mix 85 %``."""
+        return f"{self.workload} {self.load:.0%}".replace("%", " %")
+
+    def runs(self) -> Iterator[tuple[int, str]]:
+        """Seed and contestant of each run, interleaved; the order of contestants turns from seed to seed."""
+        for place, seed in enumerate(self.seeds):
+            turn = place % len(self.contestants)
+            for contestant in (*self.contestants[turn:], *self.contestants[:turn]):
+                yield seed, contestant
+
+
+QUICK = (Cell("mix", 0.85, ("nginx-lc", "ours"), (1,), 4.0, 16.0),)
+"""Under a minute."""
+
+WHOLE = (
+    Cell("mix", 0.85, ("nginx-lc", "haproxy-lc", "haproxy-prio", "nginx-lc+cut", "ours"), (1, 2, 3, 4, 5), 4.0, 20.0),
+    Cell("mix", 0.85, ("nginx-script", "nginx-rr", "nginx-r2", "nginx-new-lt"), (1, 2), 4.0, 20.0),
+    Cell("mix", 0.70, ("nginx-lc", "ours"), (1, 2, 3), 4.0, 20.0),
+    Cell("short", 0.70, ("nginx-lc", "ours"), (1, 2), 3.0, 10.0),
+    Cell("rerank", 0.85, ("nginx-lc", "ours"), (1,), 4.0, 16.0),
+)
+"""Under half an hour, faults included."""
+
+
+def chosen(
+    *,
+    workload: str,
+    load: float,
+    contestants: Sequence[str],
+    seeds: int,
+    warm_up_s: float,
+    seconds: float,
+) -> tuple[Cell, ...]:
+    """The one cell that somebody asks for."""
+    return (Cell(workload, load, tuple(contestants), tuple(range(1, seeds + 1)), warm_up_s, seconds),)
+
+
+def total_s(cells: Sequence[Cell], around_s: float = 4.0) -> float:
+    """How long that takes about, with ``around_s`` around each run."""
+    return sum((c.warm_up_s + c.seconds + around_s) * len(c.seeds) * len(c.contestants) for c in cells)

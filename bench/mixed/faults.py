@@ -1,0 +1,171 @@
+"""What goes wrong while traffic runs, and what clients saw of it.
+
+Each fault is a run of its own, at `LOAD` of the mix with one process for each replica; it is replica 0 that suffers.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bench.contestants import find
+from bench.load.tally import Outcome
+from bench.mixed.run import Meanwhile, RunPlan, Stage, run
+from bench.report import say
+
+LOAD = 0.6
+_AT_S = 4.0  # when it goes wrong
+_ALWAYS = 1_000_000  # calls
+Act = Callable[[Stage], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class FaultCase:
+    """One fault.
+
+    Attributes:
+        name: of the table's row.
+        act: does it, and undoes it.
+        seconds: of traffic.
+        load: of the mix.
+        settle_s: for the last answers.
+        obey: whether refused requests come again after Retry-After.
+    """
+
+    name: str
+    act: Act
+    seconds: float = 15.0
+    load: float = LOAD
+    settle_s: float = 30.0
+    obey: bool = True
+
+
+def cases(stop_s: float = 60.0) -> tuple[FaultCase, ...]:
+    """All; the first stands still for ``stop_s`` seconds."""
+    return (
+        FaultCase("stop", _stop(stop_s), seconds=stop_s + 10, settle_s=stop_s + 15),
+        FaultCase("kill", _kill),
+        FaultCase("refuse", _ordered(kind="refuse", seconds=4)),
+        FaultCase("hang", _hang),
+        FaultCase("slow x4", _healed(5, kind="slow", factor=4)),
+        FaultCase("429 burst", _ordered(kind="answer", answer="429", count=200)),
+        FaultCase("garbage", _healed(5, kind="answer", answer="garbage", count=_ALWAYS)),
+        FaultCase("short", _healed(5, kind="answer", answer="short", count=_ALWAYS)),
+        FaultCase("nulls", _healed(5, kind="answer", answer="nulls", count=_ALWAYS)),
+        FaultCase("500 burst", _ordered(kind="answer", answer="500", count=20)),
+        FaultCase("rolling drain", _roll, seconds=20),
+        FaultCase("reload", _reload),
+        FaultCase("overload x1.5", _quiet, load=1.5, settle_s=60),
+    )
+
+
+def measure(case: FaultCase, contestant: str, seed: int = 1) -> dict[str, Any]:
+    """One row: what clients saw."""
+    door, cut = find(contestant)
+    done = False
+
+    async def act(stage: Stage) -> None:
+        nonlocal done
+        await asyncio.sleep(_AT_S)
+        await case.act(stage)
+        done = True
+
+    plan = RunPlan(
+        contestant=door,
+        cut=cut,
+        workload="mix",
+        load=case.load,
+        seed=seed,
+        warm_up_s=0.0,
+        seconds=case.seconds,
+        settle_s=case.settle_s,
+        apart=True,
+        obey=case.obey,
+    )
+    meanwhile: Meanwhile = act
+    result = run(plan, meanwhile)
+    if not done:
+        raise RuntimeError(f"{case.name}: the run ended before the fault did")
+    return {"fault": case.name, "contestant": contestant, **row(result.outcomes, result.figures)}
+
+
+def row(outcomes: Sequence[Outcome], figures: dict[str, Any]) -> dict[str, Any]:
+    """What a table says of one run. Pure."""
+    online = [outcome for outcome in outcomes if outcome.kind == "online"]
+    counts = figures["counts"]
+    return {
+        "sent": counts["sent"],
+        "failed": counts["failed"] - counts["refused"],
+        "refused": counts["refused"],
+        "wrong": counts["wrong"],
+        "out_of_order": counts["out_of_order"],
+        "online_over_1s": sum(outcome.latency_s > 1 for outcome in online),
+        "online_p99_ms": figures["online"]["p99_ms"],
+        "online_in_objective": figures["online"]["in_objective"],
+        "useful_of_capacity": figures["useful_of_capacity"],
+        "refused_without_retry_after": figures["refused_without_retry_after"],
+        "obeyed": figures["obeyed"],
+        "then_accepted": figures["then_accepted"],
+        "computed_again": figures["computed_again"],
+    }
+
+
+def _ordered(**fault: object) -> Act:
+    async def act(stage: Stage) -> None:
+        await stage.fakes.order(0, **fault)
+
+    return act
+
+
+def _healed(seconds: float, **fault: object) -> Act:
+    async def act(stage: Stage) -> None:
+        await stage.fakes.order(0, **fault)
+        await asyncio.sleep(seconds)
+        await stage.fakes.order(0, kind="heal")
+
+    return act
+
+
+async def _hang(stage: Stage) -> None:
+    await stage.fakes.order(0, kind="hang")
+    await asyncio.sleep(5)
+    await stage.fakes.order(0, kind="heal")
+
+
+def _stop(seconds: float) -> Act:
+    async def act(stage: Stage) -> None:
+        stage.fakes.stop(0)
+        await asyncio.sleep(seconds)
+        stage.fakes.go_on(0)
+
+    return act
+
+
+async def _kill(stage: Stage) -> None:
+    stage.fakes.kill(0)
+    await asyncio.sleep(4)
+    await asyncio.to_thread(stage.fakes.restart, 0)
+
+
+async def _roll(stage: Stage) -> None:
+    """Each replica in turn is taken off the list and put back; a rival cannot, and goes on undisturbed."""
+    everyone = range(stage.fakes.count)
+    for number in everyone:
+        if not await stage.set_members([other for other in everyone if other != number]):
+            say("  it has no list to take a replica off")
+            return
+        await asyncio.sleep(1.5)
+        await stage.set_members(everyone)
+        await asyncio.sleep(1.5)
+
+
+async def _reload(stage: Stage) -> None:
+    for _ in range(3):
+        if not await stage.reload():
+            say("  it cannot be told to reload")
+            return
+        await asyncio.sleep(2)
+
+
+async def _quiet(_: Stage) -> None:
+    return

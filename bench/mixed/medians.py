@@ -1,0 +1,68 @@
+"""From runs to the figures that are told. Pure."""
+
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+FIELDS = (
+    ("online", "p50_ms"),
+    ("online", "p99_ms"),
+    ("online", "in_objective"),
+    ("bulk", "p50_ms"),
+    ("bulk", "p99_ms"),
+)
+Figures = Mapping[str, Any]
+COUNTS = ("sent", "failed", "wrong", "out_of_order")
+
+
+def median_figures(runs: Sequence[Figures]) -> dict[str, Any]:
+    """Of one contestant in one cell: medians over its runs, and the range of online p99; of void runs if all are."""
+    valid = [run for run in runs if not run["void"]]
+    told = valid or runs
+    medians: dict[str, Any] = {f"{kind}_{field}": _median([run[kind][field] for run in told]) for kind, field in FIELDS}
+    p99 = [run["online"]["p99_ms"] for run in told if run["online"]["p99_ms"] is not None]
+    return medians | {
+        "online_p99_range_ms": [min(p99), max(p99)] if p99 else None,
+        "useful_of_capacity": _median([run["useful_of_capacity"] for run in told]),
+        "refused": sum(run["counts"]["refused"] for run in runs),
+        **add_counts(runs),
+        "late_ms": max((run["late_ms"]["generator"] or 0.0 for run in runs), default=None),
+        "replicas_late_ms": max((run["late_ms"]["replicas"] or 0.0 for run in runs), default=None),
+        "runs": len(runs),
+        "void": len(runs) - len(valid),
+    }
+
+
+def add_counts(runs: Sequence[Figures]) -> dict[str, int]:
+    """Sums."""
+    return {name: sum(run["counts"][name] for run in runs) for name in COUNTS}
+
+
+def ratios(contestants: Mapping[str, Figures]) -> dict[str, float | None]:
+    """What one cell's medians say of us; null where somebody did not run.
+
+    The best of a kind is the one with the least online p99, though it may owe that to refusing bulk requests: its
+    refusals are in the table.
+    """
+    ours = contestants.get("ours", {})
+    least_conn = contestants.get("nginx-lc", {})
+    own = ours.get("online_p99_ms")
+    return {
+        "online_p99_nginx_over_ours": _over(_best(contestants, "nginx-"), own),
+        "online_p99_haproxy_over_ours": _over(_best(contestants, "haproxy-"), own),
+        "bulk_p99_ours_over_least_conn": _over(ours.get("bulk_p99_ms"), least_conn.get("bulk_p99_ms")),
+    }
+
+
+def _best(contestants: Mapping[str, Figures], prefix: str) -> float | None:
+    found = [one["online_p99_ms"] for name, one in contestants.items() if name.startswith(prefix)]
+    return min((p99 for p99 in found if p99 is not None), default=None)
+
+
+def _over(one: float | None, other: float | None) -> float | None:
+    return None if one is None or not other else round(one / other, 3)
+
+
+def _median(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return round(statistics.median(known), 3) if known else None

@@ -1,0 +1,198 @@
+"""One run: replicas, a front door, a schedule; and what it came to."""
+
+import asyncio
+import signal
+import subprocess
+import tempfile
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import orjson
+import uvloop
+
+from bench.contestants import Contestant, Site
+from bench.fakes import Fakes, FakesPlan, running
+from bench.load.generator import Generator
+from bench.load.plan import Planned, planned
+from bench.load.tally import Objective, Outcome, summary
+from bench.process import free_port, pinned, take_core, wait_for_port
+from bench.workload import exact_arrivals, measured_cost
+from embedfleet.errors import UpstreamError
+from embedfleet.http.client import fetch
+
+DOOR_CORE, LOAD_CORE = 0, 1
+_READY_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class RunPlan:
+    """One run.
+
+    Attributes:
+        contestant: the front door.
+        cut: texts that clients cut batches into; 0 for none.
+        workload: a name of `bench.workload.WORKLOADS`.
+        load: of the replicas' tokens per second with full batches.
+        seed: of the schedule.
+        warm_up_s: requests before this are sent and checked, not measured.
+        seconds: that are measured.
+        settle_s: how long the last answers are waited for.
+        count: of replicas.
+        apart: a process for each replica.
+        client_batch: the most texts of one call, where it is not the contestant's.
+        permits: texts that a replica lets in at once.
+        obey: whether refused requests come again after Retry-After.
+        objective: by when an answer is of use.
+    """
+
+    contestant: Contestant
+    cut: int
+    workload: str
+    load: float
+    seed: int
+    warm_up_s: float
+    seconds: float
+    settle_s: float = 20.0
+    count: int = 4
+    apart: bool = False
+    client_batch: int | None = None
+    permits: int = 512
+    obey: bool = False
+    objective: Objective = field(default_factory=Objective)
+
+    @property
+    def capacity(self) -> float:
+        """Tokens per second of all replicas with full batches."""
+        return measured_cost(self.workload).tokens_per_s * self.count
+
+    def fakes(self) -> FakesPlan:
+        """The replicas."""
+        return FakesPlan(
+            cost=measured_cost(self.workload),
+            client_batch=self.contestant.client_batch if self.client_batch is None else self.client_batch,
+            permits=self.permits,
+            count=self.count,
+            kind="reranker" if self.workload == "rerank" else "embedding",
+            apart=self.apart,
+        )
+
+
+@dataclass(slots=True)
+class Stage:
+    """What runs while a schedule is sent; faults take hold of it here."""
+
+    fakes: Fakes
+    site: Site
+    contestant: Contestant
+    door: "subprocess.Popen[bytes]"
+
+    async def reload(self) -> bool:
+        """Make the front door read its list of replicas again; False if it cannot."""
+        if self.contestant.reload_signal:
+            self.door.send_signal(signal.Signals(self.contestant.reload_signal))
+            return True
+        return await self.set_members(range(len(self.site.replicas)))
+
+    async def set_members(self, numbers: Sequence[int]) -> bool:
+        """Tell our gateway which replicas there are; False if it is not ours. The others finish what they have."""
+        if not self.site.admin.exists():
+            return False
+        ports = [self.site.replicas[number] for number in numbers]
+        members = [{"id": f"r{port}", "url": f"http://127.0.0.1:{port}"} for port in ports]
+        url = f"http+unix://{self.site.admin}:/replicas"
+        reply = await fetch(url, method="PUT", body=orjson.dumps(members), timeout_s=10)
+        return reply.status == 200
+
+
+Meanwhile = Callable[[Stage], Awaitable[None]]
+
+
+async def _nothing(_: Stage) -> None:
+    return
+
+
+@dataclass(slots=True)
+class RunResult:
+    """Outcomes of every request, and the figures made of them."""
+
+    outcomes: list[Outcome]
+    figures: dict[str, Any]
+
+
+@lru_cache(maxsize=1)  # all contestants get the same schedule in turn
+def schedule(workload: str, load: float, capacity: float, seconds: float, seed: int, cut: int) -> list[Planned]:
+    """The requests of a run."""
+    return planned(exact_arrivals(workload, load, capacity, seconds, seed), seed, cut)
+
+
+def run(plan: RunPlan, meanwhile: Meanwhile = _nothing) -> RunResult:
+    """Do it, with ``meanwhile`` beside the schedule from its start.
+
+    Raises:
+        RuntimeError: the front door does not start, or never gets to a replica.
+    """
+    take_core(LOAD_CORE)
+    seconds = plan.warm_up_s + plan.seconds
+    requests = schedule(plan.workload, plan.load, plan.capacity, seconds, plan.seed, plan.cut)
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mixed-")))
+        folder.chmod(0o755)  # of root's nginx the worker is nobody
+        fakes = stack.enter_context(running(plan.fakes(), LOAD_CORE))
+        site = Site(free_port(), fakes.ports, folder)
+        site.config.write_text(plan.contestant.config(site))
+        log = folder / "door.log"
+        door = stack.enter_context(pinned(DOOR_CORE, plan.contestant.command(site), log=log))
+        wait_for_port(site.port, door, log)
+        stage = Stage(fakes, site, plan.contestant, door)
+        return uvloop.run(_measure(plan, requests, stage, meanwhile))
+
+
+async def _measure(plan: RunPlan, requests: list[Planned], stage: Stage, meanwhile: Meanwhile) -> RunResult:
+    await _until_ready(stage.site.port)
+    generator = Generator(requests, stage.site.port, settle_s=plan.settle_s, obey=plan.obey)
+    beside = asyncio.ensure_future(meanwhile(stage))
+    try:
+        outcomes = await generator.run()
+        await beside
+    finally:
+        beside.cancel()
+    stats, log = await stage.fakes.stats(), await stage.fakes.log()
+    figures = summary(
+        outcomes,
+        seconds=plan.warm_up_s + plan.seconds,
+        warm_up_s=plan.warm_up_s,
+        capacity=plan.capacity,
+        objective=plan.objective,
+        replicas_late_s=[late for replica in stats for late in replica["late_s"]],
+    )
+    names = [name for name, _, _ in log if name.startswith(f"{plan.seed}.")]  # not those of probes
+    figures["computed_again"] = len(names) - len(set(names))
+    figures["dropped"] = sum(replica["dropped"] for replica in stats)
+    return RunResult(outcomes, figures)
+
+
+async def _until_ready(port: int) -> None:
+    """Until a text comes through: a front door may have to see its replicas first.
+
+    Raises:
+        RuntimeError: none does.
+    """
+    url, body = f"http://127.0.0.1:{port}/embed", b'{"inputs":"n=1|ready|"}'
+    try:
+        async with asyncio.timeout(_READY_S):
+            while True:
+                try:
+                    reply = await fetch(
+                        url, method="POST", body=body, headers=[(b"content-type", b"application/json")], timeout_s=5
+                    )
+                    if reply.status == 200:
+                        return
+                except UpstreamError:
+                    pass
+                await asyncio.sleep(0.05)
+    except TimeoutError:
+        raise RuntimeError(f"no text comes through port {port} in {_READY_S:g} s") from None
