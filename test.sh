@@ -45,5 +45,7 @@ fi
 
 if [ $# -eq 0 ]; then
     PATH="$PWD/$venv/bin:$PATH" scripts/check
+    # Two at a time; those that share one daemon, or measure it, stay together.
+    set -- -n 2 --dist loadgroup
 fi
 exec "$venv/bin/python" -m pytest "$@"

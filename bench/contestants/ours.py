@@ -7,12 +7,14 @@ from pathlib import Path
 from bench.contestants.base import Contestant, Site
 from bench.fakes import ANY_BATCH, ANY_BYTES
 
+TEI_BATCH = 32  # TEI's own limit: the gateway cuts batches
 
-def _contestant(name: str, *flags: str, client_batch: int = ANY_BATCH) -> Contestant:
+
+def _contestant(name: str, *flags: str, client_batch: int = TEI_BATCH) -> Contestant:
     def command(site: Site) -> Sequence[str]:
         replicas = [part for port in site.replicas for part in ("--replica", f"r{port}=http://127.0.0.1:{port}")]
         at = ["--host", "127.0.0.1", "--port", str(site.port), "--admin", str(site.admin)]
-        limits = ["--payload-limit-bytes", str(ANY_BYTES), "--log-level", "warning"]
+        limits = ["--max-request-bytes", str(ANY_BYTES), "--max-request-texts", "100000", "--log-level", "warning"]
         return [sys.executable, "-m", "embedfleet", "gateway", *replicas, *at, *limits, *flags]
 
     return Contestant(
@@ -27,6 +29,9 @@ def _contestant(name: str, *flags: str, client_batch: int = ANY_BATCH) -> Contes
 
 
 OURS = (
-    # Once the gateway cuts batches its replicas need no help: client_batch=32, TEI's own limit, is then the fair one.
     _contestant("ours"),
+    _contestant("ours-nosplit", "--split", "false", client_batch=ANY_BATCH),
+    _contestant("ours-noclass", "--prefer-online", "false"),
+    _contestant("ours-noreserve", "--reserve", "false"),
+    _contestant("ours-nohedge", "--hedge", "false"),
 )

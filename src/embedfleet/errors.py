@@ -9,6 +9,7 @@
     ├── FleetError               the fleet could not do what was asked; exit code 1
     │   └── DockerError          the Docker daemon cannot be reached, or refused something
     ├── RequestError             the client's fault, answered as text/plain, as axum words it for TEI
+    │   ├── WrongHeader          400  a field that says something it cannot say
     │   ├── MalformedBody        400  the body is not JSON
     │   ├── WrongShape           422  JSON, but not of the route's shape
     │   ├── WrongContentType     415
@@ -102,6 +103,12 @@ class RequestError(EmbedfleetError):
     """A request that no model needs to see; answered as text/plain."""
 
     status: ClassVar[int] = 400
+
+
+class WrongHeader(RequestError):
+    """A field of the request says something that it cannot say."""
+
+    status = 400
 
 
 class MalformedBody(RequestError):

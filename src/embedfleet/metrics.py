@@ -86,20 +86,29 @@ TEI: tuple[Definition, ...] = (
 """The engine's metrics, by TEI's names (counters without ``_total``, as TEI has them)."""
 
 GATEWAY: tuple[Definition, ...] = (
-    Definition("embedfleet_requests_total", "counter", "requests answered, by status", ("status",)),
-    Definition("embedfleet_request_seconds", "histogram", "seconds from arrival to answer", (), _GATEWAY_SECONDS),
-    Definition("embedfleet_queue_seconds", "histogram", "seconds a request waited for a replica", (), _GATEWAY_SECONDS),
-    Definition("embedfleet_queue_requests", "gauge", "requests that wait for a replica"),
-    Definition("embedfleet_queue_tokens", "gauge", "estimated tokens that wait for a replica"),
+    Definition("embedfleet_requests_total", "counter", "requests answered, by class and status", ("class", "status")),
     Definition(
-        "embedfleet_retries_total", "counter", "requests sent once more, by what the replica before did", ("reason",)
+        "embedfleet_request_seconds", "histogram", "seconds from arrival to answer", ("class",), _GATEWAY_SECONDS
     ),
+    Definition(
+        "embedfleet_queue_seconds", "histogram", "seconds a request waited for a replica", ("class",), _GATEWAY_SECONDS
+    ),
+    Definition("embedfleet_queue_requests", "gauge", "requests, and parts of them, that wait for a replica"),
+    Definition("embedfleet_queue_tokens", "gauge", "estimated tokens that wait for a replica"),
+    Definition("embedfleet_queue_bytes", "gauge", "bytes of the bodies that wait"),
+    Definition("embedfleet_chunk_tokens", "histogram", "estimated tokens sent at once", (), _powers_of_two(20)),
+    Definition(
+        "embedfleet_retries_total", "counter", "chunks sent once more, by what the replica before did", ("reason",)
+    ),
+    Definition("embedfleet_hedges_total", "counter", "chunks sent to a second replica as the first was silent"),
+    Definition("embedfleet_repeated_tokens_total", "counter", "estimated tokens sent more than once"),
     Definition("embedfleet_shed_total", "counter", "requests refused by the gateway, by why", ("reason",)),
     Definition("embedfleet_client_gone_total", "counter", "requests whose client left before the answer"),
     Definition("embedfleet_connections", "gauge", "open client connections"),
     Definition("embedfleet_replica_state", "gauge", "1 for the state a replica is in", ("replica", "state")),
-    Definition("embedfleet_replica_requests", "gauge", "requests under way at a replica", ("replica",)),
-    Definition("embedfleet_replica_tokens", "gauge", "estimated tokens under way at a replica", ("replica",)),
+    Definition("embedfleet_replica_chunks", "gauge", "requests, and parts of them, at a replica", ("replica",)),
+    Definition("embedfleet_replica_tokens", "gauge", "estimated tokens at a replica", ("replica",)),
+    Definition("embedfleet_replica_slowness", "gauge", "time that a replica takes over what it should", ("replica",)),
     Definition("embedfleet_replica_failures_total", "counter", "failures of a replica, by kind", ("replica", "kind")),
     Definition("embedfleet_probes_total", "counter", "probes by inference, by outcome", ("replica", "outcome")),
 )

@@ -8,14 +8,14 @@ from dataclasses import dataclass, replace
 import orjson
 
 from embedfleet.gateway.app import App
-from embedfleet.gateway.dispatcher import DispatchLimits
+from embedfleet.gateway.dispatch.limits import DispatchLimits
 from embedfleet.gateway.settings import GatewaySettings
 from embedfleet.http.client import Reply, fetch
 from embedfleet.http.message import JSON
 from tests.services.replica import FakeReplica
 
 LIMIT_S = 30
-DISPATCH = DispatchLimits(probe_retry_s=(0.02, 0.1), probe_interval_s=60, queue_timeout_s=10)
+DISPATCH = DispatchLimits(probe_retry_s=(0.02, 0.1), probe_interval_s=60, no_replica_s=10)
 SETTINGS = GatewaySettings(host="127.0.0.1", dispatch=DISPATCH, response_timeout_s=60, probe_timeout_s=5)
 
 

@@ -19,13 +19,14 @@ INFO: dict[str, Any] = {
     "version": "1.9.3",
 }
 PROBE = {"inputs": "ok"}
+LIES = {"nulls": b"[[null,null]]", "short": b"[]", "cut": b"[[0.5,0.2"}
 
 
 class FakeReplica:
     """Answers ``/embed`` with its own number for every text, so that a test sees who answered.
 
     ``mode`` is what it does to requests: an int answers that status, and ``reset``, ``half``, ``garbage``, ``hang``,
-    ``huge``, ``hold`` do as they say. ``probe_mode`` is what it does to probes.
+    ``huge``, ``hold`` do as they say. ``probe_mode`` is what it does to probes. A text ``poison`` is answered 424.
     """
 
     def __init__(self, number: float = 0.5) -> None:
@@ -35,6 +36,9 @@ class FakeReplica:
         self.info = dict(INFO)
         self.seen: list[Exchange] = []
         self.held: deque[Exchange] = deque()
+        self.probes_held: deque[Exchange] = deque()
+        self.poison = ""
+        self.dimensions = 1
         self.arrived = asyncio.Event()
         self.left = asyncio.Event()
         self.probes_under_way = 0
@@ -63,11 +67,19 @@ class FakeReplica:
             exchange.respond(200, [JSON], orjson.dumps(self.info))
             return
         if exchange.path == "/embed" and orjson.loads(exchange.body) == PROBE:
-            self.behave(exchange, self.probe_mode)
+            if self.probe_mode == "hold":
+                self.probes_held.append(exchange)
+            else:
+                self.behave(exchange, self.probe_mode)
             return
         self.seen.append(exchange)
         self.arrived.set()
-        self.behave(exchange, self.mode)
+        is_poisoned = self.poison and self.poison in orjson.loads(exchange.body).get("inputs", ())
+        self.behave(exchange, 424 if is_poisoned else self.mode)
+
+    def count_of(self, text: str) -> int:
+        """Requests for this text."""
+        return sum(text.encode() in exchange.body for exchange in self.seen)
 
     def behave(self, exchange: Exchange, mode: int | str) -> None:
         match mode:
@@ -79,6 +91,8 @@ class FakeReplica:
             case int():
                 body = orjson.dumps({"error": f"status {mode}", "error_type": "Backend"})
                 exchange.respond(mode, [JSON], body)
+            case str() if mode in LIES:
+                exchange.respond(200, [JSON], LIES[mode])
             case _:
                 self.break_off(exchange, mode)
 
@@ -92,8 +106,8 @@ class FakeReplica:
                 asyncio.get_running_loop().call_soon(exchange.abort)
             case "garbage":
                 exchange._connection.write(b"this is not HTTP\r\n\r\n")
-            case "nulls":
-                exchange.respond(200, [JSON], b"[[null,null]]")
+            case "redirect":
+                exchange.respond(307, [(b"location", b"/elsewhere")], b"")
             case "huge":
                 exchange.start(200, [JSON], None)
                 for _ in range(100):
@@ -117,4 +131,4 @@ class FakeReplica:
         inputs = orjson.loads(exchange.body).get("inputs", []) if exchange.body else []
         count = len(inputs) if isinstance(inputs, list) else 1
         headers = [JSON, (b"x-compute-tokens", b"%d" % max(1, len(exchange.body) // 2))]
-        exchange.respond(200, headers, orjson.dumps([[self.number]] * count))
+        exchange.respond(200, headers, orjson.dumps([[self.number] * self.dimensions] * count))

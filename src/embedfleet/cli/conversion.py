@@ -7,7 +7,7 @@ from embedfleet.config.model_name import AUTO, BUILTIN
 from embedfleet.config.settings import EngineOptions, GatewayOptions
 from embedfleet.engine.settings import EngineSettings
 from embedfleet.errors import UsageError
-from embedfleet.gateway.dispatcher import DispatchLimits
+from embedfleet.gateway.dispatch.limits import DispatchLimits
 from embedfleet.gateway.settings import GatewaySettings
 from embedfleet.http.message import Limits
 from embedfleet.types import Endpoint
@@ -61,21 +61,30 @@ def gateway_settings(
         admin_path=admin,
         response_timeout_s=options.response_timeout_s,
         probe_timeout_s=options.probe_timeout_s,
+        request_texts=options.max_request_texts,
+        replica_body_bytes=payload_limit_bytes,
         access_log=options.access_log,
         drain_s=drain_s,
         stop_grace_s=stop_grace_s,
         limits=Limits(
-            body_bytes=payload_limit_bytes,
+            body_bytes=max(payload_limit_bytes, options.max_request_bytes),
             header_timeout_s=options.header_timeout_s,
             body_timeout_s=options.body_timeout_s,
             idle_timeout_s=options.idle_timeout_s,
             connections=options.max_connections,
         ),
         dispatch=DispatchLimits(
-            requests_per_replica=options.max_requests_per_replica,
-            queue_requests=options.max_queue_requests,
+            online_queue_s=options.online_queue_s,
+            bulk_queue_s=options.bulk_queue_s,
             queue_bytes=options.max_queue_bytes,
-            queue_timeout_s=options.queue_timeout_s,
+            online_deadline_s=options.online_deadline_s,
+            bulk_deadline_s=options.bulk_deadline_s,
+            no_replica_s=options.no_replica_s,
+            split=options.split,
+            prefer_online=options.prefer_online,
+            reserve=options.reserve,
+            hedge=options.hedge,
+            sort_by_length=options.sort_by_length,
             probe_interval_s=options.probe_interval_s,
         ),
     )

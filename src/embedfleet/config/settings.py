@@ -42,10 +42,21 @@ class EngineOptions:
 class GatewayOptions:
     """What a gateway does."""
 
-    max_requests_per_replica: int = option(64, "requests under way at one replica", minimum=1)
-    max_queue_requests: int = option(1024, "requests that may wait for a replica; one more gets 429", minimum=0)
+    max_request_texts: int = option(4096, "texts in one request, which is cut to what a replica takes", minimum=1)
+    max_request_bytes: int = option(
+        32_000_000, "largest request body; nginx and requests without texts have payload_limit_bytes", minimum=1
+    )
+    split: bool = option(True, "cut requests of many texts into parts for several replicas")
+    prefer_online: bool = option(True, "small requests and reranking go before bulk")
+    reserve: bool = option(True, "keep one replica free of bulk while little of that waits")
+    hedge: bool = option(True, "what a silent replica has is sent to another as well")
+    sort_by_length: bool = option(False, "cut texts of like length together, for replicas that pad")
+    online_queue_s: float = option(10.0, "seconds of work that may wait online; more gets 503", minimum=0)
+    bulk_queue_s: float = option(60.0, "seconds of work that may wait as bulk; more gets 429", minimum=0)
     max_queue_bytes: int = option(256_000_000, "bytes of the bodies that may wait", minimum=0)
-    queue_timeout_s: float = option(30.0, "longest wait for a replica, in seconds", minimum=0)
+    online_deadline_s: float = option(120.0, "an online request is given up after, in seconds", minimum=0.1)
+    bulk_deadline_s: float = option(600.0, "a bulk request is given up after, in seconds", minimum=0.1)
+    no_replica_s: float = option(30.0, "longest wait while no replica serves, in seconds", minimum=0)
     response_timeout_s: float = option(120.0, "longest wait for a replica's reply, in seconds", minimum=0.1)
     probe_interval_s: float = option(5.0, "a replica silent for so many seconds is asked to infer", minimum=0.1)
     probe_timeout_s: float = option(30.0, "longest wait for a probe, behind a batch, in seconds", minimum=0.1)

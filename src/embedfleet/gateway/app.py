@@ -11,8 +11,8 @@ import orjson
 from embedfleet import __version__
 from embedfleet.dialects.failure import render_failure
 from embedfleet.errors import Unhealthy
+from embedfleet.gateway.dispatch.replica import State
 from embedfleet.gateway.proxy import Proxy
-from embedfleet.gateway.replica import State
 from embedfleet.gateway.settings import GatewaySettings
 from embedfleet.http.exchange import Exchange
 from embedfleet.http.message import JSON, TEXT
@@ -65,9 +65,10 @@ class App:
             proxy.endpoints[replica.id].to_json()
             | {
                 "state": replica.state.value,
-                "requests": replica.requests,
+                "requests": len(replica.chunks),
                 "tokens": replica.tokens,
                 "sent": replica.sent,
+                "slowness": round(replica.pace.slowness, 2),
                 "reason": replica.reason,
             }
             for replica in proxy.dispatcher.replicas.values()
@@ -102,7 +103,7 @@ class App:
             self._health(exchange)
 
     def _metrics(self, exchange: Exchange) -> None:
-        self.proxy.measure()
+        self.proxy.tally.measure(self.proxy.dispatcher)
         self._registry["embedfleet_connections"].value().set(self.server.connections)
         exchange.respond(200, [(b"content-type", CONTENT_TYPE)], self._registry.expose())
 

@@ -21,33 +21,64 @@ _HOP = frozenset(
         b"upgrade",
     }
 )
+# Replies are read and joined here: they must come as they are.
+_DROPPED = _HOP | {b"accept-encoding"}
+_CLASSES = {b"online": True, b"bulk": False}
+_TIMEOUT_DIGITS = 9
 _PLAIN_CONNECTION = frozenset({b"keep-alive", b"close"})
 
 
 class RequestFields:
-    """What a client's head becomes for a replica, worked out once per head.
+    """What a client's head becomes for a replica, and what it tells the gateway, worked out once per head.
 
     Attributes:
         line: target and fields as they go on the wire, those of the hop left out.
         forwarded: what ``x-forwarded-for`` held already, with a comma; empty if it was not there.
         request_id: the client's, None if it named none.
+        path: of the target, percent-decoded, without the query.
+        content_type: None if there is none.
+        online: what ``x-priority`` says, None if it says nothing.
+        timeout_s: what ``x-request-timeout-ms`` says, None if it says nothing.
+        fault: what is wrong with one of these two; empty if nothing is.
     """
 
-    __slots__ = ("forwarded", "line", "request_id")
+    __slots__ = ("content_type", "fault", "forwarded", "line", "online", "path", "request_id", "timeout_s")
 
-    def __init__(self, target: bytes, headers: Iterable[Header]) -> None:
+    def __init__(self, target: bytes, path: str, headers: Iterable[Header]) -> None:
         named = _named_by_connection(headers)
+        self.path = path
         self.forwarded = b""
+        self.fault = ""
         self.request_id: bytes | None = None
+        self.content_type: bytes | None = None
+        self.online: bool | None = None
+        self.timeout_s: float | None = None
         parts = [b" ", target, b" HTTP/1.1\r\n"]
         for name, value in headers:
             if name == b"x-request-id":
                 self.request_id = self.request_id or value
             elif name == b"x-forwarded-for":
                 self.forwarded += value + b", "
-            elif name not in _HOP and name not in named:
+            elif name not in _DROPPED and name not in named:
                 parts += (name, b": ", value, b"\r\n")
+            if name == b"content-type":
+                self.content_type = self.content_type or value
+            elif name == b"x-priority":
+                self._read_priority(value)
+            elif name == b"x-request-timeout-ms":
+                self._read_timeout(value)
         self.line = b"".join(parts)
+
+    def _read_priority(self, value: bytes) -> None:
+        self.online = _CLASSES.get(value.strip().lower())
+        if self.online is None:
+            self.fault = f"X-Priority is `{value.decode('latin-1')}`, but can only be online or bulk"
+
+    def _read_timeout(self, value: bytes) -> None:
+        if value.isdigit() and len(value) <= _TIMEOUT_DIGITS and int(value) > 0:
+            self.timeout_s = int(value) / 1000
+        else:
+            self.fault = f"X-Request-Timeout-Ms is `{value.decode('latin-1')}`, but has to be a whole number above 0"
 
 
 def reply_fields(headers: Iterable[Header]) -> bytes:

@@ -59,6 +59,12 @@ class ReplyHead:
             head.length = int(length)
         return head
 
+    @property
+    def headers(self) -> list[Header]:
+        """The fields that go on to the client, one by one."""
+        pairs = (line.partition(b": ") for line in self.fields.split(b"\r\n") if line)
+        return [(name, value) for name, _, value in pairs]
+
     def state_length(self, length: bytes) -> None:
         """The head states the length of the body, and nothing else frames it."""
         self.length = int(length)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from embedfleet.gateway.dispatcher import DispatchLimits
+from embedfleet.gateway.dispatch.limits import DispatchLimits
 from embedfleet.http.message import Limits
 from embedfleet.types import Endpoint
 
@@ -16,7 +16,9 @@ class GatewaySettings:
         admin_path: of the Unix socket for membership and status; empty for none.
         response_timeout_s: from sending a request to a replica to its whole reply.
         probe_timeout_s: for each part of a probe; longer than the longest batch, since a probe waits behind it.
-        hold_bytes: the largest reply that is held until it is whole.
+        hold_bytes: the largest reply to a whole request that is held until it is whole.
+        request_texts: the most texts of one request.
+        replica_body_bytes: the largest body that a replica takes.
         access_log: a line per request.
         drain_s: how long a stopping gateway goes on accepting, so that those in front see ``/readyz`` change.
         stop_grace_s: how long exchanges under way may then take.
@@ -29,6 +31,8 @@ class GatewaySettings:
     response_timeout_s: float = 120.0
     probe_timeout_s: float = 30.0
     hold_bytes: int = 4_194_304
+    request_texts: int = 4096
+    replica_body_bytes: int = 2_000_000
     access_log: bool = False
     drain_s: float = 0.0
     stop_grace_s: float = 30.0

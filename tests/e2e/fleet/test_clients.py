@@ -39,8 +39,16 @@ def test_openai_sees_an_error_as_its_own(running):
     with OpenAI(base_url=f"{running.embedder.url}/v1", api_key="none", max_retries=0) as client:
         with pytest.raises(BadRequestError):
             client.embeddings.create(model="any", input=[])
-        with pytest.raises(UnprocessableEntityError, match="batch size 33"):
-            client.embeddings.create(model="any", input=["x"] * 33)
+        with pytest.raises(UnprocessableEntityError, match="batch size 4097"):
+            client.embeddings.create(model="any", input=["x"] * 4097)
+
+
+def test_openai_embeds_more_texts_at_once_than_a_replica_takes(running, expected):
+    with OpenAI(base_url=f"{running.embedder.url}/v1", api_key="none", max_retries=0) as client:
+        answer = client.embeddings.create(model="any", input=TEXTS * 60)
+    assert [row.index for row in answer.data] == list(range(60 * len(TEXTS)))
+    found = np.array([row.embedding for row in answer.data])
+    np.testing.assert_allclose(found, np.tile(expected, (60, 1)), atol=1e-6)
 
 
 def test_hugging_faces_client_embeds(running, expected):

@@ -240,7 +240,7 @@ def test_a_deep_folder_is_no_trouble(tmp_path):
 
 
 def test_a_second_signal_ends_everything_at_once(tmp_path):
-    with fleet(tmp_path, "--set", "embedder.max_queue_requests=1") as running:
+    with fleet(tmp_path, "--set", "embedder.max_request_texts=1") as running:
         pids = running.pids
         (replica, *_) = running.replicas("embedder")
         os.kill(replica["pid"], signal.SIGSTOP)  # it cannot obey

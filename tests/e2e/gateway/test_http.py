@@ -221,7 +221,7 @@ def test_readyz_says_draining_and_info_and_metrics_speak_of_the_pool():
             assert info["model_type"] == {"embedding": {"pooling": "mean"}}
             assert (info["gateway"]["replicas"], info["gateway"]["active"]) == (2, 2)
             text = (await g.request("GET", "/metrics")).body.decode()
-            assert 'embedfleet_requests_total{status="200"} 1' in text
+            assert 'embedfleet_requests_total{class="online",status="200"} 1' in text
             assert 'embedfleet_replica_state{replica="r0",state="active"} 1' in text
             assert 'embedfleet_probes_total{replica="r1",outcome="good"}' in text
             g.app.server.begin_drain()
@@ -233,7 +233,7 @@ def test_readyz_says_draining_and_info_and_metrics_speak_of_the_pool():
 
 def test_openais_route_gets_errors_in_openais_shape():
     async def go():
-        async with gateway(0, dispatch=replace(SETTINGS.dispatch, queue_timeout_s=0.05)) as g:
+        async with gateway(0, dispatch=replace(SETTINGS.dispatch, no_replica_s=0.05)) as g:
             reply = await g.request("POST", "/v1/embeddings", b"{}")
             assert orjson.loads(reply.body) == {
                 "message": "no replica is ready to serve",

@@ -23,10 +23,19 @@ ENGINE = EngineOptions(
     default_prompt="q",
 )
 GATEWAY = GatewayOptions(
-    max_requests_per_replica=1,
-    max_queue_requests=2,
+    max_request_texts=1,
+    max_request_bytes=2,
     max_queue_bytes=3,
-    queue_timeout_s=4,
+    no_replica_s=4,
+    split=False,
+    prefer_online=False,
+    reserve=False,
+    hedge=False,
+    sort_by_length=True,
+    online_queue_s=12,
+    bulk_queue_s=13,
+    online_deadline_s=14,
+    bulk_deadline_s=15,
     response_timeout_s=5,
     probe_interval_s=6,
     probe_timeout_s=7,
@@ -53,12 +62,21 @@ def test_an_engine_gets_every_option_of_its_own():
 def test_a_gateway_gets_every_option_of_its_own():
     settings = gateway_settings(GATEWAY, admin="/a", payload_limit_bytes=12, drain_s=13, stop_grace_s=14)
     dispatch, limits = settings.dispatch, settings.limits
-    assert (dispatch.requests_per_replica, dispatch.queue_requests, dispatch.queue_bytes) == (1, 2, 3)
-    assert (dispatch.queue_timeout_s, settings.response_timeout_s) == (4, 5)
+    for item in fields(dispatch):
+        if item.name in {given.name for given in fields(GATEWAY)}:
+            assert getattr(dispatch, item.name) == getattr(GATEWAY, item.name)
+    assert (settings.request_texts, settings.replica_body_bytes, dispatch.queue_bytes) == (1, 12, 3)
+    assert settings.response_timeout_s == 5
     assert (dispatch.probe_interval_s, settings.probe_timeout_s) == (6, 7)
     assert (limits.header_timeout_s, limits.body_timeout_s, limits.idle_timeout_s) == (8, 9, 10)
     assert (limits.connections, settings.access_log, limits.body_bytes) == (11, True, 12)
     assert (settings.admin_path, settings.drain_s, settings.stop_grace_s) == ("/a", 13, 14)
+
+
+def test_a_gateway_takes_larger_bodies_than_its_replicas():
+    options = GatewayOptions(max_request_bytes=100)
+    assert gateway_settings(options, payload_limit_bytes=10).limits.body_bytes == 100
+    assert gateway_settings(options, payload_limit_bytes=1000).limits.body_bytes == 1000
 
 
 def test_replicas_of_a_gateway_alone_are_numbered():

@@ -71,7 +71,7 @@ def test_a_file_may_name_further_services_and_put_the_usual_ones_out(write):
 def test_every_fault_is_in_one_message_with_its_key_its_value_and_a_hint(write):
     file = write(
         'services.embedder = {port = 99999, replicas = "two", model = "models/none"}\n'
-        'services.reranker = {port = 99999, driver = "swarm", replicas = ["tcp://x"], queue_timeout_s = nan}\n'
+        'services.reranker = {port = 99999, driver = "swarm", replicas = ["tcp://x"], no_replica_s = nan}\n'
         "services.Big = {port = 1}\nservices.fleet = {port = 2}\nservices.other = {}\nservices.odd = 5\n"
         'flet = {}\nfleet = {log_levl = "x", log_level = "loud"}\n'
     )
@@ -81,7 +81,7 @@ def test_every_fault_is_in_one_message_with_its_key_its_value_and_a_hint(write):
     assert found["services.embedder.model"].startswith("there is no folder models/none (give a folder")
     assert found["services.reranker.driver"].startswith('\'swarm\' is not "auto" or "process" or "docker"')
     assert found["services.reranker.replicas"] == "'tcp://x' is no server's URL (write http://host:port)"
-    assert found["services.reranker.queue_timeout_s"].startswith("nan is not a number")
+    assert found["services.reranker.no_replica_s"].startswith("nan is not a number")
     assert "lower-case letters" in found["services.Big"]
     assert "lower-case letters" in found["services.fleet"]
     assert found["services.other.port"] == "is not set (every service needs a port)"

@@ -47,7 +47,7 @@ def test_replicas_share_the_cores_and_take_any_port():
 def test_an_option_that_was_set_reaches_the_process_that_it_is_for():
     specs = plan(
         reranker__auto_truncate="false",
-        reranker__max_queue_requests="5",
+        reranker__max_request_texts="5",
         reranker__payload_limit_bytes="77",
         fleet__stop_grace_s="3",
         fleet__drain_s="2",
@@ -55,17 +55,17 @@ def test_an_option_that_was_set_reaches_the_process_that_it_is_for():
     replica, balancer = specs["reranker-1"], specs["reranker-gateway"]
     assert flag(replica, "--task") == "rerank"
     assert flag(replica, "--auto-truncate") == "false"
-    assert flag(balancer, "--max-queue-requests") == "5"
+    assert flag(balancer, "--max-request-texts") == "5"
     assert flag(balancer, "--drain-s") == "2.0"
     for spec in (replica, balancer):
         assert flag(spec, "--payload-limit-bytes") == "77"
         assert flag(spec, "--stop-grace-s") == "3.0"
-    assert "--max-queue-requests" not in specs["embedder-gateway"].arguments
+    assert "--max-request-texts" not in specs["embedder-gateway"].arguments
 
 
 def test_the_verbs_take_every_flag_of_the_plan():
     """A text may begin with a dash, or be anything else."""
-    specs = plan(embedder__default_prompt="-x --host ", embedder__access_log="true", embedder__queue_timeout_s="0.5")
+    specs = plan(embedder__default_prompt="-x --host ", embedder__access_log="true", embedder__no_replica_s="0.5")
     verbs = {"engine": engine, "gateway": gateway}
     for spec in specs.values():
         verb, *arguments = spec.arguments
@@ -73,7 +73,7 @@ def test_the_verbs_take_every_flag_of_the_plan():
         if spec.name == "embedder-0":
             assert (values["default_prompt"], values["host"]) == ("-x --host ", "127.0.0.1")
         if spec.name == "embedder-gateway":
-            assert (values["access_log"], values["queue_timeout_s"]) == (True, 0.5)
+            assert (values["access_log"], values["no_replica_s"]) == (True, 0.5)
 
 
 T4S = tuple(Gpu(number, f"GPU-{number}", "Tesla T4", 75, 16 << 30, 15 << 30) for number in range(2))

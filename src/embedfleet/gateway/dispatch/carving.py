@@ -36,8 +36,9 @@ def carve(batch: Batch, bounds: Bounds) -> tuple[list[int], int]:
     """
     tokens = size = 0
     end = batch.taken
+    texts = max(1, bounds.texts - batch.extra)
     crumb = batch.waiting_tokens <= bounds.tokens * (1 + _CRUMB)
-    while end < len(batch.order) and end - batch.taken < bounds.texts:
+    while end < len(batch.order) and end - batch.taken < texts:
         item = batch.order[end]
         over = tokens + batch.costs[item] > bounds.tokens and not crumb
         if end > batch.taken and (over or size + batch.sizes[item] > bounds.size_bytes):

@@ -84,6 +84,11 @@ class Request(Chunk):
         self.tokens = tokens
         self.texts = texts
 
+    @property
+    def key(self) -> int:
+        """The same for requests that ask the same; callers that know what it asks say so."""
+        return id(self)
+
     def divide(self, *, by_length: bool) -> "Batch | None":
         """Its texts, where it can be cut; callers that know them say so.
 
@@ -105,6 +110,7 @@ class Batch:
         costs: of each text, in estimated tokens.
         sizes: of each text, in bytes.
         order: in which texts are taken.
+        extra: texts that each part carries besides its own, such as the one that all are compared with.
 
     Attributes:
         taken: how many of ``order`` were cut off.
@@ -113,10 +119,11 @@ class Batch:
         parts: sent or waiting to be sent again.
     """
 
-    __slots__ = ("costs", "order", "parts", "sizes", "taken", "unanswered", "waiting_tokens")
+    __slots__ = ("costs", "extra", "order", "parts", "sizes", "taken", "unanswered", "waiting_tokens")
 
-    def __init__(self, costs: Sequence[int], sizes: Sequence[int], order: Sequence[int]) -> None:
+    def __init__(self, costs: Sequence[int], sizes: Sequence[int], order: Sequence[int], extra: int = 0) -> None:
         self.costs = costs
+        self.extra = extra
         self.sizes = sizes
         self.order = order
         self.taken = 0
@@ -128,3 +135,11 @@ class Batch:
     def is_taken(self) -> bool:
         """Whether nothing is left to cut."""
         return self.taken == len(self.order)
+
+
+_ONLINE_TEXTS, _ONLINE_TOKENS = 8, 4096
+
+
+def is_online(texts: int, tokens: int, *, rerank: bool) -> bool:
+    """Whether somebody is likely to wait for it: a reranking, or a few short texts."""
+    return rerank or (texts <= _ONLINE_TEXTS and tokens <= _ONLINE_TOKENS)

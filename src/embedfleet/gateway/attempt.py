@@ -1,0 +1,150 @@
+"""A replica is asked something: the sending, the reply, and whether that is an answer."""
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
+
+from embedfleet.errors import Malformed, UpstreamError
+from embedfleet.gateway.dispatch.dispatcher import TROUBLE
+from embedfleet.gateway.dispatch.replica import Replica
+from embedfleet.gateway.dispatch.request import Chunk
+from embedfleet.gateway.reply import ReplyHead
+from embedfleet.gateway.transport import Call, Pool
+
+if TYPE_CHECKING:
+    from embedfleet.gateway.proxy import Proxy
+
+OK = 200
+_FAILED = 400
+
+
+class Asked(Chunk, ABC):
+    """A chunk as the sockets see it.
+
+    Attributes:
+        attempts: under way; two if the first replica is silent.
+        reply: the last that has one.
+        failure: of the last replica that failed it.
+        is_held: whether a reply is wanted whole, however large; else a large one is passed on as it comes.
+    """
+
+    attempts: "list[Attempt]"
+    reply: "Attempt | None" = None
+    failure = ""
+    is_held = True
+
+    @abstractmethod
+    def send(self, replica: Replica, pool: Pool, now: float) -> None:
+        """Send it to a replica."""
+
+    @abstractmethod
+    def check(self, reply: bytes) -> None:
+        """Raise Malformed unless that answers all that was asked."""
+
+    @abstractmethod
+    def answered(self, attempt: "Attempt") -> None:
+        """A good answer is there."""
+
+    @abstractmethod
+    def relay(self, now: float) -> None:
+        """Answer the client with the last reply."""
+
+    def cancel(self, replica: Replica) -> None:
+        """Nobody wants the replica's answer any more."""
+        for attempt in self.attempts:
+            if attempt.replica is replica:
+                self.attempts.remove(attempt)
+                attempt.cancel()
+                return
+
+    # of a reply that is passed on as it comes
+
+    def pass_on(self, data: bytes) -> None:
+        """More of it."""
+        raise NotImplementedError
+
+    def pass_on_end(self) -> None:
+        """All of it."""
+        raise NotImplementedError
+
+    def break_off(self) -> None:
+        """The rest of it never comes."""
+        raise NotImplementedError
+
+
+class Attempt(Call):
+    """One question to one replica.
+
+    Attributes:
+        asked: what is asked.
+        replica: whom.
+        head: of the reply, once that is there.
+        body: of the reply; of one that is passed on as it comes, what came with its head.
+    """
+
+    head: ReplyHead
+    body = b""
+
+    def __init__(self, proxy: "Proxy", asked: Asked, replica: Replica) -> None:
+        self._proxy = proxy
+        self.asked = asked
+        self.replica = replica
+        self._more: list[bytes] | None = None  # of a reply that is held though it is large
+
+    def on_reply(self, head: ReplyHead, body: bytes, now: float) -> None:
+        """See `Call`."""
+        self.head = head
+        self.body = body
+        asked = self.asked
+        try:
+            self._check()
+        except Malformed as error:
+            self.on_error(error)
+            return
+        asked.attempts.remove(self)
+        asked.reply = self
+        if head.status == OK:
+            asked.answered(self)
+        self._proxy.answered(self, now)
+
+    def on_begin(self, head: ReplyHead, body: bytes) -> None:
+        """See `Call`."""
+        self.head = head
+        self.body = body
+        if head.status in TROUBLE:
+            self.cancel()
+            self.on_error(Malformed(f"status {head.status} with a body of over {len(body)} bytes"))
+        elif self.asked.is_held:
+            self._more = [body]
+        else:
+            self.asked.attempts.remove(self)
+            self.asked.reply = self
+            self._proxy.answered(self, self._proxy.now())
+
+    def on_data(self, data: bytes) -> None:
+        """See `Call`."""
+        if self._more is not None:
+            self._more.append(data)
+        else:
+            self.asked.pass_on(data)
+
+    def on_end(self) -> None:
+        """See `Call`."""
+        if self._more is not None:
+            self.on_reply(self.head, b"".join(self._more), self._proxy.now())
+        else:
+            self.asked.pass_on_end()
+
+    def on_error(self, error: UpstreamError) -> None:
+        """See `Call`."""
+        if self in self.asked.attempts:
+            self.asked.attempts.remove(self)
+            self._proxy.failed(self, error)
+        else:
+            self.asked.break_off()
+
+    def _check(self) -> None:
+        status = self.head.status
+        if status == OK:
+            self.asked.check(self.body)
+        elif status < _FAILED and self.asked.is_held:
+            raise Malformed(f"status {status} is no answer to texts")

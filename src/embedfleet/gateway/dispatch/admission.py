@@ -1,0 +1,56 @@
+"""Which requests are let in, and when those that are not are to come again."""
+
+from math import ceil
+
+from embedfleet.errors import Overloaded, Saturated, ServingError
+from embedfleet.gateway.dispatch.command import Refuse
+from embedfleet.gateway.dispatch.estimate import DrainRate
+from embedfleet.gateway.dispatch.limits import DispatchLimits
+from embedfleet.gateway.dispatch.promises import Promises
+from embedfleet.gateway.dispatch.request import Request
+
+_UNKNOWN_S = 5.0  # until room is there, while nobody has measured how fast work is done
+
+
+class Admission:
+    """Both queues are bounded in time, and together in bytes; what comes while nothing waits is within all bounds.
+
+    Args:
+        limits: of the dispatcher.
+        rate: at which work is done.
+    """
+
+    def __init__(self, limits: DispatchLimits, rate: DrainRate) -> None:
+        self._limits = limits
+        self._rate = rate
+        self._promises = (Promises(), Promises())  # by whether they are online
+
+    def refusal(
+        self, request: Request, *, waiting: int, queued_bytes: int, tokens_per_s: float, now: float
+    ) -> Refuse | None:
+        """Why a request is not let in, and when it will be; None if it is let in.
+
+        Args:
+            request: the client's.
+            waiting: tokens of its class that wait.
+            queued_bytes: of both classes.
+            tokens_per_s: that all replicas do together.
+            now: in seconds.
+        """
+        promises, limits = self._promises[request.online], self._limits
+        is_large = queued_bytes > 0 and queued_bytes + request.size_bytes > limits.queue_bytes
+        if not is_large and promises.redeem(request.key, now):
+            return None
+        room = (limits.online_queue_s if request.online else limits.bulk_queue_s) * tokens_per_s
+        is_long = waiting > 0 and waiting + promises.soon(now) + request.tokens > room
+        if not is_long and not is_large:
+            return None
+        excess = max(request.tokens, waiting + promises.tokens + request.tokens - room)
+        at = promises.make(request.key, request.tokens, now + self._seconds(excess))
+        after_s = max(1, ceil(at - now))
+        error: ServingError = Saturated(after_s) if request.online else Overloaded(retry_after_s=after_s)
+        return Refuse(request, error, "online-queue" if request.online else "bulk-queue")
+
+    def _seconds(self, tokens: float) -> float:
+        """Until so many are worked off."""
+        return tokens / self._rate.tokens_per_s if self._rate.tokens_per_s > 0 else _UNKNOWN_S

@@ -1,0 +1,267 @@
+"""One client's request until it is answered, and the parts that it is cut into."""
+
+import logging
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from embedfleet.dialects.failure import render_failure
+from embedfleet.dialects.texts import Texts, join_fields
+from embedfleet.errors import BadGateway, Malformed, RequestError, ServingError
+from embedfleet.gateway.attempt import OK, Asked, Attempt
+from embedfleet.gateway.dispatch import carving
+from embedfleet.gateway.dispatch.dispatcher import THROTTLED
+from embedfleet.gateway.dispatch.replica import Replica
+from embedfleet.gateway.dispatch.request import Batch, Part, Request
+from embedfleet.gateway.forwarding import RequestFields
+from embedfleet.gateway.reply import ReplyHead
+from embedfleet.gateway.transport import Pool
+from embedfleet.http.exchange import Exchange
+from embedfleet.http.message import Header
+
+if TYPE_CHECKING:
+    from embedfleet.gateway.proxy import Proxy
+
+log = logging.getLogger(__name__)
+
+
+class Flight(Request, Asked):
+    """See the module.
+
+    Args:
+        proxy: told of what happens.
+        exchange: with the client.
+        fields: of its head.
+        asked_texts: of its body, None if they are not known.
+        costs: of each of them, in estimated tokens; of the whole body if they are not known.
+        online: its class.
+        now: in seconds.
+        timeout_s: after which the client does not want it any more.
+
+    Attributes:
+        request_id: the client's, else ours.
+        at: the replica that any of it was sent to last; empty before the first.
+    """
+
+    is_held = False
+    _streaming: Attempt | None = None
+
+    def __init__(
+        self,
+        proxy: "Proxy",
+        exchange: Exchange,
+        fields: RequestFields,
+        asked_texts: Texts | None,
+        costs: list[int],
+        *,
+        online: bool,
+        now: float,
+        timeout_s: float,
+    ) -> None:
+        super().__init__(
+            tokens=sum(costs),
+            texts=1 if asked_texts is None else asked_texts.count + asked_texts.extra,
+            size_bytes=len(exchange.body),
+            online=online,
+            now=now,
+            timeout_s=timeout_s,
+        )
+        self.proxy = proxy
+        self.exchange = exchange
+        self.fields = fields
+        self.asked_texts = asked_texts
+        self.at = ""
+        self.attempts = []
+        self.request_id = fields.request_id or proxy.request_id()
+        self._costs = costs
+        self._answers: list[tuple[Sequence[int], Attempt]] = []
+
+    # what the dispatcher asks
+
+    @property
+    def key(self) -> int:
+        """See `Request`."""
+        return hash((self.exchange.target, self.exchange.body))
+
+    def divide(self, *, by_length: bool) -> Batch | None:
+        """See `Request`."""
+        texts = self.asked_texts
+        if texts is None or not texts.divisible:
+            return None
+        order: Sequence[int] = carving.by_length(self._costs) if by_length else range(texts.count)
+        return Batch(self._costs, texts.sizes(), order, texts.extra)
+
+    def part(self, items: Sequence[int], tokens: int) -> "FlightPart":
+        """See `Request`."""
+        assert self.asked_texts is not None, "only what is known is cut"
+        return FlightPart(self, self.asked_texts, items, tokens)
+
+    # what replicas are asked
+
+    def send(self, replica: Replica, pool: Pool, now: float) -> None:
+        """Send it whole to a replica."""
+        self.note_sent(replica.id, self, now)
+        attempt = Attempt(self.proxy, self, replica)
+        self.attempts.append(attempt)
+        pool.send(attempt, self.wire(self.exchange.body, pool), now, is_head=self.exchange.head.method == b"HEAD")
+
+    def wire(self, body: bytes, pool: Pool) -> bytes:
+        """The client's request with this body, as it goes to a replica."""
+        exchange, fields = self.exchange, self.fields
+        return b"".join(
+            (
+                exchange.head.method,
+                pool.prefix,
+                fields.line,
+                b"content-length: %d\r\nx-request-id: " % len(body),
+                self.request_id,
+                b"\r\nx-forwarded-for: ",
+                fields.forwarded,
+                exchange.peer,
+                pool.last_line,
+                body,
+            )
+        )
+
+    def note_sent(self, replica: str, chunk: "Flight | FlightPart", now: float) -> None:
+        """Any of it is being sent to a replica."""
+        tally = self.proxy.tally
+        if not self.at:
+            tally.waited(now - self.arrived, online=self.online)
+        elif chunk.copy is not None:
+            tally.hedged()
+        elif chunk.failure:
+            tally.retried(chunk.failure)
+        self.at = replica
+
+    def check(self, reply: bytes) -> None:
+        """See `Asked`."""
+        if self.asked_texts is not None:
+            self.asked_texts.check(self.asked_texts.count, reply)
+
+    def answered(self, attempt: Attempt) -> None:
+        """See `Asked`: it is relayed when the dispatcher says so."""
+
+    def keep(self, items: Sequence[int], attempt: Attempt) -> None:
+        """Some of its texts were answered."""
+        self._answers.append((items, attempt))
+
+    # the answer
+
+    def relay(self, now: float) -> None:
+        """Pass on the reply that is there; of one that is still coming what there is of it."""
+        attempt = self.reply
+        assert attempt is not None, "the dispatcher relays only what was answered"
+        head, exchange = attempt.head, self.exchange
+        if attempt.connection is not None:
+            self._streaming = attempt
+            exchange.on_drain = self._drain
+            exchange.start(head.status, [], head.length if head.length >= 0 else None, self._reply_fields(head))
+            exchange.write(attempt.body)
+            return
+        if head.opening and exchange.is_plain:
+            request_id = b"" if head.has_request_id else self.request_id
+            exchange.answer(b"".join((head.opening, request_id, b"\r\n\r\n", attempt.body)))
+        else:
+            exchange.pass_on(head.status, self._reply_fields(head), attempt.body)
+        self.proxy.done(self, head.status, now)
+
+    def relay_error(self, items: Sequence[int], attempt: Attempt, now: float) -> None:
+        """Pass on the error that some of its texts met with, as the client's whole answer."""
+        body, head = attempt.body, attempt.head
+        if self.asked_texts is not None and len(items) == 1:
+            body = self.asked_texts.rebase(items[0], body)
+        self.exchange.pass_on(head.status, self._reply_fields(head), body)
+        self.proxy.done(self, head.status, now)
+
+    def join(self) -> None:
+        """Answer with what the parts were answered."""
+        assert self.asked_texts is not None, "only what was cut is joined"
+        try:
+            body = self.asked_texts.join([(items, attempt.body) for items, attempt in self._answers])
+        except Malformed as error:  # each was looked at; together they make no sense
+            self.refuse(BadGateway(f"the replicas' answers do not fit together: {error}"), "join")
+            return
+        headers = join_fields([attempt.head.headers for _, attempt in self._answers])
+        chunks = (b"x-chunks", b"%d" % len(self._answers))
+        self.exchange.respond(OK, [*headers, chunks, self._id_header], body)
+        self.proxy.done(self, OK, self.proxy.now())
+
+    def refuse(self, error: RequestError | ServingError, reason: str = "") -> None:
+        """Answer with an error of ours."""
+        status, headers, body = render_failure(self.fields.path, error)
+        shed = [(b"x-shed-reason", reason.encode())] if reason else []
+        self.exchange.respond(status, [*headers, *shed, self._id_header], body)
+        self.proxy.done(self, status, self.proxy.now())
+
+    @property
+    def _id_header(self) -> Header:
+        return b"x-request-id", self.request_id
+
+    def _reply_fields(self, head: ReplyHead) -> bytes:
+        """The reply's fields, and those that we add."""
+        fields = head.fields
+        if not head.has_request_id:
+            fields = b"%bx-request-id: %b\r\n" % (fields, self.request_id)
+        if head.status == THROTTLED and not head.has_retry_after:
+            fields += b"retry-after: 1\r\n"
+        return fields
+
+    # a reply that is passed on as it comes, see `Asked`
+
+    def pass_on(self, data: bytes) -> None:
+        """More of it."""
+        self.exchange.write(data)
+
+    def pass_on_end(self) -> None:
+        """All of it."""
+        assert self._streaming is not None, "what ends has begun"
+        self.exchange.finish()
+        self.proxy.done(self, self._streaming.head.status, self.proxy.now())
+
+    def break_off(self) -> None:
+        """The rest of it never comes."""
+        log.warning("replica %s broke a streamed reply", self.at, extra={"replica": self.at})
+        self.exchange.abort()  # and `gone` follows
+
+    # what the client does
+
+    def gone(self) -> None:
+        """The client left."""
+        if self._streaming is not None:
+            self._streaming.cancel()
+        self.proxy.left(self)
+
+    def _drain(self, ready: bool) -> None:
+        if self._streaming is not None and self._streaming.connection is not None:
+            self._streaming.pause(not ready)
+
+
+class FlightPart(Part, Asked):
+    """Some texts of a `Flight`."""
+
+    def __init__(self, flight: Flight, texts: Texts, items: Sequence[int], tokens: int) -> None:
+        super().__init__(flight, items, tokens)
+        self.attempts = []
+        self._flight = flight
+        self._texts = texts
+
+    def send(self, replica: Replica, pool: Pool, now: float) -> None:
+        """Send it to a replica."""
+        flight = self._flight
+        flight.note_sent(replica.id, self, now)
+        attempt = Attempt(flight.proxy, self, replica)
+        self.attempts.append(attempt)
+        pool.send(attempt, flight.wire(self._texts.body(self.items), pool), now, is_head=False)
+
+    def check(self, reply: bytes) -> None:
+        """See `Asked`."""
+        self._texts.check(len(self.items), reply)
+
+    def answered(self, attempt: Attempt) -> None:
+        """See `Asked`."""
+        self._flight.keep(self.items, attempt)
+
+    def relay(self, now: float) -> None:
+        """The whole request is answered with the error that it met with."""
+        assert self.reply is not None, "the dispatcher relays only what was answered"
+        self._flight.relay_error(self.items, self.reply, now)
