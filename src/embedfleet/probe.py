@@ -5,7 +5,8 @@ replica serves only once it has embedded or ranked something, and after a failur
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
 import orjson
@@ -40,6 +41,15 @@ class Fingerprint:
         kind = orjson.dumps(info.get("model_type"), option=orjson.OPT_SORT_KEYS).decode()
         return cls(model, str(info.get("model_sha") or ""), str(info.get("model_dtype") or ""), kind)
 
+    def difference(self, pool: "Fingerprint") -> str:
+        """In which fields it is not the pool's, in words."""
+        told = [
+            f"{field.name} is {getattr(self, field.name)!r}, the pool's is {getattr(pool, field.name)!r}"
+            for field in fields(self)
+            if getattr(self, field.name) != getattr(pool, field.name)
+        ]
+        return "; ".join(told)
+
 
 class Prober:
     """Asks replicas to infer, and keeps what they say of themselves.
@@ -55,6 +65,10 @@ class Prober:
     def info(self, serving: list[str]) -> dict[str, Any] | None:
         """The pool's ``/info``: that of the first replica that serves."""
         return next((self._infos[name] for name in serving if name in self._infos), None)
+
+    def info_of(self, name: str) -> dict[str, Any] | None:
+        """What a replica said of itself last, None before it did."""
+        return self._infos.get(name)
 
     async def probe(self, endpoint: Endpoint, serving: list[str]) -> str:
         """Ask one replica.
@@ -88,28 +102,33 @@ class Prober:
         pool = self.info(serving)
         if pool is None or Fingerprint.of(pool) == Fingerprint.of(info):
             return ""
-        return f"serves {Fingerprint.of(info)}, the pool serves {Fingerprint.of(pool)}"
+        return Fingerprint.of(info).difference(Fingerprint.of(pool))
 
     async def _infer(self, endpoint: Endpoint, *, serves: bool) -> str:
-        path, body, is_answer = _question(self._infos[endpoint.id])
+        path, body = question(self._infos[endpoint.id])
         reply = await fetch(
             endpoint.url + path, method="POST", body=orjson.dumps(body), headers=[JSON], timeout_s=self._timeout_s
         )
         if reply.status == _FULL and serves:
             return ""  # it is at work for others: that is no failure, and ejecting it would only fill the rest
-        if is_answer(_json(reply, path)):
+        if _CHECKS[path](_json(reply, path)):
             return ""
         return f"{path} answered {reply.body[:80].decode('utf-8', 'replace')}"
 
 
-def _question(info: dict[str, Any]) -> tuple[str, dict[str, Any], Any]:
-    """Path, body and the check of the answer, by kind of model."""
+def question(info: dict[str, Any], texts: Sequence[str] = ()) -> tuple[str, dict[str, Any]]:
+    """Path and body of what a replica can be asked, by its ``/info``.
+
+    Args:
+        info: of the replica.
+        texts: none for the shortest question that there is.
+    """
     kind = next(iter(info["model_type"]), "")
     if kind == "reranker":
-        return "/rerank", {"query": _TEXT, "texts": [_TEXT]}, _is_ranking
+        return "/rerank", {"query": _TEXT, "texts": list(texts) or [_TEXT]}
     if kind == "classifier":
-        return "/predict", {"inputs": _TEXT}, _is_prediction
-    return "/embed", {"inputs": _TEXT}, _is_vectors
+        return "/predict", {"inputs": [[text] for text in texts] or _TEXT}
+    return "/embed", {"inputs": list(texts) or _TEXT}
 
 
 def _json(reply: Reply, path: str) -> Any:  # noqa: ANN401 - whatever the replica says
@@ -143,3 +162,10 @@ def _has_score(row: object) -> bool:
 
 def _is_finite(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+_CHECKS: dict[str, Callable[[object], bool]] = {
+    "/embed": _is_vectors,
+    "/rerank": _is_ranking,
+    "/predict": _is_prediction,
+}

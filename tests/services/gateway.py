@@ -16,7 +16,9 @@ from tests.services.replica import FakeReplica
 
 LIMIT_S = 30
 DISPATCH = DispatchLimits(probe_retry_s=(0.02, 0.1), probe_interval_s=60, no_replica_s=10)
-SETTINGS = GatewaySettings(host="127.0.0.1", dispatch=DISPATCH, response_timeout_s=60, probe_timeout_s=5)
+SETTINGS = GatewaySettings(
+    host="127.0.0.1", dispatch=DISPATCH, response_timeout_s=60, probe_timeout_s=5, calibrate=False
+)
 
 
 @dataclass

@@ -61,6 +61,7 @@ def gateway_settings(
         admin_path=admin,
         response_timeout_s=options.response_timeout_s,
         probe_timeout_s=options.probe_timeout_s,
+        calibrate=options.calibrate,
         request_texts=options.max_request_texts,
         replica_body_bytes=payload_limit_bytes,
         access_log=options.access_log,

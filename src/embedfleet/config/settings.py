@@ -60,6 +60,7 @@ class GatewayOptions:
     response_timeout_s: float = option(120.0, "longest wait for a replica's reply, in seconds", minimum=0.1)
     probe_interval_s: float = option(5.0, "a replica silent for so many seconds is asked to infer", minimum=0.1)
     probe_timeout_s: float = option(30.0, "longest wait for a probe, behind a batch, in seconds", minimum=0.1)
+    calibrate: bool = option(True, "measure a new replica with a few batches, to know what work costs it")
     header_timeout_s: float = option(10.0, "longest wait for a request's head, in seconds", minimum=0.1)
     body_timeout_s: float = option(60.0, "longest wait for a request's body, in seconds", minimum=0.1)
     idle_timeout_s: float = option(120.0, "a kept connection without requests is closed after, in seconds", minimum=0.1)

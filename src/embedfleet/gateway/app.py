@@ -11,7 +11,8 @@ import orjson
 from embedfleet import __version__
 from embedfleet.dialects.failure import render_failure
 from embedfleet.errors import Unhealthy
-from embedfleet.gateway.dispatch.replica import State
+from embedfleet.gateway.calibration import Calibration
+from embedfleet.gateway.dispatch.replica import Abilities, State
 from embedfleet.gateway.proxy import Proxy
 from embedfleet.gateway.settings import GatewaySettings
 from embedfleet.http.exchange import Exchange
@@ -36,6 +37,7 @@ class App:
     def __init__(self, settings: GatewaySettings) -> None:
         self._registry = Registry(GATEWAY)
         self._prober = Prober(settings.probe_timeout_s)
+        self._calibration = Calibration() if settings.calibrate else None
         self._probes: set[asyncio.Task[None]] = set()
         self.proxy = Proxy(settings, self._registry, self._start_probe)
         self.server = Server(self.handle, settings.limits)
@@ -83,12 +85,17 @@ class App:
         task.add_done_callback(self._probes.discard)
 
     async def _probe(self, endpoint: Endpoint) -> None:
+        abilities = cost = None
         try:
             reason = await self._prober.probe(endpoint, self._serving())
+            info = self._prober.info_of(endpoint.id)
+            if not reason and info is not None:
+                abilities = Abilities.of(info)
+                cost = await self._calibration.cost(endpoint, info) if self._calibration else None
         except Exception as error:  # a probe that ends without a word would never be made again
             log.exception("the probe of %s failed", endpoint.id)
             reason = repr(error)
-        self.proxy.probed(endpoint.id, reason)
+        self.proxy.probed(endpoint.id, reason, abilities, cost)
 
     def _health(self, exchange: Exchange) -> None:
         if self._serving():

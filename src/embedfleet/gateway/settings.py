@@ -16,6 +16,7 @@ class GatewaySettings:
         admin_path: of the Unix socket for membership and status; empty for none.
         response_timeout_s: from sending a request to a replica to its whole reply.
         probe_timeout_s: for each part of a probe; longer than the longest batch, since a probe waits behind it.
+        calibrate: whether a new replica is measured with a few batches.
         hold_bytes: the largest reply to a whole request that is held until it is whole.
         request_texts: the most texts of one request.
         replica_body_bytes: the largest body that a replica takes.
@@ -30,6 +31,7 @@ class GatewaySettings:
     admin_path: str = ""
     response_timeout_s: float = 120.0
     probe_timeout_s: float = 30.0
+    calibrate: bool = True
     hold_bytes: int = 4_194_304
     request_texts: int = 4096
     replica_body_bytes: int = 2_000_000

@@ -8,7 +8,6 @@ import orjson
 import pytest
 
 from embedfleet.gateway.app import App
-from embedfleet.gateway.dispatch.replica import Abilities
 from embedfleet.http.client import fetch
 from embedfleet.http.message import JSON
 from embedfleet.types import Endpoint
@@ -59,8 +58,6 @@ async def behind(count=3, client_batch=4, **settings):
         app.proxy.start()
         try:
             await replicas[0].until(lambda: len(app.proxy.dispatcher.serving) == count)
-            for endpoint in endpoints:
-                app.proxy.probed(endpoint.id, "", Abilities(batch_texts=client_batch))
             yield Behind(app, replicas, alone)
         finally:
             await app.server.stop(0)

@@ -39,6 +39,7 @@ GATEWAY = GatewayOptions(
     response_timeout_s=5,
     probe_interval_s=6,
     probe_timeout_s=7,
+    calibrate=False,
     header_timeout_s=8,
     body_timeout_s=9,
     idle_timeout_s=10,
@@ -69,7 +70,7 @@ def test_a_gateway_gets_every_option_of_its_own():
     assert settings.response_timeout_s == 5
     assert (dispatch.probe_interval_s, settings.probe_timeout_s) == (6, 7)
     assert (limits.header_timeout_s, limits.body_timeout_s, limits.idle_timeout_s) == (8, 9, 10)
-    assert (limits.connections, settings.access_log, limits.body_bytes) == (11, True, 12)
+    assert (limits.connections, settings.access_log, limits.body_bytes, settings.calibrate) == (11, True, 12, False)
     assert (settings.admin_path, settings.drain_s, settings.stop_grace_s) == ("/a", 13, 14)
 
 

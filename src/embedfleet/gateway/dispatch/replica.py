@@ -1,7 +1,9 @@
 """A replica as the dispatcher sees it: its state, its load, its limits, its pace."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 from embedfleet.gateway.dispatch.pace import Pace
 from embedfleet.gateway.dispatch.request import Chunk
@@ -66,6 +68,20 @@ class Abilities:
     permits: int = 512
     input_tokens: int = 8192
     body_bytes: int = 1_500_000
+
+    @classmethod
+    def of(cls, info: Mapping[str, Any]) -> "Abilities":
+        """From TEI's ``/info``; what it does not say, or says no number above zero for, is as TEI has it by default."""
+        told = {name: info.get(key) for name, key in _TOLD.items()}
+        return cls(**{name: value for name, value in told.items() if type(value) is int and value > 0})
+
+
+_TOLD = {
+    "batch_tokens": "max_batch_tokens",
+    "batch_texts": "max_client_batch_size",
+    "permits": "max_concurrent_requests",
+    "input_tokens": "max_input_length",
+}
 
 
 class Replica:
