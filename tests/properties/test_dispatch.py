@@ -68,7 +68,7 @@ class History(RuleBasedStateMachine):
                     self.ended(request)
                 case Refuse(request, error, _):
                     if isinstance(error, Overloaded | Saturated):
-                        assert 1 <= error.retry_after_s <= 60
+                        assert error.retry_after_s >= 1
                     self.ended(request)
                 case Probe(replica):
                     assert replica.id not in self.probing, "two probes at once"

@@ -9,7 +9,8 @@ from embedfleet.gateway.dispatch.limits import DispatchLimits
 from embedfleet.gateway.dispatch.promises import Promises
 from embedfleet.gateway.dispatch.request import Request
 
-_UNKNOWN_S = 5.0  # until room is there, while nobody has measured how fast work is done
+_UNKNOWN_S = 5.0  # until room is there, while no replica serves
+_LEAST_SHARE = 0.5  # of what replicas can do, that they are taken to do: a measurement of quieter times says too little
 
 
 class Admission:
@@ -46,11 +47,12 @@ class Admission:
         if not is_long and not is_large:
             return None
         excess = max(request.tokens, waiting + promises.tokens + request.tokens - room)
-        at = promises.make(request.key, request.tokens, now + self._seconds(excess))
+        at = promises.make(request.key, request.tokens, now + self._seconds(excess, tokens_per_s))
         after_s = max(1, ceil(at - now))
         error: ServingError = Saturated(after_s) if request.online else Overloaded(retry_after_s=after_s)
         return Refuse(request, error, "online-queue" if request.online else "bulk-queue")
 
-    def _seconds(self, tokens: float) -> float:
+    def _seconds(self, tokens: float, tokens_per_s: float) -> float:
         """Until so many are worked off."""
-        return tokens / self._rate.tokens_per_s if self._rate.tokens_per_s > 0 else _UNKNOWN_S
+        rate = max(self._rate.tokens_per_s, _LEAST_SHARE * tokens_per_s)
+        return tokens / rate if rate > 0 else _UNKNOWN_S

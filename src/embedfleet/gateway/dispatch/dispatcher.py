@@ -8,8 +8,8 @@ what a replica did               what follows
 ===============================  =====================================================================
 answered 2xx, 3xx, 4xx           the chunk is done; a 4xx ends its whole request
 429                              not a failure: the chunk waits again, the replica's window shrinks and it gets nothing
-                                 new until it answers something or a moment passes; relayed if it had nothing else to
-                                 do, for then the chunk alone is too much for it
+                                 new until it answers something or a moment passes; relayed once every replica said so
+                                 with nothing else to do, for then the chunk alone is too much for them
 424                              sent to another replica; if that says it too it is the input: the chunk is halved until
                                  one text is left, whose 424 is the request's
 500, 502, 503, 504               sent to another replica; relayed if there is no other or the sends are used up
@@ -26,7 +26,8 @@ All of TEI's calls are idempotent, so each may be sent again, within a budget.
 from collections.abc import Sequence
 from math import inf
 
-from embedfleet.errors import BadGateway, DeadlineExceeded, Overloaded, Saturated, ServingError, Unhealthy
+from embedfleet.errors import BadGateway, DeadlineExceeded, ServingError, Unhealthy
+from embedfleet.gateway.dispatch.admission import Admission
 from embedfleet.gateway.dispatch.budget import Budget
 from embedfleet.gateway.dispatch.carving import SCATTER_TOKENS, Bounds, carve, scatter
 from embedfleet.gateway.dispatch.command import Cancel, Command, Failure, Join, Refuse, Relay, Send
@@ -70,6 +71,7 @@ class Dispatcher:
         self._roster = Roster(self.limits)
         self.estimate = TokenEstimate()
         self.rate = DrainRate()
+        self._admission = Admission(self.limits, self.rate)
         self.due = inf
         self.repeated_tokens = 0
         burst = _BURST_BATCHES * Abilities().batch_tokens
@@ -133,7 +135,7 @@ class Dispatcher:
 
     def arrived(self, request: Request, now: float) -> list[Command]:
         """Take a request that could not be assigned."""
-        refusal = self._refusal(request)
+        refusal = self._refusal(request, now)
         if refusal is not None:
             self._finish(request)
             return [refusal]
@@ -255,19 +257,14 @@ class Dispatcher:
 
     # admission
 
-    def _refusal(self, request: Request) -> Refuse | None:
-        """A bound that is passed; what comes while nothing waits is within all of them."""
-        limits = self.limits
-        waiting = self._online.tokens if request.online else self._bulk.tokens
-        most_s = limits.online_queue_s if request.online else limits.bulk_queue_s
-        excess = waiting + request.tokens - most_s * self._roster.tokens_per_s
-        is_long = waiting > 0 and excess > 0
-        is_large = self._queued_bytes > 0 and self._queued_bytes + request.size_bytes > limits.queue_bytes
-        if not is_long and not is_large:
-            return None
-        after_s = self.rate.seconds_for(max(int(excess), request.tokens))
-        error: ServingError = Saturated(after_s) if request.online else Overloaded(retry_after_s=after_s)
-        return Refuse(request, error, "online-queue" if request.online else "bulk-queue")
+    def _refusal(self, request: Request, now: float) -> Refuse | None:
+        return self._admission.refusal(
+            request,
+            waiting=self._online.tokens if request.online else self._bulk.tokens,
+            queued_bytes=self._queued_bytes,
+            tokens_per_s=self._roster.tokens_per_s,
+            now=now,
+        )
 
     def _cut_online(self, request: Request) -> Sequence[Chunk]:
         replicas = max(1, len(self._roster.serving))
@@ -430,7 +427,9 @@ class Dispatcher:
         if chunk.replica is not None:
             return []
         if not replica.chunks:
-            return [*self._abandon(chunk.request, now), Relay(chunk)]
+            chunk.too_much_for |= {replica.id}
+            if all(other.id in chunk.too_much_for for other in self._roster.serving):
+                return [*self._abandon(chunk.request, now), Relay(chunk)]
         replica.full_until = now + self.limits.full_s
         replica.slow_down()
         replica.widen(now, self.limits.slow_start_s)

@@ -1,7 +1,5 @@
 """What a request will cost before anybody has tokenized it, and how fast the pool works it off."""
 
-from math import ceil
-
 # Tokens per character, before anything is learnt: English runs at about 4 characters a token.
 _FIRST_RATIO = 0.25
 # Tokens that every text has besides its own: BERT's [CLS] and [SEP], and their like.
@@ -52,9 +50,3 @@ class DrainRate:
             self.tokens_per_s += (0.3 if self.tokens_per_s else 1.0) * (seen - self.tokens_per_s)
         self._finished = 0
         self._since = now
-
-    def seconds_for(self, tokens: int) -> int:
-        """Whole seconds until ``tokens`` are worked off, 1 to 60; 5 while nothing is known."""
-        if self.tokens_per_s <= 0:
-            return 5
-        return min(60, max(1, ceil(tokens / self.tokens_per_s)))

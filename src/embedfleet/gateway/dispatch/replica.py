@@ -218,5 +218,5 @@ class Replica:
             self.free_at = whole
 
     def is_overdue(self, now: float) -> bool:
-        """Whether it is late with something, and nothing at all came from it since that was sent."""
-        return any(chunk.due_at < now and self.heard_at <= chunk.sent_at for chunk in self.chunks)
+        """Whether it is late with something: patience counts from the sending, and anew from any sign of life."""
+        return any(max(chunk.due_at, chunk.due_at - chunk.sent_at + self.heard_at) < now for chunk in self.chunks)

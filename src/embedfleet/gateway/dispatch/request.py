@@ -26,6 +26,7 @@ class Chunk:
         due_at: when its replica, if nothing at all was heard of it since, is suspect.
         sends: so far, refusals not counted.
         tried: replicas that failed it.
+        too_much_for: replicas that had nothing else when they answered 429 to it.
         blamed: whether two replicas could not compute the chunk that it was cut from, or it.
     """
 
@@ -38,6 +39,7 @@ class Chunk:
     due_at = 0.0
     sends = 0
     tried: frozenset[str] = _NONE
+    too_much_for: frozenset[str] = _NONE
     blamed = False
 
     def __init__(self, request: "Request", tokens: int, texts: int) -> None:
