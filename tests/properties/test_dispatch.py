@@ -203,7 +203,10 @@ class History(RuleBasedStateMachine):
 
     @invariant()
     def an_idle_replica_is_not_left_idle_by_who_waits(self):
-        idle = [r for r in self.dispatcher.serving if not r.chunks and r.full_until <= self.now]
+        waiting = [*self.dispatcher._online, *self.dispatcher._bulk.returned]
+        failed = frozenset().union(*(chunk.tried for chunk in waiting))  # they come last, if others still may do it
+        ready = [r for r in self.dispatcher.serving if not r.chunks and r.full_until <= self.now]
+        idle = [r for r in ready if r.id not in failed]
         if self.dispatcher.queued and len(idle) > 1:
             raise AssertionError(f"{idle} idle while {self.dispatcher} waits")
 

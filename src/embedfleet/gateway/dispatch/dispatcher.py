@@ -29,7 +29,7 @@ from math import inf
 from embedfleet.errors import BadGateway, DeadlineExceeded, ServingError, Unhealthy
 from embedfleet.gateway.dispatch.admission import Admission
 from embedfleet.gateway.dispatch.budget import Budget
-from embedfleet.gateway.dispatch.carving import SCATTER_TOKENS, Bounds, carve, scatter
+from embedfleet.gateway.dispatch.carving import SCATTER_TOKENS, Bounds, carve, scatter, staggered
 from embedfleet.gateway.dispatch.command import Cancel, Command, Failure, Join, Refuse, Relay, Send
 from embedfleet.gateway.dispatch.estimate import DrainRate, TokenEstimate
 from embedfleet.gateway.dispatch.limits import DispatchLimits
@@ -52,7 +52,7 @@ TICK_S = 0.1
 
 _ACTIVE = State.ACTIVE  # a member of an enum costs more to look up than a name
 _ONLINE_SEEN_S = 1.0  # online work counts as present for so long after the last
-_BACKLOG_S = 1.0  # of bulk work; above it throughput counts for more than the time of one chunk
+_BACKLOG_S = 2.0  # of bulk work; above it throughput counts for more than the time of one chunk
 _RESERVE_S = 0.3  # of bulk work; below it one replica is spared
 _SMALLEST_SHARE = 0.25  # of a chunk's tokens, to which it shrinks to use idle replicas
 _RETRY_SHARE, _HEDGE_SHARE, _BURST_BATCHES = 0.10, 0.05, 4
@@ -310,7 +310,7 @@ class Dispatcher:
                 return
             if takes_bulk(replica, self._roster.serving, now, spare_one=spare_one):
                 ready = sum(other.eta(now) <= EARLY_S for other in early[number:])
-                chunk = self._next_bulk(replica, self._bulk_tokens(replica, ready, is_online=is_online))
+                chunk = self._next_bulk(replica, self._bulk_tokens(replica, ready, now, is_online=is_online))
                 if chunk is not None:
                     self._send(chunk, replica, now)
                     commands.append(Send(chunk, replica))
@@ -321,14 +321,18 @@ class Dispatcher:
         many = len(self._roster.serving) > 1
         return self.limits.reserve and many and is_online and self._bulk.tokens < _RESERVE_S * self._roster.tokens_per_s
 
-    def _bulk_tokens(self, replica: Replica, ready: int, *, is_online: bool) -> int:
+    def _bulk_tokens(self, replica: Replica, ready: int, now: float, *, is_online: bool) -> int:
         """Of the next chunk: small enough for online work to come in soon, and to use all that is idle."""
         if not is_online or self._bulk.tokens > _BACKLOG_S * self._roster.tokens_per_s:
             tokens = replica.abilities.batch_tokens
         else:
             tokens = replica.chunk_tokens
         share = -(-self._bulk.tokens // max(1, ready))
-        return min(tokens, max(share, int(_SMALLEST_SHARE * tokens)))
+        tokens = min(tokens, max(share, int(_SMALLEST_SHARE * tokens)))
+        if not is_online:
+            return tokens
+        ends = [max(now, other.free_at) for other in self._roster.serving if other is not replica and other.tokens]
+        return staggered(tokens, now + replica.eta(now), ends, replica.pace.real_cost)
 
     def _next_bulk(self, replica: Replica, tokens: int) -> Chunk | None:
         """What is to be sent again and may be sent here, else the next of the first request; None if it has no room."""
