@@ -12,16 +12,18 @@ class Budget:
     def __init__(self, share: float, burst: int) -> None:
         self._share = share
         self._burst = float(burst)
-        self.left = float(burst)
+        self._left = float(burst)
+        self._seen = 0
 
-    def earn(self, tokens: int) -> None:
-        """So many were sent for the first time."""
-        left = self.left + self._share * tokens
-        self.left = min(self._burst, left)
+    def left(self, sent: int) -> float:
+        """What may be sent again, after ``sent`` tokens were sent for the first time in all."""
+        self._left = min(self._burst, self._left + self._share * (sent - self._seen))
+        self._seen = sent
+        return self._left
 
-    def spend(self, tokens: int) -> bool:
+    def spend(self, tokens: int, sent: int) -> bool:
         """Take so many, if they are there."""
-        if tokens > self.left:
+        if tokens > self.left(sent):
             return False
-        self.left -= tokens
+        self._left -= tokens
         return True

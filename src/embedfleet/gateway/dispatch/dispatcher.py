@@ -63,6 +63,7 @@ class Dispatcher:
 
     Attributes:
         due: when `tick` is wanted next, if that is before the regular one; infinite if not.
+        sent_tokens: for the first time.
         repeated_tokens: sent again or to two replicas.
     """
 
@@ -74,6 +75,7 @@ class Dispatcher:
         self._admission = Admission(self.limits, self.rate)
         self.due = inf
         self.repeated_tokens = 0
+        self.sent_tokens = 0
         burst = _BURST_BATCHES * Abilities().batch_tokens
         self._retries = Budget(_RETRY_SHARE, burst)
         self._hedges = Budget(_HEDGE_SHARE, burst)
@@ -97,6 +99,11 @@ class Dispatcher:
     def serving(self) -> tuple[Replica, ...]:
         """Those that may get work."""
         return self._roster.serving
+
+    @property
+    def batch_texts(self) -> int:
+        """The most texts that every one of them takes at once."""
+        return self._roster.batch_texts
 
     @property
     def queued(self) -> int:
@@ -373,8 +380,7 @@ class Dispatcher:
             chunk.copy = replica
         chunk.sends += 1
         if chunk.sends == 1:
-            self._retries.earn(chunk.tokens)
-            self._hedges.earn(chunk.tokens)
+            self.sent_tokens += chunk.tokens
         chunk.sent_at = now
         chunk.due_at = now + patience_s(replica.take(chunk, now))
 
@@ -473,7 +479,7 @@ class Dispatcher:
         return []
 
     def _may_retry(self, chunk: Chunk) -> bool:
-        if not self._retries.spend(chunk.tokens):
+        if not self._retries.spend(chunk.tokens, self.sent_tokens):
             return False
         self.repeated_tokens += chunk.tokens
         return True
@@ -520,7 +526,7 @@ class Dispatcher:
             if chunk.copy is not None:
                 continue
             other = place_online(self._roster.serving, chunk, now)
-            if other is None or not self._hedges.spend(chunk.tokens):
+            if other is None or not self._hedges.spend(chunk.tokens, self.sent_tokens):
                 break
             self.repeated_tokens += chunk.tokens
             chunk.tried |= {suspect.id}

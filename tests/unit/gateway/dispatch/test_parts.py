@@ -65,13 +65,12 @@ def test_texts_of_like_length_come_together():
 
 def test_a_budget_gives_its_burst_and_then_its_share():
     budget = Budget(0.1, 100)
-    assert budget.spend(100)
-    assert not budget.spend(1)
-    budget.earn(50)
-    assert budget.spend(5)
-    assert not budget.spend(1)
-    budget.earn(10**6)
-    assert not budget.spend(101)
+    assert budget.spend(100, sent=0)
+    assert not budget.spend(1, sent=0)
+    assert budget.spend(5, sent=50)
+    assert not budget.spend(1, sent=50)
+    assert not budget.spend(101, sent=10**6)
+    assert budget.spend(100, sent=10**6)
 
 
 def test_a_cost_is_found_from_measured_batches():
