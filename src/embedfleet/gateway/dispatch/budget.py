@@ -7,12 +7,17 @@ class Budget:
     Args:
         share: of the tokens sent that may be sent again.
         burst: that may be sent again before anything was earned; also the most that is saved.
+
+    Attributes:
+        left: that may be sent again now.
+        spent: since the start.
     """
 
     def __init__(self, share: float, burst: int) -> None:
         self._share = share
         self._burst = float(burst)
         self.left = float(burst)
+        self.spent = 0
 
     def earn(self, tokens: int) -> None:
         """So many were sent for the first time."""
@@ -24,4 +29,5 @@ class Budget:
         if tokens > self.left:
             return False
         self.left -= tokens
+        self.spent += tokens
         return True

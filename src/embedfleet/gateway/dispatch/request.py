@@ -118,7 +118,7 @@ class Batch:
         taken: how many of ``order`` were cut off.
         waiting_tokens: of those that were not.
         unanswered: texts whose answer is not there yet.
-        parts: sent or waiting to be sent again.
+        parts: sent or waiting to be sent again, in the order in which they were cut.
     """
 
     __slots__ = ("costs", "extra", "order", "parts", "sizes", "taken", "unanswered", "waiting_tokens")
@@ -131,7 +131,7 @@ class Batch:
         self.taken = 0
         self.waiting_tokens = sum(costs)
         self.unanswered = len(costs)
-        self.parts: set[Part] = set()
+        self.parts: dict[Part, None] = {}
 
     @property
     def is_taken(self) -> bool:

@@ -1,0 +1,100 @@
+"""How bulk work is sent: cut as late as possible, to replicas that are about to run dry."""
+
+from math import inf
+
+from embedfleet.gateway.dispatch.carving import Bounds, carve
+from embedfleet.gateway.dispatch.command import Command, Send
+from embedfleet.gateway.dispatch.limits import DispatchLimits
+from embedfleet.gateway.dispatch.placement import EARLY_S, fits, takes_bulk
+from embedfleet.gateway.dispatch.replica import Replica
+from embedfleet.gateway.dispatch.request import Chunk
+from embedfleet.gateway.dispatch.roster import Roster
+from embedfleet.gateway.dispatch.work import Work, part_of
+
+_BACKLOG_S = 1.0  # of bulk work; above it throughput counts for more than the time of one chunk
+_RESERVE_S = 0.3  # of bulk work; below it one replica is spared
+_SMALLEST_SHARE = 0.25  # of a chunk's tokens, to which it shrinks to use idle replicas
+
+
+class BulkSender:
+    """Sends what waits in the bulk queue.
+
+    Args:
+        limits: of the dispatcher.
+        roster: of the replicas.
+        work: whose queue.
+
+    Attributes:
+        due: when the next replica will be about to run dry; infinite if nothing waits for that.
+    """
+
+    def __init__(self, limits: DispatchLimits, roster: Roster, work: Work) -> None:
+        self.due = inf
+        self._limits = limits
+        self._roster = roster
+        self._work = work
+
+    def dispatch(self, now: float, *, is_online: bool) -> list[Command]:
+        """To each replica that is about to run dry a chunk.
+
+        Args:
+            now: in seconds.
+            is_online: whether there is online work to make way for.
+        """
+        self.due = inf
+        commands: list[Command] = []
+        spare_one = self._spares_one(is_online=is_online)
+        early = sorted(self._roster.serving, key=lambda replica: replica.eta(now))
+        for number, replica in enumerate(early):
+            if not self._work.bulk:
+                break
+            if takes_bulk(replica, self._roster.serving, now, spare_one=spare_one):
+                ready = sum(other.eta(now) <= EARLY_S for other in early[number:])
+                chunk = self._next(replica, self._tokens(replica, ready, is_online=is_online))
+                if chunk is not None:
+                    self._work.send(chunk, replica, now)
+                    commands.append(Send(chunk, replica))
+            if replica.free_at > now + EARLY_S:
+                self.due = min(self.due, replica.free_at - EARLY_S)
+        return commands
+
+    def _spares_one(self, *, is_online: bool) -> bool:
+        if not self._limits.reserve or not is_online or len(self._roster.serving) < 2:
+            return False
+        return self._work.bulk.tokens < _RESERVE_S * self._roster.tokens_per_s
+
+    def _tokens(self, replica: Replica, ready: int, *, is_online: bool) -> int:
+        """Of the next chunk: small enough for online work to come in soon, and to use all that is idle."""
+        waiting = self._work.bulk.tokens
+        if not is_online or waiting > _BACKLOG_S * self._roster.tokens_per_s:
+            tokens = replica.abilities.batch_tokens
+        else:
+            tokens = replica.chunk_tokens
+        share = -(-waiting // max(1, ready))
+        return min(tokens, max(share, int(_SMALLEST_SHARE * tokens)))
+
+    def _next(self, replica: Replica, tokens: int) -> Chunk | None:
+        """What is to be sent again and may be sent here, else the next of the first request; None if it has no room."""
+        queue = self._work.bulk
+        for chunk in queue.returned:
+            spares = replica.id in chunk.tried and self._roster.has_untried(chunk)
+            if not spares and fits(replica, chunk.tokens, chunk.texts):
+                queue.take_back(chunk)
+                return chunk
+        if not queue.requests:
+            return None
+        request = queue.requests[0]
+        if request.batch is None:
+            if not fits(replica, request.tokens, request.texts):
+                return None
+            queue.remove(request)
+            return request
+        if not fits(replica, min(tokens, request.batch.waiting_tokens), 1):
+            return None
+        abilities = replica.abilities
+        room = max(1, min(abilities.batch_texts, replica.permits - replica.texts))
+        items, cut = carve(request.batch, Bounds(tokens, room, abilities.body_bytes))
+        queue.tokens -= cut
+        if request.batch.is_taken:
+            queue.requests.popleft()
+        return part_of(request, request.batch, items, cut)
