@@ -38,8 +38,9 @@ class Roster:
 
     @property
     def narrowest(self) -> Abilities:
-        """Of the serving replica that takes the fewest texts."""
-        return min((r.abilities for r in self.serving), key=lambda able: able.batch_texts, default=Abilities())
+        """Of the serving replica that takes the fewest texts; while none serves, of those that may serve again."""
+        known = self.serving or self.replicas.values()
+        return min((r.abilities for r in known), key=lambda able: able.batch_texts, default=Abilities())
 
     def has_untried(self, chunk: Chunk) -> bool:
         """Whether one serves that has not failed the chunk: those that did get it again only if none does."""
