@@ -2,7 +2,7 @@
 
 from math import inf
 
-from embedfleet.gateway.dispatch.carving import Bounds, carve
+from embedfleet.gateway.dispatch.carving import Bounds, carve, most_tokens
 from embedfleet.gateway.dispatch.command import Command, Send
 from embedfleet.gateway.dispatch.limits import DispatchLimits
 from embedfleet.gateway.dispatch.placement import EARLY_S, fits, takes_bulk
@@ -12,7 +12,7 @@ from embedfleet.gateway.dispatch.roster import Roster
 from embedfleet.gateway.dispatch.work import Work, part_of
 
 _BACKLOG_S = 1.0  # of bulk work; above it throughput counts for more than the time of one chunk
-_RESERVE_S = 0.3  # of bulk work; below it one replica is spared
+_RESERVE_S = 0.1  # by which sparing a replica may delay bulk work
 _SMALLEST_SHARE = 0.25  # of a chunk's tokens, to which it shrinks to use idle replicas
 
 
@@ -41,8 +41,17 @@ class BulkSender:
             now: in seconds.
             is_online: whether there is online work to make way for.
         """
-        self.due = inf
         commands: list[Command] = []
+        sends: list[Send] | None = None
+        while sends is None or any(send.replica.eta(now) <= EARLY_S for send in sends):
+            sends = self._send_round(now, is_online=is_online)
+            commands += sends
+        return commands
+
+    def _send_round(self, now: float, *, is_online: bool) -> list[Send]:
+        """One chunk to each; who has had a small one may be about to run dry still."""
+        self.due = inf
+        sends: list[Send] = []
         spare_one = self._spares_one(is_online=is_online)
         early = sorted(self._roster.serving, key=lambda replica: replica.eta(now))
         for number, replica in enumerate(early):
@@ -53,15 +62,17 @@ class BulkSender:
                 chunk = self._next(replica, self._tokens(replica, ready, is_online=is_online))
                 if chunk is not None:
                     self._work.send(chunk, replica, now)
-                    commands.append(Send(chunk, replica))
+                    sends.append(Send(chunk, replica))
             if replica.free_at > now + EARLY_S:
                 self.due = min(self.due, replica.free_at - EARLY_S)
-        return commands
+        return sends
 
     def _spares_one(self, *, is_online: bool) -> bool:
-        if not self._limits.reserve or not is_online or len(self._roster.serving) < 2:
+        """Whether to keep a replica without bulk: the more of them, the less it costs bulk that one does not help."""
+        others = len(self._roster.serving) - 1
+        if not self._limits.reserve or not is_online or not others:
             return False
-        return self._work.bulk.tokens < _RESERVE_S * self._roster.tokens_per_s
+        return self._work.bulk.tokens < _RESERVE_S * others * self._roster.tokens_per_s
 
     def _tokens(self, replica: Replica, ready: int, *, is_online: bool) -> int:
         """Of the next chunk: small enough for online work to come in soon, and to use all that is idle."""
@@ -89,7 +100,7 @@ class BulkSender:
                 return None
             queue.remove(request)
             return request
-        if not fits(replica, min(tokens, request.batch.waiting_tokens), 1):
+        if not fits(replica, most_tokens(request.batch, tokens), 1):
             return None
         abilities = replica.abilities
         room = max(1, min(abilities.batch_texts, replica.permits - replica.texts))

@@ -68,7 +68,7 @@ class Dispatcher:
         self.rate = DrainRate()
         self._admission = Admission(self.limits, self.rate)
         self.due = inf
-        self._work = Work(self._roster)
+        self._work = Work(self._roster, prefer_online=self.limits.prefer_online)
         self._bulk = BulkSender(self.limits, self._roster, self._work)
         self._retries = Retries(self.limits, self._roster, self._work)
         self._online_at = -inf
@@ -120,6 +120,7 @@ class Dispatcher:
     def assign(self, request: Request, now: float) -> Replica | None:
         """A client asks: the replica to send the whole request to at once. None if there is none: call `arrived`."""
         self._work.open[request] = None
+        request.online = request.online or not self.limits.prefer_online
         if not request.online:
             return None
         self._online_at = now
@@ -282,8 +283,7 @@ class Dispatcher:
             commands.append(Send(chunk, replica))
         self.due = inf
         if self._work.bulk and not online:
-            is_online = now - self._online_at < _ONLINE_SEEN_S and self.limits.prefer_online
-            commands += self._bulk.dispatch(now, is_online=is_online)
+            commands += self._bulk.dispatch(now, is_online=now - self._online_at < _ONLINE_SEEN_S)
             self.due = self._bulk.due
         return commands
 

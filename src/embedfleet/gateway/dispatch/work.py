@@ -21,6 +21,7 @@ class Work:
 
     Args:
         roster: of the replicas.
+        prefer_online: whether there are two classes; if not, all work waits in the online queue.
 
     Attributes:
         open: requests, in order of arrival.
@@ -31,9 +32,9 @@ class Work:
         hedges: what may be sent to a second replica.
     """
 
-    def __init__(self, roster: Roster) -> None:
+    def __init__(self, roster: Roster, *, prefer_online: bool) -> None:
         self.open: dict[Request, None] = {}
-        self.online = OnlineQueue()
+        self.online = OnlineQueue(by_deadline=prefer_online)
         self.bulk = BulkQueue()
         self.queued_bytes = 0
         burst = _BURST_BATCHES * Abilities().batch_tokens
