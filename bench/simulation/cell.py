@@ -10,7 +10,7 @@ from bench.simulation.faults import Fault, strike
 from bench.simulation.figures import Figures, summarize
 from bench.simulation.policies import BOUNDED, POLICIES, SPLITTING, UNBOUNDED, Stage
 from bench.simulation.replica import PERMITS, SimReplica
-from bench.workload import Arrival, Cost, arrivals
+from bench.workload import Arrival, Cost, exact_arrivals
 
 START_S = 0.1
 """Arrivals begin then: by then replicas have been probed."""
@@ -64,7 +64,7 @@ class Cell:
 
     def arrivals(self) -> list[Arrival]:
         """What clients ask."""
-        return arrivals(self.workload, self.load, self.capacity, self.seconds, self.seed)
+        return exact_arrivals(self.workload, self.load, self.capacity, self.seconds, self.seed)
 
 
 class Run:

@@ -13,9 +13,8 @@ from embedfleet.gateway.dispatch.command import Cancel, Command, Failure, Forget
 from embedfleet.gateway.dispatch.dispatcher import TICK_S, Dispatcher
 from embedfleet.gateway.dispatch.limits import DispatchLimits
 from embedfleet.gateway.dispatch.replica import Abilities, Replica
-from embedfleet.gateway.dispatch.request import Batch, Chunk, Part, Request
+from embedfleet.gateway.dispatch.request import Batch, Chunk, Part, Request, is_online
 
-ONLINE_TEXTS, ONLINE_TOKENS = 8, 4096
 PROBE_TIMEOUT_S = 10.0
 # Of the dispatcher's estimate of a text's tokens, which it has from its characters: sigma of the logarithm.
 _ERROR = 0.2
@@ -34,12 +33,11 @@ class SimRequest(Request):
 
     def __init__(self, arrival: Arrival, estimates: list[int], now: float) -> None:
         total = sum(estimates)
-        small = len(estimates) <= ONLINE_TEXTS and total <= ONLINE_TOKENS
         super().__init__(
             tokens=total,
             texts=len(estimates),
             size_bytes=4 * total,
-            online=arrival.kind == "rerank" or small,
+            online=is_online(len(estimates), total, rerank=arrival.kind == "rerank"),
             now=now,
             timeout_s=1e9,
         )

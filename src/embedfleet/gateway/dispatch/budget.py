@@ -7,23 +7,24 @@ class Budget:
     Args:
         share: of the tokens sent that may be sent again.
         burst: that may be sent again before anything was earned; also the most that is saved.
+
+    Attributes:
+        spent: since the start.
     """
 
     def __init__(self, share: float, burst: int) -> None:
         self._share = share
         self._burst = float(burst)
+        self.spent = 0
         self._left = float(burst)
         self._seen = 0
 
-    def left(self, sent: int) -> float:
-        """What may be sent again, after ``sent`` tokens were sent for the first time in all."""
+    def spend(self, tokens: int, sent: int) -> bool:
+        """Take so many, if they are there, after ``sent`` tokens were sent for the first time in all."""
         self._left = min(self._burst, self._left + self._share * (sent - self._seen))
         self._seen = sent
-        return self._left
-
-    def spend(self, tokens: int, sent: int) -> bool:
-        """Take so many, if they are there."""
-        if tokens > self.left(sent):
+        if tokens > self._left:
             return False
         self._left -= tokens
+        self.spent += tokens
         return True

@@ -32,6 +32,11 @@ class Bounds:
         return cls(tokens, abilities.batch_texts, abilities.body_bytes)
 
 
+def most_tokens(batch: Batch, tokens: int) -> int:
+    """The most that `carve` cuts off a batch at such a bound: a crumb more, or one text that is over it."""
+    return max(batch.costs[batch.order[batch.taken]], min(int(tokens * (1 + _CRUMB)), batch.waiting_tokens))
+
+
 def carve(batch: Batch, bounds: Bounds) -> tuple[list[int], int]:
     """Cut the next chunk off: its texts' indices, in order, and its tokens.
 

@@ -15,7 +15,7 @@ class DispatchLimits:
         bulk_deadline_s: a bulk request likewise.
         no_replica_s: what waits is given up after this if no replica serves.
         split: whether requests are cut into chunks; if not, each goes whole to one replica.
-        prefer_online: whether bulk work makes way; if not, all is one class.
+        prefer_online: whether bulk work makes way; if not, all work is online work, first come first served.
         reserve: whether one replica is kept free of bulk work while little of that waits.
         hedge: whether what a suspect replica holds is sent to another as well.
         sort_by_length: whether a batch is cut in order of length, for replicas that pad.

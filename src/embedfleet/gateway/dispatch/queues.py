@@ -10,12 +10,17 @@ from embedfleet.gateway.dispatch.request import Chunk, Request
 class OnlineQueue:
     """Chunks, the one with the earliest deadline first; of equal ones the one that came first.
 
+    Args:
+        by_deadline: if not, the one that came first goes first, for where all work is one class the deadlines of the
+            patient are later.
+
     Attributes:
         tokens: of all chunks that wait.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, by_deadline: bool = True) -> None:
         self.tokens = 0
+        self._by_deadline = by_deadline
         self._heap: list[tuple[float, int, Chunk]] = []
         self._waiting: set[Chunk] = set()  # what was removed stays in the heap until it is its turn
         self._count = 0
@@ -38,7 +43,8 @@ class OnlineQueue:
     def push(self, chunk: Chunk) -> None:
         """Let a chunk wait, again or for the first time."""
         self._count += 1
-        heappush(self._heap, (chunk.deadline, self._count, chunk))
+        turn = chunk.deadline if self._by_deadline else chunk.request.arrived
+        heappush(self._heap, (turn, self._count, chunk))
         self._waiting.add(chunk)
         self.tokens += chunk.tokens
 

@@ -118,7 +118,7 @@ class Batch:
         taken: how many of ``order`` were cut off.
         waiting_tokens: of those that were not.
         unanswered: texts whose answer is not there yet.
-        parts: sent or waiting to be sent again.
+        parts: sent or waiting to be sent again, in the order in which they were cut.
     """
 
     __slots__ = ("costs", "extra", "order", "parts", "sizes", "taken", "unanswered", "waiting_tokens")
@@ -131,7 +131,7 @@ class Batch:
         self.taken = 0
         self.waiting_tokens = sum(costs)
         self.unanswered = len(costs)
-        self.parts: set[Part] = set()
+        self.parts: dict[Part, None] = {}
 
     @property
     def is_taken(self) -> bool:
@@ -143,5 +143,13 @@ _ONLINE_TEXTS, _ONLINE_TOKENS = 8, 4096
 
 
 def is_online(texts: int, tokens: int, *, rerank: bool) -> bool:
-    """Whether somebody is likely to wait for it: a reranking, or a few short texts."""
-    return rerank or (texts <= _ONLINE_TEXTS and tokens <= _ONLINE_TOKENS)
+    """Whether somebody is likely to wait for it: a reranking, a few short texts, or one of any length.
+
+    One long text cannot be cut, so as bulk work it would only be put behind all the others' short ones.
+
+    Args:
+        texts: how many.
+        tokens: of all of them, estimated.
+        rerank: whether they are ranked for a query.
+    """
+    return rerank or texts == 1 or (texts <= _ONLINE_TEXTS and tokens <= _ONLINE_TOKENS)

@@ -6,6 +6,7 @@ from embedfleet.gateway.dispatch.command import Command, Forget, Probe
 from embedfleet.gateway.dispatch.limits import DispatchLimits
 from embedfleet.gateway.dispatch.pace import Cost
 from embedfleet.gateway.dispatch.replica import Abilities, Event, Replica, State
+from embedfleet.gateway.dispatch.request import Chunk
 from embedfleet.gateway.dispatch.suspicion import overdue
 
 _ACTIVE = State.ACTIVE  # a member of an enum costs more to look up than a name
@@ -37,8 +38,13 @@ class Roster:
 
     @property
     def narrowest(self) -> Abilities:
-        """Of the serving replica that takes the fewest texts."""
-        return min((r.abilities for r in self.serving), key=lambda able: able.batch_texts, default=Abilities())
+        """Of the serving replica that takes the fewest texts; while none serves, of those that may serve again."""
+        known = self.serving or self.replicas.values()
+        return min((r.abilities for r in known), key=lambda able: able.batch_texts, default=Abilities())
+
+    def has_untried(self, chunk: Chunk) -> bool:
+        """Whether one serves that has not failed the chunk: those that did get it again only if none does."""
+        return any(replica.id not in chunk.tried for replica in self.serving)
 
     # membership
 

@@ -1,0 +1,115 @@
+"""How bulk work is sent: cut as late as possible, to replicas that are about to run dry."""
+
+from math import inf
+
+from embedfleet.gateway.dispatch.carving import Bounds, carve, most_tokens, staggered
+from embedfleet.gateway.dispatch.command import Command, Send
+from embedfleet.gateway.dispatch.limits import DispatchLimits
+from embedfleet.gateway.dispatch.placement import EARLY_S, fits, takes_bulk
+from embedfleet.gateway.dispatch.replica import Replica
+from embedfleet.gateway.dispatch.request import Chunk
+from embedfleet.gateway.dispatch.roster import Roster
+from embedfleet.gateway.dispatch.work import Work, part_of
+
+_BACKLOG_S = 2.0  # of bulk work; above it throughput counts for more than the time of one chunk
+_RESERVE_S = 0.1  # by which sparing a replica may delay bulk work
+_SMALLEST_SHARE = 0.25  # of a chunk's tokens, to which it shrinks to use idle replicas
+
+
+class BulkSender:
+    """Sends what waits in the bulk queue.
+
+    Args:
+        limits: of the dispatcher.
+        roster: of the replicas.
+        work: whose queue.
+
+    Attributes:
+        due: when the next replica will be about to run dry; infinite if nothing waits for that.
+    """
+
+    def __init__(self, limits: DispatchLimits, roster: Roster, work: Work) -> None:
+        self.due = inf
+        self._limits = limits
+        self._roster = roster
+        self._work = work
+
+    def dispatch(self, now: float, *, is_online: bool) -> list[Command]:
+        """To each replica that is about to run dry a chunk.
+
+        Args:
+            now: in seconds.
+            is_online: whether there is online work to make way for.
+        """
+        commands: list[Command] = []
+        sends: list[Send] | None = None
+        while sends is None or any(send.replica.eta(now) <= EARLY_S for send in sends):
+            sends = self._send_round(now, is_online=is_online)
+            commands += sends
+        return commands
+
+    def _send_round(self, now: float, *, is_online: bool) -> list[Send]:
+        """One chunk to each; who has had a small one may be about to run dry still."""
+        self.due = inf
+        sends: list[Send] = []
+        spare_one = self._spares_one(is_online=is_online)
+        early = sorted(self._roster.serving, key=lambda replica: replica.eta(now))
+        for number, replica in enumerate(early):
+            if not self._work.bulk:
+                break
+            if takes_bulk(replica, self._roster.serving, now, spare_one=spare_one):
+                ready = sum(other.eta(now) <= EARLY_S for other in early[number:])
+                chunk = self._next(replica, self._tokens(replica, ready, now, is_online=is_online))
+                if chunk is not None:
+                    self._work.send(chunk, replica, now)
+                    sends.append(Send(chunk, replica))
+            if replica.free_at > now + EARLY_S:
+                self.due = min(self.due, replica.free_at - EARLY_S)
+        return sends
+
+    def _spares_one(self, *, is_online: bool) -> bool:
+        """Whether to keep a replica without bulk: the more of them, the less it costs bulk that one does not help."""
+        others = len(self._roster.serving) - 1
+        if not self._limits.reserve or not is_online or not others:
+            return False
+        return self._work.bulk.tokens < _RESERVE_S * others * self._roster.tokens_per_s
+
+    def _tokens(self, replica: Replica, ready: int, now: float, *, is_online: bool) -> int:
+        """Of the next chunk: small enough for online work to come in soon, and to use all that is idle."""
+        waiting = self._work.bulk.tokens
+        if not is_online or waiting > _BACKLOG_S * self._roster.tokens_per_s:
+            tokens = replica.abilities.batch_tokens
+        else:
+            tokens = replica.chunk_tokens
+        share = -(-waiting // max(1, ready))
+        tokens = min(tokens, max(share, int(_SMALLEST_SHARE * tokens)))
+        if not is_online:
+            return tokens
+        ends = [max(now, other.free_at) for other in self._roster.serving if other is not replica and other.tokens]
+        return staggered(tokens, now + replica.eta(now), ends, replica.pace.real_cost)
+
+    def _next(self, replica: Replica, tokens: int) -> Chunk | None:
+        """What is to be sent again and may be sent here, else the next of the first request; None if it has no room."""
+        queue = self._work.bulk
+        for chunk in queue.returned:
+            spares = replica.id in chunk.tried and self._roster.has_untried(chunk)
+            if not spares and fits(replica, chunk.tokens, chunk.texts):
+                queue.take_back(chunk)
+                return chunk
+        if not queue.requests:
+            return None
+        request = queue.requests[0]
+        if request.batch is None:
+            if not fits(replica, request.tokens, request.texts):
+                return None
+            queue.remove(request)
+            return request
+        if not fits(replica, most_tokens(request.batch, tokens), 1):
+            return None
+        abilities = replica.abilities
+        room = max(1, min(abilities.batch_texts, replica.permits - replica.texts))
+        items, cut = carve(request.batch, Bounds(tokens, room, abilities.body_bytes))
+        queue.tokens -= cut
+        if request.batch.is_taken:
+            queue.requests.popleft()
+        return part_of(request, request.batch, items, cut)

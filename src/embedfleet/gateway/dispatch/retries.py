@@ -1,0 +1,104 @@
+"""What follows when a replica did not do what it was asked: elsewhere again, in halves, or the client is told."""
+
+from embedfleet.errors import BadGateway, ServingError, Unhealthy
+from embedfleet.gateway.dispatch.command import Command, Failure, Refuse, Relay
+from embedfleet.gateway.dispatch.limits import DispatchLimits
+from embedfleet.gateway.dispatch.replica import Replica
+from embedfleet.gateway.dispatch.request import Chunk, Part
+from embedfleet.gateway.dispatch.roster import Roster
+from embedfleet.gateway.dispatch.work import Work, part_of
+
+BLAMED = 424
+RETRIED = frozenset({BLAMED, 500, 502, 503, 504})
+THROTTLED = 429
+TROUBLE = RETRIED | {THROTTLED}
+"""Statuses that may not be the client's answer."""
+
+
+class Retries:
+    """See the table in `dispatcher`. A chunk comes here when it was taken off the replica that did not do it.
+
+    Args:
+        limits: of the dispatcher.
+        roster: of the replicas.
+        work: where a chunk waits again.
+    """
+
+    def __init__(self, limits: DispatchLimits, roster: Roster, work: Work) -> None:
+        self._limits = limits
+        self._roster = roster
+        self._work = work
+
+    def answered(self, chunk: Chunk, replica: Replica, status: int, now: float) -> list[Command]:
+        """A replica answered one of `TROUBLE`."""
+        if status == THROTTLED:
+            return self._throttled(chunk, replica, now)
+        chunk.tried |= {replica.id}
+        self._roster.failed(replica, f"answered {status}")
+        if chunk.replica is not None:  # a copy of it is still at another
+            return []
+        has_untried = self._roster.has_untried(chunk)
+        is_blamed = status == BLAMED and (chunk.blamed or not has_untried)
+        if is_blamed and chunk.texts > 1 and self._halve(chunk):
+            return []
+        chunk.blamed = chunk.blamed or status == BLAMED
+        if not is_blamed and chunk.sends < self._limits.sends and has_untried and self._may_repeat(chunk):
+            self._work.wait_again(chunk)
+            return []
+        return [*self._work.abandon(chunk.request, now), Relay(chunk)]
+
+    def failed(self, chunk: Chunk, replica: Replica, failure: Failure, now: float) -> list[Command]:
+        """A replica gave no answer, or none that can be used."""
+        chunk.tried |= {replica.id}
+        self._roster.eject(replica, failure.value.replace("_", " "))
+        if failure is Failure.REFUSED:
+            chunk.sends -= 1
+        if chunk.replica is not None:
+            return []
+        if chunk.sends >= self._limits.sends:
+            error: ServingError = BadGateway(f"{chunk.sends} replicas failed this request, the last: {failure.value}")
+            return [*self._work.abandon(chunk.request, now), Refuse(chunk.request, error, "sends")]
+        if failure is not Failure.REFUSED and not self._may_repeat(chunk):
+            error = Unhealthy(f"a replica failed this request ({failure.value}), as too many did of late")
+            return [*self._work.abandon(chunk.request, now), Refuse(chunk.request, error, "retry-budget")]
+        self._work.wait_again(chunk)
+        return []
+
+    def _throttled(self, chunk: Chunk, replica: Replica, now: float) -> list[Command]:
+        """429: too much at once, or, of a replica that had nothing else, too much at all."""
+        if chunk.replica is not None:
+            return []
+        if not replica.chunks:
+            chunk.too_much_for |= {replica.id}
+            if all(other.id in chunk.too_much_for for other in self._roster.serving):
+                return [*self._work.abandon(chunk.request, now), Relay(chunk)]
+        replica.full_until = now + self._limits.full_s
+        replica.slow_down()
+        replica.widen(now, self._limits.slow_start_s)
+        chunk.sends -= 1
+        self._work.wait_again(chunk)
+        return []
+
+    def _halve(self, chunk: Chunk) -> bool:
+        """Two replicas could not compute a chunk of several texts: ask for its halves, to find the one text."""
+        request = chunk.request
+        if request.batch is None:
+            request.batch = request.divide(by_length=False) if self._limits.split else None
+            if request.batch is None:
+                return False
+            request.batch.taken, request.batch.waiting_tokens = len(request.batch.order), 0
+        batch = request.batch
+        items = chunk.items if isinstance(chunk, Part) else batch.order
+        if not self._may_repeat(chunk):
+            return False
+        if isinstance(chunk, Part):
+            del batch.parts[chunk]
+        middle = len(items) // 2
+        for half in (items[:middle], items[middle:]):
+            part = part_of(request, batch, half, sum(batch.costs[item] for item in half))
+            part.blamed = True
+            self._work.wait_again(part)
+        return True
+
+    def _may_repeat(self, chunk: Chunk) -> bool:
+        return self._work.retries.spend(chunk.tokens, self._work.sent_tokens)

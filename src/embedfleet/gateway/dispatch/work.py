@@ -1,0 +1,119 @@
+"""The requests that are not over: what of them waits, what is at replicas, and how it moves between the two."""
+
+from collections.abc import Sequence
+
+from embedfleet.gateway.dispatch.budget import Budget
+from embedfleet.gateway.dispatch.command import Cancel, Command
+from embedfleet.gateway.dispatch.queues import BulkQueue, OnlineQueue
+from embedfleet.gateway.dispatch.replica import Abilities, Replica
+from embedfleet.gateway.dispatch.request import Batch, Chunk, Part, Request
+from embedfleet.gateway.dispatch.roster import Roster
+from embedfleet.gateway.dispatch.suspicion import patience_s
+
+_RETRY_SHARE, _HEDGE_SHARE, _BURST_BATCHES = 0.10, 0.05, 4
+
+
+class Work:
+    """Every step keeps three things true.
+
+    A chunk is in a queue, or at one or two replicas, or done; what a replica counts is what it has; a request that is
+    over is nowhere.
+
+    Args:
+        roster: of the replicas.
+        prefer_online: whether there are two classes; if not, all work waits in the online queue.
+
+    Attributes:
+        open: requests, in order of arrival.
+        online: chunks that wait.
+        bulk: requests and chunks that wait.
+        queued_bytes: of the bodies of requests that waited, until they are over.
+        sent_tokens: for the first time.
+        retries: what may be sent again after a failure.
+        hedges: what may be sent to a second replica.
+    """
+
+    def __init__(self, roster: Roster, *, prefer_online: bool) -> None:
+        self.open: dict[Request, None] = {}
+        self.online = OnlineQueue(by_deadline=prefer_online)
+        self.bulk = BulkQueue()
+        self.queued_bytes = 0
+        self.sent_tokens = 0
+        burst = _BURST_BATCHES * Abilities().batch_tokens
+        self.retries = Budget(_RETRY_SHARE, burst)
+        self.hedges = Budget(_HEDGE_SHARE, burst)
+        self._roster = roster
+
+    # waiting
+
+    def hold(self, request: Request) -> None:
+        """Count the body of a request that has to wait."""
+        request.queued_bytes = request.size_bytes
+        self.queued_bytes += request.size_bytes
+
+    def wait_again(self, chunk: Chunk) -> None:
+        """No replica has the chunk any more: it goes before all that came later."""
+        if chunk.online:
+            self.online.push(chunk)
+        else:
+            self.bulk.give_back(chunk)
+
+    # at replicas
+
+    def send(self, chunk: Chunk, replica: Replica, now: float) -> None:
+        """A chunk goes to a replica, or to a second one."""
+        if chunk.replica is None:
+            chunk.replica = replica
+        else:
+            chunk.copy = replica
+        chunk.sends += 1
+        if chunk.sends == 1:
+            self.sent_tokens += chunk.tokens
+        chunk.sent_at = now
+        chunk.due_at = now + patience_s(replica.take(chunk, now))
+
+    def drop(self, chunk: Chunk, replica: Replica, now: float) -> None:
+        """A chunk is no longer at a replica; where it is as well becomes where it is."""
+        replica.drop(chunk, now)
+        if chunk.replica is replica:
+            chunk.replica, chunk.copy = chunk.copy, None
+        else:
+            chunk.copy = None
+
+    def cancel(self, chunk: Chunk, now: float) -> list[Command]:
+        """Take a chunk off every replica that has it."""
+        commands: list[Command] = []
+        while (replica := chunk.replica) is not None:
+            self.drop(chunk, replica, now)
+            commands.append(Cancel(chunk, replica))
+            commands += self._roster.emptied(replica)
+        return commands
+
+    # ends
+
+    def abandon(self, request: Request, now: float) -> list[Command]:
+        """Nobody wants the rest of a request."""
+        chunks: list[Chunk] = [request, *(request.batch.parts if request.batch is not None else ())]
+        commands: list[Command] = []
+        for chunk in chunks:
+            commands += self.cancel(chunk, now)
+            self.online.remove(chunk)
+            self.bulk.take_back(chunk)
+        self.bulk.remove(request)
+        self.finish(request)
+        return commands
+
+    def finish(self, request: Request) -> None:
+        """A request is over, and nothing of it is anywhere."""
+        request.over = True
+        if request.queued_bytes:
+            self.queued_bytes -= request.queued_bytes
+            request.queued_bytes = 0
+        self.open.pop(request, None)
+
+
+def part_of(request: Request, batch: Batch, items: Sequence[int], tokens: int) -> Part:
+    """A new part of a request that is cut."""
+    part = request.part(items, tokens)
+    batch.parts[part] = None
+    return part
