@@ -12,7 +12,7 @@ from embedfleet.gateway.dispatch.pace import Cost, Pace, fit
 from embedfleet.gateway.dispatch.placement import place_online
 from embedfleet.gateway.dispatch.replica import Abilities, Event, Replica
 from embedfleet.gateway.dispatch.request import Batch, Request
-from tests.properties.test_dispatch import Divisible
+from tests.properties.twins import Divisible
 
 NOW = 100.0
 

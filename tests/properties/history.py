@@ -1,0 +1,319 @@
+"""What clients and replicas may do to a dispatcher, in any order; what must hold of it is in `test_dispatch`."""
+
+from typing import NamedTuple
+
+from hypothesis import event
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+
+from embedfleet.gateway.dispatch.command import Cancel, Failure, Join, Probe, Refuse, Relay, Send
+from embedfleet.gateway.dispatch.dispatcher import Dispatcher
+from embedfleet.gateway.dispatch.limits import DispatchLimits
+from embedfleet.gateway.dispatch.pace import Cost
+from embedfleet.gateway.dispatch.replica import Abilities, Replica, State
+from embedfleet.gateway.dispatch.request import Chunk
+from tests.properties.twins import Divisible, Twins, items
+
+NAMES = ["a", "b", "c", "d"]
+ABILITIES = Abilities(batch_tokens=2000, batch_texts=8, permits=40, body_bytes=9000)
+COST = Cost(0.003, 1e-4)
+
+
+HOW_COPIES_END = st.tuples(st.booleans(), st.sampled_from([200, 200, 422, 424, 429, 500, Failure.RESET]))
+REQUESTS = st.fixed_dictionaries(
+    {
+        "costs": st.lists(st.integers(1, 900), min_size=1, max_size=30) | st.lists(st.just(1), min_size=1, max_size=30),
+        "online": st.booleans(),
+        "is_whole": st.sampled_from([False, False, False, True]),
+        "poison": st.sampled_from([None, None, 0, 3, 20]),
+        "timeout_s": st.sampled_from([1000.0, 1000.0, 5.0]),
+    }
+)
+
+
+class Was(NamedTuple):
+    """Of a chunk and its replica, before the replica's answer was told."""
+
+    is_copied: bool
+    is_blamed: bool
+    is_alone: bool
+
+
+class History(RuleBasedStateMachine):
+    """What clients and replicas may do, in any order.
+
+    Attributes:
+        open: requests that are not over, in order of arrival: what is drawn must not depend on chance.
+        calls: chunk and replica → when it was sent, as a count.
+        seen: chunks that were ever sent, and their tokens.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.now = self.ticked_at = 100.0
+        self.online_at = 0.0
+        self.open: dict[Divisible, None] = {}
+        self.calls: dict[tuple[Chunk, Replica], int] = {}
+        self.seen: dict[Chunk, int] = {}
+        self.count = 0
+        self.probing: set[str] = set()
+        self.members: set[str] = set()
+        self.barred: set[str] = set()  # drained or told to go
+        self.to_infer: dict[str, int] = {}  # how often a replica must, until it may be asked
+
+    @initialize(many=st.integers(1, 4), sort=st.booleans(), hedge=st.sampled_from([True, True, False]), one=st.data())
+    def start(self, many, sort, hedge, one):
+        self.limits = DispatchLimits(
+            queue_bytes=60_000, bulk_queue_s=20.0, online_queue_s=5.0, sort_by_length=sort, hedge=hedge,
+            reserve=one.draw(st.booleans()), prefer_online=one.draw(st.sampled_from([True, True, True, False])),
+        )  # fmt: skip
+        self.twins = Twins(self.limits)
+        self.change_members(set(NAMES[:many]))
+        self.all_infer()
+
+    @property
+    def dispatcher(self):
+        return self.twins.first
+
+    def tell(self, what, *given, replied=None, status=200):
+        """Tell both dispatchers, and do what they want."""
+        commands = self.twins.tell(what, *given)
+        if commands is None:
+            commands = [] if replied is None else [Relay(replied)]
+        for command in commands:
+            self.check(command, replied, status)
+            self.obey(command)
+        self.check_all(commands)
+
+    def obey(self, command):
+        match command:
+            case Send(chunk, replica):
+                self.count += 1
+                self.calls[chunk, replica] = self.count
+                self.seen.setdefault(chunk, chunk.tokens)
+            case Cancel(chunk, replica):
+                del self.calls[chunk, replica]
+            case Relay(chunk):
+                del self.open[chunk.request]
+            case Join(request) | Refuse(request):
+                del self.open[request]
+            case Probe(replica):
+                self.probing.add(replica.id)
+
+    # what must hold, for a subclass to say
+
+    def check(self, command, replied=None, status=200):
+        """Of a command, before it is done.
+
+        Args:
+            command: what the dispatcher wants.
+            replied: the chunk that was answered, if that is what happened.
+            status: of the answer.
+        """
+
+    def check_all(self, commands):
+        """Of all commands that follow from an event, after they are done."""
+
+    def check_answered(self, chunk, replica, status, was):
+        """Of an answer, after what follows from it is done; ``was`` is how things were before."""
+
+    def check_hang(self, silent):
+        """Of a replica that has just become suspect."""
+
+    # clients
+
+    @rule(many=st.lists(REQUESTS, min_size=1, max_size=4), heals=st.booleans())
+    def arrive(self, many, heals):
+        if heals and not self.dispatcher.serving:
+            self.all_infer()
+        for given in many:
+            self.count += 1
+            request = Divisible(**given, now=self.now, number=self.count)
+            request.is_informed = any(one.abilities == ABILITIES for one in self.dispatcher.replicas.values())
+            self.open[request] = None
+            if request.online:
+                self.online_at = self.now
+            replica = self.twins.tell(Dispatcher.assign, request, self.now)
+            if replica is not None:
+                self.check(Send(request, replica))
+                self.obey(Send(request, replica))
+            else:
+                self.tell(Dispatcher.arrived, request, self.now)
+
+    @precondition(lambda self: self.open)
+    @rule(data=st.data())
+    def leave(self, data):
+        request = data.draw(st.sampled_from(list(self.open)))
+        del self.open[request]
+        self.tell(Dispatcher.left, request, self.now)
+        assert all(chunk.request is not request for chunk, _ in self.calls), "5: left with work under way"
+        assert self.twins.tell(Dispatcher.left, request, self.now) == [], "of a request that is over, nothing"
+
+    # replicas
+
+    def answer(self, chunk, replica, status, tokens=None):
+        """As the replica says it; but none can compute poison."""
+        del self.calls[chunk, replica]
+        request = chunk.request
+        if status == 200 and request.poison in items(chunk):
+            status = 424
+        if status == 200:
+            request.answered += items(chunk)
+        event(f"{status} to {type(chunk).__name__}, sent {chunk.sends} times")
+        given = (chunk, replica, status, self.now, tokens)
+        was = Was(chunk.copy is not None, chunk.blamed, len(replica.chunks) == 1)
+        self.tell(Dispatcher.answered, *given, replied=chunk, status=status)
+        if status in {424, 500} and not replica.failures:  # one too many in a row
+            self.shaken(replica)
+        self.check_answered(chunk, replica, status, was)
+
+    @precondition(lambda self: self.calls)
+    @rule(data=st.data(), many=st.integers(1, 6), tokens=st.none() | st.integers(0, 999))
+    def answer_well(self, data, many, tokens):
+        for _ in range(min(many, len(self.calls))):
+            if self.calls:
+                self.answer(*self.draw_call(data), 200, tokens)
+
+    @precondition(lambda self: self.calls)
+    @rule(data=st.data(), how=st.sampled_from([422, 424, 424, 429, 429, 500, *Failure]))
+    def go_wrong(self, data, how):
+        chunk, replica = self.draw_call(data)
+        if isinstance(how, Failure):
+            self.fail(chunk, replica, how)
+        else:
+            self.answer(chunk, replica, how)
+
+    def end_copied(self, data, first, how):
+        """Either of the two replicas that have a chunk says something first."""
+        copied = sorted(
+            (chunk for chunk, at in self.calls if chunk.copy is at), key=lambda chunk: self.calls[chunk, chunk.copy]
+        )
+        if not copied:
+            return
+        chunk = data.draw(st.sampled_from(copied))
+        replica = chunk.replica if first else chunk.copy
+        event(f"{how} by the {'first' if first else 'second'} of two")
+        if how is Failure.RESET:
+            self.fail(chunk, replica, how)
+        else:
+            self.answer(chunk, replica, how)
+
+    def fail(self, chunk, replica, failure):
+        del self.calls[chunk, replica]
+        self.tell(Dispatcher.failed, chunk, replica, failure, self.now)
+        self.shaken(replica)
+
+    @precondition(lambda self: any(replica.chunks for replica in self.dispatcher.serving))
+    @rule(data=st.data(), then=st.lists(HOW_COPIES_END, max_size=3))
+    def hang(self, data, then):
+        """One replica is silent for as long as it takes to notice; of the others there are signs of life."""
+        silent = data.draw(st.sampled_from([replica for replica in self.dispatcher.serving if replica.chunks]))
+        states = [replica.state for replica in self.dispatcher.replicas.values()]
+        suspects, serving = states.count(State.SUSPECT), states.count(State.ACTIVE)
+        held = set(silent.chunks)
+        self.now += 60.0
+        for replica in self.dispatcher.serving:
+            if replica is not silent:
+                self.well_probed(replica.id)
+        self.tick()
+        if suspects + 1 <= (suspects + serving) / 2 and held.intersection(silent.chunks):
+            assert silent.state is State.SUSPECT, "10: a hang is not noticed"
+            self.check_hang(silent)
+        event(f"hang: {silent.state}, {sum(chunk.copy is at for chunk, at in self.calls)} copies")
+        for first, how in then:
+            self.end_copied(data, first, how)
+
+    def ready(self):
+        """Those that may get work now."""
+        return [replica for replica in self.dispatcher.serving if replica.full_until <= self.now]
+
+    def draw_call(self, data):
+        return data.draw(st.sampled_from(sorted(self.calls, key=self.calls.__getitem__)))
+
+    # the pool
+
+    @rule(data=st.data(), what=st.sampled_from(["members", "drain", "undrain", "distrust", "probe", "probe"]))
+    def change_pool(self, data, what):
+        if what == "members":
+            self.change_members(data.draw(st.sets(st.sampled_from(NAMES), min_size=1)))
+        elif what == "probe" and self.probing:
+            name = data.draw(st.sampled_from(sorted(self.probing)))
+            self.badly_probed(name) if data.draw(st.booleans()) else self.well_probed(name)
+        elif what != "probe":
+            getattr(self, what)(data.draw(st.sampled_from(sorted(self.members))))
+
+    def change_members(self, names):
+        for name in names:
+            if name not in self.members:
+                self.to_infer[name] = 1
+                self.barred.discard(name)
+        self.members = set(names)
+        self.tell(Dispatcher.set_members, sorted(names), self.now)
+
+    def drain(self, name):
+        self.barred.add(name)
+        self.tell(Dispatcher.drain, name)
+        assert all(replica.id != name for replica in self.dispatcher.serving), "11: acknowledged"
+
+    def undrain(self, name):
+        if name in self.barred:
+            self.to_infer[name] = 1
+            self.barred.discard(name)
+        self.tell(Dispatcher.undrain, name, self.now)
+
+    def distrust(self, name):
+        self.tell(Dispatcher.distrust, name, "moved")
+        self.shaken(self.dispatcher.replicas[name])
+
+    def well_probed(self, name):
+        self.probing.discard(name)
+        self.to_infer[name] = max(0, self.to_infer[name] - 1)
+        self.tell(Dispatcher.probed, name, "", self.now, ABILITIES, COST)
+        replica = self.dispatcher.replicas.get(name)
+        if replica is not None and name in self.members - self.barred:
+            assert (replica.state is State.ACTIVE) == (self.to_infer[name] == 0), "10: a good probe is believed"
+
+    @rule()
+    def all_infer(self):
+        for _ in range(2):
+            self.now += 5.0
+            self.tick()
+            for name in sorted(self.probing):
+                self.well_probed(name)
+
+    def badly_probed(self, name):
+        replica = self.dispatcher.replicas[name]
+        self.probing.discard(name)
+        self.tell(Dispatcher.probed, name, "no answer", self.now)
+        self.shaken(replica)
+
+    def shaken(self, replica):
+        """What is thrown out has to infer twice; what is out already, from the start."""
+        assert replica.state is not State.ACTIVE
+        if replica.state is State.EJECTED:
+            self.to_infer[replica.id] = 2
+
+    # time
+
+    @rule(seconds=st.sampled_from([0.001, 0.05, 0.3, 2.0, 25.0]))
+    def pass_time(self, seconds):
+        late = {
+            replica: replica.eta(self.now)
+            for replica in self.dispatcher.replicas.values()
+            if replica.chunks and replica.free_at < self.now - 0.02
+        }
+        self.now += seconds
+        for replica, before in late.items():
+            assert replica.eta(self.now) > before > 0, "10: who is late looks more and more busy"
+        self.tick()
+
+    def tick(self):
+        """As the dispatcher wants it; what is too late is given up then, and only then."""
+        known = self.dispatcher.replicas.values()
+        before = {replica for replica in known if replica.state is State.SUSPECT}
+        if self.now - self.ticked_at >= 0.05:
+            self.ticked_at = self.now
+        self.tell(Dispatcher.tick, self.now)
+        suspects = {replica for replica in known if replica.state is State.SUSPECT}
+        if suspects - before:
+            assert len(suspects) <= len(self.dispatcher.serving), "10: more than half are suspected"
