@@ -39,6 +39,7 @@ class FakeReplica:
         self.probes_held: deque[Exchange] = deque()
         self.poison = ""
         self.dimensions = 1
+        self.tokens = b""  # what it says of every request, if not what is true
         self.arrived = asyncio.Event()
         self.left = asyncio.Event()
         self.probes_under_way = 0
@@ -130,5 +131,5 @@ class FakeReplica:
             return
         inputs = orjson.loads(exchange.body).get("inputs", []) if exchange.body else []
         count = len(inputs) if isinstance(inputs, list) else 1
-        headers = [JSON, (b"x-compute-tokens", b"%d" % max(1, len(exchange.body) // 2))]
+        headers = [JSON, (b"x-compute-tokens", self.tokens or b"%d" % max(1, len(exchange.body) // 2))]
         exchange.respond(200, headers, orjson.dumps([[self.number] * self.dimensions] * count))

@@ -12,6 +12,7 @@ from embedfleet import __version__
 from embedfleet.dialects.failure import render_failure
 from embedfleet.errors import Unhealthy
 from embedfleet.gateway.calibration import Calibration
+from embedfleet.gateway.dispatch.pace import Cost
 from embedfleet.gateway.dispatch.replica import Abilities, State
 from embedfleet.gateway.proxy import Proxy
 from embedfleet.gateway.settings import GatewaySettings
@@ -87,15 +88,24 @@ class App:
     async def _probe(self, endpoint: Endpoint) -> None:
         abilities = cost = None
         try:
-            reason = await self._prober.probe(endpoint, self._serving())
-            info = self._prober.info_of(endpoint.id)
-            if not reason and info is not None:
-                abilities = Abilities.of(info)
-                cost = await self._calibration.cost(endpoint, info) if self._calibration else None
+            serving = self._serving()
+            reason = await self._prober.probe(endpoint, serving)
+            if not reason and endpoint.id not in serving:
+                abilities, cost = await self._measure(endpoint)
+                reason = self._prober.disagreement(endpoint.id, self._serving())
         except Exception as error:  # a probe that ends without a word would never be made again
             log.exception("the probe of %s failed", endpoint.id)
             reason = repr(error)
         self.proxy.probed(endpoint.id, reason, abilities, cost)
+
+    async def _measure(self, endpoint: Endpoint) -> tuple[Abilities | None, Cost | None]:
+        """What a replica that has just inferred takes, and what work costs it."""
+        info = self._prober.info_of(endpoint.id)
+        if info is None:
+            return None, None
+        absences = self._prober.absences(endpoint.id)
+        cost = await self._calibration.cost(endpoint, info, absences) if self._calibration else None
+        return Abilities.of(info), cost
 
     def _health(self, exchange: Exchange) -> None:
         if self._serving():

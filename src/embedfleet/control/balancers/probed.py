@@ -117,6 +117,7 @@ class ProbedBalancer:
         while True:
             try:
                 reason = await self._prober.probe(endpoint, self._serving())
+                reason = reason or self._prober.disagreement(endpoint.id, self._serving())
             except Exception as error:  # a watch that ends without a word would leave the replica as it last was
                 log.exception("the probe of %s failed", endpoint.id)
                 reason = repr(error)
