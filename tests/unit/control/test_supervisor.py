@@ -14,9 +14,10 @@ from embedfleet.control.balancers.gateway import GatewayBalancer
 from embedfleet.control.child import ChildSpec, ProcessSpec
 from embedfleet.control.drivers.base import Found
 from embedfleet.control.journal import Journal
+from embedfleet.control.readiness import until_serving
 from embedfleet.control.reconcile import Backoff
 from embedfleet.control.statefile import make_socket_folder
-from embedfleet.control.supervisor import Supervisor, until_serving
+from embedfleet.control.supervisor import Supervisor
 from embedfleet.errors import FleetError, UsageError
 from tests.services.driver import FakeDriver, FakeGateway
 
