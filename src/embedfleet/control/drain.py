@@ -27,7 +27,7 @@ async def drain(supervisor: Supervisor, name: str, *, force: bool) -> None:
     if not supervisor.can_drain(service):
         raise UsageError(
             f"{name} cannot be drained: a gateway in a container is not told who its replicas are",
-            "stop the replica: one that refuses connections is left out at once, and its requests go elsewhere",
+            f"set services.{service}.balancer to nginx, or leave this project's image out: the gateway is a process then",
         )
     if not force:
         rows = await supervisor.states(service)
