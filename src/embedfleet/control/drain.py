@@ -27,7 +27,7 @@ async def drain(supervisor: Supervisor, name: str, *, force: bool) -> None:
     if not supervisor.can_drain(service):
         raise UsageError(
             f"{name} cannot be drained: a gateway in a container is not told who its replicas are",
-            f"set services.{service}.balancer to nginx, or leave this project's image out: the gateway is a process then",
+            f"set services.{service}.balancer to nginx, or leave the image of embedfleet out: a process can be told",
         )
     if not force:
         rows = await supervisor.states(service)

@@ -9,6 +9,7 @@ import pytest
 from bench.workload import Cost
 from embedfleet.gateway.calibration import TRIALS, Calibration, wanted
 from embedfleet.gateway.dispatch.replica import Abilities
+from embedfleet.probe import Prober
 from embedfleet.types import Endpoint
 from tests.services.fake_tei import fake_tei
 from tests.services.gateway import gateway, run
@@ -115,6 +116,7 @@ def asked(*steps: float) -> int:
 
     async def go():
         replica = await FakeReplica().start()
+        replica.tokens = b"unknown"
         cost = await Calibration(Steps(*steps)).cost(replica.endpoint("r"), replica.info)
         await replica.kill()
         assert cost is not None
@@ -126,7 +128,7 @@ def asked(*steps: float) -> int:
 def test_a_slow_replica_is_asked_little():
     begin, trial = (0.0,), lambda seconds: (0.0, 0.0, seconds)
     assert asked(*begin, *trial(0.3), *trial(0.4), *trial(0.6)) == 3, "none after a slow one"
-    assert asked(*begin, *trial(0.15), *trial(0.55), *trial(0.2)) == 2, "none that would take too long"
+    assert asked(*begin, *trial(0.15), *trial(0.48), *trial(0.2)) == 2, "none that would take too long"
     assert asked(*begin, *trial(1.2), *trial(0.9)) == 2, "two at least, and none when the time is over"
     assert asked(*begin) == 2 * len(TRIALS), "the best of two"
 
@@ -216,3 +218,22 @@ def test_of_two_that_join_together_and_differ_only_one_serves():
                 await replica.kill()
 
     run(go)
+
+
+def test_only_one_that_nobody_was_found_of_was_away():
+    async def go():
+        prober = Prober(5)
+        replica = await FakeReplica().start()
+        endpoint = replica.endpoint("r")
+        for mode in (200, 424, 429, "nulls", 200):
+            replica.probe_mode = mode
+            assert bool(await prober.probe(endpoint, [])) == (mode != 200)
+        assert prober.absences("r") == 0
+        replica.probe_mode = "reset"
+        assert await prober.probe(endpoint, [])
+        assert prober.absences("r") == 1
+        await replica.kill()
+        assert await prober.probe(endpoint, [])
+        assert prober.absences("r") == 2
+
+    asyncio.run(go())

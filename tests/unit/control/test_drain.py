@@ -150,7 +150,20 @@ def test_a_fleet_serves_though_a_replica_is_drained(tmp_path):
     run(test)
 
 
-def test_a_drained_neighbour_does_not_hold_up_what_is_to_be_replaced_unless_nobody_would_serve(tmp_path):
+def test_a_drained_neighbour_does_not_hold_up_what_is_to_be_replaced(tmp_path):
+    async def test() -> None:
+        async with world(tmp_path, replicas=3) as made:
+            made.driver.found = found("s-2", is_stale=True)
+            made.supervisor.children["s-0"].drained = True
+            await made.listen()
+            made.run()
+            await made.until(lambda: made.driver.count("s-2") == 1)
+            await until_told(made, s0=True, s1=None, s2=None)
+
+    run(test)
+
+
+def test_but_if_all_neighbours_are_drained_it_waits(tmp_path):
     async def test() -> None:
         async with world(tmp_path) as made:
             made.driver.found = found("s-1", is_stale=True)

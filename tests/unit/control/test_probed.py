@@ -104,6 +104,33 @@ def test_the_last_one_that_moves_is_no_reason_to_send_to_nobody():
     run(go)
 
 
+def test_of_two_that_join_together_and_differ_only_one_serves():
+    async def go():
+        made = [await FakeReplica(float(number)).start() for number in range(2)]
+        made[1].info |= {"model_id": "/models/other"}
+        for replica in made:
+            replica.probe_mode = "hold"
+        steered = Steered()
+        balancer = ProbedBalancer(interval_s=0.01, timeout_s=5, steering=steered, changed=lambda: None)
+        await balancer.publish([replica.endpoint(f"r{number}") for number, replica in enumerate(made)], set())
+        while not all(replica.probes_held for replica in made):
+            await asyncio.sleep(0)
+        for replica in made:
+            replica.probe_mode = 200
+            replica.answer(replica.probes_held.popleft())
+        while not any(row["reason"] for row in await balancer.states()):
+            assert len(steered.serving) < 2
+            await asyncio.sleep(0)
+        (reason,) = [row["reason"] for row in await balancer.states() if row["reason"]]
+        assert "model is '" in reason
+        assert len(steered.serving) <= 1
+        await balancer.close()
+        for replica in made:
+            await replica.kill()
+
+    run(go)
+
+
 def test_who_steers_nothing_cannot_drain():
     async def go():
         async with watch() as made:

@@ -54,11 +54,11 @@ class World:
 
 
 @asynccontextmanager
-async def world(logs: Path, backoff: Backoff = AT_ONCE) -> AsyncIterator[World]:
-    """A service of a gateway and two replicas, not started yet."""
+async def world(logs: Path, backoff: Backoff = AT_ONCE, replicas: int = 2) -> AsyncIterator[World]:
+    """A service of a gateway and its replicas, not started yet."""
     sockets = make_socket_folder()
     plan: list[ChildSpec] = [ProcessSpec("s-gateway", "s", "balancer", (), str(sockets / "s.sock"))]
-    plan += [ProcessSpec(f"s-{number}", "s", "replica", ()) for number in range(2)]
+    plan += [ProcessSpec(f"s-{number}", "s", "replica", ()) for number in range(replicas)]
     driver, gateway, journal = FakeDriver(), FakeGateway(), Journal(logs)
     supervisor = Supervisor(
         [(spec, driver) for spec in plan],
