@@ -5,13 +5,14 @@ replica serves only once it has embedded or ranked something, and after a failur
 """
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
 import orjson
 
-from embedfleet.errors import Malformed, UpstreamError
+from embedfleet.errors import Malformed, Refused, Reset, UpstreamError
 from embedfleet.http.client import Reply, fetch
 from embedfleet.http.message import JSON
 from embedfleet.types import Endpoint
@@ -32,14 +33,21 @@ class Fingerprint:
     model: str
     revision: str
     dtype: str
-    kind: str
+    task: str
+    pooling: str
+    labels: str
 
     @classmethod
     def of(cls, info: dict[str, Any]) -> "Fingerprint":
         """From TEI's ``/info``."""
         model = str(info.get("model_id") or "").rstrip("/").rpartition("/")[2]
-        kind = orjson.dumps(info.get("model_type"), option=orjson.OPT_SORT_KEYS).decode()
-        return cls(model, str(info.get("model_sha") or ""), str(info.get("model_dtype") or ""), kind)
+        kinds = info.get("model_type") or {}
+        task = next(iter(kinds), "")
+        kind = kinds.get(task)
+        kind = kind if isinstance(kind, dict) else {}
+        labels = orjson.dumps(kind.get("id2label") or {}, option=orjson.OPT_SORT_KEYS).decode()
+        revision, dtype = str(info.get("model_sha") or ""), str(info.get("model_dtype") or "")
+        return cls(model, revision, dtype, task, str(kind.get("pooling") or ""), labels)
 
     def difference(self, pool: "Fingerprint") -> str:
         """In which fields it is not the pool's, in words."""
@@ -61,6 +69,7 @@ class Prober:
     def __init__(self, timeout_s: float) -> None:
         self._timeout_s = timeout_s
         self._infos: dict[str, dict[str, Any]] = {}
+        self._absences: Counter[str] = Counter()
 
     def info(self, serving: list[str]) -> dict[str, Any] | None:
         """The pool's ``/info``: that of the first replica that serves."""
@@ -69,6 +78,20 @@ class Prober:
     def info_of(self, name: str) -> dict[str, Any] | None:
         """What a replica said of itself last, None before it did."""
         return self._infos.get(name)
+
+    def absences(self, name: str) -> int:
+        """How often nobody was found where a replica should be; who came after that may be another process."""
+        return self._absences[name]
+
+    def disagreement(self, name: str, serving: list[str]) -> str:
+        """In what a replica differs from those that serve, in words; empty if in nothing.
+
+        To be asked once more when a probe is over: of two that join together, none served when the other was asked.
+        """
+        own, pool = self._infos.get(name), self.info(serving)
+        if own is None or pool is None:
+            return ""
+        return Fingerprint.of(own).difference(Fingerprint.of(pool))
 
     async def probe(self, endpoint: Endpoint, serving: list[str]) -> str:
         """Ask one replica.
@@ -83,12 +106,13 @@ class Prober:
         try:
             serves = endpoint.id in serving and endpoint.id in self._infos
             if not serves:
-                info = await self._fetch_info(endpoint)
-                if problem := self._disagreement(info, serving):
+                self._infos[endpoint.id] = await self._fetch_info(endpoint)
+                if problem := self.disagreement(endpoint.id, serving):
                     return problem
-                self._infos[endpoint.id] = info
             return await self._infer(endpoint, serves=serves)
         except (UpstreamError, ValueError) as error:
+            if isinstance(error, Refused | Reset):
+                self._absences[endpoint.id] += 1
             return str(error)
 
     async def _fetch_info(self, endpoint: Endpoint) -> dict[str, Any]:
@@ -97,12 +121,6 @@ class Prober:
         if not isinstance(info, dict) or not isinstance(info.get("model_type"), dict):
             raise Malformed("/info is not TEI's")
         return info
-
-    def _disagreement(self, info: dict[str, Any], serving: list[str]) -> str:
-        pool = self.info(serving)
-        if pool is None or Fingerprint.of(pool) == Fingerprint.of(info):
-            return ""
-        return Fingerprint.of(info).difference(Fingerprint.of(pool))
 
     async def _infer(self, endpoint: Endpoint, *, serves: bool) -> str:
         path, body = question(self._infos[endpoint.id])

@@ -79,7 +79,7 @@ class FakeDriver:
 
 
 class FakeGateway:
-    """Takes memberships, and says that all members are in ``state``."""
+    """Takes memberships, and says that all members are in ``state`` but those that are drained."""
 
     def __init__(self) -> None:
         self.state = "active"
@@ -92,5 +92,8 @@ class FakeGateway:
         if exchange.method == b"PUT":
             self.members = orjson.loads(exchange.body)
             self.told()
-        rows = [member | {"state": self.state, "reason": self.reason} for member in self.members]
+        rows = [
+            member | {"state": "drained" if member.get("drained") else self.state, "reason": self.reason}
+            for member in self.members
+        ]
         exchange.respond(200, [JSON], orjson.dumps(rows))

@@ -42,6 +42,7 @@ class FakeReplica:
         self.poisoned = 424
         self.echo = False
         self.dimensions = 1
+        self.tokens = b""  # what it says of every request, if not what is true
         self.arrived = asyncio.Event()
         self.left = asyncio.Event()
         self.probes_under_way = 0
@@ -133,7 +134,7 @@ class FakeReplica:
             return
         inputs = orjson.loads(exchange.body).get("inputs", []) if exchange.body else []
         count = len(inputs) if isinstance(inputs, list) else 1
-        headers = [JSON, (b"x-compute-tokens", b"%d" % max(1, len(exchange.body) // 2))]
+        headers = [JSON, (b"x-compute-tokens", self.tokens or b"%d" % max(1, len(exchange.body) // 2))]
         vectors = [[self.number] * self.dimensions] * count
         if self.echo:  # the number that the text ends with
             vectors = [[float(text.split()[-1])] for text in (inputs if isinstance(inputs, list) else [inputs])]

@@ -16,7 +16,12 @@ from embedfleet.errors import UsageError
 )
 @click.option("--host", default="0.0.0.0", show_default=True, help="address to listen on")
 @click.option("--port", default=0, show_default=True, help="port to listen on; 0 for any free one")
-@click.option("--admin", default="", metavar="PATH", help="Unix socket for GET and PUT /replicas")
+@click.option(
+    "--admin",
+    default="",
+    metavar="PATH",
+    help="Unix socket: GET and PUT /replicas, POST /replicas/ID/drain and undrain",
+)
 @click.option("--payload-limit-bytes", default=2_000_000, show_default=True, help="largest request body")
 @click.option("--drain-s", default=0.0, show_default=True, help="go on accepting for so long when stopping")
 @click.option("--stop-grace-s", default=30.0, show_default=True, help="requests under way may take so long at a stop")

@@ -12,6 +12,8 @@ VERBS = {
     "up": "start the fleet and keep it running",
     "down": "drain and stop a running fleet",
     "status": "show services and replicas",
+    "drain": "take a replica out of service without losing a request",
+    "undrain": "put a drained replica back into service",
     "logs": "show what the processes of the fleet say",
     "doctor": "find what is in the way before anything is started",
     "config": "show the settings in force and where each came from",
@@ -28,7 +30,7 @@ Exit codes:
   0  done
   1  it failed while running, or the fleet is degraded (status)
   2  it cannot work as it was told to: flags, settings, model, port
-  3  no fleet is running (status)
+  3  no fleet is running (status, drain, undrain)
 """
 
 

@@ -10,10 +10,11 @@ from embedfleet.cli.output import say
 from embedfleet.config.settings import Settings
 from embedfleet.control.docker import Docker
 from embedfleet.control.statefile import StateFile
-from embedfleet.errors import DockerError, FleetError, Refused, Reset, UpstreamError
+from embedfleet.errors import DockerError, FleetError, Refused, Reset, UpstreamError, UsageError
 from embedfleet.http.client import fetch
 
 _TIMEOUT_S = 10.0
+_OK, _REFUSED = 200, 409
 
 
 def daemon(settings: Settings) -> Docker | None:
@@ -38,7 +39,8 @@ def ask(state: StateFile, method: str, path: str) -> dict[str, Any] | None:
     """The fleet's answer; None if no fleet runs, or it does not listen yet or any more.
 
     Raises:
-        FleetError: it runs and does not answer.
+        UsageError: it refuses.
+        FleetError: it runs and does not answer, or does not know what it is asked.
     """
     address = state.read()
     if address is None:
@@ -49,5 +51,13 @@ def ask(state: StateFile, method: str, path: str) -> dict[str, Any] | None:
         return None
     except UpstreamError as error:
         raise FleetError(f"the fleet (pid {address.pid}) does not answer", f"kill {address.pid}") from error
+    if reply.status == _REFUSED:
+        refusal = orjson.loads(reply.body)
+        raise UsageError(refusal["error"], refusal["hint"])
+    if reply.status != _OK:
+        raise FleetError(
+            f"the fleet (pid {address.pid}) does not know {method} {path}",
+            "it was started by another version: `embedfleet down`, then `embedfleet up`",
+        )
     answer: dict[str, Any] = orjson.loads(reply.body)
     return answer

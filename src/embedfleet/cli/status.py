@@ -22,7 +22,10 @@ DEGRADED, NOT_RUNNING = 1, 3
 @click.option("--json", "as_json", is_flag=True, help="one JSON object on stdout")
 @settings_flags
 def command(as_json: bool, **flags: Any) -> None:  # noqa: ANN401
-    """Show every service and replica; exit with 0 if all serve, 1 if some do not, 3 if no fleet runs."""
+    """Show every service and replica.
+
+    Exit with 0 if all serve that nobody has drained, 1 if some do not, 3 if no fleet runs.
+    """
     settings = read_settings(flags)
     status = ask(StateFile(settings.state_dir), "GET", "/status")
     running = status is not None
@@ -44,9 +47,14 @@ def command(as_json: bool, **flags: Any) -> None:  # noqa: ANN401
         Console(width=None if sys.stdout.isatty() else 200, markup=False, emoji=False, highlight=False).print(
             _table(status)
         )
-    replicas = [row for service in status["services"] for row in service["replicas"]]
-    listening = all(service["gateway"]["phase"] in {"ready", "running"} for service in status["services"])
-    sys.exit(0 if listening and all(row["state"] == "active" for row in replicas) else DEGRADED)
+    sys.exit(0 if all(map(is_whole, status["services"])) else DEGRADED)
+
+
+def is_whole(service: dict[str, Any]) -> bool:
+    """Whether its balancer listens and its replicas serve: all that nobody has drained, and one at least."""
+    states = {row["state"] for row in service["replicas"]}
+    listens = service["gateway"]["phase"] in {"ready", "running"}
+    return listens and states <= {"active", "draining", "drained"} and (not states or "active" in states)
 
 
 def _table(status: dict[str, Any]) -> Table:

@@ -1,20 +1,28 @@
-"""The fleet's own admin API, on a Unix socket: what `status` and `down` talk to."""
+"""The fleet's own admin API, on a Unix socket: what `status`, `down`, `drain` and `undrain` talk to."""
 
 import asyncio
 import os
 import time
+from collections.abc import Coroutine
 from typing import Any
 
 import orjson
 
+from embedfleet.control.drain import drain, undrain
 from embedfleet.control.supervisor import Child, Supervisor
+from embedfleet.errors import UsageError
 from embedfleet.http.exchange import Exchange
 from embedfleet.http.message import JSON, TEXT
 from embedfleet.http.server import Server
 
+_REPLICAS = "/replicas/"
+
 
 class FleetApi:
-    """``GET /status`` and ``POST /stop``."""
+    """``GET /status``, ``POST /stop``, ``POST /replicas/{name}/drain`` (``?force``) and ``/undrain``.
+
+    What is refused is answered 409 with ``error`` and ``hint``.
+    """
 
     def __init__(self, supervisor: Supervisor) -> None:
         self._supervisor = supervisor
@@ -23,16 +31,36 @@ class FleetApi:
 
     def handle(self, exchange: Exchange) -> None:
         """Answer one request."""
-        match (exchange.method, exchange.path):
-            case (b"GET", "/status"):
-                task = asyncio.get_running_loop().create_task(self._status(exchange))
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
-            case (b"POST", "/stop"):
+        place, _, verb = exchange.path.rpartition("/")
+        match (exchange.method, verb):
+            case (b"GET", "status") if not place:
+                self._spawn(self._status(exchange))
+            case (b"POST", "stop") if not place:
                 self._supervisor.stop()
                 exchange.respond(200, [JSON], b"{}")
+            case (b"POST", "drain" | "undrain") if place.startswith(_REPLICAS):
+                self._spawn(self._keep_out(exchange, place.removeprefix(_REPLICAS), drains=verb == "drain"))
             case _:
-                exchange.respond(404, [TEXT], b"there are GET /status and POST /stop")
+                said = (
+                    b"there are GET /status, POST /stop, POST /replicas/{name}/drain and POST /replicas/{name}/undrain"
+                )
+                exchange.respond(404, [TEXT], said)
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _keep_out(self, exchange: Exchange, name: str, *, drains: bool) -> None:
+        try:
+            if drains:
+                await drain(self._supervisor, name, force=exchange.target.endswith(b"?force"))
+            else:
+                undrain(self._supervisor, name)
+        except UsageError as error:
+            exchange.respond(409, [JSON], orjson.dumps({"error": error.message, "hint": error.hint}))
+        else:
+            exchange.respond(200, [JSON], b"{}")
 
     async def _status(self, exchange: Exchange) -> None:
         exchange.respond(200, [JSON], orjson.dumps(await fleet_status(self._supervisor)))

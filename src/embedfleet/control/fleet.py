@@ -21,10 +21,11 @@ from embedfleet.control.journal import Journal
 from embedfleet.control.machine import Ground
 from embedfleet.control.plan import nginx_folder
 from embedfleet.control.ports import check_ports
+from embedfleet.control.readiness import until_serving
 from embedfleet.control.reconcile import Backoff
 from embedfleet.control.remains import remove_all, remove_container
 from embedfleet.control.statefile import Address, StateFile
-from embedfleet.control.supervisor import Supervisor, until_serving
+from embedfleet.control.supervisor import Supervisor
 from embedfleet.errors import EmbedfleetError
 
 log = logging.getLogger(__name__)

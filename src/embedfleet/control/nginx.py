@@ -13,7 +13,8 @@ class Site:
         upstream: name of the upstream.
         listen: port, or address and port.
         servers: ``host:port`` of each replica that may get requests.
-        resting: (``host:port``, reason) of the others.
+        resting: (``host:port``, reason) of the others. With nobody else they are listed as down: nginx then answers
+            502, where it would not take an upstream without servers.
         payload_limit_bytes: TEI's own limit.
         response_timeout_s: longest wait for a replica's reply.
         access_log: a file for one JSON object per request.
@@ -39,6 +40,8 @@ def file_name(service: str) -> str:
 def render_site(site: Site) -> str:
     """One service's upstream and server, for nginx's http context (nginx 1.13 or newer)."""
     servers = "\n".join(f"    server {address} max_fails=0;" for address in site.servers)
+    if not site.servers:
+        servers = "\n".join(f"    server {address} down;" for address, _ in site.resting)
     resting = "".join(f"\n    # {address} gets nothing: {_one_line(reason)}" for address, reason in site.resting)
     log = f"embedfleet_{site.service.replace('-', '_')}"
     timeout = f"{max(1, round(site.response_timeout_s))}s"

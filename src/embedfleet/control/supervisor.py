@@ -3,7 +3,8 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,7 +15,7 @@ from embedfleet.control.drivers.base import Driver, Found, Running
 from embedfleet.control.journal import Journal
 from embedfleet.control.reconcile import Backoff, Observed, Start, Stop, next_due, reconcile
 from embedfleet.control.state import Event, Phase
-from embedfleet.errors import EmbedfleetError, FleetError, UpstreamError, UsageError
+from embedfleet.errors import EmbedfleetError, UpstreamError, UsageError
 from embedfleet.types import Endpoint
 
 log = logging.getLogger(__name__)
@@ -22,7 +23,6 @@ log = logging.getLogger(__name__)
 _PUBLISH_RETRY_S = 0.1
 _ROLL_S = 0.25  # between looks at whether the next replica may be replaced
 _TRIM_S = 10.0
-_MOST_DEATHS = 5  # in a row, of a child that has yet to serve: it will not
 _USAGE = 2  # exit code of a child that cannot work as it was told to, however often it is started
 
 
@@ -32,6 +32,7 @@ class Child:
     Attributes:
         url: where it listens, or did.
         found: what ran in its place when we came.
+        drained: it is to get no requests, because somebody said so.
     """
 
     def __init__(self, spec: ChildSpec, driver: Driver) -> None:
@@ -42,6 +43,7 @@ class Child:
         self.url = ""
         self.found: Found | None = None
         self.was_started = False
+        self.drained = False
         self.served = False
         self.started_at = 0.0
         self.last_end = ""
@@ -113,18 +115,30 @@ class Supervisor:
         """What a service's balancer says of each replica, by name.
 
         One that waits to be replaced is ``outdated``. One that has ended is not active, though a balancer that probes
-        now and then may not know it yet.
+        now and then may not know it yet. Likewise one that is to be drained is draining before its balancer knows.
         """
         rows = {str(row["id"]): row for row in await self._balancers[service].states()}
         for child in self.replicas(service):
             row = rows.get(child.spec.name)
             if row is None:
                 continue
-            if _is_to_be_replaced(child):
+            if child.drained:
+                row["state"] = "drained" if row["state"] == "drained" else "draining"
+            elif _is_to_be_replaced(child):
                 row["state"] = "outdated"
             elif row["state"] == "active" and child.was_started and child.observed.phase is not Phase.READY:
                 row["state"] = child.observed.phase.value
         return rows
+
+    def can_drain(self, service: str) -> bool:
+        """Whether a service's balancer can be told to keep a replica out."""
+        return self._balancers[service].can_drain
+
+    def set_drained(self, replica: Child, *, drained: bool) -> None:
+        """Keep a replica out from now on, or no more; its balancer is told, and told again whenever it is started."""
+        replica.drained = drained
+        self._unpublished.add(replica.spec.service)
+        self.wake()
 
     def wake(self) -> None:
         """Something has changed that the loop may have to act on."""
@@ -208,9 +222,9 @@ class Supervisor:
             stale = [child for child in self.replicas(service) if _is_to_be_replaced(child)]
             if stale:
                 names = {child.spec.name for child in stale}
-                others = {child.spec.name for child in self.replicas(service)} - names
+                others = [child for child in self.replicas(service) if child.spec.name not in names]
                 serving = await self._serving(service)
-                held |= names if others - serving else names - {stale[0].spec.name}
+                held |= names if _are_needed(stale, others, serving) else names - {stale[0].spec.name}
         return held
 
     async def _serving(self, service: str) -> set[str]:
@@ -294,9 +308,10 @@ class Supervisor:
         for service in list(self._unpublished):
             replicas = self.replicas(service)
             endpoints = [Endpoint(c.spec.name, c.url) for c in replicas if c.url]
+            drained = {c.spec.name for c in replicas if c.drained}
             self._unpublished.discard(service)  # before the call: what becomes ready during it must be told again
             try:
-                await self._balancers[service].publish(endpoints)
+                await self._balancers[service].publish(endpoints, drained)
             except UpstreamError:  # it is not there yet, or is too busy: once more in a moment
                 self._unpublished.add(service)
 
@@ -325,56 +340,13 @@ def _waits(child: Child) -> bool:
     return child.observed.phase is Phase.PENDING
 
 
+def _are_needed(stale: Sequence[Child], others: Sequence[Child], serving: AbstractSet[str]) -> bool:
+    """Whether none that waits to be replaced can be spared now: a neighbour has yet to infer, or all are drained."""
+    if any(child.spec.name not in serving and not child.drained for child in others):
+        return True
+    return len(stale) == 1 and bool(others) and all(child.drained for child in others)
+
+
 def _is_to_be_replaced(child: Child) -> bool:
     """Whether it waits for its turn: with another model there are no turns, for the two would serve side by side."""
     return _waits(child) and child.found is not None and child.found.is_stale and not child.found.has_other_model
-
-
-async def until_serving(supervisor: Supervisor, timeout_s: float, seen: Callable[[dict[str, str]], None]) -> None:
-    """Wait until every replica has inferred, its balancer knows, and that balancer listens.
-
-    Args:
-        supervisor: that runs.
-        timeout_s: for all of it.
-        seen: told the state of every replica whenever it is looked at.
-
-    Raises:
-        FleetError: not in time, or a child keeps dying; the message names who and why.
-    """
-    deadline = time.monotonic() + timeout_s
-    while True:
-        states: dict[str, str] = {}
-        reasons: dict[str, str] = {}
-        for service in supervisor.services:
-            rows = await supervisor.states(service)
-            for child in supervisor.replicas(service):
-                row = rows.get(child.spec.name)
-                states[child.spec.name] = str(row["state"]) if row else child.observed.phase.value
-                reasons[child.spec.name] = str(row["reason"]) if row else child.last_end
-                child.served |= states[child.spec.name] == "active"
-        seen(states)
-        _check_deaths(supervisor)
-        late = [name for name, state in states.items() if state != "active"]
-        for balancer in map(supervisor.balancer, supervisor.services):
-            if balancer.observed.phase is not Phase.READY:
-                late.append(balancer.spec.name)
-                states[balancer.spec.name] = balancer.observed.phase.value
-                reasons[balancer.spec.name] = balancer.last_end
-        if not late:
-            return
-        if time.monotonic() > deadline:
-            why = "; ".join(f"{name} is {states[name]} {reasons[name]}".strip() for name in late)
-            raise FleetError(
-                f"not ready after {timeout_s:g} s: {why}", "see `embedfleet logs`, or raise ready_timeout_s"
-            )
-        await asyncio.sleep(0.1)
-
-
-def _check_deaths(supervisor: Supervisor) -> None:
-    for child in supervisor.children.values():
-        name, deaths = child.spec.name, child.observed.deaths
-        if deaths >= _MOST_DEATHS:
-            raise FleetError(
-                f"{name} ended {deaths} times in a row, the last time with {child.last_end}",
-                f"see `embedfleet logs {name}`",
-            )

@@ -13,6 +13,7 @@ from embedfleet import __version__
 from embedfleet.dialects.failure import render_failure
 from embedfleet.errors import Unhealthy
 from embedfleet.gateway.calibration import Calibration
+from embedfleet.gateway.dispatch.pace import Cost
 from embedfleet.gateway.dispatch.replica import Abilities, State
 from embedfleet.gateway.proxy import Proxy
 from embedfleet.gateway.settings import GatewaySettings
@@ -90,15 +91,24 @@ class App:
     async def _probe(self, endpoint: Endpoint) -> None:
         abilities = cost = None
         try:
-            reason = await self._prober.probe(endpoint, self._serving())
-            info = self._prober.info_of(endpoint.id)
-            if not reason and info is not None:
-                abilities = Abilities.of(info)
-                cost = await self._calibration.cost(endpoint, info) if self._calibration else None
+            serving = self._serving()
+            reason = await self._prober.probe(endpoint, serving)
+            if not reason and endpoint.id not in serving:
+                abilities, cost = await self._measure(endpoint)
+                reason = self._prober.disagreement(endpoint.id, self._serving())
         except Exception as error:  # a probe that ends without a word would never be made again
             log.exception("the probe of %s failed", endpoint.id)
             reason = repr(error)
         self.proxy.probed(endpoint.id, reason, abilities, cost)
+
+    async def _measure(self, endpoint: Endpoint) -> tuple[Abilities | None, Cost | None]:
+        """What a replica that has just inferred takes, and what work costs it."""
+        info = self._prober.info_of(endpoint.id)
+        if info is None:
+            return None, None
+        absences = self._prober.absences(endpoint.id)
+        cost = await self._calibration.cost(endpoint, info, absences) if self._calibration else None
+        return Abilities.of(info), cost
 
     def _health(self, exchange: Exchange) -> None:
         if self._serving():
@@ -136,24 +146,54 @@ class Admin:
         self.server = Server(self.handle)
 
     def handle(self, exchange: Exchange) -> None:
-        """``GET /replicas``: their status. ``PUT /replicas``: a JSON list of ``{"id", "url"}``, the new membership."""
-        if exchange.path != "/replicas":
-            exchange.respond(404, [TEXT], b"there is only /replicas")
-        elif exchange.method == b"GET":
+        """Answer one request.
+
+        ``GET /replicas``: their status. ``PUT /replicas``: a JSON list of ``{"id", "url"}``, the new membership; one
+        with ``"drained"`` is drained or not from the same moment on, so that a new gateway sends a drained replica
+        nothing. ``POST /replicas/{id}/drain`` and ``/undrain``.
+        """
+        if exchange.path == "/replicas":
+            self._members(exchange)
+            return
+        _, _, place = exchange.path.partition("/replicas/")
+        name, _, verb = place.rpartition("/")
+        change = {"drain": self._app.proxy.drain, "undrain": self._app.proxy.undrain}.get(verb)
+        if not name or change is None:
+            exchange.respond(404, [TEXT], b"there are /replicas, /replicas/{id}/drain and /replicas/{id}/undrain")
+        elif exchange.method != b"POST":
+            exchange.respond(405, [TEXT], b"POST")
+        else:
+            self._change(exchange, name, change)
+
+    def _members(self, exchange: Exchange) -> None:
+        if exchange.method == b"GET":
             exchange.respond(200, [JSON], orjson.dumps(self._app.status()))
         elif exchange.method == b"PUT":
             self._put(exchange)
         else:
             exchange.respond(405, [TEXT], b"GET or PUT")
 
+    def _change(self, exchange: Exchange, name: str, change: Callable[[str], None]) -> None:
+        try:
+            change(name)
+        except KeyError:
+            names = ", ".join(self._app.proxy.dispatcher.replicas) or "none"
+            exchange.respond(404, [TEXT], f"there is no replica {name}; there are: {names}".encode())
+            return
+        exchange.respond(200, [JSON], orjson.dumps(self._app.status()))
+
     def _put(self, exchange: Exchange) -> None:
         try:
             rows = orjson.loads(exchange.body)
             endpoints = tuple(Endpoint(str(row["id"]), str(row["url"])) for row in rows)
+            drained = {str(row["id"]): bool(row["drained"]) for row in rows if "drained" in row}
         except (ValueError, KeyError, TypeError) as error:
             exchange.respond(422, [TEXT], f"not a list of objects with id and url: {error!r}".encode())
             return
-        self._app.proxy.set_members(endpoints)
+        proxy = self._app.proxy
+        proxy.set_members(endpoints)
+        for name, is_drained in drained.items():
+            (proxy.drain if is_drained else proxy.undrain)(name)
         exchange.respond(200, [JSON], orjson.dumps(self._app.status()))
 
 

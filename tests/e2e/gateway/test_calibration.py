@@ -1,12 +1,15 @@
 """A new replica is measured: what a batch costs it, and what it takes."""
 
 import asyncio
+from dataclasses import replace
 
+import orjson
 import pytest
 
 from bench.workload import Cost
 from embedfleet.gateway.calibration import TRIALS, Calibration, wanted
 from embedfleet.gateway.dispatch.replica import Abilities
+from embedfleet.probe import Prober
 from embedfleet.types import Endpoint
 from tests.services.fake_tei import fake_tei
 from tests.services.gateway import gateway, run
@@ -42,8 +45,10 @@ def test_every_kind_of_model_is_asked_what_it_answers(kind):
 def test_a_replica_is_asked_for_no_more_than_it_takes():
     assert wanted(Abilities()) == list(TRIALS)
     assert [trial.tokens for trial in wanted(Abilities(batch_texts=4))] == [8, 128, 512, 2048]
-    assert [trial.tokens for trial in wanted(Abilities(input_tokens=256))] == [8, 128]
+    assert [trial.tokens for trial in wanted(Abilities(input_tokens=256))] == [8, 128, 256, 1024, 4096]
     assert [trial.tokens for trial in wanted(Abilities(batch_tokens=600))] == [8, 128, 512]
+    assert [trial.texts for trial in wanted(Abilities(), 8)] == [1, 1, 1, 4, 8]
+    assert wanted(Abilities(), None) == wanted(Abilities(), "8") == wanted(Abilities(), 0) == list(TRIALS)
 
 
 def test_a_replica_that_cannot_be_measured_serves_all_the_same():
@@ -66,3 +71,169 @@ def test_what_info_does_not_say_is_as_tei_has_it():
     assert Abilities.of({"max_batch_tokens": None, "max_client_batch_size": True, "max_input_length": 0}) == Abilities()
     told = Abilities.of({"max_batch_tokens": 1, "max_client_batch_size": 2, "max_concurrent_requests": 3})
     assert (told.batch_tokens, told.batch_texts, told.permits) == (1, 2, 3)
+    assert Abilities.of({"max_client_batch_size": 32, "max_concurrent_requests": 8}).batch_texts == 8
+
+
+@pytest.mark.parametrize("told", [b"0", b"-1", b"many", b"9" * 40])
+def test_a_token_count_that_is_none_is_not_believed(told):
+    async def go():
+        replica = await FakeReplica().start()
+        replica.tokens = told
+        cost = await Calibration().cost(replica.endpoint("r"), replica.info)
+        await replica.kill()
+        return cost
+
+    cost = asyncio.run(go())
+    assert 0 < cost.b_s < 1e-3, "by the texts' lengths"
+
+
+def test_no_text_is_asked_for_twice():
+    async def go():
+        replica = await FakeReplica().start()
+        await Calibration().cost(replica.endpoint("r"), replica.info)
+        await replica.kill()
+        return [text for exchange in replica.seen for text in orjson.loads(exchange.body)["inputs"]]
+
+    texts = asyncio.run(go())
+    long = [text for text in texts if len(text) > 100]
+    assert len(set(long)) == len(long) == 2 * (1 + 1 + 4 + 16)
+    assert max(len(text.split()) for text in texts) == 510, "and two that the tokenizer adds"
+
+
+class Steps:
+    """A clock that goes on by what it is told at each look."""
+
+    def __init__(self, *steps: float) -> None:
+        self.now, self.steps = 0.0, list(steps)
+
+    def __call__(self) -> float:
+        self.now += self.steps.pop(0) if self.steps else 0.0
+        return self.now
+
+
+def asked(*steps: float) -> int:
+    """How many batches a replica is asked for, by a clock that takes these steps."""
+
+    async def go():
+        replica = await FakeReplica().start()
+        replica.tokens = b"unknown"
+        cost = await Calibration(Steps(*steps)).cost(replica.endpoint("r"), replica.info)
+        await replica.kill()
+        assert cost is not None
+        return len(replica.seen)
+
+    return asyncio.run(go())
+
+
+def test_a_slow_replica_is_asked_little():
+    begin, trial = (0.0,), lambda seconds: (0.0, 0.0, seconds)
+    assert asked(*begin, *trial(0.52), *trial(0.53)) == 2, "none after a slow one, though there is time"
+    assert asked(*begin, *trial(0.15), *trial(0.48), *trial(0.2)) == 2, "none that would take too long"
+    assert asked(*begin, *trial(1.2), *trial(0.9)) == 2, "two at least, and none when the time is over"
+    assert asked(*begin) == 2 * len(TRIALS), "the best of two"
+
+
+def test_a_replica_that_does_not_answer_in_time_is_at_least_so_slow():
+    async def go():
+        async with fake_tei(cost=Cost(a_s=0.05, b_s=0.01, batch_tokens=600)) as tei:
+            endpoint = Endpoint("r", f"http://127.0.0.1:{tei.replica.port}")
+            cost = await Calibration(budget_s=0.6).cost(endpoint, tei.replica.settings.info())
+            assert [number for number in tei.replica.counts.elements() if number == "200"] == ["200"]
+            return cost
+
+    assert asyncio.run(go()).b_s > 10 * Cost().b_s
+
+
+def test_one_that_is_at_work_for_others_is_not_measured():
+    async def go():
+        replica = await FakeReplica().start()
+        replica.mode = 429
+        cost = await Calibration().cost(replica.endpoint("r"), replica.info)
+        await replica.kill()
+        return cost
+
+    assert asyncio.run(go()) is None
+
+
+def test_only_another_replica_or_one_that_was_away_is_measured_anew():
+    async def go():
+        replica = await FakeReplica().start()
+        now = 0.0
+        calibration = Calibration(lambda: now)
+        endpoint = replica.endpoint("r")
+
+        async def is_measured(info, absences) -> bool:
+            replica.seen.clear()
+            await calibration.cost(endpoint, info, absences)
+            return bool(replica.seen)
+
+        assert await is_measured(replica.info, 0)
+        now = 1000.0
+        assert not await is_measured(replica.info, 0), "it has been there all the time"
+        assert await is_measured(replica.info, 1), "it has been away"
+        now = 1010.0
+        assert not await is_measured(replica.info, 2), "that was just now"
+        assert await is_measured(replica.info | {"version": "1.9.4"}, 2), "it is another"
+        endpoint = replace(endpoint, url=endpoint.url + "/")
+        assert await is_measured(replica.info | {"version": "1.9.4"}, 2), "it is elsewhere"
+        await replica.kill()
+
+    asyncio.run(go())
+
+
+def test_a_probe_of_one_that_serves_does_not_measure_it_again():
+    async def go():
+        async with gateway(0, calibrate=True) as g:
+            replica = await FakeReplica().start()
+            g.app.proxy.set_members((replica.endpoint("r"),))
+            await g.until_active(1)
+            count = len(replica.seen)
+            pace = g.app.proxy.dispatcher.replicas["r"].pace
+            pace.slowness = 3.0
+            await g.app._probe(replica.endpoint("r"))
+            assert (len(replica.seen), pace.slowness) == (count, 3.0)
+            await replica.kill()
+
+    run(go)
+
+
+def test_of_two_that_join_together_and_differ_only_one_serves():
+    async def go():
+        async with gateway(0) as g:
+            made = [await FakeReplica(float(number)).start() for number in range(2)]
+            made[1].info |= {"model_dtype": "float16", "model_type": {"embedding": {"pooling": "cls"}}}
+            for replica in made:
+                replica.probe_mode = "hold"
+            g.app.proxy.set_members(tuple(replica.endpoint(f"r{n}") for n, replica in enumerate(made)))
+            await g.until(lambda: all(replica.probes_held for replica in made))
+            for replica in made:
+                replica.probe_mode = 200
+                replica.answer(replica.probes_held.popleft())
+                await g.until(lambda: any(row["state"] == "active" for row in g.app.status()))
+            await g.until(lambda: all(row["state"] == "active" or row["reason"] for row in g.app.status()))
+            (reason,) = [row["reason"] for row in g.app.status() if row["state"] != "active"]
+            assert "dtype is 'float16', the pool's is 'float32'" in reason
+            assert "pooling is 'cls', the pool's is 'mean'" in reason
+            for replica in made:
+                await replica.kill()
+
+    run(go)
+
+
+def test_only_one_that_nobody_was_found_of_was_away():
+    async def go():
+        prober = Prober(5)
+        replica = await FakeReplica().start()
+        endpoint = replica.endpoint("r")
+        for mode in (200, 424, 429, "nulls", 200):
+            replica.probe_mode = mode
+            assert bool(await prober.probe(endpoint, [])) == (mode != 200)
+        assert prober.absences("r") == 0
+        replica.probe_mode = "reset"
+        assert await prober.probe(endpoint, [])
+        assert prober.absences("r") == 1
+        await replica.kill()
+        assert await prober.probe(endpoint, [])
+        assert prober.absences("r") == 2
+
+    asyncio.run(go())

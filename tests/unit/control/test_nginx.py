@@ -72,3 +72,12 @@ def test_names_are_the_scripts():
 @pytest.mark.parametrize("test", [True, False])
 def test_a_candidate_does_not_touch_the_pid_of_the_one_that_runs(test):
     assert ("pid /f/candidate.pid;" in render_main("/f", "/f/site.conf", test=test)) is test
+
+
+def test_with_nobody_to_send_to_all_are_down_and_not_missing():
+    """nginx takes no upstream without servers."""
+    site = Site("embedder", "u", "80", [], [("a:80", "drained by hand"), ("b:80", "ejected")])
+    assert [words for words in directives(render_site(site)) if words[0] == "server" and len(words) > 1] == [
+        ["server", "a:80", "down"],
+        ["server", "b:80", "down"],
+    ]

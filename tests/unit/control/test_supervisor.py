@@ -14,9 +14,10 @@ from embedfleet.control.balancers.gateway import GatewayBalancer
 from embedfleet.control.child import ChildSpec, ProcessSpec
 from embedfleet.control.drivers.base import Found
 from embedfleet.control.journal import Journal
+from embedfleet.control.readiness import until_serving
 from embedfleet.control.reconcile import Backoff
 from embedfleet.control.statefile import make_socket_folder
-from embedfleet.control.supervisor import Supervisor, until_serving
+from embedfleet.control.supervisor import Supervisor
 from embedfleet.errors import FleetError, UsageError
 from tests.services.driver import FakeDriver, FakeGateway
 
@@ -53,11 +54,11 @@ class World:
 
 
 @asynccontextmanager
-async def world(logs: Path, backoff: Backoff = AT_ONCE) -> AsyncIterator[World]:
-    """A service of a gateway and two replicas, not started yet."""
+async def world(logs: Path, backoff: Backoff = AT_ONCE, replicas: int = 2) -> AsyncIterator[World]:
+    """A service of a gateway and its replicas, not started yet."""
     sockets = make_socket_folder()
     plan: list[ChildSpec] = [ProcessSpec("s-gateway", "s", "balancer", (), str(sockets / "s.sock"))]
-    plan += [ProcessSpec(f"s-{number}", "s", "replica", ()) for number in range(2)]
+    plan += [ProcessSpec(f"s-{number}", "s", "replica", ()) for number in range(replicas)]
     driver, gateway, journal = FakeDriver(), FakeGateway(), Journal(logs)
     supervisor = Supervisor(
         [(spec, driver) for spec in plan],

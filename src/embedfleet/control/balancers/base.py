@@ -1,6 +1,7 @@
 """What the supervisor needs of whatever balances a service."""
 
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any, Protocol
 
 from embedfleet.types import Endpoint
@@ -13,8 +14,12 @@ class Balancer(Protocol):
     def may_start(self) -> bool:
         """Whether everything is there that it needs to be started."""
 
-    async def publish(self, endpoints: Sequence[Endpoint]) -> None:
-        """Tell it where the replicas are; return once it acts by that.
+    @property
+    def can_drain(self) -> bool:
+        """Whether it can be told to keep a replica out."""
+
+    async def publish(self, endpoints: Sequence[Endpoint], drained: AbstractSet[str]) -> None:
+        """Tell it where the replicas are, and the names of those that are to get nothing; return once it acts by that.
 
         Raises:
             UpstreamError: it cannot be told now; to be told again.

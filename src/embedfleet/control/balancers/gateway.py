@@ -1,6 +1,7 @@
 """A gateway process: it proves the replicas' health itself, and is told and asked over its admin socket."""
 
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 import orjson
@@ -20,14 +21,21 @@ class GatewayBalancer:
     """
 
     may_start = True
+    can_drain = True
 
     def __init__(self, socket: str) -> None:
         self._url = f"http+unix://{socket}:/replicas"
+        self._drained: frozenset[str] = frozenset()  # as it was told last
 
-    async def publish(self, endpoints: Sequence[Endpoint]) -> None:
-        """See `base.Balancer`."""
-        body = orjson.dumps([endpoint.to_json() for endpoint in endpoints])
-        await fetch(self._url, method="PUT", body=body, timeout_s=_TIMEOUT_S)
+    async def publish(self, endpoints: Sequence[Endpoint], drained: AbstractSet[str]) -> None:
+        """See `base.Balancer`; of replicas that nobody has drained nothing is said."""
+        rows = [
+            endpoint.to_json()
+            | ({"drained": endpoint.id in drained} if endpoint.id in drained or endpoint.id in self._drained else {})
+            for endpoint in endpoints
+        ]
+        await fetch(self._url, method="PUT", body=orjson.dumps(rows), timeout_s=_TIMEOUT_S)
+        self._drained = frozenset(drained)
 
     async def states(self) -> list[dict[str, Any]]:
         """See `base.Balancer`; empty while it cannot be asked."""

@@ -7,6 +7,7 @@ here is for `status` and for replacing one replica at a time. nginx has no healt
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -16,6 +17,7 @@ from embedfleet.types import Endpoint
 
 log = logging.getLogger(__name__)
 
+_DRAINED = "drained by hand"
 _RETRY_S = 0.5  # between probes of a replica that does not serve, and between attempts to steer
 
 
@@ -24,6 +26,8 @@ class Steering(Protocol):
 
     async def apply(self, serving: Sequence[Endpoint], resting: Sequence[tuple[Endpoint, str]]) -> None:
         """Send requests to ``serving`` alone; ``resting`` are the others, each with the reason.
+
+        ``serving`` is empty only if all that served were drained by hand.
 
         Raises:
             FleetError: the balancer does not take it and goes on as before.
@@ -63,6 +67,7 @@ class ProbedBalancer:
         self._steering = steering
         self._changed = changed
         self._watched: dict[str, _Watched] = {}
+        self._drained: frozenset[str] = frozenset()
         self._steered: tuple[Endpoint, ...] = ()  # who gets requests
         self._steer = asyncio.Event()
         self._applying = asyncio.Lock()
@@ -73,8 +78,14 @@ class ProbedBalancer:
         """See `base.Balancer`."""
         return self._steering is None or self._steering.may_start
 
-    async def publish(self, endpoints: Sequence[Endpoint]) -> None:
+    @property
+    def can_drain(self) -> bool:
+        """See `base.Balancer`."""
+        return self._steering is not None
+
+    async def publish(self, endpoints: Sequence[Endpoint], drained: AbstractSet[str]) -> None:
         """See `base.Balancer`: who is gone gets nothing more from now on, who is new only after it has inferred."""
+        self._drained = frozenset(drained)
         wanted = {endpoint.id: endpoint for endpoint in endpoints}
         for name, known in list(self._watched.items()):
             if wanted.get(name) != known.endpoint:
@@ -89,7 +100,7 @@ class ProbedBalancer:
     async def states(self) -> list[dict[str, Any]]:
         """See `base.Balancer`; active is who infers and is known to do so by what is steered."""
         return [
-            known.endpoint.to_json() | {"state": self._state(known), "reason": known.reason}
+            known.endpoint.to_json() | {"state": self._state(known), "reason": self._reason(known)}
             for known in self._watched.values()
         ]
 
@@ -98,9 +109,15 @@ class ProbedBalancer:
         if self._steering is None:
             return known.state
         gets_requests = known.endpoint in self._steered
+        if known.endpoint.id in self._drained:
+            return "draining" if gets_requests else "drained"
         if known.serving and not gets_requests:
             return "joining"
-        return "draining" if gets_requests and not known.serving and self._serving() else known.state
+        others_serve = not self._drained.issuperset(self._serving())
+        return "draining" if gets_requests and not known.serving and others_serve else known.state
+
+    def _reason(self, known: _Watched) -> str:
+        return known.reason or (_DRAINED if known.endpoint.id in self._drained else "")
 
     async def close(self) -> None:
         """See `base.Balancer`."""
@@ -117,6 +134,7 @@ class ProbedBalancer:
         while True:
             try:
                 reason = await self._prober.probe(endpoint, self._serving())
+                reason = reason or self._prober.disagreement(endpoint.id, self._serving())
             except Exception as error:  # a watch that ends without a word would leave the replica as it last was
                 log.exception("the probe of %s failed", endpoint.id)
                 reason = repr(error)
@@ -140,10 +158,11 @@ class ProbedBalancer:
         if self._steering is None:
             return
         async with self._applying:
-            serving = [known.endpoint for known in self._watched.values() if known.serving]
-            if not serving:  # nobody would be left: whoever has it goes on as it was, and may yet succeed
+            serving = self._to_serve()
+            if serving is None:
                 return
-            resting = [(known.endpoint, known.reason) for known in self._watched.values() if not known.serving]
+            watched = self._watched.values()
+            resting = [(known.endpoint, self._reason(known)) for known in watched if known.endpoint not in serving]
             try:
                 await self._steering.apply(serving, resting)
                 self._steered = tuple(serving)
@@ -151,3 +170,15 @@ class ProbedBalancer:
                 log.error("the balancer goes on as before: %s", error)  # noqa: TRY400 - the message says it all
                 asyncio.get_running_loop().call_later(_RETRY_S, self._steer.set)
         self._changed()
+
+    def _to_serve(self) -> list[Endpoint] | None:
+        """Who is to get requests; None if nobody would be left: whoever has it goes on as it was, and may yet succeed.
+
+        But not one that was drained by hand, even if nobody is left then.
+        """
+        known = [known for known in self._watched.values() if known.endpoint.id not in self._drained]
+        serving = [each.endpoint for each in known if each.serving]
+        kept = [endpoint for endpoint in self._steered if endpoint.id not in self._drained]
+        if serving or not self._watched or len(kept) == len(self._steered):
+            return serving or None
+        return kept

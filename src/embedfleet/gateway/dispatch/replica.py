@@ -1,7 +1,7 @@
 """A replica as the dispatcher sees it: its state, its load, its limits, its pace."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -73,7 +73,9 @@ class Abilities:
     def of(cls, info: Mapping[str, Any]) -> "Abilities":
         """From TEI's ``/info``; what it does not say, or says no number above zero for, is as TEI has it by default."""
         told = {name: info.get(key) for name, key in _TOLD.items()}
-        return cls(**{name: value for name, value in told.items() if type(value) is int and value > 0})
+        able = cls(**{name: value for name, value in told.items() if type(value) is int and value > 0})
+        # TEI refuses a request of more texts than it has permits, however idle it is.
+        return replace(able, batch_texts=min(able.batch_texts, able.permits))
 
 
 _TOLD = {

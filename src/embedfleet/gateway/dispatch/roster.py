@@ -131,7 +131,7 @@ class Roster:
         replica.probing = False
         if abilities is not None:
             replica.set_abilities(abilities)
-        if cost is not None:
+        if cost is not None and cost != replica.pace.cost:  # what was learnt since it was measured is kept
             replica.pace.set_cost(cost)
         if reason:
             replica.next_probe = now + replica.probe_delay_s

@@ -171,3 +171,15 @@ def test_replicas_that_began_together_soon_end_one_after_the_other():
     turns = sorted(end % 1.0 for end in ends)
     gaps = [later - sooner for sooner, later in pairwise([*turns, turns[0] + 1.0])]
     assert min(gaps) > 0.15
+
+
+def test_what_was_learnt_since_a_replica_was_measured_outlives_its_ejection():
+    made = dispatcher("a")
+    replica, cost = made.replicas["a"], Cost(0.01, 1e-4)
+    made.probed("a", "", NOW, None, cost)
+    replica.pace.slowness = 3.0
+    made.distrust("a", "reset")
+    made.probed("a", "", NOW, None, cost)
+    assert replica.pace.slowness == 3.0
+    made.probed("a", "", NOW, None, Cost(0.02, 1e-4))
+    assert replica.pace.slowness == 1.0, "it was measured anew"

@@ -1,0 +1,122 @@
+"""A replica is taken out of a running fleet and put back, behind either balancer, and nobody notices."""
+
+import os
+import signal
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import pytest
+
+from tests.e2e.fleet.test_remote import needs_nginx, serving
+from tests.services.fleet import LIMIT_S, Fleet, run_cli
+
+pytestmark = pytest.mark.slow
+
+NAMES = [f"bge-embedder-tei-{number}" for number in range(3)]
+BALANCERS = [pytest.param("gateway"), pytest.param("nginx", marks=needs_nginx)]
+
+
+@contextmanager
+def traffic(running: Fleet):
+    """Eight clients that ask until it is over; gives a function that waits for so many more answers."""
+    statuses: list[int] = []
+    answered, over = threading.Semaphore(0), threading.Event()
+
+    def ask_on() -> None:
+        while not over.is_set():
+            statuses.append(running.embedder.post("/embed", {"inputs": f"text {len(statuses)}"}).status)
+            answered.release()
+
+    def wait_for(count: int) -> None:
+        for _ in range(count):
+            assert answered.acquire(timeout=LIMIT_S)
+
+    with ThreadPoolExecutor(8) as pool:
+        work = [pool.submit(ask_on) for _ in range(8)]
+        try:
+            yield wait_for
+        finally:
+            over.set()
+        for item in work:
+            item.result(LIMIT_S)
+    assert set(statuses) == {200}, "a client noticed"
+
+
+def states(running: Fleet) -> dict[str, str]:
+    return {row["id"]: row["state"] for row in running.replicas("embedder")}
+
+
+def drain(running: Fleet, number: int, *flags: str) -> None:
+    result = run_cli(running.folder, "drain", NAMES[number], *flags)
+    assert (result.returncode, result.stdout) == (0, ""), result.stderr
+    assert f"{NAMES[number]} is drained" in result.stderr
+
+
+def undrain(running: Fleet, number: int) -> None:
+    result = run_cli(running.folder, "undrain", NAMES[number])
+    assert (result.returncode, f"{NAMES[number]} is active" in result.stderr) == (0, True), result.stderr
+
+
+@pytest.mark.parametrize("balancer", BALANCERS)
+def test_nobody_notices_that_a_replica_is_drained_and_undrained(tmp_path, balancer):
+    with serving(tmp_path, balancer) as (running, made), traffic(running) as wait_for:
+        wait_for(50)
+        assert made[1].seen, "it has its share"
+        drain(running, 1)
+        wait_for(50)  # nginx lets what was sent before end, and does not count it
+        count = len(made[1].seen)
+        wait_for(200)
+        assert len(made[1].seen) == count
+        assert states(running) == dict(zip(NAMES, ("active", "drained", "active"), strict=True))
+        assert run_cli(running.folder, "status").returncode == 0, "it was wanted so"
+        undrain(running, 1)
+        wait_for(200)
+        assert len(made[1].seen) > count
+
+
+def test_drain_waits_for_what_the_replica_has(tmp_path):
+    with serving(tmp_path, "gateway") as (running, made), ThreadPoolExecutor(4) as pool:
+        for replica in made:
+            replica.mode = "hold"
+        asked = [pool.submit(running.embedder.post, "/embed", {"inputs": "text"}) for _ in range(3)]
+        while not all(replica.held for replica in made):
+            assert not any(item.done() for item in asked)
+        early = run_cli(running.folder, "drain", NAMES[1], "--timeout", "0")
+        assert (early.returncode, f"{NAMES[1]} is draining, 1 under way" in early.stderr) == (1, True)
+        waiting = pool.submit(drain, running, 1)
+        loop = made[0].server.loop
+        for replica in made:
+            loop.call_soon_threadsafe(lambda replica=replica: replica.answer(replica.held.popleft()))
+        assert {item.result(LIMIT_S).status for item in asked} == {200}
+        waiting.result(LIMIT_S)
+
+
+def test_it_stays_drained_when_the_gateway_dies(tmp_path):
+    with serving(tmp_path, "gateway") as (running, made):
+        drain(running, 1)
+        os.kill(running.status["services"][0]["gateway"]["pid"], signal.SIGKILL)
+        while running.status["services"][0]["gateway"]["restarts"] != 1:
+            pass
+        while states(running) != dict(zip(NAMES, ("active", "drained", "active"), strict=True)):
+            pass
+        made[1].seen.clear()
+        assert {running.embedder.post("/embed", {"inputs": f"text {n}"}).status for n in range(50)} == {200}
+        assert made[1].seen == []
+
+
+@needs_nginx
+def test_the_last_one_is_kept_unless_it_is_forced(tmp_path):
+    with serving(tmp_path, "nginx") as (running, _):
+        unknown = run_cli(tmp_path, "drain", "nobody")
+        assert unknown.returncode == 2
+        assert unknown.stderr == f"error: there is no replica nobody\n\nhint: there are: {', '.join(NAMES)}\n"
+        drain(running, 0)
+        drain(running, 1)
+        refused = run_cli(tmp_path, "drain", NAMES[2])
+        assert (refused.returncode, "no other replica of embedder serves" in refused.stderr) == (2, True)
+        assert running.embedder.post("/embed", {"inputs": "text"}).status == 200
+        drain(running, 2, "--force")
+        assert run_cli(tmp_path, "status").returncode == 1, "nobody serves"
+        undrain(running, 0)
+        assert running.embedder.post("/embed", {"inputs": "text"}).status == 200

@@ -1,0 +1,142 @@
+"""A balancer that is steered: who gets requests, by what replicas answer and by what somebody said."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from embedfleet.control.balancers.probed import ProbedBalancer
+from embedfleet.types import Endpoint
+from tests.services.gateway import run
+from tests.services.replica import FakeReplica
+
+
+class Steered:
+    """A balancer that does as it is told, and remembers it."""
+
+    may_start = True
+
+    def __init__(self) -> None:
+        self.serving: list[str] = []
+        self.resting: dict[str, str] = {}
+
+    async def apply(self, serving, resting) -> None:
+        self.serving = [endpoint.id for endpoint in serving]
+        self.resting = {endpoint.id: reason for endpoint, reason in resting}
+
+
+class Watch:
+    def __init__(self, balancer: ProbedBalancer, steered: Steered, replicas: list[FakeReplica]) -> None:
+        self.balancer, self.steered, self.replicas = balancer, steered, replicas
+        self.endpoints = [replica.endpoint(f"r{number}") for number, replica in enumerate(replicas)]
+
+    async def states(self) -> dict[str, str]:
+        return {row["id"]: row["state"] for row in await self.balancer.states()}
+
+    async def until_serving(self, *names: str) -> None:
+        while self.steered.serving != list(names):
+            await asyncio.sleep(0)
+
+
+@asynccontextmanager
+async def watch(count: int = 2) -> AsyncIterator[Watch]:
+    replicas = [await FakeReplica(float(number)).start() for number in range(count)]
+    steered = Steered()
+    balancer = ProbedBalancer(interval_s=0.01, timeout_s=5, steering=steered, changed=lambda: None)
+    made = Watch(balancer, steered, replicas)
+    try:
+        await balancer.publish(made.endpoints, set())
+        await made.until_serving(*(endpoint.id for endpoint in made.endpoints))
+        yield made
+    finally:
+        await balancer.close()
+        for replica in replicas:
+            await replica.kill()
+
+
+def test_a_drained_replica_gets_nothing_until_it_is_wanted_again():
+    async def go():
+        async with watch() as made:
+            await made.balancer.publish(made.endpoints, {"r0"})
+            assert (made.steered.serving, made.steered.resting) == (["r1"], {"r0": "drained by hand"})
+            assert await made.states() == {"r0": "drained", "r1": "active"}
+            await made.balancer.publish(made.endpoints, {"r0"})  # as when a neighbour was started anew
+            assert made.steered.serving == ["r1"]
+            await made.balancer.publish(made.endpoints, set())
+            assert made.steered.serving == ["r0", "r1"], "it has gone on proving itself"
+            assert await made.states() == {"r0": "active", "r1": "active"}
+
+    run(go)
+
+
+def test_when_the_rest_fails_it_goes_on_without_the_drained_one():
+    async def go():
+        async with watch(3) as made:
+            await made.balancer.publish(made.endpoints, {"r0"})
+            for replica in made.replicas[1:]:
+                replica.probe_mode = 424
+            while set((await made.states()).values()) != {"drained", "ejected"}:
+                await asyncio.sleep(0)
+            assert "r0" not in made.steered.serving
+            assert made.steered.serving, "whoever had it goes on, and may yet succeed"
+
+    run(go)
+
+
+def test_the_only_one_that_works_is_drained_all_the_same():
+    async def go():
+        async with watch() as made:
+            made.replicas[1].probe_mode = 424
+            await made.until_serving("r0")
+            await made.balancer.publish(made.endpoints, {"r0"})
+            assert made.steered.serving == []
+            assert made.steered.resting["r0"] == "drained by hand"
+            assert (await made.states())["r0"] == "drained"
+
+    run(go)
+
+
+def test_the_last_one_that_moves_is_no_reason_to_send_to_nobody():
+    async def go():
+        async with watch(1) as made:
+            await made.balancer.publish([Endpoint("r0", "http://127.0.0.1:1")], set())
+            assert made.steered.serving == ["r0"], "nginx knows the old address, and is left to it"
+
+    run(go)
+
+
+def test_of_two_that_join_together_and_differ_only_one_serves():
+    async def go():
+        made = [await FakeReplica(float(number)).start() for number in range(2)]
+        made[1].info |= {"model_id": "/models/other"}
+        for replica in made:
+            replica.probe_mode = "hold"
+        steered = Steered()
+        balancer = ProbedBalancer(interval_s=0.01, timeout_s=5, steering=steered, changed=lambda: None)
+        await balancer.publish([replica.endpoint(f"r{number}") for number, replica in enumerate(made)], set())
+        while not all(replica.probes_held for replica in made):
+            await asyncio.sleep(0)
+        for replica in made:
+            replica.probe_mode = 200
+            replica.answer(replica.probes_held.popleft())
+        while not any(row["reason"] for row in await balancer.states()):
+            assert len(steered.serving) < 2
+            await asyncio.sleep(0)
+        (reason,) = [row["reason"] for row in await balancer.states() if row["reason"]]
+        assert "model is '" in reason
+        assert len(steered.serving) <= 1
+        await balancer.close()
+        for replica in made:
+            await replica.kill()
+
+    run(go)
+
+
+def test_who_steers_nothing_cannot_drain():
+    async def go():
+        async with watch() as made:
+            assert made.balancer.can_drain
+            blind = ProbedBalancer(interval_s=1, timeout_s=1, steering=None, changed=lambda: None)
+            assert not blind.can_drain
+            await blind.close()
+
+    run(go)
