@@ -1,9 +1,10 @@
 """``python -m bench.gateway [--quick]``: CPU time per request of our gateway, nginx and HAProxy, on the same backend.
 
-The backend is nginx answering every ``POST /embed`` with one 4 KB JSON vector, on two ports. The rival is nginx as a
-reverse proxy with one worker, least_conn and kept upstream connections; ours is ``embedfleet gateway`` with all it
-does: queue, retry, health by inference, limits, metrics, request ids. HAProxy, where it is installed, has one thread,
-leastconn and kept connections; else its figures are null. wrk sends 100-byte bodies on 64 connections.
+The backend is nginx answering each text of a ``POST /embed`` with one 4 KB JSON vector, on two ports. The rival is
+nginx as a reverse proxy with one worker, least_conn and kept upstream connections. Ours is ``embedfleet gateway`` with
+all it does: classes, queues, checks, retries, health by inference, limits, metrics, request ids; once as it is, and
+once with ``--coalesce false``: each text alone. HAProxy, where it is installed, has one thread, leastconn and kept
+connections; else its figures are null. wrk sends 100-byte bodies on 64 connections.
 
 The proxy has core 0 to itself, backend and wrk share core 1. CPU time is user + system time of the proxy's processes
 (/proc/PID/stat) over wrk's count of requests. Rounds interleave them; the ratio is that of the medians. Memory is
@@ -26,6 +27,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import orjson
+
 from bench.contestants import CONTESTANTS, Site
 from bench.idle import allow_connections, answers, idle_kb
 from bench.load.plan import wire
@@ -43,10 +46,12 @@ http {{
     access_log off; keepalive_requests 100000000; client_body_temp_path {folder}/b1; proxy_temp_path {folder}/b2;
     fastcgi_temp_path {folder}/b3; uwsgi_temp_path {folder}/b4; scgi_temp_path {folder}/b5;
     default_type application/json;
+    map $host $v {{ default '{vector}'; }}
+    map $content_length $vectors {{ default '[[$v]]'; {answers} }}
     server {{
         listen 127.0.0.1:{ports[0]}; listen 127.0.0.1:{ports[1]};
         location = /info {{ return 200 '{info}'; }}
-        location / {{ return 200 '{vector}'; }}
+        location / {{ return 200 $vectors; }}
     }}
 }}
 """
@@ -72,6 +77,7 @@ wrk.headers["Content-Type"] = "application/json"
 wrk.body = '{"inputs":"%s"}'
 """
 _TEXT = "x" * 87
+_MOST_TEXTS = 32  # of one call
 _INFO = '{"model_id":"m","model_sha":null,"model_dtype":"float32","model_type":{"embedding":{"pooling":"cls"}}}'
 
 
@@ -143,6 +149,12 @@ def wait_for(proxy: Proxy, request: bytes) -> None:
         time.sleep(0.05)
 
 
+def _answers() -> str:
+    """As many vectors as texts: the length of a body says how many it has."""
+    texts = {len(orjson.dumps({"inputs": [_TEXT] * count})): count for count in range(1, _MOST_TEXTS + 1)}
+    return " ".join(f"{length} '[[{'],['.join(['$v'] * count)}]]';" for length, count in texts.items())
+
+
 def start_proxies(stack: ExitStack, folder: Path, ports: list[int]) -> list[Proxy]:
     """All that are installed."""
     replicas = [part for port in ports for part in ("--replica", f"http://127.0.0.1:{port}")]
@@ -150,6 +162,9 @@ def start_proxies(stack: ExitStack, folder: Path, ports: list[int]) -> list[Prox
     command = [sys.executable, "-m", "embedfleet", "gateway", *replicas, "--log-level", "warning"]
     command += ["--host", "127.0.0.1", "--port", str(port)]
     found = [Proxy("gateway", stack.enter_context(running(PROXY_CORE, command)), port)]
+    port = free_port()
+    apart = [*command[:-1], str(port), "--coalesce", "false"]
+    found.append(Proxy("apart", stack.enter_context(running(PROXY_CORE, apart)), port))
     port = free_port()
     config = _PROXY.format(folder=folder, ports=ports, port=port)
     found.append(Proxy("nginx", stack.enter_context(nginx(PROXY_CORE, "proxy", config, folder)), port))
@@ -170,8 +185,8 @@ def measure(rounds: int, seconds: int) -> tuple[dict[str, list[float]], dict[str
         lua.write_text(_LUA % _TEXT)
         ports = [free_port(), free_port()]
         numbers = random.Random(1)
-        vector = "[[" + ",".join(f"{numbers.uniform(-0.1, 0.1):.8f}" for _ in range(330)) + "]]"
-        backend = _BACKEND.format(folder=folder, ports=ports, info=_INFO, vector=vector)
+        vector = ",".join(f"{numbers.uniform(-0.1, 0.1):.8f}" for _ in range(330))
+        backend = _BACKEND.format(folder=folder, ports=ports, info=_INFO, vector=vector, answers=_answers())
         stack.enter_context(nginx(LOAD_CORE, "backend", backend, folder))
         proxies = start_proxies(stack, folder, ports)
         request = wire("/embed", {"inputs": _TEXT})
@@ -206,7 +221,10 @@ def main() -> None:
     figures, idle = measure(*((5, 2) if quick else (9, 5)))
     medians = {name: round(statistics.median(values), 1) for name, values in figures.items()}
     ours = medians["gateway_us"]
-    ratios = {"cpu_over_nginx": round(ours / medians["nginx_us"], 3)}
+    ratios = {
+        "cpu_over_nginx": round(ours / medians["nginx_us"], 3),
+        "cpu_apart_over_nginx": round(medians["apart_us"] / medians["nginx_us"], 3),
+    }
     over_haproxy = round(ours / medians["haproxy_us"], 3) if "haproxy_us" in medians else None
     report(ratios=ratios, **medians, cpu_over_haproxy=over_haproxy, idle_1000_kb=idle, quick=quick)
 

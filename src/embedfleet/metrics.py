@@ -96,7 +96,13 @@ GATEWAY: tuple[Definition, ...] = (
     Definition("embedfleet_queue_requests", "gauge", "requests, and parts of them, that wait for a replica"),
     Definition("embedfleet_queue_tokens", "gauge", "estimated tokens that wait for a replica"),
     Definition("embedfleet_queue_bytes", "gauge", "bytes of the bodies that wait"),
-    Definition("embedfleet_chunk_tokens", "histogram", "estimated tokens sent at once", (), _powers_of_two(20)),
+    Definition(
+        "embedfleet_chunk_tokens",
+        "histogram",
+        "estimated tokens of what waited, and was sent at once",
+        (),
+        _powers_of_two(20),
+    ),
     Definition(
         "embedfleet_retries_total", "counter", "chunks sent once more, by what the replica before did", ("reason",)
     ),

@@ -26,7 +26,8 @@ class FakeReplica:
     """Answers ``/embed`` with its own number for every text, so that a test sees who answered.
 
     ``mode`` is what it does to requests: an int answers that status, and ``reset``, ``half``, ``garbage``, ``hang``,
-    ``huge``, ``hold`` do as they say. ``probe_mode`` is what it does to probes. A text ``poison`` is answered 424.
+    ``huge``, ``hold`` do as they say. ``probe_mode`` is what it does to probes. A text ``poison`` is answered with
+    the status ``poisoned``.
     """
 
     def __init__(self, number: float = 0.5) -> None:
@@ -38,6 +39,8 @@ class FakeReplica:
         self.held: deque[Exchange] = deque()
         self.probes_held: deque[Exchange] = deque()
         self.poison = ""
+        self.poisoned = 424
+        self.echo = False
         self.dimensions = 1
         self.arrived = asyncio.Event()
         self.left = asyncio.Event()
@@ -75,7 +78,7 @@ class FakeReplica:
         self.seen.append(exchange)
         self.arrived.set()
         is_poisoned = self.poison and self.poison in orjson.loads(exchange.body).get("inputs", ())
-        self.behave(exchange, 424 if is_poisoned else self.mode)
+        self.behave(exchange, self.poisoned if is_poisoned else self.mode)
 
     def count_of(self, text: str) -> int:
         """Requests for this text."""
@@ -131,4 +134,7 @@ class FakeReplica:
         inputs = orjson.loads(exchange.body).get("inputs", []) if exchange.body else []
         count = len(inputs) if isinstance(inputs, list) else 1
         headers = [JSON, (b"x-compute-tokens", b"%d" % max(1, len(exchange.body) // 2))]
-        exchange.respond(200, headers, orjson.dumps([[self.number] * self.dimensions] * count))
+        vectors = [[self.number] * self.dimensions] * count
+        if self.echo:  # the number that the text ends with
+            vectors = [[float(text.split()[-1])] for text in (inputs if isinstance(inputs, list) else [inputs])]
+        exchange.respond(200, headers, orjson.dumps(vectors))

@@ -62,6 +62,7 @@ def gateway_settings(
         response_timeout_s=options.response_timeout_s,
         probe_timeout_s=options.probe_timeout_s,
         calibrate=options.calibrate,
+        coalesce=options.coalesce,
         request_texts=options.max_request_texts,
         replica_body_bytes=payload_limit_bytes,
         access_log=options.access_log,

@@ -46,6 +46,7 @@ class GatewayOptions:
     max_request_bytes: int = option(
         32_000_000, "largest request body; nginx and requests without texts have payload_limit_bytes", minimum=1
     )
+    coalesce: bool = option(True, "ask for small requests together that come at the same moment")
     split: bool = option(True, "cut requests of many texts into parts for several replicas")
     prefer_online: bool = option(True, "small requests and reranking go before bulk")
     reserve: bool = option(True, "keep one replica free of bulk while little of that waits")

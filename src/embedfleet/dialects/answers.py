@@ -15,6 +15,9 @@ import orjson
 
 from embedfleet.errors import Malformed
 
+_VECTORS = 2
+_EMPTY = frozenset({b"[]", b"[[]]", b"[[[]]]"})
+
 Part = tuple[Sequence[int], bytes]
 """Which texts were asked for, as indices of the whole request's, and the reply."""
 
@@ -38,28 +41,41 @@ class Shape(ABC):
             Malformed: they do not answer each text once.
         """
 
+    def split(self, reply: bytes, count: int) -> list[bytes]:
+        """The reply to ``count`` texts as replies to each alone.
+
+        Raises:
+            Malformed: another number of answers.
+        """
+        raise NotImplementedError
+
 
 class Rows(Shape):
     """Lists in a list, one for each text: ``[[0.1,0.2],[0.3,0.4]]``.
 
     Args:
         depth: how many lists are around each number, or object.
-        empty: whether a text's own list may be empty.
+        numbers: whether there are only numbers within, and at least one; else objects, and maybe none.
     """
 
-    def __init__(self, depth: int, *, empty: bool = False) -> None:
+    def __init__(self, depth: int, *, numbers: bool = True) -> None:
         self._depth = depth
-        self._empty = empty
+        self._numbers = numbers
         inner = depth - 1
         self._start, self._between, self._end = b"[" * depth, b"]" * inner + b"," + b"[" * inner, b"]" * depth
 
     def check(self, reply: bytes, count: int) -> None:
         """See `Shape`."""
-        plain = self._is_plain(reply) and reply.count(self._between) + 1 == count
-        if not plain:
+        if not self._is_plain(reply) or self._count(reply) != count:
             self._read(reply, count)
-        if b"null" in reply or (b"[]" in reply and not self._empty):
+        if (b"n" in reply if self._numbers else b"null" in reply) or reply in _EMPTY:
             raise Malformed(f"an answer that holds no numbers: {_excerpt(reply)}")
+
+    def _count(self, reply: bytes) -> int:
+        """Answers in a plain reply; a single byte is found ten times as fast as two."""
+        if self._depth == _VECTORS:
+            return reply.count(b"[") - 1
+        return reply.count(self._between) + 1
 
     def join(self, parts: Sequence[Part], count: int) -> bytes:
         """See `Shape`."""
@@ -69,6 +85,10 @@ class Rows(Shape):
         else:
             inner = place([(items, self._split(reply, len(items))) for items, reply in parts], count)
         return b"%b%b%b" % (self._start, self._between.join(inner), self._end)
+
+    def split(self, reply: bytes, count: int) -> list[bytes]:
+        """See `Shape`."""
+        return [b"%b%b%b" % (self._start, inner, self._end) for inner in self._split(reply, count)]
 
     def _is_plain(self, reply: bytes) -> bool:
         return reply.startswith(self._start) and reply.endswith(self._end)

@@ -3,7 +3,7 @@
 Source of the paths and shapes: TEI 1.9 (router/src/http/types.rs).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,10 +23,11 @@ class Texts:
         count: how many.
         extra: that each part carries besides its own: the sentence that all are compared with.
         is_rerank: whether they are passages to be ranked.
+        kin: the same for requests of one text that can be one request of several, None for all others.
         divisible: whether a part of them can be asked for.
     """
 
-    __slots__ = ("_format", "_items", "_value", "count", "divisible", "extra", "is_rerank")
+    __slots__ = ("_format", "_items", "_value", "count", "divisible", "extra", "is_rerank", "kin")
 
     def __init__(self, form: "_Format", value: dict[str, Any], items: list[Any], *, divisible: bool) -> None:
         self._format = form
@@ -36,6 +37,7 @@ class Texts:
         self.extra = form.extra
         self.is_rerank = form.is_rerank
         self.divisible = divisible
+        self.kin: tuple[str, bytes] | None = None
 
     def costs(self, tokens: Callable[[int], int]) -> list[int]:
         """Tokens of each text.
@@ -44,7 +46,15 @@ class Texts:
             tokens: of a text with so many characters; an input of token ids needs no estimate.
         """
         measure = self._format.measure
+        if self.count == 1:  # as most are
+            size, counted = measure(self._value, self._items[0])
+            return [tokens(size) if counted else size]
         return [tokens(size) if counted else size for size, counted in (measure(self._value, i) for i in self._items)]
+
+    def characters(self) -> int:
+        """Of all texts."""
+        measure = self._format.measure
+        return sum(size for size, counted in (measure(self._value, item) for item in self._items) if counted)
 
     def sizes(self) -> list[int]:
         """Bytes of each text in a body, nearly."""
@@ -72,6 +82,19 @@ class Texts:
             Malformed: they do not answer each text once.
         """
         return self._shape.join(parts, self.count)
+
+    def merged(self, others: Iterable["Texts"]) -> "Texts":
+        """This request and others of the same `kin` as one."""
+        items = self._items + [item for texts in others for item in texts._items]  # noqa: SLF001 - of its own class
+        return Texts(self._format, self._value, items, divisible=True)
+
+    def split(self, reply: bytes) -> list[bytes]:
+        """The reply to all of them as replies to each alone, in order; only where there is a `kin`.
+
+        Raises:
+            Malformed: another number of answers.
+        """
+        return self._shape.split(reply, self.count)
 
     def rebase(self, item: int, reply: bytes) -> bytes:
         """An error that one of them met with, saying which one it was if there are several."""
@@ -151,6 +174,9 @@ class _Format:
         measure: the size of a text.
         batch: the reply's shape.
         single: that to a single text, where it differs.
+        extra: see `Texts`.
+        is_rerank: see `Texts`.
+        can_merge: whether several requests can be one, and its reply theirs.
     """
 
     name: str
@@ -161,13 +187,17 @@ class _Format:
     single: Shape | None = None
     extra: int = 0
     is_rerank: bool = False
+    can_merge: bool = False
 
 
 def _read_inputs(form: _Format, value: dict[str, Any]) -> Texts | None:
     """A text or a list of token ids is one input, any other list is a batch."""
     given = value.get(form.name)
     if type(given) is str:
-        return Texts(form, value, [given], divisible=False)
+        texts = Texts(form, value, [given], divisible=False)
+        if form.can_merge:
+            texts.kin = _kin(form, value)
+        return texts
     if type(given) is not list or not given:
         return None
     if all(map(is_id, given)):
@@ -175,6 +205,13 @@ def _read_inputs(form: _Format, value: dict[str, Any]) -> Texts | None:
     if all(map(_is_input, given)):
         return Texts(form, value, given, divisible=len(given) > 1)
     return None
+
+
+def _kin(form: _Format, value: dict[str, Any]) -> tuple[str, bytes]:
+    if len(value) == 1:
+        return form.name, b""
+    others = {name: given for name, given in value.items() if name != form.name}
+    return form.name, orjson.dumps(others, option=orjson.OPT_SORT_KEYS)
 
 
 def _read_predict(form: _Format, value: dict[str, Any]) -> Texts | None:
@@ -234,12 +271,12 @@ def _sequence_size(_: dict[str, Any], item: Any) -> _Size:  # noqa: ANN401 - a t
     return (len(item) if type(item) is str else sum(map(len, item))), True
 
 
-_EMBED = _Format("inputs", _read_inputs, _put("inputs"), _input_size, Rows(2))
+_EMBED = _Format("inputs", _read_inputs, _put("inputs"), _input_size, Rows(2), can_merge=True)
 _OPENAI = _Format("input", _read_inputs, _put("input"), _input_size, Embeddings())
 _FORMATS = {
     "/embed": _EMBED,
     "/embed_all": _Format("inputs", _read_inputs, _put("inputs"), _input_size, Rows(3)),
-    "/embed_sparse": _Format("inputs", _read_inputs, _put("inputs"), _input_size, Rows(2, empty=True)),
+    "/embed_sparse": _Format("inputs", _read_inputs, _put("inputs"), _input_size, Rows(2, numbers=False)),
     "/rerank": _Format("texts", _read_rerank, _put("texts"), _passage_size, Ranking(), is_rerank=True),
     "/predict": _Format(
         "inputs",

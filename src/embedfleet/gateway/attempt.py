@@ -48,6 +48,16 @@ class Asked(Chunk, ABC):
     def relay(self, now: float) -> None:
         """Answer the client with the last reply."""
 
+    def attempt(self, proxy: "Proxy", replica: Replica) -> "Attempt":
+        """One that is about to be sent."""
+        if self.copy is not None:
+            proxy.tally.hedged()
+        elif self.failure:
+            proxy.tally.retried(self.failure)
+        attempt = Attempt(proxy, self, replica)
+        self.attempts.append(attempt)
+        return attempt
+
     def cancel(self, replica: Replica) -> None:
         """Nobody wants the replica's answer any more."""
         for attempt in self.attempts:

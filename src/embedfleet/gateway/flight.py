@@ -19,6 +19,7 @@ from embedfleet.http.exchange import Exchange
 from embedfleet.http.message import Header
 
 if TYPE_CHECKING:
+    from embedfleet.gateway.bundle import Bundle
     from embedfleet.gateway.proxy import Proxy
 
 log = logging.getLogger(__name__)
@@ -33,6 +34,7 @@ class Flight(Request, Asked):
         fields: of its head.
         asked_texts: of its body, None if they are not known.
         costs: of each of them, in estimated tokens; of the whole body if they are not known.
+        tokens: of all of them.
         online: its class.
         now: in seconds.
         timeout_s: after which the client does not want it any more.
@@ -40,9 +42,11 @@ class Flight(Request, Asked):
     Attributes:
         request_id: the client's, else ours.
         at: the replica that any of it was sent to last; empty before the first.
+        bundle: with which it is asked for, None if it goes alone.
     """
 
     is_held = False
+    bundle: "Bundle | None" = None
     _streaming: Attempt | None = None
 
     def __init__(
@@ -53,12 +57,13 @@ class Flight(Request, Asked):
         asked_texts: Texts | None,
         costs: list[int],
         *,
+        tokens: int,
         online: bool,
         now: float,
         timeout_s: float,
     ) -> None:
         super().__init__(
-            tokens=sum(costs),
+            tokens=tokens,
             texts=1 if asked_texts is None else asked_texts.count + asked_texts.extra,
             size_bytes=len(exchange.body),
             online=online,
@@ -99,10 +104,9 @@ class Flight(Request, Asked):
 
     def send(self, replica: Replica, pool: Pool, now: float) -> None:
         """Send it whole to a replica."""
-        self.note_sent(replica.id, self, now)
-        attempt = Attempt(self.proxy, self, replica)
-        self.attempts.append(attempt)
-        pool.send(attempt, self.wire(self.exchange.body, pool), now, is_head=self.exchange.head.method == b"HEAD")
+        self.note_sent(replica.id, now)
+        data = self.wire(self.exchange.body, pool)
+        pool.send(self.attempt(self.proxy, replica), data, now, is_head=self.exchange.head.method == b"HEAD")
 
     def wire(self, body: bytes, pool: Pool) -> bytes:
         """The client's request with this body, as it goes to a replica."""
@@ -122,15 +126,10 @@ class Flight(Request, Asked):
             )
         )
 
-    def note_sent(self, replica: str, chunk: "Flight | FlightPart", now: float) -> None:
+    def note_sent(self, replica: str, now: float) -> None:
         """Any of it is being sent to a replica."""
-        tally = self.proxy.tally
         if not self.at:
-            tally.waited(now - self.arrived, online=self.online)
-        elif chunk.copy is not None:
-            tally.hedged()
-        elif chunk.failure:
-            tally.retried(chunk.failure)
+            self.proxy.tally.waited(now - self.arrived, online=self.online)
         self.at = replica
 
     def check(self, reply: bytes) -> None:
@@ -149,7 +148,7 @@ class Flight(Request, Asked):
 
     def relay(self, now: float) -> None:
         """Pass on the reply that is there; of one that is still coming what there is of it."""
-        attempt = self.reply
+        attempt, self.reply = self.reply, None  # they refer to each other: else a cycle for the collector
         assert attempt is not None, "the dispatcher relays only what was answered"
         head, exchange = attempt.head, self.exchange
         if attempt.connection is not None:
@@ -164,6 +163,18 @@ class Flight(Request, Asked):
         else:
             exchange.pass_on(head.status, self._reply_fields(head), attempt.body)
         self.proxy.done(self, head.status, now)
+
+    def answer(self, fields: bytes, body: bytes, now: float) -> None:
+        """Answer 200.
+
+        Args:
+            fields: as they go on the wire, without ours.
+            body: of the answer.
+            now: in seconds.
+        """
+        fields = b"%bx-request-id: %b\r\n" % (fields, self.request_id)
+        self.exchange.pass_on(OK, fields, body)
+        self.proxy.done(self, OK, now)
 
     def relay_error(self, items: Sequence[int], attempt: Attempt, now: float) -> None:
         """Pass on the error that some of its texts met with, as the client's whole answer."""
@@ -188,6 +199,8 @@ class Flight(Request, Asked):
 
     def refuse(self, error: RequestError | ServingError, reason: str = "") -> None:
         """Answer with an error of ours."""
+        if reason:
+            self.proxy.tally.shed(reason)
         status, headers, body = render_failure(self.fields.path, error)
         shed = [(b"x-shed-reason", reason.encode())] if reason else []
         self.exchange.respond(status, [*headers, *shed, self._id_header], body)
@@ -227,9 +240,13 @@ class Flight(Request, Asked):
 
     def gone(self) -> None:
         """The client left."""
+        self.proxy.tally.left()
         if self._streaming is not None:
             self._streaming.cancel()
-        self.proxy.left(self)
+        if self.bundle is not None:
+            self.bundle.leave()
+        else:
+            self.proxy.left(self)
 
     def _drain(self, ready: bool) -> None:
         if self._streaming is not None and self._streaming.connection is not None:
@@ -248,10 +265,9 @@ class FlightPart(Part, Asked):
     def send(self, replica: Replica, pool: Pool, now: float) -> None:
         """Send it to a replica."""
         flight = self._flight
-        flight.note_sent(replica.id, self, now)
-        attempt = Attempt(flight.proxy, self, replica)
-        self.attempts.append(attempt)
-        pool.send(attempt, flight.wire(self._texts.body(self.items), pool), now, is_head=False)
+        flight.note_sent(replica.id, now)
+        data = flight.wire(self._texts.body(self.items), pool)
+        pool.send(self.attempt(flight.proxy, replica), data, now, is_head=False)
 
     def check(self, reply: bytes) -> None:
         """See `Asked`."""
@@ -260,6 +276,7 @@ class FlightPart(Part, Asked):
     def answered(self, attempt: Attempt) -> None:
         """See `Asked`."""
         self._flight.keep(self.items, attempt)
+        self.reply = None
 
     def relay(self, now: float) -> None:
         """The whole request is answered with the error that it met with."""

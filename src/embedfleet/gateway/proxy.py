@@ -11,6 +11,7 @@ from math import inf
 from embedfleet.dialects.texts import Texts, read_texts
 from embedfleet.errors import Malformed, Refused, Reset, TimedOut, UpstreamError, Validation, WrongHeader
 from embedfleet.gateway.attempt import Attempt
+from embedfleet.gateway.bundle import Bundle, Gathering
 from embedfleet.gateway.dispatch.command import Cancel, Command, Failure, Forget, Join, Probe, Refuse, Relay, Send
 from embedfleet.gateway.dispatch.dispatcher import TICK_S, TROUBLE, Dispatcher
 from embedfleet.gateway.dispatch.pace import Cost
@@ -57,6 +58,7 @@ class Proxy:
         self._retiring: list[Pool] = []
         self._states: dict[str, State] = {}
         self._input_tokens = Abilities().input_tokens
+        self._gathering = Gathering() if settings.coalesce else None
         self._numbers = count(1)
         self._id_prefix = os.urandom(6).hex().encode()
         self._loop = asyncio.get_running_loop()
@@ -142,29 +144,34 @@ class Proxy:
             flight.refuse(Validation(f"batch size {texts.count} > maximum allowed batch size {most}"))
             return
         exchange.on_gone = flight.gone
-        replica = self.dispatcher.assign(flight, now)
+        if self._gathering is None or texts is None or texts.kin is None or not flight.online:
+            self.take(flight, now)
+        elif self._gathering.add(flight):
+            self._loop.call_soon(self._take_gathered)
+
+    def take(self, request: Flight | Bundle, now: float) -> None:
+        """Let the dispatcher have a request."""
+        replica = self.dispatcher.assign(request, now)
         if replica is not None:
-            self.tally.sent(flight.tokens)
-            flight.send(replica, self._pools[replica.id], now)
+            request.send(replica, self._pools[replica.id], now)
         else:
-            self.execute(self.dispatcher.arrived(flight, now))
+            self.execute(self.dispatcher.arrived(request, now))
 
     def execute(self, commands: list[Command]) -> None:
         """Do what the dispatcher says."""
         for command in commands:
             match command:
-                case Send(Flight() | FlightPart() as chunk, replica):
+                case Send(Flight() | FlightPart() | Bundle() as chunk, replica):
                     self.tally.sent(chunk.tokens)
                     chunk.send(replica, self._pools[replica.id], self.now())
-                case Relay(Flight() | FlightPart() as chunk):
+                case Relay(Flight() | FlightPart() | Bundle() as chunk):
                     chunk.relay(self.now())
                 case Join(Flight() as flight):
                     flight.join()
-                case Cancel(Flight() | FlightPart() as chunk, replica):
+                case Cancel(Flight() | FlightPart() | Bundle() as chunk, replica):
                     chunk.cancel(replica)
-                case Refuse(Flight() as flight, error, reason):
-                    self.tally.shed(reason)
-                    flight.refuse(error, reason)
+                case Refuse(Flight() | Bundle() as request, error, reason):
+                    request.refuse(error, reason)
                 case Probe(replica):
                     self._probe(self.endpoints[replica.id])
                 case Forget(replica):
@@ -197,10 +204,9 @@ class Proxy:
         log.warning("replica %s failed a request: %s", name, error, extra={"replica": name})
         self.execute(self.dispatcher.failed(attempt.asked, attempt.replica, failure, self.now()))
 
-    def left(self, flight: Flight) -> None:
-        """A client is gone."""
-        self.tally.left()
-        self.execute(self.dispatcher.left(flight, self.now()))
+    def left(self, request: Flight | Bundle) -> None:
+        """Nobody waits for a request any more."""
+        self.execute(self.dispatcher.left(request, self.now()))
 
     def done(self, flight: Flight, status: int, now: float) -> None:
         """A request was answered."""
@@ -220,17 +226,27 @@ class Proxy:
 
     # within
 
+    def _take_gathered(self) -> None:
+        """What came in one turn of the event loop, together where that may be."""
+        assert self._gathering is not None, "only what is gathered is taken"
+        now, serving = self.now(), self.dispatcher.serving
+        cost = serving[0].pace.cost if serving else Cost()
+        for flights in self._gathering.take(cost, self.dispatcher.batch_texts):
+            self.take(flights[0] if len(flights) == 1 else Bundle(self, flights, now), now)
+
     def _flight(self, exchange: Exchange, fields: RequestFields, texts: Texts | None, now: float) -> Flight:
         estimate, most = self.dispatcher.estimate.tokens, self._input_tokens
         costs = [estimate(len(exchange.body))] if texts is None else texts.costs(estimate)
-        if max(costs) > most:
+        tokens = sum(costs)
+        if tokens > most:
             costs = [min(cost, most) for cost in costs]
+            tokens = sum(costs)
         online = fields.online
         if online is None:
-            online = is_online(len(costs), sum(costs), rerank=texts is not None and texts.is_rerank)
+            online = is_online(len(costs), tokens, rerank=texts is not None and texts.is_rerank)
         limits = self._settings.dispatch
         timeout_s = fields.timeout_s or (limits.online_deadline_s if online else limits.bulk_deadline_s)
-        return Flight(self, exchange, fields, texts, costs, online=online, now=now, timeout_s=timeout_s)
+        return Flight(self, exchange, fields, texts, costs, tokens=tokens, online=online, now=now, timeout_s=timeout_s)
 
     def _note_failure(self, attempt: Attempt, kind: str) -> None:
         attempt.asked.failure = kind

@@ -17,6 +17,7 @@ class GatewaySettings:
         response_timeout_s: from sending a request to a replica to its whole reply.
         probe_timeout_s: for each part of a probe; longer than the longest batch, since a probe waits behind it.
         calibrate: whether a new replica is measured with a few batches.
+        coalesce: whether small requests that come at the same moment are asked for together.
         hold_bytes: the largest reply to a whole request that is held until it is whole.
         request_texts: the most texts of one request.
         replica_body_bytes: the largest body that a replica takes.
@@ -32,6 +33,7 @@ class GatewaySettings:
     response_timeout_s: float = 120.0
     probe_timeout_s: float = 30.0
     calibrate: bool = True
+    coalesce: bool = True
     hold_bytes: int = 4_194_304
     request_texts: int = 4096
     replica_body_bytes: int = 2_000_000

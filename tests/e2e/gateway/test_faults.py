@@ -30,7 +30,9 @@ def test_what_was_sent_once_more_is_counted_by_its_reason():
             await asyncio.gather(*(g.embed(f"text {n}") for n in range(10)))
             text = (await g.request("GET", "/metrics")).body.decode()
             retries = [line for line in text.splitlines() if line.startswith("embedfleet_retries_total{")]
-            assert retries == [f'embedfleet_retries_total{{reason="status 424"}} {len(g.replicas[0].seen)}']
+            assert retries == [f'embedfleet_retries_total{{reason="status 424"}} {len(g.replicas[0].seen)}'], (
+                "as often as it was asked"
+            )
 
     run(go)
 

@@ -28,6 +28,7 @@ GATEWAY = GatewayOptions(
     max_queue_bytes=3,
     no_replica_s=4,
     split=False,
+    coalesce=False,
     prefer_online=False,
     reserve=False,
     hedge=False,
@@ -71,6 +72,7 @@ def test_a_gateway_gets_every_option_of_its_own():
     assert (dispatch.probe_interval_s, settings.probe_timeout_s) == (6, 7)
     assert (limits.header_timeout_s, limits.body_timeout_s, limits.idle_timeout_s) == (8, 9, 10)
     assert (limits.connections, settings.access_log, limits.body_bytes, settings.calibrate) == (11, True, 12, False)
+    assert settings.coalesce is False
     assert (settings.admin_path, settings.drain_s, settings.stop_grace_s) == ("/a", 13, 14)
 
 

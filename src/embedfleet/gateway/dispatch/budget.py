@@ -9,25 +9,22 @@ class Budget:
         burst: that may be sent again before anything was earned; also the most that is saved.
 
     Attributes:
-        left: that may be sent again now.
         spent: since the start.
     """
 
     def __init__(self, share: float, burst: int) -> None:
         self._share = share
         self._burst = float(burst)
-        self.left = float(burst)
         self.spent = 0
+        self._left = float(burst)
+        self._seen = 0
 
-    def earn(self, tokens: int) -> None:
-        """So many were sent for the first time."""
-        left = self.left + self._share * tokens
-        self.left = min(self._burst, left)
-
-    def spend(self, tokens: int) -> bool:
-        """Take so many, if they are there."""
-        if tokens > self.left:
+    def spend(self, tokens: int, sent: int) -> bool:
+        """Take so many, if they are there, after ``sent`` tokens were sent for the first time in all."""
+        self._left = min(self._burst, self._left + self._share * (sent - self._seen))
+        self._seen = sent
+        if tokens > self._left:
             return False
-        self.left -= tokens
+        self._left -= tokens
         self.spent += tokens
         return True

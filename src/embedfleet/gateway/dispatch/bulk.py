@@ -2,7 +2,7 @@
 
 from math import inf
 
-from embedfleet.gateway.dispatch.carving import Bounds, carve, most_tokens
+from embedfleet.gateway.dispatch.carving import Bounds, carve, most_tokens, staggered
 from embedfleet.gateway.dispatch.command import Command, Send
 from embedfleet.gateway.dispatch.limits import DispatchLimits
 from embedfleet.gateway.dispatch.placement import EARLY_S, fits, takes_bulk
@@ -11,7 +11,7 @@ from embedfleet.gateway.dispatch.request import Chunk
 from embedfleet.gateway.dispatch.roster import Roster
 from embedfleet.gateway.dispatch.work import Work, part_of
 
-_BACKLOG_S = 1.0  # of bulk work; above it throughput counts for more than the time of one chunk
+_BACKLOG_S = 2.0  # of bulk work; above it throughput counts for more than the time of one chunk
 _RESERVE_S = 0.1  # by which sparing a replica may delay bulk work
 _SMALLEST_SHARE = 0.25  # of a chunk's tokens, to which it shrinks to use idle replicas
 
@@ -59,7 +59,7 @@ class BulkSender:
                 break
             if takes_bulk(replica, self._roster.serving, now, spare_one=spare_one):
                 ready = sum(other.eta(now) <= EARLY_S for other in early[number:])
-                chunk = self._next(replica, self._tokens(replica, ready, is_online=is_online))
+                chunk = self._next(replica, self._tokens(replica, ready, now, is_online=is_online))
                 if chunk is not None:
                     self._work.send(chunk, replica, now)
                     sends.append(Send(chunk, replica))
@@ -74,7 +74,7 @@ class BulkSender:
             return False
         return self._work.bulk.tokens < _RESERVE_S * others * self._roster.tokens_per_s
 
-    def _tokens(self, replica: Replica, ready: int, *, is_online: bool) -> int:
+    def _tokens(self, replica: Replica, ready: int, now: float, *, is_online: bool) -> int:
         """Of the next chunk: small enough for online work to come in soon, and to use all that is idle."""
         waiting = self._work.bulk.tokens
         if not is_online or waiting > _BACKLOG_S * self._roster.tokens_per_s:
@@ -82,7 +82,11 @@ class BulkSender:
         else:
             tokens = replica.chunk_tokens
         share = -(-waiting // max(1, ready))
-        return min(tokens, max(share, int(_SMALLEST_SHARE * tokens)))
+        tokens = min(tokens, max(share, int(_SMALLEST_SHARE * tokens)))
+        if not is_online:
+            return tokens
+        ends = [max(now, other.free_at) for other in self._roster.serving if other is not replica and other.tokens]
+        return staggered(tokens, now + replica.eta(now), ends, replica.pace.real_cost)
 
     def _next(self, replica: Replica, tokens: int) -> Chunk | None:
         """What is to be sent again and may be sent here, else the next of the first request; None if it has no room."""

@@ -1,8 +1,10 @@
 """How requests are cut into chunks: by tokens, texts and bytes at once."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 
+from embedfleet.gateway.dispatch.pace import Cost
 from embedfleet.gateway.dispatch.replica import Abilities
 from embedfleet.gateway.dispatch.request import Batch
 
@@ -11,6 +13,9 @@ SCATTER_TOKENS = 2048
 _SCATTER_MOST = 8192
 # What would be left over, as a share of the chunk, is taken too rather than sent alone.
 _CRUMB = 0.25
+_LEAST_STAGGER = 0.6
+_STAGGERS = 8
+_WORTH = 1.02  # a smaller chunk is chosen only if its end is farther from others' by this factor
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +60,35 @@ def carve(batch: Batch, bounds: Bounds) -> tuple[list[int], int]:
     batch.taken = end
     batch.waiting_tokens -= tokens
     return items, tokens
+
+
+def staggered(most: int, start: float, ends: Sequence[float], cost: Cost) -> int:
+    """Tokens of a bulk chunk, so that replicas become free one after the other and not all at once.
+
+    Online work that comes waits for the replica that is free first: where chunks end at equal distances that is at most
+    a chunk's time over the number of replicas, where they end together it may be a whole one's.
+
+    Args:
+        most: tokens.
+        start: when the chunk will be begun.
+        ends: when the other replicas will be done with what they have.
+        cost: of the chunk's replica, its slowness included.
+
+    Returns:
+        At most ``most``, at least `_LEAST_STAGGER` of it: of such sizes the one that ends farthest from all others, if
+        each goes on with chunks of ``most``.
+    """
+    if not ends:
+        return most
+    period = cost.a_s + cost.b_s * most
+    best, widest = most, -1.0
+    for step in range(_STAGGERS + 1):
+        tokens = int(most * (1 - (1 - _LEAST_STAGGER) * step / _STAGGERS))
+        end = start + cost.a_s + cost.b_s * tokens
+        gap = min(min((end - other) % period, (other - end) % period) for other in ends)
+        if gap > widest * _WORTH:
+            best, widest = tokens, gap
+    return best
 
 
 def scatter(batch: Batch, replicas: int, abilities: Abilities) -> list[tuple[list[int], int]]:

@@ -91,6 +91,11 @@ class Dispatcher:
         return self._roster.serving
 
     @property
+    def batch_texts(self) -> int:
+        """The most texts that every one of them takes at once."""
+        return self._roster.batch_texts
+
+    @property
     def queued(self) -> int:
         """How many requests and chunks wait."""
         return len(self._work.online) + len(self._work.bulk.requests) + len(self._work.bulk.returned)

@@ -22,7 +22,7 @@ def _hedge(suspect: Replica, roster: Roster, work: Work, now: float) -> list[Com
         if chunk.copy is not None:
             continue
         other = place_online(roster.serving, chunk, now)
-        if other is None or not work.hedges.spend(chunk.tokens):
+        if other is None or not work.hedges.spend(chunk.tokens, work.sent_tokens):
             break
         chunk.tried |= {suspect.id}
         work.send(chunk, other, now)

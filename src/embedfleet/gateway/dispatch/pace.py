@@ -80,6 +80,11 @@ class Pace:
         """A batch's fixed cost, slowness included."""
         return self.slowness * self.cost.a_s
 
+    @property
+    def real_cost(self) -> Cost:
+        """What a batch really costs, slowness included."""
+        return Cost(self.batch_s, self.token_s)
+
     def set_cost(self, cost: Cost) -> None:
         """The replica was measured anew."""
         self.cost = cost

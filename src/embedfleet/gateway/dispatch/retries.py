@@ -101,4 +101,4 @@ class Retries:
         return True
 
     def _may_repeat(self, chunk: Chunk) -> bool:
-        return self._work.retries.spend(chunk.tokens)
+        return self._work.retries.spend(chunk.tokens, self._work.sent_tokens)

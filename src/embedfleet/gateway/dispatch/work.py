@@ -28,6 +28,7 @@ class Work:
         online: chunks that wait.
         bulk: requests and chunks that wait.
         queued_bytes: of the bodies of requests that waited, until they are over.
+        sent_tokens: for the first time.
         retries: what may be sent again after a failure.
         hedges: what may be sent to a second replica.
     """
@@ -37,6 +38,7 @@ class Work:
         self.online = OnlineQueue(by_deadline=prefer_online)
         self.bulk = BulkQueue()
         self.queued_bytes = 0
+        self.sent_tokens = 0
         burst = _BURST_BATCHES * Abilities().batch_tokens
         self.retries = Budget(_RETRY_SHARE, burst)
         self.hedges = Budget(_HEDGE_SHARE, burst)
@@ -66,8 +68,7 @@ class Work:
             chunk.copy = replica
         chunk.sends += 1
         if chunk.sends == 1:
-            self.retries.earn(chunk.tokens)
-            self.hedges.earn(chunk.tokens)
+            self.sent_tokens += chunk.tokens
         chunk.sent_at = now
         chunk.due_at = now + patience_s(replica.take(chunk, now))
 

@@ -1,9 +1,11 @@
 """The dispatcher's pure parts, one promise at a time."""
 
+from itertools import pairwise
+
 import pytest
 
 from embedfleet.gateway.dispatch.budget import Budget
-from embedfleet.gateway.dispatch.carving import Bounds, by_length, carve, scatter
+from embedfleet.gateway.dispatch.carving import Bounds, by_length, carve, scatter, staggered
 from embedfleet.gateway.dispatch.command import Join, Relay, Send
 from embedfleet.gateway.dispatch.dispatcher import Dispatcher
 from embedfleet.gateway.dispatch.pace import Cost, Pace, fit
@@ -63,13 +65,12 @@ def test_texts_of_like_length_come_together():
 
 def test_a_budget_gives_its_burst_and_then_its_share():
     budget = Budget(0.1, 100)
-    assert budget.spend(100)
-    assert not budget.spend(1)
-    budget.earn(50)
-    assert budget.spend(5)
-    assert not budget.spend(1)
-    budget.earn(10**6)
-    assert not budget.spend(101)
+    assert budget.spend(100, sent=0)
+    assert not budget.spend(1, sent=0)
+    assert budget.spend(5, sent=50)
+    assert not budget.spend(1, sent=50)
+    assert not budget.spend(101, sent=10**6)
+    assert budget.spend(100, sent=10**6)
 
 
 def test_a_cost_is_found_from_measured_batches():
@@ -149,3 +150,24 @@ def test_a_bulk_request_is_spread_over_idle_replicas_and_joined():
         ended += [command for command in commands if isinstance(command, Join)]
     assert [join.request for join in ended] == [asked]
     assert made.queued_tokens == made.queued_bytes == 0
+
+
+COST = Cost(a_s=0.0, b_s=0.001)
+
+
+def test_a_chunk_ends_between_those_of_the_others():
+    assert staggered(1000, 0.0, [], COST) == 1000
+    assert staggered(1000, 0.0, [1.0], COST) == 600  # as far as it may be from the other's end
+    assert staggered(1000, 0.0, [0.5], COST) == 1000
+    assert staggered(1000, 0.0, [0.25, 0.5, 0.75], COST) == 1000
+
+
+def test_replicas_that_began_together_soon_end_one_after_the_other():
+    ends = [1.0, 1.0, 1.0, 1.0]
+    for _ in range(6):
+        for place in range(4):
+            others = [end for number, end in enumerate(ends) if number != place]
+            ends[place] += COST.b_s * staggered(1000, ends[place], others, COST)
+    turns = sorted(end % 1.0 for end in ends)
+    gaps = [later - sooner for sooner, later in pairwise([*turns, turns[0] + 1.0])]
+    assert min(gaps) > 0.15

@@ -1,0 +1,130 @@
+"""Small requests that come together are one question, and nobody can tell from the answer."""
+
+import asyncio
+
+import orjson
+import pytest
+
+from embedfleet.gateway.bundle import apportioned
+from embedfleet.gateway.dispatch.pace import Cost
+from tests.services.gateway import gateway, run
+
+FIXED = Cost(a_s=1.0, b_s=1e-6)  # a batch's own time is all, so that any number of texts may share it
+
+
+def spread_out(g):
+    """Every replica costs the same for one text as for many."""
+    for name in g.states:
+        g.app.proxy.probed(name, "", cost=FIXED)
+
+
+async def together(g, inputs, **given):
+    """Requests on kept connections, all written before any is read."""
+    links = [await asyncio.open_connection("127.0.0.1", g.port) for _ in inputs]
+    for (_, writer), text in zip(links, inputs, strict=True):
+        body = orjson.dumps({"inputs": text, **given})
+        head = b"POST /embed HTTP/1.1\r\nhost: h\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
+        writer.write(head % len(body) + body)
+    answers = []
+    for reader, writer in links:
+        head = await reader.readuntil(b"\r\n\r\n")
+        fields = dict(line.lower().split(b": ", 1) for line in head.split(b"\r\n")[1:-2])
+        body = await reader.readexactly(int(fields[b"content-length"]))
+        answers.append((int(head.split()[1]), fields, body))
+        writer.close()
+    return answers
+
+
+def test_each_client_gets_its_own_answer_and_its_own_name():
+    async def go():
+        async with gateway(1) as g:
+            spread_out(g)
+            (replica,) = g.replicas
+            replica.echo = True
+            answers = await together(g, [f"text {n}" for n in range(20)])
+            assert [(status, body) for status, _, body in answers] == [(200, b"[[%d.0]]" % n) for n in range(20)]
+            assert len({fields[b"x-request-id"] for _, fields, _ in answers}) == 20
+            assert len(replica.seen) < 20, "some went together"
+            tokens = [int(fields[b"x-compute-tokens"]) for _, fields, _ in answers]
+            assert sum(tokens) == sum(max(1, len(exchange.body) // 2) for exchange in replica.seen)
+
+    run(go)
+
+
+def test_what_asks_for_something_else_goes_by_itself():
+    async def go():
+        async with gateway(1) as g:
+            spread_out(g)
+            (replica,) = g.replicas
+            both = await asyncio.gather(together(g, ["a"] * 8), together(g, ["a"] * 8, normalize=False))
+            assert {status for answers in both for status, _, _ in answers} == {200}
+            options = [orjson.loads(exchange.body) for exchange in replica.seen]
+            asked = {True: 0, False: 0}
+            for value in options:
+                asked[value.get("normalize", True)] += len(value["inputs"]) if isinstance(value["inputs"], list) else 1
+            assert asked == {True: 8, False: 8}
+
+    run(go)
+
+
+@pytest.mark.parametrize("status", [413, 424, 422])
+def test_an_error_is_only_that_of_the_client_whose_text_it_is(status):
+    async def go():
+        async with gateway(1) as g:
+            spread_out(g)
+            (replica,) = g.replicas
+            replica.poison, replica.poisoned = "poison", status
+            texts = [f"text {n}" for n in range(8)]
+            texts[3] = "poison"
+            answers = await together(g, texts)
+            assert [answer[0] for answer in answers] == [200, 200, 200, status, 200, 200, 200, 200]
+
+    run(go)
+
+
+def test_a_client_that_leaves_does_not_take_the_others_with_it():
+    async def go():
+        async with gateway(1) as g:
+            spread_out(g)
+            (replica,) = g.replicas
+            replica.mode = "hold"
+            tasks = [asyncio.create_task(g.embed(f"text {n}")) for n in range(12)]
+            await replica.arrived.wait()
+            tasks[0].cancel()
+            tasks[5].cancel()
+            metric = g.app._registry["embedfleet_client_gone_total"].value()
+            await g.until(lambda: metric.value == 2)
+            replica.mode = 200
+            while replica.held:
+                replica.answer(replica.held.popleft())
+            others = [task for number, task in enumerate(tasks) if number not in {0, 5}]
+            assert {reply.status for reply in await asyncio.gather(*others)} == {200}
+            await g.until(lambda: g.app.proxy.dispatcher.under_way == 0)
+
+    run(go)
+
+
+def test_where_texts_cost_what_they_cost_each_goes_alone():
+    async def go():
+        async with gateway(1) as g:
+            g.app.proxy.probed("r0", "", cost=Cost(a_s=1e-6, b_s=1e-5))
+            await together(g, ["text"] * 10)
+            assert len(g.replicas[0].seen) == 10
+
+    run(go)
+
+
+def test_it_can_be_switched_off():
+    async def go():
+        async with gateway(1, coalesce=False) as g:
+            spread_out(g)
+            await together(g, ["text"] * 10)
+            assert len(g.replicas[0].seen) == 10
+
+    run(go)
+
+
+def test_a_sum_is_shared_out_to_the_last():
+    assert apportioned(10, [1, 1, 1]) == [3, 4, 3]
+    assert apportioned(7, [0, 0]) == [0, 0]
+    assert sum(apportioned(997, [3, 50, 1, 8, 20])) == 997
