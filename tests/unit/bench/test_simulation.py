@@ -84,6 +84,18 @@ def test_bulk_is_never_put_behind_bulk_that_online_work_waits_for():
     assert all(bulk <= 1 or online == 0 for bulk, online in seen)
 
 
+def test_queries_find_a_free_replica_among_many_although_batches_could_use_all():
+    own, rival = (
+        simulate(Cell(policy, load=0.5, replicas=16, seconds=5, seed=10)) for policy in ("ours", "ours_without_reserve")
+    )
+    assert rival["online_p99_ms"] > 2 * own["online_p99_ms"]
+
+
+def test_a_long_document_waits_no_longer_than_its_tokens_are_worth():
+    """As bulk work it would be put behind all short ones, for as long as they come."""
+    assert simulate(ours(workload="docs", seconds=5, seed=2))["online_over_1s"] == 0
+
+
 def test_nothing_is_left_under_way_when_all_is_answered():
     cell = ours(load=0.9, seed=8, faults=(Fault("crash", 5, 2), Fault("stop", 10, 3, replica=1)))
     run = Run(cell)

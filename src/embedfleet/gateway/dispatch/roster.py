@@ -1,6 +1,6 @@
 """Who is in the pool, and in what state: membership, probes, suspicion, ejection, drain."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from embedfleet.gateway.dispatch.command import Command, Forget, Probe
 from embedfleet.gateway.dispatch.limits import DispatchLimits
@@ -21,7 +21,7 @@ class Roster:
         replicas: by name.
         serving: those that may get work.
         batch_texts: the most texts that every one of them takes at once.
-        tokens_per_s: that they do together.
+        tokens_per_s: that they do together; while none serves, that all could.
     """
 
     def __init__(self, limits: DispatchLimits) -> None:
@@ -39,8 +39,14 @@ class Roster:
     @property
     def narrowest(self) -> Abilities:
         """Of the serving replica that takes the fewest texts; while none serves, of those that may serve again."""
-        known = self.serving or self.replicas.values()
-        return min((r.abilities for r in known), key=lambda able: able.batch_texts, default=Abilities())
+        return min(
+            (replica.abilities for replica in self._expected), key=lambda able: able.batch_texts, default=Abilities()
+        )
+
+    @property
+    def _expected(self) -> Collection[Replica]:
+        """Who will do what comes now: those that serve, or, while none does, all that may serve again."""
+        return self.serving or self.replicas.values()
 
     def has_untried(self, chunk: Chunk) -> bool:
         """Whether one serves that has not failed the chunk: those that did get it again only if none does."""
@@ -162,10 +168,11 @@ class Roster:
         replica.next_probe = now + replica.probe_delay_s
         if replica.state is State.EJECTED and replica.good_probes < _GOOD_PROBES:
             return
-        if replica.state is not State.SUSPECT:
-            replica.since = now
+        was_suspect = replica.state is State.SUSPECT
         if replica.move(Event.GOOD):
             replica.reason = ""
+            if not was_suspect:
+                replica.since = now
         replica.widen(now, self._limits.slow_start_s)
 
     def _is_probe_due(self, replica: Replica, now: float) -> bool:
@@ -179,4 +186,4 @@ class Roster:
         """Who serves, and what they can do together."""
         self.serving = tuple(replica for replica in self.replicas.values() if replica.state is _ACTIVE)
         self.batch_texts = self.narrowest.batch_texts
-        self.tokens_per_s = sum(replica.tokens_per_s for replica in self.serving)
+        self.tokens_per_s = sum(replica.tokens_per_s for replica in self._expected)

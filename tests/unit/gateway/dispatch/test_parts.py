@@ -118,11 +118,12 @@ def test_the_text_that_no_replica_can_compute_is_found_and_its_answer_relayed():
     at = made.assign(asked, NOW)
     assert at is not None
     waiting = [(asked, at)]
-    relayed = []
+    relayed, calls = [], 0
     for _ in range(20):
         if not waiting:
             break
         chunk, replica = waiting.pop()
+        calls += 1
         items = list(getattr(chunk, "items", range(4)))
         status = 424 if 2 in items else 200
         commands = made.answered(chunk, replica, status, NOW) or []
@@ -131,6 +132,7 @@ def test_the_text_that_no_replica_can_compute_is_found_and_its_answer_relayed():
         relayed += [command.chunk for command in commands if isinstance(command, Relay)]
     assert [list(chunk.items) for chunk in relayed] == [[2]]
     assert asked.over
+    assert calls <= 6, "the whole twice, and each half once: that two replicas failed the whole is known"
 
 
 def test_a_bulk_request_is_spread_over_idle_replicas_and_joined():

@@ -1,0 +1,167 @@
+"""What is sent where, and again, one promise at a time."""
+
+import pytest
+
+from embedfleet.gateway.dispatch.command import Probe, Relay, Send
+from embedfleet.gateway.dispatch.dispatcher import Dispatcher
+from embedfleet.gateway.dispatch.limits import DispatchLimits
+from embedfleet.gateway.dispatch.placement import EARLY_S
+from embedfleet.gateway.dispatch.replica import Abilities, State
+from embedfleet.gateway.dispatch.request import is_online
+from tests.properties.twins import Divisible
+
+NOW = 100.0
+
+
+def fleet(count: int, abilities: Abilities | None = None, **limits) -> Dispatcher:
+    """Replicas ``0``, ``1``, … that have served for long: their windows are open."""
+    made = Dispatcher(DispatchLimits(**limits))
+    names = [str(number) for number in range(count)]
+    made.set_members(names, NOW - 100)
+    for name in names:
+        made.probed(name, "", NOW - 100, abilities or Abilities())
+    made.tick(NOW)
+    for name in names:
+        made.probed(name, "", NOW)
+    return made
+
+
+def ask(made: Dispatcher, costs, *, online=True, now=NOW, timeout_s=100.0) -> list[Send]:
+    request = Divisible(costs, online=online, now=now, timeout_s=timeout_s)
+    replica = made.assign(request, now)
+    if replica is not None:
+        return [Send(request, replica)]
+    return sends(made.arrived(request, now))
+
+
+def sends(commands) -> list[Send]:
+    return [command for command in commands or [] if isinstance(command, Send)]
+
+
+@pytest.mark.parametrize(
+    ("texts", "tokens", "rerank", "online"),
+    [
+        (1, 8192, False, True),
+        (8, 4096, False, True),
+        (9, 90, False, False),
+        (8, 4097, False, False),
+        (100, 50_000, True, True),
+    ],
+)
+def test_a_ranking_a_few_short_texts_and_one_of_any_length_are_online(texts, tokens, rerank, online):
+    assert is_online(texts, tokens, rerank=rerank) is online
+
+
+def test_without_preference_work_is_done_in_the_order_in_which_it_came():
+    made = fleet(1, prefer_online=False)
+    (running,) = ask(made, [40_000], online=False)
+    assert ask(made, [900] * 4, online=False, timeout_s=600.0) == []
+    assert ask(made, [20], now=NOW + 0.01, timeout_s=10.0) == []
+    sent = sends(made.answered(running.chunk, running.replica, 200, NOW + 0.2))
+    assert [send.chunk.tokens for send in sent] == [3600, 20]
+
+
+def test_with_preference_online_work_overtakes_bulk():
+    made = fleet(1)
+    (running,) = ask(made, [40_000])
+    assert ask(made, [900] * 4, online=False) == []
+    assert ask(made, [20], now=NOW + 0.01) == []
+    sent = sends(made.answered(running.chunk, running.replica, 200, NOW + 0.2))
+    assert sent[0].chunk.tokens == 20
+
+
+@pytest.mark.parametrize("replicas", [2, 4, 16])
+def test_a_replica_is_spared_as_long_as_that_costs_bulk_little(replicas):
+    """Batches spread over all replicas make every query wait, though few would have been enough: lb.md, 5.9 (v)."""
+    rate = replicas * 146_000
+    most = 0.1 * (replicas - 1) * rate
+    for backlog, with_bulk in ((0.8 * most, replicas - 1), (1.5 * most + 16_384 * replicas, replicas)):
+        made = fleet(replicas)
+        ask(made, [1])
+        ask(made, [500] * round(backlog / 500), online=False)
+        assert sum(replica.bulk > 0 for replica in made.replicas.values()) == with_bulk
+
+
+def test_no_replica_is_spared_while_nobody_asks_online():
+    made = fleet(4)
+    ask(made, [500] * 100, online=False)
+    assert all(replica.bulk for replica in made.replicas.values())
+
+
+def test_small_bulk_requests_are_sent_until_a_replica_has_enough_to_do():
+    made = Dispatcher()
+    made.set_members(["a"], NOW)
+    for _ in range(9):
+        ask(made, [20], online=False)
+    sent = sends(made.probed("a", "", NOW, Abilities()))
+    replica = made.replicas["a"]
+    assert 1 < len(sent) < 9
+    assert replica.eta(NOW) > EARLY_S
+
+
+def test_what_comes_while_nobody_serves_is_cut_for_those_that_will():
+    made = fleet(1, Abilities(batch_texts=4))
+    made.distrust("0", "moved")
+    assert ask(made, [10] * 10) == []
+    made.probed("0", "", NOW)
+    assert [send.chunk.texts for send in sends(made.probed("0", "", NOW))] == [4, 4, 2]
+
+
+def test_what_comes_while_nobody_serves_waits_as_if_they_did():
+    made = fleet(1)
+    made.distrust("0", "moved")
+    for _ in range(20):
+        ask(made, [500])
+    assert made.under_way == 20
+
+
+def test_an_idle_replica_that_is_probed_does_not_start_slowly_again():
+    made = fleet(1)
+    made.tick(NOW + 1)
+    assert made.replicas["0"].window == made.replicas["0"].widest
+
+
+def test_a_429_goes_elsewhere_and_to_the_client_once_it_is_too_much_for_all():
+    made = fleet(2)
+    (first,) = ask(made, [20])
+    (second,) = sends(made.answered(first.chunk, first.replica, 429, NOW))
+    assert second.chunk is first.chunk
+    assert second.replica is not first.replica
+    assert made.answered(second.chunk, second.replica, 429, NOW) == [Relay(first.chunk)]
+    assert made.under_way == 0
+
+
+def test_a_429_of_a_replica_that_has_more_to_do_is_not_too_much_for_it():
+    made = fleet(1)
+    (other,), (refused,) = ask(made, [20]), ask(made, [20])
+    assert made.answered(refused.chunk, refused.replica, 429, NOW) == []
+    (again,) = sends(made.answered(other.chunk, other.replica, 200, NOW))
+    assert again.chunk is refused.chunk
+
+
+def test_patience_begins_anew_with_any_sign_of_life_and_then_ends():
+    made = fleet(2)
+    sent = [ask(made, [20])[0] for _ in range(3)]
+    hung, answered = (send for send in sent if send.replica is sent[0].replica)
+    made.answered(answered.chunk, answered.replica, 200, NOW + 0.15)
+    made.answered(sent[1].chunk, sent[1].replica, 200, NOW + 0.15)
+    made.tick(NOW + 0.30)
+    assert hung.replica.state is State.ACTIVE
+    made.tick(NOW + 0.40)
+    assert hung.replica.state is State.SUSPECT
+
+
+def test_a_suspect_that_has_nothing_any_more_is_probed_and_serves_again():
+    """Its copies were answered by others and cancelled here: nothing would ever come from it. lb.md, 5.9 (ii)."""
+    made = fleet(2)
+    (asked,) = ask(made, [20])
+    silent = asked.replica
+    (other,) = (replica for replica in made.replicas.values() if replica is not silent)
+    commands = made.tick(NOW + 1)
+    (copy,) = sends(commands)
+    assert (silent.state, copy.replica) == (State.SUSPECT, other)
+    made.answered(copy.chunk, other, 200, NOW + 1)
+    assert not silent.chunks
+    assert Probe(silent) in commands
+    made.probed(silent.id, "", NOW + 2)
+    assert silent.state is State.ACTIVE
