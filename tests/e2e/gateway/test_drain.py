@@ -37,7 +37,7 @@ async def admin(g: Gateway) -> AsyncIterator[Order]:
 
 def test_a_drained_replica_finishes_what_it_has_and_gets_nothing_more():
     async def go():
-        async with gateway(2) as g, admin(g) as order:
+        async with gateway(2, coalesce=False) as g, admin(g) as order:
             first, second = g.replicas
             first.mode = second.mode = "hold"
             held = [asyncio.create_task(g.embed("held")) for _ in range(2)]
