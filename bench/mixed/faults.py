@@ -148,15 +148,14 @@ async def _kill(stage: Stage) -> None:
 
 
 async def _roll(stage: Stage) -> None:
-    """Each replica in turn is taken off the list and put back; a rival cannot, and goes on undisturbed."""
-    everyone = range(stage.fakes.count)
-    for number in everyone:
-        if not await stage.set_members([other for other in everyone if other != number]):
-            say("  it has no list to take a replica off")
+    """Each replica in turn is drained and brought back; a rival cannot, and goes on undisturbed."""
+    for number in range(stage.fakes.count):
+        if not await stage.drain(number, back=False):
+            say("  it cannot drain a replica")
             return
-        await asyncio.sleep(1.5)
-        await stage.set_members(everyone)
-        await asyncio.sleep(1.5)
+        await asyncio.sleep(1)
+        await stage.drain(number, back=True)
+        await asyncio.sleep(1)
 
 
 async def _reload(stage: Stage) -> None:

@@ -107,6 +107,23 @@ class Stage:
         reply = await fetch(url, method="PUT", body=orjson.dumps(members), timeout_s=10)
         return reply.status == 200
 
+    async def drain(self, number: int, *, back: bool) -> bool:
+        """Take a replica out until it has nothing left, or back in until it serves; False if the door is not ours."""
+        if not self.site.admin.exists():
+            return False
+        name = f"r{self.site.replicas[number]}"
+        url = f"http+unix://{self.site.admin}:/replicas"
+        await fetch(f"{url}/{name}/{'undrain' if back else 'drain'}", method="POST", timeout_s=10)
+        wanted = "active" if back else "drained"
+        async with asyncio.timeout(_READY_S):
+            while wanted not in [row["state"] for row in await self._rows(url) if row["id"] == name]:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+        return True
+
+    async def _rows(self, url: str) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = orjson.loads((await fetch(url, timeout_s=10)).body)
+        return rows
+
 
 Meanwhile = Callable[[Stage], Awaitable[None]]
 
