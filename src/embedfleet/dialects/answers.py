@@ -16,6 +16,7 @@ import orjson
 from embedfleet.errors import Malformed
 
 _VECTORS = 2
+_BETWEEN_VECTORS = len(b"],")
 _EMPTY = frozenset({b"[]", b"[[]]", b"[[[]]]"})
 
 Part = tuple[Sequence[int], bytes]
@@ -45,7 +46,7 @@ class Shape(ABC):
         """The reply to ``count`` texts as replies to each alone.
 
         Raises:
-            Malformed: another number of answers.
+            Malformed: another number of answers, a null, or something else altogether.
         """
         raise NotImplementedError
 
@@ -66,16 +67,19 @@ class Rows(Shape):
 
     def check(self, reply: bytes, count: int) -> None:
         """See `Shape`."""
-        if not self._is_plain(reply) or self._count(reply) != count:
+        if not self._is_plain(reply) or not self._holds(reply, count):
             self._read(reply, count)
+        self._check_numbers(reply)
+
+    def _check_numbers(self, reply: bytes) -> None:
         if (b"n" in reply if self._numbers else b"null" in reply) or reply in _EMPTY:
             raise Malformed(f"an answer that holds no numbers: {_excerpt(reply)}")
 
-    def _count(self, reply: bytes) -> int:
-        """Answers in a plain reply; a single byte is found ten times as fast as two."""
-        if self._depth == _VECTORS:
-            return reply.count(b"[") - 1
-        return reply.count(self._between) + 1
+    def _holds(self, reply: bytes, count: int) -> bool:
+        """Whether a plain reply has so many answers; a single byte is found ten times as fast as several."""
+        if self._depth != _VECTORS:
+            return reply.count(self._between) + 1 == count
+        return reply.find(b"[", _VECTORS) < 0 if count == 1 else reply.count(b"[") == count + 1
 
     def join(self, parts: Sequence[Part], count: int) -> bytes:
         """See `Shape`."""
@@ -88,6 +92,7 @@ class Rows(Shape):
 
     def split(self, reply: bytes, count: int) -> list[bytes]:
         """See `Shape`."""
+        self._check_numbers(reply)
         return [b"%b%b%b" % (self._start, inner, self._end) for inner in self._split(reply, count)]
 
     def _is_plain(self, reply: bytes) -> bool:
@@ -96,7 +101,12 @@ class Rows(Shape):
     def _split(self, reply: bytes, count: int) -> list[bytes]:
         """The inside of each text's answer."""
         if self._is_plain(reply):
-            rows = reply[self._depth : -self._depth].split(self._between)
+            inside = reply[self._depth : -self._depth]
+            if self._depth == _VECTORS and self._numbers:  # each but the last with what is between it and the next
+                *rows, last = inside.split(b"[")
+                rows = [*(row[:-_BETWEEN_VECTORS] for row in rows), last]
+            else:
+                rows = inside.split(self._between)
             if len(rows) == count:
                 return rows
         inner = self._depth - 1

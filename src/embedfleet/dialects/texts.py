@@ -54,6 +54,9 @@ class Texts:
     def characters(self) -> int:
         """Of all texts."""
         measure = self._format.measure
+        if self.count == 1:
+            size, counted = measure(self._value, self._items[0])
+            return size if counted else 0
         return sum(size for size, counted in (measure(self._value, item) for item in self._items) if counted)
 
     def sizes(self) -> list[int]:
@@ -92,7 +95,7 @@ class Texts:
         """The reply to all of them as replies to each alone, in order; only where there is a `kin`.
 
         Raises:
-            Malformed: another number of answers.
+            Malformed: another number of answers, a null, or something else altogether.
         """
         return self._shape.split(reply, self.count)
 

@@ -48,6 +48,7 @@ class Bundle(Request, Asked):
         self._present = len(flights)
         self._texts = _texts(flights[0]).merged([_texts(flight) for flight in flights[1:]])
         self._body = self._texts.body(range(len(flights)))
+        self._bodies: list[bytes] = []  # each client's, once there is an answer
         self.attempts = []
         for flight in flights:
             flight.bundle = self
@@ -61,7 +62,7 @@ class Bundle(Request, Asked):
 
     def check(self, reply: bytes) -> None:
         """See `Asked`."""
-        self._texts.check(len(self._flights), reply)
+        self._bodies = self._texts.split(reply)
 
     def answered(self, attempt: Attempt) -> None:
         """See `Asked`: it is shared out when the dispatcher says so."""
@@ -77,8 +78,7 @@ class Bundle(Request, Asked):
             return
         fields = _shared_fields(attempt.head)
         tokens = apportioned(attempt.head.tokens or self.tokens, [flight.tokens for flight in flights])
-        bodies = self._texts.split(attempt.body)
-        for flight, count, body in zip(flights, tokens, bodies, strict=True):
+        for flight, count, body in zip(flights, tokens, self._bodies, strict=True):
             if not flight.exchange.gone:
                 flight.bundle = None
                 counts = fields, _texts(flight).characters(), count
