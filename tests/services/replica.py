@@ -93,7 +93,7 @@ class FakeReplica:
                 exchange.on_gone = self.left.set
                 self.held.append(exchange)
             case int():
-                body = orjson.dumps({"error": f"status {mode}", "error_type": "Backend"})
+                body = orjson.dumps({"error": f"Backend error: status {mode}", "error_type": "Backend"})
                 exchange.respond(mode, [JSON], body)
             case str() if mode in LIES:
                 exchange.respond(200, [JSON], LIES[mode])

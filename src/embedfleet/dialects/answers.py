@@ -1,313 +1,300 @@
-"""Replies to several texts as bytes: counted, taken apart and put together without reading a number.
+"""Replies to parts of a request, joined as bytes to the reply that one replica would have given.
 
-TEI's serde_json and our orjson write JSON without spaces and fields in one order, so an answer ends where certain bytes
-are. A reply that looks different is read as JSON, and written again.
+A vector of 1024 numbers is 12 KB of JSON: to parse and to write it again costs more than all else that the gateway
+does with it. So replies in compact JSON, as serde_json and orjson write it, are cut where their brackets are and put
+together again; the numbers stay the bytes that the replica wrote. What is written otherwise (with spaces, with fields
+in another order) is parsed.
+
+Shapes: TEI 1.9 (router/src/http/types.rs).
 """
 
 from abc import ABC, abstractmethod
-from binascii import a2b_base64
-from collections.abc import Sequence
-from math import isfinite
-from struct import unpack
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import orjson
 
+from embedfleet.dialects.body import Json
 from embedfleet.errors import Malformed
 
-_VECTORS = 2
-_BETWEEN_VECTORS = len(b"],")
-_EMPTY = frozenset({b"[]", b"[[]]", b"[[[]]]"})
-
 Part = tuple[Sequence[int], bytes]
-"""Which texts were asked for, as indices of the whole request's, and the reply."""
+"""Which texts of a request a replica was sent, in its order, and what it answered."""
+
+_CLOSING = ord("]")
+# Of a number; only the first one of a reply is looked at.
+_BEGINNINGS = frozenset(b"%c" % byte for byte in b"-0123456789")
+_LONGEST_QUOTE = 80
 
 
-class Shape(ABC):
-    """How replies of some path look."""
+class Answers(ABC):
+    """The shape of a successful reply: one answer for each text."""
+
+    __slots__ = ()
 
     @abstractmethod
-    def check(self, reply: bytes, count: int) -> None:
-        """Make sure that a reply answers ``count`` texts.
+    def check(self, count: int, reply: bytes) -> None:
+        """See that a reply holds a whole answer to each of ``count`` texts.
 
         Raises:
-            Malformed: another number of answers, a null, or something else altogether.
+            Malformed: another number of answers, a part of one, or a null or NaN in place of a number.
         """
 
     @abstractmethod
-    def join(self, parts: Sequence[Part], count: int) -> bytes:
-        """The reply to ``count`` texts, made of those to parts of them.
+    def join(self, parts: Sequence[Part]) -> bytes:
+        """The reply to the whole request, whose texts all are in exactly one of ``parts``.
 
         Raises:
-            Malformed: they do not answer each text once.
+            Malformed: as for `check`.
         """
 
-    def split(self, reply: bytes, count: int) -> list[bytes]:
+
+class Listing(Answers):
+    """A list with one answer a text, in the texts' order.
+
+    Args:
+        cut: where the answers of a compact reply end (the first starts at 1, each other one after a comma); None if it
+            is not compact, or not whole.
+        is_answer: whether a parsed answer is whole.
+    """
+
+    __slots__ = ("_cut", "_is_answer")
+
+    def __init__(self, cut: Callable[[bytes], list[int] | None], is_answer: Callable[[Json], bool]) -> None:
+        self._cut = cut
+        self._is_answer = is_answer
+
+    def check(self, count: int, reply: bytes) -> None:
+        """See `Answers`."""
+        ends = self._cut(reply)
+        if ends is None or len(ends) != count:
+            self._parse(count, reply)
+
+    def split(self, count: int, reply: bytes) -> list[bytes]:
         """The reply to ``count`` texts as replies to each alone.
 
         Raises:
-            Malformed: another number of answers, a null, or something else altogether.
+            Malformed: as for `check`.
         """
-        raise NotImplementedError
+        ends = self._cut(reply)
+        if ends is None or len(ends) != count:
+            return [orjson.dumps([answer]) for answer in self._parse(count, reply)]
+        return [b"[%b]" % reply[start:end] for start, end in zip((1, *(end + 1 for end in ends)), ends, strict=False)]
 
+    def join(self, parts: Sequence[Part]) -> bytes:
+        """See `Answers`."""
+        ordered = sorted(parts, key=_first)
+        cuts = [self._cut(reply) for _, reply in ordered]
+        if any(ends is None or len(ends) != len(items) for ends, (items, _) in zip(cuts, ordered, strict=True)):
+            return self._join_parsed(parts)
+        views = [memoryview(reply)[1:-1] for _, reply in ordered]
+        if in_order(ordered):
+            return enclosed(views)
+        rows = [views[0]] * sum(len(items) for items, _ in ordered)
+        for ends, (items, _), view in zip(cuts, ordered, views, strict=True):
+            start = 0
+            for item, end in zip(items, ends or (), strict=True):
+                rows[item] = view[start : end - 1]
+                start = end
+        return enclosed(rows)
 
-class Rows(Shape):
-    """Lists in a list, one for each text: ``[[0.1,0.2],[0.3,0.4]]``.
-
-    Args:
-        depth: how many lists are around each number, or object.
-        numbers: whether there are only numbers within, and at least one; else objects, and maybe none.
-    """
-
-    def __init__(self, depth: int, *, numbers: bool = True) -> None:
-        self._depth = depth
-        self._numbers = numbers
-        inner = depth - 1
-        self._start, self._between, self._end = b"[" * depth, b"]" * inner + b"," + b"[" * inner, b"]" * depth
-
-    def check(self, reply: bytes, count: int) -> None:
-        """See `Shape`."""
-        if not self._is_plain(reply) or not self._holds(reply, count):
-            self._read(reply, count)
-        self._check_numbers(reply)
-
-    def _check_numbers(self, reply: bytes) -> None:
-        if (b"n" in reply if self._numbers else b"null" in reply) or reply in _EMPTY:
-            raise Malformed(f"an answer that holds no numbers: {_excerpt(reply)}")
-
-    def _holds(self, reply: bytes, count: int) -> bool:
-        """Whether a plain reply has so many answers; a single byte is found ten times as fast as several."""
-        if self._depth != _VECTORS:
-            return reply.count(self._between) + 1 == count
-        return reply.find(b"[", _VECTORS) < 0 if count == 1 else reply.count(b"[") == count + 1
-
-    def join(self, parts: Sequence[Part], count: int) -> bytes:
-        """See `Shape`."""
-        ordered = sorted(parts, key=lambda part: part[0][0])
-        if all(_is_run(items) and self._is_plain(reply) for items, reply in ordered):
-            inner = [reply[self._depth : -self._depth] for _, reply in ordered]
-        else:
-            inner = place([(items, self._split(reply, len(items))) for items, reply in parts], count)
-        return b"%b%b%b" % (self._start, self._between.join(inner), self._end)
-
-    def split(self, reply: bytes, count: int) -> list[bytes]:
-        """See `Shape`."""
-        self._check_numbers(reply)
-        return [b"%b%b%b" % (self._start, inner, self._end) for inner in self._split(reply, count)]
-
-    def _is_plain(self, reply: bytes) -> bool:
-        return reply.startswith(self._start) and reply.endswith(self._end)
-
-    def _split(self, reply: bytes, count: int) -> list[bytes]:
-        """The inside of each text's answer."""
-        if self._is_plain(reply):
-            inside = reply[self._depth : -self._depth]
-            if self._depth == _VECTORS and self._numbers:  # each but the last with what is between it and the next
-                *rows, last = inside.split(b"[")
-                rows = [*(row[:-_BETWEEN_VECTORS] for row in rows), last]
-            else:
-                rows = inside.split(self._between)
-            if len(rows) == count:
-                return rows
-        inner = self._depth - 1
-        return [orjson.dumps(row)[inner : -inner or None] for row in self._read(reply, count)]
-
-    def _read(self, reply: bytes, count: int) -> list[Any]:
-        rows = _read_list(reply, count)
-        for row in rows:
-            if isinstance(row, list) != (self._depth > 1):
-                raise Malformed(f"not a list for each text: {_excerpt(reply)}")
-        return rows
-
-
-class Ranking(Shape):
-    """Objects with an ``index`` and a ``score``, the best first.
-
-    TEI sorts by score, and of equal scores the higher index is first (a stable ascending sort, reversed). Reading and
-    writing a score gives the same digits: those of a float32 are at most nine, which a double keeps.
-    """
-
-    def check(self, reply: bytes, count: int) -> None:
-        """See `Shape`."""
-        self._read(reply, count)
-
-    def join(self, parts: Sequence[Part], count: int) -> bytes:
-        """See `Shape`."""
-        ranks = []
+    def _join_parsed(self, parts: Sequence[Part]) -> bytes:
+        rows: list[Json] = [None] * sum(len(items) for items, _ in parts)
         for items, reply in parts:
-            for rank in self._read(reply, len(items)):
-                rank["index"] = items[rank["index"]]
-                ranks.append(rank)
-        if sorted(rank["index"] for rank in ranks) != list(range(count)):
-            raise Malformed("not one score for each text")
-        ranks.sort(key=lambda rank: (rank["score"], rank["index"]), reverse=True)
-        return orjson.dumps(ranks)
-
-    def _read(self, reply: bytes, count: int) -> list[dict[str, Any]]:
-        ranks = _read_list(reply, count)
-        seen = set()
-        for rank in ranks:
-            if not isinstance(rank, dict) or not isinstance(rank.get("score"), int | float):
-                raise Malformed(f"not a score for each text: {_excerpt(reply)}")
-            seen.add(rank.get("index"))
-        if seen != set(range(count)):
-            raise Malformed(f"not one score for each of {count} texts: {_excerpt(reply)}")
-        return ranks
-
-
-class Predictions(Shape):
-    """A list of labels with scores for each text.
-
-    Args:
-        batch: whether these are in a list; the answer to a single text is not.
-    """
-
-    def __init__(self, *, batch: bool) -> None:
-        self._batch = batch
-
-    def check(self, reply: bytes, count: int) -> None:
-        """See `Shape`."""
-        self._read(reply, count)
-
-    def join(self, parts: Sequence[Part], count: int) -> bytes:
-        """See `Shape`."""
-        rows = place([(items, self._read(reply, len(items))) for items, reply in parts], count)
+            for item, row in zip(items, self._parse(len(items), reply), strict=True):
+                rows[item] = row
         return orjson.dumps(rows)
 
-    def _read(self, reply: bytes, count: int) -> list[Any]:
-        rows = _read_list(reply, count) if self._batch else [_loads(reply)]
-        for row in rows:
-            good = isinstance(row, list) and all(
-                isinstance(item, dict) and isinstance(item.get("score"), int | float) for item in row
-            )
-            if not good or not row:
-                raise Malformed(f"not a score for each label: {_excerpt(reply)}")
-        return rows
+    def _parse(self, count: int, reply: bytes) -> list[Json]:
+        value = parse(reply)
+        if not isinstance(value, list) or len(value) != count or not all(map(self._is_answer, value)):
+            raise unfit(count, reply)
+        return value
 
 
-class Embeddings(Shape):
-    """OpenAI's: objects with an ``embedding`` and an ``index`` in ``data``; then ``model`` and ``usage``."""
+class Single(Answers):
+    """The answer to a request for one text that is not in a list; there is nothing to join.
 
-    _ITEM = b'{"object":"embedding","embedding":'
-    _START = b'{"object":"list","data":[' + _ITEM
-    _BETWEEN = b"}," + _ITEM
-    _INDEX = b',"index":'
-    _END = b'}],"model":'
+    Args:
+        is_answer: whether it is whole.
+    """
 
-    def check(self, reply: bytes, count: int) -> None:
-        """See `Shape`."""
-        end = self._end(reply)
-        if end >= 0 and count == 1 and reply.find(self._BETWEEN, 0, end) < 0:
-            vectors = [reply[len(self._START) : end]]
-        else:
-            vectors, _ = self._read(reply, count)
-        for vector in vectors:
-            if not _is_vector(vector):
-                raise Malformed(f"an embedding that holds no numbers: {_excerpt(vector)}")
+    __slots__ = ("_is_answer",)
 
-    def join(self, parts: Sequence[Part], count: int) -> bytes:
-        """See `Shape`."""
-        read = [(items, *self._read(reply, len(items))) for items, reply in parts]
-        vectors = place([(items, vectors) for items, vectors, _ in read], count)
-        rest = dict(read[0][2])
-        rest["usage"] = {
-            name: sum(_count(other, name) for _, _, other in read) for name in ("prompt_tokens", "total_tokens")
-        }
-        data = b",".join(
-            b"%b%b%b%d}" % (self._ITEM, vector, self._INDEX, index) for index, vector in enumerate(vectors)
-        )
-        return b'{"object":"list","data":[%b],%b' % (data, orjson.dumps(rest)[1:])
+    def __init__(self, is_answer: Callable[[Json], bool]) -> None:
+        self._is_answer = is_answer
 
-    def _end(self, reply: bytes) -> int:
-        """Where a plain reply's last item ends, -1 if it is not plain."""
-        return reply.rfind(self._END) if reply.startswith(self._START) else -1
+    def check(self, count: int, reply: bytes) -> None:
+        """See `Answers`."""
+        if not self._is_answer(parse(reply)):
+            raise unfit(count, reply)
 
-    def _read(self, reply: bytes, count: int) -> tuple[list[bytes], dict[str, Any]]:
-        """The vectors as they are written, by index, and what follows them."""
-        end = self._end(reply)
-        if end < 0:
-            return self._read_any(reply, count)
-        vectors: list[bytes] = []
-        for number, item in enumerate(reply[len(self._START) : end].split(self._BETWEEN)):
-            vector, _, index = item.rpartition(self._INDEX)
-            if index != b"%d" % number:
-                return self._read_any(reply, count)
-            vectors.append(vector)
-        if len(vectors) != count:
-            raise Malformed(f"{len(vectors)} answers to {count} texts")
-        return vectors, _object(_loads(b"{" + reply[end + len(b"}],") :]))
-
-    def _read_any(self, reply: bytes, count: int) -> tuple[list[bytes], dict[str, Any]]:
-        rest = _object(_loads(reply))
-        items = rest.pop("data", None)
-        if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
-            raise Malformed(f"no list of data: {_excerpt(reply)}")
-        by_index = {item.get("index"): item.get("embedding") for item in items}
-        if len(items) != count or set(by_index) != set(range(count)):
-            raise Malformed(f"{len(items)} answers to {count} texts")
-        rest.pop("object", None)
-        return [orjson.dumps(by_index[index]) for index in range(count)], rest
+    def join(self, parts: Sequence[Part]) -> bytes:
+        """The one reply."""
+        ((_, reply),) = parts
+        self.check(1, reply)
+        return reply
 
 
-def place(parts: Sequence[tuple[Sequence[int], Sequence[Any]]], count: int) -> list[Any]:
-    """What belongs to some indices each, in the order of all.
+def parse(reply: bytes) -> Json:
+    """A reply's JSON.
 
     Raises:
-        Malformed: an index has nothing, or two.
+        Malformed: it is none; NaN is none either.
     """
-    placed: dict[int, Any] = {}
-    for items, rows in parts:
-        placed.update(zip(items, rows, strict=True))
-    if len(placed) != count or sum(len(items) for items, _ in parts) != count:
-        raise Malformed(f"answers to {len(placed)} of {count} texts")
-    return [placed[index] for index in range(count)]
-
-
-def _is_run(items: Sequence[int]) -> bool:
-    return list(items) == list(range(items[0], items[0] + len(items)))
-
-
-def _is_vector(written: bytes) -> bool:
-    """Whether it may be one; a NaN is null in JSON.
-
-    In base64 only the first number is looked at: a NaN anywhere spreads over the whole vector when it is normalised.
-    """
-    if written.startswith(b'"'):
-        try:
-            (first,) = unpack("<f", a2b_base64(written[1:9])[:4])
-        except ValueError:
-            return False
-        return isfinite(first)
-    return written.startswith(b"[") and not written.startswith(b"[]") and b"null" not in written
-
-
-def _read_list(reply: bytes, count: int) -> list[Any]:
-    rows = _loads(reply)
-    if not isinstance(rows, list):
-        raise Malformed(f"not a list: {_excerpt(reply)}")
-    if len(rows) != count:
-        raise Malformed(f"{len(rows)} answers to {count} texts")
-    return rows
-
-
-def _loads(reply: bytes) -> Any:  # noqa: ANN401 - whatever the replica says
     try:
         return orjson.loads(reply)
     except orjson.JSONDecodeError as error:
-        raise Malformed(f"not JSON: {error}: {_excerpt(reply)}") from None
+        raise Malformed(f"a reply of {len(reply)} bytes is not JSON: {error}") from None
 
 
-def _object(value: object) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise Malformed(f"not an object: {str(value)[:80]}")
-    return value
+def unfit(count: int, reply: bytes) -> Malformed:
+    """The error for a reply that does not answer so many texts."""
+    begins = reply[:_LONGEST_QUOTE].decode("utf-8", "replace")
+    return Malformed(f"a reply of {len(reply)} bytes is no answer to {count} texts: {begins}")
 
 
-def _count(rest: dict[str, Any], name: str) -> int:
-    usage = rest.get("usage")
-    value = usage.get(name) if isinstance(usage, dict) else None
-    return value if isinstance(value, int) else 0
+def enclosed(rows: Sequence[memoryview]) -> bytes:
+    """Rows as a JSON list, copied once: at these sizes memory costs more than the search for brackets."""
+    pieces: list[bytes | memoryview] = [b","] * (2 * len(rows) + 1)
+    pieces[0], pieces[-1] = b"[", b"]"
+    pieces[1::2] = rows
+    return b"".join(pieces)
 
 
-def _excerpt(reply: bytes) -> str:
-    return reply[:80].decode("utf-8", "replace")
+def in_order(ordered: Sequence[Part]) -> bool:
+    """Whether parts, sorted by their first text, hold the texts just in the order of the request."""
+    end = 0
+    for items, _ in ordered:
+        start, end = end, end + len(items)
+        if list(items) != list(range(start, end)):
+            return False
+    return True
+
+
+def _first(part: Part) -> int:
+    return part[0][0] if part[0] else 0
+
+
+def cut_vectors(reply: bytes) -> list[int] | None:
+    """Ends of ``[[f32]]``: numbers have no ``n``, which null has, and no ``N``, which NaN has."""
+    if b"n" in reply or b"N" in reply or reply[2:3] not in _BEGINNINGS:
+        return None
+    return _cut_rows(reply, 2)
+
+
+def cut_sparse(reply: bytes) -> list[int] | None:
+    """Ends of ``[[{"index", "value"}]]``; a text that has no terms has ``[]``."""
+    if b"null" in reply or b"N" in reply or not reply.startswith((b'[[{"index":', b"[[]")):
+        return None
+    return _cut_rows(reply, 1)
+
+
+def _cut_rows(reply: bytes, least: int) -> list[int] | None:
+    """Ends of lists in a list, which hold no brackets; ``least`` is the distance of a row's brackets.
+
+    `bytes.find` for one byte is many times faster than `bytes.count` and `bytes.split`.
+    """
+    if not reply.startswith(b"[[") or not reply.endswith(b"]]"):
+        return None
+    ends: list[int] = []
+    find, startswith, last = reply.find, reply.startswith, len(reply) - 2
+    start, at = 1, find(b"]")
+    while at - start >= least:
+        ends.append(at + 1)
+        if at == last:
+            return ends
+        if not startswith(b",[", at + 1):
+            return None
+        start = at + 2
+        at = find(b"]", start)
+    return None
+
+
+def cut_matrices(reply: bytes) -> list[int] | None:
+    """Ends of ``[[[f32]]]``."""
+    if b"n" in reply or b"N" in reply or reply[3:4] not in _BEGINNINGS:
+        return None
+    if not reply.startswith(b"[[[") or not reply.endswith(b"]]]"):
+        return None
+    ends: list[int] = []
+    find, startswith, last = reply.find, reply.startswith, len(reply) - 3
+    at = find(b"]")
+    while at < last:
+        if reply[at + 1] == _CLOSING:
+            if not startswith(b",[[", at + 2):
+                return None
+            ends.append(at + 2)
+            at += 1
+        at = find(b"]", at + 1)
+    ends.append(last + 2)
+    return ends
+
+
+def cut_numbers(reply: bytes) -> list[int] | None:
+    """Ends of ``[f32]``."""
+    if b"n" in reply or b"N" in reply or reply[1:2] not in _BEGINNINGS:
+        return None
+    if not reply.startswith(b"[") or not reply.endswith(b"]"):
+        return None
+    ends: list[int] = []
+    at = reply.find(b",")
+    while at >= 0:
+        ends.append(at)
+        at = reply.find(b",", at + 1)
+    ends.append(len(reply) - 1)
+    return ends
+
+
+def cut_predictions(reply: bytes) -> list[int] | None:
+    """Ends of ``[[{"score", "label"}]]``.
+
+    Labels are texts, and may hold brackets. But no text holds a quote that is not escaped, so what is looked for here,
+    a quote between a brace and a letter, is found only between answers.
+    """
+    if not reply.startswith(b'[[{"score":') or not reply.endswith(b'"}]]'):
+        return None
+    if reply.endswith(b'\\"}]]'):  # in the middle of a label, perhaps
+        return None
+    if b'"score":null' in reply or b'"score":NaN' in reply:
+        return None
+    ends: list[int] = []
+    at = reply.find(b'}],[{"score":')
+    while at >= 0:
+        ends.append(at + 2)
+        at = reply.find(b'}],[{"score":', at + 2)
+    ends.append(len(reply) - 1)
+    return ends
+
+
+def is_number(value: Json) -> bool:
+    """Whether a JSON value is a number."""
+    return type(value) is float or type(value) is int
+
+
+def is_vector(value: Json) -> bool:
+    """Whether a JSON value is a list of numbers, at least one."""
+    return isinstance(value, list) and bool(value) and all(map(is_number, value))
+
+
+def is_prediction(value: Json) -> bool:
+    """Whether a JSON value is a list of classes with their scores."""
+    return isinstance(value, list) and bool(value) and all(_has(row, "score") for row in value)
+
+
+def _is_matrix(value: Json) -> bool:
+    return isinstance(value, list) and all(map(is_vector, value))
+
+
+def _is_sparse(value: Json) -> bool:
+    return isinstance(value, list) and all(_has(row, "value") and _has(row, "index") for row in value)
+
+
+def _has(row: Json, name: str) -> bool:
+    return isinstance(row, dict) and is_number(row.get(name))
+
+
+VECTORS = Listing(cut_vectors, is_vector)
+MATRICES = Listing(cut_matrices, _is_matrix)
+SPARSE = Listing(cut_sparse, _is_sparse)
+NUMBERS = Listing(cut_numbers, is_number)
+PREDICTIONS = Listing(cut_predictions, is_prediction)
+PREDICTION = Single(is_prediction)

@@ -8,6 +8,11 @@ import orjson
 from embedfleet.errors import Overloaded, RequestError, Saturated, ServingError, Unhealthy
 from embedfleet.http.message import JSON, TEXT, Header
 
+# Beginnings of what is wrong with a text; all else, such as a prompt's name, is wrong with the request.
+_OF_A_TEXT = ("Input validation error: `inputs` ", "`inputs` ", "tokenizer error ", "Backend error: ", "score is ")
+# Backend errors that every text meets.
+_OF_THE_MODEL = ("odel is not ", " is not available for ", " not supported ", "the engine is stopping")
+
 OPENAI_PATHS = ("/v1/", "/embeddings")
 """Beginnings of the paths whose errors are in OpenAI's shape, as TEI flattens it."""
 
@@ -24,3 +29,30 @@ def render_failure(path: str, error: RequestError | ServingError) -> tuple[int, 
     else:
         body = {"error": str(error), "error_type": error.error_type}
     return error.status, headers, orjson.dumps(body)
+
+
+def name_place(body: bytes, place: str) -> bytes:
+    """A failed reply that says where in the request the fault is, where it is a text's fault.
+
+    TEI's errors name no text. A replica that was sent one text of several knows nothing of the others, so who sent it
+    can tell.
+
+    Args:
+        body: of the reply, in either of TEI's JSON shapes; one that is not comes back as it is.
+        place: of the text that the replica was sent, as in ``inputs[3]``.
+    """
+    try:
+        fields = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return body
+    if not isinstance(fields, dict):
+        return body
+    key = "message" if "message" in fields else "error"
+    message = fields.get(key)
+    if not isinstance(message, str) or not _is_of_a_text(message):
+        return body
+    return orjson.dumps({**fields, key: f"{message} (in `{place}`)"})
+
+
+def _is_of_a_text(message: str) -> bool:
+    return message.startswith(_OF_A_TEXT) and not any(words in message for words in _OF_THE_MODEL)

@@ -1,295 +1,342 @@
-"""The texts of a client's request: so that some of them can be asked of one replica and the rest of others.
+"""The texts of a request: how many there are, what they will cost, a request for some of them, a reply to all of them.
 
-Source of the paths and shapes: TEI 1.9 (router/src/http/types.rs).
+The gateway sends the texts of one request to several replicas, and its client must not be able to tell. What is read
+here is only what is needed for that; what is wrong with a request is for a replica to say. Shapes: TEI 1.9
+(router/src/http/types.rs).
 """
 
+from abc import ABC, abstractmethod
+from array import array
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import ClassVar, TypeGuard
 
 import orjson
 
-from embedfleet.dialects.answers import Embeddings, Part, Predictions, Ranking, Rows, Shape
-from embedfleet.dialects.body import is_id, is_json
-from embedfleet.http.message import JSON, Header
+from embedfleet.dialects.answers import MATRICES, NUMBERS, PREDICTION, PREDICTIONS, SPARSE, VECTORS, Answers, Part
+from embedfleet.dialects.body import Json, is_json
+from embedfleet.dialects.embeddings import EMBEDDINGS
+from embedfleet.dialects.failure import name_place
+from embedfleet.dialects.ranking import RANKING
 
-_QUOTES = 3  # bytes around a text in a list
+_Object = dict[str, Json]
+
+_STRING = {str}
 
 
-class Texts:
-    """See the module.
+class Texts(ABC):
+    """A request's texts and all else that it says.
+
+    Args:
+        fields: of the body.
+        texts: as they are in the body.
+        answers: the shape of the reply.
 
     Attributes:
-        count: how many.
-        extra: that each part carries besides its own: the sentence that all are compared with.
-        is_rerank: whether they are passages to be ranked.
-        kin: the same for requests of one text that can be one request of several, None for all others.
-        divisible: whether a part of them can be asked for.
+        count: how many texts; 1 for one that is not in a list.
+        is_rerank: whether they are ranked by a query.
+        extra: inputs that each part has beside its texts, and that count against a replica's batch limit.
     """
 
-    __slots__ = ("_format", "_items", "_value", "count", "divisible", "extra", "is_rerank", "kin")
+    __slots__ = ("_answers", "_fields", "_texts", "count")
 
-    def __init__(self, form: "_Format", value: dict[str, Any], items: list[Any], *, divisible: bool) -> None:
-        self._format = form
-        self._value = value
-        self._items = items
-        self.count = len(items)
-        self.extra = form.extra
-        self.is_rerank = form.is_rerank
-        self.divisible = divisible
-        self.kin: tuple[str, bytes] | None = None
+    is_rerank: ClassVar[bool] = False
+    extra: ClassVar[int] = 0
 
-    def costs(self, tokens: Callable[[int], int]) -> list[int]:
-        """Tokens of each text.
-
-        Args:
-            tokens: of a text with so many characters; an input of token ids needs no estimate.
-        """
-        measure = self._format.measure
-        if self.count == 1:  # as most are
-            size, counted = measure(self._value, self._items[0])
-            return [tokens(size) if counted else size]
-        return [tokens(size) if counted else size for size, counted in (measure(self._value, i) for i in self._items)]
-
-    def characters(self) -> int:
-        """Of all texts."""
-        measure = self._format.measure
-        if self.count == 1:
-            size, counted = measure(self._value, self._items[0])
-            return size if counted else 0
-        return sum(size for size, counted in (measure(self._value, item) for item in self._items) if counted)
-
-    def sizes(self) -> list[int]:
-        """Bytes of each text in a body, nearly."""
-        return [len(orjson.dumps(item)) + 1 for item in self._items]
-
-    def body(self, items: Sequence[int]) -> bytes:
-        """The request for some of them; whatever else it asked stays as it is."""
-        return orjson.dumps(self._format.put(self._value, [self._items[item] for item in items]))
-
-    def check(self, count: int, reply: bytes) -> None:
-        """Make sure that a reply answers ``count`` of them.
-
-        Raises:
-            Malformed: another number of answers, a null, or something else altogether.
-        """
-        self._shape.check(reply, count)
-
-    def join(self, parts: Sequence[Part]) -> bytes:
-        """The reply to all of them, as one replica would have given it.
-
-        Args:
-            parts: the texts that were asked for, and the reply; in any order, and each in any order.
-
-        Raises:
-            Malformed: they do not answer each text once.
-        """
-        return self._shape.join(parts, self.count)
-
-    def merged(self, others: Iterable["Texts"]) -> "Texts":
-        """This request and others of the same `kin` as one."""
-        items = self._items + [item for texts in others for item in texts._items]  # noqa: SLF001 - of its own class
-        return Texts(self._format, self._value, items, divisible=True)
-
-    def split(self, reply: bytes) -> list[bytes]:
-        """The reply to all of them as replies to each alone, in order; only where there is a `kin`.
-
-        Raises:
-            Malformed: another number of answers, a null, or something else altogether.
-        """
-        return self._shape.split(reply, self.count)
-
-    def rebase(self, item: int, reply: bytes) -> bytes:
-        """An error that one of them met with, saying which one it was if there are several."""
-        if self.count == 1:
-            return reply
-        try:
-            error = orjson.loads(reply)
-        except orjson.JSONDecodeError:
-            return reply
-        for name in ("error", "message"):
-            if isinstance(error, dict) and isinstance(error.get(name), str):
-                error[name] = f"{self._format.name}[{item}]: {error[name]}"
-                return orjson.dumps(error)
-        return reply
+    def __init__(self, fields: _Object, texts: list[Json], answers: Answers) -> None:
+        self._fields = fields
+        self._texts = texts
+        self._answers = answers
+        self.count = len(texts)
 
     @property
-    def _shape(self) -> Shape:
-        return self._format.batch if self.divisible or self._format.single is None else self._format.single
+    def divisible(self) -> bool:
+        """Whether there is more than one text."""
+        return self.count > 1
+
+    @property
+    def kin(self) -> bytes | None:
+        """The same for requests of one text that may be asked for as one request of several, None for all others."""
+        return None
+
+    def characters(self) -> int:
+        """As TEI counts them for ``x-compute-characters``: an input of ids has as many as it has ids."""
+        return sum(map(len, self._texts))
+
+    def costs(self, tokens: Callable[[int], int]) -> list[int]:
+        """Each text's tokens.
+
+        Args:
+            tokens: the estimate for a text of so many characters.
+        """
+        return [tokens(len(text)) for text in self._texts]
+
+    def sizes(self) -> list[int]:
+        """The bytes that each text takes in a body, with its comma."""
+        return [len(orjson.dumps(text)) + 1 for text in self._texts]
+
+    def frame_size(self) -> int:
+        """The bytes of a body without any text: what each part takes beside its texts."""
+        return len(orjson.dumps(self._with([])))
+
+    def body(self, items: Sequence[int]) -> bytes:
+        """A request for some of the texts, in the order given, all else as the client said it."""
+        if self.count == 1:
+            return orjson.dumps(self._fields)
+        texts = self._texts
+        return orjson.dumps(self._with([texts[item] for item in items]))
+
+    def check(self, count: int, reply: bytes) -> None:
+        """See that a reply with status 200 holds a whole answer to each of ``count`` texts.
+
+        Raises:
+            Malformed: another number of answers, a part of one, or a null or NaN in place of a number.
+        """
+        self._answers.check(count, reply)
+
+    def join(self, parts: Sequence[Part]) -> bytes:
+        """The reply to the whole request, byte for byte as one replica would have written it.
+
+        Args:
+            parts: every text is in exactly one of them; in any order.
+
+        Raises:
+            Malformed: as for `check`.
+        """
+        return self._answers.join(parts)
+
+    def rebase(self, item: int, reply: bytes) -> bytes:
+        """The error body that one text alone was answered with, saying which text of the request it was."""
+        return name_place(reply, self._place(item)) if self.divisible else reply
+
+    @abstractmethod
+    def _with(self, texts: list[Json]) -> _Object:
+        """The fields with other texts."""
+
+    @abstractmethod
+    def _place(self, item: int) -> str:
+        """Where a text is in the body."""
+
+
+class Inputs(Texts):
+    """Texts, or token ids, to embed.
+
+    Args:
+        fields: see `Texts`.
+        texts: see `Texts`.
+        answers: see `Texts`.
+        name: of the field that they are in.
+    """
+
+    __slots__ = ("_name",)
+
+    def __init__(self, fields: _Object, texts: list[Json], answers: Answers, name: str) -> None:
+        super().__init__(fields, texts, answers)
+        self._name = name
+
+    def costs(self, tokens: Callable[[int], int]) -> list[int]:
+        """See `Texts`; ids are tokens already."""
+        return [tokens(len(text)) if type(text) is str else len(text) or 1 for text in self._texts]
+
+    @property
+    def kin(self) -> bytes | None:
+        """See `Texts`: what is asked besides the text, of a text that is to be one vector.
+
+        OpenAI's replies count tokens in the body: of several texts nobody could tell each one's.
+        """
+        if self._answers is not VECTORS or type(self._fields[self._name]) is not str:
+            return None
+        if len(self._fields) == 1:
+            return b""
+        return orjson.dumps({**self._fields, self._name: None}, option=orjson.OPT_SORT_KEYS)
+
+    def merged(self, others: Iterable["Texts"]) -> "Inputs":
+        """This request and others of the same `kin` as one."""
+        texts = self._texts + [text for other in others for text in other._texts]  # noqa: SLF001 - of its own class
+        return Inputs(self._fields, texts, self._answers, self._name)
+
+    def split(self, reply: bytes) -> list[bytes]:
+        """The reply to all as replies to each text alone.
+
+        Raises:
+            Malformed: as for `check`.
+        """
+        return VECTORS.split(self.count, reply)
+
+    def _with(self, texts: list[Json]) -> _Object:
+        return {**self._fields, self._name: texts}
+
+    def _place(self, item: int) -> str:
+        return f"{self._name}[{item}]"
+
+
+class Candidates(Texts):
+    """Texts to rank by a query, which is computed with each of them."""
+
+    __slots__ = ("_query_length",)
+
+    is_rerank = True
+
+    def __init__(self, fields: _Object, texts: list[str]) -> None:
+        super().__init__(fields, texts, RANKING)
+        self._query_length = len(fields["query"])
+
+    def characters(self) -> int:
+        """See `Texts`; the query's count with each text."""
+        return self._query_length * self.count + sum(map(len, self._texts))
+
+    def costs(self, tokens: Callable[[int], int]) -> list[int]:
+        """See `Texts`; the query's count with each text."""
+        query = self._query_length
+        return [tokens(query + len(text)) for text in self._texts]
+
+    def _with(self, texts: list[Json]) -> _Object:
+        return {**self._fields, "texts": texts}
+
+    def _place(self, item: int) -> str:
+        return f"texts[{item}]"
+
+
+class Classified(Texts):
+    """Texts and pairs of texts to classify."""
+
+    __slots__ = ()
+
+    def characters(self) -> int:
+        """See `Texts`; both texts of a pair count."""
+        return sum(map(_length, self._texts))
+
+    def costs(self, tokens: Callable[[int], int]) -> list[int]:
+        """See `Texts`; both texts of a pair count."""
+        return [tokens(_length(text)) for text in self._texts]
+
+    def _with(self, texts: list[Json]) -> _Object:
+        return {**self._fields, "inputs": texts}
+
+    def _place(self, item: int) -> str:
+        return f"inputs[{item}]"
+
+
+class Sentences(Texts):
+    """Sentences to compare with a source, which goes with each part."""
+
+    __slots__ = ("_source_length",)
+
+    extra = 1
+
+    def __init__(self, fields: _Object, texts: list[str]) -> None:
+        super().__init__(fields, texts, NUMBERS)
+        self._source_length = len(fields["inputs"]["source_sentence"])
+
+    def characters(self) -> int:
+        """See `Texts`; the source counts once."""
+        return self._source_length + sum(map(len, self._texts))
+
+    def costs(self, tokens: Callable[[int], int]) -> list[int]:
+        """See `Texts`; the source counts once, with the first sentence."""
+        costs = [tokens(len(text)) for text in self._texts]
+        costs[0] += tokens(self._source_length)
+        return costs
+
+    def _with(self, texts: list[Json]) -> _Object:
+        return {**self._fields, "inputs": {**self._fields["inputs"], "sentences": texts}}
+
+    def _place(self, item: int) -> str:
+        return f"inputs.sentences[{item}]"
 
 
 def read_texts(path: str, content_type: bytes | None, body: bytes) -> Texts | None:
-    """The texts of a POST; None if the path takes none, or the body is not what the path takes: a replica refuses it.
+    """The texts of a POST.
 
-    Args:
-        path: without the query.
-        content_type: of the body.
-        body: as it came.
+    Returns:
+        None where the path takes none, or the body is not of its shape: then a replica is to refuse it in its own
+        words.
     """
-    form = _FORMATS.get(path)
-    if form is None or not is_json(content_type):
+    reader = _READERS.get(path)
+    if reader is None or not (content_type == b"application/json" or is_json(content_type)):
         return None
     try:
-        value = orjson.loads(body)
+        fields = orjson.loads(body)
     except orjson.JSONDecodeError:
         return None
-    if not isinstance(value, dict):
+    return reader(fields) if type(fields) is dict else None
+
+
+def _reader(name: str, answers: Answers) -> Callable[[_Object], Texts | None]:
+    """Reads the inputs to embed from a field."""
+
+    def read(fields: _Object) -> Texts | None:
+        value = fields.get(name)
+        if type(value) is str:
+            return Inputs(fields, [value], answers, name)
+        if type(value) is not list:
+            return None
+        types = {*map(type, value)}
+        if types == _STRING:
+            return Inputs(fields, value, answers, name)
+        if _are_ids(value):
+            return Inputs(fields, [value], answers, name)
+        if types <= {str, list} and all(type(item) is str or _are_ids(item) for item in value):
+            return Inputs(fields, value, answers, name)
         return None
-    return form.read(form, value)
+
+    return read
 
 
-def join_fields(replies: Sequence[Sequence[Header]]) -> list[Header]:
-    """The fields of a reply that is made of several: what was counted is summed, of times the longest counts."""
-    told = [dict(fields) for fields in replies]
-    joined: list[Header] = [JSON]
-    for name, value in told[0].items():
-        if name in _COUNTS:
-            joined.append((name, b"%d" % sum(_number(fields.get(name)) for fields in told)))
-        elif name in _TIMES:
-            joined.append((name, b"%d" % max(_number(fields.get(name)) for fields in told)))
-        elif name == b"x-compute-type":
-            joined.append((name, value))
-    return joined
+def _read_candidates(fields: _Object) -> Texts | None:
+    texts = fields.get("texts")
+    return Candidates(fields, texts) if type(fields.get("query")) is str and _are_strings(texts) else None
 
 
-_COUNTS = frozenset({b"x-compute-characters", b"x-compute-tokens"})
-_TIMES = frozenset(
-    {b"x-compute-time", b"x-total-time", b"x-tokenization-time", b"x-queue-time", b"x-inference-time"}
-)  # in milliseconds
-
-
-def _number(value: bytes | None) -> int:
-    return int(value) if value is not None and value.isdigit() else 0
-
-
-# size of an item, and whether it is in characters; else it is in tokens
-_Size = tuple[int, bool]
-
-
-@dataclass(frozen=True, slots=True)
-class _Format:
-    """How one path's requests and replies look.
-
-    Attributes:
-        name: of the field, as an error calls it.
-        read: finds the texts.
-        put: the request with other texts in place of its own.
-        measure: the size of a text.
-        batch: the reply's shape.
-        single: that to a single text, where it differs.
-        extra: see `Texts`.
-        is_rerank: see `Texts`.
-        can_merge: whether several requests can be one, and its reply theirs.
-    """
-
-    name: str
-    read: "Callable[[_Format, dict[str, Any]], Texts | None]"
-    put: Callable[[dict[str, Any], list[Any]], dict[str, Any]]
-    measure: Callable[[dict[str, Any], Any], _Size]
-    batch: Shape
-    single: Shape | None = None
-    extra: int = 0
-    is_rerank: bool = False
-    can_merge: bool = False
-
-
-def _read_inputs(form: _Format, value: dict[str, Any]) -> Texts | None:
-    """A text or a list of token ids is one input, any other list is a batch."""
-    given = value.get(form.name)
-    if type(given) is str:
-        texts = Texts(form, value, [given], divisible=False)
-        if form.can_merge:
-            texts.kin = _kin(form, value)
-        return texts
-    if type(given) is not list or not given:
-        return None
-    if all(map(is_id, given)):
-        return Texts(form, value, [given], divisible=False)
-    if all(map(_is_input, given)):
-        return Texts(form, value, given, divisible=len(given) > 1)
+def _read_classified(fields: _Object) -> Texts | None:
+    """``"a"`` and ``["a"]`` are one text, ``["a", "b"]`` is one pair, a list of lists is a batch."""
+    value = fields.get("inputs")
+    if type(value) is str or _is_text_or_pair(value):
+        return Classified(fields, [value], PREDICTION)
+    if type(value) is list and value and all(map(_is_text_or_pair, value)):
+        return Classified(fields, value, PREDICTIONS)
     return None
 
 
-def _kin(form: _Format, value: dict[str, Any]) -> tuple[str, bytes]:
-    if len(value) == 1:
-        return form.name, b""
-    others = {name: given for name, given in value.items() if name != form.name}
-    return form.name, orjson.dumps(others, option=orjson.OPT_SORT_KEYS)
-
-
-def _read_predict(form: _Format, value: dict[str, Any]) -> Texts | None:
-    """A list of lists is a batch, anything else one input."""
-    given = value.get(form.name)
-    if type(given) is list and given and all(type(item) is list for item in given):
-        return Texts(form, value, given, divisible=True) if all(map(_is_sequence, given)) else None
-    return Texts(form, value, [given], divisible=False) if type(given) is str or _is_sequence(given) else None
-
-
-def _read_rerank(form: _Format, value: dict[str, Any]) -> Texts | None:
-    texts = value.get("texts")
-    if type(value.get("query")) is not str or type(texts) is not list or not _is_strings(texts):
-        return None
-    return Texts(form, value, texts, divisible=len(texts) > 1)
-
-
-def _read_similarity(form: _Format, value: dict[str, Any]) -> Texts | None:
-    inputs = value.get("inputs")
+def _read_sentences(fields: _Object) -> Texts | None:
+    inputs = fields.get("inputs")
     if type(inputs) is not dict or type(inputs.get("source_sentence")) is not str:
         return None
     sentences = inputs.get("sentences")
-    if type(sentences) is not list or not _is_strings(sentences):
-        return None
-    return Texts(form, value, sentences, divisible=len(sentences) > 1)
+    return Sentences(fields, sentences) if _are_strings(sentences) else None
 
 
-def _is_input(item: object) -> bool:
-    return type(item) is str or (type(item) is list and bool(item) and all(map(is_id, item)))
+def _are_strings(value: Json) -> TypeGuard[list[str]]:
+    """Whether it is a list of strings, at least one."""
+    return type(value) is list and {*map(type, value)} == _STRING
 
 
-def _is_sequence(item: object) -> bool:
-    return type(item) is list and _is_strings(item) and len(item) <= 2
+def _are_ids(value: list[Json]) -> bool:
+    """Whether all are whole numbers of 32 bits without sign, or booleans, which a replica is left to refuse.
+
+    To make an array of them is the quickest way to see it: no loop over thousands of ids is.
+    """
+    try:
+        array("I", value)
+    except (TypeError, OverflowError):
+        return False
+    return True
 
 
-def _is_strings(items: list[Any]) -> bool:
-    return bool(items) and all(type(item) is str for item in items)
+def _is_text_or_pair(value: Json) -> bool:
+    return _are_strings(value) and len(value) <= 2
 
 
-def _put(name: str) -> Callable[[dict[str, Any], list[Any]], dict[str, Any]]:
-    return lambda value, items: value | {name: items}
+def _length(value: str | list[str]) -> int:
+    return len(value) if type(value) is str else sum(map(len, value))
 
 
-def _put_sentences(value: dict[str, Any], items: list[Any]) -> dict[str, Any]:
-    return value | {"inputs": value["inputs"] | {"sentences": items}}
-
-
-def _input_size(_: dict[str, Any], item: Any) -> _Size:  # noqa: ANN401 - a text or ids
-    return len(item), type(item) is str
-
-
-def _passage_size(value: dict[str, Any], item: str) -> _Size:
-    return len(value["query"]) + len(item), True
-
-
-def _sequence_size(_: dict[str, Any], item: Any) -> _Size:  # noqa: ANN401 - a text, or a list of one or two
-    return (len(item) if type(item) is str else sum(map(len, item))), True
-
-
-_EMBED = _Format("inputs", _read_inputs, _put("inputs"), _input_size, Rows(2), can_merge=True)
-_OPENAI = _Format("input", _read_inputs, _put("input"), _input_size, Embeddings())
-_FORMATS = {
-    "/embed": _EMBED,
-    "/embed_all": _Format("inputs", _read_inputs, _put("inputs"), _input_size, Rows(3)),
-    "/embed_sparse": _Format("inputs", _read_inputs, _put("inputs"), _input_size, Rows(2, numbers=False)),
-    "/rerank": _Format("texts", _read_rerank, _put("texts"), _passage_size, Ranking(), is_rerank=True),
-    "/predict": _Format(
-        "inputs",
-        _read_predict,
-        _put("inputs"),
-        _sequence_size,
-        Predictions(batch=True),
-        single=Predictions(batch=False),
-    ),
-    "/similarity": _Format("inputs.sentences", _read_similarity, _put_sentences, _input_size, Rows(1), extra=1),
-    "/v1/embeddings": _OPENAI,
-    "/embeddings": _OPENAI,
+_READERS: dict[str, Callable[[_Object], Texts | None]] = {
+    "/embed": _reader("inputs", VECTORS),
+    "/embed_all": _reader("inputs", MATRICES),
+    "/embed_sparse": _reader("inputs", SPARSE),
+    "/rerank": _read_candidates,
+    "/predict": _read_classified,
+    "/similarity": _read_sentences,
+    "/v1/embeddings": _reader("input", EMBEDDINGS),
+    "/embeddings": _reader("input", EMBEDDINGS),
 }

@@ -7,7 +7,7 @@ taken together. A replica's batch is not made much longer either, see `Gathering
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from embedfleet.dialects.texts import Texts
+from embedfleet.dialects.texts import Inputs
 from embedfleet.errors import ServingError
 from embedfleet.gateway.attempt import OK, Asked, Attempt
 from embedfleet.gateway.dispatch.pace import Cost
@@ -158,8 +158,8 @@ def apportioned(total: int, shares: Sequence[int]) -> list[int]:
     return found
 
 
-def _texts(flight: Flight) -> Texts:
-    assert flight.asked_texts is not None, "only what is known is bundled"
+def _texts(flight: Flight) -> Inputs:
+    assert isinstance(flight.asked_texts, Inputs), "only what is to be embedded is bundled"
     return flight.asked_texts
 
 

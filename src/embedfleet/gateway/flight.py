@@ -4,8 +4,9 @@ import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from embedfleet.dialects.compute_fields import join_fields
 from embedfleet.dialects.failure import render_failure
-from embedfleet.dialects.texts import Texts, join_fields
+from embedfleet.dialects.texts import Texts
 from embedfleet.errors import BadGateway, Malformed, RequestError, ServingError
 from embedfleet.gateway.attempt import OK, Asked, Attempt
 from embedfleet.gateway.dispatch import carving
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from embedfleet.gateway.proxy import Proxy
 
 log = logging.getLogger(__name__)
+
+
+_OWN = frozenset({b"date", b"x-request-id"})  # fields that every answer gets here
 
 
 class Flight(Request, Asked):
@@ -192,7 +196,8 @@ class Flight(Request, Asked):
         except Malformed as error:  # each was looked at; together they make no sense
             self.refuse(BadGateway(f"the replicas' answers do not fit together: {error}"), "join")
             return
-        headers = join_fields([attempt.head.headers for _, attempt in self._answers])
+        joined = join_fields([attempt.head.headers for _, attempt in self._answers])
+        headers = [header for header in joined if header[0] not in _OWN]
         chunks = (b"x-chunks", b"%d" % len(self._answers))
         self.exchange.respond(OK, [*headers, chunks, self._id_header], body)
         self.proxy.done(self, OK, self.proxy.now())

@@ -186,7 +186,7 @@ def test_an_error_that_both_replicas_give_is_passed_on_unchanged():
             for replica in g.replicas:
                 replica.mode = 424
             reply = await g.embed()
-            assert (reply.status, orjson.loads(reply.body)["error"]) == (424, "status 424")
+            assert (reply.status, orjson.loads(reply.body)["error"]) == (424, "Backend error: status 424")
 
     run(go)
 
