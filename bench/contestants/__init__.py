@@ -24,8 +24,9 @@ not raised, because nobody's queue would be bounded then.
 ``ours``                    ``embedfleet gateway``; it cuts batches itself, so its replicas keep TEI's limit of 32
 ``ours-nosplit``,           the same with one part switched off: batches go whole, all requests are one class, no
 ``-noclass``,               replica is kept free of bulk, nothing is sent to a second replica
-``-noreserve``,
-``-nohedge``
+``-noreserve``,             each text is asked for alone
+``-nohedge``, ``-apart``
+``ours-bounded``            with queues of 1 s of online and 2 s of bulk work: the defaults refuse nothing in a minute
 ==========================  ==========================================================================================
 """
 

@@ -34,4 +34,6 @@ OURS = (
     _contestant("ours-noclass", "--prefer-online", "false"),
     _contestant("ours-noreserve", "--reserve", "false"),
     _contestant("ours-nohedge", "--hedge", "false"),
+    _contestant("ours-apart", "--coalesce", "false"),
+    _contestant("ours-bounded", "--bulk-queue-s", "2", "--online-queue-s", "1"),
 )

@@ -30,6 +30,7 @@ class FaultCase:
         load: of the mix.
         settle_s: for the last answers.
         obey: whether refused requests come again after Retry-After.
+        variant: of our gateway, appended to its name.
     """
 
     name: str
@@ -38,6 +39,7 @@ class FaultCase:
     load: float = LOAD
     settle_s: float = 30.0
     obey: bool = True
+    variant: str = ""
 
 
 def cases(stop_s: float = 60.0) -> tuple[FaultCase, ...]:
@@ -56,12 +58,13 @@ def cases(stop_s: float = 60.0) -> tuple[FaultCase, ...]:
         FaultCase("rolling drain", _roll, seconds=20),
         FaultCase("reload", _reload),
         FaultCase("overload x1.5", _quiet, load=1.5, settle_s=60),
+        FaultCase("overload x1.5, short queues", _quiet, load=1.5, settle_s=60, variant="-bounded"),
     )
 
 
 def measure(case: FaultCase, contestant: str, seed: int = 1) -> dict[str, Any]:
     """One row: what clients saw."""
-    door, cut = find(contestant)
+    door, cut = find(contestant + case.variant if contestant == "ours" else contestant)
     done = False
 
     async def act(stage: Stage) -> None:
