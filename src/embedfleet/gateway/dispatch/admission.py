@@ -46,7 +46,7 @@ class Admission:
         is_long = waiting > 0 and waiting + promises.soon(now) + request.tokens > room
         if not is_long and not is_large:
             return None
-        excess = max(request.tokens, waiting + promises.tokens + request.tokens - room)
+        excess = max(request.tokens, waiting + promises.likely + request.tokens - room)
         at = promises.make(request.key, request.tokens, now + self._seconds(excess, tokens_per_s))
         after_s = max(1, ceil(at - now))
         error: ServingError = Saturated(after_s) if request.online else Overloaded(retry_after_s=after_s)

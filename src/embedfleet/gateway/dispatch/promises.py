@@ -6,9 +6,12 @@ from dataclasses import dataclass
 # A promise holds from a little before its time, for clients' clocks differ, until so long after it.
 _EARLY_S = 0.5
 _LATE_S = 5.0
-# Room is kept for what was promised to be let in within this time. Not for longer: who was refused may never return,
-# and replicas would run dry for nobody.
+# Room is kept for what was promised to be let in within this time of now. Not for longer: who was refused may never
+# return, and replicas would run dry for nobody.
 _SOON_S = 1.0
+# What each promise that was kept, or lapsed, tells of the others.
+_GAIN = 0.1
+_FIRST_SHARE = 0.5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -23,10 +26,12 @@ class Promises:
 
     Attributes:
         tokens: promised to be let in.
+        share: of those that were refused that come again, learnt.
     """
 
     def __init__(self) -> None:
         self.tokens = 0
+        self.share = _FIRST_SHARE
         self._by_key: dict[int, deque[_Promise]] = {}
         self._in_order: deque[_Promise] = deque()
 
@@ -59,18 +64,26 @@ class Promises:
         if not promises or promises[0].at - _EARLY_S > now:
             return False
         self._drop(promises[0])
+        self.share += _GAIN * (1 - self.share)
         return True
 
     def soon(self, now: float) -> int:
-        """Tokens for which room is to be kept; promises whose time is over are dropped."""
+        """Tokens for which room is to be kept, for as many as are likely to come; what is over is dropped."""
         while self._in_order and self._in_order[0].at + _LATE_S < now:
             self._drop(self._in_order[0])
+            self.share -= _GAIN * self.share
         total = 0
         for promise in self._in_order:
             if promise.at > now + _SOON_S:
                 break
-            total += promise.tokens
-        return total
+            if promise.at >= now - _SOON_S:
+                total += promise.tokens
+        return int(self.share * total)
+
+    @property
+    def likely(self) -> int:
+        """Tokens that were promised to those that are likely to come."""
+        return int(self.share * self.tokens)
 
     def _drop(self, promise: _Promise) -> None:
         """It was kept, or nobody came."""

@@ -115,14 +115,29 @@ def test_promises_are_made_in_order_so_that_nobody_is_overtaken():
     promises = Promises()
     promises.make(1, 10, at=9.0)
     assert promises.make(2, 10, at=3.0) == 9.0
-    assert promises.soon(8.5) == 20
+    assert promises.soon(8.5) == 20 * promises.share
 
 
 def test_room_is_kept_for_those_that_come_soon_and_no_longer_than_they_may_be_late():
     promises = Promises()
     promises.make(1, 10, at=5.0)
     promises.make(1, 30, at=50.0)
-    assert [promises.soon(now) for now in (1.0, 4.5, 9.0, 11.0)] == [0, 10, 10, 0]
-    assert promises.tokens == 30
+    assert [promises.soon(now) for now in (1.0, 4.5, 5.5, 7.0)] == [0, 5, 5, 0]
+    assert promises.redeem(1, now=9.0), "late, but not too late"
     assert promises.redeem(1, now=50.0)
     assert promises.tokens == 0
+
+
+def test_no_room_is_kept_where_nobody_comes_again_and_all_of_it_where_all_do():
+    gone, faithful = Promises(), Promises()
+    for number in range(60):
+        now = 10.0 * number
+        for promises in (gone, faithful):
+            promises.make(number, 1000, at=now)
+        assert faithful.redeem(number, now)
+        gone.soon(now + 9.0)
+    for promises in (gone, faithful):
+        promises.make(99, 1000, at=600.0)
+    assert gone.soon(600.0) < 10
+    assert faithful.soon(600.0) > 990
+    assert gone.redeem(99, 600.0), "a promise is a promise"
