@@ -10,11 +10,12 @@ from typing import Any
 import bench.mixed as package
 from bench.contestants import CONTESTANTS, CUT, find
 from bench.load.tally import Objective
+from bench.mixed.agreement import agreement
 from bench.mixed.cells import QUICK, WHOLE, Cell, chosen, total_s
 from bench.mixed.faults import cases, measure
 from bench.mixed.medians import add_counts, median_figures, ratios
 from bench.mixed.run import RunPlan, run
-from bench.mixed.tables import cell_table, fault_table
+from bench.mixed.tables import agreement_table, cell_table, fault_table
 from bench.report import missing, report, say
 from bench.workload import WORKLOADS
 
@@ -145,16 +146,19 @@ def main() -> None:
     runs = run_cells(cells, options)
     whole = cells and not options.quick and all(cell in WHOLE for cell in wanted(options))
     faults = run_faults(options) if options.faults or whole else []
-    tell(runs, faults, quick=options.quick)
+    tell(cells, runs, faults, quick=options.quick)
 
 
-def tell(runs: Runs, faults: list[dict[str, Any]], *, quick: bool) -> None:
+def tell(ran: Sequence[Cell], runs: Runs, faults: list[dict[str, Any]], *, quick: bool) -> None:
     """Tables, and the last line."""
     cells = {cell: {name: median_figures(some) for name, some in by.items()} for cell, by in runs.items()}
     for cell, contestants in cells.items():
         say("\n" + cell_table(cell, contestants))
     if faults:
         say("\n" + fault_table(faults))
+    agreeing = agreement(ran, cells)
+    if agreeing:
+        say("\nsimulated over measured\n" + agreement_table(agreeing))
     ours = [figures for by in runs.values() for name, some in by.items() if name == "ours" for figures in some]
     report(
         ratios=ratios(cells.get(_HEADLINE, {})),
@@ -163,6 +167,7 @@ def tell(runs: Runs, faults: list[dict[str, Any]], *, quick: bool) -> None:
         lost=sum(figures["counts"]["lost"] for figures in ours),
         cells=cells,
         faults=faults,
+        agreement=agreeing,
         quick=quick,
     )
 

@@ -48,6 +48,15 @@ def fault_table(rows: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
+def agreement_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Simulated over measured."""
+    keys = ("online_p50_ms", "online_p99_ms", "bulk_p50_ms", "bulk_p99_ms")
+    titles = ["cell", "contestant", *(key.removesuffix("_ms").replace("_", " ") for key in keys)]
+    return _table(
+        titles, [[str(row["cell"]), str(row["contestant"]), *(_text(row[key]) for key in keys)] for row in rows]
+    )
+
+
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
     lines = [

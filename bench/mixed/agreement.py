@@ -1,0 +1,54 @@
+"""The same requests in the simulator: how far its figures are from those that were measured."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from bench.mixed.cells import Cell
+from bench.simulation.cell import Cell as SimCell
+from bench.simulation.cell import simulate
+from bench.simulation.figures import medians
+from bench.workload import measured_cost
+
+POLICIES = {"nginx-rr": "round_robin", "nginx-lc": "least_conn", "ours": "ours"}
+FIGURES = ("online_p50_ms", "online_p99_ms", "bulk_p50_ms", "bulk_p99_ms")
+REPLICAS = 4
+
+
+def agreement(cells: Sequence[Cell], measured: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """A row for each cell and contestant that is simulated: simulated over measured, of each figure.
+
+    Args:
+        cells: that were run.
+        measured: cell's name → contestant → medians.
+    """
+    return [
+        {"cell": cell.name, "contestant": name}
+        | {figure: _ratio(simulated.get(figure), found.get(figure)) for figure in FIGURES}
+        for cell in cells
+        for name, simulated in _simulated(cell)
+        if (found := measured.get(cell.name, {}).get(name)) is not None
+    ]
+
+
+def _simulated(cell: Cell) -> Iterator[tuple[str, Mapping[str, float]]]:
+    """Medians over the same seeds."""
+    for name in cell.contestants:
+        if name in POLICIES:
+            yield name, medians([simulate(_twin(cell, POLICIES[name], seed)) for seed in cell.seeds])
+
+
+def _twin(cell: Cell, policy: str, seed: int) -> SimCell:
+    return SimCell(
+        policy=policy,
+        workload=cell.workload,
+        load=cell.load,
+        replicas=REPLICAS,
+        seconds=cell.warm_up_s + cell.seconds,
+        seed=seed,
+        cost=measured_cost(cell.workload),
+        permits=True,
+    )
+
+
+def _ratio(simulated: float | None, measured: float | None) -> float | None:
+    return round(simulated / measured, 3) if simulated is not None and measured else None
