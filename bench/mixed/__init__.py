@@ -18,5 +18,6 @@ The last line of stdout is one JSON object:
   ``online_p99_haproxy_over_ours``, of the best HAProxy; ``bulk_p99_ours_over_least_conn``, of ``nginx-lc``;
 - ``counts``, of all of our runs without faults: requests ``sent``, ``failed`` (no 200), ``wrong`` (a 200 with other
   vectors than asked for), ``out_of_order``;
+- ``agreement``: what `bench.simulation` says of the same requests, over what was measured;
 - ``cells``: workload, load and contestant with the medians of its figures; ``faults``: one row for each fault.
 """

@@ -48,6 +48,10 @@ def test_under_mixed_traffic_every_vector_is_right_and_no_request_is_lost():
     assert result["counts"]["sent"] > 0
     assert (result["counts"]["wrong"], result["counts"]["out_of_order"], result["lost"]) == (0, 0, 0)
     assert set(result["cells"]["mix 85 %"]) == {"nginx-lc", "ours"}
+    assert [(row["contestant"], row["bulk_p50_ms"] > 0) for row in result["agreement"]] == [
+        ("nginx-lc", True),
+        ("ours", True),
+    ]
 
 
 def test_a_killed_replica_is_told_in_the_table_of_faults():
