@@ -58,7 +58,7 @@ def cases(stop_s: float = 60.0) -> tuple[FaultCase, ...]:
         FaultCase("rolling drain", _roll, seconds=20),
         FaultCase("reload", _reload),
         FaultCase("overload x1.5", _quiet, load=1.5, settle_s=60),
-        FaultCase("overload x1.5, short queues", _quiet, load=1.5, settle_s=60, variant="-bounded"),
+        FaultCase("overload x1.5 short queues", _quiet, load=1.5, settle_s=60, variant="-bounded"),
     )
 
 
