@@ -25,6 +25,9 @@ _MOST_TEXTS = 32
 _OWN = frozenset({b"x-request-id", b"x-compute-tokens", b"x-compute-characters"})
 
 
+_FIELDS = b"%bx-compute-characters: %d\r\nx-compute-tokens: %d\r\nx-request-id: %b\r\n"
+
+
 class Bundle(Request, Asked):
     """Several flights as one request; if it does not succeed each goes alone.
 
@@ -35,13 +38,18 @@ class Bundle(Request, Asked):
     """
 
     def __init__(self, proxy: "Proxy", flights: Sequence[Flight], now: float) -> None:
+        tokens = size_bytes = 0
+        for flight in flights:
+            flight.bundle = self
+            tokens += flight.tokens
+            size_bytes += flight.size_bytes
         super().__init__(
-            tokens=sum(flight.tokens for flight in flights),
+            tokens=tokens,
             texts=len(flights),
-            size_bytes=sum(flight.size_bytes for flight in flights),
+            size_bytes=size_bytes,
             online=True,
             now=now,
-            timeout_s=min(flight.deadline for flight in flights) - now,
+            timeout_s=flights[0].deadline - now,  # they came together, and their heads are the same
         )
         self._proxy = proxy
         self._flights = flights
@@ -50,13 +58,13 @@ class Bundle(Request, Asked):
         self._body = self._texts.body(range(len(flights)))
         self._bodies: list[bytes] = []  # each client's, once there is an answer
         self.attempts = []
-        for flight in flights:
-            flight.bundle = self
 
     def send(self, replica: Replica, pool: Pool, now: float) -> None:
         """Send it to a replica."""
+        if not self.sends > 1:
+            self._proxy.tally.waited(now - self._flights[0].arrived, online=True, times=len(self._flights))
         for flight in self._flights:
-            flight.note_sent(replica.id, now)
+            flight.at = replica.id
         data = self._flights[0].wire(self._body, pool)
         pool.send(self.attempt(self._proxy, replica), data, now, is_head=False)
 
@@ -81,8 +89,8 @@ class Bundle(Request, Asked):
         for flight, count, body in zip(flights, tokens, self._bodies, strict=True):
             if not flight.exchange.gone:
                 flight.bundle = None
-                counts = fields, _texts(flight).characters(), count
-                flight.answer(b"%bx-compute-characters: %d\r\nx-compute-tokens: %d\r\n" % counts, body, now)
+                told = fields, _texts(flight).characters(), count, flight.request_id
+                flight.answer(_FIELDS % told, body, now)
 
     def refuse(self, error: ServingError, reason: str = "") -> None:
         """Answer all with an error of ours."""
@@ -110,12 +118,12 @@ class Gathering:
     """
 
     def __init__(self) -> None:
-        self._flights: list[Flight] = []
+        self._came: list[tuple[Flight, bytes]] = []
 
-    def add(self, flight: Flight) -> bool:
-        """Take a flight in; whether it is the first."""
-        self._flights.append(flight)
-        return len(self._flights) == 1
+    def add(self, flight: Flight, kin: bytes) -> bool:
+        """Take a flight in, whose texts have this `Texts.kin`; whether it is the first."""
+        self._came.append((flight, kin))
+        return len(self._came) == 1
 
     def take(self, cost: Cost, most_texts: int) -> list[list[Flight]]:
         """All that came, in groups that may share a question; what its client does not wait for any more is left out.
@@ -124,13 +132,13 @@ class Gathering:
             cost: of a replica's batch.
             most_texts: that a replica takes.
         """
-        came, self._flights = self._flights, []
+        came, self._came = self._came, []
         if len(came) == 1:
-            return [came]
-        alike: dict[object, list[Flight]] = {}
-        for flight in came:
+            return [[came[0][0]]]
+        alike: dict[tuple[int, bytes], list[Flight]] = {}
+        for flight, kin in came:
             if not flight.exchange.gone:
-                alike.setdefault((id(flight.fields), _texts(flight).kin), []).append(flight)
+                alike.setdefault((id(flight.fields), kin), []).append(flight)
         return [group for some in alike.values() for group in _groups(some, cost.a_s / cost.b_s, most_texts)]
 
 

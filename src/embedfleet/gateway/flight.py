@@ -17,7 +17,7 @@ from embedfleet.gateway.forwarding import RequestFields
 from embedfleet.gateway.reply import ReplyHead
 from embedfleet.gateway.transport import Pool
 from embedfleet.http.exchange import Exchange
-from embedfleet.http.message import Header
+from embedfleet.http.message import JOIN_BYTES, Header, status_line
 
 if TYPE_CHECKING:
     from embedfleet.gateway.bundle import Bundle
@@ -27,6 +27,9 @@ log = logging.getLogger(__name__)
 
 
 _OWN = frozenset({b"date", b"x-request-id"})  # fields that every answer gets here
+
+
+_OK_LINE = status_line(OK)
 
 
 class Flight(Request, Asked):
@@ -172,12 +175,15 @@ class Flight(Request, Asked):
         """Answer 200.
 
         Args:
-            fields: as they go on the wire, without ours.
+            fields: all, as they go on the wire, but for the framing.
             body: of the answer.
             now: in seconds.
         """
-        fields = b"%bx-request-id: %b\r\n" % (fields, self.request_id)
-        self.exchange.pass_on(OK, fields, body)
+        exchange = self.exchange
+        if exchange.is_plain and len(body) <= JOIN_BYTES:
+            exchange.answer(b"".join((_OK_LINE, fields, b"content-length: %d\r\n\r\n" % len(body), body)))
+        else:
+            exchange.pass_on(OK, fields, body)
         self.proxy.done(self, OK, now)
 
     def relay_error(self, items: Sequence[int], attempt: Attempt, now: float) -> None:

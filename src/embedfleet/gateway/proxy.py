@@ -144,9 +144,10 @@ class Proxy:
             flight.refuse(Validation(f"batch size {texts.count} > maximum allowed batch size {most}"))
             return
         exchange.on_gone = flight.gone
-        if self._gathering is None or texts is None or texts.kin is None or not flight.online:
+        kin = texts.kin if self._gathering is not None and texts is not None and flight.online else None
+        if self._gathering is None or kin is None:
             self.take(flight, now)
-        elif self._gathering.add(flight):
+        elif self._gathering.add(flight, kin):
             self._loop.call_soon(self._take_gathered)
 
     def take(self, request: Flight | Bundle, now: float) -> None:

@@ -30,9 +30,9 @@ class Tally:
             self._answered[online, status] = counter
         counter.value += 1
 
-    def waited(self, seconds: float, *, online: bool) -> None:
-        """The first of a request is being sent."""
-        self._queue_seconds[online].observe(seconds)
+    def waited(self, seconds: float, *, online: bool, times: int = 1) -> None:
+        """The first of a request is being sent, or of so many."""
+        self._queue_seconds[online].observe(seconds, times)
 
     def sent(self, tokens: int) -> None:
         """A chunk is being sent."""
