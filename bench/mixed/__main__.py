@@ -17,6 +17,7 @@ from bench.mixed.medians import add_counts, median_figures, ratios
 from bench.mixed.run import RunPlan, run
 from bench.mixed.tables import agreement_table, cell_table, fault_table
 from bench.report import missing, report, say
+from bench.simulation.replica import PERMITS
 from bench.workload import WORKLOADS
 
 _HEADLINE = "mix 85 %"
@@ -144,19 +145,19 @@ def main() -> None:
         missing(str(error), "see --help")
     say(f"about {total_s(cells) / 60:.0f} minutes, and the faults") if cells else None
     runs = run_cells(cells, options)
-    whole = cells and not options.quick and all(cell in WHOLE for cell in wanted(options))
+    whole = cells and wanted(options) is WHOLE
     faults = run_faults(options) if options.faults or whole else []
-    tell(cells, runs, faults, quick=options.quick)
+    tell(cells, runs, faults, options)
 
 
-def tell(ran: Sequence[Cell], runs: Runs, faults: list[dict[str, Any]], *, quick: bool) -> None:
+def tell(ran: Sequence[Cell], runs: Runs, faults: list[dict[str, Any]], options: argparse.Namespace) -> None:
     """Tables, and the last line."""
     cells = {cell: {name: median_figures(some) for name, some in by.items()} for cell, by in runs.items()}
     for cell, contestants in cells.items():
         say("\n" + cell_table(cell, contestants))
     if faults:
         say("\n" + fault_table(faults))
-    agreeing = agreement(ran, cells)
+    agreeing = agreement(ran, cells, permits=options.permits <= PERMITS)
     if agreeing:
         say("\nsimulated over measured\n" + agreement_table(agreeing))
     ours = [figures for by in runs.values() for name, some in by.items() if name == "ours" for figures in some]
@@ -168,7 +169,7 @@ def tell(ran: Sequence[Cell], runs: Runs, faults: list[dict[str, Any]], *, quick
         cells=cells,
         faults=faults,
         agreement=agreeing,
-        quick=quick,
+        quick=options.quick,
     )
 
 

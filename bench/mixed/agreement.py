@@ -14,30 +14,33 @@ FIGURES = ("online_p50_ms", "online_p99_ms", "bulk_p50_ms", "bulk_p99_ms")
 REPLICAS = 4
 
 
-def agreement(cells: Sequence[Cell], measured: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+def agreement(
+    cells: Sequence[Cell], measured: Mapping[str, Mapping[str, Any]], *, permits: bool
+) -> list[dict[str, Any]]:
     """A row for each cell and contestant that is simulated: simulated over measured, of each figure.
 
     Args:
         cells: that were run.
         measured: cell's name → contestant → medians.
+        permits: whether replicas had TEI's 512, or as many as anybody wants.
     """
     return [
         {"cell": cell.name, "contestant": name}
         | {figure: _ratio(simulated.get(figure), found.get(figure)) for figure in FIGURES}
         for cell in cells
-        for name, simulated in _simulated(cell)
+        for name, simulated in _simulated(cell, permits=permits)
         if (found := measured.get(cell.name, {}).get(name)) is not None
     ]
 
 
-def _simulated(cell: Cell) -> Iterator[tuple[str, Mapping[str, float]]]:
+def _simulated(cell: Cell, *, permits: bool) -> Iterator[tuple[str, Mapping[str, float]]]:
     """Medians over the same seeds."""
     for name in cell.contestants:
         if name in POLICIES:
-            yield name, medians([simulate(_twin(cell, POLICIES[name], seed)) for seed in cell.seeds])
+            yield name, medians([simulate(_twin(cell, POLICIES[name], seed, permits=permits)) for seed in cell.seeds])
 
 
-def _twin(cell: Cell, policy: str, seed: int) -> SimCell:
+def _twin(cell: Cell, policy: str, seed: int, *, permits: bool) -> SimCell:
     return SimCell(
         policy=policy,
         workload=cell.workload,
@@ -46,7 +49,7 @@ def _twin(cell: Cell, policy: str, seed: int) -> SimCell:
         seconds=cell.warm_up_s + cell.seconds,
         seed=seed,
         cost=measured_cost(cell.workload),
-        permits=True,
+        permits=permits,
     )
 
 
