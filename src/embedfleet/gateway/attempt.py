@@ -1,17 +1,16 @@
 """A replica is asked something: the sending, the reply, and whether that is an answer."""
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import Protocol
 
-from embedfleet.errors import Malformed, UpstreamError
+from embedfleet.errors import Malformed, RequestError, ServingError, UpstreamError
 from embedfleet.gateway.dispatch.dispatcher import TROUBLE
 from embedfleet.gateway.dispatch.replica import Replica
-from embedfleet.gateway.dispatch.request import Chunk
+from embedfleet.gateway.dispatch.request import Chunk, Request
 from embedfleet.gateway.reply import ReplyHead
+from embedfleet.gateway.tally import Tally
 from embedfleet.gateway.transport import Call, Pool
-
-if TYPE_CHECKING:
-    from embedfleet.gateway.proxy import Proxy
 
 OK = 200
 _FAILED = 400
@@ -48,13 +47,13 @@ class Asked(Chunk, ABC):
     def relay(self, now: float) -> None:
         """Answer the client with the last reply."""
 
-    def attempt(self, proxy: "Proxy", replica: Replica) -> "Attempt":
+    def attempt(self, desk: "Desk", replica: Replica) -> "Attempt":
         """One that is about to be sent."""
         if self.copy is not None:
-            proxy.tally.hedged()
+            desk.tally.hedged()
         elif self.failure:
-            proxy.tally.retried(self.failure)
-        attempt = Attempt(proxy, self, replica)
+            desk.tally.retried(self.failure)
+        attempt = Attempt(desk, self, replica)
         self.attempts.append(attempt)
         return attempt
 
@@ -81,6 +80,43 @@ class Asked(Chunk, ABC):
         raise NotImplementedError
 
 
+class AskedRequest(Request, Asked):
+    """A whole request as the sockets see it."""
+
+    @abstractmethod
+    def refuse(self, error: RequestError | ServingError, reason: str = "") -> None:
+        """Answer with an error of ours."""
+
+
+class Desk(Protocol):
+    """To whom is told what becomes of requests.
+
+    Attributes:
+        tally: that counts it.
+        now: the loop's time.
+        access_log: whether each request is a line in the log.
+    """
+
+    tally: Tally
+    now: Callable[[], float]
+    access_log: bool
+
+    def request_id(self) -> bytes:
+        """An id that no other request has."""
+
+    def take(self, request: AskedRequest, now: float) -> None:
+        """A request is to be dispatched."""
+
+    def answered(self, attempt: "Attempt", now: float) -> None:
+        """A reply is there, or has begun."""
+
+    def failed(self, attempt: "Attempt", error: UpstreamError) -> None:
+        """There was none."""
+
+    def left(self, request: AskedRequest) -> None:
+        """Nobody waits for a request any more."""
+
+
 class Attempt(Call):
     """One question to one replica.
 
@@ -94,8 +130,8 @@ class Attempt(Call):
     head: ReplyHead
     body = b""
 
-    def __init__(self, proxy: "Proxy", asked: Asked, replica: Replica) -> None:
-        self._proxy = proxy
+    def __init__(self, desk: Desk, asked: Asked, replica: Replica) -> None:
+        self._desk = desk
         self.asked = asked
         self.replica = replica
         self._more: list[bytes] | None = None  # of a reply that is held though it is large
@@ -114,7 +150,7 @@ class Attempt(Call):
         asked.reply = self
         if head.status == OK:
             asked.answered(self)
-        self._proxy.answered(self, now)
+        self._desk.answered(self, now)
 
     def on_begin(self, head: ReplyHead, body: bytes) -> None:
         """See `Call`."""
@@ -128,7 +164,7 @@ class Attempt(Call):
         else:
             self.asked.attempts.remove(self)
             self.asked.reply = self
-            self._proxy.answered(self, self._proxy.now())
+            self._desk.answered(self, self._desk.now())
 
     def on_data(self, data: bytes) -> None:
         """See `Call`."""
@@ -140,7 +176,7 @@ class Attempt(Call):
     def on_end(self) -> None:
         """See `Call`."""
         if self._more is not None:
-            self.on_reply(self.head, b"".join(self._more), self._proxy.now())
+            self.on_reply(self.head, b"".join(self._more), self._desk.now())
         else:
             self.asked.pass_on_end()
 
@@ -148,7 +184,7 @@ class Attempt(Call):
         """See `Call`."""
         if self in self.asked.attempts:
             self.asked.attempts.remove(self)
-            self._proxy.failed(self, error)
+            self._desk.failed(self, error)
         else:
             self.asked.break_off()
 

@@ -5,20 +5,15 @@ taken together. A replica's batch is not made much longer either, see `Gathering
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from embedfleet.dialects.texts import Inputs
-from embedfleet.errors import ServingError
-from embedfleet.gateway.attempt import OK, Asked, Attempt
+from embedfleet.errors import RequestError, ServingError
+from embedfleet.gateway.attempt import OK, AskedRequest, Attempt, Desk
 from embedfleet.gateway.dispatch.pace import Cost
 from embedfleet.gateway.dispatch.replica import Replica
-from embedfleet.gateway.dispatch.request import Request
 from embedfleet.gateway.flight import Flight
 from embedfleet.gateway.reply import ReplyHead
 from embedfleet.gateway.transport import Pool
-
-if TYPE_CHECKING:
-    from embedfleet.gateway.proxy import Proxy
 
 _MOST_TEXTS = 32
 # Of one reply, not of those that are made of it.
@@ -28,16 +23,16 @@ _OWN = frozenset({b"x-request-id", b"x-compute-tokens", b"x-compute-characters"}
 _FIELDS = b"%bx-compute-characters: %d\r\nx-compute-tokens: %d\r\nx-request-id: %b\r\n"
 
 
-class Bundle(Request, Asked):
+class Bundle(AskedRequest):
     """Several flights as one request; if it does not succeed each goes alone.
 
     Args:
-        proxy: told of what happens.
+        desk: told of what happens.
         flights: at least two, of the same kind.
         now: in seconds.
     """
 
-    def __init__(self, proxy: "Proxy", flights: Sequence[Flight], now: float) -> None:
+    def __init__(self, desk: Desk, flights: Sequence[Flight], now: float) -> None:
         tokens = size_bytes = 0
         for flight in flights:
             flight.bundle = self
@@ -51,7 +46,7 @@ class Bundle(Request, Asked):
             now=now,
             timeout_s=flights[0].deadline - now,  # they came together, and their heads are the same
         )
-        self._proxy = proxy
+        self._desk = desk
         self._flights = flights
         self._present = len(flights)
         self._texts = _texts(flights[0]).merged([_texts(flight) for flight in flights[1:]])
@@ -62,11 +57,11 @@ class Bundle(Request, Asked):
     def send(self, replica: Replica, pool: Pool, now: float) -> None:
         """Send it to a replica."""
         if not self.sends > 1:
-            self._proxy.tally.waited(now - self._flights[0].arrived, online=True, times=len(self._flights))
+            self._desk.tally.waited(now - self._flights[0].arrived, online=True, times=len(self._flights))
         for flight in self._flights:
             flight.at = replica.id
         data = self._flights[0].wire(self._body, pool)
-        pool.send(self.attempt(self._proxy, replica), data, now, is_head=False)
+        pool.send(self.attempt(self._desk, replica), data, now, is_head=False)
 
     def check(self, reply: bytes) -> None:
         """See `Asked`."""
@@ -82,7 +77,7 @@ class Bundle(Request, Asked):
         flights = self._flights
         if attempt.head.status != OK:
             for flight in self._leave():
-                self._proxy.take(flight, now)
+                self._desk.take(flight, now)
             return
         fields = _shared_fields(attempt.head)
         tokens = apportioned(attempt.head.tokens or self.tokens, [flight.tokens for flight in flights])
@@ -92,7 +87,7 @@ class Bundle(Request, Asked):
                 told = fields, _texts(flight).characters(), count, flight.request_id
                 flight.answer(_FIELDS % told, body, now)
 
-    def refuse(self, error: ServingError, reason: str = "") -> None:
+    def refuse(self, error: RequestError | ServingError, reason: str = "") -> None:
         """Answer all with an error of ours."""
         for flight in self._leave():
             flight.refuse(error, reason)
@@ -101,7 +96,7 @@ class Bundle(Request, Asked):
         """One of the clients is gone; the others' answer goes on."""
         self._present -= 1
         if not self._present:
-            self._proxy.left(self)
+            self._desk.left(self)
 
     def _leave(self) -> list[Flight]:
         """Those whose clients are there are on their own again."""

@@ -2,28 +2,25 @@
 
 import logging
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from embedfleet.dialects.compute_fields import join_fields
 from embedfleet.dialects.failure import render_failure
 from embedfleet.dialects.texts import Texts
 from embedfleet.errors import BadGateway, Malformed, RequestError, ServingError
-from embedfleet.gateway.attempt import OK, Asked, Attempt
+from embedfleet.gateway.attempt import OK, Asked, AskedRequest, Attempt, Desk
 from embedfleet.gateway.dispatch import carving
 from embedfleet.gateway.dispatch.dispatcher import THROTTLED
 from embedfleet.gateway.dispatch.replica import Replica
-from embedfleet.gateway.dispatch.request import Batch, Part, Request
+from embedfleet.gateway.dispatch.request import Batch, Part
 from embedfleet.gateway.forwarding import RequestFields
 from embedfleet.gateway.reply import ReplyHead
 from embedfleet.gateway.transport import Pool
 from embedfleet.http.exchange import Exchange
 from embedfleet.http.message import JOIN_BYTES, Header, status_line
 
-if TYPE_CHECKING:
-    from embedfleet.gateway.bundle import Bundle
-    from embedfleet.gateway.proxy import Proxy
-
 log = logging.getLogger(__name__)
+access = logging.getLogger("embedfleet.access")
 
 
 _OWN = frozenset({b"date", b"x-request-id"})  # fields that every answer gets here
@@ -32,11 +29,18 @@ _OWN = frozenset({b"date", b"x-request-id"})  # fields that every answer gets he
 _OK_LINE = status_line(OK)
 
 
-class Flight(Request, Asked):
+class Company(Protocol):
+    """Requests that are asked for together."""
+
+    def leave(self) -> None:
+        """One of the clients is gone."""
+
+
+class Flight(AskedRequest):
     """See the module.
 
     Args:
-        proxy: told of what happens.
+        desk: told of what happens.
         exchange: with the client.
         fields: of its head.
         asked_texts: of its body, None if they are not known.
@@ -53,12 +57,12 @@ class Flight(Request, Asked):
     """
 
     is_held = False
-    bundle: "Bundle | None" = None
+    bundle: Company | None = None
     _streaming: Attempt | None = None
 
     def __init__(
         self,
-        proxy: "Proxy",
+        desk: Desk,
         exchange: Exchange,
         fields: RequestFields,
         asked_texts: Texts | None,
@@ -77,13 +81,13 @@ class Flight(Request, Asked):
             now=now,
             timeout_s=timeout_s,
         )
-        self.proxy = proxy
+        self.desk = desk
         self.exchange = exchange
         self.fields = fields
         self.asked_texts = asked_texts
         self.at = ""
         self.attempts = []
-        self.request_id = fields.request_id or proxy.request_id()
+        self.request_id = fields.request_id or desk.request_id()
         self._costs = costs
         self._answers: list[tuple[Sequence[int], Attempt]] = []
 
@@ -113,7 +117,7 @@ class Flight(Request, Asked):
         """Send it whole to a replica."""
         self.note_sent(replica.id, now)
         data = self.wire(self.exchange.body, pool)
-        pool.send(self.attempt(self.proxy, replica), data, now, is_head=self.exchange.head.method == b"HEAD")
+        pool.send(self.attempt(self.desk, replica), data, now, is_head=self.exchange.head.method == b"HEAD")
 
     def wire(self, body: bytes, pool: Pool) -> bytes:
         """The client's request with this body, as it goes to a replica."""
@@ -136,7 +140,7 @@ class Flight(Request, Asked):
     def note_sent(self, replica: str, now: float) -> None:
         """Any of it is being sent to a replica."""
         if not self.at:
-            self.proxy.tally.waited(now - self.arrived, online=self.online)
+            self.desk.tally.waited(now - self.arrived, online=self.online)
         self.at = replica
 
     def check(self, reply: bytes) -> None:
@@ -169,7 +173,7 @@ class Flight(Request, Asked):
             exchange.answer(b"".join((head.opening, request_id, b"\r\n\r\n", attempt.body)))
         else:
             exchange.pass_on(head.status, self._reply_fields(head), attempt.body)
-        self.proxy.done(self, head.status, now)
+        self._done(head.status, now)
 
     def answer(self, fields: bytes, body: bytes, now: float) -> None:
         """Answer 200.
@@ -184,7 +188,7 @@ class Flight(Request, Asked):
             exchange.answer(b"".join((_OK_LINE, fields, b"content-length: %d\r\n\r\n" % len(body), body)))
         else:
             exchange.pass_on(OK, fields, body)
-        self.proxy.done(self, OK, now)
+        self._done(OK, now)
 
     def relay_error(self, items: Sequence[int], attempt: Attempt, now: float) -> None:
         """Pass on the error that some of its texts met with, as the client's whole answer."""
@@ -192,7 +196,7 @@ class Flight(Request, Asked):
         if self.asked_texts is not None and len(items) == 1:
             body = self.asked_texts.rebase(items[0], body)
         self.exchange.pass_on(head.status, self._reply_fields(head), body)
-        self.proxy.done(self, head.status, now)
+        self._done(head.status, now)
 
     def join(self) -> None:
         """Answer with what the parts were answered."""
@@ -206,16 +210,16 @@ class Flight(Request, Asked):
         headers = [header for header in joined if header[0] not in _OWN]
         chunks = (b"x-chunks", b"%d" % len(self._answers))
         self.exchange.respond(OK, [*headers, chunks, self._id_header], body)
-        self.proxy.done(self, OK, self.proxy.now())
+        self._done(OK, self.desk.now())
 
     def refuse(self, error: RequestError | ServingError, reason: str = "") -> None:
         """Answer with an error of ours."""
         if reason:
-            self.proxy.tally.shed(reason)
+            self.desk.tally.shed(reason)
         status, headers, body = render_failure(self.fields.path, error)
         shed = [(b"x-shed-reason", reason.encode())] if reason else []
         self.exchange.respond(status, [*headers, *shed, self._id_header], body)
-        self.proxy.done(self, status, self.proxy.now())
+        self._done(status, self.desk.now())
 
     @property
     def _id_header(self) -> Header:
@@ -240,24 +244,39 @@ class Flight(Request, Asked):
         """All of it."""
         assert self._streaming is not None, "what ends has begun"
         self.exchange.finish()
-        self.proxy.done(self, self._streaming.head.status, self.proxy.now())
+        self._done(self._streaming.head.status, self.desk.now())
 
     def break_off(self) -> None:
         """The rest of it never comes."""
         log.warning("replica %s broke a streamed reply", self.at, extra={"replica": self.at})
         self.exchange.abort()  # and `gone` follows
 
+    def _done(self, status: int, now: float) -> None:
+        """It was answered."""
+        elapsed = now - self.arrived
+        self.desk.tally.answered(status, elapsed, online=self.online)
+        if self.desk.access_log:
+            access.info(
+                "%s %s %d %.1f ms %s",
+                self.exchange.method.decode("latin-1"),
+                self.exchange.path,
+                status,
+                elapsed * 1000,
+                self.at,
+                extra={"request_id": self.request_id.decode("latin-1"), "status": status, "replica": self.at},
+            )
+
     # what the client does
 
     def gone(self) -> None:
         """The client left."""
-        self.proxy.tally.left()
+        self.desk.tally.left()
         if self._streaming is not None:
             self._streaming.cancel()
         if self.bundle is not None:
             self.bundle.leave()
         else:
-            self.proxy.left(self)
+            self.desk.left(self)
 
     def _drain(self, ready: bool) -> None:
         if self._streaming is not None and self._streaming.connection is not None:
@@ -278,7 +297,7 @@ class FlightPart(Part, Asked):
         flight = self._flight
         flight.note_sent(replica.id, now)
         data = flight.wire(self._texts.body(self.items), pool)
-        pool.send(self.attempt(flight.proxy, replica), data, now, is_head=False)
+        pool.send(self.attempt(flight.desk, replica), data, now, is_head=False)
 
     def check(self, reply: bytes) -> None:
         """See `Asked`."""

@@ -10,14 +10,14 @@ from math import inf
 
 from embedfleet.dialects.texts import Texts, read_texts
 from embedfleet.errors import Malformed, Refused, Reset, TimedOut, UpstreamError, Validation, WrongHeader
-from embedfleet.gateway.attempt import Attempt
+from embedfleet.gateway.attempt import Asked, AskedRequest, Attempt
 from embedfleet.gateway.bundle import Bundle, Gathering
 from embedfleet.gateway.dispatch.command import Cancel, Command, Failure, Forget, Join, Probe, Refuse, Relay, Send
 from embedfleet.gateway.dispatch.dispatcher import TICK_S, TROUBLE, Dispatcher
 from embedfleet.gateway.dispatch.pace import Cost
 from embedfleet.gateway.dispatch.replica import Abilities, State
 from embedfleet.gateway.dispatch.request import is_online
-from embedfleet.gateway.flight import Flight, FlightPart
+from embedfleet.gateway.flight import Flight
 from embedfleet.gateway.forwarding import RequestFields
 from embedfleet.gateway.settings import GatewaySettings
 from embedfleet.gateway.tally import Tally
@@ -27,7 +27,6 @@ from embedfleet.metrics import Registry
 from embedfleet.types import Endpoint
 
 log = logging.getLogger(__name__)
-access = logging.getLogger("embedfleet.access")
 
 _FAILURES: dict[type[UpstreamError], Failure] = {
     Refused: Failure.REFUSED,
@@ -52,6 +51,7 @@ class Proxy:
         self.dispatcher = Dispatcher(settings.dispatch)
         self.endpoints: dict[str, Endpoint] = {}
         self.tally = Tally(registry)
+        self.access_log = settings.access_log
         self._settings = settings
         self._probe = probe
         self._pools: dict[str, Pool] = {}
@@ -150,7 +150,7 @@ class Proxy:
         elif self._gathering.add(flight, kin):
             self._loop.call_soon(self._take_gathered)
 
-    def take(self, request: Flight | Bundle, now: float) -> None:
+    def take(self, request: AskedRequest, now: float) -> None:
         """Let the dispatcher have a request."""
         replica = self.dispatcher.assign(request, now)
         if replica is not None:
@@ -162,16 +162,16 @@ class Proxy:
         """Do what the dispatcher says."""
         for command in commands:
             match command:
-                case Send(Flight() | FlightPart() | Bundle() as chunk, replica):
+                case Send(Asked() as chunk, replica):
                     self.tally.sent(chunk.tokens)
                     chunk.send(replica, self._pools[replica.id], self.now())
-                case Relay(Flight() | FlightPart() | Bundle() as chunk):
+                case Relay(Asked() as chunk):
                     chunk.relay(self.now())
                 case Join(Flight() as flight):
                     flight.join()
-                case Cancel(Flight() | FlightPart() | Bundle() as chunk, replica):
+                case Cancel(Asked() as chunk, replica):
                     chunk.cancel(replica)
-                case Refuse(Flight() | Bundle() as request, error, reason):
+                case Refuse(AskedRequest() as request, error, reason):
                     request.refuse(error, reason)
                 case Probe(replica):
                     self._probe(self.endpoints[replica.id])
@@ -205,25 +205,9 @@ class Proxy:
         log.warning("replica %s failed a request: %s", name, error, extra={"replica": name})
         self.execute(self.dispatcher.failed(attempt.asked, attempt.replica, failure, self.now()))
 
-    def left(self, request: Flight | Bundle) -> None:
+    def left(self, request: AskedRequest) -> None:
         """Nobody waits for a request any more."""
         self.execute(self.dispatcher.left(request, self.now()))
-
-    def done(self, flight: Flight, status: int, now: float) -> None:
-        """A request was answered."""
-        elapsed = now - flight.arrived
-        self.tally.answered(status, elapsed, online=flight.online)
-        if self._settings.access_log:
-            exchange = flight.exchange
-            access.info(
-                "%s %s %d %.1f ms %s",
-                exchange.method.decode("latin-1"),
-                exchange.path,
-                status,
-                elapsed * 1000,
-                flight.at,
-                extra={"request_id": flight.request_id.decode("latin-1"), "status": status, "replica": flight.at},
-            )
 
     # within
 
