@@ -52,7 +52,7 @@ class GatewayOptions:
     reserve: bool = option(True, "keep one replica free of bulk while little of that waits")
     hedge: bool = option(True, "what a silent replica has is sent to another as well")
     sort_by_length: bool = option(False, "cut texts of like length together, for replicas that pad")
-    online_queue_s: float = option(10.0, "seconds of work that may wait online; more gets 503", minimum=0)
+    online_queue_s: float = option(30.0, "seconds of work that may wait online; more gets 503", minimum=0)
     bulk_queue_s: float = option(60.0, "seconds of work that may wait as bulk; more gets 429", minimum=0)
     max_queue_bytes: int = option(256_000_000, "bytes of the bodies that may wait", minimum=0)
     online_deadline_s: float = option(120.0, "an online request is given up after, in seconds", minimum=0.1)

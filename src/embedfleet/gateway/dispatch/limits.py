@@ -27,7 +27,7 @@ class DispatchLimits:
         slow_start_s: a replica that came back has its whole window after this.
     """
 
-    online_queue_s: float = 10.0
+    online_queue_s: float = 30.0
     bulk_queue_s: float = 60.0
     queue_bytes: int = 256_000_000
     online_deadline_s: float = 120.0

@@ -8,7 +8,8 @@ _SAME_BATCH = 0.5
 # What is remembered of the work done, in seconds: both sums are halved when the expected one passes it.
 _MEMORY_S = 2.0
 _PRIOR_S = 0.5
-_SLOWNESS = (0.3, 5.0)
+# A replica is measured when it joins, maybe while others start beside it: it may be much faster than that.
+_SLOWNESS = (0.1, 5.0)
 # One batch counts at most so many times what was expected of it: a stall is not a speed.
 _OUTLIER = 5.0
 # The fixed share of a bulk chunk's time that is worth its smallness.
