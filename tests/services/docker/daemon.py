@@ -21,6 +21,9 @@ def why_not() -> str:
     return f"not installed: {', '.join(missing)} (apt-get install docker.io iptables gcc libc6-dev)" if missing else ""
 
 
+_ATTEMPTS = 3
+
+
 class Daemon:
     """A dockerd that this test run started and will end.
 
@@ -40,7 +43,14 @@ class Daemon:
         hook.chmod(0o755)
 
     def start(self) -> None:
-        """Start it and wait until it answers."""
+        """Start it and wait until it answers; it may stumble over iptables, which others change too."""
+        for _ in range(_ATTEMPTS - 1):
+            if self._start():
+                return
+        assert self._start(), (self.folder / "dockerd.log").read_text()[-2000:]
+
+    def _start(self) -> bool:
+        """Whether it has started."""
         with (self.folder / "dockerd.log").open("ab") as log:
             self._process = subprocess.Popen(
                 [
@@ -56,8 +66,10 @@ class Daemon:
             )
         deadline = time.monotonic() + LIMIT_S
         while not self._answers():
-            assert self._process.poll() is None, (self.folder / "dockerd.log").read_text()[-2000:]
+            if self._process.poll() is not None:
+                return False
             assert time.monotonic() < deadline, "dockerd does not answer"
+        return True
 
     def _answers(self) -> bool:
         with socket.socket(socket.AF_UNIX) as sock:
