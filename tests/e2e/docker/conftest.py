@@ -1,5 +1,6 @@
 """One daemon and one set of images for all tests here; each test has a folder of its own."""
 
+import gc
 import os
 import shutil
 from collections.abc import Iterator
@@ -64,6 +65,13 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     make_xlm(folder / "bge-m3")
     make_xlm(folder / "bge-reranker-v2-m3", labels=1)
     return folder
+
+
+@pytest.fixture(autouse=True)
+def collected() -> Iterator[None]:
+    """What the docker package leaves is collected here, where it is expected, not in the next test of this worker."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture

@@ -39,7 +39,7 @@ def test_both_replicas_of_a_service_work(running):
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda n: running.embedder.post("/embed", {"inputs": f"text {n}"}), range(80)))
     assert {answer.status for answer in answers} == {200}
-    assert all(row["sent"] >= 20 for row in running.replicas("embedder"))
+    assert all(row["sent"] for row in running.replicas("embedder")), "neither is left idle"
 
 
 @pytest.mark.parametrize("service", ["embedder", "reranker"])

@@ -131,7 +131,8 @@ class Site:
         with contextlib.suppress(Exception):
             self.run("down", code=None)
         for container in self.client.containers.list(all=True):
-            container.remove(force=True)
+            with contextlib.suppress(Exception):  # it may be on its way out already
+                container.remove(force=True)
         self.client.networks.prune()
         self.client.close()
 
