@@ -16,6 +16,19 @@ OK = 200
 _FAILED = 400
 
 
+class Stream(Protocol):
+    """Where a reply goes that is passed on as it comes."""
+
+    def pass_on(self, data: bytes) -> None:
+        """More of it."""
+
+    def pass_on_end(self) -> None:
+        """All of it."""
+
+    def break_off(self) -> None:
+        """The rest of it never comes."""
+
+
 class Asked(Chunk, ABC):
     """A chunk as the sockets see it.
 
@@ -23,13 +36,16 @@ class Asked(Chunk, ABC):
         attempts: under way; two if the first replica is silent.
         reply: the last that has one.
         failure: of the last replica that failed it.
-        is_held: whether a reply is wanted whole, however large; else a large one is passed on as it comes.
     """
 
     attempts: "list[Attempt]"
     reply: "Attempt | None" = None
     failure = ""
-    is_held = True
+
+    @property
+    def stream(self) -> Stream | None:
+        """Where a large reply goes as it comes; None where it is wanted whole, however large."""
+        return None
 
     @abstractmethod
     def send(self, replica: Replica, pool: Pool, now: float) -> None:
@@ -64,20 +80,6 @@ class Asked(Chunk, ABC):
                 self.attempts.remove(attempt)
                 attempt.cancel()
                 return
-
-    # of a reply that is passed on as it comes
-
-    def pass_on(self, data: bytes) -> None:
-        """More of it."""
-        raise NotImplementedError
-
-    def pass_on_end(self) -> None:
-        """All of it."""
-        raise NotImplementedError
-
-    def break_off(self) -> None:
-        """The rest of it never comes."""
-        raise NotImplementedError
 
 
 class AskedRequest(Request, Asked):
@@ -159,7 +161,7 @@ class Attempt(Call):
         if head.status in TROUBLE:
             self.cancel()
             self.on_error(Malformed(f"status {head.status} with a body of over {len(body)} bytes"))
-        elif self.asked.is_held:
+        elif self.asked.stream is None:
             self._more = [body]
         else:
             self.asked.attempts.remove(self)
@@ -170,27 +172,27 @@ class Attempt(Call):
         """See `Call`."""
         if self._more is not None:
             self._more.append(data)
-        else:
-            self.asked.pass_on(data)
+        elif self.asked.stream is not None:
+            self.asked.stream.pass_on(data)
 
     def on_end(self) -> None:
         """See `Call`."""
         if self._more is not None:
             self.on_reply(self.head, b"".join(self._more), self._desk.now())
-        else:
-            self.asked.pass_on_end()
+        elif self.asked.stream is not None:
+            self.asked.stream.pass_on_end()
 
     def on_error(self, error: UpstreamError) -> None:
         """See `Call`."""
         if self in self.asked.attempts:
             self.asked.attempts.remove(self)
             self._desk.failed(self, error)
-        else:
-            self.asked.break_off()
+        elif self.asked.stream is not None:
+            self.asked.stream.break_off()
 
     def _check(self) -> None:
         status = self.head.status
         if status == OK:
             self.asked.check(self.body)
-        elif status < _FAILED and self.asked.is_held:
+        elif status < _FAILED and self.asked.stream is None:
             raise Malformed(f"status {status} is no answer to texts")

@@ -56,7 +56,7 @@ class Bundle(AskedRequest):
 
     def send(self, replica: Replica, pool: Pool, now: float) -> None:
         """Send it to a replica."""
-        if not self.sends > 1:
+        if self.sends == 1:
             self._desk.tally.waited(now - self._flights[0].arrived, online=True, times=len(self._flights))
         for flight in self._flights:
             flight.at = replica.id

@@ -8,7 +8,7 @@ from embedfleet.dialects.compute_fields import join_fields
 from embedfleet.dialects.failure import render_failure
 from embedfleet.dialects.texts import Texts
 from embedfleet.errors import BadGateway, Malformed, RequestError, ServingError
-from embedfleet.gateway.attempt import OK, Asked, AskedRequest, Attempt, Desk
+from embedfleet.gateway.attempt import OK, Asked, AskedRequest, Attempt, Desk, Stream
 from embedfleet.gateway.dispatch import carving
 from embedfleet.gateway.dispatch.dispatcher import THROTTLED
 from embedfleet.gateway.dispatch.replica import Replica
@@ -56,7 +56,6 @@ class Flight(AskedRequest):
         bundle: with which it is asked for, None if it goes alone.
     """
 
-    is_held = False
     bundle: Company | None = None
     _streaming: Attempt | None = None
 
@@ -91,6 +90,11 @@ class Flight(AskedRequest):
         self._costs = costs
         self._answers: list[tuple[Sequence[int], Attempt]] = []
 
+    @property
+    def stream(self) -> Stream | None:
+        """See `Asked`."""
+        return self
+
     # what the dispatcher asks
 
     @property
@@ -104,7 +108,7 @@ class Flight(AskedRequest):
         if texts is None or not texts.divisible:
             return None
         order: Sequence[int] = carving.by_length(self._costs) if by_length else range(texts.count)
-        return Batch(self._costs, texts.sizes(), order, texts.extra)
+        return Batch(self._costs, texts.sizes(), order, texts.extra, texts.frame_size())
 
     def part(self, items: Sequence[int], tokens: int) -> "FlightPart":
         """See `Request`."""
@@ -234,7 +238,7 @@ class Flight(AskedRequest):
             fields += b"retry-after: 1\r\n"
         return fields
 
-    # a reply that is passed on as it comes, see `Asked`
+    # a reply that is passed on as it comes, see `Stream`
 
     def pass_on(self, data: bytes) -> None:
         """More of it."""

@@ -44,7 +44,7 @@ def carve(batch: Batch, bounds: Bounds) -> tuple[list[int], int]:
         batch: with at least one text that is not cut off yet.
         bounds: of the chunk.
     """
-    tokens = size = 0
+    tokens, size = 0, batch.frame_bytes
     end = batch.taken
     texts = max(1, bounds.texts - batch.extra)
     crumb = batch.waiting_tokens <= bounds.tokens * (1 + _CRUMB)

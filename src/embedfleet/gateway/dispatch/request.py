@@ -112,6 +112,7 @@ class Batch:
         costs: of each text, in estimated tokens.
         sizes: of each text, in bytes.
         order: in which texts are taken.
+        frame_bytes: of each part's body besides its texts, such as a query.
         extra: texts that each part carries besides its own, such as the one that all are compared with.
 
     Attributes:
@@ -121,11 +122,14 @@ class Batch:
         parts: sent or waiting to be sent again, in the order in which they were cut.
     """
 
-    __slots__ = ("costs", "extra", "order", "parts", "sizes", "taken", "unanswered", "waiting_tokens")
+    __slots__ = ("costs", "extra", "frame_bytes", "order", "parts", "sizes", "taken", "unanswered", "waiting_tokens")
 
-    def __init__(self, costs: Sequence[int], sizes: Sequence[int], order: Sequence[int], extra: int = 0) -> None:
+    def __init__(
+        self, costs: Sequence[int], sizes: Sequence[int], order: Sequence[int], extra: int = 0, frame_bytes: int = 0
+    ) -> None:
         self.costs = costs
         self.extra = extra
+        self.frame_bytes = frame_bytes
         self.sizes = sizes
         self.order = order
         self.taken = 0

@@ -185,3 +185,11 @@ def test_what_was_learnt_since_a_replica_was_measured_outlives_its_ejection():
     assert replica.pace.slowness == 3.0
     made.probed("a", "", NOW, None, Cost(0.02, 1e-4))
     assert replica.pace.slowness == 1.0, "it was measured anew"
+
+
+def test_what_goes_with_every_part_leaves_less_room_for_its_texts():
+    sizes = [400, 400, 400, 400]
+    framed = Batch([100] * 4, sizes, range(4), frame_bytes=1000)
+    assert carve(framed, Bounds(tokens=10_000, texts=32, size_bytes=2000))[0] == [0, 1]
+    alone = Batch([100] * 4, sizes, range(4), frame_bytes=5000)
+    assert carve(alone, Bounds(tokens=10_000, texts=32, size_bytes=2000))[0] == [0], "one text cannot be cut"
