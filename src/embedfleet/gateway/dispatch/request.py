@@ -112,8 +112,8 @@ class Batch:
         costs: of each text, in estimated tokens.
         sizes: of each text, in bytes.
         order: in which texts are taken.
-        frame_bytes: of each part's body besides its texts, such as a query.
         extra: texts that each part carries besides its own, such as the one that all are compared with.
+        frame_bytes: of each part's body besides its texts, such as a query.
 
     Attributes:
         taken: how many of ``order`` were cut off.
