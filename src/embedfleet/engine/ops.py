@@ -1,0 +1,153 @@
+"""The operations that a model's forward pass is written in, once for every backend.
+
+A family (`engine/families`) tells its pass as calls of `Ops`. A backend that builds a graph answers each call with the
+name of a node's output; one that computes at once answers with the values. So a family is written, read and checked
+once, and every backend computes the same thing.
+
+All sequences of a batch are laid end to end: ``tokens`` is the number of tokens of all of them, ``sequences`` how many
+there are. Nothing is padded where it can be helped.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol, TypeVar
+
+from embedfleet.engine.weights import Tensor
+
+V = TypeVar("V")
+
+Activation = Literal["gelu", "gelu_tanh", "relu", "silu", "tanh"]
+
+
+@dataclass(frozen=True, slots=True)
+class Linear:
+    """A dense layer's tensors: ``weight`` [out, in], as PyTorch stores it, and ``bias`` [out]."""
+
+    weight: Tensor
+    bias: Tensor | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Alibi:
+    """A penalty that grows with the distance of two tokens: score + -slope(head) x |i - j| (Press et al. 2022).
+
+    Attributes:
+        slopes: one per head, all positive.
+    """
+
+    slopes: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RelativeBias:
+    """A learnt score per head and bucket of the distance j - i (T5; Raffel et al. 2020, section 2.1).
+
+    Attributes:
+        table: [buckets, heads].
+        max_distance: from here on all distances share the last bucket of their side.
+    """
+
+    table: Tensor
+    buckets: int
+    max_distance: int = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Attention:
+    """How tokens of one sequence look at each other.
+
+    Attributes:
+        heads: of the queries.
+        key_heads: of keys and values; each serves ``heads / key_heads`` heads, neighbours in order.
+        head_size: width of one head.
+        causal: a token sees itself and those before it.
+        window: a token sees those at most so far away; None means all of its sequence.
+        bias: added to the scores before the softmax.
+    """
+
+    heads: int
+    head_size: int
+    key_heads: int = 0
+    causal: bool = False
+    window: int | None = None
+    bias: Alibi | RelativeBias | None = None
+
+    def __post_init__(self) -> None:
+        if not self.key_heads:
+            object.__setattr__(self, "key_heads", self.heads)
+
+
+@dataclass(frozen=True, slots=True)
+class Rotary:
+    """Rotary position embedding (Su et al. 2021) in halves: element e of a head is turned with element e + half.
+
+    Attributes:
+        head_size: width of one head; its first ``2 x half`` elements are turned.
+        frequencies: radians per position, one per pair: [half].
+        scaling: cosines and sines are multiplied by it.
+    """
+
+    head_size: int
+    frequencies: tuple[float, ...]
+    scaling: float = 1.0
+
+
+class Ops(Protocol[V]):
+    """See the module. ``ids``, ``types`` and ``positions`` are the pass's inputs, [tokens] whole numbers each.
+
+    ``positions`` begins at the family's ``first_position`` in every sequence; ``types`` is held below the family's
+    number of token types.
+    """
+
+    ids: V
+    types: V
+    positions: V
+
+    def embed(self, table: Tensor, indices: V) -> V:
+        """Rows of ``table`` [rows, width] at ``indices`` [tokens] → [tokens, width]."""
+
+    def dense(self, states: V, layer: Linear) -> V:
+        """[..., in] → [..., out]."""
+
+    def add(self, left: V, right: V) -> V:
+        """Element by element, of equal shapes."""
+
+    def multiply(self, left: V, right: V) -> V:
+        """Element by element, of equal shapes."""
+
+    def scale(self, states: V, factor: float) -> V:
+        """Every element times one number."""
+
+    def activate(self, states: V, activation: Activation) -> V:
+        """Element by element; ``gelu`` is the exact one, by erf."""
+
+    def layer_norm(self, states: V, scale: Tensor, shift: Tensor | None, epsilon: float) -> V:
+        """Over the last axis."""
+
+    def rms_norm(self, states: V, scale: Tensor, epsilon: float) -> V:
+        """Over the last axis of [tokens, width]; of a ``scale`` [head_size] over each head of that size alone."""
+
+    def split(self, states: V, widths: Sequence[int]) -> tuple[V, ...]:
+        """Cut the last axis into pieces of those widths."""
+
+    def rotate(self, states: V, rotary: Rotary) -> V:
+        """Turn each head of queries or keys [tokens, heads x head_size] by its token's place, counted from 0."""
+
+    def attention(self, query: V, key: V, value: V, attention: Attention) -> V:
+        """Scaled dot-product attention within each sequence → [tokens, heads x head_size].
+
+        ``query`` is [tokens, heads x head_size], ``key`` and ``value`` [tokens, key_heads x head_size]; scores are
+        divided by the root of ``head_size``.
+        """
+
+    def self_attention(self, states: V, query: Linear, key: Linear, value: Linear, attention: Attention) -> V:
+        """The three projections of ``states`` and `attention` over them; backends may fuse it."""
+
+    def first(self, states: V) -> V:
+        """Each sequence's first token: [tokens, width] → [sequences, width]."""
+
+    def last(self, states: V) -> V:
+        """Each sequence's last token: [tokens, width] → [sequences, width]."""
+
+    def mean(self, states: V) -> V:
+        """Each sequence's mean: [tokens, width] → [sequences, width]."""
