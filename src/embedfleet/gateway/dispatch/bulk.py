@@ -1,6 +1,6 @@
 """How bulk work is sent: cut as late as possible, to replicas that are about to run dry."""
 
-from math import inf
+from math import ceil, inf
 
 from embedfleet.gateway.dispatch.carving import Bounds, carve, most_tokens, staggered
 from embedfleet.gateway.dispatch.command import Command, Send
@@ -12,7 +12,8 @@ from embedfleet.gateway.dispatch.roster import Roster
 from embedfleet.gateway.dispatch.work import Work, part_of
 
 _BACKLOG_S = 2.0  # of bulk work; above it throughput counts for more than the time of one chunk
-_RESERVE_S = 0.1  # by which sparing a replica may delay bulk work
+_RESERVE_ROUNDS = 2  # a chunk for each: so many rounds may wait, for each other replica, while one is spared
+_REPLICAS_PER_SPARED = 8  # while replicas are spared
 _SMALLEST_SHARE = 0.25  # of a chunk's tokens, to which it shrinks to use idle replicas
 
 
@@ -52,12 +53,12 @@ class BulkSender:
         """One chunk to each; who has had a small one may be about to run dry still."""
         self.due = inf
         sends: list[Send] = []
-        spare_one = self._spares_one(is_online=is_online)
+        spared = self._spared(is_online=is_online)
         early = sorted(self._roster.serving, key=lambda replica: replica.eta(now))
         for number, replica in enumerate(early):
             if not self._work.bulk:
                 break
-            if takes_bulk(replica, self._roster.serving, now, spare_one=spare_one):
+            if takes_bulk(replica, self._roster.serving, now, spared=spared):
                 ready = sum(other.eta(now) <= EARLY_S for other in early[number:])
                 chunk = self._next(replica, self._tokens(replica, ready, now, is_online=is_online))
                 if chunk is not None:
@@ -67,12 +68,15 @@ class BulkSender:
                 self.due = min(self.due, replica.free_at - EARLY_S)
         return sends
 
-    def _spares_one(self, *, is_online: bool) -> bool:
-        """Whether to keep a replica without bulk: the more of them, the less it costs bulk that one does not help."""
-        others = len(self._roster.serving) - 1
-        if not self._limits.reserve or not is_online or not others:
-            return False
-        return self._work.bulk.tokens < _RESERVE_S * others * self._roster.tokens_per_s
+    def _spared(self, *, is_online: bool) -> int:
+        """How many to keep without bulk: the more replicas, the less it costs bulk that some do not help."""
+        serving = self._roster.serving
+        if not self._limits.reserve or not is_online or len(serving) < 2:
+            return 0
+        round_tokens = sum(replica.chunk_tokens for replica in serving)
+        if self._work.bulk.tokens >= _RESERVE_ROUNDS * (len(serving) - 1) * round_tokens:
+            return 0
+        return ceil(len(serving) / _REPLICAS_PER_SPARED)
 
     def _tokens(self, replica: Replica, ready: int, now: float, *, is_online: bool) -> int:
         """Of the next chunk: small enough for online work to come in soon, and to use all that is idle."""

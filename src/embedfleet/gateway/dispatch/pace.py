@@ -12,8 +12,9 @@ _PRIOR_S = 0.5
 _SLOWNESS = (0.1, 5.0)
 # One batch counts at most so many times what was expected of it: a stall is not a speed.
 _OUTLIER = 5.0
-# The fixed share of a bulk chunk's time that is worth its smallness.
+# So many times its fixed cost a bulk chunk takes: what that is worth for its smallness.
 _CHUNK_BATCHES = 20
+_CALL_S = 0.0015  # what a call costs a replica that computes in no time: HTTP, JSON and a thread's waking
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +31,8 @@ class Cost:
 
     @property
     def chunk_tokens(self) -> int:
-        """Tokens of a batch of which the fixed cost is a twentieth."""
-        return max(1, int(_CHUNK_BATCHES * self.a_s / self.b_s))
+        """Tokens of a batch of which the fixed cost, at least a call's own, is a twentieth."""
+        return max(1, int(_CHUNK_BATCHES * max(self.a_s, _CALL_S) / self.b_s))
 
     def tokens_per_s(self, batch_tokens: int) -> float:
         """With batches of so many tokens."""

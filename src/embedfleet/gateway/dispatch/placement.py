@@ -46,15 +46,15 @@ def _is_less_used(one: Replica, other: Replica) -> bool:
     return one.tokens < other.tokens or (one.tokens == other.tokens and one.sent < other.sent)
 
 
-def takes_bulk(replica: Replica, others: Iterable[Replica], now: float, *, spare_one: bool) -> bool:
+def takes_bulk(replica: Replica, others: Iterable[Replica], now: float, *, spared: int) -> bool:
     """Whether a replica is to be sent bulk work now.
 
-    Not while it has both kinds: online work that it has would wait for a whole chunk more. And not, where one replica
-    is to be spared, if it is the last one without bulk work.
+    Not while it has both kinds: online work that it has would wait for a whole chunk more. And not if it is one of the
+    last ``spared`` replicas without bulk work.
     """
     if replica.full_until > now or replica.eta(now) > EARLY_S or (replica.bulk and replica.online):
         return False
-    return not spare_one or any(not other.bulk for other in others if other is not replica)
+    return not spared or sum(not other.bulk for other in others if other is not replica) >= spared
 
 
 def fits(replica: Replica, tokens: int, texts: int) -> bool:
