@@ -14,6 +14,7 @@ from bench.mixed.agreement import agreement
 from bench.mixed.cells import QUICK, WHOLE, Cell, chosen, total_s
 from bench.mixed.faults import cases, measure
 from bench.mixed.medians import add_counts, median_figures, ratios
+from bench.mixed.meter import Meter
 from bench.mixed.run import RunPlan, run
 from bench.mixed.tables import agreement_table, cell_table, fault_table
 from bench.report import missing, report, say
@@ -99,8 +100,9 @@ def run_cells(cells: Sequence[Cell], options: argparse.Namespace) -> Runs:
                 permits=options.permits,
                 objective=Objective(online_s=options.objective_ms / 1000),
             )
+            meter = Meter(plan)
             try:
-                figures = run(plan).figures
+                figures = run(plan, meter).figures | {"computed_of_capacity": meter.share}
             except RuntimeError as error:  # one that does not start must not cost the others their half hour
                 say(f"{cell.name} seed {seed} {name} did not run: {error}")
                 continue
@@ -115,7 +117,7 @@ def one_line(figures: dict[str, Any]) -> str:
     void = f", VOID: generator {late['generator']} ms late, replicas {late['replicas']} ms" if figures["void"] else ""
     return (
         f"online {online['p50_ms']} / {online['p99_ms']} ms, bulk {bulk['p50_ms']} / {bulk['p99_ms']} ms, "
-        f"statuses {figures['statuses']}{void}"
+        f"computed {figures['computed_of_capacity']}, statuses {figures['statuses']}{void}"
     )
 
 

@@ -24,6 +24,7 @@ def median_figures(runs: Sequence[Figures]) -> dict[str, Any]:
     return medians | {
         "online_p99_range_ms": [min(p99), max(p99)] if p99 else None,
         "useful_of_capacity": _median([run["useful_of_capacity"] for run in told]),
+        "computed_of_capacity": _median([run["computed_of_capacity"] for run in told]),
         "refused": sum(run["counts"]["refused"] for run in runs),
         **add_counts(runs),
         "late_ms": max((run["late_ms"]["generator"] or 0.0 for run in runs), default=None),

@@ -9,6 +9,7 @@ _CELL = (
     ("bulk p50", "bulk_p50_ms"),
     ("bulk p99", "bulk_p99_ms"),
     ("useful", "useful_of_capacity"),
+    ("computed", "computed_of_capacity"),
     ("sent", "sent"),
     ("failed", "failed"),
     ("refused", "refused"),

@@ -16,6 +16,7 @@ def figures(p99, bulk=1000.0, *, void=False):
         "online": times | {"p99_ms": p99},
         "bulk": times | {"p99_ms": bulk},
         "useful_of_capacity": 0.8,
+        "computed_of_capacity": 0.9,
         "late_ms": {"generator": 0.1, "replicas": 0.2},
     }
 
