@@ -7,7 +7,7 @@ here is only what is needed for that; what is wrong with a request is for a repl
 
 from abc import ABC, abstractmethod
 from array import array
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import ClassVar, TypeGuard
 
 import orjson
@@ -52,11 +52,6 @@ class Texts(ABC):
     def divisible(self) -> bool:
         """Whether there is more than one text."""
         return self.count > 1
-
-    @property
-    def kin(self) -> bytes | None:
-        """The same for requests of one text that may be asked for as one request of several, None for all others."""
-        return None
 
     def characters(self) -> int:
         """As TEI counts them for ``x-compute-characters``: an input of ids has as many as it has ids."""
@@ -136,31 +131,6 @@ class Inputs(Texts):
     def costs(self, tokens: Callable[[int], int]) -> list[int]:
         """See `Texts`; ids are tokens already."""
         return [tokens(len(text)) if type(text) is str else len(text) or 1 for text in self._texts]
-
-    @property
-    def kin(self) -> bytes | None:
-        """See `Texts`: what is asked besides the text, of a text that is to be one vector.
-
-        OpenAI's replies count tokens in the body: of several texts nobody could tell each one's.
-        """
-        if self._answers is not VECTORS or type(self._fields[self._name]) is not str:
-            return None
-        if len(self._fields) == 1:
-            return b""
-        return orjson.dumps({**self._fields, self._name: None}, option=orjson.OPT_SORT_KEYS)
-
-    def merged(self, others: Iterable["Texts"]) -> "Inputs":
-        """This request and others of the same `kin` as one."""
-        texts = self._texts + [text for other in others for text in other._texts]  # noqa: SLF001 - of its own class
-        return Inputs(self._fields, texts, self._answers, self._name)
-
-    def split(self, reply: bytes) -> list[bytes]:
-        """The reply to all as replies to each text alone.
-
-        Raises:
-            Malformed: as for `check`.
-        """
-        return VECTORS.split(self.count, reply)
 
     def _with(self, texts: list[Json]) -> _Object:
         return {**self._fields, self._name: texts}
@@ -242,6 +212,45 @@ class Sentences(Texts):
 
     def _place(self, item: int) -> str:
         return f"inputs.sentences[{item}]"
+
+
+def embeds_json(path: str, content_type: bytes | None) -> bool:
+    """Whether a POST there asks for vectors in the shape that `read_lone` reads."""
+    return path == "/embed" and is_json(content_type)
+
+
+def read_lone(body: bytes) -> tuple[str, bytes] | None:
+    """The text of a ``POST /embed`` that asks for one vector, and all else that it says.
+
+    OpenAI's replies count tokens in the body: of several texts nobody could tell each one's. So there is none of these.
+
+    Returns:
+        The text, and what is the same for requests that may be asked as one of several texts, see `write_together`.
+        None if it asks for anything else, or is not of that shape.
+    """
+    try:
+        fields = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+    if type(fields) is not dict or type(text := fields.pop("inputs", None)) is not str:
+        return None
+    return text, orjson.dumps(fields, option=orjson.OPT_SORT_KEYS) if fields else b""
+
+
+def write_together(texts: list[str], others: bytes) -> bytes:
+    """The body of one request for texts that were asked for one by one; ``others`` as `read_lone` has it."""
+    fields = orjson.loads(others) if others else {}
+    fields["inputs"] = texts
+    return orjson.dumps(fields)
+
+
+def split_vectors(count: int, reply: bytes) -> list[bytes]:
+    """The reply to so many texts as replies to each of them alone.
+
+    Raises:
+        Malformed: another number of vectors, or a null or NaN in place of a number.
+    """
+    return VECTORS.split(count, reply)
 
 
 def read_texts(path: str, content_type: bytes | None, body: bytes) -> Texts | None:

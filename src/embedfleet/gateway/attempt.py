@@ -11,6 +11,7 @@ from embedfleet.gateway.dispatch.request import Chunk, Request
 from embedfleet.gateway.reply import ReplyHead
 from embedfleet.gateway.tally import Tally
 from embedfleet.gateway.transport import Call, Pool
+from embedfleet.http.exchange import Exchange
 
 OK = 200
 _FAILED = 400
@@ -105,6 +106,9 @@ class Desk(Protocol):
 
     def request_id(self) -> bytes:
         """An id that no other request has."""
+
+    def flight(self, exchange: Exchange, now: float) -> AskedRequest:
+        """A client's request that came then, on its own."""
 
     def take(self, request: AskedRequest, now: float) -> None:
         """A request is to be dispatched."""

@@ -1,71 +1,153 @@
 """Small requests that came at the same moment and ask the same of their texts: one question to one replica.
 
 It halves what a request costs here and there, and delays none: nothing is waited for, only what has come meanwhile is
-taken together. A replica's batch is not made much longer either, see `Gathering`.
+taken together. A replica's batch is not made much longer either, see `Group.cut`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
-from embedfleet.dialects.texts import Inputs
+from embedfleet.dialects.texts import read_lone, split_vectors, write_together
 from embedfleet.errors import RequestError, ServingError
+from embedfleet.gateway.access import log_access
 from embedfleet.gateway.attempt import OK, AskedRequest, Attempt, Desk
 from embedfleet.gateway.dispatch.pace import Cost
 from embedfleet.gateway.dispatch.replica import Replica
-from embedfleet.gateway.flight import Flight
+from embedfleet.gateway.forwarding import RequestFields
 from embedfleet.gateway.reply import ReplyHead
 from embedfleet.gateway.transport import Pool
+from embedfleet.http.exchange import Exchange
+from embedfleet.http.message import JOIN_BYTES, status_line
 
 _MOST_TEXTS = 32
 # Of one reply, not of those that are made of it.
 _OWN = frozenset({b"x-request-id", b"x-compute-tokens", b"x-compute-characters"})
-
-
+_OK_LINE = status_line(OK)
 _FIELDS = b"%bx-compute-characters: %d\r\nx-compute-tokens: %d\r\nx-request-id: %b\r\n"
 
 
+@dataclass(slots=True)
+class Group:
+    """Requests for one vector each that may be asked as one.
+
+    Attributes:
+        fields: of their heads, which are the same.
+        others: what their bodies say besides the texts, see `read_lone`.
+        exchanges: with their clients.
+        texts: of each.
+        costs: of each, in estimated tokens.
+    """
+
+    fields: RequestFields
+    others: bytes
+    exchanges: list[Exchange] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
+    costs: list[int] = field(default_factory=list)
+
+    def cut(self, cost: Cost, most_texts: int) -> "list[Group]":
+        """Groups that may be one question: their texts add at most as much time to a batch as it takes anyway.
+
+        Args:
+            cost: of a replica's batch: ``b * tokens <= a``.
+            most_texts: that a replica takes.
+        """
+        most_tokens = cost.a_s / cost.b_s
+        most = min(most_texts, _MOST_TEXTS)
+        if len(self.costs) <= most and sum(self.costs) <= most_tokens:
+            return [self]
+        starts, tokens, count = [0], 0, 0
+        for place, text_tokens in enumerate(self.costs):
+            if count and (tokens + text_tokens > most_tokens or count >= most):
+                starts.append(place)
+                tokens = count = 0
+            tokens += text_tokens
+            count += 1
+        return [self._part(start, end) for start, end in zip(starts, [*starts[1:], len(self.costs)], strict=True)]
+
+    def _part(self, start: int, end: int) -> "Group":
+        of = slice(start, end)
+        return Group(self.fields, self.others, self.exchanges[of], self.texts[of], self.costs[of])
+
+
+class Gathering:
+    """What has come in this turn of the event loop."""
+
+    def __init__(self) -> None:
+        self._came: list[Exchange] = []
+
+    def add(self, exchange: Exchange) -> bool:
+        """Take a request in; whether it is the first."""
+        self._came.append(exchange)
+        return len(self._came) == 1
+
+    def take(self, tokens: Callable[[int], int]) -> tuple[list[Exchange], list[Group]]:
+        """All that came: requests that go alone, and groups; what its client does not wait for any more is left out.
+
+        Args:
+            tokens: the estimate for a text of so many characters.
+        """
+        came, self._came = self._came, []
+        if len(came) == 1:
+            return came, []
+        alone: list[Exchange] = []
+        groups: dict[tuple[RequestFields, bytes], Group] = {}
+        for exchange in came:
+            lone = read_lone(exchange.body)
+            fields = exchange.head.note
+            if lone is None or exchange.gone or not isinstance(fields, RequestFields):
+                alone.append(exchange)
+                continue
+            text, others = lone
+            group = groups.get((fields, others))
+            if group is None:
+                group = groups[fields, others] = Group(fields, others)
+            group.exchanges.append(exchange)
+            group.texts.append(text)
+            group.costs.append(tokens(len(text)))
+        return alone, list(groups.values())
+
+
 class Bundle(AskedRequest):
-    """Several flights as one request; if it does not succeed each goes alone.
+    """A group as one request; if it does not succeed each of its requests goes alone.
 
     Args:
         desk: told of what happens.
-        flights: at least two, of the same kind.
+        group: at least two.
         now: in seconds.
+        timeout_s: after which their clients do not want it any more.
     """
 
-    def __init__(self, desk: Desk, flights: Sequence[Flight], now: float) -> None:
-        tokens = size_bytes = 0
-        for flight in flights:
-            flight.bundle = self
-            tokens += flight.tokens
-            size_bytes += flight.size_bytes
+    def __init__(self, desk: Desk, group: Group, now: float, timeout_s: float) -> None:
+        body = write_together(group.texts, group.others)
         super().__init__(
-            tokens=tokens,
-            texts=len(flights),
-            size_bytes=size_bytes,
+            tokens=sum(group.costs),
+            texts=len(group.texts),
+            size_bytes=len(body),
             online=True,
             now=now,
-            timeout_s=flights[0].deadline - now,  # they came together, and their heads are the same
+            timeout_s=timeout_s,
         )
-        self._desk = desk
-        self._flights = flights
-        self._present = len(flights)
-        self._texts = _texts(flights[0]).merged([_texts(flight) for flight in flights[1:]])
-        self._body = self._texts.body(range(len(flights)))
-        self._bodies: list[bytes] = []  # each client's, once there is an answer
         self.attempts = []
+        self._desk = desk
+        self._group = group
+        self._body = body
+        self._present = len(group.exchanges)
+        self._bodies: list[bytes] = []  # each client's, once there is an answer
+        for exchange in group.exchanges:
+            exchange.on_gone = self._leave
 
     def send(self, replica: Replica, pool: Pool, now: float) -> None:
         """Send it to a replica."""
         if self.sends == 1:
-            self._desk.tally.waited(now - self._flights[0].arrived, online=True, times=len(self._flights))
-        for flight in self._flights:
-            flight.at = replica.id
-        data = self._flights[0].wire(self._body, pool)
+            self._desk.tally.waited(now - self.arrived, online=True, times=self.texts)
+        fields, peer = self._group.fields, self._group.exchanges[0].peer
+        request_id = fields.request_id or self._desk.request_id()
+        data = fields.wire(pool.prefix, pool.last_line, body=self._body, request_id=request_id, peer=peer)
         pool.send(self.attempt(self._desk, replica), data, now, is_head=False)
 
     def check(self, reply: bytes) -> None:
         """See `Asked`."""
-        self._bodies = self._texts.split(reply)
+        self._bodies = split_vectors(self.texts, reply)
 
     def answered(self, attempt: Attempt) -> None:
         """See `Asked`: it is shared out when the dispatcher says so."""
@@ -74,79 +156,45 @@ class Bundle(AskedRequest):
         """Give each client its own; after an error each is asked for alone."""
         attempt, self.reply = self.reply, None
         assert attempt is not None, "the dispatcher relays only what was answered"
-        flights = self._flights
         if attempt.head.status != OK:
-            for flight in self._leave():
+            for flight in self._flights():
                 self._desk.take(flight, now)
             return
-        fields = _shared_fields(attempt.head)
-        tokens = apportioned(attempt.head.tokens or self.tokens, [flight.tokens for flight in flights])
-        for flight, count, body in zip(flights, tokens, self._bodies, strict=True):
-            if not flight.exchange.gone:
-                flight.bundle = None
-                told = fields, _texts(flight).characters(), count, flight.request_id
-                flight.answer(_FIELDS % told, body, now)
+        desk, group = self._desk, self._group
+        request_id, new_id = group.fields.request_id, desk.request_id
+        shared, elapsed = _shared_fields(attempt.head), now - self.arrived
+        tokens = apportioned(attempt.head.tokens or self.tokens, group.costs)
+        for exchange, text, count, body in zip(group.exchanges, group.texts, tokens, self._bodies, strict=True):
+            own_id = request_id or new_id()
+            _answer(exchange, _FIELDS % (shared, len(text), count, own_id), body)
+            if desk.access_log:
+                log_access(exchange, OK, elapsed, replica=attempt.replica.id, request_id=own_id)
+        desk.tally.answered(OK, elapsed, online=True, times=self._present)
 
     def refuse(self, error: RequestError | ServingError, reason: str = "") -> None:
         """Answer all with an error of ours."""
-        for flight in self._leave():
+        for flight in self._flights():
             flight.refuse(error, reason)
 
-    def leave(self) -> None:
+    def _leave(self) -> None:
         """One of the clients is gone; the others' answer goes on."""
+        self._desk.tally.left()
         self._present -= 1
         if not self._present:
             self._desk.left(self)
 
-    def _leave(self) -> list[Flight]:
-        """Those whose clients are there are on their own again."""
-        present = [flight for flight in self._flights if not flight.exchange.gone]
-        for flight in present:
-            flight.bundle = None
-        return present
+    def _flights(self) -> list[AskedRequest]:
+        """Those whose clients are there, on their own again."""
+        present = [exchange for exchange in self._group.exchanges if not exchange.gone]
+        return [self._desk.flight(exchange, self.arrived) for exchange in present]
 
 
-class Gathering:
-    """What has come in this turn of the event loop.
-
-    A bundle's texts add at most as much time to a batch as the batch takes anyway: ``b * tokens <= a``.
-    """
-
-    def __init__(self) -> None:
-        self._came: list[tuple[Flight, bytes]] = []
-
-    def add(self, flight: Flight, kin: bytes) -> bool:
-        """Take a flight in, whose texts have this `Texts.kin`; whether it is the first."""
-        self._came.append((flight, kin))
-        return len(self._came) == 1
-
-    def take(self, cost: Cost, most_texts: int) -> list[list[Flight]]:
-        """All that came, in groups that may share a question; what its client does not wait for any more is left out.
-
-        Args:
-            cost: of a replica's batch.
-            most_texts: that a replica takes.
-        """
-        came, self._came = self._came, []
-        if len(came) == 1:
-            return [[came[0][0]]]
-        alike: dict[tuple[int, bytes], list[Flight]] = {}
-        for flight, kin in came:
-            if not flight.exchange.gone:
-                alike.setdefault((id(flight.fields), kin), []).append(flight)
-        return [group for some in alike.values() for group in _groups(some, cost.a_s / cost.b_s, most_texts)]
-
-
-def _groups(flights: list[Flight], most_tokens: float, most_texts: int) -> list[list[Flight]]:
-    groups: list[list[Flight]] = []
-    tokens = 0
-    for flight in flights:
-        tokens += flight.tokens
-        if not groups or tokens > most_tokens or len(groups[-1]) >= min(most_texts, _MOST_TEXTS):
-            groups.append([])
-            tokens = flight.tokens
-        groups[-1].append(flight)
-    return groups
+def _answer(exchange: Exchange, fields: bytes, body: bytes) -> None:
+    """Answer 200 with fields that are on the wire already, but for the framing."""
+    if exchange.is_plain and len(body) <= JOIN_BYTES:
+        exchange.answer(b"".join((_OK_LINE, fields, b"content-length: %d\r\n\r\n" % len(body), body)))
+    else:
+        exchange.pass_on(OK, fields, body)
 
 
 def apportioned(total: int, shares: Sequence[int]) -> list[int]:
@@ -159,11 +207,6 @@ def apportioned(total: int, shares: Sequence[int]) -> list[int]:
         found.append(upto - before)
         before = upto
     return found
-
-
-def _texts(flight: Flight) -> Inputs:
-    assert isinstance(flight.asked_texts, Inputs), "only what is to be embedded is bundled"
-    return flight.asked_texts
 
 
 def _shared_fields(head: ReplyHead) -> bytes:

@@ -2,12 +2,12 @@
 
 import logging
 from collections.abc import Sequence
-from typing import Protocol
 
 from embedfleet.dialects.compute_fields import join_fields
 from embedfleet.dialects.failure import render_failure
 from embedfleet.dialects.texts import Texts
 from embedfleet.errors import BadGateway, Malformed, RequestError, ServingError
+from embedfleet.gateway.access import log_access
 from embedfleet.gateway.attempt import OK, Asked, AskedRequest, Attempt, Desk, Stream
 from embedfleet.gateway.dispatch import carving
 from embedfleet.gateway.dispatch.dispatcher import THROTTLED
@@ -17,23 +17,12 @@ from embedfleet.gateway.forwarding import RequestFields
 from embedfleet.gateway.reply import ReplyHead
 from embedfleet.gateway.transport import Pool
 from embedfleet.http.exchange import Exchange
-from embedfleet.http.message import JOIN_BYTES, Header, status_line
+from embedfleet.http.message import Header
 
 log = logging.getLogger(__name__)
-access = logging.getLogger("embedfleet.access")
 
 
 _OWN = frozenset({b"date", b"x-request-id"})  # fields that every answer gets here
-
-
-_OK_LINE = status_line(OK)
-
-
-class Company(Protocol):
-    """Requests that are asked for together."""
-
-    def leave(self) -> None:
-        """One of the clients is gone."""
 
 
 class Flight(AskedRequest):
@@ -53,10 +42,8 @@ class Flight(AskedRequest):
     Attributes:
         request_id: the client's, else ours.
         at: the replica that any of it was sent to last; empty before the first.
-        bundle: with which it is asked for, None if it goes alone.
     """
 
-    bundle: Company | None = None
     _streaming: Attempt | None = None
 
     def __init__(
@@ -125,21 +112,8 @@ class Flight(AskedRequest):
 
     def wire(self, body: bytes, pool: Pool) -> bytes:
         """The client's request with this body, as it goes to a replica."""
-        exchange, fields = self.exchange, self.fields
-        return b"".join(
-            (
-                exchange.head.method,
-                pool.prefix,
-                fields.line,
-                b"content-length: %d\r\nx-request-id: " % len(body),
-                self.request_id,
-                b"\r\nx-forwarded-for: ",
-                fields.forwarded,
-                exchange.peer,
-                pool.last_line,
-                body,
-            )
-        )
+        peer = self.exchange.peer
+        return self.fields.wire(pool.prefix, pool.last_line, body=body, request_id=self.request_id, peer=peer)
 
     def note_sent(self, replica: str, now: float) -> None:
         """Any of it is being sent to a replica."""
@@ -178,21 +152,6 @@ class Flight(AskedRequest):
         else:
             exchange.pass_on(head.status, self._reply_fields(head), attempt.body)
         self._done(head.status, now)
-
-    def answer(self, fields: bytes, body: bytes, now: float) -> None:
-        """Answer 200.
-
-        Args:
-            fields: all, as they go on the wire, but for the framing.
-            body: of the answer.
-            now: in seconds.
-        """
-        exchange = self.exchange
-        if exchange.is_plain and len(body) <= JOIN_BYTES:
-            exchange.answer(b"".join((_OK_LINE, fields, b"content-length: %d\r\n\r\n" % len(body), body)))
-        else:
-            exchange.pass_on(OK, fields, body)
-        self._done(OK, now)
 
     def relay_error(self, items: Sequence[int], attempt: Attempt, now: float) -> None:
         """Pass on the error that some of its texts met with, as the client's whole answer."""
@@ -260,15 +219,7 @@ class Flight(AskedRequest):
         elapsed = now - self.arrived
         self.desk.tally.answered(status, elapsed, online=self.online)
         if self.desk.access_log:
-            access.info(
-                "%s %s %d %.1f ms %s",
-                self.exchange.method.decode("latin-1"),
-                self.exchange.path,
-                status,
-                elapsed * 1000,
-                self.at,
-                extra={"request_id": self.request_id.decode("latin-1"), "status": status, "replica": self.at},
-            )
+            log_access(self.exchange, status, elapsed, replica=self.at, request_id=self.request_id)
 
     # what the client does
 
@@ -277,10 +228,7 @@ class Flight(AskedRequest):
         self.desk.tally.left()
         if self._streaming is not None:
             self._streaming.cancel()
-        if self.bundle is not None:
-            self.bundle.leave()
-        else:
-            self.desk.left(self)
+        self.desk.left(self)
 
     def _drain(self, ready: bool) -> None:
         if self._streaming is not None and self._streaming.connection is not None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from embedfleet.dialects.texts import embeds_json
 from embedfleet.http.message import Header
 
 # Meant for one connection alone; framing is written anew.
@@ -32,20 +33,25 @@ class RequestFields:
     """What a client's head becomes for a replica, and what it tells the gateway, worked out once per head.
 
     Attributes:
+        method: as sent.
         line: target and fields as they go on the wire, those of the hop left out.
         forwarded: what ``x-forwarded-for`` held already, with a comma; empty if it was not there.
         request_id: the client's, None if it named none.
         path: of the target, percent-decoded, without the query.
         content_type: None if there is none.
         online: what ``x-priority`` says, None if it says nothing.
+        gathers: whether its body may be one text that is asked for together with others.
         timeout_s: what ``x-request-timeout-ms`` says, None if it says nothing.
         fault: what is wrong with one of these two; empty if nothing is.
     """
 
-    __slots__ = ("content_type", "fault", "forwarded", "line", "online", "path", "request_id", "timeout_s")
+    __slots__ = (
+        "content_type", "fault", "forwarded", "gathers", "line", "method", "online", "path", "request_id", "timeout_s"
+    )  # fmt: skip
 
-    def __init__(self, target: bytes, path: str, headers: Iterable[Header]) -> None:
+    def __init__(self, method: bytes, target: bytes, path: str, headers: Iterable[Header]) -> None:
         named = _named_by_connection(headers)
+        self.method = method
         self.path = path
         self.forwarded = b""
         self.fault = ""
@@ -68,6 +74,33 @@ class RequestFields:
             elif name == b"x-request-timeout-ms":
                 self._read_timeout(value)
         self.line = b"".join(parts)
+        is_bulk = self.online is False
+        self.gathers = method == b"POST" and embeds_json(path, self.content_type) and not is_bulk and not self.fault
+
+    def wire(self, prefix: bytes, last_line: bytes, *, body: bytes, request_id: bytes, peer: bytes) -> bytes:
+        """A request as it goes to a replica.
+
+        Args:
+            prefix: put before the target.
+            last_line: of the head, from the CRLF before it.
+            body: of the request.
+            request_id: of the request.
+            peer: the client's address.
+        """
+        return b"".join(
+            (
+                self.method,
+                prefix,
+                self.line,
+                b"content-length: %d\r\nx-request-id: " % len(body),
+                request_id,
+                b"\r\nx-forwarded-for: ",
+                self.forwarded,
+                peer,
+                last_line,
+                body,
+            )
+        )
 
     def _read_priority(self, value: bytes) -> None:
         self.online = _CLASSES.get(value.strip().lower())

@@ -8,7 +8,7 @@ from dataclasses import replace
 from itertools import count
 from math import inf
 
-from embedfleet.dialects.texts import Texts, read_texts
+from embedfleet.dialects.texts import read_texts
 from embedfleet.errors import Malformed, Refused, Reset, TimedOut, UpstreamError, Validation, WrongHeader
 from embedfleet.gateway.attempt import Asked, AskedRequest, Attempt
 from embedfleet.gateway.bundle import Bundle, Gathering
@@ -35,6 +35,7 @@ _FAILURES: dict[type[UpstreamError], Failure] = {
     TimedOut: Failure.TIMED_OUT,
 }
 _LEAST_TIMER_S = 0.001  # the event loop's timers count milliseconds, and may come early
+_GATHERED_BYTES = 8192  # a body up to this may go together with others
 _BODY_SHARE = 0.75  # of what a replica takes, that a part's texts may come to: the rest is for what frames them
 
 
@@ -127,27 +128,13 @@ class Proxy:
 
     def handle(self, exchange: Exchange) -> None:
         """Take a client's request."""
-        now = self.now()
         head = exchange.head
         fields = head.note
         if not isinstance(fields, RequestFields):
-            fields = head.note = RequestFields(head.target, exchange.path, head.headers)
-        texts = None
-        if head.method == b"POST":
-            texts = read_texts(fields.path, fields.content_type, exchange.body)
-        flight = self._flight(exchange, fields, texts, now)
-        if fields.fault:
-            flight.refuse(WrongHeader(fields.fault))
-            return
-        if texts is not None and texts.count > self._settings.request_texts:
-            most = self._settings.request_texts
-            flight.refuse(Validation(f"batch size {texts.count} > maximum allowed batch size {most}"))
-            return
-        exchange.on_gone = flight.gone
-        kin = texts.kin if self._gathering is not None and texts is not None and flight.online else None
-        if self._gathering is None or kin is None:
-            self.take(flight, now)
-        elif self._gathering.add(flight, kin):
+            fields = head.note = RequestFields(head.method, head.target, exchange.path, head.headers)
+        if self._gathering is None or not fields.gathers or len(exchange.body) > _GATHERED_BYTES:
+            self._take_alone(exchange, self.now())
+        elif self._gathering.add(exchange):
             self._loop.call_soon(self._take_gathered)
 
     def take(self, request: AskedRequest, now: float) -> None:
@@ -209,17 +196,13 @@ class Proxy:
         """Nobody waits for a request any more."""
         self.execute(self.dispatcher.left(request, self.now()))
 
-    # within
-
-    def _take_gathered(self) -> None:
-        """What came in one turn of the event loop, together where that may be."""
-        assert self._gathering is not None, "only what is gathered is taken"
-        now, serving = self.now(), self.dispatcher.serving
-        cost = serving[0].pace.cost if serving else Cost()
-        for flights in self._gathering.take(cost, self.dispatcher.batch_texts):
-            self.take(flights[0] if len(flights) == 1 else Bundle(self, flights, now), now)
-
-    def _flight(self, exchange: Exchange, fields: RequestFields, texts: Texts | None, now: float) -> Flight:
+    def flight(self, exchange: Exchange, now: float) -> Flight:
+        """A client's request that came then, on its own."""
+        fields = exchange.head.note
+        assert isinstance(fields, RequestFields), "`handle` has read the head"
+        texts = None
+        if fields.method == b"POST":
+            texts = read_texts(fields.path, fields.content_type, exchange.body)
         estimate, most = self.dispatcher.estimate.tokens, self._input_tokens
         costs = [estimate(len(exchange.body))] if texts is None else texts.costs(estimate)
         tokens = sum(costs)
@@ -231,7 +214,43 @@ class Proxy:
             online = is_online(len(costs), tokens, rerank=texts is not None and texts.is_rerank)
         limits = self._settings.dispatch
         timeout_s = fields.timeout_s or (limits.online_deadline_s if online else limits.bulk_deadline_s)
-        return Flight(self, exchange, fields, texts, costs, tokens=tokens, online=online, now=now, timeout_s=timeout_s)
+        flight = Flight(
+            self, exchange, fields, texts, costs, tokens=tokens, online=online, now=now, timeout_s=timeout_s
+        )
+        exchange.on_gone = flight.gone
+        return flight
+
+    # within
+
+    def _take_gathered(self) -> None:
+        """What came in one turn of the event loop, together where that may be."""
+        assert self._gathering is not None, "only what is gathered is taken"
+        now, serving = self.now(), self.dispatcher.serving
+        alone, groups = self._gathering.take(self.dispatcher.estimate.tokens)
+        cost = serving[0].pace.cost if serving else Cost()
+        for whole in groups:
+            for group in whole.cut(cost, self.dispatcher.batch_texts):
+                if len(group.texts) == 1:
+                    alone += group.exchanges
+                else:
+                    timeout_s = group.fields.timeout_s or self._settings.dispatch.online_deadline_s
+                    self.take(Bundle(self, group, now, timeout_s), now)
+        for exchange in alone:
+            if exchange.gone:
+                self.tally.left()
+            else:
+                self._take_alone(exchange, now)
+
+    def _take_alone(self, exchange: Exchange, now: float) -> None:
+        flight = self.flight(exchange, now)
+        texts = flight.asked_texts
+        if flight.fields.fault:
+            flight.refuse(WrongHeader(flight.fields.fault))
+        elif texts is not None and texts.count > self._settings.request_texts:
+            most = self._settings.request_texts
+            flight.refuse(Validation(f"batch size {texts.count} > maximum allowed batch size {most}"))
+        else:
+            self.take(flight, now)
 
     def _note_failure(self, attempt: Attempt, kind: str) -> None:
         attempt.asked.failure = kind

@@ -21,14 +21,14 @@ class Tally:
         self._chunk_tokens = registry["embedfleet_chunk_tokens"].histogram()
         self._answered: dict[tuple[bool, int], Value] = {}
 
-    def answered(self, status: int, seconds: float, *, online: bool) -> None:
-        """A request was answered."""
-        self._seconds[online].observe(seconds)
+    def answered(self, status: int, seconds: float, *, online: bool, times: int = 1) -> None:
+        """A request was answered, or so many."""
+        self._seconds[online].observe(seconds, times)
         counter = self._answered.get((online, status))
         if counter is None:
             counter = self._registry["embedfleet_requests_total"].value(_CLASSES[online], str(status))
             self._answered[online, status] = counter
-        counter.value += 1
+        counter.value += times
 
     def waited(self, seconds: float, *, online: bool, times: int = 1) -> None:
         """The first of a request is being sent, or of so many."""
