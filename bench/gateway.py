@@ -6,6 +6,8 @@ all it does: classes, queues, checks, retries, health by inference, limits, metr
 once with ``--coalesce false``: each text alone. HAProxy, where it is installed, has one thread, leastconn and kept
 connections; else its figures are null. wrk sends 100-byte bodies on 64 connections.
 
+A client that is alone and waits for each answer measures what a proxy adds when nothing else is to be done.
+
 The proxy has core 0 to itself, backend and wrk share core 1. CPU time is user + system time of the proxy's processes
 (/proc/PID/stat) over wrk's count of requests. Rounds interleave them; the ratio is that of the medians. Memory is
 by how much a proxy's proportional set size grows with 1,000 kept connections that rest.
@@ -110,12 +112,38 @@ def cpu_s(pid: int) -> float:
 
 def load(port: int, seconds: int, lua: Path) -> int:
     """Requests that wrk had answered 200 in that time."""
-    command = ["taskset", "-c", LOAD_CORE, "wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "-s", str(lua)]
+    return int(wrk(port, CONNECTIONS, seconds, lua, r"(\d+) requests in")[0])
+
+
+def alone_p50_us(port: int, seconds: int, lua: Path) -> float:
+    """The median time of a request of one client that waits for each answer, in microseconds."""
+    value, unit = wrk(port, 1, seconds, lua, r"50%\s+([\d.]+)(us|ms|s)")
+    return float(value) * {"us": 1.0, "ms": 1e3, "s": 1e6}[unit]
+
+
+def wrk(port: int, connections: int, seconds: int, lua: Path, told: str) -> tuple[str, ...]:
+    """What wrk tells, by a pattern, after requests that were all answered 200.
+
+    Raises:
+        RuntimeError: they were not.
+    """
+    command = [
+        "taskset",
+        "-c",
+        LOAD_CORE,
+        "wrk",
+        "-t1",
+        f"-c{connections}",
+        f"-d{seconds}s",
+        "-s",
+        str(lua),
+        "--latency",
+    ]
     done = subprocess.run([*command, f"http://127.0.0.1:{port}/embed"], capture_output=True, text=True, check=True)
-    match = re.search(r"(\d+) requests in", done.stdout)
+    match = re.search(told, done.stdout)
     if match is None or "Non-2xx" in done.stdout or "Socket errors" in done.stdout:
         raise RuntimeError(f"the load did not go well:\n{done.stdout}")
-    return int(match.group(1))
+    return match.groups()
 
 
 @contextmanager
@@ -177,7 +205,7 @@ def start_proxies(stack: ExitStack, folder: Path, ports: list[int]) -> list[Prox
 
 
 def measure(rounds: int, seconds: int) -> tuple[dict[str, list[float]], dict[str, int]]:
-    """``NAME_us`` (CPU per request) and ``NAME_rps`` → one figure per round; and name → KB for idle connections."""
+    """``NAME_us`` (CPU per request), ``NAME_rps``, ``NAME_alone_p50_us`` → a figure per round; name → KB when idle."""
     figures: dict[str, list[float]] = defaultdict(list)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -203,7 +231,12 @@ def measure(rounds: int, seconds: int) -> tuple[dict[str, list[float]], dict[str
                 cost = (cpu_s(proxy.pid) - before) / requests * 1e6
                 figures[f"{proxy.name}_us"].append(cost)
                 figures[f"{proxy.name}_rps"].append(requests / seconds)
-                say(f"round {number + 1}: {proxy.name:8} {cost:6.1f} µs, {requests / seconds:7.0f} requests/s")
+                alone = alone_p50_us(proxy.port, 1, lua)
+                figures[f"{proxy.name}_alone_p50_us"].append(alone)
+                say(
+                    f"round {number + 1}: {proxy.name:8} {cost:6.1f} µs, {requests / seconds:7.0f} requests/s, "
+                    f"one client waits {alone:.0f} µs"
+                )
     return figures, idle
 
 
@@ -218,7 +251,7 @@ def main() -> None:
     if (os.cpu_count() or 1) < 2:
         missing("two cores are needed, one for the proxy and one for the load", "run it on a larger machine")
     allow_connections()
-    figures, idle = measure(*((5, 2) if quick else (9, 5)))
+    figures, idle = measure(*((4, 2) if quick else (9, 5)))
     medians = {name: round(statistics.median(values), 1) for name, values in figures.items()}
     ours = medians["gateway_us"]
     ratios = {
@@ -226,7 +259,15 @@ def main() -> None:
         "cpu_apart_over_nginx": round(medians["apart_us"] / medians["nginx_us"], 3),
     }
     over_haproxy = round(ours / medians["haproxy_us"], 3) if "haproxy_us" in medians else None
-    report(ratios=ratios, **medians, cpu_over_haproxy=over_haproxy, idle_1000_kb=idle, quick=quick)
+    added_ms = round((medians["gateway_alone_p50_us"] - medians["nginx_alone_p50_us"]) / 1000, 3)
+    report(
+        ratios=ratios,
+        **medians,
+        alone_p50_added_ms=added_ms,
+        cpu_over_haproxy=over_haproxy,
+        idle_1000_kb=idle,
+        quick=quick,
+    )
 
 
 if __name__ == "__main__":
