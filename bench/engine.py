@@ -29,7 +29,7 @@ import orjson
 from bench.process import free_port
 from bench.report import missing, report, say
 from bench.texts import paragraphs
-from embedfleet.engine.backend import OnnxBackend
+from embedfleet.engine.backend import OnnxBackend, Output
 from embedfleet.engine.builtin import builtin_model
 from embedfleet.engine.model import read_model
 from embedfleet.engine.pooling import normalize, pool
@@ -56,7 +56,8 @@ class Plain:
     def embed(self, text: str) -> np.ndarray:
         """One text's vector."""
         (encoded,) = self._tokenization.encode([text], self._limits, None)
-        states = self._backend.forward(encoded.ids, encoded.types, np.array([len(encoded.ids)]))
+        lengths = np.array([len(encoded.ids)])
+        (states,) = self._backend.forward(encoded.ids, encoded.types, lengths, (Output.STATES,))
         assert self.spec.pooling is not None
         return normalize(pool(states, self.spec.pooling))
 

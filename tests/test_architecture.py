@@ -31,7 +31,12 @@ PURE = (
     "http.message",
     "engine.batching",
     "engine.pooling",
+    "engine.families",
+    "engine.heads",
     "engine.info",
+    "engine.layout",
+    "engine.ops",
+    "engine.output",
     "gateway.dispatch",
     "gateway.forwarding",
     "gateway.reply",
@@ -49,7 +54,7 @@ EFFECTS = {"asyncio", "logging", "os", "socket", "subprocess", "threading", "tim
 # What is heavy or touches the outside has one home.
 HOMES = {
     "onnxruntime": {"engine.backend"},
-    "onnx": {"engine.graph"},
+    "onnx": {"engine.onnx_graph"},
     "tokenizers": {"engine.tokenization"},
     "huggingface_hub": {"engine.source"},
     "uvloop": {"cli"},

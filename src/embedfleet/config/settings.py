@@ -22,7 +22,9 @@ class EngineOptions:
         "auto", "auto takes what the architecture is; rerank with an embedding model is late interaction"
     )
     served_model_name: str = option("", "the model's name as clients see it; empty for the model as given")
-    pooling: Literal["auto", "cls", "mean", "last-token"] = option("auto", "auto reads the model's 1_Pooling")
+    pooling: Literal["auto", "cls", "mean", "last-token", "splade"] = option(
+        "auto", "auto reads the model's 1_Pooling; splade needs a model with a masked-language head"
+    )
     tokenization_workers: int | Auto = option(
         "auto",
         "tokenizer threads per replica; auto is 1, and in TEI's containers the cores over the replicas",

@@ -252,6 +252,16 @@ def predictions(scores: Floats, labels: Sequence[str]) -> list[dict[str, Any]]:
     return [{"score": scores[index], "label": labels[index]} for index in descending(scores)]
 
 
+def sparse(weights: Floats) -> list[dict[str, Any]]:
+    """One input's words that have a weight, by rising index.
+
+    Args:
+        weights: [vocabulary].
+    """
+    indices = np.flatnonzero(weights)
+    return [{"index": index, "value": value} for index, value in zip(indices.tolist(), weights[indices], strict=True)]
+
+
 def descending(scores: Floats) -> list[int]:
     """Indices by falling score; TEI sorts upwards, stably, and then reverses, so of equals the last comes first."""
     order: list[int] = np.argsort(scores, kind="stable")[::-1].tolist()

@@ -133,7 +133,8 @@ class App:
         """What ``POST /`` means for this kind of model."""
         if self._engine.late_interaction or self._engine.spec.kind == "reranker":
             return self._rerank
-        return self._predict if self._engine.spec.kind == "classifier" else self._embed
+        routes = {"classifier": self._predict, "splade": self._embed_sparse}
+        return routes.get(self._engine.spec.kind, self._embed)
 
     async def _embed(self, exchange: Exchange) -> Answer:
         request = tei.parse_embed(_fields(exchange))
@@ -149,8 +150,10 @@ class App:
         return _computed(tei.render(states), cost)
 
     async def _embed_sparse(self, exchange: Exchange) -> Answer:
-        tei.parse_embed(_fields(exchange))
-        raise Backend("Backend error: Model is not an embedding model with SPLADE pooling")
+        request = tei.parse_embed(_fields(exchange))
+        work = self._operations.embed_sparse(request)
+        weights, cost = await self._counted("embed", len(request.inputs), request.batch, work)
+        return _computed(tei.render([tei.sparse(row) for row in weights]), cost)
 
     async def _embeddings(self, exchange: Exchange) -> Answer:
         request = openai.parse_embeddings(_fields(exchange))

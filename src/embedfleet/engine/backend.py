@@ -1,33 +1,41 @@
 """What runs a model: the interface, and ONNX Runtime on the CPU behind it."""
 
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import onnxruntime
 
 from embedfleet.dialects.tei import Floats
-from embedfleet.engine.graph import build_graph
+from embedfleet.engine.heads import compute
+from embedfleet.engine.layout import Integers, layout
 from embedfleet.engine.model import ModelSpec
+from embedfleet.engine.onnx_graph import Graph
+from embedfleet.engine.onnx_ops import OnnxOps
+from embedfleet.engine.output import Output
+from embedfleet.engine.pooling import splade
 from embedfleet.engine.weights import Weights
 from embedfleet.errors import Backend as BackendError
 from embedfleet.errors import ModelError
 
-Integers = np.ndarray[Any, np.dtype[np.int64]]
+__all__ = ["Backend", "Integers", "OnnxBackend", "Output"]
 
 
 class Backend(Protocol):
     """Runs one model; `forward` may be called by several threads at once."""
 
-    def forward(self, ids: Integers, types: Integers, lengths: Integers) -> Floats:
-        """Run sequences laid end to end.
+    def forward(
+        self, ids: Integers, types: Integers, lengths: Integers, outputs: tuple[Output, ...]
+    ) -> tuple[Floats, ...]:
+        """Run sequences laid end to end, once for all that is asked.
 
         Args:
             ids: token ids of all sequences, [tokens].
             types: token type ids, [tokens].
             lengths: tokens of each sequence, [sequences]; none is 0.
+            outputs: some of those that `heads.outputs_of` names.
 
         Returns:
-            Hidden states [tokens, hidden] of an embedder, logits [sequences, labels] of a classifier or reranker.
+            Of each of ``outputs`` its rows, in their order; see `Output` for the shapes.
 
         Raises:
             errors.Backend: the runtime failed.
@@ -45,9 +53,8 @@ class OnnxBackend:
     """
 
     def __init__(self, spec: ModelSpec) -> None:
-        self._spec = spec
-        weights = Weights(spec.weights_file)
-        graph = build_graph(spec, weights)
+        self._family = spec.family
+        graph, self._outputs = build_graph(spec)
         self._inputs = set(graph.inputs)
         # Kept: the session computes with these arrays' memory.
         self._converted = {name: onnxruntime.OrtValue.ortvalue_from_numpy(a) for name, a in graph.converted.items()}
@@ -68,53 +75,33 @@ class OnnxBackend:
         except Exception as error:  # the runtime has no common type for its errors
             raise ModelError(f"{spec.folder}: ONNX Runtime refuses the model: {error}") from error
 
-    def forward(self, ids: Integers, types: Integers, lengths: Integers) -> Floats:
+    def forward(
+        self, ids: Integers, types: Integers, lengths: Integers, outputs: tuple[Output, ...]
+    ) -> tuple[Floats, ...]:
         """See `Backend.forward`."""
-        feeds = _layout_one(len(ids)) if len(lengths) == 1 else _layout(lengths)
+        feeds = layout(lengths)
         feeds["ids"] = ids
-        feeds["types"] = np.minimum(types, self._spec.token_types - 1)
-        feeds["positions"] = feeds["positions"] + self._spec.position_offset
+        feeds["types"] = np.minimum(types, self._family.token_types - 1)
+        feeds["positions"] = feeds["places"] + self._family.first_position
         try:
-            (output,) = self._session.run(None, {name: feeds[name] for name in self._inputs})
+            rows = self._session.run(
+                [self._outputs[output] for output in outputs], {name: feeds[name] for name in self._inputs}
+            )
         except Exception as error:  # as above
             raise BackendError(f"Backend error: {error}") from error
-        result: Floats = output
-        return result
+        return tuple(
+            splade(row, feeds["first"]) if output is Output.WORDS else row
+            for output, row in zip(outputs, rows, strict=True)
+        )
 
 
-def _layout(lengths: Integers) -> dict[str, np.ndarray[Any, Any]]:
-    """Where tokens stand, as the graph's inputs of that name tell it.
+def build_graph(spec: ModelSpec) -> tuple[Graph, dict[Output, str]]:
+    """The graph of a model, and the names in it of what can be asked.
 
-    Args:
-        lengths: tokens of each sequence, [sequences].
-
-    Returns:
-        ``positions`` within the sequence and ``back``, [tokens]; ``grid`` and ``mask``, [sequences, longest];
-        ``first``, [sequences]; ``uniform``, a scalar.
+    Raises:
+        ModelError: a tensor is missing or not of the shape that the config asks for.
     """
-    count, longest = len(lengths), int(lengths.max())
-    starts = np.cumsum(lengths) - lengths
-    places = np.arange(int(lengths.sum()), dtype=np.int64) - np.repeat(starts, lengths)
-    columns = np.arange(longest, dtype=np.int64)
-    mask = columns < lengths[:, None]
-    return {
-        "positions": places,
-        "grid": np.where(mask, starts[:, None] + columns, 0),
-        "back": np.repeat(np.arange(count, dtype=np.int64) * longest, lengths) + places,
-        "mask": mask.astype(np.int32),
-        "uniform": np.array(bool(mask.all())),
-        "first": starts,
-    }
-
-
-def _layout_one(tokens: int) -> dict[str, np.ndarray[Any, Any]]:
-    """`_layout` of a lone sequence, at a fifth of the cost."""
-    places = np.arange(tokens, dtype=np.int64)
-    return {
-        "positions": places,
-        "grid": places[None],
-        "back": places,
-        "mask": np.ones((1, tokens), dtype=np.int32),
-        "uniform": np.array(True),
-        "first": np.zeros(1, dtype=np.int64),
-    }
+    weights = Weights(spec.weights_file, spec.family.anchor)
+    ops = OnnxOps(weights, spec.max_input_length)
+    outputs = compute(spec, ops, weights)
+    return ops.build(list(outputs.values())), outputs

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from itertools import accumulate
 from math import isfinite
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,8 +14,9 @@ from typing import Any, TypeVar
 import numpy as np
 
 from embedfleet.dialects.tei import Direction, Floats, Input, Pair
-from embedfleet.engine.backend import Backend, OnnxBackend
+from embedfleet.engine.backend import Backend, OnnxBackend, Output
 from embedfleet.engine.batching import BatchLimits, choose_batch
+from embedfleet.engine.heads import outputs_of
 from embedfleet.engine.model import ModelSpec, Pooling, read_model
 from embedfleet.engine.tokenization import Encoded, TextLimits, Tokenization
 from embedfleet.errors import Backend as BackendError
@@ -36,12 +36,12 @@ class Inference:
     """What the model said of the inputs of one request.
 
     Attributes:
-        outputs: per input, token states [tokens, hidden] or logits [labels].
+        outputs: per input what was asked of it, in the order asked; see `Output`, of whose rows it has its own.
         queue_s: mean wait per input.
         inference_s: mean duration of the inputs' forward passes.
     """
 
-    outputs: Sequence[Floats]
+    outputs: Sequence[tuple[Floats, ...]]
     queue_s: float
     inference_s: float
 
@@ -50,7 +50,7 @@ class _Job:
     """The inputs of one request; its future is set once all have run, or one has failed."""
 
     def __init__(self, size: int, loop: asyncio.AbstractEventLoop) -> None:
-        self.outputs: list[Floats | None] = [None] * size
+        self.outputs: list[tuple[Floats, ...] | None] = [None] * size
         self.left = size
         self.queue_s = 0.0
         self.inference_s = 0.0
@@ -75,6 +75,7 @@ class _Waiting:
     job: _Job
     index: int
     encoded: Encoded
+    outputs: tuple[Output, ...]
     since: float
 
 
@@ -137,13 +138,14 @@ class Engine:
                 f"set max_batch_tokens to {spec.max_input_length} or more",
             )
         tokenization = Tokenization(spec.tokenizer_file)
-        if tokenization.vocabulary > spec.vocabulary:
+        vocabulary = spec.family.vocabulary
+        if tokenization.vocabulary > vocabulary:
             raise ModelError(
-                f"{spec.tokenizer_file} has {tokenization.vocabulary} tokens, config.json says {spec.vocabulary}",
+                f"{spec.tokenizer_file} has {tokenization.vocabulary} tokens, config.json says {vocabulary}",
                 "the tokenizer belongs to another model",
             )
         backend = OnnxBackend(spec)
-        backend.forward(*_join([_warm_up(tokenization)]))
+        backend.forward(*_join([_warm_up(tokenization)]), outputs_of(spec))
         return cls(
             spec,
             tokenization,
@@ -207,18 +209,23 @@ class Engine:
         decode = self._tokenization.decode
         return await self._in_tokenizer(lambda: [decode(row, skip_special_tokens=skip_special_tokens) for row in ids])
 
-    async def infer(self, encoded: Sequence[Encoded]) -> Inference:
+    async def infer(self, encoded: Sequence[Encoded], outputs: tuple[Output, ...] = ()) -> Inference:
         """Run the model on inputs; if the caller is cancelled, those that still wait are dropped.
+
+        Args:
+            encoded: at least one.
+            outputs: what is asked of each, some of those that `outputs_of` names; none stands for all of them.
 
         Raises:
             errors.Backend: a forward pass failed, or its output is not finite.
         """
+        outputs = outputs or outputs_of(self.spec)
         job = _Job(len(encoded), asyncio.get_running_loop())
         now = time.perf_counter()
         with self._changed:
             if self._closing:
                 raise BackendError("Backend error: the engine is stopping")
-            self._queue.extend(_Waiting(job, index, item, now) for index, item in enumerate(encoded))
+            self._queue.extend(_Waiting(job, index, item, outputs, now) for index, item in enumerate(encoded))
             self._changed.notify(len(encoded))
         return await job.done
 
@@ -254,7 +261,7 @@ class Engine:
         while batch := self._take():
             started = time.perf_counter()
             try:
-                outputs = self._forward([item.encoded for item in batch])
+                outputs = self._forward(batch)
                 self._failed = False
             except Exception as error:  # noqa: BLE001 - whatever a backend raises fails its batch, never the engine
                 self._failed = True
@@ -282,18 +289,20 @@ class Engine:
         self._registry["te_batch_next_tokens"].histogram().observe(sum(len(item.encoded.ids) for item in batch))
         return batch
 
-    def _forward(self, batch: Sequence[Encoded]) -> list[Floats]:
-        """One output per input."""
-        ids, types, lengths = _join(batch)
-        output = self._backend.forward(ids, types, lengths)
-        if not isfinite(np.add.reduce(output, axis=None)):  # one NaN or infinity is enough
+    def _forward(self, batch: Sequence[_Waiting]) -> list[tuple[Floats, ...]]:
+        """What each input asks for, from one pass that computes all that any of them does."""
+        union = tuple(dict.fromkeys(output for item in batch for output in item.outputs))
+        ids, types, lengths = _join([item.encoded for item in batch])
+        rows = self._backend.forward(ids, types, lengths, union)
+        if not all(isfinite(np.add.reduce(row, axis=None)) for row in rows):  # one NaN or infinity is enough
             raise BackendError("Backend error: the model's output is not finite")
-        if self.spec.kind == "embedding":
-            ends = accumulate(len(item.ids) for item in batch)
-            return [output[end - len(item.ids) : end] for item, end in zip(batch, ends, strict=True)]
-        return list(output)
+        ends = np.cumsum(lengths)[:-1]
+        parts = {
+            output: np.split(row, ends) if output.is_per_token else row for output, row in zip(union, rows, strict=True)
+        }
+        return [tuple(parts[output][index] for output in item.outputs) for index, item in enumerate(batch)]
 
-    def _hand_over(self, batch: Sequence[_Waiting], outputs: Sequence[Floats], started: float) -> None:
+    def _hand_over(self, batch: Sequence[_Waiting], outputs: Sequence[tuple[Floats, ...]], started: float) -> None:
         elapsed = time.perf_counter() - started
         # Two workers may hold parts of one job: its counters belong to the condition as well.
         with self._changed:

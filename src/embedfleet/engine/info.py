@@ -45,8 +45,7 @@ def served_name(settings: EngineSettings) -> str:
 
 def model_type(spec: ModelSpec, *, late_interaction: bool) -> dict[str, Any]:
     """TEI's tagged model type; late interaction is a reranker whose one label says what it is."""
-    if spec.kind == "embedding" and not late_interaction:
-        assert spec.pooling is not None, "an embedding model without pooling does not load"
+    if spec.pooling is not None and not late_interaction:
         return {"embedding": {"pooling": spec.pooling.value}}
     id2label = _LATE_INTERACTION if late_interaction else spec.id2label
     labels = {

@@ -1,15 +1,16 @@
 """What a model folder in Hugging Face layout says about itself, read and checked before any weight is touched."""
 
-import json
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal
 
+from embedfleet.engine.families.family import Family
+from embedfleet.engine.families.registry import read_family
+from embedfleet.engine.model_config import ModelConfig, parse_json
 from embedfleet.errors import ModelError
 
-Kind = Literal["embedding", "classifier", "reranker"]
-Family = Literal["bert", "xlm-roberta"]
+Kind = Literal["embedding", "classifier", "reranker", "splade"]
 
 
 class Pooling(StrEnum):
@@ -18,16 +19,8 @@ class Pooling(StrEnum):
     CLS = "cls"
     MEAN = "mean"
     LAST_TOKEN = "last_token"  # noqa: S105 - no password
+    SPLADE = "splade"  # of word logits, one number per word of the vocabulary (Formal et al. 2021)
 
-
-# config.json's model_type → whose graph it has. RoBERTa's kin differ from BERT in the first position and in the head.
-FAMILIES: dict[str, Family] = {
-    "bert": "bert",
-    "roberta": "xlm-roberta",
-    "camembert": "xlm-roberta",
-    "xlm-roberta": "xlm-roberta",
-}
-ACTIVATIONS = ("gelu", "gelu_new", "gelu_pytorch_tanh", "relu")
 
 # sentence-transformers' 1_Pooling/config.json: one of these is true.
 _POOLING_KEYS = {
@@ -36,17 +29,21 @@ _POOLING_KEYS = {
     "pooling_mode_lasttoken": Pooling.LAST_TOKEN,
 }
 _LFS_POINTER = b"version https://git-lfs"
+# sentence-transformers' modules.json: what follows the transformer, by the kind of model.
+_MODULES = {
+    "embedding": {"Transformer", "Pooling", "Normalize"},
+    "splade": {"Transformer", "MLMTransformer", "SpladePooling"},
+}
 
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
-    """A model's shape and rules.
+    """A model's family and rules.
 
     Attributes:
-        position_offset: the position number of the first token: 0 for BERT, pad id + 1 for RoBERTa's kin.
-        max_input_length: tokens, specials included; as TEI derives it.
         pooling: None for classifiers and rerankers.
         id2label: class number → name; empty for embedders.
+        max_input_length: tokens, specials included; as TEI derives it.
         prompts: name → text to put before an input.
     """
 
@@ -55,16 +52,6 @@ class ModelSpec:
     kind: Kind
     pooling: Pooling | None
     id2label: dict[int, str]
-    vocabulary: int
-    hidden_size: int
-    intermediate_size: int
-    layers: int
-    heads: int
-    positions: int
-    position_offset: int
-    token_types: int
-    epsilon: float
-    activation: str
     max_input_length: int
     prompts: dict[str, str]
 
@@ -84,38 +71,23 @@ def read_model(folder: Path, *, pooling: Pooling | None = None) -> ModelSpec:
 
     Args:
         folder: in Hugging Face layout.
-        pooling: instead of what ``1_Pooling/config.json`` says.
+        pooling: instead of what the folder says.
 
     Raises:
         ModelError: a file is missing, a git-lfs pointer or not readable, or says what we do not support.
     """
     for name in ("config.json", "tokenizer.json", "model.safetensors"):
         _require(folder / name)
-    config = _read_json(folder / "config.json")
-    family = _family(folder, config)
-    kind, id2label = _kind(folder, config)
-    if kind == "embedding":
-        _refuse_extra_modules(folder)
-        pooling = pooling or _read_pooling(folder)
-    positions = _number(folder, config, "max_position_embeddings")
-    offset = _number(folder, config, "pad_token_id") + 1 if family == "xlm-roberta" else 0
+    config = ModelConfig(folder / "config.json")
+    family = read_family(config)
+    kind = _kind(folder, config, pooling)
     return ModelSpec(
         folder=folder,
         family=family,
         kind=kind,
-        pooling=pooling if kind == "embedding" else None,
-        id2label=id2label,
-        vocabulary=_number(folder, config, "vocab_size"),
-        hidden_size=_number(folder, config, "hidden_size"),
-        intermediate_size=_number(folder, config, "intermediate_size"),
-        layers=_number(folder, config, "num_hidden_layers"),
-        heads=_number(folder, config, "num_attention_heads"),
-        positions=positions,
-        position_offset=offset,
-        token_types=_number(folder, config, "type_vocab_size"),
-        epsilon=_epsilon(folder, config),
-        activation=_activation(folder, config),
-        max_input_length=_max_input_length(folder, positions - offset),
+        pooling=_pooling(folder, kind, pooling),
+        id2label=_labels(config) if kind in {"classifier", "reranker"} else {},
+        max_input_length=_max_input_length(folder, family.max_input_length),
         prompts=_read_prompts(folder),
     )
 
@@ -135,87 +107,74 @@ def _require(file: Path) -> None:
             )
 
 
-def _read_json(file: Path) -> dict[str, Any]:
-    value = _parse(file)
-    if not isinstance(value, dict):
-        raise ModelError(f"{file} does not hold a JSON object")
-    return value
+def _kind(folder: Path, config: ModelConfig, pooling: Pooling | None) -> Kind:
+    """TEI's rule: an architecture that ends in Classification classifies; with one label it is a reranker.
 
-
-def _read_list(file: Path) -> list[Any]:
-    value = _parse(file)
-    if not isinstance(value, list):
-        raise ModelError(f"{file} does not hold a JSON array")
-    return value
-
-
-def _parse(file: Path) -> object:
-    try:
-        return json.loads(file.read_text("utf-8"))
-    except (ValueError, OSError) as error:
-        raise ModelError(f"{file} cannot be read: {error}") from error
-
-
-def _number(folder: Path, config: dict[str, Any], key: str) -> int:
-    value = config.get(key)
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise ModelError(f"{folder / 'config.json'}: `{key}` is {value!r}, a whole number is needed")
-    return value
-
-
-def _epsilon(folder: Path, config: dict[str, Any]) -> float:
-    value = config.get("layer_norm_eps", 1e-12)
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise ModelError(f"{folder / 'config.json'}: `layer_norm_eps` is {value!r}, a number is needed")
-    return float(value)
-
-
-def _family(folder: Path, config: dict[str, Any]) -> Family:
-    model_type = config.get("model_type")
-    if model_type not in FAMILIES:
-        known = ", ".join(FAMILIES)
-        raise ModelError(f"{folder / 'config.json'}: model_type {model_type!r} is not supported", f"supported: {known}")
-    if config.get("position_embedding_type", "absolute") != "absolute":
+    A model with a masked-language head is SPLADE if it is asked to be, as for TEI, or if sentence-transformers says
+    so. Any other is an embedder whose head is of no use.
+    """
+    architectures = config.values.get("architectures") or [""]
+    architecture = str(architectures[0])
+    if architecture.endswith("ForSequenceClassification"):
+        return "reranker" if len(_labels(config)) == 1 else "classifier"
+    stated = not (folder / "1_Pooling").exists() and "SpladePooling" in _modules(folder)
+    if pooling is not Pooling.SPLADE and not (pooling is None and stated):
+        return "embedding"
+    if not architecture.endswith("ForMaskedLM"):
         raise ModelError(
-            f"{folder / 'config.json'}: position_embedding_type {config['position_embedding_type']!r} is not supported",
-            "supported: absolute",
+            f"{config.file}: splade pooling needs a masked-language head, the architecture is {architecture!r}",
+            "supported: architectures that end in ForMaskedLM",
         )
-    return FAMILIES[model_type]
+    return "splade"
 
 
-def _activation(folder: Path, config: dict[str, Any]) -> str:
-    activation = str(config.get("hidden_act", "gelu"))
-    if activation not in ACTIVATIONS:
-        raise ModelError(
-            f"{folder / 'config.json'}: hidden_act {activation!r} is not supported",
-            f"supported: {', '.join(ACTIVATIONS)}",
-        )
-    return activation
-
-
-def _kind(folder: Path, config: dict[str, Any]) -> tuple[Kind, dict[int, str]]:
-    """TEI's rule: an architecture that ends in Classification classifies; with one label it is a reranker."""
-    architectures = config.get("architectures") or [""]
-    if not str(architectures[0]).endswith("ForSequenceClassification"):
-        return "embedding", {}
-    labels = config.get("id2label")
+def _labels(config: ModelConfig) -> dict[int, str]:
+    labels = config.values.get("id2label")
     if not isinstance(labels, dict) or not labels:
-        raise ModelError(f"{folder / 'config.json'}: `config.json` does not contain `id2label`")
+        raise ModelError(f"{config.file}: `config.json` does not contain `id2label`")
     if set(labels) != {str(number) for number in range(len(labels))}:
-        raise ModelError(f"{folder / 'config.json'}: `id2label` has the keys {list(labels)}, 0, 1, … are needed")
-    id2label = {int(number): str(label) for number, label in labels.items()}
-    return ("reranker" if len(id2label) == 1 else "classifier"), id2label
+        raise ModelError(f"{config.file}: `id2label` has the keys {list(labels)}, 0, 1, … are needed")
+    return {int(number): str(label) for number, label in labels.items()}
 
 
-def _refuse_extra_modules(folder: Path) -> None:
-    """Layers after the pooling would be left out in silence: refuse them."""
+def _pooling(folder: Path, kind: Kind, asked: Pooling | None) -> Pooling | None:
+    """How the model pools; a folder with more than we do is refused."""
+    if kind in {"classifier", "reranker"}:
+        return None
+    _refuse_extra_modules(folder, _MODULES[kind])
+    if kind == "splade":
+        _check_splade(folder)
+        return Pooling.SPLADE
+    return asked or _read_pooling(folder)
+
+
+def _modules(folder: Path) -> list[str]:
+    """The class names of sentence-transformers' modules, in order; none where the folder does not state them."""
     file = folder / "modules.json"
     if not file.is_file():
-        return
-    for module in _read_list(file):
-        name = str(module.get("type", "") if isinstance(module, dict) else module).rpartition(".")[2]
-        if name not in {"Transformer", "Pooling", "Normalize"}:
-            raise ModelError(f"{file}: module {name!r} is not supported", "supported: Transformer, Pooling, Normalize")
+        return []
+    modules = parse_json(file)
+    if not isinstance(modules, list):
+        raise ModelError(f"{file} does not hold a JSON array")
+    names = (str(module.get("type", "") if isinstance(module, dict) else module) for module in modules)
+    return [name.rpartition(".")[2] for name in names]
+
+
+def _refuse_extra_modules(folder: Path, known: set[str]) -> None:
+    """Layers after the pooling would be left out in silence: refuse them."""
+    for name in _modules(folder):
+        if name not in known:
+            file = folder / "modules.json"
+            raise ModelError(f"{file}: module {name!r} is not supported", f"supported: {', '.join(sorted(known))}")
+
+
+def _check_splade(folder: Path) -> None:
+    """Of what sentence-transformers' SpladePooling may be told, the usual is what we compute."""
+    file = folder / "1_SpladePooling" / "config.json"
+    if file.is_file():
+        config = ModelConfig(file)
+        config.choice("pooling_strategy", {"max": True}, "max")
+        config.choice("activation_function", {"relu": True}, "relu")
 
 
 def _read_pooling(folder: Path) -> Pooling:
@@ -223,10 +182,12 @@ def _read_pooling(folder: Path) -> Pooling:
     hint = 'state it: pooling = "cls", "mean" or "last-token" (see the model\'s card)'
     if not file.is_file():
         raise ModelError(f"{file} is missing, so the model's pooling is not stated", hint)
-    config = _read_json(file)
+    config = ModelConfig(file).values
     chosen = [pooling for key, pooling in _POOLING_KEYS.items() if config.get(key)]
     chosen += [
-        pooling for pooling in Pooling if config.get("pooling_mode") in {pooling.value, pooling.value.replace("_", "")}
+        pooling
+        for pooling in _POOLING_KEYS.values()
+        if config.get("pooling_mode") in {pooling.value, pooling.value.replace("_", "")}
     ]
     others = [
         key for key, on in config.items() if key.startswith("pooling_mode_") and on is True and key not in _POOLING_KEYS
@@ -242,15 +203,10 @@ def _read_pooling(folder: Path) -> Pooling:
 def _max_input_length(folder: Path, positions: int) -> int:
     """``max_seq_length`` where sentence-transformers states it, else the positions the model has."""
     file = folder / "sentence_bert_config.json"
-    if not file.is_file():
-        return positions
-    length = _read_json(file).get("max_seq_length")
-    return (
-        positions if length is None else min(_number(folder, {"max_seq_length": length}, "max_seq_length"), positions)
-    )
+    return min(ModelConfig(file).number("max_seq_length", positions), positions) if file.is_file() else positions
 
 
 def _read_prompts(folder: Path) -> dict[str, str]:
     file = folder / "config_sentence_transformers.json"
-    prompts = _read_json(file).get("prompts") if file.is_file() else None
+    prompts: Any = ModelConfig(file).values.get("prompts") if file.is_file() else None
     return {str(name): str(text) for name, text in prompts.items()} if isinstance(prompts, dict) else {}

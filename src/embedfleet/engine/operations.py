@@ -25,6 +25,7 @@ from embedfleet.dialects.tei import (
     Truncation,
     predictions,
 )
+from embedfleet.engine.backend import Output
 from embedfleet.engine.engine import Encoded, Engine, Inference
 from embedfleet.engine.pooling import max_sim, normalize, pool
 from embedfleet.engine.settings import EngineSettings
@@ -36,6 +37,11 @@ class _Computed:
     encoded: Sequence[Encoded]
     inference: Inference
     cost: Cost
+
+    @property
+    def rows(self) -> list[Floats]:
+        """Of each input the one output that was asked."""
+        return [rows for (rows,) in self.inference.outputs]
 
 
 class Operations:
@@ -69,9 +75,21 @@ class Operations:
     async def embed_all(self, request: EmbedRequest) -> tuple[list[Floats], Cost]:
         """Each input's token states, [tokens, hidden], special tokens included, not normalised."""
         self._require_embedder()
+        if self._engine.spec.kind == "splade":
+            raise Backend("Backend error: `embed_all` is not available for SPLADE models")
         self._check_batch(len(request.inputs))
-        computed = await self._compute(request.inputs, request.truncation, self._prompt(request.prompt_name))
-        return list(computed.inference.outputs), computed.cost
+        prompt = self._prompt(request.prompt_name)
+        computed = await self._compute(request.inputs, request.truncation, prompt, Output.STATES)
+        return computed.rows, computed.cost
+
+    async def embed_sparse(self, request: EmbedRequest) -> tuple[list[Floats], Cost]:
+        """Each input's weight of every word, [vocabulary], most of them 0."""
+        if self._engine.spec.kind != "splade":
+            raise Backend("Backend error: Model is not an embedding model with SPLADE pooling")
+        self._check_batch(len(request.inputs))
+        prompt = self._prompt(request.prompt_name)
+        computed = await self._compute(request.inputs, request.truncation, prompt, Output.WORDS)
+        return computed.rows, computed.cost
 
     async def similarity(self, request: SimilarityRequest) -> tuple[Floats, Cost]:
         """Cosine similarity of the source with each sentence, [sentences]."""
@@ -93,21 +111,21 @@ class Operations:
         self._check_batch(len(request.texts))
         self._refuse_default_prompt()
         pairs: list[Pair] = [(request.query, text) for text in request.texts]
-        computed = await self._compute(pairs, request.truncation, None)
-        logits = np.array([output[0] for output in computed.inference.outputs], dtype=np.float32)
+        computed = await self._compute(pairs, request.truncation, None, Output.CLASSES)
+        logits = np.array([row[0] for row in computed.rows], dtype=np.float32)
         return (logits if request.raw_scores else _sigmoid(logits)), computed.cost
 
     async def predict(self, request: PredictRequest) -> tuple[list[list[dict[str, Any]]], Cost]:
         """Each input's classes, best first."""
         spec = self._engine.spec
-        if spec.kind == "embedding":
+        if not spec.id2label:
             raise Backend("Backend error: Model is not a classifier model")
         self._check_batch(len(request.inputs))
         if any(isinstance(item, tuple) for item in request.inputs):
             self._refuse_default_prompt()
-        computed = await self._compute(request.inputs, request.truncation, self._default_prompt)
+        computed = await self._compute(request.inputs, request.truncation, self._default_prompt, Output.CLASSES)
         labels = [spec.id2label[index] for index in sorted(spec.id2label)]
-        scores = [output if request.raw_scores else _probabilities(output) for output in computed.inference.outputs]
+        scores = [row if request.raw_scores else _probabilities(row) for row in computed.rows]
         return [predictions(row, labels) for row in scores], computed.cost
 
     async def tokenize(self, request: TokenizeRequest) -> list[list[dict[str, Any]]]:
@@ -131,13 +149,19 @@ class Operations:
         dimensions: int | None,
     ) -> tuple[Floats, Cost]:
         spec = self._engine.spec
+        is_splade = spec.kind == "splade"
+        if is_splade and normalized:
+            raise Backend("Backend error: `normalize` is not available for SPLADE models")
         if dimensions == 0:
             raise Validation("`dimensions` should be positive")
-        if dimensions is not None and dimensions > spec.hidden_size:
+        if dimensions is not None and dimensions > (spec.family.vocabulary if is_splade else spec.family.hidden_size):
             raise Validation("`dimensions` should be smaller than the maximum embedding dimension.")
-        computed = await self._compute(inputs, truncation, prompt)
+        if is_splade:
+            computed = await self._compute(inputs, truncation, prompt, Output.WORDS)
+            return np.array(computed.rows)[:, :dimensions], computed.cost
+        computed = await self._compute(inputs, truncation, prompt, Output.STATES)
         assert spec.pooling is not None, "an embedding model states its pooling, or it would not have loaded"
-        vectors = np.array([pool(states, spec.pooling) for states in computed.inference.outputs])[:, :dimensions]
+        vectors = np.array([pool(states, spec.pooling) for states in computed.rows])[:, :dimensions]
         return (normalize(vectors) if normalized else vectors), computed.cost
 
     async def _late_interaction(self, request: RerankRequest) -> tuple[Floats, Cost]:
@@ -145,15 +169,15 @@ class Operations:
 
         It is no logit, so what a sigmoid does for a cross-encoder a straight line does here: -1 … 1 becomes 0 … 1.
         """
-        computed = await self._compute([request.query, *request.texts], request.truncation, self._default_prompt)
-        states = [
-            output[encoded.content]
-            for encoded, output in zip(computed.encoded, computed.inference.outputs, strict=True)
-        ]
+        inputs = [request.query, *request.texts]
+        computed = await self._compute(inputs, request.truncation, self._default_prompt, Output.STATES)
+        states = [row[encoded.content] for encoded, row in zip(computed.encoded, computed.rows, strict=True)]
         scores = np.array([max_sim(states[0], text) for text in states[1:]], dtype=np.float32)
         return (scores if request.raw_scores else (scores + np.float32(1)) / np.float32(2)), computed.cost
 
-    async def _compute(self, inputs: Sequence[Input | Pair], truncation: Truncation, prompt: str | None) -> _Computed:
+    async def _compute(
+        self, inputs: Sequence[Input | Pair], truncation: Truncation, prompt: str | None, output: Output
+    ) -> _Computed:
         """Tokenize and run, under as many permits as there are inputs."""
         started = time.perf_counter()
         truncate = self._settings.auto_truncate if truncation.truncate is None else truncation.truncate
@@ -162,7 +186,7 @@ class Operations:
                 inputs, truncate=truncate, direction=truncation.direction, prompt=prompt
             )
             tokenized = time.perf_counter()
-            inference = await self._engine.infer(encoded)
+            inference = await self._engine.infer(encoded, (output,))
         cost = Cost(
             characters=sum(item.characters for item in encoded),
             tokens=sum(len(item.ids) for item in encoded),
@@ -174,7 +198,7 @@ class Operations:
         return _Computed(encoded, inference, cost)
 
     def _require_embedder(self) -> None:
-        if self._engine.late_interaction or self._engine.spec.kind != "embedding":
+        if self._engine.late_interaction or self._engine.spec.kind not in {"embedding", "splade"}:
             raise Backend("Backend error: Model is not an embedding model")
 
     def _check_batch(self, size: int) -> None:

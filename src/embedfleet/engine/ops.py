@@ -8,6 +8,7 @@ All sequences of a batch are laid end to end: ``tokens`` is the number of tokens
 there are. Nothing is padded where it can be helped.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeVar
@@ -17,6 +18,17 @@ from embedfleet.engine.weights import Tensor
 V = TypeVar("V")
 
 Activation = Literal["gelu", "gelu_tanh", "relu", "silu", "tanh"]
+
+ACTIVATIONS: dict[str, Activation] = {
+    "gelu": "gelu",
+    "gelu_new": "gelu_tanh",
+    "gelu_pytorch_tanh": "gelu_tanh",
+    "relu": "relu",
+    "silu": "silu",
+    "swish": "silu",
+    "tanh": "tanh",
+}
+"""What config.json calls them (transformers, activations.py)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +62,21 @@ class RelativeBias:
     table: Tensor
     buckets: int
     max_distance: int = 128
+
+    def bucket(self, distance: int) -> int:
+        """The table's row for a key that stands ``distance`` tokens after its query, or before it if negative.
+
+        One half of the rows is for each side. Of a half, the first half tells near distances one by one, the other
+        spaces the farther ones by their logarithm.
+        """
+        half = self.buckets // 2
+        exact, far = half // 2, abs(distance)
+        side = half if distance > 0 else 0
+        if far < exact:
+            return side + far
+        # At a power of the base the quotient may fall short of its whole number by a rounding error.
+        steps = math.log(far / exact) / math.log(self.max_distance / exact) * (half - exact) + 1e-9
+        return side + min(exact + int(steps), half - 1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,7 @@
 """From token states to vectors and scores, in numpy."""
 
+from typing import Any
+
 import numpy as np
 
 from embedfleet.dialects.tei import Floats
@@ -15,6 +17,9 @@ def pool(states: Floats, pooling: Pooling) -> Floats:
 
     Returns:
         [hidden].
+
+    Raises:
+        ValueError: SPLADE does not pool states; see `splade`.
     """
     match pooling:
         case Pooling.CLS:
@@ -23,7 +28,27 @@ def pool(states: Floats, pooling: Pooling) -> Floats:
             vector = states[-1]
         case Pooling.MEAN:
             vector = np.add.reduce(states, axis=0, dtype=np.float32) / np.float32(len(states))
+        case Pooling.SPLADE:
+            raise ValueError("SPLADE pools word logits")
     return vector
+
+
+def splade(logits: Floats, first: np.ndarray[Any, np.dtype[np.int64]]) -> Floats:
+    """One weight per word of the vocabulary: log(1 + relu(logit)), the greatest of each sequence's tokens.
+
+    Formal et al. 2021, "SPLADE v2", section 3. The logarithm rises with its argument, so it is taken last, of one row
+    per sequence.
+
+    Args:
+        logits: of sequences laid end to end, [tokens, vocabulary].
+        first: the token that begins each sequence, [sequences].
+
+    Returns:
+        [sequences, vocabulary].
+    """
+    greatest: Floats = np.maximum.reduceat(logits, first, axis=0)
+    weights: Floats = np.log1p(np.maximum(greatest, np.float32(0)))
+    return weights
 
 
 def normalize(vectors: Floats) -> Floats:

@@ -6,7 +6,7 @@ from typing import Literal
 from embedfleet.http.message import Limits
 
 Task = Literal["auto", "embed", "rerank"]
-PoolingChoice = Literal["auto", "cls", "mean", "last-token"]
+PoolingChoice = Literal["auto", "cls", "mean", "last-token", "splade"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ replicas on one host share its pages; the safetensors package does not give them
 
 import json
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,14 +17,13 @@ from embedfleet.dialects.tei import Floats
 from embedfleet.errors import ModelError
 
 _SIZES = {"F32": 4, "F16": 2, "BF16": 2}
-# A model saved with its task's head has its body under one of these names.
-_PREFIXES = ("", "bert.", "roberta.", "model.")
 
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
     """One tensor's place; ``start`` counts from the beginning of the file."""
 
+    file: Path
     name: str
     dtype: str
     shape: tuple[int, ...]
@@ -41,15 +41,21 @@ class Weights:
 
     Args:
         file: a ``model.safetensors``.
+        anchor: a tensor that every model of the family has, by its name in the body. A model saved with its task's
+            head has its body under a prefix, which is what stands before this name.
 
     Raises:
         ModelError: the file is truncated, corrupt or of unknown number types.
     """
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, anchor: str) -> None:
         self.file = file
         self._tensors = _read_header(file)
-        self._prefix = next((p for p in _PREFIXES if f"{p}embeddings.word_embeddings.weight" in self._tensors), "")
+        self._prefix = _prefix(self._tensors, anchor)
+
+    def has(self, name: str) -> bool:
+        """Whether there is a tensor of that full name."""
+        return name in self._tensors
 
     def body(self, name: str, *shape: int) -> Tensor:
         """A tensor of the transformer itself, by its name without the model's prefix.
@@ -81,10 +87,16 @@ class Weights:
         """The tensor in float32; exact, since fp16 and bf16 are subsets of it."""
         count = tensor.size_bytes // _SIZES[tensor.dtype]
         raw = {"F32": "<f4", "F16": "<f2", "BF16": "<u2"}[tensor.dtype]
-        values = np.fromfile(self.file, dtype=raw, count=count, offset=tensor.start)
+        values = np.fromfile(tensor.file, dtype=raw, count=count, offset=tensor.start)
         if tensor.dtype == "BF16":  # the upper half of a float32
             values = (values.astype(np.uint32) << 16).view(np.float32)
         return values.astype(np.float32, copy=False).reshape(tensor.shape)
+
+
+def _prefix(names: Iterable[str], anchor: str) -> str:
+    """What stands before the anchor; of several the shortest, for a head may have a small body of its own."""
+    found = [name.removesuffix(anchor) for name in names if name == anchor or name.endswith(f".{anchor}")]
+    return min(found, key=len, default="")
 
 
 def _read_header(file: Path) -> dict[str, Tensor]:
@@ -93,7 +105,8 @@ def _read_header(file: Path) -> dict[str, Tensor]:
         with file.open("rb") as stream:
             (length,) = struct.unpack("<Q", stream.read(8))
             header = json.loads(stream.read(min(length, total)))
-        tensors = {name: _tensor(name, entry, 8 + length) for name, entry in header.items() if name != "__metadata__"}
+        header.pop("__metadata__", None)
+        tensors = {name: _tensor(file, name, entry, 8 + length) for name, entry in header.items()}
     except (ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
         raise ModelError(f"{file} is not a safetensors file: {error}") from error
     end = max((tensor.start + tensor.size_bytes for tensor in tensors.values()), default=0)
@@ -102,7 +115,7 @@ def _read_header(file: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def _tensor(name: str, entry: dict[str, object], base: int) -> Tensor:
+def _tensor(file: Path, name: str, entry: dict[str, object], base: int) -> Tensor:
     offsets, shape, dtype = entry["data_offsets"], entry["shape"], str(entry["dtype"])
     if not isinstance(offsets, list) or not isinstance(shape, list):
         raise TypeError(f"tensor {name} has no place")
@@ -110,4 +123,4 @@ def _tensor(name: str, entry: dict[str, object], base: int) -> Tensor:
     dimensions = tuple(int(dimension) for dimension in shape)
     if dtype in _SIZES and end - start != int(np.prod(dimensions, dtype=np.int64)) * _SIZES[dtype]:
         raise ValueError(f"tensor {name} of shape {list(dimensions)} has {end - start} bytes")
-    return Tensor(name, dtype, dimensions, base + start, end - start)
+    return Tensor(file, name, dtype, dimensions, base + start, end - start)

@@ -32,7 +32,7 @@ class EchoBackend:
         self.batches: list[list[list[int]]] = []
         self.broken = False
 
-    def forward(self, ids, types, lengths):
+    def forward(self, ids, types, lengths, outputs):
         rows = np.split(ids, np.cumsum(lengths)[:-1])
         self.batches.append([row.tolist() for row in rows])
         self.entered.release()
@@ -40,7 +40,7 @@ class EchoBackend:
         if self.broken or any(row[0] == POISON for row in rows):
             raise RuntimeError("out of memory")
         states = np.repeat(ids[:, None].astype(np.float32), 2, axis=1)
-        return np.where(states == NOT_A_NUMBER, np.float32("nan"), states)
+        return (np.where(states == NOT_A_NUMBER, np.float32("nan"), states),)
 
     async def running(self) -> None:
         """Return once another pass has begun."""
@@ -86,7 +86,7 @@ def test_every_request_gets_its_own_outputs_in_its_own_order(workers):
     async def ask(engine, start):
         inputs = [sequence(*range(start + n, start + 2 * n + 1)) for n in (5, 0, 9, 1, 5)]
         inference = await engine.infer(inputs)
-        got = [output[:, 0].astype(int).tolist() for output in inference.outputs]
+        got = [output[:, 0].astype(int).tolist() for (output,) in inference.outputs]
         assert got == [item.ids.tolist() for item in inputs]
 
     async def ask_all(engine):

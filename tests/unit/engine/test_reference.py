@@ -41,7 +41,7 @@ def compute(folder, inputs, **options):
         return await engine.infer(encoded)
 
     try:
-        return asyncio.run(run()).outputs, engine.spec
+        return [output for (output,) in asyncio.run(run()).outputs], engine.spec
     finally:
         engine.close()
 

@@ -1,0 +1,74 @@
+"""BERT (Devlin et al. 2018)."""
+
+from typing import ClassVar
+
+from embedfleet.engine.families.layers import PostNorm, decoder, heads_of, linear
+from embedfleet.engine.model_config import ModelConfig
+from embedfleet.engine.ops import ACTIVATIONS, Ops, V
+from embedfleet.engine.weights import Tensor, Weights
+
+_NAMES = (
+    "attention.self.query",
+    "attention.self.key",
+    "attention.self.value",
+    "attention.output.dense",
+    "attention.output.LayerNorm",
+    "intermediate.dense",
+    "output.dense",
+    "output.LayerNorm",
+)
+
+
+class Bert:
+    """See `Family`. Positions and token types are learnt."""
+
+    model_types: ClassVar[tuple[str, ...]] = ("bert",)
+    anchor: ClassVar[str] = "embeddings.word_embeddings.weight"
+
+    def __init__(self, config: ModelConfig) -> None:
+        config.choice("position_embedding_type", {"absolute": True}, "absolute")
+        self.hidden_size = config.number("hidden_size")
+        self.vocabulary = config.number("vocab_size")
+        self.token_types = config.number("type_vocab_size")
+        self.first_position = self._first_position(config)
+        self._positions = config.number("max_position_embeddings")
+        self.max_input_length = self._positions - self.first_position
+        self._layers = config.number("num_hidden_layers")
+        self._attention = heads_of(config, "num_attention_heads", self.hidden_size)
+        self._encoder = PostNorm(
+            _NAMES,
+            self.hidden_size,
+            config.number("intermediate_size"),
+            config.choice("hidden_act", ACTIVATIONS, "gelu"),
+            config.real("layer_norm_eps", 1e-12),
+        )
+
+    def states(self, ops: Ops[V], weights: Weights) -> V:
+        """See `Family.states`."""
+        hidden, body, name = self.hidden_size, weights.body, "embeddings."
+        words = ops.embed(self._words(weights), ops.ids)
+        types = ops.embed(body(f"{name}token_type_embeddings.weight", self.token_types, hidden), ops.types)
+        places = ops.embed(body(f"{name}position_embeddings.weight", self._positions, hidden), ops.positions)
+        states = self._encoder.norm(ops, weights, f"{name}LayerNorm", ops.add(ops.add(words, types), places))
+        for number in range(self._layers):
+            states = self._encoder.layer(ops, weights, f"encoder.layer.{number}.", states, self._attention)
+        return states
+
+    def class_logits(self, ops: Ops[V], weights: Weights, states: V, labels: int) -> V:
+        """See `Family.class_logits`: BERT's pooler on the first token, and a classifier."""
+        hidden = self.hidden_size
+        pooled = ops.dense(ops.first(states), linear(weights.body, "pooler.dense", hidden, hidden))
+        return ops.dense(ops.activate(pooled, "tanh"), linear(weights.head, "classifier", hidden, labels))
+
+    def word_logits(self, ops: Ops[V], weights: Weights, states: V) -> V:
+        """See `Family.word_logits`."""
+        head = "cls.predictions"
+        names = (f"{head}.transform.dense", f"{head}.transform.LayerNorm")
+        states = self._encoder.word_transform(ops, weights, names, states)
+        return ops.dense(states, decoder(weights, f"{head}.decoder", f"{head}.bias", self._words(weights)))
+
+    def _first_position(self, config: ModelConfig) -> int:  # noqa: ARG002 - RoBERTa's kin read it from there
+        return 0
+
+    def _words(self, weights: Weights) -> Tensor:
+        return weights.body(self.anchor, self.vocabulary, self.hidden_size)

@@ -1,0 +1,63 @@
+"""DistilBERT (Sanh et al. 2019): BERT's layers by other names, without token types."""
+
+from typing import ClassVar
+
+from embedfleet.engine.families.layers import PostNorm, decoder, heads_of, linear
+from embedfleet.engine.model_config import ModelConfig
+from embedfleet.engine.ops import ACTIVATIONS, Ops, V
+from embedfleet.engine.weights import Tensor, Weights
+
+_NAMES = (
+    "attention.q_lin",
+    "attention.k_lin",
+    "attention.v_lin",
+    "attention.out_lin",
+    "sa_layer_norm",
+    "ffn.lin1",
+    "ffn.lin2",
+    "output_layer_norm",
+)
+_EPSILON = 1e-12  # no key of the config states it (transformers, modeling_distilbert.py)
+
+
+class DistilBert:
+    """See `Family`. Positions are learnt."""
+
+    model_types: ClassVar[tuple[str, ...]] = ("distilbert",)
+    anchor: ClassVar[str] = "embeddings.word_embeddings.weight"
+
+    def __init__(self, config: ModelConfig) -> None:
+        self.hidden_size = config.number("dim")
+        self.vocabulary = config.number("vocab_size")
+        self.token_types = 1
+        self.first_position = 0
+        self.max_input_length = config.number("max_position_embeddings")
+        self._layers = config.number("n_layers")
+        self._attention = heads_of(config, "n_heads", self.hidden_size)
+        activation = config.choice("activation", ACTIVATIONS, "gelu")
+        self._encoder = PostNorm(_NAMES, self.hidden_size, config.number("hidden_dim"), activation, _EPSILON)
+
+    def states(self, ops: Ops[V], weights: Weights) -> V:
+        """See `Family.states`."""
+        words = ops.embed(self._words(weights), ops.ids)
+        table = weights.body("embeddings.position_embeddings.weight", self.max_input_length, self.hidden_size)
+        states = ops.add(words, ops.embed(table, ops.positions))
+        states = self._encoder.norm(ops, weights, "embeddings.LayerNorm", states)
+        for number in range(self._layers):
+            states = self._encoder.layer(ops, weights, f"transformer.layer.{number}.", states, self._attention)
+        return states
+
+    def class_logits(self, ops: Ops[V], weights: Weights, states: V, labels: int) -> V:
+        """See `Family.class_logits`: dense, ReLU and a classifier on the first token."""
+        hidden = self.hidden_size
+        first = ops.dense(ops.first(states), linear(weights.head, "pre_classifier", hidden, hidden))
+        return ops.dense(ops.activate(first, "relu"), linear(weights.head, "classifier", hidden, labels))
+
+    def word_logits(self, ops: Ops[V], weights: Weights, states: V) -> V:
+        """See `Family.word_logits`."""
+        names = ("vocab_transform", "vocab_layer_norm")
+        states = self._encoder.word_transform(ops, weights, names, states)
+        return ops.dense(states, decoder(weights, "vocab_projector", "vocab_projector.bias", self._words(weights)))
+
+    def _words(self, weights: Weights) -> Tensor:
+        return weights.body(self.anchor, self.vocabulary, self.hidden_size)

@@ -1,0 +1,100 @@
+"""Parts that families share: layers and heads that several have, their tensors found by the layers' names."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from embedfleet.engine.model_config import ModelConfig
+from embedfleet.engine.ops import Activation, Attention, Linear, Ops, V
+from embedfleet.engine.weights import Tensor, Weights
+from embedfleet.errors import ModelError
+
+Find = Callable[..., Tensor]
+"""`Weights.body` or `Weights.head`."""
+
+
+def heads_of(config: ModelConfig, key: str, width: int) -> Attention:
+    """Attention of as many heads as ``key`` says, which share ``width``.
+
+    Raises:
+        ModelError: they cannot.
+    """
+    heads = config.number(key)
+    if heads < 1 or width % heads:
+        raise ModelError(f"{config.file}: `{key}` is {heads}, which does not divide the width of {width}")
+    return Attention(heads, width // heads)
+
+
+def linear(find: Find, name: str, width: int, out: int) -> Linear:
+    """The dense layer ``name`` from ``width`` to ``out``, with its bias."""
+    return Linear(find(f"{name}.weight", out, width), find(f"{name}.bias", out))
+
+
+def layer_norm(ops: Ops[V], find: Find, name: str, states: V, *, width: int, epsilon: float) -> V:
+    """The layer normalisation ``name`` of states [..., width]."""
+    return ops.layer_norm(states, find(f"{name}.weight", width), find(f"{name}.bias", width), epsilon)
+
+
+@dataclass(frozen=True, slots=True)
+class PostNorm:
+    """BERT's layer, whose two parts are each added to their input and then normalised.
+
+    Attributes:
+        names: of its layers, in the order of the pass: query, key, value, the dense layer after attention, its
+            normalisation, the two dense layers of the feed-forward part, and their normalisation.
+        width: of a token's state.
+        wide: between the two dense layers.
+    """
+
+    names: tuple[str, str, str, str, str, str, str, str]
+    width: int
+    wide: int
+    activation: Activation
+    epsilon: float
+
+    def layer(self, ops: Ops[V], weights: Weights, prefix: str, states: V, attention: Attention) -> V:
+        """States [tokens, width] after the layer whose tensors' names begin with ``prefix``."""
+        find, width = weights.body, self.width
+        names = [prefix + name for name in self.names]
+        query, key, value, out = (linear(find, name, width, width) for name in names[:4])
+        mixed = ops.dense(ops.self_attention(states, query, key, value, attention), out)
+        states = self.norm(ops, weights, names[4], ops.add(mixed, states))
+        inner = ops.activate(ops.dense(states, linear(find, names[5], width, self.wide)), self.activation)
+        outer = ops.dense(inner, linear(find, names[6], self.wide, width))
+        return self.norm(ops, weights, names[7], ops.add(outer, states))
+
+    def norm(self, ops: Ops[V], weights: Weights, name: str, states: V) -> V:
+        """The normalisation ``name`` of the body."""
+        return layer_norm(ops, weights.body, name, states, width=self.width, epsilon=self.epsilon)
+
+    def word_transform(self, ops: Ops[V], weights: Weights, names: tuple[str, str], states: V) -> V:
+        """What precedes the decoder of BERT's masked-language head: dense, activation, normalisation.
+
+        ``names`` are the dense layer's and the normalisation's, in full; states are [tokens, width].
+        """
+        dense, norm = names
+        states = ops.activate(ops.dense(states, linear(weights.head, dense, self.width, self.width)), self.activation)
+        return layer_norm(ops, weights.head, norm, states, width=self.width, epsilon=self.epsilon)
+
+
+def decoder(weights: Weights, name: str, bias: str, words: Tensor) -> Linear:
+    """The decoder to word logits: its own weight where one is stored, else the word table, which it is tied to.
+
+    ``bias`` is the tensor that is its bias where it has none of its own, ``words`` the table, [vocabulary, width].
+    """
+    own_weight, own_bias = f"{name}.weight", f"{name}.bias"
+    weight = weights.head(own_weight, *words.shape) if weights.has(own_weight) else words
+    return Linear(weight, weights.head(own_bias if weights.has(own_bias) else bias, words.shape[0]))
+
+
+def roberta_classes(ops: Ops[V], weights: Weights, states: V, width: int, labels: int) -> V:
+    """RoBERTa's classification head, on each sequence's first token: [tokens, width] → [sequences, labels]."""
+    hidden = ops.dense(ops.first(states), linear(weights.head, "classifier.dense", width, width))
+    return ops.dense(ops.activate(hidden, "tanh"), linear(weights.head, "classifier.out_proj", width, labels))
+
+
+def roberta_words(ops: Ops[V], weights: Weights, states: V, words: Tensor, epsilon: float) -> V:
+    """RoBERTa's masked-language head, whose activation is always the exact GELU: → [tokens, vocabulary]."""
+    width = words.shape[1]
+    hidden = ops.activate(ops.dense(states, linear(weights.head, "lm_head.dense", width, width)), "gelu")
+    hidden = layer_norm(ops, weights.head, "lm_head.layer_norm", hidden, width=width, epsilon=epsilon)
+    return ops.dense(hidden, decoder(weights, "lm_head.decoder", "lm_head.bias", words))

@@ -1,0 +1,28 @@
+"""Which families there are."""
+
+from embedfleet.engine.families.bert import Bert
+from embedfleet.engine.families.distilbert import DistilBert
+from embedfleet.engine.families.family import Family
+from embedfleet.engine.families.mpnet import MpNet
+from embedfleet.engine.families.roberta import Roberta
+from embedfleet.engine.model_config import ModelConfig
+
+_FAMILIES: tuple[type[Family], ...] = (
+    Bert,
+    DistilBert,
+    MpNet,
+    Roberta,
+)
+
+MODEL_TYPES: dict[str, type[Family]] = {name: family for family in _FAMILIES for name in family.model_types}
+"""config.json's ``model_type`` → its family."""
+
+
+def read_family(config: ModelConfig) -> Family:
+    """The family that a config.json names, of the shape it states.
+
+    Raises:
+        ModelError: there is no such family, or it does not support what is asked for.
+    """
+    family: type[Family] = config.choice("model_type", MODEL_TYPES, "")
+    return family(config)

@@ -1,0 +1,140 @@
+"""An ONNX graph in the making: nodes, and tensors that stay in the weights' file.
+
+The graph names a tensor's place in its file, ONNX Runtime maps the file, and replicas on one host share its pages.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from embedfleet.dialects.tei import Floats
+from embedfleet.engine.weights import Tensor, Weights
+
+MS = "com.microsoft"
+"""The domain of ONNX Runtime's own operators (its ContribOperators.md)."""
+
+_OPSET = (("", 17), (MS, 1))
+_IR_VERSION = 9  # of opset 17, so that older runtimes load it
+_TOKENS, _SEQUENCES, _GRID = ["tokens"], ["sequences"], ["sequences", "longest"]
+# What `engine.layout` computes; a graph takes those that its nodes name.
+_INPUTS: dict[str, tuple[int, list[str]]] = {
+    "ids": (TensorProto.INT64, _TOKENS),
+    "types": (TensorProto.INT64, _TOKENS),
+    "positions": (TensorProto.INT64, _TOKENS),
+    "places": (TensorProto.INT64, _TOKENS),
+    "grid": (TensorProto.INT64, _GRID),
+    "back": (TensorProto.INT64, _TOKENS),
+    "mask": (TensorProto.INT32, _GRID),
+    "columns": (TensorProto.INT64, ["longest"]),
+    "uniform": (TensorProto.BOOL, []),
+    "first": (TensorProto.INT64, _SEQUENCES),
+    "last": (TensorProto.INT64, _SEQUENCES),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """A serialised model, and the tensors that could not be left in their file."""
+
+    model: bytes
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    converted: dict[str, Floats] = field(repr=False)
+
+
+class GraphBuilder:
+    """Collects nodes and tensors; whatever adds one returns the name of its output."""
+
+    def __init__(self, weights: Weights) -> None:
+        self._weights = weights
+        self._nodes: list[onnx.NodeProto] = []
+        self._tensors: dict[str, TensorProto] = {}
+        self._converted: dict[str, Floats] = {}
+        self._shared: dict[object, str] = {}
+        self._count = 0
+
+    def build(self, outputs: Sequence[str]) -> Graph:
+        """The graph that computes ``outputs``, which are names that nodes returned."""
+        used = set(_names(self._nodes))
+        inputs = [helper.make_tensor_value_info(name, *how) for name, how in _INPUTS.items() if name in used]
+        results = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs]
+        graph = helper.make_graph(self._nodes, "model", inputs, results, list(self._tensors.values()))
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid(*opset) for opset in _OPSET])
+        model.ir_version = _IR_VERSION
+        names = tuple(value.name for value in inputs)
+        return Graph(model.SerializeToString(), names, tuple(outputs), self._converted)
+
+    def add(self, operator: str, *inputs: str, domain: str = "", **attributes: Any) -> str:  # noqa: ANN401 - what the operator takes
+        """A node of one output."""
+        output = self._new_name()
+        self._nodes.append(helper.make_node(operator, inputs, [output], domain=domain, **attributes))
+        return output
+
+    def split(self, states: str, widths: Sequence[int]) -> tuple[str, ...]:
+        """A node that cuts the last axis."""
+        outputs = tuple(self._new_name() for _ in widths)
+        self._nodes.append(helper.make_node("Split", [states, self.whole(*widths)], outputs, axis=-1))
+        return outputs
+
+    def choose(self, condition: str, yes: Callable[[], str], no: Callable[[], str]) -> str:
+        """A node that runs one of two branches; what ``yes`` and ``no`` add belongs to their branch alone."""
+        branches = [self._branch(yes), self._branch(no)]
+        return self.add("If", condition, then_branch=branches[0], else_branch=branches[1])
+
+    def once(self, key: object, add: Callable[[], str]) -> str:
+        """What ``add`` adds, at the first call with ``key`` only; not to be asked for the first time in a branch."""
+        if key not in self._shared:
+            self._shared[key] = add()
+        return self._shared[key]
+
+    def tensor(self, tensor: Tensor) -> str:
+        """A tensor of a weights file; one that is not float32 there is read and handed over beside the graph."""
+        if tensor.name not in self._tensors:
+            proto = TensorProto(name=tensor.name, data_type=TensorProto.FLOAT, dims=tensor.shape)
+            proto.data_location = TensorProto.EXTERNAL
+            for key, value in (
+                ("location", tensor.file.name),
+                ("offset", str(tensor.start)),
+                ("length", str(4 * int(np.prod(tensor.shape)))),
+            ):
+                proto.external_data.add(key=key, value=value)
+            self._tensors[tensor.name] = proto
+            if not tensor.is_mappable:
+                self._converted[tensor.name] = self._weights.read(tensor)
+        return tensor.name
+
+    def floats(self, values: Floats) -> str:
+        """A tensor within the graph itself."""
+        return self._inline(np.ascontiguousarray(values, dtype=np.float32))
+
+    def whole(self, *values: int) -> str:
+        """Whole numbers [values] within the graph."""
+        return self.once(values, lambda: self._inline(np.array(values, dtype=np.int64)))
+
+    def _inline(self, values: np.ndarray[Any, Any]) -> str:
+        name = self._new_name()
+        self._tensors[name] = numpy_helper.from_array(values, name)
+        return name
+
+    def _branch(self, add: Callable[[], str]) -> onnx.GraphProto:
+        outside, self._nodes = self._nodes, []
+        output = add()
+        inside, self._nodes = self._nodes, outside
+        info = helper.make_tensor_value_info(output, TensorProto.FLOAT, None)
+        return helper.make_graph(inside, f"branch_{output}", [], [info])
+
+    def _new_name(self) -> str:
+        self._count += 1
+        return f"t{self._count}"
+
+
+def _names(nodes: Sequence[onnx.NodeProto]) -> Iterator[str]:
+    """What nodes take in, those of their branches included."""
+    for node in nodes:
+        yield from node.input
+        for attribute in node.attribute:
+            yield from _names(attribute.g.node)

@@ -1,0 +1,266 @@
+"""A model's operations as nodes of an ONNX graph, for ONNX Runtime on the CPU.
+
+No token is padded in the dense layers, which are most of the work: they run on the sequences laid end to end,
+[tokens, width]. Only attention needs a grid of [sequences, longest]; the input ``grid`` gathers tokens into it,
+``back`` takes them out again.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from embedfleet.dialects.tei import Floats
+from embedfleet.engine.onnx_graph import MS, Graph, GraphBuilder
+from embedfleet.engine.ops import Activation, Alibi, Attention, Linear, RelativeBias, Rotary
+from embedfleet.engine.weights import Tensor, Weights
+
+_ACTIVATIONS = {
+    "gelu": ("Gelu", MS),
+    "gelu_tanh": ("FastGelu", MS),
+    "relu": ("Relu", ""),
+    "silu": ("QuickGelu", MS),  # x sigmoid(alpha x)
+    "tanh": ("Tanh", ""),
+}
+# Above this, attention over sequences of equal length takes the unmasked operator, which ONNX Runtime computes in
+# tiles: the masked one holds all of heads x length x length scores. The choice costs a few percent on short texts.
+_TILED_ABOVE = 512
+_NEVER = float(np.finfo(np.float32).min)  # added to a score that must not count
+
+
+class OnnxOps:
+    """`engine.ops.Ops` by names of nodes' outputs; see there for the operations, and `build` for the outcome.
+
+    Args:
+        weights: whose tensors the operations name.
+        longest: tokens of the longest sequence that will be asked for.
+    """
+
+    ids = "ids"
+    types = "types"
+    positions = "positions"
+
+    def __init__(self, weights: Weights, longest: int) -> None:
+        self._weights = weights
+        self._graph = GraphBuilder(weights)
+        self._tiled = longest > _TILED_ABOVE
+
+    def build(self, outputs: Sequence[str]) -> Graph:
+        """The graph that computes ``outputs``, which operations returned."""
+        return self._graph.build(outputs)
+
+    def embed(self, table: Tensor, indices: str) -> str:
+        """See `Ops.embed`."""
+        return self._graph.add("Gather", self._graph.tensor(table), indices)
+
+    def dense(self, states: str, layer: Linear) -> str:
+        """See `Ops.dense`. Weights stay [out, in] as PyTorch stores them; Gemm transposes while it packs them."""
+        tensors = [layer.weight] if layer.bias is None else [layer.weight, layer.bias]
+        return self._graph.add("Gemm", states, *map(self._graph.tensor, tensors), transB=1)
+
+    def add(self, left: str, right: str) -> str:
+        """See `Ops.add`.
+
+        Before a `layer_norm` it stays an operator of its own: ONNX Runtime computes the fused SkipLayerNormalization
+        an element at a time, LayerNormalization and Add in vectors, in a third of the time.
+        """
+        return self._graph.add("Add", left, right)
+
+    def multiply(self, left: str, right: str) -> str:
+        """See `Ops.multiply`."""
+        return self._graph.add("Mul", left, right)
+
+    def scale(self, states: str, factor: float) -> str:
+        """See `Ops.scale`."""
+        return self._graph.add("Mul", states, self._number(factor))
+
+    def activate(self, states: str, activation: Activation) -> str:
+        """See `Ops.activate`."""
+        operator, domain = _ACTIVATIONS[activation]
+        attributes = {"alpha": 1.0} if activation == "silu" else {}
+        return self._graph.add(operator, states, domain=domain, **attributes)
+
+    def layer_norm(self, states: str, scale: Tensor, shift: Tensor | None, epsilon: float) -> str:
+        """See `Ops.layer_norm`."""
+        tensors = [scale] if shift is None else [scale, shift]
+        return self._graph.add(
+            "LayerNormalization", states, *map(self._graph.tensor, tensors), axis=-1, epsilon=epsilon
+        )
+
+    def rms_norm(self, states: str, scale: Tensor, epsilon: float) -> str:
+        """See `Ops.rms_norm`. Both reshapes are free: they rename memory."""
+        rows = self._graph.add("Reshape", states, self._graph.whole(-1, scale.shape[0]))
+        normed = self._graph.add(
+            "SimplifiedLayerNormalization", rows, self._graph.tensor(scale), axis=-1, epsilon=epsilon
+        )
+        return self._graph.add("Reshape", normed, self._graph.add("Shape", states))
+
+    def split(self, states: str, widths: Sequence[int]) -> tuple[str, ...]:
+        """See `Ops.split`."""
+        return self._graph.split(states, widths)
+
+    def rotate(self, states: str, rotary: Rotary) -> str:
+        """See `Ops.rotate`.
+
+        The operator looks cosines up by the place in its input. All tokens are one row to it, and the tables have
+        one line per token, already at that token's place in its sequence.
+        """
+        graph, turned = self._graph, 2 * len(rotary.frequencies)
+        cosines, sines = (self._turns(rotary, function) for function in ("Cos", "Sin"))
+        heads = graph.add("Reshape", states, graph.whole(0, -1, rotary.head_size))
+        pieces = [heads]
+        if turned < rotary.head_size:
+            pieces = list(graph.split(heads, (turned, rotary.head_size - turned)))
+        row = graph.add("Unsqueeze", self._flat(pieces[0]), graph.whole(0))
+        row = graph.add("RotaryEmbedding", row, graph.whole(0), cosines, sines, domain=MS)
+        pieces[0] = graph.add("Reshape", row, graph.add("Shape", pieces[0]))
+        return self._flat(pieces[0] if len(pieces) == 1 else graph.add("Concat", *pieces, axis=-1))
+
+    def attention(self, query: str, key: str, value: str, attention: Attention) -> str:
+        """See `Ops.attention`."""
+        graph = self._graph
+        grids = [graph.add("Gather", query, "grid")]
+        grids += [graph.add("Gather", self._repeat(states, attention), "grid") for states in (key, value)]
+        bias = self._bias(attention)
+
+        def masked() -> str:
+            return graph.add("MultiHeadAttention", *grids, "", "mask", domain=MS, num_heads=attention.heads)
+
+        def unmasked() -> str:
+            return graph.add("MultiHeadAttention", *grids, domain=MS, num_heads=attention.heads)
+
+        if bias or attention.causal:
+            attributes = {"num_heads": attention.heads, "unidirectional": int(attention.causal)}
+            inputs = [*grids, "", "mask", *([bias] if bias else [])]
+            grid = graph.add("MultiHeadAttention", *inputs, domain=MS, **attributes)
+        elif self._tiled:
+            grid = graph.choose("uniform", unmasked, masked)
+        else:
+            grid = masked()
+        return self._ungrid(grid, attention)
+
+    def self_attention(self, states: str, query: Linear, key: Linear, value: Linear, attention: Attention) -> str:
+        """See `Ops.self_attention`.
+
+        For short models tokens go into the grid first, then projections and attention are one operator: a tenth
+        faster on short texts. It wants the three projections as one matrix [in, 3 x out], so these weights are copied
+        out of the file; the runtime packs them, as it does those it maps, and lets go of our copy.
+        """
+        if self._tiled or attention.key_heads != attention.heads:
+            parts = [self.dense(states, layer) for layer in (query, key, value)]
+            return self.attention(parts[0], parts[1], parts[2], attention)
+        read, layers = self._weights.read, (query, key, value)
+        merged = self._graph.floats(np.concatenate([read(layer.weight).T for layer in layers], axis=1))
+        biases = self._graph.floats(np.concatenate([self._bias_of(layer) for layer in layers]))
+        grid = self._graph.add("Gather", states, "grid")
+        bias = self._bias(attention)
+        inputs = [grid, merged, biases, "mask", *(["", bias] if bias else [])]
+        attributes = {"num_heads": attention.heads, "unidirectional": int(attention.causal)}
+        return self._ungrid(self._graph.add("Attention", *inputs, domain=MS, **attributes), attention)
+
+    def first(self, states: str) -> str:
+        """See `Ops.first`."""
+        return self._graph.add("Gather", states, "first")
+
+    def last(self, states: str) -> str:
+        """See `Ops.last`."""
+        return self._graph.add("Gather", states, "last")
+
+    def mean(self, states: str) -> str:
+        """See `Ops.mean`: the grid's rows weighted by one over their number, those of padding by 0."""
+        weights = self._graph.once("weights of a mean", self._mean_weights)
+        mean = self._graph.add("MatMul", weights, self._graph.add("Gather", states, "grid"))
+        return self._graph.add("Squeeze", mean, self._graph.whole(1))
+
+    def _mean_weights(self) -> str:
+        """[sequences, 1, longest]."""
+        graph = self._graph
+        ones = graph.add("Cast", "mask", to=1)
+        weights = graph.add("Div", ones, graph.add("ReduceSum", ones, graph.whole(1), keepdims=1))
+        return graph.add("Unsqueeze", weights, graph.whole(1))
+
+    def _flat(self, heads: str) -> str:
+        """[tokens, heads, size] → [tokens, heads x size]."""
+        return self._graph.add("Reshape", heads, self._graph.whole(0, -1))
+
+    def _ungrid(self, grid: str, attention: Attention) -> str:
+        flat = self._graph.add("Reshape", grid, self._graph.whole(-1, attention.heads * attention.head_size))
+        return self._graph.add("Gather", flat, "back")
+
+    def _repeat(self, states: str, attention: Attention) -> str:
+        """Keys or values [tokens, key_heads x size] → [tokens, heads x size], each head as often as it serves."""
+        times = attention.heads // attention.key_heads
+        if times == 1:
+            return states
+        graph, size = self._graph, attention.head_size
+        heads = graph.add("Reshape", states, graph.whole(-1, attention.key_heads, 1, size))
+        repeated = graph.add("Expand", heads, graph.whole(1, attention.key_heads, times, size))
+        return graph.add("Reshape", repeated, graph.whole(-1, attention.heads * size))
+
+    def _bias(self, attention: Attention) -> str:
+        """What is added to the scores, [1, 1 or heads, longest, longest]; empty where nothing is."""
+        parts = []
+        if isinstance(attention.bias, Alibi):
+            slopes = attention.bias.slopes
+            parts.append(self._graph.once(attention.bias, lambda: self._alibi(slopes)))
+        elif isinstance(attention.bias, RelativeBias):
+            relative = attention.bias
+            parts.append(self._graph.once(relative, lambda: self._relative(relative)))
+        if attention.window is not None:
+            window = attention.window
+            parts.append(self._graph.once(("window", window), lambda: self._window(window)))
+        if len(parts) == 2:
+            return self._graph.once(("sum", *parts), lambda: self._graph.add("Add", parts[0], parts[1]))
+        return parts[0] if parts else ""
+
+    def _alibi(self, slopes: Sequence[float]) -> str:
+        factors = self._graph.floats(-np.array(slopes, dtype=np.float32).reshape(1, -1, 1, 1))
+        return self._graph.add("Mul", self._graph.add("Cast", self._reach(), to=1), factors)
+
+    def _relative(self, bias: RelativeBias) -> str:
+        """The table by distance instead of bucket, and its columns gathered by each pair's distance."""
+        farthest = bias.max_distance
+        buckets = [bias.bucket(distance) for distance in range(-farthest, farthest + 1)]
+        table = self._graph.floats(self._weights.read(bias.table)[buckets].T)
+        whole = self._graph.whole
+        held = self._graph.add("Min", self._graph.add("Max", self._distances(), whole(-farthest)), whole(farthest))
+        gathered = self._graph.add("Gather", table, self._graph.add("Add", held, whole(farthest)), axis=1)
+        return self._graph.add("Unsqueeze", gathered, whole(0))
+
+    def _window(self, window: int) -> str:
+        far = self._graph.add("Greater", self._reach(), self._graph.whole(window))
+        bias = self._graph.add("Where", far, self._number(_NEVER), self._number(0.0))
+        return self._graph.add("Unsqueeze", bias, self._graph.whole(0, 1))
+
+    def _reach(self) -> str:
+        """|i - j| of each pair of columns, [longest, longest]."""
+        return self._graph.once("reach", lambda: self._graph.add("Abs", self._distances()))
+
+    def _distances(self) -> str:
+        """How far the key's column is after the query's, [longest, longest]."""
+        graph = self._graph
+
+        def subtract() -> str:
+            queries = graph.add("Unsqueeze", "columns", graph.whole(1))
+            return graph.add("Sub", graph.add("Unsqueeze", "columns", graph.whole(0)), queries)
+
+        return graph.once("distances", subtract)
+
+    def _turns(self, rotary: Rotary, function: str) -> str:
+        """Cosines or sines of every token's angles, [tokens, half]."""
+        graph = self._graph
+
+        def angles() -> str:
+            places = graph.add("Unsqueeze", graph.add("Cast", "places", to=1), graph.whole(1))
+            return graph.add("Mul", places, graph.floats(np.array([rotary.frequencies], dtype=np.float32)))
+
+        def turns() -> str:
+            values = graph.add(function, graph.once(("angles", rotary.frequencies), angles))
+            return values if rotary.scaling == 1.0 else self.scale(values, rotary.scaling)
+
+        return graph.once((function, rotary.frequencies, rotary.scaling), turns)
+
+    def _number(self, value: float) -> str:
+        return self._graph.once(value, lambda: self._graph.floats(np.array(value)))
+
+    def _bias_of(self, layer: Linear) -> Floats:
+        return np.zeros(layer.weight.shape[0], np.float32) if layer.bias is None else self._weights.read(layer.bias)
