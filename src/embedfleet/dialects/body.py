@@ -60,6 +60,10 @@ class Fields:
             raise _wrong(f"{self._path}missing field `{name}`")
         return value
 
+    def optional(self, name: str) -> Json:
+        """A field of any type; None where it is null or absent."""
+        return self._values.get(name)
+
     def string(self, name: str) -> str:
         """A string that must be there."""
         value = self.raw(name)

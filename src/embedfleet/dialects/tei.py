@@ -3,7 +3,7 @@
 Source of the shapes and of every wording: TEI 1.9 (router/src/http/types.rs, router/src/http/server.rs).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -33,7 +33,7 @@ class Truncation:
 
 @dataclass(frozen=True, slots=True)
 class EmbedRequest:
-    """Body of ``/embed`` and ``/embed_all`` (which has no use for the last two)."""
+    """Body of ``/embed``, ``/embed_sparse`` and ``/embed_all``, which have no use for the last two."""
 
     inputs: Sequence[Input]
     batch: bool
@@ -252,14 +252,9 @@ def predictions(scores: Floats, labels: Sequence[str]) -> list[dict[str, Any]]:
     return [{"score": scores[index], "label": labels[index]} for index in descending(scores)]
 
 
-def sparse(weights: Floats) -> list[dict[str, Any]]:
-    """One input's words that have a weight, by rising index.
-
-    Args:
-        weights: [vocabulary].
-    """
-    indices = np.flatnonzero(weights)
-    return [{"index": index, "value": value} for index, value in zip(indices.tolist(), weights[indices], strict=True)]
+def sparse(weights: Mapping[int, float]) -> list[dict[str, Any]]:
+    """One input's words that have a weight, by rising index."""
+    return [{"index": index, "value": weights[index]} for index in sorted(weights)]
 
 
 def descending(scores: Floats) -> list[int]:

@@ -15,6 +15,7 @@ import orjson
 from embedfleet.dialects.answers import MATRICES, NUMBERS, PREDICTION, PREDICTIONS, SPARSE, VECTORS, Answers, Part
 from embedfleet.dialects.body import Json, is_json
 from embedfleet.dialects.embeddings import EMBEDDINGS
+from embedfleet.dialects.encodings import ENCODINGS
 from embedfleet.dialects.failure import name_place
 from embedfleet.dialects.ranking import RANKING
 
@@ -343,6 +344,7 @@ _READERS: dict[str, Callable[[_Object], Texts | None]] = {
     "/embed": _reader("inputs", VECTORS),
     "/embed_all": _reader("inputs", MATRICES),
     "/embed_sparse": _reader("inputs", SPARSE),
+    "/encode": _reader("inputs", ENCODINGS),
     "/rerank": _read_candidates,
     "/predict": _read_classified,
     "/similarity": _read_sentences,

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from embedfleet.dialects import openai, tei
+from embedfleet.dialects import encode, openai, tei
 from embedfleet.dialects.body import Fields, read_object
 from embedfleet.dialects.failure import render_failure
 from embedfleet.engine.engine import Engine
@@ -111,6 +111,7 @@ class App:
             "/embed": self._embed,
             "/embed_all": self._embed_all,
             "/embed_sparse": self._embed_sparse,
+            "/encode": self._encode,
             "/rerank": self._rerank,
             "/predict": self._predict,
             "/similarity": self._similarity,
@@ -144,8 +145,9 @@ class App:
         return _computed(tei.render(vectors), cost)
 
     async def _embed_all(self, exchange: Exchange) -> Answer:
-        request = tei.parse_embed(_fields(exchange))
-        work = self._operations.embed_all(request)
+        fields = _fields(exchange)
+        request = tei.parse_embed(fields)
+        work = self._operations.embed_all(request, colbert=fields.boolean("colbert", default=False))
         states, cost = await self._counted("embed", len(request.inputs), request.batch, work)
         return _computed(tei.render(states), cost)
 
@@ -154,6 +156,12 @@ class App:
         work = self._operations.embed_sparse(request)
         weights, cost = await self._counted("embed", len(request.inputs), request.batch, work)
         return _computed(tei.render([tei.sparse(row) for row in weights]), cost)
+
+    async def _encode(self, exchange: Exchange) -> Answer:
+        request = encode.parse_encode(_fields(exchange))
+        work = self._operations.encode(request)
+        encodings, cost = await self._counted("embed", len(request.embed.inputs), request.embed.batch, work)
+        return _computed(encode.render_encodings(encodings), cost)
 
     async def _embeddings(self, exchange: Exchange) -> Answer:
         request = openai.parse_embeddings(_fields(exchange))
@@ -165,8 +173,9 @@ class App:
         return _computed(body, cost)
 
     async def _rerank(self, exchange: Exchange) -> Answer:
-        request = tei.parse_rerank(_fields(exchange))
-        work = self._operations.rerank(request)
+        fields = _fields(exchange)
+        request = tei.parse_rerank(fields)
+        work = self._operations.rerank(request, encode.parse_scoring(fields))
         scores, cost = await self._counted("predict", len(request.texts), True, work)
         return _computed(tei.render_ranks(scores, request.texts if request.return_text else None), cost)
 
@@ -177,8 +186,10 @@ class App:
         return _computed(tei.render(rows if request.batch else rows[0]), cost)
 
     async def _similarity(self, exchange: Exchange) -> Answer:
-        request = tei.parse_similarity(_fields(exchange))
-        work = self._operations.similarity(request)
+        fields = _fields(exchange)
+        request = tei.parse_similarity(fields)
+        scoring = encode.parse_scoring(fields.optional_object("parameters"))
+        work = self._operations.similarity(request, scoring)
         scores, cost = await self._counted("embed", len(request.sentences) + 1, True, work)
         return _computed(tei.render(np.ascontiguousarray(scores)), cost)
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from math import isfinite
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,6 +18,7 @@ from embedfleet.dialects.tei import Direction, Floats, Input, Pair
 from embedfleet.engine.backend import Backend, OnnxBackend, Output
 from embedfleet.engine.batching import BatchLimits, choose_batch
 from embedfleet.engine.heads import outputs_of
+from embedfleet.engine.m3 import unused_tokens
 from embedfleet.engine.model import ModelSpec, Pooling, read_model
 from embedfleet.engine.tokenization import Encoded, TextLimits, Tokenization
 from embedfleet.errors import Backend as BackendError
@@ -177,6 +179,11 @@ class Engine:
             yield
         finally:
             self._permits += inputs
+
+    @cached_property
+    def unused_ids(self) -> frozenset[int]:
+        """Tokens that bge-m3 gives no lexical weight."""
+        return self._tokenization.ids_of(unused_tokens(self.spec.folder))
 
     async def encode(
         self, inputs: Sequence[Input | Pair], *, truncate: bool, direction: Direction, prompt: str | None

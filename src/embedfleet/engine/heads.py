@@ -1,7 +1,7 @@
 """What is computed from a model's last hidden states, once for every backend."""
 
-from embedfleet.engine.model import Kind, ModelSpec
-from embedfleet.engine.ops import Ops, V
+from embedfleet.engine.model import COLBERT_FILE, SPARSE_FILE, Kind, ModelSpec
+from embedfleet.engine.ops import Linear, Ops, V
 from embedfleet.engine.output import Output
 from embedfleet.engine.weights import Weights
 
@@ -15,7 +15,8 @@ _OUTPUTS: dict[Kind, tuple[Output, ...]] = {
 
 def outputs_of(spec: ModelSpec) -> tuple[Output, ...]:
     """What can be asked of a model."""
-    return _OUTPUTS[spec.kind]
+    own = _OUTPUTS[spec.kind]
+    return (*own, Output.LEXICAL, Output.COLBERT) if spec.has_m3_heads else own
 
 
 def compute(spec: ModelSpec, ops: Ops[V], weights: Weights) -> dict[Output, V]:
@@ -37,4 +38,16 @@ def compute(spec: ModelSpec, ops: Ops[V], weights: Weights) -> dict[Output, V]:
             rows[output] = spec.family.class_logits(ops, weights, states, len(spec.id2label))
         elif output is Output.WORDS:
             rows[output] = spec.family.word_logits(ops, weights, states)
+        elif output is Output.LEXICAL:
+            rows[output] = ops.activate(ops.dense(states, _linear(spec, SPARSE_FILE, rows=1)), "relu")
+        elif output is Output.COLBERT:
+            rows[output] = ops.dense(states, _linear(spec, COLBERT_FILE))
     return rows
+
+
+def _linear(spec: ModelSpec, name: str, rows: int | None = None) -> Linear:
+    """A head of bge-m3 from its own file, a state dict of ``weight`` and ``bias``; ``rows`` are as many as it has."""
+    tensors = Weights(spec.folder / name)
+    width = spec.family.hidden_size
+    count = tensors.rows("weight") if rows is None else rows
+    return Linear(tensors.head("weight", count, width), tensors.head("bias", count))

@@ -28,6 +28,8 @@ _POOLING_KEYS = {
     "pooling_mode_mean_tokens": Pooling.MEAN,
     "pooling_mode_lasttoken": Pooling.LAST_TOKEN,
 }
+SPARSE_FILE, COLBERT_FILE = "sparse_linear.pt", "colbert_linear.pt"
+"""bge-m3's heads besides the dense one."""
 _LFS_POINTER = b"version https://git-lfs"
 # sentence-transformers' modules.json: what follows the transformer, by the kind of model.
 _MODULES = {
@@ -54,6 +56,11 @@ class ModelSpec:
     id2label: dict[int, str]
     max_input_length: int
     prompts: dict[str, str]
+
+    @property
+    def has_m3_heads(self) -> bool:
+        """Whether bge-m3's two heads are there besides."""
+        return self.kind == "embedding" and all((self.folder / name).is_file() for name in (SPARSE_FILE, COLBERT_FILE))
 
     @property
     def weights_file(self) -> Path:

@@ -51,6 +51,16 @@ def splade(logits: Floats, first: np.ndarray[Any, np.dtype[np.int64]]) -> Floats
     return weights
 
 
+def words_of(weights: Floats) -> dict[int, float]:
+    """The words that have a weight, by their index.
+
+    Args:
+        weights: [vocabulary].
+    """
+    indices = np.flatnonzero(weights)
+    return dict(zip(indices.tolist(), weights[indices], strict=True))
+
+
 def normalize(vectors: Floats) -> Floats:
     """Rows of length one (L2); a row of zeros stays as it is.
 

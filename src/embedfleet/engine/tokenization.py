@@ -4,7 +4,7 @@ One tokenizer serves all threads and all kinds of truncation: the library keeps 
 so it is left off, and we cut between tokenizing and the adding of special tokens, where the library itself cuts.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -81,6 +81,11 @@ class Tokenization:
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         self.vocabulary: int = self._tokenizer.get_vocab_size(with_added_tokens=True)
+
+    def ids_of(self, tokens: Iterable[str]) -> frozenset[int]:
+        """The ids of tokens; those that the vocabulary lacks have none."""
+        ids = map(self._tokenizer.token_to_id, tokens)
+        return frozenset(token for token in ids if token is not None)
 
     def encode(self, inputs: Sequence[Input | Pair], limits: TextLimits, prompt: str | None) -> list[Encoded]:
         """Encode inputs; ``prompt`` is put before each, and has no meaning for pairs.

@@ -6,11 +6,11 @@ import numpy as np
 import orjson
 from hypothesis import strategies as st
 
-from embedfleet.dialects import openai, tei
+from embedfleet.dialects import encode, openai, tei
 from embedfleet.dialects.body import read_object
 
 JSON = b"application/json"
-PATHS = ["/embed", "/embed_all", "/embed_sparse", "/rerank", "/predict", "/similarity", "/v1/embeddings", "/embeddings"]
+PATHS = ["/embed", "/embed_all", "/embed_sparse", "/encode", "/rerank", "/predict", "/similarity", "/v1/embeddings", "/embeddings"]
 
 LABELS = ["]],[[", '"}],[{"score":null', '\\"}]]']
 MODEL = '}],"model":"\\'
@@ -54,6 +54,21 @@ def _embed_sparse(fields, poison):
     return tei.render([[{"index": i * 7, "value": v} for i, v in enumerate(vector)] for vector in vectors])
 
 
+def _encode(fields, poison):
+    request = encode.parse_encode(fields)
+    vectors = _nan([_vector(_seed(item)) for item in request.embed.inputs], poison)
+    return encode.render_encodings(
+        [
+            encode.Encoding(
+                vector if request.dense else None,
+                dict(enumerate(vector[: 1 + int(number) % 3])) if request.sparse else None,
+                np.array([vector] * (1 + int(number) % 3)) if request.colbert else None,
+            )
+            for number, vector in zip(map(_seed, request.embed.inputs), vectors, strict=True)
+        ]
+    )
+
+
 def _rerank(fields, poison):
     request = tei.parse_rerank(fields)
     scores = SCORES[[_seed(request.query, text) % len(SCORES) for text in request.texts]]
@@ -85,6 +100,7 @@ _ANSWERS = {
     "/embed": _embed,
     "/embed_all": _embed_all,
     "/embed_sparse": _embed_sparse,
+    "/encode": _encode,
     "/rerank": _rerank,
     "/predict": _predict,
     "/similarity": _similarity,
@@ -121,6 +137,11 @@ REQUESTS = {
     "/embed": _EMBED,
     "/embed_all": _EMBED,
     "/embed_sparse": _EMBED,
+    "/encode": st.builds(
+        lambda request, wanted: request | wanted | ({} if any(wanted.values()) else {"return_sparse": True}),
+        _EMBED,
+        st.fixed_dictionaries({f"return_{name}": st.booleans() for name in ("dense", "sparse", "colbert_vecs")}),
+    ),
     "/rerank": _object({"query": TEXT, "texts": st.lists(TEXT, **MANY)}, {"return_text": st.booleans()}),
     "/predict": _object({"inputs": st.lists(st.lists(TEXT, min_size=1, max_size=2), **MANY)}, {}),
     "/similarity": _object(
