@@ -28,6 +28,14 @@ _POOLING_KEYS = {
     "pooling_mode_mean_tokens": Pooling.MEAN,
     "pooling_mode_lasttoken": Pooling.LAST_TOKEN,
 }
+# Where sentence-transformers states an input's length, by the age and the family of the folder.
+_LENGTHS = (
+    "sentence_bert_config.json",
+    "sentence_roberta_config.json",
+    "sentence_distilbert_config.json",
+    "sentence_camembert_config.json",
+    "sentence_xlm-roberta_config.json",
+)
 _LFS_POINTER = b"version https://git-lfs"
 # sentence-transformers' modules.json: what follows the transformer, by the kind of model.
 _MODULES = {
@@ -202,8 +210,8 @@ def _read_pooling(folder: Path) -> Pooling:
 
 def _max_input_length(folder: Path, positions: int) -> int:
     """``max_seq_length`` where sentence-transformers states it, else the positions the model has."""
-    file = folder / "sentence_bert_config.json"
-    return min(ModelConfig(file).number("max_seq_length", positions), positions) if file.is_file() else positions
+    file = next((folder / name for name in _LENGTHS if (folder / name).is_file()), None)
+    return positions if file is None else min(ModelConfig(file).number("max_seq_length", positions), positions)
 
 
 def _read_prompts(folder: Path) -> dict[str, str]:

@@ -84,21 +84,21 @@ def make(tmp_path_factory) -> Callable[..., Path]:
     """Make a family's model once: the same for every test of this module."""
     made: dict[tuple[object, ...], Path] = {}
 
-    def make(family: str, head: str, labels: int = 2) -> Path:
-        key = (family, head, labels)
+    def make(family: str, head: str, **config: object) -> Path:
+        key = (family, head, *config.items())
         if key not in made:
-            made[key] = save(tmp_path_factory.mktemp("model"), FAMILIES[family], head, labels)
+            made[key] = save(tmp_path_factory.mktemp("model"), FAMILIES[family], head, config)
         return made[key]
 
     return make
 
 
-def save(folder: Path, made: Made, head: str, labels: int) -> Path:
+def save(folder: Path, made: Made, head: str, more: dict[str, object]) -> Path:
     import torch
     import transformers
 
     torch.manual_seed(0)
-    config = getattr(transformers, f"{made.name}Config")(**made.config, num_labels=labels)
+    config = getattr(transformers, f"{made.name}Config")(**made.config, **more)
     model = getattr(transformers, f"{made.name}{head}")(config)
     for name, parameter in model.named_parameters():  # begun at 0, a bias that is not read would not be missed
         if name.endswith("bias"):
@@ -195,12 +195,13 @@ def test_states_of_what_is_cut_to_the_longest_input(make, family, direction):
     "family", [name for name, made in FAMILIES.items() if "ForSequenceClassification" in made.heads]
 )
 def test_a_classifier_of_several_labels_and_a_reranker_of_one(make, family, labels):
-    folder = make(family, "ForSequenceClassification", labels)
+    folder = make(family, "ForSequenceClassification", num_labels=labels)
     check(folder, [PAIRS, *([pair] for pair in PAIRS)], Reference(folder))
 
 
+@pytest.mark.parametrize("tied", [True, False], ids=["tied", "own decoder"])
 @pytest.mark.parametrize("family", having("ForMaskedLM"))
-def test_splade(make, family):
-    folder = make(family, "ForMaskedLM")
+def test_splade(make, family, tied):
+    folder = make(family, "ForMaskedLM", tie_word_embeddings=tied)
     reference = Reference(folder)
     check(folder, [TEXTS, TEXTS[:1]], lambda encoded: splade(reference(encoded)), pooling=Pooling.SPLADE)

@@ -72,6 +72,13 @@ def test_splade_needs_the_head_that_tells_words(folder):
         read_model(folder, pooling=Pooling.SPLADE)
 
 
+@pytest.mark.parametrize("name", ["bert", "distilbert", "xlm-roberta"])
+@pytest.mark.parametrize(("stated", "length"), [(64, 64), (None, 128), (4096, 128)])
+def test_the_longest_input_is_what_is_stated_within_what_the_positions_allow(folder, name, stated, length):
+    write(folder / f"sentence_{name}_config.json", {"max_seq_length": stated})
+    assert read_model(folder, pooling=Pooling.CLS).max_input_length == length
+
+
 @pytest.mark.parametrize(("key", "value"), [("num_attention_heads", 5), ("num_attention_heads", 0)])
 def test_heads_that_do_not_divide_the_width_are_refused(folder, key, value):
     config = json.loads((folder / "config.json").read_text())
