@@ -68,16 +68,17 @@ class Listing(Answers):
         if ends is None or len(ends) != count:
             self._parse(count, reply)
 
-    def split(self, count: int, reply: bytes) -> list[bytes]:
-        """The reply to ``count`` texts as replies to each alone.
+    def split(self, count: int, reply: bytes) -> Sequence[bytes | memoryview]:
+        """The answers to ``count`` texts as they stand in the reply's list.
 
         Raises:
             Malformed: as for `check`.
         """
         ends = self._cut(reply)
         if ends is None or len(ends) != count:
-            return [orjson.dumps([answer]) for answer in self._parse(count, reply)]
-        return [b"[%b]" % reply[start:end] for start, end in zip((1, *(end + 1 for end in ends)), ends, strict=False)]
+            return list(map(orjson.dumps, self._parse(count, reply)))
+        view = memoryview(reply)
+        return [view[start:end] for start, end in zip((1, *(end + 1 for end in ends)), ends, strict=False)]
 
     def join(self, parts: Sequence[Part]) -> bytes:
         """See `Answers`."""

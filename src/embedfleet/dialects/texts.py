@@ -244,8 +244,8 @@ def write_together(texts: list[str], others: bytes) -> bytes:
     return orjson.dumps(fields)
 
 
-def split_vectors(count: int, reply: bytes) -> list[bytes]:
-    """The reply to so many texts as replies to each of them alone.
+def split_vectors(count: int, reply: bytes) -> Sequence[bytes | memoryview]:
+    """The vectors of a reply to so many texts, each as it stands there: a list of it is the reply to one alone.
 
     Raises:
         Malformed: another number of vectors, or a null or NaN in place of a number.

@@ -24,6 +24,7 @@ _MOST_TEXTS = 32
 _OWN = frozenset({b"x-request-id", b"x-compute-tokens", b"x-compute-characters"})
 _OK_LINE = status_line(OK)
 _FIELDS = b"%bx-compute-characters: %d\r\nx-compute-tokens: %d\r\nx-request-id: %b\r\n"
+_HEAD = _FIELDS + b"content-length: %d\r\n\r\n"
 
 
 @dataclass(slots=True)
@@ -132,7 +133,7 @@ class Bundle(AskedRequest):
         self._group = group
         self._body = body
         self._present = len(group.exchanges)
-        self._bodies: list[bytes] = []  # each client's, once there is an answer
+        self._vectors: Sequence[bytes | memoryview] = ()  # each client's, once there is an answer
         for exchange in group.exchanges:
             exchange.on_gone = self._leave
 
@@ -147,7 +148,7 @@ class Bundle(AskedRequest):
 
     def check(self, reply: bytes) -> None:
         """See `Asked`."""
-        self._bodies = split_vectors(self.texts, reply)
+        self._vectors = split_vectors(self.texts, reply)
 
     def answered(self, attempt: Attempt) -> None:
         """See `Asked`: it is shared out when the dispatcher says so."""
@@ -163,10 +164,16 @@ class Bundle(AskedRequest):
         desk, group = self._desk, self._group
         request_id, new_id = group.fields.request_id, desk.request_id
         shared, elapsed = _shared_fields(attempt.head), now - self.arrived
+        opening = _OK_LINE + shared
         tokens = apportioned(attempt.head.tokens or self.tokens, group.costs)
-        for exchange, text, count, body in zip(group.exchanges, group.texts, tokens, self._bodies, strict=True):
+        for exchange, text, count, vector in zip(group.exchanges, group.texts, tokens, self._vectors, strict=True):
             own_id = request_id or new_id()
-            _answer(exchange, _FIELDS % (shared, len(text), count, own_id), body)
+            length = len(vector) + 2  # and its brackets
+            if exchange.is_plain and length <= JOIN_BYTES:
+                head = _HEAD % (opening, len(text), count, own_id, length)
+                exchange.answer(b"".join((head, b"[", vector, b"]")))
+            else:
+                exchange.pass_on(OK, _FIELDS % (shared, len(text), count, own_id), b"[%b]" % bytes(vector))
             if desk.access_log:
                 log_access(exchange, OK, elapsed, replica=attempt.replica.id, request_id=own_id)
         desk.tally.answered(OK, elapsed, online=True, times=self._present)
@@ -187,14 +194,6 @@ class Bundle(AskedRequest):
         """Those whose clients are there, on their own again."""
         present = [exchange for exchange in self._group.exchanges if not exchange.gone]
         return [self._desk.flight(exchange, self.arrived) for exchange in present]
-
-
-def _answer(exchange: Exchange, fields: bytes, body: bytes) -> None:
-    """Answer 200 with fields that are on the wire already, but for the framing."""
-    if exchange.is_plain and len(body) <= JOIN_BYTES:
-        exchange.answer(b"".join((_OK_LINE, fields, b"content-length: %d\r\n\r\n" % len(body), body)))
-    else:
-        exchange.pass_on(OK, fields, body)
 
 
 def apportioned(total: int, shares: Sequence[int]) -> list[int]:
