@@ -1,4 +1,4 @@
-"""Writes docs/reference from the definitions of options, verbs, metrics and errors; ``--check`` says if it is stale."""
+"""Writes docs/reference from the definitions of options, verbs, metrics, errors and models; ``--check`` for stale pages."""
 
 import inspect
 import json
@@ -12,6 +12,7 @@ from embedfleet import errors
 from embedfleet.cli.main import EXIT_CODES, VERBS, cli
 from embedfleet.config.option import Option, options_of
 from embedfleet.config.settings import DEFAULT_SERVICES, SERVICE_RECORDS, FleetOptions
+from embedfleet.engine.families.registry import MODEL_TYPES
 from embedfleet.metrics import GATEWAY, TEI, Definition
 
 FOLDER = Path(__file__).parent.parent / "docs" / "reference"
@@ -117,7 +118,31 @@ def errors_page() -> str:
     return "\n".join(lines) + "\n"
 
 
-PAGES = {"settings.md": settings_page, "cli.md": cli_page, "metrics.md": metrics_page, "errors.md": errors_page}
+def models_page() -> str:
+    """The engine's model families."""
+    lines = [
+        "# Models of the engine",
+        NOTE,
+        "",
+        "The engine reads a folder in Hugging Face layout whose `config.json` has one of these `model_type`s. By the",
+        "architecture it is an embedder, a classifier (`*ForSequenceClassification`), a reranker (the same, of one label)",
+        "or SPLADE (`*ForMaskedLM`, where `pooling` or sentence-transformers' `modules.json` says so).",
+        "",
+        "| `model_type` | family |",
+        "| --- | --- |",
+    ]
+    for name, family in sorted(MODEL_TYPES.items()):
+        lines.append(f"| `{name}` | {inspect.getdoc(inspect.getmodule(family))} |")
+    return "\n".join(lines) + "\n"
+
+
+PAGES = {
+    "settings.md": settings_page,
+    "cli.md": cli_page,
+    "metrics.md": metrics_page,
+    "errors.md": errors_page,
+    "models.md": models_page,
+}
 
 
 def main() -> None:

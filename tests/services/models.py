@@ -46,10 +46,10 @@ def make_xlm(
     return save(model, folder, xlm_tokenizer(), pooling=None if labels else pooling, dtype=dtype)
 
 
-def make_bert(folder: Path, *, labels: int, seed: int = 0) -> Path:
-    """A BERT classifier of two narrow layers with MiniLM's tokenizer."""
+def make_bert(folder: Path, *, labels: int = 0, seed: int = 0) -> Path:
+    """A BERT of two narrow layers with MiniLM's tokenizer; without labels a masked language model."""
     import torch
-    from transformers import BertConfig, BertForSequenceClassification
+    from transformers import BertConfig, BertForMaskedLM, BertForSequenceClassification
 
     torch.manual_seed(seed)
     config = BertConfig(
@@ -60,9 +60,9 @@ def make_bert(folder: Path, *, labels: int, seed: int = 0) -> Path:
         intermediate_size=64,
         max_position_embeddings=128,
         initializer_range=SPREAD,
-        num_labels=labels,
+        num_labels=labels or 2,
     )
-    model = BertForSequenceClassification(config)
+    model = BertForSequenceClassification(config) if labels else BertForMaskedLM(config)
     return save(model, folder, builtin_model() / "tokenizer.json", pooling=None, dtype="float32")
 
 

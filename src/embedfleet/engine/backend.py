@@ -45,6 +45,9 @@ class Backend(Protocol):
 class OnnxBackend:
     """A graph built from the model's own weights, on one core per calling thread.
 
+    ONNX Runtime computes all nodes of a graph, whichever of its outputs a run asks for. So a graph has what can be
+    asked of its model and no more, and several heads on one body must be cheap beside it.
+
     Args:
         spec: of a folder that `read_model` accepted.
 

@@ -49,5 +49,5 @@ def _linear(spec: ModelSpec, name: str, rows: int | None = None) -> Linear:
     """A head of bge-m3 from its own file, a state dict of ``weight`` and ``bias``; ``rows`` are as many as it has."""
     tensors = Weights(spec.folder / name)
     width = spec.family.hidden_size
-    count = tensors.rows("weight") if rows is None else rows
+    count = (*tensors.shape("weight"), 0)[0] if rows is None else rows
     return Linear(tensors.head("weight", count, width), tensors.head("bias", count))

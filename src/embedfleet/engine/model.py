@@ -8,6 +8,7 @@ from typing import Any, Literal
 from embedfleet.engine.families.family import Family
 from embedfleet.engine.families.registry import read_family
 from embedfleet.engine.model_config import ModelConfig, parse_json
+from embedfleet.engine.weights import FILES, find_weights
 from embedfleet.errors import ModelError
 
 Kind = Literal["embedding", "classifier", "reranker", "splade"]
@@ -28,6 +29,14 @@ _POOLING_KEYS = {
     "pooling_mode_mean_tokens": Pooling.MEAN,
     "pooling_mode_lasttoken": Pooling.LAST_TOKEN,
 }
+# Where sentence-transformers states an input's length, by the age and the family of the folder.
+_LENGTHS = (
+    "sentence_bert_config.json",
+    "sentence_roberta_config.json",
+    "sentence_distilbert_config.json",
+    "sentence_camembert_config.json",
+    "sentence_xlm-roberta_config.json",
+)
 SPARSE_FILE, COLBERT_FILE = "sparse_linear.pt", "colbert_linear.pt"
 """bge-m3's heads besides the dense one."""
 _LFS_POINTER = b"version https://git-lfs"
@@ -64,8 +73,11 @@ class ModelSpec:
 
     @property
     def weights_file(self) -> Path:
-        """Where the weights are."""
-        return self.folder / "model.safetensors"
+        """Where the weights are, or the index of where."""
+        file = find_weights(self.folder)
+        if file is None:
+            raise ModelError(f"{self.folder} has no weights", f"one of these is needed: {', '.join(FILES)}")
+        return file
 
     @property
     def tokenizer_file(self) -> Path:
@@ -83,8 +95,9 @@ def read_model(folder: Path, *, pooling: Pooling | None = None) -> ModelSpec:
     Raises:
         ModelError: a file is missing, a git-lfs pointer or not readable, or says what we do not support.
     """
-    for name in ("config.json", "tokenizer.json", "model.safetensors"):
+    for name in ("config.json", "tokenizer.json"):
         _require(folder / name)
+    _require(find_weights(folder) or folder / FILES[0])
     config = ModelConfig(folder / "config.json")
     family = read_family(config)
     kind = _kind(folder, config, pooling)
@@ -102,10 +115,10 @@ def read_model(folder: Path, *, pooling: Pooling | None = None) -> ModelSpec:
 def _require(file: Path) -> None:
     """The file is there and is itself, not git-lfs's pointer to it."""
     if not file.is_file():
-        hint = "the folder must hold config.json, tokenizer.json and model.safetensors"
-        if file.name == "model.safetensors" and (file.parent / "pytorch_model.bin").exists():
-            hint = "pytorch_model.bin is not read: save the model with save_pretrained(..., safe_serialization=True)"
-        raise ModelError(f"{file} is missing", hint)
+        raise ModelError(
+            f"{file} is missing",
+            f"the folder must hold config.json, tokenizer.json and weights: one of {', '.join(FILES)}",
+        )
     with file.open("rb") as stream:
         if stream.read(len(_LFS_POINTER)) == _LFS_POINTER:
             raise ModelError(
@@ -209,8 +222,8 @@ def _read_pooling(folder: Path) -> Pooling:
 
 def _max_input_length(folder: Path, positions: int) -> int:
     """``max_seq_length`` where sentence-transformers states it, else the positions the model has."""
-    file = folder / "sentence_bert_config.json"
-    return min(ModelConfig(file).number("max_seq_length", positions), positions) if file.is_file() else positions
+    file = next((folder / name for name in _LENGTHS if (folder / name).is_file()), None)
+    return positions if file is None else min(ModelConfig(file).number("max_seq_length", positions), positions)
 
 
 def _read_prompts(folder: Path) -> dict[str, str]:

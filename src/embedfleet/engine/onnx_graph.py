@@ -12,7 +12,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from embedfleet.dialects.tei import Floats
-from embedfleet.engine.weights import Tensor, Weights
+from embedfleet.engine.tensor import Tensor
+from embedfleet.engine.weights import Weights
 
 MS = "com.microsoft"
 """The domain of ONNX Runtime's own operators (its ContribOperators.md)."""
@@ -93,8 +94,9 @@ class GraphBuilder:
 
     def tensor(self, tensor: Tensor) -> str:
         """A tensor of a weights file; one that is not float32 there is read and handed over beside the graph."""
-        if tensor.name not in self._tensors:
-            proto = TensorProto(name=tensor.name, data_type=TensorProto.FLOAT, dims=tensor.shape)
+        name = f"{tensor.file.name}:{tensor.name}"
+        if name not in self._tensors:
+            proto = TensorProto(name=name, data_type=TensorProto.FLOAT, dims=tensor.shape)
             proto.data_location = TensorProto.EXTERNAL
             for key, value in (
                 ("location", tensor.file.name),
@@ -102,10 +104,10 @@ class GraphBuilder:
                 ("length", str(4 * int(np.prod(tensor.shape)))),
             ):
                 proto.external_data.add(key=key, value=value)
-            self._tensors[tensor.name] = proto
+            self._tensors[name] = proto
             if not tensor.is_mappable:
-                self._converted[tensor.name] = self._weights.read(tensor)
-        return tensor.name
+                self._converted[name] = tensor.read()
+        return name
 
     def floats(self, values: Floats) -> str:
         """A tensor within the graph itself."""

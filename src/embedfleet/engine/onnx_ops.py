@@ -12,7 +12,8 @@ import numpy as np
 from embedfleet.dialects.tei import Floats
 from embedfleet.engine.onnx_graph import MS, Graph, GraphBuilder
 from embedfleet.engine.ops import Activation, Alibi, Attention, Linear, RelativeBias, Rotary
-from embedfleet.engine.weights import Tensor, Weights
+from embedfleet.engine.tensor import Tensor
+from embedfleet.engine.weights import Weights
 
 _ACTIVATIONS = {
     "gelu": ("Gelu", MS),
@@ -148,8 +149,8 @@ class OnnxOps:
         if self._tiled or attention.key_heads != attention.heads:
             parts = [self.dense(states, layer) for layer in (query, key, value)]
             return self.attention(parts[0], parts[1], parts[2], attention)
-        read, layers = self._weights.read, (query, key, value)
-        merged = self._graph.floats(np.concatenate([read(layer.weight).T for layer in layers], axis=1))
+        layers = (query, key, value)
+        merged = self._graph.floats(np.concatenate([layer.weight.read().T for layer in layers], axis=1))
         biases = self._graph.floats(np.concatenate([self._bias_of(layer) for layer in layers]))
         grid = self._graph.add("Gather", states, "grid")
         bias = self._bias(attention)
@@ -220,7 +221,7 @@ class OnnxOps:
         """The table by distance instead of bucket, and its columns gathered by each pair's distance."""
         farthest = bias.max_distance
         buckets = [bias.bucket(distance) for distance in range(-farthest, farthest + 1)]
-        table = self._graph.floats(self._weights.read(bias.table)[buckets].T)
+        table = self._graph.floats(bias.table.read()[buckets].T)
         whole = self._graph.whole
         held = self._graph.add("Min", self._graph.add("Max", self._distances(), whole(-farthest)), whole(farthest))
         gathered = self._graph.add("Gather", table, self._graph.add("Add", held, whole(farthest)), axis=1)
@@ -263,4 +264,4 @@ class OnnxOps:
         return self._graph.once(value, lambda: self._graph.floats(np.array(value)))
 
     def _bias_of(self, layer: Linear) -> Floats:
-        return np.zeros(layer.weight.shape[0], np.float32) if layer.bias is None else self._weights.read(layer.bias)
+        return np.zeros(layer.weight.shape[0], np.float32) if layer.bias is None else layer.bias.read()

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeVar
 
-from embedfleet.engine.weights import Tensor
+from embedfleet.engine.tensor import Tensor
 
 V = TypeVar("V")
 

@@ -11,7 +11,7 @@ names anything else is refused before that is looked up.
 import pickle
 import zipfile
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from math import prod
@@ -112,13 +112,9 @@ class _Reader(pickle.Unpickler):
         return _Storage(str(key), dtype)
 
 
-def _rebuild_tensor(storage: _Storage, offset: int, shape: tuple[int, ...], stride: tuple[int, ...], *_: object) -> _View:
-    expected, size = [], 1
-    for length in reversed(shape):
-        expected.append(size)
-        size *= length
-    is_plain = all(length == 1 or step == want for length, step, want in zip(shape, stride, reversed(expected), strict=True))
-    if not is_plain:
+def _rebuild_tensor(storage: _Storage, offset: int, shape: Sequence[int], stride: Sequence[int], *_: object) -> _View:
+    steps = [prod(shape[place + 1 :]) for place in range(len(shape))]
+    if any(length != 1 and step != want for length, step, want in zip(shape, stride, steps, strict=True)):
         raise ModelError(f"a tensor of shape {list(shape)} lies in steps of {list(stride)}: it is not in order")
     return _View(storage, int(offset), tuple(map(int, shape)))
 

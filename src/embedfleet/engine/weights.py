@@ -75,7 +75,9 @@ class Weights:
                 "the weights and config.json belong to different models",
             )
         if tensor.dtype not in SIZES:
-            raise ModelError(f"{tensor.file}: tensor {name} is of type {tensor.dtype}", f"supported: {', '.join(SIZES)}")
+            raise ModelError(
+                f"{tensor.file}: tensor {name} is of type {tensor.dtype}", f"supported: {', '.join(SIZES)}"
+            )
         return tensor
 
 

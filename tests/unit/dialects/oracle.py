@@ -10,7 +10,8 @@ from embedfleet.dialects import encode, openai, tei
 from embedfleet.dialects.body import read_object
 
 JSON = b"application/json"
-PATHS = ["/embed", "/embed_all", "/embed_sparse", "/encode", "/rerank", "/predict", "/similarity", "/v1/embeddings", "/embeddings"]
+_EMBEDDING = ["/embed", "/embed_all", "/embed_sparse", "/encode", "/v1/embeddings", "/embeddings"]
+PATHS = [*_EMBEDDING, "/rerank", "/predict", "/similarity"]
 
 LABELS = ["]],[[", '"}],[{"score":null', '\\"}]]']
 MODEL = '}],"model":"\\'

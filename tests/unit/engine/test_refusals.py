@@ -62,12 +62,6 @@ def test_a_git_lfs_pointer_is_recognised_and_the_mend_given(folder, name):
     assert "git lfs pull" in error.hint
 
 
-def test_pickled_weights_get_a_hint(folder):
-    (folder / "model.safetensors").unlink()
-    (folder / "pytorch_model.bin").write_bytes(b"")
-    assert "safe_serialization" in refusal(folder).hint
-
-
 @pytest.mark.parametrize(
     ("key", "value"),
     [

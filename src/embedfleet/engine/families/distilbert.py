@@ -5,7 +5,8 @@ from typing import ClassVar
 from embedfleet.engine.families.layers import PostNorm, decoder, heads_of, linear
 from embedfleet.engine.model_config import ModelConfig
 from embedfleet.engine.ops import ACTIVATIONS, Ops, V
-from embedfleet.engine.weights import Tensor, Weights
+from embedfleet.engine.tensor import Tensor
+from embedfleet.engine.weights import Weights
 
 _NAMES = (
     "attention.q_lin",

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from embedfleet.engine.model_config import ModelConfig
 from embedfleet.engine.ops import Activation, Attention, Linear, Ops, V
-from embedfleet.engine.weights import Tensor, Weights
+from embedfleet.engine.tensor import Tensor
+from embedfleet.engine.weights import Weights
 from embedfleet.errors import ModelError
 
 Find = Callable[..., Tensor]

@@ -6,7 +6,8 @@ from typing import ClassVar
 from embedfleet.engine.families.layers import PostNorm, heads_of, roberta_classes, roberta_words
 from embedfleet.engine.model_config import ModelConfig
 from embedfleet.engine.ops import ACTIVATIONS, Ops, RelativeBias, V
-from embedfleet.engine.weights import Tensor, Weights
+from embedfleet.engine.tensor import Tensor
+from embedfleet.engine.weights import Weights
 from embedfleet.errors import ModelError
 
 _NAMES = (
