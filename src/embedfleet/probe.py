@@ -141,11 +141,15 @@ def question(info: dict[str, Any], texts: Sequence[str] = ()) -> tuple[str, dict
         info: of the replica.
         texts: none for the shortest question that there is.
     """
-    kind = next(iter(info["model_type"]), "")
+    kind, about = next(iter(info["model_type"].items()), ("", None))
     if kind == "reranker":
         return "/rerank", {"query": _TEXT, "texts": list(texts) or [_TEXT]}
     if kind == "classifier":
         return "/predict", {"inputs": [[text] for text in texts] or _TEXT}
+    if (
+        isinstance(about, dict) and about.get("pooling") == "splade"
+    ):  # which /embed refuses unless it is not to be normalised
+        return "/embed_sparse", {"inputs": list(texts) or _TEXT}
     return "/embed", {"inputs": list(texts) or _TEXT}
 
 
@@ -163,6 +167,16 @@ def _is_vectors(answer: object) -> bool:
         and isinstance(answer[0], list)
         and len(answer[0]) > 0
         and all(_is_finite(value) for value in answer[0])
+    )
+
+
+def _is_sparse(answer: object) -> bool:
+    """One text's words, of which there may be none."""
+    return (
+        isinstance(answer, list)
+        and len(answer) == 1
+        and isinstance(answer[0], list)
+        and all(isinstance(row, dict) and _is_finite(row.get("value")) for row in answer[0])
     )
 
 
@@ -184,6 +198,7 @@ def _is_finite(value: object) -> bool:
 
 _CHECKS: dict[str, Callable[[object], bool]] = {
     "/embed": _is_vectors,
+    "/embed_sparse": _is_sparse,
     "/rerank": _is_ranking,
     "/predict": _is_prediction,
 }

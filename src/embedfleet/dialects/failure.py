@@ -10,8 +10,9 @@ from embedfleet.http.message import JSON, TEXT, Header
 
 # Beginnings of what is wrong with a text; all else, such as a prompt's name, is wrong with the request.
 _OF_A_TEXT = ("Input validation error: `inputs` ", "`inputs` ", "tokenizer error ", "Backend error: ", "score is ")
-# Backend errors that every text meets.
-_OF_THE_MODEL = ("odel is not ", " is not available for ", " not supported ", "the engine is stopping")
+# Backend errors that every text meets: it is asked for what the model is not made for.
+_OF_THE_MODEL = ("odel is not ", " is not available for ", " not supported ", "the model has no ")
+_STOPPING = "the engine is stopping"
 
 OPENAI_PATHS = ("/v1/", "/embeddings")
 """Beginnings of the paths whose errors are in OpenAI's shape, as TEI flattens it."""
@@ -54,5 +55,15 @@ def name_place(body: bytes, place: str) -> bytes:
     return orjson.dumps({**fields, key: f"{message} (in `{place}`)"})
 
 
+def is_of_the_model(body: bytes) -> bool:
+    """Whether a failed reply says that the model is not made for what it was asked: every replica would say so."""
+    try:
+        fields = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return False
+    message = fields.get("message", fields.get("error")) if isinstance(fields, dict) else None
+    return isinstance(message, str) and any(words in message for words in _OF_THE_MODEL)
+
+
 def _is_of_a_text(message: str) -> bool:
-    return message.startswith(_OF_A_TEXT) and not any(words in message for words in _OF_THE_MODEL)
+    return message.startswith(_OF_A_TEXT) and not any(words in message for words in (*_OF_THE_MODEL, _STOPPING))

@@ -21,9 +21,9 @@ from embedfleet.engine.settings import EngineSettings
 from embedfleet.engine.source import resolve_model
 from embedfleet.errors import Backend, RequestError, ServingError
 from embedfleet.http.exchange import Exchange
-from embedfleet.http.message import JSON, Header
+from embedfleet.http.message import JSON, TEXT, Header
 from embedfleet.http.server import Server
-from embedfleet.metrics import CONTENT_TYPE, TEI, Registry
+from embedfleet.metrics import TEI, Registry
 
 log = logging.getLogger(__name__)
 
@@ -207,7 +207,7 @@ class App:
 
     async def _metrics(self, exchange: Exchange) -> Answer:  # noqa: ARG002
         self._registry["te_queue_size"].value().set(self._engine.queued)
-        return Answer(200, ((b"content-type", CONTENT_TYPE),), self._registry.expose())
+        return Answer(200, (TEXT,), self._registry.expose())
 
     async def _info(self, exchange: Exchange) -> Answer:  # noqa: ARG002
         return Answer(

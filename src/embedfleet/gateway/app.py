@@ -26,6 +26,7 @@ from embedfleet.types import Endpoint
 
 log = logging.getLogger(__name__)
 
+_ANY_ORIGIN = (b"access-control-allow-origin", b"*")  # as TEI lets any page read what it answers
 _GC_THRESHOLDS = (50_000, 20, 20)
 
 Own = Callable[[Exchange], None]
@@ -135,7 +136,7 @@ class App:
             return
         total = len(self.proxy.dispatcher.replicas)
         own = {"version": __version__, "replicas": total, "active": len(serving)}
-        exchange.respond(200, [JSON], orjson.dumps(info | {"gateway": own}))
+        exchange.respond(200, [JSON, _ANY_ORIGIN], orjson.dumps(info | {"gateway": own}))
 
 
 class Admin:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from itertools import count
 from math import inf
 
+from embedfleet.dialects.failure import is_of_the_model
 from embedfleet.dialects.texts import read_texts
 from embedfleet.errors import Malformed, Refused, Reset, TimedOut, UpstreamError, Validation, WrongHeader
 from embedfleet.gateway.attempt import Asked, AskedRequest, Attempt
@@ -34,6 +35,7 @@ _FAILURES: dict[type[UpstreamError], Failure] = {
     Malformed: Failure.MALFORMED,
     TimedOut: Failure.TIMED_OUT,
 }
+_FAILED_INPUT, _REFUSED_INPUT = 424, 422
 _LEAST_TIMER_S = 0.001  # the event loop's timers count milliseconds, and may come early
 _GATHERED_BYTES = 8192  # a body up to this may go together with others
 _BODY_SHARE = 0.75  # of what a replica takes, that a part's texts may come to: the rest is for what frames them
@@ -176,12 +178,15 @@ class Proxy:
     def answered(self, attempt: Attempt, now: float) -> None:
         """A replica's reply is there, or has begun."""
         asked, head = attempt.asked, attempt.head
-        commands = self.dispatcher.answered(asked, attempt.replica, head.status, now, head.tokens)
+        status = head.status
+        if status == _FAILED_INPUT and is_of_the_model(attempt.body):
+            status = _REFUSED_INPUT  # no replica is to blame for it, and none would do better
+        commands = self.dispatcher.answered(asked, attempt.replica, status, now, head.tokens)
         if commands is None:
             asked.relay(now)
             return
-        if head.status in TROUBLE:
-            self._note_failure(attempt, f"status {head.status}")
+        if status in TROUBLE:
+            self._note_failure(attempt, f"status {status}")
         self.execute(commands)
 
     def failed(self, attempt: Attempt, error: UpstreamError) -> None:

@@ -3,7 +3,7 @@
 import orjson
 import pytest
 
-from embedfleet.dialects.failure import render_failure
+from embedfleet.dialects.failure import is_of_the_model, render_failure
 from embedfleet.errors import BodyTooLarge, Overloaded, Unhealthy, Validation
 
 
@@ -28,3 +28,20 @@ def test_what_the_framework_refuses_is_text():
     status, headers, body = render_failure("/embed", BodyTooLarge("too large"))
     assert (status, body) == (413, b"too large")
     assert headers == [(b"content-type", b"text/plain; charset=utf-8")]
+
+
+@pytest.mark.parametrize(
+    ("body", "of_the_model"),
+    [
+        (b'{"error":"Backend error: Model is not an embedding model","error_type":"Backend"}', True),
+        (b'{"error":"Backend error: model is not a re-ranker model","error_type":"Backend"}', True),
+        (b'{"message":"Backend error: `normalize` is not available for SPLADE models","code":424}', True),
+        (b'{"error":"Backend error: DriverError(CUDA_ERROR_ILLEGAL_ADDRESS)","error_type":"Backend"}', False),
+        (b'{"error":"Backend error: the engine is stopping","error_type":"Backend"}', False),
+        (b"Model is not an embedding model", False),
+        (b'["Model is not"]', False),
+        (b'{"error":1}', False),
+    ],
+)
+def test_what_every_replica_would_say_is_told_from_what_one_suffers(body, of_the_model):
+    assert is_of_the_model(body) is of_the_model
