@@ -4,6 +4,8 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from bench.contestants import CUT
+
 FIELDS = (
     ("online", "p50_ms"),
     ("online", "p99_ms"),
@@ -43,7 +45,7 @@ def ratios(contestants: Mapping[str, Figures]) -> dict[str, float | None]:
     """What one cell's medians say of us; null where somebody did not run.
 
     The best of a kind is the one with the least online p99, though it may owe that to refusing bulk requests: its
-    refusals are in the table.
+    refusals are in the table. Clients that cut their batches themselves are compared apart: no front door does it.
     """
     ours = contestants.get("ours", {})
     least_conn = contestants.get("nginx-lc", {})
@@ -51,12 +53,15 @@ def ratios(contestants: Mapping[str, Figures]) -> dict[str, float | None]:
     return {
         "online_p99_nginx_over_ours": _over(_best(contestants, "nginx-"), own),
         "online_p99_haproxy_over_ours": _over(_best(contestants, "haproxy-"), own),
+        "online_p99_cutting_clients_over_ours": _over(_best(contestants, "", cut=True), own),
         "bulk_p99_ours_over_least_conn": _over(ours.get("bulk_p99_ms"), least_conn.get("bulk_p99_ms")),
     }
 
 
-def _best(contestants: Mapping[str, Figures], prefix: str) -> float | None:
-    found = [one["online_p99_ms"] for name, one in contestants.items() if name.startswith(prefix)]
+def _best(contestants: Mapping[str, Figures], prefix: str, *, cut: bool = False) -> float | None:
+    """Of a kind; of those whose clients cut their batches, or of the others."""
+    named = {name: one for name, one in contestants.items() if name.startswith(prefix)}
+    found = [one["online_p99_ms"] for name, one in named.items() if name.endswith(CUT) is cut]
     return min((p99 for p99 in found if p99 is not None), default=None)
 
 

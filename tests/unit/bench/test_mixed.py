@@ -51,12 +51,14 @@ def test_ratios_are_against_the_best_of_each_kind():
     cell = {
         "nginx-lc": median_figures([figures(4000.0, 6000.0)]),
         "nginx-rr": median_figures([figures(8000.0, 5000.0)]),
+        "nginx-lc+cut": median_figures([figures(2000.0)]),
         "haproxy-lc": median_figures([figures(3000.0)]),
         "ours": median_figures([figures(100.0, 3000.0)]),
     }
     assert ratios(cell) == {
         "online_p99_nginx_over_ours": 40,
         "online_p99_haproxy_over_ours": 30,
+        "online_p99_cutting_clients_over_ours": 20,
         "bulk_p99_ours_over_least_conn": 0.5,
     }
 
