@@ -1,6 +1,7 @@
 """What runs a model: the interface, and ONNX Runtime on the CPU behind it."""
 
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import onnxruntime
@@ -10,13 +11,20 @@ from embedfleet.engine.graph import build_graph
 from embedfleet.engine.model import ModelSpec
 from embedfleet.engine.weights import Weights
 from embedfleet.errors import Backend as BackendError
-from embedfleet.errors import ModelError
+from embedfleet.errors import ModelError, OutOfMemory
 
 Integers = np.ndarray[Any, np.dtype[np.int64]]
 
 
 class Backend(Protocol):
-    """Runs one model; `forward` may be called by several threads at once."""
+    """Runs one model; `forward` may be called by several threads at once.
+
+    Attributes:
+        padding_free: whether sequences of unlike length cost no more together than apart, so that batches need not
+            be of like length.
+    """
+
+    padding_free: ClassVar[bool]
 
     def forward(self, ids: Integers, types: Integers, lengths: Integers) -> Floats:
         """Run sequences laid end to end.
@@ -30,6 +38,7 @@ class Backend(Protocol):
             Hidden states [tokens, hidden] of an embedder, logits [sequences, labels] of a classifier or reranker.
 
         Raises:
+            errors.OutOfMemory: the memory does not suffice for so many tokens; fewer may be tried.
             errors.Backend: the runtime failed.
         """
 
@@ -43,6 +52,8 @@ class OnnxBackend:
     Raises:
         ModelError: the weights do not fit the config, or the runtime refuses the graph.
     """
+
+    padding_free: ClassVar[bool] = False  # attention has a grid of sequences by the longest
 
     def __init__(self, spec: ModelSpec) -> None:
         self._spec = spec
@@ -66,6 +77,8 @@ class OnnxBackend:
         try:
             self._session = onnxruntime.InferenceSession(graph.model, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # the runtime has no common type for its errors
+            if is_out_of_memory(error):
+                raise out_of_memory(spec.folder) from error
             raise ModelError(f"{spec.folder}: ONNX Runtime refuses the model: {error}") from error
 
     def forward(self, ids: Integers, types: Integers, lengths: Integers) -> Floats:
@@ -77,9 +90,31 @@ class OnnxBackend:
         try:
             (output,) = self._session.run(None, {name: feeds[name] for name in self._inputs})
         except Exception as error:  # as above
+            if is_out_of_memory(error):
+                tokens = f"{len(ids)} tokens in {len(lengths)} sequences"
+                raise OutOfMemory(f"Backend error: out of memory for {tokens}") from error
             raise BackendError(f"Backend error: {error}") from error
         result: Floats = output
         return result
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an error means that memory could not be had.
+
+    ONNX Runtime has no type for it: its allocators say "Failed to allocate memory" (core/framework/bfc_arena.cc) or
+    pass on what C++ says, "bad alloc".
+    """
+    said = str(error).lower().replace("_", " ")
+    return isinstance(error, MemoryError) or "failed to allocate" in said or "bad alloc" in said
+
+
+def out_of_memory(folder: Path) -> ModelError:
+    """What is wrong when a model's weights find no room."""
+    size = sum(file.stat().st_size for file in folder.glob("*") if file.is_file())
+    return ModelError(
+        f"{folder}: not enough memory to load a model of {size / 1e6:.0f} MB on disk",
+        "free memory, raise the container's or service's memory limit, run fewer replicas, or serve a smaller model",
+    )
 
 
 def _layout(lengths: Integers) -> dict[str, np.ndarray[Any, Any]]:

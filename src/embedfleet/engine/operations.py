@@ -25,9 +25,11 @@ from embedfleet.dialects.tei import (
     Truncation,
     predictions,
 )
-from embedfleet.engine.engine import Encoded, Engine, Inference
-from embedfleet.engine.pooling import max_sim, normalize, pool
+from embedfleet.engine.engine import Engine
+from embedfleet.engine.job import Inference, Wanted
+from embedfleet.engine.pooling import max_sim, normalize
 from embedfleet.engine.settings import EngineSettings
+from embedfleet.engine.tokenization import Encoded
 from embedfleet.errors import Backend, Validation
 
 
@@ -135,9 +137,8 @@ class Operations:
             raise Validation("`dimensions` should be positive")
         if dimensions is not None and dimensions > spec.hidden_size:
             raise Validation("`dimensions` should be smaller than the maximum embedding dimension.")
-        computed = await self._compute(inputs, truncation, prompt)
-        assert spec.pooling is not None, "an embedding model states its pooling, or it would not have loaded"
-        vectors = np.array([pool(states, spec.pooling) for states in computed.inference.outputs])[:, :dimensions]
+        computed = await self._compute(inputs, truncation, prompt, Wanted.VECTOR)
+        vectors = np.array(computed.inference.outputs)[:, :dimensions]
         return (normalize(vectors) if normalized else vectors), computed.cost
 
     async def _late_interaction(self, request: RerankRequest) -> tuple[Floats, Cost]:
@@ -153,7 +154,13 @@ class Operations:
         scores = np.array([max_sim(states[0], text) for text in states[1:]], dtype=np.float32)
         return (scores if request.raw_scores else (scores + np.float32(1)) / np.float32(2)), computed.cost
 
-    async def _compute(self, inputs: Sequence[Input | Pair], truncation: Truncation, prompt: str | None) -> _Computed:
+    async def _compute(
+        self,
+        inputs: Sequence[Input | Pair],
+        truncation: Truncation,
+        prompt: str | None,
+        wanted: Wanted | None = None,
+    ) -> _Computed:
         """Tokenize and run, under as many permits as there are inputs."""
         started = time.perf_counter()
         truncate = self._settings.auto_truncate if truncation.truncate is None else truncation.truncate
@@ -162,7 +169,7 @@ class Operations:
                 inputs, truncate=truncate, direction=truncation.direction, prompt=prompt
             )
             tokenized = time.perf_counter()
-            inference = await self._engine.infer(encoded)
+            inference = await self._engine.infer(encoded, wanted)
         cost = Cost(
             characters=sum(item.characters for item in encoded),
             tokens=sum(len(item.ids) for item in encoded),
