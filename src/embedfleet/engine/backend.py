@@ -1,6 +1,5 @@
 """What runs a model: the interface, and ONNX Runtime on the CPU behind it."""
 
-from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -51,6 +50,7 @@ class OnnxBackend:
 
     Raises:
         ModelError: the weights do not fit the config, or the runtime refuses the graph.
+        errors.OutOfMemory: there is no room for the weights.
     """
 
     padding_free: ClassVar[bool] = False  # attention has a grid of sequences by the longest
@@ -77,8 +77,8 @@ class OnnxBackend:
         try:
             self._session = onnxruntime.InferenceSession(graph.model, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # the runtime has no common type for its errors
-            if is_out_of_memory(error):
-                raise out_of_memory(spec.folder) from error
+            if _is_out_of_memory(error):
+                raise OutOfMemory(f"Backend error: out of memory while loading: {error}") from error
             raise ModelError(f"{spec.folder}: ONNX Runtime refuses the model: {error}") from error
 
     def forward(self, ids: Integers, types: Integers, lengths: Integers) -> Floats:
@@ -90,7 +90,7 @@ class OnnxBackend:
         try:
             (output,) = self._session.run(None, {name: feeds[name] for name in self._inputs})
         except Exception as error:  # as above
-            if is_out_of_memory(error):
+            if _is_out_of_memory(error):
                 tokens = f"{len(ids)} tokens in {len(lengths)} sequences"
                 raise OutOfMemory(f"Backend error: out of memory for {tokens}") from error
             raise BackendError(f"Backend error: {error}") from error
@@ -98,7 +98,7 @@ class OnnxBackend:
         return result
 
 
-def is_out_of_memory(error: Exception) -> bool:
+def _is_out_of_memory(error: Exception) -> bool:
     """Whether an error means that memory could not be had.
 
     ONNX Runtime has no type for it: its allocators say "Failed to allocate memory" (core/framework/bfc_arena.cc) or
@@ -106,15 +106,6 @@ def is_out_of_memory(error: Exception) -> bool:
     """
     said = str(error).lower().replace("_", " ")
     return isinstance(error, MemoryError) or "failed to allocate" in said or "bad alloc" in said
-
-
-def out_of_memory(folder: Path) -> ModelError:
-    """What is wrong when a model's weights find no room."""
-    size = sum(file.stat().st_size for file in folder.glob("*") if file.is_file())
-    return ModelError(
-        f"{folder}: not enough memory to load a model of {size / 1e6:.0f} MB on disk",
-        "free memory, raise the container's or service's memory limit, run fewer replicas, or serve a smaller model",
-    )
 
 
 def _layout(lengths: Integers) -> dict[str, np.ndarray[Any, Any]]:

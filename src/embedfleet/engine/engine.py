@@ -18,7 +18,7 @@ from embedfleet.engine.model import ModelSpec, Pooling, read_model
 from embedfleet.engine.tokenization import Encoded, TextLimits, Tokenization
 from embedfleet.engine.worker import Worker, join
 from embedfleet.errors import Backend as BackendError
-from embedfleet.errors import ModelError, Overloaded, Unhealthy
+from embedfleet.errors import ModelError, OutOfMemory, Overloaded, Unhealthy
 from embedfleet.metrics import Registry
 
 T = TypeVar("T")
@@ -92,8 +92,11 @@ class Engine:
                 f"{spec.tokenizer_file} has {tokenization.vocabulary} tokens, config.json says {spec.vocabulary}",
                 "the tokenizer belongs to another model",
             )
-        backend = OnnxBackend(spec)
-        backend.forward(*join([_warm_up(tokenization)]))
+        try:
+            backend = OnnxBackend(spec)
+            backend.forward(*join([_warm_up(tokenization)]))
+        except (MemoryError, OutOfMemory) as error:
+            raise _no_room(folder) from error
         return cls(
             spec,
             tokenization,
@@ -199,6 +202,14 @@ class Engine:
 def _characters(inputs: Sequence[Input | Pair]) -> int:
     """Characters of all inputs; of an input of ids, how many ids."""
     return sum(sum(map(len, item)) if isinstance(item, tuple) else len(item) for item in inputs)
+
+
+def _no_room(folder: Path) -> ModelError:
+    size = sum(file.stat().st_size for file in folder.glob("*") if file.is_file())
+    return ModelError(
+        f"{folder}: not enough memory to load a model of {size / 1e6:.0f} MB on disk",
+        "free memory, raise the container's or service's memory limit, run fewer replicas, or serve a smaller model",
+    )
 
 
 def _warm_up(tokenization: Tokenization) -> Encoded:
