@@ -63,8 +63,8 @@ class Worker:
             self.has_failed = True
             return self._try_apart(batch, batch, error)
         sound = [(item, output) for item, output in zip(batch, outputs, strict=True) if output is not None]
-        self._queue.answer(sound, started)
         self.has_failed = len(sound) < len(batch)
+        self._queue.answer(sound, started)
         left = [item for item, output in zip(batch, outputs, strict=True) if output is None]
         return self._try_apart(batch, left, BackendError(_NOT_FINITE)) if left else []
 
