@@ -21,6 +21,7 @@
     │   ├── Validation           422
     │   ├── Tokenizer            422
     │   ├── Backend              424
+    │   │   └── OutOfMemory      424  fewer inputs at once may be computed
     │   ├── Overloaded           429
     │   ├── BadGateway           502
     │   ├── Unhealthy            503
@@ -176,6 +177,10 @@ class Backend(ServingError):
     """The model could not compute it."""
 
     status, error_type = 424, "Backend"
+
+
+class OutOfMemory(Backend):
+    """A forward pass did not fit into memory; fewer inputs at once may."""
 
 
 class Overloaded(ServingError):

@@ -82,8 +82,13 @@ TEI: tuple[Definition, ...] = (
     Definition("te_batch_next_size", "histogram", "inputs per forward pass", (), _powers_of_two(12)),
     Definition("te_batch_next_tokens", "histogram", "tokens per forward pass", (), _powers_of_two(20)),
     Definition("te_queue_size", "gauge", "inputs that wait"),
+    Definition("te_batch_splits", "counter", "batches that failed and were tried again in halves"),
+    Definition("te_shared_inputs", "counter", "inputs that waited for an equal one's forward pass"),
+    Definition("te_cache_hits", "counter", "inputs answered from the cache"),
+    Definition("te_cache_misses", "counter", "inputs looked for in the cache that were not there"),
+    Definition("te_cache_bytes", "gauge", "bytes that the cache holds"),
 )
-"""The engine's metrics, by TEI's names (counters without ``_total``, as TEI has them)."""
+"""The engine's metrics, by TEI's names (counters without ``_total``, as TEI has them); the last five are ours."""
 
 GATEWAY: tuple[Definition, ...] = (
     Definition("embedfleet_requests_total", "counter", "requests answered, by class and status", ("class", "status")),

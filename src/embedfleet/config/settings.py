@@ -33,6 +33,9 @@ class EngineOptions:
     )
     batch_tokens: int = option(512, "most tokens of one forward pass on a CPU", minimum=1)
     max_batch_tokens: int = option(16_384, "a model may not take longer inputs than this", minimum=1)
+    cache_mb: int = option(
+        0, "megabytes of vectors and scores that the engine remembers of earlier inputs; 0 remembers nothing", minimum=0
+    )
     max_concurrent_requests: int = option(512, "inputs under way per replica before the next gets 429", minimum=1)
     max_client_batch_size: int = option(32, "most inputs in one request", minimum=1)
     auto_truncate: bool = option(True, "cut inputs that are too long, unless the request says otherwise")

@@ -260,6 +260,7 @@ def load(settings: EngineSettings, registry: Registry) -> Engine:
         batch_tokens=settings.batch_tokens,
         max_batch_tokens=settings.max_batch_tokens,
         max_concurrent_requests=settings.max_concurrent_requests,
+        cache_bytes=settings.cache_mb * 1_000_000,
         registry=registry,
     )
 

@@ -1,6 +1,6 @@
 """What runs a model: the interface, and ONNX Runtime on the CPU behind it."""
 
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 import onnxruntime
@@ -15,13 +15,20 @@ from embedfleet.engine.output import Output
 from embedfleet.engine.pooling import splade
 from embedfleet.engine.weights import Weights
 from embedfleet.errors import Backend as BackendError
-from embedfleet.errors import ModelError
+from embedfleet.errors import ModelError, OutOfMemory
 
 __all__ = ["Backend", "Integers", "OnnxBackend", "Output"]
 
 
 class Backend(Protocol):
-    """Runs one model; `forward` may be called by several threads at once."""
+    """Runs one model; `forward` may be called by several threads at once.
+
+    Attributes:
+        padding_free: whether sequences of unlike length cost no more together than apart, so that batches need not
+            be of like length.
+    """
+
+    padding_free: ClassVar[bool]
 
     def forward(
         self, ids: Integers, types: Integers, lengths: Integers, outputs: tuple[Output, ...]
@@ -38,6 +45,7 @@ class Backend(Protocol):
             Of each of ``outputs`` its rows, in their order; see `Output` for the shapes.
 
         Raises:
+            errors.OutOfMemory: the memory does not suffice for so many tokens; fewer may be tried.
             errors.Backend: the runtime failed.
         """
 
@@ -53,7 +61,10 @@ class OnnxBackend:
 
     Raises:
         ModelError: the weights do not fit the config, or the runtime refuses the graph.
+        errors.OutOfMemory: there is no room for the weights.
     """
+
+    padding_free: ClassVar[bool] = False  # attention has a grid of sequences by the longest
 
     def __init__(self, spec: ModelSpec) -> None:
         self._family = spec.family
@@ -76,6 +87,8 @@ class OnnxBackend:
         try:
             self._session = onnxruntime.InferenceSession(graph.model, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # the runtime has no common type for its errors
+            if _is_out_of_memory(error):
+                raise OutOfMemory(f"Backend error: out of memory while loading: {error}") from error
             raise ModelError(f"{spec.folder}: ONNX Runtime refuses the model: {error}") from error
 
     def forward(
@@ -91,6 +104,9 @@ class OnnxBackend:
                 [self._outputs[output] for output in outputs], {name: feeds[name] for name in self._inputs}
             )
         except Exception as error:  # as above
+            if _is_out_of_memory(error):
+                tokens = f"{len(ids)} tokens in {len(lengths)} sequences"
+                raise OutOfMemory(f"Backend error: out of memory for {tokens}") from error
             raise BackendError(f"Backend error: {error}") from error
         return tuple(
             splade(row, feeds["first"]) if output is Output.WORDS else row
@@ -108,3 +124,13 @@ def build_graph(spec: ModelSpec) -> tuple[Graph, dict[Output, str]]:
     ops = OnnxOps(weights, spec.max_input_length)
     outputs = compute(spec, ops, weights)
     return ops.build(list(outputs.values())), outputs
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Whether an error means that memory could not be had.
+
+    ONNX Runtime has no type for it: its allocators say "Failed to allocate memory" (core/framework/bfc_arena.cc) or
+    pass on what C++ says, "bad alloc".
+    """
+    said = str(error).lower().replace("_", " ")
+    return isinstance(error, MemoryError) or "failed to allocate" in said or "bad alloc" in said

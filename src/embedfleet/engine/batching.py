@@ -1,13 +1,15 @@
-"""Which of the waiting inputs run together: of like length, under a token budget, the oldest always among them.
+"""Which of the waiting inputs run together, under a token budget, the oldest always among them.
 
-On a CPU a batch is worth making only if it pads little: batches in arrival order spend most of their work on padding,
-and one text at a time is nearly as fast as the best batch. So a batch grows around its oldest input, with those
-nearest to it in length, while the padding stays within bounds.
+A backend without padding takes them as they came. Where padding costs they are of like length: on a CPU a batch is
+worth making only if it pads little, for batches in arrival order spend most of their work on padding, and one text at
+a time is nearly as fast as the best batch. So a batch grows around its oldest input, with those nearest to it in
+length, while the padding stays within bounds.
 """
 
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,18 +17,18 @@ class BatchLimits:
     """Bounds of one forward pass.
 
     Attributes:
-        tokens: inputs times the longest input's tokens; an input that is longer alone runs alone.
-        padding: the share of those that may be padding, 0 to 1.
+        tokens: of all inputs, padding included; an input that is longer alone runs alone.
+        padding: the share of those that may be padding, 0 to 1; None where nothing is padded.
         inputs: how many inputs.
     """
 
     tokens: int = 512
-    padding: float = 0.15
+    padding: float | None = 0.15
     inputs: int = 128
 
 
 def choose_batch(lengths: Sequence[int], limits: BatchLimits) -> list[int]:
-    """Indices of the inputs that should run next, in order of length.
+    """Indices of the inputs that should run next: in order of length, or of arrival where nothing is padded.
 
     Args:
         lengths: tokens of each waiting input, oldest first; not empty.
@@ -37,32 +39,36 @@ def choose_batch(lengths: Sequence[int], limits: BatchLimits) -> list[int]:
     """
     if len(lengths) == 1:
         return [0]
-    order = sorted(range(len(lengths)), key=lambda index: (lengths[index], index))
+    if limits.padding is None:
+        return _in_order(lengths, limits)
+    return _of_like_length(lengths, limits, limits.padding)
+
+
+def _in_order(lengths: Sequence[int], limits: BatchLimits) -> list[int]:
+    most = min(limits.inputs, len(lengths))
+    ends = accumulate(lengths[:most])
+    return list(range(max(1, sum(1 for end in ends if end <= limits.tokens))))
+
+
+def _of_like_length(lengths: Sequence[int], limits: BatchLimits, padding: float) -> list[int]:
+    """The oldest, and of its neighbours in length the nearer one as long as either fits."""
+
+    def fits(low: int, high: int, real: int) -> bool:
+        count, padded = high - low, (high - low) * sizes[high - 1]
+        return count <= limits.inputs and padded <= limits.tokens and padded - real <= padding * padded
+
+    order = sorted(range(len(lengths)), key=lengths.__getitem__)  # stable: of equal lengths the oldest comes first
     sizes = [lengths[index] for index in order]
-    low = bisect_left(sizes, lengths[0])  # of equal lengths the oldest sorts first
-    high = low + 1
-    real = lengths[0]
+    low = bisect_left(sizes, lengths[0])
+    high, real = low + 1, lengths[0]
     while True:
-        shorter = lengths[0] - sizes[low - 1] if low > 0 else None
-        longer = sizes[high] - lengths[0] if high < len(sizes) else None
-        takes_longer = shorter is None or (longer is not None and longer <= shorter)
-        for side in ("high", "low") if takes_longer else ("low", "high"):
-            if side == "high" and longer is not None and _fits(high - low + 1, sizes[high], real + sizes[high], limits):
-                real += sizes[high]
-                high += 1
-                break
-            if (
-                side == "low"
-                and shorter is not None
-                and _fits(high - low + 1, sizes[high - 1], real + sizes[low - 1], limits)
-            ):
-                real += sizes[low - 1]
-                low -= 1
-                break
+        down = low > 0 and fits(low - 1, high, real + sizes[low - 1])
+        up = high < len(sizes) and fits(low, high + 1, real + sizes[high])
+        if up and not (down and lengths[0] - sizes[low - 1] < sizes[high] - lengths[0]):
+            real += sizes[high]
+            high += 1
+        elif down:
+            low -= 1
+            real += sizes[low]
         else:
             return order[low:high]
-
-
-def _fits(count: int, longest: int, real: int, limits: BatchLimits) -> bool:
-    padded = count * longest
-    return count <= limits.inputs and padded <= limits.tokens and padded - real <= limits.padding * padded

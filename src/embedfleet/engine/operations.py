@@ -28,12 +28,14 @@ from embedfleet.dialects.tei import (
 )
 from embedfleet.engine import m3
 from embedfleet.engine.backend import Output
-from embedfleet.engine.engine import Encoded, Engine, Inference
+from embedfleet.engine.engine import Engine
 from embedfleet.engine.heads import outputs_of
+from embedfleet.engine.job import Inference
 from embedfleet.engine.m3 import colbert_vectors, lexical_weights
 from embedfleet.engine.model import COLBERT_FILE, SPARSE_FILE
-from embedfleet.engine.pooling import max_sim, normalize, pool, words_of
+from embedfleet.engine.pooling import max_sim, normalize, words_of
 from embedfleet.engine.settings import EngineSettings
+from embedfleet.engine.tokenization import Encoded
 from embedfleet.errors import Backend, Validation
 
 
@@ -115,7 +117,7 @@ class Operations:
     async def encode(self, request: EncodeRequest) -> tuple[list[Encoding], Cost]:
         """Each input's outputs that are asked for, of one pass."""
         self._require_embedder()
-        wanted = {Output.STATES: request.dense, Output.LEXICAL: request.sparse, Output.COLBERT: request.colbert}
+        wanted = {Output.VECTOR: request.dense, Output.LEXICAL: request.sparse, Output.COLBERT: request.colbert}
         outputs = tuple(output for output, is_wanted in wanted.items() if is_wanted)
         self._require(*outputs)
         embed = request.embed
@@ -196,9 +198,8 @@ class Operations:
         if is_splade:
             computed = await self._compute(inputs, truncation, prompt, Output.WORDS)
             return np.array(computed.rows)[:, :dimensions], computed.cost
-        computed = await self._compute(inputs, truncation, prompt, Output.STATES)
-        assert spec.pooling is not None, "an embedding model states its pooling, or it would not have loaded"
-        vectors = np.array([pool(states, spec.pooling) for states in computed.rows])[:, :dimensions]
+        computed = await self._compute(inputs, truncation, prompt, Output.VECTOR)
+        vectors = np.array(computed.rows)[:, :dimensions]
         return (normalize(vectors) if normalized else vectors), computed.cost
 
     async def _late_interaction(self, request: RerankRequest) -> tuple[Floats, Cost]:
@@ -220,7 +221,7 @@ class Operations:
         self, inputs: Sequence[str], truncation: Truncation, prompt: str | None, scoring: Scoring
     ) -> tuple[Floats, Cost]:
         """What each input but the first scores for the first."""
-        wanted = {Output.STATES: scoring.dense, Output.LEXICAL: scoring.sparse, Output.COLBERT: scoring.colbert}
+        wanted = {Output.VECTOR: scoring.dense, Output.LEXICAL: scoring.sparse, Output.COLBERT: scoring.colbert}
         outputs = tuple(output for output, weight in wanted.items() if weight)
         self._require(*outputs)
         (query, *texts), cost = await self._encode(inputs, truncation, prompt, outputs)
@@ -235,10 +236,8 @@ class Operations:
 
     def _encoding(self, encoded: Encoded, rows: dict[Output, Floats]) -> Encoding:
         dense = lexical = colbert = None
-        if Output.STATES in rows:
-            pooling = self._engine.spec.pooling
-            assert pooling is not None, "an embedding model states its pooling, or it would not have loaded"
-            dense = normalize(pool(rows[Output.STATES], pooling))
+        if Output.VECTOR in rows:
+            dense = normalize(rows[Output.VECTOR])
         if Output.LEXICAL in rows:
             lexical = lexical_weights(rows[Output.LEXICAL], encoded.ids.tolist(), self._engine.unused_ids)
         if Output.COLBERT in rows:
@@ -248,7 +247,7 @@ class Operations:
     def _require(self, *outputs: Output) -> None:
         """Refuse what the model cannot give."""
         for output in outputs:
-            if output not in outputs_of(self._engine.spec):
+            if output.source not in outputs_of(self._engine.spec):
                 needed = f"its folder needs {SPARSE_FILE} and {COLBERT_FILE}"
                 raise Backend(f"Backend error: the model has no {output} output: {needed}")
 

@@ -20,6 +20,7 @@ class EngineSettings:
         workers: threads that run the model, one core each.
         batch_tokens: the most tokens of one forward pass.
         max_batch_tokens: as ``/info`` tells it; an input may not be longer.
+        cache_mb: megabytes (of 1,000,000 bytes) of outputs that are remembered; 0 remembers nothing.
         max_concurrent_requests: inputs under way before the next is refused 429.
         max_client_batch_size: inputs in one request.
         preferred_port: tried first when ``port`` is 0, so that a restarted replica keeps its address.
@@ -36,6 +37,7 @@ class EngineSettings:
     tokenization_workers: int = 1
     batch_tokens: int = 512
     max_batch_tokens: int = 16_384
+    cache_mb: int = 0
     max_concurrent_requests: int = 512
     max_client_batch_size: int = 32
     auto_truncate: bool = True

@@ -16,6 +16,7 @@ ENGINE = EngineOptions(
     tokenization_workers=2,
     batch_tokens=3,
     max_batch_tokens=4,
+    cache_mb=7,
     max_concurrent_requests=5,
     max_client_batch_size=6,
     auto_truncate=False,

@@ -2,83 +2,14 @@
 
 import asyncio
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 
-import numpy as np
 import pytest
 
-from embedfleet.engine.batching import BatchLimits
 from embedfleet.engine.builtin import builtin_model
 from embedfleet.engine.engine import Engine
-from embedfleet.engine.model import read_model
-from embedfleet.engine.tokenization import Encoded, Tokenization
 from embedfleet.errors import Backend, ModelError, Overloaded, Unhealthy
 from embedfleet.metrics import TEI, Registry
-
-TIMEOUT_S = 20
-SPEC = read_model(builtin_model())
-TOKENIZATION = Tokenization(SPEC.tokenizer_file)
-POISON, NOT_A_NUMBER = 13, 14
-
-
-class EchoBackend:
-    """States are the ids themselves; passes wait for `gate`, an input that begins with `POISON` fails its batch."""
-
-    def __init__(self) -> None:
-        self.gate = threading.Event()
-        self.gate.set()
-        self.entered = threading.Semaphore(0)
-        self.batches: list[list[list[int]]] = []
-        self.broken = False
-
-    def forward(self, ids, types, lengths, outputs):
-        rows = np.split(ids, np.cumsum(lengths)[:-1])
-        self.batches.append([row.tolist() for row in rows])
-        self.entered.release()
-        assert self.gate.wait(TIMEOUT_S)
-        if self.broken or any(row[0] == POISON for row in rows):
-            raise RuntimeError("out of memory")
-        states = np.repeat(ids[:, None].astype(np.float32), 2, axis=1)
-        return (np.where(states == NOT_A_NUMBER, np.float32("nan"), states),)
-
-    async def running(self) -> None:
-        """Return once another pass has begun."""
-        assert await asyncio.to_thread(self.entered.acquire, timeout=TIMEOUT_S)
-
-
-def sequence(*ids: int) -> Encoded:
-    count = len(ids)
-    return Encoded(np.array(ids, dtype=np.int64), np.zeros(count, np.int64), np.zeros(count, np.bool_), count)
-
-
-@contextmanager
-def engine_of(backend: EchoBackend, *, workers: int = 1, tokens: int = 64, permits: int = 8) -> Iterator[Engine]:
-    engine = Engine(
-        SPEC,
-        TOKENIZATION,
-        backend,
-        late_interaction=False,
-        workers=workers,
-        tokenization_workers=1,
-        limits=BatchLimits(tokens=tokens),
-        max_concurrent_requests=permits,
-        registry=Registry(TEI),
-    )
-    try:
-        yield engine
-    finally:
-        backend.gate.set()
-        engine.close()
-
-
-async def queue_up() -> None:
-    """Let the tasks just made run up to where they wait: one turn of the loop."""
-    await asyncio.sleep(0)
-
-
-def run(coroutine):
-    return asyncio.run(asyncio.wait_for(coroutine, TIMEOUT_S))
+from tests.services.echo import EchoBackend, engine_of, queue_up, run, sequence
 
 
 @pytest.mark.parametrize("workers", [1, 3])
@@ -86,7 +17,7 @@ def test_every_request_gets_its_own_outputs_in_its_own_order(workers):
     async def ask(engine, start):
         inputs = [sequence(*range(start + n, start + 2 * n + 1)) for n in (5, 0, 9, 1, 5)]
         inference = await engine.infer(inputs)
-        got = [output[:, 0].astype(int).tolist() for (output,) in inference.outputs]
+        got = [rows[:, 0].astype(int).tolist() for (rows,) in inference.outputs]
         assert got == [item.ids.tolist() for item in inputs]
 
     async def ask_all(engine):
@@ -119,7 +50,7 @@ def test_a_pass_under_way_lets_the_next_batch_gather():
 def test_workers_run_side_by_side():
     async def story(engine, backend):
         backend.gate.clear()
-        tasks = [asyncio.ensure_future(engine.infer([sequence(*[100] * 60)])) for _ in range(2)]
+        tasks = [asyncio.ensure_future(engine.infer([sequence(*[number] * 60)])) for number in (100, 101)]
         await backend.running()
         await backend.running()
         backend.gate.set()
@@ -163,44 +94,6 @@ def test_a_request_cancelled_during_its_pass_harms_nobody():
     backend = EchoBackend()
     with engine_of(backend) as engine:
         run(story(engine, backend))
-
-
-def test_a_failed_pass_fails_its_batch_and_the_engine_lives_on():
-    async def story(engine, backend):
-        backend.gate.clear()
-        first = asyncio.ensure_future(engine.infer([sequence(100)]))
-        await backend.running()
-        # Of unlike lengths, so that they do not share a batch.
-        poisoned = asyncio.ensure_future(engine.infer([sequence(POISON)]))
-        healthy = asyncio.ensure_future(engine.infer([sequence(*range(100, 140))]))
-        await queue_up()
-        backend.gate.set()
-        answers = await asyncio.gather(first, poisoned, healthy, return_exceptions=True)
-        assert isinstance(answers[1], Backend)
-        assert "Backend error" in str(answers[1])
-        assert "out of memory" in str(answers[1])
-        assert [len(answer.outputs) for answer in (answers[0], answers[2])] == [1, 1]
-
-    backend = EchoBackend()
-    with engine_of(backend) as engine:
-        run(story(engine, backend))
-
-
-def test_a_request_one_of_whose_batches_failed_fails_as_a_whole_and_the_rest_of_it_is_dropped():
-    async def story(engine, backend):
-        with pytest.raises(Backend):
-            await engine.infer([sequence(POISON), sequence(*range(100, 140)), sequence(*range(100, 160))])
-        await engine.infer([sequence(100)])
-        assert engine.queued == 0
-
-    backend = EchoBackend()
-    with engine_of(backend) as engine:
-        run(story(engine, backend))
-
-
-def test_an_output_that_is_not_finite_is_an_error_and_not_an_answer():
-    with engine_of(EchoBackend()) as engine, pytest.raises(Backend, match="not finite"):
-        run(engine.infer([sequence(NOT_A_NUMBER)]))
 
 
 def test_health_runs_the_model_only_after_a_failure_and_recovers_with_it():

@@ -1,0 +1,1 @@
+"""The engine's speed and memory; see `bench.engine.__main__`."""

@@ -1,0 +1,226 @@
+"""``python -m bench.engine [--quick] [--infinity VENV] [--sentence-transformers VENV]``: the engine's speed and memory.
+
+One core for a server, the other for clients; contestants with all-MiniLM-L6-v2 in float32 on the same texts, taking
+turns round by round. The last line is one JSON object; its ``ratios``:
+
+- ``of_sgemm_peak``, ``of_sgemm_peak_1024``: in one process, arithmetic on real tokens over numpy's fastest product, for
+  MiniLM on mixed real texts and for a random model 1024 wide at 128 tokens (`bench.engine.peak`).
+- ``of_sgemm_peak_http``: the same over HTTP, in real time, at the busiest cell.
+- ``over_plain_ort``: over a loop without HTTP in one process (`bench.engine.plain`); the worst cell.
+- ``over_infinity``, ``over_sentence_transformers``: over rivals' tokens per second; the worst cell of clients x texts.
+  ``..._mixed``: at 32 texts of mixed length. Null for a rival that is not installed.
+- ``two_over_one_process``: two engines on two cores over one on one.
+- ``second_replica_memory``: what a second engine adds to the first's memory (`bench.engine.memory`).
+- ``load_s``: from the start of MiniLM's process to its first answer.
+
+The whole run also loads a folder of bge-m3's shape, 2.2 GB of random weights: seconds, and megabytes on the heap.
+Every contestant's vectors are compared with the plain loop's before it is measured.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.engine import cells, figures
+from bench.engine.contestants import Server, infinity_emb, our_engine, sentence_transformers, versions
+from bench.engine.folders import write_model
+from bench.engine.plain import Plain
+from bench.engine.texts import Texts
+from bench.engine.work import BGE_M3
+from bench.report import missing, report, say
+
+SERVER_CORE, CLIENT_CORE = 0, 1
+_TOLERANCE = 1e-3
+_BGE_M3_VOCABULARY = 250_002
+
+
+def main() -> None:
+    """See the module."""
+    options = _options()
+    if (os.cpu_count() or 1) < 2:
+        missing("two cores are needed, one for the server and one for the client", "run it on a larger machine")
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the plain loop is one thread
+    rounds, seconds = (1, 2.5) if options.quick else (options.rounds, 6.0)
+    say("in one process, over the core's peak")
+    peak = _child("bench.engine.peak", *(("1.5", "2") if options.quick else ("4", "7")), core=SERVER_CORE)
+    say("memory and load")
+    memory = _memory(whole=not options.quick)
+    texts, plain = Texts(), Plain()
+    measured = _contest(texts, plain, cells.QUICK if options.quick else cells.WHOLE, rounds, seconds, options)
+    say("two engines on two cores, and one on one")
+    two = _two_over_one(texts, 3 if options.quick else 2 * rounds + 1, seconds)
+    _tell(peak, memory, measured, two, options)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="about a minute without rivals")
+    parser.add_argument("--rounds", type=int, default=5, help="of the whole run")
+    for name, has in (("infinity", "infinity-emb"), ("sentence-transformers", "it, fastapi and uvicorn")):
+        variable = f"{name.upper().replace('-', '_')}_VENV"
+        parser.add_argument(
+            f"--{name}",
+            metavar="VENV",
+            type=os.path.abspath,
+            default=os.environ.get(variable),
+            help=f"a virtual environment with {has}; or ${variable}",
+        )
+    return parser.parse_args()
+
+
+def _child(module: str, *arguments: str, core: int | None = None) -> Any:  # noqa: ANN401 - its JSON
+    """What a module of the benchmark says that needs a process of its own."""
+    pinned = [] if core is None else ["taskset", "-c", str(core)]
+    environment = os.environ | {"OPENBLAS_NUM_THREADS": "1"}
+    command = [*pinned, sys.executable, "-m", module, *arguments]
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def _memory(*, whole: bool) -> dict[str, Any]:
+    """Of MiniLM, thrice; in the whole run also of a folder of bge-m3's shape."""
+    looked = _child("bench.engine.memory", *["builtin"] * 3)
+    found = {name: statistics.median(look[name] for look in looked) for name in looked[0]}
+    if not whole:
+        return {"minilm": found, "bge_m3": None}
+    with tempfile.TemporaryDirectory() as folder:
+        size = write_model(Path(folder) / "m3", BGE_M3, vocabulary=_BGE_M3_VOCABULARY)
+        os.sync()  # a page that waits to be written counts as dirty, whoever maps it
+        (look,) = _child("bench.engine.memory", f"{folder}/m3")
+    return {"minilm": found, "bge_m3": look | {"weights_mb": size / 1e6}}
+
+
+@contextmanager
+def _contestants(options: argparse.Namespace, texts: Texts, plain: Plain) -> Iterator[list[Server]]:
+    """Those that are there, checked."""
+    rivals = (
+        ("infinity", infinity_emb, options.infinity),
+        ("sentence-transformers", sentence_transformers, options.sentence_transformers),
+    )
+    with ExitStack() as stack:
+        servers = [stack.enter_context(our_engine(SERVER_CORE))]
+        for name, start, venv in rivals:
+            if venv:
+                servers.append(stack.enter_context(start(SERVER_CORE, venv)))
+            else:
+                say(f"{name} is not installed: its ratios are null")
+        for server in servers:
+            _check(server, texts, plain)
+        yield servers
+
+
+def _check(server: Server, texts: Texts, plain: Plain) -> None:
+    """The contestant computes the same model."""
+    short = [text for text in texts.real if texts.tokens[text] < 200][:8]
+    vectors = np.array(asyncio.run(server.vectors(short)))
+    distance = float(np.abs(vectors - np.array([plain.embed(text) for text in short])).max())
+    say(f"{server.name}: vectors differ from the plain loop's by at most {distance:.1e}")
+    if distance > _TOLERANCE:
+        raise RuntimeError(f"{server.name} computes something else")
+
+
+def _contest(
+    texts: Texts,
+    plain: Plain,
+    wanted: Sequence[cells.Cell],
+    rounds: int,
+    seconds: float,
+    options: argparse.Namespace,
+) -> dict[str, dict[str, list[Any]]]:
+    """Contestant → cell → a rate per round; of the plain loop tokens per second."""
+    found: dict[str, dict[str, list[Any]]] = {"plain": {}}
+    os.sched_setaffinity(0, {CLIENT_CORE})
+    with _contestants(options, texts, plain) as servers:
+        for number in range(rounds):
+            say(f"round {number + 1} of {rounds}")
+            for cell in wanted:
+                found["plain"].setdefault(cell.name, []).append(plain.measure(texts, min(seconds, 2.0), SERVER_CORE))
+                for server in servers:
+                    rate = cells.measure([server], cell, texts, seconds)
+                    found.setdefault(server.name, {}).setdefault(cell.name, []).append(rate)
+    os.sched_setaffinity(0, {SERVER_CORE, CLIENT_CORE})
+    return found
+
+
+def _two_over_one(texts: Texts, rounds: int, seconds: float) -> float:
+    """Tokens per second of two engines over one's; the client is wherever there is room."""
+    ratios = []
+    with our_engine(0) as first, our_engine(1) as second:
+        for _ in range(rounds):
+            before = cells.measure([first], cells.Cell(4, 32), texts, seconds)
+            both = cells.measure([first, second], cells.Cell(4, 32), texts, seconds)
+            after = cells.measure([second], cells.Cell(4, 32), texts, seconds)
+            ratios.append(2 * both.tokens_per_s / (before.tokens_per_s + after.tokens_per_s))
+    return statistics.median(ratios)
+
+
+def _tell(
+    peak: dict[str, Any],
+    memory: dict[str, Any],
+    measured: dict[str, dict[str, list[Any]]],
+    two: float,
+    options: argparse.Namespace,
+) -> None:
+    """The table, and the last line."""
+    plain = measured.pop("plain")
+    rates = figures.medians(measured)
+    for name, row in rates.items():
+        say(f"{name:22} " + "  ".join(f"{cell} {rate:.0f}" for cell, rate in row.items()))
+    busiest = figures.busiest(cells.QUICK if options.quick else cells.WHOLE)
+    over = {rival: figures.over(measured, rival) for rival in ("infinity", "sentence_transformers")}
+    over_plain = {
+        cell: round(rate / statistics.median(plain[cell]), 3)
+        for cell, rate in rates["engine"].items()
+        if "mixed" not in cell
+    }
+    ratios = {
+        "of_sgemm_peak": round(peak["of_sgemm_peak"], 3),
+        "of_sgemm_peak_1024": round(peak["of_sgemm_peak_1024"], 3),
+        "of_sgemm_peak_http": round(figures.of_peak(measured["engine"][busiest], 1e9 * peak["gflops"]), 3),
+        "over_plain_ort": min(over_plain.values()),
+        "over_infinity": figures.least(over["infinity"]),
+        "over_infinity_mixed": figures.least(over["infinity"], mixed=True),
+        "over_sentence_transformers": figures.least(over["sentence_transformers"]),
+        "over_sentence_transformers_mixed": figures.least(over["sentence_transformers"], mixed=True),
+        "two_over_one_process": round(two, 3),
+        "second_replica_memory": round(memory["minilm"]["second_replica_memory"], 3),
+        "load_s": round(memory["minilm"]["load_s"], 3),
+    }
+    report(
+        ratios=ratios,
+        over_plain_ort=over_plain,
+        over_infinity=over["infinity"],
+        over_sentence_transformers=over["sentence_transformers"],
+        tokens_per_s={name: {cell: round(rate) for cell, rate in row.items()} for name, row in rates.items()},
+        tokens_per_cpu_s=figures.per_cpu_second(measured),
+        memory=memory,
+        peak=peak,
+        versions=_versions(options),
+        quick=options.quick,
+    )
+
+
+def _versions(options: argparse.Namespace) -> dict[str, dict[str, str]]:
+    """Of the rivals that were there."""
+    found = {}
+    if options.infinity:
+        found["infinity"] = versions(options.infinity, "infinity-emb", "torch", "sentence-transformers")
+    if options.sentence_transformers:
+        packages = ("sentence-transformers", "torch", "transformers", "fastapi", "uvicorn")
+        found["sentence_transformers"] = versions(options.sentence_transformers, *packages)
+    return found
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,137 @@
+"""Model servers under test, each a process on given cores: ours, infinity-emb, sentence-transformers behind FastAPI."""
+
+import asyncio
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import orjson
+
+from bench.process import free_port
+from embedfleet.engine.builtin import builtin_model
+from embedfleet.http.client import fetch
+
+_START_S, _STOP_S = 180.0, 30.0
+_APP = Path(__file__).parent / "sentence_transformers_app.py"
+Ask = Callable[[Sequence[str]], Awaitable[bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A contestant that runs.
+
+    Attributes:
+        key: of the request that holds the texts: TEI's ``inputs``, or OpenAI's ``input``.
+        pid: of its process.
+    """
+
+    name: str
+    url: str
+    key: str
+    pid: int
+
+    async def vectors(self, texts: Sequence[str]) -> list[list[float]]:
+        """Vectors of texts."""
+        async with self.connection() as ask:
+            answer = orjson.loads(await ask(texts))
+        return answer if self.key == "inputs" else [row["embedding"] for row in answer["data"]]
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Ask]:
+        """A kept connection, as clients have it: a function from texts to the reply's body."""
+        parts = urlsplit(self.url)
+        reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
+
+        async def ask(texts: Sequence[str]) -> bytes:
+            body = orjson.dumps({self.key: texts} if self.key == "inputs" else {self.key: texts, "model": "minilm"})
+            head = f"POST {parts.path} HTTP/1.1\r\nhost: h\r\ncontent-type: application/json\r\n"
+            writer.write(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body)
+            answer = (await reader.readuntil(b"\r\n\r\n")).lower()
+            content = await reader.readexactly(int(answer.partition(b"content-length: ")[2].partition(b"\r")[0]))
+            if not answer.startswith(b"http/1.1 200"):
+                raise RuntimeError(f"{self.name} answered {answer[:40]!r} {content[:200]!r}")
+            return content
+
+        try:
+            yield ask
+        finally:
+            writer.close()
+
+    def cpu_s(self) -> float:
+        """Processor time that its process has used."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@contextmanager
+def our_engine(core: int, *, model: str = "builtin") -> Iterator[Server]:
+    """Our model server."""
+    command = [sys.executable, "-m", "embedfleet", "engine", "--model", model, "--log-level", "warning", "--port"]
+    with _running("engine", core, command, path="/embed", key="inputs") as server:
+        yield server
+
+
+@contextmanager
+def infinity_emb(core: int, venv: str) -> Iterator[Server]:
+    """infinity-emb with the same files."""
+    command = [f"{venv}/bin/infinity_emb", "v2", "--model-id", str(builtin_model()), "--served-model-name", "minilm"]
+    command += ["--engine", "torch", "--device", "cpu", "--dtype", "float32", "--host", "127.0.0.1", "--port"]
+    with _running("infinity", core, command, path="/embeddings", key="input") as server:
+        yield server
+
+
+@contextmanager
+def sentence_transformers(core: int, venv: str) -> Iterator[Server]:
+    """sentence-transformers behind FastAPI and uvicorn with the same files."""
+    command = [f"{venv}/bin/python", str(_APP), str(builtin_model())]
+    with _running("sentence_transformers", core, command, path="/embed", key="inputs") as server:
+        yield server
+
+
+def versions(venv: str, *packages: str) -> dict[str, str]:
+    """What a contestant's environment has of these packages."""
+    asked = f"import importlib.metadata as m; print(*(m.version(name) for name in {packages!r}))"
+    told = subprocess.run([f"{venv}/bin/python", "-c", asked], capture_output=True, text=True, check=True)
+    return dict(zip(packages, told.stdout.split(), strict=True))
+
+
+@contextmanager
+def _running(name: str, core: int, command: list[str], *, path: str, key: str) -> Iterator[Server]:
+    """A server's process on one core, from when it answers until the end of the block."""
+    port = free_port()
+    threads = {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1"}
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile() as log:  # rivals leave files where they run
+        process = subprocess.Popen(
+            ["taskset", "-c", str(core), *command, str(port)],
+            cwd=folder,
+            env=os.environ | threads,
+            stdout=log,
+            stderr=log,
+        )
+        try:
+            if not _answers(f"http://127.0.0.1:{port}/health", process):
+                log.seek(0)
+                raise RuntimeError(f"{name} did not start:\n{log.read().decode(errors='replace')[-2000:]}")
+            yield Server(name, f"http://127.0.0.1:{port}{path}", key, process.pid)
+        finally:
+            process.terminate()
+            process.wait(_STOP_S)
+
+
+def _answers(url: str, process: "subprocess.Popen[bytes]") -> bool:
+    """Whether a server answers 200 before its process ends or the time is up."""
+    deadline = time.monotonic() + _START_S
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            if asyncio.run(fetch(url, timeout_s=5)).status == 200:
+                return True
+        except Exception:  # noqa: BLE001 - whatever is wrong, it is not there yet
+            time.sleep(0.2)
+    return False

@@ -1,0 +1,97 @@
+"""``python -m bench.engine.memory MODEL ...``: load time and memory of engines, of each model one and then a second.
+
+In a process of its own that imports nothing heavy: a page that it shared with the engines would count as half theirs.
+Memory is what the kernel says in smaps_rollup. PSS divides a page by the processes that have it; Private_Dirty is what
+a process alone has and has written: its heap, and not the weights as long as they are pages of the file.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.request import Request, urlopen
+
+_STOP_S = 30.0
+_TEXTS = ["word " * count for count in (1, 2, 4, 8, 16, 32, 64, 128)]
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """One that has answered.
+
+    Attributes:
+        load_s: from its start as a process until the first answer was read.
+    """
+
+    pid: int
+    port: int
+    load_s: float
+
+    def embed(self, texts: list[str]) -> None:
+        """Have it work."""
+        _embed(self.port, texts)
+
+    def kilobytes(self, name: str) -> int:
+        """One line of its smaps_rollup."""
+        lines = Path(f"/proc/{self.pid}/smaps_rollup").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
+
+
+def _embed(port: int, texts: list[str]) -> None:
+    body = json.dumps({"inputs": texts, "truncate": True}).encode()
+    request = Request(f"http://127.0.0.1:{port}/embed", body, {"content-type": "application/json"})
+    with urlopen(request, timeout=600) as answer:
+        answer.read()
+
+
+@contextmanager
+def engine(core: int, model: str) -> Iterator[Engine]:
+    """An engine on one core, from its first answer until the end of the block."""
+    reader, writer = os.pipe()
+    started = time.perf_counter()
+    command = [sys.executable, "-m", "embedfleet", "engine", "--model", model, "--log-level", "warning"]
+    process = subprocess.Popen(
+        ["taskset", "-c", str(core), *command, "--ready-fd", str(writer)],
+        pass_fds=(writer,),
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    os.close(writer)
+    try:
+        with os.fdopen(reader) as ready:
+            line = ready.readline()
+        if not line:
+            raise RuntimeError(f"the engine did not start with {model}, exit code {process.wait()}")
+        port = json.loads(line)["port"]
+        _embed(port, ["first"])
+        yield Engine(process.pid, port, time.perf_counter() - started)
+    finally:
+        process.terminate()
+        process.wait(_STOP_S)
+
+
+def look(model: str) -> dict[str, float]:
+    """What a model costs: seconds to the first answer, and megabytes of one engine and of two."""
+    with engine(0, model) as first:
+        first.embed(_TEXTS)
+        alone = first.kilobytes("Pss")
+        heap = first.kilobytes("Private_Dirty")
+        with engine(1, model) as second:
+            second.embed(_TEXTS)
+            both = first.kilobytes("Pss") + second.kilobytes("Pss")
+            return {
+                "load_s": first.load_s,
+                "second_load_s": second.load_s,
+                "pss_mb": alone / 1000,
+                "heap_mb": heap / 1000,
+                "second_adds_mb": (both - alone) / 1000,
+                "second_replica_memory": (both - alone) / alone,
+            }
+
+
+if __name__ == "__main__":
+    print(json.dumps([look(model) for model in sys.argv[1:]]), flush=True)

@@ -1,0 +1,51 @@
+"""The loop that needs no server: tokenize a text, run it, pool it; the next text. Its vectors are what is right."""
+
+import os
+import time
+from collections.abc import Sequence
+
+import numpy as np
+
+from bench.engine.texts import Texts
+from embedfleet.engine.backend import OnnxBackend
+from embedfleet.engine.builtin import builtin_model
+from embedfleet.engine.model import read_model
+from embedfleet.engine.output import Output
+from embedfleet.engine.pooling import normalize, pool
+from embedfleet.engine.tokenization import TextLimits, Tokenization
+
+
+class Plain:
+    """One process, no HTTP."""
+
+    def __init__(self) -> None:
+        self._spec = read_model(builtin_model())
+        self._tokenization = Tokenization(self._spec.tokenizer_file)
+        self._backend = OnnxBackend(self._spec)
+        self._limits = TextLimits(self._spec.max_input_length, truncate=True, direction="right")
+
+    def embed(self, text: str) -> np.ndarray:
+        """One text's vector."""
+        (encoded,) = self._tokenization.encode([text], self._limits, None)
+        lengths = np.array([len(encoded.ids)])
+        (states,) = self._backend.forward(encoded.ids, encoded.types, lengths, (Output.STATES,))
+        assert self._spec.pooling is not None
+        return normalize(pool(states, self._spec.pooling))
+
+    def measure(self, texts: Texts, seconds: float, core: int) -> float:
+        """Tokens per second over texts in turn, on one core."""
+        others = os.sched_getaffinity(0)
+        os.sched_setaffinity(0, {core})
+        try:
+            return self._measure(texts.real, texts, seconds)
+        finally:
+            os.sched_setaffinity(0, others)
+
+    def _measure(self, pool_of: Sequence[str], texts: Texts, seconds: float) -> float:
+        done, number, started = 0, 0, time.perf_counter()
+        while (elapsed := time.perf_counter() - started) < seconds:
+            text = pool_of[number % len(pool_of)]
+            self.embed(text)
+            done += texts.tokens[text]
+            number += 1
+        return done / elapsed

@@ -1,0 +1,38 @@
+"""The texts that are sent: real paragraphs as they come, and 32 whose lengths' logarithms are evenly spread."""
+
+from bench.texts import paragraphs
+from embedfleet.engine.builtin import builtin_model
+from embedfleet.engine.model import read_model
+from embedfleet.engine.tokenization import TextLimits, Tokenization
+
+_COUNT = 200
+_MIXED = 32
+_SHORTEST, _LONGEST = 5, 250  # tokens
+
+
+class Texts:
+    """Paragraphs, mixed texts and how many tokens the model reads of each."""
+
+    def __init__(self) -> None:
+        spec = read_model(builtin_model())
+        self._tokenization = Tokenization(spec.tokenizer_file)
+        self._limits = TextLimits(spec.max_input_length, truncate=True, direction="right")
+        self.real = paragraphs(_COUNT)
+        self.mixed = self._mixed(" ".join(paragraphs(_COUNT, seed=11)).split())
+        self.tokens = {text: self._count(text) for text in (*self.real, *self.mixed)}
+
+    def _mixed(self, words: list[str]) -> list[str]:
+        """Rounds of 32 texts, each round with every length and none of its texts like another's."""
+        steps = [_SHORTEST * (_LONGEST / _SHORTEST) ** (number / (_MIXED - 1)) for number in range(_MIXED)]
+        shuffled = [steps[number * 13 % _MIXED] for number in range(_MIXED)]  # 13 and 32 share no factor
+        found, place = [], 0
+        for _ in range(4):
+            for tokens in shuffled:
+                count = max(1, round(tokens / 1.6))  # tokens per word of such texts
+                found.append(" ".join(words[(place + number) % len(words)] for number in range(count)))
+                place += count
+        return found
+
+    def _count(self, text: str) -> int:
+        (encoded,) = self._tokenization.encode([text], self._limits, None)
+        return len(encoded.ids)
