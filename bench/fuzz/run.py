@@ -1,0 +1,77 @@
+"""Sends mutated requests and judges the answers."""
+
+from dataclasses import dataclass
+from random import Random
+
+import orjson
+
+from bench.conformance.case import Facts
+from bench.conformance.cases import cases
+from bench.conformance.suite import learn
+from bench.fuzz.mutation import Request, mutated
+from embedfleet.errors import UpstreamError
+from embedfleet.http.client import Reply, fetch
+
+_TIMEOUT_S = 60.0
+_CHECK_EVERY = 50
+_LARGEST = 200_000
+_MAIN = {"embedding": "/embed", "splade": "/embed_sparse", "classifier": "/predict"}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """An answer that should not be."""
+
+    number: int
+    request: Request
+    told: str
+
+
+def judge(reply: Reply) -> str:
+    """What is wrong with an answer; empty if nothing is."""
+    if reply.status >= 500:
+        return f"status {reply.status}: {reply.body[:200]!r}"
+    if reply.status < 200 or 300 <= reply.status < 400:
+        return f"status {reply.status}"
+    if reply.headers.get("content-type", "").startswith("application/json"):
+        try:
+            orjson.loads(reply.body)
+        except orjson.JSONDecodeError as error:
+            return f"status {reply.status} with a body that is no JSON: {error}"
+    return ""
+
+
+def good_request(facts: Facts) -> Request:
+    """One that has to be answered 200."""
+    if facts.kind == "reranker":
+        return Request("POST", "/rerank", b'{"query":"q","texts":["a"]}', "application/json")
+    return Request("POST", _MAIN[facts.kind], b'{"inputs":"a"}', "application/json")
+
+
+async def fuzz(url: str, count: int, seed: int) -> list[Finding]:
+    """So many cases; the number of a case and the seed make it again."""
+    facts = await learn(url)
+    known = [Request(case.method, case.path, case.data, case.content_type) for case in cases(facts)]
+    known = [request for request in known if len(request.body) < _LARGEST]
+    found = []
+    for number in range(count):
+        random = Random(f"{seed}.{number}")
+        request = mutated(random.choice(known), random)
+        if told := await _told(url, request):
+            found.append(Finding(number, request, told))
+        if number % _CHECK_EVERY == _CHECK_EVERY - 1 and (told := await _told(url, good_request(facts), want=200)):
+            found.append(Finding(number, good_request(facts), f"after it a good request: {told}"))
+    return found
+
+
+async def _told(url: str, request: Request, want: int | None = None) -> str:
+    headers = [(b"content-type", request.content_type.encode())] if request.content_type else []
+    try:
+        reply = await fetch(
+            url + request.path, method=request.method, body=request.body, headers=headers, timeout_s=_TIMEOUT_S
+        )
+    except UpstreamError as error:
+        return f"no answer: {error}"
+    if want is not None and reply.status != want:
+        return f"status {reply.status}, expected {want}: {reply.body[:200]!r}"
+    return judge(reply)
