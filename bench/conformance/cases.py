@@ -27,6 +27,12 @@ def cases(facts: Facts) -> list[Case]:
     return [*own(facts), *_tokens(facts), *_routes(facts), *_framework(facts)]
 
 
+def _too_many(name: str, path: str, body: object, facts: Facts) -> Case:
+    """One input more than may be."""
+    refusal = error("Validation", f"batch size {facts.batch + 1} > maximum allowed batch size {facts.batch}")
+    return post(name, path, body, refusal, is_not_computed, status=422, differs=_ANY_SIZE)
+
+
 def _long(facts: Facts) -> str:
     """A text of more tokens than an input may have."""
     return "word " * (facts.length + 50)
@@ -34,7 +40,6 @@ def _long(facts: Facts) -> str:
 
 def _embedding(facts: Facts) -> list[Case]:
     text, batch = _TEXTS[0], facts.batch
-    too_many = f"batch size {batch + 1} > maximum allowed batch size {batch}"
     return [
         post("embed one", "/embed", {"inputs": text}, checks.vectors(1), is_json, is_computed),
         post("embed a batch", "/embed", {"inputs": _TEXTS}, checks.vectors(3), is_computed),
@@ -63,15 +68,7 @@ def _embedding(facts: Facts) -> list[Case]:
         post("embed an empty text", "/embed", {"inputs": ""}, error("Empty", _EMPTY), status=400),
         post("embed an empty text among others", "/embed", {"inputs": ["a", ""]}, error("Empty", _EMPTY), status=400),
         post("embed no ids among texts", "/embed", {"inputs": ["a", []]}, error("Empty", _EMPTY), status=400),
-        post(
-            "embed too many",
-            "/embed",
-            {"inputs": ["a"] * (batch + 1)},
-            error("Validation", too_many),
-            is_not_computed,
-            status=422,
-            differs=_ANY_SIZE,
-        ),
+        _too_many("embed too many", "/embed", {"inputs": ["a"] * (batch + 1)}, facts),
         post(
             "embed a long text, not cut",
             "/embed",
@@ -160,13 +157,11 @@ def _similarity(facts: Facts) -> list[Case]:
             error("Empty", "`sentences` cannot be empty"),
             status=400,
         ),
-        post(
+        _too_many(
             "similarity to too many",
             "/similarity",
             {"inputs": {"source_sentence": "a", "sentences": ["b"] * facts.batch}},
-            error("Validation", f"batch size {facts.batch + 1} > maximum allowed batch size {facts.batch}"),
-            status=422,
-            differs=_ANY_SIZE,
+            facts,
         ),
         post("similarity without inputs", "/similarity", {}, plain(_TARGET), status=422, is_loose=True),
     ]
@@ -230,14 +225,7 @@ def _reranker(facts: Facts) -> list[Case]:
             error("Empty", "`texts` cannot be empty"),
             status=400,
         ),
-        post(
-            "rerank too many",
-            "/rerank",
-            {"query": "q", "texts": ["a"] * (facts.batch + 1)},
-            error("Validation", f"batch size {facts.batch + 1} > maximum allowed batch size {facts.batch}"),
-            status=422,
-            differs=_ANY_SIZE,
-        ),
+        _too_many("rerank too many", "/rerank", {"query": "q", "texts": ["a"] * (facts.batch + 1)}, facts),
         post(
             "rerank a long text, not cut",
             "/rerank",
@@ -291,14 +279,7 @@ def _classifier(facts: Facts) -> list[Case]:
                 ("a number", 1),
             )
         ),
-        post(
-            "predict too many",
-            "/predict",
-            {"inputs": [["a"]] * (facts.batch + 1)},
-            error("Validation", f"batch size {facts.batch + 1} > maximum allowed batch size {facts.batch}"),
-            status=422,
-            differs=_ANY_SIZE,
-        ),
+        _too_many("predict too many", "/predict", {"inputs": [["a"]] * (facts.batch + 1)}, facts),
         post("predict an empty text", "/predict", {"inputs": ""}, error("Empty", _EMPTY), status=400),
         *_does_not_embed(),
         *(
@@ -341,14 +322,7 @@ def _splade(facts: Facts) -> list[Case]:
         post("embed_sparse one", "/embed_sparse", {"inputs": "a"}, checks.sparse(1), is_json, is_computed),
         post("embed_sparse a batch", "/embed_sparse", {"inputs": _TEXTS}, checks.sparse(3)),
         post("embed_sparse nothing", "/embed_sparse", {"inputs": []}, error("Empty", _EMPTY), status=400),
-        post(
-            "embed_sparse too many",
-            "/embed_sparse",
-            {"inputs": ["a"] * (facts.batch + 1)},
-            error("Validation", f"batch size {facts.batch + 1} > maximum allowed batch size {facts.batch}"),
-            status=422,
-            differs=_ANY_SIZE,
-        ),
+        _too_many("embed_sparse too many", "/embed_sparse", {"inputs": ["a"] * (facts.batch + 1)}, facts),
         post(
             "embed with SPLADE, normalised",
             "/embed",
