@@ -4,11 +4,12 @@ import difflib
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from embedfleet.config.model_name import model_folder
+from embedfleet.config.model_name import AUTO, model_folder, usual_folder
 from embedfleet.config.option import Option, options_of
 from embedfleet.config.settings import (
     DEFAULT_SERVICES,
@@ -172,12 +173,12 @@ class _Reading:
         )
 
     def _service(self, name: str) -> Service:
-        return Service(
-            name,
-            self._record(name, ServiceOptions),
-            self._record(name, EngineOptions),
-            self._record(name, GatewayOptions),
-        )
+        engine = self._record(name, EngineOptions)
+        folder = usual_folder(engine.task)
+        if engine.model == AUTO and (self.root / folder).is_dir():
+            engine = replace(engine, model=folder)
+            self.origins[f"{name}.model"] = "found"
+        return Service(name, self._record(name, ServiceOptions), engine, self._record(name, GatewayOptions))
 
     def _record(self, section: str, record: type[Record]) -> Record:
         values: dict[str, Any] = {}

@@ -11,6 +11,11 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _FOLDERS = ("models/", "data/", "./", "../", "/", "~")
 
 
+def usual_folder(task: str) -> str:
+    """Where the document that asked for this keeps the model of a service, by its task."""
+    return "models/bge-reranker-v2-m3" if task == "rerank" else "models/bge-m3"
+
+
 def is_hub_id(model: str) -> bool:
     """Whether a name that is no folder here can only be meant as ``organisation/name`` on the hub."""
     return bool(_HUB_ID.fullmatch(model)) and not model.startswith(_FOLDERS)

@@ -15,8 +15,8 @@ class EngineOptions:
 
     model: str = option(
         "auto",
-        "a folder in Hugging Face layout, a hub id, or builtin (all-MiniLM-L6-v2); auto is builtin, and in TEI's"
-        " containers models/bge-m3 or, for a reranker, models/bge-reranker-v2-m3",
+        "a folder in Hugging Face layout, a hub id, or builtin (all-MiniLM-L6-v2); auto is"
+        " models/bge-m3 or, for a reranker, models/bge-reranker-v2-m3 where there is such a folder, else builtin",
     )
     task: Literal["auto", "embed", "rerank"] = option(
         "auto", "auto takes what the architecture is; rerank with an embedding model is late interaction"

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from embedfleet.config.model_name import AUTO, BUILTIN, model_folder
+from embedfleet.config.model_name import AUTO, BUILTIN, model_folder, usual_folder
 from embedfleet.config.option import options_of
 from embedfleet.config.settings import EngineOptions, GatewayOptions, Service, Settings
 from embedfleet.control import tei
@@ -17,8 +17,6 @@ from embedfleet.errors import UsageError
 
 Runs = Literal["process", "docker", "remote"]
 
-# Where the document that asked for this keeps them.
-_FOLDERS = {"embed": "models/bge-m3", "rerank": "models/bge-reranker-v2-m3"}
 _OWN_PORT = 8080  # of a gateway in its container, where it is no root
 
 
@@ -81,7 +79,7 @@ def docker_model(settings: Settings, service: Service) -> Path | None:
             "give a model folder, or set image to our own",
         )
     if model == AUTO:
-        model = _FOLDERS["rerank" if service.engine.task == "rerank" else "embed"]
+        model = usual_folder(service.engine.task)
     folder = model_folder(model, settings.root)
     if folder is None:
         raise UsageError(

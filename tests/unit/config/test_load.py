@@ -31,6 +31,16 @@ def test_the_defaults_serve_without_a_file():
     assert set(settings.origins.values()) == {"default"}
 
 
+def test_a_model_that_lies_where_people_keep_it_is_served(write):
+    file = write("")
+    (file.parent / "models" / "bge-reranker-v2-m3").mkdir(parents=True)
+    settings = load(file, {}, {})
+    assert [service.engine.model for service in settings.services] == ["auto", "models/bge-reranker-v2-m3"]
+    assert settings.origins["reranker.model"] == "found"
+    (chosen,) = (s for s in load(file, {"EMBEDFLEET_RERANKER_MODEL": "builtin"}, {}).services if s.name == "reranker")
+    assert chosen.engine.model == "builtin"
+
+
 def test_a_flag_beats_a_variable_beats_the_file_and_each_value_knows_its_origin(write):
     file = write(
         '[fleet]\nlog_level = "error"\nlog_format = "json"\n[services.embedder]\nport = 1\nhost = "a"\nreplicas = 3'
