@@ -8,6 +8,7 @@ from typing import Any, Literal
 from embedfleet.engine.families.family import Family
 from embedfleet.engine.families.registry import read_family
 from embedfleet.engine.model_config import ModelConfig, parse_json
+from embedfleet.engine.model_file import check_file
 from embedfleet.engine.weights import FILES, find_weights
 from embedfleet.errors import ModelError
 
@@ -39,7 +40,7 @@ _LENGTHS = (
 )
 SPARSE_FILE, COLBERT_FILE = "sparse_linear.pt", "colbert_linear.pt"
 """bge-m3's heads besides the dense one."""
-_LFS_POINTER = b"version https://git-lfs"
+_NEEDED = f"the folder must hold config.json, tokenizer.json and weights: one of {', '.join(FILES)}"
 # sentence-transformers' modules.json: what follows the transformer, by the kind of model.
 _MODULES = {
     "embedding": {"Transformer", "Pooling", "Normalize"},
@@ -95,9 +96,8 @@ def read_model(folder: Path, *, pooling: Pooling | None = None) -> ModelSpec:
     Raises:
         ModelError: a file is missing, a git-lfs pointer or not readable, or says what we do not support.
     """
-    for name in ("config.json", "tokenizer.json"):
-        _require(folder / name)
-    _require(find_weights(folder) or folder / FILES[0])
+    for file in (folder / "config.json", folder / "tokenizer.json", find_weights(folder) or folder / FILES[0]):
+        check_file(file, _NEEDED)
     config = ModelConfig(folder / "config.json")
     family = read_family(config)
     kind = _kind(folder, config, pooling)
@@ -110,21 +110,6 @@ def read_model(folder: Path, *, pooling: Pooling | None = None) -> ModelSpec:
         max_input_length=_max_input_length(folder, family.max_input_length),
         prompts=_read_prompts(folder),
     )
-
-
-def _require(file: Path) -> None:
-    """The file is there and is itself, not git-lfs's pointer to it."""
-    if not file.is_file():
-        raise ModelError(
-            f"{file} is missing",
-            f"the folder must hold config.json, tokenizer.json and weights: one of {', '.join(FILES)}",
-        )
-    with file.open("rb") as stream:
-        if stream.read(len(_LFS_POINTER)) == _LFS_POINTER:
-            raise ModelError(
-                f"{file} is a git-lfs pointer, not the file itself",
-                "run `git lfs install && git lfs pull` in the folder",
-            )
 
 
 def _kind(folder: Path, config: ModelConfig, pooling: Pooling | None) -> Kind:

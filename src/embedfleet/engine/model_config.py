@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from embedfleet.engine.model_file import check_file
 from embedfleet.errors import ModelError
 
 
@@ -77,8 +78,9 @@ def parse_json(file: Path) -> object:
     """A JSON file's value.
 
     Raises:
-        ModelError: it is missing or not readable.
+        ModelError: it is missing, not itself or not readable.
     """
+    check_file(file)
     try:
         return json.loads(file.read_text("utf-8"))
     except (ValueError, OSError, RecursionError) as error:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from embedfleet.engine.model_config import ModelConfig
+from embedfleet.engine.model_file import check_file, has_file
 from embedfleet.engine.pickle_file import read_pickle_file
 from embedfleet.engine.safetensors_file import read_safetensors_file
 from embedfleet.engine.tensor import SIZES, Tensor
@@ -17,10 +18,12 @@ FILES = (
 )
 """Where weights are looked for, the first that is there counts; an index names the shards that tensors are in."""
 
+_WHOLE = "copy or download the whole folder"
+
 
 def find_weights(folder: Path) -> Path | None:
     """The file that a model's weights are in, or their index."""
-    return next((folder / name for name in FILES if (folder / name).is_file()), None)
+    return next((folder / name for name in FILES if has_file(folder / name)), None)
 
 
 class Weights:
@@ -97,8 +100,9 @@ def _read_shards(index: Path) -> dict[str, Tensor]:
     found: dict[str, dict[str, Tensor]] = {}
     for name in sorted(set(places.values())):
         file = index.parent / name
-        if Path(name).name != name or not file.is_file():
-            raise ModelError(f"{file} is missing, though {index.name} names it", "copy or download the whole folder")
+        if Path(name).name != name:
+            raise ModelError(f"{index} names the file {name!r}, which is not in its folder", _WHOLE)
+        check_file(file, f"{index.name} names it: {_WHOLE}")
         found[name] = _read_file(file)
     lacking = [tensor for tensor, name in places.items() if tensor not in found[name]]
     if lacking:

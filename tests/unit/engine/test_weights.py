@@ -50,10 +50,42 @@ def test_parameters_and_tensors_that_share_a_storage_are_read(tmp_path):
     check(weights, {"whole": whole, "rows": whole[1:3]})
 
 
-def test_a_tensor_that_does_not_lie_in_order_is_refused(tmp_path):
-    torch.save({"a": torch.randn(3, 4).T}, tmp_path / "pytorch_model.bin")
-    with pytest.raises(ModelError, match=r"steps of \[1, 4\]"):
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_tensors_that_do_not_lie_in_order_are_read_in_order(tmp_path, dtype):
+    whole = torch.randn(4, 6, 5).to(DTYPES[dtype])
+    expected = {
+        "turned": whole[0].T,
+        "permuted": whole.permute(2, 0, 1),
+        "every second": whole[::2, 1::3, :],
+        "a column": whole[1, :, 2],
+    }
+    torch.save(expected, tmp_path / "pytorch_model.bin")
+    weights = Weights(tmp_path / "pytorch_model.bin")
+    check(weights, expected)
+    assert not any(weights.head(name, *value.shape).is_mappable for name, value in expected.items())
+
+
+def test_a_tensor_that_repeats_its_storage_is_refused(tmp_path):
+    torch.save({"a": torch.ones(1).expand(10**9)}, tmp_path / "pytorch_model.bin")
+    with pytest.raises(ModelError, match=r"shape \[1000000000\] whose parts overlap"):
         Weights(tmp_path / "pytorch_model.bin")
+
+
+def test_what_is_beside_the_weights_does_not_keep_them_from_being_read(tmp_path):
+    expected = tensors()
+    beside = {"position_ids": torch.arange(4), "mask": torch.ones(3, dtype=torch.bool), "version": "1.0", "step": 3}
+    torch.save({"state_dict": expected | beside}, tmp_path / "pytorch_model.bin")
+    weights = Weights(tmp_path / "pytorch_model.bin")
+    check(weights, expected)
+    with pytest.raises(ModelError, match="tensor position_ids is of type I64"):
+        weights.head("position_ids", 4)
+
+
+@pytest.mark.parametrize("protocol", [2, 4])
+def test_a_module_s_state_is_read_whatever_the_pickle_s_protocol(tmp_path, protocol):
+    layer = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.LayerNorm(2))
+    torch.save(layer.state_dict(), tmp_path / "pytorch_model.bin", pickle_protocol=protocol)
+    check(Weights(tmp_path / "pytorch_model.bin"), layer.state_dict())
 
 
 @pytest.mark.parametrize("suffix", ["safetensors", "bin"])
@@ -77,7 +109,7 @@ def test_shards_are_found_by_their_index(tmp_path, suffix):
     with pytest.raises(ModelError, match="lacks tensor b"):
         Weights(index)
     index.write_text(json.dumps({"weight_map": {"a": "../a.bin"}}))
-    with pytest.raises(ModelError, match="is missing"):
+    with pytest.raises(ModelError, match=r"names the file '\.\./a\.bin', which is not in its folder"):
         Weights(index)
 
 
@@ -89,16 +121,58 @@ class Evil:
         return os.system, (self._command,)
 
 
+def pickled(folder, program):
+    """A file of torch.save's shape around any pickle."""
+    with zipfile.ZipFile(folder / "pytorch_model.bin", "w") as archive:
+        archive.writestr("archive/data.pkl", program)
+        archive.writestr("archive/data/0", bytes(64))
+    return folder / "pytorch_model.bin"
+
+
 def test_a_pickle_that_would_run_something_is_refused_and_does_not_run(tmp_path):
     trace = tmp_path / "ran"
-    torch.save({"a": torch.zeros(1)}, tmp_path / "good.bin")
-    evil = pickle.dumps({"a": Evil(f"touch {trace}")}, protocol=2)
-    with zipfile.ZipFile(tmp_path / "pytorch_model.bin", "w") as archive:
-        archive.writestr("archive/data.pkl", evil)
+    file = pickled(tmp_path, pickle.dumps({"a": Evil(f"touch {trace}")}, protocol=2))
     with pytest.raises(ModelError, match=r"names (posix|os)\.system") as caught:
-        Weights(tmp_path / "pytorch_model.bin")
+        Weights(file)
     assert "nothing of it was run" in caught.value.hint
     assert not trace.exists()
+
+
+DEEP = b"\x80\x02})" + b"\x85" * 1_000_000  # a tuple in a tuple in a tuple …
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        b"\x80\x02cos\nsystem\n.",
+        b"\x80\x02(S'true'\nios\nsystem\n.",
+        b"\x80\x02]r\xff\xff\xff\x7f.",  # would make room for two thousand million values
+        b"\x80\x05\x96" + b"\xff" * 7 + b"\x00.",
+        DEEP + b"K\x01s.",  # as a key: Python's own hash of it ends the process
+        DEEP + b".",
+        b"\x80\x02ccollections\nOrderedDict\n]" + b"(K\x01K\x02ta" * 3 + b"\x85R.",
+        b"\x80\x02X\x01\x00\x00\x00aQ.",
+        b"\x80\x02K\x01K\x02\x86R.",
+        b"\x80\x02h\x00.",
+        b"\x80\x02u.",
+        b"\x80\x02.",
+        b"\x80\x02}",
+        b"",
+        b"K\x01.",
+        b"\x80\x02}N\x88s.",
+        b"\x80\x02}}N\x88sb0.",
+    ],
+)
+def test_programs_that_make_no_dict_of_tensors_are_refused(tmp_path, program):
+    with pytest.raises(ModelError, match=r"pytorch_model\.bin"):
+        Weights(pickled(tmp_path, program))
+
+
+def test_a_compressed_file_is_refused_before_it_grows(tmp_path):
+    with zipfile.ZipFile(tmp_path / "pytorch_model.bin", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data.pkl", bytes(10_000_000))
+    with pytest.raises(ModelError, match=r"data\.pkl is compressed"):
+        Weights(tmp_path / "pytorch_model.bin")
 
 
 def test_the_format_before_1_6_gets_a_hint(tmp_path):
