@@ -26,6 +26,7 @@ LABEL_FOLDER = "io.embedfleet.folder"
 LABEL_NETWORK = "io.embedfleet.network"
 
 _TIMEOUT_S = 60
+_CONFLICT = 409  # for a container: somebody removes it already, or it does not run
 # Docker keeps every line for ever unless it is told not to; with a single file `logs --follow` breaks.
 _LOGS = {"max-size": "10m", "max-file": "3"}
 _QUIT_FIRST = "SIGQUIT"  # nginx's word for: finish what you have, then end
@@ -291,9 +292,16 @@ class Docker:
             self._client.api.kill(container, number)
 
     def remove(self, container: str) -> None:
-        """Remove a container, running or not; one that is gone is fine."""
+        """Remove a container, running or not, and return once it is gone, whoever else removes it; gone is fine."""
+        errors = _errors()
         with _worded(), self._gone_is_fine():
-            self._client.api.remove_container(container, force=True, v=True)
+            try:
+                self._client.api.remove_container(container, force=True, v=True)
+            except errors.APIError as error:
+                if error.status_code != _CONFLICT:
+                    raise
+                # Another request removes it, and on a busy machine takes its time.
+                self._client.api.wait(container, timeout=_TIMEOUT_S, condition="removed")
 
     def tail(self, container: str, lines: int) -> list[str]:
         """The last lines of what a container said; none if it is gone."""
@@ -385,7 +393,7 @@ class Docker:
         except _errors().NotFound:
             return
         except _errors().APIError as error:
-            if error.status_code not in {304, 409}:  # it had ended; it is not running, or being removed already
+            if error.status_code not in {304, _CONFLICT}:  # it had ended; it is not running, or being removed already
                 raise
 
     @staticmethod

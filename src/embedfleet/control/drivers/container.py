@@ -40,10 +40,19 @@ class RunningContainer:
         self._remover: asyncio.Task[None] | None = None
 
     async def stop(self, grace_s: float) -> None:
-        """Stop and remove it; one that loads is given no time, since as process 1 it would not hear the signal."""
-        await asyncio.to_thread(self._docker.stop, self._container.id, grace_s if self.ready.done() else 0)
-        now = await asyncio.to_thread(self._docker.find, self._container.name)
-        await self._remove(now.exit_code if now is not None else 0)
+        """Stop and remove it; one that loads is given no time, since as process 1 it would not hear the signal.
+
+        It has ended only once it is removed: a fleet whose children have all ended says that it is gone.
+        """
+        self._watcher.cancel()
+        code = 0
+        try:
+            await asyncio.to_thread(self._docker.stop, self._container.id, grace_s if self.ready.done() else 0)
+            now = await asyncio.to_thread(self._docker.find, self._container.name)
+            code = now.exit_code if now is not None else 0
+        except DockerError as error:
+            log.warning("%s cannot be stopped: %s", self._container.name, error)
+        await self._remove(code)
 
     def kill(self) -> None:
         """Remove it as it runs."""
@@ -56,10 +65,14 @@ class RunningContainer:
             self.ended.set_result(0)
 
     async def _remove(self, code: int) -> None:
-        await asyncio.to_thread(self._docker.remove, self._container.id)
         self._watcher.cancel()
-        if not self.ended.done():
-            self.ended.set_result(code)
+        try:
+            await asyncio.to_thread(self._docker.remove, self._container.id)
+        except DockerError as error:  # what is left is removed with the rest of the fleet, or named then
+            log.warning("%s cannot be removed: %s", self._container.name, error)
+        finally:
+            if not self.ended.done():
+                self.ended.set_result(code)
 
     async def _watch(self) -> None:
         """Until it has ended, or has been started anew by the daemon, which is another life."""
