@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 import orjson
 import pytest
@@ -88,10 +89,37 @@ class Podman:
         exchange.respond(201 if path == "/containers/create" else 200, [JSON], orjson.dumps(answer))
 
 
+class Removing:
+    """A daemon that removes the container ``slow`` already, for somebody else; ``gone`` it does not have."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.server = Server(self.handle)
+
+    def handle(self, exchange: Exchange) -> None:
+        method, target = exchange.method.decode(), exchange.target.decode().removeprefix("/v1.41")
+        path = target.partition("?")[0]
+        if path == "/version":
+            exchange.respond(200, [JSON], orjson.dumps(DOCKER | {"ApiVersion": "1.41", "MinAPIVersion": "1.24"}))
+            return
+        self.asked.append(f"{method} {target}")
+        if path == "/containers/gone":
+            exchange.respond(404, [JSON], b'{"message": "No such container: gone"}')
+        elif path == "/containers/stuck":
+            exchange.respond(500, [JSON], b'{"message": "device or resource busy"}')
+        elif method == "DELETE":
+            exchange.respond(409, [JSON], b'{"message": "removal of container slow is already in progress"}')
+        else:
+            exchange.respond(200, [JSON], b'{"StatusCode": 0}')
+
+
+F = TypeVar("F", Podman, Removing)
+
+
 @contextmanager
-def listening(path: str) -> Iterator[Podman]:
+def listening(path: str, fake: F) -> Iterator[F]:
     """In a thread: the docker package blocks."""
-    loop, fake = asyncio.new_event_loop(), Podman()
+    loop = asyncio.new_event_loop()
     loop.run_until_complete(fake.server.start(path=path))
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
@@ -106,7 +134,7 @@ def listening(path: str) -> Iterator[Podman]:
 
 def test_podman_is_asked_for_a_cdi_device_without_selinux_labels(tmp_path):
     spec = ContainerSpec("r-0", "s", "replica", image="i", gpu="GPU-a", mounts=(Mount("/m", "/m"),), network="tei-net")
-    with listening(str(tmp_path / "p.sock")) as fake:
+    with listening(str(tmp_path / "p.sock"), Podman()) as fake:
         docker = Docker(f"unix://{tmp_path}/p.sock")
         engine = docker.engine()
         docker.create(spec, engine.device_request("auto"), relabel=engine.has_selinux)
@@ -120,3 +148,17 @@ def test_podman_is_asked_for_a_cdi_device_without_selinux_labels(tmp_path):
     (mount,) = host["Mounts"]
     assert (mount["Source"], mount["Target"], mount["ReadOnly"], mount["Type"]) == ("/m", "/m", True, "bind")
     assert engine.is_rootless, "so replicas are published on the loopback"
+
+
+def test_a_removal_that_somebody_else_began_is_waited_for(tmp_path):
+    with listening(str(tmp_path / "d.sock"), Removing()) as daemon:
+        docker = Docker(f"unix://{tmp_path}/d.sock")
+        docker.remove("slow")
+        docker.remove("gone")
+        with pytest.raises(DockerError, match="busy"):
+            docker.remove("stuck")
+        docker.close()
+    remove, wait, *_ = daemon.asked
+    assert remove.startswith("DELETE /containers/slow?")
+    assert wait == "POST /containers/slow/wait?condition=removed"
+    assert [line for line in daemon.asked if "/wait" in line] == [wait]
