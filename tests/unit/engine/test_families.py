@@ -64,6 +64,17 @@ FAMILIES = {
         },
     ),
     "mpnet": Made("MPNet", NARROW | {"max_position_embeddings": LONGEST + 2}),
+    "modernbert": Made(
+        "ModernBert",
+        NARROW
+        | {"num_hidden_layers": 4, "local_attention": 8, "max_position_embeddings": LONGEST}
+        | {"bos_token_id": 101, "eos_token_id": 102, "cls_token_id": 101, "sep_token_id": 102, "pad_token_id": 0},
+    ),
+    "qwen3": Made(
+        "Qwen3",
+        NARROW | {"max_position_embeddings": LONGEST, "num_key_value_heads": 2, "head_dim": 16, "pad_token_id": 0},
+        ("Model", "ForSequenceClassification"),
+    ),
 }
 TEXTS = [
     "a",

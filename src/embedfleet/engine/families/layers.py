@@ -25,9 +25,9 @@ def heads_of(config: ModelConfig, key: str, width: int) -> Attention:
     return Attention(heads, width // heads)
 
 
-def linear(find: Find, name: str, width: int, out: int) -> Linear:
-    """The dense layer ``name`` from ``width`` to ``out``, with its bias."""
-    return Linear(find(f"{name}.weight", out, width), find(f"{name}.bias", out))
+def linear(find: Find, name: str, width: int, out: int, *, bias: bool = True) -> Linear:
+    """The dense layer ``name`` from ``width`` to ``out``, with its bias if it has one."""
+    return Linear(find(f"{name}.weight", out, width), find(f"{name}.bias", out) if bias else None)
 
 
 def layer_norm(ops: Ops[V], find: Find, name: str, states: V, *, width: int, epsilon: float) -> V:

@@ -3,14 +3,18 @@
 from embedfleet.engine.families.bert import Bert
 from embedfleet.engine.families.distilbert import DistilBert
 from embedfleet.engine.families.family import Family
+from embedfleet.engine.families.modernbert import ModernBert
 from embedfleet.engine.families.mpnet import MpNet
+from embedfleet.engine.families.qwen3 import Qwen3
 from embedfleet.engine.families.roberta import Roberta
 from embedfleet.engine.model_config import ModelConfig
 
 _FAMILIES: tuple[type[Family], ...] = (
     Bert,
     DistilBert,
+    ModernBert,
     MpNet,
+    Qwen3,
     Roberta,
 )
 

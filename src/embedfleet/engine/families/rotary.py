@@ -1,0 +1,38 @@
+"""How a config.json states a rotary position embedding."""
+
+from collections.abc import Mapping
+
+from embedfleet.engine.model_config import ModelConfig
+from embedfleet.engine.ops import Rotary
+from embedfleet.errors import ModelError
+
+
+def read_rotary(
+    config: ModelConfig, head_size: int, *, theta: float, key: str = "rope_theta", layers: str = ""
+) -> Rotary:
+    """The embedding of whole heads by angles that fall by powers of the base (Su et al. 2021, section 3.2.2).
+
+    Args:
+        config: the base stands in ``rope_parameters``, as transformers 5 writes it, or under ``key``, as before.
+        head_size: width of one head.
+        theta: the base where the config states none.
+        key: of older configs.
+        layers: the kind of layers that are asked for, where ``rope_parameters`` tells kinds apart.
+
+    Raises:
+        ModelError: it is of another kind than the plain one, or the base is no positive number.
+    """
+    stated = config.values.get("rope_parameters") or config.values.get("rope_scaling") or {}
+    if isinstance(stated, Mapping) and layers in stated:
+        stated = stated[layers]
+    if not isinstance(stated, Mapping):
+        raise ModelError(f"{config.file}: `rope_parameters` is {stated!r}, an object is needed")
+    kind = stated.get("rope_type", stated.get("type", "default"))
+    if kind != "default":
+        raise ModelError(f"{config.file}: rope_type {kind!r} is not supported", "supported: default")
+    base = stated.get("rope_theta", config.real(key, theta))
+    if isinstance(base, bool) or not isinstance(base, (int, float)) or base <= 0:
+        raise ModelError(f"{config.file}: `rope_theta` is {base!r}, a positive number is needed")
+    if head_size % 2:
+        raise ModelError(f"{config.file}: heads are {head_size} wide, an even number is needed to turn them")
+    return Rotary(head_size, tuple(float(base) ** (-2.0 * pair / head_size) for pair in range(head_size // 2)))
