@@ -15,6 +15,7 @@ from embedfleet.engine.builtin import builtin_model
 from embedfleet.engine.engine import Engine
 from embedfleet.engine.families.registry import MODEL_TYPES
 from embedfleet.engine.model import Pooling
+from embedfleet.errors import ModelError
 from embedfleet.metrics import TEI, Registry
 from tests.services.models import SPREAD
 
@@ -70,6 +71,9 @@ FAMILIES = {
         | {"num_hidden_layers": 4, "local_attention": 8, "max_position_embeddings": LONGEST}
         | {"bos_token_id": 101, "eos_token_id": 102, "cls_token_id": 101, "sep_token_id": 102, "pad_token_id": 0},
     ),
+    "gte": Made("Gte", NARROW | {"max_position_embeddings": LONGEST, "type_vocab_size": 2}),
+    "new": Made("Gte", NARROW | {"max_position_embeddings": LONGEST, "type_vocab_size": 1}),
+    "nomic_bert": Made("NomicBert", NARROW | {"max_position_embeddings": LONGEST}),
     "qwen3": Made(
         "Qwen3",
         NARROW | {"max_position_embeddings": LONGEST, "num_key_value_heads": 2, "head_dim": 16, "pad_token_id": 0},
@@ -93,10 +97,10 @@ def having(head: str) -> list[str]:
 @pytest.fixture(scope="module")
 def make(tmp_path_factory) -> Callable[..., Path]:
     """Make a family's model once: the same for every test of this module."""
-    made: dict[tuple[object, ...], Path] = {}
+    made: dict[tuple[str, ...], Path] = {}
 
     def make(family: str, head: str, **config: object) -> Path:
-        key = (family, head, *config.items())
+        key = (family, head, json.dumps(config))
         if key not in made:
             made[key] = save(tmp_path_factory.mktemp("model"), FAMILIES[family], head, config)
         return made[key]
@@ -216,3 +220,82 @@ def test_splade(make, family, tied):
     folder = make(family, "ForMaskedLM", tie_word_embeddings=tied)
     reference = Reference(folder)
     check(folder, [TEXTS, TEXTS[:1]], lambda encoded: splade(reference(encoded)), pooling=Pooling.SPLADE)
+
+
+def rewritten(folder: Path, target: Path, without: set[str], **values: object) -> Path:
+    """The model with another config.json: without some keys, and with these."""
+    shutil.copytree(folder, target)
+    config = json.loads((folder / "config.json").read_text())
+    kept = {key: value for key, value in config.items() if key not in without}
+    (target / "config.json").write_text(json.dumps(kept | values))
+    return target
+
+
+def test_a_config_of_nomic_in_its_authors_words(make, tmp_path):
+    folder = make("nomic_bert", "Model", rope_parameters={"rope_type": "default", "rope_theta": 500.0})
+    names = {
+        "hidden_size": "n_embd",
+        "num_hidden_layers": "n_layer",
+        "num_attention_heads": "n_head",
+        "intermediate_size": "n_inner",
+        "max_position_embeddings": "n_positions",
+        "layer_norm_eps": "layer_norm_epsilon",
+    }
+    config = json.loads((folder / "config.json").read_text())
+    own = {name: config[key] for key, name in names.items()} | {"rotary_emb_base": 500, "rotary_emb_fraction": 1.0}
+    own |= {"activation_function": "swiglu", "prenorm": False, "rotary_emb_interleaved": False}
+    without = {*names, "hidden_act", "rope_parameters", "head_dim"}
+    check(rewritten(folder, tmp_path / "own", without, **own), [TEXTS], Reference(folder))
+
+
+@pytest.mark.parametrize("key", ["prenorm", "qkv_proj_bias", "rotary_emb_interleaved"])
+def test_what_nomic_has_and_we_do_not_is_refused(make, tmp_path, key):
+    folder = rewritten(make("nomic_bert", "Model"), tmp_path / "own", set(), **{key: True})
+    with pytest.raises(ModelError, match=f"`{key}` is true"):
+        compute(folder, [TEXTS])
+
+
+def test_the_stretched_rotary_embedding_of_alibabas_models(make, tmp_path):
+    """Its angles are those of a larger base, all slowed by one factor, which transformers can be told in two words."""
+    factor, size = 8.0, 8
+    slowed = {"rope_type": "linear", "rope_theta": 20000.0 * factor, "factor": factor ** (2 / size)}
+    folder = make("new", "Model", rope_parameters=slowed)
+    stretched = {"rope_theta": 20000, "rope_scaling": {"type": "ntk", "factor": factor}, "model_type": "new"}
+    check(rewritten(folder, tmp_path / "own", {"rope_parameters"}, **stretched), [TEXTS], Reference(folder))
+
+
+def test_modernberts_layers_as_older_configs_state_them(make, tmp_path):
+    folder = make("modernbert", "Model")
+    older = {"global_attn_every_n_layers": 3, "global_rope_theta": 160000.0, "local_rope_theta": 10000.0}
+    check(rewritten(folder, tmp_path / "own", {"layer_types", "rope_parameters"}, **older), [TEXTS], Reference(folder))
+
+
+def test_a_classifier_of_modernbert_may_pool_the_mean(make):
+    folder = make("modernbert", "ForSequenceClassification", num_labels=1, classifier_pooling="mean")
+    check(folder, [PAIRS], Reference(folder))
+
+
+@pytest.mark.parametrize(
+    ("family", "values", "message"),
+    [
+        ("qwen3", {"use_sliding_window": True}, "`use_sliding_window` is true"),
+        ("qwen3", {"num_key_value_heads": 3}, "cannot share 3"),
+        ("qwen3", {"rope_parameters": {"rope_type": "yarn"}}, "rope_type 'yarn' is not supported"),
+        ("qwen3", {"rope_parameters": {"rope_theta": "10"}}, "`rope_theta` is '10'"),
+        ("modernbert", {"layer_types": ["full_attention"]}, "`layer_types` is"),
+        ("modernbert", {"decoder_bias": False}, "`decoder_bias` is false"),
+        ("gte", {"rope_parameters": None, "rope_scaling": {"type": "ntk"}}, "`factor` of ntk is None"),
+        ("gte", {"rope_parameters": None, "rope_scaling": {"type": "ntk", "mixed_b": 0.6}}, "'ntk' is not supported"),
+        ("gte", {"position_embedding_type": "absolute"}, "'absolute' is not supported"),
+    ],
+)
+def test_a_config_that_asks_for_more_is_refused_with_the_value(make, tmp_path, family, values, message):
+    folder = rewritten(make(family, "Model"), tmp_path / "own", set(), **values)
+    with pytest.raises(ModelError, match=message):
+        compute(folder, [TEXTS])
+
+
+def test_a_causal_model_cannot_be_splade(make, tmp_path):
+    folder = rewritten(make("qwen3", "Model"), tmp_path / "own", set(), architectures=["Qwen3ForMaskedLM"])
+    with pytest.raises(ModelError, match="no masked-language head"):
+        compute(folder, [TEXTS], pooling=Pooling.SPLADE)

@@ -2,7 +2,7 @@
 
 from typing import ClassVar
 
-from embedfleet.engine.families.layers import PostNorm, decoder, heads_of, linear
+from embedfleet.engine.families.layers import PostNorm, decoder, heads_of, pooled_classes
 from embedfleet.engine.model_config import ModelConfig
 from embedfleet.engine.ops import ACTIVATIONS, Ops, V
 from embedfleet.engine.tensor import Tensor
@@ -56,10 +56,8 @@ class Bert:
         return states
 
     def class_logits(self, ops: Ops[V], weights: Weights, states: V, labels: int) -> V:
-        """See `Family.class_logits`: BERT's pooler on the first token, and a classifier."""
-        hidden = self.hidden_size
-        pooled = ops.dense(ops.first(states), linear(weights.body, "pooler.dense", hidden, hidden))
-        return ops.dense(ops.activate(pooled, "tanh"), linear(weights.head, "classifier", hidden, labels))
+        """See `Family.class_logits`."""
+        return pooled_classes(ops, weights, states, self.hidden_size, labels)
 
     def word_logits(self, ops: Ops[V], weights: Weights, states: V) -> V:
         """See `Family.word_logits`."""

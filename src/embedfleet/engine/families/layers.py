@@ -87,6 +87,12 @@ def decoder(weights: Weights, name: str, bias: str, words: Tensor) -> Linear:
     return Linear(weight, weights.head(own_bias if weights.has(own_bias) else bias, words.shape[0]))
 
 
+def pooled_classes(ops: Ops[V], weights: Weights, states: V, width: int, labels: int) -> V:
+    """BERT's pooler on each sequence's first token, and a classifier: [tokens, width] → [sequences, labels]."""
+    pooled = ops.dense(ops.first(states), linear(weights.body, "pooler.dense", width, width))
+    return ops.dense(ops.activate(pooled, "tanh"), linear(weights.head, "classifier", width, labels))
+
+
 def roberta_classes(ops: Ops[V], weights: Weights, states: V, width: int, labels: int) -> V:
     """RoBERTa's classification head, on each sequence's first token: [tokens, width] → [sequences, labels]."""
     hidden = ops.dense(ops.first(states), linear(weights.head, "classifier.dense", width, width))

@@ -82,7 +82,5 @@ def _attention(config: ModelConfig, hidden: int) -> Attention:
     heads = config.number("num_attention_heads")
     key_heads = config.number("num_key_value_heads", heads)
     if heads < 1 or key_heads < 1 or heads % key_heads:
-        raise ModelError(
-            f"{config.file}: {heads} `num_attention_heads` cannot share {key_heads} `num_key_value_heads`"
-        )
+        raise ModelError(f"{config.file}: {heads} `num_attention_heads` cannot share {key_heads} `num_key_value_heads`")
     return Attention(heads, config.number("head_dim", hidden // heads), key_heads, causal=True)

@@ -3,8 +3,10 @@
 from embedfleet.engine.families.bert import Bert
 from embedfleet.engine.families.distilbert import DistilBert
 from embedfleet.engine.families.family import Family
+from embedfleet.engine.families.gte import Gte
 from embedfleet.engine.families.modernbert import ModernBert
 from embedfleet.engine.families.mpnet import MpNet
+from embedfleet.engine.families.nomic_bert import NomicBert
 from embedfleet.engine.families.qwen3 import Qwen3
 from embedfleet.engine.families.roberta import Roberta
 from embedfleet.engine.model_config import ModelConfig
@@ -12,8 +14,10 @@ from embedfleet.engine.model_config import ModelConfig
 _FAMILIES: tuple[type[Family], ...] = (
     Bert,
     DistilBert,
+    Gte,
     ModernBert,
     MpNet,
+    NomicBert,
     Qwen3,
     Roberta,
 )

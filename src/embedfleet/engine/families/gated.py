@@ -1,0 +1,72 @@
+"""The layer that GTE and Nomic-BERT share: BERT's order of norms, rotary places, a gated feed-forward part."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from embedfleet.engine.families.layers import Find, layer_norm, linear
+from embedfleet.engine.ops import Activation, Attention, Ops, Rotary, V
+from embedfleet.engine.weights import Weights
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What a layout of the weights calls the dense layers and norms of one layer.
+
+    Attributes:
+        layer: what stands before them, with ``{}`` for the layer's number.
+        merged: makes queries, keys and values, in this order.
+        up_gate: the two that are multiplied, or one layer that holds both; the second is activated.
+    """
+
+    layer: str
+    merged: str
+    mixed: str
+    mixed_norm: str
+    up_gate: tuple[str, ...]
+    down: str
+    down_norm: str
+
+
+@dataclass(frozen=True, slots=True)
+class GatedPostNorm:
+    """A layer whose two parts are each added to their input and then normalised.
+
+    Attributes:
+        width: of a token's state.
+        wide: of the feed-forward part.
+        attention_bias: whether the dense layers around the attention have a bias.
+        down_bias: whether the last dense layer has one; those before never do.
+    """
+
+    width: int
+    wide: int
+    attention: Attention
+    rotary: Rotary
+    activation: Activation
+    epsilon: float
+    attention_bias: bool
+    down_bias: bool
+
+    def layer(self, ops: Ops[V], weights: Weights, names: Names, number: int, states: V) -> V:
+        """States [tokens, width] after layer ``number``."""
+        prefix, width, find = names.layer.format(number), self.width, weights.body
+        merged = ops.dense(states, linear(find, prefix + names.merged, width, 3 * width, bias=self.attention_bias))
+        query, key, value = ops.split(merged, (width, width, width))
+        query, key = ops.rotate(query, self.rotary), ops.rotate(key, self.rotary)
+        mixed = ops.attention(query, key, value, self.attention)
+        mixed = ops.dense(mixed, linear(find, prefix + names.mixed, width, width, bias=self.attention_bias))
+        states = self.norm(ops, weights, prefix + names.mixed_norm, ops.add(mixed, states))
+        up, gate = self._up_gate(ops, find, [prefix + name for name in names.up_gate], states)
+        inner = ops.multiply(ops.activate(gate, self.activation), up)
+        outer = ops.dense(inner, linear(find, prefix + names.down, self.wide, width, bias=self.down_bias))
+        return self.norm(ops, weights, prefix + names.down_norm, ops.add(outer, states))
+
+    def norm(self, ops: Ops[V], weights: Weights, name: str, states: V) -> V:
+        """The normalisation ``name`` of the body."""
+        return layer_norm(ops, weights.body, name, states, width=self.width, epsilon=self.epsilon)
+
+    def _up_gate(self, ops: Ops[V], find: Find, names: Sequence[str], states: V) -> Sequence[V]:
+        if len(names) == 1:
+            merged = ops.dense(states, linear(find, names[0], self.width, 2 * self.wide, bias=False))
+            return ops.split(merged, (self.wide, self.wide))
+        return [ops.dense(states, linear(find, name, self.width, self.wide, bias=False)) for name in names]

@@ -1,0 +1,88 @@
+"""Nomic-BERT (Nussbaum et al. 2024): BERT with rotary places, a SwiGLU feed-forward part and no biases."""
+
+from typing import ClassVar
+
+from embedfleet.engine.families.gated import GatedPostNorm, Names
+from embedfleet.engine.families.layers import decoder, heads_of, layer_norm, linear, pooled_classes
+from embedfleet.engine.families.rotary import read_rotary
+from embedfleet.engine.model_config import ModelConfig
+from embedfleet.engine.ops import ACTIVATIONS, Ops, V
+from embedfleet.engine.tensor import Tensor
+from embedfleet.engine.weights import Weights
+from embedfleet.errors import ModelError
+
+_NAMES = Names(
+    "encoder.layers.{}.", "attn.Wqkv", "attn.out_proj", "norm1", ("mlp.fc11", "mlp.fc12"), "mlp.fc2", "norm2"
+)
+_REFUSED = ("qkv_proj_bias", "mlp_fc1_bias", "mlp_fc2_bias", "prenorm", "rotary_emb_interleaved", "use_rms_norm")
+
+
+class NomicBert:
+    """See `Family`. Config.json has its authors' keys (``n_embd``) or transformers' (``hidden_size``)."""
+
+    model_types: ClassVar[tuple[str, ...]] = ("nomic_bert",)
+    anchor: ClassVar[str] = "embeddings.word_embeddings.weight"
+
+    def __init__(self, config: ModelConfig) -> None:
+        _refuse(config)
+        self.hidden_size = _number(config, "n_embd", "hidden_size")
+        self.vocabulary = config.number("vocab_size")
+        self._types = config.number("type_vocab_size", 0)
+        self.token_types = max(1, self._types)
+        self.first_position = 0
+        self.max_input_length = _number(config, "n_positions", "max_position_embeddings")
+        self._layers = _number(config, "n_layer", "num_hidden_layers")
+        own = "n_embd" in config.values
+        attention = heads_of(config, "n_head" if own else "num_attention_heads", self.hidden_size)
+        activations = {"swiglu": "silu", "geglu": "gelu"} if own else ACTIVATIONS
+        self._encoder = GatedPostNorm(
+            self.hidden_size,
+            _number(config, "n_inner", "intermediate_size"),
+            attention,
+            read_rotary(config, attention.head_size, theta=1000.0, key="rotary_emb_base"),
+            config.choice("activation_function" if own else "hidden_act", activations, "swiglu" if own else "silu"),
+            config.real("layer_norm_epsilon" if own else "layer_norm_eps", 1e-12),
+            attention_bias=False,
+            down_bias=False,
+        )
+
+    def states(self, ops: Ops[V], weights: Weights) -> V:
+        """See `Family.states`."""
+        hidden, states = self.hidden_size, ops.embed(self._words(weights), ops.ids)
+        if self._types:
+            types = weights.body("embeddings.token_type_embeddings.weight", self._types, hidden)
+            states = ops.add(states, ops.embed(types, ops.types))
+        states = self._encoder.norm(ops, weights, "emb_ln", states)
+        for number in range(self._layers):
+            states = self._encoder.layer(ops, weights, _NAMES, number, states)
+        return states
+
+    def class_logits(self, ops: Ops[V], weights: Weights, states: V, labels: int) -> V:
+        """See `Family.class_logits`: BERT's."""
+        return pooled_classes(ops, weights, states, self.hidden_size, labels)
+
+    def word_logits(self, ops: Ops[V], weights: Weights, states: V) -> V:
+        """See `Family.word_logits`."""
+        head, width, find = "cls.predictions", self.hidden_size, weights.head
+        states = ops.dense(states, linear(find, f"{head}.transform.dense", width, width))
+        states = ops.activate(states, self._encoder.activation)
+        norm = f"{head}.transform.layer_norm"
+        states = layer_norm(ops, find, norm, states, width=width, epsilon=self._encoder.epsilon)
+        return ops.dense(states, decoder(weights, f"{head}.decoder", f"{head}.bias", self._words(weights)))
+
+    def _words(self, weights: Weights) -> Tensor:
+        return weights.body(self.anchor, self.vocabulary, self.hidden_size)
+
+
+def _refuse(config: ModelConfig) -> None:
+    """What the published models do not use would be computed wrongly: refuse it."""
+    for key in _REFUSED:
+        if config.flag(key, default=False):
+            raise ModelError(f"{config.file}: `{key}` is true", "supported: Nomic-BERT without it")
+    fraction = config.real("rotary_emb_fraction", 1.0)
+    if fraction != 1.0:
+        raise ModelError(f"{config.file}: `rotary_emb_fraction` is {fraction}", "supported: 1.0")
+
+
+def _number(config: ModelConfig, own: str, other: str) -> int:
+    return config.number(own if own in config.values else other)
