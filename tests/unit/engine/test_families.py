@@ -17,6 +17,7 @@ from embedfleet.engine.families.registry import MODEL_TYPES
 from embedfleet.engine.model import Pooling
 from embedfleet.errors import ModelError
 from embedfleet.metrics import TEI, Registry
+from tests.services.jina import SLOPES, JinaReference, make_jina
 from tests.services.models import SPREAD
 
 TOLERANCE = 1e-5
@@ -186,7 +187,7 @@ def check(folder, groups, expected: Callable[[object], np.ndarray], **options) -
 
 
 def test_every_family_is_compared_here():
-    assert set(FAMILIES) == set(MODEL_TYPES)
+    assert {*FAMILIES, "jina_bert"} == set(MODEL_TYPES)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -299,3 +300,21 @@ def test_a_causal_model_cannot_be_splade(make, tmp_path):
     folder = rewritten(make("qwen3", "Model"), tmp_path / "own", set(), architectures=["Qwen3ForMaskedLM"])
     with pytest.raises(ModelError, match="no masked-language head"):
         compute(folder, [TEXTS], pooling=Pooling.SPLADE)
+
+
+@pytest.mark.parametrize("heads", SLOPES)
+def test_jina_equals_what_its_papers_say(tmp_path, heads):
+    folder = make_jina(tmp_path / "jina", heads=heads, longest=LONGEST)
+    check(folder, [TEXTS, *([text] for text in TEXTS)], JinaReference(folder).states)
+
+
+@pytest.mark.parametrize("labels", [1, 3])
+def test_a_reranker_and_a_classifier_of_jina(tmp_path, labels):
+    architecture = "JinaBertForSequenceClassification"
+    folder = make_jina(tmp_path / "jina", heads=3, longest=LONGEST, architecture=architecture, labels=labels)
+    check(folder, [PAIRS], JinaReference(folder).logits)
+
+
+def test_jina_beyond_the_length_of_short_models(tmp_path):
+    folder = make_jina(tmp_path / "jina", heads=2, longest=1024)
+    check(folder, [["so many words " * 300, TEXTS[1]]], JinaReference(folder).states)

@@ -2,7 +2,7 @@
 
 from typing import ClassVar
 
-from embedfleet.engine.families.layers import PostNorm, decoder, heads_of, pooled_classes
+from embedfleet.engine.families.layers import PostNorm, bert_words, heads_of, pooled_classes
 from embedfleet.engine.model_config import ModelConfig
 from embedfleet.engine.ops import ACTIVATIONS, Ops, V
 from embedfleet.engine.tensor import Tensor
@@ -61,10 +61,7 @@ class Bert:
 
     def word_logits(self, ops: Ops[V], weights: Weights, states: V) -> V:
         """See `Family.word_logits`."""
-        head = "cls.predictions"
-        names = (f"{head}.transform.dense", f"{head}.transform.LayerNorm")
-        states = self._encoder.word_transform(ops, weights, names, states)
-        return ops.dense(states, decoder(weights, f"{head}.decoder", f"{head}.bias", self._words(weights)))
+        return bert_words(ops, weights, states, self._encoder, self._words(weights))
 
     def _first_position(self, config: ModelConfig) -> int:  # noqa: ARG002 - RoBERTa's kin read it from there
         return 0

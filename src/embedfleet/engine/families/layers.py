@@ -54,14 +54,24 @@ class PostNorm:
 
     def layer(self, ops: Ops[V], weights: Weights, prefix: str, states: V, attention: Attention) -> V:
         """States [tokens, width] after the layer whose tensors' names begin with ``prefix``."""
+        names = [prefix + name for name in self.names]
+        states = self.attend(ops, weights, prefix, states, attention)
+        inner = ops.dense(states, linear(weights.body, names[5], self.width, self.wide))
+        return self.feed(ops, weights, prefix, states, ops.activate(inner, self.activation))
+
+    def attend(self, ops: Ops[V], weights: Weights, prefix: str, states: V, attention: Attention) -> V:
+        """The first part of `layer`: attention, added and normalised."""
         find, width = weights.body, self.width
         names = [prefix + name for name in self.names]
         query, key, value, out = (linear(find, name, width, width) for name in names[:4])
         mixed = ops.dense(ops.self_attention(states, query, key, value, attention), out)
-        states = self.norm(ops, weights, names[4], ops.add(mixed, states))
-        inner = ops.activate(ops.dense(states, linear(find, names[5], width, self.wide)), self.activation)
-        outer = ops.dense(inner, linear(find, names[6], self.wide, width))
-        return self.norm(ops, weights, names[7], ops.add(outer, states))
+        return self.norm(ops, weights, names[4], ops.add(mixed, states))
+
+    def feed(self, ops: Ops[V], weights: Weights, prefix: str, states: V, inner: V) -> V:
+        """The end of `layer`: ``inner`` [tokens, wide] through the second dense layer, added and normalised."""
+        down, norm = prefix + self.names[6], prefix + self.names[7]
+        outer = ops.dense(inner, linear(weights.body, down, self.wide, self.width))
+        return self.norm(ops, weights, norm, ops.add(outer, states))
 
     def norm(self, ops: Ops[V], weights: Weights, name: str, states: V) -> V:
         """The normalisation ``name`` of the body."""
@@ -91,6 +101,14 @@ def pooled_classes(ops: Ops[V], weights: Weights, states: V, width: int, labels:
     """BERT's pooler on each sequence's first token, and a classifier: [tokens, width] → [sequences, labels]."""
     pooled = ops.dense(ops.first(states), linear(weights.body, "pooler.dense", width, width))
     return ops.dense(ops.activate(pooled, "tanh"), linear(weights.head, "classifier", width, labels))
+
+
+def bert_words(ops: Ops[V], weights: Weights, states: V, encoder: PostNorm, words: Tensor) -> V:
+    """BERT's masked-language head: → [tokens, vocabulary]."""
+    head = "cls.predictions"
+    names = (f"{head}.transform.dense", f"{head}.transform.LayerNorm")
+    states = encoder.word_transform(ops, weights, names, states)
+    return ops.dense(states, decoder(weights, f"{head}.decoder", f"{head}.bias", words))
 
 
 def roberta_classes(ops: Ops[V], weights: Weights, states: V, width: int, labels: int) -> V:

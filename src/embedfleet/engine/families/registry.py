@@ -4,6 +4,7 @@ from embedfleet.engine.families.bert import Bert
 from embedfleet.engine.families.distilbert import DistilBert
 from embedfleet.engine.families.family import Family
 from embedfleet.engine.families.gte import Gte
+from embedfleet.engine.families.jina_bert import JinaBert
 from embedfleet.engine.families.modernbert import ModernBert
 from embedfleet.engine.families.mpnet import MpNet
 from embedfleet.engine.families.nomic_bert import NomicBert
@@ -15,6 +16,7 @@ _FAMILIES: tuple[type[Family], ...] = (
     Bert,
     DistilBert,
     Gte,
+    JinaBert,
     ModernBert,
     MpNet,
     NomicBert,
@@ -33,4 +35,6 @@ def read_family(config: ModelConfig) -> Family:
         ModelError: there is no such family, or it does not support what is asked for.
     """
     family: type[Family] = config.choice("model_type", MODEL_TYPES, "")
+    if family is Bert and config.values.get("position_embedding_type") == "alibi":  # its authors call it bert too
+        family = JinaBert
     return family(config)
