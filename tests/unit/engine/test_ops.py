@@ -7,11 +7,13 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pytest
+import torch
 from safetensors.numpy import save_file
 
 from embedfleet.engine.layout import layout
 from embedfleet.engine.onnx_ops import OnnxOps
 from embedfleet.engine.ops import Alibi, Attention, Linear, Ops, RelativeBias, Rotary, V
+from embedfleet.engine.torch_ops import TorchOps, TorchWeights
 from embedfleet.engine.weights import Weights
 
 TOLERANCE = 1e-5
@@ -78,7 +80,14 @@ def run_onnx(weights: Weights, lengths: list[int], ids: np.ndarray, tell: Tell, 
     return rows
 
 
-BACKENDS = {"onnx": run_onnx}
+def run_torch(weights: Weights, lengths: list[int], ids: np.ndarray, tell: Tell, longest: int) -> np.ndarray:
+    values = TorchWeights(torch.device("cpu"), torch.float32)
+    ops = TorchOps(values, ids, np.zeros_like(ids), np.array(lengths), 0)
+    with torch.inference_mode():
+        return tell(ops, weights, ops.embed(find(weights, "states"), ops.ids)).numpy()
+
+
+BACKENDS = {"onnx": run_onnx, "torch": run_torch}
 
 
 def check(backend, weights, lengths, tell, expected, longest=512):

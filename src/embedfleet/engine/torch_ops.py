@@ -1,0 +1,209 @@
+"""A model's operations computed at once by PyTorch, on the CPU or a GPU; see `engine.ops` for what each is.
+
+Dense layers run on the sequences laid end to end, without padding. Attention takes all sequences of one length at once,
+so it needs no padding either.
+"""
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor as Values
+from torch.nn import functional
+
+from embedfleet.engine.layout import Integers, layout
+from embedfleet.engine.ops import Activation, Alibi, Attention, Linear, RelativeBias, Rotary
+from embedfleet.engine.tensor import Tensor
+
+_ACTIVATIONS: Mapping[Activation, Callable[[Values], Values]] = {
+    "gelu": functional.gelu,
+    "gelu_tanh": lambda states: functional.gelu(states, approximate="tanh"),
+    "relu": functional.relu,
+    "silu": functional.silu,
+    "tanh": torch.tanh,
+}
+
+
+class TorchWeights:
+    """A model's tensors on a device, each read from its file when it is first asked for.
+
+    Args:
+        device: as PyTorch names it.
+        dtype: that they are kept in.
+    """
+
+    def __init__(self, device: torch.device, dtype: torch.dtype) -> None:
+        self.device = device
+        self.dtype = dtype
+        self._read: dict[Tensor, Values] = {}
+
+    def __call__(self, tensor: Tensor) -> Values:
+        """The values of a tensor."""
+        if tensor not in self._read:
+            self._read[tensor] = torch.from_numpy(tensor.read()).to(self.device, self.dtype)
+        return self._read[tensor]
+
+
+class TorchOps:
+    """`engine.ops.Ops` by values, for one pass over one batch.
+
+    Args:
+        weights: of the model.
+        ids: token ids of all sequences, [tokens].
+        types: token type ids, [tokens], below the family's number of them.
+        lengths: tokens of each sequence, [sequences]; none is 0.
+        first_position: the family's.
+    """
+
+    def __init__(
+        self, weights: TorchWeights, ids: Integers, types: Integers, lengths: Integers, first_position: int
+    ) -> None:
+        self._weights = weights
+        places = layout(lengths)
+        self.ids = self._whole(ids)
+        self.types = self._whole(types)
+        self.positions = self._whole(places["places"] + first_position)
+        self._places = self._whole(places["places"])
+        self._first = self._whole(places["first"])
+        self._last = self._whole(places["last"])
+        self._lengths = self._whole(lengths)
+        self._alike = _by_length(lengths)
+        self._shared: dict[Hashable, Values] = {}
+
+    def embed(self, table: Tensor, indices: Values) -> Values:
+        """See `Ops.embed`."""
+        return functional.embedding(indices, self._weights(table))
+
+    def dense(self, states: Values, layer: Linear) -> Values:
+        """See `Ops.dense`."""
+        return functional.linear(
+            states, self._weights(layer.weight), None if layer.bias is None else self._weights(layer.bias)
+        )
+
+    def add(self, left: Values, right: Values) -> Values:
+        """See `Ops.add`."""
+        return left + right
+
+    def multiply(self, left: Values, right: Values) -> Values:
+        """See `Ops.multiply`."""
+        return left * right
+
+    def scale(self, states: Values, factor: float) -> Values:
+        """See `Ops.scale`."""
+        return states * factor
+
+    def activate(self, states: Values, activation: Activation) -> Values:
+        """See `Ops.activate`."""
+        return _ACTIVATIONS[activation](states)
+
+    def layer_norm(self, states: Values, scale: Tensor, shift: Tensor | None, epsilon: float) -> Values:
+        """See `Ops.layer_norm`; in float32 whatever the weights are in."""
+        moved = None if shift is None else self._weights(shift).float()
+        normed = functional.layer_norm(states.float(), scale.shape, self._weights(scale).float(), moved, epsilon)
+        return normed.to(states.dtype)
+
+    def rms_norm(self, states: Values, scale: Tensor, epsilon: float) -> Values:
+        """See `Ops.rms_norm`; in float32 whatever the weights are in."""
+        rows = states.float().view(len(states), -1, scale.shape[0])
+        normed = functional.rms_norm(rows, scale.shape, self._weights(scale).float(), epsilon)
+        return normed.view_as(states).to(states.dtype)
+
+    def split(self, states: Values, widths: Sequence[int]) -> tuple[Values, ...]:
+        """See `Ops.split`."""
+        return tuple(states.split(list(widths), dim=-1))
+
+    def rotate(self, states: Values, rotary: Rotary) -> Values:
+        """See `Ops.rotate`; in float32 whatever the weights are in."""
+        half = len(rotary.frequencies)
+        angles = self._once((rotary.frequencies, "angles"), lambda: self._angles(rotary.frequencies))
+        cosines, sines = angles.cos() * rotary.scaling, angles.sin() * rotary.scaling
+        heads = states.float().view(len(states), -1, rotary.head_size)
+        left, right, rest = heads.split([half, half, rotary.head_size - 2 * half], dim=-1)
+        turned = torch.cat([left * cosines - right * sines, right * cosines + left * sines, rest], dim=-1)
+        return turned.view_as(states).to(states.dtype)
+
+    def attention(self, query: Values, key: Values, value: Values, attention: Attention) -> Values:
+        """See `Ops.attention`."""
+        size, mixed = attention.head_size, torch.empty_like(query)
+        for length, tokens in self._alike.items():
+            rows = self._once(("tokens", length), lambda tokens=tokens: self._whole(tokens))  # type: ignore[misc]
+            parts = [
+                part[rows].view(-1, length, part.shape[1] // size, size).transpose(1, 2) for part in (query, key, value)
+            ]
+            bias = self._bias(attention, length)
+            grid = functional.scaled_dot_product_attention(
+                parts[0],
+                parts[1],
+                parts[2],
+                attn_mask=bias,
+                is_causal=attention.causal and bias is None,
+                enable_gqa=attention.heads != attention.key_heads,
+            )
+            mixed[rows] = grid.transpose(1, 2).reshape(-1, query.shape[1])
+        return mixed
+
+    def self_attention(self, states: Values, query: Linear, key: Linear, value: Linear, attention: Attention) -> Values:
+        """See `Ops.self_attention`."""
+        return self.attention(self.dense(states, query), self.dense(states, key), self.dense(states, value), attention)
+
+    def first(self, states: Values) -> Values:
+        """See `Ops.first`."""
+        return states[self._first]
+
+    def last(self, states: Values) -> Values:
+        """See `Ops.last`."""
+        return states[self._last]
+
+    def mean(self, states: Values) -> Values:
+        """See `Ops.mean`; summed in float32."""
+        sums = torch.segment_reduce(states.float(), "sum", lengths=self._lengths)
+        return (sums / self._lengths[:, None]).to(states.dtype)
+
+    def _bias(self, attention: Attention, length: int) -> Values | None:
+        """What is added to the scores of sequences of a length, [1 or heads, length, length]; None where nothing is."""
+        if attention.bias is None and attention.window is None:
+            return None
+        return self._once((attention, length), lambda: self._make_bias(attention, length))
+
+    def _make_bias(self, attention: Attention, length: int) -> Values:
+        columns = torch.arange(length, device=self._weights.device)
+        after = columns[None, :] - columns[:, None]
+        bias = torch.zeros(1, length, length, device=self._weights.device)
+        if isinstance(attention.bias, Alibi):
+            slopes = torch.tensor(attention.bias.slopes, device=self._weights.device)
+            bias = bias - slopes[:, None, None] * after.abs()
+        elif isinstance(attention.bias, RelativeBias):
+            bias = bias + self._relative(attention.bias, after).permute(2, 0, 1)
+        if attention.window is not None:
+            bias = bias.masked_fill(after.abs() > attention.window, -torch.inf)
+        if attention.causal:
+            bias = bias.masked_fill(after > 0, -torch.inf)
+        return bias.to(self._weights.dtype)
+
+    def _relative(self, bias: RelativeBias, after: Values) -> Values:
+        """The learnt scores of each pair's distance, [length, length, heads]."""
+        farthest = bias.max_distance
+        buckets = [bias.bucket(distance) for distance in range(-farthest, farthest + 1)]
+        rows = torch.tensor(buckets, device=after.device)[after.clamp(-farthest, farthest) + farthest]
+        return self._weights(bias.table).float()[rows]
+
+    def _angles(self, frequencies: Sequence[float]) -> Values:
+        """Of every token and pair, [tokens, 1, half]."""
+        return self._places[:, None, None].float() * torch.tensor(frequencies, device=self._weights.device)
+
+    def _whole(self, values: Integers) -> Values:
+        return torch.from_numpy(values).to(self._weights.device)
+
+    def _once(self, key: Hashable, make: Callable[[], Values]) -> Values:
+        if key not in self._shared:
+            self._shared[key] = make()
+        return self._shared[key]
+
+
+def _by_length(lengths: Integers) -> dict[int, Integers]:
+    """Of each length the tokens of the sequences that have it, in order."""
+    starts = np.cumsum(lengths) - lengths
+    return {
+        int(length): (starts[lengths == length][:, None] + np.arange(length)).reshape(-1)
+        for length in np.unique(lengths)
+    }
