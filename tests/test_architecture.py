@@ -55,6 +55,7 @@ EFFECTS = {"asyncio", "logging", "os", "socket", "subprocess", "threading", "tim
 HOMES = {
     "onnxruntime": {"engine.backend"},
     "onnx": {"engine.onnx_graph"},
+    "torch": {"engine.torch_backend", "engine.torch_ops"},
     "tokenizers": {"engine.tokenization"},
     "huggingface_hub": {"engine.source"},
     "uvloop": {"cli"},

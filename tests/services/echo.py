@@ -35,6 +35,7 @@ class EchoBackend:
         room: more tokens than these do not fit into memory.
     """
 
+    precision = "float32"
     padding_free = False
 
     def __init__(self) -> None:

@@ -25,6 +25,13 @@ class EngineOptions:
     pooling: Literal["auto", "cls", "mean", "last-token", "splade"] = option(
         "auto", "auto reads the model's 1_Pooling; splade needs a model with a masked-language head"
     )
+    backend: Literal["onnx", "torch"] = option(
+        "onnx", "what the engine computes with: ONNX Runtime on the CPU, or PyTorch, which has to be installed"
+    )
+    device: str = option("cpu", "where PyTorch computes: cpu, cuda, or cuda:1 and so on")
+    precision: Literal["auto", "float32", "float16", "bfloat16"] = option(
+        "auto", "what PyTorch computes in; auto is float32 on the CPU and float16 on a GPU"
+    )
     tokenization_workers: int | Auto = option(
         "auto",
         "tokenizer threads per replica; auto is 1, and in TEI's containers the cores over the replicas",

@@ -213,7 +213,14 @@ class App:
         return Answer(
             200,
             (JSON,),
-            tei.render(info(self._engine.spec, self._settings, late_interaction=self._engine.late_interaction)),
+            tei.render(
+                info(
+                    self._engine.spec,
+                    self._settings,
+                    late_interaction=self._engine.late_interaction,
+                    precision=self._engine.precision,
+                )
+            ),
         )
 
     async def _counted(
@@ -261,6 +268,9 @@ def load(settings: EngineSettings, registry: Registry) -> Engine:
         max_batch_tokens=settings.max_batch_tokens,
         max_concurrent_requests=settings.max_concurrent_requests,
         cache_bytes=settings.cache_mb * 1_000_000,
+        backend=settings.backend,
+        device=settings.device,
+        precision=settings.precision,
         registry=registry,
     )
 

@@ -24,10 +24,12 @@ class Backend(Protocol):
     """Runs one model; `forward` may be called by several threads at once.
 
     Attributes:
+        precision: the type of number that it computes in, as ``/info`` calls it.
         padding_free: whether sequences of unlike length cost no more together than apart, so that batches need not
             be of like length.
     """
 
+    precision: str
     padding_free: ClassVar[bool]
 
     def forward(
@@ -64,6 +66,7 @@ class OnnxBackend:
         errors.OutOfMemory: there is no room for the weights.
     """
 
+    precision = "float32"
     padding_free: ClassVar[bool] = False  # attention has a grid of sequences by the longest
 
     def __init__(self, spec: ModelSpec) -> None:

@@ -10,15 +10,17 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from embedfleet.dialects.tei import Direction, Input, Pair
-from embedfleet.engine.backend import Backend, OnnxBackend
+from embedfleet.engine.backend import Backend
 from embedfleet.engine.batch_queue import BatchQueue
 from embedfleet.engine.batching import BatchLimits
 from embedfleet.engine.cache import Cache, fingerprint, key_of
+from embedfleet.engine.choice import make_backend
 from embedfleet.engine.heads import outputs_of
 from embedfleet.engine.job import Inference, Job
 from embedfleet.engine.m3 import unused_tokens
 from embedfleet.engine.model import ModelSpec, Pooling, read_model
 from embedfleet.engine.output import Output
+from embedfleet.engine.settings import BackendName, Precision
 from embedfleet.engine.tokenization import Encoded, TextLimits, Tokenization
 from embedfleet.engine.worker import Worker, join
 from embedfleet.errors import Backend as BackendError
@@ -50,6 +52,7 @@ class Engine:
     ) -> None:
         self.spec = spec
         self.late_interaction = late_interaction
+        self.precision = backend.precision
         self._tokenization = tokenization
         self._model = fingerprint(spec.folder) if cache_bytes else b""
         self._permits = max_concurrent_requests
@@ -78,8 +81,11 @@ class Engine:
         max_concurrent_requests: int,
         registry: Registry,
         cache_bytes: int = 0,
+        backend: BackendName = "onnx",
+        device: str = "cpu",
+        precision: Precision = "auto",
     ) -> "Engine":
-        """Read a model folder, build its graph and run it once.
+        """Read a model folder, give it to its backend and run it once.
 
         Raises:
             ModelError: the model cannot be served; the message names the file.
@@ -98,18 +104,18 @@ class Engine:
                 "the tokenizer belongs to another model",
             )
         try:
-            backend = OnnxBackend(spec)
-            backend.forward(*join([_warm_up(tokenization)]), outputs_of(spec))
+            runner = make_backend(spec, backend, device, precision)
+            runner.forward(*join([_warm_up(tokenization)]), outputs_of(spec))
         except (MemoryError, OutOfMemory) as error:
             raise _no_room(folder) from error
         return cls(
             spec,
             tokenization,
-            backend,
+            runner,
             late_interaction=late_interaction and spec.kind == "embedding",
             workers=workers,
             tokenization_workers=tokenization_workers,
-            limits=BatchLimits(tokens=batch_tokens, padding=None if backend.padding_free else 0.15),
+            limits=BatchLimits(tokens=batch_tokens, padding=None if runner.padding_free else 0.15),
             max_concurrent_requests=max_concurrent_requests,
             registry=registry,
             cache_bytes=cache_bytes,

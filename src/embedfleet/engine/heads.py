@@ -39,15 +39,14 @@ def compute(spec: ModelSpec, ops: Ops[V], weights: Weights) -> dict[Output, V]:
         elif output is Output.WORDS:
             rows[output] = spec.family.word_logits(ops, weights, states)
         elif output is Output.LEXICAL:
-            rows[output] = ops.activate(ops.dense(states, _linear(spec, SPARSE_FILE, rows=1)), "relu")
+            rows[output] = ops.activate(ops.dense(states, _linear(spec, weights.beside(SPARSE_FILE), rows=1)), "relu")
         elif output is Output.COLBERT:
-            rows[output] = ops.dense(states, _linear(spec, COLBERT_FILE))
+            rows[output] = ops.dense(states, _linear(spec, weights.beside(COLBERT_FILE)))
     return rows
 
 
-def _linear(spec: ModelSpec, name: str, rows: int | None = None) -> Linear:
+def _linear(spec: ModelSpec, tensors: Weights, rows: int | None = None) -> Linear:
     """A head of bge-m3 from its own file, a state dict of ``weight`` and ``bias``; ``rows`` are as many as it has."""
-    tensors = Weights(spec.folder / name)
     width = spec.family.hidden_size
     count = (*tensors.shape("weight"), 0)[0] if rows is None else rows
     return Linear(tensors.head("weight", count, width), tensors.head("bias", count))

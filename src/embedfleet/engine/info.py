@@ -12,12 +12,12 @@ TEI_VERSION = "1.9.3"
 _LATE_INTERACTION = {0: "late_interaction"}
 
 
-def info(spec: ModelSpec, settings: EngineSettings, *, late_interaction: bool) -> dict[str, Any]:
+def info(spec: ModelSpec, settings: EngineSettings, *, late_interaction: bool, precision: str) -> dict[str, Any]:
     """The body of ``/info``."""
     return {
         "model_id": settings.model,
         "model_sha": None,
-        "model_dtype": "float32",
+        "model_dtype": precision,
         "served_model_name": served_name(settings),
         "model_type": model_type(spec, late_interaction=late_interaction),
         "max_concurrent_requests": settings.max_concurrent_requests,

@@ -6,6 +6,8 @@ from typing import Literal
 from embedfleet.http.message import Limits
 
 Task = Literal["auto", "embed", "rerank"]
+BackendName = Literal["onnx", "torch"]
+Precision = Literal["auto", "float32", "float16", "bfloat16"]
 PoolingChoice = Literal["auto", "cls", "mean", "last-token", "splade"]
 
 
@@ -16,6 +18,7 @@ class EngineSettings:
     Attributes:
         model: ``builtin``, a folder, or a hub id.
         task: ``auto`` takes what the architecture is; ``rerank`` on an embedding model is late interaction.
+        backend: what computes, see `choice.make_backend`, as are ``device`` and ``precision``.
         served_model_name: as ``/info`` and ``/v1/embeddings`` tell it; empty means the model as given.
         workers: threads that run the model, one core each.
         batch_tokens: the most tokens of one forward pass.
@@ -29,6 +32,9 @@ class EngineSettings:
     model: str = "builtin"
     task: Task = "auto"
     pooling: PoolingChoice = "auto"
+    backend: BackendName = "onnx"
+    device: str = "cpu"
+    precision: Precision = "auto"
     served_model_name: str = ""
     host: str = "127.0.0.1"
     port: int = 0

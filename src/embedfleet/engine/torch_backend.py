@@ -1,7 +1,8 @@
 """PyTorch behind the engine's interface: for GPUs, and for the CPU where it is what one trusts."""
 
 import threading
-from typing import ClassVar, Literal
+from contextlib import nullcontext
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -17,8 +18,6 @@ from embedfleet.engine.weights import Weights
 from embedfleet.errors import Backend as BackendError
 from embedfleet.errors import ModelError, OutOfMemory
 
-Dtype = Literal["auto", "float32", "float16", "bfloat16"]
-
 _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
@@ -28,7 +27,7 @@ class TorchBackend:
     Args:
         spec: of a folder that `read_model` accepted.
         device: ``cpu``, ``cuda`` or ``cuda:3``.
-        dtype: that the model computes in, norms aside; ``auto`` is float32 on the CPU and float16 on a GPU.
+        precision: that the model computes in, norms aside; ``auto`` is float32 on the CPU and float16 on a GPU.
 
     Raises:
         ModelError: the device is not there, or the weights do not fit the config.
@@ -36,13 +35,14 @@ class TorchBackend:
 
     padding_free: ClassVar[bool] = True
 
-    def __init__(self, spec: ModelSpec, *, device: str = "cpu", dtype: Dtype = "auto") -> None:
+    def __init__(self, spec: ModelSpec, *, device: str = "cpu", precision: str = "auto") -> None:
         self._spec = spec
         place = _device(device)
-        usual: Dtype = "float32" if place.type == "cpu" else "float16"
+        usual = "float32" if place.type == "cpu" else "float16"
+        self.precision = usual if precision == "auto" else precision
         self._weights = Weights(spec.weights_file, spec.family.anchor)
-        self._values = TorchWeights(place, _DTYPES[usual if dtype == "auto" else dtype])
-        self._turn = threading.Lock() if place.type != "cpu" else threading.Semaphore(1_000_000)
+        self._values = TorchWeights(place, _DTYPES[self.precision])
+        self._turn = nullcontext() if place.type == "cpu" else threading.Lock()
         if place.type == "cpu":
             torch.set_num_threads(1)
 

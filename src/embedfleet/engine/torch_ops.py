@@ -110,7 +110,7 @@ class TorchOps:
 
     def split(self, states: Values, widths: Sequence[int]) -> tuple[Values, ...]:
         """See `Ops.split`."""
-        return tuple(states.split(list(widths), dim=-1))
+        return tuple(torch.split_with_sizes(states, list(widths), dim=-1))
 
     def rotate(self, states: Values, rotary: Rotary) -> Values:
         """See `Ops.rotate`; in float32 whatever the weights are in."""
@@ -118,7 +118,7 @@ class TorchOps:
         angles = self._once((rotary.frequencies, "angles"), lambda: self._angles(rotary.frequencies))
         cosines, sines = angles.cos() * rotary.scaling, angles.sin() * rotary.scaling
         heads = states.float().view(len(states), -1, rotary.head_size)
-        left, right, rest = heads.split([half, half, rotary.head_size - 2 * half], dim=-1)
+        left, right, rest = torch.split_with_sizes(heads, [half, half, rotary.head_size - 2 * half], dim=-1)
         turned = torch.cat([left * cosines - right * sines, right * cosines + left * sines, rest], dim=-1)
         return turned.view_as(states).to(states.dtype)
 

@@ -42,6 +42,17 @@ class Weights:
         self.file = file
         self._tensors = _read_shards(file) if file.name.endswith(".index.json") else _read_file(file)
         self._prefix = _prefix(self._tensors, anchor) if anchor else ""
+        self._beside: dict[str, Weights] = {}
+
+    def beside(self, name: str) -> "Weights":
+        """The tensors of another file in the same folder, read once.
+
+        Raises:
+            ModelError: as the constructor.
+        """
+        if name not in self._beside:
+            self._beside[name] = Weights(self.file.parent / name)
+        return self._beside[name]
 
     def has(self, name: str) -> bool:
         """Whether there is a tensor of that full name."""

@@ -21,6 +21,7 @@ from tests.services.jina import SLOPES, JinaReference, make_jina
 from tests.services.models import SPREAD
 
 TOLERANCE = 1e-5
+BACKENDS = ("onnx", "torch")
 LONGEST = 48
 VOCABULARY = 30522  # of the tokenizer, MiniLM's
 NARROW = {
@@ -127,7 +128,7 @@ def save(folder: Path, made: Made, head: str, more: dict[str, object]) -> Path:
     return folder
 
 
-def compute(folder, groups, *, direction="right", pooling=None):
+def compute(folder, groups, *, direction="right", pooling=None, backend="onnx"):
     """Of each group of inputs, sent in one request, the inputs' ids and outputs."""
     engine = Engine.load(
         folder,
@@ -139,6 +140,7 @@ def compute(folder, groups, *, direction="right", pooling=None):
         max_batch_tokens=16384,
         max_concurrent_requests=512,
         registry=Registry(TEI),
+        backend=backend,
     )
 
     async def ask(inputs):
@@ -181,9 +183,11 @@ def splade(logits: np.ndarray) -> np.ndarray:
 
 
 def check(folder, groups, expected: Callable[[object], np.ndarray], **options) -> None:
-    for answers in compute(folder, groups, **options):
-        for encoded, rows in answers:
-            np.testing.assert_allclose(rows, expected(encoded), atol=TOLERANCE, rtol=TOLERANCE)
+    for backend in BACKENDS:
+        for answers in compute(folder, groups, backend=backend, **options):
+            for encoded, rows in answers:
+                wanted = expected(encoded)
+                np.testing.assert_allclose(rows, wanted, atol=TOLERANCE, rtol=TOLERANCE, err_msg=backend)
 
 
 def test_every_family_is_compared_here():
@@ -196,11 +200,12 @@ def test_states_alone_and_beside_strangers_of_any_length(make, family):
     check(folder, [TEXTS, *([text] for text in TEXTS)], Reference(folder))
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("direction", ["left", "right"])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_states_of_what_is_cut_to_the_longest_input(make, family, direction):
+def test_states_of_what_is_cut_to_the_longest_input(make, family, direction, backend):
     folder, text = make(family, "Model"), "one two three four " * 30
-    ((answer,),) = compute(folder, [[f"start {text} end"]], direction=direction)
+    ((answer,),) = compute(folder, [[f"start {text} end"]], direction=direction, backend=backend)
     encoded, states = answer
     assert len(encoded.ids) == LONGEST
     np.testing.assert_allclose(states, Reference(folder)(encoded), atol=TOLERANCE)

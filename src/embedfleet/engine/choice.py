@@ -1,0 +1,37 @@
+"""Which backend runs a model."""
+
+from embedfleet.engine.backend import Backend, OnnxBackend
+from embedfleet.engine.model import ModelSpec
+from embedfleet.engine.settings import BackendName, Precision
+from embedfleet.errors import ModelError
+
+
+def make_backend(
+    spec: ModelSpec, name: BackendName = "onnx", device: str = "cpu", precision: Precision = "auto"
+) -> Backend:
+    """The backend of that name, with the model in it.
+
+    Args:
+        spec: of a folder that `read_model` accepted.
+        name: of the library.
+        device: ``cpu``, ``cuda`` or ``cuda:3``; ONNX Runtime has the CPU alone.
+        precision: ``auto`` is float32 on the CPU and float16 on a GPU; ONNX Runtime computes in float32.
+
+    Raises:
+        ModelError: it is not installed, has not got the device or the precision, or does not take the model.
+        errors.OutOfMemory: there is no room for the weights.
+    """
+    if name == "onnx":
+        if device != "cpu" or precision not in {"auto", "float32"}:
+            raise ModelError(
+                f"backend onnx computes in float32 on the CPU; device is {device!r}, precision {precision!r}",
+                "set backend to torch, or leave device and precision as they are",
+            )
+        return OnnxBackend(spec)
+    try:
+        from embedfleet.engine.torch_backend import TorchBackend  # noqa: PLC0415 - an extra, and seconds to load
+    except ModuleNotFoundError as error:
+        raise ModelError(
+            f"backend torch needs PyTorch: no module named {error.name!r}", "pip install 'embedfleet[torch]'"
+        ) from error
+    return TorchBackend(spec, device=device, precision=precision)
