@@ -12,7 +12,8 @@ from rich.table import Table
 
 from embedfleet.cli.flags import read_settings, settings_flags
 from embedfleet.cli.output import data
-from embedfleet.control.doctor import Check, examine
+from embedfleet.control.check import Check
+from embedfleet.control.doctor import examine
 
 _STYLES = {"ok": "green", "warn": "yellow", "blocked": "red"}
 

@@ -16,7 +16,8 @@ from embedfleet.cli.output import data, say
 from embedfleet.cli.progress import Progress, Transfer
 from embedfleet.cli.query import ask
 from embedfleet.config.settings import Service, Settings
-from embedfleet.control.doctor import examine, refuse_blocked
+from embedfleet.control.check import refuse_blocked
+from embedfleet.control.doctor import examine
 from embedfleet.control.fleet import journal_of, prepare_folders, run_fleet
 from embedfleet.control.machine import look, needs_containers, provide_images
 from embedfleet.control.plan import Machine, make_plan

@@ -8,29 +8,27 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from embedfleet.control.child import ContainerSpec, Mount
+from embedfleet.control.container import (
+    LABEL_FINGERPRINT,
+    LABEL_FOLDER,
+    LABEL_KIND,
+    LABEL_MODEL,
+    LABEL_NETWORK,
+    LABEL_PORT,
+    LABEL_SERVICE,
+    Container,
+)
+from embedfleet.control.container_engine import DeviceRequest, Engine
 from embedfleet.errors import DockerError
-
-DeviceRequest = Literal["gpu", "cdi"]
-
-# Everything of ours carries these: from them alone `status`, `down` and a later `up` know what is there.
-LABEL_SERVICE = "io.embedfleet.service"
-LABEL_KIND = "io.embedfleet.kind"
-LABEL_FINGERPRINT = "io.embedfleet.fingerprint"
-LABEL_PORT = "io.embedfleet.port"
-LABEL_MODEL = "io.embedfleet.model"
-LABEL_FOLDER = "io.embedfleet.folder"
-LABEL_NETWORK = "io.embedfleet.network"
 
 _TIMEOUT_S = 60
 _CONFLICT = 409  # for a container: somebody removes it already, or it does not run
 # Docker keeps every line for ever unless it is told not to; with a single file `logs --follow` breaks.
 _LOGS = {"max-size": "10m", "max-file": "3"}
 _QUIT_FIRST = "SIGQUIT"  # nginx's word for: finish what you have, then end
-_NEEDS_PODMAN = (5, 4)  # older ones ignore device requests that come through the Docker API
 
 _HINTS = (
     (r"permission denied", "add yourself to the group docker (then log in again), or run as root"),
@@ -43,106 +41,6 @@ _HINTS = (
         "start the daemon (systemctl start docker), or set docker_host",
     ),
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Container:
-    """A container as the daemon knows it.
-
-    Attributes:
-        ours: whether it carries our labels, and belongs to no other fleet.
-        folder: of its fleet; empty if it carries no such label.
-        status: Docker's word: created, running, restarting, exited, …
-        started: when it last did, as the daemon writes it; changes with every start.
-        ip: on the fleet's network; empty if it has none.
-        published: port of the host's loopback or of all its addresses; 0 for none.
-        restarts: by the daemon's restart policy.
-    """
-
-    id: str
-    name: str
-    ours: bool
-    folder: str
-    service: str
-    kind: str
-    fingerprint: str
-    model: str
-    image_id: str
-    status: str
-    exit_code: int
-    started: str
-    ip: str
-    port: int
-    published: int
-    pid: int
-    restarts: int
-    device_ids: tuple[str, ...] = ()
-
-    @property
-    def url(self) -> str:
-        """Where this machine reaches it; empty while it does not run."""
-        if self.status != "running":
-            return ""
-        if self.published:
-            return f"http://127.0.0.1:{self.published}"
-        return f"http://{self.ip}:{self.port}" if self.ip else ""
-
-
-@dataclass(frozen=True, slots=True)
-class Engine:
-    """What answers at the socket.
-
-    Attributes:
-        name: ``docker`` or ``podman``.
-        is_rootless: containers' own addresses are then out of reach.
-        has_nvidia_runtime: a runtime of that name is configured.
-        has_cdi_gpus: the daemon lists NVIDIA GPUs among its CDI devices.
-        has_selinux: labels would keep containers from their mounts.
-        has_containerd_store: an image's id is then its manifest's digest, not its configuration's.
-        root: the daemon's folder.
-    """
-
-    name: str
-    version: str
-    is_rootless: bool
-    has_nvidia_runtime: bool
-    has_cdi_gpus: bool
-    has_selinux: bool
-    has_containerd_store: bool
-    root: str
-
-    @classmethod
-    def of(cls, version: Mapping[str, Any], info: Mapping[str, Any]) -> "Engine":
-        """From the answers of ``/version`` and ``/info``."""
-        components = [component for component in version.get("Components") or [] if "Name" in component]
-        podman = next((c for c in components if "podman" in c["Name"].lower()), None)
-        security = " ".join(info.get("SecurityOptions") or [])
-        devices = [str(device.get("ID", "")) for device in info.get("DiscoveredDevices") or []]
-        return cls(
-            name="podman" if podman else "docker",
-            version=str((podman or version).get("Version", "")),
-            is_rootless="rootless" in security,
-            has_nvidia_runtime="nvidia" in (info.get("Runtimes") or {}),
-            has_cdi_gpus=any(device.startswith("nvidia.com/gpu") for device in devices),
-            has_selinux="selinux" in security,
-            has_containerd_store="io.containerd.snapshotter" in str(info.get("DriverStatus") or ""),
-            root=str(info.get("DockerRootDir", "")),
-        )
-
-    def device_request(self, wanted: str) -> DeviceRequest:
-        """How a container is given its GPU: as wanted, else by CDI where only that works.
-
-        Raises:
-            DockerError: this engine would start the container without the GPU and say nothing.
-        """
-        if self.name == "podman" and _numbers(self.version) < _NEEDS_PODMAN:
-            raise DockerError(
-                f"Podman {self.version} ignores the GPUs that are asked for over its Docker API",
-                "Podman 5.4 or newer passes them on",
-            )
-        if wanted in {"gpu", "cdi"}:
-            return "gpu" if wanted == "gpu" else "cdi"
-        return "cdi" if self.name == "podman" or (self.has_cdi_gpus and not self.has_nvidia_runtime) else "gpu"
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +119,7 @@ class Docker:
         """The container of a name."""
         with _worded():
             attributes = self._attributes(name)
-        return _container(attributes, self.folder) if attributes else None
+        return Container.of(attributes, self.folder) if attributes else None
 
     def ours(self) -> list[Container]:
         """Every container of this fleet, running or not."""
@@ -235,7 +133,7 @@ class Docker:
         with _worded():
             found = self._client.api.containers(all=True, filters={"label": LABEL_SERVICE})
             attributes = [self._attributes(row["Id"]) for row in found]
-        return sorted((_container(a, self.folder) for a in attributes if a), key=lambda container: container.name)
+        return sorted((Container.of(a, self.folder) for a in attributes if a), key=lambda container: container.name)
 
     def create(self, spec: ContainerSpec, request: DeviceRequest = "gpu", *, relabel: bool = False) -> str:
         """Create a container, not started yet.
@@ -411,44 +309,6 @@ class Docker:
         return Request(device_ids=[gpu], capabilities=[["gpu"]])
 
 
-def _container(attributes: Mapping[str, Any], own_folder: str) -> Container:
-    labels = attributes["Config"].get("Labels") or {}
-    state = attributes["State"]
-    networks = attributes["NetworkSettings"].get("Networks") or {}
-    requests = attributes["HostConfig"].get("DeviceRequests") or []
-    folder = labels.get(LABEL_FOLDER, "")
-    return Container(
-        id=attributes["Id"],
-        name=attributes["Name"].lstrip("/"),
-        ours=LABEL_SERVICE in labels and not _is_anothers(folder, own_folder),
-        folder=folder,
-        service=labels.get(LABEL_SERVICE, ""),
-        kind=labels.get(LABEL_KIND, ""),
-        fingerprint=labels.get(LABEL_FINGERPRINT, ""),
-        model=labels.get(LABEL_MODEL, ""),
-        image_id=attributes["Image"],
-        status=state["Status"],
-        exit_code=int(state["ExitCode"]),
-        started=state["StartedAt"],
-        ip=next((network["IPAddress"] for network in networks.values() if network.get("IPAddress")), ""),
-        port=int(labels.get(LABEL_PORT) or 0),
-        published=_published(attributes["NetworkSettings"].get("Ports") or {}),
-        pid=int(state.get("Pid") or 0),
-        restarts=int(attributes.get("RestartCount") or 0),
-        device_ids=tuple(device for request in requests for device in request.get("DeviceIDs") or ()),
-    )
-
-
-def _is_anothers(folder: str, own: str) -> bool:
-    """Whether a fleet in another folder has it; of a folder that is gone, moved or removed, anybody may take over."""
-    return folder not in {"", own} and Path(folder).is_dir()
-
-
-def _published(bindings: Mapping[str, Any]) -> int:
-    """The host's port that leads to the container, or 0."""
-    return next((int(outside[0]["HostPort"]) for outside in bindings.values() if outside), 0)
-
-
 def _errors() -> Any:  # noqa: ANN401 - a module without types
     import docker.errors  # noqa: PLC0415
 
@@ -470,9 +330,3 @@ def _worded() -> Iterator[None]:
             (hint for pattern, hint in _HINTS if re.search(pattern, text, re.IGNORECASE)), "see the daemon's log"
         )
         raise DockerError(f"Docker: {text.strip()}", hint) from error
-
-
-def _numbers(version: str) -> tuple[int, int]:
-    """``5.4.0-rc1`` → (5, 4): compared as numbers, never as text."""
-    found = re.match(r"(\d+)\.(\d+)", version)
-    return (int(found[1]), int(found[2])) if found else (0, 0)

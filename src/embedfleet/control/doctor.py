@@ -3,17 +3,19 @@
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
 
 from embedfleet.config.model_name import model_folder
 from embedfleet.config.settings import Service, Settings
 from embedfleet.control.balancers.choice import listen_address, site_maker
 from embedfleet.control.balancers.nginx import ContainerNginx, LocalNginx
+from embedfleet.control.check import Check
 from embedfleet.control.child import ChildSpec, ContainerSpec, Mount
-from embedfleet.control.docker import Container, Docker, Engine, ExecResult
+from embedfleet.control.container import Container
+from embedfleet.control.container_engine import Engine, major_minor
+from embedfleet.control.docker import Docker, ExecResult
 from embedfleet.control.drivers.container import foreign
 from embedfleet.control.gpu import Gpu, family_of, select
 from embedfleet.control.images import find_archive
@@ -34,28 +36,11 @@ from embedfleet.control.programs import find_nginx
 from embedfleet.control.tei import parse_version
 from embedfleet.errors import FleetError, UsageError
 
-State = Literal["ok", "warn", "blocked"]
-
 _OLDEST_DRIVER = (525, 60)  # for CUDA 12, which TEI's images are built on
 _MISREAD_DRIVER = 600  # by the entrypoint of TEI up to 1.9.3 (issue 870)
 _OLDEST_DOCKER = (19, 3)  # the first with device requests
 _BESIDES_WEIGHTS = 1 << 30  # of GPU memory, for a replica's context and its warm-up batch: a low guess
 _ROOM = 2  # an image takes up to so many times its tar while it is loaded
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One thing that was looked at.
-
-    Attributes:
-        id: stable, for programs.
-        hint: what to do; empty if all is well.
-    """
-
-    id: str
-    state: State
-    message: str
-    hint: str = ""
 
 
 @dataclass(slots=True)
@@ -135,7 +120,7 @@ def _see_gpus(exam: _Examination) -> None:
 
 
 def _see_driver_version(exam: _Examination) -> None:
-    version = _numbers(exam.driver)
+    version = major_minor(exam.driver)
     if version < _OLDEST_DRIVER:
         exam.warn(
             "driver.version", f"driver {exam.driver} is older than 525.60", "TEI's images need CUDA 12: update it"
@@ -171,7 +156,7 @@ def _see_docker(exam: _Examination) -> None:
         exam.blocked("docker.reachable", FleetError(error.message, hint))
         return
     exam.ok("docker.reachable", f"{exam.engine.name} {exam.engine.version}")
-    if exam.engine.name == "docker" and _numbers(exam.engine.version) < _OLDEST_DOCKER:
+    if exam.engine.name == "docker" and major_minor(exam.engine.version) < _OLDEST_DOCKER:
         old = FleetError(f"Docker {exam.engine.version} cannot give a container a GPU", "Docker 19.03 or newer can")
         exam.blocked("docker.version", old)
     _see_disk(exam, exam.engine)
@@ -397,21 +382,3 @@ def _run_nginx(exam: _Examination, in_container: bool, folder: Path, main: str) 
 
 def _containers(exam: _Examination) -> list[ContainerSpec]:
     return [spec for spec in exam.plan if isinstance(spec, ContainerSpec)]
-
-
-def refuse_blocked(checks: Sequence[Check]) -> None:
-    """Raise one error for everything that is in the way.
-
-    Raises:
-        UsageError: something is.
-    """
-    found = [check for check in checks if check.state == "blocked"]
-    if found:
-        lines = [f"{check.id}: {check.message}" + (f" ({check.hint})" if check.hint else "") for check in found]
-        count = "1 thing is" if len(found) == 1 else f"{len(found)} things are"
-        raise UsageError(f"{count} in the way\n  " + "\n  ".join(lines), "`embedfleet doctor` shows every check")
-
-
-def _numbers(version: str) -> tuple[int, int]:
-    found = re.match(r"(\d+)\.(\d+)", version)
-    return (int(found[1]), int(found[2])) if found else (0, 0)

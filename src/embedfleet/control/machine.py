@@ -6,7 +6,8 @@ from pathlib import Path
 
 from embedfleet.config.settings import Settings
 from embedfleet.control.child import ChildSpec, ContainerSpec
-from embedfleet.control.docker import Docker, Engine
+from embedfleet.control.container_engine import Engine
+from embedfleet.control.docker import Docker
 from embedfleet.control.images import Progress, ensure_image, find_archive
 from embedfleet.control.model_folder import ModelFacts, read_model_folder
 from embedfleet.control.nvml import Driver, read_driver

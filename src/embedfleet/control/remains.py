@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
 
-from embedfleet.control.docker import Container, Docker
+from embedfleet.control.container import Container
+from embedfleet.control.docker import Docker
 from embedfleet.probe import Prober
 from embedfleet.types import Endpoint
 

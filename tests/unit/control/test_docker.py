@@ -10,7 +10,8 @@ import orjson
 import pytest
 
 from embedfleet.control.child import ContainerSpec, Mount
-from embedfleet.control.docker import Docker, Engine
+from embedfleet.control.container_engine import Engine
+from embedfleet.control.docker import Docker
 from embedfleet.errors import DockerError
 from embedfleet.http.exchange import Exchange
 from embedfleet.http.message import JSON

@@ -10,7 +10,9 @@ import signal
 from collections.abc import Callable
 
 from embedfleet.control.child import ChildSpec, ContainerSpec
-from embedfleet.control.docker import Container, DeviceRequest, Docker
+from embedfleet.control.container import Container
+from embedfleet.control.container_engine import DeviceRequest
+from embedfleet.control.docker import Docker
 from embedfleet.control.drivers.base import Found
 from embedfleet.errors import DockerError, UpstreamError, UsageError
 from embedfleet.http.client import fetch

@@ -1,0 +1,75 @@
+"""What answers at a Docker socket: Docker or Podman, and what it can do."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from embedfleet.errors import DockerError
+
+DeviceRequest = Literal["gpu", "cdi"]
+
+_NEEDS_PODMAN = (5, 4)  # older ones ignore device requests that come through the Docker API
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """What answers at the socket.
+
+    Attributes:
+        name: ``docker`` or ``podman``.
+        is_rootless: containers' own addresses are then out of reach.
+        has_nvidia_runtime: a runtime of that name is configured.
+        has_cdi_gpus: the daemon lists NVIDIA GPUs among its CDI devices.
+        has_selinux: labels would keep containers from their mounts.
+        has_containerd_store: an image's id is then its manifest's digest, not its configuration's.
+        root: the daemon's folder.
+    """
+
+    name: str
+    version: str
+    is_rootless: bool
+    has_nvidia_runtime: bool
+    has_cdi_gpus: bool
+    has_selinux: bool
+    has_containerd_store: bool
+    root: str
+
+    @classmethod
+    def of(cls, version: Mapping[str, Any], info: Mapping[str, Any]) -> "Engine":
+        """From the answers of ``/version`` and ``/info``."""
+        components = [component for component in version.get("Components") or [] if "Name" in component]
+        podman = next((c for c in components if "podman" in c["Name"].lower()), None)
+        security = " ".join(info.get("SecurityOptions") or [])
+        devices = [str(device.get("ID", "")) for device in info.get("DiscoveredDevices") or []]
+        return cls(
+            name="podman" if podman else "docker",
+            version=str((podman or version).get("Version", "")),
+            is_rootless="rootless" in security,
+            has_nvidia_runtime="nvidia" in (info.get("Runtimes") or {}),
+            has_cdi_gpus=any(device.startswith("nvidia.com/gpu") for device in devices),
+            has_selinux="selinux" in security,
+            has_containerd_store="io.containerd.snapshotter" in str(info.get("DriverStatus") or ""),
+            root=str(info.get("DockerRootDir", "")),
+        )
+
+    def device_request(self, wanted: str) -> DeviceRequest:
+        """How a container is given its GPU: as wanted, else by CDI where only that works.
+
+        Raises:
+            DockerError: this engine would start the container without the GPU and say nothing.
+        """
+        if self.name == "podman" and major_minor(self.version) < _NEEDS_PODMAN:
+            raise DockerError(
+                f"Podman {self.version} ignores the GPUs that are asked for over its Docker API",
+                "Podman 5.4 or newer passes them on",
+            )
+        if wanted in {"gpu", "cdi"}:
+            return "gpu" if wanted == "gpu" else "cdi"
+        return "cdi" if self.name == "podman" or (self.has_cdi_gpus and not self.has_nvidia_runtime) else "gpu"
+
+
+def major_minor(version: str) -> tuple[int, int]:
+    """``5.4.0-rc1`` → (5, 4): compared as numbers, never as text."""
+    found = re.match(r"(\d+)\.(\d+)", version)
+    return (int(found[1]), int(found[2])) if found else (0, 0)
