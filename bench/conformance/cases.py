@@ -1,30 +1,19 @@
 """The table: what is sent, what TEI 1.9 answers. Pure; limits are those that the server states."""
 
-from collections.abc import Sequence
-
 from bench.conformance import checks
+from bench.conformance.any_model import TARGET, cases_of_any_model
 from bench.conformance.case import Case, Facts, post
-from bench.conformance.checks import error, is_computed, is_empty, is_json, is_not_computed, openai_error, plain
-from embedfleet.http.client import Reply
+from bench.conformance.checks import error, is_computed, is_json, is_not_computed, openai_error, plain
 
 _EMPTY = "Input validation error: `inputs` cannot be empty"
-_TARGET = "Failed to deserialize the JSON body into the target type: "
-_SYNTAX = "Failed to parse the request body as JSON: "
-_NO_JSON = "Expected request with `Content-Type: application/json`"
 _ANY_SIZE = "it cuts batches of any size to what its replicas take"
-_OWN_INFO = "it answers for its replicas"
 _TEXTS = ["What is Deep Learning?", "the price of fish", "a"]
-_INFO = [
-    "model_id", "model_sha", "model_dtype", "served_model_name", "model_type", "max_concurrent_requests",
-    "max_input_length", "max_batch_tokens", "max_batch_requests", "max_client_batch_size", "auto_truncate",
-    "tokenization_workers", "version", "sha", "docker_label",
-]  # fmt: skip
 
 
 def cases(facts: Facts) -> list[Case]:
     """Those for a server's kind of model."""
     own = {"embedding": _embedding, "reranker": _reranker, "classifier": _classifier, "splade": _splade}[facts.kind]
-    return [*own(facts), *_tokens(facts), *_routes(facts), *_framework(facts)]
+    return [*own(facts), *cases_of_any_model(facts)]
 
 
 def _too_many(name: str, path: str, body: object, facts: Facts) -> Case:
@@ -163,7 +152,7 @@ def _similarity(facts: Facts) -> list[Case]:
             {"inputs": {"source_sentence": "a", "sentences": ["b"] * facts.batch}},
             facts,
         ),
-        post("similarity without inputs", "/similarity", {}, plain(_TARGET), status=422, is_loose=True),
+        post("similarity without inputs", "/similarity", {}, plain(TARGET), status=422, is_loose=True),
     ]
 
 
@@ -190,9 +179,9 @@ def _openai(facts: Facts) -> list[Case]:
                 differs=_ANY_SIZE,
             ),
             post(
-                f"{path} format null", path, one | {"encoding_format": None}, plain(_TARGET), status=422, is_loose=True
+                f"{path} format null", path, one | {"encoding_format": None}, plain(TARGET), status=422, is_loose=True
             ),
-            post(f"{path} without input", path, {"model": "m"}, plain(_TARGET), status=422, is_loose=True),
+            post(f"{path} without input", path, {"model": "m"}, plain(TARGET), status=422, is_loose=True),
         ]
     return found
 
@@ -242,14 +231,14 @@ def _reranker(facts: Facts) -> list[Case]:
                 f"rerank without {name}",
                 "/rerank",
                 {k: v for k, v in ask.items() if k != name},
-                plain(_TARGET),
+                plain(TARGET),
                 status=422,
                 is_loose=True,
             )
             for name in ask
         ),
         *(
-            post(f"rerank with {name} null", "/rerank", ask | {name: None}, plain(_TARGET), status=422, is_loose=True)
+            post(f"rerank with {name} null", "/rerank", ask | {name: None}, plain(TARGET), status=422, is_loose=True)
             for name in ("raw_scores", "return_text", "query", "texts")
         ),
         *_does_not_embed(),
@@ -271,7 +260,7 @@ def _classifier(facts: Facts) -> list[Case]:
         post("predict a batch with pairs", "/predict", {"inputs": [["a"], ["b", "c"]]}, checks.batch_of_classes(2)),
         post("predict raw", "/predict", {"inputs": "a", "raw_scores": True}, is_json, is_computed),
         *(
-            post(f"predict {told}", "/predict", {"inputs": value}, plain(_TARGET), status=422, is_loose=True)
+            post(f"predict {told}", "/predict", {"inputs": value}, plain(TARGET), status=422, is_loose=True)
             for told, value in (
                 ("three texts", ["a", "b", "c"]),
                 ("nothing", []),
@@ -347,102 +336,4 @@ def _splade(facts: Facts) -> list[Case]:
             post(f"the main route {path} is sparse", path, {"inputs": "a"}, checks.sparse(1))
             for path in ("/", "/invocations")
         ),
-    ]
-
-
-def _tokens(facts: Facts) -> list[Case]:
-    def are_tokens(value: Sequence[Sequence[dict[str, object]]]) -> bool:
-        return all(set(token) == {"id", "text", "special", "start", "stop"} for row in value for token in row)
-
-    tokens = checks.json_where("tokens with id, text, special, start, stop", are_tokens)
-    bare = checks.json_where("no special tokens", lambda value: not any(token["special"] for token in value[0]))
-    texts = checks.json_where("a list of one text", lambda value: len(value) == 1 and isinstance(value[0], str))
-    return [
-        post("tokenize one", "/tokenize", {"inputs": "a cat"}, tokens, is_json, is_not_computed),
-        post("tokenize a batch", "/tokenize", {"inputs": ["a", "b"]}, tokens),
-        post(
-            "tokenize without special tokens", "/tokenize", {"inputs": "a", "add_special_tokens": False}, tokens, bare
-        ),
-        post("tokenize nothing", "/tokenize", {"inputs": []}, error("Empty", "`inputs` cannot be empty"), status=400),
-        post("tokenize a number", "/tokenize", {"inputs": 1}, plain(_TARGET), status=422, is_loose=True),
-        post(
-            "tokenize too many characters",
-            "/tokenize",
-            {"inputs": "x" * (250 * facts.length + 1)},
-            error(
-                "Validation",
-                f"Input validation error: `inputs` must have less than {250 * facts.length} characters",
-                whole=False,
-            ),
-            status=422,
-        ),
-        post("decode", "/decode", {"ids": [5, 6]}, texts, is_json, is_not_computed),
-        post("decode a batch", "/decode", {"ids": [[5, 6]]}, texts),
-        post("decode nothing", "/decode", {"ids": []}, error("Empty", "`input_ids` cannot be empty"), status=400),
-        post("decode texts", "/decode", {"ids": ["a"]}, plain(_TARGET), status=422, is_loose=True),
-    ]
-
-
-def _routes(_: Facts) -> list[Case]:
-    in_order = checks.json_where(
-        f"the fields {', '.join(_INFO)} in this order", lambda value: list(value)[: len(_INFO)] == _INFO
-    )
-    return [
-        Case("info", "GET", "/info", checks=(in_order, is_json), content_type=None),
-        *(
-            Case(f"health {path}", "GET", path, checks=(is_empty,), content_type=None)
-            for path in ("/health", "/ping", "/")
-        ),
-        Case("metrics", "GET", "/metrics", content_type=None, checks=(_tells_metrics,), differs=_OWN_INFO),
-        Case("an unknown path", "GET", "/no/such/path", content_type=None, status=404, checks=(is_empty,)),
-        Case("an unknown path, posted to", "POST", "/no/such/path", {"inputs": "a"}, status=404, checks=(is_empty,)),
-        Case("no TEI path of others", "GET", "/v1/models", content_type=None, status=404, checks=(is_empty,)),
-        *(
-            Case(f"GET {path}", "GET", path, content_type=None, status=405, checks=(is_empty,))
-            for path in ("/embed", "/rerank", "/predict", "/tokenize", "/v1/embeddings")
-        ),
-        Case("DELETE /embed", "DELETE", "/embed", content_type=None, status=405, checks=(is_empty,)),
-        Case("POST /info", "POST", "/info", {}, status=405, checks=(is_empty,)),
-        Case(
-            "any origin may read",
-            "GET",
-            "/info",
-            content_type=None,
-            checks=(checks.header("access-control-allow-origin", "*"),),
-        ),
-        Case("HEAD of health", "HEAD", "/health", content_type=None, checks=(is_empty,)),
-    ]
-
-
-def _tells_metrics(reply: Reply, facts: Facts) -> str:
-    named = b"te_request_count" in reply.body and b"te_queue_size" in reply.body
-    return checks.header("content-type", "text/plain; charset=utf-8")(reply, facts) or (
-        "" if named else "te_request_count or te_queue_size is missing"
-    )
-
-
-def _framework(facts: Facts) -> list[Case]:
-    path, good = (
-        ("/rerank", b'{"query":"q","texts":["a"]}') if facts.kind == "reranker" else ("/tokenize", b'{"inputs":"a"}')
-    )
-    name = "texts" if facts.kind == "reranker" else "inputs"
-
-    def refused(told: str, body: bytes, status: int, text: str, content_type: str | None = "application/json") -> Case:
-        return Case(told, "POST", path, body, content_type, status, (plain(text), is_not_computed), is_loose=True)
-
-    return [
-        refused("no content type", good, 415, _NO_JSON, None),
-        refused("another content type", good, 415, _NO_JSON, "text/plain"),
-        Case("a content type with parameters", "POST", path, good, "application/json; charset=utf-8"),
-        Case("a content type of JSON's kin", "POST", path, good, "application/vnd.api+json"),
-        refused("no body", b"", 400, _SYNTAX),
-        refused("half of a body", good[:-1], 400, _SYNTAX),
-        refused("more than a body", good + b"x", 400, _SYNTAX),
-        refused("NaN", b'{"%b":NaN}' % name.encode(), 400, _SYNTAX),
-        refused("bytes that are not UTF-8", b'{"%b":"\xff"}' % name.encode(), 400, _SYNTAX),
-        refused("half of a surrogate pair", b'{"%b":"\\ud83d"}' % name.encode(), 400, _SYNTAX),
-        refused("brackets without end", b'{"%b":%b' % (name.encode(), b"[" * 50_000), 400, _SYNTAX),
-        refused("a list for a body", b"[]", 422, _TARGET),
-        refused("a field of another type", b'{"%b":{}}' % name.encode(), 422, _TARGET),
-        refused("no field", b"{}", 422, _TARGET),
     ]

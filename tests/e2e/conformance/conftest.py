@@ -44,7 +44,7 @@ def gateway_before(url: str) -> Iterator[str]:
         app.proxy.start()
         async with asyncio.timeout(LIMIT_S):
             while app.status()[0]["state"] != "active":
-                await asyncio.sleep(0.01)
+                await asyncio.sleep(0)
         return app
 
     async def stop(app: App) -> None:
