@@ -60,7 +60,12 @@ def _shapes(labels: int) -> dict[str, tuple[int, ...]]:
         "classifier.weight": (labels, WIDTH),
         "classifier.bias": (labels,),
     }
-    norms = ["embeddings.LayerNorm"]
+    shapes |= {
+        "cls.predictions.bias": (VOCABULARY,),
+        "cls.predictions.transform.dense.weight": (WIDTH, WIDTH),
+        "cls.predictions.transform.dense.bias": (WIDTH,),
+    }
+    norms = ["embeddings.LayerNorm", "cls.predictions.transform.LayerNorm"]
     for number in range(LAYERS):
         layer = f"encoder.layer.{number}."
         for name in ("self.query", "self.key", "self.value", "output.dense"):
@@ -90,6 +95,16 @@ class JinaReference:
         """[labels]."""
         pooled = self._dense("pooler.dense", self._states(encoded)[0]).tanh()
         return self._dense("classifier", pooled).numpy()
+
+    def words(self, encoded) -> np.ndarray:
+        """[tokens, vocabulary], of a decoder that is tied to the word table."""
+        from torch.nn.functional import gelu
+
+        head = "cls.predictions"
+        states = gelu(self._dense(f"{head}.transform.dense", self._states(encoded)))
+        states = self._norm(f"{head}.transform.LayerNorm", states)
+        table = self._tensors["embeddings.word_embeddings.weight"]
+        return (states @ table.T + self._tensors[f"{head}.bias"]).numpy()
 
     def _states(self, encoded):
         import torch

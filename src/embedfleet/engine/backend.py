@@ -6,7 +6,7 @@ import numpy as np
 import onnxruntime
 
 from embedfleet.dialects.tei import Floats
-from embedfleet.engine.heads import compute
+from embedfleet.engine.heads import compute, outputs_of
 from embedfleet.engine.layout import Integers, layout
 from embedfleet.engine.model import ModelSpec
 from embedfleet.engine.onnx_graph import Graph
@@ -125,7 +125,7 @@ def build_graph(spec: ModelSpec) -> tuple[Graph, dict[Output, str]]:
     """
     weights = Weights(spec.weights_file, spec.family.anchor)
     ops = OnnxOps(weights, spec.max_input_length)
-    outputs = compute(spec, ops, weights)
+    outputs = compute(spec, ops, weights, outputs_of(spec))
     return ops.build(list(outputs.values())), outputs
 
 

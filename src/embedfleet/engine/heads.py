@@ -1,5 +1,7 @@
 """What is computed from a model's last hidden states, once for every backend."""
 
+from collections.abc import Sequence
+
 from embedfleet.engine.model import COLBERT_FILE, SPARSE_FILE, Kind, ModelSpec
 from embedfleet.engine.ops import Linear, Ops, V
 from embedfleet.engine.output import Output
@@ -19,11 +21,17 @@ def outputs_of(spec: ModelSpec) -> tuple[Output, ...]:
     return (*own, Output.LEXICAL, Output.COLBERT) if spec.has_m3_heads else own
 
 
-def compute(spec: ModelSpec, ops: Ops[V], weights: Weights) -> dict[Output, V]:
-    """The pass of a model: all that can be asked of it, of one run of its body.
+def compute(spec: ModelSpec, ops: Ops[V], weights: Weights, outputs: Sequence[Output]) -> dict[Output, V]:
+    """The pass of a model, of one run of its body.
+
+    Args:
+        spec: of the model.
+        ops: compute.
+        weights: of the model.
+        outputs: what is asked, some of `outputs_of`.
 
     Returns:
-        Of each of `outputs_of` its rows; of ``WORDS`` the word logits [tokens, vocabulary], which are still to be
+        Of each of ``outputs`` its rows; of ``WORDS`` the word logits [tokens, vocabulary], which are still to be
         pooled.
 
     Raises:
@@ -31,7 +39,7 @@ def compute(spec: ModelSpec, ops: Ops[V], weights: Weights) -> dict[Output, V]:
     """
     states = spec.family.states(ops, weights)
     rows: dict[Output, V] = {}
-    for output in outputs_of(spec):
+    for output in outputs:
         if output is Output.STATES:
             rows[output] = states
         elif output is Output.CLASSES:

@@ -119,6 +119,8 @@ def _kind(folder: Path, config: ModelConfig, pooling: Pooling | None) -> Kind:
     so. Any other is an embedder whose head is of no use.
     """
     architectures = config.values.get("architectures") or [""]
+    if not isinstance(architectures, list):
+        raise ModelError(f"{config.file}: `architectures` is {architectures!r}, an array of names is needed")
     architecture = str(architectures[0])
     if architecture.endswith("ForSequenceClassification"):
         return "reranker" if len(_labels(config)) == 1 else "classifier"
@@ -192,7 +194,7 @@ def _read_pooling(folder: Path) -> Pooling:
     chosen += [
         pooling
         for pooling in _POOLING_KEYS.values()
-        if config.get("pooling_mode") in {pooling.value, pooling.value.replace("_", "")}
+        if config.get("pooling_mode") in (pooling.value, pooling.value.replace("_", ""))
     ]
     others = [
         key for key, on in config.items() if key.startswith("pooling_mode_") and on is True and key not in _POOLING_KEYS
@@ -208,7 +210,11 @@ def _read_pooling(folder: Path) -> Pooling:
 def _max_input_length(folder: Path, positions: int) -> int:
     """``max_seq_length`` where sentence-transformers states it, else the positions the model has."""
     file = next((folder / name for name in _LENGTHS if (folder / name).is_file()), None)
-    return positions if file is None else min(ModelConfig(file).number("max_seq_length", positions), positions)
+    return (
+        positions
+        if file is None
+        else min(ModelConfig(file).number("max_seq_length", positions, at_most=None), positions)
+    )
 
 
 def _read_prompts(folder: Path) -> dict[str, str]:

@@ -7,6 +7,8 @@ from typing import Any
 from embedfleet.engine.model_file import check_file
 from embedfleet.errors import ModelError
 
+_LARGEST = 10_000_000  # of any size of a model: beyond, tables and loops that are made of it would not end
+
 
 class ModelConfig:
     """A JSON object on disk, most often config.json.
@@ -22,8 +24,8 @@ class ModelConfig:
             raise ModelError(f"{file} does not hold a JSON object")
         self.values: dict[str, Any] = values
 
-    def number(self, key: str, default: int | None = None) -> int:
-        """A whole number.
+    def number(self, key: str, default: int | None = None, at_most: int | None = _LARGEST) -> int:
+        """A whole number from 0.
 
         Raises:
             ModelError: it is something else, or missing with no default.
@@ -33,6 +35,8 @@ class ModelConfig:
             return default
         if isinstance(value, bool) or not isinstance(value, int):
             raise ModelError(f"{self.file}: `{key}` is {value!r}, a whole number is needed")
+        if value < 0 or (at_most is not None and value > at_most):
+            raise ModelError(f"{self.file}: `{key}` is {value}, a number from 0 to {at_most} is needed")
         return value
 
     def real(self, key: str, default: float) -> float:

@@ -52,7 +52,7 @@ class TorchBackend:
         """See `Backend.forward`."""
         try:
             with self._turn, torch.inference_mode():
-                found = self._compute(ids, types, lengths)
+                found = self._compute(ids, types, lengths, outputs)
                 rows = [found[output].float().cpu().numpy() for output in outputs]
         except ModelError:
             raise
@@ -66,10 +66,13 @@ class TorchBackend:
             splade(row, first) if output is Output.WORDS else row for output, row in zip(outputs, rows, strict=True)
         )
 
-    def _compute(self, ids: Integers, types: Integers, lengths: Integers) -> dict[Output, torch.Tensor]:
+    def _compute(
+        self, ids: Integers, types: Integers, lengths: Integers, outputs: tuple[Output, ...]
+    ) -> dict[Output, torch.Tensor]:
         family = self._spec.family
         held = np.minimum(types, family.token_types - 1)
-        return compute(self._spec, TorchOps(self._values, ids, held, lengths, family.first_position), self._weights)
+        ops = TorchOps(self._values, ids, held, lengths, family.first_position)
+        return compute(self._spec, ops, self._weights, outputs)
 
 
 def _device(name: str) -> torch.device:

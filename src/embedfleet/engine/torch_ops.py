@@ -115,8 +115,8 @@ class TorchOps:
     def rotate(self, states: Values, rotary: Rotary) -> Values:
         """See `Ops.rotate`; in float32 whatever the weights are in."""
         half = len(rotary.frequencies)
-        angles = self._once((rotary.frequencies, "angles"), lambda: self._angles(rotary.frequencies))
-        cosines, sines = angles.cos() * rotary.scaling, angles.sin() * rotary.scaling
+        turns = self._once(rotary, lambda: self._turns(rotary))
+        cosines, sines = turns[0], turns[1]
         heads = states.float().view(len(states), -1, rotary.head_size)
         left, right, rest = torch.split_with_sizes(heads, [half, half, rotary.head_size - 2 * half], dim=-1)
         turned = torch.cat([left * cosines - right * sines, right * cosines + left * sines, rest], dim=-1)
@@ -187,9 +187,11 @@ class TorchOps:
         rows = torch.tensor(buckets, device=after.device)[after.clamp(-farthest, farthest) + farthest]
         return self._weights(bias.table).float()[rows]
 
-    def _angles(self, frequencies: Sequence[float]) -> Values:
-        """Of every token and pair, [tokens, 1, half]."""
-        return self._places[:, None, None].float() * torch.tensor(frequencies, device=self._weights.device)
+    def _turns(self, rotary: Rotary) -> Values:
+        """Cosine and sine of every token and pair, [2, tokens, 1, half]."""
+        frequencies = torch.tensor(rotary.frequencies, device=self._weights.device)
+        angles = self._places[:, None, None].float() * frequencies
+        return torch.stack([angles.cos(), angles.sin()]) * rotary.scaling
 
     def _whole(self, values: Integers) -> Values:
         return torch.from_numpy(values).to(self._weights.device)

@@ -293,6 +293,12 @@ def test_a_classifier_of_modernbert_may_pool_the_mean(make):
         ("gte", {"rope_parameters": None, "rope_scaling": {"type": "ntk"}}, "`factor` of ntk is None"),
         ("gte", {"rope_parameters": None, "rope_scaling": {"type": "ntk", "mixed_b": 0.6}}, "'ntk' is not supported"),
         ("gte", {"position_embedding_type": "absolute"}, "'absolute' is not supported"),
+        ("gte", {"logn_attention_scale": True}, "`logn_attention_scale` is true"),
+        ("nomic_bert", {"rotary_scaling_factor": 2.0}, "`rotary_scaling_factor` is 2.0"),
+        ("nomic_bert", {"num_attention_heads": 32}, "heads are 1 wide"),
+        ("modernbert", {"num_hidden_layers": 10**12}, "`num_hidden_layers` is 1000000000000"),
+        ("modernbert", {"layer_types": 3}, "`layer_types` is 3"),
+        ("bert", {"architectures": {"a": 1}}, "`architectures` is {'a': 1}"),
     ],
 )
 def test_a_config_that_asks_for_more_is_refused_with_the_value(make, tmp_path, family, values, message):
@@ -318,6 +324,12 @@ def test_a_reranker_and_a_classifier_of_jina(tmp_path, labels):
     architecture = "JinaBertForSequenceClassification"
     folder = make_jina(tmp_path / "jina", heads=3, longest=LONGEST, architecture=architecture, labels=labels)
     check(folder, [PAIRS], JinaReference(folder).logits)
+
+
+def test_splade_of_jina(tmp_path):
+    folder = make_jina(tmp_path / "jina", heads=2, longest=LONGEST, architecture="JinaBertForMaskedLM")
+    reference = JinaReference(folder)
+    check(folder, [TEXTS], lambda encoded: splade(reference.words(encoded)), pooling=Pooling.SPLADE)
 
 
 def test_jina_beyond_the_length_of_short_models(tmp_path):

@@ -1,5 +1,7 @@
 """PyTorch as a backend: what only it promises; that its numbers are right, `test_ops` and `test_families` show."""
 
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -66,9 +68,9 @@ def test_what_a_backend_has_not_got_is_refused(name, device, precision, message)
 
 
 def test_missing_pytorch_is_said_with_what_to_install(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "torch", None)
+    monkeypatch.setitem(sys.modules, "torch", None)
     for name in ("torch_backend", "torch_ops"):
-        monkeypatch.delitem(__import__("sys").modules, f"embedfleet.engine.{name}", raising=False)
+        monkeypatch.delitem(sys.modules, f"embedfleet.engine.{name}", raising=False)
     with pytest.raises(ModelError, match="backend torch needs PyTorch") as caught:
         make_backend(read_model(builtin_model()), "torch")
     assert "embedfleet[torch]" in caught.value.hint

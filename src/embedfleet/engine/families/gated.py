@@ -1,10 +1,11 @@
-"""The layer that GTE and Nomic-BERT share: BERT's order of norms, rotary places, a gated feed-forward part."""
+"""The body that GTE and Nomic-BERT share: BERT's order of norms, rotary places, a gated feed-forward part."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from embedfleet.engine.families.layers import Find, layer_norm, linear
 from embedfleet.engine.ops import Activation, Attention, Ops, Rotary, V
+from embedfleet.engine.tensor import Tensor
 from embedfleet.engine.weights import Weights
 
 
@@ -13,11 +14,13 @@ class Names:
     """What a layout of the weights calls the dense layers and norms of one layer.
 
     Attributes:
+        words_norm: of the embeddings.
         layer: what stands before them, with ``{}`` for the layer's number.
         merged: makes queries, keys and values, in this order.
         up_gate: the two that are multiplied, or one layer that holds both; the second is activated.
     """
 
+    words_norm: str
     layer: str
     merged: str
     mixed: str
@@ -29,15 +32,21 @@ class Names:
 
 @dataclass(frozen=True, slots=True)
 class GatedPostNorm:
-    """A layer whose two parts are each added to their input and then normalised.
+    """Embeddings, and layers whose two parts are each added to their input and then normalised.
 
     Attributes:
+        names: of its layers.
+        layers: how many there are.
+        token_types: rows of their table; 0 where there is none.
         width: of a token's state.
         wide: of the feed-forward part.
         attention_bias: whether the dense layers around the attention have a bias.
         down_bias: whether the last dense layer has one; those before never do.
     """
 
+    names: Names
+    layers: int
+    token_types: int
     width: int
     wide: int
     attention: Attention
@@ -47,22 +56,32 @@ class GatedPostNorm:
     attention_bias: bool
     down_bias: bool
 
-    def layer(self, ops: Ops[V], weights: Weights, names: Names, number: int, states: V) -> V:
-        """States [tokens, width] after layer ``number``."""
-        prefix, width, find = names.layer.format(number), self.width, weights.body
+    def states(self, ops: Ops[V], weights: Weights, words: Tensor) -> V:
+        """The whole pass, from the table of ``words`` [vocabulary, width] to the last states [tokens, width]."""
+        states = ops.embed(words, ops.ids)
+        if self.token_types:
+            types = weights.body("embeddings.token_type_embeddings.weight", self.token_types, self.width)
+            states = ops.add(states, ops.embed(types, ops.types))
+        states = self._norm(ops, weights, self.names.words_norm, states)
+        for number in range(self.layers):
+            states = self._layer(ops, weights, number, states)
+        return states
+
+    def _layer(self, ops: Ops[V], weights: Weights, number: int, states: V) -> V:
+        names, width, find = self.names, self.width, weights.body
+        prefix = names.layer.format(number)
         merged = ops.dense(states, linear(find, prefix + names.merged, width, 3 * width, bias=self.attention_bias))
         query, key, value = ops.split(merged, (width, width, width))
         query, key = ops.rotate(query, self.rotary), ops.rotate(key, self.rotary)
         mixed = ops.attention(query, key, value, self.attention)
         mixed = ops.dense(mixed, linear(find, prefix + names.mixed, width, width, bias=self.attention_bias))
-        states = self.norm(ops, weights, prefix + names.mixed_norm, ops.add(mixed, states))
+        states = self._norm(ops, weights, prefix + names.mixed_norm, ops.add(mixed, states))
         up, gate = self._up_gate(ops, find, [prefix + name for name in names.up_gate], states)
         inner = ops.multiply(ops.activate(gate, self.activation), up)
         outer = ops.dense(inner, linear(find, prefix + names.down, self.wide, width, bias=self.down_bias))
-        return self.norm(ops, weights, prefix + names.down_norm, ops.add(outer, states))
+        return self._norm(ops, weights, prefix + names.down_norm, ops.add(outer, states))
 
-    def norm(self, ops: Ops[V], weights: Weights, name: str, states: V) -> V:
-        """The normalisation ``name`` of the body."""
+    def _norm(self, ops: Ops[V], weights: Weights, name: str, states: V) -> V:
         return layer_norm(ops, weights.body, name, states, width=self.width, epsilon=self.epsilon)
 
     def _up_gate(self, ops: Ops[V], find: Find, names: Sequence[str], states: V) -> Sequence[V]:

@@ -9,8 +9,10 @@ from embedfleet.engine.model_config import ModelConfig
 from embedfleet.engine.ops import ACTIVATIONS, Ops, V
 from embedfleet.engine.tensor import Tensor
 from embedfleet.engine.weights import Weights
+from embedfleet.errors import ModelError
 
 _NAMES = Names(
+    "embeddings.LayerNorm",
     "encoder.layer.{}.",
     "attention.qkv_proj",
     "attention.o_proj",
@@ -30,15 +32,19 @@ class Gte:
     def __init__(self, config: ModelConfig) -> None:
         config.choice("position_embedding_type", {"rope": True}, "rope")
         config.choice("layer_norm_type", {"layer_norm": True}, "layer_norm")
+        if config.flag("logn_attention_scale", default=False):
+            raise ModelError(f"{config.file}: `logn_attention_scale` is true", "supported: GTE without it")
         self.hidden_size = config.number("hidden_size")
         self.vocabulary = config.number("vocab_size")
-        self._types = config.number("type_vocab_size", 0)
-        self.token_types = max(1, self._types)
+        types = config.number("type_vocab_size", 0)
+        self.token_types = max(1, types)
         self.first_position = 0
         self.max_input_length = config.number("max_position_embeddings")
-        self._layers = config.number("num_hidden_layers")
         attention = heads_of(config, "num_attention_heads", self.hidden_size)
         self._encoder = GatedPostNorm(
+            _NAMES,
+            config.number("num_hidden_layers"),
+            types,
             self.hidden_size,
             config.number("intermediate_size"),
             attention,
@@ -51,14 +57,7 @@ class Gte:
 
     def states(self, ops: Ops[V], weights: Weights) -> V:
         """See `Family.states`."""
-        hidden, states = self.hidden_size, ops.embed(self._words(weights), ops.ids)
-        if self._types:
-            types = weights.body("embeddings.token_type_embeddings.weight", self._types, hidden)
-            states = ops.add(states, ops.embed(types, ops.types))
-        states = self._encoder.norm(ops, weights, "embeddings.LayerNorm", states)
-        for number in range(self._layers):
-            states = self._encoder.layer(ops, weights, _NAMES, number, states)
-        return states
+        return self._encoder.states(ops, weights, self._words(weights))
 
     def class_logits(self, ops: Ops[V], weights: Weights, states: V, labels: int) -> V:
         """See `Family.class_logits`: BERT's."""

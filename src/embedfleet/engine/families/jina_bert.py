@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from embedfleet.engine.families.layers import PostNorm, bert_words, heads_of, linear, pooled_classes
 from embedfleet.engine.model_config import ModelConfig
-from embedfleet.engine.ops import ACTIVATIONS, Activation, Alibi, Ops, V
+from embedfleet.engine.ops import Activation, Alibi, Ops, V
 from embedfleet.engine.tensor import Tensor
 from embedfleet.engine.weights import Weights
 
@@ -43,13 +43,7 @@ class JinaBert:
         self._layers = config.number("num_hidden_layers")
         attention = heads_of(config, "num_attention_heads", self.hidden_size)
         self._attention = replace(attention, bias=Alibi(slopes(attention.heads)))
-        self._encoder = PostNorm(
-            _NAMES,
-            self.hidden_size,
-            config.number("intermediate_size"),
-            config.choice("hidden_act", ACTIVATIONS, "gelu"),
-            config.real("layer_norm_eps", 1e-12),
-        )
+        self._encoder = PostNorm.of(config, _NAMES)
 
     def states(self, ops: Ops[V], weights: Weights) -> V:
         """See `Family.states`."""

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from embedfleet.engine.model_config import ModelConfig
-from embedfleet.engine.ops import Activation, Attention, Linear, Ops, V
+from embedfleet.engine.ops import ACTIVATIONS, Activation, Attention, Linear, Ops, V
 from embedfleet.engine.tensor import Tensor
 from embedfleet.engine.weights import Weights
 from embedfleet.errors import ModelError
@@ -51,6 +51,21 @@ class PostNorm:
     wide: int
     activation: Activation
     epsilon: float
+
+    @classmethod
+    def of(cls, config: ModelConfig, names: tuple[str, str, str, str, str, str, str, str]) -> "PostNorm":
+        """As a config with BERT's keys states it.
+
+        Raises:
+            ModelError: a key is missing or of a value that is not supported.
+        """
+        return cls(
+            names,
+            config.number("hidden_size"),
+            config.number("intermediate_size"),
+            config.choice("hidden_act", ACTIVATIONS, "gelu"),
+            config.real("layer_norm_eps", 1e-12),
+        )
 
     def layer(self, ops: Ops[V], weights: Weights, prefix: str, states: V, attention: Attention) -> V:
         """States [tokens, width] after the layer whose tensors' names begin with ``prefix``."""

@@ -112,8 +112,8 @@ def _sights(config: ModelConfig, hidden: int) -> list[_Sight]:
     local = read_rotary(config, size, theta=10000.0, key="local_rope_theta", layers=_LOCAL)
     sights = {_FULL: _Sight(attention, full), _LOCAL: _Sight(nearby, local)}
     count, every = config.number("num_hidden_layers"), max(1, config.number("global_attn_every_n_layers", 3))
-    kinds = config.values.get("layer_types") or [_LOCAL if number % every else _FULL for number in range(count)]
-    if len(kinds) != count or not all(kind in sights for kind in kinds):
+    kinds: object = config.values.get("layer_types") or [_LOCAL if number % every else _FULL for number in range(count)]
+    if not isinstance(kinds, list) or len(kinds) != count or not all(kind in [*sights] for kind in kinds):
         raise ModelError(
             f"{config.file}: `layer_types` is {kinds!r}", f"{count} of these are needed: {', '.join(sights)}"
         )

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from embedfleet.engine.families.layers import PostNorm, heads_of, roberta_classes, roberta_words
 from embedfleet.engine.model_config import ModelConfig
-from embedfleet.engine.ops import ACTIVATIONS, Ops, RelativeBias, V
+from embedfleet.engine.ops import Ops, RelativeBias, V
 from embedfleet.engine.tensor import Tensor
 from embedfleet.engine.weights import Weights
 from embedfleet.errors import ModelError
@@ -45,13 +45,7 @@ class MpNet:
         self.max_input_length = self._positions - self.first_position
         self._layers = config.number("num_hidden_layers")
         self._attention = heads_of(config, "num_attention_heads", self.hidden_size)
-        self._encoder = PostNorm(
-            _NAMES,
-            self.hidden_size,
-            config.number("intermediate_size"),
-            config.choice("hidden_act", ACTIVATIONS, "gelu"),
-            config.real("layer_norm_eps", 1e-12),
-        )
+        self._encoder = PostNorm.of(config, _NAMES)
 
     def states(self, ops: Ops[V], weights: Weights) -> V:
         """See `Family.states`."""

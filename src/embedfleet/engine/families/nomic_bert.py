@@ -12,7 +12,7 @@ from embedfleet.engine.weights import Weights
 from embedfleet.errors import ModelError
 
 _NAMES = Names(
-    "encoder.layers.{}.", "attn.Wqkv", "attn.out_proj", "norm1", ("mlp.fc11", "mlp.fc12"), "mlp.fc2", "norm2"
+    "emb_ln", "encoder.layers.{}.", "attn.Wqkv", "attn.out_proj", "norm1", ("mlp.fc11", "mlp.fc12"), "mlp.fc2", "norm2"
 )
 _REFUSED = ("qkv_proj_bias", "mlp_fc1_bias", "mlp_fc2_bias", "prenorm", "rotary_emb_interleaved", "use_rms_norm")
 
@@ -27,15 +27,17 @@ class NomicBert:
         _refuse(config)
         self.hidden_size = _number(config, "n_embd", "hidden_size")
         self.vocabulary = config.number("vocab_size")
-        self._types = config.number("type_vocab_size", 0)
-        self.token_types = max(1, self._types)
+        types = config.number("type_vocab_size", 0)
+        self.token_types = max(1, types)
         self.first_position = 0
         self.max_input_length = _number(config, "n_positions", "max_position_embeddings")
-        self._layers = _number(config, "n_layer", "num_hidden_layers")
         own = "n_embd" in config.values
         attention = heads_of(config, "n_head" if own else "num_attention_heads", self.hidden_size)
         activations = {"swiglu": "silu", "geglu": "gelu"} if own else ACTIVATIONS
         self._encoder = GatedPostNorm(
+            _NAMES,
+            _number(config, "n_layer", "num_hidden_layers"),
+            types,
             self.hidden_size,
             _number(config, "n_inner", "intermediate_size"),
             attention,
@@ -48,14 +50,7 @@ class NomicBert:
 
     def states(self, ops: Ops[V], weights: Weights) -> V:
         """See `Family.states`."""
-        hidden, states = self.hidden_size, ops.embed(self._words(weights), ops.ids)
-        if self._types:
-            types = weights.body("embeddings.token_type_embeddings.weight", self._types, hidden)
-            states = ops.add(states, ops.embed(types, ops.types))
-        states = self._encoder.norm(ops, weights, "emb_ln", states)
-        for number in range(self._layers):
-            states = self._encoder.layer(ops, weights, _NAMES, number, states)
-        return states
+        return self._encoder.states(ops, weights, self._words(weights))
 
     def class_logits(self, ops: Ops[V], weights: Weights, states: V, labels: int) -> V:
         """See `Family.class_logits`: BERT's."""
@@ -79,6 +74,9 @@ def _refuse(config: ModelConfig) -> None:
     for key in _REFUSED:
         if config.flag(key, default=False):
             raise ModelError(f"{config.file}: `{key}` is true", "supported: Nomic-BERT without it")
+    if config.values.get("rotary_scaling_factor") is not None:
+        stated = config.values["rotary_scaling_factor"]
+        raise ModelError(f"{config.file}: `rotary_scaling_factor` is {stated!r}", "supported: null")
     fraction = config.real("rotary_emb_fraction", 1.0)
     if fraction != 1.0:
         raise ModelError(f"{config.file}: `rotary_emb_fraction` is {fraction}", "supported: 1.0")

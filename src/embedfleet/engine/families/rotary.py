@@ -34,8 +34,8 @@ def read_rotary(
     base = stated.get("rope_theta", config.real(key, theta))
     if isinstance(base, bool) or not isinstance(base, (int, float)) or base <= 0:
         raise ModelError(f"{config.file}: `rope_theta` is {base!r}, a positive number is needed")
-    if head_size % 2:
-        raise ModelError(f"{config.file}: heads are {head_size} wide, an even number is needed to turn them")
+    if head_size < 2 or head_size % 2:
+        raise ModelError(f"{config.file}: heads are {head_size} wide, an even number from 2 is needed to turn them")
     factor = _stretch(config, stated)
     half, slower = head_size // 2, factor ** (2.0 / head_size)
     return Rotary(head_size, tuple((base * factor) ** (-2.0 * pair / head_size) / slower for pair in range(half)))
