@@ -15,6 +15,8 @@ from embedfleet.http.client import Reply, fetch
 _TIMEOUT_S = 60.0
 _CHECK_EVERY = 50
 _LARGEST = 200_000
+# What our engine and gateway answer to an error that nobody foresaw (engine/app, gateway/proxy).
+_FELL_THROUGH = b"internal error"
 _MAIN = {"embedding": "/embed", "splade": "/embed_sparse", "classifier": "/predict"}
 
 
@@ -31,6 +33,8 @@ def judge(reply: Reply) -> str:
     """What is wrong with an answer; empty if nothing is."""
     if reply.status >= 500:
         return f"status {reply.status}: {reply.body[:200]!r}"
+    if _FELL_THROUGH in reply.body:
+        return f"status {reply.status}, no error of ours: {reply.body[:200]!r}"
     if reply.status < 200 or 300 <= reply.status < 400:
         return f"status {reply.status}"
     if reply.headers.get("content-type", "").startswith("application/json"):

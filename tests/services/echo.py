@@ -12,6 +12,7 @@ from embedfleet.engine.builtin import builtin_model
 from embedfleet.engine.engine import Engine
 from embedfleet.engine.model import read_model
 from embedfleet.engine.tokenization import Encoded, Tokenization
+from embedfleet.engine.vectors import Vectors
 from embedfleet.errors import OutOfMemory
 from embedfleet.metrics import TEI, Registry
 
@@ -91,6 +92,7 @@ def engine_of(
         SPEC,
         TOKENIZATION,
         backend,
+        Vectors(SPEC),
         late_interaction=False,
         workers=workers,
         tokenization_workers=1,

@@ -38,7 +38,7 @@ def _ignored(command: Command) -> Command:
 @click.command("tei")
 @_flag("model-id", None, "a model folder, a hub id, or builtin", required=True)
 @_flag("tokenization-workers", 1, "tokenizer threads")
-@_flag("pooling", "", "cls, mean, last-token or splade; empty reads the model's 1_Pooling")
+@_flag("pooling", "", "as the setting; empty reads the model's 1_Pooling")
 @_flag("max-concurrent-requests", 512, "inputs under way before the next gets 429")
 @_flag("max-batch-tokens", 16_384, "a model may not take longer inputs than this")
 @_flag("max-client-batch-size", 32, "most inputs in one request")

@@ -22,8 +22,12 @@ class EngineOptions:
         "auto", "auto takes what the architecture is; rerank with an embedding model is late interaction"
     )
     served_model_name: str = option("", "the model's name as clients see it; empty for the model as given")
-    pooling: Literal["auto", "cls", "mean", "last-token", "splade"] = option(
-        "auto", "auto reads the model's 1_Pooling; splade needs a model with a masked-language head"
+    pooling: Literal["auto", "cls", "mean", "last-token", "max", "mean-sqrt-len-tokens", "weightedmean", "splade"] = (
+        option(
+            "auto",
+            "auto reads the model's 1_Pooling; splade needs a model with a masked-language head;"
+            " max, mean-sqrt-len-tokens and weightedmean are not for TEI's containers",
+        )
     )
     backend: Literal["onnx", "torch"] = option(
         "onnx", "what the engine computes with: ONNX Runtime on the CPU, or PyTorch, which has to be installed"

@@ -22,6 +22,7 @@ from embedfleet.engine.model import ModelSpec, Pooling, read_model
 from embedfleet.engine.output import Output
 from embedfleet.engine.settings import BackendName, Precision
 from embedfleet.engine.tokenization import Encoded, TextLimits, Tokenization
+from embedfleet.engine.vectors import Vectors
 from embedfleet.engine.worker import Worker, join
 from embedfleet.errors import Backend as BackendError
 from embedfleet.errors import ModelError, OutOfMemory, Overloaded, Unhealthy
@@ -41,6 +42,7 @@ class Engine:
         spec: ModelSpec,
         tokenization: Tokenization,
         backend: Backend,
+        vectors: Vectors | None,
         *,
         late_interaction: bool,
         workers: int,
@@ -59,7 +61,7 @@ class Engine:
         self._registry = registry
         self._tokenizers = ThreadPoolExecutor(tokenization_workers, thread_name_prefix="tokenize")
         self._queue = BatchQueue(limits, Cache(cache_bytes, registry), registry)
-        self._workers = [Worker(self._queue, backend, spec.pooling, registry) for _ in range(workers)]
+        self._workers = [Worker(self._queue, backend, vectors, registry) for _ in range(workers)]
         self._threads = [
             threading.Thread(target=worker.run, name=f"forward-{number}", daemon=True)
             for number, worker in enumerate(self._workers)
@@ -106,12 +108,14 @@ class Engine:
         try:
             runner = make_backend(spec, backend, device, precision)
             runner.forward(*join([_warm_up(tokenization)]), outputs_of(spec))
+            vectors = Vectors(spec) if spec.kind == "embedding" else None
         except (MemoryError, OutOfMemory) as error:
             raise _no_room(folder) from error
         return cls(
             spec,
             tokenization,
             runner,
+            vectors,
             late_interaction=late_interaction and spec.kind == "embedding",
             workers=workers,
             tokenization_workers=tokenization_workers,

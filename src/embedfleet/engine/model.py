@@ -7,8 +7,9 @@ from typing import Any, Literal
 
 from embedfleet.engine.families.family import Family
 from embedfleet.engine.families.registry import read_family
-from embedfleet.engine.model_config import ModelConfig, parse_json
+from embedfleet.engine.model_config import ModelConfig
 from embedfleet.engine.model_file import check_file
+from embedfleet.engine.modules import Dense, Module, Step, read_modules, read_steps
 from embedfleet.engine.weights import FILES, find_weights
 from embedfleet.errors import ModelError
 
@@ -16,11 +17,14 @@ Kind = Literal["embedding", "classifier", "reranker", "splade"]
 
 
 class Pooling(StrEnum):
-    """How token states become one vector; the values are those of TEI's ``/info``."""
+    """How token states become one vector; the first three and the last have the names of TEI's ``/info``."""
 
     CLS = "cls"
     MEAN = "mean"
     LAST_TOKEN = "last_token"  # noqa: S105 - no password
+    MAX = "max"  # of each element
+    MEAN_SQRT_LEN = "mean_sqrt_len_tokens"  # the sum over the root of how many tokens there are
+    WEIGHTED_MEAN = "weightedmean"  # the first token counts once, the second twice, … (SGPT; Muennighoff 2022)
     SPLADE = "splade"  # of word logits, one number per word of the vocabulary (Formal et al. 2021)
 
 
@@ -29,6 +33,9 @@ _POOLING_KEYS = {
     "pooling_mode_cls_token": Pooling.CLS,
     "pooling_mode_mean_tokens": Pooling.MEAN,
     "pooling_mode_lasttoken": Pooling.LAST_TOKEN,
+    "pooling_mode_max_tokens": Pooling.MAX,
+    "pooling_mode_mean_sqrt_len_tokens": Pooling.MEAN_SQRT_LEN,
+    "pooling_mode_weightedmean_tokens": Pooling.WEIGHTED_MEAN,
 }
 # Where sentence-transformers states an input's length, by the age and the family of the folder.
 _LENGTHS = (
@@ -43,7 +50,7 @@ SPARSE_FILE, COLBERT_FILE = "sparse_linear.pt", "colbert_linear.pt"
 _NEEDED = f"the folder must hold config.json, tokenizer.json and weights: one of {', '.join(FILES)}"
 # sentence-transformers' modules.json: what follows the transformer, by the kind of model.
 _MODULES = {
-    "embedding": {"Transformer", "Pooling", "Normalize"},
+    "embedding": {"Transformer", "Pooling", "Dense", "Normalize"},
     "splade": {"Transformer", "MLMTransformer", "SpladePooling"},
 }
 
@@ -57,6 +64,7 @@ class ModelSpec:
         id2label: class number → name; empty for embedders.
         max_input_length: tokens, specials included; as TEI derives it.
         prompts: name → text to put before an input.
+        steps: what a pooled vector goes through.
     """
 
     folder: Path
@@ -66,6 +74,15 @@ class ModelSpec:
     id2label: dict[int, str]
     max_input_length: int
     prompts: dict[str, str]
+    steps: tuple[Step, ...] = ()
+
+    @property
+    def dimensions(self) -> int:
+        """Numbers of a vector."""
+        if self.kind == "splade":
+            return self.family.vocabulary
+        widths = [step.outputs for step in self.steps if isinstance(step, Dense)]
+        return widths[-1] if widths else self.family.hidden_size
 
     @property
     def has_m3_heads(self) -> bool:
@@ -100,7 +117,10 @@ def read_model(folder: Path, *, pooling: Pooling | None = None) -> ModelSpec:
         check_file(file, _NEEDED)
     config = ModelConfig(folder / "config.json")
     family = read_family(config)
-    kind = _kind(folder, config, pooling)
+    modules = read_modules(folder)
+    kind = _kind(folder, config, modules, pooling)
+    if kind in _MODULES:
+        _refuse_other_modules(folder, modules, _MODULES[kind])
     return ModelSpec(
         folder=folder,
         family=family,
@@ -109,10 +129,11 @@ def read_model(folder: Path, *, pooling: Pooling | None = None) -> ModelSpec:
         id2label=_labels(config) if kind in {"classifier", "reranker"} else {},
         max_input_length=_max_input_length(folder, family.max_input_length),
         prompts=_read_prompts(folder),
+        steps=read_steps(modules, family.hidden_size) if kind == "embedding" else (),
     )
 
 
-def _kind(folder: Path, config: ModelConfig, pooling: Pooling | None) -> Kind:
+def _kind(folder: Path, config: ModelConfig, modules: list[Module], pooling: Pooling | None) -> Kind:
     """TEI's rule: an architecture that ends in Classification classifies; with one label it is a reranker.
 
     A model with a masked-language head is SPLADE if it is asked to be, as for TEI, or if sentence-transformers says
@@ -124,7 +145,7 @@ def _kind(folder: Path, config: ModelConfig, pooling: Pooling | None) -> Kind:
     architecture = str(architectures[0])
     if architecture.endswith("ForSequenceClassification"):
         return "reranker" if len(_labels(config)) == 1 else "classifier"
-    stated = not (folder / "1_Pooling").exists() and "SpladePooling" in _modules(folder)
+    stated = not (folder / "1_Pooling").exists() and any(module.name == "SpladePooling" for module in modules)
     if pooling is not Pooling.SPLADE and not (pooling is None and stated):
         return "embedding"
     if not architecture.endswith("ForMaskedLM"):
@@ -145,34 +166,23 @@ def _labels(config: ModelConfig) -> dict[int, str]:
 
 
 def _pooling(folder: Path, kind: Kind, asked: Pooling | None) -> Pooling | None:
-    """How the model pools; a folder with more than we do is refused."""
+    """How the model pools."""
     if kind in {"classifier", "reranker"}:
         return None
-    _refuse_extra_modules(folder, _MODULES[kind])
     if kind == "splade":
         _check_splade(folder)
         return Pooling.SPLADE
     return asked or _read_pooling(folder)
 
 
-def _modules(folder: Path) -> list[str]:
-    """The class names of sentence-transformers' modules, in order; none where the folder does not state them."""
-    file = folder / "modules.json"
-    if not file.is_file():
-        return []
-    modules = parse_json(file)
-    if not isinstance(modules, list):
-        raise ModelError(f"{file} does not hold a JSON array")
-    names = (str(module.get("type", "") if isinstance(module, dict) else module) for module in modules)
-    return [name.rpartition(".")[2] for name in names]
-
-
-def _refuse_extra_modules(folder: Path, known: set[str]) -> None:
-    """Layers after the pooling would be left out in silence: refuse them."""
-    for name in _modules(folder):
-        if name not in known:
+def _refuse_other_modules(folder: Path, modules: list[Module], known: set[str]) -> None:
+    """What we do not compute would be left out in silence: refuse it."""
+    for module in modules:
+        if module.name not in known:
             file = folder / "modules.json"
-            raise ModelError(f"{file}: module {name!r} is not supported", f"supported: {', '.join(sorted(known))}")
+            raise ModelError(
+                f"{file}: module {module.name!r} is not supported", f"supported: {', '.join(sorted(known))}"
+            )
 
 
 def _check_splade(folder: Path) -> None:
@@ -186,24 +196,29 @@ def _check_splade(folder: Path) -> None:
 
 def _read_pooling(folder: Path) -> Pooling:
     file = folder / "1_Pooling" / "config.json"
-    hint = 'state it: pooling = "cls", "mean" or "last-token" (see the model\'s card)'
+    known = [pooling for pooling in Pooling if pooling is not Pooling.SPLADE]
+    hint = (
+        f"state it: pooling = one of {', '.join(pooling.replace('_', '-') for pooling in known)} (see the model's card)"
+    )
     if not file.is_file():
         raise ModelError(f"{file} is missing, so the model's pooling is not stated", hint)
-    config = ModelConfig(file).values
-    chosen = [pooling for key, pooling in _POOLING_KEYS.items() if config.get(key)]
+    config = ModelConfig(file)
+    stated = [
+        key.removeprefix("pooling_mode_")
+        for key, on in config.values.items()
+        if key.startswith("pooling_mode_") and on is True
+    ]
+    chosen = [pooling for key, pooling in _POOLING_KEYS.items() if config.values.get(key)]
     chosen += [
         pooling
-        for pooling in _POOLING_KEYS.values()
-        if config.get("pooling_mode") in (pooling.value, pooling.value.replace("_", ""))
+        for pooling in known
+        if config.values.get("pooling_mode") in (pooling.value, pooling.value.replace("_", ""))
     ]
-    others = [
-        key for key, on in config.items() if key.startswith("pooling_mode_") and on is True and key not in _POOLING_KEYS
-    ]
-    if len(chosen) != 1 or others:
-        named = ", ".join([*map(str, chosen), *others]) or "none"
-        raise ModelError(
-            f"{file}: exactly one of cls, mean and last-token is supported, the file states: {named}", hint
-        )
+    if len(set(chosen)) != 1 or len(stated) > 1:
+        named = ", ".join(map(str, stated or chosen)) or str(config.values.get("pooling_mode", "none"))
+        raise ModelError(f"{file}: exactly one kind of pooling is supported, the file states: {named}", hint)
+    if not config.flag("include_prompt", default=True):
+        raise ModelError(f"{file}: `include_prompt` is false, a vector of the text without its prompt", hint)
     return chosen[0]
 
 

@@ -193,7 +193,7 @@ class Operations:
             raise Backend("Backend error: `normalize` is not available for SPLADE models")
         if dimensions == 0:
             raise Validation("`dimensions` should be positive")
-        if dimensions is not None and dimensions > (spec.family.vocabulary if is_splade else spec.family.hidden_size):
+        if dimensions is not None and dimensions > spec.dimensions:
             raise Validation("`dimensions` should be smaller than the maximum embedding dimension.")
         if is_splade:
             computed = await self._compute(inputs, truncation, prompt, Output.WORDS)

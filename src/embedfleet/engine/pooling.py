@@ -28,6 +28,13 @@ def pool(states: Floats, pooling: Pooling) -> Floats:
             vector = states[-1]
         case Pooling.MEAN:
             vector = np.add.reduce(states, axis=0, dtype=np.float32) / np.float32(len(states))
+        case Pooling.MAX:
+            vector = np.maximum.reduce(states, axis=0)
+        case Pooling.MEAN_SQRT_LEN:
+            vector = np.add.reduce(states, axis=0, dtype=np.float32) / np.sqrt(np.float32(len(states)))
+        case Pooling.WEIGHTED_MEAN:
+            places = np.arange(1, len(states) + 1, dtype=np.float32)
+            vector = places @ states / places.sum()
         case Pooling.SPLADE:
             raise ValueError("SPLADE pools word logits")
     return vector

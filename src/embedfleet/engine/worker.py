@@ -10,10 +10,9 @@ import numpy as np
 from embedfleet.dialects.tei import Floats
 from embedfleet.engine.backend import Backend, Integers
 from embedfleet.engine.batch_queue import BatchQueue, Computation
-from embedfleet.engine.model import Pooling
 from embedfleet.engine.output import Output
-from embedfleet.engine.pooling import pool
 from embedfleet.engine.tokenization import Encoded
+from embedfleet.engine.vectors import Vectors
 from embedfleet.errors import Backend as BackendError
 from embedfleet.metrics import Registry
 
@@ -26,7 +25,7 @@ class Worker:
     Args:
         queue: where batches come from and answers go.
         backend: of the model.
-        pooling: of the model's vectors; None if it has none.
+        vectors: of the model's states; None if it gives none.
         registry: for the metrics of passes.
     """
 
@@ -34,13 +33,13 @@ class Worker:
         self,
         queue: BatchQueue,
         backend: Backend,
-        pooling: Pooling | None,
+        vectors: Vectors | None,
         registry: Registry,
     ) -> None:
         self.has_failed = False  # in its last pass
         self._queue = queue
         self._backend = backend
-        self._pooling = pooling
+        self._vectors = vectors
         self._sizes = registry["te_batch_next_size"].histogram()
         self._tokens = registry["te_batch_next_tokens"].histogram()
         self._splits = registry["te_batch_splits"].value()
@@ -103,9 +102,8 @@ class Worker:
         """What is asked of one input; never a view of the batch where only a row of it is kept."""
         if output is not Output.VECTOR:
             return part if output.is_per_token else part.copy()
-        assert self._pooling is not None, "vectors are asked of embedders alone"
-        vector = pool(part, self._pooling)
-        return vector.copy() if vector.base is not None else vector
+        assert self._vectors is not None, "vectors are asked of embedders alone"
+        return self._vectors(part)
 
 
 def join(inputs: Sequence[Encoded]) -> tuple[Integers, Integers, Integers]:

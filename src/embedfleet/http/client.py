@@ -75,9 +75,9 @@ async def _exchange(target: _Target, method: str, body: bytes, headers: Sequence
     reply: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
     loop = asyncio.get_running_loop()
     if target.socket:
-        transport, _ = await loop.create_unix_connection(lambda: _Reader(reply), target.socket)
+        transport, _ = await loop.create_unix_connection(lambda: _Reader(reply, method), target.socket)
     else:
-        transport, _ = await loop.create_connection(lambda: _Reader(reply), target.host, target.port)
+        transport, _ = await loop.create_connection(lambda: _Reader(reply, method), target.host, target.port)
     try:
         host = f"{target.host}:{target.port}" if target.port else target.host
         lines = [
@@ -96,8 +96,9 @@ async def _exchange(target: _Target, method: str, body: bytes, headers: Sequence
 class _Reader(asyncio.Protocol):
     """Collects one reply."""
 
-    def __init__(self, reply: asyncio.Future[Reply]) -> None:
+    def __init__(self, reply: asyncio.Future[Reply], method: str) -> None:
         self._reply = reply
+        self._method = method
         self._parser = httptools.HttpResponseParser(self)
         self._headers: dict[str, str] = {}
         self._body: list[bytes] = []
@@ -123,6 +124,8 @@ class _Reader(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         self._framed = "content-length" in self._headers or "transfer-encoding" in self._headers
+        if self._method == "HEAD":  # its length is that of a body which does not come (RFC 9110, section 9.3.2)
+            self.on_message_complete()
 
     def on_body(self, data: bytes) -> None:
         self._body.append(data)

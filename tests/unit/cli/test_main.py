@@ -64,7 +64,7 @@ def test_the_version_is_data(tmp_path):
         (["up", "--ready-timeout-s", "soon"], "flag --ready-timeout-s: 'soon' is not a number", ""),
         (["up", "--set", "embedder.model=models/none"], "there is no folder models/none", ""),
         (["engine", "--port", "x"], "'x' is not a valid integer", "see `embedfleet engine --help`"),
-        (["engine", "--pooling", "max"], "'max' is not", "see `embedfleet engine --help`"),
+        (["engine", "--pooling", "sum"], "'sum' is not", "see `embedfleet engine --help`"),
         (["engine", "--model", "models/none"], "there is no model folder models/none", "give a folder"),
         (["gateway", "--replica", "ftp://x"], "ftp://x is not the URL of a replica", "write http://host:port"),
         (["gateway", "--host", "192.0.2.1"], "cannot listen: 192.0.2.1:0: ", "choose another --port"),

@@ -89,7 +89,7 @@ def test_pooling_that_is_not_stated_is_refused_unless_given(folder):
     shutil.rmtree(folder / "1_Pooling")
     error = refusal(folder)
     assert str(folder / "1_Pooling" / "config.json") in error.message
-    assert 'pooling = "cls"' in error.hint
+    assert "pooling = one of cls, mean, last-token" in error.hint
     assert read_model(folder, pooling=Pooling.CLS).pooling is Pooling.CLS
 
 
@@ -97,7 +97,7 @@ def test_pooling_that_is_not_stated_is_refused_unless_given(folder):
     "config",
     [
         {},
-        {"pooling_mode_max_tokens": True},
+        {"pooling_mode_sum_tokens": True},
         {"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": True},
         {"pooling_mode_mean_tokens": True, "pooling_mode_max_tokens": True},
     ],
@@ -107,11 +107,13 @@ def test_pooling_other_than_one_of_ours_is_refused(folder, config):
     assert str(folder / "1_Pooling" / "config.json") in refusal(folder).message
 
 
-def test_layers_after_the_pooling_are_not_left_out_in_silence(folder):
+def test_modules_that_we_do_not_compute_are_not_left_out_in_silence(folder):
     modules = json.loads((folder / "modules.json").read_text())
-    modules.append({"type": "sentence_transformers.models.Dense", "path": "2_Dense"})
+    modules.append({"type": "sentence_transformers.models.LSTM", "path": "2_LSTM"})
     (folder / "modules.json").write_text(json.dumps(modules))
-    assert "'Dense'" in refusal(folder).message
+    error = refusal(folder)
+    assert "'LSTM' is not supported" in error.message
+    assert "Dense" in error.hint
 
 
 def test_json_that_cannot_be_read_is_named(folder):

@@ -1,0 +1,87 @@
+"""An input's one vector, from its token states, once for every backend."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from embedfleet.dialects.tei import Floats
+from embedfleet.engine.model import ModelSpec
+from embedfleet.engine.modules import Dense
+from embedfleet.engine.ops import Activation
+from embedfleet.engine.pooling import normalize, pool
+from embedfleet.engine.weights import Weights, find_weights
+from embedfleet.errors import ModelError
+
+Step = Callable[[Floats], Floats]
+"""Makes one vector of another: [in] → [out]."""
+
+
+def _relu(vector: Floats) -> Floats:
+    return np.maximum(vector, np.float32(0))
+
+
+def _silu(vector: Floats) -> Floats:
+    exponentials: Floats = np.exp(-vector)
+    return vector / (np.float32(1) + exponentials)
+
+
+_ACTIVATIONS: dict[Activation, Step] = {"tanh": np.tanh, "relu": _relu, "silu": _silu}
+
+
+class Vectors:
+    """Pools token states and takes the vector through the layers that the model has after that.
+
+    Few numbers pass here, one vector per input, so numpy computes them in the thread that ran the model.
+
+    Args:
+        spec: of an embedder.
+
+    Raises:
+        ModelError: a layer's weights are missing, or do not fit its config.
+    """
+
+    def __init__(self, spec: ModelSpec) -> None:
+        assert spec.pooling is not None, "vectors are asked of embedders alone"
+        self._pooling = spec.pooling
+        self._steps: list[Step] = [_Layer(step) if isinstance(step, Dense) else normalize for step in spec.steps]
+
+    def __call__(self, states: Floats) -> Floats:
+        """The vector of one input, not normalised unless a layer follows that.
+
+        Args:
+            states: [tokens, hidden].
+
+        Returns:
+            [dimensions], in memory of its own.
+        """
+        vector = pool(states, self._pooling)
+        for step in self._steps:
+            vector = step(vector)
+        return vector.copy() if vector.base is not None else vector
+
+
+class _Layer:
+    """A `Dense` with its weights."""
+
+    def __init__(self, dense: Dense) -> None:
+        file = find_weights(dense.folder)
+        if file is None:
+            raise ModelError(f"{dense.folder} has no weights", "copy or download the whole folder")
+        weights = Weights(file)
+        shape = (dense.outputs, dense.inputs)
+        self._weight = weights.head("linear.weight", *shape).read()
+        self._bias = weights.head("linear.bias", dense.outputs).read() if dense.bias else np.float32(0)
+        self._activation = dense.activation
+        self._residual = None
+        if dense.residual and dense.inputs != dense.outputs:
+            self._residual = weights.head("residual.weight", *shape).read()
+        self._has_residual = dense.residual
+
+    def __call__(self, vector: Floats) -> Floats:
+        """[in] → [out]."""
+        found: Floats = self._weight @ vector + self._bias
+        if self._activation is not None:
+            found = _ACTIVATIONS[self._activation](found)
+        if self._has_residual:
+            found = found + (vector if self._residual is None else self._residual @ vector)
+        return found

@@ -1,0 +1,5 @@
+"""How long the property tests look for a failure: usually a moment, a long time when asked."""
+
+from hypothesis import HealthCheck, settings
+
+settings.register_profile("long", max_examples=200_000, deadline=None, suppress_health_check=list(HealthCheck))
