@@ -53,7 +53,7 @@ EFFECTS = {"asyncio", "logging", "os", "socket", "subprocess", "threading", "tim
 
 # What is heavy or touches the outside has one home.
 HOMES = {
-    "onnxruntime": {"engine.backend"},
+    "onnxruntime": {"engine.onnx_session"},
     "onnx": {"engine.onnx_graph"},
     "torch": {"engine.torch_backend", "engine.torch_ops"},
     "tokenizers": {"engine.tokenization"},

@@ -3,6 +3,9 @@
 In a process of its own that imports nothing heavy: a page that it shared with the engines would count as half theirs.
 Memory is what the kernel says in smaps_rollup. PSS divides a page by the processes that have it; Private_Dirty is what
 a process alone has and has written: its heap, and not the weights as long as they are pages of the file.
+
+Replicas of a fleet map one copy of the packed weights (`embedfleet.engine.packed`): the first that starts makes it, and
+still has on its heap what that took; from the next start on all of them only map it.
 """
 
 import json
@@ -14,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from urllib.request import Request, urlopen
 
 _STOP_S = 30.0
@@ -50,11 +54,22 @@ def _embed(port: int, texts: list[str]) -> None:
 
 
 @contextmanager
-def engine(core: int, model: str) -> Iterator[Engine]:
+def engine(core: int, model: str, packed: str = "") -> Iterator[Engine]:
     """An engine on one core, from its first answer until the end of the block."""
     reader, writer = os.pipe()
     started = time.perf_counter()
-    command = [sys.executable, "-m", "embedfleet", "engine", "--model", model, "--log-level", "warning"]
+    command = [
+        sys.executable,
+        "-m",
+        "embedfleet",
+        "engine",
+        "--model",
+        model,
+        "--log-level",
+        "warning",
+        "--packed-dir",
+        packed,
+    ]
     process = subprocess.Popen(
         ["taskset", "-c", str(core), *command, "--ready-fd", str(writer)],
         pass_fds=(writer,),
@@ -75,21 +90,39 @@ def engine(core: int, model: str) -> Iterator[Engine]:
 
 
 def look(model: str) -> dict[str, float]:
-    """What a model costs: seconds to the first answer, and megabytes of one engine and of two."""
-    with engine(0, model) as first:
+    """What a model costs: seconds to the first answer, and megabytes of one engine by itself and of two of a fleet."""
+    with engine(0, model) as lone:
+        lone.embed(_TEXTS)
+        found = {
+            "load_s": lone.load_s,
+            "pss_mb": lone.kilobytes("Pss") / 1000,
+            "heap_mb": lone.kilobytes("Private_Dirty") / 1000,
+        }
+    with TemporaryDirectory() as packed:
+        first = _two(model, packed)
+        again = _two(model, packed)
+    return (
+        found
+        | {f"first_start_{name}": value for name, value in first.items()}
+        | {f"next_start_{name}": value for name, value in again.items()}
+    )
+
+
+def _two(model: str, packed: str) -> dict[str, float]:
+    with engine(0, model, packed) as first:
         first.embed(_TEXTS)
         alone = first.kilobytes("Pss")
         heap = first.kilobytes("Private_Dirty")
-        with engine(1, model) as second:
+        with engine(1, model, packed) as second:
             second.embed(_TEXTS)
-            both = first.kilobytes("Pss") + second.kilobytes("Pss")
+            adds = first.kilobytes("Pss") + second.kilobytes("Pss") - alone
             return {
                 "load_s": first.load_s,
                 "second_load_s": second.load_s,
                 "pss_mb": alone / 1000,
                 "heap_mb": heap / 1000,
-                "second_adds_mb": (both - alone) / 1000,
-                "second_replica_memory": (both - alone) / alone,
+                "second_adds_mb": adds / 1000,
+                "second_replica_memory": adds / alone,
             }
 
 

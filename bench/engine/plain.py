@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from bench.engine.texts import Texts
-from embedfleet.engine.backend import OnnxBackend
 from embedfleet.engine.builtin import builtin_model
 from embedfleet.engine.model import read_model
+from embedfleet.engine.onnx_backend import OnnxBackend
 from embedfleet.engine.output import Output
 from embedfleet.engine.pooling import normalize, pool
 from embedfleet.engine.tokenization import TextLimits, Tokenization

@@ -26,6 +26,7 @@ def engine_settings(
     """Settings of one engine."""
     given = {item.name: getattr(options, item.name) for item in fields(options)}
     given["model"] = BUILTIN if options.model == AUTO else options.model
+    given["packed_dir"] = "" if options.packed_dir == AUTO else options.packed_dir
     given["tokenization_workers"] = 1 if options.tokenization_workers == "auto" else options.tokenization_workers
     return EngineSettings(
         **given,

@@ -36,6 +36,11 @@ class EngineOptions:
     precision: Literal["auto", "float32", "float16", "bfloat16"] = option(
         "auto", "what PyTorch computes in; auto is float32 on the CPU and float16 on a GPU"
     )
+    packed_dir: str = option(
+        "auto",
+        "folder of weights packed for this processor, which replicas map instead of holding a copy each; auto is"
+        " `packed` under state_dir if there are several, and for an engine by itself none; empty is none",
+    )
     tokenization_workers: int | Auto = option(
         "auto",
         "tokenizer threads per replica; auto is 1, and in TEI's containers the cores over the replicas",

@@ -1,7 +1,7 @@
 """What a fleet consists of: pure, from the settings and the machine."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -133,7 +133,10 @@ class _Plan:
         count = self._count(service)
         threads = worker_threads(service.options.worker_threads, replicas=count, cores=self._machine.cores)
         flags = ("engine", "--worker-threads", str(threads), *self._common(service))
-        flags += _changed(EngineOptions, service.engine)
+        packed = service.engine.packed_dir
+        if packed == "auto":
+            packed = str(self._settings.state_dir / "packed") if count > 1 else ""
+        flags += _changed(EngineOptions, replace(service.engine, packed_dir=packed))
         return [ProcessSpec(f"{service.name}-{n}", service.name, "replica", flags) for n in range(count)]
 
     def _containers(self, service: Service) -> list[ContainerSpec]:

@@ -6,6 +6,7 @@ import signal
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -271,6 +272,7 @@ def load(settings: EngineSettings, registry: Registry) -> Engine:
         backend=settings.backend,
         device=settings.device,
         precision=settings.precision,
+        packed=Path(settings.packed_dir) if settings.packed_dir else None,
         registry=registry,
     )
 

@@ -1,13 +1,20 @@
 """Which backend runs a model."""
 
-from embedfleet.engine.backend import Backend, OnnxBackend
+from pathlib import Path
+
+from embedfleet.engine.backend import Backend
 from embedfleet.engine.model import ModelSpec
+from embedfleet.engine.onnx_backend import OnnxBackend
 from embedfleet.engine.settings import BackendName, Precision
 from embedfleet.errors import ModelError
 
 
 def make_backend(
-    spec: ModelSpec, name: BackendName = "onnx", device: str = "cpu", precision: Precision = "auto"
+    spec: ModelSpec,
+    name: BackendName = "onnx",
+    device: str = "cpu",
+    precision: Precision = "auto",
+    packed: Path | None = None,
 ) -> Backend:
     """The backend of that name, with the model in it.
 
@@ -16,6 +23,7 @@ def make_backend(
         name: of the library.
         device: ``cpu``, ``cuda`` or ``cuda:3``; ONNX Runtime has the CPU alone.
         precision: ``auto`` is float32 on the CPU and float16 on a GPU; ONNX Runtime computes in float32.
+        packed: folder of packed weights, see `OnnxBackend`.
 
     Raises:
         ModelError: it is not installed, has not got the device or the precision, or does not take the model.
@@ -27,7 +35,7 @@ def make_backend(
                 f"backend onnx computes in float32 on the CPU; device is {device!r}, precision {precision!r}",
                 "set backend to torch, or leave device and precision as they are",
             )
-        return OnnxBackend(spec)
+        return OnnxBackend(spec, packed)
     try:
         from embedfleet.engine.torch_backend import TorchBackend  # noqa: PLC0415 - an extra, and seconds to load
     except ModuleNotFoundError as error:

@@ -86,6 +86,7 @@ class Engine:
         backend: BackendName = "onnx",
         device: str = "cpu",
         precision: Precision = "auto",
+        packed: Path | None = None,
     ) -> "Engine":
         """Read a model folder, give it to its backend and run it once.
 
@@ -106,7 +107,7 @@ class Engine:
                 "the tokenizer belongs to another model",
             )
         try:
-            runner = make_backend(spec, backend, device, precision)
+            runner = make_backend(spec, backend, device, precision, packed)
             runner.forward(*join([_warm_up(tokenization)]), outputs_of(spec))
             vectors = Vectors(spec) if spec.kind == "embedding" else None
         except (MemoryError, OutOfMemory) as error:

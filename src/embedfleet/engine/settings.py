@@ -19,6 +19,7 @@ class EngineSettings:
         model: ``builtin``, a folder, or a hub id.
         task: ``auto`` takes what the architecture is; ``rerank`` on an embedding model is late interaction.
         backend: what computes, see `choice.make_backend`, as are ``device`` and ``precision``.
+        packed_dir: folder of weights that replicas on this machine share, see `packed`; empty for none.
         served_model_name: as ``/info`` and ``/v1/embeddings`` tell it; empty means the model as given.
         workers: threads that run the model, one core each.
         batch_tokens: the most tokens of one forward pass.
@@ -35,6 +36,7 @@ class EngineSettings:
     backend: BackendName = "onnx"
     device: str = "cpu"
     precision: Precision = "auto"
+    packed_dir: str = ""
     served_model_name: str = ""
     host: str = "127.0.0.1"
     port: int = 0

@@ -16,6 +16,7 @@ ENGINE = EngineOptions(
     backend="torch",
     device="cuda:1",
     precision="bfloat16",
+    packed_dir="packed",
     tokenization_workers=2,
     batch_tokens=3,
     max_batch_tokens=4,

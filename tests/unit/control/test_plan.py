@@ -63,6 +63,13 @@ def test_an_option_that_was_set_reaches_the_process_that_it_is_for():
     assert "--max-request-texts" not in specs["embedder-gateway"].arguments
 
 
+def test_replicas_share_their_packed_weights_where_there_are_several():
+    assert flag(plan()["embedder-1"], "--packed-dir").endswith(".embedfleet/packed")
+    assert flag(plan(embedder__packed_dir="/elsewhere")["embedder-1"], "--packed-dir") == "/elsewhere"
+    for settings in ({"embedder__replicas": "1"}, {"embedder__packed_dir": ""}):
+        assert flag(plan(**settings)["embedder-0"], "--packed-dir") == ""
+
+
 def test_the_verbs_take_every_flag_of_the_plan():
     """A text may begin with a dash, or be anything else."""
     specs = plan(embedder__default_prompt="-x --host ", embedder__access_log="true", embedder__no_replica_s="0.5")

@@ -8,7 +8,7 @@ import threading
 import numpy as np
 import pytest
 
-from embedfleet.engine.backend import OnnxBackend
+from embedfleet.engine.onnx_backend import OnnxBackend
 from embedfleet.engine.output import Output
 from embedfleet.errors import Backend, OutOfMemory
 from embedfleet.metrics import TEI, Registry

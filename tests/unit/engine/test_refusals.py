@@ -7,9 +7,9 @@ import struct
 import numpy as np
 import pytest
 
-from embedfleet.engine.backend import build_graph
 from embedfleet.engine.builtin import builtin_model
 from embedfleet.engine.model import Pooling, read_model
+from embedfleet.engine.onnx_model import build_graph
 from embedfleet.engine.source import resolve_model
 from embedfleet.engine.tokenization import Tokenization
 from embedfleet.engine.weights import Weights

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from embedfleet.engine.backend import OnnxBackend
 from embedfleet.engine.builtin import builtin_model
 from embedfleet.engine.choice import make_backend
 from embedfleet.engine.heads import outputs_of
 from embedfleet.engine.model import COLBERT_FILE, SPARSE_FILE, read_model
+from embedfleet.engine.onnx_backend import OnnxBackend
 from embedfleet.engine.output import Output
 from embedfleet.errors import ModelError
 from tests.services.models import make_xlm

@@ -1,0 +1,20 @@
+"""A model as an ONNX graph over its own tensors. Loads `onnx`, which a replica on packed weights has no need of."""
+
+from embedfleet.engine.heads import compute, outputs_of
+from embedfleet.engine.model import ModelSpec
+from embedfleet.engine.onnx_graph import Graph
+from embedfleet.engine.onnx_ops import OnnxOps
+from embedfleet.engine.output import Output
+from embedfleet.engine.weights import Weights
+
+
+def build_graph(spec: ModelSpec) -> tuple[Graph, dict[Output, str]]:
+    """The graph of a model, and the names in it of what can be asked.
+
+    Raises:
+        ModelError: a tensor is missing or not of the shape that the config asks for.
+    """
+    weights = Weights(spec.weights_file, spec.family.anchor)
+    ops = OnnxOps(weights, spec.max_input_length)
+    outputs = compute(spec, ops, weights, outputs_of(spec))
+    return ops.build(list(outputs.values())), outputs

@@ -1,0 +1,139 @@
+"""ONNX Runtime, on one core of the CPU per calling thread: the one place that knows it."""
+
+import platform
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnxruntime
+
+from embedfleet.dialects.tei import Floats
+from embedfleet.errors import Backend as BackendError
+from embedfleet.errors import ModelError, OutOfMemory
+
+if TYPE_CHECKING:
+    from embedfleet.engine.onnx_graph import Graph
+
+_CPU_FLAGS = Path("/proc/cpuinfo")
+_INLINE_BYTES = 1024  # a tensor below this stays in the graph's own file
+
+
+class OnnxSession:
+    """A graph that can be run.
+
+    Attributes:
+        inputs: names of what it takes.
+        outputs: of what it gives, by name, how many dimensions.
+    """
+
+    def __init__(self, session: onnxruntime.InferenceSession, keep: object = None) -> None:
+        self.inputs = {value.name for value in session.get_inputs()}
+        self.outputs = {value.name: len(value.shape or ()) for value in session.get_outputs()}
+        self._session = session
+        self._keep = keep  # the session computes with this memory
+
+    @classmethod
+    def of_graph(cls, graph: "Graph", folder: Path, save_to: Path | None = None) -> "OnnxSession":
+        """A session on a graph whose tensors are in their files.
+
+        Args:
+            graph: as `GraphBuilder.build` makes it.
+            folder: of the files that it names.
+            save_to: where the graph is written as the runtime has made it ready, with its tensors packed for the
+                kernels in a file ``NAME.weights`` beside it, for `of_file`.
+
+        Raises:
+            ModelError: the runtime refuses the graph, or cannot write it.
+            errors.OutOfMemory: there is no room for the weights.
+        """
+        options = _options()
+        options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder.resolve()))
+        values = {name: onnxruntime.OrtValue.ortvalue_from_numpy(array) for name, array in graph.converted.items()}
+        if values:
+            options.add_external_initializers(list(values), list(values.values()))
+        if save_to is not None:
+            options.optimized_model_filepath = str(save_to)
+            for key, value in (
+                ("save_external_prepacked_constant_initializers", "1"),
+                ("optimized_model_external_initializers_file_name", f"{save_to.name}.weights"),
+                ("optimized_model_external_initializers_min_size_in_bytes", str(_INLINE_BYTES)),
+            ):
+                options.add_session_config_entry(f"session.{key}", value)
+        return cls(_open(graph.model, options, folder), values)
+
+    @classmethod
+    def of_file(cls, file: Path, *, is_ready: bool = False) -> "OnnxSession":
+        """A session on a file, whose tensors may be in another one beside it.
+
+        Args:
+            file: an ONNX model.
+            is_ready: it is one that `of_graph` saved.
+
+        Raises:
+            ModelError: the runtime refuses the file.
+            errors.OutOfMemory: there is no room for the weights.
+        """
+        options = _options()
+        if is_ready:
+            options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        return cls(_open(str(file), options, file))
+
+    def run(self, outputs: Sequence[str], feeds: Mapping[str, np.ndarray[Any, Any]], what: str) -> list[Floats]:
+        """Compute.
+
+        Args:
+            outputs: names of what is wanted.
+            feeds: at least what the graph takes.
+            what: is computed, for errors.
+
+        Raises:
+            errors.OutOfMemory: the memory does not suffice.
+            errors.Backend: the runtime failed.
+        """
+        try:
+            found: list[Floats] = self._session.run(list(outputs), {name: feeds[name] for name in self.inputs})
+        except Exception as error:  # the runtime has no common type for its errors
+            if _is_out_of_memory(error):
+                raise OutOfMemory(f"Backend error: out of memory for {what}") from error
+            raise BackendError(f"Backend error: {error}") from error
+        return found
+
+
+def runtime() -> str:
+    """What decides how weights are packed: the runtime's version, and the processor with what it can do."""
+    flags = ""
+    if _CPU_FLAGS.is_file():
+        lines = _CPU_FLAGS.read_text().splitlines()
+        flags = next((line for line in lines if line.lower().startswith(("flags", "features"))), "")
+    return f"onnxruntime {onnxruntime.__version__} {platform.machine()} {flags}"
+
+
+def _options() -> onnxruntime.SessionOptions:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    # The arena keeps the largest batch's memory for ever; without it a replica is a third smaller and no slower than
+    # the noise.
+    options.enable_cpu_mem_arena = False
+    options.log_severity_level = 3
+    return options
+
+
+def _open(model: bytes | str, options: onnxruntime.SessionOptions, place: Path) -> onnxruntime.InferenceSession:
+    try:
+        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # as above
+        if _is_out_of_memory(error):
+            raise OutOfMemory(f"Backend error: out of memory while loading: {error}") from error
+        raise ModelError(f"{place}: ONNX Runtime refuses the model: {error}") from error
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Whether an error means that memory could not be had.
+
+    ONNX Runtime has no type for it: its allocators say "Failed to allocate memory" (core/framework/bfc_arena.cc) or
+    pass on what C++ says, "bad alloc".
+    """
+    said = str(error).lower().replace("_", " ")
+    return isinstance(error, MemoryError) or "failed to allocate" in said or "bad alloc" in said
