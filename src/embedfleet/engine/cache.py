@@ -13,7 +13,7 @@ from embedfleet.metrics import Registry
 _OVERHEAD_BYTES = 320
 # What is proved with such short inputs is that the model still answers (`probe`): that is never answered from memory.
 _SHORT_TOKENS = 6
-_WEIGHTS = ("*.safetensors", "*.bin", "*.pt", "*.onnx", "onnx/*.onnx", "[0-9]_*/*.safetensors", "[0-9]_*/*.bin")
+_WEIGHTS = ("*.safetensors", "*.bin", "*.pt", "*.onnx", "onnx/*.onnx*", "[0-9]_*/*.safetensors", "[0-9]_*/*.bin")
 _CONFIGS = ("config.json", "modules.json", "[0-9]_*/config.json")
 
 _LARGE = frozenset({Output.STATES, Output.COLBERT})  # a vector for each token

@@ -5,6 +5,7 @@ from pathlib import Path
 from embedfleet.engine.backend import Backend
 from embedfleet.engine.model import ModelSpec
 from embedfleet.engine.onnx_backend import OnnxBackend
+from embedfleet.engine.onnx_file import OnnxFileBackend
 from embedfleet.engine.settings import BackendName, Precision
 from embedfleet.errors import ModelError
 
@@ -35,7 +36,12 @@ def make_backend(
                 f"backend onnx computes in float32 on the CPU; device is {device!r}, precision {precision!r}",
                 "set backend to torch, or leave device and precision as they are",
             )
-        return OnnxBackend(spec, packed)
+        return OnnxFileBackend(spec) if spec.is_onnx_file else OnnxBackend(spec, packed)
+    if spec.is_onnx_file:
+        raise ModelError(
+            f"backend torch needs the model's tensors, {spec.folder} has only {spec.weights_file.name}",
+            "set backend to onnx, or copy the folder's model.safetensors too",
+        )
     try:
         from embedfleet.engine.torch_backend import TorchBackend  # noqa: PLC0415 - an extra, and seconds to load
     except ModuleNotFoundError as error:

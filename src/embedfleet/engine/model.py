@@ -86,8 +86,15 @@ class ModelSpec:
 
     @property
     def has_m3_heads(self) -> bool:
-        """Whether bge-m3's two heads are there besides."""
-        return self.kind == "embedding" and all((self.folder / name).is_file() for name in (SPARSE_FILE, COLBERT_FILE))
+        """Whether bge-m3's two heads are there besides, and tensors to go with them."""
+        if self.kind != "embedding" or self.is_onnx_file:
+            return False
+        return all((self.folder / name).is_file() for name in (SPARSE_FILE, COLBERT_FILE))
+
+    @property
+    def is_onnx_file(self) -> bool:
+        """Whether the folder has no tensors but a whole pass in an ONNX file."""
+        return self.weights_file.suffix == ".onnx"
 
     @property
     def weights_file(self) -> Path:

@@ -23,12 +23,12 @@ class OnnxSession:
     """A graph that can be run.
 
     Attributes:
-        inputs: names of what it takes.
+        inputs: of what it takes, by name, the type, such as ``tensor(int64)``.
         outputs: of what it gives, by name, how many dimensions.
     """
 
     def __init__(self, session: onnxruntime.InferenceSession, keep: object = None) -> None:
-        self.inputs = {value.name for value in session.get_inputs()}
+        self.inputs = {value.name: value.type for value in session.get_inputs()}
         self.outputs = {value.name: len(value.shape or ()) for value in session.get_outputs()}
         self._session = session
         self._keep = keep  # the session computes with this memory

@@ -15,8 +15,12 @@ FILES = (
     "model.safetensors.index.json",
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
+    "onnx/model.onnx",
 )
-"""Where weights are looked for, the first that is there counts; an index names the shards that tensors are in."""
+"""Where weights are looked for, the first that is there counts.
+
+An index names the shards that tensors are in. An ONNX file is no file of tensors but a whole pass: see `onnx_file`.
+"""
 
 _WHOLE = "copy or download the whole folder"
 

@@ -1,0 +1,115 @@
+"""A model that its folder ships as ``onnx/model.onnx``: a pass that somebody else exported, run as it is.
+
+Exporters (Optimum's, sentence-transformers') agree on the names of inputs and outputs, and on sequences padded on the
+right with a mask beside them.
+"""
+
+from typing import Any, ClassVar
+
+import numpy as np
+
+from embedfleet.dialects.tei import Floats
+from embedfleet.engine.heads import outputs_of
+from embedfleet.engine.layout import Integers, layout
+from embedfleet.engine.model import ModelSpec
+from embedfleet.engine.model_config import ModelConfig
+from embedfleet.engine.onnx_session import OnnxSession
+from embedfleet.engine.output import Output
+from embedfleet.engine.pooling import splade
+from embedfleet.errors import ModelError
+
+_TYPES: dict[str, type[np.integer[Any]]] = {"tensor(int64)": np.int64, "tensor(int32)": np.int32}
+_INPUTS = ("input_ids", "attention_mask", "token_type_ids", "position_ids")
+# Names of an output, and how many dimensions it has.
+_OUTPUTS: dict[Output, tuple[tuple[str, ...], int]] = {
+    Output.STATES: (("last_hidden_state", "token_embeddings"), 3),
+    Output.CLASSES: (("logits",), 2),
+    Output.WORDS: (("logits",), 3),
+}
+
+
+class OnnxFileBackend:
+    """See `Backend`. On one core per calling thread; every layer is padded, as the file wants it.
+
+    Args:
+        spec: of a folder that `read_model` accepted and that has its weights in an ONNX file.
+
+    Raises:
+        ModelError: the runtime refuses the file, or it has other inputs or outputs than the config asks for.
+        errors.OutOfMemory: there is no room for the weights.
+    """
+
+    precision = "float32"
+    padding_free: ClassVar[bool] = False
+
+    def __init__(self, spec: ModelSpec) -> None:
+        self._file = spec.weights_file
+        self._family = spec.family
+        self._pad = ModelConfig(spec.folder / "config.json").number("pad_token_id", 0)
+        self._session = OnnxSession.of_file(self._file)
+        self._types = {name: self._type(name, kind) for name, kind in self._session.inputs.items()}
+        self._outputs = {output: self._find(output) for output in outputs_of(spec)}
+        self._check(spec)
+
+    def forward(
+        self, ids: Integers, types: Integers, lengths: Integers, outputs: tuple[Output, ...]
+    ) -> tuple[Floats, ...]:
+        """See `Backend.forward`."""
+        places = layout(lengths)
+        grid, is_token = places["grid"], places["mask"] > 0
+        feeds = {
+            "input_ids": np.where(is_token, ids[grid], self._pad),
+            "attention_mask": is_token,
+            "token_type_ids": np.where(is_token, np.minimum(types, self._family.token_types - 1)[grid], 0),
+            "position_ids": np.where(is_token, (places["places"] + self._family.first_position)[grid], 0),
+        }
+        rows = self._session.run(
+            [self._outputs[output] for output in outputs],
+            {name: feeds[name].astype(kind) for name, kind in self._types.items()},
+            f"{len(ids)} tokens in {len(lengths)} sequences",
+        )
+        return tuple(self._rows(output, row, places) for output, row in zip(outputs, rows, strict=True))
+
+    def _rows(self, output: Output, row: Floats, places: dict[str, Integers]) -> Floats:
+        """What the interface promises, of a padded output."""
+        if output is Output.CLASSES:
+            return row
+        tokens: Floats = row.reshape(-1, row.shape[-1])[places["back"]]
+        return splade(tokens, places["first"]) if output is Output.WORDS else tokens
+
+    def _type(self, name: str, kind: str) -> type[np.integer[Any]]:
+        if name not in _INPUTS or kind not in _TYPES:
+            raise ModelError(
+                f"{self._file} takes the input {name!r} of type {kind}",
+                f"supported: {', '.join(_INPUTS)}, of {' or '.join(_TYPES)}",
+            )
+        return _TYPES[kind]
+
+    def _find(self, output: Output) -> str:
+        """The output by one of its names, or the only one of so many dimensions."""
+        names, dimensions = _OUTPUTS[output]
+        fitting = [name for name, count in self._session.outputs.items() if count == dimensions]
+        named = [name for name in names if name in fitting] or fitting
+        if len(named) != 1:
+            given = ", ".join(f"{name} of {count} dimensions" for name, count in self._session.outputs.items())
+            raise ModelError(
+                f"{self._file} gives {given}; needed is {' or '.join(names)} of {dimensions} dimensions",
+                "export the model with its token states, or its logits",
+            )
+        return named[0]
+
+    def _check(self, spec: ModelSpec) -> None:
+        """See that what comes out is as wide as the config says."""
+        widths = {
+            Output.STATES: spec.family.hidden_size,
+            Output.CLASSES: len(spec.id2label),
+            Output.WORDS: spec.family.vocabulary,
+        }
+        one = np.zeros(1, dtype=np.int64)
+        for output, rows in zip(self._outputs, self.forward(one, one, one + 1, tuple(self._outputs)), strict=True):
+            if rows.shape[-1] != widths[output]:
+                raise ModelError(
+                    f"{self._file}: {self._outputs[output]} is {rows.shape[-1]} wide, config.json asks for"
+                    f" {widths[output]}",
+                    "the file and config.json belong to different models",
+                )

@@ -1,0 +1,55 @@
+"""A model folder whose weights are an ONNX file, as exporters write it: padded input with its mask, named outputs."""
+
+import json
+import warnings
+from pathlib import Path
+
+_NAMES = {"Model": "last_hidden_state", "ForMaskedLM": "logits", "ForSequenceClassification": "logits"}
+
+
+def to_onnx(folder: Path, *, output: str = "", keep: bool = False) -> Path:
+    """Trace the folder's model into ``onnx/model.onnx``, and take its other weights away unless they are kept.
+
+    The mask is made into what is added to scores outside the model, and places are counted by hand: traced, the
+    model would hold those of the example.
+    """
+    import torch
+    import transformers
+
+    config = json.loads((folder / "config.json").read_text())
+    (architecture,) = config["architectures"]
+    options = {"add_pooling_layer": False} if architecture.endswith("Model") else {}
+    first = config["pad_token_id"] + 1 if config["model_type"] == "xlm-roberta" else 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        kind = getattr(transformers, architecture)
+        model = kind.from_pretrained(folder, attn_implementation="eager", **options).eval()
+
+        class Exported(torch.nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.model = model
+
+            def forward(self, input_ids, attention_mask, token_type_ids):
+                blocked = (1.0 - attention_mask[:, None, None, :].float()) * torch.finfo(torch.float32).min
+                places = torch.cumsum(torch.ones_like(input_ids), dim=1) - 1 + first
+                return self.model(
+                    input_ids=input_ids, attention_mask=blocked, token_type_ids=token_type_ids, position_ids=places
+                )[0]
+
+        (folder / "onnx").mkdir()
+        example = torch.ones(2, 5, dtype=torch.int64)
+        inputs = ["input_ids", "attention_mask", "token_type_ids"]
+        name = output or next(name for end, name in _NAMES.items() if architecture.endswith(end))
+        torch.onnx.export(
+            Exported(),
+            (example, example, torch.zeros_like(example)),
+            str(folder / "onnx" / "model.onnx"),
+            input_names=inputs,
+            output_names=[name],
+            dynamic_axes={key: {0: "batch", 1: "length"} for key in (*inputs, name)},
+            dynamo=False,
+        )
+    if not keep:
+        (folder / "model.safetensors").unlink()
+    return folder
