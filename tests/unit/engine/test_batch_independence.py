@@ -1,0 +1,45 @@
+"""How far a vector moves with the texts that it is computed beside: no farther than docs/engine.md states."""
+
+import random
+
+import numpy as np
+import pytest
+
+from embedfleet.engine.builtin import builtin_model
+from embedfleet.engine.choice import make_backend
+from embedfleet.engine.model import Pooling, read_model
+from embedfleet.engine.output import Output
+from embedfleet.engine.pooling import normalize
+from embedfleet.engine.tokenization import TextLimits, Tokenization
+from embedfleet.engine.vectors import Vectors
+from embedfleet.engine.worker import join
+from tests.services.jina import make_jina
+from tests.services.m3 import make_m3
+from tests.unit.engine.test_reference import PARAGRAPHS
+
+BOUND = 1e-6
+MODELS = {
+    "minilm": lambda folder: builtin_model(),
+    "long": make_m3,
+    "with a bias": lambda folder: make_jina(folder, heads=2, longest=1024),
+}
+
+
+@pytest.mark.parametrize("backend", ["onnx", "torch"])
+@pytest.mark.parametrize("name", MODELS)
+def test_a_vector_hardly_moves_with_its_batch(tmp_path, name, backend):
+    spec = read_model(MODELS[name](tmp_path / "m"), pooling=Pooling.MEAN)
+    runner, vectors = make_backend(spec, backend), Vectors(spec)
+    limits = TextLimits(spec.max_input_length, truncate=True, direction="right")
+    inputs = Tokenization(spec.tokenizer_file).encode(PARAGRAPHS[:60], limits, None)
+
+    def compute(some):
+        (states,) = runner.forward(*join(some), (Output.STATES,))
+        ends = np.cumsum([len(item.ids) for item in some])
+        return [normalize(vectors(part)) for part in np.split(states, ends[:-1])]
+
+    alone = [compute([item])[0] for item in inputs]
+    for size in (2, 7, 30):
+        order = random.Random(size).sample(range(len(inputs)), size)
+        for index, vector in zip(order, compute([inputs[index] for index in order]), strict=True):
+            np.testing.assert_allclose(vector, alone[index], atol=BOUND, rtol=0)
