@@ -22,6 +22,7 @@ FILES = (
 An index names the shards that tensors are in. An ONNX file is no file of tensors but a whole pass: see `onnx_file`.
 """
 
+_OLD_NAMES = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
 _WHOLE = "copy or download the whole folder"
 
 
@@ -44,7 +45,8 @@ class Weights:
 
     def __init__(self, file: Path, anchor: str = "") -> None:
         self.file = file
-        self._tensors = _read_shards(file) if file.name.endswith(".index.json") else _read_file(file)
+        tensors = _read_shards(file) if file.name.endswith(".index.json") else _read_file(file)
+        self._tensors = {_present_name(name): tensor for name, tensor in tensors.items()}
         self._prefix = _prefix(self._tensors, anchor) if anchor else ""
         self._beside: dict[str, Weights] = {}
 
@@ -97,6 +99,14 @@ class Weights:
                 f"{tensor.file}: tensor {name} is of type {tensor.dtype}", f"supported: {', '.join(SIZES)}"
             )
         return tensor
+
+
+def _present_name(name: str) -> str:
+    """A norm's tensors were called gamma and beta once: so they are in the first checkpoints of BERT."""
+    for old, new in _OLD_NAMES.items():
+        if name.endswith(old):
+            return name.removesuffix(old) + new
+    return name
 
 
 def _read_file(file: Path) -> dict[str, Tensor]:

@@ -189,3 +189,14 @@ def test_a_cut_pickle_is_refused(tmp_path, kept):
     file.write_bytes(file.read_bytes()[: int(kept * file.stat().st_size)])
     with pytest.raises(ModelError, match=r"pytorch_model\.bin"):
         Weights(file)
+
+
+def test_a_norm_s_tensors_are_found_by_the_names_that_they_had_once(tmp_path):
+    """As in google-bert/bert-base-uncased."""
+    scale, shift = torch.randn(3), torch.randn(3)
+    old = {"bert.embeddings.LayerNorm.gamma": scale, "bert.embeddings.LayerNorm.beta": shift, "gamma": scale}
+    save_file({name: value.clone() for name, value in old.items()}, tmp_path / "model.safetensors")
+    weights = Weights(tmp_path / "model.safetensors", "embeddings.LayerNorm.weight")
+    np.testing.assert_array_equal(weights.body("embeddings.LayerNorm.weight", 3).read(), scale)
+    np.testing.assert_array_equal(weights.body("embeddings.LayerNorm.bias", 3).read(), shift)
+    assert weights.has("gamma")
