@@ -15,7 +15,7 @@ from embedfleet.http.client import Reply, fetch
 _TIMEOUT_S = 60.0
 _CHECK_EVERY = 50
 _LARGEST = 200_000
-# What our engine and gateway answer to an error that nobody foresaw (engine/app, gateway/proxy).
+# What our engine answers to an error that nobody foresaw (engine/app).
 _FELL_THROUGH = b"internal error"
 _MAIN = {"embedding": "/embed", "splade": "/embed_sparse", "classifier": "/predict"}
 

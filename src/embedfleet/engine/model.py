@@ -87,9 +87,9 @@ class ModelSpec:
     @property
     def has_m3_heads(self) -> bool:
         """Whether bge-m3's two heads are there besides, and tensors to go with them."""
-        if self.kind != "embedding" or self.is_onnx_file:
+        if self.kind != "embedding":
             return False
-        return all((self.folder / name).is_file() for name in (SPARSE_FILE, COLBERT_FILE))
+        return all((self.folder / name).is_file() for name in (SPARSE_FILE, COLBERT_FILE)) and not self.is_onnx_file
 
     @property
     def is_onnx_file(self) -> bool:

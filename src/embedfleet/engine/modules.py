@@ -64,7 +64,7 @@ def read_modules(folder: Path) -> list[Module]:
     """A model folder's modules in their order; none where it does not state them.
 
     Raises:
-        ModelError: ``modules.json`` cannot be read, or is no array.
+        ModelError: ``modules.json`` cannot be read, is no array, or names a folder outside.
     """
     file = folder / "modules.json"
     if not file.is_file():
@@ -78,7 +78,13 @@ def read_modules(folder: Path) -> list[Module]:
 def _module(folder: Path, value: object) -> Module:
     values = value if isinstance(value, dict) else {"type": value}
     name = str(values.get("type", "")).rpartition(".")[2]
-    return Module(name, folder / str(values.get("path", "")))
+    path = str(values.get("path", ""))
+    if Path(path).name != path:
+        raise ModelError(
+            f"{folder / 'modules.json'} names the folder {path!r}, which is not in the model's own",
+            "copy or download the whole folder",
+        )
+    return Module(name, folder / path)
 
 
 def read_steps(modules: list[Module], width: int) -> tuple[Step, ...]:

@@ -12,8 +12,7 @@ from embedfleet.engine.pooling import normalize, pool
 from embedfleet.engine.weights import Weights, find_weights
 from embedfleet.errors import ModelError
 
-Step = Callable[[Floats], Floats]
-"""Makes one vector of another: [in] → [out]."""
+_Computation = Callable[[Floats], Floats]  # one vector of another, [in] → [out]
 
 
 def _relu(vector: Floats) -> Floats:
@@ -25,7 +24,7 @@ def _silu(vector: Floats) -> Floats:
     return vector / (np.float32(1) + exponentials)
 
 
-_ACTIVATIONS: dict[Activation, Step] = {"tanh": np.tanh, "relu": _relu, "silu": _silu}
+_ACTIVATIONS: dict[Activation, _Computation] = {"tanh": np.tanh, "relu": _relu, "silu": _silu}
 
 
 class Vectors:
@@ -43,7 +42,9 @@ class Vectors:
     def __init__(self, spec: ModelSpec) -> None:
         assert spec.pooling is not None, "vectors are asked of embedders alone"
         self._pooling = spec.pooling
-        self._steps: list[Step] = [_Layer(step) if isinstance(step, Dense) else normalize for step in spec.steps]
+        self._steps: list[_Computation] = [
+            _Layer(step) if isinstance(step, Dense) else normalize for step in spec.steps
+        ]
 
     def __call__(self, states: Floats) -> Floats:
         """The vector of one input, not normalised unless a layer follows that.

@@ -131,6 +131,16 @@ def test_what_does_not_fit_is_refused_with_the_file_and_the_value(layered, tmp_p
         Vectors(read_model(folder))
 
 
+@pytest.mark.parametrize("path", ["../2_Dense", "/2_Dense", "2_Dense/.."])
+def test_a_module_outside_the_folder_is_refused(layered, tmp_path, path):
+    folder = shutil.copytree(layered, tmp_path / "m")
+    modules = json.loads((folder / "modules.json").read_text())
+    modules[-1]["path"] = path
+    (folder / "modules.json").write_text(json.dumps(modules))
+    with pytest.raises(ModelError, match="not in the model's own"):
+        read_model(folder)
+
+
 def test_a_layer_without_weights_is_refused_by_its_folder(layered, tmp_path):
     folder = shutil.copytree(layered, tmp_path / "m")
     (folder / "2_Dense" / "model.safetensors").unlink()

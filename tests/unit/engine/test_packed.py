@@ -51,10 +51,11 @@ def test_every_output_is_the_same_number_when_made_and_when_found(tmp_path, make
             np.testing.assert_array_equal(ours, theirs)
 
 
-def test_replicas_that_start_together_make_it_once(folder, tmp_path):
-    with ThreadPoolExecutor(4) as threads:
+def test_replicas_that_start_together_make_it_once(folder, tmp_path, caplog):
+    with caplog.at_level(logging.INFO), ThreadPoolExecutor(4) as threads:
         found = list(threads.map(lambda _: outputs(folder, tmp_path / "packed")[0], range(4)))
     assert len(homes(tmp_path / "packed")) == 1
+    assert [record.levelname for record in caplog.records if "packed" in record.message] == ["INFO"]
     for one in found:
         np.testing.assert_array_equal(one, found[0])
 
@@ -93,12 +94,19 @@ def spoil(home):
     file.write_bytes(b"\0" * file.stat().st_size)
 
 
-@pytest.mark.parametrize("harm", [cut, unstamp, spoil])
-def test_what_is_not_whole_is_not_used(folder, tmp_path, harm):
-    own = outputs(folder, tmp_path / "packed")
-    (name,) = homes(tmp_path / "packed")
-    harm(tmp_path / "packed" / name)
-    np.testing.assert_array_equal(outputs(folder, tmp_path / "packed")[0], own[0])
+@pytest.mark.parametrize(
+    ("harm", "remade"), [(cut, True), (unstamp, True), (spoil, False)], ids=["cut", "without a stamp", "spoilt"]
+)
+def test_what_is_not_whole_is_not_used_and_made_anew_at_once_or_at_the_next_start(folder, tmp_path, harm, remade):
+    root = tmp_path / "packed"
+    own = outputs(folder, root)
+    (name,) = made = homes(root)
+    with (root / name / "model.onnx").open("rb"):  # kept open, so that no other file can have its inode
+        harm(root / name)
+        for is_there in (remade, True):
+            np.testing.assert_array_equal(outputs(folder, root)[0], own[0])
+            assert (name in homes(root)) == is_there
+            assert homes(root) != made
 
 
 def test_what_was_never_finished_is_cleared_away(folder, tmp_path):
