@@ -96,10 +96,15 @@ def passage(random: random.Random) -> int:
     return max(16, min(LONGEST, round(random.lognormvariate(math.log(200), 0.6))))
 
 
-def batch(random: random.Random) -> tuple[int, ...]:
-    """Somebody's indexing: 32 to 512 documents, log-uniform."""
+def batch(random: random.Random, text: Callable[[random.Random], int] = document) -> tuple[int, ...]:
+    """Somebody's indexing: 32 to 512 texts, log-uniform."""
     texts = round(math.exp(random.uniform(math.log(32), math.log(512))))
-    return tuple(document(random) for _ in range(texts))
+    return tuple(text(random) for _ in range(texts))
+
+
+def title(random: random.Random) -> int:
+    """Tokens of a title or a line of a log: lognormal around 40."""
+    return max(8, min(512, round(random.lognormvariate(math.log(40), 0.6))))
 
 
 Draw = Callable[[random.Random], tuple[Kind, tuple[int, ...]]]
@@ -117,6 +122,10 @@ def _mix(random: random.Random) -> tuple[Kind, tuple[int, ...]]:
     return _short(random) if random.random() < 0.8 else ("bulk", batch(random))
 
 
+def _titles(random: random.Random) -> tuple[Kind, tuple[int, ...]]:
+    return _short(random) if random.random() < 0.8 else ("bulk", batch(random, title))
+
+
 def _mixbal(random: random.Random) -> tuple[Kind, tuple[int, ...]]:
     return _short(random) if random.random() >= 0.004 else ("bulk", batch(random))
 
@@ -130,6 +139,7 @@ WORKLOADS: dict[str, Draw] = {
     "docs": _docs,  # one document
     "mix": _mix,  # four queries for each batch of 32 to 512 documents: bulk is 99.9 % of the tokens
     "mixbal": _mixbal,  # one batch in 250 requests: queries are 6 % of the tokens
+    "titles": _titles,  # the mix, of texts that are a tenth as long
     "rerank": _rerank,  # 50 to 100 pairs
 }
 

@@ -21,7 +21,8 @@ not raised, because nobody's queue would be bounded then.
 ``haproxy-lc``              HAProxy, ``leastconn``, kept connections, redispatch on connection failure
 ``haproxy-prio``            the same with ``maxconn 4`` for each replica, a queue, and requests over 16 KB of body in a
                             later priority class
-``ours``                    ``embedfleet gateway``; it cuts batches itself, so its replicas keep TEI's limit of 32
+``ours``                    ``embedfleet gateway``; it cuts batches itself: its replicas take 128 texts of one call,
+                            as a fleet starts them
 ``ours-nosplit``,           the same with one part switched off: batches go whole, all requests are one class, no
 ``-noclass``,               replica is kept free of bulk, nothing is sent to a second replica
 ``-noreserve``,             each text is asked for alone

@@ -6,11 +6,12 @@ from pathlib import Path
 
 from bench.contestants.base import Contestant, Site
 from bench.fakes import ANY_BATCH, ANY_BYTES
+from embedfleet.config.settings import EngineOptions
 
-TEI_BATCH = 32  # TEI's own limit: the gateway cuts batches
+FLEET_BATCH = EngineOptions().max_client_batch_size  # as a fleet starts its replicas: the gateway cuts batches
 
 
-def _contestant(name: str, *flags: str, client_batch: int = TEI_BATCH) -> Contestant:
+def _contestant(name: str, *flags: str, client_batch: int = FLEET_BATCH) -> Contestant:
     def command(site: Site) -> Sequence[str]:
         replicas = [part for port in site.replicas for part in ("--replica", f"r{port}=http://127.0.0.1:{port}")]
         at = ["--host", "127.0.0.1", "--port", str(site.port), "--admin", str(site.admin)]

@@ -7,10 +7,11 @@ from bench.simulation.capacity import tokens_per_s
 from bench.simulation.clock import Clock
 from bench.simulation.door import Door, Ledger
 from bench.simulation.faults import Fault, strike
-from bench.simulation.figures import Figures, summarize
+from bench.simulation.figures import SETTLING, Figures, summarize
 from bench.simulation.policies import BOUNDED, POLICIES, SPLITTING, UNBOUNDED, Stage
 from bench.simulation.replica import PERMITS, SimReplica
 from bench.workload import Arrival, Cost, exact_arrivals
+from embedfleet.config.settings import EngineOptions
 
 START_S = 0.1
 """Arrivals begin then: by then replicas have been probed."""
@@ -36,6 +37,7 @@ class Cell:
         permits: whether replicas have TEI's 512 permits before rivals too, which cut nothing.
         bounded: whether the dispatcher's queues are bounded (`BOUNDED`).
         ahead: whether replicas form one batch while another runs.
+        batch_texts: that replicas take of one call of ours, as a fleet starts them.
     """
 
     policy: str
@@ -50,6 +52,7 @@ class Cell:
     permits: bool = False
     bounded: bool = False
     ahead: bool = True
+    batch_texts: int = EngineOptions().max_client_batch_size
 
     @property
     def capacity(self) -> float:
@@ -75,19 +78,22 @@ class Run:
         replicas: probed.
         ledger: of the arrivals.
         door: in front of the replicas.
+        computed: tokens, between the start, which is not counted, and the end of the arrivals.
     """
 
     def __init__(self, cell: Cell) -> None:
         self.cell = cell
         self.clock = Clock()
         self.ledger = Ledger()
+        self.computed = 0
         permits = PERMITS if cell.permits or cell.policy in SPLITTING else _NO_LIMIT
         self.replicas = [
             SimReplica(self.clock, cell.cost, slowness=slowness, permits=permits, ahead=cell.ahead)
             for slowness in cell.paces
         ]
         limits = BOUNDED if cell.bounded else UNBOUNDED
-        self.door: Door = POLICIES[cell.policy](Stage(self.clock, self.replicas, self.ledger, cell.cost, limits))
+        stage = Stage(self.clock, self.replicas, self.ledger, cell.cost, limits, cell.batch_texts)
+        self.door: Door = POLICIES[cell.policy](stage)
         self.clock.run(START_S)
 
     def play(self, asked: Sequence[Arrival]) -> Ledger:
@@ -98,10 +104,16 @@ class Run:
             later = replace(arrival, at_s=arrival.at_s + clock.now)
             clock.at(later.at_s, lambda arrival=later: self.door.arrive(arrival))  # type: ignore[misc]
         end = clock.now + self.cell.seconds
+        clock.run(clock.now + SETTLING * self.cell.seconds)
+        before = self._tokens()
         clock.run(end)
+        self.computed = self._tokens() - before
         while self.ledger.ended < len(asked) and clock.now < end + _DRAIN_S:
             clock.run(clock.now + _STEP_S)
         return self.ledger
+
+    def _tokens(self) -> int:
+        return sum(replica.tokens for replica in self.replicas)
 
 
 def simulate(cell: Cell) -> Figures:
@@ -114,6 +126,7 @@ def simulate(cell: Cell) -> Figures:
     work = sum(replica.work for replica in run.replicas)
     asked_tokens = sum(arrival.total for arrival in asked)
     return figures | {
+        "computed": run.computed / (cell.capacity * cell.seconds * (1 - SETTLING)),
         "useful_of_padded": tokens / work if work else 0.0,
         "repeated": ledger.repeated_tokens / asked_tokens if asked_tokens else 0.0,
     }

@@ -11,8 +11,8 @@ Figures = dict[str, float]
 
 OBJECTIVE_S: dict[Kind, float] = {"online": 0.25, "rerank": 0.5, "bulk": 10.0}
 """An answer that took longer was of no use."""
-# The start of a run, in which queues fill, is not counted in latencies.
-_SETTLING = 0.1
+SETTLING = 0.1
+"""Of a run: its start, in which queues fill, is not counted."""
 
 
 def percentile(values: Sequence[float], share: float) -> float:
@@ -34,19 +34,23 @@ def summarize(asked: Sequence[Arrival], ledger: Ledger, seconds: float, capacity
         By kind ``{kind}_p50_ms``, ``_p99_ms`` (of answers; what was never answered counts as infinite),
         ``_in_objective`` (share of all that were asked), ``_over_1s``, ``_over_5s`` (how many, never answered
         included), ``_refused`` (share); and of all ``asked``, ``lost`` (never answered), ``refused`` and ``useful``
-        (tokens of answers within the objective, over capacity).
+        (tokens of answers within the objective that came after the start and before the arrivals' end, over capacity).
     """
+    start = SETTLING * seconds
     in_time = sum(
-        a.total for a in asked if ledger.latency_s.get(a.number, OBJECTIVE_S[a.kind] + 1) <= OBJECTIVE_S[a.kind]
+        arrival.total
+        for arrival in asked
+        if (wait := ledger.latency_s.get(arrival.number, float("inf"))) <= OBJECTIVE_S[arrival.kind]
+        and start <= arrival.at_s + wait < seconds
     )
     figures: Figures = {
         "asked": len(asked),
         "lost": len(asked) - ledger.ended,
         "refused": len(ledger.refused),
-        "useful": in_time / (capacity * seconds),
+        "useful": in_time / (capacity * (seconds - start)),
     }
     for kind in sorted({arrival.kind for arrival in asked}):
-        counted = [a for a in asked if a.kind == kind and a.at_s > _SETTLING * seconds]
+        counted = [a for a in asked if a.kind == kind and a.at_s > start]
         figures |= _of_kind(kind, counted, ledger) if counted else {}
     return figures
 

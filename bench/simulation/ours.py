@@ -59,7 +59,13 @@ class Ours:
     """See `Door`."""
 
     def __init__(
-        self, clock: Clock, replicas: Sequence[SimReplica], ledger: Ledger, limits: DispatchLimits, cost: Cost
+        self,
+        clock: Clock,
+        replicas: Sequence[SimReplica],
+        ledger: Ledger,
+        limits: DispatchLimits,
+        cost: Cost,
+        batch_texts: int,
     ) -> None:
         self.dispatcher = Dispatcher(limits)
         self._clock = clock
@@ -68,7 +74,7 @@ class Ours:
         self._random = random.Random(11)
         self._calls: dict[tuple[Chunk, Replica], SimCall] = {}
         self._due = inf
-        self._abilities = Abilities(batch_tokens=cost.batch_tokens)
+        self._abilities = Abilities(batch_tokens=cost.batch_tokens, batch_texts=batch_texts)
         self._cost = pace.Cost(cost.a_s, cost.b_s)
         self._obey(self.dispatcher.set_members(list(self._replicas), 0.0))
         self._tick()

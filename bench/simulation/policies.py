@@ -29,6 +29,7 @@ class Stage:
         ledger: that it writes.
         cost: of the replicas' batches.
         limits: of the dispatcher; rivals have none.
+        batch_texts: of one call; rivals, which cut nothing, have no bound.
     """
 
     clock: Clock
@@ -36,6 +37,7 @@ class Stage:
     ledger: Ledger
     cost: Cost
     limits: DispatchLimits
+    batch_texts: int
 
 
 def _nginx(choose: Callable[[], Choose], cut: int = 0) -> Callable[[Stage], Door]:
@@ -58,7 +60,7 @@ def _ours(
             hedge=hedge,
             sort_by_length=stage.cost.padded,
         )
-        return Ours(stage.clock, stage.replicas, stage.ledger, limits, stage.cost)
+        return Ours(stage.clock, stage.replicas, stage.ledger, limits, stage.cost, stage.batch_texts)
 
     return make
 

@@ -50,7 +50,7 @@ def text(name: str, value: float | None) -> str:
         return f"{value / 1000:.2f} s" if value >= 1000 else f"{value:.0f} ms" if value >= 100 else f"{value:.1f} ms"
     if name.endswith(("_in_objective", "_refused", "repeated")):
         return f"{value:.2%}"
-    return f"{value:.2f}" if name.startswith("useful") else f"{value:.0f}"
+    return f"{value:.2f}" if name.startswith(("useful", "computed")) else f"{value:.0f}"
 
 
 def _align(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

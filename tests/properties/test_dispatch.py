@@ -131,9 +131,10 @@ class Invariants(History):
         is_alone = len(replica.chunks) == 1
         assert is_alone or (replica.texts <= replica.permits and replica.tokens <= replica.window)
         if isinstance(chunk, Part):
-            assert chunk.texts <= replica.abilities.batch_texts or not chunk.request.is_informed
             assert chunk.tokens == sum(chunk.request.costs[item] for item in chunk.items)
-            assert chunk.texts == 1 or 4 * chunk.tokens <= replica.abilities.body_bytes or not chunk.request.is_informed
+        if chunk.request.is_informed and not chunk.request.is_whole:
+            assert chunk.texts <= replica.abilities.batch_texts
+            assert chunk.texts == 1 or 4 * chunk.tokens <= replica.abilities.body_bytes
 
     def check_10_a_copy_is_sent_if_somebody_is_free(self, silent):
         tried = {name for chunk in silent.chunks for name in chunk.tried}

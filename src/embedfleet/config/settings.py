@@ -53,7 +53,7 @@ class EngineOptions:
         0, "megabytes of vectors and scores that the engine remembers of earlier inputs; 0 remembers nothing", minimum=0
     )
     max_concurrent_requests: int = option(512, "inputs under way per replica before the next gets 429", minimum=1)
-    max_client_batch_size: int = option(32, "most inputs in one request", minimum=1)
+    max_client_batch_size: int = option(128, "most inputs in one request to a replica", minimum=1)
     auto_truncate: bool = option(True, "cut inputs that are too long, unless the request says otherwise")
     default_prompt_name: str = option("", "prompt of the model's own that is put before every input")
     default_prompt: str = option("", "text that is put before every input")

@@ -47,7 +47,7 @@ class EngineSettings:
     max_batch_tokens: int = 16_384
     cache_mb: int = 0
     max_concurrent_requests: int = 512
-    max_client_batch_size: int = 32
+    max_client_batch_size: int = 128
     auto_truncate: bool = True
     default_prompt_name: str = ""
     default_prompt: str = ""

@@ -161,7 +161,7 @@ def test_info_has_teis_fields(embedder, reranker):
     assert info["model_type"] == {"embedding": {"pooling": "mean"}}
     assert info["version"].startswith("1.9")
     assert info["model_dtype"] == "float32"
-    assert (info["max_input_length"], info["max_client_batch_size"], info["max_concurrent_requests"]) == (256, 32, 512)
+    assert (info["max_input_length"], info["max_client_batch_size"], info["max_concurrent_requests"]) == (256, 128, 512)
     assert list(info)[:15] == [
         "model_id",
         "model_sha",
@@ -221,8 +221,8 @@ REFUSED = [
     ("/embed", {"inputs": []}, 400, "Empty", "Input validation error: `inputs` cannot be empty"),
     ("/embed", {"inputs": ""}, 400, "Empty", "Input validation error: `inputs` cannot be empty"),
     ("/embed", {"inputs": ["a", ""]}, 400, "Empty", "Input validation error: `inputs` cannot be empty"),
-    ("/embed", {"inputs": ["x"] * 33}, *VALIDATION, "batch size 33 > maximum allowed batch size 32"),
-    ("/embed", {"inputs": ["x"] * 5000}, *VALIDATION, "batch size 5000 > maximum allowed batch size 32"),
+    ("/embed", {"inputs": ["x"] * 129}, *VALIDATION, "batch size 129 > maximum allowed batch size 128"),
+    ("/embed", {"inputs": ["x"] * 5000}, *VALIDATION, "batch size 5000 > maximum allowed batch size 128"),
     ("/embed", {"inputs": "x", "dimensions": 0}, *VALIDATION, "`dimensions` should be positive"),
     ("/embed", {"inputs": "x", "dimensions": 385}, *VALIDATION, "`dimensions` should be smaller than"),
     ("/embed", {"inputs": "x", "prompt_name": "query"}, *VALIDATION, "`default-prompt-name` is set to `query`"),
@@ -238,9 +238,9 @@ REFUSED = [
     ("/predict", {"inputs": "x"}, 424, "Backend", "Model is not a classifier model"),
     (
         "/similarity",
-        {"inputs": {"source_sentence": "s", "sentences": ["t"] * 32}},
+        {"inputs": {"source_sentence": "s", "sentences": ["t"] * 128}},
         *VALIDATION,
-        "batch size 33 > maximum allowed batch size 32",
+        "batch size 129 > maximum allowed batch size 128",
     ),
     ("/tokenize", {"inputs": "x" * (250 * 256 + 1)}, *VALIDATION, "`inputs` must have less than 64000 characters"),
     ("/decode", {"ids": []}, 400, "Empty", "`input_ids` cannot be empty"),

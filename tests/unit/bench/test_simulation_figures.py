@@ -36,7 +36,7 @@ def test_a_run_is_summed_up_by_kind():
     assert figures["online_p99_ms"] == float("inf")
     assert (figures["bulk_refused"], figures["bulk_in_objective"], figures["bulk_p50_ms"]) == (0.5, 0.5, 9000)
     assert (figures["asked"], figures["lost"], figures["refused"]) == (6, 1, 1)
-    assert figures["useful"] == pytest.approx((10 + 10 + 1000) / 2040)
+    assert figures["useful"] == pytest.approx((10 + 10) / (0.9 * 2040))  # the batch ended after the last arrival
 
 
 def test_the_start_does_not_count_in_latencies():

@@ -28,7 +28,7 @@ def test_everything_that_clients_see_is_stated():
     found = flags()
     assert value(found, "--model-id") == "/models/m"
     assert value(found, "--port") == "80"
-    assert value(found, "--max-client-batch-size") == "32"
+    assert value(found, "--max-client-batch-size") == "128"
     assert value(found, "--max-concurrent-requests") == "512"
     assert value(found, "--payload-limit") == "2000000"
     assert value(found, "--tokenization-workers") == "4"

@@ -15,6 +15,8 @@ _BACKLOG_S = 2.0  # of bulk work; above it throughput counts for more than the t
 _RESERVE_ROUNDS = 2  # a chunk for each: so many rounds may wait, for each other replica, while one is spared
 _REPLICAS_PER_SPARED = 8  # while replicas are spared
 _SMALLEST_SHARE = 0.25  # of a chunk's tokens, to which it shrinks to use idle replicas
+_REFILL = 1 / 3  # of a chunk's tokens: if the texts of one call leave as much of it, another call goes with it
+_FULL = 0.95  # of a batch's tokens: estimates are off, and what spills over takes a batch of its own
 
 
 class BulkSender:
@@ -60,12 +62,27 @@ class BulkSender:
                 break
             if takes_bulk(replica, self._roster.serving, now, spared=spared):
                 ready = sum(other.eta(now) <= EARLY_S for other in early[number:])
-                chunk = self._next(replica, self._tokens(replica, ready, now, is_online=is_online))
-                if chunk is not None:
-                    self._work.send(chunk, replica, now)
-                    sends.append(Send(chunk, replica))
+                sends += self._fill(replica, self._tokens(replica, ready, now, is_online=is_online), now)
             if replica.free_at > now + EARLY_S:
                 self.due = min(self.due, replica.free_at - EARLY_S)
+        return sends
+
+    def _fill(self, replica: Replica, tokens: int, now: float) -> list[Send]:
+        """So many tokens to one replica, in several calls where the texts that it takes in one are too short for them.
+
+        It computes what waits for it together: of 32 titles a call, one call at a time, its fixed cost would be most.
+        """
+        sends: list[Send] = []
+        left = tokens
+        while left >= _REFILL * tokens:
+            chunk = self._next(replica, left)
+            if chunk is None:
+                break
+            self._work.send(chunk, replica, now)
+            sends.append(Send(chunk, replica))
+            left -= chunk.tokens
+            if chunk.texts < replica.abilities.batch_texts or replica.online:
+                break
         return sends
 
     def _spared(self, *, is_online: bool) -> int:
@@ -82,7 +99,7 @@ class BulkSender:
         """Of the next chunk: small enough for online work to come in soon, and to use all that is idle."""
         waiting = self._work.bulk.tokens
         if not is_online or waiting > _BACKLOG_S * self._roster.tokens_per_s:
-            tokens = replica.abilities.batch_tokens
+            tokens = int(_FULL * replica.abilities.batch_tokens)
         else:
             tokens = replica.chunk_tokens
         share = -(-waiting // max(1, ready))

@@ -129,9 +129,12 @@ class Dispatcher:
         if not request.online:
             return None
         self._online_at = now
-        if self._work.online or request.texts > self._roster.batch_texts or request.tokens > SCATTER_TOKENS:
+        roster = self._roster
+        if self._work.online or request.texts > roster.batch_texts or request.tokens > SCATTER_TOKENS:
             return None
-        replica = place_online(self._roster.serving, request, now)
+        if request.size_bytes > roster.body_bytes:
+            return None
+        replica = place_online(roster.serving, request, now)
         if replica is not None:
             self._work.send(request, replica, now)
         return replica
@@ -263,14 +266,15 @@ class Dispatcher:
         )
 
     def _cut_online(self, request: Request) -> Sequence[Chunk]:
-        replicas = max(1, len(self._roster.serving))
-        whole = request.texts <= self._roster.batch_texts and (replicas == 1 or request.tokens <= SCATTER_TOKENS)
-        if whole or not self.limits.split or request.texts < 2:
+        roster = self._roster
+        replicas = max(1, len(roster.serving))
+        fits = request.texts <= roster.batch_texts and request.size_bytes <= roster.body_bytes
+        if (fits and (replicas == 1 or request.tokens <= SCATTER_TOKENS)) or not self.limits.split or request.texts < 2:
             return [request]
         batch = request.batch = request.divide(by_length=self.limits.sort_by_length)
         if batch is None:
             return [request]
-        cuts = scatter(batch, replicas, self._roster.narrowest)
+        cuts = scatter(batch, replicas, roster.narrowest)
         return [part_of(request, batch, items, tokens) for items, tokens in cuts]
 
     # sending

@@ -21,13 +21,14 @@ class Roster:
         replicas: by name.
         serving: those that may get work.
         batch_texts: the most texts that every one of them takes at once.
+        body_bytes: the largest body that every one of them takes.
         tokens_per_s: that they do together; while none serves, that all could.
     """
 
     def __init__(self, limits: DispatchLimits) -> None:
         self.replicas: dict[str, Replica] = {}
         self.serving: tuple[Replica, ...] = ()
-        self.batch_texts = Abilities().batch_texts
+        self.batch_texts, self.body_bytes = Abilities().batch_texts, Abilities().body_bytes
         self.tokens_per_s = 0.0
         self._limits = limits
 
@@ -185,5 +186,6 @@ class Roster:
     def _count(self) -> None:
         """Who serves, and what they can do together."""
         self.serving = tuple(replica for replica in self.replicas.values() if replica.state is _ACTIVE)
-        self.batch_texts = self.narrowest.batch_texts
+        narrowest = self.narrowest
+        self.batch_texts, self.body_bytes = narrowest.batch_texts, narrowest.body_bytes
         self.tokens_per_s = sum(replica.tokens_per_s for replica in self._expected)

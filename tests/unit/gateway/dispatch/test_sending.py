@@ -88,6 +88,27 @@ def test_no_replica_is_spared_while_nobody_asks_online():
     assert all(replica.bulk for replica in made.replicas.values())
 
 
+def test_short_texts_fill_a_chunk_in_several_calls():
+    """One call of 32 titles at a time would be mostly its fixed cost."""
+    made = fleet(1, Abilities(batch_texts=32))
+    sent = sends(made.arrived(Divisible([60] * 512, online=False, now=NOW), NOW))
+    assert [send.chunk.texts for send in sent] == [32] * len(sent)
+    whole = made.replicas["0"].abilities.batch_tokens
+    assert 2 / 3 * 0.95 * whole < sum(send.chunk.tokens for send in sent) <= whole
+
+
+def test_what_a_call_of_long_texts_leaves_of_a_chunk_is_left():
+    made = fleet(1, Abilities(batch_texts=32))
+    (send,) = sends(made.arrived(Divisible([412] * 512, online=False, now=NOW), NOW))
+    assert send.chunk.texts == 32
+
+
+def test_a_body_that_is_too_large_for_a_replica_is_cut_however_few_its_texts_and_its_replicas():
+    made = fleet(1, Abilities(body_bytes=9000))
+    sent = ask(made, [900] * 6)
+    assert [send.chunk.texts for send in sent] == [2, 2, 2]
+
+
 def test_small_bulk_requests_are_sent_until_a_replica_has_enough_to_do():
     made = Dispatcher()
     made.set_members(["a"], NOW)
