@@ -66,6 +66,7 @@ class Retries:
 
     def _throttled(self, chunk: Chunk, replica: Replica, now: float) -> list[Command]:
         """429: too much at once, or, of a replica that had nothing else, too much at all."""
+        chunk.sends -= 1
         if chunk.replica is not None:
             return []
         if not replica.chunks:
@@ -75,7 +76,6 @@ class Retries:
         replica.full_until = now + self._limits.full_s
         replica.slow_down()
         replica.widen(now, self._limits.slow_start_s)
-        chunk.sends -= 1
         self._work.wait_again(chunk)
         return []
 
