@@ -31,6 +31,7 @@ PURE = (
     "http.message",
     "engine.batching",
     "engine.pooling",
+    "engine.quantization",
     "engine.families",
     "engine.heads",
     "engine.info",

@@ -33,8 +33,10 @@ class EngineOptions:
         "onnx", "what the engine computes with: ONNX Runtime on the CPU, or PyTorch, which has to be installed"
     )
     device: str = option("cpu", "where PyTorch computes: cpu, cuda, or cuda:1 and so on")
-    precision: Literal["auto", "float32", "float16", "bfloat16"] = option(
-        "auto", "what PyTorch computes in; auto is float32 on the CPU and float16 on a GPU"
+    precision: Literal["auto", "float32", "float16", "bfloat16", "int8"] = option(
+        "auto",
+        "what the engine computes in; auto is float32 on the CPU and float16 on a GPU; float16 and bfloat16 are for"
+        " PyTorch, int8 for ONNX Runtime on a processor with VNNI or AMX, which prints how far it is from float32",
     )
     packed_dir: str = option(
         "auto",

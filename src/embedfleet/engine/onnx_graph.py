@@ -44,7 +44,7 @@ class Graph:
     model: bytes
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
-    converted: dict[str, Floats] = field(repr=False)
+    converted: dict[str, np.ndarray[Any, Any]] = field(repr=False)
 
 
 class GraphBuilder:
@@ -54,7 +54,7 @@ class GraphBuilder:
         self._weights = weights
         self._nodes: list[onnx.NodeProto] = []
         self._tensors: dict[str, TensorProto] = {}
-        self._converted: dict[str, Floats] = {}
+        self._converted: dict[str, np.ndarray[Any, Any]] = {}
         self._shared: dict[object, str] = {}
         self._count = 0
 
@@ -109,9 +109,23 @@ class GraphBuilder:
                 self._converted[name] = tensor.read()
         return name
 
+    def converted(self, tensor: Tensor, values: np.ndarray[Any, Any]) -> str:
+        """Numbers made of a tensor, handed over beside the graph, which may not grow beyond 2 GB."""
+        name = self._new_name()
+        proto = TensorProto(name=name, data_type=helper.np_dtype_to_tensor_dtype(values.dtype), dims=values.shape)
+        proto.data_location = TensorProto.EXTERNAL
+        proto.external_data.add(key="location", value=tensor.file.name)
+        self._tensors[name] = proto
+        self._converted[name] = values
+        return name
+
     def floats(self, values: Floats) -> str:
         """A tensor within the graph itself."""
         return self._inline(np.ascontiguousarray(values, dtype=np.float32))
+
+    def byte(self, value: int) -> str:
+        """A whole number 0 to 255 within the graph, a scalar."""
+        return self.once(("byte", value), lambda: self._inline(np.array(value, dtype=np.uint8)))
 
     def whole(self, *values: int) -> str:
         """Whole numbers [values] within the graph."""

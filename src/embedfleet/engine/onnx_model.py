@@ -8,13 +8,17 @@ from embedfleet.engine.output import Output
 from embedfleet.engine.weights import Weights
 
 
-def build_graph(spec: ModelSpec) -> tuple[Graph, dict[Output, str]]:
+def build_graph(spec: ModelSpec, *, int8: bool = False) -> tuple[Graph, dict[Output, str]]:
     """The graph of a model, and the names in it of what can be asked.
+
+    Args:
+        spec: of the model.
+        int8: whether its dense layers are computed in bytes, see `OnnxOps.dense`.
 
     Raises:
         ModelError: a tensor is missing or not of the shape that the config asks for.
     """
     weights = Weights(spec.weights_file, spec.family.anchor)
-    ops = OnnxOps(weights, spec.max_input_length)
+    ops = OnnxOps(weights, spec.max_input_length, int8=int8)
     outputs = compute(spec, ops, weights, outputs_of(spec))
     return ops.build(list(outputs.values())), outputs

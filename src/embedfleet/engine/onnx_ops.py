@@ -12,6 +12,7 @@ import numpy as np
 from embedfleet.dialects.tei import Floats
 from embedfleet.engine.onnx_graph import MS, Graph, GraphBuilder
 from embedfleet.engine.ops import Activation, Alibi, Attention, Linear, RelativeBias, Rotary
+from embedfleet.engine.quantization import LARGEST, quantize
 from embedfleet.engine.tensor import Tensor
 from embedfleet.engine.weights import Weights
 
@@ -25,6 +26,9 @@ _ACTIVATIONS = {
 # Above this, attention over sequences of equal length takes the unmasked operator, which ONNX Runtime computes in
 # tiles: the masked one holds all of heads x length x length scores. The choice costs a few percent on short texts.
 _TILED_ABOVE = 512
+_ZERO = 128  # the byte that stands for nought
+_SMALLEST = 1e-30  # a token of noughts has a step too
+_FEW_OUTPUTS = 16
 _NEVER = float(np.finfo(np.float32).min)  # added to a score that must not count
 
 
@@ -34,16 +38,18 @@ class OnnxOps:
     Args:
         weights: whose tensors the operations name.
         longest: tokens of the longest sequence that will be asked for.
+        int8: whether dense layers are computed in bytes, see `dense`.
     """
 
     ids = "ids"
     types = "types"
     positions = "positions"
 
-    def __init__(self, weights: Weights, longest: int) -> None:
+    def __init__(self, weights: Weights, longest: int, *, int8: bool = False) -> None:
         self._weights = weights
         self._graph = GraphBuilder(weights)
         self._tiled = longest > _TILED_ABOVE
+        self._int8 = int8
 
     def build(self, outputs: Sequence[str]) -> Graph:
         """The graph that computes ``outputs``, which operations returned."""
@@ -54,7 +60,14 @@ class OnnxOps:
         return self._graph.add("Gather", self._graph.tensor(table), indices)
 
     def dense(self, states: str, layer: Linear) -> str:
-        """See `Ops.dense`. Weights stay [out, in] as PyTorch stores them; Gemm transposes while it packs them."""
+        """See `Ops.dense`. Weights stay [out, in] as PyTorch stores them; Gemm transposes while it packs them.
+
+        In int8 weights are bytes with a step per output, and so are states, with a step per token: so a token's
+        numbers do not depend on those beside it. Layers of few outputs, which score, stay float32: there is no time
+        in them.
+        """
+        if self._int8 and layer.weight.shape[0] >= _FEW_OUTPUTS:
+            return self._dense_int8(states, layer)
         tensors = [layer.weight] if layer.bias is None else [layer.weight, layer.bias]
         return self._graph.add("Gemm", states, *map(self._graph.tensor, tensors), transB=1)
 
@@ -144,9 +157,10 @@ class OnnxOps:
 
         For short models tokens go into the grid first, then projections and attention are one operator: a tenth
         faster on short texts. It wants the three projections as one matrix [in, 3 x out], so these weights are copied
-        out of the file; the runtime packs them, as it does those it maps, and lets go of our copy.
+        out of the file; the runtime packs them, as it does those it maps, and lets go of our copy. It has no such
+        operator with a step per token.
         """
-        if self._tiled or attention.key_heads != attention.heads:
+        if self._tiled or self._int8 or attention.key_heads != attention.heads:
             parts = [self.dense(states, layer) for layer in (query, key, value)]
             return self.attention(parts[0], parts[1], parts[2], attention)
         layers = (query, key, value)
@@ -171,6 +185,35 @@ class OnnxOps:
         weights = self._graph.once("weights of a mean", self._mean_weights)
         mean = self._graph.add("MatMul", weights, self._graph.add("Gather", states, "grid"))
         return self._graph.add("Squeeze", mean, self._graph.whole(1))
+
+    def _dense_int8(self, states: str, layer: Linear) -> str:
+        """The product of whole numbers, exact in int32, times the output's step, times the token's, and the bias.
+
+        MatMulIntegerToFloat takes one step for all tokens. It is given 1, and the tokens' own come after.
+        """
+        graph = self._graph
+        steps = graph.once(("steps", states), lambda: self._steps(states))
+        rows = graph.once(("bytes", states), lambda: self._bytes(states, steps))
+        whole, scales = quantize(layer.weight.read())
+        tensors = (graph.converted(layer.weight, whole), self._number(1.0), graph.floats(scales))
+        product = graph.add("MatMulIntegerToFloat", rows, *tensors, graph.byte(_ZERO), domain=MS)
+        product = graph.add("Mul", product, steps)
+        return product if layer.bias is None else graph.add("Add", product, graph.tensor(layer.bias))
+
+    def _steps(self, states: str) -> str:
+        """Each token's greatest magnitude over 127: [tokens, width] → [tokens, 1]."""
+        graph = self._graph
+        greatest = graph.add("ReduceMax", states, axes=[-1])
+        least = graph.add("Neg", graph.add("ReduceMin", states, axes=[-1]))
+        magnitude = graph.add("Max", greatest, least, self._number(_SMALLEST))
+        return graph.add("Mul", magnitude, self._number(1.0 / LARGEST))
+
+    def _bytes(self, states: str, steps: str) -> str:
+        """States in steps, around 128: the runtime's fastest product is that of unsigned with signed bytes."""
+        graph = self._graph
+        flat = graph.add("Reshape", steps, graph.whole(-1))
+        zeros = graph.add("Expand", graph.byte(_ZERO), graph.add("Shape", flat))
+        return graph.add("QuantizeLinear", states, flat, zeros, axis=0)
 
     def _mean_weights(self) -> str:
         """[sequences, 1, longest]."""

@@ -9,13 +9,13 @@ import numpy as np
 import onnxruntime
 
 from embedfleet.dialects.tei import Floats
+from embedfleet.engine.processor import has_int8, read_flags
 from embedfleet.errors import Backend as BackendError
 from embedfleet.errors import ModelError, OutOfMemory
 
 if TYPE_CHECKING:
     from embedfleet.engine.onnx_graph import Graph
 
-_CPU_FLAGS = Path("/proc/cpuinfo")
 _INLINE_BYTES = 1024  # a tensor below this stays in the graph's own file
 
 
@@ -102,11 +102,7 @@ class OnnxSession:
 
 def runtime() -> str:
     """What decides how weights are packed: the runtime's version, and the processor with what it can do."""
-    flags = ""
-    if _CPU_FLAGS.is_file():
-        lines = _CPU_FLAGS.read_text().splitlines()
-        flags = next((line for line in lines if line.lower().startswith(("flags", "features"))), "")
-    return f"onnxruntime {onnxruntime.__version__} {platform.machine()} {flags}"
+    return f"onnxruntime {onnxruntime.__version__} {platform.machine()} {read_flags()}"
 
 
 def _options() -> onnxruntime.SessionOptions:
@@ -116,6 +112,9 @@ def _options() -> onnxruntime.SessionOptions:
     # The arena keeps the largest batch's memory for ever; without it a replica is a third smaller and no slower than
     # the noise.
     options.enable_cpu_mem_arena = False
+    if not has_int8(read_flags()):
+        # Products of signed and unsigned bytes overflow there, unless the runtime makes all of them unsigned.
+        options.add_session_config_entry("session.x64quantprecision", "1")
     options.log_severity_level = 3
     return options
 

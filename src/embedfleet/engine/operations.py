@@ -33,7 +33,7 @@ from embedfleet.engine.heads import outputs_of
 from embedfleet.engine.job import Inference
 from embedfleet.engine.m3 import colbert_vectors, lexical_weights
 from embedfleet.engine.model import COLBERT_FILE, SPARSE_FILE
-from embedfleet.engine.pooling import max_sim, normalize, words_of
+from embedfleet.engine.pooling import max_sim, normalize, probabilities, sigmoid, words_of
 from embedfleet.engine.settings import EngineSettings
 from embedfleet.engine.tokenization import Encoded
 from embedfleet.errors import Backend, Validation
@@ -152,7 +152,7 @@ class Operations:
         pairs: list[Pair] = [(request.query, text) for text in request.texts]
         computed = await self._compute(pairs, request.truncation, None, Output.CLASSES)
         logits = np.array([row[0] for row in computed.rows], dtype=np.float32)
-        return (logits if request.raw_scores else _sigmoid(logits)), computed.cost
+        return (logits if request.raw_scores else sigmoid(logits)), computed.cost
 
     async def predict(self, request: PredictRequest) -> tuple[list[list[dict[str, Any]]], Cost]:
         """Each input's classes, best first."""
@@ -164,7 +164,7 @@ class Operations:
             self._refuse_default_prompt()
         computed = await self._compute(request.inputs, request.truncation, self._default_prompt, Output.CLASSES)
         labels = [spec.id2label[index] for index in sorted(spec.id2label)]
-        scores = [row if request.raw_scores else _probabilities(row) for row in computed.rows]
+        scores = [row if request.raw_scores else probabilities(row) for row in computed.rows]
         return [predictions(row, labels) for row in scores], computed.cost
 
     async def tokenize(self, request: TokenizeRequest) -> list[list[dict[str, Any]]]:
@@ -302,17 +302,3 @@ class Operations:
     def _choose_default_prompt(self) -> str | None:
         self._default_prompt = self._settings.default_prompt or None
         return self._prompt(self._settings.default_prompt_name or None)
-
-
-def _sigmoid(logits: Floats) -> Floats:
-    positive: Floats = np.float32(1) / (np.float32(1) + np.exp(-np.abs(logits)))
-    return np.where(logits >= 0, positive, np.float32(1) - positive).astype(np.float32)
-
-
-def _probabilities(logits: Floats) -> Floats:
-    """Sigmoid for one class, softmax for more."""
-    if len(logits) == 1:
-        return _sigmoid(logits)
-    exponentials: Floats = np.exp(logits - logits.max())
-    probabilities: Floats = exponentials / exponentials.sum()
-    return probabilities

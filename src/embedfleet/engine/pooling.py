@@ -92,3 +92,22 @@ def max_sim(query: Floats, text: Floats) -> np.float32:
     """
     cosines = normalize(query) @ normalize(text).T
     return np.float32(cosines.max(axis=1).mean())
+
+
+def sigmoid(logits: Floats) -> Floats:
+    """1 / (1 + exp(-x)) of each number, without overflow."""
+    positive: Floats = np.float32(1) / (np.float32(1) + np.exp(-np.abs(logits)))
+    return np.where(logits >= 0, positive, np.float32(1) - positive).astype(np.float32)
+
+
+def probabilities(logits: Floats) -> Floats:
+    """Sigmoid for one class, softmax for more.
+
+    Args:
+        logits: [classes].
+    """
+    if len(logits) == 1:
+        return sigmoid(logits)
+    exponentials: Floats = np.exp(logits - logits.max())
+    shares: Floats = exponentials / exponentials.sum()
+    return shares

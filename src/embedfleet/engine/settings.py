@@ -7,7 +7,7 @@ from embedfleet.http.message import Limits
 
 Task = Literal["auto", "embed", "rerank"]
 BackendName = Literal["onnx", "torch"]
-Precision = Literal["auto", "float32", "float16", "bfloat16"]
+Precision = Literal["auto", "float32", "float16", "bfloat16", "int8"]
 PoolingChoice = Literal["auto", "cls", "mean", "last-token", "max", "mean-sqrt-len-tokens", "weightedmean", "splade"]
 
 

@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from embedfleet.engine.processor import has_int8, read_flags
+
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="the benchmarks pin two cores"),
@@ -34,6 +36,14 @@ def test_the_engines_benchmark_prints_its_ratios_and_null_for_a_rival_that_is_no
     assert result["ratios"]["over_plain_ort"] > 0
     assert result["ratios"]["over_infinity"] is None
     assert set(result["over_plain_ort"]) == {"1x1", "16x1", "4x32"}
+
+
+@pytest.mark.skipif(not has_int8(read_flags()), reason="the processor has neither VNNI nor AMX")
+def test_the_benchmark_of_int8_prints_its_speed_and_its_error():
+    result = last_line("bench.engine.int8", "--seconds", "0.1", "--rounds", "1")
+    assert set(result["ratios"]) == {"int8_over_float32_minilm", "int8_over_float32_wide_128"}
+    assert 0 < result["error"]["mean"] < result["error"]["worst"] < 0.05
+    assert 0.5 < result["error"]["same_nearest"] <= 1
 
 
 @pytest.mark.skipif(not shutil.which("nginx"), reason="nginx is not installed: apt-get install nginx-light")
