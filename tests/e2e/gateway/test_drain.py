@@ -3,12 +3,13 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import orjson
 
 from embedfleet.gateway.app import Admin
 from embedfleet.http.client import Reply, fetch
-from tests.services.gateway import LIMIT_S, Gateway, gateway, run
+from tests.services.gateway import DISPATCH, LIMIT_S, Gateway, gateway, run
 
 
 class Order:
@@ -37,7 +38,7 @@ async def admin(g: Gateway) -> AsyncIterator[Order]:
 
 def test_a_drained_replica_finishes_what_it_has_and_gets_nothing_more():
     async def go():
-        async with gateway(2, coalesce=False) as g, admin(g) as order:
+        async with gateway(2, coalesce=False, dispatch=replace(DISPATCH, hedge=False)) as g, admin(g) as order:
             first, second = g.replicas
             first.mode = second.mode = "hold"
             held = [asyncio.create_task(g.embed("held")) for _ in range(2)]
