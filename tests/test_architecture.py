@@ -39,6 +39,7 @@ PURE = (
     "engine.output",
     "gateway.dispatch",
     "gateway.forwarding",
+    "gateway.membership",
     "gateway.reply",
     "control.state",
     "control.reconcile",
