@@ -52,15 +52,20 @@ class GatewayFolder:
         temporary.chmod(0o644)
         temporary.replace(self._members)
 
-    def keep(self, addresses: Mapping[str, str]) -> None:
-        """Of what was written, leave only replicas that are still planned, each by its name at its address."""
+    def keep(self, addresses: Mapping[str, str]) -> list[dict[str, Any]]:
+        """Of what was written, leave only replicas that are still planned, each by its name at its address.
+
+        Returns:
+            The others.
+        """
         try:
             rows = orjson.loads(self._members.read_bytes())
-            kept = [row for row in rows if addresses.get(row["id"]) == row["url"]]
+            others = [row for row in rows if addresses.get(row["id"]) != row["url"]]
         except (OSError, ValueError, KeyError, TypeError):  # there is none, or it is of no use
             self._members.unlink(missing_ok=True)
-            return
-        self.write(kept)
+            return []
+        self.write([row for row in rows if row not in others])
+        return others
 
     def remove(self) -> None:
         """Remove it with all that is in it."""

@@ -85,6 +85,20 @@ def test_a_replica_that_is_planned_no_more_or_elsewhere_is_forgotten(folder):
     asyncio.run(go())
 
 
+def test_while_there_are_none_of_ours_those_go_on_that_served_before_us(folder):
+    async def go():
+        folder.write([{"id": f"r{n}", "url": f"http://r{n}:80", "drained": True} for n in range(2)])
+        balancer = ContainedGateway(folder, {"r0": "http://r0:80"})
+        async with listening(folder) as gateway:
+            for told, members in ((HERE[:1], ["r0"]), ([], ["r1"]), (HERE[:1], ["r0"])):
+                await balancer.publish(told, set())
+                assert [(row["id"], row["drained"]) for row in gateway.members] == [(name, False) for name in members]
+            assert remembered(folder) == gateway.members
+        await balancer.close()
+
+    asyncio.run(go())
+
+
 @pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"[{}]", b"7"])
 def test_a_file_that_makes_no_sense_is_removed(folder, content):
     (folder.path / "members.json").write_bytes(content)

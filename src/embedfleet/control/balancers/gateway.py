@@ -65,15 +65,19 @@ class ContainedGateway(GatewayBalancer):
         self._folder = folder
         self._addresses = addresses
         self._urls: dict[str, str] = {}
-        folder.keep(addresses)
+        former = {row["id"]: row["url"] for row in folder.keep(addresses)}
+        self._former = [Endpoint(name, url) for name, url in former.items() if name not in addresses]
 
     async def publish(self, endpoints: Sequence[Endpoint], drained: AbstractSet[str]) -> None:
         """See `base.Balancer`; written down first, so that it starts with what it is told now.
 
         Of every replica it is said whether it is drained: it may stand by an order that a fleet before us was given.
+        While there are none of ours, as when the only one is being replaced, those go on that served before us and are
+        not planned any more: they run until all of ours serve.
         """
         self._urls = {endpoint.id: endpoint.url for endpoint in endpoints}
-        rows = [_row(endpoint, drained) | {"url": self._addresses[endpoint.id]} for endpoint in endpoints]
+        ours = [Endpoint(endpoint.id, self._addresses[endpoint.id]) for endpoint in endpoints]
+        rows = [_row(endpoint, drained) for endpoint in ours or self._former]
         self._folder.write(rows)
         await self._tell(rows)
 
