@@ -53,8 +53,8 @@ def test_nobody_notices(tmp_path, bears):
         bears(Processes(running))
 
 
-@pytest.mark.parametrize("bears", OF_LIARS)
-def test_nobody_notices_what_a_replica_does_wrong(tmp_path, bears):
+def test_nobody_notices_what_a_replica_does_wrong(tmp_path):
     places = [str(LYING), *filter(None, [os.environ.get("PYTHONPATH")])]
     with fleet(tmp_path, *ONE, env={"PYTHONPATH": os.pathsep.join(places)}) as running:
-        bears(Processes(running))
+        for bears in OF_LIARS:
+            bears(Processes(running))
