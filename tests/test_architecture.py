@@ -40,6 +40,7 @@ PURE = (
     "engine.output",
     "gateway.dispatch",
     "gateway.forwarding",
+    "gateway.membership",
     "gateway.reply",
     "control.state",
     "control.reconcile",

@@ -1,20 +1,30 @@
 """What every fleet must bear without a client noticing, whatever runs its replicas."""
 
+import asyncio
 import contextlib
 import itertools
 import math
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Protocol
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import urlsplit
 
+import orjson
+
+from embedfleet.http.client import fetch
 from tests.services.engine import Client
 
 LIMIT_S = 120
 WORDS = ("river", "stone", "cloud", "ember", "harbour", "meadow", "lantern", "orchard", "winter", "thread")
 TEXTS = [f"{WORDS[n % 10]} {WORDS[n // 10]} {n}" for n in range(100)]
 BATCH = TEXTS[::-1] * 2  # more than a replica takes at once
+LYING = Path(__file__).parent / "lying"  # on PYTHONPATH it makes engines lie when they are told to
+LIES = ("nulls", "one too few", "one too many", "no json", "cut json", "cut body", "no http", "reset")
+STATUSES = ("424", "500", "502", "503", "504")
 
 
 class Bearer(Protocol):
@@ -33,6 +43,17 @@ class Bearer(Protocol):
 
     def until_whole(self, restarts: int) -> None:
         """Wait until both serve, after so many restarts."""
+
+    def run(self, *arguments: str) -> None:
+        """Run a verb in the fleet's folder; it must succeed."""
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """What its status says of the embedders."""
+
+    @property
+    def admin(self) -> str:
+        """The path of the gateway's admin socket."""
 
 
 @dataclass
@@ -103,12 +124,125 @@ def bears_a_killed_replica(fleet: Bearer) -> None:
     assert seen.asked > 10
 
 
+def bears_that_each_replica_is_drained_in_turn(fleet: Bearer) -> None:
+    with asking(fleet.client) as seen:
+        for name in [row["id"] for row in tell(gateway_of(fleet))]:
+            fleet.run("drain", name)
+            sent = row_of(fleet, name)["sent"]
+            until_asked(seen, 40)
+            row = row_of(fleet, name)
+            assert (row["state"], row["requests"], row["sent"]) == ("drained", 0, sent)
+            fleet.run("undrain", name)
+            until_both_are_active(fleet, seen)
+    assert seen.wrong == []
+
+
+def bears_that_its_gateway_is_told_of_other_members(fleet: Bearer) -> None:
+    """As control tells it when replicas come and go."""
+    members = [{"id": row["id"], "url": row["url"]} for row in tell(gateway_of(fleet))]
+    with asking(fleet.client) as seen:
+        for gone in members * 2:
+            tell(gateway_of(fleet), [member for member in members if member is not gone], method="PUT")
+            until_asked(seen, 20)
+            assert gone["id"] not in {row["id"] for row in tell(gateway_of(fleet))}, "it is let go, with nothing left"
+            tell(gateway_of(fleet), members, method="PUT")
+            until_both_are_active(fleet, seen)
+    assert seen.wrong == []
+
+
+def bears_a_replica_that_lies(fleet: Bearer) -> None:
+    """Its engine must be one that can be told to, see `LYING`; so in the tests after this one."""
+    _bears(fleet, LIES)
+
+
+def bears_a_replica_that_fails(fleet: Bearer) -> None:
+    _bears(fleet, STATUSES)
+
+
+def _bears(fleet: Bearer, modes: tuple[str, ...]) -> None:
+    fault = f"{fleet.rows[0]['url']}/fault"
+    with asking(fleet.client) as seen:
+        for mode in modes:
+            tell(fault, {"mode": mode})
+            while mode not in tell(fault):  # it does as it was told once at least
+                assert seen.wrong == [], mode
+            until_asked(seen, 20)
+            tell(fault, {"mode": "none"})
+            until_both_are_active(fleet, seen)
+            assert seen.wrong == [], mode
+    assert seen.wrong == []
+
+
+def bears_a_replica_that_refuses_connections_for_a_while(fleet: Bearer) -> None:
+    url = fleet.rows[0]["url"]
+    with asking(fleet.client) as seen:
+        tell(f"{url}/fault", {"mode": "refuse", "seconds": 3})
+        while listens(url):
+            assert seen.wrong == []
+        until_asked(seen, 40)
+        while not listens(url):
+            assert seen.wrong == []
+        until_both_are_active(fleet, seen)
+    assert seen.wrong == []
+
+
+def tell(url: str, value: object = None, method: str = "") -> Any:
+    """Post a value, or without one ask; the answer's."""
+    method = method or ("GET" if value is None else "POST")
+    body = b"" if value is None else orjson.dumps(value)
+    reply = asyncio.run(fetch(url, method=method, body=body, timeout_s=LIMIT_S))
+    assert reply.status == 200, reply
+    return orjson.loads(reply.body)
+
+
+def gateway_of(fleet: Bearer) -> str:
+    return f"http+unix://{fleet.admin}:/replicas"
+
+
+def until_both_are_active(fleet: Bearer, seen: Asking) -> None:
+    while [row["state"] for row in tell(gateway_of(fleet))] != ["active", "active"]:
+        assert seen.wrong == []
+
+
+def listens(url: str) -> bool:
+    parts = urlsplit(url)
+    try:
+        socket.create_connection((parts.hostname, parts.port or 80)).close()
+    except ConnectionRefusedError:
+        return False
+    return True
+
+
+def row_of(fleet: Bearer, name: str) -> dict[str, Any]:
+    """What its gateway says of a replica."""
+    (row,) = [row for row in tell(gateway_of(fleet)) if row["id"] == name]
+    return row
+
+
+def until_asked(seen: Asking, count: int) -> None:
+    """Wait for so many more answers."""
+    before = seen.asked
+    while seen.asked < before + count:
+        assert not seen.wrong
+
+
 def bears_a_replica_that_stands_still(fleet: Bearer) -> None:
     with asking(fleet.client) as seen:
-        before = seen.asked
         fleet.stop()
-        while seen.asked < before + 40:  # the other one answers them all
-            assert not seen.wrong
+        until_asked(seen, 40)  # the other one answers them all
         fleet.go_on()
         fleet.until_whole(restarts=0)
     assert seen.wrong == []
+
+
+OF_ANY = (
+    bears_a_killed_replica,
+    bears_a_replica_that_stands_still,
+    bears_that_each_replica_is_drained_in_turn,
+    bears_that_its_gateway_is_told_of_other_members,
+)
+OF_LIARS = (
+    bears_a_replica_that_lies,
+    bears_a_replica_that_fails,
+    bears_a_replica_that_refuses_connections_for_a_while,
+)

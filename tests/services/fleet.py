@@ -82,12 +82,13 @@ def flags(ports: list[int]) -> list[str]:
 
 
 @contextmanager
-def fleet(folder: Path, *arguments: str) -> Iterator[Fleet]:
+def fleet(folder: Path, *arguments: str, env: dict[str, str] | None = None) -> Iterator[Fleet]:
     """A fleet that serves; stopped as Ctrl-C stops it."""
     ports = free_ports(2)
     process = subprocess.Popen(
         [*COMMAND, "up", *flags(ports), *arguments],
         cwd=folder,
+        env=os.environ | (env or {}),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -46,6 +46,8 @@ def gateway_settings(
     host: str = "0.0.0.0",
     port: int = 0,
     admin: str = "",
+    admin_mode: str = "600",
+    members: str = "",
     payload_limit_bytes: int = 2_000_000,
     drain_s: float = 0.0,
     stop_grace_s: float = 30.0,
@@ -53,13 +55,15 @@ def gateway_settings(
     """Settings of one gateway.
 
     Raises:
-        UsageError: a replica's URL is none.
+        UsageError: a replica's URL is none, or the mode is none.
     """
     return GatewaySettings(
         host=host,
         port=port,
         replicas=tuple(_endpoint(number, text) for number, text in enumerate(replicas)),
         admin_path=admin,
+        admin_mode=_mode(admin_mode),
+        members_path=members,
         response_timeout_s=options.response_timeout_s,
         probe_timeout_s=options.probe_timeout_s,
         calibrate=options.calibrate,
@@ -91,6 +95,14 @@ def gateway_settings(
             probe_interval_s=options.probe_interval_s,
         ),
     )
+
+
+def _mode(text: str) -> int:
+    """A file's permissions from their octal digits."""
+    try:
+        return int(text, 8)
+    except ValueError:
+        raise UsageError(f"--admin-mode {text} is no number in octal", "as in chmod: 600, 660, 666") from None
 
 
 def _endpoint(number: int, text: str) -> Endpoint:

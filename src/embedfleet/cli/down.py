@@ -8,6 +8,7 @@ import click
 from embedfleet.cli.flags import read_settings, settings_flags
 from embedfleet.cli.output import say
 from embedfleet.cli.query import ask, daemon, say_elsewhere
+from embedfleet.control.fleet import remove_folders
 from embedfleet.control.remains import remove_all
 from embedfleet.control.statefile import StateFile
 from embedfleet.errors import FleetError
@@ -23,6 +24,8 @@ def command(**flags: Any) -> None:  # noqa: ANN401
     if address is None:
         docker = daemon(settings)
         removed = remove_all(docker, settings.fleet.stop_grace_s) if docker else []
+        if docker:
+            remove_folders(settings)
         say_elsewhere(docker)
         say(f"removed {', '.join(removed)}" if removed else f"no fleet runs in {settings.state_dir}")
         return

@@ -22,6 +22,10 @@ from embedfleet.errors import UsageError
     metavar="PATH",
     help="Unix socket: GET and PUT /replicas, POST /replicas/ID/drain and undrain",
 )
+@click.option("--admin-mode", default="600", show_default=True, help="permissions of that socket, as for chmod")
+@click.option(
+    "--members", default="", metavar="FILE", help="replicas to begin with, as PUT /replicas takes them; may be missing"
+)
 @click.option("--payload-limit-bytes", default=2_000_000, show_default=True, help="largest request body")
 @click.option("--drain-s", default=0.0, show_default=True, help="go on accepting for so long when stopping")
 @click.option("--stop-grace-s", default=30.0, show_default=True, help="requests under way may take so long at a stop")

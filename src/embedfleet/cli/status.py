@@ -12,6 +12,9 @@ from rich.table import Table
 from embedfleet.cli.flags import read_settings, settings_flags
 from embedfleet.cli.output import data, say
 from embedfleet.cli.query import ask, daemon, say_elsewhere
+from embedfleet.control.balancers.gateway import states_in
+from embedfleet.control.gateway_folder import GatewayFolder
+from embedfleet.control.plan import gateway_folder
 from embedfleet.control.remains import remains_status
 from embedfleet.control.statefile import StateFile
 
@@ -30,7 +33,9 @@ def command(as_json: bool, **flags: Any) -> None:  # noqa: ANN401
     status = ask(StateFile(settings.state_dir), "GET", "/status")
     running = status is not None
     if status is None and (docker := daemon(settings)) is not None:
-        services = asyncio.run(remains_status(docker))
+        services = asyncio.run(
+            remains_status(docker, lambda service: states_in(GatewayFolder(gateway_folder(settings, service))))
+        )
         say_elsewhere(docker)
         if services:
             status = {"pid": None, "pss_bytes": 0, "services": services}

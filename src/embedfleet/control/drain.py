@@ -20,15 +20,10 @@ async def drain(supervisor: Supervisor, name: str, *, force: bool) -> None:
         force: even if no other replica of its service serves.
 
     Raises:
-        UsageError: there is no such replica, its balancer cannot be told, or nobody else serves.
+        UsageError: there is no such replica, or nobody else serves.
     """
     child = find(supervisor, name)
     service = child.spec.service
-    if not supervisor.can_drain(service):
-        raise UsageError(
-            f"{name} cannot be drained: a gateway in a container is not told who its replicas are",
-            f"set services.{service}.balancer to nginx, or leave the image of embedfleet out: a process can be told",
-        )
     if not force:
         rows = await supervisor.states(service)
         drained = {other.spec.name for other in supervisor.replicas(service) if other.drained}

@@ -17,9 +17,10 @@ from embedfleet.control.drivers.base import Driver
 from embedfleet.control.drivers.container import ContainerDriver
 from embedfleet.control.drivers.process import ProcessDriver
 from embedfleet.control.drivers.remote import RemoteDriver
+from embedfleet.control.gateway_folder import GatewayFolder
 from embedfleet.control.journal import Journal
 from embedfleet.control.machine import Ground
-from embedfleet.control.plan import nginx_folder
+from embedfleet.control.plan import gateway_folder, nginx_folder
 from embedfleet.control.ports import check_ports
 from embedfleet.control.readiness import until_serving
 from embedfleet.control.reconcile import Backoff
@@ -41,6 +42,13 @@ def prepare_folders(settings: Settings) -> None:
     (settings.root / settings.fleet.data_dir).mkdir(parents=True, exist_ok=True)
     for service in settings.services:
         nginx_folder(settings, service.name).mkdir(parents=True, exist_ok=True)
+        GatewayFolder(gateway_folder(settings, service.name)).prepare()
+
+
+def remove_folders(settings: Settings) -> None:
+    """Remove what gateways in containers left behind them: nobody listens there any more."""
+    for service in settings.services:
+        GatewayFolder(gateway_folder(settings, service.name)).remove()
 
 
 async def run_fleet(
@@ -73,6 +81,7 @@ async def run_fleet(
     try:
         check_ports(_services_without_balancer(settings, ground))
         _remove_unplanned(ground, plan, {"balancer"})  # they hold the ports that the new ones need
+        _remove_deaf(settings, ground, plan)
         supervisor = _make_supervisor(settings, ground, plan, environment)
         api = FleetApi(supervisor)
         await api.server.start(path=str(sockets / "fleet.sock"))
@@ -90,6 +99,7 @@ async def run_fleet(
             raise
         # Stopped as it was told to: what had yet to be taken over goes as well.
         await asyncio.to_thread(remove_all, ground.docker)
+        remove_folders(settings)
         await api.server.stop(1.0)
     finally:
         shutil.rmtree(sockets, ignore_errors=True)
@@ -110,6 +120,17 @@ def _remove_unplanned(ground: Ground, plan: Sequence[ChildSpec], kinds: Abstract
     for container in ground.docker.ours() if ground.docker else ():
         if container.kind in kinds and container.name not in names:
             log.info("%s is no longer wanted", container.name)
+            remove_container(ground.docker, container)
+
+
+def _remove_deaf(settings: Settings, ground: Ground, plan: Sequence[ChildSpec]) -> None:
+    """Gateways that run and cannot be told, for the folder that they shared with us has been replaced."""
+    services = {spec.name: spec.service for spec in plan if spec.kind == "balancer"}
+    for container in ground.docker.ours() if ground.docker else ():
+        service = services.get(container.name, "")
+        shares = any(each.name == service and each.options.balancer == "gateway" for each in settings.services)
+        if shares and container.status == "running" and not GatewayFolder(gateway_folder(settings, service)).has_socket:
+            log.info("%s cannot be told anything, and is made anew", container.name)
             remove_container(ground.docker, container)
 
 

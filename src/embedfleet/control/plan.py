@@ -18,6 +18,9 @@ from embedfleet.errors import UsageError
 Runs = Literal["process", "docker", "remote"]
 
 _OWN_PORT = 8080  # of a gateway in its container, where it is no root
+_SHARED = "/run/embedfleet"  # its folder as it sees it
+GATEWAY_SOCKET, GATEWAY_MEMBERS = "admin.sock", "members.json"  # in that folder
+_ANYBODY = "666"  # may use the socket: who cannot enter the folder above does not get there
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +97,11 @@ def nginx_folder(settings: Settings, service: str) -> Path:
     return settings.state_dir / "nginx" / service
 
 
+def gateway_folder(settings: Settings, service: str) -> Path:
+    """What a service's gateway shares with this machine if it is a container."""
+    return settings.state_dir / "gateway" / service
+
+
 def make_plan(settings: Settings, machine: Machine, *, sockets: Path) -> list[ChildSpec]:
     """Every child of the fleet, in the order in which they are to be started.
 
@@ -125,8 +133,8 @@ class _Plan:
             case "remote":
                 replicas = _remotes(service)
         balancer = self._balancer(service, replicas)
-        # A container finds the replicas by name: one that is not known yet is asked of a network that may not be there,
-        # and the answer waited for. A process starts the sooner the better.
+        # A container finds the replicas by name: nginx does not start with one that the network does not know yet.
+        # A process starts the sooner the better.
         return [*replicas, balancer] if isinstance(balancer, ContainerSpec) else [balancer, *replicas]
 
     def _processes(self, service: Service) -> list[ProcessSpec]:
@@ -206,7 +214,7 @@ class _Plan:
         if service.options.balancer == "nginx":
             return self._nginx_container(service) if in_container else self._nginx_process(service)
         if in_container:
-            return self._gateway_container(service, replicas)
+            return self._gateway_container(service)
         return self._gateway_process(service)
 
     def _gateway_process(self, service: Service) -> ProcessSpec:
@@ -217,10 +225,11 @@ class _Plan:
         flags += _changed(GatewayOptions, service.gateway)
         return ProcessSpec(f"{service.name}-gateway", service.name, "balancer", flags, admin)
 
-    def _gateway_container(self, service: Service, replicas: Sequence[ChildSpec]) -> ContainerSpec:
+    def _gateway_container(self, service: Service) -> ContainerSpec:
+        """Its replicas are none of its arguments: it is told of them, so that it need not be replaced for others."""
         flags: tuple[str, ...] = ("gateway", "--host", "0.0.0.0", "--port", str(_OWN_PORT))
-        for replica in replicas:
-            flags += ("--replica", f"{replica.name}={peer_url(replica)}")
+        flags += ("--admin", f"{_SHARED}/{GATEWAY_SOCKET}", "--admin-mode", _ANYBODY)
+        flags += ("--members", f"{_SHARED}/{GATEWAY_MEMBERS}")
         flags += ("--drain-s", str(self._settings.fleet.drain_s), *self._common(service))
         return ContainerSpec(
             f"gateway-{service.name}-lb",
@@ -229,6 +238,7 @@ class _Plan:
             image=self._settings.fleet.own_image,
             tars=(self._settings.root / self._settings.fleet.images_dir / "embedfleet.tar",),
             arguments=(*flags, *_changed(GatewayOptions, service.gateway)),
+            mounts=(Mount(str(gateway_folder(self._settings, service.name)), _SHARED, read_only=False),),
             network=self._settings.fleet.network,
             port=_OWN_PORT,
             publish=(service.options.host, service.options.port),

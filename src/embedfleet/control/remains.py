@@ -1,7 +1,7 @@
 """What a fleet left in the Docker daemon: found by its labels alone, with no file of ours."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
 
@@ -42,25 +42,33 @@ def remove_all(docker: Docker | None, grace_s: float = _GRACE_S, keep: AbstractS
     return [container.name for container in containers] + networks
 
 
-async def remains_status(docker: Docker) -> list[dict[str, Any]]:
-    """The services of the containers that are there, as `api.fleet_status` tells those of a fleet that runs."""
+async def remains_status(docker: Docker, ask: Callable[[str], Awaitable[list[dict[str, Any]]]]) -> list[dict[str, Any]]:
+    """The services of the containers that are there, as `api.fleet_status` tells those of a fleet that runs.
+
+    Args:
+        docker: the daemon.
+        ask: the gateway of a service for its replicas; empty where there is none to ask: then each is asked to infer.
+    """
     containers = await asyncio.to_thread(docker.ours)
     names = dict.fromkeys(container.service for container in containers if container.service)
-    return [await _service(name, [c for c in containers if c.service == name]) for name in names]
+    return [await _service(name, [c for c in containers if c.service == name], await ask(name)) for name in names]
 
 
-async def _service(name: str, containers: Sequence[Container]) -> dict[str, Any]:
+async def _service(name: str, containers: Sequence[Container], rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    told = {row["id"]: row for row in rows}
     replicas = [container for container in containers if container.kind == "replica"]
     balancer = next((container for container in containers if container.kind == "balancer"), None)
     return {
         "name": name,
         "port": balancer.published if balancer else 0,
         "gateway": _row(balancer) if balancer else {"id": "", "phase": "gone", "pid": None, "restarts": 0},
-        "replicas": list(await asyncio.gather(*(_replica(container) for container in replicas))),
+        "replicas": list(await asyncio.gather(*(_replica(each, told.get(each.name)) for each in replicas))),
     }
 
 
-async def _replica(container: Container) -> dict[str, Any]:
+async def _replica(container: Container, told: dict[str, Any] | None) -> dict[str, Any]:
+    if told is not None:
+        return _row(container) | told | {"url": container.url}
     reason = f"container is {container.status}"
     if container.url:
         reason = await Prober(_PROBE_S).probe(Endpoint(container.name, container.url), [])

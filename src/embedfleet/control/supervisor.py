@@ -130,10 +130,6 @@ class Supervisor:
                 row["state"] = child.observed.phase.value
         return rows
 
-    def can_drain(self, service: str) -> bool:
-        """Whether a service's balancer can be told to keep a replica out."""
-        return self._balancers[service].can_drain
-
     def set_drained(self, replica: Child, *, drained: bool) -> None:
         """Keep a replica out from now on, or no more; its balancer is told, and told again whenever it is started."""
         replica.drained = drained

@@ -1,10 +1,11 @@
-"""The gateway's process: its own routes, its admin socket, its start and its drain."""
+"""The gateway's process: its own routes, its start and its drain."""
 
 import asyncio
 import gc
 import logging
 import signal
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -12,6 +13,7 @@ import orjson
 from embedfleet import __version__
 from embedfleet.dialects.failure import render_failure
 from embedfleet.errors import Unhealthy
+from embedfleet.gateway.admin import Admin, recall
 from embedfleet.gateway.calibration import Calibration
 from embedfleet.gateway.dispatch.pace import Cost
 from embedfleet.gateway.dispatch.replica import Abilities, State
@@ -139,65 +141,6 @@ class App:
         exchange.respond(200, [JSON, _ANY_ORIGIN], orjson.dumps(info | {"gateway": own}))
 
 
-class Admin:
-    """Membership and status, on a Unix socket that only the owner of the process can open."""
-
-    def __init__(self, app: App) -> None:
-        self._app = app
-        self.server = Server(self.handle)
-
-    def handle(self, exchange: Exchange) -> None:
-        """Answer one request.
-
-        ``GET /replicas``: their status. ``PUT /replicas``: a JSON list of ``{"id", "url"}``, the new membership; one
-        with ``"drained"`` is drained or not from the same moment on, so that a new gateway sends a drained replica
-        nothing. ``POST /replicas/{id}/drain`` and ``/undrain``.
-        """
-        if exchange.path == "/replicas":
-            self._members(exchange)
-            return
-        _, _, place = exchange.path.partition("/replicas/")
-        name, _, verb = place.rpartition("/")
-        change = {"drain": self._app.proxy.drain, "undrain": self._app.proxy.undrain}.get(verb)
-        if not name or change is None:
-            exchange.respond(404, [TEXT], b"there are /replicas, /replicas/{id}/drain and /replicas/{id}/undrain")
-        elif exchange.method != b"POST":
-            exchange.respond(405, [TEXT], b"POST")
-        else:
-            self._change(exchange, name, change)
-
-    def _members(self, exchange: Exchange) -> None:
-        if exchange.method == b"GET":
-            exchange.respond(200, [JSON], orjson.dumps(self._app.status()))
-        elif exchange.method == b"PUT":
-            self._put(exchange)
-        else:
-            exchange.respond(405, [TEXT], b"GET or PUT")
-
-    def _change(self, exchange: Exchange, name: str, change: Callable[[str], None]) -> None:
-        try:
-            change(name)
-        except KeyError:
-            names = ", ".join(self._app.proxy.dispatcher.replicas) or "none"
-            exchange.respond(404, [TEXT], f"there is no replica {name}; there are: {names}".encode())
-            return
-        exchange.respond(200, [JSON], orjson.dumps(self._app.status()))
-
-    def _put(self, exchange: Exchange) -> None:
-        try:
-            rows = orjson.loads(exchange.body)
-            endpoints = tuple(Endpoint(str(row["id"]), str(row["url"])) for row in rows)
-            drained = {str(row["id"]): bool(row["drained"]) for row in rows if "drained" in row}
-        except (ValueError, KeyError, TypeError) as error:
-            exchange.respond(422, [TEXT], f"not a list of objects with id and url: {error!r}".encode())
-            return
-        proxy = self._app.proxy
-        proxy.set_members(endpoints)
-        for name, is_drained in drained.items():
-            (proxy.drain if is_drained else proxy.undrain)(name)
-        exchange.respond(200, [JSON], orjson.dumps(self._app.status()))
-
-
 async def serve(settings: GatewaySettings, *, ready: Callable[[int], None]) -> None:
     """Listen, call ``ready`` with the port, and serve until SIGTERM or SIGINT; then drain.
 
@@ -209,10 +152,12 @@ async def serve(settings: GatewaySettings, *, ready: Callable[[int], None]) -> N
     for number in (signal.SIGTERM, signal.SIGINT):  # before anybody can see that we listen
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     await app.server.start(host=settings.host, port=settings.port)
-    admin = Admin(app)
+    admin = Admin(app.proxy, app.status)
     if settings.admin_path:
-        await admin.server.start(path=settings.admin_path)
+        await admin.server.start(path=settings.admin_path, mode=settings.admin_mode)
     app.proxy.start()
+    if settings.members_path:
+        recall(app.proxy, Path(settings.members_path))
     # What is there now stays. What comes holds no cycles, so that looking for them often would find nothing.
     gc.freeze()
     gc.set_threshold(*_GC_THRESHOLDS)

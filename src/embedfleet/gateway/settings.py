@@ -14,6 +14,8 @@ class GatewaySettings:
     Attributes:
         replicas: to begin with; the admin socket replaces them.
         admin_path: of the Unix socket for membership and status; empty for none.
+        admin_mode: that socket's permissions.
+        members_path: of a file with the replicas to begin with, drained ones too; empty for none.
         response_timeout_s: from sending a request to a replica to its whole reply.
         probe_timeout_s: for each part of a probe; longer than the longest batch, since a probe waits behind it.
         calibrate: whether a new replica is measured with a few batches.
@@ -30,6 +32,8 @@ class GatewaySettings:
     port: int = 0
     replicas: tuple[Endpoint, ...] = ()
     admin_path: str = ""
+    admin_mode: int = 0o600
+    members_path: str = ""
     response_timeout_s: float = 120.0
     probe_timeout_s: float = 30.0
     calibrate: bool = True

@@ -302,7 +302,11 @@ class Connection(asyncio.Protocol):
             self._transport.close()
             return
         self._transport.resume_reading()
-        self._transport.write_eof()
+        try:
+            self._transport.write_eof()
+        except OSError:  # it has reset the connection, which we have yet to hear
+            self._transport.abort()
+            return
         self.deadline = self._now() + _LINGER_S
 
     def write(self, data: bytes) -> None:

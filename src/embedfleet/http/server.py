@@ -48,15 +48,19 @@ class Server:
         """How many are open."""
         return len(self.clients)
 
-    async def start(self, *, host: str | None = None, port: int = 0, path: str | None = None) -> None:
-        """Listen on ``host:port`` (port 0: any free one) or on the Unix socket ``path``.
+    async def start(
+        self, *, host: str | None = None, port: int = 0, path: str | None = None, mode: int = 0o600
+    ) -> None:
+        """Listen on ``host:port`` (port 0: any free one) or on the Unix socket ``path``, with these permissions.
 
         Raises:
             OSError: the address cannot be bound; ``errno`` says why.
         """
         self.loop = asyncio.get_running_loop()
         if path is not None:
-            self._listener = await self.loop.create_unix_server(self._connect, sock=_bind_unix(path), backlog=1024)
+            self._listener = await self.loop.create_unix_server(
+                self._connect, sock=_bind_unix(path, mode), backlog=1024
+            )
         else:
             self._listener = await self.loop.create_server(
                 self._connect, sock=_bind(host or "127.0.0.1", port), backlog=2048
@@ -134,9 +138,10 @@ def _bind(host: str, port: int) -> socket.socket:
     return sock
 
 
-def _bind_unix(path: str) -> socket.socket:
-    """A socket at ``path``; what a dead process left there is removed."""
+def _bind_unix(path: str, mode: int) -> socket.socket:
+    """A socket at ``path`` that nobody can have opened before it has its mode; what a dead process left is removed."""
     Path(path).unlink(missing_ok=True)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     sock.bind(path)
+    Path(path).chmod(mode)  # it does not listen yet
     return sock

@@ -1,16 +1,23 @@
 """Replicas that are containers: what a fleet must bear, see `tests.services.bearing`."""
 
+import os
+from collections.abc import Iterator
+
 import pytest
 
-from tests.services.bearing import bears_a_killed_replica, bears_a_replica_that_stands_still
+from embedfleet.control.gateway_folder import GatewayFolder, socket_in
+from tests.services.bearing import OF_ANY, OF_LIARS
+from tests.services.docker.images import LIAR
 from tests.services.docker.site import Site
 
+ONE = ("--set", "reranker.enabled=false")
 NAME = "bge-embedder-tei-0"
 
 
 class Containers:
-    def __init__(self, site: Site):
+    def __init__(self, site: Site, folder: int):
         self.client = site.embedder
+        self.admin = socket_in(folder)
         self._site = site
         self._container = site.client.containers.get(NAME)
 
@@ -24,15 +31,34 @@ class Containers:
         self._container.unpause()
 
     def until_whole(self, restarts):
-        self._site.until("restarts", lambda: self._restarts() >= restarts)
+        self._site.until("restarts", lambda: sum(row["restarts"] for row in self.rows) >= restarts)
         self._site.until_active("embedder")
 
-    def _restarts(self):
-        rows = [row for service in self._site.status["services"] for row in service["replicas"]]
-        return sum(row["restarts"] for row in rows)
+    def run(self, *arguments):
+        self._site.run(*arguments)
+
+    @property
+    def rows(self):
+        return [row for service in self._site.status["services"] for row in service["replicas"]]
 
 
-@pytest.mark.parametrize("bears", [bears_a_killed_replica, bears_a_replica_that_stands_still])
-def test_nobody_notices(site: Site, bears):
-    site.up("--set", "reranker.enabled=false")
-    bears(Containers(site))
+@pytest.fixture
+def folder(site: Site) -> Iterator[int]:
+    """That the gateway shares with this machine, open: its path may be too long for a socket."""
+    shared = GatewayFolder(site.folder / ".embedfleet/gateway/embedder")
+    shared.prepare()
+    descriptor = shared.open()
+    yield descriptor
+    os.close(descriptor)
+
+
+@pytest.mark.parametrize("bears", OF_ANY)
+def test_nobody_notices(site: Site, folder: int, bears):
+    site.up(*ONE)
+    bears(Containers(site, folder))
+
+
+def test_nobody_notices_what_a_replica_does_wrong(site: Site, folder: int):
+    site.up(*ONE, "--set", f"embedder.image={LIAR}")
+    for bears in OF_LIARS:
+        bears(Containers(site, folder))

@@ -1,14 +1,18 @@
 """Replicas that are processes: what a fleet must bear, see `tests.services.bearing`."""
 
+import json
 import os
 import signal
+from pathlib import Path
 
 import pytest
 
-from tests.services.bearing import bears_a_killed_replica, bears_a_replica_that_stands_still
-from tests.services.fleet import Fleet, fleet
+from tests.services.bearing import LYING, OF_ANY, OF_LIARS
+from tests.services.fleet import Fleet, fleet, run_cli
 
 pytestmark = pytest.mark.slow
+
+ONE = ("--set", "reranker.enabled=false")
 
 
 class Processes:
@@ -29,8 +33,28 @@ class Processes:
     def until_whole(self, restarts):
         self._fleet.until_active("embedder", restarts)
 
+    def run(self, *arguments):
+        result = run_cli(self._fleet.folder, *arguments)
+        assert result.returncode == 0, result.stderr
 
-@pytest.mark.parametrize("bears", [bears_a_killed_replica, bears_a_replica_that_stands_still])
+    @property
+    def rows(self):
+        return self._fleet.replicas("embedder")
+
+    @property
+    def admin(self):
+        fleets = json.loads((self._fleet.folder / ".embedfleet/fleet.json").read_text())["socket"]
+        return str(Path(fleets).with_name("embedder.sock"))
+
+
+@pytest.mark.parametrize("bears", OF_ANY)
 def test_nobody_notices(tmp_path, bears):
-    with fleet(tmp_path, "--set", "reranker.enabled=false") as running:
+    with fleet(tmp_path, *ONE) as running:
         bears(Processes(running))
+
+
+def test_nobody_notices_what_a_replica_does_wrong(tmp_path):
+    places = [str(LYING), *filter(None, [os.environ.get("PYTHONPATH")])]
+    with fleet(tmp_path, *ONE, env={"PYTHONPATH": os.pathsep.join(places)}) as running:
+        for bears in OF_LIARS:
+            bears(Processes(running))

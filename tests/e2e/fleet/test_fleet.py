@@ -36,10 +36,13 @@ def test_the_scripts_own_calls_are_answered(running):
 
 
 def test_both_replicas_of_a_service_work(running):
-    with ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(lambda n: running.embedder.post("/embed", {"inputs": f"text {n}"}), range(80)))
-    assert {answer.status for answer in answers} == {200}
-    assert all(row["sent"] for row in running.replicas("embedder")), "neither is left idle"
+    for _ in range(20):  # those that come together may share a call
+        with ThreadPoolExecutor(8) as pool:
+            answers = list(pool.map(lambda n: running.embedder.post("/embed", {"inputs": f"text {n}"}), range(80)))
+        assert {answer.status for answer in answers} == {200}
+        if all(row["sent"] for row in running.replicas("embedder")):
+            return
+    raise AssertionError("one is left idle")
 
 
 @pytest.mark.parametrize("service", ["embedder", "reranker"])

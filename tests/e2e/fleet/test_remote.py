@@ -49,8 +49,8 @@ def replicas(count: int) -> Iterator[list[FakeReplica]]:
 
 
 @contextmanager
-def serving(tmp_path, balancer: str) -> Iterator[tuple[Fleet, list[FakeReplica]]]:
-    options = {
+def serving(tmp_path, balancer: str, **more: str) -> Iterator[tuple[Fleet, list[FakeReplica]]]:
+    options = more | {
         "replicas": "",
         "balancer": balancer,
         "probe_interval_s": "0.2",

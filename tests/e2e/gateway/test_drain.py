@@ -3,12 +3,13 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import orjson
 
-from embedfleet.gateway.app import Admin
+from embedfleet.gateway.admin import Admin, recall
 from embedfleet.http.client import Reply, fetch
-from tests.services.gateway import LIMIT_S, Gateway, gateway, run
+from tests.services.gateway import DISPATCH, LIMIT_S, Gateway, gateway, run
 
 
 class Order:
@@ -27,7 +28,7 @@ class Order:
 
 @asynccontextmanager
 async def admin(g: Gateway) -> AsyncIterator[Order]:
-    made = Admin(g.app)
+    made = Admin(g.app.proxy, g.app.status)
     await made.server.start()
     try:
         yield Order(made)
@@ -37,7 +38,7 @@ async def admin(g: Gateway) -> AsyncIterator[Order]:
 
 def test_a_drained_replica_finishes_what_it_has_and_gets_nothing_more():
     async def go():
-        async with gateway(2, coalesce=False) as g, admin(g) as order:
+        async with gateway(2, coalesce=False, dispatch=replace(DISPATCH, hedge=False)) as g, admin(g) as order:
             first, second = g.replicas
             first.mode = second.mode = "hold"
             held = [asyncio.create_task(g.embed("held")) for _ in range(2)]
@@ -72,6 +73,25 @@ def test_a_gateway_that_is_told_of_a_drained_replica_sends_it_nothing():
             assert g.states["new"] == "drained", "nothing was said of it"
             await order.ask("PUT", "/replicas", [rows[0], rows[1] | {"drained": False}])
             await g.until_active(2)
+
+    run(go)
+
+
+def test_a_gateway_that_starts_goes_on_with_what_it_was_told_last(tmp_path):
+    async def go():
+        file = tmp_path / "members.json"
+        async with gateway(3) as g:
+            rows = [endpoint.to_json() for endpoint in g.app.proxy.endpoints.values()]
+            file.write_bytes(orjson.dumps([rows[0] | {"drained": False}, rows[1] | {"drained": True}]))
+            async with gateway(0) as started:
+                recall(started.app.proxy, file)
+                await started.until(lambda: started.states == {"r0": "active", "r1": "drained"})
+                assert {(await started.embed()).body for _ in range(20)} == {b"[[0.0]]"}
+                for content in (b"", b"[", b'[{"id": "r0"}]', b"{}"):
+                    file.write_bytes(content)
+                    recall(started.app.proxy, file)
+                recall(started.app.proxy, tmp_path / "missing")
+                assert started.states == {"r0": "active", "r1": "drained"}, "none of these says anything"
 
     run(go)
 

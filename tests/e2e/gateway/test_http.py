@@ -6,7 +6,7 @@ from dataclasses import replace
 import orjson
 import pytest
 
-from embedfleet.gateway.app import Admin
+from embedfleet.gateway.admin import Admin
 from embedfleet.http.client import fetch
 from embedfleet.http.message import Limits
 from tests.services.gateway import LIMIT_S, SETTINGS, gateway, run
@@ -247,7 +247,7 @@ def test_openais_route_gets_errors_in_openais_shape():
 def test_the_admin_socket_tells_and_replaces_the_members(tmp_path):
     async def go():
         async with gateway(2) as g:
-            admin = Admin(g.app)
+            admin = Admin(g.app.proxy, g.app.status)
             await admin.server.start(path=str(tmp_path / "a"))
             url = f"http+unix://{tmp_path / 'a'}:/replicas"
             rows = orjson.loads((await fetch(url, timeout_s=5)).body)

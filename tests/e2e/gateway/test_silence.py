@@ -1,8 +1,9 @@
 """A replica that hangs is noticed by its silence; a drained one gets nothing."""
 
 import asyncio
+from dataclasses import replace
 
-from tests.services.gateway import LIMIT_S, gateway, run
+from tests.services.gateway import DISPATCH, LIMIT_S, gateway, run
 
 
 def test_what_a_silent_replica_has_is_asked_of_another_too():
@@ -38,14 +39,15 @@ def test_a_replica_that_was_silent_serves_again_when_it_answers():
 
 def test_a_drained_replica_finishes_what_it_has_and_gets_nothing_until_it_is_wanted_back():
     async def go():
-        async with gateway(2) as g:
+        async with gateway(2, dispatch=replace(DISPATCH, hedge=False)) as g:
             first = g.replicas[0]
             first.mode = "hold"
             waiting = [asyncio.create_task(g.embed(f"text {n}")) for n in range(4)]
             await first.arrived.wait()
             g.app.proxy.drain("r0")
             assert g.states["r0"] == "draining"
-            had = len(first.seen)
+            had = len(g.app.proxy.dispatcher.replicas["r0"].chunks)
+            await g.until(lambda: len(first.held) == had)  # what was on its way to it has come
             assert {reply.status for reply in await asyncio.gather(*(g.embed() for _ in range(20)))} == {200}
             assert len(first.seen) == had
             while first.held:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import docker
 
+from tests.services.bearing import LYING
 from tests.services.docker.rootfs import nginx_rootfs, python_rootfs
 
 ROOT = Path(__file__).parent.parent.parent.parent
@@ -26,6 +27,8 @@ COPY text-embeddings-router /usr/local/bin/text-embeddings-router
 ENTRYPOINT ["text-embeddings-router"]
 CMD ["--json-output"]
 """
+LIAR = "embedfleet-test/liar:latest"
+_LIAR = f"FROM {TEI['turing']}\nCOPY sitecustomize.py /opt/embedfleet/packages/sitecustomize.py\n"
 _ROUTER = '#!/bin/sh\nexec python3 -P -m embedfleet tei "$@"\n'
 
 
@@ -61,6 +64,8 @@ def build(host: str, cache: Path) -> None:
     for image in TEI.values():
         _build(client, fileobj=stand_in, custom_context=True, tag=image)
         stand_in.seek(0)
+    liar = _tar({"Dockerfile": _LIAR, "sitecustomize.py": (LYING / "sitecustomize.py").read_text()})
+    _build(client, fileobj=liar, custom_context=True, tag=LIAR)
     client.close()
 
 

@@ -80,18 +80,6 @@ def test_one_whose_neighbour_has_failed_is_kept(tmp_path):
     run(test)
 
 
-def test_a_balancer_that_cannot_be_told_is_named_with_what_can_be_done(tmp_path):
-    async def test() -> None:
-        async with serving(tmp_path) as made:
-            made.supervisor._balancers["s"].can_drain = False
-            with pytest.raises(UsageError, match="s-0 cannot be drained: a gateway in a container") as caught:
-                await drain(made.supervisor, "s-0", force=True)
-            assert "services.s.balancer" in caught.value.hint
-            assert not made.supervisor.children["s-0"].drained
-
-    run(test)
-
-
 def test_who_is_left():
     rows = {"a": {"state": "active"}, "b": {"state": "outdated"}, "c": {"state": "ejected"}, "d": {"state": "active"}}
     assert serving_without("a", rows, set()) == {"b", "d"}

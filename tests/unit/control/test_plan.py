@@ -1,6 +1,5 @@
 """The plan: a gateway and its replicas per service, each a verb of the command line with only what differs."""
 
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,7 @@ from embedfleet.config.load import load
 from embedfleet.control.child import Mount, ProcessSpec
 from embedfleet.control.gpu import Gpu
 from embedfleet.control.model_folder import ModelFacts
-from embedfleet.control.plan import Machine, check_machine, make_plan
+from embedfleet.control.plan import Machine, check_machine, make_plan, peer_url
 from embedfleet.errors import UsageError
 
 
@@ -73,6 +72,7 @@ def test_replicas_share_their_packed_weights_where_there_are_several():
 def test_the_verbs_take_every_flag_of_the_plan():
     """A text may begin with a dash, or be anything else."""
     specs = plan(embedder__default_prompt="-x --host ", embedder__access_log="true", embedder__no_replica_s="0.5")
+    specs["contained"] = docker_plan()["gateway-embedder-lb"]
     verbs = {"engine": engine, "gateway": gateway}
     for spec in specs.values():
         verb, *arguments = spec.arguments
@@ -125,11 +125,18 @@ def test_nginx_has_the_scripts_name_and_publishes_the_port():
     assert spec.mounts == (Mount(str(Path.cwd() / ".embedfleet/nginx/embedder"), "/etc/nginx/conf.d"),)
 
 
-def test_a_gateways_container_knows_its_replicas_by_name():
+def test_a_gateways_container_is_told_of_its_replicas_in_a_folder():
     spec = docker_plan()["gateway-reranker-lb"]
-    replicas = [after for before, after in pairwise(spec.arguments) if before == "--replica"]
-    assert replicas == [f"bge-reranker-tei-{n}=http://bge-reranker-tei-{n}:80" for n in range(2)]
+    assert spec.mounts == (Mount(str(Path.cwd() / ".embedfleet/gateway/reranker"), "/run/embedfleet", read_only=False),)
+    assert flag(spec, "--admin") == "/run/embedfleet/admin.sock"
+    assert flag(spec, "--members") == "/run/embedfleet/members.json"
     assert spec.publish == ("0.0.0.0", 8002)
+
+
+def test_it_stays_the_same_whoever_its_replicas_are():
+    before, after = docker_plan(), docker_plan(embedder__replicas="5")
+    assert before["gateway-embedder-lb"].fingerprint == after["gateway-embedder-lb"].fingerprint
+    assert peer_url(after["bge-embedder-tei-4"]) == "http://bge-embedder-tei-4:80"
 
 
 def test_without_our_image_the_gateway_is_a_process_and_the_replicas_are_on_the_loopback():

@@ -129,14 +129,3 @@ def test_of_two_that_join_together_and_differ_only_one_serves():
             await replica.kill()
 
     run(go)
-
-
-def test_who_steers_nothing_cannot_drain():
-    async def go():
-        async with watch() as made:
-            assert made.balancer.can_drain
-            blind = ProbedBalancer(interval_s=1, timeout_s=1, steering=None, changed=lambda: None)
-            assert not blind.can_drain
-            await blind.close()
-
-    run(go)

@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import socket
+import struct
 
 import pytest
 from hypothesis import given, settings
@@ -124,6 +125,25 @@ def test_a_leaving_client_is_noticed_while_its_request_is_under_way():
             await begun.wait()
             writer.close()
             await asyncio.wait_for(gone.wait(), WAIT_S)
+
+    run(go)
+
+
+def test_a_client_that_resets_as_its_answer_ends_is_no_failure_of_ours(caplog):
+    async def go():
+        exchanges: asyncio.Queue[Exchange] = asyncio.Queue()
+        async with serving(exchanges.put_nowait) as server:
+            client = socket.create_connection(("127.0.0.1", server.port))
+            client.sendall(b"GET / HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n")
+            exchange = await exchanges.get()
+            exchange.start(200, [TEXT], 2)
+            exchange.write(b"ok")
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            client.close()  # a reset, which the server has not heard of yet
+            exchange.finish()
+            while server.clients:
+                await asyncio.sleep(0)
+        assert caplog.text == ""
 
     run(go)
 

@@ -14,10 +14,6 @@ class Balancer(Protocol):
     def may_start(self) -> bool:
         """Whether everything is there that it needs to be started."""
 
-    @property
-    def can_drain(self) -> bool:
-        """Whether it can be told to keep a replica out."""
-
     async def publish(self, endpoints: Sequence[Endpoint], drained: AbstractSet[str]) -> None:
         """Tell it where the replicas are, and the names of those that are to get nothing; return once it acts by that.
 

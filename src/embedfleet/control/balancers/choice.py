@@ -5,13 +5,14 @@ from urllib.parse import urlsplit
 
 from embedfleet.config.settings import Service, Settings
 from embedfleet.control.balancers.base import Balancer
-from embedfleet.control.balancers.gateway import GatewayBalancer
+from embedfleet.control.balancers.gateway import ContainedGateway, GatewayBalancer
 from embedfleet.control.balancers.nginx import ContainerNginx, LocalNginx, MakeSite, Nginx, NginxSteering
 from embedfleet.control.balancers.probed import ProbedBalancer
 from embedfleet.control.child import ChildSpec, ContainerSpec, ProcessSpec, RemoteSpec
 from embedfleet.control.docker import Docker
+from embedfleet.control.gateway_folder import GatewayFolder
 from embedfleet.control.nginx import Site
-from embedfleet.control.plan import nginx_folder, upstream_name
+from embedfleet.control.plan import gateway_folder, nginx_folder, peer_url, upstream_name
 from embedfleet.control.programs import find_nginx
 
 
@@ -31,21 +32,22 @@ def make_balancer(
         UsageError: an nginx is wanted on this machine and there is none.
     """
     (spec,) = (child for child in plan if child.service == service.name and child.kind == "balancer")
-    if isinstance(spec, ProcessSpec) and spec.admin:
-        return GatewayBalancer(spec.admin)
-    steering = None
+    replicas = [child for child in plan if child.service == service.name and child.kind == "replica"]
     if service.options.balancer == "nginx":
-        steering = _steering(settings, service, docker, spec, plan)
-    return ProbedBalancer(
-        interval_s=service.gateway.probe_interval_s,
-        timeout_s=service.gateway.probe_timeout_s,
-        steering=steering,
-        changed=changed,
-    )
+        return ProbedBalancer(
+            interval_s=service.gateway.probe_interval_s,
+            timeout_s=service.gateway.probe_timeout_s,
+            steering=_steering(settings, service, docker, spec, replicas),
+            changed=changed,
+        )
+    if isinstance(spec, ProcessSpec):
+        return GatewayBalancer(spec.admin)
+    folder = GatewayFolder(gateway_folder(settings, service.name))
+    return ContainedGateway(folder, {child.name: peer_url(child) for child in replicas})
 
 
 def _steering(
-    settings: Settings, service: Service, docker: Docker | None, spec: ChildSpec, plan: Sequence[ChildSpec]
+    settings: Settings, service: Service, docker: Docker | None, spec: ChildSpec, replicas: Sequence[ChildSpec]
 ) -> NginxSteering:
     folder = nginx_folder(settings, service.name)
     folder.mkdir(parents=True, exist_ok=True)
@@ -59,7 +61,6 @@ def _steering(
         nginx, log = LocalNginx(find_nginx(), folder), f"{logs}/{service.name}-access.log"
         listen = listen_address(service)
     inside = isinstance(spec, ContainerSpec)
-    replicas = [child for child in plan if child.service == service.name and child.kind == "replica"]
     addresses = {child.name: peer_address(child, inside=inside) for child in replicas}
     return NginxSteering(
         folder,

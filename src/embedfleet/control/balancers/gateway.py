@@ -1,11 +1,14 @@
-"""A gateway process: it proves the replicas' health itself, and is told and asked over its admin socket."""
+"""A gateway: it proves the replicas' health itself, and is told and asked over its admin socket."""
 
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import suppress
 from typing import Any
 
 import orjson
 
+from embedfleet.control.gateway_folder import GatewayFolder, socket_in
 from embedfleet.errors import UpstreamError
 from embedfleet.http.client import fetch
 from embedfleet.types import Endpoint
@@ -14,14 +17,13 @@ _TIMEOUT_S = 5.0
 
 
 class GatewayBalancer:
-    """See `base.Balancer`.
+    """A gateway that is a process; see `base.Balancer`.
 
     Args:
         socket: path of its admin socket.
     """
 
     may_start = True
-    can_drain = True
 
     def __init__(self, socket: str) -> None:
         self._url = f"http+unix://{socket}:/replicas"
@@ -29,12 +31,8 @@ class GatewayBalancer:
 
     async def publish(self, endpoints: Sequence[Endpoint], drained: AbstractSet[str]) -> None:
         """See `base.Balancer`; of replicas that nobody has drained nothing is said."""
-        rows = [
-            endpoint.to_json()
-            | ({"drained": endpoint.id in drained} if endpoint.id in drained or endpoint.id in self._drained else {})
-            for endpoint in endpoints
-        ]
-        await fetch(self._url, method="PUT", body=orjson.dumps(rows), timeout_s=_TIMEOUT_S)
+        said = drained | self._drained
+        await self._tell([_row(endpoint, drained if endpoint.id in said else None) for endpoint in endpoints])
         self._drained = frozenset(drained)
 
     async def states(self) -> list[dict[str, Any]]:
@@ -48,3 +46,63 @@ class GatewayBalancer:
 
     async def close(self) -> None:
         """See `base.Balancer`: there is nothing to do."""
+
+    async def _tell(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        await fetch(self._url, method="PUT", body=orjson.dumps(rows), timeout_s=_TIMEOUT_S)
+
+
+class ContainedGateway(GatewayBalancer):
+    """A gateway in a container, which may have been there before us; see `base.Balancer`.
+
+    Args:
+        folder: that it shares with us; prepared.
+        addresses: the URL of each replica of the plan as the container reaches it.
+    """
+
+    def __init__(self, folder: GatewayFolder, addresses: Mapping[str, str]) -> None:
+        self._descriptor = folder.open()
+        super().__init__(socket_in(self._descriptor))
+        self._folder = folder
+        self._addresses = addresses
+        self._urls: dict[str, str] = {}
+        former = {row["id"]: row["url"] for row in folder.keep(addresses)}
+        self._former = [Endpoint(name, url) for name, url in former.items() if name not in addresses]
+
+    async def publish(self, endpoints: Sequence[Endpoint], drained: AbstractSet[str]) -> None:
+        """See `base.Balancer`; written down first, so that it starts with what it is told now.
+
+        Of every replica it is said whether it is drained: it may stand by an order that a fleet before us was given.
+        While there are none of ours, as when the only one is being replaced, those go on that served before us and are
+        not planned any more: they run until all of ours serve.
+        """
+        self._urls = {endpoint.id: endpoint.url for endpoint in endpoints}
+        ours = [Endpoint(endpoint.id, self._addresses[endpoint.id]) for endpoint in endpoints]
+        rows = [_row(endpoint, drained) for endpoint in ours or self._former]
+        self._folder.write(rows)
+        await self._tell(rows)
+
+    async def states(self) -> list[dict[str, Any]]:
+        """See `base.Balancer`; with the URLs by which this machine reaches them."""
+        return [row | {"url": self._urls.get(row["id"], row["url"])} for row in await super().states()]
+
+    async def close(self) -> None:
+        """See `base.Balancer`."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+def _row(endpoint: Endpoint, drained: AbstractSet[str] | None) -> dict[str, Any]:
+    """What a gateway is told of a replica; with None nothing of whether it is drained."""
+    return endpoint.to_json() | ({} if drained is None else {"drained": endpoint.id in drained})
+
+
+async def states_in(folder: GatewayFolder) -> list[dict[str, Any]]:
+    """What the gateway of a folder says of its replicas, whoever looks after it; empty if it cannot be asked."""
+    with suppress(OSError):
+        descriptor = folder.open()
+        try:
+            return await GatewayBalancer(socket_in(descriptor)).states()
+        finally:
+            os.close(descriptor)
+    return []

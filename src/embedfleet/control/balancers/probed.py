@@ -1,8 +1,4 @@
-"""A balancer that tells nothing of its replicas: we ask each to infer, and steer the balancer if it can be steered.
-
-A gateway in a container finds its replicas by name and judges them itself: it needs no steering, and what is learnt
-here is for `status` and for replacing one replica at a time. nginx has no health checks: it is steered.
-"""
+"""A balancer without health checks, as nginx is: we ask each replica to infer, and steer the balancer by that."""
 
 import asyncio
 import logging
@@ -55,13 +51,11 @@ class ProbedBalancer:
     Args:
         interval_s: between probes of a replica that serves.
         timeout_s: of a probe.
-        steering: None for a balancer that needs none.
+        steering: tells the balancer.
         changed: called when a replica begins or ceases to serve.
     """
 
-    def __init__(
-        self, *, interval_s: float, timeout_s: float, steering: Steering | None, changed: Callable[[], None]
-    ) -> None:
+    def __init__(self, *, interval_s: float, timeout_s: float, steering: Steering, changed: Callable[[], None]) -> None:
         self._interval_s = interval_s
         self._prober = Prober(timeout_s)
         self._steering = steering
@@ -76,12 +70,7 @@ class ProbedBalancer:
     @property
     def may_start(self) -> bool:
         """See `base.Balancer`."""
-        return self._steering is None or self._steering.may_start
-
-    @property
-    def can_drain(self) -> bool:
-        """See `base.Balancer`."""
-        return self._steering is not None
+        return self._steering.may_start
 
     async def publish(self, endpoints: Sequence[Endpoint], drained: AbstractSet[str]) -> None:
         """See `base.Balancer`: who is gone gets nothing more from now on, who is new only after it has inferred."""
@@ -106,8 +95,6 @@ class ProbedBalancer:
 
     def _state(self, known: _Watched) -> str:
         """What the balancer makes of it: between a probe's answer and the balancer's obeying lies a moment."""
-        if self._steering is None:
-            return known.state
         gets_requests = known.endpoint in self._steered
         if known.endpoint.id in self._drained:
             return "draining" if gets_requests else "drained"
@@ -155,8 +142,6 @@ class ProbedBalancer:
             await self._apply()
 
     async def _apply(self) -> None:
-        if self._steering is None:
-            return
         async with self._applying:
             serving = self._to_serve()
             if serving is None:

@@ -1,0 +1,93 @@
+"""What tells a gateway who its replicas are, and asks how they do: a socket, and a file for when it starts."""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from embedfleet.gateway.membership import Membership
+from embedfleet.gateway.proxy import Proxy
+from embedfleet.http.exchange import Exchange
+from embedfleet.http.message import JSON, TEXT
+from embedfleet.http.server import Server
+
+log = logging.getLogger(__name__)
+
+
+def obey(proxy: Proxy, membership: Membership) -> None:
+    """These are the replicas from now on; who is drained gets nothing from the same moment."""
+    proxy.set_members(membership.endpoints)
+    for name, is_drained in membership.drained.items():
+        (proxy.drain if is_drained else proxy.undrain)(name)
+
+
+def recall(proxy: Proxy, file: Path) -> None:
+    """Begin with the replicas that a file tells; without one, or with one that makes no sense, with those there are."""
+    try:
+        obey(proxy, Membership.of(file.read_bytes()))
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError) as error:
+        log.error("%s is of no use: %s", file, error)  # noqa: TRY400 - the message says it all
+
+
+class Admin:
+    """Membership and status, on a Unix socket.
+
+    Args:
+        proxy: whose replicas they are.
+        status: tells every replica as the gateway sees it.
+    """
+
+    def __init__(self, proxy: Proxy, status: Callable[[], list[dict[str, Any]]]) -> None:
+        self._proxy = proxy
+        self._status = status
+        self.server = Server(self.handle)
+
+    def handle(self, exchange: Exchange) -> None:
+        """Answer one request.
+
+        ``GET /replicas``: their status. ``PUT /replicas``: a JSON list of ``{"id", "url"}``, the new membership; one
+        with ``"drained"`` is drained or not from the same moment on, so that a new gateway sends a drained replica
+        nothing. ``POST /replicas/{id}/drain`` and ``/undrain``.
+        """
+        if exchange.path == "/replicas":
+            self._members(exchange)
+            return
+        _, _, place = exchange.path.partition("/replicas/")
+        name, _, verb = place.rpartition("/")
+        change = {"drain": self._proxy.drain, "undrain": self._proxy.undrain}.get(verb)
+        if not name or change is None:
+            exchange.respond(404, [TEXT], b"there are /replicas, /replicas/{id}/drain and /replicas/{id}/undrain")
+        elif exchange.method != b"POST":
+            exchange.respond(405, [TEXT], b"POST")
+        else:
+            self._change(exchange, name, change)
+
+    def _members(self, exchange: Exchange) -> None:
+        if exchange.method == b"GET":
+            exchange.respond(200, [JSON], orjson.dumps(self._status()))
+        elif exchange.method == b"PUT":
+            self._put(exchange)
+        else:
+            exchange.respond(405, [TEXT], b"GET or PUT")
+
+    def _change(self, exchange: Exchange, name: str, change: Callable[[str], None]) -> None:
+        try:
+            change(name)
+        except KeyError:
+            names = ", ".join(self._proxy.dispatcher.replicas) or "none"
+            exchange.respond(404, [TEXT], f"there is no replica {name}; there are: {names}".encode())
+            return
+        exchange.respond(200, [JSON], orjson.dumps(self._status()))
+
+    def _put(self, exchange: Exchange) -> None:
+        try:
+            membership = Membership.of(exchange.body)
+        except ValueError as error:
+            exchange.respond(422, [TEXT], str(error).encode())
+            return
+        obey(self._proxy, membership)
+        exchange.respond(200, [JSON], orjson.dumps(self._status()))
