@@ -48,7 +48,7 @@ def test_the_benchmark_of_int8_prints_its_speed_and_its_error():
 
 @pytest.mark.skipif(not shutil.which("nginx"), reason="nginx is not installed: apt-get install nginx-light")
 def test_under_mixed_traffic_every_vector_is_right_and_no_request_is_lost():
-    result = last_line("bench.mixed", "--quick", "--seconds", "4", "--warm-up", "1")
+    result = last_line("bench.mixed", "--quick")
     assert set(result["ratios"]) == {
         "online_p99_nginx_over_ours",
         "online_p99_haproxy_over_ours",
