@@ -69,6 +69,10 @@ class Tokenization:
     Args:
         file: a ``tokenizer.json``.
 
+    Attributes:
+        vocabulary: one more than the greatest id.
+        special_tokens: that are put around a text, or around and between the two of a pair, whichever are more.
+
     Raises:
         ModelError: the file cannot be read.
     """
@@ -80,7 +84,8 @@ class Tokenization:
             raise ModelError(f"{file} is not a tokenizer: {error}") from error
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
-        self.vocabulary: int = self._tokenizer.get_vocab_size(with_added_tokens=True)
+        self.vocabulary = _vocabulary(self._tokenizer)
+        self.special_tokens: int = max(map(self._tokenizer.num_special_tokens_to_add, (False, True)))
 
     def ids_of(self, tokens: Iterable[str]) -> frozenset[int]:
         """The ids of tokens; those that the vocabulary lacks have none."""
@@ -199,6 +204,14 @@ class Tokenization:
 
     def _add_specials(self, first: Encoding, second: Encoding | None = None) -> Encoding:
         return self._tokenizer.post_process(first, second, add_special_tokens=True)
+
+
+def _vocabulary(tokenizer: Tokenizer) -> int:
+    """One more than the greatest id: as many as there are tokens, unless ids are left out."""
+    count: int = tokenizer.get_vocab_size(with_added_tokens=True)
+    if None not in map(tokenizer.id_to_token, range(count)):
+        return count
+    return 1 + max(tokenizer.get_vocab(with_added_tokens=True).values())  # in times the time and memory
 
 
 @dataclass(frozen=True, slots=True)
