@@ -117,12 +117,16 @@ class Tokenization:
         Raises:
             Empty: the text is.
             Validation: the text has too many characters.
+            errors.Tokenizer: the tokenizer refuses the text.
         """
         if not text:
             raise Empty(_NO_INPUTS)
         _check_characters(len(text), limit * _CHARACTERS_PER_TOKEN)
         text = (prompt or "") + text
-        encoding = self._tokenizer.encode(text, add_special_tokens=add_special_tokens)
+        try:
+            encoding = self._tokenizer.encode(text, add_special_tokens=add_special_tokens)
+        except Exception as error:  # as above
+            raise _refused(error) from error
         places = _byte_offsets(text)
         tokens = []
         for index, (start, stop) in enumerate(encoding.offsets):
@@ -140,11 +144,12 @@ class Tokenization:
         Raises:
             Empty: no ids.
             Validation: an id that the vocabulary lacks.
+            errors.Tokenizer: the tokenizer refuses the ids.
         """
         if not ids:
             raise Empty("`input_ids` cannot be empty")
         self._check_ids(ids, "input_ids")
-        return str(self._tokenizer.decode(list(ids), skip_special_tokens=skip_special_tokens))
+        return self._decode(ids, skip_special_tokens=skip_special_tokens)
 
     def _plan(self, item: Input | Pair, limits: TextLimits, prompt: str | None, texts: list[str]) -> "_Plan":
         """Append an input's texts to ``texts`` and say how they become one encoding."""
@@ -162,7 +167,7 @@ class Tokenization:
         self._check_ids(item, "inputs")
         if not limits.truncate:
             _check_characters(len(item), limits.characters)
-        text = self._tokenizer.decode(item, skip_special_tokens=prompt is not None)
+        text = self._decode(item, skip_special_tokens=prompt is not None)
         texts.append((prompt or "") + _cut([text], limits)[0])
         return _Plan(texts=1, specials=prompt is not None, characters=len(item))
 
@@ -178,8 +183,14 @@ class Tokenization:
         try:
             encodings: list[Encoding] = self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
         except Exception as error:  # as above
-            raise TokenizerError(f"tokenizer error {error}") from error
+            raise _refused(error) from error
         return encodings
+
+    def _decode(self, ids: Sequence[int], *, skip_special_tokens: bool) -> str:
+        try:
+            return str(self._tokenizer.decode(list(ids), skip_special_tokens=skip_special_tokens))
+        except Exception as error:  # as above
+            raise _refused(error) from error
 
     def _assemble(self, plan: "_Plan", pieces: list[Encoding], limits: TextLimits) -> Encoded:
         added = self._tokenizer.num_special_tokens_to_add(len(pieces) == 2) if plan.specials else 0
@@ -204,6 +215,10 @@ class Tokenization:
 
     def _add_specials(self, first: Encoding, second: Encoding | None = None) -> Encoding:
         return self._tokenizer.post_process(first, second, add_special_tokens=True)
+
+
+def _refused(error: Exception) -> TokenizerError:
+    return TokenizerError(f"tokenizer error {error}")
 
 
 def _vocabulary(tokenizer: Tokenizer) -> int:

@@ -15,7 +15,9 @@ from embedfleet.engine.app import load
 from embedfleet.engine.builtin import builtin_model
 from embedfleet.engine.operations import Operations
 from embedfleet.engine.settings import EngineSettings
+from embedfleet.engine.tokenization import TextLimits, Tokenization
 from embedfleet.errors import Backend, ModelError
+from embedfleet.errors import Tokenizer as TokenizerError
 from embedfleet.metrics import TEI, Registry
 
 
@@ -118,3 +120,25 @@ def test_a_layer_after_the_pooling_that_gives_no_numbers_fails_the_request(make)
     (folder / "2_Dense" / "model.safetensors").write_bytes(safetensors(tensors))
     with pytest.raises(Backend, match="not finite"):
         embedded(folder, ["the river"])
+
+
+@pytest.mark.parametrize("options", [{"cache_mb": 1}, {"packed": True}])
+def test_a_folder_by_the_name_of_a_config_is_no_config(make, tmp_path, options):
+    folder = make("bert with modules")
+    (folder / "modules.json").unlink()
+    (folder / "modules.json").mkdir()
+    options = {"packed_dir": str(tmp_path / "packed")} if "packed" in options else options
+    load(EngineSettings(model=str(folder), **options), Registry(TEI)).close()
+
+
+def test_a_tokenizer_that_does_not_know_its_own_unknown_token_refuses_a_text_and_lives(make):
+    file = make("bert with modules") / "tokenizer.json"
+    tokenizer = json.loads(file.read_text())
+    tokenizer["model"]["unk_token"] = "nowhere"
+    file.write_text(json.dumps(tokenizer))
+    tokenization = Tokenization(file)
+    with pytest.raises(TokenizerError, match="tokenizer error WordPiece error"):
+        tokenization.tokenize("日", add_special_tokens=True, prompt=None, limit=16)
+    with pytest.raises(TokenizerError, match="tokenizer error WordPiece error"):
+        tokenization.encode(["日"], TextLimits(16, truncate=True, direction="right"), None)
+    assert len(tokenization.tokenize("river", add_special_tokens=True, prompt=None, limit=16)) == 3
