@@ -1,7 +1,8 @@
 """Texts, pairs and token ids to what the model reads, by Hugging Face's ``tokenizers``.
 
 One tokenizer serves all threads and all kinds of truncation: the library keeps truncation as state of the tokenizer,
-so it is left off, and we cut between tokenizing and the adding of special tokens, where the library itself cuts.
+so it is left off, and we cut between tokenizing and the adding of special tokens, where the library itself cuts. What
+it adds is in a `Template`.
 """
 
 from collections.abc import Iterable, Sequence
@@ -13,11 +14,14 @@ import numpy as np
 from tokenizers import Encoding, Tokenizer
 
 from embedfleet.dialects.tei import Direction, Input, Pair
+from embedfleet.engine.template import Template, Tokens, read_template
 from embedfleet.errors import Empty, ModelError, Validation
 from embedfleet.errors import Tokenizer as TokenizerError
 
 # TEI 1.9 reads at most this many characters per token of the model's input length.
 _CHARACTERS_PER_TOKEN = 250
+_PROBES = ("a", "1")
+_BARE = Template((Tokens((), (), ()),) * 2, (0,), (0,))  # a text and nothing else
 _NO_INPUTS = "Input validation error: `inputs` cannot be empty"
 
 
@@ -85,7 +89,13 @@ class Tokenization:
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         self.vocabulary = _vocabulary(self._tokenizer)
-        self.special_tokens: int = max(map(self._tokenizer.num_special_tokens_to_add, (False, True)))
+        try:
+            self._templates = {count: _template(self._tokenizer, _PROBES[:count]) for count in (1, 2)}
+        except Exception as error:  # as above
+            raise ModelError(
+                f"{file} does not put special tokens around a text: {error}", "copy or download it again"
+            ) from error
+        self.special_tokens = max(template.special for template in self._templates.values())
 
     def ids_of(self, tokens: Iterable[str]) -> frozenset[int]:
         """The ids of tokens; those that the vocabulary lacks have none."""
@@ -193,28 +203,36 @@ class Tokenization:
             raise _refused(error) from error
 
     def _assemble(self, plan: "_Plan", pieces: list[Encoding], limits: TextLimits) -> Encoded:
-        added = self._tokenizer.num_special_tokens_to_add(len(pieces) == 2) if plan.specials else 0
-        total = added + sum(len(piece) for piece in pieces)
+        template = self._templates[len(pieces)] if plan.specials else _BARE
+        lengths = [len(piece) for piece in pieces]
+        total = template.special + sum(lengths)
         if total > limits.tokens:
             if not limits.truncate:
                 raise Validation(
                     f"Input validation error: `inputs` must have less than {limits.tokens} tokens. Given: {total}"
                 )
-            kept = truncated_lengths([len(piece) for piece in pieces], limits.tokens - added)
-            for piece, length in zip(pieces, kept, strict=True):
-                piece.truncate(length, stride=0, direction=limits.direction)
-        whole = self._add_specials(*pieces) if plan.specials else pieces[0]
-        if not len(whole):
+            lengths = truncated_lengths(lengths, limits.tokens - template.special)
+        elif not total:
             raise Empty(_NO_INPUTS)
-        return Encoded(
-            ids=np.array(whole.ids, dtype=np.int64),
-            types=np.array(whole.type_ids, dtype=np.int64),
-            special=np.array(whole.special_tokens_mask, dtype=np.bool_),
-            characters=plan.characters,
-        )
+        kept = [_kept(piece, length, limits.direction) for piece, length in zip(pieces, lengths, strict=True)]
+        return Encoded(*template.fill(kept), characters=plan.characters)
 
-    def _add_specials(self, first: Encoding, second: Encoding | None = None) -> Encoding:
-        return self._tokenizer.post_process(first, second, add_special_tokens=True)
+
+def _kept(piece: Encoding, length: int, direction: Direction) -> Tokens:
+    """So many of a text's tokens, cut on that side; their types are the template's."""
+    given = len(piece)
+    tokens = Tokens(piece.ids, (), piece.special_tokens_mask)
+    if length == given:
+        return tokens
+    return tokens.part(0, length) if direction == "right" else tokens.part(given - length, given)
+
+
+def _template(tokenizer: Tokenizer, texts: Sequence[str]) -> Template:
+    first = tokenizer.encode(texts[0], add_special_tokens=False)
+    second = tokenizer.encode(texts[1], add_special_tokens=False) if len(texts) == 2 else None
+    whole = tokenizer.post_process(first, second, add_special_tokens=True)
+    given = [piece.ids for piece in (first, second) if piece is not None]
+    return read_template(Tokens(whole.ids, whole.type_ids, whole.special_tokens_mask), given)
 
 
 def _refused(error: Exception) -> TokenizerError:
