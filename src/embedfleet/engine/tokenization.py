@@ -5,10 +5,10 @@ so it is left off, and we cut between tokenizing and the adding of special token
 it adds is in a `Template`.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 from tokenizers import Encoding, Tokenizer
@@ -20,6 +20,8 @@ from embedfleet.errors import Tokenizer as TokenizerError
 
 # TEI 1.9 reads at most this many characters per token of the model's input length.
 _CHARACTERS_PER_TOKEN = 250
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 _PROBES = ("a", "1")
 _BARE = Template((Tokens((), (), ()),) * 2, (0,), (0,))  # a text and nothing else
 _NO_INPUTS = "Input validation error: `inputs` cannot be empty"
@@ -83,18 +85,13 @@ class Tokenization:
 
     def __init__(self, file: Path) -> None:
         try:
-            self._tokenizer = Tokenizer.from_file(str(file))
-        except Exception as error:  # the library raises Exception itself
-            raise ModelError(f"{file} is not a tokenizer: {error}") from error
-        self._tokenizer.no_truncation()
-        self._tokenizer.no_padding()
-        self.vocabulary = _vocabulary(self._tokenizer)
-        try:
+            self._tokenizer = _call(Tokenizer.from_file, str(file))
+            self._tokenizer.no_truncation()
+            self._tokenizer.no_padding()
             self._templates = {count: _template(self._tokenizer, _PROBES[:count]) for count in (1, 2)}
-        except Exception as error:  # as above
-            raise ModelError(
-                f"{file} does not put special tokens around a text: {error}", "copy or download it again"
-            ) from error
+        except (TokenizerError, ValueError) as error:
+            raise ModelError(f"{file} is not a tokenizer: {error}", "copy or download it again") from error
+        self.vocabulary = _vocabulary(self._tokenizer)
         self.special_tokens = max(template.special for template in self._templates.values())
 
     def ids_of(self, tokens: Iterable[str]) -> frozenset[int]:
@@ -133,10 +130,7 @@ class Tokenization:
             raise Empty(_NO_INPUTS)
         _check_characters(len(text), limit * _CHARACTERS_PER_TOKEN)
         text = (prompt or "") + text
-        try:
-            encoding = self._tokenizer.encode(text, add_special_tokens=add_special_tokens)
-        except Exception as error:  # as above
-            raise _refused(error) from error
+        encoding = _call(self._tokenizer.encode, text, add_special_tokens=add_special_tokens)
         places = _byte_offsets(text)
         tokens = []
         for index, (start, stop) in enumerate(encoding.offsets):
@@ -190,17 +184,10 @@ class Tokenization:
             )
 
     def _split(self, texts: list[str]) -> list[Encoding]:
-        try:
-            encodings: list[Encoding] = self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
-        except Exception as error:  # as above
-            raise _refused(error) from error
-        return encodings
+        return _call(self._tokenizer.encode_batch_fast, texts, add_special_tokens=False)
 
     def _decode(self, ids: Sequence[int], *, skip_special_tokens: bool) -> str:
-        try:
-            return str(self._tokenizer.decode(list(ids), skip_special_tokens=skip_special_tokens))
-        except Exception as error:  # as above
-            raise _refused(error) from error
+        return _call(self._tokenizer.decode, list(ids), skip_special_tokens=skip_special_tokens)
 
     def _assemble(self, plan: "_Plan", pieces: list[Encoding], limits: TextLimits) -> Encoded:
         template = self._templates[len(pieces)] if plan.specials else _BARE
@@ -228,15 +215,25 @@ def _kept(piece: Encoding, length: int, direction: Direction) -> Tokens:
 
 
 def _template(tokenizer: Tokenizer, texts: Sequence[str]) -> Template:
-    first = tokenizer.encode(texts[0], add_special_tokens=False)
-    second = tokenizer.encode(texts[1], add_special_tokens=False) if len(texts) == 2 else None
-    whole = tokenizer.post_process(first, second, add_special_tokens=True)
+    first = _call(tokenizer.encode, texts[0], add_special_tokens=False)
+    second = _call(tokenizer.encode, texts[1], add_special_tokens=False) if len(texts) == 2 else None
+    whole = _call(tokenizer.post_process, first, second, add_special_tokens=True)
     given = [piece.ids for piece in (first, second) if piece is not None]
     return read_template(Tokens(whole.ids, whole.type_ids, whole.special_tokens_mask), given)
 
 
-def _refused(error: Exception) -> TokenizerError:
-    return TokenizerError(f"tokenizer error {error}")
+def _call(function: Callable[_P, _T], *arguments: _P.args, **named: _P.kwargs) -> _T:
+    """What the library gives.
+
+    Raises:
+        errors.Tokenizer: it refuses, by Exception itself, or panics, by what is no Exception.
+    """
+    try:
+        return function(*arguments, **named)
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:
+        raise TokenizerError(f"tokenizer error {error}") from error
 
 
 def _vocabulary(tokenizer: Tokenizer) -> int:

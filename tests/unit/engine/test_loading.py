@@ -142,3 +142,12 @@ def test_a_tokenizer_that_does_not_know_its_own_unknown_token_refuses_a_text_and
     with pytest.raises(TokenizerError, match="tokenizer error WordPiece error"):
         tokenization.encode(["日"], TextLimits(16, truncate=True, direction="right"), None)
     assert len(tokenization.tokenize("river", add_special_tokens=True, prompt=None, limit=16)) == 3
+
+
+def test_a_tokenizer_that_makes_its_library_panic_is_refused(make):
+    """What is raised then is no Exception."""
+    folder = make("qwen3")
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    del tokenizer["post_processor"]["special_tokens"]["<|begin|>"]
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+    assert "tokenizer.json is not a tokenizer: tokenizer error" in refusal(folder).message

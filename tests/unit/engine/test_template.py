@@ -84,5 +84,5 @@ def test_a_tokenizer_that_repeats_a_text_is_refused_by_its_file(tmp_path):
         single="[CLS] $A $A", pair="$A $B", special_tokens=[("[CLS]", 2)]
     )
     tokenizer.save(str(file))
-    with pytest.raises(ModelError, match=r"tokenizer\.json does not put special tokens around a text: a text stands"):
+    with pytest.raises(ModelError, match=r"tokenizer\.json is not a tokenizer: a text stands"):
         Tokenization(file)
