@@ -15,6 +15,7 @@ from embedfleet.dialects import encode, openai, tei
 from embedfleet.dialects.body import Fields, read_object
 from embedfleet.dialects.failure import render_failure
 from embedfleet.engine.engine import Engine
+from embedfleet.engine.heap import share_heaps
 from embedfleet.engine.info import info, served_name
 from embedfleet.engine.model import Pooling
 from embedfleet.engine.operations import Operations
@@ -284,6 +285,7 @@ async def serve(settings: EngineSettings, *, ready: Callable[[int], None]) -> No
         ModelError: the model cannot be served as asked.
         OSError: the port cannot be bound.
     """
+    share_heaps(settings.workers + 1)  # one for each thread that computes, one for all else
     registry = Registry(TEI)
     engine = await asyncio.to_thread(load, settings, registry)
     try:

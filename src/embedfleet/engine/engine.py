@@ -15,6 +15,7 @@ from embedfleet.engine.batching import BatchLimits
 from embedfleet.engine.cache import Cache, fingerprint, key_of
 from embedfleet.engine.choice import make_backend
 from embedfleet.engine.heads import outputs_of
+from embedfleet.engine.heap import give_back
 from embedfleet.engine.job import Inference, Job
 from embedfleet.engine.m3 import unused_tokens
 from embedfleet.engine.model import ModelSpec, Pooling, read_model
@@ -119,6 +120,7 @@ class Engine:
             raise ModelError(
                 f"{folder} is loaded, but computes nothing: {error}", "copy or download the whole folder again"
             ) from error
+        give_back()
         return cls(
             spec,
             tokenization,
