@@ -287,7 +287,7 @@ async def serve(settings: EngineSettings, *, ready: Callable[[int], None]) -> No
     """
     share_heaps(settings.workers + 1)  # one for each thread that computes, one for all else
     registry = Registry(TEI)
-    engine = await asyncio.to_thread(load, settings, registry)
+    engine = load(settings, registry)  # nobody waits for the loop yet
     try:
         server = Server(App(engine, settings, registry).handle, settings.limits)
         stop = asyncio.Event()

@@ -121,19 +121,22 @@ class Engine:
                 f"{folder} is loaded, but computes nothing: {error}", "copy or download the whole folder again"
             ) from error
         give_back()
-        return cls(
-            spec,
-            tokenization,
-            runner,
-            vectors,
-            late_interaction=late_interaction and spec.kind == "embedding",
-            workers=workers,
-            tokenization_workers=tokenization_workers,
-            limits=BatchLimits(tokens=batch_tokens, padding=None if runner.padding_free else 0.15),
-            max_concurrent_requests=max_concurrent_requests,
-            registry=registry,
-            cache_bytes=cache_bytes,
-        )
+        try:
+            return cls(
+                spec,
+                tokenization,
+                runner,
+                vectors,
+                late_interaction=late_interaction and spec.kind == "embedding",
+                workers=workers,
+                tokenization_workers=tokenization_workers,
+                limits=BatchLimits(tokens=batch_tokens, padding=None if runner.padding_free else 0.15),
+                max_concurrent_requests=max_concurrent_requests,
+                registry=registry,
+                cache_bytes=cache_bytes,
+            )
+        except RuntimeError as error:  # a thread cannot be started
+            raise _no_room(folder) from error
 
     @property
     def queued(self) -> int:
