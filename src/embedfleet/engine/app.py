@@ -15,7 +15,6 @@ from embedfleet.dialects import encode, openai, tei
 from embedfleet.dialects.body import Fields, read_object
 from embedfleet.dialects.failure import render_failure
 from embedfleet.engine.engine import Engine
-from embedfleet.engine.heap import share_heaps
 from embedfleet.engine.info import info, served_name
 from embedfleet.engine.model import Pooling
 from embedfleet.engine.operations import Operations
@@ -285,9 +284,8 @@ async def serve(settings: EngineSettings, *, ready: Callable[[int], None]) -> No
         ModelError: the model cannot be served as asked.
         OSError: the port cannot be bound.
     """
-    share_heaps(settings.workers + 1)  # one for each thread that computes, one for all else
     registry = Registry(TEI)
-    engine = load(settings, registry)  # nobody waits for the loop yet
+    engine = load(settings, registry)  # nobody waits for the loop yet, and a thread would keep a heap of its own
     try:
         server = Server(App(engine, settings, registry).handle, settings.limits)
         stop = asyncio.Event()
