@@ -132,14 +132,15 @@ class Tokenization:
         text = (prompt or "") + text
         encoding = _call(self._tokenizer.encode, text, add_special_tokens=add_special_tokens)
         places = _byte_offsets(text)
-        tokens = []
-        for index, (start, stop) in enumerate(encoding.offsets):
-            token: dict[str, Any] = {"id": encoding.ids[index]}
-            if encoding.special_tokens_mask[index]:
-                token |= {"text": encoding.tokens[index], "special": True, "start": None, "stop": None}
+        tokens: list[dict[str, Any]] = []
+        # Each of these is made anew whenever it is asked for.
+        parts = zip(encoding.ids, encoding.tokens, encoding.special_tokens_mask, encoding.offsets, strict=True)
+        for number, word, is_special, (start, stop) in parts:
+            if is_special:
+                tokens.append({"id": number, "text": word, "special": True, "start": None, "stop": None})
             else:
-                token |= {"text": text[start:stop], "special": False, "start": places[start], "stop": places[stop]}
-            tokens.append(token)
+                place = {"start": places[start], "stop": places[stop]}
+                tokens.append({"id": number, "text": text[start:stop], "special": False, **place})
         return tokens
 
     def decode(self, ids: Sequence[int], *, skip_special_tokens: bool) -> str:
