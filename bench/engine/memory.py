@@ -2,7 +2,9 @@
 
 In a process of its own that imports nothing heavy: a page that it shared with the engines would count as half theirs.
 Memory is what the kernel says in smaps_rollup. PSS divides a page by the processes that have it; Private_Dirty is what
-a process alone has and has written: its heap, and not the weights as long as they are pages of the file.
+a process alone has and has written: its heap, and not the weights as long as they are pages of the file. Processes that
+are not of the bench, and have the same libraries mapped, take a part of them off the first engine's PSS and make the
+second look dearer than it is: there should be none.
 
 Replicas of a fleet map one copy of the packed weights (`embedfleet.engine.packed`): the first that starts makes it, and
 still has on its heap what that took; from the next start on all of them only map it.

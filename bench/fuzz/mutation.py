@@ -74,10 +74,10 @@ def _replaced(value: Any, random: Random) -> Any:  # noqa: ANN401 - JSON
     if isinstance(value, list) and value and random.random() < 0.7:
         place = random.randrange(len(value))
         return [*value[:place], _replaced(value[place], random), *value[place + 1 :]]
-    return _odd(random)
+    return odd_value(random)
 
 
-def _odd(random: Random, depth: int = 0) -> Any:  # noqa: ANN401 - JSON
+def odd_value(random: Random, depth: int = 0) -> Any:  # noqa: ANN401 - JSON
     """Any value."""
     kind = random.randrange(8 if depth < 4 else 5)
     match kind:
@@ -93,10 +93,11 @@ def _odd(random: Random, depth: int = 0) -> Any:  # noqa: ANN401 - JSON
             return random.randrange(2**32)
         case 5:
             return {
-                random.choice(("inputs", "a", "", "texts")): _odd(random, depth + 1) for _ in range(random.randrange(4))
+                random.choice(("inputs", "a", "", "texts")): odd_value(random, depth + 1)
+                for _ in range(random.randrange(4))
             }
         case _:
-            return [_odd(random, depth + 1) for _ in range(random.choice((0, 1, 2, 5, 40)))]
+            return [odd_value(random, depth + 1) for _ in range(random.choice((0, 1, 2, 5, 40)))]
 
 
 def _point(random: Random) -> int:
@@ -126,7 +127,7 @@ def _twice(request: Request, random: Random) -> Request:
     if not request.body.startswith(b'{"') or end < 0:
         return _bytes(request, random)
     name = request.body[1 : end + 1]
-    extra = b"{%b:%b," % (name, orjson.dumps(_odd(random)))
+    extra = b"{%b:%b," % (name, orjson.dumps(odd_value(random)))
     return Request(request.method, request.path, extra + request.body[1:], request.content_type)
 
 

@@ -1,7 +1,6 @@
 """Sends mutated requests and judges the answers."""
 
 from dataclasses import dataclass
-from random import Random
 
 import orjson
 
@@ -9,6 +8,7 @@ from bench.conformance.case import Facts
 from bench.conformance.cases import cases
 from bench.conformance.suite import learn
 from bench.fuzz.mutation import Request, mutated
+from bench.fuzz.numbers import Numbers
 from embedfleet.errors import UpstreamError
 from embedfleet.http.client import Reply, fetch
 
@@ -29,15 +29,15 @@ class Finding:
     told: str
 
 
-def judge(reply: Reply) -> str:
-    """What is wrong with an answer; empty if nothing is."""
+def judge(reply: Reply, method: str = "POST") -> str:
+    """What is wrong with an answer to a request of that method; empty if nothing is."""
     if reply.status >= 500:
         return f"status {reply.status}: {reply.body[:200]!r}"
     if _FELL_THROUGH in reply.body:
         return f"status {reply.status}, no error of ours: {reply.body[:200]!r}"
     if reply.status < 200 or 300 <= reply.status < 400:
         return f"status {reply.status}"
-    if reply.headers.get("content-type", "").startswith("application/json"):
+    if method != "HEAD" and reply.headers.get("content-type", "").startswith("application/json"):
         try:
             orjson.loads(reply.body)
         except orjson.JSONDecodeError as error:
@@ -52,14 +52,18 @@ def good_request(facts: Facts) -> Request:
     return Request("POST", _MAIN[facts.kind], b'{"inputs":"a"}', "application/json")
 
 
-async def fuzz(url: str, count: int, seed: int) -> list[Finding]:
-    """So many cases; the number of a case and the seed make it again."""
+async def fuzz(url: str, numbers: Numbers) -> list[Finding]:
+    """What is found in the cases of these numbers.
+
+    Raises:
+        ValueError, UpstreamError: as `learn`.
+    """
     facts = await learn(url)
     known = [Request(case.method, case.path, case.data, case.content_type) for case in cases(facts)]
     known = [request for request in known if len(request.body) < _LARGEST]
     found = []
-    for number in range(count):
-        random = Random(f"{seed}.{number}")
+    for number in numbers:
+        random = numbers.chance(number)
         request = mutated(random.choice(known), random)
         if told := await _told(url, request):
             found.append(Finding(number, request, told))
@@ -78,4 +82,4 @@ async def _told(url: str, request: Request, want: int | None = None) -> str:
         return f"no answer: {error}"
     if want is not None and reply.status != want:
         return f"status {reply.status}, expected {want}: {reply.body[:200]!r}"
-    return judge(reply)
+    return judge(reply, request.method)

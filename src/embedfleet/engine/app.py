@@ -285,7 +285,7 @@ async def serve(settings: EngineSettings, *, ready: Callable[[int], None]) -> No
         OSError: the port cannot be bound.
     """
     registry = Registry(TEI)
-    engine = await asyncio.to_thread(load, settings, registry)
+    engine = load(settings, registry)  # nobody waits for the loop yet, and a thread would keep a heap of its own
     try:
         server = Server(App(engine, settings, registry).handle, settings.limits)
         stop = asyncio.Event()

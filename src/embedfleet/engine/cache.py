@@ -1,6 +1,7 @@
 """What was computed before, by what it was computed from: bounded in bytes, the least recently used goes first."""
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from hashlib import blake2b, sha256
 from pathlib import Path
 
@@ -26,15 +27,18 @@ def fingerprint(folder: Path) -> bytes:
     what is remembered goes by token ids.
     """
     digest = sha256()
-    for pattern in _CONFIGS:
-        for file in sorted(folder.glob(pattern)):
-            digest.update(f"{file.relative_to(folder)}\0{file.stat().st_size}\0".encode())
-            digest.update(file.read_bytes())
-    for pattern in _WEIGHTS:
-        for file in sorted(folder.glob(pattern)):
-            state = file.stat()
-            digest.update(f"{file.relative_to(folder)}\0{state.st_size}\0{state.st_mtime_ns}\0".encode())
+    for file in _files(folder, _CONFIGS):
+        digest.update(f"{file.relative_to(folder)}\0{file.stat().st_size}\0".encode())
+        digest.update(file.read_bytes())
+    for file in _files(folder, _WEIGHTS):
+        state = file.stat()
+        digest.update(f"{file.relative_to(folder)}\0{state.st_size}\0{state.st_mtime_ns}\0".encode())
     return digest.digest()
+
+
+def _files(folder: Path, patterns: Sequence[str]) -> list[Path]:
+    """Those that there are, of one pattern after the other."""
+    return [file for pattern in patterns for file in sorted(folder.glob(pattern)) if file.is_file()]
 
 
 def key_of(model: bytes, outputs: tuple[Output, ...], encoded: Encoded) -> bytes:

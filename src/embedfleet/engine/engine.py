@@ -5,7 +5,6 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,6 +15,7 @@ from embedfleet.engine.batching import BatchLimits
 from embedfleet.engine.cache import Cache, fingerprint, key_of
 from embedfleet.engine.choice import make_backend
 from embedfleet.engine.heads import outputs_of
+from embedfleet.engine.heap import give_back
 from embedfleet.engine.job import Inference, Job
 from embedfleet.engine.m3 import unused_tokens
 from embedfleet.engine.model import ModelSpec, Pooling, read_model
@@ -25,7 +25,7 @@ from embedfleet.engine.tokenization import Encoded, TextLimits, Tokenization
 from embedfleet.engine.vectors import Vectors
 from embedfleet.engine.worker import Worker, join
 from embedfleet.errors import Backend as BackendError
-from embedfleet.errors import ModelError, OutOfMemory, Overloaded, Unhealthy
+from embedfleet.errors import ModelError, OutOfMemory, Overloaded, ServingError, Unhealthy
 from embedfleet.metrics import Registry
 
 T = TypeVar("T")
@@ -35,7 +35,14 @@ _INLINE_CHARACTERS = 1000
 
 
 class Engine:
-    """See the module. `load` makes one, `close` ends its threads."""
+    """See the module. `load` makes one, `close` ends its threads.
+
+    Attributes:
+        unused_ids: tokens that bge-m3 gives no lexical weight.
+
+    Raises:
+        ModelError: a file of bge-m3's that should name those cannot be read.
+    """
 
     def __init__(
         self,
@@ -55,6 +62,7 @@ class Engine:
         self.spec = spec
         self.late_interaction = late_interaction
         self.precision = backend.precision
+        self.unused_ids = _unused_ids(spec, tokenization)
         self._tokenization = tokenization
         self._model = fingerprint(spec.folder) if cache_bytes else b""
         self._permits = max_concurrent_requests
@@ -96,35 +104,39 @@ class Engine:
         spec = read_model(folder, pooling=pooling)
         if spec.max_input_length > max_batch_tokens:
             raise ModelError(
-                f"max_batch_tokens is {max_batch_tokens}, below the model's input length of {spec.max_input_length}",
+                f"max_batch_tokens is {max_batch_tokens}, below the model's input length of {spec.max_input_length}"
+                f" ({folder})",
                 f"set max_batch_tokens to {spec.max_input_length} or more",
             )
         tokenization = Tokenization(spec.tokenizer_file)
-        vocabulary = spec.family.vocabulary
-        if tokenization.vocabulary > vocabulary:
-            raise ModelError(
-                f"{spec.tokenizer_file} has {tokenization.vocabulary} tokens, config.json says {vocabulary}",
-                "the tokenizer belongs to another model",
-            )
+        _check_tokenizer(spec, tokenization)
         try:
             runner = make_backend(spec, backend, device, precision, packed)
-            runner.forward(*join([_warm_up(tokenization)]), outputs_of(spec))
+            runner.forward(*join([_warm_up(tokenization, spec)]), outputs_of(spec))
             vectors = Vectors(spec) if spec.kind == "embedding" else None
         except (MemoryError, OutOfMemory) as error:
             raise _no_room(folder) from error
-        return cls(
-            spec,
-            tokenization,
-            runner,
-            vectors,
-            late_interaction=late_interaction and spec.kind == "embedding",
-            workers=workers,
-            tokenization_workers=tokenization_workers,
-            limits=BatchLimits(tokens=batch_tokens, padding=None if runner.padding_free else 0.15),
-            max_concurrent_requests=max_concurrent_requests,
-            registry=registry,
-            cache_bytes=cache_bytes,
-        )
+        except ServingError as error:
+            raise ModelError(
+                f"{folder} is loaded, but computes nothing: {error}", "copy or download the whole folder again"
+            ) from error
+        give_back()
+        try:
+            return cls(
+                spec,
+                tokenization,
+                runner,
+                vectors,
+                late_interaction=late_interaction and spec.kind == "embedding",
+                workers=workers,
+                tokenization_workers=tokenization_workers,
+                limits=BatchLimits(tokens=batch_tokens, padding=None if runner.padding_free else 0.15),
+                max_concurrent_requests=max_concurrent_requests,
+                registry=registry,
+                cache_bytes=cache_bytes,
+            )
+        except RuntimeError as error:  # a thread cannot be started
+            raise _no_room(folder) from error
 
     @property
     def queued(self) -> int:
@@ -145,11 +157,6 @@ class Engine:
             yield
         finally:
             self._permits += inputs
-
-    @cached_property
-    def unused_ids(self) -> frozenset[int]:
-        """Tokens that bge-m3 gives no lexical weight."""
-        return self._tokenization.ids_of(unused_tokens(self.spec.folder))
 
     async def encode(
         self, inputs: Sequence[Input | Pair], *, truncate: bool, direction: Direction, prompt: str | None
@@ -205,7 +212,7 @@ class Engine:
         """
         if any(worker.has_failed for worker in self._workers):
             try:
-                await self.infer([_warm_up(self._tokenization)])
+                await self.infer([_warm_up(self._tokenization, self.spec)])
             except BackendError:
                 raise Unhealthy("unhealthy") from None
 
@@ -218,6 +225,10 @@ class Engine:
 
     async def _in_tokenizer(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._tokenizers, work)
+
+
+def _unused_ids(spec: ModelSpec, tokenization: Tokenization) -> frozenset[int]:
+    return tokenization.ids_of(unused_tokens(spec.folder)) if spec.has_m3_heads else frozenset()
 
 
 def _characters(inputs: Sequence[Input | Pair]) -> int:
@@ -233,5 +244,25 @@ def _no_room(folder: Path) -> ModelError:
     )
 
 
-def _warm_up(tokenization: Tokenization) -> Encoded:
-    return tokenization.encode(["warm up"], TextLimits(16, truncate=True, direction="right"), None)[0]
+def _check_tokenizer(spec: ModelSpec, tokenization: Tokenization) -> None:
+    """See that the model has a row for each token, and room for more than the special ones.
+
+    Raises:
+        ModelError: it has not.
+    """
+    hint, vocabulary = "the tokenizer belongs to another model", spec.family.vocabulary
+    if tokenization.vocabulary > vocabulary:
+        raise ModelError(
+            f"{spec.tokenizer_file} has {tokenization.vocabulary} tokens, config.json says {vocabulary}", hint
+        )
+    if tokenization.special_tokens >= spec.max_input_length:
+        raise ModelError(
+            f"{spec.tokenizer_file} adds {tokenization.special_tokens} special tokens,"
+            f" an input has room for {spec.max_input_length}",
+            hint,
+        )
+
+
+def _warm_up(tokenization: Tokenization, spec: ModelSpec) -> Encoded:
+    limits = TextLimits(spec.max_input_length, truncate=True, direction="right")
+    return tokenization.encode(["warm up"], limits, None)[0]

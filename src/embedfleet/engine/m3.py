@@ -16,7 +16,8 @@ from embedfleet.engine.pooling import max_sim, normalize
 
 # XLM-RoBERTa's; a folder whose tokenizer has others says so.
 _UNUSED = {"cls_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>"}
-_NAMING = ("special_tokens_map.json", "tokenizer_config.json")
+NAMING_FILES = ("special_tokens_map.json", "tokenizer_config.json")
+"""Where a folder says so, the first one above the second."""
 
 
 def unused_tokens(folder: Path) -> list[str]:
@@ -26,7 +27,7 @@ def unused_tokens(folder: Path) -> list[str]:
         ModelError: a file that should name them cannot be read.
     """
     named = dict(_UNUSED)
-    for name in reversed(_NAMING):
+    for name in reversed(NAMING_FILES):
         if (folder / name).is_file():
             values = ModelConfig(folder / name).values
             named |= {key: _content(values[key]) for key in _UNUSED if values.get(key)}

@@ -37,14 +37,14 @@ _POOLING_KEYS = {
     "pooling_mode_mean_sqrt_len_tokens": Pooling.MEAN_SQRT_LEN,
     "pooling_mode_weightedmean_tokens": Pooling.WEIGHTED_MEAN,
 }
-# Where sentence-transformers states an input's length, by the age and the family of the folder.
-_LENGTHS = (
+LENGTH_FILES = (
     "sentence_bert_config.json",
     "sentence_roberta_config.json",
     "sentence_distilbert_config.json",
     "sentence_camembert_config.json",
     "sentence_xlm-roberta_config.json",
 )
+"""Where sentence-transformers states an input's length, by the age and the family of the folder."""
 SPARSE_FILE, COLBERT_FILE = "sparse_linear.pt", "colbert_linear.pt"
 """bge-m3's heads besides the dense one."""
 _NEEDED = f"the folder must hold config.json, tokenizer.json and weights: one of {', '.join(FILES)}"
@@ -231,7 +231,7 @@ def _read_pooling(folder: Path) -> Pooling:
 
 def _max_input_length(folder: Path, positions: int) -> int:
     """``max_seq_length`` where sentence-transformers states it, else the positions the model has."""
-    file = next((folder / name for name in _LENGTHS if (folder / name).is_file()), None)
+    file = next((folder / name for name in LENGTH_FILES if (folder / name).is_file()), None)
     return (
         positions
         if file is None

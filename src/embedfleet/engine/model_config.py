@@ -8,6 +8,7 @@ from embedfleet.engine.model_file import check_file
 from embedfleet.errors import ModelError
 
 _LARGEST = 10_000_000  # of any size of a model: beyond, tables and loops that are made of it would not end
+_SURROGATE = "\\ud"
 
 
 class ModelConfig:
@@ -86,6 +87,14 @@ def parse_json(file: Path) -> object:
     """
     check_file(file)
     try:
-        return json.loads(file.read_text("utf-8"))
+        return _parsed(file.read_text("utf-8"))
     except (ValueError, OSError, RecursionError) as error:
         raise ModelError(f"{file} cannot be read: {error}") from error
+
+
+def _parsed(text: str) -> object:
+    """Raises ValueError: it is no JSON, or has half a character, which can be written so but be in no answer."""
+    value: object = json.loads(text)
+    if _SURROGATE in text.lower():
+        json.dumps(value, ensure_ascii=False).encode()
+    return value

@@ -1,13 +1,21 @@
 """Where a model comes from: the package, a folder, or the hub."""
 
-from pathlib import Path
+import re
+from collections.abc import Collection
+from pathlib import Path, PurePosixPath
+from typing import Any
 
 from embedfleet.config.model_name import BUILTIN, is_hub_id
 from embedfleet.engine.builtin import builtin_model
+from embedfleet.engine.m3 import NAMING_FILES
+from embedfleet.engine.model import COLBERT_FILE, LENGTH_FILES, SPARSE_FILE
+from embedfleet.engine.weights import FILES, INDEX_SUFFIX, shard_names
 from embedfleet.errors import ModelError
 
-# What the engine reads; everything else in a hub repository stays there.
-_FILES = ["*.json", "model.safetensors", "1_Pooling/*"]
+_CONFIGS = ("config.json", "tokenizer.json", "modules.json", "config_sentence_transformers.json", *LENGTH_FILES)
+_M3 = (SPARSE_FILE, COLBERT_FILE, *NAMING_FILES)
+_MODULE = re.compile(r"\d+_\w+")  # a folder of one of sentence-transformers' modules
+_ONNX, _ONNX_DATA = "onnx/model.onnx", "onnx/model.onnx_data"
 
 
 def resolve_model(model: str) -> Path:
@@ -32,19 +40,72 @@ def resolve_model(model: str) -> Path:
     return _download(model)
 
 
+def files_to_read(names: Collection[str]) -> list[str]:
+    """Of the files that a repository lists those that the engine reads, but for the shards that an index names.
+
+    Args:
+        names: paths in the repository.
+    """
+    weights = _first_weights(names, "")
+    wanted = {*_CONFIGS, *weights}
+    if weights == [_ONNX]:
+        wanted |= {name for name in names if name.startswith(_ONNX_DATA)}
+    elif {SPARSE_FILE, COLBERT_FILE} <= {*names}:
+        wanted |= {*_M3}
+    folders = {str(PurePosixPath(name).parent) for name in names}
+    for folder in filter(_MODULE.fullmatch, folders):
+        wanted |= {f"{folder}/config.json", *_first_weights(names, f"{folder}/")}
+    return sorted(wanted & {*names})
+
+
+def _first_weights(names: Collection[str], folder: str) -> list[str]:
+    """The file that a folder's weights are in, or their index; none if there is none."""
+    return [folder + name for name in FILES if folder + name in names][:1]
+
+
 def _download(model: str) -> Path:
     try:
-        from huggingface_hub import snapshot_download  # noqa: PLC0415 - an extra, and slow to import
-        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError  # noqa: PLC0415
+        import huggingface_hub as hub  # noqa: PLC0415 - an extra, and slow to import
     except ImportError:
         raise ModelError(
             f"{model} is neither a folder nor downloadable: huggingface-hub is not installed",
             "pip install 'embedfleet[hub]', or put the model's files into a folder and give its path",
         ) from None
     try:
-        return Path(snapshot_download(model, allow_patterns=_FILES))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
+        return _from_hub(hub, model)
+    except Exception as error:  # of the hub's own types, or of whichever HTTP library it uses
+        said = (str(error).splitlines() or [type(error).__name__])[0]
         raise ModelError(
-            f"{model} is not a folder here, and the hub did not give it: {str(error).splitlines()[0]}",
+            f"{model} is not a folder here, and the hub did not give it: {said}",
             "with no network, put the model's files into a folder and give its path",
         ) from error
+
+
+def _from_hub(hub: Any, model: str) -> Path:  # noqa: ANN401 - a module without types
+    """The model's files in the hub's cache; those that are there already are not sent again."""
+    try:
+        listed = hub.HfApi().model_info(model).siblings or []
+    except Exception:
+        if (folder := _cached(hub, model)) is not None:
+            return folder
+        raise
+    names = files_to_read([file.rfilename for file in listed])
+    folder = Path(hub.snapshot_download(model, allow_patterns=names))
+    shards = [
+        str(PurePosixPath(name).parent / shard)
+        for name in names
+        if name.endswith(INDEX_SUFFIX)
+        for shard in shard_names(folder / name)
+    ]
+    if shards:
+        hub.snapshot_download(model, revision=folder.name, allow_patterns=shards)  # of the same commit
+    return folder
+
+
+def _cached(hub: Any, model: str) -> Path | None:  # noqa: ANN401
+    """What the cache has of a model that cannot be listed, for there is no network."""
+    try:
+        # Asked for all files, it would miss those that were never wanted.
+        return Path(hub.snapshot_download(model, local_files_only=True, allow_patterns=["config.json"]))
+    except (OSError, ValueError):
+        return None

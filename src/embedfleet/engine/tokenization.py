@@ -1,23 +1,29 @@
 """Texts, pairs and token ids to what the model reads, by Hugging Face's ``tokenizers``.
 
 One tokenizer serves all threads and all kinds of truncation: the library keeps truncation as state of the tokenizer,
-so it is left off, and we cut between tokenizing and the adding of special tokens, where the library itself cuts.
+so it is left off, and we cut between tokenizing and the adding of special tokens, where the library itself cuts. What
+it adds is in a `Template`.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 from tokenizers import Encoding, Tokenizer
 
 from embedfleet.dialects.tei import Direction, Input, Pair
+from embedfleet.engine.template import Template, Tokens, read_template
 from embedfleet.errors import Empty, ModelError, Validation
 from embedfleet.errors import Tokenizer as TokenizerError
 
 # TEI 1.9 reads at most this many characters per token of the model's input length.
 _CHARACTERS_PER_TOKEN = 250
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+_PROBES = ("a", "1")
+_BARE = Template((Tokens((), (), ()),) * 2, (0,), (0,))  # a text and nothing else
 _NO_INPUTS = "Input validation error: `inputs` cannot be empty"
 
 
@@ -69,18 +75,24 @@ class Tokenization:
     Args:
         file: a ``tokenizer.json``.
 
+    Attributes:
+        vocabulary: one more than the greatest id.
+        special_tokens: that are put around a text, or around and between the two of a pair, whichever are more.
+
     Raises:
         ModelError: the file cannot be read.
     """
 
     def __init__(self, file: Path) -> None:
         try:
-            self._tokenizer = Tokenizer.from_file(str(file))
-        except Exception as error:  # the library raises Exception itself
-            raise ModelError(f"{file} is not a tokenizer: {error}") from error
-        self._tokenizer.no_truncation()
-        self._tokenizer.no_padding()
-        self.vocabulary: int = self._tokenizer.get_vocab_size(with_added_tokens=True)
+            self._tokenizer = _call(Tokenizer.from_file, str(file))
+            self._tokenizer.no_truncation()
+            self._tokenizer.no_padding()
+            self._templates = {count: _template(self._tokenizer, _PROBES[:count]) for count in (1, 2)}
+        except (TokenizerError, ValueError) as error:
+            raise ModelError(f"{file} is not a tokenizer: {error}", "copy or download it again") from error
+        self.vocabulary = _vocabulary(self._tokenizer)
+        self.special_tokens = max(template.special for template in self._templates.values())
 
     def ids_of(self, tokens: Iterable[str]) -> frozenset[int]:
         """The ids of tokens; those that the vocabulary lacks have none."""
@@ -112,21 +124,23 @@ class Tokenization:
         Raises:
             Empty: the text is.
             Validation: the text has too many characters.
+            errors.Tokenizer: the tokenizer refuses the text.
         """
         if not text:
             raise Empty(_NO_INPUTS)
         _check_characters(len(text), limit * _CHARACTERS_PER_TOKEN)
         text = (prompt or "") + text
-        encoding = self._tokenizer.encode(text, add_special_tokens=add_special_tokens)
+        encoding = _call(self._tokenizer.encode, text, add_special_tokens=add_special_tokens)
         places = _byte_offsets(text)
-        tokens = []
-        for index, (start, stop) in enumerate(encoding.offsets):
-            token: dict[str, Any] = {"id": encoding.ids[index]}
-            if encoding.special_tokens_mask[index]:
-                token |= {"text": encoding.tokens[index], "special": True, "start": None, "stop": None}
+        tokens: list[dict[str, Any]] = []
+        # Each of these is made anew whenever it is asked for.
+        parts = zip(encoding.ids, encoding.tokens, encoding.special_tokens_mask, encoding.offsets, strict=True)
+        for number, word, is_special, (start, stop) in parts:
+            if is_special:
+                tokens.append({"id": number, "text": word, "special": True, "start": None, "stop": None})
             else:
-                token |= {"text": text[start:stop], "special": False, "start": places[start], "stop": places[stop]}
-            tokens.append(token)
+                place = {"start": places[start], "stop": places[stop]}
+                tokens.append({"id": number, "text": text[start:stop], "special": False, **place})
         return tokens
 
     def decode(self, ids: Sequence[int], *, skip_special_tokens: bool) -> str:
@@ -135,11 +149,12 @@ class Tokenization:
         Raises:
             Empty: no ids.
             Validation: an id that the vocabulary lacks.
+            errors.Tokenizer: the tokenizer refuses the ids.
         """
         if not ids:
             raise Empty("`input_ids` cannot be empty")
         self._check_ids(ids, "input_ids")
-        return str(self._tokenizer.decode(list(ids), skip_special_tokens=skip_special_tokens))
+        return self._decode(ids, skip_special_tokens=skip_special_tokens)
 
     def _plan(self, item: Input | Pair, limits: TextLimits, prompt: str | None, texts: list[str]) -> "_Plan":
         """Append an input's texts to ``texts`` and say how they become one encoding."""
@@ -157,7 +172,7 @@ class Tokenization:
         self._check_ids(item, "inputs")
         if not limits.truncate:
             _check_characters(len(item), limits.characters)
-        text = self._tokenizer.decode(item, skip_special_tokens=prompt is not None)
+        text = self._decode(item, skip_special_tokens=prompt is not None)
         texts.append((prompt or "") + _cut([text], limits)[0])
         return _Plan(texts=1, specials=prompt is not None, characters=len(item))
 
@@ -170,35 +185,64 @@ class Tokenization:
             )
 
     def _split(self, texts: list[str]) -> list[Encoding]:
-        try:
-            encodings: list[Encoding] = self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
-        except Exception as error:  # as above
-            raise TokenizerError(f"tokenizer error {error}") from error
-        return encodings
+        return _call(self._tokenizer.encode_batch_fast, texts, add_special_tokens=False)
+
+    def _decode(self, ids: Sequence[int], *, skip_special_tokens: bool) -> str:
+        return _call(self._tokenizer.decode, list(ids), skip_special_tokens=skip_special_tokens)
 
     def _assemble(self, plan: "_Plan", pieces: list[Encoding], limits: TextLimits) -> Encoded:
-        added = self._tokenizer.num_special_tokens_to_add(len(pieces) == 2) if plan.specials else 0
-        total = added + sum(len(piece) for piece in pieces)
+        template = self._templates[len(pieces)] if plan.specials else _BARE
+        lengths = [len(piece) for piece in pieces]
+        total = template.special + sum(lengths)
         if total > limits.tokens:
             if not limits.truncate:
                 raise Validation(
                     f"Input validation error: `inputs` must have less than {limits.tokens} tokens. Given: {total}"
                 )
-            kept = truncated_lengths([len(piece) for piece in pieces], limits.tokens - added)
-            for piece, length in zip(pieces, kept, strict=True):
-                piece.truncate(length, stride=0, direction=limits.direction)
-        whole = self._add_specials(*pieces) if plan.specials else pieces[0]
-        if not len(whole):
+            lengths = truncated_lengths(lengths, limits.tokens - template.special)
+        elif not total:
             raise Empty(_NO_INPUTS)
-        return Encoded(
-            ids=np.array(whole.ids, dtype=np.int64),
-            types=np.array(whole.type_ids, dtype=np.int64),
-            special=np.array(whole.special_tokens_mask, dtype=np.bool_),
-            characters=plan.characters,
-        )
+        kept = [_kept(piece, length, limits.direction) for piece, length in zip(pieces, lengths, strict=True)]
+        return Encoded(*template.fill(kept), characters=plan.characters)
 
-    def _add_specials(self, first: Encoding, second: Encoding | None = None) -> Encoding:
-        return self._tokenizer.post_process(first, second, add_special_tokens=True)
+
+def _kept(piece: Encoding, length: int, direction: Direction) -> Tokens:
+    """So many of a text's tokens, cut on that side; their types are the template's."""
+    given = len(piece)
+    tokens = Tokens(piece.ids, (), piece.special_tokens_mask)
+    if length == given:
+        return tokens
+    return tokens.part(0, length) if direction == "right" else tokens.part(given - length, given)
+
+
+def _template(tokenizer: Tokenizer, texts: Sequence[str]) -> Template:
+    first = _call(tokenizer.encode, texts[0], add_special_tokens=False)
+    second = _call(tokenizer.encode, texts[1], add_special_tokens=False) if len(texts) == 2 else None
+    whole = _call(tokenizer.post_process, first, second, add_special_tokens=True)
+    given = [piece.ids for piece in (first, second) if piece is not None]
+    return read_template(Tokens(whole.ids, whole.type_ids, whole.special_tokens_mask), given)
+
+
+def _call(function: Callable[_P, _T], *arguments: _P.args, **named: _P.kwargs) -> _T:
+    """What the library gives.
+
+    Raises:
+        errors.Tokenizer: it refuses, by Exception itself, or panics, by what is no Exception.
+    """
+    try:
+        return function(*arguments, **named)
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:
+        raise TokenizerError(f"tokenizer error {error}") from error
+
+
+def _vocabulary(tokenizer: Tokenizer) -> int:
+    """One more than the greatest id: as many as there are tokens, unless ids are left out."""
+    count: int = tokenizer.get_vocab_size(with_added_tokens=True)
+    if None not in map(tokenizer.id_to_token, range(count)):
+        return count
+    return 1 + max(tokenizer.get_vocab(with_added_tokens=True).values())  # in times the time and memory
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ FILES = (
 An index names the shards that tensors are in. An ONNX file is no file of tensors but a whole pass: see `onnx_file`.
 """
 
+INDEX_SUFFIX = ".index.json"
 _OLD_NAMES = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
 _WHOLE = "copy or download the whole folder"
 
@@ -45,7 +46,7 @@ class Weights:
 
     def __init__(self, file: Path, anchor: str = "") -> None:
         self.file = file
-        tensors = _read_shards(file) if file.name.endswith(".index.json") else _read_file(file)
+        tensors = _read_shards(file) if file.name.endswith(INDEX_SUFFIX) else _read_file(file)
         self._tensors = {_present_name(name): tensor for name, tensor in tensors.items()}
         self._prefix = _prefix(self._tensors, anchor) if anchor else ""
         self._beside: dict[str, Weights] = {}
@@ -113,20 +114,37 @@ def _read_file(file: Path) -> dict[str, Tensor]:
     return read_safetensors_file(file) if file.suffix == ".safetensors" else read_pickle_file(file)
 
 
+def shard_names(index: Path) -> list[str]:
+    """The files that an index names, all of its own folder.
+
+    Raises:
+        ModelError: it cannot be read, or names something else.
+    """
+    names = sorted(set(_places(index).values()))
+    for name in names:
+        if Path(name).name != name:
+            raise ModelError(f"{index} names the file {name!r}, which is not in its folder", _WHOLE)
+    return names
+
+
+def _places(index: Path) -> Mapping[str, str]:
+    """Of each tensor the file that it is in."""
+    places = ModelConfig(index).values.get("weight_map")
+    if not isinstance(places, Mapping) or not all(isinstance(name, str) for name in places.values()):
+        raise ModelError(f"{index} has no `weight_map` from tensors to files")
+    return places
+
+
 def _read_shards(index: Path) -> dict[str, Tensor]:
     """The tensors that an index names, each from the file that it names.
 
     Raises:
         ModelError: a file is missing or has not what it should.
     """
-    places = ModelConfig(index).values.get("weight_map")
-    if not isinstance(places, Mapping) or not all(isinstance(name, str) for name in places.values()):
-        raise ModelError(f"{index} has no `weight_map` from tensors to files")
+    places = _places(index)
     found: dict[str, dict[str, Tensor]] = {}
-    for name in sorted(set(places.values())):
+    for name in shard_names(index):
         file = index.parent / name
-        if Path(name).name != name:
-            raise ModelError(f"{index} names the file {name!r}, which is not in its folder", _WHOLE)
         check_file(file, f"{index.name} names it: {_WHOLE}")
         found[name] = _read_file(file)
     lacking = [tensor for tensor, name in places.items() if tensor not in found[name]]

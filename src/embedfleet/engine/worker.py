@@ -94,9 +94,16 @@ class Worker:
                         one and bool(np.isfinite(part).all()) for one, part in zip(finite, parts[output], strict=True)
                     ]
         return [
-            tuple(self._output(output, parts[output.source][number]) for output in item.outputs) if is_finite else None
+            self._outputs(item, [parts[output.source][number] for output in item.outputs]) if is_finite else None
             for number, (item, is_finite) in enumerate(zip(batch, finite, strict=True))
         ]
+
+    def _outputs(self, item: Computation, rows: Sequence[Floats]) -> tuple[Floats, ...] | None:
+        """What is asked of one input; None where its vector is not finite, as layers after the pooling can make it."""
+        given = tuple(self._output(output, part) for output, part in zip(item.outputs, rows, strict=True))
+        vectors = [part for output, part in zip(item.outputs, given, strict=True) if output is Output.VECTOR]
+        with np.errstate(all="ignore"):
+            return given if all(isfinite(np.add.reduce(vector)) for vector in vectors) else None
 
     def _output(self, output: Output, part: Floats) -> Floats:
         """What is asked of one input; never a view of the batch where only a row of it is kept."""

@@ -150,6 +150,12 @@ def test_tokenize_gives_byte_offsets_and_marks_special_tokens(embedder):
     assert [token["id"] for token in bare] == [token["id"] for token in tokens[1:-1]]
 
 
+def test_a_batch_of_long_texts_is_tokenized_while_a_client_waits(embedder):
+    """A token at a time, of lists that were made anew for each, it took minutes."""
+    answer = embedder.post("/tokenize", {"inputs": ["a " * 31_000] * 8})
+    assert [len(tokens) for tokens in answer.json] == [31_002] * 8
+
+
 def test_decode_turns_ids_back_into_text(embedder):
     ids = [token["id"] for token in embedder.post("/tokenize", {"inputs": "deep learning"}).json[0]]
     assert embedder.post("/decode", {"ids": ids}).json == ["deep learning"]
@@ -332,6 +338,9 @@ def test_the_default_prompt_is_put_before_every_text():
         "á́́" * 200,
         "中文字符" * 100,
         "a" * 63_000,
+        "a" * 100_000,
+        "word " * 20_000,
+        "".join(chr(0x10000 * plane + place) for plane in range(17) for place in (0x41, 0x1234, 0xFFFD)),
         "\u202e\u200b\ufeff",
         "[CLS] [SEP] [PAD] [MASK]",
         " ",

@@ -8,9 +8,11 @@ import threading
 import numpy as np
 import pytest
 
+from bench.engine.folders import write_model
+from bench.engine.work import Shape
 from embedfleet.engine.onnx_backend import OnnxBackend
 from embedfleet.engine.output import Output
-from embedfleet.errors import Backend, OutOfMemory
+from embedfleet.errors import Backend, ModelError, OutOfMemory
 from embedfleet.metrics import TEI, Registry
 from tests.services.echo import (
     NOT_A_NUMBER,
@@ -156,3 +158,24 @@ engine.close()
 def test_a_real_model_in_too_little_memory_answers_in_smaller_batches():
     done = subprocess.run([sys.executable, "-c", STARVED], capture_output=True, text=True, timeout=100, check=False)
     assert done.stdout.split() == ["20", "1"], done.stderr
+
+
+CRAMPED = """
+import resource, sys
+import embedfleet.engine.app, embedfleet.engine.onnx_model, onnxruntime, uvloop
+held = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (held + 250_000_000,) * 2)
+from embedfleet.cli.main import main
+sys.argv = ["embedfleet", "engine", "--model", sys.argv[1]]
+main()
+"""
+
+
+def test_a_model_that_memory_does_not_suffice_for_is_refused_with_its_size(tmp_path):
+    size = write_model(tmp_path / "model", Shape(layers=3, hidden=1024, intermediate=4096), vocabulary=30522)
+    command = [sys.executable, "-c", CRAMPED, str(tmp_path / "model")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == ModelError.exit_code
+    assert f"error: {tmp_path / 'model'}: not enough memory to load a model of {size / 1e6:.0f} MB" in done.stderr
+    assert "hint: free memory" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -3,12 +3,16 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from bench.fuzz.folders import KINDS, make_files, write_files
 from embedfleet.engine.builtin import builtin_model
-from embedfleet.engine.source import resolve_model
+from embedfleet.engine.m3 import NAMING_FILES
+from embedfleet.engine.source import files_to_read, resolve_model
 from embedfleet.errors import ModelError
+from tests.services.hub import serving_hub
 
 TRY = """
 from embedfleet.engine.source import resolve_model
@@ -76,3 +80,89 @@ def test_without_network_a_hub_id_is_named_and_a_folder_proposed(tmp_path, netwo
     message, hint = done.stdout.strip().split("\n")
     assert message.startswith("some-organisation/some-model is not a folder here, and the hub did not give it: ")
     assert "folder" in hint
+
+
+REPOSITORY = [
+    ".gitattributes", "README.md", "config.json", "tokenizer.json", "vocab.txt", "sentencepiece.bpe.model",
+    "sentence_bert_config.json", "config_sentence_transformers.json", "modules.json", "1_Pooling/config.json",
+    "special_tokens_map.json", "tokenizer_config.json", "imgs/bm25.jpg", "onnx/config.json", "onnx/tokenizer.json",
+    "tf_model.h5", "flax_model.msgpack", "rust_model.ot", "openvino/openvino_model.bin", "training_args.bin",
+]  # fmt: skip
+SMALL = [
+    "1_Pooling/config.json", "config.json", "config_sentence_transformers.json", "modules.json",
+    "sentence_bert_config.json", "tokenizer.json",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("given", "chosen"),
+    [
+        (["model.safetensors", "pytorch_model.bin", "onnx/model.onnx"], ["model.safetensors"]),
+        (["pytorch_model.bin", "onnx/model.onnx", "onnx/model.onnx_data"], ["pytorch_model.bin"]),
+        (
+            ["onnx/model.onnx", "onnx/model.onnx_data", "onnx/model_O2.onnx"],
+            ["onnx/model.onnx", "onnx/model.onnx_data"],
+        ),
+        (
+            ["model.safetensors.index.json", "model-00001-of-00002.safetensors", "pytorch_model.bin"],
+            ["model.safetensors.index.json"],
+        ),
+        (
+            ["model.safetensors", "2_Dense/config.json", "2_Dense/model.safetensors", "2_Dense/pytorch_model.bin"],
+            ["model.safetensors", "2_Dense/config.json", "2_Dense/model.safetensors"],
+        ),
+        (
+            ["pytorch_model.bin", "2_Dense/config.json", "2_Dense/pytorch_model.bin", "2_Dense/README.md"],
+            ["pytorch_model.bin", "2_Dense/config.json", "2_Dense/pytorch_model.bin"],
+        ),
+        (
+            ["pytorch_model.bin", "sparse_linear.pt", "colbert_linear.pt", "long.jpg"],
+            ["pytorch_model.bin", "sparse_linear.pt", "colbert_linear.pt", *NAMING_FILES],
+        ),
+        (["model.safetensors", "sparse_linear.pt"], ["model.safetensors"]),
+        ([], []),
+    ],
+)
+def test_of_a_repository_what_the_engine_reads_is_chosen_and_nothing_else(given, chosen):
+    assert files_to_read([*given, *REPOSITORY]) == sorted([*SMALL, *chosen])
+
+
+RESOLVE = """
+import sys
+from embedfleet.engine.source import resolve_model
+from embedfleet.engine.model import read_model
+from embedfleet.engine.weights import Weights
+folder = resolve_model("some-organisation/some-model")
+spec = read_model(folder)
+spec.is_onnx_file or Weights(spec.weights_file)
+print(folder)
+"""
+
+
+def resolved(home, **network) -> Path:
+    """Where a process of its own finds the model, whose weights it could read."""
+    done = subprocess.run(
+        [sys.executable, "-c", RESOLVE],
+        env=os.environ | {"HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1"} | network,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return Path(done.stdout.strip())
+
+
+@pytest.mark.parametrize("kind", ["bge-m3", "qwen3", "bert with modules", "bert in onnx", "mpnet"])
+def test_a_hub_id_is_downloaded_once_and_found_again_without_a_network(tmp_path, kind):
+    files = make_files(KINDS[kind])
+    write_files(tmp_path / "repository", files | {"README.md": b"", "model.h5": b"", "onnx/model_O4.onnx": b"x"})
+    with serving_hub("some-organisation/some-model", tmp_path / "repository") as hub:
+        folder = resolved(tmp_path / "home", HF_ENDPOINT=hub.url)
+        assert sorted(hub.given) == sorted(files)
+        assert all((folder / name).read_bytes() == content for name, content in files.items())
+        hub.given.clear()
+        assert resolved(tmp_path / "home", HF_ENDPOINT=hub.url) == folder
+        assert hub.given == []
+    assert resolved(tmp_path / "home", HF_ENDPOINT="http://127.0.0.1:1") == folder
+    assert resolved(tmp_path / "home", HF_HUB_OFFLINE="1") == folder

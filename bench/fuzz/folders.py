@@ -1,0 +1,215 @@
+"""Small sound model folders, one or more of each family, in every format of weights: what cases begin with."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from bench.fuzz import tokenizers
+from bench.fuzz.weights import Tensors, m3_heads, onnx_pass, pickled, safetensors, shards, tensors_of
+from embedfleet.engine.model import read_model
+
+Files = dict[str, bytes | None]
+"""A folder's files by their paths in it; None is a folder where a file could be."""
+
+_WIDTH, _WIDE, _LENGTH = 16, 24, 40
+_COMMON = {"vocab_size": tokenizers.ROOM, "max_position_embeddings": _LENGTH, "pad_token_id": 0}
+_BERT = _COMMON | {
+    "hidden_size": _WIDTH,
+    "intermediate_size": _WIDE,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "hidden_act": "gelu",
+    "layer_norm_eps": 1e-12,
+    "type_vocab_size": 2,
+}
+_ROBERTA = _BERT | {"model_type": "xlm-roberta", "pad_token_id": 1, "type_vocab_size": 1}
+_LABELS = {"id2label": {"0": "no", "1": "yes", "2": "perhaps"}}
+_TRANSFORMERS = "sentence_transformers.models."
+
+Write = Callable[[Tensors], Mapping[str, bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """How a folder is made.
+
+    Attributes:
+        config: its ``config.json``.
+        tokenizer: its ``tokenizer.json``.
+        write: the files of its tensors.
+        beside: its other files; a value that is not bytes is written as JSON.
+    """
+
+    config: Mapping[str, object]
+    tokenizer: Callable[[], bytes]
+    write: Write
+    beside: Mapping[str, object]
+
+
+def _whole(dtype: str = "F32") -> Write:
+    return lambda tensors: {"model.safetensors": safetensors(tensors, dtype)}
+
+
+def _cut(dtype: str = "F32") -> Write:
+    return lambda tensors: shards(tensors, "model", "safetensors", lambda part: safetensors(part, dtype))
+
+
+def _pickle(tensors: Tensors) -> Mapping[str, bytes]:
+    return {"pytorch_model.bin": pickled(tensors)}
+
+
+def _cut_pickle(tensors: Tensors) -> Mapping[str, bytes]:
+    return shards(tensors, "pytorch_model", "bin", pickled)
+
+
+def _pass(_: Tensors) -> Mapping[str, bytes]:
+    return {"onnx/model.onnx": onnx_pass(tokenizers.ROOM, _WIDTH)}
+
+
+def _pooled(mode: str) -> dict[str, object]:
+    return {"1_Pooling/config.json": {"word_embedding_dimension": _WIDTH, f"pooling_mode_{mode}": True}}
+
+
+def _modules(*lines: tuple[str, str]) -> dict[str, object]:
+    """sentence-transformers' ``modules.json``, of classes and their folders."""
+    listed = [
+        {"idx": number, "name": str(number), "path": path, "type": _TRANSFORMERS + name}
+        for number, (name, path) in enumerate(lines)
+    ]
+    return {"modules.json": listed}
+
+
+def _dense(outputs: int) -> dict[str, object]:
+    chance = np.random.default_rng(3)
+    tensors = {
+        "linear.weight": chance.standard_normal((outputs, _WIDTH), np.float32),
+        "linear.bias": np.ones(outputs, np.float32),
+    }
+    config = {"in_features": _WIDTH, "out_features": outputs, "bias": True}
+    activation = {"activation_function": "torch.nn.modules.activation.Tanh"}
+    return {"2_Dense/config.json": config | activation, "2_Dense/model.safetensors": safetensors(tensors)}
+
+
+_STEPS = _modules(("Transformer", ""), ("Pooling", "1_Pooling"), ("Dense", "2_Dense"), ("Normalize", "3_Normalize"))
+_SENTENCES = {
+    "sentence_bert_config.json": {"max_seq_length": 32, "do_lower_case": False},
+    "config_sentence_transformers.json": {"prompts": {"query": "query: "}, "default_prompt_name": None},
+}
+_SPECIAL = {
+    "special_tokens_map.json": {"cls_token": "<s>", "eos_token": {"content": "</s>"}, "pad_token": "<pad>"},
+    "tokenizer_config.json": {"unk_token": "<unk>"},
+}
+
+KINDS: dict[str, Kind] = {
+    "bert with modules": Kind(
+        _BERT | {"model_type": "bert", "architectures": ["BertModel"]},
+        tokenizers.word_piece,
+        _whole(),
+        _pooled("mean_tokens") | _STEPS | _dense(8) | _SENTENCES,
+    ),
+    "bert in onnx": Kind(
+        _BERT | {"model_type": "bert", "architectures": ["BertModel"]},
+        tokenizers.word_piece,
+        _pass,
+        _pooled("cls_token"),
+    ),
+    "bge-m3": Kind(
+        _ROBERTA | {"architectures": ["XLMRobertaModel"]},
+        tokenizers.unigram,
+        _pickle,
+        _pooled("cls_token") | _SENTENCES | _SPECIAL | m3_heads(_WIDTH),
+    ),
+    "xlm-roberta reranker": Kind(
+        _ROBERTA | {"architectures": ["XLMRobertaForSequenceClassification"], "id2label": {"0": "LABEL_0"}},
+        tokenizers.unigram,
+        _cut(),
+        {},
+    ),
+    "distilbert splade": Kind(
+        _COMMON
+        | {"model_type": "distilbert", "architectures": ["DistilBertForMaskedLM"], "activation": "gelu"}
+        | {"dim": _WIDTH, "hidden_dim": _WIDE, "n_layers": 2, "n_heads": 2},
+        tokenizers.word_piece,
+        _pickle,
+        _modules(("MLMTransformer", ""), ("SpladePooling", "1_SpladePooling"))
+        | {"1_SpladePooling/config.json": {"pooling_strategy": "max", "activation_function": "relu"}},
+    ),
+    "mpnet": Kind(
+        _BERT | {"model_type": "mpnet", "architectures": ["MPNetModel"], "relative_attention_num_buckets": 32},
+        tokenizers.word_piece,
+        _cut_pickle,
+        _pooled("max_tokens") | _SENTENCES,
+    ),
+    "modernbert classifier": Kind(
+        _BERT
+        | {"model_type": "modernbert", "architectures": ["ModernBertForSequenceClassification"], **_LABELS}
+        | {"num_hidden_layers": 3, "local_attention": 8, "global_attn_every_n_layers": 3, "hidden_activation": "gelu"}
+        | {"global_rope_theta": 160000.0, "local_rope_theta": 10000.0, "classifier_pooling": "mean"},
+        tokenizers.byte_pairs,
+        _whole("F16"),
+        {},
+    ),
+    "qwen3": Kind(
+        _BERT
+        | {"model_type": "qwen3", "architectures": ["Qwen3ForCausalLM"], "hidden_act": "silu", "rms_norm_eps": 1e-6}
+        | {"num_key_value_heads": 1, "head_dim": 8, "rope_theta": 1000000, "rope_scaling": None},
+        tokenizers.byte_pairs,
+        _cut("BF16"),
+        _pooled("lasttoken") | _modules(("Transformer", ""), ("Pooling", "1_Pooling"), ("Normalize", "2_Normalize")),
+    ),
+    "gte": Kind(
+        _BERT
+        | {"model_type": "new", "architectures": ["NewModel"], "position_embedding_type": "rope"}
+        | {"rope_theta": 20000, "rope_scaling": {"type": "ntk", "factor": 2.0}, "layer_norm_type": "layer_norm"},
+        tokenizers.word_piece,
+        _whole(),
+        _pooled("weightedmean_tokens"),
+    ),
+    "nomic": Kind(
+        {"model_type": "nomic_bert", "architectures": ["NomicBertModel"], "activation_function": "swiglu"}
+        | {"n_embd": _WIDTH, "n_inner": _WIDE, "n_layer": 2, "n_head": 2, "n_positions": _LENGTH, "type_vocab_size": 2}
+        | {"vocab_size": tokenizers.ROOM, "rotary_emb_base": 1000, "rotary_emb_fraction": 1.0},
+        tokenizers.word_piece,
+        _whole(),
+        _pooled("mean_sqrt_len_tokens"),
+    ),
+    "jina": Kind(
+        _BERT
+        | {"model_type": "bert", "architectures": ["JinaBertModel"], "position_embedding_type": "alibi"}
+        | {"feed_forward_type": "geglu"},
+        tokenizers.word_piece,
+        _whole("F16"),
+        _pooled("mean_tokens"),
+    ),
+}
+"""By name, for people."""
+
+
+def make_files(kind: Kind) -> Files:
+    """The files of a folder that the engine serves."""
+    files: Files = {"config.json": _json(kind.config), "tokenizer.json": kind.tokenizer()}
+    files |= {path: value if isinstance(value, bytes) else _json(value) for path, value in kind.beside.items()}
+    with TemporaryDirectory() as place:
+        folder = Path(place)
+        write_files(folder, files | {"model.safetensors": safetensors({})})  # for the sake of its name
+        tensors = tensors_of(read_model(folder))
+    return files | dict(kind.write(tensors))
+
+
+def write_files(folder: Path, files: Files) -> None:
+    """Write a folder's files."""
+    for path, content in files.items():
+        file = folder / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        if content is None:
+            file.mkdir()
+        else:
+            file.write_bytes(content)
+
+
+def _json(value: object) -> bytes:
+    return json.dumps(value, indent=1).encode()
