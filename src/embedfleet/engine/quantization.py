@@ -25,4 +25,5 @@ def quantize(weight: Floats) -> tuple[Bytes, Floats]:
     with np.errstate(invalid="ignore"):
         steps = np.abs(weight).max(axis=1) / np.float32(LARGEST)
         whole = np.rint(weight / np.where(steps > 0, steps, np.float32(1))[:, None])
-        return np.ascontiguousarray(np.nan_to_num(whole).T.astype(np.int8)), steps
+        bounded = np.clip(np.nan_to_num(whole), -LARGEST, LARGEST)  # a step of denormal numbers is rounded itself
+        return np.ascontiguousarray(bounded.T.astype(np.int8)), steps

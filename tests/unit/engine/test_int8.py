@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from safetensors.numpy import load_file, save_file
@@ -68,6 +68,7 @@ def errors(folder, **options):
 
 
 @given(arrays(np.float32, (5, 7), elements=st.floats(-100, 100, width=32)))
+@example(np.full((5, 7), 8.775e-42, np.float32))
 def test_a_matrix_is_never_farther_than_half_a_step_and_symmetric(weight):
     whole, steps = quantize(weight)
     assert whole.dtype == np.int8
