@@ -5,6 +5,7 @@ import os
 import shutil
 from collections import defaultdict
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import bench.mixed as package
@@ -13,15 +14,16 @@ from bench.load.tally import Objective
 from bench.mixed.agreement import agreement
 from bench.mixed.cells import QUICK, WHOLE, Cell, chosen, total_s
 from bench.mixed.faults import cases, measure
-from bench.mixed.medians import add_counts, median_figures, ratios
+from bench.mixed.medians import add_counts, median_figures, ratios, throughput
 from bench.mixed.meter import Meter
+from bench.mixed.plots import draw
 from bench.mixed.run import RunPlan, run
 from bench.mixed.tables import agreement_table, cell_table, fault_table
 from bench.report import missing, report, say
 from bench.simulation.replica import PERMITS
 from bench.workload import WORKLOADS
 
-_HEADLINE = "mix 85 %"
+_HEADLINE, _SATURATED = "mix 85 %", "mix 120 %"
 Runs = dict[str, dict[str, list[dict[str, Any]]]]  # cell's name → contestant → figures of each run
 
 
@@ -43,6 +45,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--faults", action="store_true", help="only these")
     parser.add_argument("--only", metavar="A,B", help="of the faults")
     parser.add_argument("--stop-s", type=float, default=60.0, help="how long a stopped replica stands still")
+    parser.add_argument("--plots", type=Path, metavar="DIR", help="write images there")
     return parser.parse_args()
 
 
@@ -162,9 +165,11 @@ def tell(ran: Sequence[Cell], runs: Runs, faults: list[dict[str, Any]], options:
     agreeing = agreement(ran, cells, permits=options.permits <= PERMITS)
     if agreeing:
         say("\nsimulated over measured\n" + agreement_table(agreeing))
+    if options.plots:
+        draw(options.plots, ran, cells)
     ours = [figures for by in runs.values() for name, some in by.items() if name == "ours" for figures in some]
     report(
-        ratios=ratios(cells.get(_HEADLINE, {})),
+        ratios=ratios(cells.get(_HEADLINE, {})) | throughput(cells.get(_SATURATED, {})),
         counts=add_counts(ours) if ours else dict.fromkeys(("sent", "failed", "wrong", "out_of_order")),
         void=sum(figures["void"] for figures in ours),
         lost=sum(figures["counts"]["lost"] for figures in ours),

@@ -58,6 +58,13 @@ def ratios(contestants: Mapping[str, Figures]) -> dict[str, float | None]:
     }
 
 
+def throughput(contestants: Mapping[str, Figures]) -> dict[str, float | None]:
+    """At saturation, what replicas compute behind us over what they do behind the rival that keeps them fullest."""
+    computed = {name: figures["computed_of_capacity"] for name, figures in contestants.items()}
+    rivals = [share for name, share in computed.items() if not name.startswith("ours") and share is not None]
+    return {"computed_at_120_ours_over_best": _over(computed.get("ours"), max(rivals, default=None))}
+
+
 def _best(contestants: Mapping[str, Figures], prefix: str, *, cut: bool = False) -> float | None:
     """Of a kind; of those whose clients cut their batches, or of the others."""
     named = {name: one for name, one in contestants.items() if name.startswith(prefix)}

@@ -54,6 +54,7 @@ def test_under_mixed_traffic_every_vector_is_right_and_no_request_is_lost():
         "online_p99_haproxy_over_ours",
         "online_p99_cutting_clients_over_ours",
         "bulk_p99_ours_over_least_conn",
+        "computed_at_120_ours_over_best",
     }
     assert result["ratios"]["online_p99_haproxy_over_ours"] is None
     assert result["counts"]["sent"] > 0

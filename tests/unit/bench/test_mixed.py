@@ -4,7 +4,8 @@ import pytest
 
 from bench.mixed.cells import QUICK, WHOLE, Cell, total_s
 from bench.mixed.faults import cases
-from bench.mixed.medians import median_figures, ratios
+from bench.mixed.medians import median_figures, ratios, throughput
+from bench.mixed.plots import draw
 from bench.mixed.tables import cell_table
 
 
@@ -75,3 +76,29 @@ def test_a_table_has_a_line_for_each_contestant_of_equal_length():
     lines = told.splitlines()
     assert [line.split()[0] for line in lines[1:]] == ["ours", "nginx-lc"]
     assert len({len(line) for line in lines}) == 1
+
+
+def test_throughput_at_saturation_is_held_against_the_fullest_rival():
+    shares = {"ours": 0.96, "nginx-lc": 0.99, "haproxy-lc": 0.98, "ours-nosplit": 0.995}
+    cell = {name: {"computed_of_capacity": share} for name, share in shares.items()}
+    assert throughput(cell) == {"computed_at_120_ours_over_best": 0.97}
+    assert throughput({}) == {"computed_at_120_ours_over_best": None}
+
+
+def test_an_image_has_those_that_were_measured_at_several_loads(tmp_path):
+    ran = [Cell("mix", load, ("ours", "nginx-lc"), (1,), 1.0, 1.0) for load in (0.7, 0.85)]
+    ran.append(Cell("short", 0.7, ("ours",), (1,), 1.0, 1.0))
+    measured = {
+        "mix 70 %": {"ours": {"online_p99_ms": 50.0, "bulk_p99_ms": 900.0}},
+        "mix 85 %": {
+            "ours": {"online_p99_ms": 90.0, "bulk_p99_ms": 1000.0},
+            "nginx-lc": {"online_p99_ms": 4000.0, "bulk_p99_ms": 5000.0},
+        },
+        "short 70 %": {"ours": {"online_p99_ms": 1.0, "bulk_p99_ms": None}},
+    }
+    draw(tmp_path, ran, measured)
+    image = (tmp_path / "online.svg").read_text()
+    assert image.count("<polyline") == 1
+    assert "70%" in image
+    assert "85%" in image
+    assert (tmp_path / "bulk.svg").exists()
