@@ -58,7 +58,7 @@ def main() -> None:
     say("memory and load")
     memory = _memory(whole=not options.quick)
     texts, plain = Texts(), Plain()
-    measured = _contest(texts, plain, cells.QUICK if options.quick else cells.WHOLE, rounds, seconds, options)
+    measured = _contest(texts, plain, _cells(options), rounds, seconds, options)
     say("two engines on two cores, and one on one")
     two = _two_over_one(texts, 3 if options.quick else 2 * rounds + 1, seconds)
     _tell(peak, memory, measured, two, options)
@@ -68,6 +68,9 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="about a minute without rivals")
     parser.add_argument("--rounds", type=int, default=5, help="of the whole run")
+    known = [cell.name for cell in cells.WHOLE]
+    told = f"of the whole run; {', '.join(known)}"
+    parser.add_argument("--cells", nargs="+", choices=known, default=known, metavar="CELL", help=told)
     for name, has in (("infinity", "infinity-emb"), ("sentence-transformers", "it, fastapi and uvicorn")):
         variable = f"{name.upper().replace('-', '_')}_VENV"
         parser.add_argument(
@@ -78,6 +81,10 @@ def _options() -> argparse.Namespace:
             help=f"a virtual environment with {has}; or ${variable}",
         )
     return parser.parse_args()
+
+
+def _cells(options: argparse.Namespace) -> Sequence[cells.Cell]:
+    return cells.QUICK if options.quick else [cell for cell in cells.WHOLE if cell.name in options.cells]
 
 
 def _child(module: str, *arguments: str, core: int | None = None) -> Any:  # noqa: ANN401 - its JSON
@@ -178,7 +185,7 @@ def _tell(
     rates = figures.medians(measured)
     for name, row in rates.items():
         say(f"{name:22} " + "  ".join(f"{cell} {rate:.0f}" for cell, rate in row.items()))
-    busiest = figures.busiest(cells.QUICK if options.quick else cells.WHOLE)
+    busiest = figures.busiest(_cells(options))
     over = {rival: figures.over(measured, rival) for rival in ("infinity", "sentence_transformers")}
     over_plain = {
         cell: round(rate / statistics.median(plain[cell]), 3)
@@ -189,7 +196,7 @@ def _tell(
         "of_sgemm_peak": round(peak["of_sgemm_peak"], 3),
         "of_sgemm_peak_1024": round(peak["of_sgemm_peak_1024"], 3),
         "of_sgemm_peak_http": round(figures.of_peak(measured["engine"][busiest], 1e9 * peak["gflops"]), 3),
-        "over_plain_ort": min(over_plain.values()),
+        "over_plain_ort": min(over_plain.values(), default=None),
         "over_infinity": figures.least(over["infinity"]),
         "over_infinity_mixed": figures.least(over["infinity"], mixed=True),
         "over_sentence_transformers": figures.least(over["sentence_transformers"]),

@@ -5,7 +5,7 @@ from embedfleet.engine.builtin import builtin_model
 from embedfleet.engine.model import read_model
 from embedfleet.engine.tokenization import TextLimits, Tokenization
 
-_COUNT = 200
+_COUNT = 1200  # many more than are asked for at once: equal ones would be computed once
 _MIXED = 32
 _SHORTEST, _LONGEST = 5, 250  # tokens
 
