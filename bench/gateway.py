@@ -4,7 +4,8 @@ The backend is nginx answering each text of a ``POST /embed`` with one 4 KB JSON
 nginx as a reverse proxy with one worker, least_conn and kept upstream connections. Ours is ``embedfleet gateway`` with
 all it does: classes, queues, checks, retries, health by inference, limits, metrics, request ids; once as it is, and
 once with ``--coalesce false``: each text alone. HAProxy, where it is installed, has one thread, leastconn and kept
-connections; else its figures are null. wrk sends 100-byte bodies on 64 connections.
+connections; else its figures are null. ``relay`` moves bytes in Python's event loop and does nothing else
+(`bench.relay`). wrk sends 100-byte bodies on 64 connections.
 
 A client that is alone and waits for each answer measures what a proxy adds when nothing else is to be done.
 
@@ -194,6 +195,9 @@ def start_proxies(stack: ExitStack, folder: Path, ports: list[int]) -> list[Prox
     apart = [*command[:-1], str(port), "--coalesce", "false"]
     found.append(Proxy("apart", stack.enter_context(running(PROXY_CORE, apart)), port))
     port = free_port()
+    relay = [sys.executable, "-m", "bench.relay", str(port), str(ports[0])]
+    found.append(Proxy("relay", stack.enter_context(running(PROXY_CORE, relay)), port))
+    port = free_port()
     config = _PROXY.format(folder=folder, ports=ports, port=port)
     found.append(Proxy("nginx", stack.enter_context(nginx(PROXY_CORE, "proxy", config, folder)), port))
     if CONTESTANTS["haproxy-lc"].installed:
@@ -257,6 +261,7 @@ def main() -> None:
     ratios = {
         "cpu_over_nginx": round(ours / medians["nginx_us"], 3),
         "cpu_apart_over_nginx": round(medians["apart_us"] / medians["nginx_us"], 3),
+        "cpu_relay_over_nginx": round(medians["relay_us"] / medians["nginx_us"], 3),
     }
     over_haproxy = round(ours / medians["haproxy_us"], 3) if "haproxy_us" in medians else None
     added_ms = round((medians["gateway_alone_p50_us"] - medians["nginx_alone_p50_us"]) / 1000, 3)

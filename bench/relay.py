@@ -1,0 +1,67 @@
+"""``python -m bench.relay PORT UPSTREAM_PORT``: bytes to and fro in Python's event loop, and nothing else.
+
+Each client has a connection of its own to the upstream; nothing is read, checked, counted or retried. What a request
+costs here is the least that a front door on `asyncio.Protocol` and uvloop can cost: the measure of what ours adds.
+"""
+
+import asyncio
+import sys
+from typing import cast
+
+import uvloop
+
+
+class _Side(asyncio.Protocol):
+    """One connection of a pair: what comes is written to the other."""
+
+    def __init__(self) -> None:
+        self.transport: asyncio.Transport | None = None
+        self.other: _Side | None = None
+        self._early: list[bytes] = []  # what came before the other was there
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        if self.other is None or self.other.transport is None:
+            self._early.append(data)
+        else:
+            self.other.transport.write(data)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
+        if self.other is not None and self.other.transport is not None:
+            self.other.transport.close()
+
+    def pair(self, other: "_Side") -> None:
+        """From now on what comes goes to the other."""
+        self.other, other.other = other, self
+        assert other.transport is not None, "it is connected"
+        other.transport.writelines(self._early)
+
+
+class _Client(_Side):
+    def __init__(self, upstream: int, connecting: set["asyncio.Task[None]"]) -> None:
+        super().__init__()
+        self._upstream = upstream
+        self._connecting = connecting
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        task = asyncio.get_running_loop().create_task(self._connect())
+        self._connecting.add(task)
+        task.add_done_callback(self._connecting.discard)
+
+    async def _connect(self) -> None:
+        _, other = await asyncio.get_running_loop().create_connection(_Side, "127.0.0.1", self._upstream)
+        self.pair(other)
+
+
+async def serve(port: int, upstream: int) -> None:
+    """Until it is killed."""
+    connecting: set[asyncio.Task[None]] = set()
+    server = await asyncio.get_running_loop().create_server(lambda: _Client(upstream, connecting), "127.0.0.1", port)
+    await server.serve_forever()
+
+
+if __name__ == "__main__":
+    uvloop.run(serve(int(sys.argv[1]), int(sys.argv[2])))
