@@ -46,10 +46,15 @@ class GatewayFolder:
         return os.open(self.path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
 
     def write(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Say who the replicas are, to a gateway that starts; whole or not at all."""
+        """Say who the replicas are, to a gateway that starts; whole or not at all.
+
+        The container may write here too, we may be root: what it put in the file's place, a link maybe, is not followed.
+        """
         temporary = self._members.with_suffix(".new")
-        temporary.write_bytes(orjson.dumps(rows))
-        temporary.chmod(0o644)
+        temporary.unlink(missing_ok=True)
+        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW), "wb") as stream:
+            os.fchmod(stream.fileno(), 0o644)
+            stream.write(orjson.dumps(rows))
         temporary.replace(self._members)
 
     def keep(self, addresses: Mapping[str, str]) -> list[dict[str, Any]]:

@@ -121,3 +121,13 @@ def test_whatever_the_umask_the_containers_user_may_write_and_others_may_not_ent
     assert not folder.path.exists()
     with pytest.raises(FileNotFoundError):
         folder.open()
+
+
+def test_a_link_that_the_container_left_is_not_followed(folder, tmp_path):
+    other = tmp_path / "other"
+    other.write_text("kept")
+    (folder.path / "members.new").symlink_to(other)
+    (folder.path / "members.json").symlink_to(other)
+    folder.write([{"id": "r0", "url": "http://r0:80"}])
+    assert other.read_text() == "kept"
+    assert remembered(folder) == [{"id": "r0", "url": "http://r0:80"}]
