@@ -48,7 +48,8 @@ class GatewayFolder:
     def write(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Say who the replicas are, to a gateway that starts; whole or not at all.
 
-        The container may write here too, we may be root: what it put in the file's place, a link maybe, is not followed.
+        The container may write here too, and we may be root: what it put in the file's place, a link maybe, is not
+        followed.
         """
         temporary = self._members.with_suffix(".new")
         temporary.unlink(missing_ok=True)
