@@ -10,7 +10,7 @@ from tests.services.models import Reference, make_xlm
 pytestmark = pytest.mark.slow
 
 # No blank at the end: transformers 5 splits at blanks first, whatever tokenizer.json says, which TEI and we follow.
-TEXTS = [f"text {number}" + " of some length" * (number % 9) for number in range(70)]
+TEXTS = [f"text {number}" + " of some length" * (number % 9) for number in range(150)]
 
 
 @pytest.fixture(scope="module")
