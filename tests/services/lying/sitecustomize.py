@@ -24,7 +24,7 @@ if {"engine", "tei"} & set(sys.orig_argv):
             if exchange.method == b"POST":
                 order.update(orjson.loads(exchange.body))
                 if order["mode"] == "refuse":
-                    asyncio.get_running_loop().create_task(refuse(server))
+                    asyncio.get_running_loop().call_soon(refuse, server)
             exchange.respond(200, [JSON], orjson.dumps(done))
         elif exchange.path == "/embed" and order["mode"] not in {"none", "refuse"}:
             done[order["mode"]] = done.get(order["mode"], 0) + 1
@@ -59,14 +59,14 @@ if {"engine", "tei"} & set(sys.orig_argv):
                 body = orjson.dumps({"error": "Backend error: told to fail", "error_type": "Backend"})
                 exchange.respond(int(mode), [JSON], body)
 
-    async def refuse(server: Server) -> None:
+    def refuse(server: Server) -> None:
         host, port = server._listener.sockets[0].getsockname()[:2]
         server._listener.close()  # whoever told us has the answer by now
         for client in list(server.clients):
             client.abort()
         done["refuse"] = done.get("refuse", 0) + 1
-        await asyncio.sleep(order["seconds"])
         server._timer.cancel()
-        await server.start(host=host, port=port)
+        loop = asyncio.get_running_loop()
+        loop.call_later(order["seconds"], lambda: loop.create_task(server.start(host=host, port=port)))
 
     Server.handle = handle
