@@ -7,7 +7,7 @@ import struct
 import time
 from collections import Counter
 from email.utils import formatdate
-from typing import Any
+from typing import Any, cast
 
 import orjson
 
@@ -21,7 +21,7 @@ from embedfleet.dialects.failure import render_failure
 from embedfleet.dialects.tei import Cost as Spent
 from embedfleet.dialects.tei import cost_headers
 from embedfleet.errors import Backend, Overloaded, RequestError, ServingError, Validation
-from embedfleet.http.connection import Connection
+from embedfleet.http.connection import Connection, Host
 from embedfleet.http.exchange import Exchange
 from embedfleet.http.head import HeadMemory
 from embedfleet.http.message import JSON, TEXT, Limits
@@ -62,7 +62,7 @@ class Call:
         self.gone = False
 
 
-class Replica:
+class Replica(Host):
     """Serves TEI's interface; also what a connection needs of its server (`http.connection.Host`).
 
     Attributes:
@@ -103,7 +103,7 @@ class Replica:
         try:
             sock.bind(("127.0.0.1", port))
             self.port = sock.getsockname()[1]
-            self._listener = await self.loop.create_server(lambda: Client(self), sock=sock, backlog=1024)
+            self._listener = await self.loop.create_server(self._client, sock=sock, backlog=1024)
         except BaseException:
             sock.close()
             raise
@@ -125,6 +125,9 @@ class Replica:
 
     def settled(self) -> None:
         """Nobody waits for this."""
+
+    def _client(self) -> asyncio.Protocol:
+        return cast("asyncio.Protocol", Client(self))
 
     # faults
 

@@ -2,7 +2,9 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final, Protocol
+
+from mypy_extensions import trait
 
 from embedfleet.errors import Malformed, RequestError, ServingError, UpstreamError
 from embedfleet.gateway.dispatch.dispatcher import TROUBLE
@@ -13,8 +15,8 @@ from embedfleet.gateway.tally import Tally
 from embedfleet.gateway.transport import Call, Pool
 from embedfleet.http.exchange import Exchange
 
-OK = 200
-_FAILED = 400
+OK: Final = 200
+_FAILED: Final = 400
 
 
 class Stream(Protocol):
@@ -30,6 +32,7 @@ class Stream(Protocol):
         """The rest of it never comes."""
 
 
+@trait
 class Asked(Chunk, ABC):
     """A chunk as the sockets see it.
 
@@ -91,7 +94,7 @@ class AskedRequest(Request, Asked):
         """Answer with an error of ours."""
 
 
-class Desk(Protocol):
+class Desk(ABC):
     """To whom is told what becomes of requests.
 
     Attributes:
@@ -104,21 +107,27 @@ class Desk(Protocol):
     now: Callable[[], float]
     access_log: bool
 
+    @abstractmethod
     def request_id(self) -> bytes:
         """An id that no other request has."""
 
+    @abstractmethod
     def flight(self, exchange: Exchange, now: float) -> AskedRequest:
         """A client's request that came then, on its own."""
 
+    @abstractmethod
     def take(self, request: AskedRequest, now: float) -> None:
         """A request is to be dispatched."""
 
+    @abstractmethod
     def answered(self, attempt: "Attempt", now: float) -> None:
         """A reply is there, or has begun."""
 
+    @abstractmethod
     def failed(self, attempt: "Attempt", error: UpstreamError) -> None:
         """There was none."""
 
+    @abstractmethod
     def left(self, request: AskedRequest) -> None:
         """Nobody waits for a request any more."""
 

@@ -6,6 +6,7 @@ taken together. A replica's batch is not made much longer either, see `Group.cut
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from embedfleet.dialects.texts import read_lone, split_vectors, write_together
 from embedfleet.errors import RequestError, ServingError
@@ -22,9 +23,9 @@ from embedfleet.http.message import JOIN_BYTES, status_line
 _MOST_TEXTS = 32
 # Of one reply, not of those that are made of it.
 _OWN = frozenset({b"x-request-id", b"x-compute-tokens", b"x-compute-characters"})
-_OK_LINE = status_line(OK)
-_FIELDS = b"%bx-compute-characters: %d\r\nx-compute-tokens: %d\r\nx-request-id: %b\r\n"
-_HEAD = _FIELDS + b"content-length: %d\r\n\r\n"
+_OK_LINE: Final = status_line(OK)
+_FIELDS: Final = b"%bx-compute-characters: %d\r\nx-compute-tokens: %d\r\nx-request-id: %b\r\n"
+_HEAD: Final = _FIELDS + b"content-length: %d\r\n\r\n"
 
 
 @dataclass(slots=True)

@@ -216,6 +216,7 @@ class Flight(AskedRequest):
 
     def _done(self, status: int, now: float) -> None:
         """It was answered."""
+        self._answers = []  # they refer to parts that refer to this
         elapsed = now - self.arrived
         self.desk.tally.answered(status, elapsed, online=self.online)
         if self.desk.access_log:

@@ -59,6 +59,7 @@ class RequestFields:
         self.content_type: bytes | None = None
         self.online: bool | None = None
         self.timeout_s: float | None = None
+        is_bulk = False
         parts = [b" ", target, b" HTTP/1.1\r\n"]
         for name, value in headers:
             if name == b"x-request-id":
@@ -70,11 +71,10 @@ class RequestFields:
             if name == b"content-type":
                 self.content_type = self.content_type or value
             elif name == b"x-priority":
-                self._read_priority(value)
+                is_bulk = self._read_priority(value) is False
             elif name == b"x-request-timeout-ms":
                 self._read_timeout(value)
         self.line = b"".join(parts)
-        is_bulk = self.online is False
         self.gathers = method == b"POST" and embeds_json(path, self.content_type) and not is_bulk and not self.fault
 
     def wire(self, prefix: bytes, last_line: bytes, *, body: bytes, request_id: bytes, peer: bytes) -> bytes:
@@ -102,10 +102,11 @@ class RequestFields:
             )
         )
 
-    def _read_priority(self, value: bytes) -> None:
-        self.online = _CLASSES.get(value.strip().lower())
-        if self.online is None:
+    def _read_priority(self, value: bytes) -> bool | None:
+        online = self.online = _CLASSES.get(value.strip().lower())
+        if online is None:
             self.fault = f"X-Priority is `{value.decode('latin-1')}`, but can only be online or bulk"
+        return online
 
     def _read_timeout(self, value: bytes) -> None:
         if value.isdigit() and len(value) <= _TIMEOUT_DIGITS and int(value) > 0:

@@ -7,11 +7,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from itertools import count
 from math import inf
+from typing import Final
 
 from embedfleet.dialects.failure import is_of_the_model
 from embedfleet.dialects.texts import read_texts
 from embedfleet.errors import Malformed, Refused, Reset, TimedOut, UpstreamError, Validation, WrongHeader
-from embedfleet.gateway.attempt import Asked, AskedRequest, Attempt
+from embedfleet.gateway.attempt import Asked, AskedRequest, Attempt, Desk
 from embedfleet.gateway.bundle import Bundle, Gathering
 from embedfleet.gateway.dispatch.command import Cancel, Command, Failure, Forget, Join, Probe, Refuse, Relay, Send
 from embedfleet.gateway.dispatch.dispatcher import TICK_S, TROUBLE, Dispatcher
@@ -35,13 +36,14 @@ _FAILURES: dict[type[UpstreamError], Failure] = {
     Malformed: Failure.MALFORMED,
     TimedOut: Failure.TIMED_OUT,
 }
-_FAILED_INPUT, _REFUSED_INPUT = 424, 422
+_FAILED_INPUT: Final = 424
+_REFUSED_INPUT: Final = 422
 _LEAST_TIMER_S = 0.001  # the event loop's timers count milliseconds, and may come early
-_GATHERED_BYTES = 8192  # a body up to this may go together with others
+_GATHERED_BYTES: Final = 8192  # a body up to this may go together with others
 _BODY_SHARE = 0.75  # of what a replica takes, that a part's texts may come to: the rest is for what frames them
 
 
-class Proxy:
+class Proxy(Desk):
     """One service's requests and the replicas that answer them.
 
     Args:

@@ -2,19 +2,20 @@
 
 import re
 from collections.abc import Mapping
+from typing import Final
 
 from embedfleet.gateway.forwarding import reply_fields
 from embedfleet.http.message import BODILESS, JOIN_BYTES, Header, status_line
 
-_STATUS_LINE = re.compile(rb"HTTP/1\.1 ([2-5]\d\d)(?: |$)")
-_FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*(.*?)[ \t]*")
+_STATUS_LINE: Final = re.compile(rb"HTTP/1\.1 ([2-5]\d\d)(?: |$)")
+_FIELD: Final = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*(.*?)[ \t]*")
 # What the gateway itself has to know; all other fields just pass, or not.
 _TELLING = frozenset(
     {b"connection", b"content-length", b"retry-after", b"transfer-encoding", b"x-compute-tokens", b"x-request-id"}
 )
-_ONCE = frozenset({b"connection", b"content-length"})
+_ONCE: Final = frozenset({b"connection", b"content-length"})
 # Heads that are remembered: those of one replica differ in the date and in what a request cost.
-_MOST = 512
+_MOST: Final = 512
 _MOST_FIELDS = 8192
 
 

@@ -6,7 +6,7 @@ are handed over, and the rest follows as it comes.
 
 import asyncio
 from abc import ABC, abstractmethod
-from typing import cast
+from typing import Final, cast
 from urllib.parse import urlsplit
 
 import httptools
@@ -19,7 +19,7 @@ from embedfleet.http.message import BODILESS, Header
 # after 120 s), so that a request seldom meets a connection that is just being closed.
 _IDLE_S = 55.0
 _CONNECT_S = 5.0
-_HEAD_END = b"\r\n\r\n"
+_HEAD_END: Final = b"\r\n\r\n"
 
 
 class Call(ABC):
@@ -141,17 +141,21 @@ class Pool:
     async def _open(self, call: Call) -> None:
         try:
             async with asyncio.timeout(_CONNECT_S):
-                _, connection = await self._loop.create_connection(lambda: _Connection(self), self.host, self.port)
+                _, protocol = await self._loop.create_connection(self._connection, self.host, self.port)
         except (OSError, TimeoutError) as error:
             if call in self.pending:
                 call.fail(Refused(f"{self.url}: {error or 'no connection in time'}"))
             return
+        connection = cast("_Connection", protocol)
         if call not in self.pending:  # cancelled meanwhile
             connection.close()
             return
         self.pending.discard(call)
         if not connection.begin(call):
             call.fail(Reset(f"{self.url}: the connection ended before it was used"))
+
+    def _connection(self) -> asyncio.Protocol:
+        return cast("asyncio.Protocol", _Connection(self))
 
     def opened(self, connection: "_Connection") -> None:
         """A connection is there."""
@@ -192,7 +196,7 @@ class Pool:
         self._idle.clear()
 
 
-class _Connection(asyncio.Protocol):
+class _Connection:
     """One connection to a replica; `call` is what it works on, None while it is idle."""
 
     def __init__(self, pool: Pool) -> None:
@@ -256,6 +260,15 @@ class _Connection(asyncio.Protocol):
             self._complete()  # a body without a length ends with its connection (RFC 9112 §6.3)
         else:
             self._broken()
+
+    def eof_received(self) -> None:
+        """The replica says nothing more: the connection is closed."""
+
+    def pause_writing(self) -> None:
+        """The replica does not read: what it is sent is whole in memory anyway."""
+
+    def resume_writing(self) -> None:
+        """It reads again."""
 
     def data_received(self, data: bytes) -> None:
         call = self.call

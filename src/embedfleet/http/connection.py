@@ -1,20 +1,22 @@
 """One client's connection to the server: bytes in, exchanges out, one at a time and in order."""
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections import deque
 from enum import Enum, auto
-from typing import Protocol, cast
+from typing import Final, cast
 
 import httptools
+from mypy_extensions import mypyc_attr
 
 from embedfleet.errors import BodyTooLarge, HeadersTooLarge, MalformedBody, RequestError, RequestTimeout
-from embedfleet.http.exchange import Exchange
+from embedfleet.http.exchange import Exchange, Wire
 from embedfleet.http.head import HeadMemory, RequestHead
 from embedfleet.http.message import TEXT, Limits, head
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _CLOSE = b"connection: close\r\n"
-_HEAD_END = b"\r\n\r\n"
+_HEAD_END: Final = b"\r\n\r\n"
 
 # Pipelined requests that may wait parsed on one connection before it is no longer read.
 _PIPELINE = 16
@@ -23,7 +25,8 @@ _PIPELINE = 16
 _LINGER_S = 5.0
 
 
-class Host(Protocol):
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Host(ABC):
     """What a connection needs of its server."""
 
     loop: asyncio.AbstractEventLoop
@@ -33,9 +36,11 @@ class Host(Protocol):
     date: bytes
     draining: bool
 
+    @abstractmethod
     def handle(self, exchange: Exchange) -> None:
         """Take a complete request."""
 
+    @abstractmethod
     def settled(self) -> None:
         """An exchange ended or a client left."""
 
@@ -47,10 +52,15 @@ class _Phase(Enum):
     CLOSED = auto()  # nothing more is parsed; an answer may still be on its way
 
 
-_IDLE, _HEAD, _BODY, _CLOSED = _Phase  # a member of an enum costs more to look up than a name
+# A member of an enum costs more to look up than a name.
+_IDLE: Final = _Phase.IDLE
+_HEAD: Final = _Phase.HEAD
+_BODY: Final = _Phase.BODY
+_CLOSED: Final = _Phase.CLOSED
 
 
-class Connection(asyncio.Protocol):
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Connection(Wire):
     """One client. Owns the request being parsed, those waiting, and the exchange under way."""
 
     def __init__(self, server: Host) -> None:
@@ -114,6 +124,9 @@ class Connection(asyncio.Protocol):
             if current.on_gone is not None:
                 current.on_gone()
         self.server.settled()
+
+    def eof_received(self) -> None:
+        """The client says nothing more: the connection is closed."""
 
     def data_received(self, data: bytes) -> None:
         if self._phase is _IDLE and self._current is None and not self._waiting and not self._write_paused:

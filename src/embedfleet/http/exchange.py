@@ -1,8 +1,10 @@
 """One request and the right to answer it."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Protocol
 from urllib.parse import unquote_to_bytes
+
+from mypy_extensions import mypyc_attr
 
 from embedfleet.http.head import RequestHead
 from embedfleet.http.message import BODILESS, JOIN_BYTES, Header, head, status_line
@@ -12,22 +14,27 @@ _KEEP_ALIVE = b"connection: keep-alive\r\n"
 _CHUNKED = b"transfer-encoding: chunked\r\n"
 
 
-class Wire(Protocol):
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Wire(ABC):
     """What an exchange needs of the connection it came by."""
 
     peer: bytes
     draining: bool  # whether this answer should be the connection's last
 
     @property
+    @abstractmethod
     def date(self) -> bytes:
         """The date field's line, with its CRLF."""
 
+    @abstractmethod
     def write(self, data: bytes) -> None:
         """Queue bytes to the client."""
 
+    @abstractmethod
     def abort(self) -> None:
         """Drop the connection at once."""
 
+    @abstractmethod
     def answered(self, keep_alive: bool) -> None:
         """The exchange under way is complete."""
 

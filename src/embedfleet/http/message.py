@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
+from typing import Final
 
 Header = tuple[bytes, bytes]
 """A field name in lower case and its value."""
@@ -12,10 +13,10 @@ JSON: Header = (b"content-type", b"application/json")
 
 _STATUS_LINES = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n".encode("ascii") for s in HTTPStatus}
 
-JOIN_BYTES = 65_536
+JOIN_BYTES: Final = 65_536
 """Bodies up to this size are joined to the head: one small copy is cheaper than a second write."""
 
-BODILESS = frozenset({204, 304})
+BODILESS: Final = frozenset({204, 304})
 """Statuses whose replies never have a body (RFC 9110 §6.4.1)."""
 
 

@@ -11,8 +11,9 @@ import socket
 from collections.abc import Callable
 from email.utils import formatdate
 from pathlib import Path
+from typing import cast
 
-from embedfleet.http.connection import Connection
+from embedfleet.http.connection import Connection, Host
 from embedfleet.http.exchange import Exchange
 from embedfleet.http.head import HeadMemory
 from embedfleet.http.message import TEXT, Limits
@@ -22,7 +23,7 @@ log = logging.getLogger(__name__)
 Handler = Callable[[Exchange], None]
 
 
-class Server:
+class Server(Host):
     """Listens on one address and calls ``handler`` once per complete request.
 
     Args:
@@ -62,10 +63,9 @@ class Server:
                 self._connect, sock=_bind_unix(path, mode), backlog=1024
             )
         else:
-            self._listener = await self.loop.create_server(
-                self._connect, sock=_bind(host or "127.0.0.1", port), backlog=2048
-            )
-            self.port = self._listener.sockets[0].getsockname()[1]
+            bound = _bind(host or "127.0.0.1", port)
+            self.port = bound.getsockname()[1]
+            self._listener = await self.loop.create_server(self._connect, sock=bound, backlog=2048)
         self._sweep()
 
     def begin_drain(self) -> None:
@@ -110,8 +110,8 @@ class Server:
         if self._settled is not None and not any(client.busy for client in self.clients):
             self._settled.set()
 
-    def _connect(self) -> Connection:
-        return Connection(self)
+    def _connect(self) -> asyncio.Protocol:
+        return cast("asyncio.Protocol", Connection(self))
 
     def _sweep(self) -> None:
         self.date = b"date: %b\r\n" % formatdate(usegmt=True).encode()

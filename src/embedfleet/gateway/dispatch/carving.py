@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
+from typing import Final
 
 from embedfleet.gateway.dispatch.pace import Cost
 from embedfleet.gateway.dispatch.replica import Abilities
 from embedfleet.gateway.dispatch.request import Batch
 
-SCATTER_TOKENS = 2048
+SCATTER_TOKENS: Final = 2048
 """An online request of so many tokens or less goes whole to one replica."""
 _SCATTER_MOST = 8192
 # What would be left over, as a share of the chunk, is taken too rather than sent alone.

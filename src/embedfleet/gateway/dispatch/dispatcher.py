@@ -28,6 +28,7 @@ waits; `placement` and `bulk` send, `retries` and `hedges` send again.
 
 from collections.abc import Sequence
 from math import inf
+from typing import Final
 
 from embedfleet.errors import DeadlineExceeded, Unhealthy
 from embedfleet.gateway.dispatch.admission import Admission
@@ -50,7 +51,7 @@ __all__ = ["THROTTLED", "TICK_S", "TROUBLE", "Dispatcher"]
 TICK_S = 0.1
 """`Dispatcher.tick` is to be called so often, and at `Dispatcher.due`."""
 
-_ACTIVE = State.ACTIVE  # a member of an enum costs more to look up than a name
+_ACTIVE: Final = State.ACTIVE  # a member of an enum costs more to look up than a name
 _ONLINE_SEEN_S = 1.0  # online work counts as present for so long after the last
 
 

@@ -1,12 +1,15 @@
 """What a request will cost before anybody has tokenized it, and how fast the pool works it off."""
 
+from typing import Final
+
 # Tokens per character, before anything is learnt: English runs at about 4 characters a token.
-_FIRST_RATIO = 0.25
+_FIRST_RATIO: Final = 0.25
 # Tokens that every text has besides its own: BERT's [CLS] and [SEP], and their like.
-_SPECIAL = 2
+_SPECIAL: Final = 2
 # Each reply moves the ratio by this share towards what it cost.
-_GAIN = 0.05
-_RATIO_BOUNDS = (0.01, 2.0)
+_GAIN: Final = 0.05
+_LEAST_RATIO: Final = 0.01
+_MOST_RATIO: Final = 2.0
 
 
 class TokenEstimate:
@@ -23,9 +26,8 @@ class TokenEstimate:
         """Texts that were estimated at so many tokens cost ``tokens``."""
         special = _SPECIAL * texts
         if estimated > special and tokens > special:
-            low, high = _RATIO_BOUNDS
             seen = self.ratio * (tokens - special) / (estimated - special)
-            self.ratio += _GAIN * (min(max(seen, low), high) - self.ratio)
+            self.ratio += _GAIN * (min(max(seen, _LEAST_RATIO), _MOST_RATIO) - self.ratio)
 
 
 class DrainRate:

@@ -2,16 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 # A reply after the last by less than this share of a batch's fixed cost belongs to the same batch.
-_SAME_BATCH = 0.5
+_SAME_BATCH: Final = 0.5
 # What is remembered of the work done, in seconds: both sums are halved when the expected one passes it.
-_MEMORY_S = 2.0
-_PRIOR_S = 0.5
+_MEMORY_S: Final = 2.0
+_PRIOR_S: Final = 0.5
 # A replica is measured when it joins, maybe while others start beside it: it may be much faster than that.
-_SLOWNESS = (0.1, 5.0)
+_LEAST_SLOWNESS: Final = 0.1
+_MOST_SLOWNESS: Final = 5.0
 # One batch counts at most so many times what was expected of it: a stall is not a speed.
-_OUTLIER = 5.0
+_OUTLIER: Final = 5.0
 # So many times its fixed cost a bulk chunk takes: what that is worth for its smallness.
 _CHUNK_BATCHES = 20
 _CALL_S = 0.0015  # what a call costs a replica that computes in no time: HTTP, JSON and a thread's waking
@@ -116,6 +118,6 @@ class Pace:
         self._weigh()
 
     def _weigh(self) -> None:
-        low, high = _SLOWNESS
-        self.slowness = min(max((self._busy_s + _PRIOR_S) / (self._expected_s + _PRIOR_S), low), high)
+        seen = (self._busy_s + _PRIOR_S) / (self._expected_s + _PRIOR_S)
+        self.slowness = min(max(seen, _LEAST_SLOWNESS), _MOST_SLOWNESS)
         self.token_s = self.slowness * self.cost.b_s

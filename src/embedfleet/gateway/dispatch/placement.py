@@ -1,16 +1,17 @@
 """Which replica is sent a chunk: online work at once to the one that is done first, bulk work just in time."""
 
 from collections.abc import Iterable, Sequence
+from typing import Final
 
 from embedfleet.gateway.dispatch.replica import Replica
 from embedfleet.gateway.dispatch.request import Chunk
 
-EARLY_S = 0.008
+EARLY_S: Final = 0.008
 """Bulk is sent so long before a replica runs dry: what the way there and tokenization take. Sooner would make online
 work that comes meanwhile wait behind it."""
 
 # What a replica will be done sooner by counts in whole steps of this; else a quiet pool would use its fastest alone.
-_STEP_S = 0.001
+_STEP_S: Final = 0.001
 
 
 def place_online(replicas: Sequence[Replica], chunk: Chunk, now: float) -> Replica | None:

@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 from embedfleet.gateway.dispatch.pace import Pace
 from embedfleet.gateway.dispatch.request import Chunk
 
 # Time beyond the predicted end after which a replica counts as late, in seconds.
-_LATE_S = 0.010
+_LATE_S: Final = 0.010
 # Texts under way, as a share of the replica's permits: others may use it too.
 _PERMITS = 0.8
 # What a 429 leaves of the window, what comes back each second, and the least.

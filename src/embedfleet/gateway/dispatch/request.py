@@ -1,21 +1,23 @@
 """A client's request as the dispatcher knows it, and the chunks that replicas are sent of it."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+
+from mypy_extensions import mypyc_attr
 
 if TYPE_CHECKING:
     from embedfleet.gateway.dispatch.replica import Replica
 
-_NONE: frozenset[str] = frozenset()
+_NONE: Final[frozenset[str]] = frozenset()
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Chunk:
     """What one replica is sent at once: a whole request, or some of its texts.
 
     Callers derive from it what they keep of a chunk themselves.
 
     Attributes:
-        request: whose; itself, if it is a whole request.
         online: whether it goes before bulk.
         tokens: estimated.
         texts: how many.
@@ -30,26 +32,32 @@ class Chunk:
         blamed: whether two replicas could not compute the chunk that it was cut from, or it.
     """
 
-    request: "Request"
     online: bool
     deadline: float
+    tokens: int
+    texts: int
     replica: "Replica | None" = None
     copy: "Replica | None" = None
-    sent_at = 0.0
-    due_at = 0.0
-    sends = 0
-    tried: frozenset[str] = _NONE
-    too_much_for: frozenset[str] = _NONE
-    blamed = False
+    sent_at: float
+    due_at: float
+    sends: int
+    tried: frozenset[str]
+    too_much_for: frozenset[str]
+    blamed: bool
 
-    def __init__(self, request: "Request", tokens: int, texts: int) -> None:
-        self.request = request
-        self.online = request.online
-        self.deadline = request.deadline
-        self.tokens = tokens
-        self.texts = texts
+    def __init__(self) -> None:
+        self.tried = self.too_much_for = _NONE
+        self.sent_at = self.due_at = 0.0
+        self.sends = 0
+        self.blamed = False
+
+    @property
+    def request(self) -> "Request":
+        """Whose; itself, if it is a whole request."""
+        raise NotImplementedError
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Part(Chunk):
     """Some of the texts of a request.
 
@@ -58,10 +66,21 @@ class Part(Chunk):
     """
 
     def __init__(self, request: "Request", items: Sequence[int], tokens: int) -> None:
-        super().__init__(request, tokens, len(items))
+        super().__init__()
+        self._request = request
+        self.online = request.online
+        self.deadline = request.deadline
+        self.tokens = tokens
+        self.texts = len(items)
         self.items = items
 
+    @property
+    def request(self) -> "Request":
+        """Whose."""
+        return self._request
 
+
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Request(Chunk):
     """A client's request; it is its own and only chunk unless it has a batch.
 
@@ -78,13 +97,18 @@ class Request(Chunk):
     queued_bytes = 0
 
     def __init__(self, *, tokens: int, texts: int, size_bytes: int, online: bool, now: float, timeout_s: float) -> None:
+        super().__init__()
         self.arrived = now
         self.size_bytes = size_bytes
-        self.request = self
         self.online = online
         self.deadline = now + timeout_s
         self.tokens = tokens
         self.texts = texts
+
+    @property
+    def request(self) -> "Request":
+        """Itself; not kept, or each would be a cycle that only the collector frees."""
+        return self
 
     @property
     def key(self) -> int:

@@ -1,5 +1,7 @@
 """What follows when a replica did not do what it was asked: elsewhere again, in halves, or the client is told."""
 
+from typing import Final
+
 from embedfleet.errors import BadGateway, ServingError, Unhealthy
 from embedfleet.gateway.dispatch.command import Command, Failure, Refuse, Relay
 from embedfleet.gateway.dispatch.limits import DispatchLimits
@@ -11,7 +13,7 @@ from embedfleet.gateway.dispatch.work import Work, part_of
 BLAMED = 424
 RETRIED = frozenset({BLAMED, 500, 502, 503, 504})
 THROTTLED = 429
-TROUBLE = RETRIED | {THROTTLED}
+TROUBLE: Final = RETRIED | {THROTTLED}
 """Statuses that may not be the client's answer."""
 
 

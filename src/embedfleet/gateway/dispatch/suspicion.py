@@ -1,11 +1,12 @@
 """When silence is suspect: a hung replica must not keep what it has, a slow one must not be taken for hung."""
 
 from collections.abc import Collection, Iterable
+from typing import Final
 
 from embedfleet.gateway.dispatch.replica import Replica, State
 
-_LEAST_S = 0.2
-_TIMES = 3.0
+_LEAST_S: Final = 0.2
+_TIMES: Final = 3.0
 # At most this share of the pool is suspected at once: if more is silent, the fault is hardly theirs.
 _MOST = 0.5
 

@@ -22,7 +22,7 @@ class Keyed(Request):
 
     @property
     def key(self):
-        return self.name
+        return hash(self.name)
 
 
 @dataclass
