@@ -56,7 +56,9 @@ install() {
     "$venv/bin/python" -c '
 import pathlib, sysconfig
 site = pathlib.Path(sysconfig.get_path("purelib"))
-(site / "embedfleet-source.pth").write_text(str(pathlib.Path("src").resolve()) + "\n")
+# The first of these that is there; see scripts/compile.
+paths = [str(pathlib.Path(name).resolve()) for name in (".compiled", "src")]
+(site / "embedfleet-source.pth").write_text("\n".join(paths) + "\n")
 '
     # Not with the interpreter in its first line: a path there may be neither long nor have blanks.
     printf '#!/bin/sh\nexec "%s" -P -m embedfleet "$@"\n' "$PWD/$venv/bin/python" > "$venv/bin/embedfleet"
@@ -67,6 +69,12 @@ site = pathlib.Path(sysconfig.get_path("purelib"))
 # The stamp is written last: an installation that was interrupted, or is of another lock, is made anew.
 wanted="$(cksum < requirements.lock) $PWD"
 [ "$(cat "$venv/stamp" 2>/dev/null)" = "$wanted" ] || install "$wanted"
+
+# What scripts/compile made is of another source: that one is run.
+if [ -e .compiled ] && [ "$(cat .compiled/stamp 2>/dev/null)" != "$(scripts/sources)" ]; then
+    rm -rf .compiled
+    say "the source has changed since scripts/compile: it runs interpreted until that is run again"
+fi
 
 # What drives containers is little, and left out where there are none.
 if [ -e requirements-docker.lock ] && wants_containers "$@"; then

@@ -29,6 +29,8 @@ class Clone:
         self.folder = folder / "a clone"
         (self.folder / "src" / "embedfleet").mkdir(parents=True)
         shutil.copy(ROOT / "run.sh", self.folder)
+        (self.folder / "scripts").mkdir()
+        shutil.copy(ROOT / "scripts/sources", self.folder / "scripts")
         (self.folder / "requirements.lock").write_text("# nothing\n")
         (self.folder / "src/embedfleet/__init__.py").touch()
         (self.folder / "src/embedfleet/__main__.py").write_text("import sys\nprint(sys.argv[1:], sys.prefix)\n")
@@ -95,6 +97,22 @@ def test_what_was_left_half_done_and_what_is_of_another_lock_is_made_anew(clone)
     assert not (clone.venv / "bin/left-over").exists()
     (clone.folder / "requirements.lock").write_text("# nothing, again\n")
     assert "installing" in clone.run().stderr
+
+
+def test_what_was_compiled_of_this_source_is_run_and_of_another_is_not(clone):
+    clone.run()
+    compiled = clone.folder / ".compiled"
+    (compiled / "embedfleet").mkdir(parents=True)
+    (compiled / "embedfleet/__main__.py").write_text("print('compiled')")
+    told = subprocess.run([clone.folder / "scripts/sources"], capture_output=True, text=True, check=True)
+    (compiled / "stamp").write_text(told.stdout)
+    assert (clone.run().stdout, clone.run().stderr) == ("compiled\n", "")
+    with (clone.folder / "src/embedfleet/__main__.py").open("a") as source:
+        source.write("# changed\n")
+    after = clone.run()
+    assert clone.becomes(after, "up")
+    assert "the source has changed since scripts/compile" in after.stderr
+    assert not compiled.exists()
 
 
 @pytest.mark.parametrize("python", ["/no/such/python", "/bin/false"])

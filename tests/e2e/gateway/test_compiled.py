@@ -1,0 +1,44 @@
+"""The gateway compiled is the gateway: its own tests, over what scripts/compile makes of the source."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent.parent
+SUITES = ("tests/unit/gateway", "tests/unit/http", "tests/unit/dialects", "tests/e2e/gateway")
+LIMIT_S = 600
+WHICH = "import embedfleet.gateway.proxy as p, embedfleet.http.connection as c; print(p.__file__, c.__file__)"
+    "import embedfleet.gateway.dispatch.dispatcher as d, embedfleet.http.connection as c; print(d.__file__, c.__file__)"
+)
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(shutil.which("cc") is None and "CI" not in os.environ, reason="there is no C compiler"),
+]
+
+
+def python(*arguments, path=ROOT / "src"):
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(path)},
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+    return done.stdout
+
+
+def test_the_gateways_tests_pass_when_it_is_compiled(tmp_path):
+    compiled = tmp_path / "compiled"
+    # Unoptimized, which also checks what the compiler takes for granted.
+    python("-m", "scripts.compile", str(compiled), "--level", "0")
+    assert all(name.endswith(".so") for name in python("-c", WHICH, path=compiled).split())
+    told = python("-m", "pytest", "-q", "-p", "no:cacheprovider", f"--ignore={__file__}", *SUITES, path=compiled)
+    assert "passed" in told.splitlines()[-1]
