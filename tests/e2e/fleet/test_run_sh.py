@@ -103,6 +103,7 @@ def test_what_was_compiled_of_this_source_is_run_and_of_another_is_not(clone):
     clone.run()
     compiled = clone.folder / ".compiled"
     (compiled / "embedfleet").mkdir(parents=True)
+    (compiled / "embedfleet/__init__.py").touch()
     (compiled / "embedfleet/__main__.py").write_text("print('compiled')")
     told = subprocess.run([clone.folder / "scripts/sources"], capture_output=True, text=True, check=True)
     (compiled / "stamp").write_text(told.stdout)

@@ -12,8 +12,6 @@ ROOT = Path(__file__).parent.parent.parent.parent
 SUITES = ("tests/unit/gateway", "tests/unit/http", "tests/unit/dialects", "tests/e2e/gateway")
 LIMIT_S = 600
 WHICH = "import embedfleet.gateway.proxy as p, embedfleet.http.connection as c; print(p.__file__, c.__file__)"
-    "import embedfleet.gateway.dispatch.dispatcher as d, embedfleet.http.connection as c; print(d.__file__, c.__file__)"
-)
 
 pytestmark = [
     pytest.mark.slow,
