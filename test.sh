@@ -19,14 +19,17 @@ say() { printf '%s\n' "$*" >&2; }
 needed="nginx haproxy wrk dockerd iptables cc"
 missing=""
 for program in $needed; do command -v "$program" > /dev/null || missing="$missing $program"; done
+# The gateway is compiled as well, which takes Python's headers; other Pythons than the system's have them.
+"$python" -c 'import os, sys, sysconfig
+sys.exit(not os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.h")))' || missing="$missing python3-dev"
 if [ -n "$missing" ]; then
     if [ "$(id -u)" = 0 ] && command -v apt-get > /dev/null; then
         say "installing what is missing:$missing"
         apt-get update -qq
         RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
-            nginx-light haproxy wrk docker.io iptables gcc libc6-dev > /dev/null
+            nginx-light haproxy wrk docker.io iptables gcc libc6-dev python3-dev > /dev/null
     else
-        say "not installed, so some tests will be skipped:$missing (apt-get install nginx-light haproxy wrk docker.io iptables gcc)"
+        say "not installed, so some tests will be skipped:$missing (apt-get install nginx-light haproxy wrk docker.io iptables gcc python3-dev)"
     fi
 fi
 

@@ -1,13 +1,15 @@
-"""``python -m bench.gateway [--quick]``: CPU time per request of our gateway, nginx and HAProxy, on the same backend.
+"""``python -m bench.gateway [--quick] [--compiled FOLDER]``: CPU time per request of our gateway, nginx and HAProxy.
 
-The backend is nginx answering each text of a ``POST /embed`` with one 4 KB JSON vector, on two ports. The rival is
-nginx as a reverse proxy with one worker, least_conn and kept upstream connections. Ours is ``embedfleet gateway`` with
-all it does: classes, queues, checks, retries, health by inference, limits, metrics, request ids; once as it is, and
-once with ``--coalesce false``: each text alone. HAProxy, where it is installed, has one thread, leastconn and kept
-connections; else its figures are null. ``relay`` moves bytes in Python's event loop and does nothing else
-(`bench.relay`). wrk sends 100-byte bodies on 64 connections.
+The backend, the same for all, is nginx answering each text of a ``POST /embed`` with one 4 KB JSON vector, on two
+ports. The rival is nginx as a reverse proxy with one worker, least_conn and kept upstream connections. Ours is
+``embedfleet gateway`` with all it does: classes, queues, checks, retries, health by inference, limits, metrics, request
+ids; once as it is, and once with ``--coalesce false``: each text alone. With ``--compiled``, both also as
+``scripts/compile`` made them. HAProxy, where it is installed, has one thread, leastconn and kept connections; else its
+figures are null. ``relay`` moves bytes in Python's event loop and does nothing else (`bench.relay`). wrk sends 100-byte
+bodies on 64 connections.
 
-A client that is alone and waits for each answer measures what a proxy adds when nothing else is to be done.
+A client that is alone and waits for each answer measures what a proxy adds when nothing else is to be done, and what
+a request costs a proxy that has to be woken for it.
 
 The proxy has core 0 to itself, backend and wrk share core 1. CPU time is user + system time of the proxy's processes
 (/proc/PID/stat) over wrk's count of requests. Rounds interleave them; the ratio is that of the medians. Memory is
@@ -40,6 +42,13 @@ from bench.report import missing, report, say
 
 PROXY_CORE, LOAD_CORE = "0", "1"
 CONNECTIONS = 64
+_RATIOS = {
+    "gateway": "cpu",
+    "apart": "cpu_apart",
+    "compiled": "cpu_compiled",
+    "compiled_apart": "cpu_compiled_apart",
+    "relay": "cpu_relay",
+}  # contestant → its ratios' name
 _TICK = os.sysconf("SC_CLK_TCK")
 
 _BACKEND = """
@@ -85,9 +94,11 @@ _INFO = '{"model_id":"m","model_sha":null,"model_dtype":"float32","model_type":{
 
 
 @contextmanager
-def running(core: str, command: list[str]) -> Iterator[int]:
-    """A process pinned to a core, by its pid."""
-    process = subprocess.Popen(["taskset", "-c", core, *command], stderr=subprocess.DEVNULL, start_new_session=True)
+def running(core: str, command: list[str], path: Path | None = None) -> Iterator[int]:
+    """A process pinned to a core, by its pid; with a path that its Python looks in first."""
+    env = os.environ | ({"PYTHONPATH": str(path)} if path is not None else {})
+    command = ["taskset", "-c", core, *command]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True, env=env)
     try:
         yield process.pid
     finally:
@@ -111,15 +122,17 @@ def cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / _TICK + sum(cpu_s(int(child)) for child in children)
 
 
-def load(port: int, seconds: int, lua: Path) -> int:
-    """Requests that wrk had answered 200 in that time."""
-    return int(wrk(port, CONNECTIONS, seconds, lua, r"(\d+) requests in")[0])
+def load(port: int, connections: int, seconds: int, lua: Path) -> tuple[int, float]:
+    """Requests that wrk had answered 200 in that time, and the median wait in microseconds."""
+    wait, unit, requests = wrk(port, connections, seconds, lua, r"50%\s+([\d.]+)(us|ms|s)[\s\S]*?(\d+) requests in")
+    return int(requests), float(wait) * {"us": 1.0, "ms": 1e3, "s": 1e6}[unit]
 
 
-def alone_p50_us(port: int, seconds: int, lua: Path) -> float:
-    """The median time of a request of one client that waits for each answer, in microseconds."""
-    value, unit = wrk(port, 1, seconds, lua, r"50%\s+([\d.]+)(us|ms|s)")
-    return float(value) * {"us": 1.0, "ms": 1e3, "s": 1e6}[unit]
+def cost(proxy: "Proxy", connections: int, seconds: int, lua: Path) -> tuple[float, float, int]:
+    """CPU time per request and the median wait, both in microseconds, and how many requests there were."""
+    before = cpu_s(proxy.pid)
+    requests, wait_us = load(proxy.port, connections, seconds, lua)
+    return (cpu_s(proxy.pid) - before) / requests * 1e6, wait_us, requests
 
 
 def wrk(port: int, connections: int, seconds: int, lua: Path, told: str) -> tuple[str, ...]:
@@ -184,16 +197,22 @@ def _answers() -> str:
     return " ".join(f"{length} '[[{'],['.join(['$v'] * count)}]]';" for length, count in texts.items())
 
 
-def start_proxies(stack: ExitStack, folder: Path, ports: list[int]) -> list[Proxy]:
-    """All that are installed."""
-    replicas = [part for port in ports for part in ("--replica", f"http://127.0.0.1:{port}")]
+def start_ours(stack: ExitStack, ports: list[int], name: str, compiled: Path | None, *flags: str) -> Proxy:
+    """Our gateway, interpreted or compiled."""
     port = free_port()
+    replicas = [part for at in ports for part in ("--replica", f"http://127.0.0.1:{at}")]
     command = [sys.executable, "-m", "embedfleet", "gateway", *replicas, "--log-level", "warning"]
-    command += ["--host", "127.0.0.1", "--port", str(port)]
-    found = [Proxy("gateway", stack.enter_context(running(PROXY_CORE, command)), port)]
-    port = free_port()
-    apart = [*command[:-1], str(port), "--coalesce", "false"]
-    found.append(Proxy("apart", stack.enter_context(running(PROXY_CORE, apart)), port))
+    command += ["--host", "127.0.0.1", "--port", str(port), *flags]
+    return Proxy(name, stack.enter_context(running(PROXY_CORE, command, compiled)), port)
+
+
+def start_proxies(stack: ExitStack, folder: Path, ports: list[int], compiled: Path | None) -> list[Proxy]:
+    """All that are installed."""
+    apart = ("--coalesce", "false")
+    found = [start_ours(stack, ports, "gateway", None), start_ours(stack, ports, "apart", None, *apart)]
+    if compiled is not None:
+        found.append(start_ours(stack, ports, "compiled", compiled))
+        found.append(start_ours(stack, ports, "compiled_apart", compiled, *apart))
     port = free_port()
     relay = [sys.executable, "-m", "bench.relay", str(port), str(ports[0])]
     found.append(Proxy("relay", stack.enter_context(running(PROXY_CORE, relay)), port))
@@ -208,8 +227,12 @@ def start_proxies(stack: ExitStack, folder: Path, ports: list[int]) -> list[Prox
     return found
 
 
-def measure(rounds: int, seconds: int) -> tuple[dict[str, list[float]], dict[str, int]]:
-    """``NAME_us`` (CPU per request), ``NAME_rps``, ``NAME_alone_p50_us`` → a figure per round; name → KB when idle."""
+def measure(rounds: int, seconds: int, compiled: Path | None) -> tuple[dict[str, list[float]], dict[str, int]]:
+    """A figure per round, and name → KB when idle.
+
+    ``NAME_us`` is CPU per request, ``NAME_rps`` requests a second; ``NAME_alone_us`` and ``NAME_alone_p50_us`` CPU per
+    request and the median wait of one client.
+    """
     figures: dict[str, list[float]] = defaultdict(list)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -220,7 +243,7 @@ def measure(rounds: int, seconds: int) -> tuple[dict[str, list[float]], dict[str
         vector = ",".join(f"{numbers.uniform(-0.1, 0.1):.8f}" for _ in range(330))
         backend = _BACKEND.format(folder=folder, ports=ports, info=_INFO, vector=vector, answers=_answers())
         stack.enter_context(nginx(LOAD_CORE, "backend", backend, folder))
-        proxies = start_proxies(stack, folder, ports)
+        proxies = start_proxies(stack, folder, ports, compiled)
         request = wire("/embed", {"inputs": _TEXT})
         for proxy in proxies:
             wait_for(proxy, request)
@@ -229,40 +252,48 @@ def measure(rounds: int, seconds: int) -> tuple[dict[str, list[float]], dict[str
             say(f"{name:8} {memory} KB for 1,000 idle connections")
         for number in range(rounds):
             for proxy in proxies:
-                load(proxy.port, 1, lua)
-                before = cpu_s(proxy.pid)
-                requests = load(proxy.port, seconds, lua)
-                cost = (cpu_s(proxy.pid) - before) / requests * 1e6
-                figures[f"{proxy.name}_us"].append(cost)
+                load(proxy.port, CONNECTIONS, 1, lua)
+                many, _, requests = cost(proxy, CONNECTIONS, seconds, lua)
+                one, wait_us, _ = cost(proxy, 1, max(1, seconds // 2), lua)
+                figures[f"{proxy.name}_us"].append(many)
                 figures[f"{proxy.name}_rps"].append(requests / seconds)
-                alone = alone_p50_us(proxy.port, 1, lua)
-                figures[f"{proxy.name}_alone_p50_us"].append(alone)
+                figures[f"{proxy.name}_alone_us"].append(one)
+                figures[f"{proxy.name}_alone_p50_us"].append(wait_us)
                 say(
-                    f"round {number + 1}: {proxy.name:8} {cost:6.1f} µs, {requests / seconds:7.0f} requests/s, "
-                    f"one client waits {alone:.0f} µs"
+                    f"round {number + 1}: {proxy.name:14} {many:6.1f} µs, {requests / seconds:7.0f} requests/s; "
+                    f"one client costs {one:.0f} and waits {wait_us:.0f} µs"
                 )
     return figures, idle
+
+
+def ratios_of(medians: dict[str, float]) -> dict[str, float]:
+    """CPU per request over nginx's, of all of ours that were measured, with many clients and with one."""
+    ratios: dict[str, float] = {}
+    for name, told in _RATIOS.items():
+        for one, of in (("", "us"), ("one_client_", "alone_us")):
+            if f"{name}_{of}" in medians:
+                ratios[f"{told}_{one}over_nginx"] = round(medians[f"{name}_{of}"] / medians[f"nginx_{of}"], 3)
+    return ratios
 
 
 def main() -> None:
     """See the module."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="under a minute")
-    quick = parser.parse_args().quick
+    parser.add_argument("--compiled", type=Path, help="what scripts/compile made, measured as well")
+    given = parser.parse_args()
+    quick: bool = given.quick
+    compiled: Path | None = given.compiled and given.compiled.absolute()
     for tool, package in (("nginx", "nginx-light"), ("wrk", "wrk"), ("taskset", "util-linux")):
         if shutil.which(tool) is None:
             missing(f"{tool} is not installed", f"on Debian or Ubuntu: apt-get install {package}")
     if (os.cpu_count() or 1) < 2:
         missing("two cores are needed, one for the proxy and one for the load", "run it on a larger machine")
     allow_connections()
-    figures, idle = measure(*((4, 2) if quick else (9, 5)))
+    figures, idle = measure(*((4, 2) if quick else (9, 5)), compiled)
     medians = {name: round(statistics.median(values), 1) for name, values in figures.items()}
     ours = medians["gateway_us"]
-    ratios = {
-        "cpu_over_nginx": round(ours / medians["nginx_us"], 3),
-        "cpu_apart_over_nginx": round(medians["apart_us"] / medians["nginx_us"], 3),
-        "cpu_relay_over_nginx": round(medians["relay_us"] / medians["nginx_us"], 3),
-    }
+    ratios = ratios_of(medians)
     over_haproxy = round(ours / medians["haproxy_us"], 3) if "haproxy_us" in medians else None
     added_ms = round((medians["gateway_alone_p50_us"] - medians["nginx_alone_p50_us"]) / 1000, 3)
     report(

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 import pytest
@@ -11,11 +12,15 @@ import pytest
 ROOT = Path(__file__).parent.parent.parent.parent
 SUITES = ("tests/unit/gateway", "tests/unit/http", "tests/unit/dialects", "tests/e2e/gateway")
 LIMIT_S = 600
+HEADER = Path(sysconfig.get_path("include"), "Python.h")
 WHICH = "import embedfleet.gateway.proxy as p, embedfleet.http.connection as c; print(p.__file__, c.__file__)"
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(shutil.which("cc") is None and "CI" not in os.environ, reason="there is no C compiler"),
+    pytest.mark.skipif(
+        (shutil.which("cc") is None or not HEADER.exists()) and "CI" not in os.environ,
+        reason="there is no C compiler, or Python's headers are not here",
+    ),
 ]
 
 
