@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import inspect
 import logging
 import signal
 from collections.abc import Callable
@@ -30,6 +31,7 @@ log = logging.getLogger(__name__)
 
 _ANY_ORIGIN = (b"access-control-allow-origin", b"*")  # as TEI lets any page read what it answers
 _GC_THRESHOLDS = (50_000, 20, 20)
+_IS_COMPILED = not inspect.isfunction(Proxy.handle)  # by scripts/compile
 
 Own = Callable[[Exchange], None]
 
@@ -137,7 +139,7 @@ class App:
             exchange.respond(*render_failure("/info", Unhealthy("no replica is ready to serve")))
             return
         total = len(self.proxy.dispatcher.replicas)
-        own = {"version": __version__, "replicas": total, "active": len(serving)}
+        own = {"version": __version__, "replicas": total, "active": len(serving), "compiled": _IS_COMPILED}
         exchange.respond(200, [JSON, _ANY_ORIGIN], orjson.dumps(info | {"gateway": own}))
 
 

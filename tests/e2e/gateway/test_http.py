@@ -6,6 +6,7 @@ from dataclasses import replace
 import orjson
 import pytest
 
+from embedfleet.gateway import proxy
 from embedfleet.gateway.admin import Admin
 from embedfleet.http.client import fetch
 from embedfleet.http.message import Limits
@@ -220,6 +221,7 @@ def test_readyz_says_draining_and_info_and_metrics_speak_of_the_pool():
             info = orjson.loads((await g.request("GET", "/info")).body)
             assert info["model_type"] == {"embedding": {"pooling": "mean"}}
             assert (info["gateway"]["replicas"], info["gateway"]["active"]) == (2, 2)
+            assert info["gateway"]["compiled"] is not proxy.__file__.endswith(".py")
             text = (await g.request("GET", "/metrics")).body.decode()
             assert 'embedfleet_requests_total{class="online",status="200"} 1' in text
             assert 'embedfleet_replica_state{replica="r0",state="active"} 1' in text
