@@ -47,6 +47,7 @@ def _twin(cell: Cell, policy: str, seed: int, *, permits: bool) -> SimCell:
         load=cell.load,
         replicas=REPLICAS,
         seconds=cell.warm_up_s + cell.seconds,
+        settling=cell.warm_up_s / (cell.warm_up_s + cell.seconds),
         seed=seed,
         cost=measured_cost(cell.workload),
         permits=permits,

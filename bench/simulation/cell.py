@@ -7,7 +7,7 @@ from bench.simulation.capacity import tokens_per_s
 from bench.simulation.clock import Clock
 from bench.simulation.door import Door, Ledger
 from bench.simulation.faults import Fault, strike
-from bench.simulation.figures import SETTLING, Figures, summarize
+from bench.simulation.figures import Figures, summarize
 from bench.simulation.policies import BOUNDED, POLICIES, SPLITTING, UNBOUNDED, Stage
 from bench.simulation.replica import PERMITS, SimReplica
 from bench.workload import Arrival, Cost, exact_arrivals
@@ -30,6 +30,7 @@ class Cell:
         load: tokens asked over what the replicas work off with full batches.
         replicas: how many.
         seconds: of arrivals.
+        settling: share of them, at the start, in which queues fill; they are not counted.
         seed: of the arrivals.
         cost: of a replica's batch.
         slowness: by which the first, second, … replica is slower; those that it does not name are not.
@@ -45,6 +46,7 @@ class Cell:
     load: float = 0.85
     replicas: int = 4
     seconds: float = 200.0
+    settling: float = 0.1
     seed: int = 0
     cost: Cost = field(default_factory=Cost)
     slowness: tuple[float, ...] = ()
@@ -59,6 +61,11 @@ class Cell:
         """Tokens per second of all replicas."""
         whole = tokens_per_s(self.workload, self.cost)
         return sum(whole / slowness for slowness in self.paces)
+
+    @property
+    def start_s(self) -> float:
+        """From when on it is counted."""
+        return self.settling * self.seconds
 
     @property
     def paces(self) -> tuple[float, ...]:
@@ -104,7 +111,7 @@ class Run:
             later = replace(arrival, at_s=arrival.at_s + clock.now)
             clock.at(later.at_s, lambda arrival=later: self.door.arrive(arrival))  # type: ignore[misc]
         end = clock.now + self.cell.seconds
-        clock.run(clock.now + SETTLING * self.cell.seconds)
+        clock.run(clock.now + self.cell.start_s)
         before = self._tokens()
         clock.run(end)
         self.computed = self._tokens() - before
@@ -121,12 +128,12 @@ def simulate(cell: Cell) -> Figures:
     run = Run(cell)
     asked = cell.arrivals()
     ledger = run.play(asked)
-    figures = summarize(asked, ledger, cell.seconds, cell.capacity)
+    figures = summarize(asked, ledger, cell.start_s, cell.seconds, cell.capacity)
     tokens = sum(replica.tokens for replica in run.replicas)
     work = sum(replica.work for replica in run.replicas)
     asked_tokens = sum(arrival.total for arrival in asked)
     return figures | {
-        "computed": run.computed / (cell.capacity * cell.seconds * (1 - SETTLING)),
+        "computed": run.computed / (cell.capacity * (cell.seconds - cell.start_s)),
         "useful_of_padded": tokens / work if work else 0.0,
         "repeated": ledger.repeated_tokens / asked_tokens if asked_tokens else 0.0,
     }

@@ -11,8 +11,6 @@ Figures = dict[str, float]
 
 OBJECTIVE_S: dict[Kind, float] = {"online": 0.25, "rerank": 0.5, "bulk": 10.0}
 """An answer that took longer was of no use."""
-SETTLING = 0.1
-"""Of a run: its start, in which queues fill, is not counted."""
 
 
 def percentile(values: Sequence[float], share: float) -> float:
@@ -21,12 +19,13 @@ def percentile(values: Sequence[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
-def summarize(asked: Sequence[Arrival], ledger: Ledger, seconds: float, capacity: float) -> Figures:
+def summarize(asked: Sequence[Arrival], ledger: Ledger, start: float, seconds: float, capacity: float) -> Figures:
     """One run.
 
     Args:
         asked: all arrivals.
         ledger: how they ended.
+        start: seconds in which queues fill, which are not counted.
         seconds: of arrivals.
         capacity: tokens per second of all replicas.
 
@@ -36,7 +35,6 @@ def summarize(asked: Sequence[Arrival], ledger: Ledger, seconds: float, capacity
         included), ``_refused`` (share); and of all ``asked``, ``lost`` (never answered), ``refused`` and ``useful``
         (tokens of answers within the objective that came after the start and before the arrivals' end, over capacity).
     """
-    start = SETTLING * seconds
     in_time = sum(
         arrival.total
         for arrival in asked

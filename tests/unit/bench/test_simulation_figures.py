@@ -29,7 +29,7 @@ def ledger(latencies, refused=()) -> Ledger:
 def test_a_run_is_summed_up_by_kind():
     asked = [Arrival(number, 2.0 + number, "online", (10,)) for number in range(4)]
     asked += [Arrival(4, 8.0, "bulk", (500, 500)), Arrival(5, 9.0, "bulk", (500, 500))]
-    figures = summarize(asked, ledger({0: 0.1, 1: 0.2, 2: 1.5, 4: 9.0}, refused=[5]), 10, capacity=204)
+    figures = summarize(asked, ledger({0: 0.1, 1: 0.2, 2: 1.5, 4: 9.0}, refused=[5]), 1, 10, capacity=204)
     assert figures["online_in_objective"] == 0.5
     assert figures["online_over_1s"] == 2  # one was never answered
     assert figures["online_over_5s"] == 1
@@ -41,7 +41,7 @@ def test_a_run_is_summed_up_by_kind():
 
 def test_the_start_does_not_count_in_latencies():
     asked = [Arrival(0, 0.5, "online", (10,)), Arrival(1, 5.0, "online", (10,))]
-    assert summarize(asked, ledger({0: 9.0, 1: 0.1}), 10, capacity=1)["online_p99_ms"] == 100
+    assert summarize(asked, ledger({0: 9.0, 1: 0.1}), 1, 10, capacity=1)["online_p99_ms"] == 100
 
 
 def test_an_arrival_cannot_end_twice():
