@@ -1,9 +1,9 @@
 """Which of the waiting inputs run together, under a token budget, the oldest always among them.
 
-A backend without padding takes them as they came. Where padding costs they are of like length: on a CPU a batch is
-worth making only if it pads little, for batches in arrival order spend most of their work on padding, and one text at
-a time is nearly as fast as the best batch. So a batch grows around its oldest input, with those nearest to it in
-length, while the padding stays within bounds.
+A backend without padding takes the oldest, as many as there is room for: each pass reads all weights, so few passes are
+better than many. Where padding costs, as in a model that somebody else exported, inputs are of like length: batches in
+arrival order spend most of their work on padding. So a batch grows around its oldest input, with those nearest to it
+in length, while the padding stays within bounds.
 """
 
 from bisect import bisect_left
@@ -28,7 +28,7 @@ class BatchLimits:
 
 
 def choose_batch(lengths: Sequence[int], limits: BatchLimits) -> list[int]:
-    """Indices of the inputs that should run next: in order of length, or of arrival where nothing is padded.
+    """Indices of the inputs that should run next, in order of length: attention takes equals together.
 
     Args:
         lengths: tokens of each waiting input, oldest first; not empty.
@@ -40,14 +40,15 @@ def choose_batch(lengths: Sequence[int], limits: BatchLimits) -> list[int]:
     if len(lengths) == 1:
         return [0]
     if limits.padding is None:
-        return _in_order(lengths, limits)
+        return _oldest(lengths, limits)
     return _of_like_length(lengths, limits, limits.padding)
 
 
-def _in_order(lengths: Sequence[int], limits: BatchLimits) -> list[int]:
+def _oldest(lengths: Sequence[int], limits: BatchLimits) -> list[int]:
     most = min(limits.inputs, len(lengths))
     ends = accumulate(lengths[:most])
-    return list(range(max(1, sum(1 for end in ends if end <= limits.tokens))))
+    count = max(1, sum(1 for end in ends if end <= limits.tokens))
+    return sorted(range(count), key=lengths.__getitem__)
 
 
 def _of_like_length(lengths: Sequence[int], limits: BatchLimits, padding: float) -> list[int]:

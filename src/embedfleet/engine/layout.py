@@ -15,28 +15,26 @@ def layout(lengths: Integers) -> Layout:
         lengths: tokens of each sequence, [sequences]; none is 0.
 
     Returns:
-        ``places``, each token's place in its sequence, and ``back``, its place in the grid laid flat: [tokens].
-        ``grid``, the token that stands there, and ``mask``, whether one does: [sequences, longest].
-        ``columns``, the grid's, counted: [longest].
+        ``places``, each token's place in its sequence: [tokens].
+        ``columns``, those of the longest sequence: [longest].
         ``first`` and ``last``, the tokens that begin and end each sequence: [sequences].
-        ``uniform``, whether all are of one length: a scalar.
+        ``run_shapes``, of the runs, neighbours of one length, how many sequences and of what length: [runs, 2].
+        ``run_tokens``, how many tokens that is: [runs].
+        ``uniform``, whether there is one run: a scalar.
     """
     if len(lengths) == 1:
         return _of_one(int(lengths[0]))
-    count, longest = len(lengths), int(lengths.max())
     starts = np.cumsum(lengths) - lengths
-    places = np.arange(int(lengths.sum()), dtype=np.int64) - np.repeat(starts, lengths)
-    columns = np.arange(longest, dtype=np.int64)
-    mask = columns < lengths[:, None]
+    begins = np.flatnonzero(np.diff(lengths, prepend=0))  # no length is 0, so the first begins a run
+    counts, of_length = np.diff(begins, append=len(lengths)), lengths[begins]
     return {
-        "places": places,
-        "back": np.repeat(np.arange(count, dtype=np.int64) * longest, lengths) + places,
-        "grid": np.where(mask, starts[:, None] + columns, 0),
-        "mask": mask.astype(np.int32),
-        "columns": columns,
+        "places": np.arange(int(lengths.sum()), dtype=np.int64) - np.repeat(starts, lengths),
+        "columns": np.arange(int(lengths.max()), dtype=np.int64),
         "first": starts,
         "last": starts + lengths - 1,
-        "uniform": np.array(bool(mask.all())),
+        "run_shapes": np.stack([counts, of_length], axis=1),
+        "run_tokens": counts * of_length,
+        "uniform": np.array(len(begins) == 1),
     }
 
 
@@ -45,11 +43,10 @@ def _of_one(tokens: int) -> Layout:
     places = np.arange(tokens, dtype=np.int64)
     return {
         "places": places,
-        "back": places,
-        "grid": places[None],
-        "mask": np.ones((1, tokens), dtype=np.int32),
         "columns": places,
         "first": np.zeros(1, dtype=np.int64),
         "last": places[-1:],
+        "run_shapes": np.array([[1, tokens]]),
+        "run_tokens": np.array([tokens]),
         "uniform": np.array(True),
     }

@@ -30,7 +30,7 @@ class OnnxBackend:
         errors.OutOfMemory: there is no room for the weights.
     """
 
-    padding_free: ClassVar[bool] = False  # attention has a grid of sequences by the longest
+    padding_free: ClassVar[bool] = True
 
     def __init__(self, spec: ModelSpec, packed: Path | None = None, *, int8: bool = False) -> None:
         self.precision = "int8" if int8 else "float32"

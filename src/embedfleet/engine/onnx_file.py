@@ -56,7 +56,8 @@ class OnnxFileBackend:
     ) -> tuple[Floats, ...]:
         """See `Backend.forward`."""
         places = layout(lengths)
-        grid, is_token = places["grid"], places["mask"] > 0
+        is_token = places["columns"] < lengths[:, None]
+        grid = np.where(is_token, places["first"][:, None] + places["columns"], 0)
         feeds = {
             "input_ids": np.where(is_token, ids[grid], self._pad),
             "attention_mask": is_token,
@@ -68,14 +69,16 @@ class OnnxFileBackend:
             {name: feeds[name].astype(kind) for name, kind in self._types.items()},
             f"{len(ids)} tokens in {len(lengths)} sequences",
         )
-        return tuple(self._rows(output, row, places) for output, row in zip(outputs, rows, strict=True))
+        return tuple(
+            self._rows(output, row, is_token, places["first"]) for output, row in zip(outputs, rows, strict=True)
+        )
 
-    def _rows(self, output: Output, row: Floats, places: dict[str, Integers]) -> Floats:
+    def _rows(self, output: Output, row: Floats, is_token: np.ndarray[Any, Any], first: Integers) -> Floats:
         """What the interface promises, of a padded output."""
         if output is Output.CLASSES:
             return row
-        tokens: Floats = row.reshape(-1, row.shape[-1])[places["back"]]
-        return splade(tokens, places["first"]) if output is Output.WORDS else tokens
+        tokens: Floats = row[is_token]
+        return splade(tokens, first) if output is Output.WORDS else tokens
 
     def _type(self, name: str, kind: str) -> type[np.integer[Any]]:
         if name not in _INPUTS or kind not in _TYPES:

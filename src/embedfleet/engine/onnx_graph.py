@@ -20,17 +20,16 @@ MS = "com.microsoft"
 
 _OPSET = (("", 17), (MS, 1))
 _IR_VERSION = 9  # of opset 17, so that older runtimes load it
-_TOKENS, _SEQUENCES, _GRID = ["tokens"], ["sequences"], ["sequences", "longest"]
+_TOKENS, _SEQUENCES = ["tokens"], ["sequences"]
 # What `engine.layout` computes; a graph takes those that its nodes name.
-_INPUTS: dict[str, tuple[int, list[str]]] = {
+_INPUTS: dict[str, tuple[int, Sequence[str | int]]] = {
     "ids": (TensorProto.INT64, _TOKENS),
     "types": (TensorProto.INT64, _TOKENS),
     "positions": (TensorProto.INT64, _TOKENS),
     "places": (TensorProto.INT64, _TOKENS),
-    "grid": (TensorProto.INT64, _GRID),
-    "back": (TensorProto.INT64, _TOKENS),
-    "mask": (TensorProto.INT32, _GRID),
     "columns": (TensorProto.INT64, ["longest"]),
+    "run_shapes": (TensorProto.INT64, ["runs", 2]),
+    "run_tokens": (TensorProto.INT64, ["runs"]),
     "uniform": (TensorProto.BOOL, []),
     "first": (TensorProto.INT64, _SEQUENCES),
     "last": (TensorProto.INT64, _SEQUENCES),
@@ -86,6 +85,27 @@ class GraphBuilder:
         branches = [self._branch(yes), self._branch(no)]
         return self.add("If", condition, then_branch=branches[0], else_branch=branches[1])
 
+    def each(self, count: str, do: Callable[[str], str]) -> str:
+        """A loop that runs ``count`` times: the sequence of what ``do`` adds, which is given a turn's number.
+
+        What ``do`` adds belongs to the loop alone.
+        """
+        empty = self.add("SequenceEmpty")
+        outside, self._nodes = self._nodes, []
+        turn, goes_on, before = (self._new_name() for _ in range(3))
+        after, still = self.add("SequenceInsert", before, do(turn)), self.add("Identity", goes_on)
+        inside, self._nodes = self._nodes, outside
+        rows = helper.make_sequence_type_proto(helper.make_tensor_type_proto(TensorProto.FLOAT, None))
+        scalar = helper.make_tensor_value_info
+        inputs = [scalar(turn, TensorProto.INT64, []), scalar(goes_on, TensorProto.BOOL, [])]
+        body = helper.make_graph(
+            inside,
+            f"loop_{after}",
+            [*inputs, helper.make_value_info(before, rows)],
+            [scalar(still, TensorProto.BOOL, []), helper.make_value_info(after, rows)],
+        )
+        return self.add("Loop", count, "", empty, body=body)
+
     def once(self, key: object, add: Callable[[], str]) -> str:
         """What ``add`` adds, at the first call with ``key`` only; not to be asked for the first time in a branch."""
         if key not in self._shared:
@@ -126,6 +146,10 @@ class GraphBuilder:
     def byte(self, value: int) -> str:
         """A whole number 0 to 255 within the graph, a scalar."""
         return self.once(("byte", value), lambda: self._inline(np.array(value, dtype=np.uint8)))
+
+    def place(self, value: int) -> str:
+        """A whole number within the graph, a scalar."""
+        return self.once(("place", value), lambda: self._inline(np.array(value, dtype=np.int64)))
 
     def whole(self, *values: int) -> str:
         """Whole numbers [values] within the graph."""

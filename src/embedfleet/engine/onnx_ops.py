@@ -1,15 +1,14 @@
 """A model's operations as nodes of an ONNX graph, for ONNX Runtime on the CPU.
 
-No token is padded in the dense layers, which are most of the work: they run on the sequences laid end to end,
-[tokens, width]. Only attention needs a grid of [sequences, longest]; the input ``grid`` gathers tokens into it,
-``back`` takes them out again.
+Nothing is padded. Most of the work runs on the sequences laid end to end, [tokens, width]. Attention takes them run by
+run, see `layout`: those of one length that stand beside each other are one grid [sequences, length], and a loop in the
+graph goes over the runs.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from embedfleet.dialects.tei import Floats
 from embedfleet.engine.onnx_graph import MS, Graph, GraphBuilder
 from embedfleet.engine.ops import Activation, Alibi, Attention, Linear, RelativeBias, Rotary
 from embedfleet.engine.quantization import LARGEST, quantize
@@ -23,9 +22,6 @@ _ACTIVATIONS = {
     "silu": ("QuickGelu", MS),  # x sigmoid(alpha x)
     "tanh": ("Tanh", ""),
 }
-# Above this, attention over sequences of equal length takes the unmasked operator, which ONNX Runtime computes in
-# tiles: the masked one holds all of heads x length x length scores. The choice costs a few percent on short texts.
-_TILED_ABOVE = 512
 _ZERO = 128  # the byte that stands for nought
 _SMALLEST = 1e-30  # a token of noughts has a step too
 _FEW_OUTPUTS = 16
@@ -37,7 +33,6 @@ class OnnxOps:
 
     Args:
         weights: whose tensors the operations name.
-        longest: tokens of the longest sequence that will be asked for.
         int8: whether dense layers are computed in bytes, see `dense`.
     """
 
@@ -45,10 +40,9 @@ class OnnxOps:
     types = "types"
     positions = "positions"
 
-    def __init__(self, weights: Weights, longest: int, *, int8: bool = False) -> None:
+    def __init__(self, weights: Weights, *, int8: bool = False) -> None:
         self._weights = weights
         self._graph = GraphBuilder(weights)
-        self._tiled = longest > _TILED_ABOVE
         self._int8 = int8
 
     def build(self, outputs: Sequence[str]) -> Graph:
@@ -130,47 +124,22 @@ class OnnxOps:
         return self._flat(pieces[0] if len(pieces) == 1 else graph.add("Concat", *pieces, axis=-1))
 
     def attention(self, query: str, key: str, value: str, attention: Attention) -> str:
-        """See `Ops.attention`."""
-        graph = self._graph
-        grids = [graph.add("Gather", query, "grid")]
-        grids += [graph.add("Gather", self._repeat(states, attention), "grid") for states in (key, value)]
-        bias = self._bias(attention)
+        """See `Ops.attention`.
 
-        def masked() -> str:
-            return graph.add("MultiHeadAttention", *grids, "", "mask", domain=MS, num_heads=attention.heads)
-
-        def unmasked() -> str:
-            return graph.add("MultiHeadAttention", *grids, domain=MS, num_heads=attention.heads)
-
-        if bias or attention.causal:
-            attributes = {"num_heads": attention.heads, "unidirectional": int(attention.causal)}
-            inputs = [*grids, "", "mask", *([bias] if bias else [])]
-            grid = graph.add("MultiHeadAttention", *inputs, domain=MS, **attributes)
-        elif self._tiled:
-            grid = graph.choose("uniform", unmasked, masked)
-        else:
-            grid = masked()
-        return self._ungrid(grid, attention)
-
-    def self_attention(self, states: str, query: Linear, key: Linear, value: Linear, attention: Attention) -> str:
-        """See `Ops.self_attention`.
-
-        For short models tokens go into the grid first, then projections and attention are one operator: a tenth
-        faster on short texts. It wants the three projections as one matrix [in, 3 x out], so these weights are copied
-        out of the file; the runtime packs them, as it does those it maps, and lets go of our copy. It has no such
-        operator with a step per token.
+        Without a mask, a bias and causality ONNX Runtime computes it in tiles, and never holds all of heads x length x
+        length scores.
         """
-        if self._tiled or self._int8 or attention.key_heads != attention.heads:
-            parts = [self.dense(states, layer) for layer in (query, key, value)]
-            return self.attention(parts[0], parts[1], parts[2], attention)
-        layers = (query, key, value)
-        merged = self._graph.floats(np.concatenate([layer.weight.read().T for layer in layers], axis=1))
-        biases = self._graph.floats(np.concatenate([self._bias_of(layer) for layer in layers]))
-        grid = self._graph.add("Gather", states, "grid")
-        bias = self._bias(attention)
-        inputs = [grid, merged, biases, "mask", *(["", bias] if bias else [])]
+        graph = self._graph
+        parts = [query, *(self._repeat(states, attention) for states in (key, value))]
         attributes = {"num_heads": attention.heads, "unidirectional": int(attention.causal)}
-        return self._ungrid(self._graph.add("Attention", *inputs, domain=MS, **attributes), attention)
+        width = graph.whole(attention.heads * attention.head_size)
+
+        def attend(grids: Sequence[str], bias: str) -> str:
+            inputs = [*grids, "", "", bias] if bias else grids
+            mixed = graph.add("MultiHeadAttention", *inputs, domain=MS, **attributes)
+            return graph.add("Reshape", mixed, graph.whole(-1, attention.heads * attention.head_size))
+
+        return self._by_run(parts, width, attend, self._bias(attention))
 
     def first(self, states: str) -> str:
         """See `Ops.first`."""
@@ -181,10 +150,11 @@ class OnnxOps:
         return self._graph.add("Gather", states, "last")
 
     def mean(self, states: str) -> str:
-        """See `Ops.mean`: the grid's rows weighted by one over their number, those of padding by 0."""
-        weights = self._graph.once("weights of a mean", self._mean_weights)
-        mean = self._graph.add("MatMul", weights, self._graph.add("Gather", states, "grid"))
-        return self._graph.add("Squeeze", mean, self._graph.whole(1))
+        """See `Ops.mean`."""
+        width = self._graph.add("Shape", states, start=1)
+        return self._by_run(
+            [states], width, lambda grids, _: self._graph.add("ReduceMean", grids[0], axes=[1], keepdims=0)
+        )
 
     def _dense_int8(self, states: str, layer: Linear) -> str:
         """The product of whole numbers, exact in int32, times the output's step, times the token's, and the bias.
@@ -215,20 +185,50 @@ class OnnxOps:
         zeros = graph.add("Expand", graph.byte(_ZERO), graph.add("Shape", flat))
         return graph.add("QuantizeLinear", states, flat, zeros, axis=0)
 
-    def _mean_weights(self) -> str:
-        """[sequences, 1, longest]."""
-        graph = self._graph
-        ones = graph.add("Cast", "mask", to=1)
-        weights = graph.add("Div", ones, graph.add("ReduceSum", ones, graph.whole(1), keepdims=1))
-        return graph.add("Unsqueeze", weights, graph.whole(1))
-
     def _flat(self, heads: str) -> str:
         """[tokens, heads, size] → [tokens, heads x size]."""
         return self._graph.add("Reshape", heads, self._graph.whole(0, -1))
 
-    def _ungrid(self, grid: str, attention: Attention) -> str:
-        flat = self._graph.add("Reshape", grid, self._graph.whole(-1, attention.heads * attention.head_size))
-        return self._graph.add("Gather", flat, "back")
+    def _by_run(
+        self, parts: Sequence[str], width: str, compute: Callable[[Sequence[str], str], str], square: str = ""
+    ) -> str:
+        """What is computed of each run's sequences, end to end again; one run alone, as of a lone text, needs no loop.
+
+        Args:
+            parts: [tokens, width] each.
+            width: theirs, [1].
+            compute: of grids [sequences, length, width], one for each of ``parts``, and of what ``square`` is for that
+                length; returns [rows, columns].
+            square: [1, 1 or heads, longest, longest], of which a run gets the corner; empty where there is none.
+        """
+        graph = self._graph
+        first = graph.once(("first run", width), lambda: self._shape(graph.place(0), width))
+
+        def one_run() -> str:
+            return compute([graph.add("Reshape", part, first) for part in parts], square)
+
+        def each_run() -> str:
+            lists = [graph.add("SplitToSequence", part, "run_tokens", axis=0) for part in parts]
+
+            def run(number: str) -> str:
+                shape = self._shape(number, width)
+                grids = [graph.add("Reshape", graph.add("SequenceAt", part, number), shape) for part in lists]
+                return compute(grids, self._corner(square, grids[0]) if square else "")
+
+            return graph.add("ConcatFromSequence", graph.each(graph.add("Size", "run_tokens"), run), axis=0)
+
+        return graph.choose("uniform", one_run, each_run)
+
+    def _shape(self, number: str, width: str) -> str:
+        """Of the grid of the run of that number: its sequences, their length, and the width."""
+        return self._graph.add("Concat", self._graph.add("Gather", "run_shapes", number), width, axis=0)
+
+    def _corner(self, square: str, grid: str) -> str:
+        graph = self._graph
+        length = graph.add("Shape", grid, start=1, end=2)
+        return graph.add(
+            "Slice", square, graph.whole(0, 0), graph.add("Concat", length, length, axis=0), graph.whole(2, 3)
+        )
 
     def _repeat(self, states: str, attention: Attention) -> str:
         """Keys or values [tokens, key_heads x size] → [tokens, heads x size], each head as often as it serves."""
@@ -305,6 +305,3 @@ class OnnxOps:
 
     def _number(self, value: float) -> str:
         return self._graph.once(value, lambda: self._graph.floats(np.array(value)))
-
-    def _bias_of(self, layer: Linear) -> Floats:
-        return np.zeros(layer.weight.shape[0], np.float32) if layer.bias is None else layer.bias.read()

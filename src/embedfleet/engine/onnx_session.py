@@ -112,6 +112,9 @@ def _options() -> onnxruntime.SessionOptions:
     # The arena keeps the largest batch's memory for ever; without it a replica is a third smaller and no slower than
     # the noise.
     options.enable_cpu_mem_arena = False
+    # A plan of one block for every shape that was ever seen: batches are hardly ever of a shape seen before, the blocks
+    # are of all sizes, and what the allocator keeps of them is twice as much.
+    options.enable_mem_pattern = False
     if not has_int8(read_flags()):
         # Products of signed and unsigned bytes overflow there, unless the runtime makes all of them unsigned.
         options.add_session_config_entry("session.x64quantprecision", "1")

@@ -167,9 +167,6 @@ class Ops(Protocol[V]):
         divided by the root of ``head_size``.
         """
 
-    def self_attention(self, states: V, query: Linear, key: Linear, value: Linear, attention: Attention) -> V:
-        """The three projections of ``states`` and `attention` over them; backends may fuse it."""
-
     def first(self, states: V) -> V:
         """Each sequence's first token: [tokens, width] → [sequences, width]."""
 

@@ -142,10 +142,6 @@ class TorchOps:
             mixed[rows] = grid.transpose(1, 2).reshape(-1, query.shape[1])
         return mixed
 
-    def self_attention(self, states: Values, query: Linear, key: Linear, value: Linear, attention: Attention) -> Values:
-        """See `Ops.self_attention`."""
-        return self.attention(self.dense(states, query), self.dense(states, key), self.dense(states, value), attention)
-
     def first(self, states: Values) -> Values:
         """See `Ops.first`."""
         return states[self._first]

@@ -79,7 +79,8 @@ class PostNorm:
         find, width = weights.body, self.width
         names = [prefix + name for name in self.names]
         query, key, value, out = (linear(find, name, width, width) for name in names[:4])
-        mixed = ops.dense(ops.self_attention(states, query, key, value, attention), out)
+        parts = [ops.dense(states, layer) for layer in (query, key, value)]
+        mixed = ops.dense(ops.attention(parts[0], parts[1], parts[2], attention), out)
         return self.norm(ops, weights, names[4], ops.add(mixed, states))
 
     def feed(self, ops: Ops[V], weights: Weights, prefix: str, states: V, inner: V) -> V:
