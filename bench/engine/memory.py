@@ -6,6 +6,8 @@ a process alone has and has written: its heap, and not the weights as long as th
 are not of the bench, and have the same libraries mapped, take a part of them off the first engine's PSS and make the
 second look dearer than it is: there should be none.
 
+They are looked at when they have worked and then had nothing to do for some seconds.
+
 Replicas of a fleet map one copy of the packed weights (`embedfleet.engine.packed`): the first that starts makes it, and
 still has on its heap what that took; from the next start on all of them only map it.
 """
@@ -23,6 +25,7 @@ from tempfile import TemporaryDirectory
 from urllib.request import Request, urlopen
 
 _STOP_S = 30.0
+_REST_S = 7.0  # longer than an engine has nothing to do until it gives back what passes left on its heap
 _TEXTS = ["word " * count for count in (1, 2, 4, 8, 16, 32, 64, 128)]
 
 
@@ -38,9 +41,10 @@ class Engine:
     port: int
     load_s: float
 
-    def embed(self, texts: list[str]) -> None:
-        """Have it work."""
-        _embed(self.port, texts)
+    def work(self) -> None:
+        """Have it work, and rest."""
+        _embed(self.port, _TEXTS)
+        time.sleep(_REST_S)
 
     def kilobytes(self, name: str) -> int:
         """One line of its smaps_rollup."""
@@ -94,7 +98,7 @@ def engine(core: int, model: str, packed: str = "") -> Iterator[Engine]:
 def look(model: str) -> dict[str, float]:
     """What a model costs: seconds to the first answer, and megabytes of one engine by itself and of two of a fleet."""
     with engine(0, model) as lone:
-        lone.embed(_TEXTS)
+        lone.work()
         found = {
             "load_s": lone.load_s,
             "pss_mb": lone.kilobytes("Pss") / 1000,
@@ -112,11 +116,11 @@ def look(model: str) -> dict[str, float]:
 
 def _two(model: str, packed: str) -> dict[str, float]:
     with engine(0, model, packed) as first:
-        first.embed(_TEXTS)
+        first.work()
         alone = first.kilobytes("Pss")
         heap = first.kilobytes("Private_Dirty")
         with engine(1, model, packed) as second:
-            second.embed(_TEXTS)
+            second.work()
             adds = first.kilobytes("Pss") + second.kilobytes("Pss") - alone
             return {
                 "load_s": first.load_s,

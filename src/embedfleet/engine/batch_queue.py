@@ -92,6 +92,11 @@ class BatchQueue:
         if whole:
             job.finish()
 
+    def await_work(self, seconds: float) -> bool:
+        """Whether there is a batch to take, or the queue is closed, within so many seconds."""
+        with self._changed:
+            return self._changed.wait_for(lambda: bool(self._waiting) or self._closing, seconds)
+
     def take(self) -> list[Computation]:
         """The next batch, as soon as there is one; empty once the queue is closed."""
         with self._changed:

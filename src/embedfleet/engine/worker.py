@@ -10,12 +10,15 @@ import numpy as np
 from embedfleet.dialects.tei import Floats
 from embedfleet.engine.backend import Backend, Integers
 from embedfleet.engine.batch_queue import BatchQueue, Computation
+from embedfleet.engine.heap import give_back
 from embedfleet.engine.output import Output
 from embedfleet.engine.tokenization import Encoded
 from embedfleet.engine.vectors import Vectors
 from embedfleet.errors import Backend as BackendError
 from embedfleet.metrics import Registry
 
+# A pause before the heap is given back: to get it anew costs the next pass a millisecond or two.
+_REST_S = 5.0
 _NOT_FINITE = "Backend error: the model's output is not finite"
 
 
@@ -45,8 +48,13 @@ class Worker:
         self._splits = registry["te_batch_splits"].value()
 
     def run(self) -> None:
-        """Work until the queue is closed."""
-        while batch := self._queue.take():
+        """Work until the queue is closed, and give back what passes left on the heap when there is nothing to do."""
+        while True:
+            if not self._queue.await_work(_REST_S):
+                give_back()
+            batch = self._queue.take()
+            if not batch:
+                return
             parts: list[Sequence[Computation]] = [batch]
             while parts:
                 parts += self._compute(parts.pop())

@@ -1,4 +1,4 @@
-"""What a loaded engine keeps of the memory that loading took. Each in a process of its own."""
+"""What an engine keeps of the memory that loading and passes took. Each in a process of its own."""
 
 import subprocess
 import sys
@@ -10,6 +10,24 @@ from embedfleet.engine.settings import EngineSettings
 from embedfleet.metrics import TEI, Registry
 engine = load(EngineSettings(packed_dir=sys.argv[1]), Registry(TEI))
 print(re.search(r"Private_Dirty: +([0-9]+)", open("/proc/self/smaps_rollup").read())[1])
+engine.close()
+"""
+
+# What a pass left is gone once there was nothing to do for a while; ends when it is, or after the limit.
+REST = """
+import asyncio, re, sys, time
+from embedfleet.engine.app import load
+from embedfleet.engine.settings import EngineSettings
+from embedfleet.metrics import TEI, Registry
+from tests.services.echo import sequence
+def dirty():
+    return int(re.search(r"Private_Dirty: +([0-9]+)", open("/proc/self/smaps_rollup").read())[1])
+engine = load(EngineSettings(packed_dir=sys.argv[1]), Registry(TEI))
+asyncio.run(engine.infer([sequence(*range(1000, 1000 + count)) for count in range(50, 250)]))
+busy, ends = dirty(), time.monotonic() + 60
+while busy - dirty() < int(sys.argv[2]) and time.monotonic() < ends:
+    time.sleep(0.1)
+print(busy - dirty())
 engine.close()
 """
 
@@ -25,3 +43,7 @@ def test_what_packing_took_is_given_back(tmp_path):
     """Packing takes the whole model's size once more, 66 MB and over."""
     first, second = (said(LOAD, tmp_path / "packed") for _ in range(2))
     assert first - second < 20_000  # kB
+
+
+def test_what_passes_took_is_given_back_by_an_engine_that_rests(tmp_path):
+    assert said(REST, tmp_path / "packed", 4_000) >= 4_000  # kB
