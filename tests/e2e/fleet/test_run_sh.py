@@ -30,7 +30,8 @@ class Clone:
         (self.folder / "src" / "embedfleet").mkdir(parents=True)
         shutil.copy(ROOT / "run.sh", self.folder)
         (self.folder / "scripts").mkdir()
-        shutil.copy(ROOT / "scripts/sources", self.folder / "scripts")
+        for name in ("sources", "compile"):
+            shutil.copy(ROOT / "scripts" / name, self.folder / "scripts")
         (self.folder / "requirements.lock").write_text("# nothing\n")
         (self.folder / "src/embedfleet/__init__.py").touch()
         (self.folder / "src/embedfleet/__main__.py").write_text("import sys\nprint(sys.argv[1:], sys.prefix)\n")
@@ -114,6 +115,19 @@ def test_what_was_compiled_of_this_source_is_run_and_of_another_is_not(clone):
     assert clone.becomes(after, "up")
     assert "the source has changed since scripts/compile" in after.stderr
     assert not compiled.exists()
+
+
+def test_what_compiling_needs_is_named(clone):
+    command, env = clone.folder / "scripts/compile", os.environ | {"CC": "/no/such/compiler"}
+    first = subprocess.run([command], env=env, capture_output=True, text=True, check=False)
+    assert first.returncode == 2
+    assert "hint: start ./run.sh once" in first.stderr
+    clone.run()
+    without = subprocess.run([command], env=env, capture_output=True, text=True, check=False)
+    assert without.returncode == 2
+    assert "there is no C compiler: /no/such/compiler" in without.stderr
+    assert "apt-get install gcc" in without.stderr
+    assert not (clone.folder / ".compiled").exists()
 
 
 @pytest.mark.parametrize("python", ["/no/such/python", "/bin/false"])
