@@ -3,13 +3,15 @@
 from itertools import pairwise
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from embedfleet.gateway.dispatch.budget import Budget
 from embedfleet.gateway.dispatch.carving import Bounds, by_length, carve, scatter, staggered
 from embedfleet.gateway.dispatch.command import Join, Relay, Send
 from embedfleet.gateway.dispatch.dispatcher import Dispatcher
 from embedfleet.gateway.dispatch.pace import Cost, Pace, fit
-from embedfleet.gateway.dispatch.placement import place_online
+from embedfleet.gateway.dispatch.placement import EARLY_S, place_online, takes_bulk
 from embedfleet.gateway.dispatch.replica import Abilities, Event, Replica
 from embedfleet.gateway.dispatch.request import Batch, Request
 from tests.properties.twins import Divisible
@@ -89,6 +91,23 @@ def test_a_replica_that_takes_twice_its_cost_is_found_to_be_slow():
     assert pace.slowness == pytest.approx(2.0, rel=0.25)
 
 
+BATCHES = st.lists(
+    st.tuples(st.lists(st.integers(10, 4000), min_size=1, max_size=6), st.floats(0, 0.5), st.booleans()), min_size=1
+)
+
+
+@given(BATCHES)
+def test_a_replica_that_keeps_to_its_cost_is_not_found_slow_or_fast(batches):
+    """Whether work waits for it or it for work: a biased estimate made equal replicas unequal, lb.md, 5.9 (iii)."""
+    pace, cost, ended = Pace(), Cost(), NOW
+    for tokens, pause, waits in batches:
+        sent_at = ended - 0.01 if waits and ended > NOW else ended + pause
+        ended = max(sent_at, ended) + cost.a_s + cost.b_s * sum(tokens)
+        for one in tokens:
+            pace.answered(one, sent_at, ended)
+    assert pace.slowness == pytest.approx(1.0, abs=0.01)
+
+
 def test_one_stall_is_not_taken_for_a_speed():
     pace, cost, now = Pace(), Cost(), NOW
     for number in range(100):
@@ -102,6 +121,29 @@ def test_online_work_goes_where_it_is_done_first():
     idle, busy = active("idle"), active("busy")
     busy.take(request(8000, online=False), NOW)
     assert place_online([busy, idle], request(20), NOW) is idle
+
+
+def test_a_replica_that_hangs_does_not_look_like_the_one_that_is_done_first():
+    """As its time runs out what it has seemed to be nearly done, and it was sent all queries: lb.md, 5.9 (i)."""
+    hung, busy = active("hung"), active("busy")
+    hung.take(request(100), NOW)
+    for late_s in (0.5, 2.0, 60.0):
+        now = NOW + late_s
+        busy.take(request(9000, online=False), now)
+        assert place_online([hung, busy], request(20), now) is busy
+        busy.drop(next(iter(busy.chunks)), now)
+
+
+def test_no_bulk_joins_a_replica_that_has_both_however_long_it_takes():
+    """A time limit on that, shorter than a chunk, switched it off: lb.md, 5.9 (iv)."""
+    replica = active("both")
+    bulk, query = request(9000, online=False), request(20)
+    replica.take(bulk, NOW)
+    replica.take(query, NOW)
+    for now in (NOW, NOW + 0.01, replica.free_at - EARLY_S, replica.free_at, replica.free_at + 0.005):
+        assert not takes_bulk(replica, [replica], now, spared=0)
+    replica.drop(query, replica.free_at)
+    assert takes_bulk(replica, [replica], replica.free_at - EARLY_S / 2, spared=0)
 
 
 def test_online_work_waits_rather_than_overfill_a_window():
