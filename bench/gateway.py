@@ -279,7 +279,7 @@ def ratios_of(medians: dict[str, float]) -> dict[str, float]:
 def main() -> None:
     """See the module."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="under a minute")
+    parser.add_argument("--quick", action="store_true", help="two minutes")
     parser.add_argument("--compiled", type=Path, help="what scripts/compile made, measured as well")
     given = parser.parse_args()
     quick: bool = given.quick

@@ -1,6 +1,9 @@
 """How much of the heap a process keeps."""
 
 import ctypes
+import logging
+
+log = logging.getLogger(__name__)
 
 
 def give_back() -> None:
@@ -11,3 +14,4 @@ def give_back() -> None:
     libc = ctypes.CDLL(None)
     if hasattr(libc, "malloc_trim"):
         libc.malloc_trim(0)
+        log.debug("what was freed is given back")
