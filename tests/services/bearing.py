@@ -24,6 +24,7 @@ TEXTS = [f"{WORDS[n % 10]} {WORDS[n // 10]} {n}" for n in range(100)]
 BATCH = TEXTS[::-1] * 2  # more than a replica takes at once
 LYING = Path(__file__).parent / "lying"  # on PYTHONPATH it makes engines lie when they are told to
 LIES = ("nulls", "one too few", "one too many", "no json", "cut json", "cut body", "no http", "reset")
+PAUSE_S = 0.02  # between the requests of a client: behind Docker's proxy each takes a port for a minute
 STATUSES = ("424", "500", "502", "503", "504")
 
 
@@ -102,6 +103,7 @@ def asking(client: Client) -> Iterator[Asking]:
                 seen.wrong.append(repr(error))
             else:
                 seen.look(batch, answer.status, lambda answer=answer: answer.json)  # type: ignore[misc]
+            over.wait(PAUSE_S)
 
     def one() -> list[str]:
         return [TEXTS[next(numbers) % len(TEXTS)]]

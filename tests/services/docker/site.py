@@ -20,6 +20,9 @@ from tests.services.fleet import COMMAND, LIMIT_S, free_ports
 
 T4 = "Tesla T4|7.5|15360|15000"
 H100 = "NVIDIA H100 80GB HBM3|9.0|81920|81000"
+# Between the requests of a client. Docker's proxy takes a port for each connection to a container and cannot have it
+# back for a minute (TIME_WAIT); of 28,232 (ip(7), ip_local_port_range) clients without a pause use all, and are reset.
+PAUSE_S = 0.1
 QUESTION = {"inputs": "What is Deep Learning?"}
 RANKING = {
     "query": "What is Deep Learning?",
@@ -151,6 +154,7 @@ def asking(client: Client, at_least: int) -> Iterator[list[Answer]]:
                 answer = Answer(0, {}, repr(error).encode())
             if answer.status != 200:
                 failed.append(answer)
+            over.wait(PAUSE_S)
 
     with ThreadPoolExecutor(16) as pool:
         work = [pool.submit(ask_on) for _ in range(16)]
