@@ -19,31 +19,19 @@ Every contestant's vectors are compared with the plain loop's before it is measu
 """
 
 import argparse
-import asyncio
 import json
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from bench.engine import cells, figures
-from bench.engine.contestants import Server, infinity_emb, our_engine, sentence_transformers, versions
-from bench.engine.folders import write_model
-from bench.engine.plain import Plain
-from bench.engine.texts import Texts
-from bench.engine.work import BGE_M3
+from bench.engine.cells import SERVER_CORE
+from bench.engine.contestants import versions
 from bench.report import missing, report, say
-
-SERVER_CORE, CLIENT_CORE = 0, 1
-_TOLERANCE = 1e-3
-_BGE_M3_VOCABULARY = 250_002
 
 
 def main() -> None:
@@ -57,10 +45,12 @@ def main() -> None:
     peak = _child("bench.engine.peak", *(("1.5", "2") if options.quick else ("4", "7")), core=SERVER_CORE)
     say("memory and load")
     memory = _memory(whole=not options.quick)
-    texts, plain = Texts(), Plain()
-    measured = _contest(texts, plain, _cells(options), rounds, seconds, options)
+    # Only now: the libraries that it maps would be taken off the memory of engines that have them too.
+    from bench.engine import contest  # noqa: PLC0415
+
+    measured = contest.measure((options.infinity, options.sentence_transformers), _cells(options), rounds, seconds)
     say("two engines on two cores, and one on one")
-    two = _two_over_one(texts, 3 if options.quick else 2 * rounds + 1, seconds)
+    two = contest.two_over_one(3 if options.quick else 2 * rounds + 1, seconds)
     _tell(peak, memory, measured, two, options)
 
 
@@ -97,80 +87,16 @@ def _child(module: str, *arguments: str, core: int | None = None) -> Any:  # noq
 
 
 def _memory(*, whole: bool) -> dict[str, Any]:
-    """Of MiniLM, thrice; in the whole run also of a folder of bge-m3's shape."""
-    looked = _child("bench.engine.memory", *["builtin"] * 3)
+    """Of MiniLM, in the whole run thrice, and of a folder of bge-m3's shape."""
+    looked = _child("bench.engine.memory", *["builtin"] * (3 if whole else 1))
     found = {name: statistics.median(look[name] for look in looked) for name in looked[0]}
     if not whole:
         return {"minilm": found, "bge_m3": None}
     with tempfile.TemporaryDirectory() as folder:
-        size = write_model(Path(folder) / "m3", BGE_M3, vocabulary=_BGE_M3_VOCABULARY)
+        size = _child("bench.engine.folders", f"{folder}/m3")
         os.sync()  # a page that waits to be written counts as dirty, whoever maps it
         (look,) = _child("bench.engine.memory", f"{folder}/m3")
     return {"minilm": found, "bge_m3": look | {"weights_mb": size / 1e6}}
-
-
-@contextmanager
-def _contestants(options: argparse.Namespace, texts: Texts, plain: Plain) -> Iterator[list[Server]]:
-    """Those that are there, checked."""
-    rivals = (
-        ("infinity", infinity_emb, options.infinity),
-        ("sentence-transformers", sentence_transformers, options.sentence_transformers),
-    )
-    with ExitStack() as stack:
-        servers = [stack.enter_context(our_engine(SERVER_CORE))]
-        for name, start, venv in rivals:
-            if venv:
-                servers.append(stack.enter_context(start(SERVER_CORE, venv)))
-            else:
-                say(f"{name} is not installed: its ratios are null")
-        for server in servers:
-            _check(server, texts, plain)
-        yield servers
-
-
-def _check(server: Server, texts: Texts, plain: Plain) -> None:
-    """The contestant computes the same model."""
-    short = [text for text in texts.real if texts.tokens[text] < 200][:8]
-    vectors = np.array(asyncio.run(server.vectors(short)))
-    distance = float(np.abs(vectors - np.array([plain.embed(text) for text in short])).max())
-    say(f"{server.name}: vectors differ from the plain loop's by at most {distance:.1e}")
-    if distance > _TOLERANCE:
-        raise RuntimeError(f"{server.name} computes something else")
-
-
-def _contest(
-    texts: Texts,
-    plain: Plain,
-    wanted: Sequence[cells.Cell],
-    rounds: int,
-    seconds: float,
-    options: argparse.Namespace,
-) -> dict[str, dict[str, list[Any]]]:
-    """Contestant → cell → a rate per round; of the plain loop tokens per second."""
-    found: dict[str, dict[str, list[Any]]] = {"plain": {}}
-    os.sched_setaffinity(0, {CLIENT_CORE})
-    with _contestants(options, texts, plain) as servers:
-        for number in range(rounds):
-            say(f"round {number + 1} of {rounds}")
-            for cell in wanted:
-                found["plain"].setdefault(cell.name, []).append(plain.measure(texts, min(seconds, 2.0), SERVER_CORE))
-                for server in servers:
-                    rate = cells.measure([server], cell, texts, seconds)
-                    found.setdefault(server.name, {}).setdefault(cell.name, []).append(rate)
-    os.sched_setaffinity(0, {SERVER_CORE, CLIENT_CORE})
-    return found
-
-
-def _two_over_one(texts: Texts, rounds: int, seconds: float) -> float:
-    """Tokens per second of two engines over one's; the client is wherever there is room."""
-    ratios = []
-    with our_engine(0) as first, our_engine(1) as second:
-        for _ in range(rounds):
-            before = cells.measure([first], cells.Cell(4, 32), texts, seconds)
-            both = cells.measure([first, second], cells.Cell(4, 32), texts, seconds)
-            after = cells.measure([second], cells.Cell(4, 32), texts, seconds)
-            ratios.append(2 * both.tokens_per_s / (before.tokens_per_s + after.tokens_per_s))
-    return statistics.median(ratios)
 
 
 def _tell(

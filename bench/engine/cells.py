@@ -4,9 +4,14 @@ import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from bench.engine.contestants import Server
-from bench.engine.texts import Texts
+
+if TYPE_CHECKING:
+    from bench.engine.texts import Texts
+
+SERVER_CORE, CLIENT_CORE = 0, 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +49,12 @@ class Rate:
     cpu_s: float
 
 
-def measure(servers: Sequence[Server], cell: Cell, texts: Texts, seconds: float) -> Rate:
+def measure(servers: Sequence[Server], cell: Cell, texts: "Texts", seconds: float) -> Rate:
     """Every server gets the cell's clients; counted until the last request that was begun in time has ended."""
     return asyncio.run(_measure(servers, cell, texts, seconds))
 
 
-async def _measure(servers: Sequence[Server], cell: Cell, texts: Texts, seconds: float) -> Rate:
+async def _measure(servers: Sequence[Server], cell: Cell, texts: "Texts", seconds: float) -> Rate:
     pool = texts.mixed if cell.mixed else texts.real
     lengths: list[int] = []
     place = 0

@@ -1,16 +1,21 @@
-"""Model folders of seeded random weights, in XLM-RoBERTa's layout, written a tensor at a time."""
+"""Model folders of seeded random weights, in XLM-RoBERTa's layout, written a tensor at a time.
+
+``python -m bench.engine.folders FOLDER`` writes one of bge-m3's shape and prints the bytes of its weights.
+"""
 
 import json
 import shutil
 import struct
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
-from bench.engine.work import Shape
+from bench.engine.work import BGE_M3, Shape
 from embedfleet.engine.builtin import builtin_model
 
+_BGE_M3_VOCABULARY = 250_002
 _POSITIONS = 8194  # of bge-m3: 8192 and the two before the first
 
 
@@ -97,3 +102,7 @@ def _normal(chance: np.random.Generator, dimensions: tuple[int, ...]) -> np.ndar
     values = chance.standard_normal(dimensions, np.float32)
     values *= np.float32(0.02)
     return values
+
+
+if __name__ == "__main__":
+    print(write_model(Path(sys.argv[1]), BGE_M3, vocabulary=_BGE_M3_VOCABULARY))

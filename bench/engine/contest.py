@@ -1,0 +1,79 @@
+"""Contestants side by side: every cell of clients x texts, round by round, and two engines on two cores."""
+
+import asyncio
+import os
+import statistics
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import numpy as np
+
+from bench.engine import cells
+from bench.engine.cells import CLIENT_CORE, SERVER_CORE
+from bench.engine.contestants import Server, infinity_emb, our_engine, sentence_transformers
+from bench.engine.plain import Plain
+from bench.engine.texts import Texts
+from bench.report import say
+
+_TOLERANCE = 1e-3
+Venvs = tuple[str | None, str | None]
+"""Of infinity-emb and of sentence-transformers; None for one that is not installed."""
+
+
+def measure(venvs: Venvs, wanted: Sequence[cells.Cell], rounds: int, seconds: float) -> dict[str, dict[str, list[Any]]]:
+    """Contestant → cell → a rate per round; of the plain loop tokens per second."""
+    texts, plain = Texts(), Plain()
+    found: dict[str, dict[str, list[Any]]] = {"plain": {}}
+    os.sched_setaffinity(0, {CLIENT_CORE})
+    with _contestants(venvs, texts, plain) as servers:
+        for number in range(rounds):
+            say(f"round {number + 1} of {rounds}")
+            for cell in wanted:
+                found["plain"].setdefault(cell.name, []).append(plain.measure(texts, min(seconds, 2.0), SERVER_CORE))
+                for server in servers:
+                    rate = cells.measure([server], cell, texts, seconds)
+                    found.setdefault(server.name, {}).setdefault(cell.name, []).append(rate)
+    os.sched_setaffinity(0, {SERVER_CORE, CLIENT_CORE})
+    return found
+
+
+def two_over_one(rounds: int, seconds: float) -> float:
+    """Tokens per second of two engines over one's; the client is wherever there is room."""
+    texts, ratios = Texts(), []
+    with our_engine(0) as first, our_engine(1) as second:
+        for _ in range(rounds):
+            before = cells.measure([first], cells.Cell(4, 32), texts, seconds)
+            both = cells.measure([first, second], cells.Cell(4, 32), texts, seconds)
+            after = cells.measure([second], cells.Cell(4, 32), texts, seconds)
+            ratios.append(2 * both.tokens_per_s / (before.tokens_per_s + after.tokens_per_s))
+    return statistics.median(ratios)
+
+
+@contextmanager
+def _contestants(venvs: Venvs, texts: Texts, plain: Plain) -> Iterator[list[Server]]:
+    """Those that are there, checked."""
+    rivals = (
+        ("infinity", infinity_emb, venvs[0]),
+        ("sentence-transformers", sentence_transformers, venvs[1]),
+    )
+    with ExitStack() as stack:
+        servers = [stack.enter_context(our_engine(SERVER_CORE))]
+        for name, start, venv in rivals:
+            if venv:
+                servers.append(stack.enter_context(start(SERVER_CORE, venv)))
+            else:
+                say(f"{name} is not installed: its ratios are null")
+        for server in servers:
+            _check(server, texts, plain)
+        yield servers
+
+
+def _check(server: Server, texts: Texts, plain: Plain) -> None:
+    """The contestant computes the same model."""
+    short = [text for text in texts.real if texts.tokens[text] < 200][:8]
+    vectors = np.array(asyncio.run(server.vectors(short)))
+    distance = float(np.abs(vectors - np.array([plain.embed(text) for text in short])).max())
+    say(f"{server.name}: vectors differ from the plain loop's by at most {distance:.1e}")
+    if distance > _TOLERANCE:
+        raise RuntimeError(f"{server.name} computes something else")
