@@ -50,7 +50,7 @@ fi
 
 if [ $# -eq 0 ]; then
     PATH="$PWD/$venv/bin:$PATH" scripts/check
-    # Two at a time; those that share one daemon, or measure it, stay together.
-    set -- -n 2 --dist loadgroup
+    # Three at a time on two cores, for many wait; each worker has a Docker daemon of its own.
+    set -- -n 3 --dist worksteal
 fi
 exec "$venv/bin/python" -m pytest "$@"

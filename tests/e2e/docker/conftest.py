@@ -1,4 +1,4 @@
-"""One daemon and one set of images for all tests here; each test has a folder of its own."""
+"""One daemon and one set of images for all tests of a worker here; each test has a folder of its own."""
 
 import gc
 import os
@@ -18,7 +18,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.docker)
-            item.add_marker(pytest.mark.xdist_group("docker"))  # one daemon, whatever the number of workers
             item.add_marker(pytest.mark.slow)
             # The docker package leaves sockets of streamed answers to the garbage collector.
             item.add_marker(pytest.mark.filterwarnings("ignore::ResourceWarning"))
