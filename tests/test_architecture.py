@@ -30,6 +30,7 @@ PURE = (
     "http.head",
     "http.message",
     "engine.batching",
+    "engine.gathering",
     "engine.pooling",
     "engine.quantization",
     "engine.families",

@@ -17,7 +17,9 @@ def test_runs_are_the_sequences_in_order_and_no_two_neighbours_are_alike(given_l
     runs = places["run_shapes"].tolist()
     assert [length for count, length in runs for _ in range(count)] == given_lengths
     assert all(one[1] != other[1] for one, other in pairwise(runs))
-    assert places["run_tokens"].tolist() == [count * length for count, length in runs]
+    ends = np.cumsum([count * length for count, length in runs]).tolist()
+    assert places["run_ends"].tolist() == [[end] for end in ends]
+    assert places["run_starts"].tolist() == [[start] for start in (0, *ends[:-1])]
     assert bool(places["uniform"]) == (len(runs) == 1)
 
 

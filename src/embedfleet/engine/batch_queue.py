@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from embedfleet.dialects.tei import Floats
 from embedfleet.engine.batching import BatchLimits, choose_batch
 from embedfleet.engine.cache import Cache
+from embedfleet.engine.gathering import Gathering
 from embedfleet.engine.job import Job
 from embedfleet.engine.output import Output
 from embedfleet.engine.tokenization import Encoded
@@ -63,6 +64,7 @@ class BatchQueue:
         self._limits = limits
         self._cache = cache
         self._shared = registry["te_shared_inputs"].value()
+        self._gathering = Gathering()
         self._changed = threading.Condition()
         self._waiting: list[Computation] = []
         self._known: dict[bytes, Computation] = {}  # waiting or under way
@@ -88,6 +90,7 @@ class BatchQueue:
                     self._computation(key, encoded, outputs).askers.append(_Asker(job, index, now))
                 else:
                     whole = job.answer(index, output)
+            self._gathering.arrived(now)
             self._changed.notify(len(self._waiting) - before)
         if whole:
             job.finish()
@@ -104,9 +107,12 @@ class BatchQueue:
                 self._drop_unawaited()
                 if self._closing:
                     return []
-                if self._waiting:
+                if not self._waiting:
+                    self._changed.wait()
+                elif self._is_full() or not (pause_s := self._gathering.wait_s(time.perf_counter())):
                     break
-                self._changed.wait()
+                else:
+                    self._changed.wait(pause_s)
             chosen = choose_batch([len(item.encoded.ids) for item in self._waiting], self._limits)
             batch = [self._waiting[index] for index in chosen]
             taken = set(chosen)
@@ -127,6 +133,7 @@ class BatchQueue:
                         asker.index, output, queue_s=began - asker.since, inference_s=max(0.0, ended - began)
                     ):
                         whole.append(asker.job)
+            self._gathering.ended(len(whole), started, ended)
         _tell(whole)
 
     def fail(self, batch: Sequence[Computation], error: Exception) -> None:
@@ -143,6 +150,11 @@ class BatchQueue:
             failed = self._fail(left, BackendError(STOPPING))
             self._changed.notify_all()
         _tell(failed)
+
+    def _is_full(self) -> bool:
+        """Whether more inputs could not join the next batch anyway."""
+        tokens = sum(len(item.encoded.ids) for item in self._waiting[: self._limits.inputs])
+        return len(self._waiting) >= self._limits.inputs or tokens >= self._limits.tokens
 
     def _computation(self, key: bytes, encoded: Encoded, outputs: tuple[Output, ...]) -> Computation:
         """The one of that key, waiting, under way, or new."""

@@ -1,15 +1,14 @@
 """Which of the waiting inputs run together, under a token budget, the oldest always among them.
 
-A backend without padding takes the oldest, as many as there is room for: each pass reads all weights, so few passes are
-better than many. Where padding costs, as in a model that somebody else exported, inputs are of like length: batches in
-arrival order spend most of their work on padding. So a batch grows around its oldest input, with those nearest to it
-in length, while the padding stays within bounds.
+A backend without padding takes them by age, each that there is still room for: every pass reads all weights, so few
+passes are better than many. Where padding costs, as in a model that somebody else exported, inputs are of like length:
+batches in arrival order spend most of their work on padding. So a batch grows around its oldest input, with those
+nearest to it in length, while the padding stays within bounds.
 """
 
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +39,19 @@ def choose_batch(lengths: Sequence[int], limits: BatchLimits) -> list[int]:
     if len(lengths) == 1:
         return [0]
     if limits.padding is None:
-        return _oldest(lengths, limits)
+        return _by_age(lengths, limits)
     return _of_like_length(lengths, limits, limits.padding)
 
 
-def _oldest(lengths: Sequence[int], limits: BatchLimits) -> list[int]:
-    most = min(limits.inputs, len(lengths))
-    ends = accumulate(lengths[:most])
-    count = max(1, sum(1 for end in ends if end <= limits.tokens))
-    return sorted(range(count), key=lengths.__getitem__)
+def _by_age(lengths: Sequence[int], limits: BatchLimits) -> list[int]:
+    chosen, room = [0], limits.tokens - lengths[0]
+    for index in range(1, len(lengths)):
+        if len(chosen) == limits.inputs or room <= 0:
+            break
+        if lengths[index] <= room:
+            chosen.append(index)
+            room -= lengths[index]
+    return sorted(chosen, key=lengths.__getitem__)
 
 
 def _of_like_length(lengths: Sequence[int], limits: BatchLimits, padding: float) -> list[int]:

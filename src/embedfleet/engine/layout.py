@@ -19,7 +19,7 @@ def layout(lengths: Integers) -> Layout:
         ``columns``, those of the longest sequence: [longest].
         ``first`` and ``last``, the tokens that begin and end each sequence: [sequences].
         ``run_shapes``, of the runs, neighbours of one length, how many sequences and of what length: [runs, 2].
-        ``run_tokens``, how many tokens that is: [runs].
+        ``run_starts`` and ``run_ends``, the token that begins each run and the one after its last: [runs, 1].
         ``uniform``, whether there is one run: a scalar.
     """
     if len(lengths) == 1:
@@ -27,13 +27,15 @@ def layout(lengths: Integers) -> Layout:
     starts = np.cumsum(lengths) - lengths
     begins = np.flatnonzero(np.diff(lengths, prepend=0))  # no length is 0, so the first begins a run
     counts, of_length = np.diff(begins, append=len(lengths)), lengths[begins]
+    run_starts = starts[begins].reshape(-1, 1)
     return {
         "places": np.arange(int(lengths.sum()), dtype=np.int64) - np.repeat(starts, lengths),
         "columns": np.arange(int(lengths.max()), dtype=np.int64),
         "first": starts,
         "last": starts + lengths - 1,
         "run_shapes": np.stack([counts, of_length], axis=1),
-        "run_tokens": counts * of_length,
+        "run_starts": run_starts,
+        "run_ends": run_starts + (counts * of_length).reshape(-1, 1),
         "uniform": np.array(len(begins) == 1),
     }
 
@@ -47,6 +49,7 @@ def _of_one(tokens: int) -> Layout:
         "first": np.zeros(1, dtype=np.int64),
         "last": places[-1:],
         "run_shapes": np.array([[1, tokens]]),
-        "run_tokens": np.array([tokens]),
+        "run_starts": np.zeros((1, 1), dtype=np.int64),
+        "run_ends": np.array([[tokens]]),
         "uniform": np.array(True),
     }

@@ -208,14 +208,14 @@ class OnnxOps:
             return compute([graph.add("Reshape", part, first) for part in parts], square)
 
         def each_run() -> str:
-            lists = [graph.add("SplitToSequence", part, "run_tokens", axis=0) for part in parts]
-
             def run(number: str) -> str:
                 shape = self._shape(number, width)
-                grids = [graph.add("Reshape", graph.add("SequenceAt", part, number), shape) for part in lists]
+                start, end = (graph.add("Gather", bound, number) for bound in ("run_starts", "run_ends"))
+                rows = [graph.add("Slice", part, start, end, graph.whole(0)) for part in parts]
+                grids = [graph.add("Reshape", each, shape) for each in rows]
                 return compute(grids, self._corner(square, grids[0]) if square else "")
 
-            return graph.add("ConcatFromSequence", graph.each(graph.add("Size", "run_tokens"), run), axis=0)
+            return graph.add("ConcatFromSequence", graph.each(graph.add("Size", "run_starts"), run), axis=0)
 
         return graph.choose("uniform", one_run, each_run)
 

@@ -200,9 +200,10 @@ def test_a_model_is_told_from_another_by_config_pooling_and_weights(tmp_path):
     assert fingerprint(tmp_path) in prints
 
 
-def test_without_padding_the_oldest_inputs_run_and_equals_stand_together():
+def test_without_padding_inputs_run_by_age_while_there_is_room_and_equals_stand_together():
     limits = BatchLimits(tokens=100, padding=None, inputs=4)
-    assert choose_batch([60, 5, 30, 6, 1], limits) == [1, 2, 0]
+    assert choose_batch([60, 5, 30, 6, 1], limits) == [4, 1, 2, 0]
+    assert choose_batch([60, 50, 45, 30, 20, 10], limits) == [5, 3, 0]
     assert choose_batch([7, 5, 7, 5], limits) == [1, 3, 0, 2]
     assert choose_batch([1] * 9, limits) == [0, 1, 2, 3]
     assert choose_batch([500, 1], limits) == [0]
