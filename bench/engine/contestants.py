@@ -72,8 +72,9 @@ class Server:
 
 @contextmanager
 def our_engine(core: int, *, model: str = "builtin") -> Iterator[Server]:
-    """Our model server."""
-    command = [sys.executable, "-m", "embedfleet", "engine", "--model", model, "--log-level", "warning", "--port"]
+    """Our model server, with its weights in a file as a fleet's engines have them."""
+    command = [sys.executable, "-m", "embedfleet", "engine", "--model", model, "--log-level", "warning"]
+    command += ["--packed-dir", "packed", "--port"]
     with _running("engine", core, command, path="/embed", key="inputs") as server:
         yield server
 

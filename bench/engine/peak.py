@@ -1,8 +1,8 @@
 """``python -m bench.engine.peak SECONDS``: how near one core comes to its sgemm peak, in one process.
 
 The peak is the fastest of numpy's float32 products of the shapes that the models have, one thread. It and the engine
-take turns, second by second, and each round gives a ratio, so that a machine that slows down slows down both. Times
-are of the process on the processor: what others take from the core does not count.
+take turns, call by call, so that a machine that slows down slows down both; each round gives a ratio. Times are of the
+process on the processor: what others take from the core does not count.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ from embedfleet.engine.tokenization import Encoded
 from embedfleet.metrics import TEI, Registry
 
 _SHAPES = ((512, 384, 1536), (512, 1536, 384), (512, 1024, 4096), (512, 4096, 1024), (1024, 1024, 1024))
-_SHARE_S = 0.3  # of a round that the peak takes, as a share of the seconds
+_TURN_S = 0.02  # of a product
 
 
 def rate(work: Callable[[], int], seconds: float) -> float:
@@ -38,21 +38,28 @@ def rate(work: Callable[[], int], seconds: float) -> float:
     return done / elapsed
 
 
-def sgemm_peak(seconds: float) -> float:
-    """The fastest product's operations per second."""
-    share = seconds / len(_SHAPES)
-    return max(rate(_product(*shape), share) for shape in _SHAPES)
+class Product:
+    """A product of one shape, and what it has done so far."""
 
+    def __init__(self, rows: int, inner: int, columns: int) -> None:
+        self._left, self._right = np.ones((rows, inner), np.float32), np.ones((inner, columns), np.float32)
+        self._out = np.empty((rows, columns), np.float32)
+        self._flops = 2 * rows * inner * columns
+        self._done, self._elapsed = 0, 0.0
 
-def _product(rows: int, inner: int, columns: int) -> Callable[[], int]:
-    left, right = np.ones((rows, inner), np.float32), np.ones((inner, columns), np.float32)
-    out = np.empty((rows, columns), np.float32)
+    @property
+    def rate(self) -> float:
+        """Operations per second of processor time."""
+        return self._done / self._elapsed
 
-    def multiply() -> int:
-        np.matmul(left, right, out)
-        return 2 * rows * inner * columns
-
-    return multiply
+    def turn(self) -> None:
+        """Once to have its numbers in the caches, and then for a moment."""
+        np.matmul(self._left, self._right, self._out)
+        started = time.process_time()
+        while (elapsed := time.process_time() - started) < _TURN_S:
+            np.matmul(self._left, self._right, self._out)
+            self._done += self._flops
+        self._elapsed += elapsed
 
 
 def mixed_texts(engine: Engine, shape: Shape) -> Callable[[], int]:
@@ -98,17 +105,17 @@ def _input(first: int, tokens: int) -> Encoded:
     return Encoded(ids, np.zeros(tokens, np.int64), np.zeros(tokens, np.bool_), tokens)
 
 
-def ratios(work: Callable[[], int], seconds: float, rounds: int) -> list[float]:
-    """Of the peak measured just before and just after, a round each."""
-    work()
-    found = []
-    before = sgemm_peak(_SHARE_S * seconds)
-    for _ in range(rounds):
-        own = rate(work, seconds)
-        after = sgemm_peak(_SHARE_S * seconds)
-        found.append(own / max(before, after))
-        before = after
-    return found
+def measure(work: Callable[[], int], seconds: float) -> tuple[float, float]:
+    """Operations per second of ``work``, which returns its operations, and of the fastest product, in turns."""
+    products = [Product(*shape) for shape in _SHAPES]
+    done, elapsed = 0, 0.0
+    while elapsed < seconds:
+        started = time.process_time()
+        done += work()
+        elapsed += time.process_time() - started
+        for product in products:
+            product.turn()
+    return done / elapsed, max(product.rate for product in products)
 
 
 def main() -> None:
@@ -116,16 +123,23 @@ def main() -> None:
     seconds, rounds = float(sys.argv[1]), int(sys.argv[2])
     with tempfile.TemporaryDirectory() as folder:
         write_model(Path(folder) / "wide", WIDE, vocabulary=30_522)
-        minilm = load(EngineSettings(), Registry(TEI))
-        wide = load(EngineSettings(model=f"{folder}/wide"), Registry(TEI))
-        figures = {
-            "of_sgemm_peak": ratios(mixed_texts(minilm, MINILM), seconds, rounds),
-            "of_sgemm_peak_1024": ratios(even_tokens(wide, WIDE, 128), seconds, rounds),
+        packed = f"{folder}/packed"  # as a fleet's engines have their weights
+        minilm = load(EngineSettings(packed_dir=packed), Registry(TEI))
+        wide = load(EngineSettings(model=f"{folder}/wide", packed_dir=packed), Registry(TEI))
+        works = {
+            "of_sgemm_peak": mixed_texts(minilm, MINILM),
+            "of_sgemm_peak_1024": even_tokens(wide, WIDE, 128),
         }
+        found: dict[str, list[tuple[float, float]]] = {}
+        for name, work in works.items():
+            work()
+            found[name] = [measure(work, seconds) for _ in range(rounds)]
         minilm.close()
         wide.close()
+    figures = {name: [own / peak for own, peak in pairs] for name, pairs in found.items()}
     told = {name: statistics.median(values) for name, values in figures.items()}
-    print(json.dumps(told | {"gflops": sgemm_peak(1.0) / 1e9, "rounds": figures}), flush=True)
+    peak = statistics.median(peak for pairs in found.values() for _, peak in pairs)
+    print(json.dumps(told | {"gflops": peak / 1e9, "rounds": figures}), flush=True)
 
 
 if __name__ == "__main__":
