@@ -15,9 +15,10 @@ lengths = st.lists(st.integers(1, 9), min_size=1, max_size=30)
 def test_runs_are_the_sequences_in_order_and_no_two_neighbours_are_alike(given_lengths):
     places = layout(np.array(given_lengths))
     runs = places["run_shapes"].tolist()
-    assert [length for count, length in runs for _ in range(count)] == given_lengths
+    assert [length for count, length, _ in runs for _ in range(count)] == given_lengths
+    assert {width for _, _, width in runs} == {-1}
     assert all(one[1] != other[1] for one, other in pairwise(runs))
-    ends = np.cumsum([count * length for count, length in runs]).tolist()
+    ends = np.cumsum([count * length for count, length, _ in runs]).tolist()
     assert places["run_ends"].tolist() == [[end] for end in ends]
     assert places["run_starts"].tolist() == [[start] for start in (0, *ends[:-1])]
     assert bool(places["uniform"]) == (len(runs) == 1)

@@ -18,7 +18,8 @@ def layout(lengths: Integers) -> Layout:
         ``places``, each token's place in its sequence: [tokens].
         ``columns``, those of the longest sequence: [longest].
         ``first`` and ``last``, the tokens that begin and end each sequence: [sequences].
-        ``run_shapes``, of the runs, neighbours of one length, how many sequences and of what length: [runs, 2].
+        ``run_shapes``, of the runs, neighbours of one length, how many sequences, of what length, and -1, which is what
+        a graph's reshaping puts the width for: [runs, 3].
         ``run_starts`` and ``run_ends``, the token that begins each run and the one after its last: [runs, 1].
         ``uniform``, whether there is one run: a scalar.
     """
@@ -33,7 +34,7 @@ def layout(lengths: Integers) -> Layout:
         "columns": np.arange(int(lengths.max()), dtype=np.int64),
         "first": starts,
         "last": starts + lengths - 1,
-        "run_shapes": np.stack([counts, of_length], axis=1),
+        "run_shapes": np.stack([counts, of_length, np.full_like(counts, -1)], axis=1),
         "run_starts": run_starts,
         "run_ends": run_starts + (counts * of_length).reshape(-1, 1),
         "uniform": np.array(len(begins) == 1),
@@ -48,7 +49,7 @@ def _of_one(tokens: int) -> Layout:
         "columns": places,
         "first": np.zeros(1, dtype=np.int64),
         "last": places[-1:],
-        "run_shapes": np.array([[1, tokens]]),
+        "run_shapes": np.array([[1, tokens, -1]]),
         "run_starts": np.zeros((1, 1), dtype=np.int64),
         "run_ends": np.array([[tokens]]),
         "uniform": np.array(True),

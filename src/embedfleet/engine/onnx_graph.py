@@ -28,7 +28,7 @@ _INPUTS: dict[str, tuple[int, Sequence[str | int]]] = {
     "positions": (TensorProto.INT64, _TOKENS),
     "places": (TensorProto.INT64, _TOKENS),
     "columns": (TensorProto.INT64, ["longest"]),
-    "run_shapes": (TensorProto.INT64, ["runs", 2]),
+    "run_shapes": (TensorProto.INT64, ["runs", 3]),
     "run_starts": (TensorProto.INT64, ["runs", 1]),
     "run_ends": (TensorProto.INT64, ["runs", 1]),
     "uniform": (TensorProto.BOOL, []),

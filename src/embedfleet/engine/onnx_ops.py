@@ -132,14 +132,13 @@ class OnnxOps:
         graph = self._graph
         parts = [query, *(self._repeat(states, attention) for states in (key, value))]
         attributes = {"num_heads": attention.heads, "unidirectional": int(attention.causal)}
-        width = graph.whole(attention.heads * attention.head_size)
 
         def attend(grids: Sequence[str], bias: str) -> str:
             inputs = [*grids, "", "", bias] if bias else grids
             mixed = graph.add("MultiHeadAttention", *inputs, domain=MS, **attributes)
             return graph.add("Reshape", mixed, graph.whole(-1, attention.heads * attention.head_size))
 
-        return self._by_run(parts, width, attend, self._bias(attention))
+        return self._by_run(parts, attend, self._bias(attention))
 
     def first(self, states: str) -> str:
         """See `Ops.first`."""
@@ -151,10 +150,7 @@ class OnnxOps:
 
     def mean(self, states: str) -> str:
         """See `Ops.mean`."""
-        width = self._graph.add("Shape", states, start=1)
-        return self._by_run(
-            [states], width, lambda grids, _: self._graph.add("ReduceMean", grids[0], axes=[1], keepdims=0)
-        )
+        return self._by_run([states], lambda grids, _: self._graph.add("ReduceMean", grids[0], axes=[1], keepdims=0))
 
     def _dense_int8(self, states: str, layer: Linear) -> str:
         """The product of whole numbers, exact in int32, times the output's step, times the token's, and the bias.
@@ -189,28 +185,24 @@ class OnnxOps:
         """[tokens, heads, size] → [tokens, heads x size]."""
         return self._graph.add("Reshape", heads, self._graph.whole(0, -1))
 
-    def _by_run(
-        self, parts: Sequence[str], width: str, compute: Callable[[Sequence[str], str], str], square: str = ""
-    ) -> str:
+    def _by_run(self, parts: Sequence[str], compute: Callable[[Sequence[str], str], str], square: str = "") -> str:
         """What is computed of each run's sequences, end to end again; one run alone, as of a lone text, needs no loop.
 
         Args:
             parts: [tokens, width] each.
-            width: theirs, [1].
             compute: of grids [sequences, length, width], one for each of ``parts``, and of what ``square`` is for that
                 length; returns [rows, columns].
             square: [1, 1 or heads, longest, longest], of which a run gets the corner; empty where there is none.
         """
         graph = self._graph
-        first = graph.once(("first run", width), lambda: self._shape(graph.place(0), width))
+        first = graph.once("first run", lambda: graph.add("Gather", "run_shapes", graph.place(0)))
 
         def one_run() -> str:
             return compute([graph.add("Reshape", part, first) for part in parts], square)
 
         def each_run() -> str:
             def run(number: str) -> str:
-                shape = self._shape(number, width)
-                start, end = (graph.add("Gather", bound, number) for bound in ("run_starts", "run_ends"))
+                shape, start, end = (graph.add("Gather", of, number) for of in ("run_shapes", "run_starts", "run_ends"))
                 rows = [graph.add("Slice", part, start, end, graph.whole(0)) for part in parts]
                 grids = [graph.add("Reshape", each, shape) for each in rows]
                 return compute(grids, self._corner(square, grids[0]) if square else "")
@@ -218,10 +210,6 @@ class OnnxOps:
             return graph.add("ConcatFromSequence", graph.each(graph.add("Size", "run_starts"), run), axis=0)
 
         return graph.choose("uniform", one_run, each_run)
-
-    def _shape(self, number: str, width: str) -> str:
-        """Of the grid of the run of that number: its sequences, their length, and the width."""
-        return self._graph.add("Concat", self._graph.add("Gather", "run_shapes", number), width, axis=0)
 
     def _corner(self, square: str, grid: str) -> str:
         graph = self._graph
