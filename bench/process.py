@@ -20,6 +20,17 @@ def take_core(core: int) -> None:
         os.setpriority(os.PRIO_PROCESS, 0, _NICE)
 
 
+@contextmanager
+def on_core(core: int) -> Iterator[None]:
+    """This process on one core, until the end of the block."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {core})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
 def free_port() -> int:
     """One that was free a moment ago."""
     with socket.create_server(("127.0.0.1", 0)) as sock:

@@ -5,7 +5,7 @@ turns round by round. The last line is one JSON object; its ``ratios``:
 
 - ``of_sgemm_peak``, ``of_sgemm_peak_1024``: in one process, arithmetic on real tokens over numpy's fastest product, for
   MiniLM on mixed real texts and for a random model 1024 wide at 128 tokens (`bench.engine.peak`).
-- ``of_sgemm_peak_http``: the same over HTTP, in real time, at the busiest cell.
+- ``of_sgemm_peak_http``: the same over HTTP, in real time, at the busiest cell, over the peak just before.
 - ``over_plain_ort``: over a loop without HTTP in one process (`bench.engine.plain`); the worst cell.
 - ``over_infinity``, ``over_sentence_transformers``: over rivals' tokens per second; the worst cell of clients x texts.
   ``..._mixed``: at 32 texts of mixed length. Null for a rival that is not installed.
@@ -39,7 +39,8 @@ def main() -> None:
     options = _options()
     if (os.cpu_count() or 1) < 2:
         missing("two cores are needed, one for the server and one for the client", "run it on a larger machine")
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the plain loop is one thread
+    # The plain loop is one thread, and so is the peak.
+    os.environ |= {"TOKENIZERS_PARALLELISM": "false", "OPENBLAS_NUM_THREADS": "1"}
     rounds, seconds = (1, 2.5) if options.quick else (options.rounds, 6.0)
     say("in one process, over the core's peak")
     peak = _child("bench.engine.peak", *(("1.5", "2") if options.quick else ("4", "7")), core=SERVER_CORE)
@@ -80,9 +81,8 @@ def _cells(options: argparse.Namespace) -> Sequence[cells.Cell]:
 def _child(module: str, *arguments: str, core: int | None = None) -> Any:  # noqa: ANN401 - its JSON
     """What a module of the benchmark says that needs a process of its own."""
     pinned = [] if core is None else ["taskset", "-c", str(core)]
-    environment = os.environ | {"OPENBLAS_NUM_THREADS": "1"}
     command = [*pinned, sys.executable, "-m", module, *arguments]
-    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -107,7 +107,7 @@ def _tell(
     options: argparse.Namespace,
 ) -> None:
     """The table, and the last line."""
-    plain = measured.pop("plain")
+    plain, peaks = measured.pop("plain"), measured.pop("peak")
     rates = figures.medians(measured)
     for name, row in rates.items():
         say(f"{name:22} " + "  ".join(f"{cell} {rate:.0f}" for cell, rate in row.items()))
@@ -121,7 +121,7 @@ def _tell(
     ratios = {
         "of_sgemm_peak": round(peak["of_sgemm_peak"], 3),
         "of_sgemm_peak_1024": round(peak["of_sgemm_peak_1024"], 3),
-        "of_sgemm_peak_http": round(figures.of_peak(measured["engine"][busiest], 1e9 * peak["gflops"]), 3),
+        "of_sgemm_peak_http": round(figures.of_peak(measured["engine"][busiest], peaks[busiest]), 3),
         "over_plain_ort": min(over_plain.values(), default=None),
         "over_infinity": figures.least(over["infinity"]),
         "over_infinity_mixed": figures.least(over["infinity"], mixed=True),

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import statistics
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -12,28 +13,32 @@ import numpy as np
 from bench.engine import cells
 from bench.engine.cells import CLIENT_CORE, SERVER_CORE
 from bench.engine.contestants import Server, infinity_emb, our_engine, sentence_transformers
+from bench.engine.peak import sgemm_peak
 from bench.engine.plain import Plain
 from bench.engine.texts import Texts
+from bench.process import on_core
 from bench.report import say
 
 _TOLERANCE = 1e-3
+_PEAK_TURNS = 4
 Venvs = tuple[str | None, str | None]
 """Of infinity-emb and of sentence-transformers; None for one that is not installed."""
 
 
 def measure(venvs: Venvs, wanted: Sequence[cells.Cell], rounds: int, seconds: float) -> dict[str, dict[str, list[Any]]]:
-    """Contestant → cell → a rate per round; of the plain loop tokens per second."""
+    """Contestant → cell → a rate per round; of the plain loop tokens per second, and of the core's peak operations."""
     texts, plain = Texts(), Plain()
-    found: dict[str, dict[str, list[Any]]] = {"plain": {}}
+    found: dict[str, dict[str, list[Any]]] = defaultdict(lambda: defaultdict(list))
     os.sched_setaffinity(0, {CLIENT_CORE})
     with _contestants(venvs, texts, plain) as servers:
         for number in range(rounds):
             say(f"round {number + 1} of {rounds}")
             for cell in wanted:
-                found["plain"].setdefault(cell.name, []).append(plain.measure(texts, min(seconds, 2.0), SERVER_CORE))
+                found["plain"][cell.name].append(plain.measure(texts, min(seconds, 2.0), SERVER_CORE))
+                with on_core(SERVER_CORE):
+                    found["peak"][cell.name].append(sgemm_peak(_PEAK_TURNS))
                 for server in servers:
-                    rate = cells.measure([server], cell, texts, seconds)
-                    found.setdefault(server.name, {}).setdefault(cell.name, []).append(rate)
+                    found[server.name][cell.name].append(cells.measure([server], cell, texts, seconds))
     os.sched_setaffinity(0, {SERVER_CORE, CLIENT_CORE})
     return found
 

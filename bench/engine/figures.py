@@ -41,9 +41,10 @@ def least(ratios: Mapping[str, float], *, mixed: bool = False) -> float | None:
     return min(values, default=None)
 
 
-def of_peak(rates: Iterable[Rate], peak: float) -> float:
-    """Operations per second of the model on the texts' own tokens, over the core's peak."""
-    return statistics.median(sum(map(MINILM.flops, rate.lengths)) / rate.elapsed_s / peak for rate in rates)
+def of_peak(rates: Iterable[Rate], peaks: Iterable[float]) -> float:
+    """Operations per second of the model on the texts' own tokens, over the core's peak as it was just before."""
+    pairs = zip(rates, peaks, strict=True)
+    return statistics.median(sum(map(MINILM.flops, rate.lengths)) / rate.elapsed_s / peak for rate, peak in pairs)
 
 
 def busiest(cells: Sequence[Cell]) -> str:

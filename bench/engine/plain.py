@@ -1,12 +1,12 @@
 """The loop that needs no server: tokenize a text, run it, pool it; the next text. Its vectors are what is right."""
 
-import os
 import time
 from collections.abc import Sequence
 
 import numpy as np
 
 from bench.engine.texts import Texts
+from bench.process import on_core
 from embedfleet.engine.builtin import builtin_model
 from embedfleet.engine.model import read_model
 from embedfleet.engine.onnx_backend import OnnxBackend
@@ -34,12 +34,8 @@ class Plain:
 
     def measure(self, texts: Texts, seconds: float, core: int) -> float:
         """Tokens per second over texts in turn, on one core."""
-        others = os.sched_getaffinity(0)
-        os.sched_setaffinity(0, {core})
-        try:
+        with on_core(core):
             return self._measure(texts.real, texts, seconds)
-        finally:
-            os.sched_setaffinity(0, others)
 
     def _measure(self, pool_of: Sequence[str], texts: Texts, seconds: float) -> float:
         done, number, started = 0, 0, time.perf_counter()
