@@ -1,7 +1,6 @@
 """Contestants side by side: every cell of clients x texts, round by round, and two engines on two cores."""
 
 import asyncio
-import os
 import statistics
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -10,37 +9,43 @@ from typing import Any
 
 import numpy as np
 
-from bench.engine import cells
+from bench.engine import cells, figures
 from bench.engine.cells import CLIENT_CORE, SERVER_CORE
 from bench.engine.contestants import Server, infinity_emb, our_engine, sentence_transformers
-from bench.engine.peak import sgemm_peak
+from bench.engine.peak import Sampling
 from bench.engine.plain import Plain
 from bench.engine.texts import Texts
 from bench.process import on_core
 from bench.report import say
 
 _TOLERANCE = 1e-3
-_PEAK_TURNS = 4
 Venvs = tuple[str | None, str | None]
 """Of infinity-emb and of sentence-transformers; None for one that is not installed."""
 
 
 def measure(venvs: Venvs, wanted: Sequence[cells.Cell], rounds: int, seconds: float) -> dict[str, dict[str, list[Any]]]:
-    """Contestant → cell → a rate per round; of the plain loop tokens per second, and of the core's peak operations."""
+    """Contestant → cell → a rate per round; of the plain loop tokens per second."""
     texts, plain = Texts(), Plain()
     found: dict[str, dict[str, list[Any]]] = defaultdict(lambda: defaultdict(list))
-    os.sched_setaffinity(0, {CLIENT_CORE})
-    with _contestants(venvs, texts, plain) as servers:
+    with on_core(CLIENT_CORE), _contestants(venvs, texts, plain) as servers:
         for number in range(rounds):
             say(f"round {number + 1} of {rounds}")
             for cell in wanted:
                 found["plain"][cell.name].append(plain.measure(texts, min(seconds, 2.0), SERVER_CORE))
-                with on_core(SERVER_CORE):
-                    found["peak"][cell.name].append(sgemm_peak(_PEAK_TURNS))
                 for server in servers:
                     found[server.name][cell.name].append(cells.measure([server], cell, texts, seconds))
-    os.sched_setaffinity(0, {SERVER_CORE, CLIENT_CORE})
     return found
+
+
+def of_peak(cell: cells.Cell, rounds: int, seconds: float) -> float:
+    """Operations on real tokens per second of our server's processor time, over the core's peak meanwhile."""
+    texts, ratios = Texts(), []
+    with our_engine(SERVER_CORE) as server, on_core(CLIENT_CORE):
+        for _ in range(rounds):
+            with Sampling(SERVER_CORE) as sampling:
+                rate = cells.measure([server], cell, texts, seconds)
+            ratios.append(figures.operations_per_s(rate) / sampling.peak)
+    return statistics.median(ratios)
 
 
 def two_over_one(rounds: int, seconds: float) -> float:

@@ -1,7 +1,7 @@
 """From rounds of measurements to the ratios that are told: of medians, contestants of one round side by side."""
 
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from bench.engine.cells import Cell, Rate
 from bench.engine.work import MINILM
@@ -41,12 +41,11 @@ def least(ratios: Mapping[str, float], *, mixed: bool = False) -> float | None:
     return min(values, default=None)
 
 
-def of_peak(rates: Iterable[Rate], peaks: Iterable[float]) -> float:
-    """Operations per second of the model on the texts' own tokens, over the core's peak as it was just before."""
-    pairs = zip(rates, peaks, strict=True)
-    return statistics.median(sum(map(MINILM.flops, rate.lengths)) / rate.elapsed_s / peak for rate, peak in pairs)
+def operations_per_s(rate: Rate) -> float:
+    """Operations of MiniLM on the texts' own tokens, per second of the server's processor time."""
+    return sum(map(MINILM.flops, rate.lengths)) / max(rate.cpu_s, 0.01)
 
 
-def busiest(cells: Sequence[Cell]) -> str:
-    """The cell that leaves a server no pause: most texts asked for at once."""
-    return max(cells, key=lambda cell: (cell.clients * cell.texts, cell.clients)).name
+def busiest(cells: Sequence[Cell]) -> Cell:
+    """The one that leaves a server no pause: most texts asked for at once."""
+    return max(cells, key=lambda cell: (cell.clients * cell.texts, cell.clients))

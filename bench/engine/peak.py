@@ -7,12 +7,15 @@ process on the processor: what others take from the core does not count.
 
 import asyncio
 import json
+import os
 import statistics
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 
@@ -28,6 +31,7 @@ from embedfleet.metrics import TEI, Registry
 
 _SHAPES = ((512, 384, 1536), (512, 1536, 384), (512, 1024, 4096), (512, 4096, 1024), (1024, 1024, 1024))
 _TURN_S = 0.02  # of a product
+_PAUSE_S = 0.15  # between two, beside other work
 
 
 def rate(work: Callable[[], int], seconds: float) -> float:
@@ -55,8 +59,8 @@ class Product:
     def turn(self) -> None:
         """Once to have its numbers in the caches, and then for a moment."""
         np.matmul(self._left, self._right, self._out)
-        started = time.process_time()
-        while (elapsed := time.process_time() - started) < _TURN_S:
+        started = time.thread_time()
+        while (elapsed := time.thread_time() - started) < _TURN_S:
             np.matmul(self._left, self._right, self._out)
             self._done += self._flops
         self._elapsed += elapsed
@@ -64,6 +68,38 @@ class Product:
 
 def _products() -> list[Product]:
     return [Product(*shape) for shape in _SHAPES]
+
+
+class Sampling(threading.Thread):
+    """While the block lasts, products now and then in a thread on one core, beside what else that core does."""
+
+    def __init__(self, core: int) -> None:
+        super().__init__(name="peak")
+        self._core = core
+        self._products = _products()
+        self._over = threading.Event()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._over.set()
+        self.join()
+
+    @property
+    def peak(self) -> float:
+        """The fastest product's operations per second of its own processor time."""
+        return max(product.rate for product in self._products)
+
+    def run(self) -> None:
+        """A turn of each product at least."""
+        os.sched_setaffinity(0, {self._core})  # of this thread alone
+        turns = 0
+        while turns < len(self._products) or not self._over.is_set():
+            self._products[turns % len(self._products)].turn()
+            turns += 1
+            self._over.wait(_PAUSE_S)
 
 
 def mixed_texts(engine: Engine, shape: Shape) -> Callable[[], int]:
@@ -107,15 +143,6 @@ async def _infer(engine: Engine, inputs: Sequence[Encoded]) -> None:
 def _input(first: int, tokens: int) -> Encoded:
     ids = 1000 + (first * 7919 + np.arange(tokens, dtype=np.int64) * 31) % 20_000
     return Encoded(ids, np.zeros(tokens, np.int64), np.zeros(tokens, np.bool_), tokens)
-
-
-def sgemm_peak(turns: int) -> float:
-    """The fastest product's operations per second, of so many turns of each."""
-    products = _products()
-    for _ in range(turns):
-        for product in products:
-            product.turn()
-    return max(product.rate for product in products)
 
 
 def measure(work: Callable[[], int], seconds: float) -> tuple[float, float]:
