@@ -50,7 +50,8 @@ def main() -> None:
     # Only now: the libraries that it maps would be taken off the memory of engines that have them too.
     from bench.engine import contest  # noqa: PLC0415
 
-    measured = contest.measure((options.infinity, options.sentence_transformers), _cells(options), rounds, seconds)
+    venvs = {"infinity": options.infinity, "sentence-transformers": options.sentence_transformers}
+    measured = contest.measure(venvs, _cells(options), rounds, seconds)
     say("over HTTP, over the core's peak")
     peak["of_sgemm_peak_http"] = contest.of_peak(figures.busiest(_cells(options)), rounds, seconds)
     say("two engines on two cores, and one on one")

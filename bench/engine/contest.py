@@ -3,7 +3,7 @@
 import asyncio
 import statistics
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -19,8 +19,9 @@ from bench.process import on_core
 from bench.report import say
 
 _TOLERANCE = 1e-3
-Venvs = tuple[str | None, str | None]
-"""Of infinity-emb and of sentence-transformers; None for one that is not installed."""
+_RIVALS = {"infinity": infinity_emb, "sentence-transformers": sentence_transformers}
+Venvs = Mapping[str, str | None]
+"""Of each rival by its name here; None for one that is not installed."""
 
 
 def measure(venvs: Venvs, wanted: Sequence[cells.Cell], rounds: int, seconds: float) -> dict[str, dict[str, list[Any]]]:
@@ -63,14 +64,10 @@ def two_over_one(rounds: int, seconds: float) -> float:
 @contextmanager
 def _contestants(venvs: Venvs, texts: Texts, plain: Plain) -> Iterator[list[Server]]:
     """Those that are there, checked."""
-    rivals = (
-        ("infinity", infinity_emb, venvs[0]),
-        ("sentence-transformers", sentence_transformers, venvs[1]),
-    )
     with ExitStack() as stack:
         servers = [stack.enter_context(our_engine(SERVER_CORE))]
-        for name, start, venv in rivals:
-            if venv:
+        for name, start in _RIVALS.items():
+            if venv := venvs[name]:
                 servers.append(stack.enter_context(start(SERVER_CORE, venv)))
             else:
                 say(f"{name} is not installed: its ratios are null")

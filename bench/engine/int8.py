@@ -11,13 +11,14 @@ import asyncio
 import os
 import statistics
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from bench.engine.folders import write_model
-from bench.engine.peak import even_tokens, mixed_texts, rate
+from bench.engine.peak import even_tokens, mixed_texts
 from bench.engine.work import MINILM, WIDE
 from bench.report import report, say
 from bench.texts import paragraphs
@@ -63,7 +64,15 @@ def _ratios(works: Sequence[_Work], seconds: float, rounds: int) -> list[float]:
     for work in works:
         work()
     exact, int8 = works
-    return [rate(int8, seconds) / rate(exact, seconds) for _ in range(rounds)]
+    return [_rate(int8, seconds) / _rate(exact, seconds) for _ in range(rounds)]
+
+
+def _rate(work: Callable[[], int], seconds: float) -> float:
+    """Operations per second of processor time, over whole calls of ``work``, which returns its operations."""
+    started, done = time.process_time(), 0
+    while (elapsed := time.process_time() - started) < seconds:
+        done += work()
+    return done / elapsed
 
 
 def _error(engines: tuple[Engine, Engine]) -> dict[str, float]:

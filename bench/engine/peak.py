@@ -34,14 +34,6 @@ _TURN_S = 0.02  # of a product
 _PAUSE_S = 0.15  # between two, beside other work
 
 
-def rate(work: Callable[[], int], seconds: float) -> float:
-    """Operations per second of processor time, over whole calls of ``work``, which returns its operations."""
-    started, done = time.process_time(), 0
-    while (elapsed := time.process_time() - started) < seconds:
-        done += work()
-    return done / elapsed
-
-
 class Product:
     """A product of one shape, and what it has done so far."""
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -35,7 +34,6 @@ class EchoBackend:
         batches: the inputs of each pass so far, those that failed among them.
         broken: every pass fails.
         room: more tokens than these do not fit into memory.
-        pass_s: how long a pass takes at least.
     """
 
     precision = "float32"
@@ -48,14 +46,12 @@ class EchoBackend:
         self.batches: list[list[list[int]]] = []
         self.broken = False
         self.room = 10_000
-        self.pass_s = 0.0
 
     def forward(self, ids, types, lengths, outputs):
         rows = [row.tolist() for row in np.split(ids, np.cumsum(lengths)[:-1])]
         self.batches.append(rows)
         self.entered.release()
         assert self.gate.wait(TIMEOUT_S)
-        time.sleep(self.pass_s)
         self._stumble({row[0] for row in rows}, len(ids))
         states = np.repeat(ids[:, None].astype(np.float32), 2, axis=1)
         if any(row[0] == SPREADING for row in rows):

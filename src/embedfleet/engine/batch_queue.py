@@ -109,7 +109,7 @@ class BatchQueue:
                     return []
                 if not self._waiting:
                     self._changed.wait()
-                elif self._is_full() or not (pause_s := self._gathering.wait_s(time.perf_counter())):
+                elif not (pause_s := self._gathering.wait_s(time.perf_counter())) or self._is_full():
                     break
                 else:
                     self._changed.wait(pause_s)

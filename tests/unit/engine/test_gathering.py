@@ -1,14 +1,24 @@
 """A batch waits for clients that were just answered and are known to come back, and for nobody else."""
 
 import asyncio
+import threading
+import time
 
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from embedfleet.engine.batch_queue import BatchQueue
+from embedfleet.engine.batching import BatchLimits
+from embedfleet.engine.cache import Cache
 from embedfleet.engine.gathering import Gathering
-from tests.services.echo import EchoBackend, engine_of, run, sequence
+from embedfleet.engine.job import Job
+from embedfleet.engine.output import Output
+from embedfleet.metrics import TEI, Registry
+from tests.services.echo import TIMEOUT_S, run, sequence
 
 PASS_S = 1.0
+LONG_S = 1000.0  # of a pass, as it is told: a tenth of it is longer than any test waits
 passes = st.lists(
     st.tuples(st.integers(0, 20), st.floats(0.001, 5), st.lists(st.floats(0, 1), max_size=30)), max_size=30
 )
@@ -56,17 +66,44 @@ def test_requests_that_come_when_they_come_are_not_waited_for(spread):
     assert gathering.wait_s(now) == 0
 
 
-def test_clients_that_ask_one_text_after_the_other_share_their_passes():
-    async def story(engine):
-        async def client(number):
-            for turn in range(12):
-                await engine.infer([sequence(100 * number + turn)])
+class Watched(Job):
+    """A job that tells when a taker has looked at it, which holds the queue's lock then."""
 
-        await asyncio.gather(*(client(number) for number in range(1, 5)))
+    def __init__(self, loop):
+        super().__init__(1, loop)
+        self.looked = threading.Event()
 
-    backend = EchoBackend()
-    backend.pass_s = 0.1
-    with engine_of(backend) as engine:
-        run(story(engine))
-    late = backend.batches[-8:]
-    assert sum(map(len, late)) > 2.5 * len(late), "taking turns they would be two at a time"
+    @property
+    def is_gone(self):
+        self.looked.set()
+        return super().is_gone
+
+
+def test_a_batch_is_taken_once_the_clients_that_always_come_back_are_there():
+    registry = Registry(TEI)
+    queue = BatchQueue(BatchLimits(), Cache(0, registry), registry)
+    clients = range(4)
+
+    async def story():
+        loop = asyncio.get_running_loop()
+
+        def put(number):
+            job = Watched(loop)
+            queue.put(job, [sequence(number)], [bytes([number])], (Output.STATES,))
+            return job
+
+        for _ in range(10):
+            for number in clients:
+                put(number)
+            batch = queue.take()
+            computed = [(item, (np.zeros((1, 2), np.float32),)) for item in batch]
+            queue.answer(computed, started=time.perf_counter() - LONG_S)
+        first = put(0)
+        taken = asyncio.create_task(asyncio.to_thread(queue.take))
+        assert await asyncio.to_thread(first.looked.wait, TIMEOUT_S)
+        # The lock is had only once the taker waits, or has gone with the first alone.
+        for number in clients[1:]:
+            put(number)
+        return await taken
+
+    assert len(run(story())) == len(clients)
