@@ -6,11 +6,14 @@ more for faults and for the log (`bench.fake_tei.admin`). It prints its ports as
 What is as in TEI: routes, bodies, reply headers, errors (``dialects`` hold the shapes), 512 permits, one per text and
 taken all or nothing (429); ``max_client_batch_size`` (422) and the payload limit (413), told by ``/info``; one FIFO
 queue of texts; a batch takes texts from its front until ``max_batch_tokens``, and one batch is formed ahead while one
-runs; texts of a client that left are dropped when a batch is formed; ``/health`` waits for the batch that runs.
+runs; texts of a client that left are dropped when a batch is formed; ``/health`` waits for the batch that runs; a
+sequence of no tokens (ids that decode to nothing, blanks for a tokenizer without special tokens) ends the process when
+its batch is computed, and all that is under way with it.
 
 What is not: a text's tokens are the number it begins with, and tokenizing takes no time, so all texts of a request
 reach the queue together; TEI's ``/rerank`` takes its permits pair by pair, here it takes them like the others;
-``/embed_all`` gives at most four tokens' vectors; a batch takes ``a + b * tokens`` by the clock (`workload.Cost`).
+``/embed_all`` gives at most four tokens' vectors; ``/tokenize`` cuts texts into characters (`bench.fake_tei.model`); a
+batch takes ``a + b * tokens`` by the clock (`workload.Cost`).
 
 Answers follow from the texts and the options alone (`bench.fake_tei.oracle`): a client that knows them can check every
 vector and every rank.

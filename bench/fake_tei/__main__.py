@@ -10,6 +10,7 @@ from contextlib import suppress
 import uvloop
 
 from bench.fake_tei.admin import Admin
+from bench.fake_tei.model import LARGEST, FakeModel
 from bench.fake_tei.replica import Replica
 from bench.fake_tei.settings import KINDS, ReplicaSettings
 from bench.workload import MEASURED, Cost
@@ -32,7 +33,17 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--client-batch", type=int, default=32, help="texts of one call at most")
     parser.add_argument("--payload-bytes", type=int, default=2_000_000, help="largest body")
     parser.add_argument("--no-ahead", action="store_true", help="form no batch while another runs")
-    return parser.parse_args()
+    parser.add_argument("--vocabulary", type=int, default=FakeModel().vocabulary, help="ids from this on are no text")
+    parser.add_argument(
+        "--no-special-tokens", action="store_true", help="the tokenizer adds none: blanks are no tokens"
+    )
+    parser.add_argument("--poison", metavar="MARKER", default="", help="a text with this ends whoever computes it")
+    back = "seconds that nobody listens after such a text, or one of no tokens; the process ends by default"
+    parser.add_argument("--back-s", type=float, help=back)
+    options = parser.parse_args()
+    if not 0 < options.vocabulary <= LARGEST:
+        parser.error(f"--vocabulary is from 1 to {LARGEST}, not {options.vocabulary}")
+    return options
 
 
 def settings(options: argparse.Namespace) -> ReplicaSettings:
@@ -46,6 +57,8 @@ def settings(options: argparse.Namespace) -> ReplicaSettings:
         client_batch=options.client_batch,
         payload_bytes=options.payload_bytes,
         ahead=not options.no_ahead,
+        fake=FakeModel(options.vocabulary, not options.no_special_tokens, options.poison),
+        back_s=options.back_s,
     )
 
 

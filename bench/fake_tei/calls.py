@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 
+from bench.fake_tei.model import FakeModel
 from bench.fake_tei.oracle import (
     DIMENSIONS,
     LABELS,
@@ -20,10 +21,19 @@ from bench.fake_tei.oracle import (
 )
 from embedfleet.dialects.body import Fields, read_object
 from embedfleet.dialects.openai import parse_embeddings
-from embedfleet.dialects.tei import Input, parse_embed, parse_predict, parse_rerank, parse_similarity
+from embedfleet.dialects.tei import (
+    Input,
+    parse_decode,
+    parse_embed,
+    parse_predict,
+    parse_rerank,
+    parse_similarity,
+    parse_tokenize,
+)
 from embedfleet.errors import Empty, Validation
 
 _TOKEN_VECTORS = 4  # of /embed_all, for each text at most
+_NO_INPUTS = "Input validation error: `inputs` cannot be empty"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,38 +44,106 @@ class Work:
         texts: that take a place in the queue each.
         characters: of all of them.
         answer: makes the reply's value, given the tokens of all texts; computed when they are done.
+        deadly: places of the texts that end whoever computes them.
     """
 
     texts: Sequence[str]
     characters: int
     answer: Callable[[int], Any]
+    deadly: frozenset[int] = frozenset()
 
 
-def read(path: str, content_type: bytes | None, body: bytes, longest: int) -> Work:
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a call is read with.
+
+    Attributes:
+        longest: ``max_input_length``.
+        client_batch: the most texts of one call.
+        model: that is served.
+    """
+
+    longest: int
+    client_batch: int
+    model: FakeModel
+
+
+def read(path: str, content_type: bytes | None, body: bytes, reading: Reading) -> Work:
     """The work of a call.
 
     Args:
         path: one of `READERS`.
         content_type: of the body.
         body: JSON.
-        longest: ``max_input_length``.
+        reading: of the replica.
 
     Raises:
         RequestError: it is not what the route takes.
         ServingError: it is empty, or out of bounds.
     """
-    return READERS[path](read_object(content_type, body), longest)
+    return READERS[path](read_object(content_type, body), reading)
 
 
-def _texts(inputs: Sequence[Input]) -> list[str]:
-    texts = [item if isinstance(item, str) else "".join(map(chr, item)) for item in inputs]
-    if not all(texts):
-        raise Empty("Input validation error: `inputs` cannot be empty")
-    return texts
+def ask(path: str, content_type: bytes | None, body: bytes, reading: Reading) -> Any:  # noqa: ANN401 - a JSON value
+    """What the tokenizer answers at once, without the queue; arguments and errors are those of `read`.
+
+    Args:
+        path: one of `ASKED`.
+        content_type: of the body.
+        body: JSON.
+        reading: of the replica.
+
+    Raises:
+        RequestError: it is not what the route takes.
+        ServingError: it is empty, or out of bounds.
+    """
+    return ASKED[path](read_object(content_type, body), reading)
 
 
-def _work(texts: Sequence[str], answer: Callable[[int], Any]) -> Work:
-    return Work(texts, sum(map(len, texts)), answer)
+def admit(texts: int, reading: Reading) -> None:
+    """Refuse more texts than a call may have.
+
+    Raises:
+        Validation: there are more.
+    """
+    if texts > reading.client_batch:
+        raise Validation(f"batch size {texts} > maximum allowed batch size {reading.client_batch}")
+
+
+def _tokenize(fields: Fields, reading: Reading) -> list[list[dict[str, Any]]]:
+    request = parse_tokenize(fields)
+    admit(len(request.inputs), reading)
+    if not all(request.inputs):
+        raise Empty(_NO_INPUTS)
+    return [reading.model.tokenize(text, special=request.add_special_tokens) for text in request.inputs]
+
+
+def _decode(fields: Fields, reading: Reading) -> list[str]:
+    request = parse_decode(fields)
+    admit(len(request.ids), reading)
+    if not all(request.ids):
+        raise Empty("Input validation error: `input_ids` cannot be empty")
+    return [reading.model.decode(ids, skip_special=request.skip_special_tokens) for ids in request.ids]
+
+
+ASKED: dict[str, Callable[[Fields, Reading], Any]] = {"/tokenize": _tokenize, "/decode": _decode}
+
+
+def _texts(inputs: Sequence[Input], model: FakeModel) -> list[str]:
+    """Of texts and ids; ids that the vocabulary does not have are none."""
+    if not all(inputs):
+        raise Empty(_NO_INPUTS)
+    return [item if isinstance(item, str) else model.decode(item, skip_special=False) for item in inputs]
+
+
+def _deadly(inputs: Sequence[Input], texts: Sequence[str], model: FakeModel) -> frozenset[int]:
+    """Places of the inputs that end whoever computes them; ``texts`` are theirs."""
+    pairs = enumerate(zip(inputs, texts, strict=True))
+    return frozenset(place for place, (item, text) in pairs if model.ends(text, from_ids=not isinstance(item, str)))
+
+
+def _work(texts: Sequence[str], answer: Callable[[int], Any], deadly: frozenset[int]) -> Work:
+    return Work(texts, sum(map(len, texts)), answer, deadly)
 
 
 def _cut(dimensions: int | None) -> int:
@@ -78,33 +156,37 @@ def _cut(dimensions: int | None) -> int:
     return dimensions
 
 
-def _embed(fields: Fields, _longest: int) -> Work:
+def _embed(fields: Fields, reading: Reading) -> Work:
     request = parse_embed(fields)
     options, size = options_of(request.normalize, request.prompt_name), _cut(request.dimensions)
-    texts = _texts(request.inputs)
-    return _work(texts, lambda _: [vector_of(text, options)[:size] for text in texts])
+    texts = _texts(request.inputs, reading.model)
+    deadly = _deadly(request.inputs, texts, reading.model)
+    return _work(texts, lambda _: [vector_of(text, options)[:size] for text in texts], deadly)
 
 
-def _embed_all(fields: Fields, longest: int) -> Work:
-    texts = _texts(parse_embed(fields).inputs)
+def _embed_all(fields: Fields, reading: Reading) -> Work:
+    inputs = parse_embed(fields).inputs
+    texts = _texts(inputs, reading.model)
 
     def token_vectors(text: str) -> list[list[float]]:
-        count = min(_TOKEN_VECTORS, tokens_of(text, longest))
+        count = min(_TOKEN_VECTORS, tokens_of(text, reading.longest))
         return [vector_of(text, f"t{token}") for token in range(count)]
 
-    return _work(texts, lambda _: [token_vectors(text) for text in texts])
+    deadly = _deadly(inputs, texts, reading.model)
+    return _work(texts, lambda _: [token_vectors(text) for text in texts], deadly)
 
 
-def _embed_sparse(fields: Fields, _longest: int) -> Work:
-    texts = _texts(parse_embed(fields).inputs)
+def _embed_sparse(fields: Fields, reading: Reading) -> Work:
+    inputs = parse_embed(fields).inputs
+    texts = _texts(inputs, reading.model)
 
     def weights(text: str) -> list[dict[str, float]]:
         return [{"index": 7 * place, "value": value} for place, value in enumerate(vector_of(text)) if value > 0]
 
-    return _work(texts, lambda _: [weights(text) for text in texts])
+    return _work(texts, lambda _: [weights(text) for text in texts], _deadly(inputs, texts, reading.model))
 
 
-def _rerank(fields: Fields, _longest: int) -> Work:
+def _rerank(fields: Fields, reading: Reading) -> Work:
     request = parse_rerank(fields)
     texts = request.texts
 
@@ -114,10 +196,11 @@ def _rerank(fields: Fields, _longest: int) -> Work:
         return [{"index": index, **given[index], "score": scores[index]} for index in ranking(scores)]
 
     characters = sum(map(len, texts)) + len(request.query) * len(texts)
-    return Work(texts, characters, ranks)
+    pairs = [request.query + text for text in texts]
+    return Work(texts, characters, ranks, _deadly(pairs, pairs, reading.model))
 
 
-def _predict(fields: Fields, _longest: int) -> Work:
+def _predict(fields: Fields, reading: Reading) -> Work:
     request = parse_predict(fields)
     texts = [item if isinstance(item, str) else "".join(item) for item in request.inputs]
 
@@ -126,19 +209,23 @@ def _predict(fields: Fields, _longest: int) -> Work:
         scores = (1.0 - score, score)
         return [{"score": scores[index], "label": LABELS[index]} for index in ranking(scores)]
 
-    return _work(texts, lambda _: [classes(text) for text in texts] if request.batch else classes(texts[0]))
+    def rows(_: int) -> list[Any]:
+        return [classes(text) for text in texts] if request.batch else classes(texts[0])
+
+    return _work(texts, rows, _deadly(texts, texts, reading.model))
 
 
-def _similarity(fields: Fields, _longest: int) -> Work:
+def _similarity(fields: Fields, reading: Reading) -> Work:
     request = parse_similarity(fields)
     source = vector_of(request.source)
     texts = [request.source, *request.sentences]
-    return _work(texts, lambda _: [similarity(source, vector_of(text)) for text in request.sentences])
+    deadly = _deadly(texts, texts, reading.model)
+    return _work(texts, lambda _: [similarity(source, vector_of(text)) for text in request.sentences], deadly)
 
 
-def _openai(fields: Fields, _longest: int) -> Work:
+def _openai(fields: Fields, reading: Reading) -> Work:
     request = parse_embeddings(fields)
-    texts, size = _texts(request.inputs), _cut(request.dimensions)
+    texts, size = _texts(request.inputs, reading.model), _cut(request.dimensions)
 
     def written(text: str) -> list[float] | str:
         vector = vector_of(text)[:size]
@@ -149,10 +236,10 @@ def _openai(fields: Fields, _longest: int) -> Work:
         usage = {"prompt_tokens": tokens, "total_tokens": tokens}
         return {"object": "list", "data": data, "model": "fake", "usage": usage}
 
-    return _work(texts, reply)
+    return _work(texts, reply, _deadly(request.inputs, texts, reading.model))
 
 
-READERS: dict[str, Callable[[Fields, int], Work]] = {
+READERS: dict[str, Callable[[Fields, Reading], Work]] = {
     "/": _embed,
     "/embed": _embed,
     "/embed_all": _embed_all,

@@ -23,12 +23,14 @@ class Entry:
         tokens: of it.
         owner: its request.
         queued_at: when it came.
+        deadly: it ends whoever computes it.
     """
 
     text: str
     tokens: int
     owner: Owner
     queued_at: float
+    deadly: bool = False
 
 
 class Permits:

@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import os
 import socket
 import struct
 import time
@@ -20,7 +21,7 @@ from bench.fake_tei.settings import ReplicaSettings
 from embedfleet.dialects.failure import render_failure
 from embedfleet.dialects.tei import Cost as Spent
 from embedfleet.dialects.tei import cost_headers
-from embedfleet.errors import Backend, Overloaded, RequestError, ServingError, Validation
+from embedfleet.errors import Backend, Overloaded, RequestError, ServingError
 from embedfleet.http.connection import Connection, Host
 from embedfleet.http.exchange import Exchange
 from embedfleet.http.head import HeadMemory
@@ -29,6 +30,7 @@ from embedfleet.http.message import JSON, TEXT, Limits
 _ABORT_WITH_RESET = struct.pack("ii", 1, 0)
 _MARK = 80  # characters of a text that hold its name
 _HEALTH = frozenset({"/health", "/ping", "/"})
+_ABORTED = 134  # a shell's word for a process that SIGABRT ended
 
 
 class Client(Connection):
@@ -68,11 +70,14 @@ class Replica(Host):
     Attributes:
         computed: (text's beginning, monotonic time) of each text that was run to its end.
         counts: requests by what became of them.
+        deaths: by texts that end whoever computes them.
     """
 
     def __init__(self, name: str, settings: ReplicaSettings) -> None:
         self.name = name
         self.settings = settings
+        self.deaths = 0
+        self._reading = settings.reading()
         self.loop = asyncio.get_running_loop()
         self.limits = Limits(body_bytes=settings.payload_bytes)
         self.clients: set[Connection] = set()
@@ -165,6 +170,13 @@ class Replica(Host):
         self.device.clear()
         self._open_in(seconds)
 
+    def _die(self) -> None:
+        """As TEI does over a sequence of no tokens: with all that is queued, under way or connected."""
+        if self.settings.back_s is None:
+            os._exit(_ABORTED)
+        self.deaths += 1
+        self._crash(self.settings.back_s)
+
     def _heal(self) -> None:
         self.device.slowness = 1.0
         self._wrong.set("429", 0)
@@ -197,6 +209,8 @@ class Replica(Host):
         path, method = exchange.path, exchange.method
         if path in calls.READERS and method == b"POST":
             self._infer(exchange, path)
+        elif path in calls.ASKED and method == b"POST":
+            self._tell(exchange, path)
         elif path in _HEALTH and method == b"GET":
             self.device.after_batch(lambda: exchange.respond(200, [], b""))
         elif path == "/info" and method == b"GET":
@@ -204,14 +218,23 @@ class Replica(Host):
         elif path == "/metrics" and method == b"GET":
             exchange.respond(200, [TEXT], self._metrics())
         else:
-            known = path in calls.READERS or path in _HEALTH or path in {"/info", "/metrics"}
+            known = path in calls.READERS or path in calls.ASKED or path in _HEALTH or path in {"/info", "/metrics"}
             exchange.respond(405 if known else 404, [], b"")
+
+    def _tell(self, exchange: Exchange, path: str) -> None:
+        """What the tokenizer knows."""
+        try:
+            value = calls.ask(path, exchange.header(b"content-type"), exchange.body, self._reading)
+        except (RequestError, ServingError) as error:
+            self._fail(exchange, path, error)
+        else:
+            exchange.respond(200, [JSON], orjson.dumps(value))
 
     def _infer(self, exchange: Exchange, path: str) -> None:
         self.counts["calls"] += 1
         wrong = self._wrong.take()
         try:
-            work = calls.read(path, exchange.header(b"content-type"), exchange.body, self.settings.longest)
+            work = calls.read(path, exchange.header(b"content-type"), exchange.body, self._reading)
             self._admit(len(work.texts), wrong)
         except (RequestError, ServingError) as error:
             self._fail(exchange, path, error)
@@ -219,15 +242,16 @@ class Replica(Host):
         call = Call(exchange, work, wrong)
         self._calls.add(call)
         exchange.on_gone = lambda: self._left(call)
-        entries = [Entry(text, tokens_of(text, self.settings.longest), call, call.began) for text in work.texts]
+        entries = [
+            Entry(text, tokens_of(text, self.settings.longest), call, call.began, place in work.deadly)
+            for place, text in enumerate(work.texts)
+        ]
         call.tokens = sum(entry.tokens for entry in entries)
         self.queue.append(entries)
         self.device.look()
 
     def _admit(self, texts: int, wrong: Answer | None) -> None:
-        limit = self.settings.client_batch
-        if texts > limit:
-            raise Validation(f"batch size {texts} > maximum allowed batch size {limit}")
+        calls.admit(texts, self._reading)
         if wrong == "429" or not self.permits.take(texts):
             raise Overloaded
 
@@ -245,6 +269,9 @@ class Replica(Host):
             self._calls.discard(call)
 
     def _ended(self, batch: Batch) -> None:
+        if any(entry.deadly for entry in batch.entries):
+            self._die()
+            return
         now = time.monotonic()
         for entry in batch.entries:
             self.computed.append((entry.text[:_MARK], batch.ends_at))
@@ -300,6 +327,7 @@ class Replica(Host):
             "dropped": self.queue.dropped,
             "queued": len(self.queue),
             "permits_taken": self.permits.taken,
+            "deaths": self.deaths,
         }
 
     def reset_stats(self) -> None:

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from bench.fake_tei.calls import Reading
+from bench.fake_tei.model import FakeModel
 from bench.fake_tei.oracle import LABELS
 from bench.workload import LONGEST, MEASURED, Cost
 
@@ -30,6 +32,9 @@ class ReplicaSettings:
         client_batch: the most texts of one call.
         payload_bytes: the largest body.
         ahead: whether a batch is formed while another runs.
+        fake: what stands for the model.
+        back_s: how long nobody listens after a text that ends the replica; 0 for until ``heal``, None for the end of
+            the whole process, as of one that aborts.
     """
 
     kind: str = "embedding"
@@ -41,6 +46,12 @@ class ReplicaSettings:
     payload_bytes: int = 2_000_000
     longest: int = LONGEST
     ahead: bool = True
+    fake: FakeModel = field(default_factory=FakeModel)
+    back_s: float | None = 0.0
+
+    def reading(self) -> Reading:
+        """What calls are read with."""
+        return Reading(self.longest, self.client_batch, self.fake)
 
     def info(self) -> dict[str, Any]:
         """Body of ``/info``, fields in TEI's order."""

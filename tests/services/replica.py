@@ -6,6 +6,8 @@ from typing import Any
 
 import orjson
 
+from bench.fake_tei import calls
+from bench.fake_tei.model import FakeModel
 from embedfleet.http.exchange import Exchange
 from embedfleet.http.message import JSON, TEXT
 from embedfleet.http.server import Server
@@ -26,8 +28,9 @@ class FakeReplica:
     """Answers ``/embed`` with its own number for every text, so that a test sees who answered.
 
     ``mode`` is what it does to requests: an int answers that status, and ``reset``, ``half``, ``garbage``, ``hang``,
-    ``huge``, ``hold`` do as they say. ``probe_mode`` is what it does to probes. A text ``poison`` is answered with
-    the status ``poisoned``.
+    ``huge``, ``hold`` do as they say; ``die`` ends it as a process ends, until it is started anew. ``probe_mode`` is
+    what it does to probes. A text ``poison`` meets the mode ``poisoned``. ``/tokenize`` and ``/decode`` are
+    `FakeModel`'s.
     """
 
     def __init__(self, number: float = 0.5) -> None:
@@ -39,13 +42,16 @@ class FakeReplica:
         self.held: deque[Exchange] = deque()
         self.probes_held: deque[Exchange] = deque()
         self.poison = ""
-        self.poisoned = 424
+        self.poisoned: int | str = 424
+        self.deaths = 0
+        self.model = FakeModel()
         self.echo = False
         self.dimensions = 1
         self.tokens = b""  # what it says of every request, if not what is true
         self.arrived = asyncio.Event()
         self.left = asyncio.Event()
         self.probes_under_way = 0
+        self.dying: asyncio.Task[None] | None = None
         self.server = Server(self.handle)
 
     @property
@@ -69,6 +75,11 @@ class FakeReplica:
     def handle(self, exchange: Exchange) -> None:
         if exchange.path == "/info":
             exchange.respond(200, [JSON], orjson.dumps(self.info))
+            return
+        if exchange.path in calls.ASKED:
+            reading = calls.Reading(longest=512, client_batch=32, model=self.model)
+            value = calls.ask(exchange.path, exchange.header(b"content-type"), exchange.body, reading)
+            exchange.respond(200, [JSON], orjson.dumps(value))
             return
         if exchange.path == "/embed" and orjson.loads(exchange.body) == PROBE:
             if self.probe_mode == "hold":
@@ -104,6 +115,9 @@ class FakeReplica:
         match mode:
             case "reset":
                 exchange.abort()
+            case "die":
+                self.deaths += 1
+                self.dying = asyncio.get_running_loop().create_task(self.kill())
             case "half":
                 exchange.start(200, [JSON], 1000)
                 exchange.write(b"[[0.1,")

@@ -7,8 +7,12 @@ from struct import unpack
 import orjson
 import pytest
 
+from bench.fake_tei.model import FakeModel
+from bench.fake_tei.mortal import mortal
 from bench.fake_tei.oracle import ranking, score_of, text_of, vector_of
 from embedfleet.errors import Refused, Reset
+from embedfleet.http.client import fetch
+from embedfleet.http.message import JSON
 from tests.services.fake_tei import fake_tei
 from tests.services.http import run
 
@@ -318,5 +322,116 @@ def test_the_log_is_forgotten_when_told():
             fake.replica.reset_stats()
             assert await fake.told("/log") == []
             assert (await fake.told("/stats"))[0]["counts"] == {}
+
+    run(test)
+
+
+def test_the_tokenizer_is_asked_in_teis_shape():
+    async def test():
+        async with fake_tei() as fake:
+            row = orjson.loads((await fake.post("/tokenize", {"inputs": "a ü"})).body)
+            assert row == [
+                [
+                    {"id": 2, "text": "[CLS]", "special": True, "start": None, "stop": None},
+                    {"id": 97, "text": "a", "special": False, "start": 0, "stop": 1},
+                    {"id": 252, "text": "ü", "special": False, "start": 2, "stop": 4},
+                    {"id": 3, "text": "[SEP]", "special": True, "start": None, "stop": None},
+                ]
+            ]
+            bare = await fake.post("/tokenize", {"inputs": ["a", " \t"], "add_special_tokens": False})
+            assert [len(tokens) for tokens in orjson.loads(bare.body)] == [1, 0]
+            ids = {"ids": [[2, 97, 98, 3], [999_999], [97, 999_999]]}
+            assert orjson.loads((await fake.post("/decode", ids)).body) == ["ab", "", "a"]
+            kept = await fake.post("/decode", {"ids": [2, 97, 3], "skip_special_tokens": False})
+            assert orjson.loads(kept.body) == ["[CLS]a[SEP]"]
+            assert fake.replica.permits.taken == 0
+
+    run(test)
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "said"),
+    [
+        ("/tokenize", {"inputs": ""}, 400, b"Input validation error: `inputs` cannot be empty"),
+        ("/tokenize", {"inputs": []}, 400, b'{"error":"`inputs` cannot be empty","error_type":"Empty"}'),
+        ("/tokenize", {"inputs": ["a"] * 5}, 422, b"batch size 5 > maximum allowed batch size 4"),
+        ("/tokenize", {"inputs": [5]}, 422, b"did not match any variant of untagged enum TokenizeInput"),
+        ("/decode", {"ids": []}, 400, b"`input_ids` cannot be empty"),
+        ("/decode", {"ids": [[]]}, 400, b"Input validation error: `input_ids` cannot be empty"),
+        ("/decode", {"ids": [-1]}, 422, b"did not match any variant of untagged enum InputIds"),
+    ],
+)
+def test_the_tokenizer_refuses_in_teis_words(path, body, status, said):
+    async def test():
+        async with fake_tei(client_batch=4) as fake:
+            reply = await fake.post(path, body)
+            assert (reply.status, said in reply.body) == (status, True), reply
+
+    run(test)
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "model"),
+    [
+        ("/embed", {"inputs": [999_999]}, {}),
+        ("/embed", {"inputs": [[97], [999_999]]}, {}),
+        ("/embed", {"inputs": [7]}, {}),  # in the vocabulary, and no text all the same
+        ("/v1/embeddings", {"input": [999_999]}, {}),
+        ("/embed", {"inputs": "  "}, {"adds_special": False}),
+        ("/embed", {"inputs": ["a", "\x07"]}, {"adds_special": False}),
+        ("/embed", {"inputs": "a poison-3 b"}, {"poison": "poison-3"}),
+        ("/rerank", {"query": "poison-3", "texts": ["a"]}, {"poison": "poison-3"}),
+    ],
+)
+def test_a_sequence_of_no_tokens_and_poison_end_a_replica_and_all_that_is_under_way(path, body, model):
+    async def test():
+        async with fake_tei(fake=FakeModel(**model)) as fake:
+            await fake.order(kind="hang")
+            running = fake.begin(text_of("runs", 90))
+            await fake.until_taken(1)
+            deadly, waiting = asyncio.ensure_future(fake.post(path, body)), fake.begin(text_of("waits", 90))
+            await fake.until(lambda: fake.replica.permits.taken >= 3)
+            await fake.order(kind="heal")
+            replies = await asyncio.gather(running, deadly, waiting, return_exceptions=True)
+            assert replies[0].status == 200  # of the batch before
+            assert [type(reply) for reply in replies[1:]] == [Reset, Reset]
+            assert (fake.replica.deaths, fake.replica.permits.taken) == (1, 0)
+            with pytest.raises(Refused):
+                await fake.get("/health")
+
+    run(test)
+
+
+def test_texts_that_only_look_deadly_are_answered():
+    async def test():
+        async with fake_tei(fake=FakeModel(poison="poison-3")) as fake:
+            assert len(await fake.embed(["  ", "\x07", "poison-4", [97, 999_999], [2, 3]])) == 5
+            assert fake.replica.deaths == 0
+
+    run(test)
+
+
+def test_a_replica_that_died_comes_back_after_its_time():
+    async def test():
+        async with fake_tei(fake=FakeModel(poison="poison"), back_s=0.05) as fake:
+            with pytest.raises(Reset):
+                await fake.embed("poison")
+            await fake.until(lambda: fake.replica.listening)
+            assert await fake.embed(TEXTS) == VECTORS
+
+    run(test)
+
+
+def test_a_process_dies_of_poison_and_lives_again_on_its_port():
+    async def test():
+        async with mortal("--poison", "poison", "--a-ms", "1", back_s=0.01) as replica:
+            url = f"http://127.0.0.1:{replica.port}/embed"
+            with pytest.raises(Reset):
+                await fetch(url, method="POST", body=b'{"inputs":"poison"}', headers=[JSON], timeout_s=30)
+            async with asyncio.timeout(30):
+                while not (replica.deaths == 1 and replica.serving):
+                    await asyncio.sleep(0)
+            reply = await fetch(url, method="POST", body=b'{"inputs":"text"}', headers=[JSON], timeout_s=30)
+            assert reply.status == 200
 
     run(test)
