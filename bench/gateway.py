@@ -1,4 +1,4 @@
-"""``python -m bench.gateway [--quick] [--compiled FOLDER]``: CPU time per request of our gateway, nginx and HAProxy.
+"""``python -m bench.gateway [--quick] [--compiled FOLDER] [--before CHECKOUT]``: a gateway's CPU time per request.
 
 The backend, the same for all, is nginx answering each text of a ``POST /embed`` with one 4 KB JSON vector, on two
 ports. The rival is nginx as a reverse proxy with one worker, least_conn and kept upstream connections. Ours is
@@ -14,12 +14,14 @@ a request costs a proxy that has to be woken for it.
 The proxy has core 0 to itself, backend and wrk share core 1. CPU time is user + system time of the proxy's processes
 (/proc/PID/stat) over wrk's count of requests. Rounds interleave them; the ratio is that of the medians. Memory is
 by how much a proxy's proportional set size grows with 1,000 kept connections that rest.
+
+With ``--before`` only ours are measured, as they are and as another checkout has them: each round starts both anew and
+gives them the load in turns, now, before, before, now, and in the next round the other way round (`bench.paired`).
 """
 
 import argparse
 import os
 import random
-import re
 import shutil
 import statistics
 import subprocess
@@ -37,10 +39,13 @@ import orjson
 from bench.contestants import CONTESTANTS, Site
 from bench.idle import allow_connections, answers, idle_kb
 from bench.load.plan import wire
+from bench.paired import ROUNDS, table, told, turns
 from bench.process import free_port
 from bench.report import missing, report, say
+from bench.versions import environment, versions
+from bench.wrk import LOAD_CORE, load
 
-PROXY_CORE, LOAD_CORE = "0", "1"
+PROXY_CORE = "0"
 CONNECTIONS = 64
 _RATIOS = {
     "gateway": "cpu",
@@ -96,9 +101,8 @@ _INFO = '{"model_id":"m","model_sha":null,"model_dtype":"float32","model_type":{
 @contextmanager
 def running(core: str, command: list[str], path: Path | None = None) -> Iterator[int]:
     """A process pinned to a core, by its pid; with a path that its Python looks in first."""
-    env = os.environ | ({"PYTHONPATH": str(path)} if path is not None else {})
     command = ["taskset", "-c", core, *command]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True, env=env)
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True, env=environment(path))
     try:
         yield process.pid
     finally:
@@ -122,42 +126,11 @@ def cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / _TICK + sum(cpu_s(int(child)) for child in children)
 
 
-def load(port: int, connections: int, seconds: int, lua: Path) -> tuple[int, float]:
-    """Requests that wrk had answered 200 in that time, and the median wait in microseconds."""
-    wait, unit, requests = wrk(port, connections, seconds, lua, r"50%\s+([\d.]+)(us|ms|s)[\s\S]*?(\d+) requests in")
-    return int(requests), float(wait) * {"us": 1.0, "ms": 1e3, "s": 1e6}[unit]
-
-
 def cost(proxy: "Proxy", connections: int, seconds: int, lua: Path) -> tuple[float, float, int]:
     """CPU time per request and the median wait, both in microseconds, and how many requests there were."""
     before = cpu_s(proxy.pid)
     requests, wait_us = load(proxy.port, connections, seconds, lua)
     return (cpu_s(proxy.pid) - before) / requests * 1e6, wait_us, requests
-
-
-def wrk(port: int, connections: int, seconds: int, lua: Path, told: str) -> tuple[str, ...]:
-    """What wrk tells, by a pattern, after requests that were all answered 200.
-
-    Raises:
-        RuntimeError: they were not.
-    """
-    command = [
-        "taskset",
-        "-c",
-        LOAD_CORE,
-        "wrk",
-        "-t1",
-        f"-c{connections}",
-        f"-d{seconds}s",
-        "-s",
-        str(lua),
-        "--latency",
-    ]
-    done = subprocess.run([*command, f"http://127.0.0.1:{port}/embed"], capture_output=True, text=True, check=True)
-    match = re.search(told, done.stdout)
-    if match is None or "Non-2xx" in done.stdout or "Socket errors" in done.stdout:
-        raise RuntimeError(f"the load did not go well:\n{done.stdout}")
-    return match.groups()
 
 
 @contextmanager
@@ -227,6 +200,21 @@ def start_proxies(stack: ExitStack, folder: Path, ports: list[int], compiled: Pa
     return found
 
 
+@contextmanager
+def backend() -> Iterator[tuple[Path, list[int], Path]]:
+    """The replicas: a folder for files, two ports, and wrk's script for them."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        lua = folder / "post.lua"
+        lua.write_text(_LUA % _TEXT)
+        ports = [free_port(), free_port()]
+        numbers = random.Random(1)
+        vector = ",".join(f"{numbers.uniform(-0.1, 0.1):.8f}" for _ in range(330))
+        config = _BACKEND.format(folder=folder, ports=ports, info=_INFO, vector=vector, answers=_answers())
+        stack.enter_context(nginx(LOAD_CORE, "backend", config, folder))
+        yield folder, ports, lua
+
+
 def measure(rounds: int, seconds: int, compiled: Path | None) -> tuple[dict[str, list[float]], dict[str, int]]:
     """A figure per round, and name → KB when idle.
 
@@ -235,14 +223,7 @@ def measure(rounds: int, seconds: int, compiled: Path | None) -> tuple[dict[str,
     """
     figures: dict[str, list[float]] = defaultdict(list)
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        lua = folder / "post.lua"
-        lua.write_text(_LUA % _TEXT)
-        ports = [free_port(), free_port()]
-        numbers = random.Random(1)
-        vector = ",".join(f"{numbers.uniform(-0.1, 0.1):.8f}" for _ in range(330))
-        backend = _BACKEND.format(folder=folder, ports=ports, info=_INFO, vector=vector, answers=_answers())
-        stack.enter_context(nginx(LOAD_CORE, "backend", backend, folder))
+        folder, ports, lua = stack.enter_context(backend())
         proxies = start_proxies(stack, folder, ports, compiled)
         request = wire("/embed", {"inputs": _TEXT})
         for proxy in proxies:
@@ -266,30 +247,120 @@ def measure(rounds: int, seconds: int, compiled: Path | None) -> tuple[dict[str,
     return figures, idle
 
 
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One way to run ours, and the folders that Python finds it in: now and before."""
+
+    name: str
+    paths: tuple[Path, Path]
+    flags: tuple[str, ...] = ()
+
+
+def rows(sources: tuple[Path, Path], compiled: tuple[Path, Path] | None) -> list[Row]:
+    """All that is compared of two versions."""
+    apart = ("--coalesce", "false")
+    found = [Row("gateway", sources), Row("apart", sources, apart)]
+    return found + ([] if compiled is None else [Row("compiled", compiled), Row("compiled_apart", compiled, apart)])
+
+
+def compare(wanted: list[Row], rounds: int, seconds: int) -> dict[str, list[tuple[float, float]]]:
+    """Two versions side by side, by the names that `measure` has.
+
+    Args:
+        wanted: what is run.
+        rounds: of both versions each.
+        seconds: of each turn of many clients; one client's turns have the half.
+    """
+    pairs: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    with backend() as (_, ports, lua):
+        for number in range(rounds):
+            for row in wanted:
+                for name, pair in _round(row, number, ports, seconds, lua):
+                    pairs[name].append(pair)
+                    say(f"round {number + 1}: {name:24} {pair[0]:7.2f} µs, before {pair[1]:7.2f} µs")
+    return pairs
+
+
+def _round(
+    row: Row, number: int, ports: list[int], seconds: int, lua: Path
+) -> Iterator[tuple[str, tuple[float, float]]]:
+    """Processes of their own for each round: what one owes to its addresses and hashes is one round's."""
+    with ExitStack() as stack:
+        both = [start_ours(stack, ports, row.name, path, *row.flags) for path in row.paths]
+        for proxy in both:
+            wait_for(proxy, wire("/embed", {"inputs": _TEXT}))
+            load(proxy.port, CONNECTIONS, 1, lua)
+        for connections, name, length in ((CONNECTIONS, "", seconds), (1, "_alone", max(1, seconds // 2))):
+            costs: tuple[list[tuple[float, float, int]], ...] = ([], [])
+            for turn in turns(number):
+                costs[turn].append(cost(both[turn], connections, length, lua))
+            now, before = (_together(some) for some in costs)
+            yield f"{row.name}{name}_us", (now[0], before[0])
+            if connections == 1:
+                yield f"{row.name}{name}_p50_us", (now[1], before[1])
+
+
+def _together(costs: list[tuple[float, float, int]]) -> tuple[float, float]:
+    """CPU per request and wait of several turns."""
+    requests = sum(count for _, _, count in costs)
+    return sum(cpu * count for cpu, _, count in costs) / requests, statistics.mean(wait for _, wait, _ in costs)
+
+
 def ratios_of(medians: dict[str, float]) -> dict[str, float]:
     """CPU per request over nginx's, of all of ours that were measured, with many clients and with one."""
     ratios: dict[str, float] = {}
-    for name, told in _RATIOS.items():
+    for name, title in _RATIOS.items():
         for one, of in (("", "us"), ("one_client_", "alone_us")):
             if f"{name}_{of}" in medians:
-                ratios[f"{told}_{one}over_nginx"] = round(medians[f"{name}_{of}"] / medians[f"nginx_{of}"], 3)
+                ratios[f"{title}_{one}over_nginx"] = round(medians[f"{name}_{of}"] / medians[f"nginx_{of}"], 3)
     return ratios
 
 
 def main() -> None:
     """See the module."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="two minutes")
-    parser.add_argument("--compiled", type=Path, help="what scripts/compile made, measured as well")
-    given = parser.parse_args()
-    quick: bool = given.quick
-    compiled: Path | None = given.compiled and given.compiled.absolute()
+    given = arguments()
     for tool, package in (("nginx", "nginx-light"), ("wrk", "wrk"), ("taskset", "util-linux")):
         if shutil.which(tool) is None:
             missing(f"{tool} is not installed", f"on Debian or Ubuntu: apt-get install {package}")
     if (os.cpu_count() or 1) < 2:
         missing("two cores are needed, one for the proxy and one for the load", "run it on a larger machine")
     allow_connections()
+    if given.before is not None:
+        tell_both(given)
+    else:
+        tell_all(given)
+
+
+def arguments() -> argparse.Namespace:
+    """Of the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="two minutes; with --before one round")
+    parser.add_argument("--compiled", type=Path, help="what scripts/compile made, measured as well")
+    parser.add_argument("--before", type=Path, metavar="CHECKOUT", help="measure ours and this version of ours alone")
+    parser.add_argument("--before-compiled", type=Path, metavar="FOLDER", help="what scripts/compile made of that")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="with --before; half a minute each, or a whole")
+    parser.add_argument("--only", metavar="A,B", help="with --before: of gateway, apart, compiled, compiled_apart")
+    given = parser.parse_args()
+    if given.before and (given.compiled is None) != (given.before_compiled is None):
+        parser.error("with --before, --compiled and --before-compiled go together")
+    return given
+
+
+def tell_both(given: argparse.Namespace) -> None:
+    """Ours now and before."""
+    compiled = given.compiled and (given.compiled.absolute(), given.before_compiled.absolute())
+    wanted = rows(versions(given.before), compiled)
+    if given.only:
+        wanted = [row for row in wanted if row.name in given.only.split(",")]
+    pairs = compare(wanted, *((1, 1) if given.quick else (given.rounds, 2)))
+    say("\nnow over before\n" + table(pairs))
+    report(**told(pairs), quick=given.quick)
+
+
+def tell_all(given: argparse.Namespace) -> None:
+    """Ours and rivals."""
+    quick: bool = given.quick
+    compiled: Path | None = given.compiled and given.compiled.absolute()
     figures, idle = measure(*((4, 2) if quick else (9, 5)), compiled)
     medians = {name: round(statistics.median(values), 1) for name, values in figures.items()}
     ours = medians["gateway_us"]

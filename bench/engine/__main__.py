@@ -17,6 +17,9 @@ turns round by round. The last line is one JSON object; its ``ratios``:
 
 The whole run also loads a folder of bge-m3's shape, 2.2 GB of random weights: seconds, and megabytes on the heap.
 Every contestant's vectors are compared with the plain loop's before it is measured.
+
+With ``--before`` only ours is measured, as it is and as another checkout has it: each round starts both anew and asks
+them in turns, now, before, before, now, and in the next round the other way round (`bench.paired`).
 """
 
 import argparse
@@ -27,12 +30,15 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from bench.engine import cells, figures
 from bench.engine.cells import SERVER_CORE
 from bench.engine.contestants import versions
+from bench.paired import ROUNDS, table, told
 from bench.report import missing, report, say
+from bench.versions import versions as checkouts
 
 
 def main() -> None:
@@ -42,7 +48,10 @@ def main() -> None:
         missing("two cores are needed, one for the server and one for the client", "run it on a larger machine")
     # The plain loop is one thread, and so is the peak.
     os.environ |= {"TOKENIZERS_PARALLELISM": "false", "OPENBLAS_NUM_THREADS": "1"}
-    rounds, seconds = (1, 2.5) if options.quick else (options.rounds, 6.0)
+    if options.before is not None:
+        _tell_both(options)
+        return
+    rounds, seconds = (1, 2.5) if options.quick else (options.rounds or 5, 6.0)
     say("in one process, over the core's peak")
     peak = _child("bench.engine.peak", *(("1.5", "2") if options.quick else ("4", "7")), core=SERVER_CORE)
     say("memory and load")
@@ -62,10 +71,14 @@ def main() -> None:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="about a minute without rivals")
-    parser.add_argument("--rounds", type=int, default=5, help="of the whole run")
+    parser.add_argument("--rounds", type=int, help=f"of the whole run, 5 by default; with --before {ROUNDS}")
+    parser.add_argument("--before", type=Path, metavar="CHECKOUT", help="measure ours and this version of ours alone")
+    parser.add_argument("--over-http", action="store_true", help="with --before: not in one process as well")
     known = [cell.name for cell in cells.WHOLE]
-    told = f"of the whole run; {', '.join(known)}"
-    parser.add_argument("--cells", nargs="+", choices=known, default=known, metavar="CELL", help=told)
+    cells_help = (
+        f"of the whole run, or with --before, {', '.join(cell.name for cell in cells.PAIRED)}; of {', '.join(known)}"
+    )
+    parser.add_argument("--cells", nargs="+", choices=known, metavar="CELL", help=cells_help)
     for name, has in (("infinity", "infinity-emb"), ("sentence-transformers", "it, fastapi and uvicorn")):
         variable = f"{name.upper().replace('-', '_')}_VENV"
         parser.add_argument(
@@ -79,7 +92,20 @@ def _options() -> argparse.Namespace:
 
 
 def _cells(options: argparse.Namespace) -> Sequence[cells.Cell]:
-    return cells.QUICK if options.quick else [cell for cell in cells.WHOLE if cell.name in options.cells]
+    if options.cells is None:
+        return cells.QUICK if options.quick else cells.PAIRED if options.before else cells.WHOLE
+    return [cell for cell in cells.WHOLE if cell.name in options.cells]
+
+
+def _tell_both(options: argparse.Namespace) -> None:
+    """Ours now and before."""
+    from bench.engine import before  # noqa: PLC0415 - it is heavy
+
+    rounds, seconds = (1, 0.5) if options.quick else (options.rounds or ROUNDS, 2.0)
+    wanted = _cells(options)
+    pairs = before.compare(checkouts(options.before), wanted, rounds, seconds, in_process=not options.over_http)
+    say("\nnow over before\n" + table(pairs))
+    report(**told(pairs), quick=options.quick)
 
 
 def _child(module: str, *arguments: str, core: int | None = None) -> Any:  # noqa: ANN401 - its JSON

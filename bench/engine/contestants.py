@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import orjson
 
 from bench.process import free_port
+from bench.versions import environment
 from embedfleet.engine.builtin import builtin_model
 from embedfleet.http.client import fetch
 
@@ -71,11 +72,17 @@ class Server:
 
 
 @contextmanager
-def our_engine(core: int, *, model: str = "builtin") -> Iterator[Server]:
-    """Our model server, with its weights in a file as a fleet's engines have them."""
+def our_engine(core: int, *, model: str = "builtin", source: Path | None = None) -> Iterator[Server]:
+    """Our model server, with its weights in a file as a fleet's engines have them.
+
+    Args:
+        core: that it runs on.
+        model: that it serves.
+        source: where Python finds embedfleet; this checkout's by default.
+    """
     command = [sys.executable, "-m", "embedfleet", "engine", "--model", model, "--log-level", "warning"]
     command += ["--packed-dir", "packed", "--port"]
-    with _running("engine", core, command, path="/embed", key="inputs") as server:
+    with _running("engine", core, command, path="/embed", key="inputs", source=source) as server:
         yield server
 
 
@@ -104,7 +111,9 @@ def versions(venv: str, *packages: str) -> dict[str, str]:
 
 
 @contextmanager
-def _running(name: str, core: int, command: list[str], *, path: str, key: str) -> Iterator[Server]:
+def _running(
+    name: str, core: int, command: list[str], *, path: str, key: str, source: Path | None = None
+) -> Iterator[Server]:
     """A server's process on one core, from when it answers until the end of the block."""
     port = free_port()
     threads = {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1"}
@@ -112,7 +121,7 @@ def _running(name: str, core: int, command: list[str], *, path: str, key: str) -
         process = subprocess.Popen(
             ["taskset", "-c", str(core), *command, str(port)],
             cwd=folder,
-            env=os.environ | threads,
+            env=environment(source) | threads,
             stdout=log,
             stderr=log,
         )
@@ -134,5 +143,5 @@ def _answers(url: str, process: "subprocess.Popen[bytes]") -> bool:
             if asyncio.run(fetch(url, timeout_s=5)).status == 200:
                 return True
         except Exception:  # noqa: BLE001 - whatever is wrong, it is not there yet
-            time.sleep(0.2)
+            time.sleep(0.02)
     return False

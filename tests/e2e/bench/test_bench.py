@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +15,7 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="the benchmarks pin two cores"),
 ]
+ROOT = str(Path(__file__).parents[3])
 
 
 def last_line(*command: str) -> dict:
@@ -29,6 +31,27 @@ def test_the_gateways_benchmark_prints_its_ratio():
     assert (result["cpu_over_haproxy"] is None) == (shutil.which("haproxy") is None)
     assert {"gateway", "nginx"} <= set(result["idle_1000_kb"])
     assert result["machine"]["cores"] >= 2
+
+
+@pytest.mark.skipif(not (shutil.which("nginx") and shutil.which("wrk")), reason="nginx and wrk are not installed")
+def test_the_gateways_benchmark_holds_two_versions_against_each_other():
+    result = last_line("bench.gateway", "--before", ROOT, "--quick", "--only", "gateway")
+    assert set(result["figures"]) == {"gateway_us", "gateway_alone_us", "gateway_alone_p50_us"}
+    assert all(ratio > 0 for ratio in result["ratios"].values())
+    assert all(figure["rounds"] == 1 for figure in result["figures"].values())
+
+
+def test_the_engines_benchmark_holds_two_versions_against_each_other():
+    result = last_line("bench.engine", "--before", ROOT, "--quick", "--cells", "1x1", "--over-http")
+    assert set(result["figures"]) == {"load_s", "1x1_us_per_token", "1x1_cpu_us_per_token"}
+    assert all(ratio > 0 for ratio in result["ratios"].values())
+
+
+def test_a_folder_that_is_no_checkout_is_refused(tmp_path):
+    command = [sys.executable, "-m", "bench.engine", "--before", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"{tmp_path} is no checkout of this project" in done.stderr
 
 
 def test_the_engines_benchmark_prints_its_ratios_and_null_for_a_rival_that_is_not_there():
