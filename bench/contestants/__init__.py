@@ -34,7 +34,7 @@ not raised, because nobody's queue would be bounded then.
 from bench.contestants.base import Contestant, Site
 from bench.contestants.haproxy import HAPROXIES
 from bench.contestants.nginx import NGINXES
-from bench.contestants.ours import OURS
+from bench.contestants.ours import OURS, of_source
 
 CONTESTANTS: dict[str, Contestant] = {one.name: one for one in (*NGINXES, *HAPROXIES, *OURS)}
 """By name; to add one, add it to the list of its kind."""
@@ -55,4 +55,4 @@ def find(name: str) -> tuple[Contestant, int]:
     return CONTESTANTS[plain], CUT_TEXTS if name.endswith(CUT) else 0
 
 
-__all__ = ["CONTESTANTS", "CUT", "Contestant", "Site", "find"]
+__all__ = ["CONTESTANTS", "CUT", "Contestant", "Site", "find", "of_source"]

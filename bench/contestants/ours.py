@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from bench.contestants.base import Contestant, Site
@@ -27,6 +28,17 @@ def _contestant(name: str, *flags: str, client_batch: int = FLEET_BATCH) -> Cont
         check=lambda _: (),
         client_batch=client_batch,
     )
+
+
+def of_source(source: Path, name: str) -> Contestant:
+    """Ours as another checkout has it.
+
+    Args:
+        source: where Python finds its embedfleet.
+        name: that it gets.
+    """
+    ours = OURS[0]
+    return replace(ours, name=name, command=lambda site: ["env", f"PYTHONPATH={source}", *ours.command(site)])
 
 
 OURS = (

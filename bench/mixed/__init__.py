@@ -12,6 +12,8 @@ its online p99 to the bulk requests that are refused (429) then. ``--permits 100
 A run in which the generator or the replicas were more than 2 ms late at p99 measured them: it is void, said to be, and
 taken out of the medians, but where there is no other: ``void`` counts them.
 
+``--faults --before CHECKOUT`` measures ours and another checkout's under faults in turns, each with the same schedules.
+
 The last line of stdout is one JSON object:
 
 - ``ratios``, at the mix and 85 % load, null where not run: ``online_p99_nginx_over_ours``, of the best nginx;

@@ -11,6 +11,7 @@ from typing import Any
 import bench.mixed as package
 from bench.contestants import CONTESTANTS, CUT, find
 from bench.load.tally import Objective
+from bench.mixed import before as before_ours
 from bench.mixed.agreement import agreement
 from bench.mixed.cells import QUICK, WHOLE, Cell, chosen, total_s
 from bench.mixed.faults import cases, measure
@@ -19,8 +20,10 @@ from bench.mixed.meter import Meter
 from bench.mixed.plots import draw
 from bench.mixed.run import RunPlan, run
 from bench.mixed.tables import agreement_table, cell_table, fault_table
+from bench.paired import table, told
 from bench.report import missing, report, say
 from bench.simulation.replica import PERMITS
+from bench.versions import versions
 from bench.workload import WORKLOADS
 
 _HEADLINE, _SATURATED = "mix 85 %", "mix 120 %"
@@ -44,9 +47,14 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--objective-ms", type=float, default=250.0, help="by when an online answer is of use")
     parser.add_argument("--faults", action="store_true", help="only these")
     parser.add_argument("--only", metavar="A,B", help="of the faults")
+    before = f"with --faults: ours and this version of ours in turns, {before_ours.SEEDS} schedules or --seeds"
+    parser.add_argument("--before", type=Path, metavar="CHECKOUT", help=before)
     parser.add_argument("--stop-s", type=float, default=60.0, help="how long a stopped replica stands still")
     parser.add_argument("--plots", type=Path, metavar="DIR", help="write images there")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.before and not options.faults:
+        parser.error("--before goes with --faults")
+    return options
 
 
 def wanted(options: argparse.Namespace) -> tuple[Cell, ...]:
@@ -144,6 +152,9 @@ def main() -> None:
         missing("taskset is not installed", "on Debian or Ubuntu: apt-get install util-linux")
     if (os.cpu_count() or 1) < 2:
         missing("two cores are needed, one for the front door and one for the rest", "run it on a larger machine")
+    if options.before:
+        tell_both(options)
+        return
     try:
         cells = () if options.faults else installed(wanted(options))
     except ValueError as error:
@@ -153,6 +164,18 @@ def main() -> None:
     whole = cells and wanted(options) is WHOLE
     faults = run_faults(options) if options.faults or whole else []
     tell(cells, runs, faults, options)
+
+
+def tell_both(options: argparse.Namespace) -> None:
+    """Ours now and before, under faults."""
+    only = options.only.split(",") if options.only else before_ours.CASES
+    chosen_cases = [case for case in cases(options.stop_s) if case.name in only]
+    found = before_ours.compare(chosen_cases, versions(options.before), options.seeds or before_ours.SEEDS)
+    pairs = {f"{case.name} online_p99_ms": case.p99_pairs() for case in found}
+    say("\nnow over before\n" + table(pairs, before_ours.BOUND))
+    for case in found:
+        say(f"{case.name}: {case.told()}")
+    report(**told(pairs, before_ours.BOUND), faults={case.name: case.told() for case in found}, quick=options.quick)
 
 
 def tell(ran: Sequence[Cell], runs: Runs, faults: list[dict[str, Any]], options: argparse.Namespace) -> None:

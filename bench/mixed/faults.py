@@ -8,9 +8,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bench.contestants import find
+from bench.contestants import Contestant, find
 from bench.load.tally import Outcome
-from bench.mixed.run import Meanwhile, RunPlan, Stage, run
+from bench.mixed.run import Meanwhile, RunPlan, RunResult, Stage, run
 from bench.report import say
 
 LOAD = 0.6
@@ -47,6 +47,7 @@ def cases(stop_s: float = 60.0) -> tuple[FaultCase, ...]:
     return (
         FaultCase("stop", _stop(stop_s), seconds=stop_s + 10, settle_s=stop_s + 15),
         FaultCase("kill", _kill),
+        FaultCase("kill at 85 %", _kill, load=0.85),
         FaultCase("refuse", _ordered(kind="refuse", seconds=4)),
         FaultCase("hang", _hang),
         FaultCase("slow x4", _healed(5, kind="slow", factor=4)),
@@ -65,6 +66,22 @@ def cases(stop_s: float = 60.0) -> tuple[FaultCase, ...]:
 def measure(case: FaultCase, contestant: str, seed: int = 1) -> dict[str, Any]:
     """One row: what clients saw."""
     door, cut = find(contestant + case.variant if contestant == "ours" else contestant)
+    result = perform(case, door, cut, seed)
+    return {"fault": case.name, "contestant": contestant, **row(result.outcomes, result.figures)}
+
+
+def perform(case: FaultCase, door: Contestant, cut: int, seed: int) -> RunResult:
+    """One run.
+
+    Args:
+        case: the fault.
+        door: the front door.
+        cut: texts that clients cut batches into; 0 for none.
+        seed: of the schedule.
+
+    Raises:
+        RuntimeError: the run ended before the fault did.
+    """
     done = False
 
     async def act(stage: Stage) -> None:
@@ -89,7 +106,7 @@ def measure(case: FaultCase, contestant: str, seed: int = 1) -> dict[str, Any]:
     result = run(plan, meanwhile)
     if not done:
         raise RuntimeError(f"{case.name}: the run ended before the fault did")
-    return {"fault": case.name, "contestant": contestant, **row(result.outcomes, result.figures)}
+    return result
 
 
 def row(outcomes: Sequence[Outcome], figures: dict[str, Any]) -> dict[str, Any]:

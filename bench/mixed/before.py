@@ -1,0 +1,67 @@
+"""Our gateway and another version of it under the same faults, schedule by schedule."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bench.contestants import of_source
+from bench.load.tally import counts, quantile
+from bench.load.verdict import Verdict
+from bench.mixed.faults import FaultCase, perform
+from bench.mixed.run import RunResult
+from bench.report import say
+
+BOUND = 1.1  # an online p99 over this of the version before is worse
+CASES = ("kill", "kill at 85 %")
+SEEDS = 10
+
+
+@dataclass(slots=True)
+class Compared:
+    """One fault, and its runs now and before, by schedule."""
+
+    name: str
+    runs: list[tuple[RunResult, RunResult]] = field(default_factory=list)
+
+    def p99_pairs(self) -> list[tuple[float, float]]:
+        """Online p99 of each schedule, now and before."""
+        return [(p99_ms([now]), p99_ms([before])) for now, before in self.runs]
+
+    def told(self) -> dict[str, Any]:
+        """Requests of all schedules together: their p99, and what became of them."""
+        now, before = [pair[0] for pair in self.runs], [pair[1] for pair in self.runs]
+        return {
+            "online_p99_of_all_over_before": round(p99_ms(now) / p99_ms(before), 3),
+            "now": self._told(now),
+            "before": self._told(before),
+        }
+
+    def _told(self, runs: Sequence[RunResult]) -> dict[str, Any]:
+        count = counts(outcome for run in runs for outcome in run.outcomes)
+        return {"online_p99_ms": round(p99_ms(runs), 2), "void": sum(run.figures["void"] for run in runs), **count}
+
+
+def p99_ms(runs: Sequence[RunResult]) -> float:
+    """Of all online requests that were answered rightly."""
+    online = (outcome for run in runs for outcome in run.outcomes if outcome.kind == "online")
+    return (quantile([one.latency_s for one in online if one.verdict is Verdict.RIGHT], 0.99) or 0.0) * 1000
+
+
+def compare(cases: Sequence[FaultCase], sources: tuple[Path, Path], seeds: int) -> list[Compared]:
+    """Every schedule of every fault, both versions one after the other; who is first changes from schedule to schedule.
+
+    Args:
+        cases: faults.
+        sources: where Python finds embedfleet, now and before.
+        seeds: how many schedules.
+    """
+    doors = [of_source(source, name) for source, name in zip(sources, ("now", "before"), strict=True)]
+    found = [Compared(case.name) for case in cases]
+    for seed in range(1, seeds + 1):
+        for case, compared in zip(cases, found, strict=True):
+            order = (0, 1) if seed % 2 else (1, 0)
+            runs = {turn: perform(case, doors[turn], 0, seed) for turn in order}
+            compared.runs.append((runs[0], runs[1]))
+            say(f"{case.name}, schedule {seed}: online p99 {p99_ms([runs[0]]):.0f} ms, before {p99_ms([runs[1]]):.0f}")
+    return found
