@@ -15,6 +15,7 @@ LAYERS = [
     {"dialects"},
     {"http"},
     {"metrics", "log"},
+    {"outlet", "kernel_limits"},
     {"config"},
     {"types"},
     {"errors"},

@@ -1,10 +1,15 @@
 """Log lines on stderr: for people, or one JSON object each."""
 
+import atexit
 import json
 import logging
 import sys
 import time
 from typing import Any
+
+from embedfleet.outlet import outlets, unblock
+
+log = logging.getLogger(__name__)
 
 # What every record has; anything else came by `extra` and is a field of the event.
 _STANDARD = frozenset(logging.LogRecord("", 0, "", 0, "", None, None).__dict__) | {"message", "asctime", "taskName"}
@@ -37,15 +42,30 @@ class TextFormatter(logging.Formatter):
 
 
 def set_up(level: str, style: str) -> None:
-    """Send this process's log to stderr.
+    """Send this process's log to stderr, and have nobody wait any more for who reads that, or stdout.
 
     Args:
         level: debug, info, warning or error.
         style: text or json.
     """
+    formatter = JsonFormatter() if style == "json" else TextFormatter()
+
+    def missing(lines: int) -> str:
+        text = "%d lines were dropped here, for nobody read them"
+        record = log.makeRecord(log.name, logging.WARNING, "", 0, text, (lines,), None, extra={"dropped": lines})
+        return formatter.format(record) + "\n"
+
+    sys.stdout, sys.stderr = unblock(sys.stdout, missing), unblock(sys.stderr, missing)
+    for outlet in outlets():
+        atexit.register(outlet.drain)
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonFormatter() if style == "json" else TextFormatter())
+    handler.setFormatter(formatter)
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+
+
+def dropped_lines() -> int:
+    """What this process had to say and nobody read, on stdout and stderr."""
+    return sum(outlet.dropped for outlet in outlets())
 
 
 def _timestamp(record: logging.LogRecord) -> str:

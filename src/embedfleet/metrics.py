@@ -87,8 +87,9 @@ TEI: tuple[Definition, ...] = (
     Definition("te_cache_hits", "counter", "inputs answered from the cache"),
     Definition("te_cache_misses", "counter", "inputs looked for in the cache that were not there"),
     Definition("te_cache_bytes", "gauge", "bytes that the cache holds"),
+    Definition("te_log_dropped", "counter", "lines of the log that were dropped for nobody read them"),
 )
-"""The engine's metrics, by TEI's names (counters without ``_total``, as TEI has them); the last five are ours."""
+"""The engine's metrics, by TEI's names (counters without ``_total``, as TEI has them); the last six are ours."""
 
 GATEWAY: tuple[Definition, ...] = (
     Definition("embedfleet_requests_total", "counter", "requests answered, by class and status", ("class", "status")),
@@ -122,6 +123,7 @@ GATEWAY: tuple[Definition, ...] = (
     Definition("embedfleet_replica_slowness", "gauge", "time that a replica takes over what it should", ("replica",)),
     Definition("embedfleet_replica_failures_total", "counter", "failures of a replica, by kind", ("replica", "kind")),
     Definition("embedfleet_probes_total", "counter", "probes by inference, by outcome", ("replica", "outcome")),
+    Definition("embedfleet_log_dropped_total", "counter", "lines of the log that were dropped for nobody read them"),
 )
 """The gateway's metrics; one gateway serves one service."""
 

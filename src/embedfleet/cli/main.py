@@ -1,6 +1,8 @@
 """The command line: verbs are loaded when they are called, so that help and errors come at once."""
 
 import importlib
+import os
+import sys
 
 import click
 
@@ -60,8 +62,21 @@ def cli() -> None:
     """Text embeddings and reranking from every device of a machine, behind one address per service."""
 
 
+def open_standard_streams() -> None:
+    """Have stdin, stdout and stderr lead nowhere if they are closed: what is opened next would get their numbers."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest number that is free
+    sys.stdin = sys.stdin or os.fdopen(0, closefd=False)  # for as long as the process lives
+    sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
+    sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
+
+
 def main() -> None:
     """Run the command line; every error is worded here and nowhere else."""
+    open_standard_streams()
     try:
         code = cli.main(prog_name="embedfleet", standalone_mode=False)
     except EmbedfleetError as error:

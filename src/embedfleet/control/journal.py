@@ -51,6 +51,11 @@ class Journal:
             shutil.copyfile(path, path.with_suffix(".log.1"))
             os.truncate(path, 0)
 
+    def trim_all(self) -> None:
+        """Each of them."""
+        for name in self.names():
+            self.trim(name)
+
     def tail(self, name: str, lines: int) -> list[str]:
         """The last lines of a child's file."""
         path = self.path(name)

@@ -96,6 +96,7 @@ class Supervisor:
         self._unpublished: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._trimmed = 0.0
+        self._trimming: asyncio.Future[None] | None = None
 
     @property
     def services(self) -> list[str]:
@@ -312,10 +313,10 @@ class Supervisor:
                 self._unpublished.add(service)
 
     def _trim(self, now: float) -> None:
-        if now - self._trimmed > _TRIM_S:
+        """In a thread: a disk that hangs must not keep the fleet from being looked after."""
+        if now - self._trimmed > _TRIM_S and (self._trimming is None or self._trimming.done()):
             self._trimmed = now
-            for name in self._journal.names():
-                self._journal.trim(name)
+            self._trimming = asyncio.get_running_loop().run_in_executor(None, self._journal.trim_all)
 
     async def _wait(self, now: float, longest_s: float) -> None:
         due = next_due({name: child.observed for name, child in self.children.items()}, self._backoff)

@@ -24,6 +24,7 @@ from embedfleet.errors import Backend, RequestError, ServingError
 from embedfleet.http.exchange import Exchange
 from embedfleet.http.message import JSON, TEXT, Header
 from embedfleet.http.server import Server
+from embedfleet.log import dropped_lines
 from embedfleet.metrics import TEI, Registry
 
 log = logging.getLogger(__name__)
@@ -208,6 +209,7 @@ class App:
 
     async def _metrics(self, exchange: Exchange) -> Answer:  # noqa: ARG002
         self._registry["te_queue_size"].value().set(self._engine.queued)
+        self._registry["te_log_dropped"].value().set(dropped_lines())
         return Answer(200, (TEXT,), self._registry.expose())
 
     async def _info(self, exchange: Exchange) -> Answer:  # noqa: ARG002

@@ -118,7 +118,8 @@ def _options() -> onnxruntime.SessionOptions:
     if not has_int8(read_flags()):
         # Products of signed and unsigned bytes overflow there, unless the runtime makes all of them unsigned.
         options.add_session_config_entry("session.x64quantprecision", "1")
-    options.log_severity_level = 3
+    # Fatal alone: what it calls errors are exceptions here, and it writes to stderr itself, where a worker may block.
+    options.log_severity_level = 4
     return options
 
 

@@ -23,6 +23,7 @@ from embedfleet.gateway.settings import GatewaySettings
 from embedfleet.http.exchange import Exchange
 from embedfleet.http.message import JSON, TEXT
 from embedfleet.http.server import Server
+from embedfleet.log import dropped_lines
 from embedfleet.metrics import CONTENT_TYPE, GATEWAY, Registry
 from embedfleet.probe import Prober
 from embedfleet.types import Endpoint
@@ -130,6 +131,7 @@ class App:
     def _metrics(self, exchange: Exchange) -> None:
         self.proxy.tally.measure(self.proxy.dispatcher)
         self._registry["embedfleet_connections"].value().set(self.server.connections)
+        self._registry["embedfleet_log_dropped_total"].value().set(dropped_lines())
         exchange.respond(200, [(b"content-type", CONTENT_TYPE)], self._registry.expose())
 
     def _info(self, exchange: Exchange) -> None:

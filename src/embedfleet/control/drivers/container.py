@@ -113,9 +113,12 @@ class RunningContainer:
 
     async def _end(self, now: Container | None, code: int) -> None:
         if now is not None:
-            self._said(now.name, await asyncio.to_thread(self._docker.tail, now.id, _TAIL))
+            await asyncio.to_thread(self._note_last_words, now)
         if not self.ended.done():
             self.ended.set_result(code)
+
+    def _note_last_words(self, container: Container) -> None:
+        self._said(container.name, self._docker.tail(container.id, _TAIL))
 
 
 class ContainerDriver:

@@ -1,0 +1,95 @@
+"""A verb of the command line as a process of its own, told where to say what, and how many files it may open."""
+
+import asyncio
+import contextlib
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+LIMIT_S = 60
+
+
+class Pipe:
+    """A pipe that nobody reads, until somebody does."""
+
+    def __init__(self) -> None:
+        self.ours, self.theirs = os.pipe()
+
+    def fill(self) -> None:
+        """To the last byte, with lines."""
+        os.set_blocking(self.theirs, False)
+        for line in (b"x" * 1023 + b"\n", b"\n"):
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    os.write(self.theirs, line)
+        os.set_blocking(self.theirs, True)
+
+    def read(self, wanted: bytes) -> bytes:
+        """What is in it, up to a line that has ``wanted`` in it; all if the process ends without."""
+        said = b""
+        while wanted not in said and (more := os.read(self.ours, 65_536)):
+            said += more
+        return said
+
+    def close(self) -> None:
+        """Its end that we still have."""
+        os.close(self.ours)
+
+
+@dataclass
+class Verb:
+    """A verb that listens."""
+
+    process: subprocess.Popen[bytes]
+    port: int
+
+    async def end(self) -> int:
+        """Tell it to end as a supervisor does; its exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return await asyncio.to_thread(self.process.wait, LIMIT_S)
+
+
+@contextmanager
+def verb(
+    *arguments: str,
+    output: int = subprocess.DEVNULL,
+    files: tuple[int, int] | None = None,
+    closed: tuple[int, ...] = (),
+) -> Iterator[Verb]:
+    """`embedfleet ARGUMENTS`, which listens somewhere and says where.
+
+    Args:
+        arguments: its name and flags.
+        output: a descriptor for its stdout and stderr.
+        files: soft and hard limit of open files.
+        closed: descriptors that it starts without.
+    """
+
+    limits = f"ulimit -S -n {files[0]}; ulimit -H -n {files[1]}; " if files else ""
+    closing = " ".join(f"{descriptor}>&-" for descriptor in closed)
+    ours, theirs = os.pipe()
+    process = subprocess.Popen(
+        [
+            *("sh", "-c", f'{limits}exec "$@" {closing}', "sh"),
+            *(sys.executable, "-P", "-m", "embedfleet", *arguments, "--ready-fd", str(theirs)),
+        ],
+        stdout=output,
+        stderr=output,
+        pass_fds=(theirs,),
+    )
+    os.close(theirs)
+    try:
+        with os.fdopen(ours, "rb") as told:
+            assert select.select([told], [], [], LIMIT_S)[0], "it does not come to listen"
+            line = told.readline()
+        assert line, f"it ended with {process.wait(LIMIT_S)}"
+        yield Verb(process, json.loads(line)["port"])
+    finally:
+        process.kill()
+        process.wait(LIMIT_S)
