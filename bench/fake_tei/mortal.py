@@ -3,6 +3,7 @@
 import asyncio
 import json
 import sys
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 
@@ -19,12 +20,14 @@ class Mortal:
         port: the same in every life.
         deaths: so far.
         serving: whether its process runs and listens.
+        history: when that changed (monotonic), and what it was from then on.
     """
 
     def __init__(self, flags: Sequence[str], *, back_s: float | None, before: Sequence[str] = ()) -> None:
         self.port = 0
         self.deaths = 0
         self.serving = False
+        self.history: list[tuple[float, bool]] = []
         self._command = (*before, sys.executable, "-m", "bench.fake_tei", *flags)
         self._back_s = back_s
         self._process: asyncio.subprocess.Process | None = None
@@ -43,7 +46,7 @@ class Mortal:
         if not line:
             raise RuntimeError(f"the fake replica ended at once, exit code {await self._process.wait()}")
         (self.port,) = json.loads(line)["ports"]
-        self.serving = True
+        self._note(serving=True)
         if self._keeper is None:
             self._keeper = asyncio.get_running_loop().create_task(self._keep())
 
@@ -67,11 +70,15 @@ class Mortal:
                 self._process.kill()
             await self._process.wait()
 
+    def _note(self, *, serving: bool) -> None:
+        self.serving = serving
+        self.history.append((time.monotonic(), serving))
+
     async def _keep(self) -> None:
         while True:
             assert self._process is not None
             await self._process.wait()
-            self.serving = False
+            self._note(serving=False)
             self.deaths += 1
             if self._back_s is None:
                 return

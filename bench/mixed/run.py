@@ -169,7 +169,7 @@ def run(plan: RunPlan, meanwhile: Meanwhile = _nothing) -> RunResult:
 
 
 async def _measure(plan: RunPlan, requests: list[Planned], stage: Stage, meanwhile: Meanwhile) -> RunResult:
-    await _until_ready(stage.site.port)
+    await until_ready(stage.site.port)
     generator = Generator(requests, stage.site.port, settle_s=plan.settle_s, obey=plan.obey)
     beside = asyncio.ensure_future(meanwhile(stage))
     try:
@@ -192,7 +192,7 @@ async def _measure(plan: RunPlan, requests: list[Planned], stage: Stage, meanwhi
     return RunResult(outcomes, figures)
 
 
-async def _until_ready(port: int) -> None:
+async def until_ready(port: int) -> None:
     """Until a text comes through: a front door may have to see its replicas first.
 
     Raises:

@@ -95,3 +95,14 @@ def test_a_killed_replica_is_told_in_the_table_of_faults():
     assert (row["fault"], row["contestant"]) == ("kill", "ours")
     assert row["sent"] > 0
     assert (row["wrong"], row["out_of_order"]) == (0, 0)
+
+
+def test_the_bench_of_poisonous_requests_tells_second_by_second_what_it_saw():
+    result = last_line("bench.poison", "--quick")
+    (run,) = result["runs"].values()
+    assert [row["second"] for row in run["series"]] == [0, 1, 2]
+    assert run["verified"] == 150
+    assert run["deaths"] >= 2  # of either body one at least
+    assert run["series"][0]["pss_mb"] > 0
+    assert run["series"][0]["lag_ms"] > 0
+    assert sum(run["poisonous"].values()) > 0

@@ -1,0 +1,151 @@
+"""One front door among poisonous requests: replicas that die, clients that poison, clients that check."""
+
+import asyncio
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import orjson
+
+from bench.contestants import Contestant, Site
+from bench.fake_tei.mortal import Mortal, mortal
+from bench.fake_tei.oracle import text_of
+from bench.idle import memory_kb
+from bench.load.generator import Generator
+from bench.load.plan import planned
+from bench.mixed.run import DOOR_CORE, LOAD_CORE, until_ready
+from bench.poison.series import Seen
+from bench.process import free_port, pinned, take_core, wait_for_port
+from bench.report import say
+from bench.workload import Arrival
+from embedfleet.errors import UpstreamError
+from embedfleet.http.client import fetch
+from embedfleet.http.message import JSON
+
+_MARKER = "poison-"
+_REPLICAS = 4
+_TOKENS = 20  # of a text
+_TIMEOUT_S = 60.0  # of a poisonous request
+_LAG_EVERY_S, _PSS_EVERY_S, _SAY_EVERY_S = 0.1, 1.0, 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class PoisonPlan:
+    """A run.
+
+    Attributes:
+        bodies: that are poisonous, each with a client of its own.
+        times: that each is sent.
+        every_s: from one client to the next.
+        texts: of one poisonous request; the last is the poison.
+        pause_s: of a poisonous client, from an answer to its next request.
+        back_s: from a replica's death to the start of its next process.
+        rate: checked requests per second.
+    """
+
+    bodies: int = 10
+    times: int = 100
+    every_s: float = 10.0
+    texts: int = 1
+    pause_s: float = 0.0
+    back_s: float = 5.0
+    rate: float = 50.0
+
+    @property
+    def seconds(self) -> float:
+        """Of checked requests: the last client has its time too."""
+        return (self.bodies + 1) * self.every_s
+
+    def arrivals(self) -> list[Arrival]:
+        """The checked requests."""
+        return [Arrival(n, n / self.rate, "online", (_TOKENS,)) for n in range(int(self.seconds * self.rate))]
+
+    def body(self, number: int) -> bytes:
+        """A poisonous one."""
+        texts = [text_of(f"p{number}.{place}", _TOKENS) for place in range(self.texts)]
+        texts[-1] += f"a text with {_MARKER}{number} in it"
+        return orjson.dumps({"inputs": texts[0] if self.texts == 1 else texts})
+
+
+async def run(plan: PoisonPlan, contestant: Contestant) -> Seen:
+    """Do it.
+
+    Raises:
+        RuntimeError: the front door does not start, or never gets to a replica.
+    """
+    take_core(LOAD_CORE)
+    async with AsyncExitStack() as stack:
+        folder = stack.enter_context(_folder())
+        flags = ("--poison", _MARKER, "--client-batch", str(contestant.client_batch))
+        replicas = [await stack.enter_async_context(mortal(*flags, back_s=plan.back_s)) for _ in range(_REPLICAS)]
+        site = Site(free_port(), tuple(replica.port for replica in replicas), folder)
+        site.config.write_text(contestant.config(site))
+        log = folder / "door.log"
+        door = stack.enter_context(pinned(DOOR_CORE, contestant.command(site), log=log))
+        await asyncio.to_thread(wait_for_port, site.port, door, log)
+        await until_ready(site.port)
+        return await _watch(plan, site, replicas, door)
+
+
+@contextmanager
+def _folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="poison-") as folder:
+        Path(folder).chmod(0o755)  # of root's nginx the worker is nobody
+        yield Path(folder)
+
+
+async def _watch(plan: PoisonPlan, site: Site, replicas: list[Mortal], door: "subprocess.Popen[bytes]") -> Seen:
+    generator = Generator(planned(plan.arrivals(), seed=1), site.port, settle_s=20.0)
+    started = time.monotonic()
+    seen = Seen(plan.seconds, plan.bodies, (), ())
+    beside = [_look(seen, door.pid, started), _tell(seen, replicas)]
+    beside += [_lag(seen, site.port, started)] if site.admin.exists() else []
+    beside += [_poison(plan, number, seen, site.port, started) for number in range(plan.bodies)]
+    tasks = [asyncio.ensure_future(one) for one in beside]
+    try:
+        seen.outcomes = await generator.run()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    seen.histories = [[(at - started, serving) for at, serving in replica.history] for replica in replicas]
+    return seen
+
+
+async def _poison(plan: PoisonPlan, number: int, seen: Seen, port: int, started: float) -> None:
+    """One client, which has learned nothing when it is answered."""
+    await asyncio.sleep(number * plan.every_s)
+    url, body = f"http://127.0.0.1:{port}/embed", plan.body(number)
+    for _ in range(plan.times):
+        at = time.monotonic() - started
+        try:
+            status = str((await fetch(url, method="POST", body=body, headers=[JSON], timeout_s=_TIMEOUT_S)).status)
+        except UpstreamError as error:
+            status = type(error).__name__.lower()
+        seen.poisonous.append((at, status))
+        await asyncio.sleep(plan.pause_s)
+
+
+async def _look(seen: Seen, pid: int, started: float) -> None:
+    while True:
+        seen.pss_mb.append((time.monotonic() - started, round(memory_kb(pid) / 1024, 2)))
+        await asyncio.sleep(_PSS_EVERY_S)
+
+
+async def _lag(seen: Seen, port: int, started: float) -> None:
+    while True:
+        asked = time.monotonic()
+        await fetch(f"http://127.0.0.1:{port}/livez", timeout_s=_TIMEOUT_S)
+        seen.lags.append((asked - started, time.monotonic() - asked))
+        await asyncio.sleep(_LAG_EVERY_S)
+
+
+async def _tell(seen: Seen, replicas: list[Mortal]) -> None:
+    while True:
+        await asyncio.sleep(_SAY_EVERY_S)
+        died, serving = sum(one.deaths for one in replicas), sum(one.serving for one in replicas)
+        say(f"  {died} deaths, {serving} of {len(replicas)} serve, {len(seen.poisonous)} poisonous requests answered")
