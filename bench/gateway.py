@@ -269,7 +269,7 @@ def compare(wanted: list[Row], rounds: int, seconds: int) -> dict[str, list[tupl
     Args:
         wanted: what is run.
         rounds: of both versions each.
-        seconds: of each turn of many clients; one client's turns have the half.
+        seconds: how often a round's turns are taken, each of a second, by many clients and then by one.
     """
     pairs: dict[str, list[tuple[float, float]]] = defaultdict(list)
     with backend() as (_, ports, lua):
@@ -290,10 +290,10 @@ def _round(
         for proxy in both:
             wait_for(proxy, wire("/embed", {"inputs": _TEXT}))
             load(proxy.port, CONNECTIONS, 1, lua)
-        for connections, name, length in ((CONNECTIONS, "", seconds), (1, "_alone", max(1, seconds // 2))):
+        for connections, name in ((CONNECTIONS, ""), (1, "_alone")):
             costs: tuple[list[tuple[float, float, int]], ...] = ([], [])
-            for turn in turns(number):
-                costs[turn].append(cost(both[turn], connections, length, lua))
+            for turn in turns(number) * seconds:  # a core's speed changes from second to second
+                costs[turn].append(cost(both[turn], connections, 1, lua))
             now, before = (_together(some) for some in costs)
             yield f"{row.name}{name}_us", (now[0], before[0])
             if connections == 1:
@@ -338,7 +338,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--compiled", type=Path, help="what scripts/compile made, measured as well")
     parser.add_argument("--before", type=Path, metavar="CHECKOUT", help="measure ours and this version of ours alone")
     parser.add_argument("--before-compiled", type=Path, metavar="FOLDER", help="what scripts/compile made of that")
-    parser.add_argument("--rounds", type=int, default=ROUNDS, help="with --before; half a minute each, or a whole")
+    parser.add_argument(
+        "--rounds", type=int, default=ROUNDS, help="with --before; forty seconds each, compiled twice that"
+    )
     parser.add_argument("--only", metavar="A,B", help="with --before: of gateway, apart, compiled, compiled_apart")
     given = parser.parse_args()
     if given.before and (given.compiled is None) != (given.before_compiled is None):
