@@ -31,7 +31,8 @@
         ├── Refused              nothing listens there
         ├── Reset                the connection ended before the answer did
         ├── Malformed            what came is not HTTP, or not what was asked for
-        └── TimedOut             no answer in time
+        ├── TimedOut             no answer in time
+        └── Starved              we could not ask, for want of files, memory or ports; says nothing of the replica
 
 Statuses, names and wording of RequestError and ServingError follow TEI 1.9 (router/src/http/server.rs
 and axum 0.7's JSON extractor).
@@ -243,3 +244,7 @@ class Malformed(UpstreamError):
 
 class TimedOut(UpstreamError):
     """No answer in the time allowed."""
+
+
+class Starved(UpstreamError):
+    """No connection could be made for want of files, memory or ports of our own; the replica was not asked."""

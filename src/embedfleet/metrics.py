@@ -117,6 +117,12 @@ GATEWAY: tuple[Definition, ...] = (
     Definition("embedfleet_shed_total", "counter", "requests refused by the gateway, by why", ("reason",)),
     Definition("embedfleet_client_gone_total", "counter", "requests whose client left before the answer"),
     Definition("embedfleet_connections", "gauge", "open client connections"),
+    Definition("embedfleet_connections_refused_total", "counter", "clients turned away for there were too many"),
+    Definition(
+        "embedfleet_starved_total",
+        "counter",
+        "connections to replicas that could not be made for want of files, memory or ports",
+    ),
     Definition("embedfleet_replica_state", "gauge", "1 for the state a replica is in", ("replica", "state")),
     Definition("embedfleet_replica_chunks", "gauge", "requests, and parts of them, at a replica", ("replica",)),
     Definition("embedfleet_replica_tokens", "gauge", "estimated tokens at a replica", ("replica",)),

@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from embedfleet.errors import Malformed, Refused, Reset, UpstreamError
+from embedfleet.errors import Malformed, Refused, Reset, Starved, UpstreamError
 from embedfleet.http.client import Reply, fetch
 from embedfleet.http.message import JSON
 from embedfleet.types import Endpoint
@@ -102,6 +102,9 @@ class Prober:
 
         Returns:
             What is wrong with it; nothing if it works.
+
+        Raises:
+            Starved: it could not be asked.
         """
         try:
             serves = endpoint.id in serving and endpoint.id in self._infos
@@ -110,6 +113,8 @@ class Prober:
                 if problem := self.disagreement(endpoint.id, serving):
                     return problem
             return await self._infer(endpoint, serves=serves)
+        except Starved:
+            raise
         except (UpstreamError, ValueError) as error:
             if isinstance(error, Refused | Reset):
                 self._absences[endpoint.id] += 1

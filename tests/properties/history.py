@@ -200,8 +200,12 @@ class History(RuleBasedStateMachine):
 
     def fail(self, chunk, replica, failure):
         del self.calls[chunk, replica]
+        before, failures = replica.state, replica.failures
         self.tell(Dispatcher.failed, chunk, replica, failure, self.now)
-        self.shaken(replica)
+        if failure is Failure.STARVED:
+            assert (replica.state, replica.failures) in {(before, failures), (State.DRAINED, failures)}, "not to blame"
+        else:
+            self.shaken(replica)
 
     @precondition(lambda self: any(replica.chunks for replica in self.dispatcher.serving))
     @rule(data=st.data(), then=st.lists(HOW_COPIES_END, max_size=3))
@@ -238,7 +242,7 @@ class History(RuleBasedStateMachine):
             self.change_members(data.draw(st.sets(st.sampled_from(NAMES), min_size=1)))
         elif what == "probe" and self.probing:
             name = data.draw(st.sampled_from(sorted(self.probing)))
-            self.badly_probed(name) if data.draw(st.booleans()) else self.well_probed(name)
+            data.draw(st.sampled_from([self.well_probed, self.badly_probed, self.unprobed]))(name)
         elif what != "probe":
             getattr(self, what)(data.draw(st.sampled_from(sorted(self.members))))
 
@@ -286,6 +290,13 @@ class History(RuleBasedStateMachine):
         self.probing.discard(name)
         self.tell(Dispatcher.probed, name, "no answer", self.now)
         self.shaken(replica)
+
+    def unprobed(self, name):
+        replica = self.dispatcher.replicas[name]
+        before = replica.state
+        self.probing.discard(name)
+        self.tell(Dispatcher.unprobed, name, self.now)
+        assert replica.state in {before, State.DRAINED}, "who was not asked is not to blame"
 
     def shaken(self, replica):
         """What is thrown out has to infer twice; what is out already, from the start."""

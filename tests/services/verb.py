@@ -86,7 +86,9 @@ def verb(
     os.close(theirs)
     try:
         with os.fdopen(ours, "rb") as told:
-            assert select.select([told], [], [], LIMIT_S)[0], "it does not come to listen"
+            poll = select.poll()
+            poll.register(told)
+            assert poll.poll(LIMIT_S * 1000), "it does not come to listen"
             line = told.readline()
         assert line, f"it ended with {process.wait(LIMIT_S)}"
         yield Verb(process, json.loads(line)["port"])

@@ -9,6 +9,7 @@ import click
 from embedfleet import __version__
 from embedfleet.cli.output import die, fail
 from embedfleet.errors import EmbedfleetError
+from embedfleet.kernel_limits import raise_open_files
 
 VERBS = {
     "up": "start the fleet and keep it running",
@@ -77,6 +78,7 @@ def open_standard_streams() -> None:
 def main() -> None:
     """Run the command line; every error is worded here and nowhere else."""
     open_standard_streams()
+    raise_open_files()
     try:
         code = cli.main(prog_name="embedfleet", standalone_mode=False)
     except EmbedfleetError as error:

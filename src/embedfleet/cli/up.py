@@ -20,9 +20,11 @@ from embedfleet.control.check import refuse_blocked
 from embedfleet.control.doctor import examine
 from embedfleet.control.fleet import journal_of, prepare_folders, run_fleet
 from embedfleet.control.machine import look, needs_containers, provide_images
+from embedfleet.control.open_files import check_open_files
 from embedfleet.control.plan import Machine, make_plan
 from embedfleet.control.statefile import StateFile, make_socket_folder
 from embedfleet.errors import FleetError
+from embedfleet.kernel_limits import most_open_files
 from embedfleet.log import set_up
 
 _JSON = "-H 'Content-Type: application/json'"
@@ -52,10 +54,13 @@ def _run(settings: Settings) -> None:
     cores = len(os.sched_getaffinity(0))
     if needs_containers(settings):
         checks = examine(settings, cores=cores)
-        for check in checks:
-            if check.state == "warn":
-                say(f"warning: {check.message} ({check.hint})")
-        refuse_blocked(checks)
+    else:
+        gateways = [service for service in settings.services if service.options.balancer == "gateway"]
+        checks = [check_open_files(gateways, most_open_files())]
+    for check in checks:
+        if check.state == "warn":
+            say(f"warning: {check.message} ({check.hint})")
+    refuse_blocked(checks)
     ground = look(settings, cores=cores)
     say(_describe(ground.machine))
     sockets = make_socket_folder()

@@ -52,6 +52,8 @@ ExecStart={command} up{"".join(f" {_quote(argument)}" for argument in arguments)
 # SIGTERM drains and stops; how long that may take is a setting of the fleet's, so systemd waits for it.
 TimeoutStartSec={wait_s + 60}
 TimeoutStopSec=infinity
+# Open files: one per client and per connection to a replica. Each process takes what is allowed.
+LimitNOFILE=524288
 KillMode=mixed
 Restart=on-failure
 RestartSec=10

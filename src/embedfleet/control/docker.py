@@ -135,13 +135,16 @@ class Docker:
             attributes = [self._attributes(row["Id"]) for row in found]
         return sorted((Container.of(a, self.folder) for a in attributes if a), key=lambda container: container.name)
 
-    def create(self, spec: ContainerSpec, request: DeviceRequest = "gpu", *, relabel: bool = False) -> str:
+    def create(
+        self, spec: ContainerSpec, request: DeviceRequest = "gpu", *, relabel: bool = False, files: int = 0
+    ) -> str:
         """Create a container, not started yet.
 
         Args:
             spec: what it is to be.
             request: how it is given its GPU.
             relabel: whether SELinux labels must be off for its mounts to be readable.
+            files: that its processes may have open; 0 for as many as the daemon gives.
 
         Returns:
             Its id.
@@ -170,6 +173,7 @@ class Docker:
                 restart_policy={"Name": "unless-stopped"},
                 log_config={"type": "json-file", "config": _LOGS},
                 security_opt=["label=disable"] if relabel else None,
+                ulimits=[self._open_files(files)] if files else None,
                 stop_signal=_QUIT_FIRST if spec.kind == "balancer" and not spec.arguments else None,
             )
         return str(created.id)
@@ -299,6 +303,12 @@ class Docker:
         from docker.types import Mount as DockerMount  # noqa: PLC0415
 
         return DockerMount(mount.target, mount.source, type="bind", read_only=mount.read_only)
+
+    @staticmethod
+    def _open_files(files: int) -> Any:  # noqa: ANN401
+        from docker.types import Ulimit  # noqa: PLC0415
+
+        return Ulimit(name="nofile", soft=files, hard=files)
 
     @staticmethod
     def _request(gpu: str, request: DeviceRequest) -> Any:  # noqa: ANN401

@@ -22,6 +22,7 @@ from embedfleet.control.images import find_archive
 from embedfleet.control.machine import has_own_image, see_driver
 from embedfleet.control.model_folder import read_model_folder
 from embedfleet.control.nginx import file_name, render_main, render_site
+from embedfleet.control.open_files import check_open_files
 from embedfleet.control.plan import (
     Machine,
     balancer_in_container,
@@ -35,6 +36,7 @@ from embedfleet.control.ports import check_ports
 from embedfleet.control.programs import find_nginx
 from embedfleet.control.tei import parse_version
 from embedfleet.errors import FleetError, UsageError
+from embedfleet.kernel_limits import most_open_files
 
 _OLDEST_DRIVER = (525, 60)  # for CUDA 12, which TEI's images are built on
 _MISREAD_DRIVER = 600  # by the entrypoint of TEI up to 1.9.3 (issue 870)
@@ -88,6 +90,7 @@ def examine(settings: Settings, *, cores: int) -> list[Check]:
     _see_device_requests(exam)
     _see_memory(exam)
     _see_ports(exam)
+    _see_open_files(exam)
     _see_nginx(exam)
     if exam.docker is not None:
         exam.docker.close()
@@ -325,6 +328,13 @@ def _see_ports(exam: _Examination) -> None:
         exam.blocked("ports", error)
     else:
         exam.ok("ports", ", ".join(str(service.options.port) for service in exam.settings.services))
+
+
+def _see_open_files(exam: _Examination) -> None:
+    """Containers have a limit of their own."""
+    gateways = [service for service in exam.settings.services if service.options.balancer == "gateway"]
+    processes = [service for service in gateways if not balancer_in_container(service, exam.machine)]
+    exam.checks.append(check_open_files(processes, most_open_files()))
 
 
 def _see_nginx(exam: _Examination) -> None:

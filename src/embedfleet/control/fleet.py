@@ -20,6 +20,7 @@ from embedfleet.control.drivers.remote import RemoteDriver
 from embedfleet.control.gateway_folder import GatewayFolder
 from embedfleet.control.journal import Journal
 from embedfleet.control.machine import Ground
+from embedfleet.control.open_files import container_files
 from embedfleet.control.plan import gateway_folder, nginx_folder
 from embedfleet.control.ports import check_ports
 from embedfleet.control.readiness import until_serving
@@ -171,6 +172,7 @@ def _container_driver(settings: Settings, ground: Ground, journal: Journal, grac
         ground.docker,
         request=ground.engine.device_request(settings.fleet.device_request) if ground.machine.gpus else "gpu",
         relabel=ground.engine.has_selinux,
+        files=container_files(ground.engine),
         stop_grace_s=grace_s,
         said=journal.add,
     )

@@ -3,6 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+FILES = 8192
+"""That a worker of nginx may have open, unless the machine grants fewer."""
+
 
 @dataclass(frozen=True, slots=True)
 class Site:
@@ -111,12 +114,13 @@ server {{
 """
 
 
-def render_main(folder: str, site_file: str, *, test: bool = False) -> str:
+def render_main(folder: str, site_file: str, *, files: int = FILES, test: bool = False) -> str:
     """A whole nginx.conf around one site.
 
     Args:
         folder: for what nginx writes.
         site_file: absolute path of the site's file.
+        files: that a worker may have open.
         test: only to be looked at by ``nginx -t`` beside one that runs.
     """
     pid = "candidate.pid" if test else "nginx.pid"
@@ -126,8 +130,10 @@ daemon off;
 worker_processes auto;
 pid {folder}/{pid};
 error_log stderr warn;
+# A connection is to a client or to a replica, and each may have a file for its body as well.
+worker_rlimit_nofile {files};
 events {{
-    worker_connections 4096;
+    worker_connections {files // 2};
 }}
 http {{
     # Everything that nginx writes, in a folder of its own: no root is needed.

@@ -10,10 +10,12 @@ import orjson
 from embedfleet.gateway.membership import Membership
 from embedfleet.gateway.proxy import Proxy
 from embedfleet.http.exchange import Exchange
-from embedfleet.http.message import JSON, TEXT
+from embedfleet.http.message import JSON, TEXT, Limits
 from embedfleet.http.server import Server
 
 log = logging.getLogger(__name__)
+
+_CONNECTIONS = 16  # each is a file, and files are kept for so many
 
 
 def obey(proxy: Proxy, membership: Membership) -> None:
@@ -44,7 +46,7 @@ class Admin:
     def __init__(self, proxy: Proxy, status: Callable[[], list[dict[str, Any]]]) -> None:
         self._proxy = proxy
         self._status = status
-        self.server = Server(self.handle)
+        self.server = Server(self.handle, Limits(connections=_CONNECTIONS))
 
     def handle(self, exchange: Exchange) -> None:
         """Answer one request.

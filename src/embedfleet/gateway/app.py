@@ -13,7 +13,7 @@ import orjson
 
 from embedfleet import __version__
 from embedfleet.dialects.failure import render_failure
-from embedfleet.errors import Unhealthy
+from embedfleet.errors import Starved, Unhealthy
 from embedfleet.gateway.admin import Admin, recall
 from embedfleet.gateway.calibration import Calibration
 from embedfleet.gateway.dispatch.pace import Cost
@@ -23,6 +23,7 @@ from embedfleet.gateway.settings import GatewaySettings
 from embedfleet.http.exchange import Exchange
 from embedfleet.http.message import JSON, TEXT
 from embedfleet.http.server import Server
+from embedfleet.kernel_limits import files_for, open_files
 from embedfleet.log import dropped_lines
 from embedfleet.metrics import CONTENT_TYPE, GATEWAY, Registry
 from embedfleet.probe import Prober
@@ -102,6 +103,9 @@ class App:
             if not reason and endpoint.id not in serving:
                 abilities, cost = await self._measure(endpoint)
                 reason = self._prober.disagreement(endpoint.id, self._serving())
+        except Starved as error:
+            self.proxy.unprobed(endpoint.id, error)
+            return
         except Exception as error:  # a probe that ends without a word would never be made again
             log.exception("the probe of %s failed", endpoint.id)
             reason = repr(error)
@@ -131,6 +135,7 @@ class App:
     def _metrics(self, exchange: Exchange) -> None:
         self.proxy.tally.measure(self.proxy.dispatcher)
         self._registry["embedfleet_connections"].value().set(self.server.connections)
+        self._registry["embedfleet_connections_refused_total"].value().set(self.server.refused)
         self._registry["embedfleet_log_dropped_total"].value().set(dropped_lines())
         exchange.respond(200, [(b"content-type", CONTENT_TYPE)], self._registry.expose())
 
@@ -143,6 +148,14 @@ class App:
         total = len(self.proxy.dispatcher.replicas)
         own = {"version": __version__, "replicas": total, "active": len(serving), "compiled": _IS_COMPILED}
         exchange.respond(200, [JSON, _ANY_ORIGIN], orjson.dumps(info | {"gateway": own}))
+
+
+def _warn_of_few_files(server: Server) -> None:
+    if server.most_clients < server.limits.connections:
+        wanted, files = server.limits.connections, open_files()
+        hint = f"raise it (ulimit -n, LimitNOFILE) to {files_for(wanted)}, or lower max_connections"
+        text = "max_connections is %d, but the limit of open files, %d, lets in %d: %s"
+        log.warning(text, wanted, files, server.most_clients, hint)
 
 
 async def serve(settings: GatewaySettings, *, ready: Callable[[int], None]) -> None:
@@ -159,6 +172,7 @@ async def serve(settings: GatewaySettings, *, ready: Callable[[int], None]) -> N
     admin = Admin(app.proxy, app.status)
     if settings.admin_path:
         await admin.server.start(path=settings.admin_path, mode=settings.admin_mode)
+    _warn_of_few_files(app.server)
     app.proxy.start()
     if settings.members_path:
         recall(app.proxy, Path(settings.members_path))

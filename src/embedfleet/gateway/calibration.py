@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from embedfleet.errors import Malformed, TimedOut, UpstreamError
+from embedfleet.errors import Malformed, Starved, TimedOut, UpstreamError
 from embedfleet.gateway.dispatch.pace import Cost, fit
 from embedfleet.gateway.dispatch.replica import Abilities
 from embedfleet.http.client import fetch
@@ -111,6 +111,8 @@ class Calibration:
                 break
             try:
                 sample = await self._best(endpoint, info, trial, ends_at)
+            except Starved:
+                raise
             except UpstreamError:
                 break
             if sample is None:

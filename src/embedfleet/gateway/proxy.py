@@ -11,7 +11,7 @@ from typing import Final
 
 from embedfleet.dialects.failure import is_of_the_model
 from embedfleet.dialects.texts import read_texts
-from embedfleet.errors import Malformed, Refused, Reset, TimedOut, UpstreamError, Validation, WrongHeader
+from embedfleet.errors import Malformed, Refused, Reset, Starved, TimedOut, UpstreamError, Validation, WrongHeader
 from embedfleet.gateway.attempt import Asked, AskedRequest, Attempt, Desk
 from embedfleet.gateway.bundle import Bundle, Gathering
 from embedfleet.gateway.dispatch.command import Cancel, Command, Failure, Forget, Join, Probe, Refuse, Relay, Send
@@ -35,9 +35,11 @@ _FAILURES: dict[type[UpstreamError], Failure] = {
     Reset: Failure.RESET,
     Malformed: Failure.MALFORMED,
     TimedOut: Failure.TIMED_OUT,
+    Starved: Failure.STARVED,
 }
 _FAILED_INPUT: Final = 424
 _REFUSED_INPUT: Final = 422
+_SHORTAGE_LINE_S: Final = 5.0
 _LEAST_TIMER_S = 0.001  # the event loop's timers count milliseconds, and may come early
 _GATHERED_BYTES: Final = 8192  # a body up to this may go together with others
 _BODY_SHARE = 0.75  # of what a replica takes, that a part's texts may come to: the rest is for what frames them
@@ -71,6 +73,7 @@ class Proxy(Desk):
         self._timer: asyncio.TimerHandle | None = None
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_at = inf
+        self._short_at = -inf
 
     def start(self) -> None:
         """Begin with the replicas of the settings."""
@@ -127,6 +130,11 @@ class Proxy(Desk):
             (replica.abilities.input_tokens for replica in self.dispatcher.serving), default=Abilities().input_tokens
         )
         self._note_states()
+
+    def unprobed(self, name: str, error: Starved) -> None:
+        """A probe could not be made."""
+        self._note_shortage(error)
+        self.execute(self.dispatcher.unprobed(name, self.now()))
 
     # requests
 
@@ -194,9 +202,12 @@ class Proxy(Desk):
     def failed(self, attempt: Attempt, error: UpstreamError) -> None:
         """A replica gave no answer."""
         failure = _FAILURES[type(error)]
-        self._note_failure(attempt, failure.value)
-        name = attempt.replica.id
-        log.warning("replica %s failed a request: %s", name, error, extra={"replica": name})
+        if failure is Failure.STARVED:
+            self._note_shortage(error)
+        else:
+            self._note_failure(attempt, failure.value)
+            name = attempt.replica.id
+            log.warning("replica %s failed a request: %s", name, error, extra={"replica": name})
         self.execute(self.dispatcher.failed(attempt.asked, attempt.replica, failure, self.now()))
 
     def left(self, request: AskedRequest) -> None:
@@ -262,6 +273,14 @@ class Proxy(Desk):
     def _note_failure(self, attempt: Attempt, kind: str) -> None:
         attempt.asked.failure = kind
         self.tally.failed(attempt.replica.id, kind)
+
+    def _note_shortage(self, error: UpstreamError) -> None:
+        """No connection could be made; of many at once there is one line in the log."""
+        self.tally.starved()
+        now = self.now()
+        if now - self._short_at > _SHORTAGE_LINE_S:
+            self._short_at = now
+            log.warning("no connection can be made: %s; raise the limit of open files (ulimit -n, LimitNOFILE)", error)
 
     def _note_states(self) -> None:
         """Log who changed state."""

@@ -58,6 +58,10 @@ class Tally:
         """A replica failed a chunk."""
         self._registry["embedfleet_replica_failures_total"].value(replica, kind).inc()
 
+    def starved(self) -> None:
+        """A connection could not be made."""
+        self._registry["embedfleet_starved_total"].value().inc()
+
     def probed(self, replica: str, *, good: bool) -> None:
         """A probe came back."""
         self._registry["embedfleet_probes_total"].value(replica, "good" if good else "bad").inc()

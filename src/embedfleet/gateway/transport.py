@@ -11,9 +11,10 @@ from urllib.parse import urlsplit
 
 import httptools
 
-from embedfleet.errors import Malformed, Refused, Reset, TimedOut, UpstreamError
+from embedfleet.errors import Malformed, Refused, Reset, Starved, TimedOut, UpstreamError
 from embedfleet.gateway.reply import ReplyHead, ReplyMemory
 from embedfleet.http.message import BODILESS, Header
+from embedfleet.kernel_limits import ran_out
 
 # An unused connection is closed after this long: sooner than any server we know closes it (TEI's never does, ours
 # after 120 s), so that a request seldom meets a connection that is just being closed.
@@ -144,7 +145,8 @@ class Pool:
                 _, protocol = await self._loop.create_connection(self._connection, self.host, self.port)
         except (OSError, TimeoutError) as error:
             if call in self.pending:
-                call.fail(Refused(f"{self.url}: {error or 'no connection in time'}"))
+                kind = Starved if ran_out(error) else Refused
+                call.fail(kind(f"{self.url}: {error or 'no connection in time'}"))
             return
         connection = cast("_Connection", protocol)
         if call not in self.pending:  # cancelled meanwhile

@@ -7,8 +7,9 @@ from urllib.parse import urlsplit
 
 import httptools
 
-from embedfleet.errors import Malformed, Refused, Reset, TimedOut
+from embedfleet.errors import Malformed, Refused, Reset, Starved, TimedOut
 from embedfleet.http.message import Header
+from embedfleet.kernel_limits import ran_out
 
 _UNIX = "http+unix://"
 
@@ -47,6 +48,7 @@ async def fetch(
         Reset: the connection ended too early.
         Malformed: the reply is not HTTP.
         TimedOut: no whole reply in ``timeout_s`` seconds.
+        Starved: we lack files, memory or ports to ask.
     """
     target = _parse(url)
     try:
@@ -57,6 +59,8 @@ async def fetch(
     except (ConnectionRefusedError, FileNotFoundError) as error:
         raise Refused(f"{url}: {error.strerror}") from error
     except OSError as error:
+        if ran_out(error):
+            raise Starved(f"{url}: {error}") from error
         raise Reset(f"{url}: {error}") from error
     except httptools.HttpParserError as error:
         raise Malformed(f"{url}: {error}") from error

@@ -23,6 +23,8 @@ _PIPELINE = 16
 # A refused client may still be sending: its bytes are read and dropped this long, so that the kernel does not
 # answer them with a reset that destroys our reply on its way (RFC 9112 §9.6).
 _LINGER_S = 5.0
+# Clients beyond the limit that are given that moment too; each has a file, and who comes above is closed at once.
+_TURNED_AWAY: Final = 16
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -32,6 +34,9 @@ class Host(ABC):
     loop: asyncio.AbstractEventLoop
     limits: Limits
     clients: "set[Connection]"
+    turned_away: "set[Connection]"
+    most_clients: int
+    refused: int
     heads: HeadMemory
     date: bytes
     draining: bool
@@ -105,10 +110,8 @@ class Connection(Wire):
         name = wire.get_extra_info("peername")
         if isinstance(name, tuple):
             self.peer = str(name[0]).encode("ascii", "replace")
-        if len(self.server.clients) >= self.limits.connections:
-            self._phase = _CLOSED
-            wire.write(head(503, [TEXT], _CLOSE, b"content-length: 0\r\n", b"retry-after: 1\r\n"))
-            wire.close()
+        if len(self.server.clients) >= self.server.most_clients:
+            self._turn_away(wire)
             return
         self.server.clients.add(self)
         self.deadline = self._now() + self.limits.header_timeout_s
@@ -117,6 +120,7 @@ class Connection(Wire):
         self._phase = _CLOSED
         self._transport = None
         self.server.clients.discard(self)
+        self.server.turned_away.discard(self)
         self._waiting.clear()
         current, self._current = self._current, None
         if current is not None and not current.gone:
@@ -124,6 +128,17 @@ class Connection(Wire):
             if current.on_gone is not None:
                 current.on_gone()
         self.server.settled()
+
+    def _turn_away(self, wire: asyncio.Transport) -> None:
+        """There are clients enough: say so, and free this one's file soon."""
+        self.server.refused += 1
+        self._phase = _CLOSED
+        wire.write(head(503, [TEXT], _CLOSE, b"content-length: 0\r\n", b"retry-after: 1\r\n"))
+        if len(self.server.turned_away) < _TURNED_AWAY:
+            self.server.turned_away.add(self)
+            self._linger()
+        else:
+            wire.close()
 
     def eof_received(self) -> None:
         """The client says nothing more: the connection is closed."""

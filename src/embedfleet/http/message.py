@@ -31,7 +31,7 @@ class Limits:
         body_timeout_s: from the end of the head to the end of the body.
         idle_timeout_s: a kept connection with no request under way.
         write_timeout_s: a client that does not read its answer.
-        connections: open connections; one more is answered 503 and closed.
+        connections: open connections, fewer if open files are; one more is answered 503 and closed.
     """
 
     header_bytes: int = 32_768

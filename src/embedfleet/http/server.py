@@ -17,6 +17,7 @@ from embedfleet.http.connection import Connection, Host
 from embedfleet.http.exchange import Exchange
 from embedfleet.http.head import HeadMemory
 from embedfleet.http.message import TEXT, Limits
+from embedfleet.kernel_limits import client_connections, open_files
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +35,9 @@ class Server(Host):
     def __init__(self, handler: Handler, limits: Limits | None = None) -> None:
         self.limits = limits or Limits()
         self.clients: set[Connection] = set()
+        self.turned_away: set[Connection] = set()
+        self.refused = 0
+        self.most_clients = min(self.limits.connections, client_connections(open_files()))
         self.heads = HeadMemory(self.limits)
         self.draining = False
         self.port = 0
@@ -88,7 +92,7 @@ class Server(Host):
                 log.warning("dropping %d exchanges still under way", sum(c.busy for c in self.clients))
         if self._timer is not None:
             self._timer.cancel()
-        for client in list(self.clients):
+        for client in [*self.clients, *self.turned_away]:
             if client.busy:
                 client.abort()
             else:
@@ -116,7 +120,7 @@ class Server(Host):
     def _sweep(self) -> None:
         self.date = b"date: %b\r\n" % formatdate(usegmt=True).encode()
         now = self.loop.time()
-        for client in list(self.clients):
+        for client in [*self.clients, *self.turned_away]:
             if 0.0 < client.deadline < now:
                 client.expire()
         self._timer = self.loop.call_later(1.0, self._sweep)

@@ -137,6 +137,20 @@ def test_what_nginx_does_not_accept_is_not_swapped_in(tmp_path):
     assert (tmp_path / "nginx-s.conf").read_text() == before
 
 
+def test_a_configuration_that_cannot_be_written_is_an_error_and_not_the_end_of_steering(tmp_path):
+    (tmp_path / "file").touch()
+    steering = NginxSteering(
+        tmp_path / "file",
+        "s",
+        make_site=lambda serving, resting: Site("s", "u", "127.0.0.1:1", serving, resting),
+        nginx=LocalNginx("nginx", tmp_path),
+        addresses={},
+        url="http://127.0.0.1:1",
+    )
+    with pytest.raises(FleetError, match="nginx cannot be told"):
+        asyncio.run(steering.apply([Endpoint("a", "http://127.0.0.1:7001")], []))
+
+
 def test_render_writes_what_people_run_themselves(tmp_path):
     flags = ["--set", "embedder.replicas=http://a:80,http://b:8080", "--set", "reranker.replicas=http://c:80"]
     result = run_cli(tmp_path, "render", "nginx", "--out", "conf.d", *flags)
@@ -157,6 +171,7 @@ def test_a_unit_waits_for_the_gpus_and_then_runs_up(tmp_path):
     assert "up --set embedder.port=9001" in result.stdout
     assert "Environment=EMBEDFLEET_GPU=CPU" in result.stdout
     assert f"WorkingDirectory={tmp_path}" in result.stdout
+    assert "LimitNOFILE=524288" in result.stdout
     units = tmp_path / "units"
     units.mkdir()
     assert run_cli(tmp_path, "service", "install", "--unit-dir", str(units)).returncode == 0
@@ -171,3 +186,6 @@ def test_doctor_is_content_with_a_machine_without_gpus(tmp_path):
     ports = ["--set", "embedder.port=18471", "--set", "reranker.port=18472"]
     result = run_cli(tmp_path, "doctor", "--json", *ports)
     assert (result.returncode, json.loads(result.stdout)["blocked"]) == (0, False)
+    result = run_cli(tmp_path, "doctor", "--json", *ports, "--set", "embedder.max_connections=10000000")
+    (files,) = [check for check in json.loads(result.stdout)["checks"] if check["id"] == "files"]
+    assert (result.returncode, files["state"], "10000000" in files["message"]) == (0, "warn", True)

@@ -138,13 +138,14 @@ def test_podman_is_asked_for_a_cdi_device_without_selinux_labels(tmp_path):
     with listening(str(tmp_path / "p.sock"), Podman()) as fake:
         docker = Docker(f"unix://{tmp_path}/p.sock")
         engine = docker.engine()
-        docker.create(spec, engine.device_request("auto"), relabel=engine.has_selinux)
+        docker.create(spec, engine.device_request("auto"), relabel=engine.has_selinux, files=1000)
         docker.close()
     (asked,) = fake.created
     host = asked["HostConfig"]
     (request,) = host["DeviceRequests"]
     assert (request["Driver"], request["DeviceIDs"]) == ("cdi", ["nvidia.com/gpu=GPU-a"])
     assert host["SecurityOpt"] == ["label=disable"]
+    assert host["Ulimits"] == [{"Name": "nofile", "Soft": 1000, "Hard": 1000}]
     assert host["RestartPolicy"]["Name"] == "unless-stopped"
     (mount,) = host["Mounts"]
     assert (mount["Source"], mount["Target"], mount["ReadOnly"], mount["Type"]) == ("/m", "/m", True, "bind")

@@ -74,6 +74,13 @@ def test_a_candidate_does_not_touch_the_pid_of_the_one_that_runs(test):
     assert ("pid /f/candidate.pid;" in render_main("/f", "/f/site.conf", test=test)) is test
 
 
+@pytest.mark.parametrize("files", [8192, 256])
+def test_no_more_connections_are_promised_than_there_are_files_for(files):
+    found = directives(render_main("/f", "/f/site.conf", files=files))
+    assert ["worker_rlimit_nofile", str(files)] in found
+    assert ["worker_connections", str(files // 2)] in found
+
+
 def test_with_nobody_to_send_to_all_are_down_and_not_missing():
     """nginx takes no upstream without servers."""
     site = Site("embedder", "u", "80", [], [("a:80", "drained by hand"), ("b:80", "ejected")])

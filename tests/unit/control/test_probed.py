@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 
 from embedfleet.control.balancers.probed import ProbedBalancer
 from embedfleet.types import Endpoint
+from tests.services.files import no_files
 from tests.services.gateway import run
 from tests.services.replica import FakeReplica
 
@@ -63,6 +64,18 @@ def test_a_drained_replica_gets_nothing_until_it_is_wanted_again():
             assert made.steered.serving == ["r1"]
             await made.balancer.publish(made.endpoints, set())
             assert made.steered.serving == ["r0", "r1"], "it has gone on proving itself"
+            assert await made.states() == {"r0": "active", "r1": "active"}
+
+    run(go)
+
+
+def test_whoever_cannot_be_asked_for_want_of_files_goes_on_serving(caplog):
+    async def go():
+        async with watch() as made:
+            with no_files():
+                while sum("cannot be probed" in line for line in caplog.messages) < 4:
+                    await asyncio.sleep(0)
+            assert made.steered.serving == ["r0", "r1"]
             assert await made.states() == {"r0": "active", "r1": "active"}
 
     run(go)

@@ -14,9 +14,10 @@ from urllib.parse import urlsplit
 
 from embedfleet.control.child import ContainerSpec
 from embedfleet.control.docker import Docker, ExecResult
-from embedfleet.control.nginx import Site, file_name, render_main, render_site
+from embedfleet.control.nginx import FILES, Site, file_name, render_main, render_site
 from embedfleet.errors import FleetError, Refused, UpstreamError
 from embedfleet.http.client import fetch
+from embedfleet.kernel_limits import most_open_files
 from embedfleet.types import Endpoint
 
 _CANDIDATE = "candidate"
@@ -147,7 +148,12 @@ class NginxSteering:
         wanted = (render_site(site), tuple(endpoint.url for endpoint in serving))
         if wanted != self._applied:
             generation = hashlib.sha256(repr(wanted).encode()).hexdigest()[:12]
-            await asyncio.to_thread(self._swap, render_site(replace(site, generation=generation)))
+            try:
+                await asyncio.to_thread(self._swap, render_site(replace(site, generation=generation)))
+            except (OSError, subprocess.SubprocessError) as error:
+                raise FleetError(
+                    f"nginx cannot be told: {error}", "files, memory or room on the disk ran out"
+                ) from error
             self._applied = wanted
             await self._settle(generation)
 
@@ -160,6 +166,7 @@ class NginxSteering:
             except Refused:  # it does not run yet: it will start by this one
                 return
             except UpstreamError:
+                await asyncio.sleep(_SETTLE_S / 100)
                 continue
             met = met + 1 if reply.body.decode("utf-8", "replace") == generation else 0
             await asyncio.sleep(0 if met else _SETTLE_S / 100)
@@ -185,6 +192,7 @@ class NginxSteering:
             )
         if isinstance(self._nginx, LocalNginx):
             main = self._folder / "nginx.conf"
-            main.write_text(render_main(self._nginx.inside, f"{self._nginx.inside}/{self._file}"))
+            files = min(FILES, most_open_files())
+            main.write_text(render_main(self._nginx.inside, f"{self._nginx.inside}/{self._file}", files=files))
         (candidate / self._file).replace(self._folder / self._file)
         self._nginx.reload()

@@ -7,7 +7,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from embedfleet.errors import EmbedfleetError
+from embedfleet.errors import EmbedfleetError, Starved
 from embedfleet.probe import Prober
 from embedfleet.types import Endpoint
 
@@ -122,6 +122,10 @@ class ProbedBalancer:
             try:
                 reason = await self._prober.probe(endpoint, self._serving())
                 reason = reason or self._prober.disagreement(endpoint.id, self._serving())
+            except Starved as error:  # it was not asked: who serves goes on, who does not is asked again
+                log.warning("%s cannot be probed: %s; raise the limit of open files (ulimit -n)", endpoint.id, error)
+                await asyncio.sleep(_RETRY_S)
+                continue
             except Exception as error:  # a watch that ends without a word would leave the replica as it last was
                 log.exception("the probe of %s failed", endpoint.id)
                 reason = repr(error)

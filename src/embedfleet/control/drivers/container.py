@@ -128,6 +128,7 @@ class ContainerDriver:
         docker: the daemon.
         request: how a container is given its GPU.
         relabel: whether SELinux labels are to be off.
+        files: that a container may have open; 0 for as many as the daemon gives.
         stop_grace_s: for a container that is replaced.
         said: told the last lines of a container that ended.
     """
@@ -138,12 +139,14 @@ class ContainerDriver:
         *,
         request: DeviceRequest,
         relabel: bool,
+        files: int = 0,
         stop_grace_s: float,
         said: Callable[[str, list[str]], None],
     ) -> None:
         self._docker = docker
         self._request = request
         self._relabel = relabel
+        self._files = files
         self._stop_grace_s = stop_grace_s
         self._said = said
 
@@ -184,7 +187,7 @@ class ContainerDriver:
             container = None
         if container is None:
             self._docker.ensure_network(spec.network)
-            made = self._docker.create(spec, self._request, relabel=self._relabel)
+            made = self._docker.create(spec, self._request, relabel=self._relabel, files=self._files)
             self._start(made)
         elif container.status != "running":
             self._start(container.id)

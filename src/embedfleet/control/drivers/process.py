@@ -96,11 +96,15 @@ class ProcessDriver:
     async def start(self, spec: ChildSpec, *, preferred_port: int) -> Process:
         """See `base.Driver`."""
         assert isinstance(spec, ProcessSpec)
-        theirs, ours = self._pipe()
+        log = self._journal.open(spec.name)
+        try:
+            theirs, ours = self._pipe()
+        except OSError:
+            os.close(log)
+            raise
         extra = ["--ready-fd", str(theirs), "--parent-pid", str(os.getpid())]
         if spec.kind == "replica" and preferred_port:
             extra += ["--preferred-port", str(preferred_port)]
-        log = self._journal.open(spec.name)
         try:
             process = await asyncio.create_subprocess_exec(
                 *self._command,

@@ -15,6 +15,7 @@ class Failure(StrEnum):
     RESET = "reset"
     MALFORMED = "malformed"
     TIMED_OUT = "timed_out"
+    STARVED = "starved"  # it was not asked: no connection could be made for want of files, memory or ports of our own
 
 
 @dataclass(slots=True)

@@ -16,6 +16,8 @@ answered 2xx, 3xx, 4xx           the chunk is done; a 4xx ends its whole request
 424, 5xx, three in a row         the replica is ejected
 refused                          ejected; sent elsewhere, and it does not count as a send
 reset, malformed, timed out      ejected; sent elsewhere; 502 when the sends are used up
+starved: it was not asked, for   its state stays; the chunk waits until the replica answers something or a moment
+want of files or ports of ours   passes, and that does not count as a send; 503 when it has waited for too long
 silent                           suspect: nothing new, and what it has is sent to another as well; the first answer
                                  counts, the other connection is closed
 ===============================  =====================================================================
@@ -243,6 +245,14 @@ class Dispatcher:
             return []
         self._roster.probed(replica, reason, now, abilities, cost)
         return [*self._dispatch(now), *self._roster.emptied(replica)]
+
+    def unprobed(self, name: str, now: float) -> list[Command]:
+        """A probe could not be made, for a want of our own: the replica stays as it is, and is probed later."""
+        replica = self.replicas.get(name)
+        if replica is None:
+            return []
+        self._roster.unprobed(replica, now)
+        return self._roster.emptied(replica)
 
     def distrust(self, name: str, reason: str) -> None:
         """A replica has to prove itself again, for a reason that the caller knows."""

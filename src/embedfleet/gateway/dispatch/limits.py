@@ -13,7 +13,7 @@ class DispatchLimits:
         queue_bytes: of the bodies that may wait.
         online_deadline_s: an online request that names no deadline is given up after this.
         bulk_deadline_s: a bulk request likewise.
-        no_replica_s: what waits is given up after this if no replica serves.
+        no_replica_s: what waits is given up after this if no replica serves, or none can be connected to.
         split: whether requests are cut into chunks; if not, each goes whole to one replica.
         prefer_online: whether bulk work makes way; if not, all work is online work, first come first served.
         reserve: whether one replica is kept free of bulk work while little of that waits.
@@ -21,7 +21,7 @@ class DispatchLimits:
         sort_by_length: whether a batch is cut in order of length, for replicas that pad.
         sends: of one chunk, refusals not counted.
         failures: in a row until a replica is ejected.
-        full_s: how long a replica that answered 429 gets nothing new.
+        full_s: how long a replica that answered 429, or was out of our reach, gets nothing.
         probe_interval_s: an active replica that was not heard of for so long is probed.
         probe_retry_s: first and last wait between probes of a replica that is not active.
         slow_start_s: a replica that came back has its whole window after this.

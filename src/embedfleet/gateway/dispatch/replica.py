@@ -97,10 +97,10 @@ class Replica:
         sent: chunks ever sent, which breaks ties between equally loaded replicas.
         failures: in a row.
         good_probes: in a row.
-        full_until: after a 429, nothing is sent before this time or the next answer.
+        full_until: after a 429 or without connections, nothing is sent before this time or the next answer.
         heard_at: when anything came from it.
         since: when it began to serve.
-        next_probe: when the next probe is due, if it is not active.
+        next_probe: when the next probe is due, if it is not active; if it is, then at the earliest.
         probe_delay_s: what the next probe after that one waits.
         is_leaving: it goes once it is drained.
         reason: why it is not active, in words; empty if it is.

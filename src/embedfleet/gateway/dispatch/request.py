@@ -28,6 +28,7 @@ class Chunk(ABC):
         sent_at: when it was sent last.
         due_at: when its replica, if nothing at all was heard of it since, is suspect.
         sends: so far, refusals not counted.
+        starved_at: when there was first no connection to be had for it; 0 if there always was.
         tried: replicas that failed it.
         too_much_for: replicas that had nothing else when they answered 429 to it.
         blamed: whether two replicas could not compute the chunk that it was cut from, or it.
@@ -42,6 +43,7 @@ class Chunk(ABC):
     sent_at: float
     due_at: float
     sends: int
+    starved_at = 0.0
     tried: frozenset[str]
     too_much_for: frozenset[str]
     blamed: bool

@@ -51,6 +51,8 @@ class Retries:
 
     def failed(self, chunk: Chunk, replica: Replica, failure: Failure, now: float) -> list[Command]:
         """A replica gave no answer, or none that can be used."""
+        if failure is Failure.STARVED:
+            return self._starved(chunk, replica, now)
         chunk.tried |= {replica.id}
         self._roster.eject(replica, failure.value.replace("_", " "))
         if failure is Failure.REFUSED:
@@ -78,6 +80,19 @@ class Retries:
         replica.full_until = now + self._limits.full_s
         replica.slow_down()
         replica.widen(now, self._limits.slow_start_s)
+        self._work.wait_again(chunk)
+        return []
+
+    def _starved(self, chunk: Chunk, replica: Replica, now: float) -> list[Command]:
+        """It was never sent: again as soon as the replica has answered anything, for then there is a connection."""
+        chunk.sends -= 1
+        chunk.starved_at = chunk.starved_at or now
+        if chunk.replica is not None:
+            return []
+        if now - chunk.starved_at > self._limits.no_replica_s:
+            error = Unhealthy("the gateway has no files, memory or ports left for connections to replicas")
+            return [*self._work.abandon(chunk.request, now), Refuse(chunk.request, error, "starved")]
+        replica.full_until = now + self._limits.full_s
         self._work.wait_again(chunk)
         return []
 

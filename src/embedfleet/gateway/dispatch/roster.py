@@ -148,6 +148,11 @@ class Roster:
             self._probed_well(replica, now)
         self._count()
 
+    def unprobed(self, replica: Replica, now: float) -> None:
+        """A probe could not be made, which says nothing of the replica: it falls due again."""
+        replica.probing = False
+        replica.next_probe = now + self._limits.probe_retry_s[0]
+
     def refresh(self, now: float, elapsed_s: float) -> None:
         """What changes with time alone: windows."""
         for replica in self.replicas.values():
@@ -180,7 +185,7 @@ class Roster:
         if replica.probing or replica.state in {State.DRAINING, State.DRAINED}:
             return False
         if replica.state is _ACTIVE:
-            return now - replica.heard_at > self._limits.probe_interval_s
+            return now - replica.heard_at > self._limits.probe_interval_s and now >= replica.next_probe
         return now >= replica.next_probe
 
     def _count(self) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from embedfleet.gateway.dispatch.command import Probe, Relay, Send
+from embedfleet.gateway.dispatch.command import Failure, Probe, Relay, Send
 from embedfleet.gateway.dispatch.dispatcher import Dispatcher
 from embedfleet.gateway.dispatch.limits import DispatchLimits
 from embedfleet.gateway.dispatch.placement import EARLY_S
@@ -36,6 +36,47 @@ def ask(made: Dispatcher, costs, *, online=True, now=NOW, timeout_s=100.0) -> li
 
 def sends(commands) -> list[Send]:
     return [command for command in commands or [] if isinstance(command, Send)]
+
+
+def test_without_a_connection_a_chunk_goes_elsewhere_and_nobody_is_to_blame():
+    made = fleet(2)
+    (first,) = ask(made, [20])
+    (second,) = sends(made.failed(first.chunk, first.replica, Failure.STARVED, NOW))
+    assert second.replica is not first.replica
+    assert made.failed(second.chunk, second.replica, Failure.STARVED, NOW) == [], "and not round in circles"
+    assert [replica.state for replica in made.serving] == [State.ACTIVE] * 2
+    assert (first.chunk.sends, first.chunk.tried) == (0, frozenset())
+    (third,) = sends(made.tick(NOW + made.limits.full_s))
+    assert made.answered(third.chunk, third.replica, 200, NOW + 1) is None
+
+
+def test_a_chunk_that_waits_for_a_connection_has_the_first_that_is_free():
+    made = fleet(1)
+    (busy,), (first,) = ask(made, [20]), ask(made, [20])
+    assert made.failed(first.chunk, first.replica, Failure.STARVED, NOW) == []
+    commands = made.answered(busy.chunk, busy.replica, 200, NOW + 0.01)
+    assert [send.chunk for send in sends(commands)] == [first.chunk]
+
+
+def test_who_gets_no_connection_for_long_is_told_why():
+    made = fleet(1)
+    (send,) = ask(made, [20])
+    assert made.failed(send.chunk, send.replica, Failure.STARVED, NOW) == []
+    later = NOW + made.limits.no_replica_s + 1
+    (send,) = sends(made.tick(later))
+    (refusal,) = made.failed(send.chunk, send.replica, Failure.STARVED, later)
+    assert (refusal.reason, refusal.error.status, "files" in str(refusal.error)) == ("starved", 503, True)
+    assert made.under_way == 0
+
+
+def test_a_probe_that_could_not_be_made_is_made_again_and_says_nothing():
+    made = fleet(1)
+    later = NOW + made.limits.probe_interval_s + 1
+    (probe,) = made.tick(later)
+    assert made.unprobed(probe.replica.id, later) == []
+    assert probe.replica.state is State.ACTIVE
+    assert made.tick(later + 0.1) == []
+    assert made.tick(later + made.limits.probe_retry_s[0]) == [probe]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,185 @@
+"""Open files that run out are the gateway's own trouble: surplus clients are told so, and no replica is blamed."""
+
+import asyncio
+import resource
+import subprocess
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+
+import orjson
+import pytest
+
+from embedfleet.http.client import fetch
+from embedfleet.http.message import JSON
+from embedfleet.kernel_limits import client_connections, raise_open_files
+from tests.services.gateway import run
+from tests.services.replica import FakeReplica
+from tests.services.verb import Pipe, verb
+
+ANSWER_S = 20
+FLAGS = ("gateway", "--host", "127.0.0.1", "--calibrate", "false", "--probe-interval-s", "0.1")
+BODY = orjson.dumps({"inputs": "a"})
+ASKS = b"POST /embed HTTP/1.1\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (len(BODY), BODY)
+GETS_METRICS = b"GET /metrics HTTP/1.1\r\n\r\n"
+
+
+class Client:
+    """One connection that is kept."""
+
+    def __init__(self, reader, writer):
+        self.reader, self.writer = reader, writer
+
+    @classmethod
+    async def connect(cls, port):
+        return cls(*await asyncio.open_connection("127.0.0.1", port))
+
+    async def answer(self):
+        """Status and head of the next answer; its body is read too."""
+        head = (await asyncio.wait_for(self.reader.readuntil(b"\r\n\r\n"), ANSWER_S)).lower()
+        length = next(int(line.split()[1]) for line in head.split(b"\r\n") if line.startswith(b"content-length"))
+        self.body = await self.reader.readexactly(length)
+        return int(head.split()[1]), head
+
+    async def ask(self, request=ASKS):
+        self.writer.write(request)
+        return (await self.answer())[0]
+
+    async def close(self):
+        self.writer.close()
+        try:
+            await self.writer.wait_closed()
+        except ConnectionError:
+            return
+
+
+class Gateway:
+    def __init__(self, running, admin):
+        self.port, self.pid, self.admin = running.port, running.process.pid, admin
+
+    async def get(self, path):
+        return await fetch(f"http://127.0.0.1:{self.port}{path}", timeout_s=ANSWER_S)
+
+    async def embed(self):
+        url = f"http://127.0.0.1:{self.port}/embed"
+        return await fetch(url, method="POST", body=BODY, headers=[JSON], timeout_s=ANSWER_S)
+
+    async def states(self):
+        reply = await fetch(f"http+unix://{self.admin}:/replicas", timeout_s=ANSWER_S)
+        return [row["state"] for row in orjson.loads(reply.body)]
+
+    async def metric(self, name):
+        lines = (await self.get("/metrics")).body.decode().splitlines()
+        return [float(line.split()[-1]) for line in lines if line.startswith(name)]
+
+    def allow(self, files):
+        """From now on no descriptor gets a number from here on; what is open stays."""
+        _, hard = resource.prlimit(self.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(self.pid, resource.RLIMIT_NOFILE, (files, hard))
+
+
+@asynccontextmanager
+async def gateway(folder, *flags, files, host="127.0.0.1", output=subprocess.DEVNULL):
+    replicas = [await FakeReplica().start() for _ in range(2)]
+    urls = [word for replica in replicas for word in ("--replica", f"http://{host}:{replica.server.port}")]
+    admin = folder / "admin"
+    with verb(*FLAGS, *urls, "--admin", str(admin), *flags, files=files, output=output) as running:
+        made = Gateway(running, admin)
+        async with asyncio.timeout(ANSWER_S):
+            while await made.states() != ["active"] * 2:
+                pass
+        yield made
+    for replica in replicas:
+        await replica.kill()
+
+
+def test_clients_beyond_the_open_files_are_told_to_come_again_and_all_else_goes_on(tmp_path):
+    async def test():
+        async with gateway(tmp_path, files=(256, 256)) as fleet:
+            early = await Client.connect(fleet.port)
+            idle = [await Client.connect(fleet.port) for _ in range(400)]
+            statuses = [await early.ask() for _ in range(20)]
+            assert statuses == [HTTPStatus.OK] * 20, "who was there before is served"
+            for client in idle[client_connections(256) :]:
+                status, head = await client.answer()
+                assert (status, b"\r\nretry-after: 1\r\n" in head) == (HTTPStatus.SERVICE_UNAVAILABLE, True)
+            late = await Client.connect(fleet.port)
+            assert await late.ask() == HTTPStatus.SERVICE_UNAVAILABLE
+            assert await fleet.states() == ["active"] * 2, "the admin socket has its files"
+            for client in [*idle, late]:
+                await client.close()
+            async with asyncio.timeout(ANSWER_S):
+                while (await fleet.get("/health")).status != HTTPStatus.OK:
+                    pass
+            assert (await fleet.embed()).status == HTTPStatus.OK
+            assert await fleet.metric("embedfleet_replica_failures_total") == []
+            await early.close()
+
+    run(test)
+
+
+def test_the_soft_limit_is_raised_to_the_hard_one(tmp_path):
+    raise_open_files()
+
+    async def test():
+        async with gateway(tmp_path, files=(1024, 4096)) as fleet:
+            idle = [await Client.connect(fleet.port) for _ in range(1100)]
+            assert [(await fleet.embed()).status for _ in range(8)] == [HTTPStatus.OK] * 8
+            assert await fleet.states() == ["active"] * 2
+            for client in idle:
+                await client.close()
+
+    run(test)
+
+
+async def until_starved(observer, times):
+    """Until so many connections could not be made; how many replicas are active then."""
+    async with asyncio.timeout(ANSWER_S):
+        while True:
+            await observer.ask(GETS_METRICS)
+            lines = observer.body.decode().splitlines()
+            if next(float(line.split()[-1]) for line in lines if line.startswith("embedfleet_starved_total")) >= times:
+                return sum('state="active"' in line for line in lines)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_a_request_waits_for_a_file_and_no_replica_is_blamed(tmp_path, host):
+    async def test():
+        async with gateway(tmp_path, files=(1024, 1024), host=host) as fleet:
+            client, observer = await Client.connect(fleet.port), await Client.connect(fleet.port)
+            assert await observer.ask(GETS_METRICS) == await client.ask(GETS_METRICS) == HTTPStatus.OK
+            fleet.allow(0)
+            client.writer.write(ASKS)
+            assert await until_starved(observer, 10) == 2, "tries of the request, and of probes"
+            fleet.allow(1024)
+            assert (await client.answer())[0] == HTTPStatus.OK
+            assert await fleet.states() == ["active"] * 2
+            assert await fleet.metric("embedfleet_replica_failures_total") == []
+            assert await fleet.metric('embedfleet_probes_total{replica="replica-0",outcome="bad"}') == []
+            await client.close()
+            await observer.close()
+
+    run(test)
+
+
+def test_a_request_that_waits_for_long_is_told_what_is_lacking_and_so_is_the_log(tmp_path):
+    pipe = Pipe()
+
+    async def test():
+        async with gateway(tmp_path, "--no-replica-s", "0.2", files=(1024, 1024), output=pipe.theirs) as fleet:
+            client = await Client.connect(fleet.port)
+            assert await client.ask(GETS_METRICS) == HTTPStatus.OK
+            fleet.allow(0)
+            client.writer.write(ASKS)
+            status, head = await client.answer()
+            assert (status, b"\r\nretry-after: " in head) == (HTTPStatus.SERVICE_UNAVAILABLE, True)
+            assert b"\r\nx-shed-reason: starved\r\n" in head
+            assert "no files, memory or ports left" in orjson.loads(client.body)["error"]
+            said = await asyncio.to_thread(pipe.read, b"no connection can be made")
+            assert b"ulimit -n" in said
+            assert b"ejected" not in said
+            fleet.allow(1024)
+            assert await client.ask() == HTTPStatus.OK
+            await client.close()
+
+    run(test)
+    pipe.close()
