@@ -81,7 +81,7 @@ class Replica(Host):
         self.loop = asyncio.get_running_loop()
         self.limits = Limits(body_bytes=settings.payload_bytes)
         self.clients: set[Connection] = set()
-        self.turned_away: set[Connection] = set()
+        self.turned_away: dict[Connection, None] = {}
         self.most_clients, self.refused = self.limits.connections, 0
         self.heads = HeadMemory(self.limits)
         self.date = b"date: %b\r\n" % formatdate(usegmt=True).encode()

@@ -23,7 +23,7 @@ _PIPELINE = 16
 # A refused client may still be sending: its bytes are read and dropped this long, so that the kernel does not
 # answer them with a reset that destroys our reply on its way (RFC 9112 §9.6).
 _LINGER_S = 5.0
-# Clients beyond the limit that are given that moment too; each has a file, and who comes above is closed at once.
+# Clients beyond the limit that are given that moment too, the latest: each of them has a file.
 _TURNED_AWAY: Final = 16
 
 
@@ -34,7 +34,7 @@ class Host(ABC):
     loop: asyncio.AbstractEventLoop
     limits: Limits
     clients: "set[Connection]"
-    turned_away: "set[Connection]"
+    turned_away: "dict[Connection, None]"
     most_clients: int
     refused: int
     heads: HeadMemory
@@ -120,7 +120,7 @@ class Connection(Wire):
         self._phase = _CLOSED
         self._transport = None
         self.server.clients.discard(self)
-        self.server.turned_away.discard(self)
+        self.server.turned_away.pop(self, None)
         self._waiting.clear()
         current, self._current = self._current, None
         if current is not None and not current.gone:
@@ -134,11 +134,13 @@ class Connection(Wire):
         self.server.refused += 1
         self._phase = _CLOSED
         wire.write(head(503, [TEXT], _CLOSE, b"content-length: 0\r\n", b"retry-after: 1\r\n"))
-        if len(self.server.turned_away) < _TURNED_AWAY:
-            self.server.turned_away.add(self)
-            self._linger()
-        else:
-            wire.close()
+        turned_away = self.server.turned_away
+        if len(turned_away) >= _TURNED_AWAY:
+            oldest = next(iter(turned_away))
+            del turned_away[oldest]
+            oldest.close()
+        turned_away[self] = None
+        self._linger()
 
     def eof_received(self) -> None:
         """The client says nothing more: the connection is closed."""

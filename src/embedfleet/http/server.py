@@ -35,7 +35,7 @@ class Server(Host):
     def __init__(self, handler: Handler, limits: Limits | None = None) -> None:
         self.limits = limits or Limits()
         self.clients: set[Connection] = set()
-        self.turned_away: set[Connection] = set()
+        self.turned_away: dict[Connection, None] = {}
         self.refused = 0
         self.most_clients = min(self.limits.connections, client_connections(open_files()))
         self.heads = HeadMemory(self.limits)

@@ -103,7 +103,9 @@ def test_clients_beyond_the_open_files_are_told_to_come_again_and_all_else_goes_
                 status, head = await client.answer()
                 assert (status, b"\r\nretry-after: 1\r\n" in head) == (HTTPStatus.SERVICE_UNAVAILABLE, True)
             late = await Client.connect(fleet.port)
-            assert await late.ask() == HTTPStatus.SERVICE_UNAVAILABLE
+            assert (await late.answer())[0] == HTTPStatus.SERVICE_UNAVAILABLE
+            late.writer.write(ASKS)
+            assert await asyncio.wait_for(late.reader.read(), ANSWER_S) == b"", "no reset, though it was still sending"
             assert await fleet.states() == ["active"] * 2, "the admin socket has its files"
             for client in [*idle, late]:
                 await client.close()

@@ -43,14 +43,14 @@ class Chunk(ABC):
     sent_at: float
     due_at: float
     sends: int
-    starved_at = 0.0
+    starved_at: float
     tried: frozenset[str]
     too_much_for: frozenset[str]
     blamed: bool
 
     def __init__(self) -> None:
         self.tried = self.too_much_for = _NONE
-        self.sent_at = self.due_at = 0.0
+        self.sent_at = self.due_at = self.starved_at = 0.0
         self.sends = 0
         self.blamed = False
 
