@@ -46,6 +46,7 @@ class History(RuleBasedStateMachine):
         open: requests that are not over, in order of arrival: what is drawn must not depend on chance.
         calls: chunk and replica → when it was sent, as a count.
         seen: chunks that were ever sent, and their tokens.
+        first_tokens: of texts that were sent, each counted once.
     """
 
     def __init__(self):
@@ -55,6 +56,7 @@ class History(RuleBasedStateMachine):
         self.open: dict[Divisible, None] = {}
         self.calls: dict[tuple[Chunk, Replica], int] = {}
         self.seen: dict[Chunk, int] = {}
+        self.first_tokens = 0
         self.count = 0
         self.probing: set[str] = set()
         self.members: set[str] = set()
@@ -91,6 +93,9 @@ class History(RuleBasedStateMachine):
                 self.count += 1
                 self.calls[chunk, replica] = self.count
                 self.seen.setdefault(chunk, chunk.tokens)
+                new = set(items(chunk)) - chunk.request.sent
+                self.first_tokens += sum(chunk.request.costs[item] for item in new)
+                chunk.request.sent |= new
             case Cancel(chunk, replica):
                 del self.calls[chunk, replica]
             case Relay(chunk):
@@ -226,6 +231,22 @@ class History(RuleBasedStateMachine):
         event(f"hang: {silent.state}, {sum(chunk.copy is at for chunk, at in self.calls)} copies")
         for first, how in then:
             self.end_copied(data, first, how)
+
+    @precondition(lambda self: any(replica.chunks for replica in self.dispatcher.replicas.values()))
+    @rule(data=st.data(), how=st.sampled_from(["drain", "distrust"]))
+    def hang_outside(self, data, how):
+        """As `hang`, of a replica that is taken out or thrown out before anybody notices."""
+        known = [replica for replica in self.dispatcher.replicas.values() if replica.chunks]
+        silent = data.draw(st.sampled_from([replica for replica in known if replica.id in self.members] or known))
+        if silent.id in self.members:
+            getattr(self, how)(silent.id)
+        self.now += 60.0
+        for replica in self.dispatcher.serving:
+            self.well_probed(replica.id)
+        self.tick()
+        if silent.chunks:
+            self.check_hang(silent)
+        event(f"hang of one that is {silent.state}")
 
     def ready(self):
         """Those that may get work now."""

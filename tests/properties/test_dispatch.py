@@ -112,7 +112,8 @@ class Invariants(History):
         said = self.too_much.setdefault(chunk, set())
         said |= {replica.id} if was.is_alone else set()
         is_over = chunk.request not in self.open
-        assert is_over == (was.is_alone and {one.id for one in self.dispatcher.serving} <= said)
+        serving = {one.id for one in self.dispatcher.serving}
+        assert is_over == (was.is_alone and bool(serving) and serving <= said), "it is too much for all that serve"
 
     def check_05_somebody_waits_for_it(self, chunk, replica):
         assert chunk.request in self.open, "sent for nobody"
@@ -179,7 +180,8 @@ class Invariants(History):
     def inv_04_little_is_sent_again(self):
         if self.seen:
             bursts = 2 * 4 * Abilities().batch_tokens
-            assert self.dispatcher.repeated_tokens <= 0.15 * sum(self.seen.values()) + bursts
+            assert self.dispatcher.repeated_tokens <= 0.15 * self.first_tokens + bursts
+            assert self.dispatcher._work.sent_tokens == self.first_tokens, "4: what is sent again earns nothing"
 
     @invariant()
     def inv_04_a_text_is_at_two_replicas_at_most(self):

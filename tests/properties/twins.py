@@ -28,6 +28,7 @@ class Divisible(Request):
         self.timeout_s = timeout_s
         self.is_informed = True  # when it came, somebody knew what a replica takes
         self.answered: list[int] = []  # texts whose answer is there
+        self.sent: set[int] = set()  # texts that were ever sent
 
     @property
     def key(self):

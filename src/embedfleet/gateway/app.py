@@ -90,6 +90,11 @@ class App:
     def _serving(self) -> list[str]:
         return [r.id for r in self.proxy.dispatcher.replicas.values() if r.state is State.ACTIVE]
 
+    def _trusted(self) -> list[str]:
+        """Those that serve, and those that are only silent: a 429 is no failure of theirs."""
+        trusted = {State.ACTIVE, State.SUSPECT}
+        return [r.id for r in self.proxy.dispatcher.replicas.values() if r.state in trusted]
+
     def _start_probe(self, endpoint: Endpoint) -> None:
         task = asyncio.get_running_loop().create_task(self._probe(endpoint))
         self._probes.add(task)
@@ -98,9 +103,9 @@ class App:
     async def _probe(self, endpoint: Endpoint) -> None:
         abilities = cost = None
         try:
-            serving = self._serving()
-            reason = await self._prober.probe(endpoint, serving)
-            if not reason and endpoint.id not in serving:
+            trusted = self._trusted()
+            reason = await self._prober.probe(endpoint, trusted)
+            if not reason and endpoint.id not in trusted:
                 abilities, cost = await self._measure(endpoint)
                 reason = self._prober.disagreement(endpoint.id, self._serving())
         except Starved as error:

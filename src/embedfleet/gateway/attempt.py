@@ -93,6 +93,9 @@ class AskedRequest(Request, Asked):
     def refuse(self, error: RequestError | ServingError, reason: str = "") -> None:
         """Answer with an error of ours."""
 
+    def separate(self, now: float) -> None:
+        """Ask for each client alone, if it asks for several."""
+
 
 class Desk(ABC):
     """To whom is told what becomes of requests.

@@ -130,6 +130,7 @@ class Bundle(AskedRequest):
             timeout_s=timeout_s,
         )
         self.attempts = []
+        self.is_shared = True
         self._desk = desk
         self._group = group
         self._body = body
@@ -159,8 +160,7 @@ class Bundle(AskedRequest):
         attempt, self.reply = self.reply, None
         assert attempt is not None, "the dispatcher relays only what was answered"
         if attempt.head.status != OK:
-            for flight in self._flights():
-                self._desk.take(flight, now)
+            self.separate(now)
             return
         desk, group = self._desk, self._group
         request_id, new_id = group.fields.request_id, desk.request_id
@@ -183,6 +183,11 @@ class Bundle(AskedRequest):
         """Answer all with an error of ours."""
         for flight in self._flights():
             flight.refuse(error, reason)
+
+    def separate(self, now: float) -> None:
+        """Ask for each alone whose client is there."""
+        for flight in self._flights():
+            self._desk.take(flight, now)
 
     def _leave(self) -> None:
         """One of the clients is gone; the others' answer goes on."""

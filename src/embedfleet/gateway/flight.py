@@ -73,6 +73,8 @@ class Flight(AskedRequest):
         self.asked_texts = asked_texts
         self.at = ""
         self.attempts = []
+        if asked_texts is None:
+            self.is_work = False
         self.request_id = fields.request_id or desk.request_id()
         self._costs = costs
         self._answers: list[tuple[Sequence[int], Attempt]] = []

@@ -14,7 +14,18 @@ from embedfleet.dialects.texts import read_texts
 from embedfleet.errors import Malformed, Refused, Reset, Starved, TimedOut, UpstreamError, Validation, WrongHeader
 from embedfleet.gateway.attempt import Asked, AskedRequest, Attempt, Desk
 from embedfleet.gateway.bundle import Bundle, Gathering
-from embedfleet.gateway.dispatch.command import Cancel, Command, Failure, Forget, Join, Probe, Refuse, Relay, Send
+from embedfleet.gateway.dispatch.command import (
+    Cancel,
+    Command,
+    Failure,
+    Forget,
+    Join,
+    Probe,
+    Refuse,
+    Relay,
+    Send,
+    Separate,
+)
 from embedfleet.gateway.dispatch.dispatcher import TICK_S, TROUBLE, Dispatcher
 from embedfleet.gateway.dispatch.pace import Cost
 from embedfleet.gateway.dispatch.replica import Abilities, State
@@ -161,23 +172,31 @@ class Proxy(Desk):
         """Do what the dispatcher says."""
         for command in commands:
             match command:
-                case Send(Asked() as chunk, replica):
-                    self.tally.sent(chunk.tokens)
-                    chunk.send(replica, self._pools[replica.id], self.now())
-                case Relay(Asked() as chunk):
-                    chunk.relay(self.now())
-                case Join(Flight() as flight):
-                    flight.join()
-                case Cancel(Asked() as chunk, replica):
-                    chunk.cancel(replica)
-                case Refuse(AskedRequest() as request, error, reason):
-                    request.refuse(error, reason)
                 case Probe(replica):
                     self._probe(self.endpoints[replica.id])
                 case Forget(replica):
                     self._forget(replica.id)
+                case _:
+                    self._obey(command)
         if self.dispatcher.due < self._alarm_at:
             self._set_alarm()
+
+    def _obey(self, command: Command) -> None:
+        """Do what is to be done about a request."""
+        match command:
+            case Send(Asked() as chunk, replica):
+                self.tally.sent(chunk.tokens)
+                chunk.send(replica, self._pools[replica.id], self.now())
+            case Relay(Asked() as chunk):
+                chunk.relay(self.now())
+            case Join(Flight() as flight):
+                flight.join()
+            case Cancel(Asked() as chunk, replica):
+                chunk.cancel(replica)
+            case Refuse(AskedRequest() as request, error, reason):
+                request.refuse(error, reason)
+            case Separate(AskedRequest() as request):
+                request.separate(self.now())
 
     def request_id(self) -> bytes:
         """An id that this process has not given before, and no other process gives."""

@@ -1,13 +1,14 @@
 """Small requests that come together are one question, and nobody can tell from the answer."""
 
 import asyncio
+from dataclasses import replace
 
 import orjson
 import pytest
 
 from embedfleet.gateway.bundle import apportioned
 from embedfleet.gateway.dispatch.pace import Cost
-from tests.services.gateway import gateway, run
+from tests.services.gateway import DISPATCH, gateway, run
 
 FIXED = Cost(a_s=1.0, b_s=1e-6)  # a batch's own time is all, so that any number of texts may share it
 
@@ -100,6 +101,30 @@ def test_a_client_that_leaves_does_not_take_the_others_with_it():
             others = [task for number, task in enumerate(tasks) if number not in {0, 5}]
             assert {reply.status for reply in await asyncio.gather(*others)} == {200}
             await g.until(lambda: g.app.proxy.dispatcher.under_way == 0)
+
+    run(go)
+
+
+def test_of_those_refused_together_each_is_let_in_when_it_was_told():
+    """5 of 8 were refused again after their Retry-After: the promise was that of the call, which never came again."""
+
+    async def go():
+        async with gateway(1, dispatch=replace(DISPATCH, online_queue_s=0.001)) as g:
+            spread_out(g)
+            g.app.proxy.dispatcher.replicas["r0"].full_until = 1e12  # nothing is sent
+            first = asyncio.create_task(g.embed("waits"))
+            await g.until(lambda: g.app.proxy.dispatcher.queued == 1)
+            texts = [f"a text {n} " + "of many words " * 300 for n in range(8)]
+            answers = await together(g, texts)
+            assert {(status, fields[b"x-shed-reason"]) for status, fields, _ in answers} == {(503, b"online-queue")}
+            promises = g.app.proxy.dispatcher._admission._promises_of_huge[True]
+            assert len(promises) == 8
+            promises._pass_time(latest := promises._last_at)
+            g.app.proxy.now = lambda: latest  # as told
+            again = [asyncio.create_task(g.embed(text)) for text in texts]
+            await g.until(lambda: g.app.proxy.dispatcher.queued == 9)
+            for task in (first, *again):
+                task.cancel()
 
     run(go)
 

@@ -37,6 +37,22 @@ def test_a_replica_that_was_silent_serves_again_when_it_answers():
     run(go)
 
 
+def test_a_silent_replica_that_answers_a_probe_with_429_is_not_thrown_out():
+    async def go():
+        async with gateway(2) as g:
+            busy = g.replicas[0]
+            busy.mode = "hold"
+            busy.probe_mode = 429
+            seen = []
+            g.app.proxy.tally.probed = lambda name, good: seen.append((name, good))
+            await asyncio.gather(*(g.embed(f"text {n}") for n in range(10)))
+            await g.until(lambda: seen)
+            assert seen == [("r0", True)]
+            assert g.states["r0"] in {"active", "suspect"}
+
+    run(go)
+
+
 def test_a_drained_replica_finishes_what_it_has_and_gets_nothing_until_it_is_wanted_back():
     async def go():
         async with gateway(2, dispatch=replace(DISPATCH, hedge=False)) as g:

@@ -3,7 +3,7 @@
 from math import ceil
 
 from embedfleet.errors import Overloaded, Saturated, ServingError
-from embedfleet.gateway.dispatch.command import Refuse
+from embedfleet.gateway.dispatch.command import Refuse, Separate
 from embedfleet.gateway.dispatch.estimate import DrainRate
 from embedfleet.gateway.dispatch.limits import DispatchLimits
 from embedfleet.gateway.dispatch.promises import Promises
@@ -24,12 +24,17 @@ class Admission:
     def __init__(self, limits: DispatchLimits, rate: DrainRate) -> None:
         self._limits = limits
         self._rate = rate
-        self._promises = (Promises(), Promises())  # by whether they are online
+        # By whether they are online. What alone is more than may wait is let in once nothing waits, in its own order:
+        # else those that are small would hear its time.
+        self._promises = (Promises(), Promises())
+        self._promises_of_huge = (Promises(), Promises())
 
     def refusal(
         self, request: Request, *, waiting: int, queued_bytes: int, tokens_per_s: float, now: float
-    ) -> Refuse | None:
+    ) -> Refuse | Separate | None:
         """Why a request is not let in, and when it will be; None if it is let in.
+
+        One that asks for several clients is not refused: each of them is to be judged, and told when to come again.
 
         Args:
             request: the client's.
@@ -38,15 +43,22 @@ class Admission:
             tokens_per_s: that all replicas do together.
             now: in seconds.
         """
-        promises, limits = self._promises[request.online], self._limits
+        promises, huge = self._promises[request.online], self._promises_of_huge[request.online]
+        limits = self._limits
         is_large = queued_bytes > 0 and queued_bytes + request.size_bytes > limits.queue_bytes
-        if not is_large and promises.redeem(request.key, now):
+        if not is_large and (promises.redeem(request.key, now) or huge.redeem(request.key, now)):
             return None
         room = (limits.online_queue_s if request.online else limits.bulk_queue_s) * tokens_per_s
         is_long = waiting > 0 and waiting + promises.soon(now) + request.tokens > room
         if not is_long and not is_large:
             return None
-        excess = max(request.tokens, waiting + promises.likely + request.tokens - room)
+        if request.is_shared:
+            return Separate(request)
+        excess = max(float(request.tokens), waiting + promises.likely + request.tokens - room)
+        if request.tokens > room:
+            huge.soon(now)  # what has lapsed is not to come any more
+            excess = min(excess, waiting + promises.likely + huge.likely)
+            promises = huge
         at = promises.make(request.key, request.tokens, now + self._seconds(excess, tokens_per_s))
         after_s = max(1, ceil(at - now))
         error: ServingError = Saturated(after_s) if request.online else Overloaded(retry_after_s=after_s)

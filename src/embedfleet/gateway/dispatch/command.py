@@ -58,6 +58,13 @@ class Refuse:
 
 
 @dataclass(slots=True)
+class Separate:
+    """Ask for each of the clients alone for whom the request asks: there is no room for all at once."""
+
+    request: Request
+
+
+@dataclass(slots=True)
 class Probe:
     """Find out by inference whether the replica works; report it to `Dispatcher.probed`."""
 
@@ -71,4 +78,4 @@ class Forget:
     replica: Replica
 
 
-Command = Send | Cancel | Relay | Join | Refuse | Probe | Forget
+Command = Send | Cancel | Relay | Join | Refuse | Separate | Probe | Forget

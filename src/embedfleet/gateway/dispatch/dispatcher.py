@@ -36,7 +36,7 @@ from embedfleet.errors import DeadlineExceeded, Unhealthy
 from embedfleet.gateway.dispatch.admission import Admission
 from embedfleet.gateway.dispatch.bulk import BulkSender
 from embedfleet.gateway.dispatch.carving import SCATTER_TOKENS, scatter
-from embedfleet.gateway.dispatch.command import Command, Failure, Join, Refuse, Relay, Send
+from embedfleet.gateway.dispatch.command import Command, Failure, Join, Refuse, Relay, Send, Separate
 from embedfleet.gateway.dispatch.estimate import DrainRate, TokenEstimate
 from embedfleet.gateway.dispatch.hedges import hedge
 from embedfleet.gateway.dispatch.limits import DispatchLimits
@@ -54,6 +54,7 @@ TICK_S = 0.1
 """`Dispatcher.tick` is to be called so often, and at `Dispatcher.due`."""
 
 _ACTIVE: Final = State.ACTIVE  # a member of an enum costs more to look up than a name
+_REFUSED: Final = 400  # from this status on nothing was computed
 _ONLINE_SEEN_S = 1.0  # online work counts as present for so long after the last
 
 
@@ -175,14 +176,15 @@ class Dispatcher:
             be relayed and there is nothing else.
         """
         request = chunk.request
-        self._work.drop(chunk, replica, now)
+        sent_at = self._work.drop(chunk, replica, now)
         replica.heard_at = now
         replica.full_until = 0.0
         if status in TROUBLE:
             self._roster.heard(replica)
             commands = self._retries.answered(chunk, replica, status, now)
         else:
-            self._learn(chunk, replica, now, tokens)
+            if status < _REFUSED and request.is_work:
+                self._learn(chunk, replica, sent_at, now, tokens)
             if chunk is request and chunk.replica is None and replica.state is _ACTIVE:
                 self._work.finish(request)
                 if not self._work.online and not self._work.bulk:
@@ -267,7 +269,7 @@ class Dispatcher:
 
     # admission
 
-    def _refusal(self, request: Request, now: float) -> Refuse | None:
+    def _refusal(self, request: Request, now: float) -> Refuse | Separate | None:
         return self._admission.refusal(
             request,
             waiting=self._work.online.tokens if request.online else self._work.bulk.tokens,
@@ -309,12 +311,12 @@ class Dispatcher:
 
     # answers
 
-    def _learn(self, chunk: Chunk, replica: Replica, now: float, tokens: int | None) -> None:
-        """Learn from an answer without trouble."""
+    def _learn(self, chunk: Chunk, replica: Replica, sent_at: float, now: float, tokens: int | None) -> None:
+        """Learn from work that was done."""
         replica.failures = 0
         if tokens is not None:
             self.estimate.learn(chunk.tokens, chunk.texts, tokens)
-        replica.pace.answered(chunk.tokens, chunk.sent_at, now)
+        replica.pace.answered(chunk.tokens, sent_at, now)
         self.rate.finished(chunk.tokens)
 
     def _answered_well(self, chunk: Chunk, status: int, now: float) -> list[Command]:
@@ -324,7 +326,7 @@ class Dispatcher:
             self._work.finish(request)
             return [*commands, Relay(chunk)]
         del batch.parts[chunk]
-        if status >= 400:
+        if status >= _REFUSED:
             return [*commands, *self._work.abandon(request, now), Relay(chunk)]
         batch.unanswered -= chunk.texts
         if not batch.unanswered:
@@ -342,7 +344,7 @@ class Dispatcher:
         commands = self._expire(now)
         self._roster.suspect(now)
         if self.limits.hedge:
-            commands += hedge(self._roster, self._work, now)
+            commands += hedge(self.limits, self._roster, self._work, now)
         return commands
 
     def _expire(self, now: float) -> list[Command]:
@@ -354,9 +356,8 @@ class Dispatcher:
             commands.append(Refuse(request, error, "deadline"))
         if not self._roster.serving:
             longest = now - self.limits.no_replica_s
-            for request in [
-                request for request in self._work.open if request.arrived < longest and not _is_sent(request)
-            ]:
+            unserved = self._work.open if self._roster.unserved_since < longest else ()
+            for request in [request for request in unserved if request.arrived < longest and not _is_sent(request)]:
                 commands += self._work.abandon(request, now)
                 commands.append(Refuse(request, Unhealthy("no replica is ready to serve"), "no-replica"))
         return commands

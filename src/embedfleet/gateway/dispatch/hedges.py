@@ -1,30 +1,38 @@
 """What a silent replica holds is asked of another as well, within a budget; the first answer counts."""
 
+from collections.abc import Collection
+
 from embedfleet.gateway.dispatch.command import Command, Send
+from embedfleet.gateway.dispatch.limits import DispatchLimits
 from embedfleet.gateway.dispatch.placement import place_online
 from embedfleet.gateway.dispatch.replica import Replica
+from embedfleet.gateway.dispatch.request import Chunk
 from embedfleet.gateway.dispatch.roster import Roster
 from embedfleet.gateway.dispatch.work import Work
 
 
-def hedge(roster: Roster, work: Work, now: float) -> list[Command]:
-    """Of all that suspect replicas hold, as long as there is room and budget."""
+def hedge(limits: DispatchLimits, roster: Roster, work: Work, now: float) -> list[Command]:
+    """Of all that silent replicas hold, whatever their state, as long as there is room and budget."""
+    silent = roster.silent(now)
+    others = [replica for replica in roster.serving if replica not in silent] if silent else []
+    if not others:
+        return []
     commands: list[Command] = []
-    for suspect in roster.suspects:
-        commands += _hedge(suspect, roster, work, now)
+    for replica in silent:
+        for chunk in sorted(replica.chunks, key=lambda chunk: not chunk.online):  # online work first
+            if not _is_stuck(chunk, silent, limits):
+                continue
+            chunk.tried |= {replica.id}
+            other = place_online(others, chunk, now)
+            if other is None or not work.hedges.spend(chunk.tokens, work.sent_tokens):
+                continue
+            if chunk.copy is not None:  # at two at most
+                commands += work.take_off(chunk, replica, now)
+            work.send(chunk, other, now)
+            commands.append(Send(chunk, other))
     return commands
 
 
-def _hedge(suspect: Replica, roster: Roster, work: Work, now: float) -> list[Command]:
-    """Online work first."""
-    commands: list[Command] = []
-    for chunk in sorted(suspect.chunks, key=lambda chunk: not chunk.online):
-        if chunk.copy is not None:
-            continue
-        other = place_online(roster.serving, chunk, now)
-        if other is None or not work.hedges.spend(chunk.tokens, work.sent_tokens):
-            break
-        chunk.tried |= {suspect.id}
-        work.send(chunk, other, now)
-        commands.append(Send(chunk, other))
-    return commands
+def _is_stuck(chunk: Chunk, silent: Collection[Replica], limits: DispatchLimits) -> bool:
+    """Whether nobody who has it says anything."""
+    return chunk.copy is None or (chunk.replica in silent and chunk.copy in silent and chunk.sends < limits.sends)

@@ -13,7 +13,8 @@ class DispatchLimits:
         queue_bytes: of the bodies that may wait.
         online_deadline_s: an online request that names no deadline is given up after this.
         bulk_deadline_s: a bulk request likewise.
-        no_replica_s: what waits is given up after this if no replica serves, or none can be connected to.
+        no_replica_s: what waits is given up once no replica has served for so long, counted from its arrival at the
+            earliest; so is what no replica can be connected to for so long.
         split: whether requests are cut into chunks; if not, each goes whole to one replica.
         prefer_online: whether bulk work makes way; if not, all work is online work, first come first served.
         reserve: whether one replica is kept free of bulk work while little of that waits.

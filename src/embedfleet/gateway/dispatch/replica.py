@@ -90,7 +90,7 @@ class Replica:
     """One replica; owned and changed by the dispatcher alone.
 
     Attributes:
-        chunks: that it has, in the order in which they were sent; tokens, texts, online and bulk count them.
+        chunks: that it has, and when it was sent each, in that order; tokens, texts, online and bulk count them.
         window: tokens that it may have at once.
         widest: what the window grows to.
         free_at: when it will have done all that it has, as far as can be told.
@@ -116,7 +116,7 @@ class Replica:
         self.id = name
         self.state = State.JOINING
         self.pace = Pace()
-        self.chunks: dict[Chunk, None] = {}
+        self.chunks: dict[Chunk, float] = {}
         self.tokens = self.texts = self.online = self.bulk = 0
         self.free_at = 0.0
         self.sent = self.failures = self.good_probes = 0
@@ -199,13 +199,13 @@ class Replica:
             self.online += 1
         else:
             self.bulk += 1
-        self.chunks[chunk] = None
+        self.chunks[chunk] = now
         self.sent += 1
         return self.free_at - now
 
-    def drop(self, chunk: Chunk, now: float) -> None:
-        """Take a chunk off: it was answered, failed or cancelled."""
-        del self.chunks[chunk]
+    def drop(self, chunk: Chunk, now: float) -> float:
+        """Take a chunk off: it was answered, failed or cancelled; returns when it was sent."""
+        sent_at = self.chunks.pop(chunk)
         self.tokens -= chunk.tokens
         self.texts -= chunk.texts
         if chunk.online:
@@ -214,11 +214,15 @@ class Replica:
             self.bulk -= 1
         if not self.tokens:
             self.free_at = now
-            return
+            return sent_at
         whole = now + self.pace.batch_s + self.pace.token_s * self.tokens
         if not now < self.free_at <= whole:
             self.free_at = whole
+        return sent_at
 
     def is_overdue(self, now: float) -> bool:
         """Whether it is late with something: patience counts from the sending, and anew from any sign of life."""
-        return any(max(chunk.due_at, chunk.due_at - chunk.sent_at + self.heard_at) < now for chunk in self.chunks)
+        heard_at = self.heard_at
+        return any(
+            max(sent_at, heard_at) + chunk.due_at - chunk.sent_at < now for chunk, sent_at in self.chunks.items()
+        )

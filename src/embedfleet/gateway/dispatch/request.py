@@ -29,6 +29,7 @@ class Chunk(ABC):
         due_at: when its replica, if nothing at all was heard of it since, is suspect.
         sends: so far, refusals not counted.
         starved_at: when there was first no connection to be had for it; 0 if there always was.
+        was_sent: whether it, or what it was cut from, was sent to anybody: what follows is sent again.
         tried: replicas that failed it.
         too_much_for: replicas that had nothing else when they answered 429 to it.
         blamed: whether two replicas could not compute the chunk that it was cut from, or it.
@@ -44,6 +45,7 @@ class Chunk(ABC):
     due_at: float
     sends: int
     starved_at: float
+    was_sent: bool
     tried: frozenset[str]
     too_much_for: frozenset[str]
     blamed: bool
@@ -52,7 +54,7 @@ class Chunk(ABC):
         self.tried = self.too_much_for = _NONE
         self.sent_at = self.due_at = self.starved_at = 0.0
         self.sends = 0
-        self.blamed = False
+        self.was_sent = self.blamed = False
 
     @property
     @abstractmethod
@@ -92,11 +94,15 @@ class Request(Chunk):
         size_bytes: of its body.
         batch: what is to be cut into parts, None if it goes whole.
         over: it was answered, refused or left.
+        is_work: whether a good answer to it takes inference, so that it tells how fast a replica is.
+        is_shared: whether it asks for several clients at once, each of whom can be asked for alone, see `Separate`.
         queued_bytes: what it counts in the bound of the queues.
     """
 
     batch: "Batch | None" = None
     over = False
+    is_work = True
+    is_shared = False
     queued_bytes = 0
 
     def __init__(self, *, tokens: int, texts: int, size_bytes: int, online: bool, now: float, timeout_s: float) -> None:

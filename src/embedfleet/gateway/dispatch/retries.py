@@ -75,7 +75,8 @@ class Retries:
             return []
         if not replica.chunks:
             chunk.too_much_for |= {replica.id}
-            if all(other.id in chunk.too_much_for for other in self._roster.serving):
+            serving = self._roster.serving
+            if serving and all(other.id in chunk.too_much_for for other in serving):
                 return [*self._work.abandon(chunk.request, now), Relay(chunk)]
         replica.full_until = now + self._limits.full_s
         replica.slow_down()
@@ -113,7 +114,7 @@ class Retries:
         middle = len(items) // 2
         for half in (items[:middle], items[middle:]):
             part = part_of(request, batch, half, sum(batch.costs[item] for item in half))
-            part.blamed = True
+            part.blamed = part.was_sent = True
             self._work.wait_again(part)
         return True
 

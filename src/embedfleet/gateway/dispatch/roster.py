@@ -1,6 +1,7 @@
 """Who is in the pool, and in what state: membership, probes, suspicion, ejection, drain."""
 
 from collections.abc import Collection, Sequence
+from math import inf
 
 from embedfleet.gateway.dispatch.command import Command, Forget, Probe
 from embedfleet.gateway.dispatch.limits import DispatchLimits
@@ -10,6 +11,7 @@ from embedfleet.gateway.dispatch.request import Chunk
 from embedfleet.gateway.dispatch.suspicion import overdue
 
 _ACTIVE = State.ACTIVE  # a member of an enum costs more to look up than a name
+_KEPT_OUT = frozenset({State.DRAINING, State.DRAINED})
 _GOOD_PROBES = 2  # until an ejected replica is trusted again
 _SILENT = "silent for longer than it should need"
 
@@ -23,6 +25,7 @@ class Roster:
         batch_texts: the most texts that every one of them takes at once.
         body_bytes: the largest body that every one of them takes.
         tokens_per_s: that they do together; while none serves, that all could.
+        unserved_since: when it was noticed that none serves; infinite while one does.
     """
 
     def __init__(self, limits: DispatchLimits) -> None:
@@ -30,12 +33,16 @@ class Roster:
         self.serving: tuple[Replica, ...] = ()
         self.batch_texts, self.body_bytes = Abilities().batch_texts, Abilities().body_bytes
         self.tokens_per_s = 0.0
+        self.unserved_since = inf
         self._limits = limits
 
-    @property
-    def suspects(self) -> list[Replica]:
-        """Those that are silent."""
-        return [replica for replica in self.replicas.values() if replica.state is State.SUSPECT]
+    def silent(self, now: float) -> list[Replica]:
+        """Those that keep somebody waiting for longer than they should need, whatever their state."""
+        return [
+            replica
+            for replica in self.replicas.values()
+            if replica.chunks and (replica.state is State.SUSPECT or replica.is_overdue(now))
+        ]
 
     @property
     def narrowest(self) -> Abilities:
@@ -50,8 +57,11 @@ class Roster:
         return self.serving or self.replicas.values()
 
     def has_untried(self, chunk: Chunk) -> bool:
-        """Whether one serves that has not failed the chunk: those that did get it again only if none does."""
-        return any(replica.id not in chunk.tried for replica in self.serving)
+        """Whether one serves that has not failed the chunk: those that did get it again only if none does.
+
+        While none serves, whether one may serve again: nobody who is out at the moment has said anything.
+        """
+        return any(replica.id not in chunk.tried and replica.state not in _KEPT_OUT for replica in self._expected)
 
     # membership
 
@@ -159,6 +169,8 @@ class Roster:
             replica.recover(elapsed_s)
             replica.widen(now, self._limits.slow_start_s)
         self._count()
+        if not self.serving:
+            self.unserved_since = min(self.unserved_since, now)
 
     def _restart(self, replica: Replica, now: float) -> None:
         """A replica is told of, or wanted back: it has to infer first."""
@@ -191,6 +203,8 @@ class Roster:
     def _count(self) -> None:
         """Who serves, and what they can do together."""
         self.serving = tuple(replica for replica in self.replicas.values() if replica.state is _ACTIVE)
+        if self.serving:
+            self.unserved_since = inf
         narrowest = self.narrowest
         self.batch_texts, self.body_bytes = narrowest.batch_texts, narrowest.body_bytes
         self.tokens_per_s = sum(replica.tokens_per_s for replica in self._expected)

@@ -67,27 +67,32 @@ class Work:
         else:
             chunk.copy = replica
         chunk.sends += 1
-        if chunk.sends == 1:
+        if not chunk.was_sent:
+            chunk.was_sent = True
             self.sent_tokens += chunk.tokens
         chunk.sent_at = now
         chunk.due_at = now + patience_s(replica.take(chunk, now))
 
-    def drop(self, chunk: Chunk, replica: Replica, now: float) -> None:
-        """A chunk is no longer at a replica; where it is as well becomes where it is."""
-        replica.drop(chunk, now)
+    def drop(self, chunk: Chunk, replica: Replica, now: float) -> float:
+        """A chunk is no longer at a replica; where it is as well becomes where it is. Returns when that was asked."""
+        sent_at = replica.drop(chunk, now)
         if chunk.replica is replica:
             chunk.replica, chunk.copy = chunk.copy, None
         else:
             chunk.copy = None
+        return sent_at
 
     def cancel(self, chunk: Chunk, now: float) -> list[Command]:
         """Take a chunk off every replica that has it."""
         commands: list[Command] = []
         while (replica := chunk.replica) is not None:
-            self.drop(chunk, replica, now)
-            commands.append(Cancel(chunk, replica))
-            commands += self._roster.emptied(replica)
+            commands += self.take_off(chunk, replica, now)
         return commands
+
+    def take_off(self, chunk: Chunk, replica: Replica, now: float) -> list[Command]:
+        """Nobody wants this replica's answer to a chunk any more."""
+        self.drop(chunk, replica, now)
+        return [Cancel(chunk, replica), *self._roster.emptied(replica)]
 
     # ends
 

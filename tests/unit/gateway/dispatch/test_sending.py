@@ -2,7 +2,7 @@
 
 import pytest
 
-from embedfleet.gateway.dispatch.command import Failure, Probe, Relay, Send
+from embedfleet.gateway.dispatch.command import Failure, Probe, Refuse, Relay, Send
 from embedfleet.gateway.dispatch.dispatcher import Dispatcher
 from embedfleet.gateway.dispatch.limits import DispatchLimits
 from embedfleet.gateway.dispatch.placement import EARLY_S
@@ -32,6 +32,10 @@ def ask(made: Dispatcher, costs, *, online=True, now=NOW, timeout_s=100.0) -> li
     if replica is not None:
         return [Send(request, replica)]
     return sends(made.arrived(request, now))
+
+
+def refused(commands) -> list[str]:
+    return [command.reason for command in commands if isinstance(command, Refuse)]
 
 
 def sends(commands) -> list[Send]:
@@ -191,6 +195,113 @@ def test_a_429_goes_elsewhere_and_to_the_client_once_it_is_too_much_for_all():
     assert second.replica is not first.replica
     assert made.answered(second.chunk, second.replica, 429, NOW) == [Relay(first.chunk)]
     assert made.under_way == 0
+
+
+@pytest.mark.parametrize("status", [429, 500])
+def test_what_a_replica_says_is_not_the_last_word_while_nobody_serves_who_could_be_asked(status):
+    """`all` over no replicas is true: a 429 was relayed after 10 ms because the others were out for a moment."""
+    made = fleet(2)
+    (asked,) = ask(made, [20])
+    for name in made.replicas:
+        made.distrust(name, "moved")
+    assert made.answered(asked.chunk, asked.replica, status, NOW) == []
+    (other,) = (replica for replica in made.replicas.values() if replica is not asked.replica)
+    made.probed(other.id, "", NOW + 1)
+    assert sends(made.probed(other.id, "", NOW + 2)) == [Send(asked.chunk, other)]
+
+
+def test_what_waits_is_given_up_once_nobody_has_served_for_long_not_once_it_is_old():
+    made = fleet(1, no_replica_s=30.0)
+    (running,) = ask(made, [900] * 30, online=False)
+    ask(made, [900] * 30, online=False)
+    made.tick(NOW + 40)
+    made.answered(running.chunk, running.replica, 200, NOW + 40)
+    made.distrust("0", "moved")
+    assert refused(made.tick(NOW + 40.1)) == []
+    assert refused(made.tick(NOW + 69)) == []
+    assert refused(made.tick(NOW + 71)) == ["no-replica"]
+
+
+def test_a_moment_in_which_somebody_served_begins_the_time_without_anew():
+    made = fleet(1, no_replica_s=30.0)
+    made.distrust("0", "moved")
+    made.tick(NOW)
+    ask(made, [20_000], online=False)
+    made.tick(NOW + 20)
+    for _ in range(2):
+        (sent, *_) = [*sends(made.probed("0", "", NOW + 20)), None]
+    made.failed(sent.chunk, sent.replica, Failure.RESET, NOW + 20)
+    made.tick(NOW + 20.1)
+    assert refused(made.tick(NOW + 31)) == []
+    assert refused(made.tick(NOW + 52)) == ["no-replica"]
+
+
+@pytest.mark.parametrize("status", [422, 404])
+def test_a_refusal_teaches_no_speed_and_is_no_proof_of_work(status):
+    """After 200 quick 422s the pool seemed three times as fast, and a sound request was taken for late."""
+    made = fleet(1)
+    pace, rate = made.replicas["0"].pace.slowness, made.replicas["0"].tokens_per_s
+    for number in range(200):
+        now = NOW + number / 100
+        (sent,) = ask(made, [2000], now=now)
+        made.answered(sent.chunk, sent.replica, status, now + 0.001)
+        made.tick(now + 0.005)
+    assert (made.replicas["0"].pace.slowness, made.replicas["0"].tokens_per_s) == (pace, rate)
+    assert made.rate.tokens_per_s == 0
+
+
+def test_a_refusal_between_failures_does_not_count_as_work():
+    made = fleet(2)
+    for status in (500, 422, 500, 422, 500):
+        request = Divisible([20], online=True, now=NOW)
+        replica = made.replicas["0"]
+        made._work.open[request] = None
+        made._work.send(request, replica, NOW)
+        for sent in sends(made.answered(request, replica, status, NOW)):
+            made.answered(sent.chunk, sent.replica, 200, NOW)
+    assert made.replicas["0"].state is State.EJECTED
+
+
+def test_what_asks_for_no_inference_teaches_no_speed():
+    made = fleet(1)
+    before = made.replicas["0"].pace.slowness
+    for number in range(100):
+        request = Divisible([2000], online=True, now=NOW + number)
+        request.is_work = False
+        made.answered(request, made.assign(request, NOW + number), 200, NOW + number + 0.001)
+    assert made.replicas["0"].pace.slowness == before
+
+
+def test_the_answer_of_one_that_was_silent_counts_from_when_it_was_asked_and_not_from_its_copy():
+    made = fleet(2)
+    (asked,) = ask(made, [2000])
+    (copy,) = sends(made.tick(NOW + 2))
+    made.answered(asked.chunk, asked.replica, 200, NOW + 2.001)
+    assert copy.replica is not asked.replica
+    (later,) = ask(made, [1], now=NOW + 60)
+    made.answered(later.chunk, later.replica, 200, NOW + 61)
+    assert asked.replica.pace.slowness >= 1.0
+
+
+@pytest.mark.parametrize("how", [429, Failure.REFUSED])
+def test_what_is_sent_again_earns_no_budget_to_send_again(how):
+    made = fleet(2)
+    (sent,) = ask(made, [1000])
+    for number in range(20):
+        now = NOW + number
+        if isinstance(how, Failure):
+            commands = made.failed(sent.chunk, sent.replica, how, now)
+        else:
+            ask(made, [1], now=now)  # so that the 429 is not the last word
+            commands = made.answered(sent.chunk, sent.replica, how, now)
+        for name in made.replicas:
+            for _ in range(2):
+                commands += made.probed(name, "", now + 0.5)
+        found = [one for one in sends(commands) if one.chunk is sent.chunk]
+        if not found:
+            found = [one for one in sends(made.tick(now + 0.9)) if one.chunk is sent.chunk]
+        (sent,) = found
+    assert made._work.sent_tokens <= 1000 + 20
 
 
 def test_a_429_of_a_replica_that_has_more_to_do_is_not_too_much_for_it():

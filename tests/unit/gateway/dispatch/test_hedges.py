@@ -1,0 +1,57 @@
+"""Whatever a silent replica holds is asked of another, in whatever state the silent one is."""
+
+import pytest
+
+from embedfleet.gateway.dispatch.command import Cancel, Failure, Send
+from embedfleet.gateway.dispatch.replica import State
+from tests.unit.gateway.dispatch.test_sending import NOW, ask, fleet, sends
+
+
+def held_by(made, name):
+    """Three chunks that a replica has; the others have nothing any more."""
+    for sent in [ask(made, [20])[0] for _ in range(3 * len(made.replicas))]:
+        if sent.replica.id != name:
+            made.answered(sent.chunk, sent.replica, 200, NOW)
+    return list(made.replicas[name].chunks)
+
+
+@pytest.mark.parametrize(
+    ("how", "state"), [("reset", State.EJECTED), ("drain", State.DRAINING), ("leave", State.DRAINING)]
+)
+def test_a_silent_replica_that_is_out_is_silent_still(how, state):
+    """No copy was sent in 115 s once a connection of the hung replica had reset, or an operator had drained it."""
+    made = fleet(2)
+    chunks = held_by(made, "0")
+    hung, other = made.replicas["0"], made.replicas["1"]
+    if how == "reset":
+        broken = chunks.pop()
+        made.failed(broken, hung, Failure.RESET, NOW + 0.1)
+        made.answered(broken, other, 200, NOW + 0.1)
+    elif how == "drain":
+        made.drain("0")
+    else:
+        made.set_members(["1"], NOW + 0.1)
+    assert hung.state is state
+    copies = sends(made.tick(NOW + 1))
+    assert [send for send in copies if send.chunk in chunks] == [Send(chunk, other) for chunk in chunks]
+
+
+def test_what_two_silent_replicas_have_is_asked_of_a_third():
+    made = fleet(4)
+    (asked,) = ask(made, [20])
+    (copy,) = sends(made.tick(NOW + 1))
+    made.tick(NOW + 1.1)
+    commands = made.tick(NOW + 3)
+    (third,) = sends(commands)
+    assert Cancel(asked.chunk, asked.replica) in commands, "it is at two at most"
+    assert third.replica not in {asked.replica, copy.replica}
+    assert asked.chunk.sends == 3
+    made.tick(NOW + 9)
+    assert asked.chunk.sends == 3, "sends are bounded"
+
+
+def test_what_more_than_half_of_the_pool_keeps_is_asked_of_the_rest():
+    made = fleet(3)
+    silent = [ask(made, [20])[0] for _ in range(2)]
+    made.tick(NOW + 1)
+    assert {send.chunk.copy.id for send in silent} == {"0", "1", "2"} - {send.replica.id for send in silent}
