@@ -10,11 +10,15 @@
     │   └── DockerError          the Docker daemon cannot be reached, or refused something
     ├── RequestError             the client's fault, answered as text/plain, as axum words it for TEI
     │   ├── WrongHeader          400  a field that says something it cannot say
+    │   ├── MalformedRequest     400  it is not HTTP
     │   ├── MalformedBody        400  the body is not JSON
     │   ├── WrongShape           422  JSON, but not of the route's shape
     │   ├── WrongContentType     415
     │   ├── BodyTooLarge         413
+    │   ├── TargetTooLong        414
     │   ├── HeadersTooLarge      431
+    │   ├── UnsupportedRequest   501  what HTTP has and no part of this server does
+    │   ├── UnsupportedVersion   505
     │   └── RequestTimeout       408
     ├── ServingError             answered in TEI's JSON shape, with its error_type
     │   ├── Empty                400
@@ -113,6 +117,12 @@ class WrongHeader(RequestError):
     status = 400
 
 
+class MalformedRequest(RequestError):
+    """What came is not an HTTP request."""
+
+    status = 400
+
+
 class MalformedBody(RequestError):
     """The body is not JSON."""
 
@@ -137,10 +147,28 @@ class BodyTooLarge(RequestError):
     status = 413
 
 
+class TargetTooLong(RequestError):
+    """The request line alone is over the limit of a head."""
+
+    status = 414
+
+
 class HeadersTooLarge(RequestError):
     """Request line and headers together are over the limit."""
 
     status = 431
+
+
+class UnsupportedRequest(RequestError):
+    """A method or a coding of HTTP that no part of this server does."""
+
+    status = 501
+
+
+class UnsupportedVersion(RequestError):
+    """The request is of a version of HTTP that is not spoken here."""
+
+    status = 505
 
 
 class RequestTimeout(RequestError):

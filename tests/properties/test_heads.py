@@ -67,7 +67,7 @@ def test_heads_that_differ_in_the_length_of_the_body_are_told_what_is_theirs(bod
         await server.start()
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         for body in bodies:
-            writer.write(b"POST /p HTTP/1.1\r\n%b%d\r\n%b\r\n%b" % (name, len(body), wire(after), body))
+            writer.write(b"POST /p HTTP/1.1\r\nhost: h\r\n%b%d\r\n%b\r\n%b" % (name, len(body), wire(after), body))
             answer = await reader.readuntil(b"\r\n\r\n")
             assert wire(after) in answer
             assert answer.count(b"content-length") == 1
@@ -87,7 +87,7 @@ def test_a_head_that_is_known_excuses_neither_a_wrong_length_nor_one_over_the_li
 
         async def answer(length: bytes, body: bytes) -> bytes:
             reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
-            writer.write(b"POST /p HTTP/1.1\r\ncontent-length: %b\r\n\r\n%b" % (length, body))
+            writer.write(b"POST /p HTTP/1.1\r\nhost: h\r\ncontent-length: %b\r\n\r\n%b" % (length, body))
             writer.write_eof()
             try:
                 return (await reader.read()).partition(b"\r\n")[0]

@@ -1,8 +1,9 @@
 """A gateway over fake replicas, in one event loop, and a client that sees bytes."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 
 import orjson
@@ -12,6 +13,7 @@ from embedfleet.gateway.dispatch.limits import DispatchLimits
 from embedfleet.gateway.settings import GatewaySettings
 from embedfleet.http.client import Reply, fetch
 from embedfleet.http.message import JSON
+from embedfleet.types import Endpoint
 from tests.services.replica import FakeReplica
 
 LIMIT_S = 30
@@ -75,3 +77,33 @@ def run(test: Callable[[], Awaitable[None]]) -> None:
             await test()
 
     asyncio.run(bounded())
+
+
+@contextmanager
+def in_a_thread(*endpoints: Endpoint, **changes) -> Iterator[int]:
+    """The port of a gateway before these replicas, of which each has inferred; for clients that block."""
+    loop = asyncio.new_event_loop()
+
+    async def start() -> App:
+        app = App(replace(SETTINGS, replicas=endpoints, **changes))
+        await app.server.start()
+        app.proxy.start()
+        async with asyncio.timeout(LIMIT_S):
+            while [row["state"] for row in app.status()] != ["active"] * len(endpoints):
+                await asyncio.sleep(0.001)
+        return app
+
+    async def stop(app: App) -> None:
+        await app.server.stop(0)
+        app.proxy.stop()
+
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    try:
+        app = asyncio.run_coroutine_threadsafe(start(), loop).result(LIMIT_S)
+        yield app.server.port
+        asyncio.run_coroutine_threadsafe(stop(app), loop).result(LIMIT_S)
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()

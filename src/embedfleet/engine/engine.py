@@ -15,7 +15,6 @@ from embedfleet.engine.batching import BatchLimits
 from embedfleet.engine.cache import Cache, fingerprint, key_of
 from embedfleet.engine.choice import make_backend
 from embedfleet.engine.heads import outputs_of
-from embedfleet.engine.heap import give_back
 from embedfleet.engine.job import Inference, Job
 from embedfleet.engine.m3 import unused_tokens
 from embedfleet.engine.model import ModelSpec, Pooling, read_model
@@ -26,6 +25,7 @@ from embedfleet.engine.vectors import Vectors
 from embedfleet.engine.worker import Worker, join
 from embedfleet.errors import Backend as BackendError
 from embedfleet.errors import ModelError, OutOfMemory, Overloaded, ServingError, Unhealthy
+from embedfleet.heap import give_back
 from embedfleet.metrics import Registry
 
 T = TypeVar("T")

@@ -10,11 +10,11 @@ import numpy as np
 from embedfleet.dialects.tei import Floats
 from embedfleet.engine.backend import Backend, Integers
 from embedfleet.engine.batch_queue import BatchQueue, Computation
-from embedfleet.engine.heap import give_back
 from embedfleet.engine.output import Output
 from embedfleet.engine.tokenization import Encoded
 from embedfleet.engine.vectors import Vectors
 from embedfleet.errors import Backend as BackendError
+from embedfleet.heap import give_back
 from embedfleet.metrics import Registry
 
 # A pause before the heap is given back: to get it anew costs the next pass a millisecond or two.

@@ -2,29 +2,34 @@
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections import deque
 from enum import Enum, auto
 from typing import Final, cast
 
-import httptools
 from mypy_extensions import mypyc_attr
 
-from embedfleet.errors import BodyTooLarge, HeadersTooLarge, MalformedBody, RequestError, RequestTimeout
+from embedfleet.errors import RequestError, RequestTimeout
 from embedfleet.http.exchange import Exchange, Wire
+from embedfleet.http.framing import Chunked, Framing, Stated, too_large
+from embedfleet.http.grammar import HEAD_END, check_beginning, head_too_large, read_head
 from embedfleet.http.head import HeadMemory, RequestHead
 from embedfleet.http.message import TEXT, Limits, head
+from embedfleet.http.unsent import unsent_bytes
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _CLOSE = b"connection: close\r\n"
-_HEAD_END: Final = b"\r\n\r\n"
+_CRLF: Final = b"\r\n"
 
-# Pipelined requests that may wait parsed on one connection before it is no longer read.
-_PIPELINE = 16
+# What a client may send ahead, while it is owed an answer, before it is no longer read.
+_AHEAD_BYTES: Final = 65_536
 # A refused client may still be sending: its bytes are read and dropped this long, so that the kernel does not
 # answer them with a reset that destroys our reply on its way (RFC 9112 §9.6).
 _LINGER_S = 5.0
 # Clients beyond the limit that are given that moment too, the latest: each of them has a file.
 _TURNED_AWAY: Final = 16
+# After this, and then after ever twice as long, a client that said its last word is asked again whether it is there.
+_ASK_S = 0.01
+_ASK_MOST_S = 1.0
+_ANY_BYTES: Final = 1 << 62
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -40,6 +45,7 @@ class Host(ABC):
     heads: HeadMemory
     date: bytes
     draining: bool
+    was_left: bool  # a connection ended, and may have left memory behind
 
     @abstractmethod
     def handle(self, exchange: Exchange) -> None:
@@ -51,10 +57,10 @@ class Host(ABC):
 
 
 class _Phase(Enum):
-    IDLE = auto()  # no byte of a request yet
+    IDLE = auto()  # no byte of a request that is not answered or under way
     HEAD = auto()
     BODY = auto()
-    CLOSED = auto()  # nothing more is parsed; an answer may still be on its way
+    CLOSED = auto()  # nothing more is read; an answer may still be on its way
 
 
 # A member of an enum costs more to look up than a name.
@@ -66,7 +72,10 @@ _CLOSED: Final = _Phase.CLOSED
 
 @mypyc_attr(allow_interpreted_subclasses=True)
 class Connection(Wire):
-    """One client. Owns the request being parsed, those waiting, and the exchange under way."""
+    """One client. Owns what it has sent and was not taken yet, and the exchange under way.
+
+    Nothing is parsed ahead: what follows a request waits as bytes until that is answered.
+    """
 
     def __init__(self, server: Host) -> None:
         self.server = server
@@ -77,25 +86,22 @@ class Connection(Wire):
         self._now = server.loop.time
         self._find_head = server.heads.find
         self._transport: asyncio.Transport | None = None
-        self._parser = httptools.HttpRequestParser(self)
         self._phase = _IDLE
-        self._head_bytes = 0
-        self._complete = 0  # requests that the parser has finished
-        self._expects_continue = False
-        self._body: list[bytes] = []
-        self._body_bytes = 0
-        self._stated = 0  # length of the body, by the head
-        self._incoming = RequestHead()
-        self._waiting: deque[Exchange] = deque()
+        self._unread = bytearray()
+        self._scanned = 0  # of a head that has not come whole
+        self._head: RequestHead | None = None  # of the body that is coming
+        self._framing: Framing | None = None
         self._current: Exchange | None = None
-        self._refusal: RequestError | None = None
+        self._is_due = False  # `_proceed` will be called
+        self._has_ended = False  # the client says nothing more
         self._write_paused = False
         self._read_paused = False
+        self._unsent = _ANY_BYTES  # what the client had not taken when that was last looked at
 
     @property
     def busy(self) -> bool:
-        """Whether an exchange is under way or waits."""
-        return self._current is not None or bool(self._waiting)
+        """Whether an exchange is under way or about to be."""
+        return self._current is not None or self._is_due
 
     @property
     def date(self) -> bytes:
@@ -117,16 +123,14 @@ class Connection(Wire):
         self.deadline = self._now() + self.limits.header_timeout_s
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the reason changes nothing
-        self._phase = _CLOSED
+        self._drop_unread()
         self._transport = None
         self.server.clients.discard(self)
         self.server.turned_away.pop(self, None)
-        self._waiting.clear()
+        self.server.was_left = True
         current, self._current = self._current, None
-        if current is not None and not current.gone:
-            current.gone = True
-            if current.on_gone is not None:
-                current.on_gone()
+        if current is not None:
+            current.leave()
         self.server.settled()
 
     def _turn_away(self, wire: asyncio.Transport) -> None:
@@ -142,141 +146,144 @@ class Connection(Wire):
         turned_away[self] = None
         self._linger()
 
-    def eof_received(self) -> None:
-        """The client says nothing more: the connection is closed."""
+    def eof_received(self) -> bool:
+        """The client says nothing more: what it has asked for is answered, the rest is dropped, and then we close.
+
+        One that left looks the same from here, until it is sent something: so it is (`_ask`). Where that cannot be, for
+        the answer has begun or the client speaks HTTP/1.0, it is taken to have left.
+        """
+        current = self._current
+        if self._phase is _CLOSED or not (self.busy or (self._write_paused and self._unread)):
+            return False
+        if current is not None and (current.begun or current.head.old):
+            return False
+        self._has_ended = True
+        self._ask(_ASK_S)
+        return True
 
     def data_received(self, data: bytes) -> None:
-        if self._phase is _IDLE and self._current is None and not self._waiting and not self._write_paused:
+        if self._phase is _IDLE and self._current is None and not self._write_paused and not self._is_due:
             self._receive_one(data)
         elif self._phase is not _CLOSED:
-            self._parse(data)
+            self._unread += data
+            self._proceed()
 
     def _receive_one(self, data: bytes) -> None:
         """Bytes that begin a request while nothing else is under way: mostly a whole request with a known head."""
-        start, end, body = data.partition(_HEAD_END)
+        start, end, body = data.partition(HEAD_END)
         known = self._find_head(start, len(body))
         if known is not None and end:
             self.deadline = 0.0
             self._current = exchange = Exchange(self, known, body)
             self.server.handle(exchange)
             return
-        count = self._complete
-        self._parse(data)
-        if self._complete == count + 1 and self._phase is _IDLE:
-            self.server.heads.learn(data, self._incoming, self._stated)
-
-    def _parse(self, data: bytes) -> None:
-        if self._phase is _HEAD:
-            self._head_bytes += len(data)
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self._phase = _CLOSED  # the request is answered as if no upgrade had been asked for, then we close
-        except httptools.HttpParserError as error:
-            self._refuse(MalformedBody(f"malformed HTTP request: {error}"))
-        if self._phase is _HEAD and self._head_bytes > self.limits.header_bytes:
-            self._refuse(self._head_too_large())
-        if self._current is None:
-            self._next()
-        if self._transport is not None and not self._read_paused and len(self._waiting) >= _PIPELINE:
-            self._read_paused = True
-            self._transport.pause_reading()
+        self._unread += data
+        self._proceed()
 
     def pause_writing(self) -> None:
         self._write_paused = True
-        self.deadline = self._now() + self.limits.write_timeout_s
+        self._watch_writing()
         if self._current is not None and self._current.on_drain is not None:
             self._current.on_drain(False)
 
     def resume_writing(self) -> None:
         self._write_paused = False
+        if self._phase is _CLOSED:
+            self._watch_writing()
+            return
         self.deadline = 0.0
         if self._current is None:
             self._rest()
-            self._next()
         elif self._current.on_drain is not None:
             self._current.on_drain(True)
 
-    # httptools callbacks; exceptions would be wrapped there, so refusals are noted and acted upon afterwards
+    # from bytes to exchanges
 
-    def on_message_begin(self) -> None:
-        self._phase = _HEAD
-        self._head_bytes = 0
-        self._body = []
-        self._body_bytes = 0
-        self._expects_continue = False
-        self._incoming = RequestHead()
-        if self._current is None:
-            self.deadline = self._now() + self.limits.header_timeout_s
+    def _proceed(self) -> None:
+        """Hand over the next request, if it has come and its turn has."""
+        self._is_due = False
+        if self._current is None and not self._write_paused and self._phase is not _CLOSED:
+            try:
+                exchange = self._next()
+            except RequestError as error:
+                self._refuse(error)
+                return
+            if exchange is not None:
+                self.deadline = 0.0
+                self._current = exchange
+                self.server.handle(exchange)
+            elif self._has_ended and not self._is_due:
+                self._linger()
+            if self.draining:
+                self.server.settled()
+        self._pace_reading()
 
-    def on_url(self, url: bytes) -> None:
-        self._incoming.target += url  # a long target comes in pieces
+    def _next(self) -> Exchange | None:
+        """The request that comes next, once all of it is there."""
+        if self._framing is None and not self._begin():
+            return None
+        framing, request = self._framing, self._head
+        assert framing is not None, "a body has begun"
+        assert request is not None, "a body has a head"
+        body = framing.take(self._unread)
+        if body is None:
+            if not framing.hungry:
+                self._proceed_soon()
+            return None
+        self._phase, self._framing, self._head = _IDLE, None, None
+        return Exchange(self, request, body)
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if self._phase is not _HEAD:
-            return  # a trailer
-        name = name.lower()
-        self._incoming.headers.append((name, value))
-        if name == b"expect" and value.lower() == b"100-continue":
-            self._expects_continue = True
-
-    def on_headers_complete(self) -> None:
-        incoming = self._incoming
-        parser = self._parser
-        incoming.method = parser.get_method()
-        incoming.keep_alive = parser.should_keep_alive() and not parser.should_upgrade()
-        incoming.old = parser.get_http_version() == "1.0"
-        incoming.is_plain = incoming.keep_alive and not incoming.old and incoming.method != b"HEAD"
-        self._phase = _BODY
-        size = len(incoming.target) + sum(len(name) + len(value) + 4 for name, value in incoming.headers)
-        if size > self.limits.header_bytes:
-            self._refusal = self._head_too_large()
-        length = incoming.find(b"content-length")
-        self._stated = int(length or 0)
-        if length is not None:
-            incoming.headers.remove((b"content-length", length))
-        if self._stated > self.limits.body_bytes and self._refusal is None:
-            self._refusal = BodyTooLarge("Failed to buffer the request body: length limit exceeded")
-        incoming.is_framed = (
-            not self._expects_continue and not parser.should_upgrade() and not incoming.find(b"transfer-encoding")
-        )
-        if self._refusal is not None or self._current is not None:
-            return
-        self.deadline = self._now() + self.limits.body_timeout_s
-        if self._expects_continue:
+    def _begin(self) -> bool:
+        """Read a head, if there is a whole one."""
+        unread, limits = self._unread, self.limits
+        while unread.startswith(_CRLF):  # RFC 9112 §2.2: some clients end a body so
+            del unread[:2]
+        if not unread:
+            self._phase = _IDLE
+            return False
+        end = unread.find(HEAD_END, max(0, self._scanned - len(HEAD_END) + 1))
+        if end < 0:
+            check_beginning(unread, self._scanned, limits.header_bytes)
+            self._scanned = len(unread)
+            if self._phase is _IDLE:
+                self._phase = _HEAD
+                self.deadline = self._now() + limits.header_timeout_s
+            return False
+        if end > limits.header_bytes:
+            raise head_too_large(unread, limits.header_bytes)
+        data = bytes(unread[:end])
+        del unread[: end + len(HEAD_END)]
+        self._scanned = 0
+        start = read_head(data)
+        if start.length > limits.body_bytes:
+            raise too_large()
+        self.server.heads.learn(data, start.head, start.length)
+        self._phase, self._head = _BODY, start.head
+        self._framing = Chunked(limits) if start.length < 0 else Stated(start.length)
+        self.deadline = self._now() + limits.body_timeout_s
+        if start.expects_continue:
             self.write(_CONTINUE)
+        return True
 
-    def on_body(self, data: bytes) -> None:
-        self._body_bytes += len(data)
-        if self._body_bytes > self.limits.body_bytes:
-            self._refusal = BodyTooLarge("Failed to buffer the request body: length limit exceeded")
-            self._body = []
-        if self._refusal is None:
-            self._body.append(data)
+    def _proceed_soon(self) -> None:
+        """Let others have their turn first; and a handler that answers at once would recurse otherwise."""
+        if not self._is_due:
+            self._is_due = True
+            self.server.loop.call_soon(self._proceed)
 
-    def on_message_complete(self) -> None:
-        self._phase = _IDLE
-        self._complete += 1
-        if self._refusal is None:
-            body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
-            self._body = []
-            self._waiting.append(Exchange(self, self._incoming, body))
+    def _pace_reading(self) -> None:
+        """Read no further while a client that is owed an answer has sent a lot ahead."""
+        waits = self._current is not None or self._is_due or self._write_paused
+        pause = waits and len(self._unread) >= _AHEAD_BYTES
+        if pause is self._read_paused or self._transport is None or self._transport.is_closing() or self._has_ended:
+            return
+        self._read_paused = pause
+        if pause:
+            self._transport.pause_reading()
+        else:
+            self._transport.resume_reading()
 
     # the life of an exchange
-
-    def _next(self) -> None:
-        """Hand over the request that waits longest; then, if the parser refused something after it, say so."""
-        while self._current is None and self._waiting and not self._write_paused:
-            if self._transport is None or self._transport.is_closing():
-                return
-            exchange = self._current = self._waiting.popleft()
-            self.deadline = 0.0
-            if self._read_paused and len(self._waiting) < _PIPELINE:
-                self._read_paused = False
-                self._transport.resume_reading()
-            self.server.handle(exchange)
-        if self._current is None and not self._waiting and self._refusal is not None:
-            self._refuse(self._refusal)
 
     def answered(self, keep_alive: bool) -> None:
         """The current exchange is complete."""
@@ -285,50 +292,32 @@ class Connection(Wire):
             return
         if not keep_alive:
             self._linger()
-        elif self._waiting or self._refusal is not None:
-            # Not from here: a handler that answers at once would recurse once per pipelined request.
-            self.server.loop.call_soon(self._next)
-        elif self._phase is _CLOSED:
-            self._linger()
         elif not self._write_paused:
             self._rest()
         if self.draining:
             self.server.settled()
 
     def _rest(self) -> None:
-        """Set the deadline of whatever the client is now to send."""
-        now = self._now()
-        if self._phase is _HEAD:
-            self.deadline = now + self.limits.header_timeout_s
-        elif self._phase is _BODY:
-            self.deadline = now + self.limits.body_timeout_s
-            if self._expects_continue:
-                self.write(_CONTINUE)
+        """Nothing is under way: go on with what the client has sent, or wait for it."""
+        if self._unread or self._has_ended:
+            self._proceed_soon()
         else:
-            self.deadline = now + self.limits.idle_timeout_s
-
-    def _head_too_large(self) -> RequestError:
-        return HeadersTooLarge(f"request head is over {self.limits.header_bytes} bytes")
+            self.deadline = self._now() + self.limits.idle_timeout_s
 
     def _refuse(self, error: RequestError) -> None:
-        """Answer what the parser refused, as soon as those before it are answered, and close."""
-        self._refusal = error
-        self._phase = _CLOSED
-        if self.busy:
-            return
+        """Answer what is no request, and close."""
         message = str(error).encode()
         length = b"content-length: %d\r\n" % len(message)
         self.write(head(error.status, [TEXT], self.server.date, _CLOSE, length) + message)
-        self._refusal = None
         self._linger()
 
     def _linger(self) -> None:
         """Close for writing, and give the client a moment to read before the connection goes."""
-        self._phase = _CLOSED
-        self._waiting.clear()
+        self._drop_unread()
         if self._transport is None or self._transport.is_closing():
             return
-        if self._write_paused or not self._transport.can_write_eof():
+        if self._write_paused or self._has_ended or not self._transport.can_write_eof():
+            self._watch_writing()
             self._transport.close()
             return
         self._transport.resume_reading()
@@ -337,12 +326,20 @@ class Connection(Wire):
         except OSError:  # it has reset the connection, which we have yet to hear
             self._transport.abort()
             return
+        self._unsent = unsent_bytes(self._transport)
         self.deadline = self._now() + _LINGER_S
+
+    def _drop_unread(self) -> None:
+        self._phase = _CLOSED
+        self._unread = bytearray()
+        self._framing = self._head = None
 
     def write(self, data: bytes) -> None:
         """Queue bytes to the client."""
         if self._transport is not None:
             self._transport.write(data)
+            if self._write_paused:
+                self._unsent += len(data)
 
     def abort(self) -> None:
         """Drop the connection at once."""
@@ -352,7 +349,7 @@ class Connection(Wire):
     def drain(self) -> None:
         """Make the next answer the last; close at once unless a request is under way or on its way."""
         self.draining = True
-        if not self.busy and self._phase is _IDLE:
+        if not self.busy and self._phase is _IDLE and not self._unread:
             self.close()
 
     def close(self) -> None:
@@ -366,5 +363,33 @@ class Connection(Wire):
         if self._phase in (_HEAD, _BODY) and not self.busy and not self._write_paused:
             what = "head" if self._phase is _HEAD else "body"
             self._refuse(RequestTimeout(f"the request's {what} did not arrive in time"))
-        else:  # idle, lingering, or not reading its answer
+            return
+        # Idle, lingering, or not reading its answer: but whoever reads slowly reads.
+        if self._transport is None:
+            return
+        before, self._unsent = self._unsent, unsent_bytes(self._transport)
+        if 0 < self._unsent < before:
+            self.deadline = self._now() + self.limits.write_timeout_s
+        else:
             self.abort()
+
+    # what the client has not taken
+
+    def _watch_writing(self) -> None:
+        """It has to take something in time."""
+        if self._transport is not None:
+            self._unsent = unsent_bytes(self._transport)
+        self.deadline = self._now() + self.limits.write_timeout_s
+
+    def _ask(self, wait_s: float) -> None:
+        """Find out whether a client that says nothing more is still there.
+
+        An interim answer may be sent at any time (RFC 9110 §15.2). Whoever has closed the connection answers it with a
+        reset, which the next one meets with: so it is sent again until there is something else to send.
+        """
+        current = self._current
+        if self._transport is None or self._transport.is_closing() or self._phase is _CLOSED:
+            return
+        if current is not None and not current.begun and not self._write_paused:
+            self.write(_CONTINUE)
+        self.server.loop.call_later(wait_s, self._ask, min(2 * wait_s, _ASK_MOST_S))

@@ -71,7 +71,7 @@ class Exchange:
 
     @property
     def target(self) -> bytes:
-        """The request target as sent."""
+        """The request target from its path on."""
         return self.head.target
 
     @property
@@ -81,10 +81,8 @@ class Exchange:
 
     @property
     def path(self) -> str:
-        """The target's path, percent-decoded, without the query."""
+        """The target's path, percent-decoded, without the query; ``*`` for the server as a whole."""
         path = self.target.partition(b"?")[0]
-        if not path.startswith(b"/"):  # absolute-form, RFC 9112 §3.2.2
-            path = b"/" + path.partition(b"://")[2].partition(b"/")[2]
         if b"%" in path:
             path = unquote_to_bytes(path)
         return path.decode("utf-8", "replace")
@@ -187,6 +185,16 @@ class Exchange:
     def abort(self) -> None:
         """Break the connection: what was begun cannot be completed, and the client must not take it as whole."""
         self._connection.abort()
+
+    def leave(self) -> None:
+        """The client left: whoever works on it is told, and then refers to us no more."""
+        if self.gone:
+            return
+        self.gone = True
+        on_gone = self.on_gone
+        self.on_gone = self.on_drain = None
+        if on_gone is not None:
+            on_gone()
 
     def _connection_line(self) -> tuple[bytes, ...]:
         if not self.keep_alive or self._connection.draining:

@@ -17,13 +17,13 @@ class RequestHead:
 
     Attributes:
         method: as sent.
-        target: as sent.
+        target: as sent, from the path on.
         headers: in order of arrival, names in lower case; without ``content-length``, which the body itself tells.
         keep_alive: whether the client wants the connection kept.
         old: whether the client speaks HTTP/1.0.
         is_plain: whether a whole answer needs no field ``connection``, and has its body.
-        is_framed: whether the body is as long as ``content-length`` says, or there is neither; if not, then only the
-            parser can tell where the body ends.
+        is_framed: whether the body is as long as the one ``content-length`` says, or there is neither; if not, then
+            the head alone does not tell where the body ends, or the client waits for a word before it sends it.
         note: whatever a handler derives from the head and wants to find again with it.
     """
 
@@ -77,16 +77,15 @@ class HeadMemory:
             return None
         return head
 
-    def learn(self, data: bytes, head: RequestHead, length: int) -> None:
-        """Remember the head of ``data``, which the parser has found to hold exactly one request.
+    def learn(self, start: bytes, head: RequestHead, length: int) -> None:
+        """Remember a head that was found to be sound.
 
         Args:
-            data: the request.
-            head: of it.
+            start: from the request line to before the empty line.
+            head: made of it.
             length: what ``content-length`` says, 0 if it is not there.
         """
-        start, _, body = data.partition(b"\r\n\r\n")
-        if not head.is_framed or len(start) > self._longest or len(body) != length:
+        if not head.is_framed or len(start) > self._longest or length > self._body_bytes:
             return
         if len(self._exact) >= _MOST:
             self._exact.clear()

@@ -11,8 +11,9 @@ import socket
 from collections.abc import Callable
 from email.utils import formatdate
 from pathlib import Path
-from typing import cast
+from typing import Final, cast
 
+from embedfleet import heap
 from embedfleet.http.connection import Connection, Host
 from embedfleet.http.exchange import Exchange
 from embedfleet.http.head import HeadMemory
@@ -20,6 +21,9 @@ from embedfleet.http.message import TEXT, Limits
 from embedfleet.kernel_limits import client_connections, open_files
 
 log = logging.getLogger(__name__)
+
+# Sweeps between two of which what clients left behind is given back to the system: it takes milliseconds.
+_SWEEPS: Final = 5
 
 Handler = Callable[[Exchange], None]
 
@@ -40,12 +44,14 @@ class Server(Host):
         self.most_clients = min(self.limits.connections, client_connections(open_files()))
         self.heads = HeadMemory(self.limits)
         self.draining = False
+        self.was_left = False
         self.port = 0
         self.date = b""
         self._handler = handler
         self._listener: asyncio.Server | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._settled: asyncio.Event | None = None
+        self._sweeps = 0
         self.loop: asyncio.AbstractEventLoop
 
     @property
@@ -123,6 +129,10 @@ class Server(Host):
         for client in [*self.clients, *self.turned_away]:
             if 0.0 < client.deadline < now:
                 client.expire()
+        self._sweeps += 1
+        if self.was_left and self._sweeps >= _SWEEPS:
+            self._sweeps, self.was_left = 0, False
+            heap.give_back()
         self._timer = self.loop.call_later(1.0, self._sweep)
 
 

@@ -74,7 +74,7 @@ def test_a_thousand_pipelined_requests_do_not_exhaust_the_stack():
     async def go():
         one = b"GET / HTTP/1.1\r\nhost: h\r\n\r\n"
         async with serving() as server:
-            answer = await talk(server, one * 999 + one.replace(b"host: h", b"connection: close"))
+            answer = await talk(server, one * 999 + one.replace(b"host: h", b"host: h\r\nconnection: close"))
         assert answer.count(b"HTTP/1.1 200 OK") == 1000
 
     run(go)

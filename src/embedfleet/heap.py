@@ -7,7 +7,7 @@ log = logging.getLogger(__name__)
 
 
 def give_back() -> None:
-    """Return to the system what was freed: to load a model, and above all to pack it, takes more than to serve it.
+    """Return to the system what was freed: what it took to load and pack a model, what clients left behind.
 
     By glibc's allocator; with another one nothing is done.
     """

@@ -28,7 +28,7 @@ busy, rested = dirty(), threading.Event()
 class Heard(logging.Handler):
     def emit(self, record):
         rested.set()
-log = logging.getLogger("embedfleet.engine.heap")
+log = logging.getLogger("embedfleet.heap")
 log.setLevel(logging.DEBUG)
 log.addHandler(Heard())
 rested.wait(60)
