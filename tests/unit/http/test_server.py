@@ -209,7 +209,9 @@ def test_http_1_0_keeps_the_connection_only_when_asked():
 def test_an_upgrade_is_answered_as_plain_http():
     async def go():
         async with serving() as server:
-            answer = await talk(server, b"GET /up HTTP/1.1\r\nhost: h\r\nconnection: upgrade\r\nupgrade: h2c\r\n\r\n")
+            answer = await talk(
+                server, b"GET /up HTTP/1.1\r\nhost: h\r\nconnection: upgrade, close\r\nupgrade: h2c\r\n\r\n"
+            )
         assert answer.startswith(b"HTTP/1.1 200 ")
         assert answer.endswith(b"GET /up ")
 
