@@ -257,7 +257,8 @@ class Connection(Wire):
         start = read_head(data)
         if start.length > limits.body_bytes:
             raise too_large()
-        self.server.heads.learn(data, start.head, start.length)
+        if start.length <= len(unread):  # else it is of no use: what is looked up has come at once
+            self.server.heads.learn(data, start.head, start.length)
         self._phase, self._head = _BODY, start.head
         self._framing = Chunked(limits) if start.length < 0 else Stated(start.length)
         self.deadline = self._now() + limits.body_timeout_s

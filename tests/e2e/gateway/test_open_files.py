@@ -19,8 +19,11 @@ from tests.services.verb import Pipe, verb
 ANSWER_S = 20
 FLAGS = ("gateway", "--host", "127.0.0.1", "--calibrate", "false", "--probe-interval-s", "0.1")
 BODY = orjson.dumps({"inputs": "a"})
-ASKS = b"POST /embed HTTP/1.1\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (len(BODY), BODY)
-GETS_METRICS = b"GET /metrics HTTP/1.1\r\n\r\n"
+ASKS = b"POST /embed HTTP/1.1\r\nhost: h\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (
+    len(BODY),
+    BODY,
+)
+GETS_METRICS = b"GET /metrics HTTP/1.1\r\nhost: h\r\n\r\n"
 
 
 class Client:
