@@ -14,10 +14,13 @@ import os
 import select
 import sys
 import threading
+import time
 from collections.abc import Callable
 from typing import Final, TextIO
 
 _MOST_BYTES: Final = 1_000_000
+# From one write to the next: a thread that wakes for each line takes longer to wake than a line takes to be written.
+_PAUSE_S: Final = 0.01
 _FLUSH_S = 1.0  # what a process that ends spends on a reader that has stopped
 
 
@@ -102,6 +105,7 @@ class Outlet(io.RawIOBase):
                 self._is_read = is_written
                 if not is_written:
                     self._drop(_lines(data))
+            time.sleep(_PAUSE_S)
 
     def _take(self) -> bytes:
         """What waits, and how much was dropped after it, once there is anything."""

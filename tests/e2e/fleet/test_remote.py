@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import resource
 import shutil
 import threading
 from collections.abc import Iterator
@@ -103,6 +104,20 @@ def test_when_all_fail_nginx_goes_on_as_it_was(tmp_path):
         for number in range(3):
             until_state(running, f"bge-embedder-tei-{number}", "ejected")
         assert set(answers(running, 30)) == {200}
+
+
+@needs_nginx
+def test_whatever_a_fleet_itself_lacks_nginx_goes_on_with_its_replicas(tmp_path):
+    with serving(tmp_path, "nginx", probe_interval_s="0.1") as (running, made):
+        _, hard = resource.prlimit(running.process.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(running.process.pid, resource.RLIMIT_NOFILE, (0, hard))
+        said = next(line for line in running.process.stderr if "Too many open files" in line)
+        assert "cannot be probed" in said
+        assert answers(running, 30) == [200] * 30
+        resource.prlimit(running.process.pid, resource.RLIMIT_NOFILE, (hard, hard))
+        assert all(replica.seen for replica in made)
+        for number in range(3):
+            until_state(running, f"bge-embedder-tei-{number}", "active")
 
 
 @needs_nginx

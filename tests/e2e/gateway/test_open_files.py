@@ -13,46 +13,13 @@ from embedfleet.http.client import fetch
 from embedfleet.http.message import JSON
 from embedfleet.kernel_limits import client_connections, raise_open_files
 from tests.services.gateway import run
+from tests.services.kept import ASKS, BODY, Client
 from tests.services.replica import FakeReplica
 from tests.services.verb import Pipe, verb
 
 ANSWER_S = 20
 FLAGS = ("gateway", "--host", "127.0.0.1", "--calibrate", "false", "--probe-interval-s", "0.1")
-BODY = orjson.dumps({"inputs": "a"})
-ASKS = b"POST /embed HTTP/1.1\r\nhost: h\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (
-    len(BODY),
-    BODY,
-)
 GETS_METRICS = b"GET /metrics HTTP/1.1\r\nhost: h\r\n\r\n"
-
-
-class Client:
-    """One connection that is kept."""
-
-    def __init__(self, reader, writer):
-        self.reader, self.writer = reader, writer
-
-    @classmethod
-    async def connect(cls, port):
-        return cls(*await asyncio.open_connection("127.0.0.1", port))
-
-    async def answer(self):
-        """Status and head of the next answer; its body is read too."""
-        head = (await asyncio.wait_for(self.reader.readuntil(b"\r\n\r\n"), ANSWER_S)).lower()
-        length = next(int(line.split()[1]) for line in head.split(b"\r\n") if line.startswith(b"content-length"))
-        self.body = await self.reader.readexactly(length)
-        return int(head.split()[1]), head
-
-    async def ask(self, request=ASKS):
-        self.writer.write(request)
-        return (await self.answer())[0]
-
-    async def close(self):
-        self.writer.close()
-        try:
-            await self.writer.wait_closed()
-        except ConnectionError:
-            return
 
 
 class Gateway:
