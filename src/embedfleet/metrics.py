@@ -124,6 +124,7 @@ GATEWAY: tuple[Definition, ...] = (
         "connections to replicas that could not be made for want of files, memory or ports",
     ),
     Definition("embedfleet_replica_state", "gauge", "1 for the state a replica is in", ("replica", "state")),
+    Definition("embedfleet_replica_differs", "gauge", "1 for a replica of another model, kept out", ("replica",)),
     Definition("embedfleet_replica_chunks", "gauge", "requests, and parts of them, at a replica", ("replica",)),
     Definition("embedfleet_replica_tokens", "gauge", "estimated tokens at a replica", ("replica",)),
     Definition("embedfleet_replica_slowness", "gauge", "time that a replica takes over what it should", ("replica",)),

@@ -11,6 +11,7 @@ from bench.fake_tei.model import FakeModel
 from embedfleet.http.exchange import Exchange
 from embedfleet.http.message import JSON, TEXT
 from embedfleet.http.server import Server
+from embedfleet.probe.question import question
 from embedfleet.types import Endpoint
 
 INFO: dict[str, Any] = {
@@ -20,7 +21,7 @@ INFO: dict[str, Any] = {
     "model_type": {"embedding": {"pooling": "mean"}},
     "version": "1.9.3",
 }
-PROBE = {"inputs": "ok"}
+PROBE = question(INFO)[1]
 LIES = {"nulls": b"[[null,null]]", "short": b"[]", "cut": b"[[0.5,0.2"}
 
 
@@ -47,6 +48,7 @@ class FakeReplica:
         self.model = FakeModel()
         self.echo = False
         self.dimensions = 1
+        self.vector = [3.0, 4.0]  # of a probe's text: what tells its model
         self.tokens = b""  # what it says of every request, if not what is true
         self.arrived = asyncio.Event()
         self.left = asyncio.Event()
@@ -150,6 +152,8 @@ class FakeReplica:
         count = len(inputs) if isinstance(inputs, list) else 1
         headers = [JSON, (b"x-compute-tokens", self.tokens or b"%d" % max(1, len(exchange.body) // 2))]
         vectors = [[self.number] * self.dimensions] * count
+        if inputs == PROBE["inputs"]:
+            vectors = [self.vector]
         if self.echo:  # the number that the text ends with
             vectors = [[float(text.split()[-1])] for text in (inputs if isinstance(inputs, list) else [inputs])]
         exchange.respond(200, headers, orjson.dumps(vectors))

@@ -7,7 +7,7 @@ from typing import Any
 
 from embedfleet.control.container import Container
 from embedfleet.control.docker import Docker
-from embedfleet.probe import Prober
+from embedfleet.probe.prober import Prober
 from embedfleet.types import Endpoint
 
 _PROBE_S = 10.0

@@ -41,10 +41,14 @@ class Admin:
     Args:
         proxy: whose replicas they are.
         status: tells every replica as the gateway sees it.
+        allow_new_model: called when an operator says that the model of the pool may change.
     """
 
-    def __init__(self, proxy: Proxy, status: Callable[[], list[dict[str, Any]]]) -> None:
+    def __init__(
+        self, proxy: Proxy, status: Callable[[], list[dict[str, Any]]], allow_new_model: Callable[[], None]
+    ) -> None:
         self._proxy = proxy
+        self._allow_new_model = allow_new_model
         self._status = status
         self.server = Server(self.handle, Limits(connections=_CONNECTIONS))
 
@@ -53,8 +57,12 @@ class Admin:
 
         ``GET /replicas``: their status. ``PUT /replicas``: a JSON list of ``{"id", "url"}``, the new membership; one
         with ``"drained"`` is drained or not from the same moment on, so that a new gateway sends a drained replica
-        nothing. ``POST /replicas/{id}/drain`` and ``/undrain``.
+        nothing. ``POST /replicas/{id}/drain`` and ``/undrain``. ``POST /new-model``: for ten minutes from now the first
+        replica of another model that infers is of the pool's new model, and those of the former one get nothing more.
         """
+        if exchange.path == "/new-model":
+            self._change_model(exchange)
+            return
         if exchange.path == "/replicas":
             self._members(exchange)
             return
@@ -62,11 +70,20 @@ class Admin:
         name, _, verb = place.rpartition("/")
         change = {"drain": self._proxy.drain, "undrain": self._proxy.undrain}.get(verb)
         if not name or change is None:
-            exchange.respond(404, [TEXT], b"there are /replicas, /replicas/{id}/drain and /replicas/{id}/undrain")
+            exchange.respond(
+                404, [TEXT], b"there are /replicas, /replicas/{id}/drain, /replicas/{id}/undrain and /new-model"
+            )
         elif exchange.method != b"POST":
             exchange.respond(405, [TEXT], b"POST")
         else:
             self._change(exchange, name, change)
+
+    def _change_model(self, exchange: Exchange) -> None:
+        if exchange.method != b"POST":
+            exchange.respond(405, [TEXT], b"POST")
+            return
+        self._allow_new_model()
+        exchange.respond(200, [JSON], orjson.dumps(self._status()))
 
     def _members(self, exchange: Exchange) -> None:
         if exchange.method == b"GET":

@@ -26,13 +26,15 @@ from embedfleet.http.server import Server
 from embedfleet.kernel_limits import files_for, open_files
 from embedfleet.log import dropped_lines
 from embedfleet.metrics import CONTENT_TYPE, GATEWAY, Registry
-from embedfleet.probe import Prober
+from embedfleet.probe.prober import Prober
 from embedfleet.types import Endpoint
 
 log = logging.getLogger(__name__)
 
 _ANY_ORIGIN = (b"access-control-allow-origin", b"*")  # as TEI lets any page read what it answers
 _GC_THRESHOLDS = (50_000, 20, 20)
+_TRIES = 3  # at a probe during which a replica closes what it is watched by
+_MOVED, _CLOSED = "it moved while it was probed", "it closes its connections while it is probed"
 _IS_COMPILED = not inspect.isfunction(Proxy.handle)  # by scripts/compile
 
 Own = Callable[[Exchange], None]
@@ -87,6 +89,10 @@ class App:
             for replica in proxy.dispatcher.replicas.values()
         ]
 
+    def allow_new_model(self) -> None:
+        """An operator says that the pool's model may change, see `Prober.allow_change`."""
+        self._prober.allow_change()
+
     def _serving(self) -> list[str]:
         return [r.id for r in self.proxy.dispatcher.replicas.values() if r.state is State.ACTIVE]
 
@@ -101,20 +107,43 @@ class App:
         task.add_done_callback(self._probes.discard)
 
     async def _probe(self, endpoint: Endpoint) -> None:
-        abilities = cost = None
+        name, abilities, cost = endpoint.id, None, None
         try:
-            trusted = self._trusted()
-            reason = await self._prober.probe(endpoint, trusted)
-            if not reason and endpoint.id not in trusted:
-                abilities, cost = await self._measure(endpoint)
-                reason = self._prober.disagreement(endpoint.id, self._serving())
+            reason, abilities, cost = await self._prove(endpoint)
+            before = self._prober.reference.model
+            reason = reason or self._prober.admit(name)
+            if before is not None and self._prober.reference.model is not before:
+                self.proxy.change_model(self._prober.outdated(self.proxy.dispatcher.replicas))
         except Starved as error:
-            self.proxy.unprobed(endpoint.id, error)
+            self.proxy.unprobed(name, error)
             return
         except Exception as error:  # a probe that ends without a word would never be made again
-            log.exception("the probe of %s failed", endpoint.id)
+            log.exception("the probe of %s failed", name)
             reason = repr(error)
-        self.proxy.probed(endpoint.id, reason, abilities, cost)
+        self.proxy.probed(name, reason, abilities, cost)
+        self._prober.keep(self.proxy.dispatcher.replicas)
+
+    async def _prove(self, endpoint: Endpoint) -> tuple[str, Abilities | None, Cost | None]:
+        """What is wrong with a replica, what it takes and costs: of one process, which is watched from before on."""
+        pool = self.proxy.pool(endpoint.id)
+        if pool is None or pool.url != endpoint.url:
+            return _MOVED, None, None
+        for _ in range(_TRIES):
+            await pool.watch.open()
+            losses, trusted = pool.watch.losses, self._trusted()
+            reason = await self._prober.probe(endpoint, trusted, self._solitude(endpoint.id))
+            found = await self._measure(endpoint) if not reason and endpoint.id not in trusted else (None, None)
+            if reason or (pool.watch.is_open and pool.watch.losses == losses):
+                return reason, *found
+        return _CLOSED, None, None
+
+    def _solitude(self, name: str) -> Callable[[], bool]:
+        """What tells whether a replica has had nothing else to do since now."""
+        replica = self.proxy.dispatcher.replicas.get(name)
+        if replica is None or replica.chunks:
+            return lambda: False
+        sent = replica.sent
+        return lambda: replica.sent == sent
 
     async def _measure(self, endpoint: Endpoint) -> tuple[Abilities | None, Cost | None]:
         """What a replica that has just inferred takes, and what work costs it."""
@@ -138,7 +167,7 @@ class App:
             self._health(exchange)
 
     def _metrics(self, exchange: Exchange) -> None:
-        self.proxy.tally.measure(self.proxy.dispatcher)
+        self.proxy.tally.measure(self.proxy.dispatcher, self._prober.differing)
         self._registry["embedfleet_connections"].value().set(self.server.connections)
         self._registry["embedfleet_connections_refused_total"].value().set(self.server.refused)
         self._registry["embedfleet_log_dropped_total"].value().set(dropped_lines())
@@ -174,7 +203,7 @@ async def serve(settings: GatewaySettings, *, ready: Callable[[int], None]) -> N
     for number in (signal.SIGTERM, signal.SIGINT):  # before anybody can see that we listen
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     await app.server.start(host=settings.host, port=settings.port)
-    admin = Admin(app.proxy, app.status)
+    admin = Admin(app.proxy, app.status, app.allow_new_model)
     if settings.admin_path:
         await admin.server.start(path=settings.admin_path, mode=settings.admin_mode)
     _warn_of_few_files(app.server)

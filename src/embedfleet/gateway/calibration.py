@@ -13,7 +13,7 @@ from embedfleet.gateway.dispatch.pace import Cost, fit
 from embedfleet.gateway.dispatch.replica import Abilities
 from embedfleet.http.client import fetch
 from embedfleet.http.message import JSON
-from embedfleet.probe import question
+from embedfleet.probe.question import batch_of
 from embedfleet.types import Endpoint
 
 _OK, _FULL = 200, 429
@@ -133,7 +133,7 @@ class Calibration:
         Raises:
             UpstreamError: it gave no answer, or another than 200.
         """
-        path, body = question(info, [self._text(trial.words) for _ in range(trial.texts)])
+        path, body = batch_of(info, [self._text(trial.words) for _ in range(trial.texts)])
         data, begin = orjson.dumps(body), self._clock()
         try:
             reply = await fetch(

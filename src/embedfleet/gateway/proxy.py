@@ -3,8 +3,9 @@
 import asyncio
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from itertools import count
 from math import inf
 from typing import Final
@@ -110,7 +111,10 @@ class Proxy(Desk):
                 self.dispatcher.distrust(endpoint.id, f"moved to {endpoint.url}")
                 self._retire(known)
             if known is None or known.url != endpoint.url:
-                self._pools[endpoint.id] = Pool(endpoint.url, hold_bytes=hold_bytes, timeout_s=timeout_s)
+                doubt = partial(self._doubt, endpoint.id)
+                self._pools[endpoint.id] = Pool(
+                    endpoint.url, hold_bytes=hold_bytes, timeout_s=timeout_s, on_doubt=doubt
+                )
             self.endpoints[endpoint.id] = endpoint
         self.execute(self.dispatcher.set_members([endpoint.id for endpoint in endpoints], self.now()))
 
@@ -131,12 +135,26 @@ class Proxy(Desk):
         """
         self.execute(self.dispatcher.undrain(name, self.now()))
 
+    def pool(self, name: str) -> Pool | None:
+        """The connections to a replica; None if there is no such replica."""
+        return self._pools.get(name)
+
+    def change_model(self, reasons: Mapping[str, str]) -> None:
+        """The pool's model is another now, see `Dispatcher.change_model`."""
+        self.execute(self.dispatcher.change_model(reasons, self.now()))
+        self._note_states()
+
     def probed(self, name: str, reason: str, abilities: Abilities | None = None, cost: Cost | None = None) -> None:
         """A probe came back, see `Dispatcher.probed`."""
         self.tally.probed(name, good=not reason)
         if abilities is not None:
             abilities = replace(abilities, body_bytes=int(_BODY_SHARE * self._settings.replica_body_bytes))
+        pool = self._pools.get(name)
+        if pool is not None and not reason:
+            pool.trust()
         self.execute(self.dispatcher.probed(name, reason, self.now(), abilities, cost))
+        if pool is not None and reason:
+            pool.turn_away(reason)
         self._input_tokens = min(
             (replica.abilities.input_tokens for replica in self.dispatcher.serving), default=Abilities().input_tokens
         )
@@ -288,6 +306,11 @@ class Proxy(Desk):
             flight.refuse(Validation(f"batch size {texts.count} > maximum allowed batch size {most}"))
         else:
             self.take(flight, now)
+
+    def _doubt(self, name: str) -> None:
+        """Whoever answers for a replica may be another process."""
+        self.execute(self.dispatcher.doubt(name, self.now()))
+        self._note_states()
 
     def _note_failure(self, attempt: Attempt, kind: str) -> None:
         attempt.asked.failure = kind

@@ -1,10 +1,12 @@
 """What the proxy counts: the gateway's metrics, those of hot paths kept at hand."""
 
+from collections.abc import Container
+
 from embedfleet.gateway.dispatch.dispatcher import Dispatcher
 from embedfleet.metrics import Registry, Value
 
 _CLASSES = ("bulk", "online")  # by whether a request is online
-_OF_REPLICA = ("state", "chunks", "tokens", "slowness")
+_OF_REPLICA = ("state", "differs", "chunks", "tokens", "slowness")
 
 
 class Tally:
@@ -71,8 +73,13 @@ class Tally:
         for name in _OF_REPLICA:
             self._registry[f"embedfleet_replica_{name}"].forget(replica)
 
-    def measure(self, dispatcher: Dispatcher) -> None:
-        """Bring the gauges up to date."""
+    def measure(self, dispatcher: Dispatcher, differing: Container[str]) -> None:
+        """Bring the gauges up to date.
+
+        Args:
+            dispatcher: whose.
+            differing: replicas that are another model than the pool.
+        """
         registry = self._registry
         registry["embedfleet_queue_requests"].value().set(dispatcher.queued)
         registry["embedfleet_queue_tokens"].value().set(dispatcher.queued_tokens)
@@ -81,6 +88,7 @@ class Tally:
         for replica in dispatcher.replicas.values():
             registry["embedfleet_replica_state"].forget(replica.id)
             registry["embedfleet_replica_state"].value(replica.id, replica.state).set(1)
+            registry["embedfleet_replica_differs"].value(replica.id).set(replica.id in differing)
             registry["embedfleet_replica_chunks"].value(replica.id).set(len(replica.chunks))
             registry["embedfleet_replica_tokens"].value(replica.id).set(replica.tokens)
             registry["embedfleet_replica_slowness"].value(replica.id).set(replica.pace.slowness)

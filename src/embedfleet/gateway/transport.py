@@ -6,6 +6,7 @@ are handed over, and the rest follows as it comes.
 
 import asyncio
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Final, cast
 from urllib.parse import urlsplit
 
@@ -15,6 +16,7 @@ from embedfleet.errors import Malformed, Refused, Reset, Starved, TimedOut, Upst
 from embedfleet.gateway.reply import ReplyHead, ReplyMemory
 from embedfleet.http.message import BODILESS, Header
 from embedfleet.kernel_limits import ran_out
+from embedfleet.probe.watch import Watch
 
 # An unused connection is closed after this long: sooner than any server we know closes it (TEI's never does, ours
 # after 120 s), so that a request seldom meets a connection that is just being closed.
@@ -88,9 +90,10 @@ class Pool:
         url: ``http://host:port``, with an optional path that is put before every target.
         hold_bytes: the largest reply that is held until it is whole.
         timeout_s: from sending to the end of the reply; of a streamed one between any two parts of it.
+        on_doubt: called when the process there may be another: no new connection is used until `trust`.
     """
 
-    def __init__(self, url: str, *, hold_bytes: int, timeout_s: float) -> None:
+    def __init__(self, url: str, *, hold_bytes: int, timeout_s: float, on_doubt: Callable[[], None]) -> None:
         parts = urlsplit(url)
         self.url = url
         self.host = parts.hostname or "127.0.0.1"
@@ -104,6 +107,10 @@ class Pool:
         self._connections: set[_Connection] = set()
         self._idle: list[_Connection] = []
         self._opening: set[asyncio.Task[None]] = set()
+        self._waiting: list[Call] = []  # for the process to be proven, of those that are pending
+        self._is_trusted = False
+        self._on_doubt = on_doubt
+        self.watch = Watch(self.host, self.port, self._doubt)
         self._closed = False
         self._loop = asyncio.get_running_loop()
         self.now = self._loop.time
@@ -133,8 +140,11 @@ class Pool:
         self.open_for(call)
 
     def open_for(self, call: Call) -> None:
-        """Open a connection for a call."""
+        """Open a connection for a call, once it is known who answers there."""
         self.pending.add(call)
+        if not self._is_trusted:
+            self._waiting.append(call)
+            return
         task = self._loop.create_task(self._open(call))
         self._opening.add(task)
         task.add_done_callback(self._opening.discard)
@@ -152,9 +162,32 @@ class Pool:
         if call not in self.pending:  # cancelled meanwhile
             connection.close()
             return
+        if not self._is_trusted:  # it may be another's
+            connection.close()
+            self._waiting.append(call)
+            return
         self.pending.discard(call)
         if not connection.begin(call):
             call.fail(Reset(f"{self.url}: the connection ended before it was used"))
+
+    def trust(self) -> None:
+        """The process there was proven, and is watched."""
+        self._is_trusted = True
+        waiting, self._waiting = self._waiting, []
+        for call in waiting:
+            if call in self.pending:
+                self.open_for(call)
+
+    def turn_away(self, reason: str) -> None:
+        """The process there was not proven: calls that wait for that are refused."""
+        waiting, self._waiting = self._waiting, []
+        for call in waiting:
+            if call in self.pending:
+                call.fail(Refused(f"{self.url}: {reason}"))
+
+    def _doubt(self) -> None:
+        self._is_trusted = False
+        self._on_doubt()
 
     def _connection(self) -> asyncio.Protocol:
         return cast("asyncio.Protocol", _Connection(self))
@@ -193,6 +226,7 @@ class Pool:
     def close(self) -> None:
         """Close idle connections now, and the others when they are done."""
         self._closed = True
+        self.watch.close()
         for connection in self._idle:
             connection.close()
         self._idle.clear()

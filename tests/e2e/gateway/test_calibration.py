@@ -9,7 +9,7 @@ import pytest
 from bench.workload import Cost
 from embedfleet.gateway.calibration import TRIALS, Calibration, wanted
 from embedfleet.gateway.dispatch.replica import Abilities
-from embedfleet.probe import Prober
+from embedfleet.probe.prober import Prober
 from embedfleet.types import Endpoint
 from tests.services.fake_tei import fake_tei
 from tests.services.gateway import gateway, run
@@ -201,7 +201,8 @@ def test_of_two_that_join_together_and_differ_only_one_serves():
     async def go():
         async with gateway(0) as g:
             made = [await FakeReplica(float(number)).start() for number in range(2)]
-            made[1].info |= {"model_dtype": "float16", "model_type": {"embedding": {"pooling": "cls"}}}
+            made[1].info |= {"model_sha": "2", "model_type": {"embedding": {"pooling": "cls"}}}
+            made[0].info |= {"model_sha": "1"}
             for replica in made:
                 replica.probe_mode = "hold"
             g.app.proxy.set_members(tuple(replica.endpoint(f"r{n}") for n, replica in enumerate(made)))
@@ -212,8 +213,8 @@ def test_of_two_that_join_together_and_differ_only_one_serves():
                 await g.until(lambda: any(row["state"] == "active" for row in g.app.status()))
             await g.until(lambda: all(row["state"] == "active" or row["reason"] for row in g.app.status()))
             (reason,) = [row["reason"] for row in g.app.status() if row["state"] != "active"]
-            assert "dtype is 'float16', the pool's is 'float32'" in reason
-            assert "pooling is 'cls', the pool's is 'mean'" in reason
+            assert any(f"revision is '{own}', the pool's is '{pool}'" in reason for own, pool in ("12", "21"))
+            assert "pooling is '" in reason
             for replica in made:
                 await replica.kill()
 

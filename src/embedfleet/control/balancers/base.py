@@ -24,5 +24,12 @@ class Balancer(Protocol):
     async def states(self) -> list[dict[str, Any]]:
         """Each replica as ``id``, ``url``, ``state``, ``reason`` and, where known, its load; state as the gateway's."""
 
+    async def allow_new_model(self) -> None:
+        """Tell it that the next replica of another model is of the pool's new one: an operator said so.
+
+        Raises:
+            UpstreamError: it cannot be told now.
+        """
+
     async def close(self) -> None:
         """Stop looking after it."""

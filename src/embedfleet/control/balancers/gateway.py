@@ -26,7 +26,8 @@ class GatewayBalancer:
     may_start = True
 
     def __init__(self, socket: str) -> None:
-        self._url = f"http+unix://{socket}:/replicas"
+        self._socket = f"http+unix://{socket}:"
+        self._url = f"{self._socket}/replicas"
         self._drained: frozenset[str] = frozenset()  # as it was told last
 
     async def publish(self, endpoints: Sequence[Endpoint], drained: AbstractSet[str]) -> None:
@@ -43,6 +44,10 @@ class GatewayBalancer:
             return []
         rows: list[dict[str, Any]] = orjson.loads(reply.body)
         return rows
+
+    async def allow_new_model(self) -> None:
+        """See `base.Balancer`."""
+        await fetch(f"{self._socket}/new-model", method="POST", timeout_s=_TIMEOUT_S)
 
     async def close(self) -> None:
         """See `base.Balancer`: there is nothing to do."""

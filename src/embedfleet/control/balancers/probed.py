@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from embedfleet.errors import EmbedfleetError, Starved
-from embedfleet.probe import Prober
+from embedfleet.probe.prober import Prober
 from embedfleet.types import Endpoint
 
 log = logging.getLogger(__name__)
@@ -84,6 +84,7 @@ class ProbedBalancer:
             if name not in self._watched:
                 task = asyncio.get_running_loop().create_task(self._watch(endpoint))
                 self._watched[name] = _Watched(endpoint, task)
+        self._prober.keep(self._watched)
         await self._apply()
 
     async def states(self) -> list[dict[str, Any]]:
@@ -106,6 +107,10 @@ class ProbedBalancer:
     def _reason(self, known: _Watched) -> str:
         return known.reason or (_DRAINED if known.endpoint.id in self._drained else "")
 
+    async def allow_new_model(self) -> None:
+        """See `base.Balancer`."""
+        self._prober.allow_change()
+
     async def close(self) -> None:
         """See `base.Balancer`."""
         tasks = [known.task for known in self._watched.values()] + [self._steerer]
@@ -120,8 +125,9 @@ class ProbedBalancer:
         """Probe one replica for ever, one probe at a time: more at once can end a TEI process (tei issue 424)."""
         while True:
             try:
-                reason = await self._prober.probe(endpoint, self._serving())
-                reason = reason or self._prober.disagreement(endpoint.id, self._serving())
+                # What nginx sends there meanwhile nobody knows.
+                reason = await self._prober.probe(endpoint, self._serving(), is_alone=lambda: False)
+                reason = reason or self._admit(endpoint.id)
             except Starved as error:  # it was not asked: who serves goes on, who does not is asked again
                 log.warning("%s cannot be probed: %s; raise the limit of open files (ulimit -n)", endpoint.id, error)
                 await asyncio.sleep(_RETRY_S)
@@ -138,6 +144,16 @@ class ProbedBalancer:
                 self._steer.set()
                 self._changed()
             await asyncio.sleep(self._interval_s if known.serving else _RETRY_S)
+
+    def _admit(self, name: str) -> str:
+        """Why a replica whose probe was good may not serve; if it is the first of a new model, the others cease to."""
+        reason = self._prober.admit(name)
+        if not reason:
+            for other, outdated in self._prober.outdated(self._serving()).items():
+                self._watched[other].serving, self._watched[other].reason = False, outdated
+                self._watched[other].state = "ejected"
+                self._steer.set()
+        return reason
 
     async def _steer_on(self) -> None:
         while True:

@@ -28,7 +28,7 @@ Who does what: `roster` knows the replicas, `work` the requests and where their 
 waits; `placement` and `bulk` send, `retries` and `hedges` send again.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import inf
 from typing import Final
 
@@ -259,6 +259,25 @@ class Dispatcher:
     def distrust(self, name: str, reason: str) -> None:
         """A replica has to prove itself again, for a reason that the caller knows."""
         self._roster.eject(self.replicas[name], reason)
+
+    def doubt(self, name: str, now: float) -> list[Command]:
+        """A replica may be another process, for what connected us to it was closed."""
+        replica = self.replicas.get(name)
+        if replica is None:
+            return []
+        self._roster.doubt(replica, now)
+        return self.tick(now)
+
+    def change_model(self, reasons: Mapping[str, str], now: float) -> list[Command]:
+        """The pool has another model from now on: nothing that the former one computes is answered any more.
+
+        Args:
+            reasons: why each replica that served it does not any longer.
+            now: in seconds.
+        """
+        for name, reason in reasons.items():
+            self._roster.eject(self.replicas[name], reason)
+        return [*self._work.start_over(now), *self.tick(now)]
 
     def tick(self, now: float) -> list[Command]:
         """To be called every `TICK_S` and when `due` is reached: waits end, probes fall due, silence is noticed."""

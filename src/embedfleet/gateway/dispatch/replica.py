@@ -22,6 +22,7 @@ class State(StrEnum):
     JOINING = "joining"  # told of, not yet seen to infer
     ACTIVE = "active"
     SUSPECT = "suspect"  # late with everything it has; gets nothing new until it answers anything
+    DOUBTED = "doubted"  # may be another process: gets nothing new until it has inferred, once
     EJECTED = "ejected"  # it failed; probes go on
     DRAINING = "draining"  # finishes what it has
     DRAINED = "drained"  # has finished, and is kept out until it is wanted back
@@ -32,6 +33,7 @@ class Event(StrEnum):
 
     GOOD = "good"  # it inferred
     SLOW = "slow"  # it is late with everything
+    DOUBT = "doubt"  # all of its watched connections were closed
     BAD = "bad"  # it failed for good: refused, reset, hung, lied, or failed too often in a row
     DRAIN = "drain"
     EMPTY = "empty"  # a draining one has nothing left
@@ -42,8 +44,9 @@ _ALWAYS = {Event.DRAIN: State.DRAINING, Event.JOIN: State.JOINING}
 
 TRANSITIONS: dict[State, dict[Event, State]] = {
     State.JOINING: {Event.GOOD: State.ACTIVE} | _ALWAYS,
-    State.ACTIVE: {Event.SLOW: State.SUSPECT, Event.BAD: State.EJECTED} | _ALWAYS,
-    State.SUSPECT: {Event.GOOD: State.ACTIVE, Event.BAD: State.EJECTED} | _ALWAYS,
+    State.ACTIVE: {Event.SLOW: State.SUSPECT, Event.DOUBT: State.DOUBTED, Event.BAD: State.EJECTED} | _ALWAYS,
+    State.SUSPECT: {Event.GOOD: State.ACTIVE, Event.DOUBT: State.DOUBTED, Event.BAD: State.EJECTED} | _ALWAYS,
+    State.DOUBTED: {Event.GOOD: State.ACTIVE, Event.BAD: State.EJECTED} | _ALWAYS,
     State.EJECTED: {Event.GOOD: State.ACTIVE} | _ALWAYS,
     State.DRAINING: {Event.EMPTY: State.DRAINED, Event.JOIN: State.JOINING},
     State.DRAINED: {Event.JOIN: State.JOINING},

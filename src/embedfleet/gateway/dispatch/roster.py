@@ -13,6 +13,7 @@ from embedfleet.gateway.dispatch.suspicion import overdue
 _ACTIVE = State.ACTIVE  # a member of an enum costs more to look up than a name
 _KEPT_OUT = frozenset({State.DRAINING, State.DRAINED})
 _GOOD_PROBES = 2  # until an ejected replica is trusted again
+_CLOSED = "closed its connections, and may be another process"
 _SILENT = "silent for longer than it should need"
 
 
@@ -129,6 +130,13 @@ class Roster:
         replica.reason = reason
         self._count()
 
+    def doubt(self, replica: Replica, now: float) -> None:
+        """It may be another process: it has to infer at once, and if it does it goes on as it was."""
+        if replica.move(Event.DOUBT):
+            replica.next_probe = now
+            replica.reason = _CLOSED
+            self._count()
+
     def suspect(self, now: float) -> None:
         """Notice who is silent."""
         for replica in overdue(self.replicas.values(), now):
@@ -186,10 +194,10 @@ class Roster:
         replica.next_probe = now + replica.probe_delay_s
         if replica.state is State.EJECTED and replica.good_probes < _GOOD_PROBES:
             return
-        was_suspect = replica.state is State.SUSPECT
+        served = replica.state in {State.SUSPECT, State.DOUBTED}
         if replica.move(Event.GOOD):
             replica.reason = ""
-            if not was_suspect:
+            if not served:
                 replica.since = now
         replica.widen(now, self._limits.slow_start_s)
 

@@ -2,14 +2,16 @@
 
 from collections.abc import Sequence
 
+from embedfleet.errors import Unhealthy
 from embedfleet.gateway.dispatch.budget import Budget
-from embedfleet.gateway.dispatch.command import Cancel, Command
+from embedfleet.gateway.dispatch.command import Cancel, Command, Refuse
 from embedfleet.gateway.dispatch.queues import BulkQueue, OnlineQueue
 from embedfleet.gateway.dispatch.replica import Abilities, Replica
 from embedfleet.gateway.dispatch.request import Batch, Chunk, Part, Request
 from embedfleet.gateway.dispatch.roster import Roster
 from embedfleet.gateway.dispatch.suspicion import patience_s
 
+_CHANGED = "the model was changed while this was computed: ask again"
 _RETRY_SHARE, _HEDGE_SHARE, _BURST_BATCHES = 0.10, 0.05, 4
 
 
@@ -106,6 +108,24 @@ class Work:
             self.bulk.take_back(chunk)
         self.bulk.remove(request)
         self.finish(request)
+        return commands
+
+    def start_over(self, now: float) -> list[Command]:
+        """What replicas have is not wanted from them any more: it waits again.
+
+        A request of which parts are answered is refused: those answers would not go together with the rest's.
+        """
+        commands: list[Command] = []
+        for request in list(self.open):
+            batch = request.batch
+            if batch is not None and batch.unanswered < len(batch.costs):
+                commands += self.abandon(request, now)
+                commands.append(Refuse(request, Unhealthy(_CHANGED), "new-model"))
+                continue
+            for chunk in (request, *(batch.parts if batch is not None else ())):
+                if chunk.replica is not None:
+                    commands += self.cancel(chunk, now)
+                    self.wait_again(chunk)
         return commands
 
     def finish(self, request: Request) -> None:

@@ -1,0 +1,85 @@
+"""What a replica is asked to learn whether it infers, and what counts as an answer. Pure."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+# Words, capitals, accents, signs and digits: another tokenizer, prompt or pooling changes what is computed of it. A few
+# words more would cost a replica more and tell no more.
+_TEXT = "The quick brown fox's 42 friends, all from Zürich, asked: “Is THIS déjà vu?”"
+_OTHERS = ("Déjà vu is the feeling of having lived through the PRESENT before.", "Zürich lies 408 m above the sea.")
+_SHORT = "ok"
+
+
+def question(info: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Path and body of the fixed question, by a replica's ``/info``: nothing in the answer is scaled or normalised."""
+    kind, pooling = _kind(info)
+    if kind == "reranker":
+        most = info.get("max_client_batch_size")
+        texts = (_TEXT, *_OTHERS)[: most if isinstance(most, int) and most > 0 else None]
+        return "/rerank", {"query": _TEXT, "texts": list(texts), "raw_scores": True, "truncate": True}
+    if kind == "classifier":
+        return "/predict", {"inputs": _TEXT, "raw_scores": True, "truncate": True}
+    if pooling == "splade":  # which /embed refuses unless it is not to be normalised
+        return "/embed_sparse", {"inputs": _TEXT, "truncate": True}
+    return "/embed", {"inputs": _TEXT, "normalize": False, "truncate": True}
+
+
+def batch_of(info: Mapping[str, Any], texts: Sequence[str]) -> tuple[str, dict[str, Any]]:
+    """Path and body of a question with these texts, by a replica's ``/info``."""
+    kind, pooling = _kind(info)
+    if kind == "reranker":
+        return "/rerank", {"query": _SHORT, "texts": list(texts)}
+    if kind == "classifier":
+        return "/predict", {"inputs": [[text] for text in texts]}
+    return "/embed_sparse" if pooling == "splade" else "/embed", {"inputs": list(texts)}
+
+
+def _kind(info: Mapping[str, Any]) -> tuple[str, Any]:
+    kind, about = next(iter(info["model_type"].items()), ("", None))
+    return kind, about.get("pooling") if isinstance(about, dict) else None
+
+
+def is_answer(path: str, answer: object, body: Mapping[str, Any]) -> bool:
+    """Whether a reply answers `question`: finite numbers, for a NaN on a GPU is answered 200 with nulls.
+
+    Args:
+        path: that was asked.
+        answer: the JSON value.
+        body: that was asked.
+    """
+    count = len(body["texts"]) if path == "/rerank" else 1
+    return isinstance(answer, list) and _CHECKS[path](answer, count)
+
+
+def _is_vectors(answer: list[Any], _count: int) -> bool:
+    return len(answer) == 1 and isinstance(answer[0], list) and bool(answer[0]) and all(map(_is_finite, answer[0]))
+
+
+def _is_sparse(answer: list[Any], _count: int) -> bool:
+    """One text's words, of which there may be none."""
+    return len(answer) == 1 and isinstance(answer[0], list) and all(_has("value", row) for row in answer[0])
+
+
+def _is_ranking(answer: list[Any], count: int) -> bool:
+    return len(answer) == count and all(_has("score", row) for row in answer)
+
+
+def _is_prediction(answer: list[Any], _count: int) -> bool:
+    return len(answer) > 0 and all(_has("score", row) for row in answer)
+
+
+def _has(what: str, row: object) -> bool:
+    return isinstance(row, dict) and _is_finite(row.get(what))
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+_CHECKS: dict[str, Callable[[list[Any], int], bool]] = {
+    "/embed": _is_vectors,
+    "/embed_sparse": _is_sparse,
+    "/rerank": _is_ranking,
+    "/predict": _is_prediction,
+}

@@ -1,0 +1,82 @@
+"""What a model computes of a text that never changes: two models are one if that is the same, within bounds.
+
+Names tell little: a folder is replaced in place, an image rolled, a prompt or a pooling set at the start. The bounds
+leave room for what rightly differs, which is float16 or bfloat16 beside float32, other kernels, and GELU computed by
+its tanh approximation (all above a cosine of 0.9995). A wrong pooling gives 0.3 to 0.98, a prompt of one full stop
+0.996 to 0.998, and int8 0.997 to 0.9985 (MiniLM): so an int8 replica is another model, for its vectors are as far from
+the others' as those of another prompt.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+COSINE, NORM, SCORE = 0.999, 0.01, 0.1
+"""The least cosine of two vectors; the most by which their norms differ, as a share; the most by which scores do."""
+
+Kind = Literal["vector", "weights", "scores"]
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One answer to the fixed text.
+
+    Attributes:
+        kind: a vector that is not normalised, the weights of words, or scores before any sigmoid or softmax.
+        values: by place in the vector, by word, by label or place of a text.
+    """
+
+    kind: Kind
+    values: Mapping[str, float]
+
+    @classmethod
+    def of(cls, path: str, answer: Any) -> "Sample":  # noqa: ANN401 - a reply that was checked
+        """From a reply to `question.question`, which has been checked."""
+        if path == "/embed":
+            return cls("vector", {str(place): float(value) for place, value in enumerate(answer[0])})
+        if path == "/embed_sparse":
+            return cls("weights", {str(row.get("index")): float(row["value"]) for row in answer[0]})
+        return cls("scores", {str(row.get("label", row.get("index"))): float(row["score"]) for row in answer})
+
+    @property
+    def depends_on_company(self) -> bool:
+        """Whether what else is in the batch may change it: TEI on a CPU takes padding for words of a SPLADE model."""
+        return self.kind == "weights"
+
+    def difference(self, pool: "Sample") -> str:
+        """In what it is not the pool's, in words; empty if it is."""
+        if self.kind != pool.kind:
+            return f"it answers with {self.kind}, the pool with {pool.kind}"
+        if self.kind == "scores":
+            return _score_difference(self.values, pool.values)
+        own_width, width = len(self.values), len(pool.values)
+        if self.kind == "vector" and own_width != width:
+            return f"its vector has {own_width} numbers, the pool's {width}"
+        return _direction_difference(self.kind, self.values, pool.values)
+
+    def to_json(self) -> dict[str, Any]:
+        """What `from_json` takes."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "Sample":
+        """What `to_json` gave."""
+        return cls(value["kind"], value["values"])
+
+
+def _score_difference(own: Mapping[str, float], pool: Mapping[str, float]) -> str:
+    if own.keys() != pool.keys():
+        return f"it scores {sorted(own)}, the pool {sorted(pool)}"
+    most = max((abs(own[place] - pool[place]) for place in own), default=0.0)
+    return "" if most <= SCORE else f"its scores differ from the pool's by {most:.3g}, at most {SCORE:g} may be"
+
+
+def _direction_difference(what: str, own: Mapping[str, float], pool: Mapping[str, float]) -> str:
+    own_norm, norm = math.hypot(*own.values()), math.hypot(*pool.values())
+    if abs(own_norm - norm) > NORM * norm:
+        return f"the norm of its {what} is {own_norm:.4g}, the pool's is {norm:.4g}"
+    if not norm:
+        return ""
+    cosine = sum(value * pool.get(place, 0.0) for place, value in own.items()) / (own_norm * norm)
+    return "" if cosine >= COSINE else f"its {what} and the pool's have a cosine of {cosine:.4f}, under {COSINE:g}"
