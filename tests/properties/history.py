@@ -58,6 +58,8 @@ class History(RuleBasedStateMachine):
         self.seen: dict[Chunk, int] = {}
         self.first_tokens = 0
         self.count = 0
+        self.model = 0
+        self.answered_by: dict[Chunk, set[int]] = {}  # which models answered of a request
         self.probing: set[str] = set()
         self.members: set[str] = set()
         self.barred: set[str] = set()  # drained or told to go
@@ -164,6 +166,7 @@ class History(RuleBasedStateMachine):
             status = 424
         if status == 200:
             request.answered += items(chunk)
+            self.answered_by.setdefault(request, set()).add(self.model)
         event(f"{status} to {type(chunk).__name__}, sent {chunk.sends} times")
         given = (chunk, replica, status, self.now, tokens)
         was = Was(chunk.copy is not None, chunk.blamed, len(replica.chunks) == 1)
@@ -257,13 +260,18 @@ class History(RuleBasedStateMachine):
 
     # the pool
 
-    @rule(data=st.data(), what=st.sampled_from(["members", "drain", "undrain", "distrust", "probe", "probe"]))
+    @rule(
+        data=st.data(),
+        what=st.sampled_from(["members", "drain", "undrain", "distrust", "doubt", "change_model", "probe", "probe"]),
+    )
     def change_pool(self, data, what):
         if what == "members":
             self.change_members(data.draw(st.sets(st.sampled_from(NAMES), min_size=1)))
         elif what == "probe" and self.probing:
             name = data.draw(st.sampled_from(sorted(self.probing)))
             data.draw(st.sampled_from([self.well_probed, self.badly_probed, self.unprobed]))(name)
+        elif what == "change_model":
+            self.change_model()
         elif what != "probe":
             getattr(self, what)(data.draw(st.sampled_from(sorted(self.members))))
 
@@ -289,6 +297,23 @@ class History(RuleBasedStateMachine):
     def distrust(self, name):
         self.tell(Dispatcher.distrust, name, "moved")
         self.shaken(self.dispatcher.replicas[name])
+
+    def doubt(self, name):
+        replica = self.dispatcher.replicas[name]
+        if replica.state in {State.ACTIVE, State.SUSPECT}:
+            self.to_infer[name] = 1
+        self.tell(Dispatcher.doubt, name, self.now)
+        assert replica.state is not State.ACTIVE
+
+    def change_model(self):
+        """Nobody who served serves the new model."""
+        self.model += 1
+        serving = [name for name, replica in self.dispatcher.replicas.items() if replica.state is not State.JOINING]
+        self.tell(Dispatcher.change_model, dict.fromkeys(serving, "of the former model"), self.now)
+        assert not self.calls, "the former model's answers are not wanted"
+        for name in serving:
+            if name in self.dispatcher.replicas:
+                self.shaken(self.dispatcher.replicas[name])
 
     def well_probed(self, name):
         self.probing.discard(name)

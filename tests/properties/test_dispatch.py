@@ -23,6 +23,7 @@ Its invariants, each checked by what bears its number:
     `check_11_forgotten_empty`, and `History.drain`; that a process ends in time is in tests/e2e.
 12. What is refused was never computed, and is told when to come again; waiting bytes are bounded:
     `check_12_refused_unasked`, `inv_12_bytes_are_bounded`.
+14. No answer joins what two models computed: `check`.
 13. What is done follows from what happened: `Twins`.
 """
 
@@ -62,6 +63,7 @@ class Invariants(History):
                 self.check_02_a_blamed_text_was_found(chunk, status)
             case Join(request):
                 self.check_01_ends_once(request)
+                assert len(self.answered_by[request]) == 1, "14: parts of two models"
                 self.check_02_no_text_is_missing_or_there_twice(request)
             case Refuse(request, error, reason):
                 self.check_01_ends_once(request)

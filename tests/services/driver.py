@@ -86,9 +86,12 @@ class FakeGateway:
         self.reason = ""
         self.members: list[dict[str, Any]] = []
         self.told: Callable[[], None] = lambda: None  # called when it is told, before it answers
+        self.new_models = 0  # how often it was told that the model may change
         self.server = Server(self.handle)
 
     def handle(self, exchange: Exchange) -> None:
+        if exchange.path == "/new-model":
+            self.new_models += 1
         if exchange.method == b"PUT":
             self.members = orjson.loads(exchange.body)
             self.told()

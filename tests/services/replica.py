@@ -49,6 +49,8 @@ class FakeReplica:
         self.echo = False
         self.dimensions = 1
         self.vector = [3.0, 4.0]  # of a probe's text: what tells its model
+        self.weights: dict[int, float] = {}  # likewise, of one that answers /embed_sparse
+        self.probes = 0
         self.tokens = b""  # what it says of every request, if not what is true
         self.arrived = asyncio.Event()
         self.left = asyncio.Event()
@@ -83,7 +85,13 @@ class FakeReplica:
             value = calls.ask(exchange.path, exchange.header(b"content-type"), exchange.body, reading)
             exchange.respond(200, [JSON], orjson.dumps(value))
             return
+        if exchange.path == "/embed_sparse" and orjson.loads(exchange.body).get("inputs") == PROBE["inputs"]:
+            self.probes += 1
+            rows = [{"index": index, "value": value} for index, value in self.weights.items()]
+            exchange.respond(200, [JSON], orjson.dumps([rows]))
+            return
         if exchange.path == "/embed" and orjson.loads(exchange.body) == PROBE:
+            self.probes += 1
             if self.probe_mode == "hold":
                 self.probes_held.append(exchange)
             else:

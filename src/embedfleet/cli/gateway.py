@@ -20,7 +20,7 @@ from embedfleet.errors import UsageError
     "--admin",
     default="",
     metavar="PATH",
-    help="Unix socket: GET and PUT /replicas, POST /replicas/ID/drain and undrain",
+    help="Unix socket: GET and PUT /replicas, POST /replicas/ID/drain and undrain, POST /new-model",
 )
 @click.option("--admin-mode", default="600", show_default=True, help="permissions of that socket, as for chmod")
 @click.option(

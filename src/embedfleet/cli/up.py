@@ -38,17 +38,26 @@ _UP_LOG = "up"
 
 @click.command("up")
 @click.option("--detach", "-d", is_flag=True, help="return once every replica serves; logs go to the state folder")
+@click.option("--new-model", is_flag=True, help="replicas may have another model than their service had; see below")
 @settings_flags
-def command(detach: bool, **flags: Any) -> None:  # noqa: ANN401
-    """Start every service and keep it running; Ctrl-C drains and stops all of it."""
+def command(detach: bool, new_model: bool, **flags: Any) -> None:  # noqa: ANN401
+    """Start every service and keep it running; Ctrl-C drains and stops all of it.
+
+    While a fleet runs, a replica that comes back with other weights, another pooling or another prompt than the rest
+    of its service is kept out. With --new-model the fleet that runs, or is started, is told that the change is meant:
+    for ten minutes, the first replica of another model that infers makes that the service's, and those of the former
+    one get nothing more until they have it too.
+    """
     settings = read_settings(flags)
-    if detach:
+    if new_model and ask(StateFile(settings.state_dir), "POST", "/new-model") is not None:
+        say("told the fleet that runs: the next replica of another model that infers is of its service's new model")
+    elif detach:
         _detach(settings)
     else:
-        _run(settings)
+        _run(settings, new_model=new_model)
 
 
-def _run(settings: Settings) -> None:
+def _run(settings: Settings, *, new_model: bool) -> None:
     # The fleet's own log shares the terminal with the progress display: only what matters goes there.
     set_up("warning" if sys.stderr.isatty() else settings.fleet.log_level, settings.fleet.log_format)
     cores = len(os.sched_getaffinity(0))
@@ -89,6 +98,7 @@ def _run(settings: Settings) -> None:
                 sockets=sockets,
                 seen=progress.show,
                 ready=ready,
+                new_model=new_model,
             )
         )
     say("stopped")

@@ -10,7 +10,7 @@ import orjson
 
 from embedfleet.control.drain import drain, undrain
 from embedfleet.control.supervisor import Child, Supervisor
-from embedfleet.errors import UsageError
+from embedfleet.errors import UpstreamError, UsageError
 from embedfleet.http.exchange import Exchange
 from embedfleet.http.message import JSON, TEXT
 from embedfleet.http.server import Server
@@ -19,7 +19,7 @@ _REPLICAS = "/replicas/"
 
 
 class FleetApi:
-    """``GET /status``, ``POST /stop``, ``POST /replicas/{name}/drain`` (``?force``) and ``/undrain``.
+    """``GET /status``, ``POST /stop``, ``/new-model``, ``/replicas/{name}/drain`` (``?force``) and ``/undrain``.
 
     What is refused is answered 409 with ``error`` and ``hint``.
     """
@@ -38,11 +38,14 @@ class FleetApi:
             case (b"POST", "stop") if not place:
                 self._supervisor.stop()
                 exchange.respond(200, [JSON], b"{}")
+            case (b"POST", "new-model") if not place:
+                self._spawn(self._allow_new_model(exchange))
             case (b"POST", "drain" | "undrain") if place.startswith(_REPLICAS):
                 self._spawn(self._keep_out(exchange, place.removeprefix(_REPLICAS), drains=verb == "drain"))
             case _:
                 said = (
-                    b"there are GET /status, POST /stop, POST /replicas/{name}/drain and POST /replicas/{name}/undrain"
+                    b"there are GET /status, POST /stop, POST /new-model, POST /replicas/{name}/drain and"
+                    b" POST /replicas/{name}/undrain"
                 )
                 exchange.respond(404, [TEXT], said)
 
@@ -59,6 +62,15 @@ class FleetApi:
                 undrain(self._supervisor, name)
         except UsageError as error:
             exchange.respond(409, [JSON], orjson.dumps({"error": error.message, "hint": error.hint}))
+        else:
+            exchange.respond(200, [JSON], b"{}")
+
+    async def _allow_new_model(self, exchange: Exchange) -> None:
+        try:
+            await self._supervisor.allow_new_model(self._supervisor.services)
+        except UpstreamError as error:
+            refusal = {"error": f"a gateway cannot be told now: {error}", "hint": "see `embedfleet status`; ask again"}
+            exchange.respond(409, [JSON], orjson.dumps(refusal))
         else:
             exchange.respond(200, [JSON], b"{}")
 

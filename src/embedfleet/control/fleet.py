@@ -61,6 +61,7 @@ async def run_fleet(
     sockets: Path,
     seen: Callable[[dict[str, str]], None],
     ready: Callable[[], None],
+    new_model: bool = False,
 ) -> None:
     """Start everything, call ``ready`` once all replicas serve, and go on until SIGINT, SIGTERM or ``POST /stop``.
 
@@ -72,6 +73,7 @@ async def run_fleet(
         sockets: a private folder for admin sockets; removed in the end.
         seen: told the state of every replica while they load.
         ready: called once.
+        new_model: whether an operator says that the services may have another model than before.
 
     Raises:
         UsageError: it cannot work as it was told to; nothing that was not there before is left running.
@@ -83,7 +85,7 @@ async def run_fleet(
         check_ports(_services_without_balancer(settings, ground))
         _remove_unplanned(ground, plan, {"balancer"})  # they hold the ports that the new ones need
         _remove_deaf(settings, ground, plan)
-        supervisor = _make_supervisor(settings, ground, plan, environment)
+        supervisor = _make_supervisor(settings, ground, plan, environment, new_model=new_model)
         api = FleetApi(supervisor)
         await api.server.start(path=str(sockets / "fleet.sock"))
         state.write(Address(os.getpid(), str(sockets / "fleet.sock")))
@@ -136,7 +138,7 @@ def _remove_deaf(settings: Settings, ground: Ground, plan: Sequence[ChildSpec]) 
 
 
 def _make_supervisor(
-    settings: Settings, ground: Ground, plan: Sequence[ChildSpec], environment: dict[str, str]
+    settings: Settings, ground: Ground, plan: Sequence[ChildSpec], environment: dict[str, str], *, new_model: bool
 ) -> Supervisor:
     fleet = settings.fleet
     journal = journal_of(settings)
@@ -161,6 +163,7 @@ def _make_supervisor(
         journal,
         backoff=Backoff(first_s=fleet.restart_backoff_s, longest_s=fleet.restart_backoff_max_s),
         stop_grace_s=grace_s,
+        new_model=new_model,
     )
     return supervisor
 

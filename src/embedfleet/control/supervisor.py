@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from typing import Any
@@ -73,6 +73,7 @@ class Supervisor:
         journal: where their logs are.
         backoff: waits between restarts.
         stop_grace_s: before a child that was told to end is killed.
+        new_model: whether an operator says that the services may have another model than before.
     """
 
     def __init__(
@@ -83,6 +84,7 @@ class Supervisor:
         *,
         backoff: Backoff,
         stop_grace_s: float,
+        new_model: bool = False,
     ) -> None:
         self.children = {spec.name: Child(spec, driver) for spec, driver in plan}
         self.serves = False  # everything came up, and whoever started us has been told
@@ -90,6 +92,7 @@ class Supervisor:
         self._journal = journal
         self._backoff = backoff
         self._stop_grace_s = stop_grace_s
+        self._new_model = new_model
         self._changed = asyncio.Event()
         self._stopping = False
         self._failure: EmbedfleetError | None = None
@@ -137,6 +140,15 @@ class Supervisor:
         self._unpublished.add(replica.spec.service)
         self.wake()
 
+    async def allow_new_model(self, services: Iterable[str]) -> None:
+        """Tell the balancers of these services that their pool's model may change: an operator said so.
+
+        Raises:
+            UpstreamError: one cannot be told now.
+        """
+        for service in services:
+            await self._balancers[service].allow_new_model()
+
     def wake(self) -> None:
         """Something has changed that the loop may have to act on."""
         self._changed.set()
@@ -171,6 +183,8 @@ class Supervisor:
             if child.found is not None and child.spec.kind == "replica":  # it goes on serving until its turn comes
                 child.url = child.found.url
                 self._unpublished.add(child.spec.service)
+        with suppress(UpstreamError):  # one that is not there yet knows no model
+            await self.allow_new_model(filter(self._is_of_new_model, self.services))
         while True:
             self._changed.clear()
             if self._stopping:  # who is told nothing any more need not be looked after
@@ -187,6 +201,10 @@ class Supervisor:
             await self._wait(now, _ROLL_S if held else _TRIM_S)
         if self._failure is not None:
             raise self._failure
+
+    def _is_of_new_model(self, service: str) -> bool:
+        """Whether an operator wants another model than what ran before us: by a word, or by changed settings."""
+        return self._new_model or any(c.found is not None and c.found.has_other_model for c in self.replicas(service))
 
     async def _close_balancers(self) -> None:
         self._unpublished.clear()

@@ -63,6 +63,8 @@ class Prober:
 
     def allow_change(self) -> None:
         """An operator says that the pool's model may change, see `Reference.allow_change`."""
+        if self.reference.model is None:
+            return
         self.reference.allow_change(self._clock())
         log.warning("the next replica of another model that infers is the pool's model: an operator said so")
 

@@ -47,8 +47,7 @@ class Reference:
 
     def allow_change(self, now: float) -> None:
         """The next replica of another model may change it: an operator's word, which holds for `WORD_S` seconds."""
-        if self.model is not None:
-            self._until = now + WORD_S
+        self._until = now + WORD_S
 
     def may_change(self, now: float) -> bool:
         """Whether an operator's word holds."""

@@ -204,3 +204,20 @@ def test_doctor_is_content_with_a_machine_without_gpus(tmp_path):
     result = run_cli(tmp_path, "doctor", "--json", *ports, "--set", "embedder.max_connections=10000000")
     (files,) = [check for check in json.loads(result.stdout)["checks"] if check["id"] == "files"]
     assert (result.returncode, files["state"], "10000000" in files["message"]) == (0, "warn", True)
+
+
+def test_a_fleet_that_runs_is_told_that_a_new_model_is_meant(tmp_path):
+    with serving(tmp_path, "gateway") as (running, made):
+        made[1].vector = [4.0, 3.0]
+        until_state(running, "bge-embedder-tei-1", "ejected")
+        (row,) = [row for row in running.replicas("embedder") if row["id"] == "bge-embedder-tei-1"]
+        assert "embedfleet up --new-model" in row["reason"]
+        told = run_cli(tmp_path, "up", "--new-model")
+        assert (told.returncode, told.stdout) == (0, "")
+        assert "told the fleet that runs" in told.stderr
+        until_state(running, "bge-embedder-tei-1", "active")
+        for number in (0, 2):
+            until_state(running, f"bge-embedder-tei-{number}", "ejected")
+            made[number].vector = [4.0, 3.0]
+        for number in range(3):
+            until_state(running, f"bge-embedder-tei-{number}", "active")

@@ -142,3 +142,41 @@ def test_of_two_that_join_together_and_differ_only_one_serves():
             await replica.kill()
 
     run(go)
+
+
+def test_a_replica_that_comes_back_as_another_model_is_left_out_until_somebody_says_that_it_is_meant():
+    async def go():
+        async with watch() as made:
+            made.replicas[1].vector = [4.0, 3.0]
+            await made.until_serving("r0")
+            assert "cosine" in made.steered.resting["r1"]
+            assert "embedfleet up --new-model" in made.steered.resting["r1"]
+            await made.balancer.allow_new_model()
+            await made.until_serving("r1")
+            assert "cosine" in made.steered.resting["r0"]
+            made.replicas[0].vector = [4.0, 3.0]
+            await made.until_serving("r0", "r1")
+
+    run(go)
+
+
+def test_behind_nginx_what_depends_on_the_batch_is_not_held_against_one_that_serves():
+    async def go():
+        sparse = {"model_type": {"embedding": {"pooling": "splade"}}}
+        replica = FakeReplica()
+        replica.info |= sparse
+        replica.weights = {7: 1.0, 9: 0.5}
+        await replica.start()
+        steered = Steered()
+        balancer = ProbedBalancer(interval_s=0.01, timeout_s=5, steering=steered, changed=lambda: None)
+        await balancer.publish([replica.endpoint("r0")], set())
+        while steered.serving != ["r0"]:
+            await asyncio.sleep(0)
+        replica.weights, probes = {7: 1.0, 8: 0.9}, replica.probes
+        while replica.probes < probes + 5:
+            await asyncio.sleep(0)
+        assert [row["state"] for row in await balancer.states()] == ["active"]
+        await balancer.close()
+        await replica.kill()
+
+    run(go)

@@ -341,6 +341,20 @@ def test_replicas_of_another_model_are_replaced_together(tmp_path):
             await made.listen()
             made.run()
             await made.until(lambda: made.driver.count("s-0") == made.driver.count("s-1") == 1)
+            assert made.gateway.new_models == 1, "the gateway that runs knows the former model"
+
+    run(test)
+
+
+def test_a_gateway_is_not_told_of_a_new_model_that_nobody_wants(tmp_path):
+    async def test() -> None:
+        async with world(tmp_path) as made:
+            made.driver.found = found("s-0", "s-1", is_stale=True)
+            made.driver.loading = {"s-0", "s-1"}
+            await made.listen()
+            made.run()
+            await made.until(lambda: made.driver.count("s-0") == 1)
+            assert made.gateway.new_models == 0
 
     run(test)
 

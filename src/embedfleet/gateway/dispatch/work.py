@@ -125,6 +125,7 @@ class Work:
             for chunk in (request, *(batch.parts if batch is not None else ())):
                 if chunk.replica is not None:
                     commands += self.cancel(chunk, now)
+                    chunk.sends = 1  # to the new model it goes for the first time
                     self.wait_again(chunk)
         return commands
 
