@@ -7,12 +7,13 @@ from typing import Final, Protocol
 from mypy_extensions import trait
 
 from embedfleet.errors import Malformed, RequestError, ServingError, UpstreamError
+from embedfleet.gateway.call import Call
 from embedfleet.gateway.dispatch.dispatcher import TROUBLE
 from embedfleet.gateway.dispatch.replica import Replica
 from embedfleet.gateway.dispatch.request import Chunk, Request
 from embedfleet.gateway.reply import ReplyHead
 from embedfleet.gateway.tally import Tally
-from embedfleet.gateway.transport import Call, Pool
+from embedfleet.gateway.transport import Pool
 from embedfleet.http.exchange import Exchange
 
 OK: Final = 200

@@ -5,14 +5,14 @@ are handed over, and the rest follows as it comes.
 """
 
 import asyncio
-from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Final, cast
 from urllib.parse import urlsplit
 
 import httptools
 
-from embedfleet.errors import Malformed, Refused, Reset, Starved, TimedOut, UpstreamError
+from embedfleet.errors import Malformed, Refused, Reset, Starved, TimedOut
+from embedfleet.gateway.call import Call
 from embedfleet.gateway.reply import ReplyHead, ReplyMemory
 from embedfleet.http.message import BODILESS, Header
 from embedfleet.kernel_limits import ran_out
@@ -23,64 +23,6 @@ from embedfleet.probe.watch import Watch
 _IDLE_S = 55.0
 _CONNECT_S = 5.0
 _HEAD_END: Final = b"\r\n\r\n"
-
-
-class Call(ABC):
-    """One request on its way, and who waits for its reply; the caller derives from it what it keeps of a request.
-
-    Of `on_reply`, `on_error` and the sequence from `on_begin` exactly one is called for each `Pool.send`.
-    """
-
-    pool: "Pool"
-    data: bytes
-    deadline: float
-    is_head: bool
-    retried: bool
-    connection: "_Connection | None" = None
-
-    @abstractmethod
-    def on_reply(self, head: ReplyHead, body: bytes, now: float) -> None:
-        """The whole reply."""
-
-    @abstractmethod
-    def on_begin(self, head: ReplyHead, body: bytes) -> None:
-        """The beginning of a reply too large to be held: its head, and as much of its body as is there."""
-
-    @abstractmethod
-    def on_data(self, data: bytes) -> None:
-        """More of its body."""
-
-    @abstractmethod
-    def on_end(self) -> None:
-        """The end of its body."""
-
-    @abstractmethod
-    def on_error(self, error: UpstreamError) -> None:
-        """No reply; or, after `on_begin`, no more of it."""
-
-    def cancel(self) -> None:
-        """Close the connection: the replica drops what it has queued for it. Nothing is called after this."""
-        self.pool.pending.discard(self)
-        connection, self.connection = self.connection, None
-        if connection is not None:
-            connection.call = None
-            connection.close()
-
-    def pause(self, paused: bool) -> None:
-        """Stop or go on reading the reply; while it is stopped, its slowness is the client's."""
-        self.deadline = float("inf") if paused else self.pool.now() + self.pool.timeout_s
-        if self.connection is not None:
-            self.connection.pause(paused)
-
-    def fail(self, error: UpstreamError) -> None:
-        """Give up on this connection; a kept one that broke before any answer says nothing of the replica: try anew."""
-        connection, self.connection = self.connection, None
-        if isinstance(error, Reset) and connection is not None and connection.is_stale and not self.retried:
-            self.retried = True
-            self.pool.open_for(self)
-            return
-        self.pool.pending.discard(self)
-        self.on_error(error)
 
 
 class Pool:

@@ -5,8 +5,8 @@ import gc
 
 import pytest
 
+from embedfleet.gateway.call import Call
 from embedfleet.gateway.dispatch.request import Chunk
-from embedfleet.gateway.transport import Call
 from tests.e2e.gateway.test_coalescing import spread_out, together
 from tests.services.gateway import gateway, run
 

@@ -1,0 +1,68 @@
+"""One request on its way to a replica, as the transport knows it."""
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
+
+from embedfleet.errors import Reset, UpstreamError
+from embedfleet.gateway.reply import ReplyHead
+
+if TYPE_CHECKING:
+    from embedfleet.gateway.transport import Pool, _Connection
+
+
+class Call(ABC):
+    """One request on its way, and who waits for its reply; the caller derives from it what it keeps of a request.
+
+    Of `on_reply`, `on_error` and the sequence from `on_begin` exactly one is called for each `Pool.send`.
+    """
+
+    pool: "Pool"
+    data: bytes
+    deadline: float
+    is_head: bool
+    retried: bool
+    connection: "_Connection | None" = None
+
+    @abstractmethod
+    def on_reply(self, head: ReplyHead, body: bytes, now: float) -> None:
+        """The whole reply."""
+
+    @abstractmethod
+    def on_begin(self, head: ReplyHead, body: bytes) -> None:
+        """The beginning of a reply too large to be held: its head, and as much of its body as is there."""
+
+    @abstractmethod
+    def on_data(self, data: bytes) -> None:
+        """More of its body."""
+
+    @abstractmethod
+    def on_end(self) -> None:
+        """The end of its body."""
+
+    @abstractmethod
+    def on_error(self, error: UpstreamError) -> None:
+        """No reply; or, after `on_begin`, no more of it."""
+
+    def cancel(self) -> None:
+        """Close the connection: the replica drops what it has queued for it. Nothing is called after this."""
+        self.pool.pending.discard(self)
+        connection, self.connection = self.connection, None
+        if connection is not None:
+            connection.call = None
+            connection.close()
+
+    def pause(self, paused: bool) -> None:
+        """Stop or go on reading the reply; while it is stopped, its slowness is the client's."""
+        self.deadline = float("inf") if paused else self.pool.now() + self.pool.timeout_s
+        if self.connection is not None:
+            self.connection.pause(paused)
+
+    def fail(self, error: UpstreamError) -> None:
+        """Give up on this connection; a kept one that broke before any answer says nothing of the replica: try anew."""
+        connection, self.connection = self.connection, None
+        if isinstance(error, Reset) and connection is not None and connection.is_stale and not self.retried:
+            self.retried = True
+            self.pool.open_for(self)
+            return
+        self.pool.pending.discard(self)
+        self.on_error(error)
