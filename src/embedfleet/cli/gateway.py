@@ -26,6 +26,12 @@ from embedfleet.errors import UsageError
 @click.option(
     "--members", default="", metavar="FILE", help="replicas to begin with, as PUT /replicas takes them; may be missing"
 )
+@click.option(
+    "--model-file",
+    default="",
+    metavar="FILE",
+    help="keeps what model the replicas are, for when the gateway is restarted",
+)
 @click.option("--payload-limit-bytes", default=2_000_000, show_default=True, help="largest request body")
 @click.option("--drain-s", default=0.0, show_default=True, help="go on accepting for so long when stopping")
 @click.option("--stop-grace-s", default=30.0, show_default=True, help="requests under way may take so long at a stop")

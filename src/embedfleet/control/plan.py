@@ -221,6 +221,7 @@ class _Plan:
         admin = str(self._sockets / f"{service.name}.sock")
         flags: tuple[str, ...]
         flags = ("gateway", "--host", service.options.host, "--port", str(service.options.port), "--admin", admin)
+        flags += ("--model-file", str(self._sockets / f"{service.name}.model"))
         flags += ("--drain-s", str(self._settings.fleet.drain_s), *self._common(service))
         flags += _changed(GatewayOptions, service.gateway)
         return ProcessSpec(f"{service.name}-gateway", service.name, "balancer", flags, admin)

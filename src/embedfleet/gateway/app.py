@@ -26,6 +26,7 @@ from embedfleet.http.server import Server
 from embedfleet.kernel_limits import files_for, open_files
 from embedfleet.log import dropped_lines
 from embedfleet.metrics import CONTENT_TYPE, GATEWAY, Registry
+from embedfleet.probe.model_file import read_model, write_model
 from embedfleet.probe.prober import Prober
 from embedfleet.types import Endpoint
 
@@ -50,6 +51,9 @@ class App:
     def __init__(self, settings: GatewaySettings) -> None:
         self._registry = Registry(GATEWAY)
         self._prober = Prober(settings.probe_timeout_s)
+        self._model_file = Path(settings.model_path) if settings.model_path else None
+        if self._model_file is not None:
+            self._prober.reference.model = read_model(self._model_file)
         self._calibration = Calibration() if settings.calibrate else None
         self._probes: set[asyncio.Task[None]] = set()
         self.proxy = Proxy(settings, self._registry, self._start_probe)
@@ -112,8 +116,8 @@ class App:
             reason, abilities, cost = await self._prove(endpoint)
             before = self._prober.reference.model
             reason = reason or self._prober.admit(name)
-            if before is not None and self._prober.reference.model is not before:
-                self.proxy.change_model(self._prober.outdated(self.proxy.dispatcher.replicas))
+            if self._prober.reference.model is not before:
+                self._changed_model(is_first=before is None)
         except Starved as error:
             self.proxy.unprobed(name, error)
             return
@@ -122,6 +126,14 @@ class App:
             reason = repr(error)
         self.proxy.probed(name, reason, abilities, cost)
         self._prober.keep(self.proxy.dispatcher.replicas)
+
+    def _changed_model(self, *, is_first: bool) -> None:
+        """The pool has a model, or another one."""
+        model = self._prober.reference.model
+        if self._model_file is not None and model is not None:
+            write_model(self._model_file, model)
+        if not is_first:
+            self.proxy.change_model(self._prober.outdated(self.proxy.dispatcher.replicas))
 
     async def _prove(self, endpoint: Endpoint) -> tuple[str, Abilities | None, Cost | None]:
         """What is wrong with a replica, what it takes and costs: of one process, which is watched from before on."""

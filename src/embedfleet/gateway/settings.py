@@ -16,6 +16,7 @@ class GatewaySettings:
         admin_path: of the Unix socket for membership and status; empty for none.
         admin_mode: that socket's permissions.
         members_path: of a file with the replicas to begin with, drained ones too; empty for none.
+        model_path: of a file that tells, and is told, what model the replicas are; empty for none.
         response_timeout_s: from sending a request to a replica to its whole reply.
         probe_timeout_s: for each part of a probe; longer than the longest batch, since a probe waits behind it.
         calibrate: whether a new replica is measured with a few batches.
@@ -34,6 +35,7 @@ class GatewaySettings:
     admin_path: str = ""
     admin_mode: int = 0o600
     members_path: str = ""
+    model_path: str = ""
     response_timeout_s: float = 120.0
     probe_timeout_s: float = 30.0
     calibrate: bool = True

@@ -283,3 +283,22 @@ def test_no_answer_joins_the_parts_of_two_models(tmp_path):
             assert (await whole).body == b"[[9.0,9.0,9.0]]"
 
     run(go)
+
+
+def test_a_gateway_that_was_started_anew_knows_what_model_the_pool_was(tmp_path):
+    async def go():
+        path = str(tmp_path / "s.model")
+        async with gateway(1, model_path=path):
+            pass
+        async with gateway(0, model_path=path) as g:
+            other = FakeReplica(9.0)
+            other.vector = [4.0, 3.0]
+            await other.start()
+            g.app.proxy.set_members((other.endpoint("r"),))
+            await g.until(lambda: "cosine" in reasons(g)["r"])
+            await other.kill()
+        (tmp_path / "s.model").write_text("{}")
+        async with gateway(1, model_path=path):
+            pass
+
+    run(go)
