@@ -27,6 +27,7 @@
     │   ├── Backend              424
     │   │   └── OutOfMemory      424  fewer inputs at once may be computed
     │   ├── Overloaded           429
+    │   ├── QueryOfDeath         424
     │   ├── BadGateway           502
     │   ├── Unhealthy            503
     │   ├── Saturated            503
@@ -45,6 +46,8 @@ and axum 0.7's JSON extractor).
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
+
+_PLACES = 16  # that a message names at most
 
 
 class EmbedfleetError(Exception):
@@ -220,6 +223,24 @@ class Overloaded(ServingError):
     def __init__(self, message: str = "Model is overloaded", retry_after_s: int = 1) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class QueryOfDeath(ServingError):
+    """Replicas died of this request, so that no other is asked.
+
+    Args:
+        places: of the texts that did it in the request, as far as that is known.
+    """
+
+    status, error_type = 424, "Backend"
+
+    def __init__(self, places: Sequence[int] = ()) -> None:
+        named = ", ".join(map(str, places[:_PLACES])) + (" …" if len(places) > _PLACES else "")
+        what = f"texts {named} of this request" if places else "this request"
+        super().__init__(
+            f"two replicas died when they computed {what}: it is refused for some minutes; do not send it again, "
+            "the replicas' logs say what ended them"
+        )
 
 
 class BadGateway(ServingError):

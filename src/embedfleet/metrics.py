@@ -115,6 +115,16 @@ GATEWAY: tuple[Definition, ...] = (
     Definition("embedfleet_hedges_total", "counter", "chunks sent to a second replica as the first was silent"),
     Definition("embedfleet_repeated_tokens_total", "counter", "estimated tokens sent more than once"),
     Definition("embedfleet_shed_total", "counter", "requests refused by the gateway, by why", ("reason",)),
+    Definition(
+        "embedfleet_accused_chunks", "gauge", "chunks that a replica died with, and that wait to be tried alone"
+    ),
+    Definition("embedfleet_verdicts", "gauge", "texts that a replica died with, or died of, that are remembered"),
+    Definition(
+        "embedfleet_trials_total",
+        "counter",
+        "chunks tried alone after a replica died with them, by outcome",
+        ("outcome",),
+    ),
     Definition("embedfleet_client_gone_total", "counter", "requests whose client left before the answer"),
     Definition("embedfleet_connections", "gauge", "open client connections"),
     Definition("embedfleet_connections_refused_total", "counter", "clients turned away for there were too many"),

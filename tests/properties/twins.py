@@ -34,6 +34,13 @@ class Divisible(Request):
     def key(self):
         return self.number
 
+    @property
+    def fingerprints(self):
+        return [1000 * self.number + item for item in range(self.texts)]
+
+    def part(self, items, tokens):
+        return DivisiblePart(self, items, tokens)
+
     def divide(self, *, by_length):
         if self.is_whole:
             return None
@@ -44,6 +51,13 @@ class Divisible(Request):
         """The same, asked of another dispatcher."""
         given = {"online": self.online, "number": self.number, "is_whole": self.is_whole, "timeout_s": self.timeout_s}
         return Divisible(self.costs, now=self.arrived, **given)
+
+
+class DivisiblePart(Part):
+    @property
+    def fingerprints(self):
+        whole = self.request.fingerprints
+        return [whole[item] for item in self.items]
 
 
 def items(chunk) -> list[int]:

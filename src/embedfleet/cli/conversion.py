@@ -89,6 +89,7 @@ def gateway_settings(
             online_deadline_s=options.online_deadline_s,
             bulk_deadline_s=options.bulk_deadline_s,
             no_replica_s=options.no_replica_s,
+            quarantine_s=options.quarantine_s,
             split=options.split,
             prefer_online=options.prefer_online,
             reserve=options.reserve,

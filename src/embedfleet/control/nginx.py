@@ -99,9 +99,10 @@ server {{
         proxy_set_header X-Forwarded-Proto $scheme;
         proxy_set_header X-Request-Id $request_id;
         add_header X-Request-Id $request_id always;
-        # Every call of TEI's may be sent again, POSTs too: the same text gives the same vector.
+        # Every call of TEI's may be sent again, POSTs too: the same text gives the same vector. But only once: a
+        # replica may have died of the request, and nginx cannot try it apart from the others.
         proxy_next_upstream error timeout non_idempotent http_429 http_502 http_503;
-        proxy_next_upstream_tries 3;
+        proxy_next_upstream_tries 2;
         # A replica that is there accepts at once; one that works may take as long as its batch.
         proxy_connect_timeout 2s;
         proxy_send_timeout 60s;

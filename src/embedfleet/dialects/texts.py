@@ -8,7 +8,8 @@ here is only what is needed for that; what is wrong with a request is for a repl
 from abc import ABC, abstractmethod
 from array import array
 from collections.abc import Callable, Sequence
-from typing import ClassVar, TypeGuard
+from typing import ClassVar, Final, NamedTuple, TypeGuard
+from unicodedata import category
 
 import orjson
 
@@ -22,6 +23,22 @@ from embedfleet.dialects.ranking import RANKING
 _Object = dict[str, Json]
 
 _STRING = {str}
+_LOOKED_AT: Final = 256  # characters at the beginning of a text
+_INVISIBLE: Final = "CZM"  # categories: control characters, blanks, marks that stand on no letter
+
+
+class Doubt(NamedTuple):
+    """An input of which a tokenizer may make no token.
+
+    Attributes:
+        place: in the body.
+        text: without a visible character; empty where there are ids.
+        ids: of tokens.
+    """
+
+    place: str
+    text: str
+    ids: Sequence[int] = ()
 
 
 class Texts(ABC):
@@ -81,6 +98,24 @@ class Texts(ABC):
         texts = self._texts
         return orjson.dumps(self._with([texts[item] for item in items]))
 
+    def fingerprints(self, path: str) -> list[int]:
+        """A number for each text, the same wherever that text is asked for there with all else the same."""
+        frame = hash((path, orjson.dumps(self._with([]), option=orjson.OPT_SORT_KEYS)))
+        return [hash((frame, tuple(text) if type(text) is list else text)) for text in self._texts]
+
+    @property
+    def prompt_name(self) -> Json:
+        """Of the prompt that the request asks for, None if it asks for none."""
+        return self._fields.get("prompt_name")
+
+    def doubts(self) -> list[Doubt]:
+        """Inputs of which a tokenizer may make no token."""
+        return [
+            Doubt(self._place(item), text) if type(text) is str else Doubt(self._place(item), "", text)
+            for item, text in enumerate(self._texts)
+            if type(text) is not str or is_invisible(text)
+        ]
+
     def check(self, count: int, reply: bytes) -> None:
         """See that a reply with status 200 holds a whole answer to each of ``count`` texts.
 
@@ -110,7 +145,7 @@ class Texts(ABC):
 
     @abstractmethod
     def _place(self, item: int) -> str:
-        """Where a text is in the body."""
+        """Where a text of several is in the body."""
 
 
 class Inputs(Texts):
@@ -151,6 +186,11 @@ class Candidates(Texts):
         super().__init__(fields, texts, RANKING)
         self._query_length = len(fields["query"])
 
+    def doubts(self) -> list[Doubt]:
+        """See `Texts`; only where neither text nor query can be seen."""
+        query = self._fields["query"]
+        return super().doubts() if is_invisible(query) else []
+
     def characters(self) -> int:
         """See `Texts`; the query's count with each text."""
         return self._query_length * self.count + sum(map(len, self._texts))
@@ -171,6 +211,11 @@ class Classified(Texts):
     """Texts and pairs of texts to classify."""
 
     __slots__ = ()
+
+    def doubts(self) -> list[Doubt]:
+        """See `Texts`; of a pair, if neither text can be seen."""
+        joined = [text if type(text) is str else " ".join(text) for text in self._texts]
+        return [Doubt(self._place(item), text) for item, text in enumerate(joined) if is_invisible(text)]
 
     def characters(self) -> int:
         """See `Texts`; both texts of a pair count."""
@@ -198,6 +243,12 @@ class Sentences(Texts):
         super().__init__(fields, texts, NUMBERS)
         self._source_length = len(fields["inputs"]["source_sentence"])
 
+    def doubts(self) -> list[Doubt]:
+        """See `Texts`; and the source."""
+        source = self._fields["inputs"]["source_sentence"]
+        found = super().doubts()
+        return [Doubt("inputs.source_sentence", source), *found] if is_invisible(source) else found
+
     def characters(self) -> int:
         """See `Texts`; the source counts once."""
         return self._source_length + sum(map(len, self._texts))
@@ -213,6 +264,13 @@ class Sentences(Texts):
 
     def _place(self, item: int) -> str:
         return f"inputs.sentences[{item}]"
+
+
+def is_invisible(text: str) -> bool:
+    """Whether the beginning of a text has no character that can be seen; not of an empty one, which replicas refuse."""
+    if not text or " " < text[0] < "\x7f":
+        return False
+    return all(category(character)[0] in _INVISIBLE for character in text[:_LOOKED_AT])
 
 
 def embeds_json(path: str, content_type: bytes | None) -> bool:
@@ -243,6 +301,12 @@ def write_together(texts: list[str], others: bytes) -> bytes:
     fields = orjson.loads(others) if others else {}
     fields["inputs"] = texts
     return orjson.dumps(fields)
+
+
+def lone_fingerprints(path: str, texts: list[str], others: bytes) -> list[int]:
+    """`Texts.fingerprints` of texts that were asked for one by one; ``others`` as `read_lone` has it."""
+    fields = orjson.loads(others) if others else {}
+    return Inputs(fields, list(texts), VECTORS, "inputs").fingerprints(path)
 
 
 def split_vectors(count: int, reply: bytes) -> Sequence[bytes | memoryview]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from embedfleet.dialects.texts import read_lone, split_vectors, write_together
+from embedfleet.dialects.texts import is_invisible, lone_fingerprints, read_lone, split_vectors, write_together
 from embedfleet.errors import RequestError, ServingError
 from embedfleet.gateway.access import log_access
 from embedfleet.gateway.attempt import OK, AskedRequest, Attempt, Desk
@@ -96,7 +96,7 @@ class Gathering:
         for exchange in came:
             lone = read_lone(exchange.body)
             fields = exchange.head.note
-            if lone is None or exchange.gone or not isinstance(fields, RequestFields):
+            if lone is None or is_invisible(lone[0]) or exchange.gone or not isinstance(fields, RequestFields):
                 alone.append(exchange)
                 continue
             text, others = lone
@@ -147,6 +147,11 @@ class Bundle(AskedRequest):
         request_id = fields.request_id or self._desk.request_id()
         data = fields.wire(pool.prefix, pool.last_line, body=self._body, request_id=request_id, peer=peer)
         pool.send(self.attempt(self._desk, replica), data, now, is_head=False)
+
+    @property
+    def fingerprints(self) -> Sequence[int]:
+        """See `Chunk`."""
+        return lone_fingerprints(self._group.fields.path, self._group.texts, self._group.others)
 
     def check(self, reply: bytes) -> None:
         """See `Asked`."""

@@ -78,6 +78,7 @@ class Flight(AskedRequest):
         self.request_id = fields.request_id or desk.request_id()
         self._costs = costs
         self._answers: list[tuple[Sequence[int], Attempt]] = []
+        self._fingerprints: list[int] = []
 
     @property
     def stream(self) -> Stream | None:
@@ -85,6 +86,14 @@ class Flight(AskedRequest):
         return self
 
     # what the dispatcher asks
+
+    @property
+    def fingerprints(self) -> Sequence[int]:
+        """See `Chunk`."""
+        if not self._fingerprints:
+            texts = self.asked_texts
+            self._fingerprints = texts.fingerprints(self.fields.path) if texts is not None else [self.key]
+        return self._fingerprints
 
     @property
     def key(self) -> int:
@@ -246,6 +255,12 @@ class FlightPart(Part, Asked):
         self.attempts = []
         self._flight = flight
         self._texts = texts
+
+    @property
+    def fingerprints(self) -> Sequence[int]:
+        """See `Chunk`."""
+        whole = self._flight.fingerprints
+        return [whole[item] for item in self.items]
 
     def send(self, replica: Replica, pool: Pool, now: float) -> None:
         """Send it to a replica."""

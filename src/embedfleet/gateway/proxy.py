@@ -35,6 +35,7 @@ from embedfleet.gateway.flight import Flight
 from embedfleet.gateway.forwarding import RequestFields
 from embedfleet.gateway.settings import GatewaySettings
 from embedfleet.gateway.tally import Tally
+from embedfleet.gateway.tokenless import Examiner
 from embedfleet.gateway.transport import Pool
 from embedfleet.http.exchange import Exchange
 from embedfleet.metrics import Registry
@@ -78,6 +79,7 @@ class Proxy(Desk):
         self._states: dict[str, State] = {}
         self._input_tokens = Abilities().input_tokens
         self._gathering = Gathering() if settings.coalesce else None
+        self._examiner = Examiner(self)
         self._numbers = count(1)
         self._id_prefix = os.urandom(6).hex().encode()
         self._loop = asyncio.get_running_loop()
@@ -97,6 +99,7 @@ class Proxy(Desk):
         for timer in (self._timer, self._alarm):
             if timer is not None:
                 timer.cancel()
+        self._examiner.stop()
         for pool in self._pools.values():
             pool.close()
 
@@ -235,6 +238,8 @@ class Proxy(Desk):
         if status in TROUBLE:
             self._note_failure(attempt, f"status {status}")
         self.execute(commands)
+        if asked.request.over:
+            asked.reply = None  # its client left while it was on trial, and they refer to each other
 
     def failed(self, attempt: Attempt, error: UpstreamError) -> None:
         """A replica gave no answer."""
@@ -245,7 +250,10 @@ class Proxy(Desk):
             self._note_failure(attempt, failure.value)
             name = attempt.replica.id
             log.warning("replica %s failed a request: %s", name, error, extra={"replica": name})
+        convicted = self.dispatcher.quarantine.convicted
         self.execute(self.dispatcher.failed(attempt.asked, attempt.replica, failure, self.now()))
+        if self.dispatcher.quarantine.convicted > convicted:
+            self._note_conviction(attempt)
 
     def left(self, request: AskedRequest) -> None:
         """Nobody waits for a request any more."""
@@ -304,6 +312,8 @@ class Proxy(Desk):
         elif texts is not None and texts.count > self._settings.request_texts:
             most = self._settings.request_texts
             flight.refuse(Validation(f"batch size {texts.count} > maximum allowed batch size {most}"))
+        elif texts is not None and (doubts := texts.doubts()) and self.dispatcher.serving:
+            self._examiner.examine(flight, doubts, self.endpoints[self.dispatcher.serving[0].id].url)
         else:
             self.take(flight, now)
 
@@ -315,6 +325,18 @@ class Proxy(Desk):
     def _note_failure(self, attempt: Attempt, kind: str) -> None:
         attempt.asked.failure = kind
         self.tally.failed(attempt.replica.id, kind)
+
+    def _note_conviction(self, attempt: Attempt) -> None:
+        """A second replica died over a request: who looks for the reason has to know which."""
+        request, name = attempt.asked.request, attempt.replica.id
+        known = request.request_id.decode("latin-1") if isinstance(request, Flight) else "unknown"
+        log.error(
+            "replica %s died when it had nothing but request %s, as another had before: its like is refused for %g s",
+            name,
+            known,
+            self._settings.dispatch.quarantine_s,
+            extra={"replica": name, "request_id": known},
+        )
 
     def _note_shortage(self, error: UpstreamError) -> None:
         """No connection could be made; of many at once there is one line in the log."""

@@ -85,6 +85,10 @@ class Tally:
         registry["embedfleet_queue_tokens"].value().set(dispatcher.queued_tokens)
         registry["embedfleet_queue_bytes"].value().set(dispatcher.queued_bytes)
         registry["embedfleet_repeated_tokens_total"].value().set(dispatcher.repeated_tokens)
+        registry["embedfleet_accused_chunks"].value().set(len(dispatcher.accused))
+        registry["embedfleet_verdicts"].value().set(dispatcher.remembered)
+        registry["embedfleet_trials_total"].value("answered").set(dispatcher.quarantine.acquitted)
+        registry["embedfleet_trials_total"].value("died").set(dispatcher.quarantine.convicted)
         for replica in dispatcher.replicas.values():
             registry["embedfleet_replica_state"].forget(replica.id)
             registry["embedfleet_replica_state"].value(replica.id, replica.state).set(1)

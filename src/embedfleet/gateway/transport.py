@@ -97,7 +97,8 @@ class Pool:
                 _, protocol = await self._loop.create_connection(self._connection, self.host, self.port)
         except (OSError, TimeoutError) as error:
             if call in self.pending:
-                kind = Starved if ran_out(error) else Refused
+                # Once sent, it is not merely refused: the replica may have died of it on the connection before.
+                kind = Starved if ran_out(error) else Reset if call.retried else Refused
                 call.fail(kind(f"{self.url}: {error or 'no connection in time'}"))
             return
         connection = cast("_Connection", protocol)

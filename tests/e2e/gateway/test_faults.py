@@ -106,7 +106,7 @@ def test_a_replica_whose_health_is_fine_but_cannot_infer_never_serves():
 
 def test_a_probe_answered_with_nulls_is_a_failure():
     async def go():
-        async with gateway(2) as g:
+        async with gateway(3) as g:
             g.replicas[0].probe_mode = "nulls"
             g.replicas[0].mode = "reset"
             await asyncio.gather(*(g.embed() for _ in range(10)))

@@ -43,11 +43,11 @@ def test_a_silent_replica_that_answers_a_probe_with_429_is_not_thrown_out():
             busy = g.replicas[0]
             busy.mode = "hold"
             busy.probe_mode = 429
-            seen = []
-            g.app.proxy.tally.probed = lambda name, good: seen.append((name, good))
+            probes = g.app._registry["embedfleet_probes_total"]
+            before = probes.value("r0", "good").value
             await asyncio.gather(*(g.embed(f"text {n}") for n in range(10)))
-            await g.until(lambda: seen)
-            assert seen == [("r0", True)]
+            await g.until(lambda: probes.value("r0", "good").value + probes.value("r0", "bad").value > before)
+            assert probes.value("r0", "bad").value == 0
             assert g.states["r0"] in {"active", "suspect"}
 
     run(go)

@@ -32,6 +32,7 @@ GATEWAY = GatewayOptions(
     max_request_bytes=2,
     max_queue_bytes=3,
     no_replica_s=4,
+    quarantine_s=16,
     split=False,
     coalesce=False,
     prefer_online=False,

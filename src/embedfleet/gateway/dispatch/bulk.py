@@ -6,6 +6,7 @@ from embedfleet.gateway.dispatch.carving import Bounds, carve, most_tokens, stag
 from embedfleet.gateway.dispatch.command import Command, Send
 from embedfleet.gateway.dispatch.limits import DispatchLimits
 from embedfleet.gateway.dispatch.placement import EARLY_S, fits, takes_bulk
+from embedfleet.gateway.dispatch.quarantine import Quarantine
 from embedfleet.gateway.dispatch.replica import Replica
 from embedfleet.gateway.dispatch.request import Chunk
 from embedfleet.gateway.dispatch.roster import Roster
@@ -26,16 +27,18 @@ class BulkSender:
         limits: of the dispatcher.
         roster: of the replicas.
         work: whose queue.
+        quarantine: where goes what a replica has died with since it came.
 
     Attributes:
         due: when the next replica will be about to run dry; infinite if nothing waits for that.
     """
 
-    def __init__(self, limits: DispatchLimits, roster: Roster, work: Work) -> None:
+    def __init__(self, limits: DispatchLimits, roster: Roster, work: Work, quarantine: Quarantine) -> None:
         self.due = inf
         self._limits = limits
         self._roster = roster
         self._work = work
+        self._quarantine = quarantine
 
     def dispatch(self, now: float, *, is_online: bool) -> list[Command]:
         """To each replica that is about to run dry a chunk.
@@ -78,6 +81,8 @@ class BulkSender:
             chunk = self._next(replica, left)
             if chunk is None:
                 break
+            if self._quarantine.holds(chunk, now):
+                continue
             self._work.send(chunk, replica, now)
             sends.append(Send(chunk, replica))
             left -= chunk.tokens

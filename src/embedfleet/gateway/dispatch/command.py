@@ -59,7 +59,7 @@ class Refuse:
 
 @dataclass(slots=True)
 class Separate:
-    """Ask for each of the clients alone for whom the request asks: there is no room for all at once."""
+    """Ask for each of its clients alone: for all at once there is no room, or a replica died with them."""
 
     request: Request
 

@@ -15,7 +15,8 @@ answered 2xx, 3xx, 4xx           the chunk is done; a 4xx ends its whole request
 500, 502, 503, 504               sent to another replica; relayed if there is no other or the sends are used up
 424, 5xx, three in a row         the replica is ejected
 refused                          ejected; sent elsewhere, and it does not count as a send
-reset, malformed, timed out      ejected; sent elsewhere; 502 when the sends are used up
+malformed                        ejected; sent elsewhere; 502 when the sends are used up
+reset, timed out                 ejected; the chunk may have killed it, and is tried again alone (`quarantine`)
 starved: it was not asked, for   its state stays; the chunk waits until the replica answers something or a moment
 want of files or ports of ours   passes, and that does not count as a send; 503 when it has waited for too long
 silent                           suspect: nothing new, and what it has is sent to another as well; the first answer
@@ -25,10 +26,10 @@ silent                           suspect: nothing new, and what it has is sent t
 All of TEI's calls are idempotent, so each may be sent again, within a budget.
 
 Who does what: `roster` knows the replicas, `work` the requests and where their chunks are, `admission` bounds what
-waits; `placement` and `bulk` send, `retries` and `hedges` send again.
+waits; `placement` and `bulk` send, `retries`, `hedges` and `quarantine` send again.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from math import inf
 from typing import Final
 
@@ -42,10 +43,12 @@ from embedfleet.gateway.dispatch.hedges import hedge
 from embedfleet.gateway.dispatch.limits import DispatchLimits
 from embedfleet.gateway.dispatch.pace import Cost
 from embedfleet.gateway.dispatch.placement import place_online
+from embedfleet.gateway.dispatch.quarantine import Quarantine
 from embedfleet.gateway.dispatch.replica import Abilities, Replica, State
 from embedfleet.gateway.dispatch.request import Chunk, Part, Request
 from embedfleet.gateway.dispatch.retries import THROTTLED, TROUBLE, Retries
 from embedfleet.gateway.dispatch.roster import Roster
+from embedfleet.gateway.dispatch.verdicts import Verdict, Verdicts
 from embedfleet.gateway.dispatch.work import Work, part_of
 
 __all__ = ["THROTTLED", "TICK_S", "TROUBLE", "Dispatcher"]
@@ -72,9 +75,11 @@ class Dispatcher:
         self.rate = DrainRate()
         self._admission = Admission(self.limits, self.rate)
         self.due = inf
-        self._work = Work(self._roster, prefer_online=self.limits.prefer_online)
-        self._bulk = BulkSender(self.limits, self._roster, self._work)
-        self._retries = Retries(self.limits, self._roster, self._work)
+        self._verdicts = Verdicts(self.limits.quarantine_s)
+        self._work = Work(self._roster, self._verdicts, prefer_online=self.limits.prefer_online)
+        self.quarantine = Quarantine(self._roster, self._work)
+        self._bulk = BulkSender(self.limits, self._roster, self._work, self.quarantine)
+        self._retries = Retries(self.limits, self._roster, self._work, self.quarantine)
         self._online_at = -inf
         self._ticked_at = 0.0
 
@@ -102,17 +107,28 @@ class Dispatcher:
     @property
     def queued(self) -> int:
         """How many requests and chunks wait."""
-        return len(self._work.online) + len(self._work.bulk.requests) + len(self._work.bulk.returned)
+        work = self._work
+        return len(work.online) + len(work.bulk.requests) + len(work.bulk.returned) + len(work.accused)
 
     @property
     def queued_tokens(self) -> int:
         """Estimated tokens that wait."""
-        return self._work.online.tokens + self._work.bulk.tokens
+        return self._work.online.tokens + self._work.bulk.tokens + self._work.accused.tokens
 
     @property
     def queued_bytes(self) -> int:
         """Of the bodies of requests that wait or are cut."""
         return self._work.queued_bytes
+
+    @property
+    def accused(self) -> Collection[Chunk]:
+        """Chunks that wait to be tried alone."""
+        return list(self._work.accused)
+
+    @property
+    def remembered(self) -> int:
+        """Fingerprints of texts that a replica died with."""
+        return len(self._verdicts)
 
     @property
     def under_way(self) -> int:
@@ -122,7 +138,7 @@ class Dispatcher:
     @property
     def repeated_tokens(self) -> int:
         """Estimated tokens sent again, or to two replicas."""
-        return self._work.retries.spent + self._work.hedges.spent
+        return self._work.retries.spent + self._work.hedges.spent + self.quarantine.repeated_tokens
 
     # requests
 
@@ -138,6 +154,8 @@ class Dispatcher:
             return None
         if request.size_bytes > roster.body_bytes:
             return None
+        if self._verdicts and self._verdicts.of(request.fingerprints, now):
+            return None
         replica = place_online(roster.serving, request, now)
         if replica is not None:
             self._work.send(request, replica, now)
@@ -145,12 +163,19 @@ class Dispatcher:
 
     def arrived(self, request: Request, now: float) -> list[Command]:
         """Take a request that could not be assigned."""
+        verdict = self._verdicts.of(request.fingerprints, now) if self._verdicts else Verdict.NONE
+        if verdict is Verdict.GUILTY or (verdict and request.is_shared):
+            return self.quarantine.turn_away(request, now)
         refusal = self._refusal(request, now)
         if refusal is not None:
             self._work.finish(request)
             return [refusal]
         self._work.hold(request)
-        if request.online:
+        if verdict is Verdict.ACCUSED:
+            for chunk in self._cut_online(request):
+                if not self.quarantine.holds(chunk, now):
+                    self._work.wait_again(chunk)
+        elif request.online:
             for chunk in self._cut_online(request):
                 self._work.online.push(chunk)
         else:
@@ -179,13 +204,21 @@ class Dispatcher:
         sent_at = self._work.drop(chunk, replica, now)
         replica.heard_at = now
         replica.full_until = 0.0
+        if chunk.is_accused:
+            self.quarantine.ended(replica)
+            if status != THROTTLED:
+                self.quarantine.answered(chunk)
+            if request.over and status not in TROUBLE:  # its client has left during the trial
+                self._roster.heard(replica)
+                replica.failures = 0
+                return [*self._dispatch(now), *self._roster.emptied(replica)]
         if status in TROUBLE:
             self._roster.heard(replica)
             commands = self._retries.answered(chunk, replica, status, now)
         else:
             if status < _REFUSED and request.is_work:
                 self._learn(chunk, replica, sent_at, now, tokens)
-            if chunk is request and chunk.replica is None and replica.state is _ACTIVE:
+            if chunk is request and chunk.replica is None and replica.state is _ACTIVE and not replica.is_isolated:
                 self._work.finish(request)
                 if not self._work.online and not self._work.bulk:
                     return None
@@ -245,6 +278,8 @@ class Dispatcher:
         replica = self.replicas.get(name)
         if replica is None:
             return []
+        if reason:
+            self.quarantine.lost(replica, now)
         self._roster.probed(replica, reason, now, abilities, cost)
         return [*self._dispatch(now), *self._roster.emptied(replica)]
 
@@ -265,6 +300,7 @@ class Dispatcher:
         replica = self.replicas.get(name)
         if replica is None:
             return []
+        self.quarantine.lost(replica, now)
         self._roster.doubt(replica, now)
         return self.tick(now)
 
@@ -315,7 +351,12 @@ class Dispatcher:
         """Send what may be sent: online first, and bulk only while no online work waits."""
         commands: list[Command] = []
         online = self._work.online
+        if self._work.accused or self.quarantine.cell is not None:
+            commands += self.quarantine.dispatch(now)
         while (chunk := online.head) is not None:
+            if self._verdicts and self._verdicts.of(chunk.fingerprints, now):
+                commands += self._withdraw(chunk, now)
+                continue
             replica = place_online(self._roster.serving, chunk, now)
             if replica is None:
                 break
@@ -327,6 +368,14 @@ class Dispatcher:
             commands += self._bulk.dispatch(now, is_online=now - self._online_at < _ONLINE_SEEN_S)
             self.due = self._bulk.due
         return commands
+
+    def _withdraw(self, chunk: Chunk, now: float) -> list[Command]:
+        """Do not send what waits to be sent: since it came a replica has died with the like of it."""
+        if chunk.request.is_shared:
+            return self.quarantine.turn_away(chunk.request, now)
+        self._work.online.remove(chunk)
+        self.quarantine.holds(chunk, now)
+        return []
 
     # answers
 
@@ -361,6 +410,7 @@ class Dispatcher:
         self._ticked_at = now
         self.rate.measure(now, busy=any(replica.chunks for replica in self.replicas.values()))
         commands = self._expire(now)
+        self._verdicts.expire(now)
         self._roster.suspect(now)
         if self.limits.hedge:
             commands += hedge(self.limits, self._roster, self._work, now)
@@ -373,7 +423,7 @@ class Dispatcher:
             commands += self._work.abandon(request, now)
             error = DeadlineExceeded(f"not answered in {now - request.arrived:.1f} s, which is its deadline")
             commands.append(Refuse(request, error, "deadline"))
-        if not self._roster.serving:
+        if not self._roster.active:
             longest = now - self.limits.no_replica_s
             unserved = self._work.open if self._roster.unserved_since < longest else ()
             for request in [request for request in unserved if request.arrived < longest and not _is_sent(request)]:

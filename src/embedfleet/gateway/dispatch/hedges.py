@@ -20,7 +20,7 @@ def hedge(limits: DispatchLimits, roster: Roster, work: Work, now: float) -> lis
     commands: list[Command] = []
     for replica in silent:
         for chunk in sorted(replica.chunks, key=lambda chunk: not chunk.online):  # online work first
-            if not _is_stuck(chunk, silent, limits):
+            if not _is_stuck(chunk, silent, limits) or chunk.is_accused or work.verdicts.of(chunk.fingerprints, now):
                 continue
             chunk.tried |= {replica.id}
             other = place_online(others, chunk, now)

@@ -23,6 +23,7 @@ class DispatchLimits:
         sends: of one chunk, refusals not counted.
         failures: in a row until a replica is ejected.
         full_s: how long a replica that answered 429, or was out of our reach, gets nothing.
+        quarantine_s: what killed two replicas is refused for so long after it was last asked.
         probe_interval_s: an active replica that was not heard of for so long is probed.
         probe_retry_s: first and last wait between probes of a replica that is not active.
         slow_start_s: a replica that came back has its whole window after this.
@@ -42,6 +43,7 @@ class DispatchLimits:
     sends: int = 3
     failures: int = 3
     full_s: float = 0.25
+    quarantine_s: float = 600.0
     probe_interval_s: float = 5.0
     probe_retry_s: tuple[float, float] = (0.25, 5.0)
     slow_start_s: float = 10.0

@@ -1,4 +1,4 @@
-"""What waits: online chunks by deadline, bulk requests in order of arrival."""
+"""What waits: online chunks by deadline, bulk requests in order of arrival, and chunks that wait for their trial."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -98,6 +98,46 @@ class BulkQueue:
         if request in self.requests:
             self.requests.remove(request)
             self.tokens -= waiting_tokens(request)
+
+
+class AccusedQueue:
+    """Chunks that are to be tried alone, see `quarantine`: online work first, then in order of arrival.
+
+    Attributes:
+        tokens: of all of them.
+    """
+
+    def __init__(self) -> None:
+        self.tokens = 0
+        self._online: dict[Chunk, None] = {}
+        self._bulk: dict[Chunk, None] = {}
+
+    def __len__(self) -> int:
+        """How many wait."""
+        return len(self._online) + len(self._bulk)
+
+    def __iter__(self) -> Iterator[Chunk]:
+        """In the order in which they are tried."""
+        yield from self._online
+        yield from self._bulk
+
+    @property
+    def head(self) -> Chunk | None:
+        """The next one."""
+        return next(iter(self._online or self._bulk), None)
+
+    def push(self, chunk: Chunk) -> None:
+        """Let a chunk wait, behind the others of its class."""
+        chunk.is_on_trial = False
+        (self._online if chunk.online else self._bulk)[chunk] = None
+        self.tokens += chunk.tokens
+
+    def remove(self, chunk: Chunk) -> None:
+        """Take a chunk out, if it is there."""
+        queue = self._online if chunk.online else self._bulk
+        if chunk in queue:
+            del queue[chunk]
+            self.tokens -= chunk.tokens
 
 
 def waiting_tokens(request: Request) -> int:

@@ -1,6 +1,7 @@
 """A replica as the dispatcher sees it: its state, its load, its limits, its pace."""
 
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Final
@@ -12,6 +13,7 @@ from embedfleet.gateway.dispatch.request import Chunk
 _LATE_S: Final = 0.010
 # Texts under way, as a share of the replica's permits: others may use it too.
 _PERMITS = 0.8
+_LEFT: Final = 32
 # What a 429 leaves of the window, what comes back each second, and the least.
 _THROTTLE, _RECOVERY_PER_S, _LEAST_THROTTLE = 0.7, 0.05, 0.05
 
@@ -106,13 +108,15 @@ class Replica:
         next_probe: when the next probe is due, if it is not active; if it is, then at the earliest.
         probe_delay_s: what the next probe after that one waits.
         is_leaving: it goes once it is drained.
+        is_isolated: it is kept free for trials, see `quarantine`.
+        left: fingerprints of chunks that were taken off it because nobody waited any more, and when; the last ones.
         reason: why it is not active, in words; empty if it is.
     """
 
     __slots__ = (
         "abilities", "bulk", "chunks", "failures", "free_at", "full_until", "good_probes", "heard_at", "id",
-        "is_leaving", "next_probe", "online", "pace", "permits", "probe_delay_s", "probing", "reason", "sent",
-        "since", "state", "texts", "throttle", "tokens", "widest", "window",
+        "is_isolated", "is_leaving", "left", "next_probe", "online", "pace", "permits", "probe_delay_s", "probing",
+        "reason", "sent", "since", "state", "texts", "throttle", "tokens", "widest", "window",
     )  # fmt: skip
 
     def __init__(self, name: str) -> None:
@@ -124,7 +128,8 @@ class Replica:
         self.free_at = 0.0
         self.sent = self.failures = self.good_probes = 0
         self.full_until = self.heard_at = self.since = self.next_probe = self.probe_delay_s = 0.0
-        self.probing = self.is_leaving = False
+        self.probing = self.is_leaving = self.is_isolated = False
+        self.left: deque[tuple[Sequence[int], float]] = deque(maxlen=_LEFT)
         self.reason = ""
         self.throttle = 1.0
         self.set_abilities(Abilities())

@@ -33,6 +33,8 @@ class Chunk(ABC):
         tried: replicas that failed it.
         too_much_for: replicas that had nothing else when they answered 429 to it.
         blamed: whether two replicas could not compute the chunk that it was cut from, or it.
+        is_accused: whether a replica died while it had this, or the like of it, see `quarantine`.
+        is_on_trial: whether it is at a replica that has nothing else, to see whether that dies of it.
     """
 
     online: bool
@@ -49,12 +51,24 @@ class Chunk(ABC):
     tried: frozenset[str]
     too_much_for: frozenset[str]
     blamed: bool
+    is_accused: bool
+    is_on_trial: bool
 
     def __init__(self) -> None:
         self.tried = self.too_much_for = _NONE
         self.sent_at = self.due_at = self.starved_at = 0.0
         self.sends = 0
-        self.was_sent = self.blamed = False
+        self.was_sent = self.blamed = self.is_accused = self.is_on_trial = False
+
+    @property
+    def fingerprints(self) -> Sequence[int]:
+        """A number for each text, the same wherever the same is asked of the same text; callers that know it say so."""
+        return (id(self),)
+
+    @property
+    def places(self) -> Sequence[int]:
+        """Indices of its texts in the request; none if it is the whole."""
+        return ()
 
     @property
     @abstractmethod
@@ -78,6 +92,11 @@ class Part(Chunk):
         self.tokens = tokens
         self.texts = len(items)
         self.items = items
+
+    @property
+    def places(self) -> Sequence[int]:
+        """See `Chunk`."""
+        return self.items
 
     @property
     def request(self) -> "Request":

@@ -5,6 +5,7 @@ from typing import Final
 from embedfleet.errors import BadGateway, ServingError, Unhealthy
 from embedfleet.gateway.dispatch.command import Command, Failure, Refuse, Relay
 from embedfleet.gateway.dispatch.limits import DispatchLimits
+from embedfleet.gateway.dispatch.quarantine import Quarantine
 from embedfleet.gateway.dispatch.replica import Replica
 from embedfleet.gateway.dispatch.request import Chunk, Part
 from embedfleet.gateway.dispatch.roster import Roster
@@ -15,6 +16,7 @@ RETRIED = frozenset({BLAMED, 500, 502, 503, 504})
 THROTTLED = 429
 TROUBLE: Final = RETRIED | {THROTTLED}
 """Statuses that may not be the client's answer."""
+_DEATHS: Final = frozenset({Failure.RESET, Failure.TIMED_OUT})  # what the request may be guilty of
 
 
 class Retries:
@@ -24,12 +26,14 @@ class Retries:
         limits: of the dispatcher.
         roster: of the replicas.
         work: where a chunk waits again.
+        quarantine: where it goes if a replica died with it.
     """
 
-    def __init__(self, limits: DispatchLimits, roster: Roster, work: Work) -> None:
+    def __init__(self, limits: DispatchLimits, roster: Roster, work: Work, quarantine: Quarantine) -> None:
         self._limits = limits
         self._roster = roster
         self._work = work
+        self._quarantine = quarantine
 
     def answered(self, chunk: Chunk, replica: Replica, status: int, now: float) -> list[Command]:
         """A replica answered one of `TROUBLE`."""
@@ -37,7 +41,7 @@ class Retries:
             return self._throttled(chunk, replica, now)
         chunk.tried |= {replica.id}
         self._roster.failed(replica, f"answered {status}")
-        if chunk.replica is not None:  # a copy of it is still at another
+        if chunk.replica is not None or chunk.request.over:  # a copy of it is still at another, or nobody waits for it
             return []
         has_untried = self._roster.has_untried(chunk)
         is_blamed = status == BLAMED and (chunk.blamed or not has_untried)
@@ -51,13 +55,19 @@ class Retries:
 
     def failed(self, chunk: Chunk, replica: Replica, failure: Failure, now: float) -> list[Command]:
         """A replica gave no answer, or none that can be used."""
+        if chunk.is_accused:
+            self._quarantine.ended(replica)
         if failure is Failure.STARVED:
             return self._starved(chunk, replica, now)
         chunk.tried |= {replica.id}
         self._roster.eject(replica, failure.value.replace("_", " "))
+        if failure is not Failure.MALFORMED:
+            self._quarantine.lost(replica, now)
+        if failure in _DEATHS:
+            return self._quarantine.died(chunk, replica, by_itself=failure is Failure.RESET, now=now)
         if failure is Failure.REFUSED:
             chunk.sends -= 1
-        if chunk.replica is not None:
+        if chunk.replica is not None or chunk.request.over:
             return []
         if chunk.sends >= self._limits.sends:
             error: ServingError = BadGateway(f"{chunk.sends} replicas failed this request, the last: {failure.value}")
@@ -71,12 +81,12 @@ class Retries:
     def _throttled(self, chunk: Chunk, replica: Replica, now: float) -> list[Command]:
         """429: too much at once, or, of a replica that had nothing else, too much at all."""
         chunk.sends -= 1
-        if chunk.replica is not None:
+        if chunk.replica is not None or chunk.request.over:
             return []
         if not replica.chunks:
             chunk.too_much_for |= {replica.id}
-            serving = self._roster.serving
-            if serving and all(other.id in chunk.too_much_for for other in serving):
+            active = self._roster.active
+            if active and all(other.id in chunk.too_much_for for other in active):
                 return [*self._work.abandon(chunk.request, now), Relay(chunk)]
         replica.full_until = now + self._limits.full_s
         replica.slow_down()
@@ -88,7 +98,7 @@ class Retries:
         """It was never sent: again as soon as the replica has answered anything, for then there is a connection."""
         chunk.sends -= 1
         chunk.starved_at = chunk.starved_at or now
-        if chunk.replica is not None:
+        if chunk.replica is not None or chunk.request.over:
             return []
         if now - chunk.starved_at > self._limits.no_replica_s:
             error = Unhealthy("the gateway has no files, memory or ports left for connections to replicas")

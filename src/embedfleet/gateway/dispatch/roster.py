@@ -22,7 +22,7 @@ class Roster:
 
     Attributes:
         replicas: by name.
-        serving: those that may get work.
+        serving: those that may get work: active, and not kept free for trials.
         batch_texts: the most texts that every one of them takes at once.
         body_bytes: the largest body that every one of them takes.
         tokens_per_s: that they do together; while none serves, that all could.
@@ -44,6 +44,11 @@ class Roster:
             for replica in self.replicas.values()
             if replica.chunks and (replica.state is State.SUSPECT or replica.is_overdue(now))
         ]
+
+    @property
+    def active(self) -> list[Replica]:
+        """Those that serve, and those that are kept free for trials."""
+        return [replica for replica in self.replicas.values() if replica.state is _ACTIVE]
 
     @property
     def narrowest(self) -> Abilities:
@@ -171,6 +176,11 @@ class Roster:
         replica.probing = False
         replica.next_probe = now + self._limits.probe_retry_s[0]
 
+    def isolate(self, replica: Replica, *, isolated: bool) -> None:
+        """Keep a replica free of all but trials, or no longer."""
+        replica.is_isolated = isolated
+        self._count()
+
     def refresh(self, now: float, elapsed_s: float) -> None:
         """What changes with time alone: windows."""
         for replica in self.replicas.values():
@@ -210,8 +220,10 @@ class Roster:
 
     def _count(self) -> None:
         """Who serves, and what they can do together."""
-        self.serving = tuple(replica for replica in self.replicas.values() if replica.state is _ACTIVE)
-        if self.serving:
+        self.serving = tuple(
+            replica for replica in self.replicas.values() if replica.state is _ACTIVE and not replica.is_isolated
+        )
+        if self.active:
             self.unserved_since = inf
         narrowest = self.narrowest
         self.batch_texts, self.body_bytes = narrowest.batch_texts, narrowest.body_bytes

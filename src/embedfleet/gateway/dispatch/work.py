@@ -5,11 +5,12 @@ from collections.abc import Sequence
 from embedfleet.errors import Unhealthy
 from embedfleet.gateway.dispatch.budget import Budget
 from embedfleet.gateway.dispatch.command import Cancel, Command, Refuse
-from embedfleet.gateway.dispatch.queues import BulkQueue, OnlineQueue
+from embedfleet.gateway.dispatch.queues import AccusedQueue, BulkQueue, OnlineQueue
 from embedfleet.gateway.dispatch.replica import Abilities, Replica
 from embedfleet.gateway.dispatch.request import Batch, Chunk, Part, Request
 from embedfleet.gateway.dispatch.roster import Roster
 from embedfleet.gateway.dispatch.suspicion import patience_s
+from embedfleet.gateway.dispatch.verdicts import Verdicts
 
 _CHANGED = "the model was changed while this was computed: ask again"
 _RETRY_SHARE, _HEDGE_SHARE, _BURST_BATCHES = 0.10, 0.05, 4
@@ -23,22 +24,27 @@ class Work:
 
     Args:
         roster: of the replicas.
+        verdicts: see below.
         prefer_online: whether there are two classes; if not, all work waits in the online queue.
 
     Attributes:
         open: requests, in order of arrival.
         online: chunks that wait.
         bulk: requests and chunks that wait.
+        accused: chunks that wait for their trial.
+        verdicts: what is known of texts that a replica died with.
         queued_bytes: of the bodies of requests that waited, until they are over.
         sent_tokens: for the first time.
         retries: what may be sent again after a failure.
         hedges: what may be sent to a second replica.
     """
 
-    def __init__(self, roster: Roster, *, prefer_online: bool) -> None:
+    def __init__(self, roster: Roster, verdicts: Verdicts, *, prefer_online: bool) -> None:
         self.open: dict[Request, None] = {}
         self.online = OnlineQueue(by_deadline=prefer_online)
         self.bulk = BulkQueue()
+        self.accused = AccusedQueue()
+        self.verdicts = verdicts
         self.queued_bytes = 0
         self.sent_tokens = 0
         burst = _BURST_BATCHES * Abilities().batch_tokens
@@ -55,7 +61,9 @@ class Work:
 
     def wait_again(self, chunk: Chunk) -> None:
         """No replica has the chunk any more: it goes before all that came later."""
-        if chunk.online:
+        if chunk.is_accused:
+            self.accused.push(chunk)
+        elif chunk.online:
             self.online.push(chunk)
         else:
             self.bulk.give_back(chunk)
@@ -99,13 +107,16 @@ class Work:
     # ends
 
     def abandon(self, request: Request, now: float) -> list[Command]:
-        """Nobody wants the rest of a request."""
+        """Nobody wants the rest of a request. What is accused stays where it is, or it could kill again unseen."""
         chunks: list[Chunk] = [request, *(request.batch.parts if request.batch is not None else ())]
         commands: list[Command] = []
         for chunk in chunks:
-            commands += self.cancel(chunk, now)
+            if chunk.replica is not None and not chunk.is_accused:
+                chunk.replica.left.append((chunk.fingerprints, now))
+                commands += self.cancel(chunk, now)
             self.online.remove(chunk)
             self.bulk.take_back(chunk)
+            self.accused.remove(chunk)
         self.bulk.remove(request)
         self.finish(request)
         return commands

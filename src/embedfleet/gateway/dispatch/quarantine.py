@@ -1,0 +1,180 @@
+"""Requests that a replica died with are tried again alone, so that one that kills can take nobody with it.
+
+A replica that dies has been killed from outside, or by one of the requests that it had: an input on which the server's
+code panics, one that is too large for its memory. So each of them is accused. An accused request waits until one
+replica has been emptied for it, and goes there with nothing beside it. If that replica answers, the request is
+acquitted; if it dies too, the request is guilty: it is refused, and so is its like for some minutes. One trial is held
+at a time, and none on the last replica that serves while others are down.
+"""
+
+from collections.abc import Sequence
+
+from embedfleet.errors import QueryOfDeath
+from embedfleet.gateway.dispatch.command import Command, Refuse, Send, Separate
+from embedfleet.gateway.dispatch.replica import Replica, State
+from embedfleet.gateway.dispatch.request import Chunk, Request
+from embedfleet.gateway.dispatch.roster import Roster
+from embedfleet.gateway.dispatch.verdicts import Verdict
+from embedfleet.gateway.dispatch.work import Work
+
+REASON = "quarantine"
+_AWAY = frozenset({State.DRAINING, State.DRAINED})  # by an operator's word: not down, and not coming back by itself
+# A client that has just left may have asked what kills: a replica that dies so soon after it accuses its request too.
+_LEFT_S = 10.0
+
+
+class Quarantine:
+    """Accused requests, and the replica that is kept free for their trials.
+
+    Args:
+        roster: of the replicas.
+        work: where the accused wait, and what is known of texts.
+
+    Attributes:
+        cell: the replica that is kept free, or is being emptied; None while nobody is accused.
+        acquitted: trials that ended with an answer, since the start.
+        convicted: trials that ended with a death.
+        repeated_tokens: of trials of what had been sent before.
+    """
+
+    def __init__(self, roster: Roster, work: Work) -> None:
+        self.cell: Replica | None = None
+        self.acquitted = self.convicted = self.repeated_tokens = 0
+        self._roster = roster
+        self._work = work
+        self._verdicts = work.verdicts
+
+    # what comes in
+
+    def turn_away(self, request: Request, now: float) -> list[Command]:
+        """Refuse a request that is guilty; of a shared one let each client's go on its own, and be judged so."""
+        if request.is_shared:
+            return [*self._work.abandon(request, now), Separate(request)]
+        return self._refused(request, now)
+
+    def holds(self, chunk: Chunk, now: float) -> bool:
+        """Let a chunk that is about to be sent wait for its trial, if anything is known of its texts."""
+        if not self._verdicts or chunk.request.is_shared or not self._verdicts.of(chunk.fingerprints, now):
+            return False
+        chunk.is_accused = True
+        chunk.tried |= self._verdicts.died_with(chunk.fingerprints)
+        self._work.wait_again(chunk)
+        return True
+
+    # what replicas do
+
+    def died(self, chunk: Chunk, replica: Replica, *, by_itself: bool, now: float) -> list[Command]:
+        """A replica gave a chunk no answer, and may have died of it.
+
+        Args:
+            chunk: taken off the replica.
+            replica: which.
+            by_itself: whether the replica broke off, rather than was given up.
+            now: in seconds.
+        """
+        self._verdicts.accuse(chunk.fingerprints, replica.id, now)
+        if chunk.is_on_trial or (chunk.is_accused and by_itself):
+            return self._convict(chunk, replica, now)
+        if chunk.request.is_shared:
+            return [*self._work.abandon(chunk.request, now), Separate(chunk.request)]
+        chunk.is_accused = True
+        if chunk.replica is None and not chunk.request.over:  # else another has it already, whose answer acquits it
+            self._work.wait_again(chunk)
+        return []
+
+    def lost(self, replica: Replica, now: float) -> None:
+        """A replica broke off or is gone: whose clients left it just before are accused as well."""
+        for fingerprints, left_at in replica.left:
+            if now - left_at < _LEFT_S:
+                self._verdicts.accuse(fingerprints, replica.id, now)
+        replica.left.clear()
+
+    def ended(self, replica: Replica) -> None:
+        """An accused chunk is no longer at a replica: a former cell that was silent over it serves again."""
+        if replica is not self.cell and replica.is_isolated:
+            self._roster.isolate(replica, isolated=False)
+
+    def answered(self, chunk: Chunk) -> None:
+        """A replica computed an accused chunk, whatever came of it, and lives."""
+        self.acquitted += chunk.is_on_trial
+        chunk.is_accused = chunk.is_on_trial = False
+        self._verdicts.acquit(chunk.fingerprints)
+
+    # trials
+
+    def dispatch(self, now: float) -> list[Command]:
+        """Hold the next trial, if there is one to hold and a replica to hold it at."""
+        commands = self._settle(now)
+        chunk = self._work.accused.head
+        if chunk is None:
+            if self.cell is not None and not _is_trying(self.cell):
+                self._leave()
+            return commands
+        self._choose(chunk, now)
+        cell = self.cell
+        if cell is None or cell.chunks or cell.full_until > now:
+            return commands
+        self._work.accused.remove(chunk)
+        chunk.is_on_trial = True
+        self.repeated_tokens += chunk.tokens if chunk.sends else 0
+        self._work.send(chunk, cell, now)
+        return [*commands, Send(chunk, cell)]
+
+    def _settle(self, now: float) -> list[Command]:
+        """Those next in turn that another's trial has decided: equal ones are as guilty, or as innocent."""
+        commands: list[Command] = []
+        while (chunk := self._work.accused.head) is not None:
+            verdict = self._verdicts.of(chunk.fingerprints, now)
+            if verdict is Verdict.ACCUSED:
+                break
+            self._work.accused.remove(chunk)
+            chunk.is_accused = False
+            if verdict is Verdict.NONE:
+                self._work.wait_again(chunk)
+            else:
+                commands += self._refused(chunk.request, now)
+        return commands
+
+    def _choose(self, chunk: Chunk, now: float) -> None:
+        """See that the cell is a replica that may be risked, and has not failed the chunk if another has not."""
+        cell = self.cell
+        if cell is not None:
+            if cell.state is State.ACTIVE and (cell.chunks or self._suits(cell, chunk)):
+                return
+            self._leave()
+        serving = [one for one in self._roster.serving if self._may_be_risked(one)]
+        self.cell = min(serving, key=lambda one: (one.id in chunk.tried, one.eta(now)), default=None)
+        if self.cell is not None:
+            self._roster.isolate(self.cell, isolated=True)
+
+    def _suits(self, cell: Replica, chunk: Chunk) -> bool:
+        return self._may_be_risked(cell) and not (cell.id in chunk.tried and self._roster.has_untried(chunk))
+
+    def _may_be_risked(self, replica: Replica) -> bool:
+        """Whether another serves, or there is no other."""
+        others = [one for one in self._roster.replicas.values() if one is not replica and one.state not in _AWAY]
+        return not others or any(one in self._roster.serving for one in others)
+
+    def _leave(self) -> None:
+        """The cell serves as the others do, from the end of its trial on."""
+        cell, self.cell = self.cell, None
+        if cell is not None and not _is_trying(cell):
+            self._roster.isolate(cell, isolated=False)
+
+    # ends
+
+    def _convict(self, chunk: Chunk, replica: Replica, now: float) -> list[Command]:
+        self.convicted += 1
+        chunk.is_accused = chunk.is_on_trial = False
+        request = chunk.request
+        for fingerprints in (chunk.fingerprints, request.fingerprints):
+            self._verdicts.convict(fingerprints, replica.id, now)
+        return [] if request.over else self._refused(request, now, chunk.places)
+
+    def _refused(self, request: Request, now: float, places: Sequence[int] = ()) -> list[Command]:
+        return [*self._work.abandon(request, now), Refuse(request, QueryOfDeath(places), REASON)]
+
+
+def _is_trying(replica: Replica) -> bool:
+    """Whether a trial is under way there."""
+    return any(chunk.is_on_trial for chunk in replica.chunks)

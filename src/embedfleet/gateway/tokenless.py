@@ -1,0 +1,163 @@
+"""Inputs of which the model's tokenizer makes no token at all: a server that computes such a sequence may end over it.
+
+TEI 1.9 does. Token ids are decoded to text first, unknown ones to nothing; a text of blanks or control characters is
+nothing to a tokenizer that adds no special tokens. Only the tokenizer knows, so a replica is asked by its own
+``/decode`` and ``/tokenize``, which answer safely; but only where there is doubt, which is rare: token ids, and
+texts without a visible character.
+"""
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, Final
+
+import orjson
+
+from embedfleet.dialects.texts import Doubt, is_invisible
+from embedfleet.errors import Empty, Malformed, ServingError, UpstreamError, Validation
+from embedfleet.gateway.attempt import Desk
+from embedfleet.gateway.flight import Flight
+from embedfleet.http.client import fetch
+from embedfleet.http.message import JSON
+
+log = logging.getLogger(__name__)
+
+_BATCH: Final = 32  # the most that TEI takes at once by default
+_MOST_KNOWN: Final = 65_536
+_TIMEOUT_S: Final = 5.0
+_SHOWN: Final = 8  # ids or characters in a message
+
+
+class Examiner:
+    """Lets requests in whose inputs have tokens, as far as a replica can tell, and refuses the others.
+
+    Args:
+        desk: that requests go on to.
+    """
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._visible: set[int] = set()  # ids that are something by themselves
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def forget(self) -> None:
+        """The pool has another model, whose ids are others."""
+        self._visible.clear()
+
+    def stop(self) -> None:
+        """Ask no more."""
+        for task in self._tasks:
+            task.cancel()
+
+    def examine(self, flight: Flight, doubts: Sequence[Doubt], url: str) -> None:
+        """Ask a replica about a request; what it cannot tell is let in.
+
+        Args:
+            flight: the request.
+            doubts: those of its inputs that may have no token.
+            url: of the replica.
+        """
+        task = asyncio.get_running_loop().create_task(self._examine(flight, doubts, url))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _examine(self, flight: Flight, doubts: Sequence[Doubt], url: str) -> None:
+        texts = flight.asked_texts
+        assert texts is not None, "only texts are doubted"
+        found = None
+        try:
+            found = await self.tokenless(url, doubts, texts.prompt_name)
+        except (UpstreamError, ValueError) as error:
+            log.debug("it is not known whether each input has a token: %s", error)
+        if flight.exchange.gone:
+            return
+        if found is None:
+            self._desk.take(flight, self._desk.now())
+        else:
+            flight.refuse(_no_token(found), "no-token")
+
+    async def tokenless(self, url: str, doubts: Sequence[Doubt], prompt_name: object) -> Doubt | None:
+        """The first input that is a sequence of no tokens; None if each has one.
+
+        Args:
+            url: of a replica.
+            doubts: inputs that may have no token.
+            prompt_name: of the request, None if it names none.
+
+        Raises:
+            UpstreamError: the replica did not answer as TEI does.
+        """
+        ids = [doubt for doubt in doubts if not doubt.text]
+        await self._learn(url, [doubt.ids for doubt in ids])
+        ids = [doubt for doubt in ids if self._visible.isdisjoint(doubt.ids)]
+        decoded = await self._decode(url, [doubt.ids for doubt in ids])
+        # TEI puts no special tokens around what was decoded, and a prompt is decoded with it.
+        suspects = [(doubt, text) for doubt, text in zip(ids, decoded, strict=True) if _is_blank(text)]
+        options = {} if prompt_name is None else {"prompt_name": prompt_name}
+        found = await self._without_token(url, suspects, {"add_special_tokens": False, **options})
+        if found is not None:
+            return found
+        texts = [(doubt, doubt.text) for doubt in doubts if doubt.text]
+        return await self._without_token(url, texts, options)
+
+    async def _learn(self, url: str, lists: Sequence[Sequence[int]]) -> None:
+        """Of the ids that occur most, find out which are something by themselves: then their lists are too."""
+        unknown = [ids for ids in lists if self._visible.isdisjoint(ids)]
+        common = [one for one, _ in Counter(one for ids in unknown for one in set(ids)).most_common(_BATCH)]
+        if not common:
+            return
+        if len(self._visible) > _MOST_KNOWN:
+            self._visible.clear()
+        alone = await self._decode(url, [[one] for one in common])
+        self._visible.update(one for one, text in zip(common, alone, strict=True) if not _is_blank(text))
+
+    async def _decode(self, url: str, lists: Sequence[Sequence[int]]) -> list[str]:
+        texts: list[str] = []
+        for start in range(0, len(lists), _BATCH):
+            some = lists[start : start + _BATCH]
+            texts += await _ask(f"{url}/decode", {"ids": some, "skip_special_tokens": False}, len(some))
+        return texts
+
+    @staticmethod
+    async def _without_token(url: str, texts: Sequence[tuple[Doubt, str]], options: dict[str, Any]) -> Doubt | None:
+        """The first of texts that the replica makes no token of; an empty one has none, and cannot be asked about."""
+        for doubt, text in texts:
+            if not text:
+                return doubt
+        for start in range(0, len(texts), _BATCH):
+            some = texts[start : start + _BATCH]
+            rows = await _ask(f"{url}/tokenize", {"inputs": [text for _, text in some], **options}, len(some))
+            for (doubt, _), tokens in zip(some, rows, strict=True):
+                if not tokens:
+                    return doubt
+        return None
+
+
+async def _ask(url: str, body: dict[str, Any], count: int) -> list[Any]:
+    """A list of so many answers.
+
+    Raises:
+        UpstreamError: there is none.
+    """
+    reply = await fetch(url, method="POST", body=orjson.dumps(body), headers=[JSON], timeout_s=_TIMEOUT_S)
+    try:
+        rows = orjson.loads(reply.body) if reply.status == 200 else None
+    except orjson.JSONDecodeError:
+        rows = None
+    if not isinstance(rows, list) or len(rows) != count:
+        raise Malformed(f"{url} answered {reply.status}: {reply.body[:120].decode('utf-8', 'replace')}")
+    return rows
+
+
+def _is_blank(decoded: str) -> bool:
+    return not decoded or is_invisible(decoded)
+
+
+def _no_token(doubt: Doubt) -> ServingError:
+    """What a client hears of an input without a token."""
+    if doubt.text:
+        said = f"`{doubt.place}` cannot be empty"
+        return Empty(f"{said}: the model's tokenizer makes no token of {doubt.text[:_SHOWN]!r}")
+    said = f"`{doubt.place}` has no tokens: the ids {list(doubt.ids[:_SHOWN])} are nothing in the model's vocabulary"
+    return Validation(f"{said}; send text, or ids of this model's own tokenizer")

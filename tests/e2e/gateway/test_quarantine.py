@@ -1,0 +1,189 @@
+"""A request that ends whoever computes it costs two replicas and nobody else's answer."""
+
+import asyncio
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
+
+import orjson
+import pytest
+
+from bench.fake_tei.mortal import Mortal, mortal
+from embedfleet.gateway.app import App
+from embedfleet.http.client import fetch
+from embedfleet.http.message import JSON
+from embedfleet.types import Endpoint
+from tests.services.gateway import LIMIT_S, SETTINGS, run
+
+POISON = "a poisonous text"
+OPEN = ("--poison", "poisonous")
+BLANKS = ("--poison", "poisonous", "--no-special-tokens")
+
+
+class Fleet:
+    def __init__(self, app: App, replicas: list[Mortal]) -> None:
+        self.app = app
+        self.replicas = replicas
+
+    async def post(self, path: str, value: object, headers=()):
+        url = f"http://127.0.0.1:{self.app.server.port}{path}"
+        return await fetch(url, method="POST", body=orjson.dumps(value), headers=[JSON, *headers], timeout_s=LIMIT_S)
+
+    async def embed(self, inputs, headers=()):
+        return await self.post("/embed", {"inputs": inputs}, headers)
+
+    @property
+    def deaths(self) -> int:
+        return sum(replica.deaths for replica in self.replicas)
+
+    @property
+    def active(self) -> int:
+        return sum(row["state"] == "active" for row in self.app.status())
+
+    async def until(self, reached) -> None:
+        async with asyncio.timeout(LIMIT_S):
+            while not reached():
+                await asyncio.sleep(0)
+
+
+@asynccontextmanager
+async def fleet(count: int, flags=OPEN, **settings):
+    async with AsyncExitStack() as stack:
+        replicas = [await stack.enter_async_context(mortal(*flags, back_s=0.01)) for _ in range(count)]
+        endpoints = tuple(Endpoint(f"r{n}", f"http://127.0.0.1:{r.port}") for n, r in enumerate(replicas))
+        app = App(replace(SETTINGS, replicas=endpoints, **settings))
+        await app.server.start()
+        app.proxy.start()
+        running = Fleet(app, replicas)
+        try:
+            await running.until(lambda: running.active == count)
+            yield running
+        finally:
+            await app.server.stop(0)
+            app.proxy.stop()
+
+
+@pytest.mark.parametrize("asked", [POISON, ["good", POISON, "better"]])
+def test_two_replicas_are_lost_to_a_request_however_often_it_comes(asked):
+    async def go():
+        async with fleet(4) as f:
+            for _ in range(20):
+                reply = await f.embed(asked)
+                assert reply.status == 424, reply
+                assert b"two replicas died" in reply.body
+                assert reply.headers["x-shed-reason"] == "quarantine"
+            await f.until(lambda: f.deaths == 2)
+
+    run(go)
+
+
+def test_whoever_is_with_it_is_answered():
+    async def go():
+        async with fleet(4) as f:
+            good = [f.embed(f"text {n}") for n in range(60)]
+            batch = f.embed([f"document {n}" for n in range(60)], [(b"x-priority", b"bulk")])
+            replies = await asyncio.gather(*good, f.embed(POISON), batch)
+            assert [reply.status for reply in replies] == [200] * 60 + [424, 200]
+            await f.until(lambda: f.deaths == 2)
+
+    run(go)
+
+
+def test_texts_that_shared_a_call_with_it_are_answered():
+    async def go():
+        async with fleet(3, coalesce=True) as f:
+            replies = await asyncio.gather(*(f.embed(text) for text in ["a", "b", POISON, "c", "d"]))
+            assert [reply.status for reply in replies] == [200, 200, 424, 200, 200]
+            await f.until(lambda: f.deaths == 2)
+
+    run(go)
+
+
+def test_a_client_that_leaves_at_once_cannot_go_on_killing():
+    async def ask_and_leave(f):
+        asked = asyncio.ensure_future(f.embed(POISON))
+        await f.until(lambda: f.app.proxy.dispatcher.under_way or asked.done())
+        asked.cancel()
+
+    async def go():
+        async with fleet(4) as f:
+            dispatcher = f.app.proxy.dispatcher
+            await ask_and_leave(f)
+            await f.until(lambda: dispatcher.remembered)  # a replica has died, and with whom
+            for _ in range(5):
+                await ask_and_leave(f)
+            await f.until(lambda: dispatcher.quarantine.convicted)
+            assert (await f.embed(POISON)).status == 424
+            await f.until(lambda: f.deaths == 2)
+
+    run(go)
+
+
+def test_two_replicas_are_not_both_lost():
+    """The other of two is not risked: the request waits until the first is back."""
+
+    async def go():
+        async with fleet(2) as f:
+            replies = await asyncio.gather(f.embed(POISON), *(f.embed(f"text {n}") for n in range(20)))
+            assert [reply.status for reply in replies] == [424] + [200] * 20
+            await f.until(lambda: f.deaths == 2)
+            changes = sorted(change for replica in f.replicas for change in replica.history)
+            serving = [sum(1 if is_serving else -1 for _, is_serving in changes[: n + 1]) for n in range(len(changes))]
+            assert min(serving[1:]) == 1, "after the second had started"
+
+    run(go)
+
+
+def test_a_killed_replica_costs_nobody_an_error():
+    async def go():
+        async with fleet(3) as f:
+
+            async def ask(n):
+                return await f.embed(f"text {n}")
+
+            replies = []
+            for round_ in range(3):
+                asked = [asyncio.ensure_future(ask(f"{round_} {n}")) for n in range(40)]
+                await f.until(lambda: f.app.proxy.dispatcher.under_way > 0)
+                f.replicas[round_].kill()
+                replies += await asyncio.gather(*asked)
+                await f.until(lambda: f.active == 3)
+            assert {reply.status for reply in replies} == {200}
+
+    run(go)
+
+
+@pytest.mark.parametrize(
+    ("path", "name", "inputs"),
+    [
+        ("/embed", "inputs", [999_999]),
+        ("/embed", "inputs", [[999_999], [97]]),
+        ("/embed_all", "inputs", [[999_999, 888_888]]),
+        ("/v1/embeddings", "input", [999_999]),
+        ("/embed", "inputs", [[5]]),
+        ("/embed", "inputs", "  "),
+        ("/embed", "inputs", "\x07"),
+        ("/embed", "inputs", ["good", "\t"]),
+        ("/v1/embeddings", "input", ["good", " \n"]),
+        ("/similarity", "inputs", {"source_sentence": " ", "sentences": ["a"]}),
+    ],
+)
+def test_what_has_no_token_is_refused_before_it_kills(path, name, inputs):
+    async def go():
+        async with fleet(2, BLANKS) as f:
+            reply = await f.post(path, {name: inputs})
+            assert reply.status in {400, 422}, reply
+            assert b"token" in reply.body
+            assert f.deaths == 0
+            assert f.active == 2
+
+    run(go)
+
+
+@pytest.mark.parametrize("inputs", [[97, 98], [[97], [98, 999_999]], "  a", ["́e", "漢字", "🙂"]])
+def test_what_has_tokens_is_answered(inputs):
+    async def go():
+        async with fleet(2, BLANKS) as f:
+            for _ in range(3):
+                assert (await f.embed(inputs)).status == 200
+
+    run(go)

@@ -1,0 +1,236 @@
+"""The dispatcher among requests that end whoever computes them: any of them may, alone or as one text of several.
+
+Whatever comes in whatever order: a request costs at most one replica more once it is known that one died with it; who
+is accused is tried alone, and never at the last replica while others are down; the innocent are answered.
+"""
+
+from collections import Counter
+
+from hypothesis import event, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from embedfleet.errors import QueryOfDeath
+from embedfleet.gateway.dispatch.command import Cancel, Failure, Join, Probe, Refuse, Relay, Send, Separate
+from embedfleet.gateway.dispatch.dispatcher import Dispatcher
+from embedfleet.gateway.dispatch.limits import DispatchLimits
+from embedfleet.gateway.dispatch.replica import Abilities, State
+from embedfleet.gateway.dispatch.request import Batch, Part, Request
+from embedfleet.gateway.dispatch.verdicts import together
+
+NAMES = ["a", "b", "c", "d"]
+TEXTS = list(range(8))
+ABILITIES = Abilities(batch_tokens=200, batch_texts=4, permits=64)
+LIMITS = DispatchLimits(no_replica_s=1e6)
+ONE = st.sampled_from(TEXTS)
+BATCHES = st.lists(ONE, min_size=2, max_size=9, unique=True)
+
+
+class Asked(Request):
+    """Texts that are numbers; the same number is the same text."""
+
+    def __init__(self, texts, *, online, now, is_shared=False):
+        super().__init__(
+            tokens=20 * len(texts), texts=len(texts), size_bytes=80 * len(texts), online=online, now=now, timeout_s=1e5
+        )
+        self.words = texts
+        self.is_shared = is_shared
+
+    @property
+    def fingerprints(self):
+        return [hash(("text", word)) for word in self.words]
+
+    def divide(self, *, by_length):
+        count = len(self.words)
+        return None if self.is_shared else Batch([20] * count, [80] * count, range(count))
+
+    def part(self, items, tokens):
+        return AskedPart(self, items, tokens)
+
+
+class AskedPart(Part):
+    @property
+    def fingerprints(self):
+        whole = self.request.fingerprints
+        return [whole[item] for item in self.items]
+
+
+def words(chunk):
+    return [chunk.request.words[item] for item in chunk.items] if isinstance(chunk, Part) else chunk.words
+
+
+class Poisoned(RuleBasedStateMachine):
+    """Clients, and replicas that die of some texts.
+
+    Attributes:
+        open: requests that are not over.
+        calls: chunk and replica → when it was sent, as a count.
+        accused: texts that a replica died with, until one of them is computed alone.
+        known: fingerprint of a request → the count at which a first death with its poison was known.
+        deaths: fingerprint of a request → replicas that its own poison ended, of those that it went to afterwards.
+    """
+
+    @initialize(poison=st.sets(ONE, max_size=3), many=st.integers(1, 4))
+    def start(self, poison, many):
+        self.now = 100.0
+        self.count = 0
+        self.poison = poison
+        self.dispatcher = Dispatcher(LIMITS)
+        self.open = {}
+        self.calls = {}
+        self.accused = set()
+        self.known = {}
+        self.deaths = Counter()
+        self.probing = set()
+        self.outside = False  # somebody killed a replica from outside
+        self.tell(self.dispatcher.set_members(NAMES[:many], self.now))
+        self.all_infer()
+
+    def tell(self, commands, replied=None):
+        for command in [Relay(replied)] if commands is None else commands:
+            match command:
+                case Send(chunk, replica):
+                    self.check_sent(chunk, replica)
+                    self.count += 1
+                    self.calls[chunk, replica] = self.count
+                case Cancel(chunk, replica):
+                    del self.calls[chunk, replica]
+                case Relay(chunk):
+                    del self.open[chunk.request]
+                case Join(request):
+                    del self.open[request]
+                case Refuse(request, error, _):
+                    assert isinstance(error, QueryOfDeath), "nothing else is a reason here"
+                    assert self.outside or self.poison.intersection(request.words), "an innocent one is refused"
+                    event("refused")
+                    del self.open[request]
+                case Separate(request):
+                    del self.open[request]
+                    for word in request.words:
+                        self.arrive(Asked([word], online=True, now=self.now))
+                case Probe(replica):
+                    self.probing.add(replica.id)
+
+    def check_sent(self, chunk, replica):
+        on_trial = [held for held in replica.chunks if held.is_on_trial]
+        assert not on_trial or list(replica.chunks) == on_trial == [chunk], "a trial is held alone"
+        if chunk.is_on_trial:
+            away = {State.DRAINING, State.DRAINED}
+            others = [one for one in self.dispatcher.replicas.values() if one is not replica and one.state not in away]
+            serving = [one for one in others if one.state is State.ACTIVE and not one.is_isolated]
+            assert serving or not others, "a trial at the last replica while others are down"
+            event("trial")
+        else:
+            assert not self.accused.intersection(words(chunk)), "who is accused goes with others"
+
+    def arrive(self, request):
+        self.open[request] = None
+        replica = self.dispatcher.assign(request, self.now)
+        if replica is not None:
+            self.tell([Send(request, replica)])
+        else:
+            self.tell(self.dispatcher.arrived(request, self.now))
+
+    # clients
+
+    @rule(texts=BATCHES | st.lists(ONE, min_size=1, max_size=1), online=st.booleans())
+    def ask(self, texts, online):
+        self.arrive(Asked(texts, online=online, now=self.now))
+
+    @rule(texts=BATCHES)
+    def ask_together(self, texts):
+        self.arrive(Asked(texts[:4], online=True, now=self.now, is_shared=True))
+
+    @precondition(lambda self: self.open)
+    @rule(data=st.data())
+    def leave(self, data):
+        request = data.draw(st.sampled_from(list(self.open)))
+        del self.open[request]
+        self.tell(self.dispatcher.left(request, self.now))
+
+    # replicas
+
+    @precondition(lambda self: self.calls)
+    @rule(data=st.data())
+    def compute(self, data):
+        self.run(*data.draw(st.sampled_from(sorted(self.calls, key=self.calls.__getitem__))))
+
+    def run(self, chunk, replica):
+        """What a replica computes ends it, or is answered."""
+        if self.poison.intersection(words(chunk)):
+            asked = together(chunk.request.fingerprints)
+            if self.calls[chunk, replica] > self.known.get(asked, self.count):
+                self.deaths[asked] += 1
+            self.die(replica)
+            return
+        del self.calls[chunk, replica]
+        if chunk.is_accused:
+            self.accused -= set(words(chunk))
+        self.tell(self.dispatcher.answered(chunk, replica, 200, self.now), chunk)
+
+    def die(self, replica):
+        """All connections end at once; the gateway hears of one after the other."""
+        lost = [chunk for chunk, at in self.calls if at is replica]
+        for chunk in lost:
+            if (chunk, replica) in self.calls:
+                del self.calls[chunk, replica]
+                self.note_death(chunk)
+                self.tell(self.dispatcher.failed(chunk, replica, Failure.RESET, self.now))
+
+    def note_death(self, chunk):
+        self.accused |= set(words(chunk))
+        if self.poison.intersection(words(chunk)):
+            self.known.setdefault(together(chunk.request.fingerprints), self.count)
+
+    @precondition(lambda self: self.calls)
+    @rule(data=st.data())
+    def kill(self, data):
+        """From outside: none of what it had is guilty, and one that was on trial may be taken to be."""
+        replica = data.draw(st.sampled_from(sorted({at for _, at in self.calls}, key=lambda one: one.id)))
+        self.outside = True
+        self.die(replica)
+
+    @rule()
+    def all_infer(self):
+        for _ in range(2):
+            self.now += 5.0
+            self.tell(self.dispatcher.tick(self.now))
+            for name in sorted(self.probing):
+                self.probing.discard(name)
+                self.tell(self.dispatcher.probed(name, "", self.now, ABILITIES))
+
+    @rule(seconds=st.sampled_from([0.05, 0.3, 2.0]))
+    def pass_time(self, seconds):
+        self.now += seconds
+        self.tell(self.dispatcher.tick(self.now))
+
+    # what must hold
+
+    @invariant()
+    def nothing_is_lost(self):
+        if hasattr(self, "dispatcher"):
+            assert self.dispatcher.under_way == len(self.open)
+
+    @invariant()
+    def a_request_costs_one_replica_more_once_its_first_death_is_known(self):
+        if hasattr(self, "deaths"):
+            assert all(count <= 1 for count in self.deaths.values())
+
+    def teardown(self):
+        """Everything ends, once replicas come back whenever they have died."""
+        if not hasattr(self, "dispatcher"):
+            return
+        for _ in range(200):
+            if not self.open:
+                break
+            for chunk, replica in list(self.calls):
+                if (chunk, replica) in self.calls:
+                    self.run(chunk, replica)
+            self.all_infer()
+        assert not self.open, "it never ends"
+        assert self.dispatcher.queued_tokens == self.dispatcher.queued == 0
+        assert self.dispatcher.quarantine.cell is None or self.calls
+
+
+Poisoned.TestCase.settings = settings(max_examples=300, stateful_step_count=40, deadline=None)
+TestPoisoned = Poisoned.TestCase

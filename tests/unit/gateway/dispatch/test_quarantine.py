@@ -1,0 +1,195 @@
+"""Trials of what a replica died with, one promise at a time; any order of events is in tests/properties."""
+
+from itertools import count
+
+from embedfleet.errors import QueryOfDeath
+from embedfleet.gateway.dispatch.command import Failure, Refuse, Relay, Send
+from embedfleet.gateway.dispatch.verdicts import Verdict, Verdicts
+from tests.properties.twins import Divisible
+from tests.unit.gateway.dispatch.test_sending import NOW, fleet, sends
+
+NUMBERS = count(1)
+
+
+def ask(made, costs, now=NOW):
+    """A request that is like no other; what is sent of it at once."""
+    request = Divisible(costs, online=True, now=now, number=next(NUMBERS))
+    replica = made.assign(request, now)
+    return [Send(request, replica)] if replica is not None else sends(made.arrived(request, now))
+
+
+def die(made, name, now=NOW):
+    """A replica resets all that it has; what follows."""
+    replica = made.replicas[name]
+    return [one for chunk in list(replica.chunks) for one in made.failed(chunk, replica, Failure.RESET, now)]
+
+
+def come_back(made, *names, now):
+    """Ejected replicas infer as often as they must; what is sent then."""
+    commands = []
+    for name in names:
+        for _ in range(2):
+            commands += made.probed(name, "", now)
+    return sends(commands)
+
+
+def answer_all(made, found, now):
+    """Each chunk is answered as it is sent, until nothing more is; how many were answered, and the most at once."""
+    answered, most = 0, len(found)
+    while found:
+        sent = found.pop(0)
+        commands = made.answered(sent.chunk, sent.replica, 200, now)
+        answered += 1
+        found += sends(commands)
+        most = max(most, len(found))
+    return answered, most
+
+
+def test_what_was_with_a_death_is_tried_alone_one_after_the_other():
+    made = fleet(3)
+    first = [ask(made, [20])[0] for _ in range(9)]
+    name = first[0].replica.id
+    lost = {send.chunk for send in first if send.replica.id == name}
+    for send in first:
+        if send.replica.id != name:
+            made.answered(send.chunk, send.replica, 200, NOW)
+    (trial,) = sends(die(made, name))
+    tried = []
+    while trial is not None:
+        assert list(trial.replica.chunks) == [trial.chunk]
+        assert trial.replica.id != name
+        assert all(send.replica is not trial.replica for send in ask(made, [10])), "nothing goes beside it"
+        tried.append(trial.chunk)
+        commands = made.answered(trial.chunk, trial.replica, 200, NOW)
+        trial = next(iter(sends(commands)), None)
+    assert set(tried) == lost
+    assert made.quarantine.cell is None
+
+
+def test_a_power_cut_convicts_nobody_and_is_no_storm():
+    """All die at once, and are back half a minute later: each request is tried, one at a time, and answered."""
+    made = fleet(4)
+    many = sum(len(ask(made, [20])) for _ in range(100))
+    commands = [one for name in made.replicas for one in die(made, name)]
+    assert sends(commands) == []
+    assert not any(isinstance(one, Refuse) for one in commands)
+    made.tick(NOW + 30)
+    found = come_back(made, "0", "1", "2", "3", now=NOW + 30)
+    answered, most = answer_all(made, found, NOW + 30)
+    assert (answered, most, made.under_way) == (many, 1, 0)
+
+
+def test_the_last_replica_is_not_risked_until_another_is_back():
+    made = fleet(2)
+    (sent,) = ask(made, [20])
+    assert sends(die(made, sent.replica.id)) == []
+    other = next(name for name in made.replicas if name != sent.replica.id)
+    (beside,) = ask(made, [10])
+    assert beside.replica.id == other, "it serves all others"
+    assert come_back(made, sent.replica.id, now=NOW) == [], "it is emptied first"
+    (trial,) = sends(made.answered(beside.chunk, beside.replica, 200, NOW))
+    assert (trial.chunk, trial.replica.id) == (sent.chunk, other)
+
+
+def test_the_only_replica_of_a_pool_has_to_be_risked():
+    made = fleet(1)
+    (sent,) = ask(made, [20])
+    assert sends(die(made, "0")) == []
+    (trial,) = come_back(made, "0", now=NOW)
+    assert trial.chunk is sent.chunk
+    (refused,) = die(made, "0")
+    assert isinstance(refused.error, QueryOfDeath)
+
+
+def test_a_drained_replica_is_not_one_that_is_down():
+    made = fleet(2)
+    made.drain("1")
+    (sent,) = ask(made, [20])
+    die(made, "0")
+    (trial,) = come_back(made, "0", now=NOW)
+    assert trial.chunk is sent.chunk
+
+
+def test_an_equal_request_is_refused_without_a_death_and_others_are_not():
+    made = fleet(4)
+    (sent,) = ask(made, [20])
+    (trial,) = sends(die(made, sent.replica.id))
+    (refused,) = die(made, trial.replica.id)
+    assert isinstance(refused, Refuse)
+    again = Divisible([20], online=True, now=NOW, number=sent.chunk.number)
+    assert made.assign(again, NOW) is None
+    (refused,) = made.arrived(again, NOW)
+    assert isinstance(refused.error, QueryOfDeath)
+    assert len(ask(made, [20])) == 1, "another is sent"
+
+
+def test_equal_ones_wait_for_the_first_ones_trial():
+    made = fleet(4)
+    asked = [Divisible([20], online=True, now=NOW, number=-7) for _ in range(5)]
+    for one in asked:
+        made.assign(one, NOW)
+    replica = asked[0].replica
+    for other in [one for one in made.replicas.values() if one is not replica]:
+        for chunk in list(other.chunks):
+            made.answered(chunk, other, 200, NOW)
+    (trial,) = sends(die(made, replica.id))
+    more = Divisible([20], online=True, now=NOW, number=-7)
+    assert made.assign(more, NOW) is None
+    assert made.arrived(more, NOW) == []
+    commands = die(made, trial.replica.id)
+    assert {type(one) for one in commands} == {Refuse}
+    assert more.over
+
+
+def test_a_hung_trial_does_not_hold_up_the_next():
+    made = fleet(4)
+    asked = [ask(made, [20])[0] for _ in range(8)]
+    name = asked[0].replica.id
+    for send in asked:
+        if send.replica.id != name:
+            made.answered(send.chunk, send.replica, 200, NOW)
+    (hung,) = sends(die(made, name))
+    later = sends(made.tick(NOW + 5))
+    assert [send.chunk.is_on_trial for send in later] == [True]
+    assert later[0].replica is not hung.replica
+    refused = made.failed(hung.chunk, hung.replica, Failure.TIMED_OUT, NOW + 6)
+    assert any(isinstance(one, Refuse) and one.request is hung.chunk for one in refused)
+
+
+def test_an_answer_of_any_kind_acquits():
+    made = fleet(3)
+    (sent,) = ask(made, [20])
+    (trial,) = sends(die(made, sent.replica.id))
+    assert any(isinstance(one, Relay) for one in made.answered(trial.chunk, trial.replica, 422, NOW))
+    assert made.quarantine.acquitted == 1
+    assert len(ask(made, [20])) == 1
+
+
+def test_a_refused_trial_says_nothing():
+    made = fleet(3)
+    (sent,) = ask(made, [20])
+    (trial,) = sends(die(made, sent.replica.id))
+    assert made.failed(trial.chunk, trial.replica, Failure.REFUSED, NOW) == [], "one is left, and is not risked"
+    assert not trial.chunk.over
+
+
+def test_verdicts_are_forgotten_and_bounded():
+    verdicts = Verdicts(10.0)
+    verdicts.accuse([1, 2], "a", 0.0)
+    verdicts.convict([1, 2], "a", 0.0)
+    assert verdicts.of([2, 1], 1.0) is Verdict.ACCUSED, "another request of the same texts"
+    assert verdicts.of([1, 2], 1.0) is Verdict.GUILTY
+    verdicts.expire(10.5)
+    assert verdicts.of([1, 2], 10.5) is Verdict.GUILTY, "it holds for longer whenever it is asked"
+    verdicts.expire(30.0)
+    assert len(verdicts) == 0
+    verdicts.accuse(range(100_000), "a", 40.0)
+    assert len(verdicts) == 65_536
+    assert verdicts.of([99_999], 40.0) is Verdict.ACCUSED
+
+
+def test_a_conviction_is_not_undone_by_an_acquittal():
+    verdicts = Verdicts(10.0)
+    verdicts.convict([1], "a", 0.0)
+    verdicts.acquit([1])
+    assert verdicts.of([1], 0.0) is Verdict.GUILTY
