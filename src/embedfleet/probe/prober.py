@@ -133,8 +133,9 @@ class Prober:
         answer = _json(reply, path)
         if not is_answer(path, answer, body):
             return f"{path} answered {reply.body[:80].decode('utf-8', 'replace')}"
-        model = Model(fingerprint, Sample.of(path, answer))
-        if serves and model.sample.depends_on_company and not is_alone():
+        sample = Sample.of(path, answer, is_late="late_interaction" in fingerprint.labels)
+        model = Model(fingerprint, sample)
+        if serves and sample.depends_on_company and not is_alone():
             return ""
         self._models[endpoint.id] = model
         return self._note(endpoint.id, self.reference.refusal(model, self._clock()))

@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-COSINE, NORM, SCORE = 0.9995, 0.01, 0.1
-"""The least cosine of two vectors; the most by which their norms differ, as a share; the most by which scores do."""
+COSINE, NORM, SCORE, SIMILARITY = 0.9995, 0.01, 0.1, 0.01
+"""The least cosine of two vectors; the most by which norms (as a share), scores and similarities may differ."""
 
-Kind = Literal["vector", "weights", "scores"]
+Kind = Literal["vector", "weights", "scores", "similarities"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,8 @@ class Sample:
     """One answer to the fixed text.
 
     Attributes:
-        kind: a vector that is not normalised, the weights of words, or scores before any sigmoid or softmax.
+        kind: a vector that is not normalised, the weights of words, scores before any sigmoid or softmax, or the
+            similarities of late interaction, which are cosines.
         values: by place in the vector, by word, by label or place of a text.
     """
 
@@ -30,13 +31,20 @@ class Sample:
     values: Mapping[str, float]
 
     @classmethod
-    def of(cls, path: str, answer: Any) -> "Sample":  # noqa: ANN401 - a reply that was checked
-        """From a reply to `question.question`, which has been checked."""
+    def of(cls, path: str, answer: Any, *, is_late: bool = False) -> "Sample":  # noqa: ANN401 - it was checked
+        """From a reply to `question.question`.
+
+        Args:
+            path: that was asked.
+            answer: the JSON value, which has been checked.
+            is_late: whether the model ranks by late interaction.
+        """
         if path == "/embed":
             return cls("vector", {str(place): float(value) for place, value in enumerate(answer[0])})
         if path == "/embed_sparse":
             return cls("weights", {str(row.get("index")): float(row["value"]) for row in answer[0]})
-        return cls("scores", {str(row.get("label", row.get("index"))): float(row["score"]) for row in answer})
+        kind: Kind = "similarities" if is_late else "scores"
+        return cls(kind, {str(row.get("label", row.get("index"))): float(row["score"]) for row in answer})
 
     @property
     def depends_on_company(self) -> bool:
@@ -47,8 +55,8 @@ class Sample:
         """In what it is not the pool's, in words; empty if it is."""
         if self.kind != pool.kind:
             return f"it answers with {self.kind}, the pool with {pool.kind}"
-        if self.kind == "scores":
-            return _score_difference(self.values, pool.values)
+        if self.kind in {"scores", "similarities"}:
+            return _score_difference(self.values, pool.values, SCORE if self.kind == "scores" else SIMILARITY)
         own_width, width = len(self.values), len(pool.values)
         if self.kind == "vector" and own_width != width:
             return f"its vector has {own_width} numbers, the pool's {width}"
@@ -64,11 +72,11 @@ class Sample:
         return cls(value["kind"], value["values"])
 
 
-def _score_difference(own: Mapping[str, float], pool: Mapping[str, float]) -> str:
+def _score_difference(own: Mapping[str, float], pool: Mapping[str, float], bound: float) -> str:
     if own.keys() != pool.keys():
         return f"it scores {sorted(own)}, the pool {sorted(pool)}"
     most = max((abs(own[place] - pool[place]) for place in own), default=0.0)
-    return "" if most <= SCORE else f"its scores differ from the pool's by {most:.3g}, at most {SCORE:g} may be"
+    return "" if most <= bound else f"its scores differ from the pool's by {most:.3g}, at most {bound:g} may be"
 
 
 def _direction_difference(what: str, own: Mapping[str, float], pool: Mapping[str, float]) -> str:

@@ -133,3 +133,9 @@ def test_weights_in_float16_are_the_same_model(tmp_path):
     pool = EngineSettings(model=str(make_xlm(tmp_path / "0" / "m", pooling="mean")))
     other = EngineSettings(model=str(make_xlm(tmp_path / "1" / "m", pooling="mean", dtype="float16")))
     assert difference(pool, other) == ""
+
+
+def test_late_interaction_with_another_prompt_is_another_model():
+    pool = EngineSettings(model="builtin", task="rerank")
+    assert "its scores differ" in difference(pool, replace(pool, default_prompt="query: "))
+    assert difference(pool, replace(pool, backend="torch", precision="bfloat16")) == ""

@@ -302,3 +302,28 @@ def test_a_gateway_that_was_started_anew_knows_what_model_the_pool_was(tmp_path)
             pass
 
     run(go)
+
+
+def test_what_depends_on_the_batch_is_compared_only_while_nothing_else_is_under_way():
+    async def go():
+        async with gateway(0, dispatch=replace(DISPATCH, probe_interval_s=0.01)) as g:
+            sparse = FakeReplica()
+            sparse.info |= {"model_type": {"embedding": {"pooling": "splade"}}}
+            sparse.weights = {7: 1.0, 9: 0.5}
+            await sparse.start()
+            g.app.proxy.set_members((sparse.endpoint("r"),))
+            await g.until_active(1)
+            sparse.mode = "hold"
+            waiting = asyncio.create_task(g.embed("text"))
+            await g.until(lambda: bool(sparse.held))
+            good = g.app._registry["embedfleet_probes_total"].value("r", "good")
+            sparse.weights, seen = {7: 1.0, 8: 0.9}, good.value
+            await g.until(lambda: good.value >= seen + 5)
+            assert g.states == {"r": "active"}
+            sparse.answer(sparse.held.popleft())
+            assert (await waiting).status == 200
+            await g.until(lambda: "its weights" in reasons(g)["r"])
+            assert g.states == {"r": "ejected"}
+            await sparse.kill()
+
+    run(go)

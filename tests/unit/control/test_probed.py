@@ -39,10 +39,10 @@ class Watch:
 
 
 @asynccontextmanager
-async def watch(count: int = 2) -> AsyncIterator[Watch]:
+async def watch(count: int = 2, interval_s: float = 0.01) -> AsyncIterator[Watch]:
     replicas = [await FakeReplica(float(number)).start() for number in range(count)]
     steered = Steered()
-    balancer = ProbedBalancer(interval_s=0.01, timeout_s=5, steering=steered, changed=lambda: None)
+    balancer = ProbedBalancer(interval_s=interval_s, timeout_s=5, steering=steered, changed=lambda: None)
     made = Watch(balancer, steered, replicas)
     try:
         await balancer.publish(made.endpoints, set())
@@ -178,5 +178,17 @@ def test_behind_nginx_what_depends_on_the_batch_is_not_held_against_one_that_ser
         assert [row["state"] for row in await balancer.states()] == ["active"]
         await balancer.close()
         await replica.kill()
+
+    run(go)
+
+
+def test_another_process_on_a_replicas_port_is_probed_at_once():
+    async def go():
+        async with watch(interval_s=3600) as made:
+            port = made.replicas[1].server.port
+            await made.replicas[1].kill()
+            made.replicas[1].vector = [4.0, 3.0]
+            await made.replicas[1].start(port)
+            await made.until_serving("r0")
 
     run(go)

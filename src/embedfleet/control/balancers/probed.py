@@ -4,11 +4,14 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 from embedfleet.errors import EmbedfleetError, Starved
 from embedfleet.probe.prober import Prober
+from embedfleet.probe.watch import Watch
 from embedfleet.types import Endpoint
 
 log = logging.getLogger(__name__)
@@ -122,28 +125,51 @@ class ProbedBalancer:
         return [name for name, known in self._watched.items() if known.serving]
 
     async def _watch(self, endpoint: Endpoint) -> None:
-        """Probe one replica for ever, one probe at a time: more at once can end a TEI process (tei issue 424)."""
-        while True:
-            try:
-                # What nginx sends there meanwhile nobody knows.
-                reason = await self._prober.probe(endpoint, self._serving(), is_alone=lambda: False)
-                reason = reason or self._admit(endpoint.id)
-            except Starved as error:  # it was not asked: who serves goes on, who does not is asked again
-                log.warning("%s cannot be probed: %s; raise the limit of open files (ulimit -n)", endpoint.id, error)
-                await asyncio.sleep(_RETRY_S)
-                continue
-            except Exception as error:  # a watch that ends without a word would leave the replica as it last was
-                log.exception("the probe of %s failed", endpoint.id)
-                reason = repr(error)
-            known = self._watched[endpoint.id]
-            before = known.serving
-            known.serving, known.reason = not reason, reason
-            known.state = "active" if not reason else ("ejected" if before or known.state == "ejected" else "joining")
-            if known.serving != before:
-                log.info("%s %s", endpoint.id, "serves" if known.serving else f"is left out: {reason}")
-                self._steer.set()
-                self._changed()
-            await asyncio.sleep(self._interval_s if known.serving else _RETRY_S)
+        """Probe one replica for ever, at once when it may be another process.
+
+        One probe at a time: more at once can end a TEI process (tei issue 424).
+        """
+        parts = urlsplit(endpoint.url)
+        doubted = asyncio.Event()
+        watch = Watch(parts.hostname or "127.0.0.1", parts.port or 80, doubted.set)
+        try:
+            while True:
+                doubted.clear()
+                wait_s = await self._look(endpoint, watch)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(wait_s):
+                        await doubted.wait()
+        finally:
+            watch.close()
+
+    async def _look(self, endpoint: Endpoint, watch: Watch) -> float:
+        """Probe one replica; returns how long to wait for the next time, in seconds."""
+        try:
+            reason = await self._prove(endpoint, watch)
+        except Starved as error:  # it was not asked: who serves goes on, who does not is asked again
+            log.warning("%s cannot be probed: %s; raise the limit of open files (ulimit -n)", endpoint.id, error)
+            return _RETRY_S
+        except Exception as error:  # a watch that ends without a word would leave the replica as it last was
+            log.exception("the probe of %s failed", endpoint.id)
+            reason = repr(error)
+        known = self._watched[endpoint.id]
+        before = known.serving
+        known.serving, known.reason = not reason, reason
+        known.state = "active" if not reason else ("ejected" if before or known.state == "ejected" else "joining")
+        if known.serving != before:
+            log.info("%s %s", endpoint.id, "serves" if known.serving else f"is left out: {reason}")
+            self._steer.set()
+            self._changed()
+        return self._interval_s if known.serving else _RETRY_S
+
+    async def _prove(self, endpoint: Endpoint, watch: Watch) -> str:
+        """What is wrong with a replica; one that may be another process than before has to prove all anew."""
+        is_known = watch.is_open
+        await watch.open()
+        serving = [name for name in self._serving() if is_known or name != endpoint.id]
+        # What nginx sends there meanwhile nobody knows.
+        reason = await self._prober.probe(endpoint, serving, is_alone=lambda: False)
+        return reason or self._admit(endpoint.id)
 
     def _admit(self, name: str) -> str:
         """Why a replica whose probe was good may not serve; if it is the first of a new model, the others cease to."""
