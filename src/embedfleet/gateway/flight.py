@@ -216,9 +216,10 @@ class Flight(AskedRequest):
 
     def pass_on_end(self) -> None:
         """All of it."""
-        assert self._streaming is not None, "what ends has begun"
+        attempt, self._streaming = self._streaming, None  # they refer to each other: else a cycle for the collector
+        assert attempt is not None, "what ends has begun"
         self.exchange.finish()
-        self._done(self._streaming.head.status, self.desk.now())
+        self._done(attempt.head.status, self.desk.now())
 
     def break_off(self) -> None:
         """The rest of it never comes."""
@@ -240,6 +241,7 @@ class Flight(AskedRequest):
         self.desk.tally.left()
         if self._streaming is not None:
             self._streaming.cancel()
+            self._streaming = None
         self.desk.left(self)
 
     def _drain(self, ready: bool) -> None:

@@ -122,10 +122,11 @@ def reply_fields(headers: Iterable[Header]) -> bytes:
 
 
 def _named_by_connection(headers: Iterable[Header]) -> frozenset[bytes]:
-    """Fields that a ``connection`` field declares to be for this connection alone."""
+    """Fields that ``connection`` declares to be for this connection alone; it may be there more than once."""
+    named: frozenset[bytes] = frozenset()
     for name, value in headers:
         if name == b"connection":
             options = value.lower()
             if options not in _PLAIN_CONNECTION:
-                return frozenset(option.strip() for option in options.split(b","))
-    return frozenset()
+                named |= frozenset(option.strip() for option in options.split(b","))
+    return named

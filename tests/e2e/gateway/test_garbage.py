@@ -2,11 +2,15 @@
 
 import asyncio
 import gc
+import socket
+import struct
 
 import pytest
 
 from embedfleet.gateway.call import Call
 from embedfleet.gateway.dispatch.request import Chunk
+from embedfleet.http.connection import Connection
+from embedfleet.http.exchange import Exchange
 from tests.e2e.gateway.test_coalescing import spread_out, together
 from tests.services.gateway import gateway, run
 
@@ -27,7 +31,7 @@ def cycles():
     gc.garbage.clear()
     gc.set_debug(gc.DEBUG_SAVEALL)
     gc.collect()
-    return {type(found).__qualname__ for found in gc.garbage if isinstance(found, Chunk | Call)}
+    return {type(found).__qualname__ for found in gc.garbage if isinstance(found, Chunk | Call | Exchange | Connection)}
 
 
 @pytest.mark.parametrize("coalesce", [False, True])
@@ -51,6 +55,63 @@ def test_neither_do_batches_that_are_cut():
             replies = await asyncio.gather(*(g.embed(["a text"] * 100) for _ in range(3)))
             assert [reply.status for reply in replies] == [200] * 3
             await g.until(lambda: not g.app.server.connections)
+            assert cycles() == set()
+
+    run(go)
+
+
+def head(length: int, *lines: bytes) -> bytes:
+    return b"\r\n".join([b"POST /embed HTTP/1.1", b"host: h", b"content-length: %d" % length, *lines, b"", b""])
+
+
+BODY = b'{"inputs":["a","b"]}'
+LEAVING = {
+    "in a head": b"POST /embed HTTP/1.1\r\nhost:",
+    "in a body": head(1000) + b"x" * 500,
+    "in a chunk": b"POST /embed HTTP/1.1\r\nhost: h\r\ntransfer-encoding: chunked\r\n\r\nff\r\nabc",
+    "refused": head(10**9) + b"x" * 500,
+    "while it waits for its answer": head(len(BODY)) + BODY,
+    "with more behind it": (head(len(BODY)) + BODY) * 3,
+    "with an upgrade": head(len(BODY), b"connection: upgrade", b"upgrade: h2c") + BODY[:5],
+}
+
+
+@pytest.mark.parametrize("data", LEAVING.values(), ids=LEAVING)
+@pytest.mark.parametrize("reset", [False, True])
+@pytest.mark.usefixtures("by_hand")
+def test_neither_do_clients_that_leave(data, reset):
+    async def go():
+        async with gateway(1) as g:
+            g.replicas[0].mode = "hold"
+            _, writer = await asyncio.open_connection("127.0.0.1", g.port)
+            writer.write(data)
+            waits = data.count(BODY)
+            await g.until(lambda: g.app.server.connections and (not waits or g.app.proxy.dispatcher.under_way))
+            if reset:
+                writer.transport.get_extra_info("socket").setsockopt(
+                    socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
+                )
+            writer.transport.abort()
+            await g.until(lambda: not g.app.server.connections and not g.app.proxy.dispatcher.under_way)
+            g.replicas[0].held.clear()
+            g.replicas[0].seen.clear()
+            del writer
+            assert cycles() == set()
+
+    run(go)
+
+
+@pytest.mark.usefixtures("by_hand")
+def test_neither_does_a_client_that_leaves_a_streamed_reply():
+    async def go():
+        async with gateway(1, hold_bytes=300_000) as g:
+            g.replicas[0].mode = "huge"
+            reader, writer = await asyncio.open_connection("127.0.0.1", g.port, limit=1000)
+            writer.write(head(len(BODY)) + BODY)
+            await reader.readexactly(1000)
+            writer.transport.abort()
+            await g.until(lambda: not g.app.server.connections and not g.app.proxy.dispatcher.under_way)
+            del reader, writer
             assert cycles() == set()
 
     run(go)
