@@ -5,6 +5,7 @@ import asyncio
 import sys
 
 import bench.fuzz as package
+from bench.fuzz.connections import Plan, measure
 from bench.fuzz.loading import FolderFinding, fuzz_folders
 from bench.fuzz.numbers import Numbers
 from bench.fuzz.run import fuzz
@@ -12,6 +13,14 @@ from bench.report import missing, report, say
 from embedfleet.errors import UpstreamError
 
 _QUOTED = 200
+_HOSTILE = {
+    "aborted": (10_000, "uploads that break off after 10 kB to 30 MB"),
+    "slow": (2_000, "readers that take a little of large replies"),
+    "trailers": (5_000, "trailers and chunk extensions that do not end"),
+    "tiny": (1_000, "bodies in chunks or segments of a few bytes"),
+    "half": (1_000, "parts of requests"),
+    "left": (1_000, "whole requests whose answers nobody waits for"),
+}
 
 
 def main() -> None:
@@ -19,16 +28,34 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m bench.fuzz", description=package.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("target", metavar="URL|folder")
+    parser.add_argument("target", metavar="URL|folder|connections")
     parser.add_argument("--cases", type=int, help="how many; 10000 where nothing is said of the time either")
     parser.add_argument("--seconds", type=float, help="begin no other case after so long")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--first", type=int, default=0, help="number of the first case")
+    of = parser.add_argument_group("connections", "clients of each kind, spread over --seconds (600)")
+    for kind, (count, does) in _HOSTILE.items():
+        of.add_argument(f"--{kind}", type=int, default=count, help=f"{does}; {count}")
+    of.add_argument("--engine", action="store_true", help="at an engine; at a gateway by default")
+    of.add_argument("--quick", action="store_true", help="a tenth of a minute and a hundredth of them")
     options = parser.parse_args()
+    if options.target == "connections":
+        _connections(options)
+        return
     numbers = Numbers(options.seed, options.first, options.cases, options.seconds)
     found, figures = _folders(numbers) if options.target == "folder" else _requests(options.target, numbers)
     report(cases=numbers.done, seed=options.seed, found=found, **figures)
     sys.exit(bool(found))
+
+
+def _connections(options: argparse.Namespace) -> None:
+    """Report a run, and end with 1 if memory stayed or a verified request failed."""
+    share = 100 if options.quick else 1
+    counts = {kind: getattr(options, kind) // share for kind in _HOSTILE}
+    seconds = options.seconds or (6.0 if options.quick else 600.0)
+    figures = measure(Plan(seconds, counts, options.engine, options.seed))
+    report(seed=options.seed, engine=options.engine, seconds=seconds, **figures)
+    sys.exit(bool(figures["failed"]) or not figures["is_memory_back"])
 
 
 def _folders(numbers: Numbers) -> tuple[int, dict[str, int]]:

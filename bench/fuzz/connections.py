@@ -1,0 +1,269 @@
+"""Hostile clients at a gateway or an engine, while verified requests go on: memory and the event loop in time.
+
+Everything but the server is on the other core. The verified requests are sent by a process that does nothing else.
+"""
+
+import asyncio
+import json
+import sys
+import time
+from asyncio.subprocess import PIPE
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import orjson
+import uvloop
+
+from bench.fakes import FakesPlan, running
+from bench.idle import allow_connections, memory_kb
+from bench.load.wire import Answer, Wires
+from bench.process import free_port, on_core, pinned, wait_for_port
+from bench.report import say
+from bench.workload import Cost
+
+MOST_GROWTH_KB = 5_000
+MOST_P99 = 1.2
+_SERVER, _OTHERS = 0, 1
+_BODY_BYTES = 40_000_000
+_RATE = 50
+_PROBE_S = 0.02
+_ROW_S = 5.0
+# Until what was left behind is given back, and connections that nobody closed have timed out.
+_SETTLE_S = 7.0
+_TEXTS = [f"n=7|verified {number}|" for number in range(20)]
+_CLOSE_ENOUGH = 1e-4
+_COST = Cost(a_s=0.005, b_s=1e-7, batch_tokens=1_000_000)
+_LARGE = {"query": "q", "texts": ["n=3|" + "y" * 40_000] * 20, "return_text": True}
+_LARGE_TOKENS = {"inputs": ["word " * 2_000] * 10}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Of a run.
+
+    Attributes:
+        seconds: that hostile clients come.
+        counts: of each kind, as `bench.fuzz.hostile` names them.
+        engine: an engine with the built-in model instead of a gateway.
+        seed: of what they do.
+    """
+
+    seconds: float
+    counts: dict[str, int]
+    engine: bool
+    seed: int
+
+    @property
+    def calm_s(self) -> float:
+        """How long the verified requests go on alone before."""
+        return max(3.0, self.seconds / 8)
+
+
+@dataclass
+class Seen:
+    """Of the verified requests and of the probes of the event loop, in seconds."""
+
+    latencies: list[float] = field(default_factory=list)
+    lags: list[float] = field(default_factory=list)
+    failed: int = 0
+
+    def p(self, share: float) -> float:
+        """A percentile of the latencies, in milliseconds."""
+        ordered = sorted(self.latencies)
+        return round(1000 * ordered[min(len(ordered) - 1, int(share * len(ordered)))], 2) if ordered else 0.0
+
+    def lag(self) -> float:
+        """The longest, in milliseconds."""
+        return round(1000 * max(self.lags, default=0.0), 1)
+
+
+class Verified:
+    """Requests at a steady rate whose answers are looked at, and probes of the loop beside them."""
+
+    def __init__(self, port: int) -> None:
+        self._wires, self._probe = Wires(port), Wires(port)
+        self._right: list[list[float]] = []
+        self._is_probing = False
+        self.row, self.all = Seen(), Seen()
+
+    async def start(self) -> None:
+        """Learn the right answers."""
+        await self._wires.open(16)
+        await self._probe.open(1)
+        for text in _TEXTS:
+            answer = await self._ask(_post("/embed", {"inputs": text}))
+            if answer.status != 200:
+                raise RuntimeError(f"{text!r} is answered {answer.status}: {answer.body[:200]!r}")
+            self._right.append(orjson.loads(answer.body)[0])
+
+    async def run(self) -> None:
+        """Until it is cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(_each(1 / _RATE, self._send))
+            group.create_task(_each(_PROBE_S, self._send_probe))
+
+    def fresh(self) -> Seen:
+        """What was seen since the last call."""
+        row, self.row = self.row, Seen()
+        return row
+
+    def _send(self, number: int) -> None:
+        which = number % len(_TEXTS)
+        sent = time.perf_counter()
+
+        def taken(answer: Answer) -> None:
+            for seen in (self.row, self.all):
+                seen.latencies.append(time.perf_counter() - sent)
+                seen.failed += not self._is_right(which, answer)
+
+        self._wires.send(_post("/embed", {"inputs": _TEXTS[which]}), taken)
+
+    def _send_probe(self, _number: int) -> None:
+        if self._is_probing:
+            return
+        sent = time.perf_counter()
+
+        def taken(_answer: Answer) -> None:  # an engine knows no such route, and says so at once
+            self._is_probing = False
+            for seen in (self.row, self.all):
+                seen.lags.append(time.perf_counter() - sent)
+
+        self._is_probing = True
+        self._probe.send(b"GET /livez HTTP/1.1\r\nHost: h\r\n\r\n", taken)
+
+    def _is_right(self, which: int, answer: Answer) -> bool:
+        if answer.status != 200:
+            return False
+        vector = orjson.loads(answer.body)[0]
+        return all(abs(a - b) < _CLOSE_ENOUGH for a, b in zip(vector, self._right[which], strict=True))
+
+    async def _ask(self, data: bytes) -> Answer:
+        reply: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._wires.send(data, reply.set_result)
+        return await reply
+
+
+async def _each(interval_s: float, send: Callable[[int], None]) -> None:
+    """Send at a steady rate, late ones at once."""
+    due = time.perf_counter()
+    for number in count():
+        send(number)
+        due += interval_s
+        await asyncio.sleep(max(0.0, due - time.perf_counter()))
+
+
+def _post(path: str, value: object) -> bytes:
+    body = orjson.dumps(value)
+    head = f"POST {path} HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    return head.encode() + body
+
+
+@contextmanager
+def _served(plan: Plan) -> Iterator[tuple[int, int]]:
+    """Port and pid of the server."""
+    with ExitStack() as stack:
+        port = free_port()
+        log = Path(stack.enter_context(TemporaryDirectory())) / "log"
+        command = [sys.executable, "-m", "embedfleet"]
+        if plan.engine:
+            command += ["engine", "--model", "builtin", "--workers", "1", "--payload-limit-bytes", str(_BODY_BYTES)]
+        else:
+            fakes = stack.enter_context(running(FakesPlan(_COST, count=2), _OTHERS))
+            replicas = [part for port_ in fakes.ports for part in ("--replica", f"http://127.0.0.1:{port_}")]
+            command += ["gateway", *replicas, "--max-request-bytes", str(_BODY_BYTES), "--log-level", "warning"]
+        process = stack.enter_context(pinned(_SERVER, [*command, "--host", "127.0.0.1", "--port", str(port)], log=log))
+        wait_for_port(port, process, log)
+        yield port, process.pid
+
+
+def measure(plan: Plan) -> dict[str, Any]:
+    """A whole run: the series, and the verdict."""
+    allow_connections()
+    with on_core(_OTHERS), _served(plan) as (port, pid):
+        return uvloop.run(_measure(plan, port, pid))
+
+
+async def _measure(plan: Plan, port: int, pid: int) -> dict[str, Any]:
+    verified = Verified(port)
+    await _until_it_serves(verified)
+    going = asyncio.create_task(verified.run())
+    series: list[dict[str, Any]] = []
+    begun = time.monotonic()
+
+    async def watch(seconds: float) -> Seen:
+        """What was seen in that time."""
+        verified.all = Seen()
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            await asyncio.sleep(min(_ROW_S, left))
+            row = verified.fresh()
+            series.append(
+                {
+                    "s": round(time.monotonic() - begun, 1),
+                    "pss_kb": memory_kb(pid),
+                    "lag_ms": row.lag(),
+                    "p50_ms": row.p(0.5),
+                    "p99_ms": row.p(0.99),
+                    "failed": row.failed,
+                }
+            )
+            say(" ".join(f"{key}={value}" for key, value in series[-1].items()))
+        return verified.all
+
+    await watch(2.0)
+    calm = await watch(plan.calm_s)
+    start_kb = memory_kb(pid)
+    path, body = ("/tokenize", _LARGE_TOKENS) if plan.engine else ("/rerank", _LARGE)
+    order = {
+        "seconds": plan.seconds,
+        "seed": plan.seed,
+        "path": path,
+        "body": body,
+        **plan.counts,
+    }
+    command = ["nice", "-n", "10", sys.executable, "-m", "bench.fuzz.hostile", str(port)]
+    hostile = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE)
+    try:
+        told = asyncio.create_task(hostile.communicate(orjson.dumps(order)))
+        rough = await watch(plan.seconds)
+        done = json.loads((await told)[0])
+    finally:
+        if hostile.returncode is None:
+            hostile.kill()
+    after = await watch(_SETTLE_S)
+    going.cancel()
+    end_kb = memory_kb(pid)
+    failed = sum(row["failed"] for row in series)
+    ratio = round(rough.p(0.99) / calm.p(0.99), 3)
+    return {
+        "done": done,
+        "pss_start_kb": start_kb,
+        "pss_most_kb": max(row["pss_kb"] for row in series),
+        "pss_end_kb": end_kb,
+        "lag_most_ms": rough.lag(),
+        "lag_calm_ms": calm.lag(),
+        "p99_calm_ms": calm.p(0.99),
+        "p99_ms": rough.p(0.99),
+        "p99_after_ms": after.p(0.99),
+        "p99_ratio": ratio,
+        "failed": failed,
+        "is_memory_back": end_kb - start_kb <= MOST_GROWTH_KB,
+        "is_p99_kept": ratio <= MOST_P99,
+        "series": series,
+    }
+
+
+async def _until_it_serves(verified: Verified) -> None:
+    """Its replicas have to infer first."""
+    for _ in range(100):
+        try:
+            return await verified.start()
+        except RuntimeError as error:
+            last = error
+            await asyncio.sleep(0.1)
+    raise last
