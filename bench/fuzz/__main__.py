@@ -37,7 +37,7 @@ def main() -> None:
     for kind, (count, does) in _HOSTILE.items():
         of.add_argument(f"--{kind}", type=int, default=count, help=f"{does}; {count}")
     of.add_argument("--engine", action="store_true", help="at an engine; at a gateway by default")
-    of.add_argument("--quick", action="store_true", help="a tenth of a minute and a hundredth of them")
+    of.add_argument("--quick", action="store_true", help="four seconds and a hundredth of them")
     options = parser.parse_args()
     if options.target == "connections":
         _connections(options)
@@ -52,7 +52,7 @@ def _connections(options: argparse.Namespace) -> None:
     """Report a run, and end with 1 if memory stayed or a verified request failed."""
     share = 100 if options.quick else 1
     counts = {kind: getattr(options, kind) // share for kind in _HOSTILE}
-    seconds = options.seconds or (6.0 if options.quick else 600.0)
+    seconds = options.seconds or (4.0 if options.quick else 600.0)
     figures = measure(Plan(seconds, counts, options.engine, options.seed))
     report(seed=options.seed, engine=options.engine, seconds=seconds, **figures)
     sys.exit(bool(figures["failed"]) or not figures["is_memory_back"])

@@ -1,8 +1,8 @@
 """``python -m bench.fuzz.hostile PORT``: clients that break off, do not read, never end, and send bytes by the piece.
 
 A JSON object on stdin says for how many seconds (``seconds``), how many of each kind (the names of `KINDS`), ``seed``,
-and what is asked of large replies (``path`` and ``body``). They are spread over the time in an order by chance, so many
-at once as `_AT_ONCE`. The last line of stdout is one JSON object: how many were done.
+and what is asked by those that hardly read (``large``: requests as they go on the wire). They are spread over the time
+in an order by chance, `_AT_ONCE` at most at once. The last line of stdout is one JSON object: how many were done.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ _AT_ONCE = 200
 _LARGEST = 30_000_000
 _SMALLEST = 10_000
 _PIECE = b"x" * 262_144
-_STAYS_S = 8.0
+_STAYS_S = 4.0
 _POST = b"POST /embed HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\n"
 _CHUNKED = _POST + b"Transfer-Encoding: chunked\r\n\r\n"
 _GOOD = b'{"inputs":"n=3|good|"}'
@@ -32,7 +32,7 @@ class Target:
 
     port: int
     chance: random.Random
-    large: bytes  # a whole request whose reply is large
+    large: bytes  # whole requests whose replies are large
 
     async def connect(self, buffer: int = 0) -> "Socket":
         """Another connection; ``buffer`` is how much the kernel reads ahead."""
@@ -159,9 +159,7 @@ async def attack(target: Target, counts: dict[str, int], seconds: float) -> Coun
 def main() -> None:
     """See the module."""
     plan = json.load(sys.stdin)
-    body = json.dumps(plan["body"]).encode()
-    head = f"POST {plan['path']} HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
-    target = Target(int(sys.argv[1]), random.Random(plan["seed"]), head.encode() + b"\r\n\r\n" + body)
+    target = Target(int(sys.argv[1]), random.Random(plan["seed"]), plan["large"].encode())
     counts = {kind: plan[kind] for kind in KINDS}
     print(json.dumps(asyncio.run(attack(target, counts, plan["seconds"]))), flush=True)
 

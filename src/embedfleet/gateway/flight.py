@@ -156,6 +156,7 @@ class Flight(AskedRequest):
             exchange.on_drain = self._drain
             exchange.start(head.status, [], head.length if head.length >= 0 else None, self._reply_fields(head))
             exchange.write(attempt.body)
+            attempt.body = b""
             return
         if head.opening and exchange.is_plain:
             request_id = b"" if head.has_request_id else self.request_id

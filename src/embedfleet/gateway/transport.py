@@ -23,6 +23,7 @@ from embedfleet.probe.watch import Watch
 _IDLE_S = 55.0
 _CONNECT_S = 5.0
 _HEAD_END: Final = b"\r\n\r\n"
+_NO_PARSER = httptools.HttpResponseParser(None)  # of a connection that ended
 
 
 class Pool:
@@ -239,6 +240,8 @@ class _Connection:
             self._complete()  # a body without a length ends with its connection (RFC 9112 §6.3)
         else:
             self._broken()
+        self._body = []
+        self._parser = _NO_PARSER  # it refers to us: else a cycle for the collector
 
     def eof_received(self) -> None:
         """The replica says nothing more: the connection is closed."""
@@ -352,8 +355,9 @@ class _Connection:
         return ReplyHead.parsed(self._status, self._headers)
 
     def _reply_body(self) -> bytes:
-        """What there is of it."""
-        return self._body[0] if len(self._body) == 1 else b"".join(self._body)
+        """What there is of it; it is kept here no longer."""
+        parts, self._body = self._body, []
+        return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def _broken(self) -> None:
         call, self.call = self.call, None

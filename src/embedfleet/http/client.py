@@ -116,12 +116,12 @@ class _Reader(asyncio.Protocol):
                 self._reply.set_exception(error)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self._reply.done():
-            return
-        if exc is None and self._headers and not self._framed:
-            self.on_message_complete()
-        else:
-            self._reply.set_exception(exc or ConnectionResetError("the connection ended before the reply did"))
+        if not self._reply.done():
+            if exc is None and self._headers and not self._framed:
+                self.on_message_complete()
+            else:
+                self._reply.set_exception(exc or ConnectionResetError("the connection ended before the reply did"))
+        self._parser = httptools.HttpResponseParser(None)  # the other refers to us: else a cycle for the collector
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")

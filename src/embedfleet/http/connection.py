@@ -45,7 +45,7 @@ class Host(ABC):
     heads: HeadMemory
     date: bytes
     draining: bool
-    was_left: bool  # a connection ended, and may have left memory behind
+    is_untidy: bool  # a connection ended or carried something large, and may have left memory behind
 
     @abstractmethod
     def handle(self, exchange: Exchange) -> None:
@@ -127,7 +127,7 @@ class Connection(Wire):
         self._transport = None
         self.server.clients.discard(self)
         self.server.turned_away.pop(self, None)
-        self.server.was_left = True
+        self.server.is_untidy = True
         current, self._current = self._current, None
         if current is not None:
             current.leave()
@@ -182,6 +182,7 @@ class Connection(Wire):
 
     def pause_writing(self) -> None:
         self._write_paused = True
+        self.server.is_untidy = True
         self._watch_writing()
         if self._current is not None and self._current.on_drain is not None:
             self._current.on_drain(False)
@@ -259,6 +260,8 @@ class Connection(Wire):
             raise too_large()
         if start.length <= len(unread):  # else it is of no use: what is looked up has come at once
             self.server.heads.learn(data, start.head, start.length)
+        else:
+            self.server.is_untidy = True
         self._phase, self._head = _BODY, start.head
         self._framing = Chunked(limits) if start.length < 0 else Stated(start.length)
         self.deadline = self._now() + limits.body_timeout_s

@@ -44,7 +44,7 @@ class Server(Host):
         self.most_clients = min(self.limits.connections, client_connections(open_files()))
         self.heads = HeadMemory(self.limits)
         self.draining = False
-        self.was_left = False
+        self.is_untidy = False
         self.port = 0
         self.date = b""
         self._handler = handler
@@ -130,8 +130,8 @@ class Server(Host):
             if 0.0 < client.deadline < now:
                 client.expire()
         self._sweeps += 1
-        if self.was_left and self._sweeps >= _SWEEPS:
-            self._sweeps, self.was_left = 0, False
+        if self.is_untidy and self._sweeps >= _SWEEPS:
+            self._sweeps, self.is_untidy = 0, False
             heap.give_back()
         self._timer = self.loop.call_later(1.0, self._sweep)
 
