@@ -144,6 +144,7 @@ class Proxy(Desk):
 
     def change_model(self, reasons: Mapping[str, str]) -> None:
         """The pool's model is another now, see `Dispatcher.change_model`."""
+        self._examiner.forget()
         self.execute(self.dispatcher.change_model(reasons, self.now()))
         self._note_states()
 
