@@ -86,7 +86,7 @@ class Pool:
         """Open a connection for a call, once it is known who answers there."""
         self.pending.add(call)
         if not self._is_trusted:
-            self._waiting.append(call)
+            self._await_trust(call)
             return
         task = self._loop.create_task(self._open(call))
         self._opening.add(task)
@@ -108,11 +108,18 @@ class Pool:
             return
         if not self._is_trusted:  # it may be another's
             connection.close()
-            self._waiting.append(call)
+            self._await_trust(call)
             return
         self.pending.discard(call)
         if not connection.begin(call):
             call.fail(Reset(f"{self.url}: the connection ended before it was used"))
+
+    def _await_trust(self, call: Call) -> None:
+        """Keep a call until it is known who answers there; but who had it before may have died of it."""
+        if call.retried:
+            call.fail(Reset(f"{self.url}: the connection ended before the reply did"))
+        else:
+            self._waiting.append(call)
 
     def trust(self) -> None:
         """The process there was proven, and is watched."""
