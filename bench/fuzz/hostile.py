@@ -77,7 +77,7 @@ async def aborted(target: Target, wire: Socket) -> None:
 
 async def slow(target: Target, wire: Socket) -> None:
     """Asks for large replies, several at once, and reads a little of them."""
-    await wire.send(target.large * target.chance.choice([1, 1, 4]))
+    await wire.send(target.large * target.chance.choice([1, 4, 16]))
     for _ in range(target.chance.randint(10, int(10 * _STAYS_S))):
         await wire.read(1024)
         await asyncio.sleep(0.1)
