@@ -243,6 +243,12 @@ class QueryOfDeath(ServingError):
         )
 
 
+class Internal(ServingError):
+    """A fault of our own code; it is in the log."""
+
+    status, error_type = 500, "Backend"
+
+
 class BadGateway(ServingError):
     """Every replica that was tried broke the connection."""
 

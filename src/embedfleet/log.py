@@ -3,14 +3,18 @@
 import atexit
 import json
 import logging
+import re
 import sys
 import time
+from textwrap import indent
 from typing import Any
 
 from embedfleet.outlet import outlets, unblock
 
 log = logging.getLogger(__name__)
 
+# Would end a line, move a terminal's cursor, change its colours, or turn its text around.
+_CONTROL = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029\\u200e\\u200f\\u202a-\\u202e\\u2066-\\u2069]")
 # What every record has; anything else came by `extra` and is a field of the event.
 _STANDARD = frozenset(logging.LogRecord("", 0, "", 0, "", None, None).__dict__) | {"message", "asctime", "taskName"}
 
@@ -33,12 +37,18 @@ class JsonFormatter(logging.Formatter):
 
 
 class TextFormatter(logging.Formatter):
-    """Time, level, message."""
+    """Time, level, message. Whatever others had a say in, a line is one line, and nothing else begins as one."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line, and the traceback below it if there is one."""
-        line = f"{_timestamp(record)} {record.levelname.lower():7} {record.getMessage()}"
-        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+        """The line, and the traceback indented below it if there is one."""
+        message = record.getMessage()
+        if not message.isprintable():
+            message = _CONTROL.sub(_escaped, message)
+        line = f"{_timestamp(record)} {record.levelname.lower():7} {message}"
+        if not record.exc_info:
+            return line
+        told = "\n".join(_CONTROL.sub(_escaped, row) for row in self.formatException(record.exc_info).splitlines())
+        return f"{line}\n{indent(told, '  ')}"
 
 
 def set_up(level: str, style: str) -> None:
@@ -66,6 +76,10 @@ def set_up(level: str, style: str) -> None:
 def dropped_lines() -> int:
     """What this process had to say and nobody read, on stdout and stderr."""
     return sum(outlet.dropped for outlet in outlets())
+
+
+def _escaped(character: re.Match[str]) -> str:
+    return character[0].encode("unicode_escape").decode()
 
 
 def _timestamp(record: logging.LogRecord) -> str:

@@ -53,6 +53,8 @@ class History(RuleBasedStateMachine):
         super().__init__()
         self.now = self.ticked_at = 100.0
         self.online_at = 0.0
+        self.bulk_at = 0.0  # when bulk work was sent last
+        self.starved: set[Chunk] = set()  # that were sent when none had been for long
         self.open: dict[Divisible, None] = {}
         self.calls: dict[tuple[Chunk, Replica], int] = {}
         self.seen: dict[Chunk, int] = {}
@@ -85,9 +87,20 @@ class History(RuleBasedStateMachine):
         if commands is None:
             commands = [] if replied is None else [Relay(replied)]
         for command in commands:
+            if isinstance(command, Send) and not command.chunk.online:
+                self.note_bulk(command.chunk)
+        for command in commands:
             self.check(command, replied, status)
             self.obey(command)
         self.check_all(commands)
+
+    def note_bulk(self, chunk):
+        """Of bulk work that is sent: whether it may go before online work, for none went for long."""
+        if self.now - self.bulk_at >= 2.0:
+            self.starved.add(chunk)
+        else:
+            self.starved.discard(chunk)
+        self.bulk_at = self.now
 
     def obey(self, command):
         match command:

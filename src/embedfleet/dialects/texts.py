@@ -5,9 +5,10 @@ here is only what is needed for that; what is wrong with a request is for a repl
 (router/src/http/types.rs).
 """
 
+import re
 from abc import ABC, abstractmethod
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import ClassVar, Final, NamedTuple, TypeGuard
 from unicodedata import category
 
@@ -23,6 +24,7 @@ from embedfleet.dialects.ranking import RANKING
 _Object = dict[str, Json]
 
 _STRING = {str}
+_MOST_KEYS = 16  # of a request's fields; the longest that we know has 8
 _LOOKED_AT: Final = 256  # characters at the beginning of a text
 _INVISIBLE: Final = "CZM"  # categories: control characters, blanks, marks that stand on no letter
 
@@ -70,6 +72,13 @@ class Texts(ABC):
     def divisible(self) -> bool:
         """Whether there is more than one text."""
         return self.count > 1
+
+    def repeats_a_key(self, body: bytes) -> bool:
+        """Whether parts could mean something else than the body of which these are the texts: a key is there twice."""
+        if len(self._fields) > _MOST_KEYS:
+            return True
+        names = [key for key in self._fields if body.count(b'"%b"' % key.encode()) > 1]
+        return any(len(re.findall(rb'"%b"\s*:' % re.escape(key.encode()), body)) > 1 for key in names)
 
     def characters(self) -> int:
         """As TEI counts them for ``x-compute-characters``: an input of ids has as many as it has ids."""
@@ -285,15 +294,17 @@ def read_lone(body: bytes) -> tuple[str, bytes] | None:
 
     Returns:
         The text, and what is the same for requests that may be asked as one of several texts, see `write_together`.
-        None if it asks for anything else, or is not of that shape.
+        None if it asks for anything else, is not of that shape, or cannot be written as it was read.
     """
     try:
         fields = orjson.loads(body)
-    except orjson.JSONDecodeError:
+        if type(fields) is not dict or type(text := fields.pop("inputs", None)) is not str:
+            return None
+        if repeats_a_key(body, ("inputs", *fields)):
+            return None
+        return text, orjson.dumps(fields, option=orjson.OPT_SORT_KEYS) if fields else b""
+    except (orjson.JSONDecodeError, orjson.JSONEncodeError):
         return None
-    if type(fields) is not dict or type(text := fields.pop("inputs", None)) is not str:
-        return None
-    return text, orjson.dumps(fields, option=orjson.OPT_SORT_KEYS) if fields else b""
 
 
 def write_together(texts: list[str], others: bytes) -> bytes:
@@ -316,6 +327,15 @@ def split_vectors(count: int, reply: bytes) -> Sequence[bytes | memoryview]:
         Malformed: another number of vectors, or a null or NaN in place of a number.
     """
     return VECTORS.split(count, reply)
+
+
+def repeats_a_key(body: bytes, keys: Collection[str]) -> bool:
+    """Whether one of an object's keys may be there twice, or there are more than can be looked for.
+
+    Of such a key only the last value was read: a replica refuses it, so what is written from that means something else.
+    A value that is the same string counts too, for it cannot be told apart at this price.
+    """
+    return len(keys) > _MOST_KEYS or any(body.count(b'"%b"' % key.encode()) > 1 for key in keys)
 
 
 def read_texts(path: str, content_type: bytes | None, body: bytes) -> Texts | None:

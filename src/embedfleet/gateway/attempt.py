@@ -1,13 +1,26 @@
 """A replica is asked something: the sending, the reply, and whether that is an answer."""
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Final, Protocol
 
 from mypy_extensions import trait
 
-from embedfleet.errors import Malformed, RequestError, ServingError, UpstreamError
+from embedfleet.dialects.failure import render_failure
+from embedfleet.errors import (
+    Internal,
+    Malformed,
+    Refused,
+    RequestError,
+    Reset,
+    ServingError,
+    Starved,
+    TimedOut,
+    UpstreamError,
+)
 from embedfleet.gateway.call import Call
+from embedfleet.gateway.dispatch.command import Failure
 from embedfleet.gateway.dispatch.dispatcher import TROUBLE
 from embedfleet.gateway.dispatch.replica import Replica
 from embedfleet.gateway.dispatch.request import Chunk, Request
@@ -16,8 +29,19 @@ from embedfleet.gateway.tally import Tally
 from embedfleet.gateway.transport import Pool
 from embedfleet.http.exchange import Exchange
 
+log = logging.getLogger(__name__)
+
 OK: Final = 200
 _FAILED: Final = 400
+
+FAILURES: dict[type[UpstreamError], Failure] = {
+    Refused: Failure.REFUSED,
+    Reset: Failure.RESET,
+    Malformed: Failure.MALFORMED,
+    TimedOut: Failure.TIMED_OUT,
+    Starved: Failure.STARVED,
+}
+"""What the transport says of a replica that gave no answer."""
 
 
 class Stream(Protocol):
@@ -94,6 +118,10 @@ class AskedRequest(Request, Asked):
     def refuse(self, error: RequestError | ServingError, reason: str = "") -> None:
         """Answer with an error of ours."""
 
+    @abstractmethod
+    def fault(self, now: float) -> None:
+        """Our own code failed on it: its client gets an error, or it is tried otherwise."""
+
     def separate(self, now: float) -> None:
         """Ask for each client alone, if it asks for several."""
 
@@ -116,12 +144,16 @@ class Desk(ABC):
         """An id that no other request has."""
 
     @abstractmethod
-    def flight(self, exchange: Exchange, now: float) -> AskedRequest:
-        """A client's request that came then, on its own."""
-
-    @abstractmethod
     def take(self, request: AskedRequest, now: float) -> None:
         """A request is to be dispatched."""
+
+    @abstractmethod
+    def take_alone(self, exchange: Exchange, now: float) -> None:
+        """A client's request that came then is to be dispatched on its own."""
+
+    @abstractmethod
+    def refuse_alone(self, exchange: Exchange, now: float, error: RequestError | ServingError, reason: str) -> None:
+        """A client's request that came then is to be answered with an error of ours."""
 
     @abstractmethod
     def answered(self, attempt: "Attempt", now: float) -> None:
@@ -135,9 +167,13 @@ class Desk(ABC):
     def left(self, request: AskedRequest) -> None:
         """Nobody waits for a request any more."""
 
+    @abstractmethod
+    def broke(self, request: Request, error: Exception) -> None:
+        """Our own code raised it: that is logged, the request ends, and nothing else does."""
+
 
 class Attempt(Call):
-    """One question to one replica.
+    """One question to one replica. What it calls may raise: that ends its request, and not the transport's work.
 
     Attributes:
         asked: what is asked.
@@ -162,50 +198,63 @@ class Attempt(Call):
         asked = self.asked
         try:
             self._check()
+            asked.attempts.remove(self)
+            asked.reply = self
+            if head.status == OK:
+                asked.answered(self)
+            self._desk.answered(self, now)
         except Malformed as error:
             self.on_error(error)
-            return
-        asked.attempts.remove(self)
-        asked.reply = self
-        if head.status == OK:
-            asked.answered(self)
-        self._desk.answered(self, now)
+        except Exception as error:  # noqa: BLE001 - it is logged there
+            self._desk.broke(asked.request, error)
 
     def on_begin(self, head: ReplyHead, body: bytes) -> None:
         """See `Call`."""
         self.head = head
         self.body = body
-        if head.status in TROUBLE:
-            self.cancel()
-            self.on_error(Malformed(f"status {head.status} with a body of over {len(body)} bytes"))
-        elif self.asked.stream is None:
-            self._more = [body]
-        else:
-            self.asked.attempts.remove(self)
-            self.asked.reply = self
-            self._desk.answered(self, self._desk.now())
+        try:
+            if head.status in TROUBLE:
+                self.cancel()
+                self.on_error(Malformed(f"status {head.status} with a body of over {len(body)} bytes"))
+            elif self.asked.stream is None:
+                self._more = [body]
+            else:
+                self.asked.attempts.remove(self)
+                self.asked.reply = self
+                self._desk.answered(self, self._desk.now())
+        except Exception as error:  # noqa: BLE001 - it is logged there
+            self._desk.broke(self.asked.request, error)
 
     def on_data(self, data: bytes) -> None:
         """See `Call`."""
-        if self._more is not None:
-            self._more.append(data)
-        elif self.asked.stream is not None:
-            self.asked.stream.pass_on(data)
+        try:
+            if self._more is not None:
+                self._more.append(data)
+            elif self.asked.stream is not None:
+                self.asked.stream.pass_on(data)
+        except Exception as error:  # noqa: BLE001 - it is logged there
+            self._desk.broke(self.asked.request, error)
 
     def on_end(self) -> None:
         """See `Call`."""
-        if self._more is not None:
-            self.on_reply(self.head, b"".join(self._more), self._desk.now())
-        elif self.asked.stream is not None:
-            self.asked.stream.pass_on_end()
+        try:
+            if self._more is not None:
+                self.on_reply(self.head, b"".join(self._more), self._desk.now())
+            elif self.asked.stream is not None:
+                self.asked.stream.pass_on_end()
+        except Exception as error:  # noqa: BLE001 - it is logged there
+            self._desk.broke(self.asked.request, error)
 
     def on_error(self, error: UpstreamError) -> None:
         """See `Call`."""
-        if self in self.asked.attempts:
-            self.asked.attempts.remove(self)
-            self._desk.failed(self, error)
-        elif self.asked.stream is not None:
-            self.asked.stream.break_off()
+        try:
+            if self in self.asked.attempts:
+                self.asked.attempts.remove(self)
+                self._desk.failed(self, error)
+            elif self.asked.stream is not None:
+                self.asked.stream.break_off()
+        except Exception as fault:  # noqa: BLE001 - it is logged there
+            self._desk.broke(self.asked.request, fault)
 
     def _check(self) -> None:
         status = self.head.status
@@ -213,3 +262,12 @@ class Attempt(Call):
             self.asked.check(self.body)
         elif status < _FAILED and self.asked.stream is None:
             raise Malformed(f"status {status} is no answer to texts")
+
+
+def give_up(exchange: Exchange, error: Exception) -> None:
+    """Our own code failed before there was a request to speak of."""
+    log.error("the gateway failed to take a request", exc_info=error)
+    if exchange.begun:
+        exchange.abort()
+    else:
+        exchange.respond(*render_failure(exchange.path, Internal("the gateway failed on this request")))

@@ -4,6 +4,7 @@ It halves what a request costs here and there, and delays none: nothing is waite
 taken together. A replica's batch is not made much longer either, see `Group.cut`.
 """
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -19,6 +20,8 @@ from embedfleet.gateway.reply import ReplyHead
 from embedfleet.gateway.transport import Pool
 from embedfleet.http.exchange import Exchange
 from embedfleet.http.message import JOIN_BYTES, status_line
+
+log = logging.getLogger(__name__)
 
 _MOST_TEXTS = 32
 # Of one reply, not of those that are made of it.
@@ -66,6 +69,16 @@ class Group:
             count += 1
         return [self._part(start, end) for start, end in zip(starts, [*starts[1:], len(self.costs)], strict=True)]
 
+    def bundle(self, desk: Desk, now: float, timeout_s: float) -> "Bundle | None":
+        """All of it as one request; None where it is but one, or cannot be one."""
+        if len(self.texts) == 1:
+            return None
+        try:
+            return Bundle(desk, self, now, timeout_s)
+        except Exception:
+            log.exception("requests could not be put together, and go alone")
+            return None
+
     def _part(self, start: int, end: int) -> "Group":
         of = slice(start, end)
         return Group(self.fields, self.others, self.exchanges[of], self.texts[of], self.costs[of])
@@ -91,6 +104,14 @@ class Gathering:
         came, self._came = self._came, []
         if len(came) == 1:
             return came, []
+        try:
+            return self._grouped(came, tokens)
+        except Exception:
+            log.exception("requests that came together could not be read for that, and go alone")
+            return came, []
+
+    @staticmethod
+    def _grouped(came: list[Exchange], tokens: Callable[[int], int]) -> tuple[list[Exchange], list[Group]]:
         alone: list[Exchange] = []
         groups: dict[tuple[RequestFields, bytes], Group] = {}
         for exchange in came:
@@ -186,13 +207,18 @@ class Bundle(AskedRequest):
 
     def refuse(self, error: RequestError | ServingError, reason: str = "") -> None:
         """Answer all with an error of ours."""
-        for flight in self._flights():
-            flight.refuse(error, reason)
+        for exchange in self._present_exchanges():
+            self._desk.refuse_alone(exchange, self.arrived, error, reason)
 
     def separate(self, now: float) -> None:
         """Ask for each alone whose client is there."""
-        for flight in self._flights():
-            self._desk.take(flight, now)
+        del now  # they came when this did
+        for exchange in self._present_exchanges():
+            self._desk.take_alone(exchange, self.arrived)
+
+    def fault(self, now: float) -> None:
+        """See `AskedRequest`."""
+        self.separate(now)
 
     def _leave(self) -> None:
         """One of the clients is gone; the others' answer goes on."""
@@ -201,10 +227,9 @@ class Bundle(AskedRequest):
         if not self._present:
             self._desk.left(self)
 
-    def _flights(self) -> list[AskedRequest]:
-        """Those whose clients are there, on their own again."""
-        present = [exchange for exchange in self._group.exchanges if not exchange.gone]
-        return [self._desk.flight(exchange, self.arrived) for exchange in present]
+    def _present_exchanges(self) -> list[Exchange]:
+        """Those whose clients are there, and have no answer."""
+        return [exchange for exchange in self._group.exchanges if not exchange.gone]
 
 
 def apportioned(total: int, shares: Sequence[int]) -> list[int]:

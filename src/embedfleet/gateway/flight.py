@@ -3,10 +3,12 @@
 import logging
 from collections.abc import Sequence
 
+import orjson
+
 from embedfleet.dialects.compute_fields import join_fields
 from embedfleet.dialects.failure import render_failure
 from embedfleet.dialects.texts import Texts
-from embedfleet.errors import BadGateway, Malformed, RequestError, ServingError
+from embedfleet.errors import BadGateway, Internal, Malformed, RequestError, ServingError
 from embedfleet.gateway.access import log_access
 from embedfleet.gateway.attempt import OK, Asked, AskedRequest, Attempt, Desk, Stream
 from embedfleet.gateway.dispatch import carving
@@ -22,6 +24,7 @@ from embedfleet.http.message import Header
 log = logging.getLogger(__name__)
 
 
+_HEAD_BYTES = 200  # about what each part's head has besides the client's fields
 _OWN = frozenset({b"date", b"x-request-id"})  # fields that every answer gets here
 
 
@@ -103,10 +106,14 @@ class Flight(AskedRequest):
     def divide(self, *, by_length: bool) -> Batch | None:
         """See `Request`."""
         texts = self.asked_texts
-        if texts is None or not texts.divisible:
+        if texts is None or not texts.divisible or texts.repeats_a_key(self.exchange.body):
             return None
         order: Sequence[int] = carving.by_length(self._costs) if by_length else range(texts.count)
-        return Batch(self._costs, texts.sizes(), order, texts.extra, texts.frame_size())
+        try:
+            frame_bytes = texts.frame_size() + len(self.fields.line) + _HEAD_BYTES
+            return Batch(self._costs, texts.sizes(), order, texts.extra, frame_bytes)
+        except orjson.JSONEncodeError:  # it nests deeper than can be written
+            return None
 
     def part(self, items: Sequence[int], tokens: int) -> "FlightPart":
         """See `Request`."""
@@ -195,6 +202,16 @@ class Flight(AskedRequest):
         shed = [(b"x-shed-reason", reason.encode())] if reason else []
         self.exchange.respond(status, [*headers, *shed, self._id_header], body)
         self._done(status, self.desk.now())
+
+    def fault(self, now: float) -> None:
+        """See `AskedRequest`."""
+        del now
+        if self.exchange.gone:
+            return
+        if self.exchange.begun:
+            self.exchange.abort()
+        else:
+            self.refuse(Internal("the gateway failed on this request, its log says how"))
 
     @property
     def _id_header(self) -> Header:

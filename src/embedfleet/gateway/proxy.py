@@ -12,27 +12,30 @@ from typing import Final
 
 from embedfleet.dialects.failure import is_of_the_model
 from embedfleet.dialects.texts import read_texts
-from embedfleet.errors import Malformed, Refused, Reset, Starved, TimedOut, UpstreamError, Validation, WrongHeader
-from embedfleet.gateway.attempt import Asked, AskedRequest, Attempt, Desk
-from embedfleet.gateway.bundle import Bundle, Gathering
+from embedfleet.errors import RequestError, ServingError, Starved, UpstreamError, Validation, WrongHeader
+from embedfleet.gateway.attempt import FAILURES, Asked, AskedRequest, Attempt, Desk, give_up
+from embedfleet.gateway.bundle import Gathering
 from embedfleet.gateway.dispatch.command import (
     Cancel,
     Command,
     Failure,
     Forget,
     Join,
+    OfRequest,
     Probe,
     Refuse,
     Relay,
     Send,
     Separate,
+    request_of,
 )
-from embedfleet.gateway.dispatch.dispatcher import TICK_S, TROUBLE, Dispatcher
+from embedfleet.gateway.dispatch.dispatcher import TROUBLE, Dispatcher
 from embedfleet.gateway.dispatch.pace import Cost
 from embedfleet.gateway.dispatch.replica import Abilities, State
-from embedfleet.gateway.dispatch.request import is_online
+from embedfleet.gateway.dispatch.request import Request, is_online
 from embedfleet.gateway.flight import Flight
 from embedfleet.gateway.forwarding import RequestFields
+from embedfleet.gateway.rounds import Rounds
 from embedfleet.gateway.settings import GatewaySettings
 from embedfleet.gateway.tally import Tally
 from embedfleet.gateway.tokenless import Examiner
@@ -43,17 +46,9 @@ from embedfleet.types import Endpoint
 
 log = logging.getLogger(__name__)
 
-_FAILURES: dict[type[UpstreamError], Failure] = {
-    Refused: Failure.REFUSED,
-    Reset: Failure.RESET,
-    Malformed: Failure.MALFORMED,
-    TimedOut: Failure.TIMED_OUT,
-    Starved: Failure.STARVED,
-}
 _FAILED_INPUT: Final = 424
 _REFUSED_INPUT: Final = 422
 _SHORTAGE_LINE_S: Final = 5.0
-_LEAST_TIMER_S = 0.001  # the event loop's timers count milliseconds, and may come early
 _GATHERED_BYTES: Final = 8192  # a body up to this may go together with others
 _BODY_SHARE = 0.75  # of what a replica takes, that a part's texts may come to: the rest is for what frames them
 
@@ -84,21 +79,17 @@ class Proxy(Desk):
         self._id_prefix = os.urandom(6).hex().encode()
         self._loop = asyncio.get_running_loop()
         self.now = self._loop.time
-        self._timer: asyncio.TimerHandle | None = None
-        self._alarm: asyncio.TimerHandle | None = None
-        self._alarm_at = inf
+        self._rounds = Rounds(self._go_round, self._ring, self._stood_still)
         self._short_at = -inf
 
     def start(self) -> None:
         """Begin with the replicas of the settings."""
         self.set_members(self._settings.replicas)
-        self._tick()
+        self._rounds.start()
 
     def stop(self) -> None:
         """Close what is open to replicas."""
-        for timer in (self._timer, self._alarm):
-            if timer is not None:
-                timer.cancel()
+        self._rounds.stop()
         self._examiner.stop()
         for pool in self._pools.values():
             pool.close()
@@ -178,32 +169,54 @@ class Proxy(Desk):
         if not isinstance(fields, RequestFields):
             fields = head.note = RequestFields(head.method, head.target, exchange.path, head.headers)
         if self._gathering is None or not fields.gathers or len(exchange.body) > _GATHERED_BYTES:
-            self._take_alone(exchange, self.now())
+            self.take_alone(exchange, self.now())
         elif self._gathering.add(exchange):
             self._loop.call_soon(self._take_gathered)
 
     def take(self, request: AskedRequest, now: float) -> None:
         """Let the dispatcher have a request."""
-        replica = self.dispatcher.assign(request, now)
-        if replica is not None:
-            request.send(replica, self._pools[replica.id], now)
-        else:
-            self.execute(self.dispatcher.arrived(request, now))
+        try:
+            replica = self.dispatcher.assign(request, now)
+            if replica is not None:
+                request.send(replica, self._pools[replica.id], now)
+            else:
+                self.execute(self.dispatcher.arrived(request, now))
+        except Exception as error:  # noqa: BLE001 - it is logged there
+            self.broke(request, error)
+
+    def take_alone(self, exchange: Exchange, now: float) -> None:
+        """See `Desk`."""
+        try:
+            self._take_sound(self.flight(exchange, now), now)
+        except Exception as error:  # noqa: BLE001 - it is logged there
+            give_up(exchange, error)
 
     def execute(self, commands: list[Command]) -> None:
-        """Do what the dispatcher says."""
+        """Do what the dispatcher says; what goes wrong with one command is none of the others' business."""
         for command in commands:
-            match command:
-                case Probe(replica):
-                    self._probe(self.endpoints[replica.id])
-                case Forget(replica):
-                    self._forget(replica.id)
-                case _:
+            if isinstance(command, Probe):
+                self._probe(self.endpoints[command.replica.id])
+            elif isinstance(command, Forget):
+                self._forget(command.replica.id)
+            else:
+                try:
                     self._obey(command)
-        if self.dispatcher.due < self._alarm_at:
-            self._set_alarm()
+                except Exception as error:  # noqa: BLE001 - it is logged there
+                    self.broke(request_of(command), error)
+        if self.dispatcher.due < self._rounds.alarm_at:
+            self._rounds.set_alarm(self.dispatcher.due)
 
-    def _obey(self, command: Command) -> None:
+    def broke(self, request: Request, error: Exception) -> None:
+        """See `Desk`: afterwards nothing of the request is anywhere, whatever had become of it."""
+        log.error("the gateway failed on a request", exc_info=error)
+        assert isinstance(request, AskedRequest), "all are, here"
+        self.left(request)
+        try:
+            request.fault(self.now())
+        except Exception:
+            log.exception("nor can its client be told")
+
+    def _obey(self, command: OfRequest) -> None:
         """Do what is to be done about a request."""
         match command:
             case Send(Asked() as chunk, replica):
@@ -244,7 +257,7 @@ class Proxy(Desk):
 
     def failed(self, attempt: Attempt, error: UpstreamError) -> None:
         """A replica gave no answer."""
-        failure = _FAILURES[type(error)]
+        failure = FAILURES[type(error)]
         if failure is Failure.STARVED:
             self._note_shortage(error)
         else:
@@ -258,7 +271,17 @@ class Proxy(Desk):
 
     def left(self, request: AskedRequest) -> None:
         """Nobody waits for a request any more."""
-        self.execute(self.dispatcher.left(request, self.now()))
+        try:
+            self.execute(self.dispatcher.left(request, self.now()))
+        except Exception:
+            log.exception("the gateway failed to let a request go")
+
+    def refuse_alone(self, exchange: Exchange, now: float, error: RequestError | ServingError, reason: str) -> None:
+        """See `Desk`."""
+        try:
+            self.flight(exchange, now).refuse(error, reason)
+        except Exception as fault:  # noqa: BLE001 - it is logged there
+            give_up(exchange, fault)
 
     def flight(self, exchange: Exchange, now: float) -> Flight:
         """A client's request that came then, on its own."""
@@ -294,19 +317,20 @@ class Proxy(Desk):
         cost = serving[0].pace.cost if serving else Cost()
         for whole in groups:
             for group in whole.cut(cost, self.dispatcher.batch_texts):
-                if len(group.texts) == 1:
+                timeout_s = group.fields.timeout_s or self._settings.dispatch.online_deadline_s
+                bundle = group.bundle(self, now, timeout_s)
+                if bundle is None:
                     alone += group.exchanges
                 else:
-                    timeout_s = group.fields.timeout_s or self._settings.dispatch.online_deadline_s
-                    self.take(Bundle(self, group, now, timeout_s), now)
+                    self.take(bundle, now)
         for exchange in alone:
             if exchange.gone:
                 self.tally.left()
             else:
-                self._take_alone(exchange, now)
+                self.take_alone(exchange, now)
 
-    def _take_alone(self, exchange: Exchange, now: float) -> None:
-        flight = self.flight(exchange, now)
+    def _take_sound(self, flight: Flight, now: float) -> None:
+        """Let the dispatcher have what it may have."""
         texts = flight.asked_texts
         if flight.fields.fault:
             flight.refuse(WrongHeader(flight.fields.fault))
@@ -368,25 +392,32 @@ class Proxy(Desk):
         pool.close()
         self._retiring.append(pool)
 
-    def _set_alarm(self) -> None:
-        """Wake when the dispatcher wants it; what was set for later is dropped."""
-        if self._alarm is not None:
-            self._alarm.cancel()
-        self._alarm_at = self.dispatcher.due
-        self._alarm = self._loop.call_at(max(self._alarm_at, self.now() + _LEAST_TIMER_S), self._wake)
-
-    def _wake(self) -> None:
-        self._alarm, self._alarm_at = None, inf
-        if self.dispatcher.due <= self.now():
-            self.execute(self.dispatcher.tick(self.now()))
-        elif self.dispatcher.due < inf:
-            self._set_alarm()
-
-    def _tick(self) -> None:
-        now = self.now()
+    def _go_round(self, now: float) -> None:
+        """To be done now and then."""
         self._retiring = [pool for pool in self._retiring if pool.busy]
         for pool in [*self._pools.values(), *self._retiring]:
             pool.sweep(now)
-        self.execute(self.dispatcher.tick(now))
+        self._pass_time(now)
         self._note_states()
-        self._timer = self._loop.call_later(TICK_S, self._tick)
+
+    def _ring(self, now: float) -> None:
+        """The dispatcher wanted it then."""
+        if self.dispatcher.due <= now:
+            self._pass_time(now)
+        elif self.dispatcher.due < inf:
+            self._rounds.set_alarm(self.dispatcher.due)
+
+    def _pass_time(self, now: float) -> None:
+        try:
+            commands = self.dispatcher.tick(now)
+        except Exception:
+            log.exception("the gateway failed to see what time brings")
+        else:
+            self.execute(commands)
+
+    def _stood_still(self, seconds: float) -> None:
+        """In which nothing was read: that is no replica's silence."""
+        log.warning("the gateway stood still for %.1f s", seconds)
+        for pool in [*self._pools.values(), *self._retiring]:
+            pool.stood_still(seconds)
+        self.dispatcher.stood_still(seconds)

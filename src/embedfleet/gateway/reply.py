@@ -17,6 +17,7 @@ _ONCE: Final = frozenset({b"connection", b"content-length"})
 # Heads that are remembered: those of one replica differ in the date and in what a request cost.
 _MOST: Final = 512
 _MOST_FIELDS = 8192
+_MOST_DIGITS: Final = 15  # of a number that counts
 
 
 class ReplyHead:
@@ -44,7 +45,7 @@ class ReplyHead:
         self.status = status
         self.fields = fields
         tokens = told.get(b"x-compute-tokens", b"")
-        self.tokens = int(tokens) if tokens.isdigit() else None
+        self.tokens = int(tokens) if tokens.isdigit() and len(tokens) <= _MOST_DIGITS else None
         self.has_request_id = b"x-request-id" in told
         self.has_retry_after = b"retry-after" in told
         self.length = -1
@@ -136,7 +137,7 @@ class ReplyMemory:
                     return None
                 told.setdefault(name, value)
         length = told.get(b"content-length", b"")
-        if not length.isdigit() or b"transfer-encoding" in told:
+        if not length.isdigit() or len(length) > _MOST_DIGITS or b"transfer-encoding" in told:
             return None
         if told.get(b"connection", b"keep-alive").lower() != b"keep-alive":
             return None

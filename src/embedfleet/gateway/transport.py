@@ -174,6 +174,11 @@ class Pool:
             self._idle.remove(connection)
             connection.close()
 
+    def stood_still(self, seconds: float) -> None:
+        """Nothing was read for so long: that is not counted."""
+        for call in {*self.pending, *(one.call for one in self._connections if one.call is not None)}:
+            call.deadline += seconds
+
     def close(self) -> None:
         """Close idle connections now, and the others when they are done."""
         self._closed = True
@@ -205,6 +210,8 @@ class _Connection:
         self._finished = False  # its end
         self._keep = False
         self._streaming = False
+        self._paused = False  # reading
+        self._choked = False  # the replica has not taken all of a request
 
     @property
     def is_stale(self) -> bool:
@@ -226,6 +233,7 @@ class _Connection:
     def pause(self, paused: bool) -> None:
         """Stop or go on reading."""
         if self._transport is not None and not self._transport.is_closing():
+            self._paused = paused
             if paused:
                 self._transport.pause_reading()
             else:
@@ -255,9 +263,11 @@ class _Connection:
 
     def pause_writing(self) -> None:
         """The replica does not read: what it is sent is whole in memory anyway."""
+        self._choked = True
 
     def resume_writing(self) -> None:
         """It reads again."""
+        self._choked = False
 
     def data_received(self, data: bytes) -> None:
         call = self.call
@@ -284,7 +294,7 @@ class _Connection:
         """Take a plain reply that came in one piece, as most do; the parser takes the others."""
         start, end, body = data.partition(_HEAD_END)
         head = self._find_head(start)
-        if head is None or len(body) != head.length or call.is_head or not end:
+        if head is None or len(body) != head.length or call.is_head or not end or self._choked:
             return False
         self.call = call.connection = None
         self.idle_since = now = self._now()
@@ -348,7 +358,7 @@ class _Connection:
             return
         call.connection = None
         now = self._pool.now()
-        if self._keep and self._transport is not None and not self._transport.is_closing():
+        if self._keep and self._is_clean() and self._transport is not None and not self._transport.is_closing():
             self.idle_since = now
             self._pool.release(self)
         else:
@@ -357,6 +367,12 @@ class _Connection:
             call.on_end()
         else:
             call.on_reply(self._reply_head(), self._reply_body(), now)
+
+    def _is_clean(self) -> bool:
+        """Whether nothing of the call that is over is left, so that the next one finds it as if it were new."""
+        if self._paused:
+            self.pause(False)  # its reader was slow when the last of it came
+        return not self._choked
 
     def _reply_head(self) -> ReplyHead:
         return ReplyHead.parsed(self._status, self._headers)

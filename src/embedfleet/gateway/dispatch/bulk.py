@@ -17,6 +17,7 @@ _RESERVE_ROUNDS = 2  # a chunk for each: so many rounds may wait, for each other
 _REPLICAS_PER_SPARED = 8  # while replicas are spared
 _SMALLEST_SHARE = 0.25  # of a chunk's tokens, to which it shrinks to use idle replicas
 _REFILL = 1 / 3  # of a chunk's tokens: if the texts of one call leave as much of it, another call goes with it
+_STARVED_S = 2.0  # without bulk work at any replica while some waits: then one chunk goes whatever else there is to do
 _FULL = 0.95  # of a batch's tokens: estimates are off, and what spills over takes a batch of its own
 
 
@@ -39,6 +40,25 @@ class BulkSender:
         self._roster = roster
         self._work = work
         self._quarantine = quarantine
+        self._fed_at = 0.0  # when a replica had bulk work last, or none waited
+
+    def feed(self, now: float) -> list[Command]:
+        """A chunk that makes way for nobody, if online work has let none in for long; to be called now and then.
+
+        It goes beyond the replica's window, which online work without end would fill again and again.
+        """
+        serving = [replica for replica in self._roster.serving if replica.full_until <= now]
+        if not self._work.bulk or not serving or any(replica.bulk for replica in self._roster.serving):
+            self._fed_at = now
+        if now - self._fed_at < _STARVED_S:
+            return []
+        replica = min(serving, key=lambda replica: replica.eta(now))
+        chunk = self._next(replica, replica.chunk_tokens, is_starved=True)
+        if chunk is None or self._quarantine.holds(chunk, now):
+            return []
+        self._fed_at = now
+        self._work.send(chunk, replica, now)
+        return [Send(chunk, replica)]
 
     def dispatch(self, now: float, *, is_online: bool) -> list[Command]:
         """To each replica that is about to run dry a chunk.
@@ -83,6 +103,7 @@ class BulkSender:
                 break
             if self._quarantine.holds(chunk, now):
                 continue
+            self._fed_at = now
             self._work.send(chunk, replica, now)
             sends.append(Send(chunk, replica))
             left -= chunk.tokens
@@ -114,26 +135,31 @@ class BulkSender:
         ends = [max(now, other.free_at) for other in self._roster.serving if other is not replica and other.tokens]
         return staggered(tokens, now + replica.eta(now), ends, replica.pace.real_cost)
 
-    def _next(self, replica: Replica, tokens: int) -> Chunk | None:
+    def _next(self, replica: Replica, tokens: int, *, is_starved: bool = False) -> Chunk | None:
         """What is to be sent again and may be sent here, else the next of the first request; None if it has no room."""
         queue = self._work.bulk
         for chunk in queue.returned:
             spares = replica.id in chunk.tried and self._roster.has_untried(chunk)
-            if not spares and fits(replica, chunk.tokens, chunk.texts):
+            if not spares and fits(replica, chunk.tokens, chunk.texts, is_starved=is_starved):
                 queue.take_back(chunk)
                 return chunk
         if not queue.requests:
             return None
         request = queue.requests[0]
         if request.batch is None:
-            if not fits(replica, request.tokens, request.texts):
+            if not fits(replica, request.tokens, request.texts, is_starved=is_starved):
                 return None
             queue.remove(request)
             return request
-        if not fits(replica, most_tokens(request.batch, tokens), 1):
+        if not fits(replica, most_tokens(request.batch, tokens), 1, is_starved=is_starved):
             return None
         abilities = replica.abilities
-        room = max(1, min(abilities.batch_texts, replica.permits - replica.texts))
+        most = min(abilities.batch_texts, replica.permits)
+        room = max(1, min(most, replica.permits - replica.texts))
+        if room < most and request.batch.spare_parts <= 0:
+            return None  # it would have to be cut once more than it may be
+        if room < most:
+            request.batch.spare_parts -= 1
         items, cut = carve(request.batch, Bounds(tokens, room, abilities.body_bytes))
         queue.tokens -= cut
         if request.batch.is_taken:

@@ -1,13 +1,17 @@
-"""How requests are cut into chunks: by tokens, texts and bytes at once."""
+"""How requests are cut into chunks: by tokens, texts and bytes at once.
+
+Each part repeats what the request says beside its texts. So that nobody's small request becomes a large one, all parts
+together are at most twice what came; a request for which that is too little is not cut.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, inf
 from typing import Final
 
 from embedfleet.gateway.dispatch.pace import Cost
 from embedfleet.gateway.dispatch.replica import Abilities
-from embedfleet.gateway.dispatch.request import Batch
+from embedfleet.gateway.dispatch.request import Batch, Request
 
 SCATTER_TOKENS: Final = 2048
 """An online request of so many tokens or less goes whole to one replica."""
@@ -16,6 +20,9 @@ _SCATTER_MOST = 8192
 _CRUMB = 0.25
 _LEAST_STAGGER = 0.6
 _STAGGERS = 8
+# All parts of a request together, over the request's own bytes; or so many bytes, where that is more.
+_MOST_TIMES: Final = 2
+_LITTLE_BYTES: Final = 256_000
 _WORTH = 1.02  # a smaller chunk is chosen only if its end is farther from others' by this factor
 
 
@@ -33,13 +40,55 @@ class Bounds:
         return cls(tokens, abilities.batch_texts, abilities.body_bytes)
 
 
+def divided(request: Request, abilities: Abilities, *, by_length: bool) -> Batch | None:
+    """The texts of a request that may be cut, with the number of parts that its bytes allow; None if it goes whole.
+
+    Args:
+        request: a client's.
+        abilities: of the replica that takes least.
+        by_length: whether texts of like length are to come together.
+    """
+    batch = request.divide(by_length=by_length)
+    if batch is None:
+        return None
+    texts = max(1, min(abilities.batch_texts, abilities.permits) - batch.extra)
+    fewest = fewest_parts([batch.sizes[item] for item in batch.order], batch.frame_bytes, texts, abilities.body_bytes)
+    batch.spare_parts = most_parts(batch, request.size_bytes) - fewest
+    return batch if batch.spare_parts >= 0 else None
+
+
+def most_parts(batch: Batch, received_bytes: int) -> int:
+    """Into how many parts a request of so many bytes may be cut."""
+    return (max(_MOST_TIMES * received_bytes, _LITTLE_BYTES) - sum(batch.sizes)) // max(1, batch.frame_bytes)
+
+
+def fewest_parts(sizes: Sequence[int], frame_bytes: int, texts: int, size_bytes: int) -> int:
+    """Into how many parts texts must be cut at least, each of at most so many texts and bytes.
+
+    A text that is over the bytes is a part of its own.
+    """
+    if frame_bytes + sum(sizes) <= size_bytes:
+        return ceil(len(sizes) / texts)
+    parts, size, count = 1, frame_bytes, 0
+    for text_bytes in sizes:
+        if count and (count == texts or size + text_bytes > size_bytes):
+            parts, size, count = parts + 1, frame_bytes, 0
+        size += text_bytes
+        count += 1
+    return parts
+
+
 def most_tokens(batch: Batch, tokens: int) -> int:
     """The most that `carve` cuts off a batch at such a bound: a crumb more, or one text that is over it."""
+    if batch.spare_parts <= 0:
+        return batch.waiting_tokens
     return max(batch.costs[batch.order[batch.taken]], min(int(tokens * (1 + _CRUMB)), batch.waiting_tokens))
 
 
 def carve(batch: Batch, bounds: Bounds) -> tuple[list[int], int]:
     """Cut the next chunk off: its texts' indices, in order, and its tokens.
+
+    Tokens bound it only as long as there are parts to spare.
 
     Args:
         batch: with at least one text that is not cut off yet.
@@ -48,11 +97,13 @@ def carve(batch: Batch, bounds: Bounds) -> tuple[list[int], int]:
     tokens, size = 0, batch.frame_bytes
     end = batch.taken
     texts = max(1, bounds.texts - batch.extra)
-    crumb = batch.waiting_tokens <= bounds.tokens * (1 + _CRUMB)
+    most = inf if batch.spare_parts <= 0 or batch.waiting_tokens <= bounds.tokens * (1 + _CRUMB) else bounds.tokens
     while end < len(batch.order) and end - batch.taken < texts:
         item = batch.order[end]
-        over = tokens + batch.costs[item] > bounds.tokens and not crumb
-        if end > batch.taken and (over or size + batch.sizes[item] > bounds.size_bytes):
+        if end > batch.taken and size + batch.sizes[item] > bounds.size_bytes:
+            break
+        if end > batch.taken and tokens + batch.costs[item] > most:
+            batch.spare_parts -= 1  # it could have taken more
             break
         tokens += batch.costs[item]
         size += batch.sizes[item]

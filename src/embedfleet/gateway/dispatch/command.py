@@ -78,4 +78,12 @@ class Forget:
     replica: Replica
 
 
-Command = Send | Cancel | Relay | Join | Refuse | Separate | Probe | Forget
+OfRequest = Send | Cancel | Relay | Join | Refuse | Separate
+"""About a request."""
+
+Command = OfRequest | Probe | Forget
+
+
+def request_of(command: OfRequest) -> Request:
+    """Whom it is about."""
+    return command.chunk.request if isinstance(command, Send | Relay | Cancel) else command.request

@@ -36,7 +36,7 @@ from typing import Final
 from embedfleet.errors import DeadlineExceeded, Unhealthy
 from embedfleet.gateway.dispatch.admission import Admission
 from embedfleet.gateway.dispatch.bulk import BulkSender
-from embedfleet.gateway.dispatch.carving import SCATTER_TOKENS, scatter
+from embedfleet.gateway.dispatch.carving import SCATTER_TOKENS, divided, scatter
 from embedfleet.gateway.dispatch.command import Command, Failure, Join, Refuse, Relay, Send, Separate
 from embedfleet.gateway.dispatch.estimate import DrainRate, TokenEstimate
 from embedfleet.gateway.dispatch.hedges import hedge
@@ -180,7 +180,7 @@ class Dispatcher:
                 self._work.online.push(chunk)
         else:
             if self.limits.split and request.texts > 1:
-                request.batch = request.divide(by_length=self.limits.sort_by_length)
+                request.batch = divided(request, self._roster.narrowest, by_length=self.limits.sort_by_length)
             self._work.bulk.push(request)
         return self._dispatch(now)
 
@@ -322,6 +322,11 @@ class Dispatcher:
             commands += self._pass_time(now)
         return [*commands, *self._dispatch(now), *self._roster.probes(now)]
 
+    def stood_still(self, seconds: float) -> None:
+        """Nothing was read for so long: that time counts for no replica's silence and no replica's speed."""
+        self._roster.stood_still(seconds)
+        self.rate.stood_still(seconds)
+
     # admission
 
     def _refusal(self, request: Request, now: float) -> Refuse | Separate | None:
@@ -339,7 +344,7 @@ class Dispatcher:
         fits = request.texts <= roster.batch_texts and request.size_bytes <= roster.body_bytes
         if (fits and (replicas == 1 or request.tokens <= SCATTER_TOKENS)) or not self.limits.split or request.texts < 2:
             return [request]
-        batch = request.batch = request.divide(by_length=self.limits.sort_by_length)
+        batch = request.batch = divided(request, roster.narrowest, by_length=self.limits.sort_by_length)
         if batch is None:
             return [request]
         cuts = scatter(batch, replicas, roster.narrowest)
@@ -414,7 +419,7 @@ class Dispatcher:
         self._roster.suspect(now)
         if self.limits.hedge:
             commands += hedge(self.limits, self._roster, self._work, now)
-        return commands
+        return [*commands, *self._bulk.feed(now)]
 
     def _expire(self, now: float) -> list[Command]:
         """Give up what nobody waits for any more."""

@@ -42,6 +42,10 @@ class DrainRate:
         """Count finished work."""
         self._finished += tokens
 
+    def stood_still(self, seconds: float) -> None:
+        """Time in which nothing was seen is not counted."""
+        self._since += seconds
+
     def measure(self, now: float, *, busy: bool) -> None:
         """Close a window of about a second; one without work says nothing about speed."""
         elapsed = now - self._since

@@ -58,8 +58,8 @@ def takes_bulk(replica: Replica, others: Iterable[Replica], now: float, *, spare
     return not spared or sum(not other.bulk for other in others if other is not replica) >= spared
 
 
-def fits(replica: Replica, tokens: int, texts: int) -> bool:
-    """Whether a replica has room; an idle one always has."""
+def fits(replica: Replica, tokens: int, texts: int, *, is_starved: bool = False) -> bool:
+    """Whether a replica has room; an idle one always has, and for what is starved its window does not count."""
     return not replica.tokens or (
-        replica.tokens + tokens <= replica.window and replica.texts + texts <= replica.permits
+        (is_starved or replica.tokens + tokens <= replica.window) and replica.texts + texts <= replica.permits
     )

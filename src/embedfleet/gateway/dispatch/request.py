@@ -165,16 +165,20 @@ class Batch:
         sizes: of each text, in bytes.
         order: in which texts are taken.
         extra: texts that each part carries besides its own, such as the one that all are compared with.
-        frame_bytes: of each part's body besides its texts, such as a query.
+        frame_bytes: of each part besides its texts: its head, a query.
 
     Attributes:
+        spare_parts: how many more it may be cut into than it must be.
         taken: how many of ``order`` were cut off.
         waiting_tokens: of those that were not.
         unanswered: texts whose answer is not there yet.
         parts: sent or waiting to be sent again, in the order in which they were cut.
     """
 
-    __slots__ = ("costs", "extra", "frame_bytes", "order", "parts", "sizes", "taken", "unanswered", "waiting_tokens")
+    __slots__ = (
+        "costs", "extra", "frame_bytes", "order", "parts", "sizes", "spare_parts", "taken", "unanswered",
+        "waiting_tokens",
+    )  # fmt: skip
 
     def __init__(
         self, costs: Sequence[int], sizes: Sequence[int], order: Sequence[int], extra: int = 0, frame_bytes: int = 0
@@ -184,6 +188,7 @@ class Batch:
         self.frame_bytes = frame_bytes
         self.sizes = sizes
         self.order = order
+        self.spare_parts = len(order)
         self.taken = 0
         self.waiting_tokens = sum(costs)
         self.unanswered = len(costs)

@@ -3,6 +3,7 @@
 from typing import Final
 
 from embedfleet.errors import BadGateway, ServingError, Unhealthy
+from embedfleet.gateway.dispatch.carving import divided
 from embedfleet.gateway.dispatch.command import Command, Failure, Refuse, Relay
 from embedfleet.gateway.dispatch.limits import DispatchLimits
 from embedfleet.gateway.dispatch.quarantine import Quarantine
@@ -17,6 +18,8 @@ THROTTLED = 429
 TROUBLE: Final = RETRIED | {THROTTLED}
 """Statuses that may not be the client's answer."""
 _DEATHS: Final = frozenset({Failure.RESET, Failure.TIMED_OUT})  # what the request may be guilty of
+
+_HALVES: Final = 2
 
 
 class Retries:
@@ -111,14 +114,16 @@ class Retries:
         """Two replicas could not compute a chunk of several texts: ask for its halves, to find the one text."""
         request = chunk.request
         if request.batch is None:
-            request.batch = request.divide(by_length=False) if self._limits.split else None
+            narrowest = self._roster.narrowest
+            request.batch = divided(request, narrowest, by_length=False) if self._limits.split else None
             if request.batch is None:
                 return False
             request.batch.taken, request.batch.waiting_tokens = len(request.batch.order), 0
         batch = request.batch
         items = chunk.items if isinstance(chunk, Part) else batch.order
-        if not self._may_repeat(chunk):
+        if batch.spare_parts < _HALVES or not self._may_repeat(chunk):
             return False
+        batch.spare_parts -= _HALVES
         if isinstance(chunk, Part):
             del batch.parts[chunk]
         middle = len(items) // 2

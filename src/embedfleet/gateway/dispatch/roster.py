@@ -190,6 +190,18 @@ class Roster:
         if not self.serving:
             self.unserved_since = min(self.unserved_since, now)
 
+    def stood_still(self, seconds: float) -> None:
+        """Nothing was heard for so long, for nobody listened."""
+        self.unserved_since += seconds
+        held = {chunk for replica in self.replicas.values() for chunk in replica.chunks}
+        for chunk in held:
+            chunk.sent_at += seconds
+            chunk.due_at += seconds
+        for replica in self.replicas.values():
+            replica.heard_at += seconds
+            replica.free_at += seconds
+            replica.chunks = {chunk: sent_at + seconds for chunk, sent_at in replica.chunks.items()}
+
     def _restart(self, replica: Replica, now: float) -> None:
         """A replica is told of, or wanted back: it has to infer first."""
         replica.move(Event.JOIN)

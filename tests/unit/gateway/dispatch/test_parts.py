@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embedfleet.gateway.dispatch.budget import Budget
-from embedfleet.gateway.dispatch.carving import Bounds, by_length, carve, scatter, staggered
+from embedfleet.gateway.dispatch.carving import Bounds, by_length, carve, divided, fewest_parts, scatter, staggered
 from embedfleet.gateway.dispatch.command import Join, Relay, Send
 from embedfleet.gateway.dispatch.dispatcher import Dispatcher
 from embedfleet.gateway.dispatch.pace import Cost, Pace, fit
@@ -53,6 +53,55 @@ def test_a_text_over_every_bound_goes_alone():
 
 def test_no_crumb_is_left_over():
     assert carve(batch(50, 50, 20), Bounds(100, 32, 10**6)) == ([0, 1, 2], 120)
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 400), st.integers(1, 40_000)), min_size=2, max_size=300),
+    st.sampled_from([13, 200, 5_000, 60_000, 900_000, 2_000_000]),
+    st.lists(st.tuples(st.integers(1, 3000), st.integers(1, 32)), min_size=1, max_size=20),
+)
+def test_all_parts_together_are_at_most_twice_what_came(texts, frame_bytes, rooms):
+    """300 tiny texts beside an ignored field of 2 MB became 300 parts of 2 MB: 31 MB of memory became 642."""
+    costs, sizes = [cost for cost, _ in texts], [size for _, size in texts]
+    received = frame_bytes + sum(sizes)
+
+    class Framed(Request):
+        def divide(self, *, by_length):
+            return Batch(costs, sizes, (by_length and range(len(costs))[::-1]) or range(len(costs)), 0, frame_bytes)
+
+    asked = Framed(tokens=sum(costs), texts=len(texts), size_bytes=received, online=True, now=NOW, timeout_s=60)
+    abilities = Abilities(batch_texts=32, body_bytes=1_500_000)
+    cut = divided(asked, abilities, by_length=False)
+    if cut is None:
+        fewest = fewest_parts(sizes, frame_bytes, 32, 1_500_000)
+        assert fewest * frame_bytes + sum(sizes) > max(2 * received, 256_000) - frame_bytes, "it could have been cut"
+        return
+    sent, parts = 0, 0
+    while not cut.is_taken:
+        tokens, _ = rooms[parts % len(rooms)]
+        items, _ = carve(cut, Bounds.of(tokens, abilities))
+        part = frame_bytes + sum(sizes[item] for item in items)
+        assert len(items) <= 32
+        assert len(items) == 1 or part <= 1_500_000
+        sent += part
+        parts += 1
+    assert sent <= max(2 * received, 256_000)
+    assert cut.spare_parts >= 0
+
+
+def test_where_no_part_is_to_spare_no_text_is_looked_for_in_halves():
+    """Each half would repeat the frame: a request of 32 texts and 2 MB would be sent twenty times."""
+    made = dispatcher("a", "b")
+
+    class Framed(Divisible):
+        def divide(self, *, by_length):
+            return Batch(self.costs, [40] * len(self.costs), range(len(self.costs)), 0, 1_000_000)
+
+    asked = Framed([10] * 4, online=True, now=NOW)
+    asked.size_bytes = 1_000_160
+    first = made.assign(asked, NOW)
+    (again,) = made.answered(asked, first, 424, NOW)
+    assert made.answered(asked, again.replica, 424, NOW) == [Relay(asked)]
 
 
 def test_scattered_chunks_are_even_and_whole():

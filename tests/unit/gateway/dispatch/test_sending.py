@@ -304,6 +304,25 @@ def test_what_is_sent_again_earns_no_budget_to_send_again(how):
     assert made._work.sent_tokens <= 1000 + 20
 
 
+def test_bulk_gets_a_chunk_every_two_seconds_however_much_online_work_there_is():
+    """Two clients that asked again at once kept bulk from ever starting in 120 simulated seconds."""
+    made = fleet(1)
+    running = [*ask(made, [2000]), *ask(made, [2000])]
+    bulk = Divisible([500] * 400, online=False, now=NOW)
+    assert made.arrived(bulk, NOW) == []
+    begun = []
+    for step in range(1, 1001):
+        now = NOW + step * 0.02
+        done = running.pop(0)
+        commands = made.answered(done.chunk, done.replica, 200, now) or []
+        running += [*sends(commands), *ask(made, [2000], now=now)]
+        running += sends(made.tick(now))
+        begun += [now for send in running if not send.chunk.online and send.chunk.sent_at == now]
+    assert 5 <= len(begun) <= 10, "one of two seconds and of the time that it takes"
+    replica = made.replicas["0"]
+    assert max(send.chunk.tokens for send in running) <= 1.25 * replica.chunk_tokens
+
+
 def test_a_429_of_a_replica_that_has_more_to_do_is_not_too_much_for_it():
     made = fleet(1)
     (other,), (refused,) = ask(made, [20]), ask(made, [20])

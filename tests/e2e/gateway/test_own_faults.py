@@ -1,0 +1,219 @@
+"""What goes wrong in the gateway's own code costs the request that it is about a 500, and nobody else anything."""
+
+import asyncio
+import inspect
+from itertools import product
+
+import orjson
+import pytest
+
+from embedfleet.gateway import bundle
+from embedfleet.gateway.flight import Flight, FlightPart
+from embedfleet.gateway.tally import Tally
+from tests.e2e.gateway.test_coalescing import spread_out, together
+from tests.services.gateway import gateway, run
+
+patches = pytest.mark.skipif(not inspect.isfunction(Flight.relay), reason="what is compiled cannot be made to fail")
+DEEP = b"[" * 300 + b"]" * 300  # orjson reads it, and does not write it
+
+
+async def posted(g, bodies, priority=b"online"):
+    """Statuses of requests that are all written before any is read."""
+    links = [await asyncio.open_connection("127.0.0.1", g.port) for _ in bodies]
+    head = b"POST /embed HTTP/1.1\r\nhost: h\r\nx-priority: %b\r\ncontent-type: application/json\r\n"
+    head += b"content-length: %d\r\n\r\n"
+    for (_, writer), body in zip(links, bodies, strict=True):
+        writer.write(head % (priority, len(body)) + body)
+    statuses = []
+    for reader, writer in links:
+        statuses.append(int((await reader.readuntil(b"\r\n\r\n")).split()[1]))
+        writer.close()
+    return statuses
+
+
+async def until_nothing_is_left(g):
+    dispatcher = g.app.proxy.dispatcher
+    await g.until(lambda: dispatcher.under_way == 0)
+    assert (dispatcher.queued, dispatcher.queued_tokens, dispatcher.queued_bytes) == (0, 0, 0)
+    assert all(replica.tokens == replica.texts == 0 for replica in dispatcher.replicas.values())
+    assert (await g.embed("afterwards")).status == 200
+
+
+@pytest.mark.parametrize("texts", ['"one"', orjson.dumps([f"text {n}" for n in range(100)]).decode()])
+def test_a_body_that_cannot_be_written_again_goes_as_it_came_and_hurts_nobody(texts):
+    """Four clients sent in one turn of the loop, one of them this: none was ever answered."""
+
+    async def go():
+        async with gateway(1) as g:
+            spread_out(g)
+            deep = b'{"inputs":%b,"deep":%b}' % (texts.encode(), DEEP)
+            sound = [orjson.dumps({"inputs": f"text {n}"}) for n in range(3)]
+            assert await posted(g, [sound[0], deep, *sound[1:]]) == [200] * 4
+            assert deep in [exchange.body for exchange in g.replicas[0].seen], "byte for byte"
+            await until_nothing_is_left(g)
+
+    run(go)
+
+
+@pytest.mark.parametrize(
+    "body", [b'{"inputs":["a","b"],"inputs":["c","d"]}', b'{"inputs":"a","truncate":true,"truncate":false}']
+)
+def test_a_body_that_says_a_thing_twice_is_for_a_replica_to_judge(body):
+    async def go():
+        async with gateway(1) as g:
+            spread_out(g)
+            others = [orjson.dumps({"inputs": f"text {n}", "truncate": False}) for n in range(3)]
+            assert await posted(g, [body, *others]) == [200] * 4
+            assert body in [exchange.body for exchange in g.replicas[0].seen]
+
+    run(go)
+
+
+def test_what_is_sent_is_bounded_by_what_came():
+    """300 tiny texts beside an ignored field of 2 MB became 300 parts of 2 MB."""
+
+    async def go():
+        async with gateway(2) as g:
+            texts = [f"{n}" for n in range(300)]
+            body = orjson.dumps({"inputs": texts, "ignored": "x" * 2_000_000})
+            await posted(g, [body])
+            assert sum(len(exchange.body) for exchange in g.replicas[0].seen + g.replicas[1].seen) <= 2 * len(body)
+            await until_nothing_is_left(g)
+
+    run(go)
+
+
+def raising(of, name, is_meant):
+    """A method of ours that fails on what is meant."""
+    sound = getattr(of, name)
+
+    def failing(self, *given, **named):
+        if is_meant(self):
+            raise RuntimeError(f"{name} fails")
+        return sound(self, *given, **named)
+
+    return failing
+
+
+@patches
+@pytest.mark.parametrize(
+    ("of", "name"),
+    [(Flight, name) for name in ("divide", "send", "wire", "note_sent", "check", "keep", "relay", "join")]
+    + [(FlightPart, name) for name in ("send", "check", "answered")],
+)
+def test_wherever_our_code_fails_its_own_request_fails_and_no_other(monkeypatch, of, name):
+    def is_meant(thing):
+        return b"doomed" in getattr(thing, "_flight", thing).exchange.body
+
+    monkeypatch.setattr(of, name, raising(of, name, is_meant))
+
+    async def go():
+        async with gateway(2) as g:
+            sound = [orjson.dumps({"inputs": [f"text {n} {m}" for m in range(40)]}) for n in range(4)]
+            for count, priority in product((1, 100), (b"online", b"bulk")):
+                doomed = orjson.dumps({"inputs": [f"doomed {n} " + "word " * 300 for n in range(count)]})
+                statuses = await posted(g, [sound[0], doomed, *sound[1:]], priority)
+                assert statuses[1] in {200, 500}
+                assert [*statuses[:1], *statuses[2:]] == [200] * 4
+            await until_nothing_is_left(g)
+            assert set(g.states.values()) == {"active"}, "no replica is to blame"
+
+    run(go)
+
+
+@patches
+@pytest.mark.parametrize("name", ["send", "check", "relay"])
+def test_if_what_is_asked_together_fails_each_is_asked_alone(monkeypatch, name):
+    monkeypatch.setattr(bundle.Bundle, name, raising(bundle.Bundle, name, lambda _: True))
+
+    async def go():
+        async with gateway(2) as g:
+            spread_out(g)
+            answers = await together(g, [f"text {n}" for n in range(12)])
+            assert {status for status, _, _ in answers} == {200}
+            await until_nothing_is_left(g)
+
+    run(go)
+
+
+@patches
+@pytest.mark.parametrize("name", ["read_lone", "write_together"])
+def test_if_requests_cannot_be_put_together_each_goes_alone(monkeypatch, name):
+    def failing(*_):
+        raise RuntimeError(name)
+
+    monkeypatch.setattr(bundle, name, failing)
+
+    async def go():
+        async with gateway(1) as g:
+            spread_out(g)
+            answers = await together(g, [f"text {n}" for n in range(12)])
+            assert {status for status, _, _ in answers} == {200}
+            await until_nothing_is_left(g)
+
+    run(go)
+
+
+@patches
+def test_a_fault_in_what_time_brings_ends_no_clock(monkeypatch):
+    async def go():
+        async with gateway(1) as g:
+            dispatcher = g.app.proxy.dispatcher
+            failed = asyncio.Event()
+
+            def failing(*_):
+                failed.set()
+                raise RuntimeError("a tick fails")
+
+            with monkeypatch.context() as patch:
+                patch.setattr(dispatcher._roster, "probes", failing)
+                await failed.wait()
+            ticked_at = dispatcher._ticked_at
+            await g.until(lambda: dispatcher._ticked_at > ticked_at)
+            assert (await g.embed()).status == 200
+
+    run(go)
+
+
+@patches
+def test_a_streamed_reply_that_our_code_fails_on_is_broken_off(monkeypatch):
+    def failing(*_):
+        raise RuntimeError("no more of it")
+
+    monkeypatch.setattr(Flight, "pass_on", failing)
+
+    async def go():
+        async with gateway(1, hold_bytes=100_000) as g:
+            g.replicas[0].mode = "huge"
+            reader, writer = await asyncio.open_connection("127.0.0.1", g.port)
+            writer.write(b"POST /embed HTTP/1.1\r\nhost: h\r\ncontent-length: 18\r\n\r\n" + b'{"inputs": "text"}')
+            got = await reader.read(-1)
+            assert not got.endswith(b"0\r\n\r\n"), "nobody takes it for whole"
+            writer.close()
+            g.replicas[0].mode = 200
+            await until_nothing_is_left(g)
+
+    run(go)
+
+
+@pytest.mark.parametrize("value", [b"9" * 5000, b"9" * 16, b"-1", b"1e9"])
+def test_a_count_of_tokens_that_is_none_is_not_counted(value):
+    async def go():
+        async with gateway(1) as g:
+            g.replicas[0].tokens = value
+            assert [(await g.embed()).status for _ in range(3)] == [200] * 3
+            assert g.states == {"r0": "active"}
+
+    run(go)
+
+
+@patches
+def test_what_cannot_be_counted_costs_its_own_request(monkeypatch):
+    async def go():
+        async with gateway(1) as g:
+            with monkeypatch.context() as patch:
+                patch.setattr(Tally, "waited", raising(Tally, "waited", lambda _: True))
+                assert (await g.embed()).status == 500
+            await until_nothing_is_left(g)
+
+    run(go)

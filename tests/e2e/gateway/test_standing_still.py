@@ -1,0 +1,80 @@
+"""Time in which the gateway stood still is no replica's silence."""
+
+import asyncio
+import threading
+import time
+from dataclasses import replace
+
+import uvloop
+
+from embedfleet.gateway.app import App
+from tests.services.gateway import DISPATCH, LIMIT_S, SETTINGS, Gateway
+from tests.services.replica import FakeReplica
+
+STILL_S = 1.5
+TIMEOUT_S = 1.0
+
+
+class Slow(FakeReplica):
+    """Answers after a moment."""
+
+    def behave(self, exchange, mode):
+        asyncio.get_running_loop().call_later(0.3, super().behave, exchange, mode)
+
+
+class Elsewhere(threading.Thread):
+    """Replicas with a life of their own: they answer while the gateway stands still."""
+
+    def __init__(self):
+        super().__init__(daemon=True)
+        self.replicas = [Slow(), Slow()]
+        self.started = threading.Event()
+
+    def run(self):
+        asyncio.run(self.live())
+
+    async def live(self):
+        self.loop, self.over = asyncio.get_running_loop(), asyncio.Event()
+        for made in self.replicas:
+            await made.start()
+        self.started.set()
+        await self.over.wait()
+        for made in self.replicas:
+            await made.kill()
+        await asyncio.sleep(0.01)  # until what was aborted is closed
+
+    def end(self):
+        self.loop.call_soon_threadsafe(self.over.set)
+        self.join()
+
+
+def test_what_came_meanwhile_is_read_before_anybody_is_judged():
+    """Two healthy replicas were thrown out for "no answer in 3 s" after 6 s in which the gateway was stopped."""
+    elsewhere = Elsewhere()
+    elsewhere.start()
+    elsewhere.started.wait()
+
+    async def go():
+        endpoints = tuple(made.endpoint(f"r{number}") for number, made in enumerate(elsewhere.replicas))
+        dispatch = replace(DISPATCH, hedge=False, probe_interval_s=0.05)
+        limits = {"response_timeout_s": TIMEOUT_S, "probe_timeout_s": TIMEOUT_S}
+        app = App(replace(SETTINGS, replicas=endpoints, dispatch=dispatch, **limits))
+        await app.server.start()
+        app.proxy.start()
+        g = Gateway(app, [])
+        await g.until_active(2)
+        failures = []
+        app.proxy.tally.failed = lambda *of: failures.append(of)
+        app.proxy.tally.probed = lambda name, good: good or failures.append(name)
+        asked = [asyncio.create_task(g.embed(f"text {n}")) for n in range(4)]
+        dispatcher = app.proxy.dispatcher
+        await g.until(lambda: dispatcher.under_way and any(one.probing for one in dispatcher.replicas.values()))
+        time.sleep(STILL_S)  # noqa: ASYNC251 - nothing is read meanwhile
+        assert [reply.status for reply in await asyncio.gather(*asked)] == [200] * 4
+        assert failures == []
+        await app.server.stop(0)
+        app.proxy.stop()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(asyncio.wait_for(go(), LIMIT_S))
+    elsewhere.end()
