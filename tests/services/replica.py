@@ -22,6 +22,7 @@ INFO: dict[str, Any] = {
     "version": "1.9.3",
 }
 PROBE = question(INFO)[1]
+_TURNS = 10  # of the event loop, from a connection's accept to its protocol
 LIES = {"nulls": b"[[null,null]]", "short": b"[]", "cut": b"[[0.5,0.2"}
 
 
@@ -75,6 +76,10 @@ class FakeReplica:
         for client in list(self.server.clients):
             client.abort()
         await self.server.stop(0)
+        for _ in range(_TURNS):  # whom the kernel had let in already is there only now
+            await asyncio.sleep(0)
+            for client in list(self.server.clients):
+                client.abort()
 
     def handle(self, exchange: Exchange) -> None:
         if exchange.path == "/info":
