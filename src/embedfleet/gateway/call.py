@@ -7,7 +7,8 @@ from embedfleet.errors import Reset, UpstreamError
 from embedfleet.gateway.reply import ReplyHead
 
 if TYPE_CHECKING:
-    from embedfleet.gateway.transport import Pool, _Connection
+    from embedfleet.gateway.transport import Pool
+    from embedfleet.gateway.upstream import Upstream
 
 
 class Call(ABC):
@@ -21,7 +22,9 @@ class Call(ABC):
     deadline: float
     is_head: bool
     retried: bool
-    connection: "_Connection | None" = None
+    connection: "Upstream | None" = None
+    former: "Upstream | None" = None  # silent, while it is on another too
+    renewed = False  # it was asked again on a new connection
 
     @abstractmethod
     def on_reply(self, head: ReplyHead, body: bytes, now: float) -> None:
@@ -50,6 +53,32 @@ class Call(ABC):
         if connection is not None:
             connection.call = None
             connection.close()
+
+    def begin_again(self, connection: "Upstream") -> bool:
+        """Ask on a new connection too; whether that was done."""
+        silent = self.connection
+        if silent is None or silent.heard or not connection.begin(self):
+            return False
+        self.former = silent
+        return True
+
+    def is_answered_on(self, connection: "Upstream") -> bool:
+        """Whether it is the silent one of two connections and heard first, so that the other is closed."""
+        other = self.connection
+        if self.former is not connection or other is None or other.heard:
+            return False
+        other.call = None
+        other.close()
+        self.connection, self.former = connection, None
+        return True
+
+    def outlives(self, connection: "Upstream") -> bool:
+        """Whether a connection that is lost is not the only one that the call is on."""
+        if self.connection is connection:
+            self.connection, self.former = self.former or connection, None
+            return self.connection is not connection
+        self.former = None
+        return True
 
     def pause(self, paused: bool) -> None:
         """Stop or go on reading the reply; while it is stopped, its slowness is the client's."""

@@ -398,7 +398,19 @@ class Proxy(Desk):
         for pool in [*self._pools.values(), *self._retiring]:
             pool.sweep(now)
         self._pass_time(now)
+        self._ask_again(now)
         self._note_states()
+
+    def _ask_again(self, now: float) -> None:
+        """The silence of a connection is not that of its replica: what hangs on one goes there on a new one."""
+        for pool in self._pools.values():
+            for call in pool.unheard():
+                silent = call.connection
+                if silent is None or not isinstance(call, Attempt):
+                    continue
+                if self.dispatcher.asks_again(call.asked, call.replica, silent.idle_since, now):
+                    self.tally.hedged()
+                    pool.renew(call)
 
     def _ring(self, now: float) -> None:
         """The dispatcher wanted it then."""

@@ -1,7 +1,7 @@
 """One request, one connection, one reply: for admin calls and the like, off the data path."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -11,6 +11,8 @@ from embedfleet.errors import Malformed, Refused, Reset, Starved, TimedOut
 from embedfleet.http.message import Header
 from embedfleet.kernel_limits import ran_out
 
+_STEP_S = 0.5  # of a timeout
+_STILL_S = 0.1  # later than this: the process stood still
 _UNIX = "http+unix://"
 
 
@@ -52,8 +54,7 @@ async def fetch(
     """
     target = _parse(url)
     try:
-        async with asyncio.timeout(timeout_s):
-            return await _exchange(target, method, body, headers)
+        return await _within(timeout_s, _exchange(target, method, body, headers))
     except TimeoutError:
         raise TimedOut(f"{url}: no reply in {timeout_s:g} s") from None
     except (ConnectionRefusedError, FileNotFoundError) as error:
@@ -64,6 +65,29 @@ async def fetch(
         raise Reset(f"{url}: {error}") from error
     except httptools.HttpParserError as error:
         raise Malformed(f"{url}: {error}") from error
+
+
+async def _within(seconds: float, work: Coroutine[None, None, Reply]) -> Reply:
+    """What the work gives; TimeoutError if it does not in so many seconds in which this process ran.
+
+    A process that stood still finds that the time is up while the reply lies unread in its socket: that is read first.
+    """
+    now, left, was_late = asyncio.get_running_loop().time, seconds, False
+    task = asyncio.ensure_future(work)
+    try:
+        while True:
+            step_s, began = min(left, _STEP_S), now()
+            done, _ = await asyncio.wait({task}, timeout=step_s)
+            if done:
+                return task.result()
+            is_late = now() - began > step_s + _STILL_S and not was_late
+            if not is_late:
+                left -= step_s
+            if left <= 0:
+                raise TimeoutError
+            was_late = is_late
+    finally:
+        task.cancel()
 
 
 def _parse(url: str) -> _Target:

@@ -5,11 +5,12 @@ import threading
 import time
 from dataclasses import replace
 
+import orjson
 import uvloop
 
 from embedfleet.gateway.app import App
 from tests.services.gateway import DISPATCH, LIMIT_S, SETTINGS, Gateway
-from tests.services.replica import FakeReplica
+from tests.services.replica import PROBE, FakeReplica
 
 STILL_S = 1.5
 TIMEOUT_S = 1.0
@@ -18,8 +19,16 @@ TIMEOUT_S = 1.0
 class Slow(FakeReplica):
     """Answers after a moment."""
 
+    probes = 0  # that it has
+
     def behave(self, exchange, mode):
-        asyncio.get_running_loop().call_later(0.3, super().behave, exchange, mode)
+        is_probe = orjson.loads(exchange.body) == PROBE
+        self.probes += is_probe
+        asyncio.get_running_loop().call_later(0.3, self.answer_at_last, exchange, is_probe)
+
+    def answer_at_last(self, exchange, is_probe):
+        self.probes -= is_probe
+        self.answer(exchange)
 
 
 class Elsewhere(threading.Thread):
@@ -68,7 +77,7 @@ def test_what_came_meanwhile_is_read_before_anybody_is_judged():
         app.proxy.tally.probed = lambda name, good: good or failures.append(name)
         asked = [asyncio.create_task(g.embed(f"text {n}")) for n in range(4)]
         dispatcher = app.proxy.dispatcher
-        await g.until(lambda: dispatcher.under_way and any(one.probing for one in dispatcher.replicas.values()))
+        await g.until(lambda: dispatcher.under_way and any(made.probes for made in elsewhere.replicas))
         time.sleep(STILL_S)  # noqa: ASYNC251 - nothing is read meanwhile
         assert [reply.status for reply in await asyncio.gather(*asked)] == [200] * 4
         assert failures == []

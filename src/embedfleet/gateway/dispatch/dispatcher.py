@@ -39,7 +39,7 @@ from embedfleet.gateway.dispatch.bulk import BulkSender
 from embedfleet.gateway.dispatch.carving import SCATTER_TOKENS, divided, scatter
 from embedfleet.gateway.dispatch.command import Command, Failure, Join, Refuse, Relay, Send, Separate
 from embedfleet.gateway.dispatch.estimate import DrainRate, TokenEstimate
-from embedfleet.gateway.dispatch.hedges import hedge
+from embedfleet.gateway.dispatch.hedges import hedge, is_lost
 from embedfleet.gateway.dispatch.limits import DispatchLimits
 from embedfleet.gateway.dispatch.pace import Cost
 from embedfleet.gateway.dispatch.placement import place_online
@@ -321,6 +321,14 @@ class Dispatcher:
         if now - self._ticked_at >= TICK_S / 2:
             commands += self._pass_time(now)
         return [*commands, *self._dispatch(now), *self._roster.probes(now)]
+
+    def asks_again(self, chunk: Chunk, replica: Replica, idle_since: float, now: float) -> bool:
+        """Whether to ask a replica again on a new connection, see `hedges.is_lost`: what no other replica is asked."""
+        if not self.limits.hedge or chunk.copy is not None or chunk.is_accused:
+            return False
+        if not is_lost(chunk, replica, self.limits, idle_since=idle_since, now=now):
+            return False
+        return self._work.hedges.spend(chunk.tokens, self._work.sent_tokens)
 
     def stood_still(self, seconds: float) -> None:
         """Nothing was read for so long: that time counts for no replica's silence and no replica's speed."""

@@ -1,6 +1,7 @@
 """What a silent replica holds is asked of another as well, within a budget; the first answer counts."""
 
 from collections.abc import Collection
+from typing import Final
 
 from embedfleet.gateway.dispatch.command import Command, Send
 from embedfleet.gateway.dispatch.limits import DispatchLimits
@@ -9,6 +10,9 @@ from embedfleet.gateway.dispatch.replica import Replica
 from embedfleet.gateway.dispatch.request import Chunk
 from embedfleet.gateway.dispatch.roster import Roster
 from embedfleet.gateway.dispatch.work import Work
+
+# So many times its patience a chunk is given on a connection that was in use, while others of the replica are heard.
+_LIVELY_TIMES: Final = 5
 
 
 def hedge(limits: DispatchLimits, roster: Roster, work: Work, now: float) -> list[Command]:
@@ -36,3 +40,20 @@ def hedge(limits: DispatchLimits, roster: Roster, work: Work, now: float) -> lis
 def _is_stuck(chunk: Chunk, silent: Collection[Replica], limits: DispatchLimits) -> bool:
     """Whether nobody who has it says anything."""
     return chunk.copy is None or (chunk.replica in silent and chunk.copy in silent and chunk.sends < limits.sends)
+
+
+def is_lost(chunk: Chunk, replica: Replica, limits: DispatchLimits, *, idle_since: float, now: float) -> bool:
+    """Whether it is the connection that is silent, and not, or not only, the replica.
+
+    Args:
+        chunk: that the replica has; nothing has come back.
+        replica: which.
+        limits: of the dispatcher.
+        idle_since: when the connection had been used last, before the chunk was sent on it; infinite if it was new.
+        now: in seconds.
+    """
+    sent_at = replica.chunks.get(chunk, now)
+    patience = chunk.due_at - chunk.sent_at
+    if sent_at - idle_since >= limits.rested_s:
+        return sent_at + patience < now
+    return sent_at + _LIVELY_TIMES * patience < min(now, replica.heard_at)

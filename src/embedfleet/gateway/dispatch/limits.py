@@ -19,6 +19,7 @@ class DispatchLimits:
         prefer_online: whether bulk work makes way; if not, all work is online work, first come first served.
         reserve: whether one replica is kept free of bulk work while little of that waits.
         hedge: whether what a suspect replica holds is sent to another as well.
+        rested_s: a connection that was idle for so long before a request may be dead, if that is silent.
         sort_by_length: whether a batch is cut in order of length, for replicas that pad.
         sends: of one chunk, refusals not counted.
         failures: in a row until a replica is ejected.
@@ -39,6 +40,7 @@ class DispatchLimits:
     prefer_online: bool = True
     reserve: bool = True
     hedge: bool = True
+    rested_s: float = 5.0
     sort_by_length: bool = False
     sends: int = 3
     failures: int = 3
