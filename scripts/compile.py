@@ -20,7 +20,14 @@ PACKAGE = "embedfleet"
 # In the package: folders and files. A class and those that derive from it are compiled together.
 COMPILED = ("dialects", "gateway", "http", "metrics.py")
 INTERPRETED = frozenset(
-    {"gateway/admin.py", "gateway/app.py", "gateway/calibration.py", "gateway/membership.py", "http/client.py"}
+    {
+        "gateway/admin.py",
+        "gateway/app.py",
+        "gateway/calibration.py",
+        "gateway/membership.py",
+        "gateway/tokenless.py",
+        "http/client.py",
+    }
 )
 
 

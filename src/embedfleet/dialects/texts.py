@@ -8,14 +8,14 @@ here is only what is needed for that; what is wrong with a request is for a repl
 import re
 from abc import ABC, abstractmethod
 from array import array
-from collections.abc import Callable, Collection, Sequence
-from typing import ClassVar, Final, NamedTuple, TypeGuard
-from unicodedata import category
+from collections.abc import Callable, Sequence
+from typing import ClassVar, TypeGuard
 
 import orjson
 
 from embedfleet.dialects.answers import MATRICES, NUMBERS, PREDICTION, PREDICTIONS, SPARSE, VECTORS, Answers, Part
 from embedfleet.dialects.body import Json, is_json
+from embedfleet.dialects.doubt import Doubt, is_invisible
 from embedfleet.dialects.embeddings import EMBEDDINGS
 from embedfleet.dialects.encodings import ENCODINGS
 from embedfleet.dialects.failure import name_place
@@ -25,22 +25,6 @@ _Object = dict[str, Json]
 
 _STRING = {str}
 _MOST_KEYS = 16  # of a request's fields; the longest that we know has 8
-_LOOKED_AT: Final = 256  # characters at the beginning of a text
-_INVISIBLE: Final = "CZM"  # categories: control characters, blanks, marks that stand on no letter
-
-
-class Doubt(NamedTuple):
-    """An input of which a tokenizer may make no token.
-
-    Attributes:
-        place: in the body.
-        text: without a visible character; empty where there are ids.
-        ids: of tokens.
-    """
-
-    place: str
-    text: str
-    ids: Sequence[int] = ()
 
 
 class Texts(ABC):
@@ -273,69 +257,6 @@ class Sentences(Texts):
 
     def _place(self, item: int) -> str:
         return f"inputs.sentences[{item}]"
-
-
-def is_invisible(text: str) -> bool:
-    """Whether the beginning of a text has no character that can be seen; not of an empty one, which replicas refuse."""
-    if not text or " " < text[0] < "\x7f":
-        return False
-    return all(category(character)[0] in _INVISIBLE for character in text[:_LOOKED_AT])
-
-
-def embeds_json(path: str, content_type: bytes | None) -> bool:
-    """Whether a POST there asks for vectors in the shape that `read_lone` reads."""
-    return path == "/embed" and is_json(content_type)
-
-
-def read_lone(body: bytes) -> tuple[str, bytes] | None:
-    """The text of a ``POST /embed`` that asks for one vector, and all else that it says.
-
-    OpenAI's replies count tokens in the body: of several texts nobody could tell each one's. So there is none of these.
-
-    Returns:
-        The text, and what is the same for requests that may be asked as one of several texts, see `write_together`.
-        None if it asks for anything else, is not of that shape, or cannot be written as it was read.
-    """
-    try:
-        fields = orjson.loads(body)
-        if type(fields) is not dict or type(text := fields.pop("inputs", None)) is not str:
-            return None
-        if repeats_a_key(body, ("inputs", *fields)):
-            return None
-        return text, orjson.dumps(fields, option=orjson.OPT_SORT_KEYS) if fields else b""
-    except (orjson.JSONDecodeError, orjson.JSONEncodeError):
-        return None
-
-
-def write_together(texts: list[str], others: bytes) -> bytes:
-    """The body of one request for texts that were asked for one by one; ``others`` as `read_lone` has it."""
-    fields = orjson.loads(others) if others else {}
-    fields["inputs"] = texts
-    return orjson.dumps(fields)
-
-
-def lone_fingerprints(path: str, texts: list[str], others: bytes) -> list[int]:
-    """`Texts.fingerprints` of texts that were asked for one by one; ``others`` as `read_lone` has it."""
-    fields = orjson.loads(others) if others else {}
-    return Inputs(fields, list(texts), VECTORS, "inputs").fingerprints(path)
-
-
-def split_vectors(count: int, reply: bytes) -> Sequence[bytes | memoryview]:
-    """The vectors of a reply to so many texts, each as it stands there: a list of it is the reply to one alone.
-
-    Raises:
-        Malformed: another number of vectors, or a null or NaN in place of a number.
-    """
-    return VECTORS.split(count, reply)
-
-
-def repeats_a_key(body: bytes, keys: Collection[str]) -> bool:
-    """Whether one of an object's keys may be there twice, or there are more than can be looked for.
-
-    Of such a key only the last value was read: a replica refuses it, so what is written from that means something else.
-    A value that is the same string counts too, for it cannot be told apart at this price.
-    """
-    return len(keys) > _MOST_KEYS or any(body.count(b'"%b"' % key.encode()) > 1 for key in keys)
 
 
 def read_texts(path: str, content_type: bytes | None, body: bytes) -> Texts | None:

@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from embedfleet.dialects.texts import is_invisible, lone_fingerprints, read_lone, split_vectors, write_together
+from embedfleet.dialects.doubt import is_invisible
+from embedfleet.dialects.lone import fingerprints, read_lone, split_vectors, write_together
 from embedfleet.errors import RequestError, ServingError
 from embedfleet.gateway.access import log_access
 from embedfleet.gateway.attempt import OK, AskedRequest, Attempt, Desk
@@ -172,7 +173,7 @@ class Bundle(AskedRequest):
     @property
     def fingerprints(self) -> Sequence[int]:
         """See `Chunk`."""
-        return lone_fingerprints(self._group.fields.path, self._group.texts, self._group.others)
+        return fingerprints(self._group.fields.path, self._group.texts, self._group.others)
 
     def check(self, reply: bytes) -> None:
         """See `Asked`."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from embedfleet.dialects.texts import embeds_json
+from embedfleet.dialects.lone import embeds_json
 from embedfleet.http.message import Header
 
 # Meant for one connection alone; framing is written anew.

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import orjson
 
-from embedfleet.dialects.texts import Doubt, is_invisible
+from embedfleet.dialects.doubt import Doubt, is_invisible
 from embedfleet.errors import Empty, Malformed, ServingError, UpstreamError, Validation
 from embedfleet.gateway.attempt import Desk
 from embedfleet.gateway.flight import Flight
