@@ -1,5 +1,7 @@
 """JSON bodies read field by field, refused in the words that TEI's framework uses (axum 0.7 with serde_json)."""
 
+import re
+from collections.abc import Collection
 from typing import Any
 
 import orjson
@@ -10,6 +12,7 @@ Json = Any
 """What a JSON text can hold; every use is checked by the readers below."""
 
 _MISSING = object()
+_MOST_KEYS = 16  # of a request's fields; the longest that we know has 8
 
 
 def read_object(content_type: bytes | None, body: bytes) -> "Fields":
@@ -37,6 +40,22 @@ def is_json(content_type: bytes | None) -> bool:
         return True
     media = (content_type or b"").partition(b";")[0].strip().lower()
     return media == b"application/json" or (media.startswith(b"application/") and media.endswith(b"+json"))
+
+
+def repeats_a_key(body: bytes, keys: Collection[str]) -> bool:
+    """Whether one of an object's keys may be there twice, or there are more than can be looked for.
+
+    Of such a key only the last value was read: a replica refuses it, so what is written from that means something else.
+    """
+    if len(keys) > _MOST_KEYS:
+        return True
+    names = [key.encode() for key in keys]
+    return any(body.count(b'"%b"' % name) > 1 and len(_uses(body, name)) > 1 for name in names)
+
+
+def _uses(body: bytes, name: bytes) -> list[bytes]:
+    """Where a name is a key, and not a value that is the same string."""
+    return re.findall(rb'"%b"\s*:' % re.escape(name), body)
 
 
 class Fields:

@@ -1,14 +1,12 @@
 """Requests for the vector of one text each, which may be asked for together."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 import orjson
 
 from embedfleet.dialects.answers import VECTORS
-from embedfleet.dialects.body import is_json
+from embedfleet.dialects.body import is_json, repeats_a_key
 from embedfleet.dialects.texts import Inputs
-
-_MOST_KEYS = 16  # of a request's fields; the longest that we know has 8
 
 
 def embeds_json(path: str, content_type: bytes | None) -> bool:
@@ -56,12 +54,3 @@ def split_vectors(count: int, reply: bytes) -> Sequence[bytes | memoryview]:
         Malformed: another number of vectors, or a null or NaN in place of a number.
     """
     return VECTORS.split(count, reply)
-
-
-def repeats_a_key(body: bytes, keys: Collection[str]) -> bool:
-    """Whether one of an object's keys may be there twice, or there are more than can be looked for.
-
-    Of such a key only the last value was read: a replica refuses it, so what is written from that means something else.
-    A value that is the same string counts too, for it cannot be told apart at this price.
-    """
-    return len(keys) > _MOST_KEYS or any(body.count(b'"%b"' % key.encode()) > 1 for key in keys)

@@ -5,7 +5,6 @@ here is only what is needed for that; what is wrong with a request is for a repl
 (router/src/http/types.rs).
 """
 
-import re
 from abc import ABC, abstractmethod
 from array import array
 from collections.abc import Callable, Sequence
@@ -14,7 +13,7 @@ from typing import ClassVar, TypeGuard
 import orjson
 
 from embedfleet.dialects.answers import MATRICES, NUMBERS, PREDICTION, PREDICTIONS, SPARSE, VECTORS, Answers, Part
-from embedfleet.dialects.body import Json, is_json
+from embedfleet.dialects.body import Json, is_json, repeats_a_key
 from embedfleet.dialects.doubt import Doubt, is_invisible
 from embedfleet.dialects.embeddings import EMBEDDINGS
 from embedfleet.dialects.encodings import ENCODINGS
@@ -24,7 +23,6 @@ from embedfleet.dialects.ranking import RANKING
 _Object = dict[str, Json]
 
 _STRING = {str}
-_MOST_KEYS = 16  # of a request's fields; the longest that we know has 8
 
 
 class Texts(ABC):
@@ -59,10 +57,7 @@ class Texts(ABC):
 
     def repeats_a_key(self, body: bytes) -> bool:
         """Whether parts could mean something else than the body of which these are the texts: a key is there twice."""
-        if len(self._fields) > _MOST_KEYS:
-            return True
-        names = [key for key in self._fields if body.count(b'"%b"' % key.encode()) > 1]
-        return any(len(re.findall(rb'"%b"\s*:' % re.escape(key.encode()), body)) > 1 for key in names)
+        return repeats_a_key(body, self._fields)
 
     def characters(self) -> int:
         """As TEI counts them for ``x-compute-characters``: an input of ids has as many as it has ids."""

@@ -33,11 +33,11 @@ from collections.abc import Collection, Mapping, Sequence
 from math import inf
 from typing import Final
 
-from embedfleet.errors import DeadlineExceeded, Unhealthy
 from embedfleet.gateway.dispatch.admission import Admission
 from embedfleet.gateway.dispatch.bulk import BulkSender
-from embedfleet.gateway.dispatch.carving import SCATTER_TOKENS, divided, scatter
+from embedfleet.gateway.dispatch.carving import SCATTER_TOKENS
 from embedfleet.gateway.dispatch.command import Command, Failure, Join, Refuse, Relay, Send, Separate
+from embedfleet.gateway.dispatch.deadlines import give_up
 from embedfleet.gateway.dispatch.estimate import DrainRate, TokenEstimate
 from embedfleet.gateway.dispatch.hedges import hedge, is_lost
 from embedfleet.gateway.dispatch.limits import DispatchLimits
@@ -49,7 +49,7 @@ from embedfleet.gateway.dispatch.request import Chunk, Part, Request
 from embedfleet.gateway.dispatch.retries import THROTTLED, TROUBLE, Retries
 from embedfleet.gateway.dispatch.roster import Roster
 from embedfleet.gateway.dispatch.verdicts import Verdict, Verdicts
-from embedfleet.gateway.dispatch.work import Work, part_of
+from embedfleet.gateway.dispatch.work import Work, cut_at_once
 
 __all__ = ["THROTTLED", "TICK_S", "TROUBLE", "Dispatcher"]
 
@@ -172,11 +172,11 @@ class Dispatcher:
             return [refusal]
         self._work.hold(request)
         if verdict is Verdict.ACCUSED:
-            for chunk in self._cut_online(request):
+            for chunk in cut_at_once(request, self._roster, self.limits):
                 if not self.quarantine.holds(chunk, now):
                     self._work.wait_again(chunk)
         elif request.online:
-            for chunk in self._cut_online(request):
+            for chunk in cut_at_once(request, self._roster, self.limits):
                 self._work.online.push(chunk)
         else:
             if self.limits.split and request.texts > 1:
@@ -346,18 +346,6 @@ class Dispatcher:
             now=now,
         )
 
-    def _cut_online(self, request: Request) -> Sequence[Chunk]:
-        roster = self._roster
-        replicas = max(1, len(roster.serving))
-        fits = request.texts <= roster.batch_texts and request.size_bytes <= roster.body_bytes
-        if (fits and (replicas == 1 or request.tokens <= SCATTER_TOKENS)) or not self.limits.split or request.texts < 2:
-            return [request]
-        batch = request.batch = divided(request, roster.narrowest, by_length=self.limits.sort_by_length)
-        if batch is None:
-            return [request]
-        cuts = scatter(batch, replicas, roster.narrowest)
-        return [part_of(request, batch, items, tokens) for items, tokens in cuts]
-
     # sending
 
     def _dispatch(self, now: float) -> list[Command]:
@@ -368,7 +356,7 @@ class Dispatcher:
             commands += self.quarantine.dispatch(now)
         while (chunk := online.head) is not None:
             if self._verdicts and self._verdicts.of(chunk.fingerprints, now):
-                commands += self._withdraw(chunk, now)
+                commands += self.quarantine.withdraw(chunk, now)
                 continue
             replica = place_online(self._roster.serving, chunk, now)
             if replica is None:
@@ -381,14 +369,6 @@ class Dispatcher:
             commands += self._bulk.dispatch(now, is_online=now - self._online_at < _ONLINE_SEEN_S)
             self.due = self._bulk.due
         return commands
-
-    def _withdraw(self, chunk: Chunk, now: float) -> list[Command]:
-        """Do not send what waits to be sent: since it came a replica has died with the like of it."""
-        if chunk.request.is_shared:
-            return self.quarantine.turn_away(chunk.request, now)
-        self._work.online.remove(chunk)
-        self.quarantine.holds(chunk, now)
-        return []
 
     # answers
 
@@ -422,30 +402,9 @@ class Dispatcher:
         self._roster.refresh(now, min(now - self._ticked_at, 1.0))
         self._ticked_at = now
         self.rate.measure(now, busy=any(replica.chunks for replica in self.replicas.values()))
-        commands = self._expire(now)
+        commands = give_up(self.limits, self._roster, self._work, now)
         self._verdicts.expire(now)
         self._roster.suspect(now)
         if self.limits.hedge:
             commands += hedge(self.limits, self._roster, self._work, now)
         return [*commands, *self._bulk.feed(now)]
-
-    def _expire(self, now: float) -> list[Command]:
-        """Give up what nobody waits for any more."""
-        commands: list[Command] = []
-        for request in [request for request in self._work.open if request.deadline < now]:
-            commands += self._work.abandon(request, now)
-            error = DeadlineExceeded(f"not answered in {now - request.arrived:.1f} s, which is its deadline")
-            commands.append(Refuse(request, error, "deadline"))
-        if not self._roster.active:
-            longest = now - self.limits.no_replica_s
-            unserved = self._work.open if self._roster.unserved_since < longest else ()
-            for request in [request for request in unserved if request.arrived < longest and not _is_sent(request)]:
-                commands += self._work.abandon(request, now)
-                commands.append(Refuse(request, Unhealthy("no replica is ready to serve"), "no-replica"))
-        return commands
-
-
-def _is_sent(request: Request) -> bool:
-    """Whether a replica has any of it."""
-    parts = request.batch.parts if request.batch is not None else ()
-    return request.replica is not None or any(part.replica is not None for part in parts)

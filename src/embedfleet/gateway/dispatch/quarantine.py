@@ -61,6 +61,14 @@ class Quarantine:
         self._work.wait_again(chunk)
         return True
 
+    def withdraw(self, chunk: Chunk, now: float) -> list[Command]:
+        """Do not send an online chunk that waits to be sent: since it came a replica has died with the like of it."""
+        if chunk.request.is_shared:
+            return self.turn_away(chunk.request, now)
+        self._work.online.remove(chunk)
+        self.holds(chunk, now)
+        return []
+
     # what replicas do
 
     def died(self, chunk: Chunk, replica: Replica, *, by_itself: bool, now: float) -> list[Command]:

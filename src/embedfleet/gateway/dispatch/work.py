@@ -4,7 +4,9 @@ from collections.abc import Sequence
 
 from embedfleet.errors import Unhealthy
 from embedfleet.gateway.dispatch.budget import Budget
+from embedfleet.gateway.dispatch.carving import SCATTER_TOKENS, divided, scatter
 from embedfleet.gateway.dispatch.command import Cancel, Command, Refuse
+from embedfleet.gateway.dispatch.limits import DispatchLimits
 from embedfleet.gateway.dispatch.queues import AccusedQueue, BulkQueue, OnlineQueue
 from embedfleet.gateway.dispatch.replica import Abilities, Replica
 from embedfleet.gateway.dispatch.request import Batch, Chunk, Part, Request
@@ -154,3 +156,16 @@ def part_of(request: Request, batch: Batch, items: Sequence[int], tokens: int) -
     part = request.part(items, tokens)
     batch.parts[part] = None
     return part
+
+
+def cut_at_once(request: Request, roster: Roster, limits: DispatchLimits) -> Sequence[Chunk]:
+    """A request in chunks that all may be sent now: whole where it is small, else spread evenly over the replicas."""
+    replicas = max(1, len(roster.serving))
+    fits = request.texts <= roster.batch_texts and request.size_bytes <= roster.body_bytes
+    if (fits and (replicas == 1 or request.tokens <= SCATTER_TOKENS)) or not limits.split or request.texts < 2:
+        return [request]
+    batch = request.batch = divided(request, roster.narrowest, by_length=limits.sort_by_length)
+    if batch is None:
+        return [request]
+    cuts = scatter(batch, replicas, roster.narrowest)
+    return [part_of(request, batch, items, tokens) for items, tokens in cuts]
