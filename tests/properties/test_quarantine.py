@@ -66,8 +66,8 @@ class Poisoned(RuleBasedStateMachine):
         open: requests that are not over.
         calls: chunk and replica → when it was sent, as a count.
         accused: texts that a replica died with, until one of them is computed alone.
-        known: fingerprint of a request → the count at which a first death with its poison was known.
-        deaths: fingerprint of a request → replicas that its own poison ended, of those that it went to afterwards.
+        known: fingerprint of a chunk → the count at which a first death with its poison was known.
+        deaths: fingerprint of a chunk → replicas that its own poison ended, of those that it went to afterwards.
     """
 
     @initialize(poison=st.sets(ONE, max_size=3), many=st.integers(1, 4))
@@ -82,34 +82,47 @@ class Poisoned(RuleBasedStateMachine):
         self.known = {}
         self.deaths = Counter()
         self.probing = set()
+        self.wanted = []
+        self.is_obeying = False
         self.outside = False  # somebody killed a replica from outside
         self.tell(self.dispatcher.set_members(NAMES[:many], self.now))
         self.all_infer()
 
     def tell(self, commands, replied=None):
-        for command in [Relay(replied)] if commands is None else commands:
-            match command:
-                case Send(chunk, replica):
-                    self.check_sent(chunk, replica)
-                    self.count += 1
-                    self.calls[chunk, replica] = self.count
-                case Cancel(chunk, replica):
-                    del self.calls[chunk, replica]
-                case Relay(chunk):
-                    del self.open[chunk.request]
-                case Join(request):
-                    del self.open[request]
-                case Refuse(request, error, _):
-                    assert isinstance(error, QueryOfDeath), "nothing else is a reason here"
-                    assert self.outside or self.poison.intersection(request.words), "an innocent one is refused"
-                    event("refused")
-                    del self.open[request]
-                case Separate(request):
-                    del self.open[request]
-                    for word in request.words:
-                        self.arrive(Asked([word], online=True, now=self.now))
-                case Probe(replica):
-                    self.probing.add(replica.id)
+        """Do what the dispatcher wants, one thing after the other: to do one may be an event, of which more follow."""
+        for command in commands or ():
+            if isinstance(command, Send):
+                self.check_sent(command.chunk, command.replica)
+        self.wanted += [Relay(replied)] if commands is None else commands
+        if self.is_obeying:
+            return
+        self.is_obeying = True
+        while self.wanted:
+            self.obey(self.wanted.pop(0))
+        self.is_obeying = False
+
+    def obey(self, command):
+        match command:
+            case Send(chunk, replica):
+                self.count += 1
+                self.calls[chunk, replica] = self.count
+            case Cancel(chunk, replica):
+                del self.calls[chunk, replica]
+            case Relay(chunk):
+                del self.open[chunk.request]
+            case Join(request):
+                del self.open[request]
+            case Refuse(request, error, _):
+                assert isinstance(error, QueryOfDeath), "nothing else is a reason here"
+                assert self.outside or self.poison.intersection(request.words), "an innocent one is refused"
+                event("refused")
+                del self.open[request]
+            case Separate(request):
+                del self.open[request]
+                for word in request.words:
+                    self.arrive(Asked([word], online=True, now=self.now))
+            case Probe(replica):
+                self.probing.add(replica.id)
 
     def check_sent(self, chunk, replica):
         on_trial = [held for held in replica.chunks if held.is_on_trial]
@@ -158,7 +171,7 @@ class Poisoned(RuleBasedStateMachine):
     def run(self, chunk, replica):
         """What a replica computes ends it, or is answered."""
         if self.poison.intersection(words(chunk)):
-            asked = together(chunk.request.fingerprints)
+            asked = together(chunk.fingerprints)
             if self.calls[chunk, replica] > self.known.get(asked, self.count):
                 self.deaths[asked] += 1
             self.die(replica)
@@ -180,7 +193,7 @@ class Poisoned(RuleBasedStateMachine):
     def note_death(self, chunk):
         self.accused |= set(words(chunk))
         if self.poison.intersection(words(chunk)):
-            self.known.setdefault(together(chunk.request.fingerprints), self.count)
+            self.known.setdefault(together(chunk.fingerprints), self.count)
 
     @precondition(lambda self: self.calls)
     @rule(data=st.data())
@@ -212,7 +225,7 @@ class Poisoned(RuleBasedStateMachine):
             assert self.dispatcher.under_way == len(self.open)
 
     @invariant()
-    def a_request_costs_one_replica_more_once_its_first_death_is_known(self):
+    def a_chunk_costs_one_replica_more_once_its_first_death_is_known(self):
         if hasattr(self, "deaths"):
             assert all(count <= 1 for count in self.deaths.values())
 

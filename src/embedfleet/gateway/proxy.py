@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -75,6 +76,8 @@ class Proxy(Desk):
         self._input_tokens = Abilities().input_tokens
         self._gathering = Gathering() if settings.coalesce else None
         self._examiner = Examiner(self)
+        self._commands: deque[Command] = deque()
+        self._is_executing = False
         self._numbers = count(1)
         self._id_prefix = os.urandom(6).hex().encode()
         self._loop = asyncio.get_running_loop()
@@ -192,19 +195,32 @@ class Proxy(Desk):
             give_up(exchange, error)
 
     def execute(self, commands: list[Command]) -> None:
-        """Do what the dispatcher says; what goes wrong with one command is none of the others' business."""
-        for command in commands:
-            if isinstance(command, Probe):
-                self._probe(self.endpoints[command.replica.id])
-            elif isinstance(command, Forget):
-                self._forget(command.replica.id)
-            else:
-                try:
-                    self._obey(command)
-                except Exception as error:  # noqa: BLE001 - it is logged there
-                    self.broke(request_of(command), error)
+        """Do what the dispatcher says; what goes wrong with one command is none of the others' business.
+
+        To do one may be an event, of which more follow. They wait their turn: they may cancel what is yet to be sent.
+        """
+        self._commands.extend(commands)
+        if self._is_executing:
+            return
+        self._is_executing = True
+        try:
+            while self._commands:
+                self._do(self._commands.popleft())
+        finally:
+            self._is_executing = False
         if self.dispatcher.due < self._rounds.alarm_at:
             self._rounds.set_alarm(self.dispatcher.due)
+
+    def _do(self, command: Command) -> None:
+        if isinstance(command, Probe):
+            self._probe(self.endpoints[command.replica.id])
+        elif isinstance(command, Forget):
+            self._forget(command.replica.id)
+        else:
+            try:
+                self._obey(command)
+            except Exception as error:  # noqa: BLE001 - it is logged there
+                self.broke(request_of(command), error)
 
     def broke(self, request: Request, error: Exception) -> None:
         """See `Desk`: afterwards nothing of the request is anywhere, whatever had become of it."""

@@ -35,7 +35,7 @@ from typing import Final
 
 from embedfleet.gateway.dispatch.admission import Admission
 from embedfleet.gateway.dispatch.bulk import BulkSender
-from embedfleet.gateway.dispatch.carving import SCATTER_TOKENS
+from embedfleet.gateway.dispatch.carving import SCATTER_TOKENS, divided
 from embedfleet.gateway.dispatch.command import Command, Failure, Join, Refuse, Relay, Send, Separate
 from embedfleet.gateway.dispatch.deadlines import give_up
 from embedfleet.gateway.dispatch.estimate import DrainRate, TokenEstimate
@@ -313,7 +313,9 @@ class Dispatcher:
         """
         for name, reason in reasons.items():
             self._roster.eject(self.replicas[name], reason)
-        return [*self._work.start_over(now), *self.tick(now)]
+        commands = self._work.start_over(now)
+        self.quarantine.release()
+        return [*commands, *self.tick(now)]
 
     def tick(self, now: float) -> list[Command]:
         """To be called every `TICK_S` and when `due` is reached: waits end, probes fall due, silence is noticed."""

@@ -71,17 +71,16 @@ class Quarantine:
 
     # what replicas do
 
-    def died(self, chunk: Chunk, replica: Replica, *, by_itself: bool, now: float) -> list[Command]:
+    def died(self, chunk: Chunk, replica: Replica, now: float) -> list[Command]:
         """A replica gave a chunk no answer, and may have died of it.
 
         Args:
             chunk: taken off the replica.
             replica: which.
-            by_itself: whether the replica broke off, rather than was given up.
             now: in seconds.
         """
         self._verdicts.accuse(chunk.fingerprints, replica.id, now)
-        if chunk.is_on_trial or (chunk.is_accused and by_itself):
+        if chunk.is_on_trial:
             return self._convict(chunk, replica, now)
         if chunk.request.is_shared:
             return [*self._work.abandon(chunk.request, now), Separate(chunk.request)]
@@ -101,6 +100,12 @@ class Quarantine:
         """An accused chunk is no longer at a replica: a former cell that was silent over it serves again."""
         if replica is not self.cell and replica.is_isolated:
             self._roster.isolate(replica, isolated=False)
+
+    def release(self) -> None:
+        """Trials were called off: former cells are kept free no longer."""
+        for replica in self._roster.replicas.values():
+            if not _is_trying(replica):
+                self.ended(replica)
 
     def answered(self, chunk: Chunk) -> None:
         """A replica computed an accused chunk, whatever came of it, and lives."""

@@ -67,7 +67,7 @@ class Retries:
         if failure is not Failure.MALFORMED:
             self._quarantine.lost(replica, now)
         if failure in _DEATHS:
-            return self._quarantine.died(chunk, replica, by_itself=failure is Failure.RESET, now=now)
+            return self._quarantine.died(chunk, replica, now)
         if failure is Failure.REFUSED:
             chunk.sends -= 1
         if chunk.replica is not None or chunk.request.over:
