@@ -72,18 +72,20 @@ def test_what_came_meanwhile_is_read_before_anybody_is_judged():
         app.proxy.start()
         g = Gateway(app, [])
         await g.until_active(2)
-        failures = []
-        app.proxy.tally.failed = lambda *of: failures.append(of)
-        app.proxy.tally.probed = lambda name, good: good or failures.append(name)
         asked = [asyncio.create_task(g.embed(f"text {n}")) for n in range(4)]
         dispatcher = app.proxy.dispatcher
         await g.until(lambda: dispatcher.under_way and any(made.probes for made in elsewhere.replicas))
         time.sleep(STILL_S)  # noqa: ASYNC251 - nothing is read meanwhile
         assert [reply.status for reply in await asyncio.gather(*asked)] == [200] * 4
-        assert failures == []
+        text = (await g.request("GET", "/metrics")).body.decode()
+        assert "embedfleet_replica_failures_total{" not in text
+        assert 'outcome="bad"' not in text
+        assert 'embedfleet_probes_total{replica="r0",outcome="good"}' in text
         await app.server.stop(0)
         app.proxy.stop()
 
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(asyncio.wait_for(go(), LIMIT_S))
-    elsewhere.end()
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(asyncio.wait_for(go(), LIMIT_S))
+    finally:
+        elsewhere.end()
