@@ -187,14 +187,24 @@ class ContainerDriver:
             container = None
         if container is None:
             self._docker.ensure_network(spec.network)
-            made = self._docker.create(spec, self._request, relabel=self._relabel, files=self._files)
-            self._start(made)
+            self._make(spec)
         elif container.status != "running":
             self._start(container.id)
         found = self._docker.find(spec.name)
         if found is None:
             raise DockerError(f"{spec.name} was removed while it was started", "who else removes containers here?")
         return found
+
+    def _make(self, spec: ContainerSpec) -> None:
+        """Create and start it; with as many open files as the daemon gives, if it cannot give those that are wanted."""
+        try:
+            self._start(self._docker.create(spec, self._request, relabel=self._relabel, files=self._files))
+        except DockerError as error:
+            if not self._files or "rlimit" not in error.message:
+                raise
+            log.warning("containers cannot have %d files open: %s", self._files, error.message)
+            self._files = 0
+            self._start(self._docker.create(spec, self._request, relabel=self._relabel))
 
     def _start(self, container: str) -> None:
         """Start it, or leave nothing behind: one that cannot be started would be taken for ours the next time."""
