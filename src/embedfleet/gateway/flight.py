@@ -95,7 +95,10 @@ class Flight(AskedRequest):
         """See `Chunk`."""
         if not self._fingerprints:
             texts = self.asked_texts
-            self._fingerprints = texts.fingerprints(self.fields.path) if texts is not None else [self.key]
+            try:
+                self._fingerprints = texts.fingerprints(self.fields.path) if texts is not None else [self.key]
+            except orjson.JSONEncodeError:  # nested deeper than can be written: it is never cut
+                self._fingerprints = [self.key]
         return self._fingerprints
 
     @property

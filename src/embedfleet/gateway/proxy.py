@@ -32,10 +32,11 @@ from embedfleet.gateway.dispatch.command import (
 )
 from embedfleet.gateway.dispatch.dispatcher import TROUBLE, Dispatcher
 from embedfleet.gateway.dispatch.pace import Cost
-from embedfleet.gateway.dispatch.replica import Abilities, State
+from embedfleet.gateway.dispatch.replica import Abilities
 from embedfleet.gateway.dispatch.request import Request, is_online
 from embedfleet.gateway.flight import Flight
 from embedfleet.gateway.forwarding import RequestFields
+from embedfleet.gateway.notices import Notices
 from embedfleet.gateway.rounds import Rounds
 from embedfleet.gateway.settings import GatewaySettings
 from embedfleet.gateway.tally import Tally
@@ -49,7 +50,6 @@ log = logging.getLogger(__name__)
 
 _FAILED_INPUT: Final = 424
 _REFUSED_INPUT: Final = 422
-_SHORTAGE_LINE_S: Final = 5.0
 _GATHERED_BYTES: Final = 8192  # a body up to this may go together with others
 _BODY_SHARE = 0.75  # of what a replica takes, that a part's texts may come to: the rest is for what frames them
 
@@ -72,7 +72,7 @@ class Proxy(Desk):
         self._probe = probe
         self._pools: dict[str, Pool] = {}
         self._retiring: list[Pool] = []
-        self._states: dict[str, State] = {}
+        self._notices = Notices(settings.dispatch.quarantine_s)
         self._input_tokens = Abilities().input_tokens
         self._gathering = Gathering() if settings.coalesce else None
         self._examiner = Examiner(self)
@@ -83,7 +83,6 @@ class Proxy(Desk):
         self._loop = asyncio.get_running_loop()
         self.now = self._loop.time
         self._rounds = Rounds(self._go_round, self._ring, self._stood_still)
-        self._short_at = -inf
 
     def start(self) -> None:
         """Begin with the replicas of the settings."""
@@ -283,7 +282,7 @@ class Proxy(Desk):
         convicted = self.dispatcher.quarantine.convicted
         self.execute(self.dispatcher.failed(attempt.asked, attempt.replica, failure, self.now()))
         if self.dispatcher.quarantine.convicted > convicted:
-            self._note_conviction(attempt)
+            self._notices.conviction(attempt)
 
     def left(self, request: AskedRequest) -> None:
         """Nobody waits for a request any more."""
@@ -367,41 +366,18 @@ class Proxy(Desk):
         attempt.asked.failure = kind
         self.tally.failed(attempt.replica.id, kind)
 
-    def _note_conviction(self, attempt: Attempt) -> None:
-        """A second replica died over a request: who looks for the reason has to know which."""
-        request, name = attempt.asked.request, attempt.replica.id
-        known = request.request_id.decode("latin-1") if isinstance(request, Flight) else "unknown"
-        log.error(
-            "replica %s died when it had nothing but request %s, as another had before: its like is refused for %g s",
-            name,
-            known,
-            self._settings.dispatch.quarantine_s,
-            extra={"replica": name, "request_id": known},
-        )
+    def _note_states(self) -> None:
+        self._notices.states(self.dispatcher.replicas.values())
 
     def _note_shortage(self, error: UpstreamError) -> None:
-        """No connection could be made; of many at once there is one line in the log."""
         self.tally.starved()
-        now = self.now()
-        if now - self._short_at > _SHORTAGE_LINE_S:
-            self._short_at = now
-            log.warning("no connection can be made: %s; raise the limit of open files (ulimit -n, LimitNOFILE)", error)
-
-    def _note_states(self) -> None:
-        """Log who changed state."""
-        for replica in self.dispatcher.replicas.values():
-            name, state = replica.id, replica.state
-            if self._states.get(name, State.JOINING) is not state:
-                why = f": {replica.reason}" if replica.reason else ""
-                log.info("replica %s is %s%s", name, state, why, extra={"replica": name, "state": state})
-            self._states[name] = state
+        self._notices.shortage(error, self.now())
 
     def _forget(self, name: str) -> None:
         self._retire(self._pools.pop(name))
         self.endpoints.pop(name)
-        self._states.pop(name, None)
+        self._notices.gone(name)
         self.tally.forget(name)
-        log.info("replica %s has drained and is gone", name, extra={"replica": name})
 
     def _retire(self, pool: Pool) -> None:
         """Close a pool once its calls are done."""

@@ -26,7 +26,8 @@ class Fleet:
 
     async def post(self, path: str, value: object, headers=()):
         url = f"http://127.0.0.1:{self.app.server.port}{path}"
-        return await fetch(url, method="POST", body=orjson.dumps(value), headers=[JSON, *headers], timeout_s=LIMIT_S)
+        body = value if isinstance(value, bytes) else orjson.dumps(value)
+        return await fetch(url, method="POST", body=body, headers=[JSON, *headers], timeout_s=LIMIT_S)
 
     async def embed(self, inputs, headers=()):
         return await self.post("/embed", {"inputs": inputs}, headers)
@@ -71,6 +72,21 @@ def test_two_replicas_are_lost_to_a_request_however_often_it_comes(asked):
                 assert reply.status == 424, reply
                 assert b"two replicas died" in reply.body
                 assert reply.headers["x-shed-reason"] == "quarantine"
+            await f.until(lambda: f.deaths == 2)
+
+    run(go)
+
+
+def test_a_body_that_is_nested_too_deep_to_be_written_again_is_isolated_too():
+    async def go():
+        async with fleet(3) as f:
+            deep = b"[" * 300 + b"]" * 300
+            replies = await asyncio.gather(
+                f.post("/embed", b'{"inputs":"%b","x":%b}' % (POISON.encode(), deep)),
+                f.post("/embed", b'{"inputs":"a good one","x":%b}' % deep),
+                *(f.embed(f"text {n}") for n in range(20)),
+            )
+            assert [reply.status for reply in replies] == [424] + [200] * 21
             await f.until(lambda: f.deaths == 2)
 
     run(go)
