@@ -37,6 +37,7 @@ from embedfleet.gateway.dispatch.request import Request, is_online
 from embedfleet.gateway.flight import Flight
 from embedfleet.gateway.forwarding import RequestFields
 from embedfleet.gateway.notices import Notices
+from embedfleet.gateway.pools import Pools
 from embedfleet.gateway.rounds import Rounds
 from embedfleet.gateway.settings import GatewaySettings
 from embedfleet.gateway.tally import Tally
@@ -70,8 +71,7 @@ class Proxy(Desk):
         self.access_log = settings.access_log
         self._settings = settings
         self._probe = probe
-        self._pools: dict[str, Pool] = {}
-        self._retiring: list[Pool] = []
+        self._pools = Pools(settings.hold_bytes, settings.response_timeout_s)
         self._notices = Notices(settings.dispatch.quarantine_s)
         self._input_tokens = Abilities().input_tokens
         self._gathering = Gathering() if settings.coalesce else None
@@ -93,24 +93,15 @@ class Proxy(Desk):
         """Close what is open to replicas."""
         self._rounds.stop()
         self._examiner.stop()
-        for pool in self._pools.values():
-            pool.close()
+        self._pools.close()
 
     # replicas
 
     def set_members(self, endpoints: tuple[Endpoint, ...]) -> None:
         """These are the replicas from now on; one whose address changed has to prove itself again."""
-        hold_bytes, timeout_s = self._settings.hold_bytes, self._settings.response_timeout_s
         for endpoint in endpoints:
-            known = self._pools.get(endpoint.id)
-            if known is not None and known.url != endpoint.url:
+            if self._pools.provide(endpoint, partial(self._doubt, endpoint.id)):
                 self.dispatcher.distrust(endpoint.id, f"moved to {endpoint.url}")
-                self._retire(known)
-            if known is None or known.url != endpoint.url:
-                doubt = partial(self._doubt, endpoint.id)
-                self._pools[endpoint.id] = Pool(
-                    endpoint.url, hold_bytes=hold_bytes, timeout_s=timeout_s, on_doubt=doubt
-                )
             self.endpoints[endpoint.id] = endpoint
         self.execute(self.dispatcher.set_members([endpoint.id for endpoint in endpoints], self.now()))
 
@@ -133,7 +124,7 @@ class Proxy(Desk):
 
     def pool(self, name: str) -> Pool | None:
         """The connections to a replica; None if there is no such replica."""
-        return self._pools.get(name)
+        return self._pools.by_name.get(name)
 
     def change_model(self, reasons: Mapping[str, str]) -> None:
         """The pool's model is another now, see `Dispatcher.change_model`."""
@@ -146,7 +137,7 @@ class Proxy(Desk):
         self.tally.probed(name, good=not reason)
         if abilities is not None:
             abilities = replace(abilities, body_bytes=int(_BODY_SHARE * self._settings.replica_body_bytes))
-        pool = self._pools.get(name)
+        pool = self._pools.by_name.get(name)
         if pool is not None and not reason:
             pool.trust()
         self.execute(self.dispatcher.probed(name, reason, self.now(), abilities, cost))
@@ -180,7 +171,7 @@ class Proxy(Desk):
         try:
             replica = self.dispatcher.assign(request, now)
             if replica is not None:
-                request.send(replica, self._pools[replica.id], now)
+                request.send(replica, self._pools.by_name[replica.id], now)
             else:
                 self.execute(self.dispatcher.arrived(request, now))
         except Exception as error:  # noqa: BLE001 - it is logged there
@@ -236,7 +227,7 @@ class Proxy(Desk):
         match command:
             case Send(Asked() as chunk, replica):
                 self.tally.sent(chunk.tokens)
-                chunk.send(replica, self._pools[replica.id], self.now())
+                chunk.send(replica, self._pools.by_name[replica.id], self.now())
             case Relay(Asked() as chunk):
                 chunk.relay(self.now())
             case Join(Flight() as flight):
@@ -374,28 +365,21 @@ class Proxy(Desk):
         self._notices.shortage(error, self.now())
 
     def _forget(self, name: str) -> None:
-        self._retire(self._pools.pop(name))
+        self._pools.retire(name)
         self.endpoints.pop(name)
         self._notices.gone(name)
         self.tally.forget(name)
 
-    def _retire(self, pool: Pool) -> None:
-        """Close a pool once its calls are done."""
-        pool.close()
-        self._retiring.append(pool)
-
     def _go_round(self, now: float) -> None:
         """To be done now and then."""
-        self._retiring = [pool for pool in self._retiring if pool.busy]
-        for pool in [*self._pools.values(), *self._retiring]:
-            pool.sweep(now)
+        self._pools.sweep(now)
         self._pass_time(now)
         self._ask_again(now)
         self._note_states()
 
     def _ask_again(self, now: float) -> None:
         """The silence of a connection is not that of its replica: what hangs on one goes there on a new one."""
-        for pool in self._pools.values():
+        for pool in self._pools.by_name.values():
             for call in pool.unheard():
                 silent = call.connection
                 if silent is None or not isinstance(call, Attempt):
@@ -422,6 +406,5 @@ class Proxy(Desk):
     def _stood_still(self, seconds: float) -> None:
         """In which nothing was read: that is no replica's silence."""
         log.warning("the gateway stood still for %.1f s", seconds)
-        for pool in [*self._pools.values(), *self._retiring]:
-            pool.stood_still(seconds)
+        self._pools.stood_still(seconds)
         self.dispatcher.stood_still(seconds)

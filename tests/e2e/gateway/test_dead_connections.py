@@ -93,7 +93,7 @@ def test_what_is_silent_on_a_connection_that_had_rested_is_asked_on_a_new_one(co
             assert await six(g, inputs) == [200] * 6
             assert await six(g, inputs) == [200] * 6
             assert "ejected" not in g.states.values()
-            await g.until(lambda: all(not pool.busy for pool in g.app.proxy._pools.values()))
+            await g.until(lambda: all(not pool.busy for pool in g.app.proxy._pools.by_name.values()))
 
     run(go)
 
