@@ -249,8 +249,7 @@ class Attempt(Call):
         """See `Call`."""
         try:
             if self in self.asked.attempts:
-                self.asked.attempts.remove(self)
-                self._desk.failed(self, error)
+                self._desk.failed(self, error)  # which takes it off
             elif self.asked.stream is not None:
                 self.asked.stream.break_off()
         except Exception as fault:  # noqa: BLE001 - it is logged there

@@ -13,7 +13,7 @@ from typing import Final
 
 from embedfleet.dialects.failure import is_of_the_model
 from embedfleet.dialects.texts import read_texts
-from embedfleet.errors import RequestError, ServingError, Starved, UpstreamError, Validation, WrongHeader
+from embedfleet.errors import RequestError, Reset, ServingError, Starved, UpstreamError, Validation, WrongHeader
 from embedfleet.gateway.attempt import FAILURES, Asked, AskedRequest, Attempt, Desk, give_up
 from embedfleet.gateway.bundle import Gathering
 from embedfleet.gateway.dispatch.command import (
@@ -45,12 +45,14 @@ from embedfleet.gateway.tokenless import Examiner
 from embedfleet.gateway.transport import Pool
 from embedfleet.http.exchange import Exchange
 from embedfleet.metrics import Registry
+from embedfleet.probe.watch import Watch
 from embedfleet.types import Endpoint
 
 log = logging.getLogger(__name__)
 
 _FAILED_INPUT: Final = 424
 _REFUSED_INPUT: Final = 422
+_DEATH_S: Final = 0.05  # in which all connections of a process that died have ended
 _GATHERED_BYTES: Final = 8192  # a body up to this may go together with others
 _BODY_SHARE = 0.75  # of what a replica takes, that a part's texts may come to: the rest is for what frames them
 
@@ -262,8 +264,24 @@ class Proxy(Desk):
             asked.reply = None  # its client left while it was on trial, and they refer to each other
 
     def failed(self, attempt: Attempt, error: UpstreamError) -> None:
-        """A replica gave no answer."""
-        failure = FAILURES[type(error)]
+        """A replica gave no answer. A process that died tells it on all of its connections, but not on all at once."""
+        pool = self._pools.by_name.get(attempt.replica.id)
+        if isinstance(error, Reset) and pool is not None and pool.watch.sees_it:
+            self._loop.call_later(_DEATH_S, self._broken, attempt, error, pool.watch)
+        else:
+            self._failed(attempt, FAILURES[type(error)], error)
+
+    def _broken(self, attempt: Attempt, error: UpstreamError, watch: Watch) -> None:
+        """A connection ended a moment ago: by now it is known whether its process did."""
+        try:
+            self._failed(attempt, Failure.BROKEN if watch.sees_it else Failure.RESET, error)
+        except Exception as fault:  # noqa: BLE001 - it is logged there
+            self.broke(attempt.asked.request, fault)
+
+    def _failed(self, attempt: Attempt, failure: Failure, error: UpstreamError) -> None:
+        if attempt not in attempt.asked.attempts:  # nobody wants it any more
+            return
+        attempt.asked.attempts.remove(attempt)
         if failure is Failure.STARVED:
             self._note_shortage(error)
         else:

@@ -65,6 +65,11 @@ class Watch:
         self._timer: asyncio.TimerHandle | None = None
         self._renewing: asyncio.Task[None] | None = None
 
+    @property
+    def sees_it(self) -> bool:
+        """Whether a connection is there that says so; not where the server lets nobody watch it."""
+        return bool(self._held)
+
     async def open(self) -> None:
         """Hold a connection if there is none; without effect if nobody listens.
 

@@ -12,7 +12,8 @@ class Failure(StrEnum):
     """How a replica failed to answer."""
 
     REFUSED = "refused"
-    RESET = "reset"
+    RESET = "reset"  # and with it all that connected us to its process
+    BROKEN = "broken"  # the connection alone: the process lives
     MALFORMED = "malformed"
     TIMED_OUT = "timed_out"
     STARVED = "starved"  # it was not asked: no connection could be made for want of files, memory or ports of our own

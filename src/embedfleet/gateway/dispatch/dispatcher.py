@@ -15,8 +15,8 @@ answered 2xx, 3xx, 4xx           the chunk is done; a 4xx ends its whole request
 500, 502, 503, 504               sent to another replica; relayed if there is no other or the sends are used up
 424, 5xx, three in a row         the replica is ejected
 refused                          ejected; sent elsewhere, and it does not count as a send
-malformed                        ejected; sent elsewhere; 502 when the sends are used up
-reset, timed out                 ejected; the chunk may have killed it, and is tried again alone (`quarantine`)
+malformed, timed out, broken     ejected; sent elsewhere; 502 when the sends are used up
+reset: all connections ended     ejected; the chunk may have killed it, and is tried again alone (`quarantine`)
 starved: it was not asked, for   its state stays; the chunk waits until the replica answers something or a moment
 want of files or ports of ours   passes, and that does not count as a send; 503 when it has waited for too long
 silent                           suspect: nothing new, and what it has is sent to another as well; the first answer

@@ -108,7 +108,7 @@ class Quarantine:
                 self.ended(replica)
 
     def answered(self, chunk: Chunk) -> None:
-        """A replica computed an accused chunk, whatever came of it, and lives."""
+        """A replica had an accused chunk, whatever came of it, and lives."""
         self.acquitted += chunk.is_on_trial
         chunk.is_accused = chunk.is_on_trial = False
         self._verdicts.acquit(chunk.fingerprints)

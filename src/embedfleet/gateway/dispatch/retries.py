@@ -17,7 +17,7 @@ RETRIED = frozenset({BLAMED, 500, 502, 503, 504})
 THROTTLED = 429
 TROUBLE: Final = RETRIED | {THROTTLED}
 """Statuses that may not be the client's answer."""
-_DEATHS: Final = frozenset({Failure.RESET, Failure.TIMED_OUT})  # what the request may be guilty of
+_LIVES: Final = frozenset({Failure.MALFORMED, Failure.BROKEN})  # what only a process that lives does
 
 _HALVES: Final = 2
 
@@ -64,9 +64,11 @@ class Retries:
             return self._starved(chunk, replica, now)
         chunk.tried |= {replica.id}
         self._roster.eject(replica, failure.value.replace("_", " "))
-        if failure is not Failure.MALFORMED:
+        if failure not in _LIVES:
             self._quarantine.lost(replica, now)
-        if failure in _DEATHS:
+        elif chunk.is_accused:
+            self._quarantine.answered(chunk)
+        if failure is Failure.RESET or (failure is Failure.TIMED_OUT and chunk.is_on_trial):
             return self._quarantine.died(chunk, replica, now)
         if failure is Failure.REFUSED:
             chunk.sends -= 1
