@@ -38,6 +38,7 @@ class FakeReplica:
     def __init__(self, number: float = 0.5) -> None:
         self.number = number
         self.mode: int | str = 200
+        self.decoded: Any = None  # what it says to all ids, if not what is true; ``hang`` for nothing
         self.probe_mode: int | str = 200
         self.info = dict(INFO)
         self.seen: list[Exchange] = []
@@ -84,6 +85,11 @@ class FakeReplica:
     def handle(self, exchange: Exchange) -> None:
         if exchange.path == "/info":
             exchange.respond(200, [JSON], orjson.dumps(self.info))
+            return
+        if exchange.path == "/decode" and self.decoded == "hang":
+            return
+        if exchange.path == "/decode" and self.decoded is not None:
+            exchange.respond(200, [JSON], orjson.dumps(self.decoded))
             return
         if exchange.path in calls.ASKED:
             reading = calls.Reading(longest=512, client_batch=32, model=self.model)

@@ -82,7 +82,7 @@ class GatewayOptions:
     bulk_deadline_s: float = option(600.0, "a bulk request is given up after, in seconds", minimum=0.1)
     no_replica_s: float = option(30.0, "longest wait while no replica serves, in seconds", minimum=0)
     quarantine_s: float = option(
-        600.0, "what ended two replicas is refused until so many seconds after it was last asked", minimum=0
+        600.0, "what ended two replicas is refused until so many seconds after it was last asked", minimum=10
     )
     response_timeout_s: float = option(120.0, "longest wait for a replica's reply, in seconds", minimum=0.1)
     probe_interval_s: float = option(5.0, "a replica silent for so many seconds is asked to infer", minimum=0.1)

@@ -1,11 +1,15 @@
 """Inputs of which a model's tokenizer may make no token at all, as far as can be seen without it."""
 
+import re
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 from unicodedata import category
 
-_LOOKED_AT: Final = 256  # characters at the beginning of a text
-_INVISIBLE: Final = "CZM"  # categories: control characters, blanks, marks that stand on no letter
+_UNSEEN: Final = "CZM"  # categories: control characters, blanks, marks that stand on no letter
+# Most of what has these categories; a search for something else is quick, however long the text.
+_BLANK: Final = r"\s\x00-\x1f\x7f-\xa0\xad\u0300-\u036f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff"
+_SOMETHING: Final = re.compile(f"[^{_BLANK}]")
+_LOOKED_AT: Final = 256  # characters of the rest, one by one
 
 
 class Doubt(NamedTuple):
@@ -23,7 +27,10 @@ class Doubt(NamedTuple):
 
 
 def is_invisible(text: str) -> bool:
-    """Whether the beginning of a text has no character that can be seen; not of an empty one, which replicas refuse."""
+    """Whether a text has no character that can be seen; not of an empty one, which replicas refuse."""
     if not text or " " < text[0] < "\x7f":
         return False
-    return all(category(character)[0] in _INVISIBLE for character in text[:_LOOKED_AT])
+    found = _SOMETHING.search(text)
+    if found is None:
+        return True
+    return all(category(character)[0] in _UNSEEN for character in text[found.start() : found.start() + _LOOKED_AT])

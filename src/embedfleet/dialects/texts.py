@@ -176,8 +176,12 @@ class Candidates(Texts):
 
     def doubts(self) -> list[Doubt]:
         """See `Texts`; only where neither text nor query can be seen."""
+        pairs = [f"{self._fields['query']} {text}" for text in self._texts] if self._has_blank_query() else []
+        return [Doubt(self._place(item), pair) for item, pair in enumerate(pairs) if is_invisible(pair)]
+
+    def _has_blank_query(self) -> bool:
         query = self._fields["query"]
-        return super().doubts() if is_invisible(query) else []
+        return not query or is_invisible(query)
 
     def characters(self) -> int:
         """See `Texts`; the query's count with each text."""
@@ -269,6 +273,12 @@ def read_texts(path: str, content_type: bytes | None, body: bytes) -> Texts | No
     except orjson.JSONDecodeError:
         return None
     return reader(fields) if type(fields) is dict else None
+
+
+def read_doubts(path: str, content_type: bytes | None, body: bytes) -> list[Doubt]:
+    """Doubts about a POST whose texts are not read otherwise: TEI's ``/`` is ``/embed`` to an embedder."""
+    texts = read_texts("/embed", content_type, body) if path == "/" else None
+    return texts.doubts() if texts is not None else []
 
 
 def _reader(name: str, answers: Answers) -> Callable[[_Object], Texts | None]:

@@ -361,8 +361,9 @@ class Proxy(Desk):
         elif texts is not None and texts.count > self._settings.request_texts:
             most = self._settings.request_texts
             flight.refuse(Validation(f"batch size {texts.count} > maximum allowed batch size {most}"))
-        elif texts is not None and (doubts := texts.doubts()) and self.dispatcher.serving:
-            self._examiner.examine(flight, doubts, self.endpoints[self.dispatcher.serving[0].id].url)
+        elif (doubts := flight.doubts) and self.dispatcher.serving:
+            replica = min(self.dispatcher.serving, key=lambda one: one.eta(now))
+            self._examiner.examine(flight, doubts, self.endpoints[replica.id].url, replica.abilities.batch_texts)
         else:
             self.take(flight, now)
 

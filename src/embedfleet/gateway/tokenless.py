@@ -15,7 +15,7 @@ from typing import Any, Final
 import orjson
 
 from embedfleet.dialects.doubt import Doubt, is_invisible
-from embedfleet.errors import Empty, Malformed, ServingError, UpstreamError, Validation
+from embedfleet.errors import DeadlineExceeded, Empty, Malformed, ServingError, UpstreamError, Validation
 from embedfleet.gateway.attempt import Desk
 from embedfleet.gateway.flight import Flight
 from embedfleet.http.client import fetch
@@ -25,7 +25,11 @@ log = logging.getLogger(__name__)
 
 _BATCH: Final = 32  # the most that TEI takes at once by default
 _MOST_KNOWN: Final = 65_536
-_TIMEOUT_S: Final = 5.0
+_TIMEOUT_S: Final = 2.0  # for all that is asked about a request: then it is let in
+_PLACES: Final = 8  # requests that are asked about at once, each on a connection of its own
+_LEARNT_OF: Final = 256  # lists of ids
+_MOST_CALLS: Final = 8  # of one kind, about one request: the rest of its inputs is let in
+_ASKED: Final = 1000  # characters of a text without a visible one, or ids of a list that are looked at
 _SHOWN: Final = 8  # ids or characters in a message
 
 
@@ -40,6 +44,7 @@ class Examiner:
         self._desk = desk
         self._visible: set[int] = set()  # ids that are something by themselves
         self._tasks: set[asyncio.Task[None]] = set()
+        self._places = asyncio.Semaphore(_PLACES)
 
     def forget(self) -> None:
         """The pool has another model, whose ids are others."""
@@ -50,26 +55,30 @@ class Examiner:
         for task in self._tasks:
             task.cancel()
 
-    def examine(self, flight: Flight, doubts: Sequence[Doubt], url: str) -> None:
+    def examine(self, flight: Flight, doubts: Sequence[Doubt], url: str, most: int) -> None:
         """Ask a replica about a request; what it cannot tell is let in.
 
         Args:
             flight: the request.
             doubts: those of its inputs that may have no token.
             url: of the replica.
+            most: inputs that it takes at once.
         """
-        task = asyncio.get_running_loop().create_task(self._examine(flight, doubts, url))
+        task = asyncio.get_running_loop().create_task(self._examine(flight, doubts, url, min(most, _BATCH)))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _examine(self, flight: Flight, doubts: Sequence[Doubt], url: str) -> None:
-        texts = flight.asked_texts
-        assert texts is not None, "only texts are doubted"
+    async def _examine(self, flight: Flight, doubts: Sequence[Doubt], url: str, most: int) -> None:
         found = None
         try:
-            found = await self.tokenless(url, doubts, texts.prompt_name)
-        except (UpstreamError, ValueError) as error:
-            log.debug("it is not known whether each input has a token: %s", error)
+            async with asyncio.timeout_at(flight.deadline), self._places:
+                found = await self._ask(flight, doubts, url, most)
+        except TimeoutError:
+            waited = f"{self._desk.now() - flight.arrived:.1f} s"
+            flight.refuse(DeadlineExceeded(f"not answered in {waited}, which is its deadline"), "deadline")
+            return
+        except Exception:  # of ours: the request is no worse for it
+            log.exception("the gateway failed to ask whether each input has a token")
         if flight.exchange.gone:
             return
         if found is None:
@@ -77,65 +86,79 @@ class Examiner:
         else:
             flight.refuse(_no_token(found), "no-token")
 
-    async def tokenless(self, url: str, doubts: Sequence[Doubt], prompt_name: object) -> Doubt | None:
-        """The first input that is a sequence of no tokens; None if each has one.
+    async def _ask(self, flight: Flight, doubts: Sequence[Doubt], url: str, most: int) -> Doubt | None:
+        texts = flight.asked_texts
+        name = texts.prompt_name if texts is not None else None
+        try:
+            async with asyncio.timeout(_TIMEOUT_S):
+                return await self.tokenless(url, doubts, name if isinstance(name, str) else None, most)
+        except (UpstreamError, TimeoutError) as error:
+            log.debug("it is not known whether each input has a token: %s", error)
+            return None
+
+    async def tokenless(self, url: str, doubts: Sequence[Doubt], prompt_name: str | None, most: int) -> Doubt | None:
+        """The first input that is a sequence of no tokens; None if each has one, as far as was asked.
 
         Args:
             url: of a replica.
             doubts: inputs that may have no token.
             prompt_name: of the request, None if it names none.
+            most: inputs that the replica takes at once.
 
         Raises:
             UpstreamError: the replica did not answer as TEI does.
         """
         ids = [doubt for doubt in doubts if not doubt.text]
-        await self._learn(url, [doubt.ids for doubt in ids])
-        ids = [doubt for doubt in ids if self._visible.isdisjoint(doubt.ids)]
-        decoded = await self._decode(url, [doubt.ids for doubt in ids])
+        await self._learn(url, [doubt.ids for doubt in ids[:_LEARNT_OF]], most)
+        ids = [doubt for doubt in ids if self._visible.isdisjoint(doubt.ids)][: _MOST_CALLS * most]
+        decoded = await self._decode(url, [doubt.ids for doubt in ids], most)
         # TEI puts no special tokens around what was decoded, and a prompt is decoded with it.
         suspects = [(doubt, text) for doubt, text in zip(ids, decoded, strict=True) if _is_blank(text)]
         options = {} if prompt_name is None else {"prompt_name": prompt_name}
-        found = await self._without_token(url, suspects, {"add_special_tokens": False, **options})
+        found = await self._without_token(url, suspects, {"add_special_tokens": False, **options}, most)
         if found is not None:
             return found
-        texts = [(doubt, doubt.text) for doubt in doubts if doubt.text]
-        return await self._without_token(url, texts, options)
+        texts = [(doubt, doubt.text[:_ASKED]) for doubt in doubts if doubt.text][: _MOST_CALLS * most]
+        return await self._without_token(url, texts, options, most)
 
-    async def _learn(self, url: str, lists: Sequence[Sequence[int]]) -> None:
+    async def _learn(self, url: str, lists: Sequence[Sequence[int]], most: int) -> None:
         """Of the ids that occur most, find out which are something by themselves: then their lists are too."""
-        unknown = [ids for ids in lists if self._visible.isdisjoint(ids)]
-        common = [one for one, _ in Counter(one for ids in unknown for one in set(ids)).most_common(_BATCH)]
+        unknown = [ids[:_ASKED] for ids in lists if self._visible.isdisjoint(ids)]
+        common = [one for one, _ in Counter(one for ids in unknown for one in set(ids)).most_common(most)]
         if not common:
             return
         if len(self._visible) > _MOST_KNOWN:
             self._visible.clear()
-        alone = await self._decode(url, [[one] for one in common])
+        alone = await self._decode(url, [[one] for one in common], most)
         self._visible.update(one for one, text in zip(common, alone, strict=True) if not _is_blank(text))
 
-    async def _decode(self, url: str, lists: Sequence[Sequence[int]]) -> list[str]:
+    async def _decode(self, url: str, lists: Sequence[Sequence[int]], most: int) -> list[str]:
         texts: list[str] = []
-        for start in range(0, len(lists), _BATCH):
-            some = lists[start : start + _BATCH]
-            texts += await _ask(f"{url}/decode", {"ids": some, "skip_special_tokens": False}, len(some))
+        for start in range(0, len(lists), most):
+            some = lists[start : start + most]
+            texts += await _ask(f"{url}/decode", {"ids": some, "skip_special_tokens": False}, len(some), str)
         return texts
 
     @staticmethod
-    async def _without_token(url: str, texts: Sequence[tuple[Doubt, str]], options: dict[str, Any]) -> Doubt | None:
+    async def _without_token(
+        url: str, texts: Sequence[tuple[Doubt, str]], options: dict[str, Any], most: int
+    ) -> Doubt | None:
         """The first of texts that the replica makes no token of; an empty one has none, and cannot be asked about."""
         for doubt, text in texts:
             if not text:
                 return doubt
-        for start in range(0, len(texts), _BATCH):
-            some = texts[start : start + _BATCH]
-            rows = await _ask(f"{url}/tokenize", {"inputs": [text for _, text in some], **options}, len(some))
+        for start in range(0, len(texts), most):
+            some = texts[start : start + most]
+            asked = {"inputs": [text for _, text in some], **options}
+            rows = await _ask(f"{url}/tokenize", asked, len(some), list)
             for (doubt, _), tokens in zip(some, rows, strict=True):
                 if not tokens:
                     return doubt
         return None
 
 
-async def _ask(url: str, body: dict[str, Any], count: int) -> list[Any]:
-    """A list of so many answers.
+async def _ask(url: str, body: dict[str, Any], count: int, kind: type) -> list[Any]:
+    """A list of so many answers of a kind.
 
     Raises:
         UpstreamError: there is none.
@@ -145,7 +168,7 @@ async def _ask(url: str, body: dict[str, Any], count: int) -> list[Any]:
         rows = orjson.loads(reply.body) if reply.status == 200 else None
     except orjson.JSONDecodeError:
         rows = None
-    if not isinstance(rows, list) or len(rows) != count:
+    if not isinstance(rows, list) or len(rows) != count or not all(isinstance(row, kind) for row in rows):
         raise Malformed(f"{url} answered {reply.status}: {reply.body[:120].decode('utf-8', 'replace')}")
     return rows
 

@@ -12,7 +12,7 @@ from embedfleet.gateway.app import App
 from embedfleet.http.client import fetch
 from embedfleet.http.message import JSON
 from embedfleet.types import Endpoint
-from tests.services.gateway import LIMIT_S, SETTINGS, run
+from tests.services.gateway import LIMIT_S, SETTINGS, gateway, run
 
 POISON = "a poisonous text"
 OPEN = ("--poison", "poisonous")
@@ -201,5 +201,60 @@ def test_what_has_tokens_is_answered(inputs):
         async with fleet(2, BLANKS) as f:
             for _ in range(3):
                 assert (await f.embed(inputs)).status == 200
+
+    run(go)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("/embed", {"inputs": " ", "prompt_name": [[1]]}),
+        ("/embed", {"inputs": [97], "prompt_name": 7}),
+        ("/", {"inputs": [97, 98]}),
+    ],
+)
+def test_what_cannot_be_asked_about_is_left_to_the_replica(path, value):
+    async def go():
+        async with fleet(2) as f:
+            assert (await f.post(path, value)).status in {200, 422}
+            assert f.deaths == 0
+
+    run(go)
+
+
+@pytest.mark.parametrize(("path", "value"), [("/", {"inputs": [999_999]}), ("/rerank", {"query": "", "texts": [" "]})])
+def test_siblings_without_a_token_are_refused_too(path, value):
+    async def go():
+        async with fleet(2, BLANKS) as f:
+            assert (await f.post(path, value)).status in {400, 422}
+            assert f.deaths == 0
+
+    run(go)
+
+
+@pytest.mark.parametrize("reply", [[1], [[1]], [{"a": 1}], [None], "hang"])
+def test_a_replica_that_decodes_oddly_or_not_at_all_holds_up_nobody(reply):
+    async def go():
+        async with gateway(2) as g:
+            for replica in g.replicas:
+                replica.decoded = reply
+            answered = await g.request("POST", "/embed", b'{"inputs":[5]}', [JSON])
+            assert answered.status == 200
+            timed = [JSON, (b"x-request-timeout-ms", b"50")]
+            if reply == "hang":
+                assert (await g.request("POST", "/embed", b'{"inputs":[5]}', timed)).status == 504
+
+    run(go)
+
+
+def test_a_poisonous_text_is_found_among_others_that_are_sent_again():
+    """An indexer that puts the same text into ever other batches costs one replica for the text alone, and no more."""
+
+    async def go():
+        async with fleet(4) as f:
+            for n in range(6):
+                assert (await f.embed([POISON, f"good {n}"])).status == 424
+                await f.until(lambda: f.active == 4)
+            assert f.deaths == 3
 
     run(go)

@@ -49,7 +49,7 @@ class Admission:
         if not is_large and (promises.redeem(request.key, now) or huge.redeem(request.key, now)):
             return None
         room = (limits.online_queue_s if request.online else limits.bulk_queue_s) * tokens_per_s
-        is_long = waiting > 0 and waiting + promises.soon(now) + request.tokens > room
+        is_long = tokens_per_s > 0 and waiting > 0 and waiting + promises.soon(now) + request.tokens > room
         if not is_long and not is_large:
             return None
         if request.is_shared:

@@ -172,7 +172,7 @@ class Dispatcher:
             return [refusal]
         self._work.hold(request)
         if verdict is Verdict.ACCUSED:
-            for chunk in cut_at_once(request, self._roster, self.limits):
+            for chunk in self.quarantine.cut(request, self.limits, now):
                 if not self.quarantine.holds(chunk, now):
                     self._work.wait_again(chunk)
         elif request.online:
@@ -405,7 +405,8 @@ class Dispatcher:
         self._ticked_at = now
         self.rate.measure(now, busy=any(replica.chunks for replica in self.replicas.values()))
         commands = give_up(self.limits, self._roster, self._work, now)
-        self._verdicts.expire(now)
+        if not self._work.accused and self.quarantine.cell is None:  # else a verdict could lapse before its trial
+            self._verdicts.expire(now)
         self._roster.suspect(now)
         if self.limits.hedge:
             commands += hedge(self.limits, self._roster, self._work, now)

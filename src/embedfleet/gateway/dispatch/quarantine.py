@@ -10,12 +10,14 @@ at a time, and none on the last replica that serves while others are down.
 from collections.abc import Sequence
 
 from embedfleet.errors import QueryOfDeath
+from embedfleet.gateway.dispatch.carving import divided, scatter
 from embedfleet.gateway.dispatch.command import Command, Refuse, Send, Separate
+from embedfleet.gateway.dispatch.limits import DispatchLimits
 from embedfleet.gateway.dispatch.replica import Replica, State
 from embedfleet.gateway.dispatch.request import Chunk, Request
 from embedfleet.gateway.dispatch.roster import Roster
 from embedfleet.gateway.dispatch.verdicts import Verdict
-from embedfleet.gateway.dispatch.work import Work
+from embedfleet.gateway.dispatch.work import Work, part_of
 
 REASON = "quarantine"
 _AWAY = frozenset({State.DRAINING, State.DRAINED})  # by an operator's word: not down, and not coming back by itself
@@ -51,6 +53,23 @@ class Quarantine:
         if request.is_shared:
             return [*self._work.abandon(request, now), Separate(request)]
         return self._refused(request, now)
+
+    def cut(self, request: Request, limits: DispatchLimits, now: float) -> Sequence[Chunk]:
+        """A request with accused texts in chunks: each accused text for itself, so that it is known which one kills."""
+        narrowest = self._roster.narrowest
+        batch = divided(request, narrowest, by_length=False) if limits.split and request.texts > 1 else None
+        if batch is None:
+            return [request]
+        known = [self._verdicts.of([one], now) for one in request.fingerprints]
+        request.batch = batch
+        accused = [item for item in batch.order if known[item]]
+        batch.order = [item for item in batch.order if not known[item]]
+        batch.waiting_tokens -= sum(batch.costs[item] for item in accused)
+        parts = [part_of(request, batch, [item], batch.costs[item]) for item in accused]
+        if batch.order:
+            others = scatter(batch, max(1, len(self._roster.serving)), narrowest)
+            parts += [part_of(request, batch, items, tokens) for items, tokens in others]
+        return parts
 
     def holds(self, chunk: Chunk, now: float) -> bool:
         """Let a chunk that is about to be sent wait for its trial, if anything is known of its texts."""
@@ -118,7 +137,9 @@ class Quarantine:
     def dispatch(self, now: float) -> list[Command]:
         """Hold the next trial, if there is one to hold and a replica to hold it at."""
         commands = self._settle(now)
-        chunk = self._work.accused.head
+        chunk = self._next()
+        if chunk is None and self._work.accused:  # its like is on trial at a replica that says nothing
+            return commands
         if chunk is None:
             if self.cell is not None and not _is_trying(self.cell):
                 self._leave()
@@ -132,6 +153,17 @@ class Quarantine:
         self.repeated_tokens += chunk.tokens if chunk.sends else 0
         self._work.send(chunk, cell, now)
         return [*commands, Send(chunk, cell)]
+
+    def _next(self) -> Chunk | None:
+        """The first of which no text is on trial elsewhere."""
+        tried = {
+            one
+            for replica in self._roster.replicas.values()
+            if replica is not self.cell and replica.is_isolated
+            for chunk in replica.chunks
+            for one in chunk.fingerprints
+        }
+        return next((chunk for chunk in self._work.accused if tried.isdisjoint(chunk.fingerprints)), None)
 
     def _settle(self, now: float) -> list[Command]:
         """Those next in turn that another's trial has decided: equal ones are as guilty, or as innocent."""

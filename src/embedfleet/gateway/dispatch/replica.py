@@ -13,7 +13,7 @@ from embedfleet.gateway.dispatch.request import Chunk
 _LATE_S: Final = 0.010
 # Texts under way, as a share of the replica's permits: others may use it too.
 _PERMITS = 0.8
-_LEFT: Final = 32
+_LEFT: Final = 4096
 # What a 429 leaves of the window, what comes back each second, and the least.
 _THROTTLE, _RECOVERY_PER_S, _LEAST_THROTTLE = 0.7, 0.05, 0.05
 
