@@ -98,6 +98,12 @@ class Texts(ABC):
 
     def doubts(self) -> list[Doubt]:
         """Inputs of which a tokenizer may make no token."""
+        for text in self._texts:  # mostly none: a visible character in front tells it at once
+            if type(text) is not str or not " " < text[:1] < "\x7f":
+                return self._doubted()
+        return []
+
+    def _doubted(self) -> list[Doubt]:
         return [
             Doubt(self._place(item), text) if type(text) is str else Doubt(self._place(item), "", text)
             for item, text in enumerate(self._texts)

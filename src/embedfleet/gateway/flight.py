@@ -6,9 +6,8 @@ from collections.abc import Sequence
 import orjson
 
 from embedfleet.dialects.compute_fields import join_fields
-from embedfleet.dialects.doubt import Doubt
 from embedfleet.dialects.failure import render_failure
-from embedfleet.dialects.texts import Texts, read_doubts
+from embedfleet.dialects.texts import Texts
 from embedfleet.errors import BadGateway, Internal, Malformed, RequestError, ServingError
 from embedfleet.gateway.access import log_access
 from embedfleet.gateway.attempt import OK, Asked, AskedRequest, Attempt, Desk, Stream
@@ -83,13 +82,6 @@ class Flight(AskedRequest):
         self._costs = costs
         self._answers: list[tuple[Sequence[int], Attempt]] = []
         self._fingerprints: list[int] = []
-
-    @property
-    def doubts(self) -> Sequence[Doubt]:
-        """Inputs of which a tokenizer may make no token."""
-        if self.asked_texts is not None:
-            return self.asked_texts.doubts()
-        return read_doubts(self.fields.path, self.fields.content_type, self.exchange.body)
 
     @property
     def stream(self) -> Stream | None:

@@ -4,15 +4,16 @@ import asyncio
 import logging
 import os
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import count
 from math import inf
 from typing import Final
 
+from embedfleet.dialects.doubt import Doubt
 from embedfleet.dialects.failure import is_of_the_model
-from embedfleet.dialects.texts import read_texts
+from embedfleet.dialects.texts import read_doubts, read_texts
 from embedfleet.errors import RequestError, Reset, ServingError, Starved, UpstreamError, Validation, WrongHeader
 from embedfleet.gateway.attempt import FAILURES, Asked, AskedRequest, Attempt, Desk, give_up
 from embedfleet.gateway.bundle import Gathering
@@ -182,9 +183,19 @@ class Proxy(Desk):
     def take_alone(self, exchange: Exchange, now: float) -> None:
         """See `Desk`."""
         try:
-            self._take_sound(self.flight(exchange, now), now)
+            flight = self.flight(exchange, now)
+            texts, fields = flight.asked_texts, flight.fields
+            if texts is not None:
+                doubts = texts.doubts()
+            else:
+                doubts = read_doubts(fields.path, fields.content_type, exchange.body)
+            if doubts or fields.fault or (texts is not None and texts.count > self._settings.request_texts):
+                self._take_odd(flight, doubts, now)
+                return
         except Exception as error:  # noqa: BLE001 - it is logged there
             give_up(exchange, error)
+            return
+        self.take(flight, now)
 
     def execute(self, commands: list[Command]) -> None:
         """Do what the dispatcher says; what goes wrong with one command is none of the others' business.
@@ -353,15 +364,14 @@ class Proxy(Desk):
             else:
                 self.take_alone(exchange, now)
 
-    def _take_sound(self, flight: Flight, now: float) -> None:
-        """Let the dispatcher have what it may have."""
-        texts = flight.asked_texts
+    def _take_odd(self, flight: Flight, doubts: Sequence[Doubt], now: float) -> None:
+        """Refuse what cannot be asked for, and ask first about what may have no token."""
+        texts, most = flight.asked_texts, self._settings.request_texts
         if flight.fields.fault:
             flight.refuse(WrongHeader(flight.fields.fault))
-        elif texts is not None and texts.count > self._settings.request_texts:
-            most = self._settings.request_texts
+        elif texts is not None and texts.count > most:
             flight.refuse(Validation(f"batch size {texts.count} > maximum allowed batch size {most}"))
-        elif (doubts := flight.doubts) and self.dispatcher.serving:
+        elif self.dispatcher.serving:
             replica = min(self.dispatcher.serving, key=lambda one: one.eta(now))
             self._examiner.examine(flight, doubts, self.endpoints[replica.id].url, replica.abilities.batch_texts)
         else:

@@ -20,6 +20,7 @@ class Relay:
         self.to = to
         self.known = set()
         self.links = set()
+        self.open = []  # both ends of each
 
     async def start(self):
         self.server = await asyncio.start_server(self.talk, "127.0.0.1", 0)
@@ -34,6 +35,7 @@ class Relay:
         self.known.add(me)
         self.links.add(asyncio.current_task())
         there, back = await asyncio.open_connection("127.0.0.1", self.to.server.port)
+        self.open += [back.transport, writer.transport]
         try:
             async with asyncio.TaskGroup() as both:
                 for source, sink in ((reader, back), (there, writer)):
@@ -43,10 +45,12 @@ class Relay:
             writer.transport.abort()
 
     async def stop(self):
+        """Ends what is open, and what is just being opened: who cancels that leaves a socket behind."""
         self.server.close()
-        for link in self.links:
-            link.cancel()
-        await asyncio.gather(*self.links, return_exceptions=True)
+        while any(not link.done() for link in self.links):
+            for transport in self.open:
+                transport.abort()
+            await asyncio.sleep(0)
 
     async def copy(self, me, reader, writer):
         try:

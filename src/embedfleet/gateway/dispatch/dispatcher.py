@@ -128,7 +128,7 @@ class Dispatcher:
     @property
     def remembered(self) -> int:
         """Fingerprints of texts that a replica died with."""
-        return len(self._verdicts)
+        return len(self._verdicts.known)
 
     @property
     def under_way(self) -> int:
@@ -154,7 +154,7 @@ class Dispatcher:
             return None
         if request.size_bytes > roster.body_bytes:
             return None
-        if self._verdicts and self._verdicts.of(request.fingerprints, now):
+        if self._verdicts.known and self._verdicts.of(request.fingerprints, now):
             return None
         replica = place_online(roster.serving, request, now)
         if replica is not None:
@@ -163,7 +163,7 @@ class Dispatcher:
 
     def arrived(self, request: Request, now: float) -> list[Command]:
         """Take a request that could not be assigned."""
-        verdict = self._verdicts.of(request.fingerprints, now) if self._verdicts else Verdict.NONE
+        verdict = self._verdicts.of(request.fingerprints, now) if self._verdicts.known else Verdict.NONE
         if verdict is Verdict.GUILTY or (verdict and request.is_shared):
             return self.quarantine.turn_away(request, now)
         refusal = self._refusal(request, now)
@@ -357,7 +357,7 @@ class Dispatcher:
         if self._work.accused or self.quarantine.cell is not None:
             commands += self.quarantine.dispatch(now)
         while (chunk := online.head) is not None:
-            if self._verdicts and self._verdicts.of(chunk.fingerprints, now):
+            if self._verdicts.known and self._verdicts.of(chunk.fingerprints, now):
                 commands += self.quarantine.withdraw(chunk, now)
                 continue
             replica = place_online(self._roster.serving, chunk, now)

@@ -73,7 +73,7 @@ class Quarantine:
 
     def holds(self, chunk: Chunk, now: float) -> bool:
         """Let a chunk that is about to be sent wait for its trial, if anything is known of its texts."""
-        if not self._verdicts or chunk.request.is_shared or not self._verdicts.of(chunk.fingerprints, now):
+        if not self._verdicts.known or chunk.request.is_shared or not self._verdicts.of(chunk.fingerprints, now):
             return False
         chunk.is_accused = True
         chunk.tried |= self._verdicts.died_with(chunk.fingerprints)
@@ -155,12 +155,13 @@ class Quarantine:
         return [*commands, Send(chunk, cell)]
 
     def _next(self) -> Chunk | None:
-        """The first of which no text is on trial elsewhere."""
+        """The first of which no text is on trial already."""
         tried = {
             one
             for replica in self._roster.replicas.values()
-            if replica is not self.cell and replica.is_isolated
+            if replica.is_isolated
             for chunk in replica.chunks
+            if chunk.is_on_trial
             for one in chunk.fingerprints
         }
         return next((chunk for chunk in self._work.accused if tried.isdisjoint(chunk.fingerprints)), None)

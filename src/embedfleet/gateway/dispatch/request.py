@@ -47,18 +47,17 @@ class Chunk(ABC):
     due_at: float
     sends: int
     starved_at: float
-    was_sent: bool
+    was_sent = False
     tried: frozenset[str]
     too_much_for: frozenset[str]
-    blamed: bool
-    is_accused: bool
-    is_on_trial: bool
+    blamed = False
+    is_accused = False
+    is_on_trial = False
 
     def __init__(self) -> None:
         self.tried = self.too_much_for = _NONE
         self.sent_at = self.due_at = self.starved_at = 0.0
         self.sends = 0
-        self.was_sent = self.blamed = self.is_accused = self.is_on_trial = False
 
     @property
     def fingerprints(self) -> Sequence[int]:

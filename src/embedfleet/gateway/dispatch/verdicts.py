@@ -30,15 +30,14 @@ class Verdicts:
 
     Args:
         memory_s: seconds for which a verdict holds after the request was last seen.
+
+    Attributes:
+        known: verdicts by fingerprint, the one seen last at the end; mostly there are none.
     """
 
     def __init__(self, memory_s: float) -> None:
         self._memory_s = memory_s
-        self._known: OrderedDict[int, _Record] = OrderedDict()  # the one seen last comes last
-
-    def __len__(self) -> int:
-        """How many fingerprints are remembered."""
-        return len(self._known)
+        self.known: OrderedDict[int, _Record] = OrderedDict()
 
     def accuse(self, fingerprints: Sequence[int], replica: str, now: float) -> None:
         """A replica died while it had these texts."""
@@ -48,9 +47,9 @@ class Verdicts:
     def acquit(self, fingerprints: Sequence[int]) -> None:
         """A replica had these texts alone and answered."""
         for one in fingerprints:
-            known = self._known.get(one)
+            known = self.known.get(one)
             if known is not None and known.verdict is Verdict.ACCUSED:
-                del self._known[one]
+                del self.known[one]
 
     def convict(self, fingerprints: Sequence[int], replica: str, now: float) -> None:
         """A second replica died over these texts together. Of several it stays unknown which it was."""
@@ -58,7 +57,7 @@ class Verdicts:
 
     def of(self, fingerprints: Sequence[int], now: float) -> Verdict:
         """The worst that is known of a request with these texts; that holds for longer from now on."""
-        if not self._known:
+        if not self.known:
             return Verdict.NONE
         found = self._renewed(together(fingerprints), now)
         if len(fingerprints) > 1 and found is not Verdict.GUILTY:
@@ -67,28 +66,28 @@ class Verdicts:
 
     def died_with(self, fingerprints: Sequence[int]) -> frozenset[str]:
         """Replicas that died with any of these texts, the last one of each."""
-        return frozenset(self._known[one].at for one in fingerprints if one in self._known)
+        return frozenset(self.known[one].at for one in fingerprints if one in self.known)
 
     def expire(self, now: float) -> None:
         """Forget what has not been seen for long."""
-        while self._known and next(iter(self._known.values())).until < now:
-            self._known.popitem(last=False)
+        while self.known and next(iter(self.known.values())).until < now:
+            self.known.popitem(last=False)
 
     def _renewed(self, one: int, now: float) -> Verdict:
-        known = self._known.get(one)
+        known = self.known.get(one)
         if known is None:
             return Verdict.NONE
         known.until = now + self._memory_s
-        self._known.move_to_end(one)
+        self.known.move_to_end(one)
         return known.verdict
 
     def _note(self, one: int, verdict: Verdict, replica: str, now: float) -> None:
         if self._renewed(one, now) is Verdict.NONE:
-            if len(self._known) >= _MOST:
-                self._known.popitem(last=False)
-            self._known[one] = _Record(verdict, replica, now + self._memory_s)
+            if len(self.known) >= _MOST:
+                self.known.popitem(last=False)
+            self.known[one] = _Record(verdict, replica, now + self._memory_s)
         else:
-            known = self._known[one]
+            known = self.known[one]
             known.verdict, known.at = max(verdict, known.verdict), replica
 
 

@@ -182,9 +182,9 @@ def test_verdicts_are_forgotten_and_bounded():
     verdicts.expire(10.5)
     assert verdicts.of([1, 2], 10.5) is Verdict.GUILTY, "it holds for longer whenever it is asked"
     verdicts.expire(30.0)
-    assert len(verdicts) == 0
+    assert len(verdicts.known) == 0
     verdicts.accuse(range(100_000), "a", 40.0)
-    assert len(verdicts) == 65_536
+    assert len(verdicts.known) == 65_536
     assert verdicts.of([99_999], 40.0) is Verdict.ACCUSED
 
 
