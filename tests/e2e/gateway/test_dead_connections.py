@@ -11,6 +11,7 @@ from tests.services.gateway import DISPATCH, LIMIT_S, gateway, run
 
 RESTED = replace(DISPATCH, rested_s=0.0)
 LIVELY = replace(DISPATCH, rested_s=1e9)
+TURNS = 20  # of the event loop, in which what was accepted last begins
 
 
 class Relay:
@@ -47,10 +48,12 @@ class Relay:
     async def stop(self):
         """Ends what is open, and what is just being opened: who cancels that leaves a socket behind."""
         self.server.close()
-        while any(not link.done() for link in self.links):
+        turns = 0
+        while turns < TURNS or any(not link.done() for link in self.links):
             for transport in self.open:
                 transport.abort()
             await asyncio.sleep(0)
+            turns += 1
 
     async def copy(self, me, reader, writer):
         try:
