@@ -49,8 +49,11 @@ def repeats_a_key(body: bytes, keys: Collection[str]) -> bool:
     """
     if len(keys) > _MOST_KEYS:
         return True
-    names = [key.encode() for key in keys]
-    return any(body.count(b'"%b"' % name) > 1 and len(_uses(body, name)) > 1 for name in names)
+    for key in keys:
+        name = key.encode()
+        if body.count(b'"%b"' % name) > 1 and len(_uses(body, name)) > 1:
+            return True
+    return False
 
 
 def _uses(body: bytes, name: bytes) -> list[bytes]:
