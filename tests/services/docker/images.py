@@ -1,11 +1,12 @@
 """The images that the tests run, made here: no registry is asked."""
 
+import contextlib
 import hashlib
 import io
-import shutil
 import subprocess
 import sys
 import tarfile
+import tempfile
 from pathlib import Path
 
 import docker
@@ -37,11 +38,13 @@ def wheels(cache: Path) -> Path:
     lock = ROOT / "requirements.lock"
     key = hashlib.sha256(lock.read_bytes() + sys.version.encode()).hexdigest()[:16]
     folder = cache / key
-    if not (folder / "complete").exists():
-        shutil.rmtree(folder, ignore_errors=True)
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes"]
-        subprocess.run([*command, "-r", str(lock), "-d", str(folder)], check=True)
-        (folder / "complete").touch()
+    if not folder.exists():
+        # Workers that download at the same time each fill a folder of their own; the first rename counts.
+        with tempfile.TemporaryDirectory(dir=cache) as fresh:
+            command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes"]
+            subprocess.run([*command, "-r", str(lock), "-d", f"{fresh}/wheels"], check=True)
+            with contextlib.suppress(OSError):
+                Path(fresh, "wheels").rename(folder)
     return folder
 
 
