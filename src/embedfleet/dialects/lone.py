@@ -1,12 +1,15 @@
 """Requests for the vector of one text each, which may be asked for together."""
 
 from collections.abc import Sequence
+from typing import Final
 
 import orjson
 
 from embedfleet.dialects.answers import VECTORS
 from embedfleet.dialects.body import is_json, repeats_a_key
 from embedfleet.dialects.texts import Inputs
+
+_INPUTS: Final = b'"inputs"'
 
 
 def embeds_json(path: str, content_type: bytes | None) -> bool:
@@ -27,6 +30,8 @@ def read_lone(body: bytes) -> tuple[str, bytes] | None:
         fields = orjson.loads(body)
         if type(fields) is not dict or type(text := fields.pop("inputs", None)) is not str:
             return None
+        if not fields and body.count(_INPUTS) == 1:
+            return text, b""
         if repeats_a_key(body, ("inputs", *fields)):
             return None
         return text, orjson.dumps(fields, option=orjson.OPT_SORT_KEYS) if fields else b""

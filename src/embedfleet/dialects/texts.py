@@ -5,7 +5,6 @@ here is only what is needed for that; what is wrong with a request is for a repl
 (router/src/http/types.rs).
 """
 
-from abc import ABC, abstractmethod
 from array import array
 from collections.abc import Callable, Sequence
 from typing import ClassVar, TypeGuard
@@ -25,13 +24,14 @@ _Object = dict[str, Json]
 _STRING = {str}
 
 
-class Texts(ABC):
+class Texts:
     """A request's texts and all else that it says.
 
     Args:
         fields: of the body.
         texts: as they are in the body.
         answers: the shape of the reply.
+        name: of the field that they are in.
 
     Attributes:
         count: how many texts; 1 for one that is not in a list.
@@ -39,15 +39,16 @@ class Texts(ABC):
         extra: inputs that each part has beside its texts, and that count against a replica's batch limit.
     """
 
-    __slots__ = ("_answers", "_fields", "_texts", "count")
+    __slots__ = ("_answers", "_fields", "_name", "_texts", "count")
 
     is_rerank: ClassVar[bool] = False
     extra: ClassVar[int] = 0
 
-    def __init__(self, fields: _Object, texts: list[Json], answers: Answers) -> None:
+    def __init__(self, fields: _Object, texts: list[Json], answers: Answers, name: str) -> None:
         self._fields = fields
         self._texts = texts
         self._answers = answers
+        self._name = name
         self.count = len(texts)
 
     @property
@@ -133,40 +134,23 @@ class Texts(ABC):
         """The error body that one text alone was answered with, saying which text of the request it was."""
         return name_place(reply, self._place(item)) if self.divisible else reply
 
-    @abstractmethod
     def _with(self, texts: list[Json]) -> _Object:
         """The fields with other texts."""
+        return {**self._fields, self._name: texts}
 
-    @abstractmethod
     def _place(self, item: int) -> str:
         """Where a text of several is in the body."""
+        return f"{self._name}[{item}]"
 
 
 class Inputs(Texts):
-    """Texts, or token ids, to embed.
+    """Texts, or token ids, to embed."""
 
-    Args:
-        fields: see `Texts`.
-        texts: see `Texts`.
-        answers: see `Texts`.
-        name: of the field that they are in.
-    """
-
-    __slots__ = ("_name",)
-
-    def __init__(self, fields: _Object, texts: list[Json], answers: Answers, name: str) -> None:
-        super().__init__(fields, texts, answers)
-        self._name = name
+    __slots__ = ()
 
     def costs(self, tokens: Callable[[int], int]) -> list[int]:
         """See `Texts`; ids are tokens already."""
         return [tokens(len(text)) if type(text) is str else len(text) or 1 for text in self._texts]
-
-    def _with(self, texts: list[Json]) -> _Object:
-        return {**self._fields, self._name: texts}
-
-    def _place(self, item: int) -> str:
-        return f"{self._name}[{item}]"
 
 
 class Candidates(Texts):
@@ -177,7 +161,7 @@ class Candidates(Texts):
     is_rerank = True
 
     def __init__(self, fields: _Object, texts: list[str]) -> None:
-        super().__init__(fields, texts, RANKING)
+        super().__init__(fields, texts, RANKING, "texts")
         self._query_length = len(fields["query"])
 
     def doubts(self) -> list[Doubt]:
@@ -198,12 +182,6 @@ class Candidates(Texts):
         query = self._query_length
         return [tokens(query + len(text)) for text in self._texts]
 
-    def _with(self, texts: list[Json]) -> _Object:
-        return {**self._fields, "texts": texts}
-
-    def _place(self, item: int) -> str:
-        return f"texts[{item}]"
-
 
 class Classified(Texts):
     """Texts and pairs of texts to classify."""
@@ -223,12 +201,6 @@ class Classified(Texts):
         """See `Texts`; both texts of a pair count."""
         return [tokens(_length(text)) for text in self._texts]
 
-    def _with(self, texts: list[Json]) -> _Object:
-        return {**self._fields, "inputs": texts}
-
-    def _place(self, item: int) -> str:
-        return f"inputs[{item}]"
-
 
 class Sentences(Texts):
     """Sentences to compare with a source, which goes with each part."""
@@ -238,7 +210,7 @@ class Sentences(Texts):
     extra = 1
 
     def __init__(self, fields: _Object, texts: list[str]) -> None:
-        super().__init__(fields, texts, NUMBERS)
+        super().__init__(fields, texts, NUMBERS, "inputs.sentences")
         self._source_length = len(fields["inputs"]["source_sentence"])
 
     def doubts(self) -> list[Doubt]:
@@ -259,9 +231,6 @@ class Sentences(Texts):
 
     def _with(self, texts: list[Json]) -> _Object:
         return {**self._fields, "inputs": {**self._fields["inputs"], "sentences": texts}}
-
-    def _place(self, item: int) -> str:
-        return f"inputs.sentences[{item}]"
 
 
 def read_texts(path: str, content_type: bytes | None, body: bytes) -> Texts | None:
@@ -317,9 +286,9 @@ def _read_classified(fields: _Object) -> Texts | None:
     """``"a"`` and ``["a"]`` are one text, ``["a", "b"]`` is one pair, a list of lists is a batch."""
     value = fields.get("inputs")
     if type(value) is str or _is_text_or_pair(value):
-        return Classified(fields, [value], PREDICTION)
+        return Classified(fields, [value], PREDICTION, "inputs")
     if type(value) is list and value and all(map(_is_text_or_pair, value)):
-        return Classified(fields, value, PREDICTIONS)
+        return Classified(fields, value, PREDICTIONS, "inputs")
     return None
 
 

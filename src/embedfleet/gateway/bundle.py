@@ -115,16 +115,21 @@ class Gathering:
     def _grouped(came: list[Exchange], tokens: Callable[[int], int]) -> tuple[list[Exchange], list[Group]]:
         alone: list[Exchange] = []
         groups: dict[tuple[RequestFields, bytes], Group] = {}
+        group: Group | None = None
         for exchange in came:
             lone = read_lone(exchange.body)
             fields = exchange.head.note
-            if lone is None or is_invisible(lone[0]) or exchange.gone or not isinstance(fields, RequestFields):
+            if lone is None or exchange.gone or not isinstance(fields, RequestFields):
                 alone.append(exchange)
                 continue
             text, others = lone
-            group = groups.get((fields, others))
-            if group is None:
-                group = groups[fields, others] = Group(fields, others)
+            if not " " < text[:1] < "\x7f" and is_invisible(text):
+                alone.append(exchange)
+                continue
+            if group is None or group.fields is not fields or group.others != others:  # clients are mostly alike
+                group = groups.get((fields, others))
+                if group is None:
+                    group = groups[fields, others] = Group(fields, others)
             group.exchanges.append(exchange)
             group.texts.append(text)
             group.costs.append(tokens(len(text)))

@@ -47,7 +47,10 @@ class Flight(AskedRequest):
         at: the replica that any of it was sent to last; empty before the first.
     """
 
+    at = ""
     _streaming: Attempt | None = None
+    _fingerprints: Sequence[int] = ()
+    _answers: list[tuple[Sequence[int], Attempt]]  # once it is divided
 
     def __init__(
         self,
@@ -74,14 +77,11 @@ class Flight(AskedRequest):
         self.exchange = exchange
         self.fields = fields
         self.asked_texts = asked_texts
-        self.at = ""
         self.attempts = []
         if asked_texts is None:
             self.is_work = False
         self.request_id = fields.request_id or desk.request_id()
         self._costs = costs
-        self._answers: list[tuple[Sequence[int], Attempt]] = []
-        self._fingerprints: list[int] = []
 
     @property
     def stream(self) -> Stream | None:
@@ -111,6 +111,7 @@ class Flight(AskedRequest):
         texts = self.asked_texts
         if texts is None or not texts.divisible or texts.repeats_a_key(self.exchange.body):
             return None
+        self._answers = []
         order: Sequence[int] = carving.by_length(self._costs) if by_length else range(texts.count)
         try:
             frame_bytes = texts.frame_size() + len(self.fields.line) + _HEAD_BYTES
@@ -249,7 +250,8 @@ class Flight(AskedRequest):
 
     def _done(self, status: int, now: float) -> None:
         """It was answered."""
-        self._answers = []  # they refer to parts that refer to this
+        if self.batch is not None:
+            self._answers.clear()  # they refer to parts that refer to this
         elapsed = now - self.arrived
         self.desk.tally.answered(status, elapsed, online=self.online)
         if self.desk.access_log:
