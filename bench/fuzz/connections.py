@@ -8,7 +8,7 @@ import json
 import sys
 import time
 from asyncio.subprocess import PIPE
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from itertools import count
@@ -37,8 +37,8 @@ _ROW_S = 5.0
 _SETTLE_S = 6.5
 _TEXTS = [f"n=7|verified {number}|" for number in range(20)]
 _CLOSE_ENOUGH = 1e-4
-_COST = Cost(a_s=0.005, b_s=1e-7, batch_tokens=1_000_000)
-_LARGE = {"query": "q", "texts": ["n=3|" + "y" * 10_000] * 20, "return_text": True}
+_COST = Cost(a_s=0.005, b_s=1e-9, batch_tokens=1_000_000)  # of connections is told here, not of work
+_LARGE = {"query": "q", "texts": ["n=2500|" + "y" * 10_000] * 20, "return_text": True}
 _MANY = b"GET /metrics HTTP/1.1\r\nHost: h\r\n\r\n" * 200
 
 
@@ -62,6 +62,18 @@ class Plan:
     def calm_s(self) -> float:
         """How long the verified requests go on alone before."""
         return max(2.0, self.seconds / 8)
+
+    @property
+    def elsewhere_s(self) -> float:
+        """How long hostile clients come to another server before."""
+        return max(2.0, self.seconds / 4)
+
+    def order(self, seconds: float) -> bytes:
+        """What `bench.fuzz.hostile` is told for so much of the time."""
+        share = seconds / self.seconds
+        large = _MANY if self.engine else _post("/rerank", _LARGE)
+        counts = {kind: round(share * count) for kind, count in self.counts.items()}
+        return orjson.dumps({"seconds": seconds, "seed": self.seed, "large": large.decode(), **counts})
 
 
 @dataclass
@@ -166,39 +178,41 @@ def _post(path: str, value: object) -> bytes:
 
 
 @contextmanager
-def _served(plan: Plan) -> Iterator[tuple[int, int]]:
-    """Port and pid of the server."""
+def _served(plan: Plan) -> Iterator[tuple[int, int, int]]:
+    """Port and pid of the server, and the port of another one that is the same.
+
+    Both gateways have the same one replica: the work of hostile clients is waited for whichever of them they ask.
+    """
     with ExitStack() as stack:
-        port = free_port()
-        log = Path(stack.enter_context(TemporaryDirectory())) / "log"
-        command = [sys.executable, "-m", "embedfleet"]
         if plan.engine:
-            command += [
-                "engine",
-                "--model",
-                "builtin",
-                "--worker-threads",
-                "1",
-                "--payload-limit-bytes",
-                str(_BODY_BYTES),
-            ]
+            command = ["engine", "--model", "builtin", "--worker-threads", "1"]
+            command += ["--payload-limit-bytes", str(_BODY_BYTES)]
         else:
-            fakes = stack.enter_context(running(FakesPlan(_COST, count=2), _OTHERS))
-            replicas = [part for port_ in fakes.ports for part in ("--replica", f"http://127.0.0.1:{port_}")]
-            command += ["gateway", *replicas, "--max-request-bytes", str(_BODY_BYTES), "--log-level", "warning"]
-        process = stack.enter_context(pinned(_SERVER, [*command, "--host", "127.0.0.1", "--port", str(port)], log=log))
-        wait_for_port(port, process, log)
+            fakes = stack.enter_context(running(FakesPlan(_COST, count=1), _OTHERS))
+            command = ["gateway", "--replica", f"http://127.0.0.1:{fakes.ports[0]}", "--log-level", "warning"]
+            command += ["--max-request-bytes", str(_BODY_BYTES)]
+        (port, pid), (other_port, _) = (stack.enter_context(_server(command)) for _ in range(2))
+        yield port, pid, other_port
+
+
+@contextmanager
+def _server(command: list[str]) -> Iterator[tuple[int, int]]:
+    """Port and pid."""
+    port = free_port()
+    command = [sys.executable, "-m", "embedfleet", *command, "--host", "127.0.0.1", "--port", str(port)]
+    with TemporaryDirectory() as folder, pinned(_SERVER, command, log=Path(folder) / "log") as process:
+        wait_for_port(port, process, Path(folder) / "log")
         yield port, process.pid
 
 
 def measure(plan: Plan) -> dict[str, Any]:
     """A whole run: the series, and the verdict."""
     allow_connections()
-    with on_core(_OTHERS), _served(plan) as (port, pid):
-        return uvloop.run(_measure(plan, port, pid))
+    with on_core(_OTHERS), _served(plan) as (port, pid, other_port):
+        return uvloop.run(_measure(plan, port, pid, other_port))
 
 
-async def _measure(plan: Plan, port: int, pid: int) -> dict[str, Any]:
+async def _measure(plan: Plan, port: int, pid: int, other_port: int) -> dict[str, Any]:
     verified = Verified(port)
     await _until_it_serves(verified)
     going = asyncio.create_task(verified.run())
@@ -228,38 +242,46 @@ async def _measure(plan: Plan, port: int, pid: int) -> dict[str, Any]:
     await watch(1.0)
     calm = await watch(plan.calm_s)
     start_kb = memory_kb(pid)
-    large = _MANY if plan.engine else _post("/rerank", _LARGE)
-    order = {"seconds": plan.seconds, "seed": plan.seed, "large": large.decode(), **plan.counts}
-    command = ["nice", "-n", "10", sys.executable, "-m", "bench.fuzz.hostile", str(port)]
-    hostile = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE)
-    try:
-        told = asyncio.create_task(hostile.communicate(orjson.dumps(order)))
-        rough = await watch(plan.seconds)
-        done = json.loads((await told)[0])
-    finally:
-        if hostile.returncode is None:
-            hostile.kill()
+    elsewhere, _ = await _beset(other_port, plan.order(plan.elsewhere_s), watch(plan.elsewhere_s))
+    await watch(_SETTLE_S)
+    rough, done = await _beset(port, plan.order(plan.seconds), watch(plan.seconds))
     after = await watch(_SETTLE_S)
     going.cancel()
     end_kb = memory_kb(pid)
     failed = sum(row["failed"] for row in series)
-    ratio = round(rough.p(0.99) / calm.p(0.99), 3)
+    ratio = round(rough.p(0.99) / elsewhere.p(0.99), 3)
     return {
         "done": done,
         "pss_start_kb": start_kb,
         "pss_most_kb": max(row["pss_kb"] for row in series),
         "pss_end_kb": end_kb,
         "lag_most_ms": rough.lag(),
+        "lag_elsewhere_ms": elsewhere.lag(),
         "lag_calm_ms": calm.lag(),
         "p99_calm_ms": calm.p(0.99),
+        "p99_elsewhere_ms": elsewhere.p(0.99),
         "p99_ms": rough.p(0.99),
         "p99_after_ms": after.p(0.99),
-        "p99_ratio": ratio,
+        "p99_over_calm": round(rough.p(0.99) / calm.p(0.99), 3),
+        "p99_over_elsewhere": ratio,
         "failed": failed,
         "is_memory_back": end_kb - start_kb <= MOST_GROWTH_KB,
         "is_p99_kept": ratio <= MOST_P99,
         "series": series,
     }
+
+
+async def _beset(port: int, order: bytes, watching: Awaitable[Seen]) -> tuple[Seen, dict[str, int]]:
+    """What was seen while hostile clients came there, and how many of each kind did."""
+    command = ["nice", "-n", "10", sys.executable, "-m", "bench.fuzz.hostile", str(port)]
+    hostile = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE)
+    try:
+        told = asyncio.create_task(hostile.communicate(order))
+        seen = await watching
+        return seen, json.loads((await told)[0])
+    finally:
+        if hostile.returncode is None:
+            hostile.kill()
 
 
 async def _until_it_serves(verified: Verified) -> None:

@@ -18,8 +18,8 @@ _CRLF: Final = b"\r\n"
 # Size and extensions. Sixteen digits are more than any limit.
 _CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})((?:[ \t]*;[^\x00-\x08\x0a-\x1f\x7f]*)?)\r\n")
 _CHUNK_LINE_BYTES: Final = 4096
-# After so many chunks others have their turn: about a millisecond.
-_CHUNKS: Final = 1000
+# After so many chunks others have their turn: about a fifth of a millisecond.
+_CHUNKS: Final = 200
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
