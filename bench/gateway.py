@@ -39,6 +39,7 @@ import orjson
 from bench.contestants import CONTESTANTS, Site
 from bench.idle import allow_connections, answers, idle_kb
 from bench.load.plan import wire
+from bench.names import names_of
 from bench.paired import ROUNDS, table, told, turns
 from bench.process import free_port
 from bench.report import missing, report, say
@@ -47,6 +48,7 @@ from bench.wrk import LOAD_CORE, load
 
 PROXY_CORE = "0"
 CONNECTIONS = 64
+_OURS = ("gateway", "apart", "compiled", "compiled_apart")
 _RATIOS = {
     "gateway": "cpu",
     "apart": "cpu_apart",
@@ -341,7 +343,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--rounds", type=int, default=ROUNDS, help="with --before; forty seconds each, compiled twice that"
     )
-    parser.add_argument("--only", metavar="A,B", help="with --before: of gateway, apart, compiled, compiled_apart")
+    parser.add_argument(
+        "--only", metavar="A,B", type=names_of(_OURS), help=f"with --before: of {', '.join(_OURS)}; compiled as above"
+    )
     given = parser.parse_args()
     if given.before and (given.compiled is None) != (given.before_compiled is None):
         parser.error("with --before, --compiled and --before-compiled go together")
@@ -353,7 +357,7 @@ def tell_both(given: argparse.Namespace) -> None:
     compiled = given.compiled and (given.compiled.absolute(), given.before_compiled.absolute())
     wanted = rows(versions(given.before), compiled)
     if given.only:
-        wanted = [row for row in wanted if row.name in given.only.split(",")]
+        wanted = [row for row in wanted if row.name in given.only]
     pairs = compare(wanted, *((1, 1) if given.quick else (given.rounds, 2)))
     say("\nnow over before\n" + table(pairs))
     report(**told(pairs), quick=given.quick)

@@ -68,7 +68,7 @@ def told(pairs: Pairs, bound: float = BOUND) -> dict[str, Any]:
         "ratios": {f"{name}_over_before": round(one.median, 4) for name, one in ratios.items()},
         "figures": figures,
         "bound": bound,
-        "not_worse": all(one.median <= bound for one in ratios.values()),
+        "not_worse": bool(ratios) and all(one.median <= bound for one in ratios.values()),
     }
 
 

@@ -20,6 +20,7 @@ from bench.mixed.meter import Meter
 from bench.mixed.plots import draw
 from bench.mixed.run import RunPlan, run
 from bench.mixed.tables import agreement_table, cell_table, fault_table
+from bench.names import names_of
 from bench.paired import table, told
 from bench.report import missing, report, say
 from bench.simulation.replica import PERMITS
@@ -46,7 +47,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--permits", type=int, default=512, help="texts that a replica lets in at once; TEI's default")
     parser.add_argument("--objective-ms", type=float, default=250.0, help="by when an online answer is of use")
     parser.add_argument("--faults", action="store_true", help="only these")
-    parser.add_argument("--only", metavar="A,B", help="of the faults")
+    faults = [case.name for case in cases(0.0)]
+    which = f"of the faults: {', '.join(faults).replace('%', '%%')}"
+    parser.add_argument("--only", metavar="A,B", type=names_of(faults), help=which)
     before = f"with --faults: ours and this version of ours in turns, {before_ours.SEEDS} schedules or --seeds"
     parser.add_argument("--before", type=Path, metavar="CHECKOUT", help=before)
     parser.add_argument("--stop-s", type=float, default=60.0, help="how long a stopped replica stands still")
@@ -135,11 +138,10 @@ def one_line(figures: dict[str, Any]) -> str:
 def run_faults(options: argparse.Namespace) -> list[dict[str, Any]]:
     """Rows of the table of faults."""
     names = (options.contestants or "ours").split(",")
-    only = set(options.only.split(",")) if options.only else None
     rows = []
     for case in cases(options.stop_s):
         for name in names:
-            if only is None or case.name in only:
+            if options.only is None or case.name in options.only:
                 rows.append(measure(case, name))
                 say(f"{case.name}, {name}: {rows[-1]}")
     return rows
@@ -168,7 +170,7 @@ def main() -> None:
 
 def tell_both(options: argparse.Namespace) -> None:
     """Ours now and before, under faults."""
-    only = options.only.split(",") if options.only else before_ours.CASES
+    only = options.only or before_ours.CASES
     chosen_cases = [case for case in cases(options.stop_s) if case.name in only]
     found = before_ours.compare(chosen_cases, versions(options.before), options.seeds or before_ours.SEEDS)
     pairs = {f"{case.name} online_p99_ms": case.p99_pairs() for case in found}

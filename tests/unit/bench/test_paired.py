@@ -67,3 +67,7 @@ def test_one_figure_beyond_the_bound_is_worse_and_so_is_the_whole():
     assert (found["not_worse"], told({"steady": pairs["steady"]})["not_worse"]) == (False, True)
     lines = table(pairs).splitlines()
     assert ["WORSE" in line for line in lines] == [False, True]
+
+
+def test_nothing_measured_is_not_said_to_be_no_worse():
+    assert told({})["not_worse"] is False

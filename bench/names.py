@@ -1,0 +1,17 @@
+"""Names on a command line, separated by commas."""
+
+import argparse
+from collections.abc import Callable, Collection
+
+
+def names_of(known: Collection[str]) -> Callable[[str], list[str]]:
+    """What argparse reads an argument with: a name that is not known is an error that tells which are."""
+
+    def read(value: str) -> list[str]:
+        names = value.split(",")
+        unknown = [name for name in names if name not in known]
+        if unknown:
+            raise argparse.ArgumentTypeError(f"unknown: {', '.join(unknown)}; known are: {', '.join(known)}")
+        return names
+
+    return read
