@@ -43,16 +43,21 @@ class Chunk(ABC):
     texts: int
     replica: "Replica | None" = None
     copy: "Replica | None" = None
-    sent_at = 0.0
-    due_at = 0.0
-    sends = 0
-    starved_at = 0.0
+    sent_at: float
+    due_at: float
+    sends: int
+    starved_at: float
     was_sent = False
-    tried: frozenset[str] = _NONE
-    too_much_for: frozenset[str] = _NONE
+    tried: frozenset[str]
+    too_much_for: frozenset[str]
     blamed = False
     is_accused = False
     is_on_trial = False
+
+    def __init__(self) -> None:
+        self.tried = self.too_much_for = _NONE
+        self.sent_at = self.due_at = self.starved_at = 0.0
+        self.sends = 0
 
     @property
     def fingerprints(self) -> Sequence[int]:
@@ -79,6 +84,7 @@ class Part(Chunk):
     """
 
     def __init__(self, request: "Request", items: Sequence[int], tokens: int) -> None:
+        super().__init__()
         self._request = request
         self.online = request.online
         self.deadline = request.deadline
@@ -118,6 +124,7 @@ class Request(Chunk):
     queued_bytes = 0
 
     def __init__(self, *, tokens: int, texts: int, size_bytes: int, online: bool, now: float, timeout_s: float) -> None:
+        super().__init__()
         self.arrived = now
         self.size_bytes = size_bytes
         self.online = online
