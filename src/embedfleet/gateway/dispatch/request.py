@@ -25,10 +25,10 @@ class Chunk(ABC):
         deadline: after which nobody wants it.
         replica: where it is, None while it waits and once it is over.
         copy: where it is as well, if that replica was suspected.
-        sent_at: when it was sent last.
-        due_at: when its replica, if nothing at all was heard of it since, is suspect.
+        sent_at: when it was sent last, once it was.
+        due_at: likewise, when its replica, if nothing at all was heard of it since, is suspect.
         sends: so far, refusals not counted.
-        starved_at: when there was first no connection to be had for it; 0 if there always was.
+        starved_at: when there was first no connection to be had for it; None if there always was.
         was_sent: whether it, or what it was cut from, was sent to anybody: what follows is sent again.
         tried: replicas that failed it.
         too_much_for: replicas that had nothing else when they answered 429 to it.
@@ -45,19 +45,14 @@ class Chunk(ABC):
     copy: "Replica | None" = None
     sent_at: float
     due_at: float
-    sends: int
-    starved_at: float
+    sends = 0
+    starved_at: float | None = None
     was_sent = False
-    tried: frozenset[str]
-    too_much_for: frozenset[str]
+    tried: frozenset[str] = _NONE
+    too_much_for: frozenset[str] = _NONE
     blamed = False
     is_accused = False
     is_on_trial = False
-
-    def __init__(self) -> None:
-        self.tried = self.too_much_for = _NONE
-        self.sent_at = self.due_at = self.starved_at = 0.0
-        self.sends = 0
 
     @property
     def fingerprints(self) -> Sequence[int]:
@@ -84,7 +79,6 @@ class Part(Chunk):
     """
 
     def __init__(self, request: "Request", items: Sequence[int], tokens: int) -> None:
-        super().__init__()
         self._request = request
         self.online = request.online
         self.deadline = request.deadline
@@ -124,7 +118,6 @@ class Request(Chunk):
     queued_bytes = 0
 
     def __init__(self, *, tokens: int, texts: int, size_bytes: int, online: bool, now: float, timeout_s: float) -> None:
-        super().__init__()
         self.arrived = now
         self.size_bytes = size_bytes
         self.online = online

@@ -102,7 +102,8 @@ class Retries:
     def _starved(self, chunk: Chunk, replica: Replica, now: float) -> list[Command]:
         """It was never sent: again as soon as the replica has answered anything, for then there is a connection."""
         chunk.sends -= 1
-        chunk.starved_at = chunk.starved_at or now
+        if chunk.starved_at is None:
+            chunk.starved_at = now
         if chunk.replica is not None or chunk.request.over:
             return []
         if now - chunk.starved_at > self._limits.no_replica_s:
