@@ -123,7 +123,7 @@ class Gathering:
                 alone.append(exchange)
                 continue
             text, others = lone
-            if not " " < text[:1] < "\x7f" and is_invisible(text):
+            if not " " < text[:1] < "\x7f" and is_invisible(text):  # mostly seen without a call
                 alone.append(exchange)
                 continue
             if group is None or group.fields is not fields or group.others != others:  # clients are mostly alike

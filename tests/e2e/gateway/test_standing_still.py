@@ -50,7 +50,8 @@ class Elsewhere(threading.Thread):
         await self.over.wait()
         for made in self.replicas:
             await made.kill()
-        await asyncio.sleep(0.01)  # until what was aborted is closed
+        while any(made.server.clients for made in self.replicas):  # what was aborted is closed a turn later
+            await asyncio.sleep(0)
 
     def end(self):
         self.loop.call_soon_threadsafe(self.over.set)
