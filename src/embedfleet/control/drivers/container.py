@@ -100,7 +100,7 @@ class RunningContainer:
 
     async def _greet(self, now: Container) -> None:
         """Any answer over HTTP means that it listens; TEI does so only once its model is loaded and warm."""
-        if now.restarts >= self._container.restarts + _RESTARTS_WHILE_LOADING:
+        if has_given_up(now, self._container.restarts):
             await self._end(now, now.exit_code or 1)
         elif now.url:
             try:
@@ -217,6 +217,18 @@ class ContainerDriver:
     def _differs(self, container: Container, spec: ContainerSpec) -> bool:
         image = self._docker.image_id(spec.image)
         return container.fingerprint != spec.fingerprint or bool(image and container.image_id != image)
+
+
+def has_given_up(now: Container, restarts_before: int) -> bool:
+    """Whether a container that loads will not come up: the daemon restarted it often enough, and its last life is over.
+
+    While the next life runs, the daemon says exit code 0, and what ended the last one is not known.
+
+    Args:
+        now: the container.
+        restarts_before: by the daemon, when it was started or adopted.
+    """
+    return now.status != "running" and now.restarts >= restarts_before + _RESTARTS_WHILE_LOADING
 
 
 def foreign(container: Container) -> UsageError:
