@@ -8,7 +8,7 @@ in another order) is parsed.
 Shapes: TEI 1.9 (router/src/http/types.rs).
 """
 
-from abc import ABC, abstractmethod
+from abc import ABCMeta, abstractmethod
 from collections.abc import Callable, Sequence
 
 import orjson
@@ -25,7 +25,7 @@ _BEGINNINGS = frozenset(b"%c" % byte for byte in b"-0123456789")
 _LONGEST_QUOTE = 80
 
 
-class Answers(ABC):
+class Answers(metaclass=ABCMeta):
     """The shape of a successful reply: one answer for each text."""
 
     __slots__ = ()

@@ -1,7 +1,7 @@
 """A replica is asked something: the sending, the reply, and whether that is an answer."""
 
 import logging
-from abc import ABC, abstractmethod
+from abc import ABCMeta, abstractmethod
 from collections.abc import Callable
 from typing import Final, Protocol
 
@@ -58,7 +58,7 @@ class Stream(Protocol):
 
 
 @trait
-class Asked(Chunk, ABC):
+class Asked(Chunk):
     """A chunk as the sockets see it.
 
     Attributes:
@@ -126,7 +126,7 @@ class AskedRequest(Request, Asked):
         """Ask for each client alone, if it asks for several."""
 
 
-class Desk(ABC):
+class Desk(metaclass=ABCMeta):
     """To whom is told what becomes of requests.
 
     Attributes:

@@ -1,6 +1,6 @@
 """One request on its way to a replica, as the transport knows it."""
 
-from abc import ABC, abstractmethod
+from abc import ABCMeta, abstractmethod
 from typing import TYPE_CHECKING
 
 from embedfleet.errors import Reset, UpstreamError
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from embedfleet.gateway.upstream import Upstream
 
 
-class Call(ABC):
+class Call(metaclass=ABCMeta):
     """One request on its way, and who waits for its reply; the caller derives from it what it keeps of a request.
 
     Of `on_reply`, `on_error` and the sequence from `on_begin` exactly one is called for each `Pool.send`.

@@ -4,6 +4,8 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
+from mypy_extensions import mypyc_attr
+
 from embedfleet.gateway.forwarding import reply_fields
 from embedfleet.http.message import BODILESS, JOIN_BYTES, Header, status_line
 
@@ -75,6 +77,7 @@ class ReplyHead:
             self.opening = b"".join((status_line(self.status), self.fields, b"content-length: ", length, end))
 
 
+@mypyc_attr(native_class=False)
 class _Fields(dict[bytes, tuple[bytes, bytes, bytes] | None]):
     """Line → its name if it is telling, else nothing; its value; what goes on of it. None if it is no field.
 

@@ -1,7 +1,7 @@
 """One client's connection to the server: bytes in, exchanges out, one at a time and in order."""
 
 import asyncio
-from abc import ABC, abstractmethod
+from abc import ABCMeta, abstractmethod
 from enum import Enum, auto
 from typing import Final, cast
 
@@ -33,7 +33,7 @@ _ANY_BYTES: Final = 1 << 62
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
-class Host(ABC):
+class Host(metaclass=ABCMeta):
     """What a connection needs of its server."""
 
     loop: asyncio.AbstractEventLoop

@@ -1,6 +1,6 @@
 """One request and the right to answer it."""
 
-from abc import ABC, abstractmethod
+from abc import ABCMeta, abstractmethod
 from collections.abc import Callable, Sequence
 from urllib.parse import unquote_to_bytes
 
@@ -15,7 +15,7 @@ _CHUNKED = b"transfer-encoding: chunked\r\n"
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
-class Wire(ABC):
+class Wire(metaclass=ABCMeta):
     """What an exchange needs of the connection it came by."""
 
     peer: bytes

@@ -5,7 +5,7 @@ small the pieces are in which it comes.
 """
 
 import re
-from abc import ABC, abstractmethod
+from abc import ABCMeta, abstractmethod
 from typing import Final
 
 from mypy_extensions import mypyc_attr
@@ -23,7 +23,7 @@ _CHUNKS: Final = 200
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
-class Framing(ABC):
+class Framing(metaclass=ABCMeta):
     """Of one body.
 
     Attributes:

@@ -1,6 +1,6 @@
 """A client's request as the dispatcher knows it, and the chunks that replicas are sent of it."""
 
-from abc import ABC, abstractmethod
+from abc import ABCMeta, abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -13,7 +13,7 @@ _NONE: Final[frozenset[str]] = frozenset()
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
-class Chunk(ABC):
+class Chunk(metaclass=ABCMeta):
     """What one replica is sent at once: a whole request, or some of its texts.
 
     Callers derive from it what they keep of a chunk themselves.
