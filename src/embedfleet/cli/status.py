@@ -49,9 +49,7 @@ def command(as_json: bool, **flags: Any) -> None:  # noqa: ANN401
         data(json.dumps({"running": running} | status))
     else:
         # Off a terminal nothing is cut to fit one.
-        Console(width=None if sys.stdout.isatty() else 200, markup=False, emoji=False, highlight=False).print(
-            _table(status)
-        )
+        show(status, Console(width=None if sys.stdout.isatty() else 200, markup=False, emoji=False, highlight=False))
     sys.exit(0 if all(map(is_whole, status["services"])) else DEGRADED)
 
 
@@ -62,21 +60,29 @@ def is_whole(service: dict[str, Any]) -> bool:
     return listens and states <= {"active", "draining", "drained"} and (not states or "active" in states)
 
 
+def show(status: dict[str, Any], console: Console) -> None:
+    """A table, and below it why a replica does not serve: a sentence in a column would crush the others."""
+    console.print(_table(status))
+    rows = [row for service in status["services"] for row in service["replicas"] if row.get("reason")]
+    if rows:
+        console.print()
+    for row in rows:
+        console.print(f"{row['id']}: {row['reason']}", soft_wrap=True)
+
+
 def _table(status: dict[str, Any]) -> Table:
     table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
-    for column in ("service", "replica", "state", "address", "pid", "restarts", "under way", "sent", "memory", "why"):
+    for column in ("service", "replica", "state", "address", "pid", "restarts", "under way", "sent", "memory"):
         table.add_column(column, no_wrap=True)
     for service in status["services"]:
         gateway = service["gateway"]
         own = (gateway["phase"], f":{service['port']}", *_process(gateway))
-        table.add_row(
-            service["name"], gateway["id"].removeprefix(f"{service['name']}-"), *own, "", "", _megabytes(gateway), ""
-        )
+        name = gateway["id"].removeprefix(f"{service['name']}-")
+        table.add_row(service["name"], name, *own, "", "", _megabytes(gateway))
         for row in service["replicas"]:
             address = row["url"].removeprefix("http://")
             load = (str(row.get("requests", "")), str(row.get("sent", "")))
-            cells = (row["state"], address, *_process(row), *load, _megabytes(row), row.get("reason", ""))
-            table.add_row("", row["id"], *cells)
+            table.add_row("", row["id"], row["state"], address, *_process(row), *load, _megabytes(row))
     return table
 
 

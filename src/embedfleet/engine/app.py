@@ -294,6 +294,7 @@ async def serve(settings: EngineSettings, *, ready: Callable[[int], None]) -> No
         for number in (signal.SIGTERM, signal.SIGINT):  # before anybody can see that we listen
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
         await _listen(server, settings)
+        log.info("listening on %s, port %d", settings.host, server.port)
         ready(server.port)
         await stop.wait()
         await server.stop(settings.stop_grace_s)

@@ -225,6 +225,7 @@ async def serve(settings: GatewaySettings, *, ready: Callable[[int], None]) -> N
     # What is there now stays. What comes holds no cycles, so that looking for them often would find nothing.
     gc.freeze()
     gc.set_threshold(*_GC_THRESHOLDS)
+    log.info("listening on %s, port %d", settings.host, app.server.port)
     ready(app.server.port)
     await stop.wait()
     app.server.begin_drain()

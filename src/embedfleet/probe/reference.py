@@ -10,7 +10,10 @@ from embedfleet.probe.sample import Sample
 
 WORD_S = 600.0
 """How long an operator's word holds that the model may change."""
-HINT = "if the whole pool is to have this model: `embedfleet up --new-model`, or POST /new-model to the admin socket"
+HINT = (
+    "start it with the pool's model; or, if the whole pool is to have this one: `embedfleet up --new-model`, or POST"
+    " /new-model to the gateway's admin socket"
+)
 
 
 @dataclass(frozen=True, slots=True)
