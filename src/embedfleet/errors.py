@@ -250,9 +250,23 @@ class Internal(ServingError):
 
 
 class BadGateway(ServingError):
-    """Every replica that was tried broke the connection."""
+    """No replica that was tried gave an answer that can be used."""
 
     status, error_type = 502, "Backend"
+
+
+class Unanswerable(BadGateway):
+    """Replicas that live gave this request no answer that can be used, one after the other, so that no other is asked.
+
+    Args:
+        wait_s: for which it is refused.
+    """
+
+    def __init__(self, wait_s: float) -> None:
+        super().__init__(
+            "replicas that answer others gave this request nothing that can be used, one after the other, so it is "
+            f"refused for {wait_s:.0f} s: the gateway's log says what they answered"
+        )
 
 
 class Unhealthy(ServingError):

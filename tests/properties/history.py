@@ -185,9 +185,15 @@ class History(RuleBasedStateMachine):
         given = (chunk, replica, status, self.now, tokens)
         is_waited_for = request in self.open  # else its client left while it was on trial
         was = Was(chunk.copy is not None, chunk.blamed, len(replica.chunks) == 1)
+        states, failures = self.states(), replica.failures
         self.tell(Dispatcher.answered, *given, replied=chunk, status=status)
-        if status in {424, 500} and not replica.failures:  # one too many in a row
-            self.shaken(replica)
+        if status in {424, 500} and (failures + 1) % self.limits.failures == 0:  # one too many in a row
+            assert replica.state is not State.ACTIVE
+        if status != 200:
+            assert not self.outdone(states), "thrown out though no other did better"
+        else:
+            assert self.outdone(states) <= chunk.unanswered_by
+        self.note_states(states)
         if is_waited_for:
             self.check_answered(chunk, replica, status, was)
 
@@ -224,12 +230,30 @@ class History(RuleBasedStateMachine):
 
     def fail(self, chunk, replica, failure):
         del self.calls[chunk, replica]
-        before, failures = replica.state, replica.failures
+        before, failures, states = replica.state, replica.failures, self.states()
         self.tell(Dispatcher.failed, chunk, replica, failure, self.now)
         if failure is Failure.STARVED:
             assert (replica.state, replica.failures) in {(before, failures), (State.DRAINED, failures)}, "not to blame"
+        elif failure in {Failure.MALFORMED, Failure.BROKEN}:
+            assert replica.state is not State.ACTIVE, "asked on before it has inferred"
+            assert not self.outdone(states), "thrown out though no other did better"
         else:
             self.shaken(replica)
+        self.note_states(states)
+
+    def states(self):
+        return {name: replica.state for name, replica in self.dispatcher.replicas.items()}
+
+    def outdone(self, before):
+        """Names of those that were thrown out since."""
+        now = self.states()
+        return {name for name in now if now[name] is State.EJECTED and before.get(name) is not State.EJECTED}
+
+    def note_states(self, before):
+        """What is thrown out has to infer twice, what is doubted once."""
+        for name, state in self.states().items():
+            if state is not before.get(name) and state in {State.EJECTED, State.DOUBTED}:
+                self.to_infer[name] = 2 if state is State.EJECTED else 1
 
     @precondition(lambda self: any(replica.chunks for replica in self.dispatcher.serving))
     @rule(data=st.data(), then=st.lists(HOW_COPIES_END, max_size=3))
@@ -375,7 +399,7 @@ class History(RuleBasedStateMachine):
         late = {
             replica: replica.eta(self.now)
             for replica in self.dispatcher.replicas.values()
-            if replica.chunks and replica.free_at < self.now - 0.02
+            if replica.tokens and replica.free_at < self.now - 0.02
         }
         self.now += seconds
         for replica, before in late.items():

@@ -43,6 +43,11 @@ ENOUGH = 40_000
 """Tokens that both budgets give without having earned any."""
 
 
+def counted(replica):
+    """What a replica has but for what hangs there while it answers others."""
+    return [chunk for chunk in replica.chunks if chunk not in replica.lost]
+
+
 class Invariants(History):
     """What must hold of each command, and at any time."""
 
@@ -133,12 +138,12 @@ class Invariants(History):
             if command.chunk.is_on_trial or command.chunk in self.starved:
                 continue
             assert not self.waiting_tokens(online=True) - self.accused_tokens(online=True)
-            held = list(command.replica.chunks)
+            held = counted(command.replica)
             before = held[: held.index(command.chunk)]
             assert len({chunk.online for chunk in before}) < 2, "put behind bulk that online work waits for"
 
     def check_09_within_what_it_takes(self, chunk, replica):
-        is_alone = len(replica.chunks) == 1
+        is_alone = len(counted(replica)) == 1
         is_within = replica.tokens <= replica.window or any(one in self.starved for one in replica.chunks)
         assert is_alone or (replica.texts <= replica.permits and is_within)
         if isinstance(chunk, Part):
@@ -223,6 +228,8 @@ class Invariants(History):
         for replica in self.dispatcher.replicas.values():
             there = [chunk for chunk, at in self.calls if at is replica]
             assert set(replica.chunks) == set(there)
+            assert replica.lost <= set(there)
+            there = [chunk for chunk in there if chunk not in replica.lost]
             assert replica.tokens == sum(chunk.tokens for chunk in there)
             assert replica.texts == sum(chunk.texts for chunk in there)
             assert replica.online == sum(chunk.online for chunk in there)

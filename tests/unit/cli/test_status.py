@@ -6,7 +6,7 @@ from rich.console import Console
 
 from embedfleet.cli.status import show
 
-WHY = "another model: pooling is 'mean', the pool's is 'cls' (start it with the pool's model; or, if the whole pool is …)"
+WHY = "another model: pooling is 'mean', the pool's is 'cls' (start it with the pool's; or, if the whole pool is …)"
 
 
 def row(name: str, state: str, reason: str = "") -> dict[str, object]:

@@ -13,9 +13,12 @@ answered 2xx, 3xx, 4xx           the chunk is done; a 4xx ends its whole request
 424                              sent to another replica; if that says it too it is the input: the chunk is halved until
                                  one text is left, whose 424 is the request's
 500, 502, 503, 504               sent to another replica; relayed if there is no other or the sends are used up
-424, 5xx, three in a row         the replica is ejected
+424, 5xx, three in a row         it has to infer before it gets anything new; ejected if another answers what it did not
+other 4xx, sixteen in a row      it has to infer, and serves meanwhile
 refused                          ejected; sent elsewhere, and it does not count as a send
-malformed, timed out, broken     ejected; sent elsewhere; 502 when the sends are used up
+malformed, broken                it has to infer before it gets anything new; sent elsewhere; if another answers that,
+                                 it is ejected; 502 when the sends are used up, and for a while afterwards at once
+timed out                        ejected; sent elsewhere; 502 when the sends are used up
 reset: all connections ended     ejected; the chunk may have killed it, and is tried again alone (`quarantine`)
 starved: it was not asked, for   its state stays; the chunk waits until the replica answers something or a moment
 want of files or ports of ours   passes, and that does not count as a send; 503 when it has waited for too long
@@ -39,7 +42,7 @@ from embedfleet.gateway.dispatch.carving import SCATTER_TOKENS, divided
 from embedfleet.gateway.dispatch.command import Command, Failure, Join, Refuse, Relay, Send, Separate
 from embedfleet.gateway.dispatch.deadlines import give_up
 from embedfleet.gateway.dispatch.estimate import DrainRate, TokenEstimate
-from embedfleet.gateway.dispatch.hedges import hedge, is_lost
+from embedfleet.gateway.dispatch.hedges import hedge, is_lost, lose
 from embedfleet.gateway.dispatch.limits import DispatchLimits
 from embedfleet.gateway.dispatch.pace import Cost
 from embedfleet.gateway.dispatch.placement import place_online
@@ -47,7 +50,7 @@ from embedfleet.gateway.dispatch.quarantine import Quarantine
 from embedfleet.gateway.dispatch.replica import Abilities, Replica, State
 from embedfleet.gateway.dispatch.request import Chunk, Part, Request
 from embedfleet.gateway.dispatch.retries import THROTTLED, TROUBLE, Retries
-from embedfleet.gateway.dispatch.roster import Roster
+from embedfleet.gateway.dispatch.roster import CLOSED, Roster
 from embedfleet.gateway.dispatch.verdicts import Verdict, Verdicts
 from embedfleet.gateway.dispatch.work import Work, cut_at_once
 
@@ -164,7 +167,7 @@ class Dispatcher:
     def arrived(self, request: Request, now: float) -> list[Command]:
         """Take a request that could not be assigned."""
         verdict = self._verdicts.of(request.fingerprints, now) if self._verdicts.known else Verdict.NONE
-        if verdict is Verdict.GUILTY or (verdict and request.is_shared):
+        if verdict > Verdict.ACCUSED or (verdict and request.is_shared):
             return self.quarantine.turn_away(request, now)
         refusal = self._refusal(request, now)
         if refusal is not None:
@@ -216,8 +219,11 @@ class Dispatcher:
             self._roster.heard(replica)
             commands = self._retries.answered(chunk, replica, status, now)
         else:
-            if status < _REFUSED and request.is_work:
-                self._learn(chunk, replica, sent_at, now, tokens)
+            if request.is_work:
+                if status < _REFUSED:
+                    self._learn(chunk, replica, sent_at, now, tokens)
+                else:
+                    replica.refusals += 1
             if chunk is request and chunk.replica is None and replica.state is _ACTIVE and not replica.is_isolated:
                 self._work.finish(request)
                 if not self._work.online and not self._work.bulk:
@@ -229,6 +235,8 @@ class Dispatcher:
 
     def failed(self, chunk: Chunk, replica: Replica, failure: Failure, now: float) -> list[Command]:
         """A replica gave no answer, or none that can be used."""
+        if failure is Failure.TIMED_OUT and chunk in replica.lost:
+            failure = Failure.BROKEN  # it answered others meanwhile
         self._work.drop(chunk, replica, now)
         commands = self._retries.failed(chunk, replica, failure, now)
         return [*commands, *self._dispatch(now), *self._roster.emptied(replica)]
@@ -301,7 +309,7 @@ class Dispatcher:
         if replica is None:
             return []
         self.quarantine.lost(replica, now)
-        self._roster.doubt(replica, now)
+        self._roster.doubt(replica, CLOSED, now)
         return self.tick(now)
 
     def change_model(self, reasons: Mapping[str, str], now: float) -> list[Command]:
@@ -376,7 +384,9 @@ class Dispatcher:
 
     def _learn(self, chunk: Chunk, replica: Replica, sent_at: float, now: float, tokens: int | None) -> None:
         """Learn from work that was done."""
-        replica.failures = 0
+        replica.failures = replica.refusals = 0
+        if chunk.unanswered_by:
+            self._retries.answered_well(chunk)
         if tokens is not None:
             self.estimate.learn(chunk.tokens, chunk.texts, tokens)
         replica.pace.answered(chunk.tokens, sent_at, now)
@@ -408,6 +418,7 @@ class Dispatcher:
         if not self._work.accused and self.quarantine.cell is None:  # else a verdict could lapse before its trial
             self._verdicts.expire(now)
         self._roster.suspect(now)
+        lose(self._roster, now)
         if self.limits.hedge:
             commands += hedge(self.limits, self._roster, self._work, now)
         return [*commands, *self._bulk.feed(now)]

@@ -11,7 +11,7 @@ from embedfleet.gateway.dispatch.request import Chunk
 from embedfleet.gateway.dispatch.roster import Roster
 from embedfleet.gateway.dispatch.work import Work
 
-# So many times its patience a chunk is given on a connection that was in use, while others of the replica are heard.
+# So many times its patience a chunk is given on a connection that was in use, while its replica answers others.
 _LIVELY_TIMES: Final = 5
 
 
@@ -56,4 +56,16 @@ def is_lost(chunk: Chunk, replica: Replica, limits: DispatchLimits, *, idle_sinc
     patience = chunk.due_at - chunk.sent_at
     if sent_at - idle_since >= limits.rested_s:
         return sent_at + patience < now
-    return sent_at + _LIVELY_TIMES * patience < min(now, replica.heard_at)
+    return _hangs_alone(chunk, replica, sent_at)
+
+
+def lose(roster: Roster, now: float) -> None:
+    """Count no longer what hangs while its replica answers others: what it keeps free there would stay idle."""
+    for replica in roster.replicas.values():
+        for chunk, sent_at in replica.chunks.items():
+            if chunk not in replica.lost and not chunk.is_on_trial and _hangs_alone(chunk, replica, sent_at):
+                replica.lose(chunk, now)
+
+
+def _hangs_alone(chunk: Chunk, replica: Replica, sent_at: float) -> bool:
+    return sent_at + _LIVELY_TIMES * (chunk.due_at - chunk.sent_at) < replica.heard_at

@@ -9,20 +9,21 @@ at a time, and none on the last replica that serves while others are down.
 
 from collections.abc import Sequence
 
-from embedfleet.errors import QueryOfDeath
+from embedfleet.errors import QueryOfDeath, Unanswerable
 from embedfleet.gateway.dispatch.carving import divided, scatter
 from embedfleet.gateway.dispatch.command import Command, Refuse, Send, Separate
 from embedfleet.gateway.dispatch.limits import DispatchLimits
 from embedfleet.gateway.dispatch.replica import Replica, State
 from embedfleet.gateway.dispatch.request import Chunk, Request
 from embedfleet.gateway.dispatch.roster import Roster
-from embedfleet.gateway.dispatch.verdicts import Verdict
+from embedfleet.gateway.dispatch.verdicts import UNANSWERABLE_S, Verdict
 from embedfleet.gateway.dispatch.work import Work, part_of
 
 REASON = "quarantine"
+UNANSWERABLE = "unanswerable"
 _AWAY = frozenset({State.DRAINING, State.DRAINED})  # by an operator's word: not down, and not coming back by itself
 # A client that has just left may have asked what kills: a replica that dies so soon after it accuses its request too.
-_LEFT_S = 10.0
+_LEFT_S = 60.0
 
 
 class Quarantine:
@@ -49,10 +50,10 @@ class Quarantine:
     # what comes in
 
     def turn_away(self, request: Request, now: float) -> list[Command]:
-        """Refuse a request that is guilty; of a shared one let each client's go on its own, and be judged so."""
+        """Refuse what nobody is asked again; of a shared request let each client's go on its own, and be judged so."""
         if request.is_shared:
             return [*self._work.abandon(request, now), Separate(request)]
-        return self._refused(request, now)
+        return self._refused(request, self._verdicts.of(request.fingerprints, now), now)
 
     def cut(self, request: Request, limits: DispatchLimits, now: float) -> Sequence[Chunk]:
         """A request with accused texts in chunks: each accused text for itself, so that it is known which one kills."""
@@ -178,7 +179,7 @@ class Quarantine:
             if verdict is Verdict.NONE:
                 self._work.wait_again(chunk)
             else:
-                commands += self._refused(chunk.request, now)
+                commands += self._refused(chunk.request, verdict, now)
         return commands
 
     def _choose(self, chunk: Chunk, now: float) -> None:
@@ -189,7 +190,7 @@ class Quarantine:
                 return
             self._leave()
         serving = [one for one in self._roster.serving if self._may_be_risked(one)]
-        self.cell = min(serving, key=lambda one: (one.id in chunk.tried, one.eta(now)), default=None)
+        self.cell = min(serving, key=lambda one: (one.id in chunk.tried, bool(one.lost), one.eta(now)), default=None)
         if self.cell is not None:
             self._roster.isolate(self.cell, isolated=True)
 
@@ -215,10 +216,13 @@ class Quarantine:
         request = chunk.request
         for fingerprints in (chunk.fingerprints, request.fingerprints):
             self._verdicts.convict(fingerprints, replica.id, now)
-        return [] if request.over else self._refused(request, now, chunk.places)
+        return [] if request.over else self._refused(request, Verdict.GUILTY, now, chunk.places)
 
-    def _refused(self, request: Request, now: float, places: Sequence[int] = ()) -> list[Command]:
-        return [*self._work.abandon(request, now), Refuse(request, QueryOfDeath(places), REASON)]
+    def _refused(self, request: Request, verdict: Verdict, now: float, places: Sequence[int] = ()) -> list[Command]:
+        commands = self._work.abandon(request, now)
+        if verdict is Verdict.GUILTY:
+            return [*commands, Refuse(request, QueryOfDeath(places), REASON)]
+        return [*commands, Refuse(request, Unanswerable(UNANSWERABLE_S), UNANSWERABLE)]
 
 
 def _is_trying(replica: Replica) -> bool:

@@ -96,11 +96,13 @@ class Replica:
 
     Attributes:
         chunks: that it has, and when it was sent each, in that order; tokens, texts, online and bulk count them.
+        lost: of these, those that are not counted any more.
         window: tokens that it may have at once.
         widest: what the window grows to.
         free_at: when it will have done all that it has, as far as can be told.
         sent: chunks ever sent, which breaks ties between equally loaded replicas.
-        failures: in a row.
+        failures: in a row, by status or by what cannot be used.
+        refusals: in a row of requests that ask for inference, by a status that is the client's fault.
         good_probes: in a row.
         full_until: after a 429 or without connections, nothing is sent before this time or the next answer.
         heard_at: when anything came from it.
@@ -115,8 +117,8 @@ class Replica:
 
     __slots__ = (
         "abilities", "bulk", "chunks", "failures", "free_at", "full_until", "good_probes", "heard_at", "id",
-        "is_isolated", "is_leaving", "left", "next_probe", "online", "pace", "permits", "probe_delay_s", "probing",
-        "reason", "sent", "since", "state", "texts", "throttle", "tokens", "widest", "window",
+        "is_isolated", "is_leaving", "left", "lost", "next_probe", "online", "pace", "permits", "probe_delay_s",
+        "probing", "reason", "refusals", "sent", "since", "state", "texts", "throttle", "tokens", "widest", "window",
     )  # fmt: skip
 
     def __init__(self, name: str) -> None:
@@ -126,7 +128,8 @@ class Replica:
         self.chunks: dict[Chunk, float] = {}
         self.tokens = self.texts = self.online = self.bulk = 0
         self.free_at = 0.0
-        self.sent = self.failures = self.good_probes = 0
+        self.lost: set[Chunk] = set()
+        self.sent = self.failures = self.refusals = self.good_probes = 0
         self.full_until = self.heard_at = self.since = self.next_probe = self.probe_delay_s = 0.0
         self.probing = self.is_leaving = self.is_isolated = False
         self.left: deque[tuple[Sequence[int], float]] = deque(maxlen=_LEFT)
@@ -211,9 +214,21 @@ class Replica:
         self.sent += 1
         return self.free_at - now
 
+    def lose(self, chunk: Chunk, now: float) -> None:
+        """Count a chunk no longer: it hangs while others are answered, and what it keeps free would stay idle."""
+        self._discount(chunk, now)
+        self.lost.add(chunk)
+
     def drop(self, chunk: Chunk, now: float) -> float:
         """Take a chunk off: it was answered, failed or cancelled; returns when it was sent."""
         sent_at = self.chunks.pop(chunk)
+        if chunk in self.lost:
+            self.lost.remove(chunk)
+        else:
+            self._discount(chunk, now)
+        return sent_at
+
+    def _discount(self, chunk: Chunk, now: float) -> None:
         self.tokens -= chunk.tokens
         self.texts -= chunk.texts
         if chunk.online:
@@ -222,11 +237,10 @@ class Replica:
             self.bulk -= 1
         if not self.tokens:
             self.free_at = now
-            return sent_at
+            return
         whole = now + self.pace.batch_s + self.pace.token_s * self.tokens
         if not now < self.free_at <= whole:
             self.free_at = whole
-        return sent_at
 
     def is_overdue(self, now: float) -> bool:
         """Whether it is late with something: patience counts from the sending, and anew from any sign of life."""

@@ -31,6 +31,7 @@ class Chunk(metaclass=ABCMeta):
         starved_at: when there was first no connection to be had for it; None if there always was.
         was_sent: whether it, or what it was cut from, was sent to anybody: what follows is sent again.
         tried: replicas that failed it.
+        unanswered_by: replicas that live and could not answer it: an error, or nothing that can be used.
         too_much_for: replicas that had nothing else when they answered 429 to it.
         blamed: whether two replicas could not compute the chunk that it was cut from, or it.
         is_accused: whether a replica died while it had this, or the like of it, see `quarantine`.
@@ -49,6 +50,7 @@ class Chunk(metaclass=ABCMeta):
     starved_at: float | None = None
     was_sent = False
     tried: frozenset[str] = _NONE
+    unanswered_by: frozenset[str] = _NONE
     too_much_for: frozenset[str] = _NONE
     blamed = False
     is_accused = False

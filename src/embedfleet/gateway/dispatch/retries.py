@@ -43,7 +43,8 @@ class Retries:
         if status == THROTTLED:
             return self._throttled(chunk, replica, now)
         chunk.tried |= {replica.id}
-        self._roster.failed(replica, f"answered {status}")
+        chunk.unanswered_by |= {replica.id}
+        self._roster.failed(replica, f"answered {status}", now)
         if chunk.replica is not None or chunk.request.over:  # a copy of it is still at another, or nobody waits for it
             return []
         has_untried = self._roster.has_untried(chunk)
@@ -63,11 +64,11 @@ class Retries:
         if failure is Failure.STARVED:
             return self._starved(chunk, replica, now)
         chunk.tried |= {replica.id}
-        self._roster.eject(replica, failure.value.replace("_", " "))
-        if failure not in _LIVES:
+        if failure in _LIVES:
+            self._unanswered(chunk, replica, failure, now)
+        else:
+            self._roster.eject(replica, failure.value.replace("_", " "))
             self._quarantine.lost(replica, now)
-        elif chunk.is_accused:
-            self._quarantine.answered(chunk)
         if failure is Failure.RESET or (failure is Failure.TIMED_OUT and chunk.is_on_trial):
             return self._quarantine.died(chunk, replica, now)
         if failure is Failure.REFUSED:
@@ -75,6 +76,8 @@ class Retries:
         if chunk.replica is not None or chunk.request.over:
             return []
         if chunk.sends >= self._limits.sends:
+            if failure in _LIVES and self._is_at_fault(chunk):
+                self._work.verdicts.give_up(chunk.fingerprints, now)
             error: ServingError = BadGateway(f"{chunk.sends} replicas failed this request, the last: {failure.value}")
             return [*self._work.abandon(chunk.request, now), Refuse(chunk.request, error, "sends")]
         if failure is not Failure.REFUSED and not self._may_repeat(chunk):
@@ -82,6 +85,25 @@ class Retries:
             return [*self._work.abandon(chunk.request, now), Refuse(chunk.request, error, "retry-budget")]
         self._work.wait_again(chunk)
         return []
+
+    def answered_well(self, chunk: Chunk) -> None:
+        """A replica answered what others could not: the fault was theirs, and not the chunk's."""
+        for name in chunk.unanswered_by:
+            replica = self._roster.replicas.get(name)
+            if replica is not None:
+                self._roster.outdone(replica)
+
+    def _unanswered(self, chunk: Chunk, replica: Replica, failure: Failure, now: float) -> None:
+        """A replica lives and gave nothing that can be used. Whose fault that is, a probe and other replicas tell."""
+        chunk.unanswered_by |= {replica.id}
+        replica.failures = max(replica.failures + 1, self._limits.failures)
+        self._roster.doubt(replica, failure.value, now)
+        if chunk.is_accused:
+            self._quarantine.answered(chunk)
+
+    def _is_at_fault(self, chunk: Chunk) -> bool:
+        """Whether a chunk that no replica answered is to blame, and not one replica that had it each time."""
+        return len(chunk.unanswered_by) > 1 or len(self._roster.replicas) == 1
 
     def _throttled(self, chunk: Chunk, replica: Replica, now: float) -> list[Command]:
         """429: too much at once, or, of a replica that had nothing else, too much at all."""

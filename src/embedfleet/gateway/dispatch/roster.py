@@ -13,7 +13,8 @@ from embedfleet.gateway.dispatch.suspicion import overdue
 _ACTIVE = State.ACTIVE  # a member of an enum costs more to look up than a name
 _KEPT_OUT = frozenset({State.DRAINING, State.DRAINED})
 _GOOD_PROBES = 2  # until an ejected replica is trusted again
-_CLOSED = "closed its connections, and may be another process"
+_REFUSALS = 16  # of requests in a row, until it is asked what it cannot refuse
+CLOSED = "closed its connections, and may be another process"
 _SILENT = "silent for longer than it should need"
 
 
@@ -122,11 +123,19 @@ class Roster:
             replica.reason = ""
             self._count()
 
-    def failed(self, replica: Replica, what: str) -> None:
-        """A replica's answer was a failure, by a status: so many in a row eject it."""
+    def failed(self, replica: Replica, what: str, now: float) -> None:
+        """A replica's answer was a failure, by a status: after so many in a row it has to infer."""
         replica.failures += 1
+        if replica.failures % self._limits.failures == 0:
+            self.doubt(replica, f"{what}, {replica.failures} failures in a row", now)
+
+    def outdone(self, replica: Replica) -> None:
+        """Another replica answered what this one could not, so the fault is its own: after so many in a row it is out.
+
+        It has proved by a probe that it infers, or is about to: what it fails at is something else.
+        """
         if replica.failures >= self._limits.failures:
-            self.eject(replica, f"{what}, {replica.failures} failures in a row")
+            self.eject(replica, f"failed {replica.failures} times in a row at what others answered")
 
     def eject(self, replica: Replica, reason: str) -> None:
         """Nothing is sent to it before it has inferred again."""
@@ -135,11 +144,11 @@ class Roster:
         replica.reason = reason
         self._count()
 
-    def doubt(self, replica: Replica, now: float) -> None:
-        """It may be another process: it has to infer at once, and if it does it goes on as it was."""
+    def doubt(self, replica: Replica, reason: str, now: float) -> None:
+        """It has to infer at once, and if it does it goes on as it was."""
         if replica.move(Event.DOUBT):
             replica.next_probe = now
-            replica.reason = _CLOSED
+            replica.reason = reason
             self._count()
 
     def suspect(self, now: float) -> None:
@@ -210,13 +219,15 @@ class Roster:
 
     def _probed_well(self, replica: Replica, now: float) -> None:
         replica.heard_at = now
-        replica.failures = 0
+        replica.refusals = 0
         replica.good_probes += 1
         replica.probe_delay_s = self._limits.probe_retry_s[0]
         replica.next_probe = now + replica.probe_delay_s
         if replica.state is State.EJECTED and replica.good_probes < _GOOD_PROBES:
             return
         served = replica.state in {State.SUSPECT, State.DOUBTED}
+        if not served:
+            replica.failures = 0
         if replica.move(Event.GOOD):
             replica.reason = ""
             if not served:
@@ -227,7 +238,8 @@ class Roster:
         if replica.probing or replica.state in {State.DRAINING, State.DRAINED}:
             return False
         if replica.state is _ACTIVE:
-            return now - replica.heard_at > self._limits.probe_interval_s and now >= replica.next_probe
+            is_unproven = replica.refusals >= _REFUSALS or now - replica.heard_at > self._limits.probe_interval_s
+            return is_unproven and now >= replica.next_probe
         return now >= replica.next_probe
 
     def _count(self) -> None:

@@ -1,4 +1,4 @@
-"""What is remembered of texts that a replica died with: whether they are accused of it, or were convicted."""
+"""What is remembered of texts: that a replica died with them, or that replicas that live could not answer them."""
 
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -6,6 +6,8 @@ from enum import IntEnum
 from typing import Final
 
 _MOST: Final = 65_536  # fingerprints remembered: some MB, whatever clients send
+# Replicas may have had a fault of their own for a moment: so soon the text is tried again, however often it is asked.
+UNANSWERABLE_S: Final = 30.0
 
 
 class Verdict(IntEnum):
@@ -13,7 +15,8 @@ class Verdict(IntEnum):
 
     NONE = 0
     ACCUSED = 1  # a replica died while it had this, and maybe others
-    GUILTY = 2  # a replica died while it had this and nothing else, after another had died with it
+    UNANSWERABLE = 2  # replicas that live gave no answer to it that can be used, one after the other
+    GUILTY = 3  # a replica died while it had this and nothing else, after another had died with it
 
 
 class _Record:
@@ -55,18 +58,26 @@ class Verdicts:
         """A second replica died over these texts together. Of several it stays unknown which it was."""
         self._note(together(fingerprints), Verdict.GUILTY, replica, now)
 
+    def give_up(self, fingerprints: Sequence[int], now: float) -> None:
+        """Replicas that live could not answer these texts together, one after the other."""
+        one = together(fingerprints)
+        self._note(one, Verdict.UNANSWERABLE, "", now)
+        known = self.known[one]
+        if known.verdict is Verdict.UNANSWERABLE:
+            known.until = now + UNANSWERABLE_S
+
     def of(self, fingerprints: Sequence[int], now: float) -> Verdict:
         """The worst that is known of a request with these texts; that holds for longer from now on."""
         if not self.known:
             return Verdict.NONE
         found = self._renewed(together(fingerprints), now)
-        if len(fingerprints) > 1 and found is not Verdict.GUILTY:
+        if len(fingerprints) > 1 and found < Verdict.UNANSWERABLE:
             found = max(found, *(self._renewed(one, now) for one in fingerprints))
         return found
 
     def died_with(self, fingerprints: Sequence[int]) -> frozenset[str]:
         """Replicas that died with any of these texts, the last one of each."""
-        return frozenset(self.known[one].at for one in fingerprints if one in self.known)
+        return frozenset(self.known[one].at for one in fingerprints if one in self.known and self.known[one].at)
 
     def expire(self, now: float) -> None:
         """Forget what has not been seen for long."""
@@ -76,6 +87,11 @@ class Verdicts:
     def _renewed(self, one: int, now: float) -> Verdict:
         known = self.known.get(one)
         if known is None:
+            return Verdict.NONE
+        if known.verdict is Verdict.UNANSWERABLE:
+            if known.until >= now:
+                return known.verdict
+            del self.known[one]
             return Verdict.NONE
         known.until = now + self._memory_s
         self.known.move_to_end(one)
@@ -88,7 +104,7 @@ class Verdicts:
             self.known[one] = _Record(verdict, replica, now + self._memory_s)
         else:
             known = self.known[one]
-            known.verdict, known.at = max(verdict, known.verdict), replica
+            known.verdict, known.at = max(verdict, known.verdict), replica or known.at
 
 
 def together(fingerprints: Sequence[int]) -> int:

@@ -193,3 +193,16 @@ def test_a_conviction_is_not_undone_by_an_acquittal():
     verdicts.convict([1], "a", 0.0)
     verdicts.acquit([1])
     assert verdicts.of([1], 0.0) is Verdict.GUILTY
+
+
+def test_a_replica_that_dies_long_after_an_impatient_client_has_left_accuses_its_request():
+    """It died 11 s after it was asked, its client had gone after half a second: six replicas died of four requests."""
+    made = fleet(3)
+    (asked,) = ask(made, [20])
+    made.left(asked.chunk.request, NOW + 0.5)
+    made.doubt(asked.replica.id, NOW + 11)
+    made.probed(asked.replica.id, "refused", NOW + 11)
+    again = Divisible([20], online=True, now=NOW + 12, number=asked.chunk.request.number)
+    assert made.assign(again, NOW + 12) is None
+    (trial,) = sends(made.arrived(again, NOW + 12))
+    assert trial.chunk.is_on_trial
