@@ -83,6 +83,8 @@ def _line(pairs: Sequence[tuple[float, float]], bound: float) -> str:
     now, before = (statistics.median(pair[place] for pair in pairs) for place in (0, 1))
     between = "no interval of so few rounds" if one.interval is None else "{:.3f} to {:.3f}".format(*one.interval)
     verdict = "not worse" if one.median <= bound else f"WORSE than {bound:g}"
+    if one.interval is None:
+        verdict = "no verdict"
     return f"{one.median:.3f} ({between}; {one.rounds} rounds)  now {now:.5g}, before {before:.5g}  {verdict}"
 
 

@@ -88,7 +88,14 @@ def _options() -> argparse.Namespace:
             default=os.environ.get(variable),
             help=f"a virtual environment with {has}; or ${variable}",
         )
-    return parser.parse_args()
+    options = parser.parse_args()
+    for venv in filter(None, (options.infinity, options.sentence_transformers)):
+        if not Path(venv, "bin", "python").exists():
+            missing(
+                f"{venv} is no virtual environment",
+                "make it: python3 -m venv VENV && VENV/bin/pip install what --help names",
+            )
+    return options
 
 
 def _cells(options: argparse.Namespace) -> Sequence[cells.Cell]:

@@ -37,7 +37,7 @@ def main() -> None:
     for kind, (count, does) in _HOSTILE.items():
         of.add_argument(f"--{kind}", type=int, default=count, help=f"{does}; {count}")
     of.add_argument("--engine", action="store_true", help="at an engine; at a gateway by default")
-    of.add_argument("--quick", action="store_true", help="four seconds and a hundredth of them")
+    of.add_argument("--quick", action="store_true", help="a hundredth of them in four seconds; half a minute in all")
     options = parser.parse_args()
     if options.target == "connections":
         _connections(options)
@@ -72,7 +72,7 @@ def _requests(url: str, numbers: Numbers) -> tuple[int, dict[str, int]]:
     try:
         found = asyncio.run(fuzz(url.rstrip("/"), numbers))
     except (UpstreamError, ValueError) as error:
-        missing(str(error), "give the address of a server that speaks TEI's API, or the word folder")
+        missing(str(error), "give the address of a server that speaks TEI's API, or the word folder or connections")
     for one in found:
         request = one.request
         body = request.body[:_QUOTED].decode("utf-8", "backslashreplace")

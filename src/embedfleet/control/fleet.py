@@ -80,8 +80,8 @@ async def run_fleet(
         FleetError: the replicas were not ready in time; likewise.
     """
     state = StateFile(settings.state_dir)
-    state.acquire()
     try:
+        state.acquire()
         check_ports(_services_without_balancer(settings, ground))
         _remove_unplanned(ground, plan, {"balancer"})  # they hold the ports that the new ones need
         _remove_deaf(settings, ground, plan)

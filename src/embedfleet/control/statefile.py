@@ -90,9 +90,9 @@ class StateFile:
         return self._last() if self._is_locked() else None
 
     def release(self) -> None:
-        """Let go."""
-        self._file.unlink(missing_ok=True)
+        """Let go, if we hold it."""
         if self._held is not None:
+            self._file.unlink(missing_ok=True)
             os.close(self._held)
             self._held = None
 

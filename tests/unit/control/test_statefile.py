@@ -10,6 +10,7 @@ import pytest
 
 from embedfleet.control.statefile import Address, StateFile, make_socket_folder
 from embedfleet.errors import UsageError
+from tests.services.fleet import run_cli
 
 HOLD = """
 import sys
@@ -56,6 +57,18 @@ def test_a_second_fleet_is_refused_and_told_who_is_there(tmp_path):
         StateFile(tmp_path).acquire()
     assert "embedfleet down" in caught.value.hint
     first.release()
+
+
+def test_a_second_up_leaves_the_first_findable_and_nothing_of_its_own(tmp_path):
+    state = StateFile(tmp_path / ".embedfleet")
+    state.acquire()
+    state.write(Address(4711, "/s/fleet.sock"))
+    with tempfile.TemporaryDirectory(dir="/tmp") as temporary:  # a path that is short enough for sockets
+        refused = run_cli(tmp_path, "up", env={"TMPDIR": temporary})
+        assert list(Path(temporary).iterdir()) == []
+    assert "a fleet runs already in" in refused.stderr
+    assert state.read() == Address(4711, "/s/fleet.sock")
+    state.release()
 
 
 def test_a_killed_fleet_is_not_there_any_more_and_the_next_one_removes_its_sockets(killed, tmp_path):

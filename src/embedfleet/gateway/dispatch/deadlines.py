@@ -14,7 +14,7 @@ def give_up(limits: DispatchLimits, roster: Roster, work: Work, now: float) -> l
     for request in [request for request in work.open if request.deadline < now]:
         why = "which is its deadline"
         if request.is_accused:
-            why += "; a replica died with it, so it waits for one that can be risked"
+            why += "; a replica died with it, so it waits for one that can be risked: drain what is gone for good"
         commands += work.abandon(request, now)
         commands.append(
             Refuse(request, DeadlineExceeded(f"not answered in {now - request.arrived:.1f} s, {why}"), "deadline")
