@@ -10,7 +10,8 @@ from embedfleet.gateway.forwarding import reply_fields
 from embedfleet.http.message import BODILESS, JOIN_BYTES, Header, status_line
 
 _STATUS_LINE: Final = re.compile(rb"HTTP/1\.1 ([2-5]\d\d)(?: |$)")
-_FIELD: Final = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*(.*?)[ \t]*")
+# Blanks around the value are cut off elsewhere: a pattern that leaves them out tries each of them as the last.
+_FIELD: Final = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([^\x00-\x08\x0a-\x1f\x7f]*)")
 # What the gateway itself has to know; all other fields just pass, or not.
 _TELLING = frozenset(
     {b"connection", b"content-length", b"retry-after", b"transfer-encoding", b"x-compute-tokens", b"x-request-id"}
@@ -88,7 +89,7 @@ class _Fields(dict[bytes, tuple[bytes, bytes, bytes] | None]):
         match = _FIELD.fullmatch(line)
         if match is None:
             return None
-        name, value = match[1].lower(), match[2]
+        name, value = match[1].lower(), match[2].strip(b" \t")
         field = (name if name in _TELLING else b"", value, reply_fields([(name, value)]))
         if name != b"x-request-id":  # which never comes again
             if len(self) >= _MOST_FIELDS:
