@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 
 OK: Final = 200
 _FAILED: Final = 400
+_LAST: Final = 599  # status of an error
 
 FAILURES: dict[type[UpstreamError], Failure] = {
     Refused: Failure.REFUSED,
@@ -213,7 +214,7 @@ class Attempt(Call):
         self.head = head
         self.body = body
         try:
-            if head.status in TROUBLE:
+            if head.status in TROUBLE or self._is_no_answer():
                 self.cancel()
                 self.on_error(Malformed(f"status {head.status} with a body of over {len(body)} bytes"))
             elif self.asked.stream is None:
@@ -259,8 +260,13 @@ class Attempt(Call):
         status = self.head.status
         if status == OK:
             self.asked.check(self.body)
-        elif status < _FAILED and self.asked.stream is None:
+        elif self._is_no_answer():
             raise Malformed(f"status {status} is no answer to texts")
+
+    def _is_no_answer(self) -> bool:
+        """Whether texts were asked about, and the status is neither that of an answer nor that of an error."""
+        status = self.head.status
+        return status != OK and not _FAILED <= status <= _LAST and self.asked.request.is_work
 
 
 def give_up(exchange: Exchange, error: Exception) -> None:
