@@ -60,7 +60,7 @@ class ReplyHead:
         told = dict(reversed(headers))  # of fields that come twice the first counts
         head = cls(status, reply_fields(headers), told)
         length = told.get(b"content-length")
-        if length is not None:
+        if length is not None and len(length) <= _MOST_DIGITS:  # else by zeros in front
             head.length = int(length)
         return head
 
