@@ -52,6 +52,12 @@ class Gateway:
         await self.until(lambda: list(self.states.values()).count("active") == count)
 
 
+async def malformed(g: Gateway) -> bool:
+    """Whether a replica was left for what it sent."""
+    text = (await g.request("GET", "/metrics")).body.decode()
+    return 'embedfleet_retries_total{reason="malformed"}' in text
+
+
 @asynccontextmanager
 async def gateway(count: int = 2, **changes) -> AsyncIterator[Gateway]:
     """``count`` healthy replicas r0, r1, … that answer 0.0, 1.0, … behind a gateway that has seen all of them infer."""

@@ -9,7 +9,7 @@ import orjson
 from bench.fake_tei import calls
 from bench.fake_tei.model import FakeModel
 from embedfleet.http.exchange import Exchange
-from embedfleet.http.message import JSON, TEXT
+from embedfleet.http.message import BODILESS, JSON, TEXT
 from embedfleet.http.server import Server
 from embedfleet.probe.question import question
 from embedfleet.types import Endpoint
@@ -29,23 +29,24 @@ LIES = {"nulls": b"[[null,null]]", "short": b"[]", "cut": b"[[0.5,0.2"}
 class FakeReplica:
     """Answers ``/embed`` with its own number for every text, so that a test sees who answered.
 
-    ``mode`` is what it does to requests: an int answers that status, and ``reset``, ``half``, ``garbage``, ``hang``,
-    ``huge``, ``hold`` do as they say; ``die`` ends it as a process ends, until it is started anew. ``probe_mode`` is
-    what it does to probes. A text ``poison`` meets the mode ``poisoned``. ``/tokenize`` and ``/decode`` are
-    `FakeModel`'s.
+    ``mode`` is what it does to requests: an int answers that status, bytes are sent as they are and nothing after them,
+    and ``reset``, ``half``, ``garbage``, ``hang``, ``huge``, ``hold`` do as they say; ``die`` ends it as a process
+    ends, until it is started anew. ``probe_mode`` is what it does to probes, ``info_mode`` to questions what it is. A
+    text ``poison`` meets the mode ``poisoned``. ``/tokenize`` and ``/decode`` are `FakeModel`'s.
     """
 
     def __init__(self, number: float = 0.5) -> None:
         self.number = number
-        self.mode: int | str = 200
+        self.mode: int | str | bytes = 200
         self.decoded: Any = None  # what it says to all ids, if not what is true; ``hang`` for nothing
-        self.probe_mode: int | str = 200
+        self.probe_mode: int | str | bytes = 200
         self.info = dict(INFO)
+        self.info_mode: int | bytes = 200
         self.seen: list[Exchange] = []
         self.held: deque[Exchange] = deque()
         self.probes_held: deque[Exchange] = deque()
         self.poison = ""
-        self.poisoned: int | str = 424
+        self.poisoned: int | str | bytes = 424
         self.deaths = 0
         self.model = FakeModel()
         self.echo = False
@@ -84,7 +85,10 @@ class FakeReplica:
 
     def handle(self, exchange: Exchange) -> None:
         if exchange.path == "/info":
-            exchange.respond(200, [JSON], orjson.dumps(self.info))
+            if isinstance(self.info_mode, bytes):
+                exchange._connection.write(self.info_mode)
+            else:
+                exchange.respond(200, [JSON], orjson.dumps(self.info))
             return
         if exchange.path == "/decode" and self.decoded == "hang":
             return
@@ -117,7 +121,7 @@ class FakeReplica:
         """Requests for this text."""
         return sum(text.encode() in exchange.body for exchange in self.seen)
 
-    def behave(self, exchange: Exchange, mode: int | str) -> None:
+    def behave(self, exchange: Exchange, mode: int | str | bytes) -> None:
         match mode:
             case 200:
                 self.answer(exchange)
@@ -126,7 +130,12 @@ class FakeReplica:
                 self.held.append(exchange)
             case int():
                 body = orjson.dumps({"error": f"Backend error: status {mode}", "error_type": "Backend"})
-                exchange.respond(mode, [JSON], body)
+                exchange.respond(mode, [JSON], b"" if mode in BODILESS else body)
+            case bytes():
+                exchange._connection.write(mode)
+            case "drip":
+                exchange.start(200, [JSON], None)
+                self.drip(exchange)
             case str() if mode in LIES:
                 exchange.respond(200, [JSON], LIES[mode])
             case _:
@@ -162,6 +171,12 @@ class FakeReplica:
                 asyncio.get_running_loop().call_later(0.05, exchange.abort)
             case _:
                 raise AssertionError(mode)
+
+    def drip(self, exchange: Exchange) -> None:
+        """Something of a reply every now and then, for ever."""
+        if not exchange.gone:
+            exchange.write(b"x" * 2000)
+            asyncio.get_running_loop().call_later(0.01, self.drip, exchange)
 
     def answer(self, exchange: Exchange) -> None:
         if exchange.path == "/missing":

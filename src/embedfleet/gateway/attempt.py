@@ -33,6 +33,18 @@ log = logging.getLogger(__name__)
 
 OK: Final = 200
 _FAILED: Final = 400
+_LAST: Final = 599  # status of an error
+
+# Of what is collected. A vector of 8,192 numbers, more than any model has that we know, takes 192 KiB of JSON at most.
+_VECTOR_BYTES: Final = 262_144
+_SMALL_BYTES: Final = 8_388_608
+_MOST_BYTES: Final = 1_073_741_824
+
+
+def longest_answer(vectors: int) -> int:
+    """In bytes: for so many vectors, or what takes as much."""
+    return min(_SMALL_BYTES + vectors * _VECTOR_BYTES, _MOST_BYTES)
+
 
 FAILURES: dict[type[UpstreamError], Failure] = {
     Refused: Failure.REFUSED,
@@ -79,6 +91,11 @@ class Asked(Chunk):
     @abstractmethod
     def send(self, replica: Replica, pool: Pool, now: float) -> None:
         """Send it to a replica."""
+
+    @property
+    def most_bytes(self) -> int:
+        """The longest reply that is collected: far more than any answer to its texts has."""
+        return longest_answer(self.texts)
 
     @abstractmethod
     def check(self, reply: bytes) -> None:
@@ -189,7 +206,7 @@ class Attempt(Call):
         self._desk = desk
         self.asked = asked
         self.replica = replica
-        self._more: list[bytes] | None = None  # of a reply that is held though it is large
+        self._more: bytearray | None = None  # a reply that is held though it is large
 
     def on_reply(self, head: ReplyHead, body: bytes, now: float) -> None:
         """See `Call`."""
@@ -213,12 +230,13 @@ class Attempt(Call):
         self.head = head
         self.body = body
         try:
-            if head.status in TROUBLE:
-                self.cancel()
-                self.on_error(Malformed(f"status {head.status} with a body of over {len(body)} bytes"))
+            if head.status in TROUBLE or self._is_no_answer():
+                self._reject(f"status {head.status} with a body of over {len(body)} bytes")
             elif self.asked.stream is None:
-                self._more = [body]
+                self._more = bytearray(body)
+                self._check_length(max(head.length, len(body)))
             else:
+                self.extend()
                 self.asked.attempts.remove(self)
                 self.asked.reply = self
                 self._desk.answered(self, self._desk.now())
@@ -229,8 +247,10 @@ class Attempt(Call):
         """See `Call`."""
         try:
             if self._more is not None:
-                self._more.append(data)
+                self._more += data
+                self._check_length(len(self._more))
             elif self.asked.stream is not None:
+                self.extend()
                 self.asked.stream.pass_on(data)
         except Exception as error:  # noqa: BLE001 - it is logged there
             self._desk.broke(self.asked.request, error)
@@ -239,7 +259,7 @@ class Attempt(Call):
         """See `Call`."""
         try:
             if self._more is not None:
-                self.on_reply(self.head, b"".join(self._more), self._desk.now())
+                self.on_reply(self.head, bytes(self._more), self._desk.now())
             elif self.asked.stream is not None:
                 self.asked.stream.pass_on_end()
         except Exception as error:  # noqa: BLE001 - it is logged there
@@ -259,8 +279,25 @@ class Attempt(Call):
         status = self.head.status
         if status == OK:
             self.asked.check(self.body)
-        elif status < _FAILED and self.asked.stream is None:
+        elif self._is_no_answer():
             raise Malformed(f"status {status} is no answer to texts")
+
+    def _is_no_answer(self) -> bool:
+        """Whether texts were asked about, and the status is neither that of an answer nor that of an error."""
+        status = self.head.status
+        return status != OK and not _FAILED <= status <= _LAST and self.asked.request.is_work
+
+    def _check_length(self, size: int) -> None:
+        """See that the collected reply is, or is going to be, no longer than any answer."""
+        most = self.asked.most_bytes
+        if size > most:
+            self._more = None
+            self._reject(f"a reply of over {most} bytes to {self.asked.texts} texts")
+
+    def _reject(self, fault: str) -> None:
+        """What comes is no answer, however it ends."""
+        self.cancel()
+        self.on_error(Malformed(fault))
 
 
 def give_up(exchange: Exchange, error: Exception) -> None:

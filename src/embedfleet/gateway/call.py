@@ -86,6 +86,11 @@ class Call(metaclass=ABCMeta):
         if self.connection is not None:
             self.connection.pause(paused)
 
+    def extend(self) -> None:
+        """More came of a reply that is passed on; bytes that were read before a pause do not end the pause."""
+        if self.deadline != float("inf"):
+            self.deadline = self.pool.now() + self.pool.timeout_s
+
     def fail(self, error: UpstreamError) -> None:
         """Give up on this connection; a kept one that broke before any answer says nothing of the replica: try anew."""
         connection, self.connection = self.connection, None

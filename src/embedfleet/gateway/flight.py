@@ -10,7 +10,7 @@ from embedfleet.dialects.failure import render_failure
 from embedfleet.dialects.texts import Texts
 from embedfleet.errors import BadGateway, Internal, Malformed, RequestError, ServingError
 from embedfleet.gateway.access import log_access
-from embedfleet.gateway.attempt import OK, Asked, AskedRequest, Attempt, Desk, Stream
+from embedfleet.gateway.attempt import OK, Asked, AskedRequest, Attempt, Desk, Stream, longest_answer
 from embedfleet.gateway.dispatch import carving
 from embedfleet.gateway.dispatch.dispatcher import THROTTLED
 from embedfleet.gateway.dispatch.replica import Replica
@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 
 _HEAD_BYTES = 200  # about what each part's head has besides the client's fields
+_BY_TOKEN = frozenset({"/embed_all", "/embed_sparse", "/encode"})
 _OWN = frozenset({b"date", b"x-request-id"})  # fields that every answer gets here
 
 
@@ -293,6 +294,12 @@ class FlightPart(Part, Asked):
         flight.note_sent(replica.id, now)
         data = flight.wire(self._texts.body(self.items), pool)
         pool.send(self.attempt(flight.desk, replica), data, now, is_head=False)
+
+    @property
+    def most_bytes(self) -> int:
+        """See `Asked`; of some answers there is a vector, or as much, for each token."""
+        by_token = self._flight.fields.path in _BY_TOKEN
+        return longest_answer(self.texts + self.tokens) if by_token else longest_answer(self.texts)
 
     def check(self, reply: bytes) -> None:
         """See `Asked`."""

@@ -10,15 +10,19 @@ from embedfleet.gateway.forwarding import reply_fields
 from embedfleet.http.message import BODILESS, JOIN_BYTES, Header, status_line
 
 _STATUS_LINE: Final = re.compile(rb"HTTP/1\.1 ([2-5]\d\d)(?: |$)")
-_FIELD: Final = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*(.*?)[ \t]*")
+# Blanks around the value are cut off elsewhere: a pattern that leaves them out tries each of them as the last.
+_FIELD: Final = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([^\x00-\x08\x0a-\x1f\x7f]*)")
 # What the gateway itself has to know; all other fields just pass, or not.
 _TELLING = frozenset(
     {b"connection", b"content-length", b"retry-after", b"transfer-encoding", b"x-compute-tokens", b"x-request-id"}
 )
 _ONCE: Final = frozenset({b"connection", b"content-length"})
-# Heads that are remembered: those of one replica differ in the date and in what a request cost.
+# Heads that are remembered: those of one replica differ in the date and in what a request cost. Longer ones than
+# any that we know are not, nor are such lines: what is kept of a replica has to stay small, whatever it sends.
 _MOST: Final = 512
+_MOST_BYTES: Final = 4096
 _MOST_FIELDS = 8192
+_MOST_LINE_BYTES: Final = 256
 _MOST_DIGITS: Final = 15  # of a number that counts
 
 
@@ -59,7 +63,7 @@ class ReplyHead:
         told = dict(reversed(headers))  # of fields that come twice the first counts
         head = cls(status, reply_fields(headers), told)
         length = told.get(b"content-length")
-        if length is not None:
+        if length is not None and len(length) <= _MOST_DIGITS:  # else by zeros in front
             head.length = int(length)
         return head
 
@@ -88,9 +92,9 @@ class _Fields(dict[bytes, tuple[bytes, bytes, bytes] | None]):
         match = _FIELD.fullmatch(line)
         if match is None:
             return None
-        name, value = match[1].lower(), match[2]
+        name, value = match[1].lower(), match[2].strip(b" \t")
         field = (name if name in _TELLING else b"", value, reply_fields([(name, value)]))
-        if name != b"x-request-id":  # which never comes again
+        if len(line) <= _MOST_LINE_BYTES and name != b"x-request-id":  # which never comes again
             if len(self) >= _MOST_FIELDS:
                 self.clear()
             self[line] = field
@@ -108,13 +112,13 @@ class ReplyMemory:
         self._fields = _Fields()
 
     def find(self, head: bytes) -> ReplyHead | None:
-        """The head of a plain reply, or None if it is any other, which the parser must read.
+        """The head of a plain and short reply, or None if it is any other, which the parser must read.
 
         Args:
             head: from the status line to before the empty line.
         """
         known = self._known.get(head)
-        if known is None:
+        if known is None and len(head) <= _MOST_BYTES:
             known = self._read(head)
             if known is not None:
                 if len(self._known) >= _MOST:

@@ -28,7 +28,7 @@ class Pool:
     Args:
         url: ``http://host:port``, with an optional path that is put before every target.
         hold_bytes: the largest reply that is held until it is whole.
-        timeout_s: from sending to the end of the reply; of a streamed one between any two parts of it.
+        timeout_s: from sending to the end of the reply; of one that is passed on between any two parts of it.
         on_doubt: called when the process there may be another: no new connection is used until `trust`.
     """
 

@@ -14,11 +14,13 @@ from embedfleet.errors import Malformed, Reset
 from embedfleet.gateway.call import Call
 from embedfleet.gateway.reply import ReplyHead
 from embedfleet.http.message import BODILESS, Header
+from embedfleet.http.overhead import Overhead
 
 if TYPE_CHECKING:
     from embedfleet.gateway.transport import Pool
 
 _HEAD_END: Final = b"\r\n\r\n"
+_PIECE_BYTES: Final = 64  # that a piece of a body takes besides what is in it
 _NO_PARSER = httptools.HttpResponseParser(None)  # of a connection that ended
 
 
@@ -34,9 +36,10 @@ class Upstream:
         self._transport: asyncio.Transport | None = None
         self._parser = httptools.HttpResponseParser(self)
         self._status = 0
+        self._overhead = Overhead()
         self._headers: list[Header] = []
         self._body: list[bytes] = []
-        self._size = 0
+        self._size = 0  # in memory: a body may come in pieces of a byte
         self._uses = 0
         self.heard = False  # a byte of the reply
         self._headed = False  # its whole head
@@ -119,23 +122,33 @@ class Upstream:
             if self._receive_whole(call, data):
                 return
             self.heard = True
+            self._overhead.clear()
             self._headers, self._body, self._size = [], [], 0
             self._headed = self._framed = self._finished = self._keep = self._streaming = False
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError as error:
+            self._refuse(call, str(error))
+            return
+        if not self._finished:
+            self._overhead.add_read(len(data))
+        if self._overhead.fault:
+            self._refuse(call, self._overhead.fault)
+        elif self._finished:
+            self._complete()
+
+    def _refuse(self, call: Call, fault: str) -> None:
+        """The reply is not one, or has no end; its call may be over, by what has come of it."""
+        if self.call is call:
             self.call = None
             self.close()
-            call.fail(Malformed(f"{self._pool.url}: {error}"))
-            return
-        if self._finished:
-            self._complete()
+            call.fail(Malformed(f"{self._pool.url}: {fault}"))
 
     def _receive_whole(self, call: Call, data: bytes) -> bool:
         """Take a plain reply that came in one piece, as most do; the parser takes the others."""
         start, end, body = data.partition(_HEAD_END)
-        head = self._find_head(start)
-        if head is None or len(body) != head.length or call.is_head or not end or self._choked:
+        head = self._find_head(start) if end else None
+        if head is None or len(body) != head.length or call.is_head or self._choked:
             return False
         self.call = call.connection = None
         self.idle_since = now = self._now()
@@ -152,6 +165,9 @@ class Upstream:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A field of its head."""
+        if self._finished:
+            return
+        self._overhead.add_field(name, value)
         if not self._headed:  # else a trailer
             self._headers.append((name.lower(), value))
 
@@ -160,7 +176,7 @@ class Upstream:
         if self._finished:
             return
         status = self._parser.get_status_code()
-        if status < 200:  # an interim reply: the real one follows
+        if not self._overhead.add_head(status):
             self._headers.clear()
             return
         self._status = status
@@ -178,21 +194,15 @@ class Upstream:
         call = self.call
         if call is None or self._finished:
             return
+        self._overhead.add_body()
         if self._streaming:
-            self._extend(call)
             call.on_data(data)
             return
         self._body.append(data)
-        self._size += len(data)
+        self._size += len(data) + _PIECE_BYTES
         if self._size > self._pool.hold_bytes:
             self._streaming = True
-            self._extend(call)
             call.on_begin(self._reply_head(), self._reply_body())
-
-    def _extend(self, call: Call) -> None:
-        """More of a streamed reply came; bytes that were read before a pause do not end the pause."""
-        if call.deadline != float("inf"):
-            call.deadline = self._pool.now() + self._pool.timeout_s
 
     def on_message_complete(self) -> None:
         """Its body is whole."""

@@ -3,17 +3,21 @@
 import asyncio
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
+from typing import cast
 from urllib.parse import urlsplit
 
 import httptools
 
 from embedfleet.errors import Malformed, Refused, Reset, Starved, TimedOut
-from embedfleet.http.message import Header
+from embedfleet.http.message import BODILESS, Header
+from embedfleet.http.overhead import Overhead
 from embedfleet.kernel_limits import ran_out
 
 _STEP_S = 0.5  # of a timeout
 _STILL_S = 0.1  # later than this: the process stood still
 _UNIX = "http+unix://"
+# Far more than TEI's answers to what we ask: /tokenize for the most texts that are asked about at once takes some MB.
+_MOST_BYTES = 16_777_216
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +38,13 @@ class _Target:
 
 
 async def fetch(
-    url: str, *, method: str = "GET", body: bytes = b"", headers: Sequence[Header] = (), timeout_s: float
+    url: str,
+    *,
+    method: str = "GET",
+    body: bytes = b"",
+    headers: Sequence[Header] = (),
+    timeout_s: float,
+    most_bytes: int = _MOST_BYTES,
 ) -> Reply:
     """Send one request and read the whole reply.
 
@@ -44,17 +54,18 @@ async def fetch(
         body: sent with its length.
         headers: besides host, content-length and connection.
         timeout_s: for everything together.
+        most_bytes: of the reply's body.
 
     Raises:
         Refused: nothing listens there.
         Reset: the connection ended too early.
-        Malformed: the reply is not HTTP.
+        Malformed: the reply is not HTTP, or has no end.
         TimedOut: no whole reply in ``timeout_s`` seconds.
         Starved: we lack files, memory or ports to ask.
     """
     target = _parse(url)
     try:
-        return await _within(timeout_s, _exchange(target, method, body, headers))
+        return await _within(timeout_s, _exchange(target, method, body, headers, most_bytes))
     except TimeoutError:
         raise TimedOut(f"{url}: no reply in {timeout_s:g} s") from None
     except (ConnectionRefusedError, FileNotFoundError) as error:
@@ -63,7 +74,7 @@ async def fetch(
         if ran_out(error):
             raise Starved(f"{url}: {error}") from error
         raise Reset(f"{url}: {error}") from error
-    except httptools.HttpParserError as error:
+    except (httptools.HttpParserError, Malformed) as error:
         raise Malformed(f"{url}: {error}") from error
 
 
@@ -99,13 +110,14 @@ def _parse(url: str) -> _Target:
     return _Target(parts.hostname or "127.0.0.1", parts.port or 80, "", path)
 
 
-async def _exchange(target: _Target, method: str, body: bytes, headers: Sequence[Header]) -> Reply:
+async def _exchange(target: _Target, method: str, body: bytes, headers: Sequence[Header], most_bytes: int) -> Reply:
     reply: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
     loop = asyncio.get_running_loop()
+    reader = _Reader(reply, method, most_bytes)
     if target.socket:
-        transport, _ = await loop.create_unix_connection(lambda: _Reader(reply, method), target.socket)
+        transport, _ = await loop.create_unix_connection(lambda: reader, target.socket)
     else:
-        transport, _ = await loop.create_connection(lambda: _Reader(reply, method), target.host, target.port)
+        transport, _ = await loop.create_connection(lambda: reader, target.host, target.port)
     try:
         host = f"{target.host}:{target.port}" if target.port else target.host
         lines = [
@@ -124,40 +136,77 @@ async def _exchange(target: _Target, method: str, body: bytes, headers: Sequence
 class _Reader(asyncio.Protocol):
     """Collects one reply."""
 
-    def __init__(self, reply: asyncio.Future[Reply], method: str) -> None:
+    def __init__(self, reply: asyncio.Future[Reply], method: str, most_bytes: int) -> None:
         self._reply = reply
         self._method = method
+        self._most_bytes = most_bytes
+        self._transport: asyncio.Transport | None = None
         self._parser = httptools.HttpResponseParser(self)
+        self._overhead = Overhead()
+        self._status = 0  # once the head is there
         self._headers: dict[str, str] = {}
-        self._body: list[bytes] = []
+        self._body = bytearray()
         self._framed = False  # the end of the body is known without the end of the connection
 
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's are no subclass
+
     def data_received(self, data: bytes) -> None:
+        if self._reply.done():
+            return
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserError as error:
+            self._check(len(data))
+        except (httptools.HttpParserError, Malformed) as error:
             if not self._reply.done():
                 self._reply.set_exception(error)
+            if self._transport is not None:
+                self._transport.abort()  # at once: more may be read before the one who waits has his turn
 
     def connection_lost(self, exc: Exception | None) -> None:
         if not self._reply.done():
-            if exc is None and self._headers and not self._framed:
+            if exc is None and self._status and not self._framed:
                 self.on_message_complete()
             else:
                 self._reply.set_exception(exc or ConnectionResetError("the connection ended before the reply did"))
         self._parser = httptools.HttpResponseParser(None)  # the other refers to us: else a cycle for the collector
+        self._transport = None
+        self._body.clear()  # an error of ours refers to us too, and is left to the collector
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+        self._overhead.add_field(name, value)
+        if not self._status:  # else a trailer
+            self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
 
     def on_headers_complete(self) -> None:
-        self._framed = "content-length" in self._headers or "transfer-encoding" in self._headers
+        status = self._parser.get_status_code()
+        if not self._overhead.add_head(status):
+            self._headers.clear()
+            return
+        self._status = status
+        self._framed = status in BODILESS or "content-length" in self._headers or "transfer-encoding" in self._headers
         if self._method == "HEAD":  # its length is that of a body which does not come (RFC 9110, section 9.3.2)
             self.on_message_complete()
 
     def on_body(self, data: bytes) -> None:
-        self._body.append(data)
+        self._overhead.add_body()
+        if len(self._body) <= self._most_bytes:  # of one that is longer, one read more
+            self._body += data
 
     def on_message_complete(self) -> None:
+        if self._status and not self._reply.done() and not self._fault:
+            self._reply.set_result(Reply(self._status, self._headers, bytes(self._body)))
+
+    def _check(self, size: int) -> None:
+        """See that the reply may yet end, or has ended."""
         if not self._reply.done():
-            self._reply.set_result(Reply(self._parser.get_status_code(), self._headers, b"".join(self._body)))
+            self._overhead.add_read(size)
+        if self._fault:
+            raise Malformed(self._fault)
+
+    @property
+    def _fault(self) -> str:
+        """What there is too much of; empty if nothing."""
+        if len(self._body) > self._most_bytes:
+            return f"a body of over {self._most_bytes} bytes"
+        return self._overhead.fault

@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 
 _INFO_TIMEOUT_S = 10.0
 _FULL = 429
+_MOST_BYTES = 4_194_304  # of an answer: the weights of a whole vocabulary may be as long, a vector never
 
 
 class Prober:
@@ -126,7 +127,12 @@ class Prober:
             return self._note(endpoint.id, told)
         path, body = question(info)
         reply = await fetch(
-            endpoint.url + path, method="POST", body=orjson.dumps(body), headers=[JSON], timeout_s=self._timeout_s
+            endpoint.url + path,
+            method="POST",
+            body=orjson.dumps(body),
+            headers=[JSON],
+            timeout_s=self._timeout_s,
+            most_bytes=_MOST_BYTES,
         )
         if reply.status == _FULL and serves:
             return ""  # it is at work for others: that is no failure, and ejecting it would only fill the rest
@@ -153,7 +159,7 @@ class Prober:
 
 
 async def _info(endpoint: Endpoint) -> dict[str, Any]:
-    info = _json(await fetch(f"{endpoint.url}/info", timeout_s=_INFO_TIMEOUT_S), "/info")
+    info = _json(await fetch(f"{endpoint.url}/info", timeout_s=_INFO_TIMEOUT_S, most_bytes=_MOST_BYTES), "/info")
     if not isinstance(info, dict) or not isinstance(info.get("model_type"), dict):
         raise Malformed("/info is not TEI's")
     return info

@@ -110,3 +110,18 @@ def test_a_connection_on_which_a_request_is_still_being_sent_is_not_used_again(s
             over.set()
 
     asyncio.run(go())
+
+
+def test_what_a_body_takes_is_held_and_not_what_is_in_it():
+    """In chunks of two bytes it took twenty times as much as it was allowed."""
+
+    async def serve(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n" + b"2\r\nxx\r\n" * 400 + b"0\r\n\r\n")
+        await reader.read()
+
+    async def go():
+        async with pool(serve) as made:
+            assert await ask(made) == "streamed"
+
+    asyncio.run(go())
