@@ -13,7 +13,7 @@ import orjson
 
 from embedfleet.dialects.answers import MATRICES, NUMBERS, PREDICTION, PREDICTIONS, SPARSE, VECTORS, Answers, Part
 from embedfleet.dialects.body import Json, is_json, repeats_a_key
-from embedfleet.dialects.doubt import Doubt, is_invisible
+from embedfleet.dialects.doubt import ASKED, Doubt, doubt_of, is_invisible
 from embedfleet.dialects.embeddings import EMBEDDINGS
 from embedfleet.dialects.encodings import ENCODINGS
 from embedfleet.dialects.failure import name_place
@@ -106,7 +106,7 @@ class Texts:
 
     def _doubted(self) -> list[Doubt]:
         return [
-            Doubt(self._place(item), text) if type(text) is str else Doubt(self._place(item), "", text)
+            Doubt(self._place(item), text[:ASKED]) if type(text) is str else Doubt(self._place(item), "", text)
             for item, text in enumerate(self._texts)
             if type(text) is not str or is_invisible(text)
         ]
@@ -166,12 +166,11 @@ class Candidates(Texts):
 
     def doubts(self) -> list[Doubt]:
         """See `Texts`; only where neither text nor query can be seen."""
-        pairs = [f"{self._fields['query']} {text}" for text in self._texts] if self._has_blank_query() else []
-        return [Doubt(self._place(item), pair) for item, pair in enumerate(pairs) if is_invisible(pair)]
-
-    def _has_blank_query(self) -> bool:
         query = self._fields["query"]
-        return not query or is_invisible(query)
+        if query and not is_invisible(query):
+            return []
+        found = [doubt_of(self._place(item), (query, text)) for item, text in enumerate(self._texts)]
+        return [doubt for doubt in found if doubt is not None]
 
     def characters(self) -> int:
         """See `Texts`; the query's count with each text."""
@@ -190,8 +189,10 @@ class Classified(Texts):
 
     def doubts(self) -> list[Doubt]:
         """See `Texts`; of a pair, if neither text can be seen."""
-        joined = [text if type(text) is str else " ".join(text) for text in self._texts]
-        return [Doubt(self._place(item), text) for item, text in enumerate(joined) if is_invisible(text)]
+        found = [
+            doubt_of(self._place(item), (text,) if type(text) is str else text) for item, text in enumerate(self._texts)
+        ]
+        return [doubt for doubt in found if doubt is not None]
 
     def characters(self) -> int:
         """See `Texts`; both texts of a pair count."""
@@ -217,7 +218,7 @@ class Sentences(Texts):
         """See `Texts`; and the source."""
         source = self._fields["inputs"]["source_sentence"]
         found = super().doubts()
-        return [Doubt("inputs.source_sentence", source), *found] if is_invisible(source) else found
+        return [Doubt("inputs.source_sentence", source[:ASKED]), *found] if is_invisible(source) else found
 
     def characters(self) -> int:
         """See `Texts`; the source counts once."""

@@ -29,7 +29,7 @@ _TIMEOUT_S: Final = 2.0  # for all that is asked about a request: then it is let
 _PLACES: Final = 8  # requests that are asked about at once, each on a connection of its own
 _LEARNT_OF: Final = 256  # lists of ids
 _MOST_CALLS: Final = 8  # of one kind, about one request: the rest of its inputs is let in
-_ASKED: Final = 1000  # characters of a text without a visible one, or ids of a list that are looked at
+_COUNTED: Final = 1000  # ids of a list
 _SHOWN: Final = 8  # ids or characters in a message
 
 
@@ -118,12 +118,12 @@ class Examiner:
         found = await self._without_token(url, suspects, {"add_special_tokens": False, **options}, most)
         if found is not None:
             return found
-        texts = [(doubt, doubt.text[:_ASKED]) for doubt in doubts if doubt.text][: _MOST_CALLS * most]
+        texts = [(doubt, doubt.text) for doubt in doubts if doubt.text][: _MOST_CALLS * most]
         return await self._without_token(url, texts, options, most)
 
     async def _learn(self, url: str, lists: Sequence[Sequence[int]], most: int) -> None:
         """Of the ids that occur most, find out which are something by themselves: then their lists are too."""
-        unknown = [ids[:_ASKED] for ids in lists if self._visible.isdisjoint(ids)]
+        unknown = [ids[:_COUNTED] for ids in lists if self._visible.isdisjoint(ids)]
         common = [one for one, _ in Counter(one for ids in unknown for one in set(ids)).most_common(most)]
         if not common:
             return
