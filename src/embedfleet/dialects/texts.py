@@ -7,6 +7,7 @@ here is only what is needed for that; what is wrong with a request is for a repl
 
 from array import array
 from collections.abc import Callable, Sequence
+from sys import maxsize
 from typing import ClassVar, TypeGuard
 
 import orjson
@@ -16,10 +17,13 @@ from embedfleet.dialects.body import Json, is_json, repeats_a_key
 from embedfleet.dialects.doubt import ASKED, Doubt, doubt_of, is_invisible
 from embedfleet.dialects.embeddings import EMBEDDINGS
 from embedfleet.dialects.encodings import ENCODINGS
+from embedfleet.dialects.excess import find_excess
 from embedfleet.dialects.failure import name_place
 from embedfleet.dialects.ranking import RANKING
+from embedfleet.errors import Validation
 
 _Object = dict[str, Json]
+_Reader = Callable[[_Object, int], "Texts | None"]
 
 _STRING = {str}
 
@@ -169,7 +173,8 @@ class Candidates(Texts):
         query = self._fields["query"]
         if query and not is_invisible(query):
             return []
-        found = [doubt_of(self._place(item), (query, text)) for item, text in enumerate(self._texts)]
+        beginning = query[:ASKED]  # the whole is looked at once, not with each text
+        found = [doubt_of(self._place(item), (beginning, text)) for item, text in enumerate(self._texts)]
         return [doubt for doubt in found if doubt is not None]
 
     def characters(self) -> int:
@@ -234,21 +239,33 @@ class Sentences(Texts):
         return {**self._fields, "inputs": {**self._fields["inputs"], "sentences": texts}}
 
 
-def read_texts(path: str, content_type: bytes | None, body: bytes) -> Texts | None:
+def read_texts(path: str, content_type: bytes | None, body: bytes, most: int = maxsize) -> Texts | None:
     """The texts of a POST.
+
+    Args:
+        path: that was asked.
+        content_type: of the body.
+        body: as it came.
+        most: texts that a request may have.
 
     Returns:
         None where the path takes none, or the body is not of its shape: then a replica is to refuse it in its own
         words.
+
+    Raises:
+        Validation: it has more texts than it may have, or so much of anything that it is not even parsed.
     """
     reader = _READERS.get(path)
     if reader is None or not (content_type == b"application/json" or is_json(content_type)):
         return None
+    excess = find_excess(body, most)
+    if excess:
+        raise Validation(f"the request has over {excess}: send fewer texts at once, and nothing that is not asked for")
     try:
         fields = orjson.loads(body)
     except orjson.JSONDecodeError:
         return None
-    return reader(fields) if type(fields) is dict else None
+    return reader(fields, most) if type(fields) is dict else None
 
 
 def read_doubts(path: str, content_type: bytes | None, body: bytes) -> list[Doubt]:
@@ -257,47 +274,59 @@ def read_doubts(path: str, content_type: bytes | None, body: bytes) -> list[Doub
     return texts.doubts() if texts is not None else []
 
 
-def _reader(name: str, answers: Answers) -> Callable[[_Object], Texts | None]:
+def _count(texts: list[Json], most: int) -> None:
+    """Refuse too many texts before any of them is looked at."""
+    if len(texts) > most:
+        raise Validation(f"batch size {len(texts)} > maximum allowed batch size {most}")
+
+
+def _reader(name: str, answers: Answers) -> _Reader:
     """Reads the inputs to embed from a field."""
 
-    def read(fields: _Object) -> Texts | None:
+    def read(fields: _Object, most: int) -> Texts | None:
         value = fields.get(name)
         if type(value) is str:
             return Inputs(fields, [value], answers, name)
         if type(value) is not list:
             return None
+        if not value or isinstance(value[0], int):
+            return Inputs(fields, [value], answers, name) if _are_ids(value) else None
+        _count(value, most)
         types = {*map(type, value)}
-        if types == _STRING:
-            return Inputs(fields, value, answers, name)
-        if _are_ids(value):
-            return Inputs(fields, [value], answers, name)
-        if types <= {str, list} and all(type(item) is str or _are_ids(item) for item in value):
+        if types == _STRING or (types <= {str, list} and all(type(item) is str or _are_ids(item) for item in value)):
             return Inputs(fields, value, answers, name)
         return None
 
     return read
 
 
-def _read_candidates(fields: _Object) -> Texts | None:
+def _read_candidates(fields: _Object, most: int) -> Texts | None:
     texts = fields.get("texts")
-    return Candidates(fields, texts) if type(fields.get("query")) is str and _are_strings(texts) else None
+    if type(texts) is not list or type(fields.get("query")) is not str:
+        return None
+    _count(texts, most)
+    return Candidates(fields, texts) if _are_strings(texts) else None
 
 
-def _read_classified(fields: _Object) -> Texts | None:
+def _read_classified(fields: _Object, most: int) -> Texts | None:
     """``"a"`` and ``["a"]`` are one text, ``["a", "b"]`` is one pair, a list of lists is a batch."""
     value = fields.get("inputs")
     if type(value) is str or _is_text_or_pair(value):
         return Classified(fields, [value], PREDICTION, "inputs")
-    if type(value) is list and value and all(map(_is_text_or_pair, value)):
-        return Classified(fields, value, PREDICTIONS, "inputs")
-    return None
+    if type(value) is not list:
+        return None
+    _count(value, most)
+    return Classified(fields, value, PREDICTIONS, "inputs") if value and all(map(_is_text_or_pair, value)) else None
 
 
-def _read_sentences(fields: _Object) -> Texts | None:
+def _read_sentences(fields: _Object, most: int) -> Texts | None:
     inputs = fields.get("inputs")
     if type(inputs) is not dict or type(inputs.get("source_sentence")) is not str:
         return None
     sentences = inputs.get("sentences")
+    if type(sentences) is not list:
+        return None
+    _count(sentences, most)
     return Sentences(fields, sentences) if _are_strings(sentences) else None
 
 
@@ -319,14 +348,14 @@ def _are_ids(value: list[Json]) -> bool:
 
 
 def _is_text_or_pair(value: Json) -> bool:
-    return _are_strings(value) and len(value) <= 2
+    return type(value) is list and len(value) <= 2 and _are_strings(value)
 
 
 def _length(value: str | list[str]) -> int:
     return len(value) if type(value) is str else sum(map(len, value))
 
 
-_READERS: dict[str, Callable[[_Object], Texts | None]] = {
+_READERS: dict[str, _Reader] = {
     "/embed": _reader("inputs", VECTORS),
     "/embed_all": _reader("inputs", MATRICES),
     "/embed_sparse": _reader("inputs", SPARSE),

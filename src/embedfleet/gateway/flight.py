@@ -45,9 +45,11 @@ class Flight(AskedRequest):
     Attributes:
         request_id: the client's, else ours.
         at: the replica that any of it was sent to last; empty before the first.
+        refusal: what is wrong with it, so that no replica is to see it; None if nothing is.
     """
 
     at = ""
+    refusal: RequestError | ServingError | None = None
     _streaming: Attempt | None = None
     _fingerprints: Sequence[int] = ()
     _answers: list[tuple[Sequence[int], Attempt]]  # once it is divided

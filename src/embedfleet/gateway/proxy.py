@@ -77,6 +77,7 @@ class Proxy(Desk):
         self._pools = Pools(settings.hold_bytes, settings.response_timeout_s)
         self._notices = Notices(settings.dispatch.quarantine_s)
         self._input_tokens = Abilities().input_tokens
+        self._most_texts = settings.request_texts
         self._gathering = Gathering() if settings.coalesce else None
         self._examiner = Examiner(self)
         self._commands: deque[Command] = deque()
@@ -184,13 +185,16 @@ class Proxy(Desk):
         """See `Desk`."""
         try:
             flight = self.flight(exchange, now)
+            if flight.refusal is not None:
+                flight.refuse(flight.refusal)
+                return
             texts, fields = flight.asked_texts, flight.fields
             if texts is not None:
                 doubts = texts.doubts()
             else:
                 doubts = read_doubts(fields.path, fields.content_type, exchange.body)
-            if doubts or fields.fault or (texts is not None and texts.count > self._settings.request_texts):
-                self._take_odd(flight, doubts, now)
+            if doubts and self.dispatcher.serving:
+                self._examine(flight, doubts, now)
                 return
         except Exception as error:  # noqa: BLE001 - it is logged there
             give_up(exchange, error)
@@ -322,9 +326,12 @@ class Proxy(Desk):
         """A client's request that came then, on its own."""
         fields = exchange.head.note
         assert isinstance(fields, RequestFields), "`handle` has read the head"
-        texts = None
+        texts, refusal = None, None
         if fields.method == b"POST":
-            texts = read_texts(fields.path, fields.content_type, exchange.body)
+            try:
+                texts = read_texts(fields.path, fields.content_type, exchange.body, self._most_texts)
+            except Validation as error:
+                refusal = error
         estimate, most = self.dispatcher.estimate.tokens, self._input_tokens
         costs = [estimate(len(exchange.body))] if texts is None else texts.costs(estimate)
         tokens = sum(costs)
@@ -340,6 +347,10 @@ class Proxy(Desk):
             self, exchange, fields, texts, costs, tokens=tokens, online=online, now=now, timeout_s=timeout_s
         )
         exchange.on_gone = flight.gone
+        if fields.fault:
+            flight.refusal = WrongHeader(fields.fault)
+        elif refusal is not None:
+            flight.refusal = refusal
         return flight
 
     # within
@@ -364,18 +375,10 @@ class Proxy(Desk):
             else:
                 self.take_alone(exchange, now)
 
-    def _take_odd(self, flight: Flight, doubts: Sequence[Doubt], now: float) -> None:
-        """Refuse what cannot be asked for, and ask first about what may have no token."""
-        texts, most = flight.asked_texts, self._settings.request_texts
-        if flight.fields.fault:
-            flight.refuse(WrongHeader(flight.fields.fault))
-        elif texts is not None and texts.count > most:
-            flight.refuse(Validation(f"batch size {texts.count} > maximum allowed batch size {most}"))
-        elif self.dispatcher.serving:
-            replica = min(self.dispatcher.serving, key=lambda one: one.eta(now))
-            self._examiner.examine(flight, doubts, self.endpoints[replica.id].url, replica.abilities.batch_texts)
-        else:
-            self.take(flight, now)
+    def _examine(self, flight: Flight, doubts: Sequence[Doubt], now: float) -> None:
+        """Ask first about what may have no token."""
+        replica = min(self.dispatcher.serving, key=lambda one: one.eta(now))
+        self._examiner.examine(flight, doubts, self.endpoints[replica.id].url, replica.abilities.batch_texts)
 
     def _doubt(self, name: str) -> None:
         """Whoever answers for a replica may be another process."""

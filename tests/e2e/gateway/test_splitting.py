@@ -196,3 +196,13 @@ def test_a_client_that_leaves_takes_all_its_parts_with_it():
             assert (await g.embed()).status == 200
 
     run(go)
+
+
+def test_a_body_of_tiny_items_is_refused_and_nothing_is_sent():
+    async def go():
+        async with behind(count=1) as fleet:
+            reply = await fleet.post("/embed", {"inputs": "a", "x": [[]] * 40_000})
+            assert reply.status == 422
+            assert b"over 32768 lists and objects" in reply.body
+
+    run(go)

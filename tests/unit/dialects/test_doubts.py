@@ -6,7 +6,7 @@ import orjson
 import pytest
 
 from embedfleet.dialects.doubt import ASKED
-from embedfleet.dialects.texts import read_texts
+from embedfleet.dialects.texts import Candidates, read_texts
 from tests.unit.dialects.oracle import JSON
 
 BLANK = "\u3000"
@@ -60,3 +60,19 @@ def test_no_doubt_is_longer_than_what_is_looked_at(path, request_):
     finally:
         tracemalloc.stop()
     assert all(len(doubt.text) <= ASKED for doubt in doubts)
+
+
+class Watched(str):
+    """Tells how often it was looked at."""
+
+    looks = 0
+
+    def isspace(self):
+        self.looks += 1
+        return super().isspace()
+
+
+def test_a_query_is_looked_at_once_however_many_texts_go_with_it():
+    query = Watched(BLANK)
+    assert len(Candidates({"query": query}, [BLANK] * 5).doubts()) == 5
+    assert query.looks <= 1  # compiled it is looked at in C
