@@ -98,7 +98,7 @@ class Flight(AskedRequest):
         if not self._fingerprints:
             texts = self.asked_texts
             try:
-                self._fingerprints = texts.fingerprints(self.fields.path) if texts is not None else [self.key]
+                self._fingerprints = texts.fingerprints() if texts is not None else [self.key]
             except orjson.JSONEncodeError:  # nested deeper than can be written: it is never cut
                 self._fingerprints = [self.key]
         return self._fingerprints

@@ -13,7 +13,7 @@ from typing import Final
 
 from embedfleet.dialects.doubt import Doubt
 from embedfleet.dialects.failure import is_of_the_model
-from embedfleet.dialects.texts import read_doubts, read_texts
+from embedfleet.dialects.texts import read_texts
 from embedfleet.errors import RequestError, Reset, ServingError, Starved, UpstreamError, Validation, WrongHeader
 from embedfleet.gateway.attempt import FAILURES, Asked, AskedRequest, Attempt, Desk, give_up
 from embedfleet.gateway.bundle import Gathering
@@ -65,6 +65,9 @@ class Proxy(Desk):
         settings: of the gateway.
         registry: of the gateway's metrics.
         probe: called with an endpoint when the dispatcher wants to know whether it works; it must end in `probed`.
+
+    Attributes:
+        own_path: of the route that is the model's own, which ``/`` is an alias of; empty before it is known.
     """
 
     def __init__(self, settings: GatewaySettings, registry: Registry, probe: Callable[[Endpoint], None]) -> None:
@@ -72,6 +75,7 @@ class Proxy(Desk):
         self.endpoints: dict[str, Endpoint] = {}
         self.tally = Tally(registry)
         self.access_log = settings.access_log
+        self.own_path = ""
         self._settings = settings
         self._probe = probe
         self._pools = Pools(settings.hold_bytes, settings.response_timeout_s)
@@ -188,11 +192,8 @@ class Proxy(Desk):
             if flight.refusal is not None:
                 flight.refuse(flight.refusal)
                 return
-            texts, fields = flight.asked_texts, flight.fields
-            if texts is not None:
-                doubts = texts.doubts()
-            else:
-                doubts = read_doubts(fields.path, fields.content_type, exchange.body)
+            texts = flight.asked_texts
+            doubts = texts.doubts() if texts is not None else None
             if doubts and self.dispatcher.serving:
                 self._examine(flight, doubts, now)
                 return
@@ -329,7 +330,7 @@ class Proxy(Desk):
         texts, refusal = None, None
         if fields.method == b"POST":
             try:
-                texts = read_texts(fields.path, fields.content_type, exchange.body, self._most_texts)
+                texts = read_texts(fields.path, fields.content_type, exchange.body, self._most_texts, self.own_path)
             except Validation as error:
                 refusal = error
         estimate, most = self.dispatcher.estimate.tokens, self._input_tokens

@@ -77,6 +77,28 @@ def test_two_replicas_are_lost_to_a_request_however_often_it_comes(asked):
     run(go)
 
 
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda n: ("/", b'{"inputs":%b"a poisonous text"}' % (b" " * n)),
+        lambda n: (("/", "/embed")[n % 2], b'{"inputs":"a poisonous text"}'),
+        lambda n: ("/embed", b'{"inputs":"a poisonous text","x":%d}' % n),
+        lambda n: ("/embed", b'{"inputs":"a poisonous text","normalize":%b}' % (b"true", b"false")[n % 2]),
+    ],
+    ids=["own route", "both routes", "a field that nobody knows", "what is made of the vector"],
+)
+def test_it_is_the_same_request_however_it_is_written(ask):
+    async def go():
+        async with fleet(4) as f:
+            for n in range(8):
+                reply = await f.post(*ask(n))
+                assert (reply.status, reply.headers["x-shed-reason"]) == (424, "quarantine")
+                await f.until(lambda: f.active == 4)
+            assert f.deaths == 2
+
+    run(go)
+
+
 def test_a_body_that_is_nested_too_deep_to_be_written_again_is_isolated_too():
     async def go():
         async with fleet(3) as f:

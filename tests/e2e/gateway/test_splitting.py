@@ -19,6 +19,7 @@ ODD = [*TEXTS[:40], 'a "quoted" ],[ one', "n=3|t1|", "ümläut 漢字 \n", "n=3|
 REQUESTS = [
     ("/embed", {"inputs": ODD}),
     ("/embed", {"inputs": [[n + 97, n + 98] for n in range(20)] * 2, "normalize": False}),
+    ("/", {"inputs": ODD}),
     ("/embed_all", {"inputs": ODD}),
     ("/embed_sparse", {"inputs": ODD}),
     ("/rerank", {"query": "what?", "texts": ODD}),

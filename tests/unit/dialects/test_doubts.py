@@ -65,14 +65,14 @@ def test_no_doubt_is_longer_than_what_is_looked_at(path, request_):
 class Watched(str):
     """Tells how often it was looked at."""
 
-    looks = 0
+    __slots__ = ("looks",)
 
     def isspace(self):
-        self.looks += 1
+        self.looks = getattr(self, "looks", 0) + 1
         return super().isspace()
 
 
 def test_a_query_is_looked_at_once_however_many_texts_go_with_it():
     query = Watched(BLANK)
     assert len(Candidates({"query": query}, [BLANK] * 5).doubts()) == 5
-    assert query.looks <= 1  # compiled it is looked at in C
+    assert getattr(query, "looks", 0) <= 1  # compiled it is looked at in C
