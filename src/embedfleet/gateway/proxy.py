@@ -4,14 +4,13 @@ import asyncio
 import logging
 import os
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from itertools import count
 from math import inf
 from typing import Final
 
-from embedfleet.dialects.doubt import Doubt
 from embedfleet.dialects.failure import is_of_the_model
 from embedfleet.dialects.texts import read_texts
 from embedfleet.errors import RequestError, Reset, ServingError, Starved, UpstreamError, Validation, WrongHeader
@@ -42,7 +41,7 @@ from embedfleet.gateway.pools import Pools
 from embedfleet.gateway.rounds import Rounds
 from embedfleet.gateway.settings import GatewaySettings
 from embedfleet.gateway.tally import Tally
-from embedfleet.gateway.tokenless import Examiner
+from embedfleet.gateway.tokenless import Examiner, Witness
 from embedfleet.gateway.transport import Pool
 from embedfleet.http.exchange import Exchange
 from embedfleet.metrics import Registry
@@ -83,7 +82,7 @@ class Proxy(Desk):
         self._input_tokens = Abilities().input_tokens
         self._most_texts = settings.request_texts
         self._gathering = Gathering() if settings.coalesce else None
-        self._examiner = Examiner(self)
+        self._examiner = Examiner(self, self._witnesses)
         self._commands: deque[Command] = deque()
         self._is_executing = False
         self._numbers = count(1)
@@ -195,7 +194,7 @@ class Proxy(Desk):
             texts = flight.asked_texts
             doubts = texts.doubts() if texts is not None else None
             if doubts and self.dispatcher.serving:
-                self._examine(flight, doubts, now)
+                self._examiner.examine(flight, doubts)
                 return
         except Exception as error:  # noqa: BLE001 - it is logged there
             give_up(exchange, error)
@@ -376,10 +375,11 @@ class Proxy(Desk):
             else:
                 self.take_alone(exchange, now)
 
-    def _examine(self, flight: Flight, doubts: Sequence[Doubt], now: float) -> None:
-        """Ask first about what may have no token."""
-        replica = min(self.dispatcher.serving, key=lambda one: one.eta(now))
-        self._examiner.examine(flight, doubts, self.endpoints[replica.id].url, replica.abilities.batch_texts)
+    def _witnesses(self) -> list[Witness]:
+        """Who can be asked about a text, the least loaded first."""
+        now = self.now()
+        serving = sorted(self.dispatcher.serving, key=lambda one: one.eta(now))
+        return [Witness(self.endpoints[one.id].url, one.abilities.batch_texts) for one in serving]
 
     def _doubt(self, name: str) -> None:
         """Whoever answers for a replica may be another process."""

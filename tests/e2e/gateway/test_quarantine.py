@@ -198,6 +198,8 @@ def test_a_killed_replica_costs_nobody_an_error():
         ("/embed_all", "inputs", [[999_999, 888_888]]),
         ("/v1/embeddings", "input", [999_999]),
         ("/embed", "inputs", [[5]]),
+        ("/embed", "inputs", [[], [999_999]]),
+        ("/embed", "inputs", [[999_999] * 40_000]),
         ("/embed", "inputs", "  "),
         ("/embed", "inputs", "\x07"),
         ("/embed", "inputs", ["good", "\t"]),
@@ -260,11 +262,32 @@ def test_a_replica_that_decodes_oddly_or_not_at_all_holds_up_nobody(reply):
         async with gateway(2) as g:
             for replica in g.replicas:
                 replica.decoded = reply
-            answered = await g.request("POST", "/embed", b'{"inputs":[5]}', [JSON])
-            assert answered.status == 200
             timed = [JSON, (b"x-request-timeout-ms", b"50")]
             if reply == "hang":
                 assert (await g.request("POST", "/embed", b'{"inputs":[5]}', timed)).status == 504
+            answered = await g.request("POST", "/embed", b'{"inputs":[5]}', [JSON])
+            assert answered.status == 200
+
+    run(go)
+
+
+@pytest.mark.parametrize("silent", [1, 2])
+def test_a_replica_that_does_not_tell_of_tokens_is_not_asked_again_and_again(silent):
+    async def go():
+        async with gateway(2) as g:
+            for replica in g.replicas[:silent]:
+                replica.decoded = "hang"
+            ids = iter(range(1000, 2000))
+
+            async def ask() -> int:
+                return (await g.request("POST", "/embed", b'{"inputs":[%d]}' % next(ids), [JSON])).status
+
+            assert await asyncio.gather(*(ask() for _ in range(40))) == [200] * 40
+            asked = [replica.questions for replica in g.replicas[:silent]]
+            assert max(asked) <= 8, "it held places that others waited for"
+            assert await asyncio.gather(*(ask() for _ in range(40))) == [200] * 40
+            assert [replica.questions for replica in g.replicas[:silent]] == asked
+            assert all(replica.questions >= 40 for replica in g.replicas[silent:])
 
     run(go)
 
