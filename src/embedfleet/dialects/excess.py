@@ -17,7 +17,7 @@ _STRING_BYTES: Final = 3
 _NUMBER_BYTES: Final = 2
 
 
-def find_excess(body: bytes, texts: int) -> str:
+def find_excess(body: bytes, texts: int = 0) -> str:
     """What a body has too many of to be parsed, in words; empty if nothing.
 
     Args:

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from embedfleet.dialects.body import read_object
 from embedfleet.dialects.excess import count_items, find_excess
 from embedfleet.dialects.texts import read_texts
-from embedfleet.errors import Validation
+from embedfleet.errors import MalformedBody, Validation
 from tests.unit.dialects.oracle import JSON
 
 MOST = 4096
@@ -103,3 +104,9 @@ def test_many_ids_are_one_text():
     texts = read_texts("/embed", JSON, orjson.dumps({"inputs": list(range(100))}), 5)
     assert texts is not None
     assert texts.count == 1
+
+
+@pytest.mark.parametrize("body", TINY.values(), ids=TINY)
+def test_neither_does_an_engine_parse_them(body):
+    with pytest.raises(MalformedBody, match="it has over"):
+        read_object(JSON, body)
