@@ -17,7 +17,7 @@ from embedfleet.dialects.body import Json, is_json, repeats_a_key
 from embedfleet.dialects.doubt import ASKED, Doubt, doubt_of, is_invisible
 from embedfleet.dialects.embeddings import EMBEDDINGS
 from embedfleet.dialects.encodings import ENCODINGS
-from embedfleet.dialects.excess import find_excess
+from embedfleet.dialects.excess import SMALL_BYTES, find_excess
 from embedfleet.dialects.failure import name_place
 from embedfleet.dialects.ranking import RANKING
 from embedfleet.errors import Validation
@@ -285,8 +285,7 @@ def read_texts(
         reader = _OWN_READERS.get(own_path, _read_by_shape)
     if reader is None or not (content_type == b"application/json" or is_json(content_type)):
         return None
-    excess = find_excess(body, most)
-    if excess:
+    if len(body) > SMALL_BYTES and (excess := find_excess(body, most)):
         raise Validation(f"the request has over {excess}: send fewer texts at once, and nothing that is not asked for")
     try:
         fields = orjson.loads(body)
