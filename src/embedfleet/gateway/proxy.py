@@ -331,7 +331,7 @@ class Proxy(Desk):
             try:
                 texts = read_texts(fields.path, fields.content_type, exchange.body, self._most_texts, self.own_path)
             except Validation as error:
-                refusal = error
+                refusal = error.with_traceback(None)  # it refers to this frame, which has the flight: else a cycle
         estimate, most = self.dispatcher.estimate.tokens, self._input_tokens
         costs = [estimate(len(exchange.body))] if texts is None else texts.costs(estimate)
         tokens = sum(costs)
