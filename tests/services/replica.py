@@ -39,6 +39,7 @@ class FakeReplica:
         self.number = number
         self.mode: int | str | bytes = 200
         self.decoded: Any = None  # what it says to all ids, if not what is true; ``hang`` for nothing
+        self.questions = 0  # about tokens
         self.probe_mode: int | str | bytes = 200
         self.info = dict(INFO)
         self.info_mode: int | bytes = 200
@@ -90,6 +91,7 @@ class FakeReplica:
             else:
                 exchange.respond(200, [JSON], orjson.dumps(self.info))
             return
+        self.questions += exchange.path in calls.ASKED
         if exchange.path == "/decode" and self.decoded == "hang":
             return
         if exchange.path == "/decode" and self.decoded is not None:

@@ -1,7 +1,6 @@
 """From options as people set them to the settings that an engine and a gateway take."""
 
 from dataclasses import fields
-from urllib.parse import urlsplit
 
 from embedfleet.config.model_name import AUTO, BUILTIN
 from embedfleet.config.settings import EngineOptions, GatewayOptions
@@ -10,7 +9,7 @@ from embedfleet.errors import UsageError
 from embedfleet.gateway.dispatch.limits import DispatchLimits
 from embedfleet.gateway.settings import GatewaySettings
 from embedfleet.http.message import Limits
-from embedfleet.types import Endpoint
+from embedfleet.types import URL_HINT, Endpoint, url_fault
 
 
 def engine_settings(
@@ -61,7 +60,7 @@ def gateway_settings(
     return GatewaySettings(
         host=host,
         port=port,
-        replicas=tuple(_endpoint(number, text) for number, text in enumerate(replicas)),
+        replicas=_endpoints(replicas),
         admin_path=admin,
         admin_mode=_mode(admin_mode),
         members_path=members,
@@ -108,6 +107,13 @@ def _mode(text: str) -> int:
         raise UsageError(f"--admin-mode {text} is no number in octal", "as in chmod: 600, 660, 666") from None
 
 
+def _endpoints(replicas: tuple[str, ...]) -> tuple[Endpoint, ...]:
+    endpoints = {endpoint.id: endpoint for endpoint in map(_endpoint, range(len(replicas)), replicas)}
+    if len(endpoints) < len(replicas):
+        raise UsageError("two replicas have the same name", "give each its own, NAME=http://host:port, or none")
+    return tuple(endpoints.values())
+
+
 def _endpoint(number: int, text: str) -> Endpoint:
     """``URL`` or ``NAME=URL``."""
     name, equals, url = text.partition("=") if "=" in text.partition("://")[0] else ("", "", text)
@@ -115,7 +121,7 @@ def _endpoint(number: int, text: str) -> Endpoint:
 
 
 def _checked(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme != "http" or not parts.hostname:
-        raise UsageError(f"{url} is not the URL of a replica", "write http://host:port")
+    fault = url_fault(url)
+    if fault:
+        raise UsageError(f"{url} is not the URL of a replica: it {fault}", URL_HINT)
     return url.rstrip("/")

@@ -22,6 +22,7 @@ from embedfleet.config.settings import (
     Settings,
 )
 from embedfleet.errors import Fault, SettingsError
+from embedfleet.types import URL_HINT, url_fault
 
 FILE = "fleet.toml"
 PREFIX = "EMBEDFLEET_"
@@ -212,9 +213,8 @@ class _Reading:
     def _check_replicas(self, service: Service) -> None:
         urls = service.options.replicas
         for url in urls if isinstance(urls, tuple) else ():
-            parts = urlsplit(url)
-            if parts.scheme != "http" or not parts.hostname or parts.path.strip("/") or parts.query:
-                self.fault(f"services.{service.name}.replicas", f"{url!r} is no server's URL", "write http://host:port")
+            if url_fault(url) or urlsplit(url).path.strip("/"):
+                self.fault(f"services.{service.name}.replicas", f"{url!r} is no server's URL", URL_HINT)
 
 
 def _plain(option: Option, value: Any) -> Any:  # noqa: ANN401 - checked by the option

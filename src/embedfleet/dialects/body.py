@@ -6,6 +6,7 @@ from typing import Any
 
 import orjson
 
+from embedfleet.dialects.excess import find_excess
 from embedfleet.errors import MalformedBody, WrongContentType, WrongShape
 
 Json = Any
@@ -20,11 +21,14 @@ def read_object(content_type: bytes | None, body: bytes) -> "Fields":
 
     Raises:
         WrongContentType: the type is not JSON's.
-        MalformedBody: not JSON (RFC 8259), not UTF-8, or nested too deeply.
+        MalformedBody: not JSON (RFC 8259), not UTF-8, nested too deeply, or of too many tiny items to be parsed.
         WrongShape: JSON, but not an object.
     """
     if not is_json(content_type):
         raise WrongContentType("Expected request with `Content-Type: application/json`")
+    excess = find_excess(body)
+    if excess:
+        raise MalformedBody(f"Failed to parse the request body as JSON: it has over {excess}")
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError as error:

@@ -9,12 +9,13 @@ from embedfleet.dialects.answers import VECTORS
 from embedfleet.dialects.body import is_json, repeats_a_key
 from embedfleet.dialects.texts import Inputs
 
+_PATH: Final = "/embed"
 _INPUTS: Final = b'"inputs"'
 
 
 def embeds_json(path: str, content_type: bytes | None) -> bool:
     """Whether a POST there asks for vectors in the shape that `read_lone` reads."""
-    return path == "/embed" and is_json(content_type)
+    return path == _PATH and is_json(content_type)
 
 
 def read_lone(body: bytes) -> tuple[str, bytes] | None:
@@ -46,10 +47,10 @@ def write_together(texts: list[str], others: bytes) -> bytes:
     return orjson.dumps(fields)
 
 
-def fingerprints(path: str, texts: list[str], others: bytes) -> list[int]:
+def fingerprints(texts: list[str], others: bytes) -> list[int]:
     """`Texts.fingerprints` of texts that were asked for one by one; ``others`` as `read_lone` has it."""
     fields = orjson.loads(others) if others else {}
-    return Inputs(fields, list(texts), VECTORS, "inputs").fingerprints(path)
+    return Inputs(_PATH, fields, list(texts), VECTORS, "inputs").fingerprints()
 
 
 def split_vectors(count: int, reply: bytes) -> Sequence[bytes | memoryview]:

@@ -7,27 +7,33 @@ here is only what is needed for that; what is wrong with a request is for a repl
 
 from array import array
 from collections.abc import Callable, Sequence
+from sys import maxsize
 from typing import ClassVar, TypeGuard
 
 import orjson
 
 from embedfleet.dialects.answers import MATRICES, NUMBERS, PREDICTION, PREDICTIONS, SPARSE, VECTORS, Answers, Part
 from embedfleet.dialects.body import Json, is_json, repeats_a_key
-from embedfleet.dialects.doubt import Doubt, is_invisible
+from embedfleet.dialects.doubt import ASKED, Doubt, doubt_of, is_invisible
 from embedfleet.dialects.embeddings import EMBEDDINGS
 from embedfleet.dialects.encodings import ENCODINGS
+from embedfleet.dialects.excess import SMALL_BYTES, find_excess
 from embedfleet.dialects.failure import name_place
 from embedfleet.dialects.ranking import RANKING
+from embedfleet.errors import Validation
 
 _Object = dict[str, Json]
+_Reader = Callable[[_Object, int], "Texts | None"]
 
 _STRING = {str}
+_CUTTING = ("truncate", "truncation_direction", "prompt_name")
 
 
 class Texts:
     """A request's texts and all else that it says.
 
     Args:
+        path: of the route that they were asked for on; an alias has that of its route.
         fields: of the body.
         texts: as they are in the body.
         answers: the shape of the reply.
@@ -39,12 +45,13 @@ class Texts:
         extra: inputs that each part has beside its texts, and that count against a replica's batch limit.
     """
 
-    __slots__ = ("_answers", "_fields", "_name", "_texts", "count")
+    __slots__ = ("_answers", "_fields", "_name", "_path", "_texts", "count")
 
     is_rerank: ClassVar[bool] = False
     extra: ClassVar[int] = 0
 
-    def __init__(self, fields: _Object, texts: list[Json], answers: Answers, name: str) -> None:
+    def __init__(self, path: str, fields: _Object, texts: list[Json], answers: Answers, name: str) -> None:
+        self._path = path
         self._fields = fields
         self._texts = texts
         self._answers = answers
@@ -87,10 +94,18 @@ class Texts:
         texts = self._texts
         return orjson.dumps(self._with([texts[item] for item in items]))
 
-    def fingerprints(self, path: str) -> list[int]:
-        """A number for each text, the same wherever that text is asked for there with all else the same."""
-        frame = hash((path, orjson.dumps(self._with([]), option=orjson.OPT_SORT_KEYS)))
+    def fingerprints(self) -> list[int]:
+        """A number for each text, the same wherever the model computes the same of that text.
+
+        What is only made of the result, such as `normalize`, is not in it, nor is what nobody knows: else a text that
+        kills would be another text with each new field beside it.
+        """
+        frame = hash((self._path, orjson.dumps(self._company())))
         return [hash((frame, tuple(text) if type(text) is list else text)) for text in self._texts]
+
+    def _company(self) -> list[Json]:
+        """What else the model is given, and how a text is cut; null is as if it were not there."""
+        return [self._fields.get(name) for name in _CUTTING]
 
     @property
     def prompt_name(self) -> Json:
@@ -106,7 +121,7 @@ class Texts:
 
     def _doubted(self) -> list[Doubt]:
         return [
-            Doubt(self._place(item), text) if type(text) is str else Doubt(self._place(item), "", text)
+            Doubt(self._place(item), text[:ASKED]) if type(text) is str else Doubt(self._place(item), "", text)
             for item, text in enumerate(self._texts)
             if type(text) is not str or is_invisible(text)
         ]
@@ -161,17 +176,20 @@ class Candidates(Texts):
     is_rerank = True
 
     def __init__(self, fields: _Object, texts: list[str]) -> None:
-        super().__init__(fields, texts, RANKING, "texts")
+        super().__init__("/rerank", fields, texts, RANKING, "texts")
         self._query_length = len(fields["query"])
 
     def doubts(self) -> list[Doubt]:
         """See `Texts`; only where neither text nor query can be seen."""
-        pairs = [f"{self._fields['query']} {text}" for text in self._texts] if self._has_blank_query() else []
-        return [Doubt(self._place(item), pair) for item, pair in enumerate(pairs) if is_invisible(pair)]
-
-    def _has_blank_query(self) -> bool:
         query = self._fields["query"]
-        return not query or is_invisible(query)
+        if query and not is_invisible(query):
+            return []
+        beginning = query[:ASKED]  # the whole is looked at once, not with each text
+        found = [doubt_of(self._place(item), (beginning, text)) for item, text in enumerate(self._texts)]
+        return [doubt for doubt in found if doubt is not None]
+
+    def _company(self) -> list[Json]:
+        return [self._fields["query"], *super()._company()]
 
     def characters(self) -> int:
         """See `Texts`; the query's count with each text."""
@@ -188,10 +206,15 @@ class Classified(Texts):
 
     __slots__ = ()
 
+    def __init__(self, fields: _Object, texts: list[Json], answers: Answers) -> None:
+        super().__init__("/predict", fields, texts, answers, "inputs")
+
     def doubts(self) -> list[Doubt]:
         """See `Texts`; of a pair, if neither text can be seen."""
-        joined = [text if type(text) is str else " ".join(text) for text in self._texts]
-        return [Doubt(self._place(item), text) for item, text in enumerate(joined) if is_invisible(text)]
+        found = [
+            doubt_of(self._place(item), (text,) if type(text) is str else text) for item, text in enumerate(self._texts)
+        ]
+        return [doubt for doubt in found if doubt is not None]
 
     def characters(self) -> int:
         """See `Texts`; both texts of a pair count."""
@@ -210,14 +233,14 @@ class Sentences(Texts):
     extra = 1
 
     def __init__(self, fields: _Object, texts: list[str]) -> None:
-        super().__init__(fields, texts, NUMBERS, "inputs.sentences")
+        super().__init__("/similarity", fields, texts, NUMBERS, "inputs.sentences")
         self._source_length = len(fields["inputs"]["source_sentence"])
 
     def doubts(self) -> list[Doubt]:
         """See `Texts`; and the source."""
         source = self._fields["inputs"]["source_sentence"]
         found = super().doubts()
-        return [Doubt("inputs.source_sentence", source), *found] if is_invisible(source) else found
+        return [Doubt("inputs.source_sentence", source[:ASKED]), *found] if is_invisible(source) else found
 
     def characters(self) -> int:
         """See `Texts`; the source counts once."""
@@ -229,74 +252,101 @@ class Sentences(Texts):
         costs[0] += tokens(self._source_length)
         return costs
 
+    def _company(self) -> list[Json]:
+        parameters = self._fields.get("parameters")
+        cutting = [parameters.get(name) for name in _CUTTING] if type(parameters) is dict else []
+        return [self._fields["inputs"]["source_sentence"], *cutting]
+
     def _with(self, texts: list[Json]) -> _Object:
         return {**self._fields, "inputs": {**self._fields["inputs"], "sentences": texts}}
 
 
-def read_texts(path: str, content_type: bytes | None, body: bytes) -> Texts | None:
+def read_texts(
+    path: str, content_type: bytes | None, body: bytes, most: int = maxsize, own_path: str = ""
+) -> Texts | None:
     """The texts of a POST.
+
+    Args:
+        path: that was asked.
+        content_type: of the body.
+        body: as it came.
+        most: texts that a request may have.
+        own_path: what the model's own route, ``/`` and ``/invocations``, is an alias of; empty if that is not known.
 
     Returns:
         None where the path takes none, or the body is not of its shape: then a replica is to refuse it in its own
         words.
+
+    Raises:
+        Validation: it has more texts than it may have, or so much of anything that it is not even parsed.
     """
     reader = _READERS.get(path)
+    if reader is None and path in _OWN_PATHS:
+        reader = _OWN_READERS.get(own_path, _read_by_shape)
     if reader is None or not (content_type == b"application/json" or is_json(content_type)):
         return None
+    if len(body) > SMALL_BYTES and (excess := find_excess(body, most)):
+        raise Validation(f"the request has over {excess}: send fewer texts at once, and nothing that is not asked for")
     try:
         fields = orjson.loads(body)
     except orjson.JSONDecodeError:
         return None
-    return reader(fields) if type(fields) is dict else None
+    return reader(fields, most) if type(fields) is dict else None
 
 
-def read_doubts(path: str, content_type: bytes | None, body: bytes) -> list[Doubt]:
-    """Doubts about a POST whose texts are not read otherwise: TEI's ``/`` is ``/embed`` to an embedder."""
-    texts = read_texts("/embed", content_type, body) if path == "/" else None
-    return texts.doubts() if texts is not None else []
+def _count(texts: list[Json], most: int) -> None:
+    """Refuse too many texts before any of them is looked at."""
+    if len(texts) > most:
+        raise Validation(f"batch size {len(texts)} > maximum allowed batch size {most}")
 
 
-def _reader(name: str, answers: Answers) -> Callable[[_Object], Texts | None]:
+def _reader(path: str, name: str, answers: Answers) -> _Reader:
     """Reads the inputs to embed from a field."""
 
-    def read(fields: _Object) -> Texts | None:
+    def read(fields: _Object, most: int) -> Texts | None:
         value = fields.get(name)
         if type(value) is str:
-            return Inputs(fields, [value], answers, name)
+            return Inputs(path, fields, [value], answers, name)
         if type(value) is not list:
             return None
+        if not value or isinstance(value[0], int):
+            return Inputs(path, fields, [value], answers, name) if _are_ids(value) else None
+        _count(value, most)
         types = {*map(type, value)}
-        if types == _STRING:
-            return Inputs(fields, value, answers, name)
-        if _are_ids(value):
-            return Inputs(fields, [value], answers, name)
-        if types <= {str, list} and all(type(item) is str or _are_ids(item) for item in value):
-            return Inputs(fields, value, answers, name)
+        if types == _STRING or (types <= {str, list} and all(type(item) is str or _are_ids(item) for item in value)):
+            return Inputs(path, fields, value, answers, name)
         return None
 
     return read
 
 
-def _read_candidates(fields: _Object) -> Texts | None:
+def _read_candidates(fields: _Object, most: int) -> Texts | None:
     texts = fields.get("texts")
-    return Candidates(fields, texts) if type(fields.get("query")) is str and _are_strings(texts) else None
+    if type(texts) is not list or type(fields.get("query")) is not str:
+        return None
+    _count(texts, most)
+    return Candidates(fields, texts) if _are_strings(texts) else None
 
 
-def _read_classified(fields: _Object) -> Texts | None:
+def _read_classified(fields: _Object, most: int) -> Texts | None:
     """``"a"`` and ``["a"]`` are one text, ``["a", "b"]`` is one pair, a list of lists is a batch."""
     value = fields.get("inputs")
     if type(value) is str or _is_text_or_pair(value):
-        return Classified(fields, [value], PREDICTION, "inputs")
-    if type(value) is list and value and all(map(_is_text_or_pair, value)):
-        return Classified(fields, value, PREDICTIONS, "inputs")
-    return None
+        return Classified(fields, [value], PREDICTION)
+    if type(value) is not list:
+        return None
+    _count(value, most)
+    return Classified(fields, value, PREDICTIONS) if value and all(map(_is_text_or_pair, value)) else None
 
 
-def _read_sentences(fields: _Object) -> Texts | None:
+def _read_sentences(fields: _Object, most: int) -> Texts | None:
     inputs = fields.get("inputs")
     if type(inputs) is not dict or type(inputs.get("source_sentence")) is not str:
         return None
     sentences = inputs.get("sentences")
+    if type(sentences) is not list:
+        return None
+    _count(sentences, most)
     return Sentences(fields, sentences) if _are_strings(sentences) else None
 
 
@@ -318,21 +368,43 @@ def _are_ids(value: list[Json]) -> bool:
 
 
 def _is_text_or_pair(value: Json) -> bool:
-    return _are_strings(value) and len(value) <= 2
+    return type(value) is list and len(value) <= 2 and _are_strings(value)
 
 
 def _length(value: str | list[str]) -> int:
     return len(value) if type(value) is str else sum(map(len, value))
 
 
-_READERS: dict[str, Callable[[_Object], Texts | None]] = {
-    "/embed": _reader("inputs", VECTORS),
-    "/embed_all": _reader("inputs", MATRICES),
-    "/embed_sparse": _reader("inputs", SPARSE),
-    "/encode": _reader("inputs", ENCODINGS),
+def _read_vectors_or_sentences(fields: _Object, most: int) -> Texts | None:
+    """An embedder's own route is that for vectors, unless it was started to compare sentences: its clients know."""
+    return (_read_sentences if type(fields.get("inputs")) is dict else _read_vectors)(fields, most)
+
+
+def _read_by_shape(fields: _Object, most: int) -> Texts | None:
+    """What can be nothing else; a text alone may be meant for an embedder or for a classifier."""
+    if "query" in fields:
+        return _read_candidates(fields, most)
+    return _read_sentences(fields, most)
+
+
+_read_vectors = _reader("/embed", "inputs", VECTORS)
+_read_sparse = _reader("/embed_sparse", "inputs", SPARSE)
+_read_openai = _reader("/v1/embeddings", "input", EMBEDDINGS)
+_READERS: dict[str, _Reader] = {
+    "/embed": _read_vectors,
+    "/embed_all": _reader("/embed_all", "inputs", MATRICES),
+    "/embed_sparse": _read_sparse,
+    "/encode": _reader("/encode", "inputs", ENCODINGS),
     "/rerank": _read_candidates,
     "/predict": _read_classified,
     "/similarity": _read_sentences,
-    "/v1/embeddings": _reader("input", EMBEDDINGS),
-    "/embeddings": _reader("input", EMBEDDINGS),
+    "/v1/embeddings": _read_openai,
+    "/embeddings": _read_openai,
+}
+_OWN_PATHS = frozenset({"/", "/invocations"})
+_OWN_READERS: dict[str, _Reader] = {
+    "/embed": _read_vectors_or_sentences,
+    "/embed_sparse": _read_sparse,
+    "/rerank": _read_candidates,
+    "/predict": _read_classified,
 }

@@ -57,8 +57,9 @@ class Admin:
 
         ``GET /replicas``: their status. ``PUT /replicas``: a JSON list of ``{"id", "url"}``, the new membership; one
         with ``"drained"`` is drained or not from the same moment on, so that a new gateway sends a drained replica
-        nothing. ``POST /replicas/{id}/drain`` and ``/undrain``. ``POST /new-model``: for ten minutes from now the first
-        replica of another model that infers is of the pool's new model, and those of the former one get nothing more.
+        nothing. If any of it is wrong, nothing is done, and a 422 names it. ``POST /replicas/{id}/drain`` and
+        ``/undrain``. ``POST /new-model``: for ten minutes from now the first replica of another model that infers is of
+        the pool's new model, and those of the former one get nothing more.
         """
         if exchange.path == "/new-model":
             self._change_model(exchange)

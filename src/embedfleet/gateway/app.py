@@ -28,6 +28,7 @@ from embedfleet.log import dropped_lines
 from embedfleet.metrics import CONTENT_TYPE, GATEWAY, Registry
 from embedfleet.probe.model_file import read_model, write_model
 from embedfleet.probe.prober import Prober
+from embedfleet.probe.question import own_path
 from embedfleet.types import Endpoint
 
 log = logging.getLogger(__name__)
@@ -118,6 +119,9 @@ class App:
             reason = reason or self._prober.admit(name)
             if self._prober.reference.model is not before:
                 self._changed_model(is_first=before is None)
+            info = self._prober.info_of(name)
+            if not reason and info is not None:
+                self.proxy.own_path = own_path(info)
         except Starved as error:
             self.proxy.unprobed(name, error)
             return

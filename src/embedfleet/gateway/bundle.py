@@ -178,7 +178,7 @@ class Bundle(AskedRequest):
     @property
     def fingerprints(self) -> Sequence[int]:
         """See `Chunk`."""
-        return fingerprints(self._group.fields.path, self._group.texts, self._group.others)
+        return fingerprints(self._group.texts, self._group.others)
 
     def check(self, reply: bytes) -> None:
         """See `Asked`."""

@@ -46,9 +46,11 @@ class Flight(AskedRequest):
     Attributes:
         request_id: the client's, else ours.
         at: the replica that any of it was sent to last; empty before the first.
+        refusal: what is wrong with it, so that no replica is to see it; None if nothing is.
     """
 
     at = ""
+    refusal: RequestError | ServingError | None = None
     _streaming: Attempt | None = None
     _fingerprints: Sequence[int] = ()
     _answers: list[tuple[Sequence[int], Attempt]]  # once it is divided
@@ -97,7 +99,7 @@ class Flight(AskedRequest):
         if not self._fingerprints:
             texts = self.asked_texts
             try:
-                self._fingerprints = texts.fingerprints(self.fields.path) if texts is not None else [self.key]
+                self._fingerprints = texts.fingerprints() if texts is not None else [self.key]
             except orjson.JSONEncodeError:  # nested deeper than can be written: it is never cut
                 self._fingerprints = [self.key]
         return self._fingerprints

@@ -2,10 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, Final
 
 import orjson
 
-from embedfleet.types import Endpoint
+from embedfleet.types import URL_HINT, Endpoint, url_fault
+
+_SHAPE: Final = 'what is wanted is a list like [{"id": "embedder-0", "url": "http://127.0.0.1:8080"}]'
+_SHOWN: Final = 200  # characters of a value that is wrong
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,14 +29,46 @@ class Membership:
         """From a JSON list of ``{"id", "url"}``, with ``"drained"`` where something is said of that.
 
         Raises:
-            ValueError: it is none.
+            ValueError: it is none, or any row is wrong: then none of them counts.
         """
         rows = orjson.loads(body)
         if not isinstance(rows, list):
-            raise ValueError(f"not a list of objects with id and url: {rows!r}")  # noqa: TRY004 - the type of the text
-        try:
-            endpoints = tuple(Endpoint(str(row["id"]), str(row["url"])) for row in rows)
-            drained = {str(row["id"]): bool(row["drained"]) for row in rows if "drained" in row}
-        except (KeyError, TypeError) as error:
-            raise ValueError(f"not a list of objects with id and url: {error!r}") from error
-        return cls(endpoints, drained)
+            raise ValueError(f"{_shown(rows)} is no list; {_SHAPE}")  # noqa: TRY004 - the type of the text
+        endpoints: dict[str, Endpoint] = {}
+        drained: dict[str, bool] = {}
+        for place, row in enumerate(rows):
+            endpoint = _endpoint(f"row {place}", row)
+            if endpoint.id in endpoints:
+                raise ValueError(f"row {place}: id {_shown(endpoint.id)} is there twice; each replica has its own")
+            endpoints[endpoint.id] = endpoint
+            if "drained" in row:
+                drained[endpoint.id] = _boolean(f"row {place}", row["drained"])
+        return cls(tuple(endpoints.values()), drained)
+
+
+def _endpoint(place: str, row: Any) -> Endpoint:  # noqa: ANN401 - whatever JSON holds
+    """A row as what it tells, or ValueError."""
+    if not isinstance(row, dict):
+        raise ValueError(f"{place}: {_shown(row)} is no object; {_SHAPE}")  # noqa: TRY004 - the type of the text
+    name, url = row.get("id"), row.get("url")
+    if not isinstance(name, str) or not name or not name.isprintable():
+        raise ValueError(f"{place}: id {_shown(name)} is no name; it is a string of characters that can be printed")
+    fault = url_fault(url) if isinstance(url, str) else "is no string"
+    if fault:
+        raise ValueError(f"{place}: url {_shown(url)} {fault}; {URL_HINT}")
+    return Endpoint(name, str(url))
+
+
+def _boolean(place: str, value: Any) -> bool:  # noqa: ANN401 - whatever JSON holds
+    if not isinstance(value, bool):
+        raise ValueError(f"{place}: drained {_shown(value)} is neither true nor false")  # noqa: TRY004 - likewise
+    return value
+
+
+def _shown(value: Any) -> str:  # noqa: ANN401 - whatever JSON holds
+    """A value as it is named in a message, in JSON, so that nothing in it is a line of its own."""
+    try:
+        text = orjson.dumps(value).decode()
+    except orjson.JSONEncodeError:  # it can be read four times as deep as it can be written
+        return "something nested too deep"
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"

@@ -4,16 +4,15 @@ import asyncio
 import logging
 import os
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from itertools import count
 from math import inf
 from typing import Final
 
-from embedfleet.dialects.doubt import Doubt
 from embedfleet.dialects.failure import is_of_the_model
-from embedfleet.dialects.texts import read_doubts, read_texts
+from embedfleet.dialects.texts import read_texts
 from embedfleet.errors import RequestError, Reset, ServingError, Starved, UpstreamError, Validation, WrongHeader
 from embedfleet.gateway.attempt import FAILURES, Asked, AskedRequest, Attempt, Desk, give_up
 from embedfleet.gateway.bundle import Gathering
@@ -42,7 +41,7 @@ from embedfleet.gateway.pools import Pools
 from embedfleet.gateway.rounds import Rounds
 from embedfleet.gateway.settings import GatewaySettings
 from embedfleet.gateway.tally import Tally
-from embedfleet.gateway.tokenless import Examiner
+from embedfleet.gateway.tokenless import Examiner, Witness
 from embedfleet.gateway.transport import Pool
 from embedfleet.http.exchange import Exchange
 from embedfleet.metrics import Registry
@@ -65,6 +64,9 @@ class Proxy(Desk):
         settings: of the gateway.
         registry: of the gateway's metrics.
         probe: called with an endpoint when the dispatcher wants to know whether it works; it must end in `probed`.
+
+    Attributes:
+        own_path: of the route that is the model's own, which ``/`` is an alias of; empty before it is known.
     """
 
     def __init__(self, settings: GatewaySettings, registry: Registry, probe: Callable[[Endpoint], None]) -> None:
@@ -72,13 +74,15 @@ class Proxy(Desk):
         self.endpoints: dict[str, Endpoint] = {}
         self.tally = Tally(registry)
         self.access_log = settings.access_log
+        self.own_path = ""
         self._settings = settings
         self._probe = probe
         self._pools = Pools(settings.hold_bytes, settings.response_timeout_s)
         self._notices = Notices(settings.dispatch.quarantine_s)
         self._input_tokens = Abilities().input_tokens
+        self._most_texts = settings.request_texts
         self._gathering = Gathering() if settings.coalesce else None
-        self._examiner = Examiner(self)
+        self._examiner = Examiner(self, self._witnesses)
         self._commands: deque[Command] = deque()
         self._is_executing = False
         self._numbers = count(1)
@@ -184,13 +188,13 @@ class Proxy(Desk):
         """See `Desk`."""
         try:
             flight = self.flight(exchange, now)
-            texts, fields = flight.asked_texts, flight.fields
-            if texts is not None:
-                doubts = texts.doubts()
-            else:
-                doubts = read_doubts(fields.path, fields.content_type, exchange.body)
-            if doubts or fields.fault or (texts is not None and texts.count > self._settings.request_texts):
-                self._take_odd(flight, doubts, now)
+            if flight.refusal is not None:
+                flight.refuse(flight.refusal)
+                return
+            texts = flight.asked_texts
+            doubts = texts.doubts() if texts is not None else None
+            if doubts and self.dispatcher.serving:
+                self._examiner.examine(flight, doubts)
                 return
         except Exception as error:  # noqa: BLE001 - it is logged there
             give_up(exchange, error)
@@ -322,9 +326,12 @@ class Proxy(Desk):
         """A client's request that came then, on its own."""
         fields = exchange.head.note
         assert isinstance(fields, RequestFields), "`handle` has read the head"
-        texts = None
+        texts, refusal = None, None
         if fields.method == b"POST":
-            texts = read_texts(fields.path, fields.content_type, exchange.body)
+            try:
+                texts = read_texts(fields.path, fields.content_type, exchange.body, self._most_texts, self.own_path)
+            except Validation as error:
+                refusal = error.with_traceback(None)  # it refers to this frame, which has the flight: else a cycle
         estimate, most = self.dispatcher.estimate.tokens, self._input_tokens
         costs = [estimate(len(exchange.body))] if texts is None else texts.costs(estimate)
         tokens = sum(costs)
@@ -340,6 +347,10 @@ class Proxy(Desk):
             self, exchange, fields, texts, costs, tokens=tokens, online=online, now=now, timeout_s=timeout_s
         )
         exchange.on_gone = flight.gone
+        if fields.fault:
+            flight.refusal = WrongHeader(fields.fault)
+        elif refusal is not None:
+            flight.refusal = refusal
         return flight
 
     # within
@@ -364,18 +375,11 @@ class Proxy(Desk):
             else:
                 self.take_alone(exchange, now)
 
-    def _take_odd(self, flight: Flight, doubts: Sequence[Doubt], now: float) -> None:
-        """Refuse what cannot be asked for, and ask first about what may have no token."""
-        texts, most = flight.asked_texts, self._settings.request_texts
-        if flight.fields.fault:
-            flight.refuse(WrongHeader(flight.fields.fault))
-        elif texts is not None and texts.count > most:
-            flight.refuse(Validation(f"batch size {texts.count} > maximum allowed batch size {most}"))
-        elif self.dispatcher.serving:
-            replica = min(self.dispatcher.serving, key=lambda one: one.eta(now))
-            self._examiner.examine(flight, doubts, self.endpoints[replica.id].url, replica.abilities.batch_texts)
-        else:
-            self.take(flight, now)
+    def _witnesses(self) -> list[Witness]:
+        """Who can be asked about a text, the least loaded first."""
+        now = self.now()
+        serving = sorted(self.dispatcher.serving, key=lambda one: one.eta(now))
+        return [Witness(self.endpoints[one.id].url, one.abilities.batch_texts) for one in serving]
 
     def _doubt(self, name: str) -> None:
         """Whoever answers for a replica may be another process."""

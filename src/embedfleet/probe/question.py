@@ -25,6 +25,11 @@ def question(info: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     return "/embed", {"inputs": _TEXT, "normalize": False, "truncate": True}
 
 
+def own_path(info: Mapping[str, Any]) -> str:
+    """The route that ``POST /`` is an alias of, by a replica's ``/info``."""
+    return question(info)[0]
+
+
 def batch_of(info: Mapping[str, Any], texts: Sequence[str]) -> tuple[str, dict[str, Any]]:
     """Path and body of a question with these texts, by a replica's ``/info``."""
     kind, pooling = _kind(info)

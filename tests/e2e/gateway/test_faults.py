@@ -7,8 +7,9 @@ import orjson
 import pytest
 
 from embedfleet.errors import Reset
+from embedfleet.http.message import JSON
 from tests.services.gateway import DISPATCH, LIMIT_S, gateway, run
-from tests.services.replica import FakeReplica
+from tests.services.replica import LIES, FakeReplica
 
 # On a busy machine any reply may take longer than a replica may be silent, and is then asked of another too.
 WITHOUT_HEDGES = replace(DISPATCH, hedge=False)
@@ -100,6 +101,18 @@ def test_a_replica_whose_health_is_fine_but_cannot_infer_never_serves():
             assert {reply.body for reply in replies} == {b"[[0.0]]"}
             assert g.states["liar"] == "joining"
         await liar.kill()
+
+    run(go)
+
+
+@pytest.mark.parametrize("mode", LIES)
+@pytest.mark.parametrize("path", ["/", "/invocations"])
+def test_a_lie_on_the_models_own_route_reaches_nobody(path, mode):
+    async def go():
+        async with gateway(2) as g:
+            g.replicas[0].mode = g.replicas[0].probe_mode = mode
+            replies = [await g.request("POST", path, b'{"inputs":["a"]}', [JSON]) for _ in range(4)]
+            assert [(reply.status, reply.body) for reply in replies] == [(200, b"[[1.0]]")] * 4
 
     run(go)
 

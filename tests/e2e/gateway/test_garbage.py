@@ -60,6 +60,18 @@ def test_neither_do_batches_that_are_cut():
     run(go)
 
 
+@pytest.mark.usefixtures("by_hand")
+def test_neither_do_requests_that_are_refused_unread():
+    async def go():
+        async with gateway(1) as g:
+            replies = [await g.embed(inputs) for inputs in (["a"] * 5000, [[]] * 40_000)]
+            assert [reply.status for reply in replies] == [422] * 2
+            await g.until(lambda: not g.app.server.connections)
+            assert cycles() == set()
+
+    run(go)
+
+
 def head(length: int, *lines: bytes) -> bytes:
     return b"\r\n".join([b"POST /embed HTTP/1.1", b"host: h", b"content-length: %d" % length, *lines, b"", b""])
 

@@ -77,6 +77,28 @@ def test_two_replicas_are_lost_to_a_request_however_often_it_comes(asked):
     run(go)
 
 
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda n: ("/", b'{"inputs":%b"a poisonous text"}' % (b" " * n)),
+        lambda n: (("/", "/embed")[n % 2], b'{"inputs":"a poisonous text"}'),
+        lambda n: ("/embed", b'{"inputs":"a poisonous text","x":%d}' % n),
+        lambda n: ("/embed", b'{"inputs":"a poisonous text","normalize":%b}' % (b"true", b"false")[n % 2]),
+    ],
+    ids=["own route", "both routes", "a field that nobody knows", "what is made of the vector"],
+)
+def test_it_is_the_same_request_however_it_is_written(ask):
+    async def go():
+        async with fleet(4) as f:
+            for n in range(8):
+                reply = await f.post(*ask(n))
+                assert (reply.status, reply.headers["x-shed-reason"]) == (424, "quarantine")
+                await f.until(lambda: f.active == 4)
+            assert f.deaths == 2
+
+    run(go)
+
+
 def test_a_body_that_is_nested_too_deep_to_be_written_again_is_isolated_too():
     async def go():
         async with fleet(3) as f:
@@ -176,6 +198,8 @@ def test_a_killed_replica_costs_nobody_an_error():
         ("/embed_all", "inputs", [[999_999, 888_888]]),
         ("/v1/embeddings", "input", [999_999]),
         ("/embed", "inputs", [[5]]),
+        ("/embed", "inputs", [[], [999_999]]),
+        ("/embed", "inputs", [[999_999] * 40_000]),
         ("/embed", "inputs", "  "),
         ("/embed", "inputs", "\x07"),
         ("/embed", "inputs", ["good", "\t"]),
@@ -238,11 +262,32 @@ def test_a_replica_that_decodes_oddly_or_not_at_all_holds_up_nobody(reply):
         async with gateway(2) as g:
             for replica in g.replicas:
                 replica.decoded = reply
-            answered = await g.request("POST", "/embed", b'{"inputs":[5]}', [JSON])
-            assert answered.status == 200
             timed = [JSON, (b"x-request-timeout-ms", b"50")]
             if reply == "hang":
                 assert (await g.request("POST", "/embed", b'{"inputs":[5]}', timed)).status == 504
+            answered = await g.request("POST", "/embed", b'{"inputs":[5]}', [JSON])
+            assert answered.status == 200
+
+    run(go)
+
+
+@pytest.mark.parametrize("silent", [1, 2])
+def test_a_replica_that_does_not_tell_of_tokens_is_not_asked_again_and_again(silent):
+    async def go():
+        async with gateway(2) as g:
+            for replica in g.replicas[:silent]:
+                replica.decoded = "hang"
+            ids = iter(range(1000, 2000))
+
+            async def ask() -> int:
+                return (await g.request("POST", "/embed", b'{"inputs":[%d]}' % next(ids), [JSON])).status
+
+            assert await asyncio.gather(*(ask() for _ in range(40))) == [200] * 40
+            asked = [replica.questions for replica in g.replicas[:silent]]
+            assert max(asked) <= 8, "it held places that others waited for"
+            assert await asyncio.gather(*(ask() for _ in range(40))) == [200] * 40
+            assert [replica.questions for replica in g.replicas[:silent]] == asked
+            assert all(replica.questions >= 40 for replica in g.replicas[silent:])
 
     run(go)
 

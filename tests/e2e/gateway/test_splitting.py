@@ -19,6 +19,7 @@ ODD = [*TEXTS[:40], 'a "quoted" ],[ one', "n=3|t1|", "ümläut 漢字 \n", "n=3|
 REQUESTS = [
     ("/embed", {"inputs": ODD}),
     ("/embed", {"inputs": [[n + 97, n + 98] for n in range(20)] * 2, "normalize": False}),
+    ("/", {"inputs": ODD}),
     ("/embed_all", {"inputs": ODD}),
     ("/embed_sparse", {"inputs": ODD}),
     ("/rerank", {"query": "what?", "texts": ODD}),
@@ -194,5 +195,15 @@ def test_a_client_that_leaves_takes_all_its_parts_with_it():
             for replica in g.replicas:
                 replica.mode = 200
             assert (await g.embed()).status == 200
+
+    run(go)
+
+
+def test_a_body_of_tiny_items_is_refused_and_nothing_is_sent():
+    async def go():
+        async with behind(count=1) as fleet:
+            reply = await fleet.post("/embed", {"inputs": "a", "x": [[]] * 40_000})
+            assert reply.status == 422
+            assert b"over 32768 lists and objects" in reply.body
 
     run(go)

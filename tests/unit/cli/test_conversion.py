@@ -93,7 +93,12 @@ def test_replicas_of_a_gateway_alone_are_numbered():
     assert [(r.id, r.url) for r in settings.replicas] == [("replica-0", "http://a:1"), ("replica-1", "http://b:2")]
 
 
-@pytest.mark.parametrize("url", ["a:1", "https://a", "http://", ""])
+def test_two_replicas_of_one_name_are_refused():
+    with pytest.raises(UsageError, match="the same name"):
+        gateway_settings(GATEWAY, replicas=("a=http://a:1", "a=http://b:2"))
+
+
+@pytest.mark.parametrize("url", ["a:1", "https://a", "http://", "", "http://a:99999", "http://[::1", "http://a b"])
 def test_what_is_not_the_url_of_a_replica_is_named(url):
     with pytest.raises(UsageError, match="is not the URL of a replica"):
         gateway_settings(GATEWAY, replicas=(url,))

@@ -148,3 +148,9 @@ def test_a_built_in_model_and_a_hub_id_need_no_folder(model):
 @pytest.mark.parametrize("model", ["models/bge-m3", "./a/b", "~/nothing-here", "bge-m3"])
 def test_what_can_only_be_meant_as_a_folder_must_be_one(model):
     assert f"there is no folder {model}" in faults(flags={"embedder.model": model})["services.embedder.model"]
+
+
+@pytest.mark.parametrize("url", ["http://h:99999", "http://[::1", "http://h/path", "http://h?a=b", "h:1", "http://a b"])
+def test_a_replicas_url_that_is_none_is_a_fault_and_no_traceback(write, url):
+    found = faults(write(f"services.reranker = {{replicas = ['{url}']}}\n"))
+    assert found["services.reranker.replicas"] == f"{url!r} is no server's URL (write http://host:port)"

@@ -219,3 +219,65 @@ def test_a_request_of_one_text_needs_no_place():
 def test_the_gateway_reads_texts_without_numpy():
     program = "import sys, embedfleet.dialects.texts; sys.exit('numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+OWN = [
+    ("/embed", {"inputs": ["a", "b"]}, "/embed"),
+    ("/embed", {"inputs": [5, 6]}, "/embed"),
+    ("/embed", {"inputs": {"source_sentence": "s", "sentences": ["a"]}}, "/similarity"),
+    ("/embed_sparse", {"inputs": "a"}, "/embed_sparse"),
+    ("/predict", {"inputs": [["a", "b"]]}, "/predict"),
+    ("/rerank", {"query": "q", "texts": ["a"]}, "/rerank"),
+    ("", {"query": "q", "texts": ["a"]}, "/rerank"),
+    ("", {"inputs": {"source_sentence": "s", "sentences": ["a"]}}, "/similarity"),
+]
+
+
+@pytest.mark.parametrize("path", ["/", "/invocations"])
+@pytest.mark.parametrize(("own_path", "request_", "route"), OWN)
+def test_the_models_own_route_is_the_one_that_it_is_an_alias_of(path, own_path, request_, route):
+    body = orjson.dumps(request_)
+    own, other = read_texts(path, JSON, body, own_path=own_path), read_texts(route, JSON, body)
+    assert own is not None
+    assert other is not None
+    assert (type(own), own.fingerprints()) == (type(other), other.fingerprints())
+
+
+def test_a_text_on_the_own_route_of_an_unknown_model_is_not_guessed_at():
+    assert read_texts("/", JSON, b'{"inputs":["a"]}') is None
+
+
+@pytest.mark.parametrize(
+    ("field", "is_another"),
+    [
+        ({"truncate": True}, True),
+        ({"prompt_name": "query"}, True),
+        ({"truncation_direction": "Left"}, True),
+        ({"truncate": None}, False),
+        ({"normalize": False}, False),
+        ({"dimensions": 8}, False),
+        ({"zz": 1}, False),
+    ],
+)
+def test_a_text_is_another_only_with_what_the_model_is_given_beside_it(field, is_another):
+    plain, other = read("/embed", {"inputs": "a"}), read("/embed", {"inputs": "a"} | field)
+    assert (plain.fingerprints() != other.fingerprints()) == is_another
+
+
+def test_a_text_is_another_with_another_query_or_source():
+    for path, one, two in (
+        ("/rerank", {"query": "q", "texts": ["a"]}, {"query": "r", "texts": ["a"]}),
+        (
+            "/similarity",
+            {"inputs": {"source_sentence": "q", "sentences": ["a"]}},
+            {"inputs": {"source_sentence": "r", "sentences": ["a"]}},
+        ),
+    ):
+        assert read(path, one).fingerprints() != read(path, two).fingerprints()
+
+
+def test_a_text_is_the_same_by_itself_in_a_list_and_on_an_alias():
+    alone, listed = read("/embed", {"inputs": "a"}), read("/embed", {"inputs": ["b", "a"]})
+    assert alone.fingerprints() == listed.fingerprints()[1:]
+    openai, alias = read("/v1/embeddings", {"input": "a"}), read("/embeddings", {"input": "a", "user": "me"})
+    assert openai.fingerprints() == alias.fingerprints() != alone.fingerprints()

@@ -1,0 +1,100 @@
+"""The admin socket's membership: a list of which any row is wrong changes nothing, and is told what would be right."""
+
+from contextlib import asynccontextmanager
+
+import orjson
+import pytest
+
+from embedfleet.gateway.admin import Admin, recall
+from embedfleet.http.client import fetch
+from tests.services.gateway import LIMIT_S, gateway, run
+
+URLS = {
+    "http://h:99999": "Port out of range",
+    "http://h:0": "no port between",
+    "http://[::1": "Invalid IPv6",
+    "http://h:x": "Port could not",
+    "nonsense": "does not begin with http://",
+    "https://127.0.0.1:1": "does not begin with http://",
+    "http://": "has no host",
+    "": "is empty",
+    "http://h\0:80": "control characters",
+    "http://h:80/a b\r\nX: y": "control characters",
+    "http://exämple:80": "not ASCII",
+    "http://user@h:80": "has a user",
+    "http://h:80/?a=b": "a query",
+    "http://h:80#a": "a fragment",
+}
+WRONG = [(orjson.dumps({"id": "x", "url": url}), what) for url, what in URLS.items()]
+WRONG += [
+    (b"1", "is no object"),
+    (b"[" * 500 + b"]" * 500, "nested too deep"),
+    (b'{"id":"x"}', "url null is no string"),
+    (b'{"url":"http://h:1"}', "id null is no name"),
+    (b'{"id":"","url":"http://h:1"}', 'id "" is no name'),
+    (b'{"id":5,"url":"http://h:1"}', "id 5 is no name"),
+    (b'{"id":"a\\nb","url":"http://h:1"}', r'id "a\nb" is no name'),
+    (b'{"id":"x","url":"http://h:1"},{"id":"x","url":"http://h:2"}', 'id "x" is there twice'),
+    (b'{"id":"x","url":"http://h:1","drained":"no"}', 'drained "no" is neither'),
+]
+
+
+@asynccontextmanager
+async def admin(g, folder):
+    socket = Admin(g.app.proxy, g.app.status, g.app.allow_new_model).server
+    await socket.start(path=str(folder / "admin.sock"))
+
+    async def put(body: bytes):
+        return await fetch(f"http+unix://{folder}/admin.sock:/replicas", method="PUT", body=body, timeout_s=LIMIT_S)
+
+    try:
+        yield put
+    finally:
+        await socket.stop(0)
+
+
+def test_of_a_list_with_a_wrong_row_nothing_is_done(tmp_path):
+    async def go():
+        async with gateway(2) as g, admin(g, tmp_path) as put:
+            first = orjson.dumps(g.replicas[0].endpoint("r0").to_json())
+            for row, what in WRONG:
+                reply = await put(b"[%b,%b]" % (first, row))
+                assert (reply.status, what in reply.body.decode()) == (422, True), (row, reply)
+                assert g.states == {"r0": "active", "r1": "active"}
+
+    run(go)
+
+
+@pytest.mark.parametrize("body", [b"", b"[", b"[" * 2000, b"{}", b"null", b'[{"id":"\\ud800","url":"http://h"}]'])
+def test_what_is_no_list_is_refused(tmp_path, body):
+    async def go():
+        async with gateway(1) as g, admin(g, tmp_path) as put:
+            assert (await put(body)).status == 422
+            assert g.states == {"r0": "active"}
+
+    run(go)
+
+
+def test_a_good_list_is_the_membership(tmp_path):
+    async def go():
+        async with gateway(2) as g, admin(g, tmp_path) as put:
+            rows = [g.replicas[0].endpoint("r0").to_json() | {"drained": True}, {"id": "v6", "url": "http://[::1]:9/a"}]
+            reply = await put(orjson.dumps(rows))
+            assert reply.status == 200
+            assert {row["id"]: row["state"] for row in orjson.loads(reply.body)} == {"r0": "drained", "v6": "joining"}
+
+    run(go)
+
+
+@pytest.mark.parametrize(("row", "what"), WRONG)
+def test_a_file_with_a_wrong_row_changes_nothing_and_is_told_of_in_the_log(tmp_path, caplog, row, what):
+    async def go():
+        async with gateway(1) as g:
+            file = tmp_path / "members.json"
+            file.write_bytes(b"[%b]" % row)
+            recall(g.app.proxy, file)
+            assert g.states == {"r0": "active"}
+
+    run(go)
+    assert f"{tmp_path}/members.json is of no use: " in caplog.text
+    assert what in caplog.text
