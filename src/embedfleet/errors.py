@@ -238,7 +238,7 @@ class QueryOfDeath(ServingError):
         named = ", ".join(map(str, places[:_PLACES])) + (" …" if len(places) > _PLACES else "")
         what = f"texts {named} of this request" if places else "this request"
         super().__init__(
-            f"two replicas died when they computed {what}, so it is refused: do not send it again, "
+            f"two replicas died, or hung, when they computed {what}, so it is refused: do not send it again, "
             "the replicas' logs say what ended them"
         )
 

@@ -267,7 +267,7 @@ class History(RuleBasedStateMachine):
         for replica in list(self.dispatcher.replicas.values()):
             if replica is not silent and replica.state is State.ACTIVE:
                 self.well_probed(replica.id)
-        self.tick()
+        self.tick_twice()
         if suspects + 1 <= (suspects + serving) / 2 and held.intersection(silent.chunks):
             assert silent.state is State.SUSPECT, "10: a hang is not noticed"
             self.check_hang(silent)
@@ -286,7 +286,7 @@ class History(RuleBasedStateMachine):
         self.now += 60.0
         for replica in self.dispatcher.serving:
             self.well_probed(replica.id)
-        self.tick()
+        self.tick_twice()
         if silent.chunks:
             self.check_hang(silent)
         event(f"hang of one that is {silent.state}")
@@ -404,6 +404,12 @@ class History(RuleBasedStateMachine):
         self.now += seconds
         for replica, before in late.items():
             assert replica.eta(self.now) > before > 0, "10: who is late looks more and more busy"
+        self.tick()
+
+    def tick_twice(self):
+        """Who was kept free for a trial that is over is there for others a tick later."""
+        self.tick()
+        self.now += 0.1
         self.tick()
 
     def tick(self):

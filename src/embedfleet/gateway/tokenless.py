@@ -43,6 +43,7 @@ _LEARNT_OF: Final = 256  # lists of ids
 _MOST_CALLS: Final = 8  # of one kind, about one request: the rest of its inputs is let in
 _COUNTED: Final = 1000  # ids of a list
 _CALL_IDS: Final = 32_768  # of one question, so that no request makes it a slow one
+_REPLY_BYTES: Final = 8_388_608  # the tokens of 32 texts of 1000 characters take some 2 MB
 _SHOWN: Final = 8  # ids or characters in a message
 
 
@@ -224,7 +225,8 @@ async def _ask(url: str, body: dict[str, Any], count: int, kind: type) -> list[A
     Raises:
         UpstreamError: there is none.
     """
-    reply = await fetch(url, method="POST", body=orjson.dumps(body), headers=[JSON], timeout_s=_CALL_S)
+    asked = orjson.dumps(body)
+    reply = await fetch(url, method="POST", body=asked, headers=[JSON], timeout_s=_CALL_S, most_bytes=_REPLY_BYTES)
     try:
         rows = orjson.loads(reply.body) if reply.status == 200 else None
     except orjson.JSONDecodeError:

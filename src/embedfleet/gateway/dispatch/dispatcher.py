@@ -214,10 +214,11 @@ class Dispatcher:
             if request.over and status not in TROUBLE:  # its client has left during the trial
                 self._roster.heard(replica)
                 replica.failures = 0
-                return [*self._dispatch(now), *self._roster.emptied(replica)]
+                commands = self._work.cancel(chunk, now)
+                return [*commands, *self._dispatch(now), *self._roster.emptied(replica)]
         if status in TROUBLE:
             self._roster.heard(replica)
-            commands = self._retries.answered(chunk, replica, status, now)
+            commands = [*self._retries.answered(chunk, replica, status, now), *self._call_off(chunk, now)]
         else:
             if request.is_work:
                 if status < _REFUSED:
@@ -238,7 +239,7 @@ class Dispatcher:
         if failure is Failure.TIMED_OUT and chunk in replica.lost:
             failure = Failure.BROKEN  # it answered others meanwhile
         self._work.drop(chunk, replica, now)
-        commands = self._retries.failed(chunk, replica, failure, now)
+        commands = [*self._retries.failed(chunk, replica, failure, now), *self._call_off(chunk, now)]
         return [*commands, *self._dispatch(now), *self._roster.emptied(replica)]
 
     def left(self, request: Request, now: float) -> list[Command]:
@@ -288,6 +289,7 @@ class Dispatcher:
             return []
         if reason:
             self.quarantine.lost(replica, now)
+            self.quarantine.hung(replica, now)
         self._roster.probed(replica, reason, now, abilities, cost)
         return [*self._dispatch(now), *self._roster.emptied(replica)]
 
@@ -407,6 +409,10 @@ class Dispatcher:
             commands.append(Join(request))
         return commands
 
+    def _call_off(self, chunk: Chunk, now: float) -> list[Command]:
+        """Of a request that is over, what was left where it was for its trial: acquitted, nobody wants it."""
+        return self._work.cancel(chunk, now) if chunk.request.over and not chunk.is_accused else []
+
     # time
 
     def _pass_time(self, now: float) -> list[Command]:
@@ -420,5 +426,5 @@ class Dispatcher:
         self._roster.suspect(now)
         lose(self._roster, now)
         if self.limits.hedge:
-            commands += hedge(self.limits, self._roster, self._work, now)
+            commands += hedge(self.limits, self._roster, self._work, self.quarantine, now)
         return [*commands, *self._bulk.feed(now)]

@@ -1,4 +1,7 @@
-"""What a silent replica holds is asked of another as well, within a budget; the first answer counts."""
+"""What a silent replica holds is asked of another as well, within a budget; the first answer counts.
+
+What two silent replicas hold may be what they hang over: of a third it is asked alone, see `quarantine`.
+"""
 
 from collections.abc import Collection
 from typing import Final
@@ -6,6 +9,7 @@ from typing import Final
 from embedfleet.gateway.dispatch.command import Command, Send
 from embedfleet.gateway.dispatch.limits import DispatchLimits
 from embedfleet.gateway.dispatch.placement import place_online
+from embedfleet.gateway.dispatch.quarantine import Quarantine
 from embedfleet.gateway.dispatch.replica import Replica
 from embedfleet.gateway.dispatch.request import Chunk
 from embedfleet.gateway.dispatch.roster import Roster
@@ -15,7 +19,7 @@ from embedfleet.gateway.dispatch.work import Work
 _LIVELY_TIMES: Final = 5
 
 
-def hedge(limits: DispatchLimits, roster: Roster, work: Work, now: float) -> list[Command]:
+def hedge(limits: DispatchLimits, roster: Roster, work: Work, quarantine: Quarantine, now: float) -> list[Command]:
     """Of all that silent replicas hold, whatever their state, as long as there is room and budget."""
     silent = roster.silent(now)
     others = [replica for replica in roster.serving if replica not in silent] if silent else []
@@ -27,11 +31,12 @@ def hedge(limits: DispatchLimits, roster: Roster, work: Work, now: float) -> lis
             if not _is_stuck(chunk, silent, limits) or chunk.is_accused or work.verdicts.of(chunk.fingerprints, now):
                 continue
             chunk.tried |= {replica.id}
+            if chunk.copy is not None:
+                commands += quarantine.call_back(chunk, replica, now)
+                continue
             other = place_online(others, chunk, now)
             if other is None or not work.hedges.spend(chunk.tokens, work.sent_tokens):
                 continue
-            if chunk.copy is not None:  # at two at most
-                commands += work.take_off(chunk, replica, now)
             work.send(chunk, other, now)
             commands.append(Send(chunk, other))
     return commands

@@ -109,12 +109,29 @@ class Quarantine:
             self._work.wait_again(chunk)
         return []
 
+    def call_back(self, chunk: Chunk, replica: Replica, now: float) -> list[Command]:
+        """Two replicas have a chunk and say nothing: maybe of it, so it is taken off both and tried at another.
+
+        Args:
+            chunk: which.
+            replica: one of the two.
+            now: in seconds.
+        """
+        return [*self._work.cancel(chunk, now), *self.died(chunk, replica, now)]
+
     def lost(self, replica: Replica, now: float) -> None:
         """A replica broke off or is gone: whose clients left it just before are accused as well."""
         for fingerprints, left_at in replica.left:
             if now - left_at < _LEFT_S:
                 self._verdicts.accuse(fingerprints, replica.id, now)
         replica.left.clear()
+
+    def hung(self, replica: Replica, now: float) -> None:
+        """A replica does not infer: what it is late with may be why. Of that the first answer acquits, as ever."""
+        for chunk in replica.chunks:
+            if replica.is_late_with(chunk, now):
+                chunk.is_accused = True
+                self._verdicts.accuse(chunk.fingerprints, replica.id, now)
 
     def ended(self, replica: Replica) -> None:
         """An accused chunk is no longer at a replica: a former cell that was silent over it serves again."""

@@ -244,7 +244,8 @@ class Replica:
 
     def is_overdue(self, now: float) -> bool:
         """Whether it is late with something: patience counts from the sending, and anew from any sign of life."""
-        heard_at = self.heard_at
-        return any(
-            max(sent_at, heard_at) + chunk.due_at - chunk.sent_at < now for chunk, sent_at in self.chunks.items()
-        )
+        return any(self.is_late_with(chunk, now) for chunk in self.chunks)
+
+    def is_late_with(self, chunk: Chunk, now: float) -> bool:
+        """Likewise, with one chunk."""
+        return max(self.chunks[chunk], self.heard_at) + chunk.due_at - chunk.sent_at < now

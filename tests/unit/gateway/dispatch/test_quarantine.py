@@ -206,3 +206,33 @@ def test_a_replica_that_dies_long_after_an_impatient_client_has_left_accuses_its
     assert made.assign(again, NOW + 12) is None
     (trial,) = sends(made.arrived(again, NOW + 12))
     assert trial.chunk.is_on_trial
+
+
+def hang_and_fail_the_probe(made, name, now):
+    """A replica that has something says nothing, to a probe either."""
+    made.tick(now)
+    return made.probed(name, "no answer in time", now + 5)
+
+
+def test_what_a_hung_server_was_late_with_is_tried_alone_when_it_comes_again():
+    """A text that hung the server whole took one replica after the other, each time that it came."""
+    made = fleet(3, hedge=False)
+    (asked,) = ask(made, [20])
+    hang_and_fail_the_probe(made, asked.replica.id, NOW + 1)
+    again = Divisible([20], online=True, now=NOW + 7, number=asked.chunk.request.number)
+    assert made.assign(again, NOW + 7) is None
+    (trial,) = sends(made.arrived(again, NOW + 7))
+    assert trial.chunk.is_on_trial
+    assert trial.replica is not asked.replica
+    (refusal,) = made.failed(trial.chunk, trial.replica, Failure.TIMED_OUT, NOW + 60)
+    assert isinstance(refusal.error, QueryOfDeath)
+
+
+def test_who_was_answered_elsewhere_when_a_server_hung_is_acquitted():
+    made = fleet(3)
+    (asked,) = ask(made, [20])
+    (copy,) = sends(made.tick(NOW + 1))
+    hang_and_fail_the_probe(made, asked.replica.id, NOW + 1.1)
+    made.answered(asked.chunk, copy.replica, 200, NOW + 7)
+    assert made.remembered == 0
+    assert made.under_way == 0
