@@ -16,12 +16,18 @@ def allow_connections(count: int = 4 * CONNECTIONS) -> None:
         raise RuntimeError(f"only {most} files may be open: ulimit -n {count}")
 
 
-def memory_kb(pid: int) -> int:
-    """Proportional set size of a process and its children that still run."""
+def memory_kb(pid: int, of: str = "Pss") -> int:
+    """Proportional set size of a process and its children that still run.
+
+    Args:
+        pid: of the process.
+        of: a line of smaps_rollup (proc(5)). Of the whole, files count less while other processes map them too, so it
+            grows when those end; ``Pss_Anon`` does not.
+    """
     rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
-    own = next(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:"))
+    own = next(int(line.split()[1]) for line in rollup.splitlines() if line.startswith(f"{of}:"))
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return own + sum(memory_kb(int(child)) for child in children)
+    return own + sum(memory_kb(int(child), of) for child in children)
 
 
 def idle_kb(pid: int, port: int, request: bytes, count: int = CONNECTIONS) -> int:

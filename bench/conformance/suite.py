@@ -9,6 +9,7 @@ from bench.conformance.cases import cases
 from embedfleet.http.client import fetch
 
 _TIMEOUT_S = 60.0
+_MOST_BYTES = 268_435_456  # of a reply: SPLADE names thousands of words of each text
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,14 @@ async def run_case(url: str, case: Case, facts: Facts) -> Result:
     if case.differs and facts.is_gateway:
         return Result(case, [], excused=True)
     headers = [(b"content-type", case.content_type.encode())] if case.content_type else []
-    reply = await fetch(url + case.path, method=case.method, body=case.data, headers=headers, timeout_s=_TIMEOUT_S)
+    reply = await fetch(
+        url + case.path,
+        method=case.method,
+        body=case.data,
+        headers=headers,
+        timeout_s=_TIMEOUT_S,
+        most_bytes=_MOST_BYTES,
+    )
     return Result(case, case.faults(reply, facts))
 
 

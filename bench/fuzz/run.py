@@ -13,6 +13,7 @@ from embedfleet.errors import UpstreamError
 from embedfleet.http.client import Reply, fetch
 
 _TIMEOUT_S = 60.0
+_MOST_BYTES = 268_435_456  # of a reply: SPLADE names thousands of words of each text
 _CHECK_EVERY = 50
 _LARGEST = 200_000
 # What our engine answers to an error that nobody foresaw (engine/app).
@@ -76,7 +77,12 @@ async def _told(url: str, request: Request, want: int | None = None) -> str:
     headers = [(b"content-type", request.content_type.encode())] if request.content_type else []
     try:
         reply = await fetch(
-            url + request.path, method=request.method, body=request.body, headers=headers, timeout_s=_TIMEOUT_S
+            url + request.path,
+            method=request.method,
+            body=request.body,
+            headers=headers,
+            timeout_s=_TIMEOUT_S,
+            most_bytes=_MOST_BYTES,
         )
     except UpstreamError as error:
         return f"no answer: {error}"
