@@ -23,7 +23,7 @@ reset: all connections ended     ejected; the chunk may have killed it, and is t
 starved: it was not asked, for   its state stays; the chunk waits until the replica answers something or a moment
 want of files or ports of ours   passes, and that does not count as a send; 503 when it has waited for too long
 silent                           suspect: nothing new, and what it has is sent to another as well; the first answer
-                                 counts, the other connection is closed
+                                 counts, the other connection is closed; what two are silent over is tried alone
 ===============================  =====================================================================
 
 All of TEI's calls are idempotent, so each may be sent again, within a budget.
@@ -214,7 +214,7 @@ class Dispatcher:
             if request.over and status not in TROUBLE:  # its client has left during the trial
                 self._roster.heard(replica)
                 replica.failures = 0
-                commands = self._work.cancel(chunk, now)
+                commands = self._call_off(chunk, now)
                 return [*commands, *self._dispatch(now), *self._roster.emptied(replica)]
         if status in TROUBLE:
             self._roster.heard(replica)
@@ -287,11 +287,12 @@ class Dispatcher:
         replica = self.replicas.get(name)
         if replica is None:
             return []
+        commands: list[Command] = []
         if reason:
             self.quarantine.lost(replica, now)
-            self.quarantine.hung(replica, now)
+            commands = self.quarantine.hung(replica, now)
         self._roster.probed(replica, reason, now, abilities, cost)
-        return [*self._dispatch(now), *self._roster.emptied(replica)]
+        return [*commands, *self._dispatch(now), *self._roster.emptied(replica)]
 
     def unprobed(self, name: str, now: float) -> list[Command]:
         """A probe could not be made, for a want of our own: the replica stays as it is, and is probed later."""

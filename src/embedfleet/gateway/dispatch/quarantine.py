@@ -20,7 +20,7 @@ from embedfleet.gateway.dispatch.verdicts import UNANSWERABLE_S, Verdict
 from embedfleet.gateway.dispatch.work import Work, part_of
 
 REASON = "quarantine"
-UNANSWERABLE = "unanswerable"
+_UNANSWERABLE = "unanswerable"
 _AWAY = frozenset({State.DRAINING, State.DRAINED})  # by an operator's word: not down, and not coming back by itself
 # A client that has just left may have asked what kills: a replica that dies so soon after it accuses its request too.
 _LEFT_S = 60.0
@@ -110,11 +110,11 @@ class Quarantine:
         return []
 
     def call_back(self, chunk: Chunk, replica: Replica, now: float) -> list[Command]:
-        """Two replicas have a chunk and say nothing: maybe of it, so it is taken off both and tried at another.
+        """Take a chunk off all that have it and say nothing, maybe because of it, and try it at another.
 
         Args:
             chunk: which.
-            replica: one of the two.
+            replica: one of them.
             now: in seconds.
         """
         return [*self._work.cancel(chunk, now), *self.died(chunk, replica, now)]
@@ -126,12 +126,16 @@ class Quarantine:
                 self._verdicts.accuse(fingerprints, replica.id, now)
         replica.left.clear()
 
-    def hung(self, replica: Replica, now: float) -> None:
+    def hung(self, replica: Replica, now: float) -> list[Command]:
         """A replica does not infer: what it is late with may be why. Of that the first answer acquits, as ever."""
-        for chunk in replica.chunks:
-            if replica.is_late_with(chunk, now):
+        commands: list[Command] = []
+        for chunk in [chunk for chunk in replica.chunks if replica.is_late_with(chunk, now)]:
+            if not chunk.request.is_shared:
                 chunk.is_accused = True
                 self._verdicts.accuse(chunk.fingerprints, replica.id, now)
+            elif chunk.copy is None:  # else the other's answer is waited for, by all who share it
+                commands += self.call_back(chunk, replica, now)
+        return commands
 
     def ended(self, replica: Replica) -> None:
         """An accused chunk is no longer at a replica: a former cell that was silent over it serves again."""
@@ -239,7 +243,7 @@ class Quarantine:
         commands = self._work.abandon(request, now)
         if verdict is Verdict.GUILTY:
             return [*commands, Refuse(request, QueryOfDeath(places), REASON)]
-        return [*commands, Refuse(request, Unanswerable(UNANSWERABLE_S), UNANSWERABLE)]
+        return [*commands, Refuse(request, Unanswerable(UNANSWERABLE_S), _UNANSWERABLE)]
 
 
 def _is_trying(replica: Replica) -> bool:

@@ -69,7 +69,7 @@ class Retries:
         else:
             self._roster.eject(replica, failure.value.replace("_", " "))
             self._quarantine.lost(replica, now)
-        if failure is Failure.RESET or (failure is Failure.TIMED_OUT and chunk.is_on_trial):
+        if failure is Failure.RESET or (failure is Failure.TIMED_OUT and chunk.is_accused):
             return self._quarantine.died(chunk, replica, now)
         if failure is Failure.REFUSED:
             chunk.sends -= 1
@@ -96,7 +96,7 @@ class Retries:
     def _unanswered(self, chunk: Chunk, replica: Replica, failure: Failure, now: float) -> None:
         """A replica lives and gave nothing that can be used. Whose fault that is, a probe and other replicas tell."""
         chunk.unanswered_by |= {replica.id}
-        replica.failures = max(replica.failures + 1, self._limits.failures)
+        replica.failures = max(replica.failures + 1, self._limits.failures)  # one counts as so many errors by status
         self._roster.doubt(replica, failure.value, now)
         if chunk.is_accused:
             self._quarantine.answered(chunk)

@@ -3,7 +3,7 @@
 from itertools import count
 
 from embedfleet.errors import QueryOfDeath
-from embedfleet.gateway.dispatch.command import Failure, Refuse, Relay, Send
+from embedfleet.gateway.dispatch.command import Failure, Refuse, Relay, Send, Separate
 from embedfleet.gateway.dispatch.verdicts import Verdict, Verdicts
 from tests.properties.twins import Divisible
 from tests.unit.gateway.dispatch.test_sending import NOW, fleet, sends
@@ -226,6 +226,21 @@ def test_what_a_hung_server_was_late_with_is_tried_alone_when_it_comes_again():
     assert trial.replica is not asked.replica
     (refusal,) = made.failed(trial.chunk, trial.replica, Failure.TIMED_OUT, NOW + 60)
     assert isinstance(refusal.error, QueryOfDeath)
+
+
+def test_of_a_shared_call_that_a_server_hangs_over_each_client_is_asked_for_alone():
+    """Tried together, all would have been refused for what one of them asks."""
+    made = fleet(3, hedge=False)
+    shared = Divisible([20, 20], online=True, now=NOW, number=next(NUMBERS))
+    shared.is_shared = True
+    replica = made.assign(shared, NOW)
+    commands = hang_and_fail_the_probe(made, replica.id, NOW + 1)
+    assert Separate(shared) in commands
+    assert sends(commands) == []
+    alone = Divisible([20], online=True, now=NOW + 7, number=shared.number)
+    assert made.assign(alone, NOW + 7) is None
+    (trial,) = sends(made.arrived(alone, NOW + 7))
+    assert trial.chunk.is_on_trial
 
 
 def test_who_was_answered_elsewhere_when_a_server_hung_is_acquitted():
