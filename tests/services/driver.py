@@ -54,6 +54,7 @@ class FakeDriver:
     def __init__(self) -> None:
         self.running: dict[str, FakeRunning] = {}
         self.starts: list[tuple[str, int]] = []
+        self.specs: list[ChildSpec] = []
         self.ends: dict[str, deque[int]] = defaultdict(deque)
         self.loading: set[str] = set()
         self.found: dict[str, Found] = {}
@@ -64,6 +65,7 @@ class FakeDriver:
             self.unstartable[spec.name] -= 1
             raise OSError(11, "Resource temporarily unavailable")
         self.starts.append((spec.name, preferred_port))
+        self.specs.append(spec)
         running = self.running[spec.name] = FakeRunning(pid=1000 + len(self.starts))
         if self.ends[spec.name]:
             running.end(self.ends[spec.name].popleft())
@@ -87,11 +89,14 @@ class FakeGateway:
         self.members: list[dict[str, Any]] = []
         self.told: Callable[[], None] = lambda: None  # called when it is told, before it answers
         self.new_models = 0  # how often it was told that the model may change
+        self.orders: list[str] = []  # to listen, to retire
         self.server = Server(self.handle)
 
     def handle(self, exchange: Exchange) -> None:
         if exchange.path == "/new-model":
             self.new_models += 1
+        if exchange.path in {"/listen", "/retire"}:
+            self.orders.append(exchange.path)
         if exchange.method == b"PUT":
             self.members = orjson.loads(exchange.body)
             self.told()

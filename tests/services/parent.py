@@ -8,13 +8,14 @@ from pathlib import Path
 from embedfleet.control.child import ProcessSpec
 from embedfleet.control.drivers.process import ProcessDriver
 from embedfleet.control.journal import Journal
+from embedfleet.control.listeners import Listeners
 
 COMMAND = (sys.executable, "-m", "tests.services.child")
 ROOT = Path(__file__).parent.parent.parent
 
 
 def make_driver(logs: Path) -> ProcessDriver:
-    return ProcessDriver(Journal(logs), ROOT, dict(os.environ), COMMAND)
+    return ProcessDriver(Journal(logs), ROOT, dict(os.environ), Listeners([]), COMMAND)
 
 
 def spec(mode: str) -> ProcessSpec:

@@ -44,6 +44,8 @@ def gateway_settings(
     replicas: tuple[str, ...] = (),
     host: str = "0.0.0.0",
     port: int = 0,
+    listen_fd: int = 0,
+    listen_later: bool = False,
     admin: str = "",
     admin_mode: str = "600",
     members: str = "",
@@ -60,6 +62,8 @@ def gateway_settings(
     return GatewaySettings(
         host=host,
         port=port,
+        listen_fd=listen_fd,
+        listens_later=listen_later,
         replicas=_endpoints(replicas),
         admin_path=admin,
         admin_mode=_mode(admin_mode),

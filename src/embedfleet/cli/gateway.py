@@ -20,7 +20,7 @@ from embedfleet.errors import UsageError
     "--admin",
     default="",
     metavar="PATH",
-    help="Unix socket: GET and PUT /replicas, POST /replicas/ID/drain and undrain, POST /new-model",
+    help="Unix socket: GET and PUT /replicas; POST /replicas/ID/drain and undrain, /new-model, /listen, /retire",
 )
 @click.option("--admin-mode", default="600", show_default=True, help="permissions of that socket, as for chmod")
 @click.option(
@@ -38,6 +38,8 @@ from embedfleet.errors import UsageError
 @record_flags(GatewayOptions)
 @click.option("--log-level", default="info", show_default=True, help="debug, info, warning or error")
 @click.option("--log-format", default="text", show_default=True, help="text or json")
+@click.option("--listen-fd", default=0, hidden=True)
+@click.option("--listen-later", is_flag=True, hidden=True)
 @click.option("--ready-fd", default=0, hidden=True)
 @click.option("--parent-pid", default=0, hidden=True)
 def command(parent_pid: int, ready_fd: int, log_level: str, log_format: str, **flags: Any) -> None:  # noqa: ANN401

@@ -17,6 +17,7 @@ VERBS = {
     "status": "show services and replicas",
     "drain": "take a replica out of service without losing a request",
     "undrain": "put a drained replica back into service",
+    "reload": "start the gateways anew, with new code and settings, without losing a request",
     "logs": "show what the processes of the fleet say",
     "doctor": "find what is in the way before anything is started",
     "config": "show the settings in force and where each came from",
@@ -33,7 +34,7 @@ Exit codes:
   0  done
   1  it failed while running, or the fleet is degraded (status)
   2  it cannot work as it was told to: flags, settings, model, port
-  3  no fleet is running (status, drain, undrain)
+  3  no fleet is running (status, drain, undrain, reload)
 """
 
 

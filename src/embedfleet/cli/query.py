@@ -14,7 +14,7 @@ from embedfleet.errors import DockerError, FleetError, Refused, Reset, UpstreamE
 from embedfleet.http.client import fetch
 
 _TIMEOUT_S = 10.0
-_OK, _REFUSED = 200, 409
+_OK, _REFUSED, _FAILED = 200, 409, 500
 
 
 def daemon(settings: Settings) -> Docker | None:
@@ -35,25 +35,25 @@ def say_elsewhere(docker: Docker | None) -> None:
         say(f"containers of the fleet in {folder} are there too: `embedfleet` in that folder looks after them")
 
 
-def ask(state: StateFile, method: str, path: str) -> dict[str, Any] | None:
+def ask(state: StateFile, method: str, path: str, timeout_s: float = _TIMEOUT_S) -> dict[str, Any] | None:
     """The fleet's answer; None if no fleet runs, or it does not listen yet or any more.
 
     Raises:
         UsageError: it refuses.
-        FleetError: it runs and does not answer, or does not know what it is asked.
+        FleetError: it runs and does not answer, cannot do it, or does not know what it is asked.
     """
     address = state.read()
     if address is None:
         return None
     try:
-        reply = asyncio.run(fetch(f"http+unix://{address.socket}:{path}", method=method, timeout_s=_TIMEOUT_S))
+        reply = asyncio.run(fetch(f"http+unix://{address.socket}:{path}", method=method, timeout_s=timeout_s))
     except (Refused, Reset):
         return None
     except UpstreamError as error:
         raise FleetError(f"the fleet (pid {address.pid}) does not answer", f"kill {address.pid}") from error
-    if reply.status == _REFUSED:
-        refusal = orjson.loads(reply.body)
-        raise UsageError(refusal["error"], refusal["hint"])
+    if reply.status in {_REFUSED, _FAILED}:
+        said = orjson.loads(reply.body)
+        raise (UsageError if reply.status == _REFUSED else FleetError)(said["error"], said["hint"])
     if reply.status != _OK:
         raise FleetError(
             f"the fleet (pid {address.pid}) does not know {method} {path}",

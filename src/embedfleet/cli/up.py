@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -54,10 +55,10 @@ def command(detach: bool, new_model: bool, **flags: Any) -> None:  # noqa: ANN40
     elif detach:
         _detach(settings)
     else:
-        _run(settings, new_model=new_model)
+        _run(settings, lambda: read_settings(flags), new_model=new_model)
 
 
-def _run(settings: Settings, *, new_model: bool) -> None:
+def _run(settings: Settings, reread: Callable[[], Settings], *, new_model: bool) -> None:
     # The fleet's own log shares the terminal with the progress display: only what matters goes there.
     set_up("warning" if sys.stderr.isatty() else settings.fleet.log_level, settings.fleet.log_format)
     cores = len(os.sched_getaffinity(0))
@@ -98,6 +99,7 @@ def _run(settings: Settings, *, new_model: bool) -> None:
                 sockets=sockets,
                 seen=progress.show,
                 ready=ready,
+                reread=reread,
                 new_model=new_model,
             )
         )

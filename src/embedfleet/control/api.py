@@ -3,14 +3,15 @@
 import asyncio
 import os
 import time
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 import orjson
 
 from embedfleet.control.drain import drain, undrain
+from embedfleet.control.reload import Replaced
 from embedfleet.control.supervisor import Child, Supervisor
-from embedfleet.errors import UpstreamError, UsageError
+from embedfleet.errors import FleetError, UpstreamError, UsageError
 from embedfleet.http.exchange import Exchange
 from embedfleet.http.message import JSON, TEXT
 from embedfleet.http.server import Server
@@ -19,13 +20,14 @@ _REPLICAS = "/replicas/"
 
 
 class FleetApi:
-    """``GET /status``, ``POST /stop``, ``/new-model``, ``/replicas/{name}/drain`` (``?force``) and ``/undrain``.
+    """``GET /status``, ``POST /stop``, ``/reload``, ``/new-model``, ``/replicas/{name}/drain`` and ``/undrain``.
 
-    What is refused is answered 409 with ``error`` and ``hint``.
+    What is refused is answered 409 with ``error`` and ``hint``; a reload that failed likewise, with 500.
     """
 
-    def __init__(self, supervisor: Supervisor) -> None:
+    def __init__(self, supervisor: Supervisor, reload: Callable[[], Awaitable[list[Replaced]]]) -> None:
         self._supervisor = supervisor
+        self._reload = reload
         self._tasks: set[asyncio.Task[None]] = set()
         self.server = Server(self.handle)
 
@@ -38,13 +40,15 @@ class FleetApi:
             case (b"POST", "stop") if not place:
                 self._supervisor.stop()
                 exchange.respond(200, [JSON], b"{}")
+            case (b"POST", "reload") if not place:
+                self._spawn(self._answer_reload(exchange))
             case (b"POST", "new-model") if not place:
                 self._spawn(self._allow_new_model(exchange))
             case (b"POST", "drain" | "undrain") if place.startswith(_REPLICAS):
                 self._spawn(self._keep_out(exchange, place.removeprefix(_REPLICAS), drains=verb == "drain"))
             case _:
                 said = (
-                    b"there are GET /status, POST /stop, POST /new-model, POST /replicas/{name}/drain and"
+                    b"there are GET /status, POST /stop, POST /reload, POST /new-model, POST /replicas/{name}/drain and"
                     b" POST /replicas/{name}/undrain"
                 )
                 exchange.respond(404, [TEXT], said)
@@ -53,6 +57,15 @@ class FleetApi:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    async def _answer_reload(self, exchange: Exchange) -> None:
+        try:
+            replaced = await self._reload()
+        except (UsageError, FleetError) as error:
+            status = 409 if isinstance(error, UsageError) else 500
+            exchange.respond(status, [JSON], orjson.dumps({"error": error.message, "hint": error.hint}))
+        else:
+            exchange.respond(200, [JSON], orjson.dumps({"replaced": replaced}))
 
     async def _keep_out(self, exchange: Exchange, name: str, *, drains: bool) -> None:
         try:

@@ -29,10 +29,12 @@ class ProcessSpec(ChildSpec):
 
     Attributes:
         admin: a gateway's admin socket; empty for all else.
+        listens: (address, port) of the socket that is held for it; None for all but gateways.
     """
 
     arguments: tuple[str, ...] = ()
     admin: str = ""
+    listens: tuple[str, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)

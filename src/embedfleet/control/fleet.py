@@ -19,12 +19,14 @@ from embedfleet.control.drivers.process import ProcessDriver
 from embedfleet.control.drivers.remote import RemoteDriver
 from embedfleet.control.gateway_folder import GatewayFolder
 from embedfleet.control.journal import Journal
+from embedfleet.control.listeners import Listeners
 from embedfleet.control.machine import Ground
 from embedfleet.control.open_files import container_files
-from embedfleet.control.plan import gateway_folder, nginx_folder
+from embedfleet.control.plan import gateway_folder, make_plan, nginx_folder
 from embedfleet.control.ports import check_ports
 from embedfleet.control.readiness import until_serving
 from embedfleet.control.reconcile import Backoff
+from embedfleet.control.reload import Reload
 from embedfleet.control.remains import remove_all, remove_container
 from embedfleet.control.statefile import Address, StateFile
 from embedfleet.control.supervisor import Supervisor
@@ -61,6 +63,7 @@ async def run_fleet(
     sockets: Path,
     seen: Callable[[dict[str, str]], None],
     ready: Callable[[], None],
+    reread: Callable[[], Settings],
     new_model: bool = False,
 ) -> None:
     """Start everything, call ``ready`` once all replicas serve, and go on until SIGINT, SIGTERM or ``POST /stop``.
@@ -73,6 +76,7 @@ async def run_fleet(
         sockets: a private folder for admin sockets; removed in the end.
         seen: told the state of every replica while they load.
         ready: called once.
+        reread: reads the settings again, for a reload.
         new_model: whether an operator says that the services may have another model than before.
 
     Raises:
@@ -83,10 +87,12 @@ async def run_fleet(
     try:
         state.acquire()
         check_ports(_services_without_balancer(settings, ground))
+        listeners = Listeners(plan)
         _remove_unplanned(ground, plan, {"balancer"})  # they hold the ports that the new ones need
         _remove_deaf(settings, ground, plan)
-        supervisor = _make_supervisor(settings, ground, plan, environment, new_model=new_model)
-        api = FleetApi(supervisor)
+        supervisor = _make_supervisor(settings, ground, plan, environment, listeners, new_model=new_model)
+        reload = Reload(supervisor, settings, reread, lambda again: make_plan(again, ground.machine, sockets=sockets))
+        api = FleetApi(supervisor, reload.run)
         await api.server.start(path=str(sockets / "fleet.sock"))
         state.write(Address(os.getpid(), str(sockets / "fleet.sock")))
         _obey_signals(supervisor)
@@ -138,13 +144,19 @@ def _remove_deaf(settings: Settings, ground: Ground, plan: Sequence[ChildSpec]) 
 
 
 def _make_supervisor(
-    settings: Settings, ground: Ground, plan: Sequence[ChildSpec], environment: dict[str, str], *, new_model: bool
+    settings: Settings,
+    ground: Ground,
+    plan: Sequence[ChildSpec],
+    environment: dict[str, str],
+    listeners: Listeners,
+    *,
+    new_model: bool,
 ) -> Supervisor:
     fleet = settings.fleet
     journal = journal_of(settings)
     # A gateway waits drain_s, then up to stop_grace_s for its clients; a little more is for the process itself.
     grace_s = fleet.drain_s + fleet.stop_grace_s + 5.0
-    processes = ProcessDriver(journal, settings.root, environment)
+    processes = ProcessDriver(journal, settings.root, environment, listeners)
     containers = _container_driver(settings, ground, journal, grace_s)
     drivers: dict[type[ChildSpec], Driver] = {ProcessSpec: processes, RemoteSpec: RemoteDriver()}
     if containers is not None:
@@ -162,6 +174,7 @@ def _make_supervisor(
         balancers,
         journal,
         backoff=Backoff(first_s=fleet.restart_backoff_s, longest_s=fleet.restart_backoff_max_s),
+        listeners=listeners,
         stop_grace_s=grace_s,
         new_model=new_model,
     )

@@ -220,11 +220,12 @@ class _Plan:
     def _gateway_process(self, service: Service) -> ProcessSpec:
         admin = str(self._sockets / f"{service.name}.sock")
         flags: tuple[str, ...]
-        flags = ("gateway", "--host", service.options.host, "--port", str(service.options.port), "--admin", admin)
+        listens = (service.options.host, service.options.port)
+        flags = ("gateway", "--host", listens[0], "--port", str(listens[1]))
         flags += ("--model-file", str(self._sockets / f"{service.name}.model"))
         flags += ("--drain-s", str(self._settings.fleet.drain_s), *self._common(service))
         flags += _changed(GatewayOptions, service.gateway)
-        return ProcessSpec(f"{service.name}-gateway", service.name, "balancer", flags, admin)
+        return ProcessSpec(f"{service.name}-gateway", service.name, "balancer", flags, admin, listens)
 
     def _gateway_container(self, service: Service) -> ContainerSpec:
         """Its replicas are none of its arguments: it is told of them, so that it need not be replaced for others."""

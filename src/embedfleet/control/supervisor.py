@@ -10,12 +10,15 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from embedfleet.control.balancers.base import Balancer
-from embedfleet.control.child import ChildSpec
+from embedfleet.control.balancers.gateway import GatewayBalancer
+from embedfleet.control.child import ChildSpec, ProcessSpec
 from embedfleet.control.drivers.base import Driver, Found, Running
+from embedfleet.control.handover import Successor
 from embedfleet.control.journal import Journal
+from embedfleet.control.listeners import Listeners
 from embedfleet.control.reconcile import Backoff, Observed, Start, Stop, next_due, reconcile
 from embedfleet.control.state import Event, Phase
-from embedfleet.errors import EmbedfleetError, UpstreamError, UsageError
+from embedfleet.errors import EmbedfleetError, FleetError, UpstreamError, UsageError
 from embedfleet.types import Endpoint
 
 log = logging.getLogger(__name__)
@@ -23,6 +26,13 @@ log = logging.getLogger(__name__)
 _PUBLISH_RETRY_S = 0.1
 _ROLL_S = 0.25  # between looks at whether the next replica may be replaced
 _TRIM_S = 10.0
+_MOST_RETIRED = 3  # gateways of a service at a time; the oldest is then stopped, with clients of its own that are idle
+_TO_READY: dict[Phase, tuple[Event, ...]] = {  # what happens to a child that has a successor
+    Phase.PENDING: (Event.START, Event.READY),
+    Phase.STARTING: (Event.READY,),
+    Phase.READY: (),
+    Phase.BACKOFF: (Event.START, Event.READY),
+}
 _USAGE = 2  # exit code of a child that cannot work as it was told to, however often it is started
 
 
@@ -33,6 +43,9 @@ class Child:
         url: where it listens, or did.
         found: what ran in its place when we came.
         drained: it is to get no requests, because somebody said so.
+        retired: gateways that it had before, which serve the clients that they have, the oldest first; and whether
+            each was told to end.
+        successors: that were started for it, ever.
     """
 
     def __init__(self, spec: ChildSpec, driver: Driver) -> None:
@@ -47,6 +60,8 @@ class Child:
         self.served = False
         self.started_at = 0.0
         self.last_end = ""
+        self.retired: dict[Running, bool] = {}
+        self.successors = 0
 
     @property
     def is_stale(self) -> bool:
@@ -57,6 +72,11 @@ class Child:
     def is_kept(self) -> bool:
         """Whether it stays when the fleet fails: it served before us, or serves in the place of one that did."""
         return self.found is not None and (self.served or not self.found.is_stale or not self.was_started)
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it ended as it was told to, and nothing that it had before is left."""
+        return self.observed.phase is Phase.STOPPED and not self.retired
 
     @property
     def port(self) -> int:
@@ -72,6 +92,7 @@ class Supervisor:
         balancers: by service.
         journal: where their logs are.
         backoff: waits between restarts.
+        listeners: sockets that its gateways accept from.
         stop_grace_s: before a child that was told to end is killed.
         new_model: whether an operator says that the services may have another model than before.
     """
@@ -83,12 +104,15 @@ class Supervisor:
         journal: Journal,
         *,
         backoff: Backoff,
+        listeners: Listeners,
         stop_grace_s: float,
         new_model: bool = False,
     ) -> None:
         self.children = {spec.name: Child(spec, driver) for spec, driver in plan}
         self.serves = False  # everything came up, and whoever started us has been told
-        self._balancers = balancers
+        self._balancers = dict(balancers)
+        self._listeners = listeners
+        self._replacing = asyncio.Lock()
         self._journal = journal
         self._backoff = backoff
         self._stop_grace_s = stop_grace_s
@@ -169,8 +193,73 @@ class Supervisor:
         """End everything now."""
         self.stop()
         for child in self.children.values():
-            if child.running is not None:
-                child.running.kill()
+            for running in (*child.retired, child.running):
+                if running is not None:
+                    running.kill()
+
+    async def replace_gateway(self, spec: ProcessSpec, timeout_s: float) -> None:
+        """Put a new gateway in the place of a service's present one, without a request being refused or lost.
+
+        The present one goes on until the new one serves by as many replicas; from then on the new one accepts, and the
+        other ends once its clients have gone. One at a time.
+
+        Args:
+            spec: of the new one.
+            timeout_s: longest wait until it serves, in seconds.
+
+        Raises:
+            FleetError: it does not serve, or the fleet is being stopped; nothing has changed.
+        """
+        async with self._replacing:
+            if self._stopping:
+                raise FleetError("the fleet is being stopped", "nothing has changed")
+            child, former = self.balancer(spec.service), self._balancers[spec.service]
+            child.successors += 1
+            try:
+                successor = await Successor.start(child.driver, spec, child.successors)
+            except OSError as error:
+                raise FleetError(f"a new gateway cannot be started: {error}", "the former one goes on") from error
+            try:
+                await successor.learn(lambda: self._members(spec.service), former, timeout_s)
+                await successor.balancer.listen()
+            except BaseException:
+                successor.running.kill()
+                raise
+            self._succeed(child, successor)
+            await self._retire(child, former)
+
+    def _succeed(self, child: Child, successor: Successor) -> None:
+        """The successor is the child's gateway from now on; if the fleet is being stopped, it stops as well."""
+        running = successor.running
+        running.ended.add_done_callback(lambda ended: self._ended(child, running, ended.result()))
+        if self._stopping:
+            child.retired[running] = False
+            return
+        if child.running is not None:
+            child.retired[child.running] = False
+        child.spec, child.running = successor.spec, running
+        child.url = running.ready.result()
+        child.started_at = time.time()
+        for event in _TO_READY[child.observed.phase]:
+            self._note(child, event)
+        self._balancers[child.spec.service] = successor.balancer
+        self._unpublished.add(child.spec.service)
+
+    async def _retire(self, child: Child, former: Balancer) -> None:
+        """Have the gateway before the present one end once its clients have gone; one that cannot be told ends now."""
+        try:
+            if isinstance(former, GatewayBalancer):
+                await former.retire()
+        except UpstreamError as error:
+            log.warning("the former %s cannot be told to retire: %s", child.spec.name, error)
+            self._end_retired(child, keep=0)
+        self._end_retired(child, keep=0 if self._stopping else _MOST_RETIRED)
+
+    def _end_retired(self, child: Child, keep: int) -> None:
+        for running in list(child.retired)[: max(0, len(child.retired) - keep)]:
+            if not child.retired[running]:
+                child.retired[running] = True
+                self._spawn(running.stop(self._stop_grace_s))
 
     async def run(self) -> None:
         """Keep the fleet until `stop`.
@@ -194,7 +283,7 @@ class Supervisor:
             observed = {name: child.observed for name, child in self.children.items() if name not in held}
             for action in reconcile(self._wanted(), observed, now, self._backoff):
                 await self._act(action)
-            if self._stopping and all(c.observed.phase is Phase.STOPPED for c in self.children.values()):
+            if self._stopping and all(child.has_ended for child in self.children.values()):
                 break
             await self._publish()
             self._trim(now)
@@ -207,6 +296,9 @@ class Supervisor:
         return self._new_model or any(c.found is not None and c.found.has_other_model for c in self.replicas(service))
 
     async def _close_balancers(self) -> None:
+        self._listeners.close()
+        for child in self.children.values():
+            self._end_retired(child, keep=0)
         self._unpublished.clear()
         for balancer in self._balancers.values():
             await balancer.close()
@@ -274,8 +366,10 @@ class Supervisor:
             self.fail()
             return
         child.running = running
-        running.ready.add_done_callback(lambda ready: None if ready.cancelled() else self._ready(child, ready.result()))
-        running.ended.add_done_callback(lambda ended: self._ended(child, ended.result()))
+        running.ready.add_done_callback(
+            lambda ready: None if ready.cancelled() else self._ready(child, running, ready.result())
+        )
+        running.ended.add_done_callback(lambda ended: self._ended(child, running, ended.result()))
 
     async def _withdraw(self, child: Child) -> None:
         """Have nothing more sent to a replica that is about to be replaced."""
@@ -284,13 +378,19 @@ class Supervisor:
             self._unpublished.add(child.spec.service)
             await self._publish()
 
-    def _ready(self, child: Child, url: str) -> None:
+    def _ready(self, child: Child, running: Running, url: str) -> None:
+        if child.running is not running:  # it has a successor already
+            return
         child.url = url
         self._note(child, Event.READY)
         self._unpublished.add(child.spec.service)
         log.info("%s is ready on port %d", child.spec.name, child.port)
 
-    def _ended(self, child: Child, code: int) -> None:
+    def _ended(self, child: Child, running: Running, code: int) -> None:
+        if running in child.retired:
+            del child.retired[running]
+            self._changed.set()
+            return
         was_starting = child.observed.phase is Phase.STARTING
         child.running = None
         child.last_end = f"signal {-code}" if code < 0 else f"code {code}"
@@ -321,14 +421,16 @@ class Supervisor:
     async def _publish(self) -> None:
         """Tell balancers where the replicas of their service are."""
         for service in list(self._unpublished):
-            replicas = self.replicas(service)
-            endpoints = [Endpoint(c.spec.name, c.url) for c in replicas if c.url]
-            drained = {c.spec.name for c in replicas if c.drained}
             self._unpublished.discard(service)  # before the call: what becomes ready during it must be told again
             try:
-                await self._balancers[service].publish(endpoints, drained)
+                await self._balancers[service].publish(*self._members(service))
             except UpstreamError:  # it is not there yet, or is too busy: once more in a moment
                 self._unpublished.add(service)
+
+    def _members(self, service: str) -> tuple[list[Endpoint], set[str]]:
+        """Where the replicas of a service are, and the names of those that are drained."""
+        replicas = self.replicas(service)
+        return [Endpoint(c.spec.name, c.url) for c in replicas if c.url], {c.spec.name for c in replicas if c.drained}
 
     def _trim(self, now: float) -> None:
         """In a thread: a disk that hangs must not keep the fleet from being looked after."""

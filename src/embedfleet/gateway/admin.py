@@ -1,7 +1,7 @@
 """What tells a gateway who its replicas are, and asks how they do: a socket, and a file for when it starts."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -41,14 +41,14 @@ class Admin:
     Args:
         proxy: whose replicas they are.
         status: tells every replica as the gateway sees it.
-        allow_new_model: called when an operator says that the model of the pool may change.
+        orders: what is done on a POST to ``/new-model``, ``/listen`` and ``/retire``, by path.
     """
 
     def __init__(
-        self, proxy: Proxy, status: Callable[[], list[dict[str, Any]]], allow_new_model: Callable[[], None]
+        self, proxy: Proxy, status: Callable[[], list[dict[str, Any]]], orders: Mapping[str, Callable[[], None]]
     ) -> None:
         self._proxy = proxy
-        self._allow_new_model = allow_new_model
+        self._orders = orders
         self._status = status
         self.server = Server(self.handle, Limits(connections=_CONNECTIONS))
 
@@ -59,10 +59,11 @@ class Admin:
         with ``"drained"`` is drained or not from the same moment on, so that a new gateway sends a drained replica
         nothing. If any of it is wrong, nothing is done, and a 422 names it. ``POST /replicas/{id}/drain`` and
         ``/undrain``. ``POST /new-model``: for ten minutes from now the first replica of another model that infers is of
-        the pool's new model, and those of the former one get nothing more.
+        the pool's new model, and those of the former one get nothing more. ``POST /listen``: accept clients, if that
+        was to wait. ``POST /retire``: accept no more, for a successor does, and end once the last client has gone.
         """
-        if exchange.path == "/new-model":
-            self._change_model(exchange)
+        if exchange.path in self._orders:
+            self._order(exchange, self._orders[exchange.path])
             return
         if exchange.path == "/replicas":
             self._members(exchange)
@@ -72,18 +73,20 @@ class Admin:
         change = {"drain": self._proxy.drain, "undrain": self._proxy.undrain}.get(verb)
         if not name or change is None:
             exchange.respond(
-                404, [TEXT], b"there are /replicas, /replicas/{id}/drain, /replicas/{id}/undrain and /new-model"
+                404,
+                [TEXT],
+                b"there are /replicas, /replicas/{id}/drain, /replicas/{id}/undrain, /new-model, /listen and /retire",
             )
         elif exchange.method != b"POST":
             exchange.respond(405, [TEXT], b"POST")
         else:
             self._change(exchange, name, change)
 
-    def _change_model(self, exchange: Exchange) -> None:
+    def _order(self, exchange: Exchange, order: Callable[[], None]) -> None:
         if exchange.method != b"POST":
             exchange.respond(405, [TEXT], b"POST")
             return
-        self._allow_new_model()
+        order()
         exchange.respond(200, [JSON], orjson.dumps(self._status()))
 
     def _members(self, exchange: Exchange) -> None:

@@ -18,6 +18,7 @@ from embedfleet.gateway.admin import Admin, recall
 from embedfleet.gateway.calibration import Calibration
 from embedfleet.gateway.dispatch.pace import Cost
 from embedfleet.gateway.dispatch.replica import Abilities, State
+from embedfleet.gateway.entrance import Entrance
 from embedfleet.gateway.proxy import Proxy
 from embedfleet.gateway.settings import GatewaySettings
 from embedfleet.http.exchange import Exchange
@@ -177,7 +178,7 @@ class App:
             exchange.respond(*render_failure("/health", Unhealthy("no replica is ready to serve")))
 
     def _ready(self, exchange: Exchange) -> None:
-        if self.server.draining:
+        if self.server.draining and not self.server.retiring:  # the port stays open when a successor accepts
             exchange.respond(503, [TEXT], b"draining")
         else:
             self._health(exchange)
@@ -215,11 +216,13 @@ async def serve(settings: GatewaySettings, *, ready: Callable[[int], None]) -> N
         OSError: the port or the admin socket cannot be bound.
     """
     app = App(settings)
-    stop = asyncio.Event()
+    entrance = Entrance(app.server, settings)
     for number in (signal.SIGTERM, signal.SIGINT):  # before anybody can see that we listen
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    await app.server.start(host=settings.host, port=settings.port)
-    admin = Admin(app.proxy, app.status, app.allow_new_model)
+        asyncio.get_running_loop().add_signal_handler(number, entrance.is_over.set)
+    if not settings.listens_later:
+        await entrance.open()
+    orders = {"/new-model": app.allow_new_model, "/listen": entrance.open_soon, "/retire": entrance.retire}
+    admin = Admin(app.proxy, app.status, orders)
     if settings.admin_path:
         await admin.server.start(path=settings.admin_path, mode=settings.admin_mode)
     _warn_of_few_files(app.server)
@@ -229,9 +232,8 @@ async def serve(settings: GatewaySettings, *, ready: Callable[[int], None]) -> N
     # What is there now stays. What comes holds no cycles, so that looking for them often would find nothing.
     gc.freeze()
     gc.set_threshold(*_GC_THRESHOLDS)
-    log.info("listening on %s, port %d", settings.host, app.server.port)
-    ready(app.server.port)
-    await stop.wait()
+    ready(entrance.port)
+    await entrance.is_over.wait()
     app.server.begin_drain()
     await asyncio.sleep(settings.drain_s)
     await app.server.stop(settings.stop_grace_s)

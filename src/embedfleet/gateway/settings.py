@@ -12,6 +12,8 @@ class GatewaySettings:
     """Settings of one gateway.
 
     Attributes:
+        listen_fd: a bound socket to accept from, in the place of ``host`` and ``port``; 0 for none.
+        listens_later: it accepts nobody before it is told to over the admin socket.
         replicas: to begin with; the admin socket replaces them.
         admin_path: of the Unix socket for membership and status; empty for none.
         admin_mode: that socket's permissions.
@@ -31,6 +33,8 @@ class GatewaySettings:
 
     host: str = "0.0.0.0"
     port: int = 0
+    listen_fd: int = 0
+    listens_later: bool = False
     replicas: tuple[Endpoint, ...] = ()
     admin_path: str = ""
     admin_mode: int = 0o600

@@ -22,6 +22,7 @@ from embedfleet.kernel_limits import client_connections, open_files
 
 log = logging.getLogger(__name__)
 
+BACKLOG: Final = 2048  # clients that wait to be accepted
 # Sweeps between two of which what clients left behind is given back to the system: it takes milliseconds.
 _SWEEPS: Final = 5
 
@@ -44,6 +45,7 @@ class Server(Host):
         self.most_clients = min(self.limits.connections, client_connections(open_files()))
         self.heads = HeadMemory(self.limits)
         self.draining = False
+        self.retiring = False
         self.is_untidy = False
         self.port = 0
         self.date = b""
@@ -51,6 +53,7 @@ class Server(Host):
         self._listener: asyncio.Server | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._settled: asyncio.Event | None = None
+        self._left: asyncio.Event | None = None
         self._sweeps = 0
         self.loop: asyncio.AbstractEventLoop
 
@@ -67,16 +70,33 @@ class Server(Host):
         Raises:
             OSError: the address cannot be bound; ``errno`` says why.
         """
+        if path is None:
+            await self.accept(bind(host or "127.0.0.1", port))
+            return
         self.loop = asyncio.get_running_loop()
-        if path is not None:
-            self._listener = await self.loop.create_unix_server(
-                self._connect, sock=_bind_unix(path, mode), backlog=1024
-            )
-        else:
-            bound = _bind(host or "127.0.0.1", port)
-            self.port = bound.getsockname()[1]
-            self._listener = await self.loop.create_server(self._connect, sock=bound, backlog=2048)
+        self._listener = await self.loop.create_unix_server(self._connect, sock=_bind_unix(path, mode), backlog=1024)
         self._sweep()
+
+    async def accept(self, bound: socket.socket) -> None:
+        """Accept clients from a bound TCP socket, which is ours from now on; others may accept from it as well."""
+        self.loop = asyncio.get_running_loop()
+        self.port = bound.getsockname()[1]
+        self._listener = await self.loop.create_server(self._connect, sock=bound, backlog=BACKLOG)
+        self._sweep()
+
+    async def retire(self) -> None:
+        """Accept nobody any more, and return once every client has gone.
+
+        Each gets its connection closed by its next answer. One that is idle keeps it until its time is over, as ever: a
+        request that is on its way is not lost.
+        """
+        self._stop_listening()
+        self.draining = self.retiring = True
+        for client in self.clients:
+            client.draining = True
+        self._left = asyncio.Event()
+        self.settled()
+        await self._left.wait()
 
     def begin_drain(self) -> None:
         """From now on every answer closes its connection, and idle connections are closed."""
@@ -86,8 +106,7 @@ class Server(Host):
 
     async def stop(self, grace_s: float) -> None:
         """Stop listening, let exchanges under way end for up to ``grace_s`` seconds, then drop what is left."""
-        if self._listener is not None:
-            self._listener.close()
+        self._stop_listening()
         self.begin_drain()
         if any(client.busy for client in self.clients):
             self._settled = asyncio.Event()
@@ -119,6 +138,13 @@ class Server(Host):
         """An exchange ended or a client left."""
         if self._settled is not None and not any(client.busy for client in self.clients):
             self._settled.set()
+        if self._left is not None and not self.clients:
+            self._left.set()
+
+    def _stop_listening(self) -> None:
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
 
     def _connect(self) -> asyncio.Protocol:
         return cast("asyncio.Protocol", Connection(self))
@@ -136,7 +162,7 @@ class Server(Host):
         self._timer = self.loop.call_later(1.0, self._sweep)
 
 
-def _bind(host: str, port: int) -> socket.socket:
+def bind(host: str, port: int) -> socket.socket:
     """A listening-ready socket; the first address that ``host`` resolves to is used."""
     family, kind, proto, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[
         0

@@ -12,6 +12,7 @@ import pytest
 from embedfleet.control.child import ProcessSpec
 from embedfleet.control.drivers.process import ProcessDriver
 from embedfleet.control.journal import Journal
+from embedfleet.control.listeners import Listeners
 from embedfleet.testing import DriverPrograms, check_driver
 from tests.services.parent import COMMAND, ROOT, make_driver, spec
 
@@ -67,7 +68,7 @@ def test_a_child_whose_parent_has_gone_before_it_looked_ends_at_once(tmp_path):
 
 
 def test_a_program_that_is_not_there_is_an_error_and_leaves_nothing_open(tmp_path):
-    driver = ProcessDriver(Journal(tmp_path), ROOT, {}, ("/no/such/program",))
+    driver = ProcessDriver(Journal(tmp_path), ROOT, {}, Listeners([]), ("/no/such/program",))
     before = set(Path("/proc/self/fd").iterdir())
 
     async def run() -> None:
@@ -81,7 +82,7 @@ def test_a_program_that_is_not_there_is_an_error_and_leaves_nothing_open(tmp_pat
 def test_a_module_of_the_working_directory_is_not_taken_for_one_of_ours(tmp_path):
     (tmp_path / "logging.py").write_text("raise SystemExit('wrong module')")
     journal = Journal(tmp_path / "logs")
-    driver = ProcessDriver(journal, tmp_path, dict(os.environ))
+    driver = ProcessDriver(journal, tmp_path, dict(os.environ), Listeners([]))
 
     async def run() -> None:
         gateway = ProcessSpec("g", "s", "balancer", ("gateway", "--host", "127.0.0.1"))

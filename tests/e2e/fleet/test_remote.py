@@ -50,7 +50,9 @@ def replicas(count: int) -> Iterator[list[FakeReplica]]:
 
 
 @contextmanager
-def serving(tmp_path, balancer: str, **more: str) -> Iterator[tuple[Fleet, list[FakeReplica]]]:
+def serving(
+    tmp_path, balancer: str, env: dict[str, str] | None = None, **more: str
+) -> Iterator[tuple[Fleet, list[FakeReplica]]]:
     options = more | {
         "replicas": "",
         "balancer": balancer,
@@ -60,7 +62,7 @@ def serving(tmp_path, balancer: str, **more: str) -> Iterator[tuple[Fleet, list[
     with replicas(3) as made:
         options["replicas"] = ",".join(replica.url for replica in made)
         flags = [word for name, value in options.items() for word in ("--set", f"embedder.{name}={value}")]
-        with fleet(tmp_path, *flags, "--set", "reranker.enabled=false") as running:
+        with fleet(tmp_path, *flags, "--set", "reranker.enabled=false", env=env) as running:
             yield running, made
 
 

@@ -41,7 +41,7 @@ WRONG += [
 
 @asynccontextmanager
 async def admin(g, folder):
-    socket = Admin(g.app.proxy, g.app.status, g.app.allow_new_model).server
+    socket = Admin(g.app.proxy, g.app.status, {"/new-model": g.app.allow_new_model}).server
     await socket.start(path=str(folder / "admin.sock"))
 
     async def put(body: bytes):

@@ -28,7 +28,7 @@ class Order:
 
 @asynccontextmanager
 async def admin(g: Gateway) -> AsyncIterator[Order]:
-    made = Admin(g.app.proxy, g.app.status, g.app.allow_new_model)
+    made = Admin(g.app.proxy, g.app.status, {"/new-model": g.app.allow_new_model})
     await made.server.start()
     try:
         yield Order(made)

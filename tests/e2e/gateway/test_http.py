@@ -249,7 +249,7 @@ def test_openais_route_gets_errors_in_openais_shape():
 def test_the_admin_socket_tells_and_replaces_the_members(tmp_path):
     async def go():
         async with gateway(2) as g:
-            admin = Admin(g.app.proxy, g.app.status, g.app.allow_new_model)
+            admin = Admin(g.app.proxy, g.app.status, {"/new-model": g.app.allow_new_model})
             await admin.server.start(path=str(tmp_path / "a"))
             url = f"http+unix://{tmp_path / 'a'}:/replicas"
             rows = orjson.loads((await fetch(url, timeout_s=5)).body)

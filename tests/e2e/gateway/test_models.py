@@ -203,7 +203,7 @@ def test_a_server_that_lets_nobody_watch_it_serves_all_the_same(caplog):
 @asynccontextmanager
 async def administered(g, tmp_path):
     """What tells the gateway that the model may change."""
-    admin = Admin(g.app.proxy, g.app.status, g.app.allow_new_model)
+    admin = Admin(g.app.proxy, g.app.status, {"/new-model": g.app.allow_new_model})
     await admin.server.start(path=str(tmp_path / "admin.sock"))
 
     async def say() -> int:

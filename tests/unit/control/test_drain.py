@@ -8,6 +8,7 @@ import pytest
 from embedfleet.control.api import FleetApi, fleet_status
 from embedfleet.control.drain import drain, serving_without, undrain
 from embedfleet.control.readiness import until_serving
+from embedfleet.control.reload import Replaced
 from embedfleet.errors import UsageError
 from embedfleet.http.client import fetch
 from tests.unit.control.test_supervisor import LIMIT_S, World, found, run, serving, world
@@ -102,10 +103,14 @@ def test_a_name_that_no_replica_has_is_answered_with_those_that_there_are(tmp_pa
     run(test)
 
 
+async def no_gateways() -> list[Replaced]:
+    raise UsageError("no gateway", "none")
+
+
 def test_the_api_obeys_and_refuses_in_words(tmp_path):
     async def test() -> None:
         async with serving(tmp_path) as made:
-            api = FleetApi(made.supervisor)
+            api = FleetApi(made.supervisor, no_gateways)
             await api.server.start()
 
             async def post(path: str) -> tuple[int, bytes]:
@@ -118,6 +123,7 @@ def test_the_api_obeys_and_refuses_in_words(tmp_path):
             assert (await post("/replicas/s-9/drain?force"))[0] == 409
             assert await post("/replicas/s-1/drain?force") == (200, b"{}")
             assert await post("/replicas/s-0/undrain") == (200, b"{}")
+            assert await post("/reload") == (409, b'{"error":"no gateway","hint":"none"}')
             await until_told(made, s0=False, s1=True)
             for path in ("/replicas/s-0/stop", "/drain", "/x/stop", "/replicas"):
                 assert (await post(path))[0] == 404

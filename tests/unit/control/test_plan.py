@@ -33,7 +33,7 @@ def test_the_default_fleet_is_two_services_of_a_gateway_and_two_replicas():
 def test_a_gateway_gets_its_port_and_its_admin_socket():
     spec = plan()["reranker-gateway"]
     assert (spec.kind, spec.service, spec.admin) == ("balancer", "reranker", "/s/reranker.sock")
-    assert (flag(spec, "--port"), flag(spec, "--host"), flag(spec, "--admin")) == ("8002", "0.0.0.0", spec.admin)
+    assert (flag(spec, "--port"), flag(spec, "--host"), spec.listens) == ("8002", "0.0.0.0", ("0.0.0.0", 8002))
 
 
 def test_replicas_share_the_cores_and_take_any_port():

@@ -14,6 +14,7 @@ from embedfleet.control.balancers.gateway import GatewayBalancer
 from embedfleet.control.child import ChildSpec, ProcessSpec
 from embedfleet.control.drivers.base import Found
 from embedfleet.control.journal import Journal
+from embedfleet.control.listeners import Listeners
 from embedfleet.control.readiness import until_serving
 from embedfleet.control.reconcile import Backoff
 from embedfleet.control.statefile import make_socket_folder
@@ -65,6 +66,7 @@ async def world(logs: Path, backoff: Backoff = AT_ONCE, replicas: int = 2) -> As
         {"s": GatewayBalancer(str(sockets / "s.sock"))},
         journal,
         backoff=backoff,
+        listeners=Listeners(()),
         stop_grace_s=1,
     )
     made = World(driver, gateway, supervisor, journal, sockets)

@@ -52,6 +52,22 @@ class GatewayBalancer:
     async def close(self) -> None:
         """See `base.Balancer`: there is nothing to do."""
 
+    async def listen(self) -> None:
+        """Have a gateway that was started with ``--listen-later`` accept clients.
+
+        Raises:
+            UpstreamError: it cannot be told now.
+        """
+        await fetch(f"{self._socket}/listen", method="POST", timeout_s=_TIMEOUT_S)
+
+    async def retire(self) -> None:
+        """Have it accept clients no more, and end once the last of them has gone.
+
+        Raises:
+            UpstreamError: it cannot be told now.
+        """
+        await fetch(f"{self._socket}/retire", method="POST", timeout_s=_TIMEOUT_S)
+
     async def _tell(self, rows: Sequence[Mapping[str, Any]]) -> None:
         await fetch(self._url, method="PUT", body=orjson.dumps(rows), timeout_s=_TIMEOUT_S)
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from embedfleet.control.child import ChildSpec, ProcessSpec
 from embedfleet.control.drivers.base import Found
 from embedfleet.control.journal import Journal
+from embedfleet.control.listeners import Listeners
 
 # One thread per caller is the engine's own doing: libraries that would start more of their own are told not to.
 _ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
@@ -83,12 +84,19 @@ class ProcessDriver:
         folder: their working directory.
         command: what runs a verb; ours by default, and never a module of the working directory.
         environment: of this process.
+        listeners: sockets that are handed to gateways.
     """
 
     def __init__(
-        self, journal: Journal, folder: Path, environment: dict[str, str], command: tuple[str, ...] | None = None
+        self,
+        journal: Journal,
+        folder: Path,
+        environment: dict[str, str],
+        listeners: Listeners,
+        command: tuple[str, ...] | None = None,
     ) -> None:
         self._journal = journal
+        self._listeners = listeners
         self._folder = folder
         self._environment = environment | _ENVIRONMENT
         self._command = command or (sys.executable, "-P", "-m", "embedfleet")
@@ -102,9 +110,14 @@ class ProcessDriver:
         except OSError:
             os.close(log)
             raise
+        listener = self._listeners.descriptor(spec.name)
         extra = ["--ready-fd", str(theirs), "--parent-pid", str(os.getpid())]
         if spec.kind == "replica" and preferred_port:
             extra += ["--preferred-port", str(preferred_port)]
+        if spec.admin:
+            extra += ["--admin", spec.admin]
+        if listener is not None:
+            extra += ["--listen-fd", str(listener)]
         try:
             process = await asyncio.create_subprocess_exec(
                 *self._command,
@@ -115,7 +128,7 @@ class ProcessDriver:
                 stderr=log,
                 cwd=self._folder,
                 env=self._environment,
-                pass_fds=(theirs,),
+                pass_fds=(theirs,) if listener is None else (theirs, listener),
                 start_new_session=True,
             )
         except OSError:
