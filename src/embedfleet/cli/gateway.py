@@ -1,6 +1,8 @@
 """``embedfleet gateway``: one balancer in the foreground."""
 
-from typing import Any
+import asyncio
+import sys
+from typing import Any, NoReturn
 
 import click
 
@@ -38,13 +40,28 @@ from embedfleet.errors import UsageError
 @record_flags(GatewayOptions)
 @click.option("--log-level", default="info", show_default=True, help="debug, info, warning or error")
 @click.option("--log-format", default="text", show_default=True, help="text or json")
+@click.option(
+    "--respawn/--no-respawn",
+    default=False,
+    show_default=True,
+    help="run it as a child that is started again if it dies; the port stays open meanwhile",
+)
 @click.option("--listen-fd", default=0, hidden=True)
 @click.option("--listen-later", is_flag=True, hidden=True)
 @click.option("--ready-fd", default=0, hidden=True)
 @click.option("--parent-pid", default=0, hidden=True)
-def command(parent_pid: int, ready_fd: int, log_level: str, log_format: str, **flags: Any) -> None:  # noqa: ANN401
+def command(
+    parent_pid: int,
+    ready_fd: int,
+    log_level: str,
+    log_format: str,
+    respawn: bool,
+    **flags: Any,  # noqa: ANN401
+) -> None:
     """Balance one service over replicas until SIGTERM or Ctrl-C."""
     end_with(parent_pid)
+    if respawn:
+        _respawn(flags["host"], flags["port"], log_level, log_format)
     import uvloop  # noqa: PLC0415 - only needed here
 
     from embedfleet.cli.conversion import gateway_settings  # noqa: PLC0415
@@ -56,4 +73,21 @@ def command(parent_pid: int, ready_fd: int, log_level: str, log_format: str, **f
     try:
         uvloop.run(serve(settings, ready=port_teller(ready_fd)))
     except OSError as error:
-        raise UsageError(f"cannot listen: {error.strerror or error}", "choose another --port") from error
+        raise _cannot_listen(error) from error
+
+
+def _respawn(host: str, port: int, log_level: str, log_format: str) -> NoReturn:
+    """Keep a gateway with our own flags running, and end with its exit code."""
+    from embedfleet.cli.respawn import Respawner  # noqa: PLC0415 - only needed here
+    from embedfleet.log import set_up  # noqa: PLC0415
+
+    set_up(log_level, log_format)
+    try:
+        respawner = Respawner(host, port, (*sys.argv[2:], "--no-respawn"))
+    except OSError as error:
+        raise _cannot_listen(error) from error
+    sys.exit(asyncio.run(respawner.run()))
+
+
+def _cannot_listen(error: OSError) -> UsageError:
+    return UsageError(f"cannot listen: {error.strerror or error}", "choose another --port")

@@ -17,7 +17,7 @@ VERBS = {
     "status": "show services and replicas",
     "drain": "take a replica out of service without losing a request",
     "undrain": "put a drained replica back into service",
-    "reload": "start the gateways anew, with new code and settings, without losing a request",
+    "reload": "start the gateways anew without losing a request",
     "logs": "show what the processes of the fleet say",
     "doctor": "find what is in the way before anything is started",
     "config": "show the settings in force and where each came from",

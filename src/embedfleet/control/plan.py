@@ -19,6 +19,7 @@ Runs = Literal["process", "docker", "remote"]
 
 _OWN_PORT = 8080  # of a gateway in its container, where it is no root
 _SHARED = "/run/embedfleet"  # its folder as it sees it
+_MODEL = "/tmp/model.json"  # noqa: S108 - its own: what model its replicas are, for when it is started again
 GATEWAY_SOCKET, GATEWAY_MEMBERS = "admin.sock", "members.json"  # in that folder
 _ANYBODY = "666"  # may use the socket: who cannot enter the folder above does not get there
 
@@ -229,9 +230,9 @@ class _Plan:
 
     def _gateway_container(self, service: Service) -> ContainerSpec:
         """Its replicas are none of its arguments: it is told of them, so that it need not be replaced for others."""
-        flags: tuple[str, ...] = ("gateway", "--host", "0.0.0.0", "--port", str(_OWN_PORT))
+        flags: tuple[str, ...] = ("gateway", "--respawn", "--host", "0.0.0.0", "--port", str(_OWN_PORT))
         flags += ("--admin", f"{_SHARED}/{GATEWAY_SOCKET}", "--admin-mode", _ANYBODY)
-        flags += ("--members", f"{_SHARED}/{GATEWAY_MEMBERS}")
+        flags += ("--members", f"{_SHARED}/{GATEWAY_MEMBERS}", "--model-file", _MODEL)
         flags += ("--drain-s", str(self._settings.fleet.drain_s), *self._common(service))
         return ContainerSpec(
             f"gateway-{service.name}-lb",

@@ -1,4 +1,4 @@
-"""A service's port stays open whatever becomes of its gateway, and a gateway has a successor without a failed request."""
+"""A service's port stays open whatever becomes of its gateway, and nobody notices that it has a successor."""
 
 import os
 import shutil

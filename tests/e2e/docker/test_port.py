@@ -1,0 +1,33 @@
+"""The port of a gateway in a container, when the gateway in it dies."""
+
+import os
+import signal
+import socket
+from pathlib import Path
+
+from tests.e2e.docker.test_life import ONE
+from tests.e2e.docker.test_told import GATEWAY
+from tests.e2e.fleet.test_port import RAW, answer
+from tests.services.docker.site import QUESTION, Site
+from tests.services.fleet import LIMIT_S
+
+
+def worker(site: Site) -> int:
+    """The process that serves: the first one's child."""
+    first = site.client.containers.get(GATEWAY).attrs["State"]["Pid"]
+    (found,) = Path(f"/proc/{first}/task/{first}/children").read_text().split()
+    return int(found)
+
+
+def test_a_client_that_has_connected_is_served_by_the_next_gateway_and_the_container_stays(site: Site):
+    site.up(*ONE)
+    before = site.client.containers.get(GATEWAY).attrs["State"]["StartedAt"]
+    pid = worker(site)
+    os.kill(pid, signal.SIGSTOP)  # so that it accepts nobody
+    with socket.create_connection(("127.0.0.1", site.embedder.port), LIMIT_S) as client:
+        client.sendall(RAW)
+        os.kill(pid, signal.SIGKILL)
+        assert answer(client).startswith(b"HTTP/1.1 200 ")
+    assert site.client.containers.get(GATEWAY).attrs["State"]["StartedAt"] == before
+    assert worker(site) != pid
+    assert site.embedder.post("/embed", QUESTION).status == 200
