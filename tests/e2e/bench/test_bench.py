@@ -47,6 +47,15 @@ def test_the_engines_benchmark_holds_two_versions_against_each_other():
     assert all(ratio > 0 for ratio in result["ratios"].values())
 
 
+def test_the_ports_benchmark_counts_who_is_refused_and_who_loses_an_answer():
+    runs = last_line("bench.port", "--rate", "20", "--kills", "1", "--reloads", "1", "--every-s", "2")["runs"]
+    for seen in runs.values():
+        assert (seen["refused"], seen["failed"], seen["blows"]) == (0, 0, 1)
+        assert seen["answered"] > 0
+    assert runs["reloads"]["lost"] == 0
+    assert runs["kills"]["lost"] <= runs["kills"]["on_the_way"]
+
+
 def test_a_folder_that_is_no_checkout_is_refused(tmp_path):
     command = [sys.executable, "-m", "bench.engine", "--before", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
