@@ -16,9 +16,6 @@ from embedfleet.control.child import ChildSpec, ProcessSpec
 from embedfleet.control.drivers.base import Found
 from embedfleet.control.journal import Journal
 
-# One thread per caller is the engine's own doing: libraries that would start more of their own are told not to.
-_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
-
 
 class Process:
     """A running child; see `base.Running`."""
@@ -90,7 +87,7 @@ class ProcessDriver:
     ) -> None:
         self._journal = journal
         self._folder = folder
-        self._environment = environment | _ENVIRONMENT
+        self._environment = environment
         self._command = command or (sys.executable, "-P", "-m", "embedfleet")
 
     async def start(self, spec: ChildSpec, *, preferred_port: int) -> Process:
