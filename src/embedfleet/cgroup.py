@@ -14,6 +14,9 @@ from typing import Final
 
 ROOT: Final = Path("/")
 _UNLIMITED: Final = 1 << 60  # version 1 says "none" by the largest number of whole pages
+_GROUP: Final = re.compile(r"^\d+:([^:\n]*):(/.*)$", re.MULTILINE)
+_MOUNT: Final = re.compile(r"^\S+ \S+ \S+ (/\S*) (/\S*) .* - (cgroup2?) \S+ (\S+)$", re.MULTILINE)
+_STAT: Final = re.compile(r"^(\w+) (\d+)$", re.MULTILINE | re.ASCII)
 _ESCAPE: Final = re.compile(r"\\([0-7]{3})")
 _VERSION_2: Final = ""  # the name of its one hierarchy, which has all controllers
 
@@ -115,20 +118,15 @@ def _visible(group: PurePosixPath, mounts: list[_Mount], usual: Path) -> list[Pa
 
 def _memberships(root: Path) -> Iterator[tuple[str, str]]:
     """The group of this process by the name of each controller (cgroups(7), /proc/PID/cgroup)."""
-    for line in _read(root / "proc/self/cgroup").splitlines():
-        _, names, group = line.split(":", 2)
+    for names, group in _GROUP.findall(_read(root / "proc/self/cgroup")):
         yield from ((name, group) for name in names.split(","))  # no name at all is version 2
 
 
 def _mounts(root: Path) -> Iterator[_Mount]:
     """Where hierarchies are mounted (proc(5), /proc/PID/mountinfo)."""
-    for line in _read(root / "proc/self/mountinfo").splitlines():
-        before, _, after = line.partition(" - ")
-        top, point = map(_unescape, before.split(" ")[3:5])
-        kind, *_, options = after.split(" ")
-        if kind in {"cgroup", "cgroup2"}:
-            names = frozenset(options.split(",") if kind == "cgroup" else {_VERSION_2})
-            yield _Mount(names, PurePosixPath(top), root / point.lstrip("/"))
+    for top, point, kind, options in _MOUNT.findall(_read(root / "proc/self/mountinfo")):
+        names = frozenset(options.split(",") if kind == "cgroup" else {_VERSION_2})
+        yield _Mount(names, PurePosixPath(_unescape(top)), root / _unescape(point).lstrip("/"))
 
 
 def _unescape(text: str) -> str:
@@ -160,7 +158,7 @@ def _memory(folder: Path, root: Path) -> Memory | None:
 
 def _droppable(folder: Path) -> int:
     """Bytes of pages of files that nobody has mapped, in a group and those in it."""
-    stat = dict(line.split(" ", 1) for line in _read(folder / "memory.stat").splitlines())
+    stat = dict(_STAT.findall(_read(folder / "memory.stat")))
     prefix = "total_" if "total_inactive_file" in stat else ""  # version 1 has its own apart
     mapped = "mapped_file" if prefix else "file_mapped"
     inactive, active, held = (int(stat.get(prefix + name, 0)) for name in ("inactive_file", "active_file", mapped))

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,9 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from embedfleet.cli.main import VERBS
-from tests.services.models import make_xlm
+from embedfleet.engine.builtin import builtin_model
 from tests.services.network import Network, network, why_not
 
 LIMIT_S = 60
@@ -181,6 +183,7 @@ def set_up_and_look(place: Place) -> None:
     place.run("config")
     place.run("config", "check")
     place.run("doctor")
+    place.run("doctor", "--set=embedder.driver=docker", code=1)  # there is no daemon
     place.run("status", code=3)
     place.run("service", "install", "--dry-run")
     place.run("service", "uninstall", "--unit-dir", str(place.folder))
@@ -202,10 +205,17 @@ def serve_a_fleet(place: Place) -> None:
         place.verbs |= {"nginx"}  # `up` has started it
 
 
+def make_half(folder: Path) -> None:
+    """The built-in model in float16."""
+    shutil.copytree(builtin_model(), folder)
+    file = folder / "model.safetensors"
+    save_file({name: array.astype("float16") for name, array in load_file(file).items()}, file)
+
+
 @pytest.mark.slow
 def test_a_hub_id_asks_the_hub_alone(net, tmp_path):
     place = Place(net, tmp_path)
-    make_xlm(tmp_path / "model", dtype="float16")
+    make_half(tmp_path / "model")
     cache = str(tmp_path / "cache")
     with (
         place.program(sys.executable, "-m", "tests.services.hub", "acme/tiny", str(tmp_path / "model"), "9010"),

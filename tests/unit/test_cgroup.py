@@ -1,9 +1,12 @@
 """Cores and memory by the limits of control groups: both versions, nested, and as containers see them."""
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from embedfleet.cgroup import cores, cpu_quota, memories, memory_left
 
@@ -26,7 +29,7 @@ def put(root: Path, folder: str, **files: str | int) -> None:
     place = root / folder
     place.mkdir(parents=True, exist_ok=True)
     for name, text in files.items():
-        (place / name.replace("__", ".")).write_text(f"{text}\n")
+        (place / name.replace("__", ".")).write_text(f"{text}\n", "utf-8", "surrogatepass")
 
 
 def version_2(root: Path, group: str, top: str = "/", point: str = "/sys/fs/cgroup") -> Path:
@@ -117,6 +120,15 @@ def test_a_mount_over_another_and_a_point_with_a_blank(tmp_path):
     found = cpu_quota(tmp_path)
     assert found is not None
     assert found.source == "cpu.max of /mnt/my groups/a:b c"
+
+
+@given(st.text(), st.text(), st.text())
+def test_files_that_say_something_else_are_no_limit(groups, mounts, limits):
+    with tempfile.TemporaryDirectory() as name:
+        root = machine(Path(name), f"{groups}\n0::/\n", f"{mounts}\n{TWO.format(top='/', point='/sys/fs/cgroup')}")
+        put(root, "sys/fs/cgroup", cpu__max=limits, memory__max=limits, memory__current=limits, memory__stat=limits)
+        assert cores(root) >= 1
+        assert (memory_left(root) or 0) >= 0
 
 
 def test_no_groups_at_all_are_no_limit(tmp_path):
