@@ -22,7 +22,7 @@ _MEMINFO = Path("/proc/meminfo")
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """What the replicas of a service take, at least.
+    """What the replicas of a service take, about.
 
     Attributes:
         weights_bytes: of one copy of the model; 0 if it is not known yet.
@@ -82,9 +82,9 @@ def check_memory(needs: Sequence[Need], there: Sequence[Memory]) -> Check:
         return Check("memory", "blocked", f"{message} {_gb(small[0].limit_bytes)} in all: {small[0].source}", hint)
     left = f"{_gb(tightest.left_bytes)} of {_gb(tightest.limit_bytes)} are left: {tightest.source}"
     if needed > tightest.left_bytes:
-        message = f"the replicas need {_gb(needed)} or more ({detail}), {left}"
+        message = f"the replicas need about {_gb(needed)} ({detail}), {left}"
         return Check("memory", "warn", message, f"{hint}; what does not fit is killed by the kernel")
-    return Check("memory", "ok", f"{_gb(needed)} or more needed ({detail}), {left}")
+    return Check("memory", "ok", f"about {_gb(needed)} needed ({detail}), {left}")
 
 
 def see_memories() -> list[Memory]:

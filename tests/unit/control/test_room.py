@@ -70,16 +70,14 @@ def test_enough_memory_is_told_with_what_is_needed():
         [Need("a", GB, 2, 2)], [Memory(8 * GB, 4 * GB, "m"), Memory(64 * GB, 60 * GB, "/proc/meminfo")]
     )
     assert check.state == "ok"
-    assert check.message == "2.10 GB or more needed (a 2.10 GB), 4.00 GB of 8.00 GB are left: m"
+    assert check.message == "about 2.10 GB needed (a 2.10 GB), 4.00 GB of 8.00 GB are left: m"
 
 
 def test_too_little_is_a_warning_by_what_is_left_not_by_the_limit():
     there = [Memory(8 * GB, 4 * GB, "near"), Memory(64 * GB, GB, "far")]
     check = check_memory([Need("a", GB, 1, 2), Need("b", GB, 1, 2)], there)
     assert check.state == "warn"
-    assert (
-        check.message == "the replicas need 2.20 GB or more (a 1.10 GB, b 1.10 GB), 1.00 GB of 64.00 GB are left: far"
-    )
+    assert check.message == "the replicas need about 2.20 GB (a 1.10 GB, b 1.10 GB), 1.00 GB of 64.00 GB are left: far"
     assert check.hint
 
 
