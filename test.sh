@@ -16,7 +16,7 @@ say() { printf '%s\n' "$*" >&2; }
 }
 
 # Real parts for the tests: nginx, HAProxy, wrk, and a Docker daemon of their own. Nothing is started by the installation.
-needed="nginx haproxy wrk dockerd iptables cc"
+needed="nginx haproxy wrk dockerd iptables ip cc"
 missing=""
 for program in $needed; do command -v "$program" > /dev/null || missing="$missing $program"; done
 # The gateway is compiled as well, which takes Python's headers; other Pythons than the system's have them.
@@ -27,9 +27,9 @@ if [ -n "$missing" ]; then
         say "installing what is missing:$missing"
         apt-get update -qq
         RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
-            nginx-light haproxy wrk docker.io iptables gcc libc6-dev python3-dev > /dev/null
+            nginx-light haproxy wrk docker.io iptables iproute2 gcc libc6-dev python3-dev > /dev/null
     else
-        say "not installed, so some tests will be skipped:$missing (apt-get install nginx-light haproxy wrk docker.io iptables gcc python3-dev)"
+        say "not installed, so some tests will be skipped:$missing (apt-get install nginx-light haproxy wrk docker.io iptables iproute2 gcc python3-dev)"
     fi
 fi
 

@@ -45,6 +45,7 @@ from bench.process import free_port
 from bench.report import missing, report, say
 from bench.versions import environment, versions
 from bench.wrk import LOAD_CORE, load
+from embedfleet.cgroup import cores
 
 PROXY_CORE = "0"
 CONNECTIONS = 64
@@ -324,7 +325,7 @@ def main() -> None:
     for tool, package in (("nginx", "nginx-light"), ("wrk", "wrk"), ("taskset", "util-linux")):
         if shutil.which(tool) is None:
             missing(f"{tool} is not installed", f"on Debian or Ubuntu: apt-get install {package}")
-    if (os.cpu_count() or 1) < 2:
+    if cores() < 2:
         missing("two cores are needed, one for the proxy and one for the load", "run it on a larger machine")
     allow_connections()
     if given.before is not None:

@@ -39,12 +39,13 @@ from bench.engine.contestants import versions
 from bench.paired import ROUNDS, table, told
 from bench.report import missing, report, say
 from bench.versions import versions as checkouts
+from embedfleet.cgroup import cores
 
 
 def main() -> None:
     """See the module."""
     options = _options()
-    if (os.cpu_count() or 1) < 2:
+    if cores() < 2:
         missing("two cores are needed, one for the server and one for the client", "run it on a larger machine")
     # The plain loop is one thread, and so is the peak.
     os.environ |= {"TOKENIZERS_PARALLELISM": "false", "OPENBLAS_NUM_THREADS": "1"}

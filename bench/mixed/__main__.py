@@ -1,7 +1,6 @@
 """``python -m bench.mixed [--quick] [--workload mix] [--load .85] [--contestants a,b] [--faults]``: see the package."""
 
 import argparse
-import os
 import shutil
 from collections import defaultdict
 from collections.abc import Sequence
@@ -26,6 +25,7 @@ from bench.report import missing, report, say
 from bench.simulation.replica import PERMITS
 from bench.versions import versions
 from bench.workload import WORKLOADS
+from embedfleet.cgroup import cores
 
 _HEADLINE, _SATURATED = "mix 85 %", "mix 120 %"
 Runs = dict[str, dict[str, list[dict[str, Any]]]]  # cell's name → contestant → figures of each run
@@ -152,7 +152,7 @@ def main() -> None:
     options = arguments()
     if shutil.which("taskset") is None:
         missing("taskset is not installed", "on Debian or Ubuntu: apt-get install util-linux")
-    if (os.cpu_count() or 1) < 2:
+    if cores() < 2:
         missing("two cores are needed, one for the front door and one for the rest", "run it on a larger machine")
     if options.before:
         tell_both(options)

@@ -1,7 +1,6 @@
 """``python -m bench.poison``: see the package."""
 
 import argparse
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from bench.poison.run import PoisonPlan, run
 from bench.poison.series import result, series, table
 from bench.report import missing, report, say
 from bench.versions import versions
+from embedfleet.cgroup import cores
 
 _QUICK = PoisonPlan(bodies=2, times=20, every_s=1.0, back_s=0.5)
 
@@ -48,7 +48,7 @@ def main() -> None:
     options = arguments()
     if shutil.which("taskset") is None:
         missing("taskset is not installed", "on Debian or Ubuntu: apt-get install util-linux")
-    if (os.cpu_count() or 1) < 2:
+    if cores() < 2:
         missing("two cores are needed, one for the front door and one for the rest", "run it on a larger machine")
     plan = _QUICK if options.quick else PoisonPlan(texts=options.texts, pause_s=options.pause_s)
     runs: dict[str, Any] = {}

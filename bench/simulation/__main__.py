@@ -6,7 +6,6 @@ they have TEI's own limits. Tables go to stderr, one JSON object with all figure
 """
 
 import argparse
-import os
 from collections.abc import Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
 from dataclasses import replace
@@ -21,6 +20,7 @@ from bench.simulation.plots import draw
 from bench.simulation.policies import POLICIES
 from bench.simulation.tables import Results, ratio_table, ratios, table
 from bench.workload import WORKLOADS, Cost
+from embedfleet.cgroup import cores
 
 OBJECTIVE = "objective"
 _NAMES = (*EXPERIMENTS, OBJECTIVE)
@@ -70,7 +70,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--tokens-per-s", type=float, default=150_000.0, help="that a replica does within a batch")
     parser.add_argument("--no-prefetch", action="store_true", help="replicas that form no batch while one runs")
     parser.add_argument("--plots", type=Path, help="folder for SVG images of the experiments load and scale")
-    parser.add_argument("--processes", type=int, default=os.cpu_count())
+    parser.add_argument("--processes", type=int, default=cores())
     return parser.parse_args()
 
 

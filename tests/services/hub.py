@@ -1,25 +1,30 @@
 """A hub of models on loopback: the few routes that huggingface_hub asks to list and download a repository."""
 
 import json
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import sha256
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from socketserver import ThreadingTCPServer
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
-class Hub(ThreadingHTTPServer):
+class Hub(ThreadingTCPServer):  # not HTTPServer, which looks up its own name
     """Serves one repository.
 
     Attributes:
         given: paths whose content was sent.
     """
 
-    def __init__(self, name: str, folder: Path) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+    daemon_threads = True
+    allow_reuse_address = True
+
+    def __init__(self, name: str, folder: Path, port: int = 0) -> None:
+        super().__init__(("127.0.0.1", port), _Handler)
         self.name = name
         self.files = {
             file.relative_to(folder).as_posix(): file.read_bytes() for file in folder.rglob("*") if file.is_file()
@@ -28,7 +33,7 @@ class Hub(ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
+        return f"http://127.0.0.1:{self.server_address[1]}"
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -83,3 +88,7 @@ def serving_hub(name: str, folder: Path) -> Iterator[Hub]:
         hub.shutdown()
         thread.join()
         hub.server_close()
+
+
+if __name__ == "__main__":
+    Hub(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])).serve_forever()

@@ -1,7 +1,6 @@
 """``embedfleet doctor``: what is in the way, before anything is started."""
 
 import json
-import os
 import sys
 from dataclasses import asdict
 from typing import Any
@@ -22,8 +21,8 @@ _STYLES = {"ok": "green", "warn": "yellow", "blocked": "red"}
 @click.option("--json", "as_json", is_flag=True, help="one JSON object on stdout")
 @settings_flags
 def command(as_json: bool, **flags: Any) -> None:  # noqa: ANN401
-    """Look at driver, GPUs, Docker, images, models, ports and nginx; exit with 1 if something is in the way."""
-    checks = examine(read_settings(flags), cores=len(os.sched_getaffinity(0)))
+    """Look at cores, memory, GPUs, Docker, images, models, ports and nginx; exit with 1 if something is in the way."""
+    checks = examine(read_settings(flags))
     blocked = any(check.state == "blocked" for check in checks)
     if as_json:
         data(json.dumps({"blocked": blocked, "checks": [asdict(check) for check in checks]}))

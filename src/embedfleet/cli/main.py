@@ -29,6 +29,10 @@ VERBS = {
     "tei": "run one model server with the flags of text-embeddings-router",
 }
 
+# One thread per caller is the engine's own doing. Libraries that would start one for every core that they see, whatever
+# the quota is, are told not to: here, for they read it when they are imported.
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+
 EXIT_CODES = """\b
 Exit codes:
   0  done
@@ -80,6 +84,7 @@ def main() -> None:
     """Run the command line; every error is worded here and nowhere else."""
     open_standard_streams()
     raise_open_files()
+    os.environ.update(ONE_THREAD)
     try:
         code = cli.main(prog_name="embedfleet", standalone_mode=False)
     except EmbedfleetError as error:

@@ -1,11 +1,11 @@
 """``embedfleet render``: files for those who run the parts themselves."""
 
-import os
 from pathlib import Path
 from typing import Any
 
 import click
 
+from embedfleet.cgroup import cores
 from embedfleet.cli.flags import read_settings, settings_flags
 from embedfleet.cli.output import data, say
 from embedfleet.control.balancers.choice import peer_address, site_maker
@@ -28,7 +28,7 @@ def nginx(out: str, **flags: Any) -> None:  # noqa: ANN401
     """Write one nginx-SERVICE.conf per service, for nginx's conf.d in a container on the fleet's network."""
     settings = read_settings(flags)
     driver = see_driver(settings)
-    machine = Machine(len(os.sched_getaffinity(0)), check_machine(settings, driver.gpus if driver else ()))
+    machine = Machine(cores(), check_machine(settings, driver.gpus if driver else ()))
     plan = make_plan(settings, machine, sockets=Path("/nowhere"))
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)

@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from embedfleet.cgroup import cores
 from embedfleet.cli.flags import read_settings, settings_flags
 from embedfleet.cli.output import data, say
 from embedfleet.cli.progress import Progress, Transfer
@@ -23,6 +24,7 @@ from embedfleet.control.fleet import journal_of, prepare_folders, run_fleet
 from embedfleet.control.machine import look, needs_containers, provide_images
 from embedfleet.control.open_files import check_open_files
 from embedfleet.control.plan import Machine, make_plan
+from embedfleet.control.room import check_memory, needs_of, see_memories
 from embedfleet.control.statefile import StateFile, make_socket_folder
 from embedfleet.errors import FleetError
 from embedfleet.kernel_limits import most_open_files
@@ -61,17 +63,16 @@ def command(detach: bool, new_model: bool, **flags: Any) -> None:  # noqa: ANN40
 def _run(settings: Settings, reread: Callable[[], Settings], *, new_model: bool) -> None:
     # The fleet's own log shares the terminal with the progress display: only what matters goes there.
     set_up("warning" if sys.stderr.isatty() else settings.fleet.log_level, settings.fleet.log_format)
-    cores = len(os.sched_getaffinity(0))
     if needs_containers(settings):
-        checks = examine(settings, cores=cores)
+        checks = examine(settings)
     else:
         gateways = [service for service in settings.services if service.options.balancer == "gateway"]
-        checks = [check_open_files(gateways, most_open_files())]
+        checks = [check_open_files(gateways, most_open_files()), check_memory(needs_of(settings, ()), see_memories())]
     for check in checks:
         if check.state == "warn":
             say(f"warning: {check.message} ({check.hint})")
     refuse_blocked(checks)
-    ground = look(settings, cores=cores)
+    ground = look(settings, cores=cores())
     say(_describe(ground.machine))
     sockets = make_socket_folder()
     try:

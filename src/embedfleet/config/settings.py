@@ -109,7 +109,9 @@ class ServiceOptions:
         minimum=1,
         maximum=64,
     )
-    worker_threads: int | Auto = option("auto", "cores per replica; auto shares the machine's", minimum=1, maximum=1024)
+    worker_threads: int | Auto = option(
+        "auto", "cores per replica; auto shares those of the machine, or of a quota", minimum=1, maximum=1024
+    )
     driver: Literal["auto", "process", "docker"] = option(
         "auto", "what runs the replicas; auto is docker on a machine with a GPU, else process"
     )

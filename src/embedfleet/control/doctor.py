@@ -1,5 +1,6 @@
 """What keeps a fleet from starting, or will trouble it: found before anything is started, with what to do about it."""
 
+import os
 import re
 import shutil
 import tempfile
@@ -7,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from embedfleet.cgroup import cores, cpu_quota
 from embedfleet.config.model_name import model_folder
 from embedfleet.config.settings import Service, Settings
 from embedfleet.control.balancers.choice import listen_address, site_maker
@@ -34,6 +36,7 @@ from embedfleet.control.plan import (
 )
 from embedfleet.control.ports import check_ports
 from embedfleet.control.programs import find_nginx
+from embedfleet.control.room import check_cores, check_memory, needs_of, see_memories
 from embedfleet.control.tei import parse_version
 from embedfleet.errors import FleetError, UsageError
 from embedfleet.kernel_limits import most_open_files
@@ -50,7 +53,6 @@ class _Examination:
     """What is known so far: a check that cannot be made without an earlier one's finding is left out."""
 
     settings: Settings
-    cores: int
     checks: list[Check] = field(default_factory=list)
     gpus: tuple[Gpu, ...] = ()
     driver: str = ""
@@ -61,7 +63,7 @@ class _Examination:
 
     @property
     def machine(self) -> Machine:
-        return Machine(self.cores, self.gpus, self.driver)
+        return Machine(cores(), self.gpus, self.driver)
 
     def ok(self, name: str, message: str) -> None:
         self.checks.append(Check(name, "ok", message))
@@ -73,14 +75,10 @@ class _Examination:
         self.checks.append(Check(name, "blocked", error.message, error.hint))
 
 
-def examine(settings: Settings, *, cores: int) -> list[Check]:
-    """Look at everything that the settings need; nothing is changed, and what is tried out is removed again.
-
-    Args:
-        settings: in force.
-        cores: of the machine.
-    """
-    exam = _Examination(settings, cores)
+def examine(settings: Settings) -> list[Check]:
+    """Look at everything that the settings need; nothing is changed, and what is tried out is removed again."""
+    exam = _Examination(settings)
+    exam.checks.append(check_cores(os.cpu_count() or 1, len(os.sched_getaffinity(0)), cpu_quota()))
     _see_gpus(exam)
     _see_docker(exam)
     _see_models(exam)
@@ -88,7 +86,8 @@ def examine(settings: Settings, *, cores: int) -> list[Check]:
     _see_names(exam)
     _see_images(exam)
     _see_device_requests(exam)
-    _see_memory(exam)
+    _see_gpu_memory(exam)
+    exam.checks.append(check_memory(needs_of(settings, exam.gpus), see_memories()))
     _see_ports(exam)
     _see_open_files(exam)
     _see_nginx(exam)
@@ -296,7 +295,7 @@ def _report_run(exam: _Examination, name: str, result: ExecResult, good: str, hi
         exam.blocked(name, FleetError(f"it ended with code {result.code}: {result.output.strip()[-400:]}", hint))
 
 
-def _see_memory(exam: _Examination) -> None:
+def _see_gpu_memory(exam: _Examination) -> None:
     """Weights of all replicas of a GPU against what is free there, where none of ours runs yet."""
     if exam.containers:
         return

@@ -62,6 +62,12 @@ def balancer_in_container(service: Service, machine: Machine) -> bool:
     return runs_as(service, machine.gpus) == "docker" and (service.options.balancer == "nginx" or machine.own_image)
 
 
+def shares_weights(service: Service, count: int) -> bool:
+    """Whether so many replicas, as processes, map one copy of their model's weights instead of having one each."""
+    packed = service.engine.packed_dir
+    return service.engine.backend == "onnx" and (count > 1 if packed == AUTO else bool(packed))
+
+
 def upstream_name(service: Service) -> str:
     """The name that containers and nginx's upstream share."""
     return service.options.upstream or f"{service.name}-tei"
@@ -143,8 +149,8 @@ class _Plan:
         threads = worker_threads(service.options.worker_threads, replicas=count, cores=self._machine.cores)
         flags = ("engine", "--worker-threads", str(threads), *self._common(service))
         packed = service.engine.packed_dir
-        if packed == "auto":
-            packed = str(self._settings.state_dir / "packed") if count > 1 else ""
+        if packed == AUTO:
+            packed = str(self._settings.state_dir / "packed") if shares_weights(service, count) else ""
         flags += _changed(EngineOptions, replace(service.engine, packed_dir=packed))
         return [ProcessSpec(f"{service.name}-{n}", service.name, "replica", flags) for n in range(count)]
 

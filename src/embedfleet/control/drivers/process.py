@@ -17,9 +17,6 @@ from embedfleet.control.drivers.base import Found
 from embedfleet.control.journal import Journal
 from embedfleet.control.listeners import Listeners
 
-# One thread per caller is the engine's own doing: libraries that would start more of their own are told not to.
-_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
-
 
 class Process:
     """A running child; see `base.Running`."""
@@ -98,7 +95,7 @@ class ProcessDriver:
         self._journal = journal
         self._listeners = listeners
         self._folder = folder
-        self._environment = environment | _ENVIRONMENT
+        self._environment = environment
         self._command = command or (sys.executable, "-P", "-m", "embedfleet")
 
     async def start(self, spec: ChildSpec, *, preferred_port: int) -> Process:
