@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from embedfleet.cli.flags import read_settings, settings_flags
+from embedfleet.cli.flags import given_flags, read_settings, settings_flags
 from embedfleet.cli.output import data, say
 from embedfleet.cli.progress import Progress, Transfer
 from embedfleet.cli.query import ask
@@ -52,7 +52,7 @@ def command(detach: bool, new_model: bool, **flags: Any) -> None:  # noqa: ANN40
     if new_model and ask(StateFile(settings.state_dir), "POST", "/new-model") is not None:
         say("told the fleet that runs: the next replica of another model that infers is of its service's new model")
     elif detach:
-        _detach(settings)
+        _detach(settings, given_flags(flags) + (("--new-model",) if new_model else ()))
     else:
         _run(settings, new_model=new_model)
 
@@ -112,8 +112,8 @@ def _describe(machine: Machine) -> str:
     return "serving from " + ", ".join(f"{count} {name}" for name, count in names.items())
 
 
-def _detach(settings: Settings) -> None:
-    """Run this command again without ``--detach`` in a session of its own, and wait for it to serve.
+def _detach(settings: Settings, flags: tuple[str, ...]) -> None:
+    """Run `up` with these flags in a session of its own, and wait for it to serve.
 
     Raises:
         FleetError: it ended instead.
@@ -122,11 +122,10 @@ def _detach(settings: Settings) -> None:
     state.acquire()  # say at once if a fleet runs already
     state.release()
     journal = journal_of(settings)
-    arguments = [argument for argument in sys.argv[1:] if argument not in {"--detach", "-d"}]
     mark = len(journal.tail(_UP_LOG, 10**6))
     log = journal.open(_UP_LOG)
     process = subprocess.Popen(
-        [sys.executable, "-P", "-m", "embedfleet", *arguments],
+        [sys.executable, "-P", "-m", "embedfleet", "up", *flags],
         stdin=subprocess.DEVNULL,
         stdout=log,
         stderr=log,

@@ -69,7 +69,7 @@ def test_the_version_is_data(tmp_path):
         (["gateway", "--replica", "ftp://x"], "ftp://x is not the URL of a replica", "write http://host:port"),
         (["gateway", "--host", "192.0.2.1"], "cannot listen: 192.0.2.1:0: ", "choose another --port"),
         (["logs"], "there are no logs of any process", "there are logs of: none"),
-        (["status", "--config", "none.toml"], "none.toml: cannot be read", ""),
+        (["config", "--config", "none.toml"], "none.toml: cannot be read", "name a file that is there"),
     ],
 )
 def test_what_cannot_work_is_an_error_and_a_hint_on_stderr_and_exit_code_2(tmp_path, arguments, message, hint):
