@@ -3,13 +3,13 @@
 import os
 import shutil
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import click
 
+from embedfleet.cli.environment import lasting_command
 from embedfleet.cli.flags import given_flags, read_settings, settings_flags
 from embedfleet.cli.output import data, say
 from embedfleet.config.environment import CONFIG
@@ -22,7 +22,6 @@ from embedfleet.errors import FleetError, UsageError
 _WAIT_S = 300
 _KEPT = ("EMBEDFLEET_", "DOCKER_HOST")  # what is set now is what was meant
 _POLL_S = 1.0
-_MARK = "made-by-run.sh"  # in an environment of its making; names the command
 
 
 @click.group("service")
@@ -40,7 +39,7 @@ def install(unit_dir: str, dry_run: bool, **flags: Any) -> None:  # noqa: ANN401
     driver = see_driver(settings)
     gpus = check_machine(settings, driver.gpus if driver else ())
     text = render_unit(
-        program=_program(),
+        program=lasting_command(),
         folder=settings.root,
         # A file that a variable names may be named from here.
         arguments=given_flags(flags | {"file": flags["file"] or os.environ.get(CONFIG)}),
@@ -92,13 +91,6 @@ def wait(timeout_s: float, uuids: tuple[str, ...]) -> None:
                 "does nvidia-smi work? After a change of GPUs: `embedfleet service install` anew",
             )
         time.sleep(_POLL_S)
-
-
-def _program() -> tuple[str, ...]:
-    """What takes our verbs at boot: the command that run.sh made, whatever it installs by then, or this interpreter."""
-    mark = Path(sys.prefix) / _MARK
-    command = mark.read_text().strip() if mark.is_file() else ""
-    return (command,) if command else (sys.executable, "-P", "-m", "embedfleet")
 
 
 def _seen() -> set[str]:

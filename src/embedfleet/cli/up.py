@@ -34,13 +34,15 @@ _EXAMPLES = {
     f"""'{{"query":"What is Deep Learning?","texts":["Deep Learning is not...","Deep learning is..."]}}' {_JSON}""",
 }
 _UP_LOG = "up"
+_NEEDS_DOCKER = 10  # run.sh asks
 
 
 @click.command("up")
 @click.option("--detach", "-d", is_flag=True, help="return once every replica serves; logs go to the state folder")
 @click.option("--new-model", is_flag=True, help="replicas may have another model than their service had; see below")
+@click.option("--needs-docker", is_flag=True, hidden=True, help="start nothing; exit with 10 if it takes containers")
 @settings_flags
-def command(detach: bool, new_model: bool, **flags: Any) -> None:  # noqa: ANN401
+def command(detach: bool, new_model: bool, needs_docker: bool, **flags: Any) -> None:  # noqa: ANN401
     """Start every service and keep it running; Ctrl-C drains and stops all of it.
 
     While a fleet runs, a replica that comes back with other weights, another pooling or another prompt than the rest
@@ -49,6 +51,8 @@ def command(detach: bool, new_model: bool, **flags: Any) -> None:  # noqa: ANN40
     one get nothing more until they have it too.
     """
     settings = read_settings(flags)
+    if needs_docker:
+        sys.exit(_NEEDS_DOCKER if needs_containers(settings) else 0)
     if new_model and ask(StateFile(settings.state_dir), "POST", "/new-model") is not None:
         say("told the fleet that runs: the next replica of another model that infers is of its service's new model")
     elif detach:

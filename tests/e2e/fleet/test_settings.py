@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from tests.services.fleet import COMMAND, LIMIT_S, flags, fleet, free_ports, run_cli
-from tests.unit.config.test_environment import of_service
+from tests.services.kubernetes import of_service
 
 pytestmark = pytest.mark.slow
 

@@ -4,22 +4,7 @@ import pytest
 
 from embedfleet.config.load import load, load_what_is_sound
 from embedfleet.errors import SettingsError
-
-
-def of_service(name: str, protocol: str = "tcp", port: int = 8001) -> dict[str, str]:
-    """What Kubernetes sets in a pod for a service of its namespace."""
-    url = f"{protocol}://10.0.0.7:{port}"
-    at = f"{name}_PORT_{port}_{protocol.upper()}"
-    return {
-        f"{name}_SERVICE_HOST": "10.0.0.7",
-        f"{name}_SERVICE_PORT": str(port),
-        f"{name}_SERVICE_PORT_HTTP_METRICS": str(port),
-        f"{name}_PORT": url,
-        at: url,
-        f"{at}_PROTO": protocol,
-        f"{at}_PORT": str(port),
-        f"{at}_ADDR": "10.0.0.7",
-    }
+from tests.services.kubernetes import of_service
 
 
 @pytest.mark.parametrize("protocol", ["tcp", "udp", "sctp"])
