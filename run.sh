@@ -1,19 +1,17 @@
 #!/bin/sh
 # ./run.sh [GPU_TYPE] [flags of `embedfleet up`]: installs into .venv once, then serves embeddings on :8001 and
 # reranking on :8002. A second run starts at once and needs no network.
+#
+# .venv is a link to the environment in force, .venv-run-NUMBER. A new one is made beside it and the link is changed
+# when it is whole, so that one which works is never lost. Processes keep theirs (cli/main.py holds its mark); what
+# nobody keeps is removed at a later run.
 set -eu
-cd "$(dirname "$0")"
+root="$(dirname "$(readlink -f "$0")")"
+cd "$root"
+. scripts/environment
 
 venv=.venv
-
-say() { printf '%s\n' "$*" >&2; }
-
-die() {
-    say "error: $1"
-    say ""
-    say "hint: $2"
-    exit 2
-}
+mark=made-by-run.sh
 
 # The interpreter that PYTHON names, else the first here that is new enough.
 find_python() {
@@ -25,65 +23,142 @@ find_python() {
         "on Debian or Ubuntu: apt-get install python3 python3-venv; or set PYTHON to a newer interpreter"
 }
 
+# One run.sh installs at a time. The lock is the kernel's: it goes with this shell and what it started.
+try_lock() {
+    touch .venv-lock 2> /dev/null || return 1
+    exec 9> .venv-lock
+    "$python" -c 'import fcntl; fcntl.flock(9, fcntl.LOCK_EX | fcntl.LOCK_NB)' 2> /dev/null
+}
+
+lock() {
+    try_lock && return
+    [ -w .venv-lock ] || die "$root cannot be written" "run this as its owner"
+    say "another run.sh installs here: waiting for it"
+    "$python" -c 'import fcntl; fcntl.flock(9, fcntl.LOCK_EX)' 2> /dev/null || die "$root/.venv-lock cannot be locked" \
+        "is this folder on a file system that knows no locks?"
+}
+
+unlock() { exec 9>&-; }
+
 install_lock() {
-    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r "$1" ||
-        die "the packages of $1 could not be installed" "is there a network, or a package index?"
+    # The lock is complete and every file's hash is checked; nothing is resolved and nothing is built.
+    "$1/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r "$2" ||
+        die "the packages of $2 could not be installed" \
+            "is there a network, or a package index? What was installed before is as it was"
 }
 
-# Whether replicas may be containers: a GPU type, a GPU, or a word of it in the settings.
-wants_containers() {
-    case "${1:-}" in "" | -* | [cC][pP][uU]) ;; *) return 0 ;; esac
-    case "$*" in *docker* | *container* | *--gpu*) return 0 ;; esac
-    [ -n "${EMBEDFLEET_GPU:-}${DOCKER_HOST:-}" ] || [ -e /proc/driver/nvidia/gpus ] ||
-        grep -qs -e docker -e container -e gpu fleet.toml
+install_docker() {
+    install_lock "$1" requirements-docker.lock
+    cksum < requirements-docker.lock > "$1/stamp-docker"
 }
 
-install() {
-    find_python
-    if [ -e "$venv" ] && [ ! -e "$venv/made-by-run.sh" ]; then
+# Whether an environment works and has what the locks say. The first words of the stamp are the lock's checksum.
+fits() {
+    works "$1" || return 1
+    case "$(cat "$1/stamp")" in "$wanted" | "$wanted "*) ;; *) return 1 ;; esac
+    [ ! -e "$1/stamp-docker" ] || [ "$(cat "$1/stamp-docker")" = "$(cksum < requirements-docker.lock)" ]
+}
+
+free_name() {
+    number=1
+    while [ -e ".venv-run-$number" ]; do number=$((number + 1)); done
+    printf '.venv-run-%s' "$number"
+}
+
+# Have .venv lead to an environment, at once or not at all.
+put_in_force() {
+    printf '%s\n' "$root/$venv/bin/embedfleet" > "$1/$mark"
+    mkdir -p "$1/bin"
+    ln -sfn ../../scripts/start "$1/bin/embedfleet"
+    rm -f .venv-link
+    ln -s "$1" .venv-link
+    "$python" -c 'import os; os.replace(".venv-link", ".venv")'
+}
+
+# A folder that an earlier version of this script made becomes one of several.
+adopt() {
+    [ -d "$venv" ] && [ ! -L "$venv" ] || return 0
+    earlier="$(free_name)"
+    mv "$venv" "$earlier"
+    point_to_source "$earlier"
+    put_in_force "$earlier"
+}
+
+# The project itself is run from its folder.
+point_to_source() {
+    file="$(source_file "$1")" && [ -d "$(dirname "$file")" ] && printf '%s\n' "$root/src" > "$file" || return 0
+}
+
+build() {
+    made="$(free_name)"
+    say "installing into $venv (once, about half a minute)"
+    # The mark is there first: what is left half done is known as ours, and by whom it is in use.
+    mkdir "$made"
+    : > "$made/$mark"
+    "$python" -m venv "$made" >&2 ||
+        die "$python cannot make a virtual environment" "on Debian or Ubuntu: apt-get install python3-venv"
+    install_lock "$made" requirements.lock
+    # Whoever has what drives containers keeps it.
+    [ ! -e "$venv/stamp-docker" ] || install_docker "$made"
+    point_to_source "$made"
+    printf '%s' "$wanted" > "$made/stamp"
+    put_in_force "$made"
+}
+
+# Have an environment that fits: there is one already, or another run.sh made it while we waited, or it is made.
+settle() {
+    if [ -e "$venv" ] && [ ! -e "$venv/$mark" ]; then
         die "$venv is there and was not made by run.sh" "move it away"
     fi
-    say "installing into $venv (once, about half a minute)"
-    # The mark is there first and stays: what was left half done, made or removed, is ours as well.
-    mkdir -p "$venv"
-    : > "$venv/made-by-run.sh"
-    find "$venv" -mindepth 1 -maxdepth 1 ! -name made-by-run.sh -exec rm -rf {} +
-    "$python" -m venv "$venv" >&2 ||
-        die "$python cannot make a virtual environment" "on Debian or Ubuntu: apt-get install python3-venv"
-    # The lock is complete and every file's hash is checked; nothing is resolved and nothing is built.
-    install_lock requirements.lock
-    # The project itself is run from its folder.
-    "$venv/bin/python" -c '
-import pathlib, sysconfig
-site = pathlib.Path(sysconfig.get_path("purelib"))
-# The first of these that is there; see scripts/compile.
-paths = [str(pathlib.Path(name).resolve()) for name in (".compiled", "src")]
-(site / "embedfleet-source.pth").write_text("\n".join(paths) + "\n")
-'
-    # Not with the interpreter in its first line: a path there may be neither long nor have blanks.
-    printf '#!/bin/sh\nexec "%s" -P -m embedfleet "$@"\n' "$PWD/$venv/bin/python" > "$venv/bin/embedfleet"
-    chmod +x "$venv/bin/embedfleet"
-    printf '%s' "$1" > "$venv/stamp"
+    find_python
+    lock
+    adopt
+    for each in "$venv" .venv-run-*; do
+        if fits "$each"; then
+            [ "$each" = "$venv" ] || put_in_force "$each"
+            return
+        fi
+    done
+    sweep
+    build
 }
 
-# The stamp is written last: an installation that was interrupted, or is of another lock, is made anew.
-wanted="$(cksum < requirements.lock) $PWD"
-[ "$(cat "$venv/stamp" 2>/dev/null)" = "$wanted" ] || install "$wanted"
+# Environments that are not in force.
+others() {
+    for each in .venv-run-*; do
+        [ ! -e "$each" ] || [ "$each" -ef "$venv" ] || printf '%s\n' "$each"
+    done
+}
 
-# What scripts/compile made is of another source: that one is run.
-if [ -e .compiled ] && [ "$(cat .compiled/stamp 2>/dev/null)" != "$(scripts/sources)" ]; then
-    rm -rf .compiled
-    say "the source has changed since scripts/compile: it runs interpreted until that is run again"
+# Remove, under the lock, those that no process keeps. Not at once when another is put in force: whoever starts now may
+# have read the link before.
+sweep() {
+    # shellcheck disable=SC2046 # their names have no blanks
+    "$python" -c '
+import fcntl, os, shutil, sys
+def is_kept(folder):
+    try:
+        fcntl.flock(os.open(f"{folder}/{sys.argv[1]}", os.O_RDWR), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return not isinstance(error, FileNotFoundError)
+    return False
+for folder in sys.argv[2:]:
+    if not is_kept(folder):
+        shutil.rmtree(folder, ignore_errors=True)
+' "$mark" $(others) || say "an earlier environment could not be removed; it does no harm"
+}
+
+wanted="$(cksum < requirements.lock)"
+python="$venv/bin/python"
+if [ ! -L "$venv" ] || ! fits "$venv"; then
+    settle
+elif [ -n "$(others)" ] && try_lock; then
+    sweep
 fi
+unlock
 
-# What drives containers is little, and left out where there are none.
-if [ -e requirements-docker.lock ] && wants_containers "$@"; then
-    wanted="$(cksum < requirements-docker.lock)"
-    if [ "$(cat "$venv/stamp-docker" 2>/dev/null)" != "$wanted" ]; then
-        say "installing what drives containers into $venv (once)"
-        install_lock requirements-docker.lock
-        printf '%s' "$wanted" > "$venv/stamp-docker"
-    fi
+if [ -e .compiled ] && [ "$(cat .compiled/stamp 2>/dev/null)" != "$(scripts/sources)" ]; then
+    say "the source has changed since scripts/compile: it runs interpreted until that is run again"
 fi
 
 case "${1:-}" in
@@ -94,4 +169,20 @@ case "${1:-}" in
         set -- --gpu "$gpu" "$@"
         ;;
 esac
-exec "$venv/bin/python" -P -m embedfleet up "$@"
+
+# What drives containers is little, and left out where there are none: the settings say, and the machine.
+needs_docker() {
+    scripts/start up --needs-docker "$@" > /dev/null 2>&1 || [ $? -ne 10 ] || return 0
+    return 1
+}
+if [ -e requirements-docker.lock ] && [ ! -e "$venv/stamp-docker" ] && needs_docker "$@"; then
+    python="$venv/bin/python"
+    lock
+    if [ ! -e "$venv/stamp-docker" ]; then
+        say "installing what drives containers into $venv (once)"
+        install_docker "$venv"
+    fi
+    unlock
+fi
+
+exec scripts/start up "$@"

@@ -2,6 +2,7 @@
 
 from dataclasses import fields
 
+from embedfleet.config.agreement import prompts_fault
 from embedfleet.config.model_name import AUTO, BUILTIN
 from embedfleet.config.settings import EngineOptions, GatewayOptions
 from embedfleet.engine.settings import EngineSettings
@@ -22,7 +23,13 @@ def engine_settings(
     payload_limit_bytes: int = 2_000_000,
     stop_grace_s: float = 30.0,
 ) -> EngineSettings:
-    """Settings of one engine."""
+    """Settings of one engine.
+
+    Raises:
+        UsageError: options that do not go together.
+    """
+    if problem := prompts_fault(options):
+        raise UsageError(f"default_prompt {problem}", "set one of them")
     given = {item.name: getattr(options, item.name) for item in fields(options)}
     given["model"] = BUILTIN if options.model == AUTO else options.model
     given["packed_dir"] = "" if options.packed_dir == AUTO else options.packed_dir

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from embedfleet.cli.flags import read_settings, settings_flags
+from embedfleet.cli.flags import read_sound_settings, settings_flags
 from embedfleet.cli.output import say
 from embedfleet.cli.query import ask, daemon, say_elsewhere
 from embedfleet.control.fleet import remove_folders
@@ -18,7 +18,7 @@ from embedfleet.errors import FleetError
 @settings_flags
 def command(**flags: Any) -> None:  # noqa: ANN401
     """Let requests under way end, then stop every process and container of the fleet; wait until it is done."""
-    settings = read_settings(flags)
+    settings = read_sound_settings(flags)
     state = StateFile(settings.state_dir)
     address = state.read()
     if address is None:

@@ -7,12 +7,15 @@ from typing import Any, TypeVar
 
 import click
 
-from embedfleet.config.load import find_file, load
+from embedfleet.cli.output import say
+from embedfleet.config.load import find_file, load, load_what_is_sound
 from embedfleet.config.option import Option, options_of
 from embedfleet.config.settings import FleetOptions, Settings
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 Record = TypeVar("Record")
+PORT = click.IntRange(0, 65_535)
+"""What a port may be; 0 is any free one."""
 
 
 class OptionType(click.ParamType[Any]):
@@ -24,6 +27,8 @@ class OptionType(click.ParamType[Any]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401
         """The value, or click's usage error with what is wrong with it."""
+        if isinstance(value, str) and self._option.is_unset(value):
+            return self._option.default
         parsed = self._option.parse(value) if isinstance(value, str) else value
         if problem := self._option.check(parsed):
             self.fail(problem, param, ctx)
@@ -66,11 +71,44 @@ def settings_flags(command: Command) -> Command:
 
 
 def read_settings(values: dict[str, Any]) -> Settings:
-    """The settings that the flags of `settings_flags` lead to.
+    """The settings that the flags of `settings_flags` lead to; what is odd about the environment is said.
 
     Raises:
         SettingsError: with every fault.
     """
+    flags = _texts(values)
+    settings = load(find_file(os.environ, values["file"]), os.environ, flags)
+    for note in settings.notes:
+        say(note)
+    return settings
+
+
+def read_sound_settings(values: dict[str, Any]) -> Settings:
+    """As `read_settings`, for verbs about a fleet that runs: it can be found, whatever the settings say now."""
+    flags = _texts(values)
+    settings, faults = load_what_is_sound(find_file(os.environ, values["file"]), os.environ, flags)
+    if faults:
+        more = f" and {len(faults) - 1} more" if len(faults) > 1 else ""
+        say(
+            f"warning: left out of the settings: {faults[0].key}: {faults[0].message}{more} (`embedfleet config check`)"
+        )
+        say(f"looking in {settings.state_dir}")
+    return settings
+
+
+def given_flags(values: dict[str, Any]) -> tuple[str, ...]:
+    """The flags of `settings_flags` that were given, to be given to another process that may start elsewhere."""
+    found = [f"--set={pair}" for pair in values["pairs"]]
+    if values["file"]:
+        found.append(f"--config={Path(values['file']).absolute()}")
+    for name, option in options_of(FleetOptions).items():
+        if values.get(name) is not None:
+            found.append(option.flag if option.types == (bool,) else f"{option.flag}={values[name]}")
+    return tuple(found)
+
+
+def _texts(values: dict[str, Any]) -> dict[str, str]:
+    """Dotted key → text of every flag that was given."""
     flags: dict[str, str] = {}
     for pair in values["pairs"]:
         key, equals, text = pair.partition("=")
@@ -80,5 +118,4 @@ def read_settings(values: dict[str, Any]) -> Settings:
     for name in options_of(FleetOptions):
         if values.get(name) is not None:
             flags[f"fleet.{name}"] = values[name]
-    file = find_file(os.environ, values["file"])
-    return load(Path(file) if file else None, os.environ, flags)
+    return flags

@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 import click
 
 from embedfleet.cli.child import end_with, port_teller
-from embedfleet.cli.flags import record_flags, take_record
+from embedfleet.cli.flags import PORT, record_flags, take_record
 from embedfleet.config.settings import GatewayOptions
 from embedfleet.errors import UsageError
 
@@ -17,7 +17,7 @@ from embedfleet.errors import UsageError
     "--replica", "replicas", multiple=True, metavar="[NAME=]URL", help="of a server with TEI's API; may be repeated"
 )
 @click.option("--host", default="0.0.0.0", show_default=True, help="address to listen on")
-@click.option("--port", default=0, show_default=True, help="port to listen on; 0 for any free one")
+@click.option("--port", type=PORT, default=0, show_default=True, help="port to listen on; 0 for any free one")
 @click.option(
     "--admin",
     default="",

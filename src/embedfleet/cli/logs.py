@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from embedfleet.cli.flags import read_settings, settings_flags
+from embedfleet.cli.flags import read_sound_settings, settings_flags
 from embedfleet.cli.output import data, say
 from embedfleet.cli.query import daemon
 from embedfleet.control.fleet import journal_of
@@ -20,7 +20,7 @@ from embedfleet.errors import UsageError
 @settings_flags
 def command(name: str | None, follow: bool, lines: int, **flags: Any) -> None:  # noqa: ANN401
     """Show the last lines of every process and container, or of those whose name begins with NAME, as reranker-0."""
-    settings = read_settings(flags)
+    settings = read_sound_settings(flags)
     journal = journal_of(settings)
     docker = daemon(settings)
     containers = {container.name: container.id for container in docker.ours()} if docker else {}

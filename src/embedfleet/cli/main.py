@@ -7,6 +7,7 @@ import sys
 import click
 
 from embedfleet import __version__
+from embedfleet.cli.environment import keep_environment
 from embedfleet.cli.output import die, fail
 from embedfleet.errors import EmbedfleetError
 from embedfleet.kernel_limits import raise_open_files
@@ -83,6 +84,7 @@ def open_standard_streams() -> None:
 def main() -> None:
     """Run the command line; every error is worded here and nowhere else."""
     open_standard_streams()
+    keep_environment()
     raise_open_files()
     os.environ.update(ONE_THREAD)
     try:

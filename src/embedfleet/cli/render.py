@@ -30,8 +30,7 @@ def nginx(out: str, **flags: Any) -> None:  # noqa: ANN401
     driver = see_driver(settings)
     machine = Machine(cores(), check_machine(settings, driver.gpus if driver else ()))
     plan = make_plan(settings, machine, sockets=Path("/nowhere"))
-    folder = Path(out)
-    folder.mkdir(parents=True, exist_ok=True)
+    sites: dict[str, str] = {}
     for service in settings.services:
         replicas = [spec for spec in plan if spec.service == service.name and spec.kind == "replica"]
         addresses = [peer_address(spec, inside=True) for spec in replicas]
@@ -42,7 +41,21 @@ def nginx(out: str, **flags: Any) -> None:  # noqa: ANN401
             )
         listen = str(service.options.port) if isinstance(replicas[0], RemoteSpec) else "80"
         site = site_maker(service, listen, "/var/log/nginx/access.log")(addresses, [])
-        file = folder / file_name(service.name)
-        file.write_text(render_site(site))
-        data(str(file))
+        sites[file_name(service.name)] = render_site(site)
+    _write(Path(out), sites)
     say("a replica that fails stays on these lists: `embedfleet up` with balancer = nginx takes it off")
+
+
+def _write(folder: Path, files: dict[str, str]) -> None:
+    """Write files into a folder, which is made if it is missing.
+
+    Raises:
+        UsageError: it cannot be made, or cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in files.items():
+            (folder / name).write_text(text)
+            data(str(folder / name))
+    except OSError as error:
+        raise UsageError(f"{error.filename} cannot be written: {error.strerror}", "give another --out") from error

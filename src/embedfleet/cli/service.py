@@ -3,15 +3,16 @@
 import os
 import shutil
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import click
 
-from embedfleet.cli.flags import read_settings, settings_flags
+from embedfleet.cli.environment import lasting_command
+from embedfleet.cli.flags import given_flags, read_settings, settings_flags
 from embedfleet.cli.output import data, say
+from embedfleet.config.environment import CONFIG
 from embedfleet.control.boot import FOLDER, NAME, render_unit
 from embedfleet.control.machine import see_driver
 from embedfleet.control.nvml import read_driver
@@ -38,10 +39,11 @@ def install(unit_dir: str, dry_run: bool, **flags: Any) -> None:  # noqa: ANN401
     driver = see_driver(settings)
     gpus = check_machine(settings, driver.gpus if driver else ())
     text = render_unit(
-        python=sys.executable,
+        program=lasting_command(),
         folder=settings.root,
-        arguments=_arguments(flags),
-        environment={name: value for name, value in os.environ.items() if name.startswith(_KEPT)},
+        # A file that a variable names may be named from here.
+        arguments=given_flags(flags | {"file": flags["file"] or os.environ.get(CONFIG)}),
+        environment={n: v for n, v in os.environ.items() if n.startswith(_KEPT) and n != CONFIG},
         uuids=tuple(gpu.uuid for gpu in gpus),
         wait_s=_WAIT_S,
     )
@@ -64,7 +66,7 @@ def install(unit_dir: str, dry_run: bool, **flags: Any) -> None:  # noqa: ANN401
 def uninstall(unit_dir: str) -> None:
     """Disable and remove the unit; a fleet that runs goes on."""
     unit = Path(unit_dir) / NAME
-    if not unit.exists():
+    if not os.path.lexists(unit):
         say(f"there is no {unit}")
         return
     _systemctl("disable", NAME)
@@ -98,21 +100,6 @@ def _seen() -> set[str]:
     except UsageError:
         return set()
     return {gpu.uuid for gpu in driver.gpus} if driver else set()
-
-
-def _arguments(flags: dict[str, Any]) -> tuple[str, ...]:
-    """The flags that were given, to be given to `up` at boot."""
-    found: list[str] = []
-    for name, value in flags.items():
-        if name == "pairs":
-            found += [part for pair in value for part in ("--set", pair)]
-        elif name == "file":
-            found += ["--config", str(Path(value).resolve())] if value else []
-        elif name == "pull":
-            found += ["--pull"] if value else []
-        elif value is not None:
-            found += ["--" + name.replace("_", "-"), str(value)]
-    return tuple(found)
 
 
 def _systemctl(*arguments: str) -> None:

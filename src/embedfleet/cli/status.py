@@ -9,7 +9,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from embedfleet.cli.flags import read_settings, settings_flags
+from embedfleet.cli.flags import read_sound_settings, settings_flags
 from embedfleet.cli.output import data, say
 from embedfleet.cli.query import ask, daemon, say_elsewhere
 from embedfleet.control.balancers.gateway import states_in
@@ -29,7 +29,7 @@ def command(as_json: bool, **flags: Any) -> None:  # noqa: ANN401
 
     Exit with 0 if all serve that nobody has drained, 1 if some do not, 3 if no fleet runs.
     """
-    settings = read_settings(flags)
+    settings = read_sound_settings(flags)
     status = ask(StateFile(settings.state_dir), "GET", "/status")
     running = status is not None
     if status is None and (docker := daemon(settings)) is not None:

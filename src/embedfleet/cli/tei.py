@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
+from embedfleet.cli.flags import PORT
 from embedfleet.config.settings import EngineOptions
 from embedfleet.errors import UsageError
 
@@ -47,7 +48,7 @@ def _ignored(command: Command) -> Command:
 @_flag("default-prompt", "", "text that is put before every input")
 @_flag("served-model-name", "", "the model's name as clients see it")
 @_flag("hostname", "0.0.0.0", "address to listen on")
-@_flag("port", 3000, "port to listen on")
+@_flag("port", 3000, "port to listen on", type=PORT)
 @_flag("payload-limit", 2_000_000, "largest request body, in bytes")
 @_flag("api-key", "", "not supported: put authentication before the gateway", hidden=True)
 @_ignored

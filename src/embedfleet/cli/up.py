@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from embedfleet.cgroup import cores
-from embedfleet.cli.flags import read_settings, settings_flags
+from embedfleet.cli.flags import given_flags, read_settings, settings_flags
 from embedfleet.cli.output import data, say
 from embedfleet.cli.progress import Progress, Transfer
 from embedfleet.cli.query import ask
@@ -37,13 +37,15 @@ _EXAMPLES = {
     f"""'{{"query":"What is Deep Learning?","texts":["Deep Learning is not...","Deep learning is..."]}}' {_JSON}""",
 }
 _UP_LOG = "up"
+_NEEDS_DOCKER = 10  # run.sh asks
 
 
 @click.command("up")
 @click.option("--detach", "-d", is_flag=True, help="return once every replica serves; logs go to the state folder")
 @click.option("--new-model", is_flag=True, help="replicas may have another model than their service had; see below")
+@click.option("--needs-docker", is_flag=True, hidden=True, help="start nothing; exit with 10 if it takes containers")
 @settings_flags
-def command(detach: bool, new_model: bool, **flags: Any) -> None:  # noqa: ANN401
+def command(detach: bool, new_model: bool, needs_docker: bool, **flags: Any) -> None:  # noqa: ANN401
     """Start every service and keep it running; Ctrl-C drains and stops all of it.
 
     While a fleet runs, a replica that comes back with other weights, another pooling or another prompt than the rest
@@ -52,10 +54,12 @@ def command(detach: bool, new_model: bool, **flags: Any) -> None:  # noqa: ANN40
     one get nothing more until they have it too.
     """
     settings = read_settings(flags)
+    if needs_docker:
+        sys.exit(_NEEDS_DOCKER if needs_containers(settings) else 0)
     if new_model and ask(StateFile(settings.state_dir), "POST", "/new-model") is not None:
         say("told the fleet that runs: the next replica of another model that infers is of its service's new model")
     elif detach:
-        _detach(settings)
+        _detach(settings, given_flags(flags) + (("--new-model",) if new_model else ()))
     else:
         _run(settings, lambda: read_settings(flags), new_model=new_model)
 
@@ -115,8 +119,8 @@ def _describe(machine: Machine) -> str:
     return "serving from " + ", ".join(f"{count} {name}" for name, count in names.items())
 
 
-def _detach(settings: Settings) -> None:
-    """Run this command again without ``--detach`` in a session of its own, and wait for it to serve.
+def _detach(settings: Settings, flags: tuple[str, ...]) -> None:
+    """Run `up` with these flags in a session of its own, and wait for it to serve.
 
     Raises:
         FleetError: it ended instead.
@@ -125,11 +129,10 @@ def _detach(settings: Settings) -> None:
     state.acquire()  # say at once if a fleet runs already
     state.release()
     journal = journal_of(settings)
-    arguments = [argument for argument in sys.argv[1:] if argument not in {"--detach", "-d"}]
     mark = len(journal.tail(_UP_LOG, 10**6))
     log = journal.open(_UP_LOG)
     process = subprocess.Popen(
-        [sys.executable, "-P", "-m", "embedfleet", *arguments],
+        [sys.executable, "-P", "-m", "embedfleet", "up", *flags],
         stdin=subprocess.DEVNULL,
         stdout=log,
         stderr=log,

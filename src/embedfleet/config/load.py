@@ -1,16 +1,18 @@
 """Settings from flags, environment and fleet.toml, in that order of precedence; all faults at once."""
 
 import difflib
+import os
 import re
-import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
-from embedfleet.config.model_name import AUTO, model_folder, usual_folder
-from embedfleet.config.option import Option, options_of
+from embedfleet.config.agreement import check_services
+from embedfleet.config.environment import CONFIG, notes, sort_variables, variable
+from embedfleet.config.file import parse, read_bytes, salvage
+from embedfleet.config.model_name import AUTO, is_folder, usual_folder
+from embedfleet.config.option import Option, options_of, show
 from embedfleet.config.settings import (
     DEFAULT_SERVICES,
     SERVICE_RECORDS,
@@ -22,12 +24,8 @@ from embedfleet.config.settings import (
     Settings,
 )
 from embedfleet.errors import Fault, SettingsError
-from embedfleet.types import URL_HINT, url_fault
 
 FILE = "fleet.toml"
-PREFIX = "EMBEDFLEET_"
-# Variables of ours that are no options.
-_OTHER_VARIABLES = frozenset({"EMBEDFLEET_CONFIG"})
 # `fleet` would be confused with the section of that name, in keys and in variables.
 _SERVICE_NAME = re.compile(r"(?!fleet$)[a-z][a-z0-9-]{0,30}")
 
@@ -35,11 +33,11 @@ Record = TypeVar("Record")
 
 
 def find_file(env: Mapping[str, str], given: str | None = None) -> Path | None:
-    """The settings file: as given, as ``EMBEDFLEET_CONFIG`` says, or fleet.toml here if there is one."""
-    name = given or env.get("EMBEDFLEET_CONFIG")
+    """The settings file: as given, as ``EMBEDFLEET_CONFIG`` says, or fleet.toml here, even if it cannot be read."""
+    name = given or env.get(CONFIG)
     if name:
         return Path(name)
-    return Path(FILE) if Path(FILE).is_file() else None
+    return Path(FILE) if os.path.lexists(FILE) else None
 
 
 def load(file: Path | None, env: Mapping[str, str], flags: Mapping[str, str]) -> Settings:
@@ -53,12 +51,38 @@ def load(file: Path | None, env: Mapping[str, str], flags: Mapping[str, str]) ->
     Raises:
         SettingsError: with every fault that was found.
     """
-    reading = _Reading(root=(file.parent if file else Path()).resolve())
-    table = reading.read_file(file) if file else {}
-    reading.take_table(table)
-    reading.take_texts(_from_env(env, reading), lambda key: f"environment {_variable(key)}")
+    settings, faults = load_what_is_sound(file, env, flags)
+    if faults:
+        raise SettingsError(faults)
+    return settings
+
+
+def load_what_is_sound(
+    file: Path | None, env: Mapping[str, str], flags: Mapping[str, str]
+) -> tuple[Settings, Sequence[Fault]]:
+    """As `load`, for who must go on: what is wrong is left out, as if it had not been set.
+
+    Raises:
+        SettingsError: there is no folder to count from.
+    """
+    reading = _Reading(root=_folder_of(file))
+    if file:
+        content, faults = read_bytes(file)
+        table, more = parse(content, str(file))
+        reading.faults += (*faults, *more)
+        reading.take_table(salvage(content) if more else table)
+    known = reading.variables()
+    variables = sort_variables(env, known)
+    reading.take_variables(variables.texts, known)
     reading.take_texts(dict(flags), _flag)
-    return reading.finish()
+    return replace(reading.finish(), notes=notes(variables, known)), reading.faults
+
+
+def _folder_of(file: Path | None) -> Path:
+    try:
+        return Path(os.path.realpath(file.parent if file else "."))
+    except FileNotFoundError:
+        raise SettingsError([Fault("the working directory", "is not there any more", "cd to one that is")]) from None
 
 
 class _Reading:
@@ -78,14 +102,13 @@ class _Reading:
             for key, value in own.items():
                 self._put(f"{name}.{key}", value, "default")
 
-    def read_file(self, file: Path) -> dict[str, Any]:
-        try:
-            return tomllib.loads(file.read_text("utf-8"))
-        except OSError as error:
-            self.fault(str(file), f"cannot be read: {error.strerror}")
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            self.fault(str(file), f"is not TOML: {error}")
-        return {}
+    def variables(self) -> dict[str, list[str]]:
+        """Names of all variables that may set something, each with the dotted keys that it may mean."""
+        found: dict[str, list[str]] = {}
+        keys = [f"fleet.{name}" for name in self.fleet]
+        for key in (*keys, *(f"{service}.{name}" for service in self.names for name in self.service)):
+            found.setdefault(variable(key), []).append(key)
+        return found
 
     def take_table(self, table: dict[str, Any]) -> None:
         """The content of a file."""
@@ -93,12 +116,12 @@ class _Reading:
             if key not in {"fleet", "services"}:
                 self._unknown(key, ["fleet", "services"])
             elif not isinstance(value, dict):
-                self.fault(key, f"{value!r} is not a table", f"write [{key}]")
+                self.fault(key, f"{show(value)} is not a table", f"write [{key}]")
         self._take_section("fleet", table.get("fleet"), self.fleet)
         services = table.get("services")
         for name, section in services.items() if isinstance(services, dict) else ():
             if not isinstance(section, dict):
-                self.fault(f"services.{name}", f"{section!r} is not a table", f"write [services.{name}]")
+                self.fault(f"services.{name}", f"{show(section)} is not a table", f"write [services.{name}]")
             elif not _SERVICE_NAME.fullmatch(name):
                 self.fault(
                     f"services.{name}", "is no name for a service", "lower-case letters, digits and dashes; not fleet"
@@ -107,6 +130,15 @@ class _Reading:
                 if name not in self.names:
                     self.names.append(name)
                 self._take_section(name, section, self.service)
+
+    def take_variables(self, texts: Mapping[str, str], known: Mapping[str, Sequence[str]]) -> None:
+        """Values of variables, by name; a service that is named `tei` has one that is the fleet's too."""
+        for name, text in texts.items():
+            if len(known[name]) > 1 and text:
+                meant = " or ".join(map(self._shown, known[name]))
+                self.fault(f"environment {name}", f"may mean {meant}", f"unset it, and write one of them in {FILE}")
+            else:
+                self.take_texts({known[name][0]: text}, lambda key: f"environment {variable(key)}")
 
     def take_texts(self, texts: Mapping[str, str], origin: Any) -> None:  # noqa: ANN401 - key → words
         """Values of flags or variables."""
@@ -117,25 +149,19 @@ class _Reading:
                 known = self.fleet if section == "fleet" else self.service
                 where = [f"{section}.{name}" for name in known] if section in {"fleet", *self.names} else self.names
                 self._unknown(key, where, shown=origin(key))
-            else:
+            elif not option.is_unset(text):
                 self._take(key, option, option.parse(text), origin(key))
 
     def finish(self) -> Settings:
-        """The settings, if nothing was wrong.
-
-        Raises:
-            SettingsError: with every fault.
-        """
+        """The settings; `faults` are complete after it."""
         services = [service for service in map(self._service, self.names) if service.options.enabled]
-        self._check_services(services)
-        fleet = self._record("fleet", FleetOptions)
-        if self.faults:
-            raise SettingsError(self.faults)
-        return Settings(self.root, fleet, tuple(services), self.origins)
+        known = {fault.key for fault in self.faults}
+        self.faults += [fault for fault in check_services(services, self.root) if fault.key not in known]
+        return Settings(self.root, self._record("fleet", FleetOptions), tuple(services), self.origins)
 
     def fault(self, key: str, message: str, hint: str = "") -> None:
         """Note one."""
-        self.faults.append(Fault(key, message, hint))
+        self.faults.append(Fault(key if key.isprintable() else show(key), message, hint))
 
     def _take_section(self, section: str, values: object, known: Mapping[str, Option]) -> None:
         for name, value in values.items() if isinstance(values, dict) else ():
@@ -176,7 +202,7 @@ class _Reading:
     def _service(self, name: str) -> Service:
         engine = self._record(name, EngineOptions)
         folder = usual_folder(engine.task)
-        if engine.model == AUTO and (self.root / folder).is_dir():
+        if engine.model == AUTO and is_folder(self.root / folder):
             engine = replace(engine, model=folder)
             self.origins[f"{name}.model"] = "found"
         return Service(name, self._record(name, ServiceOptions), engine, self._record(name, GatewayOptions))
@@ -189,33 +215,6 @@ class _Reading:
             self.origins.setdefault(key, "default")
         return record(**values)
 
-    def _check_services(self, services: list[Service]) -> None:
-        """What only shows when values are seen together."""
-        ports: dict[int, str] = {}
-        for service in services:
-            key, port = f"services.{service.name}.port", service.options.port
-            if port == 0 and not any(fault.key == key for fault in self.faults):
-                self.fault(key, "is not set", "every service needs a port")
-            elif port and port in ports:
-                self.fault(key, f"{port} is the port of {ports[port]} already", "give each service its own")
-            ports.setdefault(port, f"services.{service.name}")
-            self._check_model(service)
-            self._check_replicas(service)
-        if not services:
-            self.fault("services", "every service is off", "enable one")
-
-    def _check_model(self, service: Service) -> None:
-        key, model = f"services.{service.name}.model", service.engine.model
-        folder = model_folder(model, self.root)
-        if folder is not None and not folder.is_dir():
-            self.fault(key, f"there is no folder {model}", "give a folder, a hub id (organisation/name) or builtin")
-
-    def _check_replicas(self, service: Service) -> None:
-        urls = service.options.replicas
-        for url in urls if isinstance(urls, tuple) else ():
-            if url_fault(url) or urlsplit(url).path.strip("/"):
-                self.fault(f"services.{service.name}.replicas", f"{url!r} is no server's URL", URL_HINT)
-
 
 def _plain(option: Option, value: Any) -> Any:  # noqa: ANN401 - checked by the option
     """A file's value as the settings' records hold it."""
@@ -224,29 +223,7 @@ def _plain(option: Option, value: Any) -> Any:  # noqa: ANN401 - checked by the 
     return tuple(value) if isinstance(value, list) else value
 
 
-def _from_env(env: Mapping[str, str], reading: _Reading) -> dict[str, str]:
-    """Dotted key → text of every variable with our prefix."""
-    found: dict[str, str] = {}
-    by_variable = {_variable(f"fleet.{name}"): f"fleet.{name}" for name in reading.fleet}
-    for service in reading.names:
-        by_variable |= {_variable(f"{service}.{name}"): f"{service}.{name}" for name in reading.service}
-    for name, text in env.items():
-        if not name.startswith(PREFIX) or name in _OTHER_VARIABLES:
-            continue
-        if name in by_variable:
-            found[by_variable[name]] = text
-        else:
-            close = difflib.get_close_matches(name, list(by_variable), n=1)
-            reading.fault(f"environment {name}", "is not known", f"did you mean {close[0]}?" if close else "unset it")
-    return found
-
-
 def _flag(key: str) -> str:
     """``fleet.log_level`` → ``flag --log-level``; ``embedder.port`` → ``flag --set embedder.port``."""
     section, _, name = key.partition(".")
     return f"flag --{name.replace('_', '-')}" if section == "fleet" else f"flag --set {key}"
-
-
-def _variable(key: str) -> str:
-    """``embedder.port`` → ``EMBEDFLEET_EMBEDDER_PORT``; ``fleet.log_level`` → ``EMBEDFLEET_LOG_LEVEL``."""
-    return PREFIX + key.removeprefix("fleet.").upper().replace(".", "_").replace("-", "_")

@@ -1,5 +1,6 @@
 """What the name of a model means, before anything is opened."""
 
+import os
 import re
 from pathlib import Path
 
@@ -25,5 +26,15 @@ def model_folder(model: str, root: Path) -> Path | None:
     """The folder that a model's name means, whether or not it exists; None for the built-in, hub ids and auto."""
     if model in {BUILTIN, AUTO}:
         return None
-    folder = root / Path(model).expanduser()
-    return None if not folder.is_dir() and is_hub_id(model) else folder
+    folder = root / at_home(model)
+    return None if not is_folder(folder) and is_hub_id(model) else folder
+
+
+def at_home(model: str) -> Path:
+    """A path with what ``~`` stands for; as it is if that is nobody's."""
+    return Path(os.path.expanduser(model))  # noqa: PTH111 - Path's raises for a user who is not known here
+
+
+def is_folder(path: Path) -> bool:
+    """Whether there is such a folder, whatever the path is."""
+    return os.path.isdir(path)  # noqa: PTH112 - Path's raises if a name is too long, or may not be looked up

@@ -13,6 +13,9 @@ Scalar = bool | int | float | str
 Value = Scalar | tuple[str, ...]
 
 _KEY = "option"
+_LONGEST_S = 10**9  # numbers that are no whole ones are seconds: clocks and timers take no more
+_LARGEST = 2**53  # and JSON no more than this
+_SHOWN = 100  # characters of a value that a message has
 _WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
@@ -27,6 +30,7 @@ class Option:
         help: one line.
         minimum: the least number allowed.
         maximum: the largest number allowed.
+        may_be_empty: whether an empty text is a value.
     """
 
     name: str
@@ -36,6 +40,7 @@ class Option:
     help: str
     minimum: float | None
     maximum: float | None
+    may_be_empty: bool
 
     @property
     def flag(self) -> str:
@@ -62,18 +67,19 @@ class Option:
         """What is wrong with a value of a file; nothing if it may stand."""
         if isinstance(value, list | tuple):
             sound = tuple in self.types and value and all(isinstance(item, str) and item for item in value)
-            return "" if sound else f"{value!r} is not {self.takes}"
+            return "".join(map(_text_fault, value)) if sound else self._not_taken(value)
         kinds = (*self.types, int) if float in self.types else self.types
         if type(value) not in kinds or (isinstance(value, str) and self.choices and value not in self.choices):
-            return f"{value!r} is not {self.takes}"
+            return self._not_taken(value)
+        if isinstance(value, str):
+            return _text_fault(value) if value or self.may_be_empty else "is empty"
         if isinstance(value, int | float) and not isinstance(value, bool):
-            if not math.isfinite(value):
-                return f"{value} is not {self.takes}"
-            if self.minimum is not None and value < self.minimum:
-                return f"{value} is below {self.minimum}"
-            if self.maximum is not None and value > self.maximum:
-                return f"{value} is above {self.maximum}"
+            return self._number_fault(value)
         return ""
+
+    def is_unset(self, text: str) -> bool:
+        """Whether a flag's or a variable's text says nothing: `${X:-}` is empty where X is not set."""
+        return not text and not self.may_be_empty
 
     def parse(self, text: str) -> object:
         """A flag's or a variable's text as a value; the text itself where it is none, for `check` to refuse.
@@ -92,10 +98,48 @@ class Option:
             return tuple(part.strip() for part in text.split(","))
         return text
 
+    def _number_fault(self, value: float) -> str:
+        if isinstance(value, float) and not math.isfinite(value):
+            return self._not_taken(value)
+        maximum = (_LONGEST_S if float in self.types else _LARGEST) if self.maximum is None else self.maximum
+        if self.minimum is not None and value < self.minimum:
+            return f"{show(value)} is below {self.minimum}"
+        return f"{show(value)} is above {maximum}" if value > maximum else ""
 
-def option(default: Value, text: str, *, minimum: float | None = None, maximum: float | None = None) -> Any:  # noqa: ANN401
-    """A field that is an option, with its one line of help; typed as `dataclasses.field` is, for the same reason."""
-    return field(default=default, metadata={_KEY: (text, minimum, maximum)})
+    def _not_taken(self, value: object) -> str:
+        return f"{show(value)} is not {self.takes}"
+
+
+def option(
+    default: Value,
+    text: str,
+    *,
+    minimum: float | None = None,
+    maximum: float | None = None,
+    may_be_empty: bool = False,
+) -> Any:  # noqa: ANN401 - typed as `dataclasses.field` is, for the same reason
+    """A field that is an option, with its one line of help; one whose default is empty may be empty."""
+    return field(default=default, metadata={_KEY: (text, minimum, maximum, may_be_empty or default == "")})
+
+
+def show(value: object) -> str:
+    """A value as a message has it: of one that is long, its beginning."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # a number of very many digits, tables in tables in tables
+        return "a value that is too long to show"
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+
+
+def _text_fault(text: str) -> str:
+    """What no file's name, flag or answer can have."""
+    if "\0" in text:
+        return f"{show(text)} has a null character"
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # of a variable or a flag whose bytes are no text
+        return f"{show(text)} is not UTF-8"
+    return ""
 
 
 def options_of(record: type) -> dict[str, Option]:
@@ -104,10 +148,9 @@ def options_of(record: type) -> dict[str, Option]:
     found = {}
     for item in fields(record):
         if _KEY in item.metadata:
-            text, minimum, maximum = item.metadata[_KEY]
             types, choices = _types(hints[item.name])
             default: Any = item.default
-            found[item.name] = Option(item.name, types, choices, default, text, minimum, maximum)
+            found[item.name] = Option(item.name, types, choices, default, *item.metadata[_KEY])
     return found
 
 

@@ -42,6 +42,7 @@ class EngineOptions:
         "auto",
         "folder of weights packed for this processor, which replicas map instead of holding a copy each; auto is"
         " `packed` under state_dir if there are several, and for an engine by itself none; empty is none",
+        may_be_empty=True,
     )
     tokenization_workers: int | Auto = option(
         "auto",
@@ -159,6 +160,11 @@ class Service:
     engine: EngineOptions
     gateway: GatewayOptions
 
+    @property
+    def upstream(self) -> str:
+        """The name that containers, servers elsewhere and nginx's upstream share."""
+        return self.options.upstream or f"{self.name}-tei"
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -167,12 +173,14 @@ class Settings:
     Attributes:
         root: the folder that relative paths count from: that of fleet.toml, or the working directory.
         origins: dotted key → where its value came from, for every option.
+        notes: what the person should know of the environment, one line each.
     """
 
     root: Path
     fleet: FleetOptions
     services: tuple[Service, ...]
     origins: dict[str, str] = field(repr=False)
+    notes: tuple[str, ...] = ()
 
     @property
     def state_dir(self) -> Path:

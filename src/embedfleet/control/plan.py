@@ -68,11 +68,6 @@ def shares_weights(service: Service, count: int) -> bool:
     return service.engine.backend == "onnx" and (count > 1 if packed == AUTO else bool(packed))
 
 
-def upstream_name(service: Service) -> str:
-    """The name that containers and nginx's upstream share."""
-    return service.options.upstream or f"{service.name}-tei"
-
-
 def docker_model(settings: Settings, service: Service) -> Path | None:
     """The model folder of a service whose replicas are containers; None for the built-in of our own image.
 
@@ -121,7 +116,15 @@ def make_plan(settings: Settings, machine: Machine, *, sockets: Path) -> list[Ch
         UsageError: settings and machine do not go together.
     """
     plan = _Plan(settings, machine, sockets)
-    return [child for service in settings.services for child in plan.children(service)]
+    children = [child for service in settings.services for child in plan.children(service)]
+    owners = {child.name: child.service for child in reversed(children)}
+    for child in children:
+        if owners[child.name] != child.service:
+            raise UsageError(
+                f"{child.name} is of services.{owners[child.name]} and of services.{child.service}",
+                f"set another services.{child.service}.upstream, or name the service otherwise",
+            )
+    return children
 
 
 class _Plan:
@@ -147,7 +150,7 @@ class _Plan:
     def _processes(self, service: Service) -> list[ProcessSpec]:
         count = self._count(service)
         threads = worker_threads(service.options.worker_threads, replicas=count, cores=self._machine.cores)
-        flags = ("engine", "--worker-threads", str(threads), *self._common(service))
+        flags = ("engine", f"--worker-threads={threads}", *self._common(service))
         packed = service.engine.packed_dir
         if packed == AUTO:
             packed = str(self._settings.state_dir / "packed") if shares_weights(service, count) else ""
@@ -182,7 +185,7 @@ class _Plan:
         if model is not None:  # by the same path inside as outside, as people's scripts have it
             mounts.insert(0, Mount(str(model), str(model)))
         return ContainerSpec(
-            f"{upstream_name(service)}-{number}",
+            f"{service.upstream}-{number}",
             service.name,
             "replica",
             image=options.image or family.image(fleet.tei_image, fleet.tei_version),
@@ -228,18 +231,18 @@ class _Plan:
         admin = str(self._sockets / f"{service.name}.sock")
         flags: tuple[str, ...]
         listens = (service.options.host, service.options.port)
-        flags = ("gateway", "--host", listens[0], "--port", str(listens[1]))
-        flags += ("--model-file", str(self._sockets / f"{service.name}.model"))
-        flags += ("--drain-s", str(self._settings.fleet.drain_s), *self._common(service))
+        flags = ("gateway", f"--host={listens[0]}", f"--port={listens[1]}")
+        flags += (f"--model-file={self._sockets / f'{service.name}.model'}",)
+        flags += (f"--drain-s={self._settings.fleet.drain_s}", *self._common(service))
         flags += _changed(GatewayOptions, service.gateway)
         return ProcessSpec(f"{service.name}-gateway", service.name, "balancer", flags, admin, listens)
 
     def _gateway_container(self, service: Service) -> ContainerSpec:
         """Its replicas are none of its arguments: it is told of them, so that it need not be replaced for others."""
-        flags: tuple[str, ...] = ("gateway", "--respawn", "--host", "0.0.0.0", "--port", str(_OWN_PORT))
-        flags += ("--admin", f"{_SHARED}/{GATEWAY_SOCKET}", "--admin-mode", _ANYBODY)
-        flags += ("--members", f"{_SHARED}/{GATEWAY_MEMBERS}", "--model-file", _MODEL)
-        flags += ("--drain-s", str(self._settings.fleet.drain_s), *self._common(service))
+        flags: tuple[str, ...] = ("gateway", "--respawn", "--host=0.0.0.0", f"--port={_OWN_PORT}")
+        flags += (f"--admin={_SHARED}/{GATEWAY_SOCKET}", f"--admin-mode={_ANYBODY}")
+        flags += (f"--members={_SHARED}/{GATEWAY_MEMBERS}", f"--model-file={_MODEL}")
+        flags += (f"--drain-s={self._settings.fleet.drain_s}", *self._common(service))
         return ContainerSpec(
             f"gateway-{service.name}-lb",
             service.name,
@@ -271,16 +274,16 @@ class _Plan:
     def _nginx_process(self, service: Service) -> ProcessSpec:
         folder = str(nginx_folder(self._settings, service.name))
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(service.options.host, service.options.host)
-        flags = ("nginx", "--folder", folder, "--host", host, "--port", str(service.options.port))
+        flags = ("nginx", f"--folder={folder}", f"--host={host}", f"--port={service.options.port}")
         return ProcessSpec(f"{service.name}-nginx", service.name, "balancer", flags)
 
     def _common(self, service: Service) -> tuple[str, ...]:
         fleet = self._settings.fleet
         return (
-            *("--log-level", fleet.log_level),
-            *("--log-format", fleet.log_format),
-            *("--stop-grace-s", str(fleet.stop_grace_s)),
-            *("--payload-limit-bytes", str(service.options.payload_limit_bytes)),
+            f"--log-level={fleet.log_level}",
+            f"--log-format={fleet.log_format}",
+            f"--stop-grace-s={fleet.stop_grace_s}",
+            f"--payload-limit-bytes={service.options.payload_limit_bytes}",
         )
 
     def _count(self, service: Service) -> int:
@@ -333,7 +336,7 @@ def peer_url(replica: ChildSpec) -> str:
 def _remotes(service: Service) -> list[RemoteSpec]:
     urls = service.options.replicas
     assert isinstance(urls, tuple)
-    name = upstream_name(service)
+    name = service.upstream
     return [RemoteSpec(f"{name}-{n}", service.name, "replica", url.rstrip("/")) for n, url in enumerate(urls)]
 
 
@@ -344,11 +347,11 @@ def _number(service: Service) -> int | str:
 
 
 def _changed(record: type, values: Any) -> tuple[str, ...]:  # noqa: ANN401 - an instance of `record`
-    """The flags of the options that differ from their defaults."""
+    """The flags of the options that differ from their defaults, each in one word: a value may begin with a dash."""
     known = options_of(record)
     flags: list[str] = []
     for item in fields(record):
         value = getattr(values, item.name)
         if value != item.default:
-            flags += [known[item.name].flag, str(value).lower() if isinstance(value, bool) else str(value)]
+            flags.append(f"{known[item.name].flag}={str(value).lower() if isinstance(value, bool) else value}")
     return tuple(flags)

@@ -42,7 +42,7 @@ def arguments(
     max_input_length: int,
     dtype: str,
 ) -> tuple[str, ...]:
-    """The flags of ``text-embeddings-router``.
+    """The flags of ``text-embeddings-router``, each in one word: a value may begin with a dash.
 
     Args:
         options: of the service.
@@ -73,7 +73,7 @@ def arguments(
         "--served-model-name": options.served_model_name if parse_version(version) >= _SERVED_NAME else "",
     }
     flags |= {name: value for name, value in chosen.items() if value}
-    return (*(part for pair in flags.items() for part in pair), *_truncation(options.auto_truncate, version))
+    return (*(f"{name}={value}" for name, value in flags.items()), *_truncation(options.auto_truncate, version))
 
 
 def environment(family: Family) -> dict[str, str]:
@@ -97,7 +97,7 @@ def _truncation(wanted: bool, version: str) -> tuple[str, ...]:
     """Said in every case: the default changed between releases."""
     release = parse_version(version)
     if release >= _TAKES_A_WORD:
-        return ("--auto-truncate", str(wanted).lower())
+        return (f"--auto-truncate={str(wanted).lower()}",)
     if wanted:
         return ("--auto-truncate",)
     if release >= _TRUNCATES_UNASKED:

@@ -1,11 +1,12 @@
 """Where a model comes from: the package, a folder, or the hub."""
 
+import os
 import re
 from collections.abc import Collection
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from embedfleet.config.model_name import BUILTIN, is_hub_id
+from embedfleet.config.model_name import BUILTIN, at_home, is_folder, is_hub_id
 from embedfleet.engine.builtin import builtin_model
 from embedfleet.engine.m3 import NAMING_FILES
 from embedfleet.engine.model import COLBERT_FILE, LENGTH_FILES, SPARSE_FILE
@@ -30,10 +31,10 @@ def resolve_model(model: str) -> Path:
     """
     if model == BUILTIN:
         return builtin_model()
-    folder = Path(model).expanduser()
-    if folder.is_dir():
+    folder = at_home(model)
+    if is_folder(folder):
         return folder
-    if folder.exists():
+    if os.path.lexists(folder):
         raise ModelError(f"{model} is a file", "a model is a folder in Hugging Face layout")
     if not is_hub_id(model):
         raise ModelError(f"there is no model folder {model}", "give a folder, a hub id (organisation/name) or builtin")

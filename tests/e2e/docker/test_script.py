@@ -48,7 +48,7 @@ def _check_topology(site: Site, balancer: str, family: str) -> None:
         mounts = {mount["Destination"]: mount["RW"] for mount in attributes["Mounts"]}
         assert mounts == {model: False, "/data": True}
         command = attributes["Config"]["Cmd"]
-        assert command[command.index("--model-id") + 1] == model
+        assert f"--model-id={model}" in command
         assert attributes["Config"]["Image"] == TEI[family]
         assert attributes["HostConfig"]["RestartPolicy"]["Name"] == "unless-stopped"
         assert attributes["HostConfig"]["LogConfig"]["Config"] == {"max-size": "10m", "max-file": "3"}

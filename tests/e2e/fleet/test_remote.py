@@ -185,8 +185,8 @@ def test_a_unit_waits_for_the_gpus_and_then_runs_up(tmp_path):
     flags = ("--set", "embedder.port=9001")
     result = run_cli(tmp_path, "service", "install", "--dry-run", *flags, env={"EMBEDFLEET_GPU": "CPU"})
     assert "ExecStartPre=" in result.stdout
-    assert "up --set embedder.port=9001" in result.stdout
-    assert "Environment=EMBEDFLEET_GPU=CPU" in result.stdout
+    assert 'up "--set=embedder.port=9001"' in result.stdout
+    assert 'Environment="EMBEDFLEET_GPU=CPU"' in result.stdout
     assert f"WorkingDirectory={tmp_path}" in result.stdout
     assert "LimitNOFILE=524288" in result.stdout
     units = tmp_path / "units"

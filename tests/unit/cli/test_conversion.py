@@ -1,6 +1,6 @@
 """Every option reaches the part that it is for."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import pytest
 
@@ -60,11 +60,18 @@ def test_these_options_differ_from_every_default(options):
     assert [item.name for item in fields(options) if getattr(options, item.name) == item.default] == []
 
 
-def test_an_engine_gets_every_option_of_its_own():
-    settings = engine_settings(ENGINE, port=8, preferred_port=9, worker_threads=10, payload_limit_bytes=11)
-    for item in fields(ENGINE):
-        assert getattr(settings, item.name) == getattr(ENGINE, item.name)
+@pytest.mark.parametrize("prompt", ["default_prompt", "default_prompt_name"])
+def test_an_engine_gets_every_option_of_its_own(prompt):
+    options = replace(ENGINE, **{prompt: ""})
+    settings = engine_settings(options, port=8, preferred_port=9, worker_threads=10, payload_limit_bytes=11)
+    for item in fields(options):
+        assert getattr(settings, item.name) == getattr(options, item.name)
     assert (settings.port, settings.preferred_port, settings.workers, settings.limits.body_bytes) == (8, 9, 10, 11)
+
+
+def test_an_engine_is_not_started_with_two_default_prompts():
+    with pytest.raises(UsageError, match="default_prompt is set, and default_prompt_name too"):
+        engine_settings(ENGINE)
 
 
 def test_a_gateway_gets_every_option_of_its_own():

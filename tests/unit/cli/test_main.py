@@ -9,6 +9,7 @@ import pytest
 from embedfleet import __version__
 from embedfleet.cli.main import VERBS
 from tests.services.fleet import run_cli
+from tests.services.kubernetes import of_service
 
 HEAVY = {"numpy", "onnx", "onnxruntime", "tokenizers", "torch", "huggingface_hub"}
 
@@ -67,9 +68,20 @@ def test_the_version_is_data(tmp_path):
         (["engine", "--pooling", "sum"], "'sum' is not", "see `embedfleet engine --help`"),
         (["engine", "--model", "models/none"], "there is no model folder models/none", "give a folder"),
         (["gateway", "--replica", "ftp://x"], "ftp://x is not the URL of a replica", "write http://host:port"),
+        (["gateway", "--port", "99999"], "99999 is not in the range 0<=x<=65535", "see `embedfleet gateway --help`"),
+        (["engine", "--port", "-1"], "-1 is not in the range", "see `embedfleet engine --help`"),
+        (["tei", "--model-id=builtin", "--port=65536"], "65536 is not in the range", "see `embedfleet tei --help`"),
+        (
+            ["engine", "--default-prompt=- a", "--default-prompt-name=b"],
+            "default_prompt is set, and",
+            "set one of them",
+        ),
+        (["gateway", "--replica", "http://[::1"], "http://[::1 is not the URL of a replica", "write http://host:port"),
+        (["gateway", "--max-connections", "9" * 400], "is above 9007199254740992", "see `embedfleet gateway --help`"),
+        (["up", "--set", f"embedder.port={'9' * 5000}"], "is not a whole number, 1 to 65535", ""),
         (["gateway", "--host", "192.0.2.1"], "cannot listen: 192.0.2.1:0: ", "choose another --port"),
         (["logs"], "there are no logs of any process", "there are logs of: none"),
-        (["status", "--config", "none.toml"], "none.toml: cannot be read", ""),
+        (["config", "--config", "none.toml"], "none.toml: cannot be read", "name a file that is there"),
     ],
 )
 def test_what_cannot_work_is_an_error_and_a_hint_on_stderr_and_exit_code_2(tmp_path, arguments, message, hint):
@@ -123,3 +135,34 @@ def test_config_check_takes_the_settings_on_either_side(tmp_path):
         assert (result.returncode, "services.embedder.port: 0 is below 1" in result.stderr) == (2, True)
     both = run_cli(tmp_path, "config", "--set", "embedder.port=7000", "check", "--set", "reranker.port=7000")
     assert "7000 is the port of services.embedder already" in both.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "file", "env", "code"),
+    [
+        ([], "", {}, 0),
+        ([], '[fleet]\ngpu = "CPU"\nown_image = "docker:latest"\n', {}, 0),
+        (["--gpu", "CPU"], "# docker, container, gpu\n", {}, 0),
+        (["--set", "embedder.driver=docker"], "", {}, 10),
+        ([], '[services.reranker]\ndriver = "docker"\n', {}, 10),
+        ([], "", {"EMBEDFLEET_RERANKER_DRIVER": "docker"}, 10),
+        (["--set", "embedder.balancer_in=container"], "", {}, 10),
+        ([], "[services.code]\nport = 1\nbalancer_in = 'container'\nreplicas = ['http://h:1']\n", {}, 10),
+        (["--set", "embedder.driver=swarm"], "", {}, 2),
+    ],
+)
+def test_run_sh_is_told_by_the_settings_whether_it_takes_containers(tmp_path, arguments, file, env, code):
+    (tmp_path / "fleet.toml").write_text(file)
+    assert run_cli(tmp_path, "up", "--needs-docker", *arguments, env=env).returncode == code
+    assert [path.name for path in tmp_path.iterdir()] == ["fleet.toml"], "nothing is started"
+
+
+def test_the_environment_is_spoken_of_on_stderr_alone(tmp_path):
+    env = of_service("EMBEDFLEET") | {"EMBEDFLEET_EMBEDDER_PROT": "1", "EMBEDFLEET_EMBEDDER_MODEL": ""}
+    shown = run_cli(tmp_path, "config", "--json", env=env)
+    assert shown.returncode == 0
+    assert json.loads(shown.stdout)["services.embedder.model"] == {"value": "auto", "origin": "default"}
+    assert [line.partition(":")[0] for line in shown.stderr.splitlines()] == [
+        *("8 variables of Kubernetes services are passed over", "warning")
+    ]
+    assert run_cli(tmp_path, "status", env=env).stderr.startswith("no fleet runs in")

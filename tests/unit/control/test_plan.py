@@ -1,5 +1,6 @@
 """The plan: a gateway and its replicas per service, each a verb of the command line with only what differs."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from embedfleet.control.child import Mount, ProcessSpec
 from embedfleet.control.gpu import Gpu
 from embedfleet.control.model_folder import ModelFacts
 from embedfleet.control.plan import Machine, check_machine, make_plan, peer_url
-from embedfleet.errors import UsageError
+from embedfleet.errors import SettingsError, UsageError
 
 
 def plan(cores: int = 2, **flags: str):
@@ -20,7 +21,8 @@ def plan(cores: int = 2, **flags: str):
 
 
 def flag(spec, name: str) -> str:
-    return spec.arguments[spec.arguments.index(name) + 1]
+    (found,) = (word.removeprefix(f"{name}=") for word in spec.arguments if word.startswith(f"{name}="))
+    return found
 
 
 def test_the_default_fleet_is_two_services_of_a_gateway_and_two_replicas():
@@ -40,7 +42,7 @@ def test_replicas_share_the_cores_and_take_any_port():
     specs = plan(cores=7, embedder__replicas="3")
     assert [flag(specs[f"embedder-{n}"], "--worker-threads") for n in range(3)] == ["2", "2", "2"]
     assert flag(specs["reranker-0"], "--worker-threads") == "3"
-    assert "--port" not in specs["embedder-0"].arguments
+    assert not any(word.startswith("--port") for word in specs["embedder-0"].arguments)
 
 
 def test_an_option_that_was_set_reaches_the_process_that_it_is_for():
@@ -59,7 +61,7 @@ def test_an_option_that_was_set_reaches_the_process_that_it_is_for():
     for spec in (replica, balancer):
         assert flag(spec, "--payload-limit-bytes") == "77"
         assert flag(spec, "--stop-grace-s") == "3.0"
-    assert "--max-request-texts" not in specs["embedder-gateway"].arguments
+    assert not any(word.startswith("--max-request-texts") for word in specs["embedder-gateway"].arguments)
 
 
 def test_replicas_share_their_packed_weights_where_there_are_several():
@@ -203,8 +205,21 @@ def test_what_a_container_cannot_be_given_is_refused(flags, message):
 
 def test_our_own_image_serves_the_builtin_model_by_teis_flags():
     spec = docker_plan((), embedder__driver="docker", embedder__image="embedfleet:latest")["bge-embedder-tei-1"]
-    assert spec.arguments[:3] == ("tei", "--model-id", "builtin")
+    assert spec.arguments[:2] == ("tei", "--model-id=builtin")
     assert (spec.gpu, spec.image) == ("", "embedfleet:latest")
+
+
+def test_no_two_children_of_any_machine_have_one_name():
+    """The settings are checked for it; whatever they let through is refused here."""
+    flags = {"embedder__upstream": "x", "reranker__upstream": "x"}
+    sound = load(None, {}, {"embedder.upstream": "x"})
+    one, two = sound.services
+    alike = replace(sound, services=(one, replace(two, options=replace(two.options, upstream="x"))))
+    machine = Machine(16, T4S, "550.1", models={"embedder": FACTS, "reranker": FACTS})
+    with pytest.raises(UsageError, match=r"x-0 is of services\.embedder and of services\.reranker"):
+        make_plan(alike, machine, sockets=Path("/s"))
+    with pytest.raises(SettingsError, match="x-0 would be a replica"):
+        docker_plan(**flags)
 
 
 def gpus_for(wanted: str, gpus=T4S, **flags: str):

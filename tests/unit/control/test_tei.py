@@ -2,6 +2,7 @@
 
 import pytest
 
+from embedfleet.cli.tei import command as tei
 from embedfleet.config.settings import EngineOptions
 from embedfleet.control.gpu import family_of_type
 from embedfleet.control.tei import arguments, entrypoint, environment, parse_version
@@ -21,7 +22,12 @@ def flags(*, version: str = "1.9.3", length: int = 8192, dtype: str = "auto", **
 
 
 def value(found: tuple[str, ...], name: str) -> str:
-    return found[found.index(name) + 1]
+    (text,) = (word.removeprefix(f"{name}=") for word in found if word.startswith(f"{name}="))
+    return text
+
+
+def names(found: tuple[str, ...]) -> set[str]:
+    return {word.partition("=")[0] for word in found}
 
 
 def test_everything_that_clients_see_is_stated():
@@ -43,10 +49,10 @@ def test_a_batch_is_never_smaller_than_the_longest_input():
 @pytest.mark.parametrize(
     ("version", "wanted", "tail"),
     [
-        ("1.9.3", True, ("--auto-truncate", "true")),
-        ("1.9.2", False, ("--auto-truncate", "false")),
-        ("1.9", False, ("--auto-truncate", "false")),
-        ("latest", False, ("--auto-truncate", "false")),
+        ("1.9.3", True, ("--auto-truncate=true",)),
+        ("1.9.2", False, ("--auto-truncate=false",)),
+        ("1.9", False, ("--auto-truncate=false",)),
+        ("latest", False, ("--auto-truncate=false",)),
         ("1.9.1", True, ("--auto-truncate",)),
         ("1.8.3", True, ("--auto-truncate",)),
     ],
@@ -56,7 +62,7 @@ def test_truncation_is_said_in_the_words_of_the_release(version, wanted, tail):
 
 
 def test_a_release_that_did_not_truncate_unasked_is_told_nothing():
-    assert "--auto-truncate" not in flags(version="1.8.3", auto_truncate=False)
+    assert "--auto-truncate" not in names(flags(version="1.8.3", auto_truncate=False))
 
 
 def test_a_release_that_cannot_be_told_is_refused():
@@ -66,14 +72,22 @@ def test_a_release_that_cannot_be_told_is_refused():
 
 def test_what_is_left_to_tei_is_not_said():
     plain = flags()
-    for name in ("--dtype", "--pooling", "--default-prompt", "--served-model-name"):
-        assert name not in plain
+    assert not names(plain) & {"--dtype", "--pooling", "--default-prompt", "--served-model-name"}
     chosen = flags(dtype="float32", pooling="mean", default_prompt="query: ", served_model_name="m")
     assert value(chosen, "--dtype") == "float32"
     assert value(chosen, "--pooling") == "mean"
     assert value(chosen, "--default-prompt") == "query: "
     assert value(chosen, "--served-model-name") == "m"
-    assert "--served-model-name" not in flags(version="1.8.3", served_model_name="m")
+    assert "--served-model-name" not in names(flags(version="1.8.3", served_model_name="m"))
+
+
+@pytest.mark.parametrize("text", ["- x", "--port", "-p 1", "a=b", "=", "query: "])
+def test_a_text_is_one_word_with_its_flag_whatever_it_begins_with(text):
+    for option in ("default_prompt", "default_prompt_name", "served_model_name"):
+        found = flags(**{option: text})
+        assert f"--{option.replace('_', '-')}={text}" in found
+        assert all(word.startswith("--") for word in found)
+        assert tei.make_context("tei", list(found)).params[option] == text
 
 
 def test_flash_attention_is_off_on_turing_alone():

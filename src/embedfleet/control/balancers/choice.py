@@ -12,7 +12,7 @@ from embedfleet.control.child import ChildSpec, ContainerSpec, ProcessSpec, Remo
 from embedfleet.control.docker import Docker
 from embedfleet.control.gateway_folder import GatewayFolder
 from embedfleet.control.nginx import Site
-from embedfleet.control.plan import gateway_folder, nginx_folder, peer_url, upstream_name
+from embedfleet.control.plan import gateway_folder, nginx_folder, peer_url
 from embedfleet.control.programs import find_nginx
 
 
@@ -84,7 +84,7 @@ def site_maker(service: Service, listen: str, access_log: str) -> MakeSite:
     def make(serving: Sequence[str], resting: Sequence[tuple[str, str]]) -> Site:
         return Site(
             service=service.name,
-            upstream=upstream_name(service),
+            upstream=service.upstream,
             listen=listen,
             servers=serving,
             resting=resting,

@@ -1,0 +1,92 @@
+"""What only shows when the values of the settings are seen together."""
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from embedfleet.config.model_name import is_folder, model_folder
+from embedfleet.config.settings import EngineOptions, Service
+from embedfleet.errors import Fault
+from embedfleet.types import URL_HINT, url_fault
+
+# Containers have this name with a number, and nginx's file has it as it is.
+_UPSTREAM = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,60}")
+
+
+def check_services(services: Sequence[Service], root: Path) -> Iterator[Fault]:
+    """What is wrong with the services that are on.
+
+    Args:
+        services: each of whose values may stand by itself.
+        root: the folder that relative paths count from.
+    """
+    if not services:
+        yield Fault("services", "every service is off", "enable one")
+    yield from _check_ports(services)
+    yield from _check_names(services)
+    for service in services:
+        yield from _check_model(service, root)
+        yield from _check_replicas(service)
+        if problem := prompts_fault(service.engine):
+            key = f"services.{service.name}.default_prompt"
+            yield Fault(key, f"{problem} (services.{service.name}.default_prompt_name)", "set one of them")
+
+
+def prompts_fault(options: EngineOptions) -> str:
+    """What is wrong with the default prompts; TEI does not start with both."""
+    return "is set, and default_prompt_name too" if options.default_prompt and options.default_prompt_name else ""
+
+
+def _check_ports(services: Sequence[Service]) -> Iterator[Fault]:
+    ports: dict[int, str] = {}
+    for service in services:
+        key, port = f"services.{service.name}.port", service.options.port
+        if port == 0:
+            yield Fault(key, "is not set", "every service needs a port")
+        elif port in ports:
+            yield Fault(key, f"{port} is the port of {ports[port]} already", "give each service its own")
+        ports.setdefault(port, f"services.{service.name}")
+
+
+def _check_names(services: Sequence[Service]) -> Iterator[Fault]:
+    """Replicas are told apart by name, on every machine that these settings may come to."""
+    owners: dict[str, str] = {}
+    for service in services:
+        key = f"services.{service.name}.upstream"
+        if not _UPSTREAM.fullmatch(service.upstream):
+            yield Fault(key, f"{service.upstream!r} is no name for containers", "letters, digits, dots and dashes")
+        names = _names_of_replicas(service)
+        if taken := next((name for name in names if name in owners), ""):
+            what = f"{taken}-0 would be a replica of services.{owners[taken]} as well as of services.{service.name}"
+            yield Fault(key, what, f"set another services.{service.name}.upstream, or name the service otherwise")
+        owners |= {name: service.name for name in names if name not in owners}
+
+
+def _names_of_replicas(service: Service) -> list[str]:
+    """Their names without the number; in lower case, for a network's names have no other."""
+    options = service.options
+    names = []
+    if options.driver != "docker" and not isinstance(options.replicas, tuple):
+        names.append(service.name)
+    if options.driver != "process" or isinstance(options.replicas, tuple):
+        names.append(service.upstream.lower())
+    return names
+
+
+def _check_model(service: Service, root: Path) -> Iterator[Fault]:
+    key, model = f"services.{service.name}.model", service.engine.model
+    folder = model_folder(model, root)
+    if folder is not None and not is_folder(folder):
+        yield Fault(key, f"there is no folder {model}", "give a folder, a hub id (organisation/name) or builtin")
+
+
+def _check_replicas(service: Service) -> Iterator[Fault]:
+    key, urls = f"services.{service.name}.replicas", service.options.replicas
+    seen: set[str] = set()
+    for url in urls if isinstance(urls, tuple) else ():
+        if url_fault(url) or urlsplit(url).path.strip("/"):
+            yield Fault(key, f"{url!r} is no server's URL", URL_HINT)
+        elif url.rstrip("/").lower() in seen:
+            yield Fault(key, f"{url!r} is there twice", "name each server once")
+        seen.add(url.rstrip("/").lower())

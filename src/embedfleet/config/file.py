@@ -1,0 +1,70 @@
+"""A settings file's bytes as a table, and what is wrong with them."""
+
+import codecs
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from embedfleet.errors import Fault
+
+_MOST_BYTES = 1_000_000
+_SYNTAX = 'texts stand in double quotes, as gpu = "T4"; see docs/reference/settings.md'
+
+
+def read_bytes(file: Path) -> tuple[bytes, list[Fault]]:
+    """The content of a file, which may be a pipe.
+
+    Returns:
+        No bytes and a fault where there are none to read.
+    """
+    try:
+        with file.open("rb") as stream:
+            content = stream.read(_MOST_BYTES + 1)
+    except OSError as error:
+        return b"", [Fault(str(file), f"cannot be read: {error.strerror}", _how_to_read(file))]
+    if len(content) > _MOST_BYTES:
+        return b"", [Fault(str(file), f"has more than {_MOST_BYTES} bytes", "is it the settings?")]
+    return content, []
+
+
+def parse(content: bytes, name: str) -> tuple[dict[str, Any], list[Fault]]:
+    """TOML as a table, a byte-order mark before it or not.
+
+    Args:
+        content: of the file.
+        name: of the file, for messages.
+    """
+    try:
+        return tomllib.loads(content.decode("utf-8-sig")), []
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        return {}, [Fault(name, f"is not TOML: line {line} is not UTF-8", "save it as UTF-8")]
+    except tomllib.TOMLDecodeError as error:
+        return {}, [Fault(name, f"is not TOML: {error}", _SYNTAX)]
+    except ValueError:  # of Python's own, for a number of thousands of digits
+        return {}, [
+            Fault(name, "has a number of too many digits", "see docs/reference/settings.md for what is allowed")
+        ]
+    except RecursionError:
+        return {}, [Fault(name, "has brackets in brackets, too deep to be read", _SYNTAX)]
+
+
+def salvage(content: bytes) -> dict[str, Any]:
+    """What can be made out under ``[fleet]`` of a file that is no TOML: the lines that are, each by itself."""
+    found: dict[str, Any] = {}
+    section = b""
+    for line in content.removeprefix(codecs.BOM_UTF8).splitlines():
+        if line.lstrip().startswith(b"["):
+            section = line.partition(b"#")[0].replace(b" ", b"")
+        elif section == b"[fleet]":
+            found |= parse(line, "")[0]
+        elif not section and line.lstrip().startswith(b"fleet"):
+            fleet = parse(line, "")[0].get("fleet")
+            found |= fleet if isinstance(fleet, dict) else {}
+    return {"fleet": found}
+
+
+def _how_to_read(file: Path) -> str:
+    if file.is_dir():
+        return f"name the file in it, as {file / 'fleet.toml'}"
+    return "name a file that is there and may be read"

@@ -1,0 +1,120 @@
+"""A folder with what run.sh needs and a stand-in for the package, to install without a network in a second or two."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pip
+
+ROOT = Path(__file__).parent.parent.parent
+LIMIT_S = 120
+# Says how it was called and by what; waits, loads and ends as it is told to.
+STAND_IN = """\
+import os, sys
+from pathlib import Path
+if "--needs-docker" in sys.argv:
+    sys.exit(int(os.environ.get("NEEDS", "0")))
+print(sys.argv[1:], sys.prefix, flush=True)
+if "--serve" in sys.argv:
+    from embedfleet.cli.environment import keep_environment
+    keep_environment()
+    print("serving", flush=True)
+    sys.stdin.readline()
+    os.execv(sys.executable, [sys.executable, "-P", "-m", "embedfleet", "again"])
+"""
+
+# An environment without a copy of pip is made in a tenth of the time; pip itself is the one of the tests.
+QUICK = """#!/bin/sh
+if [ "$2" = venv ]; then
+    shift 2
+    exec "{python}" -m venv --without-pip "$@"
+fi
+exec "{python}" "$@"
+"""
+
+
+class Clone:
+    """See the module; its name has a blank.
+
+    Attributes:
+        folder: that run.sh is in.
+        venv: where it installs.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder / "a clone"
+        self.folder.mkdir(parents=True)
+        shutil.copy(ROOT / "run.sh", self.folder)
+        (self.folder / "scripts").mkdir()
+        for name in ("sources", "compile", "start", "environment"):
+            shutil.copy(ROOT / "scripts" / name, self.folder / "scripts")
+        (self.folder / "requirements.lock").write_text("# nothing\n")
+        for package in ("embedfleet", "embedfleet/cli"):
+            (self.folder / "src" / package).mkdir(parents=True)
+            (self.folder / "src" / package / "__init__.py").touch()
+        shutil.copy(ROOT / "src/embedfleet/cli/environment.py", self.folder / "src/embedfleet/cli")
+        (self.folder / "src/embedfleet/__main__.py").write_text(STAND_IN)
+        self.venv = self.folder / ".venv"
+        self.python = folder / "quick-python"
+        self.python.write_text(QUICK.format(python=sys.executable))
+        self.python.chmod(0o755)
+        (folder / "pip only").mkdir()
+        (folder / "pip only/pip").symlink_to(Path(pip.__file__).parent)
+        self._env = {"PIP_NO_INDEX": "1", "PYTHONPATH": str(folder / "pip only"), "PYTHON": str(self.python)}
+
+    @property
+    def environments(self) -> list[str]:
+        return sorted(path.name for path in self.folder.glob(".venv-run-*"))
+
+    @property
+    def in_force(self) -> str:
+        return str(self.venv.readlink())
+
+    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """`.venv/bin/embedfleet`, from another folder."""
+        return self.run_command(Path("/"), *arguments)
+
+    def run_command(self, folder: Path, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+        """The same, from any."""
+        return self._run([str(self.venv / "bin/embedfleet"), *arguments], folder, env)
+
+    def run(self, *arguments: str, by: Path | None = None, **env: str) -> subprocess.CompletedProcess[str]:
+        """`run.sh`, or what leads to it."""
+        return self._run([str(by or "./run.sh"), *arguments], self.folder, env)
+
+    def begin(self, *arguments: str, **env: str) -> subprocess.Popen[str]:
+        """`run.sh`, while it goes on."""
+        return subprocess.Popen(
+            ["./run.sh", *arguments],
+            cwd=self.folder,
+            env=os.environ | self._env | env,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def becomes(self, result: subprocess.CompletedProcess[str], *arguments: str) -> bool:
+        """Whether it called the package with these arguments, in the environment in force."""
+        return result.stdout == f"{list(arguments)} {self.venv.resolve()}\n"
+
+    def change_lock(self, text: str = "# nothing, again\n") -> None:
+        (self.folder / "requirements.lock").write_text(text)
+
+    def need_what_cannot_be_had(self) -> None:
+        """The lock names a package that no index has."""
+        self.change_lock(f"./thing-1-py3-none-any.whl --hash=sha256:{'0' * 64}\n")
+
+    def _run(self, command: list[str], folder: Path, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            command,
+            cwd=folder,
+            env=os.environ | self._env | env,
+            capture_output=True,
+            text=True,
+            timeout=LIMIT_S,
+            check=False,
+        )
