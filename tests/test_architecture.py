@@ -15,7 +15,7 @@ LAYERS = [
     {"dialects"},
     {"http"},
     {"metrics", "log"},
-    {"outlet", "kernel_limits", "heap"},
+    {"outlet", "kernel_limits", "heap", "lookout"},
     {"config"},
     {"types"},
     {"errors"},
