@@ -15,7 +15,7 @@ LAYERS = [
     {"dialects"},
     {"http"},
     {"metrics", "log"},
-    {"outlet", "kernel_limits", "cgroup", "heap"},
+    {"outlet", "kernel_limits", "cgroup", "heap", "lookout"},
     {"config"},
     {"types"},
     {"errors"},

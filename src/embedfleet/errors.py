@@ -7,6 +7,7 @@
     │   ├── SettingsError        all faults of the settings in one message
     │   └── ModelError           a model folder that cannot be served, with the file named
     ├── FleetError               the fleet could not do what was asked; exit code 1
+    │   ├── FleetSilent          it runs and cannot be asked now
     │   └── DockerError          the Docker daemon cannot be reached, or refused something
     ├── RequestError             the client's fault, answered as text/plain, as axum words it for TEI
     │   ├── WrongHeader          400  a field that says something it cannot say
@@ -102,6 +103,22 @@ class FleetError(EmbedfleetError):
         super().__init__(message)
         self.message = message
         self.hint = hint
+
+
+class FleetSilent(FleetError):
+    """A fleet runs and cannot be asked now.
+
+    Args:
+        message: why.
+        hint: what to do next.
+        pid: of the fleet; 0 if that is not known.
+        is_starting: whether it cannot be asked yet.
+    """
+
+    def __init__(self, message: str, hint: str = "", *, pid: int = 0, is_starting: bool = False) -> None:
+        super().__init__(message, hint)
+        self.pid = pid
+        self.is_starting = is_starting
 
 
 class DockerError(FleetError):

@@ -7,7 +7,7 @@ import signal
 import sys
 from collections.abc import Callable
 
-_PR_SET_PDEATHSIG = 1  # prctl(2)
+_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # prctl(2)
 
 
 def end_with(parent: int, *, gently: bool = False) -> None:
@@ -22,6 +22,11 @@ def end_with(parent: int, *, gently: bool = False) -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM if gently else signal.SIGKILL)
     if os.getppid() != parent:  # it ended before the call
         sys.exit(1)
+
+
+def adopt_orphans() -> None:
+    """Have processes below this one become its children when their parent ends: else nobody could find them."""
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
 def port_teller(descriptor: int) -> Callable[[int], None]:

@@ -16,7 +16,9 @@ from embedfleet.errors import UsageError
 @click.command("logs")
 @click.argument("name", required=False)
 @click.option("--follow", "-f", is_flag=True, help="go on with what is added, until Ctrl-C")
-@click.option("--lines", "-n", default=20, show_default=True, help="lines of each process")
+@click.option(
+    "--lines", "-n", type=click.IntRange(min=0), default=20, show_default=True, help="lines of each process; 0 for none"
+)
 @settings_flags
 def command(name: str | None, follow: bool, lines: int, **flags: Any) -> None:  # noqa: ANN401
     """Show the last lines of every process and container, or of those whose name begins with NAME, as reranker-0."""
@@ -32,7 +34,9 @@ def command(name: str | None, follow: bool, lines: int, **flags: Any) -> None:  
         raise UsageError(f"there are no logs of {name or 'any process'}", f"there are logs of: {listed}")
     for each in names:
         inside = docker is not None and each in containers
-        said = docker.tail(containers[each], lines) if docker and inside else journal.tail(each, lines)
+        said: list[str] = []
+        if lines:
+            said = docker.tail(containers[each], lines) if docker and inside else journal.tail(each, lines)
         for line in said:
             data(f"{each}: {line}")
     if follow:

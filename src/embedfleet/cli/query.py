@@ -2,18 +2,21 @@
 
 import asyncio
 import importlib.util
+import time
 from typing import Any
 
 import orjson
 
 from embedfleet.cli.output import say
 from embedfleet.config.settings import Settings
+from embedfleet.control.disk import as_whom
 from embedfleet.control.docker import Docker
-from embedfleet.control.statefile import StateFile
-from embedfleet.errors import DockerError, FleetError, Refused, Reset, UpstreamError, UsageError
+from embedfleet.control.statefile import Address, StateFile
+from embedfleet.errors import DockerError, FleetError, FleetSilent, Refused, Reset, UpstreamError, UsageError
 from embedfleet.http.client import fetch
 
 _TIMEOUT_S = 10.0
+_PATIENCE_S, _RETRY_S = 0.5, 0.05
 _OK, _REFUSED, _FAILED = 200, 409, 500
 
 
@@ -36,21 +39,38 @@ def say_elsewhere(docker: Docker | None) -> None:
 
 
 def ask(state: StateFile, method: str, path: str, timeout_s: float = _TIMEOUT_S) -> dict[str, Any] | None:
-    """The fleet's answer; None if no fleet runs, or it does not listen yet or any more.
+    """The fleet's answer; None if no fleet runs.
 
     Raises:
         UsageError: it refuses.
-        FleetError: it runs and does not answer, cannot do it, or does not know what it is asked.
+        FleetSilent: it runs, and cannot be asked now.
+        FleetError: it cannot do it, or does not know what it is asked.
     """
-    address = state.read()
-    if address is None:
-        return None
+    deadline = time.monotonic() + _PATIENCE_S
+    while True:
+        address = state.read()
+        if address is None:
+            return None
+        try:
+            return _ask(state, address, method, path, timeout_s)
+        except FleetSilent:
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(_RETRY_S)  # it may be about to listen, or to end
+
+
+def _ask(state: StateFile, address: Address, method: str, path: str, timeout_s: float) -> dict[str, Any]:
+    if not address.socket:
+        raise FleetSilent(
+            f"the fleet in {state.folder} (pid {address.pid}) is starting",
+            "ask again in a moment; `embedfleet down` stops it",
+            pid=address.pid,
+            is_starting=True,
+        )
     try:
         reply = asyncio.run(fetch(f"http+unix://{address.socket}:{path}", method=method, timeout_s=timeout_s))
-    except (Refused, Reset):
-        return None
     except UpstreamError as error:
-        raise FleetError(f"the fleet (pid {address.pid}) does not answer", f"kill {address.pid}") from error
+        raise _silent(state, address, error) from error
     if reply.status in {_REFUSED, _FAILED}:
         said = orjson.loads(reply.body)
         raise (UsageError if reply.status == _REFUSED else FleetError)(said["error"], said["hint"])
@@ -61,3 +81,18 @@ def ask(state: StateFile, method: str, path: str, timeout_s: float = _TIMEOUT_S)
         )
     answer: dict[str, Any] = orjson.loads(reply.body)
     return answer
+
+
+def _silent(state: StateFile, address: Address, error: UpstreamError) -> FleetSilent:
+    """Why a fleet cannot be asked."""
+    who = f"the fleet in {state.folder} (pid {address.pid or 'unknown'}) runs, but"
+    if isinstance(error.__cause__, PermissionError):
+        return FleetSilent(f"{who} cannot be asked: permission denied", as_whom(state.owner()), pid=address.pid)
+    if isinstance(error, Refused | Reset):
+        return FleetSilent(
+            f"{who} cannot be asked: nothing listens at {address.socket}",
+            "it listens there again within seconds, if it can; `embedfleet down` stops it all the same",
+            pid=address.pid,
+        )
+    hint = "`embedfleet down` tells it to stop" + (f", kill -9 {address.pid} ends it" if address.pid else "")
+    return FleetSilent(f"{who} does not answer", hint, pid=address.pid)

@@ -17,6 +17,7 @@ from embedfleet.control.gateway_folder import GatewayFolder
 from embedfleet.control.plan import gateway_folder
 from embedfleet.control.remains import remains_status
 from embedfleet.control.statefile import StateFile
+from embedfleet.errors import FleetSilent
 
 DEGRADED, NOT_RUNNING = 1, 3
 
@@ -27,10 +28,16 @@ DEGRADED, NOT_RUNNING = 1, 3
 def command(as_json: bool, **flags: Any) -> None:  # noqa: ANN401
     """Show every service and replica.
 
-    Exit with 0 if all serve that nobody has drained, 1 if some do not, 3 if no fleet runs.
+    Exit with 0 if all serve that nobody has drained, 1 if some do not or the fleet cannot be asked, 3 if none runs.
     """
     settings = read_sound_settings(flags)
-    status = ask(StateFile(settings.state_dir), "GET", "/status")
+    try:
+        status = ask(StateFile(settings.state_dir), "GET", "/status")
+    except FleetSilent as silent:
+        if as_json:
+            own = {"running": True, "starting": silent.is_starting, "pid": silent.pid or None}
+            data(json.dumps(own | {"error": silent.message, "services": []}))
+        raise
     running = status is not None
     if status is None and (docker := daemon(settings)) is not None:
         services = asyncio.run(

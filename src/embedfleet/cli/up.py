@@ -2,13 +2,14 @@
 
 import asyncio
 import os
-import shutil
+import signal
 import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
+from contextlib import suppress
+from typing import Any, NoReturn
 
 import click
 
@@ -19,14 +20,15 @@ from embedfleet.cli.progress import Progress, Transfer
 from embedfleet.cli.query import ask
 from embedfleet.config.settings import Service, Settings
 from embedfleet.control.check import refuse_blocked
+from embedfleet.control.disk import room
 from embedfleet.control.doctor import examine
 from embedfleet.control.fleet import journal_of, prepare_folders, run_fleet
 from embedfleet.control.machine import look, needs_containers, provide_images
 from embedfleet.control.open_files import check_open_files
 from embedfleet.control.plan import Machine, make_plan
 from embedfleet.control.room import check_memory, needs_of, see_memories
-from embedfleet.control.statefile import StateFile, make_socket_folder
-from embedfleet.errors import FleetError
+from embedfleet.control.statefile import StateFile
+from embedfleet.errors import FleetError, FleetSilent
 from embedfleet.kernel_limits import most_open_files
 from embedfleet.log import set_up
 
@@ -67,6 +69,17 @@ def command(detach: bool, new_model: bool, needs_docker: bool, **flags: Any) -> 
 def _run(settings: Settings, reread: Callable[[], Settings], *, new_model: bool) -> None:
     # The fleet's own log shares the terminal with the progress display: only what matters goes there.
     set_up("warning" if sys.stderr.isatty() else settings.fleet.log_level, settings.fleet.log_format)
+    _end_by_signals()
+    state = StateFile(settings.state_dir)
+    state.acquire()  # first of all: loading images may take minutes, in which it must be seen and stopped
+    try:
+        _run_held(settings, reread, state, new_model=new_model)
+    finally:
+        state.release()
+    say("stopped")
+
+
+def _run_held(settings: Settings, reread: Callable[[], Settings], state: StateFile, *, new_model: bool) -> None:
     if needs_containers(settings):
         checks = examine(settings)
     else:
@@ -78,16 +91,11 @@ def _run(settings: Settings, reread: Callable[[], Settings], *, new_model: bool)
     refuse_blocked(checks)
     ground = look(settings, cores=cores())
     say(_describe(ground.machine))
-    sockets = make_socket_folder()
-    try:
-        plan = make_plan(settings, ground.machine, sockets=sockets)
-        if ground.docker is not None:
-            prepare_folders(settings)
-            with Transfer() as transfer:
-                provide_images(ground, plan, settings, transfer.show)
-    except BaseException:
-        shutil.rmtree(sockets, ignore_errors=True)
-        raise
+    plan = make_plan(settings, ground.machine, sockets=state.run.path)
+    if ground.docker is not None:
+        prepare_folders(settings)
+        with Transfer() as transfer:
+            provide_images(ground, plan, settings, transfer.show)
 
     def ready() -> None:
         progress.close()
@@ -101,14 +109,13 @@ def _run(settings: Settings, reread: Callable[[], Settings], *, new_model: bool)
                 ground=ground,
                 plan=plan,
                 environment=dict(os.environ),
-                sockets=sockets,
+                state=state,
                 seen=progress.show,
                 ready=ready,
                 reread=reread,
                 new_model=new_model,
             )
         )
-    say("stopped")
 
 
 def _describe(machine: Machine) -> str:
@@ -129,8 +136,9 @@ def _detach(settings: Settings, flags: tuple[str, ...]) -> None:
     state.acquire()  # say at once if a fleet runs already
     state.release()
     journal = journal_of(settings)
-    mark = len(journal.tail(_UP_LOG, 10**6))
+    _end_by_signals()
     log = journal.open(_UP_LOG)
+    began = os.fstat(log).st_size
     process = subprocess.Popen(
         [sys.executable, "-P", "-m", "embedfleet", "up", *flags],
         stdin=subprocess.DEVNULL,
@@ -141,25 +149,30 @@ def _detach(settings: Settings, flags: tuple[str, ...]) -> None:
     os.close(log)
     try:
         serves = _watch(process, state)
-    except BaseException:  # Ctrl-C: nobody was told that it serves, so nothing is left running
+    except BaseException:  # Ctrl-C or SIGTERM: nobody was told that it serves, so nothing is left running
         process.terminate()
         process.wait()
         raise
     if serves:
         _announce(settings)
         return
-    for line in journal.tail(_UP_LOG, 10**6)[mark:]:
+    said = journal.since(_UP_LOG, began)
+    for line in said:
         say(line)
-    if process.returncode == 2:
+    if process.returncode == 2 and said:
         sys.exit(2)
-    raise FleetError(f"the fleet ended with code {process.returncode}", f"see {journal.path(_UP_LOG)}")
+    path = journal.path(_UP_LOG)
+    hint = f"see {path}" if said else f"it wrote nothing to {path}, on a disk with {room(path)}"
+    raise FleetError(f"the fleet ended with code {process.returncode}", hint)
 
 
 def _watch(process: subprocess.Popen[bytes], state: StateFile) -> bool:
     """Show the fleet's progress until every replica serves, or the process has ended."""
     with Progress() as progress:
         while process.poll() is None:
-            status = ask(state, "GET", "/status")
+            status = None
+            with suppress(FleetSilent):
+                status = ask(state, "GET", "/status")
             services = (status or {}).get("services", [])
             states = {row["id"]: row["state"] for service in services for row in service["replicas"]}
             progress.show(states)
@@ -167,6 +180,20 @@ def _watch(process: subprocess.Popen[bytes], state: StateFile) -> bool:
                 return True
             time.sleep(0.1)
     return False
+
+
+def _end_by_signals() -> None:
+    """Have SIGTERM and SIGHUP end this process as Ctrl-C does, with what it has begun tidied up.
+
+    A fleet that has started takes them itself. Under nohup SIGHUP stays ignored.
+    """
+
+    def end(number: int, frame: object) -> NoReturn:  # noqa: ARG001 - signal's signature
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, end)
 
 
 def _announce(settings: Settings) -> None:

@@ -2,12 +2,10 @@
 
 import asyncio
 import logging
-import os
-import shutil
 import signal
 from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
-from pathlib import Path
+from functools import partial
 
 from embedfleet.config.settings import Service, Settings
 from embedfleet.control.api import FleetApi
@@ -28,9 +26,10 @@ from embedfleet.control.readiness import until_serving
 from embedfleet.control.reconcile import Backoff
 from embedfleet.control.reload import Reload
 from embedfleet.control.remains import remove_all, remove_container
-from embedfleet.control.statefile import Address, StateFile
+from embedfleet.control.statefile import StateFile
 from embedfleet.control.supervisor import Supervisor
 from embedfleet.errors import EmbedfleetError
+from embedfleet.lookout import Lookout
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +59,7 @@ async def run_fleet(
     ground: Ground,
     plan: list[ChildSpec],
     environment: dict[str, str],
-    sockets: Path,
+    state: StateFile,
     seen: Callable[[dict[str, str]], None],
     ready: Callable[[], None],
     reread: Callable[[], Settings],
@@ -73,7 +72,7 @@ async def run_fleet(
         ground: what it stands on.
         plan: its children.
         environment: for those that are processes.
-        sockets: a private folder for admin sockets; removed in the end.
+        state: held; its run folder is for admin sockets.
         seen: told the state of every replica while they load.
         ready: called once.
         reread: reads the settings again, for a reload.
@@ -83,36 +82,42 @@ async def run_fleet(
         UsageError: it cannot work as it was told to; nothing that was not there before is left running.
         FleetError: the replicas were not ready in time; likewise.
     """
-    state = StateFile(settings.state_dir)
+    check_ports(_services_without_balancer(settings, ground))
+    listeners = Listeners(plan)
+    _remove_unplanned(ground, plan, {"balancer"})  # they hold the ports that the new ones need
+    _remove_deaf(settings, ground, plan)
+    supervisor = _make_supervisor(settings, ground, plan, environment, listeners, new_model=new_model)
+    reload = Reload(
+        supervisor, settings, reread, lambda again: make_plan(again, ground.machine, sockets=state.run.path)
+    )
+    api = FleetApi(supervisor, reload.run)
+    await api.server.start(path=state.socket)
+    state.write()
+    lookout = Lookout(partial(_keep_findable, state))
+    _obey_signals(supervisor)
+
+    def tidy() -> None:  # nobody sends to them now
+        _remove_unplanned(ground, plan, {"replica"})
+
     try:
-        state.acquire()
-        check_ports(_services_without_balancer(settings, ground))
-        listeners = Listeners(plan)
-        _remove_unplanned(ground, plan, {"balancer"})  # they hold the ports that the new ones need
-        _remove_deaf(settings, ground, plan)
-        supervisor = _make_supervisor(settings, ground, plan, environment, listeners, new_model=new_model)
-        reload = Reload(supervisor, settings, reread, lambda again: make_plan(again, ground.machine, sockets=sockets))
-        api = FleetApi(supervisor, reload.run)
-        await api.server.start(path=str(sockets / "fleet.sock"))
-        state.write(Address(os.getpid(), str(sockets / "fleet.sock")))
-        _obey_signals(supervisor)
-
-        def tidy() -> None:  # nobody sends to them now
-            _remove_unplanned(ground, plan, {"replica"})
-
-        try:
-            await _live(supervisor, settings.fleet.ready_timeout_s, seen=seen, tidy=tidy, ready=ready)
-        except EmbedfleetError:
-            kept = {name for name, child in supervisor.children.items() if child.is_kept}
-            await asyncio.to_thread(remove_all, ground.docker, keep=kept)
-            raise
+        await _live(supervisor, settings.fleet.ready_timeout_s, seen=seen, tidy=tidy, ready=ready)
+    except EmbedfleetError:
+        kept = {name for name, child in supervisor.children.items() if child.is_kept}
+        await asyncio.to_thread(remove_all, ground.docker, keep=kept)
+        raise
+    else:
         # Stopped as it was told to: what had yet to be taken over goes as well.
         await asyncio.to_thread(remove_all, ground.docker)
         remove_folders(settings)
-        await api.server.stop(1.0)
     finally:
-        shutil.rmtree(sockets, ignore_errors=True)
-        state.release()
+        lookout.stop()
+        await api.server.stop(1.0)
+
+
+def _keep_findable(state: StateFile) -> None:
+    """In a thread: have the fleet be seen and stopped, whatever is removed from its folder."""
+    for path in state.mend():
+        log.warning("%s was removed or written over, and is made again", path)
 
 
 def _services_without_balancer(settings: Settings, ground: Ground) -> tuple[Service, ...]:

@@ -6,6 +6,7 @@ import inspect
 import logging
 import signal
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from embedfleet.http.message import JSON, TEXT
 from embedfleet.http.server import Server
 from embedfleet.kernel_limits import files_for, open_files
 from embedfleet.log import dropped_lines
+from embedfleet.lookout import Lookout
 from embedfleet.metrics import CONTENT_TYPE, GATEWAY, Registry
 from embedfleet.probe.model_file import read_model, write_model
 from embedfleet.probe.prober import Prober
@@ -37,6 +39,7 @@ log = logging.getLogger(__name__)
 _ANY_ORIGIN = (b"access-control-allow-origin", b"*")  # as TEI lets any page read what it answers
 _GC_THRESHOLDS = (50_000, 20, 20)
 _TRIES = 3  # at a probe during which a replica closes what it is watched by
+_MODEL_S = 10.0  # between looks at what is written down of the pool's model
 _MOVED, _CLOSED = "it moved while it was probed", "it closes its connections while it is probed"
 _IS_COMPILED = not inspect.isfunction(Proxy.handle)  # by scripts/compile
 
@@ -140,6 +143,18 @@ class App:
         if not is_first:
             self.proxy.change_model(self._prober.outdated(self.proxy.dispatcher.replicas))
 
+    def look_after_model(self, loop: asyncio.AbstractEventLoop) -> None:
+        """In a thread: see that the model of the pool is still written down as it is."""
+        model = self._prober.reference.model
+        if self._model_file is not None and model is not None and read_model(self._model_file) != model:
+            loop.call_soon_threadsafe(self._write_model_again)
+
+    def _write_model_again(self) -> None:
+        model = self._prober.reference.model
+        if self._model_file is not None and model is not None:
+            log.warning("%s is gone, or says something else, and is written again", self._model_file)
+            write_model(self._model_file, model)
+
     async def _prove(self, endpoint: Endpoint) -> tuple[str, Abilities | None, Cost | None]:
         """What is wrong with a replica, what it takes and costs: of one process, which is watched from before on."""
         pool = self.proxy.pool(endpoint.id)
@@ -227,6 +242,7 @@ async def serve(settings: GatewaySettings, *, ready: Callable[[int], None]) -> N
         await admin.server.start(path=settings.admin_path, mode=settings.admin_mode)
     _warn_of_few_files(app.server)
     app.proxy.start()
+    lookout = Lookout(partial(app.look_after_model, app.server.loop), _MODEL_S) if settings.model_path else None
     if settings.members_path:
         recall(app.proxy, Path(settings.members_path))
     # What is there now stays. What comes holds no cycles, so that looking for them often would find nothing.
@@ -238,5 +254,7 @@ async def serve(settings: GatewaySettings, *, ready: Callable[[int], None]) -> N
     await asyncio.sleep(settings.drain_s)
     await app.server.stop(settings.stop_grace_s)
     app.proxy.stop()
+    if lookout is not None:
+        lookout.stop()
     if settings.admin_path:
         await admin.server.stop(0)

@@ -11,6 +11,7 @@ import httptools
 from embedfleet.errors import Malformed, Refused, Reset, Starved, TimedOut
 from embedfleet.http.message import BODILESS, Header
 from embedfleet.http.overhead import Overhead
+from embedfleet.http.unix_socket import reachable
 from embedfleet.kernel_limits import ran_out
 
 _STEP_S = 0.5  # of a timeout
@@ -49,7 +50,7 @@ async def fetch(
     """Send one request and read the whole reply.
 
     Args:
-        url: ``http://host:port/path`` or ``http+unix:///absolute/socket:/path``.
+        url: ``http://host:port/path`` or ``http+unix:///absolute/socket:/path``; in that path no ``:/``.
         method: an HTTP method.
         body: sent with its length.
         headers: besides host, content-length and connection.
@@ -103,8 +104,8 @@ async def _within(seconds: float, work: Coroutine[None, None, Reply]) -> Reply:
 
 def _parse(url: str) -> _Target:
     if url.startswith(_UNIX):
-        socket, _, path = url.removeprefix(_UNIX).partition(":")
-        return _Target("localhost", 0, socket, path or "/")
+        socket, _, path = url.removeprefix(_UNIX).rpartition(":/")  # a folder's name may have a colon
+        return _Target("localhost", 0, socket, f"/{path}")
     parts = urlsplit(url)
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     return _Target(parts.hostname or "127.0.0.1", parts.port or 80, "", path)
@@ -115,7 +116,8 @@ async def _exchange(target: _Target, method: str, body: bytes, headers: Sequence
     loop = asyncio.get_running_loop()
     reader = _Reader(reply, method, most_bytes)
     if target.socket:
-        transport, _ = await loop.create_unix_connection(lambda: reader, target.socket)
+        with reachable(target.socket) as path:
+            transport, _ = await loop.create_unix_connection(lambda: reader, path)
     else:
         transport, _ = await loop.create_connection(lambda: reader, target.host, target.port)
     try:

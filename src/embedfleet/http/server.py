@@ -8,23 +8,28 @@ import asyncio
 import errno
 import logging
 import socket
+import sys
 from collections.abc import Callable
+from contextlib import suppress
 from email.utils import formatdate
-from pathlib import Path
-from typing import Final, cast
+from typing import Any, Final, cast
 
 from embedfleet import heap
 from embedfleet.http.connection import Connection, Host
 from embedfleet.http.exchange import Exchange
 from embedfleet.http.head import HeadMemory
 from embedfleet.http.message import TEXT, Limits
+from embedfleet.http.unix_socket import UnixSocket
 from embedfleet.kernel_limits import client_connections, open_files
+from embedfleet.lookout import Lookout
 
 log = logging.getLogger(__name__)
 
 BACKLOG: Final = 2048  # clients that wait to be accepted
 # Sweeps between two of which what clients left behind is given back to the system: it takes milliseconds.
 _SWEEPS: Final = 5
+# From 3.13 on asyncio removes a socket by the path that it was bound by, which may be one that holds no longer.
+_UNIX: Final[dict[str, Any]] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
 
 Handler = Callable[[Exchange], None]
 
@@ -51,6 +56,9 @@ class Server(Host):
         self.date = b""
         self._handler = handler
         self._listener: asyncio.Server | None = None
+        self._at: UnixSocket | None = None
+        self._lookout: Lookout | None = None
+        self._rebinding: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._settled: asyncio.Event | None = None
         self._left: asyncio.Event | None = None
@@ -67,6 +75,8 @@ class Server(Host):
     ) -> None:
         """Listen on ``host:port`` (port 0: any free one) or on the Unix socket ``path``, with these permissions.
 
+        A Unix socket that is removed, or its folder, is made again within seconds.
+
         Raises:
             OSError: the address cannot be bound; ``errno`` says why.
         """
@@ -74,7 +84,9 @@ class Server(Host):
             await self.accept(bind(host or "127.0.0.1", port))
             return
         self.loop = asyncio.get_running_loop()
-        self._listener = await self.loop.create_unix_server(self._connect, sock=_bind_unix(path, mode), backlog=1024)
+        self._at = UnixSocket(path, mode)
+        await self._listen_unix(self._at.bind())
+        self._lookout = Lookout(self._look_after)
         self._sweep()
 
     async def accept(self, bound: socket.socket) -> None:
@@ -106,7 +118,11 @@ class Server(Host):
 
     async def stop(self, grace_s: float) -> None:
         """Stop listening, let exchanges under way end for up to ``grace_s`` seconds, then drop what is left."""
+        if self._lookout is not None:
+            self._lookout.stop()
         self._stop_listening()
+        if self._at is not None:
+            self._at.remove()
         self.begin_drain()
         if any(client.busy for client in self.clients):
             self._settled = asyncio.Event()
@@ -149,6 +165,26 @@ class Server(Host):
     def _connect(self) -> asyncio.Protocol:
         return cast("asyncio.Protocol", Connection(self))
 
+    async def _listen_unix(self, bound: socket.socket) -> None:
+        former = self._listener
+        self._listener = await self.loop.create_unix_server(self._connect, sock=bound, backlog=1024, **_UNIX)
+        if former is not None:
+            former.close()
+
+    def _look_after(self) -> None:
+        """In a thread: see that clients find the Unix socket where they were told."""
+        bound = self._at.bind_again() if self._at is not None else None
+        if bound is not None:
+            log.warning("the socket %s was gone, and is made again", self._at)
+            with suppress(RuntimeError):  # the loop has just ended
+                self.loop.call_soon_threadsafe(self._rebind, bound)
+
+    def _rebind(self, bound: socket.socket) -> None:
+        if self._lookout is None or self._lookout.is_over:
+            bound.close()
+        else:
+            self._rebinding = self.loop.create_task(self._listen_unix(bound))
+
     def _sweep(self) -> None:
         self.date = b"date: %b\r\n" % formatdate(usegmt=True).encode()
         now = self.loop.time()
@@ -175,13 +211,4 @@ def bind(host: str, port: int) -> socket.socket:
         sock.close()
         reason = "address already in use" if error.errno == errno.EADDRINUSE else error.strerror
         raise OSError(error.errno, f"{host}:{port}: {reason}") from error
-    return sock
-
-
-def _bind_unix(path: str, mode: int) -> socket.socket:
-    """A socket at ``path`` that nobody can have opened before it has its mode; what a dead process left is removed."""
-    Path(path).unlink(missing_ok=True)
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    sock.bind(path)
-    Path(path).chmod(mode)  # it does not listen yet
     return sock

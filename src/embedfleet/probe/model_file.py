@@ -16,7 +16,7 @@ def read_model(file: Path) -> Model | None:
         return Model.from_json(orjson.loads(file.read_bytes()))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         log.error("%s is of no use: %s", file, error)  # noqa: TRY400 - the message says it all
         return None
 

@@ -33,8 +33,15 @@ class Model:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "Model":
-        """What `to_json` gave."""
-        return cls(Fingerprint(**value["fingerprint"]), Sample.from_json(value["sample"]))
+        """What `to_json` gave.
+
+        Raises:
+            ValueError: it is something else; KeyError, TypeError: likewise.
+        """
+        words = value["fingerprint"]
+        if not all(isinstance(word, str) for word in words.values()):
+            raise ValueError("a fingerprint's fields are not all texts")
+        return cls(Fingerprint(**words), Sample.from_json(value["sample"]))
 
 
 class Reference:

@@ -9,7 +9,7 @@ does int8, with 0.997: it is another model here, for its vectors are as far from
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 COSINE, NORM, SCORE, SIMILARITY = 0.9995, 0.01, 0.1, 0.01
 """The least cosine of two vectors; the most by which norms (as a share), scores and similarities may differ."""
@@ -68,8 +68,17 @@ class Sample:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "Sample":
-        """What `to_json` gave."""
-        return cls(value["kind"], value["values"])
+        """What `to_json` gave.
+
+        Raises:
+            ValueError: it is something else.
+        """
+        kind, values = value["kind"], value["values"]
+        if kind not in get_args(Kind) or not isinstance(values, dict):
+            raise ValueError(f"no sample: {str(value)[:80]}")
+        if not all(isinstance(number, int | float) for number in values.values()):
+            raise ValueError("a sample's values are not all numbers")
+        return cls(kind, values)
 
 
 def _score_difference(own: Mapping[str, float], pool: Mapping[str, float], bound: float) -> str:

@@ -8,7 +8,6 @@ import subprocess
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
-from pathlib import Path
 
 import pytest
 
@@ -153,11 +152,10 @@ def test_no_process_outlives_a_killed_up(tmp_path):
         while any(is_alive(pid) for pid in pids):
             os.sched_yield()
     assert run_cli(tmp_path, "status").returncode == 3
-    sockets = Path(json.loads((tmp_path / ".embedfleet/fleet.json").read_text())["socket"]).parent
-    assert sockets.is_dir()
+    assert (tmp_path / ".embedfleet/run/fleet.sock").is_socket()
     next_one = StateFile(tmp_path / ".embedfleet")
     next_one.acquire()
-    assert not sockets.exists(), "the next fleet removes what was left"
+    assert list(next_one.run.path.iterdir()) == [], "the next fleet removes what was left"
     next_one.release()
 
 

@@ -2,9 +2,11 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 
+import orjson
 import pytest
 
 from embedfleet.gateway.admin import Admin
@@ -286,6 +288,25 @@ def test_no_answer_joins_the_parts_of_two_models(tmp_path):
     run(go)
 
 
+def without_sense(**parts: object) -> Callable[[bytes], bytes]:
+    """A model file with other parts."""
+    return lambda sound: orjson.dumps(orjson.loads(sound) | parts)
+
+
+BROKEN = [
+    lambda _: b"{}",
+    lambda _: b"null",
+    lambda sound: sound[:-20],
+    lambda sound: sound[:40] + b"\0" * 40 + sound[80:],
+    without_sense(fingerprint=[]),
+    without_sense(fingerprint={"model": "m"}),
+    without_sense(sample={"kind": "vector", "values": [1.0]}),
+    without_sense(sample={"kind": "vector", "values": {"0": "one"}}),
+    without_sense(sample={"kind": "no kind", "values": {"0": 1.0}}),
+    without_sense(fingerprint=dict.fromkeys(("model", "revision", "task", "pooling", "labels"), 7)),
+]
+
+
 def test_a_gateway_that_was_started_anew_knows_what_model_the_pool_was(tmp_path):
     async def go():
         path = str(tmp_path / "s.model")
@@ -298,9 +319,34 @@ def test_a_gateway_that_was_started_anew_knows_what_model_the_pool_was(tmp_path)
             g.app.proxy.set_members((other.endpoint("r"),))
             await g.until(lambda: "cosine" in reasons(g)["r"])
             await other.kill()
-        (tmp_path / "s.model").write_text("{}")
-        async with gateway(1, model_path=path):
-            pass
+
+    run(go)
+
+
+@pytest.mark.parametrize("broken", BROKEN)
+def test_a_model_file_that_makes_no_sense_keeps_no_replica_out_and_is_written_anew(tmp_path, broken):
+    async def go():
+        path = tmp_path / "s.model"
+        async with gateway(1, model_path=str(path)):
+            sound = path.read_bytes()
+        path.write_bytes(broken(sound))
+        async with gateway(1, model_path=str(path)):
+            assert path.read_bytes() == sound
+
+    run(go)
+
+
+@pytest.mark.parametrize("broken", BROKEN)
+def test_a_model_file_that_is_removed_or_written_over_while_it_is_needed_is_written_again(tmp_path, broken):
+    async def go():
+        path = tmp_path / "s.model"
+        async with gateway(1, model_path=str(path)) as g:
+            sound = path.read_bytes()
+            for harm in (path.unlink, lambda: path.write_bytes(broken(sound))):
+                harm()
+                await asyncio.to_thread(g.app.look_after_model, asyncio.get_running_loop())
+                await asyncio.sleep(0)
+                assert path.read_bytes() == sound
 
     run(go)
 

@@ -1,8 +1,6 @@
 """`drain`, `undrain` and what `status` makes of them, on a fleet that is only its admin socket."""
 
 import asyncio
-import os
-import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +11,7 @@ import orjson
 import pytest
 
 from embedfleet.cli.status import is_whole
-from embedfleet.control.statefile import Address, StateFile, make_socket_folder
+from embedfleet.control.statefile import StateFile
 from embedfleet.http.exchange import Exchange
 from embedfleet.http.message import JSON, TEXT
 from embedfleet.http.server import Server
@@ -49,12 +47,10 @@ def listening(folder: Path, socket: Socket) -> Iterator[Socket]:
     """In a thread, with the lock held and the address written as a fleet does."""
     loop = asyncio.new_event_loop()
     server = Server(socket.handle)
-    sockets = make_socket_folder()
-    path = str(sockets / "fleet.sock")
-    loop.run_until_complete(server.start(path=path))
     state = StateFile(folder / ".embedfleet")
     state.acquire()
-    state.write(Address(os.getpid(), path))
+    loop.run_until_complete(server.start(path=state.socket))
+    state.write()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
     try:
@@ -65,7 +61,6 @@ def listening(folder: Path, socket: Socket) -> Iterator[Socket]:
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()
-        shutil.rmtree(sockets)
 
 
 def test_drain_waits_until_nothing_is_left_and_says_what_there_is(tmp_path):

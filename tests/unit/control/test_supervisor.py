@@ -1,7 +1,6 @@
 """The supervisor's promises, with children that are no processes and a gateway that is only its admin socket."""
 
 import asyncio
-import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -17,7 +16,6 @@ from embedfleet.control.journal import Journal
 from embedfleet.control.listeners import Listeners
 from embedfleet.control.readiness import until_serving
 from embedfleet.control.reconcile import Backoff
-from embedfleet.control.statefile import make_socket_folder
 from embedfleet.control.supervisor import Supervisor
 from embedfleet.errors import FleetError, UsageError
 from tests.services.driver import FakeDriver, FakeGateway
@@ -57,7 +55,8 @@ class World:
 @asynccontextmanager
 async def world(logs: Path, backoff: Backoff = AT_ONCE, replicas: int = 2) -> AsyncIterator[World]:
     """A service of a gateway and its replicas, not started yet."""
-    sockets = make_socket_folder()
+    sockets = logs / "sockets"
+    sockets.mkdir()
     plan: list[ChildSpec] = [ProcessSpec("s-gateway", "s", "balancer", (), str(sockets / "s.sock"))]
     plan += [ProcessSpec(f"s-{number}", "s", "replica", ()) for number in range(replicas)]
     driver, gateway, journal = FakeDriver(), FakeGateway(), Journal(logs)
@@ -77,7 +76,6 @@ async def world(logs: Path, backoff: Backoff = AT_ONCE, replicas: int = 2) -> As
         if made.running is not None and not made.running.done():
             supervisor.kill()
             await made.running
-        shutil.rmtree(sockets)
 
 
 @asynccontextmanager

@@ -105,7 +105,10 @@ class LocalNginx:
     def reload(self) -> None:
         """See `Nginx`."""
         try:
-            os.kill(int((self._folder / "nginx.pid").read_text()), signal.SIGHUP)
+            pid = int((self._folder / "nginx.pid").read_text())
+            # One that was killed leaves its file, and its pid to any other process.
+            if str(self._folder).encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
+                os.kill(pid, signal.SIGHUP)
         except (OSError, ValueError):  # it does not run: it will read the new one when it starts
             return
 

@@ -1,11 +1,13 @@
 """Children as processes of this machine, running our own command line.
 
 Each child has a session of its own, so that a terminal's Ctrl-C reaches the supervisor alone, which then stops them in
-order. Each is told our pid and has the kernel kill it when we die (prctl PR_SET_PDEATHSIG), however we die.
+order, and what is left of that session when the child has ended is ended too. Each is told our pid and has the kernel
+kill it when we die (prctl PR_SET_PDEATHSIG), however we die.
 """
 
 import asyncio
 import json
+import logging
 import os
 import signal
 import sys
@@ -16,6 +18,9 @@ from embedfleet.control.child import ChildSpec, ProcessSpec
 from embedfleet.control.drivers.base import Found
 from embedfleet.control.journal import Journal
 from embedfleet.control.listeners import Listeners
+from embedfleet.control.process_table import end_session
+
+log = logging.getLogger(__name__)
 
 
 class Process:
@@ -55,6 +60,9 @@ class Process:
     async def _wait(self) -> None:
         code = await self._process.wait()
         self._close_pipe()
+        left = await asyncio.to_thread(end_session, self.pid)
+        if left:
+            log.warning("what process %d had started is ended with it: %s", self.pid, ", ".join(map(str, left)))
         self.ended.set_result(code)
 
     def _hear(self) -> None:

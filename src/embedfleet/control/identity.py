@@ -1,0 +1,36 @@
+"""A process, told from every other that had its pid, or has it on another machine or in another container."""
+
+import os
+from pathlib import Path
+
+_STARTED = 19  # field of /proc/PID/stat behind the name (proc(5): starttime, in ticks since the machine started)
+
+
+def identity_of(pid: int) -> str:
+    """Words that no other process ever has; empty if there is no such process, or it is hidden from us."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return ""
+    fields = stat.rpartition(")")[2].split()
+    return f"{_place()} {fields[_STARTED]}" if fields[0] not in {"Z", "X"} else ""
+
+
+def _place() -> str:
+    """This start of this machine, and the pid namespace that we are in."""
+    return f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()} {Path('/proc/self/ns/pid').readlink()}"
+
+
+def lock_holder(lock: os.stat_result) -> int:
+    """The process that holds a file by ``flock`` (proc(5), /proc/locks); 0 if the kernel does not say.
+
+    Args:
+        lock: of the file.
+    """
+    device = f"{os.major(lock.st_dev):02x}:{os.minor(lock.st_dev):02x}:{lock.st_ino}"
+    try:
+        lines = Path("/proc/locks").read_text().splitlines()
+    except OSError:
+        return 0
+    rows = [line.split() for line in lines if "FLOCK" in line and "->" not in line]
+    return next((int(row[4]) for row in rows if row[3] == "WRITE" and row[5] == device and row[4] != "-1"), 0)

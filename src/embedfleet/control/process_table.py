@@ -1,0 +1,85 @@
+"""The kernel's table of processes (proc(5)): who descends from whom, who belongs together, who listens where."""
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+_LISTENS = "0A"  # TCP_LISTEN, in /proc/net/tcp
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A process that has not ended.
+
+    Attributes:
+        pid: of the process.
+        parent: pid of its parent.
+        session: pid of who leads, or led, its session.
+    """
+
+    pid: int
+    parent: int
+    session: int
+
+
+def processes() -> Iterator[Row]:
+    """All that can be seen."""
+    for place in Path("/proc").iterdir():
+        if not place.name.isdecimal():
+            continue
+        with suppress(OSError):
+            state, parent, _, session, *_ = (place / "stat").read_text().rpartition(")")[2].split()
+            if state not in {"Z", "X"}:
+                yield Row(int(place.name), int(parent), int(session))
+
+
+def end_session(leader: int) -> list[int]:
+    """Kill what is left of a session whose leader has ended, and say what that was: no other has its number yet."""
+    ended: list[int] = []
+    while found := [row.pid for row in processes() if row.session == leader and row.pid not in ended]:
+        for pid in found:
+            with suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+        ended += found
+    return ended
+
+
+def end_children() -> None:
+    """Kill every child of this process, and wait for its end."""
+    for row in processes():
+        if row.parent == os.getpid():
+            with suppress(ProcessLookupError):
+                os.kill(row.pid, signal.SIGKILL)
+    with suppress(ChildProcessError):
+        while True:
+            os.waitpid(-1, 0)
+
+
+def listens(pid: int, port: int) -> bool:
+    """Whether a process has a socket that listens on a port of this machine.
+
+    Raises:
+        PermissionError: its files are hidden from us.
+    """
+    wanted = {f"socket:[{inode}]" for inode in _listeners(port)}
+    if not wanted:
+        return False
+    with suppress(FileNotFoundError, ProcessLookupError):
+        for file in Path(f"/proc/{pid}/fd").iterdir():
+            with suppress(FileNotFoundError):
+                if str(file.readlink()) in wanted:
+                    return True
+    return False
+
+
+def _listeners(port: int) -> Iterator[str]:
+    """Numbers of the sockets that listen there."""
+    for table in ("/proc/self/net/tcp", "/proc/self/net/tcp6"):
+        with suppress(OSError):
+            for line in Path(table).read_text().splitlines()[1:]:
+                row = line.split()
+                if row[3] == _LISTENS and int(row[1].rpartition(":")[2], 16) == port:
+                    yield row[9]
