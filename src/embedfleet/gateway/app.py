@@ -137,9 +137,7 @@ class App:
 
     def _changed_model(self, *, is_first: bool) -> None:
         """The pool has a model, or another one."""
-        model = self._prober.reference.model
-        if self._model_file is not None and model is not None:
-            write_model(self._model_file, model)
+        self._write_model()
         if not is_first:
             self.proxy.change_model(self._prober.outdated(self.proxy.dispatcher.replicas))
 
@@ -150,9 +148,13 @@ class App:
             loop.call_soon_threadsafe(self._write_model_again)
 
     def _write_model_again(self) -> None:
-        model = self._prober.reference.model
-        if self._model_file is not None and model is not None:
+        if not self.server.retiring:  # else the file is our successor's
             log.warning("%s is gone, or says something else, and is written again", self._model_file)
+            self._write_model()
+
+    def _write_model(self) -> None:
+        model = self._prober.reference.model
+        if self._model_file is not None and model is not None and not self.server.retiring:
             write_model(self._model_file, model)
 
     async def _prove(self, endpoint: Endpoint) -> tuple[str, Abilities | None, Cost | None]:
@@ -242,7 +244,9 @@ async def serve(settings: GatewaySettings, *, ready: Callable[[int], None]) -> N
         await admin.server.start(path=settings.admin_path, mode=settings.admin_mode)
     _warn_of_few_files(app.server)
     app.proxy.start()
-    lookout = Lookout(partial(app.look_after_model, app.server.loop), _MODEL_S) if settings.model_path else None
+    lookout = (
+        Lookout(partial(app.look_after_model, asyncio.get_running_loop()), _MODEL_S) if settings.model_path else None
+    )
     if settings.members_path:
         recall(app.proxy, Path(settings.members_path))
     # What is there now stays. What comes holds no cycles, so that looking for them often would find nothing.

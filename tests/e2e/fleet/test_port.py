@@ -30,8 +30,10 @@ RAW = b"POST /embed HTTP/1.1\r\nhost: h\r\ncontent-type: application/json\r\ncon
 
 
 def gateway(running: Fleet) -> int:
-    """Its process."""
-    return running.status["services"][0]["gateway"]["pid"]
+    """Its process, once there is one."""
+    while not (pid := running.status["services"][0]["gateway"]["pid"]):
+        assert running.process.poll() is None
+    return pid
 
 
 def connected(running: Fleet) -> socket.socket:
