@@ -81,6 +81,7 @@ def _row(container: Container) -> dict[str, Any]:
         "pid": container.pid or None,
         "phase": container.status,
         "restarts": container.restarts,
+        "last_end": "",
         "uptime_s": 0,
         "pss_bytes": 0,
     }

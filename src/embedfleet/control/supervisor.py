@@ -10,12 +10,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from embedfleet.control.balancers.base import Balancer
-from embedfleet.control.child import ChildSpec
+from embedfleet.control.child import ChildSpec, Kind, RemoteSpec
 from embedfleet.control.drivers.base import Driver, Found, Running
 from embedfleet.control.journal import Journal
 from embedfleet.control.reconcile import Backoff, Observed, Start, Stop, next_due, reconcile
 from embedfleet.control.state import Event, Phase
+from embedfleet.control.watchdog import ANSWER_S, Watchdog
 from embedfleet.errors import EmbedfleetError, UpstreamError, UsageError
+from embedfleet.http.client import fetch
 from embedfleet.types import Endpoint
 
 log = logging.getLogger(__name__)
@@ -33,6 +35,9 @@ class Child:
         url: where it listens, or did.
         found: what ran in its place when we came.
         drained: it is to get no requests, because somebody said so.
+        watchdog: looks at what runs now, or ran last; None for what nobody here can start anew.
+        hung: why it was killed, if it was because it hung.
+        last_end: how it ended the last time.
     """
 
     def __init__(self, spec: ChildSpec, driver: Driver) -> None:
@@ -40,6 +45,8 @@ class Child:
         self.driver = driver
         self.observed = Observed()
         self.running: Running | None = None
+        self.watchdog: Watchdog | None = None
+        self.hung = ""
         self.url = ""
         self.found: Found | None = None
         self.was_started = False
@@ -59,6 +66,13 @@ class Child:
         return self.found is not None and (self.served or not self.found.is_stale or not self.was_started)
 
     @property
+    def complaint(self) -> str:
+        """Why it cannot be said to serve though it runs; empty if nothing is known against it."""
+        if self.observed.phase is not Phase.READY or self.watchdog is None:
+            return ""
+        return self.watchdog.complaint
+
+    @property
     def port(self) -> int:
         """Where it listens, or did; 0 if it never did."""
         return (urlsplit(self.url).port or 80) if self.url else 0
@@ -73,6 +87,7 @@ class Supervisor:
         journal: where their logs are.
         backoff: waits between restarts.
         stop_grace_s: before a child that was told to end is killed.
+        hung_after_s: how long a child of a kind may be silent and do nothing; 0 for as long as it likes.
         new_model: whether an operator says that the services may have another model than before.
     """
 
@@ -84,6 +99,7 @@ class Supervisor:
         *,
         backoff: Backoff,
         stop_grace_s: float,
+        hung_after_s: Mapping[Kind, float],
         new_model: bool = False,
     ) -> None:
         self.children = {spec.name: Child(spec, driver) for spec, driver in plan}
@@ -92,6 +108,7 @@ class Supervisor:
         self._journal = journal
         self._backoff = backoff
         self._stop_grace_s = stop_grace_s
+        self._hung_after_s = hung_after_s
         self._new_model = new_model
         self._changed = asyncio.Event()
         self._stopping = False
@@ -119,7 +136,8 @@ class Supervisor:
         """What a service's balancer says of each replica, by name.
 
         One that waits to be replaced is ``outdated``. One that has ended is not active, though a balancer that probes
-        now and then may not know it yet. Likewise one that is to be drained is draining before its balancer knows.
+        now and then may not know it yet; nor is one that does not answer us. Likewise one that is to be drained is
+        draining before its balancer knows.
         """
         rows = {str(row["id"]): row for row in await self._balancers[service].states()}
         for child in self.replicas(service):
@@ -132,6 +150,8 @@ class Supervisor:
                 row["state"] = "outdated"
             elif row["state"] == "active" and child.was_started and child.observed.phase is not Phase.READY:
                 row["state"] = child.observed.phase.value
+            elif row["state"] == "active" and child.complaint:
+                row["state"], row["reason"] = "silent", child.complaint
         return rows
 
     def set_drained(self, replica: Child, *, drained: bool) -> None:
@@ -274,6 +294,7 @@ class Supervisor:
             self.fail()
             return
         child.running = running
+        self._watch(child, running)
         running.ready.add_done_callback(lambda ready: None if ready.cancelled() else self._ready(child, ready.result()))
         running.ended.add_done_callback(lambda ended: self._ended(child, ended.result()))
 
@@ -293,7 +314,7 @@ class Supervisor:
     def _ended(self, child: Child, code: int) -> None:
         was_starting = child.observed.phase is Phase.STARTING
         child.running = None
-        child.last_end = f"signal {-code}" if code < 0 else f"code {code}"
+        child.last_end = f"hung: {child.hung}" if child.hung else f"signal {-code}" if code < 0 else f"code {code}"
         self._note(child, Event.EXIT)
         if self._stopping:
             return
@@ -301,6 +322,32 @@ class Supervisor:
         if code == _USAGE and was_starting and child.observed.restarts == 0:
             self._failure = self._explain(child)
             self.fail()
+
+    def _watch(self, child: Child, running: Running) -> None:
+        child.hung = ""
+        if isinstance(child.spec, RemoteSpec):  # its balancer sees how it does; we could not help it
+            return
+        child.watchdog = Watchdog(
+            running,
+            phase=lambda: child.observed.phase,
+            ask=lambda: self._ask(child),
+            hung_after_s=self._hung_after_s.get(child.spec.kind, 0.0),
+            hung=lambda reason: self._hung(child, reason),
+        )
+        self._spawn(child.watchdog.watch())
+
+    async def _ask(self, child: Child) -> None:
+        """Ask a child what takes no inference: of TEI's, /health waits behind the batch that runs, /info does not."""
+        if child.spec.kind == "balancer":
+            await self._balancers[child.spec.service].ask(ANSWER_S)
+        else:
+            await fetch(f"{child.url}/info", timeout_s=ANSWER_S)
+
+    def _hung(self, child: Child, reason: str) -> None:
+        if child.running is not None:
+            log.error("%s hangs and is killed: %s", child.spec.name, reason)
+            child.hung = reason
+            child.running.kill_hung()
 
     def _note(self, child: Child, event: Event) -> None:
         child.observed = child.observed.after(event, time.monotonic(), self._backoff)

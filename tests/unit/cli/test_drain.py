@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 import pytest
 
-from embedfleet.cli.status import is_whole
+from embedfleet.control.api import is_whole
 from embedfleet.control.statefile import Address, StateFile, make_socket_folder
 from embedfleet.http.exchange import Exchange
 from embedfleet.http.message import JSON, TEXT

@@ -12,9 +12,11 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+from embedfleet.control.activity import activity_of
 from embedfleet.control.child import ChildSpec, ProcessSpec
 from embedfleet.control.drivers.base import Found
 from embedfleet.control.journal import Journal
+from embedfleet.control.liveness import Activity
 
 # One thread per caller is the engine's own doing: libraries that would start more of their own are told not to.
 _ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
@@ -22,6 +24,8 @@ _ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "TOKENIZERS
 
 class Process:
     """A running child; see `base.Running`."""
+
+    held = ""
 
     def __init__(self, process: asyncio.subprocess.Process, pipe: int) -> None:
         loop = asyncio.get_running_loop()
@@ -49,6 +53,16 @@ class Process:
         """See `base.Running`."""
         with suppress(ProcessLookupError):
             self._process.kill()
+
+    def activity(self) -> Activity | None:
+        """See `base.Running`."""
+        return activity_of(self.pid)
+
+    def kill_hung(self) -> None:
+        """See `base.Running`: the whole session, for nginx's workers outlive their master."""
+        if not self.ended.done():
+            with suppress(ProcessLookupError):
+                os.killpg(self.pid, signal.SIGKILL)
 
     def abandon(self) -> None:
         """See `base.Running`: it would not outlive us."""
