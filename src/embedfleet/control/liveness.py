@@ -16,6 +16,7 @@ LATE_S = 0.5
 """A look that comes later than planned by more than this tells that we stood still."""
 SUSPECT_S = 2.0
 """A child that has been silent for so long is not said to serve."""
+_ENDING_S = 4.0
 _IDLE_SHARE = 0.02  # of a core: who uses less does nothing but look at a clock
 _IDLE_CPU_S = 0.02  # what two ticks of the kernel's clock say
 _IDLE_BYTES = 65_536
@@ -78,18 +79,17 @@ def bounds(phase: Phase, hung_after_s: float) -> Bounds:
 
     Args:
         phase: where it is.
-        hung_after_s: bound for a child that serves and is silent without work; 0 for never.
+        hung_after_s: bound for a child that serves, is silent and does nothing; 0 for never.
     """
-    if not hung_after_s:
-        return Bounds()
     match phase:
+        case Phase.STOPPING:
+            return Bounds(_ENDING_S, _ENDING_S, 3 * _ENDING_S)
+        case _ if not hung_after_s:
+            return Bounds()
         case Phase.STARTING:
             return Bounds(hung_after_s, 6 * hung_after_s, inf)
         case Phase.READY:
             return Bounds(hung_after_s, hung_after_s, 6 * hung_after_s)
-        case Phase.STOPPING:
-            short = min(4.0, hung_after_s)
-            return Bounds(short, short, 3 * short)
         case _:
             return Bounds()
 
@@ -137,9 +137,9 @@ class Life:
         return replace(self, idle_s=idle_s) if is_idle else replace(self, idle_s=0.0, idle_from=activity)
 
     @property
-    def is_suspect(self) -> bool:
-        """Whether it has been silent, or stopped, for longer than one that serves ever is."""
-        return max(self.silent_s, self.stopped_s) >= SUSPECT_S
+    def complaint(self) -> str:
+        """What is wrong with a child that has been silent, or stopped, for a while; empty if it has not."""
+        return self.reason if max(self.silent_s, self.stopped_s) >= SUSPECT_S else ""
 
     def is_hung(self, bounds: Bounds) -> bool:
         """Whether it has been silent for too long."""

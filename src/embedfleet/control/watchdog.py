@@ -45,7 +45,7 @@ class Watchdog:
     @property
     def complaint(self) -> str:
         """Why it cannot be said to serve; empty if it answers."""
-        return self._running.held or (self._life.reason if self._life.is_suspect else "")
+        return self._running.held or self._life.complaint
 
     async def watch(self) -> None:
         """Until the child has ended."""
