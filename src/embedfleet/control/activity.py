@@ -33,6 +33,12 @@ def activity_of(pid: int, *, container: str = "") -> Activity | None:
     )
 
 
+def is_stopped(pid: int, *, container: str) -> bool:
+    """Whether a process of a container is stopped by a signal: it would not hear that it is to end."""
+    activity = activity_of(pid, container=container)
+    return activity is not None and activity.is_stopped
+
+
 def _tree(pid: int) -> Iterator[Path]:
     """A process and its descendants, itself first."""
     waiting = [pid]

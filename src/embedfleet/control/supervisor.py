@@ -13,11 +13,11 @@ from embedfleet.control.balancers.base import Balancer
 from embedfleet.control.child import ChildSpec, Kind, RemoteSpec
 from embedfleet.control.drivers.base import Driver, Found, Running
 from embedfleet.control.journal import Journal
+from embedfleet.control.question import Question
 from embedfleet.control.reconcile import Backoff, Observed, Start, Stop, next_due, reconcile
 from embedfleet.control.state import Event, Phase
-from embedfleet.control.watchdog import ANSWER_S, Watchdog
+from embedfleet.control.watchdog import Watchdog
 from embedfleet.errors import EmbedfleetError, UpstreamError, UsageError
-from embedfleet.http.client import fetch
 from embedfleet.types import Endpoint
 
 log = logging.getLogger(__name__)
@@ -330,18 +330,11 @@ class Supervisor:
         child.watchdog = Watchdog(
             running,
             phase=lambda: child.observed.phase,
-            ask=lambda: self._ask(child),
+            ask=Question(child.spec, self._balancers[child.spec.service], lambda: child.url).put,
             hung_after_s=self._hung_after_s.get(child.spec.kind, 0.0),
             hung=lambda reason: self._hung(child, reason),
         )
         self._spawn(child.watchdog.watch())
-
-    async def _ask(self, child: Child) -> None:
-        """Ask a child what takes no inference: of TEI's, /health waits behind the batch that runs, /info does not."""
-        if child.spec.kind == "balancer":
-            await self._balancers[child.spec.service].ask(ANSWER_S)
-        else:
-            await fetch(f"{child.url}/info", timeout_s=ANSWER_S)
 
     def _hung(self, child: Child, reason: str) -> None:
         if child.running is not None:
@@ -368,6 +361,8 @@ class Supervisor:
     async def _publish(self) -> None:
         """Tell balancers where the replicas of their service are."""
         for service in list(self._unpublished):
+            if self.balancer(service).complaint:  # the others' must not wait for it; it is told once it answers
+                continue
             replicas = self.replicas(service)
             endpoints = [Endpoint(c.spec.name, c.url) for c in replicas if c.url]
             drained = {c.spec.name for c in replicas if c.drained}

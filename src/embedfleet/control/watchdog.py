@@ -10,8 +10,6 @@ from embedfleet.control.state import Phase
 from embedfleet.errors import Starved, TimedOut, UpstreamError
 
 _PERIOD_S = 0.5  # of looks
-ANSWER_S = 10.0
-"""How long one question waits. How long the silence lasts is told by the looks, so that a late answer is one too."""
 
 
 class Watchdog:
@@ -20,7 +18,7 @@ class Watchdog:
     Args:
         running: the child.
         phase: tells where it is in its life.
-        ask: puts a question to it, and returns once it answers; see `Balancer.ask`. Called once it is ready.
+        ask: puts a question to it, and returns once it answers; see `Question.put`. Called once it is ready.
         hung_after_s: bound of its silence, see `liveness.bounds`.
         hung: told why, when it hangs; again if it is there still after the same time.
     """

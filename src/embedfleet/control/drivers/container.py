@@ -16,6 +16,7 @@ from embedfleet.control.container_engine import DeviceRequest
 from embedfleet.control.docker import Docker
 from embedfleet.control.drivers.base import Found
 from embedfleet.control.liveness import Activity
+from embedfleet.control.remains import remove_container
 from embedfleet.errors import DockerError, UpstreamError, UsageError
 from embedfleet.http.client import fetch
 
@@ -203,8 +204,7 @@ class ContainerDriver:
         if container is not None and not container.ours:
             raise foreign(container)
         if container is not None and (self._differs(container, spec) or container.status not in {"running", "exited"}):
-            self._docker.stop(container.id, self._stop_grace_s)
-            self._docker.remove(container.id)
+            remove_container(self._docker, container, self._stop_grace_s)
             container = None
         if container is None:
             self._docker.ensure_network(spec.network)
