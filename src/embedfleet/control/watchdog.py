@@ -1,6 +1,7 @@
 """Looks at a child as long as it runs: asks it all the time, and tells when it hangs."""
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
@@ -8,6 +9,8 @@ from embedfleet.control.drivers.base import Running
 from embedfleet.control.liveness import Life, Look, bounds
 from embedfleet.control.state import Phase
 from embedfleet.errors import Starved, TimedOut, UpstreamError
+
+log = logging.getLogger(__name__)
 
 _PERIOD_S = 0.5  # of looks
 
@@ -91,4 +94,7 @@ class Watchdog:
             return None
         except UpstreamError:  # nobody listens, or what comes back is no reply: that is a fault, and no silence
             return True
+        except Exception:  # a question that ends without a word would never be put again
+            log.exception("a child cannot be asked")
+            return None
         return True
