@@ -8,6 +8,7 @@ import orjson
 
 from embedfleet.cli.output import say
 from embedfleet.config.settings import Settings
+from embedfleet.control.activity import activity_of
 from embedfleet.control.docker import Docker
 from embedfleet.control.statefile import StateFile
 from embedfleet.errors import DockerError, FleetError, Refused, Reset, UpstreamError, UsageError
@@ -35,6 +36,14 @@ def say_elsewhere(docker: Docker | None) -> None:
         say(f"containers of the fleet in {folder} are there too: `embedfleet` in that folder looks after them")
 
 
+def _remedy(pid: int) -> str:
+    """What helps against a fleet that does not answer."""
+    activity = activity_of(pid)
+    if activity is not None and activity.is_stopped:
+        return f"it, or a child of it, is stopped by a signal: kill -CONT {pid}; its children serve meanwhile"
+    return f"kill {pid}; if it is still there then, kill -9 {pid}"
+
+
 def ask(state: StateFile, method: str, path: str) -> dict[str, Any] | None:
     """The fleet's answer; None if no fleet runs, or it does not listen yet or any more.
 
@@ -50,7 +59,7 @@ def ask(state: StateFile, method: str, path: str) -> dict[str, Any] | None:
     except (Refused, Reset):
         return None
     except UpstreamError as error:
-        raise FleetError(f"the fleet (pid {address.pid}) does not answer", f"kill {address.pid}") from error
+        raise FleetError(f"the fleet (pid {address.pid}) does not answer", _remedy(address.pid)) from error
     if reply.status == _REFUSED:
         refusal = orjson.loads(reply.body)
         raise UsageError(refusal["error"], refusal["hint"])
