@@ -48,6 +48,7 @@ PURE = (
     "gateway.reply",
     "control.state",
     "control.reconcile",
+    "control.liveness",
     "control.placement",
     "control.plan",
     "control.child",

@@ -37,6 +37,7 @@ async def check_driver(driver: Driver, programs: DriverPrograms, *, limit_s: flo
         await _check_return(driver, programs.serves, url)
         await _check_together(driver, programs)
         await _check_grace(driver, programs.deaf)
+        await _check_hung(driver, programs.deaf)
         await _check_failure(driver, programs.fails)
 
 
@@ -73,6 +74,16 @@ async def _check_grace(driver: Driver, spec: ChildSpec) -> None:
     await running.ready
     await running.stop(0.01)
     assert running.ended.result() != 0, "a child that will not end was not made to"
+
+
+async def _check_hung(driver: Driver, spec: ChildSpec) -> None:
+    running = await driver.start(spec, preferred_port=0)
+    url = await running.ready
+    running.kill_hung()
+    assert await running.ended != 0, "killed as one that hangs, it ended as if it had been told to"
+    again = await driver.start(spec, preferred_port=urlsplit(url).port or 80)
+    await again.ready
+    await _kill(again)
 
 
 async def _check_failure(driver: Driver, spec: ChildSpec) -> None:

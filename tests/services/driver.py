@@ -9,6 +9,7 @@ import orjson
 
 from embedfleet.control.child import ChildSpec
 from embedfleet.control.drivers.base import Found
+from embedfleet.control.liveness import Activity
 from embedfleet.http.exchange import Exchange
 from embedfleet.http.message import JSON
 from embedfleet.http.server import Server
@@ -16,6 +17,8 @@ from embedfleet.http.server import Server
 
 class FakeRunning:
     """A child that does what the test says."""
+
+    held = ""
 
     def __init__(self, pid: int) -> None:
         loop = asyncio.get_running_loop()
@@ -42,6 +45,12 @@ class FakeRunning:
 
     def kill(self) -> None:
         self.end(-9)
+
+    def activity(self) -> Activity | None:
+        return None
+
+    def kill_hung(self) -> None:
+        self.kill()
 
     def abandon(self) -> None:
         self.abandoned = True

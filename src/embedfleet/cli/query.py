@@ -9,6 +9,7 @@ import orjson
 
 from embedfleet.cli.output import say
 from embedfleet.config.settings import Settings
+from embedfleet.control.activity import activity_of
 from embedfleet.control.disk import as_whom
 from embedfleet.control.docker import Docker
 from embedfleet.control.statefile import Address, StateFile
@@ -94,5 +95,12 @@ def _silent(state: StateFile, address: Address, error: UpstreamError) -> FleetSi
             "it listens there again within seconds, if it can; `embedfleet down` stops it all the same",
             pid=address.pid,
         )
-    hint = "`embedfleet down` tells it to stop" + (f", kill -9 {address.pid} ends it" if address.pid else "")
-    return FleetSilent(f"{who} does not answer", hint, pid=address.pid)
+    return FleetSilent(f"{who} does not answer", _remedy(address.pid), pid=address.pid)
+
+
+def _remedy(pid: int) -> str:
+    """What helps against a fleet that does not answer."""
+    activity = activity_of(pid) if pid else None
+    if activity is not None and activity.is_stopped:
+        return f"it, or a child of it, is stopped by a signal: kill -CONT {pid}; its children serve meanwhile"
+    return "`embedfleet down` tells it to stop" + (f", kill -9 {pid} ends it" if pid else "")

@@ -12,6 +12,7 @@ from rich.table import Table
 from embedfleet.cli.flags import read_sound_settings, settings_flags
 from embedfleet.cli.output import data, say
 from embedfleet.cli.query import ask, daemon, say_elsewhere
+from embedfleet.control.api import is_whole
 from embedfleet.control.balancers.gateway import states_in
 from embedfleet.control.gateway_folder import GatewayFolder
 from embedfleet.control.plan import gateway_folder
@@ -60,21 +61,21 @@ def command(as_json: bool, **flags: Any) -> None:  # noqa: ANN401
     sys.exit(0 if all(map(is_whole, status["services"])) else DEGRADED)
 
 
-def is_whole(service: dict[str, Any]) -> bool:
-    """Whether its balancer listens and its replicas serve: all that nobody has drained, and one at least."""
-    states = {row["state"] for row in service["replicas"]}
-    listens = service["gateway"]["phase"] in {"ready", "running"}
-    return listens and states <= {"active", "draining", "drained"} and (not states or "active" in states)
-
-
 def show(status: dict[str, Any], console: Console) -> None:
-    """A table, and below it why a replica does not serve: a sentence in a column would crush the others."""
+    """A table, and below it why somebody does not serve: a sentence in a column would crush the others."""
     console.print(_table(status))
-    rows = [row for service in status["services"] for row in service["replicas"] if row.get("reason")]
-    if rows:
+    rows = [row for service in status["services"] for row in (service["gateway"], *service["replicas"])]
+    told = [f"{row['id']}: {text}" for row in rows if (text := _trouble(row))]
+    if told:
         console.print()
-    for row in rows:
-        console.print(f"{row['id']}: {row['reason']}", soft_wrap=True)
+    for line in told:
+        console.print(line, soft_wrap=True)
+
+
+def _trouble(row: dict[str, Any]) -> str:
+    """What is wrong with a child now, and how it ended the last time."""
+    ended = f"ended the last time with {row['last_end']}" if row.get("last_end") else ""
+    return "; ".join(filter(None, (row.get("reason"), ended)))
 
 
 def _table(status: dict[str, Any]) -> Table:

@@ -149,6 +149,12 @@ class FleetOptions:
     stop_grace_s: float = option(30.0, "requests under way may take so long at a stop, in seconds", minimum=0)
     restart_backoff_s: float = option(0.5, "wait before a dead child is restarted, doubled each time", minimum=0)
     restart_backoff_max_s: float = option(30.0, "longest such wait, in seconds", minimum=0)
+    hung_after_s: float = option(
+        20.0,
+        "a replica of ours that does not answer and does nothing for so many seconds is replaced; 0: never",
+        minimum=0,
+    )
+    balancer_hung_after_s: float = option(8.0, "the same for a balancer", minimum=0)
 
 
 @dataclass(frozen=True, slots=True)

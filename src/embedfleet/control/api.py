@@ -3,7 +3,7 @@
 import asyncio
 import os
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any
 
 import orjson
@@ -94,15 +94,29 @@ class FleetApi:
 async def fleet_status(supervisor: Supervisor) -> dict[str, Any]:
     """Everything that is known of a running fleet."""
     services = await asyncio.gather(*(_service(supervisor, name) for name in supervisor.services))
-    own = {"pid": os.getpid(), "ready": supervisor.serves, "pss_bytes": pss_bytes(os.getpid())}
+    ready = supervisor.serves and all(is_whole(service) for service in services)
+    own = {"pid": os.getpid(), "ready": ready, "pss_bytes": pss_bytes(os.getpid())}
     return own | {"services": services}
+
+
+def is_whole(service: Mapping[str, Any]) -> bool:
+    """Whether a service's balancer answers, and its replicas serve: all that nobody has drained, and one at least."""
+    states = {row["state"] for row in service["replicas"]}
+    answers = service["gateway"]["phase"] in {"ready", "running"}
+    return answers and states <= {"active", "draining", "drained"} and (not states or "active" in states)
 
 
 async def _service(supervisor: Supervisor, name: str) -> dict[str, Any]:
     balancer = supervisor.balancer(name)
     rows = await supervisor.states(name)
     replicas = [_replica(child, rows.get(child.spec.name)) for child in supervisor.replicas(name)]
-    return {"name": name, "port": balancer.port, "gateway": _process(balancer), "replicas": replicas}
+    return {"name": name, "port": balancer.port, "gateway": _balancer(balancer), "replicas": replicas}
+
+
+def _balancer(child: Child) -> dict[str, Any]:
+    """A balancer's process; who listens and does not answer is silent."""
+    complaint = child.complaint
+    return _process(child) | ({"phase": "silent"} if complaint else {}) | {"reason": complaint}
 
 
 def _replica(child: Child, seen: dict[str, Any] | None) -> dict[str, Any]:
@@ -117,6 +131,7 @@ def _process(child: Child) -> dict[str, Any]:
         "pid": pid,
         "phase": child.observed.phase.value,
         "restarts": child.observed.restarts,
+        "last_end": child.last_end,
         "uptime_s": round(time.time() - child.started_at, 1) if pid else 0,
         "pss_bytes": pss_bytes(pid) if pid else 0,
     }

@@ -181,6 +181,7 @@ def _make_supervisor(
         backoff=Backoff(first_s=fleet.restart_backoff_s, longest_s=fleet.restart_backoff_max_s),
         listeners=listeners,
         stop_grace_s=grace_s,
+        hung_after_s={"replica": fleet.hung_after_s, "balancer": fleet.balancer_hung_after_s},
         new_model=new_model,
     )
     return supervisor

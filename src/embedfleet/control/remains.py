@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
 
+from embedfleet.control.activity import is_stopped
 from embedfleet.control.container import Container
 from embedfleet.control.docker import Docker
 from embedfleet.probe.prober import Prober
@@ -15,9 +16,9 @@ _GRACE_S = 30.0
 
 
 def remove_container(docker: Docker | None, container: Container, grace_s: float = _GRACE_S) -> None:
-    """Let a container end what it has, and remove it."""
+    """Let a container end what it has, and remove it; one that is stopped would never hear that it is to end."""
     if docker is not None:
-        docker.stop(container.id, grace_s)
+        docker.stop(container.id, 0 if is_stopped(container.pid, container=container.id) else grace_s)
         docker.remove(container.id)
 
 
@@ -81,6 +82,7 @@ def _row(container: Container) -> dict[str, Any]:
         "pid": container.pid or None,
         "phase": container.status,
         "restarts": container.restarts,
+        "last_end": "",
         "uptime_s": 0,
         "pss_bytes": 0,
     }

@@ -11,13 +11,15 @@ from urllib.parse import urlsplit
 
 from embedfleet.control.balancers.base import Balancer
 from embedfleet.control.balancers.gateway import GatewayBalancer
-from embedfleet.control.child import ChildSpec, ProcessSpec
+from embedfleet.control.child import ChildSpec, Kind, ProcessSpec, RemoteSpec
 from embedfleet.control.drivers.base import Driver, Found, Running
 from embedfleet.control.handover import Successor
 from embedfleet.control.journal import Journal
 from embedfleet.control.listeners import Listeners
+from embedfleet.control.question import Question
 from embedfleet.control.reconcile import Backoff, Observed, Start, Stop, next_due, reconcile
 from embedfleet.control.state import Event, Phase
+from embedfleet.control.watchdog import Watchdog
 from embedfleet.errors import EmbedfleetError, FleetError, UpstreamError, UsageError
 from embedfleet.types import Endpoint
 
@@ -46,6 +48,9 @@ class Child:
         retired: gateways that it had before, which serve the clients that they have, the oldest first; and whether
             each was told to end.
         successors: that were started for it, ever.
+        watchdog: looks at what runs now, or ran last; None for what nobody here can start anew.
+        hung: why it was killed, if it was because it hung.
+        last_end: how it ended the last time.
     """
 
     def __init__(self, spec: ChildSpec, driver: Driver) -> None:
@@ -53,6 +58,8 @@ class Child:
         self.driver = driver
         self.observed = Observed()
         self.running: Running | None = None
+        self.watchdog: Watchdog | None = None
+        self.hung = ""
         self.url = ""
         self.found: Found | None = None
         self.was_started = False
@@ -79,6 +86,13 @@ class Child:
         return self.observed.phase is Phase.STOPPED and not self.retired
 
     @property
+    def complaint(self) -> str:
+        """Why it cannot be said to serve though it runs; empty if nothing is known against it."""
+        if self.observed.phase is not Phase.READY or self.watchdog is None:
+            return ""
+        return self.watchdog.complaint
+
+    @property
     def port(self) -> int:
         """Where it listens, or did; 0 if it never did."""
         return (urlsplit(self.url).port or 80) if self.url else 0
@@ -94,6 +108,7 @@ class Supervisor:
         backoff: waits between restarts.
         listeners: sockets that its gateways accept from.
         stop_grace_s: before a child that was told to end is killed.
+        hung_after_s: how long a child of a kind may be silent and do nothing; 0 for as long as it likes.
         new_model: whether an operator says that the services may have another model than before.
     """
 
@@ -106,6 +121,7 @@ class Supervisor:
         backoff: Backoff,
         listeners: Listeners,
         stop_grace_s: float,
+        hung_after_s: Mapping[Kind, float],
         new_model: bool = False,
     ) -> None:
         self.children = {spec.name: Child(spec, driver) for spec, driver in plan}
@@ -116,6 +132,7 @@ class Supervisor:
         self._journal = journal
         self._backoff = backoff
         self._stop_grace_s = stop_grace_s
+        self._hung_after_s = hung_after_s
         self._new_model = new_model
         self._changed = asyncio.Event()
         self._stopping = False
@@ -143,7 +160,8 @@ class Supervisor:
         """What a service's balancer says of each replica, by name.
 
         One that waits to be replaced is ``outdated``. One that has ended is not active, though a balancer that probes
-        now and then may not know it yet. Likewise one that is to be drained is draining before its balancer knows.
+        now and then may not know it yet; nor is one that does not answer us. Likewise one that is to be drained is
+        draining before its balancer knows.
         """
         rows = {str(row["id"]): row for row in await self._balancers[service].states()}
         for child in self.replicas(service):
@@ -156,6 +174,8 @@ class Supervisor:
                 row["state"] = "outdated"
             elif row["state"] == "active" and child.was_started and child.observed.phase is not Phase.READY:
                 row["state"] = child.observed.phase.value
+            elif row["state"] == "active" and child.complaint:
+                row["state"], row["reason"] = "silent", child.complaint
         return rows
 
     def set_drained(self, replica: Child, *, drained: bool) -> None:
@@ -243,6 +263,7 @@ class Supervisor:
         for event in _TO_READY[child.observed.phase]:
             self._note(child, event)
         self._balancers[child.spec.service] = successor.balancer
+        self._watch(child, running)
         self._unpublished.add(child.spec.service)
 
     async def _retire(self, child: Child, former: Balancer) -> None:
@@ -366,6 +387,7 @@ class Supervisor:
             self.fail()
             return
         child.running = running
+        self._watch(child, running)
         running.ready.add_done_callback(
             lambda ready: None if ready.cancelled() else self._ready(child, running, ready.result())
         )
@@ -393,7 +415,7 @@ class Supervisor:
             return
         was_starting = child.observed.phase is Phase.STARTING
         child.running = None
-        child.last_end = f"signal {-code}" if code < 0 else f"code {code}"
+        child.last_end = f"hung: {child.hung}" if child.hung else f"signal {-code}" if code < 0 else f"code {code}"
         self._note(child, Event.EXIT)
         if self._stopping:
             return
@@ -401,6 +423,25 @@ class Supervisor:
         if code == _USAGE and was_starting and child.observed.restarts == 0:
             self._failure = self._explain(child)
             self.fail()
+
+    def _watch(self, child: Child, running: Running) -> None:
+        child.hung = ""
+        if isinstance(child.spec, RemoteSpec):  # its balancer sees how it does; we could not help it
+            return
+        child.watchdog = Watchdog(
+            running,
+            phase=lambda: child.observed.phase,
+            ask=Question(child.spec, self._balancers[child.spec.service], lambda: child.url).put,
+            hung_after_s=self._hung_after_s.get(child.spec.kind, 0.0),
+            hung=lambda reason: self._hung(child, running, reason),
+        )
+        self._spawn(child.watchdog.watch())
+
+    def _hung(self, child: Child, running: Running, reason: str) -> None:
+        if running is child.running:
+            log.error("%s hangs and is killed: %s", child.spec.name, reason)
+            child.hung = reason
+        running.kill_hung()
 
     def _note(self, child: Child, event: Event) -> None:
         child.observed = child.observed.after(event, time.monotonic(), self._backoff)
@@ -421,6 +462,8 @@ class Supervisor:
     async def _publish(self) -> None:
         """Tell balancers where the replicas of their service are."""
         for service in list(self._unpublished):
+            if self.balancer(service).complaint:  # the others' must not wait for it; it is told once it answers
+                continue
             self._unpublished.discard(service)  # before the call: what becomes ready during it must be told again
             try:
                 await self._balancers[service].publish(*self._members(service))

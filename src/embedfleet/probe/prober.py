@@ -118,7 +118,7 @@ class Prober:
             return str(error)
 
     async def _ask(self, endpoint: Endpoint, *, serves: bool, is_alone: Callable[[], bool]) -> str:
-        info = await _info(endpoint)
+        info = await _info(endpoint, min(_INFO_TIMEOUT_S, self._timeout_s))
         self._infos[endpoint.id] = info
         fingerprint = Fingerprint.of(info)
         pool, now = self.reference.model, self._clock()
@@ -158,8 +158,8 @@ class Prober:
         return reason
 
 
-async def _info(endpoint: Endpoint) -> dict[str, Any]:
-    info = _json(await fetch(f"{endpoint.url}/info", timeout_s=_INFO_TIMEOUT_S, most_bytes=_MOST_BYTES), "/info")
+async def _info(endpoint: Endpoint, timeout_s: float) -> dict[str, Any]:
+    info = _json(await fetch(f"{endpoint.url}/info", timeout_s=timeout_s, most_bytes=_MOST_BYTES), "/info")
     if not isinstance(info, dict) or not isinstance(info.get("model_type"), dict):
         raise Malformed("/info is not TEI's")
     return info

@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 import pytest
 
-from embedfleet.cli.status import is_whole
+from embedfleet.control.api import is_whole
 from embedfleet.control.statefile import StateFile
 from embedfleet.http.exchange import Exchange
 from embedfleet.http.message import JSON, TEXT

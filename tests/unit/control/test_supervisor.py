@@ -67,6 +67,7 @@ async def world(logs: Path, backoff: Backoff = AT_ONCE, replicas: int = 2) -> As
         backoff=backoff,
         listeners=Listeners(()),
         stop_grace_s=1,
+        hung_after_s={},
     )
     made = World(driver, gateway, supervisor, journal, sockets)
     try:

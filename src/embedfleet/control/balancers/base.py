@@ -24,6 +24,16 @@ class Balancer(Protocol):
     async def states(self) -> list[dict[str, Any]]:
         """Each replica as ``id``, ``url``, ``state``, ``reason`` and, where known, its load; state as the gateway's."""
 
+    async def ask(self, timeout_s: float) -> None:
+        """Return once it answers.
+
+        Args:
+            timeout_s: longest wait.
+
+        Raises:
+            UpstreamError: it does not.
+        """
+
     async def allow_new_model(self) -> None:
         """Tell it that the next replica of another model is of the pool's new one: an operator said so.
 

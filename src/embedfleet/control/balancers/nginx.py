@@ -141,6 +141,10 @@ class NginxSteering:
         """See `probed.Steering`."""
         return self._applied is not None
 
+    async def ask(self, timeout_s: float) -> None:
+        """See `probed.Steering`."""
+        await fetch(f"{self._url}/livez", timeout_s=timeout_s)
+
     async def apply(self, serving: Sequence[Endpoint], resting: Sequence[tuple[Endpoint, str]]) -> None:
         """See `probed.Steering`; nothing is done if nothing has changed.
 

@@ -36,6 +36,9 @@ class Steering(Protocol):
     def may_start(self) -> bool:
         """Whether the balancer could start by what was last applied."""
 
+    async def ask(self, timeout_s: float) -> None:
+        """Return once the balancer answers; see `base.Balancer`."""
+
 
 @dataclass(slots=True)
 class _Watched:
@@ -109,6 +112,10 @@ class ProbedBalancer:
 
     def _reason(self, known: _Watched) -> str:
         return known.reason or (_DRAINED if known.endpoint.id in self._drained else "")
+
+    async def ask(self, timeout_s: float) -> None:
+        """See `base.Balancer`."""
+        await self._steering.ask(timeout_s)
 
     async def allow_new_model(self) -> None:
         """See `base.Balancer`."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from embedfleet.control.child import ChildSpec
+from embedfleet.control.liveness import Activity
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,17 +30,25 @@ class Running(Protocol):
         pid: of its process; 0 if it is not one of this machine's.
         ready: its URL as this machine reaches it, once it listens; never set if it ends before.
         ended: its exit code, negative for a signal, once it has ended.
+        held: why it stands still by somebody's order; empty if it does not.
     """
 
     pid: int
     ready: asyncio.Future[str]
     ended: asyncio.Future[int]
+    held: str
 
     async def stop(self, grace_s: float) -> None:
         """Tell it to end, wait for it, and end it after ``grace_s`` seconds; nothing is left of it."""
 
     def kill(self) -> None:
         """End it now."""
+
+    def activity(self) -> Activity | None:
+        """What its processes have done; None if this machine cannot tell."""
+
+    def kill_hung(self) -> None:
+        """End it now, all its processes; its driver can start it anew in its place."""
 
     def abandon(self) -> None:
         """Leave it as it is if it can live without us, else end it."""

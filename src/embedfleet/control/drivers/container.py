@@ -9,11 +9,14 @@ import logging
 import signal
 from collections.abc import Callable
 
+from embedfleet.control.activity import activity_of
 from embedfleet.control.child import ChildSpec, ContainerSpec
 from embedfleet.control.container import Container
 from embedfleet.control.container_engine import DeviceRequest
 from embedfleet.control.docker import Docker
 from embedfleet.control.drivers.base import Found
+from embedfleet.control.liveness import Activity
+from embedfleet.control.remains import remove_container
 from embedfleet.errors import DockerError, UpstreamError, UsageError
 from embedfleet.http.client import fetch
 
@@ -33,6 +36,7 @@ class RunningContainer:
     def __init__(self, docker: Docker, container: Container, said: Callable[[str, list[str]], None]) -> None:
         loop = asyncio.get_running_loop()
         self.pid = container.pid
+        self.held = ""
         self.ready: asyncio.Future[str] = loop.create_future()
         self.ended: asyncio.Future[int] = loop.create_future()
         self._docker = docker
@@ -40,6 +44,7 @@ class RunningContainer:
         self._said = said
         self._watcher = loop.create_task(self._watch())
         self._remover: asyncio.Task[None] | None = None
+        self._killer: asyncio.Task[None] | None = None
 
     async def stop(self, grace_s: float) -> None:
         """Stop and remove it; one that loads is given no time, since as process 1 it would not hear the signal.
@@ -59,6 +64,21 @@ class RunningContainer:
     def kill(self) -> None:
         """Remove it as it runs."""
         self._remover = asyncio.get_running_loop().create_task(self._remove(-signal.SIGKILL))
+
+    def activity(self) -> Activity | None:
+        """See `base.Running`; only of a daemon on this machine, which may be another than the one we talk to."""
+        return activity_of(self.pid, container=self._container.id) if self.pid else None
+
+    def kill_hung(self) -> None:
+        """See `base.Running`: the container stays, with what it said."""
+        if self._killer is None or self._killer.done():
+            self._killer = asyncio.get_running_loop().create_task(self._kill())
+
+    async def _kill(self) -> None:
+        try:
+            await asyncio.to_thread(self._docker.kill, self._container.id)
+        except DockerError as error:
+            log.warning("%s cannot be killed: %s", self._container.name, error)
 
     def abandon(self) -> None:
         """Leave it running, and look no more."""
@@ -89,6 +109,8 @@ class RunningContainer:
 
     async def _look(self) -> None:
         now = await asyncio.to_thread(self._docker.find, self._container.name)
+        is_paused = now is not None and now.status == "paused"
+        self.held = f"the container is paused; docker unpause {self._container.name}" if is_paused else ""
         if now is None or now.id != self._container.id:
             await self._end(now, _NEVER_STARTED)
         elif now.status in {"exited", "dead"}:
@@ -182,8 +204,7 @@ class ContainerDriver:
         if container is not None and not container.ours:
             raise foreign(container)
         if container is not None and (self._differs(container, spec) or container.status not in {"running", "exited"}):
-            self._docker.stop(container.id, self._stop_grace_s)
-            self._docker.remove(container.id)
+            remove_container(self._docker, container, self._stop_grace_s)
             container = None
         if container is None:
             self._docker.ensure_network(spec.network)

@@ -14,10 +14,12 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+from embedfleet.control.activity import activity_of
 from embedfleet.control.child import ChildSpec, ProcessSpec
 from embedfleet.control.drivers.base import Found
 from embedfleet.control.journal import Journal
 from embedfleet.control.listeners import Listeners
+from embedfleet.control.liveness import Activity
 from embedfleet.control.process_table import end_session
 
 log = logging.getLogger(__name__)
@@ -25,6 +27,8 @@ log = logging.getLogger(__name__)
 
 class Process:
     """A running child; see `base.Running`."""
+
+    held = ""
 
     def __init__(self, process: asyncio.subprocess.Process, pipe: int) -> None:
         loop = asyncio.get_running_loop()
@@ -52,6 +56,16 @@ class Process:
         """See `base.Running`."""
         with suppress(ProcessLookupError):
             self._process.kill()
+
+    def activity(self) -> Activity | None:
+        """See `base.Running`."""
+        return activity_of(self.pid)
+
+    def kill_hung(self) -> None:
+        """See `base.Running`: the whole session, for nginx's workers outlive their master."""
+        if not self.ended.done():
+            with suppress(ProcessLookupError):
+                os.killpg(self.pid, signal.SIGKILL)
 
     def abandon(self) -> None:
         """See `base.Running`: it would not outlive us."""

@@ -4,12 +4,14 @@ import asyncio
 
 from embedfleet.control.child import ChildSpec, RemoteSpec
 from embedfleet.control.drivers.base import Found
+from embedfleet.control.liveness import Activity
 
 
 class Remote:
     """See `base.Running`."""
 
     pid = 0
+    held = ""
 
     def __init__(self, url: str) -> None:
         loop = asyncio.get_running_loop()
@@ -25,6 +27,13 @@ class Remote:
         """See `base.Running`."""
         if not self.ended.done():
             self.ended.set_result(0)
+
+    def activity(self) -> Activity | None:
+        """See `base.Running`."""
+        return None
+
+    def kill_hung(self) -> None:
+        """See `base.Running`: whoever runs it may end it."""
 
     def abandon(self) -> None:
         """See `base.Running`."""

@@ -1,0 +1,144 @@
+"""Who answers, works or loads lives; who is silent and does nothing is found out in time; our own standing still counts
+for nothing."""
+
+from math import inf
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from embedfleet.control.liveness import LATE_S, SUSPECT_S, Activity, Bounds, Life, Look, bounds
+from embedfleet.control.state import Phase
+
+PERIOD_S = 0.5
+NOTHING = Activity(cpu_s=1.0, bytes_read=0, is_stopped=False, wants=False)
+STOPPED = Activity(cpu_s=1.0, bytes_read=0, is_stopped=True, wants=False)
+
+after_s = st.floats(1.0, 20.0)
+lateness = st.floats(0.0, LATE_S)
+pauses = st.floats(LATE_S + 0.01, 1e6)
+activities = st.builds(
+    Activity,
+    cpu_s=st.floats(0, 100),
+    bytes_read=st.integers(0, 10**9),
+    is_stopped=st.just(False),
+    wants=st.booleans(),
+)
+
+
+def look(activity: Activity | None = NOTHING, *, answered: bool | None = False, late_s: float = 0.0) -> Look:
+    return Look(PERIOD_S, PERIOD_S + late_s, answered, activity)
+
+
+def until_hung(limits: Bounds, *looks: Look, most: int = 400) -> float:
+    """After how many seconds of looks like these, again and again, a child hangs; inf if it does not."""
+    life, passed_s = Life(), 0.0
+    for number in range(most):
+        seen = looks[number % len(looks)]
+        life = life.after(seen)
+        passed_s += seen.elapsed_s
+        if life.is_hung(limits):
+            return passed_s
+    return inf
+
+
+@given(after_s, st.sampled_from([NOTHING, STOPPED]), lateness)
+def test_who_is_silent_and_does_nothing_hangs_after_its_bound_and_hardly_later(after_s, activity, late_s):
+    hung_s = until_hung(bounds(Phase.READY, after_s), look(activity, late_s=late_s))
+    assert after_s <= hung_s <= after_s + 2 * (PERIOD_S + LATE_S)
+
+
+@given(after_s, st.lists(activities | st.none(), min_size=1, max_size=8), st.integers(0, 3))
+def test_who_answers_now_and_then_lives_whatever_it_does(after_s, seen, gap):
+    silence = [look(activity) for activity in seen * gap][: int(after_s / PERIOD_S) - 1]
+    assert until_hung(bounds(Phase.READY, after_s), look(answered=True), *silence) == inf
+
+
+@given(after_s, st.floats(0.03, 4.0))
+def test_who_works_is_given_a_longer_bound_but_not_for_ever(after_s, rate):
+    life, passed_s = Life(), 0.0
+    while not life.is_hung(bounds(Phase.READY, after_s)):
+        life = life.after(look(Activity(rate * passed_s, 0, is_stopped=False, wants=False)))
+        passed_s += PERIOD_S
+    assert passed_s >= 6 * after_s
+    assert until_hung(bounds(Phase.READY, after_s), look(None)) >= 6 * after_s, "nobody knows what it does"
+
+
+@given(after_s, st.sampled_from(["wants", "reads"]))
+def test_who_waits_for_a_core_or_a_disk_or_reads_a_little_is_not_idle(after_s, how):
+    life, done = Life(), 0
+    for _ in range(int(2 * after_s / PERIOD_S)):
+        done += 1_000_000 if how == "reads" else 0
+        life = life.after(look(Activity(1.0, done, is_stopped=False, wants=how == "wants")))
+        assert not life.is_hung(bounds(Phase.READY, after_s))
+
+
+@given(after_s, st.floats(0.0, 0.015))
+def test_a_clock_that_ticks_in_one_that_hangs_is_no_work(after_s, rate):
+    life, passed_s = Life(), 0.0
+    while not life.is_hung(bounds(Phase.READY, after_s)):
+        life = life.after(look(Activity(rate * passed_s, 0, is_stopped=False, wants=False)))
+        passed_s += PERIOD_S
+    assert passed_s <= after_s + 3 * PERIOD_S
+
+
+@given(after_s, st.lists(st.tuples(pauses, st.sampled_from([NOTHING, STOPPED, None])), max_size=20))
+def test_our_own_standing_still_is_nobodys_silence(after_s, stood):
+    life = Life()
+    for pause_s, activity in stood:
+        life = life.after(look(activity, late_s=pause_s))
+        assert not life.is_hung(bounds(Phase.READY, after_s))
+        life = life.after(look(answered=True))
+        assert not life.complaint
+
+
+@given(after_s, pauses)
+def test_we_who_are_always_late_still_find_out(after_s, late_s):
+    assert until_hung(bounds(Phase.READY, after_s), look(late_s=late_s)) < inf
+
+
+@given(after_s, st.lists(st.integers(0, 20_000_000), min_size=2, max_size=50))
+def test_who_loads_from_a_slow_disk_lives_as_long_as_anything_comes(after_s, portions):
+    life, done, dry_s = Life(), 0, 0.0
+    for portion in portions * 4:
+        done += portion
+        dry_s = 0.0 if portion > 65_536 else dry_s + PERIOD_S
+        life = life.after(look(Activity(1.0, done, is_stopped=False, wants=False)))
+        assert dry_s >= 5 * after_s or not life.is_hung(bounds(Phase.STARTING, after_s))
+
+
+@given(after_s)
+def test_who_loads_may_wait_longer_than_who_serves_but_not_stopped(after_s):
+    loading = bounds(Phase.STARTING, after_s)
+    assert until_hung(loading, look(NOTHING)) >= 6 * after_s
+    assert until_hung(loading, look(STOPPED)) <= after_s + 2
+    assert until_hung(loading, look(Activity(1.0, 0, is_stopped=False, wants=True))) == inf
+
+
+@given(after_s)
+def test_who_is_told_to_end_and_is_silent_gets_a_moment(after_s):
+    ending = bounds(Phase.STOPPING, after_s)
+    assert until_hung(ending, look(NOTHING)) <= 6
+    assert until_hung(ending, look(Activity(1.0, 0, is_stopped=False, wants=True))) <= 14
+    assert until_hung(ending, look(answered=True)) == inf
+
+
+@given(st.sampled_from(list(Phase)))
+def test_zero_is_never(phase):
+    assert phase is Phase.STOPPING or until_hung(bounds(phase, 0), look(STOPPED)) == inf
+
+
+def test_a_stopped_process_counts_though_another_of_the_child_answers():
+    assert until_hung(bounds(Phase.READY, 20), look(STOPPED, answered=True)) <= 22
+
+
+def test_what_we_could_not_ask_is_no_silence():
+    assert until_hung(bounds(Phase.READY, 1), look(NOTHING, answered=None)) == inf
+
+
+def test_a_child_complains_in_words():
+    life = Life()
+    while life.silent_s < SUSPECT_S:
+        assert life.complaint == ""
+        life = life.after(look())
+    assert life.complaint == "no answer for 2 s, while it does nothing"
+    assert Life().after(look(STOPPED)).reason == "a process of it has been stopped for 0 s, as by SIGSTOP"
