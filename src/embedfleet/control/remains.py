@@ -8,10 +8,13 @@ from typing import Any
 from embedfleet.control.activity import is_stopped
 from embedfleet.control.container import Container
 from embedfleet.control.docker import Docker
+from embedfleet.errors import TimedOut, UpstreamError
+from embedfleet.http.client import fetch
 from embedfleet.probe.prober import Prober
 from embedfleet.types import Endpoint
 
 _PROBE_S = 10.0
+_ANSWER_S = 2.0
 _GRACE_S = 30.0
 
 
@@ -62,9 +65,21 @@ async def _service(name: str, containers: Sequence[Container], rows: Sequence[di
     return {
         "name": name,
         "port": balancer.published if balancer else 0,
-        "gateway": _row(balancer) if balancer else {"id": "", "phase": "gone", "pid": None, "restarts": 0},
+        "gateway": await _balancer(balancer) if balancer else {"id": "", "phase": "gone", "pid": None, "restarts": 0},
         "replicas": list(await asyncio.gather(*(_replica(each, told.get(each.name)) for each in replicas))),
     }
+
+
+async def _balancer(container: Container) -> dict[str, Any]:
+    """A balancer's container; one that listens and gives no answer is silent, whatever the daemon says of it."""
+    try:
+        if container.url:
+            await fetch(f"{container.url}/livez", timeout_s=_ANSWER_S)
+    except TimedOut as error:
+        return _row(container) | {"phase": "silent", "reason": str(error)}
+    except UpstreamError:  # it may listen on another address than ours
+        pass
+    return _row(container)
 
 
 async def _replica(container: Container, told: dict[str, Any] | None) -> dict[str, Any]:

@@ -66,5 +66,9 @@ def test_down_does_not_wait_for_those_that_hang_whoever_looks_after_them(site: S
     site.up(*ONE, *grace)
     site.kill_controller()
     stop(site, REPLICA)
+    stop(site, "gateway-embedder-lb")
+    told = site.run("status", code=1).stdout
+    assert "gateway-embedder-lb: " in told
+    assert f"{REPLICA}: " in told
     site.run("down", *grace)
     assert site.containers == {}
