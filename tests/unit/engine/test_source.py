@@ -71,7 +71,7 @@ def test_without_the_hub_extra_a_hub_id_says_how_to_get_it(monkeypatch):
 def test_without_network_a_hub_id_is_named_and_a_folder_proposed(tmp_path, network):
     done = subprocess.run(
         [sys.executable, "-c", TRY],
-        env=os.environ | {"HF_HOME": str(tmp_path)} | network,
+        env=os.environ | {"HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "0"} | network,
         capture_output=True,
         text=True,
         timeout=120,
@@ -143,7 +143,7 @@ def resolved(home, **network) -> Path:
     """Where a process of its own finds the model, whose weights it could read."""
     done = subprocess.run(
         [sys.executable, "-c", RESOLVE],
-        env=os.environ | {"HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1"} | network,
+        env=os.environ | {"HF_HOME": str(home), "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1"} | network,
         capture_output=True,
         text=True,
         timeout=120,
