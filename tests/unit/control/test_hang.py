@@ -3,7 +3,6 @@
 import asyncio
 import os
 import re
-import shutil
 import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -17,9 +16,9 @@ from embedfleet.control.balancers.gateway import GatewayBalancer
 from embedfleet.control.child import ProcessSpec
 from embedfleet.control.drivers.process import ProcessDriver
 from embedfleet.control.journal import Journal
+from embedfleet.control.listeners import Listeners
 from embedfleet.control.reconcile import Backoff
 from embedfleet.control.state import Phase
-from embedfleet.control.statefile import make_socket_folder
 from embedfleet.control.supervisor import Child, Supervisor
 from tests.services.driver import FakeGateway
 from tests.services.parent import COMMAND, ROOT
@@ -31,8 +30,9 @@ AFTER_S = 1.0
 @asynccontextmanager
 async def serving(logs: Path, mode: str = "answers", **environment: str) -> AsyncIterator[tuple[Supervisor, Child]]:
     """One replica that is a process, and a gateway that is only its admin socket and a process that waits."""
-    folder, journal, gateway = make_socket_folder(), Journal(logs), FakeGateway()
-    driver = ProcessDriver(journal, ROOT, os.environ | environment, COMMAND)
+    folder, journal, gateway = logs / "run", Journal(logs), FakeGateway()
+    folder.mkdir()
+    driver = ProcessDriver(journal, ROOT, os.environ | environment, Listeners(()), COMMAND)
     plan = [
         ProcessSpec("s-gateway", "s", "balancer", ("answers",), str(folder / "s.sock")),
         ProcessSpec("s-0", "s", "replica", (mode,)),
@@ -43,6 +43,7 @@ async def serving(logs: Path, mode: str = "answers", **environment: str) -> Asyn
         {"s": GatewayBalancer(str(folder / "s.sock"))},
         journal,
         backoff=Backoff(0, 0),
+        listeners=Listeners(()),
         stop_grace_s=10 * LIMIT_S,
         hung_after_s={"replica": AFTER_S, "balancer": AFTER_S},
     )
@@ -53,7 +54,6 @@ async def serving(logs: Path, mode: str = "answers", **environment: str) -> Asyn
         supervisor.stop()
         await running
         await gateway.server.stop(0)
-        shutil.rmtree(folder)
 
 
 def run(test: Callable[[], Awaitable[None]]) -> None:
