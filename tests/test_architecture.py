@@ -27,6 +27,9 @@ RANK = {area: rank for rank, areas in enumerate(LAYERS) for area in areas}
 PURE = (
     "errors",
     "types",
+    "config.environment",
+    "config.option",
+    "config.settings",
     "dialects",
     "http.framing",
     "http.grammar",
