@@ -1,6 +1,7 @@
 """``embedfleet logs``: what the processes of the fleet say."""
 
 import time
+from pathlib import Path
 from typing import Any
 
 import click
@@ -8,6 +9,7 @@ import click
 from embedfleet.cli.flags import read_sound_settings, settings_flags
 from embedfleet.cli.output import data, say
 from embedfleet.cli.query import daemon
+from embedfleet.control.disk import as_whom
 from embedfleet.control.fleet import journal_of
 from embedfleet.control.journal import Journal
 from embedfleet.errors import UsageError
@@ -27,7 +29,7 @@ def command(name: str | None, follow: bool, lines: int, **flags: Any) -> None:  
     docker = daemon(settings)
     containers = {container.name: container.id for container in docker.ours()} if docker else {}
     # What a container said before it was replaced is in a file; what it says now, the daemon has.
-    known = [*(name for name in journal.names() if name not in containers), *containers]
+    known = [*(name for name in _names(journal, settings.state_dir) if name not in containers), *containers]
     names = [each for each in known if each.startswith(name or "")]
     if not names:
         listed = ", ".join(known) or "none"
@@ -36,7 +38,7 @@ def command(name: str | None, follow: bool, lines: int, **flags: Any) -> None:  
         inside = docker is not None and each in containers
         said: list[str] = []
         if lines:
-            said = docker.tail(containers[each], lines) if docker and inside else journal.tail(each, lines)
+            said = docker.tail(containers[each], lines) if docker and inside else _tail(journal, each, lines)
         for line in said:
             data(f"{each}: {line}")
     if follow:
@@ -46,8 +48,25 @@ def command(name: str | None, follow: bool, lines: int, **flags: Any) -> None:  
         _follow(journal, names)
 
 
+def _names(journal: Journal, folder: Path) -> list[str]:
+    try:
+        return journal.names()
+    except PermissionError as error:
+        raise UsageError(
+            f"{journal.folder} cannot be read: permission denied", as_whom(folder.stat().st_uid)
+        ) from error
+
+
+def _tail(journal: Journal, name: str, lines: int) -> list[str]:
+    try:
+        return journal.tail(name, lines)
+    except PermissionError as error:
+        path = journal.path(name)
+        raise UsageError(f"{path} cannot be read: permission denied", as_whom(path.stat().st_uid)) from error
+
+
 def _follow(journal: Journal, names: list[str]) -> None:
-    places = {name: journal.path(name).stat().st_size for name in names}
+    places = {name: journal.size(name) for name in names}
     try:
         while True:
             time.sleep(0.2)
@@ -59,9 +78,11 @@ def _follow(journal: Journal, names: list[str]) -> None:
 
 def _show_new(journal: Journal, name: str, place: int) -> int:
     """Print whole lines added since ``place`` and return the new place."""
-    size = journal.path(name).stat().st_size
-    if size < place:  # it was trimmed
+    size = journal.size(name)
+    if size < place:  # it was trimmed, or removed
         place = 0
+    if not size:
+        return 0
     with journal.path(name).open("rb") as stream:
         stream.seek(place)
         added, newline, _ = stream.read().rpartition(b"\n")

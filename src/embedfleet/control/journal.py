@@ -31,8 +31,14 @@ class Journal:
         return self.folder / f"{name}.log"
 
     def names(self) -> list[str]:
-        """Children that have a file."""
-        return sorted(path.stem for path in self.folder.glob("*.log"))
+        """Children that have a file.
+
+        Raises:
+            PermissionError: this user may not look.
+        """
+        if not self.folder.is_dir():
+            return []
+        return sorted(path.stem for path in self.folder.iterdir() if path.suffix == ".log")
 
     def open(self, name: str) -> int:
         """A descriptor that appends to a child's file; the caller closes it.
@@ -79,6 +85,10 @@ class Journal:
                 self.trim(name)
             except OSError as error:
                 log.warning("%s cannot be trimmed: %s", self.path(name), _worded(error, self.path(name)))
+
+    def size(self, name: str) -> int:
+        """Bytes of a child's file; 0 if there is none."""
+        return _size(self.path(name))
 
     def tail(self, name: str, lines: int) -> list[str]:
         """The last lines of a child's file, and where it has fewer, of the one before it."""

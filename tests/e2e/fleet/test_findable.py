@@ -220,9 +220,9 @@ def test_who_may_not_ask_is_told_whom_to_ask(mode):
         folder.chmod(0o755)
         with running(folder) as fleet:
             state_of(fleet).chmod(mode)
-            for verb in ("status", "down", "up"):
+            for verb in ("status", "down", "up", "drain x", "logs"):
                 result = subprocess.run(
-                    [sys.executable, "-c", AS_NOBODY, verb],
+                    [sys.executable, "-c", AS_NOBODY, *verb.split()],
                     cwd=folder,
                     capture_output=True,
                     text=True,
