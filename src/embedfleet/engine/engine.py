@@ -38,6 +38,7 @@ class Engine:
     """See the module. `load` makes one, `close` ends its threads.
 
     Attributes:
+        registry: of its metrics.
         unused_ids: tokens that bge-m3 gives no lexical weight.
 
     Raises:
@@ -66,7 +67,7 @@ class Engine:
         self._tokenization = tokenization
         self._model = fingerprint(spec.folder) if cache_bytes else b""
         self._permits = max_concurrent_requests
-        self._registry = registry
+        self.registry = registry
         self._tokenizers = ThreadPoolExecutor(tokenization_workers, thread_name_prefix="tokenize")
         self._queue = BatchQueue(limits, Cache(cache_bytes, registry), registry)
         self._workers = [Worker(self._queue, backend, vectors, registry) for _ in range(workers)]
@@ -159,15 +160,21 @@ class Engine:
             self._permits += inputs
 
     async def encode(
-        self, inputs: Sequence[Input | Pair], *, truncate: bool, direction: Direction, prompt: str | None
+        self,
+        inputs: Sequence[Input | Pair],
+        *,
+        truncate: bool,
+        direction: Direction,
+        prompt: str | None,
+        may_be_empty: bool = False,
     ) -> list[Encoded]:
         """Tokenize, in a tokenizer thread unless it is little; see `Tokenization.encode` for the errors."""
-        limits = TextLimits(self.spec.max_input_length, truncate, direction)
+        limits = TextLimits(self.spec.max_input_length, truncate, direction, may_be_empty)
         if _characters(inputs) + len(inputs) * len(prompt or "") <= _INLINE_CHARACTERS:
             encoded = self._tokenization.encode(inputs, limits, prompt)
         else:
             encoded = await self._in_tokenizer(lambda: self._tokenization.encode(inputs, limits, prompt))
-        lengths = self._registry["te_request_input_length"].histogram()
+        lengths = self.registry["te_request_input_length"].histogram()
         for item in encoded:
             lengths.observe(len(item.ids))
         return encoded

@@ -155,8 +155,11 @@ class TorchOps:
             places = torch.arange(length, device=self._weights.device)
             bias = self._once((attention, length), lambda: self._make_bias(attention, places, places))
             return _mix(parts, attention, bias)
-        begins = range(0, length, BLOCK)
-        return torch.cat([self._block(parts, attention, begin, min(begin + BLOCK, length)) for begin in begins], dim=2)
+        mixed = torch.empty_like(parts[0])  # filled: results kept beside each other would break the heap into pieces
+        for begin in range(0, length, BLOCK):
+            end = min(begin + BLOCK, length)
+            mixed[:, :, begin:end] = self._block(parts, attention, begin, end)
+        return mixed
 
     def _block(self, parts: Sequence[Values], attention: Attention, begin: int, end: int) -> Values:
         query, key, value = parts
