@@ -1,6 +1,6 @@
 """The engine counts what TEI 1.9 counts: requests once, inputs each, failures by TEI's names for their causes.
 
-From TEI's source, core/src/infer.rs and router/src/http/server.rs; what it does otherwise on purpose is in docs/engine.md.
+From TEI's source, core/src/infer.rs and router/src/http/server.rs; what differs on purpose is in docs/engine.md.
 """
 
 from dataclasses import replace
@@ -79,19 +79,21 @@ def test_each_text_to_rerank_is_counted_and_the_query_is_not(reranker):
     assert change["te_embed_count"] == 0
 
 
+MANY = ["a"] * (BUILTIN.max_client_batch_size + 1)
+COMPARED = {"inputs": {"source_sentence": "a", "sentences": MANY[1:]}}
+ALONE = {"inputs": {"source_sentence": "a", "sentences": []}}
+# Path, body, status, cause, and how many inputs were let in before.
 FAILURES = {
-    "too many": ("/embed", {"inputs": ["a"] * 33}, 422, "batch_size", 0),
-    "too many to compare": ("/similarity", {"inputs": {"source_sentence": "a", "sentences": ["b"] * 32}}, 422)
-    + ("batch_size", 0),
-    "too many to tokenize": ("/tokenize", {"inputs": ["a"] * 33}, 422, "batch_size", 0),
+    "too many": ("/embed", {"inputs": MANY}, 422, "batch_size", 0),
+    "too many to compare": ("/similarity", COMPARED, 422, "batch_size", 0),
+    "too many to tokenize": ("/tokenize", {"inputs": MANY}, 422, "batch_size", 0),
     "nothing": ("/embed", {"inputs": ["a", ""]}, 400, "tokenization", 2),
     "too long": ("/embed", {"inputs": "a " * 600, "truncate": False}, 422, "tokenization", 1),
     "foreign ids": ("/embed", {"inputs": [[1, 10**6], [5]]}, 422, "tokenization", 2),
     "foreign ids to decode": ("/decode", {"ids": [10**6]}, 422, "tokenization", 0),
     "nothing to tokenize": ("/tokenize", {"inputs": ""}, 400, "tokenization", 0),
     "no such prompt": ("/embed", {"inputs": "a", "prompt_name": "x"}, 422, "tokenization", 0),
-    "nothing to compare with": ("/similarity", {"inputs": {"source_sentence": "a", "sentences": []}}, 400)
-    + ("validation", 0),
+    "nothing to compare with": ("/similarity", ALONE, 400, "validation", 0),
     "no dimensions": ("/embed", {"inputs": "a", "dimensions": 0}, 422, "validation", 0),
     "no reranker": ("/rerank", {"query": "a", "texts": ["b"]}, 424, "model_type", 0),
     "no classifier": ("/predict", {"inputs": "a"}, 424, "model_type", 0),
