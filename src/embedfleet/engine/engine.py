@@ -1,6 +1,7 @@
 """One model at work: tokenizer threads, a queue that forms batches while the model works, and one thread a core."""
 
 import asyncio
+import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,7 @@ from embedfleet.engine.batch_queue import BatchQueue
 from embedfleet.engine.batching import BatchLimits
 from embedfleet.engine.cache import Cache, fingerprint, key_of
 from embedfleet.engine.choice import make_backend
+from embedfleet.engine.footprint import pass_bytes
 from embedfleet.engine.heads import outputs_of
 from embedfleet.engine.job import Inference, Job
 from embedfleet.engine.m3 import unused_tokens
@@ -26,7 +28,10 @@ from embedfleet.engine.worker import Worker, join
 from embedfleet.errors import Backend as BackendError
 from embedfleet.errors import ModelError, OutOfMemory, Overloaded, ServingError, Unhealthy
 from embedfleet.heap import give_back
+from embedfleet.kernel_limits import memory_bytes
 from embedfleet.metrics import Registry
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -122,6 +127,8 @@ class Engine:
                 f"{folder} is loaded, but computes nothing: {error}", "copy or download the whole folder again"
             ) from error
         give_back()
+        if device == "cpu":
+            tell_memory(spec, max(batch_tokens, spec.max_input_length), workers)
         try:
             return cls(
                 spec,
@@ -241,6 +248,20 @@ def _unused_ids(spec: ModelSpec, tokenization: Tokenization) -> frozenset[int]:
 def _characters(inputs: Sequence[Input | Pair]) -> int:
     """Characters of all inputs; of an input of ids, how many ids."""
     return sum(sum(map(len, item)) if isinstance(item, tuple) else len(item) for item in inputs)
+
+
+def tell_memory(spec: ModelSpec, tokens: int, workers: int) -> None:
+    """Log what the largest pass takes, and a warning where the machine or the container may not have it."""
+    if spec.is_onnx_file:  # somebody else's operations
+        return
+    needed, given = pass_bytes(spec, tokens), memory_bytes()
+    level = logging.WARNING if workers * needed > given else logging.INFO
+    log.log(
+        level,
+        "a pass of %d tokens takes up to %.0f MB beside the weights, on each of %d threads; there are %.0f MB in all",
+        *(tokens, needed / 1e6, workers, given / 1e6),
+        extra={"tokens": tokens, "pass_bytes": needed, "threads": workers, "memory_bytes": given},
+    )
 
 
 def _no_room(folder: Path) -> ModelError:
