@@ -54,7 +54,7 @@ def test_a_name_that_is_not_found_without_a_file_left_says_nothing():
 def test_memory_is_the_machines_or_what_the_group_grants(monkeypatch, tmp_path):
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     assert 0 < memory_bytes() <= machine
-    for said, given in (("max\n", machine), ("1000000\n", 1_000_000), (f"{machine * 2}\n", machine)):
+    for said, granted in (("max\n", machine), ("1000000\n", 1_000_000), (f"{machine * 2}\n", machine)):
         (tmp_path / "memory.max").write_text(said)
         monkeypatch.setattr(kernel_limits, "_MEMORY_FILES", (str(tmp_path / "memory.max"), str(tmp_path / "none")))
-        assert memory_bytes() == given
+        assert memory_bytes() == granted
