@@ -23,9 +23,13 @@
     │   └── RequestTimeout       408
     ├── ServingError             answered in TEI's JSON shape, with its error_type
     │   ├── Empty                400
+    │   │   └── EmptyInput       400  one of the inputs
     │   ├── Validation           422
+    │   │   ├── BatchTooLarge    422  more inputs than one request may have
+    │   │   └── WrongInput       422  a text, ids or a prompt's name
     │   ├── Tokenizer            422
     │   ├── Backend              424
+    │   │   ├── WrongModel       424  for what the route does
     │   │   └── OutOfMemory      424  fewer inputs at once may be computed
     │   ├── Overloaded           429
     │   ├── QueryOfDeath         424
@@ -210,10 +214,22 @@ class Empty(ServingError):
     status, error_type = 400, "Empty"
 
 
+class EmptyInput(Empty):
+    """One of the inputs has nothing in it that the model could read."""
+
+
 class Validation(ServingError):
     """An input or a parameter is out of the model's or the server's bounds."""
 
     status, error_type = 422, "Validation"
+
+
+class BatchTooLarge(Validation):
+    """The request has more inputs than the server takes in one."""
+
+
+class WrongInput(Validation):
+    """An input is too long or has ids that the vocabulary lacks, or a prompt's name is not known."""
 
 
 class Tokenizer(ServingError):
@@ -226,6 +242,10 @@ class Backend(ServingError):
     """The model could not compute it."""
 
     status, error_type = 424, "Backend"
+
+
+class WrongModel(Backend):
+    """The model is not of the kind that the route needs."""
 
 
 class OutOfMemory(Backend):

@@ -51,12 +51,17 @@ def _powers_of_two(last: int) -> tuple[float, ...]:
 
 
 TEI: tuple[Definition, ...] = (
-    Definition("te_request_count", "counter", "requests received", ("method",)),
+    Definition("te_request_count", "counter", "requests received, of one input or a batch", ("method",)),
     Definition("te_request_success", "counter", "requests answered 200", ("method",)),
-    Definition("te_request_failure", "counter", "requests that failed, by cause", ("err",)),
-    Definition("te_embed_count", "counter", "inputs to embed received"),
+    Definition(
+        "te_request_failure",
+        "counter",
+        "requests that failed, once each, by cause as TEI names it",
+        ("err",),
+    ),
+    Definition("te_embed_count", "counter", "inputs to embed that were let in; those refused with 429 were not"),
     Definition("te_embed_success", "counter", "inputs embedded"),
-    Definition("te_predict_count", "counter", "inputs to classify or rerank received"),
+    Definition("te_predict_count", "counter", "inputs to classify or rerank that were let in"),
     Definition("te_predict_success", "counter", "inputs classified or reranked"),
     Definition("te_request_duration", "histogram", "seconds from arrival to answer", (), _TEI_SECONDS),
     Definition(
@@ -64,13 +69,25 @@ TEI: tuple[Definition, ...] = (
     ),
     Definition("te_request_queue_duration", "histogram", "seconds queued per request", (), _TEI_SECONDS),
     Definition("te_request_inference_duration", "histogram", "seconds of inference per request", (), _TEI_SECONDS),
-    Definition("te_embed_duration", "histogram", "seconds per embedded input", (), _TEI_SECONDS),
+    Definition(
+        "te_embed_duration",
+        "histogram",
+        "seconds per embedded input",
+        (),
+        _TEI_SECONDS,
+    ),
     Definition(
         "te_embed_tokenization_duration", "histogram", "seconds of tokenization per embedded input", (), _TEI_SECONDS
     ),
     Definition("te_embed_queue_duration", "histogram", "seconds queued per embedded input", (), _TEI_SECONDS),
     Definition("te_embed_inference_duration", "histogram", "seconds of inference per embedded input", (), _TEI_SECONDS),
-    Definition("te_predict_duration", "histogram", "seconds per predicted input", (), _TEI_SECONDS),
+    Definition(
+        "te_predict_duration",
+        "histogram",
+        "seconds per predicted input",
+        (),
+        _TEI_SECONDS,
+    ),
     Definition(
         "te_predict_tokenization_duration", "histogram", "seconds of tokenization per predicted input", (), _TEI_SECONDS
     ),

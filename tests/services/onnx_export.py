@@ -1,6 +1,7 @@
 """A model folder whose weights are an ONNX file, as exporters write it: padded input with its mask, named outputs."""
 
 import json
+import shutil
 import warnings
 from pathlib import Path
 
@@ -53,3 +54,36 @@ def to_onnx(folder: Path, *, output: str = "", keep: bool = False) -> Path:
     if not keep:
         (folder / "model.safetensors").unlink()
     return folder
+
+
+def give_as(folder: Path, target: Path, kind: str, *, factor: float = 1.0) -> Path:
+    """The exported model with what it gives times a factor, and of another type.
+
+    Args:
+        folder: that `to_onnx` returned.
+        target: made here.
+        kind: as ONNX names it, ``FLOAT16``.
+        factor: what numbers are multiplied by before, in float32, or in float64 where that is the type.
+    """
+    import onnx
+
+    shutil.copytree(folder, target)
+    file = target / "onnx" / "model.onnx"
+    model = onnx.load(file)
+    (given,) = model.graph.output
+    for node in model.graph.node:
+        node.output[:] = ["before" if name == given.name else name for name in node.output]
+        node.input[:] = ["before" if name == given.name else name for name in node.input]
+    wide = onnx.TensorProto.DOUBLE if kind == "DOUBLE" else onnx.TensorProto.FLOAT
+    wanted = getattr(onnx.TensorProto, kind)
+    model.graph.initializer.append(onnx.helper.make_tensor("factor", wide, [], [factor]))
+    model.graph.node.extend(
+        [
+            onnx.helper.make_node("Cast", ["before"], ["wide"], to=wide),
+            onnx.helper.make_node("Mul", ["wide", "factor"], ["scaled"]),
+            onnx.helper.make_node("Cast", ["scaled"], [given.name], to=wanted),
+        ]
+    )
+    given.type.tensor_type.elem_type = wanted
+    onnx.save(model, file)
+    return target

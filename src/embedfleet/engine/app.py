@@ -20,7 +20,19 @@ from embedfleet.engine.model import Pooling
 from embedfleet.engine.operations import Operations
 from embedfleet.engine.settings import EngineSettings
 from embedfleet.engine.source import resolve_model
-from embedfleet.errors import Backend, RequestError, ServingError
+from embedfleet.errors import (
+    Backend,
+    BatchTooLarge,
+    Empty,
+    EmptyInput,
+    Overloaded,
+    RequestError,
+    ServingError,
+    Tokenizer,
+    Validation,
+    WrongInput,
+    WrongModel,
+)
 from embedfleet.http.exchange import Exchange
 from embedfleet.http.message import JSON, TEXT, Header
 from embedfleet.http.server import Server
@@ -39,6 +51,16 @@ _CORS: tuple[Header, ...] = (
 _PREFLIGHT: tuple[Header, ...] = (
     (b"access-control-allow-methods", b"GET,POST"),
     (b"access-control-allow-headers", b"content-type"),
+)
+# What TEI's te_request_failure calls the cause (core/src/infer.rs and router/src/http/server.rs); the first that fits.
+# That the engine is not healthy is the failure of no request.
+_CAUSES: tuple[tuple[type[ServingError] | tuple[type[ServingError], ...], str], ...] = (
+    ((EmptyInput, WrongInput, Tokenizer), "tokenization"),
+    (BatchTooLarge, "batch_size"),
+    ((Empty, Validation), "validation"),
+    (WrongModel, "model_type"),
+    (Backend, "inference"),
+    (Overloaded, "overloaded"),
 )
 
 
@@ -104,8 +126,9 @@ class App:
         exchange.respond(answer.status, [*_CORS, *answer.headers], answer.body)
 
     def _failed(self, path: str, error: ServingError) -> Answer:
-        cause = {"Backend": "inference", "Empty": "validation"}.get(error.error_type, error.error_type.lower())
-        self._registry["te_request_failure"].value(cause).inc()
+        cause = next((cause for kinds, cause in _CAUSES if isinstance(error, kinds)), None)
+        if cause is not None:
+            self._registry["te_request_failure"].value(cause).inc()
         return Answer(*render_failure(path, error))
 
     def _build_routes(self) -> dict[str, dict[str, Route]]:
@@ -229,21 +252,22 @@ class App:
     async def _counted(
         self, kind: str, inputs: int, batch: bool, work: Awaitable[tuple[T, tei.Cost]]
     ) -> tuple[T, tei.Cost]:
-        """Run ``work`` and put it into TEI's metrics."""
+        """Run ``work`` and put it into TEI's metrics: those of requests once, those of inputs for each of them.
+
+        Of an input is told what it took on average of its request's, so that counts and sums are TEI's.
+        """
         registry, method = self._registry, "batch" if batch else "single"
         registry["te_request_count"].value(method).inc()
-        registry[f"te_{kind}_count"].value().inc(inputs)
         started = time.perf_counter()
         value, cost = await work
         registry["te_request_success"].value(method).inc()
         registry[f"te_{kind}_success"].value().inc(inputs)
         registry["te_request_duration"].histogram().observe(time.perf_counter() - started)
-        for histograms, seconds in zip(
-            self._stages[kind], (cost.tokenization_s, cost.queue_s, cost.inference_s), strict=True
-        ):
-            for histogram in histograms:
-                histogram.observe(seconds)
-        registry[f"te_{kind}_duration"].histogram().observe(cost.total_s)
+        stages = (cost.tokenization_s, cost.queue_s, cost.inference_s)
+        for (of_request, of_input), seconds in zip(self._stages[kind], stages, strict=True):
+            of_request.observe(seconds)
+            of_input.observe(seconds, inputs)
+        registry[f"te_{kind}_duration"].histogram().observe(cost.total_s if inputs == 1 else sum(stages), inputs)
         return value, cost
 
 

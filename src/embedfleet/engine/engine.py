@@ -1,6 +1,7 @@
 """One model at work: tokenizer threads, a queue that forms batches while the model works, and one thread a core."""
 
 import asyncio
+import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,7 @@ from embedfleet.engine.batch_queue import BatchQueue
 from embedfleet.engine.batching import BatchLimits
 from embedfleet.engine.cache import Cache, fingerprint, key_of
 from embedfleet.engine.choice import make_backend
+from embedfleet.engine.footprint import pass_bytes
 from embedfleet.engine.heads import outputs_of
 from embedfleet.engine.job import Inference, Job
 from embedfleet.engine.m3 import unused_tokens
@@ -26,7 +28,10 @@ from embedfleet.engine.worker import Worker, join
 from embedfleet.errors import Backend as BackendError
 from embedfleet.errors import ModelError, OutOfMemory, Overloaded, ServingError, Unhealthy
 from embedfleet.heap import give_back
+from embedfleet.kernel_limits import memory_bytes
 from embedfleet.metrics import Registry
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -38,6 +43,7 @@ class Engine:
     """See the module. `load` makes one, `close` ends its threads.
 
     Attributes:
+        registry: of its metrics.
         unused_ids: tokens that bge-m3 gives no lexical weight.
 
     Raises:
@@ -66,7 +72,7 @@ class Engine:
         self._tokenization = tokenization
         self._model = fingerprint(spec.folder) if cache_bytes else b""
         self._permits = max_concurrent_requests
-        self._registry = registry
+        self.registry = registry
         self._tokenizers = ThreadPoolExecutor(tokenization_workers, thread_name_prefix="tokenize")
         self._queue = BatchQueue(limits, Cache(cache_bytes, registry), registry)
         self._workers = [Worker(self._queue, backend, vectors, registry) for _ in range(workers)]
@@ -121,6 +127,8 @@ class Engine:
                 f"{folder} is loaded, but computes nothing: {error}", "copy or download the whole folder again"
             ) from error
         give_back()
+        if device == "cpu":
+            tell_memory(spec, max(batch_tokens, spec.max_input_length), workers)
         try:
             return cls(
                 spec,
@@ -159,15 +167,21 @@ class Engine:
             self._permits += inputs
 
     async def encode(
-        self, inputs: Sequence[Input | Pair], *, truncate: bool, direction: Direction, prompt: str | None
+        self,
+        inputs: Sequence[Input | Pair],
+        *,
+        truncate: bool,
+        direction: Direction,
+        prompt: str | None,
+        may_be_empty: bool = False,
     ) -> list[Encoded]:
         """Tokenize, in a tokenizer thread unless it is little; see `Tokenization.encode` for the errors."""
-        limits = TextLimits(self.spec.max_input_length, truncate, direction)
+        limits = TextLimits(self.spec.max_input_length, truncate, direction, may_be_empty)
         if _characters(inputs) + len(inputs) * len(prompt or "") <= _INLINE_CHARACTERS:
             encoded = self._tokenization.encode(inputs, limits, prompt)
         else:
             encoded = await self._in_tokenizer(lambda: self._tokenization.encode(inputs, limits, prompt))
-        lengths = self._registry["te_request_input_length"].histogram()
+        lengths = self.registry["te_request_input_length"].histogram()
         for item in encoded:
             lengths.observe(len(item.ids))
         return encoded
@@ -234,6 +248,20 @@ def _unused_ids(spec: ModelSpec, tokenization: Tokenization) -> frozenset[int]:
 def _characters(inputs: Sequence[Input | Pair]) -> int:
     """Characters of all inputs; of an input of ids, how many ids."""
     return sum(sum(map(len, item)) if isinstance(item, tuple) else len(item) for item in inputs)
+
+
+def tell_memory(spec: ModelSpec, tokens: int, workers: int) -> None:
+    """Log what the largest pass takes, and a warning where the machine or the container may not have it."""
+    if spec.is_onnx_file:  # somebody else's operations
+        return
+    needed, given = pass_bytes(spec, tokens), memory_bytes()
+    level = logging.WARNING if workers * needed > given else logging.INFO
+    log.log(
+        level,
+        "a pass of %d tokens takes up to %.0f MB beside the weights, on each of %d threads; there are %.0f MB in all",
+        *(tokens, needed / 1e6, workers, given / 1e6),
+        extra={"tokens": tokens, "pass_bytes": needed, "threads": workers, "memory_bytes": given},
+    )
 
 
 def _no_room(folder: Path) -> ModelError:

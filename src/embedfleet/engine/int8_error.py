@@ -15,7 +15,7 @@ from embedfleet.engine.pooling import normalize, probabilities
 from embedfleet.engine.tokenization import Encoded, TextLimits, Tokenization
 from embedfleet.engine.vectors import Vectors
 from embedfleet.engine.worker import join
-from embedfleet.errors import Empty
+from embedfleet.errors import Empty, ModelError
 from embedfleet.errors import Tokenizer as TokenizerError
 
 Forward = Callable[[Integers, Integers, Integers, tuple[Output, ...]], tuple[Floats, ...]]
@@ -89,7 +89,11 @@ class Int8Error:
 
 
 def errors_of(exact: Rows, found: Rows) -> tuple[Int8Error, ...]:
-    """Of each output, from what `Sample.rows` gave for float32 and for int8."""
+    """Of each output, from what `Sample.rows` gave for float32 and for int8.
+
+    Raises:
+        ModelError: what int8 gave is not finite.
+    """
     return tuple(_error(output, exact[output], found[output]) for output in exact if exact[output])
 
 
@@ -128,6 +132,12 @@ def _encode(spec: ModelSpec) -> Iterator[Encoded]:
 
 
 def _error(output: Output, exact: Sequence[Floats], found: Sequence[Floats]) -> Int8Error:
+    lost = sum(not np.isfinite(rows).all() for rows in found)
+    if lost:
+        raise ModelError(
+            f"in int8 {_NAMES[output]} of {lost} of {len(found)} texts are not finite",
+            "set precision to float32; if that says so too, the weights are damaged: copy or download them again",
+        )
     pairs = zip(exact, found, strict=True)
     distances = np.concatenate([_distances(output, truth, ours).reshape(-1) for truth, ours in pairs])
     return Int8Error(output, float(distances.max()), float(distances.mean()), len(exact))

@@ -12,8 +12,10 @@ import numpy as np
 from embedfleet.dialects.encode import Encoding, Scoring
 from embedfleet.dialects.tei import Floats
 from embedfleet.engine.model_config import ModelConfig
-from embedfleet.engine.pooling import max_sim, normalize
+from embedfleet.engine.pooling import max_sim, unit
+from embedfleet.errors import Backend
 
+_GREATEST = float(np.finfo(np.float32).max)
 # XLM-RoBERTa's; a folder whose tokenizer has others says so.
 _UNUSED = {"cls_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>"}
 NAMING_FILES = ("special_tokens_map.json", "tokenizer_config.json")
@@ -59,8 +61,11 @@ def colbert_vectors(rows: Floats) -> Floats:
 
     Args:
         rows: [tokens, dimensions].
+
+    Raises:
+        errors.Backend: one is zero, which has no direction.
     """
-    return normalize(rows[1:])
+    return unit(rows[1:])
 
 
 def score(query: Encoding, text: Encoding, scoring: Scoring) -> np.float32:
@@ -70,6 +75,9 @@ def score(query: Encoding, text: Encoding, scoring: Scoring) -> np.float32:
         query: with what ``scoring`` asks for.
         text: likewise.
         scoring: the weights.
+
+    Raises:
+        errors.Backend: it is greater than a float32 can be.
     """
     total = 0.0
     if scoring.dense:
@@ -84,7 +92,10 @@ def score(query: Encoding, text: Encoding, scoring: Scoring) -> np.float32:
         assert query.colbert is not None
         assert text.colbert is not None
         total += scoring.colbert * _late_interaction(query.colbert, text.colbert)
-    return np.float32(total / scoring.total)
+    found = total / scoring.total
+    if not abs(found) <= _GREATEST:
+        raise Backend(f"Backend error: the score is {found:.3g}, which no float32 is")
+    return np.float32(found)
 
 
 def _lexical_score(query: Mapping[int, float], text: Mapping[int, float]) -> float:

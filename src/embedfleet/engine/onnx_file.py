@@ -19,6 +19,7 @@ from embedfleet.engine.pooling import splade
 from embedfleet.errors import ModelError
 
 _TYPES: dict[str, type[np.integer[Any]]] = {"tensor(int64)": np.int64, "tensor(int32)": np.int32}
+_REALS = ("tensor(float)", "tensor(float16)", "tensor(double)")  # given on as float32
 _INPUTS = ("input_ids", "attention_mask", "token_type_ids", "position_ids")
 # Names of an output, and how many dimensions it has.
 _OUTPUTS: dict[Output, tuple[tuple[str, ...], int]] = {
@@ -74,7 +75,9 @@ class OnnxFileBackend:
         )
 
     def _rows(self, output: Output, row: Floats, is_token: np.ndarray[Any, Any], first: Integers) -> Floats:
-        """What the interface promises, of a padded output."""
+        """What the interface promises, of a padded output in the file's own type; what is too great is infinite."""
+        with np.errstate(over="ignore"):
+            row = row.astype(np.float32, copy=False)
         if output is Output.CLASSES:
             return row
         tokens: Floats = row[is_token]
@@ -98,6 +101,11 @@ class OnnxFileBackend:
             raise ModelError(
                 f"{self._file} gives {given}; needed is {' or '.join(names)} of {dimensions} dimensions",
                 "export the model with its token states, or its logits",
+            )
+        kind = self._session.output_types[named[0]]
+        if kind not in _REALS:
+            raise ModelError(
+                f"{self._file} gives {named[0]} of type {kind}", f"supported: {', '.join(_REALS)}; export it anew"
             )
         return named[0]
 

@@ -144,6 +144,10 @@ class GraphBuilder:
         """A tensor within the graph itself."""
         return self._inline(np.ascontiguousarray(values, dtype=np.float32))
 
+    def number(self, value: float) -> str:
+        """A float32 within the graph, a scalar."""
+        return self.once(value, lambda: self.floats(np.array(value)))
+
     def byte(self, value: int) -> str:
         """A whole number 0 to 255 within the graph, a scalar."""
         return self.once(("byte", value), lambda: self._inline(np.array(value, dtype=np.uint8)))

@@ -1,16 +1,17 @@
 """A model's operations as nodes of an ONNX graph, for ONNX Runtime on the CPU.
 
 Nothing is padded. Most of the work runs on the sequences laid end to end, [tokens, width]. Attention takes them run by
-run, see `layout`: those of one length that stand beside each other are one grid [sequences, length], and a loop in the
-graph goes over the runs.
+run, see `OnnxRuns`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
+from embedfleet.engine.onnx_attention import OnnxAttention
 from embedfleet.engine.onnx_graph import MS, Graph, GraphBuilder
-from embedfleet.engine.ops import Activation, Alibi, Attention, Linear, RelativeBias, Rotary
+from embedfleet.engine.onnx_runs import OnnxRuns
+from embedfleet.engine.ops import Activation, Attention, Linear, Rotary
 from embedfleet.engine.quantization import LARGEST, quantize
 from embedfleet.engine.tensor import Tensor
 from embedfleet.engine.weights import Weights
@@ -25,7 +26,6 @@ _ACTIVATIONS = {
 _ZERO = 128  # the byte that stands for nought
 _SMALLEST = 1e-30  # a token of noughts has a step too
 _FEW_OUTPUTS = 16
-_NEVER = float(np.finfo(np.float32).min)  # added to a score that must not count
 
 
 class OnnxOps:
@@ -44,6 +44,8 @@ class OnnxOps:
         self._weights = weights
         self._graph = GraphBuilder(weights)
         self._int8 = int8
+        self._runs = OnnxRuns(self._graph)
+        self._attend = OnnxAttention(self._graph, self._runs)
 
     def build(self, outputs: Sequence[str]) -> Graph:
         """The graph that computes ``outputs``, which operations returned."""
@@ -124,21 +126,8 @@ class OnnxOps:
         return self._flat(pieces[0] if len(pieces) == 1 else graph.add("Concat", *pieces, axis=-1))
 
     def attention(self, query: str, key: str, value: str, attention: Attention) -> str:
-        """See `Ops.attention`.
-
-        Without a mask, a bias and causality ONNX Runtime computes it in tiles, and never holds all of heads x length x
-        length scores.
-        """
-        graph = self._graph
-        parts = [query, *(self._repeat(states, attention) for states in (key, value))]
-        attributes = {"num_heads": attention.heads, "unidirectional": int(attention.causal)}
-
-        def attend(grids: Sequence[str], bias: str) -> str:
-            inputs = [*grids, "", "", bias] if bias else grids
-            mixed = graph.add("MultiHeadAttention", *inputs, domain=MS, **attributes)
-            return graph.add("Reshape", mixed, graph.whole(-1, attention.heads * attention.head_size))
-
-        return self._by_run(parts, attend, self._bias(attention))
+        """See `Ops.attention`."""
+        return self._attend(query, key, value, attention)
 
     def first(self, states: str) -> str:
         """See `Ops.first`."""
@@ -150,7 +139,9 @@ class OnnxOps:
 
     def mean(self, states: str) -> str:
         """See `Ops.mean`."""
-        return self._by_run([states], lambda grids, _: self._graph.add("ReduceMean", grids[0], axes=[1], keepdims=0))
+        return self._runs.compute(
+            [states], lambda grids, _: self._graph.add("ReduceMean", grids[0], axes=[1], keepdims=0)
+        )
 
     def _dense_int8(self, states: str, layer: Linear) -> str:
         """The product of whole numbers, exact in int32, times the output's step, times the token's, and the bias.
@@ -185,98 +176,6 @@ class OnnxOps:
         """[tokens, heads, size] → [tokens, heads x size]."""
         return self._graph.add("Reshape", heads, self._graph.whole(0, -1))
 
-    def _by_run(self, parts: Sequence[str], compute: Callable[[Sequence[str], str], str], square: str = "") -> str:
-        """What is computed of each run's sequences, end to end again; one run alone, as of a lone text, needs no loop.
-
-        Args:
-            parts: [tokens, width] each.
-            compute: of grids [sequences, length, width], one for each of ``parts``, and of what ``square`` is for that
-                length; returns [rows, columns].
-            square: [1, 1 or heads, longest, longest], of which a run gets the corner; empty where there is none.
-        """
-        graph = self._graph
-        first = graph.once("first run", lambda: graph.add("Gather", "run_shapes", graph.place(0)))
-
-        def one_run() -> str:
-            return compute([graph.add("Reshape", part, first) for part in parts], square)
-
-        def each_run() -> str:
-            def run(number: str) -> str:
-                shape, start, end = (graph.add("Gather", of, number) for of in ("run_shapes", "run_starts", "run_ends"))
-                rows = [graph.add("Slice", part, start, end, graph.whole(0)) for part in parts]
-                grids = [graph.add("Reshape", each, shape) for each in rows]
-                return compute(grids, self._corner(square, grids[0]) if square else "")
-
-            return graph.add("ConcatFromSequence", graph.each(graph.add("Size", "run_starts"), run), axis=0)
-
-        return graph.choose("uniform", one_run, each_run)
-
-    def _corner(self, square: str, grid: str) -> str:
-        graph = self._graph
-        length = graph.add("Shape", grid, start=1, end=2)
-        return graph.add(
-            "Slice", square, graph.whole(0, 0), graph.add("Concat", length, length, axis=0), graph.whole(2, 3)
-        )
-
-    def _repeat(self, states: str, attention: Attention) -> str:
-        """Keys or values [tokens, key_heads x size] → [tokens, heads x size], each head as often as it serves."""
-        times = attention.heads // attention.key_heads
-        if times == 1:
-            return states
-        graph, size = self._graph, attention.head_size
-        heads = graph.add("Reshape", states, graph.whole(-1, attention.key_heads, 1, size))
-        repeated = graph.add("Expand", heads, graph.whole(1, attention.key_heads, times, size))
-        return graph.add("Reshape", repeated, graph.whole(-1, attention.heads * size))
-
-    def _bias(self, attention: Attention) -> str:
-        """What is added to the scores, [1, 1 or heads, longest, longest]; empty where nothing is."""
-        parts = []
-        if isinstance(attention.bias, Alibi):
-            slopes = attention.bias.slopes
-            parts.append(self._graph.once(attention.bias, lambda: self._alibi(slopes)))
-        elif isinstance(attention.bias, RelativeBias):
-            relative = attention.bias
-            parts.append(self._graph.once(relative, lambda: self._relative(relative)))
-        if attention.window is not None:
-            window = attention.window
-            parts.append(self._graph.once(("window", window), lambda: self._window(window)))
-        if len(parts) == 2:
-            return self._graph.once(("sum", *parts), lambda: self._graph.add("Add", parts[0], parts[1]))
-        return parts[0] if parts else ""
-
-    def _alibi(self, slopes: Sequence[float]) -> str:
-        factors = self._graph.floats(-np.array(slopes, dtype=np.float32).reshape(1, -1, 1, 1))
-        return self._graph.add("Mul", self._graph.add("Cast", self._reach(), to=1), factors)
-
-    def _relative(self, bias: RelativeBias) -> str:
-        """The table by distance instead of bucket, and its columns gathered by each pair's distance."""
-        farthest = bias.max_distance
-        buckets = [bias.bucket(distance) for distance in range(-farthest, farthest + 1)]
-        table = self._graph.floats(bias.table.read()[buckets].T)
-        whole = self._graph.whole
-        held = self._graph.add("Min", self._graph.add("Max", self._distances(), whole(-farthest)), whole(farthest))
-        gathered = self._graph.add("Gather", table, self._graph.add("Add", held, whole(farthest)), axis=1)
-        return self._graph.add("Unsqueeze", gathered, whole(0))
-
-    def _window(self, window: int) -> str:
-        far = self._graph.add("Greater", self._reach(), self._graph.whole(window))
-        bias = self._graph.add("Where", far, self._number(_NEVER), self._number(0.0))
-        return self._graph.add("Unsqueeze", bias, self._graph.whole(0, 1))
-
-    def _reach(self) -> str:
-        """|i - j| of each pair of columns, [longest, longest]."""
-        return self._graph.once("reach", lambda: self._graph.add("Abs", self._distances()))
-
-    def _distances(self) -> str:
-        """How far the key's column is after the query's, [longest, longest]."""
-        graph = self._graph
-
-        def subtract() -> str:
-            queries = graph.add("Unsqueeze", "columns", graph.whole(1))
-            return graph.add("Sub", graph.add("Unsqueeze", "columns", graph.whole(0)), queries)
-
-        return graph.once("distances", subtract)
-
     def _turns(self, rotary: Rotary, function: str) -> str:
         """Cosines or sines of every token's angles, [tokens, half]."""
         graph = self._graph
@@ -292,4 +191,4 @@ class OnnxOps:
         return graph.once((function, rotary.frequencies, rotary.scaling), turns)
 
     def _number(self, value: float) -> str:
-        return self._graph.once(value, lambda: self._graph.floats(np.array(value)))
+        return self._graph.number(value)

@@ -25,11 +25,13 @@ class OnnxSession:
     Attributes:
         inputs: of what it takes, by name, the type, such as ``tensor(int64)``.
         outputs: of what it gives, by name, how many dimensions.
+        output_types: of what it gives, by name, the type.
     """
 
     def __init__(self, session: onnxruntime.InferenceSession, keep: object = None) -> None:
         self.inputs = {value.name: value.type for value in session.get_inputs()}
         self.outputs = {value.name: len(value.shape or ()) for value in session.get_outputs()}
+        self.output_types = {value.name: value.type for value in session.get_outputs()}
         self._session = session
         self._keep = keep  # the session computes with this memory
 

@@ -5,8 +5,8 @@ Checks come in TEI's order (TEI 1.9, router/src/http/server.rs): emptiness, kind
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 
@@ -33,10 +33,31 @@ from embedfleet.engine.heads import outputs_of
 from embedfleet.engine.job import Inference
 from embedfleet.engine.m3 import colbert_vectors, lexical_weights
 from embedfleet.engine.model import COLBERT_FILE, SPARSE_FILE
-from embedfleet.engine.pooling import max_sim, normalize, probabilities, sigmoid, words_of
+from embedfleet.engine.pooling import max_sim, probabilities, sigmoid, unit, words_of
 from embedfleet.engine.settings import EngineSettings
 from embedfleet.engine.tokenization import Encoded
-from embedfleet.errors import Backend, Validation
+from embedfleet.errors import BatchTooLarge, EmptyInput, Validation, WrongInput, WrongModel
+
+_NOTHING = np.zeros((0, 1), dtype=np.float32)  # the rows of an input without tokens
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """Inputs for the model.
+
+    Attributes:
+        prompt: put before each text.
+        kind: what TEI's metrics count them as.
+        uncounted: those among them that these do not count, as the query of a ranking.
+        may_be_empty: a text may have nothing in it.
+    """
+
+    inputs: Sequence[Input | Pair]
+    truncation: Truncation
+    prompt: str | None = None
+    kind: Literal["embed", "predict"] = "embed"
+    uncounted: int = 0
+    may_be_empty: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,32 +79,32 @@ class _Computed:
 
 
 class Operations:
-    """The engine's work by request kind."""
+    """The engine's work by request kind.
+
+    Args:
+        engine: that computes.
+        settings: of the server.
+    """
 
     def __init__(self, engine: Engine, settings: EngineSettings) -> None:
         self._engine = engine
         self._settings = settings
+        self._counts = {kind: engine.registry[f"te_{kind}_count"].value() for kind in ("embed", "predict")}
         self._default_prompt = self._choose_default_prompt()
 
     async def embed(self, request: EmbedRequest) -> tuple[Floats, Cost]:
         """Pooled vectors, [inputs, dimensions]."""
         self._require_embedder()
         self._check_batch(len(request.inputs))
-        return await self._vectors(
-            request.inputs,
-            request.truncation,
-            self._prompt(request.prompt_name),
-            normalized=request.normalize,
-            dimensions=request.dimensions,
-        )
+        asked = _Asked(request.inputs, request.truncation, self._prompt(request.prompt_name))
+        return await self._vectors(asked, normalized=request.normalize, dimensions=request.dimensions)
 
     async def embeddings(self, request: EmbeddingsRequest) -> tuple[Floats, Cost]:
         """Pooled vectors for OpenAI's route: always of length one, truncated as the server does by default."""
         self._require_embedder()
         self._check_batch(len(request.inputs))
-        return await self._vectors(
-            request.inputs, Truncation(), self._default_prompt, normalized=True, dimensions=request.dimensions
-        )
+        asked = _Asked(request.inputs, Truncation(), self._default_prompt)
+        return await self._vectors(asked, normalized=True, dimensions=request.dimensions)
 
     async def embed_all(self, request: EmbedRequest, *, colbert: bool = False) -> tuple[list[Floats], Cost]:
         """Each input's token states, [tokens, hidden], special tokens included, not normalised.
@@ -92,26 +113,25 @@ class Operations:
         """
         self._require_embedder()
         if self._engine.spec.kind == "splade":
-            raise Backend("Backend error: `embed_all` is not available for SPLADE models")
+            raise WrongModel("Backend error: `embed_all` is not available for SPLADE models")
         if colbert:
             self._require(Output.COLBERT)
         self._check_batch(len(request.inputs))
-        prompt = self._prompt(request.prompt_name)
-        output = Output.COLBERT if colbert else Output.STATES
-        computed = await self._compute(request.inputs, request.truncation, prompt, output)
+        asked = _Asked(request.inputs, request.truncation, self._prompt(request.prompt_name))
+        computed = await self._compute(asked, Output.COLBERT if colbert else Output.STATES)
         return list(map(colbert_vectors, computed.rows)) if colbert else computed.rows, computed.cost
 
     async def embed_sparse(self, request: EmbedRequest) -> tuple[list[dict[int, float]], Cost]:
         """Each input's words that have a weight, by SPLADE or by bge-m3's sparse head."""
         spec = self._engine.spec
         if spec.kind != "splade" and (self._engine.late_interaction or Output.LEXICAL not in outputs_of(spec)):
-            raise Backend("Backend error: Model is not an embedding model with SPLADE pooling")
+            raise WrongModel("Backend error: Model is not an embedding model with SPLADE pooling")
         self._check_batch(len(request.inputs))
-        prompt = self._prompt(request.prompt_name)
+        asked = _Asked(request.inputs, request.truncation, self._prompt(request.prompt_name))
         if spec.kind == "splade":
-            computed = await self._compute(request.inputs, request.truncation, prompt, Output.WORDS)
+            computed = await self._compute(asked, Output.WORDS)
             return list(map(words_of, computed.rows)), computed.cost
-        encodings, cost = await self._encode(request.inputs, request.truncation, prompt, (Output.LEXICAL,))
+        encodings, cost = await self._encode(asked, (Output.LEXICAL,))
         return [encoding.lexical or {} for encoding in encodings], cost
 
     async def encode(self, request: EncodeRequest) -> tuple[list[Encoding], Cost]:
@@ -122,35 +142,33 @@ class Operations:
         self._require(*outputs)
         embed = request.embed
         self._check_batch(len(embed.inputs))
-        return await self._encode(embed.inputs, embed.truncation, self._prompt(embed.prompt_name), outputs)
+        return await self._encode(_Asked(embed.inputs, embed.truncation, self._prompt(embed.prompt_name)), outputs)
 
     async def similarity(self, request: SimilarityRequest, scoring: Scoring | None = None) -> tuple[Floats, Cost]:
         """Cosine similarity of the source with each sentence, [sentences]; or what ``scoring`` says of it."""
         self._require_embedder()
         inputs = [request.source, *request.sentences]
         self._check_batch(len(inputs))
+        asked = _Asked(inputs, request.truncation, self._prompt(request.prompt_name))
         if scoring is not None:
-            return await self._scores(inputs, request.truncation, self._prompt(request.prompt_name), scoring)
-        vectors, cost = await self._vectors(
-            inputs, request.truncation, self._prompt(request.prompt_name), normalized=True, dimensions=None
-        )
+            return await self._scores(asked, scoring)
+        vectors, cost = await self._vectors(asked, normalized=True, dimensions=None)
         return vectors[1:] @ vectors[0], cost
 
     async def rerank(self, request: RerankRequest, scoring: Scoring | None = None) -> tuple[Floats, Cost]:
         """One score per text, in the texts' order; by bge-m3's outputs if there is a ``scoring``, see `m3.score`."""
         if scoring is not None:
             self._check_batch(len(request.texts))
-            inputs = [request.query, *request.texts]
-            return await self._scores(inputs, request.truncation, self._default_prompt, scoring)
+            return await self._scores(self._asked_for(request), scoring)
         if self._engine.late_interaction:
             self._check_batch(len(request.texts))
             return await self._late_interaction(request)
         if self._engine.spec.kind != "reranker":
-            raise Backend("Backend error: model is not a re-ranker model")
+            raise WrongModel("Backend error: model is not a re-ranker model")
         self._check_batch(len(request.texts))
         self._refuse_default_prompt()
         pairs: list[Pair] = [(request.query, text) for text in request.texts]
-        computed = await self._compute(pairs, request.truncation, None, Output.CLASSES)
+        computed = await self._compute(_Asked(pairs, request.truncation, kind="predict"), Output.CLASSES)
         logits = np.array([row[0] for row in computed.rows], dtype=np.float32)
         return (logits if request.raw_scores else sigmoid(logits)), computed.cost
 
@@ -158,11 +176,12 @@ class Operations:
         """Each input's classes, best first."""
         spec = self._engine.spec
         if not spec.id2label:
-            raise Backend("Backend error: Model is not a classifier model")
+            raise WrongModel("Backend error: Model is not a classifier model")
         self._check_batch(len(request.inputs))
         if any(isinstance(item, tuple) for item in request.inputs):
             self._refuse_default_prompt()
-        computed = await self._compute(request.inputs, request.truncation, self._default_prompt, Output.CLASSES)
+        asked = _Asked(request.inputs, request.truncation, self._default_prompt, "predict")
+        computed = await self._compute(asked, Output.CLASSES)
         labels = [spec.id2label[index] for index in sorted(spec.id2label)]
         scores = [row if request.raw_scores else probabilities(row) for row in computed.rows]
         return [predictions(row, labels) for row in scores], computed.cost
@@ -178,66 +197,60 @@ class Operations:
         self._check_batch(len(request.ids))
         return await self._engine.decode(request.ids, skip_special_tokens=request.skip_special_tokens)
 
-    async def _vectors(
-        self,
-        inputs: Sequence[Input],
-        truncation: Truncation,
-        prompt: str | None,
-        *,
-        normalized: bool,
-        dimensions: int | None,
-    ) -> tuple[Floats, Cost]:
+    async def _vectors(self, asked: _Asked, *, normalized: bool, dimensions: int | None) -> tuple[Floats, Cost]:
         spec = self._engine.spec
         is_splade = spec.kind == "splade"
         if is_splade and normalized:
-            raise Backend("Backend error: `normalize` is not available for SPLADE models")
+            raise WrongModel("Backend error: `normalize` is not available for SPLADE models")
         if dimensions == 0:
             raise Validation("`dimensions` should be positive")
         if dimensions is not None and dimensions > spec.dimensions:
             raise Validation("`dimensions` should be smaller than the maximum embedding dimension.")
         if is_splade:
-            computed = await self._compute(inputs, truncation, prompt, Output.WORDS)
+            computed = await self._compute(asked, Output.WORDS)
             return np.array(computed.rows)[:, :dimensions], computed.cost
-        computed = await self._compute(inputs, truncation, prompt, Output.VECTOR)
+        computed = await self._compute(asked, Output.VECTOR)
         vectors = np.array(computed.rows)[:, :dimensions]
-        return (normalize(vectors) if normalized else vectors), computed.cost
+        return (unit(vectors) if normalized else vectors), computed.cost
 
     async def _late_interaction(self, request: RerankRequest) -> tuple[Floats, Cost]:
         """Mean over the query's tokens of the best cosine over a text's tokens, from -1 to 1.
 
         Of a model with a head that was trained for it, by that head. It is no logit, so what a sigmoid does for a
-        cross-encoder a straight line does here: -1 … 1 becomes 0 … 1.
+        cross-encoder a straight line does here: -1 … 1 becomes 0 … 1. A text without tokens scores least.
         """
-        inputs = [request.query, *request.texts]
+        asked = self._asked_for(request)
         if Output.COLBERT in outputs_of(self._engine.spec):
-            scores, cost = await self._scores(inputs, request.truncation, self._default_prompt, Scoring(colbert=1.0))
-            return (scores if request.raw_scores else (scores + np.float32(1)) / np.float32(2)), cost
-        computed = await self._compute(inputs, request.truncation, self._default_prompt, Output.STATES)
-        states = [row[encoded.content] for encoded, row in zip(computed.encoded, computed.rows, strict=True)]
-        scores = np.array([max_sim(states[0], text) for text in states[1:]], dtype=np.float32)
-        return (scores if request.raw_scores else (scores + np.float32(1)) / np.float32(2)), computed.cost
+            scores, cost = await self._scores(asked, Scoring(colbert=1.0))
+        else:
+            computed = await self._compute(asked, Output.STATES)
+            states = [row[encoded.content] for encoded, row in zip(computed.encoded, computed.rows, strict=True)]
+            scores = np.array([max_sim(states[0], text) for text in states[1:]], dtype=np.float32)
+            cost = computed.cost
+        return (scores if request.raw_scores else (scores + np.float32(1)) / np.float32(2)), cost
 
-    async def _scores(
-        self, inputs: Sequence[str], truncation: Truncation, prompt: str | None, scoring: Scoring
-    ) -> tuple[Floats, Cost]:
+    def _asked_for(self, request: RerankRequest) -> _Asked:
+        """The query and then the texts, each for itself; one that is empty costs the others nothing."""
+        inputs = [request.query, *request.texts]
+        return _Asked(inputs, request.truncation, self._default_prompt, "predict", uncounted=1, may_be_empty=True)
+
+    async def _scores(self, asked: _Asked, scoring: Scoring) -> tuple[Floats, Cost]:
         """What each input but the first scores for the first."""
         wanted = {Output.VECTOR: scoring.dense, Output.LEXICAL: scoring.sparse, Output.COLBERT: scoring.colbert}
         outputs = tuple(output for output, weight in wanted.items() if weight)
         self._require(*outputs)
-        (query, *texts), cost = await self._encode(inputs, truncation, prompt, outputs)
+        (query, *texts), cost = await self._encode(asked, outputs)
         return np.array([m3.score(query, text, scoring) for text in texts], dtype=np.float32), cost
 
-    async def _encode(
-        self, inputs: Sequence[Input], truncation: Truncation, prompt: str | None, outputs: tuple[Output, ...]
-    ) -> tuple[list[Encoding], Cost]:
+    async def _encode(self, asked: _Asked, outputs: tuple[Output, ...]) -> tuple[list[Encoding], Cost]:
         """Each input's ``outputs`` as bge-m3's clients get them, of one pass."""
-        computed = await self._compute(inputs, truncation, prompt, *outputs)
+        computed = await self._compute(asked, *outputs)
         return [self._encoding(encoded, rows) for encoded, rows in computed.each()], computed.cost
 
     def _encoding(self, encoded: Encoded, rows: dict[Output, Floats]) -> Encoding:
         dense = lexical = colbert = None
         if Output.VECTOR in rows:
-            dense = normalize(rows[Output.VECTOR])
+            dense = unit(rows[Output.VECTOR])
         if Output.LEXICAL in rows:
             lexical = lexical_weights(rows[Output.LEXICAL], encoded.ids.tolist(), self._engine.unused_ids)
         if Output.COLBERT in rows:
@@ -249,20 +262,24 @@ class Operations:
         for output in outputs:
             if output.source not in outputs_of(self._engine.spec):
                 needed = f"its folder needs {SPARSE_FILE} and {COLBERT_FILE}"
-                raise Backend(f"Backend error: the model has no {output} output: {needed}")
+                raise WrongModel(f"Backend error: the model has no {output} output: {needed}")
 
-    async def _compute(
-        self, inputs: Sequence[Input | Pair], truncation: Truncation, prompt: str | None, *outputs: Output
-    ) -> _Computed:
-        """Tokenize and run, under as many permits as there are inputs."""
+    async def _compute(self, asked: _Asked, *outputs: Output) -> _Computed:
+        """Tokenize and run, under as many permits as there are inputs; those that get them are counted, as in TEI."""
         started = time.perf_counter()
+        truncation, count = asked.truncation, len(asked.inputs)
         truncate = self._settings.auto_truncate if truncation.truncate is None else truncation.truncate
-        with self._engine.permits(len(inputs)):
+        with self._engine.permits(count):
+            self._counts[asked.kind].inc(count - asked.uncounted)
             encoded = await self._engine.encode(
-                inputs, truncate=truncate, direction=truncation.direction, prompt=prompt
+                asked.inputs,
+                truncate=truncate,
+                direction=truncation.direction,
+                prompt=asked.prompt,
+                may_be_empty=asked.may_be_empty,
             )
             tokenized = time.perf_counter()
-            inference = await self._engine.infer(encoded, outputs)
+            inference = await (self._infer_some if asked.may_be_empty else self._engine.infer)(encoded, outputs)
         cost = Cost(
             characters=sum(item.characters for item in encoded),
             tokens=sum(len(item.ids) for item in encoded),
@@ -273,18 +290,35 @@ class Operations:
         )
         return _Computed(outputs, encoded, inference, cost)
 
+    async def _infer_some(self, encoded: Sequence[Encoded], outputs: tuple[Output, ...]) -> Inference:
+        """As `Engine.infer`, of inputs that may have no tokens, and then no rows.
+
+        Raises:
+            EmptyInput: one has none, and what is asked is one row for the whole.
+        """
+        some = [item for item in encoded if len(item.ids)]
+        if len(some) == len(encoded):
+            return await self._engine.infer(encoded, outputs)
+        if not all(output.is_per_token for output in outputs):
+            raise EmptyInput("Input validation error: `inputs` cannot be empty")
+        inference = await self._engine.infer(some, outputs) if some else Inference((), 0.0, 0.0)
+        rows = iter(inference.outputs)
+        nothing = (_NOTHING,) * len(outputs)
+        found = [next(rows) if len(item.ids) else nothing for item in encoded]
+        return replace(inference, outputs=found)
+
     def _require_embedder(self) -> None:
         if self._engine.late_interaction or self._engine.spec.kind not in {"embedding", "splade"}:
-            raise Backend("Backend error: Model is not an embedding model")
+            raise WrongModel("Backend error: Model is not an embedding model")
 
     def _check_batch(self, size: int) -> None:
         limit = self._settings.max_client_batch_size
         if size > limit:
-            raise Validation(f"batch size {size} > maximum allowed batch size {limit}")
+            raise BatchTooLarge(f"batch size {size} > maximum allowed batch size {limit}")
 
     def _refuse_default_prompt(self) -> None:
         if self._default_prompt is not None:
-            raise Validation("`prompt_name` cannot be set with dual inputs")
+            raise WrongInput("`prompt_name` cannot be set with dual inputs")
 
     def _prompt(self, name: str | None) -> str | None:
         """The text that a request's ``prompt_name`` stands for."""
@@ -293,7 +327,7 @@ class Operations:
         prompts = self._engine.spec.prompts
         if name not in prompts:
             known = f" Available prompts: {list(prompts)}" if prompts else ""
-            raise Validation(
+            raise WrongInput(
                 f"`default-prompt-name` is set to `{name}` but it was not found in the Sentence Transformers prompts."
                 f"{known}"
             )

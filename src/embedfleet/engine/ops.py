@@ -30,6 +30,12 @@ ACTIVATIONS: dict[str, Activation] = {
 }
 """What config.json calls them (transformers, activations.py)."""
 
+UNDIVIDED = 512
+"""Attention that is not plain holds all scores of a sequence up to this length at once, of a longer one a block's."""
+
+BLOCK = 256
+"""Queries of a block."""
+
 
 @dataclass(frozen=True, slots=True)
 class Linear:
@@ -102,6 +108,24 @@ class Attention:
     def __post_init__(self) -> None:
         if not self.key_heads:
             object.__setattr__(self, "key_heads", self.heads)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether every token sees every other, by their scores alone: runtimes compute this in tiles by themselves."""
+        return not self.causal and self.window is None and self.bias is None
+
+    def seen(self, begin: int, end: int, length: int) -> tuple[int, int]:
+        """The keys that queries from ``begin`` to ``end`` see any of: the first, and the one after the last.
+
+        Args:
+            begin: the first query.
+            end: the one after the last.
+            length: tokens of the sequence.
+        """
+        low, high = 0, length
+        if self.window is not None:
+            low, high = max(low, begin - self.window), min(high, end + self.window)
+        return low, min(high, end) if self.causal else high
 
 
 @dataclass(frozen=True, slots=True)

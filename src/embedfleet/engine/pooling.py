@@ -6,6 +6,14 @@ import numpy as np
 
 from embedfleet.dialects.tei import Floats
 from embedfleet.engine.model import Pooling
+from embedfleet.errors import Backend
+
+# Between these float32 has room for the squares of a vector's numbers; outside the length is computed in float64.
+_LEAST_SQUARE, _GREATEST_SQUARE = 1e-30, 1e37
+_NO_DIRECTION = (
+    "Backend error: the model's vector is zero in all its numbers, or in all that `dimensions` leaves: it has no "
+    "direction and cannot be of length one; `normalize` false gives it as it is"
+)
 
 
 def pool(states: Floats, pooling: Pooling) -> Floats:
@@ -69,27 +77,54 @@ def words_of(weights: Floats) -> dict[int, float]:
 
 
 def normalize(vectors: Floats) -> Floats:
-    """Rows of length one (L2); a row of zeros stays as it is.
+    """Rows of length one (L2), however small or great their numbers; a row of zeros stays as it is.
 
     Args:
-        vectors: [..., hidden].
+        vectors: [..., hidden], finite.
     """
-    # What np.linalg.norm computes, without the Python around it: after a forward pass no code is in the cache.
-    squares: Floats = np.add.reduce(vectors * vectors, axis=-1, keepdims=True)
-    lengths: Floats = np.maximum(np.sqrt(squares), np.float32(1e-12))
-    rows: Floats = vectors / lengths
+    return _normalized(vectors)[0]
+
+
+def unit(vectors: Floats) -> Floats:
+    """As `normalize`, of rows that must have a direction.
+
+    Raises:
+        errors.Backend: a row is zero.
+    """
+    rows, has_zero = _normalized(vectors)
+    if has_zero:
+        raise Backend(_NO_DIRECTION)
     return rows
+
+
+def _normalized(vectors: Floats) -> tuple[Floats, bool]:
+    """Rows of length one, and whether one of them is zero instead."""
+    # What np.linalg.norm computes, without the Python around it: after a forward pass no code is in the cache.
+    with np.errstate(over="ignore"):
+        squares: Floats = np.add.reduce(vectors * vectors, axis=-1, keepdims=True)
+    if not squares.size or (squares.min() > _LEAST_SQUARE and squares.max() < _GREATEST_SQUARE):
+        roots: Floats = np.sqrt(squares)
+        rows: Floats = vectors / roots
+        return rows, False
+    lengths = np.sqrt(np.einsum("...i,...i->...", vectors, vectors, dtype=np.float64))[..., None]
+    is_zero = lengths == 0
+    exact = np.empty_like(vectors)
+    np.divide(vectors, np.where(is_zero, 1.0, lengths), out=exact, casting="same_kind")
+    return exact, bool(is_zero.any())
 
 
 def max_sim(query: Floats, text: Floats) -> np.float32:
     """Late interaction: the mean over the query's tokens of the best cosine with a token of the text, -1 to 1.
 
-    ColBERT (Khattab and Zaharia 2020) sums; the mean keeps the range whatever the query's length.
+    ColBERT (Khattab and Zaharia 2020) sums; the mean keeps the range whatever the query's length. Where one of the two
+    has no tokens nothing matches, and the score is the least that there is.
 
     Args:
         query: [query tokens, hidden].
         text: [text tokens, hidden].
     """
+    if not len(query) or not len(text):
+        return np.float32(-1)
     cosines = normalize(query) @ normalize(text).T
     return np.float32(cosines.max(axis=1).mean())
 

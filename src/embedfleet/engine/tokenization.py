@@ -15,7 +15,7 @@ from tokenizers import Encoding, Tokenizer
 
 from embedfleet.dialects.tei import Direction, Input, Pair
 from embedfleet.engine.template import Template, Tokens, read_template
-from embedfleet.errors import Empty, ModelError, Validation
+from embedfleet.errors import EmptyInput, ModelError, WrongInput
 from embedfleet.errors import Tokenizer as TokenizerError
 
 # TEI 1.9 reads at most this many characters per token of the model's input length.
@@ -45,23 +45,25 @@ class Encoded:
 
     @property
     def content(self) -> np.ndarray[Any, np.dtype[np.bool_]]:
-        """The tokens that carry meaning: those that are not special, or all where there are no others."""
-        return np.ones_like(self.special) if self.special.all() else ~self.special
+        """The tokens that carry meaning: those that are not special. A text of blanks has none."""
+        return ~self.special
 
 
 @dataclass(frozen=True, slots=True)
 class TextLimits:
-    """How long an input may be, and what happens to one that is longer.
+    """How long an input may be, and what happens to one that is longer, or has nothing in it.
 
     Attributes:
         tokens: special tokens included.
         truncate: cut it, or refuse it.
         direction: the side that is cut off.
+        may_be_empty: a text may have nothing in it; no prompt is put before one of blanks.
     """
 
     tokens: int
     truncate: bool
     direction: Direction
+    may_be_empty: bool = False
 
     @property
     def characters(self) -> int:
@@ -103,8 +105,8 @@ class Tokenization:
         """Encode inputs; ``prompt`` is put before each, and has no meaning for pairs.
 
         Raises:
-            Empty: an input has nothing in it.
-            Validation: an input is too long, or has an id that the vocabulary lacks.
+            EmptyInput: an input has nothing in it.
+            WrongInput: an input is too long, or has an id that the vocabulary lacks.
             errors.Tokenizer: the tokenizer refuses a text.
         """
         texts: list[str] = []
@@ -122,12 +124,12 @@ class Tokenization:
             limit: tokens of the model's input; 250 times as many characters are the most that is taken.
 
         Raises:
-            Empty: the text is.
-            Validation: the text has too many characters.
+            EmptyInput: the text is.
+            WrongInput: the text has too many characters.
             errors.Tokenizer: the tokenizer refuses the text.
         """
         if not text:
-            raise Empty(_NO_INPUTS)
+            raise EmptyInput(_NO_INPUTS)
         _check_characters(len(text), limit * _CHARACTERS_PER_TOKEN)
         text = (prompt or "") + text
         encoding = _call(self._tokenizer.encode, text, add_special_tokens=add_special_tokens)
@@ -147,12 +149,12 @@ class Tokenization:
         """Ids as text.
 
         Raises:
-            Empty: no ids.
-            Validation: an id that the vocabulary lacks.
+            EmptyInput: no ids.
+            WrongInput: an id that the vocabulary lacks.
             errors.Tokenizer: the tokenizer refuses the ids.
         """
         if not ids:
-            raise Empty("`input_ids` cannot be empty")
+            raise EmptyInput("`input_ids` cannot be empty")
         self._check_ids(ids, "input_ids")
         return self._decode(ids, skip_special_tokens=skip_special_tokens)
 
@@ -160,13 +162,14 @@ class Tokenization:
         """Append an input's texts to ``texts`` and say how they become one encoding."""
         if isinstance(item, tuple):
             if not any(item):
-                raise Empty(_NO_INPUTS)
+                raise EmptyInput(_NO_INPUTS)
             texts.extend(_cut(item, limits))
             return _Plan(texts=2, specials=True, characters=sum(map(len, item)))
-        if not item:
-            raise Empty(_NO_INPUTS)
+        if not item and not limits.may_be_empty:
+            raise EmptyInput(_NO_INPUTS)
         if isinstance(item, str):
-            texts.append((prompt or "") + _cut([item], limits)[0])
+            before = "" if limits.may_be_empty and not item.strip() else prompt or ""
+            texts.append(before + _cut([item], limits)[0])
             return _Plan(texts=1, specials=True, characters=len(item))
         # Ids are read as TEI reads them: back to text, and through the tokenizer again.
         self._check_ids(item, "inputs")
@@ -178,7 +181,7 @@ class Tokenization:
 
     def _check_ids(self, ids: Sequence[int], name: str) -> None:
         if ids and max(ids) >= self.vocabulary:
-            raise Validation(
+            raise WrongInput(
                 f"`{name}` has the token id {max(ids)}, the model's vocabulary ends at {self.vocabulary - 1}; "
                 "were the ids made by another model's tokenizer? Send text instead "
                 "(langchain-openai: check_embedding_ctx_length=False)"
@@ -196,12 +199,12 @@ class Tokenization:
         total = template.special + sum(lengths)
         if total > limits.tokens:
             if not limits.truncate:
-                raise Validation(
+                raise WrongInput(
                     f"Input validation error: `inputs` must have less than {limits.tokens} tokens. Given: {total}"
                 )
             lengths = truncated_lengths(lengths, limits.tokens - template.special)
-        elif not total:
-            raise Empty(_NO_INPUTS)
+        elif not total and not limits.may_be_empty:
+            raise EmptyInput(_NO_INPUTS)
         kept = [_kept(piece, length, limits.direction) for piece, length in zip(pieces, lengths, strict=True)]
         return Encoded(*template.fill(kept), characters=plan.characters)
 
@@ -286,7 +289,7 @@ def _cut(texts: Sequence[str], limits: TextLimits) -> list[str]:
 
 def _check_characters(given: int, limit: int) -> None:
     if given > limit:
-        raise Validation(f"Input validation error: `inputs` must have less than {limit} characters. Given: {given}")
+        raise WrongInput(f"Input validation error: `inputs` must have less than {limit} characters. Given: {given}")
 
 
 def _byte_offsets(text: str) -> list[int]:

@@ -1,7 +1,7 @@
 """A model's operations computed at once by PyTorch, on the CPU or a GPU; see `engine.ops` for what each is.
 
 Dense layers run on the sequences laid end to end, without padding. Attention takes all sequences of one length at once,
-so it needs no padding either.
+so it needs no padding either, and never holds the scores of all pairs of a long sequence's tokens.
 """
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -12,7 +12,7 @@ from torch import Tensor as Values
 from torch.nn import functional
 
 from embedfleet.engine.layout import Integers, layout
-from embedfleet.engine.ops import Activation, Alibi, Attention, Linear, RelativeBias, Rotary
+from embedfleet.engine.ops import BLOCK, UNDIVIDED, Activation, Alibi, Attention, Linear, RelativeBias, Rotary
 from embedfleet.engine.tensor import Tensor
 
 _ACTIVATIONS: Mapping[Activation, Callable[[Values], Values]] = {
@@ -130,15 +130,7 @@ class TorchOps:
             parts = [
                 part[rows].view(-1, length, part.shape[1] // size, size).transpose(1, 2) for part in (query, key, value)
             ]
-            bias = self._bias(attention, length)
-            grid = functional.scaled_dot_product_attention(
-                parts[0],
-                parts[1],
-                parts[2],
-                attn_mask=bias,
-                is_causal=attention.causal and bias is None,
-                enable_gqa=attention.heads != attention.key_heads,
-            )
+            grid = self._attend(parts, attention, length)
             mixed[rows] = grid.transpose(1, 2).reshape(-1, query.shape[1])
         return mixed
 
@@ -155,29 +147,44 @@ class TorchOps:
         sums = torch.segment_reduce(states.float(), "sum", lengths=self._lengths)
         return (sums / self._lengths[:, None]).to(states.dtype)
 
-    def _bias(self, attention: Attention, length: int) -> Values | None:
-        """What is added to the scores of sequences of a length, [1 or heads, length, length]; None where nothing is."""
+    def _attend(self, parts: Sequence[Values], attention: Attention, length: int) -> Values:
+        """Of grids [sequences, heads, length, size]; a long one by blocks where there is something to add to scores."""
         if attention.bias is None and attention.window is None:
-            return None
-        return self._once((attention, length), lambda: self._make_bias(attention, length))
+            return _mix(parts, attention, None)
+        if length <= UNDIVIDED:
+            places = torch.arange(length, device=self._weights.device)
+            bias = self._once((attention, length), lambda: self._make_bias(attention, places, places))
+            return _mix(parts, attention, bias)
+        mixed = torch.empty_like(parts[0])  # filled: results kept beside each other would break the heap into pieces
+        for begin in range(0, length, BLOCK):
+            end = min(begin + BLOCK, length)
+            mixed[:, :, begin:end] = self._block(parts, attention, begin, end)
+        return mixed
 
-    def _make_bias(self, attention: Attention, length: int) -> Values:
-        columns = torch.arange(length, device=self._weights.device)
-        after = columns[None, :] - columns[:, None]
-        bias = torch.zeros(1, length, length, device=self._weights.device)
+    def _block(self, parts: Sequence[Values], attention: Attention, begin: int, end: int) -> Values:
+        query, key, value = parts
+        low, high = attention.seen(begin, end, key.shape[2])
+        places = torch.arange(key.shape[2], device=self._weights.device)
+        bias = self._make_bias(attention, places[begin:end], places[low:high])
+        return _mix((query[:, :, begin:end], key[:, :, low:high], value[:, :, low:high]), attention, bias)
+
+    def _make_bias(self, attention: Attention, queries: Values, keys: Values) -> Values:
+        """What is added to the scores of places, [1, 1 or heads, queries, keys]."""
+        after = keys[None, :] - queries[:, None]
+        bias = torch.zeros(1, *after.shape, device=self._weights.device)
         if isinstance(attention.bias, Alibi):
             slopes = torch.tensor(attention.bias.slopes, device=self._weights.device)
-            bias = bias - slopes[:, None, None] * after.abs()
+            bias = after.abs() * -slopes[:, None, None]
         elif isinstance(attention.bias, RelativeBias):
-            bias = bias + self._relative(attention.bias, after).permute(2, 0, 1)
+            bias = self._relative(attention.bias, after).permute(2, 0, 1)
         if attention.window is not None:
             bias = bias.masked_fill(after.abs() > attention.window, -torch.inf)
         if attention.causal:
             bias = bias.masked_fill(after > 0, -torch.inf)
-        return bias.to(self._weights.dtype)
+        return bias.to(self._weights.dtype)[None]  # of four dimensions: with three PyTorch holds all scores
 
     def _relative(self, bias: RelativeBias, after: Values) -> Values:
-        """The learnt scores of each pair's distance, [length, length, heads]."""
+        """The learnt scores of each pair's distance, [queries, keys, heads]."""
         farthest = bias.max_distance
         buckets = [bias.bucket(distance) for distance in range(-farthest, farthest + 1)]
         rows = torch.tensor(buckets, device=after.device)[after.clamp(-farthest, farthest) + farthest]
@@ -196,6 +203,17 @@ class TorchOps:
         if key not in self._shared:
             self._shared[key] = make()
         return self._shared[key]
+
+
+def _mix(parts: Sequence[Values], attention: Attention, bias: Values | None) -> Values:
+    return functional.scaled_dot_product_attention(
+        parts[0],
+        parts[1],
+        parts[2],
+        attn_mask=bias,
+        is_causal=attention.causal and bias is None,
+        enable_gqa=attention.heads != attention.key_heads,
+    )
 
 
 def _by_length(lengths: Integers) -> dict[int, Integers]:

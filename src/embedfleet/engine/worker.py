@@ -97,10 +97,8 @@ class Worker:
         finite = [True] * len(batch)
         with np.errstate(all="ignore"):  # a sum that is no number is what we ask for
             for output, rows in zip(union, given, strict=True):
-                if not isfinite(np.add.reduce(rows, axis=None)):  # one NaN or infinity is enough
-                    finite = [
-                        one and bool(np.isfinite(part).all()) for one, part in zip(finite, parts[output], strict=True)
-                    ]
+                if not _is_finite(rows):
+                    finite = [one and _is_finite(part) for one, part in zip(finite, parts[output], strict=True)]
         return [
             self._outputs(item, [parts[output.source][number] for output in item.outputs]) if is_finite else None
             for number, (item, is_finite) in enumerate(zip(batch, finite, strict=True))
@@ -108,10 +106,10 @@ class Worker:
 
     def _outputs(self, item: Computation, rows: Sequence[Floats]) -> tuple[Floats, ...] | None:
         """What is asked of one input; None where its vector is not finite, as layers after the pooling can make it."""
-        given = tuple(self._output(output, part) for output, part in zip(item.outputs, rows, strict=True))
-        vectors = [part for output, part in zip(item.outputs, given, strict=True) if output is Output.VECTOR]
         with np.errstate(all="ignore"):
-            return given if all(isfinite(np.add.reduce(vector)) for vector in vectors) else None
+            given = tuple(self._output(output, part) for output, part in zip(item.outputs, rows, strict=True))
+            vectors = [part for output, part in zip(item.outputs, given, strict=True) if output is Output.VECTOR]
+            return given if all(map(_is_finite, vectors)) else None
 
     def _output(self, output: Output, part: Floats) -> Floats:
         """What is asked of one input; never a view of the batch where only a row of it is kept."""
@@ -119,6 +117,11 @@ class Worker:
             return part if output.is_per_token else part.copy()
         assert self._vectors is not None, "vectors are asked of embedders alone"
         return self._vectors(part)
+
+
+def _is_finite(rows: Floats) -> bool:
+    """Whether all numbers are: with one that is not the sum is not either, but great ones can make it so as well."""
+    return isfinite(np.add.reduce(rows, axis=None)) or bool(np.isfinite(rows).all())
 
 
 def join(inputs: Sequence[Encoded]) -> tuple[Integers, Integers, Integers]:

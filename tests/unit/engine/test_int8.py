@@ -16,7 +16,7 @@ from embedfleet.engine.builtin import builtin_model
 from embedfleet.engine.choice import make_backend
 from embedfleet.engine.families.registry import MODEL_TYPES
 from embedfleet.engine.heads import outputs_of
-from embedfleet.engine.int8_error import TEXTS
+from embedfleet.engine.int8_error import TEXTS, errors_of
 from embedfleet.engine.model import Pooling, read_model
 from embedfleet.engine.onnx_backend import OnnxBackend
 from embedfleet.engine.onnx_ops import OnnxOps
@@ -83,6 +83,16 @@ def test_a_row_that_is_not_finite_stays_so_and_spoils_no_other(odd):
     weight[1, 2] = odd
     steps = quantize(weight)[1]
     assert np.isfinite(steps).tolist() == [True, False, True]
+
+
+@pytest.mark.parametrize("output", [Output.STATES, Output.CLASSES, Output.LEXICAL])
+@pytest.mark.parametrize("odd", [np.nan, np.inf])
+def test_a_model_whose_numbers_in_int8_are_not_finite_is_refused(output, odd):
+    exact, found = np.ones((2, 3), np.float32), np.ones((2, 3), np.float32)
+    found[1, 1] = odd
+    with pytest.raises(ModelError, match="of 1 of 2 texts are not finite") as caught:
+        errors_of({output: [exact, exact]}, {output: [exact, found]})
+    assert "precision to float32" in caught.value.hint
 
 
 @pytest.mark.parametrize("bias", [True, False])

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from safetensors.numpy import save_file
 
 from embedfleet.engine.layout import layout
 from embedfleet.engine.onnx_ops import OnnxOps
-from embedfleet.engine.ops import Alibi, Attention, Linear, Ops, RelativeBias, Rotary, V
+from embedfleet.engine.ops import BLOCK, UNDIVIDED, Alibi, Attention, Linear, Ops, RelativeBias, Rotary, V
 from embedfleet.engine.torch_ops import TorchOps, TorchWeights
 from embedfleet.engine.weights import Weights
 
@@ -22,6 +23,7 @@ WIDTH = HEADS * SIZE
 FREQUENCIES = tuple(10000.0 ** (-2 * pair / SIZE) for pair in range(SIZE // 2))
 RAGGED, UNIFORM, ALONE, LONG = [3, 1, 40, 17], [9, 9, 9], [5], [300, 12]
 RUNS = [4, 4, 7, 7, 7, 4]
+BLOCKS = [UNDIVIDED + 1, 12, UNDIVIDED + 1, UNDIVIDED + 1]  # blocks, and one query in the last
 Tell = Callable[[Ops[V], Weights, V], V]
 
 
@@ -82,6 +84,7 @@ def run_onnx(weights: Weights, lengths: list[int], ids: np.ndarray, tell: Tell) 
 
 
 def run_torch(weights: Weights, lengths: list[int], ids: np.ndarray, tell: Tell) -> np.ndarray:
+    torch.set_num_threads(1)  # as the backend does
     values = TorchWeights(torch.device("cpu"), torch.float32)
     ops = TorchOps(values, ids, np.zeros_like(ids), np.array(lengths), 0)
     with torch.inference_mode():
@@ -206,7 +209,8 @@ def attend(query, key, value, attention, by_distance=None):
     if isinstance(attention.bias, Alibi):
         scores -= np.array(attention.bias.slopes)[:, None, None] * np.abs(after)
     elif attention.bias is not None:
-        scores += by_distance[np.vectorize(attention.bias.bucket)(after)].transpose(2, 0, 1)
+        buckets = np.array([attention.bias.bucket(distance) for distance in range(1 - count, count)])
+        scores += by_distance[buckets[after + count - 1]].transpose(2, 0, 1)
     hidden = np.zeros_like(after, dtype=bool)
     if attention.causal:
         hidden |= after > 0
@@ -224,6 +228,12 @@ ATTENTIONS = {
     "window": (Attention(HEADS, SIZE, window=5), None),
     "alibi": (Attention(HEADS, SIZE, bias=SLOPES), None),
     "relative": (Attention(HEADS, SIZE), 32),
+    "causal window": (Attention(HEADS, SIZE, causal=True, window=5), None),
+    "window over blocks": (Attention(HEADS, SIZE, window=BLOCK + 7), None),
+    "window of itself": (Attention(HEADS, SIZE, window=0), None),
+    "window of all": (Attention(HEADS, SIZE, window=5000), None),
+    "alibi in a window": (Attention(HEADS, SIZE, window=9, bias=SLOPES), None),
+    "relative and causal": (Attention(HEADS, SIZE, causal=True, window=300), 32),
     "all at once": (Attention(HEADS, SIZE, causal=True, window=9, bias=SLOPES), None),
 }
 
@@ -231,11 +241,11 @@ ATTENTIONS = {
 def with_bias(attention, weights, buckets):
     if buckets is None:
         return attention
-    return Attention(attention.heads, attention.head_size, bias=RelativeBias(find(weights, "by_distance"), buckets))
+    return replace(attention, bias=RelativeBias(find(weights, "by_distance"), buckets))
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("lengths", [RAGGED, RUNS, UNIFORM, ALONE, LONG])
+@pytest.mark.parametrize("lengths", [RAGGED, RUNS, UNIFORM, ALONE, LONG, BLOCKS])
 @pytest.mark.parametrize("name", ATTENTIONS)
 def test_attention_over_projections(backend, weights, name, lengths):
     attention = with_bias(ATTENTIONS[name][0], weights, ATTENTIONS[name][1])
@@ -255,9 +265,11 @@ def test_attention_over_projections(backend, weights, name, lengths):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("lengths", [RAGGED, BLOCKS])
+@pytest.mark.parametrize("seen", [{}, {"causal": True}, {"window": 40}])
 @pytest.mark.parametrize("key_heads", [1, 2])
-def test_attention_whose_keys_serve_several_heads(backend, weights, key_heads):
-    attention, width = Attention(HEADS, SIZE, key_heads), key_heads * SIZE
+def test_attention_whose_keys_serve_several_heads(backend, weights, key_heads, seen, lengths):
+    attention, width = Attention(HEADS, SIZE, key_heads, **seen), key_heads * SIZE
 
     def tell(ops, _, states):
         query, key, value, _ = ops.split(states, (WIDTH, width, width, 2 * WIDTH - 2 * width))
@@ -267,7 +279,34 @@ def test_attention_whose_keys_serve_several_heads(backend, weights, key_heads):
         query, key, value, _ = np.split(states, np.cumsum([WIDTH, width, width]), axis=1)
         return attend(query, key, value, attention)
 
-    check(backend, weights, RAGGED, tell, expected)
+    check(backend, weights, lengths, tell, expected)
+
+
+def peak_mb() -> float:
+    """The most memory that this process has held since `forget_peak`."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1000
+
+
+def forget_peak() -> None:
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("name", ["causal", "window", "alibi", "all at once"])
+def test_attention_never_holds_the_scores_of_all_pairs_of_a_long_text(backend, weights, name):
+    attention, tokens = with_bias(ATTENTIONS[name][0], weights, ATTENTIONS[name][1]), 6000
+    all_pairs_mb = HEADS * tokens**2 * 4 / 1e6
+
+    def tell(ops, _, states):
+        return ops.attention(*ops.split(states, (WIDTH, WIDTH, WIDTH)), attention)
+
+    ids = np.random.default_rng(1).integers(0, ROWS, tokens)
+    BACKENDS[backend](weights, [600], ids[:600], tell)
+    forget_peak()
+    before = peak_mb()
+    BACKENDS[backend](weights, [tokens], ids, tell)
+    assert peak_mb() - before < all_pairs_mb / 3
 
 
 def test_buckets_are_exact_nearby_and_logarithmic_beyond(weights):

@@ -96,10 +96,10 @@ def test_one_bad_input_fails_all():
         TOKENIZATION.encode(["fine", ""], CUT, None)
 
 
-def test_only_special_tokens_count_as_content_when_there_are_no_others():
+def test_special_tokens_are_no_content_even_where_there_are_no_others():
     word, blank = TOKENIZATION.encode(["deep", " "], CUT, None)
     assert word.content.tolist() == [False, True, False]
-    assert blank.content.tolist() == [True, True]
+    assert blank.content.tolist() == [False, False]
 
 
 def test_tokens_bear_the_bytes_that_they_stand_for():
