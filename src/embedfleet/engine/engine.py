@@ -12,8 +12,9 @@ from embedfleet.dialects.tei import Direction, Input, Pair
 from embedfleet.engine.backend import Backend
 from embedfleet.engine.batch_queue import BatchQueue
 from embedfleet.engine.batching import BatchLimits
-from embedfleet.engine.cache import Cache, fingerprint, key_of
+from embedfleet.engine.cache import Cache, key_of
 from embedfleet.engine.choice import make_backend
+from embedfleet.engine.folder_state import FolderState
 from embedfleet.engine.heads import outputs_of
 from embedfleet.engine.job import Inference, Job
 from embedfleet.engine.m3 import unused_tokens
@@ -24,7 +25,14 @@ from embedfleet.engine.tokenization import Encoded, TextLimits, Tokenization
 from embedfleet.engine.vectors import Vectors
 from embedfleet.engine.worker import Worker, join
 from embedfleet.errors import Backend as BackendError
-from embedfleet.errors import ModelError, OutOfMemory, Overloaded, ServingError, Unhealthy
+from embedfleet.errors import (
+    ModelError,
+    OutOfMemory,
+    Overloaded,
+    ServingError,
+    Unhealthy,
+    WeightsChanged,
+)
 from embedfleet.heap import give_back
 from embedfleet.metrics import Registry
 
@@ -64,7 +72,7 @@ class Engine:
         self.precision = backend.precision
         self.unused_ids = _unused_ids(spec, tokenization)
         self._tokenization = tokenization
-        self._model = fingerprint(spec.folder) if cache_bytes else b""
+        self._backend = backend
         self._permits = max_concurrent_requests
         self._registry = registry
         self._tokenizers = ThreadPoolExecutor(tokenization_workers, thread_name_prefix="tokenize")
@@ -100,6 +108,7 @@ class Engine:
 
         Raises:
             ModelError: the model cannot be served; the message names the file.
+            ModelChanged: somebody wrote to its files meanwhile.
         """
         spec = read_model(folder, pooling=pooling)
         if spec.max_input_length > max_batch_tokens:
@@ -108,18 +117,25 @@ class Engine:
                 f" ({folder})",
                 f"set max_batch_tokens to {spec.max_input_length} or more",
             )
-        tokenization = Tokenization(spec.tokenizer_file)
-        _check_tokenizer(spec, tokenization)
+        state = FolderState(spec)
         try:
+            tokenization = Tokenization(spec.tokenizer_file)
+            _check_tokenizer(spec, tokenization)
             runner = make_backend(spec, backend, device, precision, packed)
             runner.forward(*join([_warm_up(tokenization, spec)]), outputs_of(spec))
             vectors = Vectors(spec) if spec.kind == "embedding" else None
         except (MemoryError, OutOfMemory) as error:
             raise _no_room(folder) from error
+        except ModelError:
+            state.check()  # of half a file nothing else is to be said
+            raise
+        except WeightsChanged:
+            raise
         except ServingError as error:
             raise ModelError(
                 f"{folder} is loaded, but computes nothing: {error}", "copy or download the whole folder again"
             ) from error
+        state.check()
         give_back()
         try:
             return cls(
@@ -201,8 +217,16 @@ class Engine:
         """
         outputs = outputs or outputs_of(self.spec)
         job = Job(len(encoded), asyncio.get_running_loop())
-        self._queue.put(job, encoded, [key_of(self._model, outputs, item) for item in encoded], outputs)
+        self._queue.put(job, encoded, [key_of(outputs, item) for item in encoded], outputs)
         return await job.done
+
+    def check(self) -> None:
+        """See that what is computed with is still what was loaded.
+
+        Raises:
+            WeightsChanged: it is not.
+        """
+        self._backend.check()
 
     async def health(self) -> None:
         """Return at once while forward passes succeed; after one has failed, try one.
@@ -210,6 +234,10 @@ class Engine:
         Raises:
             Unhealthy: it fails still.
         """
+        try:
+            self.check()
+        except BackendError as error:
+            raise Unhealthy(str(error)) from None
         if any(worker.has_failed for worker in self._workers):
             try:
                 await self.infer([_warm_up(self._tokenization, self.spec)])

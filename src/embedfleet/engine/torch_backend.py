@@ -66,6 +66,9 @@ class TorchBackend:
             splade(row, first) if output is Output.WORDS else row for output, row in zip(outputs, rows, strict=True)
         )
 
+    def check(self) -> None:
+        """See `Backend.check`; nothing is mapped."""
+
     def _compute(
         self, ids: Integers, types: Integers, lengths: Integers, outputs: tuple[Output, ...]
     ) -> dict[Output, torch.Tensor]:

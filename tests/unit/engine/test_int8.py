@@ -113,7 +113,7 @@ def run_dense(folder: Path, tensors, *, bias: bool):
     save_file(tensors, folder / "model.safetensors")
     weights = Weights(folder / "model.safetensors")
     found = {name: weights.head(name, *values.shape) for name, values in tensors.items()}
-    ops = OnnxOps(weights, int8=True)
+    ops = OnnxOps(int8=True)
     output = ops.dense(ops.embed(found["states"], ops.ids), Linear(found["weight"], found["bias"] if bias else None))
     session = OnnxSession.of_graph(ops.build([output]), folder)
     return session.run([output], {"ids": np.arange(len(tensors["states"]))}, "rows")[0]

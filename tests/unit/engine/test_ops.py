@@ -68,7 +68,7 @@ def values(weights, name):
 
 
 def run_onnx(weights: Weights, lengths: list[int], ids: np.ndarray, tell: Tell) -> np.ndarray:
-    ops = OnnxOps(weights)
+    ops = OnnxOps()
     output = tell(ops, weights, ops.embed(find(weights, "states"), ops.ids))
     graph = ops.build([output])
     options = onnxruntime.SessionOptions()
