@@ -41,7 +41,7 @@ class OnnxSession:
             place: of the model, for errors.
             save_to: where the graph is written as the runtime has made it ready, with its tensors packed for the
                 kernels in a file `packed_weights` beside it, for `of_file`. The tensors then go by way of another
-                file in that folder, which is gone afterwards: in memory each would be there three times.
+                file in that folder, which is gone when that is done: in memory each would be there three times.
 
         Raises:
             ModelError: a tensor cannot be read, or the runtime refuses the graph or cannot write it.
@@ -60,11 +60,10 @@ class OnnxSession:
         ):
             options.add_session_config_entry(f"session.{key}", value)
         weights = save_to.parent / graph.weights_file
-        try:
-            graph.initializers.write(weights)
-            return cls(_open(graph.model, options, place))
-        finally:
-            weights.unlink(missing_ok=True)
+        graph.initializers.write(weights)
+        session = cls(_open(graph.model, options, place))
+        weights.unlink()
+        return session
 
     @classmethod
     def of_file(cls, file: Path) -> "OnnxSession":
