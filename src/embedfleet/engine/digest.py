@@ -5,6 +5,7 @@ import zlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
+from mmap import mmap
 
 _BLOCK = 1 << 22  # bytes; read and summed while they are in the processor's cache
 _MOST_THREADS = 4
@@ -36,7 +37,7 @@ def digest(descriptor: int, size: int) -> str:
 
 def _sums(descriptor: int, size: int, blocks: Sequence[int]) -> list[bytes]:
     """Of each block, 4 bytes; one that the file no longer has counts as empty."""
-    buffer = memoryview(bytearray(min(_BLOCK, size)))
+    buffer = memoryview(mmap(-1, max(1, min(_BLOCK, size))))  # not of the heap, of which a thread would keep one
     found = []
     for block in blocks:
         room = buffer[: min(_BLOCK, size - block * _BLOCK)]

@@ -36,7 +36,7 @@ _SHORTAGES = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 _LITTLE = 1_000_000  # bytes: a disk with less is full
 # Of the weights in float32, measured: what loading takes at its height, into own memory and into files, and what the
 # files take while they are made, the one included that is gone afterwards.
-_MEMORY, _MEMORY_TO_PACK, _DISK_TO_PACK = 2.6, 1.2, 2.8
+_MEMORY, _MEMORY_TO_PACK, _DISK_TO_PACK = 2.6, 1.5, 2.8
 
 
 @dataclass(frozen=True, slots=True)

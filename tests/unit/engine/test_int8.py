@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 
 from embedfleet.engine.builtin import builtin_model
 from embedfleet.engine.choice import make_backend
