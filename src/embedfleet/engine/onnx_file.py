@@ -17,8 +17,10 @@ from embedfleet.engine.onnx_session import OnnxSession
 from embedfleet.engine.onnx_tensors import read_onnx_tensors
 from embedfleet.engine.output import Output
 from embedfleet.engine.pooling import splade
+from embedfleet.engine.room import require_memory
 from embedfleet.errors import ModelError
 
+_MEMORY = 3  # times the file, at the height of loading: what is parsed, the runtime's copy, what it rearranges
 _TYPES: dict[str, type[np.integer[Any]]] = {"tensor(int64)": np.int64, "tensor(int32)": np.int32}
 _INPUTS = ("input_ids", "attention_mask", "token_type_ids", "position_ids")
 # Names of an output, and how many dimensions it has.
@@ -47,6 +49,8 @@ class OnnxFileBackend:
         self._file = spec.weights_file
         self._family = spec.family
         self._pad = ModelConfig(spec.folder / "config.json").number("pad_token_id", 0)
+        size = self._file.stat().st_size
+        require_memory(spec.folder, size, _MEMORY * size)
         tensors = read_onnx_tensors(self._file)
         self._session = OnnxSession.of_model(tensors.model, self._file, tensors.values)
         self._types = {name: self._type(name, kind) for name, kind in self._session.inputs.items()}

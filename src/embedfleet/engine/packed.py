@@ -22,7 +22,7 @@ from embedfleet.engine.int8_error import Int8Error, Sample, errors_of
 from embedfleet.engine.model import ModelSpec
 from embedfleet.engine.onnx_pass import OnnxPass
 from embedfleet.engine.onnx_session import OnnxSession, packed_weights, runtime
-from embedfleet.engine.room import check_disk, check_memory, no_space, read_memory
+from embedfleet.engine.room import check_disk, no_space, require_memory
 from embedfleet.engine.stamp import Stamp, read_stamp
 from embedfleet.engine.watched_file import WatchedFile
 from embedfleet.errors import ModelError, NoRoom, WeightsChanged
@@ -119,8 +119,7 @@ def _build(spec: ModelSpec, *, int8: bool = False, save_to: Path | None = None) 
     graph, names = build_graph(spec, int8=int8)
     size = graph.initializers.size_bytes
     least, likely = (size, _MEMORY * size) if save_to is None else (0, _MEMORY_TO_PACK * size)
-    if warning := check_memory(spec.folder, least, int(likely), read_memory()):
-        log.warning("%s", warning)
+    require_memory(spec.folder, least, int(likely))
     if save_to is not None:
         check_disk(save_to.parent, int(_DISK_TO_PACK * size))
     return OnnxPass(spec.family, OnnxSession.of_graph(graph, spec.folder, save_to), names)
@@ -178,7 +177,7 @@ def _open(spec: ModelSpec, home: Path) -> Model | None:
         files = _watch(home, stamp)
         session = OnnxSession.of_file(home / _MODEL)
         for file in files:
-            file.check()
+            file.check_mapped()
         return Model(OnnxPass(spec.family, session, stamp.outputs), stamp.errors, files)
     except (OSError, ModelError, ValueError, WeightsChanged) as error:
         if isinstance(error, OSError) and error.errno in _SHORTAGES:

@@ -1,10 +1,13 @@
 """Whether there is room for a model: of memory before its weights are read, of disk before they are packed."""
 
+import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from embedfleet.errors import NoRoom
+
+log = logging.getLogger(__name__)
 
 _MEMINFO = Path("/proc/meminfo")
 
@@ -38,6 +41,16 @@ def read_memory(file: Path = _MEMINFO) -> Memory | None:
         return Memory(sizes["MemTotal"] - held + swap, sizes["MemAvailable"] + swap)
     except (OSError, ValueError, KeyError):
         return None
+
+
+def require_memory(folder: Path, least: int, likely: int) -> None:
+    """`check_memory` of what there is now; a warning goes to the log.
+
+    Raises:
+        NoRoom: it cannot suffice.
+    """
+    if warning := check_memory(folder, least, likely, read_memory()):
+        log.warning("%s", warning)
 
 
 def check_memory(folder: Path, least: int, likely: int, memory: Memory | None) -> str:

@@ -58,6 +58,18 @@ class WatchedFile:
         if _state(os.fstat(self._descriptor)) != self._state:
             raise WeightsChanged(self.file)
 
+    def check_mapped(self) -> None:
+        """See that what was just mapped by its name is this file, unchanged.
+
+        Raises:
+            WeightsChanged: it was written to.
+            ValueError: another file has its name.
+            OSError: none has.
+        """
+        if not os.path.samestat(self.file.stat(), os.fstat(self._descriptor)):
+            raise ValueError(f"{self.file} was replaced while it was looked at")
+        self.check()
+
 
 def _state(found: os.stat_result) -> tuple[int, int]:
     """Not the time of its change, which a new link or its removal moves too."""

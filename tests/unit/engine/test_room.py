@@ -1,9 +1,16 @@
 """Room for a model: refused only where it cannot suffice, told where it may not."""
 
+import json
 import re
+import struct
+from math import prod
 
 import pytest
 
+from bench.fuzz.folders import KINDS, make_files, write_files
+from bench.fuzz.tokenizers import ROOM
+from embedfleet.engine.choice import make_backend
+from embedfleet.engine.model import read_model
 from embedfleet.engine.room import Memory, check_disk, check_memory, read_memory
 from embedfleet.errors import ModelError, NoRoom
 
@@ -60,3 +67,35 @@ def test_a_disk_without_room_is_named_with_both_numbers(tmp_path):
     )
     with pytest.raises(OSError, match=said):
         check_disk(tmp_path, 10**18)
+
+
+def grow(folder, vocabulary, width):
+    """A sound folder made a giant's: its weights are as long as they say, and take no room on the disk."""
+    config = json.loads((folder / "config.json").read_text())
+    grown = {config["vocab_size"]: vocabulary, config["hidden_size"]: width}
+    (folder / "config.json").write_text(json.dumps(config | {"vocab_size": vocabulary, "hidden_size": width}))
+    file = folder / "model.safetensors"
+    data = file.read_bytes()
+    (length,) = struct.unpack("<Q", data[:8])
+    header, end = {}, 0
+    tensors = json.loads(data[8 : 8 + length])
+    tensors.pop("__metadata__", None)
+    for name, entry in tensors.items():
+        shape = [grown.get(size, size) for size in entry["shape"]]
+        header[name] = {"dtype": "F32", "shape": shape, "data_offsets": [end, end + 4 * prod(shape)]}
+        end += 4 * prod(shape)
+    said = json.dumps(header).encode()
+    file.write_bytes(struct.pack("<Q", len(said)) + said)
+    with file.open("rb+") as stream:
+        stream.truncate(8 + len(said) + end)
+
+
+def test_a_model_that_no_memory_holds_is_refused_before_its_weights_are_read(tmp_path):
+    folder = tmp_path / "giant"
+    write_files(folder, make_files(KINDS["bert with modules"]))
+    for name in ("modules.json", "2_Dense/config.json"):
+        (folder / name).unlink()
+    assert json.loads((folder / "config.json").read_text())["vocab_size"] == ROOM
+    grow(folder, 10_000_000, 16_000)
+    with pytest.raises(NoRoom, match=r"its weights take 64\d{4} MB, this machine has \d+ MB left"):
+        make_backend(read_model(folder))
