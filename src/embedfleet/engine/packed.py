@@ -33,7 +33,6 @@ _MODEL, _STAMP, _PART = "model.onnx", "complete.json", ".part"
 _DIGITS = 12
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
 _SHORTAGES = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
-_LITTLE = 1_000_000  # bytes: a disk with less is full
 # Of the weights in float32, measured: what loading takes at its height, into own memory and into files, and what the
 # files take while they are made, the one included that is gone afterwards.
 _MEMORY, _MEMORY_TO_PACK, _DISK_TO_PACK = 2.6, 1.5, 2.8
@@ -157,10 +156,11 @@ def _is_full(part: Path, error: BaseException) -> bool:
     """Whether packing failed for want of disk, which the runtime words in its own way."""
     if isinstance(error, OSError):
         return error.errno in _NO_SPACE
-    with suppress(OSError):
-        check_disk(part, _LITTLE)
-        return False
-    return isinstance(error, ModelError)
+    try:
+        check_disk(part, sum(file.stat().st_size for file in part.iterdir()))  # what is there is half of it or less
+    except OSError:
+        return isinstance(error, ModelError)
+    return False
 
 
 def _open(spec: ModelSpec, home: Path) -> Model | None:
