@@ -64,7 +64,7 @@ EFFECTS = {"asyncio", "logging", "os", "socket", "subprocess", "threading", "tim
 # What is heavy or touches the outside has one home.
 HOMES = {
     "onnxruntime": {"engine.onnx_session"},
-    "onnx": {"engine.onnx_graph"},
+    "onnx": {"engine.onnx_graph", "engine.onnx_tensors"},
     "torch": {"engine.torch_backend", "engine.torch_ops"},
     "tokenizers": {"engine.tokenization"},
     "huggingface_hub": {"engine.source"},

@@ -85,6 +85,12 @@ def memory_left(root: Path = ROOT) -> int | None:
     return min((memory.left_bytes for memory in memories(root)), default=None)
 
 
+def memory_limit(root: Path = ROOT) -> int:
+    """Bytes that this process may have at most: the machine's memory, or what a group of it grants."""
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return min([machine, *(memory.limit_bytes for memory in memories(root))])
+
+
 def memories(root: Path = ROOT) -> list[Memory]:
     """The memory of every group over this process that has a limit, its own first."""
     found = (_memory(folder, root) for folder in _groups(root, "memory"))

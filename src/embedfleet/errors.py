@@ -6,6 +6,8 @@
     ├── UsageError               the person at the command line; exit code 2
     │   ├── SettingsError        all faults of the settings in one message
     │   └── ModelError           a model folder that cannot be served, with the file named
+    │       └── NoRoom           memory cannot suffice for it
+    ├── ModelChanged             a model's files changed while they were read; exit code 1, for it may work next time
     ├── FleetError               the fleet could not do what was asked; exit code 1
     │   ├── FleetSilent          it runs and cannot be asked now
     │   └── DockerError          the Docker daemon cannot be reached, or refused something
@@ -30,7 +32,8 @@
     │   ├── Tokenizer            422
     │   ├── Backend              424
     │   │   ├── WrongModel       424  for what the route does
-    │   │   └── OutOfMemory      424  fewer inputs at once may be computed
+    │   │   ├── OutOfMemory      424  fewer inputs at once may be computed
+    │   │   └── WeightsChanged   424  somebody wrote to weights of ours that are mapped; the engine ends with it
     │   ├── Overloaded           429
     │   ├── QueryOfDeath         424
     │   ├── BadGateway           502
@@ -50,6 +53,7 @@ and axum 0.7's JSON extractor).
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
 _PLACES = 16  # that a message names at most
@@ -96,6 +100,27 @@ class SettingsError(UsageError):
 
 class ModelError(UsageError):
     """A model that cannot be loaded; the message names the file."""
+
+
+class NoRoom(ModelError):
+    """A model that memory cannot suffice for."""
+
+
+class ModelChanged(EmbedfleetError):
+    """A model's file was not the same before it was read and after; what was read may be of two models.
+
+    Args:
+        file: that changed.
+    """
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, file: Path) -> None:
+        super().__init__(f"{file} was changed while the model was loaded")
+        self.message = str(self)
+        self.hint = (
+            "start again when nobody writes to the folder; a model is best put in place by a rename of its folder"
+        )
 
 
 class FleetError(EmbedfleetError):
@@ -250,6 +275,20 @@ class WrongModel(Backend):
 
 class OutOfMemory(Backend):
     """A forward pass did not fit into memory; fewer inputs at once may."""
+
+
+class WeightsChanged(Backend):
+    """Weights of ours that are mapped were written to, so that nothing more may be computed with them.
+
+    Args:
+        file: that was.
+    """
+
+    def __init__(self, file: Path) -> None:
+        super().__init__(
+            f"{file} was written to while it was mapped: nothing is computed with it any more, and this engine ends;"
+            " at its next start it makes the file anew"
+        )
 
 
 class Overloaded(ServingError):

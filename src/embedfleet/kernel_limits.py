@@ -3,17 +3,10 @@
 import errno
 import os
 import resource
-from contextlib import suppress
-from pathlib import Path
 from typing import Final
 
 _OWN_FILES: Final = 48  # standard streams, the event loop's, listeners, the admin socket, clients that are turned away
 _CLIENTS, _OF = 3, 4  # the share of the others that clients may have; what is left is for replicas
-_MEMORY_FILES: Final = (
-    "/sys/fs/cgroup{}/memory.max",
-    "/sys/fs/cgroup/memory.max",
-    "/sys/fs/cgroup/memory/memory.limit_in_bytes",
-)
 _ENDLESS: Final = 1 << 30
 _SHORTAGES: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EADDRNOTAVAIL})
 
@@ -49,30 +42,6 @@ def client_connections(files: int) -> int:
 def files_for(connections: int) -> int:
     """How many open files it takes to let in so many clients."""
     return _OWN_FILES + -(-connections * _OF // _CLIENTS)
-
-
-def memory_bytes() -> int:
-    """The most memory that this process may have: the machine's, or what its control group grants."""
-    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return min([machine, *_group_limits()])
-
-
-def _group_limits() -> list[int]:
-    """Of this process' control group, seen from outside of a container or from within, in either version."""
-    found = []
-    for file in _MEMORY_FILES:
-        with suppress(OSError, ValueError):  # not there, or "max"
-            found.append(int(Path(file.format(_own_group())).read_text()))
-    return found
-
-
-def _own_group() -> str:
-    """Its path by version 2, as ``/system.slice/embedfleet.service``; empty where there is none."""
-    with suppress(OSError):
-        for line in Path("/proc/self/cgroup").read_text().splitlines():
-            if line.startswith("0::"):
-                return line.removeprefix("0::").rstrip("/")
-    return ""
 
 
 def ran_out(error: OSError) -> bool:

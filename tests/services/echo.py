@@ -58,6 +58,9 @@ class EchoBackend:
             return (np.full_like(states, np.inf),)
         return (np.where(states == NOT_A_NUMBER, np.float32("nan"), states),)
 
+    def check(self):
+        pass
+
     def _stumble(self, first: set[int], tokens: int) -> None:
         if self.broken or POISON in first:
             raise RuntimeError("a poisoned pass")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedfleet.cgroup import cores, cpu_quota, memories, memory_left
+from embedfleet.cgroup import cores, cpu_quota, memories, memory_left, memory_limit
 
 GB = 1 << 30
 UNLIMITED = "9223372036854771712"  # of version 1
@@ -175,3 +175,13 @@ def test_the_mark_over_which_the_kernel_slows_a_group_down_is_a_limit(tmp_path):
 def test_more_used_than_allowed_leaves_nothing(tmp_path):
     put(version_2(tmp_path, "/a"), "sys/fs/cgroup/a", memory__max=GB, memory__current=2 * GB)
     assert memory_left(tmp_path) == 0
+
+
+def test_the_smallest_limit_is_the_most_that_can_be_had(tmp_path):
+    machine_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    put(version_2(tmp_path, "/a"), "sys/fs/cgroup/a", memory__max="max", memory__current=0)
+    assert memory_limit(tmp_path) == machine_bytes
+    put(tmp_path, "sys/fs/cgroup", memory__max=GB, memory__current=0)
+    assert memory_limit(tmp_path) == GB
+    put(tmp_path, "sys/fs/cgroup", memory__max=2 * machine_bytes, memory__current=0)
+    assert memory_limit(tmp_path) == machine_bytes

@@ -1,15 +1,13 @@
 """Files are kept for all but clients; what we lack ourselves is told from what others do."""
 
 import errno
-import os
 import socket
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedfleet import kernel_limits
-from embedfleet.kernel_limits import client_connections, files_for, memory_bytes, ran_out
+from embedfleet.kernel_limits import client_connections, files_for, ran_out
 from tests.services.files import no_files
 
 
@@ -49,12 +47,3 @@ def test_a_name_that_is_not_found_without_a_file_left_says_nothing():
     with no_files():
         found = ran_out(error)
     assert found
-
-
-def test_memory_is_the_machines_or_what_the_group_grants(monkeypatch, tmp_path):
-    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    assert 0 < memory_bytes() <= machine
-    for said, granted in (("max\n", machine), ("1000000\n", 1_000_000), (f"{machine * 2}\n", machine)):
-        (tmp_path / "memory.max").write_text(said)
-        monkeypatch.setattr(kernel_limits, "_MEMORY_FILES", (str(tmp_path / "memory.max"), str(tmp_path / "none")))
-        assert memory_bytes() == granted

@@ -5,6 +5,7 @@ import logging
 import signal
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -42,6 +43,8 @@ from embedfleet.metrics import TEI, Registry
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+_LOOK_S = 1.0  # an engine without work finds out so soon that its weights were written to; one with work, at once
 
 # TEI's CORS layer: any origin, GET and POST, and `content-type` as the one header a browser may send.
 _CORS: tuple[Header, ...] = (
@@ -308,6 +311,8 @@ async def serve(settings: EngineSettings, *, ready: Callable[[int], None]) -> No
 
     Raises:
         ModelError: the model cannot be served as asked.
+        ModelChanged: its files were written to while they were read.
+        WeightsChanged: what it computes with was written to.
         OSError: the port cannot be bound.
     """
     registry = Registry(TEI)
@@ -320,10 +325,18 @@ async def serve(settings: EngineSettings, *, ready: Callable[[int], None]) -> No
         await _listen(server, settings)
         log.info("listening on %s, port %d", settings.host, server.port)
         ready(server.port)
-        await stop.wait()
+        while not await _within(_LOOK_S, stop):
+            engine.check()
         await server.stop(settings.stop_grace_s)
     finally:
         engine.close()
+
+
+async def _within(seconds: float, event: asyncio.Event) -> bool:
+    """Whether something happens in that time."""
+    with suppress(TimeoutError):
+        await asyncio.wait_for(event.wait(), seconds)
+    return event.is_set()
 
 
 async def _listen(server: Server, settings: EngineSettings) -> None:

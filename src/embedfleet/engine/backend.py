@@ -39,3 +39,10 @@ class Backend(Protocol):
             errors.OutOfMemory: the memory does not suffice for so many tokens; fewer may be tried.
             errors.Backend: the runtime failed.
         """
+
+    def check(self) -> None:
+        """See that what it computes with is still what it loaded; takes microseconds.
+
+        Raises:
+            errors.WeightsChanged: it is not, for somebody wrote to a file that is mapped.
+        """

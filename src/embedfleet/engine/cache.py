@@ -1,9 +1,7 @@
 """What was computed before, by what it was computed from: bounded in bytes, the least recently used goes first."""
 
 from collections import OrderedDict
-from collections.abc import Sequence
-from hashlib import blake2b, sha256
-from pathlib import Path
+from hashlib import blake2b
 
 from embedfleet.dialects.tei import Floats
 from embedfleet.engine.output import Output
@@ -14,36 +12,13 @@ from embedfleet.metrics import Registry
 _OVERHEAD_BYTES = 320
 # What is proved with such short inputs is that the model still answers (`probe`): that is never answered from memory.
 _SHORT_TOKENS = 6
-_WEIGHTS = ("*.safetensors", "*.bin", "*.pt", "*.onnx", "onnx/*.onnx*", "[0-9]_*/*.safetensors", "[0-9]_*/*.bin")
-_CONFIGS = ("config.json", "modules.json", "[0-9]_*/config.json")
 
 _LARGE = frozenset({Output.STATES, Output.COLBERT})  # a vector for each token
 
 
-def fingerprint(folder: Path) -> bytes:
-    """What tells a model from another: SHA-256 of its configs' bytes, and of name, size and time of its weights.
-
-    The weights themselves are not read: that would take longer than to load them. The tokenizer is left out, since
-    what is remembered goes by token ids.
-    """
-    digest = sha256()
-    for file in _files(folder, _CONFIGS):
-        digest.update(f"{file.relative_to(folder)}\0{file.stat().st_size}\0".encode())
-        digest.update(file.read_bytes())
-    for file in _files(folder, _WEIGHTS):
-        state = file.stat()
-        digest.update(f"{file.relative_to(folder)}\0{state.st_size}\0{state.st_mtime_ns}\0".encode())
-    return digest.digest()
-
-
-def _files(folder: Path, patterns: Sequence[str]) -> list[Path]:
-    """Those that there are, of one pattern after the other."""
-    return [file for pattern in patterns for file in sorted(folder.glob(pattern)) if file.is_file()]
-
-
-def key_of(model: bytes, outputs: tuple[Output, ...], encoded: Encoded) -> bytes:
-    """What an output depends on, in 32 bytes (BLAKE2b): the model, what is asked, token ids and types."""
-    digest = blake2b(model, digest_size=32)
+def key_of(outputs: tuple[Output, ...], encoded: Encoded) -> bytes:
+    """What an output of this process' model depends on, in 32 bytes (BLAKE2b): what is asked, token ids and types."""
+    digest = blake2b(digest_size=32)
     digest.update(f"{' '.join(outputs)}\0{len(encoded.ids)}\0".encode())
     digest.update(encoded.ids.data)
     digest.update(encoded.types.data)

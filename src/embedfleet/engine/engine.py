@@ -9,12 +9,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+from embedfleet.cgroup import memory_limit
 from embedfleet.dialects.tei import Direction, Input, Pair
 from embedfleet.engine.backend import Backend
 from embedfleet.engine.batch_queue import BatchQueue
 from embedfleet.engine.batching import BatchLimits
-from embedfleet.engine.cache import Cache, fingerprint, key_of
+from embedfleet.engine.cache import Cache, key_of
 from embedfleet.engine.choice import make_backend
+from embedfleet.engine.folder_state import FolderState
 from embedfleet.engine.footprint import pass_bytes
 from embedfleet.engine.heads import outputs_of
 from embedfleet.engine.job import Inference, Job
@@ -26,9 +28,15 @@ from embedfleet.engine.tokenization import Encoded, TextLimits, Tokenization
 from embedfleet.engine.vectors import Vectors
 from embedfleet.engine.worker import Worker, join
 from embedfleet.errors import Backend as BackendError
-from embedfleet.errors import ModelError, OutOfMemory, Overloaded, ServingError, Unhealthy
+from embedfleet.errors import (
+    ModelError,
+    OutOfMemory,
+    Overloaded,
+    ServingError,
+    Unhealthy,
+    WeightsChanged,
+)
 from embedfleet.heap import give_back
-from embedfleet.kernel_limits import memory_bytes
 from embedfleet.metrics import Registry
 
 log = logging.getLogger(__name__)
@@ -70,7 +78,7 @@ class Engine:
         self.precision = backend.precision
         self.unused_ids = _unused_ids(spec, tokenization)
         self._tokenization = tokenization
-        self._model = fingerprint(spec.folder) if cache_bytes else b""
+        self._backend = backend
         self._permits = max_concurrent_requests
         self.registry = registry
         self._tokenizers = ThreadPoolExecutor(tokenization_workers, thread_name_prefix="tokenize")
@@ -106,6 +114,7 @@ class Engine:
 
         Raises:
             ModelError: the model cannot be served; the message names the file.
+            ModelChanged: somebody wrote to its files meanwhile.
         """
         spec = read_model(folder, pooling=pooling)
         if spec.max_input_length > max_batch_tokens:
@@ -114,18 +123,25 @@ class Engine:
                 f" ({folder})",
                 f"set max_batch_tokens to {spec.max_input_length} or more",
             )
-        tokenization = Tokenization(spec.tokenizer_file)
-        _check_tokenizer(spec, tokenization)
+        state = FolderState(spec)
         try:
+            tokenization = Tokenization(spec.tokenizer_file)
+            _check_tokenizer(spec, tokenization)
             runner = make_backend(spec, backend, device, precision, packed)
             runner.forward(*join([_warm_up(tokenization, spec)]), outputs_of(spec))
             vectors = Vectors(spec) if spec.kind == "embedding" else None
         except (MemoryError, OutOfMemory) as error:
             raise _no_room(folder) from error
+        except ModelError:
+            state.check()  # of half a file nothing else is to be said
+            raise
+        except WeightsChanged:
+            raise
         except ServingError as error:
             raise ModelError(
                 f"{folder} is loaded, but computes nothing: {error}", "copy or download the whole folder again"
             ) from error
+        state.check()
         give_back()
         if device == "cpu":
             tell_memory(spec, max(batch_tokens, spec.max_input_length), workers)
@@ -215,8 +231,16 @@ class Engine:
         """
         outputs = outputs or outputs_of(self.spec)
         job = Job(len(encoded), asyncio.get_running_loop())
-        self._queue.put(job, encoded, [key_of(self._model, outputs, item) for item in encoded], outputs)
+        self._queue.put(job, encoded, [key_of(outputs, item) for item in encoded], outputs)
         return await job.done
+
+    def check(self) -> None:
+        """See that what is computed with is still what was loaded.
+
+        Raises:
+            WeightsChanged: it is not.
+        """
+        self._backend.check()
 
     async def health(self) -> None:
         """Return at once while forward passes succeed; after one has failed, try one.
@@ -224,6 +248,10 @@ class Engine:
         Raises:
             Unhealthy: it fails still.
         """
+        try:
+            self.check()
+        except BackendError as error:
+            raise Unhealthy(str(error)) from None
         if any(worker.has_failed for worker in self._workers):
             try:
                 await self.infer([_warm_up(self._tokenization, self.spec)])
@@ -254,7 +282,7 @@ def tell_memory(spec: ModelSpec, tokens: int, workers: int) -> None:
     """Log what the largest pass takes, and a warning where the machine or the container may not have it."""
     if spec.is_onnx_file:  # somebody else's operations
         return
-    needed, given = pass_bytes(spec, tokens), memory_bytes()
+    needed, given = pass_bytes(spec, tokens), memory_limit()
     level = logging.WARNING if workers * needed > given else logging.INFO
     log.log(
         level,

@@ -64,6 +64,8 @@ class ModelSpec:
         id2label: class number → name; empty for embedders.
         max_input_length: tokens, specials included; as TEI derives it.
         prompts: name → text to put before an input.
+        weights_file: where the weights are, or the index of where.
+        has_m3_heads: whether bge-m3's two heads are there besides, and tensors to go with them.
         steps: what a pooled vector goes through.
     """
 
@@ -74,6 +76,8 @@ class ModelSpec:
     id2label: dict[int, str]
     max_input_length: int
     prompts: dict[str, str]
+    weights_file: Path
+    has_m3_heads: bool
     steps: tuple[Step, ...] = ()
 
     @property
@@ -85,24 +89,9 @@ class ModelSpec:
         return widths[-1] if widths else self.family.hidden_size
 
     @property
-    def has_m3_heads(self) -> bool:
-        """Whether bge-m3's two heads are there besides, and tensors to go with them."""
-        if self.kind != "embedding":
-            return False
-        return all((self.folder / name).is_file() for name in (SPARSE_FILE, COLBERT_FILE)) and not self.is_onnx_file
-
-    @property
     def is_onnx_file(self) -> bool:
         """Whether the folder has no tensors but a whole pass in an ONNX file."""
-        return self.weights_file.suffix == ".onnx"
-
-    @property
-    def weights_file(self) -> Path:
-        """Where the weights are, or the index of where."""
-        file = find_weights(self.folder)
-        if file is None:
-            raise ModelError(f"{self.folder} has no weights", f"one of these is needed: {', '.join(FILES)}")
-        return file
+        return _is_onnx(self.weights_file)
 
     @property
     def tokenizer_file(self) -> Path:
@@ -120,7 +109,8 @@ def read_model(folder: Path, *, pooling: Pooling | None = None) -> ModelSpec:
     Raises:
         ModelError: a file is missing, a git-lfs pointer or not readable, or says what we do not support.
     """
-    for file in (folder / "config.json", folder / "tokenizer.json", find_weights(folder) or folder / FILES[0]):
+    weights_file = find_weights(folder) or folder / FILES[0]
+    for file in (folder / "config.json", folder / "tokenizer.json", weights_file):
         check_file(file, _NEEDED)
     config = ModelConfig(folder / "config.json")
     family = read_family(config)
@@ -136,8 +126,18 @@ def read_model(folder: Path, *, pooling: Pooling | None = None) -> ModelSpec:
         id2label=_labels(config) if kind in {"classifier", "reranker"} else {},
         max_input_length=_max_input_length(folder, family.max_input_length),
         prompts=_read_prompts(folder),
+        weights_file=weights_file,
+        has_m3_heads=kind == "embedding" and not _is_onnx(weights_file) and _has_m3_files(folder),
         steps=read_steps(modules, family.hidden_size) if kind == "embedding" else (),
     )
+
+
+def _is_onnx(weights_file: Path) -> bool:
+    return weights_file.suffix == ".onnx"
+
+
+def _has_m3_files(folder: Path) -> bool:
+    return all((folder / name).is_file() for name in (SPARSE_FILE, COLBERT_FILE))
 
 
 def _kind(folder: Path, config: ModelConfig, modules: list[Module], pooling: Pooling | None) -> Kind:

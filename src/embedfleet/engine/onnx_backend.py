@@ -36,6 +36,7 @@ class OnnxBackend:
         self.precision = "int8" if int8 else "float32"
         model = own_model(spec, int8=int8) if packed is None else packed_model(spec, packed, int8=int8)
         self._forward = model.forward
+        self._files = model.files
         for error in model.errors:
             fields = {"output": error.output, "worst": error.worst, "mean": error.mean, "inputs": error.inputs}
             log.info("%s", error, extra=fields)
@@ -43,5 +44,13 @@ class OnnxBackend:
     def forward(
         self, ids: Integers, types: Integers, lengths: Integers, outputs: tuple[Output, ...]
     ) -> tuple[Floats, ...]:
-        """See `Backend.forward`."""
-        return self._forward(ids, types, lengths, outputs)
+        """See `Backend.forward`; with mapped weights that were written to before it was done, nothing is answered."""
+        self.check()
+        rows = self._forward(ids, types, lengths, outputs)
+        self.check()
+        return rows
+
+    def check(self) -> None:
+        """See `Backend.check`."""
+        for file in self._files:
+            file.check()

@@ -14,10 +14,13 @@ from embedfleet.engine.layout import Integers, layout
 from embedfleet.engine.model import ModelSpec
 from embedfleet.engine.model_config import ModelConfig
 from embedfleet.engine.onnx_session import OnnxSession
+from embedfleet.engine.onnx_tensors import read_onnx_tensors
 from embedfleet.engine.output import Output
 from embedfleet.engine.pooling import splade
+from embedfleet.engine.room import require_memory
 from embedfleet.errors import ModelError
 
+_MEMORY = 3  # times the file, at the height of loading: what is parsed, the runtime's copy, what it rearranges
 _TYPES: dict[str, type[np.integer[Any]]] = {"tensor(int64)": np.int64, "tensor(int32)": np.int32}
 _REALS = ("tensor(float)", "tensor(float16)", "tensor(double)")  # given on as float32
 _INPUTS = ("input_ids", "attention_mask", "token_type_ids", "position_ids")
@@ -47,7 +50,10 @@ class OnnxFileBackend:
         self._file = spec.weights_file
         self._family = spec.family
         self._pad = ModelConfig(spec.folder / "config.json").number("pad_token_id", 0)
-        self._session = OnnxSession.of_file(self._file)
+        size = self._file.stat().st_size
+        require_memory(spec.folder, size, _MEMORY * size)
+        tensors = read_onnx_tensors(self._file)
+        self._session = OnnxSession.of_model(tensors.model, self._file, tensors.values)
         self._types = {name: self._type(name, kind) for name, kind in self._session.inputs.items()}
         self._outputs = {output: self._find(output) for output in outputs_of(spec)}
         self._check(spec)
@@ -73,6 +79,9 @@ class OnnxFileBackend:
         return tuple(
             self._rows(output, row, is_token, places["first"]) for output, row in zip(outputs, rows, strict=True)
         )
+
+    def check(self) -> None:
+        """See `Backend.check`; nothing is mapped."""
 
     def _rows(self, output: Output, row: Floats, is_token: np.ndarray[Any, Any], first: Integers) -> Floats:
         """What the interface promises, of a padded output in the file's own type; what is too great is infinite."""

@@ -1,10 +1,11 @@
-"""An ONNX graph in the making: nodes, and tensors that stay in the weights' file.
+"""An ONNX graph in the making: nodes, and tensors that are handed over beside it.
 
-The graph names a tensor's place in its file, ONNX Runtime maps the file, and replicas on one host share its pages.
+A model's tensors are no part of the graph, which may not grow beyond 2 GB. It names their places in a file that is made
+only where there is to be one, see `Initializers`.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,11 +13,13 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from embedfleet.dialects.tei import Floats
+from embedfleet.engine.initializers import Initializers, Values
 from embedfleet.engine.tensor import Tensor
-from embedfleet.engine.weights import Weights
 
 MS = "com.microsoft"
 """The domain of ONNX Runtime's own operators (its ContribOperators.md)."""
+
+_WEIGHTS_FILE = "weights"
 
 _OPSET = (("", 17), (MS, 1))
 _IR_VERSION = 9  # of opset 17, so that older runtimes load it
@@ -39,22 +42,26 @@ _INPUTS: dict[str, tuple[int, Sequence[str | int]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """A serialised model, and the tensors that could not be left in their file."""
+    """A serialised model, and its tensors.
+
+    Attributes:
+        weights_file: the name of the file that it says they are in, of whichever folder.
+    """
 
     model: bytes
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
-    converted: dict[str, np.ndarray[Any, Any]] = field(repr=False)
+    initializers: Initializers
+    weights_file: str = _WEIGHTS_FILE
 
 
 class GraphBuilder:
     """Collects nodes and tensors; whatever adds one returns the name of its output."""
 
-    def __init__(self, weights: Weights) -> None:
-        self._weights = weights
+    def __init__(self) -> None:
         self._nodes: list[onnx.NodeProto] = []
         self._tensors: dict[str, TensorProto] = {}
-        self._converted: dict[str, np.ndarray[Any, Any]] = {}
+        self._initializers = Initializers()
         self._shared: dict[object, str] = {}
         self._count = 0
 
@@ -67,7 +74,7 @@ class GraphBuilder:
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid(*opset) for opset in _OPSET])
         model.ir_version = _IR_VERSION
         names = tuple(value.name for value in inputs)
-        return Graph(model.SerializeToString(), names, tuple(outputs), self._converted)
+        return Graph(model.SerializeToString(), names, tuple(outputs), self._initializers)
 
     def add(self, operator: str, *inputs: str, domain: str = "", **attributes: Any) -> str:  # noqa: ANN401 - what the operator takes
         """A node of one output."""
@@ -114,30 +121,16 @@ class GraphBuilder:
         return self._shared[key]
 
     def tensor(self, tensor: Tensor) -> str:
-        """A tensor of a weights file; one that is not float32 there is read and handed over beside the graph."""
+        """A tensor of a weights file, in float32."""
         name = f"{tensor.file.name}:{tensor.name}"
-        if name not in self._tensors:
-            proto = TensorProto(name=name, data_type=TensorProto.FLOAT, dims=tensor.shape)
-            proto.data_location = TensorProto.EXTERNAL
-            for key, value in (
-                ("location", tensor.file.name),
-                ("offset", str(tensor.start)),
-                ("length", str(4 * int(np.prod(tensor.shape)))),
-            ):
-                proto.external_data.add(key=key, value=value)
-            self._tensors[name] = proto
-            if not tensor.is_mappable:
-                self._converted[name] = tensor.read()
+        if name not in self._initializers:
+            self._beside(name, tensor, TensorProto.FLOAT)
         return name
 
-    def converted(self, tensor: Tensor, values: np.ndarray[Any, Any]) -> str:
-        """Numbers made of a tensor, handed over beside the graph, which may not grow beyond 2 GB."""
+    def converted(self, values: Values) -> str:
+        """Numbers made of a tensor."""
         name = self._new_name()
-        proto = TensorProto(name=name, data_type=helper.np_dtype_to_tensor_dtype(values.dtype), dims=values.shape)
-        proto.data_location = TensorProto.EXTERNAL
-        proto.external_data.add(key="location", value=tensor.file.name)
-        self._tensors[name] = proto
-        self._converted[name] = values
+        self._beside(name, values, helper.np_dtype_to_tensor_dtype(values.dtype))
         return name
 
     def floats(self, values: Floats) -> str:
@@ -159,6 +152,14 @@ class GraphBuilder:
     def whole(self, *values: int) -> str:
         """Whole numbers [values] within the graph."""
         return self.once(values, lambda: self._inline(np.array(values, dtype=np.int64)))
+
+    def _beside(self, name: str, source: Tensor | Values, data_type: int) -> None:
+        start, length = self._initializers.add(name, source)
+        proto = TensorProto(name=name, data_type=data_type, dims=source.shape)
+        proto.data_location = TensorProto.EXTERNAL
+        for key, value in (("location", _WEIGHTS_FILE), ("offset", str(start)), ("length", str(length))):
+            proto.external_data.add(key=key, value=value)
+        self._tensors[name] = proto
 
     def _inline(self, values: np.ndarray[Any, Any]) -> str:
         name = self._new_name()

@@ -19,6 +19,6 @@ def build_graph(spec: ModelSpec, *, int8: bool = False) -> tuple[Graph, dict[Out
         ModelError: a tensor is missing or not of the shape that the config asks for.
     """
     weights = Weights(spec.weights_file, spec.family.anchor)
-    ops = OnnxOps(weights, int8=int8)
+    ops = OnnxOps(int8=int8)
     outputs = compute(spec, ops, weights, outputs_of(spec))
     return ops.build(list(outputs.values())), outputs

@@ -14,7 +14,6 @@ from embedfleet.engine.onnx_runs import OnnxRuns
 from embedfleet.engine.ops import Activation, Attention, Linear, Rotary
 from embedfleet.engine.quantization import LARGEST, quantize
 from embedfleet.engine.tensor import Tensor
-from embedfleet.engine.weights import Weights
 
 _ACTIVATIONS = {
     "gelu": ("Gelu", MS),
@@ -32,7 +31,6 @@ class OnnxOps:
     """`engine.ops.Ops` by names of nodes' outputs; see there for the operations, and `build` for the outcome.
 
     Args:
-        weights: whose tensors the operations name.
         int8: whether dense layers are computed in bytes, see `dense`.
     """
 
@@ -40,9 +38,8 @@ class OnnxOps:
     types = "types"
     positions = "positions"
 
-    def __init__(self, weights: Weights, *, int8: bool = False) -> None:
-        self._weights = weights
-        self._graph = GraphBuilder(weights)
+    def __init__(self, *, int8: bool = False) -> None:
+        self._graph = GraphBuilder()
         self._int8 = int8
         self._runs = OnnxRuns(self._graph)
         self._attend = OnnxAttention(self._graph, self._runs)
@@ -152,7 +149,7 @@ class OnnxOps:
         steps = graph.once(("steps", states), lambda: self._steps(states))
         rows = graph.once(("bytes", states), lambda: self._bytes(states, steps))
         whole, scales = quantize(layer.weight.read())
-        tensors = (graph.converted(layer.weight, whole), self._number(1.0), graph.floats(scales))
+        tensors = (graph.converted(whole), self._number(1.0), graph.floats(scales))
         product = graph.add("MatMulIntegerToFloat", rows, *tensors, graph.byte(_ZERO), domain=MS)
         product = graph.add("Mul", product, steps)
         return product if layer.bias is None else graph.add("Add", product, graph.tensor(layer.bias))

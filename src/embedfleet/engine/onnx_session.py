@@ -28,58 +28,74 @@ class OnnxSession:
         output_types: of what it gives, by name, the type.
     """
 
-    def __init__(self, session: onnxruntime.InferenceSession, keep: object = None) -> None:
+    def __init__(self, session: onnxruntime.InferenceSession) -> None:
         self.inputs = {value.name: value.type for value in session.get_inputs()}
         self.outputs = {value.name: len(value.shape or ()) for value in session.get_outputs()}
         self.output_types = {value.name: value.type for value in session.get_outputs()}
         self._session = session
-        self._keep = keep  # the session computes with this memory
 
     @classmethod
-    def of_graph(cls, graph: "Graph", folder: Path, save_to: Path | None = None) -> "OnnxSession":
-        """A session on a graph whose tensors are in their files.
+    def of_graph(cls, graph: "Graph", place: Path, save_to: Path | None = None) -> "OnnxSession":
+        """A session on a graph, with tensors in memory of its own.
 
         Args:
             graph: as `GraphBuilder.build` makes it.
-            folder: of the files that it names.
+            place: of the model, for errors.
             save_to: where the graph is written as the runtime has made it ready, with its tensors packed for the
-                kernels in a file ``NAME.weights`` beside it, for `of_file`.
+                kernels in a file `packed_weights` beside it, for `of_file`. The tensors then go by way of another
+                file in that folder, which is gone when that is done: in memory each would be there three times.
 
         Raises:
-            ModelError: the runtime refuses the graph, or cannot write it.
+            ModelError: a tensor cannot be read, or the runtime refuses the graph or cannot write it.
+            OSError: the tensors cannot be written.
             errors.OutOfMemory: there is no room for the weights.
         """
         options = _options()
-        options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder.resolve()))
-        values = {name: onnxruntime.OrtValue.ortvalue_from_numpy(array) for name, array in graph.converted.items()}
-        if values:
-            options.add_external_initializers(list(values), list(values.values()))
-        if save_to is not None:
-            options.optimized_model_filepath = str(save_to)
-            for key, value in (
-                ("save_external_prepacked_constant_initializers", "1"),
-                ("optimized_model_external_initializers_file_name", f"{save_to.name}.weights"),
-                ("optimized_model_external_initializers_min_size_in_bytes", str(_INLINE_BYTES)),
-            ):
-                options.add_session_config_entry(f"session.{key}", value)
-        return cls(_open(graph.model, options, folder), values)
+        if save_to is None:
+            return cls(_open_with(graph.model, options, place, graph.initializers.values()))
+        options.optimized_model_filepath = str(save_to)
+        for key, value in (
+            ("save_external_prepacked_constant_initializers", "1"),
+            ("optimized_model_external_initializers_file_name", packed_weights(save_to).name),
+            ("optimized_model_external_initializers_min_size_in_bytes", str(_INLINE_BYTES)),
+            ("model_external_initializers_file_folder_path", str(save_to.parent.resolve())),
+        ):
+            options.add_session_config_entry(f"session.{key}", value)
+        weights = save_to.parent / graph.weights_file
+        graph.initializers.write(weights)
+        session = cls(_open(graph.model, options, place))
+        weights.unlink()
+        return session
 
     @classmethod
-    def of_file(cls, file: Path, *, is_ready: bool = False) -> "OnnxSession":
-        """A session on a file, whose tensors may be in another one beside it.
+    def of_file(cls, file: Path) -> "OnnxSession":
+        """A session on what `of_graph` saved, whose weights it maps.
 
         Args:
-            file: an ONNX model.
-            is_ready: it is one that `of_graph` saved.
+            file: that was saved.
 
         Raises:
             ModelError: the runtime refuses the file.
-            errors.OutOfMemory: there is no room for the weights.
+            errors.OutOfMemory: there is no room for it.
         """
         options = _options()
-        if is_ready:
-            options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         return cls(_open(str(file), options, file))
+
+    @classmethod
+    def of_model(cls, model: str | bytes, place: Path, values: Mapping[str, np.ndarray[Any, Any]]) -> "OnnxSession":
+        """A session on somebody else's model.
+
+        Args:
+            model: its file, or what is in it.
+            place: of the model, for errors.
+            values: of its tensors those that are not in the file itself.
+
+        Raises:
+            ModelError: the runtime refuses it.
+            errors.OutOfMemory: there is no room for the weights.
+        """
+        return cls(_open_with(model, _options(), place, values))
 
     def run(self, outputs: Sequence[str], feeds: Mapping[str, np.ndarray[Any, Any]], what: str) -> list[Floats]:
         """Compute.
@@ -107,6 +123,11 @@ def runtime() -> str:
     return f"onnxruntime {onnxruntime.__version__} {platform.machine()} {read_flags()}"
 
 
+def packed_weights(file: Path) -> Path:
+    """The file of weights beside a graph that `OnnxSession.of_graph` saved."""
+    return file.with_name(f"{file.name}.weights")
+
+
 def _options() -> onnxruntime.SessionOptions:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
@@ -123,6 +144,16 @@ def _options() -> onnxruntime.SessionOptions:
     # Fatal alone: what it calls errors are exceptions here, and it writes to stderr itself, where a worker may block.
     options.log_severity_level = 4
     return options
+
+
+def _open_with(
+    model: bytes | str, options: onnxruntime.SessionOptions, place: Path, values: Mapping[str, np.ndarray[Any, Any]]
+) -> onnxruntime.InferenceSession:
+    """Hand tensors over, which the runtime copies: the caller's own may go once this returns."""
+    if values:
+        given = [onnxruntime.OrtValue.ortvalue_from_numpy(array) for array in values.values()]
+        options.add_external_initializers(list(values), given)
+    return _open(model, options, place)
 
 
 def _open(model: bytes | str, options: onnxruntime.SessionOptions, place: Path) -> onnxruntime.InferenceSession:

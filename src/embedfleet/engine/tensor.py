@@ -1,16 +1,25 @@
 """One tensor of a model on disk."""
 
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass
-from math import prod
+from math import isfinite, prod
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from embedfleet.dialects.tei import Floats
+from embedfleet.errors import ModelError
 
 SIZES = {"F32": 4, "F16": 2, "BF16": 2, "F64": 8}
 """Bytes of a number, by the types that are read; named as safetensors names them."""
+
+_RAW = {"F32": "<f4", "F16": "<f2", "BF16": "<u2", "F64": "<f8"}
+_PIECE = (
+    1 << 20
+)  # numbers that are read at a time: few enough to stay in the processor's cache while they are looked at
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,23 +41,110 @@ class Tensor:
     size_bytes: int
     steps: tuple[int, ...] = ()
 
-    @property
-    def is_mappable(self) -> bool:
-        """Whether the bytes on disk are what the graph computes with, aligned."""
-        return self.dtype == "F32" and self.start % 4 == 0 and not self.steps
-
     def read(self) -> Floats:
-        """The tensor in float32, in order: exact of fp16 and bf16, which are subsets of it, rounded of fp64."""
-        width = SIZES[self.dtype]
-        raw = {"F32": "<f4", "F16": "<f2", "BF16": "<u2", "F64": "<f8"}[self.dtype]
-        values = np.fromfile(self.file, dtype=raw, count=self.size_bytes // width, offset=self.start)
-        if self.dtype == "BF16":  # the upper half of a float32
-            values = (values.astype(np.uint32) << 16).view(np.float32)
-        with np.errstate(over="ignore"):  # of fp64, what is too great for float32 is infinite
-            floats = values.astype(np.float32, copy=False)
+        """The tensor in float32, in order: exact of fp16 and bf16, which are subsets of it, rounded of fp64.
+
+        It is read, not mapped: what somebody does to the file afterwards changes nothing, and meanwhile, ends nobody.
+
+        Raises:
+            ModelError: the file has not got so many bytes any more or cannot be read, or a number is not finite.
+        """
         if self.steps:
-            floats = np.ascontiguousarray(as_strided(floats, self.shape, tuple(4 * step for step in self.steps)))
-        return floats.reshape(self.shape)
+            return self._in_order()
+        values = np.empty(prod(self.shape), dtype=np.float32)
+        at = 0
+        for piece in self.pieces():
+            values[at : at + len(piece)] = piece
+            at += len(piece)
+        return values.reshape(self.shape)
+
+    def pieces(self) -> Iterator[Floats]:
+        """The numbers of `read`, in memory that the next piece may use again.
+
+        Raises:
+            ModelError: as `read`.
+        """
+        if self.steps:
+            yield self._in_order().reshape(-1)
+            return
+        at = 0
+        for piece in self._stored():
+            self._check(piece, at)
+            at += len(piece)
+            yield piece
+
+    def _in_order(self) -> Floats:
+        """A tensor whose numbers lie apart, of which those between belong to others."""
+        span = np.concatenate([piece.copy() for piece in self._stored()])
+        values = np.ascontiguousarray(as_strided(span, self.shape, tuple(4 * step for step in self.steps)))
+        self._check(values.reshape(-1), 0)
+        return values
+
+    def _stored(self) -> Iterator[Floats]:
+        """Pieces of what lies between the first number and the last, in float32."""
+        width = SIZES[self.dtype]
+        left, place = self.size_bytes, self.start
+        raw = np.empty(min(_PIECE, left // width), dtype=_RAW[self.dtype])
+        try:
+            with self.file.open("rb", buffering=0) as stream:
+                while left > 0:
+                    piece = raw[: left // width]
+                    _fill(stream.fileno(), piece, place)
+                    yield _floats(piece, self.dtype)
+                    left, place = left - piece.nbytes, place + piece.nbytes
+        except EOFError:
+            raise ModelError(
+                f"{self.file} ends within tensor {self.name}, which was not so when it was opened",
+                "somebody writes to it: start again when that is done",
+            ) from None
+        except OSError as error:
+            raise ModelError(f"{self.file} cannot be read: {error.strerror or error}") from error
+
+    def _check(self, values: Floats, at: int) -> None:
+        """See that numbers are finite; ``at`` is the place of the first among the tensor's."""
+        number = first_not_finite(values)
+        if number is None:
+            return
+        place = [int(index) for index in np.unravel_index(at + number, self.shape)]
+        raise ModelError(
+            f"{self.file}: tensor {self.name} is {values[number]} at {place}, a weight must be a finite number",
+            "copy or download the file again; if it is so from its training, take another checkpoint",
+        )
+
+
+def first_not_finite(values: Floats) -> int | None:
+    """The place of the first number that is NaN or infinite; None if there is none.
+
+    Args:
+        values: of one dimension.
+    """
+    with np.errstate(all="ignore"):
+        if isfinite(np.add.reduce(values)):  # one of them makes the sum so, too
+            return None
+    wrong = np.flatnonzero(~np.isfinite(values))
+    return int(wrong[0]) if len(wrong) else None  # none: the sum alone was too great
+
+
+def _fill(descriptor: int, values: np.ndarray[Any, Any], place: int) -> None:
+    """Read bytes of a file into numbers.
+
+    Raises:
+        EOFError: it ends before.
+    """
+    room = values.data.cast("B")
+    while room:
+        count = os.preadv(descriptor, [room], place)
+        if not count:
+            raise EOFError
+        room, place = room[count:], place + count
+
+
+def _floats(piece: np.ndarray[Any, Any], dtype: str) -> Floats:
+    if dtype == "BF16":  # the upper half of a float32
+        piece = (piece.astype(np.uint32) << 16).view(np.float32)
+    with np.errstate(over="ignore"):  # of fp64, what is too great for float32 is infinite
+        floats: Floats = piece.astype(np.float32, copy=False)
+    return floats
 
 
 def steps_in_order(shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -13,6 +13,7 @@ from embedfleet.engine.layout import Integers
 from embedfleet.engine.model import ModelSpec
 from embedfleet.engine.output import Output
 from embedfleet.engine.pooling import splade
+from embedfleet.engine.room import require_memory
 from embedfleet.engine.torch_ops import TorchOps, TorchWeights
 from embedfleet.engine.weights import Weights
 from embedfleet.errors import Backend as BackendError
@@ -41,6 +42,8 @@ class TorchBackend:
         usual = "float32" if place.type == "cpu" else "float16"
         self.precision = usual if precision == "auto" else precision
         self._weights = Weights(spec.weights_file, spec.family.anchor)
+        if place.type == "cpu":
+            require_memory(spec.folder, 0, self._weights.numbers * _DTYPES[self.precision].itemsize)
         self._values = TorchWeights(place, _DTYPES[self.precision])
         self._turn = nullcontext() if place.type == "cpu" else threading.Lock()
         if place.type == "cpu":
@@ -65,6 +68,9 @@ class TorchBackend:
         return tuple(
             splade(row, first) if output is Output.WORDS else row for output, row in zip(outputs, rows, strict=True)
         )
+
+    def check(self) -> None:
+        """See `Backend.check`; nothing is mapped."""
 
     def _compute(
         self, ids: Integers, types: Integers, lengths: Integers, outputs: tuple[Output, ...]

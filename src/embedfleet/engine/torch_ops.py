@@ -14,6 +14,7 @@ from torch.nn import functional
 from embedfleet.engine.layout import Integers, layout
 from embedfleet.engine.ops import BLOCK, UNDIVIDED, Activation, Alibi, Attention, Linear, RelativeBias, Rotary
 from embedfleet.engine.tensor import Tensor
+from embedfleet.errors import ModelError
 
 _ACTIVATIONS: Mapping[Activation, Callable[[Values], Values]] = {
     "gelu": functional.gelu,
@@ -38,9 +39,19 @@ class TorchWeights:
         self._read: dict[Tensor, Values] = {}
 
     def __call__(self, tensor: Tensor) -> Values:
-        """The values of a tensor."""
+        """The values of a tensor.
+
+        Raises:
+            ModelError: they cannot be read, or one is not a finite number, or too great to be one in the type.
+        """
         if tensor not in self._read:
-            self._read[tensor] = torch.from_numpy(tensor.read()).to(self.device, self.dtype)
+            values = torch.from_numpy(tensor.read()).to(self.device, self.dtype)
+            if not bool(values.isfinite().all()):
+                raise ModelError(
+                    f"{tensor.file}: tensor {tensor.name} has numbers that are too great for {self.dtype}",
+                    "set precision to bfloat16 or float32",
+                )
+            self._read[tensor] = values
         return self._read[tensor]
 
 

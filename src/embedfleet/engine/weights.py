@@ -1,6 +1,7 @@
 """A model's tensors, in whichever files its folder has them."""
 
 from collections.abc import Iterable, Mapping
+from math import prod
 from pathlib import Path
 
 from embedfleet.engine.model_config import ModelConfig
@@ -60,6 +61,11 @@ class Weights:
         if name not in self._beside:
             self._beside[name] = Weights(self.file.parent / name)
         return self._beside[name]
+
+    @property
+    def numbers(self) -> int:
+        """Of all tensors, those that nobody asks for among them."""
+        return sum(prod(tensor.shape) for tensor in self._tensors.values())
 
     def has(self, name: str) -> bool:
         """Whether there is a tensor of that full name."""

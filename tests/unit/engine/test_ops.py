@@ -6,13 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import pytest
 import torch
 from safetensors.numpy import save_file
 
 from embedfleet.engine.layout import layout
 from embedfleet.engine.onnx_ops import OnnxOps
+from embedfleet.engine.onnx_session import OnnxSession
 from embedfleet.engine.ops import BLOCK, UNDIVIDED, Alibi, Attention, Linear, Ops, RelativeBias, Rotary, V
 from embedfleet.engine.torch_ops import TorchOps, TorchWeights
 from embedfleet.engine.weights import Weights
@@ -70,16 +70,12 @@ def values(weights, name):
 
 
 def run_onnx(weights: Weights, lengths: list[int], ids: np.ndarray, tell: Tell) -> np.ndarray:
-    ops = OnnxOps(weights)
+    ops = OnnxOps()
     output = tell(ops, weights, ops.embed(find(weights, "states"), ops.ids))
     graph = ops.build([output])
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    folder = Path(weights.file).parent
-    options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder))
-    session = onnxruntime.InferenceSession(graph.model, options, providers=["CPUExecutionProvider"])
+    session = OnnxSession.of_graph(graph, Path(weights.file))
     feeds = layout(np.array(lengths)) | {"ids": ids}
-    (rows,) = session.run(list(graph.outputs), {name: feeds[name] for name in graph.inputs})
+    (rows,) = session.run(graph.outputs, feeds, "rows")
     return rows
 
 
