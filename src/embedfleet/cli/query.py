@@ -9,6 +9,7 @@ import orjson
 from embedfleet.cli.output import say
 from embedfleet.config.settings import Settings
 from embedfleet.control.docker import Docker
+from embedfleet.control.owner import Owner
 from embedfleet.control.statefile import StateFile
 from embedfleet.errors import DockerError, FleetError, Refused, Reset, UpstreamError, UsageError
 from embedfleet.http.client import fetch
@@ -22,7 +23,7 @@ def daemon(settings: Settings) -> Docker | None:
     if importlib.util.find_spec("docker") is None:
         return None
     try:
-        docker = Docker(settings.fleet.docker_host, str(settings.root))
+        docker = Docker(settings.fleet.docker_host, Owner.of(settings))
         docker.engine()
     except DockerError:
         return None
@@ -31,8 +32,11 @@ def daemon(settings: Settings) -> Docker | None:
 
 def say_elsewhere(docker: Docker | None) -> None:
     """Name the fleets in other folders whose containers are left alone."""
-    for folder in docker.elsewhere() if docker is not None else ():
-        say(f"containers of the fleet in {folder} are there too: `embedfleet` in that folder looks after them")
+    for folder, names in docker.elsewhere().items() if docker is not None else ():
+        say(
+            f"{', '.join(names)} of the fleet in {folder} are left alone: `embedfleet down` there removes them;"
+            f" if that fleet is gone for good, docker rm -f {' '.join(names)}"
+        )
 
 
 def ask(state: StateFile, method: str, path: str) -> dict[str, Any] | None:

@@ -94,7 +94,11 @@ async def _service(supervisor: Supervisor, name: str) -> dict[str, Any]:
 
 def _replica(child: Child, seen: dict[str, Any] | None) -> dict[str, Any]:
     """A replica's process, and what its balancer says of it."""
-    return _process(child) | {"url": child.url} | (seen or {"state": child.observed.phase.value})
+    return (
+        _process(child)
+        | {"url": child.url}
+        | (seen or {"state": child.observed.phase.value, "reason": child.cannot_start})
+    )
 
 
 def _process(child: Child) -> dict[str, Any]:
