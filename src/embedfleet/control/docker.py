@@ -134,7 +134,7 @@ class Docker:
         """The container of a name."""
         with _worded():
             attributes = self._attributes(name)
-            return Container.of(attributes, self.owner) if attributes else None
+            return Container.of(attributes, self.owner) if attributes is not None else None
 
     def ours(self) -> list[Container]:
         """Every container of this fleet, running or not."""
@@ -152,7 +152,7 @@ class Docker:
         with _worded():
             rows = self._client.api.containers(all=True, filters={"label": LABEL_SERVICE})
             attributes = [self._attributes_of(row) for row in rows]
-            return sorted((Container.of(a, self.owner) for a in attributes if a), key=lambda container: container.name)
+            return sorted((Container.of(a, self.owner) for a in attributes if a is not None), key=lambda container: container.name)
 
     def create(
         self, spec: ContainerSpec, request: DeviceRequest = "gpu", *, relabel: bool = False, files: int = 0
@@ -374,7 +374,7 @@ def _worded() -> Iterator[None]:
         yield
     except _errors().NotFound as error:
         raise DockerError(f"the daemon has not got it: {error.explanation or error}") from error
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise DockerError(f"the daemon's answer makes no sense: {error!r}", "see the daemon's log") from error
     except (_errors().DockerException, requests.RequestException, OSError) as error:
         text = str(getattr(error, "explanation", None) or error)

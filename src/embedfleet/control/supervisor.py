@@ -196,7 +196,7 @@ class Supervisor:
                 self._unpublished.add(child.spec.service)
         for service in filter(self._is_of_new_model, self.services):
             with suppress(UpstreamError):  # one that is not there yet knows no model
-                await self.allow_new_model([service])
+                await self._balancers[service].allow_new_model()
         await self._clear_other_models()
         while True:
             self._changed.clear()

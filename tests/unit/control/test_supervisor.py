@@ -483,12 +483,12 @@ def test_a_successor_that_never_served_is_not_kept_for_what_it_replaced(tmp_path
     run(test)
 
 
-def test_every_service_of_another_model_is_told_of_though_one_gateway_is_not_there(tmp_path):
+def test_an_operators_word_reaches_what_starts_replicas_too(tmp_path):
     async def test() -> None:
-        async with world(tmp_path) as made:
-            made.driver.found = found("s-0", is_stale=True, has_other_model=True)
-            made.run()
-            await made.until(lambda: made.driver.new_models != [])
-            assert set(made.driver.new_models) == {"s"}, "a replica that comes back may have another folder"
+        async with serving(tmp_path) as made:
+            assert made.driver.new_models == []
+            await made.supervisor.allow_new_model(["s"])
+            assert set(made.driver.new_models) == {"s"}, "one that comes back may have another folder"
+            assert made.gateway.new_models == 1
 
     run(test)

@@ -87,11 +87,15 @@ class RunningContainer:
 
     async def _watch(self) -> None:
         """Until it has ended, or has been started anew by the daemon, which is another life."""
+        said = ""
         while not self.ended.done():
             try:
                 await self._look()
+                said = ""
             except DockerError as error:  # the daemon restarts, or is too busy: what ran may run still
-                log.warning("%s: %s", self._container.name, error)
+                if error.message != said:  # once, however long that takes
+                    log.warning("%s: %s", self._container.name, error.message)
+                said = error.message
             except Exception:  # a watch that ends without a word would leave the container as it last was
                 log.exception("%s cannot be looked at", self._container.name)
             await asyncio.sleep(_POLL_S if self.ready.done() else _LOADING_POLL_S)
@@ -107,7 +111,7 @@ class RunningContainer:
         elif self.ready.done() and self._network and self._network not in now.networks:
             log.warning("%s is off the network %s: it is put back", now.name, self._network)
             await self._end(now, 1)
-        elif self.ready.done() and now.url != self._container.url:
+        elif self.ready.done() and now.url and now.url != self._container.url:
             log.warning("%s has got another address: %s", now.name, now.url)
             await self._end(now, 1)
         elif not self.ready.done():
@@ -261,6 +265,7 @@ class ContainerDriver:
                 )
             log.warning("%s serves another model than before from %s: an operator said so", spec.service, spec.model)
             self._weights[spec.service] = now
+            del self._allowed_until[spec.service]  # for one change
         return replace(spec, weights=now)
 
     def _make(self, spec: ContainerSpec) -> None:
