@@ -152,7 +152,9 @@ class Docker:
         with _worded():
             rows = self._client.api.containers(all=True, filters={"label": LABEL_SERVICE})
             attributes = [self._attributes_of(row) for row in rows]
-            return sorted((Container.of(a, self.owner) for a in attributes if a is not None), key=lambda container: container.name)
+            return sorted(
+                (Container.of(a, self.owner) for a in attributes if a is not None), key=lambda container: container.name
+            )
 
     def create(
         self, spec: ContainerSpec, request: DeviceRequest = "gpu", *, relabel: bool = False, files: int = 0

@@ -79,9 +79,17 @@ class Owner:
             return labels.get(LABEL_FOLDER, "") == self.folder
         state = labels.get(LABEL_STATE, "")
         if labels[LABEL_FLEET] == self.id:
-            return state == self.state or _has_left(Path(state), self.id)
+            return state == self.state or _is_one(state, self.state) or _has_left(Path(state), self.id)
         # The id was lost with the state folder that stood where ours stands.
         return state == self.state and labels.get(LABEL_MACHINE, "") == self.machine
+
+
+def _is_one(state: str, own: str) -> bool:
+    """Whether two paths lead to one state folder, as by a link."""
+    try:
+        return Path(state).samefile(own)
+    except OSError:
+        return False
 
 
 def _has_left(state: Path, fleet: str) -> bool:

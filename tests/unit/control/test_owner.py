@@ -42,6 +42,14 @@ def test_a_folder_that_was_moved_takes_its_fleet_with_it_and_one_that_was_copied
     assert fleet(moved).owns(one.labels)
 
 
+def test_a_folder_that_is_reached_by_another_path_is_the_same(state):
+    one = fleet(state)
+    link = state.with_name("link")
+    link.symlink_to(state)
+    assert fleet(link).owns(one.labels)
+    assert one.owns(fleet(link).labels)
+
+
 def test_where_another_fleet_was_begun_since_the_moved_one_is_still_its_own(state):
     one = fleet(state)
     moved = state.rename(state.with_name("moved"))
