@@ -56,6 +56,7 @@ PURE = (
     "control.plan",
     "control.child",
     "control.gpu",
+    "control.image_name",
     "control.nginx",
     "control.tei",
 )

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import defaultdict, deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import orjson
@@ -67,9 +67,15 @@ class FakeDriver:
         self.ends: dict[str, deque[int]] = defaultdict(deque)
         self.loading: set[str] = set()
         self.found: dict[str, Found] = {}
+        self.faults: dict[str, list[Exception]] = defaultdict(list)
+        self.cleared: list[str] = []
+        self.clears: Callable[[str], Awaitable[object]] = lambda _: asyncio.sleep(0)
+        self.new_models: list[str] = []
         self.unstartable: dict[str, int] = defaultdict(int)
 
     async def start(self, spec: ChildSpec, *, preferred_port: int) -> FakeRunning:
+        if self.faults[spec.name]:
+            raise self.faults[spec.name].pop()
         if self.unstartable[spec.name]:
             self.unstartable[spec.name] -= 1
             raise OSError(11, "Resource temporarily unavailable")
@@ -84,6 +90,13 @@ class FakeDriver:
 
     async def find(self, spec: ChildSpec) -> Found | None:
         return self.found.get(spec.name)
+
+    async def clear(self, spec: ChildSpec) -> None:
+        self.cleared.append(spec.name)
+        await self.clears(spec.name)
+
+    def allow_new_model(self, service: str) -> None:
+        self.new_models.append(service)
 
     def count(self, name: str) -> int:
         return sum(started == name for started, _ in self.starts)

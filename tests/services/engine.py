@@ -34,13 +34,14 @@ class Answer:
 @dataclass(frozen=True)
 class Client:
     port: int
+    host: str = "127.0.0.1"
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
     def request(self, method: str, path: str, body: bytes = b"", content_type: str | None = None) -> Answer:
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=60)
+        connection = HTTPConnection(self.host, self.port, timeout=60)
         try:
             connection.request(method, path, body, {"content-type": content_type} if content_type else {})
             response = connection.getresponse()

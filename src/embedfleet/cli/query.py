@@ -12,6 +12,7 @@ from embedfleet.config.settings import Settings
 from embedfleet.control.activity import activity_of
 from embedfleet.control.disk import as_whom
 from embedfleet.control.docker import Docker
+from embedfleet.control.owner import Owner
 from embedfleet.control.statefile import Address, StateFile
 from embedfleet.errors import DockerError, FleetError, FleetSilent, Refused, Reset, UpstreamError, UsageError
 from embedfleet.http.client import fetch
@@ -26,7 +27,7 @@ def daemon(settings: Settings) -> Docker | None:
     if importlib.util.find_spec("docker") is None:
         return None
     try:
-        docker = Docker(settings.fleet.docker_host, str(settings.root))
+        docker = Docker(settings.fleet.docker_host, Owner.of(settings))
         docker.engine()
     except DockerError:
         return None
@@ -35,8 +36,11 @@ def daemon(settings: Settings) -> Docker | None:
 
 def say_elsewhere(docker: Docker | None) -> None:
     """Name the fleets in other folders whose containers are left alone."""
-    for folder in docker.elsewhere() if docker is not None else ():
-        say(f"containers of the fleet in {folder} are there too: `embedfleet` in that folder looks after them")
+    for folder, names in docker.elsewhere().items() if docker is not None else ():
+        say(
+            f"{', '.join(names)} of the fleet in {folder} are left alone: `embedfleet down` there removes them;"
+            f" if that fleet is gone for good, docker rm -f {' '.join(names)}"
+        )
 
 
 def ask(state: StateFile, method: str, path: str, timeout_s: float = _TIMEOUT_S) -> dict[str, Any] | None:

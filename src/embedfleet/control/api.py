@@ -121,7 +121,11 @@ def _balancer(child: Child) -> dict[str, Any]:
 
 def _replica(child: Child, seen: dict[str, Any] | None) -> dict[str, Any]:
     """A replica's process, and what its balancer says of it."""
-    return _process(child) | {"url": child.url} | (seen or {"state": child.observed.phase.value})
+    return (
+        _process(child)
+        | {"url": child.url}
+        | (seen or {"state": child.observed.phase.value, "reason": child.cannot_start})
+    )
 
 
 def _process(child: Child) -> dict[str, Any]:

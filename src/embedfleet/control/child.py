@@ -3,7 +3,7 @@
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Literal
 
 Kind = Literal["balancer", "replica"]
@@ -65,7 +65,9 @@ class ContainerSpec(ChildSpec):
         gpu: UUID of its only GPU; empty for none.
         port: where it listens inside.
         publish: (address, port) on the host; port 0 for any; None if it is reached by its own address.
-        model: what a replica serves, so that no two of different kind ever serve side by side.
+        model: the folder that a replica serves, as a path, or ``builtin``.
+        weights: digest of what that folder holds.
+        reading: the settings that change what is computed with it.
     """
 
     image: str = ""
@@ -79,6 +81,16 @@ class ContainerSpec(ChildSpec):
     port: int = 80
     publish: tuple[str, int] | None = None
     model: str = ""
+    weights: str = ""
+    reading: str = ""
+
+    @property
+    def computes(self) -> str:
+        """What a replica's answers depend on: two that differ here must never serve side by side.
+
+        The last part of the folder's path is in it, for it is the name by which a replica tells its model.
+        """
+        return f"{PurePath(self.model).name} {self.weights} {self.reading}".strip()
 
     @property
     def address(self) -> str:

@@ -12,8 +12,8 @@ from typing import Any
 
 from embedfleet.control.child import ContainerSpec, Mount
 from embedfleet.control.container import (
+    LABEL_COMPUTES,
     LABEL_FINGERPRINT,
-    LABEL_FOLDER,
     LABEL_KIND,
     LABEL_MODEL,
     LABEL_NETWORK,
@@ -22,6 +22,8 @@ from embedfleet.control.container import (
     Container,
 )
 from embedfleet.control.container_engine import DeviceRequest, Engine
+from embedfleet.control.image_name import split_reference
+from embedfleet.control.owner import LABEL_FLEET, Owner
 from embedfleet.errors import DockerError
 
 _TIMEOUT_S = 60
@@ -57,11 +59,11 @@ class Docker:
 
     Args:
         host: as ``unix:///run/podman/podman.sock``; empty for ``DOCKER_HOST`` or the usual socket.
-        folder: of the fleet; what belongs to one in another folder that is still there is not ours.
+        owner: the fleet; what is not provably its own is left alone.
     """
 
     host: str = ""
-    folder: str = ""
+    owner: Owner = field(default_factory=Owner)
     _client: Any = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -96,14 +98,22 @@ class Docker:
         """Make the network if it is not there; one that somebody else made is used as it is."""
         with _worded():
             if not self._client.networks.list(names=[f"^{re.escape(name)}$"]):
-                self._client.networks.create(name, driver="bridge", labels={LABEL_NETWORK: "1"}, check_duplicate=True)
+                self._client.networks.create(
+                    name, driver="bridge", labels={LABEL_NETWORK: "1"} | self.owner.labels, check_duplicate=True
+                )
+
+    def connect(self, network: str, container: str) -> None:
+        """Put a container on a network; it may be there already."""
+        with _worded(), self._gone_is_fine():
+            self._client.api.connect_container_to_network(container, network)
 
     def remove_network(self, name: str) -> bool:
-        """Remove a network of ours that nobody uses; whether it was."""
+        """Remove a network of ours that no container is on, running or not; whether it was."""
         with _worded():
+            if self._client.api.containers(all=True, filters={"network": name}):
+                return False
             for network in self._client.networks.list(names=[f"^{re.escape(name)}$"]):
-                network.reload()
-                if LABEL_NETWORK in (network.attrs.get("Labels") or {}) and not network.attrs.get("Containers"):
+                if self._has_made(network.attrs.get("Labels") or {}):
                     network.remove()
                     return True
         return False
@@ -111,7 +121,12 @@ class Docker:
     def networks(self) -> list[str]:
         """Names of the networks of ours."""
         with _worded():
-            return [network.name for network in self._client.networks.list(filters={"label": LABEL_NETWORK})]
+            found = self._client.networks.list(filters={"label": LABEL_NETWORK})
+            return [network.name for network in found if self._has_made(network.attrs.get("Labels") or {})]
+
+    def _has_made(self, labels: Mapping[str, str]) -> bool:
+        """Whether this fleet made a network; of one that a former version made, nobody knows which fleet did."""
+        return LABEL_NETWORK in labels and (LABEL_FLEET not in labels or self.owner.owns(labels))
 
     # containers
 
@@ -119,21 +134,27 @@ class Docker:
         """The container of a name."""
         with _worded():
             attributes = self._attributes(name)
-        return Container.of(attributes, self.folder) if attributes else None
+            return Container.of(attributes, self.owner) if attributes is not None else None
 
     def ours(self) -> list[Container]:
         """Every container of this fleet, running or not."""
         return [container for container in self._labelled() if container.ours]
 
-    def elsewhere(self) -> list[str]:
-        """The folders of other fleets that have containers here."""
-        return sorted({container.folder for container in self._labelled() if not container.ours})
+    def elsewhere(self) -> dict[str, list[str]]:
+        """The containers of other fleets, by the folder of their fleet."""
+        found: dict[str, list[str]] = {}
+        for container in self._labelled():
+            if not container.ours:
+                found.setdefault(container.folder, []).append(container.name)
+        return found
 
     def _labelled(self) -> list[Container]:
         with _worded():
-            found = self._client.api.containers(all=True, filters={"label": LABEL_SERVICE})
-            attributes = [self._attributes(row["Id"]) for row in found]
-        return sorted((Container.of(a, self.folder) for a in attributes if a), key=lambda container: container.name)
+            rows = self._client.api.containers(all=True, filters={"label": LABEL_SERVICE})
+            attributes = [self._attributes_of(row) for row in rows]
+            return sorted(
+                (Container.of(a, self.owner) for a in attributes if a is not None), key=lambda container: container.name
+            )
 
     def create(
         self, spec: ContainerSpec, request: DeviceRequest = "gpu", *, relabel: bool = False, files: int = 0
@@ -162,7 +183,8 @@ class Docker:
                     LABEL_FINGERPRINT: spec.fingerprint,
                     LABEL_PORT: str(spec.port),
                     LABEL_MODEL: spec.model,
-                    LABEL_FOLDER: self.folder,
+                    LABEL_COMPUTES: spec.computes,
+                    **self.owner.labels,
                 },
                 mounts=[self._mount(mount) for mount in spec.mounts],
                 network=spec.network,
@@ -187,6 +209,11 @@ class Docker:
         """Tell a container to end, end it after ``grace_s`` seconds, and wait; one that is gone is fine."""
         with _worded(), self._gone_is_fine():
             self._client.api.stop(container, timeout=max(0, round(grace_s)))
+
+    def rename(self, container: str, name: str) -> None:
+        """Give a container another name."""
+        with _worded():
+            self._client.api.rename(container, name)
 
     def kill(self, container: str, number: str = "SIGKILL") -> None:
         """Send a signal; a container that does not run is fine."""
@@ -237,7 +264,7 @@ class Docker:
                 image,
                 list(command),
                 entrypoint=entrypoint,
-                labels={LABEL_SERVICE: "", LABEL_KIND: "trial", LABEL_FOLDER: self.folder},
+                labels={LABEL_SERVICE: "", LABEL_KIND: "trial", **self.owner.labels},
                 mounts=[self._mount(mount) for mount in mounts],
                 network=network or None,
                 device_requests=[self._request(gpu, request)] if gpu else None,
@@ -277,7 +304,7 @@ class Docker:
 
     def pull(self, reference: str) -> None:
         """Pull an image from its registry."""
-        repository, _, tag = reference.rpartition(":")
+        repository, tag = split_reference(reference)
         with _worded():
             self._client.api.pull(repository, tag=tag)
 
@@ -287,6 +314,21 @@ class Docker:
         except _errors().NotFound:
             return None
         return found
+
+    def _attributes_of(self, row: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """Of a container of a list: where the daemon cannot tell more of it, what the list tells must do."""
+        try:
+            return self._attributes(row["Id"])
+        except _errors().APIError:
+            return {
+                "Id": row["Id"],
+                "Name": row["Names"][0],
+                "Image": row["ImageID"],
+                "Config": {"Labels": row["Labels"]},
+                "State": {"Status": row["State"], "ExitCode": 0, "StartedAt": ""},
+                "NetworkSettings": {},
+                "HostConfig": {},
+            }
 
     @contextmanager
     def _gone_is_fine(self) -> Iterator[None]:
@@ -334,6 +376,8 @@ def _worded() -> Iterator[None]:
         yield
     except _errors().NotFound as error:
         raise DockerError(f"the daemon has not got it: {error.explanation or error}") from error
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise DockerError(f"the daemon's answer makes no sense: {error!r}", "see the daemon's log") from error
     except (_errors().DockerException, requests.RequestException, OSError) as error:
         text = str(getattr(error, "explanation", None) or error)
         hint = next(

@@ -20,11 +20,12 @@ from embedfleet.control.container_engine import Engine, major_minor
 from embedfleet.control.docker import Docker, ExecResult
 from embedfleet.control.drivers.container import foreign
 from embedfleet.control.gpu import Gpu, family_of, select
-from embedfleet.control.images import find_archive
+from embedfleet.control.images import differing_tar, find_archive
 from embedfleet.control.machine import has_own_image, see_driver
 from embedfleet.control.model_folder import read_model_folder
 from embedfleet.control.nginx import file_name, render_main, render_site
 from embedfleet.control.open_files import check_open_files
+from embedfleet.control.owner import Owner
 from embedfleet.control.plan import (
     Machine,
     balancer_in_container,
@@ -34,7 +35,7 @@ from embedfleet.control.plan import (
     nginx_folder,
     runs_as,
 )
-from embedfleet.control.ports import check_ports
+from embedfleet.control.ports import check_ports, held_ports
 from embedfleet.control.programs import find_nginx
 from embedfleet.control.room import check_cores, check_memory, needs_of, see_memories
 from embedfleet.control.tei import parse_version
@@ -149,7 +150,7 @@ def _see_docker(exam: _Examination) -> None:
     if not any(runs_as(s, exam.gpus) == "docker" or balancer_in_container(s, exam.machine) for s in services):
         return
     try:
-        exam.docker = Docker(exam.settings.fleet.docker_host, str(exam.settings.root))
+        exam.docker = Docker(exam.settings.fleet.docker_host, Owner.of(exam.settings))
         exam.engine = exam.docker.engine()
         exam.containers = exam.docker.ours()
     except FleetError as error:
@@ -248,8 +249,9 @@ def _see_images(exam: _Examination) -> None:
         return
     folder = exam.settings.root / exam.settings.fleet.images_dir
     for image, spec in {spec.image: spec for spec in _containers(exam)}.items():
-        if exam.docker.image_id(image):
+        if found := exam.docker.image_id(image):
             exam.ok("image", f"{image} is in the daemon")
+            _see_tar(exam, found, spec)
             continue
         try:
             archive, seen = find_archive(image, spec.tars, folder)
@@ -265,6 +267,14 @@ def _see_images(exam: _Examination) -> None:
             name = spec.tars[0] if spec.tars else folder / "image.tar"
             hint = f"where there is a network: docker pull {image}; docker save -o {name} {image}"
             exam.blocked("image", UsageError(f"there is no image {image}: {detail}", hint))
+
+
+def _see_tar(exam: _Examination, found: str, spec: ContainerSpec) -> None:
+    """The daemon's image counts, whatever lies in a tar: nobody can tell by the two which is the one that is meant."""
+    if exam.engine is not None and exam.engine.has_containerd_store:  # its ids are not those of a tar
+        return
+    if differs := differing_tar(found, spec.image, spec.tars):
+        exam.warn("image", f"{differs}: the daemon's is used", f"docker load -i {spec.tars[0]}, or remove that tar")
 
 
 def _see_device_requests(exam: _Examination) -> None:
@@ -319,10 +329,11 @@ def _needs(spec: ContainerSpec) -> int:
 
 
 def _see_ports(exam: _Examination) -> None:
-    held = {c.service for c in exam.containers if c.kind == "balancer" and c.status == "running"}
-    services = tuple(service for service in exam.settings.services if service.name not in held)
+    by_daemon = {spec.service for spec in _containers(exam) if spec.kind == "balancer"}
+    if exam.engine is not None and exam.engine.is_rootless:  # that daemon may bind no more than we may
+        by_daemon = set()
     try:
-        check_ports(services)
+        check_ports(exam.settings.services, held=held_ports(exam.containers), by_daemon=by_daemon)
     except UsageError as error:
         exam.blocked("ports", error)
     else:

@@ -3,35 +3,40 @@
 import asyncio
 import logging
 import signal
-from collections.abc import Callable, Sequence
-from collections.abc import Set as AbstractSet
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
-from embedfleet.config.settings import Service, Settings
+from embedfleet.config.settings import Settings
 from embedfleet.control.api import FleetApi
 from embedfleet.control.balancers.choice import make_balancer
 from embedfleet.control.child import ChildSpec, ContainerSpec, ProcessSpec, RemoteSpec
+from embedfleet.control.container import Container
 from embedfleet.control.drivers.base import Driver
-from embedfleet.control.drivers.container import ContainerDriver
+from embedfleet.control.drivers.container import ContainerDriver, has_other_model
 from embedfleet.control.drivers.process import ProcessDriver
 from embedfleet.control.drivers.remote import RemoteDriver
+from embedfleet.control.former import drop_formers, is_former, set_aside
 from embedfleet.control.gateway_folder import GatewayFolder
 from embedfleet.control.journal import Journal
 from embedfleet.control.listeners import Listeners
 from embedfleet.control.machine import Ground
 from embedfleet.control.open_files import container_files
 from embedfleet.control.plan import gateway_folder, make_plan, nginx_folder
-from embedfleet.control.ports import check_ports
+from embedfleet.control.ports import check_ports, held_ports
 from embedfleet.control.readiness import until_serving
 from embedfleet.control.reconcile import Backoff
+from embedfleet.control.recovery import Failed, go_back
 from embedfleet.control.reload import Reload
 from embedfleet.control.remains import remove_all, remove_container
 from embedfleet.control.statefile import StateFile
 from embedfleet.control.supervisor import Supervisor
-from embedfleet.errors import EmbedfleetError
+from embedfleet.errors import DockerError, EmbedfleetError
 from embedfleet.lookout import Lookout
 
 log = logging.getLogger(__name__)
+
+_SET_ASIDE_S = 30.0  # for a balancer's requests under way
 
 
 def journal_of(settings: Settings) -> Journal:
@@ -82,33 +87,43 @@ async def run_fleet(
         UsageError: it cannot work as it was told to; nothing that was not there before is left running.
         FleetError: the replicas were not ready in time; likewise.
     """
-    check_ports(_services_without_balancer(settings, ground))
-    listeners = Listeners(plan)
-    _remove_unplanned(ground, plan, {"balancer"})  # they hold the ports that the new ones need
-    _remove_deaf(settings, ground, plan)
-    supervisor = _make_supervisor(settings, ground, plan, environment, listeners, new_model=new_model)
-    reload = Reload(
-        supervisor, settings, reread, lambda again: make_plan(again, ground.machine, sockets=state.run.path)
-    )
-    api = FleetApi(supervisor, reload.run)
-    await api.server.start(path=state.socket)
-    state.write()
-    lookout = Lookout(partial(_keep_findable, state))
-    _obey_signals(supervisor)
+    check_ports(settings.services, held=_held_ports(ground), by_daemon=_bound_by_daemon(ground, plan))
+    containers = _container_driver(settings, ground)
+    supervisor: Supervisor | None = None
+    async with AsyncExitStack() as stack:
+        try:
+            _set_balancers_aside(settings, ground, plan)
+            listeners = Listeners(plan)
+            drivers = _drivers(settings, containers, environment, listeners)
+            supervisor = _make_supervisor(settings, ground, plan, drivers, listeners, new_model=new_model)
+            make_again = partial(make_plan, machine=ground.machine, sockets=state.run.path)
+            reload = Reload(supervisor, settings, reread, make_again)
+            await stack.enter_async_context(_findable(state, FleetApi(supervisor, reload.run)))
+            _obey_signals(supervisor)
 
-    def tidy() -> None:  # nobody sends to them now
-        _remove_unplanned(ground, plan, {"replica"})
+            def tidy() -> None:  # nobody sends to them now
+                _drop_what_was_before(ground, plan, containers)
 
-    try:
-        await _live(supervisor, settings.fleet.ready_timeout_s, seen=seen, tidy=tidy, ready=ready)
-    except EmbedfleetError:
-        kept = {name for name, child in supervisor.children.items() if child.is_kept}
-        await asyncio.to_thread(remove_all, ground.docker, keep=kept)
-        raise
-    else:
+            await _live(supervisor, settings.fleet.ready_timeout_s, seen=seen, tidy=tidy, ready=ready)
+        except EmbedfleetError:
+            _obey_no_more()
+            if ground.docker is not None:
+                children = list(supervisor.children.values()) if supervisor else []
+                await go_back(Failed(settings, ground.docker, plan, children))
+            raise
         # Stopped as it was told to: what had yet to be taken over goes as well.
         await asyncio.to_thread(remove_all, ground.docker)
         remove_folders(settings)
+
+
+@asynccontextmanager
+async def _findable(state: StateFile, api: FleetApi) -> AsyncIterator[None]:
+    """Have the fleet be seen and stopped, for as long as the block lasts."""
+    await api.server.start(path=state.socket)
+    state.write()
+    lookout = Lookout(partial(_keep_findable, state))
+    try:
+        yield
     finally:
         lookout.stop()
         await api.server.stop(1.0)
@@ -120,52 +135,75 @@ def _keep_findable(state: StateFile) -> None:
         log.warning("%s was removed or written over, and is made again", path)
 
 
-def _services_without_balancer(settings: Settings, ground: Ground) -> tuple[Service, ...]:
-    """Services whose port nobody of ours holds: a container that is there already has it, and may keep it."""
+def _held_ports(ground: Ground) -> set[int]:
+    return held_ports(ground.docker.ours()) if ground.docker is not None else set()
+
+
+def _bound_by_daemon(ground: Ground, plan: Sequence[ChildSpec]) -> set[str]:
+    """Services whose port the daemon binds, and may bind whatever it is: one without root may no more than we."""
+    if ground.engine is None or ground.engine.is_rootless:
+        return set()
+    return {spec.service for spec in plan if isinstance(spec, ContainerSpec) and spec.kind == "balancer"}
+
+
+def _set_balancers_aside(settings: Settings, ground: Ground, plan: Sequence[ChildSpec]) -> None:
+    """Those that the plan has no place for hold ports that the new ones need; deaf ones cannot be told anything."""
     if ground.docker is None:
-        return settings.services
-    there = {c.service for c in ground.docker.ours() if c.kind == "balancer" and c.status == "running"}
-    return tuple(service for service in settings.services if service.name not in there)
-
-
-def _remove_unplanned(ground: Ground, plan: Sequence[ChildSpec], kinds: AbstractSet[str]) -> None:
-    """Containers of ours of these kinds that the plan has no place for any more."""
-    names = {spec.name for spec in plan}
-    for container in ground.docker.ours() if ground.docker else ():
-        if container.kind in kinds and container.name not in names:
-            log.info("%s is no longer wanted", container.name)
-            remove_container(ground.docker, container)
-
-
-def _remove_deaf(settings: Settings, ground: Ground, plan: Sequence[ChildSpec]) -> None:
-    """Gateways that run and cannot be told, for the folder that they shared with us has been replaced."""
+        return
     services = {spec.name: spec.service for spec in plan if spec.kind == "balancer"}
-    for container in ground.docker.ours() if ground.docker else ():
-        service = services.get(container.name, "")
-        shares = any(each.name == service and each.options.balancer == "gateway" for each in settings.services)
-        if shares and container.status == "running" and not GatewayFolder(gateway_folder(settings, service)).has_socket:
+    for container in ground.docker.ours():
+        if container.kind != "balancer" or is_former(container):
+            continue
+        if container.name not in services:
+            log.info("%s is no longer wanted", container.name)
+        elif _is_deaf(settings, container, services[container.name]):
             log.info("%s cannot be told anything, and is made anew", container.name)
-            remove_container(ground.docker, container)
+        else:
+            continue
+        set_aside(ground.docker, container, _SET_ASIDE_S)
+
+
+def _is_deaf(settings: Settings, container: Container, service: str) -> bool:
+    """Whether a gateway runs and cannot be told, for the folder that it shared with us has been replaced."""
+    shares = any(each.name == service and each.options.balancer == "gateway" for each in settings.services)
+    return shares and container.status == "running" and not GatewayFolder(gateway_folder(settings, service)).has_socket
+
+
+def _drop_what_was_before(ground: Ground, plan: Sequence[ChildSpec], containers: ContainerDriver | None) -> None:
+    """All of ours serve: what they replace, and what the plan has no place for, is removed."""
+    if ground.docker is None or containers is None:
+        return
+    containers.settle()
+    try:
+        drop_formers(ground.docker)
+        names = {spec.name for spec in plan}
+        for container in ground.docker.ours():
+            if container.kind in {"replica", "balancer"} and container.name not in names:
+                log.info("%s is no longer wanted", container.name)
+                remove_container(ground.docker, container)
+    except DockerError as error:  # the fleet serves all the same; the next `up` or `down` removes them
+        log.warning("what is no longer wanted cannot be removed: %s (%s)", error.message, error.hint)
+
+
+def _drivers(
+    settings: Settings, containers: ContainerDriver | None, environment: dict[str, str], listeners: Listeners
+) -> dict[type[ChildSpec], Driver]:
+    """What runs a child, by the kind of its spec."""
+    processes = ProcessDriver(journal_of(settings), settings.root, environment, listeners)
+    drivers: dict[type[ChildSpec], Driver] = {ProcessSpec: processes, RemoteSpec: RemoteDriver()}
+    return drivers if containers is None else drivers | {ContainerSpec: containers}
 
 
 def _make_supervisor(
     settings: Settings,
     ground: Ground,
     plan: Sequence[ChildSpec],
-    environment: dict[str, str],
+    drivers: Mapping[type[ChildSpec], Driver],
     listeners: Listeners,
     *,
     new_model: bool,
 ) -> Supervisor:
     fleet = settings.fleet
-    journal = journal_of(settings)
-    # A gateway waits drain_s, then up to stop_grace_s for its clients; a little more is for the process itself.
-    grace_s = fleet.drain_s + fleet.stop_grace_s + 5.0
-    processes = ProcessDriver(journal, settings.root, environment, listeners)
-    containers = _container_driver(settings, ground, journal, grace_s)
-    drivers: dict[type[ChildSpec], Driver] = {ProcessSpec: processes, RemoteSpec: RemoteDriver()}
-    if containers is not None:
-        drivers[ContainerSpec] = containers
     supervisor: Supervisor
 
     def changed() -> None:
@@ -177,17 +215,30 @@ def _make_supervisor(
     supervisor = Supervisor(
         [(spec, drivers[type(spec)]) for spec in plan],
         balancers,
-        journal,
+        journal_of(settings),
         backoff=Backoff(first_s=fleet.restart_backoff_s, longest_s=fleet.restart_backoff_max_s),
         listeners=listeners,
-        stop_grace_s=grace_s,
+        stop_grace_s=_grace_s(settings),
         hung_after_s={"replica": fleet.hung_after_s, "balancer": fleet.balancer_hung_after_s},
-        new_model=new_model,
+        new_models={service.name for service in settings.services} if new_model else _of_new_model(ground, plan),
     )
     return supervisor
 
 
-def _container_driver(settings: Settings, ground: Ground, journal: Journal, grace_s: float) -> ContainerDriver | None:
+def _of_new_model(ground: Ground, plan: Sequence[ChildSpec]) -> set[str]:
+    """Services of which a replica is there that computes something else, under whatever name: settings have changed."""
+    wanted = {spec.service: spec for spec in plan if isinstance(spec, ContainerSpec) and spec.kind == "replica"}
+    there = ground.docker.ours() if ground.docker is not None and wanted else []
+    replicas = [container for container in there if container.kind == "replica" and container.service in wanted]
+    return {each.service for each in replicas if has_other_model(each, wanted[each.service])}
+
+
+def _grace_s(settings: Settings) -> float:
+    """A gateway waits drain_s, then up to stop_grace_s for its clients; a little more is for the process itself."""
+    return settings.fleet.drain_s + settings.fleet.stop_grace_s + 5.0
+
+
+def _container_driver(settings: Settings, ground: Ground) -> ContainerDriver | None:
     if ground.docker is None or ground.engine is None:
         return None
     return ContainerDriver(
@@ -195,8 +246,8 @@ def _container_driver(settings: Settings, ground: Ground, journal: Journal, grac
         request=ground.engine.device_request(settings.fleet.device_request) if ground.machine.gpus else "gpu",
         relabel=ground.engine.has_selinux,
         files=container_files(ground.engine),
-        stop_grace_s=grace_s,
-        said=journal.add,
+        stop_grace_s=_grace_s(settings),
+        said=journal_of(settings).add,
     )
 
 
@@ -224,6 +275,15 @@ async def _live(
         loading.result()
 
 
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def _obey_no_more() -> None:
+    """Nothing is left to be stopped: a signal ends this process, as it does by default."""
+    for number in _SIGNALS:
+        asyncio.get_running_loop().remove_signal_handler(number)
+
+
 def _obey_signals(supervisor: Supervisor) -> None:
     """The first signal drains and stops, the second ends everything at once."""
     told = False
@@ -236,7 +296,7 @@ def _obey_signals(supervisor: Supervisor) -> None:
             supervisor.stop()
         told = True
 
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in _SIGNALS:
         if number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN:  # under nohup
             continue
         asyncio.get_running_loop().add_signal_handler(number, obey)

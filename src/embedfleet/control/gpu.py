@@ -121,7 +121,7 @@ def select(gpus: Sequence[Gpu], wanted: Sequence[str] | str) -> tuple[Gpu, ...]:
         wanted: indices or UUIDs, or ``auto`` for all.
 
     Raises:
-        UsageError: one is not there.
+        UsageError: one is not there, or is named twice: two replicas on it are asked for with ``replicas``.
     """
     if isinstance(wanted, str):
         return tuple(gpus)
@@ -130,4 +130,13 @@ def select(gpus: Sequence[Gpu], wanted: Sequence[str] | str) -> tuple[Gpu, ...]:
         if name not in by_name:
             there = ", ".join(f"{gpu.index} ({gpu.uuid})" for gpu in gpus) or "none"
             raise UsageError(f"there is no GPU {name}", f"GPUs of this machine: {there}")
+    chosen: dict[str, str] = {}
+    for name in wanted:
+        uuid = by_name[name].uuid
+        if uuid in chosen:
+            raise UsageError(
+                f"`devices` names GPU {by_name[name].index} ({uuid}) twice, as {chosen[uuid]} and {name}",
+                "name each GPU once; `replicas` puts several on one",
+            )
+        chosen[uuid] = name
     return tuple(by_name[name] for name in wanted)

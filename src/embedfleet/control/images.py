@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from embedfleet.control.docker import Docker
+from embedfleet.control.image_name import familiar
 from embedfleet.errors import DockerError, UsageError
 
 _CHUNK = 1 << 20
@@ -21,11 +22,15 @@ class Archive:
     """What a tar of images says it holds.
 
     Attributes:
-        images: reference → id, which is the digest of the image's configuration.
+        images: reference → id, which is the digest of the image's configuration; see `familiar` for the spelling.
     """
 
     file: Path
     images: dict[str, str]
+
+    def id_of(self, reference: str) -> str:
+        """The id of an image, however its reference is spelled; empty if it is not there."""
+        return self.images.get(familiar(reference), "")
 
 
 def read_archive(file: Path) -> Archive:
@@ -47,7 +52,7 @@ def read_archive(file: Path) -> Archive:
         raise UsageError(f"{file} was cut short: {missing[0]} is not in it", _again(file))
     if tarfile.is_tarfile(file) and not _is_compressed(file) and file.stat().st_size < end:
         raise UsageError(f"{file} was cut short: {file.stat().st_size} bytes of {end}", _again(file))
-    images = {tag: _config_digest(row["Config"]) for row in manifest for tag in row.get("RepoTags") or ()}
+    images = {familiar(tag): _config_digest(row["Config"]) for row in manifest for tag in row.get("RepoTags") or ()}
     return Archive(file, images)
 
 
@@ -69,7 +74,7 @@ def find_archive(reference: str, tars: Sequence[Path], folder: Path) -> tuple[Ar
     for file in tars:
         if file.is_file():
             archive = read_archive(file)
-            if reference in archive.images:
+            if archive.id_of(reference):
                 return archive, []
             seen.append(f"{file} holds {', '.join(archive.images) or 'no named image'}")
     for file in sorted(folder.glob("*.tar*")) if folder.is_dir() else ():
@@ -79,9 +84,29 @@ def find_archive(reference: str, tars: Sequence[Path], folder: Path) -> tuple[Ar
             except UsageError as error:
                 seen.append(error.message)
                 continue
-            if reference in archive.images:
+            if archive.id_of(reference):
                 return archive, []
     return None, seen
+
+
+def differing_tar(found: str, reference: str, tars: Sequence[Path]) -> str:
+    """In which usual tar another image lies under the reference than the daemon has, in words; empty if in none.
+
+    Args:
+        found: id of the daemon's image, by its configuration.
+        reference: of the image.
+        tars: where it usually is. One that is compressed is not looked into: it would have to be unpacked each time.
+    """
+    for file in tars:
+        if not file.is_file() or _is_compressed(file):
+            continue
+        try:
+            there = read_archive(file).id_of(reference)
+        except UsageError:  # it is not needed
+            continue
+        if there and there != found.removeprefix("sha256:"):
+            return f"the daemon's {reference} is {_short(found)}, {file} holds sha256:{there[:12]}"
+    return ""
 
 
 def ensure_image(
@@ -120,7 +145,7 @@ def ensure_image(
 def _load(docker: Docker, reference: str, archive: Archive, progress: Progress) -> str:
     said = docker.load(_chunks(archive.file, progress))
     loaded = docker.image_id(reference)
-    wanted = archive.images[reference]
+    wanted = archive.id_of(reference)
     if not loaded:
         raise DockerError(f"{archive.file} was loaded, but {reference} is not there: {said}", "save the image anew")
     if loaded.removeprefix("sha256:") != wanted and not docker.engine().has_containerd_store:
@@ -144,6 +169,10 @@ def _content(tar: tarfile.TarFile, names: dict[str, tarfile.TarInfo], name: str)
     if stream is None:
         raise ValueError(f"its {name} is no file")
     return stream.read()
+
+
+def _short(image: str) -> str:
+    return image[: len("sha256:") + 12]
 
 
 def _config_digest(name: str) -> str:

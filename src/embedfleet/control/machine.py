@@ -9,8 +9,10 @@ from embedfleet.control.child import ChildSpec, ContainerSpec
 from embedfleet.control.container_engine import Engine
 from embedfleet.control.docker import Docker
 from embedfleet.control.images import Progress, ensure_image, find_archive
+from embedfleet.control.model_digest import digest_folder
 from embedfleet.control.model_folder import ModelFacts, read_model_folder
 from embedfleet.control.nvml import Driver, read_driver
+from embedfleet.control.owner import Owner
 from embedfleet.control.plan import Machine, balancer_in_container, check_machine, docker_model, runs_as
 from embedfleet.errors import UsageError
 
@@ -42,7 +44,7 @@ def look(settings: Settings, *, cores: int) -> Ground:
     machine = Machine(cores, gpus, driver.version if driver else "")
     if not uses_docker(settings, machine):
         return Ground(machine)
-    docker = Docker(settings.fleet.docker_host, str(settings.root))
+    docker = Docker(settings.fleet.docker_host, Owner.of(settings, create=True))
     engine = docker.engine()
     machine = Machine(
         cores,
@@ -51,6 +53,7 @@ def look(settings: Settings, *, cores: int) -> Ground:
         own_image=has_own_image(docker, settings),
         reaches_containers=not engine.is_rootless,
         models=read_models(settings, machine),
+        weights=read_weights(settings, machine),
     )
     return Ground(machine, docker, engine)
 
@@ -110,6 +113,13 @@ def read_models(settings: Settings, machine: Machine) -> dict[str, ModelFacts]:
     if problems:
         raise UsageError("; ".join(problems), "clone the models with git-lfs where there is a network, and copy them")
     return facts
+
+
+def read_weights(settings: Settings, machine: Machine) -> dict[str, str]:
+    """By service, the digest of the model folder that its containers are given."""
+    services = [service for service in settings.services if runs_as(service, machine.gpus) == "docker"]
+    folders = {service.name: docker_model(settings, service) for service in services}
+    return {name: digest_folder(folder) for name, folder in folders.items() if folder is not None}
 
 
 def provide_images(ground: Ground, plan: Iterable[ChildSpec], settings: Settings, progress: Progress) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """What a fleet consists of: pure, from the settings and the machine."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -36,6 +37,7 @@ class Machine:
         reaches_containers: whether this process can connect to a container's own address; if not, or where a gateway
             runs beside them, replicas are published on the loopback.
         models: facts of each service's model folder.
+        weights: digest of what that folder holds.
     """
 
     cores: int
@@ -44,6 +46,7 @@ class Machine:
     own_image: bool = False
     reaches_containers: bool = True
     models: Mapping[str, ModelFacts] = field(default_factory=dict)
+    weights: Mapping[str, str] = field(default_factory=dict)
 
 
 def runs_as(service: Service, gpus: Sequence[Gpu]) -> Runs:
@@ -198,6 +201,8 @@ class _Plan:
             gpu=gpu.uuid if gpu else "",
             port=tei.PORT,
             model=str(model or BUILTIN),
+            weights=self._machine.weights.get(service.name, ""),
+            reading=_reading(service.engine),
             publish=("127.0.0.1", 0) if self._is_published(service) else None,
         )
 
@@ -315,7 +320,9 @@ def check_machine(settings: Settings, gpus: Sequence[Gpu]) -> tuple[Gpu, ...]:
             "install the driver (nvidia-smi must work), or leave the type away to serve from the CPU",
         )
     for service in settings.services:
-        for gpu in select(gpus, service.options.devices):
+        # What no container is put on contradicts nothing.
+        used = select(gpus, service.options.devices) if runs_as(service, gpus) == "docker" else ()
+        for gpu in used:
             if gpu.capability != family.capability:
                 raise UsageError(
                     f"{wanted} has compute capability {family.capability / 10}, but GPU {gpu.index} of this machine is"
@@ -338,6 +345,16 @@ def _remotes(service: Service) -> list[RemoteSpec]:
     assert isinstance(urls, tuple)
     name = service.upstream
     return [RemoteSpec(f"{name}-{n}", service.name, "replica", url.rstrip("/")) for n, url in enumerate(urls)]
+
+
+def _reading(options: EngineOptions) -> str:
+    """The settings of a service that change the vectors of its model, as text; empty for none."""
+    said = {
+        "pooling": "" if options.pooling == "auto" else options.pooling,
+        "prompt-name": options.default_prompt_name,
+        "prompt": options.default_prompt and hashlib.sha256(options.default_prompt.encode()).hexdigest()[:12],
+    }
+    return " ".join(f"{name}={value}" for name, value in said.items() if value)
 
 
 def _number(service: Service) -> int | str:

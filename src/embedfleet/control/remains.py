@@ -1,49 +1,68 @@
 """What a fleet left in the Docker daemon: found by its labels alone, with no file of ours."""
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Sequence
-from collections.abc import Set as AbstractSet
 from typing import Any
 
-from embedfleet.control.activity import is_stopped
 from embedfleet.control.container import Container
 from embedfleet.control.docker import Docker
-from embedfleet.errors import TimedOut, UpstreamError
+from embedfleet.control.ending import end_container
+from embedfleet.control.former import is_former
+from embedfleet.errors import DockerError, TimedOut, UpstreamError
 from embedfleet.http.client import fetch
 from embedfleet.probe.prober import Prober
 from embedfleet.types import Endpoint
 
+log = logging.getLogger(__name__)
+
 _PROBE_S = 10.0
 _ANSWER_S = 2.0
 _GRACE_S = 30.0
+# As that of a container: a gateway that was a process is gone with its fleet.
+_NO_BALANCER = {"id": "", "pid": None, "phase": "gone", "restarts": 0, "last_end": "", "uptime_s": 0, "pss_bytes": 0}
 
 
-def remove_container(docker: Docker | None, container: Container, grace_s: float = _GRACE_S) -> None:
-    """Let a container end what it has, and remove it; one that is stopped would never hear that it is to end."""
-    if docker is not None:
-        docker.stop(container.id, 0 if is_stopped(container.pid, container=container.id) else grace_s)
-        docker.remove(container.id)
+def remove_container(docker: Docker, container: Container, grace_s: float = _GRACE_S) -> None:
+    """Let a container end what it has, and remove it, also if it cannot be told to end."""
+    try:
+        end_container(docker, container, grace_s)
+    except DockerError as error:
+        log.warning("%s cannot be stopped: %s", container.name, error.message)
+    docker.remove(container.id)
 
 
-def remove_all(docker: Docker | None, grace_s: float = _GRACE_S, keep: AbstractSet[str] = frozenset()) -> list[str]:
+def remove_all(docker: Docker | None, grace_s: float = _GRACE_S) -> list[str]:
     """Remove every container and network of ours, balancers first.
 
     Args:
         docker: the daemon; None if there is none to ask.
         grace_s: for requests under way.
-        keep: names of containers that stay, and so does their network.
 
     Returns:
         The names of what was removed.
+
+    Raises:
+        DockerError: some could not be removed; all others are.
     """
     if docker is None:
         return []
-    containers = sorted(docker.ours(), key=lambda container: container.kind != "balancer")
-    containers = [container for container in containers if container.name not in keep]
-    for container in containers:
-        remove_container(docker, container, grace_s)
-    networks = [name for name in docker.networks() if docker.remove_network(name)]
-    return [container.name for container in containers] + networks
+    removed: list[str] = []
+    failures: list[DockerError] = []
+    for container in sorted(docker.ours(), key=lambda container: container.kind != "balancer"):
+        try:
+            remove_container(docker, container, grace_s)
+            removed.append(container.name)
+        except DockerError as error:
+            failures.append(DockerError(f"{container.name} cannot be removed: {error.message}", error.hint))
+    for name in docker.networks():
+        try:
+            removed += [name] if docker.remove_network(name) else []
+        except DockerError as error:
+            failures.append(DockerError(f"the network {name} cannot be removed: {error.message}", error.hint))
+    if failures:
+        raise DockerError("; ".join(failure.message for failure in failures), failures[0].hint)
+    return removed
 
 
 async def remains_status(docker: Docker, ask: Callable[[str], Awaitable[list[dict[str, Any]]]]) -> list[dict[str, Any]]:
@@ -53,7 +72,7 @@ async def remains_status(docker: Docker, ask: Callable[[str], Awaitable[list[dic
         docker: the daemon.
         ask: the gateway of a service for its replicas; empty where there is none to ask: then each is asked to infer.
     """
-    containers = await asyncio.to_thread(docker.ours)
+    containers = [container for container in await asyncio.to_thread(docker.ours) if not is_former(container)]
     names = dict.fromkeys(container.service for container in containers if container.service)
     return [await _service(name, [c for c in containers if c.service == name], await ask(name)) for name in names]
 
@@ -65,7 +84,7 @@ async def _service(name: str, containers: Sequence[Container], rows: Sequence[di
     return {
         "name": name,
         "port": balancer.published if balancer else 0,
-        "gateway": await _balancer(balancer) if balancer else {"id": "", "phase": "gone", "pid": None, "restarts": 0},
+        "gateway": await _balancer(balancer) if balancer else _NO_BALANCER,
         "replicas": list(await asyncio.gather(*(_replica(each, told.get(each.name)) for each in replicas))),
     }
 

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from embedfleet.control.balancers.base import Balancer
 from embedfleet.control.balancers.gateway import GatewayBalancer
 from embedfleet.control.child import ChildSpec, Kind, ProcessSpec, RemoteSpec
+from embedfleet.control.clearing import Clearing
 from embedfleet.control.drivers.base import Driver, Found, Running
 from embedfleet.control.handover import Successor
 from embedfleet.control.journal import Journal
@@ -44,6 +45,8 @@ class Child:
     Attributes:
         url: where it listens, or did.
         found: what ran in its place when we came.
+        served: it has inferred, as we started it or took it over.
+        cannot_start: why the last attempt to start it failed; empty if it did not.
         drained: it is to get no requests, because somebody said so.
         retired: gateways that it had before, which serve the clients that they have, the oldest first; and whether
             each was told to end.
@@ -67,6 +70,7 @@ class Child:
         self.served = False
         self.started_at = 0.0
         self.last_end = ""
+        self.cannot_start = ""
         self.retired: dict[Running, bool] = {}
         self.successors = 0
 
@@ -77,8 +81,10 @@ class Child:
 
     @property
     def is_kept(self) -> bool:
-        """Whether it stays when the fleet fails: it served before us, or serves in the place of one that did."""
-        return self.found is not None and (self.served or not self.found.is_stale or not self.was_started)
+        """Whether it stays when the fleet fails: it served before us, or serves the same model in its place."""
+        if self.found is None:
+            return False
+        return not self.found.is_stale or not self.was_started or (self.served and not self.found.has_other_model)
 
     @property
     def has_ended(self) -> bool:
@@ -109,7 +115,7 @@ class Supervisor:
         listeners: sockets that its gateways accept from.
         stop_grace_s: before a child that was told to end is killed.
         hung_after_s: how long a child of a kind may be silent and do nothing; 0 for as long as it likes.
-        new_model: whether an operator says that the services may have another model than before.
+        new_models: services that may have another model than before: an operator says so.
     """
 
     def __init__(
@@ -122,7 +128,7 @@ class Supervisor:
         listeners: Listeners,
         stop_grace_s: float,
         hung_after_s: Mapping[Kind, float],
-        new_model: bool = False,
+        new_models: AbstractSet[str] = frozenset(),
     ) -> None:
         self.children = {spec.name: Child(spec, driver) for spec, driver in plan}
         self.serves = False  # everything came up, and whoever started us has been told
@@ -133,7 +139,8 @@ class Supervisor:
         self._backoff = backoff
         self._stop_grace_s = stop_grace_s
         self._hung_after_s = hung_after_s
-        self._new_model = new_model
+        self._new_models = new_models
+        self._clearing = Clearing(self.wake)
         self._changed = asyncio.Event()
         self._stopping = False
         self._failure: EmbedfleetError | None = None
@@ -168,6 +175,8 @@ class Supervisor:
             row = rows.get(child.spec.name)
             if row is None:
                 continue
+            if child.cannot_start:
+                row["reason"] = child.cannot_start
             if child.drained:
                 row["state"] = "drained" if row["state"] == "drained" else "draining"
             elif _is_to_be_replaced(child):
@@ -191,6 +200,8 @@ class Supervisor:
             UpstreamError: one cannot be told now.
         """
         for service in services:
+            for child in self.replicas(service):
+                child.driver.allow_new_model(service)
             await self._balancers[service].allow_new_model()
 
     def wake(self) -> None:
@@ -293,8 +304,10 @@ class Supervisor:
             if child.found is not None and child.spec.kind == "replica":  # it goes on serving until its turn comes
                 child.url = child.found.url
                 self._unpublished.add(child.spec.service)
-        with suppress(UpstreamError):  # one that is not there yet knows no model
-            await self.allow_new_model(filter(self._is_of_new_model, self.services))
+        for service in filter(self._is_of_new_model, self.services):
+            with suppress(UpstreamError):  # one that is not there yet knows no model
+                await self._balancers[service].allow_new_model()
+        await self._clear_other_models()
         while True:
             self._changed.clear()
             if self._stopping:  # who is told nothing any more need not be looked after
@@ -309,12 +322,25 @@ class Supervisor:
             await self._publish()
             self._trim(now)
             await self._wait(now, _ROLL_S if held else _TRIM_S)
+        await self._clearing.finish()
         if self._failure is not None:
             raise self._failure
 
+    async def _clear_other_models(self) -> None:
+        """Nobody is sent to what serves another model than its service is to have, and it ends."""
+        others = [c for c in self.children.values() if c.found is not None and c.found.has_other_model]
+        for child in others:
+            child.url = ""
+        if others:
+            await self._publish()
+        for service in {child.spec.service for child in others}:
+            self._clearing.begin(service, [(c.spec, c.driver) for c in others if c.spec.service == service])
+
     def _is_of_new_model(self, service: str) -> bool:
         """Whether an operator wants another model than what ran before us: by a word, or by changed settings."""
-        return self._new_model or any(c.found is not None and c.found.has_other_model for c in self.replicas(service))
+        return service in self._new_models or any(
+            c.found is not None and c.found.has_other_model for c in self.replicas(service)
+        )
 
     async def _close_balancers(self) -> None:
         self._listeners.close()
@@ -343,6 +369,8 @@ class Supervisor:
             return set()
         held = set()
         for service in self.services:
+            if self._clearing.holds(service):
+                held |= {child.spec.name for child in self.replicas(service)}
             balancer = self.balancer(service)
             adopts = balancer.found is not None and not balancer.is_stale
             if _waits(balancer) and not adopts and not self._balancers[service].may_start:
@@ -373,25 +401,38 @@ class Supervisor:
         child.started_at = time.time()
         child.was_started = True
         if child.is_stale and child.observed.restarts == 0:
+            child.served = False
             await self._withdraw(child)
         try:
             running = await child.driver.start(child.spec, preferred_port=child.port)
         except OSError as error:
-            log.error("%s cannot be started: %s", child.spec.name, error)  # noqa: TRY400 - the message says it all
-            child.last_end = str(error)
-            self._note(child, Event.EXIT)
+            self._note_failure(child, str(error))
             return
         except UsageError as error:
+            if self.serves:  # the others serve, and go on
+                self._note_failure(child, f"{error.message} ({error.hint})")
+                return
             self._note(child, Event.EXIT)
             self._failure = error
             self.fail()
             return
+        except Exception as error:  # one child's, whatever it is
+            log.exception("%s cannot be started", child.spec.name)
+            self._note_failure(child, repr(error))
+            return
+        child.cannot_start = ""
         child.running = running
         self._watch(child, running)
         running.ready.add_done_callback(
             lambda ready: None if ready.cancelled() else self._ready(child, running, ready.result())
         )
         running.ended.add_done_callback(lambda ended: self._ended(child, running, ended.result()))
+
+    def _note_failure(self, child: Child, why: str) -> None:
+        """It could not be started, and is tried again."""
+        log.error("%s cannot be started: %s", child.spec.name, why)
+        child.last_end = child.cannot_start = why
+        self._note(child, Event.EXIT)
 
     async def _withdraw(self, child: Child) -> None:
         """Have nothing more sent to a replica that is about to be replaced."""

@@ -112,13 +112,13 @@ def test_the_daemon_may_be_restarted_under_a_fleet(site: Site, daemon):
     assert site.embedder.post("/embed", QUESTION).status == 200
 
 
-def test_a_fleet_in_another_folder_is_left_alone_until_that_folder_is_gone(site: Site, tmp_path_factory):
+def test_a_fleet_in_another_folder_is_left_alone_and_known_by_its_own_wherever_that_is(site: Site, tmp_path_factory):
     site.up(*ONE)
     site.kill_controller()
     there, site.folder = site.folder, tmp_path_factory.mktemp("another")
     (site.folder / "models").symlink_to(there / "models")
     before = site.containers
-    assert f"the fleet in {there}" in site.run("down").stderr
+    assert f"the fleet in {there} are left alone" in site.run("down").stderr
     refused = site.run("up", *ONE, code=None)
     assert refused.returncode != 0
     assert f"belongs to the fleet in {there}" in refused.stderr
@@ -127,8 +127,11 @@ def test_a_fleet_in_another_folder_is_left_alone_until_that_folder_is_gone(site:
     moved = there.rename(there.with_name("moved"))
     (site.folder / "models").unlink()
     (site.folder / "models").symlink_to(moved / "models")
+    assert "docker rm -f bge-embedder-tei-0" in site.run("down").stderr, "nothing proves that they are this fleet's"
+    assert site.containers == before
+    site.folder = moved
     site.run("down")
-    assert site.containers == {}
+    assert site.containers == {}, "its id has moved with its folder"
 
 
 def restarts(site: Site, name: str) -> int:

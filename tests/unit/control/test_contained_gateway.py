@@ -2,8 +2,10 @@
 
 import asyncio
 import os
+import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import orjson
 import pytest
@@ -99,11 +101,80 @@ def test_while_there_are_none_of_ours_those_go_on_that_served_before_us(folder):
     asyncio.run(go())
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"[{}]", b"7"])
-def test_a_file_that_makes_no_sense_is_removed(folder, content):
+@pytest.mark.parametrize(
+    "content",
+    [
+        *(b"", b"{", b"[1]", b"[{}]", b"7", b"\xff", b"[" * 5000, b" " * (2 << 20)),
+        b'[{"id": 1, "url": "http://r0:80"}]',
+        b'[{"id": ["r0"], "url": "http://r0:80"}]',
+        b'[{"id": "", "url": "http://r0:80"}]',
+        b'[{"id": "r\\n0", "url": "http://r0:80"}]',
+        b'[{"id": "r0", "url": null}]',
+        b'[{"id": "r0", "url": "file:///etc/passwd"}]',
+        b'[{"id": "r0", "url": "http://r0:99999"}]',
+        b'[{"id": "r0", "url": "http://r0:80", "drained": "no"}]',
+        b'[{"id": "r0", "url": "http://r0:80"}, 7]',
+    ],
+)
+def test_a_file_that_makes_no_sense_is_removed_with_a_word(folder, caplog, content):
     (folder.path / "members.json").write_bytes(content)
-    folder.keep(INSIDE)
+    assert folder.keep(INSIDE) == []
     assert list(folder.path.iterdir()) == []
+    assert "members.json is of no use" in caplog.text
+
+
+def _link(file: Path) -> None:
+    other = file.parent.parent / "other"
+    other.write_text('[{"id": "r9", "url": "http://r9:80"}]')
+    file.symlink_to(other)
+
+
+@pytest.mark.parametrize("plant", [Path.mkdir, os.mkfifo, _link])
+@pytest.mark.parametrize("name", ["members.json", "members.new"])
+def test_what_is_no_file_is_neither_read_nor_waited_for_and_makes_room(folder, plant, name):
+    plant(folder.path / name)
+    assert folder.keep(INSIDE) == []
+    folder.write([{"id": "r0", "url": "http://r0:80"}])
+    assert remembered(folder) == [{"id": "r0", "url": "http://r0:80"}]
+    assert [file.name for file in folder.path.iterdir()] == ["members.json"]
+
+
+def test_a_folder_that_turns_up_after_the_start_makes_room_too(folder):
+    folder.keep(INSIDE)
+    (folder.path / "members.json" / "deep").mkdir(parents=True)
+    folder.write([])
+    assert remembered(folder) == []
+
+
+@pytest.mark.parametrize("plant", [Path.touch, lambda path: path.symlink_to("/nowhere")])
+def test_what_is_no_folder_makes_room_for_one(tmp_path, plant):
+    folder = GatewayFolder(tmp_path / "gateway" / "embedder")
+    folder.path.parent.mkdir()
+    plant(folder.path)
+    folder.prepare()
+    folder.write([])
+    assert remembered(folder) == []
+
+
+def test_a_socket_that_is_a_link_is_none(folder):
+    (folder.path / "admin.sock").symlink_to("/run/docker.sock")
+    assert not folder.has_socket
+
+
+def test_what_cannot_be_written_down_is_told_later(folder):
+    """A gateway that could not find it again would serve by what was before."""
+
+    async def go():
+        balancer = ContainedGateway(folder, INSIDE)
+        async with listening(folder) as gateway:
+            shutil.rmtree(folder.path)
+            with pytest.raises(UpstreamError, match="No such file"):
+                await balancer.publish(HERE, set())
+            assert gateway.members == []
+            folder.path.mkdir()
+        await balancer.close()
+
+    asyncio.run(go())
 
 
 def test_whatever_the_umask_the_containers_user_may_write_and_others_may_not_enter(tmp_path):

@@ -12,6 +12,7 @@ import pytest
 from embedfleet.control.child import ContainerSpec, Mount
 from embedfleet.control.container_engine import Engine
 from embedfleet.control.docker import Docker
+from embedfleet.control.remains import remains_status, remove_all
 from embedfleet.errors import DockerError
 from embedfleet.http.exchange import Exchange
 from embedfleet.http.message import JSON
@@ -114,7 +115,66 @@ class Removing:
             exchange.respond(200, [JSON], b'{"StatusCode": 0}')
 
 
-F = TypeVar("F", Podman, Removing)
+class Ailing:
+    """A daemon with three containers of ours, of which ``sick`` can be neither looked at, stopped nor removed."""
+
+    def __init__(self) -> None:
+        self.names = ["well", "sick", "odd"]
+        self.networks = {"used": "sick", "free": ""}
+        self.server = Server(self.handle)
+
+    def handle(self, exchange: Exchange) -> None:
+        method, path = exchange.method.decode(), exchange.path.partition("?")[0].removeprefix("/v1.41")
+        _, kind, *rest = path.split("/")
+        name = rest[0] if rest else ""
+        if path == "/version":
+            self._answer(exchange, DOCKER | {"ApiVersion": "1.41", "MinAPIVersion": "1.24"})
+        elif name == "sick":
+            exchange.respond(500, [JSON], b'{"message": "layer does not exist"}')
+        elif path == "/containers/json" and b"network" in exchange.target:
+            users = [user for network, user in self.networks.items() if network in exchange.target.decode() and user]
+            self._answer(exchange, [self._row(user) for user in users])
+        elif path == "/containers/json":
+            self._answer(exchange, [self._row(each) for each in self.names])
+        elif kind == "containers" and method == "GET":
+            self._answer(exchange, _inspected(name, self._labels(name)))
+        elif kind == "containers":
+            if method == "DELETE":
+                self.names.remove(name)
+            exchange.respond(204, [], b"")
+        elif path == "/networks":
+            labels = {"io.embedfleet.network": "1"}
+            asked = exchange.target.decode()
+            found = [each for each in self.networks if "name" not in asked or each in asked]
+            self._answer(exchange, [{"Id": each, "Name": each, "Labels": labels} for each in found])
+        else:
+            del self.networks[name]
+            exchange.respond(204, [], b"")
+
+    def _answer(self, exchange: Exchange, value: object) -> None:
+        exchange.respond(200, [JSON], orjson.dumps(value))
+
+    def _labels(self, name: str) -> dict[str, str]:
+        port = "eighty" if name == "odd" else "80"
+        return {"io.embedfleet.service": "s", "io.embedfleet.kind": "replica", "io.embedfleet.port": port}
+
+    def _row(self, name: str) -> dict:
+        return {"Id": name, "Names": [f"/{name}"], "ImageID": "i", "Labels": self._labels(name), "State": "dead"}
+
+
+def _inspected(name: str, labels: dict[str, str]) -> dict:
+    return {
+        "Id": name,
+        "Name": f"/{name}",
+        "Image": "i",
+        "Config": {"Labels": labels},
+        "State": {"Status": "running", "ExitCode": 0, "StartedAt": ""},
+        "NetworkSettings": {},
+        "HostConfig": {},
+    }
+
+
+F = TypeVar("F", Podman, Removing, Ailing)
 
 
 @contextmanager
@@ -164,3 +224,42 @@ def test_a_removal_that_somebody_else_began_is_waited_for(tmp_path):
     assert remove.startswith("DELETE /containers/slow?")
     assert wait == "POST /containers/slow/wait?condition=removed"
     assert [line for line in daemon.asked if "/wait" in line] == [wait]
+
+
+def test_a_container_that_cannot_be_looked_at_or_removed_keeps_no_other_from_it(tmp_path):
+    with listening(str(tmp_path / "d.sock"), Ailing()) as daemon:
+        docker = Docker(f"unix://{tmp_path}/d.sock")
+        assert {each.name: each.status for each in docker.ours()} == {
+            "well": "running",
+            "sick": "dead",
+            "odd": "running",
+        }
+        with pytest.raises(DockerError, match="sick cannot be removed: Docker: layer does not exist"):
+            remove_all(docker)
+        docker.close()
+    assert daemon.names == ["sick"]
+    assert daemon.networks == {"used": "sick"}, "a container is on it, though it does not run"
+
+
+@pytest.mark.parametrize("answer", [b"[]", b"{}", b'{"Config": null}', b"7", b"not JSON"])
+def test_an_answer_that_makes_no_sense_is_an_error_of_the_daemon(tmp_path, answer):
+    class Garbled(Ailing):
+        def _answer(self, exchange: Exchange, value: object) -> None:
+            exchange.respond(200, [JSON], orjson.dumps(value) if "version" in exchange.path else answer)
+
+    with listening(str(tmp_path / "d.sock"), Garbled()):
+        docker = Docker(f"unix://{tmp_path}/d.sock")
+        with pytest.raises(DockerError):
+            docker.find("well")
+        docker.close()
+
+
+def test_a_service_whose_balancer_was_a_process_has_a_whole_row_for_it(tmp_path):
+    async def told(_: str) -> list:
+        return [{"id": name, "url": "", "state": "active"} for name in ("well", "sick", "odd")]
+
+    with listening(str(tmp_path / "d.sock"), Ailing()):
+        docker = Docker(f"unix://{tmp_path}/d.sock")
+        (service,) = asyncio.run(remains_status(docker, told))
+        docker.close()
+    assert service["gateway"].keys() == service["replicas"][0].keys() - {"url", "state"}

@@ -80,3 +80,10 @@ def test_a_gpu_that_is_not_there_is_named_with_those_that_are():
     with pytest.raises(UsageError) as caught:
         select([], ("0",))
     assert caught.value.hint == "GPUs of this machine: none"
+
+
+@pytest.mark.parametrize("names", [["0", "0"], ["1", "GPU-b", "0"]])
+def test_a_gpu_that_is_named_twice_is_refused_with_both_names(names):
+    with pytest.raises(UsageError, match=f"twice, as {names[0]} and {names[1]}") as caught:
+        select([T4, H100], names)
+    assert "`replicas`" in caught.value.hint

@@ -245,3 +245,30 @@ def test_a_type_without_any_gpu_is_refused():
 def test_gpus_that_no_service_uses_contradict_nothing():
     mixed = (T4S[0], Gpu(1, "GPU-h", "NVIDIA H100", 90, 80 << 30, 79 << 30))
     assert gpus_for("T4", mixed, embedder__devices="0", reranker__devices="0") == mixed
+
+
+@pytest.mark.parametrize("reranker", [{"driver": "process"}, {"replicas": "http://a:8080"}])
+def test_gpus_that_no_container_is_put_on_contradict_nothing(reranker):
+    mixed = (T4S[0], Gpu(1, "GPU-h", "NVIDIA H100", 90, 80 << 30, 79 << 30))
+    flags = {f"reranker__{key}": value for key, value in reranker.items()}
+    assert gpus_for("H100", mixed, embedder__devices="1", **flags) == mixed
+    with pytest.raises(UsageError, match="GPU 0"):
+        gpus_for("H100", mixed, **flags)
+
+
+def test_what_changes_the_vectors_of_a_model_is_part_of_what_a_replica_computes():
+    """And nothing else is: replicas that compute the same are replaced in turn."""
+    computes = [
+        docker_plan(**flags)["bge-embedder-tei-0"].computes
+        for flags in (
+            {},
+            {"embedder__max_concurrent_requests": "7", "fleet__tei_version": "1.9.2"},
+            {"embedder__pooling": "mean"},
+            {"embedder__default_prompt": "query: "},
+            {"embedder__default_prompt": "passage: "},
+            {"embedder__default_prompt_name": "query"},
+        )
+    ]
+    assert computes[0] == computes[1]
+    assert len(set(computes[1:])) == 5
+    assert "passage: " not in "".join(computes), "a label tells nobody a prompt"

@@ -375,3 +375,121 @@ def test_a_fleet_that_fails_leaves_what_served_before_it(tmp_path):
             assert made.driver.running["s-1"].told
 
     run(test)
+
+
+def test_what_serves_another_model_gets_nothing_more_and_has_ended_before_the_first_of_the_new_one_starts(tmp_path):
+    async def test() -> None:
+        async with world(tmp_path, replicas=3) as made:
+            made.driver.found = found("s-0", "s-1", "s-2", is_stale=True, has_other_model=True)
+            hanging = asyncio.Event()
+            made.driver.clears = lambda name: hanging.wait() if name == "s-1" else asyncio.sleep(0)
+            await made.listen()
+            made.gateway.members = [{"id": "s-0", "url": "http://127.0.0.1:7000"}]
+            made.run()
+            await made.until(lambda: made.gateway.members == [])
+            await made.until(lambda: sorted(made.driver.cleared) == ["s-0", "s-1", "s-2"])
+            await made.until(lambda: made.driver.count("s-gateway") == 1)
+            assert not any(made.driver.count(f"s-{number}") for number in range(3)), "one of the former hangs"
+            hanging.set()
+            await made.until(lambda: len(made.gateway.members) == 3)
+
+    run(test)
+
+
+def test_a_replica_that_cannot_be_ended_now_is_tried_again(tmp_path):
+    async def test() -> None:
+        async with world(tmp_path) as made:
+            made.driver.found = found("s-0", is_stale=True, has_other_model=True)
+            faults = [OSError("the daemon is busy")]
+
+            async def clear(_: str) -> None:
+                if faults:
+                    raise faults.pop()
+
+            made.driver.clears = clear
+            await made.listen()
+            made.run()
+            await made.until(lambda: made.driver.cleared == ["s-0", "s-0"])
+            await made.until(lambda: len(made.gateway.members) == 2)
+
+    run(test)
+
+
+@pytest.mark.parametrize("fault", [UsageError("it is somebody else's", "rename that"), KeyError("State"), OSError("x")])
+def test_a_replica_that_cannot_be_started_while_the_fleet_serves_costs_no_other(tmp_path, fault):
+    async def test() -> None:
+        async with serving(tmp_path) as made:
+            made.supervisor.serves = True
+            made.driver.faults["s-0"] = [fault, fault]
+            made.driver.running["s-0"].end(1)
+            await made.until(lambda: made.driver.count("s-0") == 2)
+            await made.until_published(*made.ports)
+            assert made.supervisor.children["s-0"].observed.restarts == 3
+            assert not made.driver.running["s-1"].told
+            assert made.driver.count("s-gateway") == 1
+
+    run(test)
+
+
+def test_why_a_replica_cannot_be_started_is_its_reason_until_it_is(tmp_path):
+    async def test() -> None:
+        async with world(tmp_path, backoff=Backoff(first_s=0.01, longest_s=0.01)) as made:
+            await made.listen()
+            made.run()
+            await made.until(lambda: len(made.gateway.members) == 2)
+            made.supervisor.serves = True
+            made.driver.faults["s-0"] = [UsageError("it is somebody else's", "rename that")] * 10_000
+            made.driver.running["s-0"].end(1)
+            child = made.supervisor.children["s-0"]
+            await made.until(lambda: bool(child.cannot_start))
+            assert (await made.supervisor.states("s"))["s-0"]["reason"] == "it is somebody else's (rename that)"
+            made.driver.faults["s-0"].clear()
+            await made.until(lambda: made.driver.count("s-0") == 2)
+            assert child.cannot_start == ""
+            assert (await made.supervisor.states("s"))["s-0"]["reason"] == ""
+
+    run(test)
+
+
+def test_of_a_failed_update_only_what_serves_the_same_model_stays(tmp_path):
+    """What the gateway said of the one that was replaced is not said of the one in its place."""
+
+    async def test() -> None:
+        async with world(tmp_path, replicas=3) as made:
+            made.driver.found = found("s-0", is_stale=True) | found("s-1", is_stale=True, has_other_model=True)
+            made.driver.found |= found("s-2", is_stale=False)
+            await made.listen()
+            made.run()
+            await until_serving(made.supervisor, LIMIT_S, lambda _: None)
+            kept = {name: child.is_kept for name, child in made.supervisor.children.items()}
+            assert kept == {"s-gateway": False, "s-0": True, "s-1": False, "s-2": True}
+            made.supervisor.children["s-0"].served = False
+            assert not made.supervisor.children["s-0"].is_kept
+
+    run(test)
+
+
+def test_a_successor_that_never_served_is_not_kept_for_what_it_replaced(tmp_path):
+    async def test() -> None:
+        async with world(tmp_path, replicas=1) as made:
+            made.driver.found = found("s-0", is_stale=True)
+            made.driver.loading = {"s-0"}
+            child = made.supervisor.children["s-0"]
+            child.served = True  # as the former did, while it was still there
+            await made.listen()
+            made.run()
+            await made.until(lambda: made.driver.count("s-0") == 1)
+            assert not child.is_kept
+
+    run(test)
+
+
+def test_an_operators_word_reaches_what_starts_replicas_too(tmp_path):
+    async def test() -> None:
+        async with serving(tmp_path) as made:
+            assert made.driver.new_models == []
+            await made.supervisor.allow_new_model(["s"])
+            assert set(made.driver.new_models) == {"s"}, "one that comes back may have another folder"
+            assert made.gateway.new_models == 1
+
+    run(test)

@@ -104,7 +104,10 @@ class ContainedGateway(GatewayBalancer):
         self._urls = {endpoint.id: endpoint.url for endpoint in endpoints}
         ours = [Endpoint(endpoint.id, self._addresses[endpoint.id]) for endpoint in endpoints]
         rows = [_row(endpoint, drained) for endpoint in ours or self._former]
-        self._folder.write(rows)
+        try:
+            self._folder.write(rows)
+        except OSError as error:  # no room, maybe: a gateway that is told what it could not find again would lose it
+            raise UpstreamError(f"{self._folder.path}: {error}") from error
         await self._tell(rows)
 
     async def states(self) -> list[dict[str, Any]]:

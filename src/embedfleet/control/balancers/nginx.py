@@ -197,9 +197,11 @@ class NginxSteering:
             raise FleetError(
                 f"nginx does not accept its new configuration: {result.output.strip()}", f"see {candidate / self._file}"
             )
+        main = self._folder / "nginx.conf"
         if isinstance(self._nginx, LocalNginx):
-            main = self._folder / "nginx.conf"
             files = min(FILES, most_open_files())
             main.write_text(render_main(self._nginx.inside, f"{self._nginx.inside}/{self._file}", files=files))
+        else:  # a container's nginx takes every *.conf for a site: not that by which a process before it ran
+            main.unlink(missing_ok=True)
         (candidate / self._file).replace(self._folder / self._file)
         self._nginx.reload()

@@ -70,4 +70,19 @@ class Driver(Protocol):
         """
 
     async def find(self, spec: ChildSpec) -> Found | None:
-        """The child that runs under that name already, if one outlived a fleet before us."""
+        """The child that runs under that name already, if one outlived a fleet before us.
+
+        Raises:
+            UsageError: what runs there is not ours.
+            DockerError: nobody can be asked.
+        """
+
+    async def clear(self, spec: ChildSpec) -> None:
+        """End what was found in a child's place, answering or not: nothing of another model is left there.
+
+        Raises:
+            OSError: it cannot be ended now.
+        """
+
+    def allow_new_model(self, service: str) -> None:
+        """From now on, and for a while, the children of a service may be started with another model than before."""

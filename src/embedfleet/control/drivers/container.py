@@ -7,7 +7,10 @@ they should be. The daemon restarts one that dies on its own; we see that it did
 import asyncio
 import logging
 import signal
+import time
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
 from embedfleet.control.activity import activity_of
 from embedfleet.control.child import ChildSpec, ContainerSpec
@@ -15,10 +18,13 @@ from embedfleet.control.container import Container
 from embedfleet.control.container_engine import DeviceRequest
 from embedfleet.control.docker import Docker
 from embedfleet.control.drivers.base import Found
+from embedfleet.control.ending import end_container
+from embedfleet.control.former import set_aside
 from embedfleet.control.liveness import Activity
-from embedfleet.control.remains import remove_container
+from embedfleet.control.model_digest import digest_folder
 from embedfleet.errors import DockerError, UpstreamError, UsageError
 from embedfleet.http.client import fetch
+from embedfleet.probe.reference import WORD_S
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +39,9 @@ _RESTARTS_WHILE_LOADING = 2  # by the daemon: it will not come up
 class RunningContainer:
     """A container that was started or adopted; see `base.Running`."""
 
-    def __init__(self, docker: Docker, container: Container, said: Callable[[str, list[str]], None]) -> None:
+    def __init__(
+        self, docker: Docker, container: Container, network: str, said: Callable[[str, list[str]], None]
+    ) -> None:
         loop = asyncio.get_running_loop()
         self.pid = container.pid
         self.held = ""
@@ -41,6 +49,7 @@ class RunningContainer:
         self.ended: asyncio.Future[int] = loop.create_future()
         self._docker = docker
         self._container = container
+        self._network = network
         self._said = said
         self._watcher = loop.create_task(self._watch())
         self._remover: asyncio.Task[None] | None = None
@@ -98,11 +107,15 @@ class RunningContainer:
 
     async def _watch(self) -> None:
         """Until it has ended, or has been started anew by the daemon, which is another life."""
+        said = ""
         while not self.ended.done():
             try:
                 await self._look()
+                said = ""
             except DockerError as error:  # the daemon restarts, or is too busy: what ran may run still
-                log.warning("%s: %s", self._container.name, error)
+                if error.message != said:  # once, however long that takes
+                    log.warning("%s: %s", self._container.name, error.message)
+                said = error.message
             except Exception:  # a watch that ends without a word would leave the container as it last was
                 log.exception("%s cannot be looked at", self._container.name)
             await asyncio.sleep(_POLL_S if self.ready.done() else _LOADING_POLL_S)
@@ -116,6 +129,12 @@ class RunningContainer:
         elif now.status in {"exited", "dead"}:
             await self._end(now, now.exit_code or 1)
         elif now.started != self._container.started and self.ready.done():
+            await self._end(now, 1)
+        elif self.ready.done() and self._network and self._network not in now.networks:
+            log.warning("%s is off the network %s: it is put back", now.name, self._network)
+            await self._end(now, 1)
+        elif self.ready.done() and now.url and now.url != self._container.url:
+            log.warning("%s has got another address: %s", now.name, now.url)
             await self._end(now, 1)
         elif not self.ready.done():
             await self._greet(now)
@@ -171,6 +190,13 @@ class ContainerDriver:
         self._files = files
         self._stop_grace_s = stop_grace_s
         self._said = said
+        self._keeps_formers = True
+        self._weights: dict[str, str] = {}  # by service, since an operator allowed another model
+        self._allowed_until: dict[str, float] = {}  # by service
+
+    def settle(self) -> None:
+        """The fleet serves: what is replaced from now on is not put back."""
+        self._keeps_formers = False
 
     async def start(self, spec: ChildSpec, *, preferred_port: int) -> RunningContainer:  # noqa: ARG002
         """See `base.Driver`; a container that is there and as it should be is adopted.
@@ -184,7 +210,7 @@ class ContainerDriver:
             container = await asyncio.to_thread(self._provide, spec)
         except DockerError as error:
             raise OSError(f"{error.message} ({error.hint})") from error
-        return RunningContainer(self._docker, container, self._said)
+        return RunningContainer(self._docker, container, spec.network, self._said)
 
     async def find(self, spec: ChildSpec) -> Found | None:
         """See `base.Driver`."""
@@ -197,24 +223,72 @@ class ContainerDriver:
             return None
         if not container.ours:
             raise foreign(container)
-        return Found(container.url, self._differs(container, spec), container.model != spec.model)
+        return Found(container.url, self._differs(container, spec), has_other_model(container, spec))
+
+    async def clear(self, spec: ChildSpec) -> None:
+        """See `base.Driver`."""
+        assert isinstance(spec, ContainerSpec)
+        try:
+            container = await asyncio.to_thread(self._docker.find, spec.name)
+            if container is not None and container.ours:
+                await asyncio.to_thread(self._retire, container)
+        except DockerError as error:
+            raise OSError(f"{error.message} ({error.hint})") from error
+
+    def allow_new_model(self, service: str) -> None:
+        """See `base.Driver`."""
+        self._allowed_until[service] = time.monotonic() + WORD_S
+
+    def _retire(self, container: Container) -> None:
+        if self._keeps_formers:
+            set_aside(self._docker, container, self._stop_grace_s)
+        else:
+            end_container(self._docker, container, self._stop_grace_s)
+            self._docker.remove(container.id)
 
     def _provide(self, spec: ContainerSpec) -> Container:
         container = self._docker.find(spec.name)
         if container is not None and not container.ours:
             raise foreign(container)
+        spec = self._with_weights(spec, container)
         if container is not None and (self._differs(container, spec) or container.status not in {"running", "exited"}):
-            remove_container(self._docker, container, self._stop_grace_s)
+            self._retire(container)
             container = None
         if container is None:
             self._docker.ensure_network(spec.network)
             self._make(spec)
-        elif container.status != "running":
-            self._start(container.id)
+        else:
+            if spec.network not in container.networks:
+                self._docker.ensure_network(spec.network)
+                self._docker.connect(spec.network, container.id)
+            if container.status != "running":
+                self._start(container.id)
         found = self._docker.find(spec.name)
         if found is None:
             raise DockerError(f"{spec.name} was removed while it was started", "who else removes containers here?")
         return found
+
+    def _with_weights(self, spec: ContainerSpec, container: Container | None) -> ContainerSpec:
+        """The spec with what its model folder holds now, which must be what its neighbours were started with.
+
+        The daemon restarts a container that died by the path of its folder, whatever lies there by then: so what runs
+        already under the name is stopped as well.
+        """
+        if not spec.weights:
+            return spec
+        now, wanted = digest_folder(Path(spec.model)), self._weights.get(spec.service, spec.weights)
+        if now != wanted:
+            if time.monotonic() > self._allowed_until.get(spec.service, 0.0):
+                if container is not None:
+                    self._docker.stop(container.id, 0)
+                raise DockerError(
+                    f"{spec.model} holds another model than when the fleet was started",
+                    "put the former one back; or, if the service is to have this one: embedfleet up --new-model",
+                )
+            log.warning("%s serves another model than before from %s: an operator said so", spec.service, spec.model)
+            self._weights[spec.service] = now
+            del self._allowed_until[spec.service]  # for one change
+        return replace(spec, weights=now)
 
     def _make(self, spec: ContainerSpec) -> None:
         """Create and start it; with as many open files as the daemon gives, if it cannot give those that are wanted."""
@@ -238,6 +312,18 @@ class ContainerDriver:
     def _differs(self, container: Container, spec: ContainerSpec) -> bool:
         image = self._docker.image_id(spec.image)
         return container.fingerprint != spec.fingerprint or bool(image and container.image_id != image)
+
+
+def has_other_model(container: Container, spec: ContainerSpec) -> bool:
+    """Whether a container computes something else than its spec says.
+
+    Of one that a former version made only the folder is known: whether that holds what it did, answers tell later.
+    """
+    if spec.kind == "balancer":
+        return False
+    if not container.computes:
+        return container.model != spec.model
+    return container.computes != spec.computes
 
 
 def has_given_up(now: Container, restarts_before: int) -> bool:

@@ -162,6 +162,12 @@ class ProcessDriver:
         """See `base.Driver`."""
         return None
 
+    async def clear(self, spec: ChildSpec) -> None:
+        """See `base.Driver`: a process never outlives its fleet."""
+
+    def allow_new_model(self, service: str) -> None:
+        """See `base.Driver`: what it computes is compared, no more."""
+
     @staticmethod
     def _pipe() -> tuple[int, int]:
         """A pipe's end for the child, and ours, which does not block."""

@@ -51,3 +51,9 @@ class RemoteDriver:
     async def find(self, spec: ChildSpec) -> Found | None:  # noqa: ARG002
         """See `base.Driver`."""
         return None
+
+    async def clear(self, spec: ChildSpec) -> None:
+        """See `base.Driver`: nothing is found."""
+
+    def allow_new_model(self, service: str) -> None:
+        """See `base.Driver`: what it computes is compared, no more."""

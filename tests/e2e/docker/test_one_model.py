@@ -1,0 +1,149 @@
+"""Two models never answer for one service: what a model folder holds counts, not what it is called."""
+
+import shutil
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+from os import kill
+from pathlib import Path
+from threading import Event, Thread
+
+import orjson
+import pytest
+
+from tests.e2e.docker.test_life import ONE
+from tests.services.docker.site import QUESTION, Site
+from tests.services.models import make_xlm
+
+NAME = "bge-embedder-tei-{}"
+
+
+@pytest.fixture(scope="module")
+def another(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Another model, in a folder of the same name."""
+    return make_xlm(tmp_path_factory.mktemp("another") / "bge-m3", seed=7)
+
+
+def vector(site: Site) -> float:
+    """What tells the models apart, of what the service answers now."""
+    return orjson.loads(site.embedder.post("/embed", QUESTION).body)[0][0]
+
+
+@contextmanager
+def answers(site: Site) -> Iterator[list[float]]:
+    """What the service answers while the body runs, in order."""
+    seen: list[float] = []
+    over = Event()
+
+    def ask_on() -> None:
+        while not over.wait(0.02):
+            try:
+                answer = site.embedder.post("/embed", QUESTION)
+            except OSError:
+                continue
+            if answer.status == 200:
+                seen.append(round(orjson.loads(answer.body)[0][0], 3))
+
+    thread = Thread(target=ask_on)
+    thread.start()
+    try:
+        yield seen
+    finally:
+        over.set()
+        thread.join()
+
+
+def changes(seen: list[float]) -> int:
+    """How often one answer was another than the one before it."""
+    return sum(one != other for one, other in pairwise(seen))
+
+
+def move(folder: Path, other: Path) -> None:
+    folder.rename(folder.with_name("former"))
+    shutil.copytree(other, folder)
+
+
+def copy(folder: Path, other: Path) -> None:
+    shutil.copytree(other, folder, dirs_exist_ok=True)
+
+
+def freeze(site: Site, name: str) -> None:
+    """As a replica that hangs."""
+    kill(site.client.containers.get(name).attrs["State"]["Pid"], signal.SIGSTOP)
+
+
+def test_another_folder_of_the_same_name_is_another_model_though_some_of_the_former_hang(site: Site, another: Path):
+    flags = (*ONE, "--set", "embedder.replicas=3")
+    site.up(*flags)
+    before, former = site.containers, round(vector(site), 3)
+    site.kill_controller()
+    for number in (0, 1):
+        freeze(site, NAME.format(number))
+    with answers(site) as seen:
+        site.up(*flags, "--set", f"embedder.model={another}", EMBEDFLEET_STOP_GRACE_S="1")
+        site.until("an answer", lambda: bool(seen) and seen[-1] != former)
+    assert changes([former, *seen]) == 1, seen
+    after = site.containers
+    assert after.keys() == before.keys(), "nothing of the former is left"
+    assert all(after[NAME.format(number)] != before[NAME.format(number)] for number in range(3))
+
+
+@pytest.mark.parametrize("swap", [move, copy])
+def test_a_folder_that_holds_another_model_now_is_another_model(
+    site: Site, another: Path, swap: Callable[[Path, Path], None]
+):
+    """The daemon starts a replica that died by whatever lies in its folder then."""
+    site.up(*ONE)
+    before, former = site.containers, vector(site)
+    site.kill_controller()
+    swap(site.folder / "models/bge-m3", another)
+    died = site.client.containers.get(NAME.format(0))
+    started = died.attrs["State"]["StartedAt"]
+    kill(died.attrs["State"]["Pid"], signal.SIGKILL)
+    site.until("its next life", lambda: site.client.api.inspect_container(died.id)["State"]["StartedAt"] != started)
+    site.up(*ONE)
+    after = site.containers
+    assert all(after[NAME.format(number)] != before[NAME.format(number)] for number in (0, 1))
+    assert site.states("embedder") == {NAME.format(number): "active" for number in (0, 1)}
+    now = {round(vector(site), 3) for _ in range(10)}
+    assert len(now) == 1
+    assert now != {round(former, 3)}
+
+
+def test_a_copy_of_the_same_model_is_no_other_model(site: Site):
+    site.up(*ONE)
+    before = site.containers
+    site.kill_controller()
+    folder = site.folder / "models/bge-m3"
+    move(folder, _copied(folder))
+    site.up(*ONE)
+    assert site.containers == before
+
+
+def _copied(folder: Path) -> Path:
+    return shutil.copytree(folder, folder.with_name("copied"))
+
+
+def test_while_a_fleet_runs_a_replica_of_a_swapped_folder_is_kept_out_until_an_operator_means_it(
+    site: Site, another: Path
+):
+    site.up(*ONE)
+    former = round(vector(site), 3)
+    move(site.folder / "models/bge-m3", another)
+    with answers(site) as seen:
+        site.client.containers.get(NAME.format(0)).kill()
+        site.until("a word about it", lambda: "holds another model" in reason(site, 0))
+        assert site.states("embedder")[NAME.format(1)] == "active"
+    assert set(seen) == {former}
+    assert "holds another model" in site.run("logs", "up", "-n", "50").stdout
+    site.run("up", "--new-model")
+    site.until("the new model", lambda: site.states("embedder")[NAME.format(0)] == "active")
+    assert round(vector(site), 3) != former
+    site.client.containers.get(NAME.format(1)).kill()
+    site.until_active("embedder")
+
+
+def reason(site: Site, number: int) -> str:
+    (service,) = site.status["services"]
+    return str(service["replicas"][number].get("reason", ""))
