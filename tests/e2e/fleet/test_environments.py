@@ -230,6 +230,7 @@ def test_a_fleet_goes_on_while_run_sh_fails_and_while_it_installs_another(clone)
         assert running.stdout.readline().startswith("embedder: "), running.communicate(timeout=LIMIT_S)[1]
         unit = clone.run_command(clone.folder, "service", "install", "--dry-run", PYTHONPATH=packages).stdout
         assert f'\nExecStart="{clone.folder}/.venv/bin/embedfleet" up\n' in unit, "the one in force, whichever it is"
+        assert f'\nExecReload="{clone.folder}/.venv/bin/embedfleet" reload\n' in unit
         clone.need_what_cannot_be_had()
         assert clone.run(PYTHONPATH=packages).returncode == 2
         assert status(clone, packages)["restarts"] == 0
