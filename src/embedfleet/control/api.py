@@ -10,7 +10,8 @@ import orjson
 
 from embedfleet.control.drain import drain, undrain
 from embedfleet.control.reload import Replaced
-from embedfleet.control.supervisor import Child, Supervisor
+from embedfleet.control.supervised import Child
+from embedfleet.control.supervisor import Supervisor
 from embedfleet.errors import FleetError, UpstreamError, UsageError
 from embedfleet.http.exchange import Exchange
 from embedfleet.http.message import JSON, TEXT

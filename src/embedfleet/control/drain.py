@@ -7,7 +7,8 @@ fleet: the next one sends to all that it has.
 from collections.abc import Mapping
 from typing import Any
 
-from embedfleet.control.supervisor import Child, Supervisor
+from embedfleet.control.supervised import Child
+from embedfleet.control.supervisor import Supervisor
 from embedfleet.errors import UsageError
 
 

@@ -17,7 +17,7 @@ from embedfleet.control.docker import Docker
 from embedfleet.control.former import former_name, is_former, put_back
 from embedfleet.control.gateway_folder import GatewayFolder
 from embedfleet.control.plan import gateway_folder
-from embedfleet.control.supervisor import Child
+from embedfleet.control.supervised import Child
 from embedfleet.errors import DockerError, EmbedfleetError, UpstreamError
 from embedfleet.types import Endpoint
 

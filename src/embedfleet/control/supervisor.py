@@ -7,19 +7,19 @@ from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from typing import Any
-from urllib.parse import urlsplit
 
 from embedfleet.control.balancers.base import Balancer
 from embedfleet.control.balancers.gateway import GatewayBalancer
 from embedfleet.control.child import ChildSpec, Kind, ProcessSpec, RemoteSpec
 from embedfleet.control.clearing import Clearing
-from embedfleet.control.drivers.base import Driver, Found, Running
+from embedfleet.control.drivers.base import Driver, Running
 from embedfleet.control.handover import Successor
 from embedfleet.control.journal import Journal
 from embedfleet.control.listeners import Listeners
 from embedfleet.control.question import Question
-from embedfleet.control.reconcile import Backoff, Observed, Start, Stop, next_due, reconcile
+from embedfleet.control.reconcile import Backoff, Start, Stop, next_due, reconcile
 from embedfleet.control.state import Event, Phase
+from embedfleet.control.supervised import Child
 from embedfleet.control.watchdog import Watchdog
 from embedfleet.errors import EmbedfleetError, FleetError, UpstreamError, UsageError
 from embedfleet.types import Endpoint
@@ -37,71 +37,6 @@ _TO_READY: dict[Phase, tuple[Event, ...]] = {  # what happens to a child that ha
     Phase.BACKOFF: (Event.START, Event.READY),
 }
 _USAGE = 2  # exit code of a child that cannot work as it was told to, however often it is started
-
-
-class Child:
-    """A child of the plan and what is known of it.
-
-    Attributes:
-        url: where it listens, or did.
-        found: what ran in its place when we came.
-        served: it has inferred, as we started it or took it over.
-        cannot_start: why the last attempt to start it failed; empty if it did not.
-        drained: it is to get no requests, because somebody said so.
-        retired: gateways that it had before, which serve the clients that they have, the oldest first; and whether
-            each was told to end.
-        successors: that were started for it, ever.
-        watchdog: looks at what runs now, or ran last; None for what nobody here can start anew.
-        hung: why it was killed, if it was because it hung.
-        last_end: how it ended the last time.
-    """
-
-    def __init__(self, spec: ChildSpec, driver: Driver) -> None:
-        self.spec = spec
-        self.driver = driver
-        self.observed = Observed()
-        self.running: Running | None = None
-        self.watchdog: Watchdog | None = None
-        self.hung = ""
-        self.url = ""
-        self.found: Found | None = None
-        self.was_started = False
-        self.drained = False
-        self.served = False
-        self.started_at = 0.0
-        self.last_end = ""
-        self.cannot_start = ""
-        self.retired: dict[Running, bool] = {}
-        self.successors = 0
-
-    @property
-    def is_stale(self) -> bool:
-        """Whether another ran in its place, to be replaced."""
-        return self.found is not None and self.found.is_stale
-
-    @property
-    def is_kept(self) -> bool:
-        """Whether it stays when the fleet fails: it served before us, or serves the same model in its place."""
-        if self.found is None:
-            return False
-        return not self.found.is_stale or not self.was_started or (self.served and not self.found.has_other_model)
-
-    @property
-    def has_ended(self) -> bool:
-        """Whether it ended as it was told to, and nothing that it had before is left."""
-        return self.observed.phase is Phase.STOPPED and not self.retired
-
-    @property
-    def complaint(self) -> str:
-        """Why it cannot be said to serve though it runs; empty if nothing is known against it."""
-        if self.observed.phase is not Phase.READY or self.watchdog is None:
-            return ""
-        return self.watchdog.complaint
-
-    @property
-    def port(self) -> int:
-        """Where it listens, or did; 0 if it never did."""
-        return (urlsplit(self.url).port or 80) if self.url else 0
 
 
 class Supervisor:
@@ -179,7 +114,7 @@ class Supervisor:
                 row["reason"] = child.cannot_start
             if child.drained:
                 row["state"] = "drained" if row["state"] == "drained" else "draining"
-            elif _is_to_be_replaced(child):
+            elif child.is_to_be_replaced:
                 row["state"] = "outdated"
             elif row["state"] == "active" and child.was_started and child.observed.phase is not Phase.READY:
                 row["state"] = child.observed.phase.value
@@ -373,9 +308,9 @@ class Supervisor:
                 held |= {child.spec.name for child in self.replicas(service)}
             balancer = self.balancer(service)
             adopts = balancer.found is not None and not balancer.is_stale
-            if _waits(balancer) and not adopts and not self._balancers[service].may_start:
+            if balancer.waits and not adopts and not self._balancers[service].may_start:
                 held.add(balancer.spec.name)
-            stale = [child for child in self.replicas(service) if _is_to_be_replaced(child)]
+            stale = [child for child in self.replicas(service) if child.is_to_be_replaced]
             if stale:
                 names = {child.spec.name for child in stale}
                 others = [child for child in self.replicas(service) if child.spec.name not in names]
@@ -536,18 +471,8 @@ class Supervisor:
         task.add_done_callback(self._tasks.discard)
 
 
-def _waits(child: Child) -> bool:
-    """Whether a child has never been started."""
-    return child.observed.phase is Phase.PENDING
-
-
 def _are_needed(stale: Sequence[Child], others: Sequence[Child], serving: AbstractSet[str]) -> bool:
     """Whether none that waits to be replaced can be spared now: a neighbour has yet to infer, or all are drained."""
     if any(child.spec.name not in serving and not child.drained for child in others):
         return True
     return len(stale) == 1 and bool(others) and all(child.drained for child in others)
-
-
-def _is_to_be_replaced(child: Child) -> bool:
-    """Whether it waits for its turn: with another model there are no turns, for the two would serve side by side."""
-    return _waits(child) and child.found is not None and child.found.is_stale and not child.found.has_other_model

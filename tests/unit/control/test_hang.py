@@ -19,7 +19,8 @@ from embedfleet.control.journal import Journal
 from embedfleet.control.listeners import Listeners
 from embedfleet.control.reconcile import Backoff
 from embedfleet.control.state import Phase
-from embedfleet.control.supervisor import Child, Supervisor
+from embedfleet.control.supervised import Child
+from embedfleet.control.supervisor import Supervisor
 from tests.services.driver import FakeGateway
 from tests.services.parent import COMMAND, ROOT
 
