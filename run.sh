@@ -40,11 +40,16 @@ lock() {
 
 unlock() { exec 9>&-; }
 
+# What still works though an installation failed.
+what_is_left() {
+    [ ! -x "$venv/bin/embedfleet" ] ||
+        printf '%s' " What was installed before is as it was: $venv/bin/embedfleet up starts it"
+}
+
 install_lock() {
     # The lock is complete and every file's hash is checked; nothing is resolved and nothing is built.
     "$1/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r "$2" ||
-        die "the packages of $2 could not be installed" \
-            "is there a network, or a package index? What was installed before is as it was"
+        die "the packages of $2 could not be installed" "is there a network, or a package index?$(what_is_left)"
 }
 
 install_docker() {

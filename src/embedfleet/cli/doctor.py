@@ -11,8 +11,11 @@ from rich.table import Table
 
 from embedfleet.cli.flags import read_settings, settings_flags
 from embedfleet.cli.output import data
+from embedfleet.cli.query import ask
 from embedfleet.control.check import Check
 from embedfleet.control.doctor import examine
+from embedfleet.control.statefile import StateFile
+from embedfleet.errors import FleetError
 
 _STYLES = {"ok": "green", "warn": "yellow", "blocked": "red"}
 
@@ -22,13 +25,23 @@ _STYLES = {"ok": "green", "warn": "yellow", "blocked": "red"}
 @settings_flags
 def command(as_json: bool, **flags: Any) -> None:  # noqa: ANN401
     """Look at cores, memory, GPUs, Docker, images, models, ports and nginx; exit with 1 if something is in the way."""
-    checks = examine(read_settings(flags))
+    settings = read_settings(flags)
+    checks = examine(settings, _own_ports(StateFile(settings.state_dir)))
     blocked = any(check.state == "blocked" for check in checks)
     if as_json:
         data(json.dumps({"blocked": blocked, "checks": [asdict(check) for check in checks]}))
     else:
         Console(width=None if sys.stdout.isatty() else 200, emoji=False, highlight=False).print(_table(checks))
     sys.exit(1 if blocked else 0)
+
+
+def _own_ports(state: StateFile) -> set[int]:
+    """The ports that the fleet of this folder listens on, if it runs and can be asked."""
+    try:
+        status = ask(state, "GET", "/status")
+    except FleetError:
+        return set()
+    return {service["port"] for service in status["services"]} if status else set()
 
 
 def _table(checks: list[Check]) -> Table:

@@ -4,11 +4,14 @@ from typing import Any
 
 import click
 
-from embedfleet.cli.flags import read_settings, settings_flags
+from embedfleet.cli.flags import given_flags, read_sound_settings, settings_flags
 from embedfleet.cli.output import say
 from embedfleet.cli.query import ask
 from embedfleet.cli.replica import end_without_fleet
 from embedfleet.control.statefile import StateFile
+from embedfleet.errors import UsageError
+
+_WHERE = ("--config=", "--state-dir=")  # flags that say which fleet
 
 
 @click.command("reload")
@@ -21,9 +24,25 @@ def command(timeout_s: float, **flags: Any) -> None:  # noqa: ANN401
     answer, and the port never closes. Settings are read from where `up` read them, with its flags. Those of gateways
     and drain_s are taken on; if others have changed, nothing is done.
     """
-    state = StateFile(read_settings(flags).state_dir)
+    _refuse_settings(flags)
+    state = StateFile(read_sound_settings(flags).state_dir)
     answer = ask(state, "POST", "/reload", timeout_s)
     if answer is None:
         end_without_fleet(state)
     for row in answer["replaced"]:
-        say(f"{row['service']}: process {row['pid']} serves in the place of {row['before']}, after {row['seconds']} s")
+        place = f" in the place of {row['before']}" if row["before"] else ""
+        say(f"{row['service']}: process {row['pid']} serves{place}, after {row['seconds']} s")
+
+
+def _refuse_settings(flags: dict[str, Any]) -> None:
+    """Refuse flags that would have to change the fleet's settings: it reads them itself.
+
+    Raises:
+        UsageError: there are some.
+    """
+    others = [flag for flag in given_flags(flags) if not flag.startswith(_WHERE)]
+    if others:
+        raise UsageError(
+            f"reload takes no settings by flag, and got {' '.join(others)}",
+            "write them into fleet.toml; the flags that `up` was given hold as they were",
+        )

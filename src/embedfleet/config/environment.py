@@ -48,7 +48,7 @@ def sort_variables(env: Mapping[str, str], known: Collection[str]) -> Variables:
     for name, text in env.items():
         if not name.startswith(PREFIX) or name == CONFIG:
             continue
-        if _belongs_to(name, addresses) or (name not in known and _OF_A_SERVICE.fullmatch(name)):
+        if _belongs_to(name, addresses) or (name not in known and _is_of_a_service(name, text)):
             services.append(name)
         elif name in known:
             texts[name] = text
@@ -62,7 +62,11 @@ def notes(variables: Variables, known: Collection[str]) -> tuple[str, ...]:
     found = []
     if variables.services:
         names = ", ".join(variables.services[:3]) + (", …" if len(variables.services) > 3 else "")
-        found.append(f"{len(variables.services)} variables of Kubernetes services are passed over: {names}")
+        count = len(variables.services)
+        what = (
+            "1 variable of a Kubernetes service is" if count == 1 else f"{count} variables of Kubernetes services are"
+        )
+        found.append(f"{what} passed over: {names}")
     for name in variables.stray:
         close = difflib.get_close_matches(name, known, n=1)
         found.append(f"warning: {name} sets nothing: {f'did you mean {close[0]}?' if close else 'unset it'}")
@@ -72,6 +76,12 @@ def notes(variables: Variables, known: Collection[str]) -> tuple[str, ...]:
 def variable(key: str) -> str:
     """``embedder.port`` → ``EMBEDFLEET_EMBEDDER_PORT``; ``fleet.log_level`` → ``EMBEDFLEET_LOG_LEVEL``."""
     return PREFIX + key.removeprefix("fleet.").upper().replace(".", "_").replace("-", "_")
+
+
+def _is_of_a_service(name: str, text: str) -> bool:
+    """Whether Kubernetes made a variable: one that ends in no more than ``_PORT`` holds an address then."""
+    found = _OF_A_SERVICE.fullmatch(name)
+    return found is not None and (name != f"{found['service']}_PORT" or _ADDRESS.fullmatch(text) is not None)
 
 
 def _belongs_to(name: str, addresses: Collection[str]) -> bool:

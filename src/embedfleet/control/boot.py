@@ -27,7 +27,7 @@ def render_unit(
     Args:
         program: what takes our verbs; first the absolute path of a file.
         folder: with fleet.toml, models and image tars.
-        arguments: of ``up`` and ``reload``.
+        arguments: of ``up``; those of ``reload`` are what says where its settings are.
         environment: for it.
         uuids: of the GPUs that must be there first: those that the driver shows at the installation.
         wait_s: for them.
@@ -39,6 +39,7 @@ def render_unit(
     command = " ".join([_quote(file), *map(_argument, rest)])
     variables = "".join(f"Environment={_quote(f'{name}={value}')}\n" for name, value in sorted(environment.items()))
     flags = "".join(f" {_argument(each)}" for each in arguments)
+    where = "".join(f" {_argument(each)}" for each in arguments if each.startswith(("--config=", "--state-dir=")))
     expected = "".join(f" {_argument(f'--uuid={uuid}')}" for uuid in uuids)
     return f"""\
 # Made by `embedfleet service install`; removed by `embedfleet service uninstall`.
@@ -56,7 +57,7 @@ WorkingDirectory={_path(folder)}
 # The driver may come up after the daemon: wait until it shows the GPUs.
 ExecStartPre={command} service wait --timeout-s {wait_s}{expected}
 ExecStart={command} up{flags}
-ExecReload={command} reload{flags}
+ExecReload={command} reload{where}
 # SIGTERM drains and stops; how long that may take is a setting of the fleet's, so systemd waits for it.
 TimeoutStartSec={wait_s + 60}
 TimeoutStopSec=infinity

@@ -5,6 +5,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -76,8 +77,13 @@ class _Examination:
         self.checks.append(Check(name, "blocked", error.message, error.hint))
 
 
-def examine(settings: Settings) -> list[Check]:
-    """Look at everything that the settings need; nothing is changed, and what is tried out is removed again."""
+def examine(settings: Settings, own_ports: AbstractSet[int] = frozenset()) -> list[Check]:
+    """Look at everything that the settings need; nothing is changed, and what is tried out is removed again.
+
+    Args:
+        settings: in force.
+        own_ports: those that a fleet of these settings listens on now.
+    """
     exam = _Examination(settings)
     exam.checks.append(check_cores(os.cpu_count() or 1, len(os.sched_getaffinity(0)), cpu_quota()))
     _see_gpus(exam)
@@ -89,7 +95,7 @@ def examine(settings: Settings) -> list[Check]:
     _see_device_requests(exam)
     _see_gpu_memory(exam)
     exam.checks.append(check_memory(needs_of(settings, exam.gpus), see_memories()))
-    _see_ports(exam)
+    _see_ports(exam, own_ports)
     _see_open_files(exam)
     _see_nginx(exam)
     if exam.docker is not None:
@@ -328,12 +334,12 @@ def _needs(spec: ContainerSpec) -> int:
     return read_model_folder(folder).weights_bytes // 2 + _BESIDES_WEIGHTS if folder.is_dir() else 0
 
 
-def _see_ports(exam: _Examination) -> None:
+def _see_ports(exam: _Examination, own_ports: AbstractSet[int]) -> None:
     by_daemon = {spec.service for spec in _containers(exam) if spec.kind == "balancer"}
     if exam.engine is not None and exam.engine.is_rootless:  # that daemon may bind no more than we may
         by_daemon = set()
     try:
-        check_ports(exam.settings.services, held=held_ports(exam.containers), by_daemon=by_daemon)
+        check_ports(exam.settings.services, held=held_ports(exam.containers) | own_ports, by_daemon=by_daemon)
     except UsageError as error:
         exam.blocked("ports", error)
     else:

@@ -4,6 +4,7 @@ A process is started from the code that is there now, by the settings as they ar
 taken over; but only gateways are started anew, and a setting that others have to obey as well is refused.
 """
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
@@ -12,6 +13,8 @@ from embedfleet.config.settings import FleetOptions, Service, Settings
 from embedfleet.control.child import ChildSpec, ProcessSpec
 from embedfleet.control.supervisor import Supervisor
 from embedfleet.errors import UsageError
+
+log = logging.getLogger(__name__)
 
 _GATEWAYS_OWN = {"fleet.drain_s"}  # beside GatewayOptions
 _READY_S = 60.0  # longest wait for a new gateway
@@ -82,7 +85,9 @@ class Reload:
         before = child.running.pid if child.running is not None else 0
         await self._supervisor.replace_gateway(spec, _READY_S)
         pid = child.running.pid if child.running is not None else 0
-        return Replaced(spec.service, before, pid, round(time.monotonic() - began, 2))
+        replaced = Replaced(spec.service, before, pid, round(time.monotonic() - began, 2))
+        log.info("%s has a successor: process %d for %d, after %g s", child.spec.name, pid, before, replaced.seconds)
+        return replaced
 
 
 def refuse_others(before: Settings, after: Settings) -> None:

@@ -116,10 +116,10 @@ class Supervisor:
                 row["state"] = "drained" if row["state"] == "drained" else "draining"
             elif child.is_to_be_replaced:
                 row["state"] = "outdated"
-            elif row["state"] == "active" and child.was_started and child.observed.phase is not Phase.READY:
+            elif child.was_started and child.observed.phase is not Phase.READY:
                 row["state"] = child.observed.phase.value
-            elif row["state"] == "active" and child.complaint:
-                row["state"], row["reason"] = "silent", child.complaint
+            elif child.complaint:  # we know better why than who only waits for an answer
+                row["state"], row["reason"] = "silent" if row["state"] == "active" else row["state"], child.complaint
         return rows
 
     def set_drained(self, replica: Child, *, drained: bool) -> None:

@@ -1,5 +1,6 @@
 """A service's port stays open whatever becomes of its gateway, and nobody notices that it has a successor."""
 
+import json
 import os
 import shutil
 import signal
@@ -205,6 +206,24 @@ def test_other_settings_are_refused_and_nothing_changes(running, values, said):
     assert (result.returncode, said in result.stderr) == (2, True), result.stderr
     assert gateway(running) == before
     assert running.embedder.post("/embed", {"inputs": "a"}).status == 200
+
+
+def test_settings_by_flag_are_refused_and_where_they_are_is_not(running):
+    before = gateway(running)
+    result = run_cli(running.folder, "reload", "--set", "embedder.max_request_texts=5", "--log-level", "debug")
+    assert result.returncode == 2
+    assert "--set=embedder.max_request_texts=5 --log-level=debug" in result.stderr
+    assert gateway(running) == before
+    result = run_cli(running.folder.parent, "reload", "--state-dir", str(running.folder / ".embedfleet"))
+    assert result.returncode == 0, result.stderr
+    assert gateway(running) != before
+
+
+def test_the_doctor_knows_the_fleets_own_port(running):
+    port = str(running.embedder.port)
+    settings = ["--set", f"embedder.port={port}", "--set", "reranker.enabled=false"]
+    checks = json.loads(run_cli(running.folder, "doctor", "--json", *settings).stdout)["checks"]
+    assert [(check["state"], check["message"]) for check in checks if check["id"] == "ports"] == [("ok", port)]
 
 
 def test_new_code_is_taken_on(tmp_path):

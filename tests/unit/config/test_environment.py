@@ -33,6 +33,7 @@ def test_variables_of_other_names_are_nobodys_business():
 @pytest.mark.parametrize(
     ("name", "words"),
     [
+        ("EMBEDFLEET_EMBEDER_PORT", "did you mean EMBEDFLEET_EMBEDDER_PORT?"),
         ("EMBEDFLEET_EMBEDDER_PROT", "did you mean EMBEDFLEET_EMBEDDER_PORT?"),
         ("EMBEDFLEET_LOGLEVEL", "did you mean EMBEDFLEET_LOG_LEVEL?"),
         ("EMBEDFLEET_", "did you mean EMBEDFLEET_GPU?"),
