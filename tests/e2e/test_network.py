@@ -197,8 +197,8 @@ def serve_a_fleet(place: Place) -> None:
     with place.running("up", "--set=reranker.balancer=nginx"):
         place.ask(8001, EMBED)
         place.ask(8002, RERANK)
-        place.run("status", "--json")
-        place.run("drain", "embedder-0")
+        place.run("status", "--json", code=None)  # not all may have inferred yet
+        place.run("drain", "embedder-0", "--force")
         place.run("undrain", "embedder-0")
         place.run("logs", "embedder-0")
         place.run("down")

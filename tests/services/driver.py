@@ -112,9 +112,15 @@ class FakeGateway:
         self.told: Callable[[], None] = lambda: None  # called when it is told, before it answers
         self.new_models = 0  # how often it was told that the model may change
         self.orders: list[str] = []  # to listen, to retire
+        self.refuses: set[str] = set()  # paths
+        self.asked = 0  # how often for its replicas
         self.server = Server(self.handle)
 
     def handle(self, exchange: Exchange) -> None:
+        if exchange.path in self.refuses:
+            exchange.respond(503, [JSON], b"")
+            return
+        self.asked += exchange.method == b"GET"
         if exchange.path == "/new-model":
             self.new_models += 1
         if exchange.path in {"/listen", "/retire"}:

@@ -11,6 +11,7 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 
 from embedfleet.http.server import BACKLOG, bind
 
@@ -65,7 +66,8 @@ class Respawner:
         stopped.cancel()
         if not ended.done():
             self._listener.close()  # it accepts while it drains; nobody is to wait for one that will not come
-            gateway.terminate()
+            with suppress(ProcessLookupError):
+                os.kill(gateway.pid, signal.SIGTERM)  # see `control.drivers.process`
         return await ended
 
 

@@ -176,7 +176,7 @@ def _watch(process: subprocess.Popen[bytes], state: StateFile) -> bool:
             services = (status or {}).get("services", [])
             states = {row["id"]: row["state"] for service in services for row in service["replicas"]}
             progress.show(states)
-            if status and status["ready"]:
+            if status and status["ready"] and status["pid"] == process.pid:  # another may have had the folder before
                 return True
             time.sleep(0.1)
     return False

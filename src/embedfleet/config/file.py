@@ -35,7 +35,7 @@ def parse(content: bytes, name: str) -> tuple[dict[str, Any], list[Fault]]:
         name: of the file, for messages.
     """
     try:
-        return tomllib.loads(content.decode("utf-8-sig")), []
+        return tomllib.loads(content.removeprefix(codecs.BOM_UTF8).decode()), []
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         return {}, [Fault(name, f"is not TOML: line {line} is not UTF-8", "save it as UTF-8")]

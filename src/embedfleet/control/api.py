@@ -1,6 +1,7 @@
 """The fleet's own admin API, on a Unix socket: what `status`, `down`, `drain` and `undrain` talk to."""
 
 import asyncio
+import logging
 import os
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
@@ -16,6 +17,8 @@ from embedfleet.errors import FleetError, UpstreamError, UsageError
 from embedfleet.http.exchange import Exchange
 from embedfleet.http.message import JSON, TEXT
 from embedfleet.http.server import Server
+
+log = logging.getLogger(__name__)
 
 _REPLICAS = "/replicas/"
 
@@ -37,16 +40,16 @@ class FleetApi:
         place, _, verb = exchange.path.rpartition("/")
         match (exchange.method, verb):
             case (b"GET", "status") if not place:
-                self._spawn(self._status(exchange))
+                self._spawn(exchange, self._status(exchange))
             case (b"POST", "stop") if not place:
                 self._supervisor.stop()
                 exchange.respond(200, [JSON], b"{}")
             case (b"POST", "reload") if not place:
-                self._spawn(self._answer_reload(exchange))
+                self._spawn(exchange, self._answer_reload(exchange))
             case (b"POST", "new-model") if not place:
-                self._spawn(self._allow_new_model(exchange))
+                self._spawn(exchange, self._allow_new_model(exchange))
             case (b"POST", "drain" | "undrain") if place.startswith(_REPLICAS):
-                self._spawn(self._keep_out(exchange, place.removeprefix(_REPLICAS), drains=verb == "drain"))
+                self._spawn(exchange, self._keep_out(exchange, place.removeprefix(_REPLICAS), drains=verb == "drain"))
             case _:
                 said = (
                     b"there are GET /status, POST /stop, POST /reload, POST /new-model, POST /replicas/{name}/drain and"
@@ -54,10 +57,21 @@ class FleetApi:
                 )
                 exchange.respond(404, [TEXT], said)
 
-    def _spawn(self, work: Coroutine[None, None, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
+    def _spawn(self, exchange: Exchange, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(self._answered(exchange, work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    @staticmethod
+    async def _answered(exchange: Exchange, work: Coroutine[None, None, None]) -> None:
+        """Whatever goes wrong, whoever asked is told."""
+        try:
+            await work
+        except Exception as error:
+            log.exception("%r cannot be answered", exchange.path)
+            if not exchange.begun:
+                said = {"error": f"the fleet cannot answer: {error!r}", "hint": "see its log, `embedfleet logs up`"}
+                exchange.respond(500, [JSON], orjson.dumps(said))
 
     async def _answer_reload(self, exchange: Exchange) -> None:
         try:

@@ -10,7 +10,7 @@ from typing import Any
 
 from embedfleet.control.balancers.base import Balancer
 from embedfleet.control.balancers.gateway import GatewayBalancer
-from embedfleet.control.child import ProcessSpec
+from embedfleet.control.child import ChildSpec, ProcessSpec
 from embedfleet.control.drivers.base import Driver, Running
 from embedfleet.errors import FleetError, UpstreamError
 from embedfleet.types import Endpoint
@@ -48,10 +48,12 @@ class Successor:
         Raises:
             OSError: it cannot be started now.
         """
-        admin = str(Path(spec.admin).with_suffix(f".{number}.sock"))
-        own = replace(spec, admin=admin)
-        later = replace(own, arguments=(*own.arguments, _LATER))
-        return cls(own, await driver.start(later, preferred_port=0), GatewayBalancer(admin))
+        admin = Path(spec.admin).with_suffix(f".{number}.sock")
+        own = replace(spec, admin=str(admin))
+        running = await driver.start(later(own), preferred_port=0)
+        # One that is killed leaves its socket behind.
+        running.ended.add_done_callback(lambda _: admin.unlink(missing_ok=True))
+        return cls(own, running, GatewayBalancer(str(admin)))
 
     async def learn(self, members: Members, former: Balancer, timeout_s: float) -> None:
         """Tell it its replicas, and wait until all that serve by the former gateway have inferred for it.
@@ -74,6 +76,8 @@ class Successor:
                         await self.balancer.publish(*members())
                         waiting = still_to_infer(await former.states(), await self.balancer.states())
                         if not waiting:
+                            if isinstance(former, GatewayBalancer):
+                                await self.balancer.inherit(former)
                             return
                     await asyncio.sleep(_LOOK_S)
         except TimeoutError:
@@ -86,10 +90,19 @@ def still_to_infer(former: Iterable[Mapping[str, Any]], rows: Iterable[Mapping[s
     """The names of replicas that serve by one gateway and do not yet by the next.
 
     Args:
-        former: what the first says of its replicas; nothing if it cannot be asked.
+        former: what the first says of its replicas; nothing if it cannot be asked: then one at least has to serve.
         rows: what the next says.
     """
+    former, rows = list(former), list(rows)
+    if not former and not _active(rows):
+        return {str(row["id"]) for row in rows}
     return _active(former) - _active(rows)
+
+
+def later(spec: ChildSpec) -> ProcessSpec:
+    """A gateway's spec, of one that accepts nobody before it is told to."""
+    assert isinstance(spec, ProcessSpec), "only processes of ours can wait"
+    return replace(spec, arguments=(*spec.arguments, _LATER))
 
 
 def _active(rows: Iterable[Mapping[str, Any]]) -> set[str]:

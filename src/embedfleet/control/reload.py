@@ -81,12 +81,9 @@ class Reload:
 
     async def _replace(self, spec: ProcessSpec) -> Replaced:
         began = time.monotonic()
-        child = self._supervisor.balancer(spec.service)
-        before = child.running.pid if child.running is not None else 0
-        await self._supervisor.replace_gateway(spec, _READY_S)
-        pid = child.running.pid if child.running is not None else 0
+        before, pid = await self._supervisor.replace_gateway(spec, _READY_S)
         replaced = Replaced(spec.service, before, pid, round(time.monotonic() - began, 2))
-        log.info("%s has a successor: process %d for %d, after %g s", child.spec.name, pid, before, replaced.seconds)
+        log.info("%s has a successor: process %d for %d, after %g s", spec.name, pid, before, replaced.seconds)
         return replaced
 
 

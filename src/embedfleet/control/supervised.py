@@ -56,6 +56,12 @@ class Child:
             return False
         return not self.found.is_stale or not self.was_started or (self.served and not self.found.has_other_model)
 
+    def phase_of(self, running: Running) -> Phase:
+        """Where in its life a process of this child is: one that is retired serves its clients until it is to end."""
+        if running in self.retired:
+            return Phase.STOPPING if self.retired[running] else Phase.READY
+        return self.observed.phase
+
     @property
     def has_ended(self) -> bool:
         """Whether it ended as it was told to, and nothing that it had before is left."""

@@ -13,7 +13,7 @@ from embedfleet.control.balancers.gateway import GatewayBalancer
 from embedfleet.control.child import ChildSpec, Kind, ProcessSpec, RemoteSpec
 from embedfleet.control.clearing import Clearing
 from embedfleet.control.drivers.base import Driver, Running
-from embedfleet.control.handover import Successor
+from embedfleet.control.handover import Successor, later
 from embedfleet.control.journal import Journal
 from embedfleet.control.listeners import Listeners
 from embedfleet.control.question import Question
@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 _PUBLISH_RETRY_S = 0.1
 _ROLL_S = 0.25  # between looks at whether the next replica may be replaced
 _TRIM_S = 10.0
+_LET_IN_S = 5.0  # a gateway that was started again accepts after, though no replica serves
 _MOST_RETIRED = 3  # gateways of a service at a time; the oldest is then stopped, with clients of its own that are idle
 _TO_READY: dict[Phase, tuple[Event, ...]] = {  # what happens to a child that has a successor
     Phase.PENDING: (Event.START, Event.READY),
@@ -163,7 +164,7 @@ class Supervisor:
                 if running is not None:
                     running.kill()
 
-    async def replace_gateway(self, spec: ProcessSpec, timeout_s: float) -> None:
+    async def replace_gateway(self, spec: ProcessSpec, timeout_s: float) -> tuple[int, int]:
         """Put a new gateway in the place of a service's present one, without a request being refused or lost.
 
         The present one goes on until the new one serves by as many replicas; from then on the new one accepts, and the
@@ -173,34 +174,48 @@ class Supervisor:
             spec: of the new one.
             timeout_s: longest wait until it serves, in seconds.
 
+        Returns:
+            Process ids of the former one, 0 if none ran, and of the new one.
+
         Raises:
             FleetError: it does not serve, or the fleet is being stopped; nothing has changed.
         """
         async with self._replacing:
-            if self._stopping:
-                raise FleetError("the fleet is being stopped", "nothing has changed")
-            child, former = self.balancer(spec.service), self._balancers[spec.service]
+            self._refuse_if_stopping()
+            child = self.balancer(spec.service)
             child.successors += 1
             try:
                 successor = await Successor.start(child.driver, spec, child.successors)
             except OSError as error:
                 raise FleetError(f"a new gateway cannot be started: {error}", "the former one goes on") from error
             try:
+                former = self._balancers[spec.service]
                 await successor.learn(lambda: self._members(spec.service), former, timeout_s)
+                self._refuse_if_stopping()
                 await successor.balancer.listen()
+                self._refuse_if_stopping()
+            except UpstreamError as error:
+                successor.running.kill()
+                raise FleetError(
+                    f"the new gateway cannot be told to listen: {error}", "the former one goes on"
+                ) from error
             except BaseException:
                 successor.running.kill()
                 raise
+            before, former = child.running, self._balancers[spec.service]
             self._succeed(child, successor)
-            await self._retire(child, former)
+            if before is not None:
+                await self._retire(child, before, former)
+            return before.pid if before is not None else 0, successor.running.pid
+
+    def _refuse_if_stopping(self) -> None:
+        if self._stopping:
+            raise FleetError("the fleet is being stopped", "nothing has changed")
 
     def _succeed(self, child: Child, successor: Successor) -> None:
-        """The successor is the child's gateway from now on; if the fleet is being stopped, it stops as well."""
+        """The successor is the child's gateway from now on."""
         running = successor.running
         running.ended.add_done_callback(lambda ended: self._ended(child, running, ended.result()))
-        if self._stopping:
-            child.retired[running] = False
-            return
         if child.running is not None:
             child.retired[child.running] = False
         child.spec, child.running = successor.spec, running
@@ -212,21 +227,29 @@ class Supervisor:
         self._watch(child, running)
         self._unpublished.add(child.spec.service)
 
-    async def _retire(self, child: Child, former: Balancer) -> None:
-        """Have the gateway before the present one end once its clients have gone; one that cannot be told ends now."""
+    async def _retire(self, child: Child, running: Running, former: Balancer) -> None:
+        """Have a former gateway end once its clients have gone; one that cannot be told ends now."""
         try:
             if isinstance(former, GatewayBalancer):
                 await former.retire()
         except UpstreamError as error:
-            log.warning("the former %s cannot be told to retire: %s", child.spec.name, error)
-            self._end_retired(child, keep=0)
+            log.warning(
+                "the former %s (pid %d) cannot be told to retire and is stopped: %s",
+                child.spec.name,
+                running.pid,
+                error,
+            )
+            self._end(child, running)
         self._end_retired(child, keep=0 if self._stopping else _MOST_RETIRED)
 
     def _end_retired(self, child: Child, keep: int) -> None:
         for running in list(child.retired)[: max(0, len(child.retired) - keep)]:
-            if not child.retired[running]:
-                child.retired[running] = True
-                self._spawn(running.stop(self._stop_grace_s))
+            self._end(child, running)
+
+    def _end(self, child: Child, retired: Running) -> None:
+        if child.retired.get(retired) is False:
+            child.retired[retired] = True
+            self._spawn(retired.stop(self._stop_grace_s))
 
     async def run(self) -> None:
         """Keep the fleet until `stop`.
@@ -339,7 +362,8 @@ class Supervisor:
             child.served = False
             await self._withdraw(child)
         try:
-            running = await child.driver.start(child.spec, preferred_port=child.port)
+            spec = later(child.spec) if child.observed.restarts and _listens_by_us(child.spec) else child.spec
+            running = await child.driver.start(spec, preferred_port=child.port)
         except OSError as error:
             self._note_failure(child, str(error))
             return
@@ -354,6 +378,9 @@ class Supervisor:
         except Exception as error:  # one child's, whatever it is
             log.exception("%s cannot be started", child.spec.name)
             self._note_failure(child, repr(error))
+            return
+        if child.running is not None:  # it has got a successor meanwhile
+            running.kill()
             return
         child.cannot_start = ""
         child.running = running
@@ -383,6 +410,20 @@ class Supervisor:
         self._note(child, Event.READY)
         self._unpublished.add(child.spec.service)
         log.info("%s is ready on port %d", child.spec.name, child.port)
+        if child.observed.restarts and _listens_by_us(child.spec):
+            self._spawn(self._let_in(child, running))
+
+    async def _let_in(self, child: Child, running: Running) -> None:
+        """Have a gateway that was started again accept clients once a replica serves, or soon all the same."""
+        balancer = self._balancers[child.spec.service]
+        assert isinstance(balancer, GatewayBalancer), "its socket is held for it"
+        deadline = time.monotonic() + _LET_IN_S
+        while child.running is running and not running.ended.done():
+            if time.monotonic() > deadline or any(row["state"] == "active" for row in await balancer.states()):
+                with suppress(UpstreamError):  # it is busy: once more
+                    await balancer.listen()
+                    return
+            await asyncio.sleep(_PUBLISH_RETRY_S)
 
     def _ended(self, child: Child, running: Running, code: int) -> None:
         if running in child.retired:
@@ -406,7 +447,7 @@ class Supervisor:
             return
         child.watchdog = Watchdog(
             running,
-            phase=lambda: child.observed.phase,
+            phase=lambda: child.phase_of(running),
             ask=Question(child.spec, self._balancers[child.spec.service], lambda: child.url).put,
             hung_after_s=self._hung_after_s.get(child.spec.kind, 0.0),
             hung=lambda reason: self._hung(child, running, reason),
@@ -414,8 +455,9 @@ class Supervisor:
         self._spawn(child.watchdog.watch())
 
     def _hung(self, child: Child, running: Running, reason: str) -> None:
-        if running is child.running:
-            log.error("%s hangs and is killed: %s", child.spec.name, reason)
+        is_retired = running in child.retired
+        log.error("%s%s hangs and is killed: %s", "the former " if is_retired else "", child.spec.name, reason)
+        if not is_retired:
             child.hung = reason
         running.kill_hung()
 
@@ -431,7 +473,7 @@ class Supervisor:
                 message = f"{child.spec.name}: {line.removeprefix('error: ')}"
             elif line.startswith("hint: "):
                 hint = line.removeprefix("hint: ")
-        if child.spec.kind == "balancer":  # all else was checked: its port is taken, and that is a setting here
+        if child.spec.kind == "balancer" and not _listens_by_us(child.spec):  # all else was checked: its port is taken
             hint = f"stop what listens there, or set another services.{child.spec.service}.port"
         return UsageError(message, hint)
 
@@ -476,3 +518,8 @@ def _are_needed(stale: Sequence[Child], others: Sequence[Child], serving: Abstra
     if any(child.spec.name not in serving and not child.drained for child in others):
         return True
     return len(stale) == 1 and bool(others) and all(child.drained for child in others)
+
+
+def _listens_by_us(spec: ChildSpec) -> bool:
+    """Whether we hold its listening socket."""
+    return isinstance(spec, ProcessSpec) and spec.listens is not None

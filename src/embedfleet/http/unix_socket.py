@@ -56,6 +56,7 @@ class UnixSocket:
         Raises:
             OSError: it cannot be bound; ``errno`` says why.
         """
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # somebody may have removed it just now
         self._path.unlink(missing_ok=True)
         made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:

@@ -61,7 +61,7 @@ def test_up_gives_its_replicas_no_more_cores_than_that(tmp_path, inside):
     finally:
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=LIMIT_S)
-    assert arguments[arguments.index("--worker-threads") + 1] == "1"
+    assert "--worker-threads=1" in arguments
 
 
 def test_a_model_that_fits_only_without_the_limit_is_told_with_numbers(tmp_path, inside):

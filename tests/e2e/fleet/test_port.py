@@ -115,6 +115,13 @@ def test_a_client_that_has_connected_to_a_gateway_that_dies_is_served_by_the_nex
     assert gateway(running) != pid
 
 
+def test_readiness_is_not_lost_while_a_killed_gateway_is_started_again(running):
+    """It accepts once a replica has inferred: a balancer in front of us waits, and does not take us out."""
+    os.kill(gateway(running), signal.SIGKILL)
+    answer = running.embedder.get("/readyz")
+    assert (answer.status, answer.body) == (200, b"")
+
+
 def test_a_gateway_that_is_killed_costs_only_what_was_on_its_way_by_it(running):
     """Four clients keep connections, so that is eight at most; nobody is refused."""
     with traffic(running, (ConnectionResetError, BrokenPipeError, RemoteDisconnected)) as wait_for:

@@ -126,7 +126,7 @@ def test_a_settings_file_that_is_named_from_here_is_named_from_everywhere(tmp_pa
     env = {"EMBEDFLEET_CONFIG": "../there/own.toml"} if way == "variable" else {"EMBEDFLEET_CONFIG": ""}
     text = install(here, units, *flags, env=env)
     named = re.findall(r'"--config=(.*?)"', text)
-    assert [Path(file).resolve() for file in named] == [there / "own.toml"]
+    assert [Path(file).resolve() for file in named] == [there / "own.toml"] * 2, "of ExecStart and of ExecReload"
     assert Path(named[0]).is_absolute()
     assert f"WorkingDirectory={there}\n" in text
     assert "EMBEDFLEET_CONFIG" not in text

@@ -8,9 +8,11 @@ from dataclasses import replace
 
 import pytest
 
+from embedfleet.control.balancers.gateway import GatewayBalancer
 from embedfleet.control.child import ProcessSpec
 from embedfleet.control.handover import still_to_infer
-from embedfleet.errors import FleetError
+from embedfleet.control.state import Phase
+from embedfleet.errors import FleetError, UpstreamError
 from tests.services.driver import FakeGateway, FakeRunning
 from tests.unit.control.test_supervisor import LIMIT_S, World, run, serving
 
@@ -152,6 +154,79 @@ def test_one_that_does_not_answer_has_a_successor_all_the_same(tmp_path):
     run(test)
 
 
+def test_an_operators_word_of_a_new_model_holds_for_the_successor_too(tmp_path):
+    async def test() -> None:
+        async with serving(tmp_path) as made, successors(made, 2) as (second, third):
+            await made.supervisor.replace_gateway(spec(made), LIMIT_S)
+            assert second.new_models == 0
+            await made.supervisor.allow_new_model(["s"])
+            await made.supervisor.replace_gateway(spec(made), LIMIT_S)
+            assert third.new_models == 1
+
+    run(test)
+
+
+def test_one_that_refuses_to_listen_changes_nothing(tmp_path):
+    async def test() -> None:
+        async with serving(tmp_path) as made, successors(made) as (second,):
+            former = running(made)
+            second.refuses = {"/listen"}
+            with pytest.raises(FleetError, match="/listen was answered 503"):
+                await made.supervisor.replace_gateway(spec(made), LIMIT_S)
+            assert running(made) is former
+            assert made.gateway.orders == []
+            assert made.driver.running["s-gateway"].ended.done()
+
+    run(test)
+
+
+def test_what_a_gateway_refuses_is_not_taken_for_done(tmp_path):
+    async def test() -> None:
+        async with serving(tmp_path) as made:
+            made.gateway.refuses = {"/replicas", "/new-model", "/retire"}
+            balancer = GatewayBalancer(str(made.sockets / "s.sock"))
+            assert await balancer.states() == []
+            for call in (balancer.publish([], frozenset()), balancer.allow_new_model(), balancer.retire()):
+                with pytest.raises(UpstreamError, match="was answered 503"):
+                    await call
+            made.gateway.refuses = set()
+
+    run(test)
+
+
+def test_a_gateway_that_died_accepts_once_a_replica_serves(tmp_path):
+    async def test() -> None:
+        async with serving(tmp_path, listens=True) as made:
+            made.gateway.state = "joining"
+            made.driver.running["s-gateway"].end(-9)
+            await made.until(lambda: made.driver.count("s-gateway") == 2)
+            started = made.driver.specs[-1]
+            assert isinstance(started, ProcessSpec)
+            assert started.arguments == ("--listen-later",)
+            await made.until(lambda: made.gateway.asked > 2)
+            assert made.gateway.orders == []
+            made.gateway.state = "active"
+            await made.until(lambda: made.gateway.orders == ["/listen"])
+
+    run(test)
+
+
+def test_a_retired_one_is_watched_as_one_that_serves_until_it_is_to_end(tmp_path):
+    async def test() -> None:
+        async with serving(tmp_path) as made, successors(made):
+            former, child = running(made), made.supervisor.balancer("s")
+            former.obeys = False
+            await made.supervisor.replace_gateway(spec(made), LIMIT_S)
+            assert child.phase_of(former) is Phase.READY
+            made.supervisor.stop()
+            await made.until(lambda: former.told)
+            await made.until(lambda: child.observed.phase is Phase.STOPPED)
+            assert child.phase_of(former) is Phase.STOPPING
+            former.end(0)
+
+    run(test)
+
+
 STATES = ["active", "joining", "ejected", "drained"]
 
 
@@ -161,5 +236,7 @@ def test_who_served_has_to_serve_and_nobody_else(first, second):
     assert still_to_infer(*rows) == ({"b"} | ({"a"} if first == "active" != second else set()))
 
 
-def test_nothing_is_waited_for_if_the_former_cannot_be_asked():
-    assert still_to_infer([], [{"id": "a", "state": "joining"}]) == set()
+def test_one_has_to_serve_at_least_if_the_former_cannot_be_asked():
+    assert still_to_infer([], [{"id": "a", "state": "joining"}, {"id": "b", "state": "ejected"}]) == {"a", "b"}
+    assert still_to_infer([], [{"id": "a", "state": "joining"}, {"id": "b", "state": "active"}]) == set()
+    assert still_to_infer([], []) == set(), "there are none"

@@ -53,11 +53,14 @@ class World:
 
 
 @asynccontextmanager
-async def world(logs: Path, backoff: Backoff = AT_ONCE, replicas: int = 2) -> AsyncIterator[World]:
+async def world(
+    logs: Path, backoff: Backoff = AT_ONCE, replicas: int = 2, *, listens: bool = False
+) -> AsyncIterator[World]:
     """A service of a gateway and its replicas, not started yet."""
     sockets = logs / "sockets"
     sockets.mkdir()
-    plan: list[ChildSpec] = [ProcessSpec("s-gateway", "s", "balancer", (), str(sockets / "s.sock"))]
+    where = ("127.0.0.1", 0) if listens else None
+    plan: list[ChildSpec] = [ProcessSpec("s-gateway", "s", "balancer", (), str(sockets / "s.sock"), where)]
     plan += [ProcessSpec(f"s-{number}", "s", "replica", ()) for number in range(replicas)]
     driver, gateway, journal = FakeDriver(), FakeGateway(), Journal(logs)
     supervisor = Supervisor(
@@ -80,8 +83,8 @@ async def world(logs: Path, backoff: Backoff = AT_ONCE, replicas: int = 2) -> As
 
 
 @asynccontextmanager
-async def serving(logs: Path) -> AsyncIterator[World]:
-    async with world(logs) as made:
+async def serving(logs: Path, *, listens: bool = False) -> AsyncIterator[World]:
+    async with world(logs, listens=listens) as made:
         await made.listen()
         made.run()
         await made.until(lambda: len(made.gateway.members) == 2)

@@ -1,6 +1,7 @@
 """A gateway: it proves the replicas' health itself, and is told and asked over its admin socket."""
 
 import os
+import time
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
@@ -9,10 +10,12 @@ from typing import Any
 import orjson
 
 from embedfleet.control.gateway_folder import GatewayFolder, socket_in
-from embedfleet.errors import UpstreamError
-from embedfleet.http.client import fetch
+from embedfleet.errors import Malformed, UpstreamError
+from embedfleet.http.client import Reply, fetch
+from embedfleet.probe.reference import WORD_S
 from embedfleet.types import Endpoint
 
+_OK = 200
 _TIMEOUT_S = 5.0
 _STATES_S = 2.0  # whoever wants to see how it does is told soon that it does not say
 
@@ -28,7 +31,7 @@ class GatewayBalancer:
 
     def __init__(self, socket: str) -> None:
         self._socket = f"http+unix://{socket}:"
-        self._url = f"{self._socket}/replicas"
+        self._new_model_until = 0.0  # an operator has said so
         self._drained: frozenset[str] = frozenset()  # as it was told last
 
     async def publish(self, endpoints: Sequence[Endpoint], drained: AbstractSet[str]) -> None:
@@ -40,7 +43,7 @@ class GatewayBalancer:
     async def states(self) -> list[dict[str, Any]]:
         """See `base.Balancer`; empty while it cannot be asked."""
         try:
-            reply = await fetch(self._url, timeout_s=_STATES_S)
+            reply = await self._call("/replicas", timeout_s=_STATES_S)
         except UpstreamError:
             return []
         rows: list[dict[str, Any]] = orjson.loads(reply.body)
@@ -48,11 +51,21 @@ class GatewayBalancer:
 
     async def ask(self, timeout_s: float) -> None:
         """See `base.Balancer`."""
-        await fetch(self._url, timeout_s=timeout_s)
+        await self._call("/replicas", timeout_s=timeout_s)
 
     async def allow_new_model(self) -> None:
         """See `base.Balancer`."""
-        await fetch(f"{self._socket}/new-model", method="POST", timeout_s=_TIMEOUT_S)
+        await self._call("/new-model", method="POST")
+        self._new_model_until = time.monotonic() + WORD_S
+
+    async def inherit(self, former: "GatewayBalancer") -> None:
+        """Tell it what an operator has told a former gateway and what holds yet.
+
+        Raises:
+            UpstreamError: it cannot be told now.
+        """
+        if time.monotonic() < former._new_model_until:  # noqa: SLF001 - one of ours
+            await self.allow_new_model()
 
     async def close(self) -> None:
         """See `base.Balancer`: there is nothing to do."""
@@ -63,7 +76,7 @@ class GatewayBalancer:
         Raises:
             UpstreamError: it cannot be told now.
         """
-        await fetch(f"{self._socket}/listen", method="POST", timeout_s=_TIMEOUT_S)
+        await self._call("/listen", method="POST")
 
     async def retire(self) -> None:
         """Have it accept clients no more, and end once the last of them has gone.
@@ -71,10 +84,21 @@ class GatewayBalancer:
         Raises:
             UpstreamError: it cannot be told now.
         """
-        await fetch(f"{self._socket}/retire", method="POST", timeout_s=_TIMEOUT_S)
+        await self._call("/retire", method="POST")
 
     async def _tell(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        await fetch(self._url, method="PUT", body=orjson.dumps(rows), timeout_s=_TIMEOUT_S)
+        await self._call("/replicas", method="PUT", body=orjson.dumps(rows))
+
+    async def _call(self, path: str, *, method: str = "GET", body: bytes = b"", timeout_s: float = _TIMEOUT_S) -> Reply:
+        """Its answer.
+
+        Raises:
+            UpstreamError: it gives none, or does not do it.
+        """
+        reply = await fetch(f"{self._socket}{path}", method=method, body=body, timeout_s=timeout_s)
+        if reply.status != _OK:
+            raise Malformed(f"{method} {path} was answered {reply.status} {reply.body[:200].decode(errors='replace')}")
+        return reply
 
 
 class ContainedGateway(GatewayBalancer):

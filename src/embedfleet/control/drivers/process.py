@@ -43,8 +43,7 @@ class Process:
 
     async def stop(self, grace_s: float) -> None:
         """See `base.Running`."""
-        with suppress(ProcessLookupError):
-            self._process.send_signal(signal.SIGTERM)
+        self._signal(signal.SIGTERM)
         try:
             async with asyncio.timeout(grace_s):
                 await asyncio.shield(self.ended)
@@ -54,8 +53,13 @@ class Process:
 
     def kill(self) -> None:
         """See `base.Running`."""
-        with suppress(ProcessLookupError):
-            self._process.kill()
+        self._signal(signal.SIGKILL)
+
+    def _signal(self, number: int) -> None:
+        """Not by `Process.send_signal`: that looks whether it has ended, and takes its exit code from asyncio then."""
+        if self._process.returncode is None:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, number)
 
     def activity(self) -> Activity | None:
         """See `base.Running`."""

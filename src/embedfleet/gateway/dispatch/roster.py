@@ -132,9 +132,10 @@ class Roster:
     def outdone(self, replica: Replica) -> None:
         """Another replica answered what this one could not, so the fault is its own: after so many in a row it is out.
 
-        It has proved by a probe that it infers, or is about to: what it fails at is something else.
+        It has proved by a probe that it infers, or is about to: what it fails at is something else. One that is out
+        already is proving itself anew, and news of what it was asked before changes nothing of that.
         """
-        if replica.failures >= self._limits.failures:
+        if replica.state is not State.EJECTED and replica.failures >= self._limits.failures:
             self.eject(replica, f"failed {replica.failures} times in a row at what others answered")
 
     def eject(self, replica: Replica, reason: str) -> None:
