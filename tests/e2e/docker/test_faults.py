@@ -63,7 +63,7 @@ def on(site: Site) -> list:
     return network.containers
 
 
-def test_an_image_that_is_gone_costs_only_the_replica_that_needs_it(site: Site, short: Path):
+def test_a_container_that_cannot_be_made_costs_only_the_one_replica(site: Site, short: Path):
     site.up(*ONE)
     with faulty(site.env["DOCKER_HOST"], short, rf"POST .*/containers/create\?name={NAME}") as host:
         site.kill_controller()

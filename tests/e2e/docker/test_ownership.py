@@ -14,11 +14,13 @@ def test_two_fleets_in_one_folder_leave_each_other_alone(site: Site):
     first = site.containers
     second = (*SECOND, "--set", f"embedder.port={free_ports(1)[0]}", "--set", "embedder.balancer_in=process")
     with_process = (*second, "--set", "embedder.replicas=1")
-    site.up(*with_process)
-    assert site.containers.items() > first.items()
-    for name in first:
-        site.client.containers.get(name).stop(timeout=0)
-    site.run("down", *with_process)
+    try:
+        site.up(*with_process)
+        assert site.containers.items() > first.items()
+        for name in first:
+            site.client.containers.get(name).stop(timeout=0)
+    finally:
+        site.run("down", *with_process)
     assert site.containers == first
     assert [network.name for network in site.client.networks.list(names=["tei-net"])] == ["tei-net"]
 
