@@ -39,6 +39,7 @@ _EXAMPLES = {
     f"""'{{"query":"What is Deep Learning?","texts":["Deep Learning is not...","Deep learning is..."]}}' {_JSON}""",
 }
 _UP_LOG = "up"
+_NOT_OTHERS = 0o022  # whatever the umask, nobody else may write what we read back
 _NEEDS_DOCKER = 10  # run.sh asks
 
 
@@ -70,6 +71,7 @@ def _run(settings: Settings, reread: Callable[[], Settings], *, new_model: bool)
     # The fleet's own log shares the terminal with the progress display: only what matters goes there.
     set_up("warning" if sys.stderr.isatty() else settings.fleet.log_level, settings.fleet.log_format)
     _end_by_signals()
+    os.umask(os.umask(_NOT_OTHERS) | _NOT_OTHERS)
     state = StateFile(settings.state_dir)
     state.acquire()  # first of all: loading images may take minutes, in which it must be seen and stopped
     try:

@@ -112,6 +112,17 @@ def test_nothing_of_a_fleet_is_in_the_temporary_folder(tmp_path):
     assert [path.name for path in state_of(fleet).iterdir()] == ["logs"], "what a killed one left is removed"
 
 
+def test_nobody_else_may_write_there_whatever_the_umask(tmp_path):
+    before = os.umask(0)
+    try:
+        with running(tmp_path) as fleet:
+            found = [state_of(fleet), *state_of(fleet).rglob("*")]
+            assert [path for path in found if path.stat().st_mode & 0o022] == []
+            assert len(found) > 5
+    finally:
+        os.umask(before)
+
+
 def sweep_run(state: Path) -> None:
     shutil.rmtree(state / "run")
 
