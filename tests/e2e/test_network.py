@@ -201,6 +201,7 @@ def serve_a_fleet(place: Place) -> None:
         place.run("drain", "embedder-0", "--force")
         place.run("undrain", "embedder-0")
         place.run("logs", "embedder-0")
+        place.run("reload")
         place.run("down")
         place.verbs |= {"nginx"}  # `up` has started it
 

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,8 +20,10 @@ def row(site: Site, name: str) -> dict[str, Any]:
 
 
 def stop(site: Site, name: str) -> None:
-    """Its first process, as its host can."""
-    os.kill(site.client.api.inspect_container(name)["State"]["Pid"], signal.SIGSTOP)
+    """Its first process and the children of that, as its host can."""
+    first = site.client.api.inspect_container(name)["State"]["Pid"]
+    for pid in (first, *Path(f"/proc/{first}/task/{first}/children").read_text().split()):
+        os.kill(int(pid), signal.SIGSTOP)
 
 
 def until_replaced(site: Site, name: str) -> None:

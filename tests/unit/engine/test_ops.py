@@ -302,7 +302,7 @@ def test_attention_never_holds_the_scores_of_all_pairs_of_a_long_text(backend, w
     forget_peak()
     before = peak_mb()
     BACKENDS[backend](weights, [tokens], ids, tell)
-    assert peak_mb() - before < all_pairs_mb / 3
+    assert peak_mb() - before < all_pairs_mb / 2
 
 
 def test_buckets_are_exact_nearby_and_logarithmic_beyond(weights):
