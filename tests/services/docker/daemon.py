@@ -28,7 +28,8 @@ class Daemon:
     """A dockerd that this test run started and will end.
 
     The hook that the NVIDIA toolkit would put on the path is a stub, so the real daemon takes real device requests; it
-    masks no addresses, so nothing gets out of its networks.
+    masks no addresses, so nothing gets out of its networks. It leaves the machine's packet filter alone: several daemons run at
+    once, and one that starts empties the chains of the others.
     """
 
     def __init__(self) -> None:
@@ -43,7 +44,7 @@ class Daemon:
         hook.chmod(0o755)
 
     def start(self) -> None:
-        """Start it and wait until it answers; it may stumble over iptables, which others change too."""
+        """Start it and wait until it answers; it may stumble over what another one does at the same moment."""
         for _ in range(_ATTEMPTS - 1):
             if self._start():
                 return
@@ -57,7 +58,7 @@ class Daemon:
                     "dockerd",
                     *("--data-root", str(self.folder / "data"), "--exec-root", str(self.folder / "exec")),
                     *("--pidfile", str(self.folder / "pid"), "--host", self.host),
-                    *("--bridge", "none", "--ip-masq=false", "--ip-forward=false"),
+                    *("--bridge", "none", "--ip-masq=false", "--ip-forward=false", "--iptables=false"),
                 ],
                 env=os.environ | {"PATH": f"{self.folder / 'bin'}:{os.environ['PATH']}"},
                 stdout=log,
