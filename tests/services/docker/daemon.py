@@ -28,8 +28,8 @@ class Daemon:
     """A dockerd that this test run started and will end.
 
     The hook that the NVIDIA toolkit would put on the path is a stub, so the real daemon takes real device requests; it
-    masks no addresses, so nothing gets out of its networks. It leaves the machine's packet filter alone: several daemons
-    run at once, and one that starts empties the chains of the others.
+    masks no addresses, so nothing gets out of its networks. It leaves the machine's packet filter alone: several
+    daemons run at once, and one that starts empties the chains of the others.
     """
 
     def __init__(self) -> None:
