@@ -207,11 +207,14 @@ def until_both_are_active(fleet: Bearer, seen: Asking) -> None:
 
 
 def listens(url: str) -> bool:
+    """Whether a server takes connections, or did until this one reset: who closes its socket resets those in its queue."""
     parts = urlsplit(url)
     try:
         socket.create_connection((parts.hostname, parts.port or 80)).close()
     except ConnectionRefusedError:
         return False
+    except ConnectionResetError:
+        pass
     return True
 
 
