@@ -16,6 +16,7 @@ LAYERS = [
     {"http"},
     {"metrics", "log"},
     {"outlet", "kernel_limits", "cgroup", "heap", "lookout"},
+    {"folder"},
     {"config"},
     {"types"},
     {"errors"},

@@ -207,7 +207,7 @@ def until_both_are_active(fleet: Bearer, seen: Asking) -> None:
 
 
 def listens(url: str) -> bool:
-    """Whether a server takes connections, or did until this one reset: who closes its socket resets those in its queue."""
+    """Whether a server takes connections; a socket that was closed just now resets those in its queue."""
     parts = urlsplit(url)
     try:
         socket.create_connection((parts.hostname, parts.port or 80)).close()

@@ -11,9 +11,9 @@ import numpy as np
 
 from embedfleet.dialects.encode import Encoding, Scoring
 from embedfleet.dialects.tei import Floats
-from embedfleet.engine.model_config import ModelConfig
 from embedfleet.engine.pooling import max_sim, unit
 from embedfleet.errors import Backend
+from embedfleet.folder.config import ModelConfig
 
 _GREATEST = float(np.finfo(np.float32).max)
 # XLM-RoBERTa's; a folder whose tokenizer has others says so.

@@ -7,11 +7,11 @@ from typing import Any, Literal
 
 from embedfleet.engine.families.family import Family
 from embedfleet.engine.families.registry import read_family
-from embedfleet.engine.model_config import ModelConfig
-from embedfleet.engine.model_file import check_file
 from embedfleet.engine.modules import Dense, Module, Step, read_modules, read_steps
 from embedfleet.engine.weights import FILES, find_weights
 from embedfleet.errors import ModelError
+from embedfleet.folder.config import ModelConfig
+from embedfleet.folder.file import check_file
 
 Kind = Literal["embedding", "classifier", "reranker", "splade"]
 

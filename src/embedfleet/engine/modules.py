@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from embedfleet.engine.model_config import ModelConfig, parse_json
 from embedfleet.engine.ops import Activation
 from embedfleet.errors import ModelError
+from embedfleet.folder.config import ModelConfig, parse_json
 
 # PyTorch's class of an activation, without its package.
 _ACTIVATIONS: dict[str, Activation | None] = {

@@ -12,13 +12,13 @@ from embedfleet.dialects.tei import Floats
 from embedfleet.engine.heads import outputs_of
 from embedfleet.engine.layout import Integers, layout
 from embedfleet.engine.model import ModelSpec
-from embedfleet.engine.model_config import ModelConfig
 from embedfleet.engine.onnx_session import OnnxSession
 from embedfleet.engine.onnx_tensors import read_onnx_tensors
 from embedfleet.engine.output import Output
 from embedfleet.engine.pooling import splade
 from embedfleet.engine.room import require_memory
 from embedfleet.errors import ModelError
+from embedfleet.folder.config import ModelConfig
 
 _MEMORY = 3  # times the file, at the height of loading: what is parsed, the runtime's copy, what it rearranges
 _TYPES: dict[str, type[np.integer[Any]]] = {"tensor(int64)": np.int64, "tensor(int32)": np.int32}

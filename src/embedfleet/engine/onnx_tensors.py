@@ -9,8 +9,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from embedfleet.engine.model_file import check_file
 from embedfleet.errors import ModelError
+from embedfleet.folder.file import check_file
 
 Values = np.ndarray[Any, np.dtype[Any]]
 

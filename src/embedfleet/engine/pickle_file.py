@@ -15,10 +15,10 @@ from math import prod
 from pathlib import Path
 from struct import unpack
 
-from embedfleet.engine.model_file import check_file
 from embedfleet.engine.pickle_program import ForeignName, Name, PickleError, PickleProgram
 from embedfleet.engine.tensor import Tensor, steps_in_order
 from embedfleet.errors import ModelError
+from embedfleet.folder.file import check_file
 
 # torch's storages → the types as safetensors names them, and bytes of a number.
 _STORAGES = {

@@ -11,9 +11,9 @@ from itertools import pairwise
 from math import prod
 from pathlib import Path
 
-from embedfleet.engine.model_file import check_file
 from embedfleet.engine.tensor import SIZES, Tensor
 from embedfleet.errors import ModelError
+from embedfleet.folder.file import check_file
 
 _LONGEST_HEADER = 100_000_000  # bytes, as safetensors itself has it
 

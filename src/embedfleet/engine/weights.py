@@ -4,12 +4,12 @@ from collections.abc import Iterable, Mapping
 from math import prod
 from pathlib import Path
 
-from embedfleet.engine.model_config import ModelConfig
-from embedfleet.engine.model_file import check_file, has_file
 from embedfleet.engine.pickle_file import read_pickle_file
 from embedfleet.engine.safetensors_file import read_safetensors_file
 from embedfleet.engine.tensor import SIZES, Tensor
 from embedfleet.errors import ModelError
+from embedfleet.folder.config import ModelConfig
+from embedfleet.folder.file import check_file, has_file
 
 FILES = (
     "model.safetensors",

@@ -3,10 +3,10 @@
 from typing import ClassVar
 
 from embedfleet.engine.families.layers import PostNorm, bert_words, heads_of, pooled_classes
-from embedfleet.engine.model_config import ModelConfig
 from embedfleet.engine.ops import Ops, V
 from embedfleet.engine.tensor import Tensor
 from embedfleet.engine.weights import Weights
+from embedfleet.folder.config import ModelConfig
 
 _NAMES = (
     "attention.self.query",

@@ -3,10 +3,10 @@
 from typing import ClassVar
 
 from embedfleet.engine.families.layers import PostNorm, decoder, heads_of, linear
-from embedfleet.engine.model_config import ModelConfig
 from embedfleet.engine.ops import ACTIVATIONS, Ops, V
 from embedfleet.engine.tensor import Tensor
 from embedfleet.engine.weights import Weights
+from embedfleet.folder.config import ModelConfig
 
 _NAMES = (
     "attention.q_lin",

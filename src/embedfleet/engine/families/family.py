@@ -2,9 +2,9 @@
 
 from typing import ClassVar, Protocol
 
-from embedfleet.engine.model_config import ModelConfig
 from embedfleet.engine.ops import Ops, V
 from embedfleet.engine.weights import Weights
+from embedfleet.folder.config import ModelConfig
 
 
 class Family(Protocol):

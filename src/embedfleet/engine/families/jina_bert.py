@@ -5,10 +5,10 @@ from dataclasses import replace
 from typing import ClassVar
 
 from embedfleet.engine.families.layers import PostNorm, bert_words, heads_of, linear, pooled_classes
-from embedfleet.engine.model_config import ModelConfig
 from embedfleet.engine.ops import Activation, Alibi, Ops, V
 from embedfleet.engine.tensor import Tensor
 from embedfleet.engine.weights import Weights
+from embedfleet.folder.config import ModelConfig
 
 _NAMES = (
     "attention.self.query",

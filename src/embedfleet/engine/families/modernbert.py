@@ -5,11 +5,11 @@ from typing import ClassVar
 
 from embedfleet.engine.families.layers import decoder, heads_of, linear
 from embedfleet.engine.families.rotary import read_rotary
-from embedfleet.engine.model_config import ModelConfig
 from embedfleet.engine.ops import ACTIVATIONS, Attention, Ops, Rotary, V
 from embedfleet.engine.tensor import Tensor
 from embedfleet.engine.weights import Weights
 from embedfleet.errors import ModelError
+from embedfleet.folder.config import ModelConfig
 
 _FULL, _LOCAL = "full_attention", "sliding_attention"
 

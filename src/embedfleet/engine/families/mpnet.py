@@ -4,11 +4,11 @@ from dataclasses import replace
 from typing import ClassVar
 
 from embedfleet.engine.families.layers import PostNorm, heads_of, roberta_classes, roberta_words
-from embedfleet.engine.model_config import ModelConfig
 from embedfleet.engine.ops import Ops, RelativeBias, V
 from embedfleet.engine.tensor import Tensor
 from embedfleet.engine.weights import Weights
 from embedfleet.errors import ModelError
+from embedfleet.folder.config import ModelConfig
 
 _NAMES = (
     "attention.attn.q",

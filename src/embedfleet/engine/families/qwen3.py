@@ -4,10 +4,10 @@ from typing import ClassVar
 
 from embedfleet.engine.families.layers import linear
 from embedfleet.engine.families.rotary import read_rotary
-from embedfleet.engine.model_config import ModelConfig
 from embedfleet.engine.ops import ACTIVATIONS, Attention, Linear, Ops, V
 from embedfleet.engine.weights import Weights
 from embedfleet.errors import ModelError
+from embedfleet.folder.config import ModelConfig
 
 
 class Qwen3:

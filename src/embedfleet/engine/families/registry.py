@@ -10,7 +10,7 @@ from embedfleet.engine.families.mpnet import MpNet
 from embedfleet.engine.families.nomic_bert import NomicBert
 from embedfleet.engine.families.qwen3 import Qwen3
 from embedfleet.engine.families.roberta import Roberta
-from embedfleet.engine.model_config import ModelConfig
+from embedfleet.folder.config import ModelConfig
 
 _FAMILIES: tuple[type[Family], ...] = (
     Bert,

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from embedfleet.engine.model_config import ModelConfig
 from embedfleet.engine.ops import Rotary
 from embedfleet.errors import ModelError
+from embedfleet.folder.config import ModelConfig
 
 
 def read_rotary(

@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from embedfleet.engine.model_file import check_file
 from embedfleet.errors import ModelError
+from embedfleet.folder.file import check_file
 
 _LARGEST = 10_000_000  # of any size of a model: beyond, tables and loops that are made of it would not end
 _SURROGATE = "\\ud"
