@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -40,7 +41,7 @@ class Seen:
         refused: connections that were refused.
         lost: requests whose connection ended before the answer.
         failed: answers that were not 200.
-        on_the_way: requests that were sent and not answered at the moment of each blow.
+        on_the_way: requests that had no answer at the moment of each blow, and those begun until it had its effect.
         latencies_s: of those that were answered with 200, from when they were due.
     """
 
@@ -76,10 +77,19 @@ class Clients:
         self._rate = rate
         self._kept: list[Streams] = []
         self._open = 0
+        self._begun = 0
 
     def note_blow(self) -> None:
-        """The gateway is about to be killed, or has been told to reload."""
+        """The gateway has been told to reload."""
         self.seen.on_the_way.append(self._open)
+
+    async def kill(self, pid: int) -> None:
+        """Kill a gateway. Its sockets are open until it has ended, some milliseconds later."""
+        self.note_blow()
+        begun = self._begun
+        os.kill(pid, signal.SIGKILL)
+        await asyncio.to_thread(_wait_for_end, pid)
+        self.seen.on_the_way[-1] += self._begun - begun
 
     async def run(self, over: asyncio.Event) -> None:
         """Send until it is over, and wait for the answers."""
@@ -96,6 +106,7 @@ class Clients:
 
     async def _ask(self, due: float, *, keeps: bool) -> None:
         self._open += 1
+        self._begun += 1
         try:
             streams = (self._take_kept() if keeps else None) or await self._connect()
             if streams is not None:
@@ -138,6 +149,14 @@ class Clients:
             self._kept.append(streams)
         else:
             writer.close()
+
+
+def _wait_for_end(pid: int) -> None:
+    """Until a process has no sockets any more."""
+    with contextlib.suppress(ProcessLookupError):
+        ended = os.pidfd_open(pid)
+        select.select([ended], [], [])
+        os.close(ended)
 
 
 class Fleet:
@@ -187,10 +206,10 @@ def fleet(source: Path) -> Iterator[Fleet]:
 
 
 async def part(
-    made: Fleet, rate: float, blows: int, every_s: float, blow: Callable[[Clients, int], Awaitable[None]]
+    port: int, rate: float, blows: int, every_s: float, blow: Callable[[Clients, int], Awaitable[None]]
 ) -> Seen:
-    """Requests, and a blow to the gateway every now and then."""
-    clients, over = Clients(made.port, rate), asyncio.Event()
+    """Requests to a port, and a blow to the gateway behind it every now and then."""
+    clients, over = Clients(port, rate), asyncio.Event()
     running = asyncio.create_task(clients.run(over))
     for number in range(blows):
         await asyncio.sleep(every_s)
@@ -207,11 +226,9 @@ def kills(source: Path, options: argparse.Namespace) -> dict[str, Any]:
     with fleet(source) as made:
 
         async def kill(clients: Clients, _number: int) -> None:
-            gateway = await asyncio.to_thread(made.gateway)
-            clients.note_blow()
-            os.kill(gateway, signal.SIGKILL)
+            await clients.kill(await asyncio.to_thread(made.gateway))
 
-        return asyncio.run(part(made, options.rate, options.kills, options.every_s, kill)).result()
+        return asyncio.run(part(made.port, options.rate, options.kills, options.every_s, kill)).result()
 
 
 def reloads(source: Path, options: argparse.Namespace) -> dict[str, Any]:
@@ -223,7 +240,7 @@ def reloads(source: Path, options: argparse.Namespace) -> dict[str, Any]:
             made.set(4096 - number // 2)
             await asyncio.to_thread(made.run, "reload")
 
-        return asyncio.run(part(made, 2 * options.rate, options.reloads, options.every_s / 4, reload)).result()
+        return asyncio.run(part(made.port, 2 * options.rate, options.reloads, options.every_s / 4, reload)).result()
 
 
 def main() -> None:

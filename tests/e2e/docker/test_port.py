@@ -1,10 +1,16 @@
-"""The port of a gateway in a container, when the gateway in it dies."""
+"""The port of a gateway in a container, when the gateway in it dies.
 
+``pytest -s`` prints what clients saw under load.
+"""
+
+import asyncio
+import json
 import os
 import signal
 import socket
 from pathlib import Path
 
+from bench.port import Clients, part
 from tests.e2e.docker.test_life import ONE
 from tests.e2e.docker.test_told import GATEWAY
 from tests.e2e.fleet.test_port import RAW, answer
@@ -31,3 +37,16 @@ def test_a_client_that_has_connected_is_served_by_the_next_gateway_and_the_conta
     assert site.client.containers.get(GATEWAY).attrs["State"]["StartedAt"] == before
     assert worker(site) != pid
     assert site.embedder.post("/embed", QUESTION).status == 200
+
+
+def test_under_load_only_what_was_on_its_way_is_lost(site: Site):
+    site.up(*ONE)
+
+    async def kill(clients: Clients, _number: int) -> None:
+        await clients.kill(await asyncio.to_thread(worker, site))
+
+    seen = asyncio.run(part(site.embedder.port, 100.0, 2, 3.0, kill)).result()
+    print(json.dumps(seen))
+    assert (seen["refused"], seen["failed"], seen["blows"]) == (0, 0, 2)
+    assert seen["lost"] <= seen["on_the_way"]
+    assert seen["answered"] > seen["lost"]
