@@ -51,11 +51,23 @@ def python(*arguments, path=ROOT / "src"):
     return done.stdout
 
 
-def test_the_gateways_tests_pass_when_it_is_compiled(tmp_path):
+def test_the_gateway_is_itself_when_it_is_compiled(tmp_path):
+    """One test, for the compiler takes a minute: the gateway's own tests pass, and a wheel carries the modules."""
     compiled = tmp_path / "compiled"
     # Unoptimized, which also checks what the compiler takes for granted.
     python("-m", "scripts.compile", str(compiled), "--level", "0")
     assert all(name.endswith(".so") for name in python("-c", WHICH, path=compiled).split())
     assert python("-c", DANGLING, path=compiled).split() == [], "a weak reference to these ends the process"
+    check_wheel(compiled, tmp_path)
     told = python("-m", "pytest", "-q", "-p", "no:cacheprovider", f"--ignore={__file__}", *SUITES, path=compiled)
     assert "passed" in told.splitlines()[-1]
+
+
+def check_wheel(compiled, folder):
+    wheel = Path(python("-m", "scripts.wheel", str(folder / "out"), "--compiled", str(compiled)).split()[-1])
+    assert wheel.name.split("-")[2:4] == [f"cp3{sys.version_info.minor}"] * 2
+    site = folder / "site"
+    python("-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target", str(site), str(wheel))
+    imported = [Path(name) for name in python("-P", "-c", WHICH, path=site).split()]
+    assert all(file.suffix == ".so" and file.is_relative_to(site) for file in imported)
+    assert (site / "embedfleet/dialects/texts.py").is_file(), "the sources are there too, for tracebacks"
