@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import orjson
 
-from bench.conformance.recording import Answer, Field, Request, kept
+from bench.conformance.recording import LONGEST_KEPT, Answer, Field, Request, kept
 
 _TIMEOUT_S = 60.0
 _RETRY_S = 0.05
@@ -16,8 +16,13 @@ _WITH_LENGTH = ("POST", "PUT", "PATCH")
 _SERIES = re.compile(rb"^# TYPE (\S+ \S+)", re.MULTILINE)
 
 
-def ask(url: str, request: Request) -> Answer:
+def ask(url: str, request: Request, *, longest: int = LONGEST_KEPT) -> Answer:
     """The server's answer.
+
+    Args:
+        url: of the server.
+        request: to send.
+        longest: bytes of a body that is kept; of a longer one only its length is.
 
     Raises:
         ConnectionError: nothing listens there.
@@ -27,7 +32,7 @@ def ask(url: str, request: Request) -> Answer:
     status, headers, body = _parse(_exchange(url, request))
     if request.path == "/metrics" and request.method == "GET" and status == 200:
         body = orjson.dumps(sorted({name.decode() for name in _SERIES.findall(body)}))
-    return Answer(status, headers, kept(body, request.target))
+    return Answer(status, headers, kept(body, request.target, longest))
 
 
 def wait_for(url: str, seconds: float = _TIMEOUT_S) -> None:

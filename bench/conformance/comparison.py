@@ -50,10 +50,10 @@ def difference(case: Case, got: Answer, *, loose: bool = False) -> Difference | 
     if case.died or (loose and case.request.target in _PAGES and expected.status == got.status):
         return None
     if expected.status != got.status:
-        return Difference("status", f"TEI {expected.status} {_short(expected)}, this server {got.status} {_short(got)}")
+        return Difference("status", f"TEI {expected.status} {short(expected)}, this server {got.status} {short(got)}")
     if not near(value(expected, loose=loose), value(got, loose=loose)):
-        return Difference("body", f"TEI {_short(expected)}, this server {_short(got)}")
-    theirs, ours = _fields(expected), _fields(got)
+        return Difference("body", f"TEI {short(expected)}, this server {short(got)}")
+    theirs, ours = fields(expected), fields(got)
     if theirs != ours:
         return Difference("headers", f"only TEI {sorted(theirs - ours)}, only this server {sorted(ours - theirs)}")
     return None
@@ -123,9 +123,11 @@ def _numbers(text: str) -> list[float]:
         return []
 
 
-def _fields(answer: Answer) -> set[tuple[str, str]]:
+def fields(answer: Answer) -> set[tuple[str, str]]:
+    """An answer's headers but for those that differ from one call to the next."""
     return {(name.lower(), told) for name, told in answer.headers if name.lower() not in _CHANGING}
 
 
-def _short(answer: Answer) -> str:
+def short(answer: Answer) -> str:
+    """The beginning of an answer's body, for a person."""
     return repr(str(answer.body)[:200])

@@ -10,7 +10,7 @@ import orjson
 
 FOLDER = Path(__file__).parent / "recordings"
 LONGEST_KEPT = 60_000  # bytes of an answer's body
-_PAGES = ("/docs", "/api-doc")  # of whose bodies only the length is kept
+_PAGES, _LONGEST_PAGE = ("/docs", "/api-doc"), 200
 
 Field = tuple[str, str]
 Body = str | dict[str, Any]
@@ -72,9 +72,9 @@ def read(kind: str) -> list[Case]:
     return [_case(orjson.loads(line)) for line in lines]
 
 
-def kept(data: bytes, target: str) -> Body:
+def kept(data: bytes, target: str, longest: int = LONGEST_KEPT) -> Body:
     """A body as a recording keeps it."""
-    limit = 200 if target.startswith(_PAGES) else LONGEST_KEPT
+    limit = _LONGEST_PAGE if target.startswith(_PAGES) else longest
     if len(data) > limit:
         return {"bytes": len(data)}
     try:
