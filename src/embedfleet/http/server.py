@@ -16,6 +16,7 @@ from typing import Any, Final, cast
 
 from embedfleet import heap
 from embedfleet.http.connection import Connection, Host
+from embedfleet.http.cors import CORS
 from embedfleet.http.exchange import Exchange
 from embedfleet.http.head import HeadMemory
 from embedfleet.http.message import TEXT, Limits
@@ -148,7 +149,7 @@ class Server(Host):
             if exchange.begun:
                 exchange.abort()
             else:
-                exchange.respond(500, [TEXT], b"internal error")
+                exchange.respond(500, [TEXT, *CORS], b"internal error")
 
     def settled(self) -> None:
         """An exchange ended or a client left."""
