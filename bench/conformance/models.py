@@ -1,8 +1,8 @@
 """``python -m bench.conformance.models OUT`` writes the four seeded models that the recordings were taken with.
 
-They are BERTs of two narrow layers with random weights and a vocabulary of 142 words, in Hugging Face's layout: an embedder (mean,
-32 tokens, two prompts), a reranker, a classifier of three classes, and SPLADE. The same numbers are always written, so the
-recorded vectors and scores hold for them.
+They are BERTs of two narrow layers with random weights and a vocabulary of 142 words, in Hugging Face's layout: an
+embedder (mean, 32 tokens, two prompts), a reranker, a classifier of three classes, and SPLADE. The same numbers are
+always written, so the recorded vectors and scores hold for them.
 """
 
 import json

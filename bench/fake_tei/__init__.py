@@ -12,14 +12,15 @@ its batch is computed, and all that is under way with it; a key (401 without it)
 CORS fields.
 
 With ``--folder`` a model computes the answers (`bench.fake_tei.served`): then values, tokens, prompts and lengths are
-TEI's too, and a model is asked only for what its kind gives. `tests/e2e/conformance` holds that against the recordings of
-a real TEI.
+TEI's too, and a model is asked only for what its kind gives. `tests/e2e/conformance` holds that against the recordings
+of a real TEI.
 
 What is not as in TEI without a folder: a text's tokens are the number it begins with, and tokenizing takes no time, so
-all texts of a request reach the queue together; every call is answered, whatever the kind of model; ``/embed_all`` gives
-at most four tokens' vectors; ``/tokenize`` cuts texts into characters (`bench.fake_tei.model`). Answers follow from the
-texts and the options alone (`bench.fake_tei.oracle`): a client that knows them can check every vector and every rank.
+all texts of a request reach the queue together; every call is answered, whatever the kind of model; ``/embed_all``
+gives at most four tokens' vectors; ``/tokenize`` cuts texts into characters (`bench.fake_tei.model`). Answers follow
+from the texts and the options alone (`bench.fake_tei.oracle`): a client that knows them can check every vector and
+every rank.
 
-What is not in any case: TEI's ``/rerank`` takes its permits pair by pair, here it takes them like the others; a batch takes
-``a + b * tokens`` by the clock (`workload.Cost`).
+What is not in any case: TEI's ``/rerank`` takes its permits pair by pair, here it takes them like the others; a batch
+takes ``a + b * tokens`` by the clock (`workload.Cost`).
 """

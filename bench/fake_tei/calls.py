@@ -22,11 +22,16 @@ from bench.fake_tei.oracle import (
 )
 from embedfleet.dialects.body import Fields, read_object
 from embedfleet.dialects.openai import parse_embeddings
+from embedfleet.dialects.serde import forms
+from embedfleet.dialects.serde.shapes import Struct
 from embedfleet.dialects.tei import (
+    NO_IDS,
+    NO_INPUTS,
     Input,
     Truncation,
     parse_decode,
     parse_embed,
+    parse_embed_all,
     parse_predict,
     parse_rerank,
     parse_similarity,
@@ -38,7 +43,6 @@ Kind = Literal["embedding", "reranker", "classifier", "splade"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 _TOKEN_VECTORS = 4  # of /embed_all, for each text at most
-_NO_INPUTS = "Input validation error: `inputs` cannot be empty"
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +115,8 @@ def read(path: str, content_type: bytes | None, body: bytes, reading: Reading) -
         RequestError: it is not what the route takes.
         ServingError: it is empty, or out of bounds.
     """
-    reader = READERS.get(path) or READERS[OWN_PATHS[reading.kind]]
-    work = reader(read_object(content_type, body), reading)
+    struct, reader = READERS.get(path) or READERS[OWN_PATHS[reading.kind]]
+    work = reader(read_object(content_type, body, struct), reading)
     admit(len(work.texts), reading.client_batch)
     return work
 
@@ -130,7 +134,8 @@ def ask(path: str, content_type: bytes | None, body: bytes, reading: Reading) ->
         RequestError: it is not what the route takes.
         ServingError: it is empty, or out of bounds.
     """
-    return ASKED[path](read_object(content_type, body), reading)
+    struct, reader = ASKED[path]
+    return reader(read_object(content_type, body, struct), reading)
 
 
 def admit(texts: int, most: int) -> None:
@@ -147,7 +152,7 @@ def _tokenize(fields: Fields, reading: Reading) -> list[list[dict[str, Any]]]:
     request = parse_tokenize(fields)
     admit(len(request.inputs), reading.client_batch)
     if not all(request.inputs):
-        raise Empty(_NO_INPUTS)
+        raise Empty(NO_INPUTS)
     return [reading.model.tokenize(text, special=request.add_special_tokens) for text in request.inputs]
 
 
@@ -155,17 +160,20 @@ def _decode(fields: Fields, reading: Reading) -> list[str]:
     request = parse_decode(fields)
     admit(len(request.ids), reading.client_batch)
     if not all(request.ids):
-        raise Empty("Input validation error: `input_ids` cannot be empty")
+        raise Empty(NO_IDS)
     return [reading.model.decode(ids, skip_special=request.skip_special_tokens) for ids in request.ids]
 
 
-ASKED: dict[str, Callable[[Fields, Reading], Any]] = {"/tokenize": _tokenize, "/decode": _decode}
+ASKED: dict[str, tuple[Struct, Callable[[Fields, Reading], Any]]] = {
+    "/tokenize": (forms.TOKENIZE, _tokenize),
+    "/decode": (forms.DECODE, _decode),
+}
 
 
 def _texts(inputs: Sequence[Input], model: FakeModel) -> list[str]:
     """Of texts and ids; ids that the vocabulary does not have are none."""
     if not all(inputs):
-        raise Empty(_NO_INPUTS)
+        raise Empty(NO_INPUTS)
     return [item if isinstance(item, str) else model.decode(item, skip_special=False) for item in inputs]
 
 
@@ -215,7 +223,7 @@ def _embed(fields: Fields, reading: Reading) -> Work:
 
 
 def _embed_all(fields: Fields, reading: Reading) -> Work:
-    request = parse_embed(fields)
+    request = parse_embed_all(fields)
     inputs = request.inputs
     texts = _texts(inputs, reading.model)
     _check_lengths(texts, request.truncation, reading)
@@ -229,7 +237,7 @@ def _embed_all(fields: Fields, reading: Reading) -> Work:
 
 
 def _embed_sparse(fields: Fields, reading: Reading) -> Work:
-    request = parse_embed(fields)
+    request = parse_embed_all(fields)
     inputs = request.inputs
     texts = _texts(inputs, reading.model)
     _check_lengths(texts, request.truncation, reading)
@@ -306,15 +314,15 @@ OWN_PATHS: dict[Kind, str] = {
 }
 """What ``/`` and ``/invocations`` are an alias of."""
 
-READERS: dict[str, Callable[[Fields, Reading], Work]] = {
-    "/embed": _embed,
-    "/embed_all": _embed_all,
-    "/embed_sparse": _embed_sparse,
-    "/rerank": _rerank,
-    "/predict": _predict,
-    "/similarity": _similarity,
-    "/v1/embeddings": _openai,
-    "/embeddings": _openai,
+READERS: dict[str, tuple[Struct, Callable[[Fields, Reading], Work]]] = {
+    "/embed": (forms.EMBED, _embed),
+    "/embed_all": (forms.EMBED_ALL, _embed_all),
+    "/embed_sparse": (forms.EMBED_SPARSE, _embed_sparse),
+    "/rerank": (forms.RERANK, _rerank),
+    "/predict": (forms.PREDICT, _predict),
+    "/similarity": (forms.SIMILARITY, _similarity),
+    "/v1/embeddings": (forms.EMBEDDINGS, _openai),
+    "/embeddings": (forms.EMBEDDINGS, _openai),
 }
 
 

@@ -18,12 +18,12 @@ from bench.fake_tei.client import Client
 from bench.fake_tei.device import Batch, Device
 from bench.fake_tei.faults import Answer, Fault, WrongAnswers
 from bench.fake_tei.oracle import tokens_of
-from bench.fake_tei.pages import PAGE, description
 from bench.fake_tei.queue import Entry, Permits, Queue
 from bench.fake_tei.settings import ReplicaSettings
 from embedfleet.dialects.failure import render_failure
 from embedfleet.dialects.tei import Cost as Spent
 from embedfleet.dialects.tei import cost_headers
+from embedfleet.engine.pages import HTML, docs_page, openapi
 from embedfleet.errors import Backend, Overloaded, RequestError, ServingError
 from embedfleet.http.connection import Connection, Host
 from embedfleet.http.cors import CORS
@@ -74,6 +74,7 @@ class Replica(Host):
         self._reading = settings.reading()
         self.loop = asyncio.get_running_loop()
         self.limits = Limits(body_bytes=settings.payload_bytes)
+        self.refusal_fields = CORS
         self.clients: set[Connection] = set()
         self.turned_away: dict[Connection, None] = {}
         self.most_clients, self.refused = self.limits.connections, 0
@@ -223,11 +224,11 @@ class Replica(Host):
             case "/metrics":
                 exchange.respond(200, [TEXT, *CORS], self._metrics())
             case "/api-doc/openapi.json":
-                exchange.respond(200, [JSON, *CORS], description())
+                exchange.respond(200, [JSON, *CORS], openapi())
             case "/docs":
                 exchange.respond(303, [(b"location", b"/docs/"), *CORS], b"")
             case _:
-                exchange.respond(200, [(b"content-type", b"text/html"), *CORS], PAGE)
+                exchange.respond(200, [HTML, *CORS], docs_page())
 
     def _tell(self, exchange: Exchange, path: str) -> None:
         """What the tokenizer knows."""

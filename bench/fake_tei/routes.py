@@ -5,7 +5,7 @@ Source: TEI 1.9.3 (router/src/http/server.rs), seen on a real one.
 
 from collections.abc import Sequence
 
-from embedfleet.http.cors import CORS, allow, preflight
+from embedfleet.http.cors import CORS, PREFLIGHT, allow
 from embedfleet.http.message import Header
 
 INFERRED = frozenset({
@@ -42,11 +42,11 @@ def refusal(method: bytes, path: str) -> Refusal | None:
     """The answer to OPTIONS, to an unknown path and to a method that the path does not take; None for any other."""
     methods = _METHODS.get(path, ())
     if method == b"OPTIONS":
-        return 200, preflight(methods)
+        return 200, [*PREFLIGHT, *allow(methods)]
     if not methods:
         return 404, CORS
     if ("GET" if method == b"HEAD" else method.decode("latin-1")) not in methods:
-        return 405, [*CORS, allow(methods)]
+        return 405, [*CORS, *allow(methods)]
     return None
 
 

@@ -15,14 +15,16 @@ from tokenizers import Tokenizer
 
 from bench.fake_tei.calls import OWN_PATHS, Kind, Work, admit
 from bench.fake_tei.settings import ReplicaSettings
-from bench.fake_tei.vertex import JSON_TYPE, instances, together, unframed
+from bench.fake_tei.vertex import instances, together
 from embedfleet.dialects import openai, tei
 from embedfleet.dialects.body import Fields, read_object
+from embedfleet.dialects.serde import forms
+from embedfleet.dialects.serde.shapes import Struct
 from embedfleet.engine.app import load
 from embedfleet.engine.info import model_type
 from embedfleet.engine.operations import Operations
 from embedfleet.engine.settings import EngineSettings, PoolingChoice
-from embedfleet.errors import Empty, RequestError
+from embedfleet.errors import Empty
 from embedfleet.metrics import TEI, Registry
 
 _SOUND = "warm up"  # in the place of what has no token: nobody will see its answer
@@ -98,32 +100,22 @@ class Served:
             RequestError: it is not what the route takes.
             ServingError: it is empty, out of bounds, or not for this model.
         """
-        if path != "/vertex":
-            return await self._work(path, content_type, body)
-        found = []
-        for instance in instances(content_type, body, self.kind):
-            try:
-                found.append(await self._work(instance.path, JSON_TYPE, instance.body))
-            except RequestError as error:
-                raise unframed(error) from None
-        return together(found)
+        if path == "/vertex":
+            asked = instances(content_type, body, self.kind)
+            return together([await _CALLS[task][1](self, fields) for task, fields in asked])
+        struct, call = _CALLS.get(path) or _CALLS[OWN_PATHS[self.kind]]
+        return await call(self, read_object(content_type, body, struct))
 
     async def ask(self, path: str, content_type: bytes | None, body: bytes) -> Any:  # noqa: ANN401 - a JSON value
         """What the tokenizer answers; arguments and errors are those of `read`, of `routes.ASKED`."""
-        fields = read_object(content_type, body)
         if path == "/tokenize":
-            return await self._operations.tokenize(tei.parse_tokenize(fields))
-        request = tei.parse_decode(fields)
-        admit(len(request.ids), self._settings.client_batch)
-        if not all(request.ids):
-            raise Empty("Input validation error: `input_ids` cannot be empty")
-        return [
-            self._tokenizer.decode(list(ids), skip_special_tokens=request.skip_special_tokens) for ids in request.ids
-        ]
-
-    async def _work(self, path: str, content_type: bytes | None, body: bytes) -> Work:
-        call = _CALLS.get(path) or _CALLS[OWN_PATHS[self.kind]]
-        return await call(self, read_object(content_type, body))
+            request = tei.parse_tokenize(read_object(content_type, body, forms.TOKENIZE))
+            return await self._operations.tokenize(request)
+        asked = tei.parse_decode(read_object(content_type, body, forms.DECODE))
+        admit(len(asked.ids), self._settings.client_batch)
+        if not all(asked.ids):
+            raise Empty(tei.NO_IDS)
+        return [self._tokenizer.decode(list(ids), skip_special_tokens=asked.skip_special_tokens) for ids in asked.ids]
 
     async def embed(self, fields: Fields) -> Work:
         """See `Operations`, as for all that follow."""
@@ -134,14 +126,14 @@ class Served:
 
     async def embed_all(self, fields: Fields) -> Work:
         """Each token's state."""
-        request = tei.parse_embed(fields)
+        request = tei.parse_embed_all(fields)
         sound = self._sound(request.inputs)
         states, cost = await self._operations.embed_all(replace(request, inputs=sound.inputs))
         return self._answered(sound, tei.render(states), cost)
 
     async def embed_sparse(self, fields: Fields) -> Work:
         """Words' weights."""
-        request = tei.parse_embed(fields)
+        request = tei.parse_embed_all(fields)
         sound = self._sound(request.inputs)
         weights, cost = await self._operations.embed_sparse(replace(request, inputs=sound.inputs))
         return self._answered(sound, tei.render([tei.sparse(row) for row in weights]), cost)
@@ -224,13 +216,13 @@ class Served:
         )
 
 
-_CALLS: dict[str, Callable[[Served, Fields], Awaitable[Work]]] = {
-    "/embed": Served.embed,
-    "/embed_all": Served.embed_all,
-    "/embed_sparse": Served.embed_sparse,
-    "/rerank": Served.rerank,
-    "/predict": Served.predict,
-    "/similarity": Served.similarity,
-    "/v1/embeddings": Served.embeddings,
-    "/embeddings": Served.embeddings,
+_CALLS: dict[str, tuple[Struct, Callable[[Served, Fields], Awaitable[Work]]]] = {
+    "/embed": (forms.EMBED, Served.embed),
+    "/embed_all": (forms.EMBED_ALL, Served.embed_all),
+    "/embed_sparse": (forms.EMBED_SPARSE, Served.embed_sparse),
+    "/rerank": (forms.RERANK, Served.rerank),
+    "/predict": (forms.PREDICT, Served.predict),
+    "/similarity": (forms.SIMILARITY, Served.similarity),
+    "/v1/embeddings": (forms.EMBEDDINGS, Served.embeddings),
+    "/embeddings": (forms.EMBEDDINGS, Served.embeddings),
 }

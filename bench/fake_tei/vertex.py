@@ -1,75 +1,15 @@
 """Calls of ``/vertex``: several requests in one, and their answers in one list. Pure."""
 
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import chain
 
-import orjson
+from bench.fake_tei.calls import READERS, Kind, Reading, Work, admit
+from embedfleet.dialects.body import Fields, read_object
+from embedfleet.dialects.serde import forms
+from embedfleet.dialects.serde.reading import read_fields
+from embedfleet.engine.vertex import Vertex
 
-from bench.fake_tei.calls import OWN_PATHS, Kind, Reading, Work
-from bench.fake_tei.calls import read as read_call
-from embedfleet.dialects.body import read_object
-from embedfleet.dialects.tei import parse_rerank
-from embedfleet.errors import Empty, RequestError, Validation, WrongShape
-
-JSON_TYPE = b"application/json"
-_SHAPE = "Failed to deserialize the JSON body into the target type: "
-_POSITION = re.compile(r" at line \d+ column \d+$")
-
-
-@dataclass(frozen=True, slots=True)
-class Instance:
-    """One of the requests that ``/vertex`` brings.
-
-    Attributes:
-        path: of the route that it is for.
-        body: of that route's call.
-    """
-
-    path: str
-    body: bytes
-
-
-def instances(content_type: bytes | None, body: bytes, kind: Kind) -> list[Instance]:
-    """What a call of ``/vertex`` brings: a ranking is told by its fields, all else is the model's own.
-
-    Raises:
-        RequestError: it is not what the route takes.
-    """
-    value = read_object(content_type, body).raw("instances")
-    if not isinstance(value, list):
-        raise WrongShape(f"{_SHAPE}instances: invalid type, expected a sequence")
-    bodies = list(map(orjson.dumps, value))
-    own = "/predict" if kind == "reranker" else OWN_PATHS[kind]
-    return [Instance("/rerank" if _is_ranking(one) else own, one) for one in bodies]
-
-
-def _is_ranking(body: bytes) -> bool:
-    try:
-        parse_rerank(read_object(JSON_TYPE, body))
-    except RequestError:
-        return False
-    except Empty:
-        return True
-    return True
-
-
-def unframed(error: RequestError) -> Validation:
-    """The refusal of an instance, in the words for a body of its own."""
-    return Validation(_POSITION.sub("", str(error).removeprefix(_SHAPE)))
-
-
-def together(works: Sequence[Work]) -> Work:
-    """Several calls as the one that ``/vertex`` makes of them."""
-    starts = [sum(len(before.texts) for before in works[:number]) for number in range(len(works))]
-    return Work(
-        texts=list(chain.from_iterable(work.texts for work in works)),
-        characters=sum(work.characters for work in works),
-        answer=lambda tokens: {"predictions": [work.answer(tokens) for work in works]},
-        deadly=frozenset(start + place for start, work in zip(starts, works, strict=True) for place in work.deadly),
-        is_costed=False,
-    )
+_PATHS = {"embed": "/embed", "sparse": "/embed_sparse", "rerank": "/rerank", "predict": "/predict"}
 
 
 def read(content_type: bytes | None, body: bytes, reading: Reading) -> Work:
@@ -84,11 +24,40 @@ def read(content_type: bytes | None, body: bytes, reading: Reading) -> Work:
         RequestError: it is not what the route takes.
         ServingError: an instance is not what its own route takes.
     """
-    return together([_work(instance, reading) for instance in instances(content_type, body, reading.kind)])
+    return together([_work(path, fields, reading) for path, fields in instances(content_type, body, reading.kind)])
 
 
-def _work(instance: Instance, reading: Reading) -> Work:
-    try:
-        return read_call(instance.path, JSON_TYPE, instance.body, reading)
-    except RequestError as error:
-        raise unframed(error) from None
+def instances(content_type: bytes | None, body: bytes, kind: Kind) -> list[tuple[str, Fields]]:
+    """What a call brings: the route that each instance is for, and its fields.
+
+    Raises:
+        RequestError: it is not what the route takes.
+        Validation: an instance is not what the model takes.
+    """
+    value = read_object(content_type, body, forms.VERTEX).raw("instances")
+    if not isinstance(value, list):
+        value = read_fields(body, forms.VERTEX)["instances"]  # which says what it is
+    told = {"pooling": "splade" if kind == "splade" else "cls"}
+    model = Vertex({"embedding": told} if kind in {"embedding", "splade"} else {kind: {}})
+    return [(_PATHS[task], asked) for task, asked in model.read(value)]
+
+
+def together(works: Sequence[Work]) -> Work:
+    """Several calls as the one that ``/vertex`` makes of them."""
+    starts = [sum(len(before.texts) for before in works[:number]) for number in range(len(works))]
+    tokens = [work.tokens for work in works]
+    return Work(
+        texts=list(chain.from_iterable(work.texts for work in works)),
+        characters=sum(work.characters for work in works),
+        answer=lambda spent: {"predictions": [work.answer(spent) for work in works]},
+        deadly=frozenset(start + place for start, work in zip(starts, works, strict=True) for place in work.deadly),
+        tokens=None if None in tokens else list(chain.from_iterable(one for one in tokens if one is not None)),
+        is_costed=False,
+    )
+
+
+def _work(path: str, fields: Fields, reading: Reading) -> Work:
+    _, reader = READERS[path]
+    work = reader(fields, reading)
+    admit(len(work.texts), reading.client_batch)
+    return work

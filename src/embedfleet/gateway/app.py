@@ -24,7 +24,7 @@ from embedfleet.gateway.nulls import fill_nulls
 from embedfleet.gateway.proxy import Proxy
 from embedfleet.gateway.routes import METHODS, READ_ONLY, READS
 from embedfleet.gateway.settings import GatewaySettings
-from embedfleet.http.cors import CORS, allow, preflight
+from embedfleet.http.cors import CORS, PREFLIGHT, allow
 from embedfleet.http.exchange import Exchange
 from embedfleet.http.message import JSON, TEXT
 from embedfleet.http.server import Server
@@ -64,7 +64,7 @@ class App:
         self._calibration = Calibration() if settings.calibrate else None
         self._probes: set[asyncio.Task[None]] = set()
         self.proxy = Proxy(settings, self._registry, self._start_probe)
-        self.server = Server(self.handle, settings.limits)
+        self.server = Server(self.handle, settings.limits, CORS)
         self._own: dict[bytes, Own] = {
             b"/": self._health,
             b"/health": self._health,
@@ -84,13 +84,13 @@ class App:
                 exchange.body = fill_nulls(exchange.body)
             self.proxy.handle(exchange)
         elif exchange.method == b"OPTIONS" and path in METHODS:
-            exchange.respond(200, preflight(METHODS[path]), b"")
+            exchange.respond(200, [*PREFLIGHT, *allow(METHODS[path])], b"")
         elif path not in self._own:
             self.proxy.handle(exchange)
         elif exchange.method in READS:
             self._own[path](exchange)
         else:
-            exchange.respond(405, [*CORS, allow(METHODS[path])], b"")
+            exchange.respond(405, [*CORS, *allow(METHODS[path])], b"")
 
     def status(self) -> list[dict[str, Any]]:
         """Every replica as the gateway sees it."""

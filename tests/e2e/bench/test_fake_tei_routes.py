@@ -142,7 +142,9 @@ def test_vertex_asks_for_each_instance_on_its_own():
             b'{"error":"`texts` cannot be empty","error_type":"Empty"}',
         ),
         ({"instances": [{"inputs": ["a"] * 3}]}, 422, b"batch size 3 > maximum allowed batch size 2"),
-        ({"instances": "a"}, 422, b"Failed to deserialize the JSON body into the target type: instances: invalid type"),
+        ({"instances": "a"}, 422, b'instances: invalid type: string "a", expected a sequence at line 1 column 16'),
+        ({"instances": None}, 422, b"instances: invalid type: null, expected a sequence"),
+        ({"instances": [5]}, 422, b"expected struct EmbedRequest"),
         ({}, 422, b"Failed to deserialize the JSON body into the target type: missing field `instances`"),
     ],
 )
