@@ -39,7 +39,11 @@ def values(case: Case) -> list[float]:
 
 def asked(kind: str) -> list[Case]:
     """Those that have numbers, each body once."""
-    cases = {(case.request.path, case.request.body): case for case in read(kind) if len(case.request.body) < LONG and not case.died}
+    cases = {
+        (case.request.path, case.request.body): case
+        for case in read(kind)
+        if len(case.request.body) < LONG and not case.died
+    }
     return [case for case in cases.values() if case.request.method == "POST" and values(case)]
 
 
