@@ -58,10 +58,20 @@ def read_object(content_type: bytes | None, body: bytes, struct: Struct | None =
 
 
 def _may_repeat(body: bytes, value: dict[str, Json], struct: Struct) -> bool:
-    """Whether a field may be there twice: orjson takes the last, TEI none."""
-    if body.count(b":") == len(value):
+    """Whether a field may be there twice: orjson takes the last, TEI none.
+
+    Where there are as many colons as fields, there is no more to be looked for. Bytes are searched for nothing else but
+    the names that are there: a long text with a colon in it costs a third of a nanosecond a byte.
+    """
+    at = -1
+    for _ in value:
+        at = body.find(b":", at + 1)
+    if body.find(b":", at + 1) < 0:
         return False
-    if not any(repeats_a_key(body, (name,)) for name in struct.names) and not _ESCAPED_LETTER.search(body):
+    names = struct.names if struct.is_nested else value
+    if not any(name in struct.quoted and body.count(struct.quoted[name]) > 1 for name in names) and not (
+        b"\\u00" in body and _ESCAPED_LETTER.search(body)
+    ):
         return False
     return is_readable(body)
 

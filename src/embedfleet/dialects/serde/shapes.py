@@ -6,6 +6,7 @@ Source of the order of checks, the words and the paths: serde 1.0's derived code
 from abc import ABCMeta, abstractmethod
 from collections.abc import Callable, Sequence
 from enum import Enum, auto
+from functools import partial
 from typing import Any, Final
 
 from embedfleet.dialects.serde.reader import (
@@ -172,7 +173,6 @@ class Anything(Shape):
         found: dict[str, Json] = {}
 
         def keep(key: str) -> None:
-            reader.colon()
             found[key] = self.read(reader, _key(path, key))
 
         _map(reader, path, keep)
@@ -258,6 +258,8 @@ class Struct(Shape):
     Attributes:
         fields: as given.
         names: of all fields, and of fields of fields.
+        is_nested: whether there are such.
+        quoted: each name as it mostly stands in a body.
     """
 
     def __init__(self, name: str, *fields: Field) -> None:
@@ -267,6 +269,8 @@ class Struct(Shape):
         self.names: tuple[str, ...] = tuple(
             name for field in fields for name in (field.name, *_names_within(field.shape))
         )
+        self.is_nested = len(self.names) > len(fields)
+        self.quoted = {name: f'"{name}"'.encode() for name in self.names}
 
     def _read(self, reader: Reader, path: str) -> Json:
         first = _next(reader)
@@ -282,20 +286,20 @@ class Struct(Shape):
         def keep(key: str) -> None:
             shape = self._shapes.get(key)
             if shape is None:
-                reader.colon()
                 reader.skip()
-                return
+            else:
+                found[key] = shape.read(reader, _key(path, key))
+
+        def check_key(key: str) -> None:
             if key in found:
                 raise Fault(f"duplicate field `{key}`", is_data=True)
-            reader.colon()
-            found[key] = shape.read(reader, _key(path, key))
 
         def check() -> None:
             for field in self.fields:
                 if field.absent is Absent.REFUSED and field.name not in found:
                     raise Fault(f"missing field `{field.name}`", is_data=True)
 
-        _map(reader, path, keep, check)
+        _map(reader, path, keep, check_key, check)
         return found
 
     def _of_list(self, reader: Reader, path: str) -> dict[str, Json]:
@@ -477,14 +481,23 @@ def _seek_end_of_list(reader: Reader, fault: Fault, path: str) -> None:
         reader.peek()
 
 
-def _map(reader: Reader, path: str, keep: Callable[[str], None], check: Callable[[], None] | None = None) -> None:
-    """Read an object: ``keep`` takes a key's colon and value, ``check`` sees whether all is there."""
+def _map(
+    reader: Reader,
+    path: str,
+    keep: Callable[[str], None],
+    check_key: Callable[[str], None] | None = None,
+    check: Callable[[], None] | None = None,
+) -> None:
+    """Read an object: ``check_key`` sees a key, ``keep`` takes its value, ``check`` sees whether all is there."""
     reader.enter()
     try:
         is_first = True
         while _has_key(reader, path, is_first=is_first):
             is_first = False
-            keep(_read_key(reader, path))
+            key = _read_key(reader, path)
+            if check_key is not None:
+                check_key(key)
+            _read_value(reader, _key(path, key), partial(keep, key))
         if check is not None:
             check()
     except Fault as fault:
@@ -494,6 +507,16 @@ def _map(reader: Reader, path: str, keep: Callable[[str], None], check: Callable
         raise
     reader.take()
     reader.leave()
+
+
+def _read_value(reader: Reader, path: str, take: Callable[[], None]) -> None:
+    try:
+        reader.colon()
+        take()
+    except Fault as fault:
+        if fault.path is None:
+            fault.path = path
+        raise
 
 
 def _end_map_quietly(reader: Reader) -> None:
