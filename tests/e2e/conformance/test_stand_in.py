@@ -138,6 +138,47 @@ def test_the_stand_in_dies_of_ids_of_which_none_is_in_the_vocabulary(servers, pa
     assert dict(alive.headers)["x-compute-characters"] == "3"
 
 
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory):
+    """Kind of model → the stand-in for one whose tokenizer puts nothing around a text, as many decoders' do."""
+    folder = tmp_path_factory.mktemp("bare")
+    write_models(folder)
+    for file in folder.glob("*/tokenizer.json"):
+        file.write_bytes(orjson.dumps(orjson.loads(file.read_bytes()) | {"post_processor": None}))
+    found: dict[str, str] = {}
+    with ExitStack() as stack:
+
+        def start(kind: str) -> str:
+            if kind not in found:
+                found[kind] = stack.enter_context(stand_in(folder / kind))
+            return found[kind]
+
+        yield start
+
+
+@pytest.mark.parametrize("nothing", ["  ", "\n", "\x07", "\u200b\u00ad"])
+@pytest.mark.parametrize(
+    ("kind", "path", "make"),
+    [
+        ("embedder", "/embed", lambda text: {"inputs": text}),
+        ("embedder", "/embed_all", lambda text: {"inputs": ["red", text]}),
+        ("embedder", "/embeddings", lambda text: {"input": [text]}),
+        ("embedder", "/similarity", lambda text: {"inputs": {"source_sentence": "red", "sentences": [text]}}),
+        ("embedder", "/similarity", lambda text: {"inputs": {"source_sentence": text, "sentences": ["red"]}}),
+        ("reranker", "/rerank", lambda text: {"query": text, "texts": ["red", text]}),
+        ("classifier", "/predict", lambda text: {"inputs": [["red"], [text]]}),
+        ("classifier", "/predict", lambda text: {"inputs": [text, text]}),
+    ],
+)
+def test_it_dies_of_texts_of_which_such_a_tokenizer_makes_no_token(bare, kind, path, make, nothing):
+    url, fields = bare(kind), (("content-type", "application/json"),)
+    statuses = []
+    for text in (nothing, "green"):
+        wait_for(url)
+        statuses.append(ask(url, Request("POST", path, fields, orjson.dumps(make(text)))).status)
+    assert statuses == [0, 200]
+
+
 def test_it_does_not_die_of_what_it_refuses(servers):
     """Of ids that nothing is to be computed of."""
     for kind, path, status in (
