@@ -139,7 +139,9 @@ class Connection(Wire):
         """There are clients enough: say so, and free this one's file soon."""
         self.server.refused += 1
         self._phase = _CLOSED
-        wire.write(head(503, [TEXT], _CLOSE, b"content-length: 0\r\n", b"retry-after: 1\r\n"))
+        wire.write(
+            head(503, [TEXT, *self.server.refusal_fields], _CLOSE, b"content-length: 0\r\n", b"retry-after: 1\r\n")
+        )
         turned_away = self.server.turned_away
         if len(turned_away) >= _TURNED_AWAY:
             oldest = next(iter(turned_away))

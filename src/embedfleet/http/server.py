@@ -150,7 +150,7 @@ class Server(Host):
             if exchange.begun:
                 exchange.abort()
             else:
-                exchange.respond(500, [TEXT], b"internal error")
+                exchange.respond(500, [TEXT, *self.refusal_fields], b"internal error")
 
     def settled(self) -> None:
         """An exchange ended or a client left."""
