@@ -1,5 +1,6 @@
 """The engine's routes as a real TEI has them: siblings of what was recorded."""
 
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -180,22 +181,28 @@ def test_the_routes_are_described(engines):
     assert schema["required"] == ["query", "texts"]
 
 
-@pytest.mark.parametrize("verb", ["engine", "tei"])
-@pytest.mark.parametrize("by", ["flag", "variable"])
-def test_the_key_is_a_flag_or_a_variable(folder, monkeypatch, verb, by):
+@pytest.mark.parametrize(
+    ("verb", "flags", "variable", "statuses"),
+    [
+        ("engine", ("--api-key", "s3cret"), "", [401, 200]),
+        ("engine", (), "EMBEDFLEET_ENGINE_API_KEY", [401, 200]),
+        ("engine", ("--parent-pid", str(os.getpid())), "EMBEDFLEET_ENGINE_API_KEY", [200, 200]),  # one of a fleet
+        ("tei", ("--api-key", "s3cret"), "", [401, 200]),
+        ("tei", (), "API_KEY", [401, 200]),
+    ],
+)
+def test_the_key_is_a_flag_or_a_variable(folder, monkeypatch, verb, flags, variable, statuses):
     (port,) = free_ports(1)
-    command = [sys.executable, "-m", "embedfleet", verb, "--port", str(port)]
+    command = [sys.executable, "-m", "embedfleet", verb, "--port", str(port), *flags]
     command += ["--model" if verb == "engine" else "--model-id", str(folder / "embedder")]
-    if by == "flag":
-        command += ["--api-key", "s3cret"]
-    else:
-        monkeypatch.setenv("EMBEDFLEET_ENGINE_API_KEY" if verb == "engine" else "API_KEY", "s3cret")
+    if variable:
+        monkeypatch.setenv(variable, "s3cret")
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
         try:
             wait_for(f"http://127.0.0.1:{port}")
             client = Client(port)
             found = [ask(client, "POST", "/embed", RED, content_type="application/json", **key)[0] for key in KEYS]
-            assert found == [401, 200]
+            assert found == statuses
         finally:
             process.kill()
 
