@@ -5,9 +5,12 @@ import asyncio
 import orjson
 import pytest
 
-from embedfleet.http.message import JSON
+from embedfleet.http.message import JSON, Limits
 from tests.services.gateway import SETTINGS, gateway, run
 
+CORS_LINES = (
+    b"vary: origin, access-control-request-method, access-control-request-headers\r\naccess-control-allow-origin: *\r\n"
+)
 VARY = "origin, access-control-request-method, access-control-request-headers"
 OWN = ["/health", "/ping", "/readyz", "/livez", "/info", "/metrics"]
 POSTED = [
@@ -94,6 +97,31 @@ def test_refusals_may_be_read_too():
             assert all(map(lets_any_page_read, refused))
 
     run(test)
+
+
+def test_what_never_becomes_a_request_may_be_read_too():
+    async def test():
+        async with gateway(1, limits=Limits(header_bytes=300)) as g:
+            for head in (b"GET /%b HTTP/1.1\r\nhost: h\r\n\r\n" % (b"x" * 400), b"nonsense\r\n\r\n"):
+                said = await said_to(g.port, head)
+                assert (said[9:12], CORS_LINES in said) in ((b"414", True), (b"400", True)), said
+        async with gateway(1, limits=Limits(connections=1)) as g:
+            reader, writer = await asyncio.open_connection("127.0.0.1", g.port)
+            writer.write(b"GET /livez HTTP/1.1\r\nhost: h\r\n\r\n")
+            assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
+            said = await said_to(g.port, b"")
+            assert (said[9:12], CORS_LINES in said) == (b"503", True)
+            writer.close()
+
+    run(test)
+
+
+async def said_to(port: int, data: bytes) -> bytes:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(data)
+    said = await reader.readuntil(b"\r\n\r\n")
+    writer.close()
+    return said
 
 
 def test_that_nobody_serves_may_be_read_too():
