@@ -1,17 +1,16 @@
 """``python -m bench.conformance``: see the package."""
 
 import argparse
-import asyncio
 import sys
 from typing import Any
 
 import bench.conformance as package
-from bench.conformance.case import Facts
+from bench.conformance.facts import Facts, learn
+from bench.conformance.recording import kinds
 from bench.conformance.suite import Result, run_suite
 from bench.report import missing, report, say
-from embedfleet.errors import UpstreamError
 
-_QUOTED = 120
+_QUOTED = 160
 
 
 def main() -> None:
@@ -22,33 +21,45 @@ def main() -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("urls", nargs="+", metavar="URL", help="such as http://127.0.0.1:8001")
+    parser.add_argument(
+        "--recording", choices=kinds(), help="of which model and flags; without it, that of the server's kind of model"
+    )
+    parser.add_argument("--loose", action="store_true", help="leave out what no client reads, such as places in texts")
+    given = parser.parse_args()
     told: dict[str, Any] = {}
-    for url in parser.parse_args().urls:
+    for url in given.urls:
+        address = url.rstrip("/")
         try:
-            facts, results = asyncio.run(run_suite(url.rstrip("/")))
-        except (UpstreamError, ValueError) as error:
-            missing(str(error), "give the address of a server that speaks TEI's API")
-        told[url] = tell(url, facts, results)
+            facts = Facts(given.recording) if given.recording else learn(address)
+            told[url] = tell(url, facts, list(run_suite(address, facts, loose=given.loose)))
+        except (OSError, ValueError) as error:
+            missing(f"{url}: {error}", "give the address of a server that speaks TEI's API")
     report(servers=told)
     sys.exit(any(counts["failed"] for counts in told.values()))
 
 
 def tell(url: str, facts: Facts, results: list[Result]) -> dict[str, Any]:
-    """A line for each failure, and the counts."""
-    failed = [result for result in results if result.faults]
-    for result in failed:
-        case = result.case
-        sent = case.data[:_QUOTED].decode("utf-8", "backslashreplace")
-        say(f"FAILED {case.name}: {case.method} {case.path} {sent}: {'; '.join(result.faults)}")
+    """A line for each case that differs, and the counts."""
+    for result in results:
+        if result.difference is None:
+            continue
+        request = result.case.request
+        sent = request.body[:_QUOTED].decode("utf-8", "backslashreplace")
+        what = f"kept ({result.kept})" if result.kept else "FAILED"
+        say(
+            f"{what} {result.case.name}: {request.method} {request.target} {sent}: "
+            f"{result.difference.part}: {result.difference.told}"
+        )
     counts = {
+        "recording": facts.recording,
+        "is_recorded_model": facts.is_recorded,
         "cases": len(results),
-        "passed": sum(not result.faults and not result.excused for result in results),
-        "failed": len(failed),
-        "excused": sum(result.excused for result in results),
-        "loose": sum(result.case.is_loose for result in results),
+        "same": sum(result.difference is None for result in results),
+        "failed": sum(result.is_failed for result in results),
+        "kept": sum(bool(result.kept) for result in results),
     }
-    say(f"{url}, {facts.kind}{', our gateway' if facts.is_gateway else ''}: {counts}")
-    return {"kind": facts.kind, **counts}
+    say(f"{url}{', our gateway' if facts.is_gateway else ''}: {counts}")
+    return counts
 
 
 if __name__ == "__main__":

@@ -1,75 +1,59 @@
-"""Asks a server all cases for its kind of model."""
+"""Asks a server all cases of a recording."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-import orjson
+from bench.conformance.asking import ask, wait_for
+from bench.conformance.comparison import Difference, difference
+from bench.conformance.facts import Facts, recorded_facts
+from bench.conformance.foreign import adapted, formal_difference
+from bench.conformance.kept import reason
+from bench.conformance.recording import Case, read
 
-from bench.conformance.case import JSON_TYPE, Case, Facts, Kind
-from bench.conformance.cases import cases
-from embedfleet.http.client import fetch
-
-_TIMEOUT_S = 60.0
-_MOST_BYTES = 268_435_456  # of a reply: SPLADE names thousands of words of each text
+_MOST_BYTES = 268_435_456  # SPLADE names thousands of words of each text
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One case, and all that was wrong."""
+    """One case, and how the server's answer differs.
+
+    Attributes:
+        case: as it was asked.
+        difference: None if there is none.
+        kept: why it is meant to differ; empty if it is not.
+    """
 
     case: Case
-    faults: list[str]
-    excused: bool = False
+    difference: Difference | None = None
+    kept: str = ""
+
+    @property
+    def is_failed(self) -> bool:
+        """Whether it differs and is not meant to."""
+        return self.difference is not None and not self.kept
 
 
-async def learn(url: str) -> Facts:
-    """What a server says of itself.
+def run_suite(url: str, facts: Facts, *, loose: bool = False) -> Iterator[Result]:
+    """All cases that are for the server, one after the other.
 
-    Raises:
-        ValueError: it does not answer ``/info`` as TEI does.
-        UpstreamError: it does not answer at all.
+    Args:
+        url: of the server.
+        facts: of it.
+        loose: leave out what no client reads, see `comparison`.
     """
-    reply = await fetch(f"{url}/info", timeout_s=_TIMEOUT_S)
-    try:
-        info = orjson.loads(reply.body)
-        (kind, about), *_ = info["model_type"].items()
-        batch, length = int(info["max_client_batch_size"]), int(info["max_input_length"])
-    except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError, ValueError) as error:
-        raise ValueError(f"{url}/info answers {reply.status} {reply.body[:200]!r}: {error!r}") from error
-    labels = len(about.get("id2label", {"": ""})) if isinstance(about, dict) else 1
-    told: Kind = "splade" if kind == "embedding" and about.get("pooling") == "splade" else kind
-    dimensions = await _dimensions(url) if told == "embedding" else 0
-    is_cross_encoder = (info.get("engine") or {}).get("scoring") is None
-    return Facts(told, "gateway" in info, batch, length, dimensions, labels, is_cross_encoder)
+    recorded = recorded_facts(facts.recording)
+    for case in read(facts.recording):
+        asked = case if facts.is_recorded else adapted(case, facts, recorded)
+        if asked is None or asked.died:
+            continue
+        yield run_case(url, asked, facts, loose=loose)
 
 
-async def _dimensions(url: str) -> int:
-    reply = await fetch(
-        f"{url}/embed",
-        method="POST",
-        body=b'{"inputs":"a"}',
-        headers=[(b"content-type", JSON_TYPE.encode())],
-        timeout_s=_TIMEOUT_S,
-    )
-    return len(orjson.loads(reply.body)[0])
-
-
-async def run_case(url: str, case: Case, facts: Facts) -> Result:
-    """Ask once; what our gateway rightly answers otherwise is not asked of one."""
-    if case.differs and facts.is_gateway:
-        return Result(case, [], excused=True)
-    headers = [(b"content-type", case.content_type.encode())] if case.content_type else []
-    reply = await fetch(
-        url + case.path,
-        method=case.method,
-        body=case.data,
-        headers=headers,
-        timeout_s=_TIMEOUT_S,
-        most_bytes=_MOST_BYTES,
-    )
-    return Result(case, case.faults(reply, facts))
-
-
-async def run_suite(url: str) -> tuple[Facts, list[Result]]:
-    """All cases, one after the other."""
-    facts = await learn(url)
-    return facts, [await run_case(url, case, facts) for case in cases(facts)]
+def run_case(url: str, case: Case, facts: Facts, *, loose: bool = False) -> Result:
+    """Ask once."""
+    answer = ask(url, case.request) if facts.is_recorded else ask(url, case.request, longest=_MOST_BYTES)
+    if not answer.status:
+        wait_for(url)
+    found = difference(case, answer, loose=loose) if facts.is_recorded else formal_difference(case, answer)
+    kept = "" if found is None else reason(facts.recording, case, found, is_gateway=facts.is_gateway)
+    return Result(case, found, kept)

@@ -1,10 +1,11 @@
 """Bodies of TEI's calls: which texts they bring, and what is answered once those are done. Pure."""
 
+import sys
 from base64 import b64encode
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from struct import pack
-from typing import Any
+from typing import Any, Literal, Protocol, get_args
 
 import orjson
 
@@ -21,19 +22,27 @@ from bench.fake_tei.oracle import (
 )
 from embedfleet.dialects.body import Fields, read_object
 from embedfleet.dialects.openai import parse_embeddings
+from embedfleet.dialects.serde import forms
+from embedfleet.dialects.serde.shapes import Struct
 from embedfleet.dialects.tei import (
+    NO_IDS,
+    NO_INPUTS,
     Input,
+    Truncation,
     parse_decode,
     parse_embed,
+    parse_embed_all,
     parse_predict,
     parse_rerank,
     parse_similarity,
     parse_tokenize,
 )
-from embedfleet.errors import Empty, Validation
+from embedfleet.errors import Empty, Validation, WrongInput
+
+Kind = Literal["embedding", "reranker", "classifier", "splade"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
 
 _TOKEN_VECTORS = 4  # of /embed_all, for each text at most
-_NO_INPUTS = "Input validation error: `inputs` cannot be empty"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +54,16 @@ class Work:
         characters: of all of them.
         answer: makes the reply's value, given the tokens of all texts; computed when they are done.
         deadly: places of the texts that end whoever computes them.
+        tokens: of each text; None where they are `tokens_of` it.
+        is_costed: whether the reply says what it cost.
     """
 
     texts: Sequence[str]
     characters: int
     answer: Callable[[int], Any]
     deadly: frozenset[int] = frozenset()
+    tokens: Sequence[int] | None = None
+    is_costed: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,18 +74,39 @@ class Reading:
         longest: ``max_input_length``.
         client_batch: the most texts of one call.
         model: that is served.
+        kind: of the model, which its own routes follow; every other call is answered whatever it is.
+        auto_truncate: whether a text that is too long is cut where the call does not say.
+        prompt_name: of the prompt where a call names none; empty for none.
+        served_name: as OpenAI's call tells it.
     """
 
     longest: int
     client_batch: int
     model: FakeModel
+    kind: Kind = "embedding"
+    auto_truncate: bool = True
+    prompt_name: str = ""
+    served_name: str = "fake"
+
+
+class Computing(Protocol):
+    """A model whose answers are computed, see `served.Served`."""
+
+    def info(self) -> dict[str, Any]:
+        """Body of ``/info``."""
+
+    async def read(self, path: str, content_type: bytes | None, body: bytes) -> Work:
+        """See `read`."""
+
+    async def ask(self, path: str, content_type: bytes | None, body: bytes) -> Any:  # noqa: ANN401
+        """See `ask`."""
 
 
 def read(path: str, content_type: bytes | None, body: bytes, reading: Reading) -> Work:
     """The work of a call.
 
     Args:
-        path: one of `READERS`.
+        path: one of `routes.INFERRED`, but for ``/vertex``.
         content_type: of the body.
         body: JSON.
         reading: of the replica.
@@ -81,7 +115,10 @@ def read(path: str, content_type: bytes | None, body: bytes, reading: Reading) -
         RequestError: it is not what the route takes.
         ServingError: it is empty, or out of bounds.
     """
-    return READERS[path](read_object(content_type, body), reading)
+    struct, reader = READERS.get(path) or READERS[OWN_PATHS[reading.kind]]
+    work = reader(read_object(content_type, body, struct), reading)
+    admit(len(work.texts), reading.client_batch)
+    return work
 
 
 def ask(path: str, content_type: bytes | None, body: bytes, reading: Reading) -> Any:  # noqa: ANN401 - a JSON value
@@ -97,42 +134,46 @@ def ask(path: str, content_type: bytes | None, body: bytes, reading: Reading) ->
         RequestError: it is not what the route takes.
         ServingError: it is empty, or out of bounds.
     """
-    return ASKED[path](read_object(content_type, body), reading)
+    struct, reader = ASKED[path]
+    return reader(read_object(content_type, body, struct), reading)
 
 
-def admit(texts: int, reading: Reading) -> None:
+def admit(texts: int, most: int) -> None:
     """Refuse more texts than a call may have.
 
     Raises:
         Validation: there are more.
     """
-    if texts > reading.client_batch:
-        raise Validation(f"batch size {texts} > maximum allowed batch size {reading.client_batch}")
+    if texts > most:
+        raise Validation(f"batch size {texts} > maximum allowed batch size {most}")
 
 
 def _tokenize(fields: Fields, reading: Reading) -> list[list[dict[str, Any]]]:
     request = parse_tokenize(fields)
-    admit(len(request.inputs), reading)
+    admit(len(request.inputs), reading.client_batch)
     if not all(request.inputs):
-        raise Empty(_NO_INPUTS)
+        raise Empty(NO_INPUTS)
     return [reading.model.tokenize(text, special=request.add_special_tokens) for text in request.inputs]
 
 
 def _decode(fields: Fields, reading: Reading) -> list[str]:
     request = parse_decode(fields)
-    admit(len(request.ids), reading)
+    admit(len(request.ids), reading.client_batch)
     if not all(request.ids):
-        raise Empty("Input validation error: `input_ids` cannot be empty")
+        raise Empty(NO_IDS)
     return [reading.model.decode(ids, skip_special=request.skip_special_tokens) for ids in request.ids]
 
 
-ASKED: dict[str, Callable[[Fields, Reading], Any]] = {"/tokenize": _tokenize, "/decode": _decode}
+ASKED: dict[str, tuple[Struct, Callable[[Fields, Reading], Any]]] = {
+    "/tokenize": (forms.TOKENIZE, _tokenize),
+    "/decode": (forms.DECODE, _decode),
+}
 
 
 def _texts(inputs: Sequence[Input], model: FakeModel) -> list[str]:
     """Of texts and ids; ids that the vocabulary does not have are none."""
     if not all(inputs):
-        raise Empty(_NO_INPUTS)
+        raise Empty(NO_INPUTS)
     return [item if isinstance(item, str) else model.decode(item, skip_special=False) for item in inputs]
 
 
@@ -140,6 +181,20 @@ def _deadly(inputs: Sequence[Input], texts: Sequence[str], model: FakeModel) -> 
     """Places of the inputs that end whoever computes them; ``texts`` are theirs."""
     pairs = enumerate(zip(inputs, texts, strict=True))
     return frozenset(place for place, (item, text) in pairs if model.ends(text, from_ids=not isinstance(item, str)))
+
+
+def _check_lengths(texts: Sequence[str], truncation: Truncation, reading: Reading) -> None:
+    """Refuse a text that is too long where none is cut.
+
+    Raises:
+        WrongInput: there is one.
+    """
+    if reading.auto_truncate if truncation.truncate is None else truncation.truncate:
+        return
+    for given in (tokens_of(text, sys.maxsize) for text in texts):
+        if given > reading.longest:
+            said = f"`inputs` must have less than {reading.longest} tokens. Given: {given}"
+            raise WrongInput(f"Input validation error: {said}")
 
 
 def _work(texts: Sequence[str], answer: Callable[[int], Any], deadly: frozenset[int]) -> Work:
@@ -150,23 +205,28 @@ def _cut(dimensions: int | None) -> int:
     if dimensions is None:
         return DIMENSIONS
     if dimensions == 0:
-        raise Validation("`dimensions` should be positive")
+        raise Validation("Input validation error: `dimensions` should be positive")
     if dimensions > DIMENSIONS:
-        raise Validation("`dimensions` should be smaller than the maximum embedding dimension.")
+        said = "`dimensions` should be smaller than the maximum embedding dimension."
+        raise Validation(f"Input validation error: {said}")
     return dimensions
 
 
 def _embed(fields: Fields, reading: Reading) -> Work:
     request = parse_embed(fields)
-    options, size = options_of(request.normalize, request.prompt_name), _cut(request.dimensions)
+    prompt_name = request.prompt_name or reading.prompt_name
+    options, size = options_of(request.normalize, prompt_name), _cut(request.dimensions)
     texts = _texts(request.inputs, reading.model)
+    _check_lengths(texts, request.truncation, reading)
     deadly = _deadly(request.inputs, texts, reading.model)
     return _work(texts, lambda _: [vector_of(text, options)[:size] for text in texts], deadly)
 
 
 def _embed_all(fields: Fields, reading: Reading) -> Work:
-    inputs = parse_embed(fields).inputs
+    request = parse_embed_all(fields)
+    inputs = request.inputs
     texts = _texts(inputs, reading.model)
+    _check_lengths(texts, request.truncation, reading)
 
     def token_vectors(text: str) -> list[list[float]]:
         count = min(_TOKEN_VECTORS, tokens_of(text, reading.longest))
@@ -177,8 +237,10 @@ def _embed_all(fields: Fields, reading: Reading) -> Work:
 
 
 def _embed_sparse(fields: Fields, reading: Reading) -> Work:
-    inputs = parse_embed(fields).inputs
+    request = parse_embed_all(fields)
+    inputs = request.inputs
     texts = _texts(inputs, reading.model)
+    _check_lengths(texts, request.truncation, reading)
 
     def weights(text: str) -> list[dict[str, float]]:
         return [{"index": 7 * place, "value": value} for place, value in enumerate(vector_of(text)) if value > 0]
@@ -189,6 +251,7 @@ def _embed_sparse(fields: Fields, reading: Reading) -> Work:
 def _rerank(fields: Fields, reading: Reading) -> Work:
     request = parse_rerank(fields)
     texts = request.texts
+    _check_lengths(texts, request.truncation, reading)
 
     def ranks(_: int) -> list[dict[str, Any]]:
         scores = [score_of(request.query, text) for text in texts]
@@ -203,6 +266,7 @@ def _rerank(fields: Fields, reading: Reading) -> Work:
 def _predict(fields: Fields, reading: Reading) -> Work:
     request = parse_predict(fields)
     texts = [item if isinstance(item, str) else "".join(item) for item in request.inputs]
+    _check_lengths(texts, request.truncation, reading)
 
     def classes(text: str) -> list[dict[str, Any]]:
         score = score_of("", text)
@@ -219,6 +283,7 @@ def _similarity(fields: Fields, reading: Reading) -> Work:
     request = parse_similarity(fields)
     source = vector_of(request.source)
     texts = [request.source, *request.sentences]
+    _check_lengths(texts, request.truncation, reading)
     deadly = _deadly(texts, texts, reading.model)
     return _work(texts, lambda _: [similarity(source, vector_of(text)) for text in request.sentences], deadly)
 
@@ -226,29 +291,38 @@ def _similarity(fields: Fields, reading: Reading) -> Work:
 def _openai(fields: Fields, reading: Reading) -> Work:
     request = parse_embeddings(fields)
     texts, size = _texts(request.inputs, reading.model), _cut(request.dimensions)
+    _check_lengths(texts, Truncation(), reading)
+    options = options_of(normalize=True, prompt_name=reading.prompt_name)
 
     def written(text: str) -> list[float] | str:
-        vector = vector_of(text)[:size]
+        vector = vector_of(text, options)[:size]
         return b64encode(pack(f"<{size}f", *vector)).decode() if request.base64 else vector
 
     def reply(tokens: int) -> dict[str, Any]:
         data = [{"object": "embedding", "embedding": written(text), "index": i} for i, text in enumerate(texts)]
         usage = {"prompt_tokens": tokens, "total_tokens": tokens}
-        return {"object": "list", "data": data, "model": "fake", "usage": usage}
+        return {"object": "list", "data": data, "model": reading.served_name, "usage": usage}
 
     return _work(texts, reply, _deadly(request.inputs, texts, reading.model))
 
 
-READERS: dict[str, Callable[[Fields, Reading], Work]] = {
-    "/": _embed,
-    "/embed": _embed,
-    "/embed_all": _embed_all,
-    "/embed_sparse": _embed_sparse,
-    "/rerank": _rerank,
-    "/predict": _predict,
-    "/similarity": _similarity,
-    "/v1/embeddings": _openai,
-    "/embeddings": _openai,
+OWN_PATHS: dict[Kind, str] = {
+    "embedding": "/embed",
+    "reranker": "/rerank",
+    "classifier": "/predict",
+    "splade": "/embed_sparse",
+}
+"""What ``/`` and ``/invocations`` are an alias of."""
+
+READERS: dict[str, tuple[Struct, Callable[[Fields, Reading], Work]]] = {
+    "/embed": (forms.EMBED, _embed),
+    "/embed_all": (forms.EMBED_ALL, _embed_all),
+    "/embed_sparse": (forms.EMBED_SPARSE, _embed_sparse),
+    "/rerank": (forms.RERANK, _rerank),
+    "/predict": (forms.PREDICT, _predict),
+    "/similarity": (forms.SIMILARITY, _similarity),
+    "/v1/embeddings": (forms.EMBEDDINGS, _openai),
+    "/embeddings": (forms.EMBEDDINGS, _openai),
 }
 
 

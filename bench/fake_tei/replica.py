@@ -4,15 +4,17 @@ import asyncio
 import math
 import os
 import socket
-import struct
 import time
 from collections import Counter
+from collections.abc import Coroutine
 from email.utils import formatdate
 from typing import Any, cast
 
 import orjson
 
-from bench.fake_tei import calls
+from bench.fake_tei import calls, routes, vertex
+from bench.fake_tei.calls import Computing
+from bench.fake_tei.client import Client
 from bench.fake_tei.device import Batch, Device
 from bench.fake_tei.faults import Answer, Fault, WrongAnswers
 from bench.fake_tei.oracle import tokens_of
@@ -21,31 +23,16 @@ from bench.fake_tei.settings import ReplicaSettings
 from embedfleet.dialects.failure import render_failure
 from embedfleet.dialects.tei import Cost as Spent
 from embedfleet.dialects.tei import cost_headers
+from embedfleet.engine.pages import HTML, docs_page, openapi
 from embedfleet.errors import Backend, Overloaded, RequestError, ServingError
 from embedfleet.http.connection import Connection, Host
+from embedfleet.http.cors import CORS
 from embedfleet.http.exchange import Exchange
 from embedfleet.http.head import HeadMemory
 from embedfleet.http.message import JSON, TEXT, Limits
 
-_ABORT_WITH_RESET = struct.pack("ii", 1, 0)
 _MARK = 80  # characters of a text that hold its name
-_HEALTH = frozenset({"/health", "/ping", "/"})
 _ABORTED = 134  # a shell's word for a process that SIGABRT ended
-
-
-class Client(Connection):
-    """A client's connection that can be reset."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Remember the socket."""
-        self._socket: socket.socket | None = transport.get_extra_info("socket")
-        super().connection_made(transport)
-
-    def reset(self) -> None:
-        """As the kernel does for a process that was killed with bytes unread."""
-        if self._socket is not None:
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _ABORT_WITH_RESET)
-        self.abort()
 
 
 class Call:
@@ -67,19 +54,27 @@ class Call:
 class Replica(Host):
     """Serves TEI's interface; also what a connection needs of its server (`http.connection.Host`).
 
+    Args:
+        name: in `stats`.
+        settings: of it.
+        served: a model that computes the answers; None for answers out of the texts.
+
     Attributes:
         computed: (text's beginning, monotonic time) of each text that was run to its end.
         counts: requests by what became of them.
         deaths: by texts that end whoever computes them.
     """
 
-    def __init__(self, name: str, settings: ReplicaSettings) -> None:
+    def __init__(self, name: str, settings: ReplicaSettings, served: Computing | None = None) -> None:
         self.name = name
         self.settings = settings
         self.deaths = 0
+        self._served = served
+        self._key = b"Bearer " + settings.api_key.encode() if settings.api_key else b""
         self._reading = settings.reading()
         self.loop = asyncio.get_running_loop()
         self.limits = Limits(body_bytes=settings.payload_bytes)
+        self.refusal_fields = CORS
         self.clients: set[Connection] = set()
         self.turned_away: dict[Connection, None] = {}
         self.most_clients, self.refused = self.limits.connections, 0
@@ -200,67 +195,122 @@ class Replica(Host):
 
     def _open(self) -> None:
         self._unlisten()
-        task = self.loop.create_task(self.listen(self.port))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._do(self.listen(self.port))
 
     # requests
 
     def handle(self, exchange: Exchange) -> None:
         """Take a complete request."""
         path, method = exchange.path, exchange.method
-        if path in calls.READERS and method == b"POST":
+        if self._key and routes.is_closed(method, path) and exchange.header(b"authorization") != self._key:
+            exchange.respond(*routes.unauthorized(method, path), b"")
+        elif method == b"POST" and path in routes.INFERRED:
             self._infer(exchange, path)
-        elif path in calls.ASKED and method == b"POST":
+        elif method == b"POST" and path in routes.ASKED:
             self._tell(exchange, path)
-        elif path in _HEALTH and method == b"GET":
-            self.device.after_batch(lambda: exchange.respond(200, [], b""))
-        elif path == "/info" and method == b"GET":
-            exchange.respond(200, [JSON], orjson.dumps(self.settings.info()))
-        elif path == "/metrics" and method == b"GET":
-            exchange.respond(200, [TEXT], self._metrics())
+        elif (refused := routes.refusal(method, path)) is not None:
+            exchange.respond(*refused, b"")
+        elif path in routes.HEALTH:
+            self.device.after_batch(lambda: exchange.respond(200, CORS, b""))
         else:
-            known = path in calls.READERS or path in calls.ASKED or path in _HEALTH or path in {"/info", "/metrics"}
-            exchange.respond(405 if known else 404, [], b"")
+            self._show(exchange, path)
+
+    def _show(self, exchange: Exchange, path: str) -> None:
+        """What is read without a body."""
+        match path:
+            case "/info":
+                info = self.settings.info() if self._served is None else self._served.info()
+                exchange.respond(200, [JSON, *CORS], orjson.dumps(info))
+            case "/metrics":
+                exchange.respond(200, [TEXT, *CORS], self._metrics())
+            case "/api-doc/openapi.json":
+                exchange.respond(200, [JSON, *CORS], openapi())
+            case "/docs":
+                exchange.respond(303, [(b"location", b"/docs/"), *CORS], b"")
+            case _:
+                exchange.respond(200, [HTML, *CORS], docs_page())
 
     def _tell(self, exchange: Exchange, path: str) -> None:
         """What the tokenizer knows."""
+        if self._served is not None:
+            self._do(self._tell_of_served(self._served, exchange, path))
+            return
         try:
             value = calls.ask(path, exchange.header(b"content-type"), exchange.body, self._reading)
         except (RequestError, ServingError) as error:
             self._fail(exchange, path, error)
         else:
-            exchange.respond(200, [JSON], orjson.dumps(value))
+            exchange.respond(200, [JSON, *CORS], orjson.dumps(value))
+
+    async def _tell_of_served(self, served: Computing, exchange: Exchange, path: str) -> None:
+        try:
+            value = await served.ask(path, exchange.header(b"content-type"), exchange.body)
+        except (RequestError, ServingError) as error:
+            self._fail(exchange, path, error)
+        else:
+            exchange.respond(200, [JSON, *CORS], orjson.dumps(value))
 
     def _infer(self, exchange: Exchange, path: str) -> None:
         self.counts["calls"] += 1
         wrong = self._wrong.take()
+        if self._served is not None:
+            self._do(self._infer_served(self._served, exchange, path, wrong))
+            return
+        content_type, body = exchange.header(b"content-type"), exchange.body
         try:
-            work = calls.read(path, exchange.header(b"content-type"), exchange.body, self._reading)
+            if path == "/vertex":
+                work = vertex.read(content_type, body, self._reading)
+            else:
+                work = calls.read(path, content_type, body, self._reading)
             self._admit(len(work.texts), wrong)
         except (RequestError, ServingError) as error:
             self._fail(exchange, path, error)
-            return
+        else:
+            self._enqueue(exchange, work, wrong)
+
+    async def _infer_served(self, served: Computing, exchange: Exchange, path: str, wrong: Answer | None) -> None:
+        try:
+            work = await served.read(path, exchange.header(b"content-type"), exchange.body)
+            self._admit(0 if exchange.gone else len(work.texts), wrong)
+        except (RequestError, ServingError) as error:
+            self._fail(exchange, path, error)
+        else:
+            if not exchange.gone:
+                self._enqueue(exchange, work, wrong)
+
+    def _enqueue(self, exchange: Exchange, work: calls.Work, wrong: Answer | None) -> None:
+        """Let the device have what was let in."""
         call = Call(exchange, work, wrong)
         self._calls.add(call)
         exchange.on_gone = lambda: self._left(call)
+        counts = work.tokens
+        if counts is None:
+            longest = self.settings.longest
+            counts = [tokens_of(text, longest) for text in work.texts]
         entries = [
-            Entry(text, tokens_of(text, self.settings.longest), call, call.began, place in work.deadly)
-            for place, text in enumerate(work.texts)
+            Entry(text, tokens, call, call.began, place in work.deadly)
+            for place, (text, tokens) in enumerate(zip(work.texts, counts, strict=True))
         ]
-        call.tokens = sum(entry.tokens for entry in entries)
-        self.queue.append(entries)
-        self.device.look()
+        call.tokens = sum(counts)
+        if entries:
+            self.queue.append(entries)
+            self.device.look()
+        else:
+            self._answer(call, call.began)
+
+    def _do(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self.loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def _admit(self, texts: int, wrong: Answer | None) -> None:
-        calls.admit(texts, self._reading)
         if wrong == "429" or not self.permits.take(texts):
             raise Overloaded
 
     def _fail(self, exchange: Exchange, path: str, error: RequestError | ServingError) -> None:
         status, headers, body = render_failure(path, error)
         self.counts[str(status)] += 1
-        exchange.respond(status, [header for header in headers if header[0] != b"retry-after"], body)
+        exchange.respond(status, [*(header for header in headers if header[0] != b"retry-after"), *CORS], body)
 
     def _left(self, call: Call) -> None:
         """The client went away: its permits are free at once, what runs of it runs on."""
@@ -293,13 +343,13 @@ class Replica(Host):
     def _answer(self, call: Call, now: float) -> None:
         self._calls.discard(call)
         call.gone = True
-        exchange, texts = call.exchange, len(call.work.texts)
+        exchange, texts = call.exchange, len(call.work.texts) or 1
         if call.wrong == "424":
             self._fail(exchange, exchange.path, Backend("Backend error: DriverError(CUDA_ERROR_ILLEGAL_ADDRESS)"))
             return
         if call.wrong == "500":
             self.counts["500"] += 1
-            exchange.respond(500, [TEXT], b"internal error")
+            exchange.respond(500, [TEXT, *CORS], b"internal error")
             return
         value = call.work.answer(call.tokens)
         body = orjson.dumps(value) if call.wrong is None else calls.spoil(value, call.wrong)
@@ -312,7 +362,8 @@ class Replica(Host):
             inference_s=call.inference_s / texts,
         )
         self.counts["200"] += 1
-        exchange.respond(200, [JSON, *cost_headers(spent)], body)
+        told = cost_headers(spent) if call.work.is_costed else ()
+        exchange.respond(200, [JSON, *told, *CORS], body)
 
     # what is told of it
 

@@ -10,7 +10,6 @@ from bench.fuzz.loading import FolderFinding, fuzz_folders
 from bench.fuzz.numbers import Numbers
 from bench.fuzz.run import fuzz
 from bench.report import missing, report, say
-from embedfleet.errors import UpstreamError
 
 _QUOTED = 200
 _HOSTILE = {
@@ -71,7 +70,7 @@ def _folders(numbers: Numbers) -> tuple[int, dict[str, int]]:
 def _requests(url: str, numbers: Numbers) -> tuple[int, dict[str, int]]:
     try:
         found = asyncio.run(fuzz(url.rstrip("/"), numbers))
-    except (UpstreamError, ValueError) as error:
+    except (OSError, ValueError) as error:
         missing(str(error), "give the address of a server that speaks TEI's API, or the word folder or connections")
     for one in found:
         request = one.request

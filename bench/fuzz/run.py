@@ -1,12 +1,13 @@
 """Sends mutated requests and judges the answers."""
 
+import asyncio
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import orjson
 
-from bench.conformance.case import Facts
-from bench.conformance.cases import cases
-from bench.conformance.suite import learn
+from bench.conformance.facts import learn
+from bench.conformance.recording import read
 from bench.fuzz.mutation import Request, mutated
 from bench.fuzz.numbers import Numbers
 from embedfleet.errors import UpstreamError
@@ -18,7 +19,7 @@ _CHECK_EVERY = 50
 _LARGEST = 200_000
 # What our engine answers to an error that nobody foresaw (engine/app).
 _FELL_THROUGH = b"internal error"
-_MAIN = {"embedding": "/embed", "splade": "/embed_sparse", "classifier": "/predict"}
+_MAIN = {"embedder": "/embed", "splade": "/embed_sparse", "classifier": "/predict"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,7 @@ def judge(reply: Reply, method: str = "POST") -> str:
         return f"status {reply.status}: {reply.body[:200]!r}"
     if _FELL_THROUGH in reply.body:
         return f"status {reply.status}, no error of ours: {reply.body[:200]!r}"
-    if reply.status < 200 or 300 <= reply.status < 400:
+    if reply.status < 200 or (300 <= reply.status < 400 and "location" not in reply.headers):
         return f"status {reply.status}"
     if method != "HEAD" and reply.headers.get("content-type", "").startswith("application/json"):
         try:
@@ -46,30 +47,37 @@ def judge(reply: Reply, method: str = "POST") -> str:
     return ""
 
 
-def good_request(facts: Facts) -> Request:
+def good_request(kind: str) -> Request:
     """One that has to be answered 200."""
-    if facts.kind == "reranker":
+    if kind == "reranker":
         return Request("POST", "/rerank", b'{"query":"q","texts":["a"]}', "application/json")
-    return Request("POST", _MAIN[facts.kind], b'{"inputs":"a"}', "application/json")
+    return Request("POST", _MAIN[kind], b'{"inputs":"a"}', "application/json")
+
+
+def _known_requests(kind: str) -> Iterator[Request]:
+    """What a real TEI was asked with a model of that kind."""
+    for case in read(kind):
+        asked = case.request
+        if len(asked.body) < _LARGEST and not case.died:
+            yield Request(asked.method, asked.target, asked.body, dict(asked.headers).get("content-type"))
 
 
 async def fuzz(url: str, numbers: Numbers) -> list[Finding]:
     """What is found in the cases of these numbers.
 
     Raises:
-        ValueError, UpstreamError: as `learn`.
+        ValueError, OSError: as `learn`.
     """
-    facts = await learn(url)
-    known = [Request(case.method, case.path, case.data, case.content_type) for case in cases(facts)]
-    known = [request for request in known if len(request.body) < _LARGEST]
+    kind = (await asyncio.to_thread(learn, url)).recording
+    known = list(_known_requests(kind))
     found = []
     for number in numbers:
         random = numbers.chance(number)
         request = mutated(random.choice(known), random)
         if told := await _told(url, request):
             found.append(Finding(number, request, told))
-        if number % _CHECK_EVERY == _CHECK_EVERY - 1 and (told := await _told(url, good_request(facts), want=200)):
-            found.append(Finding(number, good_request(facts), f"after it a good request: {told}"))
+        if number % _CHECK_EVERY == _CHECK_EVERY - 1 and (told := await _told(url, good_request(kind), want=200)):
+            found.append(Finding(number, good_request(kind), f"after it a good request: {told}"))
     return found
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from embedfleet.engine.app import App, load
+from embedfleet.engine.app import load, make_server
 from embedfleet.engine.settings import EngineSettings
 from embedfleet.http.server import Server
 from embedfleet.metrics import TEI, Registry
@@ -66,7 +66,7 @@ def serving(settings: EngineSettings) -> Iterator[Client]:
     ready = threading.Event()
 
     async def start() -> None:
-        server = Server(App(engine, settings, registry).handle, settings.limits)
+        server = make_server(engine, settings, registry)
         await server.start()
         started.append(server)
         ready.set()

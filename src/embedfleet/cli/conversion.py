@@ -22,6 +22,7 @@ def engine_settings(
     worker_threads: int = 1,
     payload_limit_bytes: int = 2_000_000,
     stop_grace_s: float = 30.0,
+    api_key: str = "",
 ) -> EngineSettings:
     """Settings of one engine.
 
@@ -41,6 +42,7 @@ def engine_settings(
         preferred_port=preferred_port,
         workers=worker_threads,
         stop_grace_s=stop_grace_s,
+        api_key=api_key,
         limits=Limits(body_bytes=payload_limit_bytes),
     )
 

@@ -17,6 +17,12 @@ from embedfleet.errors import UsageError
 @click.option("--worker-threads", default=1, show_default=True, help="threads that run the model, one core each")
 @click.option("--payload-limit-bytes", default=2_000_000, show_default=True, help="largest request body")
 @click.option("--stop-grace-s", default=30.0, show_default=True, help="requests under way may take so long at a stop")
+@click.option(
+    "--api-key",
+    default="",
+    envvar="EMBEDFLEET_ENGINE_API_KEY",
+    help="requests need `Authorization: Bearer` and this, but for health, metrics and docs [EMBEDFLEET_ENGINE_API_KEY]",
+)
 @click.option("--log-level", default="info", show_default=True, help="debug, info, warning or error")
 @click.option("--log-format", default="text", show_default=True, help="text or json")
 @click.option("--preferred-port", default=0, hidden=True)
@@ -25,6 +31,8 @@ from embedfleet.errors import UsageError
 def command(parent_pid: int, ready_fd: int, log_level: str, log_format: str, **flags: Any) -> None:  # noqa: ANN401
     """Serve one model with TEI's HTTP API until SIGTERM or Ctrl-C."""
     end_with(parent_pid)
+    if parent_pid:
+        flags["api_key"] = ""  # a fleet's gateway has no key; the variable is for an engine by itself
     # Heavy, and only needed here.
     import uvloop  # noqa: PLC0415
 

@@ -50,12 +50,10 @@ def _ignored(command: Command) -> Command:
 @_flag("hostname", "0.0.0.0", "address to listen on")
 @_flag("port", 3000, "port to listen on", type=PORT)
 @_flag("payload-limit", 2_000_000, "largest request body, in bytes")
-@_flag("api-key", "", "not supported: put authentication before the gateway", hidden=True)
+@_flag("api-key", "", "requests need `Authorization: Bearer` and this, but for health, metrics and docs")
 @_ignored
 def command(api_key: str, hostname: str, port: int, payload_limit: int, auto_truncate: str, **flags: Any) -> None:  # noqa: ANN401
     """Serve one model as text-embeddings-router does, until SIGTERM or Ctrl-C."""
-    if api_key:
-        raise UsageError("--api-key is not supported here", "keep the replica on a private network")
     if auto_truncate.lower() not in {"true", "false"}:
         raise UsageError(f"--auto-truncate {auto_truncate} is neither true nor false", "leave the value away for true")
     # Heavy, and only needed here.
@@ -80,7 +78,7 @@ def command(api_key: str, hostname: str, port: int, payload_limit: int, auto_tru
     )
     # Docker sets HOSTNAME to the container's id, which is no address: TEI then listens on all, and so do we.
     host = hostname if hostname.replace(".", "").isdigit() or ":" in hostname else "0.0.0.0"
-    settings = engine_settings(options, host=host, port=port, payload_limit_bytes=payload_limit)
+    settings = engine_settings(options, host=host, port=port, payload_limit_bytes=payload_limit, api_key=api_key)
     try:
         uvloop.run(serve(settings, ready=lambda _: None))
     except OSError as error:

@@ -1,6 +1,7 @@
 """The native vocabulary of Text Embeddings Inference 1.9: requests, replies, errors and reply headers.
 
-Source of the shapes and of every wording: TEI 1.9 (router/src/http/types.rs, router/src/http/server.rs).
+Source of the shapes and of every wording: TEI 1.9 (router/src/http/types.rs, router/src/http/server.rs), held against
+what a real one answered, see docs/conformance.md. What it refuses for its form, `embedfleet.dialects.serde` words.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,6 +21,8 @@ Input = str | list[int]
 Pair = tuple[str, str]
 Direction = Literal["left", "right"]
 
+NO_INPUTS = "Input validation error: `inputs` cannot be empty"
+NO_IDS = "Input validation error: `input_ids` cannot be empty"
 _DIRECTIONS = {"Right": "right", "right": "right", "Left": "left", "left": "left"}
 
 
@@ -92,7 +95,7 @@ class DecodeRequest:
 
 
 def parse_embed(fields: Fields) -> EmbedRequest:
-    """Read ``/embed`` or ``/embed_all``."""
+    """Read ``/embed``."""
     inputs, batch = parse_inputs(fields, "inputs")
     return EmbedRequest(
         inputs=inputs,
@@ -102,6 +105,12 @@ def parse_embed(fields: Fields) -> EmbedRequest:
         normalize=fields.boolean("normalize", default=True),
         dimensions=fields.optional_count("dimensions"),
     )
+
+
+def parse_embed_all(fields: Fields) -> EmbedRequest:
+    """Read ``/embed_all`` or ``/embed_sparse``, which ignore whatever `parse_embed` reads beside this."""
+    inputs, batch = parse_inputs(fields, "inputs")
+    return EmbedRequest(inputs, batch, _truncation(fields), fields.optional_string("prompt_name"))
 
 
 def parse_inputs(fields: Fields, name: str) -> tuple[list[Input], bool]:
@@ -175,7 +184,7 @@ def parse_similarity(fields: Fields) -> SimilarityRequest:
     source, sentences = inputs.string("source_sentence"), inputs.strings("sentences")
     request = SimilarityRequest(source, sentences, _truncation(parameters), parameters.optional_string("prompt_name"))
     if not sentences:
-        raise Empty("`sentences` cannot be empty")
+        raise Empty("`inputs.sentences` cannot be empty")
     return request
 
 
@@ -211,7 +220,7 @@ def parse_decode(fields: Fields) -> DecodeRequest:
         raise fields.unmatched("ids", "InputIds")
     skip = fields.boolean("skip_special_tokens", default=True)
     if not value:
-        raise Empty("`input_ids` cannot be empty")
+        raise Empty(NO_IDS)
     return DecodeRequest(ids, skip)
 
 

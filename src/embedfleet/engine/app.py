@@ -7,6 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from hmac import compare_digest
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,12 +16,16 @@ import numpy as np
 from embedfleet.dialects import encode, openai, tei
 from embedfleet.dialects.body import Fields, read_object
 from embedfleet.dialects.failure import render_failure
+from embedfleet.dialects.serde import forms
+from embedfleet.dialects.serde.shapes import Struct
 from embedfleet.engine.engine import Engine
-from embedfleet.engine.info import info, served_name
+from embedfleet.engine.info import info, model_type, served_name
 from embedfleet.engine.model import Pooling
 from embedfleet.engine.operations import Operations
+from embedfleet.engine.pages import HTML, OPENAPI_PATH, docs_page, openapi
 from embedfleet.engine.settings import EngineSettings
 from embedfleet.engine.source import resolve_model
+from embedfleet.engine.vertex import Vertex
 from embedfleet.errors import (
     Backend,
     BatchTooLarge,
@@ -34,6 +39,7 @@ from embedfleet.errors import (
     WrongInput,
     WrongModel,
 )
+from embedfleet.http.cors import CORS, PREFLIGHT, allow
 from embedfleet.http.exchange import Exchange
 from embedfleet.http.message import JSON, TEXT, Header
 from embedfleet.http.server import Server
@@ -44,17 +50,9 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+_OPEN = frozenset({"/", "/health", "/ping", "/metrics", "/docs", "/docs/", "/docs/index.html", OPENAPI_PATH})  # to all
 _LOOK_S = 1.0  # an engine without work finds out so soon that its weights were written to; one with work, at once
 
-# TEI's CORS layer: any origin, GET and POST, and `content-type` as the one header a browser may send.
-_CORS: tuple[Header, ...] = (
-    (b"vary", b"origin, access-control-request-method, access-control-request-headers"),
-    (b"access-control-allow-origin", b"*"),
-)
-_PREFLIGHT: tuple[Header, ...] = (
-    (b"access-control-allow-methods", b"GET,POST"),
-    (b"access-control-allow-headers", b"content-type"),
-)
 # What TEI's te_request_failure calls the cause (core/src/infer.rs and router/src/http/server.rs); the first that fits.
 # That the engine is not healthy is the failure of no request.
 _CAUSES: tuple[tuple[type[ServingError] | tuple[type[ServingError], ...], str], ...] = (
@@ -77,6 +75,8 @@ class Answer:
 
 
 Route = Callable[[Exchange], Awaitable[Answer]]
+Work = Callable[[Fields], Awaitable[tuple[bytes, tei.Cost]]]
+"""What a route does with a body's fields: the reply's body, and what it took."""
 
 
 class App:
@@ -88,6 +88,8 @@ class App:
         self._registry = registry
         self._operations = Operations(engine, settings)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._key = b"Bearer " + settings.api_key.encode() if settings.api_key else b""
+        self._vertex = Vertex(model_type(engine.spec, late_interaction=engine.late_interaction))
         self._routes = self._build_routes()
         self._stages = {
             kind: [
@@ -102,16 +104,25 @@ class App:
         methods = self._routes.get(exchange.path)
         method = exchange.method.decode("latin-1")
         if method == "OPTIONS":
-            exchange.respond(200, [*_CORS, *_PREFLIGHT], b"")
+            exchange.respond(200, [*PREFLIGHT, *allow(methods or ())], b"")
         elif methods is None:
-            exchange.respond(404, _CORS, b"")
+            exchange.respond(404, CORS, b"")
         elif (route := methods.get("GET" if method == "HEAD" else method)) is None:
-            exchange.respond(405, [*_CORS, (b"allow", ",".join(methods).encode())], b"")
+            status = 401 if self._is_closed_to(exchange) else 405
+            exchange.respond(status, [*CORS, *allow(methods)], b"")
+        elif self._key and self._is_closed_to(exchange):
+            exchange.respond(401, CORS, b"")
         else:
             task = asyncio.get_running_loop().create_task(self._serve(exchange, route))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
             exchange.on_gone = task.cancel  # type: ignore[assignment]  # what cancel returns is of no use here
+
+    def _is_closed_to(self, exchange: Exchange) -> bool:
+        """Whether a request lacks the key that its route asks for."""
+        is_open = exchange.path in _OPEN and exchange.method != b"POST"
+        given = exchange.header(b"authorization") or b""
+        return bool(self._key) and not is_open and not compare_digest(given, self._key)
 
     async def _serve(self, exchange: Exchange, route: Route) -> None:
         try:
@@ -126,7 +137,7 @@ class App:
         except Exception:
             log.exception("%s failed", exchange.path)
             answer = self._failed(exchange.path, Backend("Backend error: internal error, see the engine's log"))
-        exchange.respond(answer.status, [*_CORS, *answer.headers], answer.body)
+        exchange.respond(answer.status, [*CORS, *answer.headers], answer.body)
 
     def _failed(self, path: str, error: ServingError) -> Answer:
         cause = next((cause for kinds, cause in _CAUSES if isinstance(error, kinds)), None)
@@ -135,98 +146,106 @@ class App:
         return Answer(*render_failure(path, error))
 
     def _build_routes(self) -> dict[str, dict[str, Route]]:
-        post: dict[str, Route] = {
-            "/embed": self._embed,
-            "/embed_all": self._embed_all,
-            "/embed_sparse": self._embed_sparse,
-            "/encode": self._encode,
-            "/rerank": self._rerank,
-            "/predict": self._predict,
-            "/similarity": self._similarity,
-            "/tokenize": self._tokenize,
-            "/decode": self._decode,
-            "/v1/embeddings": self._embeddings,
-            "/embeddings": self._embeddings,
+        works: dict[str, tuple[Struct | None, Work]] = {
+            "/embed": (forms.EMBED, self._embed),
+            "/embed_all": (forms.EMBED_ALL, self._embed_all),
+            "/embed_sparse": (forms.EMBED_SPARSE, self._embed_sparse),
+            "/encode": (None, self._encode),
+            "/rerank": (forms.RERANK, self._rerank),
+            "/predict": (forms.PREDICT, self._predict),
+            "/similarity": (forms.SIMILARITY, self._similarity),
+            "/v1/embeddings": (forms.EMBEDDINGS, self._embeddings),
+            "/embeddings": (forms.EMBEDDINGS, self._embeddings),
         }
-        get: dict[str, Route] = {"/info": self._info, "/metrics": self._metrics}
-        routes = {path: {"POST": route} for path, route in post.items()}
-        routes |= {path: {"GET": route} for path, route in get.items()}
-        main = self._main_route()
-        routes["/"] = {"GET": self._health, "POST": main}
-        routes["/health"] = {"GET": self._health}
-        routes["/ping"] = {"GET": self._health}
-        routes["/invocations"] = {"POST": main}
+        post = {path: _computing(*work) for path, work in works.items()}
+        post |= {"/tokenize": self._tokenize, "/decode": self._decode, "/vertex": self._answer_vertex}
+        post["/"] = post["/invocations"] = post[self._main_path()]
+        health, docs = self._health, _page(HTML, docs_page())
+        get: dict[str, Route] = {"/": health, "/health": health, "/ping": health, "/info": self._info}
+        get |= {"/metrics": self._metrics, "/docs": _redirect, "/docs/": docs, "/docs/index.html": docs}
+        get[OPENAPI_PATH] = _page(JSON, openapi())
+        routes: dict[str, dict[str, Route]] = {path: {"POST": route} for path, route in post.items()}
+        for path, route in get.items():
+            routes.setdefault(path, {})["GET"] = route
         return routes
 
-    def _main_route(self) -> Route:
+    def _main_path(self) -> str:
         """What ``POST /`` means for this kind of model."""
         if self._engine.late_interaction or self._engine.spec.kind == "reranker":
-            return self._rerank
-        routes = {"classifier": self._predict, "splade": self._embed_sparse}
-        return routes.get(self._engine.spec.kind, self._embed)
+            return "/rerank"
+        return {"classifier": "/predict", "splade": "/embed_sparse"}.get(self._engine.spec.kind, "/embed")
 
-    async def _embed(self, exchange: Exchange) -> Answer:
-        request = tei.parse_embed(_fields(exchange))
+    async def _embed(self, fields: Fields) -> tuple[bytes, tei.Cost]:
+        request = tei.parse_embed(fields)
         vectors, cost = await self._counted(
             "embed", len(request.inputs), request.batch, self._operations.embed(request)
         )
-        return _computed(tei.render(vectors), cost)
+        return tei.render(vectors), cost
 
-    async def _embed_all(self, exchange: Exchange) -> Answer:
-        fields = _fields(exchange)
-        request = tei.parse_embed(fields)
+    async def _embed_all(self, fields: Fields) -> tuple[bytes, tei.Cost]:
+        request = tei.parse_embed_all(fields)
         work = self._operations.embed_all(request, colbert=fields.boolean("colbert", default=False))
         states, cost = await self._counted("embed", len(request.inputs), request.batch, work)
-        return _computed(tei.render(states), cost)
+        return tei.render(states), cost
 
-    async def _embed_sparse(self, exchange: Exchange) -> Answer:
-        request = tei.parse_embed(_fields(exchange))
+    async def _embed_sparse(self, fields: Fields) -> tuple[bytes, tei.Cost]:
+        request = tei.parse_embed_all(fields)
         work = self._operations.embed_sparse(request)
         weights, cost = await self._counted("embed", len(request.inputs), request.batch, work)
-        return _computed(tei.render([tei.sparse(row) for row in weights]), cost)
+        return tei.render([tei.sparse(row) for row in weights]), cost
 
-    async def _encode(self, exchange: Exchange) -> Answer:
-        request = encode.parse_encode(_fields(exchange))
+    async def _encode(self, fields: Fields) -> tuple[bytes, tei.Cost]:
+        request = encode.parse_encode(fields)
         work = self._operations.encode(request)
         encodings, cost = await self._counted("embed", len(request.embed.inputs), request.embed.batch, work)
-        return _computed(encode.render_encodings(encodings), cost)
+        return encode.render_encodings(encodings), cost
 
-    async def _embeddings(self, exchange: Exchange) -> Answer:
-        request = openai.parse_embeddings(_fields(exchange))
+    async def _embeddings(self, fields: Fields) -> tuple[bytes, tei.Cost]:
+        request = openai.parse_embeddings(fields)
         work = self._operations.embeddings(request)
         vectors, cost = await self._counted("embed", len(request.inputs), request.batch, work)
         body = openai.render_embeddings(
             vectors, base64=request.base64, model=served_name(self._settings), tokens=cost.tokens
         )
-        return _computed(body, cost)
+        return body, cost
 
-    async def _rerank(self, exchange: Exchange) -> Answer:
-        fields = _fields(exchange)
+    async def _rerank(self, fields: Fields) -> tuple[bytes, tei.Cost]:
         request = tei.parse_rerank(fields)
         work = self._operations.rerank(request, encode.parse_scoring(fields))
         scores, cost = await self._counted("predict", len(request.texts), True, work)
-        return _computed(tei.render_ranks(scores, request.texts if request.return_text else None), cost)
+        return tei.render_ranks(scores, request.texts if request.return_text else None), cost
 
-    async def _predict(self, exchange: Exchange) -> Answer:
-        request = tei.parse_predict(_fields(exchange))
+    async def _predict(self, fields: Fields) -> tuple[bytes, tei.Cost]:
+        request = tei.parse_predict(fields)
         work = self._operations.predict(request)
         rows, cost = await self._counted("predict", len(request.inputs), request.batch, work)
-        return _computed(tei.render(rows if request.batch else rows[0]), cost)
+        return tei.render(rows if request.batch else rows[0]), cost
 
-    async def _similarity(self, exchange: Exchange) -> Answer:
-        fields = _fields(exchange)
+    async def _similarity(self, fields: Fields) -> tuple[bytes, tei.Cost]:
         request = tei.parse_similarity(fields)
         scoring = encode.parse_scoring(fields.optional_object("parameters"))
         work = self._operations.similarity(request, scoring)
         scores, cost = await self._counted("embed", len(request.sentences) + 1, True, work)
-        return _computed(tei.render(np.ascontiguousarray(scores)), cost)
+        return tei.render(np.ascontiguousarray(scores)), cost
+
+    async def _answer_vertex(self, exchange: Exchange) -> Answer:
+        works = {"embed": self._embed, "sparse": self._embed_sparse, "rerank": self._rerank, "predict": self._predict}
+        fields = _fields(exchange, forms.VERTEX)
+        found = self._vertex.read(fields.raw("instances"))
+        replies = await asyncio.gather(*(works[task](one) for task, one in found), return_exceptions=True)
+        bodies = []
+        for reply in replies:
+            if isinstance(reply, BaseException):
+                raise reply
+            bodies.append(reply[0])
+        return Answer(200, (JSON,), b'{"predictions":[' + b",".join(bodies) + b"]}")
 
     async def _tokenize(self, exchange: Exchange) -> Answer:
-        request = tei.parse_tokenize(_fields(exchange))
+        request = tei.parse_tokenize(_fields(exchange, forms.TOKENIZE))
         return Answer(200, (JSON,), tei.render(await self._operations.tokenize(request)))
 
     async def _decode(self, exchange: Exchange) -> Answer:
-        request = tei.parse_decode(_fields(exchange))
+        request = tei.parse_decode(_fields(exchange, forms.DECODE))
         return Answer(200, (JSON,), tei.render(await self._operations.decode(request)))
 
     async def _health(self, exchange: Exchange) -> Answer:  # noqa: ARG002 - every route takes the exchange
@@ -236,21 +255,15 @@ class App:
     async def _metrics(self, exchange: Exchange) -> Answer:  # noqa: ARG002
         self._registry["te_queue_size"].value().set(self._engine.queued)
         self._registry["te_log_dropped"].value().set(dropped_lines())
-        return Answer(200, (TEXT,), self._registry.expose())
+        shown = self._registry.used()
+        if shown:  # TEI has no metric before it counts
+            shown.add("te_queue_size")
+        return Answer(200, (TEXT,), self._registry.expose(shown))
 
     async def _info(self, exchange: Exchange) -> Answer:  # noqa: ARG002
-        return Answer(
-            200,
-            (JSON,),
-            tei.render(
-                info(
-                    self._engine.spec,
-                    self._settings,
-                    late_interaction=self._engine.late_interaction,
-                    precision=self._engine.precision,
-                )
-            ),
-        )
+        spec, late = self._engine.spec, self._engine.late_interaction
+        told = info(spec, self._settings, late_interaction=late, precision=self._engine.precision)
+        return Answer(200, (JSON,), tei.render(told))
 
     async def _counted(
         self, kind: str, inputs: int, batch: bool, work: Awaitable[tuple[T, tei.Cost]]
@@ -274,12 +287,31 @@ class App:
         return value, cost
 
 
-def _fields(exchange: Exchange) -> Fields:
-    return read_object(exchange.header(b"content-type"), exchange.body)
+def _fields(exchange: Exchange, struct: Struct | None) -> Fields:
+    return read_object(exchange.header(b"content-type"), exchange.body, struct)
 
 
-def _computed(body: bytes, cost: tei.Cost) -> Answer:
-    return Answer(200, (JSON, *tei.cost_headers(cost)), body)
+def _computing(struct: Struct | None, work: Work) -> Route:
+    """The route of a body of that form that something is computed of."""
+
+    async def answer(exchange: Exchange) -> Answer:
+        body, cost = await work(_fields(exchange, struct))
+        return Answer(200, (JSON, *tei.cost_headers(cost)), body)
+
+    return answer
+
+
+def _page(content_type: Header, body: bytes) -> Route:
+    """The route of a page that is always the same."""
+
+    async def answer(exchange: Exchange) -> Answer:  # noqa: ARG001 - every route takes the exchange
+        return Answer(200, (content_type,), body)
+
+    return answer
+
+
+async def _redirect(exchange: Exchange) -> Answer:  # noqa: ARG001
+    return Answer(303, ((b"location", b"/docs/"),), b"")
 
 
 def load(settings: EngineSettings, registry: Registry) -> Engine:
@@ -306,6 +338,11 @@ def load(settings: EngineSettings, registry: Registry) -> Engine:
     )
 
 
+def make_server(engine: Engine, settings: EngineSettings, registry: Registry) -> Server:
+    """A server of the engine's routes, which does not listen yet."""
+    return Server(App(engine, settings, registry).handle, settings.limits, CORS)
+
+
 async def serve(settings: EngineSettings, *, ready: Callable[[int], None]) -> None:
     """Load the model, listen, call ``ready`` with the port, and serve until SIGTERM or SIGINT.
 
@@ -318,7 +355,7 @@ async def serve(settings: EngineSettings, *, ready: Callable[[int], None]) -> No
     registry = Registry(TEI)
     engine = load(settings, registry)  # nobody waits for the loop yet, and a thread would keep a heap of its own
     try:
-        server = Server(App(engine, settings, registry).handle, settings.limits)
+        server = make_server(engine, settings, registry)
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):  # before anybody can see that we listen
             asyncio.get_running_loop().add_signal_handler(number, stop.set)

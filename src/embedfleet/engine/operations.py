@@ -13,6 +13,7 @@ import numpy as np
 from embedfleet.dialects.encode import EncodeRequest, Encoding, Scoring
 from embedfleet.dialects.openai import EmbeddingsRequest
 from embedfleet.dialects.tei import (
+    NO_INPUTS,
     Cost,
     DecodeRequest,
     EmbedRequest,
@@ -152,7 +153,9 @@ class Operations:
         asked = _Asked(inputs, request.truncation, self._prompt(request.prompt_name))
         if scoring is not None:
             return await self._scores(asked, scoring)
-        vectors, cost = await self._vectors(asked, normalized=True, dimensions=None)
+        is_splade = self._engine.spec.kind == "splade"  # of which TEI's route takes weights as they are, for once
+        vectors, cost = await self._vectors(asked, normalized=not is_splade, dimensions=None)
+        vectors = unit(vectors) if is_splade else vectors
         return vectors[1:] @ vectors[0], cost
 
     async def rerank(self, request: RerankRequest, scoring: Scoring | None = None) -> tuple[Floats, Cost]:
@@ -203,9 +206,11 @@ class Operations:
         if is_splade and normalized:
             raise WrongModel("Backend error: `normalize` is not available for SPLADE models")
         if dimensions == 0:
-            raise Validation("`dimensions` should be positive")
+            raise Validation("Input validation error: `dimensions` should be positive")
         if dimensions is not None and dimensions > spec.dimensions:
-            raise Validation("`dimensions` should be smaller than the maximum embedding dimension.")
+            raise Validation(
+                "Input validation error: `dimensions` should be smaller than the maximum embedding dimension."
+            )
         if is_splade:
             computed = await self._compute(asked, Output.WORDS)
             return np.array(computed.rows)[:, :dimensions], computed.cost
@@ -300,7 +305,7 @@ class Operations:
         if len(some) == len(encoded):
             return await self._engine.infer(encoded, outputs)
         if not all(output.is_per_token for output in outputs):
-            raise EmptyInput("Input validation error: `inputs` cannot be empty")
+            raise EmptyInput(NO_INPUTS)
         inference = await self._engine.infer(some, outputs) if some else Inference((), 0.0, 0.0)
         rows = iter(inference.outputs)
         nothing = (_NOTHING,) * len(outputs)
@@ -326,11 +331,13 @@ class Operations:
             return self._default_prompt
         prompts = self._engine.spec.prompts
         if name not in prompts:
-            known = f" Available prompts: {list(prompts)}" if prompts else ""
-            raise WrongInput(
-                f"`default-prompt-name` is set to `{name}` but it was not found in the Sentence Transformers prompts."
-                f"{known}"
+            names = ", ".join(f'"{known}"' for known in prompts)
+            wrong = (
+                f"it was not found in the Sentence Transformers prompts. Available prompts: [{names}]"
+                if prompts
+                else "no prompts were found in the Sentence Transformers configuration"
             )
+            raise WrongInput(f"Input validation error: `default-prompt-name` is set to `{name}` but {wrong}")
         return prompts[name]
 
     def _choose_default_prompt(self) -> str | None:

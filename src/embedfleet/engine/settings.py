@@ -27,6 +27,7 @@ class EngineSettings:
         cache_mb: megabytes (of 1,000,000 bytes) of outputs that are remembered; 0 remembers nothing.
         max_concurrent_requests: inputs under way before the next is refused 429.
         max_client_batch_size: inputs in one request.
+        api_key: that requests must have but for health, metrics and docs; empty for none.
         preferred_port: tried first when ``port`` is 0, so that a restarted replica keeps its address.
     """
 
@@ -51,5 +52,6 @@ class EngineSettings:
     auto_truncate: bool = True
     default_prompt_name: str = ""
     default_prompt: str = ""
+    api_key: str = ""
     stop_grace_s: float = 30.0
     limits: Limits = field(default_factory=Limits)

@@ -13,7 +13,7 @@ from typing import Any, ParamSpec, TypeVar
 import numpy as np
 from tokenizers import Encoding, Tokenizer
 
-from embedfleet.dialects.tei import Direction, Input, Pair
+from embedfleet.dialects.tei import NO_IDS, NO_INPUTS, Direction, Input, Pair
 from embedfleet.engine.template import Template, Tokens, read_template
 from embedfleet.errors import EmptyInput, ModelError, WrongInput
 from embedfleet.errors import Tokenizer as TokenizerError
@@ -24,7 +24,6 @@ _P = ParamSpec("_P")
 _T = TypeVar("_T")
 _PROBES = ("a", "1")
 _BARE = Template((Tokens((), (), ()),) * 2, (0,), (0,))  # a text and nothing else
-_NO_INPUTS = "Input validation error: `inputs` cannot be empty"
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +128,7 @@ class Tokenization:
             errors.Tokenizer: the tokenizer refuses the text.
         """
         if not text:
-            raise EmptyInput(_NO_INPUTS)
+            raise EmptyInput(NO_INPUTS)
         _check_characters(len(text), limit * _CHARACTERS_PER_TOKEN)
         text = (prompt or "") + text
         encoding = _call(self._tokenizer.encode, text, add_special_tokens=add_special_tokens)
@@ -146,43 +145,41 @@ class Tokenization:
         return tokens
 
     def decode(self, ids: Sequence[int], *, skip_special_tokens: bool) -> str:
-        """Ids as text.
+        """Ids as text; those that the vocabulary lacks are none.
 
         Raises:
             EmptyInput: no ids.
-            WrongInput: an id that the vocabulary lacks.
             errors.Tokenizer: the tokenizer refuses the ids.
         """
         if not ids:
-            raise EmptyInput("`input_ids` cannot be empty")
-        self._check_ids(ids, "input_ids")
+            raise EmptyInput(NO_IDS)
         return self._decode(ids, skip_special_tokens=skip_special_tokens)
 
     def _plan(self, item: Input | Pair, limits: TextLimits, prompt: str | None, texts: list[str]) -> "_Plan":
         """Append an input's texts to ``texts`` and say how they become one encoding."""
         if isinstance(item, tuple):
             if not any(item):
-                raise EmptyInput(_NO_INPUTS)
+                raise EmptyInput(NO_INPUTS)
             texts.extend(_cut(item, limits))
             return _Plan(texts=2, specials=True, characters=sum(map(len, item)))
         if not item and not limits.may_be_empty:
-            raise EmptyInput(_NO_INPUTS)
+            raise EmptyInput(NO_INPUTS)
         if isinstance(item, str):
             before = "" if limits.may_be_empty and not item.strip() else prompt or ""
             texts.append(before + _cut([item], limits)[0])
             return _Plan(texts=1, specials=True, characters=len(item))
         # Ids are read as TEI reads them: back to text, and through the tokenizer again.
-        self._check_ids(item, "inputs")
+        self._check_ids(item)
         if not limits.truncate:
             _check_characters(len(item), limits.characters)
         text = self._decode(item, skip_special_tokens=prompt is not None)
         texts.append((prompt or "") + _cut([text], limits)[0])
         return _Plan(texts=1, specials=prompt is not None, characters=len(item))
 
-    def _check_ids(self, ids: Sequence[int], name: str) -> None:
+    def _check_ids(self, ids: Sequence[int]) -> None:
         if ids and max(ids) >= self.vocabulary:
             raise WrongInput(
-                f"`{name}` has the token id {max(ids)}, the model's vocabulary ends at {self.vocabulary - 1}; "
+                f"`inputs` has the token id {max(ids)}, the model's vocabulary ends at {self.vocabulary - 1}; "
                 "were the ids made by another model's tokenizer? Send text instead "
                 "(langchain-openai: check_embedding_ctx_length=False)"
             )
@@ -204,7 +201,7 @@ class Tokenization:
                 )
             lengths = truncated_lengths(lengths, limits.tokens - template.special)
         elif not total and not limits.may_be_empty:
-            raise EmptyInput(_NO_INPUTS)
+            raise EmptyInput(NO_INPUTS)
         kept = [_kept(piece, length, limits.direction) for piece, length in zip(pieces, lengths, strict=True)]
         return Encoded(*template.fill(kept), characters=plan.characters)
 

@@ -20,8 +20,11 @@ from embedfleet.gateway.calibration import Calibration
 from embedfleet.gateway.dispatch.pace import Cost
 from embedfleet.gateway.dispatch.replica import Abilities, State
 from embedfleet.gateway.entrance import Entrance
+from embedfleet.gateway.nulls import fill_nulls
 from embedfleet.gateway.proxy import Proxy
+from embedfleet.gateway.routes import METHODS, READ_ONLY, READS
 from embedfleet.gateway.settings import GatewaySettings
+from embedfleet.http.cors import CORS, PREFLIGHT, allow
 from embedfleet.http.exchange import Exchange
 from embedfleet.http.message import JSON, TEXT
 from embedfleet.http.server import Server
@@ -36,7 +39,6 @@ from embedfleet.types import Endpoint
 
 log = logging.getLogger(__name__)
 
-_ANY_ORIGIN = (b"access-control-allow-origin", b"*")  # as TEI lets any page read what it answers
 _GC_THRESHOLDS = (50_000, 20, 20)
 _TRIES = 3  # at a probe during which a replica closes what it is watched by
 _MODEL_S = 10.0  # between looks at what is written down of the pool's model
@@ -62,25 +64,33 @@ class App:
         self._calibration = Calibration() if settings.calibrate else None
         self._probes: set[asyncio.Task[None]] = set()
         self.proxy = Proxy(settings, self._registry, self._start_probe)
-        self.server = Server(self.handle, settings.limits)
+        self.server = Server(self.handle, settings.limits, CORS)
         self._own: dict[bytes, Own] = {
             b"/": self._health,
             b"/health": self._health,
             b"/ping": self._health,
             b"/readyz": self._ready,
-            b"/livez": lambda exchange: exchange.respond(200, [], b""),
+            b"/livez": lambda exchange: exchange.respond(200, CORS, b""),
             b"/metrics": self._metrics,
             b"/info": self._info,
         }
 
     def handle(self, exchange: Exchange) -> None:
         """Answer or pass on."""
-        if exchange.head.method != b"POST" and exchange.method in {b"GET", b"HEAD"}:
-            own = self._own.get(exchange.target.partition(b"?")[0])
-            if own is not None:
-                own(exchange)
-                return
-        self.proxy.handle(exchange)
+        target = exchange.target
+        path = target if b"?" not in target else target.partition(b"?")[0]
+        if exchange.head.method == b"POST" and path not in READ_ONLY:
+            if b"null" in exchange.body:
+                exchange.body = fill_nulls(exchange.body)
+            self.proxy.handle(exchange)
+        elif exchange.method == b"OPTIONS" and path in METHODS:
+            exchange.respond(200, [*PREFLIGHT, *allow(METHODS[path])], b"")
+        elif path not in self._own:
+            self.proxy.handle(exchange)
+        elif exchange.method in READS:
+            self._own[path](exchange)
+        else:
+            exchange.respond(405, [*CORS, *allow(METHODS[path])], b"")
 
     def status(self) -> list[dict[str, Any]]:
         """Every replica as the gateway sees it."""
@@ -190,13 +200,13 @@ class App:
 
     def _health(self, exchange: Exchange) -> None:
         if self._serving():
-            exchange.respond(200, [], b"")
+            exchange.respond(200, CORS, b"")
         else:
-            exchange.respond(*render_failure("/health", Unhealthy("no replica is ready to serve")))
+            _respond_unhealthy(exchange)
 
     def _ready(self, exchange: Exchange) -> None:
         if self.server.draining and not self.server.retiring:  # the port stays open when a successor accepts
-            exchange.respond(503, [TEXT], b"draining")
+            exchange.respond(503, [TEXT, *CORS], b"draining")
         else:
             self._health(exchange)
 
@@ -205,17 +215,22 @@ class App:
         self._registry["embedfleet_connections"].value().set(self.server.connections)
         self._registry["embedfleet_connections_refused_total"].value().set(self.server.refused)
         self._registry["embedfleet_log_dropped_total"].value().set(dropped_lines())
-        exchange.respond(200, [(b"content-type", CONTENT_TYPE)], self._registry.expose())
+        exchange.respond(200, [(b"content-type", CONTENT_TYPE), *CORS], self._registry.expose())
 
     def _info(self, exchange: Exchange) -> None:
         serving = self._serving()
         info = self._prober.info(serving)
         if info is None:
-            exchange.respond(*render_failure("/info", Unhealthy("no replica is ready to serve")))
+            _respond_unhealthy(exchange)
             return
         total = len(self.proxy.dispatcher.replicas)
         own = {"version": __version__, "replicas": total, "active": len(serving), "compiled": _IS_COMPILED}
-        exchange.respond(200, [JSON, _ANY_ORIGIN], orjson.dumps(info | {"gateway": own}))
+        exchange.respond(200, [JSON, *CORS], orjson.dumps(info | {"gateway": own}))
+
+
+def _respond_unhealthy(exchange: Exchange) -> None:
+    status, headers, body = render_failure(exchange.path, Unhealthy("no replica is ready to serve"))
+    exchange.respond(status, [*headers, *CORS], body)
 
 
 def _warn_of_few_files(server: Server) -> None:

@@ -27,6 +27,7 @@ from embedfleet.gateway.dispatch.request import Chunk, Request
 from embedfleet.gateway.reply import ReplyHead
 from embedfleet.gateway.tally import Tally
 from embedfleet.gateway.transport import Pool
+from embedfleet.http.cors import CORS
 from embedfleet.http.exchange import Exchange
 
 log = logging.getLogger(__name__)
@@ -306,4 +307,5 @@ def give_up(exchange: Exchange, error: Exception) -> None:
     if exchange.begun:
         exchange.abort()
     else:
-        exchange.respond(*render_failure(exchange.path, Internal("the gateway failed on this request")))
+        status, headers, body = render_failure(exchange.path, Internal("the gateway failed on this request"))
+        exchange.respond(status, [*headers, *CORS], body)

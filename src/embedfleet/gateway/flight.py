@@ -18,6 +18,7 @@ from embedfleet.gateway.dispatch.request import Batch, Part
 from embedfleet.gateway.forwarding import RequestFields
 from embedfleet.gateway.reply import ReplyHead
 from embedfleet.gateway.transport import Pool
+from embedfleet.http.cors import CORS
 from embedfleet.http.exchange import Exchange
 from embedfleet.http.message import Header
 
@@ -207,7 +208,7 @@ class Flight(AskedRequest):
             self.desk.tally.shed(reason)
         status, headers, body = render_failure(self.fields.path, error)
         shed = [(b"x-shed-reason", reason.encode())] if reason else []
-        self.exchange.respond(status, [*headers, *shed, self._id_header], body)
+        self.exchange.respond(status, [*headers, *CORS, *shed, self._id_header], body)
         self._done(status, self.desk.now())
 
     def fault(self, now: float) -> None:

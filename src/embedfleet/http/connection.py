@@ -2,6 +2,7 @@
 
 import asyncio
 from abc import ABCMeta, abstractmethod
+from collections.abc import Sequence
 from enum import Enum, auto
 from typing import Final, cast
 
@@ -12,7 +13,7 @@ from embedfleet.http.exchange import Exchange, Wire
 from embedfleet.http.framing import Chunked, Framing, Stated, too_large
 from embedfleet.http.grammar import HEAD_END, check_beginning, head_too_large, read_head
 from embedfleet.http.head import HeadMemory, RequestHead
-from embedfleet.http.message import TEXT, Limits, head
+from embedfleet.http.message import TEXT, Header, Limits, head
 from embedfleet.http.unsent import unsent_bytes
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -38,6 +39,7 @@ class Host(metaclass=ABCMeta):
 
     loop: asyncio.AbstractEventLoop
     limits: Limits
+    refusal_fields: Sequence[Header]  # of every answer to what is no request
     clients: "set[Connection]"
     turned_away: "dict[Connection, None]"
     most_clients: int
@@ -137,7 +139,9 @@ class Connection(Wire):
         """There are clients enough: say so, and free this one's file soon."""
         self.server.refused += 1
         self._phase = _CLOSED
-        wire.write(head(503, [TEXT], _CLOSE, b"content-length: 0\r\n", b"retry-after: 1\r\n"))
+        wire.write(
+            head(503, [TEXT, *self.server.refusal_fields], _CLOSE, b"content-length: 0\r\n", b"retry-after: 1\r\n")
+        )
         turned_away = self.server.turned_away
         if len(turned_away) >= _TURNED_AWAY:
             oldest = next(iter(turned_away))
@@ -312,7 +316,7 @@ class Connection(Wire):
         """Answer what is no request, and close."""
         message = str(error).encode()
         length = b"content-length: %d\r\n" % len(message)
-        self.write(head(error.status, [TEXT], self.server.date, _CLOSE, length) + message)
+        self.write(head(error.status, [TEXT, *self.server.refusal_fields], self.server.date, _CLOSE, length) + message)
         self._linger()
 
     def _linger(self) -> None:

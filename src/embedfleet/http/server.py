@@ -9,7 +9,7 @@ import errno
 import logging
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from email.utils import formatdate
 from typing import Any, Final, cast
@@ -18,7 +18,7 @@ from embedfleet import heap
 from embedfleet.http.connection import Connection, Host
 from embedfleet.http.exchange import Exchange
 from embedfleet.http.head import HeadMemory
-from embedfleet.http.message import TEXT, Limits
+from embedfleet.http.message import TEXT, Header, Limits
 from embedfleet.http.unix_socket import UnixSocket
 from embedfleet.kernel_limits import client_connections, open_files
 from embedfleet.lookout import Lookout
@@ -40,10 +40,12 @@ class Server(Host):
     Args:
         handler: must not block; it answers through the `Exchange`, then or later.
         limits: what one client may ask.
+        refusal_fields: of the answers to what never becomes a request, such as a body that is too large.
     """
 
-    def __init__(self, handler: Handler, limits: Limits | None = None) -> None:
+    def __init__(self, handler: Handler, limits: Limits | None = None, refusal_fields: Sequence[Header] = ()) -> None:
         self.limits = limits or Limits()
+        self.refusal_fields = refusal_fields
         self.clients: set[Connection] = set()
         self.turned_away: dict[Connection, None] = {}
         self.refused = 0
@@ -148,7 +150,7 @@ class Server(Host):
             if exchange.begun:
                 exchange.abort()
             else:
-                exchange.respond(500, [TEXT], b"internal error")
+                exchange.respond(500, [TEXT, *self.refusal_fields], b"internal error")
 
     def settled(self) -> None:
         """An exchange ended or a client left."""

@@ -1,4 +1,4 @@
-"""A server for each kind of model, and our gateway in front of each; started when the first test asks for it."""
+"""A server for each recording, and our gateway in front of it; started when the first test asks for it."""
 
 import asyncio
 import threading
@@ -9,26 +9,38 @@ from pathlib import Path
 
 import pytest
 
+from bench.conformance.models import write_models
 from embedfleet.engine.settings import EngineSettings
 from embedfleet.gateway.app import App
 from embedfleet.gateway.settings import GatewaySettings
+from embedfleet.http.message import Limits
 from embedfleet.types import Endpoint
 from tests.services.engine import BUILTIN, serving
-from tests.services.models import make_bert, make_xlm
 
 LIMIT_S = 60
 
 
-def settings_of(kind: str, folder: Path) -> EngineSettings:
-    """An engine's, for a small model of the kind."""
-    match kind:
-        case "embedding":
-            return BUILTIN
-        case "reranker":
-            return replace(BUILTIN, model=str(make_xlm(folder / kind, labels=1)))
-        case "classifier":
-            return replace(BUILTIN, model=str(make_bert(folder / kind, labels=3)))
-    return replace(BUILTIN, model=str(make_bert(folder / kind)), pooling="splade")
+def settings_of(recording: str, folder: Path) -> EngineSettings:
+    """An engine's, as TEI was started for a recording; models of ``builtin`` and ``late`` were not recorded."""
+    if recording in {"builtin", "late"}:
+        return replace(BUILTIN, task="rerank" if recording == "late" else "auto")
+    name = recording if recording in {"reranker", "classifier", "splade"} else "embedder"
+    settings = EngineSettings(model=str(folder / name), served_model_name=name, max_client_batch_size=32)
+    match recording:
+        case "splade":
+            return replace(settings, pooling="splade")
+        case "closed":
+            return replace(settings, api_key="secret")
+        case "strict":
+            return replace(
+                settings,
+                auto_truncate=False,
+                max_client_batch_size=3,
+                default_prompt_name="query",
+                served_model_name="river",
+                limits=Limits(body_bytes=2000),
+            )
+    return settings
 
 
 @contextmanager
@@ -62,18 +74,25 @@ def gateway_before(url: str) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def address(tmp_path_factory):
-    """Kind of model and of server → its address."""
-    folder = tmp_path_factory.mktemp("conformance")
+def models(tmp_path_factory) -> Path:
+    """The folder of the recorded models."""
+    folder = tmp_path_factory.mktemp("conformance") / "models"
+    write_models(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def address(models):
+    """Recording and kind of server → its address."""
     found: dict[tuple[str, str], str] = {}
     with ExitStack() as stack:
 
-        def start(kind: str, server: str) -> str:
-            if (kind, server) not in found:
+        def start(recording: str, server: str) -> str:
+            if (recording, server) not in found:
                 if server == "engine":
-                    found[kind, server] = stack.enter_context(serving(settings_of(kind, folder))).url
+                    found[recording, server] = stack.enter_context(serving(settings_of(recording, models))).url
                 else:
-                    found[kind, server] = stack.enter_context(gateway_before(start(kind, "engine")))
-            return found[kind, server]
+                    found[recording, server] = stack.enter_context(gateway_before(start(recording, "engine")))
+            return found[recording, server]
 
         yield start

@@ -16,13 +16,13 @@ from embedfleet.http.client import Reply
 
 
 @pytest.mark.parametrize("server", ["engine", "gateway"])
-@pytest.mark.parametrize("kind", ["embedding", "reranker", "classifier", "splade"])
+@pytest.mark.parametrize("kind", ["embedder", "reranker", "classifier", "splade"])
 def test_no_odd_request_is_answered_badly(address, kind, server):
     assert asyncio.run(fuzz(address(kind, server), Numbers(1, cases=150))) == []
 
 
 def test_a_seed_makes_the_same_requests_again(address):
-    url = address("embedding", "engine")
+    url = address("embedder", "engine")
     sent: list[list[Request]] = []
     for _ in range(2):
         from random import Random
@@ -44,6 +44,7 @@ def test_a_seed_makes_the_same_requests_again(address):
         (Reply(200, {"content-type": "application/json"}, b"[[1"), True),
         (Reply(500, {}, b""), True),
         (Reply(302, {}, b""), True),
+        (Reply(303, {"location": "/docs/"}, b""), False),
     ],
 )
 def test_what_a_bad_answer_is(reply, is_bad):

@@ -90,7 +90,7 @@ FAILURES = {
     "nothing": ("/embed", {"inputs": ["a", ""]}, 400, "tokenization", 2),
     "too long": ("/embed", {"inputs": "a " * 600, "truncate": False}, 422, "tokenization", 1),
     "foreign ids": ("/embed", {"inputs": [[1, 10**6], [5]]}, 422, "tokenization", 2),
-    "foreign ids to decode": ("/decode", {"ids": [10**6]}, 422, "tokenization", 0),
+    "no ids to decode": ("/decode", {"ids": [[]]}, 400, "tokenization", 0),
     "nothing to tokenize": ("/tokenize", {"inputs": ""}, 400, "tokenization", 0),
     "no such prompt": ("/embed", {"inputs": "a", "prompt_name": "x"}, 422, "tokenization", 0),
     "nothing to compare with": ("/similarity", ALONE, 400, "validation", 0),

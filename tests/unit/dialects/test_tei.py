@@ -95,9 +95,13 @@ def test_predict_refuses_what_is_neither_text_nor_pair(inputs):
     ("parse", "body", "message"),
     [
         (tei.parse_rerank, {"query": "q", "texts": []}, "`texts` cannot be empty"),
-        (tei.parse_similarity, {"inputs": {"source_sentence": "s", "sentences": []}}, "`sentences` cannot be empty"),
+        (
+            tei.parse_similarity,
+            {"inputs": {"source_sentence": "s", "sentences": []}},
+            "`inputs.sentences` cannot be empty",
+        ),
         (tei.parse_tokenize, {"inputs": []}, "`inputs` cannot be empty"),
-        (tei.parse_decode, {"ids": []}, "`input_ids` cannot be empty"),
+        (tei.parse_decode, {"ids": []}, "Input validation error: `input_ids` cannot be empty"),
     ],
 )
 def test_nothing_to_work_on_is_empty(parse, body, message):

@@ -1,0 +1,39 @@
+"""Differences from a real TEI that are kept on purpose, each with its reason; docs/conformance.md tells the same."""
+
+import re
+
+from bench.conformance.comparison import Difference
+from bench.conformance.recording import Case
+
+_OWN_PAGE = {
+    "/metrics": "the gateway has metrics of its own",
+    "/docs/": "a page of our own, which loads no scripts",
+    "/api-doc/openapi.json": "a description of our own",
+    "/info": "tells our model, limits and versions",
+}
+_CUT = "the gateway cuts batches to what its replicas take"
+_ONLY_CHUNKS = re.compile(r"only TEI \[\], only this server \[\('x-chunks', '\d+'\)\]")
+_PADDED = "TEI's CPU backend lets padding take part in SPLADE's maximum; ours is what the model says of each text alone"
+
+
+def reason(recording: str, case: Case, found: Difference, *, is_gateway: bool = False) -> str:
+    """Why a difference is kept; empty if it is not.
+
+    Args:
+        recording: in which the case is.
+        case: asked.
+        found: how the answer differs.
+        is_gateway: whether it was ours in front of replicas.
+    """
+    path = case.request.path
+    if found.part == "body" and path in _OWN_PAGE:
+        return _OWN_PAGE[path]
+    if recording == "splade" and case.name in {"/embed_sparse two", "/ two"} and found.part == "body":
+        return _PADDED
+    if is_gateway and found.part == "headers" and _ONLY_CHUNKS.fullmatch(found.told):
+        return "the gateway tells into how many parts it may have cut a request"
+    if is_gateway and found.part == "status" and case.answer.status in {400, 422} and b"null" in case.request.body:
+        return "null stands for what is left out, as some clients send it"
+    if is_gateway and found.part == "status" and "maximum allowed batch size" in str(case.answer.body):
+        return _CUT
+    return ""

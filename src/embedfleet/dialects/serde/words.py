@@ -1,0 +1,57 @@
+"""Values as serde_json names them in its refusals."""
+
+from typing import Any
+
+_LONGEST_PLAIN = 16  # digits before the point, of a number without an exponent
+_LEAST_PLAIN = -5  # zeros behind the point, likewise
+_ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t", "\0": "\\0"}
+
+
+def told(value: Any) -> str:  # noqa: ANN401 - a JSON value
+    """A value's type, and the value where it is short by nature."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return f"boolean `{'true' if value else 'false'}`"
+    if isinstance(value, int):
+        return f"integer `{value}`"
+    if isinstance(value, float):
+        return f"floating point `{number(value)}`"
+    if isinstance(value, str):
+        return f'string "{_quoted(value)}"'
+    return "sequence" if isinstance(value, list) else "map"
+
+
+def number(value: float) -> str:
+    """A number in the shortest digits, as Rust's ryu writes it: ``1e20``, ``0.00001``, ``1.0``."""
+    sign = "-" if repr(value).startswith("-") else ""
+    mantissa, _, exponent = repr(abs(value)).partition("e")
+    whole, _, fraction = mantissa.partition(".")
+    digits = (whole + fraction.rstrip("0")).lstrip("0") if fraction.strip("0") else whole.lstrip("0")
+    if not digits:
+        return f"{sign}0.0"
+    # Digits before the point: of 0.00x it is below 0.
+    point = len(whole) + int(exponent or 0)
+    if whole == "0":
+        point -= 1 + len(fraction) - len(fraction.lstrip("0"))
+    stripped = digits.rstrip("0")
+    if 0 < point <= _LONGEST_PLAIN:
+        digits = digits.ljust(point, "0")
+        return f"{sign}{digits[:point]}.{digits[point:] or '0'}"
+    if _LEAST_PLAIN < point <= 0:
+        return f"{sign}0.{'0' * -point}{stripped}"
+    more = f".{stripped[1:]}" if len(stripped) > 1 else ""
+    return f"{sign}{stripped[0]}{more}e{point - 1}"
+
+
+def _quoted(text: str) -> str:
+    """As Rust's Debug writes a string."""
+    if text.isprintable() and '"' not in text and "\\" not in text:
+        return text
+    return "".join(map(_escaped, text))
+
+
+def _escaped(character: str) -> str:
+    if character in _ESCAPES:
+        return _ESCAPES[character]
+    return character if character.isprintable() else f"\\u{{{ord(character):x}}}"

@@ -1,0 +1,56 @@
+"""Stand-ins for TEI over a model's folder, and a gateway before one, in a thread; for clients that block."""
+
+import asyncio
+import threading
+from collections.abc import Coroutine, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from bench.fake_tei.replica import Replica
+from bench.fake_tei.served import Served
+from bench.fake_tei.settings import ReplicaSettings
+from bench.workload import Cost
+from embedfleet.engine.settings import PoolingChoice
+
+QUICK = Cost(a_s=0.0002, b_s=1e-9, batch_tokens=16_384)  # the most as in the recordings
+T = TypeVar("T")
+LIMIT_S = 30
+
+
+class Loop:
+    """An event loop in a thread of its own."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever)
+        self._thread.start()
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(LIMIT_S)
+
+    def close(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+@contextmanager
+def stand_in(folder: Path, pooling: PoolingChoice = "auto", **settings: Any) -> Iterator[str]:
+    """By its address; over what ends TEI's process it refuses for a moment, and then listens again."""
+    told = ReplicaSettings(model=folder.name, cost=QUICK, back_s=0.02, **settings)
+
+    async def start(served: Served) -> Replica:
+        replica = Replica("0", told, served)
+        await replica.listen()
+        return replica
+
+    async def stop(replica: Replica) -> None:
+        replica.close()
+
+    with closing(Served(folder, told, pooling)) as served, closing(Loop()) as loop:
+        replica = loop.run(start(served))
+        try:
+            yield f"http://127.0.0.1:{replica.port}"
+        finally:
+            loop.run(stop(replica))
