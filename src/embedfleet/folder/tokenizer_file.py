@@ -54,7 +54,8 @@ def tokenizer_text(folder: Path, model_type: str, *, lowers: bool) -> str | None
     if not isinstance(tokenizer, dict):
         raise ModelError(f"{folder / NAME} does not hold a JSON object", "copy or download it again")
     changed = _with_settings(tokenizer, stated)
-    return json.dumps(_lowered(changed) if lowers else changed)
+    changed = _lowered(changed) if lowers else changed
+    return None if changed == tokenizer else json.dumps(changed)
 
 
 def _keys(name: str) -> tuple[str, ...]:
