@@ -48,6 +48,9 @@ def tokenizer_text(folder: Path, model_type: str, *, lowers: bool) -> str | None
     settings = ModelConfig(file).values if has_file(file) else {}
     name = str(settings.get("tokenizer_class") or CLASS_OF_TYPE.get(model_type, "")).removesuffix("Fast")
     stated = {key: settings[key] for key in _keys(name) if key in settings}
+    for key, value in stated.items():
+        if not isinstance(value, bool) and not (value is None and key == "strip_accents"):
+            raise ModelError(f"{file}: `{key}` is {value!r}, true or false is needed")
     if not stated and not lowers:
         return None
     tokenizer = parse_json(folder / NAME)
