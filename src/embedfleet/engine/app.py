@@ -20,9 +20,9 @@ from embedfleet.dialects.serde import forms
 from embedfleet.dialects.serde.shapes import Struct
 from embedfleet.engine.engine import Engine
 from embedfleet.engine.info import info, model_type, served_name
-from embedfleet.engine.model import Pooling
 from embedfleet.engine.operations import Operations
 from embedfleet.engine.pages import HTML, OPENAPI_PATH, docs_page, openapi
+from embedfleet.engine.pooling_config import Pooling
 from embedfleet.engine.settings import EngineSettings
 from embedfleet.engine.source import resolve_model
 from embedfleet.engine.vertex import Vertex
@@ -324,6 +324,7 @@ def load(settings: EngineSettings, registry: Registry) -> Engine:
         resolve_model(settings.model),
         pooling=None if settings.pooling == "auto" else Pooling(settings.pooling.replace("-", "_")),
         late_interaction=settings.task == "rerank",
+        auto_truncate=settings.auto_truncate,
         workers=settings.workers,
         tokenization_workers=settings.tokenization_workers,
         batch_tokens=settings.batch_tokens,

@@ -1,6 +1,7 @@
 """The engine's queue: answers reach their askers, failures and departures touch nobody else."""
 
 import asyncio
+import shutil
 import threading
 
 import pytest
@@ -188,7 +189,26 @@ def load(folder, **options):
 
 def test_an_input_length_over_max_batch_tokens_is_refused_at_load():
     with pytest.raises(ModelError, match="max_batch_tokens is 255, below the model's input length of 256"):
-        load(builtin_model(), max_batch_tokens=255)
+        load(builtin_model(), max_batch_tokens=255, auto_truncate=False)
+
+
+def test_where_long_inputs_are_cut_they_are_cut_at_max_batch_tokens(caplog):
+    engine = load(builtin_model(), max_batch_tokens=255)
+    try:
+        (encoded,) = run(engine.encode(["word " * 300], truncate=True, direction="right", prompt=None))
+        assert (engine.spec.max_input_length, len(encoded.ids)) == (255, 255)
+    finally:
+        engine.close()
+    assert "inputs are cut at 255 tokens, max_batch_tokens; the model reads 256" in caplog.text
+
+
+def test_a_length_that_tei_does_not_see_is_told(tmp_path, caplog):
+    caplog.set_level("INFO")
+    folder = shutil.copytree(builtin_model(), tmp_path / "m")
+    (folder / "sentence_bert_config.json").unlink()
+    (folder / "tokenizer_config.json").write_text('{"model_max_length": 100}')
+    load(folder).close()
+    assert "inputs are cut at 100 tokens, as tokenizer_config.json says; TEI reads 512" in caplog.text
 
 
 def test_closing_ends_every_thread_that_loading_started():
