@@ -1,0 +1,95 @@
+"""The longest input, which TEI must find where it looks, and never beyond the positions; pure."""
+
+from typing import Any
+
+from embedfleet.control.model_folder import ModelFolder
+from embedfleet.control.tei_family import TeiFamily
+from embedfleet.control.tei_verdict import Draft
+
+# As in TEI's `download.rs`: the first that is there counts.
+LENGTH_FILES = (
+    "sentence_bert_config.json",
+    "sentence_roberta_config.json",
+    "sentence_distilbert_config.json",
+    "sentence_camembert_config.json",
+    "sentence_albert_config.json",
+    "sentence_xlm-roberta_config.json",
+    "sentence_xlnet_config.json",
+)
+_KEY = "max_seq_length"
+_TOKENIZER_CONFIG = "tokenizer_config.json"
+_TOKENIZER = "tokenizer.json"
+_LOWER = "do_lower_case"
+_AGAIN = "copy the folder anew from where it is whole"
+_BEYOND = 10**9  # transformers writes 1e30 for none
+
+
+def settle_length(
+    draft: Draft, folder: ModelFolder, config: dict[str, Any], family: TeiFamily | None, *, positions: int
+) -> None:
+    """Have the length where TEI reads it, as sentence-transformers takes it and no longer than the positions.
+
+    Args:
+        draft: of the verdict.
+        folder: of the model.
+        config: of ``config.json``.
+        family: of the model; None for one that TEI runs as an exported ONNX file.
+        positions: that the model has.
+    """
+    padding = config.get("pad_token_id")
+    padding = padding if isinstance(padding, int) else 1
+    known = family is not None and family.offset is not None
+    limit = positions - padding - 1 if known or config.get("model_type") in {"roberta", "xlm-roberta"} else positions
+    by_itself = positions if config.get("model_type") == "mpnet" else limit  # what TEI takes where nothing is stated
+    if limit < 1:
+        draft.refuse("config.json", "max_position_embeddings", f"is {positions}, of which none is left", _AGAIN)
+        return
+    file = next((name for name in LENGTH_FILES if folder.has(name)), "")
+    values = folder.values(file) if file else {}
+    if values is None:
+        draft.refuse(file, "", f"cannot be read: {folder.broken.get(file, 'it holds no JSON object')}", _AGAIN)
+        return
+    stated = values.get(_KEY)
+    if stated is not None and (isinstance(stated, bool) or not isinstance(stated, int) or stated < 1):
+        draft.refuse(file, _KEY, f"is {stated!r}, TEI needs a whole number from 1", _AGAIN)
+        return
+    bounded = not config.get("model_type") == "deberta-v2" or bool(config.get("position_biased_input", True))
+    right = _right(draft, folder, stated, limit, bounded=bounded)
+    draft.max_input_length = right
+    _check_case(draft, folder, file, values)
+    if file and (stated != right or file in folder.odd):
+        _say(draft, folder, file, stated, right)
+        draft.write(file, values | {_KEY: right})
+    elif not file and right != by_itself:
+        draft.change(LENGTH_FILES[0], _KEY, f"is missing: {right}, as {_TOKENIZER_CONFIG} and the positions have it")
+        draft.write(LENGTH_FILES[0], {_KEY: right, _LOWER: False})
+
+
+def _right(draft: Draft, folder: ModelFolder, stated: int | None, limit: int, *, bounded: bool) -> int:
+    """What is stated, else the tokenizer's own length; the positions at most, where those end."""
+    if stated is not None:
+        return min(stated, limit) if bounded else stated
+    length = (folder.values(_TOKENIZER_CONFIG) or {}).get("model_max_length")
+    if isinstance(length, bool) or not isinstance(length, (int, float)) or not 1 <= length < _BEYOND:
+        return limit
+    if isinstance(length, float) and length != int(length):
+        draft.refuse(_TOKENIZER_CONFIG, "model_max_length", f"is {length!r}, which is no whole number", _AGAIN)
+        return limit
+    return min(int(length), limit)
+
+
+def _say(draft: Draft, folder: ModelFolder, file: str, stated: int | None, right: int) -> None:
+    if stated is None:
+        what = f"is missing: {right}, as {_TOKENIZER_CONFIG} and the positions have it"
+    elif stated != right:
+        what = f"is {stated}, beyond the positions: {right}"
+    else:
+        what = "is in a file with a byte order mark or a key twice"
+    draft.change(file, _KEY, what)
+
+
+def _check_case(draft: Draft, folder: ModelFolder, file: str, values: dict[str, Any]) -> None:
+    """sentence-transformers brings texts to lower case by itself where this is set, TEI by its tokenizer alone."""
+    if values.get(_LOWER) is True and folder.lowers is False:
+        hint = f"have {_TOKENIZER} bring texts to lower case: load and save the model by sentence-transformers 6"
+        draft.refuse(file, _LOWER, f"is true, which TEI does not read, and {_TOKENIZER} leaves the case as it is", hint)

@@ -1,0 +1,40 @@
+"""A model's own prompts, as TEI reads them; pure."""
+
+from embedfleet.control.model_folder import ModelFolder
+from embedfleet.control.tei_verdict import Draft, Target
+
+FILE = "config_sentence_transformers.json"
+_AGAIN = "copy the folder anew from where it is whole"
+
+
+def settle_prompts(draft: Draft, folder: ModelFolder, target: Target, *, ranks: bool) -> None:
+    """Have the prompt that sentence-transformers puts before every input put there by TEI, which does not read it.
+
+    Args:
+        draft: of the verdict.
+        folder: of the model.
+        target: what reads it.
+        ranks: whether the model is a classifier or a reranker, whose pairs TEI gives no prompt.
+    """
+    if not folder.has(FILE):
+        return
+    values = folder.values(FILE)
+    if values is None:
+        draft.refuse(FILE, "", f"cannot be read: {folder.broken.get(FILE, 'it holds no JSON object')}", _AGAIN)
+        return
+    prompts = values.get("prompts")
+    if prompts is not None and not (
+        isinstance(prompts, dict) and all(isinstance(text, str) for text in prompts.values())
+    ):
+        draft.refuse(FILE, "prompts", f"is {str(prompts)[:80]}, TEI needs a table of texts", _AGAIN)
+        return
+    if FILE in folder.odd:
+        draft.change(FILE, "", "has a byte order mark or a key twice")
+        draft.write(FILE, values)
+    name = values.get("default_prompt_name")
+    if name is None or ranks or target.has_prompt:
+        return
+    if not isinstance(name, str) or name not in (prompts or {}):
+        draft.refuse(FILE, "default_prompt_name", f"is {name!r}, of which `prompts` has none", _AGAIN)
+    elif (prompts or {})[name]:
+        draft.flag("--default-prompt-name", name, f"{FILE} names it as the default, which TEI does not read by itself")
