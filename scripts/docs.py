@@ -13,6 +13,7 @@ from embedfleet.cli.main import EXIT_CODES, VERBS, cli
 from embedfleet.config.option import Option, options_of
 from embedfleet.config.settings import DEFAULT_SERVICES, SERVICE_RECORDS, FleetOptions
 from embedfleet.engine.families.registry import MODEL_TYPES
+from embedfleet.folder.keys import KEYS, Key
 from embedfleet.metrics import GATEWAY, TEI, Definition
 
 FOLDER = Path(__file__).parent.parent / "docs" / "reference"
@@ -138,7 +139,29 @@ def models_page() -> str:
     ]
     for name, family in sorted(MODEL_TYPES.items()):
         lines.append(f"| `{name}` | {inspect.getdoc(inspect.getmodule(family))} |")
+    lines += [
+        "",
+        "## What the files say",
+        "",
+        "What transformers and sentence-transformers read of a folder, and what becomes of it here and in TEI 1.9.3. A key is",
+        "honoured as the libraries do, or harmless: no number that is served depends on it. Or it is refused: the model does",
+        "not start, and the error names the file and the key. TEI passes some over in silence though numbers depend on them:",
+        "they are misread.",
+        "",
+        "| file | key | what it changes | our engine | TEI |",
+        "| --- | --- | --- | --- | --- |",
+        *map(_key, KEYS),
+    ]
     return "\n".join(lines) + "\n"
+
+
+def _key(key: Key) -> str:
+    names = ", ".join(f"`{name}`" for name in key.keys)
+    ours, theirs = (
+        f"{verdict}: {note}" if note else str(verdict)
+        for verdict, note in ((key.engine, key.note), (key.tei, key.tei_note))
+    )
+    return f"| `{key.file}` | {names} | {key.meaning} | {ours} | {theirs} |"
 
 
 PAGES = {
