@@ -7,9 +7,12 @@ import json
 import os
 import struct
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, NoReturn
+
+from embedfleet.errors import ModelError
+from embedfleet.folder.slow_tokenizer import has_slow_tokenizer, slow_tokenizer
 
 _LFS = b"version https://git-lfs.github.com/spec/"
 _ZIP = b"PK\x03\x04"
@@ -37,6 +40,8 @@ class ModelFolder:
         outside: files that are links to outside the folder → where they lead.
         tensors: safetensors files → tensor → shape.
         lowers: whether the tokenizer brings texts to lower case; None if that was not looked at.
+        tokenizer: a ``tokenizer.json`` made of slow files where there is none; see `with_tokenizer`.
+        no_tokenizer: why none can be made.
     """
 
     path: Path
@@ -49,6 +54,8 @@ class ModelFolder:
     outside: Mapping[str, Path] = field(default_factory=dict)
     tensors: Mapping[str, Mapping[str, tuple[int, ...]]] = field(default_factory=dict)
     lowers: bool | None = None
+    tokenizer: str = ""
+    no_tokenizer: str = ""
 
     def has(self, name: str) -> bool:
         """Whether there is such a file."""
@@ -89,6 +96,17 @@ def read_model_folder(path: Path) -> ModelFolder:
         tensors={name: shapes for name, shapes in tensors.items() if shapes is not None},
         lowers=lowers,
     )
+
+
+def with_tokenizer(folder: ModelFolder) -> ModelFolder:
+    """The same with a tokenizer made of slow files, where the folder has those alone."""
+    if folder.has(_TOKENIZER) or not has_slow_tokenizer(folder.path):
+        return folder
+    try:
+        kind = (folder.values("config.json") or {}).get("model_type")
+        return replace(folder, tokenizer=slow_tokenizer(folder.path, str(kind or "")))
+    except ModelError as error:
+        return replace(folder, no_tokenizer=error.message)
 
 
 def _files(path: Path) -> Iterator[tuple[str, Path]]:

@@ -3,7 +3,16 @@
 from collections.abc import Mapping
 from typing import Any
 
-from embedfleet.control.tei_family import JINA, JINA_CODE_OF, NO_DEFAULT, Kind, TeiFamily, family_of, model_type_of
+from embedfleet.control.tei_family import (
+    JINA,
+    JINA_CODE_OF,
+    NO_DEFAULT,
+    Kind,
+    TeiFamily,
+    class_of,
+    family_of,
+    model_type_of,
+)
 from embedfleet.control.tei_rotary import settle_rotary
 from embedfleet.control.tei_verdict import Draft
 
@@ -17,7 +26,7 @@ _TANH = {"gelu_new", "gelu_fast", "gelu_pytorch_tanh", "gelu_python_tanh", "gelu
 _ACTIVATIONS = {"gelu", "relu", "silu", "swiglu"}
 _LABELS = 2  # of a classifier that does not say how many: transformers' default
 _MOST_LABELS = 100_000
-_TOKEN_CLASSES = "NewForTokenClassification"
+_GTE_EXTRA = "NewForTokenClassification"
 
 
 def settle_config(draft: Draft, config: dict[str, Any], *, by_onnx: bool) -> TeiFamily | None:
@@ -89,7 +98,7 @@ def settle_labels(draft: Draft, config: dict[str, Any], rows: int | None) -> int
     names = config.get("id2label")
     if names is None:
         stated = config.get("num_labels")
-        count = stated if _is_kind(stated, "count") and 0 < stated <= _MOST_LABELS else rows or _LABELS
+        count = stated if isinstance(stated, int) and 0 < stated <= _MOST_LABELS else rows or _LABELS
         names = config["id2label"] = {str(number): f"LABEL_{number}" for number in range(count)}
         draft.change(CONFIG, "id2label", f"is missing: {count} labels, named as transformers names them")
     if not _are_labels(names):
@@ -126,20 +135,12 @@ def _settle_names(draft: Draft, config: dict[str, Any]) -> None:
         draft.refuse(CONFIG, "model_type", f"is {config.get('model_type')!r}", f'state it, as "bert"; or {_AGAIN}')
         return
     if not names:
-        config["architectures"] = [_class_of(kind)]
+        config["architectures"] = [class_of(kind)]
         draft.change(CONFIG, "architectures", f"is missing: {config['architectures'][0]}")
-    elif _TOKEN_CLASSES in names and not (config.get("id2label") and config.get("label2id")):
+    elif _GTE_EXTRA in names and not (config.get("id2label") and config.get("label2id")):
         # As published for gte-multilingual-base, which is an embedder; releases differ in whether they know.
-        config["architectures"] = [name for name in names if name != _TOKEN_CLASSES] or [_class_of(kind)]
-        draft.change(CONFIG, "architectures", f"names {_TOKEN_CLASSES}, of which there are no labels")
-
-
-def _class_of(model_type: str) -> str:
-    """The name of a model's class without any head."""
-    family = family_of(model_type)
-    if family is None or not family.prefixes:
-        return "Model"
-    return f"{family.prefixes[min(family.model_types.index(model_type), len(family.prefixes) - 1)]}Model"
+        config["architectures"] = [name for name in names if name != _GTE_EXTRA] or [class_of(kind)]
+        draft.change(CONFIG, "architectures", f"names {_GTE_EXTRA}, of which there are no labels")
 
 
 def _is_jina(config: Mapping[str, Any]) -> bool:

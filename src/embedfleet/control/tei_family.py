@@ -50,7 +50,7 @@ class TeiFamily:
     Attributes:
         model_types: as ``config.json`` has them.
         keys: that TEI must find; those of rotary positions are looked at apart.
-        prefixes: of the names of its classes in transformers, for a config that lacks its ``model_type``.
+        prefixes: of the names of its classes in transformers, by model type.
         optional: keys that may be missing or null, but have to be of a kind.
         poolings: that it computes.
         head: name of the classification head's weight; empty if TEI has no classifier of it.
@@ -58,13 +58,12 @@ class TeiFamily:
         needs_flash: whether it runs on a GPU with flash attention in float16 alone.
         needs_float32: whether it runs in float32 alone.
         rotary: how its rotary positions are told; empty if it has none.
-        offset: how far behind the padding's id the first position lies; None if it is 0.
         fixed: keys of which another value is another model.
     """
 
     model_types: tuple[str, ...]
     keys: Mapping[str, Key]
-    prefixes: tuple[str, ...] = ()
+    prefixes: tuple[str, ...]
     optional: Mapping[str, Kind] = field(default_factory=dict)
     poolings: tuple[str, ...] = ("cls", "mean")
     head: str = ""
@@ -72,7 +71,6 @@ class TeiFamily:
     needs_flash: bool = False
     needs_float32: bool = False
     rotary: Rotary = ""
-    offset: int | None = None
     fixed: Mapping[str, Fixed] = field(default_factory=dict)
 
 
@@ -117,7 +115,7 @@ _QWEN = {
 }
 _DECODER_POOLINGS = ("cls", "mean", "last-token")
 
-JINA = TeiFamily(("bert",), _BERT, optional=_BERT_OPTIONAL, head="classifier.weight", fixed=_ENCODES)
+JINA = TeiFamily(("bert",), _BERT, ("Bert",), optional=_BERT_OPTIONAL, head="classifier.weight", fixed=_ENCODES)
 """JinaBERT and its variant for code, which call themselves bert; where their own code lies tells them apart."""
 
 JINA_CODE_OF = ("jinaai/jina-bert-implementation", "jinaai/jina-bert-v2-qk-post-norm")
@@ -139,7 +137,6 @@ FAMILIES = (
         optional=_BERT_OPTIONAL,
         poolings=("cls", "mean", "splade"),
         head="classifier.out_proj.weight",
-        offset=1,
         fixed=_ENCODES | _ABSOLUTE,
     ),
     TeiFamily(
@@ -173,7 +170,6 @@ FAMILIES = (
         },
         ("MPNet",),
         since=(1, 6, 0),
-        offset=1,
     ),
     TeiFamily(
         ("deberta-v2",),
@@ -357,6 +353,14 @@ FAMILIES = (
 def family_of(model_type: object) -> TeiFamily | None:
     """The family of a ``model_type``; None if TEI has none."""
     return next((family for family in FAMILIES if model_type in family.model_types), None)
+
+
+def class_of(model_type: str, ending: str = "Model") -> str:
+    """The name of a model's class with an ending, as of a model without any head."""
+    family = family_of(model_type)
+    if family is None:
+        return ending
+    return family.prefixes[min(family.model_types.index(model_type), len(family.prefixes) - 1)] + ending
 
 
 def model_type_of(architecture: str) -> str:

@@ -15,7 +15,7 @@ from embedfleet.control.tei_config import (
     settle_labels,
     settle_positions,
 )
-from embedfleet.control.tei_family import TeiFamily
+from embedfleet.control.tei_family import TeiFamily, class_of, model_type_of
 from embedfleet.control.tei_length import settle_length
 from embedfleet.control.tei_modules import settle_modules
 from embedfleet.control.tei_prompts import settle_prompts
@@ -23,6 +23,7 @@ from embedfleet.control.tei_verdict import Draft, Target, Verdict
 from embedfleet.control.tei_weights import head_rows, settle_weights, takes_onnx, tensors_of
 
 TOKENIZER = "tokenizer.json"
+_MOST_LINKS = 200
 _HEADS = ("classifier.weight", "classifier.out_proj.weight")
 _RANKER = "give a cross-encoder; or {}, which ranks by late interaction"
 _AGAIN = "copy the folder anew from where it is whole"
@@ -38,7 +39,8 @@ def judge(folder: ModelFolder, target: Target) -> Verdict:
     draft = Draft()
     by_onnx = takes_onnx(folder, on_gpu=target.on_gpu, dtype=target.dtype) and target.pooling != "splade"
     settle_weights(draft, folder, by_onnx=by_onnx)
-    _check_tokenizer(draft, folder)
+    _settle_tokenizer(draft, folder)
+    _settle_links(draft, folder)
     config = folder.values(CONFIG)
     if config is None:
         draft.refuse(CONFIG, "", folder.broken.get(CONFIG, "is missing, or holds no JSON object"), _AGAIN)
@@ -50,7 +52,7 @@ def judge(folder: ModelFolder, target: Target) -> Verdict:
     if family is not None and not by_onnx:
         _check_machine(draft, config, family, target)
     if positions := settle_positions(draft, config):
-        settle_length(draft, folder, config, family, positions=positions)
+        settle_length(draft, folder, config, positions=positions)
     ranks = is_classifier(config)
     _settle_task(draft, folder, config, family, target, by_onnx=by_onnx)
     settle_prompts(draft, folder, target, ranks=ranks)
@@ -61,14 +63,33 @@ def judge(folder: ModelFolder, target: Target) -> Verdict:
     return draft.verdict
 
 
-def _check_tokenizer(draft: Draft, folder: ModelFolder) -> None:
-    if not folder.has(TOKENIZER):
-        hint = "write it: AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)"
-        draft.refuse(TOKENIZER, "", "is missing: TEI has fast tokenizers only", hint)
-    elif TOKENIZER in folder.pointers:
+def _settle_tokenizer(draft: Draft, folder: ModelFolder) -> None:
+    if TOKENIZER in folder.pointers:
         draft.refuse(TOKENIZER, "", "is a git-lfs pointer, not the file itself", "run `git lfs pull` in the folder")
     elif TOKENIZER in folder.odd:
         draft.refuse(TOKENIZER, "", "begins with a byte order mark, which TEI cannot read", "save it without")
+    elif folder.has(TOKENIZER):
+        if folder.sizes[TOKENIZER] < 0:
+            draft.refuse(TOKENIZER, "", "is a link that leads nowhere, or may not be read", _AGAIN)
+    elif folder.tokenizer:
+        draft.change(TOKENIZER, "", "is missing: made from the files of before it")
+        draft.write_bytes(TOKENIZER, folder.tokenizer.encode())
+    else:
+        hint = "write it: AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)"
+        why = f" ({folder.no_tokenizer})" if folder.no_tokenizer else ""
+        draft.refuse(TOKENIZER, "", f"is missing, and TEI has fast tokenizers only{why}", hint)
+
+
+def _settle_links(draft: Draft, folder: ModelFolder) -> None:
+    """Files that lie elsewhere, as those of the hub's cache do: a container that has the folder alone has them not."""
+    if len(folder.outside) > _MOST_LINKS:
+        name = next(iter(folder.outside))
+        hint = "copy the folder with what its links lead to: cp -rL"
+        draft.refuse(name, "", f"and {len(folder.outside) - 1} others are links to outside the folder", hint)
+        return
+    for name, target in folder.outside.items():
+        if folder.sizes[name] >= 0:
+            draft.link(name, str(target))
 
 
 def _settle_head(draft: Draft, folder: ModelFolder, config: dict[str, Any], target: Target) -> None:
@@ -81,10 +102,8 @@ def _settle_head(draft: Draft, folder: ModelFolder, config: dict[str, Any], targ
         return  # an embedder, whatever else lies in its weights
     if names is not None and not isinstance(names, list):
         return
-    bare = str(names[0]).partition("For")[0].removesuffix("Model") if names else ""
-    kind = str(config.get("model_type", ""))
-    prefix = bare or "".join(part.capitalize() for part in kind.replace("_", "-").split("-")) or "Model"
-    config["architectures"] = [f"{prefix}ForSequenceClassification"]
+    kind = config.get("model_type") or (model_type_of(str(names[0])) if names else "")
+    config["architectures"] = [class_of(str(kind), "ForSequenceClassification")]
     draft.change(CONFIG, "architectures", "names no class for the classification head that is in the weights")
 
 

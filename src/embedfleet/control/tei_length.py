@@ -3,7 +3,6 @@
 from typing import Any
 
 from embedfleet.control.model_folder import ModelFolder
-from embedfleet.control.tei_family import TeiFamily
 from embedfleet.control.tei_verdict import Draft
 
 # As in TEI's `download.rs`: the first that is there counts.
@@ -21,26 +20,23 @@ _TOKENIZER_CONFIG = "tokenizer_config.json"
 _TOKENIZER = "tokenizer.json"
 _LOWER = "do_lower_case"
 _AGAIN = "copy the folder anew from where it is whole"
+_BEHIND_PADDING = {"roberta", "xlm-roberta", "camembert", "mpnet"}  # whose first position is one behind that
 _BEYOND = 10**9  # transformers writes 1e30 for none
 
 
-def settle_length(
-    draft: Draft, folder: ModelFolder, config: dict[str, Any], family: TeiFamily | None, *, positions: int
-) -> None:
+def settle_length(draft: Draft, folder: ModelFolder, config: dict[str, Any], *, positions: int) -> None:
     """Have the length where TEI reads it, as sentence-transformers takes it and no longer than the positions.
 
     Args:
         draft: of the verdict.
         folder: of the model.
         config: of ``config.json``.
-        family: of the model; None for one that TEI runs as an exported ONNX file.
         positions: that the model has.
     """
-    padding = config.get("pad_token_id")
+    kind, padding = config.get("model_type"), config.get("pad_token_id")
     padding = padding if isinstance(padding, int) else 1
-    known = family is not None and family.offset is not None
-    limit = positions - padding - 1 if known or config.get("model_type") in {"roberta", "xlm-roberta"} else positions
-    by_itself = positions if config.get("model_type") == "mpnet" else limit  # what TEI takes where nothing is stated
+    limit = positions - padding - 1 if kind in _BEHIND_PADDING else positions
+    by_itself = positions if kind == "mpnet" else limit  # what TEI takes where nothing is stated
     if limit < 1:
         draft.refuse("config.json", "max_position_embeddings", f"is {positions}, of which none is left", _AGAIN)
         return
@@ -53,12 +49,12 @@ def settle_length(
     if stated is not None and (isinstance(stated, bool) or not isinstance(stated, int) or stated < 1):
         draft.refuse(file, _KEY, f"is {stated!r}, TEI needs a whole number from 1", _AGAIN)
         return
-    bounded = not config.get("model_type") == "deberta-v2" or bool(config.get("position_biased_input", True))
+    bounded = kind != "deberta-v2" or bool(config.get("position_biased_input", True))
     right = _right(draft, folder, stated, limit, bounded=bounded)
     draft.max_input_length = right
     _check_case(draft, folder, file, values)
     if file and (stated != right or file in folder.odd):
-        _say(draft, folder, file, stated, right)
+        _say(draft, file, stated, right)
         draft.write(file, values | {_KEY: right})
     elif not file and right != by_itself:
         draft.change(LENGTH_FILES[0], _KEY, f"is missing: {right}, as {_TOKENIZER_CONFIG} and the positions have it")
@@ -78,7 +74,7 @@ def _right(draft: Draft, folder: ModelFolder, stated: int | None, limit: int, *,
     return min(int(length), limit)
 
 
-def _say(draft: Draft, folder: ModelFolder, file: str, stated: int | None, right: int) -> None:
+def _say(draft: Draft, file: str, stated: int | None, right: int) -> None:
     if stated is None:
         what = f"is missing: {right}, as {_TOKENIZER_CONFIG} and the positions have it"
     elif stated != right:

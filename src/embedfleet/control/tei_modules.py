@@ -162,7 +162,7 @@ def _write_pooling(draft: Draft, folder: ModelFolder, file: str, values: dict[st
 
 
 def _settle_steps(draft: Draft, folder: ModelFolder, target: Target, modules: list[_Module], *, by_onnx: bool) -> None:
-    """What TEI computes: a transformer in the folder itself, the pooling, layers. What it does not know it leaves out."""
+    """TEI computes a transformer in the folder itself, the pooling, layers; what it does not know it leaves out."""
     if modules[0].name != "Transformer" or modules[0].path:
         place = f"is {modules[0].path!r}" if modules[0].name == "Transformer" else f"begins with {modules[0].name!r}"
         draft.refuse(MODULES, "path", f"{place}: TEI reads a model in the folder itself", OWN_ENGINE)
@@ -201,7 +201,7 @@ def _write_modules(draft: Draft, folder: ModelFolder, steps: list[_Module]) -> N
         {"idx": number, "name": str(number), "path": module.path, "type": f"{_OLD_NAMES}{module.name}"}
         for number, module in enumerate(steps)
     ]
-    there = folder.json.get(MODULES)
+    there: list[dict[str, Any]] = folder.json[MODULES]
     if [{key: row.get(key) for key in ("path", "type")} for row in there] != [
         {key: row[key] for key in ("path", "type")} for row in rows
     ] or not all(isinstance(row.get("idx"), int) and isinstance(row.get("name"), str) for row in there):

@@ -1,5 +1,6 @@
 """What TEI makes of a model folder, as records: as it is, with files rewritten for it, or not at all."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -43,6 +44,9 @@ class Change:
     key: str
     what: str
 
+    def __str__(self) -> str:
+        return f"{_place(self.file, self.key)} {self.what}"
+
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
@@ -61,8 +65,7 @@ class Refusal:
     hint: str
 
     def __str__(self) -> str:
-        place = f"{self.file}: `{self.key}`" if self.file and self.key else self.file or f"the setting `{self.key}`"
-        return f"{place} {self.reason}"
+        return f"{_place(self.file, self.key)} {self.reason}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +75,7 @@ class Verdict:
     Attributes:
         refusals: none if it is served.
         files: rewritten ones, by name below the folder, whole.
+        links: files that lie outside the folder → where, on this machine.
         flags: that TEI is started with beside the settings' own, as ``--pooling`` → ``mean``.
         changes: why there are such files and flags.
         notes: what else should be known, one line each.
@@ -80,10 +84,19 @@ class Verdict:
 
     refusals: tuple[Refusal, ...] = ()
     files: Mapping[str, bytes] = field(default_factory=dict)
+    links: Mapping[str, str] = field(default_factory=dict)
     flags: Mapping[str, str] = field(default_factory=dict)
     changes: tuple[Change, ...] = ()
     notes: tuple[str, ...] = ()
     max_input_length: int = 0
+
+    @property
+    def digest(self) -> str:
+        """Of what TEI computes otherwise for the files and flags; empty if there are none."""
+        if not (self.files or self.flags):
+            return ""
+        content = [*sorted((name, text.hex()) for name, text in self.files.items()), *sorted(self.flags.items())]
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:12]
 
     @property
     def refuses(self) -> bool:
@@ -93,12 +106,25 @@ class Verdict:
     @property
     def serves_as_it_is(self) -> bool:
         """Whether the folder needs nothing."""
-        return not (self.refusals or self.files or self.flags)
+        return not (self.refusals or self.files or self.links or self.flags)
 
     @property
     def serves_rewritten(self) -> bool:
-        """Whether it is served with the files and flags."""
+        """Whether it is served with the files, links and flags."""
         return not self.refusals and not self.serves_as_it_is
+
+    def __str__(self) -> str:
+        if self.refusals:
+            return "refuses it: " + "; ".join(f"{refusal} ({refusal.hint})" for refusal in self.refusals)
+        said = [f"put right: {'; '.join(map(str, self.changes))}"] if self.changes else []
+        return "; ".join(["serves it" if said else "serves it as it is", *said, *self.notes])
+
+
+def _place(file: str, key: str) -> str:
+    """Where it is."""
+    if not file:
+        return key if key.startswith("--") else f"the setting {key}"
+    return f"{file}: {key}" if key else file
 
 
 class Draft:
@@ -111,6 +137,7 @@ class Draft:
         self.flags: dict[str, str] = {}
         self.max_input_length = 0
         self._files: dict[str, bytes] = {}
+        self._links: dict[str, str] = {}
 
     def refuse(self, file: str, key: str, reason: str, hint: str) -> None:
         """Say why it cannot be served."""
@@ -124,6 +151,10 @@ class Draft:
         """Have TEI started with a flag."""
         self.flags[name] = value
         self.changes.append(Change("", name, what))
+
+    def link(self, name: str, target: str) -> None:
+        """Have a file given to TEI that lies outside the folder, if it is not written anew."""
+        self._links[name] = target
 
     def write(self, file: str, values: Any) -> None:  # noqa: ANN401 - what JSON holds
         """Have a file written as JSON."""
@@ -142,10 +173,15 @@ class Draft:
         """What came of it."""
         if self.refusals:
             return Verdict(tuple(self.refusals), max_input_length=self.max_input_length)
+        links = {name: target for name, target in self._links.items() if name not in self._files}
+        mounted = [
+            Change(name, "", f"is a link to {target}: that is mounted as well") for name, target in links.items()
+        ]
         return Verdict(
             files=self._files,
+            links=links,
             flags=self.flags,
-            changes=tuple(self.changes),
+            changes=(*self.changes, *mounted),
             notes=tuple(self.notes),
             max_input_length=self.max_input_length,
         )

@@ -29,6 +29,11 @@ def weight_files(folder: ModelFolder) -> list[str]:
     return next(([name] for name in ONNX if folder.has(name)), [])
 
 
+def weights_bytes(folder: ModelFolder) -> int:
+    """Of the files of weights that TEI would load, as far as they are there."""
+    return sum(max(0, folder.sizes.get(name, 0)) for name in weight_files(folder))
+
+
 def takes_onnx(folder: ModelFolder, *, on_gpu: bool, dtype: str) -> bool:
     """Whether TEI runs an exported file: on the CPU alone, where there is one, in float32."""
     return not on_gpu and dtype != "float16" and any(folder.has(name) for name in ONNX)
