@@ -147,6 +147,8 @@ def _write_pooling(draft: Draft, folder: ModelFolder, file: str, values: dict[st
     wanted = {key: mode == name for key, mode in _KEYS.items()}
     says = {key: values.get(key, False) for key in _KEYS}
     if file != POOLING:
+        if POOLING not in folder.odd and wanted.items() <= (folder.values(POOLING) or {}).items():
+            return
         draft.change(POOLING, "", f"is made from {file}: TEI looks nowhere else")
     elif says != wanted:
         draft.change(POOLING, "pooling_mode", f"says {pooling} by a key that TEI does not read: the old keys say it")
