@@ -57,6 +57,7 @@ def modules(*names: str, new: bool = False) -> list[dict[str, Any]]:
     ]
 
 
+DENSE = {"in_features": 32, "out_features": 16, "bias": True, "activation_function": "torch.nn.modules.activation.Tanh"}
 EMBEDDER: dict[str, Any] = {
     "config.json": BERT,
     "modules.json": modules("Transformer", "Pooling", "Normalize"),

@@ -23,6 +23,11 @@ _LARGEST_HEADER = 100_000_000  # of a safetensors file, as its own library has i
 _MOST_FILES = 10_000
 _NOT_READ = {"tokenizer.json", "vocab.json", "added_tokens.json"}  # large, and only what they are called counts
 _TOKENIZER = "tokenizer.json"
+_STATED = {  # key of tokenizer_config.json → of a normalizer
+    "do_lower_case": "lowercase",
+    "strip_accents": "strip_accents",
+    "tokenize_chinese_chars": "handle_chinese_chars",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +45,7 @@ class ModelFolder:
         outside: files that are links to outside the folder → where they lead.
         tensors: safetensors files → tensor → shape.
         lowers: whether the tokenizer brings texts to lower case; None if that was not looked at.
-        tokenizer: a ``tokenizer.json`` made of slow files where there is none; see `with_tokenizer`.
+        tokenizer: text of the ``tokenizer.json`` that there should be, if it is not there so; see `with_tokenizer`.
         no_tokenizer: why none can be made.
     """
 
@@ -99,14 +104,34 @@ def read_model_folder(path: Path) -> ModelFolder:
 
 
 def with_tokenizer(folder: ModelFolder) -> ModelFolder:
-    """The same with a tokenizer made of slow files, where the folder has those alone."""
-    if folder.has(_TOKENIZER) or not has_slow_tokenizer(folder.path):
+    """The same with a tokenizer made of slow files, or one that is as ``tokenizer_config.json`` has it."""
+    if folder.has(_TOKENIZER):
+        return replace(
+            folder, tokenizer=_obeying(folder.path / _TOKENIZER, folder.values("tokenizer_config.json") or {})
+        )
+    if not has_slow_tokenizer(folder.path):
         return folder
     try:
         kind = (folder.values("config.json") or {}).get("model_type")
         return replace(folder, tokenizer=slow_tokenizer(folder.path, str(kind or "")))
     except ModelError as error:
         return replace(folder, no_tokenizer=error.message)
+
+
+def _obeying(file: Path, settings: dict[str, Any]) -> str:
+    """A tokenizer of BERT's kin with the settings that are stated beside it; empty if it has them, or is of no such."""
+    stated = {ours: settings[key] for key, ours in _STATED.items() if isinstance(settings.get(key), bool)}
+    if not stated:
+        return ""
+    try:
+        values = json.loads(file.read_bytes())
+        normalizer = values["normalizer"]
+        if normalizer["type"] != "BertNormalizer" or stated.items() <= normalizer.items():
+            return ""
+        normalizer |= stated
+        return json.dumps(values, ensure_ascii=False)
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return ""
 
 
 def _files(path: Path) -> Iterator[tuple[str, Path]]:

@@ -34,15 +34,12 @@ def settle_config(draft: Draft, config: dict[str, Any], *, by_onnx: bool) -> Tei
 
     Args:
         draft: of the verdict.
-        config: of ``config.json``; what is put right is written into it.
+        config: of ``config.json`` with its names settled; what is put right is written into it.
         by_onnx: whether TEI runs an exported ONNX file, for which a model may be of any family.
 
     Returns:
         Its family, or None.
     """
-    _settle_names(draft, config)
-    if draft.refusals:
-        return None
     family = JINA if _is_jina(config) else family_of(config["model_type"])
     if family is None:
         if not by_onnx:
@@ -119,12 +116,12 @@ def settle_labels(draft: Draft, config: dict[str, Any], rows: int | None) -> int
     return len(names)
 
 
-def _settle_names(draft: Draft, config: dict[str, Any]) -> None:
-    """The model's type and classes, without which TEI reads nothing."""
+def settle_names(draft: Draft, config: dict[str, Any]) -> bool:
+    """Have the model's type and classes there, without which TEI reads nothing; whether they are."""
     names = config.get("architectures")
     if names is not None and not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
         draft.refuse(CONFIG, "architectures", f"is {names!r}, TEI needs a list of names", _AGAIN)
-        return
+        return False
     kind = config.get("model_type")
     if kind is None and names:
         kind = model_type_of(names[0])
@@ -133,7 +130,7 @@ def _settle_names(draft: Draft, config: dict[str, Any]) -> None:
             draft.change(CONFIG, "model_type", f"is missing: {names[0]} is a {kind}")
     if not isinstance(kind, str) or not kind:
         draft.refuse(CONFIG, "model_type", f"is {config.get('model_type')!r}", f'state it, as "bert"; or {_AGAIN}')
-        return
+        return False
     if not names:
         config["architectures"] = [class_of(kind)]
         draft.change(CONFIG, "architectures", f"is missing: {config['architectures'][0]}")
@@ -141,6 +138,7 @@ def _settle_names(draft: Draft, config: dict[str, Any]) -> None:
         # As published for gte-multilingual-base, which is an embedder; releases differ in whether they know.
         config["architectures"] = [name for name in names if name != _GTE_EXTRA] or [class_of(kind)]
         draft.change(CONFIG, "architectures", f"names {_GTE_EXTRA}, of which there are no labels")
+    return True
 
 
 def _is_jina(config: Mapping[str, Any]) -> bool:

@@ -13,12 +13,14 @@ from embedfleet.control.tei_config import (
     is_classifier,
     settle_config,
     settle_labels,
+    settle_names,
     settle_positions,
 )
 from embedfleet.control.tei_family import TeiFamily, class_of, model_type_of
 from embedfleet.control.tei_length import settle_length
 from embedfleet.control.tei_modules import settle_modules
 from embedfleet.control.tei_prompts import settle_prompts
+from embedfleet.control.tei_unread import refuse_unread
 from embedfleet.control.tei_verdict import Draft, Target, Verdict
 from embedfleet.control.tei_weights import head_rows, settle_weights, takes_onnx, tensors_of
 
@@ -46,15 +48,17 @@ def judge(folder: ModelFolder, target: Target) -> Verdict:
         draft.refuse(CONFIG, "", folder.broken.get(CONFIG, "is missing, or holds no JSON object"), _AGAIN)
         return draft.verdict
     _settle_head(draft, folder, config, target)
-    family = settle_config(draft, config, by_onnx=by_onnx)
-    if draft.refusals and "model_type" not in config:
+    if not settle_names(draft, config):
         return draft.verdict
+    family = settle_config(draft, config, by_onnx=by_onnx)
     if family is not None and not by_onnx:
         _check_machine(draft, config, family, target)
     if positions := settle_positions(draft, config):
         settle_length(draft, folder, config, positions=positions)
     ranks = is_classifier(config)
     _settle_task(draft, folder, config, family, target, by_onnx=by_onnx)
+    if target.pooling != "splade":
+        refuse_unread(draft, folder, classifies=ranks)
     settle_prompts(draft, folder, target, ranks=ranks)
     if CONFIG in folder.odd:
         draft.change(CONFIG, "", "has a byte order mark or a key twice")
@@ -68,12 +72,13 @@ def _settle_tokenizer(draft: Draft, folder: ModelFolder) -> None:
         draft.refuse(TOKENIZER, "", "is a git-lfs pointer, not the file itself", "run `git lfs pull` in the folder")
     elif TOKENIZER in folder.odd:
         draft.refuse(TOKENIZER, "", "begins with a byte order mark, which TEI cannot read", "save it without")
+    elif folder.tokenizer:
+        what = "splits texts otherwise than tokenizer_config.json says, which the libraries obey"
+        draft.change(TOKENIZER, "", what if folder.has(TOKENIZER) else "is missing: made from the files of before it")
+        draft.write_bytes(TOKENIZER, folder.tokenizer.encode())
     elif folder.has(TOKENIZER):
         if folder.sizes[TOKENIZER] < 0:
             draft.refuse(TOKENIZER, "", "is a link that leads nowhere, or may not be read", _AGAIN)
-    elif folder.tokenizer:
-        draft.change(TOKENIZER, "", "is missing: made from the files of before it")
-        draft.write_bytes(TOKENIZER, folder.tokenizer.encode())
     else:
         hint = "write it: AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)"
         why = f" ({folder.no_tokenizer})" if folder.no_tokenizer else ""

@@ -62,7 +62,7 @@ def settle_modules(
             draft.refuse("", "pooling", f"is {target.pooling}, TEI computes {which} of this model", OWN_ENGINE)
         if target.pooling == "splade":  # its modules are a language model's head, which TEI finds in the weights
             return
-    elif modules is not None or not draft.refusals:
+    elif modules is not None or not folder.has(MODULES):
         _settle_pooling(draft, folder, modules, poolings)
     if modules is not None and not modules:
         draft.refuse(MODULES, "", "lists no module", _AGAIN)

@@ -1,6 +1,7 @@
 """A model's own prompts, as TEI reads them; pure."""
 
 from embedfleet.control.model_folder import ModelFolder
+from embedfleet.control.tei_config import OWN_ENGINE
 from embedfleet.control.tei_verdict import Draft, Target
 
 FILE = "config_sentence_transformers.json"
@@ -32,9 +33,11 @@ def settle_prompts(draft: Draft, folder: ModelFolder, target: Target, *, ranks: 
         draft.change(FILE, "", "has a byte order mark or a key twice")
         draft.write(FILE, values)
     name = values.get("default_prompt_name")
-    if name is None or ranks or target.has_prompt:
+    if name is None or target.has_prompt:
         return
     if not isinstance(name, str) or name not in (prompts or {}):
         draft.refuse(FILE, "default_prompt_name", f"is {name!r}, of which `prompts` has none", _AGAIN)
+    elif (prompts or {})[name] and ranks:
+        draft.refuse(FILE, "default_prompt_name", f"is {name!r}, and TEI gives pairs of texts no prompt", OWN_ENGINE)
     elif (prompts or {})[name]:
         draft.flag("--default-prompt-name", name, f"{FILE} names it as the default, which TEI does not read by itself")

@@ -96,6 +96,17 @@ def test_links_to_outside_are_told_and_those_that_stay_inside_are_not(folder, tm
         assert judge(found, AMPERE).links == {"pytorch_model.bin": str(blobs / "1")}
 
 
+def test_a_tokenizer_obeys_the_settings_beside_it_as_in_the_libraries(folder):
+    normalizer = {"type": "BertNormalizer", "lowercase": True, "strip_accents": None}
+    (folder / "tokenizer.json").write_text(json.dumps({"normalizer": normalizer, "model": {"vocab": {"é": 1}}}))
+    (folder / "tokenizer_config.json").write_text('{"do_lower_case": true}')
+    assert with_tokenizer(read_model_folder(folder)).tokenizer == ""
+    (folder / "tokenizer_config.json").write_text('{"do_lower_case": false}')
+    verdict = judge(with_tokenizer(read_model_folder(folder)), AMPERE)
+    values = json.loads(verdict.files["tokenizer.json"])
+    assert values == {"normalizer": normalizer | {"lowercase": False}, "model": {"vocab": {"é": 1}}}
+
+
 def test_a_tokenizer_is_made_of_slow_files(folder):
     (folder / "tokenizer.json").unlink()
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "b"]

@@ -11,6 +11,7 @@ from tests.services.tei_folders import (
     AMPERE,
     BERT,
     CPU,
+    DENSE,
     NEW,
     OLD_POOLING,
     embedder,
@@ -238,9 +239,6 @@ def test_a_pooling_in_another_folder_is_written_where_tei_looks():
     assert values["pooling_mode_cls_token"] is True
 
 
-DENSE = {"in_features": 32, "out_features": 16, "bias": True, "activation_function": "torch.nn.modules.activation.Tanh"}
-
-
 def dense(values=DENSE, rows=None, *, new=False):
     found = embedder(
         {
@@ -344,7 +342,7 @@ def test_the_default_prompt_is_given_as_a_flag():
     assert verdict.serves_rewritten
     assert served(embedder({file: prompts}), replace(AMPERE, has_prompt=True)).serves_as_it_is
     assert served(embedder({file: prompts | {"default_prompt_name": "none"}})).serves_as_it_is
-    assert served(folder({**ranker().json, file: prompts}, head=1)).serves_as_it_is, "TEI gives no pair a prompt"
+    assert "pairs" in refused(folder({**ranker().json, file: prompts}, head=1))[2]
     assert refused(embedder({file: {"prompts": {}, "default_prompt_name": "query"}}))[:2] == (
         file,
         "default_prompt_name",
@@ -395,6 +393,44 @@ def test_a_model_that_cannot_do_what_the_service_is_for_is_refused():
     assert refused(ranker(three, head=3), replace(AMPERE, task="rerank"))[:2] == ("config.json", "id2label")
     tokens = ranker({"architectures": ["BertForTokenClassification"]})
     assert "classifier of whole texts" in refused(tokens)[2]
+
+
+@pytest.mark.parametrize(
+    ("file", "values"),
+    [
+        (LENGTH, {"config_args": {"attn_implementation": "eager"}}),
+        (LENGTH, {"transformer_task": "fill-mask"}),
+        (LENGTH, {"modality_config": {"text": {"method_output_name": "pooler_output"}}}),
+        (LENGTH, {"module_output_name": "sentence_embedding"}),
+        ("config_sentence_transformers.json", {"truncate_dim": 16}),
+        ("tokenizer_config.json", {"truncation_side": "left"}),
+        ("tokenizer_config.json", {"split_special_tokens": True}),
+    ],
+)
+def test_keys_that_tei_does_not_read_must_change_nothing(file, values):
+    (key,) = values
+    found = {file: ({"max_seq_length": 512} if file == LENGTH else {}) | values}
+    assert refused(embedder(found))[:2] == (file, key)
+
+
+def test_what_the_library_writes_today_is_no_such_key():
+    today = {
+        "transformer_task": "feature-extraction",
+        "modality_config": {"text": {"method": "forward", "method_output_name": "last_hidden_state"}},
+        "module_output_name": "token_embeddings",
+    }
+    assert served(embedder({LENGTH: {"max_seq_length": 512} | today})).serves_as_it_is
+    scores = {
+        "transformer_task": "sequence-classification",
+        "modality_config": {"text": {"method_output_name": "logits"}},
+        "module_output_name": "scores",
+    }
+    files = {
+        **ranker().json,
+        LENGTH: {"max_seq_length": 512} | scores,
+        "modules.json": modules("Transformer", new=True),
+    }
+    assert served(folder(files, head=1)).serves_as_it_is
 
 
 # Weights.
