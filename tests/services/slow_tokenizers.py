@@ -2,6 +2,8 @@
 
 import base64
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -48,14 +50,16 @@ def byte_pairs(folder: Path, model_type: str, files: dict[str, Any]) -> Path:
     return _rest(folder, model_type, files)
 
 
-def sentence_pieces(folder: Path, name: str, model_type: str, files: dict[str, Any], first: list[str]) -> Path:
+def sentence_pieces(
+    folder: Path, name: str, model_type: str, files: dict[str, Any], first: list[str], most=3000
+) -> Path:
     """A folder with a SentencePiece model: XLM-RoBERTa's first pieces and charsmap behind tokens of the class."""
     folder.mkdir(parents=True)
-    (folder / name).write_bytes(spm_model(first))
+    (folder / name).write_bytes(spm_model(first, most))
     return _rest(folder, model_type, files)
 
 
-def spm_model(first: list[str]) -> bytes:
+def spm_model(first: list[str], most: int = 3000) -> bytes:
     """A unigram model as the sentencepiece library would write it."""
     from transformers.utils import sentencepiece_model_pb2_new as protobuf
 
@@ -69,7 +73,7 @@ def spm_model(first: list[str]) -> bytes:
     for text in first:
         kind = {"<unk>": 2, "[UNK]": 2, "<special>": 4}.get(text, 3)
         model.pieces.add(piece=text, score=0.0, type=kind)
-    for text, score in tokenizer["model"]["vocab"][4:3000]:
+    for text, score in tokenizer["model"]["vocab"][4:most]:
         model.pieces.add(piece=text, score=score, type=1)
     model.trainer_spec.model_type = 1
     model.trainer_spec.unk_id = next(number for number, text in enumerate(first) if text in {"<unk>", "[UNK]"})
@@ -87,14 +91,22 @@ def _rest(folder: Path, model_type: str, files: dict[str, Any]) -> Path:
 
 
 def of_transformers(folder: Path):
-    """The tokenizer that transformers makes; SentencePiece files by its own steps, without the library."""
+    """The tokenizer that transformers makes."""
     from transformers import AutoTokenizer
+
+    with without_sentencepiece():
+        return AutoTokenizer.from_pretrained(folder)
+
+
+@contextmanager
+def without_sentencepiece() -> Iterator[None]:
+    """transformers takes SentencePiece files by its own steps; its check alone asks for the library."""
     from transformers.convert_slow_tokenizer import SentencePieceExtractor
 
     before = SentencePieceExtractor.__init__
-    SentencePieceExtractor.__init__ = _read_protobuf  # its check alone asks for the library
+    SentencePieceExtractor.__init__ = _read_protobuf
     try:
-        return AutoTokenizer.from_pretrained(folder)
+        yield
     finally:
         SentencePieceExtractor.__init__ = before
 

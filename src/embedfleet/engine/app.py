@@ -17,8 +17,8 @@ from embedfleet.dialects.body import Fields, read_object
 from embedfleet.dialects.failure import render_failure
 from embedfleet.engine.engine import Engine
 from embedfleet.engine.info import info, served_name
-from embedfleet.engine.model import Pooling
 from embedfleet.engine.operations import Operations
+from embedfleet.engine.pooling_config import Pooling
 from embedfleet.engine.settings import EngineSettings
 from embedfleet.engine.source import resolve_model
 from embedfleet.errors import (
@@ -292,6 +292,7 @@ def load(settings: EngineSettings, registry: Registry) -> Engine:
         resolve_model(settings.model),
         pooling=None if settings.pooling == "auto" else Pooling(settings.pooling.replace("-", "_")),
         late_interaction=settings.task == "rerank",
+        auto_truncate=settings.auto_truncate,
         workers=settings.workers,
         tokenization_workers=settings.tokenization_workers,
         batch_tokens=settings.batch_tokens,

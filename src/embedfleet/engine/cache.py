@@ -19,7 +19,7 @@ _LARGE = frozenset({Output.STATES, Output.COLBERT})  # a vector for each token
 def key_of(outputs: tuple[Output, ...], encoded: Encoded) -> bytes:
     """What an output of this process' model depends on, in 32 bytes (BLAKE2b): what is asked, token ids and types."""
     digest = blake2b(digest_size=32)
-    digest.update(f"{' '.join(outputs)}\0{len(encoded.ids)}\0".encode())
+    digest.update(f"{' '.join(outputs)}\0{len(encoded.ids)} {encoded.skipped}\0".encode())
     digest.update(encoded.ids.data)
     digest.update(encoded.types.data)
     return digest.digest()

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,8 +22,9 @@ from embedfleet.engine.footprint import pass_bytes
 from embedfleet.engine.heads import outputs_of
 from embedfleet.engine.job import Inference, Job
 from embedfleet.engine.m3 import unused_tokens
-from embedfleet.engine.model import ModelSpec, Pooling, read_model
+from embedfleet.engine.model import ModelSpec, read_model
 from embedfleet.engine.output import Output
+from embedfleet.engine.pooling_config import Pooling
 from embedfleet.engine.settings import BackendName, Precision
 from embedfleet.engine.tokenization import Encoded, TextLimits, Tokenization
 from embedfleet.engine.vectors import Vectors
@@ -104,6 +106,7 @@ class Engine:
         max_batch_tokens: int,
         max_concurrent_requests: int,
         registry: Registry,
+        auto_truncate: bool = True,
         cache_bytes: int = 0,
         backend: BackendName = "onnx",
         device: str = "cpu",
@@ -116,16 +119,17 @@ class Engine:
             ModelError: the model cannot be served; the message names the file.
             ModelChanged: somebody wrote to its files meanwhile.
         """
-        spec = read_model(folder, pooling=pooling)
-        if spec.max_input_length > max_batch_tokens:
-            raise ModelError(
-                f"max_batch_tokens is {max_batch_tokens}, below the model's input length of {spec.max_input_length}"
-                f" ({folder})",
-                f"set max_batch_tokens to {spec.max_input_length} or more",
-            )
+        spec = _fitting(
+            read_model(folder, pooling=pooling, ranks=late_interaction), max_batch_tokens, cuts=auto_truncate
+        )
         state = FolderState(spec)
         try:
-            tokenization = Tokenization(spec.tokenizer_file)
+            tokenization = Tokenization(
+                spec.tokenizer_file,
+                spec.tokenizer(),
+                gives_types=spec.gives_types,
+                pools_prompt=spec.pools_prompt,
+            )
             _check_tokenizer(spec, tokenization)
             runner = make_backend(spec, backend, device, precision, packed)
             runner.forward(*join([_warm_up(tokenization, spec)]), outputs_of(spec))
@@ -269,8 +273,26 @@ class Engine:
         return await asyncio.get_running_loop().run_in_executor(self._tokenizers, work)
 
 
+def _fitting(spec: ModelSpec, most: int, *, cuts: bool) -> ModelSpec:
+    """The model with no longer inputs than a batch may have; as in TEI, only where those that are longer are cut.
+
+    Raises:
+        ModelError: they are not.
+    """
+    length = spec.max_input_length
+    if length <= most:
+        return spec
+    hint = f"set max_batch_tokens to {length} or more"
+    if not cuts:
+        raise ModelError(
+            f"max_batch_tokens is {most}, below the model's input length of {length} ({spec.folder})", hint
+        )
+    log.warning("inputs are cut at %d tokens, max_batch_tokens; the model reads %d: %s", most, length, hint)
+    return replace(spec, max_input_length=most)
+
+
 def _unused_ids(spec: ModelSpec, tokenization: Tokenization) -> frozenset[int]:
-    return tokenization.ids_of(unused_tokens(spec.folder)) if spec.has_m3_heads else frozenset()
+    return tokenization.ids_of(unused_tokens(spec.body)) if spec.has_m3_heads else frozenset()
 
 
 def _characters(inputs: Sequence[Input | Pair]) -> int:

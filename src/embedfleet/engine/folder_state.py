@@ -5,22 +5,28 @@ from hashlib import sha256
 from pathlib import Path
 
 from embedfleet.engine.m3 import NAMING_FILES
-from embedfleet.engine.model import COLBERT_FILE, LENGTH_FILES, SPARSE_FILE, ModelSpec
-from embedfleet.engine.modules import Dense
+from embedfleet.engine.model import COLBERT_FILE, SPARSE_FILE, ModelSpec
+from embedfleet.engine.modules import Dense, LayerNorm, read_modules
+from embedfleet.engine.sentence_config import LENGTH_FILES
 from embedfleet.engine.weights import INDEX_SUFFIX, find_weights, shard_names
 from embedfleet.errors import ModelChanged
+from embedfleet.folder.slow_tokenizer import SLOW_FILES
 
 _CONFIGS = (
-    "config.json",
-    "tokenizer.json",
     "modules.json",
     "config_sentence_transformers.json",
     "1_Pooling/config.json",
     "1_SpladePooling/config.json",
+)
+_OF_TRANSFORMER = (
+    "config.json",
+    "adapter_config.json",
+    "tokenizer.json",
     SPARSE_FILE,
     COLBERT_FILE,
     *LENGTH_FILES,
     *NAMING_FILES,
+    *SLOW_FILES,
 )
 
 
@@ -68,10 +74,11 @@ def _state(file: Path) -> tuple[int, ...]:
 
 def _files(spec: ModelSpec) -> Iterator[Path]:
     yield from (spec.folder / name for name in _CONFIGS)
+    yield from (spec.body / name for name in _OF_TRANSFORMER)
     yield from _weights(spec.weights_file)
+    yield from (module.folder / "config.json" for module in read_modules(spec.folder) if module.folder != spec.body)
     for step in spec.steps:
-        if isinstance(step, Dense):
-            yield step.folder / "config.json"
+        if isinstance(step, (Dense, LayerNorm)):
             yield from _weights(find_weights(step.folder))
 
 

@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from embedfleet.engine.model import COLBERT_FILE, SPARSE_FILE, Kind, ModelSpec
+from embedfleet.engine.kind import Kind
+from embedfleet.engine.model import COLBERT_FILE, SPARSE_FILE, ModelSpec
 from embedfleet.engine.ops import Linear, Ops, V
 from embedfleet.engine.output import Output
 from embedfleet.engine.weights import Weights

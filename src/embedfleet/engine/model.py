@@ -1,58 +1,36 @@
 """What a model folder in Hugging Face layout says about itself, read and checked before any weight is touched."""
 
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
-from typing import Any, Literal
 
 from embedfleet.engine.families.family import Family
 from embedfleet.engine.families.registry import read_family
-from embedfleet.engine.modules import Dense, Module, Step, read_modules, read_steps
-from embedfleet.engine.weights import FILES, find_weights
+from embedfleet.engine.kind import Asked, Kind, read_use
+from embedfleet.engine.modules import Dense, Module, Step, read_modules, read_steps, transformer_folder
+from embedfleet.engine.pooling_config import Pooling, read_pooling
+from embedfleet.engine.prompt_config import PromptConfig, read_prompt_config
+from embedfleet.engine.sentence_config import SentenceConfig, read_sentence_config
+from embedfleet.engine.tokenizer_config import TokenizerConfig, read_tokenizer_config
+from embedfleet.engine.weights import FILES, find_weights, tensor_shapes
 from embedfleet.errors import ModelError
 from embedfleet.folder.config import ModelConfig
-from embedfleet.folder.file import check_file
+from embedfleet.folder.defaults import DEFAULTS
+from embedfleet.folder.file import check_file, has_file
+from embedfleet.folder.tokenizer_file import NAME, check_tokenizer, tokenizer_text
 
-Kind = Literal["embedding", "classifier", "reranker", "splade"]
-
-
-class Pooling(StrEnum):
-    """How token states become one vector; the first three and the last have the names of TEI's ``/info``."""
-
-    CLS = "cls"
-    MEAN = "mean"
-    LAST_TOKEN = "last_token"  # noqa: S105 - no password
-    MAX = "max"  # of each element
-    MEAN_SQRT_LEN = "mean_sqrt_len_tokens"  # the sum over the root of how many tokens there are
-    WEIGHTED_MEAN = "weightedmean"  # the first token counts once, the second twice, … (SGPT; Muennighoff 2022)
-    SPLADE = "splade"  # of word logits, one number per word of the vocabulary (Formal et al. 2021)
-
-
-# sentence-transformers' 1_Pooling/config.json: one of these is true.
-_POOLING_KEYS = {
-    "pooling_mode_cls_token": Pooling.CLS,
-    "pooling_mode_mean_tokens": Pooling.MEAN,
-    "pooling_mode_lasttoken": Pooling.LAST_TOKEN,
-    "pooling_mode_max_tokens": Pooling.MAX,
-    "pooling_mode_mean_sqrt_len_tokens": Pooling.MEAN_SQRT_LEN,
-    "pooling_mode_weightedmean_tokens": Pooling.WEIGHTED_MEAN,
-}
-LENGTH_FILES = (
-    "sentence_bert_config.json",
-    "sentence_roberta_config.json",
-    "sentence_distilbert_config.json",
-    "sentence_camembert_config.json",
-    "sentence_xlm-roberta_config.json",
-)
-"""Where sentence-transformers states an input's length, by the age and the family of the folder."""
 SPARSE_FILE, COLBERT_FILE = "sparse_linear.pt", "colbert_linear.pt"
 """bge-m3's heads besides the dense one."""
 _NEEDED = f"the folder must hold config.json, tokenizer.json and weights: one of {', '.join(FILES)}"
 # sentence-transformers' modules.json: what follows the transformer, by the kind of model.
 _MODULES = {
-    "embedding": {"Transformer", "Pooling", "Dense", "Normalize"},
+    "embedding": {"Transformer", "Pooling", "Dense", "Dropout", "LayerNorm", "Normalize"},
     "splade": {"Transformer", "MLMTransformer", "SpladePooling"},
 }
+_RANKED = {"Transformer"}  # of what sentence-transformers saved as a CrossEncoder
+_USUAL_SPLADE = "1_SpladePooling"
+# Settings of config.json on which numbers depend, and the one value that is computed; null is as good as none.
+_USUAL = {"is_decoder": False, "add_cross_attention": False}
+_FOREIGN = ("quantization_config", "pruned_heads")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,25 +38,34 @@ class ModelSpec:
     """A model's family and rules.
 
     Attributes:
+        body: the folder of the transformer's own files, mostly the model's.
         pooling: None for classifiers and rerankers.
         id2label: class number → name; empty for embedders.
-        max_input_length: tokens, specials included; as TEI derives it.
-        prompts: name → text to put before an input.
+        max_input_length: tokens, specials included; as sentence-transformers derives it.
+        prompts: to put before an input, and how much of a vector is wanted.
         weights_file: where the weights are, or the index of where.
         has_m3_heads: whether bge-m3's two heads are there besides, and tensors to go with them.
         steps: what a pooled vector goes through.
+        pools_prompt: whether a prompt's tokens are pooled.
+        gives_types: whether the model is told token types.
+        lowers: whether a text is lowered before it is tokenized.
     """
 
     folder: Path
+    body: Path
     family: Family
+    model_type: str
     kind: Kind
     pooling: Pooling | None
     id2label: dict[int, str]
     max_input_length: int
-    prompts: dict[str, str]
+    prompts: PromptConfig
     weights_file: Path
     has_m3_heads: bool
     steps: tuple[Step, ...] = ()
+    pools_prompt: bool = True
+    gives_types: bool = True
+    lowers: bool = False
 
     @property
     def dimensions(self) -> int:
@@ -95,41 +82,98 @@ class ModelSpec:
 
     @property
     def tokenizer_file(self) -> Path:
-        """Where the tokenizer is."""
-        return self.folder / "tokenizer.json"
+        """Where the tokenizer is, or would be if it were not made of other files."""
+        return self.body / NAME
+
+    def tokenizer(self) -> str | None:
+        """The text of the tokenizer's file; None where that is to be taken as it is.
+
+        Raises:
+            ModelError: a file cannot be read, or the tokenizer is not one that is built here.
+        """
+        return tokenizer_text(self.body, self.model_type, lowers=self.lowers)
 
 
-def read_model(folder: Path, *, pooling: Pooling | None = None) -> ModelSpec:
+def read_model(folder: Path, *, pooling: Pooling | None = None, ranks: bool = False) -> ModelSpec:
     """Read and check a model folder.
 
     Args:
         folder: in Hugging Face layout.
         pooling: instead of what the folder says.
+        ranks: whether the model is to rank texts.
 
     Raises:
         ModelError: a file is missing, a git-lfs pointer or not readable, or says what we do not support.
     """
-    weights_file = find_weights(folder) or folder / FILES[0]
-    for file in (folder / "config.json", folder / "tokenizer.json", weights_file):
-        check_file(file, _NEEDED)
-    config = ModelConfig(folder / "config.json")
-    family = read_family(config)
     modules = read_modules(folder)
-    kind = _kind(folder, config, modules, pooling)
-    if kind in _MODULES:
-        _refuse_other_modules(folder, modules, _MODULES[kind])
+    body = transformer_folder(folder, modules)
+    weights_file = find_weights(body) or body / FILES[0]
+    check_file(body / "config.json", _NEEDED)
+    check_tokenizer(body)
+    check_file(weights_file, _NEEDED)
+    config, model_type = _read_config(body)
+    family = read_family(config)
+    asked = Asked(pooling, ranks)
+    use = read_use(folder, config, modules, asked, lambda names: _shape(weights_file, names))
+    prompts = read_prompt_config(folder)
+    _check_modules(folder, use.kind, modules, prompts)
+    sentence, tokenizer = read_sentence_config(body), read_tokenizer_config(body)
+    pooled = read_pooling(folder, modules, pooling) if use.kind == "embedding" else None
+    if use.kind == "splade":
+        _check_splade(folder, modules)
     return ModelSpec(
         folder=folder,
+        body=body,
         family=family,
-        kind=kind,
-        pooling=_pooling(folder, kind, pooling),
-        id2label=_labels(config) if kind in {"classifier", "reranker"} else {},
-        max_input_length=_max_input_length(folder, family.max_input_length),
-        prompts=_read_prompts(folder),
+        model_type=model_type,
+        kind=use.kind,
+        pooling=pooled.pooling if pooled else Pooling.SPLADE if use.kind == "splade" else None,
+        id2label=use.id2label,
+        max_input_length=_longest(sentence, tokenizer, family.max_input_length),
+        prompts=prompts,
         weights_file=weights_file,
-        has_m3_heads=kind == "embedding" and not _is_onnx(weights_file) and _has_m3_files(folder),
-        steps=read_steps(modules, family.hidden_size) if kind == "embedding" else (),
+        has_m3_heads=use.kind == "embedding" and not _is_onnx(weights_file) and _has_m3_files(body),
+        steps=read_steps(modules, family.hidden_size) if use.kind == "embedding" else (),
+        pools_prompt=pooled is None or pooled.includes_prompt,
+        gives_types=tokenizer.gives_types,
+        lowers=sentence.lowers,
     )
+
+
+def _read_config(body: Path) -> tuple[ModelConfig, str]:
+    """A config.json with the defaults of its class, and the ``model_type`` that it states.
+
+    Raises:
+        ModelError: it asks for what no family computes.
+    """
+    config = ModelConfig(body / "config.json")
+    for key, usual in _USUAL.items():
+        if config.values.get(key) not in (None, usual):
+            raise ModelError(
+                f"{config.file}: `{key}` is {config.values[key]!r}, supported is {usual!r}",
+                "an embedder or reranker is an encoder, or a decoder by its own model_type",
+            )
+    for key in _FOREIGN:
+        if config.values.get(key):
+            raise ModelError(
+                f"{config.file}: `{key}` is {config.values[key]!r}, weights of that kind are not read",
+                "serve a checkpoint in float32, float16 or bfloat16",
+            )
+    if has_file(body / "adapter_config.json"):
+        raise ModelError(
+            f"{body / 'adapter_config.json'} says that other weights belong to these (PEFT), which are not added here",
+            "merge them: PeftModel.merge_and_unload(), and save the whole",
+        )
+    model_type = str(config.values.get("model_type"))
+    return config.filled(DEFAULTS.get(model_type, {})), model_type
+
+
+def _shape(weights_file: Path, names: tuple[str, ...]) -> tuple[int, ...]:
+    """Of the first of these tensors that the weights have."""
+    if _is_onnx(weights_file):
+        return ()
+    shapes = tensor_shapes(weights_file)
+    return next((shapes[name] for name in names if name in shapes), ())
 
 
 def _is_onnx(weights_file: Path) -> bool:
@@ -140,106 +184,35 @@ def _has_m3_files(folder: Path) -> bool:
     return all((folder / name).is_file() for name in (SPARSE_FILE, COLBERT_FILE))
 
 
-def _kind(folder: Path, config: ModelConfig, modules: list[Module], pooling: Pooling | None) -> Kind:
-    """TEI's rule: an architecture that ends in Classification classifies; with one label it is a reranker.
-
-    A model with a masked-language head is SPLADE if it is asked to be, as for TEI, or if sentence-transformers says
-    so. Any other is an embedder whose head is of no use.
-    """
-    architectures = config.values.get("architectures") or [""]
-    if not isinstance(architectures, list):
-        raise ModelError(f"{config.file}: `architectures` is {architectures!r}, an array of names is needed")
-    architecture = str(architectures[0])
-    if architecture.endswith("ForSequenceClassification"):
-        return "reranker" if len(_labels(config)) == 1 else "classifier"
-    stated = not (folder / "1_Pooling").exists() and any(module.name == "SpladePooling" for module in modules)
-    if pooling is not Pooling.SPLADE and not (pooling is None and stated):
-        return "embedding"
-    if not architecture.endswith("ForMaskedLM"):
-        raise ModelError(
-            f"{config.file}: splade pooling needs a masked-language head, the architecture is {architecture!r}",
-            "supported: architectures that end in ForMaskedLM",
-        )
-    return "splade"
-
-
-def _labels(config: ModelConfig) -> dict[int, str]:
-    labels = config.values.get("id2label")
-    if not isinstance(labels, dict) or not labels:
-        raise ModelError(f"{config.file}: `config.json` does not contain `id2label`")
-    if set(labels) != {str(number) for number in range(len(labels))}:
-        raise ModelError(f"{config.file}: `id2label` has the keys {list(labels)}, 0, 1, … are needed")
-    return {int(number): str(label) for number, label in labels.items()}
-
-
-def _pooling(folder: Path, kind: Kind, asked: Pooling | None) -> Pooling | None:
-    """How the model pools."""
-    if kind in {"classifier", "reranker"}:
-        return None
-    if kind == "splade":
-        _check_splade(folder)
-        return Pooling.SPLADE
-    return asked or _read_pooling(folder)
-
-
-def _refuse_other_modules(folder: Path, modules: list[Module], known: set[str]) -> None:
+def _check_modules(folder: Path, kind: Kind, modules: list[Module], prompts: PromptConfig) -> None:
     """What we do not compute would be left out in silence: refuse it."""
-    for module in modules:
-        if module.name not in known:
+    is_ranked = kind not in _MODULES and prompts.model_type == "CrossEncoder"
+    if is_ranked and prompts.default is not None:
+        raise ModelError(
+            f"{folder / 'config_sentence_transformers.json'}: `default_prompt_name` is {prompts.default!r}, a prompt "
+            "before a pair is not built here",
+            "serve the model with sentence-transformers",
+        )
+    known = _RANKED if is_ranked else _MODULES.get(kind)
+    for module in modules if known else ():
+        if known and module.name not in known:
             file = folder / "modules.json"
             raise ModelError(
                 f"{file}: module {module.name!r} is not supported", f"supported: {', '.join(sorted(known))}"
             )
 
 
-def _check_splade(folder: Path) -> None:
+def _check_splade(folder: Path, modules: list[Module]) -> None:
     """Of what sentence-transformers' SpladePooling may be told, the usual is what we compute."""
-    file = folder / "1_SpladePooling" / "config.json"
+    usual = folder / _USUAL_SPLADE
+    file = next((module.folder for module in modules if module.name == "SpladePooling"), usual) / "config.json"
     if file.is_file():
         config = ModelConfig(file)
         config.choice("pooling_strategy", {"max": True}, "max")
         config.choice("activation_function", {"relu": True}, "relu")
 
 
-def _read_pooling(folder: Path) -> Pooling:
-    file = folder / "1_Pooling" / "config.json"
-    known = [pooling for pooling in Pooling if pooling is not Pooling.SPLADE]
-    hint = (
-        f"state it: pooling = one of {', '.join(pooling.replace('_', '-') for pooling in known)} (see the model's card)"
-    )
-    if not file.is_file():
-        raise ModelError(f"{file} is missing, so the model's pooling is not stated", hint)
-    config = ModelConfig(file)
-    stated = [
-        key.removeprefix("pooling_mode_")
-        for key, on in config.values.items()
-        if key.startswith("pooling_mode_") and on is True
-    ]
-    chosen = [pooling for key, pooling in _POOLING_KEYS.items() if config.values.get(key)]
-    chosen += [
-        pooling
-        for pooling in known
-        if config.values.get("pooling_mode") in (pooling.value, pooling.value.replace("_", ""))
-    ]
-    if len(set(chosen)) != 1 or len(stated) > 1:
-        named = ", ".join(map(str, stated or chosen)) or str(config.values.get("pooling_mode", "none"))
-        raise ModelError(f"{file}: exactly one kind of pooling is supported, the file states: {named}", hint)
-    if not config.flag("include_prompt", default=True):
-        raise ModelError(f"{file}: `include_prompt` is false, a vector of the text without its prompt", hint)
-    return chosen[0]
-
-
-def _max_input_length(folder: Path, positions: int) -> int:
-    """``max_seq_length`` where sentence-transformers states it, else the positions the model has."""
-    file = next((folder / name for name in LENGTH_FILES if (folder / name).is_file()), None)
-    return (
-        positions
-        if file is None
-        else min(ModelConfig(file).number("max_seq_length", positions, at_most=None), positions)
-    )
-
-
-def _read_prompts(folder: Path) -> dict[str, str]:
-    file = folder / "config_sentence_transformers.json"
-    prompts: Any = ModelConfig(file).values.get("prompts") if file.is_file() else None
-    return {str(name): str(text) for name, text in prompts.items()} if isinstance(prompts, dict) else {}
+def _longest(sentence: SentenceConfig, tokenizer: TokenizerConfig, positions: int) -> int:
+    """Where sentence-transformers states it, else where the tokenizer does; the positions that there are at most."""
+    stated = sentence.longest if sentence.longest is not None else tokenizer.longest
+    return positions if stated is None else min(stated, positions)

@@ -1,11 +1,12 @@
 """sentence-transformers' modules: what makes a vector of token states, as ``modules.json`` lists it."""
 
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from embedfleet.engine.ops import Activation
 from embedfleet.errors import ModelError
 from embedfleet.folder.config import ModelConfig, parse_json
+from embedfleet.folder.file import has_file
 
 # PyTorch's class of an activation, without its package.
 _ACTIVATIONS: dict[str, Activation | None] = {
@@ -15,6 +16,8 @@ _ACTIVATIONS: dict[str, Activation | None] = {
     "SiLU": "silu",
 }
 _VECTOR = "sentence_embedding"
+_PACKAGE = "sentence_transformers."
+_TRANSFORMERS = ("Transformer", "MLMTransformer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +55,24 @@ class Dense:
 
 
 @dataclass(frozen=True, slots=True)
+class LayerNorm:
+    """The vector's numbers brought to a mean of nought and a variance of one, then weighed and shifted.
+
+    Attributes:
+        folder: of its weights.
+        width: numbers in and out.
+    """
+
+    folder: Path
+    width: int
+
+
+@dataclass(frozen=True, slots=True)
 class Normalize:
     """The vector is brought to length one."""
 
 
-Step = Dense | Normalize
+Step = Dense | LayerNorm | Normalize
 """What follows the pooling."""
 
 
@@ -75,15 +91,24 @@ def read_modules(folder: Path) -> list[Module]:
     return [_module(folder, value) for value in modules]
 
 
+def transformer_folder(folder: Path, modules: list[Module]) -> Path:
+    """Where the transformer's own files are: the model's folder, or ``0_Transformer`` as it was before."""
+    return next((module.folder for module in modules if module.name in _TRANSFORMERS), folder)
+
+
 def _module(folder: Path, value: object) -> Module:
     values = value if isinstance(value, dict) else {"type": value}
-    name = str(values.get("type", "")).rpartition(".")[2]
-    path = str(values.get("path", ""))
-    if Path(path).name != path:
+    file, kind, path = folder / "modules.json", str(values.get("type", "")), str(values.get("path", ""))
+    if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
         raise ModelError(
-            f"{folder / 'modules.json'} names the folder {path!r}, which is not in the model's own",
-            "copy or download the whole folder",
+            f"{file} names the folder {path!r}, which is not in the model's own", "copy or download the whole folder"
         )
+    if not kind.startswith(_PACKAGE):
+        raise ModelError(
+            f"{file}: module {kind!r} is code that comes with the model, which is never run",
+            "serve the model with sentence-transformers and trust_remote_code",
+        )
+    name = kind.rpartition(".")[2]
     return Module(name, folder / path)
 
 
@@ -103,7 +128,10 @@ def read_steps(modules: list[Module], width: int) -> tuple[Step, ...]:
             dense = _read_dense(module.folder, width)
             width = dense.outputs
             steps.append(dense)
+        elif module.name == "LayerNorm":
+            steps.append(_read_layer_norm(module.folder, width))
         elif module.name == "Normalize":
+            _check_vector(module.folder / "config.json")
             steps.append(Normalize())
     while steps and isinstance(steps[-1], Normalize):
         steps.pop()
@@ -119,8 +147,7 @@ def _read_dense(folder: Path, width: int) -> Dense:
             f"{config.file}: `in_features` is {inputs}, the vector that comes in has {width} numbers",
             "the module belongs to another model",
         )
-    for key in ("module_input_name", "module_output_name"):
-        config.choice(key, {_VECTOR: True}, _VECTOR)
+    _check_vector(config.file)
     activation = str(config.values.get("activation_function") or "Tanh").rpartition(".")[2]
     if activation not in _ACTIVATIONS:
         raise ModelError(
@@ -135,3 +162,28 @@ def _read_dense(folder: Path, width: int) -> Dense:
         activation=_ACTIVATIONS[activation],
         residual=config.flag("use_residual", default=False),
     )
+
+
+def _read_layer_norm(folder: Path, width: int) -> LayerNorm:
+    """Source of the key: sentence-transformers 6.2, sentence_transformer/modules/layer_norm.py."""
+    config = ModelConfig(folder / "config.json")
+    found = config.number("dimension")
+    if found != width:
+        raise ModelError(
+            f"{config.file}: `dimension` is {found}, the vector that comes in has {width} numbers",
+            "the module belongs to another model",
+        )
+    return LayerNorm(folder, width)
+
+
+def _check_vector(file: Path) -> None:
+    """See that a module works on the text's vector, and not on its tokens'.
+
+    Raises:
+        ModelError: it does not.
+    """
+    if not has_file(file):
+        return
+    config = ModelConfig(file)
+    for key in ("module_input_name", "module_output_name"):
+        config.choice(key, {_VECTOR: True}, _VECTOR)

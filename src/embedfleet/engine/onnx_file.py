@@ -49,7 +49,7 @@ class OnnxFileBackend:
     def __init__(self, spec: ModelSpec) -> None:
         self._file = spec.weights_file
         self._family = spec.family
-        self._pad = ModelConfig(spec.folder / "config.json").number("pad_token_id", 0)
+        self._pad = ModelConfig(spec.body / "config.json").number("pad_token_id", 0)
         size = self._file.stat().st_size
         require_memory(spec.folder, size, _MEMORY * size)
         tensors = read_onnx_tensors(self._file)

@@ -206,6 +206,7 @@ class Operations:
             raise Validation("`dimensions` should be positive")
         if dimensions is not None and dimensions > spec.dimensions:
             raise Validation("`dimensions` should be smaller than the maximum embedding dimension.")
+        dimensions = dimensions or spec.prompts.dimensions
         if is_splade:
             computed = await self._compute(asked, Output.WORDS)
             return np.array(computed.rows)[:, :dimensions], computed.cost
@@ -324,7 +325,7 @@ class Operations:
         """The text that a request's ``prompt_name`` stands for."""
         if name is None:
             return self._default_prompt
-        prompts = self._engine.spec.prompts
+        prompts = self._engine.spec.prompts.prompts
         if name not in prompts:
             known = f" Available prompts: {list(prompts)}" if prompts else ""
             raise WrongInput(
@@ -334,5 +335,8 @@ class Operations:
         return prompts[name]
 
     def _choose_default_prompt(self) -> str | None:
+        """The settings', else the model's own where it is an embedder."""
         self._default_prompt = self._settings.default_prompt or None
-        return self._prompt(self._settings.default_prompt_name or None)
+        spec = self._engine.spec
+        own = spec.prompts.default if spec.kind in {"embedding", "splade"} and self._default_prompt is None else None
+        return self._prompt(self._settings.default_prompt_name or own)

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from embedfleet.dialects.tei import Floats
-from embedfleet.engine.model import Pooling
+from embedfleet.engine.pooling_config import Pooling
 from embedfleet.errors import Backend
 
 # Between these float32 has room for the squares of a vector's numbers; outside the length is computed in float64.
@@ -16,12 +16,13 @@ _NO_DIRECTION = (
 )
 
 
-def pool(states: Floats, pooling: Pooling) -> Floats:
+def pool(states: Floats, pooling: Pooling, skipped: int = 0) -> Floats:
     """One vector of one sequence's token states.
 
     Args:
         states: [tokens, hidden], special tokens included, at least one token.
         pooling: which tokens count.
+        skipped: of the first tokens, so many do not, fewer than there are: a prompt's. They keep their places.
 
     Returns:
         [hidden].
@@ -29,6 +30,7 @@ def pool(states: Floats, pooling: Pooling) -> Floats:
     Raises:
         ValueError: SPLADE does not pool states; see `splade`.
     """
+    states = states[skipped:] if skipped else states
     match pooling:
         case Pooling.CLS:
             vector: Floats = states[0]
@@ -41,7 +43,7 @@ def pool(states: Floats, pooling: Pooling) -> Floats:
         case Pooling.MEAN_SQRT_LEN:
             vector = np.add.reduce(states, axis=0, dtype=np.float32) / np.sqrt(np.float32(len(states)))
         case Pooling.WEIGHTED_MEAN:
-            places = np.arange(1, len(states) + 1, dtype=np.float32)
+            places = np.arange(skipped + 1, skipped + len(states) + 1, dtype=np.float32)
             vector = places @ states / places.sum()
         case Pooling.SPLADE:
             raise ValueError("SPLADE pools word logits")

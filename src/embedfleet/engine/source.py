@@ -9,11 +9,22 @@ from typing import Any
 from embedfleet.config.model_name import BUILTIN, at_home, is_folder, is_hub_id
 from embedfleet.engine.builtin import builtin_model
 from embedfleet.engine.m3 import NAMING_FILES
-from embedfleet.engine.model import COLBERT_FILE, LENGTH_FILES, SPARSE_FILE
+from embedfleet.engine.model import COLBERT_FILE, SPARSE_FILE
+from embedfleet.engine.modules import read_modules
+from embedfleet.engine.sentence_config import LENGTH_FILES
 from embedfleet.engine.weights import FILES, INDEX_SUFFIX, shard_names
 from embedfleet.errors import ModelError
+from embedfleet.folder.slow_tokenizer import CONFIG_FILE, SLOW_FILES
 
-_CONFIGS = ("config.json", "tokenizer.json", "modules.json", "config_sentence_transformers.json", *LENGTH_FILES)
+_CONFIGS = (
+    "config.json",
+    "adapter_config.json",
+    "tokenizer.json",
+    CONFIG_FILE,
+    "modules.json",
+    "config_sentence_transformers.json",
+    *LENGTH_FILES,
+)
 _M3 = (SPARSE_FILE, COLBERT_FILE, *NAMING_FILES)
 _MODULE = re.compile(r"\d+_\w+")  # a folder of one of sentence-transformers' modules
 _ONNX, _ONNX_DATA = "onnx/model.onnx", "onnx/model.onnx_data"
@@ -41,22 +52,29 @@ def resolve_model(model: str) -> Path:
     return _download(model)
 
 
-def files_to_read(names: Collection[str]) -> list[str]:
+def files_to_read(names: Collection[str], folders: Collection[str] = ()) -> list[str]:
     """Of the files that a repository lists those that the engine reads, but for the shards that an index names.
 
     Args:
         names: paths in the repository.
+        folders: of modules, beside those of the usual names.
     """
     weights = _first_weights(names, "")
-    wanted = {*_CONFIGS, *weights}
+    wanted = {*_own_files(names, ""), *weights}
     if weights == [_ONNX]:
         wanted |= {name for name in names if name.startswith(_ONNX_DATA)}
     elif {SPARSE_FILE, COLBERT_FILE} <= {*names}:
         wanted |= {*_M3}
-    folders = {str(PurePosixPath(name).parent) for name in names}
-    for folder in filter(_MODULE.fullmatch, folders):
-        wanted |= {f"{folder}/config.json", *_first_weights(names, f"{folder}/")}
+    usual = filter(_MODULE.fullmatch, {str(PurePosixPath(name).parent) for name in names})
+    for folder in {*usual, *folders}:
+        wanted |= {*_own_files(names, f"{folder}/"), *_first_weights(names, f"{folder}/")}
     return sorted(wanted & {*names})
+
+
+def _own_files(names: Collection[str], folder: str) -> list[str]:
+    """What a transformer's folder may say, or a module's; slow tokenizers where there is no other."""
+    slow = () if f"{folder}tokenizer.json" in names else SLOW_FILES
+    return [folder + name for name in (*_CONFIGS, *slow)]
 
 
 def _first_weights(names: Collection[str], folder: str) -> list[str]:
@@ -90,8 +108,13 @@ def _from_hub(hub: Any, model: str) -> Path:  # noqa: ANN401 - a module without 
         if (folder := _cached(hub, model)) is not None:
             return folder
         raise
-    names = files_to_read([file.rfilename for file in listed])
+    listed_names = [file.rfilename for file in listed]
+    names = files_to_read(listed_names)
     folder = Path(hub.snapshot_download(model, allow_patterns=names))
+    modules = [str(module.folder.relative_to(folder)) for module in read_modules(folder)]
+    if more := set(files_to_read(listed_names, [name for name in modules if name != "."])) - {*names}:
+        hub.snapshot_download(model, revision=folder.name, allow_patterns=sorted(more))
+        names += sorted(more)
     shards = [
         str(PurePosixPath(name).parent / shard)
         for name in names

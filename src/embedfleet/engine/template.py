@@ -55,6 +55,11 @@ class Template:
         """How many special tokens there are."""
         return sum(map(len, self.around))
 
+    def without_types(self) -> "Template":
+        """The same with all token types 0."""
+        around = tuple(Tokens(part.ids, [0] * len(part), part.special) for part in self.around)
+        return Template(around, self.order, (0,) * len(self.types))
+
     def fill(self, texts: Sequence[Tokens]) -> tuple[Integers, Integers, "np.ndarray[tuple[int], np.dtype[np.bool_]]"]:
         """Ids, types and which are special, [tokens] each, of an input of these texts."""
         ids, types, special = list(self.around[0].ids), list(self.around[0].types), list(self.around[0].special)

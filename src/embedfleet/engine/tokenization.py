@@ -23,6 +23,8 @@ _CHARACTERS_PER_TOKEN = 250
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 _PROBES = ("a", "1")
+# What is encoded at load, by the library and by us, cut and whole.
+_TRIALS = ("a", "1 2 3 a b c d e f g", ("a", "1"), ("1", "a b c d e f g 2 3"), ("1 2 3 a b c d e f", "a"))
 _BARE = Template((Tokens((), (), ()),) * 2, (0,), (0,))  # a text and nothing else
 _NO_INPUTS = "Input validation error: `inputs` cannot be empty"
 
@@ -36,12 +38,14 @@ class Encoded:
         types: token types, [tokens].
         special: which tokens are special, [tokens].
         characters: of the input; of an input of ids, how many ids.
+        skipped: of the first tokens, so many are not pooled, for they are a prompt's.
     """
 
     ids: np.ndarray[Any, np.dtype[np.int64]]
     types: np.ndarray[Any, np.dtype[np.int64]]
     special: np.ndarray[Any, np.dtype[np.bool_]]
     characters: int
+    skipped: int = 0
 
     @property
     def content(self) -> np.ndarray[Any, np.dtype[np.bool_]]:
@@ -76,21 +80,30 @@ class Tokenization:
 
     Args:
         file: a ``tokenizer.json``.
+        text: what is in it, where that is made of other files.
+        gives_types: whether the model is told token types; without, all are 0.
+        pools_prompt: whether a prompt's tokens are pooled.
 
     Attributes:
         vocabulary: one more than the greatest id.
         special_tokens: that are put around a text, or around and between the two of a pair, whichever are more.
 
     Raises:
-        ModelError: the file cannot be read.
+        ModelError: the file cannot be read, or we would not make of texts what the library makes of them.
     """
 
-    def __init__(self, file: Path) -> None:
+    def __init__(
+        self, file: Path, text: str | None = None, *, gives_types: bool = True, pools_prompt: bool = True
+    ) -> None:
+        self._pools_prompt = pools_prompt
         try:
-            self._tokenizer = _call(Tokenizer.from_file, str(file))
+            self._tokenizer = _call(Tokenizer.from_file, str(file)) if text is None else _call(Tokenizer.from_str, text)
             self._tokenizer.no_truncation()
             self._tokenizer.no_padding()
             self._templates = {count: _template(self._tokenizer, _PROBES[:count]) for count in (1, 2)}
+            self._compare()
+            if not gives_types:
+                self._templates = {count: template.without_types() for count, template in self._templates.items()}
         except (TokenizerError, ValueError) as error:
             raise ModelError(f"{file} is not a tokenizer: {error}", "copy or download it again") from error
         self.vocabulary = _vocabulary(self._tokenizer)
@@ -112,7 +125,8 @@ class Tokenization:
         texts: list[str] = []
         plans = [self._plan(item, limits, prompt, texts) for item in inputs]
         pieces = iter(self._split(texts))
-        return [self._assemble(plan, [next(pieces) for _ in range(plan.texts)], limits) for plan in plans]
+        skipped = 0 if self._pools_prompt or not prompt else len(self._split([prompt])[0])
+        return [self._assemble(plan, [next(pieces) for _ in range(plan.texts)], limits, skipped) for plan in plans]
 
     def tokenize(self, text: str, *, add_special_tokens: bool, prompt: str | None, limit: int) -> list[dict[str, Any]]:
         """A text's tokens with the bytes they stand for.
@@ -193,7 +207,8 @@ class Tokenization:
     def _decode(self, ids: Sequence[int], *, skip_special_tokens: bool) -> str:
         return _call(self._tokenizer.decode, list(ids), skip_special_tokens=skip_special_tokens)
 
-    def _assemble(self, plan: "_Plan", pieces: list[Encoding], limits: TextLimits) -> Encoded:
+    def _assemble(self, plan: "_Plan", pieces: list[Encoding], limits: TextLimits, skipped: int) -> Encoded:
+        """Cut and join; ``skipped`` are the tokens of the prompt, special ones left out."""
         template = self._templates[len(pieces)] if plan.specials else _BARE
         lengths = [len(piece) for piece in pieces]
         total = template.special + sum(lengths)
@@ -206,7 +221,36 @@ class Tokenization:
         elif not total and not limits.may_be_empty:
             raise EmptyInput(_NO_INPUTS)
         kept = [_kept(piece, length, limits.direction) for piece, length in zip(pieces, lengths, strict=True)]
-        return Encoded(*template.fill(kept), characters=plan.characters)
+        filled = template.fill(kept)
+        if skipped:
+            lost = sum(map(len, pieces)) - sum(lengths) if limits.direction == "left" else 0
+            skipped = len(template.around[0]) + max(0, skipped - lost)
+            if skipped >= len(filled[0]):
+                raise WrongInput(
+                    f"the prompt alone has the {limits.tokens} tokens that are read: nothing is left to pool"
+                )
+        return Encoded(*filled, characters=plan.characters, skipped=skipped)
+
+    def _compare(self) -> None:
+        """See that we put together and cut as the library does.
+
+        Raises:
+            ValueError: we do not.
+        """
+        for trial in _TRIALS:
+            texts = trial if isinstance(trial, tuple) else (trial,)
+            whole, template = _encode(self._tokenizer, texts), self._templates[len(texts)]
+            for limit in {len(whole), max(template.special + len(texts), len(whole) - 3)}:
+                for direction in ("left", "right"):
+                    self._compare_one(texts, TextLimits(limit, truncate=True, direction=direction))
+
+    def _compare_one(self, texts: tuple[str, ...], limits: TextLimits) -> None:
+        self._tokenizer.enable_truncation(limits.tokens, strategy="longest_first", direction=limits.direction)
+        theirs = _encode(self._tokenizer, texts)
+        self._tokenizer.no_truncation()
+        ours = self._assemble(_Plan(len(texts), specials=True, characters=0), self._split(list(texts)), limits, 0)
+        if (theirs.ids, theirs.type_ids) != (ours.ids.tolist(), ours.types.tolist()):
+            raise ValueError(f"of {texts!r} the library makes {theirs.ids}, we would make {ours.ids.tolist()}")
 
 
 def _kept(piece: Encoding, length: int, direction: Direction) -> Tokens:
@@ -219,11 +263,14 @@ def _kept(piece: Encoding, length: int, direction: Direction) -> Tokens:
 
 
 def _template(tokenizer: Tokenizer, texts: Sequence[str]) -> Template:
-    first = _call(tokenizer.encode, texts[0], add_special_tokens=False)
-    second = _call(tokenizer.encode, texts[1], add_special_tokens=False) if len(texts) == 2 else None
-    whole = _call(tokenizer.post_process, first, second, add_special_tokens=True)
-    given = [piece.ids for piece in (first, second) if piece is not None]
+    whole = _encode(tokenizer, texts)
+    given = [_call(tokenizer.encode, text, add_special_tokens=False).ids for text in texts]
     return read_template(Tokens(whole.ids, whole.type_ids, whole.special_tokens_mask), given)
+
+
+def _encode(tokenizer: Tokenizer, texts: Sequence[str]) -> Encoding:
+    """A text, or a pair, by the library."""
+    return _call(tokenizer.encode, texts[0], texts[1] if len(texts) == 2 else None)
 
 
 def _call(function: Callable[_P, _T], *arguments: _P.args, **named: _P.kwargs) -> _T:

@@ -1,17 +1,19 @@
 """An input's one vector, from its token states, once for every backend."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 
 from embedfleet.dialects.tei import Floats
 from embedfleet.engine.model import ModelSpec
-from embedfleet.engine.modules import Dense
+from embedfleet.engine.modules import Dense, LayerNorm, Step
 from embedfleet.engine.ops import Activation
 from embedfleet.engine.pooling import normalize, pool
 from embedfleet.engine.weights import Weights, find_weights
 from embedfleet.errors import ModelError
 
+_EPSILON = np.float32(1e-5)  # PyTorch's of a LayerNorm that is told none
 _Computation = Callable[[Floats], Floats]  # one vector of another, [in] → [out]
 
 
@@ -42,33 +44,57 @@ class Vectors:
     def __init__(self, spec: ModelSpec) -> None:
         assert spec.pooling is not None, "vectors are asked of embedders alone"
         self._pooling = spec.pooling
-        self._steps: list[_Computation] = [
-            _Layer(step) if isinstance(step, Dense) else normalize for step in spec.steps
-        ]
+        self._steps: list[_Computation] = [_computation(step) for step in spec.steps]
 
-    def __call__(self, states: Floats) -> Floats:
+    def __call__(self, states: Floats, skipped: int = 0) -> Floats:
         """The vector of one input, not normalised unless a layer follows that.
 
         Args:
             states: [tokens, hidden].
+            skipped: tokens at the begin that are not pooled, fewer than there are.
 
         Returns:
             [dimensions], in memory of its own.
         """
-        vector = pool(states, self._pooling)
+        vector = pool(states, self._pooling, skipped)
         for step in self._steps:
             vector = step(vector)
         return vector.copy() if vector.base is not None else vector
+
+
+def _computation(step: Step) -> _Computation:
+    if isinstance(step, Dense):
+        return _Layer(step)
+    return _Norm(step) if isinstance(step, LayerNorm) else normalize
+
+
+def _weights(folder: Path) -> Weights:
+    file = find_weights(folder)
+    if file is None:
+        raise ModelError(f"{folder} has no weights", "copy or download the whole folder")
+    return Weights(file)
+
+
+class _Norm:
+    """A `LayerNorm` with its weights."""
+
+    def __init__(self, norm: LayerNorm) -> None:
+        weights = _weights(norm.folder)
+        self._weight = weights.head("norm.weight", norm.width).read()
+        self._bias = weights.head("norm.bias", norm.width).read()
+
+    def __call__(self, vector: Floats) -> Floats:
+        """[in] → [in]."""
+        shifted = vector - vector.mean(dtype=np.float32)
+        found: Floats = shifted / np.sqrt(np.mean(shifted * shifted) + _EPSILON) * self._weight + self._bias
+        return found
 
 
 class _Layer:
     """A `Dense` with its weights."""
 
     def __init__(self, dense: Dense) -> None:
-        file = find_weights(dense.folder)
-        if file is None:
-            raise ModelError(f"{dense.folder} has no weights", "copy or download the whole folder")
-        weights = Weights(file)
+        weights = _weights(dense.folder)
         shape = (dense.outputs, dense.inputs)
         self._weight = weights.head("linear.weight", *shape).read()
         self._bias = weights.head("linear.bias", dense.outputs).read() if dense.bias else np.float32(0)

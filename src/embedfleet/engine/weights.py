@@ -33,6 +33,18 @@ def find_weights(folder: Path) -> Path | None:
     return next((folder / name for name in FILES if has_file(folder / name)), None)
 
 
+def tensor_shapes(file: Path) -> dict[str, tuple[int, ...]]:
+    """The shapes of a model's tensors, by their full names.
+
+    Args:
+        file: as `find_weights` finds it, but no ONNX file.
+
+    Raises:
+        ModelError: a file is missing, truncated or corrupt.
+    """
+    return {name: tensor.shape for name, tensor in _read(file).items()}
+
+
 class Weights:
     """The tensors of one model.
 
@@ -47,8 +59,7 @@ class Weights:
 
     def __init__(self, file: Path, anchor: str = "") -> None:
         self.file = file
-        tensors = _read_shards(file) if file.name.endswith(INDEX_SUFFIX) else _read_file(file)
-        self._tensors = {_present_name(name): tensor for name, tensor in tensors.items()}
+        self._tensors = {_present_name(name): tensor for name, tensor in _read(file).items()}
         self._prefix = _prefix(self._tensors, anchor) if anchor else ""
         self._beside: dict[str, Weights] = {}
 
@@ -114,6 +125,11 @@ def _present_name(name: str) -> str:
         if name.endswith(old):
             return name.removesuffix(old) + new
     return name
+
+
+def _read(file: Path) -> dict[str, Tensor]:
+    """The tensors of a file, or of those that an index names."""
+    return _read_shards(file) if file.name.endswith(INDEX_SUFFIX) else _read_file(file)
 
 
 def _read_file(file: Path) -> dict[str, Tensor]:

@@ -107,16 +107,16 @@ class Worker:
     def _outputs(self, item: Computation, rows: Sequence[Floats]) -> tuple[Floats, ...] | None:
         """What is asked of one input; None where its vector is not finite, as layers after the pooling can make it."""
         with np.errstate(all="ignore"):
-            given = tuple(self._output(output, part) for output, part in zip(item.outputs, rows, strict=True))
+            given = tuple(self._output(item, output, part) for output, part in zip(item.outputs, rows, strict=True))
             vectors = [part for output, part in zip(item.outputs, given, strict=True) if output is Output.VECTOR]
             return given if all(map(_is_finite, vectors)) else None
 
-    def _output(self, output: Output, part: Floats) -> Floats:
+    def _output(self, item: Computation, output: Output, part: Floats) -> Floats:
         """What is asked of one input; never a view of the batch where only a row of it is kept."""
         if output is not Output.VECTOR:
             return part if output.is_per_token else part.copy()
         assert self._vectors is not None, "vectors are asked of embedders alone"
-        return self._vectors(part)
+        return self._vectors(part, item.encoded.skipped)
 
 
 def _is_finite(rows: Floats) -> bool:

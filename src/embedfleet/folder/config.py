@@ -1,6 +1,8 @@
 """A model's JSON files, read with errors that name the file, the key and the value."""
 
 import json
+from collections.abc import Mapping
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,12 @@ class ModelConfig:
         if not isinstance(values, dict):
             raise ModelError(f"{file} does not hold a JSON object")
         self.values: dict[str, Any] = values
+
+    def filled(self, defaults: Mapping[str, object]) -> "ModelConfig":
+        """With ``defaults`` for keys that are absent."""
+        other = copy(self)
+        other.values = {**defaults, **self.values}
+        return other
 
     def number(self, key: str, default: int | None = None, at_most: int | None = _LARGEST) -> int:
         """A whole number from 0.

@@ -188,7 +188,17 @@ def load(folder, **options):
 
 def test_an_input_length_over_max_batch_tokens_is_refused_at_load():
     with pytest.raises(ModelError, match="max_batch_tokens is 255, below the model's input length of 256"):
-        load(builtin_model(), max_batch_tokens=255)
+        load(builtin_model(), max_batch_tokens=255, auto_truncate=False)
+
+
+def test_where_long_inputs_are_cut_they_are_cut_at_max_batch_tokens(caplog):
+    engine = load(builtin_model(), max_batch_tokens=255)
+    try:
+        (encoded,) = run(engine.encode(["word " * 300], truncate=True, direction="right", prompt=None))
+        assert (engine.spec.max_input_length, len(encoded.ids)) == (255, 255)
+    finally:
+        engine.close()
+    assert "inputs are cut at 255 tokens, max_batch_tokens; the model reads 256" in caplog.text
 
 
 def test_closing_ends_every_thread_that_loading_started():

@@ -120,7 +120,7 @@ def layered(body, tmp_path_factory):
         ("2_Dense/config.json", "use_residual", 1, "`use_residual` is 1, true or false"),
         ("1_Pooling/config.json", "pooling_mode", ["cls", "max"], "exactly one kind of pooling"),
         ("1_Pooling/config.json", "pooling_mode", "sum", "the file states: sum"),
-        ("1_Pooling/config.json", "include_prompt", False, "`include_prompt` is false"),
+        ("1_Pooling/config.json", "include_prompt", 0, "`include_prompt` is 0, true or false"),
     ],
 )
 def test_what_does_not_fit_is_refused_with_the_file_and_the_value(layered, tmp_path, file, key, value, message):

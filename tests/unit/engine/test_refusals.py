@@ -49,6 +49,7 @@ def test_the_copy_itself_is_served(folder):
 
 @pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "model.safetensors"])
 def test_a_missing_file_is_named(folder, name):
+    (folder / "vocab.txt").unlink()  # a tokenizer would be made of it
     (folder / name).unlink()
     assert str(folder / name) in refusal(folder).message
 
@@ -121,9 +122,12 @@ def test_json_that_cannot_be_read_is_named(folder):
     assert str(folder / "config.json") in refusal(folder).message
 
 
-def test_a_classifier_without_labels_is_refused(folder):
-    change(folder / "config.json", architectures=["BertForSequenceClassification"])
-    assert "id2label" in refusal(folder).message
+@pytest.mark.parametrize(
+    ("key", "value"), [("id2label", {}), ("id2label", []), ("num_labels", 0), ("num_labels", "two")]
+)
+def test_a_classifier_whose_labels_are_none_is_refused(folder, key, value):
+    change(folder / "config.json", architectures=["BertForSequenceClassification"], **{key: value})
+    assert f"`{key}` is {value!r}" in refusal(folder).message
 
 
 def test_config_that_disagrees_with_the_weights_names_the_tensor_and_both_shapes(folder):

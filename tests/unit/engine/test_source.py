@@ -90,7 +90,7 @@ REPOSITORY = [
 ]  # fmt: skip
 SMALL = [
     "1_Pooling/config.json", "config.json", "config_sentence_transformers.json", "modules.json",
-    "sentence_bert_config.json", "tokenizer.json",
+    "sentence_bert_config.json", "tokenizer.json", "tokenizer_config.json",
 ]  # fmt: skip
 
 
@@ -124,7 +124,19 @@ SMALL = [
     ],
 )
 def test_of_a_repository_what_the_engine_reads_is_chosen_and_nothing_else(given, chosen):
-    assert files_to_read([*given, *REPOSITORY]) == sorted([*SMALL, *chosen])
+    assert files_to_read([*given, *REPOSITORY]) == sorted({*SMALL, *chosen})
+
+
+def test_without_a_tokenizer_the_files_that_one_is_made_of_are_chosen():
+    chosen = set(files_to_read([name for name in REPOSITORY if name != "tokenizer.json"]))
+    slow = {"vocab.txt", "sentencepiece.bpe.model", "special_tokens_map.json"}
+    assert chosen == {*SMALL, *slow} - {"tokenizer.json"}
+
+
+def test_modules_are_chosen_wherever_they_are():
+    names = ["0_Transformer/tokenizer_config.json", "heads/dense/config.json", "heads/dense/model.safetensors"]
+    names += ["heads/dense/README.md", "0_Transformer/vocab.txt", "0_Transformer/pytorch_model.bin"]
+    assert files_to_read(names, ["heads/dense"]) == sorted(set(names) - {"heads/dense/README.md"})
 
 
 RESOLVE = """

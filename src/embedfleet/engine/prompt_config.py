@@ -1,0 +1,56 @@
+"""What ``config_sentence_transformers.json`` says: prompts, and how much of a vector is wanted."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from embedfleet.errors import ModelError
+from embedfleet.folder.config import ModelConfig
+from embedfleet.folder.file import has_file
+
+FILE = "config_sentence_transformers.json"
+
+
+@dataclass(frozen=True, slots=True)
+class PromptConfig:
+    """What it says.
+
+    Attributes:
+        prompts: name → text to put before an input.
+        default: the name of the prompt where none is asked for; None means none.
+        dimensions: how many of a vector's first numbers are wanted; None means all.
+        model_type: sentence-transformers' class of the model; empty where it is not stated.
+    """
+
+    prompts: dict[str, str] = field(default_factory=dict)
+    default: str | None = None
+    dimensions: int | None = None
+    model_type: str = ""
+
+
+def read_prompt_config(folder: Path) -> PromptConfig:
+    """Read the file of a model's folder, if there is one.
+
+    Raises:
+        ModelError: it cannot be read, or a prompt is no text, or the default is none of them.
+    """
+    file = folder / FILE
+    if not has_file(file):
+        return PromptConfig()
+    config = ModelConfig(file)
+    stated = config.values.get("prompts") or {}
+    if not isinstance(stated, dict):
+        raise ModelError(f"{file}: `prompts` is {stated!r}, an object of names and texts is needed")
+    prompts = {name: text for name, text in stated.items() if text is not None}  # null: the name alone is known
+    for name, text in prompts.items():
+        if not isinstance(text, str):
+            raise ModelError(f"{file}: prompt {name!r} is {text!r}, a text is needed")
+    default = config.values.get("default_prompt_name")
+    if default is not None and default not in stated:
+        raise ModelError(f"{file}: `default_prompt_name` is {default!r}, `prompts` has {list(stated)}")
+    dimensions = config.number("truncate_dim", 0)
+    return PromptConfig(
+        prompts=prompts,
+        default=default if default in prompts else None,
+        dimensions=dimensions or None,
+        model_type=str(config.values.get("model_type") or ""),
+    )

@@ -1,0 +1,99 @@
+"""What sentence-transformers says of the transformer in ``sentence_bert_config.json``.
+
+Source of the keys: sentence-transformers 6.2, base/modules/transformer.py.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from embedfleet.errors import ModelError
+from embedfleet.folder.config import ModelConfig
+from embedfleet.folder.file import has_file
+
+LENGTH_FILES = (
+    "sentence_bert_config.json",
+    "sentence_roberta_config.json",
+    "sentence_distilbert_config.json",
+    "sentence_camembert_config.json",
+    "sentence_albert_config.json",
+    "sentence_xlm-roberta_config.json",
+    "sentence_xlnet_config.json",
+)
+"""Its names, by the age and the family of the folder; the first that is there counts."""
+
+_TASKS = ("feature-extraction", "fill-mask", "sequence-classification")
+_OUTPUTS = ("last_hidden_state", "logits")
+_NAMES = ("token_embeddings", "scores")
+_ARGUMENTS = ("model_args", "model_kwargs", "config_args", "config_kwargs", "tokenizer_args", "processor_kwargs")
+_OF_TOKENIZER = ("tokenizer_args", "processor_kwargs")
+_LENGTH = "model_max_length"
+# Of the arguments those on which no number depends.
+_HARMLESS = {"attn_implementation", "device_map", "dtype", "padding_side", "torch_dtype", "use_cache", "use_fast"}
+_UNUSED = ("processing_kwargs", "query_length", "document_length", "query_expansion")
+
+
+@dataclass(frozen=True, slots=True)
+class SentenceConfig:
+    """What it says.
+
+    Attributes:
+        longest: tokens of the longest input; None where it is not stated.
+        lowers: whether a text is lowered first.
+    """
+
+    longest: int | None = None
+    lowers: bool = False
+
+
+def read_sentence_config(folder: Path) -> SentenceConfig:
+    """Read the file of a transformer's folder, if there is one.
+
+    Raises:
+        ModelError: it cannot be read, or asks for what we do not compute.
+    """
+    file = next((folder / name for name in LENGTH_FILES if has_file(folder / name)), None)
+    if file is None:
+        return SentenceConfig()
+    config = ModelConfig(file)
+    _check_outputs(config)
+    for key in _UNUSED:
+        if config.values.get(key):
+            raise _refused(config, key, config.values[key])
+    arguments = {key: _arguments(config, key) for key in _ARGUMENTS}
+    length = next((arguments[key][_LENGTH] for key in _OF_TOKENIZER if _LENGTH in arguments[key]), None)
+    longest = config.number("max_seq_length", -1, at_most=None)
+    return SentenceConfig(
+        longest=length if isinstance(length, int) else None if longest < 0 else longest,
+        lowers=config.flag("do_lower_case", default=False),
+    )
+
+
+def _check_outputs(config: ModelConfig) -> None:
+    """See that what is taken of the model is what we give."""
+    config.choice("transformer_task", dict.fromkeys(_TASKS, True), _TASKS[0])
+    config.choice("module_output_name", dict.fromkeys(_NAMES, True), _NAMES[0])
+    modalities = config.values.get("modality_config")
+    if modalities is None:
+        return
+    text: Any = modalities.get("text") if isinstance(modalities, dict) else None
+    if not isinstance(text, dict) or text.get("method") != "forward" or text.get("method_output_name") not in _OUTPUTS:
+        raise _refused(config, "modality_config", modalities)
+
+
+def _arguments(config: ModelConfig, key: str) -> dict[str, Any]:
+    """The arguments that a key has for the libraries."""
+    values = config.values.get(key) or {}
+    if not isinstance(values, dict):
+        raise _refused(config, key, values)
+    for name, value in values.items():
+        if name not in _HARMLESS and not (name == _LENGTH and key in _OF_TOKENIZER) and value is not None:
+            raise _refused(config, f"{key}.{name}", value)
+    return values
+
+
+def _refused(config: ModelConfig, key: str, value: object) -> ModelError:
+    return ModelError(
+        f"{config.file}: `{key}` is {value!r}, which changes what sentence-transformers computes and is not built here",
+        "serve the model with sentence-transformers, or save it without that setting and compare the vectors",
+    )

@@ -1,0 +1,57 @@
+"""What ``tokenizer_config.json`` says beside the tokenizer itself (transformers 5.23, tokenization_utils_base.py)."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from embedfleet.errors import ModelError
+from embedfleet.folder.config import ModelConfig
+from embedfleet.folder.file import has_file
+from embedfleet.folder.slow_tokenizer import CONFIG_FILE
+
+_TYPES = "token_type_ids"
+
+
+@dataclass(frozen=True, slots=True)
+class TokenizerConfig:
+    """What it says.
+
+    Attributes:
+        longest: tokens of the longest input; None where none is meant.
+        gives_types: whether the model is told token types; without, all are 0.
+    """
+
+    longest: int | None = None
+    gives_types: bool = True
+
+
+def read_tokenizer_config(folder: Path) -> TokenizerConfig:
+    """Read the file of a transformer's folder, if there is one.
+
+    Raises:
+        ModelError: it cannot be read, or asks for what we do not do.
+    """
+    file = folder / CONFIG_FILE
+    if not has_file(file):
+        return TokenizerConfig()
+    config = ModelConfig(file)
+    hint = "change it only if the model's vectors are meant without it"
+    for key, usual in (("truncation_side", "right"), ("split_special_tokens", False)):
+        value = config.values.get(key)
+        if value is not None and value != usual:
+            raise ModelError(f"{file}: `{key}` is {value!r}, supported is {usual!r}", hint)
+    others = [name for name in config.values.get("fast_tokenizer_files") or [] if name != "tokenizer.json"]
+    if others:
+        raise ModelError(f"{file}: `fast_tokenizer_files` names {others}, supported is tokenizer.json alone", hint)
+    names = config.values.get("model_input_names")
+    return TokenizerConfig(longest=_longest(config), gives_types=not isinstance(names, list) or _TYPES in names)
+
+
+def _longest(config: ModelConfig) -> int | None:
+    """``model_max_length``, which is 1e30 where there is no limit."""
+    key = "model_max_length" if config.values.get("model_max_length") is not None else "max_len"
+    value = config.values.get(key)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or value < 1:
+        raise ModelError(f"{config.file}: `{key}` is {value!r}, a number from 1 is needed")
+    return int(value)
