@@ -12,7 +12,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NoReturn
 
 from embedfleet.errors import ModelError
-from embedfleet.folder.slow_tokenizer import has_slow_tokenizer, slow_tokenizer
+from embedfleet.folder.config import parse_json
+from embedfleet.folder.tokenizer_file import tokenizer_text
 
 _LFS = b"version https://git-lfs.github.com/spec/"
 _ZIP = b"PK\x03\x04"
@@ -23,11 +24,16 @@ _LARGEST_HEADER = 100_000_000  # of a safetensors file, as its own library has i
 _MOST_FILES = 10_000
 _NOT_READ = {"tokenizer.json", "vocab.json", "added_tokens.json"}  # large, and only what they are called counts
 _TOKENIZER = "tokenizer.json"
-_STATED = {  # key of tokenizer_config.json → of a normalizer
-    "do_lower_case": "lowercase",
-    "strip_accents": "strip_accents",
-    "tokenize_chinese_chars": "handle_chinese_chars",
-}
+# As in TEI's `download.rs`: the first that is there counts.
+LENGTH_FILES = (
+    "sentence_bert_config.json",
+    "sentence_roberta_config.json",
+    "sentence_distilbert_config.json",
+    "sentence_camembert_config.json",
+    "sentence_albert_config.json",
+    "sentence_xlm-roberta_config.json",
+    "sentence_xlnet_config.json",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +50,6 @@ class ModelFolder:
         zipped: files that begin as a zip does, as PyTorch's pickles since 1.6.
         outside: files that are links to outside the folder → where they lead.
         tensors: safetensors files → tensor → shape.
-        lowers: whether the tokenizer brings texts to lower case; None if that was not looked at.
         tokenizer: text of the ``tokenizer.json`` that there should be, if it is not there so; see `with_tokenizer`.
         no_tokenizer: why none can be made.
     """
@@ -58,7 +63,6 @@ class ModelFolder:
     zipped: frozenset[str] = frozenset()
     outside: Mapping[str, Path] = field(default_factory=dict)
     tensors: Mapping[str, Mapping[str, tuple[int, ...]]] = field(default_factory=dict)
-    lowers: bool | None = None
     tokenizer: str = ""
     no_tokenizer: str = ""
 
@@ -84,9 +88,6 @@ def read_model_folder(path: Path) -> ModelFolder:
         if not target.is_relative_to(real):
             outside[name] = target
     read = {name: _read_json(path / name) for name in sizes if _is_json(name, sizes[name])}
-    lowers = None
-    if any(isinstance(value, dict) and value.get("do_lower_case") is True for value, _, _ in read.values()):
-        lowers = _lowers(path / _TOKENIZER)
     tensors = {name: _header(path / name) for name in sizes if name.endswith(".safetensors")}
     return ModelFolder(
         path,
@@ -99,39 +100,20 @@ def read_model_folder(path: Path) -> ModelFolder:
         zipped=frozenset(name for name, begins in beginnings.items() if begins.startswith(_ZIP)),
         outside=outside,
         tensors={name: shapes for name, shapes in tensors.items() if shapes is not None},
-        lowers=lowers,
     )
 
 
 def with_tokenizer(folder: ModelFolder) -> ModelFolder:
-    """The same with a tokenizer made of slow files, or one that is as ``tokenizer_config.json`` has it."""
-    if folder.has(_TOKENIZER):
-        return replace(
-            folder, tokenizer=_obeying(folder.path / _TOKENIZER, folder.values("tokenizer_config.json") or {})
-        )
-    if not has_slow_tokenizer(folder.path):
-        return folder
+    """The same with the tokenizer that the libraries use: made of slow files, or as other files want it."""
+    kind = (folder.values("config.json") or {}).get("model_type")
+    lowers = any((folder.values(name) or {}).get("do_lower_case") is True for name in LENGTH_FILES)
     try:
-        kind = (folder.values("config.json") or {}).get("model_type")
-        return replace(folder, tokenizer=slow_tokenizer(folder.path, str(kind or "")))
+        text = tokenizer_text(folder.path, str(kind or ""), lowers=lowers) or ""
+        if text and folder.has(_TOKENIZER) and parse_json(folder.path / _TOKENIZER) == json.loads(text):
+            text = ""
+        return replace(folder, tokenizer=text)
     except ModelError as error:
         return replace(folder, no_tokenizer=error.message)
-
-
-def _obeying(file: Path, settings: dict[str, Any]) -> str:
-    """A tokenizer of BERT's kin with the settings that are stated beside it; empty if it has them, or is of no such."""
-    stated = {ours: settings[key] for key, ours in _STATED.items() if isinstance(settings.get(key), bool)}
-    if not stated:
-        return ""
-    try:
-        values = json.loads(file.read_bytes())
-        normalizer = values["normalizer"]
-        if normalizer["type"] != "BertNormalizer" or stated.items() <= normalizer.items():
-            return ""
-        normalizer |= stated
-        return json.dumps(values, ensure_ascii=False)
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
-        return ""
 
 
 def _files(path: Path) -> Iterator[tuple[str, Path]]:
@@ -197,13 +179,3 @@ def _header(file: Path) -> dict[str, tuple[int, ...]] | None:
         return {name: tuple(map(int, row["shape"])) for name, row in rows.items() if name != "__metadata__"}
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError, struct.error, OverflowError):
         return None
-
-
-def _lowers(file: Path) -> bool | None:
-    """Whether a tokenizer's own steps bring texts to lower case."""
-    try:
-        normalizer = json.loads(file.read_bytes())["normalizer"]
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
-        return None
-    text = json.dumps(normalizer)
-    return '"Lowercase"' in text or '"lowercase": true' in text

@@ -15,6 +15,7 @@ from embedfleet.control.tei_family import (
 )
 from embedfleet.control.tei_rotary import settle_rotary
 from embedfleet.control.tei_verdict import Draft
+from embedfleet.folder.defaults import DEFAULTS
 
 CONFIG = "config.json"
 OWN_ENGINE = (
@@ -49,7 +50,8 @@ def settle_config(draft: Draft, config: dict[str, Any], *, by_onnx: bool) -> Tei
         return family
     _check_fixed(draft, config, family)
     for name, key in family.keys.items():
-        _settle_key(draft, config, name, key.kind, config.get(key.alias) if key.alias in config else key.default)
+        default = DEFAULTS.get(config["model_type"], {}).get(name, key.default)
+        _settle_key(draft, config, name, key.kind, config.get(key.alias) if key.alias in config else default)
     for name, kind in family.optional.items():
         value = config.get(name)
         if value is not None and not _is_kind(value, kind):

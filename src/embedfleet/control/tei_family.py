@@ -1,7 +1,7 @@
 """The architectures that TEI computes, with the keys of ``config.json`` that each must have: the one table.
 
 Keys and kinds are those of the records that TEI's candle backend reads the file into (``backends/candle/src/models``,
-release 1.9.3). A value that is missing is what transformers takes for it (the classes of transformers 5.23).
+release 1.9.3). A value that is missing is what transformers takes for it (`folder.defaults`, or here).
 """
 
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ class Key:
 
     Attributes:
         kind: of its value.
-        default: what the library takes where it is missing; `NO_DEFAULT` if there is none.
+        default: what the library takes where it is missing and `folder.defaults` has nothing; `NO_DEFAULT` for none.
         alias: another name that the library has for it.
     """
 
@@ -82,19 +82,15 @@ def _required(*names: str) -> dict[str, Key]:
     return {name: Key("count") for name in names}
 
 
+_SHAPE = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
 _BERT = {
-    **_counts(vocab_size=30522, hidden_size=768, num_hidden_layers=12, num_attention_heads=12, intermediate_size=3072),
-    "hidden_act": Key("activation", "gelu"),
-    "hidden_dropout_prob": Key("number", 0.1),
-    **_counts(max_position_embeddings=512, type_vocab_size=2),
-    "initializer_range": Key("number", 0.02),
-    "layer_norm_eps": Key("number", 1e-12),
-    **_counts(pad_token_id=0),
+    **_required(*_SHAPE, "max_position_embeddings", "type_vocab_size", "pad_token_id"),
+    **{name: Key("number") for name in ("hidden_dropout_prob", "initializer_range", "layer_norm_eps")},
+    "hidden_act": Key("activation"),
 }
 _BERT_OPTIONAL: dict[str, Kind] = {"classifier_dropout": "number"}
 _ENCODES = {"is_decoder": Fixed((False,)), "add_cross_attention": Fixed((False,))}
 _ABSOLUTE = {"position_embedding_type": Fixed(("absolute",))}
-_ROBERTA = _BERT | _counts(pad_token_id=1)
 _LLAMA = {
     **_counts(vocab_size=32000, hidden_size=4096, intermediate_size=11008, num_hidden_layers=32),
     **_counts(num_attention_heads=32),
@@ -131,18 +127,9 @@ FAMILIES = (
         fixed=_ENCODES | _ABSOLUTE,
     ),
     TeiFamily(
-        ("xlm-roberta", "camembert"),
-        _ROBERTA,
-        ("XLMRoberta", "Camembert"),
-        optional=_BERT_OPTIONAL,
-        poolings=("cls", "mean", "splade"),
-        head="classifier.out_proj.weight",
-        fixed=_ENCODES | _ABSOLUTE,
-    ),
-    TeiFamily(
-        ("roberta",),
-        _ROBERTA | _counts(vocab_size=50265),
-        ("Roberta",),
+        ("xlm-roberta", "roberta", "camembert"),
+        _BERT,
+        ("XLMRoberta", "Roberta", "Camembert"),
         optional=_BERT_OPTIONAL,
         poolings=("cls", "mean", "splade"),
         head="classifier.out_proj.weight",
@@ -151,13 +138,11 @@ FAMILIES = (
     TeiFamily(
         ("distilbert",),
         {
-            **_counts(vocab_size=30522),
-            "dim": Key("count", 768, "hidden_size"),
-            "n_layers": Key("count", 6, "num_hidden_layers"),
-            "n_heads": Key("count", 12, "num_attention_heads"),
-            **_counts(hidden_dim=3072),
-            "activation": Key("activation", "gelu"),
-            **_counts(max_position_embeddings=512, pad_token_id=0),
+            "dim": Key("count", alias="hidden_size"),
+            "n_layers": Key("count", alias="num_hidden_layers"),
+            "n_heads": Key("count", alias="num_attention_heads"),
+            **_required("vocab_size", "hidden_dim", "max_position_embeddings", "pad_token_id"),
+            "activation": Key("activation"),
         },
         ("DistilBert",),
         optional=_BERT_OPTIONAL,
@@ -167,15 +152,9 @@ FAMILIES = (
     TeiFamily(
         ("mpnet",),
         {
-            **_counts(vocab_size=30527, hidden_size=768, num_hidden_layers=12, num_attention_heads=12),
-            **_counts(intermediate_size=3072),
-            "hidden_act": Key("activation", "gelu"),
-            "hidden_dropout_prob": Key("number", 0.1),
-            "attention_probs_dropout_prob": Key("number", 0.1),
-            **_counts(max_position_embeddings=512),
-            "initializer_range": Key("number", 0.02),
-            "layer_norm_eps": Key("number", 1e-12),
-            **_counts(relative_attention_num_buckets=32),
+            **{name: key for name, key in _BERT.items() if name not in {"type_vocab_size", "pad_token_id"}},
+            "attention_probs_dropout_prob": Key("number"),
+            "relative_attention_num_buckets": Key("count"),
         },
         ("MPNet",),
         since=(1, 6, 0),
@@ -183,30 +162,22 @@ FAMILIES = (
     TeiFamily(
         ("deberta-v2",),
         {
-            **_counts(vocab_size=128100, hidden_size=1536, num_hidden_layers=24, num_attention_heads=24),
-            **_counts(intermediate_size=6144),
-            "hidden_act": Key("activation", "gelu"),
-            **_counts(max_position_embeddings=512, type_vocab_size=0),
-            "initializer_range": Key("number", 0.02),
-            "layer_norm_eps": Key("number", 1e-7),
-            "relative_attention": Key("flag", False),
-            "max_relative_positions": Key("integer", -1),
-            "position_biased_input": Key("flag", True),
+            **_required(*_SHAPE, "max_position_embeddings", "type_vocab_size"),
+            **{name: Key("number") for name in ("initializer_range", "layer_norm_eps")},
+            "hidden_act": Key("activation"),
+            "relative_attention": Key("flag"),
+            "max_relative_positions": Key("integer"),
+            "position_biased_input": Key("flag"),
             "pos_att_type": Key("texts", []),
-            "pooler_hidden_act": Key("activation", "gelu"),
+            "pooler_hidden_act": Key("activation"),
         },
         ("DebertaV2",),
         optional={
-            "pad_token_id": "count",
+            **dict.fromkeys(("pad_token_id", "attention_head_size", "embedding_size", "pooler_hidden_size"), "count"),
+            **dict.fromkeys(("conv_kernel_size", "conv_groups"), "count"),
+            **dict.fromkeys(("norm_rel_ebd", "conv_act"), "text"),
             "position_buckets": "integer",
             "share_att_key": "flag",
-            "attention_head_size": "count",
-            "embedding_size": "count",
-            "norm_rel_ebd": "text",
-            "conv_kernel_size": "count",
-            "conv_groups": "count",
-            "conv_act": "text",
-            "pooler_hidden_size": "count",
         },
         head="classifier.weight",
         since=(1, 9, 0),

@@ -73,9 +73,11 @@ def _settle_tokenizer(draft: Draft, folder: ModelFolder) -> None:
     elif TOKENIZER in folder.odd:
         draft.refuse(TOKENIZER, "", "begins with a byte order mark, which TEI cannot read", "save it without")
     elif folder.tokenizer:
-        what = "splits texts otherwise than tokenizer_config.json says, which the libraries obey"
+        what = "splits texts otherwise than tokenizer_config.json or do_lower_case say, which the libraries obey"
         draft.change(TOKENIZER, "", what if folder.has(TOKENIZER) else "is missing: made from the files of before it")
         draft.write_bytes(TOKENIZER, folder.tokenizer.encode())
+    elif folder.has(TOKENIZER) and folder.no_tokenizer:
+        draft.refuse(TOKENIZER, "", f"cannot be used: {folder.no_tokenizer}", _AGAIN)
     elif folder.has(TOKENIZER):
         if folder.sizes[TOKENIZER] < 0:
             draft.refuse(TOKENIZER, "", "is a link that leads nowhere, or may not be read", _AGAIN)

@@ -2,23 +2,11 @@
 
 from typing import Any
 
-from embedfleet.control.model_folder import ModelFolder
+from embedfleet.control.model_folder import LENGTH_FILES, ModelFolder
 from embedfleet.control.tei_verdict import Draft
 
-# As in TEI's `download.rs`: the first that is there counts.
-LENGTH_FILES = (
-    "sentence_bert_config.json",
-    "sentence_roberta_config.json",
-    "sentence_distilbert_config.json",
-    "sentence_camembert_config.json",
-    "sentence_albert_config.json",
-    "sentence_xlm-roberta_config.json",
-    "sentence_xlnet_config.json",
-)
 _KEY = "max_seq_length"
 _TOKENIZER_CONFIG = "tokenizer_config.json"
-_TOKENIZER = "tokenizer.json"
-_LOWER = "do_lower_case"
 _AGAIN = "copy the folder anew from where it is whole"
 _BEHIND_PADDING = {"roberta", "xlm-roberta", "camembert", "mpnet"}  # whose first position is one behind that
 _BEYOND = 10**9  # transformers writes 1e30 for none
@@ -52,13 +40,12 @@ def settle_length(draft: Draft, folder: ModelFolder, config: dict[str, Any], *, 
     bounded = kind != "deberta-v2" or bool(config.get("position_biased_input", True))
     right = _right(draft, folder, stated, limit, bounded=bounded)
     draft.max_input_length = right
-    _check_case(draft, folder, file, values)
     if file and (stated != right or file in folder.odd):
         _say(draft, file, stated, right)
         draft.write(file, values | {_KEY: right})
     elif not file and right != by_itself:
         draft.change(LENGTH_FILES[0], _KEY, f"is missing: {right}, as {_TOKENIZER_CONFIG} and the positions have it")
-        draft.write(LENGTH_FILES[0], {_KEY: right, _LOWER: False})
+        draft.write(LENGTH_FILES[0], {_KEY: right, "do_lower_case": False})
 
 
 def _right(draft: Draft, folder: ModelFolder, stated: int | None, limit: int, *, bounded: bool) -> int:
@@ -82,10 +69,3 @@ def _say(draft: Draft, file: str, stated: int | None, right: int) -> None:
     else:
         what = "is in a file with a byte order mark or a key twice"
     draft.change(file, _KEY, what)
-
-
-def _check_case(draft: Draft, folder: ModelFolder, file: str, values: dict[str, Any]) -> None:
-    """sentence-transformers brings texts to lower case by itself where this is set, TEI by its tokenizer alone."""
-    if values.get(_LOWER) is True and folder.lowers is False:
-        hint = f"have {_TOKENIZER} bring texts to lower case: load and save the model by sentence-transformers 6"
-        draft.refuse(file, _LOWER, f"is true, which TEI does not read, and {_TOKENIZER} leaves the case as it is", hint)

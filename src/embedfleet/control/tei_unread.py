@@ -2,13 +2,12 @@
 
 from typing import Any
 
-from embedfleet.control.model_folder import ModelFolder
+from embedfleet.control.model_folder import LENGTH_FILES, ModelFolder
 from embedfleet.control.tei_config import OWN_ENGINE
-from embedfleet.control.tei_length import LENGTH_FILES
 from embedfleet.control.tei_verdict import Draft
 
 _SENTENCE = LENGTH_FILES[0]
-_EMPTY = (None, {}, [])
+_EMPTY: tuple[object, ...] = (None, {}, [])
 _TASKS = {False: ("feature-extraction",), True: ("sequence-classification",)}
 _OUTPUTS = {False: ("token_embeddings",), True: ("scores",)}
 _METHOD_OUTPUTS = {False: ("last_hidden_state",), True: ("logits",)}

@@ -28,11 +28,11 @@ def test_a_container_that_is_not_ours_is_refused_and_left_alone(site: Site):
 
 
 def test_a_container_that_dies_while_it_loads_shows_its_last_words(site: Site):
-    weights = site.folder / "models" / "bge-m3" / "model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:1000])
+    tokenizer = site.folder / "models" / "bge-m3" / "tokenizer.json"
+    tokenizer.write_text("{}")  # nobody looks into it before
     result = site.run("up", *ONE, code=None)
     assert result.returncode in {1, 2}
-    assert str(weights) in result.stderr
+    assert str(tokenizer) in result.stderr
     assert site.containers == {}
 
 

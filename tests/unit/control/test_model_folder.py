@@ -98,13 +98,19 @@ def test_links_to_outside_are_told_and_those_that_stay_inside_are_not(folder, tm
 
 def test_a_tokenizer_obeys_the_settings_beside_it_as_in_the_libraries(folder):
     normalizer = {"type": "BertNormalizer", "lowercase": True, "strip_accents": None}
-    (folder / "tokenizer.json").write_text(json.dumps({"normalizer": normalizer, "model": {"vocab": {"é": 1}}}))
-    (folder / "tokenizer_config.json").write_text('{"do_lower_case": true}')
+    rest = {"pre_tokenizer": None, "model": {"vocab": {"é": 1}}}
+    (folder / "tokenizer.json").write_text(json.dumps(rest | {"normalizer": normalizer}))
+    (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "BertTokenizer", "do_lower_case": true}')
     assert with_tokenizer(read_model_folder(folder)).tokenizer == ""
-    (folder / "tokenizer_config.json").write_text('{"do_lower_case": false}')
+    (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "BertTokenizer", "do_lower_case": false}')
     verdict = judge(with_tokenizer(read_model_folder(folder)), AMPERE)
     values = json.loads(verdict.files["tokenizer.json"])
-    assert values == {"normalizer": normalizer | {"lowercase": False}, "model": {"vocab": {"é": 1}}}
+    assert values == rest | {"normalizer": normalizer | {"lowercase": False}}
+    (folder / "tokenizer_config.json").unlink()
+    (folder / "sentence_bert_config.json").write_text('{"max_seq_length": 8192, "do_lower_case": true}')
+    (folder / "tokenizer.json").write_text('{"normalizer": null}')
+    verdict = judge(with_tokenizer(read_model_folder(folder)), AMPERE)
+    assert json.loads(verdict.files["tokenizer.json"])["normalizer"] == {"type": "Lowercase"}
 
 
 def test_a_tokenizer_is_made_of_slow_files(folder):

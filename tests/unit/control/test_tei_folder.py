@@ -350,12 +350,6 @@ def test_the_default_prompt_is_given_as_a_flag():
     assert refused(embedder({file: {"prompts": {"a": None}}}))[:2] == (file, "prompts")
 
 
-def test_lower_case_that_the_tokenizer_does_not_make_is_refused():
-    stated = {LENGTH: {"max_seq_length": 512, "do_lower_case": True}}
-    assert refused(embedder(stated, lowers=False))[:2] == (LENGTH, "do_lower_case")
-    assert served(embedder(stated, lowers=True)).serves_as_it_is
-
-
 @pytest.mark.parametrize(
     ("changes", "key"),
     [
