@@ -98,6 +98,7 @@ def target_of(service: Service, version: str, families: Sequence[Family]) -> Tar
         pooling=engine.pooling,
         task=engine.task,
         has_prompt=bool(engine.default_prompt or engine.default_prompt_name),
+        prompt_name=engine.default_prompt_name,
     )
 
 

@@ -17,13 +17,17 @@ def settle_prompts(draft: Draft, folder: ModelFolder, target: Target, *, ranks: 
         target: what reads it.
         ranks: whether the model is a classifier or a reranker, whose pairs TEI gives no prompt.
     """
+    values = folder.values(FILE)
+    prompts = (values or {}).get("prompts")
+    if target.prompt_name and target.prompt_name not in (prompts if isinstance(prompts, dict) else {}):
+        known = ", ".join(map(str, prompts)) if isinstance(prompts, dict) and prompts else "none"
+        said = f"is {target.prompt_name!r}, of which {FILE} has no prompt"
+        draft.refuse("", "default_prompt_name", said, f"the model has {known}; default_prompt takes any text")
     if not folder.has(FILE):
         return
-    values = folder.values(FILE)
     if values is None:
         draft.refuse(FILE, "", f"cannot be read: {folder.broken.get(FILE, 'it holds no JSON object')}", _AGAIN)
         return
-    prompts = values.get("prompts")
     if prompts is not None and not (
         isinstance(prompts, dict) and all(isinstance(text, str) for text in prompts.values())
     ):

@@ -19,6 +19,7 @@ class Target:
         pooling: that a person states; ``auto`` for the folder's own.
         task: that the service is for; ``auto`` for what the model is.
         has_prompt: whether a person states a default prompt, by text or name.
+        prompt_name: that name; empty if none is stated.
     """
 
     version: tuple[int, int, int]
@@ -28,6 +29,7 @@ class Target:
     pooling: str = "auto"
     task: str = "auto"
     has_prompt: bool = False
+    prompt_name: str = ""
 
 
 @dataclass(frozen=True, slots=True)

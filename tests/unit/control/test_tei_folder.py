@@ -347,6 +347,10 @@ def test_the_default_prompt_is_given_as_a_flag():
         file,
         "default_prompt_name",
     )
+    stated = replace(AMPERE, has_prompt=True, prompt_name="passage")
+    assert refused(embedder({file: prompts}), stated)[:2] == ("", "default_prompt_name")
+    assert refused(embedder(), stated)[:2] == ("", "default_prompt_name")
+    assert served(embedder({file: prompts}), replace(stated, prompt_name="query")).serves_as_it_is
     assert refused(embedder({file: {"prompts": {"a": None}}}))[:2] == (file, "prompts")
 
 
