@@ -86,7 +86,7 @@ def provide_assembly(above: Path, assembly: Assembly) -> None:
     try:
         made.chmod(0o755)  # the container's user is another
         for name in (*assembly.files, *assembly.links):
-            (made / name).parent.mkdir(exist_ok=True)
+            (made / name).parent.mkdir(parents=True, exist_ok=True)
         for name, content in assembly.files.items():
             (made / name).write_bytes(content)
             (made / name).chmod(0o644)

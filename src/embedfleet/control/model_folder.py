@@ -22,6 +22,7 @@ _BEGINNING = 64
 _LARGEST_JSON = 32 << 20
 _LARGEST_HEADER = 100_000_000  # of a safetensors file, as its own library has it
 _MOST_FILES = 10_000
+_DEEPEST = 2
 _NOT_READ = {"tokenizer.json", "vocab.json", "added_tokens.json"}  # large, and only what they are called counts
 _TOKENIZER = "tokenizer.json"
 # As in TEI's `download.rs`: the first that is there counts.
@@ -117,11 +118,11 @@ def with_tokenizer(folder: ModelFolder) -> ModelFolder:
 
 
 def _files(path: Path) -> Iterator[tuple[str, Path]]:
-    """Its files and those of its own folders; what is hidden is nobody's."""
+    """Its files, as deep as modules lie; what is hidden is nobody's."""
     count = 0
     for above, folders, names in os.walk(path, followlinks=True):
         depth = len(Path(above).relative_to(path).parts)
-        folders[:] = sorted(name for name in folders if name[0] != "." and depth < 1)
+        folders[:] = sorted(name for name in folders if name[0] != "." and depth < _DEEPEST)
         for name in sorted(names):
             count += 1
             if name[0] != "." and count <= _MOST_FILES:

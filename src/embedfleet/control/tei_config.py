@@ -48,6 +48,8 @@ def settle_config(draft: Draft, config: dict[str, Any], *, by_onnx: bool) -> Tei
         return None
     if by_onnx:
         return family
+    if config["model_type"] == "nomic_bert" and "n_embd" not in config and "hidden_size" in config:
+        _translate_nomic(draft, config)
     _check_fixed(draft, config, family)
     for name, key in family.keys.items():
         default = DEFAULTS.get(config["model_type"], {}).get(name, key.default)
@@ -151,6 +153,27 @@ def _is_jina(config: Mapping[str, Any]) -> bool:
     return config.get("model_type") == "bert" and any(name == place or place in code for place in JINA_CODE_OF)
 
 
+def _translate_nomic(draft: Draft, config: dict[str, Any]) -> None:
+    """Transformers' own class has other keys than the code that it came with, whose keys TEI reads; weights are alike."""
+    names = {"n_embd": "hidden_size", "n_head": "num_attention_heads", "n_layer": "num_hidden_layers"}
+    names |= {"n_inner": "intermediate_size", "n_positions": "max_position_embeddings"}
+    defaults = {"hidden_size": 768, "num_attention_heads": 12, "num_hidden_layers": 12, "intermediate_size": 3072}
+    config |= {name: config.get(ours, defaults.get(ours, 2048)) for name, ours in names.items()}
+    rope = config.get("rope_parameters")
+    rope = rope if isinstance(rope, dict) else {}
+    if rope.get("rope_type", "default") != "default":
+        draft.refuse(CONFIG, "rope_parameters", f"scales positions by {rope['rope_type']!r}", OWN_ENGINE)
+    if config.get("hidden_act", "silu") != "silu":
+        draft.refuse(CONFIG, "hidden_act", f"is {config['hidden_act']!r}, TEI computes silu of this class", OWN_ENGINE)
+    config |= {"activation_function": "swiglu", "layer_norm_epsilon": config.get("layer_norm_eps", 1e-12)}
+    config |= {"rotary_emb_base": rope.get("rope_theta", 1000.0), "rotary_emb_fraction": 1.0}
+    config |= dict.fromkeys(
+        ("prenorm", "qkv_proj_bias", "rotary_emb_interleaved", "mlp_fc1_bias", "mlp_fc2_bias"), False
+    )
+    config.setdefault("type_vocab_size", 2)
+    draft.change(CONFIG, "n_embd", "and others are missing: made from the keys of transformers' own class")
+
+
 def _check_fixed(draft: Draft, config: Mapping[str, Any], family: TeiFamily) -> None:
     for name, fixed in family.fixed.items():
         value = config.get(name)
@@ -172,7 +195,7 @@ def _settle_key(draft: Draft, config: dict[str, Any], name: str, kind: Kind, def
             draft.refuse(CONFIG, name, "is missing, and no library has a value for it", _AGAIN)
             return
         config[name] = value = default
-        draft.change(CONFIG, name, f"is missing: {default!r}, as transformers takes it")
+        draft.change(CONFIG, name, f"is missing: {default!r}")
     if kind == "count" and isinstance(value, list) and value and name == "eos_token_id":
         config[name] = value = value[0]
         draft.change(CONFIG, name, f"is a list: {value!r}, with which TEI pads")

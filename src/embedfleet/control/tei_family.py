@@ -256,7 +256,7 @@ FAMILIES = (
             "layer_norm_eps": Key("number", 1e-12),
             "position_embedding_type": Key("text", "rope"),
         },
-        ("New",),
+        ("New", "Gte"),
         head="classifier.weight",
         rotary="scaled",
         fixed={

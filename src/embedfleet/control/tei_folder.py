@@ -18,9 +18,9 @@ from embedfleet.control.tei_config import (
 )
 from embedfleet.control.tei_family import TeiFamily, class_of, model_type_of
 from embedfleet.control.tei_length import settle_length
-from embedfleet.control.tei_modules import settle_modules
+from embedfleet.control.tei_modules import is_elsewhere, settle_modules
 from embedfleet.control.tei_prompts import settle_prompts
-from embedfleet.control.tei_unread import refuse_unread
+from embedfleet.control.tei_unread import refuse_lost_types, refuse_unread
 from embedfleet.control.tei_verdict import Draft, Target, Verdict
 from embedfleet.control.tei_weights import head_rows, settle_weights, takes_onnx, tensors_of
 
@@ -39,6 +39,8 @@ def judge(folder: ModelFolder, target: Target) -> Verdict:
         target: what reads it.
     """
     draft = Draft()
+    if is_elsewhere(draft, folder):
+        return draft.verdict
     by_onnx = takes_onnx(folder, on_gpu=target.on_gpu, dtype=target.dtype) and target.pooling != "splade"
     settle_weights(draft, folder, by_onnx=by_onnx)
     _settle_tokenizer(draft, folder)
@@ -59,6 +61,8 @@ def judge(folder: ModelFolder, target: Target) -> Verdict:
     _settle_task(draft, folder, config, family, target, by_onnx=by_onnx)
     if target.pooling != "splade":
         refuse_unread(draft, folder, classifies=ranks)
+    if ranks and config.get("type_vocab_size") not in (0, 1):
+        refuse_lost_types(draft, folder)
     settle_prompts(draft, folder, target, ranks=ranks)
     if CONFIG in folder.odd:
         draft.change(CONFIG, "", "has a byte order mark or a key twice")
@@ -94,9 +98,11 @@ def _settle_links(draft: Draft, folder: ModelFolder) -> None:
         hint = "copy the folder with what its links lead to: cp -rL"
         draft.refuse(name, "", f"and {len(folder.outside) - 1} others are links to outside the folder", hint)
         return
-    for name, target in folder.outside.items():
-        if folder.sizes[name] >= 0:
-            draft.link(name, str(target))
+    there = {name: str(target) for name, target in folder.outside.items() if folder.sizes[name] >= 0}
+    for name, target in there.items():
+        draft.link(name, target)
+    if there:
+        draft.notes.append(f"{', '.join(there)}: links to outside the folder, and what they lead to is mounted as well")
 
 
 def _settle_head(draft: Draft, folder: ModelFolder, config: dict[str, Any], target: Target) -> None:

@@ -52,7 +52,8 @@ def _right(draft: Draft, folder: ModelFolder, stated: int | None, limit: int, *,
     """What is stated, else the tokenizer's own length; the positions at most, where those end."""
     if stated is not None:
         return min(stated, limit) if bounded else stated
-    length = (folder.values(_TOKENIZER_CONFIG) or {}).get("model_max_length")
+    settings = folder.values(_TOKENIZER_CONFIG) or {}
+    length = settings.get("model_max_length", settings.get("max_len"))
     if isinstance(length, bool) or not isinstance(length, (int, float)) or not 1 <= length < _BEYOND:
         return limit
     if isinstance(length, float) and length != int(length):

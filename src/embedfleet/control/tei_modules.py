@@ -43,6 +43,18 @@ class _Module:
     path: str
 
 
+def is_elsewhere(draft: Draft, folder: ModelFolder) -> bool:
+    """Refuse a model that is not in the folder itself, where TEI looks; whether it is elsewhere."""
+    rows = folder.json.get(MODULES)
+    first = rows[0] if isinstance(rows, list) and rows and isinstance(rows[0], dict) else {}
+    name, path = str(first.get("type", "")).rpartition(".")[2], first.get("path")
+    if (path and not folder.has("config.json")) or name == "StaticEmbedding":
+        what = f"is {path!r} of {name}: TEI reads a transformer in the folder itself"
+        draft.refuse(MODULES, "path", what, OWN_ENGINE)
+        return True
+    return False
+
+
 def settle_modules(
     draft: Draft, folder: ModelFolder, target: Target, *, by_onnx: bool, poolings: tuple[str, ...]
 ) -> None:
@@ -82,10 +94,14 @@ def _read(draft: Draft, folder: ModelFolder) -> list[_Module] | None:
         draft.refuse(MODULES, "", "does not hold a list of modules", _AGAIN)
         return None
     modules = [_Module(str(row.get("type", "")).rpartition(".")[2], str(row.get("path") or "")) for row in rows]
-    if wrong := next((module.path for module in modules if "/" in module.path or module.path in {".", ".."}), ""):
+    if wrong := next((module.path for module in modules if _leads_outside(module.path)), ""):
         draft.refuse(MODULES, "path", f"is {wrong!r}, which is not in the model's own folder", _AGAIN)
         return None
     return modules
+
+
+def _leads_outside(path: str) -> bool:
+    return path.startswith("/") or bool({".", ".."} & {*path.split("/")})
 
 
 def _settle_pooling(
@@ -109,7 +125,8 @@ def _settle_pooling(
         return
     pooling = _pooling(draft, file, values)
     if pooling and pooling not in poolings:
-        key = "pooling_mode" if "pooling_mode" in values else f"pooling_mode_{pooling}"
+        name = next(name for name, ours in _POOLINGS.items() if ours == pooling)
+        key = "pooling_mode" if "pooling_mode" in values else next(key for key, mode in _KEYS.items() if mode == name)
         draft.refuse(file, key, f"is {pooling}, which TEI does not compute of this model", OWN_ENGINE)
     elif pooling:
         _write_pooling(draft, folder, file, values, pooling)
@@ -166,8 +183,8 @@ def _write_pooling(draft: Draft, folder: ModelFolder, file: str, values: dict[st
 def _settle_steps(draft: Draft, folder: ModelFolder, target: Target, modules: list[_Module], *, by_onnx: bool) -> None:
     """TEI computes a transformer in the folder itself, the pooling, layers; what it does not know it leaves out."""
     if modules[0].name != "Transformer" or modules[0].path:
-        place = f"is {modules[0].path!r}" if modules[0].name == "Transformer" else f"begins with {modules[0].name!r}"
-        draft.refuse(MODULES, "path", f"{place}: TEI reads a model in the folder itself", OWN_ENGINE)
+        what = f"begins with {modules[0].name} in {modules[0].path!r}: TEI reads a transformer in the folder itself"
+        draft.refuse(MODULES, "path", what, OWN_ENGINE)
         return
     unknown = [module.name for module in modules if module.name not in _NAMES | _NO_STEP]
     if unknown:

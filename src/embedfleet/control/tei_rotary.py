@@ -87,7 +87,7 @@ def _settle_theta(draft: Draft, config: dict[str, Any], name: str, new: object, 
     value = config.get(name)
     if value is None:
         config[name] = value = default if new is None else new
-        draft.change(_CONFIG, name, f"is missing: {value!r}, as transformers takes it")
+        draft.change(_CONFIG, name, f"is missing: {value!r}")
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         draft.refuse(_CONFIG, name, f"is {value!r}, TEI needs a number", _HINT)
 

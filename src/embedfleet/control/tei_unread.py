@@ -7,6 +7,7 @@ from embedfleet.control.tei_config import OWN_ENGINE
 from embedfleet.control.tei_verdict import Draft
 
 _SENTENCE = LENGTH_FILES[0]
+_TOKENIZER_CONFIG = "tokenizer_config.json"
 _EMPTY: tuple[object, ...] = (None, {}, [])
 _TASKS = {False: ("feature-extraction",), True: ("sequence-classification",)}
 _OUTPUTS = {False: ("token_embeddings",), True: ("scores",)}
@@ -23,9 +24,9 @@ _ARGUMENTS = (
 _UNREAD: tuple[tuple[str, str, tuple[object, ...]], ...] = (
     *((_SENTENCE, key, _EMPTY) for key in _ARGUMENTS),
     ("config_sentence_transformers.json", "truncate_dim", (None,)),
-    ("tokenizer_config.json", "truncation_side", (None, "right")),
-    ("tokenizer_config.json", "split_special_tokens", (None, False)),
-    ("tokenizer_config.json", "fast_tokenizer_files", (None, [], ["tokenizer.json"])),
+    (_TOKENIZER_CONFIG, "truncation_side", (None, "right")),
+    (_TOKENIZER_CONFIG, "split_special_tokens", (None, False)),
+    (_TOKENIZER_CONFIG, "fast_tokenizer_files", (None, [], ["tokenizer.json"])),
 )
 
 
@@ -44,6 +45,14 @@ def refuse_unread(draft: Draft, folder: ModelFolder, *, classifies: bool) -> Non
     _check(draft, _SENTENCE, "module_output_name", values.get("module_output_name"), (None, *_OUTPUTS[classifies]))
     output = _text_output(values.get("modality_config"))
     _check(draft, _SENTENCE, "modality_config", output, (None, *_METHOD_OUTPUTS[classifies]))
+
+
+def refuse_lost_types(draft: Draft, folder: ModelFolder) -> None:
+    """Refuse a model of pairs that is to be given no token types: TEI gives those that its tokenizer makes."""
+    names = (folder.values(_TOKENIZER_CONFIG) or {}).get("model_input_names")
+    if isinstance(names, list) and "token_type_ids" not in names:
+        what = f"is {str(names)[:80]}, without token types, which TEI gives to the second text of a pair"
+        draft.refuse(_TOKENIZER_CONFIG, "model_input_names", what, OWN_ENGINE)
 
 
 def _check(draft: Draft, file: str, key: str, value: object, harmless: tuple[object, ...]) -> None:

@@ -176,14 +176,11 @@ class Draft:
         if self.refusals:
             return Verdict(tuple(self.refusals), max_input_length=self.max_input_length)
         links = {name: target for name, target in self._links.items() if name not in self._files}
-        mounted = [
-            Change(name, "", f"is a link to {target}: that is mounted as well") for name, target in links.items()
-        ]
         return Verdict(
             files=self._files,
             links=links,
             flags=self.flags,
-            changes=(*self.changes, *mounted),
+            changes=tuple(self.changes),
             notes=tuple(self.notes),
             max_input_length=self.max_input_length,
         )

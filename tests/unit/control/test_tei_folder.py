@@ -431,6 +431,13 @@ def test_what_the_library_writes_today_is_no_such_key():
     assert served(folder(files, head=1)).serves_as_it_is
 
 
+def test_a_cross_encoder_that_is_given_no_token_types_is_refused():
+    names = {"tokenizer_config.json": {"model_input_names": ["input_ids", "attention_mask"]}}
+    found = folder({**ranker().json, **names}, head=1)
+    assert refused(found)[:2] == ("tokenizer_config.json", "model_input_names")
+    assert served(embedder(names)).serves_as_it_is, "of one text they are all the same"
+
+
 # Weights.
 
 
@@ -484,6 +491,8 @@ def test_on_the_cpu_an_onnx_file_is_run_whatever_the_family():
 def test_links_to_outside_are_mounted():
     found = embedder(outside={"model.safetensors": Path("/hub/blobs/1"), LENGTH: Path("/hub/blobs/2")})
     verdict = served(found)
+    assert verdict.serves_rewritten
+    assert "is mounted as well" in verdict.notes[0]
     assert verdict.links == {"model.safetensors": "/hub/blobs/1", LENGTH: "/hub/blobs/2"}
     many = {f"{n}.txt": Path(f"/hub/{n}") for n in range(300)}
     assert "299 others are links" in refused(embedder(outside=many))[2]
