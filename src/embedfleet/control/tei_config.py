@@ -154,7 +154,7 @@ def _is_jina(config: Mapping[str, Any]) -> bool:
 
 
 def _translate_nomic(draft: Draft, config: dict[str, Any]) -> None:
-    """Transformers' own class has other keys than the code that it came with, whose keys TEI reads; weights are alike."""
+    """TEI reads the keys of the code that it came with; transformers' own class has others, and the same weights."""
     names = {"n_embd": "hidden_size", "n_head": "num_attention_heads", "n_layer": "num_hidden_layers"}
     names |= {"n_inner": "intermediate_size", "n_positions": "max_position_embeddings"}
     defaults = {"hidden_size": 768, "num_attention_heads": 12, "num_hidden_layers": 12, "intermediate_size": 3072}
