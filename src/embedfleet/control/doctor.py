@@ -22,7 +22,8 @@ from embedfleet.control.docker import Docker, ExecResult
 from embedfleet.control.drivers.container import foreign
 from embedfleet.control.gpu import Gpu, family_of, select
 from embedfleet.control.images import differing_tar, find_archive
-from embedfleet.control.machine import has_own_image, read_model, see_driver
+from embedfleet.control.machine import has_own_image, see_driver
+from embedfleet.control.model_check import check_model
 from embedfleet.control.model_folder import read_model_folder
 from embedfleet.control.nginx import file_name, render_main, render_site
 from embedfleet.control.open_files import check_open_files
@@ -215,32 +216,7 @@ def _see_models(exam: _Examination) -> None:
             exam.blocked(name, error)
             continue
         if folder is not None:
-            _see_model(exam, service, folder, by_tei=runs == "docker" and not _is_own(exam, service))
-
-
-def _is_own(exam: _Examination, service: Service) -> bool:
-    return service.options.image == exam.settings.fleet.own_image
-
-
-def _see_model(exam: _Examination, service: Service, folder: Path, *, by_tei: bool) -> None:
-    """What lies there; and, of a service that TEI serves, what TEI will get of it, or what it refuses and why."""
-    name = f"model.{service.name}"
-    if not folder.is_dir():
-        hint = f"clone the model with git-lfs where there is a network, and copy it to {folder}"
-        exam.blocked(name, UsageError(f"there is no folder {folder}", hint))
-        return
-    said = f"{folder}: {weights_bytes(read_model_folder(folder)) / 1e9:.1f} GB"
-    if not by_tei:
-        exam.ok(name, said)
-        return
-    verdict = read_model(exam.settings, service, exam.machine, folder).verdict
-    release = f"TEI {exam.settings.fleet.tei_version}"
-    if verdict.refuses:
-        reasons = "; ".join(map(str, verdict.refusals))
-        hints = "; ".join(dict.fromkeys(refusal.hint for refusal in verdict.refusals))
-        exam.blocked(name, UsageError(f"{folder}: {release} cannot serve it: {reasons}", hints))
-    else:
-        exam.ok(name, f"{said}, inputs of up to {verdict.max_input_length} tokens; {release} {verdict}")
+            exam.checks.append(check_model(exam.settings, service, exam.machine, folder))
 
 
 def _make_plan(exam: _Examination) -> None:

@@ -16,7 +16,6 @@ from embedfleet.control.owner import Owner
 from embedfleet.control.plan import Machine, balancer_in_container, check_machine, docker_model, family_for, runs_as
 from embedfleet.control.tei import target_of
 from embedfleet.control.tei_model import TeiModel, read_for_tei
-from embedfleet.control.tei_verdict import Verdict
 from embedfleet.errors import UsageError
 
 
@@ -122,10 +121,8 @@ def read_model(settings: Settings, service: Service, machine: Machine, folder: P
     """What TEI, by the image that a service has, makes of a model's folder; our own image takes it as it is."""
     gpus = select(machine.gpus, service.options.devices)
     families = [family_for(settings, service, gpu) for gpu in gpus or (None,)]
-    found = read_for_tei(folder, target_of(service, settings.fleet.tei_version, families))
-    if service.options.image == settings.fleet.own_image:
-        return TeiModel(Verdict(max_input_length=found.verdict.max_input_length))
-    return found
+    target = target_of(service, settings.fleet.tei_version, families)
+    return read_for_tei(folder, target, ours=service.options.image == settings.fleet.own_image)
 
 
 def read_weights(settings: Settings, machine: Machine) -> dict[str, str]:

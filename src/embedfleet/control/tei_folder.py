@@ -71,6 +71,11 @@ def judge(folder: ModelFolder, target: Target) -> Verdict:
     return draft.verdict
 
 
+def links_of(folder: ModelFolder) -> dict[str, str]:
+    """Files that lie outside a folder → where."""
+    return {name: str(target) for name, target in folder.outside.items() if folder.sizes[name] >= 0}
+
+
 def _settle_tokenizer(draft: Draft, folder: ModelFolder) -> None:
     if TOKENIZER in folder.pointers:
         draft.refuse(TOKENIZER, "", "is a git-lfs pointer, not the file itself", "run `git lfs pull` in the folder")
@@ -98,7 +103,7 @@ def _settle_links(draft: Draft, folder: ModelFolder) -> None:
         hint = "copy the folder with what its links lead to: cp -rL"
         draft.refuse(name, "", f"and {len(folder.outside) - 1} others are links to outside the folder", hint)
         return
-    there = {name: str(target) for name, target in folder.outside.items() if folder.sizes[name] >= 0}
+    there = links_of(folder)
     for name, target in there.items():
         draft.link(name, target)
     if there:

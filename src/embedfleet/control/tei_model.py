@@ -5,7 +5,7 @@ from pathlib import Path
 
 from embedfleet.control.assembly import Assembly, assemble
 from embedfleet.control.model_folder import read_model_folder, with_tokenizer
-from embedfleet.control.tei_folder import judge
+from embedfleet.control.tei_folder import judge, links_of
 from embedfleet.control.tei_verdict import Target, Verdict
 
 
@@ -22,13 +22,16 @@ class TeiModel:
     assembly: Assembly | None = None
 
 
-def read_for_tei(folder: Path, target: Target) -> TeiModel:
+def read_for_tei(folder: Path, target: Target, *, ours: bool = False) -> TeiModel:
     """Look at a folder as TEI will; never fails.
 
     Args:
         folder: of the model.
         target: what reads it.
+        ours: whether it is our own engine under TEI's flags, which needs no more than that files are there.
     """
     found = with_tokenizer(read_model_folder(folder))
     verdict = judge(found, target)
+    if ours:
+        verdict = Verdict(links=links_of(found), max_input_length=verdict.max_input_length)
     return TeiModel(verdict, None if verdict.refuses else assemble(found, verdict))

@@ -88,3 +88,14 @@ def test_what_tei_refuses_is_named_with_what_to_do(site, nvml):
     assert "cannot serve it: the setting pooling is max" in found["model.embedder"]["message"]
     assert "our own engine" in found["model.embedder"]["hint"]
     assert "config.json: architectures" in found["model.reranker"]["message"]
+
+
+def test_our_own_engine_needs_no_more_than_that_files_are_there(site, nvml, tmp_path):
+    shutil.copytree(site / "models", tmp_path / "models")
+    model = tmp_path / "models/bge-m3"
+    flags = {"EMBEDFLEET_EMBEDDER_MODEL": str(model), "EMBEDFLEET_RERANKER_ENABLED": "false", "EMBEDFLEET_GPU": "CPU"}
+    assert checks(tmp_path, nvml, **flags)["model.embedder"]["state"] == "ok"
+    (model / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\n")
+    found = checks(tmp_path, nvml, **flags)["model.embedder"]
+    assert (found["state"], "git lfs pull" in found["hint"]) == ("blocked", True)
+    assert f"{model}/model.safetensors is a git-lfs pointer" in found["message"]

@@ -9,6 +9,7 @@ import pytest
 from embedfleet.control.assembly import BASE, assemble, provide_assembly, remove_assemblies
 from embedfleet.control.model_folder import read_model_folder
 from embedfleet.control.tei_folder import judge
+from embedfleet.control.tei_model import read_for_tei
 from tests.services.safetensors import write_shapes
 from tests.services.tei_folders import AMPERE, EMBEDDER
 
@@ -63,6 +64,16 @@ def test_tei_sees_every_file_and_needs_nothing_more(folder, tmp_path):
     found = read_model_folder(seen)
     assert judge(found, AMPERE).files == {}
     assert json.loads((seen / "sentence_bert_config.json").read_text()) == {"x": 1, "max_seq_length": 512}
+
+
+def test_our_own_engine_is_given_what_links_lead_to_and_nothing_rewritten(folder, tmp_path):
+    (folder / "model.safetensors").rename(tmp_path / "blob")
+    assert read_for_tei(folder, AMPERE, ours=True).assembly is None
+    (folder / "model.safetensors").symlink_to(tmp_path / "blob")
+    found = read_for_tei(folder, AMPERE, ours=True)
+    assert (found.verdict.files, found.verdict.max_input_length) == ({}, 512)
+    assert found.assembly is not None
+    assert [*found.assembly.mounts] == [str(tmp_path / "blob")]
 
 
 def test_a_folder_that_needs_nothing_is_not_assembled(folder):
