@@ -63,6 +63,16 @@ PURE = (
     "control.image_name",
     "control.nginx",
     "control.tei",
+    "control.tei_config",
+    "control.tei_family",
+    "control.tei_folder",
+    "control.tei_length",
+    "control.tei_modules",
+    "control.tei_prompts",
+    "control.tei_rotary",
+    "control.tei_unread",
+    "control.tei_verdict",
+    "control.tei_weights",
 )
 EFFECTS = {"asyncio", "logging", "os", "socket", "subprocess", "threading", "time", "random"}
 

@@ -22,7 +22,7 @@ from embedfleet.config.settings import Service, Settings
 from embedfleet.control.check import refuse_blocked
 from embedfleet.control.disk import room
 from embedfleet.control.doctor import examine
-from embedfleet.control.fleet import journal_of, prepare_folders, run_fleet
+from embedfleet.control.fleet import journal_of, prepare_folders, provide_models, run_fleet
 from embedfleet.control.machine import look, needs_containers, provide_images
 from embedfleet.control.open_files import check_open_files
 from embedfleet.control.plan import Machine, make_plan
@@ -96,6 +96,8 @@ def _run_held(settings: Settings, reread: Callable[[], Settings], state: StateFi
     plan = make_plan(settings, ground.machine, sockets=state.run.path)
     if ground.docker is not None:
         prepare_folders(settings)
+        for line in provide_models(settings, ground):
+            say(line)
         with Transfer() as transfer:
             provide_images(ground, plan, settings, transfer.show)
 

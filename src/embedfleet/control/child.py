@@ -93,6 +93,13 @@ class ContainerSpec(ChildSpec):
         return f"{PurePath(self.model).name} {self.weights} {self.reading}".strip()
 
     @property
+    def sees_folder_as_it_is(self) -> bool:
+        """Whether nothing that a replica is given was made of its model's folder as that was at the start."""
+        return " tei=" not in f" {self.reading}" and all(
+            mount.source == self.model for mount in self.mounts if mount.target == self.model
+        )
+
+    @property
     def address(self) -> str:
         """``name:port`` as its neighbours on the network reach it."""
         return f"{self.name}:{self.port}"

@@ -23,6 +23,7 @@ from embedfleet.control.drivers.container import foreign
 from embedfleet.control.gpu import Gpu, family_of, select
 from embedfleet.control.images import differing_tar, find_archive
 from embedfleet.control.machine import has_own_image, see_driver
+from embedfleet.control.model_check import check_model
 from embedfleet.control.model_folder import read_model_folder
 from embedfleet.control.nginx import file_name, render_main, render_site
 from embedfleet.control.open_files import check_open_files
@@ -40,6 +41,7 @@ from embedfleet.control.ports import check_ports, held_ports
 from embedfleet.control.programs import find_nginx
 from embedfleet.control.room import check_cores, check_memory, needs_of, see_memories
 from embedfleet.control.tei import parse_version
+from embedfleet.control.tei_weights import weights_bytes
 from embedfleet.errors import FleetError, UsageError
 from embedfleet.kernel_limits import most_open_files
 
@@ -214,20 +216,7 @@ def _see_models(exam: _Examination) -> None:
             exam.blocked(name, error)
             continue
         if folder is not None:
-            _see_model(exam, name, folder)
-
-
-def _see_model(exam: _Examination, name: str, folder: Path) -> None:
-    if not folder.is_dir():
-        hint = f"clone the model with git-lfs where there is a network, and copy it to {folder}"
-        exam.blocked(name, UsageError(f"there is no folder {folder}", hint))
-        return
-    facts = read_model_folder(folder)
-    if facts.problems:
-        hint = "copy the folder anew from where it is whole"
-        exam.blocked(name, UsageError("; ".join(facts.problems), hint))
-    else:
-        exam.ok(name, f"{folder}: {facts.weights_bytes / 1e9:.1f} GB, inputs of up to {facts.max_input_length} tokens")
+            exam.checks.append(check_model(exam.settings, service, exam.machine, folder))
 
 
 def _make_plan(exam: _Examination) -> None:
@@ -331,7 +320,7 @@ def _see_gpu_memory(exam: _Examination) -> None:
 def _needs(spec: ContainerSpec) -> int:
     """At least: TEI holds weights in float16, which a file of float32 has twice."""
     folder = Path(spec.model)
-    return read_model_folder(folder).weights_bytes // 2 + _BESIDES_WEIGHTS if folder.is_dir() else 0
+    return weights_bytes(read_model_folder(folder)) // 2 + _BESIDES_WEIGHTS if folder.is_dir() else 0
 
 
 def _see_ports(exam: _Examination, own_ports: AbstractSet[int]) -> None:

@@ -3,15 +3,17 @@
 import asyncio
 import logging
 import signal
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
 from embedfleet.config.settings import Settings
 from embedfleet.control.api import FleetApi
+from embedfleet.control.assembly import provide_assembly, remove_assemblies
 from embedfleet.control.balancers.choice import make_balancer
 from embedfleet.control.child import ChildSpec, ContainerSpec, ProcessSpec, RemoteSpec
 from embedfleet.control.container import Container
+from embedfleet.control.disk import reason_of
 from embedfleet.control.drivers.base import Driver
 from embedfleet.control.drivers.container import ContainerDriver, has_other_model
 from embedfleet.control.drivers.process import ProcessDriver
@@ -22,7 +24,7 @@ from embedfleet.control.journal import Journal
 from embedfleet.control.listeners import Listeners
 from embedfleet.control.machine import Ground
 from embedfleet.control.open_files import container_files
-from embedfleet.control.plan import gateway_folder, make_plan, nginx_folder
+from embedfleet.control.plan import assemblies_folder, gateway_folder, make_plan, nginx_folder
 from embedfleet.control.ports import check_ports, held_ports
 from embedfleet.control.readiness import until_serving
 from embedfleet.control.reconcile import Backoff
@@ -31,7 +33,7 @@ from embedfleet.control.reload import Reload
 from embedfleet.control.remains import remove_all, remove_container
 from embedfleet.control.statefile import StateFile
 from embedfleet.control.supervisor import Supervisor
-from embedfleet.errors import DockerError, EmbedfleetError
+from embedfleet.errors import DockerError, EmbedfleetError, UsageError
 from embedfleet.lookout import Lookout
 
 log = logging.getLogger(__name__)
@@ -52,8 +54,26 @@ def prepare_folders(settings: Settings) -> None:
         GatewayFolder(gateway_folder(settings, service.name)).prepare()
 
 
+def provide_models(settings: Settings, ground: Ground) -> Iterator[str]:
+    """Make the folders that TEI sees in place of models'; what is put right in each, in a line.
+
+    Raises:
+        UsageError: they cannot be written.
+    """
+    for service, found in ground.machine.models.items():
+        if found.assembly is not None:
+            above = assemblies_folder(settings)
+            try:
+                provide_assembly(above, found.assembly)
+            except OSError as error:
+                raise UsageError(f"{above} cannot be written: {reason_of(error, above)}", "set state_dir") from error
+        if found.verdict.changes or found.verdict.notes:
+            yield f"{service}: TEI {settings.fleet.tei_version} {found.verdict}"
+
+
 def remove_folders(settings: Settings) -> None:
-    """Remove what gateways in containers left behind them: nobody listens there any more."""
+    """Remove what containers saw: none is there any more."""
+    remove_assemblies(assemblies_folder(settings))
     for service in settings.services:
         GatewayFolder(gateway_folder(settings, service.name)).remove()
 
@@ -103,6 +123,10 @@ async def run_fleet(
 
             def tidy() -> None:  # nobody sends to them now
                 _drop_what_was_before(ground, plan, containers)
+                models = ground.machine.models.values()
+                remove_assemblies(
+                    assemblies_folder(settings), [each.assembly.key for each in models if each.assembly is not None]
+                )
 
             await _live(supervisor, settings.fleet.ready_timeout_s, seen=seen, tidy=tidy, ready=ready)
         except EmbedfleetError:

@@ -4,16 +4,18 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from embedfleet.config.settings import Settings
+from embedfleet.config.settings import Service, Settings
 from embedfleet.control.child import ChildSpec, ContainerSpec
 from embedfleet.control.container_engine import Engine
 from embedfleet.control.docker import Docker
+from embedfleet.control.gpu import select
 from embedfleet.control.images import Progress, ensure_image, find_archive
 from embedfleet.control.model_digest import digest_folder
-from embedfleet.control.model_folder import ModelFacts, read_model_folder
 from embedfleet.control.nvml import Driver, read_driver
 from embedfleet.control.owner import Owner
-from embedfleet.control.plan import Machine, balancer_in_container, check_machine, docker_model, runs_as
+from embedfleet.control.plan import Machine, balancer_in_container, check_machine, docker_model, family_for, runs_as
+from embedfleet.control.tei import target_of
+from embedfleet.control.tei_model import TeiModel, read_for_tei
 from embedfleet.errors import UsageError
 
 
@@ -91,13 +93,13 @@ def has_own_image(docker: Docker, settings: Settings) -> bool:
     return usual.is_file() and find_archive(name, (usual,), folder)[0] is not None
 
 
-def read_models(settings: Settings, machine: Machine) -> dict[str, ModelFacts]:
-    """The facts of every model folder that a container is to be given.
+def read_models(settings: Settings, machine: Machine) -> dict[str, TeiModel]:
+    """What TEI makes of every model folder that a container is to be given.
 
     Raises:
-        UsageError: a folder is missing or not whole; every problem of every folder is named.
+        UsageError: a folder is missing, or TEI refuses it; every reason is named.
     """
-    facts: dict[str, ModelFacts] = {}
+    found: dict[str, TeiModel] = {}
     problems: list[str] = []
     for service in settings.services:
         if runs_as(service, machine.gpus) != "docker":
@@ -108,11 +110,19 @@ def read_models(settings: Settings, machine: Machine) -> dict[str, ModelFacts]:
         if not folder.is_dir():
             problems.append(f"there is no folder {folder} (services.{service.name}.model)")
             continue
-        facts[service.name] = read_model_folder(folder)
-        problems += facts[service.name].problems
+        found[service.name] = read_model(settings, service, machine, folder)
+        problems += [f"{folder}/{refusal} ({refusal.hint})" for refusal in found[service.name].verdict.refusals]
     if problems:
-        raise UsageError("; ".join(problems), "clone the models with git-lfs where there is a network, and copy them")
-    return facts
+        raise UsageError("; ".join(problems), "`embedfleet doctor` shows what TEI makes of each model")
+    return found
+
+
+def read_model(settings: Settings, service: Service, machine: Machine, folder: Path) -> TeiModel:
+    """What TEI, by the image that a service has, makes of a model's folder; our own image takes it as it is."""
+    gpus = select(machine.gpus, service.options.devices)
+    families = [family_for(settings, service, gpu) for gpu in gpus or (None,)]
+    target = target_of(service, settings.fleet.tei_version, families)
+    return read_for_tei(folder, target, ours=service.options.image == settings.fleet.own_image)
 
 
 def read_weights(settings: Settings, machine: Machine) -> dict[str, str]:

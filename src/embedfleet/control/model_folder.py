@@ -1,96 +1,182 @@
-"""A model folder as Text Embeddings Inference needs it, looked at from outside: is it whole, how long, how heavy."""
+"""A model folder as it lies on the disk, looked at from outside: files, their JSON, the shapes of its tensors.
+
+Nothing is judged here: `tei_folder` says what TEI makes of it.
+"""
 
 import json
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+import os
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
+from typing import Any, NoReturn
+
+from embedfleet.errors import ModelError
+from embedfleet.folder.config import parse_json
+from embedfleet.folder.tokenizer_file import tokenizer_text
 
 _LFS = b"version https://git-lfs.github.com/spec/"
-_LENGTHS = ("sentence_bert_config.json", "sentence_xlm-roberta_config.json", "sentence_roberta_config.json")
-_INDEX = "model.safetensors.index.json"
-_WEIGHTS = ("model.safetensors", "pytorch_model.bin", _INDEX, "onnx/model.onnx", "model.onnx")
-_PADDED_POSITIONS = {"roberta", "xlm-roberta", "camembert"}
+_ZIP = b"PK\x03\x04"
+_BOM = b"\xef\xbb\xbf"
+_BEGINNING = 64
+_LARGEST_JSON = 32 << 20
+_LARGEST_HEADER = 100_000_000  # of a safetensors file, as its own library has it
+_MOST_FILES = 10_000
+_DEEPEST = 2
+_NOT_READ = {"tokenizer.json", "vocab.json", "added_tokens.json"}  # large, and only what they are called counts
+_TOKENIZER = "tokenizer.json"
+# As in TEI's `download.rs`: the first that is there counts.
+LENGTH_FILES = (
+    "sentence_bert_config.json",
+    "sentence_roberta_config.json",
+    "sentence_distilbert_config.json",
+    "sentence_camembert_config.json",
+    "sentence_albert_config.json",
+    "sentence_xlm-roberta_config.json",
+    "sentence_xlnet_config.json",
+)
 
 
 @dataclass(frozen=True, slots=True)
-class ModelFacts:
-    """What a model's folder tells.
+class ModelFolder:
+    """What lies in a folder, by names below it with slashes.
 
     Attributes:
-        max_input_length: in tokens, special ones among them; 0 if it is not told.
-        weights_bytes: of the file or the files of weights that TEI would load.
-        is_classifier: whether it ranks or classifies, by its architecture.
-        problems: what keeps TEI from loading it, each with the file and what to do.
+        path: of the folder.
+        sizes: of every file in bytes; -1 of a link that leads nowhere.
+        json: values of JSON files.
+        broken: JSON files that cannot be read → why.
+        odd: JSON files that Python reads and Rust does not, for their BOM or a key that is there twice.
+        pointers: files that are git-lfs pointers.
+        zipped: files that begin as a zip does, as PyTorch's pickles since 1.6.
+        outside: files that are links to outside the folder → where they lead.
+        tensors: safetensors files → tensor → shape.
+        tokenizer: text of the ``tokenizer.json`` that there should be, if it is not there so; see `with_tokenizer`.
+        no_tokenizer: why none can be made.
     """
 
-    max_input_length: int
-    weights_bytes: int
-    is_classifier: bool
-    problems: tuple[str, ...]
+    path: Path
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    json: Mapping[str, Any] = field(default_factory=dict)
+    broken: Mapping[str, str] = field(default_factory=dict)
+    odd: frozenset[str] = frozenset()
+    pointers: frozenset[str] = frozenset()
+    zipped: frozenset[str] = frozenset()
+    outside: Mapping[str, Path] = field(default_factory=dict)
+    tensors: Mapping[str, Mapping[str, tuple[int, ...]]] = field(default_factory=dict)
+    tokenizer: str = ""
+    no_tokenizer: str = ""
+
+    def has(self, name: str) -> bool:
+        """Whether there is such a file."""
+        return name in self.sizes
+
+    def values(self, name: str) -> dict[str, Any] | None:
+        """A JSON file's object, to be changed at will; None if there is none."""
+        value = self.json.get(name)
+        return dict(value) if isinstance(value, dict) else None
 
 
-def read_model_folder(folder: Path) -> ModelFacts:
-    """Look at a folder in Hugging Face layout (files as in TEI's `download.rs` and `lib.rs`, 1.9); never fails."""
-    problems: list[str] = []
-    config = _json(folder / "config.json", problems, required=True)
-    if not (folder / "tokenizer.json").is_file():
-        problems.append(f"{folder}/tokenizer.json is missing: TEI has fast tokenizers only")
-    weights = _weights(folder, problems)
-    problems += [
-        f"{file} is a git-lfs pointer, not the file: run `git lfs pull` in {folder}"
-        for file in (folder / "tokenizer.json", *weights)
-        if _is_pointer(file)
-    ]
-    architectures = config.get("architectures") or []
-    return ModelFacts(
-        max_input_length=_length(folder, config),
-        weights_bytes=sum(file.stat().st_size for file in weights),
-        is_classifier=any("Classification" in str(name) for name in architectures),
-        problems=tuple(problems),
+def read_model_folder(path: Path) -> ModelFolder:
+    """Look at a folder in Hugging Face layout; never fails, and reads no weights."""
+    sizes: dict[str, int] = {}
+    outside: dict[str, Path] = {}
+    beginnings: dict[str, bytes] = {}
+    real = Path(os.path.realpath(path))
+    for name, file in _files(path):
+        sizes[name], beginnings[name] = _look(file)
+        target = Path(os.path.realpath(file))
+        if not target.is_relative_to(real):
+            outside[name] = target
+    read = {name: _read_json(path / name) for name in sizes if _is_json(name, sizes[name])}
+    tensors = {name: _header(path / name) for name in sizes if name.endswith(".safetensors")}
+    return ModelFolder(
+        path,
+        sizes,
+        json={name: value for name, (value, _, fault) in read.items() if not fault},
+        broken={name: fault for name, (_, _, fault) in read.items() if fault},
+        odd=frozenset(name for name, (_, is_odd, _) in read.items() if is_odd)
+        | {name for name, begins in beginnings.items() if begins.startswith(_BOM)},
+        pointers=frozenset(name for name, begins in beginnings.items() if begins.startswith(_LFS)),
+        zipped=frozenset(name for name, begins in beginnings.items() if begins.startswith(_ZIP)),
+        outside=outside,
+        tensors={name: shapes for name, shapes in tensors.items() if shapes is not None},
     )
 
 
-def _weights(folder: Path, problems: list[str]) -> list[Path]:
-    found = next((folder / name for name in _WEIGHTS if (folder / name).is_file()), None)
-    if found is None:
-        problems.append(f"{folder} has no weights: none of {', '.join(_WEIGHTS)} is there")
-        return []
-    if found.name != _INDEX:
-        return [found]
-    names = sorted(set(_json(found, problems, required=True).get("weight_map", {}).values()))
-    missing = [name for name in names if not (folder / name).is_file()]
-    problems += [f"{folder}/{name} is missing: {_INDEX} names it" for name in missing]
-    return [folder / name for name in names if name not in missing]
-
-
-def _length(folder: Path, config: dict[str, Any]) -> int:
-    for name in _LENGTHS:
-        length = _json(folder / name, [], required=False).get("max_seq_length")
-        if isinstance(length, int):
-            return length
-    positions = config.get("max_position_embeddings")
-    if not isinstance(positions, int):
-        return 0
-    padding = config.get("pad_token_id") or 0
-    return positions - padding - 1 if config.get("model_type") in _PADDED_POSITIONS else positions
-
-
-def _json(file: Path, problems: list[str], *, required: bool) -> dict[str, Any]:
+def with_tokenizer(folder: ModelFolder) -> ModelFolder:
+    """The same with the tokenizer that the libraries use: made of slow files, or as other files want it."""
+    kind = (folder.values("config.json") or {}).get("model_type")
+    lowers = any((folder.values(name) or {}).get("do_lower_case") is True for name in LENGTH_FILES)
     try:
-        content = json.loads(file.read_bytes())
-    except FileNotFoundError:
-        if required:
-            problems.append(f"{file} is missing")
-        return {}
-    except (OSError, ValueError) as error:
-        problems.append(f"{file} cannot be read: {error}")
-        return {}
-    return content if isinstance(content, dict) else {}
+        text = tokenizer_text(folder.path, str(kind or ""), lowers=lowers) or ""
+        if text and folder.has(_TOKENIZER) and parse_json(folder.path / _TOKENIZER) == json.loads(text):
+            text = ""
+        return replace(folder, tokenizer=text)
+    except ModelError as error:
+        return replace(folder, no_tokenizer=error.message)
 
 
-def _is_pointer(file: Path) -> bool:
+def _files(path: Path) -> Iterator[tuple[str, Path]]:
+    """Its files, as deep as modules lie; what is hidden is nobody's."""
+    count = 0
+    for above, folders, names in os.walk(path, followlinks=True):
+        depth = len(Path(above).relative_to(path).parts)
+        folders[:] = sorted(name for name in folders if name[0] != "." and depth < _DEEPEST)
+        for name in sorted(names):
+            count += 1
+            if name[0] != "." and count <= _MOST_FILES:
+                file = Path(above, name)
+                yield str(PurePosixPath(file.relative_to(path))), file
+
+
+def _look(file: Path) -> tuple[int, bytes]:
+    """A file's size, and how it begins."""
+    try:
+        size = file.stat().st_size
+        if not file.is_file():
+            return -1, b""
+        with file.open("rb") as stream:
+            return size, stream.read(_BEGINNING)
+    except OSError:
+        return -1, b""
+
+
+def _is_json(name: str, size: int) -> bool:
+    return name.endswith(".json") and PurePosixPath(name).name not in _NOT_READ and 0 <= size <= _LARGEST_JSON
+
+
+def _read_json(file: Path) -> tuple[Any, bool, str]:
+    """A file's value, whether Rust could not read what Python can, and why it cannot be read at all."""
+    twice = False
+
+    def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
+        nonlocal twice
+        values = dict(items)
+        twice = twice or len(values) != len(items)
+        return values
+
+    def refuse(word: str) -> NoReturn:
+        raise ValueError(f"{word} is no number in JSON")
+
+    try:
+        content = file.read_bytes()
+        text = content.removeprefix(_BOM).decode("utf-8")
+        value = json.loads(text, object_pairs_hook=pairs, parse_constant=refuse)
+        json.dumps(value, ensure_ascii=False).encode()  # half a character can be written in JSON, but be in no answer
+    except (OSError, ValueError, RecursionError) as error:
+        return None, False, str(error)
+    return value, twice or content.startswith(_BOM), ""
+
+
+def _header(file: Path) -> dict[str, tuple[int, ...]] | None:
+    """The shapes in a safetensors file; None if it is none."""
     try:
         with file.open("rb") as stream:
-            return stream.read(len(_LFS)) == _LFS
-    except OSError:
-        return False
+            (length,) = struct.unpack("<Q", stream.read(8))
+            if length > _LARGEST_HEADER:
+                return None
+            rows = json.loads(stream.read(length))
+        return {name: tuple(map(int, row["shape"])) for name, row in rows.items() if name != "__metadata__"}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError, struct.error, OverflowError):
+        return None

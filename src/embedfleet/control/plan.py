@@ -10,10 +10,11 @@ from embedfleet.config.model_name import AUTO, BUILTIN, model_folder, usual_fold
 from embedfleet.config.option import options_of
 from embedfleet.config.settings import EngineOptions, GatewayOptions, Service, Settings
 from embedfleet.control import tei
+from embedfleet.control.assembly import BASE
 from embedfleet.control.child import ChildSpec, ContainerSpec, Mount, ProcessSpec, RemoteSpec
 from embedfleet.control.gpu import CPU, Family, Gpu, family_of, family_of_type, select
-from embedfleet.control.model_folder import ModelFacts
 from embedfleet.control.placement import assign, replica_count, tokenization_workers, worker_threads
+from embedfleet.control.tei_model import TeiModel
 from embedfleet.errors import UsageError
 
 Runs = Literal["process", "docker", "remote"]
@@ -36,7 +37,7 @@ class Machine:
         own_image: whether the image of this project's Dockerfile can be had, so that a gateway may be a container.
         reaches_containers: whether this process can connect to a container's own address; if not, or where a gateway
             runs beside them, replicas are published on the loopback.
-        models: facts of each service's model folder.
+        models: what TEI makes of each service's model folder.
         weights: digest of what that folder holds.
     """
 
@@ -45,7 +46,7 @@ class Machine:
     driver: str = ""
     own_image: bool = False
     reaches_containers: bool = True
-    models: Mapping[str, ModelFacts] = field(default_factory=dict)
+    models: Mapping[str, TeiModel] = field(default_factory=dict)
     weights: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -105,6 +106,27 @@ def nginx_folder(settings: Settings, service: str) -> Path:
 def gateway_folder(settings: Settings, service: str) -> Path:
     """What a service's gateway shares with this machine if it is a container."""
     return settings.state_dir / "gateway" / service
+
+
+def assemblies_folder(settings: Settings) -> Path:
+    """Where the folders are that TEI sees in place of models'."""
+    return settings.state_dir / "tei"
+
+
+def family_for(settings: Settings, service: Service, gpu: Gpu | None) -> Family:
+    """The family of the image that a service has on a GPU, or on the CPU.
+
+    Raises:
+        UsageError: there is no image for it.
+    """
+    if gpu is None:
+        return CPU
+    if service.options.image and settings.fleet.gpu in {"auto", ""}:
+        try:
+            return family_of(gpu)
+        except UsageError:  # the person has an image for it
+            return Family("other", gpu.capability, "", ())
+    return family_of(gpu)
 
 
 def make_plan(settings: Settings, machine: Machine, *, sockets: Path) -> list[ChildSpec]:
@@ -168,10 +190,10 @@ class _Plan:
 
     def _container(self, service: Service, number: int, gpu: Gpu | None) -> ContainerSpec:
         fleet, options = self._settings.fleet, service.options
-        family = self._family(service, gpu)
+        family = family_for(self._settings, service, gpu)
         own = options.image == fleet.own_image
         model = docker_model(self._settings, service)
-        facts = self._machine.models.get(service.name)
+        found = self._machine.models.get(service.name)
         arguments = tei.arguments(
             service.engine,
             model=str(model or BUILTIN),
@@ -180,13 +202,14 @@ class _Plan:
             workers=tokenization_workers(
                 service.engine.tokenization_workers, replicas=self._replicas(), cores=self._machine.cores
             ),
-            max_input_length=facts.max_input_length if facts else 0,
+            max_input_length=found.verdict.max_input_length if found else 0,
             dtype=options.dtype,
+            more=found.verdict.flags if found else {},
         )
         tars = self._settings.root / fleet.images_dir
         mounts = [Mount(str(self._settings.root / fleet.data_dir), "/data", read_only=False)]
-        if model is not None:  # by the same path inside as outside, as people's scripts have it
-            mounts.insert(0, Mount(str(model), str(model)))
+        if model is not None:
+            mounts[:0] = self._model_mounts(model, found)
         return ContainerSpec(
             f"{service.upstream}-{number}",
             service.name,
@@ -202,19 +225,17 @@ class _Plan:
             port=tei.PORT,
             model=str(model or BUILTIN),
             weights=self._machine.weights.get(service.name, ""),
-            reading=_reading(service.engine),
+            reading=_reading(service.engine, found),
             publish=("127.0.0.1", 0) if self._is_published(service) else None,
         )
 
-    def _family(self, service: Service, gpu: Gpu | None) -> Family:
-        if gpu is None:
-            return CPU
-        if service.options.image and self._settings.fleet.gpu in {"auto", ""}:
-            try:
-                return family_of(gpu)
-            except UsageError:  # the person has an image for it
-                return Family("other", gpu.capability, "", ())
-        return family_of(gpu)
+    def _model_mounts(self, model: Path, found: TeiModel | None) -> list[Mount]:
+        """The folder by the same path inside as outside, as people's scripts have it."""
+        if found is None or found.assembly is None:
+            return [Mount(str(model), str(model))]
+        instead = assemblies_folder(self._settings) / found.assembly.key
+        outside = [Mount(source, target) for source, target in found.assembly.mounts.items()]
+        return [Mount(str(instead), str(model)), Mount(str(model), BASE), *outside]
 
     def _is_published(self, service: Service) -> bool:
         return not (self._machine.reaches_containers and balancer_in_container(service, self._machine))
@@ -347,12 +368,13 @@ def _remotes(service: Service) -> list[RemoteSpec]:
     return [RemoteSpec(f"{name}-{n}", service.name, "replica", url.rstrip("/")) for n, url in enumerate(urls)]
 
 
-def _reading(options: EngineOptions) -> str:
-    """The settings of a service that change the vectors of its model, as text; empty for none."""
+def _reading(options: EngineOptions, found: TeiModel | None) -> str:
+    """What changes the vectors of a service's model beside the folder, as text; empty for none."""
     said = {
         "pooling": "" if options.pooling == "auto" else options.pooling,
         "prompt-name": options.default_prompt_name,
         "prompt": options.default_prompt and hashlib.sha256(options.default_prompt.encode()).hexdigest()[:12],
+        "tei": found.verdict.digest if found else "",
     }
     return " ".join(f"{name}={value}" for name, value in said.items() if value)
 

@@ -13,6 +13,7 @@ from embedfleet.control.gpu import Gpu
 from embedfleet.control.model_folder import read_model_folder
 from embedfleet.control.placement import replica_count
 from embedfleet.control.plan import runs_as, shares_weights
+from embedfleet.control.tei_weights import weights_bytes
 
 _BUILTIN_BYTES = 90_900_000  # of all-MiniLM-L6-v2
 _PROCESS_BYTES = 50_000_000  # of a replica, besides its weights: a low guess
@@ -98,7 +99,7 @@ def see_memories() -> list[Memory]:
 def _need(service: Service, root: Path) -> Need:
     folder = model_folder(service.engine.model, root)
     if folder is not None and folder.is_dir():
-        weights = read_model_folder(folder).weights_bytes
+        weights = weights_bytes(read_model_folder(folder))
     else:
         weights = _BUILTIN_BYTES if service.engine.model in {AUTO, BUILTIN} else 0  # a hub id says nothing
     assert not isinstance(service.options.replicas, tuple), "servers elsewhere are no processes"

@@ -1,9 +1,11 @@
 """How a container of Text Embeddings Inference is started: flags and environment by release, with its known traps."""
 
 import re
+from collections.abc import Mapping, Sequence
 
-from embedfleet.config.settings import EngineOptions
+from embedfleet.config.settings import EngineOptions, Service
 from embedfleet.control.gpu import Family
+from embedfleet.control.tei_verdict import Target
 from embedfleet.errors import UsageError
 
 PORT = 80
@@ -15,6 +17,7 @@ _SERVED_NAME = (1, 9, 0)
 _BREAKS_ON_NEW_DRIVERS = (1, 9, 3)  # its entrypoint misreads what nvidia-smi of drivers 6xx prints (issue 870)
 _NEW_DRIVER = 600
 _NEWEST = 999
+_FLASH = 80  # compute capability, tenfold, from which on there is flash attention of version 2
 
 
 def parse_version(text: str) -> tuple[int, int, int]:
@@ -41,6 +44,7 @@ def arguments(
     workers: int,
     max_input_length: int,
     dtype: str,
+    more: Mapping[str, str] | None = None,
 ) -> tuple[str, ...]:
     """The flags of ``text-embeddings-router``, each in one word: a value may begin with a dash.
 
@@ -52,6 +56,7 @@ def arguments(
         workers: tokenizer workers; TEI's own choice, every core for every replica, is too many.
         max_input_length: of the model; an input longer than ``max_batch_tokens`` is a start error, or blocks for ever.
         dtype: of the weights; ``auto`` leaves it to TEI.
+        more: flags that the model's folder needs.
 
     Raises:
         UsageError: the release cannot be told what the options ask for.
@@ -72,8 +77,29 @@ def arguments(
         "--default-prompt": options.default_prompt,
         "--served-model-name": options.served_model_name if parse_version(version) >= _SERVED_NAME else "",
     }
-    flags |= {name: value for name, value in chosen.items() if value}
+    flags |= {name: value for name, value in chosen.items() if value} | dict(more or {})
     return (*(f"{name}={value}" for name, value in flags.items()), *_truncation(options.auto_truncate, version))
+
+
+def target_of(service: Service, version: str, families: Sequence[Family]) -> Target:
+    """What reads the model's folder of a service.
+
+    Args:
+        service: whose replicas are containers of TEI.
+        version: of TEI.
+        families: of the GPUs that it is placed on; that of the CPU for none.
+    """
+    engine = service.engine
+    return Target(
+        version=parse_version(version),
+        on_gpu=all(family.capability for family in families),
+        flash=all(family.flash_attention and family.capability >= _FLASH for family in families),
+        dtype=service.options.dtype,
+        pooling=engine.pooling,
+        task=engine.task,
+        has_prompt=bool(engine.default_prompt or engine.default_prompt_name),
+        prompt_name=engine.default_prompt_name,
+    )
 
 
 def environment(family: Family) -> dict[str, str]:

@@ -75,8 +75,19 @@ def test_mixed_gpus_get_an_image_each(site: Site):
     assert images == [TEI["turing"], TEI["hopper"]]
 
 
-def test_the_gateway_may_be_a_process_of_the_host(site: Site):
-    site.up("--set", "embedder.balancer_in=process", "--set", "reranker.enabled=false")
+def test_the_gateway_may_be_a_process_of_the_host(site: Site, tmp_path_factory):
+    """Its model is as sentence-transformers 6 saves it, with weights on another disk: TEI gets it as it reads it."""
+    model = site.folder / "models/bge-m3"
+    (model / "1_Pooling/config.json").write_text('{"embedding_dimension": 32, "pooling_mode": "cls"}')
+    weights = tmp_path_factory.mktemp("disk") / "weights"
+    (model / "model.safetensors").rename(weights)
+    (model / "model.safetensors").symlink_to(weights)
+    said = site.up("--set", "embedder.balancer_in=process", "--set", "reranker.enabled=false").stderr
+    said += (site.folder / ".embedfleet/logs/up.log").read_text()
+    assert "embedder: TEI 1.9.3 serves it; put right: 1_Pooling/config.json: pooling_mode" in said
+    code = "import sys; print(open(sys.argv[1]).read())"
+    inside = site.execute(REPLICAS[0], "python3", "-c", code, str(model / "1_Pooling/config.json"))
+    assert json.loads(inside)["pooling_mode_cls_token"] is True
     assert sorted(site.containers) == REPLICAS[:2]
     assert site.embedder.post("/embed", QUESTION).status == 200
     for name in REPLICAS[:2]:
@@ -84,6 +95,7 @@ def test_the_gateway_may_be_a_process_of_the_host(site: Site):
         assert row["HostIp"] == "127.0.0.1"
     site.down()
     assert site.containers == {}
+    assert not (site.folder / ".embedfleet/tei").exists()
 
 
 def test_our_own_image_serves_without_a_gpu(site: Site):

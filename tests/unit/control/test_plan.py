@@ -8,10 +8,12 @@ import pytest
 from embedfleet.cli.engine import command as engine
 from embedfleet.cli.gateway import command as gateway
 from embedfleet.config.load import load
+from embedfleet.control.assembly import Assembly
 from embedfleet.control.child import Mount, ProcessSpec
 from embedfleet.control.gpu import Gpu
-from embedfleet.control.model_folder import ModelFacts
 from embedfleet.control.plan import Machine, check_machine, make_plan, peer_url
+from embedfleet.control.tei_model import TeiModel
+from embedfleet.control.tei_verdict import Verdict
 from embedfleet.errors import SettingsError, UsageError
 
 
@@ -86,10 +88,10 @@ def test_the_verbs_take_every_flag_of_the_plan():
 
 
 T4S = tuple(Gpu(number, f"GPU-{number}", "Tesla T4", 75, 16 << 30, 15 << 30) for number in range(2))
-FACTS = ModelFacts(8192, 1, False, ())
+AS_IT_IS = TeiModel(Verdict(max_input_length=8192))
 
 
-def docker_plan(gpus=T4S, *, own_image: bool = True, reaches: bool = True, **flags: str):
+def docker_plan(gpus=T4S, *, own_image: bool = True, reaches: bool = True, embedder: TeiModel = AS_IT_IS, **flags: str):
     settings = load(None, {}, {key.replace("__", "."): value for key, value in flags.items()})
     machine = Machine(
         16,
@@ -97,7 +99,7 @@ def docker_plan(gpus=T4S, *, own_image: bool = True, reaches: bool = True, **fla
         "550.1",
         own_image=own_image,
         reaches_containers=reaches,
-        models={"embedder": FACTS, "reranker": FACTS},
+        models={"embedder": embedder, "reranker": AS_IT_IS},
     )
     return {spec.name: spec for spec in make_plan(settings, machine, sockets=Path("/s"))}
 
@@ -119,6 +121,34 @@ def test_on_gpus_the_fleet_is_the_scripts():
             assert Mount(folder, folder) in spec.mounts
             assert Mount(str(Path.cwd() / "data"), "/data", read_only=False) in spec.mounts
             assert spec.environment == {"USE_FLASH_ATTENTION": "False"}
+
+
+def test_what_tei_cannot_read_is_mounted_over_as_a_folder_of_our_own():
+    verdict = Verdict(
+        files={"1_Pooling/config.json": b"{}"}, flags={"--default-prompt-name": "query"}, max_input_length=64
+    )
+    links = {"config.json": "/run/embedfleet/model/config.json", "model.safetensors": "/run/embedfleet/linked/0"}
+    assembly = Assembly(verdict.files, links, {"/hub/blobs/1": "/run/embedfleet/linked/0"})
+    before, after = docker_plan(), docker_plan(embedder=TeiModel(verdict, assembly))
+    spec, folder = after["bge-embedder-tei-0"], str(Path.cwd() / "models" / "bge-m3")
+    assert spec.mounts[:3] == (
+        Mount(str(Path.cwd() / ".embedfleet/tei" / assembly.key), folder),
+        Mount(folder, "/run/embedfleet/model"),
+        Mount("/hub/blobs/1", "/run/embedfleet/linked/0"),
+    )
+    assert flag(spec, "--model-id") == folder
+    assert flag(spec, "--default-prompt-name") == "query"
+    assert not spec.sees_folder_as_it_is
+    former = before["bge-embedder-tei-0"]
+    assert former.sees_folder_as_it_is
+    assert former.fingerprint != spec.fingerprint, "it is another container"
+    assert former.computes != spec.computes, "and another model"
+    others = {**verdict.files, "1_Pooling/config.json": b"{ }"}
+    other = TeiModel(replace(verdict, files=others), replace(assembly, files=others))
+    changed = docker_plan(embedder=other)["bge-embedder-tei-0"]
+    assert changed.fingerprint != spec.fingerprint
+    assert changed.computes != spec.computes
+    assert before["bge-reranker-tei-0"].fingerprint == after["bge-reranker-tei-0"].fingerprint
 
 
 def test_nginx_has_the_scripts_name_and_publishes_the_port():
@@ -215,7 +245,7 @@ def test_no_two_children_of_any_machine_have_one_name():
     sound = load(None, {}, {"embedder.upstream": "x"})
     one, two = sound.services
     alike = replace(sound, services=(one, replace(two, options=replace(two.options, upstream="x"))))
-    machine = Machine(16, T4S, "550.1", models={"embedder": FACTS, "reranker": FACTS})
+    machine = Machine(16, T4S, "550.1", models={"embedder": AS_IT_IS, "reranker": AS_IT_IS})
     with pytest.raises(UsageError, match=r"x-0 is of services\.embedder and of services\.reranker"):
         make_plan(alike, machine, sockets=Path("/s"))
     with pytest.raises(SettingsError, match="x-0 would be a replica"):

@@ -285,6 +285,11 @@ class ContainerDriver:
                     f"{spec.model} holds another model than when the fleet was started",
                     "put the former one back; or, if the service is to have this one: embedfleet up --new-model",
                 )
+            if not spec.sees_folder_as_it_is:
+                raise DockerError(
+                    f"{spec.model} holds another model, and what TEI is given was made of the former one",
+                    "embedfleet down, then embedfleet up",
+                )
             log.warning("%s serves another model than before from %s: an operator said so", spec.service, spec.model)
             self._weights[spec.service] = now
             del self._allowed_until[spec.service]  # for one change

@@ -1,0 +1,178 @@
+"""What TEI of a release makes of a model folder, known before a container starts; pure.
+
+What decides is TEI's source: ``router/src/lib.rs`` for the files beside the weights, ``backends/candle`` for
+``config.json`` and the weights, ``backends/src/lib.rs`` for modules and for which backend it is.
+"""
+
+from typing import Any
+
+from embedfleet.control.model_folder import ModelFolder
+from embedfleet.control.tei_config import (
+    CONFIG,
+    OWN_ENGINE,
+    is_classifier,
+    settle_config,
+    settle_labels,
+    settle_names,
+    settle_positions,
+)
+from embedfleet.control.tei_family import TeiFamily, class_of, model_type_of
+from embedfleet.control.tei_length import settle_length
+from embedfleet.control.tei_modules import is_elsewhere, settle_modules
+from embedfleet.control.tei_prompts import settle_prompts
+from embedfleet.control.tei_unread import refuse_lost_types, refuse_unread
+from embedfleet.control.tei_verdict import Draft, Target, Verdict
+from embedfleet.control.tei_weights import head_rows, settle_weights, takes_onnx, tensors_of
+
+TOKENIZER = "tokenizer.json"
+_MOST_LINKS = 200
+_HEADS = ("classifier.weight", "classifier.out_proj.weight")
+_RANKER = "give a cross-encoder; or {}, which ranks by late interaction"
+_AGAIN = "copy the folder anew from where it is whole"
+
+
+def judge(folder: ModelFolder, target: Target) -> Verdict:
+    """What TEI makes of a folder.
+
+    Args:
+        folder: as it lies on the disk.
+        target: what reads it.
+    """
+    draft = Draft()
+    if is_elsewhere(draft, folder):
+        return draft.verdict
+    by_onnx = takes_onnx(folder, on_gpu=target.on_gpu, dtype=target.dtype) and target.pooling != "splade"
+    settle_weights(draft, folder, by_onnx=by_onnx)
+    _settle_tokenizer(draft, folder)
+    _settle_links(draft, folder)
+    config = folder.values(CONFIG)
+    if config is None:
+        draft.refuse(CONFIG, "", folder.broken.get(CONFIG, "is missing, or holds no JSON object"), _AGAIN)
+        return draft.verdict
+    _settle_head(draft, folder, config, target)
+    if not settle_names(draft, config):
+        return draft.verdict
+    family = settle_config(draft, config, by_onnx=by_onnx)
+    if family is not None and not by_onnx:
+        _check_machine(draft, config, family, target)
+    if positions := settle_positions(draft, config):
+        settle_length(draft, folder, config, positions=positions)
+    ranks = is_classifier(config)
+    _settle_task(draft, folder, config, family, target, by_onnx=by_onnx)
+    if target.pooling != "splade":
+        refuse_unread(draft, folder, classifies=ranks)
+    if ranks and config.get("type_vocab_size") not in (0, 1):
+        refuse_lost_types(draft, folder)
+    settle_prompts(draft, folder, target, ranks=ranks)
+    if CONFIG in folder.odd:
+        draft.change(CONFIG, "", "has a byte order mark or a key twice")
+    if draft.is_changed(CONFIG):
+        draft.write(CONFIG, config)
+    return draft.verdict
+
+
+def links_of(folder: ModelFolder) -> dict[str, str]:
+    """Files that lie outside a folder → where."""
+    return {name: str(target) for name, target in folder.outside.items() if folder.sizes[name] >= 0}
+
+
+def _settle_tokenizer(draft: Draft, folder: ModelFolder) -> None:
+    if TOKENIZER in folder.pointers:
+        draft.refuse(TOKENIZER, "", "is a git-lfs pointer, not the file itself", "run `git lfs pull` in the folder")
+    elif TOKENIZER in folder.odd:
+        draft.refuse(TOKENIZER, "", "begins with a byte order mark, which TEI cannot read", "save it without")
+    elif folder.tokenizer:
+        what = "splits texts otherwise than tokenizer_config.json or do_lower_case say, which the libraries obey"
+        draft.change(TOKENIZER, "", what if folder.has(TOKENIZER) else "is missing: made from the files of before it")
+        draft.write_bytes(TOKENIZER, folder.tokenizer.encode())
+    elif folder.has(TOKENIZER) and folder.no_tokenizer:
+        draft.refuse(TOKENIZER, "", f"cannot be used: {folder.no_tokenizer}", _AGAIN)
+    elif folder.has(TOKENIZER):
+        if folder.sizes[TOKENIZER] < 0:
+            draft.refuse(TOKENIZER, "", "is a link that leads nowhere, or may not be read", _AGAIN)
+    else:
+        hint = "write it: AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)"
+        why = f" ({folder.no_tokenizer})" if folder.no_tokenizer else ""
+        draft.refuse(TOKENIZER, "", f"is missing, and TEI has fast tokenizers only{why}", hint)
+
+
+def _settle_links(draft: Draft, folder: ModelFolder) -> None:
+    """Files that lie elsewhere, as those of the hub's cache do: a container that has the folder alone has them not."""
+    if len(folder.outside) > _MOST_LINKS:
+        name = next(iter(folder.outside))
+        hint = "copy the folder with what its links lead to: cp -rL"
+        draft.refuse(name, "", f"and {len(folder.outside) - 1} others are links to outside the folder", hint)
+        return
+    there = links_of(folder)
+    for name, target in there.items():
+        draft.link(name, target)
+    if there:
+        draft.notes.append(f"{', '.join(there)}: links to outside the folder, and what they lead to is mounted as well")
+
+
+def _settle_head(draft: Draft, folder: ModelFolder, config: dict[str, Any], target: Target) -> None:
+    """A classification head in the weights that the config names no class for: TEI would leave it out."""
+    tensors = tensors_of(folder) or {}
+    names = config.get("architectures")
+    if target.task == "embed" or is_classifier(config) or not any(head in tensors for head in _HEADS):
+        return
+    if target.pooling != "auto" or folder.has("modules.json") or folder.has("1_Pooling/config.json"):
+        return  # an embedder, whatever else lies in its weights
+    if names is not None and not isinstance(names, list):
+        return
+    kind = config.get("model_type") or (model_type_of(str(names[0])) if names else "")
+    config["architectures"] = [class_of(str(kind), "ForSequenceClassification")]
+    draft.change(CONFIG, "architectures", "names no class for the classification head that is in the weights")
+
+
+def _check_machine(draft: Draft, config: dict[str, Any], family: TeiFamily, target: Target) -> None:
+    kind = config["model_type"]
+    if target.version < family.since:
+        since = ".".join(map(str, family.since))
+        draft.refuse(
+            CONFIG,
+            "model_type",
+            f"is {kind}, which TEI computes from {since} on",
+            f"take a newer tei_version; or {OWN_ENGINE}",
+        )
+    elif family.needs_flash and not (target.on_gpu and target.flash and target.dtype != "float32"):
+        what = "which TEI computes on GPUs with flash attention in float16 alone (Ampere and newer)"
+        draft.refuse(CONFIG, "model_type", f"is {kind}, {what}", OWN_ENGINE)
+    elif family.needs_float32 and target.dtype == "float16":
+        draft.refuse("", "dtype", f"is float16, TEI computes {kind} in float32 alone", "leave dtype away")
+
+
+def _settle_task(
+    draft: Draft,
+    folder: ModelFolder,
+    config: dict[str, Any],
+    family: TeiFamily | None,
+    target: Target,
+    *,
+    by_onnx: bool,
+) -> None:
+    """A classifier has its labels, an embedder its pooling; and each can do what its service is for."""
+    if not is_classifier(config):
+        if target.task == "rerank":
+            said = f"is {config.get('architectures')}, which is no classifier: TEI ranks by cross-encoders alone"
+            draft.refuse(CONFIG, "architectures", said, _RANKER.format(OWN_ENGINE))
+            return
+        poolings = family.poolings if family is not None and not by_onnx else ("cls", "mean", "last-token")
+        settle_modules(draft, folder, target, by_onnx=by_onnx, poolings=poolings)
+        return
+    name = next(name for name in config["architectures"] if name.endswith("Classification"))
+    if not name.endswith("ForSequenceClassification"):
+        draft.refuse(CONFIG, "architectures", f"is {name}, which TEI takes for a classifier of whole texts", OWN_ENGINE)
+        return
+    if family is not None and not family.head and not by_onnx:
+        draft.refuse(CONFIG, "architectures", f"is {name}: TEI has no classifier of it", OWN_ENGINE)
+        return
+    rows = head_rows(folder, family.head) if family is not None and not by_onnx else None
+    if rows == 0 and family is not None:
+        draft.refuse(CONFIG, "architectures", f"is {name}, and the weights have no {family.head}", _AGAIN)
+        return
+    labels = settle_labels(draft, config, rows)
+    if labels > 1 and target.task == "rerank":
+        draft.refuse(CONFIG, "id2label", f"names {labels} labels, TEI ranks by a model of one", OWN_ENGINE)
+    elif target.task == "embed":
+        draft.refuse(CONFIG, "architectures", f"is {name}: TEI would classify, not embed", OWN_ENGINE)

@@ -1,0 +1,72 @@
+"""The longest input, which TEI must find where it looks, and never beyond the positions; pure."""
+
+from typing import Any
+
+from embedfleet.control.model_folder import LENGTH_FILES, ModelFolder
+from embedfleet.control.tei_verdict import Draft
+
+_KEY = "max_seq_length"
+_TOKENIZER_CONFIG = "tokenizer_config.json"
+_AGAIN = "copy the folder anew from where it is whole"
+_BEHIND_PADDING = {"roberta", "xlm-roberta", "camembert", "mpnet"}  # whose first position is one behind that
+_BEYOND = 10**9  # transformers writes 1e30 for none
+
+
+def settle_length(draft: Draft, folder: ModelFolder, config: dict[str, Any], *, positions: int) -> None:
+    """Have the length where TEI reads it, as sentence-transformers takes it and no longer than the positions.
+
+    Args:
+        draft: of the verdict.
+        folder: of the model.
+        config: of ``config.json``.
+        positions: that the model has.
+    """
+    kind, padding = config.get("model_type"), config.get("pad_token_id")
+    padding = padding if isinstance(padding, int) else 1
+    limit = positions - padding - 1 if kind in _BEHIND_PADDING else positions
+    by_itself = positions if kind == "mpnet" else limit  # what TEI takes where nothing is stated
+    if limit < 1:
+        draft.refuse("config.json", "max_position_embeddings", f"is {positions}, of which none is left", _AGAIN)
+        return
+    file = next((name for name in LENGTH_FILES if folder.has(name)), "")
+    values = folder.values(file) if file else {}
+    if values is None:
+        draft.refuse(file, "", f"cannot be read: {folder.broken.get(file, 'it holds no JSON object')}", _AGAIN)
+        return
+    stated = values.get(_KEY)
+    if stated is not None and (isinstance(stated, bool) or not isinstance(stated, int) or stated < 1):
+        draft.refuse(file, _KEY, f"is {stated!r}, TEI needs a whole number from 1", _AGAIN)
+        return
+    bounded = kind != "deberta-v2" or bool(config.get("position_biased_input", True))
+    right = _right(draft, folder, stated, limit, bounded=bounded)
+    draft.max_input_length = right
+    if file and (stated != right or file in folder.odd):
+        _say(draft, file, stated, right)
+        draft.write(file, values | {_KEY: right})
+    elif not file and right != by_itself:
+        draft.change(LENGTH_FILES[0], _KEY, f"is missing: {right}, as {_TOKENIZER_CONFIG} and the positions have it")
+        draft.write(LENGTH_FILES[0], {_KEY: right, "do_lower_case": False})
+
+
+def _right(draft: Draft, folder: ModelFolder, stated: int | None, limit: int, *, bounded: bool) -> int:
+    """What is stated, else the tokenizer's own length; the positions at most, where those end."""
+    if stated is not None:
+        return min(stated, limit) if bounded else stated
+    settings = folder.values(_TOKENIZER_CONFIG) or {}
+    length = settings.get("model_max_length", settings.get("max_len"))
+    if isinstance(length, bool) or not isinstance(length, (int, float)) or not 1 <= length < _BEYOND:
+        return limit
+    if isinstance(length, float) and length != int(length):
+        draft.refuse(_TOKENIZER_CONFIG, "model_max_length", f"is {length!r}, which is no whole number", _AGAIN)
+        return limit
+    return min(int(length), limit)
+
+
+def _say(draft: Draft, file: str, stated: int | None, right: int) -> None:
+    if stated is None:
+        what = f"is missing: {right}, as {_TOKENIZER_CONFIG} and the positions have it"
+    elif stated != right:
+        what = f"is {stated}, beyond the positions: {right}"
+    else:
+        what = "is in a file with a byte order mark or a key twice"
+    draft.change(file, _KEY, what)

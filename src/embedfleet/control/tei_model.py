@@ -1,0 +1,37 @@
+"""A model's folder as a container of TEI is given it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from embedfleet.control.assembly import Assembly, assemble
+from embedfleet.control.model_folder import read_model_folder, with_tokenizer
+from embedfleet.control.tei_folder import judge, links_of
+from embedfleet.control.tei_verdict import Target, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class TeiModel:
+    """See the module.
+
+    Attributes:
+        verdict: what TEI makes of the folder.
+        assembly: the folder that it sees in its place; None if it sees it as it is.
+    """
+
+    verdict: Verdict
+    assembly: Assembly | None = None
+
+
+def read_for_tei(folder: Path, target: Target, *, ours: bool = False) -> TeiModel:
+    """Look at a folder as TEI will; never fails.
+
+    Args:
+        folder: of the model.
+        target: what reads it.
+        ours: whether it is our own engine under TEI's flags, which needs no more than that files are there.
+    """
+    found = with_tokenizer(read_model_folder(folder))
+    verdict = judge(found, target)
+    if ours:
+        verdict = Verdict(links=links_of(found), max_input_length=verdict.max_input_length)
+    return TeiModel(verdict, None if verdict.refuses else assemble(found, verdict))
