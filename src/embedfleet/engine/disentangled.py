@@ -13,6 +13,9 @@ from embedfleet.engine.tensor import Tensor
 
 Integers = np.ndarray[Any, np.dtype[np.int64]]
 
+TILE = 128
+"""Queries whose scores are made at a time, on the CPU."""
+
 
 @dataclass(frozen=True, slots=True)
 class Norm:
@@ -88,18 +91,9 @@ class Disentangled:
     farthest: int
     longest: int
 
-    @property
-    def middle(self) -> int:
-        """Distances on each side, one more than are needed.
-
-        ONNX Runtime makes a slice of a gathered range, and where that falls to the very first it ends before: at -1,
-        which a slice takes for the last.
-        """
-        return self.longest + 1
-
     def rows(self) -> Integers:
-        """The tables' row for each distance i - j, the ``middle`` of them that of 0."""
-        distances = np.arange(-self.middle, self.middle + 1)
+        """The tables' row for each distance i - j, from -``longest`` to ``longest``."""
+        distances = np.arange(-self.longest, self.longest + 1)
         if self.exact:
             distances = self._by_logarithm(distances)
         return np.clip(distances + self.span, 0, 2 * self.span - 1).astype(np.int64)

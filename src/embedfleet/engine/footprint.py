@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from embedfleet.engine.disentangled import Disentangled
+from embedfleet.engine.disentangled import TILE, Disentangled
 from embedfleet.engine.heads import compute, outputs_of
 from embedfleet.engine.model import ModelSpec
 from embedfleet.engine.ops import BLOCK, UNDIVIDED, Activation, Attention, Linear, Rotary
@@ -152,9 +152,10 @@ def _of_attention(attention: Attention, tokens: int) -> int:
     if attention.is_plain:
         return copies
     if isinstance(attention.bias, Disentangled):
-        # Of a tile: twice the product with the tables and the piece of it in place, and what is made of the pieces.
-        rows = min(tokens, BLOCK)
-        return copies + attention.heads * rows * (4 * (rows + tokens) + 6 * tokens)
+        # Of a tile: products with the tables, the pieces of them in place and what is made of these; beside it the
+        # keys with what fills their last block, and the tables' rows for each block of them.
+        rows = min(tokens, TILE)
+        return copies + 6 * width * (tokens + rows) + attention.heads * rows * (4 * rows + 6 * tokens)
     if tokens <= UNDIVIDED:
         return copies + 4 * attention.heads * tokens * tokens
     spans = [attention.seen(begin, min(begin + BLOCK, tokens), tokens) for begin in range(0, tokens, BLOCK)]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor as Values
 from torch.nn import functional
 
-from embedfleet.engine.disentangled import Disentangled, Projection
+from embedfleet.engine.disentangled import TILE, Disentangled, Projection
 from embedfleet.engine.layout import Integers, layout
 from embedfleet.engine.ops import BLOCK, UNDIVIDED, Activation, Alibi, Attention, Linear, RelativeBias, Rotary
 from embedfleet.engine.tensor import Tensor
@@ -217,30 +217,45 @@ class TorchOps:
         """As many sequences at a time as are a tile together, of a longer one a tile of queries."""
         count, _, length, _ = parts[0].shape
         buckets = self._once(("buckets", bias.span, bias.exact, bias.farthest), lambda: self._whole(bias.rows()))
-        tile = BLOCK if self._weights.device.type == "cpu" else _DEVICE_TILE
+        tile = TILE if self._weights.device.type == "cpu" else _DEVICE_TILE
         mixed, together = torch.empty_like(parts[0]), max(1, tile // length)
         for first in range(0, count, together):
             query, key, value = (part[first : first + together] for part in parts)
             for begin in range(0, length, tile):
                 some = query[:, :, begin : begin + tile]
-                added = self._added(bias, buckets, some, key, begin)
+                added = self._of_queries(bias, buckets, some, begin, length)
+                if bias.queries is not None:
+                    for start in range(0, length, tile):  # of all keys with all distances it would be their square
+                        block = key[:, :, start : start + tile]
+                        added[..., start : start + tile] += self._of_keys(
+                            bias.queries, buckets, block, begin - start, some
+                        )
                 mixed[first : first + together, :, begin : begin + tile] = _mix((some, key, value), attention, added)
         return mixed
 
-    def _added(self, bias: Disentangled, buckets: Values, query: Values, key: Values, begin: int) -> Values:
-        """What is added to the scores of queries from place ``begin`` on: [sequences, heads, queries, keys].
+    def _of_queries(self, bias: Disentangled, buckets: Values, query: Values, begin: int, keys: int) -> Values:
+        """What queries from place ``begin`` on add to the scores: [sequences, heads, queries, keys].
 
-        What a query has with each distance is one product with the tables' rows, taken in order of the distance.
+        What a query has with each distance is one product with the table's rows, taken in order of the distance: from
+        the farthest key before to the farthest after.
         """
-        count, keys = query.shape[2], key.shape[2]
-        nearest, added = begin + bias.middle, torch.zeros((), device=query.device, dtype=query.dtype)
-        if bias.keys is not None:  # from the farthest key before to the farthest after: i - j falls
-            rows = buckets[nearest - keys : nearest + count].flip(0)
-            added = added + _aligned(query @ self._by_head(bias.keys, rows, query), keys)
-        if bias.queries is not None:
-            rows = buckets[nearest + 1 - keys : nearest + 1 + count]
-            added = added + _aligned(key @ self._by_head(bias.queries, rows, key), count).transpose(2, 3)
-        return added.contiguous()
+        count = query.shape[2]
+        if bias.keys is None:
+            return query.new_zeros(*query.shape[:3], keys)
+        rows = self._picked(buckets, begin - keys, keys + count).flip(0)
+        return _aligned(query @ self._by_head(bias.keys, rows, query), keys).contiguous()
+
+    def _of_keys(self, table: Projection, buckets: Values, key: Values, begin: int, query: Values) -> Values:
+        """What keys add to the scores of queries that begin ``begin`` after them: [sequences, heads, queries, keys]."""
+        keys, count = key.shape[2], query.shape[2]
+        rows = self._picked(buckets, begin + 1 - keys, keys + count)
+        return _aligned(key @ self._by_head(table, rows, key), count).transpose(2, 3)
+
+    def _picked(self, buckets: Values, first: int, count: int) -> Values:
+        """The tables' rows for the distances from ``first`` on."""
+        middle = len(buckets) // 2
+        distances = torch.arange(first + middle, first + middle + count, device=buckets.device)
+        return buckets[distances.clamp(0, 2 * middle)]
 
     def _by_head(self, table: Projection, rows: Values, like: Values) -> Values:
         """The table's ``rows``, [heads, head_size, rows]."""

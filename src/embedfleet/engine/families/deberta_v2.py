@@ -44,10 +44,7 @@ class DebertaV2:
             config.number("embedding_size", self.hidden_size),
             self._encoder.epsilon,
         )
-        self._kernel = config.number("conv_kernel_size", 0)
-        if self._kernel and not self._kernel % 2:
-            raise ModelError(f"{config.file}: `conv_kernel_size` is {self._kernel}, an odd number is needed")
-        self._kernel_groups = config.number("conv_groups", 1)
+        self._kernel, self._kernel_groups = _kernel(config, self.hidden_size)
         self._kernel_activation = config.choice("conv_act", ACTIVATIONS, "tanh")
         self._pooler_activation = config.choice("pooler_hidden_act", ACTIVATIONS, "gelu")
         self._is_legacy = config.flag("legacy", default=True)
@@ -127,12 +124,20 @@ class DebertaV2:
     def _convolve(self, ops: Ops[V], weights: Weights, first: V, states: V) -> V:
         """After the first layer, what its input gives with its neighbours is added."""
         width, find, name = self.hidden_size, weights.body, "encoder.conv.conv"
-        if not self._kernel_groups or width % self._kernel_groups:
-            raise ModelError(f"{self._file}: `conv_groups` is {self._kernel_groups}, which does not divide {width}")
         weight = find(f"{name}.weight", width, width // self._kernel_groups, self._kernel)
         kernel = Linear(weight, find(f"{name}.bias", width))
         beside = ops.activate(ops.convolve(first, kernel, self._kernel_groups), self._kernel_activation)
         return self._encoder.norm(ops, weights, "encoder.conv.LayerNorm", ops.add(states, beside))
+
+
+def _kernel(config: ModelConfig, width: int) -> tuple[int, int]:
+    """Of the convolution after the first layer: how many tokens it is over, 0 where there is none, and its groups."""
+    size, groups = config.number("conv_kernel_size", 0), config.number("conv_groups", 1)
+    if size and not size % 2:
+        raise ModelError(f"{config.file}: `conv_kernel_size` is {size}, an odd number is needed")
+    if size and (not groups or width % groups):
+        raise ModelError(f"{config.file}: `conv_groups` is {groups}, which does not divide the width of {width}")
+    return size, groups
 
 
 def _refuse(config: ModelConfig, hidden: int, head_size: int) -> None:
