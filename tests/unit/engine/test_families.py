@@ -266,7 +266,7 @@ def test_a_config_of_nomic_in_its_authors_words(make, tmp_path):
     check(rewritten(folder, tmp_path / "own", without, **own), [TEXTS], Reference(folder))
 
 
-@pytest.mark.parametrize("key", ["prenorm", "qkv_proj_bias", "rotary_emb_interleaved"])
+@pytest.mark.parametrize("key", ["prenorm", "parallel_block", "rotary_emb_interleaved"])
 def test_what_nomic_has_and_we_do_not_is_refused(make, tmp_path, key):
     folder = rewritten(make("nomic_bert", "Model"), tmp_path / "own", set(), **{key: True})
     with pytest.raises(ModelError, match=f"`{key}` is true"):
