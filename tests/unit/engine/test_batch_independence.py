@@ -33,7 +33,7 @@ MODELS = {
     "minilm": lambda folder: builtin_model(),
     "long": make_m3,
     "with a bias": lambda folder: make_jina(folder, heads=2, longest=1024),
-    "disentangled": lambda folder: make_deberta(folder),
+    "disentangled": make_deberta,
     "experts": lambda folder: make_nomic(folder, longest=1024),
 }
 
