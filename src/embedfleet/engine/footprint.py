@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from embedfleet.engine.disentangled import TILE, Disentangled
 from embedfleet.engine.heads import compute, outputs_of
 from embedfleet.engine.model import ModelSpec
 from embedfleet.engine.ops import BLOCK, UNDIVIDED, Activation, Attention, Linear, Rotary
@@ -86,6 +87,10 @@ class _CountingOps:
         """See `Ops.scale`."""
         return self._add(self._widths[states], states)
 
+    def shift(self, states: int, by: Tensor) -> int:  # noqa: ARG002
+        """See `Ops.shift`."""
+        return self._add(self._widths[states], states)
+
     def activate(self, states: int, activation: Activation) -> int:  # noqa: ARG002
         """See `Ops.activate`."""
         return self._add(self._widths[states], states)
@@ -113,6 +118,21 @@ class _CountingOps:
             self._widths[query], query, key, value, scratch=lambda tokens: _of_attention(attention, tokens)
         )
 
+    def convolve(self, states: int, kernel: Linear, groups: int) -> int:  # noqa: ARG002
+        """See `Ops.convolve`; columns are copies, and so are each one's neighbours."""
+        out, _, size = kernel.weight.shape
+        width = self._widths[states]
+        return self._add(out, states, scratch=lambda tokens: tokens * (out + (1 + size) * width))
+
+    def choose(self, states: int, scores: int, most: int, experts: Sequence[Callable[[int], int]]) -> int:
+        """See `Ops.choose`; all tokens may choose one expert."""
+        width, shares = self._widths[states], self._widths[scores]
+        mixed = self._add(width, states, scores, scratch=lambda tokens: tokens * (shares + 2 * most))
+        for expert in experts:
+            found = expert(self._add(width, states))
+            mixed = self._add(width, mixed, found, scores, scratch=lambda tokens: tokens * width)
+        return mixed
+
     def first(self, states: int) -> int:
         """See `Ops.first`."""
         return self._add(self._widths[states], states)
@@ -131,6 +151,11 @@ def _of_attention(attention: Attention, tokens: int) -> int:
     copies = 6 * width * tokens
     if attention.is_plain:
         return copies
+    if isinstance(attention.bias, Disentangled):
+        # Of a tile: products with the tables, the pieces of them in place and what is made of these; beside it the
+        # keys with what fills their last block, and the tables' rows for each block of them.
+        rows = min(tokens, TILE)
+        return copies + 6 * width * (tokens + rows) + attention.heads * rows * (4 * rows + 6 * tokens)
     if tokens <= UNDIVIDED:
         return copies + 4 * attention.heads * tokens * tokens
     spans = [attention.seen(begin, min(begin + BLOCK, tokens), tokens) for begin in range(0, tokens, BLOCK)]

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from embedfleet.engine.disentangled import Disentangled
+from embedfleet.engine.onnx_disentangled import OnnxDisentangled
 from embedfleet.engine.onnx_graph import MS, GraphBuilder
 from embedfleet.engine.onnx_runs import OnnxRuns
 from embedfleet.engine.ops import BLOCK, UNDIVIDED, Alibi, Attention, RelativeBias
@@ -31,6 +33,8 @@ class OnnxAttention:
 
     def __call__(self, query: str, key: str, value: str, attention: Attention) -> str:
         """See `Ops.attention`."""
+        if isinstance(attention.bias, Disentangled):
+            return OnnxDisentangled(self._graph, self._runs, attention, attention.bias)(query, key, value)
         parts = [query, *(self._repeat(states, attention) for states in (key, value))]
 
         def whole(grids: Sequence[str], bias: str) -> str:

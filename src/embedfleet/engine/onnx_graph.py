@@ -88,6 +88,12 @@ class GraphBuilder:
         self._nodes.append(helper.make_node("Split", [states, self.whole(*widths)], outputs, axis=-1))
         return outputs
 
+    def greatest(self, values: str, count: int) -> tuple[str, str]:
+        """A node that finds the ``count`` greatest of the last axis, the greatest first: values, and their places."""
+        outputs = (self._new_name(), self._new_name())
+        self._nodes.append(helper.make_node("TopK", [values, self.whole(count)], outputs, axis=-1))
+        return outputs
+
     def choose(self, condition: str, yes: Callable[[], str], no: Callable[[], str]) -> str:
         """A node that runs one of two branches; what ``yes`` and ``no`` add belongs to their branch alone."""
         branches = [self._branch(yes), self._branch(no)]

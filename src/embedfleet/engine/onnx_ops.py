@@ -4,7 +4,7 @@ Nothing is padded. Most of the work runs on the sequences laid end to end, [toke
 run, see `OnnxRuns`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -80,6 +80,10 @@ class OnnxOps:
         """See `Ops.scale`."""
         return self._graph.add("Mul", states, self._number(factor))
 
+    def shift(self, states: str, by: Tensor) -> str:
+        """See `Ops.shift`."""
+        return self._graph.add("Add", states, self._graph.tensor(by))
+
     def activate(self, states: str, activation: Activation) -> str:
         """See `Ops.activate`."""
         operator, domain = _ACTIVATIONS[activation]
@@ -125,6 +129,33 @@ class OnnxOps:
     def attention(self, query: str, key: str, value: str, attention: Attention) -> str:
         """See `Ops.attention`."""
         return self._attend(query, key, value, attention)
+
+    def convolve(self, states: str, kernel: Linear, groups: int) -> str:
+        """See `Ops.convolve`."""
+        graph, out, side = self._graph, kernel.weight.shape[0], kernel.weight.shape[2] // 2
+        tensors = [kernel.weight] if kernel.bias is None else [kernel.weight, kernel.bias]
+
+        def grid(grids: Sequence[str], _: str) -> str:
+            columns = graph.add("Transpose", grids[0], perm=[0, 2, 1])
+            found = graph.add("Conv", columns, *map(graph.tensor, tensors), pads=[side, side], group=groups)
+            return graph.add("Reshape", graph.add("Transpose", found, perm=[0, 2, 1]), graph.whole(-1, out))
+
+        return self._runs.compute([states], grid)
+
+    def choose(self, states: str, scores: str, most: int, experts: Sequence[Callable[[str], str]]) -> str:
+        """See `Ops.choose`. A share of nought, which rounding may make, is no choice: it adds nothing."""
+        graph, zero = self._graph, self._number(0.0)
+        shares, places = graph.greatest(graph.add("Softmax", scores, axis=-1), most)
+        mixed = graph.add("Expand", zero, graph.add("Shape", states))
+        for number, expert in enumerate(experts):
+            own = graph.add("Where", graph.add("Equal", places, graph.place(number)), shares, zero)
+            share = graph.add("ReduceSum", own, graph.whole(1), keepdims=0)
+            rows = graph.add("Reshape", graph.add("NonZero", share), graph.whole(-1))
+            column = graph.add("Unsqueeze", graph.add("Gather", share, rows), graph.whole(1))
+            found = graph.add("Mul", expert(graph.add("Gather", states, rows)), column)
+            index = graph.add("Unsqueeze", rows, graph.whole(1))
+            mixed = graph.add("ScatterND", mixed, index, found, reduction="add")
+        return mixed
 
     def first(self, states: str) -> str:
         """See `Ops.first`."""

@@ -9,10 +9,11 @@ there are. Nothing is padded where it can be helped.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeVar
 
+from embedfleet.engine.disentangled import Disentangled
 from embedfleet.engine.tensor import Tensor
 
 V = TypeVar("V")
@@ -103,7 +104,7 @@ class Attention:
     key_heads: int = 0
     causal: bool = False
     window: int | None = None
-    bias: Alibi | RelativeBias | None = None
+    bias: Alibi | RelativeBias | Disentangled | None = None
 
     def __post_init__(self) -> None:
         if not self.key_heads:
@@ -169,6 +170,9 @@ class Ops(Protocol[V]):
     def scale(self, states: V, factor: float) -> V:
         """Every element times one number."""
 
+    def shift(self, states: V, by: Tensor) -> V:
+        """The same vector [width] added to every token's."""
+
     def activate(self, states: V, activation: Activation) -> V:
         """Element by element; ``gelu`` is the exact one, by erf."""
 
@@ -189,6 +193,19 @@ class Ops(Protocol[V]):
 
         ``query`` is [tokens, heads x head_size], ``key`` and ``value`` [tokens, key_heads x head_size]; scores are
         divided by the root of ``head_size``.
+        """
+
+    def convolve(self, states: V, kernel: Linear, groups: int) -> V:
+        """Each token with its neighbours in its sequence, nought beyond the ends: [tokens, in] → [tokens, out].
+
+        ``kernel``'s weight is [out, in / groups, size]; ``size`` is odd.
+        """
+
+    def choose(self, states: V, scores: V, most: int, experts: Sequence[Callable[[V], V]]) -> V:
+        """The sum of each token's ``most`` experts of the highest scores, each times its share → [tokens, width].
+
+        Shares are the softmax over all scores [tokens, experts]. An expert is given those tokens alone that chose it,
+        [some, width], which may be none.
         """
 
     def first(self, states: V) -> V:

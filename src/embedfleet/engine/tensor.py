@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite, prod
 from pathlib import Path
 from typing import Any
@@ -58,6 +58,23 @@ class Tensor:
             at += len(piece)
         return values.reshape(self.shape)
 
+    def rows(self, begin: int, end: int) -> "Tensor":
+        """Of a matrix the rows from ``begin`` to ``end``, as a tensor of its own, of the same file."""
+        count, (across, along) = end - begin, self._steps()
+        span = (count - 1) * across + (self.shape[1] - 1) * along + 1
+        return replace(
+            self,
+            name=f"{self.name}[{begin}:{end}]",
+            shape=(count, self.shape[1]),
+            start=self.start + begin * across * SIZES[self.dtype],
+            size_bytes=span * SIZES[self.dtype],
+        )
+
+    def turned(self) -> "Tensor":
+        """A matrix with its rows as columns, as a tensor of its own, of the same file."""
+        across, along = self._steps()
+        return replace(self, name=f"{self.name}.T", shape=(self.shape[1], self.shape[0]), steps=(along, across))
+
     def pieces(self) -> Iterator[Floats]:
         """The numbers of `read`, in memory that the next piece may use again.
 
@@ -72,6 +89,10 @@ class Tensor:
             self._check(piece, at)
             at += len(piece)
             yield piece
+
+    def _steps(self) -> tuple[int, int]:
+        """Of a matrix, as ``steps`` has them or as they are where it lies in order."""
+        return (self.steps[0], self.steps[1]) if self.steps else (self.shape[1], 1)
 
     def _in_order(self) -> Floats:
         """A tensor whose numbers lie apart, of which those between belong to others."""

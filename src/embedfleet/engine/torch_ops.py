@@ -11,6 +11,7 @@ import torch
 from torch import Tensor as Values
 from torch.nn import functional
 
+from embedfleet.engine.disentangled import TILE, Disentangled, Projection
 from embedfleet.engine.layout import Integers, layout
 from embedfleet.engine.ops import BLOCK, UNDIVIDED, Activation, Alibi, Attention, Linear, RelativeBias, Rotary
 from embedfleet.engine.tensor import Tensor
@@ -24,6 +25,8 @@ _ACTIVATIONS: Mapping[Activation, Callable[[Values], Values]] = {
     "tanh": torch.tanh,
 }
 
+_DEVICE_TILE = 4096  # queries, where many kernels cost more than memory
+
 
 class TorchWeights:
     """A model's tensors on a device, each read from its file when it is first asked for.
@@ -36,10 +39,10 @@ class TorchWeights:
     def __init__(self, device: torch.device, dtype: torch.dtype) -> None:
         self.device = device
         self.dtype = dtype
-        self._read: dict[Tensor, Values] = {}
+        self._read: dict[Tensor | Projection, Values] = {}
 
-    def __call__(self, tensor: Tensor) -> Values:
-        """The values of a tensor.
+    def __call__(self, tensor: Tensor | Projection) -> Values:
+        """The values of a tensor, or of what is made of some when it is first asked for.
 
         Raises:
             ModelError: they cannot be read, or one is not a finite number, or too great to be one in the type.
@@ -103,6 +106,10 @@ class TorchOps:
         """See `Ops.scale`."""
         return states * factor
 
+    def shift(self, states: Values, by: Tensor) -> Values:
+        """See `Ops.shift`."""
+        return states + self._weights(by)
+
     def activate(self, states: Values, activation: Activation) -> Values:
         """See `Ops.activate`."""
         return _ACTIVATIONS[activation](states)
@@ -136,13 +143,38 @@ class TorchOps:
     def attention(self, query: Values, key: Values, value: Values, attention: Attention) -> Values:
         """See `Ops.attention`."""
         size, mixed = attention.head_size, torch.empty_like(query)
-        for length, tokens in self._alike.items():
-            rows = self._once(("tokens", length), lambda tokens=tokens: self._whole(tokens))  # type: ignore[misc]
+        for length in self._alike:
+            rows = self._rows(length)
             parts = [
                 part[rows].view(-1, length, part.shape[1] // size, size).transpose(1, 2) for part in (query, key, value)
             ]
             grid = self._attend(parts, attention, length)
             mixed[rows] = grid.transpose(1, 2).reshape(-1, query.shape[1])
+        return mixed
+
+    def convolve(self, states: Values, kernel: Linear, groups: int) -> Values:
+        """See `Ops.convolve`."""
+        weight = self._weights(kernel.weight)
+        bias = None if kernel.bias is None else self._weights(kernel.bias)
+        found = states.new_empty(len(states), len(weight))
+        for length in self._alike:
+            rows = self._rows(length)
+            columns = states[rows].view(-1, length, states.shape[1]).transpose(1, 2)
+            grid = functional.conv1d(columns, weight, bias, padding=weight.shape[2] // 2, groups=groups)
+            found[rows] = grid.transpose(1, 2).reshape(-1, len(weight))
+        return found
+
+    def choose(
+        self, states: Values, scores: Values, most: int, experts: Sequence[Callable[[Values], Values]]
+    ) -> Values:
+        """See `Ops.choose`; shares in float32 whatever the weights are in."""
+        shares, places = scores.float().softmax(dim=-1).topk(most, dim=-1)
+        mixed = torch.zeros_like(states)
+        for number, expert in enumerate(experts):
+            rows, column = torch.where(places == number)
+            if len(rows):
+                share = shares[rows, column, None].to(states.dtype)
+                mixed.index_add_(0, rows, expert(states[rows]) * share)
         return mixed
 
     def first(self, states: Values) -> Values:
@@ -162,6 +194,8 @@ class TorchOps:
         """Of grids [sequences, heads, length, size]; a long one by blocks where there is something to add to scores."""
         if attention.bias is None and attention.window is None:
             return _mix(parts, attention, None)
+        if isinstance(attention.bias, Disentangled):
+            return self._disentangled(parts, attention, attention.bias)
         if length <= UNDIVIDED:
             places = torch.arange(length, device=self._weights.device)
             bias = self._once((attention, length), lambda: self._make_bias(attention, places, places))
@@ -178,6 +212,54 @@ class TorchOps:
         places = torch.arange(key.shape[2], device=self._weights.device)
         bias = self._make_bias(attention, places[begin:end], places[low:high])
         return _mix((query[:, :, begin:end], key[:, :, low:high], value[:, :, low:high]), attention, bias)
+
+    def _disentangled(self, parts: Sequence[Values], attention: Attention, bias: Disentangled) -> Values:
+        """As many sequences at a time as are a tile together, of a longer one a tile of queries."""
+        count, _, length, _ = parts[0].shape
+        buckets = self._once(("buckets", bias.span, bias.exact, bias.farthest), lambda: self._whole(bias.rows()))
+        tile = TILE if self._weights.device.type == "cpu" else _DEVICE_TILE
+        mixed, together = torch.empty_like(parts[0]), max(1, tile // length)
+        for first in range(0, count, together):
+            query, key, value = (part[first : first + together] for part in parts)
+            for begin in range(0, length, tile):
+                some = query[:, :, begin : begin + tile]
+                added = self._of_queries(bias, buckets, some, begin, length)
+                if bias.queries is not None:
+                    for start in range(0, length, tile):  # of all keys with all distances it would be their square
+                        block = key[:, :, start : start + tile]
+                        added[..., start : start + tile] += self._of_keys(
+                            bias.queries, buckets, block, begin - start, some
+                        )
+                mixed[first : first + together, :, begin : begin + tile] = _mix((some, key, value), attention, added)
+        return mixed
+
+    def _of_queries(self, bias: Disentangled, buckets: Values, query: Values, begin: int, keys: int) -> Values:
+        """What queries from place ``begin`` on add to the scores: [sequences, heads, queries, keys].
+
+        What a query has with each distance is one product with the table's rows, taken in order of the distance: from
+        the farthest key before to the farthest after.
+        """
+        count = query.shape[2]
+        if bias.keys is None:
+            return query.new_zeros(*query.shape[:3], keys)
+        rows = self._picked(buckets, begin - keys, keys + count).flip(0)
+        return _aligned(query @ self._by_head(bias.keys, rows, query), keys).contiguous()
+
+    def _of_keys(self, table: Projection, buckets: Values, key: Values, begin: int, query: Values) -> Values:
+        """What keys add to the scores of queries that begin ``begin`` after them: [sequences, heads, queries, keys]."""
+        keys, count = key.shape[2], query.shape[2]
+        rows = self._picked(buckets, begin + 1 - keys, keys + count)
+        return _aligned(key @ self._by_head(table, rows, key), count).transpose(2, 3)
+
+    def _picked(self, buckets: Values, first: int, count: int) -> Values:
+        """The tables' rows for the distances from ``first`` on."""
+        middle = len(buckets) // 2
+        distances = torch.arange(first + middle, first + middle + count, device=buckets.device)
+        return buckets[distances.clamp(0, 2 * middle)]
+
+    def _by_head(self, table: Projection, rows: Values, like: Values) -> Values:
+        """The table's ``rows``, [heads, head_size, rows]."""
+        return self._weights(table)[rows].view(len(rows), like.shape[1], like.shape[3]).permute(1, 2, 0)
 
     def _make_bias(self, attention: Attention, queries: Values, keys: Values) -> Values:
         """What is added to the scores of places, [1, 1 or heads, queries, keys]."""
@@ -207,6 +289,10 @@ class TorchOps:
         angles = self._places[:, None, None].float() * frequencies
         return torch.stack([angles.cos(), angles.sin()]) * rotary.scaling
 
+    def _rows(self, length: int) -> Values:
+        """The tokens of all sequences of that length."""
+        return self._once(("tokens", length), lambda: self._whole(self._alike[length]))
+
     def _whole(self, values: Integers) -> Values:
         return torch.from_numpy(values).to(self._weights.device)
 
@@ -225,6 +311,16 @@ def _mix(parts: Sequence[Values], attention: Attention, bias: Values | None) -> 
         is_causal=attention.causal and bias is None,
         enable_gqa=attention.heads != attention.key_heads,
     )
+
+
+def _aligned(scores: Values, columns: int) -> Values:
+    """Of [.., rows, rows + columns] the first ``columns``, each row begun one place before the one above it.
+
+    The first row begins at place rows - 1.
+    """
+    count, heads, rows, width = scores.shape
+    strides = (heads * rows * width, rows * width, width - 1, 1)
+    return scores.contiguous().as_strided((count, heads, rows, columns), strides, rows - 1)
 
 
 def _by_length(lengths: Integers) -> dict[int, Integers]:

@@ -1,6 +1,7 @@
 """How far a vector moves with the texts that it is computed beside: no farther than docs/engine.md states."""
 
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,13 +16,25 @@ from embedfleet.engine.vectors import Vectors
 from embedfleet.engine.worker import join
 from tests.services.jina import make_jina
 from tests.services.m3 import make_m3
+from tests.services.nomic import make_nomic
+from tests.unit.engine.test_families import FAMILIES, Made, save
 from tests.unit.engine.test_reference import PARAGRAPHS
 
 BOUND = 1e-6
+
+
+def make_deberta(folder: Path) -> Path:
+    folder.mkdir()
+    shape = FAMILIES["deberta-v2"]
+    return save(folder, Made(shape.name, shape.config | {"max_position_embeddings": 1024}), "Model", {})
+
+
 MODELS = {
     "minilm": lambda folder: builtin_model(),
     "long": make_m3,
     "with a bias": lambda folder: make_jina(folder, heads=2, longest=1024),
+    "disentangled": make_deberta,
+    "experts": lambda folder: make_nomic(folder, longest=1024),
 }
 
 

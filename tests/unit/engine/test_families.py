@@ -76,6 +76,18 @@ FAMILIES = {
     "gte": Made("Gte", NARROW | {"max_position_embeddings": LONGEST, "type_vocab_size": 2}),
     "new": Made("Gte", NARROW | {"max_position_embeddings": LONGEST, "type_vocab_size": 1}),
     "nomic_bert": Made("NomicBert", NARROW | {"max_position_embeddings": LONGEST}),
+    "deberta-v2": Made(
+        "DebertaV2",
+        NARROW
+        | {"relative_attention": True, "pos_att_type": ["p2c", "c2p"], "position_biased_input": False}
+        | {"position_buckets": 8, "share_att_key": True, "norm_rel_ebd": "layer_norm"}
+        | {"max_position_embeddings": LONGEST},
+    ),
+    "electra": Made("Electra", NARROW | {"embedding_size": 16, "max_position_embeddings": LONGEST}),
+    "albert": Made(
+        "Albert",
+        NARROW | {"embedding_size": 16, "num_hidden_groups": 2, "max_position_embeddings": LONGEST},
+    ),
     "qwen3": Made(
         "Qwen3",
         NARROW | {"max_position_embeddings": LONGEST, "num_key_value_heads": 2, "head_dim": 16, "pad_token_id": 0},
@@ -254,7 +266,7 @@ def test_a_config_of_nomic_in_its_authors_words(make, tmp_path):
     check(rewritten(folder, tmp_path / "own", without, **own), [TEXTS], Reference(folder))
 
 
-@pytest.mark.parametrize("key", ["prenorm", "qkv_proj_bias", "rotary_emb_interleaved"])
+@pytest.mark.parametrize("key", ["prenorm", "parallel_block", "rotary_emb_interleaved"])
 def test_what_nomic_has_and_we_do_not_is_refused(make, tmp_path, key):
     folder = rewritten(make("nomic_bert", "Model"), tmp_path / "own", set(), **{key: True})
     with pytest.raises(ModelError, match=f"`{key}` is true"):

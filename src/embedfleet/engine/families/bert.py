@@ -8,7 +8,7 @@ from embedfleet.engine.tensor import Tensor
 from embedfleet.engine.weights import Weights
 from embedfleet.folder.config import ModelConfig
 
-_NAMES = (
+NAMES = (
     "attention.self.query",
     "attention.self.key",
     "attention.self.value",
@@ -18,6 +18,7 @@ _NAMES = (
     "output.dense",
     "output.LayerNorm",
 )
+"""Of a layer's tensors, in the order of `PostNorm`."""
 
 
 class Bert:
@@ -36,7 +37,7 @@ class Bert:
         self.max_input_length = self._positions - self.first_position
         self._layers = config.number("num_hidden_layers")
         self._attention = heads_of(config, "num_attention_heads", self.hidden_size)
-        self._encoder = PostNorm.of(config, _NAMES)
+        self._encoder = PostNorm.of(config, NAMES)
 
     def states(self, ops: Ops[V], weights: Weights) -> V:
         """See `Family.states`."""

@@ -4,6 +4,7 @@ import math
 from dataclasses import replace
 from typing import ClassVar
 
+from embedfleet.engine.families.jina_code import MARK, JinaCode
 from embedfleet.engine.families.layers import PostNorm, bert_words, heads_of, linear, pooled_classes
 from embedfleet.engine.ops import Activation, Alibi, Ops, V
 from embedfleet.engine.tensor import Tensor
@@ -26,7 +27,8 @@ _GATES: dict[str, Activation] = {"geglu": "gelu", "reglu": "relu"}
 class JinaBert:
     """See `Family`. There is no table of positions: far tokens count less, by each head's slope.
 
-    jina-embeddings-v2-base-code, which normalises queries and keys, is another architecture.
+    jina-embeddings-v2-base-code has layers of another order, `jina_code`, which only its tensors tell: both call
+    themselves the same.
     """
 
     model_types: ClassVar[tuple[str, ...]] = ("jina_bert",)
@@ -48,11 +50,15 @@ class JinaBert:
     def states(self, ops: Ops[V], weights: Weights) -> V:
         """See `Family.states`."""
         hidden, encoder, name = self.hidden_size, self._encoder, "embeddings."
+        is_code, code = weights.has_body(f"encoder.layer.0.{MARK}"), JinaCode(encoder, self._gate, self._attention)
         types = weights.body(f"{name}token_type_embeddings.weight", self.token_types, hidden)
         states = ops.add(ops.embed(self._words(weights), ops.ids), ops.embed(types, ops.types))
         states = encoder.norm(ops, weights, f"{name}LayerNorm", states)
         for number in range(self._layers):
             prefix = f"encoder.layer.{number}."
+            if is_code:
+                states = code.layer(ops, weights, prefix, states)
+                continue
             states = encoder.attend(ops, weights, prefix, states, self._attention)
             both = linear(weights.body, prefix + _NAMES[5], hidden, 2 * encoder.wide, bias=False)
             gate, up = ops.split(ops.dense(states, both), (encoder.wide, encoder.wide))

@@ -36,6 +36,43 @@ def layer_norm(ops: Ops[V], find: Find, name: str, states: V, *, width: int, eps
 
 
 @dataclass(frozen=True, slots=True)
+class Embeddings:
+    """BERT's embeddings, of a width of their own: words, token types and places, added and normalised.
+
+    Attributes:
+        words: rows of their table.
+        types: rows of theirs; 0 where there is none.
+        places: rows of theirs; 0 where there is none.
+    """
+
+    words: int
+    types: int
+    places: int
+    width: int
+    epsilon: float
+
+    def table(self, weights: Weights) -> Tensor:
+        """Of the words, [words, width]."""
+        return weights.body("embeddings.word_embeddings.weight", self.words, self.width)
+
+    def sum(self, ops: Ops[V], weights: Weights) -> V:
+        """[tokens, width], not normalised yet."""
+        states = ops.embed(self.table(weights), ops.ids)
+        if self.types:
+            types = weights.body("embeddings.token_type_embeddings.weight", self.types, self.width)
+            states = ops.add(states, ops.embed(types, ops.types))
+        if self.places:
+            places = weights.body("embeddings.position_embeddings.weight", self.places, self.width)
+            states = ops.add(states, ops.embed(places, ops.positions))
+        return states
+
+    def states(self, ops: Ops[V], weights: Weights) -> V:
+        """[tokens, width]."""
+        name = "embeddings.LayerNorm"
+        return layer_norm(ops, weights.body, name, self.sum(ops, weights), width=self.width, epsilon=self.epsilon)
+
+
+@dataclass(frozen=True, slots=True)
 class PostNorm:
     """BERT's layer, whose two parts are each added to their input and then normalised.
 

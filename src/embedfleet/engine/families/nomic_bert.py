@@ -1,11 +1,13 @@
-"""Nomic-BERT (Nussbaum et al. 2024): BERT with rotary places, a SwiGLU feed-forward part and no biases."""
+"""Nomic-BERT (Nussbaum et al. 2024 and 2025): BERT with rotary places, gated, or with a mixture of experts."""
 
+from dataclasses import replace
 from typing import ClassVar
 
+from embedfleet.engine.families.experts import read_experts
 from embedfleet.engine.families.gated import GatedPostNorm, Names
 from embedfleet.engine.families.layers import decoder, heads_of, layer_norm, linear, pooled_classes
 from embedfleet.engine.families.rotary import read_rotary
-from embedfleet.engine.ops import ACTIVATIONS, Ops, V
+from embedfleet.engine.ops import ACTIVATIONS, Activation, Ops, V
 from embedfleet.engine.tensor import Tensor
 from embedfleet.engine.weights import Weights
 from embedfleet.errors import ModelError
@@ -14,7 +16,10 @@ from embedfleet.folder.config import ModelConfig
 _NAMES = Names(
     "emb_ln", "encoder.layers.{}.", "attn.Wqkv", "attn.out_proj", "norm1", ("mlp.fc11", "mlp.fc12"), "mlp.fc2", "norm2"
 )
-_REFUSED = ("qkv_proj_bias", "mlp_fc1_bias", "mlp_fc2_bias", "prenorm", "rotary_emb_interleaved", "use_rms_norm")
+_UNGATED = ("mlp.fc1",)
+_REFUSED = ("prenorm", "parallel_block", "causal", "rotary_emb_interleaved", "use_rms_norm")
+_NULL = ("rotary_scaling_factor", "rotary_emb_scale_base")
+_GATES: dict[str, Activation] = {"swiglu": "silu", "geglu": "gelu"}
 
 
 class NomicBert:
@@ -25,27 +30,35 @@ class NomicBert:
 
     def __init__(self, config: ModelConfig) -> None:
         _refuse(config)
+        own = "n_embd" in config.values
         self.hidden_size = _number(config, "n_embd", "hidden_size")
-        self.vocabulary = config.number("vocab_size")
+        self.vocabulary = _vocabulary(config) if own else config.number("vocab_size")
         types = config.number("type_vocab_size", 0)
         self.token_types = max(1, types)
         self.first_position = 0
         self.max_input_length = _number(config, "n_positions", "max_position_embeddings")
-        own = "n_embd" in config.values
         attention = heads_of(config, "n_head" if own else "num_attention_heads", self.hidden_size)
-        activations = {"swiglu": "silu", "geglu": "gelu"} if own else ACTIVATIONS
+        is_gated = not own or config.values.get("activation_function") != "gelu"
+        activations = _GATES | {"gelu": "gelu"} if own else ACTIVATIONS
+        activation = config.choice(
+            *(("activation_function", activations, "swiglu") if own else ("hidden_act", activations, "silu"))
+        )
+        wide = _number(config, "n_inner", "intermediate_size")
         self._encoder = GatedPostNorm(
-            _NAMES,
+            _NAMES if is_gated else replace(_NAMES, up_gate=_UNGATED),
             _number(config, "n_layer", "num_hidden_layers"),
             types,
             self.hidden_size,
-            _number(config, "n_inner", "intermediate_size"),
+            wide,
             attention,
             read_rotary(config, attention.head_size, theta=1000.0, key="rotary_emb_base"),
-            config.choice("activation_function" if own else "hidden_act", activations, "swiglu" if own else "silu"),
+            activation,
             config.real("layer_norm_epsilon" if own else "layer_norm_eps", 1e-12),
-            attention_bias=False,
-            down_bias=False,
+            attention_bias=config.flag("qkv_proj_bias", default=False),
+            up_bias=config.flag("mlp_fc1_bias", default=False),
+            down_bias=config.flag("mlp_fc2_bias", default=False),
+            is_gated=is_gated,
+            experts=read_experts(config, self.hidden_size, wide, activation),
         )
 
     def states(self, ops: Ops[V], weights: Weights) -> V:
@@ -74,12 +87,18 @@ def _refuse(config: ModelConfig) -> None:
     for key in _REFUSED:
         if config.flag(key, default=False):
             raise ModelError(f"{config.file}: `{key}` is true", "supported: Nomic-BERT without it")
-    if config.values.get("rotary_scaling_factor") is not None:
-        stated = config.values["rotary_scaling_factor"]
-        raise ModelError(f"{config.file}: `rotary_scaling_factor` is {stated!r}", "supported: null")
+    for key in _NULL:
+        if (stated := config.values.get(key)) is not None:
+            raise ModelError(f"{config.file}: `{key}` is {stated!r}", "supported: null")
     fraction = config.real("rotary_emb_fraction", 1.0)
     if fraction != 1.0:
         raise ModelError(f"{config.file}: `rotary_emb_fraction` is {fraction}", "supported: 1.0")
+
+
+def _vocabulary(config: ModelConfig) -> int:
+    """Rows of the word table, which the authors' code rounds up."""
+    size, multiple = config.number("vocab_size"), max(1, config.number("pad_vocab_size_multiple", 1))
+    return -(-size // multiple) * multiple
 
 
 def _number(config: ModelConfig, own: str, other: str) -> int:

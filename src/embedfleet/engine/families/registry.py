@@ -1,7 +1,11 @@
 """Which families there are."""
 
+from embedfleet.engine.families.albert import Albert
 from embedfleet.engine.families.bert import Bert
+from embedfleet.engine.families.custom_code import known_class
+from embedfleet.engine.families.deberta_v2 import DebertaV2
 from embedfleet.engine.families.distilbert import DistilBert
+from embedfleet.engine.families.electra import Electra
 from embedfleet.engine.families.family import Family
 from embedfleet.engine.families.gte import Gte
 from embedfleet.engine.families.jina_bert import JinaBert
@@ -13,8 +17,11 @@ from embedfleet.engine.families.roberta import Roberta
 from embedfleet.folder.config import ModelConfig
 
 _FAMILIES: tuple[type[Family], ...] = (
+    Albert,
     Bert,
+    DebertaV2,
     DistilBert,
+    Electra,
     Gte,
     JinaBert,
     ModernBert,
@@ -32,9 +39,12 @@ def read_family(config: ModelConfig) -> Family:
     """The family that a config.json names, of the shape it states.
 
     Raises:
-        ModelError: there is no such family, or it does not support what is asked for.
+        ModelError: there is no such family, or it does not support what is asked for, or the model has code of its own
+            of a name that is not the family's.
     """
     family: type[Family] = config.choice("model_type", MODEL_TYPES, "")
-    if family is Bert and config.values.get("position_embedding_type") == "alibi":  # its authors call it bert too
+    code = known_class(config)
+    is_jina = code == "jinabert" or config.values.get("position_embedding_type") == "alibi"
+    if family is Bert and is_jina:  # its authors call it bert too
         family = JinaBert
     return family(config)
