@@ -11,7 +11,6 @@ from embedfleet.engine.app import load
 from embedfleet.engine.builtin import builtin_model
 from embedfleet.engine.choice import make_backend
 from embedfleet.engine.engine import tell_memory
-from embedfleet.engine.families.registry import MODEL_TYPES
 from embedfleet.engine.footprint import pass_bytes
 from embedfleet.engine.heads import outputs_of
 from embedfleet.engine.model import Pooling, read_model
@@ -29,7 +28,7 @@ TOKENS = 5000
 def made(folder: Path, family: str) -> Path:
     if family == "jina_bert":
         return make_jina(folder, heads=6, longest=6000)
-    wide = WIDE | ({"head_dim": 32} if family == "qwen3" else {})
+    wide = WIDE | ({"head_dim": 32} if family in {"qwen3", "gemma3_text"} else {})
     shape = type(FAMILIES[family])(FAMILIES[family].name, FAMILIES[family].config | wide)
     folder.mkdir()
     return save(folder, shape, "Model", {})
@@ -41,7 +40,7 @@ def peak_mb() -> float:
 
 
 @pytest.mark.parametrize("backend", ["onnx", "torch"])
-@pytest.mark.parametrize("family", ["modernbert", "qwen3", "jina_bert", "bert"])
+@pytest.mark.parametrize("family", ["modernbert", "qwen3", "gemma3_text", "jina_bert", "bert"])
 def test_a_pass_takes_no_more_than_was_said(tmp_path, family, backend):
     spec = read_model(made(tmp_path / "m", family))
     runner = make_backend(spec, backend)
@@ -54,7 +53,7 @@ def test_a_pass_takes_no_more_than_was_said(tmp_path, family, backend):
     assert pass_bytes(spec, TOKENS) < 400e6  # the scores of all pairs would be 600
 
 
-@pytest.mark.parametrize("family", [name for name in MODEL_TYPES if name != "jina_bert"])
+@pytest.mark.parametrize("family", FAMILIES)
 def test_twice_the_text_takes_at_most_twice_the_memory(tmp_path, family):
     folder = tmp_path / "m"
     folder.mkdir()
