@@ -20,6 +20,7 @@ from embedfleet.engine.folder_state import FolderState
 from embedfleet.engine.footprint import pass_bytes
 from embedfleet.engine.heads import outputs_of
 from embedfleet.engine.job import Inference, Job
+from embedfleet.engine.judge import refuse_generation
 from embedfleet.engine.m3 import unused_tokens
 from embedfleet.engine.model import ModelSpec, Pooling, read_model
 from embedfleet.engine.output import Output
@@ -36,6 +37,7 @@ from embedfleet.errors import (
     Unhealthy,
     WeightsChanged,
 )
+from embedfleet.folder.config import ModelConfig
 from embedfleet.heap import give_back
 from embedfleet.metrics import Registry
 
@@ -117,6 +119,8 @@ class Engine:
             ModelChanged: somebody wrote to its files meanwhile.
         """
         spec = read_model(folder, pooling=pooling)
+        if late_interaction and spec.kind == "embedding":
+            refuse_generation(folder, ModelConfig(folder / "config.json"))
         if spec.max_input_length > max_batch_tokens:
             raise ModelError(
                 f"max_batch_tokens is {max_batch_tokens}, below the model's input length of {spec.max_input_length}"
@@ -125,7 +129,7 @@ class Engine:
             )
         state = FolderState(spec)
         try:
-            tokenization = Tokenization(spec.tokenizer_file)
+            tokenization = Tokenization(spec.tokenizer_file, spec.dialogue)
             _check_tokenizer(spec, tokenization)
             runner = make_backend(spec, backend, device, precision, packed)
             runner.forward(*join([_warm_up(tokenization, spec)]), outputs_of(spec))

@@ -5,8 +5,11 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal
 
+from embedfleet.engine.chat_template import read_chat, read_stated_chat, speaks
+from embedfleet.engine.dialogue import Dialogue
 from embedfleet.engine.families.family import Family
 from embedfleet.engine.families.registry import read_family
+from embedfleet.engine.judge import Judge, read_judge, refuse_generation
 from embedfleet.engine.modules import Dense, Module, Step, read_modules, read_steps
 from embedfleet.engine.weights import FILES, find_weights
 from embedfleet.errors import ModelError
@@ -47,6 +50,7 @@ LENGTH_FILES = (
 """Where sentence-transformers states an input's length, by the age and the family of the folder."""
 SPARSE_FILE, COLBERT_FILE = "sparse_linear.pt", "colbert_linear.pt"
 """bge-m3's heads besides the dense one."""
+_ONE_LABEL = {0: "LABEL_0"}  # as transformers names it
 _NEEDED = f"the folder must hold config.json, tokenizer.json and weights: one of {', '.join(FILES)}"
 # sentence-transformers' modules.json: what follows the transformer, by the kind of model.
 _MODULES = {
@@ -67,6 +71,8 @@ class ModelSpec:
         weights_file: where the weights are, or the index of where.
         has_m3_heads: whether bge-m3's two heads are there besides, and tensors to go with them.
         steps: what a pooled vector goes through.
+        judge: of a reranker that generates, what makes its score.
+        dialogue: how a pair is put together; None if as the tokenizer does it.
     """
 
     folder: Path
@@ -79,6 +85,8 @@ class ModelSpec:
     weights_file: Path
     has_m3_heads: bool
     steps: tuple[Step, ...] = ()
+    judge: Judge | None = None
+    dialogue: Dialogue | None = None
 
     @property
     def dimensions(self) -> int:
@@ -115,21 +123,44 @@ def read_model(folder: Path, *, pooling: Pooling | None = None) -> ModelSpec:
     config = ModelConfig(folder / "config.json")
     family = read_family(config)
     modules = read_modules(folder)
-    kind = _kind(folder, config, modules, pooling)
+    judge = read_judge(folder, config, modules, family)
+    kind = "reranker" if judge else _kind(folder, config, modules, pooling)
     if kind in _MODULES:
         _refuse_other_modules(folder, modules, _MODULES[kind])
+    if kind == "embedding" and pooling is None:
+        refuse_generation(folder, config)
     return ModelSpec(
         folder=folder,
         family=family,
         kind=kind,
         pooling=_pooling(folder, kind, pooling),
-        id2label=_labels(config) if kind in {"classifier", "reranker"} else {},
+        id2label=_ONE_LABEL if judge else _labels(config) if kind in {"classifier", "reranker"} else {},
         max_input_length=_max_input_length(folder, family.max_input_length),
         prompts=_read_prompts(folder),
         weights_file=weights_file,
         has_m3_heads=kind == "embedding" and not _is_onnx(weights_file) and _has_m3_files(folder),
         steps=read_steps(modules, family.hidden_size) if kind == "embedding" else (),
+        judge=judge,
+        dialogue=_dialogue(folder, kind, modules, judge),
     )
+
+
+def _dialogue(folder: Path, kind: Kind, modules: list[Module], judge: Judge | None) -> Dialogue | None:
+    """How a pair is put together, where that is by a chat template.
+
+    Raises:
+        ModelError: the template is not read, or single texts go through it.
+    """
+    if not modules:
+        return read_chat(folder) if judge else None
+    if kind in {"classifier", "reranker"}:
+        return read_stated_chat(folder)
+    if speaks(folder):
+        raise ModelError(
+            f"{folder / LENGTH_FILES[0]}: `modality_config` has 'message': each text goes through the chat template",
+            "supported for pairs alone; an embedder that was trained on texts as they are is saved without it",
+        )
+    return None
 
 
 def _is_onnx(weights_file: Path) -> bool:

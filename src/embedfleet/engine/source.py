@@ -8,12 +8,14 @@ from typing import Any
 
 from embedfleet.config.model_name import BUILTIN, at_home, is_folder, is_hub_id
 from embedfleet.engine.builtin import builtin_model
+from embedfleet.engine.chat_template import TEMPLATE_FILE
 from embedfleet.engine.m3 import NAMING_FILES
 from embedfleet.engine.model import COLBERT_FILE, LENGTH_FILES, SPARSE_FILE
 from embedfleet.engine.weights import FILES, INDEX_SUFFIX, shard_names
 from embedfleet.errors import ModelError
 
 _CONFIGS = ("config.json", "tokenizer.json", "modules.json", "config_sentence_transformers.json", *LENGTH_FILES)
+_CHAT = (TEMPLATE_FILE, "tokenizer_config.json")
 _M3 = (SPARSE_FILE, COLBERT_FILE, *NAMING_FILES)
 _MODULE = re.compile(r"\d+_\w+")  # a folder of one of sentence-transformers' modules
 _ONNX, _ONNX_DATA = "onnx/model.onnx", "onnx/model.onnx_data"
@@ -48,7 +50,7 @@ def files_to_read(names: Collection[str]) -> list[str]:
         names: paths in the repository.
     """
     weights = _first_weights(names, "")
-    wanted = {*_CONFIGS, *weights}
+    wanted = {*_CONFIGS, *_CHAT, *weights}
     if weights == [_ONNX]:
         wanted |= {name for name in names if name.startswith(_ONNX_DATA)}
     elif {SPARSE_FILE, COLBERT_FILE} <= {*names}:

@@ -7,6 +7,7 @@ it adds is in a `Template`.
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -14,6 +15,7 @@ import numpy as np
 from tokenizers import Encoding, Tokenizer
 
 from embedfleet.dialects.tei import Direction, Input, Pair
+from embedfleet.engine.dialogue import Dialogue
 from embedfleet.engine.template import Template, Tokens, read_template
 from embedfleet.errors import EmptyInput, ModelError, WrongInput
 from embedfleet.errors import Tokenizer as TokenizerError
@@ -24,6 +26,7 @@ _P = ParamSpec("_P")
 _T = TypeVar("_T")
 _PROBES = ("a", "1")
 _BARE = Template((Tokens((), (), ()),) * 2, (0,), (0,))  # a text and nothing else
+_FILLERS = ("0", "1 2 3 4")  # which begin and end with unlike tokens
 _NO_INPUTS = "Input validation error: `inputs` cannot be empty"
 
 
@@ -76,25 +79,29 @@ class Tokenization:
 
     Args:
         file: a ``tokenizer.json``.
+        dialogue: how pairs are put together, if not as the tokenizer does it.
 
     Attributes:
         vocabulary: one more than the greatest id.
-        special_tokens: that are put around a text, or around and between the two of a pair, whichever are more.
+        special_tokens: that are put around a text, or around and between the two of a pair, whichever are more; of a
+            dialogue what it begins and ends with.
 
     Raises:
         ModelError: the file cannot be read.
     """
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, dialogue: Dialogue | None = None) -> None:
+        self._dialogue = dialogue
         try:
             self._tokenizer = _call(Tokenizer.from_file, str(file))
             self._tokenizer.no_truncation()
             self._tokenizer.no_padding()
             self._templates = {count: _template(self._tokenizer, _PROBES[:count]) for count in (1, 2)}
+            asked = 0 if dialogue is None else sum(self._frame(dialogue, None))
         except (TokenizerError, ValueError) as error:
             raise ModelError(f"{file} is not a tokenizer: {error}", "copy or download it again") from error
         self.vocabulary = _vocabulary(self._tokenizer)
-        self.special_tokens = max(template.special for template in self._templates.values())
+        self.special_tokens = max(asked, *(template.special for template in self._templates.values()))
 
     def ids_of(self, tokens: Iterable[str]) -> frozenset[int]:
         """The ids of tokens; those that the vocabulary lacks have none."""
@@ -102,7 +109,7 @@ class Tokenization:
         return frozenset(token for token in ids if token is not None)
 
     def encode(self, inputs: Sequence[Input | Pair], limits: TextLimits, prompt: str | None) -> list[Encoded]:
-        """Encode inputs; ``prompt`` is put before each, and has no meaning for pairs.
+        """Encode inputs; ``prompt`` is put before each. Of a pair it is the dialogue's instruction, or nothing.
 
         Raises:
             EmptyInput: an input has nothing in it.
@@ -163,8 +170,14 @@ class Tokenization:
         if isinstance(item, tuple):
             if not any(item):
                 raise EmptyInput(_NO_INPUTS)
-            texts.extend(_cut(item, limits))
-            return _Plan(texts=2, specials=True, characters=sum(map(len, item)))
+            query, text = _cut(item, limits)
+            characters = sum(map(len, item))
+            dialogue = self._dialogue
+            if dialogue is None:
+                texts += query, text
+                return _Plan(texts=2, specials=True, characters=characters)
+            texts.append(dialogue.render(query, text, prompt))
+            return _Plan(texts=1, specials=False, characters=characters, frame=lambda: self._frame(dialogue, prompt))
         if not item and not limits.may_be_empty:
             raise EmptyInput(_NO_INPUTS)
         if isinstance(item, str):
@@ -190,6 +203,13 @@ class Tokenization:
     def _split(self, texts: list[str]) -> list[Encoding]:
         return _call(self._tokenizer.encode_batch_fast, texts, add_special_tokens=False)
 
+    def _frame(self, dialogue: Dialogue, instruction: str | None) -> tuple[int, int]:
+        """How many tokens a dialogue begins and ends with, whatever it is about."""
+        one, other = (
+            piece.ids for piece in self._split([dialogue.render(said, said, instruction) for said in _FILLERS])
+        )
+        return _alike(one, other), _alike(one[::-1], other[::-1])
+
     def _decode(self, ids: Sequence[int], *, skip_special_tokens: bool) -> str:
         return _call(self._tokenizer.decode, list(ids), skip_special_tokens=skip_special_tokens)
 
@@ -202,6 +222,8 @@ class Tokenization:
                 raise WrongInput(
                     f"Input validation error: `inputs` must have less than {limits.tokens} tokens. Given: {total}"
                 )
+            if plan.frame is not None:
+                return _within(plan.frame(), pieces[0], limits, plan.characters)
             lengths = truncated_lengths(lengths, limits.tokens - template.special)
         elif not total and not limits.may_be_empty:
             raise EmptyInput(_NO_INPUTS)
@@ -216,6 +238,23 @@ def _kept(piece: Encoding, length: int, direction: Direction) -> Tokens:
     if length == given:
         return tokens
     return tokens.part(0, length) if direction == "right" else tokens.part(given - length, given)
+
+
+def _alike(left: Sequence[int], right: Sequence[int]) -> int:
+    """With how many equal numbers they begin."""
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(left, right, strict=False)))
+
+
+def _within(frame: tuple[int, int], piece: Encoding, limits: TextLimits, characters: int) -> Encoded:
+    """A dialogue that is too long: what it begins or ends with is kept, as the model looks for it there."""
+    ids, ends = piece.ids, frame[1]
+    begins = min(frame[0], limits.tokens)
+    if limits.direction == "right":
+        kept = ids[: limits.tokens - ends] + ids[len(ids) - ends :]
+    else:
+        kept = ids[:begins] + ids[len(ids) - (limits.tokens - begins) :]
+    nothing = np.zeros(len(kept), dtype=np.int64)
+    return Encoded(np.array(kept, dtype=np.int64), nothing, nothing.astype(np.bool_), characters)
 
 
 def _template(tokenizer: Tokenizer, texts: Sequence[str]) -> Template:
@@ -250,9 +289,16 @@ def _vocabulary(tokenizer: Tokenizer) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
+    """How texts become an input.
+
+    Attributes:
+        frame: of a dialogue, tells how many tokens it begins and ends with.
+    """
+
     texts: int
     specials: bool
     characters: int
+    frame: Callable[[], tuple[int, int]] | None = None
 
 
 def truncated_lengths(lengths: Sequence[int], limit: int) -> list[int]:

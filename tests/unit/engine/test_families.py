@@ -305,6 +305,7 @@ def test_a_classifier_of_modernbert_may_pool_the_mean(make):
         ("qwen3", {"use_sliding_window": True, "sliding_window": 0, "max_window_layers": 0}, "`sliding_window` is 0"),
         ("qwen2", {"auto_map": {"AutoModel": "modeling_qwen.Qwen2Model"}}, "`auto_map` names code, which is never run"),
         ("llama", {"use_bidirectional_attention": True}, "`use_bidirectional_attention` is True, which transformers"),
+        ("llama", {"rms_norm_eps": 10**400}, "`rms_norm_eps` is 1000"),
         ("llama", {"partial_rotary_factor": 0.5}, "`partial_rotary_factor` is 0.5"),
         ("llama", {"model_type": "llama_bidirec", "pooling": "colbert"}, "pooling 'colbert' is not supported"),
         ("llama", {"model_type": "llama_bidirec", "temperature": 0}, "`temperature` is 0.0"),

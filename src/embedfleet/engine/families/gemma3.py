@@ -1,5 +1,6 @@
 """Gemma 3 (Gemma Team 2025), its text model, as EmbeddingGemma uses it, which looks both ways, or causal."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import ClassVar
@@ -24,7 +25,7 @@ class Gemma3(Decoder):
         bias = config.flag("attention_bias", default=False)
         sights = _read_sights(config)
         scalar = config.real("query_pre_attn_scalar", 256.0)
-        if scalar <= 0:
+        if not 0 < scalar < math.inf:
             raise ModelError(f"{config.file}: `query_pre_attn_scalar` is {scalar}, a positive number is needed")
         build = Build(
             sights=sights,

@@ -1,5 +1,6 @@
 """Llama (Grattafiori et al. 2024), causal, and NVIDIA's ``llama_bidirec``, which looks both ways."""
 
+import math
 from typing import ClassVar
 
 from embedfleet.engine.families.decoder import Build, Decoder, is_causal, read_activation, read_heads
@@ -36,7 +37,7 @@ class Llama(Decoder):
         if self._is_own:
             self._pooling = str(config.choice("pooling", _POOLINGS, "avg"))
             self._temperature = config.real("temperature", 1.0)
-            if self._temperature <= 0:
+            if not 0 < self._temperature < math.inf:
                 raise ModelError(f"{config.file}: `temperature` is {self._temperature}, a positive number is needed")
 
     def class_logits(self, ops: Ops[V], weights: Weights, states: V, labels: int) -> V:
