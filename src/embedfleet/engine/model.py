@@ -10,7 +10,7 @@ from embedfleet.engine.dialogue import Dialogue
 from embedfleet.engine.families.family import Family
 from embedfleet.engine.families.registry import read_family
 from embedfleet.engine.judge import Judge, read_judge, refuse_generation
-from embedfleet.engine.modules import Dense, Module, Step, read_modules, read_steps
+from embedfleet.engine.modules import QUANTIZER, Dense, Module, Step, read_modules, read_steps
 from embedfleet.engine.weights import FILES, find_weights
 from embedfleet.errors import ModelError
 from embedfleet.folder.config import ModelConfig
@@ -52,6 +52,7 @@ SPARSE_FILE, COLBERT_FILE = "sparse_linear.pt", "colbert_linear.pt"
 """bge-m3's heads besides the dense one."""
 _ONE_LABEL = {0: "LABEL_0"}  # as transformers names it
 _NEEDED = f"the folder must hold config.json, tokenizer.json and weights: one of {', '.join(FILES)}"
+_QUANTIZED = "bidirectional_pplx_qwen3"
 # sentence-transformers' modules.json: what follows the transformer, by the kind of model.
 _MODULES = {
     "embedding": {"Transformer", "Pooling", "Dense", "Normalize"},
@@ -126,7 +127,8 @@ def read_model(folder: Path, *, pooling: Pooling | None = None) -> ModelSpec:
     judge = read_judge(folder, config, modules, family)
     kind = "reranker" if judge else _kind(folder, config, modules, pooling)
     if kind in _MODULES:
-        _refuse_other_modules(folder, modules, _MODULES[kind])
+        own = {QUANTIZER} if config.values.get("model_type") == _QUANTIZED else set()
+        _refuse_other_modules(folder, modules, _MODULES[kind] | own)
     if kind == "embedding" and pooling is None:
         refuse_generation(folder, config)
     return ModelSpec(

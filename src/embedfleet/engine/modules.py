@@ -15,6 +15,8 @@ _ACTIVATIONS: dict[str, Activation | None] = {
     "SiLU": "silu",
 }
 _VECTOR = "sentence_embedding"
+QUANTIZER = "FlexibleQuantizer"
+"""The class of `Quantize`; it stands in a file of the model's folder, which is not run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,12 @@ class Normalize:
     """The vector is brought to length one."""
 
 
-Step = Dense | Normalize
+@dataclass(frozen=True, slots=True)
+class Quantize:
+    """Each number's tanh in 127ths, rounded: what pplx-embed's own module (``st_quantize``) makes of a vector."""
+
+
+Step = Dense | Normalize | Quantize
 """What follows the pooling."""
 
 
@@ -105,6 +112,8 @@ def read_steps(modules: list[Module], width: int) -> tuple[Step, ...]:
             steps.append(dense)
         elif module.name == "Normalize":
             steps.append(Normalize())
+        elif module.name == QUANTIZER:
+            steps.append(Quantize())
     while steps and isinstance(steps[-1], Normalize):
         steps.pop()
     return tuple(steps)

@@ -6,7 +6,7 @@ import numpy as np
 
 from embedfleet.dialects.tei import Floats
 from embedfleet.engine.model import ModelSpec
-from embedfleet.engine.modules import Dense
+from embedfleet.engine.modules import Dense, Quantize, Step
 from embedfleet.engine.ops import Activation
 from embedfleet.engine.pooling import normalize, pool
 from embedfleet.engine.weights import Weights, find_weights
@@ -22,6 +22,10 @@ def _relu(vector: Floats) -> Floats:
 def _silu(vector: Floats) -> Floats:
     exponentials: Floats = np.exp(-vector)
     return vector / (np.float32(1) + exponentials)
+
+
+def _quantize(vector: Floats) -> Floats:
+    return np.rint(np.tanh(vector) * np.float32(127))
 
 
 _ACTIVATIONS: dict[Activation, _Computation] = {"tanh": np.tanh, "relu": _relu, "silu": _silu}
@@ -42,9 +46,7 @@ class Vectors:
     def __init__(self, spec: ModelSpec) -> None:
         assert spec.pooling is not None, "vectors are asked of embedders alone"
         self._pooling = spec.pooling
-        self._steps: list[_Computation] = [
-            _Layer(step) if isinstance(step, Dense) else normalize for step in spec.steps
-        ]
+        self._steps = [_computation(step) for step in spec.steps]
 
     def __call__(self, states: Floats) -> Floats:
         """The vector of one input, not normalised unless a layer follows that.
@@ -59,6 +61,12 @@ class Vectors:
         for step in self._steps:
             vector = step(vector)
         return vector.copy() if vector.base is not None else vector
+
+
+def _computation(step: Step) -> _Computation:
+    if isinstance(step, Dense):
+        return _Layer(step)
+    return _quantize if isinstance(step, Quantize) else normalize
 
 
 class _Layer:

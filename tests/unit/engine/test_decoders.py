@@ -1,6 +1,7 @@
 """Models that were made to generate, as embedders and classifiers: what their configs may say equals transformers."""
 
 import asyncio
+import json
 import shutil
 import warnings
 
@@ -9,11 +10,14 @@ import pytest
 from safetensors.numpy import load_file
 
 from embedfleet.engine.app import load
+from embedfleet.engine.families.rotary import read_rotary
 from embedfleet.engine.heads import outputs_of
 from embedfleet.engine.model import Pooling, read_model
 from embedfleet.engine.onnx_backend import OnnxBackend
 from embedfleet.engine.output import Output
 from embedfleet.engine.settings import EngineSettings
+from embedfleet.errors import ModelError
+from embedfleet.folder.config import ModelConfig
 from embedfleet.metrics import TEI, Registry
 from tests.unit.engine.test_families import (
     CAUSAL,
@@ -86,9 +90,8 @@ def test_code_beside_a_config_that_says_how_tokens_see_each_other_is_not_needed(
     check(own, [TEXTS], Reference(folder))
 
 
-@pytest.mark.parametrize("family", ["gemma3_text"])
-def test_gemma_as_it_generates(tmp_path, family):
-    folder = made(tmp_path / "m", family, use_bidirectional_attention=False)
+def test_gemma_as_it_generates(tmp_path):
+    folder = made(tmp_path / "m", "gemma3_text", use_bidirectional_attention=False)
     check(folder, [TEXTS], Reference(folder))
 
 
@@ -106,24 +109,35 @@ def test_gemma_in_the_words_of_older_configs(tmp_path):
 
 @pytest.mark.parametrize("name", ROPES)
 def test_rotary_places_that_are_stretched(tmp_path, name):
-    folder = made(tmp_path / "m", "llama", rope_parameters=ROPES[name])
+    """Angles and their scale are the library's, in its words and in those of older configs."""
+    from transformers import LlamaConfig
+    from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
+
+    stated = ROPES[name]
+    config = LlamaConfig(**FAMILIES["llama"].config, rope_parameters=dict(stated))
+    frequencies, scaling = ROPE_INIT_FUNCTIONS[stated["rope_type"]](config)
+    older = {key.replace("rope_type", "type"): value for key, value in stated.items() if key != "rope_theta"}
+    told = {"max_position_embeddings": LONGEST}
+    for values in ({"rope_parameters": stated}, {"rope_scaling": older, "rope_theta": stated["rope_theta"]}):
+        (tmp_path / "config.json").write_text(json.dumps(told | values))
+        rotary = read_rotary(ModelConfig(tmp_path / "config.json"), 8, theta=10_000.0)
+        np.testing.assert_allclose(rotary.frequencies, frequencies, rtol=1e-6)
+        assert rotary.scaling == pytest.approx(scaling)
+
+
+@pytest.mark.parametrize("name", ["llama3", "yarn, scaled"])
+def test_states_at_stretched_places(tmp_path, name):
+    """The positions before the stretch may stand outside, where the library looks first."""
+    stated = {key: value for key, value in ROPES[name].items() if key != "original_max_position_embeddings"}
+    folder = made(tmp_path / "m", "llama", rope_parameters=stated, original_max_position_embeddings=12)
     check(folder, [TEXTS], Reference(folder))
-    older = {key.replace("rope_type", "type"): value for key, value in ROPES[name].items() if key != "rope_theta"}
-    without = {"rope_parameters"}
-    own = rewritten(folder, tmp_path / "own", without, rope_scaling=older, rope_theta=500.0)
-    check(own, [TEXTS[2:3]], Reference(folder))
 
 
-def test_positions_before_the_stretch_may_stand_outside(tmp_path):
-    stated = LLAMA3 | {"rope_theta": 500.0}
-    folder = made(tmp_path / "m", "llama", rope_parameters=stated, original_max_position_embeddings=16)
-    check(folder, [TEXTS], Reference(folder))
-
-
-@pytest.mark.parametrize("key", ["rms_norm_eps", "num_key_value_heads", "max_position_embeddings", "attention_bias"])
-def test_what_a_config_leaves_out_is_what_the_class_has(tmp_path, key):
-    whole = {"num_key_value_heads": 4, "attention_bias": False, "rms_norm_eps": 1e-6}
-    folder = rewritten(made(tmp_path / "m", "llama", **whole), tmp_path / "own", {key})
+def test_what_a_config_leaves_out_is_what_the_class_has(tmp_path):
+    whole = made(tmp_path / "m", "llama", num_key_value_heads=4, attention_bias=False)
+    left_out = {"rms_norm_eps", "num_key_value_heads", "max_position_embeddings", "attention_bias", "hidden_act"}
+    folder = rewritten(whole, tmp_path / "own", left_out)
+    assert read_model(folder).max_input_length == 2048
     check(folder, [TEXTS[:2]], Reference(folder))
 
 
@@ -175,13 +189,30 @@ def test_pplx_embeds(tmp_path):
     check(rewritten(folder, tmp_path / "own", {"is_causal"}, **names, **code), [TEXTS], Reference(folder))
 
 
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
-def test_weights_of_half_the_size_are_read_exactly(tmp_path, dtype):
+def test_pplx_gives_whole_numbers_where_its_modules_say_so(tmp_path):
+    """Written again here: tanh of the mean in 127ths, rounded; another family's folder has no such module."""
+    folder = made(tmp_path / "m", "qwen3", is_causal=False)
+    modules = [("Transformer", ""), ("Pooling", "1_Pooling"), ("FlexibleQuantizer", "")]
+    listed = [{"idx": n, "name": str(n), "path": path, "type": f"st.{name}"} for n, (name, path) in enumerate(modules)]
+    (folder / "modules.json").write_text(json.dumps(listed))
+    with pytest.raises(ModelError, match="module 'FlexibleQuantizer' is not supported"):
+        read_model(folder)
+    own = rewritten(folder, tmp_path / "own", {"is_causal"}, model_type="bidirectional_pplx_qwen3")
+    reference = Reference(folder)
+    (answers,) = compute(own, [TEXTS])
+    wanted = [np.tanh(reference(encoded).mean(axis=0)) * 127 for encoded, _ in answers]
+    found = vectors(own)
+    assert (found == np.rint(found)).all()
+    assert abs(found - wanted).max() < 0.51
+    assert np.ptp(found) > 100
+
+
+def test_weights_of_half_the_size_are_read_exactly(tmp_path):
     import torch
     import transformers
 
     folder = made(tmp_path / "m", "gemma3_text")
-    model = transformers.AutoModel.from_pretrained(folder, dtype=getattr(torch, dtype))
+    model = transformers.AutoModel.from_pretrained(folder, dtype=torch.bfloat16)
     model.save_pretrained(tmp_path / "half")
     for name in ("tokenizer.json", "1_Pooling"):
         (shutil.copytree if name == "1_Pooling" else shutil.copy)(folder / name, tmp_path / "half" / name)
