@@ -129,7 +129,7 @@ class Engine:
             )
         state = FolderState(spec)
         try:
-            tokenization = Tokenization(spec.tokenizer_file, spec.dialogue)
+            tokenization = Tokenization(spec.tokenizer_file, dialogue=spec.dialogue, ending=spec.ending)
             _check_tokenizer(spec, tokenization)
             runner = make_backend(spec, backend, device, precision, packed)
             runner.forward(*join([_warm_up(tokenization, spec)]), outputs_of(spec))

@@ -124,7 +124,7 @@ class Sample:
 
 
 def _encode(spec: ModelSpec) -> Iterator[Encoded]:
-    tokenization = Tokenization(spec.tokenizer_file, spec.dialogue)
+    tokenization = Tokenization(spec.tokenizer_file, dialogue=spec.dialogue, ending=spec.ending)
     limits = TextLimits(spec.max_input_length, truncate=True, direction="right")
     for text in TEXTS:
         with suppress(Empty, TokenizerError):

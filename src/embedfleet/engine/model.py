@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from embedfleet.engine.chat_template import read_chat, read_stated_chat, speaks
 from embedfleet.engine.dialogue import Dialogue
+from embedfleet.engine.ending import read_ending
 from embedfleet.engine.families.family import Family
 from embedfleet.engine.families.registry import read_family
 from embedfleet.engine.judge import Judge, read_judge, refuse_generation
@@ -74,6 +75,7 @@ class ModelSpec:
         steps: what a pooled vector goes through.
         judge: of a reranker that generates, what makes its score.
         dialogue: how a pair is put together; None if as the tokenizer does it.
+        ending: a token that ends each text beyond what the tokenizer's file says.
     """
 
     folder: Path
@@ -88,6 +90,7 @@ class ModelSpec:
     steps: tuple[Step, ...] = ()
     judge: Judge | None = None
     dialogue: Dialogue | None = None
+    ending: str | None = None
 
     @property
     def dimensions(self) -> int:
@@ -144,6 +147,7 @@ def read_model(folder: Path, *, pooling: Pooling | None = None) -> ModelSpec:
         steps=read_steps(modules, family.hidden_size) if kind == "embedding" else (),
         judge=judge,
         dialogue=_dialogue(folder, kind, modules, judge),
+        ending=read_ending(folder),
     )
 
 

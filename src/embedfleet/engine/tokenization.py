@@ -80,6 +80,7 @@ class Tokenization:
     Args:
         file: a ``tokenizer.json``.
         dialogue: how pairs are put together, if not as the tokenizer does it.
+        ending: a token that ends each text, unless one does already.
 
     Attributes:
         vocabulary: one more than the greatest id.
@@ -90,13 +91,16 @@ class Tokenization:
         ModelError: the file cannot be read.
     """
 
-    def __init__(self, file: Path, dialogue: Dialogue | None = None) -> None:
+    def __init__(self, file: Path, *, dialogue: Dialogue | None = None, ending: str | None = None) -> None:
         self._dialogue = dialogue
         try:
             self._tokenizer = _call(Tokenizer.from_file, str(file))
             self._tokenizer.no_truncation()
             self._tokenizer.no_padding()
             self._templates = {count: _template(self._tokenizer, _PROBES[:count]) for count in (1, 2)}
+            self._ending = "" if ending is None or self._ends_with(ending) else ending
+            if self._ending:
+                self._templates = {count: one.ended(self._id(self._ending)) for count, one in self._templates.items()}
             asked = 0 if dialogue is None else sum(self._frame(dialogue, None))
         except (TokenizerError, ValueError) as error:
             raise ModelError(f"{file} is not a tokenizer: {error}", "copy or download it again") from error
@@ -150,6 +154,9 @@ class Tokenization:
             else:
                 place = {"start": places[start], "stop": places[stop]}
                 tokens.append({"id": number, "text": text[start:stop], "special": False, **place})
+        if add_special_tokens and self._ending:
+            number = self._id(self._ending)
+            tokens.append({"id": number, "text": self._ending, "special": True, "start": None, "stop": None})
         return tokens
 
     def decode(self, ids: Sequence[int], *, skip_special_tokens: bool) -> str:
@@ -202,6 +209,18 @@ class Tokenization:
 
     def _split(self, texts: list[str]) -> list[Encoding]:
         return _call(self._tokenizer.encode_batch_fast, texts, add_special_tokens=False)
+
+    def _ends_with(self, token: str) -> bool:
+        """Whether a text ends with a token already."""
+        number, whole = self._id(token), self._templates[1]
+        return list(whole.around[-1].ids[-1:]) == [number]
+
+    def _id(self, token: str) -> int:
+        """Raises ValueError: the vocabulary lacks it."""
+        number: int | None = self._tokenizer.token_to_id(token)
+        if number is None:
+            raise ValueError(f"it has no token {token!r}, which is to end each text")
+        return number
 
     def _frame(self, dialogue: Dialogue, instruction: str | None) -> tuple[int, int]:
         """How many tokens a dialogue begins and ends with, whatever it is about."""

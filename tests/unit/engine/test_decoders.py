@@ -8,14 +8,17 @@ import warnings
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
+from tokenizers import Tokenizer
 
 from embedfleet.engine.app import load
+from embedfleet.engine.builtin import builtin_model
 from embedfleet.engine.families.rotary import read_rotary
 from embedfleet.engine.heads import outputs_of
 from embedfleet.engine.model import Pooling, read_model
 from embedfleet.engine.onnx_backend import OnnxBackend
 from embedfleet.engine.output import Output
 from embedfleet.engine.settings import EngineSettings
+from embedfleet.engine.tokenization import Tokenization
 from embedfleet.errors import ModelError
 from embedfleet.folder.config import ModelConfig
 from embedfleet.metrics import TEI, Registry
@@ -88,6 +91,51 @@ def test_code_beside_a_config_that_says_how_tokens_see_each_other_is_not_needed(
     folder = made(tmp_path / "m", "qwen2", is_causal=False)
     own = rewritten(folder, tmp_path / "own", set(), auto_map={"AutoModel": "modeling_qwen.Qwen2Model"})
     check(own, [TEXTS], Reference(folder))
+
+
+@pytest.mark.parametrize("around", [True, False], ids=["beside the tokenizer's own", "alone"])
+def test_a_text_ends_as_the_tokenizers_own_code_would_end_it(tmp_path, around):
+    """gte-Qwen2's code is not run; its texts end with a token that its tokenizer.json knows nothing of."""
+    folder = made(tmp_path / "m", "qwen2", is_causal=False)
+    if not around:
+        values = json.loads((folder / "tokenizer.json").read_text())
+        (folder / "tokenizer.json").write_text(json.dumps(values | {"post_processor": None}))
+    plain = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    plain.no_padding()
+    config = {"auto_map": {"AutoTokenizer": ["tokenization_qwen.Qwen2Tokenizer", None]}, "eos_token": "[MASK]"}
+    for stated, ends in ((True, [103]), (False, [])):
+        (folder / "tokenizer_config.json").write_text(json.dumps(config | {"add_eos_token": stated}))
+        (answers,) = compute(folder, [TEXTS[:2] + PAIRS[1:2]])
+        for text, (encoded, _) in zip(TEXTS, answers[:2], strict=False):
+            assert encoded.ids.tolist() == plain.encode(text).ids + ends
+        query, text = (plain.encode(part, add_special_tokens=False).ids for part in PAIRS[1])
+        pair = [101, *query, 102, *ends, *text, 102, *ends] if around else [*query, *ends, *text, *ends]
+        assert answers[2][0].ids.tolist() == pair
+
+
+def test_what_ends_a_text_is_told_by_tokenize_and_never_twice():
+    file = builtin_model() / "tokenizer.json"
+    for ending, ids in (("[MASK]", [101, 1037, 102, 103]), ("[SEP]", [101, 1037, 102])):
+        tokens = Tokenization(file, ending=ending).tokenize("a", add_special_tokens=True, prompt=None, limit=9)
+        assert [token["id"] for token in tokens] == ids
+        assert [token["special"] for token in tokens] == [number != 1037 for number in ids]
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({}, "tokenizer_config.json: `auto_map` names a tokenizer's code"),
+        ({"add_eos_token": True, "add_bos_token": True}, "`auto_map` names a tokenizer's code"),
+        ({"add_eos_token": True}, "`add_eos_token` is true, and `eos_token` is None"),
+        ({"add_eos_token": True, "eos_token": {"content": "<eos>"}}, "it has no token '<eos>', which is to end each"),
+    ],
+)
+def test_a_tokenizers_code_that_is_not_known_is_refused(tmp_path, values, message):
+    folder = made(tmp_path / "m", "qwen2", is_causal=False)
+    config = {"auto_map": {"AutoTokenizer": ["tokenization_qwen.Qwen2Tokenizer", None]}}
+    (folder / "tokenizer_config.json").write_text(json.dumps(config | values))
+    with pytest.raises(ModelError, match=message):
+        load(EngineSettings(model=str(folder)), Registry(TEI))
 
 
 def test_gemma_as_it_generates(tmp_path):
