@@ -38,6 +38,7 @@ PURE = (
     "http.head",
     "http.message",
     "engine.batching",
+    "engine.dialogue",
     "engine.gathering",
     "engine.pooling",
     "engine.quantization",

@@ -30,6 +30,9 @@ _ROBERTA = _BERT | {"model_type": "xlm-roberta", "pad_token_id": 1, "type_vocab_
 _LABELS = {"id2label": {"0": "no", "1": "yes", "2": "perhaps"}}
 _TRANSFORMERS = "sentence_transformers.models."
 
+_OF_ROLE = "{{{{ messages | selectattr('role', 'eq', '{}') | map(attribute='content') | first }}}}"
+_ASKS = f"q {_OF_ROLE.format('query')} t {_OF_ROLE.format('document')} ?".encode()
+
 Write = Callable[[Tensors], Mapping[str, bytes]]
 
 
@@ -160,6 +163,35 @@ KINDS: dict[str, Kind] = {
         tokenizers.byte_pairs,
         _cut("BF16"),
         _pooled("lasttoken") | _modules(("Transformer", ""), ("Pooling", "1_Pooling"), ("Normalize", "2_Normalize")),
+    ),
+    "gemma": Kind(
+        _BERT
+        | {"model_type": "gemma3_text", "architectures": ["Gemma3TextModel"], "use_bidirectional_attention": True}
+        | {"num_key_value_heads": 1, "head_dim": 8, "sliding_window": 8, "query_pre_attn_scalar": 16}
+        | {"rope_theta": 1000000.0, "rope_local_base_freq": 10000.0, "sliding_window_pattern": 2},
+        tokenizers.byte_pairs,
+        _whole("BF16"),
+        _pooled("mean_tokens") | _STEPS | _dense(8),
+    ),
+    "mistral": Kind(
+        _BERT
+        | {"model_type": "mistral", "architectures": ["MistralModel"], "hidden_act": "silu", "sliding_window": 8}
+        | {"num_key_value_heads": 1, "rope_theta": 10000.0, "is_causal": True},
+        tokenizers.byte_pairs,
+        _whole(),
+        _pooled("lasttoken"),
+    ),
+    "judge": Kind(
+        _BERT
+        | {"model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_act": "silu"}
+        | {"num_key_value_heads": 1, "tie_word_embeddings": False, "rope_theta": 10000.0}
+        | {"rope_scaling": {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}},
+        tokenizers.byte_pairs,
+        _whole("F16"),
+        _modules(("Transformer", ""), ("LogitScore", "1_LogitScore"))
+        | {"1_LogitScore/config.json": {"true_token_id": 9, "false_token_id": 5}}
+        | {"sentence_bert_config.json": {"modality_config": {"text": {}, "message": {"format": "flat"}}}}
+        | {"chat_template.jinja": _ASKS},
     ),
     "gte": Kind(
         _BERT

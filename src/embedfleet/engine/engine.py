@@ -129,12 +129,7 @@ class Engine:
             )
         state = FolderState(spec)
         try:
-            tokenization = Tokenization(
-                spec.tokenizer_file,
-                spec.tokenizer(),
-                gives_types=spec.gives_types,
-                pools_prompt=spec.pools_prompt,
-            )
+            tokenization = Tokenization.of(spec)
             _check_tokenizer(spec, tokenization)
             runner = make_backend(spec, backend, device, precision, packed)
             runner.forward(*join([_warm_up(tokenization, spec)]), outputs_of(spec))

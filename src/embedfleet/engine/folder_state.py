@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 
+from embedfleet.engine.chat_template import TEMPLATE_FILE
 from embedfleet.engine.m3 import NAMING_FILES
 from embedfleet.engine.model import COLBERT_FILE, SPARSE_FILE, ModelSpec
 from embedfleet.engine.modules import Dense, LayerNorm, read_modules
@@ -17,11 +18,13 @@ _CONFIGS = (
     "config_sentence_transformers.json",
     "1_Pooling/config.json",
     "1_SpladePooling/config.json",
+    "1_LogitScore/config.json",
 )
 _OF_TRANSFORMER = (
     "config.json",
     "adapter_config.json",
     "tokenizer.json",
+    TEMPLATE_FILE,
     SPARSE_FILE,
     COLBERT_FILE,
     *LENGTH_FILES,

@@ -99,7 +99,7 @@ class _CountingOps:
         """See `Ops.layer_norm`."""
         return self._add(self._widths[states], states)
 
-    def rms_norm(self, states: int, scale: Tensor, epsilon: float) -> int:  # noqa: ARG002
+    def rms_norm(self, states: int, scale: Tensor, epsilon: float, *, above: float = 0.0) -> int:  # noqa: ARG002
         """See `Ops.rms_norm`."""
         return self._add(self._widths[states], states)
 
@@ -137,7 +137,11 @@ class _CountingOps:
         """See `Ops.first`."""
         return self._add(self._widths[states], states)
 
-    last = mean = first
+    def last(self, states: int, pad: int | None = None) -> int:  # noqa: ARG002
+        """See `Ops.last`."""
+        return self._add(self._widths[states], states)
+
+    mean = first
 
     def _add(self, width: int, *reads: int, scratch: Floats = lambda _: 0) -> int:
         self._widths.append(width)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from embedfleet.engine.judge import Judge
 from embedfleet.engine.kind import Kind
 from embedfleet.engine.model import COLBERT_FILE, SPARSE_FILE, ModelSpec
 from embedfleet.engine.ops import Linear, Ops, V
@@ -44,7 +45,11 @@ def compute(spec: ModelSpec, ops: Ops[V], weights: Weights, outputs: Sequence[Ou
         if output is Output.STATES:
             rows[output] = states
         elif output is Output.CLASSES:
-            rows[output] = spec.family.class_logits(ops, weights, states, len(spec.id2label))
+            rows[output] = (
+                spec.family.class_logits(ops, weights, states, len(spec.id2label))
+                if spec.judge is None
+                else _verdict(spec, spec.judge, ops, weights, states)
+            )
         elif output is Output.WORDS:
             rows[output] = spec.family.word_logits(ops, weights, states)
         elif output is Output.LEXICAL:
@@ -52,6 +57,15 @@ def compute(spec: ModelSpec, ops: Ops[V], weights: Weights, outputs: Sequence[Ou
         elif output is Output.COLBERT:
             rows[output] = ops.dense(states, _linear(spec, weights.beside(COLBERT_FILE)))
     return rows
+
+
+def _verdict(spec: ModelSpec, judge: Judge, ops: Ops[V], weights: Weights, states: V) -> V:
+    """The score of a model that generates, [sequences, 1]: of all words' logits only those that it is of."""
+    shape = (spec.family.vocabulary, spec.family.hidden_size)
+    words = weights.body(spec.family.anchor, *shape) if judge.tied else weights.head("lm_head.weight", *shape)
+    last = ops.last(states)
+    score = ops.dense(last, Linear(words.row(judge.yes)))
+    return score if judge.no is None else ops.add(score, ops.scale(ops.dense(last, Linear(words.row(judge.no))), -1.0))
 
 
 def _linear(spec: ModelSpec, tensors: Weights, rows: int | None = None) -> Linear:

@@ -124,7 +124,7 @@ class Sample:
 
 
 def _encode(spec: ModelSpec) -> Iterator[Encoded]:
-    tokenization = Tokenization(spec.tokenizer_file, spec.tokenizer())
+    tokenization = Tokenization.of(spec)
     limits = TextLimits(spec.max_input_length, truncate=True, direction="right")
     for text in TEXTS:
         with suppress(Empty, TokenizerError):

@@ -76,7 +76,7 @@ def read_use(
     if _is_splade(config, architecture, asked.pooling, states_sparse=not has_pooling and _states_sparse(modules)):
         return Use("splade", {})
     if asked.ranks:
-        _check_ranks(config, architecture, modules, rows)
+        _check_ranks(config, rows)
     return Use("embedding", {})
 
 
@@ -128,7 +128,7 @@ def _is_splade(config: ModelConfig, architecture: str, asked: Pooling | None, *,
     return True
 
 
-def _check_ranks(config: ModelConfig, architecture: str, modules: Sequence[Module], rows: int) -> None:
+def _check_ranks(config: ModelConfig, rows: int) -> None:
     """See that late interaction of the states can be meant.
 
     Raises:
@@ -140,10 +140,4 @@ def _check_ranks(config: ModelConfig, architecture: str, modules: Sequence[Modul
             "states a pooling: it is not clear which is meant",
             f"a cross-encoder: name its architecture in config.json, as BertForSequenceClassification ({_CLASSIFIES}); "
             "an embedder: serve it with task embed",
-        )
-    if architecture.endswith("ForCausalLM") and not modules:
-        raise ModelError(
-            f"{config.file}: {architecture!r} writes text, and no modules.json says that its states are compared: "
-            "their late interaction would rank nothing",
-            "serve a cross-encoder (…ForSequenceClassification), or an embedder",
         )

@@ -3,13 +3,17 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from embedfleet.engine.chat_template import read_chat, read_stated_chat, speaks
+from embedfleet.engine.dialogue import Dialogue
+from embedfleet.engine.ending import read_ending
 from embedfleet.engine.families.family import Family
 from embedfleet.engine.families.registry import read_family
-from embedfleet.engine.kind import Asked, Kind, read_use
-from embedfleet.engine.modules import Dense, Module, Step, read_modules, read_steps, transformer_folder
+from embedfleet.engine.judge import Judge, read_judge, refuse_generation
+from embedfleet.engine.kind import Asked, Kind, Use, read_use
+from embedfleet.engine.modules import QUANTIZER, Dense, Module, Step, read_modules, read_steps, transformer_folder
 from embedfleet.engine.pooling_config import Pooling, read_pooling
 from embedfleet.engine.prompt_config import PromptConfig, read_prompt_config
-from embedfleet.engine.sentence_config import SentenceConfig, read_sentence_config
+from embedfleet.engine.sentence_config import LENGTH_FILES, SentenceConfig, read_sentence_config
 from embedfleet.engine.tokenizer_config import TokenizerConfig, read_tokenizer_config
 from embedfleet.engine.weights import FILES, find_weights, tensor_shapes
 from embedfleet.errors import ModelError
@@ -20,13 +24,16 @@ from embedfleet.folder.tokenizer_file import NAME, check_tokenizer, tokenizer_te
 
 SPARSE_FILE, COLBERT_FILE = "sparse_linear.pt", "colbert_linear.pt"
 """bge-m3's heads besides the dense one."""
+_JUDGES = Use("reranker", {0: "LABEL_0"})  # as transformers names it
 _NEEDED = f"the folder must hold config.json, tokenizer.json and weights: one of {', '.join(FILES)}"
+_QUANTIZED = "bidirectional_pplx_qwen3"
 # sentence-transformers' modules.json: what follows the transformer, by the kind of model.
 _MODULES = {
     "embedding": {"Transformer", "Pooling", "Dense", "Dropout", "LayerNorm", "Normalize"},
     "splade": {"Transformer", "MLMTransformer", "SpladePooling"},
 }
-_RANKED = {"Transformer"}  # of what sentence-transformers saved as a CrossEncoder
+_CROSS_ENCODER = "CrossEncoder"
+_RANKED = {"Transformer"}  # of what sentence-transformers saved as one
 _USUAL_SPLADE = "1_SpladePooling"
 # Settings of config.json on which numbers depend, and the one value that is computed; null is as good as none.
 _USUAL = {"is_decoder": False, "add_cross_attention": False}
@@ -50,6 +57,9 @@ class ModelSpec:
         pools_prompt: whether a prompt's tokens are pooled.
         gives_types: whether the model is told token types.
         lowers: whether a text is lowered before it is tokenized.
+        judge: of a reranker that generates, what makes its score.
+        dialogue: how a pair is put together; None if as the tokenizer does it.
+        ending: a token that ends each text beyond what the tokenizer's file says.
     """
 
     folder: Path
@@ -68,6 +78,9 @@ class ModelSpec:
     gives_types: bool = True
     lowers: bool = False
     is_length_of_tokenizer: bool = False
+    judge: Judge | None = None
+    dialogue: Dialogue | None = None
+    ending: str | None = None
 
     @property
     def dimensions(self) -> int:
@@ -117,10 +130,18 @@ def read_model(folder: Path, *, pooling: Pooling | None = None, ranks: bool = Fa
     family = read_family(config)
     positions = family.max_input_length
     asked = Asked(pooling, ranks)
-    use = read_use(folder, config, modules, asked, lambda names: _shape(weights_file, names))
+    judge = read_judge(folder, config, modules, family)
+    use = _JUDGES if judge else read_use(folder, config, modules, asked, lambda names: _shape(weights_file, names))
+    if use.kind == "embedding" and (pooling is None or ranks):
+        refuse_generation(folder, config)
+    dialogue = _dialogue(body, use.kind, modules, judge)
     prompts = read_prompt_config(folder)
-    _check_modules(folder, use.kind, modules, prompts)
-    sentence, tokenizer = read_sentence_config(body), read_tokenizer_config(body)
+    if judge is None:
+        _check_modules(folder, use.kind, modules, prompts, model_type)
+    if dialogue is None:
+        _refuse_pair_prompt(folder, use.kind, prompts)
+    sentence = read_sentence_config(body, generates=judge is not None, speaks=dialogue is not None)
+    tokenizer = read_tokenizer_config(body)
     pooled = read_pooling(folder, modules, pooling) if use.kind == "embedding" else None
     if use.kind == "splade":
         _check_splade(folder, modules)
@@ -141,7 +162,28 @@ def read_model(folder: Path, *, pooling: Pooling | None = None, ranks: bool = Fa
         gives_types=tokenizer.gives_types,
         lowers=sentence.lowers,
         is_length_of_tokenizer=sentence.longest is None and (tokenizer.longest or positions) < positions,
+        judge=judge,
+        dialogue=dialogue,
+        ending=read_ending(body),
     )
+
+
+def _dialogue(folder: Path, kind: Kind, modules: list[Module], judge: Judge | None) -> Dialogue | None:
+    """How a pair is put together, where that is by a chat template.
+
+    Raises:
+        ModelError: the template is not read, or single texts go through it.
+    """
+    if not modules:
+        return read_chat(folder) if judge else None
+    if kind in {"classifier", "reranker"}:
+        return read_stated_chat(folder)
+    if speaks(folder):
+        raise ModelError(
+            f"{folder / LENGTH_FILES[0]}: `modality_config` has 'message': each text goes through the chat template",
+            "supported for pairs alone; an embedder that was trained on texts as they are is saved without it",
+        )
+    return None
 
 
 def _read_config(body: Path) -> tuple[ModelConfig, str]:
@@ -188,22 +230,27 @@ def _has_m3_files(folder: Path) -> bool:
     return all((folder / name).is_file() for name in (SPARSE_FILE, COLBERT_FILE))
 
 
-def _check_modules(folder: Path, kind: Kind, modules: list[Module], prompts: PromptConfig) -> None:
+def _check_modules(folder: Path, kind: Kind, modules: list[Module], prompts: PromptConfig, model_type: str) -> None:
     """What we do not compute would be left out in silence: refuse it."""
-    is_ranked = kind not in _MODULES and prompts.model_type == "CrossEncoder"
-    if is_ranked and prompts.default is not None:
+    known = _MODULES.get(kind, _RANKED if prompts.model_type == _CROSS_ENCODER else set())
+    if known and model_type == _QUANTIZED:
+        known = known | {QUANTIZER}
+    for module in modules if known else ():
+        if module.name not in known:
+            file = folder / "modules.json"
+            raise ModelError(
+                f"{file}: module {module.name!r} is not supported", f"supported: {', '.join(sorted(known))}"
+            )
+
+
+def _refuse_pair_prompt(folder: Path, kind: Kind, prompts: PromptConfig) -> None:
+    """A prompt before a pair has no place but in a chat template."""
+    if kind not in _MODULES and prompts.model_type == _CROSS_ENCODER and prompts.default is not None:
         raise ModelError(
             f"{folder / 'config_sentence_transformers.json'}: `default_prompt_name` is {prompts.default!r}, a prompt "
             "before a pair is not built here",
             "serve the model with sentence-transformers",
         )
-    known = _RANKED if is_ranked else _MODULES.get(kind)
-    for module in modules if known else ():
-        if known and module.name not in known:
-            file = folder / "modules.json"
-            raise ModelError(
-                f"{file}: module {module.name!r} is not supported", f"supported: {', '.join(sorted(known))}"
-            )
 
 
 def _check_splade(folder: Path, modules: list[Module]) -> None:

@@ -16,6 +16,8 @@ _ACTIVATIONS: dict[str, Activation | None] = {
     "SiLU": "silu",
 }
 _VECTOR = "sentence_embedding"
+QUANTIZER = "FlexibleQuantizer"
+"""The class of `Quantize`; it stands in a file of the model's folder, which is not run."""
 _PACKAGE = "sentence_transformers."
 _TRANSFORMERS = ("Transformer", "MLMTransformer")
 
@@ -72,7 +74,12 @@ class Normalize:
     """The vector is brought to length one."""
 
 
-Step = Dense | LayerNorm | Normalize
+@dataclass(frozen=True, slots=True)
+class Quantize:
+    """Each number's tanh in 127ths, rounded: what pplx-embed's own module (``st_quantize``) makes of a vector."""
+
+
+Step = Dense | LayerNorm | Normalize | Quantize
 """What follows the pooling."""
 
 
@@ -133,6 +140,8 @@ def read_steps(modules: list[Module], width: int) -> tuple[Step, ...]:
         elif module.name == "Normalize":
             _check_vector(module.folder / "config.json")
             steps.append(Normalize())
+        elif module.name == QUANTIZER:
+            steps.append(Quantize())
     while steps and isinstance(steps[-1], Normalize):
         steps.pop()
     return tuple(steps)

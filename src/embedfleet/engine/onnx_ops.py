@@ -97,13 +97,13 @@ class OnnxOps:
             "LayerNormalization", states, *map(self._graph.tensor, tensors), axis=-1, epsilon=epsilon
         )
 
-    def rms_norm(self, states: str, scale: Tensor, epsilon: float) -> str:
+    def rms_norm(self, states: str, scale: Tensor, epsilon: float, *, above: float = 0.0) -> str:
         """See `Ops.rms_norm`. Both reshapes are free: they rename memory."""
-        rows = self._graph.add("Reshape", states, self._graph.whole(-1, scale.shape[0]))
-        normed = self._graph.add(
-            "SimplifiedLayerNormalization", rows, self._graph.tensor(scale), axis=-1, epsilon=epsilon
-        )
-        return self._graph.add("Reshape", normed, self._graph.add("Shape", states))
+        graph = self._graph
+        rows = graph.add("Reshape", states, graph.whole(-1, scale.shape[0]))
+        factors = graph.converted(scale.read() + np.float32(above)) if above else graph.tensor(scale)
+        normed = graph.add("SimplifiedLayerNormalization", rows, factors, axis=-1, epsilon=epsilon)
+        return graph.add("Reshape", normed, graph.add("Shape", states))
 
     def split(self, states: str, widths: Sequence[int]) -> tuple[str, ...]:
         """See `Ops.split`."""
@@ -161,15 +161,27 @@ class OnnxOps:
         """See `Ops.first`."""
         return self._graph.add("Gather", states, "first")
 
-    def last(self, states: str) -> str:
+    def last(self, states: str, pad: int | None = None) -> str:
         """See `Ops.last`."""
-        return self._graph.add("Gather", states, "last")
+        if pad is None:
+            return self._graph.add("Gather", states, "last")
+        return self._graph.add("Gather", states, self._graph.once(("last", pad), lambda: self._last_but(pad)))
 
     def mean(self, states: str) -> str:
         """See `Ops.mean`."""
         return self._runs.compute(
             [states], lambda grids, _: self._graph.add("ReduceMean", grids[0], axes=[1], keepdims=0)
         )
+
+    def _last_but(self, pad: int) -> str:
+        """The place among all tokens of each sequence's last one whose id is not ``pad``, [sequences]."""
+        graph = self._graph
+        is_pad = graph.add("Equal", self.ids, graph.place(pad))
+        places = graph.add("Cast", graph.add("Where", is_pad, graph.place(0), "places"), to=1)
+        column = graph.add("Unsqueeze", places, graph.whole(1))
+        greatest = self._runs.compute([column], lambda grids, _: graph.add("ReduceMax", grids[0], axes=[1], keepdims=0))
+        in_sequence = graph.add("Cast", graph.add("Reshape", greatest, graph.whole(-1)), to=7)
+        return graph.add("Add", "first", in_sequence)
 
     def _dense_int8(self, states: str, layer: Linear) -> str:
         """The product of whole numbers, exact in int32, times the output's step, times the token's, and the bias.

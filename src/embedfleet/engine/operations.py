@@ -169,9 +169,9 @@ class Operations:
         if self._engine.spec.kind != "reranker":
             raise WrongModel("Backend error: model is not a re-ranker model")
         self._check_batch(len(request.texts))
-        self._refuse_default_prompt()
+        prompt = self._instruction()
         pairs: list[Pair] = [(request.query, text) for text in request.texts]
-        computed = await self._compute(_Asked(pairs, request.truncation, kind="predict"), Output.CLASSES)
+        computed = await self._compute(_Asked(pairs, request.truncation, prompt, "predict"), Output.CLASSES)
         logits = np.array([row[0] for row in computed.rows], dtype=np.float32)
         return (logits if request.raw_scores else sigmoid(logits)), computed.cost
 
@@ -182,7 +182,9 @@ class Operations:
             raise WrongModel("Backend error: Model is not a classifier model")
         self._check_batch(len(request.inputs))
         if any(isinstance(item, tuple) for item in request.inputs):
-            self._refuse_default_prompt()
+            self._instruction()
+        if spec.dialogue is not None and not all(isinstance(item, tuple) for item in request.inputs):
+            raise WrongInput("the model scores pairs: give [query, text]")
         asked = _Asked(request.inputs, request.truncation, self._default_prompt, "predict")
         computed = await self._compute(asked, Output.CLASSES)
         labels = [spec.id2label[index] for index in sorted(spec.id2label)]
@@ -322,9 +324,11 @@ class Operations:
         if size > limit:
             raise BatchTooLarge(f"batch size {size} > maximum allowed batch size {limit}")
 
-    def _refuse_default_prompt(self) -> None:
-        if self._default_prompt is not None:
+    def _instruction(self) -> str | None:
+        """The default prompt, which is what a dialogue is told to judge by; other pairs have no place for one."""
+        if self._default_prompt is not None and self._engine.spec.dialogue is None:
             raise WrongInput("`prompt_name` cannot be set with dual inputs")
+        return self._default_prompt
 
     def _prompt(self, name: str | None) -> str | None:
         """The text that a request's ``prompt_name`` stands for."""

@@ -179,8 +179,11 @@ class Ops(Protocol[V]):
     def layer_norm(self, states: V, scale: Tensor, shift: Tensor | None, epsilon: float) -> V:
         """Over the last axis."""
 
-    def rms_norm(self, states: V, scale: Tensor, epsilon: float) -> V:
-        """Over the last axis of [tokens, width]; of a ``scale`` [head_size] over each head of that size alone."""
+    def rms_norm(self, states: V, scale: Tensor, epsilon: float, *, above: float = 0.0) -> V:
+        """Over the last axis of [tokens, width]; of a ``scale`` [head_size] over each head of that size alone.
+
+        ``above`` is added to the scale: Gemma's are stored as what they are above 1.
+        """
 
     def split(self, states: V, widths: Sequence[int]) -> tuple[V, ...]:
         """Cut the last axis into pieces of those widths."""
@@ -211,8 +214,11 @@ class Ops(Protocol[V]):
     def first(self, states: V) -> V:
         """Each sequence's first token: [tokens, width] → [sequences, width]."""
 
-    def last(self, states: V) -> V:
-        """Each sequence's last token: [tokens, width] → [sequences, width]."""
+    def last(self, states: V, pad: int | None = None) -> V:
+        """Each sequence's last token whose id is not ``pad``: [tokens, width] → [sequences, width].
+
+        Of a sequence that has no other it is the first.
+        """
 
     def mean(self, states: V) -> V:
         """Each sequence's mean: [tokens, width] → [sequences, width]."""

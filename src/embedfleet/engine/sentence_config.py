@@ -30,7 +30,8 @@ _ARGUMENTS = ("model_args", "model_kwargs", "config_args", "config_kwargs", "tok
 _OF_TOKENIZER = ("tokenizer_args", "processor_kwargs")
 # Of the arguments those on which no number depends.
 _HARMLESS = {"attn_implementation", "device_map", "dtype", "padding_side", "torch_dtype", "use_cache", "use_fast"}
-_UNUSED = ("processing_kwargs", "query_length", "document_length", "query_expansion")
+_OF_CHAT = "processing_kwargs"
+_UNUSED = (_OF_CHAT, "query_length", "document_length", "query_expansion")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +47,13 @@ class SentenceConfig:
     lowers: bool = False
 
 
-def read_sentence_config(folder: Path) -> SentenceConfig:
+def read_sentence_config(folder: Path, *, generates: bool = False, speaks: bool = False) -> SentenceConfig:
     """Read the file of a transformer's folder, if there is one.
+
+    Args:
+        folder: of the transformer.
+        generates: whether the model is asked for words.
+        speaks: whether texts go through a chat template, whose own settings are read with it.
 
     Raises:
         ModelError: it cannot be read, or asks for what we do not compute.
@@ -56,9 +62,9 @@ def read_sentence_config(folder: Path) -> SentenceConfig:
     if file is None:
         return SentenceConfig()
     config = ModelConfig(file)
-    _check_outputs(config)
+    _check_outputs(config, generates=generates, speaks=speaks)
     for key in _UNUSED:
-        if config.values.get(key):
+        if config.values.get(key) and not (speaks and key == _OF_CHAT):
             raise _refused(config, key, config.values[key])
     arguments = {key: _arguments(config, key) for key in _ARGUMENTS}
     lengths = [read_length(config, f"{key}.{LENGTH}", arguments[key].get(LENGTH)) for key in _OF_TOKENIZER]
@@ -70,12 +76,13 @@ def read_sentence_config(folder: Path) -> SentenceConfig:
     )
 
 
-def _check_outputs(config: ModelConfig) -> None:
+def _check_outputs(config: ModelConfig, *, generates: bool, speaks: bool) -> None:
     """See that what is taken of the model is what we give."""
-    config.choice("transformer_task", dict.fromkeys(_TASKS, True), _TASKS[0])
-    config.choice("module_output_name", dict.fromkeys(_NAMES, True), _NAMES[0])
+    tasks, names = (*_TASKS, *(["text-generation"] * generates)), (*_NAMES, *(["causal_logits"] * generates))
+    config.choice("transformer_task", dict.fromkeys(tasks, True), tasks[0])
+    config.choice("module_output_name", dict.fromkeys(names, True), names[0])
     modalities = config.values.get("modality_config")
-    if modalities is None:
+    if modalities is None or (speaks and isinstance(modalities, dict) and "text" not in modalities):
         return
     text: Any = modalities.get("text") if isinstance(modalities, dict) else None
     if not isinstance(text, dict) or text.get("method") != "forward" or text.get("method_output_name") not in _OUTPUTS:

@@ -8,6 +8,7 @@ from typing import Any
 
 from embedfleet.config.model_name import BUILTIN, at_home, is_folder, is_hub_id
 from embedfleet.engine.builtin import builtin_model
+from embedfleet.engine.chat_template import TEMPLATE_FILE
 from embedfleet.engine.m3 import NAMING_FILES
 from embedfleet.engine.model import COLBERT_FILE, SPARSE_FILE
 from embedfleet.engine.modules import read_modules
@@ -21,6 +22,7 @@ _CONFIGS = (
     "adapter_config.json",
     "tokenizer.json",
     CONFIG_FILE,
+    TEMPLATE_FILE,
     "modules.json",
     "config_sentence_transformers.json",
     *LENGTH_FILES,

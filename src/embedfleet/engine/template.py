@@ -6,7 +6,7 @@ characters. So it is asked once, and we do the same.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -59,6 +59,14 @@ class Template:
         """The same with all token types 0."""
         around = tuple(Tokens(part.ids, [0] * len(part), part.special) for part in self.around)
         return Template(around, self.order, (0,) * len(self.types))
+
+    def ended(self, token: int) -> "Template":
+        """The same with a special token after each text and what follows it already."""
+        after = (
+            Tokens((*tokens.ids, token), (*tokens.types, kind), (*tokens.special, 1))
+            for tokens, kind in zip(self.around[1:], self.types, strict=True)
+        )
+        return replace(self, around=(self.around[0], *after))
 
     def fill(self, texts: Sequence[Tokens]) -> tuple[Integers, Integers, "np.ndarray[tuple[int], np.dtype[np.bool_]]"]:
         """Ids, types and which are special, [tokens] each, of an input of these texts."""

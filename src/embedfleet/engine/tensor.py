@@ -41,6 +41,19 @@ class Tensor:
     size_bytes: int
     steps: tuple[int, ...] = ()
 
+    def row(self, number: int) -> "Tensor":
+        """One row of a tensor of two dimensions, as a tensor [1, columns]."""
+        width, steps = SIZES[self.dtype], self.steps or steps_in_order(self.shape)
+        numbers = 1 + steps[1] * (self.shape[1] - 1)
+        return replace(
+            self,
+            name=f"{self.name}[{number}]",
+            shape=(1, self.shape[1]),
+            start=self.start + number * steps[0] * width,
+            size_bytes=numbers * width,
+            steps=steps if self.steps else (),
+        )
+
     def read(self) -> Floats:
         """The tensor in float32, in order: exact of fp16 and bf16, which are subsets of it, rounded of fp64.
 

@@ -7,6 +7,7 @@ it adds is in a `Template`.
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -14,6 +15,8 @@ import numpy as np
 from tokenizers import Encoding, Tokenizer
 
 from embedfleet.dialects.tei import NO_IDS, NO_INPUTS, Direction, Input, Pair
+from embedfleet.engine.dialogue import Dialogue
+from embedfleet.engine.model import ModelSpec
 from embedfleet.engine.template import Template, Tokens, read_template
 from embedfleet.errors import EmptyInput, ModelError, WrongInput
 from embedfleet.errors import Tokenizer as TokenizerError
@@ -26,6 +29,7 @@ _PROBES = ("a", "1")
 # What is encoded at load, by the library and by us, cut and whole.
 _TRIALS = ("a", "1 2 3 a b c d e f g", ("a", "1"), ("1", "a b c d e f g 2 3"), ("1 2 3 a b c d e f", "a"))
 _BARE = Template((Tokens((), (), ()),) * 2, (0,), (0,))  # a text and nothing else
+_FILLERS = ("0", "1 2 3 4")  # which begin and end with unlike tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,19 +86,30 @@ class Tokenization:
         text: what is in it, where that is made of other files.
         gives_types: whether the model is told token types; without, all are 0.
         pools_prompt: whether a prompt's tokens are pooled.
+        dialogue: how pairs are put together, if not as the tokenizer does it.
+        ending: a token that ends each text, unless one does already.
 
     Attributes:
         vocabulary: one more than the greatest id.
-        special_tokens: that are put around a text, or around and between the two of a pair, whichever are more.
+        special_tokens: that are put around a text, or around and between the two of a pair, whichever are more; of a
+            dialogue what it begins and ends with.
 
     Raises:
         ModelError: the file cannot be read, or we would not make of texts what the library makes of them.
     """
 
     def __init__(
-        self, file: Path, text: str | None = None, *, gives_types: bool = True, pools_prompt: bool = True
+        self,
+        file: Path,
+        text: str | None = None,
+        *,
+        gives_types: bool = True,
+        pools_prompt: bool = True,
+        dialogue: Dialogue | None = None,
+        ending: str | None = None,
     ) -> None:
         self._pools_prompt = pools_prompt
+        self._dialogue = dialogue
         try:
             self._tokenizer = _call(Tokenizer.from_file, str(file)) if text is None else _call(Tokenizer.from_str, text)
             self._tokenizer.no_truncation()
@@ -103,10 +118,30 @@ class Tokenization:
             self._compare()
             if not gives_types:
                 self._templates = {count: template.without_types() for count, template in self._templates.items()}
+            self._ending = "" if ending is None or self._ends_with(ending) else ending
+            if self._ending:
+                self._templates = {count: one.ended(self._id(self._ending)) for count, one in self._templates.items()}
+            asked = 0 if dialogue is None else sum(self._frame(dialogue, None))
         except (TokenizerError, ValueError) as error:
             raise ModelError(f"{file} is not a tokenizer: {error}", "copy or download it again") from error
         self.vocabulary = _vocabulary(self._tokenizer)
-        self.special_tokens = max(template.special for template in self._templates.values())
+        self.special_tokens = max(asked, *(template.special for template in self._templates.values()))
+
+    @classmethod
+    def of(cls, spec: ModelSpec) -> "Tokenization":
+        """The tokenizer of a model.
+
+        Raises:
+            ModelError: as of the class.
+        """
+        return cls(
+            spec.tokenizer_file,
+            spec.tokenizer(),
+            gives_types=spec.gives_types,
+            pools_prompt=spec.pools_prompt,
+            dialogue=spec.dialogue,
+            ending=spec.ending,
+        )
 
     def ids_of(self, tokens: Iterable[str]) -> frozenset[int]:
         """The ids of tokens; those that the vocabulary lacks have none."""
@@ -114,7 +149,7 @@ class Tokenization:
         return frozenset(token for token in ids if token is not None)
 
     def encode(self, inputs: Sequence[Input | Pair], limits: TextLimits, prompt: str | None) -> list[Encoded]:
-        """Encode inputs; ``prompt`` is put before each, and has no meaning for pairs.
+        """Encode inputs; ``prompt`` is put before each. Of a pair it is the dialogue's instruction, or nothing.
 
         Raises:
             EmptyInput: an input has nothing in it.
@@ -156,6 +191,9 @@ class Tokenization:
             else:
                 place = {"start": places[start], "stop": places[stop]}
                 tokens.append({"id": number, "text": text[start:stop], "special": False, **place})
+        if add_special_tokens and self._ending:
+            number = self._id(self._ending)
+            tokens.append({"id": number, "text": self._ending, "special": True, "start": None, "stop": None})
         return tokens
 
     def decode(self, ids: Sequence[int], *, skip_special_tokens: bool) -> str:
@@ -174,8 +212,14 @@ class Tokenization:
         if isinstance(item, tuple):
             if not any(item):
                 raise EmptyInput(NO_INPUTS)
-            texts.extend(_cut(item, limits))
-            return _Plan(texts=2, specials=True, characters=sum(map(len, item)))
+            query, text = _cut(item, limits)
+            characters = sum(map(len, item))
+            dialogue = self._dialogue
+            if dialogue is None:
+                texts += query, text
+                return _Plan(texts=2, specials=True, characters=characters)
+            texts.append(dialogue.render(query, text, prompt))
+            return _Plan(texts=1, specials=False, characters=characters, frame=lambda: self._frame(dialogue, prompt))
         if not item and not limits.may_be_empty:
             raise EmptyInput(NO_INPUTS)
         if isinstance(item, str):
@@ -201,6 +245,25 @@ class Tokenization:
     def _split(self, texts: list[str]) -> list[Encoding]:
         return _call(self._tokenizer.encode_batch_fast, texts, add_special_tokens=False)
 
+    def _ends_with(self, token: str) -> bool:
+        """Whether a text ends with a token already."""
+        number, whole = self._id(token), self._templates[1]
+        return list(whole.around[-1].ids[-1:]) == [number]
+
+    def _id(self, token: str) -> int:
+        """Raises ValueError: the vocabulary lacks it."""
+        number: int | None = self._tokenizer.token_to_id(token)
+        if number is None:
+            raise ValueError(f"it has no token {token!r}, which is to end each text")
+        return number
+
+    def _frame(self, dialogue: Dialogue, instruction: str | None) -> tuple[int, int]:
+        """How many tokens a dialogue begins and ends with, whatever it is about."""
+        one, other = (
+            piece.ids for piece in self._split([dialogue.render(said, said, instruction) for said in _FILLERS])
+        )
+        return _alike(one, other), _alike(one[::-1], other[::-1])
+
     def _decode(self, ids: Sequence[int], *, skip_special_tokens: bool) -> str:
         return _call(self._tokenizer.decode, list(ids), skip_special_tokens=skip_special_tokens)
 
@@ -214,6 +277,8 @@ class Tokenization:
                 raise WrongInput(
                     f"Input validation error: `inputs` must have less than {limits.tokens} tokens. Given: {total}"
                 )
+            if plan.frame is not None:
+                return _within(plan.frame(), pieces[0], limits, plan.characters)
             lengths = truncated_lengths(lengths, limits.tokens - template.special)
         elif not total and not limits.may_be_empty:
             raise EmptyInput(NO_INPUTS)
@@ -259,6 +324,23 @@ def _kept(piece: Encoding, length: int, direction: Direction) -> Tokens:
     return tokens.part(0, length) if direction == "right" else tokens.part(given - length, given)
 
 
+def _alike(left: Sequence[int], right: Sequence[int]) -> int:
+    """With how many equal numbers they begin."""
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(left, right, strict=False)))
+
+
+def _within(frame: tuple[int, int], piece: Encoding, limits: TextLimits, characters: int) -> Encoded:
+    """A dialogue that is too long: what it begins or ends with is kept, as the model looks for it there."""
+    ids, ends = piece.ids, frame[1]
+    begins = min(frame[0], limits.tokens)
+    if limits.direction == "right":
+        kept = ids[: limits.tokens - ends] + ids[len(ids) - ends :]
+    else:
+        kept = ids[:begins] + ids[len(ids) - (limits.tokens - begins) :]
+    nothing = np.zeros(len(kept), dtype=np.int64)
+    return Encoded(np.array(kept, dtype=np.int64), nothing, nothing.astype(np.bool_), characters)
+
+
 def _template(tokenizer: Tokenizer, texts: Sequence[str]) -> Template:
     whole = _encode(tokenizer, texts)
     given = [_call(tokenizer.encode, text, add_special_tokens=False).ids for text in texts]
@@ -294,9 +376,16 @@ def _vocabulary(tokenizer: Tokenizer) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
+    """How texts become an input.
+
+    Attributes:
+        frame: of a dialogue, tells how many tokens it begins and ends with.
+    """
+
     texts: int
     specials: bool
     characters: int
+    frame: Callable[[], tuple[int, int]] | None = None
 
 
 def truncated_lengths(lengths: Sequence[int], limit: int) -> list[int]:

@@ -120,10 +120,10 @@ class TorchOps:
         normed = functional.layer_norm(states.float(), scale.shape, self._weights(scale).float(), moved, epsilon)
         return normed.to(states.dtype)
 
-    def rms_norm(self, states: Values, scale: Tensor, epsilon: float) -> Values:
+    def rms_norm(self, states: Values, scale: Tensor, epsilon: float, *, above: float = 0.0) -> Values:
         """See `Ops.rms_norm`; in float32 whatever the weights are in."""
         rows = states.float().view(len(states), -1, scale.shape[0])
-        normed = functional.rms_norm(rows, scale.shape, self._weights(scale).float(), epsilon)
+        normed = functional.rms_norm(rows, scale.shape, self._weights(scale).float() + above, epsilon)
         return normed.view_as(states).to(states.dtype)
 
     def split(self, states: Values, widths: Sequence[int]) -> tuple[Values, ...]:
@@ -181,9 +181,13 @@ class TorchOps:
         """See `Ops.first`."""
         return states[self._first]
 
-    def last(self, states: Values) -> Values:
+    def last(self, states: Values, pad: int | None = None) -> Values:
         """See `Ops.last`."""
-        return states[self._last]
+        if pad is None:
+            return states[self._last]
+        places = torch.where(self.ids == pad, 0, self._places).float()
+        greatest = torch.segment_reduce(places, "max", lengths=self._lengths)
+        return states[self._first + greatest.long()]
 
     def mean(self, states: Values) -> Values:
         """See `Ops.mean`; summed in float32."""

@@ -7,7 +7,7 @@ import numpy as np
 
 from embedfleet.dialects.tei import Floats
 from embedfleet.engine.model import ModelSpec
-from embedfleet.engine.modules import Dense, LayerNorm, Step
+from embedfleet.engine.modules import Dense, LayerNorm, Quantize, Step
 from embedfleet.engine.ops import Activation
 from embedfleet.engine.pooling import normalize, pool
 from embedfleet.engine.weights import Weights, find_weights
@@ -24,6 +24,10 @@ def _relu(vector: Floats) -> Floats:
 def _silu(vector: Floats) -> Floats:
     exponentials: Floats = np.exp(-vector)
     return vector / (np.float32(1) + exponentials)
+
+
+def _quantize(vector: Floats) -> Floats:
+    return np.rint(np.tanh(vector) * np.float32(127))
 
 
 _ACTIVATIONS: dict[Activation, _Computation] = {"tanh": np.tanh, "relu": _relu, "silu": _silu}
@@ -65,7 +69,9 @@ class Vectors:
 def _computation(step: Step) -> _Computation:
     if isinstance(step, Dense):
         return _Layer(step)
-    return _Norm(step) if isinstance(step, LayerNorm) else normalize
+    if isinstance(step, LayerNorm):
+        return _Norm(step)
+    return _quantize if isinstance(step, Quantize) else normalize
 
 
 def _weights(folder: Path) -> Weights:

@@ -59,7 +59,10 @@ class ModelConfig:
             return default
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise ModelError(f"{self.file}: `{key}` is {value!r}, a number is needed")
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError as error:
+            raise ModelError(f"{self.file}: `{key}` is {value}, too great for a number") from error
 
     def flag(self, key: str, *, default: bool) -> bool:
         """True or false.

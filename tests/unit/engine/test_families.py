@@ -32,6 +32,7 @@ NARROW = {
     "intermediate_size": 64,
     "initializer_range": SPREAD,
 }
+CAUSAL = NARROW | {"max_position_embeddings": LONGEST, "num_key_value_heads": 2, "pad_token_id": 0}
 
 
 @dataclass(frozen=True)
@@ -88,9 +89,19 @@ FAMILIES = {
         "Albert",
         NARROW | {"embedding_size": 16, "num_hidden_groups": 2, "max_position_embeddings": LONGEST},
     ),
-    "qwen3": Made(
-        "Qwen3",
-        NARROW | {"max_position_embeddings": LONGEST, "num_key_value_heads": 2, "head_dim": 16, "pad_token_id": 0},
+    "qwen3": Made("Qwen3", CAUSAL | {"head_dim": 16}, ("Model", "ForSequenceClassification")),
+    "qwen2": Made(
+        "Qwen2",
+        CAUSAL | {"use_sliding_window": True, "sliding_window": 8, "max_window_layers": 1},
+        ("Model", "ForSequenceClassification"),
+    ),
+    "mistral": Made("Mistral", CAUSAL | {"sliding_window": 8}, ("Model", "ForSequenceClassification")),
+    "llama": Made("Llama", CAUSAL | {"attention_bias": True, "mlp_bias": True}, ("Model", "ForSequenceClassification")),
+    "gemma3_text": Made(
+        "Gemma3Text",
+        CAUSAL
+        | {"head_dim": 16, "query_pre_attn_scalar": 24, "sliding_window": 9, "use_bidirectional_attention": True}
+        | {"num_hidden_layers": 4, "layer_types": 3 * ["sliding_attention"] + ["full_attention"]},
         ("Model", "ForSequenceClassification"),
     ),
 }
@@ -127,11 +138,13 @@ def save(folder: Path, made: Made, head: str, more: dict[str, object]) -> Path:
     import transformers
 
     torch.manual_seed(0)
-    config = getattr(transformers, f"{made.name}Config")(**made.config, **more)
+    config = getattr(transformers, f"{made.name}Config")(**made.config | more)
     model = getattr(transformers, f"{made.name}{head}")(config)
     for name, parameter in model.named_parameters():  # begun at 0, a bias that is not read would not be missed
         if name.endswith("bias"):
             torch.nn.init.normal_(parameter, std=SPREAD)
+        elif "norm" in name.lower():  # begun at 1, or at 0, one norm could be taken for another
+            parameter.data += SPREAD * torch.randn_like(parameter)
     model.save_pretrained(folder)
     shutil.copy(builtin_model() / "tokenizer.json", folder)
     if head == "Model":
@@ -172,13 +185,13 @@ def compute(folder, groups, *, direction="right", pooling=None, backend="onnx"):
 class Reference:
     """A folder's model in transformers, of one input's ids at a time."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, **options: object) -> None:
         import transformers
 
         (architecture,) = json.loads((folder / "config.json").read_text())["architectures"]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            self._model = getattr(transformers, architecture).from_pretrained(folder).eval()
+            self._model = getattr(transformers, architecture).from_pretrained(folder, **options).eval()
 
     def __call__(self, encoded) -> np.ndarray:
         import torch
@@ -203,7 +216,8 @@ def check(folder, groups, expected: Callable[[object], np.ndarray], **options) -
 
 
 def test_every_family_is_compared_here():
-    assert {*FAMILIES, "jina_bert"} == set(MODEL_TYPES)
+    elsewhere = {"jina_bert", "llama_bidirec", "bidirectional_pplx_qwen3"}
+    assert {*FAMILIES} | elsewhere == set(MODEL_TYPES)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -296,10 +310,31 @@ def test_a_classifier_of_modernbert_may_pool_the_mean(make):
 @pytest.mark.parametrize(
     ("family", "values", "message"),
     [
-        ("qwen3", {"use_sliding_window": True}, "`use_sliding_window` is true"),
+        ("qwen3", {"layer_types": 2 * ["sliding_attention"]}, "names sliding_attention, and there is no window"),
         ("qwen3", {"num_key_value_heads": 3}, "cannot share 3"),
-        ("qwen3", {"rope_parameters": {"rope_type": "yarn"}}, "rope_type 'yarn' is not supported"),
+        ("qwen3", {"rope_parameters": {"rope_type": "longrope"}}, "rope_type 'longrope' is not supported"),
         ("qwen3", {"rope_parameters": {"rope_theta": "10"}}, "`rope_theta` is '10'"),
+        ("qwen3", {"use_sliding_window": True, "sliding_window": 0, "max_window_layers": 0}, "`sliding_window` is 0"),
+        ("qwen2", {"auto_map": {"AutoModel": "modeling_qwen.Qwen2Model"}}, "`auto_map` names code, which is never run"),
+        ("llama", {"use_bidirectional_attention": True}, "`use_bidirectional_attention` is True, which transformers"),
+        ("llama", {"rms_norm_eps": 10**400}, "`rms_norm_eps` is 1000"),
+        ("llama", {"partial_rotary_factor": 0.5}, "`partial_rotary_factor` is 0.5"),
+        ("llama", {"model_type": "llama_bidirec", "pooling": "colbert"}, "pooling 'colbert' is not supported"),
+        ("llama", {"model_type": "llama_bidirec", "temperature": 0}, "`temperature` is 0.0"),
+        ("llama", {"rope_parameters": {"rope_type": "llama3", "factor": 8}}, "`low_freq_factor` is None"),
+        (
+            "llama",
+            {"rope_parameters": {"rope_type": "llama3", "factor": 8, "low_freq_factor": 4, "high_freq_factor": 4}},
+            "it must be below `high_freq_factor`",
+        ),
+        ("llama", {"rope_parameters": {"rope_type": "yarn", "factor": 2, "rope_theta": 1}}, "`rope_theta` is 1.0"),
+        ("llama", {"rope_parameters": {"rope_type": "linear", "factor": 10**400}}, "the `factor` of linear is 1000"),
+        ("mistral", {"layer_types": ["full_attention"] * 2}, "`layer_types` is stated"),
+        ("gemma3_text", {"attn_logit_softcapping": 50.0}, "`attn_logit_softcapping` is 50.0"),
+        ("gemma3_text", {"is_causal": False}, "`is_causal` is false"),
+        ("gemma3_text", {"sliding_window": None}, "`sliding_window` is null"),
+        ("gemma3_text", {"query_pre_attn_scalar": 0}, "`query_pre_attn_scalar` is 0.0"),
+        ("gemma3_text", {"rope_parameters": {"rope_theta": 10.0}}, "`rope_parameters` is {'rope_theta': 10.0}"),
         ("modernbert", {"layer_types": ["full_attention"]}, "`layer_types` is"),
         ("modernbert", {"decoder_bias": False}, "`decoder_bias` is false"),
         ("gte", {"rope_parameters": None, "rope_scaling": {"type": "ntk"}}, "`factor` of ntk is None"),

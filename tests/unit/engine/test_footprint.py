@@ -11,7 +11,6 @@ from embedfleet.engine.app import load
 from embedfleet.engine.builtin import builtin_model
 from embedfleet.engine.choice import make_backend
 from embedfleet.engine.engine import tell_memory
-from embedfleet.engine.families.registry import MODEL_TYPES
 from embedfleet.engine.footprint import pass_bytes
 from embedfleet.engine.heads import outputs_of
 from embedfleet.engine.model import ModelSpec, Pooling, read_model
@@ -32,7 +31,7 @@ def made(folder: Path, family: str) -> Path:
         return make_jina(folder, heads=6, longest=6000)
     if family == "nomic experts":
         return make_nomic(folder, longest=6000)
-    wide = WIDE | ({"head_dim": 32} if family == "qwen3" else {})
+    wide = WIDE | ({"head_dim": 32} if family in {"qwen3", "gemma3_text"} else {})
     shape = type(FAMILIES[family])(FAMILIES[family].name, FAMILIES[family].config | wide)
     folder.mkdir()
     return save(folder, shape, "Model", {})
@@ -62,14 +61,14 @@ def test_disentangled_attention_takes_no_more_than_was_said(tmp_path, backend):
 
 
 @pytest.mark.parametrize("backend", ["onnx", "torch"])
-@pytest.mark.parametrize("family", ["modernbert", "qwen3", "jina_bert", "nomic experts", "bert"])
+@pytest.mark.parametrize("family", ["modernbert", "qwen3", "gemma3_text", "jina_bert", "nomic experts", "bert"])
 def test_a_pass_takes_no_more_than_was_said(tmp_path, family, backend):
     spec = read_model(made(tmp_path / "m", family))
     assert grown_mb(spec, backend, TOKENS) <= pass_bytes(spec, TOKENS) / 1e6
     assert pass_bytes(spec, TOKENS) < 400e6  # the scores of all pairs would be 600
 
 
-@pytest.mark.parametrize("family", [name for name in MODEL_TYPES if name != "jina_bert"])
+@pytest.mark.parametrize("family", FAMILIES)
 def test_twice_the_text_takes_at_most_twice_the_memory(tmp_path, family):
     folder = tmp_path / "m"
     folder.mkdir()

@@ -157,13 +157,14 @@ def test_layer_norm(backend, weights, shifted):
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("scale", ["scale", "head_scale"])
-def test_rms_norm_of_the_whole_width_and_of_each_head(backend, weights, scale):
+@pytest.mark.parametrize("above", [0.0, 1.0])
+def test_rms_norm_of_the_whole_width_and_of_each_head(backend, weights, scale, above):
     def expected(states):
-        factors = values(weights, scale)
+        factors = values(weights, scale) + above
         heads = states.reshape(len(states), -1, len(factors))
         return (heads / np.sqrt((heads**2).mean(-1, keepdims=True) + 1e-3) * factors).reshape(states.shape)
 
-    check(backend, weights, RAGGED, lambda o, w, s: o.rms_norm(s, find(w, scale), 1e-3), expected)
+    check(backend, weights, RAGGED, lambda o, w, s: o.rms_norm(s, find(w, scale), 1e-3, above=above), expected)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -174,6 +175,18 @@ def test_rms_norm_of_the_whole_width_and_of_each_head(backend, weights, scale):
 )
 def test_one_row_per_sequence(backend, weights, lengths, operation, expected):
     check(backend, weights, lengths, lambda ops, _, s: getattr(ops, operation)(s), expected)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("lengths", [RAGGED, RUNS, ALONE, [1]])
+def test_the_last_token_that_is_no_padding(backend, weights, lengths):
+    pad = int(np.random.default_rng(1).integers(0, ROWS, sum(lengths))[-1])  # what ends the last sequence
+
+    def expected(states):
+        kept = np.flatnonzero((states != values(weights, "states")[pad]).any(axis=1))
+        return states[kept[-1:]] if len(kept) else states[:1]
+
+    check(backend, weights, lengths, lambda ops, _, s: ops.last(s, pad), expected)
 
 
 def rotate(states, rotary):

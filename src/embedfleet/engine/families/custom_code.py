@@ -6,7 +6,11 @@ from embedfleet.errors import ModelError
 from embedfleet.folder.config import ModelConfig
 
 _KEY = "auto_map"
-_OTHERS = {"bert": ("jinabert",)}
+_OTHERS = {
+    "bert": ("jinabert",),
+    "bidirectional_pplx_qwen3": ("pplxqwen3",),
+    "llama_bidirec": ("llamabidirectional",),
+}
 """Of a ``model_type`` other architectures that call themselves so and are known, in small letters."""
 
 

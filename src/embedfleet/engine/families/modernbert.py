@@ -1,25 +1,16 @@
 """ModernBERT (Warner et al. 2024): norms first, gated feed-forward, rotary places, most layers looking nearby only."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import ClassVar
 
 from embedfleet.engine.families.layers import decoder, heads_of, linear
 from embedfleet.engine.families.rotary import read_rotary
-from embedfleet.engine.ops import ACTIVATIONS, Attention, Ops, Rotary, V
+from embedfleet.engine.families.sight import FULL, LOCAL, Sight, read_kinds
+from embedfleet.engine.ops import ACTIVATIONS, Ops, V
 from embedfleet.engine.tensor import Tensor
 from embedfleet.engine.weights import Weights
 from embedfleet.errors import ModelError
 from embedfleet.folder.config import ModelConfig
-
-_FULL, _LOCAL = "full_attention", "sliding_attention"
-
-
-@dataclass(frozen=True, slots=True)
-class _Sight:
-    """How the tokens of a layer see each other."""
-
-    attention: Attention
-    rotary: Rotary
 
 
 class ModernBert:
@@ -68,7 +59,7 @@ class ModernBert:
         words = decoder(weights, "decoder", "decoder.bias", self._words(weights))
         return ops.dense(self._transform(ops, weights, states), words)
 
-    def _attend(self, ops: Ops[V], weights: Weights, prefix: str, states: V, sight: _Sight) -> V:
+    def _attend(self, ops: Ops[V], weights: Weights, prefix: str, states: V, sight: Sight) -> V:
         hidden, bias = self.hidden_size, self._attention_bias
         merged = ops.dense(states, linear(weights.body, f"{prefix}Wqkv", hidden, 3 * hidden, bias=bias))
         query, key, value = ops.split(merged, (hidden, hidden, hidden))
@@ -99,7 +90,7 @@ class ModernBert:
         return weights.body(self.anchor, self.vocabulary, self.hidden_size)
 
 
-def _sights(config: ModelConfig, hidden: int) -> list[_Sight]:
+def _sights(config: ModelConfig, hidden: int) -> list[Sight]:
     """Of each layer. Newer configs name every layer's kind, older ones say that each so-many-th sees everything.
 
     Raises:
@@ -108,13 +99,9 @@ def _sights(config: ModelConfig, hidden: int) -> list[_Sight]:
     attention = heads_of(config, "num_attention_heads", hidden)
     nearby = replace(attention, window=config.number("local_attention", 128) // 2)
     size = attention.head_size
-    full = read_rotary(config, size, theta=160000.0, key="global_rope_theta", layers=_FULL)
-    local = read_rotary(config, size, theta=10000.0, key="local_rope_theta", layers=_LOCAL)
-    sights = {_FULL: _Sight(attention, full), _LOCAL: _Sight(nearby, local)}
+    full = read_rotary(config, size, theta=160000.0, key="global_rope_theta", layers=FULL)
+    local = read_rotary(config, size, theta=10000.0, key="local_rope_theta", layers=LOCAL)
+    sights = {FULL: Sight(attention, full), LOCAL: Sight(nearby, local)}
     count, every = config.number("num_hidden_layers"), max(1, config.number("global_attn_every_n_layers", 3))
-    kinds: object = config.values.get("layer_types") or [_LOCAL if number % every else _FULL for number in range(count)]
-    if not isinstance(kinds, list) or len(kinds) != count or not all(kind in [*sights] for kind in kinds):
-        raise ModelError(
-            f"{config.file}: `layer_types` is {kinds!r}", f"{count} of these are needed: {', '.join(sights)}"
-        )
+    kinds = read_kinds(config, count, [LOCAL if number % every else FULL for number in range(count)])
     return [sights[kind] for kind in kinds]

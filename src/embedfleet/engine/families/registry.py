@@ -7,11 +7,15 @@ from embedfleet.engine.families.deberta_v2 import DebertaV2
 from embedfleet.engine.families.distilbert import DistilBert
 from embedfleet.engine.families.electra import Electra
 from embedfleet.engine.families.family import Family
+from embedfleet.engine.families.gemma3 import Gemma3
 from embedfleet.engine.families.gte import Gte
 from embedfleet.engine.families.jina_bert import JinaBert
+from embedfleet.engine.families.llama import Llama
+from embedfleet.engine.families.mistral import Mistral
 from embedfleet.engine.families.modernbert import ModernBert
 from embedfleet.engine.families.mpnet import MpNet
 from embedfleet.engine.families.nomic_bert import NomicBert
+from embedfleet.engine.families.qwen2 import Qwen2
 from embedfleet.engine.families.qwen3 import Qwen3
 from embedfleet.engine.families.roberta import Roberta
 from embedfleet.folder.config import ModelConfig
@@ -22,11 +26,15 @@ _FAMILIES: tuple[type[Family], ...] = (
     DebertaV2,
     DistilBert,
     Electra,
+    Gemma3,
     Gte,
     JinaBert,
+    Llama,
+    Mistral,
     ModernBert,
     MpNet,
     NomicBert,
+    Qwen2,
     Qwen3,
     Roberta,
 )
