@@ -6,7 +6,7 @@ from bench.conformance.comparison import Difference
 from bench.conformance.recording import Case
 
 _OWN_PAGE = {
-    "/metrics": "the engine has metrics of its own, and names a series before it counts",
+    "/metrics": "the gateway has metrics of its own",
     "/docs/": "a page of our own, which loads no scripts",
     "/api-doc/openapi.json": "a description of our own",
     "/info": "tells our model, limits and versions",

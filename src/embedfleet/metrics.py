@@ -5,7 +5,7 @@ upon counters, and dashboards made for TEI must go on working.
 """
 
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -178,6 +178,11 @@ class Value:
         """Replace the value."""
         self.value = value
 
+    @property
+    def is_used(self) -> bool:
+        """Whether it is anything but 0."""
+        return self.value != 0
+
     def samples(self, name: str, labels: str) -> Iterator[str]:
         """The exposition's lines."""
         yield f"{name}{_braces(labels)} {_number(self.value)}"
@@ -197,6 +202,11 @@ class _Histogram:
         """Count a value, so many times, in the first bucket whose bound is not below it."""
         self._counts[bisect_left(self._bounds, value)] += times
         self._sum += value * times
+
+    @property
+    def is_used(self) -> bool:
+        """Whether anything was counted."""
+        return any(self._counts)
 
     def samples(self, name: str, labels: str) -> Iterator[str]:
         """The exposition's lines; buckets are cumulative."""
@@ -235,6 +245,11 @@ class Metric:
         for key in [key for key in self._children if key[: len(labels)] == labels]:
             del self._children[key]
 
+    @property
+    def is_used(self) -> bool:
+        """Whether any child is."""
+        return any(child.is_used for child in self._children.values())
+
     def lines(self) -> Iterator[str]:
         """The exposition of this metric."""
         name = self.definition.name
@@ -264,10 +279,14 @@ class Registry:
     def __getitem__(self, name: str) -> Metric:
         return self._metrics[name]
 
-    def expose(self) -> bytes:
-        """Prometheus text format 0.0.4."""
-        lines = [line for metric in self._metrics.values() for line in metric.lines()]
-        return ("\n".join(lines) + "\n").encode()
+    def used(self) -> set[str]:
+        """The names of those that have counted something."""
+        return {name for name, metric in self._metrics.items() if metric.is_used}
+
+    def expose(self, names: Collection[str] | None = None) -> bytes:
+        """Prometheus text format 0.0.4; of the metrics of these names, or of all."""
+        shown = [metric for name, metric in self._metrics.items() if names is None or name in names]
+        return "".join(f"{line}\n" for metric in shown for line in metric.lines()).encode()
 
 
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"

@@ -255,7 +255,10 @@ class App:
     async def _metrics(self, exchange: Exchange) -> Answer:  # noqa: ARG002
         self._registry["te_queue_size"].value().set(self._engine.queued)
         self._registry["te_log_dropped"].value().set(dropped_lines())
-        return Answer(200, (TEXT,), self._registry.expose())
+        shown = self._registry.used()
+        if shown:  # TEI has no metric before it counts
+            shown.add("te_queue_size")
+        return Answer(200, (TEXT,), self._registry.expose(shown))
 
     async def _info(self, exchange: Exchange) -> Answer:  # noqa: ARG002
         spec, late = self._engine.spec, self._engine.late_interaction

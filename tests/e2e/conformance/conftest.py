@@ -74,17 +74,23 @@ def gateway_before(url: str) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def address(tmp_path_factory):
-    """Recording and kind of server → its address."""
+def models(tmp_path_factory) -> Path:
+    """The folder of the recorded models."""
     folder = tmp_path_factory.mktemp("conformance") / "models"
     write_models(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def address(models):
+    """Recording and kind of server → its address."""
     found: dict[tuple[str, str], str] = {}
     with ExitStack() as stack:
 
         def start(recording: str, server: str) -> str:
             if (recording, server) not in found:
                 if server == "engine":
-                    found[recording, server] = stack.enter_context(serving(settings_of(recording, folder))).url
+                    found[recording, server] = stack.enter_context(serving(settings_of(recording, models))).url
                 else:
                     found[recording, server] = stack.enter_context(gateway_before(start(recording, "engine")))
             return found[recording, server]
