@@ -48,6 +48,8 @@ PURE = (
     "engine.layout",
     "engine.ops",
     "engine.output",
+    "engine.pages",
+    "engine.vertex",
     "gateway.dispatch",
     "gateway.forwarding",
     "gateway.membership",

@@ -183,15 +183,21 @@ def _deadly(inputs: Sequence[Input], texts: Sequence[str], model: FakeModel) -> 
     return frozenset(place for place, (item, text) in pairs if model.ends(text, from_ids=not isinstance(item, str)))
 
 
-def _check_lengths(texts: Sequence[str], truncation: Truncation, reading: Reading) -> None:
+def _check_lengths(texts: Sequence[str], truncation: Truncation, reading: Reading, *, beside: int = 0) -> None:
     """Refuse a text that is too long where none is cut.
+
+    Args:
+        texts: of the call.
+        truncation: as it says.
+        reading: of the replica.
+        beside: tokens that each has beside its own.
 
     Raises:
         WrongInput: there is one.
     """
     if reading.auto_truncate if truncation.truncate is None else truncation.truncate:
         return
-    for given in (tokens_of(text, sys.maxsize) for text in texts):
+    for given in (beside + tokens_of(text, sys.maxsize) for text in texts):
         if given > reading.longest:
             said = f"`inputs` must have less than {reading.longest} tokens. Given: {given}"
             raise WrongInput(f"Input validation error: {said}")
@@ -251,7 +257,8 @@ def _embed_sparse(fields: Fields, reading: Reading) -> Work:
 def _rerank(fields: Fields, reading: Reading) -> Work:
     request = parse_rerank(fields)
     texts = request.texts
-    _check_lengths(texts, request.truncation, reading)
+    query_tokens = tokens_of(request.query, sys.maxsize)
+    _check_lengths(texts, request.truncation, reading, beside=query_tokens)
 
     def ranks(_: int) -> list[dict[str, Any]]:
         scores = [score_of(request.query, text) for text in texts]
@@ -266,6 +273,8 @@ def _rerank(fields: Fields, reading: Reading) -> Work:
 def _predict(fields: Fields, reading: Reading) -> Work:
     request = parse_predict(fields)
     texts = [item if isinstance(item, str) else "".join(item) for item in request.inputs]
+    if not all(texts):
+        raise Empty(NO_INPUTS)
     _check_lengths(texts, request.truncation, reading)
 
     def classes(text: str) -> list[dict[str, Any]]:
@@ -283,6 +292,8 @@ def _similarity(fields: Fields, reading: Reading) -> Work:
     request = parse_similarity(fields)
     source = vector_of(request.source)
     texts = [request.source, *request.sentences]
+    if not all(texts):
+        raise Empty(NO_INPUTS)
     _check_lengths(texts, request.truncation, reading)
     deadly = _deadly(texts, texts, reading.model)
     return _work(texts, lambda _: [similarity(source, vector_of(text)) for text in request.sentences], deadly)

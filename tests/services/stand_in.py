@@ -3,7 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Coroutine, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -36,11 +36,14 @@ class Loop:
 
 
 @contextmanager
-def stand_in(folder: Path, pooling: PoolingChoice = "auto", **settings: Any) -> Iterator[str]:
-    """By its address; over what ends TEI's process it refuses for a moment, and then listens again."""
-    told = ReplicaSettings(model=folder.name, cost=QUICK, back_s=0.02, **settings)
+def stand_in(folder: Path | None, pooling: PoolingChoice = "auto", **settings: Any) -> Iterator[str]:
+    """By its address; over what ends TEI's process it refuses for a moment, and then listens again.
 
-    async def start(served: Served) -> Replica:
+    Without a folder its answers come out of the texts.
+    """
+    told = ReplicaSettings(model=folder.name if folder else "", cost=QUICK, back_s=0.02, **settings)
+
+    async def start(served: Served | None) -> Replica:
         replica = Replica("0", told, served)
         await replica.listen()
         return replica
@@ -48,7 +51,9 @@ def stand_in(folder: Path, pooling: PoolingChoice = "auto", **settings: Any) -> 
     async def stop(replica: Replica) -> None:
         replica.close()
 
-    with closing(Served(folder, told, pooling)) as served, closing(Loop()) as loop:
+    with ExitStack() as stack:
+        served = stack.enter_context(closing(Served(folder, told, pooling))) if folder else None
+        loop = stack.enter_context(closing(Loop()))
         replica = loop.run(start(served))
         try:
             yield f"http://127.0.0.1:{replica.port}"

@@ -30,12 +30,11 @@ class Vertex:
         Raises:
             Validation: one is neither that, nor what the model is for.
         """
-        return [self._read(instance) for instance in instances]
+        read = self._read if is_readable(orjson.dumps(instances)) else self._guess
+        return [read(instance) for instance in instances]
 
     def _read(self, instance: object) -> tuple[Task, Fields]:
         body = orjson.dumps(instance)
-        if not is_readable(body):
-            return self._guess(instance, body)
         try:
             return "rerank", Fields(fields_of(body, forms.RERANK))
         except Fault:
@@ -45,9 +44,10 @@ class Vertex:
         except Fault as fault:
             raise Validation(fault.message) from None
 
-    def _guess(self, instance: object, body: bytes) -> tuple[Task, Fields]:
+    def _guess(self, instance: object) -> tuple[Task, Fields]:
+        """As `_read`, where there is too much to be read as TEI does."""
         if not isinstance(instance, dict):
-            raise Validation(f"an instance of {len(body)} bytes is no object")
+            raise Validation("an instance is no object")
         return ("rerank" if "texts" in instance else self._task), Fields(instance)
 
 

@@ -186,7 +186,7 @@ def test_what_is_not_cut_is_refused_and_names_are_told():
                 "/embed_all": {"inputs": "n=11|a|"},
                 "/embed_sparse": {"inputs": "n=11|a|"},
                 "/predict": {"inputs": "n=11|a|"},
-                "/rerank": {"query": "a", "texts": ["n=11|a|"]},
+                "/rerank": {"query": "n=1|q|", "texts": ["n=10|a|"]},
                 "/similarity": {"inputs": {"source_sentence": "a", "sentences": ["n=11|a|"]}},
             }.items():
                 reply = await fake.post(path, body)

@@ -1,6 +1,7 @@
 """The stand-in answers what a real TEI was recorded to answer; the gateway before it, but for what it is for."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,8 +13,10 @@ import pytest
 
 from bench.conformance.asking import ask, wait_for
 from bench.conformance.comparison import difference
+from bench.conformance.facts import learn
 from bench.conformance.models import write_models
 from bench.conformance.recording import Answer, Case, Request, read
+from bench.conformance.suite import run_suite
 from embedfleet.types import Endpoint
 from tests.services.gateway import in_a_thread
 from tests.services.stand_in import stand_in
@@ -93,6 +96,19 @@ def test_the_stand_in_answers_what_tei_was_recorded_to_answer(servers, kind):
             wrong.append(told(case, got))
     assert list(filter(None, wrong)) == []
     assert asked > 20
+
+
+@pytest.mark.parametrize(
+    ("recording", "kind"),
+    [("embedder", "embedding"), ("reranker", "reranker"), ("classifier", "classifier"), ("splade", "splade")],
+)
+def test_without_a_folder_its_form_is_teis(recording, kind):
+    """But for what `bench.fake_tei` says: every call is answered, every prompt known, an id is a character's code."""
+    with stand_in(None, kind=kind) as url:
+        results = list(run_suite(url, learn(url)))
+    wrong = [(one.case.name, one.difference) for one in results if one.is_failed]
+    assert [one for one in wrong if not re.search(r" asked to | ids|^/\S+ prompt|^/ prompt", one[0])] == []
+    assert len(results) > 20
 
 
 @pytest.mark.parametrize("kind", [kind for kind in STARTED if kind != "closed"])  # a gateway has no key to show

@@ -6,6 +6,8 @@ Source of the order of checks, the words and the positions: serde_json 1.0 (src/
 import re
 from typing import Final
 
+from mypy_extensions import mypyc_attr
+
 _SPACE = re.compile(rb"[ \n\t\r]*")
 _PLAIN = re.compile(rb'[^"\\\x00-\x1f]*')
 _DIGITS = re.compile(rb"[0-9]*")
@@ -54,6 +56,7 @@ _CODE_POINT: Final = "invalid unicode code point"
 _CONTROL: Final = "control character (\\u0000-\\u001F) found while parsing a string"
 
 
+@mypyc_attr(native_class=False)  # compiled from an interpreted base, a weak reference to it would end the process
 class Fault(Exception):
     """What is wrong with a body.
 

@@ -7,7 +7,7 @@ from embedfleet.dialects.serde.shapes import Struct
 from embedfleet.errors import MalformedBody, WrongShape
 
 # About 30 ms of our time; a body of more is refused without its fault's place.
-_MOST_ITEMS: Final = 20_000
+_MOST_ITEMS: Final = 10_000
 
 NO_JSON: Final = "Failed to parse the request body as JSON: "
 WRONG_SHAPE: Final = "Failed to deserialize the JSON body into the target type: "
