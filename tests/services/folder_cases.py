@@ -9,7 +9,7 @@ from embedfleet.folder import keys
 from tests.services.folders import FAMILIES, POSITIONS, Case, Folders, as_bin, as_shards, change, link_away
 from tests.services.slow_tokenizers import write_json
 
-CLASSIFIERS = ("bert", "distilbert", "roberta", "xlm-roberta", "modernbert", "qwen3")
+CLASSIFIERS = ("bert", "distilbert", "mpnet", "roberta", "xlm-roberta", "camembert", "modernbert", "gte", "qwen3")
 SPARSE = ("bert", "distilbert", "roberta")
 POOLINGS = ("cls", "max", "mean_sqrt_len_tokens", "weightedmean", "lasttoken")
 OLD_FLAGS = {

@@ -48,7 +48,7 @@ FAMILIES = {
     "camembert": Family("camembert", _ROBERTA),
     "modernbert": Family("bert", {**_ENCODER, "pad_token_id": 0, "local_attention": 8}),
     "nomic_bert": Family("bert", _ENCODER),
-    "gte": Family("bert", _ENCODER),
+    "gte": Family("bert", {**_ENCODER, "type_vocab_size": 2}),
     "albert": Family("bert", {**_ENCODER, "embedding_size": 16}),
     "deberta-v2": Family("bert", {**_ENCODER, "relative_attention": True, "pos_att_type": ["p2c", "c2p"]}),
     "qwen2": Family("bert", _DECODER, "lasttoken"),

@@ -4,6 +4,7 @@ import base64
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -59,21 +60,25 @@ def sentence_pieces(
     return _rest(folder, model_type, files)
 
 
+@cache
+def _xlm_pieces() -> tuple[list[tuple[str, float]], str]:
+    """XLM-RoBERTa's first pieces, and its charsmap in base64."""
+    tokenizer = json.loads(xlm_tokenizer().read_text("utf-8"))
+    parts = tokenizer["normalizer"].get("normalizers", [tokenizer["normalizer"]])
+    charsmap = next(part["precompiled_charsmap"] for part in parts if part["type"] == "Precompiled")
+    return tokenizer["model"]["vocab"][:3000], charsmap
+
+
 def spm_model(first: list[str], most: int = 3000) -> bytes:
     """A unigram model as the sentencepiece library would write it."""
     from transformers.utils import sentencepiece_model_pb2_new as protobuf
 
-    tokenizer = json.loads(xlm_tokenizer().read_text("utf-8"))
-    charsmap = next(
-        part["precompiled_charsmap"]
-        for part in tokenizer["normalizer"].get("normalizers", [tokenizer["normalizer"]])
-        if part["type"] == "Precompiled"
-    )
+    pieces, charsmap = _xlm_pieces()
     model = protobuf.ModelProto()
     for text in first:
         kind = {"<unk>": 2, "[UNK]": 2, "<special>": 4}.get(text, 3)
         model.pieces.add(piece=text, score=0.0, type=kind)
-    for text, score in tokenizer["model"]["vocab"][4:most]:
+    for text, score in pieces[4:most]:
         model.pieces.add(piece=text, score=score, type=1)
     model.trainer_spec.model_type = 1
     model.trainer_spec.unk_id = next(number for number, text in enumerate(first) if text in {"<unk>", "[UNK]"})

@@ -51,7 +51,11 @@ class EngineOptions:
         maximum=64,
     )
     batch_tokens: int = option(512, "most tokens of one forward pass on a CPU", minimum=1)
-    max_batch_tokens: int = option(16_384, "a model may not take longer inputs than this", minimum=1)
+    max_batch_tokens: int = option(
+        16_384,
+        "the longest input; of a model that takes longer ones they are cut, or without auto_truncate it is refused",
+        minimum=1,
+    )
     cache_mb: int = option(
         0, "megabytes of vectors and scores that the engine remembers of earlier inputs; 0 remembers nothing", minimum=0
     )

@@ -112,8 +112,8 @@ def _module(folder: Path, value: object) -> Module:
         )
     if not kind.startswith(_PACKAGE):
         raise ModelError(
-            f"{file}: module {kind!r} is code that comes with the model, which is never run",
-            "serve the model with sentence-transformers and trust_remote_code",
+            f"{file}: module {kind!r} is not sentence-transformers' own, and other code is never run",
+            "serve the model with the package that it was made with",
         )
     name = kind.rpartition(".")[2]
     return Module(name, folder / path)

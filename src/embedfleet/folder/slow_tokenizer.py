@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from embedfleet.errors import ModelError
 from embedfleet.folder.config import ModelConfig
@@ -79,11 +80,28 @@ def hint(folder: Path) -> str:
     )
 
 
+def class_name(folder: Path, settings: Mapping[str, Any], model_type: str) -> str:
+    """The class of a folder's tokenizer without ``Fast``; empty if no file tells one.
+
+    Args:
+        folder: of the model.
+        settings: of tokenizer_config.json; what it says comes first, then config.json.
+        model_type: of config.json, which has a class where neither says one.
+
+    Raises:
+        ModelError: config.json cannot be read.
+    """
+    stated = settings.get("tokenizer_class")
+    config = _optional(folder / "config.json") if not stated else None
+    stated = stated or (config.values.get("tokenizer_class") if config else None)
+    return str(stated or CLASS_OF_TYPE.get(model_type, "")).removesuffix("Fast")
+
+
 def _class_of(files: Files, model_type: str) -> TokenizerClass:
     """Raises ModelError: it is not built here, or a file of it is missing."""
-    name = str(files.values.get("tokenizer_class") or CLASS_OF_TYPE.get(model_type, ""))
-    one = CLASSES.get(name.removesuffix("Fast"))
-    if one is None:
+    name = class_name(files.folder, files.values, model_type)
+    one = CLASSES.get(name)
+    if one is None or files.values.get("auto_map"):
         what = f"tokenizer_class {name!r}" if name else f"a tokenizer for model_type {model_type!r}"
         raise ModelError(
             f"{files.folder / 'tokenizer.json'} is missing, and {what} is not made of other files here",

@@ -8,8 +8,7 @@ from typing import Any
 from embedfleet.errors import ModelError
 from embedfleet.folder.config import ModelConfig, parse_json
 from embedfleet.folder.file import check_file, has_file
-from embedfleet.folder.slow_classes import CLASS_OF_TYPE
-from embedfleet.folder.slow_tokenizer import CONFIG_FILE, has_slow_tokenizer, hint, slow_tokenizer
+from embedfleet.folder.slow_tokenizer import CONFIG_FILE, class_name, has_slow_tokenizer, hint, slow_tokenizer
 
 NAME = "tokenizer.json"
 _BERT_KEYS = {"do_lower_case": "lowercase", "strip_accents": "strip_accents"}
@@ -46,7 +45,7 @@ def tokenizer_text(folder: Path, model_type: str, *, lowers: bool) -> str | None
         return json.dumps(_lowered(json.loads(text))) if lowers else text
     file = folder / CONFIG_FILE
     settings = ModelConfig(file).values if has_file(file) else {}
-    name = str(settings.get("tokenizer_class") or CLASS_OF_TYPE.get(model_type, "")).removesuffix("Fast")
+    name = class_name(folder, settings, model_type)
     stated = {key: settings[key] for key in _keys(name) if key in settings}
     for key, value in stated.items():
         if not isinstance(value, bool) and not (value is None and key == "strip_accents"):

@@ -148,7 +148,7 @@ def test_labels_are_numbered_as_config_says_whatever_their_order(folder):
 
 def test_code_that_comes_with_a_model_is_never_taken_for_the_librarys(folder):
     write(folder / "modules.json", [{"path": "", "type": "custom_st.Transformer"}])
-    with pytest.raises(ModelError, match=r"'custom_st\.Transformer' is code that comes with the model"):
+    with pytest.raises(ModelError, match=r"'custom_st\.Transformer' is not sentence-transformers' own"):
         read_model(folder, pooling=Pooling.CLS)
 
 

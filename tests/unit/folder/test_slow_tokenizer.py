@@ -124,6 +124,7 @@ def test_it_is_transformers_own(name, tmp_path):
     [
         ("qwen3", {}, "model_type 'qwen3'"),
         ("bert", {"tokenizer_class": "BertJapaneseTokenizer"}, "BertJapaneseTokenizer"),
+        ("bert", {"auto_map": {"AutoTokenizer": ["tokenization.Own", None]}}, "BertTokenizer"),
         ("xlm-roberta", {}, "sentencepiece.bpe.model"),
     ],
 )
@@ -132,6 +133,13 @@ def test_what_is_not_built_is_refused_with_the_way_to_get_it(model_type, config,
     with pytest.raises(ModelError, match=named) as caught:
         slow_tokenizer(folder, model_type)
     assert "save_pretrained" in str(caught.value.hint)
+
+
+def test_a_class_that_config_alone_names_is_not_taken_for_the_familys(tmp_path):
+    folder = word_pieces(tmp_path / "m", "bert", {})
+    (folder / "config.json").write_text('{"model_type": "bert", "tokenizer_class": "BertJapaneseTokenizer"}')
+    with pytest.raises(ModelError, match="BertJapaneseTokenizer"):
+        slow_tokenizer(folder, "bert")
 
 
 def test_a_file_of_pairs_is_no_unigram(tmp_path):
