@@ -122,6 +122,11 @@ class Engine:
         spec = _fitting(
             read_model(folder, pooling=pooling, ranks=late_interaction), max_batch_tokens, cuts=auto_truncate
         )
+        if spec.is_length_of_tokenizer:
+            log.info(
+                "inputs are cut at %d tokens, as tokenizer_config.json says; TEI reads %d, what config.json says alone",
+                *(spec.max_input_length, spec.family.max_input_length),
+            )
         state = FolderState(spec)
         try:
             tokenization = Tokenization(

@@ -12,6 +12,7 @@ from embedfleet.folder.config import ModelConfig
 
 Kind = Literal["embedding", "classifier", "reranker", "splade"]
 
+_MOST = 100_000  # classes; more are none
 _CLASSIFIES = "ForSequenceClassification"
 _HEADS = ("classifier.weight", "classifier.out_proj.weight", "score.weight")
 """A tensor of each family's classification head, whose rows are the classes."""
@@ -69,7 +70,7 @@ def read_use(
     if architecture.endswith(_CLASSIFIES):
         return _classes(_labels(config, None))
     has_pooling = states_pooling(folder, modules)
-    rows = (*head(_HEADS), 0)[0] if "For" not in architecture else 0
+    rows = min(_MOST, (*head(_HEADS), 0)[0]) if "For" not in architecture else 0
     if rows and not has_pooling and (asked.ranks or asked.pooling is None):
         return _classes(_labels(config, rows))
     if _is_splade(config, architecture, asked.pooling, states_sparse=not has_pooling and _states_sparse(modules)):
@@ -100,7 +101,7 @@ def _labels(config: ModelConfig, rows: int | None) -> dict[int, str]:
     """
     labels = config.values.get("id2label")
     if labels is None:
-        count = config.number("num_labels", rows or 2)
+        count = config.number("num_labels", rows or 2, at_most=_MOST)
         if not count:
             raise ModelError(f"{config.file}: `num_labels` is 0, a number from 1 is needed")
         return {number: f"LABEL_{number}" for number in range(count)}

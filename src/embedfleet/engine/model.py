@@ -42,6 +42,7 @@ class ModelSpec:
         pooling: None for classifiers and rerankers.
         id2label: class number → name; empty for embedders.
         max_input_length: tokens, specials included; as sentence-transformers derives it.
+        is_length_of_tokenizer: whether the tokenizer's own settings alone make that less than the positions.
         prompts: to put before an input, and how much of a vector is wanted.
         weights_file: where the weights are, or the index of where.
         has_m3_heads: whether bge-m3's two heads are there besides, and tensors to go with them.
@@ -66,6 +67,7 @@ class ModelSpec:
     pools_prompt: bool = True
     gives_types: bool = True
     lowers: bool = False
+    is_length_of_tokenizer: bool = False
 
     @property
     def dimensions(self) -> int:
@@ -113,6 +115,7 @@ def read_model(folder: Path, *, pooling: Pooling | None = None, ranks: bool = Fa
     check_file(weights_file, _NEEDED)
     config, model_type = _read_config(body)
     family = read_family(config)
+    positions = family.max_input_length
     asked = Asked(pooling, ranks)
     use = read_use(folder, config, modules, asked, lambda names: _shape(weights_file, names))
     prompts = read_prompt_config(folder)
@@ -129,7 +132,7 @@ def read_model(folder: Path, *, pooling: Pooling | None = None, ranks: bool = Fa
         kind=use.kind,
         pooling=pooled.pooling if pooled else Pooling.SPLADE if use.kind == "splade" else None,
         id2label=use.id2label,
-        max_input_length=_longest(sentence, tokenizer, family.max_input_length),
+        max_input_length=_longest(sentence, tokenizer, positions),
         prompts=prompts,
         weights_file=weights_file,
         has_m3_heads=use.kind == "embedding" and not _is_onnx(weights_file) and _has_m3_files(body),
@@ -137,6 +140,7 @@ def read_model(folder: Path, *, pooling: Pooling | None = None, ranks: bool = Fa
         pools_prompt=pooled is None or pooled.includes_prompt,
         gives_types=tokenizer.gives_types,
         lowers=sentence.lowers,
+        is_length_of_tokenizer=sentence.longest is None and (tokenizer.longest or positions) < positions,
     )
 
 

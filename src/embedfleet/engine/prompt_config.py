@@ -45,12 +45,12 @@ def read_prompt_config(folder: Path) -> PromptConfig:
         if not isinstance(text, str):
             raise ModelError(f"{file}: prompt {name!r} is {text!r}, a text is needed")
     default = config.values.get("default_prompt_name")
-    if default is not None and default not in stated:
+    if default is not None and default not in list(stated):
         raise ModelError(f"{file}: `default_prompt_name` is {default!r}, `prompts` has {list(stated)}")
     dimensions = config.number("truncate_dim", 0)
     return PromptConfig(
         prompts=prompts,
-        default=default if default in prompts else None,
+        default=None if default is None or stated[default] is None else default,
         dimensions=dimensions or None,
         model_type=str(config.values.get("model_type") or ""),
     )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from embedfleet.engine.tokenizer_config import LENGTH, read_length
 from embedfleet.errors import ModelError
 from embedfleet.folder.config import ModelConfig
 from embedfleet.folder.file import has_file
@@ -27,7 +28,6 @@ _OUTPUTS = ("last_hidden_state", "logits")
 _NAMES = ("token_embeddings", "scores")
 _ARGUMENTS = ("model_args", "model_kwargs", "config_args", "config_kwargs", "tokenizer_args", "processor_kwargs")
 _OF_TOKENIZER = ("tokenizer_args", "processor_kwargs")
-_LENGTH = "model_max_length"
 # Of the arguments those on which no number depends.
 _HARMLESS = {"attn_implementation", "device_map", "dtype", "padding_side", "torch_dtype", "use_cache", "use_fast"}
 _UNUSED = ("processing_kwargs", "query_length", "document_length", "query_expansion")
@@ -61,10 +61,11 @@ def read_sentence_config(folder: Path) -> SentenceConfig:
         if config.values.get(key):
             raise _refused(config, key, config.values[key])
     arguments = {key: _arguments(config, key) for key in _ARGUMENTS}
-    length = next((arguments[key][_LENGTH] for key in _OF_TOKENIZER if _LENGTH in arguments[key]), None)
+    lengths = [read_length(config, f"{key}.{LENGTH}", arguments[key].get(LENGTH)) for key in _OF_TOKENIZER]
+    length = next((length for length in lengths if length is not None), None)
     longest = config.number("max_seq_length", -1, at_most=None)
     return SentenceConfig(
-        longest=length if isinstance(length, int) else None if longest < 0 else longest,
+        longest=length if length is not None else None if longest < 0 else longest,
         lowers=config.flag("do_lower_case", default=False),
     )
 
@@ -87,7 +88,7 @@ def _arguments(config: ModelConfig, key: str) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise _refused(config, key, values)
     for name, value in values.items():
-        if name not in _HARMLESS and not (name == _LENGTH and key in _OF_TOKENIZER) and value is not None:
+        if name not in _HARMLESS and not (name == LENGTH and key in _OF_TOKENIZER) and value is not None:
             raise _refused(config, f"{key}.{name}", value)
     return values
 

@@ -92,6 +92,8 @@ def _download(model: str) -> Path:
         ) from None
     try:
         return _from_hub(hub, model)
+    except ModelError:  # of a file that it gave
+        raise
     except Exception as error:  # of the hub's own types, or of whichever HTTP library it uses
         said = (str(error).splitlines() or [type(error).__name__])[0]
         raise ModelError(

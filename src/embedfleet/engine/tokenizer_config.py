@@ -1,6 +1,7 @@
 """What ``tokenizer_config.json`` says beside the tokenizer itself (transformers 5.23, tokenization_utils_base.py)."""
 
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 
 from embedfleet.errors import ModelError
@@ -8,6 +9,7 @@ from embedfleet.folder.config import ModelConfig
 from embedfleet.folder.file import has_file
 from embedfleet.folder.slow_tokenizer import CONFIG_FILE
 
+LENGTH = "model_max_length"
 _TYPES = "token_type_ids"
 
 
@@ -39,19 +41,27 @@ def read_tokenizer_config(folder: Path) -> TokenizerConfig:
         value = config.values.get(key)
         if value is not None and value != usual:
             raise ModelError(f"{file}: `{key}` is {value!r}, supported is {usual!r}", hint)
-    others = [name for name in config.values.get("fast_tokenizer_files") or [] if name != "tokenizer.json"]
-    if others:
-        raise ModelError(f"{file}: `fast_tokenizer_files` names {others}, supported is tokenizer.json alone", hint)
+    others = config.values.get("fast_tokenizer_files")
+    if others and others != ["tokenizer.json"]:
+        raise ModelError(f"{file}: `fast_tokenizer_files` is {others!r}, supported is tokenizer.json alone", hint)
     names = config.values.get("model_input_names")
     return TokenizerConfig(longest=_longest(config), gives_types=not isinstance(names, list) or _TYPES in names)
 
 
 def _longest(config: ModelConfig) -> int | None:
-    """``model_max_length``, which is 1e30 where there is no limit."""
-    key = "model_max_length" if config.values.get("model_max_length") is not None else "max_len"
-    value = config.values.get(key)
-    if value is None:
+    """``model_max_length``, which is 1e30 where there is no limit; ``max_len`` as it was called before."""
+    key = LENGTH if config.values.get(LENGTH) is not None else "max_len"
+    return read_length(config, key, config.values.get(key))
+
+
+def read_length(config: ModelConfig, key: str, value: object) -> int | None:
+    """How many tokens an input may have; None where ``value`` is none, or no limit.
+
+    Raises:
+        ModelError: it is something else.
+    """
+    if value is None or value == inf:
         return None
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or value < 1:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 1:
         raise ModelError(f"{config.file}: `{key}` is {value!r}, a number from 1 is needed")
     return int(value)

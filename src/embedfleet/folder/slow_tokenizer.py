@@ -65,7 +65,7 @@ def slow_tokenizer(folder: Path, model_type: str) -> str:
             },
             ensure_ascii=False,
         )
-    except (ValueError, KeyError, TypeError, OSError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, OSError) as error:
         raise ModelError(
             f"{folder}: no tokenizer can be made of {', '.join(one.files)}: {error}", hint(folder)
         ) from error

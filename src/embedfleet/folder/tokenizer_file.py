@@ -48,13 +48,17 @@ def tokenizer_text(folder: Path, model_type: str, *, lowers: bool) -> str | None
     settings = ModelConfig(file).values if has_file(file) else {}
     name = str(settings.get("tokenizer_class") or CLASS_OF_TYPE.get(model_type, "")).removesuffix("Fast")
     stated = {key: settings[key] for key in _keys(name) if key in settings}
+    for key, value in stated.items():
+        if not isinstance(value, bool) and not (value is None and key == "strip_accents"):
+            raise ModelError(f"{file}: `{key}` is {value!r}, true or false is needed")
     if not stated and not lowers:
         return None
     tokenizer = parse_json(folder / NAME)
     if not isinstance(tokenizer, dict):
         raise ModelError(f"{folder / NAME} does not hold a JSON object", "copy or download it again")
     changed = _with_settings(tokenizer, stated)
-    return json.dumps(_lowered(changed) if lowers else changed)
+    changed = _lowered(changed) if lowers else changed
+    return None if changed == tokenizer else json.dumps(changed)
 
 
 def _keys(name: str) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """The engine's queue: answers reach their askers, failures and departures touch nobody else."""
 
 import asyncio
+import shutil
 import threading
 
 import pytest
@@ -199,6 +200,15 @@ def test_where_long_inputs_are_cut_they_are_cut_at_max_batch_tokens(caplog):
     finally:
         engine.close()
     assert "inputs are cut at 255 tokens, max_batch_tokens; the model reads 256" in caplog.text
+
+
+def test_a_length_that_tei_does_not_see_is_told(tmp_path, caplog):
+    caplog.set_level("INFO")
+    folder = shutil.copytree(builtin_model(), tmp_path / "m")
+    (folder / "sentence_bert_config.json").unlink()
+    (folder / "tokenizer_config.json").write_text('{"model_max_length": 100}')
+    load(folder).close()
+    assert "inputs are cut at 100 tokens, as tokenizer_config.json says; TEI reads 512" in caplog.text
 
 
 def test_closing_ends_every_thread_that_loading_started():

@@ -35,6 +35,7 @@ HARMLESS = {
         "attention_probs_dropout_prob": 0.5,
         "classifier_dropout": 0.5,
         "initializer_range": 7.0,
+        "tie_word_embeddings": False,
         "use_cache": False,
         "gradient_checkpointing": True,
         "transformers_version": "4.0.0",
@@ -73,6 +74,8 @@ HARMLESS = {
 REFUSED = {
     (keys.CONFIG, "position_embedding_type"): "relative_key",
     (keys.CONFIG, "is_decoder"): True,
+    (keys.CONFIG, "add_cross_attention"): True,
+    (keys.CONFIG, "pruned_heads"): {"0": [1]},
     (keys.CONFIG, "quantization_config"): {"quant_method": "bitsandbytes", "load_in_4bit": True},
     (keys.SENTENCE, "transformer_task"): "text-generation",
     (keys.SENTENCE, "modality_config"): {

@@ -93,3 +93,18 @@ def test_an_input_that_we_cannot_give_is_named(exported):
     onnx.save(model, file)
     with pytest.raises(ModelError, match="takes the input 'pixel_values'"):
         make_backend(read_model(exported))
+
+
+def test_a_file_and_its_data_may_be_links_to_elsewhere(exported, tmp_path):
+    import onnx
+
+    file = exported / "onnx" / "model.onnx"
+    spec = read_model(exported)
+    (before,) = outputs(make_backend(spec), spec)
+    onnx.save(onnx.load(file), file, save_as_external_data=True, location="model.onnx_data", size_threshold=0)
+    for name in ("model.onnx", "model.onnx_data"):
+        away = tmp_path / f"blob-{name}"
+        (exported / "onnx" / name).rename(away)
+        (exported / "onnx" / name).symlink_to(away)
+    (after,) = outputs(make_backend(spec), spec)
+    np.testing.assert_array_equal(after, before)

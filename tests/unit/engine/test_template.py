@@ -1,5 +1,6 @@
 """Special tokens stand where the tokenizers library puts them, whatever its post-processor."""
 
+import json
 import resource
 
 import pytest
@@ -14,10 +15,15 @@ from embedfleet.engine.tokenization import TextLimits, Tokenization
 from embedfleet.errors import ModelError
 
 BEFORE = word_piece().replace(b'"single":[', b'"single":[{"SpecialToken":{"id":"[SEP]","type_id":1}},')
+WITHOUT = json.dumps(json.loads(word_piece()) | {"post_processor": None}).encode()
+ENDS = ("[SEP]", 3), ("[CLS]", 2)
 POST_PROCESSORS = {
     "bert": (word_piece(), processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))),
     "roberta": (byte_pairs(), processors.RobertaProcessing(("<|end|>", 2), ("<|begin|>", 1))),
     "byte level": (byte_pairs(), processors.ByteLevel()),
+    "none": (byte_pairs(), None),
+    "none, of words": (WITHOUT, None),
+    "sequence": (word_piece(), processors.Sequence([processors.ByteLevel(), processors.BertProcessing(*ENDS)])),
     "template": (unigram(), None),
     "template of two types": (BEFORE, None),
 }
