@@ -84,9 +84,10 @@ def provide_assembly(above: Path, assembly: Assembly) -> None:
     above.mkdir(parents=True, exist_ok=True)
     made = Path(tempfile.mkdtemp(prefix=".new-", dir=above))
     try:
-        made.chmod(0o755)  # the container's user is another
         for name in (*assembly.files, *assembly.links):
             (made / name).parent.mkdir(parents=True, exist_ok=True)
+        for folder in (made, *(path for path in made.rglob("*") if path.is_dir())):
+            folder.chmod(0o755)  # whatever the umask: the container's user is another
         for name, content in assembly.files.items():
             (made / name).write_bytes(content)
             (made / name).chmod(0o644)

@@ -1,6 +1,7 @@
 """The folder that TEI sees in place of a model's: rewritten files, and all others as they are."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -96,8 +97,14 @@ def test_another_folder_is_another_one(folder, tmp_path):
 
 def test_what_somebody_wrote_into_it_is_put_right(folder, tmp_path):
     above, assembly = tmp_path / "tei", assembled(folder)
-    provide_assembly(above, assembly)
+    umask = os.umask(0o077)
+    try:
+        provide_assembly(above, assembly)
+    finally:
+        os.umask(umask)
     made = above / assembly.key
+    assert {path.stat().st_mode & 0o777 for path in (made, made / "1_Pooling")} == {0o755}, "others may read it"
+    assert (made / "1_Pooling/config.json").stat().st_mode & 0o777 == 0o644
     before = made.stat().st_ino
     provide_assembly(above, assembly)
     assert made.stat().st_ino == before, "it is left as it is"
