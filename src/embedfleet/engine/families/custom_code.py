@@ -6,8 +6,12 @@ from embedfleet.errors import ModelError
 from embedfleet.folder.config import ModelConfig
 
 _KEY = "auto_map"
-_OTHERS = {"bert": ("jinabert",)}
-"""Of a ``model_type`` other architectures that call themselves so and are known, in small letters."""
+_OTHERS = {
+    "bert": ("jinabert",),
+    "bidirectional_pplx_qwen3": ("pplxqwen3",),
+    "llama_bidirec": ("llamabidirectional",),
+}
+"""Of a ``model_type`` the architectures that are known by another name, in small letters."""
 
 
 def known_class(config: ModelConfig) -> str:
