@@ -217,6 +217,26 @@ KINDS: dict[str, Kind] = {
         _whole("F16"),
         _pooled("mean_tokens"),
     ),
+    "deberta reranker": Kind(
+        _BERT
+        | {"model_type": "deberta-v2", "architectures": ["DebertaV2ForSequenceClassification"]}
+        | {"id2label": {"0": "LABEL_0"}, "relative_attention": True, "pos_att_type": "p2c|c2p", "position_buckets": 8}
+        | {"share_att_key": True, "norm_rel_ebd": "layer_norm", "position_biased_input": False}
+        | {"conv_kernel_size": 3, "conv_act": "gelu", "pooler_hidden_act": "gelu", "pooler_hidden_size": _WIDTH},
+        tokenizers.unigram,
+        _whole("F16"),
+        {},
+    ),
+    "nomic experts": Kind(
+        {"model_type": "nomic_bert", "architectures": ["NomicBertModel"], "activation_function": "gelu"}
+        | {"n_embd": _WIDTH, "n_inner": _WIDE, "n_layer": 2, "n_head": 2, "n_positions": _LENGTH, "type_vocab_size": 1}
+        | {"vocab_size": tokenizers.ROOM, "rotary_emb_base": 10000, "rotary_emb_fraction": 1.0, "qkv_proj_bias": True}
+        | {"mlp_fc1_bias": True, "mlp_fc2_bias": True, "moe_every_n_layers": 2, "moe_top_k": 2, "num_experts": 4}
+        | {"auto_map": {"AutoModel": "nomic-ai/nomic-bert-2048--modeling_hf_nomic_bert.NomicBertModel"}},
+        tokenizers.unigram,
+        _whole(),
+        _pooled("mean_tokens"),
+    ),
 }
 """By name, for people."""
 

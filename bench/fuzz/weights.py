@@ -41,6 +41,9 @@ class _Wanted(Weights):
     def has(self, name: str) -> bool:  # noqa: ARG002 - the same for all
         return False
 
+    def has_body(self, name: str) -> bool:  # noqa: ARG002
+        return False
+
     def body(self, name: str, *shape: int) -> Tensor:
         return self.head(name, *shape)
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from embedfleet.engine.families.custom_code import known_class
 from embedfleet.engine.families.jina_bert import JinaBert
 from embedfleet.engine.families.registry import MODEL_TYPES, read_family
 from embedfleet.errors import ModelError
@@ -64,6 +65,19 @@ def test_another_is_refused_by_its_name(tmp_path, model_type, auto_map, message)
     with pytest.raises(ModelError, match=message) as refused:
         read_family(config(tmp_path, model_type, SIZES, auto_map))
     assert "auto_map" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("model_type", "name"),
+    [
+        ("llama_bidirec", "llama_bidirectional_model.LlamaBidirectionalModel"),
+        ("bidirectional_pplx_qwen3", "modeling.PPLXQwen3Model"),
+        ("gemma3_text", "modeling.Gemma3TextModel"),
+        ("qwen2", "modeling_qwen.Qwen2ForSequenceClassification"),
+    ],
+)
+def test_names_that_authors_gave_to_what_is_known(tmp_path, model_type, name):
+    assert known_class(config(tmp_path, model_type, SIZES, {"AutoModel": name}))
 
 
 def test_jinas_code_without_jinas_places_is_no_plain_bert(tmp_path):

@@ -8,10 +8,12 @@ import pytest
 
 from embedfleet.engine.choice import make_backend
 from embedfleet.engine.disentangled import TILE, Disentangled
+from embedfleet.engine.families.registry import read_family
 from embedfleet.engine.model import Pooling, read_model
 from embedfleet.engine.output import Output
 from embedfleet.engine.packed import own_model, packed_model
 from embedfleet.errors import ModelError
+from embedfleet.folder.config import ModelConfig
 from tests.unit.engine.test_families import (
     BACKENDS,
     FAMILIES,
@@ -22,7 +24,6 @@ from tests.unit.engine.test_families import (
     Made,
     Reference,
     check,
-    rewritten,
     save,
     splade,
 )
@@ -152,6 +153,7 @@ def test_in_bytes_and_packed(tmp_path):
     ],
 )
 def test_what_is_not_computed_is_refused_by_its_key(tmp_path, values, message):
-    folder = rewritten(made(tmp_path / "m", FAMILIES["deberta-v2"].config), tmp_path / "own", set(), **values)
+    config = {"model_type": "deberta-v2"} | FAMILIES["deberta-v2"].config | values
+    (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(ModelError, match=message):
-        read_model(folder)
+        read_family(ModelConfig(tmp_path / "config.json"))

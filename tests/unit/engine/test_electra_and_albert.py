@@ -2,13 +2,13 @@
 
 import json
 import shutil
-from pathlib import Path
 
 import pytest
 
-from embedfleet.engine.model import read_model
+from embedfleet.engine.families.registry import read_family
 from embedfleet.errors import ModelError
-from tests.unit.engine.test_families import FAMILIES, LONGEST, NARROW, TEXTS, Made, Reference, check, rewritten, save
+from embedfleet.folder.config import ModelConfig
+from tests.unit.engine.test_families import FAMILIES, LONGEST, NARROW, TEXTS, Made, Reference, check, save
 
 PLAIN = NARROW | {"max_position_embeddings": LONGEST, "embedding_size": 16}
 SHAPES = {
@@ -52,8 +52,7 @@ def test_a_discriminator_is_an_embedder_whose_head_is_of_no_use(tmp_path):
     ],
 )
 def test_what_is_not_computed_is_refused_by_its_key(tmp_path, family, values, message):
-    folder: Path = tmp_path / "m"
-    folder.mkdir()
-    made = FAMILIES[family]
+    config = {"model_type": family} | FAMILIES[family].config | values
+    (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(ModelError, match=message):
-        read_model(rewritten(save(folder, made, "Model", {}), tmp_path / "own", set(), **values))
+        read_family(ModelConfig(tmp_path / "config.json"))

@@ -52,6 +52,18 @@ class Made:
 
 FAMILIES = {
     "bert": Made("Bert", NARROW | {"max_position_embeddings": LONGEST}),
+    "deberta-v2": Made(
+        "DebertaV2",
+        NARROW
+        | {"relative_attention": True, "pos_att_type": ["p2c", "c2p"], "position_biased_input": False}
+        | {"position_buckets": 8, "share_att_key": True, "norm_rel_ebd": "layer_norm"}
+        | {"max_position_embeddings": LONGEST},
+    ),
+    "electra": Made("Electra", NARROW | {"embedding_size": 16, "max_position_embeddings": LONGEST}),
+    "albert": Made(
+        "Albert",
+        NARROW | {"embedding_size": 16, "num_hidden_groups": 2, "max_position_embeddings": LONGEST},
+    ),
     "roberta": Made("Roberta", NARROW | {"max_position_embeddings": LONGEST + 2, "type_vocab_size": 1}),
     "xlm-roberta": Made("XLMRoberta", NARROW | {"max_position_embeddings": LONGEST + 2, "type_vocab_size": 1}),
     "camembert": Made("Camembert", NARROW | {"max_position_embeddings": LONGEST + 2, "type_vocab_size": 1}),
@@ -77,18 +89,6 @@ FAMILIES = {
     "gte": Made("Gte", NARROW | {"max_position_embeddings": LONGEST, "type_vocab_size": 2}),
     "new": Made("Gte", NARROW | {"max_position_embeddings": LONGEST, "type_vocab_size": 1}),
     "nomic_bert": Made("NomicBert", NARROW | {"max_position_embeddings": LONGEST}),
-    "deberta-v2": Made(
-        "DebertaV2",
-        NARROW
-        | {"relative_attention": True, "pos_att_type": ["p2c", "c2p"], "position_biased_input": False}
-        | {"position_buckets": 8, "share_att_key": True, "norm_rel_ebd": "layer_norm"}
-        | {"max_position_embeddings": LONGEST},
-    ),
-    "electra": Made("Electra", NARROW | {"embedding_size": 16, "max_position_embeddings": LONGEST}),
-    "albert": Made(
-        "Albert",
-        NARROW | {"embedding_size": 16, "num_hidden_groups": 2, "max_position_embeddings": LONGEST},
-    ),
     "qwen3": Made("Qwen3", CAUSAL | {"head_dim": 16}, ("Model", "ForSequenceClassification")),
     "qwen2": Made(
         "Qwen2",

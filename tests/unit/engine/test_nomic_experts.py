@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 
 from embedfleet.engine.choice import make_backend
+from embedfleet.engine.families.registry import read_family
 from embedfleet.engine.model import read_model
 from embedfleet.engine.output import Output
 from embedfleet.engine.packed import own_model, packed_model
 from embedfleet.errors import ModelError
-from tests.services.nomic import NomicReference, make_nomic
+from embedfleet.folder.config import ModelConfig
+from tests.services.nomic import CONFIG, NomicReference, make_nomic
 from tests.unit.engine.test_families import BACKENDS, LONGEST, TEXTS, check
 
 
@@ -57,11 +59,9 @@ def test_at_length(tmp_path):
     ],
 )
 def test_what_is_not_computed_is_refused_by_its_key(tmp_path, key, value):
-    folder = make_nomic(tmp_path / "m", longest=LONGEST)
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(config | {key: value}))
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG | {"n_positions": LONGEST, key: value}))
     with pytest.raises(ModelError, match=f"config.json: `{key}` is {str(value).lower()}"):
-        read_model(folder)
+        read_family(ModelConfig(tmp_path / "config.json"))
 
 
 def test_in_bytes_and_packed(tmp_path):

@@ -11,7 +11,7 @@ _OTHERS = {
     "bidirectional_pplx_qwen3": ("pplxqwen3",),
     "llama_bidirec": ("llamabidirectional",),
 }
-"""Of a ``model_type`` other architectures that call themselves so and are known, in small letters."""
+"""Of a ``model_type`` the architectures that are known by another name, in small letters."""
 
 
 def known_class(config: ModelConfig) -> str:
