@@ -240,8 +240,10 @@ def test_pplx_embeds(tmp_path):
 def test_pplx_gives_whole_numbers_where_its_modules_say_so(tmp_path):
     """Written again here: tanh of the mean in 127ths, rounded; another family's folder has no such module."""
     folder = made(tmp_path / "m", "qwen3", is_causal=False)
-    modules = [("Transformer", ""), ("Pooling", "1_Pooling"), ("FlexibleQuantizer", "")]
-    listed = [{"idx": n, "name": str(n), "path": path, "type": f"st.{name}"} for n, (name, path) in enumerate(modules)]
+    library = "sentence_transformers.models."
+    modules = [("0", "", f"{library}Transformer"), ("1", "1_Pooling", f"{library}Pooling")]
+    modules += [("2", "", "st_quantize.FlexibleQuantizer")]
+    listed = [{"idx": n, "name": name, "path": path, "type": kind} for n, (name, path, kind) in enumerate(modules)]
     (folder / "modules.json").write_text(json.dumps(listed))
     with pytest.raises(ModelError, match="module 'FlexibleQuantizer' is not supported"):
         read_model(folder)
