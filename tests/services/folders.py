@@ -129,7 +129,7 @@ class Folders:
         family = FAMILIES[model_type]
         tokenizer = self.tokenizer(family.tokenizer)
         config = (
-            family.config | changes | {"vocab_size": _words(tokenizer)} | ({"num_labels": labels} if labels else {})
+            family.config | changes | {"vocab_size": _words(tokenizer) + 1} | ({"num_labels": labels} if labels else {})
         )
         torch.manual_seed(1)
         made = transformers.CONFIG_MAPPING[model_type](**config)

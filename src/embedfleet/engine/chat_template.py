@@ -18,8 +18,12 @@ NEEDED = (
 """What to do about a folder that does not say it."""
 
 
-def read_chat(folder: Path) -> Dialogue | None:
+def read_chat(folder: Path, body: Path) -> Dialogue | None:
     """How the folder's chat template asks about a pair, with the folder's own instruction.
+
+    Args:
+        folder: of the model.
+        body: of the transformer, mostly the same.
 
     Returns:
         None if there is no template, or it does not speak of a query and a document.
@@ -27,30 +31,28 @@ def read_chat(folder: Path) -> Dialogue | None:
     Raises:
         ModelError: it does, and is not read.
     """
-    template = _template(folder)
+    template = _template(body)
     try:
         dialogue = None if template is None else read_dialogue(template)
     except ValueError as error:
         raise ModelError(
-            f"{_template_file(folder)}: the chat template is not read: {error}",
+            f"{_template_file(body)}: the chat template is not read: {error}",
             "supported: text around the content of the roles system, query and document, as of Qwen3-Reranker's",
         ) from error
     return None if dialogue is None else _told(folder, dialogue)
 
 
-def read_stated_chat(folder: Path) -> Dialogue | None:
+def read_stated_chat(folder: Path, body: Path) -> Dialogue | None:
     """As `read_chat`, where sentence-transformers' files say that pairs go through the template; else None.
 
     Raises:
         ModelError: they do, and it does not speak of a pair.
     """
-    if not speaks(folder):
+    if not speaks(body):
         return None
-    dialogue = read_chat(folder)
+    dialogue = read_chat(folder, body)
     if dialogue is None:
-        raise ModelError(
-            f"{_template_file(folder)}: the chat template does not speak of a query and a document", NEEDED
-        )
+        raise ModelError(f"{_template_file(body)}: the chat template does not speak of a query and a document", NEEDED)
     return dialogue
 
 

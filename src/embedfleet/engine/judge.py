@@ -15,7 +15,9 @@ from embedfleet.errors import ModelError
 from embedfleet.folder.config import ModelConfig, parse_json
 from embedfleet.folder.file import has_file
 
-_MODULE = "LogitScore"
+JUDGES = "LogitScore"
+"""The class of sentence-transformers' module that says which words are asked for."""
+
 _GENERATES = "ForCausalLM"
 _WORDS = ("yes", "no")  # as sentence-transformers takes where a folder names none
 
@@ -44,10 +46,10 @@ def read_judge(folder: Path, config: ModelConfig, modules: list[Module], family:
     Raises:
         ModelError: it does, and asks for what is not supported.
     """
-    module = next((module for module in modules if module.name == _MODULE), None)
+    module = next((module for module in modules if module.name == JUDGES), None)
     if module is not None:
         judge = _of_module(folder, config, modules, module)
-    elif modules or not _is_bare(folder, config) or read_chat(folder) is None:
+    elif modules or not _is_bare(folder, config) or read_chat(folder, folder) is None:
         return None
     else:
         judge = Judge(_id_of(folder, _WORDS[0]), _id_of(folder, _WORDS[1]), _is_tied(config))
@@ -96,11 +98,11 @@ def _is_tied(config: ModelConfig) -> bool:
 
 def _of_module(folder: Path, config: ModelConfig, modules: list[Module], module: Module) -> Judge:
     """Source of the keys: sentence-transformers 6.2, cross_encoder/modules/logit_score.py."""
-    others = [other.name for other in modules if other.name not in {"Transformer", _MODULE}]
+    others = [other.name for other in modules if other.name not in {"Transformer", JUDGES}]
     if others:
         raise ModelError(
-            f"{folder / 'modules.json'}: module {others[0]!r} is not supported beside {_MODULE}",
-            f"supported: Transformer, {_MODULE}",
+            f"{folder / 'modules.json'}: module {others[0]!r} is not supported beside {JUDGES}",
+            f"supported: Transformer, {JUDGES}",
         )
     stated = ModelConfig(module.folder / "config.json")
     stated.choice("module_input_name", {"causal_logits": True}, "causal_logits")

@@ -8,7 +8,7 @@ from embedfleet.engine.dialogue import Dialogue
 from embedfleet.engine.ending import read_ending
 from embedfleet.engine.families.family import Family
 from embedfleet.engine.families.registry import read_family
-from embedfleet.engine.judge import Judge, read_judge, refuse_generation
+from embedfleet.engine.judge import JUDGES, Judge, read_judge, refuse_generation
 from embedfleet.engine.kind import Asked, Kind, Use, read_use
 from embedfleet.engine.modules import QUANTIZER, Dense, Module, Step, read_modules, read_steps, transformer_folder
 from embedfleet.engine.pooling_config import Pooling, read_pooling
@@ -32,8 +32,7 @@ _MODULES = {
     "embedding": {"Transformer", "Pooling", "Dense", "Dropout", "LayerNorm", "Normalize"},
     "splade": {"Transformer", "MLMTransformer", "SpladePooling"},
 }
-_CROSS_ENCODER = "CrossEncoder"
-_RANKED = {"Transformer"}  # of what sentence-transformers saved as one
+_RANKED = {"Transformer"}  # of what sentence-transformers saved as a CrossEncoder
 _USUAL_SPLADE = "1_SpladePooling"
 # Settings of config.json on which numbers depend, and the one value that is computed; null is as good as none.
 _USUAL = {"is_decoder": False, "add_cross_attention": False}
@@ -131,16 +130,13 @@ def read_model(folder: Path, *, pooling: Pooling | None = None, ranks: bool = Fa
     positions = family.max_input_length
     asked = Asked(pooling, ranks)
     judge = read_judge(folder, config, modules, family)
-    use = _JUDGES if judge else read_use(folder, config, modules, asked, lambda names: _shape(weights_file, names))
-    if use.kind == "embedding" and (pooling is None or ranks):
+    if judge is None and (pooling is None or ranks):
         refuse_generation(folder, config)
-    dialogue = _dialogue(body, use.kind, modules, judge)
+    use = _JUDGES if judge else read_use(folder, config, modules, asked, lambda names: _shape(weights_file, names))
+    dialogue = _dialogue(folder, body, use.kind, modules, judge)
     prompts = read_prompt_config(folder)
-    if judge is None:
-        _check_modules(folder, use.kind, modules, prompts, model_type)
-    if dialogue is None:
-        _refuse_pair_prompt(folder, use.kind, prompts)
-    sentence = read_sentence_config(body, generates=judge is not None, speaks=dialogue is not None)
+    _check_modules(folder, use.kind, modules, prompts, _allowed(model_type, judge), asks=dialogue is not None)
+    sentence = read_sentence_config(body, generates=judge is not None, asks=dialogue is not None)
     tokenizer = read_tokenizer_config(body)
     pooled = read_pooling(folder, modules, pooling) if use.kind == "embedding" else None
     if use.kind == "splade":
@@ -168,22 +164,27 @@ def read_model(folder: Path, *, pooling: Pooling | None = None, ranks: bool = Fa
     )
 
 
-def _dialogue(folder: Path, kind: Kind, modules: list[Module], judge: Judge | None) -> Dialogue | None:
+def _dialogue(folder: Path, body: Path, kind: Kind, modules: list[Module], judge: Judge | None) -> Dialogue | None:
     """How a pair is put together, where that is by a chat template.
 
     Raises:
         ModelError: the template is not read, or single texts go through it.
     """
     if not modules:
-        return read_chat(folder) if judge else None
+        return read_chat(folder, body) if judge else None
     if kind in {"classifier", "reranker"}:
-        return read_stated_chat(folder)
-    if speaks(folder):
+        return read_stated_chat(folder, body)
+    if speaks(body):
         raise ModelError(
-            f"{folder / LENGTH_FILES[0]}: `modality_config` has 'message': each text goes through the chat template",
+            f"{body / LENGTH_FILES[0]}: `modality_config` has 'message': each text goes through the chat template",
             "supported for pairs alone; an embedder that was trained on texts as they are is saved without it",
         )
     return None
+
+
+def _allowed(model_type: str, judge: Judge | None) -> set[str]:
+    """Modules that such a model may have besides."""
+    return {JUDGES} if judge else {QUANTIZER} if model_type == _QUANTIZED else set()
 
 
 def _read_config(body: Path) -> tuple[ModelConfig, str]:
@@ -230,27 +231,33 @@ def _has_m3_files(folder: Path) -> bool:
     return all((folder / name).is_file() for name in (SPARSE_FILE, COLBERT_FILE))
 
 
-def _check_modules(folder: Path, kind: Kind, modules: list[Module], prompts: PromptConfig, model_type: str) -> None:
-    """What we do not compute would be left out in silence: refuse it."""
-    known = _MODULES.get(kind, _RANKED if prompts.model_type == _CROSS_ENCODER else set())
-    if known and model_type == _QUANTIZED:
-        known = known | {QUANTIZER}
-    for module in modules if known else ():
-        if module.name not in known:
-            file = folder / "modules.json"
-            raise ModelError(
-                f"{file}: module {module.name!r} is not supported", f"supported: {', '.join(sorted(known))}"
-            )
+def _check_modules(
+    folder: Path, kind: Kind, modules: list[Module], prompts: PromptConfig, allowed: set[str], *, asks: bool
+) -> None:
+    """What we do not compute would be left out in silence: refuse it.
 
-
-def _refuse_pair_prompt(folder: Path, kind: Kind, prompts: PromptConfig) -> None:
-    """A prompt before a pair has no place but in a chat template."""
-    if kind not in _MODULES and prompts.model_type == _CROSS_ENCODER and prompts.default is not None:
+    Args:
+        folder: of the model.
+        kind: what it is used for.
+        modules: it has.
+        prompts: it has.
+        allowed: modules that are computed besides those of the kind.
+        asks: whether a pair goes through a template, which has a place for a prompt.
+    """
+    is_ranked = kind not in _MODULES and prompts.model_type == "CrossEncoder"
+    if is_ranked and prompts.default is not None and not asks:
         raise ModelError(
             f"{folder / 'config_sentence_transformers.json'}: `default_prompt_name` is {prompts.default!r}, a prompt "
             "before a pair is not built here",
             "serve the model with sentence-transformers",
         )
+    known = _RANKED if is_ranked else _MODULES.get(kind)
+    for module in modules if known else ():
+        if known and module.name not in known | allowed:
+            file = folder / "modules.json"
+            raise ModelError(
+                f"{file}: module {module.name!r} is not supported", f"supported: {', '.join(sorted(known))}"
+            )
 
 
 def _check_splade(folder: Path, modules: list[Module]) -> None:

@@ -18,6 +18,8 @@ _ACTIVATIONS: dict[str, Activation | None] = {
 _VECTOR = "sentence_embedding"
 QUANTIZER = "FlexibleQuantizer"
 """The class of `Quantize`; it stands in a file of the model's folder, which is not run."""
+
+_QUANTIZER_TYPE = f"st_quantize.{QUANTIZER}"
 _PACKAGE = "sentence_transformers."
 _TRANSFORMERS = ("Transformer", "MLMTransformer")
 
@@ -110,7 +112,7 @@ def _module(folder: Path, value: object) -> Module:
         raise ModelError(
             f"{file} names the folder {path!r}, which is not in the model's own", "copy or download the whole folder"
         )
-    if not kind.startswith(_PACKAGE):
+    if not kind.startswith(_PACKAGE) and kind != _QUANTIZER_TYPE:
         raise ModelError(
             f"{file}: module {kind!r} is not sentence-transformers' own, and other code is never run",
             "serve the model with the package that it was made with",

@@ -30,8 +30,9 @@ _ARGUMENTS = ("model_args", "model_kwargs", "config_args", "config_kwargs", "tok
 _OF_TOKENIZER = ("tokenizer_args", "processor_kwargs")
 # Of the arguments those on which no number depends.
 _HARMLESS = {"attn_implementation", "device_map", "dtype", "padding_side", "torch_dtype", "use_cache", "use_fast"}
-_OF_CHAT = "processing_kwargs"
-_UNUSED = (_OF_CHAT, "query_length", "document_length", "query_expansion")
+_GENERATES, _WORDS = ("text-generation",), ("causal_logits",)  # of a reranker that generates
+_PROCESSING = "processing_kwargs"
+_UNUSED = (_PROCESSING, "query_length", "document_length", "query_expansion")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +48,13 @@ class SentenceConfig:
     lowers: bool = False
 
 
-def read_sentence_config(folder: Path, *, generates: bool = False, speaks: bool = False) -> SentenceConfig:
+def read_sentence_config(folder: Path, *, generates: bool = False, asks: bool = False) -> SentenceConfig:
     """Read the file of a transformer's folder, if there is one.
 
     Args:
         folder: of the transformer.
-        generates: whether the model is asked for words.
-        speaks: whether texts go through a chat template, whose own settings are read with it.
+        generates: whether it is a reranker that generates.
+        asks: whether pairs go through its chat template, whose arguments `chat_template` reads.
 
     Raises:
         ModelError: it cannot be read, or asks for what we do not compute.
@@ -62,9 +63,9 @@ def read_sentence_config(folder: Path, *, generates: bool = False, speaks: bool 
     if file is None:
         return SentenceConfig()
     config = ModelConfig(file)
-    _check_outputs(config, generates=generates, speaks=speaks)
+    _check_outputs(config, generates=generates)
     for key in _UNUSED:
-        if config.values.get(key) and not (speaks and key == _OF_CHAT):
+        if config.values.get(key) and not (asks and key == _PROCESSING):
             raise _refused(config, key, config.values[key])
     arguments = {key: _arguments(config, key) for key in _ARGUMENTS}
     lengths = [read_length(config, f"{key}.{LENGTH}", arguments[key].get(LENGTH)) for key in _OF_TOKENIZER]
@@ -76,13 +77,13 @@ def read_sentence_config(folder: Path, *, generates: bool = False, speaks: bool 
     )
 
 
-def _check_outputs(config: ModelConfig, *, generates: bool, speaks: bool) -> None:
+def _check_outputs(config: ModelConfig, *, generates: bool) -> None:
     """See that what is taken of the model is what we give."""
-    tasks, names = (*_TASKS, *(["text-generation"] * generates)), (*_NAMES, *(["causal_logits"] * generates))
+    tasks, names = (_GENERATES, _WORDS) if generates else (_TASKS, _NAMES)
     config.choice("transformer_task", dict.fromkeys(tasks, True), tasks[0])
     config.choice("module_output_name", dict.fromkeys(names, True), names[0])
     modalities = config.values.get("modality_config")
-    if modalities is None or (speaks and isinstance(modalities, dict) and "text" not in modalities):
+    if modalities is None:
         return
     text: Any = modalities.get("text") if isinstance(modalities, dict) else None
     if not isinstance(text, dict) or text.get("method") != "forward" or text.get("method_output_name") not in _OUTPUTS:

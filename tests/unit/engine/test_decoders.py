@@ -14,9 +14,10 @@ from embedfleet.engine.app import load
 from embedfleet.engine.builtin import builtin_model
 from embedfleet.engine.families.rotary import read_rotary
 from embedfleet.engine.heads import outputs_of
-from embedfleet.engine.model import Pooling, read_model
+from embedfleet.engine.model import read_model
 from embedfleet.engine.onnx_backend import OnnxBackend
 from embedfleet.engine.output import Output
+from embedfleet.engine.pooling_config import Pooling
 from embedfleet.engine.settings import EngineSettings
 from embedfleet.engine.tokenization import Tokenization
 from embedfleet.errors import ModelError

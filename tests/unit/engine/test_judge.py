@@ -10,8 +10,9 @@ import pytest
 
 from embedfleet.dialects.tei import PredictRequest, RerankRequest, Truncation
 from embedfleet.engine.app import load
-from embedfleet.engine.model import Pooling, read_model
+from embedfleet.engine.model import read_model
 from embedfleet.engine.operations import Operations
+from embedfleet.engine.pooling_config import Pooling
 from embedfleet.engine.settings import EngineSettings
 from embedfleet.engine.source import files_to_read
 from embedfleet.errors import ModelError, WrongInput

@@ -128,7 +128,7 @@ def test_a_head_beside_a_stated_pooling_is_for_nobody_to_rank_with(folder):
 def test_a_model_that_writes_text_ranks_nothing(folder):
     change(folder, architectures=["BertForCausalLM"])
     assert read_model(folder, pooling=Pooling.CLS).kind == "embedding"
-    with pytest.raises(ModelError, match="'BertForCausalLM' writes text"):
+    with pytest.raises(ModelError, match="'BertForCausalLM', a model that generates text"):
         read_model(folder, pooling=Pooling.CLS, ranks=True)
 
 
