@@ -6,28 +6,28 @@ Source of the order of checks, the words and the paths: serde 1.0's derived code
 from abc import ABCMeta, abstractmethod
 from collections.abc import Callable, Sequence
 from enum import Enum, auto
-from functools import partial
 from typing import Any, Final
 
+from embedfleet.dialects.serde.brackets import (
+    end_list,
+    has_item,
+    key_path,
+    read_list,
+    read_map,
+    seek_end_of_list,
+    seek_end_of_map,
+)
 from embedfleet.dialects.serde.reader import (
-    CLOSE_LIST,
     CLOSE_MAP,
-    COMMA,
     DIGITS,
     END,
-    EOF_LIST,
     EOF_MAP,
     EOF_VALUE,
     EXPECTED_VALUE,
-    KEY,
-    LIST_COMMA,
-    MAP_COMMA,
     MINUS,
     OPEN_LIST,
     OPEN_MAP,
     QUOTE,
-    TRAILING,
-    TRAILING_COMMA,
     Fault,
     Reader,
 )
@@ -125,7 +125,7 @@ class Choice(Shape):
         reader.enter()
         name = self._name(reader, path)
         reader.colon()
-        _Nothing().read(reader, _key(path, name))
+        _Nothing().read(reader, key_path(path, name))
         if reader.peek() != CLOSE_MAP:
             raise reader.fault(EOF_MAP if reader.peek() == END else EXPECTED_VALUE)
         reader.take()
@@ -167,15 +167,15 @@ class Anything(Shape):
         if first == MINUS or first in DIGITS:
             return reader.number()
         if first == OPEN_LIST:
-            return _list(reader, path, lambda index: self.read(reader, f"{path}[{index}]"))
+            return read_list(reader, path, lambda index: self.read(reader, f"{path}[{index}]"))
         if first != OPEN_MAP:
             raise reader.fault_ahead(EXPECTED_VALUE)
         found: dict[str, Json] = {}
 
         def keep(key: str) -> None:
-            found[key] = self.read(reader, _key(path, key))
+            found[key] = self.read(reader, key_path(path, key))
 
-        _map(reader, path, keep)
+        read_map(reader, path, keep)
         return found
 
 
@@ -220,7 +220,7 @@ class Listing(Shape):
     def _read(self, reader: Reader, path: str) -> Json:
         if _next(reader) != OPEN_LIST:
             return _refuse(reader, "a sequence")
-        return _list(reader, path, lambda index: self._item.read(reader, f"{path}[{index}]"))
+        return read_list(reader, path, lambda index: self._item.read(reader, f"{path}[{index}]"))
 
 
 class Absent(Enum):
@@ -288,7 +288,7 @@ class Struct(Shape):
             if shape is None:
                 reader.skip()
             else:
-                found[key] = shape.read(reader, _key(path, key))
+                found[key] = shape.read(reader, key_path(path, key))
 
         def check_key(key: str) -> None:
             if key in found:
@@ -299,7 +299,7 @@ class Struct(Shape):
                 if field.absent is Absent.REFUSED and field.name not in found:
                     raise Fault(f"missing field `{field.name}`", is_data=True)
 
-        _map(reader, path, keep, check_key, check)
+        read_map(reader, path, keep, check_key, check)
         return found
 
     def _of_list(self, reader: Reader, path: str) -> dict[str, Json]:
@@ -307,14 +307,14 @@ class Struct(Shape):
         reader.enter()
         try:
             for index, field in enumerate(self.fields):
-                if _has_item(reader, is_first=not found):
+                if has_item(reader, is_first=not found):
                     found[field.name] = field.shape.read(reader, f"{path}[{index}]")
                 elif field.absent is not Absent.DEFAULT:
                     raise self._length(index)
         except Fault as fault:
-            _seek_end_of_list(reader, fault, path)
+            seek_end_of_list(reader, fault, path)
             raise
-        _end_list(reader)
+        end_list(reader)
         reader.leave()
         return found
 
@@ -348,24 +348,24 @@ class Predicted(Shape):
         try:
             found = self._items(reader, path)
         except Fault as fault:
-            _seek_end_of_list(reader, fault, path)
+            seek_end_of_list(reader, fault, path)
             raise
-        _end_list(reader)
+        end_list(reader)
         reader.leave()
         return found
 
     def _items(self, reader: Reader, path: str) -> list[Json]:
-        if not _has_item(reader, is_first=True):
+        if not has_item(reader, is_first=True):
             raise self._length(0)
         found: list[Json] = [_INTERNAL.read(reader, f"{path}[0]")]
         if isinstance(found[0], str):
-            while _has_item(reader, is_first=False):
+            while has_item(reader, is_first=False):
                 found.append(_TEXT.read(reader, f"{path}[{len(found)}]"))
                 if len(found) > 2:
                     raise self._length(3)
             return found
         self._check(found[0])
-        while _has_item(reader, is_first=False):
+        while has_item(reader, is_first=False):
             found.append(_TEXTS.read(reader, f"{path}[{len(found)}]"))
             self._check(found[-1])
         return found
@@ -419,139 +419,5 @@ def _refuse(reader: Reader, expected: str, *, is_taken: bool = False) -> Json:
         raise reader.fault_ahead(EXPECTED_VALUE)
     if is_taken:
         reader.enter()
-        _end_map_quietly(reader)
+        seek_end_of_map(reader)
     raise _invalid("type", {}, expected)
-
-
-def _key(path: str, key: str) -> str:
-    return f"{path}.{key}" if path else key
-
-
-def _list(reader: Reader, path: str, read_item: Callable[[int], Json]) -> list[Json]:
-    found: list[Json] = []
-    reader.enter()
-    try:
-        while _has_item(reader, is_first=not found):
-            found.append(read_item(len(found)))
-    except Fault as fault:
-        _seek_end_of_list(reader, fault, path)
-        raise
-    _end_list(reader)
-    reader.leave()
-    return found
-
-
-def _has_item(reader: Reader, *, is_first: bool) -> bool:
-    """Whether a list goes on; the comma is taken."""
-    found = reader.peek()
-    if found == CLOSE_LIST:
-        return False
-    if found == END:
-        raise reader.fault_ahead(EOF_LIST)
-    if is_first:
-        return True
-    if found != COMMA:
-        raise reader.fault_ahead(LIST_COMMA)
-    reader.take()
-    found = reader.peek()
-    if found == CLOSE_LIST:
-        raise reader.fault_ahead(TRAILING_COMMA)
-    if found == END:
-        raise reader.fault_ahead(EOF_VALUE)
-    return True
-
-
-def _end_list(reader: Reader) -> None:
-    found = reader.peek()
-    if found == CLOSE_LIST:
-        reader.take()
-        return
-    if found == COMMA:
-        reader.take()
-        raise reader.fault_ahead(TRAILING_COMMA if reader.peek() == CLOSE_LIST else TRAILING)
-    raise reader.fault_ahead(EOF_LIST if found == END else TRAILING)
-
-
-def _seek_end_of_list(reader: Reader, fault: Fault, path: str) -> None:
-    """The library looks for the end even of a list that it refuses: so a place that is not known yet is behind that."""
-    if fault.path is None:
-        fault.path = path
-    if reader.peek() in (CLOSE_LIST, COMMA):
-        reader.take()
-        reader.peek()
-
-
-def _map(
-    reader: Reader,
-    path: str,
-    keep: Callable[[str], None],
-    check_key: Callable[[str], None] | None = None,
-    check: Callable[[], None] | None = None,
-) -> None:
-    """Read an object: ``check_key`` sees a key, ``keep`` takes its value, ``check`` sees whether all is there."""
-    reader.enter()
-    try:
-        is_first = True
-        while _has_key(reader, path, is_first=is_first):
-            is_first = False
-            key = _read_key(reader, path)
-            if check_key is not None:
-                check_key(key)
-            _read_value(reader, _key(path, key), partial(keep, key))
-        if check is not None:
-            check()
-    except Fault as fault:
-        if fault.path is None:
-            fault.path = path
-        _end_map_quietly(reader)
-        raise
-    reader.take()
-    reader.leave()
-
-
-def _read_value(reader: Reader, path: str, take: Callable[[], None]) -> None:
-    try:
-        reader.colon()
-        take()
-    except Fault as fault:
-        if fault.path is None:
-            fault.path = path
-        raise
-
-
-def _end_map_quietly(reader: Reader) -> None:
-    if reader.peek() == CLOSE_MAP:
-        reader.take()
-
-
-def _has_key(reader: Reader, path: str, *, is_first: bool) -> bool:
-    found = reader.peek()
-    if found == CLOSE_MAP:
-        return False
-    if found == END:
-        raise _of_key(reader.fault_ahead(EOF_MAP), path)
-    if not is_first:
-        if found != COMMA:
-            raise _of_key(reader.fault_ahead(MAP_COMMA), path)
-        reader.take()
-        found = reader.peek()
-        if found == CLOSE_MAP:
-            raise _of_key(reader.fault_ahead(TRAILING_COMMA), path)
-        if found == END:
-            raise _of_key(reader.fault_ahead(EOF_VALUE), path)
-    if found != QUOTE:
-        raise _of_key(reader.fault_ahead(KEY), path)
-    return True
-
-
-def _read_key(reader: Reader, path: str) -> str:
-    try:
-        return reader.string()
-    except Fault as fault:
-        raise _of_key(fault, path) from None
-
-
-def _of_key(fault: Fault, path: str) -> Fault:
-    """A fault of a key: what the key is, nobody knows yet. One of the outermost object is said without a path."""
-    fault.path = _key(path, "?") if path else ""
-    return fault
