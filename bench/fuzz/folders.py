@@ -16,6 +16,7 @@ Files = dict[str, bytes | None]
 """A folder's files by their paths in it; None is a folder where a file could be."""
 
 _WIDTH, _WIDE, _LENGTH = 16, 24, 40
+_FORWARD = {"method": "forward", "method_output_name": "logits"}  # as sentence-transformers writes how a text is read
 _COMMON = {"vocab_size": tokenizers.ROOM, "max_position_embeddings": _LENGTH, "pad_token_id": 0}
 _BERT = _COMMON | {
     "hidden_size": _WIDTH,
@@ -190,7 +191,11 @@ KINDS: dict[str, Kind] = {
         _whole("F16"),
         _modules(("Transformer", ""), ("LogitScore", "1_LogitScore"))
         | {"1_LogitScore/config.json": {"true_token_id": 9, "false_token_id": 5}}
-        | {"sentence_bert_config.json": {"modality_config": {"text": {}, "message": {"format": "flat"}}}}
+        | {
+            "sentence_bert_config.json": {
+                "modality_config": {"text": _FORWARD, "message": _FORWARD | {"format": "flat"}}
+            }
+        }
         | {"chat_template.jinja": _ASKS},
     ),
     "gte": Kind(

@@ -23,7 +23,6 @@ CUT = Truncation(truncate=True)
 # On which no number depends: each is set, all at once, and neither the libraries' numbers change nor ours.
 HARMLESS = {
     keys.CONFIG: {
-        "auto_map": {"AutoModel": "acme/other--modeling_own.OwnModel"},
         "num_labels": 2,
         "label2id": {"LABEL_0": 0, "LABEL_1": 1},
         "problem_type": "regression",
@@ -72,6 +71,7 @@ HARMLESS = {
 }
 # What is refused, each alone, and the folder that it is set in.
 REFUSED = {
+    (keys.CONFIG, "auto_map"): {"AutoModel": "acme/other--modeling_own.OwnModel"},
     (keys.CONFIG, "position_embedding_type"): "relative_key",
     (keys.CONFIG, "is_decoder"): True,
     (keys.CONFIG, "add_cross_attention"): True,
