@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from embedfleet.control.model_folder import ModelFolder
-from embedfleet.control.tei_verdict import Target, Verdict
+from embedfleet.control.tei.verdict import Target, Verdict
 
 AMPERE = Target((1, 9, 3))
 TURING = replace(AMPERE, flash=False)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from embedfleet.control.model_folder import ModelFolder
-from embedfleet.control.tei_verdict import Verdict
+from embedfleet.control.tei.verdict import Verdict
 
 BASE = "/run/embedfleet/model"
 """Where a container has the model's own folder, if another is in its place."""

@@ -40,8 +40,8 @@ from embedfleet.control.plan import (
 from embedfleet.control.ports import check_ports, held_ports
 from embedfleet.control.programs import find_nginx
 from embedfleet.control.room import check_cores, check_memory, needs_of, see_memories
-from embedfleet.control.tei import parse_version
-from embedfleet.control.tei_weights import weights_bytes
+from embedfleet.control.tei.launch import parse_version
+from embedfleet.control.tei.weights import weights_bytes
 from embedfleet.errors import FleetError, UsageError
 from embedfleet.kernel_limits import most_open_files
 

@@ -14,8 +14,8 @@ from embedfleet.control.model_digest import digest_folder
 from embedfleet.control.nvml import Driver, read_driver
 from embedfleet.control.owner import Owner
 from embedfleet.control.plan import Machine, balancer_in_container, check_machine, docker_model, family_for, runs_as
-from embedfleet.control.tei import target_of
-from embedfleet.control.tei_model import TeiModel, read_for_tei
+from embedfleet.control.tei.launch import target_of
+from embedfleet.control.tei.model import TeiModel, read_for_tei
 from embedfleet.errors import UsageError
 
 

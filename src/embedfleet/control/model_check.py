@@ -7,7 +7,7 @@ from embedfleet.control.check import Check
 from embedfleet.control.machine import read_model
 from embedfleet.control.model_folder import ModelFolder, read_model_folder
 from embedfleet.control.plan import Machine, runs_as
-from embedfleet.control.tei_weights import weights_bytes
+from embedfleet.control.tei.weights import weights_bytes
 
 _WEIGHTS = (".safetensors", ".bin", ".onnx")
 

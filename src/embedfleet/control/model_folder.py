@@ -1,6 +1,6 @@
 """A model folder as it lies on the disk, looked at from outside: files, their JSON, the shapes of its tensors.
 
-Nothing is judged here: `tei_folder` says what TEI makes of it.
+Nothing is judged here: `tei.folder` says what TEI makes of it.
 """
 
 import json
@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 from embedfleet.errors import ModelError
 from embedfleet.folder.config import parse_json
+from embedfleet.folder.sentence_files import LENGTH_FILES
 from embedfleet.folder.tokenizer_file import tokenizer_text
 
 _LFS = b"version https://git-lfs.github.com/spec/"
@@ -25,16 +26,6 @@ _MOST_FILES = 10_000
 _DEEPEST = 2
 _NOT_READ = {"tokenizer.json", "vocab.json", "added_tokens.json"}  # large, and only what they are called counts
 _TOKENIZER = "tokenizer.json"
-# As in TEI's `download.rs`: the first that is there counts.
-LENGTH_FILES = (
-    "sentence_bert_config.json",
-    "sentence_roberta_config.json",
-    "sentence_distilbert_config.json",
-    "sentence_camembert_config.json",
-    "sentence_albert_config.json",
-    "sentence_xlm-roberta_config.json",
-    "sentence_xlnet_config.json",
-)
 
 
 @dataclass(frozen=True, slots=True)

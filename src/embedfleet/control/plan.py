@@ -9,12 +9,12 @@ from typing import Any, Literal
 from embedfleet.config.model_name import AUTO, BUILTIN, model_folder, usual_folder
 from embedfleet.config.option import options_of
 from embedfleet.config.settings import EngineOptions, GatewayOptions, Service, Settings
-from embedfleet.control import tei
 from embedfleet.control.assembly import BASE
 from embedfleet.control.child import ChildSpec, ContainerSpec, Mount, ProcessSpec, RemoteSpec
 from embedfleet.control.gpu import CPU, Family, Gpu, family_of, family_of_type, select
 from embedfleet.control.placement import assign, replica_count, tokenization_workers, worker_threads
-from embedfleet.control.tei_model import TeiModel
+from embedfleet.control.tei import launch
+from embedfleet.control.tei.model import TeiModel
 from embedfleet.errors import UsageError
 
 Runs = Literal["process", "docker", "remote"]
@@ -194,7 +194,7 @@ class _Plan:
         own = options.image == fleet.own_image
         model = docker_model(self._settings, service)
         found = self._machine.models.get(service.name)
-        arguments = tei.arguments(
+        arguments = launch.arguments(
             service.engine,
             model=str(model or BUILTIN),
             version=fleet.tei_version,
@@ -217,12 +217,12 @@ class _Plan:
             image=options.image or family.image(fleet.tei_image, fleet.tei_version),
             tars=() if options.image else (tars / family.tar,),
             arguments=("tei", *arguments) if own else arguments,
-            entrypoint=() if own else tei.entrypoint(fleet.tei_version, self._machine.driver if gpu else ""),
-            environment=tei.environment(family),
+            entrypoint=() if own else launch.entrypoint(fleet.tei_version, self._machine.driver if gpu else ""),
+            environment=launch.environment(family),
             mounts=tuple(mounts),
             network=fleet.network,
             gpu=gpu.uuid if gpu else "",
-            port=tei.PORT,
+            port=launch.PORT,
             model=str(model or BUILTIN),
             weights=self._machine.weights.get(service.name, ""),
             reading=_reading(service.engine, found),

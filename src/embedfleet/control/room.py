@@ -13,7 +13,7 @@ from embedfleet.control.gpu import Gpu
 from embedfleet.control.model_folder import read_model_folder
 from embedfleet.control.placement import replica_count
 from embedfleet.control.plan import runs_as, shares_weights
-from embedfleet.control.tei_weights import weights_bytes
+from embedfleet.control.tei.weights import weights_bytes
 
 _BUILTIN_BYTES = 90_900_000  # of all-MiniLM-L6-v2
 _PROCESS_BYTES = 50_000_000  # of a replica, besides its weights: a low guess

@@ -8,9 +8,9 @@ from embedfleet.engine.chat_template import TEMPLATE_FILE
 from embedfleet.engine.m3 import NAMING_FILES
 from embedfleet.engine.model import COLBERT_FILE, SPARSE_FILE, ModelSpec
 from embedfleet.engine.modules import Dense, LayerNorm, read_modules
-from embedfleet.engine.sentence_config import LENGTH_FILES
 from embedfleet.engine.weights import INDEX_SUFFIX, find_weights, shard_names
 from embedfleet.errors import ModelChanged
+from embedfleet.folder.sentence_files import LENGTH_FILES
 from embedfleet.folder.slow_tokenizer import SLOW_FILES
 
 _CONFIGS = (

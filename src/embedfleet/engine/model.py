@@ -13,13 +13,14 @@ from embedfleet.engine.kind import Asked, Kind, Use, read_use
 from embedfleet.engine.modules import QUANTIZER, Dense, Module, Step, read_modules, read_steps, transformer_folder
 from embedfleet.engine.pooling_config import Pooling, read_pooling
 from embedfleet.engine.prompt_config import PromptConfig, read_prompt_config
-from embedfleet.engine.sentence_config import LENGTH_FILES, SentenceConfig, read_sentence_config
+from embedfleet.engine.sentence_config import SentenceConfig, read_sentence_config
 from embedfleet.engine.tokenizer_config import TokenizerConfig, read_tokenizer_config
 from embedfleet.engine.weights import FILES, find_weights, tensor_shapes
 from embedfleet.errors import ModelError
 from embedfleet.folder.config import ModelConfig
 from embedfleet.folder.defaults import DEFAULTS
 from embedfleet.folder.file import check_file, has_file
+from embedfleet.folder.sentence_files import LENGTH_FILES
 from embedfleet.folder.tokenizer_file import NAME, check_tokenizer, tokenizer_text
 
 SPARSE_FILE, COLBERT_FILE = "sparse_linear.pt", "colbert_linear.pt"

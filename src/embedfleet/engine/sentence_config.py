@@ -11,17 +11,7 @@ from embedfleet.engine.tokenizer_config import LENGTH, read_length
 from embedfleet.errors import ModelError
 from embedfleet.folder.config import ModelConfig
 from embedfleet.folder.file import has_file
-
-LENGTH_FILES = (
-    "sentence_bert_config.json",
-    "sentence_roberta_config.json",
-    "sentence_distilbert_config.json",
-    "sentence_camembert_config.json",
-    "sentence_albert_config.json",
-    "sentence_xlm-roberta_config.json",
-    "sentence_xlnet_config.json",
-)
-"""Its names, by the age and the family of the folder; the first that is there counts."""
+from embedfleet.folder.sentence_files import LENGTH_FILES
 
 _TASKS = ("feature-extraction", "fill-mask", "sequence-classification")
 _OUTPUTS = ("last_hidden_state", "logits")

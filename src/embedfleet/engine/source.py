@@ -12,9 +12,9 @@ from embedfleet.engine.chat_template import TEMPLATE_FILE
 from embedfleet.engine.m3 import NAMING_FILES
 from embedfleet.engine.model import COLBERT_FILE, SPARSE_FILE
 from embedfleet.engine.modules import read_modules
-from embedfleet.engine.sentence_config import LENGTH_FILES
 from embedfleet.engine.weights import FILES, INDEX_SUFFIX, shard_names
 from embedfleet.errors import ModelError
+from embedfleet.folder.sentence_files import LENGTH_FILES
 from embedfleet.folder.slow_tokenizer import CONFIG_FILE, SLOW_FILES
 
 _CONFIGS = (

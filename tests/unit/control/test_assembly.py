@@ -9,8 +9,8 @@ import pytest
 
 from embedfleet.control.assembly import BASE, assemble, provide_assembly, remove_assemblies
 from embedfleet.control.model_folder import read_model_folder
-from embedfleet.control.tei_folder import judge
-from embedfleet.control.tei_model import read_for_tei
+from embedfleet.control.tei.folder import judge
+from embedfleet.control.tei.model import read_for_tei
 from tests.services.safetensors import write_shapes
 from tests.services.tei_folders import AMPERE, EMBEDDER
 

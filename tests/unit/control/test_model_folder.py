@@ -5,8 +5,8 @@ import json
 import pytest
 
 from embedfleet.control.model_folder import read_model_folder, with_tokenizer
-from embedfleet.control.tei_folder import judge
-from embedfleet.control.tei_weights import weights_bytes
+from embedfleet.control.tei.folder import judge
+from embedfleet.control.tei.weights import weights_bytes
 from tests.services.safetensors import write_shapes
 from tests.services.tei_folders import AMPERE
 

@@ -12,8 +12,8 @@ from embedfleet.control.assembly import Assembly
 from embedfleet.control.child import Mount, ProcessSpec
 from embedfleet.control.gpu import Gpu
 from embedfleet.control.plan import Machine, check_machine, make_plan, peer_url
-from embedfleet.control.tei_model import TeiModel
-from embedfleet.control.tei_verdict import Verdict
+from embedfleet.control.tei.model import TeiModel
+from embedfleet.control.tei.verdict import Verdict
 from embedfleet.errors import SettingsError, UsageError
 
 

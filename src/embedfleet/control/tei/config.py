@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from embedfleet.control.tei_family import (
+from embedfleet.control.tei.family import (
     JINA,
     JINA_CODE_OF,
     NO_DEFAULT,
@@ -13,8 +13,8 @@ from embedfleet.control.tei_family import (
     family_of,
     model_type_of,
 )
-from embedfleet.control.tei_rotary import settle_rotary
-from embedfleet.control.tei_verdict import Draft
+from embedfleet.control.tei.rotary import settle_rotary
+from embedfleet.control.tei.verdict import Draft
 from embedfleet.folder.defaults import DEFAULTS
 
 CONFIG = "config.json"

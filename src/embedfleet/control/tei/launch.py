@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from embedfleet.config.settings import EngineOptions, Service
 from embedfleet.control.gpu import Family
-from embedfleet.control.tei_verdict import Target
+from embedfleet.control.tei.verdict import Target
 from embedfleet.errors import UsageError
 
 PORT = 80

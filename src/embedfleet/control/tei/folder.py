@@ -7,7 +7,7 @@ What decides is TEI's source: ``router/src/lib.rs`` for the files beside the wei
 from typing import Any
 
 from embedfleet.control.model_folder import ModelFolder
-from embedfleet.control.tei_config import (
+from embedfleet.control.tei.config import (
     CONFIG,
     OWN_ENGINE,
     is_classifier,
@@ -16,13 +16,13 @@ from embedfleet.control.tei_config import (
     settle_names,
     settle_positions,
 )
-from embedfleet.control.tei_family import TeiFamily, class_of, model_type_of
-from embedfleet.control.tei_length import settle_length
-from embedfleet.control.tei_modules import is_elsewhere, settle_modules
-from embedfleet.control.tei_prompts import settle_prompts
-from embedfleet.control.tei_unread import refuse_lost_types, refuse_unread
-from embedfleet.control.tei_verdict import Draft, Target, Verdict
-from embedfleet.control.tei_weights import head_rows, settle_weights, takes_onnx, tensors_of
+from embedfleet.control.tei.family import TeiFamily, class_of, model_type_of
+from embedfleet.control.tei.length import settle_length
+from embedfleet.control.tei.modules import is_elsewhere, settle_modules
+from embedfleet.control.tei.prompts import settle_prompts
+from embedfleet.control.tei.unread import refuse_lost_types, refuse_unread
+from embedfleet.control.tei.verdict import Draft, Target, Verdict
+from embedfleet.control.tei.weights import head_rows, settle_weights, takes_onnx, tensors_of
 
 TOKENIZER = "tokenizer.json"
 _MOST_LINKS = 200

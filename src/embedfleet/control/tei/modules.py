@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from embedfleet.control.model_folder import ModelFolder
-from embedfleet.control.tei_config import OWN_ENGINE
-from embedfleet.control.tei_verdict import Draft, Target
+from embedfleet.control.tei.config import OWN_ENGINE
+from embedfleet.control.tei.verdict import Draft, Target
 
 MODULES = "modules.json"
 POOLING = "1_Pooling/config.json"

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from embedfleet.control.assembly import Assembly, assemble
 from embedfleet.control.model_folder import read_model_folder, with_tokenizer
-from embedfleet.control.tei_folder import judge, links_of
-from embedfleet.control.tei_verdict import Target, Verdict
+from embedfleet.control.tei.folder import judge, links_of
+from embedfleet.control.tei.verdict import Target, Verdict
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from embedfleet.control.tei_folder import judge
+from embedfleet.control.tei.folder import judge
 from tests.services.tei_folders import (
     AMPERE,
     BERT,

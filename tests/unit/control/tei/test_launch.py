@@ -5,7 +5,7 @@ import pytest
 from embedfleet.cli.tei import command as tei
 from embedfleet.config.settings import EngineOptions
 from embedfleet.control.gpu import family_of_type
-from embedfleet.control.tei import arguments, entrypoint, environment, parse_version
+from embedfleet.control.tei.launch import arguments, entrypoint, environment, parse_version
 from embedfleet.errors import UsageError
 
 

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from embedfleet.control.tei_family import TeiFamily
-from embedfleet.control.tei_verdict import Draft
+from embedfleet.control.tei.family import TeiFamily
+from embedfleet.control.tei.verdict import Draft
 
 _CONFIG = "config.json"
 _NEW = "rope_parameters"

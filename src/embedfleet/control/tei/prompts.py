@@ -1,8 +1,8 @@
 """A model's own prompts, as TEI reads them; pure."""
 
 from embedfleet.control.model_folder import ModelFolder
-from embedfleet.control.tei_config import OWN_ENGINE
-from embedfleet.control.tei_verdict import Draft, Target
+from embedfleet.control.tei.config import OWN_ENGINE
+from embedfleet.control.tei.verdict import Draft, Target
 
 FILE = "config_sentence_transformers.json"
 _AGAIN = "copy the folder anew from where it is whole"

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 
 from embedfleet.control.model_folder import ModelFolder
-from embedfleet.control.tei_verdict import Draft
+from embedfleet.control.tei.verdict import Draft
 
 INDEX = "model.safetensors.index.json"
 _ONE = "model.safetensors"

@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from embedfleet.control.model_folder import LENGTH_FILES, ModelFolder
-from embedfleet.control.tei_verdict import Draft
+from embedfleet.control.model_folder import ModelFolder
+from embedfleet.control.tei.verdict import Draft
+from embedfleet.folder.sentence_files import LENGTH_FILES
 
 _KEY = "max_seq_length"
 _TOKENIZER_CONFIG = "tokenizer_config.json"

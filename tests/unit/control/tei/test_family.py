@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from embedfleet.control.tei_family import FAMILIES, NO_DEFAULT
-from embedfleet.control.tei_folder import judge
+from embedfleet.control.tei.family import FAMILIES, NO_DEFAULT
+from embedfleet.control.tei.folder import judge
 from embedfleet.folder.defaults import DEFAULTS
 from tests.services.tei_folders import AMPERE, BERT, CPU, OLD_POOLING, TURING, folder, modules, rewritten
 

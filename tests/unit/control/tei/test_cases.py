@@ -6,7 +6,7 @@ import pytest
 
 from embedfleet.control.assembly import assemble, provide_assembly
 from embedfleet.control.model_folder import read_model_folder, with_tokenizer
-from embedfleet.control.tei_folder import judge
+from embedfleet.control.tei.folder import judge
 from tests.services.folder_cases import CASES
 from tests.services.folders import Folders
 from tests.services.tei_folders import AMPERE, rewritten

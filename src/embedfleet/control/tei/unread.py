@@ -2,9 +2,10 @@
 
 from typing import Any
 
-from embedfleet.control.model_folder import LENGTH_FILES, ModelFolder
-from embedfleet.control.tei_config import OWN_ENGINE
-from embedfleet.control.tei_verdict import Draft
+from embedfleet.control.model_folder import ModelFolder
+from embedfleet.control.tei.config import OWN_ENGINE
+from embedfleet.control.tei.verdict import Draft
+from embedfleet.folder.sentence_files import LENGTH_FILES
 
 _SENTENCE = LENGTH_FILES[0]
 _TOKENIZER_CONFIG = "tokenizer_config.json"
