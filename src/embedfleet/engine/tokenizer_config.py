@@ -49,7 +49,7 @@ def read_tokenizer_config(folder: Path) -> TokenizerConfig:
 
 
 def _gives_types(config: ModelConfig) -> bool:
-    """transformers 5 gives none by its general class where the folder states no names; version 4 never wrote that."""
+    """Transformers 5 gives none by its general class where the folder states no names; version 4 never wrote that."""
     names = config.values.get("model_input_names")
     if isinstance(names, list):
         return _TYPES in names
