@@ -231,6 +231,15 @@ CASES |= {
         base="roberta embedder",
         keys=((keys.TOKENIZER_CONFIG, "add_prefix_space"),),
     ),
+    "a word that is special": Case(
+        embedder(set_keys(keys.TOKENIZER_CONFIG, additional_special_tokens=["s"], mask_token="g")),
+        base="bert embedder",
+        keys=((keys.TOKENIZER_CONFIG, "additional_special_tokens"),),
+    ),
+    "a word that is special, of a decoder": Case(
+        embedder(set_keys(keys.TOKENIZER_CONFIG, additional_special_tokens=["s"]), model_type="llama"),
+        base="llama embedder",
+    ),
     "no token types": Case(
         reranker(set_keys(keys.TOKENIZER_CONFIG, model_input_names=["input_ids", "attention_mask"])),
         "rerank",

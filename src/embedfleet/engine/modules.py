@@ -131,6 +131,7 @@ def read_steps(modules: list[Module], width: int) -> tuple[Step, ...]:
     Raises:
         ModelError: a layer's config is missing, or says what we do not compute.
     """
+    _check_order(modules)
     steps: list[Step] = []
     for module in modules:
         if module.name == "Dense":
@@ -147,6 +148,21 @@ def read_steps(modules: list[Module], width: int) -> tuple[Step, ...]:
     while steps and isinstance(steps[-1], Normalize):
         steps.pop()
     return tuple(steps)
+
+
+def _check_order(modules: list[Module]) -> None:
+    """See that the transformer comes first and the pooling next: what follows works on one vector.
+
+    Raises:
+        ModelError: they do not.
+    """
+    names = [module.name for module in modules if module.name != "Dropout"]
+    for place, name in ((0, "Transformer"), (1, "Pooling")):
+        if name in names and names.index(name) != place:
+            raise ModelError(
+                f"modules.json lists {', '.join(names)}: {name} has to be number {place + 1}",
+                "list them in the order in which they compute: Transformer, Pooling, and what follows",
+            )
 
 
 def _read_dense(folder: Path, width: int) -> Dense:

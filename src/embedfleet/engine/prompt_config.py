@@ -48,6 +48,12 @@ def read_prompt_config(folder: Path) -> PromptConfig:
     if default is not None and default not in list(stated):
         raise ModelError(f"{file}: `default_prompt_name` is {default!r}, `prompts` has {list(stated)}")
     dimensions = config.number("truncate_dim", 0)
+    if config.values.get("max_active_dims") is not None:
+        stated = config.values["max_active_dims"]
+        raise ModelError(
+            f"{file}: `max_active_dims` is {stated!r}: only so many words' weights are wanted, which is not built here",
+            "remove it to have all weights, and keep the largest in the client",
+        )
     return PromptConfig(
         prompts=prompts,
         default=None if default is None or stated[default] is None else default,

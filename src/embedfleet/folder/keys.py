@@ -253,6 +253,7 @@ KEYS = (
         "not read; `--default-prompt-name`",
     ),
     Key(PROMPTS, ("truncate_dim",), "only the first numbers of a vector", H, "unless `dimensions` asks", M, "not read"),
+    Key(PROMPTS, ("max_active_dims",), "how many words' weights SPLADE gives", R, "any but null", M, "not read"),
     Key(
         PROMPTS,
         ("similarity_fn_name", "model_type", "__version__", "requirements", "activation_fn", "keep_in_fp32_modules"),
@@ -357,10 +358,19 @@ KEYS = (
     ),
     Key(
         TOKENIZER_CONFIG,
+        ("additional_special_tokens", "bos_token", "eos_token", "pad_token", "mask_token"),
+        "words of the vocabulary that are special wherever they stand",
+        H,
+        "",
+        M,
+        "tokenizer.json alone",
+    ),
+    Key(
+        TOKENIZER_CONFIG,
         ("tokenizer_class", "cls_token", "sep_token", "unk_token", "added_tokens_decoder", "keep_accents"),
         "of slow files, what they mean",
         H,
-        "without tokenizer.json, which has its own",
+        "without tokenizer.json, which has its own; `TokenizersBackend` gives no token types",
         R,
         "without tokenizer.json",
     ),

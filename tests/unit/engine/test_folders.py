@@ -92,6 +92,7 @@ REFUSED = {
     (keys.SENTENCE, "query_length"): 8,
     (keys.SENTENCE, "document_length"): 9,
     (keys.SENTENCE, "query_expansion"): {"strategy": "mask"},
+    (keys.PROMPTS, "max_active_dims"): 4,
     (keys.DENSE, "module_input_name"): "token_embeddings",
     (keys.DENSE, "module_output_name"): "token_embeddings",
     (keys.NORMALIZE, "module_input_name"): "token_embeddings",
@@ -118,6 +119,7 @@ SHOWN = {
     (keys.CONFIG, "max_position_embeddings"): "no length",
     **{(keys.TOKENIZER_CONFIG, name): "vocab.txt" for name in ("tokenizer_class", "cls_token", "sep_token")},
     **{(keys.TOKENIZER_CONFIG, name): "vocab.txt" for name in ("unk_token", "added_tokens_decoder", "keep_accents")},
+    **{(keys.TOKENIZER_CONFIG, f"{role}_token"): "a word that is special" for role in ("bos", "eos", "pad", "mask")},
     **{(keys.SPECIAL, name): "vocab.txt" for name in ("cls_token", "sep_token", "unk_token")},
 }
 

@@ -141,6 +141,15 @@ def test_a_module_outside_the_folder_is_refused(layered, tmp_path, path):
         read_model(folder)
 
 
+@pytest.mark.parametrize("order", [(0, 2, 1), (1, 0, 2), (2, 1, 0)])
+def test_modules_in_another_order_are_refused(layered, tmp_path, order):
+    folder = shutil.copytree(layered, tmp_path / "m")
+    modules = json.loads((folder / "modules.json").read_text())
+    (folder / "modules.json").write_text(json.dumps([modules[number] for number in order]))
+    with pytest.raises(ModelError, match=r"modules.json lists \w+, \w+, \w+: \w+ has to be number [12]"):
+        read_model(folder)
+
+
 def test_a_layer_without_weights_is_refused_by_its_folder(layered, tmp_path):
     folder = shutil.copytree(layered, tmp_path / "m")
     (folder / "2_Dense" / "model.safetensors").unlink()

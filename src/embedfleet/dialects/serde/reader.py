@@ -19,6 +19,7 @@ _ESCAPES: Final = {
 _DEPTH: Final = 128  # of lists and objects in each other; those that are skipped do not count
 _LARGEST: Final = 2**64 - 1
 _LEAST: Final = -(2**63)
+_MOST_DIGITS: Final = 20  # of a whole number within the two, its minus counted; Python refuses to read thousands
 _LARGEST_EXPONENT: Final = 2**31 - 1
 
 END: Final = -1
@@ -261,7 +262,7 @@ class Reader:
         text = self.body[start : self.index]
         if is_skipped:
             return 0
-        if is_whole and text != b"-0" and _LEAST <= int(text) <= _LARGEST:
+        if is_whole and text != b"-0" and len(text) <= _MOST_DIGITS and _LEAST <= int(text) <= _LARGEST:
             return int(text)
         value = float(text)
         if value in (float("inf"), float("-inf")):

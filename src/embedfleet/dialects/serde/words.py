@@ -48,7 +48,7 @@ def _quoted(text: str) -> str:
     """As Rust's Debug writes a string."""
     if text.isprintable() and '"' not in text and "\\" not in text:
         return text
-    return "".join(map(_escaped, text))
+    return text.translate({ord(character): _escaped(character) for character in set(text)})
 
 
 def _escaped(character: str) -> str:
