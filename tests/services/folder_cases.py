@@ -237,6 +237,12 @@ CASES |= {
         "bert reranker",
         ((keys.TOKENIZER_CONFIG, "model_input_names"),),
     ),
+    "no token types by the general class": Case(
+        reranker(set_keys(keys.TOKENIZER_CONFIG, ("model_input_names",), tokenizer_class="TokenizersBackend")),
+        "rerank",
+        "bert reranker",
+        ((keys.TOKENIZER_CONFIG, "tokenizer_class"),),
+    ),
     "no post-processor": Case(
         reranker(drop_post_processor), "rerank", "bert reranker", ((keys.TOKENIZER, "post_processor"),)
     ),

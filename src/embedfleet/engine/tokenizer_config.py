@@ -11,6 +11,7 @@ from embedfleet.folder.slow_tokenizer import CONFIG_FILE
 
 LENGTH = "model_max_length"
 _TYPES = "token_type_ids"
+_GENERAL_CLASS = "TokenizersBackend"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +45,15 @@ def read_tokenizer_config(folder: Path) -> TokenizerConfig:
     others = config.values.get("fast_tokenizer_files")
     if others and others != ["tokenizer.json"]:
         raise ModelError(f"{file}: `fast_tokenizer_files` is {others!r}, supported is tokenizer.json alone", hint)
+    return TokenizerConfig(longest=_longest(config), gives_types=_gives_types(config))
+
+
+def _gives_types(config: ModelConfig) -> bool:
+    """Transformers 5 gives none by its general class where the folder states no names; version 4 never wrote that."""
     names = config.values.get("model_input_names")
-    return TokenizerConfig(longest=_longest(config), gives_types=not isinstance(names, list) or _TYPES in names)
+    if isinstance(names, list):
+        return _TYPES in names
+    return config.values.get("tokenizer_class") != _GENERAL_CLASS
 
 
 def _longest(config: ModelConfig) -> int | None:

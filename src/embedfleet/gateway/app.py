@@ -63,6 +63,7 @@ class App:
             self._prober.reference.model = read_model(self._model_file)
         self._calibration = Calibration() if settings.calibrate else None
         self._probes: set[asyncio.Task[None]] = set()
+        self._most_texts = settings.request_texts
         self.proxy = Proxy(settings, self._registry, self._start_probe)
         self.server = Server(self.handle, settings.limits, CORS)
         self._own: dict[bytes, Own] = {
@@ -225,7 +226,9 @@ class App:
             return
         total = len(self.proxy.dispatcher.replicas)
         own = {"version": __version__, "replicas": total, "active": len(serving), "compiled": _IS_COMPILED}
-        exchange.respond(200, [JSON, *CORS], orjson.dumps(info | {"gateway": own}))
+        # As a replica says it, who takes less; a client that cuts by it is never refused.
+        texts = {"max_client_batch_size": min(self._most_texts, Abilities.of(info).batch_texts)}
+        exchange.respond(200, [JSON, *CORS], orjson.dumps(info | texts | {"gateway": own}))
 
 
 def _respond_unhealthy(exchange: Exchange) -> None:

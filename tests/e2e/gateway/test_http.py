@@ -233,6 +233,17 @@ def test_readyz_says_draining_and_info_and_metrics_speak_of_the_pool():
     run(go)
 
 
+@pytest.mark.parametrize(("most", "told"), [(7, 7), (4096, 32)])
+def test_a_client_that_cuts_by_what_info_says_is_not_refused(most, told):
+    async def go():
+        async with gateway(1, request_texts=most) as g:
+            info = orjson.loads((await g.request("GET", "/info")).body)
+            assert info["max_client_batch_size"] == told
+            assert (await g.request("POST", "/embed", orjson.dumps({"inputs": ["a"] * told}))).status == 200
+
+    run(go)
+
+
 def test_openais_route_gets_errors_in_openais_shape():
     async def go():
         async with gateway(0, dispatch=replace(SETTINGS.dispatch, no_replica_s=0.05)) as g:
