@@ -130,11 +130,11 @@ def models_page() -> str:
         "# Models of the engine",
         NOTE,
         "",
-        "The engine reads a folder in Hugging Face layout whose `config.json` has one of these `model_type`s. By the",
-        "architecture it is an embedder, a classifier (`*ForSequenceClassification`, or a head that is not named), a",
-        "reranker (the same, of one label) or SPLADE (`*ForMaskedLM`, where `pooling` or sentence-transformers'",
-        "`modules.json` says so). Of those that were made to generate it is a reranker where its folder says so",
-        "([how](../engine.md#rerankers-that-generate)).",
+        "The engine reads a folder in Hugging Face layout whose `config.json` has one of these `model_type`s. The architecture",
+        "tells what the model is: a classifier (`*ForSequenceClassification`, or weights with a classification head that",
+        "`architectures` does not name), a reranker (a classifier with one label), SPLADE (`*ForMaskedLM`, if `pooling` or",
+        "sentence-transformers' `modules.json` says so), else an embedder. A generative model is a reranker if its folder says",
+        "so ([how](../engine.md#rerankers-that-generate)).",
         "",
         "| `model_type` | family |",
         "| --- | --- |",
@@ -145,11 +145,20 @@ def models_page() -> str:
         "",
         "## What the files say",
         "",
-        "What transformers and sentence-transformers read of a folder, and what becomes of it here and in TEI 1.9.3. A key is",
-        "honoured as the libraries do, or harmless: no number that is served depends on it. Or it is refused: the model does",
-        "not start, and the error names the file and the key. TEI passes some over in silence though numbers depend on them:",
-        "they are misread. That is of TEI by itself: `up` puts right what can be, and refuses the rest",
-        "([what TEI gets](../gpu.md#what-tei-gets)).",
+        "The keys that transformers and sentence-transformers read of a folder, and what our engine and TEI 1.9.3 do with",
+        "them:",
+        "",
+        "- **honoured**: as the libraries do.",
+        "- **harmless**: no number that is served depends on it.",
+        "- **refused**: the model does not start, and the error names the file and the key. The cell says for which values.",
+        "- **misread** (only by TEI): numbers depend on it, and TEI ignores it or takes it for something else, without a word.",
+        "",
+        "The TEI column is TEI by itself. Before `up` starts TEI it checks the folder ([what TEI gets](../gpu.md#what-tei-gets)).",
+        "Where the cell says *`up` corrects it*, TEI gets a corrected copy of the file (or a flag), and the model stays the same.",
+        "Of the rest, `up` refuses the folder, by file and key, if TEI would not start or would serve another model. It leaves",
+        "`gelu` as it is ([by how much numbers differ](../conformance.md#values)). It does not check `pruned_heads`,",
+        "`query_length`, `document_length`, `query_expansion`, the keys of SpladePooling and Normalize, and `model_input_names`",
+        "of an embedder.",
         "",
         "| file | key | what it changes | our engine | TEI |",
         "| --- | --- | --- | --- | --- |",
@@ -164,6 +173,7 @@ def _key(key: Key) -> str:
         f"{verdict}: {note}" if note else str(verdict)
         for verdict, note in ((key.engine, key.note), (key.tei, key.tei_note))
     )
+    theirs += ". *`up` corrects it*" if key.is_corrected else ""
     return f"| `{key.file}` | {names} | {key.meaning} | {ours} | {theirs} |"
 
 

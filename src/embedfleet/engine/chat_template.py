@@ -1,4 +1,4 @@
-"""A folder's chat template, of models that read pairs through one, and whether they do."""
+"""Reads a folder's chat template, for models that get query and document through one."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -15,11 +15,11 @@ NEEDED = (
     "of a reranker take a folder that says how it is asked: Qwen3-Reranker as it is published today, with a chat "
     "template of the roles query and document, or one that sentence-transformers saved (CrossEncoder, from 5.4 on)"
 )
-"""What to do about a folder that does not say it."""
+"""The hint for a folder that does not say how it is asked."""
 
 
 def read_chat(folder: Path, body: Path) -> Dialogue | None:
-    """How the folder's chat template asks about a pair, with the folder's own instruction.
+    """The folder's chat template as a dialogue, with the folder's own instruction.
 
     Args:
         folder: of the model.

@@ -1,4 +1,4 @@
-"""What a reranker that generates is asked: text around an instruction, a query and a document.
+"""The prompt of a generative reranker: text around an instruction, a query and a document.
 
 Such a model's folder has it as a chat template, a program in Jinja. We run none: we read the few forms that such
 templates have, which put the three into a text, and refuse a template that has anything else.
@@ -28,7 +28,7 @@ _INSTRUCTION, _QUERY, _DOCUMENT = "system", "query", "document"
 
 @dataclass(frozen=True, slots=True)
 class _Slot:
-    """A place for what somebody says.
+    """A place in the prompt for the content of a role.
 
     Attributes:
         role: who.
@@ -44,7 +44,7 @@ _Part = str | _Slot
 
 @dataclass(frozen=True, slots=True)
 class Dialogue:
-    """A template that has been read.
+    """A chat template that has been parsed.
 
     Attributes:
         parts: in order.

@@ -1,4 +1,4 @@
-"""The token that a tokenizer's own code puts after a text, where a folder says so without that code."""
+"""The end token that a tokenizer's custom code would add, read from ``add_eos_token``; the code is never run."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ _FILE = "tokenizer_config.json"
 
 
 def read_ending(folder: Path) -> str | None:
-    """What ends each text beyond what ``tokenizer.json`` puts there; None if nothing does.
+    """The token to put after each text, beyond those of ``tokenizer.json``; None for none.
 
     transformers reads ``add_eos_token`` of slow tokenizers alone. Models whose tokenizer is code of their own, as of
     gte-Qwen2, mean it: that code is never run, and what it puts is what the key says.

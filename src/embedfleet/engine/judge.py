@@ -1,4 +1,4 @@
-"""Rerankers that generate: which words they are asked for, and how a folder says that it is one.
+"""Generative rerankers: which two words their score compares, and how a folder says that it is one.
 
 The score is the logit of one word at the last token, most often less that of another, as of "yes" and "no". A sigmoid
 makes of it the share of "yes" among the two.
@@ -24,7 +24,7 @@ _WORDS = ("yes", "no")  # as sentence-transformers takes where a folder names no
 
 @dataclass(frozen=True, slots=True)
 class Judge:
-    """What makes a score of a model that generates.
+    """The tokens whose logits make the score of a generative reranker.
 
     Attributes:
         yes: the token whose logit is the score.
@@ -38,7 +38,7 @@ class Judge:
 
 
 def read_judge(folder: Path, config: ModelConfig, modules: list[Module], family: Family) -> Judge | None:
-    """How a model that generates is asked, and for what; None if its folder does not say so.
+    """The judge of a generative reranker's folder; None if the folder does not say that it is one.
 
     It says so by sentence-transformers' module LogitScore, or, with no modules, by a chat template of a query and a
     document.
@@ -68,7 +68,7 @@ def read_judge(folder: Path, config: ModelConfig, modules: list[Module], family:
 
 
 def refuse_generation(folder: Path, config: ModelConfig) -> None:
-    """See that a folder without sentence-transformers' files is no model that generates.
+    """Refuse a generative model whose folder has no files of sentence-transformers.
 
     Such a one is an embedder only if somebody says how it pools, and never a reranker by its tokens' states.
 
@@ -85,7 +85,7 @@ def refuse_generation(folder: Path, config: ModelConfig) -> None:
 
 
 def _is_bare(folder: Path, config: ModelConfig) -> bool:
-    """Whether it is a whole model that generates, and sentence-transformers has added nothing."""
+    """Whether it is a generative model to which sentence-transformers has added no files."""
     names = config.values.get("architectures")
     generates = isinstance(names, list) and bool(names) and str(names[0]).endswith(_GENERATES)
     return generates and not has_file(folder / "1_Pooling" / "config.json") and not has_file(folder / "modules.json")

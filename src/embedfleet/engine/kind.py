@@ -1,4 +1,4 @@
-"""What a model folder is used for: its kind, and the classes of one that classifies."""
+"""Finds out what a model is: embedder, reranker, classifier or SPLADE, and a classifier's labels."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -81,7 +81,7 @@ def read_use(
 
 
 def _architecture(config: ModelConfig) -> str:
-    """The first that is named; empty if none is."""
+    """The first architecture that is named; empty if none is."""
     architectures = config.values.get("architectures") or [""]
     if not isinstance(architectures, list):
         raise ModelError(f"{config.file}: `architectures` is {architectures!r}, an array of names is needed")

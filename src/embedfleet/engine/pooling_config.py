@@ -1,4 +1,4 @@
-"""How token states become one vector, as a folder states it.
+"""Reads from a folder how token states are pooled to one vector.
 
 Source of the keys: sentence-transformers 6.2, sentence_transformer/modules/pooling.py.
 """

@@ -1,4 +1,4 @@
-"""What ``config_sentence_transformers.json`` says: prompts, and how much of a vector is wanted."""
+"""Reads ``config_sentence_transformers.json``: prompts, and to how many dimensions vectors are cut."""
 
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What sentence-transformers says of the transformer in ``sentence_bert_config.json``.
+"""Reads ``sentence_bert_config.json``, sentence-transformers' file about the transformer.
 
 Source of the keys: sentence-transformers 6.2, base/modules/transformer.py.
 """
@@ -68,7 +68,7 @@ def read_sentence_config(folder: Path, *, generates: bool = False, asks: bool = 
 
 
 def _check_outputs(config: ModelConfig, *, generates: bool) -> None:
-    """See that what is taken of the model is what we give."""
+    """Check that the stated output of the model is the one that we compute."""
     tasks, names = (_GENERATES, _WORDS) if generates else (_TASKS, _NAMES)
     config.choice("transformer_task", dict.fromkeys(tasks, True), tasks[0])
     config.choice("module_output_name", dict.fromkeys(names, True), names[0])

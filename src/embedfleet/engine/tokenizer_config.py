@@ -1,4 +1,4 @@
-"""What ``tokenizer_config.json`` says beside the tokenizer itself (transformers 5.23, tokenization_utils_base.py)."""
+"""Reads ``tokenizer_config.json``: longest input, token types (transformers 5.23, tokenization_utils_base.py)."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -1,1 +1,1 @@
-"""What lies in a model folder: files and their keys, for the engine and for control."""
+"""The files of a model folder and their keys, read by the engine and by control."""

@@ -28,7 +28,7 @@ class ModelConfig:
         self.values: dict[str, Any] = values
 
     def filled(self, defaults: Mapping[str, object]) -> "ModelConfig":
-        """With ``defaults`` for keys that are absent."""
+        """The same file, with ``defaults`` for keys that are absent."""
         other = copy(self)
         other.values = {**defaults, **self.values}
         return other

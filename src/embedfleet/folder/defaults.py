@@ -1,4 +1,4 @@
-"""What transformers fills in where config.json does not say: the defaults of its configuration classes (5.23)."""
+"""Values that transformers takes for keys absent from config.json: the defaults of its configuration classes (5.23)."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -81,4 +81,4 @@ DEFAULTS: Mapping[str, Values] = MappingProxyType(
         },
     }
 )
-"""config.json's ``model_type`` → what its class has for keys that are absent."""
+"""config.json's ``model_type`` → the default values of its configuration class."""

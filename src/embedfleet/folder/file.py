@@ -1,4 +1,4 @@
-"""Whether a file of a model folder is there and is itself."""
+"""Checks that a file of a model folder is there, and is no git-lfs pointer."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ _LFS_POINTER = b"version https://git-lfs"
 
 
 def has_file(file: Path) -> bool:
-    """Whether there is a file of that name; a name that no file can have is none."""
+    """Whether there is a file of that name; False for a name that no file can have."""
     try:
         return file.is_file()
     except OSError:

@@ -1,8 +1,8 @@
-"""What each key of a model folder means, and what becomes of it: in our engine, and in TEI.
+"""What each key of a model folder means, and what our engine and TEI do with it.
 
-The keys are those that transformers 5.23 and sentence-transformers 6.2 read of a text model. Each is one of three for
-our engine: honoured as the libraries honour it, harmless, or refused by file and key. The documents print this table,
-and a test holds it.
+The keys are those that transformers 5.23 and sentence-transformers 6.2 read of a text model. Our engine does one of
+three things with a key: it honours it as the libraries do, ignores it because it is harmless, or refuses the folder
+with file and key. docs/reference/models.md prints this table, and tests check it.
 """
 
 from dataclasses import dataclass
@@ -14,8 +14,8 @@ class Verdict(StrEnum):
 
     HONOURED = "honoured"
     HARMLESS = "harmless"  # no number that is served depends on it
-    REFUSED = "refused"  # any value but the one that is said in the note
-    MISREAD = "misread"  # of TEI alone: passed over, though the numbers depend on it
+    REFUSED = "refused"  # the note says which values are
+    MISREAD = "misread"  # by TEI alone, in silence, though the numbers depend on it
 
 
 H, N, R, M = Verdict.HONOURED, Verdict.HARMLESS, Verdict.REFUSED, Verdict.MISREAD
@@ -39,13 +39,14 @@ class Key:
     """One key, or several that are treated alike.
 
     Attributes:
-        file: by its usual name; a module's folder may have another.
-        keys: in it; none stands for the file as a whole.
-        meaning: what it changes.
-        engine: what becomes of it in our engine.
-        note: how; of what is refused, what is not.
-        tei: what becomes of it in TEI 1.9.3.
-        tei_note: how.
+        file: its usual name; a module's folder may have another.
+        keys: in the file; none stands for the file as a whole.
+        meaning: what the keys change.
+        engine: what our engine does with them.
+        note: details of that; for what is refused, which values.
+        tei: what TEI 1.9.3 does with them.
+        tei_note: details of that.
+        is_corrected: whether ``up`` gives TEI a corrected copy; the model stays the same.
     """
 
     file: str
@@ -55,28 +56,32 @@ class Key:
     note: str
     tei: Verdict
     tei_note: str = ""
+    is_corrected: bool = False
 
 
 KEYS = (
-    Key(CONFIG, ("model_type",), "the family", H, "those of the list above", H, "a list of its own"),
+    Key(CONFIG, ("model_type",), "the family", H, "the families listed above", H, "TEI has a list of its own"),
     Key(
         CONFIG,
         ("architectures",),
-        "the model's head, so what it is used for",
+        "the model's head: embedder, classifier, SPLADE",
         H,
-        "without a name, or with the bare model's, the head that the weights have",
+        "if it is absent or names a class without a head, the weights tell which head there is",
         R,
-        "if absent; with the bare model's name the head is left out",
+        "if absent; if it names a class without a head, TEI ignores a head in the weights",
+        is_corrected=True,
     ),
     Key(
         CONFIG,
         ("auto_map",),
         "code that comes with the model",
         R,
-        "any that is not named after a family of ours; none is run",
+        "any class that is not one of our families' classes; the code is never run",
         N,
     ),
-    Key(CONFIG, ("id2label",), "names of classes, and how many", H, "", R, "if a classifier lacks it"),
+    Key(
+        CONFIG, ("id2label",), "names of classes, and how many", H, "", R, "if a classifier lacks it", is_corrected=True
+    ),
     Key(
         CONFIG,
         ("num_labels",),
@@ -84,16 +89,17 @@ KEYS = (
         H,
         "2 if neither is there",
         M,
-        "read of ModernBERT alone, 1 if absent",
+        "read only for ModernBERT, 1 if absent",
+        is_corrected=True,
     ),
-    Key(CONFIG, ("label2id",), "for training", N, "", R, "if a classifier lacks it"),
+    Key(CONFIG, ("label2id",), "for training", N, "", R, "if a classifier lacks it", is_corrected=True),
     Key(CONFIG, ("problem_type",), "for training", N, "", N, "not read"),
     Key(
         CONFIG,
         ("sbert_ce_default_activation_function", "sentence_transformers"),
-        "what a cross-encoder's scores go through",
+        "the activation of a cross-encoder's scores",
         N,
-        "the request decides (`raw_scores`): sigmoid of one class, softmax of more",
+        "the request's `raw_scores` decides: sigmoid for one class, softmax for more",
         N,
         "the same",
     ),
@@ -107,44 +113,61 @@ KEYS = (
         "required",
     ),
     Key(CONFIG, ("max_position_embeddings",), "positions", H, "the longest input", H, "required"),
-    Key(CONFIG, ("type_vocab_size",), "token types", H, "2 of BERT if absent", R, "if absent"),
+    Key(CONFIG, ("type_vocab_size",), "token types", H, "for BERT 2 if absent", R, "if absent", is_corrected=True),
     Key(
         CONFIG,
         ("hidden_act", "hidden_activation"),
         "the activation",
         H,
-        "the family's own if absent; gelu is exact",
+        "the family's default if absent; gelu is exact",
         M,
-        "gelu is computed by its tanh approximation on candle; but gelu, relu and silu are refused",
+        "candle computes gelu by its tanh approximation; any name except gelu, relu, silu and swiglu is refused;"
+        " `up` renames gelu_new and its like to gelu, and swish to silu",
     ),
-    Key(CONFIG, ("layer_norm_eps",), "what a norm adds to the variance", H, "1e-12 of BERT if absent", R, "if absent"),
-    Key(CONFIG, ("pad_token_id",), "RoBERTa: the first position", H, "1 if absent", R, "if absent"),
+    Key(
+        CONFIG,
+        ("layer_norm_eps",),
+        "what a norm adds to the variance",
+        H,
+        "for BERT 1e-12 if absent",
+        R,
+        "if absent",
+        is_corrected=True,
+    ),
+    Key(CONFIG, ("pad_token_id",), "RoBERTa: the first position", H, "1 if absent", R, "if absent", is_corrected=True),
     Key(
         CONFIG,
         ("position_embedding_type",),
-        "how places enter",
+        "how positions enter",
         R,
-        "any but `absolute`, and `alibi` of JinaBERT",
+        "any value except `absolute`, and `alibi` for JinaBERT",
         H,
-        "absolute, alibi of JinaBERT, rope of GTE; others are refused",
+        "absolute, alibi for JinaBERT, rope for GTE; others are refused",
     ),
     Key(
         CONFIG,
         ("is_decoder", "add_cross_attention"),
-        "BERT's kin: attention looks back alone, or at another text",
+        "BERT and its relatives: causal attention, or attention to another text",
         R,
-        "any but false",
+        "any value except false",
         M,
         "not read",
     ),
-    Key(CONFIG, ("pruned_heads",), "heads that are left out", R, "any but none", M, "not read"),
-    Key(CONFIG, ("quantization_config",), "weights of other types", R, "float32, float16, bfloat16 are read", R),
+    Key(CONFIG, ("pruned_heads",), "attention heads that are removed", R, "any heads", M, "not read"),
+    Key(
+        CONFIG,
+        ("quantization_config",),
+        "weights of other types",
+        R,
+        "any; weights in float32, float16 and bfloat16 are read",
+        R,
+    ),
     Key(
         CONFIG,
         ("dtype", "torch_dtype"),
         "the type of weights in memory",
         N,
-        "we compute in float32 what the file holds",
+        "we read the type that the file has, and compute in float32",
         N,
         "`--dtype` decides; float16 on a GPU",
     ),
@@ -167,11 +190,12 @@ KEYS = (
             "bos_token_id",
             "eos_token_id",
         ),
-        "for training, or for text that is written",
+        "for training, or for generating text",
         N,
         "",
         R,
-        "BERT's kin without hidden_dropout_prob or initializer_range, ModernBERT and Qwen3 without their tokens' ids",
+        "if BERT or a relative lacks hidden_dropout_prob or initializer_range, or ModernBERT or Qwen3 their token ids",
+        is_corrected=True,
     ),
     Key(
         MODULES,
@@ -180,7 +204,9 @@ KEYS = (
         H,
         "Pooling, Dense, LayerNorm, Dropout, Normalize; LogitScore",
         M,
-        "for a Dense alone, by the names of before sentence-transformers 6; with any other name there is none",
+        "read only to find a Dense, and only if all modules have the class names of before sentence-transformers 6;"
+        " else the Dense is left out",
+        is_corrected=True,
     ),
     Key(
         MODULES,
@@ -189,25 +215,36 @@ KEYS = (
         H,
         "any folder below the model's",
         M,
-        "of a Dense alone; the pooling is in 1_Pooling",
+        "read only for a Dense; the pooling is always read from 1_Pooling",
+        is_corrected=True,
     ),
-    Key(MODULES, ("idx", "name", "kwargs"), "", N, "", M, "without idx or name no Dense is computed"),
+    Key(
+        MODULES,
+        ("idx", "name", "kwargs"),
+        "",
+        N,
+        "",
+        M,
+        "if idx or name is absent, a Dense is left out",
+        is_corrected=True,
+    ),
     Key(
         SENTENCE,
         ("max_seq_length",),
         "tokens of the longest input",
         H,
-        "the positions at most",
+        "at most the number of positions",
         R,
-        "if the file is there without it; beyond the positions it ends",
+        "if the file is there without it; if it is more than the positions, the process ends",
+        is_corrected=True,
     ),
-    Key(SENTENCE, ("do_lower_case",), "texts are lowered first", H, "", M, "not read"),
+    Key(SENTENCE, ("do_lower_case",), "texts are lowercased first", H, "", M, "not read", is_corrected=True),
     Key(
         SENTENCE,
         ("transformer_task",),
         "the head",
         R,
-        "any but feature-extraction, fill-mask of SPLADE, sequence-classification, text-generation of LogitScore",
+        "any except feature-extraction, sequence-classification, fill-mask for SPLADE, text-generation for LogitScore",
         M,
         "not read",
     ),
@@ -216,11 +253,19 @@ KEYS = (
         ("modality_config",),
         "which of the model's outputs is taken",
         R,
-        "any but the usual ones, and `message` of pairs",
+        "any except the usual outputs, and `message` for pairs",
         M,
         "not read",
     ),
-    Key(SENTENCE, ("module_output_name",), "its name", R, "any but token_embeddings and scores", M, "not read"),
+    Key(
+        SENTENCE,
+        ("module_output_name",),
+        "the name of that output",
+        R,
+        "any value except token_embeddings and scores",
+        M,
+        "not read",
+    ),
     Key(
         SENTENCE,
         (
@@ -235,29 +280,38 @@ KEYS = (
             "document_length",
             "query_expansion",
         ),
-        "arguments of the libraries",
+        "arguments passed to the libraries",
         R,
-        "any but empty",
+        "any value except an empty one",
         M,
         "not read",
     ),
     Key(SENTENCE, ("unpad_inputs",), "how a batch is laid out", N, "", N, "not read"),
-    Key(PROMPTS, ("prompts",), "texts before an input, by name", H, "as `prompt_name` asks", H),
+    Key(PROMPTS, ("prompts",), "texts before an input, by name", H, "used if the request has `prompt_name`", H),
     Key(
         PROMPTS,
         ("default_prompt_name",),
-        "the prompt where none is asked for",
+        "the prompt of a request that names none",
         H,
-        "unless the settings state one; a cross-encoder with one is refused, unless it has a chat template for it",
+        "unless the settings name a prompt; refused for a cross-encoder without a place for it in a chat template",
         M,
-        "not read; `--default-prompt-name`",
+        "not read; TEI has the flag `--default-prompt-name`",
+        is_corrected=True,
     ),
-    Key(PROMPTS, ("truncate_dim",), "only the first numbers of a vector", H, "unless `dimensions` asks", M, "not read"),
-    Key(PROMPTS, ("max_active_dims",), "how many words' weights SPLADE gives", R, "any but null", M, "not read"),
+    Key(
+        PROMPTS,
+        ("truncate_dim",),
+        "only the first numbers of a vector",
+        H,
+        "unless the request has `dimensions`",
+        M,
+        "not read",
+    ),
+    Key(PROMPTS, ("max_active_dims",), "how many words' weights SPLADE gives", R, "any except null", M, "not read"),
     Key(
         PROMPTS,
         ("similarity_fn_name", "model_type", "__version__", "requirements", "activation_fn", "keep_in_fp32_modules"),
-        "for who compares, and for training",
+        "for comparing vectors, and for training",
         N,
         "",
         N,
@@ -273,120 +327,199 @@ KEYS = (
             "pooling_mode_weightedmean_tokens",
             "pooling_mode_lasttoken",
         ),
-        "the pooling, as it was written before",
+        "the pooling, by the old keys",
         H,
-        "one at most; mean if none is true",
+        "at most one may be true; mean if none is",
         M,
-        "two are taken for cls; max, sqrt and weighted are refused; the first two must be there",
+        "of two that are true the first counts, cls before mean; max, sqrt and weighted are refused;"
+        " the keys of cls and mean must be there (`up` adds them)",
     ),
-    Key(POOLING, ("pooling_mode",), "the pooling", H, "one; two are refused", R, "the old names are required"),
-    Key(POOLING, ("include_prompt",), "whether a prompt's tokens are pooled", H, "", M, "not read: they are"),
+    Key(
+        POOLING,
+        ("pooling_mode",),
+        "the pooling, by the new key",
+        H,
+        "one; two are refused",
+        R,
+        "if the old keys are absent",
+        is_corrected=True,
+    ),
+    Key(
+        POOLING,
+        ("include_prompt",),
+        "whether a prompt's tokens are pooled",
+        H,
+        "",
+        M,
+        "not read: the prompt is always pooled",
+    ),
     Key(POOLING, ("word_embedding_dimension", "embedding_dimension"), "the width", N, "config.json has it", N),
     Key(DENSE, ("in_features", "out_features"), "the layer's shape", H, "the weights must fit", H, "required"),
-    Key(DENSE, ("bias",), "whether it has one", H, "true if absent", R, "if absent"),
+    Key(DENSE, ("bias",), "whether the layer has a bias", H, "true if absent", R, "if absent", is_corrected=True),
     Key(
         DENSE,
         ("activation_function",),
-        "what the layer's numbers go through",
+        "the layer's activation",
         H,
         "Identity, Tanh, ReLU, SiLU; others are refused",
         M,
-        "Identity if absent, of the library Tanh; but these two are refused",
+        "if absent TEI takes Identity, the library Tanh (`up` writes Tanh); other activations are refused",
     ),
-    Key(DENSE, ("use_residual",), "what comes in is added", H, "", M, "not read"),
+    Key(DENSE, ("use_residual",), "the layer's input is added to its output", H, "", M, "not read"),
     Key(
         DENSE,
         ("module_input_name", "module_output_name"),
         "what the layer works on",
         R,
-        "any but sentence_embedding",
+        "any value except sentence_embedding",
         M,
         "not read",
     ),
     Key(
         NORMALIZE,
         ("module_input_name", "module_output_name"),
-        "what is brought to length one",
+        "what is normalised",
         R,
-        "any but sentence_embedding",
+        "any value except sentence_embedding",
         M,
         "not read; the request's `normalize` decides",
     ),
-    Key(SPLADE, ("pooling_strategy",), "how a text's words join", R, "any but max", M, "not read"),
-    Key(SPLADE, ("activation_function",), "what words go through", R, "any but relu", M, "not read"),
+    Key(
+        SPLADE,
+        ("pooling_strategy",),
+        "how the weights of a text's tokens are joined",
+        R,
+        "any value except max",
+        M,
+        "not read",
+    ),
+    Key(SPLADE, ("activation_function",), "the activation of the weights", R, "any value except relu", M, "not read"),
     Key(SPLADE, ("embedding_dimension", "word_embedding_dimension"), "the width", N, "", N),
     Key(
         TOKENIZER_CONFIG,
         ("model_max_length", "max_len"),
         "tokens of the longest input",
         H,
-        "where `max_seq_length` is not stated; the positions at most",
+        "if `max_seq_length` is absent; at most the number of positions",
         M,
-        "not read: the positions",
+        "not read: TEI takes the number of positions",
+        is_corrected=True,
     ),
     Key(
         TOKENIZER_CONFIG,
         ("do_lower_case", "strip_accents", "tokenize_chinese_chars"),
-        "how BERT's kin split a text",
+        "how BERT and its relatives normalise a text",
         H,
-        "over what tokenizer.json says, if they are stated",
+        "if stated, they override tokenizer.json",
         M,
-        "tokenizer.json alone",
+        "not read: tokenizer.json decides",
+        is_corrected=True,
     ),
     Key(
         TOKENIZER_CONFIG,
         ("add_prefix_space",),
-        "RoBERTa: a blank before the first word",
+        "RoBERTa: a space before the first word",
         H,
-        "over what tokenizer.json says, if it is stated",
+        "if stated, it overrides tokenizer.json",
         M,
-        "tokenizer.json alone",
+        "not read: tokenizer.json decides",
+        is_corrected=True,
     ),
-    Key(TOKENIZER_CONFIG, ("model_input_names",), "whether token types are given", H, "", M, "not read: they are"),
     Key(
-        TOKENIZER_CONFIG, ("truncation_side",), "where a long text is cut", R, "any but right", M, "the request decides"
+        TOKENIZER_CONFIG,
+        ("model_input_names",),
+        "whether the model gets token types",
+        H,
+        "",
+        M,
+        "not read: TEI always gives them",
     ),
-    Key(TOKENIZER_CONFIG, ("split_special_tokens",), "special words are words", R, "any but false", M, "not read"),
+    Key(
+        TOKENIZER_CONFIG,
+        ("truncation_side",),
+        "where a long text is cut",
+        R,
+        "any value except right",
+        M,
+        "the request decides",
+    ),
+    Key(
+        TOKENIZER_CONFIG,
+        ("split_special_tokens",),
+        "special tokens in a text are split as ordinary text",
+        R,
+        "any value except false",
+        M,
+        "not read",
+    ),
     Key(
         TOKENIZER_CONFIG,
         ("fast_tokenizer_files",),
         "another tokenizer.json",
         R,
-        "any but tokenizer.json",
+        "any name except tokenizer.json",
         M,
         "not read",
     ),
     Key(
         TOKENIZER_CONFIG,
         ("additional_special_tokens", "bos_token", "eos_token", "pad_token", "mask_token"),
-        "words of the vocabulary that are special wherever they stand",
+        "words of the vocabulary that are one token wherever they stand",
         H,
         "",
         M,
-        "tokenizer.json alone",
+        "read from tokenizer.json alone",
     ),
     Key(
         TOKENIZER_CONFIG,
         ("tokenizer_class", "cls_token", "sep_token", "unk_token", "added_tokens_decoder", "keep_accents"),
-        "of slow files, what they mean",
+        "how a slow tokenizer's files are read",
         H,
-        "without tokenizer.json, which has its own; `TokenizersBackend` gives no token types",
+        "if there is no tokenizer.json, which has its own; `TokenizersBackend` gives no token types",
         R,
-        "without tokenizer.json",
+        "if there is no tokenizer.json",
+        is_corrected=True,
     ),
     Key(
         TOKENIZER_CONFIG,
         ("padding_side", "chat_template", "clean_up_tokenization_spaces", "add_bos_token", "add_eos_token"),
-        "batches, chats, text that is written",
+        "padding, chats, generating text",
         N,
-        "tokenizer.json has what stands around a text; but for rerankers that generate, and a tokenizer's own code",
+        "tokenizer.json says which tokens are put around a text; exceptions: `chat_template` for generative rerankers,"
+        " `add_eos_token` for tokenizers with code of their own",
         N,
     ),
-    Key(TOKENIZER, ("truncation", "padding"), "of the library alone", N, "an input's own length decides", N),
-    Key(TOKENIZER, ("post_processor",), "special tokens and token types", H, "null too", H),
     Key(
-        SPECIAL, ("cls_token", "sep_token", "unk_token"), "of slow files", H, "without tokenizer.json", R, "without it"
+        TOKENIZER, ("truncation", "padding"), "for the library's own batches", N, "the length of each input decides", N
     ),
-    Key(ADDED, (), "of slow files", H, "without tokenizer.json", R, "without it"),
-    Key(ADAPTER, (), "weights beside the weights (PEFT)", R, "merge them first", M, "not read: left out"),
+    Key(TOKENIZER, ("post_processor",), "special tokens and token types", H, "also null", H),
+    Key(
+        SPECIAL,
+        ("cls_token", "sep_token", "unk_token"),
+        "for slow tokenizers' files",
+        H,
+        "read if there is no tokenizer.json",
+        R,
+        "if there is no tokenizer.json",
+        is_corrected=True,
+    ),
+    Key(
+        ADDED,
+        (),
+        "for slow tokenizers' files",
+        H,
+        "read if there is no tokenizer.json",
+        R,
+        "if there is no tokenizer.json",
+        is_corrected=True,
+    ),
+    Key(
+        ADAPTER,
+        (),
+        "an adapter beside the weights (PEFT)",
+        R,
+        "any; merge it into the weights first",
+        M,
+        "not read: the adapter is left out",
+    ),
 )

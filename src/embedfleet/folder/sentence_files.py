@@ -1,4 +1,4 @@
-"""The names of sentence-transformers' file about the transformer: ``sentence_bert_config.json`` and its older kin."""
+"""The names of sentence-transformers' file about the transformer: ``sentence_bert_config.json`` and older names."""
 
 LENGTH_FILES = (
     "sentence_bert_config.json",
@@ -9,4 +9,4 @@ LENGTH_FILES = (
     "sentence_xlm-roberta_config.json",
     "sentence_xlnet_config.json",
 )
-"""By the age and the family of the folder; the first that is there counts, as in TEI's ``download.rs``."""
+"""They differ by age and family of the folder. The first that is there counts, as in TEI's ``download.rs``."""

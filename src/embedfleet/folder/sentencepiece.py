@@ -1,4 +1,4 @@
-"""A SentencePiece model file: its pieces and its normalizer, without the library.
+"""Reads a SentencePiece model file (pieces and normalizer) without the library.
 
 The file is a protobuf message, `ModelProto` of sentencepiece_model.proto (google/sentencepiece 0.2). We need a few of
 its fields, for which the few rules of protobuf's encoding are enough.
@@ -16,7 +16,7 @@ NORMAL, CONTROL, USER_DEFINED = 1, 3, 4
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A word or a part of one."""
+    """A piece of the vocabulary: a word or a part of one."""
 
     text: str
     score: float
@@ -25,7 +25,7 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class SentencePieces:
-    """What a file says.
+    """The contents of a SentencePiece file.
 
     Attributes:
         pieces: in the order of their numbers.
@@ -68,7 +68,7 @@ def _piece(data: bytes) -> Piece:
 
 
 def _fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
-    """Each field's number, and its whole number or its bytes."""
+    """Number and value (an integer, or bytes) of each field of a protobuf message."""
     place = 0
     while place < len(data):
         key, place = _varint(data, place)
@@ -90,7 +90,7 @@ def _fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
 
 
 def _varint(data: bytes, place: int) -> tuple[int, int]:
-    """A whole number in groups of seven bits, the lowest first, and the place behind it."""
+    """A protobuf varint, and the position behind it."""
     value = shift = 0
     while place < len(data) and shift < 64:
         byte = data[place]

@@ -1,4 +1,4 @@
-"""What each class of tokenizer makes of its own files: transformers' (5.23, models/*/tokenization_*.py)."""
+"""How each slow tokenizer class of transformers builds its tokenizer from files (5.23, models/*/tokenization_*.py)."""
 
 from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +16,7 @@ _SPACE = "▁"  # SentencePiece's mark of a word's begin
 
 @dataclass(frozen=True, slots=True)
 class Files:
-    """A folder's files, and what tokenizer_config.json says."""
+    """A folder's files, with the settings of its tokenizer_config.json."""
 
     folder: Path
     settings: ModelConfig | None
@@ -29,7 +29,7 @@ class Files:
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """What a class makes of its files.
+    """The parts of a tokenizer that a class builds from its files.
 
     Attributes:
         extra: tokens that SentencePiece's own file names, in their order.
@@ -61,7 +61,7 @@ class TokenizerClass:
 
 @dataclass(frozen=True, slots=True)
 class Around:
-    """Where special tokens stand, by their roles.
+    """Where special tokens are put around a text or a pair, by their roles.
 
     Attributes:
         begin: before the first text.

@@ -1,4 +1,4 @@
-"""A ``tokenizer.json`` made of the files that came before it: vocab.txt, vocab.json with merges.txt, SentencePiece."""
+"""Makes a ``tokenizer.json`` from a slow tokenizer's files: vocab.txt, vocab.json with merges.txt, or SentencePiece."""
 
 import json
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ SLOW_FILES = (
     "special_tokens_map.json",
     "added_tokens.json",
 )
-"""What is read instead of a tokenizer.json, beside tokenizer_config.json."""
+"""The files that are read instead of a tokenizer.json, beside tokenizer_config.json."""
 
 
 def has_slow_tokenizer(folder: Path) -> bool:

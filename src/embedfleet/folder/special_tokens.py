@@ -12,7 +12,7 @@ NAMES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_t
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A token that is found in a text before anything else is.
+    """An added token: it is searched in a text before the text is split.
 
     Attributes:
         normalized: whether it is looked for in the normalised text; None means where it is not special.
@@ -40,7 +40,7 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class SpecialTokens:
-    """What the files name.
+    """The special tokens and added tokens that the files name.
 
     Attributes:
         named: by role, as ``cls_token``.
@@ -94,7 +94,7 @@ def _extra(values: Mapping[str, Any]) -> Any:  # noqa: ANN401 - of a file, a lis
 
 
 def _legacy(values: Mapping[str, Any], extra: Any, added: ModelConfig | None) -> dict[int, Token]:  # noqa: ANN401 - likewise
-    """Tokens of added_tokens.json, which says of each its number alone."""
+    """The tokens of added_tokens.json, which has only the id of each."""
     if added is None:
         return {}
     special = {_content(values[name]) for name in NAMES if values.get(name)} | set(map(_content, extra or ()))

@@ -1,4 +1,4 @@
-"""A model's tokenizer as the libraries use it: its tokenizer.json, with what other files say above that."""
+"""A model's tokenizer as the libraries use it: tokenizer.json, with the settings of other files that override it."""
 
 import json
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ _BERT_CLASSES = {"BertTokenizer", "DistilBertTokenizer", "ElectraTokenizer", "MP
 
 
 def check_tokenizer(folder: Path) -> None:
-    """See that there is a tokenizer.
+    """Check that the folder has a tokenizer.
 
     Raises:
         ModelError: there is none, or its file is a git-lfs pointer.
@@ -61,14 +61,14 @@ def tokenizer_text(folder: Path, model_type: str, *, lowers: bool) -> str | None
 
 
 def _keys(name: str) -> tuple[str, ...]:
-    """Of tokenizer_config.json, what a class puts above its tokenizer.json."""
+    """The keys of tokenizer_config.json that override tokenizer.json for a tokenizer class."""
     if name in _BERT_CLASSES:
         return tuple(_BERT_KEYS)
     return ("add_prefix_space",) if name == "RobertaTokenizer" else ()
 
 
 def _with_settings(tokenizer: dict[str, Any], stated: Mapping[str, Any]) -> dict[str, Any]:
-    """A tokenizer with what tokenizer_config.json says of its parts, as transformers rebuilds them."""
+    """A tokenizer with the settings of tokenizer_config.json, which transformers puts in when it rebuilds its parts."""
     normalizer, pre_tokenizer = tokenizer.get("normalizer"), tokenizer.get("pre_tokenizer")
     if isinstance(normalizer, dict) and normalizer.get("type") == "BertNormalizer":
         normalizer = {**normalizer, **{_BERT_KEYS[key]: value for key, value in stated.items() if key in _BERT_KEYS}}
@@ -78,7 +78,7 @@ def _with_settings(tokenizer: dict[str, Any], stated: Mapping[str, Any]) -> dict
 
 
 def _lowered(tokenizer: dict[str, Any]) -> dict[str, Any]:
-    """A tokenizer that lowers a text before all else (sentence-transformers 6.2, base/modules/transformer.py)."""
+    """A tokenizer that lowercases a text first (sentence-transformers 6.2, base/modules/transformer.py)."""
     normalizer = tokenizer.get("normalizer") or {}
     parts = normalizer["normalizers"] if normalizer.get("type") == "Sequence" else [normalizer] if normalizer else []
     if not any(part.get("type") == "Lowercase" for part in parts):

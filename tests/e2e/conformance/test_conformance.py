@@ -63,6 +63,26 @@ def test_with_another_model_the_form_of_the_answers_is_teis(address, model):
     assert len(results) >= least
 
 
+@pytest.mark.parametrize("model", OF_OTHER_MODELS)
+def test_so_it_is_with_the_gateway_before_it(address, model):
+    """The type of its `/metrics` is Prometheus' own, and counted as a failure."""
+    url = address(model, "gateway")
+    facts = learn(url)
+    assert (facts.recording, facts.is_recorded, facts.is_gateway) == (OF_OTHER_MODELS[model][0], False, True)
+    results = list(run_suite(url, facts))
+    assert [(one.case.name, one.difference) for one in results if one.is_failed] == []
+    kept = {one.case.name: one.kept for one in results if one.kept}
+    assert kept["get /metrics"] == "the gateway has metrics of its own"
+    assert len(kept) <= KEPT_BY_THE_GATEWAY[OF_OTHER_MODELS[model][0]]
+
+
+def test_metrics_of_an_engine_that_was_asked_before_are_kept_as_such(address):
+    url = address("reranker", "engine")
+    (case,) = [case for case in read("reranker") if case.name == "get /metrics"]
+    learn(url)
+    assert "had answered nothing before" in run_case(url, case, Facts("reranker")).kept
+
+
 def run_command(*arguments):
     command = [sys.executable, "-m", "bench.conformance", *arguments]
     env = os.environ | {"PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"}

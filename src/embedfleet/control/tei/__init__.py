@@ -1,1 +1,1 @@
-"""Text Embeddings Inference: how its containers are started, and what it makes of a model folder."""
+"""Text Embeddings Inference: how its containers are started, and how it reads a model folder."""

@@ -1,4 +1,4 @@
-"""``config.json`` as TEI needs it: which family, which keys, which labels; pure."""
+"""Corrects or refuses ``config.json`` for TEI: family, keys, labels; pure."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -31,7 +31,7 @@ _GTE_EXTRA = "NewForTokenClassification"
 
 
 def settle_config(draft: Draft, config: dict[str, Any], *, by_onnx: bool) -> TeiFamily | None:
-    """Bring a config to what TEI reads, in place; what it cannot be brought to is refused.
+    """Correct a config for TEI in place; refuse what cannot be corrected.
 
     Args:
         draft: of the verdict.
@@ -63,7 +63,7 @@ def settle_config(draft: Draft, config: dict[str, Any], *, by_onnx: bool) -> Tei
 
 
 def settle_positions(draft: Draft, config: dict[str, Any]) -> int:
-    """See to the number of positions and to the padding, which TEI's router reads of every model; the number, or 0."""
+    """Correct the number of positions and the padding id, which TEI's router always reads; the number, or 0."""
     if "n_positions" in config and "max_position_embeddings" in config:
         del config["max_position_embeddings"]
         draft.change(CONFIG, "max_position_embeddings", "is left out: TEI takes it for n_positions, which is there too")
@@ -89,7 +89,7 @@ def is_classifier(config: Mapping[str, Any]) -> bool:
 
 
 def settle_labels(draft: Draft, config: dict[str, Any], rows: int | None) -> int:
-    """Have a classifier's labels named, and as many as its head has; how many, or 0.
+    """Name a classifier's labels and check that there are as many as its head has rows; how many, or 0.
 
     Args:
         draft: of the verdict.
@@ -121,7 +121,7 @@ def settle_labels(draft: Draft, config: dict[str, Any], rows: int | None) -> int
 
 
 def settle_names(draft: Draft, config: dict[str, Any]) -> bool:
-    """Have the model's type and classes there, without which TEI reads nothing; whether they are."""
+    """Fill in ``model_type`` and ``architectures``, which TEI requires; whether both are there now."""
     names = config.get("architectures")
     if names is not None and not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
         draft.refuse(CONFIG, "architectures", f"is {names!r}, TEI needs a list of names", _AGAIN)
@@ -188,7 +188,7 @@ def _check_fixed(draft: Draft, config: Mapping[str, Any], family: TeiFamily) -> 
 
 
 def _settle_key(draft: Draft, config: dict[str, Any], name: str, kind: Kind, default: object) -> None:
-    """Have a key that TEI must find there and of its kind."""
+    """Fill in a key that TEI requires, and check its type."""
     value = config.get(name)
     if value is None:
         if default is NO_DEFAULT:

@@ -1,4 +1,4 @@
-"""The architectures that TEI computes, with the keys of ``config.json`` that each must have: the one table.
+"""The table of the architectures that TEI computes, with the keys of ``config.json`` that each requires.
 
 Keys and kinds are those of the records that TEI's candle backend reads the file into (``backends/candle/src/models``,
 release 1.9.3). A value that is missing is what transformers takes for it (`folder.defaults`, or here).
@@ -12,12 +12,12 @@ Kind = Literal["count", "integer", "number", "flag", "text", "activation", "text
 Rotary = Literal["", "plain", "scaled", "modernbert", "gemma"]
 
 NO_DEFAULT = object()
-"""Of a key that no library fills in."""
+"""The default of a key that no library fills in."""
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A key that TEI must find.
+    """A key that TEI requires.
 
     Attributes:
         kind: of its value.
@@ -32,7 +32,7 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Fixed:
-    """A key of which TEI computes some values alone, whether it reads the key or not.
+    """A key for which TEI computes only some values, whether it reads the key or not.
 
     Attributes:
         values: that it computes.

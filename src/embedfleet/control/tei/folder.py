@@ -1,4 +1,4 @@
-"""What TEI of a release makes of a model folder, known before a container starts; pure.
+"""Judges, before a container starts, how a release of TEI would read a model folder; pure.
 
 What decides is TEI's source: ``router/src/lib.rs`` for the files beside the weights, ``backends/candle`` for
 ``config.json`` and the weights, ``backends/src/lib.rs`` for modules and for which backend it is.
@@ -32,7 +32,7 @@ _AGAIN = "copy the folder anew from where it is whole"
 
 
 def judge(folder: ModelFolder, target: Target) -> Verdict:
-    """What TEI makes of a folder.
+    """Judge how TEI would read a folder.
 
     Args:
         folder: as it lies on the disk.

@@ -1,4 +1,4 @@
-"""The longest input, which TEI must find where it looks, and never beyond the positions; pure."""
+"""Writes the longest input where TEI reads it, and never more than the positions; pure."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ _BEYOND = 10**9  # transformers writes 1e30 for none
 
 
 def settle_length(draft: Draft, folder: ModelFolder, config: dict[str, Any], *, positions: int) -> None:
-    """Have the length where TEI reads it, as sentence-transformers takes it and no longer than the positions.
+    """Write the length that sentence-transformers takes where TEI reads it, at most the number of positions.
 
     Args:
         draft: of the verdict.

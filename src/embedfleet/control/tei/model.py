@@ -1,4 +1,4 @@
-"""A model's folder as a container of TEI is given it."""
+"""The model folder that a container of TEI gets: the folder itself, or a corrected copy."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,7 @@ class TeiModel:
 
 
 def read_for_tei(folder: Path, target: Target, *, ours: bool = False) -> TeiModel:
-    """Look at a folder as TEI will; never fails.
+    """Check a model folder for TEI; never fails.
 
     Args:
         folder: of the model.

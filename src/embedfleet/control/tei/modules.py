@@ -1,4 +1,4 @@
-"""What follows the token states, as TEI takes it from a folder: pooling, and layers behind it; pure."""
+"""Corrects or refuses a folder's pooling and the layers after it, as TEI reads them; pure."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -58,7 +58,7 @@ def is_elsewhere(draft: Draft, folder: ModelFolder) -> bool:
 def settle_modules(
     draft: Draft, folder: ModelFolder, target: Target, *, by_onnx: bool, poolings: tuple[str, ...]
 ) -> None:
-    """See that TEI pools, and goes on, as sentence-transformers does; for embedders alone.
+    """See that TEI computes pooling and later layers as sentence-transformers does; only for embedders.
 
     Args:
         draft: of the verdict.
@@ -159,7 +159,7 @@ def _pooling(draft: Draft, file: str, values: dict[str, Any]) -> str:
 
 
 def _write_pooling(draft: Draft, folder: ModelFolder, file: str, values: dict[str, Any], pooling: str) -> None:
-    """Have the old keys, which TEI reads of one place alone."""
+    """Write the old pooling keys, which TEI reads only in 1_Pooling."""
     name = next(name for name, ours in _POOLINGS.items() if ours == pooling)
     wanted = {key: mode == name for key, mode in _KEYS.items()}
     says = {key: values.get(key, False) for key in _KEYS}
@@ -215,7 +215,7 @@ def _settle_steps(draft: Draft, folder: ModelFolder, target: Target, modules: li
 
 
 def _write_modules(draft: Draft, folder: ModelFolder, steps: list[_Module]) -> None:
-    """Have the names of before sentence-transformers 6: one that TEI does not know, and it computes no layer at all."""
+    """Write the class names of before sentence-transformers 6: with one unknown name TEI leaves out every Dense."""
     rows = [
         {"idx": number, "name": str(number), "path": module.path, "type": f"{_OLD_NAMES}{module.name}"}
         for number, module in enumerate(steps)

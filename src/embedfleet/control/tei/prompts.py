@@ -9,7 +9,7 @@ _AGAIN = "copy the folder anew from where it is whole"
 
 
 def settle_prompts(draft: Draft, folder: ModelFolder, target: Target, *, ranks: bool) -> None:
-    """Have the prompt that sentence-transformers puts before every input put there by TEI, which does not read it.
+    """Give TEI the folder's default prompt by a flag, for it does not read ``default_prompt_name`` itself.
 
     Args:
         draft: of the verdict.

@@ -1,4 +1,4 @@
-"""Rotary positions, which transformers 5 writes under another key than TEI reads them from; pure."""
+"""Moves the settings of rotary positions from transformers 5's keys to those that TEI reads; pure."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ _HINT = "our own engine may serve it (docs/reference/models.md): set driver = pr
 
 
 def settle_rotary(draft: Draft, config: dict[str, Any], family: TeiFamily) -> None:
-    """Have the keys of rotary positions as TEI reads them, in place; positions that it does not compute are refused.
+    """Write the keys of rotary positions that TEI reads, in place; refuse positions that it does not compute.
 
     Args:
         draft: of the verdict.

@@ -1,4 +1,4 @@
-"""Keys that TEI does not read, though the numbers depend on them: only values that change nothing pass; pure."""
+"""Refuses keys that TEI ignores though numbers depend on them, unless their value changes nothing; pure."""
 
 from typing import Any
 
@@ -32,7 +32,7 @@ _UNREAD: tuple[tuple[str, str, tuple[object, ...]], ...] = (
 
 
 def refuse_unread(draft: Draft, folder: ModelFolder, *, classifies: bool) -> None:
-    """Refuse what TEI would leave out without a word.
+    """Refuse a folder with settings that TEI would ignore in silence.
 
     Args:
         draft: of the verdict.
@@ -49,7 +49,7 @@ def refuse_unread(draft: Draft, folder: ModelFolder, *, classifies: bool) -> Non
 
 
 def refuse_lost_types(draft: Draft, folder: ModelFolder) -> None:
-    """Refuse a model of pairs that is to be given no token types: TEI gives those that its tokenizer makes."""
+    """Refuse a cross-encoder that takes no token types: TEI always gives it those of its tokenizer."""
     names = (folder.values(_TOKENIZER_CONFIG) or {}).get("model_input_names")
     if isinstance(names, list) and "token_type_ids" not in names:
         what = f"is {str(names)[:80]}, without token types, which TEI gives to the second text of a pair"

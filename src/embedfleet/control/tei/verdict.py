@@ -1,4 +1,4 @@
-"""What TEI makes of a model folder, as records: as it is, with files rewritten for it, or not at all."""
+"""The verdict on a model folder for TEI: as it is, with corrected files, or refused."""
 
 import hashlib
 import json
@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What reads the folder.
+    """The TEI that is to read the folder: release, device, settings.
 
     Attributes:
         version: release of TEI, as three numbers.
@@ -34,7 +34,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What TEI gets in place of what the folder says; the model is the same.
+    """A correction: what TEI gets in place of the folder's own value; the model stays the same.
 
     Attributes:
         file: of the folder, by its name below it; empty for a flag.
@@ -72,7 +72,7 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What TEI makes of a folder. Exactly one of the three properties holds.
+    """The verdict on a folder. Exactly one of its three boolean properties is true.
 
     Attributes:
         refusals: none if it is served.

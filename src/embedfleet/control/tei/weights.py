@@ -1,4 +1,4 @@
-"""The weights that TEI takes of a folder; pure."""
+"""Checks the weights that TEI loads from a folder; pure."""
 
 import re
 from collections.abc import Mapping
@@ -40,7 +40,7 @@ def takes_onnx(folder: ModelFolder, *, on_gpu: bool, dtype: str) -> bool:
 
 
 def settle_weights(draft: Draft, folder: ModelFolder, *, by_onnx: bool) -> None:
-    """See that the weights are there, and are themselves.
+    """Check that the weights are there, whole, and no git-lfs pointers.
 
     Args:
         draft: of the verdict.

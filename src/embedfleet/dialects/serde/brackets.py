@@ -1,4 +1,4 @@
-"""Lists and objects as serde_json goes through them, in order, with the paths that serde_path_to_error gives."""
+"""Reads lists and objects in the order of serde_json, with the paths that serde_path_to_error puts into messages."""
 
 from collections.abc import Callable
 from functools import partial
@@ -24,12 +24,12 @@ from embedfleet.dialects.serde.reader import (
 
 
 def key_path(path: str, key: str) -> str:
-    """The path of a key's value in the object of that path."""
+    """The path of a key's value, given the path of its object."""
     return f"{path}.{key}" if path else key
 
 
 def read_list(reader: Reader, path: str, read_item: Callable[[int], Any]) -> list[Any]:
-    """Take a list, whose bracket is next; ``read_item`` takes the item of an index."""
+    """Read a list whose bracket is next; ``read_item`` reads the item of an index."""
     found: list[Any] = []
     reader.enter()
     try:
@@ -44,7 +44,7 @@ def read_list(reader: Reader, path: str, read_item: Callable[[int], Any]) -> lis
 
 
 def has_item(reader: Reader, *, is_first: bool) -> bool:
-    """Whether a list goes on; the comma is taken."""
+    """Whether a list has another item; its comma is read."""
     found = reader.peek()
     if found == CLOSE_LIST:
         return False
@@ -64,7 +64,7 @@ def has_item(reader: Reader, *, is_first: bool) -> bool:
 
 
 def end_list(reader: Reader) -> None:
-    """Take a list's last bracket.
+    """Read a list's closing bracket.
 
     Raises:
         Fault: there is something else.
@@ -127,7 +127,7 @@ def _read_value(reader: Reader, path: str, take: Callable[[], None]) -> None:
 
 
 def seek_end_of_map(reader: Reader) -> None:
-    """As `seek_end_of_list`, of an object."""
+    """As `seek_end_of_list`, for an object."""
     if reader.peek() == CLOSE_MAP:
         reader.take()
 

@@ -1,4 +1,4 @@
-"""JSON text, token by token, with serde_json's refusals and where it stands when it makes them.
+"""Reads JSON token by token, and fails with serde_json's messages at serde_json's line and column.
 
 Source of the order of checks, the words and the positions: serde_json 1.0 (src/de.rs, src/read.rs, src/error.rs).
 """
@@ -91,7 +91,7 @@ class Reader:
         self._depth = _DEPTH
 
     def peek(self) -> int:
-        """The next byte that is no blank, or `END`; it is not taken."""
+        """The next byte that is not white space, or `END`; it is not consumed."""
         body = self.body
         at = self.index
         if at < len(body) and body[at] > 32:
@@ -102,19 +102,19 @@ class Reader:
         return self.bare()
 
     def bare(self) -> int:
-        """The next byte, or `END`; it is not taken."""
+        """The next byte, or `END`; it is not consumed."""
         return self.body[self.index] if self.index < len(self.body) else END
 
     def take(self) -> None:
-        """Go one byte on."""
+        """Consume one byte."""
         self.index += 1
 
     def fault(self, message: str) -> Fault:
-        """No JSON, because of a byte that was taken."""
+        """A syntax error at the byte that was consumed last."""
         return Fault(message, self.index)
 
     def fault_ahead(self, message: str) -> Fault:
-        """No JSON, because of the byte that comes next."""
+        """A syntax error at the byte that comes next."""
         return Fault(message, min(len(self.body), self.index + 1))
 
     def enter(self) -> None:
@@ -171,7 +171,7 @@ class Reader:
             raise self.fault(_CODE_POINT) from None
 
     def skip_string(self) -> None:
-        """As `string`, of one that nobody reads: its bytes need not be UTF-8, nor its surrogates be pairs."""
+        """As `string`, for a string that is skipped: it need not be valid UTF-8, and surrogates need not be pairs."""
         self.index += 1
         while True:
             byte = self._plain(None)
@@ -188,7 +188,7 @@ class Reader:
                 raise self.fault(_ESCAPE)
 
     def _plain(self, pieces: list[bytes] | None) -> int:
-        """Take what needs no look at each byte, and say what comes then."""
+        """Consume the bytes of a string that need no check one by one, and return the byte that follows."""
         found = _PLAIN.match(self.body, self.index)
         if found is not None:
             self.index = found.end()
@@ -211,7 +211,7 @@ class Reader:
         return byte
 
     def _escaped(self) -> bytes:
-        """What stands behind a backslash, in UTF-8."""
+        """The character of an escape sequence, in UTF-8; the backslash is consumed."""
         byte = self._next_of_string()
         if byte != ord("u"):
             if byte not in _ESCAPES:
@@ -300,14 +300,14 @@ class Reader:
         self._digits()
 
     def _digits(self) -> int:
-        """Take digits, and say how many there were."""
+        """Consume digits; how many there were."""
         found = _DIGITS.match(self.body, self.index)
         count = 0 if found is None else found.end() - self.index
         self.index += count
         return count
 
     def colon(self) -> None:
-        """Take what is between a key and its value.
+        """Consume the colon between a key and its value.
 
         Raises:
             Fault: it is not there.
@@ -318,7 +318,7 @@ class Reader:
         self.index += 1
 
     def skip(self) -> None:
-        """Take a value that nobody reads, however deep it is.
+        """Skip a value, however deep it is.
 
         Raises:
             Fault: it is no JSON.

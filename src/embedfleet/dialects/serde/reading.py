@@ -1,4 +1,4 @@
-"""Bodies read as TEI reads them, or refused in its words."""
+"""Reads a request's body as TEI does, or refuses it with TEI's message."""
 
 from typing import Any, Final
 
@@ -11,16 +11,16 @@ _MOST_ITEMS: Final = 10_000
 
 NO_JSON: Final = "Failed to parse the request body as JSON: "
 WRONG_SHAPE: Final = "Failed to deserialize the JSON body into the target type: "
-"""How axum's extractor of JSON begins."""
+"""How the messages of axum's JSON extractor begin."""
 
 
 def is_readable(body: bytes) -> bool:
-    """Whether a body has so few items that it can be read here, whoever sends it."""
+    """Whether a body has few enough items to be read here without holding up other clients."""
     return body.count(b",") + body.count(b"[") + body.count(b"{") + body.count(b"\\") <= _MOST_ITEMS
 
 
 def read_fields(body: bytes, struct: Struct) -> dict[str, Any]:
-    """The fields of a body that TEI takes; what follows its JSON is ignored.
+    """The fields of a body that TEI accepts; bytes after the JSON value are ignored.
 
     Raises:
         MalformedBody: it is no JSON, up to where TEI reads it.
@@ -35,7 +35,7 @@ def read_fields(body: bytes, struct: Struct) -> dict[str, Any]:
 
 
 def fields_of(body: bytes, struct: Struct) -> dict[str, Any]:
-    """As `read_fields`, of a value within a body that TEI has taken, as those of ``/vertex`` are.
+    """As `read_fields`, for a value inside a body that is already read, as an instance of ``/vertex``.
 
     Raises:
         Fault: of which TEI says neither path nor place.

@@ -1,4 +1,4 @@
-"""Shapes of JSON values, each read as serde reads the Rust type of its name.
+"""Shapes of JSON values; each is read as serde reads the Rust type of the same name.
 
 Source of the order of checks, the words and the paths: serde 1.0's derived code, serde_json 1.0, serde_path_to_error.
 """
@@ -38,10 +38,10 @@ _WORDS: Final = frozenset(b"ntf")
 
 
 class Shape(metaclass=ABCMeta):
-    """What a value has to be."""
+    """A type that a JSON value must have."""
 
     def read(self, reader: Reader, path: str) -> Json:
-        """Take the value that comes next.
+        """Read the value that comes next.
 
         Raises:
             Fault: it is not of this shape; with its path, and mostly its place.
@@ -91,7 +91,7 @@ class Count(Shape):
 
 
 class Optional(Shape):
-    """An ``Option``: null is none.
+    """An ``Option``; null stands for ``None``.
 
     Args:
         shape: of what is not null.
@@ -107,7 +107,7 @@ class Optional(Shape):
 
 
 class Choice(Shape):
-    """An enumeration of names.
+    """An enumeration whose values are strings.
 
     Args:
         names: in the order in which they are declared.
@@ -156,7 +156,7 @@ _VARIANT: Final = _Variant()
 
 
 class Anything(Shape):
-    """Any value, of which at most 127 lists and objects are in each other."""
+    """Any value, with lists and objects nested at most 127 deep."""
 
     def _read(self, reader: Reader, path: str) -> Json:
         first = _next(reader)
@@ -183,7 +183,7 @@ ANYTHING: Final = Anything()
 
 
 class Untagged(Shape):
-    """An enumeration whose variants are told by their form.
+    """An untagged enumeration: the first variant whose type fits.
 
     Args:
         name: of the enumeration.
@@ -224,7 +224,7 @@ class Listing(Shape):
 
 
 class Absent(Enum):
-    """What the absence of a field means."""
+    """What happens if a field is absent."""
 
     REFUSED = auto()
     NONE = auto()  # in an object; in a list a field behind it would be taken for it
@@ -249,7 +249,7 @@ class Field:
 
 
 class Struct(Shape):
-    """An object of known fields, unknown ones are ignored; or a list of the fields' values in their order.
+    """A struct: an object (unknown fields are ignored), or a list of the fields' values in their order.
 
     Args:
         name: of the Rust type.
@@ -389,7 +389,7 @@ _INTERNAL: Final = Untagged("Internal", lambda value: isinstance(value, str) or 
 
 
 def _next(reader: Reader) -> int:
-    """The byte that a value begins with."""
+    """The first byte of a value."""
     first = reader.peek()
     if first == END:
         raise reader.fault_ahead(EOF_VALUE)

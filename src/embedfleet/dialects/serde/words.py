@@ -1,4 +1,4 @@
-"""Values as serde_json names them in its refusals."""
+"""How serde_json words a JSON value in its error messages."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ _ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t", "\0
 
 
 def told(value: Any) -> str:  # noqa: ANN401 - a JSON value
-    """A value's type, and the value where it is short by nature."""
+    """A value's type, with the value itself where serde prints it."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -45,7 +45,7 @@ def number(value: float) -> str:
 
 
 def _quoted(text: str) -> str:
-    """As Rust's Debug writes a string."""
+    """A string as Rust's Debug format writes it."""
     if text.isprintable() and '"' not in text and "\\" not in text:
         return text
     return text.translate({ord(character): _escaped(character) for character in set(text)})
