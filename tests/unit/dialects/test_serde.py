@@ -118,7 +118,7 @@ DATA, SYNTAX = (422, WRONG_SHAPE), (400, NO_JSON)
         ("/embed", b'{"inputs":"a","dimensions":1e999}', SYNTAX, "dimensions: number out of range at line 1 column 32"),
         ("/embed", b'{"inputs":"a","dimensions":' + b"9" * 5000 + b"}", SYNTAX,
          "dimensions: number out of range at line 1 column 5027"),
-        ("/embed", b'{"inputs":' + b"-1" + b"0" * 4999 + b"}", SYNTAX, "inputs: number out of range at line 1 column 5011"),
+        ("/embed", b'{"inputs":-1' + b"0" * 4999 + b"}", SYNTAX, "inputs: number out of range at line 1 column 5011"),
         ("/embed", b'{"inputs":[-]}', SYNTAX, "inputs[0]: invalid number at line 1 column 13"),
         # Strings.
         ("/embed", b'{"inputs":"a\\x"}', SYNTAX, "inputs: invalid escape at line 1 column 14"),
