@@ -9,7 +9,7 @@ import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from embedfleet.errors import ModelError
 from embedfleet.folder.config import parse_json
@@ -26,6 +26,8 @@ _MOST_FILES = 10_000
 _DEEPEST = 2
 _NOT_READ = {"tokenizer.json", "vocab.json", "added_tokens.json"}  # large, and only what they are called counts
 _TOKENIZER = "tokenizer.json"
+
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +97,21 @@ def read_model_folder(path: Path) -> ModelFolder:
     )
 
 
+def below(folder: ModelFolder, path: str) -> ModelFolder:
+    """What lies in one folder of a folder, with names from there; the same for an empty path."""
+    if not path:
+        return folder
+    start = f"{path}/"
+    return ModelFolder(
+        folder.path / path,
+        sizes=_from(folder.sizes, start),
+        json=_from(folder.json, start),
+        broken=_from(folder.broken, start),
+        pointers=frozenset(name.removeprefix(start) for name in folder.pointers if name.startswith(start)),
+        tensors=_from(folder.tensors, start),
+    )
+
+
 def with_tokenizer(folder: ModelFolder) -> ModelFolder:
     """The same with the tokenizer that the libraries use: made of slow files, or as other files want it."""
     kind = (folder.values("config.json") or {}).get("model_type")
@@ -106,6 +123,10 @@ def with_tokenizer(folder: ModelFolder) -> ModelFolder:
         return replace(folder, tokenizer=text)
     except ModelError as error:
         return replace(folder, no_tokenizer=error.message)
+
+
+def _from(values: Mapping[str, Value], start: str) -> dict[str, Value]:
+    return {name.removeprefix(start): value for name, value in values.items() if name.startswith(start)}
 
 
 def _files(path: Path) -> Iterator[tuple[str, Path]]:
