@@ -9,7 +9,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from embedfleet.cli.flags import read_settings, settings_flags
+from embedfleet.cli.flags import read_settings_for_doctor, settings_flags
 from embedfleet.cli.output import data
 from embedfleet.cli.query import ask
 from embedfleet.control.check import Check
@@ -25,7 +25,7 @@ _STYLES = {"ok": "green", "warn": "yellow", "blocked": "red"}
 @settings_flags
 def command(as_json: bool, **flags: Any) -> None:  # noqa: ANN401
     """Look at cores, memory, GPUs, Docker, images, models, ports and nginx; exit with 1 if something is in the way."""
-    settings = read_settings(flags)
+    settings = read_settings_for_doctor(flags)
     checks = examine(settings, _own_ports(StateFile(settings.state_dir)))
     blocked = any(check.state == "blocked" for check in checks)
     if as_json:

@@ -8,9 +8,11 @@ from typing import Any, TypeVar
 import click
 
 from embedfleet.cli.output import say
+from embedfleet.config.agreement import is_missing_folder
 from embedfleet.config.load import find_file, load, load_what_is_sound
 from embedfleet.config.option import Option, options_of
 from embedfleet.config.settings import FleetOptions, Settings
+from embedfleet.errors import SettingsError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 Record = TypeVar("Record")
@@ -78,6 +80,20 @@ def read_settings(values: dict[str, Any]) -> Settings:
     """
     flags = _texts(values)
     settings = load(find_file(os.environ, values["file"]), os.environ, flags)
+    for note in settings.notes:
+        say(note)
+    return settings
+
+
+def read_settings_for_doctor(values: dict[str, Any]) -> Settings:
+    """As `read_settings`, but a model's folder that is not there is left to the doctor, as one finding of many.
+
+    Raises:
+        SettingsError: with every other fault.
+    """
+    settings, faults = load_what_is_sound(find_file(os.environ, values["file"]), os.environ, _texts(values))
+    if any(not is_missing_folder(fault) for fault in faults):
+        raise SettingsError(faults)
     for note in settings.notes:
         say(note)
     return settings

@@ -12,6 +12,7 @@ from embedfleet.types import URL_HINT, url_fault
 
 # Containers have this name with a number, and nginx's file has it as it is.
 _UPSTREAM = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,60}")
+_NO_FOLDER = "there is no folder"
 
 
 def check_services(services: Sequence[Service], root: Path) -> Iterator[Fault]:
@@ -74,11 +75,16 @@ def _names_of_replicas(service: Service) -> list[str]:
     return names
 
 
+def is_missing_folder(fault: Fault) -> bool:
+    """Whether a fault is that a model's folder is not there."""
+    return fault.key.endswith(".model") and fault.message.startswith(_NO_FOLDER)
+
+
 def _check_model(service: Service, root: Path) -> Iterator[Fault]:
     key, model = f"services.{service.name}.model", service.engine.model
     folder = model_folder(model, root)
     if folder is not None and not is_folder(folder):
-        yield Fault(key, f"there is no folder {model}", "give a folder, a hub id (organisation/name) or builtin")
+        yield Fault(key, f"{_NO_FOLDER} {model}", "give a folder, a hub id (organisation/name) or builtin")
 
 
 def _check_replicas(service: Service) -> Iterator[Fault]:

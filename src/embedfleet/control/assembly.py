@@ -40,9 +40,9 @@ class Assembly:
         """A digest of all that is in it: by this it is found again, so that two models never mix."""
         digest = hashlib.sha256()
         for name, content in sorted(
-            {**self.files, **{name: link.encode() for name, link in self.links.items()}}.items()
+            {**self.files, **{name: os.fsencode(link) for name, link in self.links.items()}}.items()
         ):
-            digest.update(f"{len(name.encode())} {len(content)} {name in self.files} {name}".encode())
+            digest.update(os.fsencode(f"{len(os.fsencode(name))} {len(content)} {name in self.files} {name}"))
             digest.update(content)
         return digest.hexdigest()[:16]
 

@@ -20,7 +20,7 @@ from embedfleet.control.container import Container
 from embedfleet.control.container_engine import Engine, major_minor
 from embedfleet.control.docker import Docker, ExecResult
 from embedfleet.control.drivers.container import foreign
-from embedfleet.control.gpu import Gpu, family_of, select
+from embedfleet.control.gpu import Gpu, family_of, select, wanted_gpus
 from embedfleet.control.images import differing_tar, find_archive
 from embedfleet.control.machine import has_own_image, see_driver
 from embedfleet.control.model_check import check_model
@@ -59,6 +59,7 @@ class _Examination:
     settings: Settings
     checks: list[Check] = field(default_factory=list)
     gpus: tuple[Gpu, ...] = ()
+    wanted: tuple[Gpu, ...] = ()  # of the type that is asked for, if this machine has none such
     driver: str = ""
     docker: Docker | None = None
     engine: Engine | None = None
@@ -121,6 +122,7 @@ def _see_gpus(exam: _Examination) -> None:
         names = ", ".join(f"{gpu.index} {gpu.name} ({family_of(gpu).name})" for gpu in used)
     except UsageError as error:
         exam.gpus = ()
+        exam.wanted = wanted_gpus(exam.settings.fleet.gpu)
         exam.blocked("gpu.type", error)
         return
     exam.ok("gpu.type", names or "no GPU is used")
@@ -201,22 +203,21 @@ def _tars_to_load(exam: _Examination) -> Iterator[Path]:
 
 
 def _see_models(exam: _Examination) -> None:
+    """What becomes of each model here; where a type of GPU is asked for that is not there, on that."""
+    machine = replace(exam.machine, gpus=exam.gpus or exam.wanted)
     for service in exam.settings.services:
         name = f"model.{service.name}"
-        runs = runs_as(service, exam.gpus)
-        if runs == "remote":
-            continue
+        runs = runs_as(service, machine.gpus)
         try:
             folder = (
                 docker_model(exam.settings, service)
                 if runs == "docker"
                 else model_folder(service.engine.model, exam.settings.root)
             )
+            if folder is not None and (runs != "remote" or not folder.is_dir()):
+                exam.checks.append(check_model(exam.settings, service, machine, folder))
         except UsageError as error:
             exam.blocked(name, error)
-            continue
-        if folder is not None:
-            exam.checks.append(check_model(exam.settings, service, exam.machine, folder))
 
 
 def _make_plan(exam: _Examination) -> None:

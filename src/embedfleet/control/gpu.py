@@ -97,6 +97,12 @@ def family_of_type(name: str) -> Family:
     raise UsageError(f"{name} is no GPU type that is known", f"known: {known}; none at all looks at the machine")
 
 
+def wanted_gpus(name: str) -> tuple[Gpu, ...]:
+    """One GPU of a type, as a record of what is not there; none for a type that nobody knows, or the CPU."""
+    capability = next((family.capability for family in FAMILIES if plain(name) in family.types), 0)
+    return (Gpu(0, "none", name, capability, 0, 0),) if capability else ()
+
+
 def family_of(gpu: Gpu) -> Family:
     """The family of a GPU by its compute capability.
 

@@ -9,7 +9,7 @@ import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from embedfleet.errors import ModelError
 from embedfleet.folder.config import parse_json
@@ -23,9 +23,12 @@ _BEGINNING = 64
 _LARGEST_JSON = 32 << 20
 _LARGEST_HEADER = 100_000_000  # of a safetensors file, as its own library has it
 _MOST_FILES = 10_000
+_READ = (".json", ".safetensors", ".bin", ".onnx", ".model", ".txt", ".pt")
 _DEEPEST = 2
 _NOT_READ = {"tokenizer.json", "vocab.json", "added_tokens.json"}  # large, and only what they are called counts
 _TOKENIZER = "tokenizer.json"
+
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +79,11 @@ def read_model_folder(path: Path) -> ModelFolder:
     real = Path(os.path.realpath(path))
     for name, file in _files(path):
         sizes[name], beginnings[name] = _look(file)
-        target = Path(os.path.realpath(file))
+        target = _target(file)
         if not target.is_relative_to(real):
             outside[name] = target
     read = {name: _read_json(path / name) for name in sizes if _is_json(name, sizes[name])}
-    tensors = {name: _header(path / name) for name in sizes if name.endswith(".safetensors")}
+    tensors = {name: _header(path / name) for name in sizes if name.endswith(".safetensors") and sizes[name] >= 0}
     return ModelFolder(
         path,
         sizes,
@@ -92,6 +95,21 @@ def read_model_folder(path: Path) -> ModelFolder:
         zipped=frozenset(name for name, begins in beginnings.items() if begins.startswith(_ZIP)),
         outside=outside,
         tensors={name: shapes for name, shapes in tensors.items() if shapes is not None},
+    )
+
+
+def below(folder: ModelFolder, path: str) -> ModelFolder:
+    """What lies in one folder of a folder, with names from there; the same for an empty path."""
+    if not path:
+        return folder
+    start = f"{path}/"
+    return ModelFolder(
+        folder.path / path,
+        sizes=_from(folder.sizes, start),
+        json=_from(folder.json, start),
+        broken=_from(folder.broken, start),
+        pointers=frozenset(name.removeprefix(start) for name in folder.pointers if name.startswith(start)),
+        tensors=_from(folder.tensors, start),
     )
 
 
@@ -108,17 +126,29 @@ def with_tokenizer(folder: ModelFolder) -> ModelFolder:
         return replace(folder, no_tokenizer=error.message)
 
 
+def _from(values: Mapping[str, Value], start: str) -> dict[str, Value]:
+    return {name.removeprefix(start): value for name, value in values.items() if name.startswith(start)}
+
+
 def _files(path: Path) -> Iterator[tuple[str, Path]]:
     """Its files, as deep as modules lie; what is hidden is nobody's."""
     count = 0
     for above, folders, names in os.walk(path, followlinks=True):
         depth = len(Path(above).relative_to(path).parts)
         folders[:] = sorted(name for name in folders if name[0] != "." and depth < _DEEPEST)
-        for name in sorted(names):
+        for name in sorted(names, key=lambda name: (not name.endswith(_READ), name)):  # those that count come first
             count += 1
             if name[0] != "." and count <= _MOST_FILES:
                 file = Path(above, name)
                 yield str(PurePosixPath(file.relative_to(path))), file
+
+
+def _target(file: Path) -> Path:
+    """Where a file is in truth; itself where that cannot be found out."""
+    try:
+        return Path(os.path.realpath(file))
+    except OSError:
+        return file
 
 
 def _look(file: Path) -> tuple[int, bytes]:

@@ -17,6 +17,8 @@ from tests.services.fleet import COMMAND, LIMIT_S
 from tests.services.models import make_bert
 from tests.services.tei_folders import AMPERE
 
+INPUTS = ["input_ids", "token_type_ids", "attention_mask"]
+
 
 @pytest.fixture(scope="module")
 def nvml(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -40,7 +42,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
             made = make_bert(root / name, labels=labels)
             special = {f"{key}_token": f"[{key.upper()}]" for key in ("pad", "cls", "sep", "unk", "mask")}
             PreTrainedTokenizerFast(
-                tokenizer_file=str(made / "tokenizer.json"), model_max_length=64, **special
+                tokenizer_file=str(made / "tokenizer.json"), model_max_length=64, model_input_names=INPUTS, **special
             ).save_pretrained(made)
         model = Transformer(str(root / "bert"))
         modules = [model, Pooling(32, "mean"), Dense(32, 16), Normalize()]
@@ -49,10 +51,10 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def checks(site: Path, nvml: Path, *kinds: str, **env: str) -> dict[str, dict[str, str]]:
+def checks(site: Path, nvml: Path, *kinds: str, flags: tuple[str, ...] = (), **env: str) -> dict[str, dict[str, str]]:
     """The findings on each model."""
     done = subprocess.run(
-        [*COMMAND, "doctor", "--json"],
+        [*COMMAND, "doctor", "--json", *flags],
         cwd=site,
         env=os.environ
         | {"LD_LIBRARY_PATH": str(nvml), "FAKE_GPUS": gpus(*kinds), "DOCKER_HOST": "unix:///nowhere/docker.sock"}
@@ -70,16 +72,17 @@ def test_a_folder_of_todays_library_is_put_right_and_it_is_said_how(site, nvml):
     found = checks(site, nvml, H100, H100)
     assert {check["state"] for check in found.values()} == {"ok"}
     said = found["model.embedder"]["message"]
-    assert "inputs of up to 64 tokens; TEI 1.9.3 serves it; put right: " in said
+    assert (
+        ": embedder, 4.00 MB, inputs of up to 64 tokens; TEI 1.9.3 serves it with 3 corrections: `up` gives TEI" in said
+    )
     for file, key in (("1_Pooling/config.json", "pooling_mode"), ("sentence_bert_config.json", "max_seq_length")):
-        assert f"{file}: {key} " in said
+        assert f"\n  - {file}: {key} " in said
     assert "TEI would leave out the Dense" in said
     verdict = judge(read_model_folder(site / "models/bge-m3"), AMPERE)
     assert verdict.files.keys() == {"1_Pooling/config.json", "sentence_bert_config.json", "modules.json"}
     said = found["model.reranker"]["message"]
-    assert (
-        "inputs of up to 64 tokens; TEI 1.9.3 serves it; put right: sentence_bert_config.json: max_seq_length" in said
-    )
+    assert ": reranker, 4.00 MB, inputs of up to 64 tokens; TEI 1.9.3 serves it with 1 correction: " in said
+    assert "\n  - sentence_bert_config.json: max_seq_length is missing: 64, the smaller of 64 (" in said
 
 
 def test_what_tei_refuses_is_named_with_what_to_do(site, nvml):
@@ -88,6 +91,20 @@ def test_what_tei_refuses_is_named_with_what_to_do(site, nvml):
     assert "cannot serve it: the setting pooling is max" in found["model.embedder"]["message"]
     assert "our own engine" in found["model.embedder"]["hint"]
     assert "config.json: architectures" in found["model.reranker"]["message"]
+
+
+@pytest.mark.parametrize("flags", [("--gpu=H100",), ("--set=embedder.driver=docker", "--set=reranker.driver=docker")])
+def test_the_verdict_is_had_without_a_gpu_and_without_a_daemon(site, nvml, flags):
+    found = checks(site, nvml, flags=flags)
+    assert {check["state"] for check in found.values()} == {"ok"}
+    assert all("TEI 1.9.3 serves it with " in check["message"] for check in found.values())
+
+
+def test_a_folder_that_is_not_there_is_one_finding_of_many(site, nvml):
+    found = checks(site, nvml, flags=("--set=embedder.model=models/none",))
+    assert found["model.embedder"]["state"] == "blocked"
+    assert "there is no folder" in found["model.embedder"]["message"]
+    assert found["model.reranker"]["state"] == "ok"
 
 
 def test_our_own_engine_needs_no_more_than_that_files_are_there(site, nvml, tmp_path):

@@ -1,9 +1,12 @@
 """A model folder is looked at from outside: what lies in it, which of it can be read, where its links lead."""
 
 import json
+import os
+from pathlib import Path
 
 import pytest
 
+from embedfleet.control.assembly import assemble
 from embedfleet.control.model_folder import read_model_folder, with_tokenizer
 from embedfleet.control.tei.folder import judge
 from embedfleet.control.tei.weights import weights_bytes
@@ -123,3 +126,30 @@ def test_a_tokenizer_is_made_of_slow_files(folder):
     (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "OddTokenizer"}')
     (refusal,) = judge(with_tokenizer(read_model_folder(folder)), AMPERE).refusals
     assert "OddTokenizer" in refusal.reason
+
+
+def test_a_pipe_that_nobody_writes_to_is_no_weights(folder):
+    os.mkfifo(folder / "model.safetensors")
+    assert read_model_folder(folder).sizes["model.safetensors"] == -1
+
+
+def test_a_link_into_what_may_not_be_read_does_no_harm(folder):
+    (folder / "processes").symlink_to("/proc")
+    assert read_model_folder(folder).has("config.json")
+
+
+def test_names_that_are_no_utf_8_are_part_of_what_tei_is_given(folder, tmp_path_factory):
+    elsewhere = tmp_path_factory.mktemp("elsewhere") / "weights"
+    (folder / "pytorch_model.bin").rename(elsewhere)
+    (folder / "pytorch_model.bin").symlink_to(elsewhere)
+    Path(os.fsdecode(os.fsencode(folder) + b"/\xe9.txt")).write_text("")
+    found = read_model_folder(folder)
+    assembly = assemble(found, judge(found, AMPERE))
+    assert assembly is not None
+    assert len(assembly.key) == 16
+
+
+def test_among_very_many_files_the_models_own_are_seen(folder):
+    for number in range(10_001):
+        (folder / f"a{number}.png").touch()
+    assert refusals(folder) == []

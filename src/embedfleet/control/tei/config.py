@@ -14,14 +14,10 @@ from embedfleet.control.tei.family import (
     model_type_of,
 )
 from embedfleet.control.tei.rotary import settle_rotary
-from embedfleet.control.tei.verdict import Draft
+from embedfleet.control.tei.verdict import OWN_ENGINE, Draft
 from embedfleet.folder.defaults import DEFAULTS
 
 CONFIG = "config.json"
-OWN_ENGINE = (
-    "our own engine may serve it (docs/reference/models.md lists what it computes): set driver = process, or image"
-    " to this project's own"
-)
 _AGAIN = "copy the folder anew from where it is whole"
 _TANH = {"gelu_new", "gelu_fast", "gelu_pytorch_tanh", "gelu_python_tanh", "gelu_accurate"}
 _ACTIVATIONS = {"gelu", "relu", "silu", "swiglu"}

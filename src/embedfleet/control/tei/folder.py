@@ -9,7 +9,6 @@ from typing import Any
 from embedfleet.control.model_folder import ModelFolder
 from embedfleet.control.tei.config import (
     CONFIG,
-    OWN_ENGINE,
     is_classifier,
     settle_config,
     settle_labels,
@@ -21,13 +20,12 @@ from embedfleet.control.tei.length import settle_length
 from embedfleet.control.tei.modules import is_elsewhere, settle_modules
 from embedfleet.control.tei.prompts import settle_prompts
 from embedfleet.control.tei.unread import refuse_lost_types, refuse_unread
-from embedfleet.control.tei.verdict import Draft, Target, Verdict
-from embedfleet.control.tei.weights import head_rows, settle_weights, takes_onnx, tensors_of
+from embedfleet.control.tei.verdict import OWN_ENGINE, Draft, Target, Verdict
+from embedfleet.control.tei.weights import HEADS, head_rows, settle_weights, takes_onnx, tensors_of
 
 TOKENIZER = "tokenizer.json"
 _MOST_LINKS = 200
-_HEADS = ("classifier.weight", "classifier.out_proj.weight")
-_RANKER = "give a cross-encoder; or {}, which ranks by late interaction"
+_RANKER = "give a cross-encoder; or, for ranking by late interaction: {}"
 _AGAIN = "copy the folder anew from where it is whole"
 
 
@@ -114,7 +112,7 @@ def _settle_head(draft: Draft, folder: ModelFolder, config: dict[str, Any], targ
     """A classification head in the weights that the config names no class for: TEI would leave it out."""
     tensors = tensors_of(folder) or {}
     names = config.get("architectures")
-    if target.task == "embed" or is_classifier(config) or not any(head in tensors for head in _HEADS):
+    if target.task == "embed" or is_classifier(config) or not any(head in tensors for head in HEADS):
         return
     if target.pooling != "auto" or folder.has("modules.json") or folder.has("1_Pooling/config.json"):
         return  # an embedder, whatever else lies in its weights

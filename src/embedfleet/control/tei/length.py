@@ -42,10 +42,16 @@ def settle_length(draft: Draft, folder: ModelFolder, config: dict[str, Any], *, 
     right = _right(draft, folder, stated, limit, bounded=bounded)
     draft.max_input_length = right
     if file and (stated != right or file in folder.odd):
-        _say(draft, file, stated, right)
+        if stated is None:
+            what = _missing(folder, right, limit)
+        elif stated != right:
+            what = f"is {stated}, more than the positions: {right}"
+        else:
+            what = "is in a file with a byte order mark or a key twice"
+        draft.change(file, _KEY, what)
         draft.write(file, values | {_KEY: right})
     elif not file and right != by_itself:
-        draft.change(LENGTH_FILES[0], _KEY, f"is missing: {right}, as {_TOKENIZER_CONFIG} and the positions have it")
+        draft.change(LENGTH_FILES[0], _KEY, _missing(folder, right, limit))
         draft.write(LENGTH_FILES[0], {_KEY: right, "do_lower_case": False})
 
 
@@ -53,21 +59,26 @@ def _right(draft: Draft, folder: ModelFolder, stated: int | None, limit: int, *,
     """What is stated, else the tokenizer's own length; the positions at most, where those end."""
     if stated is not None:
         return min(stated, limit) if bounded else stated
-    settings = folder.values(_TOKENIZER_CONFIG) or {}
-    length = settings.get("model_max_length", settings.get("max_len"))
-    if isinstance(length, bool) or not isinstance(length, (int, float)) or not 1 <= length < _BEYOND:
-        return limit
+    length = _tokenizers(folder)
     if isinstance(length, float) and length != int(length):
         draft.refuse(_TOKENIZER_CONFIG, "model_max_length", f"is {length!r}, which is no whole number", _AGAIN)
         return limit
-    return min(int(length), limit)
+    return limit if length is None else min(int(length), limit)
 
 
-def _say(draft: Draft, file: str, stated: int | None, right: int) -> None:
-    if stated is None:
-        what = f"is missing: {right}, as {_TOKENIZER_CONFIG} and the positions have it"
-    elif stated != right:
-        what = f"is {stated}, beyond the positions: {right}"
-    else:
-        what = "is in a file with a byte order mark or a key twice"
-    draft.change(file, _KEY, what)
+def _tokenizers(folder: ModelFolder) -> float | None:
+    """The length that the tokenizer states; None if that is none, or no limit."""
+    settings = folder.values(_TOKENIZER_CONFIG) or {}
+    length = settings.get("model_max_length", settings.get("max_len"))
+    if isinstance(length, bool) or not isinstance(length, (int, float)) or not 1 <= length < _BEYOND:
+        return None
+    return length
+
+
+def _missing(folder: ModelFolder, right: int, limit: int) -> str:
+    """What is taken where nothing is stated, and of what."""
+    length = _tokenizers(folder)
+    if length is None:
+        return f"is missing: {right}, the number of positions"
+    both = f"{int(length)} (model_max_length in {_TOKENIZER_CONFIG}) and {limit} (positions)"
+    return f"is missing: {right}, the smaller of {both}"

@@ -4,8 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from embedfleet.control.model_folder import ModelFolder
-from embedfleet.control.tei.config import OWN_ENGINE
-from embedfleet.control.tei.verdict import Draft, Target
+from embedfleet.control.tei.verdict import OWN_ENGINE, Draft, Target
 
 MODULES = "modules.json"
 POOLING = "1_Pooling/config.json"
@@ -168,7 +167,11 @@ def _write_pooling(draft: Draft, folder: ModelFolder, file: str, values: dict[st
             return
         draft.change(POOLING, "", f"is made from {file}: TEI looks nowhere else")
     elif says != wanted:
-        draft.change(POOLING, "pooling_mode", f"says {pooling} by a key that TEI does not read: the old keys say it")
+        key = next(key for key, mode in _KEYS.items() if mode == name)
+        there = (
+            f"is {pooling}, and TEI does not read this key" if "pooling_mode" in values else "is not stated, so mean"
+        )
+        draft.change(POOLING, "pooling_mode", f"{there}: {key} is set for it")
     elif missing := [key for key in _REQUIRED if key not in values]:
         draft.change(POOLING, missing[0], "is missing: false")
     elif file in folder.odd:

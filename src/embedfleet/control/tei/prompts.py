@@ -1,8 +1,7 @@
 """A model's own prompts, as TEI reads them; pure."""
 
 from embedfleet.control.model_folder import ModelFolder
-from embedfleet.control.tei.config import OWN_ENGINE
-from embedfleet.control.tei.verdict import Draft, Target
+from embedfleet.control.tei.verdict import OWN_ENGINE, Draft, Target
 
 FILE = "config_sentence_transformers.json"
 _AGAIN = "copy the folder anew from where it is whole"
@@ -44,4 +43,5 @@ def settle_prompts(draft: Draft, folder: ModelFolder, target: Target, *, ranks: 
     elif (prompts or {})[name] and ranks:
         draft.refuse(FILE, "default_prompt_name", f"is {name!r}, and TEI gives pairs of texts no prompt", OWN_ENGINE)
     elif (prompts or {})[name]:
-        draft.flag("--default-prompt-name", name, f"{FILE} names it as the default, which TEI does not read by itself")
+        what = f"is given: {FILE} names that prompt as the default, which TEI does not read"
+        draft.flag("--default-prompt-name", name, what)

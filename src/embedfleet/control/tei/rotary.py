@@ -3,7 +3,7 @@
 from typing import Any
 
 from embedfleet.control.tei.family import TeiFamily
-from embedfleet.control.tei.verdict import Draft
+from embedfleet.control.tei.verdict import OWN_ENGINE, Draft
 
 _CONFIG = "config.json"
 _NEW = "rope_parameters"
@@ -15,7 +15,6 @@ _LOCAL_KEY = {"modernbert": "local_rope_theta", "gemma": "rope_local_base_freq"}
 _PERIOD_KEY = {"modernbert": "global_attn_every_n_layers", "gemma": "_sliding_window_pattern"}
 _PERIOD = {"modernbert": 3, "gemma": 6}
 _LLAMA3 = ("factor", "high_freq_factor", "low_freq_factor", "original_max_position_embeddings")
-_HINT = "our own engine may serve it (docs/reference/models.md): set driver = process, or image to this project's own"
 
 
 def settle_rotary(draft: Draft, config: dict[str, Any], family: TeiFamily) -> None:
@@ -59,12 +58,12 @@ def _settle_period(draft: Draft, config: dict[str, Any], rotary: str) -> None:
     if period is None:
         period = _period(kinds, rotary) if isinstance(kinds, list) else _PERIOD[rotary]
     if isinstance(period, bool) or not isinstance(period, int) or not 0 < period < 1 << 31:
-        draft.refuse(_CONFIG, name, f"is {period!r}, TEI needs a whole number from 1", _HINT)
+        draft.refuse(_CONFIG, name, f"is {period!r}, TEI needs a whole number from 1", OWN_ENGINE)
         return
     if isinstance(kinds, list) and any(
         (kind == "full_attention") != _is_full(number, period, rotary) for number, kind in enumerate(kinds)
     ):
-        draft.refuse(_CONFIG, "layer_types", f"is no pattern that repeats every {period} layers", _HINT)
+        draft.refuse(_CONFIG, "layer_types", f"is no pattern that repeats every {period} layers", OWN_ENGINE)
         return
     if config.get(name) != period:
         config[name] = period
@@ -89,7 +88,7 @@ def _settle_theta(draft: Draft, config: dict[str, Any], name: str, new: object, 
         config[name] = value = default if new is None else new
         draft.change(_CONFIG, name, f"is missing: {value!r}")
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        draft.refuse(_CONFIG, name, f"is {value!r}, TEI needs a number", _HINT)
+        draft.refuse(_CONFIG, name, f"is {value!r}, TEI needs a number", OWN_ENGINE)
 
 
 def _settle_scaling(draft: Draft, config: dict[str, Any], rotary: str, new: dict[str, Any]) -> None:
@@ -97,7 +96,7 @@ def _settle_scaling(draft: Draft, config: dict[str, Any], rotary: str, new: dict
     old = config.get(_OLD)
     scaling = old if old is not None else {key: value for key, value in new.items() if key != "rope_theta"}
     if old is not None and not isinstance(old, dict):
-        draft.refuse(_CONFIG, _OLD, f"is {old!r}, TEI needs an object", _HINT)
+        draft.refuse(_CONFIG, _OLD, f"is {old!r}, TEI needs an object", OWN_ENGINE)
         return
     kind = scaling.get("rope_type", scaling.get("type", "default"))
     if kind == "default" and scaling.get("partial_rotary_factor", 1) == 1:
@@ -120,7 +119,7 @@ def _refuse_scaling(draft: Draft, scaling: object) -> None:
     kind = values.get("rope_type", values.get("type", "default"))
     if kind != "default" or values.get("partial_rotary_factor", 1) != 1:
         what = f"positions scaled by {kind!r}" if kind != "default" else "positions that turn a part of each head"
-        draft.refuse(_CONFIG, _OLD, f"or {_NEW}: {what}, which TEI does not compute for this model", _HINT)
+        draft.refuse(_CONFIG, _OLD, f"or {_NEW}: {what}, which TEI does not compute for this model", OWN_ENGINE)
 
 
 def _is_number(value: object) -> bool:

@@ -3,12 +3,16 @@
 from typing import Any
 
 from embedfleet.control.model_folder import ModelFolder
-from embedfleet.control.tei.config import OWN_ENGINE
-from embedfleet.control.tei.verdict import Draft
+from embedfleet.control.tei.verdict import OWN_ENGINE, Draft
 from embedfleet.folder.sentence_files import LENGTH_FILES
 
 _SENTENCE = LENGTH_FILES[0]
 _TOKENIZER_CONFIG = "tokenizer_config.json"
+_NO_TYPES = "TokenizersBackend"  # transformers 4 wrote PreTrainedTokenizerFast, which gave token types
+_STATE_TYPES = (
+    'if the model was trained with token types, state "model_input_names": ["input_ids", "token_type_ids",'
+    ' "attention_mask"]'
+)
 _EMPTY: tuple[object, ...] = (None, {}, [])
 _TASKS = {False: ("feature-extraction",), True: ("sequence-classification",)}
 _OUTPUTS = {False: ("token_embeddings",), True: ("scores",)}
@@ -25,6 +29,7 @@ _ARGUMENTS = (
 _UNREAD: tuple[tuple[str, str, tuple[object, ...]], ...] = (
     *((_SENTENCE, key, _EMPTY) for key in _ARGUMENTS),
     ("config_sentence_transformers.json", "truncate_dim", (None,)),
+    ("config_sentence_transformers.json", "max_active_dims", (None,)),
     (_TOKENIZER_CONFIG, "truncation_side", (None, "right")),
     (_TOKENIZER_CONFIG, "split_special_tokens", (None, False)),
     (_TOKENIZER_CONFIG, "fast_tokenizer_files", (None, [], ["tokenizer.json"])),
@@ -49,16 +54,20 @@ def refuse_unread(draft: Draft, folder: ModelFolder, *, classifies: bool) -> Non
 
 
 def refuse_lost_types(draft: Draft, folder: ModelFolder) -> None:
-    """Refuse a cross-encoder that takes no token types: TEI always gives it those of its tokenizer."""
-    names = (folder.values(_TOKENIZER_CONFIG) or {}).get("model_input_names")
-    if isinstance(names, list) and "token_type_ids" not in names:
+    """Refuse a model of pairs that is to be given no token types: TEI gives those that its tokenizer makes."""
+    values = folder.values(_TOKENIZER_CONFIG) or {}
+    names = values.get("model_input_names")
+    if not isinstance(names, list) and values.get("tokenizer_class") == _NO_TYPES:
+        what = f"is {_NO_TYPES!r} without model_input_names: transformers 5 gives no token types then, TEI gives them"
+        draft.refuse(_TOKENIZER_CONFIG, "tokenizer_class", what, f"{_STATE_TYPES}; else {OWN_ENGINE}")
+    elif isinstance(names, list) and "token_type_ids" not in names:
         what = f"is {str(names)[:80]}, without token types, which TEI gives to the second text of a pair"
         draft.refuse(_TOKENIZER_CONFIG, "model_input_names", what, OWN_ENGINE)
 
 
 def _check(draft: Draft, file: str, key: str, value: object, harmless: tuple[object, ...]) -> None:
     if value not in harmless:
-        draft.refuse(file, key, f"is {str(value)[:80]!r}, which TEI does not read", OWN_ENGINE)
+        draft.refuse(file, key, f"is {repr(value)[:80]}, which TEI does not read", OWN_ENGINE)
 
 
 def _text_output(modalities: Any) -> object:  # noqa: ANN401 - what JSON holds

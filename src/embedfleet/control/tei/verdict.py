@@ -6,6 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+OWN_ENGINE = (
+    "our own engine may serve it, on the CPU and not on the GPU: `embedfleet engine --model DIR` tells whether it"
+    " serves the folder, and driver = process has it do so in the fleet"
+)
+"""What to do about a model that TEI does not compute."""
+
 
 @dataclass(frozen=True, slots=True)
 class Target:
@@ -118,8 +124,16 @@ class Verdict:
     def __str__(self) -> str:
         if self.refusals:
             return "refuses it: " + "; ".join(f"{refusal} ({refusal.hint})" for refusal in self.refusals)
-        said = [f"put right: {'; '.join(map(str, self.changes))}"] if self.changes else []
-        return "; ".join(["serves it" if said else "serves it as it is", *said, *self.notes])
+        return "\n  - ".join([self._summary(), *map(str, self.changes), *self.notes])
+
+    def _summary(self) -> str:
+        """Who changes what, if anything is changed."""
+        if not self.changes:
+            return "serves it as it is"
+        count = f"{len(self.changes)} correction{'s' if len(self.changes) > 1 else ''}"
+        copies = ["gives TEI a corrected copy of the files below"] if self.files else []
+        flags = ["starts TEI with the flags below"] if self.flags else []
+        return f"serves it with {count}: `up` {' and '.join(copies + flags)}, the folder itself stays as it is"
 
 
 def _place(file: str, key: str) -> str:
@@ -152,7 +166,7 @@ class Draft:
     def flag(self, name: str, value: str, what: str) -> None:
         """Have TEI started with a flag."""
         self.flags[name] = value
-        self.changes.append(Change("", name, what))
+        self.changes.append(Change("", f"{name}={value}", what))
 
     def link(self, name: str, target: str) -> None:
         """Have a file given to TEI that lies outside the folder, if it is not written anew."""

@@ -12,6 +12,9 @@ _PICKLE = "pytorch_model.bin"
 _PICKLE_INDEX = "pytorch_model.bin.index.json"
 ONNX = ("model.onnx", "onnx/model.onnx")
 ADAPTER = "adapter_config.json"
+HEADS = ("classifier.weight", "classifier.out_proj.weight")
+"""Names of the weight of a classification head."""
+
 _SHARD = re.compile(r"model-(\d{5})-of-(\d{5})\.safetensors")
 _PULL = "run `git lfs install && git lfs pull` in the folder"
 _AGAIN = "copy the folder anew from where it is whole"

@@ -24,6 +24,7 @@ from tests.services.tei_folders import (
 
 LENGTH = "sentence_bert_config.json"
 POOLING = "1_Pooling/config.json"
+PROMPTS = "config_sentence_transformers.json"
 NEW_POOLING = {"embedding_dimension": 32, "pooling_mode": "mean", "include_prompt": True}
 
 
@@ -436,6 +437,95 @@ def test_a_cross_encoder_that_is_given_no_token_types_is_refused():
     found = folder({**ranker().json, **names}, head=1)
     assert refused(found)[:2] == ("tokenizer_config.json", "model_input_names")
     assert served(embedder(names)).serves_as_it_is, "of one text they are all the same"
+
+    backend = {"tokenizer_config.json": {"tokenizer_class": "TokenizersBackend"}}
+    found = folder({**ranker().json, **backend}, head=1)
+    assert refused(found)[:2] == ("tokenizer_config.json", "tokenizer_class")
+    assert served(embedder(backend)).serves_as_it_is
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"tokenizer_class": "PreTrainedTokenizerFast"},
+        {"tokenizer_class": "BertTokenizer"},
+        {
+            "tokenizer_class": "TokenizersBackend",
+            "model_input_names": ["input_ids", "token_type_ids", "attention_mask"],
+        },
+    ],
+)
+def test_a_cross_encoder_that_is_given_token_types_is_served(values):
+    assert served(folder({**ranker().json, "tokenizer_config.json": values}, head=1)).serves_as_it_is
+
+
+def test_a_model_that_has_one_type_misses_none():
+    values = {"tokenizer_config.json": {"tokenizer_class": "TokenizersBackend"}}
+    config = {"config.json": ranker({"type_vocab_size": 1}).json["config.json"]}
+    assert served(folder(config | values, head=1)).serves_as_it_is
+
+
+# What is said.
+
+
+def said(found, target=AMPERE):
+    """The lines of what is said of a folder."""
+    return str(judge(found, target)).split("\n  - ")
+
+
+def test_corrections_are_a_line_each_and_it_is_said_that_the_folder_stays():
+    prompts = {"prompts": {"query": "query: "}, "default_prompt_name": "query"}
+    found = embedder({POOLING: NEW_POOLING, PROMPTS: prompts})
+    first, *lines = said(found)
+    assert first == (
+        "serves it with 2 corrections: `up` gives TEI a corrected copy of the files below and starts TEI with the flags"
+        " below, the folder itself stays as it is"
+    )
+    assert lines == [
+        f"{POOLING}: pooling_mode is mean, and TEI does not read this key: pooling_mode_mean_tokens is set for it",
+        f"--default-prompt-name=query is given: {PROMPTS} names that prompt as the default, which TEI does not read",
+    ]
+    assert said(embedder({POOLING: NEW_POOLING}))[0].startswith("serves it with 1 correction: `up` gives TEI")
+    assert said(embedder()) == ["serves it as it is"]
+
+
+def test_a_pooling_that_is_not_stated_is_not_said_to_be_in_the_file():
+    (_, line) = said(embedder({POOLING: {"word_embedding_dimension": 32}}))
+    assert line == f"{POOLING}: pooling_mode is not stated, so mean: pooling_mode_mean_tokens is set for it"
+
+
+@pytest.mark.parametrize(
+    ("tokens", "why"),
+    [
+        (64, "64, the smaller of 64 (model_max_length in tokenizer_config.json) and 512 (positions)"),
+        (8192, "512, the smaller of 8192 (model_max_length in tokenizer_config.json) and 512 (positions)"),
+        (1e30, "512, the number of positions"),
+    ],
+)
+def test_a_length_is_said_with_what_it_was_taken_from(tokens, why):
+    settings = {"tokenizer_config.json": {"model_max_length": tokens}}
+    (_, line) = said(embedder({LENGTH: {"do_lower_case": False}} | settings))
+    assert line == f"{LENGTH}: max_seq_length is missing: {why}"
+    without_file = said(embedder({LENGTH: None} | settings))
+    assert without_file[1:] == ([line] if tokens == 64 else []), "TEI takes the positions by itself"
+
+
+@pytest.mark.parametrize("value", [16, "left"])
+def test_a_value_is_said_as_it_is_written(value):
+    file, key = (
+        ("config_sentence_transformers.json", "truncate_dim")
+        if value == 16
+        else (
+            "tokenizer_config.json",
+            "truncation_side",
+        )
+    )
+    assert refused(embedder({file: {key: value}}))[2].startswith(f"is {value!r}, ")
+
+
+def test_what_our_own_engine_may_do_is_said_to_leave_the_gpu():
+    (refusal,) = judge(embedder(config(model_type="albert", architectures=["AlbertModel"])), AMPERE).refusals
+    assert "on the CPU and not on the GPU: `embedfleet engine --model DIR` tells" in refusal.hint
 
 
 # Weights.
