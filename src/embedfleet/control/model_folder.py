@@ -22,7 +22,7 @@ _BOM = b"\xef\xbb\xbf"
 _BEGINNING = 64
 _LARGEST_JSON = 32 << 20
 _LARGEST_HEADER = 100_000_000  # of a safetensors file, as its own library has it
-_MOST_FILES = 10_000
+_MOST_FILES = 10_000  # of one folder
 _READ = (".json", ".safetensors", ".bin", ".onnx", ".model", ".txt", ".pt")
 _DEEPEST = 2
 _NOT_READ = {"tokenizer.json", "vocab.json", "added_tokens.json"}  # large, and only what they are called counts
@@ -132,15 +132,15 @@ def _from(values: Mapping[str, Value], start: str) -> dict[str, Value]:
 
 def _files(path: Path) -> Iterator[tuple[str, Path]]:
     """Its files, as deep as modules lie; what is hidden is nobody's."""
-    count = 0
     for above, folders, names in os.walk(path, followlinks=True):
         depth = len(Path(above).relative_to(path).parts)
         folders[:] = sorted(name for name in folders if name[0] != "." and depth < _DEEPEST)
-        for name in sorted(names, key=lambda name: (not name.endswith(_READ), name)):  # those that count come first
-            count += 1
-            if name[0] != "." and count <= _MOST_FILES:
-                file = Path(above, name)
-                yield str(PurePosixPath(file.relative_to(path))), file
+        seen = sorted(name for name in names if name[0] != ".")
+        for name in sorted(seen, key=lambda name: not name.endswith(_READ))[
+            :_MOST_FILES
+        ]:  # those that count come first
+            file = Path(above, name)
+            yield str(PurePosixPath(file.relative_to(path))), file
 
 
 def _target(file: Path) -> Path:
