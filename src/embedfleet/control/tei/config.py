@@ -1,4 +1,8 @@
-"""Corrects or refuses ``config.json`` for TEI: family, keys, labels; pure."""
+"""Corrects or refuses ``config.json`` for TEI: family, keys, labels; pure.
+
+Source: ``ModelConfig``, ``get_backend_model_type`` and ``run`` (router/src/lib.rs) for names, labels and positions; the
+family's ``Config`` (backends/candle/src/lib.rs) and its record (backends/candle/src/models) for all other keys.
+"""
 
 from collections.abc import Mapping
 from typing import Any

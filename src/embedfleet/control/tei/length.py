@@ -1,4 +1,8 @@
-"""Writes the longest input where TEI reads it, and never more than the positions; pure."""
+"""Writes the longest input where TEI reads it, and never more than the positions; pure.
+
+Source: ``STConfig`` and the choice of ``max_input_length`` in ``run`` (router/src/lib.rs); ``ST_CONFIG_NAMES``
+(core/src/download.rs) for the file's names.
+"""
 
 from typing import Any
 

@@ -1,4 +1,8 @@
-"""Corrects or refuses a folder's pooling and the layers after it, as TEI reads them; pure."""
+"""Corrects or refuses a folder's pooling and the layers after it, as TEI reads them; pure.
+
+Source: ``PoolConfig`` in ``get_backend_model_type`` (router/src/lib.rs) for the pooling; ``init_backend``
+(backends/src/lib.rs) for modules.json, and backends/candle/src/models/dense.rs for a layer's keys.
+"""
 
 from dataclasses import dataclass
 from typing import Any

@@ -1,4 +1,7 @@
-"""A model's own prompts, as TEI reads them; pure."""
+"""A model's own prompts, as TEI reads them; pure.
+
+Source: ``run`` (router/src/lib.rs), which reads ``prompts`` and no other key of the file.
+"""
 
 from embedfleet.control.model_folder import ModelFolder
 from embedfleet.control.tei.verdict import OWN_ENGINE, Draft, Target

@@ -1,4 +1,8 @@
-"""Moves the settings of rotary positions from transformers 5's keys to those that TEI reads; pure."""
+"""Moves the settings of rotary positions from transformers 5's keys to those that TEI reads; pure.
+
+Source: the families' records (backends/candle/src/models) for the keys; backends/candle/src/layers/rotary.rs for the
+kinds of scaling.
+"""
 
 from typing import Any
 

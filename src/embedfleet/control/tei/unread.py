@@ -1,4 +1,7 @@
-"""Refuses keys that TEI ignores though numbers depend on them, unless their value changes nothing; pure."""
+"""Refuses keys that TEI ignores though numbers depend on them, unless their value changes nothing; pure.
+
+Source: none of router/src/lib.rs, backends/src/lib.rs and backends/candle/src names these keys.
+"""
 
 from typing import Any
 

@@ -1,4 +1,8 @@
-"""Checks the weights that TEI loads from a folder; pure."""
+"""Checks the weights that TEI loads from a folder; pure.
+
+Source: ``init_backend`` (backends/src/lib.rs) for the backend; ``CandleBackend::new`` (backends/candle/src/lib.rs) and
+``OrtBackend::new`` (backends/ort/src/lib.rs) for the files and their order.
+"""
 
 import re
 from collections.abc import Mapping
