@@ -246,4 +246,5 @@ def _no_token(doubt: Doubt) -> ServingError:
         said = f"`{doubt.place}` cannot be empty"
         return Empty(f"{said}: the model's tokenizer makes no token of {doubt.text[:_SHOWN]!r}")
     said = f"`{doubt.place}` has no tokens: the ids {list(doubt.ids[:_SHOWN])} are nothing in the model's vocabulary"
-    return Validation(f"{said}; send text, or ids of this model's own tokenizer")
+    hint = "send text (langchain-openai: check_embedding_ctx_length=False), or ids of this model's own tokenizer"
+    return Validation(f"{said}; {hint}")
