@@ -131,6 +131,7 @@ def test_while_a_fleet_runs_a_replica_of_a_swapped_folder_is_kept_out_until_an_o
     former, of_another_text = round(vector(site), 3), round(vector(site, "another text"), 3)
     move(site.folder / "models/bge-m3", another)
     with answers(site) as seen:
+        site.until("an answer", lambda: bool(seen))
         site.client.containers.get(NAME.format(0)).kill()
         site.until("a word about it", lambda: "holds another model" in reason(site, 0))
         assert site.states("embedder")[NAME.format(1)] == "active"
