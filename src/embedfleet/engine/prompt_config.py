@@ -40,7 +40,7 @@ def read_prompt_config(folder: Path) -> PromptConfig:
     stated = config.values.get("prompts") or {}
     if not isinstance(stated, dict):
         raise ModelError(f"{file}: `prompts` is {stated!r}, an object of names and texts is needed")
-    prompts = {name: text for name, text in stated.items() if text is not None}  # null: the name alone is known
+    prompts = {name: "" if text is None else text for name, text in stated.items()}  # null: no text before an input
     for name, text in prompts.items():
         if not isinstance(text, str):
             raise ModelError(f"{file}: prompt {name!r} is {text!r}, a text is needed")

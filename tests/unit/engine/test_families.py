@@ -280,6 +280,12 @@ def test_a_config_of_nomic_in_its_authors_words(make, tmp_path):
     check(rewritten(folder, tmp_path / "own", without, **own), [TEXTS], Reference(folder))
 
 
+def test_a_size_of_distilbert_that_is_stated_twice_is_refused(make, tmp_path):
+    folder = rewritten(make("distilbert", "Model"), tmp_path / "own", set(), num_attention_heads=1)
+    with pytest.raises(ModelError, match=r"`n_heads` is .*, `num_attention_heads` is 1"):
+        compute(folder, [TEXTS])
+
+
 @pytest.mark.parametrize("key", ["prenorm", "parallel_block", "rotary_emb_interleaved"])
 def test_what_nomic_has_and_we_do_not_is_refused(make, tmp_path, key):
     folder = rewritten(make("nomic_bert", "Model"), tmp_path / "own", set(), **{key: True})

@@ -186,9 +186,9 @@ def test_prompts_that_are_none_are_refused(folder, values, message):
         read_model(folder, pooling=Pooling.CLS)
 
 
-def test_a_prompt_without_a_text_is_none(folder):
+def test_a_prompt_of_null_is_no_text(folder):
     write(folder / "config_sentence_transformers.json", {"prompts": {"query": None, "document": ""}})
-    assert read_model(folder, pooling=Pooling.CLS).prompts.prompts == {"document": ""}
+    assert read_model(folder, pooling=Pooling.CLS).prompts.prompts == {"query": "", "document": ""}
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ def model(tmp_path_factory):
     """The built-in model with a prompt that is not pooled."""
     folder = shutil.copytree(builtin_model(), tmp_path_factory.mktemp("models") / "m")
     (folder / "1_Pooling" / "config.json").write_text(json.dumps({"pooling_mode": "mean", "include_prompt": False}))
-    prompts = {"prompts": {"query": PROMPT, "empty": ""}}
+    prompts = {"prompts": {"query": PROMPT, "empty": "", "null": None}}
     (folder / "config_sentence_transformers.json").write_text(json.dumps(prompts))
     return folder
 
@@ -69,9 +69,11 @@ def test_the_same_tokens_with_and_without_a_prompt_are_told_apart(model):
 
 def test_an_empty_prompt_leaves_nothing_out(model):
     async def work(operations):
-        return [(await operations.embed(request(*TEXTS, prompt=name)))[0] for name in (None, "empty")]
+        return [(await operations.embed(request(*TEXTS, prompt=name)))[0] for name in (None, "empty", "null")]
 
-    np.testing.assert_array_equal(*ask(model, work))
+    none, empty, null = ask(model, work)
+    np.testing.assert_array_equal(none, empty)
+    np.testing.assert_array_equal(none, null)
 
 
 def test_of_a_text_that_is_cut_on_the_left_the_rest_of_the_prompt_is_left_out(model):

@@ -6,6 +6,7 @@ from embedfleet.engine.families.layers import PostNorm, decoder, heads_of, linea
 from embedfleet.engine.ops import ACTIVATIONS, Ops, V
 from embedfleet.engine.tensor import Tensor
 from embedfleet.engine.weights import Weights
+from embedfleet.errors import ModelError
 from embedfleet.folder.config import ModelConfig
 
 _NAMES = (
@@ -19,6 +20,7 @@ _NAMES = (
     "output_layer_norm",
 )
 _EPSILON = 1e-12  # no key of the config states it (transformers, modeling_distilbert.py)
+_OTHER_NAMES = {"dim": "hidden_size", "n_heads": "num_attention_heads", "n_layers": "num_hidden_layers"}
 
 
 class DistilBert:
@@ -28,6 +30,7 @@ class DistilBert:
     anchor: ClassVar[str] = "embeddings.word_embeddings.weight"
 
     def __init__(self, config: ModelConfig) -> None:
+        _refuse_contradictions(config)
         self.hidden_size = config.number("dim")
         self.vocabulary = config.number("vocab_size")
         self.token_types = 1
@@ -62,3 +65,17 @@ class DistilBert:
 
     def _words(self, weights: Weights) -> Tensor:
         return weights.body(self.anchor, self.vocabulary, self.hidden_size)
+
+
+def _refuse_contradictions(config: ModelConfig) -> None:
+    """Transformers takes the general name where both are there.
+
+    Raises:
+        ModelError: a size is stated twice, with two values.
+    """
+    for own, other in _OTHER_NAMES.items():
+        if other in config.values and config.values[other] != config.values.get(own):
+            raise ModelError(
+                f"{config.file}: `{own}` is {config.values.get(own)!r}, `{other}` is {config.values[other]!r}",
+                f"state one size, as `{own}`",
+            )
