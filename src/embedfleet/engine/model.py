@@ -14,7 +14,7 @@ from embedfleet.engine.modules import QUANTIZER, Dense, Module, Step, read_modul
 from embedfleet.engine.pooling_config import Pooling, read_pooling
 from embedfleet.engine.prompt_config import PromptConfig, read_prompt_config
 from embedfleet.engine.sentence_config import SentenceConfig, read_sentence_config
-from embedfleet.engine.tokenizer_config import SpecialToken, TokenizerConfig, read_tokenizer_config
+from embedfleet.engine.tokenizer_config import TokenizerConfig, read_tokenizer_config
 from embedfleet.engine.weights import FILES, find_weights, tensor_shapes
 from embedfleet.errors import ModelError
 from embedfleet.folder.config import ModelConfig
@@ -56,7 +56,6 @@ class ModelSpec:
         steps: what a pooled vector goes through.
         pools_prompt: whether a prompt's tokens are pooled.
         gives_types: whether the model is told token types.
-        special: tokens that the folder names beside its tokenizer.
         lowers: whether a text is lowered before it is tokenized.
         judge: of a reranker that generates, what makes its score.
         dialogue: how a pair is put together; None if as the tokenizer does it.
@@ -77,7 +76,6 @@ class ModelSpec:
     steps: tuple[Step, ...] = ()
     pools_prompt: bool = True
     gives_types: bool = True
-    special: tuple[SpecialToken, ...] = ()
     lowers: bool = False
     is_length_of_tokenizer: bool = False
     judge: Judge | None = None
@@ -159,7 +157,6 @@ def read_model(folder: Path, *, pooling: Pooling | None = None, ranks: bool = Fa
         steps=read_steps(modules, family.hidden_size) if use.kind == "embedding" else (),
         pools_prompt=pooled is None or pooled.includes_prompt,
         gives_types=tokenizer.gives_types,
-        special=tokenizer.special,
         lowers=sentence.lowers,
         is_length_of_tokenizer=sentence.longest is None and (tokenizer.longest or positions) < positions,
         judge=judge,

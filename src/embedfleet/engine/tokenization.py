@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
-from tokenizers import AddedToken, Encoding, Tokenizer
+from tokenizers import Encoding, Tokenizer
 
 from embedfleet.dialects.tei import NO_IDS, NO_INPUTS, Direction, Input, Pair
 from embedfleet.engine.dialogue import Dialogue
 from embedfleet.engine.model import ModelSpec
 from embedfleet.engine.template import Template, Tokens, read_template
-from embedfleet.engine.tokenizer_config import SpecialToken
 from embedfleet.errors import EmptyInput, ModelError, WrongInput
 from embedfleet.errors import Tokenizer as TokenizerError
 
@@ -85,7 +84,6 @@ class Tokenization:
     Args:
         file: a ``tokenizer.json``.
         text: what is in it, where that is made of other files.
-        special: tokens that are special though the file does not say so, if its vocabulary has them.
         gives_types: whether the model is told token types; without, all are 0.
         pools_prompt: whether a prompt's tokens are pooled.
         dialogue: how pairs are put together, if not as the tokenizer does it.
@@ -105,7 +103,6 @@ class Tokenization:
         file: Path,
         text: str | None = None,
         *,
-        special: Sequence[SpecialToken] = (),
         gives_types: bool = True,
         pools_prompt: bool = True,
         dialogue: Dialogue | None = None,
@@ -117,7 +114,6 @@ class Tokenization:
             self._tokenizer = _call(Tokenizer.from_file, str(file)) if text is None else _call(Tokenizer.from_str, text)
             self._tokenizer.no_truncation()
             self._tokenizer.no_padding()
-            _name_special(self._tokenizer, special)
             self._templates = {count: _template(self._tokenizer, _PROBES[:count]) for count in (1, 2)}
             self._compare()
             if not gives_types:
@@ -141,7 +137,6 @@ class Tokenization:
         return cls(
             spec.tokenizer_file,
             spec.tokenizer(),
-            special=spec.special,
             gives_types=spec.gives_types,
             pools_prompt=spec.pools_prompt,
             dialogue=spec.dialogue,
@@ -344,17 +339,6 @@ def _within(frame: tuple[int, int], piece: Encoding, limits: TextLimits, charact
         kept = ids[:begins] + ids[len(ids) - (limits.tokens - begins) :]
     nothing = np.zeros(len(kept), dtype=np.int64)
     return Encoded(np.array(kept, dtype=np.int64), nothing, nothing.astype(np.bool_), characters)
-
-
-def _name_special(tokenizer: Tokenizer, special: Sequence[SpecialToken]) -> None:
-    """Have words of the vocabulary taken as special tokens, as transformers does with those that a folder names."""
-    known = {token.content for token in tokenizer.get_added_tokens_decoder().values()}
-    named = [one for one in special if one.text not in known and tokenizer.token_to_id(one.text) is not None]
-    if named:
-        flags = {"special": True, "normalized": False}
-        tokenizer.add_special_tokens(
-            [AddedToken(one.text, lstrip=one.takes_left, rstrip=one.takes_right, **flags) for one in named]
-        )
 
 
 def _template(tokenizer: Tokenizer, texts: Sequence[str]) -> Template:

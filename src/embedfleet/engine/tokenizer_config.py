@@ -1,10 +1,8 @@
 """Reads ``tokenizer_config.json``: longest input, token types (transformers 5.23, tokenization_utils_base.py)."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
-from typing import Any
 
 from embedfleet.errors import ModelError
 from embedfleet.folder.config import ModelConfig
@@ -13,23 +11,7 @@ from embedfleet.folder.slow_tokenizer import CONFIG_FILE
 
 LENGTH = "model_max_length"
 _TYPES = "token_type_ids"
-_ROLES = ("bos", "eos", "unk", "sep", "pad", "cls", "mask")
 _GENERAL_CLASS = "TokenizersBackend"
-
-
-@dataclass(frozen=True, slots=True)
-class SpecialToken:
-    """A token that a folder names beside its ``tokenizer.json``.
-
-    Attributes:
-        text: of the token.
-        takes_left: whether it takes the white space before it.
-        takes_right: whether it takes that behind it.
-    """
-
-    text: str
-    takes_left: bool = False
-    takes_right: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +21,10 @@ class TokenizerConfig:
     Attributes:
         longest: tokens of the longest input; None where none is meant.
         gives_types: whether the model is told token types; without, all are 0.
-        special: tokens that it names; the libraries take each as one wherever it stands in a text.
     """
 
     longest: int | None = None
     gives_types: bool = True
-    special: tuple[SpecialToken, ...] = ()
 
 
 def read_tokenizer_config(folder: Path) -> TokenizerConfig:
@@ -65,20 +45,7 @@ def read_tokenizer_config(folder: Path) -> TokenizerConfig:
     others = config.values.get("fast_tokenizer_files")
     if others and others != ["tokenizer.json"]:
         raise ModelError(f"{file}: `fast_tokenizer_files` is {others!r}, supported is tokenizer.json alone", hint)
-    return TokenizerConfig(_longest(config), _gives_types(config), tuple(_special_tokens(config)))
-
-
-def _special_tokens(config: ModelConfig) -> Iterator[SpecialToken]:
-    """By their roles, by no role, and by their ids; what is no token is passed over."""
-    by_id, others = config.values.get("added_tokens_decoder"), config.values.get("additional_special_tokens")
-    found: list[Any] = [config.values.get(f"{role}_token") for role in _ROLES]
-    found += others if isinstance(others, list) else []
-    found += by_id.values() if isinstance(by_id, dict) else []
-    for token in found:
-        if isinstance(token, str) and token:
-            yield SpecialToken(token)
-        elif isinstance(token, dict) and isinstance(token.get("content"), str) and token["content"]:
-            yield SpecialToken(token["content"], token.get("lstrip") is True, token.get("rstrip") is True)
+    return TokenizerConfig(_longest(config), _gives_types(config))
 
 
 def _gives_types(config: ModelConfig) -> bool:

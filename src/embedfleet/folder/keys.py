@@ -469,6 +469,7 @@ KEYS = (
         "",
         M,
         "read from tokenizer.json alone",
+        is_corrected=True,
     ),
     Key(
         TOKENIZER_CONFIG,

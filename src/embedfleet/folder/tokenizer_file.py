@@ -1,7 +1,7 @@
 """A model's tokenizer as the libraries use it: tokenizer.json, with the settings of other files that override it."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +9,10 @@ from embedfleet.errors import ModelError
 from embedfleet.folder.config import ModelConfig, parse_json
 from embedfleet.folder.file import check_file, has_file
 from embedfleet.folder.slow_tokenizer import CONFIG_FILE, class_name, has_slow_tokenizer, hint, slow_tokenizer
+from embedfleet.folder.special_tokens import Token, read_special_tokens
 
 NAME = "tokenizer.json"
+_LARGEST = 1 << 28  # bytes; the largest that is published has 35 million
 _BERT_KEYS = {"do_lower_case": "lowercase", "strip_accents": "strip_accents"}
 _BERT_KEYS |= {"tokenize_chinese_chars": "handle_chinese_chars"}
 _BERT_CLASSES = {"BertTokenizer", "DistilBertTokenizer", "ElectraTokenizer", "MPNetTokenizer"}
@@ -50,14 +52,50 @@ def tokenizer_text(folder: Path, model_type: str, *, lowers: bool) -> str | None
     for key, value in stated.items():
         if not isinstance(value, bool) and not (value is None and key == "strip_accents"):
             raise ModelError(f"{file}: `{key}` is {value!r}, true or false is needed")
-    if not stated and not lowers:
+    special = _unmarked(folder / NAME, _named(file, settings))
+    if not stated and not lowers and not special:
         return None
     tokenizer = parse_json(folder / NAME)
     if not isinstance(tokenizer, dict):
         raise ModelError(f"{folder / NAME} does not hold a JSON object", "copy or download it again")
-    changed = _with_settings(tokenizer, stated)
-    changed = _lowered(changed) if lowers else changed
+    try:
+        changed = _with_special(_with_settings(tokenizer, stated), special)
+        changed = _lowered(changed) if lowers else changed
+    except (TypeError, KeyError, IndexError, AttributeError):  # it is none, as whoever loads it will say
+        return None
     return None if changed == tokenizer else json.dumps(changed)
+
+
+def _named(file: Path, settings: Mapping[str, Any]) -> list[Token]:
+    """The tokens that tokenizer_config.json names, with a role or without.
+
+    Raises:
+        ModelError: one is no token.
+    """
+    try:
+        special = read_special_tokens(settings, None, None)
+    except (ValueError, TypeError) as error:
+        raise ModelError(f"{file} names what is no token: {error}", "copy or download it again") from error
+    return [*special.named.values(), *special.added, *(special.extra or ())]
+
+
+def _unmarked(file: Path, tokens: Sequence[Token]) -> list[Token]:
+    """The tokens that a ``tokenizer.json`` does not list as added ones; its bytes are searched, for parsing takes long.
+
+    Raises:
+        ModelError: the file cannot be read.
+    """
+    check_file(file)
+    if not tokens or file.stat().st_size > _LARGEST:
+        return []
+    text = file.read_bytes()
+    return [token for token in tokens if not any(entry in text for entry in _entries(token))]
+
+
+def _entries(token: Token) -> tuple[bytes, bytes]:
+    """How an added token stands in a file that was written densely, or to be read."""
+    name = json.dumps(token.content, ensure_ascii=False).encode("utf-8", "surrogatepass")
+    return b'"content":' + name, b'"content": ' + name
 
 
 def _keys(name: str) -> tuple[str, ...]:
@@ -75,6 +113,23 @@ def _with_settings(tokenizer: dict[str, Any], stated: Mapping[str, Any]) -> dict
     if isinstance(pre_tokenizer, dict) and pre_tokenizer.get("type") == "ByteLevel" and "add_prefix_space" in stated:
         pre_tokenizer = {**pre_tokenizer, "add_prefix_space": stated["add_prefix_space"]}
     return {**tokenizer, "normalizer": normalizer, "pre_tokenizer": pre_tokenizer}
+
+
+def _with_special(tokenizer: dict[str, Any], special: Sequence[Token]) -> dict[str, Any]:
+    """A tokenizer that takes words of its vocabulary as special tokens, as transformers does with those that are named.
+
+    Words that the vocabulary lacks stay out: transformers numbers them behind it, where most models have no row.
+    """
+    model, known = tokenizer.get("model"), tokenizer.get("added_tokens") or []
+    vocabulary = model.get("vocab") if isinstance(model, dict) else None
+    if isinstance(vocabulary, list):  # of a Unigram model: pieces with their scores
+        vocabulary = {piece[0]: number for number, piece in enumerate(vocabulary)}
+    if not isinstance(vocabulary, dict):
+        return tokenizer
+    listed = {token["content"] for token in known}
+    wanted = {token.content: token for token in special if token.content in vocabulary and token.content not in listed}
+    entries = [*known, *(token.entry(vocabulary[name]) for name, token in wanted.items())]
+    return {**tokenizer, "added_tokens": sorted(entries, key=lambda entry: entry["id"])} if wanted else tokenizer
 
 
 def _lowered(tokenizer: dict[str, Any]) -> dict[str, Any]:

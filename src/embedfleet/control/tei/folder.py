@@ -19,7 +19,7 @@ from embedfleet.control.tei.family import TeiFamily, class_of, model_type_of
 from embedfleet.control.tei.length import settle_length
 from embedfleet.control.tei.modules import is_elsewhere, settle_modules
 from embedfleet.control.tei.prompts import settle_prompts
-from embedfleet.control.tei.unread import refuse_lost_types, refuse_unread
+from embedfleet.control.tei.unread import refuse_lost_types, refuse_output, refuse_unread
 from embedfleet.control.tei.verdict import OWN_ENGINE, Draft, Target, Verdict
 from embedfleet.control.tei.weights import HEADS, head_rows, settle_weights, takes_onnx, tensors_of
 
@@ -57,8 +57,9 @@ def judge(folder: ModelFolder, target: Target) -> Verdict:
         settle_length(draft, folder, config, positions=positions)
     ranks = is_classifier(config)
     _settle_task(draft, folder, config, family, target, by_onnx=by_onnx)
-    if target.pooling != "splade":
-        refuse_unread(draft, folder, classifies=ranks)
+    refuse_unread(draft, folder)
+    if target.pooling != "splade":  # whose output is words' weights
+        refuse_output(draft, folder, classifies=ranks)
     if ranks and config.get("type_vocab_size") not in (0, 1):
         refuse_lost_types(draft, folder)
     settle_prompts(draft, folder, target, ranks=ranks)

@@ -39,16 +39,20 @@ _UNREAD: tuple[tuple[str, str, tuple[object, ...]], ...] = (
 )
 
 
-def refuse_unread(draft: Draft, folder: ModelFolder, *, classifies: bool) -> None:
-    """Refuse a folder with settings that TEI would ignore in silence.
+def refuse_unread(draft: Draft, folder: ModelFolder) -> None:
+    """Refuse a folder with settings that TEI would ignore in silence."""
+    for file, key, harmless in _UNREAD:
+        _check(draft, file, key, (folder.values(file) or {}).get(key), harmless)
+
+
+def refuse_output(draft: Draft, folder: ModelFolder, *, classifies: bool) -> None:
+    """Refuse a folder that asks for an output of the model other than the one that TEI takes.
 
     Args:
         draft: of the verdict.
         folder: of the model.
         classifies: whether TEI takes it for a classifier.
     """
-    for file, key, harmless in _UNREAD:
-        _check(draft, file, key, (folder.values(file) or {}).get(key), harmless)
     values = folder.values(_SENTENCE) or {}
     _check(draft, _SENTENCE, "transformer_task", values.get("transformer_task"), (None, *_TASKS[classifies]))
     _check(draft, _SENTENCE, "module_output_name", values.get("module_output_name"), (None, *_OUTPUTS[classifies]))

@@ -25,6 +25,7 @@ WRITTEN = {
     "dense and length": TODAY | {"modules.json"},
     "vocab.json": TODAY | {"tokenizer.json"},
     "cased by the settings": TODAY | {"tokenizer.json"},
+    "a word that is special": TODAY | {"tokenizer.json"},
     "the hub's cache": TODAY,
     "xlm-roberta reranker": {LENGTH},
     "a head that is not named": {CONFIG},

@@ -412,6 +412,16 @@ def test_keys_that_tei_does_not_read_must_change_nothing(file, values):
     assert refused(embedder(found))[:2] == (file, key)
 
 
+def test_of_splade_only_the_output_is_another():
+    splade = replace(AMPERE, pooling="splade")
+    files = config(architectures=["BertForMaskedLM"]) | {
+        LENGTH: {"max_seq_length": 512, "transformer_task": "fill-mask"}
+    }
+    assert served(embedder(files), splade).max_input_length == 512
+    wanted = {"config_sentence_transformers.json": {"max_active_dims": 4}}
+    assert refused(embedder(files | wanted), splade)[:2] == ("config_sentence_transformers.json", "max_active_dims")
+
+
 def test_what_the_library_writes_today_is_no_such_key():
     today = {
         "transformer_task": "feature-extraction",
