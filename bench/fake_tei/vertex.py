@@ -6,7 +6,6 @@ from itertools import chain
 from bench.fake_tei.calls import READERS, Kind, Reading, Work, admit
 from embedfleet.dialects.body import Fields, read_object
 from embedfleet.dialects.serde import forms
-from embedfleet.dialects.serde.reading import read_fields
 from embedfleet.engine.vertex import Vertex
 
 _PATHS = {"embed": "/embed", "sparse": "/embed_sparse", "rerank": "/rerank", "predict": "/predict"}
@@ -34,9 +33,7 @@ def instances(content_type: bytes | None, body: bytes, kind: Kind) -> list[tuple
         RequestError: it is not what the route takes.
         Validation: an instance is not what the model takes.
     """
-    value = read_object(content_type, body, forms.VERTEX).raw("instances")
-    if not isinstance(value, list):
-        value = read_fields(body, forms.VERTEX)["instances"]  # which says what it is
+    value = read_object(content_type, body, forms.VERTEX).sequence("instances")
     told = {"pooling": "splade" if kind == "splade" else "cls"}
     model = Vertex({"embedding": told} if kind in {"embedding", "splade"} else {kind: {}})
     return [(_PATHS[task], asked) for task, asked in model.read(value)]

@@ -145,11 +145,16 @@ class Fields:
             raise self._mismatch(name, value, "a string")
         return value
 
-    def strings(self, name: str) -> list[str]:
-        """A list of strings that must be there."""
+    def sequence(self, name: str) -> list[Json]:
+        """A list that must be there."""
         value = self.raw(name)
         if not isinstance(value, list):
             raise self._mismatch(name, value, "a sequence")
+        return value
+
+    def strings(self, name: str) -> list[str]:
+        """A list of strings that must be there."""
+        value = self.sequence(name)
         for index, item in enumerate(value):
             if not isinstance(item, str):
                 raise self._mismatch(f"{name}[{index}]", item, "a string")

@@ -231,7 +231,7 @@ class App:
     async def _answer_vertex(self, exchange: Exchange) -> Answer:
         works = {"embed": self._embed, "sparse": self._embed_sparse, "rerank": self._rerank, "predict": self._predict}
         fields = _fields(exchange, forms.VERTEX)
-        found = self._vertex.read(fields.raw("instances"))
+        found = self._vertex.read(fields.sequence("instances"))
         replies = await asyncio.gather(*(works[task](one) for task, one in found), return_exceptions=True)
         bodies = []
         for reply in replies:

@@ -226,7 +226,7 @@ class App:
             return
         total = len(self.proxy.dispatcher.replicas)
         own = {"version": __version__, "replicas": total, "active": len(serving), "compiled": _IS_COMPILED}
-        # As a replica says it, who takes less; a client that cuts by it is never refused.
+        # Clients cut their batches by this number, so it must not be above what the gateway lets in.
         texts = {"max_client_batch_size": min(self._most_texts, Abilities.of(info).batch_texts)}
         exchange.respond(200, [JSON, *CORS], orjson.dumps(info | texts | {"gateway": own}))
 

@@ -140,6 +140,17 @@ def test_an_instance_that_is_refused_fails_them_all(engines, kind, instances, st
     assert (answer.status, answer.json["error"]) == (status, error)
 
 
+@pytest.mark.parametrize(
+    ("value", "what"),
+    [("null", "null"), ("5", "integer `5`"), ('"a"', 'string "a"'), ("{}", "map"), ("true", "boolean `true`")],
+)
+def test_instances_that_are_no_list_are_refused(engines, value, what):
+    body = f'{{"instances":{value}}}'.encode()
+    answer = engines["embedder"].request("POST", "/vertex", body, "application/json")
+    assert answer.status == 422
+    assert f"instances: invalid type: {what}, expected a sequence at line 1 column " in answer.text
+
+
 def test_instances_of_very_many_items_are_read_as_well(engines):
     refused = engines["embedder"].post("/vertex", {"instances": [{"inputs": [[5]] * 20_001}]})
     assert (refused.status, refused.json["error"]) == (422, "batch size 20001 > maximum allowed batch size 128")
