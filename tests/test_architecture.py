@@ -42,6 +42,7 @@ PURE = (
     "engine.gathering",
     "engine.pooling",
     "engine.quantization",
+    "engine.truncation",
     "engine.families",
     "engine.heads",
     "engine.info",

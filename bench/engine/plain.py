@@ -12,7 +12,8 @@ from embedfleet.engine.model import read_model
 from embedfleet.engine.onnx_backend import OnnxBackend
 from embedfleet.engine.output import Output
 from embedfleet.engine.pooling import normalize, pool
-from embedfleet.engine.tokenization import TextLimits, Tokenization
+from embedfleet.engine.tokenization import Tokenization
+from embedfleet.engine.truncation import TextLimits
 
 
 class Plain:

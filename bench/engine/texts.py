@@ -3,7 +3,8 @@
 from bench.texts import paragraphs
 from embedfleet.engine.builtin import builtin_model
 from embedfleet.engine.model import read_model
-from embedfleet.engine.tokenization import TextLimits, Tokenization
+from embedfleet.engine.tokenization import Tokenization
+from embedfleet.engine.truncation import TextLimits
 
 _COUNT = 1200  # many more than are asked for at once: equal ones would be computed once
 _MIXED = 32

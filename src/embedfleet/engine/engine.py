@@ -26,7 +26,8 @@ from embedfleet.engine.model import ModelSpec, read_model
 from embedfleet.engine.output import Output
 from embedfleet.engine.pooling_config import Pooling
 from embedfleet.engine.settings import BackendName, Precision
-from embedfleet.engine.tokenization import Encoded, TextLimits, Tokenization
+from embedfleet.engine.tokenization import Encoded, Tokenization
+from embedfleet.engine.truncation import TextLimits
 from embedfleet.engine.vectors import Vectors
 from embedfleet.engine.worker import Worker, join
 from embedfleet.errors import Backend as BackendError

@@ -12,7 +12,8 @@ from embedfleet.engine.heads import outputs_of
 from embedfleet.engine.model import ModelSpec
 from embedfleet.engine.output import Output
 from embedfleet.engine.pooling import normalize, probabilities
-from embedfleet.engine.tokenization import Encoded, TextLimits, Tokenization
+from embedfleet.engine.tokenization import Encoded, Tokenization
+from embedfleet.engine.truncation import TextLimits
 from embedfleet.engine.vectors import Vectors
 from embedfleet.engine.worker import join
 from embedfleet.errors import Empty, ModelError

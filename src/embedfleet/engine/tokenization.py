@@ -18,11 +18,16 @@ from embedfleet.dialects.tei import NO_IDS, NO_INPUTS, Direction, Input, Pair
 from embedfleet.engine.dialogue import Dialogue
 from embedfleet.engine.model import ModelSpec
 from embedfleet.engine.template import Template, Tokens, read_template
+from embedfleet.engine.truncation import (
+    CHARACTERS_PER_TOKEN,
+    TextLimits,
+    check_characters,
+    cut_texts,
+    truncated_lengths,
+)
 from embedfleet.errors import EmptyInput, ModelError, WrongInput
 from embedfleet.errors import Tokenizer as TokenizerError
 
-# TEI 1.9 reads at most this many characters per token of the model's input length.
-_CHARACTERS_PER_TOKEN = 250
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 _PROBES = ("a", "1")
@@ -54,28 +59,6 @@ class Encoded:
     def content(self) -> np.ndarray[Any, np.dtype[np.bool_]]:
         """The tokens that carry meaning: those that are not special. A text of blanks has none."""
         return ~self.special
-
-
-@dataclass(frozen=True, slots=True)
-class TextLimits:
-    """How long an input may be, and what happens to one that is longer, or has nothing in it.
-
-    Attributes:
-        tokens: special tokens included.
-        truncate: cut it, or refuse it.
-        direction: the side that is cut off.
-        may_be_empty: a text may have nothing in it; no prompt is put before one of blanks.
-    """
-
-    tokens: int
-    truncate: bool
-    direction: Direction
-    may_be_empty: bool = False
-
-    @property
-    def characters(self) -> int:
-        """Characters that are read at all."""
-        return self.tokens * _CHARACTERS_PER_TOKEN
 
 
 class Tokenization:
@@ -178,7 +161,7 @@ class Tokenization:
         """
         if not text:
             raise EmptyInput(NO_INPUTS)
-        _check_characters(len(text), limit * _CHARACTERS_PER_TOKEN)
+        check_characters(len(text), limit * CHARACTERS_PER_TOKEN)
         text = (prompt or "") + text
         encoding = _call(self._tokenizer.encode, text, add_special_tokens=add_special_tokens)
         places = _byte_offsets(text)
@@ -212,7 +195,7 @@ class Tokenization:
         if isinstance(item, tuple):
             if not any(item):
                 raise EmptyInput(NO_INPUTS)
-            query, text = _cut(item, limits)
+            query, text = cut_texts(item, limits)
             characters = sum(map(len, item))
             dialogue = self._dialogue
             if dialogue is None:
@@ -224,14 +207,14 @@ class Tokenization:
             raise EmptyInput(NO_INPUTS)
         if isinstance(item, str):
             before = "" if limits.may_be_empty and not item.strip() else prompt or ""
-            texts.append(before + _cut([item], limits)[0])
+            texts.append(before + cut_texts([item], limits)[0])
             return _Plan(texts=1, specials=True, characters=len(item))
         # Ids are read as TEI reads them: back to text, and through the tokenizer again.
         self._check_ids(item)
         if not limits.truncate:
-            _check_characters(len(item), limits.characters)
+            check_characters(len(item), limits.characters)
         text = self._decode(item, skip_special_tokens=prompt is not None)
-        texts.append((prompt or "") + _cut([text], limits)[0])
+        texts.append((prompt or "") + cut_texts([text], limits)[0])
         return _Plan(texts=1, specials=prompt is not None, characters=len(item))
 
     def _check_ids(self, ids: Sequence[int]) -> None:
@@ -386,43 +369,6 @@ class _Plan:
     specials: bool
     characters: int
     frame: Callable[[], tuple[int, int]] | None = None
-
-
-def truncated_lengths(lengths: Sequence[int], limit: int) -> list[int]:
-    """Tokens kept of one text, or of each text of a pair, so that together they are at most ``limit``.
-
-    A pair is cut longest first as the tokenizers library does it (truncate_encodings, LongestFirst): the shorter text
-    is kept whole if the rest of the limit is at least as long; otherwise both get half, the longer one the odd token.
-    """
-    if sum(lengths) <= limit:
-        return list(lengths)
-    if len(lengths) == 1:
-        return [limit]
-    short, long = sorted(lengths)
-    long = short if short > limit else max(short, limit - short)
-    if short + long > limit:
-        short, long = limit // 2, limit - limit // 2
-    return [short, long] if lengths[0] <= lengths[1] else [long, short]
-
-
-def _cut(texts: Sequence[str], limits: TextLimits) -> list[str]:
-    """The characters that are read of a text or of a pair; together they count against the limit, as in TEI 1.9.
-
-    TEI cuts the end whatever the direction, and so has lost what a client that truncates on the left wants kept; we
-    cut on the side that was asked for.
-    """
-    given = sum(map(len, texts))
-    if given <= limits.characters:
-        return list(texts)
-    if not limits.truncate:
-        _check_characters(given, limits.characters)
-    share = limits.characters // len(texts)
-    return [text[:share] if limits.direction == "right" else text[-share:] for text in texts]
-
-
-def _check_characters(given: int, limit: int) -> None:
-    if given > limit:
-        raise WrongInput(f"Input validation error: `inputs` must have less than {limit} characters. Given: {given}")
 
 
 def _byte_offsets(text: str) -> list[int]:

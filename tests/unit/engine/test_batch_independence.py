@@ -11,7 +11,8 @@ from embedfleet.engine.choice import make_backend
 from embedfleet.engine.model import Pooling, read_model
 from embedfleet.engine.output import Output
 from embedfleet.engine.pooling import normalize
-from embedfleet.engine.tokenization import TextLimits, Tokenization
+from embedfleet.engine.tokenization import Tokenization
+from embedfleet.engine.truncation import TextLimits
 from embedfleet.engine.vectors import Vectors
 from embedfleet.engine.worker import join
 from tests.services.jina import make_jina

@@ -27,7 +27,8 @@ from embedfleet.engine.pooling import normalize
 from embedfleet.engine.processor import has_int8, require_int8
 from embedfleet.engine.quantization import LARGEST, quantize
 from embedfleet.engine.stamp import read_stamp
-from embedfleet.engine.tokenization import TextLimits, Tokenization
+from embedfleet.engine.tokenization import Tokenization
+from embedfleet.engine.truncation import TextLimits
 from embedfleet.engine.vectors import Vectors
 from embedfleet.engine.weights import Weights
 from embedfleet.engine.worker import join

@@ -15,7 +15,8 @@ from embedfleet.engine.app import load
 from embedfleet.engine.builtin import builtin_model
 from embedfleet.engine.operations import Operations
 from embedfleet.engine.settings import EngineSettings
-from embedfleet.engine.tokenization import TextLimits, Tokenization
+from embedfleet.engine.tokenization import Tokenization
+from embedfleet.engine.truncation import TextLimits
 from embedfleet.errors import Backend, ModelError
 from embedfleet.errors import Tokenizer as TokenizerError
 from embedfleet.metrics import TEI, Registry

@@ -11,7 +11,8 @@ from tokenizers import Tokenizer, processors
 from bench.fuzz.tokenizers import byte_pairs, unigram, word_piece
 from embedfleet.engine.builtin import builtin_model
 from embedfleet.engine.template import Tokens, read_template
-from embedfleet.engine.tokenization import TextLimits, Tokenization
+from embedfleet.engine.tokenization import Tokenization
+from embedfleet.engine.truncation import TextLimits
 from embedfleet.errors import ModelError
 
 BEFORE = word_piece().replace(b'"single":[', b'"single":[{"SpecialToken":{"id":"[SEP]","type_id":1}},')

@@ -5,7 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from embedfleet.engine.builtin import builtin_model
-from embedfleet.engine.tokenization import TextLimits, Tokenization
+from embedfleet.engine.tokenization import Tokenization
+from embedfleet.engine.truncation import TextLimits
 from embedfleet.errors import Empty, Validation
 
 TOKENIZATION = Tokenization(builtin_model() / "tokenizer.json")
