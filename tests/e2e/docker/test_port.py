@@ -50,3 +50,16 @@ def test_under_load_only_what_was_on_its_way_is_lost(site: Site):
     assert (seen["refused"], seen["failed"], seen["blows"]) == (0, 0, 2)
     assert seen["lost"] <= seen["on_the_way"]
     assert seen["answered"] > seen["lost"]
+
+
+def test_a_container_whose_first_process_is_killed_is_started_again(site: Site):
+    site.up(*ONE)
+
+    async def kill(clients: Clients, _number: int) -> None:
+        state = await asyncio.to_thread(lambda: site.client.containers.get(GATEWAY).attrs["State"])
+        await clients.kill(state["Pid"])
+
+    seen = asyncio.run(part(site.embedder.port, 100.0, 1, 5.0, kill)).result()
+    print(json.dumps(seen))
+    assert seen["failed"] == 0
+    assert site.embedder.post("/embed", QUESTION).status == 200
