@@ -45,7 +45,7 @@ from bench.process import free_port
 from bench.report import missing, report, say
 from bench.versions import environment, versions
 from bench.wrk import LOAD_CORE, load
-from embedfleet.cgroup import cores
+from embedfleet.system.cgroup import cores
 
 PROXY_CORE = "0"
 CONNECTIONS = 64

@@ -25,7 +25,7 @@ INTERPRETED = frozenset(
         "gateway/app.py",
         "gateway/calibration.py",
         "gateway/membership.py",
-        "gateway/tokenless.py",
+        "gateway/requests/tokenless.py",
         "http/client.py",
         "http/unix_socket.py",
     }

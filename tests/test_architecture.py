@@ -15,57 +15,78 @@ LAYERS = [
     {"dialects"},
     {"http"},
     {"metrics", "log"},
-    {"outlet", "kernel_limits", "cgroup", "heap", "lookout"},
-    {"folder"},
+    {"system"},
+    {"model_folder"},
     {"config"},
-    {"types"},
+    {"types", "arrays"},
     {"errors"},
     {"__init__"},
 ]
-RANK = {area: rank for rank, areas in enumerate(LAYERS) for area in areas}
+
+# The same within an area, by its folders and the files beside them.
+SUB_LAYERS = {
+    "cli": [
+        {"verbs"},
+        {"replica"},
+        {"main", "flags", "progress", "query"},
+        {"output", "environment", "child", "conversion", "respawn"},
+    ],
+    "gateway": [
+        {"app"},
+        {"admin"},
+        {"proxy"},
+        {"replica_log"},
+        {"requests"},
+        {"listener", "calibration", "counters", "timer"},
+        {"settings", "membership", "routes"},
+        {"dispatch", "upstream"},
+    ],
+    "control": [
+        {"run"},
+        {"preflight"},
+        {"balancers", "drivers"},
+        {"docker"},
+        {"plan"},
+        {"tei"},
+        {"models", "host"},
+        {"lifecycle"},
+    ],
+    "engine": [
+        {"api"},
+        {"engine"},
+        {"backends"},
+        {"onnx", "torch"},
+        {"batching"},
+        {"text"},
+        {"compute"},
+        {"model"},
+        {"families"},
+        {"files", "settings"},
+    ],
+    "dialects": [
+        {"serving", "splitting"},
+        {"body"},
+        {"serde"},
+        {"excess", "failure"},
+    ],
+}
+
+
+def ranks(layers: list[set[str]]) -> dict[str, int]:
+    return {name: rank for rank, names in enumerate(layers) for name in names}
+
+
+RANK = ranks(LAYERS)
 
 # Decisions, not effects: time, chance, files and sockets reach these as arguments.
 PURE = (
-    "errors",
-    "types",
     "config.environment",
     "config.option",
     "config.settings",
-    "dialects",
-    "http.cors",
-    "http.framing",
-    "http.grammar",
-    "http.head",
-    "http.message",
-    "engine.batching",
-    "engine.dialogue",
-    "engine.gathering",
-    "engine.pooling",
-    "engine.quantization",
-    "engine.truncation",
-    "engine.families",
-    "engine.heads",
-    "engine.info",
-    "engine.layout",
-    "engine.ops",
-    "engine.output",
-    "engine.pages",
-    "engine.vertex",
-    "gateway.dispatch",
-    "gateway.forwarding",
-    "gateway.membership",
-    "gateway.nulls",
-    "gateway.reply",
-    "gateway.routes",
-    "control.state",
-    "control.reconcile",
-    "control.liveness",
-    "control.placement",
+    "control.docker.image_name",
+    "control.host.gpu",
+    "control.lifecycle",
     "control.plan",
-    "control.child",
-    "control.gpu",
-    "control.image_name",
-    "control.nginx",
     "control.tei.config",
     "control.tei.family",
     "control.tei.folder",
@@ -77,19 +98,47 @@ PURE = (
     "control.tei.unread",
     "control.tei.verdict",
     "control.tei.weights",
+    "dialects",
+    "engine.api.info",
+    "engine.api.openapi",
+    "engine.api.vertex",
+    "engine.batching.choosing",
+    "engine.batching.lingering",
+    "engine.compute.heads",
+    "engine.compute.layout",
+    "engine.compute.output",
+    "engine.compute.pooling",
+    "engine.families",
+    "engine.families.ops",
+    "engine.model.dialogue",
+    "engine.onnx.quantization",
+    "engine.text.truncation",
+    "errors",
+    "gateway.dispatch",
+    "gateway.membership",
+    "gateway.requests.null_defaults",
+    "gateway.routes",
+    "gateway.upstream.forwarding",
+    "gateway.upstream.reply",
+    "http.cors",
+    "http.framing",
+    "http.grammar",
+    "http.head",
+    "http.message",
+    "types",
 )
 EFFECTS = {"asyncio", "logging", "os", "socket", "subprocess", "threading", "time", "random"}
 
 # What is heavy or touches the outside has one home.
 HOMES = {
-    "onnxruntime": {"engine.onnx_session"},
-    "onnx": {"engine.onnx_graph", "engine.onnx_tensors"},
-    "torch": {"engine.torch_backend", "engine.torch_ops"},
-    "tokenizers": {"engine.tokenization"},
-    "huggingface_hub": {"engine.source"},
+    "onnxruntime": {"engine.onnx.session"},
+    "onnx": {"engine.onnx.graph", "engine.onnx.tensors"},
+    "torch": {"engine.torch.backend", "engine.torch.ops"},
+    "tokenizers": {"engine.text.tokenization"},
+    "huggingface_hub": {"engine.model.source"},
     "uvloop": {"cli"},
-    "docker": {"control.docker"},
-    "pynvml": {"control.nvml"},
+    "docker": {"control.docker.client"},
+    "pynvml": {"control.host.nvml"},
 }
 
 
@@ -123,6 +172,21 @@ def test_imports_point_down():
             here, there = module.split(".")[0], target.split(".")[1]
             there = there if there in RANK else "__init__"  # a name of the package itself, such as its version
             assert here == there or RANK[here] < RANK[there], f"{module} imports {target}"
+
+
+def test_every_folder_of_a_layered_area_has_a_rank():
+    for area, layers in SUB_LAYERS.items():
+        found = {module.split(".")[1] for module, _ in modules() if module.startswith(f"{area}.")}
+        assert found == set(ranks(layers)), area
+
+
+def test_imports_within_an_area_point_down():
+    ranked = {area: ranks(layers) for area, layers in SUB_LAYERS.items()}
+    for module, target in imports():
+        area, _, rest = module.partition(".")
+        if area in ranked and rest and target.startswith(f"embedfleet.{area}."):
+            here, there = rest.split(".")[0], target.split(".")[2]
+            assert here == there or ranked[area][here] < ranked[area][there], f"{module} imports {target}"
 
 
 def test_pure_modules_have_no_effects():

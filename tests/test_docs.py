@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from embedfleet.config.settings import FleetOptions
-from embedfleet.control.gpu import FAMILIES
+from embedfleet.control.host.gpu import FAMILIES
 
 ROOT = Path(__file__).parent.parent
 

@@ -39,7 +39,7 @@ from bench.engine.contestants import versions
 from bench.paired import ROUNDS, table, told
 from bench.report import missing, report, say
 from bench.versions import versions as checkouts
-from embedfleet.cgroup import cores
+from embedfleet.system.cgroup import cores
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ import orjson
 
 from bench.process import free_port
 from bench.versions import environment
-from embedfleet.engine.builtin import builtin_model
+from embedfleet.engine.model.builtin import builtin_model
 from embedfleet.http.client import fetch
 
 _START_S, _STOP_S = 180.0, 30.0

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from bench.engine.work import BGE_M3, Shape
-from embedfleet.engine.builtin import builtin_model
+from embedfleet.engine.model.builtin import builtin_model
 
 _BGE_M3_VOCABULARY = 250_002
 _POSITIONS = 8194  # of bge-m3: 8192 and the two before the first

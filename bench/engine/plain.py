@@ -7,13 +7,13 @@ import numpy as np
 
 from bench.engine.texts import Texts
 from bench.process import on_core
-from embedfleet.engine.builtin import builtin_model
-from embedfleet.engine.model import read_model
-from embedfleet.engine.onnx_backend import OnnxBackend
-from embedfleet.engine.output import Output
-from embedfleet.engine.pooling import normalize, pool
-from embedfleet.engine.tokenization import Tokenization
-from embedfleet.engine.truncation import TextLimits
+from embedfleet.engine.compute.output import Output
+from embedfleet.engine.compute.pooling import normalize, pool
+from embedfleet.engine.model.builtin import builtin_model
+from embedfleet.engine.model.spec import read_model
+from embedfleet.engine.onnx.backend import OnnxBackend
+from embedfleet.engine.text.tokenization import Tokenization
+from embedfleet.engine.text.truncation import TextLimits
 
 
 class Plain:

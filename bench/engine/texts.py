@@ -1,10 +1,10 @@
 """The texts that are sent: real paragraphs as they come, and 32 whose lengths' logarithms are evenly spread."""
 
 from bench.texts import paragraphs
-from embedfleet.engine.builtin import builtin_model
-from embedfleet.engine.model import read_model
-from embedfleet.engine.tokenization import Tokenization
-from embedfleet.engine.truncation import TextLimits
+from embedfleet.engine.model.builtin import builtin_model
+from embedfleet.engine.model.spec import read_model
+from embedfleet.engine.text.tokenization import Tokenization
+from embedfleet.engine.text.truncation import TextLimits
 
 _COUNT = 1200  # many more than are asked for at once: equal ones would be computed once
 _MIXED = 32

@@ -21,10 +21,10 @@ from bench.fake_tei.oracle import (
     vector_of,
 )
 from embedfleet.dialects.body import Fields, read_object
-from embedfleet.dialects.openai import parse_embeddings
 from embedfleet.dialects.serde import forms
 from embedfleet.dialects.serde.shapes import Struct
-from embedfleet.dialects.tei import (
+from embedfleet.dialects.serving.openai import parse_embeddings
+from embedfleet.dialects.serving.tei import (
     NO_IDS,
     NO_INPUTS,
     Input,

@@ -21,9 +21,9 @@ from bench.fake_tei.oracle import tokens_of
 from bench.fake_tei.queue import Entry, Permits, Queue
 from bench.fake_tei.settings import ReplicaSettings
 from embedfleet.dialects.failure import render_failure
-from embedfleet.dialects.tei import Cost as Spent
-from embedfleet.dialects.tei import cost_headers
-from embedfleet.engine.pages import HTML, docs_page, openapi
+from embedfleet.dialects.serving.tei import Cost as Spent
+from embedfleet.dialects.serving.tei import cost_headers
+from embedfleet.engine.api.openapi import HTML, docs_page, openapi
 from embedfleet.errors import Backend, Overloaded, RequestError, ServingError
 from embedfleet.http.connection import Connection, Host
 from embedfleet.http.cors import CORS

@@ -16,13 +16,13 @@ from tokenizers import Tokenizer
 from bench.fake_tei.calls import OWN_PATHS, Kind, Work, admit
 from bench.fake_tei.settings import ReplicaSettings
 from bench.fake_tei.vertex import instances, together
-from embedfleet.dialects import openai, tei
 from embedfleet.dialects.body import Fields, read_object
 from embedfleet.dialects.serde import forms
 from embedfleet.dialects.serde.shapes import Struct
-from embedfleet.engine.app import load
-from embedfleet.engine.info import model_type
-from embedfleet.engine.operations import Operations
+from embedfleet.dialects.serving import openai, tei
+from embedfleet.engine.api.app import load
+from embedfleet.engine.api.info import model_type
+from embedfleet.engine.api.operations import Operations
 from embedfleet.engine.settings import EngineSettings, PoolingChoice
 from embedfleet.errors import Empty
 from embedfleet.metrics import TEI, Registry

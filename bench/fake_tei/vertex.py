@@ -6,7 +6,7 @@ from itertools import chain
 from bench.fake_tei.calls import READERS, Kind, Reading, Work, admit
 from embedfleet.dialects.body import Fields, read_object
 from embedfleet.dialects.serde import forms
-from embedfleet.engine.vertex import Vertex
+from embedfleet.engine.api.vertex import Vertex
 
 _PATHS = {"embed": "/embed", "sparse": "/embed_sparse", "rerank": "/rerank", "predict": "/predict"}
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from bench.fuzz import tokenizers
 from bench.fuzz.weights import Tensors, m3_heads, onnx_pass, pickled, safetensors, shards, tensors_of
-from embedfleet.engine.model import read_model
+from embedfleet.engine.model.spec import read_model
 
 Files = dict[str, bytes | None]
 """A folder's files by their paths in it; None is a folder where a file could be."""

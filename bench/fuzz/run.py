@@ -17,7 +17,7 @@ _TIMEOUT_S = 60.0
 _MOST_BYTES = 268_435_456  # of a reply: SPLADE names thousands of words of each text
 _CHECK_EVERY = 50
 _LARGEST = 200_000
-# What our engine answers to an error that nobody foresaw (engine/app).
+# What our engine answers to an error that nobody foresaw (engine/api/app).
 _FELL_THROUGH = b"internal error"
 _MAIN = {"embedder": "/embed", "splade": "/embed_sparse", "classifier": "/predict"}
 

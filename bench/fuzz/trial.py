@@ -12,7 +12,7 @@ from pathlib import Path
 import orjson
 
 from bench.fuzz.run import judge
-from embedfleet.engine.app import App, load
+from embedfleet.engine.api.app import App, load
 from embedfleet.engine.settings import EngineSettings
 from embedfleet.errors import ModelError, UpstreamError
 from embedfleet.http.client import Reply, fetch
@@ -62,7 +62,7 @@ def context() -> ForkServerContext:
     """What starts processes for `attempt`: each is a copy of one that has loaded everything and run nothing."""
     os.environ["OPENBLAS_NUM_THREADS"] = "1"  # a process of several threads cannot be copied safely
     found = get_context("forkserver")
-    found.set_forkserver_preload([__name__, "embedfleet.engine.onnx_model"])
+    found.set_forkserver_preload([__name__, "embedfleet.engine.onnx.model_graph"])
     return found
 
 

@@ -12,11 +12,11 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from embedfleet.engine.heads import compute, outputs_of
-from embedfleet.engine.model import COLBERT_FILE, SPARSE_FILE, ModelSpec
-from embedfleet.engine.output import Output
-from embedfleet.engine.tensor import Tensor, steps_in_order
-from embedfleet.engine.weights import Weights
+from embedfleet.engine.compute.heads import compute, outputs_of
+from embedfleet.engine.compute.output import Output
+from embedfleet.engine.files.tensor import Tensor, steps_in_order
+from embedfleet.engine.files.weights import Weights
+from embedfleet.engine.model.spec import COLBERT_FILE, SPARSE_FILE, ModelSpec
 
 Array = np.ndarray[Any, Any]
 Tensors = Mapping[str, Array]

@@ -25,7 +25,7 @@ from bench.report import missing, report, say
 from bench.simulation.replica import PERMITS
 from bench.versions import versions
 from bench.workload import WORKLOADS
-from embedfleet.cgroup import cores
+from embedfleet.system.cgroup import cores
 
 _HEADLINE, _SATURATED = "mix 85 %", "mix 120 %"
 Runs = dict[str, dict[str, list[dict[str, Any]]]]  # cell's name → contestant → figures of each run

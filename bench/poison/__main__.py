@@ -13,7 +13,7 @@ from bench.poison.run import PoisonPlan, run
 from bench.poison.series import result, series, table
 from bench.report import missing, report, say
 from bench.versions import versions
-from embedfleet.cgroup import cores
+from embedfleet.system.cgroup import cores
 
 _QUICK = PoisonPlan(bodies=2, times=20, every_s=1.0, back_s=0.5)
 

@@ -20,7 +20,7 @@ from bench.simulation.plots import draw
 from bench.simulation.policies import POLICIES
 from bench.simulation.tables import Results, ratio_table, ratios, table
 from bench.workload import WORKLOADS, Cost
-from embedfleet.cgroup import cores
+from embedfleet.system.cgroup import cores
 
 OBJECTIVE = "objective"
 _NAMES = (*EXPERIMENTS, OBJECTIVE)

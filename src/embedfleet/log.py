@@ -9,7 +9,7 @@ import time
 from textwrap import indent
 from typing import Any
 
-from embedfleet.outlet import outlets, unblock
+from embedfleet.system.standard_streams import outlets, unblock
 
 log = logging.getLogger(__name__)
 

@@ -4,8 +4,8 @@ import asyncio
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from embedfleet.control.child import ChildSpec
 from embedfleet.control.drivers.base import Driver, Running
+from embedfleet.control.plan.specs import ChildSpec
 
 
 @dataclass(frozen=True, slots=True)

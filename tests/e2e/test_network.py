@@ -15,7 +15,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from embedfleet.cli.main import VERBS
-from embedfleet.engine.builtin import builtin_model
+from embedfleet.engine.model.builtin import builtin_model
 from tests.services.network import Network, network, why_not
 
 LIMIT_S = 60

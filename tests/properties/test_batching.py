@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedfleet.engine.batching import BatchLimits, choose_batch
+from embedfleet.engine.batching.choosing import BatchLimits, choose_batch
 
 lengths = st.lists(st.integers(1, 600), min_size=1, max_size=60)
 limits = st.builds(

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from embedfleet.engine.model import Pooling, read_model
+from embedfleet.engine.model.spec import Pooling, read_model
 from embedfleet.errors import ModelError
-from embedfleet.folder.keys import KEYS
+from embedfleet.model_folder.keys import KEYS
 from tests.services.models import make_bert
 
 FILES = {

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from embedfleet.gateway.forwarding import RequestFields, reply_fields
-from embedfleet.gateway.reply import ReplyMemory
+from embedfleet.gateway.upstream.forwarding import RequestFields, reply_fields
+from embedfleet.gateway.upstream.reply import ReplyMemory
 from embedfleet.http.exchange import Exchange
 from embedfleet.http.message import Limits
 from embedfleet.http.server import Server

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedfleet.engine.layout import layout
+from embedfleet.engine.compute.layout import layout
 
 lengths = st.lists(st.integers(1, 9), min_size=1, max_size=30)
 

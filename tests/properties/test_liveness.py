@@ -6,8 +6,8 @@ from math import inf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedfleet.control.liveness import LATE_S, SUSPECT_S, Activity, Bounds, Life, Look, bounds
-from embedfleet.control.state import Phase
+from embedfleet.control.lifecycle.liveness import LATE_S, SUSPECT_S, Activity, Bounds, Life, Look, bounds
+from embedfleet.control.lifecycle.state import Phase
 
 PERIOD_S = 0.5
 NOTHING = Activity(cpu_s=1.0, bytes_read=0, is_stopped=False, wants=False)

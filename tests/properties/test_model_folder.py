@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedfleet.engine.model import Pooling, read_model
-from embedfleet.engine.onnx_model import build_graph
+from embedfleet.engine.model.spec import Pooling, read_model
+from embedfleet.engine.onnx.model_graph import build_graph
 from embedfleet.errors import ModelError
 from tests.services.jina import make_jina
 from tests.services.models import make_bert

@@ -6,8 +6,8 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedfleet.control.reconcile import Backoff, Observed, Start, Stop, due_at, next_due, reconcile
-from embedfleet.control.state import TRANSITIONS, Event, Phase
+from embedfleet.control.lifecycle.reconcile import Backoff, Observed, Start, Stop, due_at, next_due, reconcile
+from embedfleet.control.lifecycle.state import TRANSITIONS, Event, Phase
 
 NAMES = ("a", "b", "c")
 RUNNING = {Phase.STARTING, Phase.READY, Phase.STOPPING}

@@ -6,12 +6,12 @@ import orjson
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from embedfleet.dialects import openai, tei
 from embedfleet.dialects.body import Fields, read_object
 from embedfleet.dialects.serde import forms
 from embedfleet.dialects.serde.reader import Fault, Reader
 from embedfleet.dialects.serde.reading import read_fields
 from embedfleet.dialects.serde.shapes import ANYTHING
+from embedfleet.dialects.serving import openai, tei
 from embedfleet.errors import Empty, RequestError
 
 numbers = st.one_of(st.integers(-(2**63), 2**64 - 1), st.floats(allow_nan=False, allow_infinity=False))

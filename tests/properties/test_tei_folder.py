@@ -5,7 +5,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedfleet.control.assembly import assemble
+from embedfleet.control.tei.assembly import assemble
 from embedfleet.control.tei.folder import judge
 from embedfleet.control.tei.verdict import Target
 from tests.services.tei_folders import DENSE, EMBEDDER, NEW, RANKER, folder, modules, rewritten

@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from embedfleet.engine.builtin import builtin_model
-from embedfleet.engine.tokenization import Tokenization
-from embedfleet.engine.truncation import TextLimits, truncated_lengths
+from embedfleet.engine.model.builtin import builtin_model
+from embedfleet.engine.text.tokenization import Tokenization
+from embedfleet.engine.text.truncation import TextLimits, truncated_lengths
 
 texts = st.lists(
     st.sampled_from(["a", "deep", "learning", "tokenization", "é", "日本", "2026"]), min_size=1, max_size=40

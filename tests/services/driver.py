@@ -7,9 +7,9 @@ from typing import Any
 
 import orjson
 
-from embedfleet.control.child import ChildSpec
 from embedfleet.control.drivers.base import Found
-from embedfleet.control.liveness import Activity
+from embedfleet.control.lifecycle.liveness import Activity
+from embedfleet.control.plan.specs import ChildSpec
 from embedfleet.http.exchange import Exchange
 from embedfleet.http.message import JSON
 from embedfleet.http.server import Server

@@ -7,12 +7,12 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from embedfleet.engine.batching import BatchLimits
-from embedfleet.engine.builtin import builtin_model
+from embedfleet.engine.batching.choosing import BatchLimits
+from embedfleet.engine.compute.vectors import Vectors
 from embedfleet.engine.engine import Engine
-from embedfleet.engine.model import read_model
-from embedfleet.engine.tokenization import Encoded, Tokenization
-from embedfleet.engine.vectors import Vectors
+from embedfleet.engine.model.builtin import builtin_model
+from embedfleet.engine.model.spec import read_model
+from embedfleet.engine.text.tokenization import Encoded, Tokenization
 from embedfleet.errors import OutOfMemory
 from embedfleet.metrics import TEI, Registry
 

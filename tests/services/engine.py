@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from embedfleet.engine.app import load, make_server
+from embedfleet.engine.api.app import load, make_server
 from embedfleet.engine.settings import EngineSettings
 from embedfleet.http.server import Server
 from embedfleet.metrics import TEI, Registry

@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 from embedfleet.engine.families.registry import MODEL_TYPES
-from embedfleet.folder import keys
+from embedfleet.model_folder import keys
 from tests.services.folders import FAMILIES, POSITIONS, Case, Folders, as_bin, as_shards, change, link_away
 from tests.services.slow_tokenizers import write_json
 

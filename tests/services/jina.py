@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from embedfleet.engine.builtin import builtin_model
+from embedfleet.engine.model.builtin import builtin_model
 from tests.services.models import SPREAD
 
 WIDTH, WIDE, LAYERS, VOCABULARY = 24, 40, 2, 30522

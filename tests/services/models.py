@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from embedfleet.engine.builtin import builtin_model
+from embedfleet.engine.model.builtin import builtin_model
 
 VOCABULARY = 250_002  # XLM-RoBERTa's
 SPREAD = 0.2  # ten times what is usual, so that inputs differ in what the model says of them

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from embedfleet.engine.builtin import builtin_model
+from embedfleet.engine.model.builtin import builtin_model
 from tests.services.models import SPREAD
 
 WIDTH, WIDE, HEADS, VOCABULARY = 24, 40, 3, 30522

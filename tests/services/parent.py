@@ -5,10 +5,10 @@ import os
 import sys
 from pathlib import Path
 
-from embedfleet.control.child import ProcessSpec
+from embedfleet.control.drivers.listeners import Listeners
 from embedfleet.control.drivers.process import ProcessDriver
-from embedfleet.control.journal import Journal
-from embedfleet.control.listeners import Listeners
+from embedfleet.control.host.log_files import Journal
+from embedfleet.control.plan.specs import ProcessSpec
 
 COMMAND = (sys.executable, "-m", "tests.services.child")
 ROOT = Path(__file__).parent.parent.parent

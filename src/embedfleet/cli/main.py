@@ -10,7 +10,7 @@ from embedfleet import __version__
 from embedfleet.cli.environment import keep_environment
 from embedfleet.cli.output import die, fail
 from embedfleet.errors import EmbedfleetError
-from embedfleet.kernel_limits import raise_open_files
+from embedfleet.system.kernel_limits import raise_open_files
 
 VERBS = {
     "up": "start the fleet and keep it running",
@@ -54,7 +54,7 @@ class Verbs(click.Group):
         """The verb, loaded now."""
         if name not in VERBS:
             return None
-        command: click.Command = importlib.import_module(f"embedfleet.cli.{name}").command
+        command: click.Command = importlib.import_module(f"embedfleet.cli.verbs.{name}").command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002

@@ -9,11 +9,11 @@ import orjson
 
 from embedfleet.cli.output import say
 from embedfleet.config.settings import Settings
-from embedfleet.control.activity import activity_of
-from embedfleet.control.disk import as_whom
-from embedfleet.control.docker import Docker
-from embedfleet.control.owner import Owner
-from embedfleet.control.statefile import Address, StateFile
+from embedfleet.control.docker.client import Docker
+from embedfleet.control.docker.owner import Owner
+from embedfleet.control.host.activity import activity_of
+from embedfleet.control.host.disk import as_whom
+from embedfleet.control.run.statefile import Address, StateFile
 from embedfleet.errors import DockerError, FleetError, FleetSilent, Refused, Reset, UpstreamError, UsageError
 from embedfleet.http.client import fetch
 

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from embedfleet.cli.output import say
 from embedfleet.cli.query import ask
-from embedfleet.control.statefile import StateFile
+from embedfleet.control.run.statefile import StateFile
 from embedfleet.errors import FleetError
 
 NOT_RUNNING = 3

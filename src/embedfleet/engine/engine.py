@@ -10,26 +10,25 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from embedfleet.cgroup import memory_limit
-from embedfleet.dialects.tei import Direction, Input, Pair
-from embedfleet.engine.backend import Backend
-from embedfleet.engine.batch_queue import BatchQueue
-from embedfleet.engine.batching import BatchLimits
-from embedfleet.engine.cache import Cache, key_of
-from embedfleet.engine.choice import make_backend
-from embedfleet.engine.folder_state import FolderState
-from embedfleet.engine.footprint import pass_bytes
-from embedfleet.engine.heads import outputs_of
-from embedfleet.engine.job import Inference, Job
-from embedfleet.engine.m3 import unused_tokens
-from embedfleet.engine.model import ModelSpec, read_model
-from embedfleet.engine.output import Output
-from embedfleet.engine.pooling_config import Pooling
+from embedfleet.dialects.serving.tei import Direction, Input, Pair
+from embedfleet.engine.backends import make_backend
+from embedfleet.engine.batching.batch_queue import BatchQueue
+from embedfleet.engine.batching.cache import Cache, key_of
+from embedfleet.engine.batching.choosing import BatchLimits
+from embedfleet.engine.batching.job import Inference, Job
+from embedfleet.engine.batching.worker import Worker, join
+from embedfleet.engine.compute.backend import Backend
+from embedfleet.engine.compute.footprint import pass_bytes
+from embedfleet.engine.compute.heads import outputs_of
+from embedfleet.engine.compute.output import Output
+from embedfleet.engine.compute.vectors import Vectors
+from embedfleet.engine.model.folder_state import FolderState
+from embedfleet.engine.model.pooling_config import Pooling
+from embedfleet.engine.model.spec import ModelSpec, read_model
+from embedfleet.engine.model.unweighted_tokens import unweighted_tokens
 from embedfleet.engine.settings import BackendName, Precision
-from embedfleet.engine.tokenization import Encoded, Tokenization
-from embedfleet.engine.truncation import TextLimits
-from embedfleet.engine.vectors import Vectors
-from embedfleet.engine.worker import Worker, join
+from embedfleet.engine.text.tokenization import Encoded, Tokenization
+from embedfleet.engine.text.truncation import TextLimits
 from embedfleet.errors import Backend as BackendError
 from embedfleet.errors import (
     ModelError,
@@ -39,8 +38,9 @@ from embedfleet.errors import (
     Unhealthy,
     WeightsChanged,
 )
-from embedfleet.heap import give_back
 from embedfleet.metrics import Registry
+from embedfleet.system.cgroup import memory_limit
+from embedfleet.system.heap import give_back
 
 log = logging.getLogger(__name__)
 
@@ -293,7 +293,7 @@ def _fitting(spec: ModelSpec, most: int, *, cuts: bool) -> ModelSpec:
 
 
 def _unused_ids(spec: ModelSpec, tokenization: Tokenization) -> frozenset[int]:
-    return tokenization.ids_of(unused_tokens(spec.body)) if spec.has_m3_heads else frozenset()
+    return tokenization.ids_of(unweighted_tokens(spec.body)) if spec.has_m3_heads else frozenset()
 
 
 def _characters(inputs: Sequence[Input | Pair]) -> int:

@@ -19,22 +19,22 @@ from embedfleet.gateway.admin import Admin, recall
 from embedfleet.gateway.calibration import Calibration
 from embedfleet.gateway.dispatch.pace import Cost
 from embedfleet.gateway.dispatch.replica import Abilities, State
-from embedfleet.gateway.entrance import Entrance
-from embedfleet.gateway.nulls import fill_nulls
+from embedfleet.gateway.listener import Entrance
 from embedfleet.gateway.proxy import Proxy
+from embedfleet.gateway.requests.null_defaults import fill_nulls
 from embedfleet.gateway.routes import METHODS, READ_ONLY, READS
 from embedfleet.gateway.settings import GatewaySettings
 from embedfleet.http.cors import CORS, PREFLIGHT, allow
 from embedfleet.http.exchange import Exchange
 from embedfleet.http.message import JSON, TEXT
 from embedfleet.http.server import Server
-from embedfleet.kernel_limits import files_for, open_files
 from embedfleet.log import dropped_lines
-from embedfleet.lookout import Lookout
 from embedfleet.metrics import CONTENT_TYPE, GATEWAY, Registry
 from embedfleet.probe.model_file import read_model, write_model
 from embedfleet.probe.prober import Prober
 from embedfleet.probe.question import own_path
+from embedfleet.system.disk_watch import Lookout
+from embedfleet.system.kernel_limits import files_for, open_files
 from embedfleet.types import Endpoint
 
 log = logging.getLogger(__name__)

@@ -12,10 +12,9 @@ from math import inf
 from typing import Final
 
 from embedfleet.dialects.failure import is_of_the_model
-from embedfleet.dialects.texts import read_texts
+from embedfleet.dialects.splitting.texts import read_texts
 from embedfleet.errors import RequestError, Reset, ServingError, Starved, UpstreamError, Validation, WrongHeader
-from embedfleet.gateway.attempt import FAILURES, Asked, AskedRequest, Attempt, Desk, give_up
-from embedfleet.gateway.bundle import Gathering
+from embedfleet.gateway.counters import Tally
 from embedfleet.gateway.dispatch.command import (
     Cancel,
     Command,
@@ -34,15 +33,16 @@ from embedfleet.gateway.dispatch.dispatcher import TROUBLE, Dispatcher
 from embedfleet.gateway.dispatch.pace import Cost
 from embedfleet.gateway.dispatch.replica import Abilities
 from embedfleet.gateway.dispatch.request import Request, is_online
-from embedfleet.gateway.flight import Flight
-from embedfleet.gateway.forwarding import RequestFields
-from embedfleet.gateway.notices import Notices
-from embedfleet.gateway.pools import Pools
-from embedfleet.gateway.rounds import Rounds
+from embedfleet.gateway.replica_log import Notices
+from embedfleet.gateway.requests.attempt import FAILURES, Asked, AskedRequest, Attempt, Desk, give_up
+from embedfleet.gateway.requests.client_request import Flight
+from embedfleet.gateway.requests.coalesced_request import Gathering
+from embedfleet.gateway.requests.tokenless import Examiner, Witness
 from embedfleet.gateway.settings import GatewaySettings
-from embedfleet.gateway.tally import Tally
-from embedfleet.gateway.tokenless import Examiner, Witness
-from embedfleet.gateway.transport import Pool
+from embedfleet.gateway.timer import Rounds
+from embedfleet.gateway.upstream.connection_pools import Pools
+from embedfleet.gateway.upstream.forwarding import RequestFields
+from embedfleet.gateway.upstream.transport import Pool
 from embedfleet.http.exchange import Exchange
 from embedfleet.metrics import Registry
 from embedfleet.probe.watch import Watch

@@ -12,7 +12,7 @@ from embedfleet.errors import Malformed, Refused, Reset, Starved, TimedOut
 from embedfleet.http.message import BODILESS, Header
 from embedfleet.http.overhead import Overhead
 from embedfleet.http.unix_socket import reachable
-from embedfleet.kernel_limits import ran_out
+from embedfleet.system.kernel_limits import ran_out
 
 _STEP_S = 0.5  # of a timeout
 _STILL_S = 0.1  # later than this: the process stood still

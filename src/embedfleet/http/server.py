@@ -14,14 +14,14 @@ from contextlib import suppress
 from email.utils import formatdate
 from typing import Any, Final, cast
 
-from embedfleet import heap
 from embedfleet.http.connection import Connection, Host
 from embedfleet.http.exchange import Exchange
 from embedfleet.http.head import HeadMemory
 from embedfleet.http.message import TEXT, Header, Limits
 from embedfleet.http.unix_socket import UnixSocket
-from embedfleet.kernel_limits import client_connections, open_files
-from embedfleet.lookout import Lookout
+from embedfleet.system import heap
+from embedfleet.system.disk_watch import Lookout
+from embedfleet.system.kernel_limits import client_connections, open_files
 
 log = logging.getLogger(__name__)
 

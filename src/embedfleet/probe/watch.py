@@ -14,7 +14,7 @@ from contextlib import suppress
 from typing import Final, cast
 
 from embedfleet.errors import Starved
-from embedfleet.kernel_limits import ran_out
+from embedfleet.system.kernel_limits import ran_out
 
 log = logging.getLogger(__name__)
 

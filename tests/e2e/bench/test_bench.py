@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from embedfleet.engine.processor import has_int8, read_flags
+from embedfleet.engine.onnx.processor import has_int8, read_flags
 
 pytestmark = [
     pytest.mark.slow,

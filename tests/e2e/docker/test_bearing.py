@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from embedfleet.control.gateway_folder import GatewayFolder, socket_in
+from embedfleet.control.balancers.gateway_folder import GatewayFolder, socket_in
 from tests.services.bearing import OF_ANY, OF_LIARS
 from tests.services.docker.images import LIAR
 from tests.services.docker.site import Site

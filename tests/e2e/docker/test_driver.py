@@ -2,9 +2,9 @@
 
 import asyncio
 
-from embedfleet.control.child import ContainerSpec
-from embedfleet.control.docker import Docker
+from embedfleet.control.docker.client import Docker
 from embedfleet.control.drivers.container import ContainerDriver
+from embedfleet.control.plan.specs import ContainerSpec
 from embedfleet.testing import DriverPrograms, check_driver
 from tests.services.docker.images import PYTHON
 from tests.services.docker.site import Site

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from embedfleet.control.docker import Docker
+from embedfleet.control.docker.client import Docker
 from embedfleet.errors import DockerError
 from tests.services.docker.images import NGINX, TEI, save
 from tests.services.docker.site import QUESTION, T4, Site, gpus

@@ -2,7 +2,7 @@
 
 from http import HTTPStatus
 
-from embedfleet.kernel_limits import client_connections, raise_open_files
+from embedfleet.system.kernel_limits import client_connections, raise_open_files
 from tests.services.gateway import run
 from tests.services.kept import Client
 from tests.services.verb import verb

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from embedfleet.control.model_folder import read_model_folder
+from embedfleet.control.models.folder import read_model_folder
 from embedfleet.control.tei.folder import judge
 from tests.services.docker.daemon import build_nvml
 from tests.services.docker.site import H100, T4, gpus

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from embedfleet.control.child import ProcessSpec
+from embedfleet.control.drivers.listeners import Listeners
 from embedfleet.control.drivers.process import ProcessDriver
-from embedfleet.control.journal import Journal
-from embedfleet.control.listeners import Listeners
+from embedfleet.control.host.log_files import Journal
+from embedfleet.control.plan.specs import ProcessSpec
 from embedfleet.testing import DriverPrograms, check_driver
 from tests.services.parent import COMMAND, ROOT, make_driver, spec
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from embedfleet.control.statefile import StateFile
+from embedfleet.control.run.statefile import StateFile
 from tests.e2e.fleet.test_remote import replicas
 from tests.services.fleet import COMMAND, LIMIT_S, Fleet, free_ports, is_alive, run_cli
 
@@ -31,7 +31,9 @@ Verb = Callable[..., subprocess.CompletedProcess[str]]
 # A verb as another user, with all that it needs read before.
 AS_NOBODY = """
 import os, sys
-import embedfleet.cli.main, embedfleet.cli.status, embedfleet.cli.down, embedfleet.cli.up, embedfleet.cli.logs, uvloop
+import uvloop
+import embedfleet.cli.main
+from embedfleet.cli.verbs import down, logs, status, up
 os.setgroups([]); os.setgid(65534); os.setuid(65534)
 embedfleet.cli.main.main()
 """

@@ -11,7 +11,7 @@ from itertools import count
 
 import pytest
 
-from embedfleet.control.statefile import StateFile
+from embedfleet.control.run.statefile import StateFile
 from tests.services.fleet import COMMAND, LIMIT_S, flags, fleet, free_ports, is_alive, run_cli
 
 pytestmark = pytest.mark.slow

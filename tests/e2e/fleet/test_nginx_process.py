@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from embedfleet.control.balancers.nginx import LocalNginx
-from embedfleet.control.nginx import render_main
-from embedfleet.control.process_table import listens, processes
-from embedfleet.control.programs import find_nginx
+from embedfleet.control.host.process_table import listens, processes
+from embedfleet.control.host.programs import find_nginx
+from embedfleet.control.plan.nginx_conf import render_main
 from tests.e2e.fleet.test_remote import needs_nginx, serving
 from tests.services.fleet import COMMAND, LIMIT_S, Fleet, free_ports, is_alive, run_cli
 

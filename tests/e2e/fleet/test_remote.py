@@ -11,8 +11,8 @@ from contextlib import contextmanager
 import pytest
 
 from embedfleet.control.balancers.nginx import LocalNginx, NginxSteering
-from embedfleet.control.nginx import Site
-from embedfleet.control.programs import find_nginx
+from embedfleet.control.host.programs import find_nginx
+from embedfleet.control.plan.nginx_conf import Site
 from embedfleet.errors import FleetError
 from embedfleet.types import Endpoint
 from tests.services.fleet import Fleet, fleet, run_cli

@@ -6,8 +6,8 @@ from dataclasses import replace
 import orjson
 import pytest
 
-from embedfleet.gateway.bundle import apportioned
 from embedfleet.gateway.dispatch.pace import Cost
+from embedfleet.gateway.requests.coalesced_request import apportioned
 from tests.services.gateway import DISPATCH, gateway, run
 
 FIXED = Cost(a_s=1.0, b_s=1e-6)  # a batch's own time is all, so that any number of texts may share it

@@ -70,4 +70,4 @@ def check_wheel(compiled, folder):
     python("-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target", str(site), str(wheel))
     imported = [Path(name) for name in python("-P", "-c", WHICH, path=site).split()]
     assert all(file.suffix == ".so" and file.is_relative_to(site) for file in imported)
-    assert (site / "embedfleet/dialects/texts.py").is_file(), "the sources are there too, for tracebacks"
+    assert (site / "embedfleet/dialects/splitting/texts.py").is_file(), "the sources are there too, for tracebacks"

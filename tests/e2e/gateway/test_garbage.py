@@ -7,8 +7,8 @@ import struct
 
 import pytest
 
-from embedfleet.gateway.call import Call
 from embedfleet.gateway.dispatch.request import Chunk
+from embedfleet.gateway.upstream.call import Call
 from embedfleet.http.connection import Connection
 from embedfleet.http.exchange import Exchange
 from tests.e2e.gateway.test_coalescing import spread_out, together

@@ -11,7 +11,7 @@ import pytest
 
 from embedfleet.http.client import fetch
 from embedfleet.http.message import JSON
-from embedfleet.kernel_limits import client_connections, raise_open_files
+from embedfleet.system.kernel_limits import client_connections, raise_open_files
 from tests.services.gateway import run
 from tests.services.kept import ASKS, BODY, Client
 from tests.services.replica import FakeReplica

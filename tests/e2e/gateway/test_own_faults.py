@@ -7,9 +7,9 @@ from itertools import product
 import orjson
 import pytest
 
-from embedfleet.gateway import bundle
-from embedfleet.gateway.flight import Flight, FlightPart
-from embedfleet.gateway.tally import Tally
+from embedfleet.gateway.counters import Tally
+from embedfleet.gateway.requests import coalesced_request
+from embedfleet.gateway.requests.client_request import Flight, FlightPart
 from tests.e2e.gateway.test_coalescing import spread_out, together
 from tests.services.gateway import gateway, run
 
@@ -124,7 +124,7 @@ def test_wherever_our_code_fails_its_own_request_fails_and_no_other(monkeypatch,
 @patches
 @pytest.mark.parametrize("name", ["send", "check", "relay"])
 def test_if_what_is_asked_together_fails_each_is_asked_alone(monkeypatch, name):
-    monkeypatch.setattr(bundle.Bundle, name, raising(bundle.Bundle, name, lambda _: True))
+    monkeypatch.setattr(coalesced_request.Bundle, name, raising(coalesced_request.Bundle, name, lambda _: True))
 
     async def go():
         async with gateway(2) as g:
@@ -142,7 +142,7 @@ def test_if_requests_cannot_be_put_together_each_goes_alone(monkeypatch, name):
     def failing(*_):
         raise RuntimeError(name)
 
-    monkeypatch.setattr(bundle, name, failing)
+    monkeypatch.setattr(coalesced_request, name, failing)
 
     async def go():
         async with gateway(1) as g:

@@ -10,8 +10,8 @@ from typing import Any
 import orjson
 import pytest
 
-from embedfleet.control.api import is_whole
-from embedfleet.control.statefile import StateFile
+from embedfleet.control.run.api import is_whole
+from embedfleet.control.run.statefile import StateFile
 from embedfleet.http.exchange import Exchange
 from embedfleet.http.message import JSON, TEXT
 from embedfleet.http.server import Server

@@ -3,9 +3,9 @@
 import click
 import pytest
 
-from embedfleet.cli.engine import command as engine
 from embedfleet.cli.flags import given_flags, settings_flags
-from embedfleet.cli.gateway import command as gateway
+from embedfleet.cli.verbs.engine import command as engine
+from embedfleet.cli.verbs.gateway import command as gateway
 
 
 @click.command()

@@ -28,7 +28,7 @@ def test_help_comes_without_loading_any_verb():
 @pytest.mark.parametrize("verb", VERBS)
 def test_no_verb_loads_what_is_heavy_before_it_runs(verb):
     """`up` stays small because it never loads what its children do."""
-    assert not loaded_by(f"import embedfleet.cli.{verb}") & HEAVY
+    assert not loaded_by(f"import embedfleet.cli.verbs.{verb}") & HEAVY
 
 
 def test_help_names_every_verb_and_every_exit_code(tmp_path):

@@ -4,7 +4,7 @@ import io
 
 from rich.console import Console
 
-from embedfleet.cli.status import show
+from embedfleet.cli.verbs.status import show
 
 WHY = "another model: pooling is 'mean', the pool's is 'cls' (start it with the pool's; or, if the whole pool is …)"
 

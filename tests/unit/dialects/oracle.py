@@ -6,8 +6,8 @@ import numpy as np
 import orjson
 from hypothesis import strategies as st
 
-from embedfleet.dialects import encode, openai, tei
 from embedfleet.dialects.body import read_object
+from embedfleet.dialects.serving import bge_m3, openai, tei
 
 JSON = b"application/json"
 _EMBEDDING = ["/embed", "/embed_all", "/embed_sparse", "/encode", "/v1/embeddings", "/embeddings"]
@@ -56,11 +56,11 @@ def _embed_sparse(fields, poison):
 
 
 def _encode(fields, poison):
-    request = encode.parse_encode(fields)
+    request = bge_m3.parse_encode(fields)
     vectors = _nan([_vector(_seed(item)) for item in request.embed.inputs], poison)
-    return encode.render_encodings(
+    return bge_m3.render_encodings(
         [
-            encode.Encoding(
+            bge_m3.Encoding(
                 vector if request.dense else None,
                 dict(enumerate(vector[: 1 + int(number) % 3])) if request.sparse else None,
                 np.array([vector] * (1 + int(number) % 3)) if request.colbert else None,

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from embedfleet.dialects.body import read_object
 from embedfleet.dialects.excess import count_items, find_excess
-from embedfleet.dialects.texts import read_texts
+from embedfleet.dialects.splitting.texts import read_texts
 from embedfleet.errors import MalformedBody, Validation
 from tests.unit.dialects.oracle import JSON
 

@@ -5,11 +5,11 @@ import re
 import pytest
 
 from bench.conformance.recording import kinds, read
-from embedfleet.dialects import openai, tei
 from embedfleet.dialects.body import read_object
 from embedfleet.dialects.serde import forms
 from embedfleet.dialects.serde.reading import NO_JSON, WRONG_SHAPE, read_fields
 from embedfleet.dialects.serde.words import number, told
+from embedfleet.dialects.serving import openai, tei
 from embedfleet.errors import Empty, MalformedBody, RequestError, WrongShape
 
 JSON = b"application/json"

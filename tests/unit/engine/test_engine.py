@@ -6,8 +6,8 @@ import threading
 
 import pytest
 
-from embedfleet.engine.builtin import builtin_model
 from embedfleet.engine.engine import Engine
+from embedfleet.engine.model.builtin import builtin_model
 from embedfleet.errors import Backend, ModelError, Overloaded, Unhealthy
 from embedfleet.metrics import TEI, Registry
 from tests.services.echo import EchoBackend, engine_of, queue_up, run, sequence

@@ -6,10 +6,10 @@ from pydoc_data.topics import topics
 import numpy as np
 import pytest
 
-from embedfleet.engine.builtin import builtin_model
+from embedfleet.engine.compute.pooling import pool
 from embedfleet.engine.engine import Engine
-from embedfleet.engine.model import Pooling
-from embedfleet.engine.pooling import pool
+from embedfleet.engine.model.builtin import builtin_model
+from embedfleet.engine.model.spec import Pooling
 from embedfleet.metrics import TEI, Registry
 from tests.services.models import Reference, make_bert, make_xlm
 

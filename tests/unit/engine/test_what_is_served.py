@@ -13,12 +13,12 @@ from onnx import load_model, save_model
 from safetensors.torch import load_file, save_file
 
 from bench.fuzz.folders import KINDS, make_files, write_files
-from embedfleet.engine.choice import make_backend
+from embedfleet.engine.backends import make_backend
+from embedfleet.engine.compute.heads import outputs_of
+from embedfleet.engine.compute.vectors import Vectors
 from embedfleet.engine.engine import Engine
-from embedfleet.engine.folder_state import FolderState
-from embedfleet.engine.heads import outputs_of
-from embedfleet.engine.model import read_model
-from embedfleet.engine.vectors import Vectors
+from embedfleet.engine.model.folder_state import FolderState
+from embedfleet.engine.model.spec import read_model
 from embedfleet.errors import ModelChanged, ModelError
 from embedfleet.metrics import TEI, Registry
 from tests.services.m3 import make_m3

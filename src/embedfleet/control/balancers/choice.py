@@ -6,14 +6,14 @@ from urllib.parse import urlsplit
 from embedfleet.config.settings import Service, Settings
 from embedfleet.control.balancers.base import Balancer
 from embedfleet.control.balancers.gateway import ContainedGateway, GatewayBalancer
+from embedfleet.control.balancers.gateway_folder import GatewayFolder
 from embedfleet.control.balancers.nginx import ContainerNginx, LocalNginx, MakeSite, Nginx, NginxSteering
 from embedfleet.control.balancers.probed import ProbedBalancer
-from embedfleet.control.child import ChildSpec, ContainerSpec, ProcessSpec, RemoteSpec
-from embedfleet.control.docker import Docker
-from embedfleet.control.gateway_folder import GatewayFolder
-from embedfleet.control.nginx import Site
-from embedfleet.control.plan import gateway_folder, nginx_folder, peer_url
-from embedfleet.control.programs import find_nginx
+from embedfleet.control.docker.client import Docker
+from embedfleet.control.host.programs import find_nginx
+from embedfleet.control.plan.nginx_conf import Site
+from embedfleet.control.plan.plan import gateway_folder, nginx_folder, peer_url
+from embedfleet.control.plan.specs import ChildSpec, ContainerSpec, ProcessSpec, RemoteSpec
 
 
 def make_balancer(

@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from embedfleet.control.gateway_folder import GatewayFolder, socket_in
+from embedfleet.control.balancers.gateway_folder import GatewayFolder, socket_in
 from embedfleet.errors import Malformed, UpstreamError
 from embedfleet.http.client import Reply, fetch
 from embedfleet.probe.reference import WORD_S

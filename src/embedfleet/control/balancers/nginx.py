@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit
 
-from embedfleet.control.child import ContainerSpec
-from embedfleet.control.docker import Docker, ExecResult
-from embedfleet.control.nginx import FILES, Site, file_name, render_main, render_site
+from embedfleet.control.docker.client import Docker, ExecResult
+from embedfleet.control.plan.nginx_conf import FILES, Site, file_name, render_main, render_site
+from embedfleet.control.plan.specs import ContainerSpec
 from embedfleet.errors import FleetError, Refused, UpstreamError
 from embedfleet.http.client import fetch
-from embedfleet.kernel_limits import most_open_files
+from embedfleet.system.kernel_limits import most_open_files
 from embedfleet.types import Endpoint
 
 _CANDIDATE = "candidate"

@@ -4,8 +4,8 @@ import asyncio
 from dataclasses import dataclass
 from typing import Protocol
 
-from embedfleet.control.child import ChildSpec
-from embedfleet.control.liveness import Activity
+from embedfleet.control.lifecycle.liveness import Activity
+from embedfleet.control.plan.specs import ChildSpec
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,16 +12,16 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from embedfleet.control.activity import activity_of
-from embedfleet.control.child import ChildSpec, ContainerSpec
-from embedfleet.control.container import Container
-from embedfleet.control.container_engine import DeviceRequest
-from embedfleet.control.docker import Docker
+from embedfleet.control.docker.client import Docker
+from embedfleet.control.docker.container import Container
+from embedfleet.control.docker.container_engine import DeviceRequest
+from embedfleet.control.docker.ending import end_container
+from embedfleet.control.docker.former import set_aside
 from embedfleet.control.drivers.base import Found
-from embedfleet.control.ending import end_container
-from embedfleet.control.former import set_aside
-from embedfleet.control.liveness import Activity
-from embedfleet.control.model_digest import digest_folder
+from embedfleet.control.host.activity import activity_of
+from embedfleet.control.lifecycle.liveness import Activity
+from embedfleet.control.models.digest import digest_folder
+from embedfleet.control.plan.specs import ChildSpec, ContainerSpec
 from embedfleet.errors import DockerError, UpstreamError, UsageError
 from embedfleet.http.client import fetch
 from embedfleet.probe.reference import WORD_S

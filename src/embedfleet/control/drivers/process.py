@@ -14,13 +14,13 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from embedfleet.control.activity import activity_of
-from embedfleet.control.child import ChildSpec, ProcessSpec
 from embedfleet.control.drivers.base import Found
-from embedfleet.control.journal import Journal
-from embedfleet.control.listeners import Listeners
-from embedfleet.control.liveness import Activity
-from embedfleet.control.process_table import end_session
+from embedfleet.control.drivers.listeners import Listeners
+from embedfleet.control.host.activity import activity_of
+from embedfleet.control.host.log_files import Journal
+from embedfleet.control.host.process_table import end_session
+from embedfleet.control.lifecycle.liveness import Activity
+from embedfleet.control.plan.specs import ChildSpec, ProcessSpec
 
 log = logging.getLogger(__name__)
 

@@ -2,9 +2,9 @@
 
 import asyncio
 
-from embedfleet.control.child import ChildSpec, RemoteSpec
 from embedfleet.control.drivers.base import Found
-from embedfleet.control.liveness import Activity
+from embedfleet.control.lifecycle.liveness import Activity
+from embedfleet.control.plan.specs import ChildSpec, RemoteSpec
 
 
 class Remote:

@@ -19,7 +19,7 @@ from embedfleet.control.tei.family import (
 )
 from embedfleet.control.tei.rotary import settle_rotary
 from embedfleet.control.tei.verdict import OWN_ENGINE, Draft
-from embedfleet.folder.defaults import DEFAULTS
+from embedfleet.model_folder.defaults import DEFAULTS
 
 CONFIG = "config.json"
 _AGAIN = "copy the folder anew from where it is whole"

@@ -1,7 +1,7 @@
 """The table of the architectures that TEI computes, with the keys of ``config.json`` that each requires.
 
 Keys and kinds are those of the records that TEI's candle backend reads the file into (``backends/candle/src/models``,
-release 1.9.3). A value that is missing is what transformers takes for it (`folder.defaults`, or here).
+release 1.9.3). A value that is missing is what transformers takes for it (`model_folder.defaults`, or here).
 """
 
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ class Key:
 
     Attributes:
         kind: of its value.
-        default: what the library takes where it is missing and `folder.defaults` has nothing; `NO_DEFAULT` for none.
+        default: the library's default where `model_folder.defaults` has none; `NO_DEFAULT` for none.
         alias: another name that the library has for it.
     """
 

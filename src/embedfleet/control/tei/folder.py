@@ -6,7 +6,7 @@ What decides is TEI's source: ``router/src/lib.rs`` for the files beside the wei
 
 from typing import Any
 
-from embedfleet.control.model_folder import ModelFolder
+from embedfleet.control.models.folder import ModelFolder
 from embedfleet.control.tei.config import (
     CONFIG,
     is_classifier,

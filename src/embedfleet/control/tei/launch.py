@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from embedfleet.config.settings import EngineOptions, Service
-from embedfleet.control.gpu import Family
+from embedfleet.control.host.gpu import Family
 from embedfleet.control.tei.verdict import Target
 from embedfleet.errors import UsageError
 

@@ -6,9 +6,9 @@ Source: ``STConfig`` and the choice of ``max_input_length`` in ``run`` (router/s
 
 from typing import Any
 
-from embedfleet.control.model_folder import ModelFolder
+from embedfleet.control.models.folder import ModelFolder
 from embedfleet.control.tei.verdict import Draft
-from embedfleet.folder.sentence_files import LENGTH_FILES
+from embedfleet.model_folder.sentence_files import LENGTH_FILES
 
 _KEY = "max_seq_length"
 _TOKENIZER_CONFIG = "tokenizer_config.json"

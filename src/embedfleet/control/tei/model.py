@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from embedfleet.control.assembly import Assembly, assemble
-from embedfleet.control.model_folder import read_model_folder, with_tokenizer
+from embedfleet.control.models.folder import read_model_folder, with_tokenizer
+from embedfleet.control.tei.assembly import Assembly, assemble
 from embedfleet.control.tei.folder import judge, links_of
 from embedfleet.control.tei.verdict import Target, Verdict
 

@@ -7,7 +7,7 @@ Source: ``PoolConfig`` in ``get_backend_model_type`` (router/src/lib.rs) for the
 from dataclasses import dataclass
 from typing import Any
 
-from embedfleet.control.model_folder import ModelFolder
+from embedfleet.control.models.folder import ModelFolder
 from embedfleet.control.tei.verdict import OWN_ENGINE, Draft, Target
 
 MODULES = "modules.json"

@@ -3,7 +3,7 @@
 Source: ``run`` (router/src/lib.rs), which reads ``prompts`` and no other key of the file.
 """
 
-from embedfleet.control.model_folder import ModelFolder
+from embedfleet.control.models.folder import ModelFolder
 from embedfleet.control.tei.verdict import OWN_ENGINE, Draft, Target
 
 FILE = "config_sentence_transformers.json"

@@ -5,9 +5,9 @@ Source: none of router/src/lib.rs, backends/src/lib.rs and backends/candle/src n
 
 from typing import Any
 
-from embedfleet.control.model_folder import ModelFolder
+from embedfleet.control.models.folder import ModelFolder
 from embedfleet.control.tei.verdict import OWN_ENGINE, Draft
-from embedfleet.folder.sentence_files import LENGTH_FILES
+from embedfleet.model_folder.sentence_files import LENGTH_FILES
 
 _SENTENCE = LENGTH_FILES[0]
 _TOKENIZER_CONFIG = "tokenizer_config.json"

@@ -7,7 +7,7 @@ Source: ``init_backend`` (backends/src/lib.rs) for the backend; ``CandleBackend:
 import re
 from collections.abc import Mapping
 
-from embedfleet.control.model_folder import ModelFolder
+from embedfleet.control.models.folder import ModelFolder
 from embedfleet.control.tei.verdict import Draft
 
 INDEX = "model.safetensors.index.json"

@@ -3,10 +3,10 @@
 from typing import ClassVar
 
 from embedfleet.engine.families.layers import PostNorm, bert_words, heads_of, pooled_classes
-from embedfleet.engine.ops import Ops, V
-from embedfleet.engine.tensor import Tensor
-from embedfleet.engine.weights import Weights
-from embedfleet.folder.config import ModelConfig
+from embedfleet.engine.families.ops import Ops, V
+from embedfleet.engine.files.tensor import Tensor
+from embedfleet.engine.files.weights import Weights
+from embedfleet.model_folder.config import ModelConfig
 
 NAMES = (
     "attention.self.query",

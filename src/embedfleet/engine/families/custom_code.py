@@ -3,7 +3,7 @@
 import re
 
 from embedfleet.errors import ModelError
-from embedfleet.folder.config import ModelConfig
+from embedfleet.model_folder.config import ModelConfig
 
 _KEY = "auto_map"
 _OTHERS = {

@@ -4,14 +4,14 @@ import math
 from dataclasses import replace
 from typing import ClassVar
 
-from embedfleet.engine.disentangled import Disentangled, Norm, Projection
 from embedfleet.engine.families.bert import NAMES
+from embedfleet.engine.families.disentangled import Disentangled, Norm, Projection
 from embedfleet.engine.families.layers import Embeddings, PostNorm, decoder, heads_of, layer_norm, linear
+from embedfleet.engine.families.ops import ACTIVATIONS, Linear, Ops, V
 from embedfleet.engine.families.places import read_places
-from embedfleet.engine.ops import ACTIVATIONS, Linear, Ops, V
-from embedfleet.engine.weights import Weights
+from embedfleet.engine.files.weights import Weights
 from embedfleet.errors import ModelError
-from embedfleet.folder.config import ModelConfig
+from embedfleet.model_folder.config import ModelConfig
 
 _ATTENTION = ("attention.self.query_proj", "attention.self.key_proj", "attention.self.value_proj")
 _WHOLE = "supported: as wide as `hidden_size`"

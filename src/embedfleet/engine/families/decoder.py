@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from embedfleet.engine.families.layers import linear
+from embedfleet.engine.families.ops import ACTIVATIONS, Activation, Attention, Linear, Ops, V
 from embedfleet.engine.families.sight import Sight
-from embedfleet.engine.ops import ACTIVATIONS, Activation, Attention, Linear, Ops, V
-from embedfleet.engine.weights import Weights
+from embedfleet.engine.files.weights import Weights
 from embedfleet.errors import ModelError
-from embedfleet.folder.config import ModelConfig
+from embedfleet.model_folder.config import ModelConfig
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,11 +3,11 @@
 from typing import ClassVar
 
 from embedfleet.engine.families.layers import PostNorm, decoder, heads_of, linear
-from embedfleet.engine.ops import ACTIVATIONS, Ops, V
-from embedfleet.engine.tensor import Tensor
-from embedfleet.engine.weights import Weights
+from embedfleet.engine.families.ops import ACTIVATIONS, Ops, V
+from embedfleet.engine.files.tensor import Tensor
+from embedfleet.engine.files.weights import Weights
 from embedfleet.errors import ModelError
-from embedfleet.folder.config import ModelConfig
+from embedfleet.model_folder.config import ModelConfig
 
 _NAMES = (
     "attention.q_lin",

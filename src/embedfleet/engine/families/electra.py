@@ -4,10 +4,10 @@ from typing import ClassVar
 
 from embedfleet.engine.families.bert import NAMES
 from embedfleet.engine.families.layers import Embeddings, PostNorm, decoder, heads_of, layer_norm, linear
-from embedfleet.engine.ops import Ops, V
-from embedfleet.engine.weights import Weights
+from embedfleet.engine.families.ops import Ops, V
+from embedfleet.engine.files.weights import Weights
 from embedfleet.errors import ModelError
-from embedfleet.folder.config import ModelConfig
+from embedfleet.model_folder.config import ModelConfig
 
 
 class Electra:

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from functools import partial
 
 from embedfleet.engine.families.layers import linear
-from embedfleet.engine.ops import Activation, Linear, Ops, V
-from embedfleet.engine.tensor import Tensor
-from embedfleet.engine.weights import Weights
+from embedfleet.engine.families.ops import Activation, Linear, Ops, V
+from embedfleet.engine.files.tensor import Tensor
+from embedfleet.engine.files.weights import Weights
 from embedfleet.errors import ModelError
-from embedfleet.folder.config import ModelConfig
+from embedfleet.model_folder.config import ModelConfig
 
 _REFUSED = ("moe_normalize_expert_weights", "expert_choice_router")
 

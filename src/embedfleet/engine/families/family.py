@@ -2,9 +2,9 @@
 
 from typing import ClassVar, Protocol
 
-from embedfleet.engine.ops import Ops, V
-from embedfleet.engine.weights import Weights
-from embedfleet.folder.config import ModelConfig
+from embedfleet.engine.families.ops import Ops, V
+from embedfleet.engine.files.weights import Weights
+from embedfleet.model_folder.config import ModelConfig
 
 
 class Family(Protocol):

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from embedfleet.engine.families.experts import Experts
 from embedfleet.engine.families.layers import Find, layer_norm, linear
-from embedfleet.engine.ops import Activation, Attention, Ops, Rotary, V
-from embedfleet.engine.tensor import Tensor
-from embedfleet.engine.weights import Weights
+from embedfleet.engine.families.ops import Activation, Attention, Ops, Rotary, V
+from embedfleet.engine.files.tensor import Tensor
+from embedfleet.engine.files.weights import Weights
 
 
 @dataclass(frozen=True, slots=True)

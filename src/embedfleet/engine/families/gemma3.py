@@ -6,11 +6,11 @@ from dataclasses import replace
 from typing import ClassVar
 
 from embedfleet.engine.families.decoder import Build, Decoder, read_heads
+from embedfleet.engine.families.ops import ACTIVATIONS, Rotary
 from embedfleet.engine.families.rotary import rotary_of
 from embedfleet.engine.families.sight import FULL, LOCAL, Sight, read_kinds, read_window
-from embedfleet.engine.ops import ACTIVATIONS, Rotary
 from embedfleet.errors import ModelError
-from embedfleet.folder.config import ModelConfig
+from embedfleet.model_folder.config import ModelConfig
 
 _EVERY = 6  # of so many layers the last sees everything
 

@@ -3,8 +3,8 @@
 from dataclasses import dataclass, replace
 
 from embedfleet.engine.families.layers import PostNorm, linear
-from embedfleet.engine.ops import Activation, Attention, Ops, V
-from embedfleet.engine.weights import Weights
+from embedfleet.engine.families.ops import Activation, Attention, Ops, V
+from embedfleet.engine.files.weights import Weights
 
 MARK = "attention.self.layer_norm_q.weight"
 """A tensor of a layer that JinaBERT's others have not."""

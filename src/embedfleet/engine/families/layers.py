@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from embedfleet.engine.ops import ACTIVATIONS, Activation, Attention, Linear, Ops, V
-from embedfleet.engine.tensor import Tensor
-from embedfleet.engine.weights import Weights
+from embedfleet.engine.families.ops import ACTIVATIONS, Activation, Attention, Linear, Ops, V
+from embedfleet.engine.files.tensor import Tensor
+from embedfleet.engine.files.weights import Weights
 from embedfleet.errors import ModelError
-from embedfleet.folder.config import ModelConfig
+from embedfleet.model_folder.config import ModelConfig
 
 Find = Callable[..., Tensor]
 """`Weights.body` or `Weights.head`."""

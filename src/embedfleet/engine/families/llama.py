@@ -4,12 +4,12 @@ import math
 from typing import ClassVar
 
 from embedfleet.engine.families.decoder import Build, Decoder, is_causal, read_activation, read_heads
+from embedfleet.engine.families.ops import Ops, V
 from embedfleet.engine.families.rotary import read_rotary
 from embedfleet.engine.families.sight import Sight
-from embedfleet.engine.ops import Ops, V
-from embedfleet.engine.weights import Weights
+from embedfleet.engine.files.weights import Weights
 from embedfleet.errors import ModelError
-from embedfleet.folder.config import ModelConfig
+from embedfleet.model_folder.config import ModelConfig
 
 _BOTH_WAYS = "llama_bidirec"
 _POOLINGS = {name: name for name in ("avg", "cls", "last")}

@@ -7,7 +7,7 @@ from embedfleet.engine.families.decoder import Build, Decoder, is_causal, read_a
 from embedfleet.engine.families.rotary import read_rotary
 from embedfleet.engine.families.sight import Sight, read_window
 from embedfleet.errors import ModelError
-from embedfleet.folder.config import ModelConfig
+from embedfleet.model_folder.config import ModelConfig
 
 
 class Mistral(Decoder):

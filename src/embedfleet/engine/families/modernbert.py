@@ -4,13 +4,13 @@ from dataclasses import replace
 from typing import ClassVar
 
 from embedfleet.engine.families.layers import decoder, heads_of, linear
+from embedfleet.engine.families.ops import ACTIVATIONS, Ops, V
 from embedfleet.engine.families.rotary import read_rotary
 from embedfleet.engine.families.sight import FULL, LOCAL, Sight, read_kinds
-from embedfleet.engine.ops import ACTIVATIONS, Ops, V
-from embedfleet.engine.tensor import Tensor
-from embedfleet.engine.weights import Weights
+from embedfleet.engine.files.tensor import Tensor
+from embedfleet.engine.files.weights import Weights
 from embedfleet.errors import ModelError
-from embedfleet.folder.config import ModelConfig
+from embedfleet.model_folder.config import ModelConfig
 
 
 class ModernBert:

@@ -4,11 +4,11 @@ from dataclasses import replace
 from typing import ClassVar
 
 from embedfleet.engine.families.layers import PostNorm, heads_of, roberta_classes, roberta_words
-from embedfleet.engine.ops import Ops, RelativeBias, V
-from embedfleet.engine.tensor import Tensor
-from embedfleet.engine.weights import Weights
+from embedfleet.engine.families.ops import Ops, RelativeBias, V
+from embedfleet.engine.files.tensor import Tensor
+from embedfleet.engine.files.weights import Weights
 from embedfleet.errors import ModelError
-from embedfleet.folder.config import ModelConfig
+from embedfleet.model_folder.config import ModelConfig
 
 _NAMES = (
     "attention.attn.q",

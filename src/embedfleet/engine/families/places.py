@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from embedfleet.errors import ModelError
-from embedfleet.folder.config import ModelConfig
+from embedfleet.model_folder.config import ModelConfig
 
 _TO_PLACE, _TO_CONTENT = "c2p", "p2c"
 

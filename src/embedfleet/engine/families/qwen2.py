@@ -4,11 +4,11 @@ from dataclasses import replace
 from typing import ClassVar
 
 from embedfleet.engine.families.decoder import Build, Decoder, is_causal, read_activation, read_heads
+from embedfleet.engine.families.ops import Attention
 from embedfleet.engine.families.rotary import read_rotary
 from embedfleet.engine.families.sight import FULL, LOCAL, Sight, read_kinds, read_window
-from embedfleet.engine.ops import Attention
 from embedfleet.errors import ModelError
-from embedfleet.folder.config import ModelConfig
+from embedfleet.model_folder.config import ModelConfig
 
 
 class Qwen2(Decoder):

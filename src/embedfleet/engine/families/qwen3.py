@@ -4,7 +4,7 @@ from typing import ClassVar
 
 from embedfleet.engine.families.decoder import Build, Decoder, is_causal, read_activation, read_heads
 from embedfleet.engine.families.qwen2 import read_sights
-from embedfleet.folder.config import ModelConfig
+from embedfleet.model_folder.config import ModelConfig
 
 _BOTH_WAYS = "bidirectional_pplx_qwen3"
 

@@ -18,7 +18,7 @@ from embedfleet.engine.families.nomic_bert import NomicBert
 from embedfleet.engine.families.qwen2 import Qwen2
 from embedfleet.engine.families.qwen3 import Qwen3
 from embedfleet.engine.families.roberta import Roberta
-from embedfleet.folder.config import ModelConfig
+from embedfleet.model_folder.config import ModelConfig
 
 _FAMILIES: tuple[type[Family], ...] = (
     Albert,

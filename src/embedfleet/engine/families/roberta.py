@@ -4,9 +4,9 @@ from typing import ClassVar
 
 from embedfleet.engine.families.bert import Bert
 from embedfleet.engine.families.layers import roberta_classes, roberta_words
-from embedfleet.engine.ops import Ops, V
-from embedfleet.engine.weights import Weights
-from embedfleet.folder.config import ModelConfig
+from embedfleet.engine.families.ops import Ops, V
+from embedfleet.engine.files.weights import Weights
+from embedfleet.model_folder.config import ModelConfig
 
 
 class Roberta(Bert):

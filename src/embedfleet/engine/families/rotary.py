@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from embedfleet.engine.ops import Rotary
+from embedfleet.engine.families.ops import Rotary
 from embedfleet.errors import ModelError
-from embedfleet.folder.config import ModelConfig
+from embedfleet.model_folder.config import ModelConfig
 
 _GREATEST = 1e30  # of any number here: beyond, sums and powers of it would not be finite
 

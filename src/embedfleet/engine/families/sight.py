@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from embedfleet.engine.ops import Attention, Rotary
+from embedfleet.engine.families.ops import Attention, Rotary
 from embedfleet.errors import ModelError
-from embedfleet.folder.config import ModelConfig
+from embedfleet.model_folder.config import ModelConfig
 
 FULL, LOCAL = "full_attention", "sliding_attention"
 """Kinds of layers: their tokens see the whole sequence, or those nearby."""

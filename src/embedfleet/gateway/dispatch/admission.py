@@ -6,8 +6,8 @@ from embedfleet.errors import Overloaded, Saturated, ServingError
 from embedfleet.gateway.dispatch.command import Refuse, Separate
 from embedfleet.gateway.dispatch.estimate import DrainRate
 from embedfleet.gateway.dispatch.limits import DispatchLimits
-from embedfleet.gateway.dispatch.promises import Promises
 from embedfleet.gateway.dispatch.request import Request
+from embedfleet.gateway.dispatch.reservations import Promises
 
 _UNKNOWN_S = 5.0  # until room is there, while no replica serves
 _LEAST_SHARE = 0.5  # of what replicas can do, that they are taken to do: a measurement of quieter times says too little

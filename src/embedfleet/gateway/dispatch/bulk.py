@@ -2,14 +2,14 @@
 
 from math import ceil, inf
 
-from embedfleet.gateway.dispatch.carving import Bounds, carve, most_tokens, staggered
 from embedfleet.gateway.dispatch.command import Command, Send
 from embedfleet.gateway.dispatch.limits import DispatchLimits
 from embedfleet.gateway.dispatch.placement import EARLY_S, fits, takes_bulk
+from embedfleet.gateway.dispatch.pool import Roster
 from embedfleet.gateway.dispatch.quarantine import Quarantine
 from embedfleet.gateway.dispatch.replica import Replica
 from embedfleet.gateway.dispatch.request import Chunk
-from embedfleet.gateway.dispatch.roster import Roster
+from embedfleet.gateway.dispatch.splitting import Bounds, carve, most_tokens, staggered
 from embedfleet.gateway.dispatch.work import Work, part_of
 
 _BACKLOG_S = 2.0  # of bulk work; above it throughput counts for more than the time of one chunk

@@ -3,8 +3,8 @@
 from embedfleet.errors import DeadlineExceeded, Unhealthy
 from embedfleet.gateway.dispatch.command import Command, Refuse
 from embedfleet.gateway.dispatch.limits import DispatchLimits
+from embedfleet.gateway.dispatch.pool import Roster
 from embedfleet.gateway.dispatch.request import Request
-from embedfleet.gateway.dispatch.roster import Roster
 from embedfleet.gateway.dispatch.work import Work
 
 

@@ -38,7 +38,6 @@ from typing import Final
 
 from embedfleet.gateway.dispatch.admission import Admission
 from embedfleet.gateway.dispatch.bulk import BulkSender
-from embedfleet.gateway.dispatch.carving import SCATTER_TOKENS, divided
 from embedfleet.gateway.dispatch.command import Command, Failure, Join, Refuse, Relay, Send, Separate
 from embedfleet.gateway.dispatch.deadlines import give_up
 from embedfleet.gateway.dispatch.estimate import DrainRate, TokenEstimate
@@ -46,11 +45,12 @@ from embedfleet.gateway.dispatch.hedges import hedge, is_lost, lose
 from embedfleet.gateway.dispatch.limits import DispatchLimits
 from embedfleet.gateway.dispatch.pace import Cost
 from embedfleet.gateway.dispatch.placement import place_online
+from embedfleet.gateway.dispatch.pool import CLOSED, Roster
 from embedfleet.gateway.dispatch.quarantine import Quarantine
 from embedfleet.gateway.dispatch.replica import Abilities, Replica, State
 from embedfleet.gateway.dispatch.request import Chunk, Part, Request
 from embedfleet.gateway.dispatch.retries import THROTTLED, TROUBLE, Retries
-from embedfleet.gateway.dispatch.roster import CLOSED, Roster
+from embedfleet.gateway.dispatch.splitting import SCATTER_TOKENS, divided
 from embedfleet.gateway.dispatch.verdicts import Verdict, Verdicts
 from embedfleet.gateway.dispatch.work import Work, cut_at_once
 

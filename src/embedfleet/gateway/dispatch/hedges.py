@@ -9,10 +9,10 @@ from typing import Final
 from embedfleet.gateway.dispatch.command import Command, Send
 from embedfleet.gateway.dispatch.limits import DispatchLimits
 from embedfleet.gateway.dispatch.placement import place_online
+from embedfleet.gateway.dispatch.pool import Roster
 from embedfleet.gateway.dispatch.quarantine import Quarantine
 from embedfleet.gateway.dispatch.replica import Replica
 from embedfleet.gateway.dispatch.request import Chunk
-from embedfleet.gateway.dispatch.roster import Roster
 from embedfleet.gateway.dispatch.work import Work
 
 # So many times its patience a chunk is given on a connection that was in use, while its replica answers others.

@@ -10,12 +10,12 @@ at a time, and none on the last replica that serves while others are down.
 from collections.abc import Sequence
 
 from embedfleet.errors import QueryOfDeath, Unanswerable
-from embedfleet.gateway.dispatch.carving import divided, scatter
 from embedfleet.gateway.dispatch.command import Command, Refuse, Send, Separate
 from embedfleet.gateway.dispatch.limits import DispatchLimits
+from embedfleet.gateway.dispatch.pool import Roster
 from embedfleet.gateway.dispatch.replica import Replica, State
 from embedfleet.gateway.dispatch.request import Chunk, Request
-from embedfleet.gateway.dispatch.roster import Roster
+from embedfleet.gateway.dispatch.splitting import divided, scatter
 from embedfleet.gateway.dispatch.verdicts import UNANSWERABLE_S, Verdict
 from embedfleet.gateway.dispatch.work import Work, part_of
 

@@ -3,13 +3,13 @@
 from typing import Final
 
 from embedfleet.errors import BadGateway, ServingError, Unhealthy
-from embedfleet.gateway.dispatch.carving import divided
 from embedfleet.gateway.dispatch.command import Command, Failure, Refuse, Relay
 from embedfleet.gateway.dispatch.limits import DispatchLimits
+from embedfleet.gateway.dispatch.pool import Roster
 from embedfleet.gateway.dispatch.quarantine import Quarantine
 from embedfleet.gateway.dispatch.replica import Replica
 from embedfleet.gateway.dispatch.request import Chunk, Part
-from embedfleet.gateway.dispatch.roster import Roster
+from embedfleet.gateway.dispatch.splitting import divided
 from embedfleet.gateway.dispatch.work import Work, part_of
 
 BLAMED = 424

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 
 from embedfleet.errors import Unhealthy
 from embedfleet.gateway.dispatch.budget import Budget
-from embedfleet.gateway.dispatch.carving import SCATTER_TOKENS, divided, scatter
 from embedfleet.gateway.dispatch.command import Cancel, Command, Refuse
 from embedfleet.gateway.dispatch.limits import DispatchLimits
+from embedfleet.gateway.dispatch.pool import Roster
 from embedfleet.gateway.dispatch.queues import AccusedQueue, BulkQueue, OnlineQueue
 from embedfleet.gateway.dispatch.replica import Abilities, Replica
 from embedfleet.gateway.dispatch.request import Batch, Chunk, Part, Request
-from embedfleet.gateway.dispatch.roster import Roster
+from embedfleet.gateway.dispatch.splitting import SCATTER_TOKENS, divided, scatter
 from embedfleet.gateway.dispatch.suspicion import patience_s
 from embedfleet.gateway.dispatch.verdicts import Verdicts
 

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from embedfleet.control.assembly import assemble, provide_assembly
-from embedfleet.control.model_folder import read_model_folder, with_tokenizer
+from embedfleet.control.models.folder import read_model_folder, with_tokenizer
+from embedfleet.control.tei.assembly import assemble, provide_assembly
 from embedfleet.control.tei.folder import judge
 from tests.services.folder_cases import CASES
 from tests.services.folders import Folders

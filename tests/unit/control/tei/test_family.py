@@ -8,7 +8,7 @@ import pytest
 
 from embedfleet.control.tei.family import FAMILIES, NO_DEFAULT
 from embedfleet.control.tei.folder import judge
-from embedfleet.folder.defaults import DEFAULTS
+from embedfleet.model_folder.defaults import DEFAULTS
 from tests.services.tei_folders import AMPERE, BERT, CPU, OLD_POOLING, TURING, folder, modules, rewritten
 
 MEAN, CLS = OLD_POOLING, OLD_POOLING | {"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False}

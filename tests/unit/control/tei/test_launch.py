@@ -2,9 +2,9 @@
 
 import pytest
 
-from embedfleet.cli.tei import command as tei
+from embedfleet.cli.verbs.tei import command as tei
 from embedfleet.config.settings import EngineOptions
-from embedfleet.control.gpu import family_of_type
+from embedfleet.control.host.gpu import family_of_type
 from embedfleet.control.tei.launch import arguments, entrypoint, environment, parse_version
 from embedfleet.errors import UsageError
 

@@ -11,8 +11,8 @@ from embedfleet.gateway.dispatch.admission import Admission
 from embedfleet.gateway.dispatch.command import Separate
 from embedfleet.gateway.dispatch.estimate import DrainRate
 from embedfleet.gateway.dispatch.limits import DispatchLimits
-from embedfleet.gateway.dispatch.promises import Promises
 from embedfleet.gateway.dispatch.request import Request
+from embedfleet.gateway.dispatch.reservations import Promises
 
 RATE = 1000  # tokens per second
 

@@ -7,13 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embedfleet.gateway.dispatch.budget import Budget
-from embedfleet.gateway.dispatch.carving import Bounds, by_length, carve, divided, fewest_parts, scatter, staggered
 from embedfleet.gateway.dispatch.command import Join, Relay, Send
 from embedfleet.gateway.dispatch.dispatcher import Dispatcher
 from embedfleet.gateway.dispatch.pace import Cost, Pace, fit
 from embedfleet.gateway.dispatch.placement import EARLY_S, place_online, takes_bulk
 from embedfleet.gateway.dispatch.replica import Abilities, Event, Replica
 from embedfleet.gateway.dispatch.request import Batch, Request
+from embedfleet.gateway.dispatch.splitting import Bounds, by_length, carve, divided, fewest_parts, scatter, staggered
 from tests.properties.twins import Divisible
 
 NOW = 100.0

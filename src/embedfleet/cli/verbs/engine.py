@@ -1,0 +1,48 @@
+"""``embedfleet engine``: one model server in the foreground."""
+
+from typing import Any
+
+import click
+
+from embedfleet.cli.child import end_with, port_teller
+from embedfleet.cli.flags import PORT, record_flags, take_record
+from embedfleet.config.settings import EngineOptions
+from embedfleet.errors import UsageError
+
+
+@click.command("engine")
+@record_flags(EngineOptions)
+@click.option("--host", default="127.0.0.1", show_default=True, help="address to listen on")
+@click.option("--port", type=PORT, default=0, show_default=True, help="port to listen on; 0 for any free one")
+@click.option("--worker-threads", default=1, show_default=True, help="threads that run the model, one core each")
+@click.option("--payload-limit-bytes", default=2_000_000, show_default=True, help="largest request body")
+@click.option("--stop-grace-s", default=30.0, show_default=True, help="requests under way may take so long at a stop")
+@click.option(
+    "--api-key",
+    default="",
+    envvar="EMBEDFLEET_ENGINE_API_KEY",
+    help="requests need `Authorization: Bearer` and this, but for health, metrics and docs [EMBEDFLEET_ENGINE_API_KEY]",
+)
+@click.option("--log-level", default="info", show_default=True, help="debug, info, warning or error")
+@click.option("--log-format", default="text", show_default=True, help="text or json")
+@click.option("--preferred-port", default=0, hidden=True)
+@click.option("--ready-fd", default=0, hidden=True)
+@click.option("--parent-pid", default=0, hidden=True)
+def command(parent_pid: int, ready_fd: int, log_level: str, log_format: str, **flags: Any) -> None:  # noqa: ANN401
+    """Serve one model with TEI's HTTP API until SIGTERM or Ctrl-C."""
+    end_with(parent_pid)
+    if parent_pid:
+        flags["api_key"] = ""  # a fleet's gateway has no key; the variable is for an engine by itself
+    # Heavy, and only needed here.
+    import uvloop  # noqa: PLC0415
+
+    from embedfleet.cli.conversion import engine_settings  # noqa: PLC0415
+    from embedfleet.engine.api.app import serve  # noqa: PLC0415
+    from embedfleet.log import set_up  # noqa: PLC0415
+
+    set_up(log_level, log_format)
+    settings = engine_settings(take_record(EngineOptions, flags), **flags)
+    try:
+        uvloop.run(serve(settings, ready=port_teller(ready_fd)))
+    except OSError as error:
+        raise UsageError(f"cannot listen: {error.strerror or error}", "choose another --port") from error

@@ -1,0 +1,87 @@
+"""``embedfleet nginx``: one nginx of this machine in the foreground, on the configuration that `up` has made."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import click
+
+from embedfleet.cli.child import adopt_orphans, end_with, port_teller
+from embedfleet.control.host.process_table import end_children, listens
+from embedfleet.control.host.programs import find_nginx
+from embedfleet.errors import UsageError
+
+_LISTEN_S = 30.0
+_POLL_S = 0.02
+
+
+@click.command("nginx")
+@click.option("--folder", required=True, metavar="PATH", help="where its nginx.conf is")
+@click.option("--host", default="127.0.0.1", help="where it listens")
+@click.option("--port", default=0, help="where it listens")
+@click.option("--ready-fd", default=0, hidden=True)
+@click.option("--parent-pid", default=0, hidden=True)
+def command(folder: str, host: str, port: int, ready_fd: int, parent_pid: int) -> None:
+    """Run nginx, as the balancer of one service; SIGTERM lets requests under way end, a second one does not."""
+    end_with(parent_pid)
+    binary = find_nginx()
+    conf = Path(folder) / "nginx.conf"
+    if not conf.is_file():
+        raise UsageError(f"there is no {conf}", "it is made by `embedfleet up` with balancer = nginx")
+    adopt_orphans()
+    nginx = subprocess.Popen(
+        [binary, "-e", "stderr", "-c", str(conf)],
+        preexec_fn=partial(end_with, os.getpid(), gently=True),  # noqa: PLW1509 - there are no threads here
+    )
+    try:
+        _pass_on_signals(nginx)
+        if ready_fd:
+            _tell_once_it_listens(nginx, host, port, ready_fd)
+        code = nginx.wait()
+    finally:
+        end_children()  # its workers, if it was killed: they would keep the port
+    sys.exit(code if code >= 0 else 128 - code)
+
+
+def _pass_on_signals(nginx: subprocess.Popen[bytes]) -> None:
+    """Tell nginx what we are told: to stop, gracefully at first; to take its configuration anew."""
+    stops = iter((signal.SIGQUIT,))
+
+    def stop(number: int, frame: object) -> None:  # noqa: ARG001 - signal's signature
+        nginx.send_signal(next(stops, signal.SIGTERM))
+
+    def reload(number: int, frame: object) -> None:  # noqa: ARG001
+        nginx.send_signal(signal.SIGHUP)
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    signal.signal(signal.SIGHUP, reload)
+
+
+def _tell_once_it_listens(nginx: subprocess.Popen[bytes], host: str, port: int, ready_fd: int) -> None:
+    """Say so, once it is nginx that lets us in: it has no word for it, and another may be at its port."""
+    deadline = time.monotonic() + _LISTEN_S
+    while time.monotonic() < deadline and nginx.poll() is None:
+        try:
+            socket.create_connection((host, port), _LISTEN_S).close()
+        except OSError:
+            is_there = False
+        else:
+            is_there = _listens(nginx.pid, port)
+        if is_there:
+            port_teller(ready_fd)(port)
+            return
+        time.sleep(_POLL_S)
+    os.close(ready_fd)
+
+
+def _listens(pid: int, port: int) -> bool:
+    try:
+        return listens(pid, port)
+    except PermissionError:  # a program with rights of its own: that somebody lets us in must do
+        return True

@@ -1,0 +1,111 @@
+"""``embedfleet service``: the fleet at boot, by systemd."""
+
+import os
+import shutil
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from embedfleet.cli.environment import lasting_command
+from embedfleet.cli.flags import given_flags, read_settings, settings_flags
+from embedfleet.cli.output import data, say
+from embedfleet.config.environment import CONFIG
+from embedfleet.control.host.nvml import read_driver
+from embedfleet.control.host.systemd import FOLDER, NAME, render_unit
+from embedfleet.control.plan.plan import check_machine
+from embedfleet.control.preflight.survey import see_driver
+from embedfleet.errors import FleetError, UsageError
+
+_WAIT_S = 300
+_KEPT = ("EMBEDFLEET_", "DOCKER_HOST")  # what is set now is what was meant
+_POLL_S = 1.0
+
+
+@click.group("service")
+def command() -> None:
+    """Start the fleet at boot."""
+
+
+@command.command("install")
+@click.option("--unit-dir", default=str(FOLDER), show_default=True, help="where systemd looks for units")
+@click.option("--dry-run", is_flag=True, help="show the unit on stdout and change nothing")
+@settings_flags
+def install(unit_dir: str, dry_run: bool, **flags: Any) -> None:  # noqa: ANN401
+    """Write a systemd unit that waits for the driver and then runs `up` in this folder; enable it."""
+    settings = read_settings(flags)
+    driver = see_driver(settings)
+    gpus = check_machine(settings, driver.gpus if driver else ())
+    text = render_unit(
+        program=lasting_command(),
+        folder=settings.root,
+        # A file that a variable names may be named from here.
+        arguments=given_flags(flags | {"file": flags["file"] or os.environ.get(CONFIG)}),
+        environment={n: v for n, v in os.environ.items() if n.startswith(_KEPT) and n != CONFIG},
+        uuids=tuple(gpu.uuid for gpu in gpus),
+        wait_s=_WAIT_S,
+    )
+    if dry_run:
+        data(text.rstrip("\n"))
+        return
+    unit = Path(unit_dir) / NAME
+    try:
+        unit.write_text(text)
+    except OSError as error:
+        raise UsageError(f"{unit} cannot be written: {error.strerror}", "run this as root (sudo)") from error
+    say(f"wrote {unit}")
+    _systemctl("daemon-reload")
+    _systemctl("enable", NAME)
+    say(f"it starts at the next boot; now: systemctl start {NAME.removesuffix('.service')}")
+
+
+@command.command("uninstall")
+@click.option("--unit-dir", default=str(FOLDER), show_default=True, help="where the unit is")
+def uninstall(unit_dir: str) -> None:
+    """Disable and remove the unit; a fleet that runs goes on."""
+    unit = Path(unit_dir) / NAME
+    if not os.path.lexists(unit):
+        say(f"there is no {unit}")
+        return
+    _systemctl("disable", NAME)
+    try:
+        unit.unlink()
+    except OSError as error:
+        raise UsageError(f"{unit} cannot be removed: {error.strerror}", "run this as root (sudo)") from error
+    _systemctl("daemon-reload")
+    say(f"removed {unit}")
+
+
+@command.command("wait", hidden=True)
+@click.option("--timeout-s", default=float(_WAIT_S), help="longest wait")
+@click.option("--uuid", "uuids", multiple=True, help="of a GPU")
+def wait(timeout_s: float, uuids: tuple[str, ...]) -> None:
+    """Wait until the driver shows these GPUs."""
+    deadline = time.monotonic() + timeout_s
+    while missing := set(uuids) - _seen():
+        if time.monotonic() > deadline:
+            raise FleetError(
+                f"after {timeout_s:g} s the driver does not show {', '.join(sorted(missing))}",
+                "does nvidia-smi work? After a change of GPUs: `embedfleet service install` anew",
+            )
+        time.sleep(_POLL_S)
+
+
+def _seen() -> set[str]:
+    """UUIDs of the GPUs that the driver shows now; none while it does not answer."""
+    try:
+        driver = read_driver()
+    except UsageError:
+        return set()
+    return {gpu.uuid for gpu in driver.gpus} if driver else set()
+
+
+def _systemctl(*arguments: str) -> None:
+    """Where systemd does not run there is nothing to tell."""
+    if shutil.which("systemctl") is None or not Path("/run/systemd/system").is_dir():
+        return
+    done = subprocess.run(["systemctl", *arguments], capture_output=True, text=True, check=False)  # noqa: S607
+    if done.returncode != 0:
+        raise FleetError(f"systemctl {' '.join(arguments)}: {done.stderr.strip()}", "see journalctl -xe")

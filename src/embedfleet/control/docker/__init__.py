@@ -1,0 +1,1 @@
+"""Docker: its daemon, containers and images."""

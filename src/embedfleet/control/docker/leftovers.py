@@ -1,0 +1,122 @@
+"""What a fleet left in the Docker daemon: found by its labels alone, with no file of ours."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from embedfleet.control.docker.client import Docker
+from embedfleet.control.docker.container import Container
+from embedfleet.control.docker.ending import end_container
+from embedfleet.control.docker.former import is_former
+from embedfleet.errors import DockerError, TimedOut, UpstreamError
+from embedfleet.http.client import fetch
+from embedfleet.probe.prober import Prober
+from embedfleet.types import Endpoint
+
+log = logging.getLogger(__name__)
+
+_PROBE_S = 10.0
+_ANSWER_S = 2.0
+_GRACE_S = 30.0
+# As that of a container: a gateway that was a process is gone with its fleet.
+_NO_BALANCER = {"id": "", "pid": None, "phase": "gone", "restarts": 0, "last_end": "", "uptime_s": 0, "pss_bytes": 0}
+
+
+def remove_container(docker: Docker, container: Container, grace_s: float = _GRACE_S) -> None:
+    """Let a container end what it has, and remove it, also if it cannot be told to end."""
+    try:
+        end_container(docker, container, grace_s)
+    except DockerError as error:
+        log.warning("%s cannot be stopped: %s", container.name, error.message)
+    docker.remove(container.id)
+
+
+def remove_all(docker: Docker | None, grace_s: float = _GRACE_S) -> list[str]:
+    """Remove every container and network of ours, balancers first.
+
+    Args:
+        docker: the daemon; None if there is none to ask.
+        grace_s: for requests under way.
+
+    Returns:
+        The names of what was removed.
+
+    Raises:
+        DockerError: some could not be removed; all others are.
+    """
+    if docker is None:
+        return []
+    removed: list[str] = []
+    failures: list[DockerError] = []
+    for container in sorted(docker.ours(), key=lambda container: container.kind != "balancer"):
+        try:
+            remove_container(docker, container, grace_s)
+            removed.append(container.name)
+        except DockerError as error:
+            failures.append(DockerError(f"{container.name} cannot be removed: {error.message}", error.hint))
+    for name in docker.networks():
+        try:
+            removed += [name] if docker.remove_network(name) else []
+        except DockerError as error:
+            failures.append(DockerError(f"the network {name} cannot be removed: {error.message}", error.hint))
+    if failures:
+        raise DockerError("; ".join(failure.message for failure in failures), failures[0].hint)
+    return removed
+
+
+async def remains_status(docker: Docker, ask: Callable[[str], Awaitable[list[dict[str, Any]]]]) -> list[dict[str, Any]]:
+    """The services of the containers that are there, as `api.fleet_status` tells those of a fleet that runs.
+
+    Args:
+        docker: the daemon.
+        ask: the gateway of a service for its replicas; empty where there is none to ask: then each is asked to infer.
+    """
+    containers = [container for container in await asyncio.to_thread(docker.ours) if not is_former(container)]
+    names = dict.fromkeys(container.service for container in containers if container.service)
+    return [await _service(name, [c for c in containers if c.service == name], await ask(name)) for name in names]
+
+
+async def _service(name: str, containers: Sequence[Container], rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    told = {row["id"]: row for row in rows}
+    replicas = [container for container in containers if container.kind == "replica"]
+    balancer = next((container for container in containers if container.kind == "balancer"), None)
+    return {
+        "name": name,
+        "port": balancer.published if balancer else 0,
+        "gateway": await _balancer(balancer) if balancer else _NO_BALANCER,
+        "replicas": list(await asyncio.gather(*(_replica(each, told.get(each.name)) for each in replicas))),
+    }
+
+
+async def _balancer(container: Container) -> dict[str, Any]:
+    """A balancer's container; one that listens and gives no answer is silent, whatever the daemon says of it."""
+    try:
+        if container.url:
+            await fetch(f"{container.url}/livez", timeout_s=_ANSWER_S)
+    except TimedOut as error:
+        return _row(container) | {"phase": "silent", "reason": str(error)}
+    except UpstreamError:  # it may listen on another address than ours
+        pass
+    return _row(container)
+
+
+async def _replica(container: Container, told: dict[str, Any] | None) -> dict[str, Any]:
+    if told is not None:
+        return _row(container) | told | {"url": container.url}
+    reason = f"container is {container.status}"
+    if container.url:
+        reason = await Prober(_PROBE_S).probe(Endpoint(container.name, container.url), [])
+    return _row(container) | {"state": "ejected" if reason else "active", "reason": reason, "url": container.url}
+
+
+def _row(container: Container) -> dict[str, Any]:
+    return {
+        "id": container.name,
+        "pid": container.pid or None,
+        "phase": container.status,
+        "restarts": container.restarts,
+        "last_end": "",
+        "uptime_s": 0,
+        "pss_bytes": 0,
+    }

@@ -1,0 +1,1 @@
+"""The machine below the fleet: GPUs, processes, disks, log files."""

@@ -1,0 +1,136 @@
+"""What the doctor says of a service's model: whether it is whole, and what TEI will get of it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from embedfleet.config.settings import Service, Settings
+from embedfleet.control.models.folder import ModelFolder, below, read_model_folder
+from embedfleet.control.plan.plan import Machine, runs_as
+from embedfleet.control.preflight.check import Check
+from embedfleet.control.preflight.model_kind import kind_of, misplaced
+from embedfleet.control.preflight.survey import read_model
+from embedfleet.control.tei.weights import ADAPTER, weight_files, weights_bytes
+
+_CONFIG = "config.json"
+_MODULES = "modules.json"
+_WEIGHTS = (".safetensors", ".bin", ".onnx")
+_READ = (".json", ".txt", ".model")
+_WHOLE = "copy the folder anew from where it is whole; git-lfs pointers by `git lfs pull` in it"
+_MERGE = "merge the adapter into the model, and save that"
+
+
+def check_model(settings: Settings, service: Service, machine: Machine, folder: Path) -> Check:
+    """Look at the model's folder of a service.
+
+    Args:
+        settings: in force.
+        service: whose replicas are started by us.
+        machine: that they run on.
+        folder: of the model.
+
+    Raises:
+        UsageError: the service is to have a GPU that is not there, or for which there is no image.
+    """
+    if not folder.is_dir():
+        hint = f"clone the model with git-lfs where there is a network, and copy it to {folder}"
+        return Check(f"model.{service.name}", "blocked", f"there is no folder {folder}", hint)
+    found = read_model_folder(folder)
+    if runs_as(service, machine.gpus) != "docker" or service.options.image == settings.fleet.own_image:
+        return _check_for_engine(service, found)
+    return _check_for_tei(settings, service, machine, found)
+
+
+def _check_for_engine(service: Service, found: ModelFolder) -> Check:
+    """What can be seen from outside: the engine itself judges the rest when it starts."""
+    name, folder = f"model.{service.name}", found.path
+    body = below(found, _home(found))
+    if fault := _fault(body):
+        return Check(name, "blocked", f"{body.path}/{fault}", _MERGE if fault.startswith(ADAPTER) else _WHOLE)
+    kind = kind_of(found, body.values(_CONFIG) or {}, service.engine.pooling)
+    seen = f"{folder}: {kind}; {_CONFIG} and {_size(_bytes(body))} of weights are whole"
+    rest = f"the engine judges the rest when it starts (to ask it now: embedfleet engine --model {folder})"
+    return _placed(service, f"{seen}; {rest}", misplaced(kind, service.name, service.engine.task, by_tei=False))
+
+
+def _check_for_tei(settings: Settings, service: Service, machine: Machine, found: ModelFolder) -> Check:
+    name, folder, pooling = f"model.{service.name}", found.path, service.engine.pooling
+    verdict = read_model(settings, service, machine, folder).verdict
+    release = f"TEI {settings.fleet.tei_version}"
+    config: dict[str, Any] = found.values(_CONFIG) or {}
+    if _CONFIG in verdict.files:
+        config = json.loads(verdict.files[_CONFIG])
+    kind = kind_of(found, config, pooling)
+    if verdict.refuses:
+        reasons = "; ".join(map(str, verdict.refusals))
+        hints = "; ".join(_once([refusal.hint for refusal in verdict.refusals]))
+        said = f"{folder}: {kind}" if config else str(folder)
+        return Check(name, "blocked", f"{said}: {release} cannot serve it: {reasons}", hints)
+    size = _size(weights_bytes(found))
+    said = f"{folder}: {kind}, {size}, inputs of up to {verdict.max_input_length} tokens; {release} {verdict}"
+    return _placed(service, said, misplaced(kind, service.name, service.engine.task, by_tei=True))
+
+
+def _placed(service: Service, said: str, misfit: tuple[str, str]) -> Check:
+    """A model that is served: with a warning if it cannot do what the service is for."""
+    what, hint = misfit
+    if what:
+        return Check(f"model.{service.name}", "warn", f"{what}; {said}", hint)
+    return Check(f"model.{service.name}", "ok", said)
+
+
+def _once(hints: list[str]) -> list[str]:
+    """Hints without those that another one holds."""
+    return [hint for hint in dict.fromkeys(hints) if not any(hint != other and hint in other for other in hints)]
+
+
+def _home(folder: ModelFolder) -> str:
+    """The folder of the transformer in a model's folder; empty for the model's folder itself."""
+    rows = folder.json.get(_MODULES)
+    first = rows[0] if isinstance(rows, list) and rows and isinstance(rows[0], dict) else {}
+    path = str(first.get("path") or "")
+    return path if not folder.has(_CONFIG) and folder.has(f"{path}/{_CONFIG}") else ""
+
+
+def _fault(folder: ModelFolder) -> str:
+    """What every server of models needs and is not there or not itself; empty if all of it is."""
+    if not folder.has(_CONFIG):
+        return f"{_CONFIG} is missing"
+    if folder.has(ADAPTER):
+        return f"{ADAPTER} says that other weights belong to these (PEFT), which are not added here"
+    weights = _weights(folder)
+    if pointers := [name for name in sorted(folder.pointers) if name in weights or name.endswith(_READ)]:
+        return f"{pointers[0]} is a git-lfs pointer, not the file itself"
+    if folder.values(_CONFIG) is None:
+        return f"{_CONFIG} cannot be read: {folder.broken.get(_CONFIG, 'it holds no JSON object')}"
+    if not weights:
+        return "* are no weights"
+    return next((f"{name} {what}" for name in weights if (what := _broken(folder, name))), "")
+
+
+def _broken(folder: ModelFolder, name: str) -> str:
+    """What is wrong with a file of weights as it is seen from outside; empty if nothing is."""
+    size = folder.sizes.get(name)
+    if size is None:
+        return "is missing: the index names it"
+    if size < 0:
+        return "is a link that leads nowhere, or may not be read"
+    if not size:
+        return "is empty"
+    is_cut = name.endswith(".safetensors") and name not in folder.tensors
+    return "is no safetensors file, or was cut short" if is_cut else ""
+
+
+def _weights(folder: ModelFolder) -> list[str]:
+    return weight_files(folder) or sorted(name for name in folder.sizes if name.endswith(_WEIGHTS))
+
+
+def _bytes(folder: ModelFolder) -> int:
+    return sum(max(0, folder.sizes[name]) for name in _weights(folder))
+
+
+def _size(count: int) -> str:
+    """Bytes in words."""
+    if count >= 1e9:
+        return f"{count / 1e9:.1f} GB"
+    return f"{count / 1e6:.0f} MB" if count >= 1e7 else f"{count / 1e6:.2f} MB"

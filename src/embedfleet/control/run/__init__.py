@@ -1,0 +1,1 @@
+"""A fleet at work: supervision, updates, its admin API."""

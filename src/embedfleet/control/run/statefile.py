@@ -1,0 +1,315 @@
+"""Where a running fleet is: a lock that the kernel drops with the process, and files that say how to reach it.
+
+The lock itself says who holds it, from the first moment on, and so does ``fleet.json``: whoever removes one of the two,
+or writes over it, does not hide the fleet. A fleet that runs makes again what is gone.
+"""
+
+import fcntl
+import json
+import os
+import signal
+import threading
+import time
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from embedfleet.control.host.disk import as_whom, hint_for, reason_of
+from embedfleet.control.host.process_identity import identity_of, lock_holder
+from embedfleet.control.run.run_folder import RunFolder
+from embedfleet.errors import FleetError, FleetSilent, UsageError
+
+# Whoever asks whether a fleet runs holds the lock for a moment as well.
+_TRIES = 10
+_RETRY_S = 0.05
+_SOCKET = "fleet.sock"
+_MOST_BYTES = 65_536  # of a file of ours
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """How to reach a running fleet.
+
+    Attributes:
+        pid: of the supervisor; 0 if nothing says it.
+        socket: of its admin API; empty while it starts.
+        identity: of the process, see `identity`; empty for a fleet of an older version.
+    """
+
+    pid: int
+    socket: str = ""
+    identity: str = ""
+
+
+class StateFile:
+    """The state of the fleet of one folder.
+
+    Args:
+        folder: the state folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.run = RunFolder(folder / "run")
+        self._file = folder / "fleet.json"
+        self._lock = folder / "lock"
+        self._held: int | None = None
+        self._is_new = False  # the folder
+        self._turn = threading.Lock()  # what mends is a thread
+        self._address = Address(os.getpid(), "", identity_of(os.getpid()))
+
+    @property
+    def socket(self) -> str:
+        """Where the admin API of the fleet that holds the lock is to listen."""
+        return self.run.socket(_SOCKET)
+
+    def acquire(self) -> None:
+        """Hold the lock until `release` or the end of the process, and say who holds it.
+
+        Raises:
+            UsageError: another process holds it, or the folder cannot be written.
+        """
+        self._is_new = not self.folder.exists()
+        try:
+            self._held = self._take()
+            if self._held is not None:
+                self._prepare(self._held)
+        except OSError as error:
+            self.release()
+            raise self._unwritable(error) from error
+        except BaseException:
+            self.release()
+            raise
+        if self._held is None:
+            raise self._refusal()
+
+    def write(self) -> None:
+        """Say that the fleet can be asked.
+
+        Raises:
+            UsageError: the folder cannot be written.
+        """
+        self._address = Address(self._address.pid, self.socket, self._address.identity)
+        try:
+            self.mend()
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def mend(self) -> list[Path]:
+        """Make again what was removed or written over since we hold the lock, and say what that was.
+
+        Raises:
+            OSError: that fails, or another process holds the lock by now.
+        """
+        mended = []
+        with self._turn:
+            if self._held is None:
+                return []
+            if not _is_at(self._held, self._lock):
+                self._held = self._take_again(self._held)
+            if _read(self._lock) != self._address:
+                self._note(self._held)
+                mended.append(self._lock)
+            if self._address.socket and _read(self._file) != self._address:
+                temporary = self._file.with_suffix(".new")
+                temporary.write_text(json.dumps(asdict(self._address)))
+                temporary.replace(self._file)
+                mended.append(self._file)
+        return mended
+
+    def read(self) -> Address | None:
+        """How to reach the fleet of this folder; None if none runs, whatever a dead one left behind.
+
+        Raises:
+            FleetSilent: this user may not look.
+        """
+        noted, said = _read(self._lock), _read(self._file)
+        if self._is_locked():
+            return self._holder(noted, said)
+        return said if said is not None and _is_alive(said) else None
+
+    def release(self) -> None:
+        """Let go, if we hold it, and leave nothing that is ours alone."""
+        with self._turn:
+            if self._held is None:
+                return
+            self.run.remove()
+            for file in (self._file, self._file.with_suffix(".new")):
+                with suppress(OSError):
+                    file.unlink(missing_ok=True)
+            with suppress(OSError):
+                if _is_at(self._held, self._lock):
+                    self._lock.unlink()
+                if self._is_new:
+                    self.folder.rmdir()  # which fails if anything else is in it
+            os.close(self._held)
+            self._held = None
+
+    def clear(self) -> None:
+        """Remove what a fleet that was killed left, if none runs; nothing if that cannot be done."""
+        if self.folder.is_dir():
+            with suppress(UsageError):
+                self.acquire()
+                self.release()
+
+    def terminate(self, address: Address) -> None:
+        """Tell a fleet to stop by a signal to its process, if that is surely the one.
+
+        Raises:
+            FleetError: it is not, or this user may not.
+        """
+        elsewhere = FleetError(
+            f"the fleet in {self.folder} (pid {address.pid or 'unknown'}) is no process that can be seen from here",
+            "stop it on the machine, or in the container, where it was started",
+        )
+        if not address.pid:
+            raise elsewhere
+        try:
+            process = os.pidfd_open(address.pid)  # from now on it means this process, whoever gets the pid next
+        except ProcessLookupError:
+            if self.read() is not None:
+                raise elsewhere from None
+            return  # it has just ended
+        try:
+            if not self._is_certain(address):
+                raise elsewhere
+            signal.pidfd_send_signal(process, signal.SIGTERM)
+        except ProcessLookupError:
+            return
+        except PermissionError as error:
+            raise FleetError(
+                f"the fleet in {self.folder} (pid {address.pid}) cannot be told to stop: permission denied",
+                as_whom(self.owner()),
+            ) from error
+        finally:
+            os.close(process)
+
+    def owner(self) -> int:
+        """The user whose fleet it is; -1 if that cannot be seen."""
+        for path in (self._lock, self.folder):
+            with suppress(OSError):
+                return path.stat().st_uid
+        return -1
+
+    def _take(self) -> int | None:
+        """A descriptor of the lock file that holds it; None if another process does."""
+        for _ in range(_TRIES):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(descriptor)
+                time.sleep(_RETRY_S)
+                continue
+            except OSError:
+                os.close(descriptor)
+                raise
+            if _is_at(descriptor, self._lock):  # else its last holder has just removed it
+                return descriptor
+            os.close(descriptor)
+        return None
+
+    def _take_again(self, former: int) -> int:
+        """As `_take`, in the place of a descriptor whose file was removed."""
+        taken = self._take()
+        if taken is None:
+            raise OSError(f"{self._lock} was removed, and another fleet holds the new one")
+        os.close(former)
+        return taken
+
+    def _prepare(self, held: int) -> None:
+        """Remove what a fleet that was killed left: it must not pass for ours."""
+        last = _read(self._file)
+        if last is not None and last.identity != self._address.identity and _is_alive(last):
+            os.close(held)  # its lock file was removed: it is there all the same, and makes it again
+            self._held = None
+            return
+        self.run.clear(last.socket if last else "")
+        self._file.unlink(missing_ok=True)
+        self._note(held)
+        self.run.make()
+
+    def _note(self, held: int) -> None:
+        """Say in the lock file who we are."""
+        data = json.dumps(asdict(self._address)).encode()
+        os.pwrite(held, data, 0)
+        os.ftruncate(held, len(data))
+
+    def _holder(self, noted: Address | None, said: Address | None) -> Address:
+        """Who holds the lock, by what is in it, else by what lies beside it, else by what the kernel knows."""
+        found = next((each for each in (noted, said) if each is not None and _is_alive(each)), None)
+        if found is None:
+            pid = 0
+            with suppress(OSError):
+                pid = lock_holder(self._lock.stat())
+            told = [each for each in (noted, said) if each is not None]
+            elsewhere = next((each for each in told if not pid or each.pid == pid), None)
+            found = elsewhere or Address(pid, "", identity_of(pid) if pid else "")
+        usual = self.folder / "run" / _SOCKET
+        if found is not noted and not found.socket and usual.exists():
+            return Address(found.pid, str(usual), found.identity)
+        return found
+
+    def _is_certain(self, address: Address) -> bool:
+        """Whether a pid is that of the fleet, by its identity or because the kernel says that it holds the lock."""
+        with suppress(OSError):
+            return _is_alive(address) or lock_holder(self._lock.stat()) == address.pid
+        return _is_alive(address)
+
+    def _unwritable(self, error: OSError) -> UsageError:
+        reason = reason_of(error, self.folder)
+        return UsageError(f"{self.folder} cannot be written: {reason}", hint_for(error, self.owner()))
+
+    def _refusal(self) -> UsageError:
+        address = self.read()
+        who = f" (pid {address.pid})" if address and address.pid else ""
+        return UsageError(
+            f"a fleet runs already in {self.folder}{who}",
+            "see `embedfleet status`, or stop it with `embedfleet down`",
+        )
+
+    def _is_locked(self) -> bool:
+        try:
+            descriptor = os.open(self._lock, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        except PermissionError as error:
+            raise FleetSilent(
+                f"whether a fleet runs in {self.folder} cannot be seen: permission denied", as_whom(self.owner())
+            ) from error
+        except OSError:
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:  # no locks here: no fleet could have started
+            return False
+        finally:
+            os.close(descriptor)
+        return False
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    """Whether an open file is the one at a path."""
+    try:
+        there = path.stat()
+    except OSError:
+        return False
+    held = os.fstat(descriptor)
+    return (held.st_dev, held.st_ino) == (there.st_dev, there.st_ino)
+
+
+def _is_alive(address: Address) -> bool:
+    return bool(address.identity) and identity_of(address.pid) == address.identity
+
+
+def _read(path: Path) -> Address | None:
+    """What a file of ours says; None if there is none, it makes no sense, or it cannot be read."""
+    try:
+        with path.open("rb") as stream:
+            said = json.loads(stream.read(_MOST_BYTES))
+        pid, socket, identity = said["pid"], said["socket"], said.get("identity", "")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
+    is_sound = type(pid) is int and pid > 0 and isinstance(socket, str) and isinstance(identity, str)
+    return Address(pid, socket, identity) if is_sound else None

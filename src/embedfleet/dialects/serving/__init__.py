@@ -1,0 +1,1 @@
+"""Requests read and replies written, one vocabulary a file."""

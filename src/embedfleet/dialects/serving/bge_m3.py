@@ -1,0 +1,111 @@
+"""bge-m3's own vocabulary: one request for any of its three outputs, and what scores texts by them.
+
+Names of fields are those of FlagEmbedding 1.4 (``BGEM3FlagModel.encode`` and ``compute_score``), which clients of the
+model know: ``return_dense``, ``return_sparse``, ``return_colbert_vecs`` → ``dense_vecs``, ``lexical_weights``,
+``colbert_vecs``. Everything else of a request is as for TEI's ``/embed``.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from embedfleet.arrays import Floats
+from embedfleet.dialects.body import Fields, Json
+from embedfleet.dialects.serving.tei import EmbedRequest, parse_embed, render
+from embedfleet.errors import Validation
+
+_OUTPUTS = {"dense": "dense_vecs", "sparse": "lexical_weights", "colbert": "colbert_vecs"}
+
+
+@dataclass(frozen=True, slots=True)
+class EncodeRequest:
+    """Body of ``/encode``: what to embed, and which outputs are wanted."""
+
+    embed: EmbedRequest
+    dense: bool
+    sparse: bool
+    colbert: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Scoring:
+    """What each way of scoring counts for; those of 0 are not computed."""
+
+    dense: float = 0.0
+    sparse: float = 0.0
+    colbert: float = 0.0
+
+    @property
+    def total(self) -> float:
+        """Of the weights; never 0."""
+        return self.dense + self.sparse + self.colbert
+
+
+@dataclass(frozen=True, slots=True)
+class Encoding:
+    """One text's outputs; None for those that nobody asked for.
+
+    Attributes:
+        dense: [dimensions], of length one.
+        lexical: token id → weight above 0.
+        colbert: [tokens, dimensions], each of length one.
+    """
+
+    dense: Floats | None = None
+    lexical: dict[int, float] | None = None
+    colbert: Floats | None = None
+
+
+def parse_encode(fields: Fields) -> EncodeRequest:
+    """Read ``/encode``.
+
+    Raises:
+        Validation: no output is wanted.
+    """
+    request = EncodeRequest(
+        parse_embed(fields),
+        dense=fields.boolean("return_dense", default=True),
+        sparse=fields.boolean("return_sparse", default=False),
+        colbert=fields.boolean("return_colbert_vecs", default=False),
+    )
+    if not (request.dense or request.sparse or request.colbert):
+        raise Validation("nothing is asked for: set `return_dense`, `return_sparse` or `return_colbert_vecs` to true")
+    return request
+
+
+def parse_scoring(fields: Fields) -> Scoring | None:
+    """Read ``score``: one of the outputs by its name, or an object with a weight for each; None if it is not there.
+
+    Raises:
+        Validation: it is something else, a weight is below 0 or all are 0.
+    """
+    value = fields.optional("score")
+    if value is None:
+        return None
+    weights = {value: 1.0} if isinstance(value, str) else value
+    if not isinstance(weights, dict) or not weights.keys() <= _OUTPUTS.keys():
+        raise _wrong(value)
+    if not all(isinstance(weight, (int, float)) and not isinstance(weight, bool) for weight in weights.values()):
+        raise _wrong(value)
+    scoring = Scoring(**{name: float(weight) for name, weight in weights.items()})
+    if min(scoring.dense, scoring.sparse, scoring.colbert) < 0 or not 0 < scoring.total < float("inf"):
+        raise _wrong(value)
+    return scoring
+
+
+def render_encodings(encodings: Sequence[Encoding]) -> bytes:
+    """Body of ``/encode``: of each output that was asked for a list with one answer a text, and nothing else."""
+    rows: dict[str, list[Any]] = {}
+    for encoding in encodings:
+        for name, value in (("dense", encoding.dense), ("sparse", encoding.lexical), ("colbert", encoding.colbert)):
+            if value is not None:
+                told = {str(token): weight for token, weight in value.items()} if isinstance(value, dict) else value
+                rows.setdefault(_OUTPUTS[name], []).append(told)
+    return render(rows)
+
+
+def _wrong(value: Json) -> Validation:
+    return Validation(
+        f"`score` is {value!r}, but can only be one of dense, sparse and colbert, "
+        'or weights from 0 of which one is above 0, such as {"dense": 1, "sparse": 0.3, "colbert": 1}'
+    )

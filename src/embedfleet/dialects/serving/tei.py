@@ -1,0 +1,303 @@
+"""The native vocabulary of Text Embeddings Inference 1.9: requests, replies, errors and reply headers.
+
+Source of the shapes and of every wording: TEI 1.9 (router/src/http/types.rs, router/src/http/server.rs), held against
+what a real one answered, see docs/conformance.md. What it refuses for its form, `embedfleet.dialects.serde` words.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import orjson
+
+from embedfleet.arrays import Floats
+from embedfleet.dialects.body import Fields, Json, is_id
+from embedfleet.errors import Empty
+from embedfleet.http.message import Header
+
+Input = str | list[int]
+"""One input: a text, or token ids."""
+Pair = tuple[str, str]
+Direction = Literal["left", "right"]
+
+NO_INPUTS = "Input validation error: `inputs` cannot be empty"
+NO_IDS = "Input validation error: `input_ids` cannot be empty"
+_DIRECTIONS = {"Right": "right", "right": "right", "Left": "left", "left": "left"}
+
+
+@dataclass(frozen=True, slots=True)
+class Truncation:
+    """How an input that is too long is treated; ``truncate`` None leaves it to the server's ``auto_truncate``."""
+
+    truncate: bool | None = None
+    direction: Direction = "right"
+
+
+@dataclass(frozen=True, slots=True)
+class EmbedRequest:
+    """Body of ``/embed``, ``/embed_sparse`` and ``/embed_all``, which have no use for the last two."""
+
+    inputs: Sequence[Input]
+    batch: bool
+    truncation: Truncation
+    prompt_name: str | None
+    normalize: bool = True
+    dimensions: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RerankRequest:
+    """Body of ``/rerank``."""
+
+    query: str
+    texts: Sequence[str]
+    truncation: Truncation
+    raw_scores: bool
+    return_text: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PredictRequest:
+    """Body of ``/predict``: texts and pairs of texts."""
+
+    inputs: Sequence[str | Pair]
+    batch: bool
+    truncation: Truncation
+    raw_scores: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SimilarityRequest:
+    """Body of ``/similarity``."""
+
+    source: str
+    sentences: Sequence[str]
+    truncation: Truncation
+    prompt_name: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class TokenizeRequest:
+    """Body of ``/tokenize``."""
+
+    inputs: Sequence[str]
+    add_special_tokens: bool
+    prompt_name: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeRequest:
+    """Body of ``/decode``."""
+
+    ids: Sequence[Sequence[int]]
+    skip_special_tokens: bool
+
+
+def parse_embed(fields: Fields) -> EmbedRequest:
+    """Read ``/embed``."""
+    inputs, batch = parse_inputs(fields, "inputs")
+    return EmbedRequest(
+        inputs=inputs,
+        batch=batch,
+        truncation=_truncation(fields),
+        prompt_name=fields.optional_string("prompt_name"),
+        normalize=fields.boolean("normalize", default=True),
+        dimensions=fields.optional_count("dimensions"),
+    )
+
+
+def parse_embed_all(fields: Fields) -> EmbedRequest:
+    """Read ``/embed_all`` or ``/embed_sparse``, which ignore whatever `parse_embed` reads beside this."""
+    inputs, batch = parse_inputs(fields, "inputs")
+    return EmbedRequest(inputs, batch, _truncation(fields), fields.optional_string("prompt_name"))
+
+
+def parse_inputs(fields: Fields, name: str) -> tuple[list[Input], bool]:
+    """The inputs of a field and whether they are a batch.
+
+    A string is one input, a flat list of ids is one input, any other list is a batch. An empty list reads as one
+    input without ids, which the tokenizer then refuses as TEI's does.
+    """
+    value = fields.raw(name)
+    if isinstance(value, str):
+        return [value], False
+    if isinstance(value, list):
+        if all(is_id(item) for item in value):
+            return [value], False
+        if all(_is_input(item) for item in value):
+            return value, True
+    raise fields.unmatched(name, "Input")
+
+
+def _is_input(value: Json) -> bool:
+    return isinstance(value, str) or (isinstance(value, list) and all(is_id(item) for item in value))
+
+
+def parse_rerank(fields: Fields) -> RerankRequest:
+    """Read ``/rerank``.
+
+    Raises:
+        Empty: no texts.
+    """
+    query, texts = fields.string("query"), fields.strings("texts")
+    request = RerankRequest(
+        query=query,
+        texts=texts,
+        truncation=_truncation(fields),
+        raw_scores=fields.boolean("raw_scores", default=False),
+        return_text=fields.boolean("return_text", default=False),
+    )
+    if not texts:
+        raise Empty("`texts` cannot be empty")
+    return request
+
+
+def parse_predict(fields: Fields) -> PredictRequest:
+    """Read ``/predict``: ``"a"`` and ``["a"]`` are one text, ``["a", "b"]`` one pair, a list of lists a batch."""
+    value = fields.raw("inputs")
+    batch = isinstance(value, list) and bool(value) and all(isinstance(item, list) for item in value)
+    items = [_sequence(item) for item in (value if batch else [value])]
+    inputs = [item for item in items if item is not None]
+    if len(inputs) != len(items):
+        raise fields.unmatched("inputs", "PredictInput")
+    return PredictRequest(inputs, batch, _truncation(fields), fields.boolean("raw_scores", default=False))
+
+
+def _sequence(value: Json) -> str | Pair | None:
+    if isinstance(value, str):
+        return value
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        return None
+    if len(value) == 1:
+        return str(value[0])
+    return (value[0], value[1]) if len(value) == 2 else None
+
+
+def parse_similarity(fields: Fields) -> SimilarityRequest:
+    """Read ``/similarity``.
+
+    Raises:
+        Empty: no sentences.
+    """
+    inputs, parameters = fields.object("inputs"), fields.optional_object("parameters")
+    source, sentences = inputs.string("source_sentence"), inputs.strings("sentences")
+    request = SimilarityRequest(source, sentences, _truncation(parameters), parameters.optional_string("prompt_name"))
+    if not sentences:
+        raise Empty("`inputs.sentences` cannot be empty")
+    return request
+
+
+def parse_tokenize(fields: Fields) -> TokenizeRequest:
+    """Read ``/tokenize``.
+
+    Raises:
+        Empty: no inputs.
+    """
+    value = fields.raw("inputs")
+    inputs = [value] if isinstance(value, str) else value
+    if not isinstance(inputs, list) or not all(isinstance(item, str) for item in inputs):
+        raise fields.unmatched("inputs", "TokenizeInput")
+    request = TokenizeRequest(
+        inputs, fields.boolean("add_special_tokens", default=True), fields.optional_string("prompt_name")
+    )
+    if not inputs:
+        raise Empty("`inputs` cannot be empty")
+    return request
+
+
+def parse_decode(fields: Fields) -> DecodeRequest:
+    """Read ``/decode``.
+
+    Raises:
+        Empty: no ids.
+    """
+    value = fields.raw("ids")
+    if not isinstance(value, list):
+        raise fields.unmatched("ids", "InputIds")
+    ids = [value] if all(is_id(item) for item in value) else value
+    if not all(isinstance(item, list) and all(is_id(i) for i in item) for item in ids):
+        raise fields.unmatched("ids", "InputIds")
+    skip = fields.boolean("skip_special_tokens", default=True)
+    if not value:
+        raise Empty(NO_IDS)
+    return DecodeRequest(ids, skip)
+
+
+def _truncation(fields: Fields) -> Truncation:
+    direction = fields.choice("truncation_direction", _DIRECTIONS, default="right")
+    return Truncation(fields.optional_boolean("truncate"), "left" if direction == "left" else "right")
+
+
+def render(value: object) -> bytes:
+    """JSON of a reply; float32 arrays keep their shortest digits."""
+    return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def render_ranks(scores: Floats, texts: Sequence[str] | None) -> bytes:
+    """Body of ``/rerank``: best score first, of equal scores the higher index first.
+
+    Args:
+        scores: [texts].
+        texts: given back with each score, or None.
+    """
+    ranks: list[dict[str, Any]] = []
+    for index in descending(scores):
+        rank: dict[str, Any] = {"index": index}
+        if texts is not None:
+            rank["text"] = texts[index]
+        rank["score"] = scores[index]
+        ranks.append(rank)
+    return render(ranks)
+
+
+def predictions(scores: Floats, labels: Sequence[str]) -> list[dict[str, Any]]:
+    """One input's classes, best first.
+
+    Args:
+        scores: [labels].
+        labels: the classes' names in the order of their numbers.
+    """
+    return [{"score": scores[index], "label": labels[index]} for index in descending(scores)]
+
+
+def sparse(weights: Mapping[int, float]) -> list[dict[str, Any]]:
+    """One input's words that have a weight, by rising index."""
+    return [{"index": index, "value": weights[index]} for index in sorted(weights)]
+
+
+def descending(scores: Floats) -> list[int]:
+    """Indices by falling score; TEI sorts upwards, stably, and then reverses, so of equals the last comes first."""
+    order: list[int] = np.argsort(scores, kind="stable")[::-1].tolist()
+    return order
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a request took; times in seconds, queue and inference as means over its inputs."""
+
+    characters: int
+    tokens: int
+    total_s: float
+    tokenization_s: float
+    queue_s: float
+    inference_s: float
+
+
+def cost_headers(cost: Cost) -> list[Header]:
+    """The headers of a successful reply; whole milliseconds, rounded down."""
+    total = _milliseconds(cost.total_s)
+    return [
+        (b"x-compute-type", b"gpu+optimized"),  # TEI says so on a CPU as well
+        (b"x-compute-time", total),
+        (b"x-compute-characters", b"%d" % cost.characters),
+        (b"x-compute-tokens", b"%d" % cost.tokens),
+        (b"x-total-time", total),
+        (b"x-tokenization-time", _milliseconds(cost.tokenization_s)),
+        (b"x-queue-time", _milliseconds(cost.queue_s)),
+        (b"x-inference-time", _milliseconds(cost.inference_s)),
+    ]
+
+
+def _milliseconds(seconds: float) -> bytes:
+    return b"%d" % int(seconds * 1000)

@@ -1,0 +1,1 @@
+"""Requests divided into parts, and the replies to the parts joined."""

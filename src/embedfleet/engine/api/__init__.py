@@ -1,0 +1,1 @@
+"""The engine's HTTP API: TEI's routes and what each computes."""

@@ -1,0 +1,55 @@
+"""What ``/info`` says: TEI's fields in TEI's order (TEI 1.9, router/src/lib.rs), then what is only ours."""
+
+from typing import Any
+
+from embedfleet import __version__
+from embedfleet.engine.model.spec import ModelSpec
+from embedfleet.engine.settings import EngineSettings
+
+TEI_VERSION = "1.9.3"
+"""The version of TEI whose behaviour this engine has."""
+
+_LATE_INTERACTION = {0: "late_interaction"}
+
+
+def info(spec: ModelSpec, settings: EngineSettings, *, late_interaction: bool, precision: str) -> dict[str, Any]:
+    """The body of ``/info``."""
+    return {
+        "model_id": settings.model,
+        "model_sha": None,
+        "model_dtype": precision,
+        "served_model_name": served_name(settings),
+        "model_type": model_type(spec, late_interaction=late_interaction),
+        "max_concurrent_requests": settings.max_concurrent_requests,
+        "max_input_length": spec.max_input_length,
+        "max_batch_tokens": settings.max_batch_tokens,
+        "max_batch_requests": None,
+        "max_client_batch_size": settings.max_client_batch_size,
+        "auto_truncate": settings.auto_truncate,
+        "tokenization_workers": settings.tokenization_workers,
+        "version": TEI_VERSION,
+        "sha": None,
+        "docker_label": None,
+        "engine": {
+            "name": "embedfleet",
+            "version": __version__,
+            "scoring": "late_interaction" if late_interaction else None,
+        },
+    }
+
+
+def served_name(settings: EngineSettings) -> str:
+    """The name that clients see; the model as given where none is set."""
+    return settings.served_model_name or settings.model
+
+
+def model_type(spec: ModelSpec, *, late_interaction: bool) -> dict[str, Any]:
+    """TEI's tagged model type; late interaction is a reranker whose one label says what it is."""
+    if spec.pooling is not None and not late_interaction:
+        return {"embedding": {"pooling": spec.pooling.value}}
+    id2label = _LATE_INTERACTION if late_interaction else spec.id2label
+    labels = {
+        "id2label": {str(number): label for number, label in id2label.items()},
+        "label2id": {label: number for number, label in id2label.items()},
+    }
+    return {"classifier" if spec.kind == "classifier" else "reranker": labels}

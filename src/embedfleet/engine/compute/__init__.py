@@ -1,0 +1,1 @@
+"""Computation between a backend and an answer: pooling, heads, bge-m3's outputs."""

@@ -1,0 +1,1 @@
+"""Files of a model folder that hold tensors."""

@@ -1,0 +1,153 @@
+"""How far a model in int8 is from itself in float32: both compute a few texts."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+import numpy as np
+
+from embedfleet.arrays import Floats, Integers
+from embedfleet.engine.batching.worker import join
+from embedfleet.engine.compute.heads import outputs_of
+from embedfleet.engine.compute.output import Output
+from embedfleet.engine.compute.pooling import normalize, probabilities
+from embedfleet.engine.compute.vectors import Vectors
+from embedfleet.engine.model.spec import ModelSpec
+from embedfleet.engine.text.tokenization import Encoded, Tokenization
+from embedfleet.engine.text.truncation import TextLimits
+from embedfleet.errors import Empty, ModelError
+from embedfleet.errors import Tokenizer as TokenizerError
+
+Forward = Callable[[Integers, Integers, Integers, tuple[Output, ...]], tuple[Floats, ...]]
+"""See `Backend.forward`."""
+
+Rows = dict[Output, list[Floats]]
+"""Of each output what clients are told, text by text: [rows, numbers], or of scores [numbers]."""
+
+TEXTS = (
+    "weather",
+    "how do I reset my password?",
+    "best way to cook rice without a rice cooker",
+    "The committee will meet on Tuesday to discuss next year's budget.",
+    "A transformer changes the voltage of an alternating current by means of two coils on a shared core.",
+    "def area(width, height):\n    return width * height",
+    "SELECT name, price FROM products WHERE price < 20 ORDER BY price DESC;",
+    "Error 502: the upstream server closed the connection before it had sent a reply",
+    "Order no. 48213: 3 x chair, oak, $149.90 each, delivery on 4 March, invoice to follow.",
+    "She closed the book, looked out at the rain and wondered whether he would still come.",
+    "Patients who received the drug had fewer attacks than those on placebo (2.1 against 3.4 a month, p = 0.02).",
+    "The tenant shall return the premises in the condition in which they were received, fair wear excepted.",
+    "Die Bibliothek ist am Sonntag geschlossen, am Montag öffnet sie um neun Uhr.",
+    "Le train de nuit pour Marseille part de la voie sept avec vingt minutes de retard.",
+    "La receta lleva tomates maduros, aceite de oliva, ajo y un poco de pan del día anterior.",
+    "今日は天気がいいので、公園を散歩しました。",
+    (
+        "Bees tell each other where flowers are by a dance: its angle to the vertical is the flowers' angle to the "
+        "sun, and the longer they waggle, the farther they are. Whoever follows the dance flies out and mostly "
+        "finds the place. Scouts that look for a new home dance for it too; those whose find is poor give up "
+        "sooner, until nearly all dance for one place and the swarm leaves for it."
+    ),
+    (
+        "Glaciers flow. Under the weight of the snow above, ice deforms like a very thick liquid, and where the bed "
+        "is wet the whole mass slides. In the middle, where nothing holds it back, it is fastest; at the edges and "
+        "at the bottom friction slows it down. If less snow falls at the top than melts at the tongue, the tongue "
+        "retreats, though the ice in it still moves forward. What it carried stays behind as ridges of rubble, from "
+        "which one can read how far it once reached, and the lakes that fill the hollows behind those ridges are "
+        "among the clearest on earth."
+    ),
+)
+"""Of unlike length, kind and language, so that few models see only what they are not made for."""
+
+_QUERY = "how do animals and machines find their way?"  # beside each text, for a model of pairs
+_NAMES = {Output.STATES: "vectors", Output.WORDS: "word weights", Output.COLBERT: "tokens' vectors"}
+_NAMES |= {Output.CLASSES: "scores", Output.LEXICAL: "tokens' weights"}
+_NUMBERS = {Output.CLASSES, Output.LEXICAL}  # read one by one, not as a direction
+
+
+@dataclass(frozen=True, slots=True)
+class Int8Error:
+    """How far one output is off, over all rows that it has.
+
+    Attributes:
+        output: of the model; token states count as the vectors that are made of them.
+        worst: of the cosine distances of rows; of scores and weights, of the differences of single numbers.
+        mean: of the same.
+        inputs: texts that were computed.
+    """
+
+    output: Output
+    worst: float
+    mean: float
+    inputs: int
+
+    def __str__(self) -> str:
+        measure = "" if self.output in _NUMBERS else "a cosine distance of "
+        return (
+            f"int8 moves {_NAMES[self.output]} by {measure}{self.worst:.2g} at worst, {self.mean:.2g} on average,"
+            f" from float32 (of {self.inputs} texts)"
+        )
+
+
+def errors_of(exact: Rows, found: Rows) -> tuple[Int8Error, ...]:
+    """Of each output, from what `Sample.rows` gave for float32 and for int8.
+
+    Raises:
+        ModelError: what int8 gave is not finite.
+    """
+    return tuple(_error(output, exact[output], found[output]) for output in exact if exact[output])
+
+
+class Sample:
+    """The texts as a model reads them; those that its tokenizer has nothing for are left out.
+
+    Args:
+        spec: of the model.
+    """
+
+    def __init__(self, spec: ModelSpec) -> None:
+        self._encoded = list(_encode(spec))
+        self._outputs = outputs_of(spec)
+        self._vectors = Vectors(spec) if spec.kind == "embedding" else None
+
+    def rows(self, forward: Forward) -> Rows:
+        """What a pass gives for each of them."""
+        found: dict[Output, list[Floats]] = {output: [] for output in self._outputs}
+        for item in self._encoded:
+            for output, rows in zip(self._outputs, forward(*join([item]), self._outputs), strict=True):
+                found[output].append(self._told(output, rows))
+        return found
+
+    def _told(self, output: Output, rows: Floats) -> Floats:
+        if output is Output.STATES and self._vectors is not None:
+            return self._vectors(rows)[None]
+        return probabilities(rows[0]) if output is Output.CLASSES else rows
+
+
+def _encode(spec: ModelSpec) -> Iterator[Encoded]:
+    tokenization = Tokenization.of(spec)
+    limits = TextLimits(spec.max_input_length, truncate=True, direction="right")
+    for text in TEXTS:
+        with suppress(Empty, TokenizerError):
+            yield from tokenization.encode([(_QUERY, text) if spec.kind == "reranker" else text], limits, None)
+
+
+def _error(output: Output, exact: Sequence[Floats], found: Sequence[Floats]) -> Int8Error:
+    lost = sum(not np.isfinite(rows).all() for rows in found)
+    if lost:
+        raise ModelError(
+            f"in int8 {_NAMES[output]} of {lost} of {len(found)} texts are not finite",
+            "set precision to float32; if that says so too, the weights are damaged: copy or download them again",
+        )
+    pairs = zip(exact, found, strict=True)
+    distances = np.concatenate([_distances(output, truth, ours).reshape(-1) for truth, ours in pairs])
+    return Int8Error(output, float(distances.max()), float(distances.mean()), len(exact))
+
+
+def _distances(output: Output, exact: Floats, found: Floats) -> Floats:
+    if output in _NUMBERS:
+        differences: Floats = np.abs(exact - found)
+        return differences
+    # Half the squared distance of what is of length one: the same as 1 - cosine, and exact where that is small.
+    apart = normalize(exact) - normalize(found)
+    distances: Floats = 0.5 * np.add.reduce(apart * apart, axis=-1)
+    return distances

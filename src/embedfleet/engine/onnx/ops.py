@@ -1,0 +1,234 @@
+"""A model's operations as nodes of an ONNX graph, for ONNX Runtime on the CPU.
+
+Nothing is padded. Most of the work runs on the sequences laid end to end, [tokens, width]. Attention takes them run by
+run, see `OnnxRuns`.
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from embedfleet.engine.families.ops import Activation, Attention, Linear, Rotary
+from embedfleet.engine.files.tensor import Tensor
+from embedfleet.engine.onnx.attention import OnnxAttention
+from embedfleet.engine.onnx.graph import MS, Graph, GraphBuilder
+from embedfleet.engine.onnx.quantization import LARGEST, quantize
+from embedfleet.engine.onnx.runs import OnnxRuns
+
+_ACTIVATIONS = {
+    "gelu": ("Gelu", MS),
+    "gelu_tanh": ("FastGelu", MS),
+    "relu": ("Relu", ""),
+    "silu": ("QuickGelu", MS),  # x sigmoid(alpha x)
+    "tanh": ("Tanh", ""),
+}
+_ZERO = 128  # the byte that stands for nought
+_SMALLEST = 1e-30  # a token of noughts has a step too
+_FEW_OUTPUTS = 16
+
+
+class OnnxOps:
+    """`engine.families.ops.Ops` by names of nodes' outputs; see there for the operations, and `build` for the outcome.
+
+    Args:
+        int8: whether dense layers are computed in bytes, see `dense`.
+    """
+
+    ids = "ids"
+    types = "types"
+    positions = "positions"
+
+    def __init__(self, *, int8: bool = False) -> None:
+        self._graph = GraphBuilder()
+        self._int8 = int8
+        self._runs = OnnxRuns(self._graph)
+        self._attend = OnnxAttention(self._graph, self._runs)
+
+    def build(self, outputs: Sequence[str]) -> Graph:
+        """The graph that computes ``outputs``, which operations returned."""
+        return self._graph.build(outputs)
+
+    def embed(self, table: Tensor, indices: str) -> str:
+        """See `Ops.embed`."""
+        return self._graph.add("Gather", self._graph.tensor(table), indices)
+
+    def dense(self, states: str, layer: Linear) -> str:
+        """See `Ops.dense`. Weights stay [out, in] as PyTorch stores them; Gemm transposes while it packs them.
+
+        In int8 weights are bytes with a step per output, and so are states, with a step per token: so a token's
+        numbers do not depend on those beside it. Layers of few outputs, which score, stay float32: there is no time
+        in them.
+        """
+        if self._int8 and layer.weight.shape[0] >= _FEW_OUTPUTS:
+            return self._dense_int8(states, layer)
+        tensors = [layer.weight] if layer.bias is None else [layer.weight, layer.bias]
+        return self._graph.add("Gemm", states, *map(self._graph.tensor, tensors), transB=1)
+
+    def add(self, left: str, right: str) -> str:
+        """See `Ops.add`.
+
+        Before a `layer_norm` it stays an operator of its own: ONNX Runtime computes the fused SkipLayerNormalization
+        an element at a time, LayerNormalization and Add in vectors, in a third of the time.
+        """
+        return self._graph.add("Add", left, right)
+
+    def multiply(self, left: str, right: str) -> str:
+        """See `Ops.multiply`."""
+        return self._graph.add("Mul", left, right)
+
+    def scale(self, states: str, factor: float) -> str:
+        """See `Ops.scale`."""
+        return self._graph.add("Mul", states, self._number(factor))
+
+    def shift(self, states: str, by: Tensor) -> str:
+        """See `Ops.shift`."""
+        return self._graph.add("Add", states, self._graph.tensor(by))
+
+    def activate(self, states: str, activation: Activation) -> str:
+        """See `Ops.activate`."""
+        operator, domain = _ACTIVATIONS[activation]
+        attributes = {"alpha": 1.0} if activation == "silu" else {}
+        return self._graph.add(operator, states, domain=domain, **attributes)
+
+    def layer_norm(self, states: str, scale: Tensor, shift: Tensor | None, epsilon: float) -> str:
+        """See `Ops.layer_norm`."""
+        tensors = [scale] if shift is None else [scale, shift]
+        return self._graph.add(
+            "LayerNormalization", states, *map(self._graph.tensor, tensors), axis=-1, epsilon=epsilon
+        )
+
+    def rms_norm(self, states: str, scale: Tensor, epsilon: float, *, above: float = 0.0) -> str:
+        """See `Ops.rms_norm`. Both reshapes are free: they rename memory."""
+        graph = self._graph
+        rows = graph.add("Reshape", states, graph.whole(-1, scale.shape[0]))
+        factors = graph.converted(scale.read() + np.float32(above)) if above else graph.tensor(scale)
+        normed = graph.add("SimplifiedLayerNormalization", rows, factors, axis=-1, epsilon=epsilon)
+        return graph.add("Reshape", normed, graph.add("Shape", states))
+
+    def split(self, states: str, widths: Sequence[int]) -> tuple[str, ...]:
+        """See `Ops.split`."""
+        return self._graph.split(states, widths)
+
+    def rotate(self, states: str, rotary: Rotary) -> str:
+        """See `Ops.rotate`.
+
+        The operator looks cosines up by the place in its input. All tokens are one row to it, and the tables have
+        one line per token, already at that token's place in its sequence.
+        """
+        graph, turned = self._graph, 2 * len(rotary.frequencies)
+        cosines, sines = (self._turns(rotary, function) for function in ("Cos", "Sin"))
+        heads = graph.add("Reshape", states, graph.whole(0, -1, rotary.head_size))
+        pieces = [heads]
+        if turned < rotary.head_size:
+            pieces = list(graph.split(heads, (turned, rotary.head_size - turned)))
+        row = graph.add("Unsqueeze", self._flat(pieces[0]), graph.whole(0))
+        row = graph.add("RotaryEmbedding", row, graph.whole(0), cosines, sines, domain=MS)
+        pieces[0] = graph.add("Reshape", row, graph.add("Shape", pieces[0]))
+        return self._flat(pieces[0] if len(pieces) == 1 else graph.add("Concat", *pieces, axis=-1))
+
+    def attention(self, query: str, key: str, value: str, attention: Attention) -> str:
+        """See `Ops.attention`."""
+        return self._attend(query, key, value, attention)
+
+    def convolve(self, states: str, kernel: Linear, groups: int) -> str:
+        """See `Ops.convolve`."""
+        graph, out, side = self._graph, kernel.weight.shape[0], kernel.weight.shape[2] // 2
+        tensors = [kernel.weight] if kernel.bias is None else [kernel.weight, kernel.bias]
+
+        def grid(grids: Sequence[str], _: str) -> str:
+            columns = graph.add("Transpose", grids[0], perm=[0, 2, 1])
+            found = graph.add("Conv", columns, *map(graph.tensor, tensors), pads=[side, side], group=groups)
+            return graph.add("Reshape", graph.add("Transpose", found, perm=[0, 2, 1]), graph.whole(-1, out))
+
+        return self._runs.compute([states], grid)
+
+    def choose(self, states: str, scores: str, most: int, experts: Sequence[Callable[[str], str]]) -> str:
+        """See `Ops.choose`. A share of nought, which rounding may make, is no choice: it adds nothing."""
+        graph, zero = self._graph, self._number(0.0)
+        shares, places = graph.greatest(graph.add("Softmax", scores, axis=-1), most)
+        mixed = graph.add("Expand", zero, graph.add("Shape", states))
+        for number, expert in enumerate(experts):
+            own = graph.add("Where", graph.add("Equal", places, graph.place(number)), shares, zero)
+            share = graph.add("ReduceSum", own, graph.whole(1), keepdims=0)
+            rows = graph.add("Reshape", graph.add("NonZero", share), graph.whole(-1))
+            column = graph.add("Unsqueeze", graph.add("Gather", share, rows), graph.whole(1))
+            found = graph.add("Mul", expert(graph.add("Gather", states, rows)), column)
+            index = graph.add("Unsqueeze", rows, graph.whole(1))
+            mixed = graph.add("ScatterND", mixed, index, found, reduction="add")
+        return mixed
+
+    def first(self, states: str) -> str:
+        """See `Ops.first`."""
+        return self._graph.add("Gather", states, "first")
+
+    def last(self, states: str, pad: int | None = None) -> str:
+        """See `Ops.last`."""
+        if pad is None:
+            return self._graph.add("Gather", states, "last")
+        return self._graph.add("Gather", states, self._graph.once(("last", pad), lambda: self._last_but(pad)))
+
+    def mean(self, states: str) -> str:
+        """See `Ops.mean`."""
+        return self._runs.compute(
+            [states], lambda grids, _: self._graph.add("ReduceMean", grids[0], axes=[1], keepdims=0)
+        )
+
+    def _last_but(self, pad: int) -> str:
+        """The place among all tokens of each sequence's last one whose id is not ``pad``, [sequences]."""
+        graph = self._graph
+        is_pad = graph.add("Equal", self.ids, graph.place(pad))
+        places = graph.add("Cast", graph.add("Where", is_pad, graph.place(0), "places"), to=1)
+        column = graph.add("Unsqueeze", places, graph.whole(1))
+        greatest = self._runs.compute([column], lambda grids, _: graph.add("ReduceMax", grids[0], axes=[1], keepdims=0))
+        in_sequence = graph.add("Cast", graph.add("Reshape", greatest, graph.whole(-1)), to=7)
+        return graph.add("Add", "first", in_sequence)
+
+    def _dense_int8(self, states: str, layer: Linear) -> str:
+        """The product of whole numbers, exact in int32, times the output's step, times the token's, and the bias.
+
+        MatMulIntegerToFloat takes one step for all tokens. It is given 1, and the tokens' own come after.
+        """
+        graph = self._graph
+        steps = graph.once(("steps", states), lambda: self._steps(states))
+        rows = graph.once(("bytes", states), lambda: self._bytes(states, steps))
+        whole, scales = quantize(layer.weight.read())
+        tensors = (graph.converted(whole), self._number(1.0), graph.floats(scales))
+        product = graph.add("MatMulIntegerToFloat", rows, *tensors, graph.byte(_ZERO), domain=MS)
+        product = graph.add("Mul", product, steps)
+        return product if layer.bias is None else graph.add("Add", product, graph.tensor(layer.bias))
+
+    def _steps(self, states: str) -> str:
+        """Each token's greatest magnitude over 127: [tokens, width] → [tokens, 1]."""
+        graph = self._graph
+        greatest = graph.add("ReduceMax", states, axes=[-1])
+        least = graph.add("Neg", graph.add("ReduceMin", states, axes=[-1]))
+        magnitude = graph.add("Max", greatest, least, self._number(_SMALLEST))
+        return graph.add("Mul", magnitude, self._number(1.0 / LARGEST))
+
+    def _bytes(self, states: str, steps: str) -> str:
+        """States in steps, around 128: the runtime's fastest product is that of unsigned with signed bytes."""
+        graph = self._graph
+        flat = graph.add("Reshape", steps, graph.whole(-1))
+        zeros = graph.add("Expand", graph.byte(_ZERO), graph.add("Shape", flat))
+        return graph.add("QuantizeLinear", states, flat, zeros, axis=0)
+
+    def _flat(self, heads: str) -> str:
+        """[tokens, heads, size] → [tokens, heads x size]."""
+        return self._graph.add("Reshape", heads, self._graph.whole(0, -1))
+
+    def _turns(self, rotary: Rotary, function: str) -> str:
+        """Cosines or sines of every token's angles, [tokens, half]."""
+        graph = self._graph
+
+        def angles() -> str:
+            places = graph.add("Unsqueeze", graph.add("Cast", "places", to=1), graph.whole(1))
+            return graph.add("Mul", places, graph.floats(np.array([rotary.frequencies], dtype=np.float32)))
+
+        def turns() -> str:
+            values = graph.add(function, graph.once(("angles", rotary.frequencies), angles))
+            return values if rotary.scaling == 1.0 else self.scale(values, rotary.scaling)
+
+        return graph.once((function, rotary.frequencies, rotary.scaling), turns)
+
+    def _number(self, value: float) -> str:
+        return self._graph.number(value)

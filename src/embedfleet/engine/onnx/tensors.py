@@ -1,0 +1,153 @@
+"""The tensors of an ONNX file that somebody exported: looked at, and those outside it read into memory of our own."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from embedfleet.errors import ModelError
+from embedfleet.model_folder.file import check_file
+
+Values = np.ndarray[Any, np.dtype[Any]]
+
+_FLOATS = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16}
+_HANDED_OVER = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.INT64, TensorProto.INT8, TensorProto.UINT8}
+_AGAIN = "copy or download the file again"
+
+
+@dataclass(frozen=True, slots=True)
+class OnnxTensors:
+    """What a session takes.
+
+    Attributes:
+        model: the file, or what is in it with those tensors put in that cannot be handed over beside it.
+        values: tensors by name that are handed over beside it.
+    """
+
+    model: str | bytes
+    values: dict[str, Values]
+
+
+def read_onnx_tensors(file: Path) -> OnnxTensors:
+    """Look at a file's tensors, and read those that are in files beside it.
+
+    Nothing is mapped: what somebody does to those files afterwards changes nothing.
+
+    Raises:
+        ModelError: a file is missing, corrupt or too short, or a weight is NaN or infinite. An infinity below zero
+            passes: exporters make masks of it.
+    """
+    try:
+        model = onnx.load_model(str(file), load_external_data=False)
+    except Exception as error:  # of protobuf's own types
+        raise ModelError(f"{file} is not an ONNX file: {error}", _AGAIN) from error
+    values: dict[str, Values] = {}
+    is_changed = False
+    used = set(_inputs(model.graph))
+    for tensor in model.graph.initializer:
+        if _is_outside(tensor) and tensor.data_type in _HANDED_OVER and 0 not in tensor.dims:
+            values[tensor.name] = _read(file, tensor)
+        elif _is_outside(tensor):
+            _take_in(file, tensor)
+            is_changed = True
+        if tensor.name in used:
+            _check(file, tensor, values.get(tensor.name))
+    for tensor in _inner(model.graph):
+        if _is_outside(tensor):
+            _take_in(file, tensor)
+            is_changed = True
+        _check(file, tensor, None)
+    return OnnxTensors(model.SerializeToString() if is_changed else str(file), values)
+
+
+def _is_outside(tensor: TensorProto) -> bool:
+    return bool(tensor.data_location == TensorProto.EXTERNAL)
+
+
+def _inputs(graph: onnx.GraphProto) -> Iterator[str]:
+    """What nodes take in, those of their branches included, and what is given out as it is."""
+    yield from (output.name for output in graph.output)
+    for node in graph.node:
+        yield from node.input
+        for inner in _graphs(node):
+            yield from _inputs(inner)
+
+
+def _graphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
+    for attribute in node.attribute:
+        if attribute.HasField("g"):
+            yield attribute.g
+        yield from attribute.graphs
+
+
+def _inner(graph: onnx.GraphProto) -> Iterator[TensorProto]:
+    """Tensors that are a node's attribute, or belong to a branch."""
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("t"):
+                yield attribute.t
+            yield from attribute.tensors
+        for inner in _graphs(node):
+            yield from inner.initializer
+            yield from _inner(inner)
+
+
+def _bytes(file: Path, tensor: TensorProto) -> bytes:
+    """Of a tensor that is in a file beside."""
+    where = {entry.key: entry.value for entry in tensor.external_data}
+    name = PurePosixPath(where.get("location", ""))
+    if not name.name or name.is_absolute() or ".." in name.parts:
+        raise ModelError(f"{file} has tensor {tensor.name} in {str(name)!r}, which is not in its folder")
+    source = file.parent / name
+    check_file(source, f"{file.name} has its tensors there: copy or download the whole folder")
+    try:
+        start, length = int(where.get("offset", 0)), int(where.get("length", -1))
+        with source.open("rb") as stream:
+            stream.seek(start)
+            data = stream.read(length)
+    except (ValueError, OverflowError, MemoryError) as error:
+        raise ModelError(f"{file} has no place of tensor {tensor.name}: {where}", _AGAIN) from error
+    except OSError as error:
+        raise ModelError(f"{source} cannot be read: {error.strerror or error}") from error
+    if len(data) < length:
+        raise ModelError(f"{source} is truncated: it has {len(data)} of {length} bytes of {tensor.name}", _AGAIN)
+    return data
+
+
+def _read(file: Path, tensor: TensorProto) -> Values:
+    dtype = helper.tensor_dtype_to_np_dtype(tensor.data_type)
+    data = np.frombuffer(_bytes(file, tensor), dtype=np.uint8)
+    try:
+        return data.view(dtype).reshape(tuple(tensor.dims))
+    except ValueError as error:
+        raise ModelError(
+            f"{file}: tensor {tensor.name} of shape {list(tensor.dims)} has {len(data)} bytes", _AGAIN
+        ) from error
+
+
+def _take_in(file: Path, tensor: TensorProto) -> None:
+    """Put into the model what is beside it."""
+    tensor.raw_data = _bytes(file, tensor)
+    tensor.ClearField("data_location")
+    tensor.ClearField("external_data")
+
+
+def _check(file: Path, tensor: TensorProto, values: Values | None) -> None:
+    """See that a tensor's numbers can be weights, or a mask."""
+    if tensor.data_type not in _FLOATS:
+        return
+    try:
+        numbers = numpy_helper.to_array(tensor) if values is None else values
+        numbers = numbers.reshape(-1)
+        greatest = numbers.max(initial=-np.inf)  # NaN if one is
+    except (ValueError, TypeError) as error:
+        raise ModelError(f"{file}: tensor {tensor.name} cannot be read: {error}", _AGAIN) from error
+    if np.isnan(greatest) or np.isposinf(greatest):
+        raise ModelError(
+            f"{file}: tensor {tensor.name} has a number that is {greatest}, a weight must be a finite number",
+            "copy or download the file again; if it is so from its training, take another checkpoint",
+        )

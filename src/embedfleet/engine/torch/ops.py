@@ -1,0 +1,337 @@
+"""A model's operations computed at once by PyTorch, on the CPU or a GPU; see `engine.families.ops` for what each is.
+
+Dense layers run on the sequences laid end to end, without padding. Attention takes all sequences of one length at once,
+so it needs no padding either, and never holds the scores of all pairs of a long sequence's tokens.
+"""
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor as Values
+from torch.nn import functional
+
+from embedfleet.arrays import Integers
+from embedfleet.engine.compute.layout import layout
+from embedfleet.engine.families.disentangled import TILE, Disentangled, Projection
+from embedfleet.engine.families.ops import BLOCK, UNDIVIDED, Activation, Alibi, Attention, Linear, RelativeBias, Rotary
+from embedfleet.engine.files.tensor import Tensor
+from embedfleet.errors import ModelError
+
+_ACTIVATIONS: Mapping[Activation, Callable[[Values], Values]] = {
+    "gelu": functional.gelu,
+    "gelu_tanh": lambda states: functional.gelu(states, approximate="tanh"),
+    "relu": functional.relu,
+    "silu": functional.silu,
+    "tanh": torch.tanh,
+}
+
+_DEVICE_TILE = 4096  # queries, where many kernels cost more than memory
+
+
+class TorchWeights:
+    """A model's tensors on a device, each read from its file when it is first asked for.
+
+    Args:
+        device: as PyTorch names it.
+        dtype: that they are kept in.
+    """
+
+    def __init__(self, device: torch.device, dtype: torch.dtype) -> None:
+        self.device = device
+        self.dtype = dtype
+        self._read: dict[Tensor | Projection, Values] = {}
+
+    def __call__(self, tensor: Tensor | Projection) -> Values:
+        """The values of a tensor, or of what is made of some when it is first asked for.
+
+        Raises:
+            ModelError: they cannot be read, or one is not a finite number, or too great to be one in the type.
+        """
+        if tensor not in self._read:
+            values = torch.from_numpy(tensor.read()).to(self.device, self.dtype)
+            if not bool(values.isfinite().all()):
+                raise ModelError(
+                    f"{tensor.file}: tensor {tensor.name} has numbers that are too great for {self.dtype}",
+                    "set precision to bfloat16 or float32",
+                )
+            self._read[tensor] = values
+        return self._read[tensor]
+
+
+class TorchOps:
+    """`engine.families.ops.Ops` by values, for one pass over one batch.
+
+    Args:
+        weights: of the model.
+        ids: token ids of all sequences, [tokens].
+        types: token type ids, [tokens], below the family's number of them.
+        lengths: tokens of each sequence, [sequences]; none is 0.
+        first_position: the family's.
+    """
+
+    def __init__(
+        self, weights: TorchWeights, ids: Integers, types: Integers, lengths: Integers, first_position: int
+    ) -> None:
+        self._weights = weights
+        places = layout(lengths)
+        self.ids = self._whole(ids)
+        self.types = self._whole(types)
+        self.positions = self._whole(places["places"] + first_position)
+        self._places = self._whole(places["places"])
+        self._first = self._whole(places["first"])
+        self._last = self._whole(places["last"])
+        self._lengths = self._whole(lengths)
+        self._alike = _by_length(lengths)
+        self._shared: dict[Hashable, Values] = {}
+
+    def embed(self, table: Tensor, indices: Values) -> Values:
+        """See `Ops.embed`."""
+        return functional.embedding(indices, self._weights(table))
+
+    def dense(self, states: Values, layer: Linear) -> Values:
+        """See `Ops.dense`."""
+        return functional.linear(
+            states, self._weights(layer.weight), None if layer.bias is None else self._weights(layer.bias)
+        )
+
+    def add(self, left: Values, right: Values) -> Values:
+        """See `Ops.add`."""
+        return left + right
+
+    def multiply(self, left: Values, right: Values) -> Values:
+        """See `Ops.multiply`."""
+        return left * right
+
+    def scale(self, states: Values, factor: float) -> Values:
+        """See `Ops.scale`."""
+        return states * factor
+
+    def shift(self, states: Values, by: Tensor) -> Values:
+        """See `Ops.shift`."""
+        return states + self._weights(by)
+
+    def activate(self, states: Values, activation: Activation) -> Values:
+        """See `Ops.activate`."""
+        return _ACTIVATIONS[activation](states)
+
+    def layer_norm(self, states: Values, scale: Tensor, shift: Tensor | None, epsilon: float) -> Values:
+        """See `Ops.layer_norm`; in float32 whatever the weights are in."""
+        moved = None if shift is None else self._weights(shift).float()
+        normed = functional.layer_norm(states.float(), scale.shape, self._weights(scale).float(), moved, epsilon)
+        return normed.to(states.dtype)
+
+    def rms_norm(self, states: Values, scale: Tensor, epsilon: float, *, above: float = 0.0) -> Values:
+        """See `Ops.rms_norm`; in float32 whatever the weights are in."""
+        rows = states.float().view(len(states), -1, scale.shape[0])
+        normed = functional.rms_norm(rows, scale.shape, self._weights(scale).float() + above, epsilon)
+        return normed.view_as(states).to(states.dtype)
+
+    def split(self, states: Values, widths: Sequence[int]) -> tuple[Values, ...]:
+        """See `Ops.split`."""
+        return tuple(torch.split_with_sizes(states, list(widths), dim=-1))
+
+    def rotate(self, states: Values, rotary: Rotary) -> Values:
+        """See `Ops.rotate`; in float32 whatever the weights are in."""
+        half = len(rotary.frequencies)
+        turns = self._once(rotary, lambda: self._turns(rotary))
+        cosines, sines = turns[0], turns[1]
+        heads = states.float().view(len(states), -1, rotary.head_size)
+        left, right, rest = torch.split_with_sizes(heads, [half, half, rotary.head_size - 2 * half], dim=-1)
+        turned = torch.cat([left * cosines - right * sines, right * cosines + left * sines, rest], dim=-1)
+        return turned.view_as(states).to(states.dtype)
+
+    def attention(self, query: Values, key: Values, value: Values, attention: Attention) -> Values:
+        """See `Ops.attention`."""
+        size, mixed = attention.head_size, torch.empty_like(query)
+        for length in self._alike:
+            rows = self._rows(length)
+            parts = [
+                part[rows].view(-1, length, part.shape[1] // size, size).transpose(1, 2) for part in (query, key, value)
+            ]
+            grid = self._attend(parts, attention, length)
+            mixed[rows] = grid.transpose(1, 2).reshape(-1, query.shape[1])
+        return mixed
+
+    def convolve(self, states: Values, kernel: Linear, groups: int) -> Values:
+        """See `Ops.convolve`."""
+        weight = self._weights(kernel.weight)
+        bias = None if kernel.bias is None else self._weights(kernel.bias)
+        found = states.new_empty(len(states), len(weight))
+        for length in self._alike:
+            rows = self._rows(length)
+            columns = states[rows].view(-1, length, states.shape[1]).transpose(1, 2)
+            grid = functional.conv1d(columns, weight, bias, padding=weight.shape[2] // 2, groups=groups)
+            found[rows] = grid.transpose(1, 2).reshape(-1, len(weight))
+        return found
+
+    def choose(
+        self, states: Values, scores: Values, most: int, experts: Sequence[Callable[[Values], Values]]
+    ) -> Values:
+        """See `Ops.choose`; shares in float32 whatever the weights are in."""
+        shares, places = scores.float().softmax(dim=-1).topk(most, dim=-1)
+        mixed = torch.zeros_like(states)
+        for number, expert in enumerate(experts):
+            rows, column = torch.where(places == number)
+            if len(rows):
+                share = shares[rows, column, None].to(states.dtype)
+                mixed.index_add_(0, rows, expert(states[rows]) * share)
+        return mixed
+
+    def first(self, states: Values) -> Values:
+        """See `Ops.first`."""
+        return states[self._first]
+
+    def last(self, states: Values, pad: int | None = None) -> Values:
+        """See `Ops.last`."""
+        if pad is None:
+            return states[self._last]
+        places = torch.where(self.ids == pad, 0, self._places).float()
+        greatest = torch.segment_reduce(places, "max", lengths=self._lengths)
+        return states[self._first + greatest.long()]
+
+    def mean(self, states: Values) -> Values:
+        """See `Ops.mean`; summed in float32."""
+        sums = torch.segment_reduce(states.float(), "sum", lengths=self._lengths)
+        return (sums / self._lengths[:, None]).to(states.dtype)
+
+    def _attend(self, parts: Sequence[Values], attention: Attention, length: int) -> Values:
+        """Of grids [sequences, heads, length, size]; a long one by blocks where there is something to add to scores."""
+        if attention.bias is None and attention.window is None:
+            return _mix(parts, attention, None)
+        if isinstance(attention.bias, Disentangled):
+            return self._disentangled(parts, attention, attention.bias)
+        if length <= UNDIVIDED:
+            places = torch.arange(length, device=self._weights.device)
+            bias = self._once((attention, length), lambda: self._make_bias(attention, places, places))
+            return _mix(parts, attention, bias)
+        mixed = torch.empty_like(parts[0])  # filled: results kept beside each other would break the heap into pieces
+        for begin in range(0, length, BLOCK):
+            end = min(begin + BLOCK, length)
+            mixed[:, :, begin:end] = self._block(parts, attention, begin, end)
+        return mixed
+
+    def _block(self, parts: Sequence[Values], attention: Attention, begin: int, end: int) -> Values:
+        query, key, value = parts
+        low, high = attention.seen(begin, end, key.shape[2])
+        places = torch.arange(key.shape[2], device=self._weights.device)
+        bias = self._make_bias(attention, places[begin:end], places[low:high])
+        return _mix((query[:, :, begin:end], key[:, :, low:high], value[:, :, low:high]), attention, bias)
+
+    def _disentangled(self, parts: Sequence[Values], attention: Attention, bias: Disentangled) -> Values:
+        """As many sequences at a time as are a tile together, of a longer one a tile of queries."""
+        count, _, length, _ = parts[0].shape
+        buckets = self._once(("buckets", bias.span, bias.exact, bias.farthest), lambda: self._whole(bias.rows()))
+        tile = TILE if self._weights.device.type == "cpu" else _DEVICE_TILE
+        mixed, together = torch.empty_like(parts[0]), max(1, tile // length)
+        for first in range(0, count, together):
+            query, key, value = (part[first : first + together] for part in parts)
+            for begin in range(0, length, tile):
+                some = query[:, :, begin : begin + tile]
+                added = self._of_queries(bias, buckets, some, begin, length)
+                if bias.queries is not None:
+                    for start in range(0, length, tile):  # of all keys with all distances it would be their square
+                        block = key[:, :, start : start + tile]
+                        added[..., start : start + tile] += self._of_keys(
+                            bias.queries, buckets, block, begin - start, some
+                        )
+                mixed[first : first + together, :, begin : begin + tile] = _mix((some, key, value), attention, added)
+        return mixed
+
+    def _of_queries(self, bias: Disentangled, buckets: Values, query: Values, begin: int, keys: int) -> Values:
+        """What queries from place ``begin`` on add to the scores: [sequences, heads, queries, keys].
+
+        What a query has with each distance is one product with the table's rows, taken in order of the distance: from
+        the farthest key before to the farthest after.
+        """
+        count = query.shape[2]
+        if bias.keys is None:
+            return query.new_zeros(*query.shape[:3], keys)
+        rows = self._picked(buckets, begin - keys, keys + count).flip(0)
+        return _aligned(query @ self._by_head(bias.keys, rows, query), keys).contiguous()
+
+    def _of_keys(self, table: Projection, buckets: Values, key: Values, begin: int, query: Values) -> Values:
+        """What keys add to the scores of queries that begin ``begin`` after them: [sequences, heads, queries, keys]."""
+        keys, count = key.shape[2], query.shape[2]
+        rows = self._picked(buckets, begin + 1 - keys, keys + count)
+        return _aligned(key @ self._by_head(table, rows, key), count).transpose(2, 3)
+
+    def _picked(self, buckets: Values, first: int, count: int) -> Values:
+        """The tables' rows for the distances from ``first`` on."""
+        middle = len(buckets) // 2
+        distances = torch.arange(first + middle, first + middle + count, device=buckets.device)
+        return buckets[distances.clamp(0, 2 * middle)]
+
+    def _by_head(self, table: Projection, rows: Values, like: Values) -> Values:
+        """The table's ``rows``, [heads, head_size, rows]."""
+        return self._weights(table)[rows].view(len(rows), like.shape[1], like.shape[3]).permute(1, 2, 0)
+
+    def _make_bias(self, attention: Attention, queries: Values, keys: Values) -> Values:
+        """What is added to the scores of places, [1, 1 or heads, queries, keys]."""
+        after = keys[None, :] - queries[:, None]
+        bias = torch.zeros(1, *after.shape, device=self._weights.device)
+        if isinstance(attention.bias, Alibi):
+            slopes = torch.tensor(attention.bias.slopes, device=self._weights.device)
+            bias = after.abs() * -slopes[:, None, None]
+        elif isinstance(attention.bias, RelativeBias):
+            bias = self._relative(attention.bias, after).permute(2, 0, 1)
+        if attention.window is not None:
+            bias = bias.masked_fill(after.abs() > attention.window, -torch.inf)
+        if attention.causal:
+            bias = bias.masked_fill(after > 0, -torch.inf)
+        return bias.to(self._weights.dtype)[None]  # of four dimensions: with three PyTorch holds all scores
+
+    def _relative(self, bias: RelativeBias, after: Values) -> Values:
+        """The learnt scores of each pair's distance, [queries, keys, heads]."""
+        farthest = bias.max_distance
+        buckets = [bias.bucket(distance) for distance in range(-farthest, farthest + 1)]
+        rows = torch.tensor(buckets, device=after.device)[after.clamp(-farthest, farthest) + farthest]
+        return self._weights(bias.table).float()[rows]
+
+    def _turns(self, rotary: Rotary) -> Values:
+        """Cosine and sine of every token and pair, [2, tokens, 1, half]."""
+        frequencies = torch.tensor(rotary.frequencies, device=self._weights.device)
+        angles = self._places[:, None, None].float() * frequencies
+        return torch.stack([angles.cos(), angles.sin()]) * rotary.scaling
+
+    def _rows(self, length: int) -> Values:
+        """The tokens of all sequences of that length."""
+        return self._once(("tokens", length), lambda: self._whole(self._alike[length]))
+
+    def _whole(self, values: Integers) -> Values:
+        return torch.from_numpy(values).to(self._weights.device)
+
+    def _once(self, key: Hashable, make: Callable[[], Values]) -> Values:
+        if key not in self._shared:
+            self._shared[key] = make()
+        return self._shared[key]
+
+
+def _mix(parts: Sequence[Values], attention: Attention, bias: Values | None) -> Values:
+    return functional.scaled_dot_product_attention(
+        parts[0],
+        parts[1],
+        parts[2],
+        attn_mask=bias,
+        is_causal=attention.causal and bias is None,
+        enable_gqa=attention.heads != attention.key_heads,
+    )
+
+
+def _aligned(scores: Values, columns: int) -> Values:
+    """Of [.., rows, rows + columns] the first ``columns``, each row begun one place before the one above it.
+
+    The first row begins at place rows - 1.
+    """
+    count, heads, rows, width = scores.shape
+    strides = (heads * rows * width, rows * width, width - 1, 1)
+    return scores.contiguous().as_strided((count, heads, rows, columns), strides, rows - 1)
+
+
+def _by_length(lengths: Integers) -> dict[int, Integers]:
+    """Of each length the tokens of the sequences that have it, in order."""
+    starts = np.cumsum(lengths) - lengths
+    return {
+        int(length): (starts[lengths == length][:, None] + np.arange(length)).reshape(-1)
+        for length in np.unique(lengths)
+    }

@@ -1,0 +1,1 @@
+"""Client requests on their way through the gateway."""

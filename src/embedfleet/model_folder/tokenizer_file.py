@@ -1,0 +1,141 @@
+"""A model's tokenizer as the libraries use it: tokenizer.json, with the settings of other files that override it."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from embedfleet.errors import ModelError
+from embedfleet.model_folder.config import ModelConfig, parse_json
+from embedfleet.model_folder.file import check_file, has_file
+from embedfleet.model_folder.slow_tokenizer import CONFIG_FILE, class_name, has_slow_tokenizer, hint, slow_tokenizer
+from embedfleet.model_folder.special_tokens import Token, read_special_tokens
+
+NAME = "tokenizer.json"
+_LARGEST = 1 << 28  # bytes; the largest that is published has 35 million
+_BERT_KEYS = {"do_lower_case": "lowercase", "strip_accents": "strip_accents"}
+_BERT_KEYS |= {"tokenize_chinese_chars": "handle_chinese_chars"}
+_BERT_CLASSES = {"BertTokenizer", "DistilBertTokenizer", "ElectraTokenizer", "MPNetTokenizer"}
+
+
+def check_tokenizer(folder: Path) -> None:
+    """Check that the folder has a tokenizer.
+
+    Raises:
+        ModelError: there is none, or its file is a git-lfs pointer.
+    """
+    if has_file(folder / NAME) or not has_slow_tokenizer(folder):
+        check_file(folder / NAME, f"if there are other files of a tokenizer, {hint(folder)}")
+
+
+def tokenizer_text(folder: Path, model_type: str, *, lowers: bool) -> str | None:
+    """The text of a ``tokenizer.json``.
+
+    Args:
+        folder: of the model.
+        model_type: of its config.json.
+        lowers: whether sentence-transformers lowers a text first.
+
+    Returns:
+        None where the folder's own file is to be taken as it is.
+
+    Raises:
+        ModelError: a file is missing or cannot be read, or the tokenizer is not one that is built here.
+    """
+    if not has_file(folder / NAME):
+        text = slow_tokenizer(folder, model_type)
+        return json.dumps(_lowered(json.loads(text))) if lowers else text
+    file = folder / CONFIG_FILE
+    settings = ModelConfig(file).values if has_file(file) else {}
+    name = class_name(folder, settings, model_type)
+    stated = {key: settings[key] for key in _keys(name) if key in settings}
+    for key, value in stated.items():
+        if not isinstance(value, bool) and not (value is None and key == "strip_accents"):
+            raise ModelError(f"{file}: `{key}` is {value!r}, true or false is needed")
+    special = _unmarked(folder / NAME, _named(file, settings))
+    if not stated and not lowers and not special:
+        return None
+    tokenizer = parse_json(folder / NAME)
+    if not isinstance(tokenizer, dict):
+        raise ModelError(f"{folder / NAME} does not hold a JSON object", "copy or download it again")
+    try:
+        changed = _with_special(_with_settings(tokenizer, stated), special)
+        changed = _lowered(changed) if lowers else changed
+    except (TypeError, KeyError, IndexError, AttributeError):  # it is none, as whoever loads it will say
+        return None
+    return None if changed == tokenizer else json.dumps(changed)
+
+
+def _named(file: Path, settings: Mapping[str, Any]) -> list[Token]:
+    """The tokens that tokenizer_config.json names, with a role or without.
+
+    Raises:
+        ModelError: one is no token.
+    """
+    try:
+        special = read_special_tokens(settings, None, None)
+    except (ValueError, TypeError) as error:
+        raise ModelError(f"{file} names what is no token: {error}", "copy or download it again") from error
+    return [*special.named.values(), *special.added, *(special.extra or ())]
+
+
+def _unmarked(file: Path, tokens: Sequence[Token]) -> list[Token]:
+    """The tokens that a ``tokenizer.json`` does not list as added ones; its bytes are searched, for parsing takes long.
+
+    Raises:
+        ModelError: the file cannot be read.
+    """
+    check_file(file)
+    if not tokens or file.stat().st_size > _LARGEST:
+        return []
+    text = file.read_bytes()
+    return [token for token in tokens if not any(entry in text for entry in _entries(token))]
+
+
+def _entries(token: Token) -> tuple[bytes, bytes]:
+    """How an added token stands in a file that was written densely, or to be read."""
+    name = json.dumps(token.content, ensure_ascii=False).encode("utf-8", "surrogatepass")
+    return b'"content":' + name, b'"content": ' + name
+
+
+def _keys(name: str) -> tuple[str, ...]:
+    """The keys of tokenizer_config.json that override tokenizer.json for a tokenizer class."""
+    if name in _BERT_CLASSES:
+        return tuple(_BERT_KEYS)
+    return ("add_prefix_space",) if name == "RobertaTokenizer" else ()
+
+
+def _with_settings(tokenizer: dict[str, Any], stated: Mapping[str, Any]) -> dict[str, Any]:
+    """A tokenizer with the settings of tokenizer_config.json, which transformers puts in when it rebuilds its parts."""
+    normalizer, pre_tokenizer = tokenizer.get("normalizer"), tokenizer.get("pre_tokenizer")
+    if isinstance(normalizer, dict) and normalizer.get("type") == "BertNormalizer":
+        normalizer = {**normalizer, **{_BERT_KEYS[key]: value for key, value in stated.items() if key in _BERT_KEYS}}
+    if isinstance(pre_tokenizer, dict) and pre_tokenizer.get("type") == "ByteLevel" and "add_prefix_space" in stated:
+        pre_tokenizer = {**pre_tokenizer, "add_prefix_space": stated["add_prefix_space"]}
+    return {**tokenizer, "normalizer": normalizer, "pre_tokenizer": pre_tokenizer}
+
+
+def _with_special(tokenizer: dict[str, Any], special: Sequence[Token]) -> dict[str, Any]:
+    """A tokenizer that takes words of its vocabulary as special tokens, as transformers does with those that are named.
+
+    Words that the vocabulary lacks stay out: transformers numbers them behind it, where most models have no row.
+    """
+    model, known = tokenizer.get("model"), tokenizer.get("added_tokens") or []
+    vocabulary = model.get("vocab") if isinstance(model, dict) else None
+    if isinstance(vocabulary, list):  # of a Unigram model: pieces with their scores
+        vocabulary = {piece[0]: number for number, piece in enumerate(vocabulary)}
+    if not isinstance(vocabulary, dict):
+        return tokenizer
+    listed = {token["content"] for token in known}
+    wanted = {token.content: token for token in special if token.content in vocabulary and token.content not in listed}
+    entries = [*known, *(token.entry(vocabulary[name]) for name, token in wanted.items())]
+    return {**tokenizer, "added_tokens": sorted(entries, key=lambda entry: entry["id"])} if wanted else tokenizer
+
+
+def _lowered(tokenizer: dict[str, Any]) -> dict[str, Any]:
+    """A tokenizer that lowercases a text first (sentence-transformers 6.2, base/modules/transformer.py)."""
+    normalizer = tokenizer.get("normalizer") or {}
+    parts = normalizer["normalizers"] if normalizer.get("type") == "Sequence" else [normalizer] if normalizer else []
+    if not any(part.get("type") == "Lowercase" for part in parts):
+        parts = [{"type": "Lowercase"}, *parts]
+    return {**tokenizer, "normalizer": {"type": "Sequence", "normalizers": parts}}

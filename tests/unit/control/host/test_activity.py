@@ -1,0 +1,95 @@
+"""What the kernel says of processes that stand, work, read, and have others work for them."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from embedfleet.control.host.activity import activity_of
+from embedfleet.control.lifecycle.liveness import Activity
+
+WAITS = "input()"
+SPINS = "print(flush=True)\nwhile True: pass"
+READS = "print(flush=True)\nfile = open('/dev/zero', 'rb', buffering=0)\nwhile True: file.read(100_000)"
+CHILD = "import subprocess, sys\nsubprocess.run([sys.executable, '-c', {!r}], stdin=subprocess.DEVNULL)"
+THREAD = "import threading\nthreading.Thread(target=exec, args=({!r},)).start()"
+
+
+@contextmanager
+def program(code: str) -> Iterator[int]:
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+    ) as process:
+        try:
+            yield process.pid
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def seen(pid: int) -> Activity:
+    activity = activity_of(pid)
+    assert activity is not None
+    return activity
+
+
+def until_still(pid: int) -> Activity:
+    """What it has done once it has begun to wait."""
+    while (before := seen(pid)).wants or seen(pid) != before:
+        os.sched_yield()
+    return before
+
+
+def test_who_waits_does_nothing():
+    with program(WAITS) as pid:
+        before = until_still(pid)
+        assert not before.is_stopped
+        assert seen(pid) == before
+
+
+@pytest.mark.parametrize("place", ["{}", THREAD, CHILD])
+def test_work_is_seen_wherever_it_is_done(place):
+    with program(SPINS if place == "{}" else place.format(SPINS)) as pid:
+        before = seen(pid)
+        while seen(pid).cpu_s <= before.cpu_s + 0.05:
+            os.sched_yield()
+        while not seen(pid).wants:
+            os.sched_yield()
+
+
+@pytest.mark.parametrize("place", ["{}", CHILD])
+def test_what_is_read_is_seen(place):
+    with program(READS if place == "{}" else place.format(READS)) as pid:
+        before = seen(pid)
+        while seen(pid).bytes_read <= before.bytes_read + 1_000_000:
+            os.sched_yield()
+
+
+def test_who_is_stopped_and_whose_child_is_stopped_is_seen_and_who_goes_on_too():
+    with program(CHILD.format("import os\nprint(os.getpid(), flush=True)\n" + SPINS)) as pid:
+        child = 0
+        while not child:
+            with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as children:  # noqa: PTH123
+                child = int(children.read() or 0)
+        for stopped in (pid, child):
+            os.kill(stopped, signal.SIGSTOP)
+            while not seen(pid).is_stopped:
+                os.sched_yield()
+            os.kill(stopped, signal.SIGCONT)
+            while seen(pid).is_stopped:
+                os.sched_yield()
+
+
+def test_who_is_gone_or_only_waits_to_be_reaped_has_done_nothing():
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    while activity_of(process.pid) is not None:
+        os.sched_yield()
+    process.wait()
+    assert activity_of(process.pid) is None
+
+
+def test_a_process_of_this_machine_is_not_taken_for_a_container_elsewhere():
+    assert activity_of(os.getpid(), container="0123456789abcdef") is None

@@ -1,0 +1,200 @@
+"""A supervisor over real processes that hang in every way."""
+
+import asyncio
+import os
+import re
+import signal
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from embedfleet.control.balancers.gateway import GatewayBalancer
+from embedfleet.control.drivers.listeners import Listeners
+from embedfleet.control.drivers.process import ProcessDriver
+from embedfleet.control.host.log_files import Journal
+from embedfleet.control.lifecycle.reconcile import Backoff
+from embedfleet.control.lifecycle.state import Phase
+from embedfleet.control.plan.specs import ProcessSpec
+from embedfleet.control.run.api import fleet_status
+from embedfleet.control.run.supervised import Child
+from embedfleet.control.run.supervisor import Supervisor
+from tests.services.driver import FakeGateway
+from tests.services.parent import COMMAND, ROOT
+
+LIMIT_S = 60
+AFTER_S = 1.0
+
+
+@asynccontextmanager
+async def serving(logs: Path, mode: str = "answers", **environment: str) -> AsyncIterator[tuple[Supervisor, Child]]:
+    """One replica that is a process, and a gateway that is only its admin socket and a process that waits."""
+    folder, journal, gateway = logs / "run", Journal(logs), FakeGateway()
+    folder.mkdir()
+    driver = ProcessDriver(journal, ROOT, os.environ | environment, Listeners(()), COMMAND)
+    plan = [
+        ProcessSpec("s-gateway", "s", "balancer", ("answers",), str(folder / "s.sock")),
+        ProcessSpec("s-0", "s", "replica", (mode,)),
+    ]
+    await gateway.server.start(path=str(folder / "s.sock"))
+    supervisor = Supervisor(
+        [(spec, driver) for spec in plan],
+        {"s": GatewayBalancer(str(folder / "s.sock"))},
+        journal,
+        backoff=Backoff(0, 0),
+        listeners=Listeners(()),
+        stop_grace_s=10 * LIMIT_S,
+        hung_after_s={"replica": AFTER_S, "balancer": AFTER_S},
+    )
+    running = asyncio.create_task(supervisor.run())
+    try:
+        yield supervisor, supervisor.children["s-0"]
+    finally:
+        supervisor.stop()
+        await running
+        await gateway.server.stop(0)
+
+
+def run(test: Callable[[], Awaitable[None]]) -> None:
+    async def bounded() -> None:
+        async with asyncio.timeout(LIMIT_S):
+            await test()
+
+    asyncio.run(bounded())
+
+
+async def until(reached: Callable[[], bool]) -> None:
+    while not reached():
+        await asyncio.sleep(0.01)
+
+
+async def until_ready(child: Child, restarts: int = 0) -> int:
+    """The pid of a child once it listens."""
+    await until(lambda: child.observed.phase is Phase.READY and child.observed.restarts == restarts)
+    assert child.running is not None
+    return child.running.pid
+
+
+@pytest.mark.parametrize(
+    ("how", "reason"),
+    [
+        (signal.SIGSTOP, r"hung: a process of it has been stopped for \d s, as by SIGSTOP"),
+        (signal.SIGUSR1, r"hung: no answer for \d s, while it does nothing"),
+        (signal.SIGUSR2, r"hung: no answer for \d s, while it works"),
+    ],
+)
+def test_who_hangs_is_replaced_where_it_was_and_the_reason_told(tmp_path, how, reason):
+    async def test() -> None:
+        async with serving(tmp_path) as (supervisor, child):
+            pid = await until_ready(child)
+            port = child.port
+            os.kill(pid, how)
+            assert await until_ready(child, restarts=1) != pid
+            assert child.port == port
+            assert re.fullmatch(reason, child.last_end)
+            (service,) = (await fleet_status(supervisor))["services"]
+            assert service["replicas"][0]["last_end"] == child.last_end
+            assert service["gateway"]["restarts"] == 0
+
+    run(test)
+
+
+def test_a_gateway_that_hangs_is_replaced(tmp_path):
+    """Its process is stopped; that the admin socket answers is no excuse."""
+
+    async def test() -> None:
+        async with serving(tmp_path) as (supervisor, child):
+            gateway = supervisor.balancer("s")
+            await until_ready(child)
+            os.kill(await until_ready(gateway), signal.SIGSTOP)
+            await until_ready(gateway, restarts=1)
+            assert gateway.last_end.startswith("hung: ")
+            assert child.observed.restarts == 0
+
+    run(test)
+
+
+def test_who_is_silent_is_not_said_to_serve_and_who_answers_again_is(tmp_path):
+    async def test() -> None:
+        async with serving(tmp_path) as (supervisor, child):
+            supervisor._hung_after_s = {}
+            pid = await until_ready(child)
+
+            async def state() -> str:
+                return str((await fleet_status(supervisor))["services"][0]["replicas"][0]["state"])
+
+            while await state() != "active":
+                await asyncio.sleep(0)
+            os.kill(pid, signal.SIGSTOP)
+            while await state() != "silent":
+                await asyncio.sleep(0)
+            assert (await fleet_status(supervisor))["ready"] is False
+            os.kill(pid, signal.SIGCONT)
+            while await state() != "active":
+                await asyncio.sleep(0)
+            assert child.observed.restarts == 0
+
+    run(test)
+
+
+def test_time_in_which_everything_stood_still_is_nobodys_silence(tmp_path):
+    async def test() -> None:
+        async with serving(tmp_path) as (supervisor, child):
+            pids = [await until_ready(child), await until_ready(supervisor.balancer("s"))]
+            for pid in pids:
+                os.kill(pid, signal.SIGSTOP)
+            time.sleep(3 * AFTER_S)  # noqa: ASYNC251 - the loop stands still with them
+            for pid in pids:
+                os.kill(pid, signal.SIGCONT)
+            for _ in range(10):
+                await asyncio.sleep(AFTER_S / 10)
+            assert [each.observed.restarts for each in supervisor.children.values()] == [0, 0]
+
+    run(test)
+
+
+def test_a_model_that_comes_slowly_is_waited_for(tmp_path):
+    """For longer than the bound of one that does nothing while it loads."""
+
+    async def test() -> None:
+        os.mkfifo(tmp_path / "weights")
+        async with serving(tmp_path, "loads", LOADS=str(tmp_path / "weights")) as (_, child):
+            await until(lambda: child.running is not None)
+            weights = await asyncio.to_thread((tmp_path / "weights").open, "wb", buffering=0)
+            deadline = time.monotonic() + 8 * AFTER_S
+            while time.monotonic() < deadline:
+                await asyncio.to_thread(weights.write, bytes(100_000))
+                await asyncio.sleep(AFTER_S)
+            assert child.observed.phase is Phase.STARTING
+            weights.close()
+            await until_ready(child)
+
+    run(test)
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_a_model_that_never_comes_is_not_waited_for(tmp_path, stopped):
+    async def test() -> None:
+        os.mkfifo(tmp_path / "weights")
+        async with serving(tmp_path, "loads", LOADS=str(tmp_path / "weights")) as (_, child):
+            await until(lambda: child.running is not None)
+            if stopped:
+                os.kill(child.running.pid, signal.SIGSTOP)
+            await until(lambda: child.observed.restarts == 1)
+            assert child.last_end.startswith("hung: a process of it" if stopped else "hung: no answer for ")
+
+    run(test)
+
+
+@pytest.mark.parametrize("how", [signal.SIGSTOP, signal.SIGUSR1])
+def test_nobody_waits_for_one_that_hangs_to_end(tmp_path, how):
+    """The grace of a stop is ten times as long as the test may take."""
+
+    async def test() -> None:
+        async with serving(tmp_path) as (supervisor, child):
+            os.kill(await until_ready(child), how)
+            supervisor.stop()
+
+    run(test)

@@ -1,0 +1,295 @@
+"""One fleet a folder; what a dead one left behind is no fleet, and what is removed of a live one does not hide it."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from embedfleet.control.host.process_identity import identity_of, lock_holder
+from embedfleet.control.run.statefile import Address, StateFile
+from embedfleet.errors import FleetError, FleetSilent, UsageError
+from tests.services.fleet import run_cli
+
+HOLD = """
+import sys
+from pathlib import Path
+from embedfleet.control.run.statefile import StateFile
+state = StateFile(Path(sys.argv[1]))
+state.acquire()
+if sys.argv[2:]:
+    state.write()
+print(state.run.path, flush=True)
+sys.stdin.read()
+state.release()
+"""
+
+
+def start(folder: Path, *words: str) -> subprocess.Popen[str]:
+    """A process that holds a folder until its stdin ends, and has said where it is if it is given a word."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(folder), *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() != ""
+    return process
+
+
+@pytest.fixture
+def holder(tmp_path):
+    """A process that holds the folder ``s`` and has said where it is."""
+    process = start(tmp_path / "s", "serves")
+    yield process
+    process.communicate()
+
+
+def address(process: subprocess.Popen[str], folder: Path) -> Address:
+    return Address(process.pid, str(folder / "run" / "fleet.sock"), identity_of(process.pid))
+
+
+def test_a_fleet_can_be_found_from_the_first_moment_and_leaves_nothing(tmp_path):
+    state = StateFile(tmp_path / "deep" / "folder")
+    assert state.read() is None
+    state.acquire()
+    own = identity_of(os.getpid())
+    assert StateFile(state.folder).read() == Address(os.getpid(), "", own), "it starts"
+    state.write()
+    assert StateFile(state.folder).read() == Address(os.getpid(), state.socket, own)
+    assert state.run.path.stat().st_mode & 0o777 == 0o700
+    state.release()
+    assert StateFile(state.folder).read() is None
+    assert not state.folder.exists()
+
+
+def test_a_folder_that_was_there_stays_with_what_is_in_it(tmp_path):
+    (tmp_path / "logs").mkdir()
+    state = StateFile(tmp_path)
+    state.acquire()
+    state.write()
+    state.release()
+    assert [path.name for path in tmp_path.iterdir()] == ["logs"]
+
+
+@pytest.mark.parametrize("words", [(), ("serves",)])
+def test_a_second_fleet_is_refused_and_told_who_is_there(tmp_path, words):
+    first = start(tmp_path, *words)
+    with pytest.raises(UsageError, match=rf"runs already in .* \(pid {first.pid}\)") as caught:
+        StateFile(tmp_path).acquire()
+    assert "embedfleet down" in caught.value.hint
+    assert StateFile(tmp_path).read().pid == first.pid
+    first.communicate()
+
+
+def test_a_second_up_leaves_the_first_findable_and_nothing_of_its_own(tmp_path):
+    first = start(tmp_path / ".embedfleet", "serves")
+    before = sorted((tmp_path / ".embedfleet").rglob("*"))
+    with tempfile.TemporaryDirectory() as temporary:
+        refused = run_cli(tmp_path, "up", env={"TMPDIR": temporary})
+        assert list(Path(temporary).iterdir()) == []
+    assert (refused.returncode, f"(pid {first.pid})" in refused.stderr) == (2, True)
+    assert sorted((tmp_path / ".embedfleet").rglob("*")) == before
+    assert StateFile(tmp_path / ".embedfleet").read() == address(first, tmp_path / ".embedfleet")
+    first.communicate()
+
+
+def test_a_killed_fleet_is_not_there_any_more_and_the_next_one_removes_what_it_left(holder, tmp_path):
+    folder = tmp_path / "s"
+    holder.kill()
+    holder.wait()
+    assert {path.name for path in folder.iterdir()} == {"fleet.json", "lock", "run"}
+    (folder / "run" / "embedder.model").touch()
+    state = StateFile(folder)
+    assert state.read() is None
+    state.acquire()
+    assert list(state.run.path.iterdir()) == []
+    assert not (folder / "fleet.json").exists()
+    state.release()
+
+
+def test_what_a_killed_fleet_left_can_be_removed_without_another(holder, tmp_path):
+    StateFile(tmp_path / "s").clear()
+    assert (tmp_path / "s" / "run").is_dir(), "it runs"
+    holder.kill()
+    holder.wait()
+    StateFile(tmp_path / "s").clear()
+    assert list((tmp_path / "s").iterdir()) == []
+    StateFile(tmp_path / "nowhere").clear()
+    assert not (tmp_path / "nowhere").exists()
+
+
+@pytest.mark.parametrize("name", ["precious", "embedfleet-of-others"])
+def test_nothing_but_a_folder_of_its_own_making_is_ever_removed(tmp_path, name):
+    precious = tmp_path / name
+    precious.mkdir()
+    if name != "precious":
+        if os.geteuid() != 0:
+            pytest.skip("only root gives folders away")
+        os.chown(precious, 65_534, 65_534)
+    (tmp_path / "fleet.json").write_text(json.dumps({"pid": 1, "socket": f"{precious}/fleet.sock"}))
+    state = StateFile(tmp_path)
+    state.acquire()
+    assert precious.is_dir()
+    state.release()
+
+
+@pytest.mark.parametrize("kind", ["link", "file"])
+def test_what_is_in_the_place_of_the_run_folder_is_not_followed(tmp_path, kind):
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "precious" / "file").touch()
+    if kind == "link":
+        (tmp_path / "run").symlink_to(tmp_path / "precious")
+    else:
+        (tmp_path / "run").touch()
+    state = StateFile(tmp_path)
+    state.acquire()
+    assert (state.run.path.is_symlink(), state.run.path.is_dir()) == (False, True)
+    assert (tmp_path / "precious" / "file").exists()
+    state.release()
+
+
+def garble_lock(folder):
+    (folder / "lock").write_text("{")
+
+
+def empty_lock(folder):
+    (folder / "lock").write_text("")
+
+
+def lie_in_lock(folder):
+    (folder / "lock").write_text(json.dumps({"pid": 1, "socket": "/s", "identity": "a b c"}))
+
+
+def replace_lock(folder):
+    (folder / "lock").unlink()
+    (folder / "lock").touch()
+
+
+def remove_lock(folder):
+    (folder / "lock").unlink()
+
+
+def remove_file(folder):
+    (folder / "fleet.json").unlink()
+
+
+def remove_file_and_garble_lock(folder):
+    remove_file(folder)
+    garble_lock(folder)
+
+
+CONTENTS = ["", "{}", "[1]", "\0", "[" * 100_000, '{"pid": "1", "socket": 2}', '{"pid": -1, "socket": "/s"}', "null"]
+HARM = [garble_lock, empty_lock, lie_in_lock, replace_lock, remove_lock, remove_file, remove_file_and_garble_lock]
+
+
+@pytest.mark.parametrize("harm", HARM)
+def test_a_fleet_is_found_whatever_is_done_to_one_of_its_files(holder, tmp_path, harm):
+    (tmp_path / "s" / "run" / "fleet.sock").touch()
+    harm(tmp_path / "s")
+    assert StateFile(tmp_path / "s").read() == address(holder, tmp_path / "s")
+    with pytest.raises(UsageError, match=rf"\(pid {holder.pid}\)"):
+        StateFile(tmp_path / "s").acquire()
+
+
+@pytest.mark.parametrize("content", CONTENTS)
+def test_a_state_file_that_makes_no_sense_hides_nobody(holder, tmp_path, content):
+    (tmp_path / "s" / "fleet.json").write_text(content)
+    assert StateFile(tmp_path / "s").read() == address(holder, tmp_path / "s")
+
+
+def test_a_fleet_of_an_older_version_is_found(tmp_path):
+    """It left its lock empty, and its socket in the temporary folder."""
+    first = start(tmp_path, "serves")
+    empty_lock(tmp_path)
+    (tmp_path / "fleet.json").write_text(json.dumps({"pid": first.pid, "socket": "/tmp/embedfleet-x/fleet.sock"}))
+    assert StateFile(tmp_path).read() == Address(first.pid, "/tmp/embedfleet-x/fleet.sock")
+    first.communicate()
+
+
+@pytest.mark.parametrize("harm", [*HARM, shutil.rmtree])
+def test_who_runs_makes_again_what_is_gone(tmp_path, harm):
+    state = StateFile(tmp_path / "s")
+    state.acquire()
+    state.write()
+    assert state.mend() == []
+    own = StateFile(state.folder).read()
+    harm(state.folder)
+    assert {path.name for path in state.mend()} <= {"lock", "fleet.json"}
+    assert StateFile(state.folder).read() == own
+    assert state.mend() == []
+    state.release()
+    assert state.mend() == [], "whoever has let go makes nothing"
+    assert not (state.folder / "lock").exists()
+
+
+def test_a_lock_that_another_has_taken_is_not_fought_over(tmp_path):
+    first = StateFile(tmp_path / "s")
+    first.acquire()
+    first.write()
+    shutil.rmtree(first.folder)
+    second = start(first.folder)
+    with pytest.raises(OSError, match="another fleet holds the new one"):
+        first.mend()
+    first.release()
+    assert StateFile(first.folder).read().pid == second.pid
+    second.communicate()
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match="file/state cannot be written: Not a directory"):
+        StateFile(tmp_path / "file" / "state").acquire()
+
+
+def test_the_kernel_says_who_holds_a_lock(holder, tmp_path):
+    assert lock_holder((tmp_path / "s" / "lock").stat()) == holder.pid
+    (tmp_path / "other").touch()
+    assert lock_holder((tmp_path / "other").stat()) == 0
+
+
+def test_an_identity_is_of_one_process():
+    assert identity_of(os.getpid()) == identity_of(os.getpid())
+    assert identity_of(os.getppid()) not in {"", identity_of(os.getpid())}
+    assert identity_of(2**22 + 1) == ""
+
+
+def test_a_fleet_is_told_to_stop_by_its_pid(holder, tmp_path):
+    state = StateFile(tmp_path / "s")
+    state.terminate(state.read())
+    assert holder.wait() == -signal.SIGTERM
+
+
+@pytest.mark.parametrize("pid", [0, "other"])
+def test_no_process_is_told_to_stop_that_is_not_surely_the_fleet(holder, tmp_path, pid):
+    with subprocess.Popen(["sleep", "60"]) as other:
+        said = Address(other.pid if pid else 0, "/s", "another boot another namespace 4711")
+        with pytest.raises(FleetError, match="no process that can be seen from here"):
+            StateFile(tmp_path / "s").terminate(said)
+        assert other.poll() is None
+        other.kill()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else for a while")
+def test_who_may_not_look_is_told_so_and_not_that_none_runs(tmp_path):
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o755)
+    state = StateFile(folder)
+    state.acquire()
+    state.write()
+    os.setegid(65_534)
+    os.seteuid(65_534)
+    try:
+        with pytest.raises(FleetSilent, match="cannot be seen: permission denied") as caught:
+            StateFile(folder).read()
+        with pytest.raises(UsageError, match="Permission denied") as refused:
+            StateFile(folder).acquire()
+    finally:
+        os.seteuid(0)
+        os.setegid(0)
+        state.release()
+        shutil.rmtree(folder)
+    assert caught.value.hint == "run it as root"
+    assert "run it as root" in refused.value.hint

@@ -1,0 +1,230 @@
+"""Folders as people have them: our engine's numbers are those of the libraries that wrote them."""
+
+import asyncio
+import shutil
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from embedfleet.dialects.serving.tei import EmbedRequest, PredictRequest, RerankRequest, Truncation
+from embedfleet.engine.api.app import load
+from embedfleet.engine.api.operations import Operations
+from embedfleet.engine.model.spec import read_model
+from embedfleet.engine.settings import EngineSettings
+from embedfleet.errors import ModelError
+from embedfleet.metrics import TEI, Registry
+from embedfleet.model_folder import keys
+from embedfleet.model_folder.keys import KEYS, Verdict
+from tests.services.folder_cases import CASES
+from tests.services.folders import QUERY, TEXTS, Case, Folders, change, expected
+
+CUT = Truncation(truncate=True)
+# On which no number depends: each is set, all at once, and neither the libraries' numbers change nor ours.
+HARMLESS = {
+    keys.CONFIG: {
+        "num_labels": 2,
+        "label2id": {"LABEL_0": 0, "LABEL_1": 1},
+        "problem_type": "regression",
+        "sbert_ce_default_activation_function": "torch.nn.modules.linear.Identity",
+        "sentence_transformers": {"version": "6.2.0", "activation_fn": "torch.nn.modules.linear.Identity"},
+        "dtype": "float32",
+        "torch_dtype": "float32",
+        "hidden_dropout_prob": 0.5,
+        "attention_probs_dropout_prob": 0.5,
+        "classifier_dropout": 0.5,
+        "initializer_range": 7.0,
+        "tie_word_embeddings": False,
+        "use_cache": False,
+        "gradient_checkpointing": True,
+        "transformers_version": "4.0.0",
+        "_name_or_path": "/nowhere",
+        "chunk_size_feed_forward": 0,
+        "output_attentions": False,
+        "output_hidden_states": False,
+        "return_dict": True,
+        "bos_token_id": 5,
+        "eos_token_id": 6,
+    },
+    keys.SENTENCE: {"unpad_inputs": False},
+    keys.PROMPTS: {
+        "similarity_fn_name": "dot",
+        "model_type": "SentenceTransformer",
+        "__version__": {"sentence_transformers": "2.0.0"},
+        "requirements": None,
+        "activation_fn": "torch.nn.modules.linear.Identity",
+        "keep_in_fp32_modules": None,
+    },
+    keys.POOLING: {"embedding_dimension": 32},
+    keys.TOKENIZER_CONFIG: {
+        "padding_side": "left",
+        "chat_template": "{{ messages }}",
+        "clean_up_tokenization_spaces": True,
+        "add_bos_token": True,
+        "add_eos_token": True,
+    },
+    keys.TOKENIZER: {
+        "truncation": {"direction": "Left", "max_length": 5, "strategy": "LongestFirst", "stride": 0},
+        "padding": {"strategy": "BatchLongest", "direction": "Right", "pad_to_multiple_of": 8}
+        | {"pad_id": 3, "pad_type_id": 1, "pad_token": "x"},
+    },
+}
+# What is refused, each alone, and the folder that it is set in.
+REFUSED = {
+    (keys.CONFIG, "auto_map"): {"AutoModel": "acme/other--modeling_own.OwnModel"},
+    (keys.CONFIG, "position_embedding_type"): "relative_key",
+    (keys.CONFIG, "is_decoder"): True,
+    (keys.CONFIG, "add_cross_attention"): True,
+    (keys.CONFIG, "pruned_heads"): {"0": [1]},
+    (keys.CONFIG, "quantization_config"): {"quant_method": "bitsandbytes", "load_in_4bit": True},
+    (keys.SENTENCE, "transformer_task"): "text-generation",
+    (keys.SENTENCE, "modality_config"): {
+        "text": {"method": "get_text_features", "method_output_name": "pooler_output"}
+    },
+    (keys.SENTENCE, "module_output_name"): "sentence_embedding",
+    (keys.SENTENCE, "model_args"): {"subfolder": "other"},
+    (keys.SENTENCE, "model_kwargs"): {"variant": "fp16"},
+    (keys.SENTENCE, "config_args"): {"num_hidden_layers": 1},
+    (keys.SENTENCE, "config_kwargs"): {"hidden_act": "relu"},
+    (keys.SENTENCE, "tokenizer_args"): {"do_lower_case": False},
+    (keys.SENTENCE, "processor_kwargs"): {"truncation_side": "left"},
+    (keys.SENTENCE, "processing_kwargs"): {"text": {"max_length": 4}},
+    (keys.SENTENCE, "query_length"): 8,
+    (keys.SENTENCE, "document_length"): 9,
+    (keys.SENTENCE, "query_expansion"): {"strategy": "mask"},
+    (keys.PROMPTS, "max_active_dims"): 4,
+    (keys.DENSE, "module_input_name"): "token_embeddings",
+    (keys.DENSE, "module_output_name"): "token_embeddings",
+    (keys.NORMALIZE, "module_input_name"): "token_embeddings",
+    (keys.NORMALIZE, "module_output_name"): "token_embeddings",
+    (keys.SPLADE, "pooling_strategy"): "sum",
+    (keys.SPLADE, "activation_function"): "log1p_relu",
+    (keys.TOKENIZER_CONFIG, "truncation_side"): "left",
+    (keys.TOKENIZER_CONFIG, "split_special_tokens"): True,
+    (keys.TOKENIZER_CONFIG, "fast_tokenizer_files"): ["tokenizer.4.0.0.json"],
+}
+# Honoured, and shown elsewhere: by tests of their own, or by folders whose numbers have nothing to differ from.
+SHOWN = {
+    (keys.CONFIG, "model_type"): "bert embedder",
+    (keys.CONFIG, "architectures"): "a head that is not named",
+    (keys.CONFIG, "id2label"): "bert reranker",
+    (keys.CONFIG, "num_labels"): "three labels by their number",
+    (keys.CONFIG, "hidden_activation"): "modernbert embedder",
+    (keys.CONFIG, "type_vocab_size"): "bert by its defaults",
+    (keys.POOLING, "pooling_mode"): "pooling max",
+    (keys.POOLING, "pooling_mode_mean_tokens"): "old layout",
+    (keys.POOLING, "include_prompt"): "pooled without its prompt, mean",
+    **{(keys.CONFIG, name): "bert embedder" for name in ("hidden_size", "num_hidden_layers", "num_attention_heads")},
+    **{(keys.CONFIG, name): "bert embedder" for name in ("intermediate_size", "vocab_size")},
+    (keys.CONFIG, "max_position_embeddings"): "no length",
+    **{(keys.TOKENIZER_CONFIG, name): "vocab.txt" for name in ("tokenizer_class", "cls_token", "sep_token")},
+    **{(keys.TOKENIZER_CONFIG, name): "vocab.txt" for name in ("unk_token", "added_tokens_decoder", "keep_accents")},
+    **{(keys.TOKENIZER_CONFIG, f"{role}_token"): "a word that is special" for role in ("bos", "eos", "pad", "mask")},
+    **{(keys.SPECIAL, name): "vocab.txt" for name in ("cls_token", "sep_token", "unk_token")},
+}
+
+
+@dataclass
+class Shelf:
+    """All folders, and what the libraries computed of each, made when they are asked for."""
+
+    folders: Folders
+    numbers: dict[str, np.ndarray]
+
+    def folder(self, name: str):
+        folder = self.folders.home / name
+        if not folder.exists():
+            CASES[name].make(self.folders, folder)
+        return folder
+
+    def expected(self, name: str) -> np.ndarray:
+        if name not in self.numbers:
+            self.numbers[name] = expected(self.folder(name), CASES[name])
+        return self.numbers[name]
+
+
+@pytest.fixture(scope="module")
+def shelf(tmp_path_factory):
+    return Shelf(Folders(tmp_path_factory.mktemp("folders")), {})
+
+
+def served(folder, case: Case) -> np.ndarray:
+    """The engine's numbers, as routes compute them."""
+    task = "rerank" if case.task == "rerank" else "embed"
+    settings = EngineSettings(model=str(folder), task=task)
+    engine = load(settings, Registry(TEI))
+    try:
+        return asyncio.run(_ask(Operations(engine, settings), engine.spec, case))
+    finally:
+        engine.close()
+
+
+async def _ask(work: Operations, spec, case: Case) -> np.ndarray:
+    if case.task == "rerank":
+        return (await work.rerank(RerankRequest(QUERY, TEXTS, CUT, raw_scores=True, return_text=False)))[0]
+    if case.task == "predict":
+        pairs = [(QUERY, text) for text in TEXTS]
+        found, _ = await work.predict(PredictRequest(pairs, True, CUT, raw_scores=True))
+        names = [spec.id2label[number] for number in range(len(spec.id2label))]
+        assert names == [f"LABEL_{number}" for number in range(len(names))]
+        return np.array([[{entry["label"]: entry["score"] for entry in row}[name] for name in names] for row in found])
+    request = EmbedRequest(TEXTS, True, CUT, case.prompt, normalize=case.of_length_one, dimensions=None)
+    return (await work.embed(request))[0]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_numbers_are_the_libraries(shelf, name):
+    case = CASES[name]
+    found, right = served(shelf.folder(name), case), shelf.expected(name)
+    assert found.shape == right.shape
+    np.testing.assert_allclose(found, right, atol=1e-5, rtol=1e-5)
+    if case.base:
+        other = shelf.expected(case.base)
+        assert other.shape != right.shape or np.abs(other - right).max() > 1e-3
+
+
+def stated(*verdicts: Verdict) -> set[tuple[str, str]]:
+    """What the table has of our engine."""
+    return {(key.file, name) for key in KEYS for name in key.keys if key.engine in verdicts}
+
+
+def test_every_key_of_the_table_is_shown_to_be_what_it_says():
+    honoured = {key for case in CASES.values() for key in case.keys} | set(SHOWN)
+    assert honoured == stated(Verdict.HONOURED)
+    assert set(REFUSED) == stated(Verdict.REFUSED)
+    unread = {(keys.MODULES, "idx"), (keys.MODULES, "name"), (keys.MODULES, "kwargs")}
+    unread |= {(keys.POOLING, "word_embedding_dimension"), (keys.SPLADE, "embedding_dimension")}
+    unread |= {(keys.SPLADE, "word_embedding_dimension")}
+    harmless = {(file, name) for file, values in HARMLESS.items() for name in values}
+    assert harmless - {(keys.CONFIG, "num_labels")} | unread == stated(Verdict.HARMLESS)
+    assert set(SHOWN.values()) <= set(CASES)
+
+
+@pytest.mark.parametrize("file", HARMLESS)
+def test_on_what_is_harmless_no_number_depends(shelf, tmp_path, file):
+    folder = shutil.copytree(shelf.folder("bert embedder"), tmp_path / "m")
+    change(folder / file, **HARMLESS[file])
+    case = CASES["bert embedder"]
+    right = shelf.expected("bert embedder")
+    np.testing.assert_allclose(served(folder, case), right, atol=1e-5)
+    change(folder / keys.CONFIG, without=("auto_map",))  # the libraries would fetch the code that it names
+    np.testing.assert_allclose(expected(folder, case), right, atol=1e-5)
+
+
+@pytest.mark.parametrize(("file", "key"), REFUSED)
+def test_what_is_refused_is_refused_by_file_and_key(shelf, tmp_path, file, key):
+    base = "bert splade" if file == keys.SPLADE else "dense and length"
+    folder = shutil.copytree(shelf.folder(base), tmp_path / "m")
+    read_model(folder)
+    change(folder / file, **{key: REFUSED[file, key]})
+    with pytest.raises(ModelError) as caught:
+        read_model(folder)
+    assert str(folder / file) in caught.value.message
+    assert key in caught.value.message
+
+
+def test_an_adapter_beside_the_weights_is_refused(shelf, tmp_path):
+    folder = shutil.copytree(shelf.folder("bert embedder"), tmp_path / "m")
+    change(folder / keys.ADAPTER, peft_type="LORA")
+    with pytest.raises(ModelError, match=r"adapter_config\.json"):
+        read_model(folder)

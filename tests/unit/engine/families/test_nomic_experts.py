@@ -1,0 +1,89 @@
+"""Nomic-BERT with experts equals a second writing of it, and what its authors' config asks for beyond is refused."""
+
+import json
+
+import numpy as np
+import pytest
+
+from embedfleet.engine.backends import make_backend
+from embedfleet.engine.compute.output import Output
+from embedfleet.engine.families.registry import read_family
+from embedfleet.engine.model.spec import read_model
+from embedfleet.engine.onnx.packed_weights import own_model, packed_model
+from embedfleet.errors import ModelError
+from embedfleet.model_folder.config import ModelConfig
+from tests.services.nomic import CONFIG, NomicReference, make_nomic
+from tests.unit.engine.families.test_families import BACKENDS, LONGEST, TEXTS, check
+
+
+def test_the_published_models_layout(tmp_path):
+    folder = make_nomic(tmp_path / "m", longest=LONGEST)
+    check(folder, [TEXTS, *([text] for text in TEXTS)], NomicReference(folder).states)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"moe_top_k": 1, "num_experts": 5, "moe_every_n_layers": 3},
+        {"moe_top_k": 4, "num_experts": 4, "qkv_proj_bias": False, "mlp_fc1_bias": False},
+        {"activation_function": "swiglu", "mlp_fc2_bias": False},
+        {"activation_function": "geglu", "moe_every_n_layers": 0},
+        {"moe_every_n_layers": 0, "num_experts": 0, "qkv_proj_bias": False},
+    ],
+    ids=["one expert", "all experts", "gated", "gated with biases", "no experts"],
+)
+def test_other_shapes(tmp_path, config):
+    folder = make_nomic(tmp_path / "m", longest=LONGEST, **config)
+    check(folder, [TEXTS], NomicReference(folder).states)
+
+
+def test_at_length(tmp_path):
+    folder = make_nomic(tmp_path / "m", longest=700)
+    check(folder, [["so many words " * 300, TEXTS[1]]], NomicReference(folder).states)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("moe_normalize_expert_weights", True),
+        ("expert_choice_router", True),
+        ("num_shared_experts", 1),
+        ("moe_top_k", 9),
+        ("moe_top_k", 0),
+        ("moe_every_n_layers", 1),
+        ("causal", True),
+        ("parallel_block", True),
+        ("rotary_emb_scale_base", 512),
+        ("rotary_scaling_factor", 2),
+        ("rotary_emb_fraction", 0.5),
+    ],
+)
+def test_what_is_not_computed_is_refused_by_its_key(tmp_path, key, value):
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG | {"n_positions": LONGEST, key: value}))
+    with pytest.raises(ModelError, match=f"config.json: `{key}` is {str(value).lower()}"):
+        read_family(ModelConfig(tmp_path / "config.json"))
+
+
+def test_in_bytes_and_packed(tmp_path):
+    """A token that takes another expert by a rounding error moves more than one that does not."""
+    spec = read_model(make_nomic(tmp_path / "m", longest=LONGEST))
+    (error,) = own_model(spec, int8=True).errors
+    assert error.mean < 0.02
+    ids = np.arange(1000, 1040)
+    feeds = (ids, np.zeros_like(ids), np.array([3, 37]), (Output.STATES,))
+    exact = make_backend(spec, "onnx").forward(*feeds)[0]
+    for _ in range(2):  # made, then found
+        model = packed_model(spec, tmp_path / "packed")
+        assert model.files
+        np.testing.assert_allclose(model.forward(*feeds)[0], exact, atol=1e-6)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_missing_expert_is_named(tmp_path, backend):
+    folder = make_nomic(tmp_path / "m", longest=LONGEST)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"num_experts": 9}))
+    with pytest.raises(
+        ModelError, match=r"mlp.router.layer.weight has shape \[8, 24\], config.json asks for \[9, 24\]"
+    ):
+        check(folder, [TEXTS], lambda _: np.zeros(1))
