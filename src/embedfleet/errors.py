@@ -3,49 +3,51 @@
 ::
 
     EmbedfleetError
-    ├── UsageError               the person at the command line; exit code 2
+    ├── UsageError               a user's mistake at the command line; exit code 2
     │   ├── SettingsError        all faults of the settings in one message
-    │   └── ModelError           a model folder that cannot be served, with the file named
-    │       └── NoRoom           memory cannot suffice for it
-    ├── ModelChanged             a model's files changed while they were read; exit code 1, for it may work next time
-    ├── FleetError               the fleet could not do what was asked; exit code 1
-    │   ├── FleetSilent          it runs and cannot be asked now
-    │   └── DockerError          the Docker daemon cannot be reached, or refused something
-    ├── RequestError             the client's fault, answered as text/plain, as axum words it for TEI
-    │   ├── WrongHeader          400  a field that says something it cannot say
-    │   ├── MalformedRequest     400  it is not HTTP
+    │   └── ModelError           a model folder that cannot be served; names the file
+    │       └── NoRoom           the machine has too little memory for the model
+    ├── ModelChanged             a model's files changed while they were read; exit code 1, since a retry may succeed
+    ├── FleetError               the fleet could not be started, reached or stopped; exit code 1
+    │   ├── FleetSilent          the fleet runs and does not answer
+    │   └── DockerError          the Docker daemon cannot be reached, or refused a call
+    ├── RequestError             a client's mistake, answered as text/plain in axum's words, as TEI does
+    │   ├── WrongHeader          400  a header has an invalid value
+    │   ├── MalformedRequest     400  the request is not HTTP
     │   ├── MalformedBody        400  the body is not JSON
-    │   ├── WrongShape           422  JSON, but not of the route's shape
+    │   ├── WrongShape           422  the JSON does not fit the route
     │   ├── WrongContentType     415
     │   ├── BodyTooLarge         413
     │   ├── TargetTooLong        414
     │   ├── HeadersTooLarge      431
-    │   ├── UnsupportedRequest   501  what HTTP has and no part of this server does
+    │   ├── UnsupportedRequest   501  a feature of HTTP that the server lacks
     │   ├── UnsupportedVersion   505
     │   └── RequestTimeout       408
     ├── ServingError             answered in TEI's JSON shape, with its error_type
     │   ├── Empty                400
-    │   │   └── EmptyInput       400  one of the inputs
+    │   │   └── EmptyInput       400  one input of several is empty
     │   ├── Validation           422
-    │   │   ├── BatchTooLarge    422  more inputs than one request may have
-    │   │   └── WrongInput       422  a text, ids or a prompt's name
+    │   │   ├── BatchTooLarge    422  too many inputs for one request
+    │   │   └── WrongInput       422  an invalid text, ids or name of a prompt
     │   ├── Tokenizer            422
     │   ├── Backend              424
-    │   │   ├── WrongModel       424  for what the route does
-    │   │   ├── OutOfMemory      424  fewer inputs at once may be computed
-    │   │   └── WeightsChanged   424  somebody wrote to weights of ours that are mapped; the engine ends with it
+    │   │   ├── WrongModel       424  the model is not of the kind that the route needs
+    │   │   ├── OutOfMemory      424  a batch did not fit; a smaller one may
+    │   │   └── WeightsChanged   424  a process wrote to our mapped weights; the engine ends
     │   ├── Overloaded           429
     │   ├── QueryOfDeath         424
+    │   ├── Internal             500
     │   ├── BadGateway           502
+    │   │   └── Unanswerable     502
     │   ├── Unhealthy            503
     │   ├── Saturated            503
     │   └── DeadlineExceeded     504
-    └── UpstreamError            a replica did not answer; always safe to try another, every call is idempotent
-        ├── Refused              nothing listens there
+    └── UpstreamError            a replica did not answer; a retry elsewhere is safe, since every call is idempotent
+        ├── Refused              nothing listens at its address
         ├── Reset                the connection ended before the answer did
-        ├── Malformed            what came is not HTTP, or not what was asked for
+        ├── Malformed            the answer is not HTTP, or does not fit the request
         ├── TimedOut             no answer in time
-        └── Starved              we could not ask, for want of files, memory or ports; says nothing of the replica
+        └── Starved              this process lacked files, memory or ports; the replica is not to blame
 
 Statuses, names and wording of RequestError and ServingError follow TEI 1.9 (router/src/http/server.rs
 and axum 0.7's JSON extractor).
@@ -56,19 +58,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-_PLACES = 16  # that a message names at most
+_PLACES = 16  # maximum number of texts that a message names
 
 
 class EmbedfleetError(Exception):
-    """The root of the tree: catch it to catch all of ours and nothing else."""
+    """The base of all errors that embedfleet raises."""
 
 
 class UsageError(EmbedfleetError):
-    """Something the caller of the command line can mend.
+    """A mistake that the user of the command line can correct.
 
     Args:
-        message: what is wrong, with the value, in lower case and without a full stop.
-        hint: what to do next; empty where the message says it all.
+        message: Description of the mistake, with the value, in lower case and without a full stop.
+        hint: What to do next; empty if the message is enough.
     """
 
     exit_code: ClassVar[int] = 2
@@ -81,7 +83,13 @@ class UsageError(EmbedfleetError):
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One thing wrong with the settings."""
+    """One fault of the settings.
+
+    Attributes:
+        key: Dotted key of the setting, or another name of its source.
+        message: Description of the fault, with the value.
+        hint: What to do next; empty if the message is enough.
+    """
 
     key: str
     message: str
@@ -89,7 +97,7 @@ class Fault:
 
 
 class SettingsError(UsageError):
-    """All faults of the settings, found in one reading."""
+    """The faults of the settings, all in one message."""
 
     def __init__(self, faults: Sequence[Fault]) -> None:
         self.faults = tuple(faults)
@@ -103,14 +111,14 @@ class ModelError(UsageError):
 
 
 class NoRoom(ModelError):
-    """A model that memory cannot suffice for."""
+    """The machine has too little memory for a model."""
 
 
 class ModelChanged(EmbedfleetError):
-    """A model's file was not the same before it was read and after; what was read may be of two models.
+    """A model's file changed while it was read, so that its data may come from two models.
 
     Args:
-        file: that changed.
+        file: The file that changed.
     """
 
     exit_code: ClassVar[int] = 1
@@ -119,7 +127,7 @@ class ModelChanged(EmbedfleetError):
         super().__init__(f"{file} was changed while the model was loaded")
         self.message = str(self)
         self.hint = (
-            "start again when nobody writes to the folder; a model is best put in place by a rename of its folder"
+            "start again when nothing writes to the folder; the safe way to replace a model is to rename its folder"
         )
 
 
@@ -135,13 +143,13 @@ class FleetError(EmbedfleetError):
 
 
 class FleetSilent(FleetError):
-    """A fleet runs and cannot be asked now.
+    """A fleet runs, but does not answer.
 
     Args:
-        message: why.
-        hint: what to do next.
-        pid: of the fleet; 0 if that is not known.
-        is_starting: whether it cannot be asked yet.
+        message: Description of the problem.
+        hint: What to do next.
+        pid: Process id of the fleet; 0 if unknown.
+        is_starting: Whether the fleet is still starting, and will answer later.
     """
 
     def __init__(self, message: str, hint: str = "", *, pid: int = 0, is_starting: bool = False) -> None:
@@ -151,23 +159,23 @@ class FleetSilent(FleetError):
 
 
 class DockerError(FleetError):
-    """The Docker daemon cannot be reached, or refused something."""
+    """The Docker daemon cannot be reached, or refused a call."""
 
 
 class RequestError(EmbedfleetError):
-    """A request that no model needs to see; answered as text/plain."""
+    """An invalid request that the HTTP layer refuses with text/plain."""
 
     status: ClassVar[int] = 400
 
 
 class WrongHeader(RequestError):
-    """A field of the request says something that it cannot say."""
+    """A header has an invalid value."""
 
     status = 400
 
 
 class MalformedRequest(RequestError):
-    """What came is not an HTTP request."""
+    """The data is not an HTTP request."""
 
     status = 400
 
@@ -179,13 +187,13 @@ class MalformedBody(RequestError):
 
 
 class WrongShape(RequestError):
-    """The body is JSON, but not what the route takes."""
+    """The body is JSON that does not fit the route."""
 
     status = 422
 
 
 class WrongContentType(RequestError):
-    """The body is not said to be JSON."""
+    """The content type of the body is not JSON."""
 
     status = 415
 
@@ -197,25 +205,25 @@ class BodyTooLarge(RequestError):
 
 
 class TargetTooLong(RequestError):
-    """The request line alone is over the limit of a head."""
+    """The request line alone exceeds the limit of a head."""
 
     status = 414
 
 
 class HeadersTooLarge(RequestError):
-    """Request line and headers together are over the limit."""
+    """Request line and headers together exceed the limit."""
 
     status = 431
 
 
 class UnsupportedRequest(RequestError):
-    """A method or a coding of HTTP that no part of this server does."""
+    """The request uses a method or a transfer coding that the server does not support."""
 
     status = 501
 
 
 class UnsupportedVersion(RequestError):
-    """The request is of a version of HTTP that is not spoken here."""
+    """The request uses a version of HTTP that the server does not support."""
 
     status = 505
 
@@ -234,27 +242,27 @@ class ServingError(EmbedfleetError):
 
 
 class Empty(ServingError):
-    """There is nothing to work on."""
+    """The request has no input."""
 
     status, error_type = 400, "Empty"
 
 
 class EmptyInput(Empty):
-    """One of the inputs has nothing in it that the model could read."""
+    """An input has no content that the model can read."""
 
 
 class Validation(ServingError):
-    """An input or a parameter is out of the model's or the server's bounds."""
+    """An input or a parameter is outside the bounds of the model or the server."""
 
     status, error_type = 422, "Validation"
 
 
 class BatchTooLarge(Validation):
-    """The request has more inputs than the server takes in one."""
+    """The request has more inputs than the server allows."""
 
 
 class WrongInput(Validation):
-    """An input is too long or has ids that the vocabulary lacks, or a prompt's name is not known."""
+    """An input is too long or has ids outside the vocabulary, or the name of a prompt is unknown."""
 
 
 class Tokenizer(ServingError):
@@ -264,7 +272,7 @@ class Tokenizer(ServingError):
 
 
 class Backend(ServingError):
-    """The model could not compute it."""
+    """The model could not compute the input."""
 
     status, error_type = 424, "Backend"
 
@@ -274,25 +282,25 @@ class WrongModel(Backend):
 
 
 class OutOfMemory(Backend):
-    """A forward pass did not fit into memory; fewer inputs at once may."""
+    """A forward pass did not fit into memory; one with fewer inputs may."""
 
 
 class WeightsChanged(Backend):
-    """Weights of ours that are mapped were written to, so that nothing more may be computed with them.
+    """A process wrote to our mapped weights, so that no further result can be trusted.
 
     Args:
-        file: that was.
+        file: The file of the weights.
     """
 
     def __init__(self, file: Path) -> None:
         super().__init__(
-            f"{file} was written to while it was mapped: nothing is computed with it any more, and this engine ends;"
-            " at its next start it makes the file anew"
+            f"{file} was written to while it was mapped: the engine computes nothing more with it and ends;"
+            " its next start makes the file again"
         )
 
 
 class Overloaded(ServingError):
-    """No room now; the reply carries Retry-After in whole seconds."""
+    """The server is overloaded; the reply carries Retry-After in whole seconds."""
 
     status, error_type = 429, "Overloaded"
 
@@ -302,10 +310,10 @@ class Overloaded(ServingError):
 
 
 class QueryOfDeath(ServingError):
-    """Replicas died of this request, so that no other is asked.
+    """Replicas died or hung on this request, so that no other replica gets it.
 
     Args:
-        places: of the texts that did it in the request, as far as that is known.
+        places: Indices of the texts that did it, as far as they are known.
     """
 
     status, error_type = 424, "Backend"
@@ -314,39 +322,39 @@ class QueryOfDeath(ServingError):
         named = ", ".join(map(str, places[:_PLACES])) + (" …" if len(places) > _PLACES else "")
         what = f"texts {named} of this request" if places else "this request"
         super().__init__(
-            f"two replicas died, or hung, when they computed {what}, so it is refused: do not send it again, "
+            f"two replicas died, or hung, when they computed {what}, so it is refused: do not send it again; "
             "the replicas' logs say what ended them"
         )
 
 
 class Internal(ServingError):
-    """A fault of our own code; it is in the log."""
+    """A bug in embedfleet; the log has its traceback."""
 
     status, error_type = 500, "Backend"
 
 
 class BadGateway(ServingError):
-    """No replica that was tried gave an answer that can be used."""
+    """None of the replicas that were tried gave a usable answer."""
 
     status, error_type = 502, "Backend"
 
 
 class Unanswerable(BadGateway):
-    """Replicas that live gave this request no answer that can be used, one after the other, so that no other is asked.
+    """Several healthy replicas gave this request no usable answer, so that no other replica gets it.
 
     Args:
-        wait_s: for which it is refused.
+        wait_s: Time for which the request is refused, in seconds.
     """
 
     def __init__(self, wait_s: float) -> None:
         super().__init__(
-            "replicas that answer others gave this request nothing that can be used, one after the other, so it is "
-            f"refused for {wait_s:.0f} s: the gateway's log says what they answered"
+            "several replicas that answer other requests gave this one no usable answer, so it is "
+            f"refused for {wait_s:.0f} s; the gateway's log says what they answered"
         )
 
 
 class Unhealthy(ServingError):
-    """No replica can serve now; the reply carries Retry-After in whole seconds."""
+    """No replica serves; the reply carries Retry-After in whole seconds."""
 
     status, error_type = 503, "Unhealthy"
 
@@ -356,7 +364,7 @@ class Unhealthy(ServingError):
 
 
 class Saturated(ServingError):
-    """The fleet is too small for the online work; the reply carries Retry-After in whole seconds."""
+    """The online queue is full; the reply carries Retry-After in whole seconds."""
 
     status, error_type = 503, "Overloaded"
 
@@ -366,7 +374,7 @@ class Saturated(ServingError):
 
 
 class DeadlineExceeded(ServingError):
-    """The request's own deadline passed before it was answered."""
+    """The request's deadline passed before its answer."""
 
     status, error_type = 504, "Overloaded"
 
@@ -384,7 +392,7 @@ class Reset(UpstreamError):
 
 
 class Malformed(UpstreamError):
-    """The replica's answer is not HTTP, or not of the shape that was asked for."""
+    """The replica's answer is not HTTP, or does not fit the request."""
 
 
 class TimedOut(UpstreamError):
@@ -392,4 +400,4 @@ class TimedOut(UpstreamError):
 
 
 class Starved(UpstreamError):
-    """No connection could be made for want of files, memory or ports of our own; the replica was not asked."""
+    """This process lacks open files, memory or ports for a connection; the replica was not asked."""

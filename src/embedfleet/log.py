@@ -1,4 +1,4 @@
-"""Log lines on stderr: for people, or one JSON object each."""
+"""Logging to stderr, as text lines or as one JSON object a line."""
 
 import atexit
 import json
@@ -9,21 +9,23 @@ import time
 from textwrap import indent
 from typing import Any
 
-from embedfleet.system.standard_streams import outlets, unblock
+from typing_extensions import override
+
+from embedfleet.system.standard_streams import buffered_streams, unblock
 
 log = logging.getLogger(__name__)
 
-# Would end a line, move a terminal's cursor, change its colours, or turn its text around.
+# Characters that end a line, move a terminal's cursor, change its colours, or reverse the direction of text.
 _CONTROL = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029\\u200e\\u200f\\u202a-\\u202e\\u2066-\\u2069]")
-# What every record has; anything else came by `extra` and is a field of the event.
+# Attributes of every record; all others came by `extra` and are fields of the event.
 _STANDARD = frozenset(logging.LogRecord("", 0, "", 0, "", None, None).__dict__) | {"message", "asctime", "taskName"}
 
 
 class JsonFormatter(logging.Formatter):
-    """One object a line: time, level, logger, message, the event's fields, and the traceback if there is one."""
+    """Formats one JSON object a line: time, level, logger, message, the event's fields, and a traceback if any."""
 
+    @override
     def format(self, record: logging.LogRecord) -> str:
-        """The line."""
         line: dict[str, Any] = {
             "time": _timestamp(record),
             "level": record.levelname.lower(),
@@ -37,10 +39,13 @@ class JsonFormatter(logging.Formatter):
 
 
 class TextFormatter(logging.Formatter):
-    """Time, level, message. Whatever others had a say in, a line is one line, and nothing else begins as one."""
+    """Formats time, level and message on one line, with a traceback indented below it.
 
+    Control characters in a message are escaped, so that data from outside cannot forge a line.
+    """
+
+    @override
     def format(self, record: logging.LogRecord) -> str:
-        """The line, and the traceback indented below it if there is one."""
         message = record.getMessage()
         if not message.isprintable():
             message = _CONTROL.sub(_escaped, message)
@@ -52,30 +57,30 @@ class TextFormatter(logging.Formatter):
 
 
 def set_up(level: str, style: str) -> None:
-    """Send this process's log to stderr, and have nobody wait any more for who reads that, or stdout.
+    """Send this process's log to stderr, and make stdout and stderr non-blocking.
 
     Args:
-        level: debug, info, warning or error.
-        style: text or json.
+        level: Lowest severity: debug, info, warning or error.
+        style: Format: text or json.
     """
     formatter = JsonFormatter() if style == "json" else TextFormatter()
 
     def missing(lines: int) -> str:
-        text = "%d lines were dropped here, for nobody read them"
+        text = "%d lines were dropped here, since nothing read them"
         record = log.makeRecord(log.name, logging.WARNING, "", 0, text, (lines,), None, extra={"dropped": lines})
         return formatter.format(record) + "\n"
 
     sys.stdout, sys.stderr = unblock(sys.stdout, missing), unblock(sys.stderr, missing)
-    for outlet in outlets():
-        atexit.register(outlet.drain)
+    for stream in buffered_streams():
+        atexit.register(stream.drain)
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(formatter)
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
 
 
 def dropped_lines() -> int:
-    """What this process had to say and nobody read, on stdout and stderr."""
-    return sum(outlet.dropped for outlet in outlets())
+    """Count the lines on stdout and stderr that this process dropped since nothing read them."""
+    return sum(stream.dropped for stream in buffered_streams())
 
 
 def _escaped(character: re.Match[str]) -> str:

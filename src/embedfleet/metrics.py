@@ -1,7 +1,7 @@
-"""Metrics: each defined once in the tables below, kept in a registry, exposed as Prometheus text.
+"""Metrics: definitions of both planes, a registry that counts them, and their exposition as Prometheus text.
 
-Our own exposition and not ``prometheus-client``: TEI's counters lack the ``_total`` ending that the library forces
-upon counters, and dashboards made for TEI must go on working.
+This is not ``prometheus-client``, because that library forces the ending ``_total`` on counters. TEI's counters lack
+it, and dashboards for TEI must go on working.
 """
 
 from bisect import bisect_left
@@ -14,7 +14,15 @@ Kind = Literal["counter", "gauge", "histogram"]
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """One metric: what its name means and how it is counted."""
+    """The definition of one metric.
+
+    Attributes:
+        name: Name in the exposition.
+        kind: Prometheus type.
+        help: Meaning, one line.
+        labels: Names of the labels.
+        buckets: Upper bounds of a histogram's buckets.
+    """
 
     name: str
     kind: Kind
@@ -56,12 +64,12 @@ TEI: tuple[Definition, ...] = (
     Definition(
         "te_request_failure",
         "counter",
-        "requests that failed, once each, by cause as TEI names it",
+        "failed requests, by TEI's name of the cause",
         ("err",),
     ),
-    Definition("te_embed_count", "counter", "inputs to embed that were let in; those refused with 429 were not"),
+    Definition("te_embed_count", "counter", "accepted inputs to embed, without those refused with 429"),
     Definition("te_embed_success", "counter", "inputs embedded"),
-    Definition("te_predict_count", "counter", "inputs to classify or rerank that were let in"),
+    Definition("te_predict_count", "counter", "accepted inputs to classify or rerank"),
     Definition("te_predict_success", "counter", "inputs classified or reranked"),
     Definition("te_request_duration", "histogram", "seconds from arrival to answer", (), _TEI_SECONDS),
     Definition(
@@ -99,12 +107,12 @@ TEI: tuple[Definition, ...] = (
     Definition("te_batch_next_size", "histogram", "inputs per forward pass", (), _powers_of_two(12)),
     Definition("te_batch_next_tokens", "histogram", "tokens per forward pass", (), _powers_of_two(20)),
     Definition("te_queue_size", "gauge", "inputs that wait"),
-    Definition("te_batch_splits", "counter", "batches that failed and were tried again in halves"),
-    Definition("te_shared_inputs", "counter", "inputs that waited for an equal one's forward pass"),
+    Definition("te_batch_splits", "counter", "batches that failed and were repeated in halves"),
+    Definition("te_shared_inputs", "counter", "inputs that shared the forward pass of an equal input"),
     Definition("te_cache_hits", "counter", "inputs answered from the cache"),
-    Definition("te_cache_misses", "counter", "inputs looked for in the cache that were not there"),
-    Definition("te_cache_bytes", "gauge", "bytes that the cache holds"),
-    Definition("te_log_dropped", "counter", "lines of the log that were dropped for nobody read them"),
+    Definition("te_cache_misses", "counter", "inputs that the cache did not have"),
+    Definition("te_cache_bytes", "gauge", "size of the cache in bytes"),
+    Definition("te_log_dropped", "counter", "log lines that were dropped since nothing read them"),
 )
 """The engine's metrics, by TEI's names (counters without ``_total``, as TEI has them); the last six are ours."""
 
@@ -116,26 +124,26 @@ GATEWAY: tuple[Definition, ...] = (
     Definition(
         "embedfleet_queue_seconds", "histogram", "seconds a request waited for a replica", ("class",), _GATEWAY_SECONDS
     ),
-    Definition("embedfleet_queue_requests", "gauge", "requests, and parts of them, that wait for a replica"),
+    Definition("embedfleet_queue_requests", "gauge", "requests and parts of requests that wait for a replica"),
     Definition("embedfleet_queue_tokens", "gauge", "estimated tokens that wait for a replica"),
-    Definition("embedfleet_queue_bytes", "gauge", "bytes of the bodies that wait"),
+    Definition("embedfleet_queue_bytes", "gauge", "bytes of waiting request bodies"),
     Definition(
         "embedfleet_chunk_tokens",
         "histogram",
-        "estimated tokens of what waited, and was sent at once",
+        "estimated tokens of a request or part that was sent after waiting",
         (),
         _powers_of_two(20),
     ),
     Definition(
-        "embedfleet_retries_total", "counter", "chunks sent once more, by what the replica before did", ("reason",)
+        "embedfleet_retries_total", "counter", "chunks sent again, by the failure of the replica before", ("reason",)
     ),
-    Definition("embedfleet_hedges_total", "counter", "chunks sent to a second replica as the first was silent"),
+    Definition("embedfleet_hedges_total", "counter", "chunks also sent to a second replica since the first was silent"),
     Definition("embedfleet_repeated_tokens_total", "counter", "estimated tokens sent more than once"),
-    Definition("embedfleet_shed_total", "counter", "requests refused by the gateway, by why", ("reason",)),
+    Definition("embedfleet_shed_total", "counter", "requests refused by the gateway, by reason", ("reason",)),
     Definition(
-        "embedfleet_accused_chunks", "gauge", "chunks that a replica died with, and that wait to be tried alone"
+        "embedfleet_accused_chunks", "gauge", "chunks in progress at a replica's death that wait for their trial alone"
     ),
-    Definition("embedfleet_verdicts", "gauge", "texts that a replica died with, or died of, that are remembered"),
+    Definition("embedfleet_verdicts", "gauge", "remembered texts that a replica died with, or died of"),
     Definition(
         "embedfleet_trials_total",
         "counter",
@@ -144,26 +152,36 @@ GATEWAY: tuple[Definition, ...] = (
     ),
     Definition("embedfleet_client_gone_total", "counter", "requests whose client left before the answer"),
     Definition("embedfleet_connections", "gauge", "open client connections"),
-    Definition("embedfleet_connections_refused_total", "counter", "clients turned away for there were too many"),
+    Definition("embedfleet_connections_refused_total", "counter", "clients refused because of max_connections"),
     Definition(
         "embedfleet_starved_total",
         "counter",
-        "connections to replicas that could not be made for want of files, memory or ports",
+        "connections to replicas that failed for lack of open files, memory or ports",
     ),
-    Definition("embedfleet_replica_state", "gauge", "1 for the state a replica is in", ("replica", "state")),
-    Definition("embedfleet_replica_differs", "gauge", "1 for a replica of another model, kept out", ("replica",)),
-    Definition("embedfleet_replica_chunks", "gauge", "requests, and parts of them, at a replica", ("replica",)),
+    Definition("embedfleet_replica_state", "gauge", "1 for the state of a replica", ("replica", "state")),
+    Definition(
+        "embedfleet_replica_differs",
+        "gauge",
+        "1 for a replica that is kept out since it runs another model",
+        ("replica",),
+    ),
+    Definition("embedfleet_replica_chunks", "gauge", "requests and parts of requests at a replica", ("replica",)),
     Definition("embedfleet_replica_tokens", "gauge", "estimated tokens at a replica", ("replica",)),
-    Definition("embedfleet_replica_slowness", "gauge", "time that a replica takes over what it should", ("replica",)),
+    Definition(
+        "embedfleet_replica_slowness",
+        "gauge",
+        "a replica's time for its work, divided by the predicted time",
+        ("replica",),
+    ),
     Definition("embedfleet_replica_failures_total", "counter", "failures of a replica, by kind", ("replica", "kind")),
     Definition("embedfleet_probes_total", "counter", "probes by inference, by outcome", ("replica", "outcome")),
-    Definition("embedfleet_log_dropped_total", "counter", "lines of the log that were dropped for nobody read them"),
+    Definition("embedfleet_log_dropped_total", "counter", "log lines that were dropped since nothing read them"),
 )
 """The gateway's metrics; one gateway serves one service."""
 
 
 class Value:
-    """A counter's or a gauge's value, which hot paths change directly."""
+    """The value of a counter or a gauge; hot paths change it directly."""
 
     __slots__ = ("value",)
 
@@ -180,16 +198,16 @@ class Value:
 
     @property
     def is_used(self) -> bool:
-        """Whether it is anything but 0."""
+        """Whether the value is not 0."""
         return self.value != 0
 
     def samples(self, name: str, labels: str) -> Iterator[str]:
-        """The exposition's lines."""
+        """Write the lines of the exposition."""
         yield f"{name}{_braces(labels)} {_number(self.value)}"
 
 
 class _Histogram:
-    """Counts per bucket, and a sum."""
+    """A histogram: a count per bucket, and a sum."""
 
     __slots__ = ("_bounds", "_counts", "_sum")
 
@@ -199,7 +217,7 @@ class _Histogram:
         self._sum = 0.0
 
     def observe(self, value: float, times: int = 1) -> None:
-        """Count a value, so many times, in the first bucket whose bound is not below it."""
+        """Count a value a number of times, in the first bucket whose bound is not below it."""
         self._counts[bisect_left(self._bounds, value)] += times
         self._sum += value * times
 
@@ -209,7 +227,7 @@ class _Histogram:
         return any(self._counts)
 
     def samples(self, name: str, labels: str) -> Iterator[str]:
-        """The exposition's lines; buckets are cumulative."""
+        """Write the lines of the exposition, with cumulative buckets."""
         total = 0
         comma = "," if labels else ""
         for bound, count in zip((*map(_number, self._bounds), "+Inf"), self._counts, strict=True):
@@ -220,7 +238,7 @@ class _Histogram:
 
 
 class Metric:
-    """One metric with its children, a child for each combination of label values."""
+    """One metric with a child for each combination of label values."""
 
     def __init__(self, definition: Definition) -> None:
         self.definition = definition
@@ -229,29 +247,29 @@ class Metric:
             self._child(())
 
     def value(self, *labels: str) -> Value:
-        """The counter or gauge with these label values; keep it where it is used often."""
+        """Get the counter or gauge with these label values; hot paths keep it."""
         child = self._child(labels)
         assert isinstance(child, Value), f"{self.definition.name} is a {self.definition.kind}"
         return child
 
     def histogram(self, *labels: str) -> _Histogram:
-        """The histogram with these label values; keep it where it is used often."""
+        """Get the histogram with these label values; hot paths keep it."""
         child = self._child(labels)
         assert isinstance(child, _Histogram), f"{self.definition.name} is a {self.definition.kind}"
         return child
 
     def forget(self, *labels: str) -> None:
-        """Drop the children whose first label values are these: what they count is gone."""
+        """Drop the children whose first label values are these, as after a replica has left."""
         for key in [key for key in self._children if key[: len(labels)] == labels]:
             del self._children[key]
 
     @property
     def is_used(self) -> bool:
-        """Whether any child is."""
+        """Whether any child has counted something."""
         return any(child.is_used for child in self._children.values())
 
     def lines(self) -> Iterator[str]:
-        """The exposition of this metric."""
+        """Write the exposition of this metric."""
         name = self.definition.name
         yield f"# HELP {name} {self.definition.help}"
         yield f"# TYPE {name} {self.definition.kind}"
@@ -271,7 +289,7 @@ class Metric:
 
 
 class Registry:
-    """The metrics of one process; ``registry["name"]`` is one of them, a KeyError says it is not in the table."""
+    """The metrics of one process, by name; a name outside the table raises KeyError."""
 
     def __init__(self, table: tuple[Definition, ...]) -> None:
         self._metrics = {definition.name: Metric(definition) for definition in table}
@@ -280,11 +298,11 @@ class Registry:
         return self._metrics[name]
 
     def used(self) -> set[str]:
-        """The names of those that have counted something."""
+        """List the names of the metrics that have counted something."""
         return {name for name, metric in self._metrics.items() if metric.is_used}
 
     def expose(self, names: Collection[str] | None = None) -> bytes:
-        """Prometheus text format 0.0.4; of the metrics of these names, or of all."""
+        """Write all metrics, or those with these names, in Prometheus text format 0.0.4."""
         shown = [metric for name, metric in self._metrics.items() if names is None or name in names]
         return "".join(f"{line}\n" for metric in shown for line in metric.lines()).encode()
 

@@ -1,4 +1,4 @@
-"""Checks that every implementation of a seam must pass."""
+"""Conformance checks for implementations of an interface: a new driver passes `check_driver`."""
 
 import asyncio
 from dataclasses import dataclass
@@ -10,13 +10,13 @@ from embedfleet.control.plan.specs import ChildSpec
 
 @dataclass(frozen=True, slots=True)
 class DriverPrograms:
-    """Children that a driver's check starts.
+    """The children that the check of a driver starts.
 
     Attributes:
-        serves: listens, and ends with code 0 when it is told to.
-        also_serves: another one.
-        deaf: listens, and does not end when it is told to.
-        fails: ends with code 3 and never listens.
+        serves: Child that listens, and ends with code 0 when it is asked to stop.
+        also_serves: Another such child.
+        deaf: Child that listens, and does not end when it is asked to stop.
+        fails: Child that ends with code 3 and never listens.
     """
 
     serves: ChildSpec
@@ -26,11 +26,11 @@ class DriverPrograms:
 
 
 async def check_driver(driver: Driver, programs: DriverPrograms, *, limit_s: float = 60.0) -> None:
-    """Hold a driver to what `control.drivers.base` promises.
+    """Check a driver against the promises of `control.drivers.base`.
 
     Raises:
-        AssertionError: it breaks a promise.
-        TimeoutError: it took longer than ``limit_s`` seconds in all.
+        AssertionError: The driver breaks a promise.
+        TimeoutError: The check took longer than ``limit_s`` seconds.
     """
     async with asyncio.timeout(limit_s):
         url = await _check_life(driver, programs.serves)
@@ -48,22 +48,22 @@ async def _check_life(driver: Driver, spec: ChildSpec) -> str:
     assert not running.ended.done(), "it ended on its own"
     await running.stop(30.0)
     assert running.ended.done(), "stop returned before the end"
-    assert running.ended.result() == 0, f"told to end, it ended with {running.ended.result()}"
+    assert running.ended.result() == 0, f"asked to stop, it ended with {running.ended.result()}"
     await running.stop(0.0)
-    running.kill()  # nothing is left to end, and that is no error
+    running.kill()  # killing a child that has ended is no error
     return url
 
 
 async def _check_return(driver: Driver, spec: ChildSpec, url: str) -> None:
     running = await driver.start(spec, preferred_port=urlsplit(url).port or 80)
-    assert await running.ready == url, "a free port that is preferred was not taken"
+    assert await running.ready == url, "it did not take the preferred port, which was free"
     await _kill(running)
 
 
 async def _check_together(driver: Driver, programs: DriverPrograms) -> None:
     several = [await driver.start(spec, preferred_port=0) for spec in (programs.serves, programs.also_serves)]
     urls = {await running.ready for running in several}
-    assert len(urls) == len(several), "two children at one address"
+    assert len(urls) == len(several), "two children have one address"
     await _kill(several[0])
     assert not several[1].ended.done(), "one child's end ended another"
     await _kill(several[1])
@@ -73,14 +73,14 @@ async def _check_grace(driver: Driver, spec: ChildSpec) -> None:
     running = await driver.start(spec, preferred_port=0)
     await running.ready
     await running.stop(0.01)
-    assert running.ended.result() != 0, "a child that will not end was not made to"
+    assert running.ended.result() != 0, "a child that ignored the stop was not killed"
 
 
 async def _check_hung(driver: Driver, spec: ChildSpec) -> None:
     running = await driver.start(spec, preferred_port=0)
     url = await running.ready
     running.kill_hung()
-    assert await running.ended != 0, "killed as one that hangs, it ended as if it had been told to"
+    assert await running.ended != 0, "a child that was killed as hung ended with code 0"
     again = await driver.start(spec, preferred_port=urlsplit(url).port or 80)
     await again.ready
     await _kill(again)
@@ -89,7 +89,7 @@ async def _check_hung(driver: Driver, spec: ChildSpec) -> None:
 async def _check_failure(driver: Driver, spec: ChildSpec) -> None:
     running = await driver.start(spec, preferred_port=0)
     assert await running.ended == 3
-    assert not running.ready.done(), "a child that never listened is said to"
+    assert not running.ready.done(), "a child that never listened was reported as ready"
 
 
 async def _kill(running: Running) -> None:

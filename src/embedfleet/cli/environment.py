@@ -1,4 +1,7 @@
-"""The environment that this process runs in, if run.sh made it, which removes those that nobody keeps."""
+"""The Python environment that run.sh made: a lock that keeps it while this process lives, and a lasting command to it.
+
+run.sh installs a new version beside the old one, and removes old environments that no process has locked.
+"""
 
 import fcntl
 import os
@@ -6,18 +9,21 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-_MARK = "made-by-run.sh"  # names the command that leads to the environment in force
+_MARK = "made-by-run.sh"  # this file names the command that leads to the current environment
 
 
 def keep_environment() -> None:
-    """Have run.sh leave it until this process ends, however it ends: it loads from there, and starts its children."""
-    with suppress(OSError):  # not one of its making
+    """Lock the environment until this process ends, so that it can go on to import modules and start children."""
+    with suppress(OSError):  # run.sh did not make this environment
         mark = os.open(Path(sys.prefix) / _MARK, os.O_RDONLY | os.O_CLOEXEC)
         fcntl.flock(mark, fcntl.LOCK_SH | fcntl.LOCK_NB)
 
 
 def lasting_command() -> tuple[str, ...]:
-    """What takes our verbs by then: the command that leads to the environment in force, else this interpreter."""
+    """Name a command that runs our verbs even after an update: run.sh's link to the current environment.
+
+    Without run.sh it is this interpreter.
+    """
     with suppress(OSError):
         if command := (Path(sys.prefix) / _MARK).read_text().strip():
             return (command,)

@@ -1,7 +1,8 @@
-"""Command-line flags made from the options' one definition."""
+"""Command-line flags, made from the definitions of the options."""
 
+import inspect
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,18 +18,23 @@ from embedfleet.errors import SettingsError
 Command = TypeVar("Command", bound=Callable[..., Any])
 Record = TypeVar("Record")
 PORT = click.IntRange(0, 65_535)
-"""What a port may be; 0 is any free one."""
+"""Type of a flag that takes a port; 0 is any free port."""
+
+FIND_FLEET = ("state_dir", "docker_host")
+"""Names of the fleet options by which a running fleet is found."""
+
+_MORE_FLAGS = "The other flags of `embedfleet up` are accepted too, so that both verbs can get the same ones."
 
 
 class OptionType(click.ParamType[Any]):
-    """A flag's text, parsed and checked by its option."""
+    """The type of a flag for an option: parses and checks the flag's text."""
 
     def __init__(self, option: Option) -> None:
         self.name = "|".join(option.choices) if option.choices and len(option.types) == 1 else option.types[0].__name__
         self._option = option
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401
-        """The value, or click's usage error with what is wrong with it."""
+        """Parse a flag's text; raise click's usage error if the option does not take it."""
         if isinstance(value, str) and self._option.is_unset(value):
             return self._option.default
         parsed = self._option.parse(value) if isinstance(value, str) else value
@@ -38,7 +44,7 @@ class OptionType(click.ParamType[Any]):
 
 
 def record_flags(record: type) -> Callable[[Command], Command]:
-    """A decorator that adds a flag for every option of a settings record, with its default."""
+    """Make a decorator that adds a flag with a default for every option of a settings record."""
 
     def add(command: Command) -> Command:
         for option in reversed(options_of(record).values()):
@@ -52,31 +58,66 @@ def record_flags(record: type) -> Callable[[Command], Command]:
 
 
 def take_record(record: type[Record], values: dict[str, Any]) -> Record:
-    """The settings record made of a command's flags, which are taken out of ``values``."""
+    """Make a settings record from a command's flags, and remove these from ``values``."""
     return record(**{name: values.pop(name) for name in options_of(record)})
 
 
 def settings_flags(command: Command) -> Command:
-    """A decorator for verbs that read the settings of a fleet: they get them as ``settings``."""
+    """Add the flags of all settings to a verb that starts a fleet or examines its settings."""
+    return _add_settings(command, shown=tuple(options_of(FleetOptions)), shows_services=True)
+
+
+def fleet_flags(*shown: str, takes_all: bool = True) -> Callable[[Command], Command]:
+    """Make a decorator for verbs about a running fleet: help shows only the flags that concern the verb.
+
+    Args:
+        shown: Names of the fleet options that help shows.
+        takes_all: Whether the verb accepts the other flags of `up` too, which help then says.
+    """
+
+    def add(command: Command) -> Command:
+        command = _add_settings(command, shown=shown, shows_services=False)
+        if takes_all:
+            command.__doc__ = f"{inspect.cleandoc(command.__doc__ or '')}\n\n{_MORE_FLAGS}"
+        return command
+
+    return add
+
+
+def _add_settings(command: Command, *, shown: Collection[str], shows_services: bool) -> Command:
     for option in reversed(options_of(FleetOptions).values()):
+        is_hidden = option.name not in shown
         if option.types == (bool,):
-            command = click.option(option.flag, option.name, flag_value="true", help=option.help)(command)
-            continue
-        text = f"{option.help}  [{option.default}]"
-        command = click.option(option.flag, option.name, metavar="TEXT", help=text)(command)
+            flag = click.option(option.flag, option.name, flag_value="true", hidden=is_hidden, help=option.help)
+        else:
+            text = f"{option.help}  [{option.default or 'empty'}]"
+            flag = click.option(option.flag, option.name, metavar=_metavar(option), hidden=is_hidden, help=text)
+        command = flag(command)
     command = click.option(
-        "--set", "pairs", multiple=True, metavar="SERVICE.OPTION=VALUE", help="an option of a service; may be repeated"
+        "--set",
+        "pairs",
+        multiple=True,
+        metavar="SERVICE.OPTION=VALUE",
+        hidden=not shows_services,
+        help="set an option of a service; may be repeated",
     )(command)
-    return click.option("--config", "file", metavar="FILE", help="instead of ./fleet.toml  [EMBEDFLEET_CONFIG]")(
-        command
-    )
+    return click.option(
+        "--config", "file", metavar="FILE", help="settings file  [EMBEDFLEET_CONFIG, else ./fleet.toml]"
+    )(command)
+
+
+def _metavar(option: Option) -> str:
+    """Make the placeholder of a flag's value in the help text."""
+    if option.choices and set(option.types) == {str}:
+        return "|".join(option.choices)
+    return "NUMBER" if {int, float} & set(option.types) else "TEXT"
 
 
 def read_settings(values: dict[str, Any]) -> Settings:
-    """The settings that the flags of `settings_flags` lead to; what is odd about the environment is said.
+    """Load the settings from flags, environment and file, and print remarks about the environment.
 
     Raises:
-        SettingsError: with every fault.
+        SettingsError: Some settings are invalid; the error lists all faults.
     """
     flags = _texts(values)
     settings = load(find_file(os.environ, values["file"]), os.environ, flags)
@@ -86,10 +127,10 @@ def read_settings(values: dict[str, Any]) -> Settings:
 
 
 def read_settings_for_doctor(values: dict[str, Any]) -> Settings:
-    """As `read_settings`, but a model's folder that is not there is left to the doctor, as one finding of many.
+    """Load the settings, but leave a missing model folder to the doctor, who reports it beside its other findings.
 
     Raises:
-        SettingsError: with every other fault.
+        SettingsError: Some settings are invalid for another reason.
     """
     settings, faults = load_what_is_sound(find_file(os.environ, values["file"]), os.environ, _texts(values))
     if any(not is_missing_folder(fault) for fault in faults):
@@ -100,20 +141,18 @@ def read_settings_for_doctor(values: dict[str, Any]) -> Settings:
 
 
 def read_sound_settings(values: dict[str, Any]) -> Settings:
-    """As `read_settings`, for verbs about a fleet that runs: it can be found, whatever the settings say now."""
+    """Load the valid settings and warn of the others: a running fleet can be found whatever fleet.toml says by now."""
     flags = _texts(values)
     settings, faults = load_what_is_sound(find_file(os.environ, values["file"]), os.environ, flags)
     if faults:
         more = f" and {len(faults) - 1} more" if len(faults) > 1 else ""
-        say(
-            f"warning: left out of the settings: {faults[0].key}: {faults[0].message}{more} (`embedfleet config check`)"
-        )
+        say(f"warning: ignored in the settings: {faults[0].key}: {faults[0].message}{more} (`embedfleet config check`)")
         say(f"looking in {settings.state_dir}")
     return settings
 
 
 def given_flags(values: dict[str, Any]) -> tuple[str, ...]:
-    """The flags of `settings_flags` that were given, to be given to another process that may start elsewhere."""
+    """List the settings flags that a verb got, for another process, which may start in another folder."""
     found = [f"--set={pair}" for pair in values["pairs"]]
     if values["file"]:
         found.append(f"--config={Path(values['file']).absolute()}")
@@ -124,7 +163,7 @@ def given_flags(values: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _texts(values: dict[str, Any]) -> dict[str, str]:
-    """Dotted key → text of every flag that was given."""
+    """Map the dotted key of every given flag to its text."""
     flags: dict[str, str] = {}
     for pair in values["pairs"]:
         key, equals, text = pair.partition("=")

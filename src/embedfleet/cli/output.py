@@ -1,4 +1,4 @@
-"""stdout is data, stderr is talk."""
+"""Output of the verbs: data for programs on stdout, messages for people on stderr."""
 
 import sys
 from typing import NoReturn
@@ -9,24 +9,24 @@ from embedfleet.errors import EmbedfleetError
 
 
 def data(text: str) -> None:
-    """A line that a program may read."""
+    """Print a line of data on stdout."""
     click.echo(text)
 
 
 def say(text: str) -> None:
-    """A line for the person."""
+    """Print a message on stderr."""
     click.echo(text, err=True)
 
 
 def die(error: EmbedfleetError) -> NoReturn:
-    """Say what is wrong and what to do, and end with the error's exit code."""
+    """Print an error with its hint, and exit with its code."""
     message = getattr(error, "message", str(error))
     hint = getattr(error, "hint", "")
     fail(message, hint, getattr(error, "exit_code", 1))
 
 
 def fail(message: str, hint: str, code: int) -> NoReturn:
-    """As `die`, without an error of ours."""
+    """Print an error message with a hint, and exit with a code."""
     say(f"error: {message}")
     if hint:
         say(f"\nhint: {hint}")

@@ -1,1 +1,1 @@
-"""Settings: every option once."""
+"""The settings: definitions of all options, and loading from flags, environment and file."""

@@ -1,4 +1,4 @@
-"""What only shows when the values of the settings are seen together."""
+"""Checks across settings: faults that no single option shows, such as one port for two services."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -10,20 +10,20 @@ from embedfleet.config.settings import EngineOptions, Service
 from embedfleet.errors import Fault
 from embedfleet.types import URL_HINT, url_fault
 
-# Containers have this name with a number, and nginx's file has it as it is.
+# Containers are named after it, with a number, and nginx's file contains it unquoted.
 _UPSTREAM = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,60}")
 _NO_FOLDER = "there is no folder"
 
 
 def check_services(services: Sequence[Service], root: Path) -> Iterator[Fault]:
-    """What is wrong with the services that are on.
+    """Find the faults of the enabled services.
 
     Args:
-        services: each of whose values may stand by itself.
-        root: the folder that relative paths count from.
+        services: Enabled services; each of their values is valid by itself.
+        root: Folder that relative paths start from.
     """
     if not services:
-        yield Fault("services", "every service is off", "enable one")
+        yield Fault("services", "every service is disabled", "enable one")
     yield from _check_ports(services)
     yield from _check_names(services)
     for service in services:
@@ -35,7 +35,7 @@ def check_services(services: Sequence[Service], root: Path) -> Iterator[Fault]:
 
 
 def prompts_fault(options: EngineOptions) -> str:
-    """What is wrong with the default prompts; TEI does not start with both."""
+    """Describe a conflict between the default prompts; TEI does not start with both."""
     return "is set, and default_prompt_name too" if options.default_prompt and options.default_prompt_name else ""
 
 
@@ -51,21 +51,25 @@ def _check_ports(services: Sequence[Service]) -> Iterator[Fault]:
 
 
 def _check_names(services: Sequence[Service]) -> Iterator[Fault]:
-    """Replicas are told apart by name, on every machine that these settings may come to."""
+    """Find services whose replicas would share names, on this machine or on one with another driver."""
     owners: dict[str, str] = {}
     for service in services:
         key = f"services.{service.name}.upstream"
         if not _UPSTREAM.fullmatch(service.upstream):
-            yield Fault(key, f"{service.upstream!r} is no name for containers", "letters, digits, dots and dashes")
+            hint = "use letters, digits, dots, dashes and underscores"
+            yield Fault(key, f"{service.upstream!r} is not a valid container name", hint)
         names = _names_of_replicas(service)
         if taken := next((name for name in names if name in owners), ""):
-            what = f"{taken}-0 would be a replica of services.{owners[taken]} as well as of services.{service.name}"
-            yield Fault(key, what, f"set another services.{service.name}.upstream, or name the service otherwise")
+            what = f"{taken}-0 would name a replica of both services.{owners[taken]} and services.{service.name}"
+            yield Fault(key, what, f"set another services.{service.name}.upstream, or rename the service")
         owners |= {name: service.name for name in names if name not in owners}
 
 
 def _names_of_replicas(service: Service) -> list[str]:
-    """Their names without the number; in lower case, for a network's names have no other."""
+    """List the names that a service's replicas may have, without the number.
+
+    A container's name is in lower case: names on a network ignore case.
+    """
     options = service.options
     names = []
     if options.driver != "docker" and not isinstance(options.replicas, tuple):
@@ -76,7 +80,7 @@ def _names_of_replicas(service: Service) -> list[str]:
 
 
 def is_missing_folder(fault: Fault) -> bool:
-    """Whether a fault is that a model's folder is not there."""
+    """Whether a fault says that a model's folder does not exist."""
     return fault.key.endswith(".model") and fault.message.startswith(_NO_FOLDER)
 
 
@@ -92,7 +96,7 @@ def _check_replicas(service: Service) -> Iterator[Fault]:
     seen: set[str] = set()
     for url in urls if isinstance(urls, tuple) else ():
         if url_fault(url) or urlsplit(url).path.strip("/"):
-            yield Fault(key, f"{url!r} is no server's URL", URL_HINT)
+            yield Fault(key, f"{url!r} is not the URL of a server", URL_HINT)
         elif url.rstrip("/").lower() in seen:
-            yield Fault(key, f"{url!r} is there twice", "name each server once")
+            yield Fault(key, f"{url!r} is listed twice", "list each server once")
         seen.add(url.rstrip("/").lower())

@@ -1,4 +1,4 @@
-"""The environment as settings: it is not ours alone."""
+"""Environment variables as settings, told apart from those that Kubernetes sets with the same prefix."""
 
 import difflib
 import re
@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 PREFIX = "EMBEDFLEET_"
 CONFIG = "EMBEDFLEET_CONFIG"
-"""Names the settings file, and is no option."""
+"""Variable that names the settings file; it is not an option."""
 
-# What Kubernetes sets in every pod for a service of the namespace (kubernetes.io, "Accessing the Service").
+# Variables that Kubernetes sets in every pod for a service of the namespace (kubernetes.io, "Accessing the Service").
 _OF_A_SERVICE = re.compile(
     r"(?P<service>.+?)_(?:SERVICE_HOST|SERVICE_PORT(?:_.+)?|PORT|PORT_\d+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)"
 )
@@ -18,12 +18,12 @@ _ADDRESS = re.compile(r"(?:tcp|udp|sctp)://.*")
 
 @dataclass(frozen=True, slots=True)
 class Variables:
-    """Variables with our prefix.
+    """The environment variables with our prefix, sorted by what they are.
 
     Attributes:
-        texts: name → text, of those that may set something.
-        services: names of those that Kubernetes makes for a service; they mean nothing here.
-        stray: names of those that nobody knows.
+        texts: Text of each variable that sets an option, by name.
+        services: Names of variables that Kubernetes sets for a service; they set no option.
+        stray: Names of unknown variables.
     """
 
     texts: dict[str, str]
@@ -32,14 +32,14 @@ class Variables:
 
 
 def sort_variables(env: Mapping[str, str], known: Collection[str]) -> Variables:
-    """Tell the variables that set something from the others.
+    """Separate the variables that set an option from the others.
 
-    A service of Kubernetes that is named `embedfleet-embedder` sets names that are ours as well. It is known by its
-    address, ``EMBEDFLEET_EMBEDDER_PORT=tcp://…``, and then all that belongs to it is passed over.
+    For a Kubernetes service named `embedfleet-embedder`, Kubernetes sets variables that have names of ours. The address
+    among them, ``EMBEDFLEET_EMBEDDER_PORT=tcp://…``, gives them away; all variables of that service are ignored.
 
     Args:
-        env: the environment.
-        known: names of the variables that may set something.
+        env: The whole environment.
+        known: Names of the variables that set an option.
     """
     addresses = {name for name, text in env.items() if name.endswith("_PORT") and _ADDRESS.fullmatch(text)}
     texts: dict[str, str] = {}
@@ -58,7 +58,7 @@ def sort_variables(env: Mapping[str, str], known: Collection[str]) -> Variables:
 
 
 def notes(variables: Variables, known: Collection[str]) -> tuple[str, ...]:
-    """What the person should know of variables that set nothing, a line each."""
+    """Write a remark for the user about each kind of variable that sets no option, one line each."""
     found = []
     if variables.services:
         names = ", ".join(variables.services[:3]) + (", …" if len(variables.services) > 3 else "")
@@ -66,7 +66,7 @@ def notes(variables: Variables, known: Collection[str]) -> tuple[str, ...]:
         what = (
             "1 variable of a Kubernetes service is" if count == 1 else f"{count} variables of Kubernetes services are"
         )
-        found.append(f"{what} passed over: {names}")
+        found.append(f"{what} ignored: {names}")
     for name in variables.stray:
         close = difflib.get_close_matches(name, known, n=1)
         found.append(f"warning: {name} sets nothing: {f'did you mean {close[0]}?' if close else 'unset it'}")
@@ -74,17 +74,20 @@ def notes(variables: Variables, known: Collection[str]) -> tuple[str, ...]:
 
 
 def variable(key: str) -> str:
-    """``embedder.port`` → ``EMBEDFLEET_EMBEDDER_PORT``; ``fleet.log_level`` → ``EMBEDFLEET_LOG_LEVEL``."""
+    """Name the variable of a dotted key: ``EMBEDFLEET_EMBEDDER_PORT`` for ``embedder.port``.
+
+    Fleet options have no section: ``EMBEDFLEET_LOG_LEVEL`` for ``fleet.log_level``.
+    """
     return PREFIX + key.removeprefix("fleet.").upper().replace(".", "_").replace("-", "_")
 
 
 def _is_of_a_service(name: str, text: str) -> bool:
-    """Whether Kubernetes made a variable: one that ends in no more than ``_PORT`` holds an address then."""
+    """Whether Kubernetes set a variable; one that ends in just ``_PORT`` must hold an address."""
     found = _OF_A_SERVICE.fullmatch(name)
     return found is not None and (name != f"{found['service']}_PORT" or _ADDRESS.fullmatch(text) is not None)
 
 
 def _belongs_to(name: str, addresses: Collection[str]) -> bool:
-    """Whether a variable is of a service whose address is among the variables."""
+    """Whether a variable belongs to a Kubernetes service whose address is set too."""
     found = _OF_A_SERVICE.fullmatch(name)
     return found is not None and f"{found['service']}_PORT" in addresses

@@ -1,4 +1,4 @@
-"""A settings file's bytes as a table, and what is wrong with them."""
+"""Reading of fleet.toml: from bytes to a table, with the faults of both."""
 
 import codecs
 import tomllib
@@ -8,14 +8,14 @@ from typing import Any
 from embedfleet.errors import Fault
 
 _MOST_BYTES = 1_000_000
-_SYNTAX = 'texts stand in double quotes, as gpu = "T4"; see docs/reference/settings.md'
+_SYNTAX = 'put texts into double quotes, as in gpu = "T4"; see docs/reference/settings.md'
 
 
 def read_bytes(file: Path) -> tuple[bytes, list[Fault]]:
-    """The content of a file, which may be a pipe.
+    """Read a file, which may be a pipe.
 
     Returns:
-        No bytes and a fault where there are none to read.
+        The content and no fault, or no bytes and the fault.
     """
     try:
         with file.open("rb") as stream:
@@ -23,16 +23,16 @@ def read_bytes(file: Path) -> tuple[bytes, list[Fault]]:
     except OSError as error:
         return b"", [Fault(str(file), f"cannot be read: {error.strerror}", _how_to_read(file))]
     if len(content) > _MOST_BYTES:
-        return b"", [Fault(str(file), f"has more than {_MOST_BYTES} bytes", "is it the settings?")]
+        return b"", [Fault(str(file), f"has more than {_MOST_BYTES} bytes", "is it the settings file?")]
     return content, []
 
 
 def parse(content: bytes, name: str) -> tuple[dict[str, Any], list[Fault]]:
-    """TOML as a table, a byte-order mark before it or not.
+    """Parse TOML, with or without a byte-order mark.
 
     Args:
-        content: of the file.
-        name: of the file, for messages.
+        content: Content of the file.
+        name: Name of the file, for messages.
     """
     try:
         return tomllib.loads(content.removeprefix(codecs.BOM_UTF8).decode()), []
@@ -41,16 +41,16 @@ def parse(content: bytes, name: str) -> tuple[dict[str, Any], list[Fault]]:
         return {}, [Fault(name, f"is not TOML: line {line} is not UTF-8", "save it as UTF-8")]
     except tomllib.TOMLDecodeError as error:
         return {}, [Fault(name, f"is not TOML: {error}", _SYNTAX)]
-    except ValueError:  # of Python's own, for a number of thousands of digits
+    except ValueError:  # Python's limit on the digits of a number (sys.set_int_max_str_digits)
         return {}, [
-            Fault(name, "has a number of too many digits", "see docs/reference/settings.md for what is allowed")
+            Fault(name, "has a number with too many digits", "see docs/reference/settings.md for what is allowed")
         ]
     except RecursionError:
-        return {}, [Fault(name, "has brackets in brackets, too deep to be read", _SYNTAX)]
+        return {}, [Fault(name, "has brackets nested too deep to be parsed", _SYNTAX)]
 
 
 def salvage(content: bytes) -> dict[str, Any]:
-    """What can be made out under ``[fleet]`` of a file that is no TOML: the lines that are, each by itself."""
+    """Read ``[fleet]`` from a file that is not valid TOML: parse each line by itself and keep those that are valid."""
     found: dict[str, Any] = {}
     section = b""
     for line in content.removeprefix(codecs.BOM_UTF8).splitlines():
@@ -66,5 +66,5 @@ def salvage(content: bytes) -> dict[str, Any]:
 
 def _how_to_read(file: Path) -> str:
     if file.is_dir():
-        return f"name the file in it, as {file / 'fleet.toml'}"
-    return "name a file that is there and may be read"
+        return f"name a file, such as {file / 'fleet.toml'}"
+    return "name a file that exists and can be read"

@@ -1,4 +1,4 @@
-"""Settings from flags, environment and fleet.toml, in that order of precedence; all faults at once."""
+"""Loading of the settings from flags, environment and fleet.toml, in that order of precedence."""
 
 import difflib
 import os
@@ -26,14 +26,17 @@ from embedfleet.config.settings import (
 from embedfleet.errors import Fault, SettingsError
 
 FILE = "fleet.toml"
-# `fleet` would be confused with the section of that name, in keys and in variables.
+# A service named `fleet` would collide with the section of that name, in keys and in variables.
 _SERVICE_NAME = re.compile(r"(?!fleet$)[a-z][a-z0-9-]{0,30}")
 
 Record = TypeVar("Record")
 
 
 def find_file(env: Mapping[str, str], given: str | None = None) -> Path | None:
-    """The settings file: as given, as ``EMBEDFLEET_CONFIG`` says, or fleet.toml here, even if it cannot be read."""
+    """Find the settings file: the given one, that of ``EMBEDFLEET_CONFIG``, or fleet.toml in the working directory.
+
+    It may be unreadable; None if there is none.
+    """
     name = given or env.get(CONFIG)
     if name:
         return Path(name)
@@ -41,15 +44,15 @@ def find_file(env: Mapping[str, str], given: str | None = None) -> Path | None:
 
 
 def load(file: Path | None, env: Mapping[str, str], flags: Mapping[str, str]) -> Settings:
-    """Read and check everything.
+    """Load and check all settings.
 
     Args:
-        file: a fleet.toml, or None for none.
-        env: the environment.
-        flags: dotted key → text, as ``fleet.log_level`` or ``embedder.port``.
+        file: A fleet.toml, or None for none.
+        env: The whole environment.
+        flags: Text of each flag by dotted key, such as ``fleet.log_level`` or ``embedder.port``.
 
     Raises:
-        SettingsError: with every fault that was found.
+        SettingsError: Some settings are invalid; the error lists all faults.
     """
     settings, faults = load_what_is_sound(file, env, flags)
     if faults:
@@ -60,10 +63,10 @@ def load(file: Path | None, env: Mapping[str, str], flags: Mapping[str, str]) ->
 def load_what_is_sound(
     file: Path | None, env: Mapping[str, str], flags: Mapping[str, str]
 ) -> tuple[Settings, Sequence[Fault]]:
-    """As `load`, for who must go on: what is wrong is left out, as if it had not been set.
+    """Load the settings like `load`, but ignore invalid ones and return their faults.
 
     Raises:
-        SettingsError: there is no folder to count from.
+        SettingsError: The working directory does not exist, so relative paths have no meaning.
     """
     reading = _Reading(root=_folder_of(file))
     if file:
@@ -82,11 +85,12 @@ def _folder_of(file: Path | None) -> Path:
     try:
         return Path(os.path.realpath(file.parent if file else "."))
     except FileNotFoundError:
-        raise SettingsError([Fault("the working directory", "is not there any more", "cd to one that is")]) from None
+        fault = Fault("the working directory", "does not exist any more", "cd to a folder that exists")
+        raise SettingsError([fault]) from None
 
 
 class _Reading:
-    """Values found so far, with their origins and faults."""
+    """The values read so far, with their origins and faults."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -103,7 +107,7 @@ class _Reading:
                 self._put(f"{name}.{key}", value, "default")
 
     def variables(self) -> dict[str, list[str]]:
-        """Names of all variables that may set something, each with the dotted keys that it may mean."""
+        """List the names of all variables that set an option, each with the dotted keys that it may mean."""
         found: dict[str, list[str]] = {}
         keys = [f"fleet.{name}" for name in self.fleet]
         for key in (*keys, *(f"{service}.{name}" for service in self.names for name in self.service)):
@@ -111,7 +115,7 @@ class _Reading:
         return found
 
     def take_table(self, table: dict[str, Any]) -> None:
-        """The content of a file."""
+        """Read the table of a settings file."""
         for key, value in table.items():
             if key not in {"fleet", "services"}:
                 self._unknown(key, ["fleet", "services"])
@@ -124,7 +128,9 @@ class _Reading:
                 self.fault(f"services.{name}", f"{show(section)} is not a table", f"write [services.{name}]")
             elif not _SERVICE_NAME.fullmatch(name):
                 self.fault(
-                    f"services.{name}", "is no name for a service", "lower-case letters, digits and dashes; not fleet"
+                    f"services.{name}",
+                    "is not a valid name of a service",
+                    "use lower-case letters, digits and dashes; `fleet` is taken",
                 )
             else:
                 if name not in self.names:
@@ -132,16 +138,16 @@ class _Reading:
                 self._take_section(name, section, self.service)
 
     def take_variables(self, texts: Mapping[str, str], known: Mapping[str, Sequence[str]]) -> None:
-        """Values of variables, by name; a service that is named `tei` has one that is the fleet's too."""
+        """Read the texts of variables, by name; of a service named `tei`, one may mean an option of the fleet too."""
         for name, text in texts.items():
             if len(known[name]) > 1 and text:
                 meant = " or ".join(map(self._shown, known[name]))
-                self.fault(f"environment {name}", f"may mean {meant}", f"unset it, and write one of them in {FILE}")
+                self.fault(f"environment {name}", f"may mean {meant}", f"unset it, and set one of these in {FILE}")
             else:
                 self.take_texts({known[name][0]: text}, lambda key: f"environment {variable(key)}")
 
     def take_texts(self, texts: Mapping[str, str], origin: Any) -> None:  # noqa: ANN401 - key → words
-        """Values of flags or variables."""
+        """Read the texts of flags or variables, by dotted key."""
         for key, text in texts.items():
             option = self._option(key)
             if option is None:
@@ -153,14 +159,14 @@ class _Reading:
                 self._take(key, option, option.parse(text), origin(key))
 
     def finish(self) -> Settings:
-        """The settings; `faults` are complete after it."""
+        """Make the settings; afterwards `faults` is complete."""
         services = [service for service in map(self._service, self.names) if service.options.enabled]
         known = {fault.key for fault in self.faults}
         self.faults += [fault for fault in check_services(services, self.root) if fault.key not in known]
         return Settings(self.root, self._record("fleet", FleetOptions), tuple(services), self.origins)
 
     def fault(self, key: str, message: str, hint: str = "") -> None:
-        """Note one."""
+        """Add a fault."""
         self.faults.append(Fault(key if key.isprintable() else show(key), message, hint))
 
     def _take_section(self, section: str, values: object, known: Mapping[str, Option]) -> None:
@@ -190,7 +196,7 @@ class _Reading:
         return self.service.get(name) if section in self.names else None
 
     def _shown(self, key: str) -> str:
-        """The key as fleet.toml spells it."""
+        """Spell a key as in fleet.toml."""
         return key if key.startswith("fleet.") else f"services.{key}"
 
     def _unknown(self, key: str, known: Iterable[str], shown: str = "") -> None:
@@ -217,13 +223,13 @@ class _Reading:
 
 
 def _plain(option: Option, value: Any) -> Any:  # noqa: ANN401 - checked by the option
-    """A file's value as the settings' records hold it."""
+    """Convert a file's value to the type of the settings' records."""
     if option.types == (float,):
         return float(value)
     return tuple(value) if isinstance(value, list) else value
 
 
 def _flag(key: str) -> str:
-    """``fleet.log_level`` → ``flag --log-level``; ``embedder.port`` → ``flag --set embedder.port``."""
+    """Spell a dotted key as a flag: ``--log-level`` for ``fleet.log_level``, ``--set NAME.port`` for ``NAME.port``."""
     section, _, name = key.partition(".")
     return f"flag --{name.replace('_', '-')}" if section == "fleet" else f"flag --set {key}"

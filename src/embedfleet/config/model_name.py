@@ -1,4 +1,4 @@
-"""What the name of a model means, before anything is opened."""
+"""Names of models: a folder, a hub id, the built-in model or auto, told apart without opening anything."""
 
 import os
 import re
@@ -8,22 +8,22 @@ BUILTIN = "builtin"
 AUTO = "auto"
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
-# Folders where people keep models: a first part like this is meant as a path.
+# Usual folders of models: a name that begins with one is a path, not a hub id.
 _FOLDERS = ("models/", "data/", "./", "../", "/", "~")
 
 
 def usual_folder(task: str) -> str:
-    """Where the document that asked for this keeps the model of a service, by its task."""
+    """Name the folder where a service with this task finds its model if it names none."""
     return "models/bge-reranker-v2-m3" if task == "rerank" else "models/bge-m3"
 
 
 def is_hub_id(model: str) -> bool:
-    """Whether a name that is no folder here can only be meant as ``organisation/name`` on the hub."""
+    """Whether a name that is not a folder here is a hub id, ``organisation/name``."""
     return bool(_HUB_ID.fullmatch(model)) and not model.startswith(_FOLDERS)
 
 
 def model_folder(model: str, root: Path) -> Path | None:
-    """The folder that a model's name means, whether or not it exists; None for the built-in, hub ids and auto."""
+    """Resolve a model's name to its folder, which may not exist; None for the built-in model, hub ids and auto."""
     if model in {BUILTIN, AUTO}:
         return None
     folder = root / at_home(model)
@@ -31,10 +31,10 @@ def model_folder(model: str, root: Path) -> Path | None:
 
 
 def at_home(model: str) -> Path:
-    """A path with what ``~`` stands for; as it is if that is nobody's."""
-    return Path(os.path.expanduser(model))  # noqa: PTH111 - Path's raises for a user who is not known here
+    """Expand ``~`` in a path; a ``~user`` that does not exist stays as it is."""
+    return Path(os.path.expanduser(model))  # noqa: PTH111 - Path.expanduser raises for an unknown user
 
 
 def is_folder(path: Path) -> bool:
-    """Whether there is such a folder, whatever the path is."""
-    return os.path.isdir(path)  # noqa: PTH112 - Path's raises if a name is too long, or may not be looked up
+    """Whether a path is a folder; False also for paths that cannot exist."""
+    return os.path.isdir(path)  # noqa: PTH112 - Path.is_dir raises for a name that is too long or not accessible

@@ -1,7 +1,7 @@
-"""What an option is: a field of a settings record, with what a person must know of it.
+"""Options: fields of a settings record that carry their help and their bounds.
 
-Name, type and default are the field's own; help, unit and bounds lie in its metadata. Flags, environment variables,
-keys of fleet.toml and the reference page are made from nothing else.
+Name, type and default are the field's own; help and bounds are in its metadata. Flags, environment variables, keys of
+fleet.toml and the reference page are all made from these fields.
 """
 
 import math
@@ -13,24 +13,25 @@ Scalar = bool | int | float | str
 Value = Scalar | tuple[str, ...]
 
 _KEY = "option"
-_LONGEST_S = 10**9  # numbers that are no whole ones are seconds: clocks and timers take no more
-_LARGEST = 2**53  # and JSON no more than this
-_SHOWN = 100  # characters of a value that a message has
+_LONGEST_S = 10**9  # every float option is a time in seconds, and clocks and timers overflow above this
+_LARGEST = 2**53  # JSON readers may lose precision above this
+_SHOWN = 100  # maximum characters of a value in a message
 _WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One option.
+    """The definition of one option.
 
     Attributes:
-        name: as a key of fleet.toml; the flag has dashes for underscores.
-        types: what a value may be, of bool, int, float, str and tuple, which is a list of texts.
-        choices: the words that are allowed, if not every one is.
-        help: one line.
-        minimum: the least number allowed.
-        maximum: the largest number allowed.
-        may_be_empty: whether an empty text is a value.
+        name: Key in fleet.toml; the flag has dashes for underscores.
+        types: Types of a value: bool, int, float, str, or tuple for a list of texts.
+        choices: Allowed words; empty if every text is allowed.
+        default: Value of an option that is not set.
+        help: Help text, one line.
+        minimum: Smallest allowed number; None for no bound.
+        maximum: Largest allowed number; None for no bound.
+        may_be_empty: Whether the empty text is a value.
     """
 
     name: str
@@ -44,12 +45,12 @@ class Option:
 
     @property
     def flag(self) -> str:
-        """The command line's spelling."""
+        """Name of the command-line flag."""
         return "--" + self.name.replace("_", "-")
 
     @property
     def takes(self) -> str:
-        """What a value may be, in words."""
+        """Description of the allowed values, for messages."""
         if self.types == (bool,):
             return "true or false"
         words = {int: "a whole number", float: "a number", str: "a text", tuple: "a list of texts"}
@@ -64,7 +65,7 @@ class Option:
         return " or ".join(parts) + bounds[self.minimum is not None, self.maximum is not None]
 
     def check(self, value: object) -> str:
-        """What is wrong with a value of a file; nothing if it may stand."""
+        """Describe what is wrong with a parsed value; empty if it is valid."""
         if isinstance(value, list | tuple):
             sound = tuple in self.types and value and all(isinstance(item, str) and item for item in value)
             return "".join(map(_text_fault, value)) if sound else self._not_taken(value)
@@ -78,13 +79,13 @@ class Option:
         return ""
 
     def is_unset(self, text: str) -> bool:
-        """Whether a flag's or a variable's text says nothing: `${X:-}` is empty where X is not set."""
+        """Whether a flag's or a variable's text leaves the option unset, as `${X:-}` does where X is not set."""
         return not text and not self.may_be_empty
 
     def parse(self, text: str) -> object:
-        """A flag's or a variable's text as a value; the text itself where it is none, for `check` to refuse.
+        """Convert a flag's or a variable's text to a value; an invalid text stays as it is, for `check` to refuse.
 
-        A list of texts is written with commas.
+        Commas separate a list of texts.
         """
         if bool in self.types:
             return _WORDS.get(text.lower(), text)
@@ -118,12 +119,12 @@ def option(
     maximum: float | None = None,
     may_be_empty: bool = False,
 ) -> Any:  # noqa: ANN401 - typed as `dataclasses.field` is, for the same reason
-    """A field that is an option, with its one line of help; one whose default is empty may be empty."""
+    """Make a dataclass field that is an option; if its default is empty, it may be empty."""
     return field(default=default, metadata={_KEY: (text, minimum, maximum, may_be_empty or default == "")})
 
 
 def show(value: object) -> str:
-    """A value as a message has it: of one that is long, its beginning."""
+    """Show a value in a message, cut after its first characters if it is long."""
     try:
         text = repr(value)
     except (ValueError, RecursionError):  # a number of very many digits, tables in tables in tables
@@ -132,18 +133,18 @@ def show(value: object) -> str:
 
 
 def _text_fault(text: str) -> str:
-    """What no file's name, flag or answer can have."""
+    """Find characters that no file name, flag or reply can carry."""
     if "\0" in text:
         return f"{show(text)} has a null character"
     try:
         text.encode()
-    except UnicodeEncodeError:  # of a variable or a flag whose bytes are no text
+    except UnicodeEncodeError:  # Python decodes bytes of variables and flags that are not UTF-8 to lone surrogates
         return f"{show(text)} is not UTF-8"
     return ""
 
 
 def options_of(record: type) -> dict[str, Option]:
-    """The options of a settings record, by name."""
+    """List the options of a settings record, by name."""
     hints = get_type_hints(record)
     found = {}
     for item in fields(record):
@@ -155,7 +156,7 @@ def options_of(record: type) -> dict[str, Option]:
 
 
 def _types(hint: Any) -> tuple[tuple[type, ...], tuple[str, ...]]:  # noqa: ANN401 - a type annotation
-    """The types and the words of an annotation such as ``int | Literal["auto"]``."""
+    """Read the types and the allowed words from an annotation such as ``int | Literal["auto"]``."""
     parts = get_args(hint) if get_origin(hint) in {Union, UnionType} else (hint,)
     types: list[type] = []
     choices: list[str] = []

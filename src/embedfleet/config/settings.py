@@ -1,4 +1,4 @@
-"""The settings: every option once, in the record of the part that it is for."""
+"""The settings: every option, defined once, in the record of the part that it configures."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,159 +11,184 @@ Auto = Literal["auto"]
 
 @dataclass(frozen=True, slots=True)
 class EngineOptions:
-    """What a model server does."""
+    """Options of a model server."""
 
     model: str = option(
         "auto",
-        "a folder in Hugging Face layout, a hub id, or builtin (all-MiniLM-L6-v2); auto is"
-        " models/bge-m3 or, for a reranker, models/bge-reranker-v2-m3 where there is such a folder, else builtin",
+        "folder in Hugging Face layout, hub id, or builtin (all-MiniLM-L6-v2); auto is models/bge-m3 (for a reranker"
+        " models/bge-reranker-v2-m3) if that folder exists, else builtin",
     )
     task: Literal["auto", "embed", "rerank"] = option(
-        "auto", "auto takes what the architecture is; rerank with an embedding model is late interaction"
+        "auto", "auto follows the model's architecture; rerank with an embedding model scores by late interaction"
     )
-    served_model_name: str = option("", "the model's name as clients see it; empty for the model as given")
+    served_model_name: str = option("", "model name that clients see; empty for the value of model")
     pooling: Literal["auto", "cls", "mean", "last-token", "max", "mean-sqrt-len-tokens", "weightedmean", "splade"] = (
         option(
             "auto",
-            "auto reads the model's 1_Pooling; splade needs a model with a masked-language head;"
-            " max, mean-sqrt-len-tokens and weightedmean are not for TEI's containers",
+            "auto reads the model's 1_Pooling; splade needs a masked-language-model head; TEI's containers do not"
+            " support max, mean-sqrt-len-tokens and weightedmean",
         )
     )
     backend: Literal["onnx", "torch"] = option(
-        "onnx", "what the engine computes with: ONNX Runtime on the CPU, or PyTorch, which has to be installed"
+        "onnx", "compute library: ONNX Runtime on the CPU, or PyTorch, which must be installed"
     )
-    device: str = option("cpu", "where PyTorch computes: cpu, cuda, or cuda:1 and so on")
+    device: str = option("cpu", "PyTorch device: cpu, cuda, cuda:1, …")
     precision: Literal["auto", "float32", "float16", "bfloat16", "int8"] = option(
         "auto",
-        "what the engine computes in; auto is float32 on the CPU and float16 on a GPU; float16 and bfloat16 are for"
-        " PyTorch, int8 for ONNX Runtime on a processor with VNNI or AMX, which prints how far it is from float32",
+        "number format of the computation; auto is float32 on the CPU and float16 on a GPU; float16 and bfloat16 need"
+        " PyTorch; int8 needs ONNX Runtime and a processor with VNNI or AMX, and prints its error against float32",
     )
     packed_dir: str = option(
         "auto",
-        "folder of weights packed for this processor, which replicas map instead of holding a copy each; auto is"
-        " `packed` under state_dir if there are several, and for an engine by itself none; empty is none",
+        "folder of weights packed for this processor, which all replicas map into memory instead of holding a copy"
+        " each; auto is `packed` in state_dir if a service has several replicas, else none; empty is none",
         may_be_empty=True,
     )
     tokenization_workers: int | Auto = option(
         "auto",
-        "tokenizer threads per replica; auto is 1, and in TEI's containers the cores over the replicas",
+        "tokenizer threads per replica; auto is 1, and in TEI's containers the machine's cores divided by the replicas",
         minimum=1,
         maximum=64,
     )
-    batch_tokens: int = option(512, "most tokens of one forward pass on a CPU", minimum=1)
+    batch_tokens: int = option(512, "maximum tokens of one forward pass on a CPU", minimum=1)
     max_batch_tokens: int = option(
         16_384,
-        "the longest input; of a model that takes longer ones they are cut, or without auto_truncate it is refused",
+        "longest input; longer inputs are truncated, or refused without auto_truncate, even if the model takes them",
         minimum=1,
     )
     cache_mb: int = option(
-        0, "megabytes of vectors and scores that the engine remembers of earlier inputs; 0 remembers nothing", minimum=0
+        0, "size of the engine's cache of vectors and scores of earlier inputs, in megabytes; 0 is no cache", minimum=0
     )
-    max_concurrent_requests: int = option(512, "inputs under way per replica before the next gets 429", minimum=1)
-    max_client_batch_size: int = option(128, "most inputs in one request to a replica", minimum=1)
-    auto_truncate: bool = option(True, "cut inputs that are too long, unless the request says otherwise")
-    default_prompt_name: str = option("", "prompt of the model's own that is put before every input")
-    default_prompt: str = option("", "text that is put before every input")
+    max_concurrent_requests: int = option(512, "inputs in progress per replica; more get 429", minimum=1)
+    max_client_batch_size: int = option(128, "maximum inputs of one request to a replica", minimum=1)
+    auto_truncate: bool = option(True, "truncate inputs that are too long, unless the request says otherwise")
+    default_prompt_name: str = option("", "name of one of the model's own prompts, which is put before every input")
+    default_prompt: str = option("", "text to put before every input")
 
 
 @dataclass(frozen=True, slots=True)
 class GatewayOptions:
-    """What a gateway does."""
+    """Options of a gateway."""
 
-    max_request_texts: int = option(4096, "texts in one request, which is cut to what a replica takes", minimum=1)
+    max_request_texts: int = option(4096, "maximum texts of one request, which is split to fit the replicas", minimum=1)
     max_request_bytes: int = option(
-        32_000_000, "largest request body; nginx and requests without texts have payload_limit_bytes", minimum=1
+        32_000_000,
+        "largest request body, in bytes; behind nginx, and for requests without texts, payload_limit_bytes holds",
+        minimum=1,
     )
-    coalesce: bool = option(True, "ask for small requests together that come at the same moment")
-    split: bool = option(True, "cut requests of many texts into parts for several replicas")
-    prefer_online: bool = option(True, "small requests and reranking go before bulk")
-    reserve: bool = option(True, "keep one replica free of bulk while little of that waits")
-    hedge: bool = option(True, "what a silent replica has is sent to another as well")
-    sort_by_length: bool = option(False, "cut texts of like length together, for replicas that pad")
-    online_queue_s: float = option(30.0, "seconds of work that may wait online; more gets 503", minimum=0)
-    bulk_queue_s: float = option(60.0, "seconds of work that may wait as bulk; more gets 429", minimum=0)
-    max_queue_bytes: int = option(256_000_000, "bytes of the bodies that may wait", minimum=0)
-    online_deadline_s: float = option(120.0, "an online request is given up after, in seconds", minimum=0.1)
-    bulk_deadline_s: float = option(600.0, "a bulk request is given up after, in seconds", minimum=0.1)
+    coalesce: bool = option(True, "send small requests that arrive at the same moment to a replica as one")
+    split: bool = option(True, "split requests of many texts over several replicas")
+    prefer_online: bool = option(True, "serve small requests and rerankings before bulk requests")
+    reserve: bool = option(True, "keep one replica free of bulk work while little of it waits")
+    hedge: bool = option(True, "send the work of a silent replica to another one as well")
+    sort_by_length: bool = option(False, "put texts of similar length into the same part, for replicas that pad")
+    online_queue_s: float = option(30.0, "online work that may wait, in seconds of computing; more gets 503", minimum=0)
+    bulk_queue_s: float = option(60.0, "bulk work that may wait, in seconds of computing; more gets 429", minimum=0)
+    max_queue_bytes: int = option(256_000_000, "request bodies that may wait, in bytes", minimum=0)
+    online_deadline_s: float = option(120.0, "time limit of an online request, in seconds", minimum=0.1)
+    bulk_deadline_s: float = option(600.0, "time limit of a bulk request, in seconds", minimum=0.1)
     no_replica_s: float = option(30.0, "longest wait while no replica serves, in seconds", minimum=0)
     quarantine_s: float = option(
-        600.0, "what ended two replicas is refused until so many seconds after it was last asked", minimum=10
+        600.0, "refuse a text that ended two replicas until this many seconds after its last request", minimum=10
     )
-    response_timeout_s: float = option(120.0, "longest wait for a replica's reply, in seconds", minimum=0.1)
-    probe_interval_s: float = option(5.0, "a replica silent for so many seconds is asked to infer", minimum=0.1)
-    probe_timeout_s: float = option(30.0, "longest wait for a probe, behind a batch, in seconds", minimum=0.1)
-    calibrate: bool = option(True, "measure a new replica with a few batches, to know what work costs it")
-    header_timeout_s: float = option(10.0, "longest wait for a request's head, in seconds", minimum=0.1)
-    body_timeout_s: float = option(60.0, "longest wait for a request's body, in seconds", minimum=0.1)
-    idle_timeout_s: float = option(120.0, "a kept connection without requests is closed after, in seconds", minimum=0.1)
-    max_connections: int = option(10_000, "open client connections", minimum=1)
-    access_log: bool = option(False, "a line per request in the gateway's log")
+    response_timeout_s: float = option(120.0, "longest wait for a reply of a replica, in seconds", minimum=0.1)
+    probe_interval_s: float = option(
+        5.0, "probe a replica with an inference after this many seconds without a reply", minimum=0.1
+    )
+    probe_timeout_s: float = option(
+        30.0, "longest wait for the reply to a probe, which may queue behind a batch, in seconds", minimum=0.1
+    )
+    calibrate: bool = option(True, "measure the speed of a new replica with a few batches")
+    header_timeout_s: float = option(10.0, "longest wait for the head of a request, in seconds", minimum=0.1)
+    body_timeout_s: float = option(60.0, "longest wait for the body of a request, in seconds", minimum=0.1)
+    idle_timeout_s: float = option(120.0, "close a connection after this many seconds without a request", minimum=0.1)
+    max_connections: int = option(10_000, "maximum open client connections", minimum=1)
+    access_log: bool = option(False, "log a line per request")
 
 
 @dataclass(frozen=True, slots=True)
 class ServiceOptions:
-    """Where a service is and on what it runs."""
+    """Options of a service: its address and what runs it."""
 
     enabled: bool = option(True, "false leaves the service out")
-    port: int = option(0, "port that clients call", minimum=1, maximum=65_535)
+    port: int = option(0, "port to listen on", minimum=1, maximum=65_535)
     host: str = option("0.0.0.0", "address to listen on")
-    payload_limit_bytes: int = option(2_000_000, "largest request body", minimum=1)
+    payload_limit_bytes: int = option(
+        2_000_000, "largest request body of nginx, and of requests without texts, in bytes", minimum=1
+    )
     replicas: int | Auto | tuple[str, ...] = option(
         "auto",
-        "model servers; auto is one per GPU, 2 without a GPU; or the URLs of TEI servers that somebody else runs",
+        "number of model servers; auto is one per GPU, 2 without a GPU; or the URLs of TEI servers that run elsewhere",
         minimum=1,
         maximum=64,
     )
     worker_threads: int | Auto = option(
-        "auto", "cores per replica; auto shares those of the machine, or of a quota", minimum=1, maximum=1024
+        "auto", "cores per replica; auto divides the machine's cores, or its CPU quota", minimum=1, maximum=1024
     )
     driver: Literal["auto", "process", "docker"] = option(
-        "auto", "what runs the replicas; auto is docker on a machine with a GPU, else process"
+        "auto", "how replicas run; auto is docker on a machine with a GPU, else process"
     )
-    balancer: Literal["gateway", "nginx"] = option("gateway", "what clients talk to")
+    balancer: Literal["gateway", "nginx"] = option("gateway", "load balancer that clients call")
     balancer_in: Literal["auto", "process", "container"] = option(
-        "auto", "where the balancer runs; auto is a container if the replicas are containers and its image is there"
+        "auto",
+        "how the balancer runs; auto is container if the replicas are containers and its image is there, else process",
     )
-    upstream: str = option("", "name of the replicas' containers and of nginx's upstream; empty for NAME-tei")
+    upstream: str = option("", "name of the replicas' containers and of nginx's upstream; empty for SERVICE-tei")
     devices: Auto | tuple[str, ...] = option("auto", "GPUs of the replicas, by index or UUID; auto is every GPU")
-    image: str = option("", "image of the replicas' containers; empty takes TEI's for the GPU")
-    dtype: Literal["auto", "float16", "float32"] = option("auto", "of a TEI container's weights; auto leaves it to TEI")
+    image: str = option("", "image of the replicas' containers; empty is TEI's image for the GPU type")
+    dtype: Literal["auto", "float16", "float32"] = option(
+        "auto", "number format of a TEI container's weights; auto leaves it to TEI"
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class FleetOptions:
-    """What concerns all services."""
+    """Options of the fleet, which all services share."""
 
-    gpu: str = option("auto", "GPU type, such as T4, L4, A100 or H100; auto looks at the machine, CPU is none")
-    tei_version: str = option("1.9.3", "release of Text Embeddings Inference whose images are used")
-    tei_image: str = option("ghcr.io/huggingface/text-embeddings-inference", "their name, without the tag")
+    gpu: str = option("auto", "GPU type, such as T4, L4, A100 or H100; auto detects it, CPU is no GPU")
+    tei_version: str = option("1.9.3", "release of Text Embeddings Inference (TEI) to run")
+    tei_image: str = option("ghcr.io/huggingface/text-embeddings-inference", "name of TEI's images, without the tag")
     nginx_image: str = option("nginx:latest", "image of nginx")
     own_image: str = option("embedfleet:latest", "image made from this project's Dockerfile")
-    images_dir: str = option("tei-images", "folder of image tars; what the daemon lacks is loaded from here")
-    data_dir: str = option("data", "folder that every replica's container sees as /data")
-    network: str = option("tei-net", "network of the containers")
-    docker_host: str = option("", "socket of Docker or Podman, as unix:///run/podman/podman.sock; empty for the usual")
-    device_request: Literal["auto", "gpu", "cdi"] = option("auto", "how a container is given its GPU")
-    pull: bool = option(False, "images that are neither in the daemon nor in a tar may be pulled from the network")
-    state_dir: str = option(".embedfleet", "folder for logs and for what `status` and `down` need")
-    log_level: Literal["debug", "info", "warning", "error"] = option("info", "least severe line that is logged")
-    log_format: Literal["text", "json"] = option("text", "of log lines")
-    ready_timeout_s: float = option(300.0, "longest wait of `up` for all replicas, in seconds", minimum=1)
-    drain_s: float = option(0.0, "a stopping gateway goes on accepting for so many seconds", minimum=0)
-    stop_grace_s: float = option(30.0, "requests under way may take so long at a stop, in seconds", minimum=0)
-    restart_backoff_s: float = option(0.5, "wait before a dead child is restarted, doubled each time", minimum=0)
-    restart_backoff_max_s: float = option(30.0, "longest such wait, in seconds", minimum=0)
+    images_dir: str = option("tei-images", "folder of image tars, from which images that the daemon lacks are loaded")
+    data_dir: str = option("data", "folder that is mounted as /data into every replica's container")
+    network: str = option("tei-net", "Docker network of the containers")
+    docker_host: str = option(
+        "", "socket of Docker or Podman, such as unix:///run/podman/podman.sock; empty for Docker's default"
+    )
+    device_request: Literal["auto", "gpu", "cdi"] = option(
+        "auto", "how a container requests its GPU: by Docker's GPU option or by a CDI device"
+    )
+    pull: bool = option(
+        False, "allow downloads of images that are neither in the daemon nor in a tar; without it nothing is downloaded"
+    )
+    state_dir: str = option(
+        ".embedfleet", "folder of the fleet's logs and state, by which `status`, `down` and other verbs find the fleet"
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = option("info", "lowest severity to log")
+    log_format: Literal["text", "json"] = option("text", "format of log lines")
+    ready_timeout_s: float = option(300.0, "longest wait of `up` until every replica serves, in seconds", minimum=1)
+    drain_s: float = option(0.0, "time for which a stopping gateway still accepts requests, in seconds", minimum=0)
+    stop_grace_s: float = option(
+        30.0, "time for requests in progress to end when something stops, in seconds", minimum=0
+    )
+    restart_backoff_s: float = option(
+        0.5, "wait before a process or container that ended is restarted, in seconds; doubles each time", minimum=0
+    )
+    restart_backoff_max_s: float = option(30.0, "longest wait before a restart, in seconds", minimum=0)
     hung_after_s: float = option(
         20.0,
-        "a replica of ours that does not answer and does nothing for so many seconds is replaced; 0: never",
+        "replace a replica that neither answers nor works for this many seconds; 0 is never",
         minimum=0,
     )
-    balancer_hung_after_s: float = option(8.0, "the same for a balancer", minimum=0)
+    balancer_hung_after_s: float = option(
+        8.0, "replace a balancer that neither answers nor works for this many seconds; 0 is never", minimum=0
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """One service's settings."""
+    """Settings of one service."""
 
     name: str
     options: ServiceOptions
@@ -172,7 +197,7 @@ class Service:
 
     @property
     def upstream(self) -> str:
-        """The name that containers, servers elsewhere and nginx's upstream share."""
+        """Name of the replicas' containers and of nginx's upstream."""
         return self.options.upstream or f"{self.name}-tei"
 
 
@@ -181,9 +206,9 @@ class Settings:
     """All settings in force.
 
     Attributes:
-        root: the folder that relative paths count from: that of fleet.toml, or the working directory.
-        origins: dotted key → where its value came from, for every option.
-        notes: what the person should know of the environment, one line each.
+        root: Folder that relative paths start from: the one of fleet.toml, or the working directory.
+        origins: Source of each option's value, by dotted key.
+        notes: Remarks about the environment for the user, one line each.
     """
 
     root: Path
@@ -194,11 +219,11 @@ class Settings:
 
     @property
     def state_dir(self) -> Path:
-        """The state folder, absolute."""
+        """Absolute path of the state folder."""
         return self.root / self.fleet.state_dir
 
 
-# The services that are there without a file, and what distinguishes them.
+# Services that exist without a fleet.toml, with the options that tell them apart.
 DEFAULT_SERVICES: dict[str, dict[str, str | int]] = {
     "embedder": {"port": 8001, "upstream": "bge-embedder-tei"},
     "reranker": {"port": 8002, "upstream": "bge-reranker-tei", "task": "rerank"},

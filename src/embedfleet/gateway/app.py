@@ -30,10 +30,10 @@ from embedfleet.http.message import JSON, TEXT
 from embedfleet.http.server import Server
 from embedfleet.log import dropped_lines
 from embedfleet.metrics import CONTENT_TYPE, GATEWAY, Registry
-from embedfleet.probe.model_file import read_model, write_model
+from embedfleet.probe.pool_model_file import read_model, write_model
 from embedfleet.probe.prober import Prober
 from embedfleet.probe.question import own_path
-from embedfleet.system.disk_watch import Lookout
+from embedfleet.system.disk_watch import DiskWatch
 from embedfleet.system.kernel_limits import files_for, open_files
 from embedfleet.types import Endpoint
 
@@ -60,7 +60,7 @@ class App:
         self._prober = Prober(settings.probe_timeout_s)
         self._model_file = Path(settings.model_path) if settings.model_path else None
         if self._model_file is not None:
-            self._prober.reference.model = read_model(self._model_file)
+            self._prober.pool_model.model = read_model(self._model_file)
         self._calibration = Calibration() if settings.calibrate else None
         self._probes: set[asyncio.Task[None]] = set()
         self._most_texts = settings.request_texts
@@ -130,9 +130,9 @@ class App:
         name, abilities, cost = endpoint.id, None, None
         try:
             reason, abilities, cost = await self._prove(endpoint)
-            before = self._prober.reference.model
+            before = self._prober.pool_model.model
             reason = reason or self._prober.admit(name)
-            if self._prober.reference.model is not before:
+            if self._prober.pool_model.model is not before:
                 self._changed_model(is_first=before is None)
             info = self._prober.info_of(name)
             if not reason and info is not None:
@@ -154,7 +154,7 @@ class App:
 
     def look_after_model(self, loop: asyncio.AbstractEventLoop) -> None:
         """In a thread: see that the model of the pool is still written down as it is."""
-        model = self._prober.reference.model
+        model = self._prober.pool_model.model
         if self._model_file is not None and model is not None and read_model(self._model_file) != model:
             loop.call_soon_threadsafe(self._write_model_again)
 
@@ -164,7 +164,7 @@ class App:
             self._write_model()
 
     def _write_model(self) -> None:
-        model = self._prober.reference.model
+        model = self._prober.pool_model.model
         if self._model_file is not None and model is not None and not self.server.retiring:
             write_model(self._model_file, model)
 
@@ -263,7 +263,7 @@ async def serve(settings: GatewaySettings, *, ready: Callable[[int], None]) -> N
     _warn_of_few_files(app.server)
     app.proxy.start()
     lookout = (
-        Lookout(partial(app.look_after_model, asyncio.get_running_loop()), _MODEL_S) if settings.model_path else None
+        DiskWatch(partial(app.look_after_model, asyncio.get_running_loop()), _MODEL_S) if settings.model_path else None
     )
     if settings.members_path:
         recall(app.proxy, Path(settings.members_path))

@@ -45,7 +45,7 @@ from embedfleet.gateway.upstream.forwarding import RequestFields
 from embedfleet.gateway.upstream.transport import Pool
 from embedfleet.http.exchange import Exchange
 from embedfleet.metrics import Registry
-from embedfleet.probe.watch import Watch
+from embedfleet.probe.process_watch import ProcessWatch
 from embedfleet.types import Endpoint
 
 log = logging.getLogger(__name__)
@@ -286,7 +286,7 @@ class Proxy(Desk):
         else:
             self._failed(attempt, FAILURES[type(error)], error)
 
-    def _broken(self, attempt: Attempt, error: UpstreamError, watch: Watch) -> None:
+    def _broken(self, attempt: Attempt, error: UpstreamError, watch: ProcessWatch) -> None:
         """A connection ended a moment ago: by now it is known whether its process did."""
         try:
             self._failed(attempt, Failure.BROKEN if watch.sees_it else Failure.RESET, error)

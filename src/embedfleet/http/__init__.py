@@ -1,1 +1,1 @@
-"""HTTP/1.1 on asyncio protocols: the server both planes answer with, and a client for rare calls."""
+"""HTTP/1.1 on asyncio protocols: the server of gateway and engine, and a client for admin calls."""

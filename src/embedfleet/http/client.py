@@ -1,4 +1,4 @@
-"""One request, one connection, one reply: for admin calls and the like, off the data path."""
+"""An HTTP client for admin calls and other rare requests: a new connection for each request."""
 
 import asyncio
 from collections.abc import Coroutine, Sequence
@@ -14,16 +14,16 @@ from embedfleet.http.overhead import Overhead
 from embedfleet.http.unix_socket import reachable
 from embedfleet.system.kernel_limits import ran_out
 
-_STEP_S = 0.5  # of a timeout
-_STILL_S = 0.1  # later than this: the process stood still
+_STEP_S = 0.5  # a timeout is waited for in steps of this length
+_STILL_S = 0.1  # a step that ends this much late shows that the process was not running
 _UNIX = "http+unix://"
-# Far more than TEI's answers to what we ask: /tokenize for the most texts that are asked about at once takes some MB.
+# Far more than any answer we ask for: the largest, TEI's /tokenize for a full batch of texts, has some megabytes.
 _MOST_BYTES = 16_777_216
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A whole reply; field names in lower case, of repeated fields the last."""
+    """A complete reply; field names are in lower case, and of a repeated field the last value counts."""
 
     status: int
     headers: dict[str, str]
@@ -47,22 +47,22 @@ async def fetch(
     timeout_s: float,
     most_bytes: int = _MOST_BYTES,
 ) -> Reply:
-    """Send one request and read the whole reply.
+    """Send one request and read the complete reply.
 
     Args:
-        url: ``http://host:port/path`` or ``http+unix:///absolute/socket:/path``; in that path no ``:/``.
-        method: an HTTP method.
-        body: sent with its length.
-        headers: besides host, content-length and connection.
-        timeout_s: for everything together.
-        most_bytes: of the reply's body.
+        url: ``http://host:port/path``, or ``http+unix:///absolute/socket:/path`` with no ``:/`` in that path.
+        method: HTTP method.
+        body: Body of the request.
+        headers: Fields besides host, content-length and connection.
+        timeout_s: Time limit for the whole exchange, in seconds.
+        most_bytes: Maximum size of the reply's body.
 
     Raises:
-        Refused: nothing listens there.
-        Reset: the connection ended too early.
-        Malformed: the reply is not HTTP, or has no end.
-        TimedOut: no whole reply in ``timeout_s`` seconds.
-        Starved: we lack files, memory or ports to ask.
+        Refused: Nothing listens at the address.
+        Reset: The connection ended before the reply did.
+        Malformed: The reply is not HTTP, or exceeds a limit.
+        TimedOut: No complete reply arrived in ``timeout_s`` seconds.
+        Starved: This process ran out of open files, memory or ports.
     """
     target = _parse(url)
     try:
@@ -80,9 +80,9 @@ async def fetch(
 
 
 async def _within(seconds: float, work: Coroutine[None, None, Reply]) -> Reply:
-    """What the work gives; TimeoutError if it does not in so many seconds in which this process ran.
+    """Await work with a timeout that counts only the time in which this process ran.
 
-    A process that stood still finds that the time is up while the reply lies unread in its socket: that is read first.
+    A process that was stopped finds its time over while the reply lies unread in its socket; it reads the reply first.
     """
     now, left, was_late = asyncio.get_running_loop().time, seconds, False
     task = asyncio.ensure_future(work)
@@ -104,7 +104,7 @@ async def _within(seconds: float, work: Coroutine[None, None, Reply]) -> Reply:
 
 def _parse(url: str) -> _Target:
     if url.startswith(_UNIX):
-        socket, _, path = url.removeprefix(_UNIX).rpartition(":/")  # a folder's name may have a colon
+        socket, _, path = url.removeprefix(_UNIX).rpartition(":/")  # the name of a folder may contain a colon
         return _Target("localhost", 0, socket, f"/{path}")
     parts = urlsplit(url)
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
@@ -136,7 +136,7 @@ async def _exchange(target: _Target, method: str, body: bytes, headers: Sequence
 
 
 class _Reader(asyncio.Protocol):
-    """Collects one reply."""
+    """The protocol that reads one reply."""
 
     def __init__(self, reply: asyncio.Future[Reply], method: str, most_bytes: int) -> None:
         self._reply = reply
@@ -145,13 +145,13 @@ class _Reader(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._parser = httptools.HttpResponseParser(self)
         self._overhead = Overhead()
-        self._status = 0  # once the head is there
+        self._status = 0  # 0 until the head has arrived
         self._headers: dict[str, str] = {}
         self._body = bytearray()
-        self._framed = False  # the end of the body is known without the end of the connection
+        self._framed = False  # whether the body ends before the connection does
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)  # uvloop's are no subclass
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's transports are not a subclass
 
     def data_received(self, data: bytes) -> None:
         if self._reply.done():
@@ -163,7 +163,7 @@ class _Reader(asyncio.Protocol):
             if not self._reply.done():
                 self._reply.set_exception(error)
             if self._transport is not None:
-                self._transport.abort()  # at once: more may be read before the one who waits has his turn
+                self._transport.abort()  # now: more data could arrive before the waiting task runs
 
     def connection_lost(self, exc: Exception | None) -> None:
         if not self._reply.done():
@@ -171,13 +171,13 @@ class _Reader(asyncio.Protocol):
                 self.on_message_complete()
             else:
                 self._reply.set_exception(exc or ConnectionResetError("the connection ended before the reply did"))
-        self._parser = httptools.HttpResponseParser(None)  # the other refers to us: else a cycle for the collector
+        self._parser = httptools.HttpResponseParser(None)  # the old one refers to this object: else a reference cycle
         self._transport = None
-        self._body.clear()  # an error of ours refers to us too, and is left to the collector
+        self._body.clear()  # an exception may still refer to this object, until the collector runs
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._overhead.add_field(name, value)
-        if not self._status:  # else a trailer
+        if not self._status:  # otherwise the field is a trailer
             self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
 
     def on_headers_complete(self) -> None:
@@ -187,12 +187,12 @@ class _Reader(asyncio.Protocol):
             return
         self._status = status
         self._framed = status in BODILESS or "content-length" in self._headers or "transfer-encoding" in self._headers
-        if self._method == "HEAD":  # its length is that of a body which does not come (RFC 9110, section 9.3.2)
+        if self._method == "HEAD":  # content-length describes a body that is not sent (RFC 9110 §9.3.2)
             self.on_message_complete()
 
     def on_body(self, data: bytes) -> None:
         self._overhead.add_body()
-        if len(self._body) <= self._most_bytes:  # of one that is longer, one read more
+        if len(self._body) <= self._most_bytes:  # an oversized body grows by at most one read
             self._body += data
 
     def on_message_complete(self) -> None:
@@ -200,7 +200,7 @@ class _Reader(asyncio.Protocol):
             self._reply.set_result(Reply(self._status, self._headers, bytes(self._body)))
 
     def _check(self, size: int) -> None:
-        """See that the reply may yet end, or has ended."""
+        """Raise Malformed if the reply exceeds a limit."""
         if not self._reply.done():
             self._overhead.add_read(size)
         if self._fault:
@@ -208,7 +208,7 @@ class _Reader(asyncio.Protocol):
 
     @property
     def _fault(self) -> str:
-        """What there is too much of; empty if nothing."""
+        """Description of the limit that the reply exceeds; empty if none."""
         if len(self._body) > self._most_bytes:
             return f"a body of over {self._most_bytes} bytes"
         return self._overhead.fault

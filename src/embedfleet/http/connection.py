@@ -1,4 +1,4 @@
-"""One client's connection to the server: bytes in, exchanges out, one at a time and in order."""
+"""One client's connection to the server: reads bytes and hands over exchanges, one at a time and in order."""
 
 import asyncio
 from abc import ABCMeta, abstractmethod
@@ -7,27 +7,27 @@ from enum import Enum, auto
 from typing import Final, cast
 
 from mypy_extensions import mypyc_attr
+from typing_extensions import override
 
 from embedfleet.errors import RequestError, RequestTimeout
 from embedfleet.http.exchange import Exchange, Wire
 from embedfleet.http.framing import Chunked, Framing, Stated, too_large
 from embedfleet.http.grammar import HEAD_END, check_beginning, head_too_large, read_head
 from embedfleet.http.head import HeadMemory, RequestHead
-from embedfleet.http.message import TEXT, Header, Limits, head
+from embedfleet.http.message import TEXT, Header, Limits, last_reply
 from embedfleet.http.unsent import unsent_bytes
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-_CLOSE = b"connection: close\r\n"
 _CRLF: Final = b"\r\n"
 
-# What a client may send ahead, while it is owed an answer, before it is no longer read.
+# Bytes that a client may send ahead while it waits for an answer; at this size we stop reading.
 _AHEAD_BYTES: Final = 65_536
-# A refused client may still be sending: its bytes are read and dropped this long, so that the kernel does not
-# answer them with a reset that destroys our reply on its way (RFC 9112 §9.6).
+# A refused client may still be sending. We read and drop its bytes for this long: the kernel would answer them with a
+# reset, which destroys our reply on its way (RFC 9112 §9.6).
 _LINGER_S = 5.0
-# Clients beyond the limit that are given that moment too, the latest: each of them has a file.
+# Clients beyond the connection limit that get this time too, the latest ones; each of them holds an open file.
 _TURNED_AWAY: Final = 16
-# After this, and then after ever twice as long, a client that said its last word is asked again whether it is there.
+# A client that has closed its sending side is checked after this time, and then after double the time again.
 _ASK_S = 0.01
 _ASK_MOST_S = 1.0
 _ANY_BYTES: Final = 1 << 62
@@ -35,11 +35,11 @@ _ANY_BYTES: Final = 1 << 62
 
 @mypyc_attr(allow_interpreted_subclasses=True)
 class Host(metaclass=ABCMeta):
-    """What a connection needs of its server."""
+    """The server as its connections use it."""
 
     loop: asyncio.AbstractEventLoop
     limits: Limits
-    refusal_fields: Sequence[Header]  # of every answer to what is no request
+    refusal_fields: Sequence[Header]  # fields of the answers to anything that is not a valid request
     clients: "set[Connection]"
     turned_away: "dict[Connection, None]"
     most_clients: int
@@ -47,25 +47,25 @@ class Host(metaclass=ABCMeta):
     heads: HeadMemory
     date: bytes
     draining: bool
-    is_untidy: bool  # a connection ended or carried something large, and may have left memory behind
+    is_untidy: bool  # whether a connection ended or carried much data, so that freed memory can go to the system
 
     @abstractmethod
     def handle(self, exchange: Exchange) -> None:
-        """Take a complete request."""
+        """Answer a complete request, now or later."""
 
     @abstractmethod
     def settled(self) -> None:
-        """An exchange ended or a client left."""
+        """Note that an exchange ended or a client left."""
 
 
 class _Phase(Enum):
-    IDLE = auto()  # no byte of a request that is not answered or under way
+    IDLE = auto()  # no unread byte of a request
     HEAD = auto()
     BODY = auto()
-    CLOSED = auto()  # nothing more is read; an answer may still be on its way
+    CLOSED = auto()  # reads nothing more; an answer may still be on its way
 
 
-# A member of an enum costs more to look up than a name.
+# Looking up a member of an enum costs more than looking up a name.
 _IDLE: Final = _Phase.IDLE
 _HEAD: Final = _Phase.HEAD
 _BODY: Final = _Phase.BODY
@@ -74,15 +74,15 @@ _CLOSED: Final = _Phase.CLOSED
 
 @mypyc_attr(allow_interpreted_subclasses=True)
 class Connection(Wire):
-    """One client. Owns what it has sent and was not taken yet, and the exchange under way.
+    """One client's connection, with its unread bytes and its current exchange.
 
-    Nothing is parsed ahead: what follows a request waits as bytes until that is answered.
+    It parses nothing ahead: bytes behind a request wait until that request is answered.
     """
 
     def __init__(self, server: Host) -> None:
         self.server = server
         self.limits = server.limits
-        self.deadline = 0.0  # loop time at which `expire` is called; 0 means never
+        self.deadline = 0.0  # loop time at which the server calls `expire`; 0 means never
         self.peer = b"unknown"
         self.draining = server.draining
         self._now = server.loop.time
@@ -90,30 +90,30 @@ class Connection(Wire):
         self._transport: asyncio.Transport | None = None
         self._phase = _IDLE
         self._unread = bytearray()
-        self._scanned = 0  # of a head that has not come whole
-        self._head: RequestHead | None = None  # of the body that is coming
+        self._scanned = 0  # bytes of an incomplete head that were searched for its end
+        self._head: RequestHead | None = None  # head of the body that arrives
         self._framing: Framing | None = None
         self._current: Exchange | None = None
-        self._is_due = False  # `_proceed` will be called
-        self._has_ended = False  # the client says nothing more
+        self._is_due = False  # whether the loop will call `_proceed`
+        self._has_ended = False  # whether the client has closed its sending side
         self._write_paused = False
         self._read_paused = False
-        self._unsent = _ANY_BYTES  # what the client had not taken when that was last looked at
+        self._unsent = _ANY_BYTES  # bytes that the client had not received at the last check
 
     @property
     def busy(self) -> bool:
-        """Whether an exchange is under way or about to be."""
+        """Whether an exchange is in progress or about to begin."""
         return self._current is not None or self._is_due
 
     @property
+    @override
     def date(self) -> bytes:
-        """The server's date line."""
         return self.server.date
 
     # asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        wire = cast("asyncio.Transport", transport)  # uvloop's are no subclass
+        wire = cast("asyncio.Transport", transport)  # uvloop's transports are not a subclass
         self._transport = wire
         name = wire.get_extra_info("peername")
         if isinstance(name, tuple):
@@ -124,7 +124,7 @@ class Connection(Wire):
         self.server.clients.add(self)
         self.deadline = self._now() + self.limits.header_timeout_s
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the reason changes nothing
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         self._drop_unread()
         self._transport = None
         self.server.clients.discard(self)
@@ -136,12 +136,10 @@ class Connection(Wire):
         self.server.settled()
 
     def _turn_away(self, wire: asyncio.Transport) -> None:
-        """There are clients enough: say so, and free this one's file soon."""
+        """Answer 503 to a client beyond the connection limit, and close its connection soon."""
         self.server.refused += 1
         self._phase = _CLOSED
-        wire.write(
-            head(503, [TEXT, *self.server.refusal_fields], _CLOSE, b"content-length: 0\r\n", b"retry-after: 1\r\n")
-        )
+        wire.write(last_reply(503, [TEXT, *self.server.refusal_fields], b"", b"retry-after: 1\r\n"))
         turned_away = self.server.turned_away
         if len(turned_away) >= _TURNED_AWAY:
             oldest = next(iter(turned_away))
@@ -151,10 +149,10 @@ class Connection(Wire):
         self._linger()
 
     def eof_received(self) -> bool:
-        """The client says nothing more: what it has asked for is answered, the rest is dropped, and then we close.
+        """Answer the pending request of a client that closed its sending side, then close.
 
-        One that left looks the same from here, until it is sent something: so it is (`_ask`). Where that cannot be, for
-        the answer has begun or the client speaks HTTP/1.0, it is taken to have left.
+        A client that left looks the same until it is sent something, so `_ask` sends something. That is impossible once
+        the answer has begun, or in HTTP/1.0: then we assume that the client left.
         """
         current = self._current
         if self._phase is _CLOSED or not (self.busy or (self._write_paused and self._unread)):
@@ -173,7 +171,7 @@ class Connection(Wire):
             self._proceed()
 
     def _receive_one(self, data: bytes) -> None:
-        """Bytes that begin a request while nothing else is under way: mostly a whole request with a known head."""
+        """Read bytes that begin a request while the connection is idle: mostly a complete request with a known head."""
         start, end, body = data.partition(HEAD_END)
         known = self._find_head(start, len(body))
         if known is not None and end:
@@ -205,7 +203,7 @@ class Connection(Wire):
     # from bytes to exchanges
 
     def _proceed(self) -> None:
-        """Hand over the next request, if it has come and its turn has."""
+        """Hand over the next request if it is complete and the previous one is answered."""
         self._is_due = False
         if self._current is None and not self._write_paused and self._phase is not _CLOSED:
             try:
@@ -224,7 +222,7 @@ class Connection(Wire):
         self._pace_reading()
 
     def _next(self) -> Exchange | None:
-        """The request that comes next, once all of it is there."""
+        """Read the next request; None until it is complete."""
         if self._framing is None and not self._begin():
             return None
         framing, request = self._framing, self._head
@@ -239,9 +237,9 @@ class Connection(Wire):
         return Exchange(self, request, body)
 
     def _begin(self) -> bool:
-        """Read a head, if there is a whole one."""
+        """Read the next head; return whether it was complete."""
         unread, limits = self._unread, self.limits
-        while unread.startswith(_CRLF):  # RFC 9112 §2.2: some clients end a body so
+        while unread.startswith(_CRLF):  # RFC 9112 §2.2: some clients send a CRLF behind a body
             del unread[:2]
         if not unread:
             self._phase = _IDLE
@@ -262,7 +260,7 @@ class Connection(Wire):
         start = read_head(data)
         if start.length > limits.body_bytes:
             raise too_large()
-        if start.length <= len(unread):  # else it is of no use: what is looked up has come at once
+        if start.length <= len(unread):  # the memory is only asked about requests that arrive in one piece
             self.server.heads.learn(data, start.head, start.length)
         else:
             self.server.is_untidy = True
@@ -274,13 +272,13 @@ class Connection(Wire):
         return True
 
     def _proceed_soon(self) -> None:
-        """Let others have their turn first; and a handler that answers at once would recurse otherwise."""
+        """Proceed in the loop's next turn: other clients come first, and a fast handler cannot recurse."""
         if not self._is_due:
             self._is_due = True
             self.server.loop.call_soon(self._proceed)
 
     def _pace_reading(self) -> None:
-        """Read no further while a client that is owed an answer has sent a lot ahead."""
+        """Stop reading from a client that waits for an answer and has sent much ahead; go on afterwards."""
         waits = self._current is not None or self._is_due or self._write_paused
         pause = waits and len(self._unread) >= _AHEAD_BYTES
         if pause is self._read_paused or self._transport is None or self._transport.is_closing() or self._has_ended:
@@ -293,8 +291,8 @@ class Connection(Wire):
 
     # the life of an exchange
 
+    @override
     def answered(self, keep_alive: bool) -> None:
-        """The current exchange is complete."""
         self._current = None
         if self._transport is None:
             return
@@ -306,21 +304,20 @@ class Connection(Wire):
             self.server.settled()
 
     def _rest(self) -> None:
-        """Nothing is under way: go on with what the client has sent, or wait for it."""
+        """Go on with the client's next bytes after an answer, or wait for them."""
         if self._unread or self._has_ended:
             self._proceed_soon()
         else:
             self.deadline = self._now() + self.limits.idle_timeout_s
 
     def _refuse(self, error: RequestError) -> None:
-        """Answer what is no request, and close."""
-        message = str(error).encode()
-        length = b"content-length: %d\r\n" % len(message)
-        self.write(head(error.status, [TEXT, *self.server.refusal_fields], self.server.date, _CLOSE, length) + message)
+        """Answer an invalid request with its error, and close."""
+        fields = [TEXT, *self.server.refusal_fields]
+        self.write(last_reply(error.status, fields, str(error).encode(), self.server.date))
         self._linger()
 
     def _linger(self) -> None:
-        """Close for writing, and give the client a moment to read before the connection goes."""
+        """Close the sending side, and leave the client time to read the answer before the connection closes."""
         self._drop_unread()
         if self._transport is None or self._transport.is_closing():
             return
@@ -331,7 +328,7 @@ class Connection(Wire):
         self._transport.resume_reading()
         try:
             self._transport.write_eof()
-        except OSError:  # it has reset the connection, which we have yet to hear
+        except OSError:  # the client has reset the connection, and the loop has not reported it yet
             self._transport.abort()
             return
         self._unsent = unsent_bytes(self._transport)
@@ -342,37 +339,37 @@ class Connection(Wire):
         self._unread = bytearray()
         self._framing = self._head = None
 
+    @override
     def write(self, data: bytes) -> None:
-        """Queue bytes to the client."""
         if self._transport is not None:
             self._transport.write(data)
             if self._write_paused:
                 self._unsent += len(data)
 
+    @override
     def abort(self) -> None:
-        """Drop the connection at once."""
         if self._transport is not None:
             self._transport.abort()
 
     def drain(self) -> None:
-        """Make the next answer the last; close at once unless a request is under way or on its way."""
+        """Close the connection after its next answer, or at once if it is idle."""
         self.draining = True
         if not self.busy and self._phase is _IDLE and not self._unread:
             self.close()
 
     def close(self) -> None:
-        """Close once everything written has been sent."""
+        """Close the connection once all written data is sent."""
         if self._transport is not None:
             self._transport.close()
 
     def expire(self) -> None:
-        """The deadline passed."""
+        """Act on the passed deadline: refuse a late request, or drop a client that idles or does not read."""
         self.deadline = 0.0
         if self._phase in (_HEAD, _BODY) and not self.busy and not self._write_paused:
             what = "head" if self._phase is _HEAD else "body"
             self._refuse(RequestTimeout(f"the request's {what} did not arrive in time"))
             return
-        # Idle, lingering, or not reading its answer: but whoever reads slowly reads.
+        # The client is idle, lingering, or does not read its answer. One that reads slowly gets more time.
         if self._transport is None:
             return
         before, self._unsent = self._unsent, unsent_bytes(self._transport)
@@ -381,19 +378,19 @@ class Connection(Wire):
         else:
             self.abort()
 
-    # what the client has not taken
+    # data that the client has not received
 
     def _watch_writing(self) -> None:
-        """It has to take something in time."""
+        """Set the deadline by which the client must have received something."""
         if self._transport is not None:
             self._unsent = unsent_bytes(self._transport)
         self.deadline = self._now() + self.limits.write_timeout_s
 
     def _ask(self, wait_s: float) -> None:
-        """Find out whether a client that says nothing more is still there.
+        """Find out whether a client that closed its sending side is still there, by sending interim replies.
 
-        An interim answer may be sent at any time (RFC 9110 §15.2). Whoever has closed the connection answers it with a
-        reset, which the next one meets with: so it is sent again until there is something else to send.
+        They are allowed at any time (RFC 9110 §15.2). A client that has left answers the first one with a reset, which
+        the next one runs into. So they are repeated until the answer begins.
         """
         current = self._current
         if self._transport is None or self._transport.is_closing() or self._phase is _CLOSED:

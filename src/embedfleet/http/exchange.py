@@ -1,4 +1,4 @@
-"""One request and the right to answer it."""
+"""An exchange: one complete request, and the means to answer it once."""
 
 from abc import ABCMeta, abstractmethod
 from collections.abc import Callable, Sequence
@@ -16,19 +16,19 @@ _CHUNKED = b"transfer-encoding: chunked\r\n"
 
 @mypyc_attr(allow_interpreted_subclasses=True)
 class Wire(metaclass=ABCMeta):
-    """What an exchange needs of the connection it came by."""
+    """A client connection as an exchange uses it: to write the answer or to drop the client."""
 
     peer: bytes
-    draining: bool  # whether this answer should be the connection's last
+    draining: bool  # whether the connection closes after this answer
 
     @property
     @abstractmethod
     def date(self) -> bytes:
-        """The date field's line, with its CRLF."""
+        """Line of the ``date`` field, with its CRLF."""
 
     @abstractmethod
     def write(self, data: bytes) -> None:
-        """Queue bytes to the client."""
+        """Queue bytes for the client."""
 
     @abstractmethod
     def abort(self) -> None:
@@ -36,19 +36,19 @@ class Wire(metaclass=ABCMeta):
 
     @abstractmethod
     def answered(self, keep_alive: bool) -> None:
-        """The exchange under way is complete."""
+        """Note that the current exchange is complete."""
 
 
 class Exchange:
-    """One complete request, and the right to answer it once.
+    """One complete request, which can be answered once.
 
     Attributes:
-        head: parsed; shared with other requests of the same head.
-        body: whole, without chunked framing.
-        keep_alive: whether the connection is kept after the answer.
-        gone: the client left, or its answer is complete; nothing more can be sent.
-        on_gone: called once if the client leaves before its answer is complete.
-        on_drain: called with False when a streamed answer should pause, with True when it may go on.
+        head: Parsed head; requests with equal heads share it.
+        body: Complete body, without chunked framing.
+        keep_alive: Whether the connection stays open after the answer.
+        gone: Whether the client left or its answer is complete, so that nothing more can be sent.
+        on_gone: Callback for a client that leaves before its answer is complete; called once.
+        on_drain: Callback for flow control of a streamed answer: False to pause, True to go on.
     """
 
     __slots__ = ("_chunked", "_connection", "_started", "body", "gone", "head", "keep_alive", "on_drain", "on_gone")
@@ -66,22 +66,22 @@ class Exchange:
 
     @property
     def method(self) -> bytes:
-        """As sent."""
+        """Method, as sent."""
         return self.head.method
 
     @property
     def target(self) -> bytes:
-        """The request target from its path on."""
+        """Request target from its path on, as sent."""
         return self.head.target
 
     @property
     def headers(self) -> list[Header]:
-        """In order of arrival, names in lower case; ``content-length`` and trailers are dropped."""
+        """Fields in order of arrival, names in lower case, without ``content-length`` and trailers."""
         return self.head.headers
 
     @property
     def path(self) -> str:
-        """The target's path, percent-decoded, without the query; ``*`` for the server as a whole."""
+        """Path of the target, percent-decoded, without the query; ``*`` means the server as a whole."""
         path = self.target.partition(b"?")[0]
         if b"%" in path:
             path = unquote_to_bytes(path)
@@ -89,7 +89,7 @@ class Exchange:
 
     @property
     def peer(self) -> bytes:
-        """The client's address; ``unknown`` over a Unix socket."""
+        """IP address of the client; ``unknown`` on a Unix socket."""
         return self._connection.peer
 
     @property
@@ -99,15 +99,15 @@ class Exchange:
 
     @property
     def is_plain(self) -> bool:
-        """Whether a whole answer needs no field ``connection``, and has its body."""
+        """Whether a complete answer needs no ``connection`` field and carries a body."""
         return self.head.is_plain and not self._connection.draining
 
     def header(self, name: bytes) -> bytes | None:
-        """The first value of a field, or None."""
+        """Find the first value of a field; None if it is missing."""
         return self.head.find(name)
 
     def respond(self, status: int, headers: Sequence[Header], body: bytes) -> None:
-        """Answer whole; ``content-length``, ``date`` and ``connection`` are added here."""
+        """Send a complete answer; this adds ``content-length``, ``date`` and ``connection``."""
         if self.gone:
             return
         self._started = True
@@ -125,7 +125,7 @@ class Exchange:
         self._end()
 
     def answer(self, data: bytes) -> None:
-        """Answer whole with what is on the wire already, head and framing included; only if it `is_plain`."""
+        """Send a complete answer from its raw bytes, head included; allowed only if the request `is_plain`."""
         if self.gone:
             return
         self._started = True
@@ -133,7 +133,7 @@ class Exchange:
         self._end()
 
     def pass_on(self, status: int, fields: bytes, body: bytes) -> None:
-        """Answer whole with fields that are on the wire already, each with its CRLF, framing left out."""
+        """Send a complete answer with raw fields (each with its CRLF, without framing fields) and a body."""
         if self.gone:
             return
         if not self.is_plain or status in BODILESS or len(body) > JOIN_BYTES:
@@ -145,13 +145,13 @@ class Exchange:
         self.answer(b"".join((status_line(status), fields, length, body)))
 
     def start(self, status: int, headers: Sequence[Header], length: int | None, fields: bytes = b"") -> None:
-        """Begin an answer whose body follows by `write`.
+        """Begin an answer whose body `write` sends.
 
         Args:
-            status: of the answer.
-            headers: of the answer.
-            length: of the body, None if it is not known yet or there is none.
-            fields: further fields as they go on the wire; if there are any, they have the date.
+            status: Status code.
+            headers: Header fields.
+            length: Length of the body in bytes; None if it is unknown or there is no body.
+            fields: Further raw fields, each with its CRLF; if there are any, the date is among them.
         """
         if self.gone:
             return
@@ -162,20 +162,20 @@ class Exchange:
         elif length is not None:
             lines.append(b"content-length: %d\r\n" % length)
         elif self.head.old:
-            self.keep_alive = False  # HTTP/1.0 knows no chunks: the end of the connection is the end of the body
+            self.keep_alive = False  # HTTP/1.0 has no chunks: the end of the connection ends the body
         else:
             self._chunked = True
             lines.append(_CHUNKED)
         self._connection.write(head(status, headers, *lines, *self._connection_line()))
 
     def write(self, data: bytes) -> None:
-        """Send a part of the body."""
+        """Send a piece of the body."""
         if self.gone or not data or self.method == b"HEAD":
             return
         self._connection.write(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
 
     def finish(self) -> None:
-        """Complete an answer begun by `start`."""
+        """End an answer that `start` began."""
         if self.gone:
             return
         if self._chunked and self.method != b"HEAD":
@@ -183,16 +183,16 @@ class Exchange:
         self._end()
 
     def abort(self) -> None:
-        """Break the connection: what was begun cannot be completed, and the client must not take it as whole."""
+        """Reset the connection, so that the client does not take an incomplete answer for a complete one."""
         self._connection.abort()
 
     def leave(self) -> None:
-        """The client left: whoever works on it is told, and then refers to us no more."""
+        """Note that the client left, and call `on_gone`."""
         if self.gone:
             return
         self.gone = True
         on_gone = self.on_gone
-        self.on_gone = self.on_drain = None
+        self.on_gone = self.on_drain = None  # they refer to objects that refer back: else a reference cycle
         if on_gone is not None:
             on_gone()
 
@@ -204,5 +204,5 @@ class Exchange:
 
     def _end(self) -> None:
         self.gone = True
-        self.on_gone = self.on_drain = None  # they mostly refer to what refers to us: else a cycle for the collector
+        self.on_gone = self.on_drain = None  # they refer to objects that refer back: else a reference cycle
         self._connection.answered(self.keep_alive)

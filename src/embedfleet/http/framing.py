@@ -1,7 +1,7 @@
-"""How a request's body is told from what follows it (RFC 9112 §6): by its length, or in chunks (§7.1).
+"""Framing of a request's body (RFC 9112 §6): by its length, or in chunks (§7.1).
 
-Bytes are taken from the front of what a connection has not read yet. What is kept meanwhile is the payload, however
-small the pieces are in which it comes.
+A framing takes its bytes from the front of a connection's unread bytes. It keeps only the payload, however small the
+pieces are that arrive.
 """
 
 import re
@@ -9,50 +9,51 @@ from abc import ABCMeta, abstractmethod
 from typing import Final
 
 from mypy_extensions import mypyc_attr
+from typing_extensions import override
 
 from embedfleet.errors import BodyTooLarge, HeadersTooLarge, MalformedRequest
 from embedfleet.http.grammar import HEAD_END, read_fields
 from embedfleet.http.message import Limits
 
 _CRLF: Final = b"\r\n"
-# Size and extensions. Sixteen digits are more than any limit.
+# Size and extensions. Sixteen digits exceed any limit.
 _CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})((?:[ \t]*;[^\x00-\x08\x0a-\x1f\x7f]*)?)\r\n")
 _CHUNK_LINE_BYTES: Final = 4096
-# After so many chunks others have their turn: about a fifth of a millisecond.
+# After this many chunks other clients have their turn: about a fifth of a millisecond.
 _CHUNKS: Final = 200
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
 class Framing(metaclass=ABCMeta):
-    """Of one body.
+    """The framing of one body.
 
     Attributes:
-        hungry: whether `take` found too little; if not, then it stopped so that others have their turn.
+        hungry: Whether the last `take` ran out of bytes; if not, it stopped to give other clients their turn.
     """
 
     hungry: bool
 
     @abstractmethod
     def take(self, unread: bytearray) -> bytes | None:
-        """The body, once all of it is there; else None.
+        """Take the body's bytes, and return the body once it is complete; else None.
 
         Args:
-            unread: what has come and was not taken yet; what is the body's is taken from its front.
+            unread: Unread bytes of the connection; the body's are removed from its front.
 
         Raises:
-            RequestError: it is too large, or no body.
+            RequestError: The body is too large or malformed.
         """
 
 
 class Stated(Framing):
-    """A body of a length that its head states, in bytes."""
+    """The framing of a body whose length the head states, in bytes."""
 
     def __init__(self, length: int) -> None:
         self.hungry = True
         self._length = length
 
+    @override
     def take(self, unread: bytearray) -> bytes | None:
-        """See `Framing`."""
         if len(unread) < self._length:
             return None
         with memoryview(unread) as view:
@@ -62,24 +63,25 @@ class Stated(Framing):
 
 
 class Chunked(Framing):
-    """A body in chunks, and the trailers behind it, which are read and dropped.
+    """The framing of a body in chunks, and of the trailers behind it, which are read and dropped.
 
     Args:
-        limits: body_bytes for the payload, header_bytes for the trailers and for all extensions together.
+        limits: Limits of the server: ``body_bytes`` for the payload, ``header_bytes`` for the trailers and for all
+            chunk extensions together.
     """
 
     def __init__(self, limits: Limits) -> None:
         self.hungry = True
         self._limits = limits
         self._payload = bytearray()
-        self._left = 0  # of the chunk under way
-        self._is_open = False  # its end of line is still to come
+        self._left = 0  # bytes of the current chunk that are missing
+        self._is_open = False  # whether the current chunk's end of line is missing
         self._extension_bytes = 0
-        self._has_all = False  # the last chunk is there
-        self._scanned = 0  # of the trailers
+        self._has_all = False  # whether the last chunk has arrived
+        self._scanned = 0  # bytes of the trailers that were searched for their end
 
+    @override
     def take(self, unread: bytearray) -> bytes | None:
-        """See `Framing`."""
         at = 0
         self.hungry = False
         if not self._has_all:
@@ -93,7 +95,7 @@ class Chunked(Framing):
         return None
 
     def _take_chunks(self, unread: bytearray) -> int:
-        """Where what is left begins."""
+        """Take the chunks that have arrived; return the index of the first byte behind them."""
         at, size = 0, len(unread)
         for _ in range(_CHUNKS):
             if self._is_open:
@@ -120,7 +122,7 @@ class Chunked(Framing):
         return at
 
     def _close_chunk(self, unread: bytearray, at: int) -> int:
-        """Take what there is of a chunk that did not come whole; where what is left begins."""
+        """Take more of an incomplete chunk; return the index of the first byte behind it."""
         end = min(at + self._left, len(unread))
         self._payload += unread[at:end]
         self._left -= end - at
@@ -141,15 +143,15 @@ class Chunked(Framing):
         return size
 
     def _check_line(self, unread: bytearray, at: int) -> None:
-        """Refuse a line that cannot become that of a chunk."""
+        """Refuse an incomplete line that cannot become the size line of a chunk."""
         line = bytes(unread[at : at + _CHUNK_LINE_BYTES])
         if b"\n" in line or (line and not line[:1].isalnum()):
             raise MalformedRequest(f"malformed HTTP request: chunk {line[:20]!r}")
         if len(line) == _CHUNK_LINE_BYTES:
-            raise HeadersTooLarge(f"the line of a chunk is over {_CHUNK_LINE_BYTES} bytes")
+            raise HeadersTooLarge(f"the size line of a chunk is over {_CHUNK_LINE_BYTES} bytes")
 
     def _end_of_trailers(self, unread: bytearray, at: int) -> int:
-        """Where what follows the whole body begins; 0 if it has not come yet."""
+        """Find the index of the first byte behind the trailers; 0 if they are not complete."""
         if unread.startswith(_CRLF, at):
             return at + 2
         most = self._limits.header_bytes
@@ -165,5 +167,5 @@ class Chunked(Framing):
 
 
 def too_large() -> BodyTooLarge:
-    """The error for a body over the limit, in TEI's words."""
+    """Make the error for a body over the limit, in TEI's words."""
     return BodyTooLarge("Failed to buffer the request body: length limit exceeded")

@@ -1,7 +1,7 @@
-"""A request's head, read whole: RFC 9112's grammar, and what of it this server takes.
+"""Parsing of a complete request head by RFC 9112's grammar.
 
-Where the RFC leaves a choice the stricter one is taken, but for what TEI's server (hyper) lets in and clients may rely
-on: a length that is stated twice and the same, and an expectation that nobody knows.
+Where the RFC leaves a choice, this parser is strict, with two exceptions that TEI's server (hyper) makes and clients
+may rely on: equal values of a repeated Content-Length, and unknown expectations.
 """
 
 import re
@@ -18,7 +18,7 @@ from embedfleet.http.head import RequestHead
 
 HEAD_END: Final = b"\r\n\r\n"
 
-# A head of many tiny fields takes many times its bytes. As many as hyper takes.
+# hyper's limit. Many tiny fields take far more memory than their bytes.
 _FIELDS: Final = 100
 _TOKEN: Final = b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _REQUEST_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+) ([^\x00-\x20\x7f]+) HTTP/([0-9])\.([0-9])")
@@ -27,17 +27,17 @@ _BARE_LF = re.compile(rb"(?<!\r)\n")
 _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _HOST = re.compile(rb"(?:\[[0-9A-Za-z:.%]+\]|[0-9A-Za-z\-._~%!$&'()*+,;=]*)(?::[0-9]*)?")
 _ABSOLUTE = re.compile(rb"https?://[^/?#]+", re.IGNORECASE)
-_LENGTH_DIGITS: Final = 18  # a longer number is cut: it is over any limit then as well
+_LENGTH_DIGITS: Final = 18  # a longer number is truncated to these digits, which exceed any limit too
 _SHOWN: Final = 60
 
 
 class Start:
-    """A head, and what it says of the body.
+    """A parsed head with the framing of its body.
 
     Attributes:
-        head: of the request.
-        length: of the body in bytes; -1 if it is chunked.
-        expects_continue: whether the client waits for a word before it sends the body.
+        head: Head of the request.
+        length: Length of the body in bytes; -1 if it is chunked.
+        expects_continue: Whether the client waits for a 100 (Continue) before it sends the body.
     """
 
     __slots__ = ("expects_continue", "head", "length")
@@ -49,15 +49,15 @@ class Start:
 
 
 def check_beginning(data: bytearray, seen: int, most: int) -> None:
-    """Refuse what cannot become a head, before all of it is there.
+    """Refuse an incomplete head that cannot become a valid one.
 
     Args:
-        data: that has come so far; no empty line is in it.
-        seen: how much of it was looked at before.
-        most: bytes that a head may have.
+        data: Bytes that have arrived, without an empty line among them.
+        seen: Number of these bytes that were checked before.
+        most: Maximum size of a head in bytes.
 
     Raises:
-        RequestError: it is too long, or no HTTP.
+        RequestError: The data is too long, or not HTTP.
     """
     if not _BEGINNING.match(data) or _BARE_LF.search(data, max(0, seen - 1)):
         raise MalformedRequest(f"malformed HTTP request: it begins with {_shown(bytes(data[:_SHOWN]))}")
@@ -66,20 +66,20 @@ def check_beginning(data: bytearray, seen: int, most: int) -> None:
 
 
 def head_too_large(data: bytes | bytearray, most: int) -> TargetTooLong | HeadersTooLarge:
-    """The error for a head of more than ``most`` bytes."""
+    """Make the error for a head of more than ``most`` bytes."""
     if b"\r\n" not in data[:most]:
         return TargetTooLong(f"request line is over {most} bytes")
     return HeadersTooLarge(f"request head is over {most} bytes")
 
 
 def read_head(data: bytes) -> Start:
-    """What a head says.
+    """Parse a complete head.
 
     Args:
-        data: from the request line to before the empty line.
+        data: Bytes from the request line to before the empty line.
 
     Raises:
-        RequestError: it is not HTTP/1.1 or 1.0, or asks for what no part of this server does.
+        RequestError: The head is malformed, not HTTP/1.1 or 1.0, or asks for a feature that this server lacks.
     """
     lines = data.split(b"\r\n")
     matched = _REQUEST_LINE.fullmatch(lines[0])
@@ -87,7 +87,7 @@ def read_head(data: bytes) -> Start:
         raise MalformedRequest(f"malformed HTTP request: request line {_shown(lines[0])}")
     method, target, major, minor = matched.groups()
     if major != b"1":
-        raise UnsupportedVersion(f"HTTP/{major.decode()}.{minor.decode()} is not spoken here, HTTP/1.1 is")
+        raise UnsupportedVersion(f"HTTP/{major.decode()}.{minor.decode()} is not supported, use HTTP/1.1")
     fields = _Fields(read_fields(lines[1:]))
     head = RequestHead()
     head.method = method
@@ -104,14 +104,14 @@ def read_head(data: bytes) -> Start:
 
 
 def read_fields(lines: list[bytes]) -> list[tuple[bytes, bytes]]:
-    """Names in lower case and values of field lines.
+    """Parse field lines to names in lower case and values.
 
     Raises:
-        MalformedRequest: a line is none.
-        HeadersTooLarge: there are too many.
+        MalformedRequest: A line is not a field.
+        HeadersTooLarge: There are too many fields.
     """
     if len(lines) > _FIELDS:
-        raise HeadersTooLarge(f"request has {len(lines)} fields, {_FIELDS} are taken")
+        raise HeadersTooLarge(f"request has {len(lines)} fields, at most {_FIELDS} are allowed")
     fields = []
     for line in lines:
         name, colon, value = line.partition(b":")
@@ -122,14 +122,14 @@ def read_fields(lines: list[bytes]) -> list[tuple[bytes, bytes]]:
 
 
 class _Fields:
-    """A head's fields, those apart that say how the message is to be read."""
+    """A head's fields, with those that control the reading of the message set apart."""
 
     def __init__(self, fields: list[tuple[bytes, bytes]]) -> None:
         self.others: list[tuple[bytes, bytes]] = []  # all but content-length
         self.lengths: list[bytes] = []
         self.codings: list[bytes] | None = None
         self.hosts: list[bytes] = []
-        self.options: list[bytes] = []  # of `connection`
+        self.options: list[bytes] = []  # members of `connection`
         self.expects_continue = False
         for name, value in fields:
             if name == b"content-length":
@@ -147,14 +147,14 @@ class _Fields:
 
 
 def _members(value: bytes) -> list[bytes]:
-    """Of a list, in lower case, empty ones left out (RFC 9110 §5.6.1)."""
+    """Split a list field into its members, in lower case and without empty ones (RFC 9110 §5.6.1)."""
     return [member for part in value.lower().split(b",") if (member := part.strip(b" \t"))]
 
 
 def _origin_form(method: bytes, target: bytes) -> bytes:
-    """A target from its path on (RFC 9112 §3.2)."""
+    """Reduce a target to its part from the path on (RFC 9112 §3.2)."""
     if method == b"CONNECT":
-        raise UnsupportedRequest("CONNECT is not done here: this is no proxy")
+        raise UnsupportedRequest("CONNECT is not supported: this server is not a forward proxy")
     if target.startswith(b"/") or (target == b"*" and method == b"OPTIONS"):
         return target
     absolute = _ABSOLUTE.match(target)
@@ -165,7 +165,7 @@ def _origin_form(method: bytes, target: bytes) -> bytes:
 
 
 def _check_host(hosts: list[bytes], old: bool) -> None:
-    """RFC 9112 §3.2: exactly one, and one that can be one."""
+    """Refuse a request without exactly one valid Host field (RFC 9112 §3.2)."""
     if len(hosts) != 1:
         if hosts or not old:
             raise MalformedRequest(f"malformed HTTP request: {len(hosts)} fields Host instead of one")
@@ -174,15 +174,15 @@ def _check_host(hosts: list[bytes], old: bool) -> None:
 
 
 def _body_length(fields: _Fields, old: bool) -> int:
-    """In bytes, or -1 for chunked (RFC 9112 §6.3)."""
+    """Determine the length of the body in bytes; -1 for a chunked one (RFC 9112 §6.3)."""
     if fields.codings is not None:
         if fields.lengths or old:
             other = "Content-Length" if fields.lengths else "HTTP/1.0"
             raise MalformedRequest(f"malformed HTTP request: Transfer-Encoding with {other}")
         if not fields.codings or fields.codings[-1] != b"chunked" or b"chunked" in fields.codings[:-1]:
-            raise MalformedRequest("malformed HTTP request: Transfer-Encoding has to end in chunked, once")
+            raise MalformedRequest("malformed HTTP request: Transfer-Encoding must end in chunked, once")
         if len(fields.codings) > 1:
-            raise UnsupportedRequest(f"Transfer-Encoding {_shown(fields.codings[0])} is not done here, chunked is")
+            raise UnsupportedRequest(f"Transfer-Encoding {_shown(fields.codings[0])} is not supported, only chunked")
         return -1
     stated = {part.strip(b" \t") for value in fields.lengths for part in value.split(b",")}
     if not stated:

@@ -1,30 +1,30 @@
-"""Heads of requests, and the memory of those that were parsed before.
+"""Heads of requests, and a memory of heads that were parsed before.
 
-A kept connection sends the same head again and again, and clients of one library send the same heads. What the parser
-once made of some bytes it would make of them again: so a head is looked up by its bytes first, and parsed only when it
-is new. That halves what a request costs here. Heads that differ in nothing but the stated length of the body are one.
+A connection sends the same head again and again, and all clients of one library send equal heads. So a head is looked
+up by its bytes, and parsed only if it is new; this halves the CPU time per request. Heads that differ only in
+``content-length`` share one entry.
 """
 
 from embedfleet.http.message import Header, Limits, find
 
-# A head that is remembered is at most this long, and at most this many are: bounded memory, whatever clients send.
+# These two bound the memory, whatever clients send.
 _LONGEST_BYTES = 2048
 _MOST = 1024
 
 
 class RequestHead:
-    """A request's head, parsed.
+    """The parsed head of a request.
 
     Attributes:
-        method: as sent.
-        target: as sent, from the path on.
-        headers: in order of arrival, names in lower case; without ``content-length``, which the body itself tells.
-        keep_alive: whether the client wants the connection kept.
-        old: whether the client speaks HTTP/1.0.
-        is_plain: whether a whole answer needs no field ``connection``, and has its body.
-        is_framed: whether the body is as long as the one ``content-length`` says, or there is neither; if not, then
-            the head alone does not tell where the body ends, or the client waits for a word before it sends it.
-        note: whatever a handler derives from the head and wants to find again with it.
+        method: Method, as sent.
+        target: Target from the path on, as sent.
+        headers: Fields in order of arrival, names in lower case, without ``content-length``: the body has a length.
+        keep_alive: Whether the client wants to keep the connection open.
+        old: Whether the client speaks HTTP/1.0.
+        is_plain: Whether a complete answer needs no ``connection`` field and carries a body.
+        is_framed: Whether the head alone tells where the body ends: it has one ``content-length``, or no body. False
+            for chunked bodies and for clients that wait for a 100 before they send the body.
+        note: Value that a handler derived from the head, kept with it.
     """
 
     __slots__ = ("headers", "is_framed", "is_plain", "keep_alive", "method", "note", "old", "target")
@@ -40,33 +40,33 @@ class RequestHead:
         self.note: object = None
 
     def find(self, name: bytes) -> bytes | None:
-        """The first value of a field, or None."""
+        """Find the first value of a field; None if it is missing."""
         return find(self.headers, name)
 
 
 class HeadMemory:
-    """Heads by their bytes.
+    """A bounded memory of parsed heads, by their bytes.
 
     Args:
-        limits: of the server; what they forbid is never found here.
+        limits: Limits of the server; a head that exceeds them is never found.
     """
 
     def __init__(self, limits: Limits) -> None:
         self._longest = min(_LONGEST_BYTES, limits.header_bytes)
         self._body_bytes = limits.body_bytes
-        self._exact: dict[bytes, tuple[RequestHead, int]] = {}  # and the length of the body
-        self._alike: dict[bytes, RequestHead] = {}  # by what is left without the length
+        self._exact: dict[bytes, tuple[RequestHead, int]] = {}  # with the length of the body
+        self._alike: dict[bytes, RequestHead] = {}  # by the bytes without the value of content-length
 
     def __len__(self) -> int:
-        """How many were learnt."""
+        """Number of heads that were learnt."""
         return len(self._exact)
 
     def find(self, start: bytes, size: int) -> RequestHead | None:
-        """The head that ``start`` is, if it is known and states a body of ``size`` bytes; else None.
+        """Find the parsed head of some bytes; None if it is unknown or states another body length.
 
         Args:
-            start: from the request line to before the empty line.
-            size: of all that follows the empty line.
+            start: Bytes from the request line to before the empty line.
+            size: Number of bytes that follow the empty line.
         """
         exact = self._exact.get(start)
         if exact is not None:
@@ -78,12 +78,12 @@ class HeadMemory:
         return head
 
     def learn(self, start: bytes, head: RequestHead, length: int) -> None:
-        """Remember a head that was found to be sound.
+        """Remember a valid head.
 
         Args:
-            start: from the request line to before the empty line.
-            head: made of it.
-            length: what ``content-length`` says, 0 if it is not there.
+            start: Bytes from the request line to before the empty line.
+            head: Head that was parsed from them.
+            length: Value of ``content-length``; 0 if it is missing.
         """
         if not head.is_framed or len(start) > self._longest or length > self._body_bytes:
             return
@@ -92,12 +92,12 @@ class HeadMemory:
             self._alike.clear()
         self._exact[start] = head, length
         rest, digits = _apart(start)
-        if digits == b"%d" % length:  # else it is not there, or spelt in a way of its own
+        if digits == b"%d" % length:  # otherwise the field is missing, or spelt in an unusual way
             self._alike[rest] = head
 
 
 def _apart(start: bytes) -> tuple[bytes, bytes]:
-    """A head without the value of ``content-length``, and that value; all of it and nothing if it is not there."""
+    """Separate a head from the value of its ``content-length``, which is empty if the field is missing."""
     before, name, value = start.partition(b"\r\nContent-Length: ")
     if not name:
         before, name, value = start.partition(b"\r\ncontent-length: ")

@@ -1,4 +1,4 @@
-"""HTTP/1.1 messages as bytes: header lists and the heads of replies."""
+"""Parts of HTTP/1.1 messages: header fields, heads of replies, and the limits of a server."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ JSON: Header = (b"content-type", b"application/json")
 _STATUS_LINES = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n".encode("ascii") for s in HTTPStatus}
 
 JOIN_BYTES: Final = 65_536
-"""Bodies up to this size are joined to the head: one small copy is cheaper than a second write."""
+"""Largest body that is copied behind its head: one small copy costs less than a second write."""
 
 BODILESS: Final = frozenset({204, 304})
 """Statuses whose replies never have a body (RFC 9110 §6.4.1)."""
@@ -22,16 +22,16 @@ BODILESS: Final = frozenset({204, 304})
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one client may ask of a server.
+    """Limits of a server towards its clients.
 
     Attributes:
-        header_bytes: request line and fields together.
-        body_bytes: the body, after removal of chunked framing.
-        header_timeout_s: from the first byte of a request to the end of its head.
-        body_timeout_s: from the end of the head to the end of the body.
-        idle_timeout_s: a kept connection with no request under way.
-        write_timeout_s: a client that does not read its answer.
-        connections: open connections, fewer if open files are; one more is answered 503 and closed.
+        header_bytes: Maximum size of request line and fields together.
+        body_bytes: Maximum size of a body, without chunked framing.
+        header_timeout_s: Longest time from the first byte of a request to the end of its head.
+        body_timeout_s: Longest time from the end of the head to the end of the body.
+        idle_timeout_s: Longest time that a connection stays open without a request.
+        write_timeout_s: Longest time in which a client reads nothing of its answer.
+        connections: Maximum open connections, lower if the limit of open files is; more get 503 and are closed.
     """
 
     header_bytes: int = 32_768
@@ -44,7 +44,7 @@ class Limits:
 
 
 def find(headers: Iterable[Header], name: bytes) -> bytes | None:
-    """The first value of a field, or None."""
+    """Find the first value of a field; None if it is missing."""
     for key, value in headers:
         if key == name:
             return value
@@ -52,15 +52,21 @@ def find(headers: Iterable[Header], name: bytes) -> bytes | None:
 
 
 def status_line(status: int) -> bytes:
-    """A reply's first line, with its CRLF."""
+    """Make a reply's status line, with its CRLF."""
     return _STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status
 
 
 def head(status: int, headers: Sequence[Header], *extra: bytes) -> bytes:
-    """A reply's head: status line, fields, lines in ``extra`` (each with its CRLF), empty line."""
+    """Make a reply's head: status line, fields, lines of ``extra`` (each with its CRLF), empty line."""
     parts = [status_line(status)]
     for name, value in headers:
         parts += (name, b": ", value, b"\r\n")
     parts += extra
     parts.append(b"\r\n")
     return b"".join(parts)
+
+
+def last_reply(status: int, headers: Sequence[Header], body: bytes, *extra: bytes) -> bytes:
+    """Make a complete reply after which the connection closes; ``extra`` are further lines, each with its CRLF."""
+    length = b"content-length: %d\r\n" % len(body)
+    return head(status, headers, *extra, b"connection: close\r\n", length) + body

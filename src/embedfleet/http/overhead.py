@@ -1,25 +1,25 @@
-"""What a reply has besides its body: a server may send that without end, and then no memory is enough for it."""
+"""Limits on a reply outside its body (head, interim replies, chunk framing), which a server could send without end."""
 
 from typing import Final
 
 REPLY_HEAD_BYTES: Final = 65_536
-"""Of all heads of one reply together, and likewise of what stands between two pieces of its body, or behind it."""
+"""Maximum size of all heads of one reply together, and of the bytes between or behind pieces of its body."""
 
 REPLY_FIELDS: Final = 256
-"""Of all heads of one reply, and of its trailers: a head of many tiny ones takes many times its bytes."""
+"""Maximum fields of all heads and trailers of one reply: many tiny fields take far more memory than their bytes."""
 
 INTERIM_REPLIES: Final = 100
-"""That may precede a reply (RFC 9110 §15.2); one that works for minutes may say so every few seconds."""
+"""Maximum interim replies before a reply (RFC 9110 §15.2); a server may send some while it works for minutes."""
 
 _LEAST_STATUS: Final = 100
 _LEAST_FINAL: Final = 200
 
 
 class Overhead:
-    """Counts it while a parser reads a reply.
+    """Counters of one reply's bytes outside its body, updated while a parser reads it.
 
     Attributes:
-        fault: what there is too much of; empty while there is not.
+        fault: Description of the limit that the reply exceeds; empty if none.
     """
 
     __slots__ = ("_field_bytes", "_fields", "_has_body", "_interims", "_silent_bytes", "fault")
@@ -28,18 +28,18 @@ class Overhead:
         self.clear()
 
     def clear(self) -> None:
-        """Another reply begins."""
+        """Reset the counters for the next reply."""
         self.fault = ""
         self._fields = 0
         self._field_bytes = 0
         self._interims = 0
         self._silent_bytes = 0
-        self._has_body = False  # what was read last
+        self._has_body = False  # whether the last read had a piece of the body
 
     def add_read(self, size: int) -> None:
-        """The parser has read so many bytes, and the reply is not whole.
+        """Count bytes that the parser has read of a reply that is not complete.
 
-        It hands over a field when that is whole, and what lies between the chunks of a body never.
+        The parser reports a field only when it is complete, and never the framing between the chunks of a body.
         """
         self._silent_bytes = 0 if self._has_body else self._silent_bytes + size
         self._has_body = False
@@ -47,11 +47,11 @@ class Overhead:
             self.fault = f"over {REPLY_HEAD_BYTES} bytes with nothing of a body"
 
     def add_body(self) -> None:
-        """The parser has found a piece of the body."""
+        """Note that the parser has found a piece of the body."""
         self._has_body = True
 
     def add_field(self, name: bytes, value: bytes) -> None:
-        """A field of a head or of the trailers is whole."""
+        """Count a complete field of a head or of the trailers."""
         self._fields += 1
         self._field_bytes += len(name) + len(value)
         if self._field_bytes > REPLY_HEAD_BYTES:
@@ -60,12 +60,12 @@ class Overhead:
             self.fault = f"a head of over {REPLY_FIELDS} fields"
 
     def add_head(self, status: int) -> bool:
-        """A head is whole; whether it is the reply's own, and not that of an interim one before it."""
+        """Count a complete head; return whether it is the final reply's, not an interim one's."""
         if status >= _LEAST_FINAL:
             return True
         self._interims += 1
         if status < _LEAST_STATUS:
-            self.fault = f"status {status} is none"
+            self.fault = f"status {status} is not an HTTP status"
         elif self._interims > INTERIM_REPLIES:
             self.fault = f"over {INTERIM_REPLIES} interim replies"
         return False

@@ -1,7 +1,7 @@
-"""An HTTP/1.1 server for handlers that take whole requests and answer when they can.
+"""An HTTP/1.1 server for handlers that get complete requests and answer at once or later.
 
-A handler is a plain function: no task, timer or future is made per request, because the gateway pays for each
-of them on every request. One sweep a second serves all timeouts.
+A handler is a plain function: a task, timer or future per request would add CPU time to every request of the gateway.
+One sweep a second serves all timeouts.
 """
 
 import asyncio
@@ -14,33 +14,35 @@ from contextlib import suppress
 from email.utils import formatdate
 from typing import Any, Final, cast
 
+from typing_extensions import override
+
 from embedfleet.http.connection import Connection, Host
 from embedfleet.http.exchange import Exchange
 from embedfleet.http.head import HeadMemory
 from embedfleet.http.message import TEXT, Header, Limits
 from embedfleet.http.unix_socket import UnixSocket
 from embedfleet.system import heap
-from embedfleet.system.disk_watch import Lookout
+from embedfleet.system.disk_watch import DiskWatch
 from embedfleet.system.kernel_limits import client_connections, open_files
 
 log = logging.getLogger(__name__)
 
-BACKLOG: Final = 2048  # clients that wait to be accepted
-# Sweeps between two of which what clients left behind is given back to the system: it takes milliseconds.
+BACKLOG: Final = 2048  # maximum clients that wait to be accepted
+# Sweeps between two returns of freed memory to the system, each of which takes milliseconds.
 _SWEEPS: Final = 5
-# From 3.13 on asyncio removes a socket by the path that it was bound by, which may be one that holds no longer.
+# From 3.13 on asyncio removes a socket at the path of its bind, which may be a descriptor that is closed by then.
 _UNIX: Final[dict[str, Any]] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
 
 Handler = Callable[[Exchange], None]
 
 
 class Server(Host):
-    """Listens on one address and calls ``handler`` once per complete request.
+    """A server at one address that calls a handler once per complete request.
 
     Args:
-        handler: must not block; it answers through the `Exchange`, then or later.
-        limits: what one client may ask.
-        refusal_fields: of the answers to what never becomes a request, such as a body that is too large.
+        handler: Function that answers through the `Exchange`, at once or later; it must not block.
+        limits: Limits towards clients.
+        refusal_fields: Fields of the answers to invalid requests, such as one whose body is too large.
     """
 
     def __init__(self, handler: Handler, limits: Limits | None = None, refusal_fields: Sequence[Header] = ()) -> None:
@@ -59,7 +61,7 @@ class Server(Host):
         self._handler = handler
         self._listener: asyncio.Server | None = None
         self._at: UnixSocket | None = None
-        self._lookout: Lookout | None = None
+        self._disk_watch: DiskWatch | None = None
         self._rebinding: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._settled: asyncio.Event | None = None
@@ -69,18 +71,18 @@ class Server(Host):
 
     @property
     def connections(self) -> int:
-        """How many are open."""
+        """Number of open connections."""
         return len(self.clients)
 
     async def start(
         self, *, host: str | None = None, port: int = 0, path: str | None = None, mode: int = 0o600
     ) -> None:
-        """Listen on ``host:port`` (port 0: any free one) or on the Unix socket ``path``, with these permissions.
+        """Listen on ``host:port`` (port 0: any free port), or on the Unix socket ``path`` with permissions ``mode``.
 
-        A Unix socket that is removed, or its folder, is made again within seconds.
+        If the Unix socket or its folder is removed, the server makes it again within seconds.
 
         Raises:
-            OSError: the address cannot be bound; ``errno`` says why.
+            OSError: The address cannot be bound; ``errno`` says why.
         """
         if path is None:
             await self.accept(bind(host or "127.0.0.1", port))
@@ -88,21 +90,21 @@ class Server(Host):
         self.loop = asyncio.get_running_loop()
         self._at = UnixSocket(path, mode)
         await self._listen_unix(self._at.bind())
-        self._lookout = Lookout(self._look_after)
+        self._disk_watch = DiskWatch(self._look_after)
         self._sweep()
 
     async def accept(self, bound: socket.socket) -> None:
-        """Accept clients from a bound TCP socket, which is ours from now on; others may accept from it as well."""
+        """Accept clients from a bound TCP socket, which the server owns from now on; other processes may use it too."""
         self.loop = asyncio.get_running_loop()
         self.port = bound.getsockname()[1]
         self._listener = await self.loop.create_server(self._connect, sock=bound, backlog=BACKLOG)
         self._sweep()
 
     async def retire(self) -> None:
-        """Accept nobody any more, and return once every client has gone.
+        """Stop accepting clients, and return once every client has gone.
 
-        Each gets its connection closed by its next answer. One that is idle keeps it until its time is over, as ever: a
-        request that is on its way is not lost.
+        Each connection closes after its next answer. An idle one stays open until its idle timeout, so that no request
+        on its way is lost.
         """
         self._stop_listening()
         self.draining = self.retiring = True
@@ -113,15 +115,15 @@ class Server(Host):
         await self._left.wait()
 
     def begin_drain(self) -> None:
-        """From now on every answer closes its connection, and idle connections are closed."""
+        """Close every idle connection now, and every other one after its next answer."""
         self.draining = True
         for client in list(self.clients):
             client.drain()
 
     async def stop(self, grace_s: float) -> None:
-        """Stop listening, let exchanges under way end for up to ``grace_s`` seconds, then drop what is left."""
-        if self._lookout is not None:
-            self._lookout.stop()
+        """Stop listening, wait up to ``grace_s`` seconds for exchanges in progress, then drop the rest."""
+        if self._disk_watch is not None:
+            self._disk_watch.stop()
         self._stop_listening()
         if self._at is not None:
             self._at.remove()
@@ -132,7 +134,7 @@ class Server(Host):
                 async with asyncio.timeout(grace_s):
                     await self._settled.wait()
             except TimeoutError:
-                log.warning("dropping %d exchanges still under way", sum(c.busy for c in self.clients))
+                log.warning("dropping %d exchanges in progress", sum(c.busy for c in self.clients))
         if self._timer is not None:
             self._timer.cancel()
         for client in [*self.clients, *self.turned_away]:
@@ -141,8 +143,9 @@ class Server(Host):
             else:
                 client.close()
 
+    @override
     def handle(self, exchange: Exchange) -> None:
-        """Call the handler; its failure is logged and answered 500."""
+        """Call the handler; log its failure and answer 500."""
         try:
             self._handler(exchange)
         except Exception:
@@ -152,8 +155,8 @@ class Server(Host):
             else:
                 exchange.respond(500, [TEXT, *self.refusal_fields], b"internal error")
 
+    @override
     def settled(self) -> None:
-        """An exchange ended or a client left."""
         if self._settled is not None and not any(client.busy for client in self.clients):
             self._settled.set()
         if self._left is not None and not self.clients:
@@ -174,15 +177,15 @@ class Server(Host):
             former.close()
 
     def _look_after(self) -> None:
-        """In a thread: see that clients find the Unix socket where they were told."""
+        """Make the Unix socket again if it is gone; runs in a thread, since the disk may hang."""
         bound = self._at.bind_again() if self._at is not None else None
         if bound is not None:
-            log.warning("the socket %s was gone, and is made again", self._at)
-            with suppress(RuntimeError):  # the loop has just ended
+            log.warning("the socket %s was gone and has been made again", self._at)
+            with suppress(RuntimeError):  # the loop may just have ended
                 self.loop.call_soon_threadsafe(self._rebind, bound)
 
     def _rebind(self, bound: socket.socket) -> None:
-        if self._lookout is None or self._lookout.is_over:
+        if self._disk_watch is None or self._disk_watch.is_over:
             bound.close()
         else:
             self._rebinding = self.loop.create_task(self._listen_unix(bound))
@@ -201,7 +204,7 @@ class Server(Host):
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A listening-ready socket; the first address that ``host`` resolves to is used."""
+    """Bind a TCP socket to the first address that ``host`` resolves to."""
     family, kind, proto, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[
         0
     ]

@@ -1,7 +1,7 @@
-"""Unix sockets whose paths may be of any length, and that are made again when somebody removes them.
+"""Unix sockets with paths of any length, which are made again when something removes them.
 
-A socket's path may have 107 bytes (unix(7)). A longer one is reached through a descriptor of its folder (proc(5),
-``/proc/self/fd``), by this process and while that is open; afterwards the socket is where it was asked for.
+The kernel takes paths of up to 107 bytes (unix(7)). This module reaches a longer path through a descriptor of its
+folder (``/proc/self/fd``, proc(5)), which only this process can use, and only while the descriptor is open.
 """
 
 import os
@@ -17,10 +17,10 @@ _CONNECT_S = 5.0
 
 @contextmanager
 def reachable(path: str) -> Iterator[str]:
-    """A path by which this process can bind or connect to the socket at ``path`` now.
+    """Provide a short path by which this process can bind or connect to the socket at ``path``.
 
     Raises:
-        OSError: its folder is not there.
+        OSError: The folder of ``path`` does not exist.
     """
     if len(os.fsencode(path)) <= _LONGEST:
         yield path
@@ -34,29 +34,31 @@ def reachable(path: str) -> Iterator[str]:
 
 
 class UnixSocket:
-    """A socket that listens at a path.
+    """A listening Unix socket at a path.
 
     Args:
-        path: of any length.
-        mode: permissions of who may connect.
+        path: Path of any length.
+        mode: Permissions; whoever may write may connect.
     """
 
     def __init__(self, path: str, mode: int = 0o600) -> None:
         self._path = Path(path)
         self._mode = mode
         self._inode = (0, 0)
-        self._owner = os.geteuid()  # of the folder
+        self._owner = os.geteuid()  # the folder's
 
     def __str__(self) -> str:
         return str(self._path)
 
     def bind(self) -> socket.socket:
-        """A socket that nobody can have opened before it has its mode; what a dead process left is removed.
+        """Bind a new socket at the path, in place of one that a dead process left.
+
+        It has its permissions before it listens, so nobody can connect earlier.
 
         Raises:
-            OSError: it cannot be bound; ``errno`` says why.
+            OSError: The path cannot be bound; ``errno`` says why.
         """
-        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # somebody may have removed it just now
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # the folder may have been removed
         self._path.unlink(missing_ok=True)
         made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
@@ -72,21 +74,21 @@ class UnixSocket:
         return made
 
     def bind_again(self) -> socket.socket | None:
-        """Another one, if the last is gone or something else is in its place; None if there is nothing to mend.
+        """Bind a new socket if the last one is gone or replaced; None if it is still there.
 
         Raises:
-            OSError: it is gone, and another one cannot be bound.
+            OSError: The socket is gone and no new one can be bound.
         """
         if self._is_there():
             return None
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         owner = self._path.parent.stat().st_uid
-        if owner not in {self._owner, os.geteuid()}:  # in a folder that all may write, somebody else may have made it
-            raise PermissionError(f"{self._path} is gone, and its folder is now that of user {owner}")
+        if owner not in {self._owner, os.geteuid()}:  # in a world-writable folder, another user may have made it
+            raise PermissionError(f"{self._path} is gone, and its folder now belongs to user {owner}")
         return self.bind()
 
     def remove(self) -> None:
-        """Remove it from the file system, unless something else is there now."""
+        """Remove the socket from the file system, unless another file is in its place."""
         with suppress(OSError):
             if self._is_same(self._path.lstat()):
                 self._path.unlink()
@@ -96,7 +98,7 @@ class UnixSocket:
             found = self._path.lstat()
         except (FileNotFoundError, NotADirectoryError):
             return False
-        # Not all file systems keep a file's number, and another process may listen here now: that one is left alone.
+        # Not all file systems keep inode numbers. And if another process listens here now, it is left alone.
         return self._is_same(found) or (stat.S_ISSOCK(found.st_mode) and self._listens())
 
     def _is_same(self, found: os.stat_result) -> bool:
@@ -109,6 +111,6 @@ class UnixSocket:
                 probe.connect(path)
             except (ConnectionRefusedError, FileNotFoundError):
                 return False
-            except OSError:  # it is full, or not ours to ask: somebody is there
+            except OSError:  # its queue is full, or we may not connect: something listens there
                 return True
         return True

@@ -1,4 +1,4 @@
-"""What a client has not taken of what it was sent."""
+"""The amount of data that a client has not received yet."""
 
 import asyncio
 import sys
@@ -7,10 +7,10 @@ from termios import TIOCOUTQ
 
 
 def unsent_bytes(transport: asyncio.Transport) -> int:
-    """Bytes that its side has not acknowledged: those that wait here, and those in the kernel."""
+    """Count the bytes that the peer has not acknowledged, in asyncio's buffer and in the kernel's."""
     here = transport.get_write_buffer_size()
     try:
         queued = ioctl(transport.get_extra_info("socket").fileno(), TIOCOUTQ, bytes(4))
-    except (OSError, AttributeError):  # closed by now, or of a kind that the system does not count for
+    except (OSError, AttributeError):  # the socket is closed, or the kernel does not count for its kind
         return here
     return here + int.from_bytes(queued, sys.byteorder)

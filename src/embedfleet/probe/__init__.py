@@ -1,1 +1,1 @@
-"""Health by inference, and whether those who infer are one model: gateway and control both ask for it."""
+"""Health by inference: probes of replicas, and the check that all replicas of a pool run the same model."""

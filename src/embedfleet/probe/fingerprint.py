@@ -1,4 +1,4 @@
-"""What a replica says of its model, and whether that is what another says."""
+"""The fingerprint of a model: what a replica's ``/info`` says of it, compared between the replicas of a pool."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -6,18 +6,22 @@ from typing import Any
 
 import orjson
 
-# What may be empty is then not told: an engine that loads a folder knows no revision, TEI does not either.
+# Fields that may be empty on one side: for a model in a folder, neither our engine nor TEI knows a revision.
 _MAY_BE_UNTOLD = frozenset({"revision"})
 
 
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
-    """What replicas of one pool must agree on, or clients would get vectors of different spaces.
+    """What the replicas of one pool must agree on, since clients would otherwise get vectors of different spaces.
 
-    The type of the weights is not in it: float16 beside float32 is the same model, and what it computes tells.
+    The number format of the weights is left out: float16 and float32 are the same model. `Sample` compares the values.
 
     Attributes:
-        model: the model's name without the folders before it, which differ between hosts and containers.
+        model: Name of the model without parent folders, which differ between hosts and containers.
+        revision: Revision on the hub; empty if unknown.
+        task: Key of ``model_type`` in ``/info``: embedding, reranker or classifier.
+        pooling: Pooling; empty if the model has none.
+        labels: Labels of a classifier, as JSON with sorted keys.
     """
 
     model: str
@@ -28,7 +32,7 @@ class Fingerprint:
 
     @classmethod
     def of(cls, info: Mapping[str, Any]) -> "Fingerprint":
-        """From TEI's ``/info``."""
+        """Read the fingerprint from TEI's ``/info``."""
         model = str(info.get("model_id") or "").rstrip("/").rpartition("/")[2]
         kinds = info.get("model_type") or {}
         task = next(iter(kinds), "")
@@ -38,7 +42,7 @@ class Fingerprint:
         return cls(model, str(info.get("model_sha") or ""), task, str(kind.get("pooling") or ""), labels)
 
     def difference(self, pool: "Fingerprint") -> str:
-        """In which fields it is not the pool's, in words; empty if in none."""
+        """Describe the fields that differ from the pool's fingerprint; empty if none does."""
         told = [(field.name, getattr(self, field.name), getattr(pool, field.name)) for field in fields(self)]
         return "; ".join(
             f"{name} is {own!r}, the pool's is {wanted!r}"

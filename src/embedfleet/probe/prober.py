@@ -1,8 +1,8 @@
-"""Health by inference: what is asked of a replica, and whether it is the model that the pool is.
+"""Probes: inferences that prove that a replica works, and that it runs the pool's model.
 
-A replica's GET /health can be 200 while every inference fails, and a replica that fails fast attracts traffic. So a
-replica serves only once it has embedded or ranked something, and after a failure only once it has done so again. What
-it computed is compared each time with what the pool computes: two models never answer for one service.
+A replica's GET /health may say 200 while every inference fails, and a replica that fails fast attracts traffic. So a
+replica serves only after it has answered an inference, and after a failure only once it has done so again. Each probe
+compares the result with the pool's, so that two models never serve side by side.
 """
 
 import logging
@@ -17,8 +17,8 @@ from embedfleet.errors import Malformed, Refused, Reset, Starved, UpstreamError
 from embedfleet.http.client import Reply, fetch
 from embedfleet.http.message import JSON
 from embedfleet.probe.fingerprint import Fingerprint
+from embedfleet.probe.pool_model import HINT, ModelIdentity, PoolModel
 from embedfleet.probe.question import is_answer, question
-from embedfleet.probe.reference import HINT, Model, Reference
 from embedfleet.probe.sample import Sample
 from embedfleet.types import Endpoint
 
@@ -26,87 +26,90 @@ log = logging.getLogger(__name__)
 
 _INFO_TIMEOUT_S = 10.0
 _FULL = 429
-_MOST_BYTES = 4_194_304  # of an answer: the weights of a whole vocabulary may be as long, a vector never
+_MOST_BYTES = 4_194_304  # limit of an answer: only the weights of a whole vocabulary come near it
 
 
 class Prober:
-    """Asks replicas to infer, and keeps what they say of themselves.
+    """Probes replicas, and keeps their ``/info`` and the identity of their models.
 
     Args:
-        timeout_s: for the inference.
-        clock: in seconds.
+        timeout_s: Time limit of one inference, in seconds.
+        clock: Clock in seconds.
 
     Attributes:
-        reference: the model that the pool is.
-        differing: by replica, in what it was not the pool's model when it was probed last.
+        pool_model: Model of the pool.
+        differing: Difference between a replica's model and the pool's at its last probe, by replica, if there was one.
     """
 
     def __init__(self, timeout_s: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._timeout_s = timeout_s
         self._clock = clock
         self._infos: dict[str, dict[str, Any]] = {}
-        self._models: dict[str, Model] = {}
+        self._models: dict[str, ModelIdentity] = {}
         self._absences: Counter[str] = Counter()
-        self.reference = Reference()
+        self.pool_model = PoolModel()
         self.differing: dict[str, str] = {}
 
     def info(self, serving: list[str]) -> dict[str, Any] | None:
-        """The pool's ``/info``: that of the first replica that serves."""
+        """The pool's ``/info``: that of the first serving replica; None without one."""
         return next((self._infos[name] for name in serving if name in self._infos), None)
 
     def info_of(self, name: str) -> dict[str, Any] | None:
-        """What a replica said of itself last, None before it did."""
+        """A replica's last ``/info``; None before its first."""
         return self._infos.get(name)
 
     def absences(self, name: str) -> int:
-        """How often nobody was found where a replica should be; who came after that may be another process."""
+        """Number of probes that found no server at a replica's address; the next one may be another process."""
         return self._absences[name]
 
     def allow_change(self) -> None:
-        """An operator says that the pool's model may change, see `Reference.allow_change`."""
-        if self.reference.model is None:
+        """Let the next replica with another model change the pool's model, by an operator's order."""
+        if self.pool_model.model is None:
             return
-        self.reference.allow_change(self._clock())
-        log.warning("the next replica of another model that infers is the pool's model: an operator said so")
+        self.pool_model.allow_change(self._clock())
+        log.warning(
+            "the next replica with another model that infers changes the pool's model: an operator permitted it"
+        )
 
     def admit(self, name: str) -> str:
-        """A replica whose probe was good is about to serve: why it may not; nothing if it may.
+        """Say why a replica with a good probe may not serve; empty if it may.
 
-        With an operator's word one of another model may, and is the pool's from then on: see `outdated`.
+        With an operator's permission, a replica with another model may, and changes the pool's: see `outdated`.
         """
         model = self._models.get(name)
         if model is None:
             return ""
-        before = self.reference.model
-        refusal = self._note(name, self.reference.admit(model, self._clock()))
-        if before is not None and self.reference.model is not before:
+        before = self.pool_model.model
+        refusal = self._note(name, self.pool_model.admit(model, self._clock()))
+        if before is not None and self.pool_model.model is not before:
             log.warning("replica %s is the first of the pool's new model", name, extra={"replica": name})
         return refusal
 
     def outdated(self, names: Iterable[str]) -> dict[str, str]:
-        """Who of these is not the pool's model any more, as far as is known, and in what."""
-        told = {name: self.reference.difference(self._models[name]) for name in names if name in self._models}
+        """List the replicas among ``names`` that do not run the pool's current model, with the difference."""
+        told = {name: self.pool_model.difference(self._models[name]) for name in names if name in self._models}
         return {name: self._note(name, difference) for name, difference in told.items() if difference}
 
     def keep(self, names: Collection[str]) -> None:
-        """These are the replicas: what is known of others is dropped."""
+        """Forget all replicas but these."""
         for told in (self._infos, self._models, self._absences, self.differing):
             for name in told.keys() - names:
                 del told[name]
 
     async def probe(self, endpoint: Endpoint, serving: list[str], is_alone: Callable[[], bool] = lambda: True) -> str:
-        """Ask one replica what it is, and to infer.
+        """Ask one replica for its ``/info`` and for an inference.
 
         Args:
-            endpoint: whom.
-            serving: the replicas that serve now.
-            is_alone: whether nothing else was under way there since the probe began; asked once it has answered.
+            endpoint: The replica.
+            serving: Names of the replicas that serve now.
+            is_alone: Function, called after the answer, that tells whether the replica had no other work since the
+                probe began.
 
         Returns:
-            What is wrong with it; nothing if it works and may serve.
+            Description of the problem; empty if the replica works and may serve.
 
         Raises:
-            Starved: it could not be asked.
+            Starved: This process lacks open files, memory or ports to ask.
         """
         try:
             return await self._ask(endpoint, serves=endpoint.id in serving, is_alone=is_alone)
@@ -121,9 +124,9 @@ class Prober:
         info = await _info(endpoint, min(_INFO_TIMEOUT_S, self._timeout_s))
         self._infos[endpoint.id] = info
         fingerprint = Fingerprint.of(info)
-        pool, now = self.reference.model, self._clock()
+        pool, now = self.pool_model.model, self._clock()
         told = "" if pool is None else fingerprint.difference(pool.fingerprint)
-        if told and not self.reference.may_change(now):  # who says that it is another need not compute
+        if told and not self.pool_model.may_change(now):  # no inference is needed to refuse it
             return self._note(endpoint.id, told)
         path, body = question(info)
         reply = await fetch(
@@ -135,37 +138,37 @@ class Prober:
             most_bytes=_MOST_BYTES,
         )
         if reply.status == _FULL and serves:
-            return ""  # it is at work for others: that is no failure, and ejecting it would only fill the rest
+            return ""  # it is busy with clients' work; ejecting it would only overload the others
         answer = _json(reply, path)
         if not is_answer(path, answer, body):
             return f"{path} answered {reply.body[:80].decode('utf-8', 'replace')}"
         sample = Sample.of(path, answer, is_late="late_interaction" in fingerprint.labels)
-        model = Model(fingerprint, sample)
+        model = ModelIdentity(fingerprint, sample)
         if serves and sample.depends_on_company and not is_alone():
             return ""
         self._models[endpoint.id] = model
-        return self._note(endpoint.id, self.reference.refusal(model, self._clock()))
+        return self._note(endpoint.id, self.pool_model.refusal(model, self._clock()))
 
     def _note(self, name: str, difference: str) -> str:
-        """Remember in what a replica is not the pool's model, and log it once; returns it with what to do."""
+        """Remember and log a replica's difference from the pool's model; return it with a hint."""
         if not difference:
             self.differing.pop(name, None)
             return ""
         reason = f"another model: {difference} ({HINT})"
         if self.differing.get(name) != difference:
             self.differing[name] = difference
-            log.warning("replica %s is kept out, it is %s", name, reason, extra={"replica": name})
+            log.warning("replica %s is kept out, it runs %s", name, reason, extra={"replica": name})
         return reason
 
 
 async def _info(endpoint: Endpoint, timeout_s: float) -> dict[str, Any]:
     info = _json(await fetch(f"{endpoint.url}/info", timeout_s=timeout_s, most_bytes=_MOST_BYTES), "/info")
     if not isinstance(info, dict) or not isinstance(info.get("model_type"), dict):
-        raise Malformed("/info is not TEI's")
+        raise Malformed("/info has no model_type, as TEI's has")
     return info
 
 
-def _json(reply: Reply, path: str) -> Any:  # noqa: ANN401 - whatever the replica says
+def _json(reply: Reply, path: str) -> Any:  # noqa: ANN401 - any JSON value
     if reply.status != 200:
         raise Malformed(f"{path} answered {reply.status}: {reply.body[:120].decode('utf-8', 'replace')}")
     return orjson.loads(reply.body)

@@ -1,18 +1,18 @@
-"""What a replica is asked to learn whether it infers, and what counts as an answer. Pure."""
+"""The requests of probes, by a replica's ``/info``, and the check of their answers. Pure."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-# Words, capitals, accents, signs and digits: another tokenizer, prompt or pooling changes what is computed of it. A few
-# words more would cost a replica more and tell no more.
+# Words, capitals, accents, signs and digits: its result changes with the tokenizer, the prompt and the pooling. A
+# longer text would cost more and show no more.
 _TEXT = "The quick brown fox's 42 friends, all from Zürich, asked: “Is THIS déjà vu?”"
 _OTHERS = ("Déjà vu is the feeling of having lived through the PRESENT before.", "Zürich lies 408 m above the sea.")
 _SHORT = "ok"
 
 
 def question(info: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Path and body of the fixed question, by a replica's ``/info``: nothing in the answer is scaled or normalised."""
+    """Make the path and body of a probe, by a replica's ``/info``, so that no value of the answer is normalised."""
     kind, pooling = _kind(info)
     if kind == "reranker":
         most = info.get("max_client_batch_size")
@@ -20,18 +20,18 @@ def question(info: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         return "/rerank", {"query": _TEXT, "texts": list(texts), "raw_scores": True, "truncate": True}
     if kind == "classifier":
         return "/predict", {"inputs": _TEXT, "raw_scores": True, "truncate": True}
-    if pooling == "splade":  # which /embed refuses unless it is not to be normalised
+    if pooling == "splade":  # TEI's /embed takes a SPLADE model only without normalising
         return "/embed_sparse", {"inputs": _TEXT, "truncate": True}
     return "/embed", {"inputs": _TEXT, "normalize": False, "truncate": True}
 
 
 def own_path(info: Mapping[str, Any]) -> str:
-    """The route that ``POST /`` is an alias of, by a replica's ``/info``."""
+    """The route that ``POST /`` stands for, by a replica's ``/info``."""
     return question(info)[0]
 
 
 def batch_of(info: Mapping[str, Any], texts: Sequence[str]) -> tuple[str, dict[str, Any]]:
-    """Path and body of a question with these texts, by a replica's ``/info``."""
+    """Make the path and body of a request with these texts, by a replica's ``/info``."""
     kind, pooling = _kind(info)
     if kind == "reranker":
         return "/rerank", {"query": _SHORT, "texts": list(texts)}
@@ -46,12 +46,12 @@ def _kind(info: Mapping[str, Any]) -> tuple[str, Any]:
 
 
 def is_answer(path: str, answer: object, body: Mapping[str, Any]) -> bool:
-    """Whether a reply answers `question`: finite numbers, for a NaN on a GPU is answered 200 with nulls.
+    """Whether a reply answers a probe with finite numbers; TEI answers 200 with nulls for a NaN on a GPU.
 
     Args:
-        path: that was asked.
-        answer: the JSON value.
-        body: that was asked.
+        path: Path of the request.
+        answer: JSON value of the reply.
+        body: Body of the request.
     """
     count = len(body["texts"]) if path == "/rerank" else 1
     return isinstance(answer, list) and _CHECKS[path](answer, count)
@@ -62,7 +62,7 @@ def _is_vectors(answer: list[Any], _count: int) -> bool:
 
 
 def _is_sparse(answer: list[Any], _count: int) -> bool:
-    """One text's words, of which there may be none."""
+    """Whether an answer is the list of one text's weighted words, which may be empty."""
     return len(answer) == 1 and isinstance(answer[0], list) and all(_has("value", row) for row in answer[0])
 
 

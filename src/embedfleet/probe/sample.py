@@ -1,9 +1,9 @@
-"""What a model computes of a text that never changes: two models are one if that is the same, within bounds.
+"""A model's result for a fixed text: two replicas run the same model if these results agree within bounds.
 
-Names tell little: a folder is replaced in place, an image rolled, a prompt or a pooling set at the start. The bounds
-leave room for what rightly differs: float16 (a cosine of 0.999999 with MiniLM) and bfloat16 (0.99996) beside float32,
-other kernels, GELU by its tanh approximation. Another pooling gives 0.3 to 0.98, a prompt of one full stop 0.998. So
-does int8, with 0.997: it is another model here, for its vectors are as far from the others as those of another prompt.
+Names are not enough: a folder is replaced in place, an image is updated, a prompt or a pooling is set at the start. The
+bounds allow for float16 (cosine 0.999999 with MiniLM) and bfloat16 (0.99996) against float32, other kernels, and the
+tanh approximation of GELU. Another pooling gives a cosine of 0.3 to 0.98, a prompt of one full stop 0.998. int8 gives
+0.997, so it counts as another model: its vectors differ as much as those of another prompt.
 """
 
 import math
@@ -12,19 +12,19 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
 COSINE, NORM, SCORE, SIMILARITY = 0.9995, 0.01, 0.1, 0.01
-"""The least cosine of two vectors; the most by which norms (as a share), scores and similarities may differ."""
+"""Smallest cosine of two vectors; largest relative difference of norms; largest difference of scores, similarities."""
 
 Kind = Literal["vector", "weights", "scores", "similarities"]
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One answer to the fixed text.
+    """One model's result for the fixed text.
 
     Attributes:
-        kind: a vector that is not normalised, the weights of words, scores before any sigmoid or softmax, or the
-            similarities of late interaction, which are cosines.
-        values: by place in the vector, by word, by label or place of a text.
+        kind: A vector that is not normalised, weights of words, scores before any sigmoid or softmax, or similarities
+            of late interaction, which are cosines.
+        values: Numbers by index in the vector, by word, by label or by index of the text.
     """
 
     kind: Kind
@@ -32,12 +32,12 @@ class Sample:
 
     @classmethod
     def of(cls, path: str, answer: Any, *, is_late: bool = False) -> "Sample":  # noqa: ANN401 - it was checked
-        """From a reply to `question.question`.
+        """Read the sample from the reply to a probe.
 
         Args:
-            path: that was asked.
-            answer: the JSON value, which has been checked.
-            is_late: whether the model ranks by late interaction.
+            path: Path of the probe.
+            answer: JSON value of the reply, which `is_answer` has accepted.
+            is_late: Whether the model ranks by late interaction.
         """
         if path == "/embed":
             return cls("vector", {str(place): float(value) for place, value in enumerate(answer[0])})
@@ -48,11 +48,11 @@ class Sample:
 
     @property
     def depends_on_company(self) -> bool:
-        """Whether what else is in the batch may change it: TEI on a CPU takes padding for words of a SPLADE model."""
+        """Whether the rest of a batch can change it: TEI on a CPU counts padding as words of a SPLADE model."""
         return self.kind == "weights"
 
     def difference(self, pool: "Sample") -> str:
-        """In what it is not the pool's, in words; empty if it is."""
+        """Describe how it differs from the pool's sample; empty if it agrees within the bounds."""
         if self.kind != pool.kind:
             return f"it answers with {self.kind}, the pool with {pool.kind}"
         if self.kind in {"scores", "similarities"}:
@@ -63,19 +63,19 @@ class Sample:
         return _direction_difference(self.kind, self.values, pool.values)
 
     def to_json(self) -> dict[str, Any]:
-        """What `from_json` takes."""
+        """Convert to JSON values for `from_json`."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "Sample":
-        """What `to_json` gave.
+        """Convert from the JSON values of `to_json`.
 
         Raises:
-            ValueError: it is something else.
+            ValueError: The value is something else.
         """
         kind, values = value["kind"], value["values"]
         if kind not in get_args(Kind) or not isinstance(values, dict):
-            raise ValueError(f"no sample: {str(value)[:80]}")
+            raise ValueError(f"not a sample: {str(value)[:80]}")
         if not all(isinstance(number, int | float) for number in values.values()):
             raise ValueError("a sample's values are not all numbers")
         return cls(kind, values)
@@ -85,7 +85,7 @@ def _score_difference(own: Mapping[str, float], pool: Mapping[str, float], bound
     if own.keys() != pool.keys():
         return f"it scores {sorted(own)}, the pool {sorted(pool)}"
     most = max((abs(own[place] - pool[place]) for place in own), default=0.0)
-    return "" if most <= bound else f"its scores differ from the pool's by {most:.3g}, at most {bound:g} may be"
+    return "" if most <= bound else f"its scores differ from the pool's by {most:.3g}, at most {bound:g} is allowed"
 
 
 def _direction_difference(what: str, own: Mapping[str, float], pool: Mapping[str, float]) -> str:

@@ -1,1 +1,1 @@
-"""What the operating system allows and reports, for every plane."""
+"""Limits and reports of the operating system, for every plane: open files, memory, control groups, standard streams."""

@@ -1,7 +1,7 @@
-"""What the control groups of this process allow it, of either version: a share of the cores, and memory.
+"""Limits that control groups (version 1 or 2) set this process: CPU quota and memory.
 
-A container, a service of systemd and a pod of Kubernetes are groups. Their limits are in files of the group and of all
-that it is in, as far as they can be seen from here; the tightest holds.
+Containers, systemd services and Kubernetes pods are control groups. A group and all groups above it have their limits
+in files, as far as this process can see them; the tightest limit holds.
 """
 
 import math
@@ -13,21 +13,21 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 ROOT: Final = Path("/")
-_UNLIMITED: Final = 1 << 60  # version 1 says "none" by the largest number of whole pages
+_UNLIMITED: Final = 1 << 60  # version 1 writes the largest number of whole pages for "no limit"
 _GROUP: Final = re.compile(r"^\d+:([^:\n]*):(/.*)$", re.MULTILINE)
 _MOUNT: Final = re.compile(r"^\S+ \S+ \S+ (/\S*) (/\S*) .* - (cgroup2?) \S+ (\S+)$", re.MULTILINE)
 _STAT: Final = re.compile(r"^(\w+) (\d+)$", re.MULTILINE | re.ASCII)
 _ESCAPE: Final = re.compile(r"\\([0-7]{3})")
-_VERSION_2: Final = ""  # the name of its one hierarchy, which has all controllers
+_VERSION_2: Final = ""  # name of version 2's only hierarchy, which has all controllers
 
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """The time of processors that a group may use.
+    """The CPU quota of a group.
 
     Attributes:
-        cores: at full load; not whole, and perhaps less than one.
-        source: the file that says so.
+        cores: Number of fully used cores; may be a fraction.
+        source: File of the limit.
     """
 
     cores: float
@@ -36,12 +36,12 @@ class Quota:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """The memory that a group may use.
+    """The memory limit of a group.
 
     Attributes:
-        limit_bytes: all of it.
-        left_bytes: what is free, and what pages of files take that nobody has mapped: the kernel drops them.
-        source: the file that says so.
+        limit_bytes: Memory that the group may use.
+        left_bytes: Memory that is left, including page cache that no process has mapped: the kernel drops that.
+        source: File of the limit.
     """
 
     limit_bytes: int
@@ -51,12 +51,12 @@ class Memory:
 
 @dataclass(frozen=True, slots=True)
 class _Mount:
-    """Where groups can be seen.
+    """A mounted hierarchy of groups.
 
     Attributes:
-        names: controllers of version 1, or version 2.
-        top: the group that is at the mount point.
-        point: a folder.
+        names: Controllers of version 1, or `_VERSION_2`.
+        top: Group at the mount point.
+        point: Mount point.
     """
 
     names: frozenset[str]
@@ -65,42 +65,42 @@ class _Mount:
 
 
 def cores(root: Path = ROOT) -> int:
-    """Cores that this process can keep busy: those that it may run on, or fewer by quota, rounded up; at least one.
+    """Count the cores that this process can keep busy: its CPU affinity, or a lower quota, rounded up; at least one.
 
     Args:
-        root: folder that has ``proc`` and what is mounted.
+        root: Folder that contains ``proc`` and the mounts.
     """
     allowed, quota = len(os.sched_getaffinity(0)), cpu_quota(root)
     return allowed if quota is None else min(allowed, max(1, math.ceil(quota.cores)))
 
 
 def cpu_quota(root: Path = ROOT) -> Quota | None:
-    """The tightest quota of processor time over this process; None if there is none."""
+    """Find the tightest CPU quota of this process; None if it has no quota."""
     quotas = (_quota(folder, root) for folder in _groups(root, "cpu"))
     return min((quota for quota in quotas if quota), key=lambda quota: quota.cores, default=None)
 
 
 def memory_left(root: Path = ROOT) -> int | None:
-    """Bytes that this process can have before a group of it is full; None if no group has a limit."""
+    """Count the bytes that this process can use before one of its groups is full; None if no group has a limit."""
     return min((memory.left_bytes for memory in memories(root)), default=None)
 
 
 def memory_limit(root: Path = ROOT) -> int:
-    """Bytes that this process may have at most: the machine's memory, or what a group of it grants."""
+    """Find the most memory that this process may use, in bytes: the machine's, or the lowest limit of a group."""
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return min([machine, *(memory.limit_bytes for memory in memories(root))])
 
 
 def memories(root: Path = ROOT) -> list[Memory]:
-    """The memory of every group over this process that has a limit, its own first."""
+    """List the memory limits of this process's groups, its own group first."""
     found = (_memory(folder, root) for folder in _groups(root, "memory"))
     return [memory for memory in found if memory]
 
 
 def _groups(root: Path, controller: str) -> Iterator[Path]:
-    """Folders of this process's group and of those that it is in, of whichever version has the controller."""
+    """List the folders of this process's group and the groups above it, in the version that has the controller."""
     mine = dict(_memberships(root))
-    mounts = [*_mounts(root)][::-1]  # what was mounted last is on top
+    mounts = [*_mounts(root)][::-1]  # the latest mount hides earlier ones
     for name in (controller, _VERSION_2):
         if name in mine:
             there = [mount for mount in mounts if name in mount.names]
@@ -108,10 +108,10 @@ def _groups(root: Path, controller: str) -> Iterator[Path]:
 
 
 def _visible(group: PurePosixPath, mounts: list[_Mount], usual: Path) -> list[Path]:
-    """The folders of a group and of those over it, the group's own first.
+    """List the folders of a group and of the groups above it, the group's own first.
 
-    A container may know its group by the host's name, and see the group itself at the usual place: what is there is
-    over this process in any case, unless the name climbs (``/../other``), out of what can be seen here.
+    A container may know its group by the host's name for it, yet see the group itself at the usual mount point. The
+    group that is mounted there limits this process, unless the name leads out of what it can see (``/../other``).
     """
     for mount in mounts:
         if group.is_relative_to(mount.top):
@@ -123,20 +123,20 @@ def _visible(group: PurePosixPath, mounts: list[_Mount], usual: Path) -> list[Pa
 
 
 def _memberships(root: Path) -> Iterator[tuple[str, str]]:
-    """The group of this process by the name of each controller (cgroups(7), /proc/PID/cgroup)."""
+    """List each controller's name with this process's group (cgroups(7), /proc/PID/cgroup)."""
     for names, group in _GROUP.findall(_read(root / "proc/self/cgroup")):
-        yield from ((name, group) for name in names.split(","))  # no name at all is version 2
+        yield from ((name, group) for name in names.split(","))  # version 2 has an empty name
 
 
 def _mounts(root: Path) -> Iterator[_Mount]:
-    """Where hierarchies are mounted (proc(5), /proc/PID/mountinfo)."""
+    """List the mounted hierarchies (proc(5), /proc/PID/mountinfo)."""
     for top, point, kind, options in _MOUNT.findall(_read(root / "proc/self/mountinfo")):
         names = frozenset(options.split(",") if kind == "cgroup" else {_VERSION_2})
         yield _Mount(names, PurePosixPath(_unescape(top)), root / _unescape(point).lstrip("/"))
 
 
 def _unescape(text: str) -> str:
-    """A path as it is: blanks and the like are in octal there."""
+    """Decode a path of mountinfo, which writes blanks and some other characters in octal."""
     return _ESCAPE.sub(lambda found: chr(int(found[1], 8)), text)
 
 
@@ -146,7 +146,7 @@ def _quota(folder: Path, root: Path) -> Quota | None:
     if not quota:  # version 1
         file = folder / "cpu.cfs_quota_us"
         quota, period = _read(file).strip(), _read(folder / "cpu.cfs_period_us").strip()
-    if not quota.isdecimal() or not period.isdecimal() or int(period) == 0:  # "max" and -1 are none
+    if not quota.isdecimal() or not period.isdecimal() or int(period) == 0:  # "max" and -1 mean no quota
         return None
     return Quota(int(quota) / int(period), _name(file, root))
 
@@ -157,15 +157,15 @@ def _memory(folder: Path, root: Path) -> Memory | None:
     used = [_number(folder / name) for name in ("memory.current", "memory.usage_in_bytes")]
     if not set_:
         return None
-    name = min(set_, key=lambda name: set_[name])  # over memory.high a process is slowed down until it stands still
+    name = min(set_, key=lambda name: set_[name])  # above memory.high the kernel throttles a process to a standstill
     left = set_[name] - sum(number or 0 for number in used) + _droppable(folder)
     return Memory(set_[name], max(0, min(left, set_[name])), _name(folder / name, root))
 
 
 def _droppable(folder: Path) -> int:
-    """Bytes of pages of files that nobody has mapped, in a group and those in it."""
+    """Count the bytes of page cache that no process has mapped, in a group and those below it."""
     stat = dict(_STAT.findall(_read(folder / "memory.stat")))
-    prefix = "total_" if "total_inactive_file" in stat else ""  # version 1 has its own apart
+    prefix = "total_" if "total_inactive_file" in stat else ""  # in version 1 the names without it exclude sub-groups
     mapped = "mapped_file" if prefix else "file_mapped"
     inactive, active, held = (int(stat.get(prefix + name, 0)) for name in ("inactive_file", "active_file", mapped))
     return max(0, inactive + active - held)
@@ -181,7 +181,7 @@ def _name(file: Path, root: Path) -> str:
 
 
 def _read(file: Path) -> str:
-    """A file's text; empty if there is none, or it may not be read."""
+    """Read a file; empty if it is missing or unreadable."""
     try:
         return file.read_text("utf-8", "surrogateescape")
     except OSError:

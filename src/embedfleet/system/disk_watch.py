@@ -1,4 +1,4 @@
-"""Looking at the disk now and then, in a thread that nobody waits for: a disk that hangs must hold up nobody."""
+"""Periodic checks of the disk in a thread of their own, so that a disk that hangs blocks nothing else."""
 
 import logging
 import threading
@@ -9,12 +9,12 @@ log = logging.getLogger(__name__)
 EVERY_S = 2.0
 
 
-class Lookout:
-    """Calls a function every few seconds until it is told to stop, or the process ends.
+class DiskWatch:
+    """Calls a function every few seconds until `stop` is called or the process ends.
 
     Args:
-        look: called in a thread; whether it is called while the last call hangs does not arise.
-        every_s: seconds from the end of one call to the next.
+        look: Function that is called in a thread, one call at a time; its exceptions are logged.
+        every_s: Seconds from the end of one call to the next.
     """
 
     def __init__(self, look: Callable[[], None], every_s: float = EVERY_S) -> None:
@@ -22,15 +22,15 @@ class Lookout:
         self._every_s = every_s
         self._over = threading.Event()
         self._said = ""
-        threading.Thread(target=self._look_on, name="lookout", daemon=True).start()
+        threading.Thread(target=self._look_on, name="disk-watch", daemon=True).start()
 
     @property
     def is_over(self) -> bool:
-        """Whether it was told to stop."""
+        """Whether `stop` was called."""
         return self._over.is_set()
 
     def stop(self) -> None:
-        """Look no more; a call under way may still end."""
+        """Stop the calls; one in progress may still end."""
         self._over.set()
 
     def _look_on(self) -> None:
@@ -38,7 +38,7 @@ class Lookout:
             said = ""
             try:
                 self._look()
-            except Exception as error:  # noqa: BLE001 - whatever it is, the next look may find better times
+            except Exception as error:  # noqa: BLE001 - whatever it is, the next call may succeed
                 said = str(error) or repr(error)
             if said and said != self._said and not self.is_over:
                 log.warning("%s", said)

@@ -1,4 +1,4 @@
-"""How much of the heap a process keeps."""
+"""The heap's freed memory, which a process may return to the system."""
 
 import ctypes
 import logging
@@ -7,11 +7,11 @@ log = logging.getLogger(__name__)
 
 
 def give_back() -> None:
-    """Return to the system what was freed: what it took to load and pack a model, what clients left behind.
+    """Return freed memory to the system, as after the loading of a model or large requests.
 
-    By glibc's allocator; with another one nothing is done.
+    This works with glibc's allocator; with another one nothing happens.
     """
     libc = ctypes.CDLL(None)
     if hasattr(libc, "malloc_trim"):
         libc.malloc_trim(0)
-        log.debug("what was freed is given back")
+        log.debug("returned freed memory to the system")

@@ -1,53 +1,53 @@
-"""What the kernel allows this process: open files above all, how they are shared out, and whether they ran out."""
+"""Limits that the kernel sets this process, above all open files, and how many of these clients may use."""
 
 import errno
 import os
 import resource
 from typing import Final
 
-_OWN_FILES: Final = 48  # standard streams, the event loop's, listeners, the admin socket, clients that are turned away
-_CLIENTS, _OF = 3, 4  # the share of the others that clients may have; what is left is for replicas
+_OWN_FILES: Final = 48  # for standard streams, the event loop, listeners, the admin socket, clients beyond the limit
+_CLIENTS, _OF = 3, 4  # clients may use three quarters of the other files; connections to replicas use the rest
 _ENDLESS: Final = 1 << 30
 _SHORTAGES: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EADDRNOTAVAIL})
 
 
 def raise_open_files() -> None:
-    """Take all the open files that the hard limit grants: the soft one is for programs that use select(2)."""
+    """Raise the limit of open files to the hard limit; the soft limit is low only for programs that use select(2)."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    except (OSError, ValueError):  # forbidden by whoever confines this process
+    except (OSError, ValueError):  # a sandbox forbids it
         return
 
 
 def open_files() -> int:
-    """The most that this process may have now."""
+    """Number of files that this process may have open."""
     return _number(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
 
 
 def most_open_files() -> int:
-    """The most that it, or a child of it, may come to have: the hard limit."""
+    """Number of files that this process or a child of it may raise its limit to: the hard limit."""
     return _number(resource.getrlimit(resource.RLIMIT_NOFILE)[1])
 
 
 def client_connections(files: int) -> int:
-    """How many clients a server may let in, so that files are left for all else.
+    """Compute how many client connections fit a limit of open files, beside everything else.
 
     Args:
-        files: that it may have open.
+        files: Number of files that the process may have open.
     """
     return max(1, (files - _OWN_FILES) * _CLIENTS // _OF)
 
 
 def files_for(connections: int) -> int:
-    """How many open files it takes to let in so many clients."""
+    """Compute how many open files a number of client connections needs."""
     return _OWN_FILES + -(-connections * _OF // _CLIENTS)
 
 
 def ran_out(error: OSError) -> bool:
-    """Whether a connection could not be made because this process, or this machine, lacks files, memory or ports.
+    """Whether a connection failed because this process or this machine lacks open files, memory or ports.
 
-    Looking up a name takes files as well; without one left it says merely that there is no such name.
+    A name lookup needs open files too, and without one it only says that the name is unknown.
     """
     if error.errno in _SHORTAGES:
         return True

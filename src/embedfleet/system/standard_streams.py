@@ -1,12 +1,12 @@
-"""stdout and stderr that nobody ever waits for: what is said is put down, and a thread writes it.
+"""stdout and stderr that never block: writes go into a buffer, and a thread passes them on.
 
-Who reads a log may stop: a log driver that hangs, a terminal after Ctrl-S, a disk. A write then blocks, and an event
-loop that writes would serve nobody any more. So what finds no room is dropped and counted, and said to be missing once
-somebody reads again.
+The reader of a log may stop: a log driver that hangs, a terminal after Ctrl-S, a disk. A write then blocks, and an
+event loop that blocks serves no client. So lines that find the buffer full are dropped and counted, and a line says how
+many are missing once the reader is back.
 
-Descriptors that do not block would not do: that flag belongs to the open file, which other processes share, whose
-writes would then fail; and a file on a disk that hangs blocks all the same. The price of the thread is that a process
-that is killed, or aborts, loses what it said in its last moment.
+Non-blocking descriptors are no solution: the flag belongs to the open file, which other processes share, and their
+writes would fail; and a file on a disk that hangs blocks anyway. The price of the thread: a process that is killed or
+aborts loses its last lines.
 """
 
 import io
@@ -18,22 +18,24 @@ import time
 from collections.abc import Callable
 from typing import Final, TextIO
 
+from typing_extensions import override
+
 _MOST_BYTES: Final = 1_000_000
-# From one write to the next: a thread that wakes for each line takes longer to wake than a line takes to be written.
+# Time between two writes: to wake the thread for each line would take longer than to write the line.
 _PAUSE_S: Final = 0.01
-_FLUSH_S = 1.0  # what a process that ends spends on a reader that has stopped
+_FLUSH_S = 1.0  # longest wait of an ending process for a reader that has stopped
 
 
-class Outlet(io.RawIOBase):
-    """A descriptor, and what is to be written to it.
+class BufferedDescriptor(io.RawIOBase):
+    """A raw stream whose writes never block: it buffers them, and a thread writes them to a descriptor.
 
     Args:
-        descriptor: may block.
-        missing: words it that so many lines were dropped.
-        most_bytes: that may wait.
+        descriptor: File descriptor; its writes may block.
+        missing: Function that words the line about a number of dropped lines.
+        most_bytes: Maximum size of the buffer.
 
     Attributes:
-        dropped: lines, ever.
+        dropped: Number of lines dropped so far.
     """
 
     def __init__(self, descriptor: int, missing: Callable[[int], str], most_bytes: int = _MOST_BYTES) -> None:
@@ -41,17 +43,18 @@ class Outlet(io.RawIOBase):
         self._descriptor = descriptor
         self._missing = missing
         self._most_bytes = most_bytes
-        self._lock = threading.RLock()  # a finaliser that has something to say may run while we hold it
+        self._lock = threading.RLock()  # a finaliser that logs may run while this thread holds the lock
         self._changed = threading.Condition(self._lock)
         self._waiting: list[bytes] = []
         self._held = 0  # bytes that wait or are being written
-        self._unsaid = 0  # lines that were dropped since that was last said
+        self._unsaid = 0  # dropped lines that no line has reported yet
         self._is_idle = True
-        self._is_read = True  # the last write succeeded
+        self._is_read = True  # whether the last write succeeded
         self._writer: threading.Thread | None = None
 
-    def write(self, data: "bytes | memoryview") -> int:  # type: ignore[override]  # no other buffers come from text
-        """Take it, or drop it if too much waits; returns at once."""
+    @override
+    def write(self, data: "bytes | memoryview") -> int:  # type: ignore[override]  # text streams pass only these
+        """Buffer data, or drop it if the buffer is full; return at once."""
         data = bytes(data)
         with self._lock:
             if (self._held and self._held + len(data) > self._most_bytes) or not self._has_writer():
@@ -65,29 +68,30 @@ class Outlet(io.RawIOBase):
         return len(data)
 
     def drain(self, timeout_s: float = _FLUSH_S) -> None:
-        """Wait until all is written, but no longer than ``timeout_s`` seconds."""
+        """Wait until the buffer is written, for at most ``timeout_s`` seconds."""
         with self._lock:
             self._changed.wait_for(lambda: self._is_idle, timeout_s)
 
+    @override
     def writable(self) -> bool:
-        """It is."""
         return True
 
+    @override
     def fileno(self) -> int:
-        """The descriptor; who writes to it himself may have to wait."""
+        """File descriptor, on which direct writes may block."""
         return self._descriptor
 
+    @override
     def isatty(self) -> bool:
-        """Whether a person reads it."""
         return os.isatty(self._descriptor)
 
     def _has_writer(self) -> bool:
-        """Whether the thread runs; it is started when there is something to write, so after any fork."""
+        """Whether the thread runs; it starts with the first write, so that it survives no fork."""
         if self._writer is None:
-            writer = threading.Thread(target=self._write_on, name="outlet", daemon=True)
+            writer = threading.Thread(target=self._write_on, name="standard-stream", daemon=True)
             try:
                 writer.start()
-            except RuntimeError:  # no memory for one, or the interpreter is about to end
+            except RuntimeError:  # no memory for a thread, or the interpreter is about to end
                 return False
             self._writer = writer
         return True
@@ -108,7 +112,7 @@ class Outlet(io.RawIOBase):
             time.sleep(_PAUSE_S)
 
     def _take(self) -> bytes:
-        """What waits, and how much was dropped after it, once there is anything."""
+        """Wait for data, and take all of it, with a line about dropped lines behind it."""
         with self._lock:
             while not self._waiting and not (self._unsaid and self._is_read):
                 self._is_idle = True
@@ -125,15 +129,15 @@ class Outlet(io.RawIOBase):
 
 
 def unblock(stream: TextIO, missing: Callable[[int], str]) -> TextIO:
-    """A stream in the place of stdout or stderr, with what it has yet to write in an `Outlet`."""
-    outlet = Outlet(stream.fileno(), missing)
-    return io.TextIOWrapper(outlet, stream.encoding, "backslashreplace", line_buffering=True)  # type: ignore[type-var]
+    """Make a text stream that replaces stdout or stderr and never blocks."""
+    buffer = BufferedDescriptor(stream.fileno(), missing)
+    return io.TextIOWrapper(buffer, stream.encoding, "backslashreplace", line_buffering=True)  # type: ignore[type-var]
 
 
-def outlets() -> list[Outlet]:
-    """Those of this process."""
+def buffered_streams() -> list[BufferedDescriptor]:
+    """List the buffers behind this process's stdout and stderr that `unblock` made."""
     buffers = [getattr(stream, "buffer", None) for stream in (sys.stdout, sys.stderr)]
-    return [buffer for buffer in buffers if isinstance(buffer, Outlet)]
+    return [buffer for buffer in buffers if isinstance(buffer, BufferedDescriptor)]
 
 
 def _lines(data: bytes) -> int:
@@ -141,12 +145,12 @@ def _lines(data: bytes) -> int:
 
 
 def _write(descriptor: int, data: bytes) -> bool:
-    """Write all of it, however long that takes; False if a full disk, or a reader that is gone, takes it not."""
+    """Write all data, however long it takes; return False if the disk is full or the reader gone."""
     left = memoryview(data)
     while left:
         try:
             left = left[os.write(descriptor, left) :]
-        except BlockingIOError:  # somebody else had the open file not block
+        except BlockingIOError:  # another process has made the shared open file non-blocking
             select.select([], [descriptor], [])
         except OSError:
             return False

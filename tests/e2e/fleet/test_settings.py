@@ -49,7 +49,7 @@ def test_it_is_seen_and_told_whatever_the_settings_say_by_now(running, content, 
 def test_what_was_left_out_is_said_once_and_up_does_not_start_with_it(running):
     (running.folder / "fleet.toml").write_text('[fleet]\nstate_dir = "here"\nlog_level = "loud"\nnew = 1\n')
     status = run_cli(running.folder, "status")
-    assert "warning: left out of the settings: fleet.log_level: 'loud' is not" in status.stderr
+    assert "warning: ignored in the settings: fleet.log_level: 'loud' is not" in status.stderr
     assert "and 1 more (`embedfleet config check`)" in status.stderr
     up = run_cli(running.folder, "up")
     assert (up.returncode, "2 faults in the settings" in up.stderr) == (2, True)
@@ -121,4 +121,4 @@ def test_a_working_directory_that_is_gone_is_named(tmp_path):
         check=False,
     )
     assert result.returncode == 2
-    assert "the working directory: is not there any more" in result.stderr
+    assert "the working directory: does not exist any more" in result.stderr

@@ -82,7 +82,7 @@ def test_a_replica_that_comes_back_as_another_model_answers_nobody(other, caplog
     with caplog.at_level(logging.WARNING):
         run(go)
     (line,) = [record.message for record in caplog.records if "is kept out" in record.message]
-    assert line.startswith("replica r1 is kept out, it is another model: ")
+    assert line.startswith("replica r1 is kept out, it runs another model: ")
 
 
 def test_the_pools_model_stays_though_none_serves():

@@ -81,7 +81,7 @@ def test_the_version_is_data(tmp_path):
         (["up", "--set", f"embedder.port={'9' * 5000}"], "is not a whole number, 1 to 65535", ""),
         (["gateway", "--host", "192.0.2.1"], "cannot listen: 192.0.2.1:0: ", "choose another --port"),
         (["logs"], "there are no logs of any process", "there are logs of: none"),
-        (["config", "--config", "none.toml"], "none.toml: cannot be read", "name a file that is there"),
+        (["config", "--config", "none.toml"], "none.toml: cannot be read", "name a file that exists"),
     ],
 )
 def test_what_cannot_work_is_an_error_and_a_hint_on_stderr_and_exit_code_2(tmp_path, arguments, message, hint):
@@ -163,6 +163,6 @@ def test_the_environment_is_spoken_of_on_stderr_alone(tmp_path):
     assert shown.returncode == 0
     assert json.loads(shown.stdout)["services.embedder.model"] == {"value": "auto", "origin": "default"}
     assert [line.partition(":")[0] for line in shown.stderr.splitlines()] == [
-        *("8 variables of Kubernetes services are passed over", "warning")
+        *("8 variables of Kubernetes services are ignored", "warning")
     ]
     assert run_cli(tmp_path, "status", env=env).stderr.startswith("no fleet runs in")

@@ -19,24 +19,24 @@ def faults(tmp_path, text: str = "", flags: dict[str, str] | None = None) -> dic
 @pytest.mark.parametrize(
     ("text", "key", "words"),
     [
-        ("[services.bge-embedder]\nport = 1", "bge-embedder", "embedder as well as of services.bge-embedder"),
+        ("[services.bge-embedder]\nport = 1", "bge-embedder", "both services.embedder and services.bge-embedder"),
         (
             '[services.a]\nport = 1\nupstream = "x"\n[services.b]\nport = 2\nupstream = "x"',
             "b",
-            "x-0 would be a replica of services.a as well as of services.b",
+            "x-0 would name a replica of both services.a and services.b",
         ),
-        ('[services.reranker]\nupstream = "bge-embedder-tei"', "reranker", "bge-embedder-tei-0 would be"),
-        ('[services.reranker]\nupstream = "BGE-Embedder-TEI"', "reranker", "bge-embedder-tei-0 would be"),
-        ('[services.a]\nport = 1\nupstream = "embedder"', "a", "embedder-0 would be a replica of services.embedder"),
+        ('[services.reranker]\nupstream = "bge-embedder-tei"', "reranker", "bge-embedder-tei-0 would name"),
+        ('[services.reranker]\nupstream = "BGE-Embedder-TEI"', "reranker", "bge-embedder-tei-0 would name"),
+        ('[services.a]\nport = 1\nupstream = "embedder"', "a", "embedder-0 would name a replica of both"),
         (
             '[services.a]\nport = 1\nupstream = "reranker"\nreplicas = ["http://h:1"]',
             "a",
-            "reranker-0 would be a replica of services.reranker",
+            "reranker-0 would name a replica of both services.reranker",
         ),
         (
             '[services.bge-embedder-tei]\nport = 1\ndriver = "process"',
             "bge-embedder-tei",
-            "bge-embedder-tei-0 would be",
+            "bge-embedder-tei-0 would name",
         ),
     ],
 )
@@ -63,7 +63,7 @@ def test_services_whose_names_stay_apart_are_sound(tmp_path, text):
 @pytest.mark.parametrize("name", ["a b", "-a", "a/b", "x;}", "ä", "a" * 62, "a\\n"])
 def test_a_name_that_containers_and_nginx_cannot_have_is_refused(tmp_path, name):
     found = faults(tmp_path, f'[services.embedder]\nupstream = "{name}"\n')
-    assert "is no name for containers" in found["services.embedder.upstream"]
+    assert "is not a valid container name" in found["services.embedder.upstream"]
 
 
 @pytest.mark.parametrize("service", ["embedder", "reranker", "code"])
@@ -77,6 +77,6 @@ def test_two_default_prompts_are_refused_by_both_names(tmp_path, service):
 @pytest.mark.parametrize("second", ["http://h:1", "http://h:1/", "http://H:1"])
 def test_a_server_that_is_named_twice_is_no_second_replica(tmp_path, second):
     assert faults(tmp_path, f'[services.embedder]\nreplicas = ["http://h:1", "{second}"]\n') == {
-        "services.embedder.replicas": f"{second!r} is there twice"
+        "services.embedder.replicas": f"{second!r} is listed twice"
     }
     assert faults(tmp_path, '[services.embedder]\nreplicas = ["http://h:1", "http://h:2"]\n') == {}

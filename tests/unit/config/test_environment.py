@@ -13,7 +13,7 @@ def test_variables_of_a_kubernetes_service_are_passed_over_and_named_once(name, 
     settings = load(None, of_service(name, protocol), {})
     assert set(settings.origins.values()) == {"default"}
     (note,) = settings.notes
-    assert note.startswith(f"8 variables of Kubernetes services are passed over: {name}_SERVICE_HOST, ")
+    assert note.startswith(f"8 variables of Kubernetes services are ignored: {name}_SERVICE_HOST, ")
 
 
 def test_a_service_of_that_name_here_is_set_by_its_variables_where_kubernetes_has_none(tmp_path):

@@ -25,11 +25,11 @@ def faults(file, env=None) -> str:
         (b"# \xe4\n[fleet]\n", "is not TOML: line 1 is not UTF-8 (save it as UTF-8)"),
         (b'[fleet]\ngpu = "T4"\n# \xff\n', "is not TOML: line 3 is not UTF-8 (save it as UTF-8)"),
         ('[fleet]\ngpu = "T4"'.encode("utf-16"), "is not TOML: line 1 is not UTF-8"),
-        (b"[fleet]\n\0gpu = 1", "is not TOML: Invalid statement (at line 2, column 1) (texts stand in double quotes"),
-        (b"[fleet]\ngpu = T4", "is not TOML: Invalid value (at line 2, column 7) (texts stand in double quotes"),
-        (b"x = " + b"[" * DEEP + b"]" * DEEP, "has brackets in brackets, too deep to be read"),
-        (b"x = " + b"{a=" * DEEP + b"1" + b"}" * DEEP, "has brackets in brackets, too deep to be read"),
-        (f"[services.embedder]\nport = {LONG}".encode(), "has a number of too many digits"),
+        (b"[fleet]\n\0gpu = 1", "is not TOML: Invalid statement (at line 2, column 1) (put texts into double quotes"),
+        (b"[fleet]\ngpu = T4", "is not TOML: Invalid value (at line 2, column 7) (put texts into double quotes"),
+        (b"x = " + b"[" * DEEP + b"]" * DEEP, "has brackets nested too deep to be parsed"),
+        (b"x = " + b"{a=" * DEEP + b"1" + b"}" * DEEP, "has brackets nested too deep to be parsed"),
+        (f"[services.embedder]\nport = {LONG}".encode(), "has a number with too many digits"),
         (b"#" * 1_000_001, "has more than 1000000 bytes"),
     ],
 )
@@ -79,7 +79,7 @@ def test_a_file_here_that_cannot_be_read_is_a_fault_and_not_left_out(tmp_path, m
     monkeypatch.chdir(tmp_path)
     file = tmp_path / "fleet.toml"
     file.mkdir()
-    assert "fleet.toml: cannot be read: Is a directory (name the file in it, as fleet.toml/fleet.toml)" in faults(
+    assert "fleet.toml: cannot be read: Is a directory (name a file, such as fleet.toml/fleet.toml)" in faults(
         find_file({})
     )
     file.rmdir()
@@ -100,7 +100,7 @@ def test_a_working_directory_that_is_gone_is_a_fault(tmp_path, monkeypatch):
     gone.mkdir()
     monkeypatch.chdir(gone)
     gone.rmdir()
-    assert "the working directory: is not there any more (cd to one that is)" in faults(None)
+    assert "the working directory: does not exist any more (cd to a folder that exists)" in faults(None)
 
 
 def test_a_pipe_may_be_the_file():

@@ -90,7 +90,7 @@ def test_every_fault_is_in_one_message_with_its_key_its_value_and_a_hint(write):
     assert found["services.embedder.replicas"].startswith("'two' is not a whole number")
     assert found["services.embedder.model"].startswith("there is no folder models/none (give a folder")
     assert found["services.reranker.driver"].startswith('\'swarm\' is not "auto" or "process" or "docker"')
-    assert found["services.reranker.replicas"] == "'tcp://x' is no server's URL (write http://host:port)"
+    assert found["services.reranker.replicas"] == "'tcp://x' is not the URL of a server (write http://host:port)"
     assert found["services.reranker.no_replica_s"].startswith("nan is not a number")
     assert "lower-case letters" in found["services.Big"]
     assert "lower-case letters" in found["services.fleet"]
@@ -152,4 +152,4 @@ def test_what_can_only_be_meant_as_a_folder_must_be_one(model):
 @pytest.mark.parametrize("url", ["http://h:99999", "http://[::1", "http://h/path", "http://h?a=b", "h:1", "http://a b"])
 def test_a_replicas_url_that_is_none_is_a_fault_and_no_traceback(write, url):
     found = faults(write(f"services.reranker = {{replicas = ['{url}']}}\n"))
-    assert found["services.reranker.replicas"] == f"{url!r} is no server's URL (write http://host:port)"
+    assert found["services.reranker.replicas"] == f"{url!r} is not the URL of a server (write http://host:port)"

@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embedfleet.probe.fingerprint import Fingerprint
-from embedfleet.probe.reference import WORD_S, Model, Reference
+from embedfleet.probe.pool_model import CHANGE_ALLOWED_S, ModelIdentity, PoolModel
+from embedfleet.probe.process_watch import renewal_at
 from embedfleet.probe.sample import COSINE, NORM, SCORE, Sample
-from embedfleet.probe.watch import renewal_at
 
 NUMBERS = st.floats(-100, 100).map(lambda number: round(number, 6))
 VECTORS = st.lists(NUMBERS, min_size=1, max_size=20).filter(lambda vector: math.hypot(*vector) > 0.1)
@@ -84,14 +84,14 @@ def test_what_is_not_told_is_no_difference_and_the_type_of_weights_is_none():
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.sampled_from(["admit", "admit", "word", "wait"])), max_size=30))
 def test_a_pool_has_one_model_and_each_word_changes_it_once(history):
-    models = [Model(PRINT, vector(*numbers)) for numbers in ((1, 0), (0, 1), (1, 1))]
-    reference, now, word_until, current = Reference(), 0.0, -1.0, None
+    models = [ModelIdentity(PRINT, vector(*numbers)) for numbers in ((1, 0), (0, 1), (1, 1))]
+    reference, now, word_until, current = PoolModel(), 0.0, -1.0, None
     for number, what in history:
         if what == "wait":
-            now += WORD_S / 2 * number
+            now += CHANGE_ALLOWED_S / 2 * number
         elif what == "word":
             reference.allow_change(now)
-            word_until = now + WORD_S
+            word_until = now + CHANGE_ALLOWED_S
         else:
             refused = reference.admit(models[number], now)
             may = current is None or current == number or now < word_until

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from embedfleet.system.standard_streams import Outlet
+from embedfleet.system.standard_streams import BufferedDescriptor
 from tests.services.verb import Pipe
 
 LIMIT_S = 30
@@ -47,7 +47,7 @@ def until_dropped(outlet, line):
 
 
 def test_all_is_written_in_order(pipe):
-    outlet = Outlet(pipe.theirs, missing)
+    outlet = BufferedDescriptor(pipe.theirs, missing)
     for number in range(100):
         outlet.write(b"%d\n" % number)
     outlet.drain(LIMIT_S)
@@ -55,7 +55,7 @@ def test_all_is_written_in_order(pipe):
 
 
 def test_what_finds_no_room_is_dropped_and_told_once_somebody_reads(pipe):
-    outlet = Outlet(pipe.theirs, missing, most_bytes=1000)
+    outlet = BufferedDescriptor(pipe.theirs, missing, most_bytes=1000)
     pipe.fill()
     until_dropped(outlet, b"a line\n")
     outlet.write(b"of\nthree\nlines\n" + b"x" * 1000)
@@ -67,13 +67,13 @@ def test_what_finds_no_room_is_dropped_and_told_once_somebody_reads(pipe):
 
 
 def test_a_line_larger_than_the_room_is_written_if_nothing_else_waits(pipe):
-    outlet = Outlet(pipe.theirs, missing, most_bytes=10)
+    outlet = BufferedDescriptor(pipe.theirs, missing, most_bytes=10)
     outlet.write(b"x" * 100 + b"\n")
     assert len(pipe.read(b"\n")) == 101
 
 
 def test_draining_waits_no_longer_than_it_is_told(pipe):
-    outlet = Outlet(pipe.theirs, missing)
+    outlet = BufferedDescriptor(pipe.theirs, missing)
     pipe.fill()
     outlet.write(b"a line\n")
     outlet.drain(0.05)  # or this never ends
@@ -82,7 +82,7 @@ def test_draining_waits_no_longer_than_it_is_told(pipe):
 
 def test_what_a_full_disk_does_not_take_is_dropped_and_not_tried_for_ever():
     with Path("/dev/full").open("wb", buffering=0) as full:
-        outlet = Outlet(full.fileno(), missing)
+        outlet = BufferedDescriptor(full.fileno(), missing)
         outlet.write(b"a line\nanother\n")
         outlet.drain(LIMIT_S)
         before = time.process_time()
@@ -93,7 +93,7 @@ def test_what_a_full_disk_does_not_take_is_dropped_and_not_tried_for_ever():
 
 def test_an_open_file_that_does_not_block_is_waited_for(pipe):
     os.set_blocking(pipe.theirs, False)
-    outlet = Outlet(pipe.theirs, missing)
+    outlet = BufferedDescriptor(pipe.theirs, missing)
     pipe.fill()
     os.set_blocking(pipe.theirs, False)
     outlet.write(b"the end\n")

@@ -12,7 +12,7 @@ import orjson
 from embedfleet.control.balancers.gateway_folder import GatewayFolder, socket_in
 from embedfleet.errors import Malformed, UpstreamError
 from embedfleet.http.client import Reply, fetch
-from embedfleet.probe.reference import WORD_S
+from embedfleet.probe.pool_model import CHANGE_ALLOWED_S
 from embedfleet.types import Endpoint
 
 _OK = 200
@@ -56,7 +56,7 @@ class GatewayBalancer:
     async def allow_new_model(self) -> None:
         """See `base.Balancer`."""
         await self._call("/new-model", method="POST")
-        self._new_model_until = time.monotonic() + WORD_S
+        self._new_model_until = time.monotonic() + CHANGE_ALLOWED_S
 
     async def inherit(self, former: "GatewayBalancer") -> None:
         """Tell it what an operator has told a former gateway and what holds yet.

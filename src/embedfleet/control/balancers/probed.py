@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from embedfleet.errors import EmbedfleetError, Starved
 from embedfleet.probe.prober import Prober
-from embedfleet.probe.watch import Watch
+from embedfleet.probe.process_watch import ProcessWatch
 from embedfleet.types import Endpoint
 
 log = logging.getLogger(__name__)
@@ -138,7 +138,7 @@ class ProbedBalancer:
         """
         parts = urlsplit(endpoint.url)
         doubted = asyncio.Event()
-        watch = Watch(parts.hostname or "127.0.0.1", parts.port or 80, doubted.set)
+        watch = ProcessWatch(parts.hostname or "127.0.0.1", parts.port or 80, doubted.set)
         try:
             while True:
                 doubted.clear()
@@ -149,7 +149,7 @@ class ProbedBalancer:
         finally:
             watch.close()
 
-    async def _look(self, endpoint: Endpoint, watch: Watch) -> float:
+    async def _look(self, endpoint: Endpoint, watch: ProcessWatch) -> float:
         """Probe one replica; returns how long to wait for the next time, in seconds."""
         try:
             reason = await self._prove(endpoint, watch)
@@ -169,7 +169,7 @@ class ProbedBalancer:
             self._changed()
         return self._interval_s if known.serving else _RETRY_S
 
-    async def _prove(self, endpoint: Endpoint, watch: Watch) -> str:
+    async def _prove(self, endpoint: Endpoint, watch: ProcessWatch) -> str:
         """What is wrong with a replica; one that may be another process than before has to prove all anew."""
         is_known = watch.is_open
         await watch.open()

@@ -24,7 +24,7 @@ from embedfleet.control.models.digest import digest_folder
 from embedfleet.control.plan.specs import ChildSpec, ContainerSpec
 from embedfleet.errors import DockerError, UpstreamError, UsageError
 from embedfleet.http.client import fetch
-from embedfleet.probe.reference import WORD_S
+from embedfleet.probe.pool_model import CHANGE_ALLOWED_S
 
 log = logging.getLogger(__name__)
 
@@ -237,7 +237,7 @@ class ContainerDriver:
 
     def allow_new_model(self, service: str) -> None:
         """See `base.Driver`."""
-        self._allowed_until[service] = time.monotonic() + WORD_S
+        self._allowed_until[service] = time.monotonic() + CHANGE_ALLOWED_S
 
     def _retire(self, container: Container) -> None:
         if self._keeps_formers:

@@ -34,7 +34,7 @@ from embedfleet.control.run.statefile import StateFile
 from embedfleet.control.run.supervisor import Supervisor
 from embedfleet.control.tei.assembly import provide_assembly, remove_assemblies
 from embedfleet.errors import DockerError, EmbedfleetError, UsageError
-from embedfleet.system.disk_watch import Lookout
+from embedfleet.system.disk_watch import DiskWatch
 
 log = logging.getLogger(__name__)
 
@@ -145,7 +145,7 @@ async def _findable(state: StateFile, api: FleetApi) -> AsyncIterator[None]:
     """Have the fleet be seen and stopped, for as long as the block lasts."""
     await api.server.start(path=state.socket)
     state.write()
-    lookout = Lookout(partial(_keep_findable, state))
+    lookout = DiskWatch(partial(_keep_findable, state))
     try:
         yield
     finally:

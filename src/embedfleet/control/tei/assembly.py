@@ -1,7 +1,7 @@
-"""The folder that a container sees in place of a model's: rewritten files, and links to all the others.
+"""The folder that a container sees instead of a model's own: rewritten files, and links to all the others.
 
-It is mounted where the model's folder would be, and that folder beside it. A file cannot be mounted over a folder that
-is read-only and lacks it; a link can lie beside it.
+It is mounted in the place of the model's folder, which is mounted elsewhere. To mount single files over the model's
+folder would fail: it is read-only, and may lack the file.
 """
 
 import hashlib
@@ -16,19 +16,19 @@ from embedfleet.control.models.folder import ModelFolder
 from embedfleet.control.tei.verdict import Verdict
 
 BASE = "/run/embedfleet/model"
-"""Where a container has the model's own folder, if another is in its place."""
+"""Path in the container of the model's own folder, if an assembled one is in its place."""
 
 _OUTSIDE = "/run/embedfleet/linked"
 
 
 @dataclass(frozen=True, slots=True)
 class Assembly:
-    """What such a folder holds.
+    """The content of an assembled folder.
 
     Attributes:
-        files: written ones, by name below it.
-        links: name → where in the container that lies; a folder's name stands for all that is in it.
-        mounts: files of this machine → where the container has them.
+        files: Content of the rewritten files, by path below the folder.
+        links: Targets in the container of the links, by path below the folder; a link may be to a whole folder.
+        mounts: Paths in the container of files of this machine, by their path on the machine.
     """
 
     files: Mapping[str, bytes]
@@ -37,7 +37,7 @@ class Assembly:
 
     @property
     def key(self) -> str:
-        """A digest of all that is in it: by this it is found again, so that two models never mix."""
+        """Digest of the content, which names the folder, so that two models never share one."""
         digest = hashlib.sha256()
         for name, content in sorted(
             {**self.files, **{name: os.fsencode(link) for name, link in self.links.items()}}.items()
@@ -48,18 +48,18 @@ class Assembly:
 
 
 def assemble(folder: ModelFolder, verdict: Verdict) -> Assembly | None:
-    """The folder that TEI is to see; None if the model's own will do.
+    """Plan the folder that TEI is to see; None if it can see the model's own.
 
     Args:
-        folder: of the model.
-        verdict: on it, which refuses nothing.
+        folder: Folder of the model.
+        verdict: Verdict on the folder, without refusals.
     """
     if not (verdict.files or verdict.links):
         return None
     own = {*verdict.files, *verdict.links}
     mounts = {target: f"{_OUTSIDE}/{number}" for number, target in enumerate(dict.fromkeys(verdict.links.values()))}
     links = {name: mounts[target] for name, target in verdict.links.items()}
-    opened = {PurePosixPath(name).parts[0] for name in own if "/" in name}  # folders of which a file is another
+    opened = {PurePosixPath(name).parts[0] for name in own if "/" in name}  # folders with a replaced file
     for name in folder.sizes:
         top = PurePosixPath(name).parts[0]
         shown = name if top in opened else top
@@ -69,14 +69,14 @@ def assemble(folder: ModelFolder, verdict: Verdict) -> Assembly | None:
 
 
 def provide_assembly(above: Path, assembly: Assembly) -> None:
-    """Have the folder there, whole and with nothing else in it.
+    """Write an assembled folder atomically, unless it exists with exactly this content.
 
     Args:
-        above: the folder of all of them.
-        assembly: what it holds.
+        above: Folder of all assembled folders.
+        assembly: Content of the folder.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: The folder cannot be written.
     """
     target = above / assembly.key
     if _holds(target, assembly):
@@ -87,7 +87,7 @@ def provide_assembly(above: Path, assembly: Assembly) -> None:
         for name in (*assembly.files, *assembly.links):
             (made / name).parent.mkdir(parents=True, exist_ok=True)
         for folder in (made, *(path for path in made.rglob("*") if path.is_dir())):
-            folder.chmod(0o755)  # whatever the umask: the container's user is another
+            folder.chmod(0o755)  # the container runs as another user, whatever our umask is
         for name, content in assembly.files.items():
             (made / name).write_bytes(content)
             (made / name).chmod(0o644)
@@ -100,11 +100,11 @@ def provide_assembly(above: Path, assembly: Assembly) -> None:
 
 
 def remove_assemblies(above: Path, kept: Collection[str] = ()) -> None:
-    """Remove the folders that no container has any more.
+    """Remove the assembled folders that no container uses any more.
 
     Args:
-        above: the folder of all of them.
-        kept: keys of those that stay.
+        above: Folder of all assembled folders.
+        kept: Keys of the folders to keep.
     """
     if not kept:
         shutil.rmtree(above, ignore_errors=True)
@@ -115,7 +115,7 @@ def remove_assemblies(above: Path, kept: Collection[str] = ()) -> None:
 
 
 def _holds(folder: Path, assembly: Assembly) -> bool:
-    """Whether a folder is as it should be: somebody may have written into it."""
+    """Whether a folder has exactly the content of an assembly; something may have written into it."""
     try:
         there = {str(Path(above, name).relative_to(folder)) for above, names in _walk(folder) for name in names}
         return (
@@ -131,7 +131,7 @@ def _holds(folder: Path, assembly: Assembly) -> bool:
 
 
 def _walk(folder: Path) -> list[tuple[str, list[str]]]:
-    """Files and links below a folder, links to folders among them."""
+    """List the files and links below a folder, including links to folders."""
     return [
         (above, names + [name for name in folders if Path(above, name).is_symlink()])
         for above, folders, names in os.walk(folder)

@@ -22,10 +22,10 @@ from embedfleet.control.tei.verdict import OWN_ENGINE, Draft
 from embedfleet.model_folder.defaults import DEFAULTS
 
 CONFIG = "config.json"
-_AGAIN = "copy the folder anew from where it is whole"
+_AGAIN = "copy the folder again from a complete one"
 _TANH = {"gelu_new", "gelu_fast", "gelu_pytorch_tanh", "gelu_python_tanh", "gelu_accurate"}
 _ACTIVATIONS = {"gelu", "relu", "silu", "swiglu"}
-_LABELS = 2  # of a classifier that does not say how many: transformers' default
+_LABELS = 2  # transformers' default for a classifier that does not state its number of labels
 _MOST_LABELS = 100_000
 _GTE_EXTRA = "NewForTokenClassification"
 
@@ -34,12 +34,12 @@ def settle_config(draft: Draft, config: dict[str, Any], *, by_onnx: bool) -> Tei
     """Correct a config for TEI in place; refuse what cannot be corrected.
 
     Args:
-        draft: of the verdict.
-        config: of ``config.json`` with its names settled; what is put right is written into it.
-        by_onnx: whether TEI runs an exported ONNX file, for which a model may be of any family.
+        draft: Draft of the verdict.
+        config: Content of ``config.json`` with settled names; corrections change it in place.
+        by_onnx: Whether TEI runs an exported ONNX file, for which a model may be of any family.
 
     Returns:
-        Its family, or None.
+        Family of the model; None if TEI has none.
     """
     family = JINA if _is_jina(config) else family_of(config["model_type"])
     if family is None:
@@ -63,10 +63,14 @@ def settle_config(draft: Draft, config: dict[str, Any], *, by_onnx: bool) -> Tei
 
 
 def settle_positions(draft: Draft, config: dict[str, Any]) -> int:
-    """Correct the number of positions and the padding id, which TEI's router always reads; the number, or 0."""
+    """Correct the number of positions and the padding id, which TEI's router always reads.
+
+    Returns:
+        Number of positions; 0 if it is invalid.
+    """
     if "n_positions" in config and "max_position_embeddings" in config:
         del config["max_position_embeddings"]
-        draft.change(CONFIG, "max_position_embeddings", "is left out: TEI takes it for n_positions, which is there too")
+        draft.change(CONFIG, "max_position_embeddings", "is removed: TEI reads it as n_positions, which exists too")
     name = "n_positions" if "n_positions" in config else "max_position_embeddings"
     positions = config.get(name)
     if not _is_kind(positions, "count") or not positions:
@@ -76,25 +80,28 @@ def settle_positions(draft: Draft, config: dict[str, Any]) -> int:
     padding = config.get("pad_token_id", 0)
     if padding is None:
         del config["pad_token_id"]
-        draft.change(CONFIG, "pad_token_id", "is null, which TEI cannot read: it is left out")
+        draft.change(CONFIG, "pad_token_id", "is null, which TEI cannot read: it is removed")
     elif not _is_kind(padding, "count"):
         draft.refuse(CONFIG, "pad_token_id", f"is {padding!r}, TEI needs {_WORDS['count']}", _AGAIN)
     return int(positions)
 
 
 def is_classifier(config: Mapping[str, Any]) -> bool:
-    """Whether TEI takes a model for a classifier or a reranker: by the names of its classes alone."""
+    """Whether TEI treats a model as a classifier or a reranker; the names of its classes decide."""
     names = config.get("architectures")
     return isinstance(names, list) and any(isinstance(name, str) and name.endswith("Classification") for name in names)
 
 
 def settle_labels(draft: Draft, config: dict[str, Any], rows: int | None) -> int:
-    """Name a classifier's labels and check that there are as many as its head has rows; how many, or 0.
+    """Name a classifier's labels, and check that their number equals the rows of its head.
 
     Args:
-        draft: of the verdict.
-        config: of ``config.json``, changed in place.
-        rows: of the head's weight; None if they cannot be seen.
+        draft: Draft of the verdict.
+        config: Content of ``config.json``, changed in place.
+        rows: Rows of the head's weight; None if unknown.
+
+    Returns:
+        Number of labels; 0 if they are invalid.
     """
     names = config.get("id2label")
     if names is None:
@@ -113,15 +120,17 @@ def settle_labels(draft: Draft, config: dict[str, Any], rows: int | None) -> int
     numbers = config.get("label2id")
     if not isinstance(numbers, dict) or not all(_is_kind(number, "count") for number in numbers.values()):
         config["label2id"] = {name: int(number) for number, name in names.items()}
-        draft.change(CONFIG, "label2id", "is missing or no table of numbers: it is made from id2label")
+        draft.change(CONFIG, "label2id", "is missing or not a table of numbers: it is made from id2label")
     if config["model_type"] == "modernbert" and config.get("num_labels") != len(names):
         config["num_labels"] = len(names)
-        draft.change(CONFIG, "num_labels", "is missing: TEI counts a ModernBERT's labels by it, and takes 1 else")
+        draft.change(
+            CONFIG, "num_labels", "is missing: TEI reads a ModernBERT's number of labels from it, and defaults to 1"
+        )
     return len(names)
 
 
 def settle_names(draft: Draft, config: dict[str, Any]) -> bool:
-    """Fill in ``model_type`` and ``architectures``, which TEI requires; whether both are there now."""
+    """Fill in ``model_type`` and ``architectures``, which TEI requires; return whether both are valid now."""
     names = config.get("architectures")
     if names is not None and not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
         draft.refuse(CONFIG, "architectures", f"is {names!r}, TEI needs a list of names", _AGAIN)
@@ -139,14 +148,14 @@ def settle_names(draft: Draft, config: dict[str, Any]) -> bool:
         config["architectures"] = [class_of(kind)]
         draft.change(CONFIG, "architectures", f"is missing: {config['architectures'][0]}")
     elif _GTE_EXTRA in names and not (config.get("id2label") and config.get("label2id")):
-        # As published for gte-multilingual-base, which is an embedder; releases differ in whether they know.
+        # gte-multilingual-base, an embedder, was published so. Only some releases of TEI know the case.
         config["architectures"] = [name for name in names if name != _GTE_EXTRA] or [class_of(kind)]
-        draft.change(CONFIG, "architectures", f"names {_GTE_EXTRA}, of which there are no labels")
+        draft.change(CONFIG, "architectures", f"names {_GTE_EXTRA}, but there are no labels for it")
     return True
 
 
 def _is_jina(config: Mapping[str, Any]) -> bool:
-    """As TEI tells: by the repository that the model's code comes from."""
+    """Whether a model is a JinaBERT, by the repository of its code, as TEI decides it."""
     auto = config.get("auto_map")
     code = str(auto.get("AutoConfig")) if isinstance(auto, dict) else ""
     name = config.get("_name_or_path")
@@ -154,7 +163,7 @@ def _is_jina(config: Mapping[str, Any]) -> bool:
 
 
 def _translate_nomic(draft: Draft, config: dict[str, Any]) -> None:
-    """TEI reads the keys of the code that it came with; transformers' own class has others, and the same weights."""
+    """Add the keys of NomicBERT's original code, which TEI reads, from those of transformers' own class."""
     names = {"n_embd": "hidden_size", "n_head": "num_attention_heads", "n_layer": "num_hidden_layers"}
     names |= {"n_inner": "intermediate_size", "n_positions": "max_position_embeddings"}
     defaults = {"hidden_size": 768, "num_attention_heads": 12, "num_hidden_layers": 12, "intermediate_size": 3072}
@@ -164,7 +173,7 @@ def _translate_nomic(draft: Draft, config: dict[str, Any]) -> None:
     if rope.get("rope_type", "default") != "default":
         draft.refuse(CONFIG, "rope_parameters", f"scales positions by {rope['rope_type']!r}", OWN_ENGINE)
     if config.get("hidden_act", "silu") != "silu":
-        draft.refuse(CONFIG, "hidden_act", f"is {config['hidden_act']!r}, TEI computes silu of this class", OWN_ENGINE)
+        draft.refuse(CONFIG, "hidden_act", f"is {config['hidden_act']!r}, TEI computes silu for this class", OWN_ENGINE)
     config |= {"activation_function": "swiglu", "layer_norm_epsilon": config.get("layer_norm_eps", 1e-12)}
     config |= {"rotary_emb_base": rope.get("rope_theta", 1000.0), "rotary_emb_fraction": 1.0}
     config |= dict.fromkeys(
@@ -180,10 +189,10 @@ def _check_fixed(draft: Draft, config: Mapping[str, Any], family: TeiFamily) -> 
         value = fixed.absent if value is None else value
         if value is not None and value not in fixed.values:
             computes = " or ".join(repr(one) for one in fixed.values) or "none"
-            draft.refuse(CONFIG, name, f"is {value!r}, of which TEI computes {computes} alone", OWN_ENGINE)
+            draft.refuse(CONFIG, name, f"is {value!r}, TEI computes only {computes}", OWN_ENGINE)
     if config.get("quantization_config") is not None:
         draft.refuse(
-            CONFIG, "quantization_config", "is there: TEI reads no quantised weights", "give the model as it was"
+            CONFIG, "quantization_config", "exists: TEI reads no quantised weights", "give the unquantised model"
         )
 
 
@@ -198,7 +207,7 @@ def _settle_key(draft: Draft, config: dict[str, Any], name: str, kind: Kind, def
         draft.change(CONFIG, name, f"is missing: {default!r}")
     if kind == "count" and isinstance(value, list) and value and name == "eos_token_id":
         config[name] = value = value[0]
-        draft.change(CONFIG, name, f"is a list: {value!r}, with which TEI pads")
+        draft.change(CONFIG, name, f"is a list: its first, {value!r}, with which TEI pads")
     if kind == "activation":
         _settle_activation(draft, config, name)
     elif not _is_kind(value, kind):
@@ -206,14 +215,14 @@ def _settle_key(draft: Draft, config: dict[str, Any], name: str, kind: Kind, def
 
 
 def _settle_activation(draft: Draft, config: dict[str, Any], name: str) -> None:
-    """TEI's gelu is the approximation by tanh, which the library has under other names."""
+    """Rename an activation to TEI's name; TEI's gelu is the tanh approximation, which transformers names otherwise."""
     value = config[name]
     known = isinstance(value, str)
     if known and (value in _ACTIVATIONS or (value == "gelu_pytorch_tanh" and config["model_type"] == "gemma3_text")):
         return
     if known and value in _TANH | {"swish"}:
         config[name] = "silu" if value == "swish" else "gelu"
-        draft.change(CONFIG, name, f"is {value!r}, which TEI computes under the name of {config[name]!r}")
+        draft.change(CONFIG, name, f"is {value!r}, which TEI names {config[name]!r}")
         return
     draft.refuse(CONFIG, name, f"is {value!r}; TEI computes {', '.join(sorted(_ACTIVATIONS))}", OWN_ENGINE)
 
@@ -236,7 +245,7 @@ _WORDS: dict[Kind, str] = {
 
 
 def _is_kind(value: object, kind: Kind) -> bool:
-    """Whether Rust's reader takes a value: there, 512.0 is no whole number."""
+    """Whether Rust's reader accepts a value as this kind; 512.0 is not a whole number there."""
     match kind:
         case "count":
             return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 63

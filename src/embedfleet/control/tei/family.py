@@ -1,7 +1,7 @@
 """The table of the architectures that TEI computes, with the keys of ``config.json`` that each requires.
 
-Keys and kinds are those of the records that TEI's candle backend reads the file into (``backends/candle/src/models``,
-release 1.9.3). A value that is missing is what transformers takes for it (`model_folder.defaults`, or here).
+Keys and kinds are those of the records into which TEI's candle backend reads the file (``backends/candle/src/models``,
+release 1.9.3). A missing key gets transformers' default (`model_folder.defaults`, or here).
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ Kind = Literal["count", "integer", "number", "flag", "text", "activation", "text
 Rotary = Literal["", "plain", "scaled", "modernbert", "gemma"]
 
 NO_DEFAULT = object()
-"""The default of a key that no library fills in."""
+"""Default of a key for which no library has a default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,9 +20,9 @@ class Key:
     """A key that TEI requires.
 
     Attributes:
-        kind: of its value.
-        default: the library's default where `model_folder.defaults` has none; `NO_DEFAULT` for none.
-        alias: another name that the library has for it.
+        kind: Kind of its value.
+        default: Library's default if `model_folder.defaults` has none; `NO_DEFAULT` for none.
+        alias: Library's other name of the key; empty for none.
     """
 
     kind: Kind
@@ -35,8 +35,8 @@ class Fixed:
     """A key for which TEI computes only some values, whether it reads the key or not.
 
     Attributes:
-        values: that it computes.
-        absent: what the library takes where the key is missing; None if that is one of them.
+        values: Values that TEI computes.
+        absent: Library's default for a missing key; None if it is one of ``values``.
     """
 
     values: tuple[object, ...]
@@ -45,20 +45,20 @@ class Fixed:
 
 @dataclass(frozen=True, slots=True)
 class TeiFamily:
-    """An architecture of TEI's.
+    """An architecture that TEI computes.
 
     Attributes:
-        model_types: as ``config.json`` has them.
-        keys: that TEI must find; those of rotary positions are looked at apart.
-        prefixes: of the names of its classes in transformers, by model type.
-        optional: keys that may be missing or null, but have to be of a kind.
-        poolings: that it computes.
-        head: name of the classification head's weight; empty if TEI has no classifier of it.
-        since: first release that has it.
-        needs_flash: whether it runs on a GPU with flash attention in float16 alone.
-        needs_float32: whether it runs in float32 alone.
-        rotary: how its rotary positions are told; empty if it has none.
-        fixed: keys of which another value is another model.
+        model_types: Values of ``model_type`` in ``config.json``.
+        keys: Keys that TEI requires, without those of rotary position embeddings (see `rotary`).
+        prefixes: Prefixes of its class names in transformers, in the order of ``model_types``.
+        optional: Keys that may be missing or null, with the kind of their value.
+        poolings: Poolings that TEI computes.
+        head: Name of the classification head's weight; empty if TEI has no classifier of this architecture.
+        since: First release with this architecture.
+        needs_flash: Whether it runs only in float16 on a GPU with flash attention.
+        needs_float32: Whether it runs only in float32.
+        rotary: Style of its keys for rotary position embeddings; empty if it has none.
+        fixed: Keys for which TEI computes only some values.
     """
 
     model_types: tuple[str, ...]
@@ -112,7 +112,7 @@ _QWEN = {
 _DECODER_POOLINGS = ("cls", "mean", "last-token")
 
 JINA = TeiFamily(("bert",), _BERT, ("Bert",), optional=_BERT_OPTIONAL, head="classifier.weight", fixed=_ENCODES)
-"""JinaBERT and its variant for code, which call themselves bert; where their own code lies tells them apart."""
+"""JinaBERT and its variant for code, whose model_type is bert; the repository of their code tells them apart."""
 
 JINA_CODE_OF = ("jinaai/jina-bert-implementation", "jinaai/jina-bert-v2-qk-post-norm")
 
@@ -296,7 +296,7 @@ FAMILIES = (
     ),
     TeiFamily(
         ("qwen3",),
-        # TEI pads with the token that ends a text: any will do.
+        # TEI pads with the end token; any id works.
         _QWEN | {"attention_bias": Key("flag", False), "head_dim": Key("count", 128), "eos_token_id": Key("count", 0)},
         ("Qwen3",),
         optional={"sliding_window": "count"},
@@ -323,7 +323,7 @@ FAMILIES = (
         needs_float32=True,
         rotary="gemma",
         fixed={
-            "use_bidirectional_attention": Fixed((True,), absent=False),  # the library's is causal, TEI's never
+            "use_bidirectional_attention": Fixed((True,), absent=False),  # causal in transformers, never in TEI
             "attn_logit_softcapping": Fixed(()),
         },
     ),
@@ -331,12 +331,12 @@ FAMILIES = (
 
 
 def family_of(model_type: object) -> TeiFamily | None:
-    """The family of a ``model_type``; None if TEI has none."""
+    """Find the family of a ``model_type``; None if TEI has none."""
     return next((family for family in FAMILIES if model_type in family.model_types), None)
 
 
 def class_of(model_type: str, ending: str = "Model") -> str:
-    """The name of a model's class with an ending, as of a model without any head."""
+    """Name a model's class in transformers, with an ending such as ``Model`` for a model without a head."""
     family = family_of(model_type)
     if family is None:
         return ending
@@ -344,7 +344,7 @@ def class_of(model_type: str, ending: str = "Model") -> str:
 
 
 def model_type_of(architecture: str) -> str:
-    """The ``model_type`` that a class's name tells; empty if it tells none, or several."""
+    """Find the ``model_type`` of a class name; empty if the name belongs to no family."""
     for family in FAMILIES:
         for number, prefix in enumerate(family.prefixes):
             if architecture.startswith((f"{prefix}For", f"{prefix}Model")):

@@ -1,7 +1,7 @@
 """Judges, before a container starts, how a release of TEI would read a model folder; pure.
 
-What decides is TEI's source: ``router/src/lib.rs`` for the files beside the weights, ``backends/candle`` for
-``config.json`` and the weights, ``backends/src/lib.rs`` for modules and for which backend it is.
+The rules follow TEI's source: ``router/src/lib.rs`` for the files beside the weights, ``backends/candle`` for
+``config.json`` and the weights, ``backends/src/lib.rs`` for modules and the choice of the backend.
 """
 
 from typing import Any
@@ -26,15 +26,15 @@ from embedfleet.control.tei.weights import HEADS, head_rows, settle_weights, tak
 TOKENIZER = "tokenizer.json"
 _MOST_LINKS = 200
 _RANKER = "give a cross-encoder; or, for ranking by late interaction: {}"
-_AGAIN = "copy the folder anew from where it is whole"
+_AGAIN = "copy the folder again from a complete one"
 
 
 def judge(folder: ModelFolder, target: Target) -> Verdict:
     """Judge how TEI would read a folder.
 
     Args:
-        folder: as it lies on the disk.
-        target: what reads it.
+        folder: Content of the folder on the disk.
+        target: TEI that is to read the folder.
     """
     draft = Draft()
     if is_elsewhere(draft, folder):
@@ -58,20 +58,20 @@ def judge(folder: ModelFolder, target: Target) -> Verdict:
     ranks = is_classifier(config)
     _settle_task(draft, folder, config, family, target, by_onnx=by_onnx)
     refuse_unread(draft, folder)
-    if target.pooling != "splade":  # whose output is words' weights
+    if target.pooling != "splade":  # SPLADE's output is weights of words
         refuse_output(draft, folder, classifies=ranks)
     if ranks and config.get("type_vocab_size") not in (0, 1):
         refuse_lost_types(draft, folder)
     settle_prompts(draft, folder, target, ranks=ranks)
     if CONFIG in folder.odd:
-        draft.change(CONFIG, "", "has a byte order mark or a key twice")
+        draft.change(CONFIG, "", "has a byte order mark or a repeated key")
     if draft.is_changed(CONFIG):
         draft.write(CONFIG, config)
     return draft.verdict
 
 
 def links_of(folder: ModelFolder) -> dict[str, str]:
-    """Files that lie outside a folder → where."""
+    """Map each file of a folder that is a link to outside the folder to its target."""
     return {name: str(target) for name, target in folder.outside.items() if folder.sizes[name] >= 0}
 
 
@@ -79,16 +79,18 @@ def _settle_tokenizer(draft: Draft, folder: ModelFolder) -> None:
     if TOKENIZER in folder.pointers:
         draft.refuse(TOKENIZER, "", "is a git-lfs pointer, not the file itself", "run `git lfs pull` in the folder")
     elif TOKENIZER in folder.odd:
-        draft.refuse(TOKENIZER, "", "begins with a byte order mark, which TEI cannot read", "save it without")
+        draft.refuse(TOKENIZER, "", "begins with a byte order mark, which TEI cannot read", "save it without one")
     elif folder.tokenizer:
-        what = "splits texts otherwise than tokenizer_config.json or do_lower_case say, which the libraries obey"
-        draft.change(TOKENIZER, "", what if folder.has(TOKENIZER) else "is missing: made from the files of before it")
+        what = "splits texts differently from tokenizer_config.json or do_lower_case, which the libraries follow"
+        draft.change(
+            TOKENIZER, "", what if folder.has(TOKENIZER) else "is missing: made from the slow tokenizer's files"
+        )
         draft.write_bytes(TOKENIZER, folder.tokenizer.encode())
     elif folder.has(TOKENIZER) and folder.no_tokenizer:
         draft.refuse(TOKENIZER, "", f"cannot be used: {folder.no_tokenizer}", _AGAIN)
     elif folder.has(TOKENIZER):
         if folder.sizes[TOKENIZER] < 0:
-            draft.refuse(TOKENIZER, "", "is a link that leads nowhere, or may not be read", _AGAIN)
+            draft.refuse(TOKENIZER, "", "is a broken link, or cannot be read", _AGAIN)
     else:
         hint = "write it: AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)"
         why = f" ({folder.no_tokenizer})" if folder.no_tokenizer else ""
@@ -96,27 +98,27 @@ def _settle_tokenizer(draft: Draft, folder: ModelFolder) -> None:
 
 
 def _settle_links(draft: Draft, folder: ModelFolder) -> None:
-    """Files that lie elsewhere, as those of the hub's cache do: a container that has the folder alone has them not."""
+    """Mount the targets of links to outside the folder, such as the hub's cache has, which a container cannot see."""
     if len(folder.outside) > _MOST_LINKS:
         name = next(iter(folder.outside))
-        hint = "copy the folder with what its links lead to: cp -rL"
+        hint = "copy the folder with the targets of its links: cp -rL"
         draft.refuse(name, "", f"and {len(folder.outside) - 1} others are links to outside the folder", hint)
         return
     there = links_of(folder)
     for name, target in there.items():
         draft.link(name, target)
     if there:
-        draft.notes.append(f"{', '.join(there)}: links to outside the folder, and what they lead to is mounted as well")
+        draft.notes.append(f"{', '.join(there)}: links to outside the folder, whose targets are mounted as well")
 
 
 def _settle_head(draft: Draft, folder: ModelFolder, config: dict[str, Any], target: Target) -> None:
-    """A classification head in the weights that the config names no class for: TEI would leave it out."""
+    """Name a class for a classification head in the weights that the config does not name: TEI would ignore it."""
     tensors = tensors_of(folder) or {}
     names = config.get("architectures")
     if target.task == "embed" or is_classifier(config) or not any(head in tensors for head in HEADS):
         return
     if target.pooling != "auto" or folder.has("modules.json") or folder.has("1_Pooling/config.json"):
-        return  # an embedder, whatever else lies in its weights
+        return  # the model is an embedder, whatever else is in its weights
     if names is not None and not isinstance(names, list):
         return
     kind = config.get("model_type") or (model_type_of(str(names[0])) if names else "")
@@ -135,10 +137,10 @@ def _check_machine(draft: Draft, config: dict[str, Any], family: TeiFamily, targ
             f"take a newer tei_version; or {OWN_ENGINE}",
         )
     elif family.needs_flash and not (target.on_gpu and target.flash and target.dtype != "float32"):
-        what = "which TEI computes on GPUs with flash attention in float16 alone (Ampere and newer)"
+        what = "which TEI computes only in float16 on GPUs with flash attention (Ampere and newer)"
         draft.refuse(CONFIG, "model_type", f"is {kind}, {what}", OWN_ENGINE)
     elif family.needs_float32 and target.dtype == "float16":
-        draft.refuse("", "dtype", f"is float16, TEI computes {kind} in float32 alone", "leave dtype away")
+        draft.refuse("", "dtype", f"is float16, TEI computes {kind} only in float32", "unset dtype")
 
 
 def _settle_task(
@@ -150,10 +152,10 @@ def _settle_task(
     *,
     by_onnx: bool,
 ) -> None:
-    """A classifier has its labels, an embedder its pooling; and each can do what its service is for."""
+    """Check a classifier's labels or an embedder's pooling, and that the model fits its service's task."""
     if not is_classifier(config):
         if target.task == "rerank":
-            said = f"is {config.get('architectures')}, which is no classifier: TEI ranks by cross-encoders alone"
+            said = f"is {config.get('architectures')}, which is not a classifier: TEI ranks only with cross-encoders"
             draft.refuse(CONFIG, "architectures", said, _RANKER.format(OWN_ENGINE))
             return
         poolings = family.poolings if family is not None and not by_onnx else ("cls", "mean", "last-token")
@@ -172,6 +174,6 @@ def _settle_task(
         return
     labels = settle_labels(draft, config, rows)
     if labels > 1 and target.task == "rerank":
-        draft.refuse(CONFIG, "id2label", f"names {labels} labels, TEI ranks by a model of one", OWN_ENGINE)
+        draft.refuse(CONFIG, "id2label", f"names {labels} labels, TEI ranks with a model of one label", OWN_ENGINE)
     elif target.task == "embed":
         draft.refuse(CONFIG, "architectures", f"is {name}: TEI would classify, not embed", OWN_ENGINE)

@@ -1,4 +1,4 @@
-"""How a container of Text Embeddings Inference is started: flags and environment by release, with its known traps."""
+"""The start of a container of Text Embeddings Inference: flags, environment and entrypoint, by release."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -9,28 +9,28 @@ from embedfleet.control.tei.verdict import Target
 from embedfleet.errors import UsageError
 
 PORT = 80
-"""Where TEI listens in its images."""
+"""Port on which TEI listens in its images."""
 
-_TAKES_A_WORD = (1, 9, 2)  # --auto-truncate false; before, only the bare flag (TEI pull request 836)
-_TRUNCATES_UNASKED = (1, 9, 0)  # auto-truncate is the default from here on (829)
+_TAKES_A_WORD = (1, 9, 2)  # first release with --auto-truncate=false, not only the bare flag (TEI pull request 836)
+_TRUNCATES_UNASKED = (1, 9, 0)  # first release that truncates by default (pull request 829)
 _SERVED_NAME = (1, 9, 0)
-_BREAKS_ON_NEW_DRIVERS = (1, 9, 3)  # its entrypoint misreads what nvidia-smi of drivers 6xx prints (issue 870)
+_BREAKS_ON_NEW_DRIVERS = (1, 9, 3)  # last release whose entrypoint misreads nvidia-smi of drivers 6xx (issue 870)
 _NEW_DRIVER = 600
 _NEWEST = 999
-_FLASH = 80  # compute capability, tenfold, from which on there is flash attention of version 2
+_FLASH = 80  # ten times the lowest compute capability with flash attention 2
 
 
 def parse_version(text: str) -> tuple[int, int, int]:
-    """``1.9.3`` as numbers; ``latest``, and a missing last one, stand for the newest.
+    """Parse a release such as ``1.9.3``; ``latest`` and a missing last number mean the newest.
 
     Raises:
-        UsageError: it is no release.
+        UsageError: The text is not a release.
     """
     if text == "latest":
         return _NEWEST, 0, 0
     found = re.fullmatch(r"v?(\d+)\.(\d+)(?:\.(\d+))?", text)
     if not found:
-        raise UsageError(f"tei_version {text!r} is no release of TEI", "write it as 1.9.3, or latest")
+        raise UsageError(f"tei_version {text!r} is not a release of TEI", "write a release such as 1.9.3, or latest")
     major, minor, patch = found.groups()
     return int(major), int(minor), int(patch or _NEWEST)
 
@@ -46,20 +46,21 @@ def arguments(
     dtype: str,
     more: Mapping[str, str] | None = None,
 ) -> tuple[str, ...]:
-    """The flags of ``text-embeddings-router``, each in one word: a value may begin with a dash.
+    """Make the flags of ``text-embeddings-router``, each as one word, since a value may begin with a dash.
 
     Args:
-        options: of the service.
-        model: its path inside the container.
-        version: of TEI.
-        payload_limit_bytes: the largest body.
-        workers: tokenizer workers; TEI's own choice, every core for every replica, is too many.
-        max_input_length: of the model; an input longer than ``max_batch_tokens`` is a start error, or blocks for ever.
-        dtype: of the weights; ``auto`` leaves it to TEI.
-        more: flags that the model's folder needs.
+        options: Engine options of the service.
+        model: Path of the model in the container.
+        version: Release of TEI.
+        payload_limit_bytes: Largest request body, in bytes.
+        workers: Number of tokenizer workers; TEI's default, one per core in every replica, is too many.
+        max_input_length: Longest input of the model, in tokens; with a smaller ``max_batch_tokens`` TEI fails at the
+            start, or blocks forever.
+        dtype: Number format of the weights; ``auto`` leaves it to TEI.
+        more: Flags that the model's folder needs.
 
     Raises:
-        UsageError: the release cannot be told what the options ask for.
+        UsageError: The release has no flag for what the options ask for.
     """
     flags = {
         "--model-id": model,
@@ -82,12 +83,12 @@ def arguments(
 
 
 def target_of(service: Service, version: str, families: Sequence[Family]) -> Target:
-    """What reads the model's folder of a service.
+    """Describe the TEI that reads the model folder of a service.
 
     Args:
-        service: whose replicas are containers of TEI.
-        version: of TEI.
-        families: of the GPUs that it is placed on; that of the CPU for none.
+        service: Service whose replicas are containers of TEI.
+        version: Release of TEI.
+        families: Families of its GPUs; that of the CPU if it has none.
     """
     engine = service.engine
     return Target(
@@ -103,16 +104,16 @@ def target_of(service: Service, version: str, families: Sequence[Family]) -> Tar
 
 
 def environment(family: Family) -> dict[str, str]:
-    """What TEI is told by variables."""
+    """Make the environment variables of a container of TEI."""
     return {} if family.flash_attention else {"USE_FLASH_ATTENTION": "False"}
 
 
 def entrypoint(version: str, driver: str) -> tuple[str, ...]:
-    """The program to start in place of the image's own; empty for the image's own.
+    """Choose the program to start instead of the image's own; empty for the image's own.
 
     Args:
-        version: of TEI.
-        driver: version of the NVIDIA driver; empty if there is none.
+        version: Release of TEI.
+        driver: Version of the NVIDIA driver; empty if there is none.
     """
     major = driver.partition(".")[0]
     is_new = major.isdigit() and int(major) >= _NEW_DRIVER
@@ -120,12 +121,12 @@ def entrypoint(version: str, driver: str) -> tuple[str, ...]:
 
 
 def _truncation(wanted: bool, version: str) -> tuple[str, ...]:
-    """Said in every case: the default changed between releases."""
+    """Make the flag for truncation, always explicit, since the default changed between releases."""
     release = parse_version(version)
     if release >= _TAKES_A_WORD:
         return (f"--auto-truncate={str(wanted).lower()}",)
     if wanted:
         return ("--auto-truncate",)
     if release >= _TRUNCATES_UNASKED:
-        raise UsageError(f"TEI {version} cannot be told not to truncate", "take tei_version 1.9.2 or newer")
+        raise UsageError(f"TEI {version} has no flag to switch off truncation", "take tei_version 1.9.2 or newer")
     return ()

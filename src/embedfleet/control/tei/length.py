@@ -1,4 +1,4 @@
-"""Writes the longest input where TEI reads it, and never more than the positions; pure.
+"""Writes the maximum input length where TEI reads it, at most the number of positions; pure.
 
 Source: ``STConfig`` and the choice of ``max_input_length`` in ``run`` (router/src/lib.rs); ``ST_CONFIG_NAMES``
 (core/src/download.rs) for the file's names.
@@ -12,26 +12,28 @@ from embedfleet.model_folder.sentence_files import LENGTH_FILES
 
 _KEY = "max_seq_length"
 _TOKENIZER_CONFIG = "tokenizer_config.json"
-_AGAIN = "copy the folder anew from where it is whole"
-_BEHIND_PADDING = {"roberta", "xlm-roberta", "camembert", "mpnet"}  # whose first position is one behind that
-_BEYOND = 10**9  # transformers writes 1e30 for none
+_AGAIN = "copy the folder again from a complete one"
+_BEHIND_PADDING = {"roberta", "xlm-roberta", "camembert", "mpnet"}  # their positions start behind the padding id
+_BEYOND = 10**9  # transformers writes 1e30 for "no limit"
 
 
 def settle_length(draft: Draft, folder: ModelFolder, config: dict[str, Any], *, positions: int) -> None:
     """Write the length that sentence-transformers takes where TEI reads it, at most the number of positions.
 
     Args:
-        draft: of the verdict.
-        folder: of the model.
-        config: of ``config.json``.
-        positions: that the model has.
+        draft: Draft of the verdict.
+        folder: Folder of the model.
+        config: Content of ``config.json``.
+        positions: Number of the model's positions.
     """
     kind, padding = config.get("model_type"), config.get("pad_token_id")
     padding = padding if isinstance(padding, int) else 1
     limit = positions - padding - 1 if kind in _BEHIND_PADDING else positions
-    by_itself = positions if kind == "mpnet" else limit  # what TEI takes where nothing is stated
+    by_itself = positions if kind == "mpnet" else limit  # TEI's default if no file states a length
     if limit < 1:
-        draft.refuse("config.json", "max_position_embeddings", f"is {positions}, of which none is left", _AGAIN)
+        draft.refuse(
+            "config.json", "max_position_embeddings", f"is {positions}, which leaves no position for a text", _AGAIN
+        )
         return
     file = next((name for name in LENGTH_FILES if folder.has(name)), "")
     values = folder.values(file) if file else {}
@@ -49,9 +51,9 @@ def settle_length(draft: Draft, folder: ModelFolder, config: dict[str, Any], *, 
         if stated is None:
             what = _missing(folder, right, limit)
         elif stated != right:
-            what = f"is {stated}, more than the positions: {right}"
+            what = f"is {stated}, more than the number of positions: {right}"
         else:
-            what = "is in a file with a byte order mark or a key twice"
+            what = "is in a file with a byte order mark or a repeated key"
         draft.change(file, _KEY, what)
         draft.write(file, values | {_KEY: right})
     elif not file and right != by_itself:
@@ -60,18 +62,18 @@ def settle_length(draft: Draft, folder: ModelFolder, config: dict[str, Any], *, 
 
 
 def _right(draft: Draft, folder: ModelFolder, stated: int | None, limit: int, *, bounded: bool) -> int:
-    """What is stated, else the tokenizer's own length; the positions at most, where those end."""
+    """Choose the stated length, else the tokenizer's, at most the number of positions if that is a limit."""
     if stated is not None:
         return min(stated, limit) if bounded else stated
     length = _tokenizers(folder)
     if isinstance(length, float) and length != int(length):
-        draft.refuse(_TOKENIZER_CONFIG, "model_max_length", f"is {length!r}, which is no whole number", _AGAIN)
+        draft.refuse(_TOKENIZER_CONFIG, "model_max_length", f"is {length!r}, which is not a whole number", _AGAIN)
         return limit
     return limit if length is None else min(int(length), limit)
 
 
 def _tokenizers(folder: ModelFolder) -> float | None:
-    """The length that the tokenizer states; None if that is none, or no limit."""
+    """Read the maximum length of the tokenizer; None if it states none."""
     settings = folder.values(_TOKENIZER_CONFIG) or {}
     length = settings.get("model_max_length", settings.get("max_len"))
     if isinstance(length, bool) or not isinstance(length, (int, float)) or not 1 <= length < _BEYOND:
@@ -80,7 +82,7 @@ def _tokenizers(folder: ModelFolder) -> float | None:
 
 
 def _missing(folder: ModelFolder, right: int, limit: int) -> str:
-    """What is taken where nothing is stated, and of what."""
+    """Describe the length that replaces a missing one, and its source."""
     length = _tokenizers(folder)
     if length is None:
         return f"is missing: {right}, the number of positions"

@@ -11,11 +11,11 @@ from embedfleet.control.tei.verdict import Target, Verdict
 
 @dataclass(frozen=True, slots=True)
 class TeiModel:
-    """See the module.
+    """A model folder for a container of TEI.
 
     Attributes:
-        verdict: what TEI makes of the folder.
-        assembly: the folder that it sees in its place; None if it sees it as it is.
+        verdict: Verdict on the folder.
+        assembly: Corrected copy that TEI sees instead; None if TEI sees the folder itself.
     """
 
     verdict: Verdict
@@ -23,12 +23,12 @@ class TeiModel:
 
 
 def read_for_tei(folder: Path, target: Target, *, ours: bool = False) -> TeiModel:
-    """Check a model folder for TEI; never fails.
+    """Read a model folder and judge it for TEI; problems are in the verdict.
 
     Args:
-        folder: of the model.
-        target: what reads it.
-        ours: whether it is our own engine under TEI's flags, which needs no more than that files are there.
+        folder: Folder of the model.
+        target: TEI that is to read the folder.
+        ours: Whether our own engine runs under TEI's flags in the container; it only needs the linked files.
     """
     found = with_tokenizer(read_model_folder(folder))
     verdict = judge(found, target)

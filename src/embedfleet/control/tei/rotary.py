@@ -1,4 +1,4 @@
-"""Moves the settings of rotary positions from transformers 5's keys to those that TEI reads; pure.
+"""Moves the settings of rotary position embeddings from transformers 5's keys to those that TEI reads; pure.
 
 Source: the families' records (backends/candle/src/models) for the keys; backends/candle/src/layers/rotary.rs for the
 kinds of scaling.
@@ -22,12 +22,12 @@ _LLAMA3 = ("factor", "high_freq_factor", "low_freq_factor", "original_max_positi
 
 
 def settle_rotary(draft: Draft, config: dict[str, Any], family: TeiFamily) -> None:
-    """Write the keys of rotary positions that TEI reads, in place; refuse positions that it does not compute.
+    """Write the keys of rotary position embeddings that TEI reads, in place; refuse kinds that it does not compute.
 
     Args:
-        draft: of the verdict.
-        config: of ``config.json``.
-        family: of the model.
+        draft: Draft of the verdict.
+        config: Content of ``config.json``.
+        family: Family of the model.
     """
     if not family.rotary:
         return
@@ -40,11 +40,11 @@ def settle_rotary(draft: Draft, config: dict[str, Any], family: TeiFamily) -> No
         _settle_scaling(draft, config, family.rotary, new)
     if _NEW in config and not draft.refusals:
         del config[_NEW]
-        draft.change(_CONFIG, _NEW, "is of transformers 5: its values stand under the names that TEI reads")
+        draft.change(_CONFIG, _NEW, "is a key of transformers 5: its values are moved to the names that TEI reads")
 
 
 def _settle_layered(draft: Draft, config: dict[str, Any], rotary: str, new: dict[str, Any]) -> None:
-    """Layers of two kinds, each with a base of its own."""
+    """Settle the two bases of a model whose layers attend globally or locally."""
     full, sliding = (new.get(kind) for kind in ("full_attention", "sliding_attention"))
     full, sliding = (each if isinstance(each, dict) else {} for each in (full or new, sliding))
     _settle_theta(draft, config, _GLOBAL_KEY[rotary], full.get("rope_theta"), _GLOBAL_THETA[rotary])
@@ -55,7 +55,7 @@ def _settle_layered(draft: Draft, config: dict[str, Any], rotary: str, new: dict
 
 
 def _settle_period(draft: Draft, config: dict[str, Any], rotary: str) -> None:
-    """TEI tells layers that see all tokens by their number; transformers 5 lists every layer's kind."""
+    """Turn transformers 5's list of layer types into the period of global layers, which TEI reads."""
     name, kinds = _PERIOD_KEY[rotary], config.get("layer_types")
     period = config.get(name)
     period = config.get("sliding_window_pattern") if period is None and rotary == "gemma" else period
@@ -67,7 +67,7 @@ def _settle_period(draft: Draft, config: dict[str, Any], rotary: str) -> None:
     if isinstance(kinds, list) and any(
         (kind == "full_attention") != _is_full(number, period, rotary) for number, kind in enumerate(kinds)
     ):
-        draft.refuse(_CONFIG, "layer_types", f"is no pattern that repeats every {period} layers", OWN_ENGINE)
+        draft.refuse(_CONFIG, "layer_types", f"does not repeat every {period} layers", OWN_ENGINE)
         return
     if config.get(name) != period:
         config[name] = period
@@ -75,7 +75,7 @@ def _settle_period(draft: Draft, config: dict[str, Any], rotary: str) -> None:
 
 
 def _period(kinds: list[Any], rotary: str) -> int:
-    """After how many layers one sees all tokens again; more than there are if none does."""
+    """Count the layers from one global layer to the next; more than there are if none is global."""
     full = [number for number, kind in enumerate(kinds) if kind == "full_attention"]
     if rotary == "gemma":
         return full[0] + 1 if full else len(kinds) + 1
@@ -96,7 +96,7 @@ def _settle_theta(draft: Draft, config: dict[str, Any], name: str, new: object, 
 
 
 def _settle_scaling(draft: Draft, config: dict[str, Any], rotary: str, new: dict[str, Any]) -> None:
-    """Of scaled positions TEI knows two kinds, and takes every other one that has a factor for the second."""
+    """Settle scaled positions: TEI knows llama3 and ntk, and treats every other kind with a factor as ntk."""
     old = config.get(_OLD)
     scaling = old if old is not None else {key: value for key, value in new.items() if key != "rope_theta"}
     if old is not None and not isinstance(old, dict):
@@ -106,7 +106,7 @@ def _settle_scaling(draft: Draft, config: dict[str, Any], rotary: str, new: dict
     if kind == "default" and scaling.get("partial_rotary_factor", 1) == 1:
         if old is not None:
             del config[_OLD]
-            draft.change(_CONFIG, _OLD, "says that there is none, in a way that TEI cannot read: it is left out")
+            draft.change(_CONFIG, _OLD, "states no scaling in a form that TEI cannot read: it is removed")
         return
     known = (kind == "llama3" and all(_is_number(scaling.get(key)) for key in _LLAMA3)) or (
         kind == "ntk" and _is_number(scaling.get("factor"))
@@ -122,7 +122,9 @@ def _refuse_scaling(draft: Draft, scaling: object) -> None:
     values = scaling if isinstance(scaling, dict) else {}
     kind = values.get("rope_type", values.get("type", "default"))
     if kind != "default" or values.get("partial_rotary_factor", 1) != 1:
-        what = f"positions scaled by {kind!r}" if kind != "default" else "positions that turn a part of each head"
+        what = (
+            f"positions scaled by {kind!r}" if kind != "default" else "positions that rotate only a part of each head"
+        )
         draft.refuse(_CONFIG, _OLD, f"or {_NEW}: {what}, which TEI does not compute for this model", OWN_ENGINE)
 
 

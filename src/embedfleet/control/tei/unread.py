@@ -1,6 +1,6 @@
-"""Refuses keys that TEI ignores though numbers depend on them, unless their value changes nothing; pure.
+"""Refuses keys that TEI ignores although results depend on them, unless their value has no effect; pure.
 
-Source: none of router/src/lib.rs, backends/src/lib.rs and backends/candle/src names these keys.
+Source: router/src/lib.rs, backends/src/lib.rs and backends/candle/src do not name these keys.
 """
 
 from typing import Any
@@ -11,7 +11,7 @@ from embedfleet.model_folder.sentence_files import LENGTH_FILES
 
 _SENTENCE = LENGTH_FILES[0]
 _TOKENIZER_CONFIG = "tokenizer_config.json"
-_NO_TYPES = "TokenizersBackend"  # transformers 4 wrote PreTrainedTokenizerFast, which gave token types
+_NO_TYPES = "TokenizersBackend"  # its predecessor in transformers 4, PreTrainedTokenizerFast, made token types
 _STATE_TYPES = (
     'if the model was trained with token types, state "model_input_names": ["input_ids", "token_type_ids",'
     ' "attention_mask"]'
@@ -40,18 +40,18 @@ _UNREAD: tuple[tuple[str, str, tuple[object, ...]], ...] = (
 
 
 def refuse_unread(draft: Draft, folder: ModelFolder) -> None:
-    """Refuse a folder with settings that TEI would ignore in silence."""
+    """Refuse a folder with settings that TEI would ignore silently."""
     for file, key, harmless in _UNREAD:
         _check(draft, file, key, (folder.values(file) or {}).get(key), harmless)
 
 
 def refuse_output(draft: Draft, folder: ModelFolder, *, classifies: bool) -> None:
-    """Refuse a folder that asks for an output of the model other than the one that TEI takes.
+    """Refuse a folder that asks for another output of the model than the one that TEI uses.
 
     Args:
-        draft: of the verdict.
-        folder: of the model.
-        classifies: whether TEI takes it for a classifier.
+        draft: Draft of the verdict.
+        folder: Folder of the model.
+        classifies: Whether TEI treats the model as a classifier.
     """
     values = folder.values(_SENTENCE) or {}
     _check(draft, _SENTENCE, "transformer_task", values.get("transformer_task"), (None, *_TASKS[classifies]))
@@ -61,11 +61,11 @@ def refuse_output(draft: Draft, folder: ModelFolder, *, classifies: bool) -> Non
 
 
 def refuse_lost_types(draft: Draft, folder: ModelFolder) -> None:
-    """Refuse a model of pairs that is to be given no token types: TEI gives those that its tokenizer makes."""
+    """Refuse a cross-encoder without token types: TEI always passes those that the tokenizer makes."""
     values = folder.values(_TOKENIZER_CONFIG) or {}
     names = values.get("model_input_names")
     if not isinstance(names, list) and values.get("tokenizer_class") == _NO_TYPES:
-        what = f"is {_NO_TYPES!r} without model_input_names: transformers 5 gives no token types then, TEI gives them"
+        what = f"is {_NO_TYPES!r} without model_input_names: transformers 5 then makes no token types, TEI makes them"
         draft.refuse(_TOKENIZER_CONFIG, "tokenizer_class", what, f"{_STATE_TYPES}; else {OWN_ENGINE}")
     elif isinstance(names, list) and "token_type_ids" not in names:
         what = f"is {str(names)[:80]}, without token types, which TEI gives to the second text of a pair"
@@ -77,7 +77,7 @@ def _check(draft: Draft, file: str, key: str, value: object, harmless: tuple[obj
         draft.refuse(file, key, f"is {repr(value)[:80]}, which TEI does not read", OWN_ENGINE)
 
 
-def _text_output(modalities: Any) -> object:  # noqa: ANN401 - what JSON holds
-    """Which of a model's outputs is taken for texts."""
+def _text_output(modalities: Any) -> object:  # noqa: ANN401 - any JSON value
+    """Find which of a model's outputs is used for texts."""
     text = modalities.get("text") if isinstance(modalities, dict) else None
     return text.get("method_output_name") if isinstance(text, dict) else None

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 OWN_ENGINE = (
-    "our own engine may serve it, on the CPU and not on the GPU: `embedfleet engine --model DIR` tells whether it"
-    " serves the folder, and driver = process has it do so in the fleet"
+    "our own engine may serve it, on the CPU instead of the GPU: `embedfleet engine --model DIR` shows whether it"
+    " serves the folder, and driver = process makes the fleet use it"
 )
-"""What to do about a model that TEI does not compute."""
+"""Hint for a model that TEI does not compute."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,14 +18,14 @@ class Target:
     """The TEI that is to read the folder: release, device, settings.
 
     Attributes:
-        version: release of TEI, as three numbers.
-        on_gpu: whether it runs on a GPU; if not, its image for the CPU takes an ONNX file first.
-        flash: whether that GPU computes flash attention of version 2.
-        dtype: that TEI is told; ``auto`` leaves it to TEI.
-        pooling: that a person states; ``auto`` for the folder's own.
-        task: that the service is for; ``auto`` for what the model is.
-        has_prompt: whether a person states a default prompt, by text or name.
-        prompt_name: that name; empty if none is stated.
+        version: Release of TEI, as three numbers.
+        on_gpu: Whether TEI runs on a GPU; its image for the CPU prefers an ONNX file.
+        flash: Whether that GPU supports flash attention 2.
+        dtype: Setting ``dtype``; ``auto`` leaves it to TEI.
+        pooling: Setting ``pooling``; ``auto`` for the folder's own.
+        task: Setting ``task`` of the service; ``auto`` for the model's own.
+        has_prompt: Whether the settings have a default prompt, by text or name.
+        prompt_name: Name of that prompt; empty if the settings have none.
     """
 
     version: tuple[int, int, int]
@@ -40,12 +40,12 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A correction: what TEI gets in place of the folder's own value; the model stays the same.
+    """A correction: TEI gets another value than the folder's own, so that it computes the same model.
 
     Attributes:
-        file: of the folder, by its name below it; empty for a flag.
-        key: in it, or the flag.
-        what: is put right, in words.
+        file: Path of the file below the folder; empty for a flag.
+        key: Key in the file, or the flag.
+        what: Description of the correction.
     """
 
     file: str
@@ -58,13 +58,13 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why TEI cannot serve a folder, or would serve another model than it holds.
+    """A reason why TEI cannot serve a folder, or would compute another model than the folder holds.
 
     Attributes:
-        file: by its name below the folder; empty for a setting.
-        key: in it; empty for the file itself.
-        reason: in words.
-        hint: what to do.
+        file: Path of the file below the folder; empty for a setting.
+        key: Key in the file; empty for the file itself.
+        reason: Description.
+        hint: What to do next.
     """
 
     file: str
@@ -81,13 +81,13 @@ class Verdict:
     """The verdict on a folder. Exactly one of its three boolean properties is true.
 
     Attributes:
-        refusals: none if it is served.
-        files: rewritten ones, by name below the folder, whole.
-        links: files that lie outside the folder → where, on this machine.
-        flags: that TEI is started with beside the settings' own, as ``--pooling`` → ``mean``.
-        changes: why there are such files and flags.
-        notes: what else should be known, one line each.
-        max_input_length: in tokens, special ones among them; 0 if it is not known.
+        refusals: Reasons to refuse the folder; empty if TEI can serve it.
+        files: Content of the rewritten files, by path below the folder.
+        links: Targets on this machine of files that are links to outside the folder, by path below the folder.
+        flags: Flags for TEI besides those of the settings, such as ``mean`` for ``--pooling``.
+        changes: Reasons for the rewritten files and the flags.
+        notes: Further remarks, one line each.
+        max_input_length: Longest input in tokens, including special tokens; 0 if unknown.
     """
 
     refusals: tuple[Refusal, ...] = ()
@@ -100,7 +100,7 @@ class Verdict:
 
     @property
     def digest(self) -> str:
-        """Of what TEI computes otherwise for the files and flags; empty if there are none."""
+        """Digest of the files and flags, which change what TEI computes; empty if there are none."""
         if not (self.files or self.flags):
             return ""
         content = [*sorted((name, text.hex()) for name, text in self.files.items()), *sorted(self.flags.items())]
@@ -108,17 +108,17 @@ class Verdict:
 
     @property
     def refuses(self) -> bool:
-        """Whether TEI cannot serve it, or would serve it as another model."""
+        """Whether TEI cannot serve the folder, or would compute another model."""
         return bool(self.refusals)
 
     @property
     def serves_as_it_is(self) -> bool:
-        """Whether the folder needs nothing."""
+        """Whether TEI serves the folder without any correction."""
         return not (self.refusals or self.files or self.links or self.flags)
 
     @property
     def serves_rewritten(self) -> bool:
-        """Whether it is served with the files, links and flags."""
+        """Whether TEI serves the folder with the files, links and flags."""
         return not self.refusals and not self.serves_as_it_is
 
     def __str__(self) -> str:
@@ -127,7 +127,7 @@ class Verdict:
         return "\n  - ".join([self._summary(), *map(str, self.changes), *self.notes])
 
     def _summary(self) -> str:
-        """Who changes what, if anything is changed."""
+        """Summarise the corrections in one line."""
         if not self.changes:
             return "serves it as it is"
         count = f"{len(self.changes)} correction{'s' if len(self.changes) > 1 else ''}"
@@ -137,14 +137,14 @@ class Verdict:
 
 
 def _place(file: str, key: str) -> str:
-    """Where it is."""
+    """Name a key of a file, a flag or a setting."""
     if not file:
         return key if key.startswith("--") else f"the setting {key}"
     return f"{file}: {key}" if key else file
 
 
 class Draft:
-    """A verdict while a folder is gone through."""
+    """A verdict under construction, while the rules check a folder."""
 
     def __init__(self) -> None:
         self.refusals: list[Refusal] = []
@@ -156,37 +156,37 @@ class Draft:
         self._links: dict[str, str] = {}
 
     def refuse(self, file: str, key: str, reason: str, hint: str) -> None:
-        """Say why it cannot be served."""
+        """Add a reason to refuse the folder."""
         self.refusals.append(Refusal(file, key, reason, hint))
 
     def change(self, file: str, key: str, what: str) -> None:
-        """Say what is put right in a file, which is to be written when all of it is known."""
+        """Add a correction of a file; `write` follows once all corrections of the file are known."""
         self.changes.append(Change(file, key, what))
 
     def flag(self, name: str, value: str, what: str) -> None:
-        """Have TEI started with a flag."""
+        """Add a flag for TEI, with its reason."""
         self.flags[name] = value
         self.changes.append(Change("", f"{name}={value}", what))
 
     def link(self, name: str, target: str) -> None:
-        """Have a file given to TEI that lies outside the folder, if it is not written anew."""
+        """Give TEI a file that lies outside the folder, unless the file is rewritten."""
         self._links[name] = target
 
-    def write(self, file: str, values: Any) -> None:  # noqa: ANN401 - what JSON holds
-        """Have a file written as JSON."""
+    def write(self, file: str, values: Any) -> None:  # noqa: ANN401 - any JSON value
+        """Rewrite a file as JSON."""
         self._files[file] = json.dumps(values, indent=2, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n"
 
     def write_bytes(self, file: str, content: bytes) -> None:
-        """Have a file written as it is given."""
+        """Rewrite a file with this content."""
         self._files[file] = content
 
     def is_changed(self, file: str) -> bool:
-        """Whether anything is put right in a file."""
+        """Whether any correction concerns a file."""
         return any(change.file == file for change in self.changes)
 
     @property
     def verdict(self) -> Verdict:
-        """What came of it."""
+        """The finished verdict."""
         if self.refusals:
             return Verdict(tuple(self.refusals), max_input_length=self.max_input_length)
         links = {name: target for name, target in self._links.items() if name not in self._files}

@@ -13,7 +13,7 @@ from embedfleet.errors import Refused, Reset, Starved, TimedOut
 from embedfleet.gateway.upstream.call import Call
 from embedfleet.gateway.upstream.connection import Upstream
 from embedfleet.gateway.upstream.reply import ReplyMemory
-from embedfleet.probe.watch import Watch
+from embedfleet.probe.process_watch import ProcessWatch
 from embedfleet.system.kernel_limits import ran_out
 
 # An unused connection is closed after this long: sooner than any server we know closes it (TEI's never does, ours
@@ -49,7 +49,7 @@ class Pool:
         self._waiting: list[Call] = []  # for the process to be proven, of those that are pending
         self._is_trusted = False
         self._on_doubt = on_doubt
-        self.watch = Watch(self.host, self.port, self._doubt)
+        self.watch = ProcessWatch(self.host, self.port, self._doubt)
         self._closed = False
         self._loop = asyncio.get_running_loop()
         self.now = self._loop.time

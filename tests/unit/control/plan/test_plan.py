@@ -248,7 +248,7 @@ def test_no_two_children_of_any_machine_have_one_name():
     machine = Machine(16, T4S, "550.1", models={"embedder": AS_IT_IS, "reranker": AS_IT_IS})
     with pytest.raises(UsageError, match=r"x-0 is of services\.embedder and of services\.reranker"):
         make_plan(alike, machine, sockets=Path("/s"))
-    with pytest.raises(SettingsError, match="x-0 would be a replica"):
+    with pytest.raises(SettingsError, match="x-0 would name a replica"):
         docker_plan(**flags)
 
 

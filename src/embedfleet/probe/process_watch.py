@@ -1,9 +1,9 @@
-"""Two idle connections to a replica on which nothing is ever sent: while one of them is open, the process there lives.
+"""Detection of a replica's restart by two idle connections: while one of them is open, its process still lives.
 
-A process that ends closes all of its connections at once; a server that is tired of an idle one closes that alone. So
-two are held, of different age: when one is closed another is opened while the other is there, and only when none is
-left may whoever listens there be another process. What a server bears is thus learnt without being told, and it costs
-a few connections while it is learnt: each is opened when the one before it is half as old as the oldest.
+A process that ends closes all of its connections at once. A server with an idle timeout closes them one by one. So the
+watch holds two connections of different age and replaces one that was closed. Only if none is left may another process
+listen at the address. The server's idle timeout is learnt on the way, at the price of a few connections: a new one is
+opened when the youngest is half as old as the oldest.
 """
 
 import asyncio
@@ -19,35 +19,35 @@ from embedfleet.system.kernel_limits import ran_out
 log = logging.getLogger(__name__)
 
 _CONNECT_S: Final = 5.0
-_APART_S: Final = 0.4  # between the first two
+_APART_S: Final = 0.4  # time between opening the first two connections
 _LEAST_APART_S: Final = 0.02
-_TRIES: Final = 3  # connections in a row that were closed sooner than that: the server lets nobody watch it
-# A host that vanished without a word is missed after about five seconds, and one that is there again tells at once.
+_TRIES: Final = 3  # after this many connections that lived shorter than that, the server cannot be watched
+# A host that vanished is noticed after about five seconds; one that is back resets the connection at once.
 _KEEPALIVE: Final = ((socket.TCP_KEEPIDLE, 2), (socket.TCP_KEEPINTVL, 1), (socket.TCP_KEEPCNT, 3))
 
 
 def renewal_at(oldest: float, youngest: float, apart_s: float) -> float:
-    """When another connection is wanted: once the youngest is half as old as the oldest.
+    """Compute when to open the next connection: once the youngest is half as old as the oldest.
 
     Args:
-        oldest: when it was opened, in seconds.
-        youngest: likewise; the same if there is but one.
-        apart_s: the least time between two.
+        oldest: Time at which the oldest connection was opened, in seconds.
+        youngest: Time at which the youngest was opened; equal to ``oldest`` if there is only one.
+        apart_s: Shortest time between two connections, in seconds.
     """
     return max(youngest + apart_s, 2 * youngest - oldest)
 
 
-class Watch:
-    """See the module.
+class ProcessWatch:
+    """Watches one replica's process through two idle connections.
 
     Args:
-        host: of the replica.
-        port: of the replica.
-        on_lost: called when none is left.
+        host: Host of the replica.
+        port: Port of the replica.
+        on_lost: Callback for the loss of the last connection.
 
     Attributes:
-        is_open: whether the process that was there when `open` returned is there still.
-        losses: how often none was left.
+        is_open: Whether the process that listened when `open` returned is still there.
+        losses: How often the last connection was lost.
     """
 
     def __init__(self, host: str, port: int, on_lost: Callable[[], None]) -> None:
@@ -57,9 +57,9 @@ class Watch:
         self._port = port
         self._on_lost = on_lost
         self._loop = asyncio.get_running_loop()
-        self._held: list[_Held] = []  # the oldest first
+        self._held: list[_Held] = []  # oldest first
         self._apart_s = _APART_S
-        self._short = 0  # lives in a row
+        self._short = 0  # number of short-lived connections in a row
         self._is_possible = True
         self._is_closed = False
         self._timer: asyncio.TimerHandle | None = None
@@ -67,14 +67,14 @@ class Watch:
 
     @property
     def sees_it(self) -> bool:
-        """Whether a connection is there that says so; not where the server lets nobody watch it."""
+        """Whether a connection is open; False also for a server that cannot be watched."""
         return bool(self._held)
 
     async def open(self) -> None:
-        """Hold a connection if there is none; without effect if nobody listens.
+        """Open a connection if there is none; without effect if nothing listens at the address.
 
         Raises:
-            Starved: we lack files, memory or ports for it.
+            Starved: This process lacks open files, memory or ports for it.
         """
         if self.is_open or self._is_closed:
             return
@@ -88,7 +88,7 @@ class Watch:
             self._plan()
 
     def close(self) -> None:
-        """Watch no more; nothing is called after this."""
+        """Stop watching; `on_lost` is not called after this."""
         self._is_closed = True
         self.is_open = False
         self._cancel()
@@ -97,7 +97,7 @@ class Watch:
         self._held = []
 
     def lost(self, held: "_Held") -> None:
-        """The server closed a connection."""
+        """Handle a connection that the server closed."""
         lived_s = self._loop.time() - held.opened_at
         if lived_s < self._apart_s:
             self._apart_s = max(_LEAST_APART_S, lived_s / 2)
@@ -112,7 +112,7 @@ class Watch:
         if self._short >= _TRIES:
             self._is_possible = False
             log.warning(
-                "%s:%d closes idle connections at once: whether another process listens there is seen by probes alone",
+                "%s:%d closes idle connections at once: only probes can find out whether another process listens there",
                 self._host,
                 self._port,
             )
@@ -123,7 +123,7 @@ class Watch:
     # within
 
     def _plan(self) -> None:
-        """Renew when it is time."""
+        """Set the timer for the next connection."""
         if self._timer is not None:
             self._timer.cancel()
         at = renewal_at(self._held[0].opened_at, self._held[-1].opened_at, self._apart_s)
@@ -135,13 +135,13 @@ class Watch:
             self._renewing = self._loop.create_task(self._renew())
 
     async def _renew(self) -> None:
-        """Another connection; the oldest and that one stay."""
+        """Open a new connection, and keep it and the oldest one."""
         held = None
         with suppress(Starved):
             held = await self._connect()
-        await asyncio.sleep(0)  # what was closed before it was accepted is known then
+        await asyncio.sleep(0)  # lets the loop report a connection that was closed before it was accepted
         if held is None or not held.is_there or not self._held:
-            if held is not None:  # nobody is left who could say whose it is
+            if held is not None:  # no old connection is left to prove that it leads to the same process
                 held.close()
             self._timer = self._loop.call_later(self._apart_s, self._begin) if self._held else None
             return
@@ -151,7 +151,7 @@ class Watch:
         self._plan()
 
     async def _connect(self) -> "_Held | None":
-        """A connection; None if nobody listens."""
+        """Open a connection; None if nothing listens."""
         held = _Held(self)
         try:
             async with asyncio.timeout(_CONNECT_S):
@@ -178,20 +178,20 @@ class Watch:
 
 
 class _Held:
-    """One connection."""
+    """One idle connection."""
 
-    def __init__(self, watch: Watch) -> None:
+    def __init__(self, watch: ProcessWatch) -> None:
         self.opened_at = 0.0
-        self._watch: Watch | None = watch
+        self._watch: ProcessWatch | None = watch
         self._transport: asyncio.Transport | None = None
 
     @property
     def is_there(self) -> bool:
-        """Whether it is open."""
+        """Whether the connection is open."""
         return self._transport is not None
 
     def close(self) -> None:
-        """Hold it no more."""
+        """Close the connection without a report to the watch."""
         self._watch = None
         if self._transport is not None:
             self._transport.abort()
@@ -205,20 +205,20 @@ class _Held:
         self.opened_at = asyncio.get_running_loop().time()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        del exc  # how it ended is all the same
+        del exc  # every end means the same
         self._transport = None
         watch, self._watch = self._watch, None
         if watch is not None:
             watch.lost(self)
 
     def data_received(self, data: bytes) -> None:
-        """Nobody asked: some servers say why they are about to close it."""
+        """Ignore data: some servers explain why they are about to close the connection."""
 
     def eof_received(self) -> None:
-        """The server closes it."""
+        """Let asyncio close the connection."""
 
     def pause_writing(self) -> None:
-        """Nothing is written."""
+        """Do nothing, since nothing is written."""
 
     def resume_writing(self) -> None:
-        """Nothing is written."""
+        """Do nothing, since nothing is written."""
