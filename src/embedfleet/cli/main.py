@@ -19,7 +19,7 @@ VERBS = {
     "status": "show the services and replicas of the running fleet",
     "drain": "take a replica out of service without losing a request",
     "undrain": "put a drained replica back into service",
-    "reload": "restart the gateways with new code and settings, without losing a request",
+    "reload": "restart the gateways without losing a request",
     "logs": "show the logs of the fleet's processes and containers",
     "doctor": "check the machine and the settings before anything is started",
     "config": "show the settings in force and the source of each",

@@ -37,7 +37,7 @@ def test_help_names_every_verb_and_every_exit_code(tmp_path):
     for verb, summary in VERBS.items():
         assert verb in result.stdout
         assert summary in result.stdout
-    for code in ("0  done", "1  it failed", "2  it cannot work", "3  no fleet"):
+    for code in ("0  done", "1  failure", "2  invalid configuration", "3  no fleet"):
         assert code in result.stdout
 
 

@@ -123,7 +123,7 @@ def test_no_socket_is_made_in_a_folder_that_somebody_else_has_put_there(tmp_path
     remove_folder(path)
     path.parent.mkdir()
     os.chown(path.parent, 65_534, 65_534)
-    with pytest.raises(PermissionError, match="its folder is now that of user 65534"):
+    with pytest.raises(PermissionError, match="its folder now belongs to user 65534"):
         made.bind_again()
     bound.close()
 
