@@ -2,9 +2,9 @@
 # ./run.sh [GPU_TYPE] [flags of `embedfleet up`]: installs into .venv once, then serves embeddings on :8001 and
 # reranking on :8002. A second run starts at once and needs no network.
 #
-# .venv is a link to the environment in force, .venv-run-NUMBER. A new one is made beside it and the link is changed
-# when it is whole, so that one which works is never lost. Processes keep theirs (cli/main.py holds its mark); what
-# nobody keeps is removed at a later run.
+# .venv is a link to the current environment, .venv-run-NUMBER. A new environment is made beside it, and the link is
+# changed when the new one is complete, so that a working environment is never lost. Processes keep theirs
+# (cli/main.py locks its mark); a later run removes environments that no process keeps.
 set -eu
 root="$(dirname "$(readlink -f "$0")")"
 cd "$root"
@@ -13,7 +13,7 @@ cd "$root"
 venv=.venv
 mark=made-by-run.sh
 
-# The interpreter that PYTHON names, else the first here that is new enough.
+# Sets `python` to the interpreter that PYTHON names, otherwise to the first here that is new enough.
 find_python() {
     if [ -n "${PYTHON:-}" ]; then set -- "$PYTHON"; else set -- python3 python3.14 python3.13 python3.12 python3.11; fi
     for python in "$@"; do
@@ -23,7 +23,7 @@ find_python() {
         "on Debian or Ubuntu: apt-get install python3 python3-venv; or set PYTHON to a newer interpreter"
 }
 
-# One run.sh installs at a time. The lock is the kernel's: it goes with this shell and what it started.
+# One run.sh installs at a time. The kernel releases the lock when this shell and its children have ended.
 try_lock() {
     touch .venv-lock 2> /dev/null || return 1
     exec 9> .venv-lock
@@ -40,14 +40,14 @@ lock() {
 
 unlock() { exec 9>&-; }
 
-# What still works though an installation failed.
+# Prints what still works after an installation failed.
 what_is_left() {
     [ ! -x "$venv/bin/embedfleet" ] ||
         printf '%s' " What was installed before is as it was: $venv/bin/embedfleet up starts it"
 }
 
 install_lock() {
-    # The lock is complete and every file's hash is checked; nothing is resolved and nothing is built.
+    # The lock file is complete and pip checks the hash of each package; it resolves and builds nothing.
     "$1/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r "$2" ||
         die "the packages of $2 could not be installed" "is there a network, or a package index?$(what_is_left)"
 }
@@ -57,7 +57,7 @@ install_docker() {
     cksum < requirements-docker.lock > "$1/stamp-docker"
 }
 
-# Whether an environment works and has what the locks say. The first words of the stamp are the lock's checksum.
+# Succeeds if an environment works and has the locked packages. The stamp begins with the checksum of the lock file.
 fits() {
     works "$1" || return 1
     case "$(cat "$1/stamp")" in "$wanted" | "$wanted "*) ;; *) return 1 ;; esac
@@ -70,7 +70,7 @@ free_name() {
     printf '.venv-run-%s' "$number"
 }
 
-# Have .venv lead to an environment, at once or not at all.
+# Makes .venv a link to an environment, in one atomic step.
 put_in_force() {
     printf '%s\n' "$root/$venv/bin/embedfleet" > "$1/$mark"
     mkdir -p "$1/bin"
@@ -80,7 +80,7 @@ put_in_force() {
     "$python" -c 'import os; os.replace(".venv-link", ".venv")'
 }
 
-# A folder that an earlier version of this script made becomes one of several.
+# Renames an environment that an earlier version of this script made in place of the link.
 adopt() {
     [ -d "$venv" ] && [ ! -L "$venv" ] || return 0
     earlier="$(free_name)"
@@ -89,7 +89,7 @@ adopt() {
     put_in_force "$earlier"
 }
 
-# The project itself is run from its folder.
+# Makes an environment run the project from its folder.
 point_to_source() {
     file="$(source_file "$1")" && [ -d "$(dirname "$file")" ] && printf '%s\n' "$root/src" > "$file" || return 0
 }
@@ -97,20 +97,20 @@ point_to_source() {
 build() {
     made="$(free_name)"
     say "installing into $venv (once, about half a minute)"
-    # The mark is there first: what is left half done is known as ours, and by whom it is in use.
+    # The mark comes first, so that an unfinished environment is recognised as ours and as in use.
     mkdir "$made"
     : > "$made/$mark"
     "$python" -m venv "$made" >&2 ||
         die "$python cannot make a virtual environment" "on Debian or Ubuntu: apt-get install python3-venv"
     install_lock "$made" requirements.lock
-    # Whoever has what drives containers keeps it.
+    # An environment with the packages for containers keeps them.
     [ ! -e "$venv/stamp-docker" ] || install_docker "$made"
     point_to_source "$made"
     printf '%s' "$wanted" > "$made/stamp"
     put_in_force "$made"
 }
 
-# Have an environment that fits: there is one already, or another run.sh made it while we waited, or it is made.
+# Provides an environment that fits: an existing one, one that another run.sh made while we waited, or a new one.
 settle() {
     if [ -e "$venv" ] && [ ! -e "$venv/$mark" ]; then
         die "$venv is there and was not made by run.sh" "move it away"
@@ -128,15 +128,15 @@ settle() {
     build
 }
 
-# Environments that are not in force.
+# Prints the environments that are not current.
 others() {
     for each in .venv-run-*; do
         [ ! -e "$each" ] || [ "$each" -ef "$venv" ] || printf '%s\n' "$each"
     done
 }
 
-# Remove, under the lock, those that no process keeps. Not at once when another is put in force: whoever starts now may
-# have read the link before.
+# Removes, under the lock, environments that no process keeps. It does not run right after the link has changed, because
+# a process that starts now may have read the link before.
 sweep() {
     # shellcheck disable=SC2046 # their names have no blanks
     "$python" -c '
@@ -175,7 +175,7 @@ case "${1:-}" in
         ;;
 esac
 
-# What drives containers is little, and left out where there are none: the settings say, and the machine.
+# Succeeds if the settings or the machine need the packages for containers, which are left out otherwise.
 needs_docker() {
     scripts/start up --needs-docker "$@" > /dev/null 2>&1 || [ $? -ne 10 ] || return 0
     return 1

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs what the tests need and runs all of them; arguments go to pytest.
+# Installs what the tests need, runs the checks and all tests. With arguments: pytest with these arguments, no checks.
 set -eu
 cd "$(dirname "$0")"
 
@@ -15,11 +15,11 @@ say() { printf '%s\n' "$*" >&2; }
     exit 2
 }
 
-# Real parts for the tests: nginx, HAProxy, wrk, and a Docker daemon of their own. Nothing is started by the installation.
+# The tests use real programs: nginx, HAProxy, wrk, and a Docker daemon of their own. Installing them starts none.
 needed="nginx haproxy wrk dockerd iptables ip cc"
 missing=""
 for program in $needed; do command -v "$program" > /dev/null || missing="$missing $program"; done
-# The gateway is compiled as well, which takes Python's headers; other Pythons than the system's have them.
+# One test compiles the gateway, which needs Python's headers. Pythons that are not the system's contain them.
 "$python" -c 'import os, sys, sysconfig
 sys.exit(not os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.h")))' || missing="$missing python3-dev"
 if [ -n "$missing" ]; then
@@ -33,7 +33,7 @@ if [ -n "$missing" ]; then
     fi
 fi
 
-# The stamp holds what was installed: the locks and the interpreter.
+# The stamp identifies what was installed: the locks and the interpreter.
 wanted="$(cat requirements.lock requirements-docker.lock requirements-test.txt pyproject.toml test.sh | sha256sum) $("$python" -V)"
 if [ "$(cat "$venv/stamp" 2>/dev/null)" != "$wanted" ]; then
     say "installing what the tests need into $venv"
@@ -42,7 +42,7 @@ if [ "$(cat "$venv/stamp" 2>/dev/null)" != "$wanted" ]; then
     "$venv/bin/pip" install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.lock
     "$venv/bin/pip" install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements-docker.lock
     "$venv/bin/pip" install --quiet --disable-pip-version-check -r requirements-test.txt
-    # Alone: of what it depends on, the tests need only what is there already (tests/services/m3.py).
+    # Without its dependencies: the tests need only those that are installed already (tests/services/m3.py).
     "$venv/bin/pip" install --quiet --disable-pip-version-check --no-deps FlagEmbedding==1.4.2
     "$venv/bin/pip" install --quiet --disable-pip-version-check --no-deps -e .
     printf '%s' "$wanted" > "$venv/stamp"
@@ -50,7 +50,7 @@ fi
 
 if [ $# -eq 0 ]; then
     PATH="$PWD/$venv/bin:$PATH" scripts/check
-    # Three at a time on two cores, for many wait; each worker has a Docker daemon of its own.
+    # Three workers on two cores, because many tests wait. Each worker has a Docker daemon of its own.
     set -- -n 3 --dist worksteal
 fi
 exec "$venv/bin/python" -m pytest "$@"

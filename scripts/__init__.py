@@ -1,1 +1,1 @@
-"""What is run on the project itself."""
+"""Tools that run on the project itself: checks, generated documents, builds."""

@@ -1,7 +1,7 @@
-"""``python -m scripts.wheel OUT``: a wheel of this platform and this Python, with what a request passes compiled.
+"""``python -m scripts.wheel OUT``: builds a wheel with the compiled data path, for this platform and this Python.
 
-It is the ordinary wheel and, beside the sources, the modules that `scripts.compile` made of them; Python imports those
-where they fit it. Needs the packages build, hatchling and wheel, and for compiling mypy and setuptools.
+It is the ordinary wheel with compiled modules beside their sources; Python imports those that fit it. Needs the
+packages build, hatchling and wheel, and mypy and setuptools for compiling.
 """
 
 import argparse
@@ -17,16 +17,16 @@ PACKAGE = "embedfleet"
 
 
 def run(*arguments: str) -> None:
-    """A module of this Python.
+    """Run a module with this Python.
 
     Raises:
-        CalledProcessError: it failed; what it said stands on stderr.
+        CalledProcessError: The module failed; its output is on stderr.
     """
     subprocess.run([sys.executable, "-m", *arguments], cwd=ROOT, check=True, stdout=sys.stderr)
 
 
 def tags() -> dict[str, str]:
-    """Of a wheel whose modules this Python imports, and no other."""
+    """Return the tags of a wheel that only this Python can install."""
     python = f"cp{sys.version_info.major}{sys.version_info.minor}"
     return {"python": python, "abi": python, "platform": sysconfig.get_platform().replace("-", "_").replace(".", "_")}
 
@@ -35,11 +35,11 @@ def add_compiled(unpacked: Path, compiled: Path) -> int:
     """Put the compiled modules beside their sources.
 
     Args:
-        unpacked: an ordinary wheel.
-        compiled: a folder that `scripts.compile` made.
+        unpacked: Folder of an unpacked ordinary wheel.
+        compiled: Folder that `scripts.compile` made.
 
     Returns:
-        How many there are.
+        Number of compiled modules.
     """
     modules = sorted(compiled.rglob("*.so"))
     for module in modules:
@@ -53,11 +53,11 @@ def build(out: Path, compiled: Path | None) -> Path:
     """Make the wheel.
 
     Args:
-        out: the folder that it is put into.
-        compiled: a folder that `scripts.compile` made of this source; None to make one.
+        out: Folder for the wheel.
+        compiled: Folder that `scripts.compile` made of this source; None to make one.
 
     Returns:
-        The wheel.
+        Path of the wheel.
     """
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as made:
@@ -70,7 +70,7 @@ def build(out: Path, compiled: Path | None) -> Path:
         run("wheel", "unpack", str(plain), "--dest", str(work / "unpacked"))
         (unpacked,) = (work / "unpacked").iterdir()
         if not add_compiled(unpacked, compiled):
-            sys.exit(f"error: {compiled} holds no compiled module\n\nhint: scripts.compile makes one")
+            sys.exit(f"error: {compiled} has no compiled module\n\nhint: scripts.compile makes one")
         run("wheel", "pack", str(unpacked), "--dest-dir", str(work / "plain"))
         wanted = [f"--{part}-tag={value}" for part, value in tags().items()]
         run("wheel", "tags", "--remove", *wanted, str(plain))
@@ -79,10 +79,12 @@ def build(out: Path, compiled: Path | None) -> Path:
 
 
 def main() -> None:
-    """See the module."""
+    """Build the wheel that the arguments ask for and print its path."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path, help="folder for the wheel")
-    parser.add_argument("--compiled", type=Path, help="what scripts.compile made of this source; made anew by default")
+    parser.add_argument(
+        "--compiled", type=Path, help="folder that scripts.compile made of this source; made if not given"
+    )
     given = parser.parse_args()
     print(build(given.out.absolute(), given.compiled and given.compiled.absolute()))
 

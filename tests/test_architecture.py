@@ -2,9 +2,12 @@
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
-SOURCE = Path(__file__).parent.parent / "src" / "embedfleet"
+ROOT = Path(__file__).parent.parent
+SOURCE = ROOT / "src" / "embedfleet"
+ARCHITECTURE = ROOT / "ARCHITECTURE.md"
 
 # A module may import its own area and any area on a lower line, never a higher or an equal one.
 LAYERS = [
@@ -142,10 +145,12 @@ HOMES = {
 }
 
 
-def modules() -> Iterator[tuple[str, ast.Module]]:
-    for path in sorted(SOURCE.rglob("*.py")):
-        name = ".".join(path.relative_to(SOURCE).with_suffix("").parts)
-        yield name.removesuffix(".__init__") or "__init__", ast.parse(path.read_text())
+@cache
+def modules() -> list[tuple[str, ast.Module]]:
+    paths = sorted(SOURCE.rglob("*.py"))
+    names = (".".join(path.relative_to(SOURCE).with_suffix("").parts) for path in paths)
+    trees = (ast.parse(path.read_text()) for path in paths)
+    return [(name.removesuffix(".__init__") or "__init__", tree) for name, tree in zip(names, trees, strict=True)]
 
 
 def imports() -> Iterator[tuple[str, str]]:
@@ -210,3 +215,30 @@ def test_the_environment_is_read_in_config_alone():
             if isinstance(node, ast.Attribute) and node.attr in {"environ", "getenv"}:
                 # The package itself only writes it: what keeps libraries from calling home.
                 assert module.split(".")[0] in {"config", "cli", "__init__"}, f"{module} reads the environment"
+
+
+def glossary() -> dict[str, str]:
+    """The class of each word of ARCHITECTURE.md's glossary, as module and name; empty for a word without one."""
+    rows = (line.split("|") for line in ARCHITECTURE.read_text().split("## Words")[1].splitlines() if line[:1] == "|")
+    words = {}
+    for _, names, _, named, _ in list(rows)[2:]:
+        for name in names.split(","):
+            words["".join(part.capitalize() for part in name.split())] = named.strip(" `")
+    return words
+
+
+def public_classes() -> Iterator[tuple[str, str]]:
+    for module, tree in modules():
+        for node in tree.body:
+            if isinstance(node, ast.ClassDef) and module != "errors":  # errors bear TEI's names, such as Backend
+                yield node.name, f"{module}.{node.name}"
+
+
+def test_a_class_named_by_a_word_of_the_glossary_is_what_the_glossary_says():
+    words = glossary()
+    assert len(words) > 20, "the table of words is not read"
+    found = [(name, place) for name, place in public_classes() if name in words]
+    assert [
+        f"{place} is not {words[name] or 'what the word means'}" for name, place in found if place != words[name]
+    ] == []
+    assert set(filter(None, words.values())) == {place for _, place in found}, "the glossary names a class that is gone"
