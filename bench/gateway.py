@@ -15,8 +15,8 @@ The proxy has core 0 to itself, backend and wrk share core 1. CPU time is user +
 (/proc/PID/stat) over wrk's count of requests. Rounds interleave them; the ratio is that of the medians. Memory is
 by how much a proxy's proportional set size grows with 1,000 kept connections that rest.
 
-With ``--before`` only ours are measured, as they are and as another checkout has them: each round starts both anew and
-gives them the load in turns, now, before, before, now, and in the next round the other way round (`bench.paired`).
+With ``--before`` only ours is measured, in this version and in another checkout's. Each round starts both anew and
+loads them in turns: now, before, before, now; in the next round the other way round (`bench.measuring.paired`).
 """
 
 import argparse
@@ -37,14 +37,14 @@ from pathlib import Path
 import orjson
 
 from bench.contestants import CONTESTANTS, Site
-from bench.idle import allow_connections, answers, idle_kb
-from bench.load.plan import wire
-from bench.names import names_of
-from bench.paired import ROUNDS, table, told, turns
-from bench.process import free_port
-from bench.report import missing, report, say
-from bench.versions import environment, versions
-from bench.wrk import LOAD_CORE, load
+from bench.measuring.memory import allow_connections, answers, idle_kb
+from bench.measuring.names import names_of
+from bench.measuring.paired import ROUNDS, table, told, turns
+from bench.measuring.process import free_port
+from bench.measuring.report import missing, report, say
+from bench.measuring.versions import environment, versions
+from bench.measuring.wrk import LOAD_CORE, load
+from embedfleet.load.plan import request_bytes
 from embedfleet.system.cgroup import cores
 
 PROXY_CORE = "0"
@@ -228,7 +228,7 @@ def measure(rounds: int, seconds: int, compiled: Path | None) -> tuple[dict[str,
     with ExitStack() as stack:
         folder, ports, lua = stack.enter_context(backend())
         proxies = start_proxies(stack, folder, ports, compiled)
-        request = wire("/embed", {"inputs": _TEXT})
+        request = request_bytes("/embed", {"inputs": _TEXT})
         for proxy in proxies:
             wait_for(proxy, request)
         idle = {proxy.name: idle_kb(proxy.pid, proxy.port, request) for proxy in proxies}
@@ -291,7 +291,7 @@ def _round(
     with ExitStack() as stack:
         both = [start_ours(stack, ports, row.name, path, *row.flags) for path in row.paths]
         for proxy in both:
-            wait_for(proxy, wire("/embed", {"inputs": _TEXT}))
+            wait_for(proxy, request_bytes("/embed", {"inputs": _TEXT}))
             load(proxy.port, CONNECTIONS, 1, lua)
         for connections, name in ((CONNECTIONS, ""), (1, "_alone")):
             costs: tuple[list[tuple[float, float, int]], ...] = ([], [])

@@ -22,9 +22,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.process import free_port
-from bench.report import missing, report, say
-from bench.versions import environment, versions
+from bench.measuring.process import free_port
+from bench.measuring.report import missing, report, say
+from bench.measuring.versions import environment, versions
 
 _BODY = b'{"inputs":"What is Deep Learning?"}'
 _HEAD = b"POST /embed HTTP/1.1\r\nhost: h\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(_BODY)

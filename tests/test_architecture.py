@@ -10,7 +10,9 @@ SOURCE = Path(__file__).parent.parent / "src" / "embedfleet"
 LAYERS = [
     {"__main__"},
     {"cli", "testing"},
+    {"simulation"},
     {"gateway", "control", "engine"},
+    {"load"},
     {"probe"},
     {"dialects"},
     {"http"},
@@ -125,6 +127,15 @@ PURE = (
     "http.grammar",
     "http.head",
     "http.message",
+    "load.tally",
+    "load.verdict",
+    "simulation.batch_cost",
+    "simulation.clock",
+    "simulation.faults",
+    "simulation.figures",
+    "simulation.ledger",
+    "simulation.objective",
+    "simulation.replica",
     "types",
 )
 EFFECTS = {"asyncio", "logging", "os", "socket", "subprocess", "threading", "time", "random"}

@@ -8,7 +8,7 @@ import bench.conformance as package
 from bench.conformance.facts import Facts, learn
 from bench.conformance.recording import kinds
 from bench.conformance.suite import Result, run_suite
-from bench.report import missing, report, say
+from bench.measuring.report import missing, report, say
 
 _QUOTED = 160
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.fakes import ANY_BATCH
+from bench.fake_tei.processes import ANY_BATCH
 
 
 @dataclass(frozen=True, slots=True)

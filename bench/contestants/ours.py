@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from bench.contestants.base import Contestant, Site
-from bench.fakes import ANY_BATCH, ANY_BYTES
+from bench.fake_tei.processes import ANY_BATCH, ANY_BYTES
 from embedfleet.config.settings import EngineOptions
 
 FLEET_BATCH = EngineOptions().max_client_batch_size  # as a fleet starts its replicas: the gateway cuts batches

@@ -19,7 +19,7 @@ The whole run also loads a folder of bge-m3's shape, 2.2 GB of random weights: s
 Every contestant's vectors are compared with the plain loop's before it is measured.
 
 With ``--before`` only ours is measured, as it is and as another checkout has it: each round starts both anew and asks
-them in turns, now, before, before, now, and in the next round the other way round (`bench.paired`).
+them in turns, now, before, before, now, and in the next round the other way round (`bench.measuring.paired`).
 """
 
 import argparse
@@ -36,9 +36,9 @@ from typing import Any
 from bench.engine import cells, figures
 from bench.engine.cells import SERVER_CORE
 from bench.engine.contestants import versions
-from bench.paired import ROUNDS, table, told
-from bench.report import missing, report, say
-from bench.versions import versions as checkouts
+from bench.measuring.paired import ROUNDS, table, told
+from bench.measuring.report import missing, report, say
+from bench.measuring.versions import versions as checkouts
 from embedfleet.system.cgroup import cores
 
 

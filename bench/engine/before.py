@@ -16,10 +16,10 @@ from bench.engine import cells
 from bench.engine.cells import CLIENT_CORE, SERVER_CORE
 from bench.engine.contestants import Server, our_engine
 from bench.engine.texts import Texts
-from bench.paired import turns
-from bench.process import on_core
-from bench.report import say
-from bench.versions import environment
+from bench.measuring.paired import turns
+from bench.measuring.process import on_core
+from bench.measuring.report import say
+from bench.measuring.versions import environment
 
 Paths = tuple[Path, Path]
 _PEAK = ("1.5", "2")  # seconds, of `bench.engine.peak`

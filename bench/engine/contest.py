@@ -15,8 +15,8 @@ from bench.engine.contestants import Server, infinity_emb, our_engine, sentence_
 from bench.engine.peak import Sampling
 from bench.engine.plain import Plain
 from bench.engine.texts import Texts
-from bench.process import on_core
-from bench.report import say
+from bench.measuring.process import on_core
+from bench.measuring.report import say
 
 _TOLERANCE = 1e-3
 _RIVALS = {"infinity": infinity_emb, "sentence-transformers": sentence_transformers}

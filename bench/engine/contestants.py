@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 
 import orjson
 
-from bench.process import free_port
-from bench.versions import environment
+from bench.measuring.process import free_port
+from bench.measuring.versions import environment
 from embedfleet.engine.model.builtin import builtin_model
 from embedfleet.http.client import fetch
 

@@ -20,8 +20,8 @@ import numpy as np
 from bench.engine.folders import write_model
 from bench.engine.peak import even_tokens, mixed_texts
 from bench.engine.work import MINILM, WIDE
-from bench.report import report, say
-from bench.texts import paragraphs
+from bench.measuring.report import report, say
+from bench.measuring.texts import paragraphs
 from embedfleet.engine.api.app import load
 from embedfleet.engine.compute.output import Output
 from embedfleet.engine.compute.pooling import normalize

@@ -21,7 +21,7 @@ import numpy as np
 
 from bench.engine.folders import write_model
 from bench.engine.work import MINILM, WIDE, Shape
-from bench.texts import paragraphs
+from bench.measuring.texts import paragraphs
 from embedfleet.engine.api.app import load
 from embedfleet.engine.compute.output import Output
 from embedfleet.engine.engine import Engine

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from bench.engine.texts import Texts
-from bench.process import on_core
+from bench.measuring.process import on_core
 from embedfleet.engine.compute.output import Output
 from embedfleet.engine.compute.pooling import normalize, pool
 from embedfleet.engine.model.builtin import builtin_model

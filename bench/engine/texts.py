@@ -1,6 +1,6 @@
 """The texts that are sent: real paragraphs as they come, and 32 whose lengths' logarithms are evenly spread."""
 
-from bench.texts import paragraphs
+from bench.measuring.texts import paragraphs
 from embedfleet.engine.model.builtin import builtin_model
 from embedfleet.engine.model.spec import read_model
 from embedfleet.engine.text.tokenization import Tokenization

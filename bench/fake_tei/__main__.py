@@ -12,10 +12,11 @@ import uvloop
 
 from bench.fake_tei.admin import Admin
 from bench.fake_tei.calls import KINDS, Computing
+from bench.fake_tei.cost import MEASURED
 from bench.fake_tei.model import LARGEST, FakeModel
 from bench.fake_tei.replica import Replica
 from bench.fake_tei.settings import ReplicaSettings
-from bench.workload import MEASURED, Cost
+from embedfleet.simulation.batch_cost import BatchCost
 
 
 def arguments() -> argparse.Namespace:
@@ -66,7 +67,7 @@ def settings(options: argparse.Namespace) -> ReplicaSettings:
         model=options.model,
         served_name=options.served_model_name,
         revision=options.revision,
-        cost=Cost(options.a_ms / 1000, 1 / options.tokens_per_s, options.batch_tokens, options.padded),
+        cost=BatchCost(options.a_ms / 1000, 1 / options.tokens_per_s, options.batch_tokens, options.padded),
         permits=options.permits,
         client_batch=options.client_batch,
         payload_bytes=options.payload_bytes,

@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from bench.alarm import Alarm
 from bench.fake_tei.queue import Entry, Queue
-from bench.workload import Cost
+from embedfleet.load.alarm import Alarm
+from embedfleet.simulation.batch_cost import BatchCost
 
 # A batch that is found to have ended this much too late was not delayed by jitter: the process stood still.
 _STOOD_STILL_S = 0.05
@@ -39,7 +39,7 @@ class Device:
         busy_s: time of the batches that have ended.
     """
 
-    def __init__(self, queue: Queue, cost: Cost, done: Callable[[Batch], None], *, ahead: bool = True) -> None:
+    def __init__(self, queue: Queue, cost: BatchCost, done: Callable[[Batch], None], *, ahead: bool = True) -> None:
         self.slowness = 1.0
         self.late_s: list[float] = []
         self.busy_s = 0.0

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
-from bench.workload import Cost
+from embedfleet.simulation.batch_cost import BatchCost
 
 
 class Owner(Protocol):
@@ -60,7 +60,7 @@ class Queue:
         cost: ``batch_tokens`` bounds a batch; padded, every text of it counts as much as its longest.
     """
 
-    def __init__(self, cost: Cost) -> None:
+    def __init__(self, cost: BatchCost) -> None:
         self._cost = cost
         self._entries: deque[Entry] = deque()
         self.dropped = 0  # texts whose client had left when their turn came

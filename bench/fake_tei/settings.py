@@ -4,9 +4,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bench.fake_tei.calls import Kind, Reading
+from bench.fake_tei.cost import MEASURED
 from bench.fake_tei.model import FakeModel
 from bench.fake_tei.oracle import LABELS
-from bench.workload import LONGEST, MEASURED, Cost
+from embedfleet.load.workload import LONGEST
+from embedfleet.simulation.batch_cost import BatchCost
 
 _TYPES: dict[Kind, Any] = {
     "embedding": {"embedding": {"pooling": "cls"}},
@@ -46,7 +48,7 @@ class ReplicaSettings:
     model: str = "/models/fake"
     served_name: str = ""
     revision: str | None = None
-    cost: Cost = field(default_factory=lambda: MEASURED)
+    cost: BatchCost = field(default_factory=lambda: MEASURED)
     permits: int = 512
     client_batch: int = 32
     payload_bytes: int = 2_000_000

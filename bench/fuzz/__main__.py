@@ -9,7 +9,7 @@ from bench.fuzz.connections import Plan, measure
 from bench.fuzz.loading import FolderFinding, fuzz_folders
 from bench.fuzz.numbers import Numbers
 from bench.fuzz.run import fuzz
-from bench.report import missing, report, say
+from bench.measuring.report import missing, report, say
 
 _QUOTED = 200
 _HOSTILE = {

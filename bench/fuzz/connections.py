@@ -19,12 +19,12 @@ from typing import Any
 import orjson
 import uvloop
 
-from bench.fakes import FakesPlan, running
-from bench.idle import allow_connections, memory_kb
-from bench.load.wire import Answer, Wires
-from bench.process import free_port, on_core, pinned, wait_for_port
-from bench.report import say
-from bench.workload import Cost
+from bench.fake_tei.processes import FakesPlan, running
+from bench.measuring.memory import allow_connections, memory_kb
+from bench.measuring.process import free_port, on_core, pinned, wait_for_port
+from bench.measuring.report import say
+from embedfleet.load.connections import Answer, LoadConnections
+from embedfleet.simulation.batch_cost import BatchCost
 
 MOST_GROWTH_KB = 5_000
 MOST_P99 = 1.2
@@ -37,7 +37,7 @@ _ROW_S = 5.0
 _SETTLE_S = 6.5
 _TEXTS = [f"n=7|verified {number}|" for number in range(20)]
 _CLOSE_ENOUGH = 1e-4
-_COST = Cost(a_s=0.005, b_s=1e-9, batch_tokens=1_000_000)  # of connections is told here, not of work
+_COST = BatchCost(a_s=0.005, b_s=1e-9, batch_tokens=1_000_000)  # of connections is told here, not of work
 _LARGE = {"query": "q", "texts": ["n=2500|" + "y" * 10_000] * 20, "return_text": True}
 _MANY = b"GET /metrics HTTP/1.1\r\nHost: h\r\n\r\n" * 200
 
@@ -98,14 +98,14 @@ class Verified:
     """Requests at a steady rate whose answers are looked at, and probes of the loop beside them."""
 
     def __init__(self, port: int) -> None:
-        self._wires, self._probe = Wires(port), Wires(port)
+        self._connections, self._probe = LoadConnections(port), LoadConnections(port)
         self._right: list[list[float]] = []
         self._is_probing = False
         self.row, self.all = Seen(), Seen()
 
     async def start(self) -> None:
         """Learn the right answers."""
-        await self._wires.open(16)
+        await self._connections.open(16)
         await self._probe.open(1)
         for text in _TEXTS:
             answer = await self._ask(_post("/embed", {"inputs": text}))
@@ -135,7 +135,7 @@ class Verified:
                 seen.latencies.append(time.perf_counter() - sent)
                 seen.failed += not self._is_right(which, answer)
 
-        self._wires.send(_post("/embed", {"inputs": _TEXTS[which]}), taken)
+        self._connections.send(_post("/embed", {"inputs": _TEXTS[which]}), taken)
 
     def _send_probe(self, _number: int) -> None:
         if self._is_probing:
@@ -158,7 +158,7 @@ class Verified:
 
     async def _ask(self, data: bytes) -> Answer:
         reply: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._wires.send(data, reply.set_result)
+        self._connections.send(data, reply.set_result)
         return await reply
 
 

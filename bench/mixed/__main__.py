@@ -9,7 +9,10 @@ from typing import Any
 
 import bench.mixed as package
 from bench.contestants import CONTESTANTS, CUT, find
-from bench.load.tally import Objective
+from bench.measuring.names import names_of
+from bench.measuring.paired import table, told
+from bench.measuring.report import missing, report, say
+from bench.measuring.versions import versions
 from bench.mixed import before as before_ours
 from bench.mixed.agreement import agreement
 from bench.mixed.cells import QUICK, WHOLE, Cell, chosen, total_s
@@ -19,12 +22,9 @@ from bench.mixed.meter import Meter
 from bench.mixed.plots import draw
 from bench.mixed.run import RunPlan, run
 from bench.mixed.tables import agreement_table, cell_table, fault_table
-from bench.names import names_of
-from bench.paired import table, told
-from bench.report import missing, report, say
-from bench.simulation.replica import PERMITS
-from bench.versions import versions
-from bench.workload import WORKLOADS
+from embedfleet.load.tally import Objective
+from embedfleet.load.workload import WORKLOADS
+from embedfleet.simulation.replica import PERMITS
 from embedfleet.system.cgroup import cores
 
 _HEADLINE, _SATURATED = "mix 85 %", "mix 120 %"
@@ -101,10 +101,10 @@ def run_cells(cells: Sequence[Cell], options: argparse.Namespace) -> Runs:
     found: Runs = defaultdict(lambda: defaultdict(list))
     for cell in cells:
         for seed, name in cell.runs():
-            contestant, cut = find(name)
+            contestant, split = find(name)
             plan = RunPlan(
                 contestant=contestant,
-                cut=cut,
+                split=split,
                 workload=cell.workload,
                 load=cell.load,
                 seed=seed,

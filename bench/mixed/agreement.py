@@ -3,13 +3,15 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from bench.fake_tei.cost import measured_cost
 from bench.mixed.cells import Cell
-from bench.simulation.cell import Cell as SimCell
-from bench.simulation.cell import simulate
-from bench.simulation.figures import medians
-from bench.workload import measured_cost
+from bench.simulation.policies import OURS, POLICIES
+from embedfleet.simulation.cell import Cell as SimCell
+from embedfleet.simulation.cell import simulate
+from embedfleet.simulation.figures import medians
 
-POLICIES = {"nginx-rr": "round_robin", "nginx-lc": "least_conn", "ours": "ours"}
+SIMULATED = {"nginx-rr": "round_robin", "nginx-lc": "least_conn", "ours": OURS}
+"""Policy of the simulator by contestant."""
 FIGURES = ("online_p50_ms", "online_p99_ms", "bulk_p50_ms", "bulk_p99_ms")
 REPLICAS = 4
 
@@ -36,13 +38,14 @@ def agreement(
 def _simulated(cell: Cell, *, permits: bool) -> Iterator[tuple[str, Mapping[str, float]]]:
     """Medians over the same seeds."""
     for name in cell.contestants:
-        if name in POLICIES:
-            yield name, medians([simulate(_twin(cell, POLICIES[name], seed, permits=permits)) for seed in cell.seeds])
+        if name in SIMULATED:
+            twins = [_twin(cell, SIMULATED[name], seed, permits=permits) for seed in cell.seeds]
+            yield name, medians([simulate(twin) for twin in twins])
 
 
 def _twin(cell: Cell, policy: str, seed: int, *, permits: bool) -> SimCell:
     return SimCell(
-        policy=policy,
+        policy=POLICIES[policy],
         workload=cell.workload,
         load=cell.load,
         replicas=REPLICAS,

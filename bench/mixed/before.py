@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from bench.contestants import of_source
-from bench.load.tally import counts, quantile
-from bench.load.verdict import Verdict
+from bench.measuring.report import say
 from bench.mixed.faults import FaultCase, perform
 from bench.mixed.run import RunResult
-from bench.report import say
+from embedfleet.load.tally import counts, quantile
+from embedfleet.load.verdict import Verdict
 
 BOUND = 1.1  # an online p99 over this of the version before is worse
 CASES = ("kill", "kill at 85 %")

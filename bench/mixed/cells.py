@@ -11,7 +11,7 @@ class Cell:
     """One workload at one load, for some contestants.
 
     Attributes:
-        workload: a name of `bench.workload.WORKLOADS`.
+        workload: a name of `embedfleet.load.workload.WORKLOADS`.
         load: of the replicas' tokens per second with full batches.
         contestants: in their order.
         seeds: of the schedules; each contestant gets each.

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.contestants import Contestant, find
-from bench.load.tally import Outcome
+from bench.measuring.report import say
 from bench.mixed.run import Meanwhile, RunPlan, RunResult, Stage, run
-from bench.report import say
+from embedfleet.load.tally import Outcome
 
 LOAD = 0.6
 _AT_S = 4.0  # when it goes wrong
@@ -65,18 +65,18 @@ def cases(stop_s: float = 60.0) -> tuple[FaultCase, ...]:
 
 def measure(case: FaultCase, contestant: str, seed: int = 1) -> dict[str, Any]:
     """One row: what clients saw."""
-    door, cut = find(contestant + case.variant if contestant == "ours" else contestant)
-    result = perform(case, door, cut, seed)
+    door, split = find(contestant + case.variant if contestant == "ours" else contestant)
+    result = perform(case, door, split, seed)
     return {"fault": case.name, "contestant": contestant, **row(result.outcomes, result.figures)}
 
 
-def perform(case: FaultCase, door: Contestant, cut: int, seed: int) -> RunResult:
+def perform(case: FaultCase, door: Contestant, split: int, seed: int) -> RunResult:
     """One run.
 
     Args:
         case: the fault.
         door: the front door.
-        cut: texts that clients cut batches into; 0 for none.
+        split: Texts per call into which clients split batches; 0 for whole batches.
         seed: of the schedule.
 
     Raises:
@@ -92,7 +92,7 @@ def perform(case: FaultCase, door: Contestant, cut: int, seed: int) -> RunResult
 
     plan = RunPlan(
         contestant=door,
-        cut=cut,
+        split=split,
         workload="mix",
         load=case.load,
         seed=seed,

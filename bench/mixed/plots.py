@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bench.measuring.report import say
 from bench.mixed.cells import Cell
-from bench.report import say
 from bench.simulation.chart import Points, chart
 
 WORKLOAD = "mix"

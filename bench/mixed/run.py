@@ -15,14 +15,16 @@ import orjson
 import uvloop
 
 from bench.contestants import Contestant, Site
-from bench.fakes import Fakes, FakesPlan, running
-from bench.load.generator import Generator
-from bench.load.plan import Planned, planned
-from bench.load.tally import Objective, Outcome, summary
-from bench.process import free_port, pinned, take_core, wait_for_port
-from bench.workload import exact_arrivals, measured_cost
+from bench.fake_tei.cost import measured_cost
+from bench.fake_tei.oracle import FakeOracle
+from bench.fake_tei.processes import Fakes, FakesPlan, running
+from bench.measuring.process import free_port, pinned, take_core, wait_for_port
 from embedfleet.errors import UpstreamError
 from embedfleet.http.client import fetch
+from embedfleet.load.generator import Generator
+from embedfleet.load.plan import PlannedRequest, planned
+from embedfleet.load.tally import Objective, Outcome, summary
+from embedfleet.load.workload import exact_arrivals
 
 DOOR_CORE, LOAD_CORE = 0, 1
 _READY_S = 30.0
@@ -34,8 +36,8 @@ class RunPlan:
 
     Attributes:
         contestant: the front door.
-        cut: texts that clients cut batches into; 0 for none.
-        workload: a name of `bench.workload.WORKLOADS`.
+        split: Texts per call into which clients split batches; 0 for whole batches.
+        workload: a name of `embedfleet.load.workload.WORKLOADS`.
         load: of the replicas' tokens per second with full batches.
         seed: of the schedule.
         warm_up_s: requests before this are sent and checked, not measured.
@@ -50,7 +52,7 @@ class RunPlan:
     """
 
     contestant: Contestant
-    cut: int
+    split: int
     workload: str
     load: float
     seed: int
@@ -141,9 +143,11 @@ class RunResult:
 
 
 @lru_cache(maxsize=1)  # all contestants get the same schedule in turn
-def schedule(workload: str, load: float, capacity: float, seconds: float, seed: int, cut: int) -> list[Planned]:
+def schedule(
+    workload: str, load: float, capacity: float, seconds: float, seed: int, split: int
+) -> list[PlannedRequest]:
     """The requests of a run."""
-    return planned(exact_arrivals(workload, load, capacity, seconds, seed), seed, cut)
+    return planned(exact_arrivals(workload, load, capacity, seconds, seed), FakeOracle(), seed, split)
 
 
 def run(plan: RunPlan, meanwhile: Meanwhile = _nothing) -> RunResult:
@@ -154,7 +158,7 @@ def run(plan: RunPlan, meanwhile: Meanwhile = _nothing) -> RunResult:
     """
     take_core(LOAD_CORE)
     seconds = plan.warm_up_s + plan.seconds
-    requests = schedule(plan.workload, plan.load, plan.capacity, seconds, plan.seed, plan.cut)
+    requests = schedule(plan.workload, plan.load, plan.capacity, seconds, plan.seed, plan.split)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mixed-")))
         folder.chmod(0o755)  # of root's nginx the worker is nobody
@@ -168,7 +172,7 @@ def run(plan: RunPlan, meanwhile: Meanwhile = _nothing) -> RunResult:
         return uvloop.run(_measure(plan, requests, stage, meanwhile))
 
 
-async def _measure(plan: RunPlan, requests: list[Planned], stage: Stage, meanwhile: Meanwhile) -> RunResult:
+async def _measure(plan: RunPlan, requests: list[PlannedRequest], stage: Stage, meanwhile: Meanwhile) -> RunResult:
     await until_ready(stage.site.port)
     generator = Generator(requests, stage.site.port, settle_s=plan.settle_s, obey=plan.obey)
     beside = asyncio.ensure_future(meanwhile(stage))

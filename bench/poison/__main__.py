@@ -9,10 +9,10 @@ import uvloop
 
 import bench.poison as package
 from bench.contestants import CONTESTANTS, Contestant, of_source
+from bench.measuring.report import missing, report, say
+from bench.measuring.versions import versions
 from bench.poison.run import PoisonPlan, run
 from bench.poison.series import result, series, table
-from bench.report import missing, report, say
-from bench.versions import versions
 from embedfleet.system.cgroup import cores
 
 _QUICK = PoisonPlan(bodies=2, times=20, every_s=1.0, back_s=0.5)

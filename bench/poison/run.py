@@ -13,18 +13,18 @@ import orjson
 
 from bench.contestants import Contestant, Site
 from bench.fake_tei.mortal import Mortal, mortal
-from bench.fake_tei.oracle import text_of
-from bench.idle import memory_kb
-from bench.load.generator import Generator
-from bench.load.plan import planned
+from bench.fake_tei.oracle import FakeOracle, text_of
+from bench.measuring.memory import memory_kb
+from bench.measuring.process import free_port, pinned, take_core, wait_for_port
+from bench.measuring.report import say
 from bench.mixed.run import DOOR_CORE, LOAD_CORE, until_ready
 from bench.poison.series import Seen
-from bench.process import free_port, pinned, take_core, wait_for_port
-from bench.report import say
-from bench.workload import Arrival
 from embedfleet.errors import UpstreamError
 from embedfleet.http.client import fetch
 from embedfleet.http.message import JSON
+from embedfleet.load.generator import Generator
+from embedfleet.load.plan import planned
+from embedfleet.load.workload import Arrival
 
 _MARKER = "poison-"
 _REPLICAS = 4
@@ -99,7 +99,7 @@ def _folder() -> Iterator[Path]:
 
 
 async def _watch(plan: PoisonPlan, site: Site, replicas: list[Mortal], door: "subprocess.Popen[bytes]") -> Seen:
-    generator = Generator(planned(plan.arrivals(), seed=1), site.port, settle_s=20.0)
+    generator = Generator(planned(plan.arrivals(), FakeOracle(), seed=1), site.port, settle_s=20.0)
     started = time.monotonic()
     seen = Seen(plan.seconds, plan.bodies, (), ())
     beside = [_look(seen, door.pid, started), _tell(seen, replicas)]

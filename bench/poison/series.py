@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from bench.load.tally import Outcome, quantile
-from bench.load.verdict import Verdict
+from embedfleet.load.tally import Outcome, quantile
+from embedfleet.load.verdict import Verdict
 
 DEATHS_OF_A_BODY = 2  # at most
 History = Sequence[tuple[float, bool]]
