@@ -1,4 +1,4 @@
-"""Fake replicas as processes: started, ordered about, killed and read out by a benchmark."""
+"""Fake replicas as processes that a benchmark starts, controls and kills."""
 
 import json
 import signal
@@ -22,16 +22,16 @@ _TIMEOUT_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class FakesPlan:
-    """What the replicas of a run are.
+    """The fake replicas of a run.
 
     Attributes:
-        cost: of a batch.
-        client_batch: the most texts of one call.
-        payload_bytes: the largest body.
-        permits: texts that a replica lets in at once.
-        count: of replicas.
-        kind: of the model.
-        apart: one process for each, so that one can be stopped or killed.
+        cost: Cost of a batch.
+        client_batch: Most texts of a call.
+        payload_bytes: Size of the largest body.
+        permits: Most texts that a replica accepts at once.
+        count: Number of replicas.
+        kind: Kind of the model.
+        apart: Whether each has its own process, so that one can be stopped or killed.
     """
 
     cost: BatchCost
@@ -43,7 +43,7 @@ class FakesPlan:
     apart: bool = False
 
     def command(self, ports: Sequence[int], admin: int) -> list[str]:
-        """Of one process; ports are 0 for any free one."""
+        """Command line of one process; port 0 stands for a free port."""
         settings = {
             "--ports": ",".join(map(str, ports)),
             "--admin-port": admin,
@@ -67,7 +67,7 @@ class _Process:
 
 
 class Fakes:
-    """Of one run, from ``with running(...)``."""
+    """Fake replicas of a run, made by ``with running(...)``."""
 
     def __init__(self, plan: FakesPlan, core: int, stack: ExitStack) -> None:
         self._plan = plan
@@ -79,16 +79,16 @@ class Fakes:
 
     @property
     def ports(self) -> tuple[int, ...]:
-        """Of every replica."""
+        """Ports of all replicas."""
         return tuple(port for process in self._processes for port in process.ports)
 
     @property
     def count(self) -> int:
-        """Of replicas."""
+        """Number of replicas."""
         return self._plan.count
 
     async def stats(self) -> list[dict[str, Any]]:
-        """Of every replica whose process answers."""
+        """Counts of all replicas whose process answers."""
         found: list[dict[str, Any]] = []
         for process in self._processes:
             reply = await fetch(f"http://127.0.0.1:{process.admin}/stats", timeout_s=_TIMEOUT_S)
@@ -96,7 +96,7 @@ class Fakes:
         return found
 
     async def log(self) -> list[tuple[str, int, float]]:
-        """Name, replica and time of every text that was computed."""
+        """Name, replica and time of every computed text."""
         found: list[tuple[str, int, float]] = []
         for number, process in enumerate(self._processes):
             reply = await fetch(f"http://127.0.0.1:{process.admin}/log", timeout_s=_TIMEOUT_S)
@@ -105,10 +105,14 @@ class Fakes:
         return found
 
     async def order(self, replica: int, **fault: object) -> None:
-        """A fault, as `bench.fake_tei.faults.Fault` has it.
+        """Order a fault of a replica.
+
+        Args:
+            replica: Number of the replica.
+            fault: Fields of `bench.fake_tei.faults.Fault`.
 
         Raises:
-            ValueError: it was refused.
+            ValueError: The replica refused the order.
         """
         process = self._processes[replica // self._per_process]
         body = orjson.dumps({"replica": replica % self._per_process, **fault})
@@ -118,21 +122,21 @@ class Fakes:
             raise ValueError(reply.body.decode())
 
     def stop(self, replica: int) -> None:
-        """SIGSTOP; needs a process for each."""
+        """Send SIGSTOP; needs a process per replica."""
         self._alone(replica).popen.send_signal(signal.SIGSTOP)
 
     def go_on(self, replica: int) -> None:
-        """SIGCONT."""
+        """Send SIGCONT."""
         self._alone(replica).popen.send_signal(signal.SIGCONT)
 
     def kill(self, replica: int) -> None:
-        """SIGKILL; needs a process for each."""
+        """Send SIGKILL; needs a process per replica."""
         process = self._alone(replica).popen
         process.kill()
         process.wait()
 
     def restart(self, replica: int) -> None:
-        """The same ports again, after `kill`."""
+        """Start a killed replica again on the same ports."""
         old = self._alone(replica)
         self._processes[replica] = self._start(old.ports, old.admin)
 
@@ -153,7 +157,7 @@ class Fakes:
 
 @contextmanager
 def running(plan: FakesPlan, core: int) -> Iterator[Fakes]:
-    """Fake replicas, ready to be asked."""
+    """Run fake replicas; they answer when the block begins."""
     with ExitStack() as stack:
         fakes = Fakes(plan, core, stack)
         try:
