@@ -1,4 +1,4 @@
-"""What idle connections cost a server in memory."""
+"""Memory of a server and of its idle connections."""
 
 import resource
 import socket
@@ -9,7 +9,11 @@ CONNECTIONS = 1000
 
 
 def allow_connections(count: int = 4 * CONNECTIONS) -> None:
-    """Let this process, and those that it starts from now on, have so many files open, as far as that is allowed."""
+    """Raise the limit of open files of this process and its future children as far as allowed.
+
+    Raises:
+        RuntimeError: The hard limit is too low.
+    """
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most if most == resource.RLIM_INFINITY else min(most, 65_536), most))
     if most != resource.RLIM_INFINITY and most < count:
@@ -17,11 +21,11 @@ def allow_connections(count: int = 4 * CONNECTIONS) -> None:
 
 
 def memory_kb(pid: int, of: str = "Pss") -> int:
-    """Proportional set size of a process and its children that still run.
+    """Proportional set size of a process and its running children, in KB.
 
     Args:
-        pid: of the process.
-        of: a line of smaps_rollup (proc(5)). Of the whole, files count less while other processes map them too, so it
+        pid: Process id.
+        of: Line of smaps_rollup (proc(5)). In ``Pss``, files count less while other processes map them too, so it
             grows when those end; ``Pss_Anon`` does not.
     """
     rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
@@ -31,15 +35,15 @@ def memory_kb(pid: int, of: str = "Pss") -> int:
 
 
 def idle_kb(pid: int, port: int, request: bytes, count: int = CONNECTIONS) -> int:
-    """By how much a server has grown when so many kept connections, each with one request behind it, rest.
+    """Growth of a server's memory by idle kept-alive connections after one request each, in KB.
 
-    Of a server that was under load before, this is less: it has memory left from then.
+    A server that was under load before grows less: it has memory left from then.
 
     Args:
-        pid: of the server.
-        port: of the server.
-        request: whole, for a reply with Content-Length.
-        count: of connections.
+        pid: Process id of the server.
+        port: Port of the server.
+        request: Complete request whose reply has a Content-Length.
+        count: Number of connections.
     """
     before = memory_kb(pid)
     with ExitStack() as stack:
@@ -51,7 +55,7 @@ def idle_kb(pid: int, port: int, request: bytes, count: int = CONNECTIONS) -> in
 
 
 def answers(port: int, request: bytes) -> bool:
-    """Whether a server answers 200."""
+    """Whether a server answers a request with 200."""
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=30) as wire:
             wire.sendall(request)

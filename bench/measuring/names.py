@@ -1,11 +1,11 @@
-"""Names on a command line, separated by commas."""
+"""Lists of names on a command line, separated by commas."""
 
 import argparse
 from collections.abc import Callable, Collection
 
 
 def names_of(known: Collection[str]) -> Callable[[str], list[str]]:
-    """What argparse reads an argument with: a name that is not known is an error that tells which are."""
+    """A reader of such a list for argparse; an unknown name is an error that lists the known ones."""
 
     def read(value: str) -> list[str]:
         names = value.split(",")

@@ -1,8 +1,8 @@
-"""Two versions measured side by side, round by round: how much dearer the one is than the other. Pure.
+"""Ratios of two versions that were measured side by side, round by round. Pure.
 
-A figure is a cost: less is better. A round measures both versions in turns, so its ratio is of the same moments; the
-median over rounds is not moved by a round that something else disturbed. Its interval is between two of the rounds'
-ratios, by rank, and asks nothing of how they are distributed.
+A figure is a cost: less is better. A round measures both versions in turns, so its ratio compares the same moments.
+The median over rounds is robust against a disturbed round. Its interval lies between two of the rounds' ratios, chosen
+by rank, and assumes nothing about their distribution.
 """
 
 import statistics
@@ -11,21 +11,21 @@ from dataclasses import dataclass
 from math import comb
 from typing import Any
 
-BOUND = 1.03  # a ratio above this is worse
+BOUND = 1.03  # a ratio above this counts as worse
 ROUNDS = 12
 _CONFIDENCE = 0.95
 Pairs = Mapping[str, Sequence[tuple[float, float]]]
-"""Figure → of each round what it is now, and what it was before."""
+"""Figure → its values now and before, of each round."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ratio:
-    """Now over before.
+    """The ratio of one figure, now over before.
 
     Attributes:
-        median: over rounds.
-        interval: that holds the true median in 95 of 100 runs; None of fewer than six rounds, which cannot say.
-        rounds: how many there were.
+        median: Median over the rounds.
+        interval: 95 % confidence interval of the median; None with fewer than six rounds, which are too few.
+        rounds: Number of rounds.
     """
 
     median: float
@@ -34,10 +34,10 @@ class Ratio:
 
 
 def ratio(pairs: Sequence[tuple[float, float]]) -> Ratio:
-    """Of one figure.
+    """The ratio of one figure.
 
     Args:
-        pairs: now and before, of each round.
+        pairs: Values now and before, of each round.
     """
     ratios = sorted(now / before for now, before in pairs)
     out = _left_out(len(ratios))
@@ -46,12 +46,12 @@ def ratio(pairs: Sequence[tuple[float, float]]) -> Ratio:
 
 
 def turns(number: int) -> tuple[int, int, int, int]:
-    """Who is measured in a round, 0 for now and 1 for before: each twice, so that a drift takes from both alike."""
+    """Order of measurement in a round, 0 for now and 1 for before: each twice, so that a drift affects both alike."""
     return (0, 1, 1, 0) if number % 2 == 0 else (1, 0, 0, 1)
 
 
 def told(pairs: Pairs, bound: float = BOUND) -> dict[str, Any]:
-    """For the last line: ratios, each figure in full, and whether none is worse than the bound."""
+    """Values for the report: ratios, each figure in full, and whether none is worse than the bound."""
     ratios = {name: ratio(rounds) for name, rounds in pairs.items()}
     figures = {
         name: {
@@ -73,7 +73,7 @@ def told(pairs: Pairs, bound: float = BOUND) -> dict[str, Any]:
 
 
 def table(pairs: Pairs, bound: float = BOUND) -> str:
-    """For a person."""
+    """A table of all figures for people."""
     width = max(map(len, pairs), default=0)
     return "\n".join(f"{name:{width}}  {_line(rounds, bound)}" for name, rounds in pairs.items())
 
@@ -89,7 +89,7 @@ def _line(pairs: Sequence[tuple[float, float]], bound: float) -> str:
 
 
 def _left_out(count: int) -> int | None:
-    """How many values at either end of so many are outside of the interval of their median; None if all are too few."""
+    """Number of sorted values below (and above) the interval of their median; None if there are too few values."""
     missed, out = 0.0, None
     for rank in range((count + 1) // 2):
         missed += 2 * comb(count, rank) / 2**count

@@ -1,4 +1,4 @@
-"""Processes of a benchmark: each on one core, from when it answers until the end of a block."""
+"""Processes of a benchmark, each pinned to one core."""
 
 import os
 import socket
@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _START_S, _STOP_S = 60.0, 15.0
-_NICE = -10  # before whatever else the machine does, where that is allowed
+_NICE = -10  # above the machine's other work, where that is allowed
 _AHEAD = ("nice", "-n", str(_NICE))
 
 
@@ -22,7 +22,7 @@ def take_core(core: int) -> None:
 
 @contextmanager
 def on_core(core: int) -> Iterator[None]:
-    """This process on one core, until the end of the block."""
+    """Pin this process to one core until the end of the block."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {core})
     try:
@@ -32,7 +32,7 @@ def on_core(core: int) -> Iterator[None]:
 
 
 def free_port() -> int:
-    """One that was free a moment ago."""
+    """A port that was free a moment ago."""
     with socket.create_server(("127.0.0.1", 0)) as sock:
         return int(sock.getsockname()[1])
 
@@ -41,13 +41,13 @@ def free_port() -> int:
 def pinned(
     core: int, command: Sequence[str], *, log: Path | None = None, stdout: int | None = None
 ) -> Iterator["subprocess.Popen[bytes]"]:
-    """A process on one core, ended at the end of the block.
+    """Run a process on one core until the end of the block.
 
     Args:
-        core: that it runs on.
-        command: and its arguments.
-        log: where its stderr goes; dropped by default.
-        stdout: as `subprocess.Popen` has it.
+        core: Number of the core.
+        command: Command and arguments.
+        log: File for its stderr; dropped by default.
+        stdout: Argument of `subprocess.Popen`.
     """
     with open(log or "/dev/null", "ab") as errors:  # noqa: PTH123 - None has no path
         process = subprocess.Popen(["taskset", "-c", str(core), *_AHEAD, *command], stdout=stdout, stderr=errors)
@@ -65,10 +65,10 @@ def pinned(
 
 
 def wait_for_port(port: int, process: "subprocess.Popen[bytes]", log: Path) -> None:
-    """Until somebody listens.
+    """Wait until a process listens on a port.
 
     Raises:
-        RuntimeError: the process ended, or nobody listens after a minute; the message has the end of its log.
+        RuntimeError: The process ended or does not listen after a minute; the message has the end of its log.
     """
     deadline = time.monotonic() + _START_S
     while time.monotonic() < deadline and process.poll() is None:

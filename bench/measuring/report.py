@@ -1,4 +1,4 @@
-"""How benchmarks say what they saw: talk on stderr, one JSON object as the last line of stdout."""
+"""Output of benchmarks: messages on stderr, one JSON object as the last line of stdout."""
 
 import json
 import platform
@@ -8,17 +8,17 @@ from typing import Any
 
 
 def say(text: str) -> None:
-    """A line for the person."""
+    """Print a message for people."""
     print(text, file=sys.stderr, flush=True)
 
 
 def report(**values: object) -> None:
-    """The last line."""
+    """Print the JSON object with all values."""
     print(json.dumps(values | {"machine": machine()}), flush=True)
 
 
 def machine() -> dict[str, Any]:
-    """What the figures were taken on."""
+    """The machine on which the figures were measured."""
     cpu = next(
         (
             line.partition(":")[2].strip()
@@ -32,6 +32,6 @@ def machine() -> dict[str, Any]:
 
 
 def missing(what: str, hint: str) -> None:
-    """End with exit code 2."""
+    """Exit with code 2 because something is missing."""
     say(f"error: {what}\n\nhint: {hint}")
     raise SystemExit(2)

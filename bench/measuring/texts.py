@@ -1,11 +1,11 @@
-"""Real English texts of mixed length: paragraphs of Python's own language reference, which is on every machine."""
+"""Real English texts of mixed length: paragraphs of Python's language reference, which every machine has."""
 
 import random
 from pydoc_data.topics import topics
 
 
 def paragraphs(count: int, seed: int = 7) -> list[str]:
-    """``count`` unlike paragraphs of 10 to 1,200 characters, the same for the same Python."""
+    """Different paragraphs of 10 to 1,200 characters, the same for the same Python."""
     found = dict.fromkeys(
         " ".join(paragraph.split())
         for topic in sorted(topics)

@@ -1,4 +1,4 @@
-"""wrk: as many requests as a server answers, on so many connections."""
+"""Load by wrk: as many requests as a server answers on a number of connections."""
 
 import re
 import subprocess
@@ -8,16 +8,23 @@ LOAD_CORE = "1"
 
 
 def load(port: int, connections: int, seconds: int, lua: Path) -> tuple[int, float]:
-    """Requests that wrk had answered 200 in that time, and the median wait in microseconds."""
+    """Number of requests answered with 200, and their median latency in microseconds."""
     wait, unit, requests = wrk(port, connections, seconds, lua, r"50%\s+([\d.]+)(us|ms|s)[\s\S]*?(\d+) requests in")
     return int(requests), float(wait) * {"us": 1.0, "ms": 1e3, "s": 1e6}[unit]
 
 
 def wrk(port: int, connections: int, seconds: int, lua: Path, told: str) -> tuple[str, ...]:
-    """What wrk tells, by a pattern, after requests that were all answered 200.
+    """Run wrk and extract figures from its output.
+
+    Args:
+        port: Port of the server.
+        connections: Number of connections.
+        seconds: Length of the run.
+        lua: Script that makes the requests.
+        told: Regular expression whose groups are returned.
 
     Raises:
-        RuntimeError: they were not.
+        RuntimeError: Not all requests were answered with 200.
     """
     command = [
         "taskset",
