@@ -13,6 +13,7 @@ from typing import Any, cast
 import orjson
 
 from bench.fake_tei import calls, routes, vertex
+from bench.fake_tei.call import Call
 from bench.fake_tei.calls import Computing
 from bench.fake_tei.client import Client
 from bench.fake_tei.device import Batch, Device
@@ -33,22 +34,6 @@ from embedfleet.http.message import JSON, TEXT, Limits
 
 _MARK = 80  # Characters of a text that contain its name.
 _ABORTED = 134  # A shell's exit code for a process that SIGABRT ended.
-
-
-class Call:
-    """An inference call in progress."""
-
-    __slots__ = ("began", "exchange", "gone", "inference_s", "left", "permits", "queue_s", "tokens", "work", "wrong")
-
-    def __init__(self, exchange: Exchange, work: calls.Work, wrong: Answer | None) -> None:
-        self.exchange = exchange
-        self.work = work
-        self.wrong = wrong
-        self.began = time.monotonic()
-        self.tokens = 0
-        self.left = self.permits = len(work.texts)
-        self.queue_s = self.inference_s = 0.0  # Sums over its texts.
-        self.gone = False
 
 
 class Replica(Host):
@@ -131,7 +116,7 @@ class Replica(Host):
     def _client(self) -> asyncio.Protocol:
         return cast("asyncio.Protocol", Client(self))
 
-    # faults
+    # Faults.
 
     def suffer(self, fault: Fault) -> None:
         """Begin a fault."""
@@ -197,7 +182,7 @@ class Replica(Host):
         self._unlisten()
         self._do(self.listen(self.port))
 
-    # requests
+    # Requests.
 
     def handle(self, exchange: Exchange) -> None:
         """Answer a complete request."""
@@ -365,7 +350,7 @@ class Replica(Host):
         told = cost_headers(spent) if call.work.is_costed else ()
         exchange.respond(200, [JSON, *told, *CORS], body)
 
-    # what is told of it
+    # Statistics.
 
     def stats(self) -> dict[str, Any]:
         """Counts of requests and the delays of batches."""

@@ -1,4 +1,4 @@
-"""The same requests in the simulator: how far its figures are from those that were measured."""
+"""Comparison of measured figures with those of the simulator for the same requests."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -19,12 +19,12 @@ REPLICAS = 4
 def agreement(
     cells: Sequence[Cell], measured: Mapping[str, Mapping[str, Any]], *, permits: bool
 ) -> list[dict[str, Any]]:
-    """A row for each cell and contestant that is simulated: simulated over measured, of each figure.
+    """Simulated over measured figures, a row for each cell and simulated contestant.
 
     Args:
-        cells: that were run.
-        measured: cell's name → contestant → medians.
-        permits: whether replicas had TEI's 512, or as many as anybody wants.
+        cells: Cells that were run.
+        measured: Median figures by cell name and contestant.
+        permits: Whether replicas had TEI's 512 permits; otherwise they had no bound.
     """
     return [
         {"cell": cell.name, "contestant": name}
@@ -36,7 +36,7 @@ def agreement(
 
 
 def _simulated(cell: Cell, *, permits: bool) -> Iterator[tuple[str, Mapping[str, float]]]:
-    """Medians over the same seeds."""
+    """Simulated medians over the same seeds, by contestant."""
     for name in cell.contestants:
         if name in SIMULATED:
             twins = [_twin(cell, SIMULATED[name], seed, permits=permits) for seed in cell.seeds]
