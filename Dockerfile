@@ -17,6 +17,7 @@ FROM ${BASE}
 COPY --from=packages /packages /opt/embedfleet/packages
 COPY LICENSE NOTICE /opt/embedfleet/
 COPY src /opt/embedfleet/src
+RUN python3 -m compileall -q /opt/embedfleet/src
 ENV PYTHONPATH=/opt/embedfleet/src:/opt/embedfleet/packages HOME=/tmp
 WORKDIR /tmp
 USER 65532:65532

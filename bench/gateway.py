@@ -1,22 +1,21 @@
-"""``python -m bench.gateway [--quick] [--compiled FOLDER] [--before CHECKOUT]``: a gateway's CPU time per request.
+"""``python -m bench.gateway [--quick] [--compiled FOLDER] [--before CHECKOUT]``: CPU time per request of a gateway.
 
-The backend, the same for all, is nginx answering each text of a ``POST /embed`` with one 4 KB JSON vector, on two
-ports. The rival is nginx as a reverse proxy with one worker, least_conn and kept upstream connections. Ours is
-``embedfleet gateway`` with all it does: classes, queues, checks, retries, health by inference, limits, metrics, request
-ids; once as it is, and once with ``--coalesce false``: each text alone. With ``--compiled``, both also as
-``scripts/compile`` made them. HAProxy, where it is installed, has one thread, leastconn and kept connections; else its
-figures are null. ``relay`` moves bytes in Python's event loop and does nothing else (`bench.relay`). wrk sends 100-byte
-bodies on 64 connections.
+The backend, the same for all, is nginx on two ports; it answers each text of a ``POST /embed`` with one JSON vector of
+4 KB. The rival is nginx as a reverse proxy with one worker, least_conn and kept upstream connections. Ours is
+``embedfleet gateway`` with everything it does: classes, queues, checks, retries, health by inference, limits, metrics,
+request ids; once with its defaults and once with ``--coalesce false``, each text alone. With ``--compiled`` both run
+compiled by ``scripts/compile`` as well. HAProxy has one thread, leastconn and kept connections; without it its figures
+are null. ``relay`` only forwards bytes (`bench.relay`). wrk sends 100-byte bodies on 64 connections.
 
-A client that is alone and waits for each answer measures what a proxy adds when nothing else is to be done, and what
-a request costs a proxy that has to be woken for it.
+A single client that waits for each answer measures the latency that an idle proxy adds, and the cost of a request for
+a proxy that has to wake up for it.
 
-The proxy has core 0 to itself, backend and wrk share core 1. CPU time is user + system time of the proxy's processes
-(/proc/PID/stat) over wrk's count of requests. Rounds interleave them; the ratio is that of the medians. Memory is
-by how much a proxy's proportional set size grows with 1,000 kept connections that rest.
+The proxy has core 0 alone; backend and wrk share core 1. CPU time is user + system time of the proxy's processes
+(/proc/PID/stat) over wrk's count of requests. Rounds interleave the proxies; ratios are of medians. Memory is the
+growth of a proxy's proportional set size by 1,000 idle kept connections.
 
-With ``--before`` only ours are measured, as they are and as another checkout has them: each round starts both anew and
-gives them the load in turns, now, before, before, now, and in the next round the other way round (`bench.paired`).
+With ``--before`` only ours is measured, in this version and in another checkout's. Each round starts both anew and
+loads them in turns: now, before, before, now; in the next round the other way round (`bench.measuring.paired`).
 """
 
 import argparse
@@ -37,14 +36,14 @@ from pathlib import Path
 import orjson
 
 from bench.contestants import CONTESTANTS, Site
-from bench.idle import allow_connections, answers, idle_kb
-from bench.load.plan import wire
-from bench.names import names_of
-from bench.paired import ROUNDS, table, told, turns
-from bench.process import free_port
-from bench.report import missing, report, say
-from bench.versions import environment, versions
-from bench.wrk import LOAD_CORE, load
+from bench.measuring.memory import allow_connections, answers, idle_kb
+from bench.measuring.names import names_of
+from bench.measuring.paired import ROUNDS, table, told, turns
+from bench.measuring.process import free_port
+from bench.measuring.report import missing, report, say
+from bench.measuring.versions import environment, versions
+from bench.measuring.wrk import LOAD_CORE, load
+from embedfleet.load.plan import request_bytes
 from embedfleet.system.cgroup import cores
 
 PROXY_CORE = "0"
@@ -56,7 +55,7 @@ _RATIOS = {
     "compiled": "cpu_compiled",
     "compiled_apart": "cpu_compiled_apart",
     "relay": "cpu_relay",
-}  # contestant → its ratios' name
+}  # contestant → name of its ratios
 _TICK = os.sysconf("SC_CLK_TCK")
 
 _BACKEND = """
@@ -97,13 +96,19 @@ wrk.headers["Content-Type"] = "application/json"
 wrk.body = '{"inputs":"%s"}'
 """
 _TEXT = "x" * 87
-_MOST_TEXTS = 32  # of one call
+_MOST_TEXTS = 32  # in one call
 _INFO = '{"model_id":"m","model_sha":null,"model_dtype":"float32","model_type":{"embedding":{"pooling":"cls"}}}'
 
 
 @contextmanager
 def running(core: str, command: list[str], path: Path | None = None) -> Iterator[int]:
-    """A process pinned to a core, by its pid; with a path that its Python looks in first."""
+    """Run a process pinned to a core and give its pid.
+
+    Args:
+        core: Number of the core.
+        command: Command and arguments.
+        path: Folder where its Python looks first.
+    """
     command = ["taskset", "-c", core, *command]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True, env=environment(path))
     try:
@@ -115,7 +120,7 @@ def running(core: str, command: list[str], path: Path | None = None) -> Iterator
 
 @contextmanager
 def nginx(core: str, name: str, config: str, folder: Path) -> Iterator[int]:
-    """An nginx with a configuration of its own."""
+    """Run an nginx with this configuration and give its pid."""
     file = folder / f"{name}.conf"
     file.write_text(config)
     with running(core, ["nginx", "-c", str(file), "-p", str(folder)]) as pid:
@@ -123,14 +128,14 @@ def nginx(core: str, name: str, config: str, folder: Path) -> Iterator[int]:
 
 
 def cpu_s(pid: int) -> float:
-    """User and system time so far of a process and its children that still run."""
+    """User and system time of a process and its running children so far, in seconds."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     return (int(fields[11]) + int(fields[12])) / _TICK + sum(cpu_s(int(child)) for child in children)
 
 
 def cost(proxy: "Proxy", connections: int, seconds: int, lua: Path) -> tuple[float, float, int]:
-    """CPU time per request and the median wait, both in microseconds, and how many requests there were."""
+    """CPU time per request and median latency, both in microseconds, and the number of requests."""
     before = cpu_s(proxy.pid)
     requests, wait_us = load(proxy.port, connections, seconds, lua)
     return (cpu_s(proxy.pid) - before) / requests * 1e6, wait_us, requests
@@ -138,7 +143,7 @@ def cost(proxy: "Proxy", connections: int, seconds: int, lua: Path) -> tuple[flo
 
 @contextmanager
 def haproxy(core: str, port: int, ports: list[int], folder: Path) -> Iterator[int]:
-    """HAProxy as `bench.mixed` has it."""
+    """Run HAProxy as `bench.mixed` does and give its pid."""
     contestant, site = CONTESTANTS["haproxy-lc"], Site(port, tuple(ports), folder)
     site.config.write_text(contestant.config(site))
     with running(core, list(contestant.command(site))) as pid:
@@ -147,7 +152,7 @@ def haproxy(core: str, port: int, ports: list[int], folder: Path) -> Iterator[in
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """A contestant that runs."""
+    """A running proxy."""
 
     name: str
     pid: int
@@ -155,10 +160,10 @@ class Proxy:
 
 
 def wait_for(proxy: Proxy, request: bytes) -> None:
-    """Until a proxy answers, without loading it.
+    """Wait until a proxy answers, without loading it.
 
     Raises:
-        RuntimeError: it does not.
+        RuntimeError: The proxy does not answer.
     """
     deadline = time.monotonic() + 30
     while not answers(proxy.port, request):
@@ -168,13 +173,13 @@ def wait_for(proxy: Proxy, request: bytes) -> None:
 
 
 def _answers() -> str:
-    """As many vectors as texts: the length of a body says how many it has."""
+    """Entries of nginx's map from a body's length to as many vectors as it has texts."""
     texts = {len(orjson.dumps({"inputs": [_TEXT] * count})): count for count in range(1, _MOST_TEXTS + 1)}
     return " ".join(f"{length} '[[{'],['.join(['$v'] * count)}]]';" for length, count in texts.items())
 
 
 def start_ours(stack: ExitStack, ports: list[int], name: str, compiled: Path | None, *flags: str) -> Proxy:
-    """Our gateway, interpreted or compiled."""
+    """Start our gateway, interpreted or compiled."""
     port = free_port()
     replicas = [part for at in ports for part in ("--replica", f"http://127.0.0.1:{at}")]
     command = [sys.executable, "-m", "embedfleet", "gateway", *replicas, "--log-level", "warning"]
@@ -183,7 +188,7 @@ def start_ours(stack: ExitStack, ports: list[int], name: str, compiled: Path | N
 
 
 def start_proxies(stack: ExitStack, folder: Path, ports: list[int], compiled: Path | None) -> list[Proxy]:
-    """All that are installed."""
+    """Start all installed proxies."""
     apart = ("--coalesce", "false")
     found = [start_ours(stack, ports, "gateway", None), start_ours(stack, ports, "apart", None, *apart)]
     if compiled is not None:
@@ -205,7 +210,7 @@ def start_proxies(stack: ExitStack, folder: Path, ports: list[int], compiled: Pa
 
 @contextmanager
 def backend() -> Iterator[tuple[Path, list[int], Path]]:
-    """The replicas: a folder for files, two ports, and wrk's script for them."""
+    """Run the backend; gives a folder for files, its two ports and wrk's script."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         lua = folder / "post.lua"
@@ -219,16 +224,18 @@ def backend() -> Iterator[tuple[Path, list[int], Path]]:
 
 
 def measure(rounds: int, seconds: int, compiled: Path | None) -> tuple[dict[str, list[float]], dict[str, int]]:
-    """A figure per round, and name → KB when idle.
+    """Measure all proxies.
 
-    ``NAME_us`` is CPU per request, ``NAME_rps`` requests a second; ``NAME_alone_us`` and ``NAME_alone_p50_us`` CPU per
-    request and the median wait of one client.
+    Returns:
+        Figures of each round: ``NAME_us`` is CPU time per request, ``NAME_rps`` requests per second,
+        ``NAME_alone_us`` and ``NAME_alone_p50_us`` CPU time per request and median latency of a single client. And
+        the memory of 1,000 idle connections by name, in KB.
     """
     figures: dict[str, list[float]] = defaultdict(list)
     with ExitStack() as stack:
         folder, ports, lua = stack.enter_context(backend())
         proxies = start_proxies(stack, folder, ports, compiled)
-        request = wire("/embed", {"inputs": _TEXT})
+        request = request_bytes("/embed", {"inputs": _TEXT})
         for proxy in proxies:
             wait_for(proxy, request)
         idle = {proxy.name: idle_kb(proxy.pid, proxy.port, request) for proxy in proxies}
@@ -252,7 +259,7 @@ def measure(rounds: int, seconds: int, compiled: Path | None) -> tuple[dict[str,
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One way to run ours, and the folders that Python finds it in: now and before."""
+    """A way to run our gateway, and its source folders now and before."""
 
     name: str
     paths: tuple[Path, Path]
@@ -260,19 +267,19 @@ class Row:
 
 
 def rows(sources: tuple[Path, Path], compiled: tuple[Path, Path] | None) -> list[Row]:
-    """All that is compared of two versions."""
+    """The ways to run our gateway that are compared."""
     apart = ("--coalesce", "false")
     found = [Row("gateway", sources), Row("apart", sources, apart)]
     return found + ([] if compiled is None else [Row("compiled", compiled), Row("compiled_apart", compiled, apart)])
 
 
 def compare(wanted: list[Row], rounds: int, seconds: int) -> dict[str, list[tuple[float, float]]]:
-    """Two versions side by side, by the names that `measure` has.
+    """Measure two versions side by side; figures are named as in `measure`.
 
     Args:
-        wanted: what is run.
-        rounds: of both versions each.
-        seconds: how often a round's turns are taken, each of a second, by many clients and then by one.
+        wanted: Ways to run our gateway.
+        rounds: Number of rounds.
+        seconds: Number of turns of one second per version and round, with many clients and with a single one each.
     """
     pairs: dict[str, list[tuple[float, float]]] = defaultdict(list)
     with backend() as (_, ports, lua):
@@ -287,15 +294,15 @@ def compare(wanted: list[Row], rounds: int, seconds: int) -> dict[str, list[tupl
 def _round(
     row: Row, number: int, ports: list[int], seconds: int, lua: Path
 ) -> Iterator[tuple[str, tuple[float, float]]]:
-    """Processes of their own for each round: what one owes to its addresses and hashes is one round's."""
+    """Measure one round with new processes, so that effects of a process's addresses and hashes stay in its round."""
     with ExitStack() as stack:
         both = [start_ours(stack, ports, row.name, path, *row.flags) for path in row.paths]
         for proxy in both:
-            wait_for(proxy, wire("/embed", {"inputs": _TEXT}))
+            wait_for(proxy, request_bytes("/embed", {"inputs": _TEXT}))
             load(proxy.port, CONNECTIONS, 1, lua)
         for connections, name in ((CONNECTIONS, ""), (1, "_alone")):
             costs: tuple[list[tuple[float, float, int]], ...] = ([], [])
-            for turn in turns(number) * seconds:  # a core's speed changes from second to second
+            for turn in turns(number) * seconds:  # A core's speed changes from second to second.
                 costs[turn].append(cost(both[turn], connections, 1, lua))
             now, before = (_together(some) for some in costs)
             yield f"{row.name}{name}_us", (now[0], before[0])
@@ -304,13 +311,13 @@ def _round(
 
 
 def _together(costs: list[tuple[float, float, int]]) -> tuple[float, float]:
-    """CPU per request and wait of several turns."""
+    """CPU time per request and latency over several turns."""
     requests = sum(count for _, _, count in costs)
     return sum(cpu * count for cpu, _, count in costs) / requests, statistics.mean(wait for _, wait, _ in costs)
 
 
 def ratios_of(medians: dict[str, float]) -> dict[str, float]:
-    """CPU per request over nginx's, of all of ours that were measured, with many clients and with one."""
+    """CPU time per request over nginx's, of each way to run our gateway, with many clients and with a single one."""
     ratios: dict[str, float] = {}
     for name, title in _RATIOS.items():
         for one, of in (("", "us"), ("one_client_", "alone_us")):
@@ -320,7 +327,7 @@ def ratios_of(medians: dict[str, float]) -> dict[str, float]:
 
 
 def main() -> None:
-    """See the module."""
+    """Run the command."""
     given = arguments()
     for tool, package in (("nginx", "nginx-light"), ("wrk", "wrk"), ("taskset", "util-linux")):
         if shutil.which(tool) is None:
@@ -335,17 +342,24 @@ def main() -> None:
 
 
 def arguments() -> argparse.Namespace:
-    """Of the command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="two minutes; with --before one round")
-    parser.add_argument("--compiled", type=Path, help="what scripts/compile made, measured as well")
-    parser.add_argument("--before", type=Path, metavar="CHECKOUT", help="measure ours and this version of ours alone")
-    parser.add_argument("--before-compiled", type=Path, metavar="FOLDER", help="what scripts/compile made of that")
+    parser.add_argument("--compiled", type=Path, help="folder made by scripts/compile, measured as well")
     parser.add_argument(
-        "--rounds", type=int, default=ROUNDS, help="with --before; forty seconds each, compiled twice that"
+        "--before", type=Path, metavar="CHECKOUT", help="compare only our gateway with that of this checkout"
     )
     parser.add_argument(
-        "--only", metavar="A,B", type=names_of(_OURS), help=f"with --before: of {', '.join(_OURS)}; compiled as above"
+        "--before-compiled", type=Path, metavar="FOLDER", help="folder made by scripts/compile from that checkout"
+    )
+    parser.add_argument(
+        "--rounds",
+        type=int,
+        default=ROUNDS,
+        help="number of rounds with --before; forty seconds each, twice that if compiled",
+    )
+    parser.add_argument(
+        "--only", metavar="A,B", type=names_of(_OURS), help=f"with --before: some of {', '.join(_OURS)}"
     )
     given = parser.parse_args()
     if given.before and (given.compiled is None) != (given.before_compiled is None):
@@ -354,7 +368,7 @@ def arguments() -> argparse.Namespace:
 
 
 def tell_both(given: argparse.Namespace) -> None:
-    """Ours now and before."""
+    """Compare our gateway with another version and report."""
     compiled = given.compiled and (given.compiled.absolute(), given.before_compiled.absolute())
     wanted = rows(versions(given.before), compiled)
     if given.only:
@@ -365,7 +379,7 @@ def tell_both(given: argparse.Namespace) -> None:
 
 
 def tell_all(given: argparse.Namespace) -> None:
-    """Ours and rivals."""
+    """Measure ours and the rivals and report."""
     quick: bool = given.quick
     compiled: Path | None = given.compiled and given.compiled.absolute()
     figures, idle = measure(*((4, 2) if quick else (9, 5)), compiled)

@@ -1,9 +1,9 @@
-"""A service's port while its gateway is killed and reloaded: who is refused, who loses an answer, who waits how long.
+"""``python -m bench.port``: refused connections, lost answers and latencies while a gateway is killed and reloaded.
 
-A fleet of two builtin replicas is started by ``embedfleet up`` in a temporary folder. Requests are due at fixed times;
-every other one keeps its connection for later ones. First the gateway is killed with SIGKILL now and then, then
-``embedfleet reload`` starts it anew, each time with another setting. ``--before CHECKOUT`` kills the gateway of another
-version as well.
+``embedfleet up`` starts a fleet of two builtin replicas in a temporary folder. Requests are due at fixed times; every
+other one keeps its connection for later ones. First the gateway is killed with SIGKILL several times, then
+``embedfleet reload`` restarts it, each time with another setting. ``--before CHECKOUT`` also kills the gateway of
+another version.
 """
 
 import argparse
@@ -22,9 +22,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.process import free_port
-from bench.report import missing, report, say
-from bench.versions import environment, versions
+from bench.measuring.process import free_port
+from bench.measuring.report import missing, report, say
+from bench.measuring.versions import environment, versions
 
 _BODY = b'{"inputs":"What is Deep Learning?"}'
 _HEAD = b"POST /embed HTTP/1.1\r\nhost: h\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(_BODY)
@@ -35,14 +35,15 @@ Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 @dataclass(slots=True)
 class Seen:
-    """What became of the requests of one part.
+    """The outcomes of the requests of one part.
 
     Attributes:
-        refused: connections that were refused.
-        lost: requests whose connection ended before the answer.
-        failed: answers that were not 200.
-        on_the_way: requests that had no answer at the moment of each blow, and those begun until it had its effect.
-        latencies_s: of those that were answered with 200, from when they were due.
+        refused: Number of refused connections.
+        lost: Number of requests whose connection ended before the answer.
+        failed: Number of answers other than 200.
+        on_the_way: Number of requests without an answer at each kill or reload, and of those begun until it took
+            effect.
+        latencies_s: Latencies of requests answered with 200, from when they were due.
     """
 
     refused: int = 0
@@ -52,7 +53,7 @@ class Seen:
     latencies_s: list[float] = field(default_factory=list)
 
     def result(self) -> dict[str, Any]:
-        """As it is reported."""
+        """The outcomes as the report has them."""
         ordered = sorted(self.latencies_s)
         at = {name: round(1000 * ordered[int(share * (len(ordered) - 1))], 1) for name, share in _SHARES.items()}
         return {
@@ -69,7 +70,7 @@ _SHARES = {"p50_ms": 0.5, "p99_ms": 0.99, "max_ms": 1.0}
 
 
 class Clients:
-    """Requests at fixed times to one port."""
+    """Clients that send requests to one port at fixed times."""
 
     def __init__(self, port: int, rate: float) -> None:
         self.seen = Seen()
@@ -80,11 +81,11 @@ class Clients:
         self._begun = 0
 
     def note_blow(self) -> None:
-        """The gateway has been told to reload."""
+        """Note that the gateway was told to reload."""
         self.seen.on_the_way.append(self._open)
 
     async def kill(self, pid: int) -> None:
-        """Kill a gateway. Its sockets are open until it has ended, some milliseconds later."""
+        """Kill a gateway; its sockets stay open until it has ended, some milliseconds later."""
         self.note_blow()
         begun = self._begun
         os.kill(pid, signal.SIGKILL)
@@ -92,7 +93,7 @@ class Clients:
         self.seen.on_the_way[-1] += self._begun - begun
 
     async def run(self, over: asyncio.Event) -> None:
-        """Send until it is over, and wait for the answers."""
+        """Send until told to stop, and wait for the answers."""
         loop = asyncio.get_running_loop()
         started, tasks, number = loop.time(), [], 0
         while not over.is_set():
@@ -115,7 +116,7 @@ class Clients:
             self._open -= 1
 
     def _take_kept(self) -> Streams | None:
-        """A connection that is not known to be closed, as clients' pools look before they use one."""
+        """A kept connection that is not known to be closed, as connection pools choose one."""
         while self._kept:
             reader, writer = self._kept.pop()
             if not reader.at_eof() and not writer.is_closing():
@@ -152,7 +153,7 @@ class Clients:
 
 
 def _wait_for_end(pid: int) -> None:
-    """Until a process has no sockets any more."""
+    """Wait until a process has no sockets any more."""
     with contextlib.suppress(ProcessLookupError):
         ended = os.pidfd_open(pid)
         select.select([ended], [], [])
@@ -163,8 +164,8 @@ class Fleet:
     """A fleet of one service.
 
     Args:
-        folder: of its own.
-        source: where Python looks for embedfleet first.
+        folder: Its folder.
+        source: Source folder where Python looks for embedfleet first.
     """
 
     def __init__(self, folder: Path, source: Path) -> None:
@@ -181,7 +182,7 @@ class Fleet:
         )
 
     def run(self, *verb: str, most: int = 0) -> str:
-        """A verb to its end, with no larger exit code than this."""
+        """Run a verb to its end; its exit code must not be larger than ``code``."""
         command = [sys.executable, "-P", "-m", "embedfleet", *verb]
         done = subprocess.run(command, cwd=self._folder, env=self._env, capture_output=True, text=True, check=False)
         if done.returncode > most:
@@ -189,13 +190,13 @@ class Fleet:
         return done.stdout
 
     def gateway(self) -> int:
-        """Its process; 1 is the exit code while not every replica has inferred for it."""
+        """The gateway's process id; status exits with 1 until every replica has inferred for it."""
         return int(json.loads(self.run("status", "--json", most=1))["services"][0]["gateway"]["pid"])
 
 
 @contextlib.contextmanager
 def fleet(source: Path) -> Iterator[Fleet]:
-    """One that serves."""
+    """Run a fleet; it serves when the block begins."""
     with tempfile.TemporaryDirectory(prefix="port-") as folder:
         made = Fleet(Path(folder), source)
         made.run("up", "--detach")
@@ -208,7 +209,7 @@ def fleet(source: Path) -> Iterator[Fleet]:
 async def part(
     port: int, rate: float, blows: int, every_s: float, blow: Callable[[Clients, int], Awaitable[None]]
 ) -> Seen:
-    """Requests to a port, and a blow to the gateway behind it every now and then."""
+    """Send requests to a port and kill or reload the gateway behind it at intervals."""
     clients, over = Clients(port, rate), asyncio.Event()
     running = asyncio.create_task(clients.run(over))
     for number in range(blows):
@@ -222,7 +223,7 @@ async def part(
 
 
 def kills(source: Path, options: argparse.Namespace) -> dict[str, Any]:
-    """The gateway is killed now and then."""
+    """Kill the gateway at intervals."""
     with fleet(source) as made:
 
         async def kill(clients: Clients, _number: int) -> None:
@@ -232,7 +233,7 @@ def kills(source: Path, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def reloads(source: Path, options: argparse.Namespace) -> dict[str, Any]:
-    """The gateway is started anew, by turns with the same and with other settings."""
+    """Reload the gateway at intervals, in turns with the same and with other settings."""
     with fleet(source) as made:
 
         async def reload(clients: Clients, number: int) -> None:
@@ -244,7 +245,7 @@ def reloads(source: Path, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def main() -> None:
-    """See the module."""
+    """Run the command."""
     parser = argparse.ArgumentParser(
         prog="python -m bench.port", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

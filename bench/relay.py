@@ -1,7 +1,7 @@
-"""``python -m bench.relay PORT UPSTREAM_PORT``: bytes to and fro in Python's event loop, and nothing else.
+"""``python -m bench.relay PORT UPSTREAM_PORT``: a proxy that only forwards bytes.
 
-Each client has a connection of its own to the upstream; nothing is read, checked, counted or retried. What a request
-costs here is the least that a front door on `asyncio.Protocol` and uvloop can cost: the measure of what ours adds.
+Each client has its own connection to the upstream; nothing is read, checked, counted or retried. The cost of a request
+here is the least that a front door on `asyncio.Protocol` and uvloop can have, and shows what ours adds.
 """
 
 import asyncio
@@ -12,12 +12,12 @@ import uvloop
 
 
 class _Side(asyncio.Protocol):
-    """One connection of a pair: what comes is written to the other."""
+    """One connection of a pair; received bytes go to the other."""
 
     def __init__(self) -> None:
         self.transport: asyncio.Transport | None = None
         self.other: _Side | None = None
-        self._early: list[bytes] = []  # what came before the other was there
+        self._early: list[bytes] = []  # Bytes received before the other was connected.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
@@ -33,7 +33,7 @@ class _Side(asyncio.Protocol):
             self.other.transport.close()
 
     def pair(self, other: "_Side") -> None:
-        """From now on what comes goes to the other."""
+        """Connect two sides; received bytes go to the other from now on."""
         self.other, other.other = other, self
         assert other.transport is not None, "it is connected"
         other.transport.writelines(self._early)
@@ -57,7 +57,7 @@ class _Client(_Side):
 
 
 async def serve(port: int, upstream: int) -> None:
-    """Until it is killed."""
+    """Forward until killed."""
     connecting: set[asyncio.Task[None]] = set()
     server = await asyncio.get_running_loop().create_server(lambda: _Client(upstream, connecting), "127.0.0.1", port)
     await server.serve_forever()

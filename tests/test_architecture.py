@@ -13,7 +13,9 @@ ARCHITECTURE = ROOT / "ARCHITECTURE.md"
 LAYERS = [
     {"__main__"},
     {"cli", "testing"},
+    {"simulation"},
     {"gateway", "control", "engine"},
+    {"load"},
     {"probe"},
     {"dialects"},
     {"http"},
@@ -128,6 +130,15 @@ PURE = (
     "http.grammar",
     "http.head",
     "http.message",
+    "load.tally",
+    "load.verdict",
+    "simulation.batch_cost",
+    "simulation.clock",
+    "simulation.faults",
+    "simulation.figures",
+    "simulation.ledger",
+    "simulation.objective",
+    "simulation.replica",
     "types",
 )
 EFFECTS = {"asyncio", "logging", "os", "socket", "subprocess", "threading", "time", "random"}

@@ -1,10 +1,10 @@
-"""``python -m bench.conformance URL [URL …]``: whether a server answers as Text Embeddings Inference 1.9.3 did.
+"""``python -m bench.conformance URL [URL …]``: compare a server with Text Embeddings Inference 1.9.3.
 
-The cases are the recordings of a real one (``recordings/README.md``). What kind of model a server has is asked of its
-``/info``. With one of the recorded models (``python -m bench.conformance.models OUT`` writes them) every answer has to
-be the recorded one, numbers within 0.002. With any other model the requests go up to that server's own limits, and
-what is compared of a success is its form.
+The cases are recordings of a real TEI (``recordings/README.md``). The server's ``/info`` tells its kind of model. With
+one of the recorded models (``python -m bench.conformance.models OUT`` writes them) every answer must be the recorded
+one, numbers within 0.002. With any other model the requests are adapted to that server's limits, and of a success only
+the form is compared.
 
-For each case that differs it is said what was sent, what a real TEI answered and what this server did; the last line
-is one JSON object. The exit code is 0 only if nothing differs but what is kept on purpose (``kept.py``).
+For each case that differs the command prints the request, the answer of the real TEI and that of the server; the last
+line is one JSON object. The exit code is 0 if nothing differs except what is kept on purpose (``kept.py``).
 """

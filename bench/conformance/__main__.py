@@ -1,4 +1,4 @@
-"""``python -m bench.conformance``: see the package."""
+"""The command ``python -m bench.conformance``."""
 
 import argparse
 import sys
@@ -8,23 +8,25 @@ import bench.conformance as package
 from bench.conformance.facts import Facts, learn
 from bench.conformance.recording import kinds
 from bench.conformance.suite import Result, run_suite
-from bench.report import missing, report, say
+from bench.measuring.report import missing, report, say
 
 _QUOTED = 160
 
 
 def main() -> None:
-    """See the package."""
+    """Run the command."""
     parser = argparse.ArgumentParser(
         prog="python -m bench.conformance",
         description=package.__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("urls", nargs="+", metavar="URL", help="such as http://127.0.0.1:8001")
+    parser.add_argument("urls", nargs="+", metavar="URL", help="address of a server, such as http://127.0.0.1:8001")
     parser.add_argument(
-        "--recording", choices=kinds(), help="of which model and flags; without it, that of the server's kind of model"
+        "--recording", choices=kinds(), help="recording to compare with; by default that of the server's kind of model"
     )
-    parser.add_argument("--loose", action="store_true", help="leave out what no client reads, such as places in texts")
+    parser.add_argument(
+        "--loose", action="store_true", help="do not compare what no client reads, such as positions in texts"
+    )
     given = parser.parse_args()
     told: dict[str, Any] = {}
     for url in given.urls:
@@ -39,7 +41,7 @@ def main() -> None:
 
 
 def tell(url: str, facts: Facts, results: list[Result]) -> dict[str, Any]:
-    """A line for each case that differs, and the counts."""
+    """Print each case that differs, and the counts."""
     for result in results:
         if result.difference is None:
             continue

@@ -1,4 +1,4 @@
-"""Asks a server one request over a socket of its own, byte by byte as the recordings were taken."""
+"""Requests over a new socket each, with the bytes that were sent for the recordings."""
 
 import re
 import socket
@@ -17,17 +17,17 @@ _SERIES = re.compile(rb"^# TYPE (\S+ \S+)", re.MULTILINE)
 
 
 def ask(url: str, request: Request, *, longest: int = LONGEST_KEPT) -> Answer:
-    """The server's answer.
+    """Send a request and read the answer.
 
     Args:
-        url: of the server.
-        request: to send.
-        longest: bytes of a body that is kept; of a longer one only its length is.
+        url: Address of the server.
+        request: Request to send.
+        longest: Size up to which a body is kept; of a longer one only its length is kept.
 
     Raises:
-        ConnectionError: nothing listens there.
-        TimeoutError: it does not answer.
-        ValueError: what it answers is not HTTP.
+        ConnectionError: Nothing listens there.
+        TimeoutError: The server does not answer.
+        ValueError: The answer is not HTTP.
     """
     status, headers, body = _parse(_exchange(url, request))
     if request.path == "/metrics" and request.method == "GET" and status == 200:
@@ -36,10 +36,10 @@ def ask(url: str, request: Request, *, longest: int = LONGEST_KEPT) -> Answer:
 
 
 def wait_for(url: str, seconds: float = _TIMEOUT_S) -> None:
-    """Return when it accepts connections: a server may have been started again.
+    """Wait until a server accepts connections: it may have been restarted.
 
     Raises:
-        TimeoutError: it does not in that time.
+        TimeoutError: The server does not accept connections in that time.
     """
     end = time.monotonic() + seconds
     while True:
@@ -66,7 +66,7 @@ def _exchange(url: str, request: Request) -> bytes:
     lines = [f"{request.method} {request.target} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items())]
     data = b""
     with _connect(url) as connection:
-        with suppress(BrokenPipeError, ConnectionResetError):  # it may refuse before it has read all
+        with suppress(BrokenPipeError, ConnectionResetError):  # The server may refuse before it has read everything.
             connection.sendall("\r\n".join([*lines, "", ""]).encode("latin-1") + request.body)
         with suppress(ConnectionResetError):
             while chunk := connection.recv(65536):
@@ -89,7 +89,7 @@ def _parse(data: bytes) -> tuple[int, tuple[Field, ...], bytes]:
 
 
 def _joined(body: bytes) -> bytes:
-    """A body without its chunks' framing."""
+    """A body without its chunk framing."""
     whole = b""
     while body:
         size, _, body = body.partition(b"\r\n")

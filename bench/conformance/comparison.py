@@ -1,8 +1,8 @@
-"""Whether a server's answer is the one that a real TEI gave; pure.
+"""Comparison of a server's answer with that of a real TEI. Pure.
 
-Strictly, all is compared but for what differs from one call to the next: times, dates, framing. Loosely, also what no
-client reads is left out: the position behind a refusal by the JSON library, how broken JSON is described, pages, names
-of metrics, a server's own name and limits.
+The strict comparison leaves out only what differs from call to call: times, dates, framing. The loose one also leaves
+out what no client reads: positions in refusals of the JSON library, descriptions of broken JSON, pages, names of
+metrics, the server's own name and limits.
 """
 
 import re
@@ -17,7 +17,7 @@ import orjson
 from bench.conformance.recording import Answer, Case
 
 TOLERANCE = 2e-3
-"""Of a number: TEI's own kernels differ by so much from one machine to the next."""
+"""Tolerance of numbers: TEI's own kernels differ by that much from machine to machine."""
 
 _CHANGING = frozenset({
     "date", "x-compute-time", "x-total-time", "x-tokenization-time", "x-queue-time", "x-inference-time",
@@ -38,14 +38,14 @@ _LEAST_BASE64 = 20
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """How an answer differs: in its ``status``, ``body`` or ``headers``, and in what."""
+    """A difference between two answers: ``status``, ``body`` or ``headers``, with details."""
 
     part: str
     told: str
 
 
 def difference(case: Case, got: Answer, *, loose: bool = False) -> Difference | None:
-    """Where a server differs from the recorded answer; None if nowhere, or if TEI did not answer."""
+    """The difference from the recorded answer; None if there is none or if TEI did not answer."""
     expected = case.answer
     if case.died or (loose and case.request.target in _PAGES and expected.status == got.status):
         return None
@@ -60,7 +60,7 @@ def difference(case: Case, got: Answer, *, loose: bool = False) -> Difference | 
 
 
 def near(one: Any, other: Any) -> bool:  # noqa: ANN401 - whatever JSON holds
-    """Whether two JSON values are the same, numbers within `TOLERANCE`."""
+    """Whether two JSON values are equal, numbers within `TOLERANCE`."""
     if isinstance(one, float) or isinstance(other, float):
         return isinstance(one, int | float) and isinstance(other, int | float) and abs(one - other) <= TOLERANCE
     if type(one) is not type(other):
@@ -78,7 +78,7 @@ def near(one: Any, other: Any) -> bool:  # noqa: ANN401 - whatever JSON holds
 
 
 def value(answer: Answer, *, loose: bool) -> Any:  # noqa: ANN401
-    """What is compared of an answer's body: its JSON if it is some."""
+    """The compared value of a body: its JSON, or its text if it is not JSON."""
     found: Any = answer.body
     if isinstance(found, str):
         try:
@@ -99,7 +99,7 @@ def _loosened(text: str) -> str:
 
 
 def _in_order(item: Any) -> Any:  # noqa: ANN401
-    """A text with the prompts, which TEI names in any order, sorted."""
+    """A text with sorted prompt names, which TEI lists in any order."""
     if isinstance(item, str) and _PROMPTS in item:
         return " ".join(sorted(re.split(r"[ \[\],]+", item)))
     return item
@@ -110,13 +110,13 @@ def _is_sparse(rows: list[Any]) -> bool:
 
 
 def _near_sparse(one: list[Any], other: list[Any]) -> bool:
-    """A word whose weight is next to nothing may be there or not."""
+    """Whether two sparse vectors are equal; words of negligible weight may be missing."""
     weights = [{row["index"]: float(row["value"]) for row in rows} for rows in (one, other)]
     return all(near(weights[0].get(index, 0.0), weights[1].get(index, 0.0)) for index in weights[0].keys() | weights[1])
 
 
 def _numbers(text: str) -> list[float]:
-    """What base64 of float32 stands for; empty if it is none."""
+    """Numbers of float32 in base64; empty if the text is not that."""
     try:
         return [number for (number,) in struct.iter_unpack("<f", b64decode(text, validate=True))]
     except (Base64Error, ValueError, struct.error):
@@ -124,10 +124,10 @@ def _numbers(text: str) -> list[float]:
 
 
 def fields(answer: Answer) -> set[tuple[str, str]]:
-    """An answer's headers but for those that differ from one call to the next."""
+    """The headers of an answer except those that differ from call to call."""
     return {(name.lower(), told) for name, told in answer.headers if name.lower() not in _CHANGING}
 
 
 def short(answer: Answer) -> str:
-    """The beginning of an answer's body, for a person."""
+    """The beginning of a body, for people."""
     return repr(str(answer.body)[:200])

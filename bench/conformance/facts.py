@@ -1,4 +1,4 @@
-"""What a server says of itself, as far as the cases depend on it."""
+"""Properties of a server on which the cases depend."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,22 +11,22 @@ from bench.conformance.recording import Answer, Case, Request, read
 
 JSON_FIELD = ("content-type", "application/json")
 
-# Of each kind of model the case whose value tells whether it is the recorded one.
+# For each kind of model, the case whose value tells whether it is the recorded model.
 _TELLING = {"embedder": "/embed plain", "reranker": "/rerank plain", "classifier": "/predict one", "splade": "/ one"}
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """A server.
+    """The properties of a server.
 
     Attributes:
-        recording: the name of the one that is for its kind of model.
-        is_recorded: whether it has the very model.
-        is_gateway: ours, in front of replicas.
+        recording: Name of the recording for its kind of model.
+        is_recorded: Whether it has the recorded model.
+        is_gateway: Whether it is our gateway.
         batch: ``max_client_batch_size``.
         length: ``max_input_length``, in tokens.
-        dimensions: of its vectors; 0 where it has none.
-        is_cross_encoder: whether it classifies texts as well; our late interaction ranks, and does not.
+        dimensions: Dimensions of its vectors; 0 if it gives none.
+        is_cross_encoder: Whether it also classifies texts; our late interaction ranks but does not classify.
     """
 
     recording: str
@@ -39,11 +39,11 @@ class Facts:
 
 
 def learn(url: str) -> Facts:
-    """Ask a server what it is.
+    """Ask a server for its properties.
 
     Raises:
-        OSError: it does not answer.
-        ValueError: it does not answer as TEI does.
+        OSError: The server does not answer.
+        ValueError: The server does not answer as TEI does.
     """
     answer = ask(url, Request("GET", "/info"))
     try:
@@ -65,7 +65,7 @@ def learn(url: str) -> Facts:
 
 
 def recorded_facts(recording: str) -> Facts:
-    """Those of the server that was recorded, as its ``/info`` tells them."""
+    """The properties of the recorded server, from its ``/info``."""
     answers = [case.answer for case in read(recording) if case.request.path == "/info" and case.answer.status == 200]
     info = orjson.loads(str(answers[0].body))
     return Facts(recording, batch=info["max_client_batch_size"], length=info["max_input_length"])

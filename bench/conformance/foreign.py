@@ -1,6 +1,6 @@
-"""Recorded cases for a server with another model: the same requests at its own limits, and the form of the answers.
+"""Recorded cases for a server with another model: adapted requests, and a comparison of the answers' form.
 
-What only the recorded model can say is left out: its prompts, its tokens to the last one, its vectors.
+Cases that depend on the recorded model are left out: its prompts, exact tokens and vectors.
 """
 
 import re
@@ -16,7 +16,7 @@ from bench.conformance.recording import Answer, Body, Case
 _OF_THE_MODEL = re.compile(r"exact|one over|payload|/decode keep|/tokenize unicode")  # names of cases
 _KNOWN_PROMPT = re.compile(rb'"prompt_name": "(query|passage)"')
 _LONG_WORDS = 60
-_MOST_OVER = 1  # texts beyond the limit in a recorded request, or short of it
+_MOST_OVER = 1  # texts beyond or below the limit in a recorded request
 _AT_THE_LIMIT = (31, 32)  # answers to those
 _COUNTED = {"x-compute-characters", "x-compute-tokens"}
 _NUMBERS = re.compile(r"\d+")
@@ -25,12 +25,12 @@ _PROMPTS = re.compile(r'but (it was not found in|no prompts were found in).*?(?=
 
 
 def adapted(case: Case, facts: Facts, recorded: Facts) -> Case | None:
-    """A case at a server's own limits; None if it says nothing of that server's model.
+    """A case adapted to a server's limits; None if it does not apply to that server's model.
 
     Args:
-        case: of the recording.
-        facts: of the server.
-        recorded: of the server that was recorded.
+        case: Recorded case.
+        facts: Properties of the server.
+        recorded: Properties of the recorded server.
     """
     if case.died or _OF_THE_MODEL.search(case.name) or _KNOWN_PROMPT.search(case.request.body):
         return None
@@ -54,7 +54,7 @@ def adapted(case: Case, facts: Facts, recorded: Facts) -> Case | None:
 
 
 def formal_difference(case: Case, got: Answer) -> Difference | None:
-    """Where an answer differs in status, form or headers from the recorded one, whatever the model."""
+    """The difference in status, form or headers from the recorded answer, for any model."""
     expected = case.answer
     if expected.status != got.status:
         return Difference("status", f"TEI {expected.status} {short(expected)}, this server {got.status} {short(got)}")
@@ -70,7 +70,7 @@ def formal_difference(case: Case, got: Answer) -> Difference | None:
 
 
 def _sized(item: Any, facts: Facts, recorded: Facts) -> Any:  # noqa: ANN401 - JSON
-    """JSON with lists and texts that are about as long as the recorded server's limits brought to this server's."""
+    """JSON whose lists and texts near the recorded server's limits are resized to this server's."""
     if isinstance(item, dict):
         return {key: _sized(one, facts, recorded) for key, one in item.items()}
     if isinstance(item, str):
@@ -96,13 +96,13 @@ def _form(case: Case, answer: Answer) -> Any:  # noqa: ANN401
 
 
 def _is_resized(case: Case) -> bool:
-    """Whether a request had as many inputs as there may be: then as many answers are wanted as this server takes."""
+    """Whether a request had the most inputs allowed: then this server's most answers are expected."""
     texts = value(case.answer, loose=False)
     return isinstance(texts, list) and len(texts) in _AT_THE_LIMIT
 
 
 def _without_numbers(body: Body) -> Body:
-    """A refusal without the limits and the prompts that it tells."""
+    """A refusal without its limits and prompt names."""
     if not isinstance(body, str):
         return body
     text = _LIMIT.sub(lambda told: _NUMBERS.sub("N", told.group()), body)
@@ -110,7 +110,7 @@ def _without_numbers(body: Body) -> Body:
 
 
 def _shape(item: Any, *, is_outer: bool) -> Any:  # noqa: ANN401
-    """What a value is made of; of inner lists only what they are lists of."""
+    """The types of a value; of inner lists only the type of their items."""
     if isinstance(item, dict):
         return {key: _shape(one, is_outer=is_outer) for key, one in item.items()}
     if isinstance(item, list):

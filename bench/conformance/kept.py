@@ -1,4 +1,4 @@
-"""Differences from a real TEI that are kept on purpose, each with its reason; docs/conformance.md tells the same."""
+"""Differences from a real TEI that are kept on purpose, with reasons; docs/conformance.md lists them too."""
 
 import re
 
@@ -18,13 +18,13 @@ _PADDED = "TEI's CPU backend lets padding take part in SPLADE's maximum; ours is
 
 
 def reason(recording: str, case: Case, found: Difference, *, is_gateway: bool = False) -> str:
-    """Why a difference is kept; empty if it is not.
+    """The reason why a difference is kept; empty if it is not.
 
     Args:
-        recording: in which the case is.
-        case: asked.
-        found: how the answer differs.
-        is_gateway: whether it was ours in front of replicas.
+        recording: Name of the case's recording.
+        case: Case that was asked.
+        found: Difference of the answer.
+        is_gateway: Whether our gateway answered.
     """
     path = case.request.path
     if path == "/metrics" and found.part in ({"body", "headers"} if is_gateway else {"body"}):

@@ -1,8 +1,8 @@
-"""``python -m bench.conformance.models OUT`` writes the four seeded models that the recordings were taken with.
+"""``python -m bench.conformance.models OUT``: write the four seeded models of the recordings.
 
 They are BERTs of two narrow layers with random weights and a vocabulary of 142 words, in Hugging Face's layout: an
-embedder (mean, 32 tokens, two prompts), a reranker, a classifier of three classes, and SPLADE. The same numbers are
-always written, so the recorded vectors and scores hold for them.
+embedder (mean pooling, 32 tokens, two prompts), a reranker, a classifier of three classes, and SPLADE. The numbers are
+always the same, so the recorded vectors and scores hold for them.
 """
 
 import json
@@ -28,7 +28,7 @@ _SEED, _SEED_OF_WORDS = 20261129, 7
 
 
 def write_embedder(folder: Path) -> None:
-    """Mean pooling, 32 tokens, prompts ``query`` and ``passage``."""
+    """Write an embedder with mean pooling, 32 tokens and the prompts ``query`` and ``passage``."""
     _write_base(folder, "BertModel", _tensors())
     modules = [("", "Transformer"), ("1_Pooling", "Pooling")]
     _write_json(
@@ -46,17 +46,17 @@ def write_embedder(folder: Path) -> None:
 
 
 def write_reranker(folder: Path) -> None:
-    """One label."""
+    """Write a reranker: a classifier with one label."""
     _write_classifier(folder, ["LABEL_0"])
 
 
 def write_classifier(folder: Path) -> None:
-    """Three labels."""
+    """Write a classifier with three labels."""
     _write_classifier(folder, ["red", "green", "blue"])
 
 
 def write_splade(folder: Path) -> None:
-    """A masked language model; its decoder is not tied to the embeddings."""
+    """Write a masked language model whose decoder is not tied to the embeddings."""
     tensors = _tensors("bert.")
     random = np.random.default_rng(_SEED_OF_WORDS)
     head = "cls.predictions."
@@ -82,7 +82,7 @@ WRITERS: dict[str, Callable[[Path], None]] = {
 
 
 def write_models(folder: Path) -> None:
-    """All four, each in a folder of its name."""
+    """Write all four models, each in a folder of its name."""
     for name, write in WRITERS.items():
         write(folder / name)
 
@@ -98,7 +98,7 @@ def _write_classifier(folder: Path, labels: list[str]) -> None:
 def _write_base(
     folder: Path, architecture: str, tensors: Mapping[str, Floats], more: dict[str, Any] | None = None
 ) -> None:
-    """What every model has: weights, config, tokenizer."""
+    """Write weights, config and tokenizer, as every model has them."""
     folder.mkdir(parents=True)
     _write_safetensors(folder / "model.safetensors", tensors)
     _write_json(folder / "config.json", _config(architecture) | (more or {}))
@@ -119,7 +119,7 @@ def _config(architecture: str) -> dict[str, Any]:
         "layer_norm_eps": 1e-12,
         "pad_token_id": 0,
         "vocab_size": len(VOCABULARY),
-        # What TEI insists on, and transformers always writes.
+        # Keys that TEI needs and transformers always writes.
         "hidden_dropout_prob": 0.1,
         "attention_probs_dropout_prob": 0.1,
         "initializer_range": 0.02,
@@ -128,7 +128,7 @@ def _config(architecture: str) -> dict[str, Any]:
 
 
 def _tensors(prefix: str = "", labels: int = 0) -> dict[str, Floats]:
-    """BERT's weights; their order is that in which the random numbers were drawn, so it must stay."""
+    """BERT's weights, in the order in which the random numbers were drawn; the order must not change."""
     random = np.random.default_rng(_SEED)
     tensors: dict[str, Floats] = {}
 

@@ -1,4 +1,4 @@
-"""The recorded requests and answers, as records."""
+"""Recorded requests and answers."""
 
 import json
 from base64 import b64decode, b64encode
@@ -9,21 +9,21 @@ from typing import Any
 import orjson
 
 FOLDER = Path(__file__).parent / "recordings"
-LONGEST_KEPT = 60_000  # bytes of an answer's body
+LONGEST_KEPT = 60_000  # size of an answer's body
 _PAGES, _LONGEST_PAGE = ("/docs", "/api-doc"), 200
 
 Field = tuple[str, str]
 Body = str | dict[str, Any]
-"""UTF-8 text; ``{"base64"}`` of other bytes; ``{"bytes"}``, the length of what is not kept."""
+"""A body: UTF-8 text, ``{"base64"}`` of other bytes, or ``{"bytes"}`` with the length of a body that is not kept."""
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request.
+    """A request.
 
     Attributes:
-        target: path with its query.
-        headers: beside host, connection and length.
+        target: Path with its query.
+        headers: Headers except host, connection and length.
     """
 
     method: str
@@ -39,7 +39,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a server answered; status 0 means that it ended the connection without an answer."""
+    """A server's answer; status 0 means that the server closed the connection without an answer."""
 
     status: int
     headers: tuple[Field, ...] = ()
@@ -48,11 +48,11 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A request and what a real TEI answered.
+    """A request and the answer of a real TEI.
 
     Attributes:
-        name: unique in its file.
-        died: TEI's process ended over it.
+        name: Name, unique in its file.
+        died: Whether the request ended TEI's process.
     """
 
     name: str
@@ -67,13 +67,13 @@ def kinds() -> list[str]:
 
 
 def read(kind: str) -> list[Case]:
-    """All cases of one recording, in the order in which they were asked."""
+    """The cases of a recording, in the order in which they were asked."""
     lines = (FOLDER / f"{kind}.jsonl").read_bytes().splitlines()
     return [_case(orjson.loads(line)) for line in lines]
 
 
 def kept(data: bytes, target: str, longest: int = LONGEST_KEPT) -> Body:
-    """A body as a recording keeps it."""
+    """A body in the form of a recording."""
     limit = _LONGEST_PAGE if target.startswith(_PAGES) else longest
     if len(data) > limit:
         return {"bytes": len(data)}
@@ -91,7 +91,7 @@ def _case(row: dict[str, Any]) -> Case:
 
 
 def _sent(row: dict[str, Any]) -> bytes:
-    """The bytes that were sent; those of a long body are made again."""
+    """The bytes that were sent; a long body is generated again."""
     sent = row["sent"]
     if isinstance(sent, str):
         return sent.encode()

@@ -1,4 +1,4 @@
-"""Asks a server all cases of a recording."""
+"""A run of all cases of a recording against a server."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,17 +10,17 @@ from bench.conformance.foreign import adapted, formal_difference
 from bench.conformance.kept import reason
 from bench.conformance.recording import Case, read
 
-_MOST_BYTES = 268_435_456  # SPLADE names thousands of words of each text
+_MOST_BYTES = 268_435_456  # SPLADE gives thousands of words for each text.
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One case, and how the server's answer differs.
+    """The result of one case.
 
     Attributes:
-        case: as it was asked.
-        difference: None if there is none.
-        kept: why it is meant to differ; empty if it is not.
+        case: Case as it was asked.
+        difference: Difference of the answer; None if there is none.
+        kept: Reason why the difference is kept; empty if it is not.
     """
 
     case: Case
@@ -29,17 +29,17 @@ class Result:
 
     @property
     def is_failed(self) -> bool:
-        """Whether it differs and is not meant to."""
+        """Whether the answer differs without a reason."""
         return self.difference is not None and not self.kept
 
 
 def run_suite(url: str, facts: Facts, *, loose: bool = False) -> Iterator[Result]:
-    """All cases that are for the server, one after the other.
+    """Run all cases that apply to a server.
 
     Args:
-        url: of the server.
-        facts: of it.
-        loose: leave out what no client reads, see `comparison`.
+        url: Address of the server.
+        facts: Properties of the server.
+        loose: Whether to leave out what no client reads, as `comparison` defines it.
     """
     recorded = recorded_facts(facts.recording)
     for case in read(facts.recording):
@@ -50,7 +50,7 @@ def run_suite(url: str, facts: Facts, *, loose: bool = False) -> Iterator[Result
 
 
 def run_case(url: str, case: Case, facts: Facts, *, loose: bool = False) -> Result:
-    """Ask once."""
+    """Run one case."""
     answer = ask(url, case.request) if facts.is_recorded else ask(url, case.request, longest=_MOST_BYTES)
     if not answer.status:
         wait_for(url)

@@ -1,18 +1,18 @@
-"""The front doors that are measured, and what each was given.
+"""The front doors that are measured, and their configurations.
 
 All have one worker on the same core, the same replicas on the other, and the same requests. None keeps a log.
 
-A client's batch may hold 512 texts. TEI's own limit is 32 per call, and none of the rivals can cut a batch: behind them
-TEI would answer each larger one 422. So their replicas accept a batch of any size (TEI's ``--max-client-batch-size``
-and ``--payload-limit`` are settable: this is what one would do), and it goes whole. ``NAME+cut`` is the other way out:
-the client cuts its batches into 32 texts and sends the pieces at once. TEI's 512 permits hold for everybody: they are
-not raised, because nobody's queue would be bounded then.
+A client's batch may hold 512 texts. TEI's own limit is 32 per call, and no rival can split a batch: behind them TEI
+would answer each larger one with 422. So their replicas accept a batch of any size (by TEI's
+``--max-client-batch-size`` and ``--payload-limit``, as an operator would), and it goes whole. ``NAME+cut`` is the
+alternative: the client splits its batches into calls of 32 texts and sends them at once. All have TEI's 512 permits:
+without them no queue would be bounded.
 
 ==========================  ==========================================================================================
-``nginx-script``            nginx as the script that is replaced has it: two lines, all defaults, round robin. Bodies
-                            over 1 MB are refused (413), upstream connections are not kept, a POST is not sent again
+``nginx-script``            nginx as in the script that this project replaces: all defaults, round robin. Bodies
+                            over 1 MB are refused (413), upstream connections are not kept, a POST is not retried
 ``nginx-rr``                nginx tuned: 64 MB bodies held in memory, kept connections, two tries on error, timeout, 429
-                            and 503, POSTs too; ``max_fails=0``, for a 429 would else count as a failure and take the
+                            and 503, POSTs too; ``max_fails=0``, because a 429 would count as a failure and take the
                             replica out for ten seconds, and soon all of them (502); round robin
 ``nginx-lc``                the same with ``least_conn``
 ``nginx-r2``                the same with ``random two least_conn``
@@ -21,7 +21,7 @@ not raised, because nobody's queue would be bounded then.
 ``haproxy-lc``              HAProxy, ``leastconn``, kept connections, redispatch on connection failure
 ``haproxy-prio``            the same with ``maxconn 4`` for each replica, a queue, and requests over 16 KB of body in a
                             later priority class
-``ours``                    ``embedfleet gateway``; it cuts batches itself: its replicas take 128 texts of one call,
+``ours``                    ``embedfleet gateway``; it splits batches itself: its replicas take 128 texts per call,
                             as a fleet starts them
 ``ours-nosplit``,           the same with one part switched off: batches go whole, all requests are one class, no
 ``-noclass``,               replica is kept free of bulk, nothing is sent to a second replica
@@ -37,17 +37,17 @@ from bench.contestants.nginx import NGINXES
 from bench.contestants.ours import OURS, of_source
 
 CONTESTANTS: dict[str, Contestant] = {one.name: one for one in (*NGINXES, *HAPROXIES, *OURS)}
-"""By name; to add one, add it to the list of its kind."""
+"""All contestants by name; a new one belongs into the list of its kind."""
 
 CUT = "+cut"
 CUT_TEXTS = 32
 
 
 def find(name: str) -> tuple[Contestant, int]:
-    """A contestant, and how many texts its clients cut batches into (0 for none).
+    """A contestant by name, and the texts per call into which its clients split batches (0 for whole batches).
 
     Raises:
-        ValueError: there is none of that name.
+        ValueError: There is no contestant of that name.
     """
     plain = name.removesuffix(CUT)
     if plain not in CONTESTANTS:

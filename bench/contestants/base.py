@@ -1,4 +1,4 @@
-"""What a contestant is."""
+"""The description of a contestant."""
 
 import shutil
 import sys
@@ -6,17 +6,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.fakes import ANY_BATCH
+from bench.fake_tei.processes import ANY_BATCH
 
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """Where a contestant works.
+    """The surroundings of a contestant.
 
     Attributes:
-        port: that it listens on.
-        replicas: their ports.
-        folder: for its files.
+        port: Port on which it listens.
+        replicas: Ports of the replicas.
+        folder: Folder for its files.
     """
 
     port: int
@@ -25,12 +25,12 @@ class Site:
 
     @property
     def config(self) -> Path:
-        """The configuration, for those that have a file."""
+        """Configuration file of a contestant that has one."""
         return self.folder / "config"
 
     @property
     def admin(self) -> Path:
-        """The admin socket, for those that have one."""
+        """Admin socket of a contestant that has one."""
         return self.folder / "admin.sock"
 
 
@@ -39,14 +39,14 @@ class Contestant:
     """A front door.
 
     Attributes:
-        name: short.
-        program: that must be installed.
-        package: what installs it.
-        config: text of its file; empty for none.
-        command: starts it in the foreground.
-        check: looks at the file and says whether it is right; empty for none.
-        client_batch: the most texts of one call that its replicas accept.
-        reload_signal: makes it read its file again; 0 for none.
+        name: Short name.
+        program: Program that must be installed.
+        package: Hint how to install it.
+        config: Function that gives the text of its configuration file; empty for no file.
+        command: Function that gives the command which runs it in the foreground.
+        check: Function that gives the command which checks the file; empty for none.
+        client_batch: Most texts of a call that its replicas accept.
+        reload_signal: Signal that makes it read its file again; 0 for none.
     """
 
     name: str
@@ -60,16 +60,16 @@ class Contestant:
 
     @property
     def installed(self) -> bool:
-        """Whether it can be started."""
+        """Whether its program is installed."""
         return found(self.program) is not None
 
 
 def found(program: str) -> str | None:
-    """Path of a program, of this environment or of the system."""
+    """Path of a program, in this environment or in the system; None if it is not installed."""
     own = Path(sys.executable).parent / program
     return str(own) if own.exists() else shutil.which(program)
 
 
 def path_of(program: str) -> str:
-    """Path of a program, its name if it is not there."""
+    """Path of a program, or its name if it is not installed."""
     return found(program) or program

@@ -1,11 +1,11 @@
-"""HAProxy: least connections, with and without its queue and priority classes."""
+"""HAProxy with least connections, with and without its queue and priority classes."""
 
 from collections.abc import Sequence
 
 from bench.contestants.base import Contestant, Site, path_of
 
-_BULK_BYTES = 16_384  # of a request's body, from which on it is bulk
-_MAXCONN = 4  # requests at one replica; the rest waits in HAProxy, sorted by class
+_BULK_BYTES = 16_384  # Size of a body from which on a request is bulk.
+_MAXCONN = 4  # Requests at one replica; the others wait in HAProxy, sorted by class.
 
 _CONFIG = """\
 global

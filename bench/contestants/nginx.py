@@ -1,4 +1,4 @@
-"""nginx: as the script has it, and tuned."""
+"""Nginx with defaults and tuned."""
 
 import signal
 from collections.abc import Sequence

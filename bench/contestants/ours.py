@@ -1,4 +1,4 @@
-"""``embedfleet gateway``, whole and with parts switched off."""
+"""``embedfleet gateway``, complete and with parts switched off."""
 
 import sys
 from collections.abc import Sequence
@@ -6,10 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from bench.contestants.base import Contestant, Site
-from bench.fakes import ANY_BATCH, ANY_BYTES
+from bench.fake_tei.processes import ANY_BATCH, ANY_BYTES
 from embedfleet.config.settings import EngineOptions
 
-FLEET_BATCH = EngineOptions().max_client_batch_size  # as a fleet starts its replicas: the gateway cuts batches
+FLEET_BATCH = EngineOptions().max_client_batch_size  # As a fleet starts its replicas: the gateway splits batches.
 
 
 def _contestant(name: str, *flags: str, client_batch: int = FLEET_BATCH) -> Contestant:
@@ -31,11 +31,11 @@ def _contestant(name: str, *flags: str, client_batch: int = FLEET_BATCH) -> Cont
 
 
 def of_source(source: Path, name: str) -> Contestant:
-    """Ours as another checkout has it.
+    """Our gateway from another checkout.
 
     Args:
-        source: where Python finds its embedfleet.
-        name: that it gets.
+        source: Source folder of that checkout.
+        name: Name of the contestant.
     """
     ours = OURS[0]
     return replace(ours, name=name, command=lambda site: ["env", f"PYTHONPATH={source}", *ours.command(site)])

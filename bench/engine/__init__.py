@@ -1,1 +1,1 @@
-"""The engine's speed and memory; see `bench.engine.__main__`."""
+"""Speed and memory of the engine; `bench.engine.__main__` describes the figures."""

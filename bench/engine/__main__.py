@@ -1,25 +1,25 @@
 """``python -m bench.engine [--quick] [--infinity VENV] [--sentence-transformers VENV]``: the engine's speed and memory.
 
-One core for a server, the other for clients; contestants with all-MiniLM-L6-v2 in float32 on the same texts, taking
-turns round by round. The last line is one JSON object; its ``ratios``:
+The server has one core, the clients the other. The contestants serve all-MiniLM-L6-v2 in float32 with the same texts
+and take turns round by round. The last line is one JSON object; its ``ratios``:
 
-- ``of_sgemm_peak``, ``of_sgemm_peak_1024``: in one process, arithmetic on real tokens over numpy's fastest product, for
-  MiniLM on mixed real texts and for a random model 1024 wide at 128 tokens (`bench.engine.peak`).
-- ``of_sgemm_peak_http``: the same over HTTP at the busiest cell, all of the server's processor time, with products now
-  and then on its core meanwhile.
-- ``over_plain_ort``: over a loop without HTTP in one process (`bench.engine.plain`); the worst cell.
-- ``over_infinity``, ``over_sentence_transformers``: over rivals' tokens per second; the worst cell of clients x texts.
+- ``of_sgemm_peak``, ``of_sgemm_peak_1024``: arithmetic on real tokens in one process over numpy's fastest product, for
+  MiniLM on mixed real texts and for a random model of width 1024 at 128 tokens (`bench.engine.peak`).
+- ``of_sgemm_peak_http``: the same over HTTP at the busiest cell, relative to all of the server's CPU time; the products
+  are measured on its core at intervals meanwhile.
+- ``over_plain_ort``: tokens per second over a loop without HTTP in one process (`bench.engine.plain`), worst cell.
+- ``over_infinity``, ``over_sentence_transformers``: over a rival's tokens per second, worst cell of clients x texts.
   ``..._mixed``: at 32 texts of mixed length. Null for a rival that is not installed.
-- ``two_over_one_process``: two engines on two cores over one on one.
-- ``second_replica_memory``: what a fleet's second engine adds to the first's memory, the weights packed already
-  (`bench.engine.memory`); ``second_replica_memory_first_start``: when the first has just packed them.
-- ``load_s``: from the start of MiniLM's process to its first answer.
+- ``two_over_one_process``: two engines on two cores over one engine on one core.
+- ``second_replica_memory``: memory that a fleet's second engine adds, over the first one's, with weights already packed
+  (`bench.engine.memory`); ``second_replica_memory_first_start``: the same if the first has just packed them.
+- ``load_s``: seconds from the start of MiniLM's process to its first answer.
 
-The whole run also loads a folder of bge-m3's shape, 2.2 GB of random weights: seconds, and megabytes on the heap.
-Every contestant's vectors are compared with the plain loop's before it is measured.
+The whole run also loads a folder of bge-m3's shape, 2.2 GB of random weights, and reports seconds and heap memory.
+Each contestant's vectors are compared with those of the plain loop before it is measured.
 
-With ``--before`` only ours is measured, as it is and as another checkout has it: each round starts both anew and asks
-them in turns, now, before, before, now, and in the next round the other way round (`bench.paired`).
+With ``--before`` only ours is measured, in this version and in another checkout's. Each round starts both anew and asks
+them in turns: now, before, before, now; in the next round the other way round (`bench.measuring.paired`).
 """
 
 import argparse
@@ -36,18 +36,18 @@ from typing import Any
 from bench.engine import cells, figures
 from bench.engine.cells import SERVER_CORE
 from bench.engine.contestants import versions
-from bench.paired import ROUNDS, table, told
-from bench.report import missing, report, say
-from bench.versions import versions as checkouts
+from bench.measuring.paired import ROUNDS, table, told
+from bench.measuring.report import missing, report, say
+from bench.measuring.versions import versions as checkouts
 from embedfleet.system.cgroup import cores
 
 
 def main() -> None:
-    """See the module."""
+    """Run the command."""
     options = _options()
     if cores() < 2:
         missing("two cores are needed, one for the server and one for the client", "run it on a larger machine")
-    # The plain loop is one thread, and so is the peak.
+    # The plain loop has one thread, as the peak has.
     os.environ |= {"TOKENIZERS_PARALLELISM": "false", "OPENBLAS_NUM_THREADS": "1"}
     if options.before is not None:
         _tell_both(options)
@@ -57,7 +57,7 @@ def main() -> None:
     peak = _child("bench.engine.peak", *(("1.5", "2") if options.quick else ("4", "7")), core=SERVER_CORE)
     say("memory and load")
     memory = _memory(whole=not options.quick)
-    # Only now: the libraries that it maps would be taken off the memory of engines that have them too.
+    # Imported late: libraries that this process maps would be deducted from the memory of engines that map them too.
     from bench.engine import contest  # noqa: PLC0415
 
     venvs = {"infinity": options.infinity, "sentence-transformers": options.sentence_transformers}
@@ -72,9 +72,9 @@ def main() -> None:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="about a minute without rivals")
-    parser.add_argument("--rounds", type=int, help=f"of the whole run, 5 by default; with --before {ROUNDS}")
-    parser.add_argument("--before", type=Path, metavar="CHECKOUT", help="measure ours and this version of ours alone")
-    parser.add_argument("--over-http", action="store_true", help="with --before: not in one process as well")
+    parser.add_argument("--rounds", type=int, help=f"number of rounds; 5 by default, {ROUNDS} with --before")
+    parser.add_argument("--before", type=Path, metavar="CHECKOUT", help="compare our engine with that of this checkout")
+    parser.add_argument("--over-http", action="store_true", help="with --before: measure only over HTTP")
     known = [cell.name for cell in cells.WHOLE]
     cells_help = (
         f"of the whole run, or with --before, {', '.join(cell.name for cell in cells.PAIRED)}; of {', '.join(known)}"
@@ -106,7 +106,7 @@ def _cells(options: argparse.Namespace) -> Sequence[cells.Cell]:
 
 
 def _tell_both(options: argparse.Namespace) -> None:
-    """Ours now and before."""
+    """Compare our engine with another version and report."""
     from bench.engine import before  # noqa: PLC0415 - it is heavy
 
     rounds, seconds = (1, 0.5) if options.quick else (options.rounds or ROUNDS, 2.0)
@@ -117,7 +117,7 @@ def _tell_both(options: argparse.Namespace) -> None:
 
 
 def _child(module: str, *arguments: str, core: int | None = None) -> Any:  # noqa: ANN401 - its JSON
-    """What a module of the benchmark says that needs a process of its own."""
+    """Run a module of the benchmark in a separate process; its JSON output."""
     pinned = [] if core is None else ["taskset", "-c", str(core)]
     command = [*pinned, sys.executable, "-m", module, *arguments]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
@@ -125,14 +125,14 @@ def _child(module: str, *arguments: str, core: int | None = None) -> Any:  # noq
 
 
 def _memory(*, whole: bool) -> dict[str, Any]:
-    """Of MiniLM, in the whole run thrice, and of a folder of bge-m3's shape."""
+    """Memory of MiniLM, three times in the whole run, and of a folder of bge-m3's shape."""
     looked = _child("bench.engine.memory", *["builtin"] * (3 if whole else 1))
     found = {name: statistics.median(look[name] for look in looked) for name in looked[0]}
     if not whole:
         return {"minilm": found, "bge_m3": None}
     with tempfile.TemporaryDirectory() as folder:
         size = _child("bench.engine.folders", f"{folder}/m3")
-        os.sync()  # a page that waits to be written counts as dirty, whoever maps it
+        os.sync()  # A page that waits to be written counts as dirty for each process that maps it.
         (look,) = _child("bench.engine.memory", f"{folder}/m3")
     return {"minilm": found, "bge_m3": look | {"weights_mb": size / 1e6}}
 
@@ -144,7 +144,7 @@ def _tell(
     two: float,
     options: argparse.Namespace,
 ) -> None:
-    """The table, and the last line."""
+    """Print the table and report."""
     plain = measured.pop("plain")
     rates = figures.medians(measured)
     for name, row in rates.items():
@@ -184,7 +184,7 @@ def _tell(
 
 
 def _versions(options: argparse.Namespace) -> dict[str, dict[str, str]]:
-    """Of the rivals that were there."""
+    """Versions of the installed rivals."""
     found = {}
     if options.infinity:
         found["infinity"] = versions(options.infinity, "infinity-emb", "torch", "sentence-transformers")

@@ -1,4 +1,4 @@
-"""Our engine and another version of it side by side, round by round."""
+"""Comparison of our engine with another version, round by round."""
 
 import asyncio
 import json
@@ -16,26 +16,27 @@ from bench.engine import cells
 from bench.engine.cells import CLIENT_CORE, SERVER_CORE
 from bench.engine.contestants import Server, our_engine
 from bench.engine.texts import Texts
-from bench.paired import turns
-from bench.process import on_core
-from bench.report import say
-from bench.versions import environment
+from bench.measuring.paired import turns
+from bench.measuring.process import on_core
+from bench.measuring.report import say
+from bench.measuring.versions import environment
 
 Paths = tuple[Path, Path]
-_PEAK = ("1.5", "2")  # seconds, of `bench.engine.peak`
+_PEAK = ("1.5", "2")  # arguments of `bench.engine.peak`, in seconds
 
 
 def compare(
     paths: Paths, wanted: Sequence[cells.Cell], rounds: int, seconds: float, *, in_process: bool
 ) -> dict[str, list[tuple[float, float]]]:
-    """Costs of each round, now and before: seconds and processor seconds per token of each cell, and of the start.
+    """Costs of each round now and before: time and CPU time per token of each cell, and of the start.
 
     Args:
-        paths: where Python finds the two versions.
-        wanted: cells over HTTP.
-        rounds: of both versions each.
-        seconds: of each of a cell's four turns.
-        in_process: whether also without HTTP, as `bench.engine.peak` has it; its share of the core's peak, inverted.
+        paths: Source folders now and before.
+        wanted: Cells over HTTP.
+        rounds: Number of rounds.
+        seconds: Length of each of a cell's four turns.
+        in_process: Whether to measure without HTTP too, as the inverse of the share of the core's peak
+            (`bench.engine.peak`).
     """
     texts = Texts()
     pairs: dict[str, list[tuple[float, float]]] = defaultdict(list)
@@ -53,7 +54,7 @@ def compare(
 def _over_http(
     paths: Paths, texts: Texts, wanted: Sequence[cells.Cell], number: int, seconds: float
 ) -> Iterator[tuple[str, float, float]]:
-    """Processes of their own for each round: what one owes to its addresses and hashes is one round's."""
+    """Measure one round with new processes, so that effects of a process's addresses and hashes stay in its round."""
     with ExitStack() as stack:
         servers: dict[int, Server] = {}
         load_s = [0.0, 0.0]
@@ -74,21 +75,21 @@ def _over_http(
 
 
 def _per_token(rates: Sequence[cells.Rate], *, cpu: bool) -> float:
-    """Microseconds."""
+    """Cost per token, in microseconds."""
     return sum(one.cpu_s if cpu else one.elapsed_s for one in rates) / sum(sum(one.lengths) for one in rates) * 1e6
 
 
 def _check(servers: dict[int, Server], texts: Texts) -> None:
-    """Both compute the same, and neither computes for the first time when it is measured."""
+    """Check that both compute the same vectors, and warm both up."""
     now, before = (np.array(asyncio.run(servers[turn].vectors(texts.real[:8]))) for turn in (0, 1))
     say(f"vectors differ by at most {float(np.abs(now - before).max()):.1e} from those before")
 
 
 def _in_process(paths: Paths, number: int) -> Iterator[tuple[str, float, float]]:
-    """Processor time over the least that the core's fastest product allows."""
+    """CPU time over the least time that the core's fastest product allows."""
     shares: list[dict[str, float]] = [{}, {}]
     for turn in turns(number)[:2]:
-        # Each version has its own benchmark, for that calls into the engine.
+        # Each version runs its own benchmark, because that calls into the engine.
         where = environment(paths[turn]) | {"OPENBLAS_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
         command = ["taskset", "-c", str(SERVER_CORE), sys.executable, "-m", "bench.engine.peak", *_PEAK]
         done = subprocess.run(

@@ -1,4 +1,4 @@
-"""Closed loops of clients against a server: tokens per second at each cell of clients x texts per request."""
+"""Closed loops of clients against a server, at each cell of clients x texts per request."""
 
 import asyncio
 import time
@@ -16,7 +16,7 @@ SERVER_CORE, CLIENT_CORE = 0, 1
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """So many clients, each asking for so many texts at a time: real paragraphs, or texts of mixed length."""
+    """A number of clients and of texts per request: real paragraphs, or texts of mixed length."""
 
     clients: int
     texts: int
@@ -24,25 +24,25 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """As tables have it."""
+        """Name in tables."""
         return f"{self.clients}x{self.texts}{' mixed' if self.mixed else ''}"
 
 
 QUICK = (Cell(1, 1), Cell(16, 1), Cell(4, 32))
 WHOLE = (*(Cell(clients, texts) for texts in (1, 32) for clients in (1, 4, 16)), Cell(1, 32, mixed=True))
 PAIRED = (Cell(1, 1), Cell(16, 1), Cell(1, 32), Cell(1, 32, mixed=True))
-"""Short enough to be measured again and again: the largest of the others takes half a minute for one answer each."""
+"""Cells short enough for many rounds: the largest other cell takes half a minute for one answer each."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """What one server did in one loop.
+    """The result of one loop.
 
     Attributes:
-        tokens_per_s: in real time, of texts as the model reads them.
-        lengths: tokens of each text that was embedded.
-        elapsed_s: real time.
-        cpu_s: processor time of the servers' processes.
+        tokens_per_s: Tokens per second of real time, as the model reads the texts.
+        lengths: Tokens of each embedded text.
+        elapsed_s: Real time, in seconds.
+        cpu_s: CPU time of the servers' processes, in seconds.
     """
 
     tokens_per_s: float
@@ -52,7 +52,7 @@ class Rate:
 
 
 def measure(servers: Sequence[Server], cell: Cell, texts: "Texts", seconds: float) -> Rate:
-    """Every server gets the cell's clients; counted until the last request that was begun in time has ended."""
+    """Load every server with the cell's clients, until the last request begun in time has ended."""
     return asyncio.run(_measure(servers, cell, texts, seconds))
 
 

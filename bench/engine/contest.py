@@ -1,4 +1,4 @@
-"""Contestants side by side: every cell of clients x texts, round by round, and two engines on two cores."""
+"""Measurement of all contestants in all cells, round by round, and of two engines on two cores."""
 
 import asyncio
 import statistics
@@ -15,17 +15,17 @@ from bench.engine.contestants import Server, infinity_emb, our_engine, sentence_
 from bench.engine.peak import Sampling
 from bench.engine.plain import Plain
 from bench.engine.texts import Texts
-from bench.process import on_core
-from bench.report import say
+from bench.measuring.process import on_core
+from bench.measuring.report import say
 
 _TOLERANCE = 1e-3
 _RIVALS = {"infinity": infinity_emb, "sentence-transformers": sentence_transformers}
 Venvs = Mapping[str, str | None]
-"""Of each rival by its name here; None for one that is not installed."""
+"""Virtual environment of each rival by name; None for one that is not installed."""
 
 
 def measure(venvs: Venvs, wanted: Sequence[cells.Cell], rounds: int, seconds: float) -> dict[str, dict[str, list[Any]]]:
-    """Contestant → cell → a rate per round; of the plain loop tokens per second."""
+    """Rates of each round by contestant and cell, and tokens per second of the plain loop."""
     texts, plain = Texts(), Plain()
     found: dict[str, dict[str, list[Any]]] = defaultdict(lambda: defaultdict(list))
     with on_core(CLIENT_CORE), _contestants(venvs, texts, plain) as servers:
@@ -39,7 +39,7 @@ def measure(venvs: Venvs, wanted: Sequence[cells.Cell], rounds: int, seconds: fl
 
 
 def of_peak(cell: cells.Cell, rounds: int, seconds: float) -> float:
-    """Operations on real tokens per second of our server's processor time, over the core's peak meanwhile."""
+    """Operations on real tokens per second of our server's CPU time, over the core's peak at that time."""
     texts, ratios = Texts(), []
     with our_engine(SERVER_CORE) as server, on_core(CLIENT_CORE):
         for _ in range(rounds):
@@ -50,7 +50,7 @@ def of_peak(cell: cells.Cell, rounds: int, seconds: float) -> float:
 
 
 def two_over_one(rounds: int, seconds: float) -> float:
-    """Tokens per second of two engines over one's; the client is wherever there is room."""
+    """Tokens per second of two engines over those of one; the client runs wherever there is room."""
     texts, ratios = Texts(), []
     with our_engine(0) as first, our_engine(1) as second:
         for _ in range(rounds):
@@ -63,7 +63,7 @@ def two_over_one(rounds: int, seconds: float) -> float:
 
 @contextmanager
 def _contestants(venvs: Venvs, texts: Texts, plain: Plain) -> Iterator[list[Server]]:
-    """Those that are there, checked."""
+    """Start and check the installed contestants."""
     with ExitStack() as stack:
         servers = [stack.enter_context(our_engine(SERVER_CORE))]
         for name, start in _RIVALS.items():
@@ -77,7 +77,7 @@ def _contestants(venvs: Venvs, texts: Texts, plain: Plain) -> Iterator[list[Serv
 
 
 def _check(server: Server, texts: Texts, plain: Plain) -> None:
-    """The contestant computes the same model."""
+    """Check that a contestant computes the same model."""
     short = [text for text in texts.real if texts.tokens[text] < 200][:8]
     vectors = np.array(asyncio.run(server.vectors(short)))
     distance = float(np.abs(vectors - np.array([plain.embed(text) for text in short])).max())

@@ -1,4 +1,4 @@
-"""Model servers under test, each a process on given cores: ours, infinity-emb, sentence-transformers behind FastAPI."""
+"""Model servers as processes on given cores: ours, infinity-emb, sentence-transformers behind FastAPI."""
 
 import asyncio
 import os
@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 
 import orjson
 
-from bench.process import free_port
-from bench.versions import environment
+from bench.measuring.process import free_port
+from bench.measuring.versions import environment
 from embedfleet.engine.model.builtin import builtin_model
 from embedfleet.http.client import fetch
 
@@ -26,11 +26,11 @@ Ask = Callable[[Sequence[str]], Awaitable[bytes]]
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A contestant that runs.
+    """A running contestant.
 
     Attributes:
-        key: of the request that holds the texts: TEI's ``inputs``, or OpenAI's ``input``.
-        pid: of its process.
+        key: Key of the texts in a request: TEI's ``inputs`` or OpenAI's ``input``.
+        pid: Process id.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Server:
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Ask]:
-        """A kept connection, as clients have it: a function from texts to the reply's body."""
+        """Open a kept-alive connection; gives a function from texts to the reply's body."""
         parts = urlsplit(self.url)
         reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
 
@@ -66,19 +66,19 @@ class Server:
             writer.close()
 
     def cpu_s(self) -> float:
-        """Processor time that its process has used."""
+        """CPU time of its process so far, in seconds."""
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 @contextmanager
 def our_engine(core: int, *, model: str = "builtin", source: Path | None = None) -> Iterator[Server]:
-    """Our model server, with its weights in a file as a fleet's engines have them.
+    """Run our engine, with packed weights in a file as in a fleet.
 
     Args:
-        core: that it runs on.
-        model: that it serves.
-        source: where Python finds embedfleet; this checkout's by default.
+        core: Number of the core.
+        model: Model to serve.
+        source: Source folder; this checkout's by default.
     """
     command = [sys.executable, "-m", "embedfleet", "engine", "--model", model, "--log-level", "warning"]
     command += ["--packed-dir", "packed", "--port"]
@@ -88,7 +88,7 @@ def our_engine(core: int, *, model: str = "builtin", source: Path | None = None)
 
 @contextmanager
 def infinity_emb(core: int, venv: str) -> Iterator[Server]:
-    """infinity-emb with the same files."""
+    """Run infinity-emb with the same files."""
     command = [f"{venv}/bin/infinity_emb", "v2", "--model-id", str(builtin_model()), "--served-model-name", "minilm"]
     command += ["--engine", "torch", "--device", "cpu", "--dtype", "float32", "--host", "127.0.0.1", "--port"]
     with _running("infinity", core, command, path="/embeddings", key="input") as server:
@@ -97,14 +97,14 @@ def infinity_emb(core: int, venv: str) -> Iterator[Server]:
 
 @contextmanager
 def sentence_transformers(core: int, venv: str) -> Iterator[Server]:
-    """sentence-transformers behind FastAPI and uvicorn with the same files."""
+    """Run sentence-transformers behind FastAPI and uvicorn with the same files."""
     command = [f"{venv}/bin/python", str(_APP), str(builtin_model())]
     with _running("sentence_transformers", core, command, path="/embed", key="inputs") as server:
         yield server
 
 
 def versions(venv: str, *packages: str) -> dict[str, str]:
-    """What a contestant's environment has of these packages."""
+    """Versions of packages in a contestant's environment."""
     asked = f"import importlib.metadata as m; print(*(m.version(name) for name in {packages!r}))"
     told = subprocess.run([f"{venv}/bin/python", "-c", asked], capture_output=True, text=True, check=True)
     return dict(zip(packages, told.stdout.split(), strict=True))
@@ -114,10 +114,13 @@ def versions(venv: str, *packages: str) -> dict[str, str]:
 def _running(
     name: str, core: int, command: list[str], *, path: str, key: str, source: Path | None = None
 ) -> Iterator[Server]:
-    """A server's process on one core, from when it answers until the end of the block."""
+    """Run a server on one core; it answers when the block begins."""
     port = free_port()
     threads = {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1"}
-    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile() as log:  # rivals leave files where they run
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        tempfile.TemporaryFile() as log,
+    ):  # Rivals write files there.
         process = subprocess.Popen(
             ["taskset", "-c", str(core), *command, str(port)],
             cwd=folder,
@@ -136,7 +139,7 @@ def _running(
 
 
 def _answers(url: str, process: "subprocess.Popen[bytes]") -> bool:
-    """Whether a server answers 200 before its process ends or the time is up."""
+    """Whether a server answers with 200 before its process ends or the time is up."""
     deadline = time.monotonic() + _START_S
     while time.monotonic() < deadline and process.poll() is None:
         try:

@@ -1,4 +1,4 @@
-"""From rounds of measurements to the ratios that are told: of medians, contestants of one round side by side."""
+"""Ratios of medians over rounds."""
 
 import statistics
 from collections.abc import Mapping, Sequence
@@ -7,7 +7,7 @@ from bench.engine.cells import Cell, Rate
 from bench.engine.work import MINILM
 
 Rounds = Mapping[str, Mapping[str, Sequence[Rate]]]
-"""Contestant → cell → a rate per round."""
+"""Contestant → cell → rate of each round."""
 
 
 def medians(rounds: Rounds) -> dict[str, dict[str, float]]:
@@ -19,7 +19,7 @@ def medians(rounds: Rounds) -> dict[str, dict[str, float]]:
 
 
 def per_cpu_second(rounds: Rounds) -> dict[str, dict[str, int]]:
-    """Tokens per second of the server's processor time: what others took from its core does not count."""
+    """Median tokens per second of the server's CPU time, which other processes on its core do not affect."""
     return {
         name: {
             cell: round(statistics.median(sum(rate.lengths) / max(rate.cpu_s, 0.01) for rate in rates))
@@ -30,22 +30,22 @@ def per_cpu_second(rounds: Rounds) -> dict[str, dict[str, int]]:
 
 
 def over(rounds: Rounds, rival: str) -> dict[str, float]:
-    """Our tokens per second over a rival's, cell by cell; empty if it was not there."""
+    """Our tokens per second over a rival's, by cell; empty if the rival is not installed."""
     middle = medians(rounds)
     return {cell: round(middle["engine"][cell] / rate, 3) for cell, rate in middle.get(rival, {}).items()}
 
 
 def least(ratios: Mapping[str, float], *, mixed: bool = False) -> float | None:
-    """The worst cell, of those with texts of mixed length or of the others; None without any."""
+    """The worst ratio of the cells with texts of mixed length, or of the others; None if there is none."""
     values = [value for cell, value in ratios.items() if ("mixed" in cell) == mixed]
     return min(values, default=None)
 
 
 def operations_per_s(rate: Rate) -> float:
-    """Operations of MiniLM on the texts' own tokens, per second of the server's processor time."""
+    """MiniLM's operations on the texts' own tokens, per second of the server's CPU time."""
     return sum(map(MINILM.flops, rate.lengths)) / max(rate.cpu_s, 0.01)
 
 
 def busiest(cells: Sequence[Cell]) -> Cell:
-    """The one that leaves a server no pause: most texts asked for at once."""
+    """The cell with the most texts in flight, which leaves a server no pause."""
     return max(cells, key=lambda cell: (cell.clients * cell.texts, cell.clients))

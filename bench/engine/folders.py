@@ -1,6 +1,6 @@
-"""Model folders of seeded random weights, in XLM-RoBERTa's layout, written a tensor at a time.
+"""Model folders with seeded random weights in XLM-RoBERTa's layout, written tensor by tensor.
 
-``python -m bench.engine.folders FOLDER`` writes one of bge-m3's shape and prints the bytes of its weights.
+``python -m bench.engine.folders FOLDER`` writes one of bge-m3's shape and prints the size of its weights in bytes.
 """
 
 import json
@@ -16,17 +16,20 @@ from bench.engine.work import BGE_M3, Shape
 from embedfleet.engine.model.builtin import builtin_model
 
 _BGE_M3_VOCABULARY = 250_002
-_POSITIONS = 8194  # of bge-m3: 8192 and the two before the first
+_POSITIONS = 8194  # bge-m3's: 8192 and the two before the first position
 
 
 def write_model(folder: Path, shape: Shape, *, vocabulary: int, seed: int = 7) -> int:
-    """Write an embedder with CLS pooling, with the built-in model's tokenizer; bytes of its weights.
+    """Write an embedder with CLS pooling and the built-in model's tokenizer.
 
     Args:
-        folder: made here.
-        shape: of the model.
-        vocabulary: rows of the word table, at least as many as the tokenizer has tokens.
-        seed: of the weights.
+        folder: Folder, made here.
+        shape: Shape of the model.
+        vocabulary: Rows of the word table, at least as many as the tokenizer has tokens.
+        seed: Seed of the weights.
+
+    Returns:
+        Size of the weights, in bytes.
     """
     (folder / "1_Pooling").mkdir(parents=True)
     shutil.copy(builtin_model() / "tokenizer.json", folder)
@@ -80,7 +83,7 @@ def _norm(name: str, width: int) -> Iterator[tuple[str, tuple[int, ...]]]:
 
 
 def _write_weights(file: Path, tensors: list[tuple[str, tuple[int, ...]]], seed: int) -> int:
-    """A safetensors file in float32: scales of norms are one, everything else is normal with deviation 0.02."""
+    """Write a float32 safetensors file: scales of norms are 1, all else is normal with standard deviation 0.02."""
     header, place = {}, 0
     for name, dimensions in tensors:
         size = 4 * int(np.prod(dimensions))

@@ -1,9 +1,9 @@
-"""``python -m bench.engine.int8 [--seconds S] [--rounds N]``: int8 beside float32, on one core.
+"""``python -m bench.engine.int8 [--seconds S] [--rounds N]``: int8 compared with float32, on one core.
 
-In one process, taking turns round by round, tokenizing included; a round gives a ratio of tokens per second of
-processor time. MiniLM on mixed real paragraphs, and a random model 1024 wide at 128 tokens an input. Of MiniLM's
-vectors of all paragraphs, the cosine distances between the two, and of how many the nearest paragraph is the same one.
-The processor needs VNNI or AMX.
+Both run in one process and take turns round by round, tokenizing included; each round gives a ratio of tokens per
+second of CPU time. The models are MiniLM on mixed real paragraphs and a random model of width 1024 at 128 tokens per
+input. For MiniLM the report also has the cosine distances between both vectors of each paragraph, and the share of
+paragraphs whose nearest neighbour is the same. The processor needs VNNI or AMX.
 """
 
 import argparse
@@ -20,8 +20,8 @@ import numpy as np
 from bench.engine.folders import write_model
 from bench.engine.peak import even_tokens, mixed_texts
 from bench.engine.work import MINILM, WIDE
-from bench.report import report, say
-from bench.texts import paragraphs
+from bench.measuring.report import report, say
+from bench.measuring.texts import paragraphs
 from embedfleet.engine.api.app import load
 from embedfleet.engine.compute.output import Output
 from embedfleet.engine.compute.pooling import normalize
@@ -33,9 +33,9 @@ _Work = Callable[[], int]
 
 
 def main() -> None:
-    """See the module."""
+    """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=1.5, help="of each engine in a round")
+    parser.add_argument("--seconds", type=float, default=1.5, help="seconds of each engine in a round")
     parser.add_argument("--rounds", type=int, default=7)
     options = parser.parse_args()
     os.sched_setaffinity(0, {0})
@@ -55,7 +55,7 @@ def main() -> None:
 
 
 def _both(model: str) -> tuple[Engine, Engine]:
-    """Float32, and int8."""
+    """The engine in float32 and in int8."""
     exact = load(EngineSettings(model=model, precision="float32"), Registry(TEI))
     return exact, load(EngineSettings(model=model, precision="int8"), Registry(TEI))
 
@@ -68,7 +68,7 @@ def _ratios(works: Sequence[_Work], seconds: float, rounds: int) -> list[float]:
 
 
 def _rate(work: Callable[[], int], seconds: float) -> float:
-    """Operations per second of processor time, over whole calls of ``work``, which returns its operations."""
+    """Operations per second of CPU time, over whole calls of ``work``, which returns its operations."""
     started, done = time.process_time(), 0
     while (elapsed := time.process_time() - started) < seconds:
         done += work()

@@ -1,15 +1,14 @@
-"""``python -m bench.engine.memory MODEL ...``: load time and memory of engines, of each model one and then a second.
+"""``python -m bench.engine.memory MODEL ...``: load time and memory of a first and a second engine of each model.
 
-In a process of its own that imports nothing heavy: a page that it shared with the engines would count as half theirs.
-Memory is what the kernel says in smaps_rollup. PSS divides a page by the processes that have it; Private_Dirty is what
-a process alone has and has written: its heap, and not the weights as long as they are pages of the file. Processes that
-are not of the bench, and have the same libraries mapped, take a part of them off the first engine's PSS and make the
-second look dearer than it is: there should be none.
+This runs in a separate process that imports nothing heavy: a page shared with the engines would count only in part as
+theirs. Memory is from the kernel's smaps_rollup. PSS divides a page by the processes that map it. Private_Dirty is what
+a process alone maps and has written: its heap, but not weights that are pages of a file. Other processes that map the
+same libraries lower the first engine's PSS and make the second one look more expensive: there should be none.
 
-They are looked at when they have worked and then had nothing to do for some seconds.
+Memory is measured after the engines have worked and then been idle for some seconds.
 
-Replicas of a fleet map one copy of the packed weights (`engine.onnx.packed_weights`): the first that starts makes it,
-and still has on its heap what that took; from the next start on all of them only map it.
+Replicas of a fleet map one copy of the packed weights (`engine.onnx.packed_weights`). The first one to start makes it
+and keeps the memory of that on its heap; from the next start on all of them only map it.
 """
 
 import json
@@ -25,16 +24,16 @@ from tempfile import TemporaryDirectory
 from urllib.request import Request, urlopen
 
 _STOP_S = 30.0
-_REST_S = 7.0  # longer than an engine has nothing to do until it gives back what passes left on its heap
+_REST_S = 7.0  # longer than the idle time after which an engine releases its heap
 _TEXTS = ["word " * count for count in (1, 2, 4, 8, 16, 32, 64, 128)]
 
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """One that has answered.
+    """A running engine that has answered.
 
     Attributes:
-        load_s: from its start as a process until the first answer was read.
+        load_s: Seconds from the start of its process to its first answer.
     """
 
     pid: int
@@ -42,12 +41,12 @@ class Engine:
     load_s: float
 
     def work(self) -> None:
-        """Have it work, and rest."""
+        """Let it work and then be idle."""
         _embed(self.port, _TEXTS)
         time.sleep(_REST_S)
 
     def kilobytes(self, name: str) -> int:
-        """One line of its smaps_rollup."""
+        """A line of its smaps_rollup, in KB."""
         lines = Path(f"/proc/{self.pid}/smaps_rollup").read_text().splitlines()
         return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
 
@@ -61,7 +60,7 @@ def _embed(port: int, texts: list[str]) -> None:
 
 @contextmanager
 def engine(core: int, model: str, packed: str = "") -> Iterator[Engine]:
-    """An engine on one core, from its first answer until the end of the block."""
+    """Run an engine on one core; it has answered when the block begins."""
     reader, writer = os.pipe()
     started = time.perf_counter()
     command = [
@@ -96,7 +95,7 @@ def engine(core: int, model: str, packed: str = "") -> Iterator[Engine]:
 
 
 def look(model: str) -> dict[str, float]:
-    """What a model costs: seconds to the first answer, and megabytes of one engine by itself and of two of a fleet."""
+    """Seconds to the first answer, and megabytes of a single engine and of two engines of a fleet."""
     with engine(0, model) as lone:
         lone.work()
         found = {

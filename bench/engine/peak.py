@@ -1,8 +1,8 @@
-"""``python -m bench.engine.peak SECONDS``: how near one core comes to its sgemm peak, in one process.
+"""``python -m bench.engine.peak SECONDS``: the engine's share of a core's sgemm peak, in one process.
 
-The peak is the fastest of numpy's float32 products of the shapes that the models have, one thread. It and the engine
-take turns, call by call, so that a machine that slows down slows down both; each round gives a ratio. Times are of the
-process on the processor: what others take from the core does not count.
+The peak is the fastest of numpy's float32 products of the models' shapes, with one thread. The products and the engine
+take turns call by call, so that a machine that slows down affects both; each round gives a ratio. Times are CPU times
+of the process, which other processes on the core do not affect.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ import numpy as np
 
 from bench.engine.folders import write_model
 from bench.engine.work import MINILM, WIDE, Shape
-from bench.texts import paragraphs
+from bench.measuring.texts import paragraphs
 from embedfleet.engine.api.app import load
 from embedfleet.engine.compute.output import Output
 from embedfleet.engine.engine import Engine
@@ -30,12 +30,12 @@ from embedfleet.engine.text.tokenization import Encoded
 from embedfleet.metrics import TEI, Registry
 
 _SHAPES = ((512, 384, 1536), (512, 1536, 384), (512, 1024, 4096), (512, 4096, 1024), (1024, 1024, 1024))
-_TURN_S = 0.02  # of a product
-_PAUSE_S = 0.15  # between two, beside other work
+_TURN_S = 0.02  # one product
+_PAUSE_S = 0.15  # between two products, beside other work
 
 
 class Product:
-    """A product of one shape, and what it has done so far."""
+    """A matrix product of one shape, with its operations and CPU time so far."""
 
     def __init__(self, rows: int, inner: int, columns: int) -> None:
         self._left, self._right = np.ones((rows, inner), np.float32), np.ones((inner, columns), np.float32)
@@ -45,11 +45,11 @@ class Product:
 
     @property
     def rate(self) -> float:
-        """Operations per second of processor time."""
+        """Operations per second of CPU time."""
         return self._done / self._elapsed
 
     def turn(self) -> None:
-        """Once to have its numbers in the caches, and then for a moment."""
+        """Run once to fill the caches, and then measure for a moment."""
         np.matmul(self._left, self._right, self._out)
         started = time.thread_time()
         while (elapsed := time.thread_time() - started) < _TURN_S:
@@ -63,7 +63,7 @@ def _products() -> list[Product]:
 
 
 class Sampling(threading.Thread):
-    """While the block lasts, products now and then in a thread on one core, beside what else that core does."""
+    """Products at intervals in a thread on one core, beside the core's other work, until the end of the block."""
 
     def __init__(self, core: int) -> None:
         super().__init__(name="peak")
@@ -81,12 +81,12 @@ class Sampling(threading.Thread):
 
     @property
     def peak(self) -> float:
-        """The fastest product's operations per second of its own processor time."""
+        """Operations per second of CPU time of the fastest product."""
         return max(product.rate for product in self._products)
 
     def run(self) -> None:
-        """A turn of each product at least."""
-        os.sched_setaffinity(0, {self._core})  # of this thread alone
+        """Measure each product at least once."""
+        os.sched_setaffinity(0, {self._core})  # this thread alone
         turns = 0
         while turns < len(self._products) or not self._over.is_set():
             self._products[turns % len(self._products)].turn()
@@ -109,7 +109,7 @@ def mixed_texts(engine: Engine, shape: Shape) -> Callable[[], int]:
 
 
 def even_tokens(engine: Engine, shape: Shape, tokens: int) -> Callable[[], int]:
-    """Embed four unlike inputs of so many tokens."""
+    """Embed four different inputs with a given number of tokens."""
     place = 0
 
     def embed() -> int:
@@ -151,11 +151,11 @@ def measure(work: Callable[[], int], seconds: float) -> tuple[float, float]:
 
 
 def main() -> None:
-    """Print the medians as JSON: of the peak, for MiniLM on mixed texts and a wide model at 128 tokens."""
+    """Print the median shares of the peak as JSON, for MiniLM on mixed texts and a wide model at 128 tokens."""
     seconds, rounds = float(sys.argv[1]), int(sys.argv[2])
     with tempfile.TemporaryDirectory() as folder:
         write_model(Path(folder) / "wide", WIDE, vocabulary=30_522)
-        packed = f"{folder}/packed"  # as a fleet's engines have their weights
+        packed = f"{folder}/packed"  # as in a fleet
         minilm = load(EngineSettings(packed_dir=packed), Registry(TEI))
         wide = load(EngineSettings(model=f"{folder}/wide", packed_dir=packed), Registry(TEI))
         works = {

@@ -1,4 +1,4 @@
-"""The loop that needs no server: tokenize a text, run it, pool it; the next text. Its vectors are what is right."""
+"""A loop without a server: tokenize, run and pool one text after the other. Its vectors are the reference."""
 
 import time
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from bench.engine.texts import Texts
-from bench.process import on_core
+from bench.measuring.process import on_core
 from embedfleet.engine.compute.output import Output
 from embedfleet.engine.compute.pooling import normalize, pool
 from embedfleet.engine.model.builtin import builtin_model
@@ -17,7 +17,7 @@ from embedfleet.engine.text.truncation import TextLimits
 
 
 class Plain:
-    """One process, no HTTP."""
+    """The loop, in one process without HTTP."""
 
     def __init__(self) -> None:
         self._spec = read_model(builtin_model())
@@ -26,7 +26,7 @@ class Plain:
         self._limits = TextLimits(self._spec.max_input_length, truncate=True, direction="right")
 
     def embed(self, text: str) -> np.ndarray:
-        """One text's vector."""
+        """The vector of a text."""
         (encoded,) = self._tokenization.encode([text], self._limits, None)
         lengths = np.array([len(encoded.ids)])
         (states,) = self._backend.forward(encoded.ids, encoded.types, lengths, (Output.STATES,))
@@ -34,7 +34,7 @@ class Plain:
         return normalize(pool(states, self._spec.pooling))
 
     def measure(self, texts: Texts, seconds: float, core: int) -> float:
-        """Tokens per second over texts in turn, on one core."""
+        """Tokens per second on one core, text by text."""
         with on_core(core):
             return self._measure(texts.real, texts, seconds)
 

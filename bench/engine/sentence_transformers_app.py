@@ -1,4 +1,4 @@
-"""``python sentence_transformers_app.py FOLDER PORT``: what people write who serve sentence-transformers themselves.
+"""``python sentence_transformers_app.py FOLDER PORT``: a usual FastAPI app around sentence-transformers.
 
 Run by the contestant's own Python, which has sentence-transformers, fastapi and uvicorn; it imports nothing of ours.
 A plain function, so FastAPI runs it in a thread and requests may overlap; torch computes with as many threads as
@@ -17,14 +17,14 @@ model = SentenceTransformer(sys.argv[1], device="cpu")
 
 @app.post("/embed")
 def embed(body: dict[str, list[str]]) -> list[list[float]]:
-    """Vectors of length one."""
+    """Normalized vectors of texts."""
     vectors: list[list[float]] = model.encode(body["inputs"], normalize_embeddings=True).tolist()
     return vectors
 
 
 @app.get("/health")
 def health() -> Response:
-    """That it serves."""
+    """Answer that the app serves."""
     return Response()
 
 

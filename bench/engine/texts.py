@@ -1,18 +1,18 @@
-"""The texts that are sent: real paragraphs as they come, and 32 whose lengths' logarithms are evenly spread."""
+"""The texts to send: real paragraphs, and rounds of 32 texts whose lengths are evenly spread on a log scale."""
 
-from bench.texts import paragraphs
+from bench.measuring.texts import paragraphs
 from embedfleet.engine.model.builtin import builtin_model
 from embedfleet.engine.model.spec import read_model
 from embedfleet.engine.text.tokenization import Tokenization
 from embedfleet.engine.text.truncation import TextLimits
 
-_COUNT = 1200  # many more than are asked for at once: equal ones would be computed once
+_COUNT = 1200  # many more than are in flight at once: equal texts would be computed once
 _MIXED = 32
 _SHORTEST, _LONGEST = 5, 250  # tokens
 
 
 class Texts:
-    """Paragraphs, mixed texts and how many tokens the model reads of each."""
+    """Paragraphs and mixed texts, and the tokens that the model reads of each."""
 
     def __init__(self) -> None:
         spec = read_model(builtin_model())
@@ -23,7 +23,7 @@ class Texts:
         self.tokens = {text: self._count(text) for text in (*self.real, *self.mixed)}
 
     def _mixed(self, words: list[str]) -> list[str]:
-        """Rounds of 32 texts, each round with every length and none of its texts like another's."""
+        """Rounds of 32 different texts, each round with every length."""
         steps = [_SHORTEST * (_LONGEST / _SHORTEST) ** (number / (_MIXED - 1)) for number in range(_MIXED)]
         shuffled = [steps[number * 13 % _MIXED] for number in range(_MIXED)]  # 13 and 32 share no factor
         found, place = [], 0

@@ -1,21 +1,21 @@
-"""How much arithmetic a text is: floating-point operations of its own tokens, padding not counted."""
+"""Floating-point operations of a text's own tokens, without padding."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """Of a BERT-like model."""
+    """The shape of a BERT-like model."""
 
     layers: int
     hidden: int
     intermediate: int
 
     def flops(self, tokens: int) -> int:
-        """Operations of one sequence, a multiplication and an addition as two.
+        """Operations of one sequence; a multiplication and an addition count as two.
 
-        Per layer and token four matrices of hidden x hidden and two of hidden x intermediate; per layer and pair of
-        tokens a score and a share of the values, hidden wide each. What is not a matrix product is left out.
+        Per layer and token there are four matrices of hidden x hidden and two of hidden x intermediate; per layer and
+        pair of tokens a score and a share of the values, each of the hidden width. Only matrix products count.
         """
         dense = 8 * self.hidden**2 + 4 * self.hidden * self.intermediate
         return self.layers * (dense * tokens + 4 * self.hidden * tokens**2)

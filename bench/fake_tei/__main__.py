@@ -1,4 +1,4 @@
-"""``python -m bench.fake_tei``: see the package."""
+"""The command ``python -m bench.fake_tei``."""
 
 import argparse
 import asyncio
@@ -12,46 +12,61 @@ import uvloop
 
 from bench.fake_tei.admin import Admin
 from bench.fake_tei.calls import KINDS, Computing
+from bench.fake_tei.cost import MEASURED
 from bench.fake_tei.model import LARGEST, FakeModel
 from bench.fake_tei.replica import Replica
 from bench.fake_tei.settings import ReplicaSettings
-from bench.workload import MEASURED, Cost
+from embedfleet.simulation.batch_cost import BatchCost
 
 
 def arguments() -> argparse.Namespace:
-    """Of the command line."""
-    parser = argparse.ArgumentParser(prog="python -m bench.fake_tei", description="replicas that wait, not compute")
-    parser.add_argument("--replicas", type=int, default=1, help="how many, each on a port of its own")
-    parser.add_argument("--ports", default="", help="theirs, with commas between; free ones by default")
-    parser.add_argument("--admin-port", type=int, default=0, help="for faults and the log; any free one by default")
-    parser.add_argument("--kind", choices=KINDS, default="embedding", help="what /info says the model is")
-    parser.add_argument("--model", default="/models/fake", help="its name in /info")
-    parser.add_argument(
-        "--served-model-name", default="", help="as /info and OpenAI's call tell it; --model by default"
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.fake_tei", description="fake replicas that wait instead of computing"
     )
-    parser.add_argument("--revision", help="its revision in /info")
-    parser.add_argument("--folder", type=Path, help="of a model that computes the answers; out of the texts by default")
-    parser.add_argument("--pooling", default="auto", help="of that model, in the place of what its folder says")
-    parser.add_argument("--api-key", default="", help="without which nothing but health, metrics and pages is told")
-    told = "whether a text that is too long is cut where the call does not say"
+    parser.add_argument("--replicas", type=int, default=1, help="number of replicas, each on its own port")
+    parser.add_argument("--ports", default="", help="their ports, separated by commas; free ports by default")
+    parser.add_argument("--admin-port", type=int, default=0, help="port for faults and the log; a free port by default")
+    parser.add_argument("--kind", choices=KINDS, default="embedding", help="kind of model in /info")
+    parser.add_argument("--model", default="/models/fake", help="model name in /info")
+    parser.add_argument(
+        "--served-model-name", default="", help="name in /info and in OpenAI's call; --model by default"
+    )
+    parser.add_argument("--revision", help="model revision in /info")
+    parser.add_argument(
+        "--folder", type=Path, help="folder of a model that computes the answers; by default they follow from the texts"
+    )
+    parser.add_argument("--pooling", default="auto", help="pooling of that model, instead of its folder's")
+    parser.add_argument("--api-key", default="", help="key needed for everything but health, metrics and pages")
+    told = "whether too long texts are truncated if the call does not say"
     parser.add_argument("--auto-truncate", choices=("true", "false"), default="true", help=told)
-    parser.add_argument("--default-prompt-name", default="", help="of the prompt where a call names none")
-    parser.add_argument("--a-ms", type=float, default=MEASURED.a_s * 1000, help="milliseconds of each batch")
-    parser.add_argument("--tokens-per-s", type=float, default=1 / MEASURED.b_s, help="beside that")
-    parser.add_argument("--batch-tokens", type=int, default=MEASURED.batch_tokens, help="of one batch at most")
+    parser.add_argument("--default-prompt-name", default="", help="name of the prompt for calls that name none")
+    parser.add_argument(
+        "--a-ms", type=float, default=MEASURED.a_s * 1000, help="fixed time of each batch, in milliseconds"
+    )
+    parser.add_argument(
+        "--tokens-per-s", type=float, default=1 / MEASURED.b_s, help="tokens computed per second beside the fixed time"
+    )
+    parser.add_argument("--batch-tokens", type=int, default=MEASURED.batch_tokens, help="most tokens of a batch")
     parser.add_argument("--padded", action="store_true", help="each text of a batch costs as much as its longest")
-    parser.add_argument("--permits", type=int, default=512, help="texts let in at once")
+    parser.add_argument("--permits", type=int, default=512, help="most texts accepted at once")
+    parser.add_argument("--client-batch", "--max-client-batch-size", type=int, default=32, help="most texts of a call")
     parser.add_argument(
-        "--client-batch", "--max-client-batch-size", type=int, default=32, help="texts of one call at most"
+        "--payload-bytes", "--payload-limit", type=int, default=2_000_000, help="size of the largest body"
     )
-    parser.add_argument("--payload-bytes", "--payload-limit", type=int, default=2_000_000, help="largest body")
     parser.add_argument("--no-ahead", action="store_true", help="form no batch while another runs")
-    parser.add_argument("--vocabulary", type=int, default=FakeModel().vocabulary, help="ids from this on are no text")
     parser.add_argument(
-        "--no-special-tokens", action="store_true", help="the tokenizer adds none: blanks are no tokens"
+        "--vocabulary", type=int, default=FakeModel().vocabulary, help="ids from this number on decode to nothing"
     )
-    parser.add_argument("--poison", metavar="MARKER", default="", help="a text with this ends whoever computes it")
-    back = "seconds that nobody listens after such a text, or one of no tokens; the process ends by default"
+    parser.add_argument(
+        "--no-special-tokens",
+        action="store_true",
+        help="the tokenizer adds no special tokens, so blanks have no tokens",
+    )
+    parser.add_argument(
+        "--poison", metavar="MARKER", default="", help="a text that contains this ends the replica that computes it"
+    )
+    back = "seconds without a listener after such a text or one without tokens; by default the process ends"
     parser.add_argument("--back-s", type=float, help=back)
     options = parser.parse_args()
     if not 0 < options.vocabulary <= LARGEST:
@@ -60,13 +75,13 @@ def arguments() -> argparse.Namespace:
 
 
 def settings(options: argparse.Namespace) -> ReplicaSettings:
-    """Of every replica."""
+    """The settings of every replica."""
     return ReplicaSettings(
         kind=options.kind,
         model=options.model,
         served_name=options.served_model_name,
         revision=options.revision,
-        cost=Cost(options.a_ms / 1000, 1 / options.tokens_per_s, options.batch_tokens, options.padded),
+        cost=BatchCost(options.a_ms / 1000, 1 / options.tokens_per_s, options.batch_tokens, options.padded),
         permits=options.permits,
         client_batch=options.client_batch,
         payload_bytes=options.payload_bytes,
@@ -80,7 +95,7 @@ def settings(options: argparse.Namespace) -> ReplicaSettings:
 
 
 async def serve(options: argparse.Namespace) -> None:
-    """Until SIGTERM or SIGINT."""
+    """Serve until SIGTERM or SIGINT."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -94,7 +109,7 @@ async def serve(options: argparse.Namespace) -> None:
         await admin.server.start(port=options.admin_port)
         print(json.dumps({"ports": [replica.port for replica in replicas], "admin": admin.server.port}), flush=True)
         gc.freeze()
-        gc.disable()  # a pause for garbage is a batch that ends too late
+        gc.disable()  # A pause for garbage collection would delay batches.
         await stop.wait()
         for replica in replicas:
             replica.close()
@@ -102,7 +117,7 @@ async def serve(options: argparse.Namespace) -> None:
 
 
 def computed(options: argparse.Namespace, stack: ExitStack) -> Computing:
-    """The model of a folder; it ends with the stack."""
+    """The model of a folder, closed with the stack."""
     from bench.fake_tei.served import Served  # noqa: PLC0415 - an engine, which the others have no need of
 
     return stack.enter_context(closing(Served(options.folder, settings(options), options.pooling)))

@@ -1,9 +1,9 @@
-"""Orders and the log, on a port of their own: they are answered while the replicas refuse.
+"""Faults and the log, on a separate port that answers while the replicas refuse.
 
-- ``GET /stats``: `Replica.stats` of each.
-- ``GET /log``: ``[text's name, replica's number, monotonic time]`` of each text that was computed.
-- ``DELETE /log``: forget both.
-- ``POST /fault``: ``{"replica": 0, "kind": "stall", "seconds": 2}``, see `bench.fake_tei.faults.Fault`.
+- ``GET /stats``: `Replica.stats` of each replica.
+- ``GET /log``: ``[text's name, replica's number, monotonic time]`` of each computed text.
+- ``DELETE /log``: reset both.
+- ``POST /fault``: ``{"replica": 0, "kind": "stall", "seconds": 2}``, a `bench.fake_tei.faults.Fault`.
 """
 
 from collections.abc import Sequence
@@ -19,14 +19,14 @@ from embedfleet.http.server import Server
 
 
 class Admin:
-    """Of all replicas of a process."""
+    """The admin server of all replicas of a process."""
 
     def __init__(self, replicas: Sequence[Replica]) -> None:
         self._replicas = replicas
         self.server = Server(self.handle)
 
     def handle(self, exchange: Exchange) -> None:
-        """See the module."""
+        """Answer one request."""
         match exchange.method, exchange.path:
             case b"GET", "/stats":
                 exchange.respond(200, [JSON], orjson.dumps([replica.stats() for replica in self._replicas]))

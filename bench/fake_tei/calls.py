@@ -1,4 +1,4 @@
-"""Bodies of TEI's calls: which texts they bring, and what is answered once those are done. Pure."""
+"""Bodies of TEI's calls: the texts of a call and its answer once those are computed. Pure."""
 
 import sys
 from base64 import b64encode
@@ -47,15 +47,15 @@ _TOKEN_VECTORS = 4  # of /embed_all, for each text at most
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What a call asks for.
+    """The work of a call.
 
     Attributes:
-        texts: that take a place in the queue each.
-        characters: of all of them.
-        answer: makes the reply's value, given the tokens of all texts; computed when they are done.
-        deadly: places of the texts that end whoever computes them.
-        tokens: of each text; None where they are `tokens_of` it.
-        is_costed: whether the reply says what it cost.
+        texts: Texts, each with a place in the queue.
+        characters: Number of characters of all texts.
+        answer: Function that makes the reply's value from the tokens of all texts, called when they are computed.
+        deadly: Places of the texts that end the replica which computes them.
+        tokens: Tokens of each text; None if `tokens_of` gives them.
+        is_costed: Whether the reply has the headers of its cost.
     """
 
     texts: Sequence[str]
@@ -68,16 +68,16 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What a call is read with.
+    """The settings for reading a call.
 
     Attributes:
         longest: ``max_input_length``.
-        client_batch: the most texts of one call.
-        model: that is served.
-        kind: of the model, which its own routes follow; every other call is answered whatever it is.
-        auto_truncate: whether a text that is too long is cut where the call does not say.
-        prompt_name: of the prompt where a call names none; empty for none.
-        served_name: as OpenAI's call tells it.
+        client_batch: Most texts of a call.
+        model: The fake model.
+        kind: Kind of the model; it decides what ``/`` stands for, while every other call is answered.
+        auto_truncate: Whether too long texts are truncated if the call does not say.
+        prompt_name: Name of the prompt for calls that name none; empty for no prompt.
+        served_name: Model name in OpenAI's answers.
     """
 
     longest: int
@@ -90,30 +90,30 @@ class Reading:
 
 
 class Computing(Protocol):
-    """A model whose answers are computed, see `served.Served`."""
+    """A model that computes answers, as `served.Served` does."""
 
     def info(self) -> dict[str, Any]:
         """Body of ``/info``."""
 
     async def read(self, path: str, content_type: bytes | None, body: bytes) -> Work:
-        """See `read`."""
+        """The work of a call, as `read` gives it."""
 
     async def ask(self, path: str, content_type: bytes | None, body: bytes) -> Any:  # noqa: ANN401
-        """See `ask`."""
+        """The tokenizer's answer, as `ask` gives it."""
 
 
 def read(path: str, content_type: bytes | None, body: bytes, reading: Reading) -> Work:
     """The work of a call.
 
     Args:
-        path: one of `routes.INFERRED`, but for ``/vertex``.
-        content_type: of the body.
-        body: JSON.
-        reading: of the replica.
+        path: One of `routes.INFERRED` except ``/vertex``.
+        content_type: Content type of the body.
+        body: Body, as JSON.
+        reading: Settings for reading.
 
     Raises:
-        RequestError: it is not what the route takes.
-        ServingError: it is empty, or out of bounds.
+        RequestError: The body does not fit the route.
+        ServingError: The input is empty or out of bounds.
     """
     struct, reader = READERS.get(path) or READERS[OWN_PATHS[reading.kind]]
     work = reader(read_object(content_type, body, struct), reading)
@@ -122,27 +122,27 @@ def read(path: str, content_type: bytes | None, body: bytes, reading: Reading) -
 
 
 def ask(path: str, content_type: bytes | None, body: bytes, reading: Reading) -> Any:  # noqa: ANN401 - a JSON value
-    """What the tokenizer answers at once, without the queue; arguments and errors are those of `read`.
+    """The tokenizer's answer, given at once without the queue.
 
     Args:
-        path: one of `ASKED`.
-        content_type: of the body.
-        body: JSON.
-        reading: of the replica.
+        path: One of `routes.ASKED`.
+        content_type: Content type of the body.
+        body: Body, as JSON.
+        reading: Settings for reading.
 
     Raises:
-        RequestError: it is not what the route takes.
-        ServingError: it is empty, or out of bounds.
+        RequestError: The body does not fit the route.
+        ServingError: The input is empty or out of bounds.
     """
     struct, reader = ASKED[path]
     return reader(read_object(content_type, body, struct), reading)
 
 
 def admit(texts: int, most: int) -> None:
-    """Refuse more texts than a call may have.
+    """Refuse a call with too many texts.
 
     Raises:
-        Validation: there are more.
+        Validation: The call has too many texts.
     """
     if texts > most:
         raise Validation(f"batch size {texts} > maximum allowed batch size {most}")
@@ -171,29 +171,29 @@ ASKED: dict[str, tuple[Struct, Callable[[Fields, Reading], Any]]] = {
 
 
 def _texts(inputs: Sequence[Input], model: FakeModel) -> list[str]:
-    """Of texts and ids; ids that the vocabulary does not have are none."""
+    """Texts of inputs that are texts or ids; ids outside of the vocabulary are dropped."""
     if not all(inputs):
         raise Empty(NO_INPUTS)
     return [item if isinstance(item, str) else model.decode(item, skip_special=False) for item in inputs]
 
 
 def _deadly(inputs: Sequence[Input], texts: Sequence[str], model: FakeModel) -> frozenset[int]:
-    """Places of the inputs that end whoever computes them; ``texts`` are theirs."""
+    """Places of the inputs that end the replica which computes them; ``texts`` are the inputs' texts."""
     pairs = enumerate(zip(inputs, texts, strict=True))
     return frozenset(place for place, (item, text) in pairs if model.ends(text, from_ids=not isinstance(item, str)))
 
 
 def _check_lengths(texts: Sequence[str], truncation: Truncation, reading: Reading, *, beside: int = 0) -> None:
-    """Refuse a text that is too long where none is cut.
+    """Refuse too long texts if they are not truncated.
 
     Args:
-        texts: of the call.
-        truncation: as it says.
-        reading: of the replica.
-        beside: tokens that each has beside its own.
+        texts: Texts of the call.
+        truncation: Truncation as the call asks for it.
+        reading: Settings for reading.
+        beside: Further tokens of each text.
 
     Raises:
-        WrongInput: there is one.
+        WrongInput: A text is too long.
     """
     if reading.auto_truncate if truncation.truncate is None else truncation.truncate:
         return
@@ -323,7 +323,7 @@ OWN_PATHS: dict[Kind, str] = {
     "classifier": "/predict",
     "splade": "/embed_sparse",
 }
-"""What ``/`` and ``/invocations`` are an alias of."""
+"""The route that ``/`` and ``/invocations`` stand for, by kind of model."""
 
 READERS: dict[str, tuple[Struct, Callable[[Fields, Reading], Work]]] = {
     "/embed": (forms.EMBED, _embed),
@@ -338,7 +338,7 @@ READERS: dict[str, tuple[Struct, Callable[[Fields, Reading], Work]]] = {
 
 
 def spoil(value: Any, how: str) -> bytes:  # noqa: ANN401 - a JSON value
-    """A reply that is wrong though its status is 200: see `bench.fake_tei.faults.Fault`."""
+    """A wrong reply with status 200, of a kind described at `bench.fake_tei.faults.Fault`."""
     if how == "garbage":
         return orjson.dumps(value)[:-1] + b"<html>"
     rows = value["data"] if isinstance(value, dict) else value

@@ -1,4 +1,4 @@
-"""A client's connection that can be reset."""
+"""Client connections that a replica can reset."""
 
 import asyncio
 import socket
@@ -18,7 +18,7 @@ class Client(Connection):
         super().connection_made(transport)
 
     def reset(self) -> None:
-        """As the kernel does for a process that was killed with bytes unread."""
+        """Reset the connection, as the kernel does for a killed process with unread bytes."""
         if self._socket is not None:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _ABORT_WITH_RESET)
         self.abort()

@@ -1,4 +1,4 @@
-"""The device that does not compute: one batch runs, one waits formed, and each takes what the cost model says."""
+"""The fake device: one batch runs, one is formed ahead, and each takes the time of the cost model."""
 
 import asyncio
 import math
@@ -6,17 +6,17 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from bench.alarm import Alarm
 from bench.fake_tei.queue import Entry, Queue
-from bench.workload import Cost
+from embedfleet.load.alarm import Alarm
+from embedfleet.simulation.batch_cost import BatchCost
 
-# A batch that is found to have ended this much too late was not delayed by jitter: the process stood still.
+# A batch whose end is noticed later than this was not delayed by jitter: the process stood still.
 _STOOD_STILL_S = 0.05
 
 
 @dataclass(slots=True, eq=False)
 class Batch:
-    """Texts that run together, from ``started_at`` to ``ends_at`` (seconds, monotonic; 0 before it has begun)."""
+    """Texts that run together, from ``started_at`` to ``ends_at`` (monotonic seconds; 0 before the start)."""
 
     entries: list[Entry]
     seconds: float
@@ -25,21 +25,21 @@ class Batch:
 
 
 class Device:
-    """Runs a queue's texts.
+    """A device that runs the texts of a queue.
 
     Args:
-        queue: that batches are formed from.
-        cost: of a batch.
-        done: called with each batch that has ended.
-        ahead: whether one batch is formed while another runs, as TEI does.
+        queue: Queue from which batches are formed.
+        cost: Cost of a batch.
+        done: Callback with each batch that has ended.
+        ahead: Whether one batch is formed while another runs, as TEI does.
 
     Attributes:
-        slowness: a factor on the time of the batches that are formed from now on.
-        late_s: of each batch, how much later than it should have it was seen to end.
-        busy_s: time of the batches that have ended.
+        slowness: Factor on the time of batches that are formed from now on.
+        late_s: Delay with which the end of each batch was noticed, in seconds.
+        busy_s: Time of the batches that have ended, in seconds.
     """
 
-    def __init__(self, queue: Queue, cost: Cost, done: Callable[[Batch], None], *, ahead: bool = True) -> None:
+    def __init__(self, queue: Queue, cost: BatchCost, done: Callable[[Batch], None], *, ahead: bool = True) -> None:
         self.slowness = 1.0
         self.late_s: list[float] = []
         self.busy_s = 0.0
@@ -57,11 +57,11 @@ class Device:
 
     @property
     def held(self) -> bool:
-        """Whether it stands still."""
+        """Whether the device stands still."""
         return self._held_since is not None
 
     def look(self) -> None:
-        """Form what can be formed; to be called when texts were queued."""
+        """Form the batches that can be formed; called after texts were queued."""
         if self._running is None:
             self._form()
             self._start(time.monotonic())
@@ -69,14 +69,14 @@ class Device:
             self._form()
 
     def after_batch(self, call: Callable[[], None]) -> None:
-        """Call when the batch that runs has ended; at once if none runs and the device does not stand still."""
+        """Call a function after the running batch, or at once if none runs and the device does not stand still."""
         if self._running is None and not self.held:
             call()
         else:
             self._waiting.append(call)
 
     def hold(self, seconds: float = math.inf) -> None:
-        """Stand still for so long, or until `release`; what ran goes on after that."""
+        """Stand still for some time or until `release`; the running batch goes on after that."""
         if self._release is not None:
             self._release.cancel()
             self._release = None
@@ -87,7 +87,7 @@ class Device:
             self._release = self._loop.call_later(seconds, self.release)
 
     def release(self) -> None:
-        """Go on."""
+        """Go on after `hold`."""
         if self._release is not None:
             self._release.cancel()
             self._release = None
@@ -102,13 +102,13 @@ class Device:
             self._ready()
 
     def clear(self) -> None:
-        """Lose all that is under way."""
+        """Drop all batches."""
         self._alarm.cancel()
         self._running = self._formed = None
         self._waiting.clear()
 
     def close(self) -> None:
-        """Lose all, for good."""
+        """Drop all batches and release the timer."""
         self.clear()
         self.release()
         self._alarm.close()
@@ -133,7 +133,7 @@ class Device:
         late = now - batch.ends_at
         self.late_s.append(late)
         self.busy_s += batch.seconds
-        # The next one began when this one ended, not when we saw it: else jitter would add up.
+        # The next batch began when this one ended, not when we noticed that; otherwise jitter would add up.
         self._start(batch.ends_at if late < _STOOD_STILL_S else now)
         self._done(batch)
         self._ready()

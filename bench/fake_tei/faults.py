@@ -1,4 +1,4 @@
-"""What a replica is told to do wrong, pure."""
+"""Faults that a fake replica commits on request. Pure."""
 
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -10,16 +10,16 @@ FAULTS = ("stall", "hang", "slow", "refuse", "crash", "answer", "heal")
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One order.
+    """One fault.
 
     Attributes:
-        kind: of `FAULTS`. ``stall``: stand still for ``seconds``; ``hang``: until ``heal``; ``slow``: batches take
-            ``factor`` times as long; ``refuse``: accept no connection, close those that are idle, finish the rest;
-            ``crash``: reset all, lose all, refuse for ``seconds``; ``answer``: the next ``count`` calls get
-            ``answer``; ``heal``: end all of these.
-        seconds: 0 for until ``heal``, where that makes sense.
-        answer: 429, 500 and 424 are statuses; ``garbage`` is no JSON, ``short`` has one item too few, ``nulls`` has
-            null for every number, and all three are 200.
+        kind: One of `FAULTS`. ``stall``: stand still for ``seconds``; ``hang``: stand still until ``heal``; ``slow``:
+            batches take ``factor`` times as long; ``refuse``: accept no connection, close idle ones, finish the rest;
+            ``crash``: reset all connections, lose all work, refuse connections for ``seconds``; ``answer``: answer
+            the next ``count`` calls with ``answer``; ``heal``: end all of these.
+        seconds: Duration; 0 for until ``heal``, where that makes sense.
+        answer: A status (429, 500, 424) or a wrong body with status 200: ``garbage`` is no JSON, ``short`` lacks one
+            item, ``nulls`` has null for every number.
     """
 
     kind: str
@@ -30,10 +30,10 @@ class Fault:
 
 
 def parse_fault(fields: dict[str, object]) -> Fault:
-    """An order as JSON has it.
+    """Read a fault from JSON.
 
     Raises:
-        ValueError: it is none; the message says why.
+        ValueError: The JSON is not a fault; the message says why.
     """
     unknown = set(fields) - {"kind", "seconds", "factor", "answer", "count"}
     if unknown:
@@ -54,18 +54,18 @@ _NUMBERS = {"seconds": 0.0, "factor": 1.0, "count": 1.0}
 
 
 class WrongAnswers:
-    """How many of the next calls get a wrong answer, and which."""
+    """A count of coming calls that get a wrong answer."""
 
     def __init__(self) -> None:
         self._answer: Answer = "429"
         self._left = 0
 
     def set(self, answer: Answer, count: int) -> None:
-        """From now on; what was set before is forgotten."""
+        """Set the answer of the next calls, in place of the one set before."""
         self._answer, self._left = answer, count
 
     def take(self) -> Answer | None:
-        """For the call that has just come; None for the right one."""
+        """Take the wrong answer for a new call; None for a right answer."""
         if self._left == 0:
             return None
         self._left -= 1

@@ -1,23 +1,23 @@
-"""What stands for the model: which tokens a text has, what ids decode to, and which sequences end the process. Pure."""
+"""The fake model: tokens of a text, texts of ids, and sequences that end the process. Pure."""
 
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-LARGEST = 0xD800  # vocabulary: ids are code points, and from there on some are no characters
+LARGEST = 0xD800  # Most ids: they are code points, and beyond this some are no characters.
 _SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")  # ids from 0
 _UNKNOWN, _FIRST, _LAST = 1, 2, 3
 
 
 @dataclass(frozen=True, slots=True)
 class FakeModel:
-    """A vocabulary of characters: an id is the code point of its text, but for four special tokens.
+    """A vocabulary of characters: an id is a code point, except for four special tokens.
 
     Attributes:
-        vocabulary: ids from this on decode to nothing.
-        adds_special: whether the tokenizer puts special tokens around a text, as BERT's does and many decoders' do not.
-        poison: a text that contains this ends whoever computes it; empty for none.
+        vocabulary: Number of ids; larger ids decode to nothing.
+        adds_special: Whether the tokenizer puts special tokens around a text, as BERT's does and many decoders' do not.
+        poison: Marker of texts that end the replica which computes them; empty for none.
     """
 
     vocabulary: int = 30_522
@@ -25,13 +25,13 @@ class FakeModel:
     poison: str = ""
 
     def decode(self, ids: Sequence[int], *, skip_special: bool) -> str:
-        """The text of ids."""
+        """Text of ids."""
         return "".join(
             self._text_of(one) for one in ids if one < self.vocabulary and not (skip_special and one <= _LAST)
         )
 
     def tokenize(self, text: str, *, special: bool) -> list[dict[str, Any]]:
-        """A row of ``/tokenize``: a token for each visible character, with its place in bytes."""
+        """A row of ``/tokenize``: one token per visible character, with its byte offsets."""
         tokens, at = [], 0
         for character in text:
             end = at + len(character.encode())
@@ -44,11 +44,11 @@ class FakeModel:
         return tokens
 
     def ends(self, text: str, *, from_ids: bool = False) -> bool:
-        """Whether to compute it is the end of the process: it is poison, or a sequence of no tokens.
+        """Whether a sequence ends the process that computes it: it is poison or has no tokens.
 
         Args:
-            text: all that is one sequence.
-            from_ids: it was decoded, so no special tokens come around it.
+            text: Text of the whole sequence.
+            from_ids: Whether it was decoded from ids, so that no special tokens are added.
         """
         if self.poison and self.poison in text:
             return True
@@ -63,5 +63,5 @@ def _token(number: int, text: str, start: int | None = None, stop: int | None = 
 
 
 def _visible(character: str) -> bool:
-    """Blanks and control characters are dropped before a text is cut into tokens."""
+    """Whether a character becomes a token; blanks and control characters are dropped."""
     return unicodedata.category(character)[0] not in "CZ"

@@ -1,4 +1,4 @@
-"""A replica as a process of its own that really dies, and is started again on its port after some seconds."""
+"""A fake replica in its own process, which dies and is restarted on the same port."""
 
 import asyncio
 import json
@@ -9,18 +9,18 @@ from contextlib import asynccontextmanager, suppress
 
 
 class Mortal:
-    """One replica; from ``async with mortal(...)``.
+    """A replica that can die, made by ``async with mortal(...)``.
 
     Args:
-        flags: of ``python -m bench.fake_tei``, but for ports.
-        back_s: seconds from a death to the next start; None to leave that to `restart`.
-        before: a command that starts another, such as ``taskset -c 1``.
+        flags: Flags of ``python -m bench.fake_tei`` except ports.
+        back_s: Seconds from a death to the next start; None if `restart` is called instead.
+        before: Command that starts the replica's command, such as ``taskset -c 1``.
 
     Attributes:
-        port: the same in every life.
-        deaths: so far.
-        serving: whether its process runs and listens.
-        history: when that changed (monotonic), and what it was from then on.
+        port: Port, the same after each restart.
+        deaths: Number of deaths so far.
+        serving: Whether its process runs and listens.
+        history: Changes of ``serving``: time (monotonic) and new value.
     """
 
     def __init__(self, flags: Sequence[str], *, back_s: float | None, before: Sequence[str] = ()) -> None:
@@ -34,10 +34,10 @@ class Mortal:
         self._keeper: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Once it returns, the replica answers.
+        """Start the process and wait until it answers.
 
         Raises:
-            RuntimeError: the process ended at once.
+            RuntimeError: The process ended at once.
         """
         command = (*self._command, "--ports", str(self.port))
         self._process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
@@ -51,17 +51,17 @@ class Mortal:
             self._keeper = asyncio.get_running_loop().create_task(self._keep())
 
     async def restart(self) -> None:
-        """The next life, after a death; see `start`."""
+        """Start the process again after a death."""
         self._keeper = None
         await self.start()
 
     def kill(self) -> None:
-        """SIGKILL."""
+        """Send SIGKILL."""
         assert self._process is not None
         self._process.kill()
 
     async def close(self) -> None:
-        """The end of all lives."""
+        """End the process and start none again."""
         if self._keeper is not None:
             self._keeper.cancel()
             await asyncio.gather(self._keeper, return_exceptions=True)
@@ -88,7 +88,7 @@ class Mortal:
 
 @asynccontextmanager
 async def mortal(*flags: str, back_s: float | None = None, before: Sequence[str] = ()) -> AsyncIterator[Mortal]:
-    """A replica that answers, with `Mortal`'s arguments."""
+    """Run a replica that answers; the arguments are those of `Mortal`."""
     replica = Mortal(flags, back_s=back_s, before=before)
     try:
         await replica.start()

@@ -1,29 +1,29 @@
-"""TEI's permits and its queue, pure: who is let in, and which texts run together."""
+"""TEI's permits and its queue: which requests are accepted and which texts run together. Pure."""
 
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
-from bench.workload import Cost
+from embedfleet.simulation.batch_cost import BatchCost
 
 
 class Owner(Protocol):
     """The request that a text belongs to."""
 
-    gone: bool  # its client left
+    gone: bool  # Its client has left.
 
 
 @dataclass(slots=True, eq=False)
 class Entry:
-    """One text on its way.
+    """One queued text.
 
     Attributes:
-        text: itself.
-        tokens: of it.
-        owner: its request.
-        queued_at: when it came.
-        deadly: it ends whoever computes it.
+        text: The text.
+        tokens: Its tokens.
+        owner: Its request.
+        queued_at: Time of arrival, in monotonic seconds.
+        deadly: Whether it ends the replica that computes it.
     """
 
     text: str
@@ -34,50 +34,50 @@ class Entry:
 
 
 class Permits:
-    """One for each text that was let in and is not answered."""
+    """Permits, one for each text that was accepted and is not answered yet."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.taken = 0
 
     def take(self, count: int) -> bool:
-        """All of them, or none and False."""
+        """Take permits for all texts, or none and return False."""
         if self.taken + count > self.limit:
             return False
         self.taken += count
         return True
 
     def give_back(self, count: int) -> None:
-        """After an answer, or when the client left."""
+        """Give permits back after an answer or when the client has left."""
         assert 0 <= count <= self.taken
         self.taken -= count
 
 
 class Queue:
-    """Texts in the order of their coming.
+    """Texts in order of arrival.
 
     Args:
-        cost: ``batch_tokens`` bounds a batch; padded, every text of it counts as much as its longest.
+        cost: Cost of a batch; its ``batch_tokens`` bound a batch, and if padded each text counts as its longest.
     """
 
-    def __init__(self, cost: Cost) -> None:
+    def __init__(self, cost: BatchCost) -> None:
         self._cost = cost
         self._entries: deque[Entry] = deque()
-        self.dropped = 0  # texts whose client had left when their turn came
+        self.dropped = 0  # texts whose client had left before their turn
 
     def __len__(self) -> int:
         return len(self._entries)
 
     def append(self, entries: Iterable[Entry]) -> None:
-        """At the end."""
+        """Append a text."""
         self._entries.extend(entries)
 
     def clear(self) -> None:
-        """Lose all, as a process that dies does."""
+        """Drop all texts, as a dying process does."""
         self._entries.clear()
 
     def next_batch(self) -> list[Entry]:
-        """Texts from the front until the next one does not fit; at least one, if any is wanted still."""
+        """Take texts from the front until the next one does not fit; at least one whose client is still there."""
         batch: list[Entry] = []
         total = longest = 0
         while self._entries:

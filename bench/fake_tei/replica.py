@@ -1,4 +1,4 @@
-"""One replica on one port: HTTP on one side, permits, queue and device on the other."""
+"""A fake replica on one port: HTTP on one side, permits, queue and device on the other."""
 
 import asyncio
 import math
@@ -13,6 +13,7 @@ from typing import Any, cast
 import orjson
 
 from bench.fake_tei import calls, routes, vertex
+from bench.fake_tei.call import Call
 from bench.fake_tei.calls import Computing
 from bench.fake_tei.client import Client
 from bench.fake_tei.device import Batch, Device
@@ -31,38 +32,22 @@ from embedfleet.http.exchange import Exchange
 from embedfleet.http.head import HeadMemory
 from embedfleet.http.message import JSON, TEXT, Limits
 
-_MARK = 80  # characters of a text that hold its name
-_ABORTED = 134  # a shell's word for a process that SIGABRT ended
-
-
-class Call:
-    """One inference call under way."""
-
-    __slots__ = ("began", "exchange", "gone", "inference_s", "left", "permits", "queue_s", "tokens", "work", "wrong")
-
-    def __init__(self, exchange: Exchange, work: calls.Work, wrong: Answer | None) -> None:
-        self.exchange = exchange
-        self.work = work
-        self.wrong = wrong
-        self.began = time.monotonic()
-        self.tokens = 0
-        self.left = self.permits = len(work.texts)
-        self.queue_s = self.inference_s = 0.0  # sums over its texts
-        self.gone = False
+_MARK = 80  # Characters of a text that contain its name.
+_ABORTED = 134  # A shell's exit code for a process that SIGABRT ended.
 
 
 class Replica(Host):
-    """Serves TEI's interface; also what a connection needs of its server (`http.connection.Host`).
+    """A server with TEI's interface.
 
     Args:
-        name: in `stats`.
-        settings: of it.
-        served: a model that computes the answers; None for answers out of the texts.
+        name: Name in `stats`.
+        settings: Settings of the replica.
+        served: Model that computes the answers; None if they follow from the texts.
 
     Attributes:
-        computed: (text's beginning, monotonic time) of each text that was run to its end.
-        counts: requests by what became of them.
-        deaths: by texts that end whoever computes them.
+        computed: Beginning and end time (monotonic) of each computed text.
+        counts: Number of requests by outcome.
+        deaths: Number of deaths by deadly texts.
     """
 
     def __init__(self, name: str, settings: ReplicaSettings, served: Computing | None = None) -> None:
@@ -95,10 +80,10 @@ class Replica(Host):
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def listen(self, port: int = 0) -> None:
-        """Accept connections on ``port``, 0 for any free one.
+        """Accept connections on a port, 0 for any free one.
 
         Raises:
-            OSError: it cannot be bound.
+            OSError: The port cannot be bound.
         """
         sock = socket.socket()
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -113,11 +98,11 @@ class Replica(Host):
 
     @property
     def listening(self) -> bool:
-        """Whether connections are accepted."""
+        """Whether the replica accepts connections."""
         return self._listener is not None
 
     def close(self) -> None:
-        """Stop listening, and drop everything."""
+        """Stop listening and drop everything."""
         self._unlisten()
         for task in self._tasks:
             task.cancel()
@@ -126,15 +111,15 @@ class Replica(Host):
         self.device.close()
 
     def settled(self) -> None:
-        """Nobody waits for this."""
+        """Do nothing: nobody waits for a settled replica."""
 
     def _client(self) -> asyncio.Protocol:
         return cast("asyncio.Protocol", Client(self))
 
-    # faults
+    # Faults.
 
     def suffer(self, fault: Fault) -> None:
-        """Do wrong from now on."""
+        """Begin a fault."""
         match fault.kind:
             case "stall" | "hang":
                 self.device.hold(fault.seconds if fault.kind == "stall" else math.inf)
@@ -168,7 +153,7 @@ class Replica(Host):
         self._open_in(seconds)
 
     def _die(self) -> None:
-        """As TEI does over a sequence of no tokens: with all that is queued, under way or connected."""
+        """Die as TEI does of a sequence without tokens, with all queued and running work and all connections."""
         if self.settings.back_s is None:
             os._exit(_ABORTED)
         self.deaths += 1
@@ -197,10 +182,10 @@ class Replica(Host):
         self._unlisten()
         self._do(self.listen(self.port))
 
-    # requests
+    # Requests.
 
     def handle(self, exchange: Exchange) -> None:
-        """Take a complete request."""
+        """Answer a complete request."""
         path, method = exchange.path, exchange.method
         if self._key and routes.is_closed(method, path) and exchange.header(b"authorization") != self._key:
             exchange.respond(*routes.unauthorized(method, path), b"")
@@ -216,7 +201,7 @@ class Replica(Host):
             self._show(exchange, path)
 
     def _show(self, exchange: Exchange, path: str) -> None:
-        """What is read without a body."""
+        """Answer a request without a body."""
         match path:
             case "/info":
                 info = self.settings.info() if self._served is None else self._served.info()
@@ -231,7 +216,7 @@ class Replica(Host):
                 exchange.respond(200, [HTML, *CORS], docs_page())
 
     def _tell(self, exchange: Exchange, path: str) -> None:
-        """What the tokenizer knows."""
+        """Answer a request to the tokenizer."""
         if self._served is not None:
             self._do(self._tell_of_served(self._served, exchange, path))
             return
@@ -279,7 +264,7 @@ class Replica(Host):
                 self._enqueue(exchange, work, wrong)
 
     def _enqueue(self, exchange: Exchange, work: calls.Work, wrong: Answer | None) -> None:
-        """Let the device have what was let in."""
+        """Queue the texts of an accepted call."""
         call = Call(exchange, work, wrong)
         self._calls.add(call)
         exchange.on_gone = lambda: self._left(call)
@@ -313,7 +298,7 @@ class Replica(Host):
         exchange.respond(status, [*(header for header in headers if header[0] != b"retry-after"), *CORS], body)
 
     def _left(self, call: Call) -> None:
-        """The client went away: its permits are free at once, what runs of it runs on."""
+        """Free the permits of a client that has left; its running texts run on."""
         if not call.gone:
             call.gone = True
             self.counts["gone"] += 1
@@ -365,10 +350,10 @@ class Replica(Host):
         told = cost_headers(spent) if call.work.is_costed else ()
         exchange.respond(200, [JSON, *told, *CORS], body)
 
-    # what is told of it
+    # Statistics.
 
     def stats(self) -> dict[str, Any]:
-        """What became of the requests, and how exact the clock was."""
+        """Counts of requests and the delays of batches."""
         return {
             "name": self.name,
             "port": self.port,
@@ -384,7 +369,7 @@ class Replica(Host):
         }
 
     def reset_stats(self) -> None:
-        """Forget what was counted."""
+        """Reset the counts."""
         self.computed.clear()
         self.counts.clear()
         self.tokens = 0

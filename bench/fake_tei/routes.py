@@ -1,6 +1,6 @@
-"""TEI's routes, pure: which methods a path takes, who may ask without a key, and what is answered where there is none.
+"""TEI's routes: the methods of a path, whether it needs the key, and the answers to other requests. Pure.
 
-Source: TEI 1.9.3 (router/src/http/server.rs), seen on a real one.
+Source: TEI 1.9.3 (router/src/http/server.rs), observed on a real one.
 """
 
 from collections.abc import Sequence
@@ -12,10 +12,10 @@ INFERRED = frozenset({
     "/", "/invocations", "/embed", "/embed_all", "/embed_sparse", "/rerank", "/predict", "/similarity",
     "/v1/embeddings", "/embeddings", "/vertex",
 })  # fmt: skip
-"""Paths of POSTs that the model answers."""
+"""Paths of POST requests that the model answers."""
 
 ASKED = frozenset({"/tokenize", "/decode"})
-"""Paths of POSTs that the tokenizer answers."""
+"""Paths of POST requests that the tokenizer answers."""
 
 HEALTH = frozenset({"/health", "/ping", "/"})
 
@@ -30,16 +30,16 @@ _METHODS: dict[str, tuple[str, ...]] = {
 _CLOSED = frozenset((INFERRED | ASKED | {"/info"}) - HEALTH)  # with a key, whatever the method
 
 Refusal = tuple[int, Sequence[Header]]
-"""Status and fields of an answer without a body."""
+"""Status and header fields of an answer without a body."""
 
 
 def is_closed(method: bytes, path: str) -> bool:
-    """Whether a path's answer takes the key where there is one."""
+    """Whether a path needs the API key, if one is set."""
     return method != b"OPTIONS" and (path in _CLOSED or (path == "/" and method == b"POST"))
 
 
 def refusal(method: bytes, path: str) -> Refusal | None:
-    """The answer to OPTIONS, to an unknown path and to a method that the path does not take; None for any other."""
+    """Answer to OPTIONS, to an unknown path or to a wrong method; None for any other request."""
     methods = _METHODS.get(path, ())
     if method == b"OPTIONS":
         return 200, [*PREFLIGHT, *allow(methods)]
@@ -51,6 +51,6 @@ def refusal(method: bytes, path: str) -> Refusal | None:
 
 
 def unauthorized(method: bytes, path: str) -> Refusal:
-    """The answer to one without the key; a method that the path does not take is told all the same."""
+    """Answer to a request without the key; a wrong method is refused as such nevertheless."""
     other = refusal(method, path)
     return 401, CORS if other is None else other[1]

@@ -1,7 +1,7 @@
-"""A model's folder in the place of `FakeModel`: numbers by our engine; queue, permits and deaths stay the stand-in's.
+"""A model that computes the fake replica's answers by our engine; queue, permits and deaths stay the fake's.
 
-An answer is computed when its call comes, and given when its batch has run: this is for what is answered, not for how
-fast. Which sequences have no token is asked of the tokenizers library, as TEI does, and not of our engine.
+An answer is computed when its call arrives and given when its batch has run: this shows what is answered, not how
+fast. The tokenizers library decides which sequences have no tokens, as in TEI, and not our engine.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -27,19 +27,19 @@ from embedfleet.engine.settings import EngineSettings, PoolingChoice
 from embedfleet.errors import Empty
 from embedfleet.metrics import TEI, Registry
 
-_SOUND = "warm up"  # in the place of what has no token: nobody will see its answer
-_BATCH_REQUESTS = 4  # TEI's on a CPU
+_SOUND = "warm up"  # In place of an input without tokens; its answer is never sent.
+_BATCH_REQUESTS = 4  # TEI's type on a CPU
 _ANY = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class _Sound:
-    """Inputs that can be computed, in the places of those that were given.
+    """Inputs that can be computed, in the places of the given ones.
 
     Attributes:
-        inputs: ids that the vocabulary does not have are left out.
-        deadly: places of those that have no token.
-        lost: how many ids were left out.
+        inputs: Inputs without ids outside of the vocabulary.
+        deadly: Places of the inputs without tokens.
+        lost: Number of ids left out.
     """
 
     inputs: list[tei.Input]
@@ -48,15 +48,15 @@ class _Sound:
 
 
 class Served:
-    """A model at work.
+    """A loaded model.
 
     Args:
-        folder: of the model, as our engine takes it.
-        settings: of the replica.
-        pooling: in the place of what the folder says.
+        folder: Model folder, as our engine takes it.
+        settings: Settings of the replica.
+        pooling: Pooling, instead of the folder's.
 
     Raises:
-        ModelError: it cannot be served.
+        ModelError: The model cannot be served.
     """
 
     def __init__(self, folder: Path, settings: ReplicaSettings, pooling: PoolingChoice = "auto") -> None:
@@ -75,7 +75,7 @@ class Served:
         self.kind: Kind = self._engine.spec.kind
 
     def close(self) -> None:
-        """End its threads."""
+        """End the engine's threads."""
         self._engine.close()
 
     def info(self) -> dict[str, Any]:
@@ -89,16 +89,16 @@ class Served:
         }
 
     async def read(self, path: str, content_type: bytes | None, body: bytes) -> Work:
-        """The work of a call, its answer computed.
+        """The work of a call, with its answer computed.
 
         Args:
-            path: one of `routes.INFERRED`.
-            content_type: of the body.
-            body: JSON.
+            path: One of `routes.INFERRED`.
+            content_type: Content type of the body.
+            body: Body, as JSON.
 
         Raises:
-            RequestError: it is not what the route takes.
-            ServingError: it is empty, out of bounds, or not for this model.
+            RequestError: The body does not fit the route.
+            ServingError: The input is empty, out of bounds or not for this model.
         """
         if path == "/vertex":
             asked = instances(content_type, body, self.kind)
@@ -107,7 +107,7 @@ class Served:
         return await call(self, read_object(content_type, body, struct))
 
     async def ask(self, path: str, content_type: bytes | None, body: bytes) -> Any:  # noqa: ANN401 - a JSON value
-        """What the tokenizer answers; arguments and errors are those of `read`, of `routes.ASKED`."""
+        """The tokenizer's answer to one of `routes.ASKED`; arguments and errors are those of `read`."""
         if path == "/tokenize":
             request = tei.parse_tokenize(read_object(content_type, body, forms.TOKENIZE))
             return await self._operations.tokenize(request)
@@ -118,28 +118,28 @@ class Served:
         return [self._tokenizer.decode(list(ids), skip_special_tokens=asked.skip_special_tokens) for ids in asked.ids]
 
     async def embed(self, fields: Fields) -> Work:
-        """See `Operations`, as for all that follow."""
+        """Vectors, as `Operations.embed` gives them."""
         request = tei.parse_embed(fields)
         sound = self._sound(request.inputs)
         vectors, cost = await self._operations.embed(replace(request, inputs=sound.inputs))
         return self._answered(sound, tei.render(vectors), cost)
 
     async def embed_all(self, fields: Fields) -> Work:
-        """Each token's state."""
+        """Vectors of all tokens."""
         request = tei.parse_embed_all(fields)
         sound = self._sound(request.inputs)
         states, cost = await self._operations.embed_all(replace(request, inputs=sound.inputs))
         return self._answered(sound, tei.render(states), cost)
 
     async def embed_sparse(self, fields: Fields) -> Work:
-        """Words' weights."""
+        """Weights of words."""
         request = tei.parse_embed_all(fields)
         sound = self._sound(request.inputs)
         weights, cost = await self._operations.embed_sparse(replace(request, inputs=sound.inputs))
         return self._answered(sound, tei.render([tei.sparse(row) for row in weights]), cost)
 
     async def embeddings(self, fields: Fields) -> Work:
-        """In OpenAI's shape."""
+        """Vectors in OpenAI's shape."""
         request = openai.parse_embeddings(fields)
         sound = self._sound(request.inputs)
         vectors, cost = await self._operations.embeddings(replace(request, inputs=sound.inputs))
@@ -148,7 +148,7 @@ class Served:
         return self._answered(sound, body, cost)
 
     async def similarity(self, fields: Fields) -> Work:
-        """Cosines."""
+        """Cosine similarities."""
         request = tei.parse_similarity(fields)
         sound = self._sound([request.source, *request.sentences])
         source, *sentences = map(str, sound.inputs)
@@ -156,7 +156,7 @@ class Served:
         return self._answered(sound, tei.render(np.ascontiguousarray(scores)), cost)
 
     async def rerank(self, fields: Fields) -> Work:
-        """Scores, best first."""
+        """Scores of texts, best first."""
         request = tei.parse_rerank(fields)
         deadly = frozenset(place for place, text in enumerate(request.texts) if self._ends(request.query, text))
         texts = [_SOUND if place in deadly else text for place, text in enumerate(request.texts)]
@@ -165,7 +165,7 @@ class Served:
         return self._answered(_Sound([*request.texts], deadly, 0), body, cost)
 
     async def predict(self, fields: Fields) -> Work:
-        """Classes, best first."""
+        """Scores of classes, best first."""
         request = tei.parse_predict(fields)
         pairs = [item if isinstance(item, tuple) else (item, None) for item in request.inputs]
         deadly = frozenset(place for place, pair in enumerate(pairs) if self._ends(*pair))
@@ -175,7 +175,7 @@ class Served:
         return self._answered(_Sound(texts, deadly, 0), tei.render(rows if request.batch else rows[0]), cost)
 
     def _sound(self, inputs: Sequence[tei.Input]) -> _Sound:
-        """Inputs without what TEI makes nothing of; an empty one stays, for it is refused."""
+        """Inputs without the ids that TEI decodes to nothing; an empty input stays, because it is refused."""
         found: list[tei.Input] = []
         deadly: set[int] = set()
         lost = 0
@@ -193,14 +193,14 @@ class Served:
         return _Sound(found, frozenset(deadly), lost)
 
     def _ends(self, text: str, pair: str | None = None) -> bool:
-        """Whether one sequence, a text or a pair, ends whoever computes it."""
+        """Whether a sequence, a text or a pair, ends the replica that computes it."""
         poison = self._settings.fake.poison
         if poison and poison in text + (pair or ""):
             return True
         return bool(text or pair) and not self._tokenizer.encode(text, pair).ids
 
     def _has_no_token(self, decoded: str) -> bool:
-        """Of a text that came of ids: no special tokens are put around it."""
+        """Whether a text decoded from ids has no tokens; no special tokens are added to it."""
         return not self._tokenizer.encode(decoded, add_special_tokens=False).ids
 
     @staticmethod

@@ -1,12 +1,14 @@
-"""What one replica is told."""
+"""Settings of a fake replica."""
 
 from dataclasses import dataclass, field
 from typing import Any
 
 from bench.fake_tei.calls import Kind, Reading
+from bench.fake_tei.cost import MEASURED
 from bench.fake_tei.model import FakeModel
 from bench.fake_tei.oracle import LABELS
-from bench.workload import LONGEST, MEASURED, Cost
+from embedfleet.load.workload import LONGEST
+from embedfleet.simulation.batch_cost import BatchCost
 
 _TYPES: dict[Kind, Any] = {
     "embedding": {"embedding": {"pooling": "cls"}},
@@ -26,27 +28,29 @@ class ReplicaSettings:
     """Settings of one replica; the defaults are TEI's.
 
     Attributes:
-        kind: of the model, as ``/info`` tells it; every call is answered whatever it is.
-        model: its name in ``/info``.
-        served_name: as OpenAI's call tells it; empty for ``model``.
-        cost: of a batch.
-        permits: texts that are let in at once.
-        client_batch: the most texts of one call.
-        payload_bytes: the largest body.
-        auto_truncate: whether a text that is too long is cut where the call does not say.
-        prompt_name: of the prompt where a call names none; empty for none.
-        api_key: without which nothing but health, metrics and pages is told; empty for none.
-        ahead: whether a batch is formed while another runs.
-        fake: what stands for the model.
-        back_s: how long nobody listens after a text that ends the replica; 0 for until ``heal``, None for the end of
-            the whole process, as of one that aborts.
+        kind: Kind of model in ``/info``; every call is answered whatever it is.
+        model: Model name in ``/info``.
+        served_name: Model name in OpenAI's answers; empty for ``model``.
+        revision: Model revision in ``/info``.
+        cost: Cost of a batch.
+        permits: Most texts accepted at once.
+        client_batch: Most texts of a call.
+        payload_bytes: Size of the largest body.
+        longest: ``max_input_length``.
+        auto_truncate: Whether too long texts are truncated if the call does not say.
+        prompt_name: Name of the prompt for calls that name none; empty for no prompt.
+        api_key: Key needed for everything but health, metrics and pages; empty for none.
+        ahead: Whether a batch is formed while another runs.
+        fake: The fake model.
+        back_s: Seconds without a listener after a text that ends the replica; 0 for until ``heal``, None for the end
+            of the whole process, as if it had aborted.
     """
 
     kind: Kind = "embedding"
     model: str = "/models/fake"
     served_name: str = ""
     revision: str | None = None
-    cost: Cost = field(default_factory=lambda: MEASURED)
+    cost: BatchCost = field(default_factory=lambda: MEASURED)
     permits: int = 512
     client_batch: int = 32
     payload_bytes: int = 2_000_000
@@ -59,7 +63,7 @@ class ReplicaSettings:
     back_s: float | None = 0.0
 
     def reading(self) -> Reading:
-        """What calls are read with."""
+        """The settings for reading calls."""
         return Reading(
             longest=self.longest,
             client_batch=self.client_batch,

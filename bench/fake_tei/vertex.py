@@ -1,4 +1,4 @@
-"""Calls of ``/vertex``: several requests in one, and their answers in one list. Pure."""
+"""Calls of ``/vertex``: several requests in one and their answers in one list. Pure."""
 
 from collections.abc import Sequence
 from itertools import chain
@@ -12,26 +12,26 @@ _PATHS = {"embed": "/embed", "sparse": "/embed_sparse", "rerank": "/rerank", "pr
 
 
 def read(content_type: bytes | None, body: bytes, reading: Reading) -> Work:
-    """The work of a call; errors are those of `calls.read`.
+    """The work of a call of ``/vertex``.
 
     Args:
-        content_type: of the body.
-        body: JSON.
-        reading: of the replica.
+        content_type: Content type of the body.
+        body: Body, as JSON.
+        reading: Settings for reading.
 
     Raises:
-        RequestError: it is not what the route takes.
-        ServingError: an instance is not what its own route takes.
+        RequestError: The body does not fit the route.
+        ServingError: An instance does not fit its own route.
     """
     return together([_work(path, fields, reading) for path, fields in instances(content_type, body, reading.kind)])
 
 
 def instances(content_type: bytes | None, body: bytes, kind: Kind) -> list[tuple[str, Fields]]:
-    """What a call brings: the route that each instance is for, and its fields.
+    """The instances of a call: the route and the fields of each.
 
     Raises:
-        RequestError: it is not what the route takes.
-        Validation: an instance is not what the model takes.
+        RequestError: The body does not fit the route.
+        Validation: An instance does not fit the model.
     """
     value = read_object(content_type, body, forms.VERTEX).sequence("instances")
     told = {"pooling": "splade" if kind == "splade" else "cls"}
@@ -40,7 +40,7 @@ def instances(content_type: bytes | None, body: bytes, kind: Kind) -> list[tuple
 
 
 def together(works: Sequence[Work]) -> Work:
-    """Several calls as the one that ``/vertex`` makes of them."""
+    """Combine several calls into the one of ``/vertex``."""
     starts = [sum(len(before.texts) for before in works[:number]) for number in range(len(works))]
     tokens = [work.tokens for work in works]
     return Work(

@@ -1,4 +1,4 @@
-"""``python -m bench.fuzz``: see the package."""
+"""The command ``python -m bench.fuzz``."""
 
 import argparse
 import asyncio
@@ -9,7 +9,7 @@ from bench.fuzz.connections import Plan, measure
 from bench.fuzz.loading import FolderFinding, fuzz_folders
 from bench.fuzz.numbers import Numbers
 from bench.fuzz.run import fuzz
-from bench.report import missing, report, say
+from bench.measuring.report import missing, report, say
 
 _QUOTED = 200
 _HOSTILE = {
@@ -23,20 +23,22 @@ _HOSTILE = {
 
 
 def main() -> None:
-    """See the package."""
+    """Run the command."""
     parser = argparse.ArgumentParser(
         prog="python -m bench.fuzz", description=package.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("target", metavar="URL|folder|connections")
-    parser.add_argument("--cases", type=int, help="how many; 10000 where nothing is said of the time either")
-    parser.add_argument("--seconds", type=float, help="begin no other case after so long")
+    parser.add_argument("--cases", type=int, help="number of cases; 10000 if --seconds is not given either")
+    parser.add_argument("--seconds", type=float, help="start no further case after this time")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--first", type=int, default=0, help="number of the first case")
     of = parser.add_argument_group("connections", "clients of each kind, spread over --seconds (600)")
     for kind, (count, does) in _HOSTILE.items():
         of.add_argument(f"--{kind}", type=int, default=count, help=f"{does}; {count}")
-    of.add_argument("--engine", action="store_true", help="at an engine; at a gateway by default")
-    of.add_argument("--quick", action="store_true", help="a hundredth of them in four seconds; half a minute in all")
+    of.add_argument("--engine", action="store_true", help="attack an engine instead of a gateway")
+    of.add_argument(
+        "--quick", action="store_true", help="a hundredth of the clients in four seconds; half a minute in all"
+    )
     options = parser.parse_args()
     if options.target == "connections":
         _connections(options)
@@ -48,7 +50,7 @@ def main() -> None:
 
 
 def _connections(options: argparse.Namespace) -> None:
-    """Report a run, and end with 1 if memory stayed or a verified request failed."""
+    """Fuzz connections and report; exit with 1 if memory did not return or a checked request failed."""
     share = 100 if options.quick else 1
     counts = {kind: getattr(options, kind) // share for kind in _HOSTILE}
     seconds = options.seconds or (4.0 if options.quick else 600.0)
@@ -58,7 +60,7 @@ def _connections(options: argparse.Namespace) -> None:
 
 
 def _folders(numbers: Numbers) -> tuple[int, dict[str, int]]:
-    """How many findings, and what else is to be reported."""
+    """Fuzz folders; the number of findings and further values for the report."""
 
     def tell(one: FolderFinding) -> None:
         say(f"case {one.number}: {one.kind}, {', '.join(one.changes)}: {one.told}")

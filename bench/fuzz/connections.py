@@ -1,6 +1,6 @@
-"""Hostile clients at a gateway or an engine, while verified requests go on: memory and the event loop in time.
+"""Hostile clients at a gateway or an engine beside checked requests: memory and event loop over time.
 
-Everything but the server is on the other core. The verified requests are sent by a process that does nothing else.
+Everything but the server runs on the other core. A separate process sends the checked requests.
 """
 
 import asyncio
@@ -19,12 +19,12 @@ from typing import Any
 import orjson
 import uvloop
 
-from bench.fakes import FakesPlan, running
-from bench.idle import allow_connections, memory_kb
-from bench.load.wire import Answer, Wires
-from bench.process import free_port, on_core, pinned, wait_for_port
-from bench.report import say
-from bench.workload import Cost
+from bench.fake_tei.processes import FakesPlan, running
+from bench.measuring.memory import allow_connections, memory_kb
+from bench.measuring.process import free_port, on_core, pinned, wait_for_port
+from bench.measuring.report import say
+from embedfleet.load.connections import Answer, LoadConnections
+from embedfleet.simulation.batch_cost import BatchCost
 
 MOST_GROWTH_KB = 5_000
 MOST_P99 = 1.2
@@ -33,24 +33,24 @@ _BODY_BYTES = 40_000_000
 _RATE = 50
 _PROBE_S = 0.02
 _ROW_S = 5.0
-# Until what was left behind is given back, and connections that nobody closed have timed out.
+# Time until abandoned memory is released and unclosed connections have timed out.
 _SETTLE_S = 6.5
 _TEXTS = [f"n=7|verified {number}|" for number in range(20)]
 _CLOSE_ENOUGH = 1e-4
-_COST = Cost(a_s=0.005, b_s=1e-9, batch_tokens=1_000_000)  # of connections is told here, not of work
+_COST = BatchCost(a_s=0.005, b_s=1e-9, batch_tokens=1_000_000)  # The subject is connections, not work.
 _LARGE = {"query": "q", "texts": ["n=2500|" + "y" * 10_000] * 20, "return_text": True}
 _MANY = b"GET /metrics HTTP/1.1\r\nHost: h\r\n\r\n" * 200
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Of a run.
+    """The parameters of a run.
 
     Attributes:
-        seconds: that hostile clients come.
-        counts: of each kind, as `bench.fuzz.hostile` names them.
-        engine: an engine with the built-in model instead of a gateway.
-        seed: of what they do.
+        seconds: How long hostile clients come.
+        counts: Number of hostile clients by kind (`bench.fuzz.hostile.KINDS`).
+        engine: Whether the server is an engine with the built-in model instead of a gateway.
+        seed: Seed of the clients' behaviour.
     """
 
     seconds: float
@@ -60,16 +60,16 @@ class Plan:
 
     @property
     def calm_s(self) -> float:
-        """How long the verified requests go on alone before."""
+        """Seconds of checked requests alone, before hostile clients come."""
         return max(2.0, self.seconds / 8)
 
     @property
     def elsewhere_s(self) -> float:
-        """How long hostile clients come to another server before."""
+        """Seconds of hostile clients at another server, before they come to this one."""
         return max(2.0, self.seconds / 4)
 
     def order(self, seconds: float) -> bytes:
-        """What `bench.fuzz.hostile` is told for so much of the time."""
+        """The input of `bench.fuzz.hostile` for a share of the clients."""
         share = seconds / self.seconds
         large = _MANY if self.engine else _post("/rerank", _LARGE)
         counts = {kind: round(share * count) for kind, count in self.counts.items()}
@@ -78,7 +78,7 @@ class Plan:
 
 @dataclass
 class Seen:
-    """Of the verified requests and of the probes of the event loop, in seconds."""
+    """Latencies of checked requests and of probes of the event loop, in seconds."""
 
     latencies: list[float] = field(default_factory=list)
     lags: list[float] = field(default_factory=list)
@@ -90,39 +90,39 @@ class Seen:
         return round(1000 * ordered[min(len(ordered) - 1, int(share * len(ordered)))], 2) if ordered else 0.0
 
     def lag(self) -> float:
-        """The longest, in milliseconds."""
+        """The longest probe, in milliseconds."""
         return round(1000 * max(self.lags, default=0.0), 1)
 
 
 class Verified:
-    """Requests at a steady rate whose answers are looked at, and probes of the loop beside them."""
+    """Checked requests at a steady rate, and probes of the event loop beside them."""
 
     def __init__(self, port: int) -> None:
-        self._wires, self._probe = Wires(port), Wires(port)
+        self._connections, self._probe = LoadConnections(port), LoadConnections(port)
         self._right: list[list[float]] = []
         self._is_probing = False
         self.row, self.all = Seen(), Seen()
 
     async def start(self) -> None:
-        """Learn the right answers."""
-        await self._wires.open(16)
+        """Ask for the right answers."""
+        await self._connections.open(16)
         await self._probe.open(1)
         for text in _TEXTS:
             answer = await self._ask(_post("/embed", {"inputs": text}))
             if answer.status != 200:
                 raise RuntimeError(f"{text!r} is answered {answer.status}: {answer.body[:200]!r}")
             self._right.append(orjson.loads(answer.body)[0])
-        # As many as may pile up behind a stall: what an engine takes for a batch of them is there at the start.
+        # As many as may pile up behind a stall, so that an engine has the memory for such a batch from the start.
         await asyncio.gather(*(self._ask(_post("/embed", {"inputs": text})) for text in _TEXTS * 3))
 
     async def run(self) -> None:
-        """Until it is cancelled."""
+        """Send requests until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(_each(1 / _RATE, self._send))
             group.create_task(_each(_PROBE_S, self._send_probe))
 
     def fresh(self) -> Seen:
-        """What was seen since the last call."""
+        """The observations since the last call."""
         row, self.row = self.row, Seen()
         return row
 
@@ -135,14 +135,14 @@ class Verified:
                 seen.latencies.append(time.perf_counter() - sent)
                 seen.failed += not self._is_right(which, answer)
 
-        self._wires.send(_post("/embed", {"inputs": _TEXTS[which]}), taken)
+        self._connections.send(_post("/embed", {"inputs": _TEXTS[which]}), taken)
 
     def _send_probe(self, _number: int) -> None:
         if self._is_probing:
             return
         sent = time.perf_counter()
 
-        def taken(_answer: Answer) -> None:  # an engine knows no such route, and says so at once
+        def taken(_answer: Answer) -> None:  # an engine has no such route and says so at once
             self._is_probing = False
             for seen in (self.row, self.all):
                 seen.lags.append(time.perf_counter() - sent)
@@ -158,12 +158,12 @@ class Verified:
 
     async def _ask(self, data: bytes) -> Answer:
         reply: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._wires.send(data, reply.set_result)
+        self._connections.send(data, reply.set_result)
         return await reply
 
 
 async def _each(interval_s: float, send: Callable[[int], None]) -> None:
-    """Send at a steady rate, late ones at once."""
+    """Call a function at a steady rate; late calls come at once."""
     due = time.perf_counter()
     for number in count():
         send(number)
@@ -179,9 +179,9 @@ def _post(path: str, value: object) -> bytes:
 
 @contextmanager
 def _served(plan: Plan) -> Iterator[tuple[int, int, int]]:
-    """Port and pid of the server, and the port of another one that is the same.
+    """Run the server and another one like it; gives port and pid of the first and the port of the second.
 
-    Both gateways have the same one replica: the work of hostile clients is waited for whichever of them they ask.
+    Both gateways have the same replica, so that hostile clients at either one make it work.
     """
     with ExitStack() as stack:
         if plan.engine:
@@ -197,7 +197,7 @@ def _served(plan: Plan) -> Iterator[tuple[int, int, int]]:
 
 @contextmanager
 def _server(command: list[str]) -> Iterator[tuple[int, int]]:
-    """Port and pid."""
+    """Run a server; gives its port and pid."""
     port = free_port()
     command = [sys.executable, "-m", "embedfleet", *command, "--host", "127.0.0.1", "--port", str(port)]
     with TemporaryDirectory() as folder, pinned(_SERVER, command, log=Path(folder) / "log") as process:
@@ -206,7 +206,7 @@ def _server(command: list[str]) -> Iterator[tuple[int, int]]:
 
 
 def measure(plan: Plan) -> dict[str, Any]:
-    """A whole run: the series, and the verdict."""
+    """Perform a run; the series and the verdict."""
     allow_connections()
     with on_core(_OTHERS), _served(plan) as (port, pid, other_port):
         return uvloop.run(_measure(plan, port, pid, other_port))
@@ -220,7 +220,7 @@ async def _measure(plan: Plan, port: int, pid: int, other_port: int) -> dict[str
     begun = time.monotonic()
 
     async def watch(seconds: float) -> Seen:
-        """What was seen in that time."""
+        """Observe for some time and print a row now and then."""
         verified.all = Seen()
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
@@ -267,7 +267,7 @@ async def _measure(plan: Plan, port: int, pid: int, other_port: int) -> dict[str
         "p99_over_calm": round(rough.p(0.99) / calm.p(0.99), 3),
         "p99_over_elsewhere": ratio,
         "failed": failed,
-        # Not of the whole: libraries and weights count for more once no other process maps them.
+        # Not Pss as a whole: libraries and weights count more once no other process maps them.
         "is_memory_back": own_end_kb - own_start_kb <= MOST_GROWTH_KB,
         "is_p99_kept": ratio <= MOST_P99,
         "series": series,
@@ -275,7 +275,7 @@ async def _measure(plan: Plan, port: int, pid: int, other_port: int) -> dict[str
 
 
 async def _beset(port: int, order: bytes, watching: Awaitable[Seen]) -> tuple[Seen, dict[str, int]]:
-    """What was seen while hostile clients came there, and how many of each kind did."""
+    """Let hostile clients come to a port; the observations and the number of clients of each kind."""
     command = ["nice", "-n", "10", sys.executable, "-m", "bench.fuzz.hostile", str(port)]
     hostile = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE)
     try:
@@ -288,7 +288,7 @@ async def _beset(port: int, order: bytes, watching: Awaitable[Seen]) -> tuple[Se
 
 
 async def _until_it_serves(verified: Verified) -> None:
-    """Its replicas have to infer first."""
+    """Wait until the server answers; a gateway's replica must infer first."""
     for _ in range(100):
         try:
             return await verified.start()

@@ -1,4 +1,4 @@
-"""Changes to a model folder's files. Pure: chance is an argument."""
+"""Random changes to the files of a model folder. Pure: the random source is an argument."""
 
 import io
 import json
@@ -31,7 +31,7 @@ _KEYS = (
 _RAW = (
     b"", b"\x00", b"\xff" * 8, b"{", b"[" * 5000, b'"', b"NaN", b"PK\x05\x06", b"version https://git-lfs", b"\x80\x02.",
 )  # fmt: skip
-# Of a pickle: operations and what is made by them, names that would run something, and loads of memory.
+# Operations of pickles and their results, names that would run code, and huge allocations.
 _PROGRAMS = (
     b".", b"(", b"t", b"R", b"Q", b"0", b"2", b"}", b"]", b")", b"\x85", b"\x86", b"u", b"s", b"a", b"e", b"b", b"N",
     b"cos\nsystem\n", b"cbuiltins\neval\n", b"ctorch\nHalfStorage\n", b"ctorch\nLongStorage\n", b"J\xff\xff\xff\xff",
@@ -42,11 +42,11 @@ _FLOATS = (b"\x00\x00\xc0\x7f", b"\x00\x00\x80\x7f", b"\xff\xff\x7f\x7f", b"\x01
 _WEIGHTS = (".safetensors", ".bin", ".pt", ".onnx")
 
 Change = Callable[[Files, Sequence[Files], Random], str]
-"""Changes files, maybe to some of another folder; says what it did."""
+"""A function that changes files, maybe with files of another folder, and says what it did."""
 
 
 def damaged(files: Files, others: Sequence[Files], random: Random) -> tuple[Files, list[str]]:
-    """Files with one to three things changed, and what was."""
+    """Files with one to three changes, and descriptions of the changes."""
     changed = dict(files)
     done = [
         random.choices(_CHANGES, weights=_ODDS)[0](changed, others, random)
@@ -56,7 +56,7 @@ def damaged(files: Files, others: Sequence[Files], random: Random) -> tuple[File
 
 
 def _value(files: Files, others: Sequence[Files], random: Random) -> str:
-    """Another value somewhere in a JSON file."""
+    """Change a value in a JSON file."""
     path = random.choice([path for path in files if path.endswith(".json")] or ["config.json"])
     try:
         value = json.loads(_of(files, path))
@@ -83,7 +83,7 @@ def _changed(value: Any, random: Random) -> Any:  # noqa: ANN401 - JSON
 
 
 def _leaf(value: Any, random: Random) -> Any:  # noqa: ANN401 - JSON
-    """A value that is near, of the same kind, or any."""
+    """A value near the old one, of the same kind, or any."""
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     match random.randrange(4):
         case 0 if is_number:
@@ -97,7 +97,7 @@ def _leaf(value: Any, random: Random) -> Any:  # noqa: ANN401 - JSON
 
 
 def _bytes(files: Files, _: Sequence[Files], random: Random) -> str:
-    """Bytes of any file cut, flipped, put in or blotted out."""
+    """Remove, flip, insert or zero bytes of a file."""
     path = random.choice(list(files))
     files[path] = _blotted(_of(files, path), _RAW, random)
     return f"bytes of {path}"
@@ -121,7 +121,7 @@ def _blotted(content: bytes, raw: Sequence[bytes], random: Random) -> bytes:
 
 
 def _header(files: Files, others: Sequence[Files], random: Random) -> str:
-    """The header of a safetensors file, whose tensors stay as they are."""
+    """Change the header of a safetensors file and leave its tensors."""
     paths = [path for path in files if path.endswith(".safetensors")]
     if not paths:
         return _program(files, others, random)
@@ -147,7 +147,7 @@ def _header(files: Files, others: Sequence[Files], random: Random) -> str:
 
 
 def _program(files: Files, others: Sequence[Files], random: Random) -> str:
-    """A member of a pickle's archive, or how it is kept there."""
+    """Change a member of a pickle's archive or its storage."""
     paths = [path for path in files if path.endswith((".bin", ".pt"))]
     if not paths:
         return _value(files, others, random)
@@ -177,7 +177,7 @@ def _program(files: Files, others: Sequence[Files], random: Random) -> str:
 
 
 def _numbers(files: Files, others: Sequence[Files], random: Random) -> str:
-    """Numbers of the weights that are none, infinite, or the greatest."""
+    """Set weights to NaN, infinity or the largest number."""
     paths = [path for path in files if path.endswith(_WEIGHTS) and files[path]]
     if not paths:
         return _bytes(files, others, random)
@@ -190,7 +190,7 @@ def _numbers(files: Files, others: Sequence[Files], random: Random) -> str:
 
 
 def _file(files: Files, others: Sequence[Files], random: Random) -> str:
-    """A file that is gone, empty, a folder, by another name, or another file."""
+    """Remove, empty, rename or replace a file, or make it a folder."""
     path = random.choice(list(files))
     match random.randrange(6):
         case 0:
@@ -215,7 +215,7 @@ def _file(files: Files, others: Sequence[Files], random: Random) -> str:
 
 
 def _tokenizer(files: Files, others: Sequence[Files], random: Random) -> str:
-    """Another model's tokenizer, or one with more tokens than the model has, or with ids far beyond."""
+    """Use another model's tokenizer, or one with more tokens than the model or with far larger ids."""
     if random.random() < 0.3:
         files["tokenizer.json"] = random.choice(others).get("tokenizer.json", b"")
         return "another tokenizer"

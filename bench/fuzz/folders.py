@@ -1,4 +1,4 @@
-"""Small sound model folders, one or more of each family, in every format of weights: what cases begin with."""
+"""Small sound model folders of each family and in every format of weights, from which cases are made."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -13,10 +13,10 @@ from bench.fuzz.weights import Tensors, m3_heads, onnx_pass, pickled, safetensor
 from embedfleet.engine.model.spec import read_model
 
 Files = dict[str, bytes | None]
-"""A folder's files by their paths in it; None is a folder where a file could be."""
+"""Files of a folder by their paths; None stands for a folder in place of a file."""
 
 _WIDTH, _WIDE, _LENGTH = 16, 24, 40
-_FORWARD = {"method": "forward", "method_output_name": "logits"}  # as sentence-transformers writes how a text is read
+_FORWARD = {"method": "forward", "method_output_name": "logits"}  # as sentence-transformers writes it
 _COMMON = {"vocab_size": tokenizers.ROOM, "max_position_embeddings": _LENGTH, "pad_token_id": 0}
 _BERT = _COMMON | {
     "hidden_size": _WIDTH,
@@ -39,13 +39,13 @@ Write = Callable[[Tensors], Mapping[str, bytes]]
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """How a folder is made.
+    """The recipe of a folder.
 
     Attributes:
-        config: its ``config.json``.
-        tokenizer: its ``tokenizer.json``.
-        write: the files of its tensors.
-        beside: its other files; a value that is not bytes is written as JSON.
+        config: Contents of ``config.json``.
+        tokenizer: Function that gives ``tokenizer.json``.
+        write: Function that gives the files of the tensors.
+        beside: Further files; a value that is not bytes is written as JSON.
     """
 
     config: Mapping[str, object]
@@ -79,7 +79,7 @@ def _pooled(mode: str) -> dict[str, object]:
 
 
 def _modules(*lines: tuple[str, str]) -> dict[str, object]:
-    """sentence-transformers' ``modules.json``, of classes and their folders."""
+    """A ``modules.json`` of sentence-transformers from classes and their folders."""
     listed = [
         {"idx": number, "name": str(number), "path": path, "type": _TRANSFORMERS + name}
         for number, (name, path) in enumerate(lines)
@@ -243,16 +243,16 @@ KINDS: dict[str, Kind] = {
         _pooled("mean_tokens"),
     ),
 }
-"""By name, for people."""
+"""All recipes by name."""
 
 
 def make_files(kind: Kind) -> Files:
-    """The files of a folder that the engine serves."""
+    """Make the files of a folder that the engine can serve."""
     files: Files = {"config.json": _json(kind.config), "tokenizer.json": kind.tokenizer()}
     files |= {path: value if isinstance(value, bytes) else _json(value) for path, value in kind.beside.items()}
     with TemporaryDirectory() as place:
         folder = Path(place)
-        write_files(folder, files | {"model.safetensors": safetensors({})})  # for the sake of its name
+        write_files(folder, files | {"model.safetensors": safetensors({})})  # only its name matters here
         tensors = tensors_of(read_model(folder))
     return files | dict(kind.write(tensors))
 

@@ -1,8 +1,8 @@
-"""``python -m bench.fuzz.hostile PORT``: clients that break off, do not read, never end, and send bytes by the piece.
+"""``python -m bench.fuzz.hostile PORT``: clients that break off, do not read, never end, or send a few bytes at a time.
 
-A JSON object on stdin says for how many seconds (``seconds``), how many of each kind (the names of `KINDS`), ``seed``,
-and what is asked by those that hardly read (``large``: requests as they go on the wire). They are spread over the time
-in an order by chance, `_AT_ONCE` at most at once. The last line of stdout is one JSON object: how many were done.
+A JSON object on stdin gives the duration (``seconds``), the number of clients of each kind (names of `KINDS`),
+``seed``, and the requests of clients that hardly read (``large``, as raw bytes). The clients are spread over the time
+in random order, at most `_AT_ONCE` at once. The last line of stdout is one JSON object with the number of clients.
 """
 
 import asyncio
@@ -28,14 +28,14 @@ _GOOD = b'{"inputs":"n=3|good|"}'
 
 @dataclass(frozen=True)
 class Target:
-    """Where the clients go."""
+    """The server that the clients attack."""
 
     port: int
     chance: random.Random
-    large: bytes  # whole requests whose replies are large
+    large: bytes  # complete requests with large replies
 
     async def connect(self, buffer: int = 0) -> "Socket":
-        """Another connection; ``buffer`` is how much the kernel reads ahead."""
+        """Open a connection; ``buffer`` is the size of the kernel's receive buffer."""
         sock = socket.socket()
         if buffer:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
@@ -45,7 +45,7 @@ class Target:
 
 
 class Socket:
-    """One connection."""
+    """A connection of a hostile client."""
 
     def __init__(self, sock: socket.socket, chance: random.Random) -> None:
         self._sock = sock
@@ -53,22 +53,22 @@ class Socket:
         self._loop = asyncio.get_running_loop()
 
     async def send(self, data: bytes) -> None:
-        """All of it."""
+        """Send all bytes."""
         await self._loop.sock_sendall(self._sock, data)
 
     async def read(self, most: int = 65_536) -> bytes:
-        """Some bytes; nothing at the end."""
+        """Read some bytes; none at the end."""
         return await self._loop.sock_recv(self._sock, most)
 
     def leave(self) -> None:
-        """By FIN or by reset, as chance has it."""
+        """Close by FIN or by reset, at random."""
         if self._chance.random() < 0.5:
             self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._sock.close()
 
 
 async def aborted(target: Target, wire: Socket) -> None:
-    """An upload that breaks off after 10 kB to 30 MB."""
+    """Break off an upload after 10 kB to 30 MB."""
     size = int(_SMALLEST * (_LARGEST / _SMALLEST) ** target.chance.random())
     await wire.send(_POST + b"Content-Length: %d\r\n\r\n" % (size + 1000))
     for at in range(0, size, len(_PIECE)):
@@ -76,7 +76,7 @@ async def aborted(target: Target, wire: Socket) -> None:
 
 
 async def slow(target: Target, wire: Socket) -> None:
-    """Asks for large replies, several at once, and reads a little of them."""
+    """Ask for several large replies at once and read little of them."""
     await wire.send(target.large * target.chance.choice([1, 4, 16]))
     for _ in range(target.chance.randint(10, int(10 * _STAYS_S))):
         await wire.read(1024)
@@ -84,14 +84,14 @@ async def slow(target: Target, wire: Socket) -> None:
 
 
 async def trailers(target: Target, wire: Socket) -> None:
-    """A trailer, or an extension of a chunk, that does not end."""
+    """Send a trailer or a chunk extension that does not end."""
     await wire.send(_CHUNKED + b"1\r\n{\r\n" + target.chance.choice([b"0\r\nX: ", b"0\r\nX: y\r\nY", b"1;"]))
     for _ in range(64):
         await wire.send(_PIECE[:16_384])
 
 
 async def tiny(target: Target, wire: Socket) -> None:
-    """A body in chunks of two bytes, or in segments of a few."""
+    """Send a body in chunks of two bytes or in segments of a few bytes."""
     if target.chance.random() < 0.5:
         await wire.send(_CHUNKED)
         for _ in range(target.chance.randint(1, 10)):
@@ -103,14 +103,14 @@ async def tiny(target: Target, wire: Socket) -> None:
 
 
 async def half(target: Target, wire: Socket) -> None:
-    """Part of a request, a pause, and no more."""
+    """Send part of a request, pause, and leave."""
     data = _POST + b"Content-Length: %d\r\n\r\n%b" % (len(_GOOD), _GOOD)
     await wire.send(data[: target.chance.randrange(len(data))])
     await asyncio.sleep(target.chance.uniform(0, _STAYS_S))
 
 
 async def left(target: Target, wire: Socket) -> None:
-    """Whole requests, one of which offers an upgrade, whose answers nobody waits for."""
+    """Send complete requests, one with an upgrade, and leave without waiting for answers."""
     upgrade = b"Connection: Upgrade\r\nUpgrade: h2c\r\n"
     data = _POST + upgrade + b"Content-Length: %d\r\n\r\n%b" % (len(_GOOD), _GOOD)
     await wire.send(data * target.chance.randint(1, 50))
@@ -128,7 +128,7 @@ KINDS: dict[str, Callable[[Target, Socket], Awaitable[None]]] = {
 
 
 async def attack(target: Target, counts: dict[str, int], seconds: float) -> Counter[str]:
-    """All of them, spread over the time; how many of each were done."""
+    """Run all clients, spread over the time; the number of each kind."""
     order = [kind for kind, count in counts.items() for _ in range(count)]
     target.chance.shuffle(order)
     room = asyncio.Semaphore(_AT_ONCE)
@@ -142,7 +142,7 @@ async def attack(target: Target, counts: dict[str, int], seconds: float) -> Coun
                     await KINDS[kind](target, wire)
             finally:
                 wire.leave()
-        except (OSError, TimeoutError):  # turned away, or closed meanwhile: as it should be
+        except (OSError, TimeoutError):  # refused or closed meanwhile, as expected
             done["cut"] += 1
         done[kind] += 1
         room.release()
@@ -157,7 +157,7 @@ async def attack(target: Target, counts: dict[str, int], seconds: float) -> Coun
 
 
 def main() -> None:
-    """See the module."""
+    """Run the command."""
     plan = json.load(sys.stdin)
     target = Target(int(sys.argv[1]), random.Random(plan["seed"]), plan["large"].encode())
     counts = {kind: plan[kind] for kind in KINDS}

@@ -1,4 +1,4 @@
-"""Damages model folders and judges what the engine makes of them."""
+"""Fuzzing of model folders: damage them and check how the engine loads them."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,7 +16,7 @@ from embedfleet.engine.settings import EngineSettings
 
 @dataclass(frozen=True, slots=True)
 class FolderFinding:
-    """A folder of which came what should not."""
+    """A folder that was handled wrongly."""
 
     number: int
     kind: str
@@ -26,11 +26,11 @@ class FolderFinding:
 
 @dataclass(slots=True)
 class Loading:
-    """What a run saw.
+    """The results of a run.
 
     Attributes:
-        found: what should not be.
-        served: folders that were loaded in spite of what was changed.
+        found: Findings.
+        served: Number of folders that were loaded despite the changes.
     """
 
     found: list[FolderFinding]
@@ -38,11 +38,11 @@ class Loading:
 
 
 def fuzz_folders(numbers: Numbers, tell: Callable[[FolderFinding], None]) -> Loading:
-    """The cases of these numbers, one folder each; see `trial` for what may come of one.
+    """Run cases, each with one folder; `trial` says what is allowed.
 
     Args:
-        numbers: of the cases.
-        tell: is told what is found as soon as it is.
+        numbers: Numbers of the cases.
+        tell: Callback with each finding.
     """
     sound = {name: make_files(kind) for name, kind in KINDS.items()}
     run, starter = Loading([]), context()
@@ -59,7 +59,7 @@ def fuzz_folders(numbers: Numbers, tell: Callable[[FolderFinding], None]) -> Loa
 
 
 def chosen(sound: dict[str, Files], random: Random) -> tuple[str, Files, list[str]]:
-    """A case: of which folder, its files, and what was done to them."""
+    """A case: name of the folder, its files and the changes to them."""
     name = random.choice(list(sound))
     return name, *damaged(sound[name], list(sound.values()), random)
 

@@ -1,4 +1,4 @@
-"""Changes to a request. Pure: chance is an argument."""
+"""Random changes to a request. Pure: the random source is an argument."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -41,7 +41,7 @@ _RAW = (
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is sent."""
+    """A request to send."""
 
     method: str
     path: str
@@ -50,14 +50,14 @@ class Request:
 
 
 def mutated(request: Request, random: Random) -> Request:
-    """A request with one to three things changed."""
+    """A request with one to three changes."""
     for _ in range(random.choice((1, 1, 1, 2, 3))):
         request = random.choices(_MUTATIONS, weights=_WEIGHTS)[0](request, random)
     return request
 
 
 def _value(request: Request, random: Random) -> Request:
-    """Another value somewhere in the body."""
+    """Change a value in the body."""
     try:
         body = orjson.loads(request.body)
     except orjson.JSONDecodeError:
@@ -78,7 +78,7 @@ def _replaced(value: Any, random: Random) -> Any:  # noqa: ANN401 - JSON
 
 
 def odd_value(random: Random, depth: int = 0) -> Any:  # noqa: ANN401 - JSON
-    """Any value."""
+    """An arbitrary value."""
     kind = random.randrange(8 if depth < 4 else 5)
     match kind:
         case 0:
@@ -101,13 +101,13 @@ def odd_value(random: Random, depth: int = 0) -> Any:  # noqa: ANN401 - JSON
 
 
 def _point(random: Random) -> int:
-    """A character of any plane that is one."""
+    """A valid character of any Unicode plane."""
     point = random.randrange(random.choice((128, 0x3000, 0x10000, 0x110000)))
     return 0x41 if 0xD800 <= point < 0xE000 else point
 
 
 def _bytes(request: Request, random: Random) -> Request:
-    """Bytes of the body cut, doubled, flipped or put in."""
+    """Remove, double, flip or insert bytes of the body."""
     body, place = bytearray(request.body), random.randrange(len(request.body) + 1)
     match random.randrange(4):
         case 0:
@@ -122,7 +122,7 @@ def _bytes(request: Request, random: Random) -> Request:
 
 
 def _twice(request: Request, random: Random) -> Request:
-    """A key twice."""
+    """Repeat a key."""
     end = request.body.find(b'"', 2)
     if not request.body.startswith(b'{"') or end < 0:
         return _bytes(request, random)
@@ -132,7 +132,7 @@ def _twice(request: Request, random: Random) -> Request:
 
 
 def _frame(request: Request, random: Random) -> Request:
-    """Another method, content type or path."""
+    """Change method, content type or path."""
     match random.randrange(3):
         case 0:
             return Request(random.choice(_METHODS), request.path, request.body, request.content_type)

@@ -1,23 +1,23 @@
-"""Which cases a run has: by number, until there are enough of them or the time is over."""
+"""Numbers of the cases of a run, until there are enough or the time is over."""
 
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from random import Random
 
-_CASES = 10_000  # where nothing bounds them
+_CASES = 10_000  # without any limit
 
 
 @dataclass(slots=True)
 class Numbers:
-    """Case numbers in order; the seed and its number make a case again.
+    """Case numbers in order; seed and number determine a case.
 
     Attributes:
-        seed: of the run.
-        first: number to begin with.
-        cases: how many; None means as many as there is time for, or `_CASES` where that is not bounded either.
-        seconds: after which no other is begun; None means any.
-        done: how many were begun.
+        seed: Seed of the run.
+        first: First number.
+        cases: Number of cases; None for as many as there is time for, or `_CASES` without a time limit.
+        seconds: Time after which no further case begins; None for no limit.
+        done: Number of cases begun.
     """
 
     seed: int = 0
@@ -34,5 +34,5 @@ class Numbers:
             yield self.first + self.done - 1
 
     def chance(self, number: int) -> Random:
-        """Of one case."""
+        """The random source of a case."""
         return Random(f"{self.seed}.{number}")

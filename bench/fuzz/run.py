@@ -1,4 +1,4 @@
-"""Sends mutated requests and judges the answers."""
+"""Fuzzing of a server: send changed requests and check the answers."""
 
 import asyncio
 from collections.abc import Iterator
@@ -14,17 +14,17 @@ from embedfleet.errors import UpstreamError
 from embedfleet.http.client import Reply, fetch
 
 _TIMEOUT_S = 60.0
-_MOST_BYTES = 268_435_456  # of a reply: SPLADE names thousands of words of each text
+_MOST_BYTES = 268_435_456  # Size of a reply: SPLADE gives thousands of words for each text.
 _CHECK_EVERY = 50
 _LARGEST = 200_000
-# What our engine answers to an error that nobody foresaw (engine/api/app).
+# Our engine's answer to an unexpected error (engine/api/app).
 _FELL_THROUGH = b"internal error"
 _MAIN = {"embedder": "/embed", "splade": "/embed_sparse", "classifier": "/predict"}
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """An answer that should not be."""
+    """A wrong answer."""
 
     number: int
     request: Request
@@ -32,7 +32,7 @@ class Finding:
 
 
 def judge(reply: Reply, method: str = "POST") -> str:
-    """What is wrong with an answer to a request of that method; empty if nothing is."""
+    """The fault of an answer to a request of that method; empty if there is none."""
     if reply.status >= 500:
         return f"status {reply.status}: {reply.body[:200]!r}"
     if _FELL_THROUGH in reply.body:
@@ -48,14 +48,14 @@ def judge(reply: Reply, method: str = "POST") -> str:
 
 
 def good_request(kind: str) -> Request:
-    """One that has to be answered 200."""
+    """A request that must be answered with 200."""
     if kind == "reranker":
         return Request("POST", "/rerank", b'{"query":"q","texts":["a"]}', "application/json")
     return Request("POST", _MAIN[kind], b'{"inputs":"a"}', "application/json")
 
 
 def _known_requests(kind: str) -> Iterator[Request]:
-    """What a real TEI was asked with a model of that kind."""
+    """The recorded requests for a kind of model."""
     for case in read(kind):
         asked = case.request
         if len(asked.body) < _LARGEST and not case.died:
@@ -63,10 +63,11 @@ def _known_requests(kind: str) -> Iterator[Request]:
 
 
 async def fuzz(url: str, numbers: Numbers) -> list[Finding]:
-    """What is found in the cases of these numbers.
+    """Run cases and give the findings.
 
     Raises:
-        ValueError, OSError: as `learn`.
+        OSError: The server does not answer.
+        ValueError: The server does not answer as TEI does.
     """
     kind = (await asyncio.to_thread(learn, url)).recording
     known = list(_known_requests(kind))

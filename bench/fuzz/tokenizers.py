@@ -1,18 +1,18 @@
-"""Small tokenizers of the kinds that the families have, as the text of their ``tokenizer.json``."""
+"""Small tokenizers of each kind, as the text of their ``tokenizer.json``."""
 
 import string
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
 ROOM = 320
-"""No tokenizer here has more tokens."""
+"""Size of the vocabulary: no tokenizer here has more tokens."""
 
 _LETTERS = string.ascii_lowercase
 _WORDS = ("the", "a", "of", "river", "stone", "warm", "up", "query", "text")
 
 
 def word_piece() -> bytes:
-    """BERT's."""
+    """A WordPiece tokenizer, as BERT has."""
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     words = list(dict.fromkeys([*special, *_LETTERS, *_WORDS, *(f"##{one}" for one in _LETTERS), *string.digits]))
     tokenizer = Tokenizer(models.WordPiece({word: number for number, word in enumerate(words)}, unk_token="[UNK]"))
@@ -23,7 +23,7 @@ def word_piece() -> bytes:
 
 
 def unigram() -> bytes:
-    """XLM-RoBERTa's."""
+    """A Unigram tokenizer, as XLM-RoBERTa has."""
     special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
     words = ["▁", *_LETTERS, *(f"▁{word}" for word in _WORDS)]
     pieces = [(word, 0.0) for word in special] + [(word, -float(place)) for place, word in enumerate(words, 1)]
@@ -35,7 +35,7 @@ def unigram() -> bytes:
 
 
 def byte_pairs() -> bytes:
-    """ModernBERT's and Qwen3's."""
+    """A byte-level BPE tokenizer, as ModernBERT and Qwen3 have."""
     special = ["<|pad|>", "<|begin|>", "<|end|>"]
     words = [*special, *sorted(pre_tokenizers.ByteLevel.alphabet()), "th", "the", "st", "er", "Ġth", "Ġthe"]
     merges = [("t", "h"), ("th", "e"), ("s", "t"), ("e", "r"), ("Ġ", "th"), ("Ġth", "e")]
@@ -46,7 +46,7 @@ def byte_pairs() -> bytes:
 
 
 def _finished(tokenizer: Tokenizer, special: list[str], ends: tuple[str, str]) -> bytes:
-    """With special tokens around a text and between two."""
+    """The tokenizer with special tokens around a text and between two texts."""
     first, last = ends
     tokenizer.add_special_tokens([AddedToken(word, special=True, normalized=False) for word in special])
     tokenizer.post_processor = processors.TemplateProcessing(

@@ -1,4 +1,4 @@
-"""One folder in a process of its own: it is served or refused, in bounded time and memory, and the process lives."""
+"""A trial of one folder in a separate process: served or refused, in bounded time and memory, without a crash."""
 
 import asyncio
 import os
@@ -21,7 +21,7 @@ from embedfleet.metrics import TEI, Registry
 
 _SECONDS = 20.0
 _MEGABYTES = 1000.0
-_SPACE = 1_500_000_000  # bytes of addresses beyond what the process has; threads ask for many that they never touch
+_SPACE = 1_500_000_000  # Address space beyond the current size; threads reserve much that they never touch.
 _NO_ROOM = "not enough memory"
 _OUT_OF_MEMORY = b"out of memory"
 _LONG = "the river of stone " * 200
@@ -47,11 +47,11 @@ _REQUESTS: tuple[tuple[str, dict[str, object]], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What became of a folder.
+    """The outcome for a folder.
 
     Attributes:
-        is_served: it was loaded; else it was refused.
-        told: what is wrong with that; empty if nothing is.
+        is_served: Whether it was loaded; otherwise it was refused.
+        told: What went wrong; empty if nothing did.
     """
 
     is_served: bool
@@ -59,20 +59,20 @@ class Trial:
 
 
 def context() -> ForkServerContext:
-    """What starts processes for `attempt`: each is a copy of one that has loaded everything and run nothing."""
-    os.environ["OPENBLAS_NUM_THREADS"] = "1"  # a process of several threads cannot be copied safely
+    """A context that starts processes for `attempt`: copies of one that has imported everything and run nothing."""
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"  # A process with several threads cannot be forked safely.
     found = get_context("forkserver")
     found.set_forkserver_preload([__name__, "embedfleet.engine.onnx.model_graph"])
     return found
 
 
 def attempt(context: ForkServerContext, folder: Path, settings: EngineSettings) -> Trial:
-    """Have a process load the folder and answer some requests of every kind.
+    """Load a folder in a process and let it answer some requests of every kind.
 
     Args:
-        context: as `context` makes it.
-        folder: that the settings name.
-        settings: of the engine.
+        context: Context made by `context`.
+        folder: Folder that the settings name.
+        settings: Settings of the engine.
     """
     reader, writer = context.Pipe(duplex=False)
     process = context.Process(target=_try, args=(writer, folder, settings), daemon=True)
@@ -93,8 +93,8 @@ def attempt(context: ForkServerContext, folder: Path, settings: EngineSettings) 
 
 
 def _try(writer: Connection, folder: Path, settings: EngineSettings) -> None:
-    """In the process."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # libraries talk
+    """Perform the trial inside of the process."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # Libraries print.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_AS, (_addresses() + _SPACE,) * 2)
     before = _held_mb()
@@ -124,7 +124,7 @@ def _outcome(folder: Path, settings: EngineSettings) -> Trial:
 
 
 async def _asked(app: App) -> str:
-    """What is wrong with the answers; empty if nothing is."""
+    """The fault of the answers; empty if there is none."""
     server = Server(app.handle)
     await server.start()
     url = f"http://127.0.0.1:{server.port}"
@@ -157,5 +157,5 @@ def _addresses() -> int:
 
 
 def _held_mb() -> float:
-    """The most that was ever held, in megabytes."""
+    """Peak memory of this process, in megabytes."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000

@@ -1,4 +1,4 @@
-"""Seeded tensors of a model, and the files that they come in, as bytes: none of it needs the library that writes it."""
+"""Seeded tensors of a model and their files as bytes, made without the libraries that usually write them."""
 
 import io
 import json
@@ -21,11 +21,11 @@ from embedfleet.engine.model.spec import COLBERT_FILE, SPARSE_FILE, ModelSpec
 Array = np.ndarray[Any, Any]
 Tensors = Mapping[str, Array]
 _ALIGNED = 64
-_BESIDE = {Output.LEXICAL, Output.COLBERT}  # of tensors in files of their own
+_BESIDE = {Output.LEXICAL, Output.COLBERT}  # outputs whose tensors are in separate files
 
 
 def tensors_of(spec: ModelSpec, seed: int = 0) -> dict[str, Array]:
-    """Random tensors of all names and shapes that the engine asks for: [of each its shape], float32."""
+    """Random tensors with all names and shapes that the engine reads, float32."""
     wanted = _Wanted()
     compute(spec, _Blind(), wanted, [output for output in outputs_of(spec) if output not in _BESIDE])
     chance = np.random.default_rng(seed)
@@ -33,7 +33,7 @@ def tensors_of(spec: ModelSpec, seed: int = 0) -> dict[str, Array]:
 
 
 class _Wanted(Weights):
-    """Weights that have whatever they are asked for, and remember it."""
+    """Weights that have every tensor and record which ones are read."""
 
     def __init__(self) -> None:
         self.found: dict[str, tuple[int, ...]] = {}
@@ -53,7 +53,7 @@ class _Wanted(Weights):
 
 
 class _Blind:
-    """Operations that compute nothing: `compute` tells them which tensors they take."""
+    """Operations that compute nothing, to record the tensors that `compute` reads."""
 
     ids = types = positions = 0
 
@@ -84,7 +84,7 @@ def _numbers(values: Array, dtype: str) -> bytes:
 
 
 def pickled(tensors: Tensors) -> bytes:
-    """A file as ``torch.save`` writes a state dict of float32."""
+    """A file like that of ``torch.save`` for a float32 state dict."""
     program = b"\x80\x02}("
     for key, (name, values) in enumerate(tensors.items()):
         program += _text(name) + b"ctorch._utils\n_rebuild_tensor_v2\n(("
@@ -114,7 +114,7 @@ def _tuple(numbers: tuple[int, ...]) -> bytes:
 
 
 def _store(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
-    """A member whose content begins at a multiple of 64."""
+    """Store a member whose content begins at a multiple of 64 bytes."""
     info = zipfile.ZipInfo(name)
     start = archive.start_dir + 30 + len(name) + 4
     room = -start % _ALIGNED
@@ -123,7 +123,7 @@ def _store(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
 
 
 def shards(tensors: Tensors, stem: str, suffix: str, write: Callable[[Tensors], bytes]) -> dict[str, bytes]:
-    """Two files, and the index that says which tensor is in which."""
+    """Two files and the index of their tensors."""
     names = list(tensors)
     middle = len(names) // 2
     files: dict[str, bytes] = {}
@@ -137,7 +137,7 @@ def shards(tensors: Tensors, stem: str, suffix: str, write: Callable[[Tensors], 
 
 
 def m3_heads(width: int, seed: int = 1) -> dict[str, bytes]:
-    """bge-m3's two heads in their files."""
+    """The files of bge-m3's two further heads."""
     chance = np.random.default_rng(seed)
 
     def head(rows: int) -> bytes:
@@ -147,7 +147,7 @@ def m3_heads(width: int, seed: int = 1) -> dict[str, bytes]:
 
 
 def onnx_pass(vocabulary: int, width: int, seed: int = 2) -> bytes:
-    """An ONNX file with an exported model's inputs and output: the word table's rows, 0 where the mask is."""
+    """An ONNX file with an exported model's inputs and output: rows of the word table, 0 for masked tokens."""
     table = np.random.default_rng(seed).standard_normal((vocabulary, width)).astype(np.float32)
     whole, shape = TensorProto.INT64, ["batch", "length"]
     graph = helper.make_graph(

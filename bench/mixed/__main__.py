@@ -1,4 +1,4 @@
-"""``python -m bench.mixed [--quick] [--workload mix] [--load .85] [--contestants a,b] [--faults]``: see the package."""
+"""The command ``python -m bench.mixed``."""
 
 import argparse
 import shutil
@@ -9,7 +9,10 @@ from typing import Any
 
 import bench.mixed as package
 from bench.contestants import CONTESTANTS, CUT, find
-from bench.load.tally import Objective
+from bench.measuring.names import names_of
+from bench.measuring.paired import table, told
+from bench.measuring.report import missing, report, say
+from bench.measuring.versions import versions
 from bench.mixed import before as before_ours
 from bench.mixed.agreement import agreement
 from bench.mixed.cells import QUICK, WHOLE, Cell, chosen, total_s
@@ -19,41 +22,42 @@ from bench.mixed.meter import Meter
 from bench.mixed.plots import draw
 from bench.mixed.run import RunPlan, run
 from bench.mixed.tables import agreement_table, cell_table, fault_table
-from bench.names import names_of
-from bench.paired import table, told
-from bench.report import missing, report, say
-from bench.simulation.replica import PERMITS
-from bench.versions import versions
-from bench.workload import WORKLOADS
+from embedfleet.load.tally import Objective
+from embedfleet.load.workload import WORKLOADS
+from embedfleet.simulation.replica import PERMITS
 from embedfleet.system.cgroup import cores
 
 _HEADLINE, _SATURATED = "mix 85 %", "mix 120 %"
-Runs = dict[str, dict[str, list[dict[str, Any]]]]  # cell's name → contestant → figures of each run
+Runs = dict[str, dict[str, list[dict[str, Any]]]]  # cell name → contestant → figures of each run
 
 
 def arguments() -> argparse.Namespace:
-    """Of the command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m bench.mixed", description=package.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--quick", action="store_true", help="under a minute: the mix at 85 %%, nginx-lc and ours")
-    parser.add_argument("--workload", choices=WORKLOADS, help="this one alone")
+    parser.add_argument("--workload", choices=WORKLOADS, help="run only this workload")
     parser.add_argument("--load", type=float, help="offered tokens over the replicas' capacity")
-    parser.add_argument("--seconds", type=float, help="measured in each run")
-    parser.add_argument("--warm-up", type=float, help="seconds before those")
-    parser.add_argument("--seeds", type=int, help="runs of each contestant")
-    parser.add_argument("--contestants", metavar="A,B", help=f"of {', '.join(CONTESTANTS)}; each also with {CUT}")
-    parser.add_argument("--client-batch", type=int, metavar="TEXTS", help="most texts of one call for every contestant")
-    parser.add_argument("--permits", type=int, default=512, help="texts that a replica lets in at once; TEI's default")
-    parser.add_argument("--objective-ms", type=float, default=250.0, help="by when an online answer is of use")
-    parser.add_argument("--faults", action="store_true", help="only these")
+    parser.add_argument("--seconds", type=float, help="measured seconds of each run")
+    parser.add_argument("--warm-up", type=float, help="seconds before the measured ones")
+    parser.add_argument("--seeds", type=int, help="number of runs of each contestant")
+    parser.add_argument("--contestants", metavar="A,B", help=f"some of {', '.join(CONTESTANTS)}; each also with {CUT}")
+    parser.add_argument("--client-batch", type=int, metavar="TEXTS", help="most texts of a call, for every contestant")
+    parser.add_argument(
+        "--permits", type=int, default=512, help="most texts that a replica accepts at once; TEI's default"
+    )
+    parser.add_argument(
+        "--objective-ms", type=float, default=250.0, help="latency up to which an online answer is useful"
+    )
+    parser.add_argument("--faults", action="store_true", help="run only faults")
     faults = [case.name for case in cases(0.0)]
-    which = f"of the faults: {', '.join(faults).replace('%', '%%')}"
+    which = f"some of the faults: {', '.join(faults).replace('%', '%%')}"
     parser.add_argument("--only", metavar="A,B", type=names_of(faults), help=which)
-    before = f"with --faults: ours and this version of ours in turns, {before_ours.SEEDS} schedules or --seeds"
+    before = f"with --faults: compare with this checkout in turns, over {before_ours.SEEDS} schedules or --seeds"
     parser.add_argument("--before", type=Path, metavar="CHECKOUT", help=before)
-    parser.add_argument("--stop-s", type=float, default=60.0, help="how long a stopped replica stands still")
-    parser.add_argument("--plots", type=Path, metavar="DIR", help="write images there")
+    parser.add_argument("--stop-s", type=float, default=60.0, help="how long a replica stands still")
+    parser.add_argument("--plots", type=Path, metavar="DIR", help="folder for images")
     options = parser.parse_args()
     if options.before and not options.faults:
         parser.error("--before goes with --faults")
@@ -61,7 +65,7 @@ def arguments() -> argparse.Namespace:
 
 
 def wanted(options: argparse.Namespace) -> tuple[Cell, ...]:
-    """What is to be run."""
+    """The cells to run."""
     one = (options.workload, options.load, options.seconds, options.warm_up, options.seeds, options.contestants)
     if all(value is None for value in one):
         return QUICK if options.quick else WHOLE
@@ -77,7 +81,7 @@ def wanted(options: argparse.Namespace) -> tuple[Cell, ...]:
 
 
 def installed(cells: Sequence[Cell]) -> tuple[Cell, ...]:
-    """Without contestants that are not there; those are named, with what installs them."""
+    """The cells without contestants that are not installed; those are named with hints how to install them."""
     hints = {}
     kept = []
     for cell in cells:
@@ -97,14 +101,14 @@ def installed(cells: Sequence[Cell]) -> tuple[Cell, ...]:
 
 
 def run_cells(cells: Sequence[Cell], options: argparse.Namespace) -> Runs:
-    """All runs, each told as it ends."""
+    """Run all cells and print each run."""
     found: Runs = defaultdict(lambda: defaultdict(list))
     for cell in cells:
         for seed, name in cell.runs():
-            contestant, cut = find(name)
+            contestant, split = find(name)
             plan = RunPlan(
                 contestant=contestant,
-                cut=cut,
+                split=split,
                 workload=cell.workload,
                 load=cell.load,
                 seed=seed,
@@ -117,7 +121,7 @@ def run_cells(cells: Sequence[Cell], options: argparse.Namespace) -> Runs:
             meter = Meter(plan)
             try:
                 figures = run(plan, meter).figures | {"computed_of_capacity": meter.share}
-            except RuntimeError as error:  # one that does not start must not cost the others their half hour
+            except RuntimeError as error:  # A contestant that does not start must not end the whole measurement.
                 say(f"{cell.name} seed {seed} {name} did not run: {error}")
                 continue
             found[cell.name][name].append(figures)
@@ -126,7 +130,7 @@ def run_cells(cells: Sequence[Cell], options: argparse.Namespace) -> Runs:
 
 
 def one_line(figures: dict[str, Any]) -> str:
-    """Of one run."""
+    """One line about a run."""
     online, bulk, late = figures["online"], figures["bulk"], figures["late_ms"]
     void = f", VOID: generator {late['generator']} ms late, replicas {late['replicas']} ms" if figures["void"] else ""
     return (
@@ -136,7 +140,7 @@ def one_line(figures: dict[str, Any]) -> str:
 
 
 def run_faults(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Rows of the table of faults."""
+    """Run all faults; rows of their table."""
     names = (options.contestants or "ours").split(",")
     rows = []
     for case in cases(options.stop_s):
@@ -148,7 +152,7 @@ def run_faults(options: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    """See the package."""
+    """Run the command."""
     options = arguments()
     if shutil.which("taskset") is None:
         missing("taskset is not installed", "on Debian or Ubuntu: apt-get install util-linux")
@@ -169,7 +173,7 @@ def main() -> None:
 
 
 def tell_both(options: argparse.Namespace) -> None:
-    """Ours now and before, under faults."""
+    """Compare our gateway with another version under faults and report."""
     only = options.only or before_ours.CASES
     chosen_cases = [case for case in cases(options.stop_s) if case.name in only]
     found = before_ours.compare(chosen_cases, versions(options.before), options.seeds or before_ours.SEEDS)
@@ -181,7 +185,7 @@ def tell_both(options: argparse.Namespace) -> None:
 
 
 def tell(ran: Sequence[Cell], runs: Runs, faults: list[dict[str, Any]], options: argparse.Namespace) -> None:
-    """Tables, and the last line."""
+    """Print tables and report."""
     cells = {cell: {name: median_figures(some) for name, some in by.items()} for cell, by in runs.items()}
     for cell, contestants in cells.items():
         say("\n" + cell_table(cell, contestants))

@@ -1,15 +1,17 @@
-"""The same requests in the simulator: how far its figures are from those that were measured."""
+"""Comparison of measured figures with those of the simulator for the same requests."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from bench.fake_tei.cost import measured_cost
 from bench.mixed.cells import Cell
-from bench.simulation.cell import Cell as SimCell
-from bench.simulation.cell import simulate
-from bench.simulation.figures import medians
-from bench.workload import measured_cost
+from bench.simulation.policies import OURS, POLICIES
+from embedfleet.simulation.cell import Cell as SimCell
+from embedfleet.simulation.cell import simulate
+from embedfleet.simulation.figures import medians
 
-POLICIES = {"nginx-rr": "round_robin", "nginx-lc": "least_conn", "ours": "ours"}
+SIMULATED = {"nginx-rr": "round_robin", "nginx-lc": "least_conn", "ours": OURS}
+"""Policy of the simulator by contestant."""
 FIGURES = ("online_p50_ms", "online_p99_ms", "bulk_p50_ms", "bulk_p99_ms")
 REPLICAS = 4
 
@@ -17,12 +19,12 @@ REPLICAS = 4
 def agreement(
     cells: Sequence[Cell], measured: Mapping[str, Mapping[str, Any]], *, permits: bool
 ) -> list[dict[str, Any]]:
-    """A row for each cell and contestant that is simulated: simulated over measured, of each figure.
+    """Simulated over measured figures, a row for each cell and simulated contestant.
 
     Args:
-        cells: that were run.
-        measured: cell's name → contestant → medians.
-        permits: whether replicas had TEI's 512, or as many as anybody wants.
+        cells: Cells that were run.
+        measured: Median figures by cell name and contestant.
+        permits: Whether replicas had TEI's 512 permits; otherwise they had no bound.
     """
     return [
         {"cell": cell.name, "contestant": name}
@@ -34,15 +36,16 @@ def agreement(
 
 
 def _simulated(cell: Cell, *, permits: bool) -> Iterator[tuple[str, Mapping[str, float]]]:
-    """Medians over the same seeds."""
+    """Simulated medians over the same seeds, by contestant."""
     for name in cell.contestants:
-        if name in POLICIES:
-            yield name, medians([simulate(_twin(cell, POLICIES[name], seed, permits=permits)) for seed in cell.seeds])
+        if name in SIMULATED:
+            twins = [_twin(cell, SIMULATED[name], seed, permits=permits) for seed in cell.seeds]
+            yield name, medians([simulate(twin) for twin in twins])
 
 
 def _twin(cell: Cell, policy: str, seed: int, *, permits: bool) -> SimCell:
     return SimCell(
-        policy=policy,
+        policy=POLICIES[policy],
         workload=cell.workload,
         load=cell.load,
         replicas=REPLICAS,

@@ -1,4 +1,4 @@
-"""Our gateway and another version of it under the same faults, schedule by schedule."""
+"""Comparison of our gateway with another version under the same faults and schedules."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -6,30 +6,30 @@ from pathlib import Path
 from typing import Any
 
 from bench.contestants import of_source
-from bench.load.tally import counts, quantile
-from bench.load.verdict import Verdict
+from bench.measuring.report import say
 from bench.mixed.faults import FaultCase, perform
 from bench.mixed.run import RunResult
-from bench.report import say
+from embedfleet.load.tally import counts, quantile
+from embedfleet.load.verdict import Verdict
 
-BOUND = 1.1  # an online p99 over this of the version before is worse
+BOUND = 1.1  # a larger ratio of online p99 counts as worse
 CASES = ("kill", "kill at 85 %")
 SEEDS = 10
 
 
 @dataclass(slots=True)
 class Compared:
-    """One fault, and its runs now and before, by schedule."""
+    """One fault and its runs now and before, by schedule."""
 
     name: str
     runs: list[tuple[RunResult, RunResult]] = field(default_factory=list)
 
     def p99_pairs(self) -> list[tuple[float, float]]:
-        """Online p99 of each schedule, now and before."""
+        """Online p99 of each schedule now and before, in milliseconds."""
         return [(p99_ms([now]), p99_ms([before])) for now, before in self.runs]
 
     def told(self) -> dict[str, Any]:
-        """Requests of all schedules together: their p99, and what became of them."""
+        """Online p99 and counts over the requests of all schedules."""
         now, before = [pair[0] for pair in self.runs], [pair[1] for pair in self.runs]
         return {
             "online_p99_of_all_over_before": round(p99_ms(now) / p99_ms(before), 3),
@@ -43,18 +43,18 @@ class Compared:
 
 
 def p99_ms(runs: Sequence[RunResult]) -> float:
-    """Of all online requests that were answered rightly."""
+    """p99 latency of all online requests with a right answer, in milliseconds."""
     online = (outcome for run in runs for outcome in run.outcomes if outcome.kind == "online")
     return (quantile([one.latency_s for one in online if one.verdict is Verdict.RIGHT], 0.99) or 0.0) * 1000
 
 
 def compare(cases: Sequence[FaultCase], sources: tuple[Path, Path], seeds: int) -> list[Compared]:
-    """Every schedule of every fault, both versions one after the other; who is first changes from schedule to schedule.
+    """Run every schedule of every fault with both versions; the order alternates from schedule to schedule.
 
     Args:
-        cases: faults.
-        sources: where Python finds embedfleet, now and before.
-        seeds: how many schedules.
+        cases: Faults.
+        sources: Source folders now and before.
+        seeds: Number of schedules.
     """
     doors = [of_source(source, name) for source, name in zip(sources, ("now", "before"), strict=True)]
     found = [Compared(case.name) for case in cases]

@@ -1,9 +1,9 @@
-"""What is run: workloads, loads, contestants and seeds. Pure."""
+"""The cells of the measurement: workloads, loads, contestants and seeds. Pure."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-ONLINE = ("short", "docs", "rerank")  # workloads without bulk
+ONLINE = ("short", "docs", "rerank")  # workloads without bulk requests
 
 
 @dataclass(frozen=True, slots=True)
@@ -11,12 +11,12 @@ class Cell:
     """One workload at one load, for some contestants.
 
     Attributes:
-        workload: a name of `bench.workload.WORKLOADS`.
-        load: of the replicas' tokens per second with full batches.
-        contestants: in their order.
-        seeds: of the schedules; each contestant gets each.
-        warm_up_s: at the start, not measured.
-        seconds: that are measured.
+        workload: Name of a workload in `embedfleet.load.workload.WORKLOADS`.
+        load: Offered tokens over what the replicas compute with full batches.
+        contestants: Names of the contestants, in order.
+        seeds: Seeds of the schedules; each contestant gets each schedule.
+        warm_up_s: Seconds at the start that are not measured.
+        seconds: Measured seconds.
     """
 
     workload: str
@@ -28,11 +28,11 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """``mix 85 %``."""
+        """Name of the cell, such as ``mix 85 %``."""
         return f"{self.workload} {self.load:.0%}".replace("%", " %")
 
     def runs(self) -> Iterator[tuple[int, str]]:
-        """Seed and contestant of each run, interleaved; the order of contestants turns from seed to seed."""
+        """Seed and contestant of each run, interleaved; the order of contestants rotates from seed to seed."""
         for place, seed in enumerate(self.seeds):
             turn = place % len(self.contestants)
             for contestant in (*self.contestants[turn:], *self.contestants[:turn]):
@@ -40,7 +40,7 @@ class Cell:
 
 
 QUICK = (Cell("mix", 0.85, ("nginx-lc", "ours"), (1,), 4.0, 16.0),)
-"""Under a minute."""
+"""The quick measurement, under a minute."""
 
 _SEEDS = (1, 2, 3, 4, 5)
 WHOLE = (
@@ -59,7 +59,7 @@ WHOLE = (
     Cell("short", 0.70, ("nginx-lc", "ours"), _SEEDS, 2.0, 7.0),
     Cell("rerank", 0.85, ("nginx-lc", "ours"), (1,), 4.0, 16.0),
 )
-"""Under half an hour, faults included."""
+"""The whole measurement, under half an hour with faults."""
 
 
 def chosen(
@@ -71,10 +71,10 @@ def chosen(
     warm_up_s: float,
     seconds: float,
 ) -> tuple[Cell, ...]:
-    """The one cell that somebody asks for."""
+    """The one cell of a command line."""
     return (Cell(workload, load, tuple(contestants), tuple(range(1, seeds + 1)), warm_up_s, seconds),)
 
 
 def total_s(cells: Sequence[Cell], around_s: float = 4.0) -> float:
-    """How long that takes about, with ``around_s`` around each run."""
+    """Estimated duration of all runs, with ``around_s`` seconds around each, in seconds."""
     return sum((c.warm_up_s + c.seconds + around_s) * len(c.seeds) * len(c.contestants) for c in cells)

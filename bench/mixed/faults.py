@@ -1,6 +1,6 @@
-"""What goes wrong while traffic runs, and what clients saw of it.
+"""Faults during traffic, and their effect on clients.
 
-Each fault is a run of its own, at `LOAD` of the mix with one process for each replica; it is replica 0 that suffers.
+Each fault has its own run, with the mix at `LOAD` and one process per replica; it hits replica 0.
 """
 
 import asyncio
@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.contestants import Contestant, find
-from bench.load.tally import Outcome
+from bench.measuring.report import say
 from bench.mixed.run import Meanwhile, RunPlan, RunResult, Stage, run
-from bench.report import say
+from embedfleet.load.tally import Outcome
 
 LOAD = 0.6
-_AT_S = 4.0  # when it goes wrong
+_AT_S = 4.0  # time of the fault since the start of traffic
 _ALWAYS = 1_000_000  # calls
 Act = Callable[[Stage], Awaitable[None]]
 
@@ -24,13 +24,13 @@ class FaultCase:
     """One fault.
 
     Attributes:
-        name: of the table's row.
-        act: does it, and undoes it.
-        seconds: of traffic.
-        load: of the mix.
-        settle_s: for the last answers.
-        obey: whether refused requests come again after Retry-After.
-        variant: of our gateway, appended to its name.
+        name: Name of the table's row.
+        act: Function that causes the fault and ends it.
+        seconds: Length of the traffic.
+        load: Load of the mix.
+        settle_s: How long to wait for the last answers.
+        obey: Whether refused requests are sent again after Retry-After.
+        variant: Variant of our gateway, appended to its name.
     """
 
     name: str
@@ -43,7 +43,7 @@ class FaultCase:
 
 
 def cases(stop_s: float = 60.0) -> tuple[FaultCase, ...]:
-    """All; the first stands still for ``stop_s`` seconds."""
+    """All faults; the first one stops a replica for ``stop_s`` seconds."""
     return (
         FaultCase("stop", _stop(stop_s), seconds=stop_s + 10, settle_s=stop_s + 15),
         FaultCase("kill", _kill),
@@ -64,23 +64,23 @@ def cases(stop_s: float = 60.0) -> tuple[FaultCase, ...]:
 
 
 def measure(case: FaultCase, contestant: str, seed: int = 1) -> dict[str, Any]:
-    """One row: what clients saw."""
-    door, cut = find(contestant + case.variant if contestant == "ours" else contestant)
-    result = perform(case, door, cut, seed)
+    """Run one fault; a row with the effect on clients."""
+    door, split = find(contestant + case.variant if contestant == "ours" else contestant)
+    result = perform(case, door, split, seed)
     return {"fault": case.name, "contestant": contestant, **row(result.outcomes, result.figures)}
 
 
-def perform(case: FaultCase, door: Contestant, cut: int, seed: int) -> RunResult:
-    """One run.
+def perform(case: FaultCase, door: Contestant, split: int, seed: int) -> RunResult:
+    """Run one fault.
 
     Args:
-        case: the fault.
-        door: the front door.
-        cut: texts that clients cut batches into; 0 for none.
-        seed: of the schedule.
+        case: Fault.
+        door: Front door.
+        split: Texts per call into which clients split batches; 0 for whole batches.
+        seed: Seed of the schedule.
 
     Raises:
-        RuntimeError: the run ended before the fault did.
+        RuntimeError: The run ended before the fault did.
     """
     done = False
 
@@ -92,7 +92,7 @@ def perform(case: FaultCase, door: Contestant, cut: int, seed: int) -> RunResult
 
     plan = RunPlan(
         contestant=door,
-        cut=cut,
+        split=split,
         workload="mix",
         load=case.load,
         seed=seed,
@@ -110,7 +110,7 @@ def perform(case: FaultCase, door: Contestant, cut: int, seed: int) -> RunResult
 
 
 def row(outcomes: Sequence[Outcome], figures: dict[str, Any]) -> dict[str, Any]:
-    """What a table says of one run. Pure."""
+    """The figures of one run for the table. Pure."""
     online = [outcome for outcome in outcomes if outcome.kind == "online"]
     counts = figures["counts"]
     return {
@@ -168,7 +168,7 @@ async def _kill(stage: Stage) -> None:
 
 
 async def _roll(stage: Stage) -> None:
-    """Each replica in turn is drained and brought back; a rival cannot, and goes on undisturbed."""
+    """Drain and undrain each replica in turn; rivals cannot do that and run undisturbed."""
     for number in range(stage.fakes.count):
         if not await stage.drain(number, back=False):
             say("  it cannot drain a replica")

@@ -1,4 +1,4 @@
-"""From runs to the figures that are told. Pure."""
+"""Medians and ratios over runs. Pure."""
 
 import statistics
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ COUNTS = ("sent", "failed", "wrong", "out_of_order")
 
 
 def median_figures(runs: Sequence[Figures]) -> dict[str, Any]:
-    """Of one contestant in one cell: medians over its runs, and the range of online p99; of void runs if all are."""
+    """Median figures of one contestant in one cell and the range of its online p99; void runs count only if all are."""
     valid = [run for run in runs if not run["void"]]
     told = valid or runs
     medians: dict[str, Any] = {f"{kind}_{field}": _median([run[kind][field] for run in told]) for kind, field in FIELDS}
@@ -37,15 +37,16 @@ def median_figures(runs: Sequence[Figures]) -> dict[str, Any]:
 
 
 def add_counts(runs: Sequence[Figures]) -> dict[str, int]:
-    """Sums."""
+    """Sums of the counts of all runs."""
     return {name: sum(run["counts"][name] for run in runs) for name in COUNTS}
 
 
 def ratios(contestants: Mapping[str, Figures]) -> dict[str, float | None]:
-    """What one cell's medians say of us; null where somebody did not run.
+    """Ratios between rivals and ours in one cell; null if either did not run.
 
-    The best of a kind is the one with the least online p99, though it may owe that to refusing bulk requests: its
-    refusals are in the table. Clients that cut their batches themselves are compared apart: no front door does it.
+    The best of a kind is the one with the least online p99, even if it owes that to refusing bulk requests: its
+    refusals are in the table. Clients that split their batches themselves are compared separately: no front door does
+    that.
     """
     ours = contestants.get("ours", {})
     least_conn = contestants.get("nginx-lc", {})
@@ -59,14 +60,14 @@ def ratios(contestants: Mapping[str, Figures]) -> dict[str, float | None]:
 
 
 def throughput(contestants: Mapping[str, Figures]) -> dict[str, float | None]:
-    """At saturation, what replicas compute behind us over what they do behind the rival that keeps them fullest."""
+    """Ratio at saturation: tokens computed behind ours over those behind the rival that keeps replicas busiest."""
     computed = {name: figures["computed_of_capacity"] for name, figures in contestants.items()}
     rivals = [share for name, share in computed.items() if not name.startswith("ours") and share is not None]
     return {"computed_at_120_ours_over_best": _over(computed.get("ours"), max(rivals, default=None))}
 
 
 def _best(contestants: Mapping[str, Figures], prefix: str, *, cut: bool = False) -> float | None:
-    """Of a kind; of those whose clients cut their batches, or of the others."""
+    """Least online p99 of a kind, of contestants whose clients split their batches or of the others."""
     named = {name: one for name, one in contestants.items() if name.startswith(prefix)}
     found = [one["online_p99_ms"] for name, one in named.items() if name.endswith(CUT) is cut]
     return min((p99 for p99 in found if p99 is not None), default=None)

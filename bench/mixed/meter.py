@@ -1,4 +1,4 @@
-"""How much of what they can do the replicas did, whether or not it was of use to anybody."""
+"""The share of their capacity that the replicas computed, useful or not."""
 
 import asyncio
 import time
@@ -7,10 +7,10 @@ from bench.mixed.run import RunPlan, Stage
 
 
 class Meter:
-    """Runs beside a schedule, see `bench.mixed.run.Meanwhile`.
+    """A measurement that runs beside a schedule (`bench.mixed.run.Meanwhile`).
 
     Attributes:
-        share: tokens that the replicas computed in the measured time, of their capacity.
+        share: Tokens that the replicas computed in the measured time, over their capacity.
     """
 
     def __init__(self, plan: RunPlan) -> None:
@@ -18,7 +18,7 @@ class Meter:
         self.share = 0.0
 
     async def __call__(self, stage: Stage) -> None:
-        """Read the replicas' counts after the warm-up and at the end of what is measured."""
+        """Read the replicas' counts after the warm-up and at the end of the measured time."""
         await asyncio.sleep(self._plan.warm_up_s)
         before, began = await _tokens(stage), time.monotonic()
         await asyncio.sleep(self._plan.seconds)
@@ -27,5 +27,5 @@ class Meter:
 
 
 async def _tokens(stage: Stage) -> int:
-    """That all replicas have computed."""
+    """Tokens that all replicas have computed."""
     return sum(replica["tokens"] for replica in await stage.fakes.stats())

@@ -1,11 +1,11 @@
-"""Images of what was measured: p99 of the mix by load."""
+"""Images of the measured p99 of the mix by load."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bench.measuring.report import say
 from bench.mixed.cells import Cell
-from bench.report import say
 from bench.simulation.chart import Points, chart
 
 WORKLOAD = "mix"
@@ -13,12 +13,12 @@ OURS = "ours"
 
 
 def draw(folder: Path, ran: Sequence[Cell], measured: Mapping[str, Mapping[str, Any]]) -> None:
-    """Write an image for each kind of request, of the contestants that were measured at several loads.
+    """Write an image for each kind of request, with the contestants that were measured at several loads.
 
     Args:
-        folder: made here.
-        ran: what was run.
-        measured: cell's name → contestant → medians.
+        folder: Folder of the images, made here.
+        ran: Cells that were run.
+        measured: Median figures by cell name and contestant.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for kind in ("online", "bulk"):
@@ -30,7 +30,7 @@ def draw(folder: Path, ran: Sequence[Cell], measured: Mapping[str, Mapping[str, 
 
 
 def lines(ran: Sequence[Cell], measured: Mapping[str, Mapping[str, Any]], figure: str) -> Mapping[str, Points]:
-    """By contestant, load and figure; those that were measured at one load alone are no line. Pure."""
+    """Points (load, figure) by contestant, without those that were measured at a single load. Pure."""
     found: dict[str, dict[float, float]] = {}
     for cell in ran:
         if cell.workload == WORKLOAD:

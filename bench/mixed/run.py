@@ -1,4 +1,4 @@
-"""One run: replicas, a front door, a schedule; and what it came to."""
+"""One run: replicas, a front door, a schedule, and the outcome."""
 
 import asyncio
 import signal
@@ -15,14 +15,16 @@ import orjson
 import uvloop
 
 from bench.contestants import Contestant, Site
-from bench.fakes import Fakes, FakesPlan, running
-from bench.load.generator import Generator
-from bench.load.plan import Planned, planned
-from bench.load.tally import Objective, Outcome, summary
-from bench.process import free_port, pinned, take_core, wait_for_port
-from bench.workload import exact_arrivals, measured_cost
+from bench.fake_tei.cost import measured_cost
+from bench.fake_tei.oracle import FakeOracle
+from bench.fake_tei.processes import Fakes, FakesPlan, running
+from bench.measuring.process import free_port, pinned, take_core, wait_for_port
 from embedfleet.errors import UpstreamError
 from embedfleet.http.client import fetch
+from embedfleet.load.generator import Generator
+from embedfleet.load.plan import PlannedRequest, planned
+from embedfleet.load.tally import Objective, Outcome, summary
+from embedfleet.load.workload import exact_arrivals
 
 DOOR_CORE, LOAD_CORE = 0, 1
 _READY_S = 30.0
@@ -30,27 +32,27 @@ _READY_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class RunPlan:
-    """One run.
+    """The parameters of a run.
 
     Attributes:
-        contestant: the front door.
-        cut: texts that clients cut batches into; 0 for none.
-        workload: a name of `bench.workload.WORKLOADS`.
-        load: of the replicas' tokens per second with full batches.
-        seed: of the schedule.
-        warm_up_s: requests before this are sent and checked, not measured.
-        seconds: that are measured.
-        settle_s: how long the last answers are waited for.
-        count: of replicas.
-        apart: a process for each replica.
-        client_batch: the most texts of one call, where it is not the contestant's.
-        permits: texts that a replica lets in at once.
-        obey: whether refused requests come again after Retry-After.
-        objective: by when an answer is of use.
+        contestant: Front door.
+        split: Texts per call into which clients split batches; 0 for whole batches.
+        workload: Name of a workload in `embedfleet.load.workload.WORKLOADS`.
+        load: Offered tokens over what the replicas compute with full batches.
+        seed: Seed of the schedule.
+        warm_up_s: Length of the warm-up; its requests are checked but not measured.
+        seconds: Measured seconds.
+        settle_s: How long to wait for the last answers.
+        count: Number of replicas.
+        apart: Whether each replica has its own process.
+        client_batch: Most texts of a call; None for the contestant's number.
+        permits: Most texts that a replica accepts at once.
+        obey: Whether refused requests are sent again after Retry-After.
+        objective: Latencies up to which an answer is useful.
     """
 
     contestant: Contestant
-    cut: int
+    split: int
     workload: str
     load: float
     seed: int
@@ -70,7 +72,7 @@ class RunPlan:
         return measured_cost(self.workload).tokens_per_s * self.count
 
     def fakes(self) -> FakesPlan:
-        """The replicas."""
+        """The plan of the replicas."""
         return FakesPlan(
             cost=measured_cost(self.workload),
             client_batch=self.contestant.client_batch if self.client_batch is None else self.client_batch,
@@ -83,7 +85,7 @@ class RunPlan:
 
 @dataclass(slots=True)
 class Stage:
-    """What runs while a schedule is sent; faults take hold of it here."""
+    """The running parts of a run, for faults to act upon."""
 
     fakes: Fakes
     site: Site
@@ -91,14 +93,14 @@ class Stage:
     door: "subprocess.Popen[bytes]"
 
     async def reload(self) -> bool:
-        """Make the front door read its list of replicas again; False if it cannot."""
+        """Make the front door reload its list of replicas; False if it cannot."""
         if self.contestant.reload_signal:
             self.door.send_signal(signal.Signals(self.contestant.reload_signal))
             return True
         return await self.set_members(range(len(self.site.replicas)))
 
     async def set_members(self, numbers: Sequence[int]) -> bool:
-        """Tell our gateway which replicas there are; False if it is not ours. The others finish what they have."""
+        """Set the replicas of our gateway; False if the front door is not ours. Removed replicas finish their work."""
         if not self.site.admin.exists():
             return False
         ports = [self.site.replicas[number] for number in numbers]
@@ -108,7 +110,7 @@ class Stage:
         return reply.status == 200
 
     async def drain(self, number: int, *, back: bool) -> bool:
-        """Take a replica out until it has nothing left, or back in until it serves; False if the door is not ours."""
+        """Drain a replica until it is idle, or undrain it until it serves; False if the front door is not ours."""
         if not self.site.admin.exists():
             return False
         name = f"r{self.site.replicas[number]}"
@@ -134,30 +136,32 @@ async def _nothing(_: Stage) -> None:
 
 @dataclass(slots=True)
 class RunResult:
-    """Outcomes of every request, and the figures made of them."""
+    """Outcomes of all requests and the figures made of them."""
 
     outcomes: list[Outcome]
     figures: dict[str, Any]
 
 
-@lru_cache(maxsize=1)  # all contestants get the same schedule in turn
-def schedule(workload: str, load: float, capacity: float, seconds: float, seed: int, cut: int) -> list[Planned]:
-    """The requests of a run."""
-    return planned(exact_arrivals(workload, load, capacity, seconds, seed), seed, cut)
+@lru_cache(maxsize=1)  # All contestants get the same schedule in turn.
+def schedule(
+    workload: str, load: float, capacity: float, seconds: float, seed: int, split: int
+) -> list[PlannedRequest]:
+    """The planned requests of a run."""
+    return planned(exact_arrivals(workload, load, capacity, seconds, seed), FakeOracle(), seed, split)
 
 
 def run(plan: RunPlan, meanwhile: Meanwhile = _nothing) -> RunResult:
-    """Do it, with ``meanwhile`` beside the schedule from its start.
+    """Perform a run, with ``meanwhile`` beside the schedule from its start.
 
     Raises:
-        RuntimeError: the front door does not start, or never gets to a replica.
+        RuntimeError: The front door does not start or never reaches a replica.
     """
     take_core(LOAD_CORE)
     seconds = plan.warm_up_s + plan.seconds
-    requests = schedule(plan.workload, plan.load, plan.capacity, seconds, plan.seed, plan.cut)
+    requests = schedule(plan.workload, plan.load, plan.capacity, seconds, plan.seed, plan.split)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mixed-")))
-        folder.chmod(0o755)  # of root's nginx the worker is nobody
+        folder.chmod(0o755)  # The worker of root's nginx runs as nobody.
         fakes = stack.enter_context(running(plan.fakes(), LOAD_CORE))
         site = Site(free_port(), fakes.ports, folder)
         site.config.write_text(plan.contestant.config(site))
@@ -168,7 +172,7 @@ def run(plan: RunPlan, meanwhile: Meanwhile = _nothing) -> RunResult:
         return uvloop.run(_measure(plan, requests, stage, meanwhile))
 
 
-async def _measure(plan: RunPlan, requests: list[Planned], stage: Stage, meanwhile: Meanwhile) -> RunResult:
+async def _measure(plan: RunPlan, requests: list[PlannedRequest], stage: Stage, meanwhile: Meanwhile) -> RunResult:
     await until_ready(stage.site.port)
     generator = Generator(requests, stage.site.port, settle_s=plan.settle_s, obey=plan.obey)
     beside = asyncio.ensure_future(meanwhile(stage))
@@ -186,17 +190,17 @@ async def _measure(plan: RunPlan, requests: list[Planned], stage: Stage, meanwhi
         objective=plan.objective,
         replicas_late_s=[late for replica in stats for late in replica["late_s"]],
     )
-    names = [name for name, _, _ in log if name.startswith(f"{plan.seed}.")]  # not those of probes
+    names = [name for name, _, _ in log if name.startswith(f"{plan.seed}.")]  # Not those of probes.
     figures["computed_again"] = len(names) - len(set(names))
     figures["dropped"] = sum(replica["dropped"] for replica in stats)
     return RunResult(outcomes, figures)
 
 
 async def until_ready(port: int) -> None:
-    """Until a text comes through: a front door may have to see its replicas first.
+    """Wait until a text is answered: a front door may have to find its replicas first.
 
     Raises:
-        RuntimeError: none does.
+        RuntimeError: No text is answered.
     """
     url, body = f"http://127.0.0.1:{port}/embed", b'{"inputs":"n=1|ready|"}'
     try:

@@ -1,4 +1,4 @@
-"""What a person reads. Pure."""
+"""Tables for people. Pure."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -36,13 +36,13 @@ _FAULT = (
 
 
 def cell_table(name: str, contestants: Mapping[str, Mapping[str, Any]]) -> str:
-    """One cell; milliseconds."""
+    """Figures of one cell; times in milliseconds."""
     rows = [[one, *(_text(figures[key]) for _, key in _CELL)] for one, figures in contestants.items()]
     return _table([name, *(title for title, _ in _CELL)], rows)
 
 
 def fault_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """All faults."""
+    """Figures of all faults."""
     return _table(
         ["fault", *(title for title, _ in _FAULT)],
         [[str(row["fault"]), *(_text(row[key]) for _, key in _FAULT)] for row in rows],
@@ -50,7 +50,7 @@ def fault_table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def agreement_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Simulated over measured."""
+    """Simulated over measured figures."""
     keys = ("online_p50_ms", "online_p99_ms", "bulk_p50_ms", "bulk_p99_ms")
     titles = ["cell", "contestant", *(key.removesuffix("_ms").replace("_", " ") for key in keys)]
     return _table(

@@ -1,4 +1,4 @@
-"""``python -m bench.poison``: see the package."""
+"""The command ``python -m bench.poison``."""
 
 import argparse
 import shutil
@@ -9,30 +9,32 @@ import uvloop
 
 import bench.poison as package
 from bench.contestants import CONTESTANTS, Contestant, of_source
+from bench.measuring.report import missing, report, say
+from bench.measuring.versions import versions
 from bench.poison.run import PoisonPlan, run
 from bench.poison.series import result, series, table
-from bench.report import missing, report, say
-from bench.versions import versions
 from embedfleet.system.cgroup import cores
 
 _QUICK = PoisonPlan(bodies=2, times=20, every_s=1.0, back_s=0.5)
 
 
 def arguments() -> argparse.Namespace:
-    """Of the command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m bench.poison", description=package.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--quick", action="store_true", help="two bodies twenty times, some seconds")
-    parser.add_argument("--before", type=Path, metavar="CHECKOUT", help="this version of ours as well, after ours")
-    parser.add_argument("--contestants", metavar="A,B", default="ours", help=f"of {', '.join(CONTESTANTS)}")
-    parser.add_argument("--texts", type=int, default=1, help="of a poisonous request, the last of which is the poison")
-    parser.add_argument("--pause-s", type=float, default=0.0, help="of a poisonous client between two requests")
+    parser.add_argument("--before", type=Path, metavar="CHECKOUT", help="also run our gateway from this checkout")
+    parser.add_argument(
+        "--contestants", metavar="A,B", default="ours", help=f"front doors, some of {', '.join(CONTESTANTS)}"
+    )
+    parser.add_argument("--texts", type=int, default=1, help="texts of a poisonous request; the last one is poison")
+    parser.add_argument("--pause-s", type=float, default=0.0, help="pause of a poisonous client between two requests")
     return parser.parse_args()
 
 
 def contestants(options: argparse.Namespace) -> list[Contestant]:
-    """Who stands before the replicas, one after the other."""
+    """The front doors to run, one after the other."""
     names = options.contestants.split(",")
     if unknown := [name for name in names if name not in CONTESTANTS]:
         missing(f"{unknown[0]!r} is none of {', '.join(CONTESTANTS)}", "see --help")
@@ -44,7 +46,7 @@ def contestants(options: argparse.Namespace) -> list[Contestant]:
 
 
 def main() -> None:
-    """See the package."""
+    """Run the command."""
     options = arguments()
     if shutil.which("taskset") is None:
         missing("taskset is not installed", "on Debian or Ubuntu: apt-get install util-linux")

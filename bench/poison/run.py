@@ -1,4 +1,4 @@
-"""One front door among poisonous requests: replicas that die, clients that poison, clients that check."""
+"""One run: a front door, replicas that die, clients that send poison, clients that check answers."""
 
 import asyncio
 import subprocess
@@ -13,38 +13,38 @@ import orjson
 
 from bench.contestants import Contestant, Site
 from bench.fake_tei.mortal import Mortal, mortal
-from bench.fake_tei.oracle import text_of
-from bench.idle import memory_kb
-from bench.load.generator import Generator
-from bench.load.plan import planned
+from bench.fake_tei.oracle import FakeOracle, text_of
+from bench.measuring.memory import memory_kb
+from bench.measuring.process import free_port, pinned, take_core, wait_for_port
+from bench.measuring.report import say
 from bench.mixed.run import DOOR_CORE, LOAD_CORE, until_ready
 from bench.poison.series import Seen
-from bench.process import free_port, pinned, take_core, wait_for_port
-from bench.report import say
-from bench.workload import Arrival
 from embedfleet.errors import UpstreamError
 from embedfleet.http.client import fetch
 from embedfleet.http.message import JSON
+from embedfleet.load.generator import Generator
+from embedfleet.load.plan import planned
+from embedfleet.load.workload import Arrival
 
 _MARKER = "poison-"
 _REPLICAS = 4
-_TOKENS = 20  # of a text
-_TIMEOUT_S = 60.0  # of a poisonous request
+_TOKENS = 20  # in a text
+_TIMEOUT_S = 60.0  # for a poisonous request
 _LAG_EVERY_S, _PSS_EVERY_S, _SAY_EVERY_S = 0.1, 1.0, 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class PoisonPlan:
-    """A run.
+    """The parameters of a run.
 
     Attributes:
-        bodies: that are poisonous, each with a client of its own.
-        times: that each is sent.
-        every_s: from one client to the next.
-        texts: of one poisonous request; the last is the poison.
-        pause_s: of a poisonous client, from an answer to its next request.
-        back_s: from a replica's death to the start of its next process.
-        rate: checked requests per second.
+        bodies: Number of poisonous bodies, each with its own client.
+        times: How often each body is sent.
+        every_s: Seconds from the start of one client to the next.
+        texts: Texts of a poisonous request; the last one is poison.
+        pause_s: Pause of a poisonous client between an answer and its next request, in seconds.
+        back_s: Seconds from a replica's death to its restart.
+        rate: Checked requests per second.
     """
 
     bodies: int = 10
@@ -57,25 +57,25 @@ class PoisonPlan:
 
     @property
     def seconds(self) -> float:
-        """Of checked requests: the last client has its time too."""
+        """Length of the run, so that the last client has its time too."""
         return (self.bodies + 1) * self.every_s
 
     def arrivals(self) -> list[Arrival]:
-        """The checked requests."""
+        """Arrivals of the checked requests."""
         return [Arrival(n, n / self.rate, "online", (_TOKENS,)) for n in range(int(self.seconds * self.rate))]
 
     def body(self, number: int) -> bytes:
-        """A poisonous one."""
+        """A poisonous body."""
         texts = [text_of(f"p{number}.{place}", _TOKENS) for place in range(self.texts)]
         texts[-1] += f"a text with {_MARKER}{number} in it"
         return orjson.dumps({"inputs": texts[0] if self.texts == 1 else texts})
 
 
 async def run(plan: PoisonPlan, contestant: Contestant) -> Seen:
-    """Do it.
+    """Run one front door.
 
     Raises:
-        RuntimeError: the front door does not start, or never gets to a replica.
+        RuntimeError: The front door does not start or never reaches a replica.
     """
     take_core(LOAD_CORE)
     async with AsyncExitStack() as stack:
@@ -94,12 +94,12 @@ async def run(plan: PoisonPlan, contestant: Contestant) -> Seen:
 @contextmanager
 def _folder() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="poison-") as folder:
-        Path(folder).chmod(0o755)  # of root's nginx the worker is nobody
+        Path(folder).chmod(0o755)  # The worker of root's nginx runs as nobody.
         yield Path(folder)
 
 
 async def _watch(plan: PoisonPlan, site: Site, replicas: list[Mortal], door: "subprocess.Popen[bytes]") -> Seen:
-    generator = Generator(planned(plan.arrivals(), seed=1), site.port, settle_s=20.0)
+    generator = Generator(planned(plan.arrivals(), FakeOracle(), seed=1), site.port, settle_s=20.0)
     started = time.monotonic()
     seen = Seen(plan.seconds, plan.bodies, (), ())
     beside = [_look(seen, door.pid, started), _tell(seen, replicas)]
@@ -117,7 +117,7 @@ async def _watch(plan: PoisonPlan, site: Site, replicas: list[Mortal], door: "su
 
 
 async def _poison(plan: PoisonPlan, number: int, seen: Seen, port: int, started: float) -> None:
-    """One client, which has learned nothing when it is answered."""
+    """Run a client that sends its poison again after every answer."""
     await asyncio.sleep(number * plan.every_s)
     url, body = f"http://127.0.0.1:{port}/embed", plan.body(number)
     for _ in range(plan.times):

@@ -1,30 +1,30 @@
-"""What a run with poisonous requests came to, second by second and in the end. Pure."""
+"""Figures of a run with poisonous requests, for each second and in total. Pure."""
 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from bench.load.tally import Outcome, quantile
-from bench.load.verdict import Verdict
+from embedfleet.load.tally import Outcome, quantile
+from embedfleet.load.verdict import Verdict
 
-DEATHS_OF_A_BODY = 2  # at most
+DEATHS_OF_A_BODY = 2  # most that are allowed
 History = Sequence[tuple[float, bool]]
-"""When a replica began to serve or ceased to, and which of both."""
+"""Changes of a replica: time, and whether it serves from then on."""
 
 
 @dataclass(slots=True)
 class Seen:
-    """Of one run; times are seconds since its start.
+    """Observations of one run; times are seconds since its start.
 
     Attributes:
-        seconds: that checked requests were sent for.
-        bodies: poisonous ones.
-        outcomes: of the checked requests.
-        histories: of each replica.
-        pss_mb: when it was looked at, and the front door's memory then.
-        lags: when it was looked at, and how long ``/livez`` took in seconds.
-        poisonous: when each poisonous request was sent, and its status, or what went wrong instead.
+        seconds: How long checked requests were sent.
+        bodies: Number of poisonous bodies.
+        outcomes: Outcomes of the checked requests.
+        histories: History of each replica.
+        pss_mb: Samples of the front door's memory: time and megabytes.
+        lags: Samples of ``/livez``: time and seconds until the answer.
+        poisonous: Poisonous requests: time and status, or the error's name.
     """
 
     seconds: float
@@ -37,7 +37,7 @@ class Seen:
 
 
 def series(seen: Seen) -> list[dict[str, Any]]:
-    """A row for each second."""
+    """A row of figures for each second."""
     return [_row(seen, second) for second in range(int(seen.seconds))]
 
 
@@ -59,7 +59,7 @@ def _row(seen: Seen, second: int) -> dict[str, Any]:
 
 
 def result(seen: Seen) -> dict[str, Any]:
-    """Of the whole run, and whether it is as it should be."""
+    """Figures of the whole run, and whether it passed."""
     died = deaths(seen.histories)
     failed = sum(one.verdict is not Verdict.RIGHT for one in seen.outcomes)
     least = fewest(seen.histories, 0.0, float("inf"))
@@ -81,12 +81,12 @@ def result(seen: Seen) -> dict[str, Any]:
 
 
 def deaths(histories: Sequence[History], until: float = float("inf")) -> int:
-    """Of all replicas."""
+    """Number of deaths of all replicas."""
     return sum(not serving for history in histories for at, serving in history if at < until)
 
 
 def fewest(histories: Sequence[History], since: float, until: float) -> int:
-    """How many replicas served at the worst moment of a time."""
+    """The fewest replicas that served at any moment of a time span."""
     serving = sum(_serving(history, since) for history in histories)
     least = serving
     changes = sorted((at, served) for history in histories for at, served in history if since < at < until)
@@ -97,14 +97,14 @@ def fewest(histories: Sequence[History], since: float, until: float) -> int:
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
-    """For a person."""
+    """A table of the rows for people."""
     names = list(rows[0]) if rows else []
     lines = [names, *([("-" if value is None else f"{value:g}") for value in row.values()] for row in rows)]
     return "\n".join("  ".join(text.rjust(9) for text in line) for line in lines)
 
 
 def _serving(history: History, at: float) -> bool:
-    """Whether it serves at a moment."""
+    """Whether a replica serves at a moment."""
     states = [serving for changed, serving in history if changed <= at]
     return bool(states) and states[-1]
 

@@ -1,1 +1,1 @@
-"""Virtual time: the dispatcher that serves, and its rivals, in front of modelled replicas."""
+"""Experiments that compare our dispatcher with rivals in virtual time; the simulator is `embedfleet.simulation`."""

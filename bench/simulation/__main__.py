@@ -1,8 +1,9 @@
-"""``python -m bench.simulation``: what clients wait, by policy, in virtual time; medians over seeds.
+"""``python -m bench.simulation``: latencies of clients by policy, in virtual time; medians over seeds.
 
-The dispatcher is the one in ``src``; its rivals are in `bench.simulation.policies`. Behind rivals, which cut nothing,
-replicas take any number of texts per request and, where nothing else is said, have permits without end; behind ours
-they have TEI's own limits. Tables go to stderr, one JSON object with all figures is the last line of stdout.
+The simulator and our dispatcher are the package's (`embedfleet.simulation`); the rivals are models
+(`bench.simulation.policies`). Behind rivals, which split nothing, replicas take any number of texts per request and,
+unless an experiment says otherwise, have unlimited permits; behind ours they have TEI's own limits. Tables go to
+stderr; the last line of stdout is one JSON object with all figures.
 """
 
 import argparse
@@ -11,15 +12,16 @@ from concurrent.futures import Executor, ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-from bench.report import missing, report, say
-from bench.simulation.cell import simulate
+from bench.measuring.report import missing, report, say
 from bench.simulation.experiments import EXPERIMENTS, RIVALS, Experiment, Plan
-from bench.simulation.figures import Figures, medians
-from bench.simulation.objective import largest_load
 from bench.simulation.plots import draw
 from bench.simulation.policies import POLICIES
 from bench.simulation.tables import Results, ratio_table, ratios, table
-from bench.workload import WORKLOADS, Cost
+from embedfleet.load.workload import WORKLOADS
+from embedfleet.simulation.batch_cost import BatchCost
+from embedfleet.simulation.cell import simulate
+from embedfleet.simulation.figures import Figures, medians
+from embedfleet.simulation.objective import largest_load
 from embedfleet.system.cgroup import cores
 
 OBJECTIVE = "objective"
@@ -27,7 +29,7 @@ _NAMES = (*EXPERIMENTS, OBJECTIVE)
 
 
 def run(experiment: Experiment, seeds: Sequence[int], pool: Executor) -> Results:
-    """The medians of each cell."""
+    """Median figures of each cell over the seeds."""
     cells = [replace(cell, seed=seed) for cell in experiment.cells.values() for seed in seeds]
     figures = list(pool.map(simulate, cells))
     runs = [figures[start : start + len(seeds)] for start in range(0, len(figures), len(seeds))]
@@ -35,7 +37,7 @@ def run(experiment: Experiment, seeds: Sequence[int], pool: Executor) -> Results
 
 
 def objective(plan: Plan, seeds: Sequence[int], pool: Executor) -> dict[str, float]:
-    """By policy the largest load that meets the objective."""
+    """The largest load at which each policy meets the objective."""
     policies = [*RIVALS, "central_split_priority"]
     cells = [plan.cell(policy, "mix") for policy in policies]
     found = pool.map(largest_load, cells, [seeds] * len(cells))
@@ -47,7 +49,7 @@ def objective(plan: Plan, seeds: Sequence[int], pool: Executor) -> dict[str, flo
 
 
 def told(results: Results) -> dict[str, dict[str, Figures]]:
-    """As the report has it: by row, then by column, rounded; -1 is what never ended."""
+    """Figures for the report: by row, then by column, rounded; -1 for never ended."""
     rows: dict[str, dict[str, Figures]] = {}
     for (row, column), figures in results.items():
         rounded = {name: -1.0 if value == float("inf") else round(value, 4) for name, value in figures.items()}
@@ -56,26 +58,32 @@ def told(results: Results) -> dict[str, dict[str, Figures]]:
 
 
 def parse() -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="under a minute: one load, one seed, four policies")
-    parser.add_argument("--experiments", default="load", help=f"all, or of {', '.join(_NAMES)}; default: load")
-    parser.add_argument("--workload", choices=WORKLOADS, default="mix", help="of the experiments load and scale")
-    parser.add_argument("--loads", default=".5,.7,.85,.95", help="tokens asked over what the replicas can do")
+    parser.add_argument("--experiments", default="load", help=f"all, or some of {', '.join(_NAMES)}; default: load")
+    parser.add_argument(
+        "--workload", choices=WORKLOADS, default="mix", help="workload of the experiments load and scale"
+    )
+    parser.add_argument("--loads", default=".5,.7,.85,.95", help="offered tokens over what the replicas can compute")
     parser.add_argument("--replicas", default="2,4,8,16,64", help="numbers of replicas of the experiment scale")
-    parser.add_argument("--policies", default="", help="of the experiment load: all, or of " + ", ".join(POLICIES))
+    parser.add_argument(
+        "--policies", default="", help="policies of the experiment load: all, or some of " + ", ".join(POLICIES)
+    )
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=0.0, help="of arrivals; 0 for what suits the workload")
-    parser.add_argument("--batch-ms", type=float, default=3.0, help="a replica's time for a batch, whatever is in it")
-    parser.add_argument("--tokens-per-s", type=float, default=150_000.0, help="that a replica does within a batch")
-    parser.add_argument("--no-prefetch", action="store_true", help="replicas that form no batch while one runs")
+    parser.add_argument(
+        "--seconds", type=float, default=0.0, help="length of the arrivals; 0 for the workload's default"
+    )
+    parser.add_argument("--batch-ms", type=float, default=3.0, help="fixed time of a replica's batch")
+    parser.add_argument("--tokens-per-s", type=float, default=150_000.0, help="throughput of a replica within a batch")
+    parser.add_argument("--no-prefetch", action="store_true", help="replicas form no batch while one runs")
     parser.add_argument("--plots", type=Path, help="folder for SVG images of the experiments load and scale")
     parser.add_argument("--processes", type=int, default=cores())
     return parser.parse_args()
 
 
 def plan_of(given: argparse.Namespace) -> Plan:
-    """What is to be run; ends the program if a policy is unknown."""
+    """The plan for the parsed command line; exits if a policy is unknown."""
     policies = [name for name in POLICIES if not name.startswith("ours_")] if not given.policies else []
     policies = policies or (list(POLICIES) if given.policies == "all" else given.policies.split(","))
     unknown = [policy for policy in policies if policy not in POLICIES]
@@ -88,12 +96,12 @@ def plan_of(given: argparse.Namespace) -> Plan:
         policies=list(RIVALS) if given.quick else policies,
         seconds=60.0 if given.quick else given.seconds,
         ahead=not given.no_prefetch,
-        cost=Cost(a_s=given.batch_ms / 1000, b_s=1 / given.tokens_per_s),
+        cost=BatchCost(a_s=given.batch_ms / 1000, b_s=1 / given.tokens_per_s),
     )
 
 
 def main() -> None:
-    """See the module."""
+    """Run the command."""
     given = parse()
     plan = plan_of(given)
     names = _NAMES if given.experiments == "all" else given.experiments.split(",")

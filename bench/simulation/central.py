@@ -1,24 +1,25 @@
-"""A compact reference: one queue before all replicas, requests cut into chunks, online ones first.
+"""A compact reference: one queue for all replicas, requests split into chunks, online requests first.
 
-What late binding, cutting and priority reach by themselves, without the dispatcher's timing, reserve or learning. It
-knows every text's tokens exactly, and nothing of failures.
+It shows what late binding, splitting and priority achieve alone, without our dispatcher's timing, reserve or learning.
+It knows the tokens of every text exactly and does not handle failures.
 """
 
 from collections import deque
 from collections.abc import Sequence
 
-from bench.simulation.clock import Clock
-from bench.simulation.door import Ledger
-from bench.simulation.replica import OK, SimCall, SimReplica
-from bench.workload import Arrival, Cost
+from embedfleet.load.workload import Arrival
+from embedfleet.simulation.batch_cost import BatchCost
+from embedfleet.simulation.clock import Clock
+from embedfleet.simulation.ledger import Ledger
+from embedfleet.simulation.replica import OK, SimCall, SimReplica
 
 CHUNK_TOKENS = 4096
-# Tokens that a replica may have, in full batches.
+# Most tokens that a replica may have at a time, in full batches.
 _WINDOW_BATCHES = 1
 
 
 class _Work:
-    """A request that is being cut."""
+    """A request that is being split."""
 
     __slots__ = ("arrival", "taken", "unanswered")
 
@@ -27,8 +28,12 @@ class _Work:
         self.taken = 0
         self.unanswered = len(arrival.tokens)
 
-    def cut(self, most: int) -> tuple[int, ...]:
-        """The next texts, up to so many tokens; at least one."""
+    def split_off(self, most: int) -> tuple[int, ...]:
+        """Take the next texts, with at most so many tokens but at least one text.
+
+        Returns:
+            Tokens of each text.
+        """
         tokens, start, total = self.arrival.tokens, self.taken, 0
         while self.taken < len(tokens) and (self.taken == start or total + tokens[self.taken] <= most):
             total += tokens[self.taken]
@@ -37,9 +42,9 @@ class _Work:
 
 
 class Central:
-    """See `Door` and the module."""
+    """The reference as a front door."""
 
-    def __init__(self, clock: Clock, replicas: Sequence[SimReplica], ledger: Ledger, cost: Cost) -> None:
+    def __init__(self, clock: Clock, replicas: Sequence[SimReplica], ledger: Ledger, cost: BatchCost) -> None:
         self._clock = clock
         self._replicas = replicas
         self._outstanding = [0] * len(replicas)
@@ -49,17 +54,17 @@ class Central:
         self._bulk: deque[_Work] = deque()
 
     def arrive(self, arrival: Arrival) -> None:
-        """See `Door`."""
+        """Take a client's request."""
         (self._bulk if arrival.kind == "bulk" else self._online).append(_Work(arrival))
-        self._serve()
+        self._dispatch()
 
-    def _serve(self) -> None:
+    def _dispatch(self) -> None:
         while queue := self._online or self._bulk:
             number = min(range(len(self._replicas)), key=self._outstanding.__getitem__)
             if self._outstanding[number] and self._outstanding[number] + CHUNK_TOKENS > self._window:
                 return
             work = queue[0]
-            self._send(number, work, work.cut(CHUNK_TOKENS))
+            self._send(number, work, work.split_off(CHUNK_TOKENS))
             if work.taken == len(work.arrival.tokens):
                 queue.popleft()
 
@@ -72,7 +77,7 @@ class Central:
             work.unanswered -= len(chunk)
             if not work.unanswered:
                 self._ledger.finish(work.arrival, self._clock.now)
-            self._serve()
+            self._dispatch()
 
         self._outstanding[number] += tokens
         self._replicas[number].send(SimCall(chunk, ended))

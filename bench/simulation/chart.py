@@ -1,4 +1,4 @@
-"""Lines in SVG: a share or a count across, seconds up on a logarithmic scale. Pure."""
+"""A line chart in SVG: a share or a count across, time up on a logarithmic scale. Pure."""
 
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -13,15 +13,18 @@ Points = Sequence[tuple[float, float]]
 
 
 def chart(title: str, across: str, up: str, lines: Mapping[str, Points], *, own: str, tick: str = "g") -> str:
-    """An SVG image.
+    """A chart as an SVG image.
 
     Args:
-        title: above.
-        across: what the horizontal axis is; its ticks are at the points' places, evenly apart.
-        up: what the vertical axis is.
-        lines: points by name, milliseconds up; those that are not finite or not positive are left out.
-        own: the name of the line that is drawn thicker.
-        tick: how a place across is written, as in a format string.
+        title: Title of the chart.
+        across: Title of the horizontal axis; its ticks are the points' values, evenly spaced.
+        up: Title of the vertical axis.
+        lines: Points by the line's name, with milliseconds up; points that are not finite or not positive are left out.
+        own: Name of the line that is drawn thicker.
+        tick: Format specification of the horizontal ticks.
+
+    Raises:
+        ValueError: No line has a point to draw.
     """
     shown = {name: [(x, y) for x, y in points if 0 < y < float("inf")] for name, points in lines.items()}
     places = sorted({x for points in shown.values() for x, _ in points})

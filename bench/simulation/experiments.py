@@ -1,19 +1,19 @@
-"""What is run: each experiment is a table of cells, rows by columns. Pure."""
+"""The experiments: each is a table of cells. Pure."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from bench.simulation.cell import Cell
-from bench.simulation.faults import Fault
-from bench.simulation.policies import OURS
-from bench.workload import Cost
+from bench.simulation.policies import OURS, POLICIES
+from embedfleet.simulation.batch_cost import BatchCost
+from embedfleet.simulation.cell import Cell
+from embedfleet.simulation.faults import Fault
 
 LATENCIES = ("online_p50_ms", "online_p99_ms", "bulk_p50_ms", "bulk_p99_ms")
 RERANK = ("rerank_p50_ms", "rerank_p99_ms")
 RIVALS = ("round_robin", "least_conn", "haproxy_maxconn_4_priority", OURS)
 PARTS = ("ours_without_reserve", "ours_without_priority", "ours_without_splitting")
 SECONDS = {"mix": 200.0, "mixbal": 60.0, "titles": 60.0, "docs": 30.0, "rerank": 60.0, "short": 4.0}
-"""Of arrivals at four replicas: some thousand requests, or enough tokens for 200 s of bulk work."""
+"""Length of the arrivals at four replicas: some thousand requests, or enough tokens for 200 s of bulk work."""
 _LEAST_S = 20.0
 _SCALE_LOADS = frozenset({0.5, 0.85})
 _FAULT_S = 120.0
@@ -21,14 +21,14 @@ _FAULT_S = 120.0
 
 @dataclass(frozen=True, slots=True)
 class Experiment:
-    """A table.
+    """A table of simulated runs.
 
     Attributes:
-        name: on the command line and in the report.
-        title: of the table.
-        cells: by row and column, with any seed.
-        shown: of the figures, those in the table; all are in the report.
-        is_compared: whether latencies may be held against each other; not where some refuse what others answer.
+        name: Name on the command line and in the report.
+        title: Title of the table.
+        cells: Cells by row and column; the command line sets their seeds.
+        shown: Figures shown in the table; the report has all.
+        is_compared: Whether latencies may be compared; not if some policies refuse what others answer.
     """
 
     name: str
@@ -40,16 +40,16 @@ class Experiment:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What the command line leaves open.
+    """The choices of the command line.
 
     Attributes:
-        workload: of the experiments on load and on replicas.
-        loads: likewise.
-        replicas: numbers of them; the experiment on load is with the one that is nearest to four.
-        policies: of the experiment on load.
-        seconds: of arrivals at four replicas; 0 for what suits the workload.
-        ahead: whether replicas form a batch while one runs.
-        cost: of a replica's batch.
+        workload: Workload of the experiments ``load`` and ``scale``.
+        loads: Loads of the experiments ``load``, ``scale`` and ``permits``.
+        replicas: Numbers of replicas of ``scale``; ``load`` uses the one nearest to four.
+        policies: Names of the policies of ``load``.
+        seconds: Length of the arrivals at four replicas; 0 for the workload's default.
+        ahead: Whether replicas form a batch while one runs.
+        cost: Cost of a replica's batch.
     """
 
     workload: str = "mix"
@@ -58,11 +58,11 @@ class Plan:
     policies: Sequence[str] = field(default_factory=lambda: [*RIVALS])
     seconds: float = 0.0
     ahead: bool = True
-    cost: Cost = field(default_factory=Cost)
+    cost: BatchCost = field(default_factory=BatchCost)
 
     def cell(self, policy: str, workload: str, **given: object) -> Cell:
-        """A cell that is as long as suits its workload."""
-        cell = replace(Cell(policy, workload, cost=self.cost, ahead=self.ahead), **given)  # type: ignore[arg-type]
+        """A cell whose length suits its workload."""
+        cell = replace(Cell(POLICIES[policy], workload, cost=self.cost, ahead=self.ahead), **given)  # type: ignore[arg-type]
         seconds = (self.seconds or SECONDS[workload]) * min(1.0, 4 / cell.replicas)
         return replace(cell, seconds=max(seconds, min(_LEAST_S, self.seconds or SECONDS[workload])))
 
@@ -90,7 +90,7 @@ def scale(plan: Plan) -> Experiment:
 
 
 def workloads(plan: Plan) -> Experiment:
-    """Online work alone, where there is little to win, and a mix with more of it."""
+    """Workloads of online requests alone, where little can be won, and a mix with more of them."""
     cells = {
         (f"{workload} {policy}", f"{load:.0%}"): plan.cell(policy, workload, load=load)
         for workload in ("short", "docs", "rerank", "mixbal", "titles")
@@ -104,14 +104,14 @@ def workloads(plan: Plan) -> Experiment:
 
 
 def parts(plan: Plan) -> Experiment:
-    """What each part of the dispatcher earns."""
+    """The gain from each part of the dispatcher."""
     policies = ("least_conn", "central_split_priority", *PARTS, OURS)
     cells = {(policy, "85%"): plan.cell(policy, "mix") for policy in policies}
     return Experiment("parts", "mix at 85 %, 4 replicas, with parts switched off", cells)
 
 
 def slow(plan: Plan) -> Experiment:
-    """One replica that takes twice as long as the others."""
+    """One replica is half as fast as the others."""
     cells = {
         (f"{workload} {policy}", "85%"): plan.cell(policy, workload, slowness=(2.0,))
         for workload in ("mix", "docs", "rerank")
@@ -129,7 +129,7 @@ FAULTS: Mapping[str, tuple[float, tuple[Fault, ...]]] = {
 
 
 def faults(plan: Plan) -> Experiment:
-    """What clients see of replicas that hang and die."""
+    """Replicas that hang and die, as clients see it."""
     cells = {
         (f"{workload} {policy}", name): replace(plan.cell(policy, workload, load=load, faults=found), seconds=_FAULT_S)
         for workload in ("mix", "docs")
@@ -141,7 +141,7 @@ def faults(plan: Plan) -> Experiment:
 
 
 def permits(plan: Plan) -> Experiment:
-    """What TEI's permits refuse."""
+    """Requests that TEI's permits refuse."""
     cells = {
         (policy, f"{load:.0%}"): plan.cell(policy, "mix", load=load, permits=True)
         for policy in ("round_robin", "least_conn", "least_conn_cut_32", OURS)
@@ -151,7 +151,7 @@ def permits(plan: Plan) -> Experiment:
 
 
 def overload(plan: Plan) -> Experiment:
-    """More than the replicas can do."""
+    """More load than the replicas can serve."""
     cells = {
         (policy, f"{load:.0%}"): plan.cell(policy, "mix", load=load, permits=True, bounded=True)
         for policy in ("round_robin", "least_conn", "least_conn_cut_32", OURS)
@@ -170,7 +170,7 @@ def overload(plan: Plan) -> Experiment:
 
 
 def padded(plan: Plan) -> Experiment:
-    """Replicas that pad; the load is of what they do with texts in the order of their coming."""
+    """Replicas that pad; the load is relative to their throughput with texts in order of arrival."""
     cost = replace(plan.cost, padded=True)
     cells = {
         (f"{workload} {policy}", f"{load:.0%}"): plan.cell(policy, workload, load=load, cost=cost)

@@ -1,26 +1,30 @@
-"""HAProxy as a rival: ``maxconn`` per server, one queue before them, and priority classes.
+"""A model of HAProxy: ``maxconn`` per server, one queue in front of them, and priority classes.
 
 Source: HAProxy's configuration manual (``maxconn``, ``balance leastconn``, ``http-request set-priority-class``,
-``retry-on``). A server that refused a connection is left alone as nginx would; checks would do it no sooner.
+``retry-on``). A server that refused a connection is avoided for as long as nginx would; health checks would not bring
+it back sooner.
 """
 
 from collections.abc import Sequence
 from heapq import heappop, heappush
 
-from bench.simulation.clock import Clock
-from bench.simulation.door import Ledger
 from bench.simulation.nginx import BAD_GATEWAY, Server, least_conn
-from bench.simulation.replica import OK, REFUSED, RESET, SimCall, SimReplica
-from bench.workload import Arrival
+from embedfleet.load.workload import Arrival
+from embedfleet.simulation.clock import Clock
+from embedfleet.simulation.ledger import Ledger
+from embedfleet.simulation.replica import OK, REFUSED, RESET, SimCall, SimReplica
 
 RETRIES = 3
-"""After a connection that failed; a request that was sent is not sent again."""
+"""Retries after a failed connection; a request that was sent is not sent again."""
 
 
 class Haproxy:
-    """See `Door`.
+    """HAProxy as a front door.
 
     Args:
+        clock: Clock of the simulation.
+        replicas: Replicas behind it.
+        ledger: Record of how arrivals end.
         most: ``maxconn`` of each server.
     """
 
@@ -33,14 +37,14 @@ class Haproxy:
         self._queue: list[tuple[bool, int, int, Arrival]] = []
 
     def arrive(self, arrival: Arrival) -> None:
-        """See `Door`."""
-        self._wait(arrival, 0)
-        self._serve()
+        """Take a client's request."""
+        self._enqueue(arrival, 0)
+        self._dispatch()
 
-    def _wait(self, arrival: Arrival, tries: int) -> None:
+    def _enqueue(self, arrival: Arrival, tries: int) -> None:
         heappush(self._queue, (arrival.kind == "bulk", arrival.number, tries, arrival))
 
-    def _serve(self) -> None:
+    def _dispatch(self) -> None:
         now = self._clock.now
         while self._queue:
             free = [s for s in self._servers if s.under_way < self._most and not s.is_out(now)]
@@ -57,10 +61,10 @@ class Haproxy:
             if status == OK:
                 self._ledger.finish(arrival, self._clock.now)
             elif status == REFUSED and tries < RETRIES:
-                self._wait(arrival, tries + 1)
+                self._enqueue(arrival, tries + 1)
             else:
                 self._ledger.refuse(arrival, BAD_GATEWAY if server.failed else status)
-            self._serve()
+            self._dispatch()
 
         server.under_way += 1
         server.replica.send(SimCall(arrival.tokens, ended))

@@ -1,7 +1,7 @@
-"""nginx as a rival: a server is chosen for a whole request, at once, whatever waits there.
+"""A model of nginx: it chooses a server for a whole request at once, whatever waits there.
 
 Sources: ngx_http_upstream_round_robin.c, …_least_conn_module.c, …_random_module.c and …_least_time_module.c of nginx
-1.31; the manual of ngx_http_proxy_module for what is tried again. The 60 s after which nginx gives up a reply are not
+1.31; the manual of ngx_http_proxy_module for retries. The 60 s after which nginx gives up waiting for a reply are not
 modelled: no fault here lasts longer.
 """
 
@@ -9,28 +9,28 @@ import random
 from collections.abc import Callable, Sequence
 from itertools import count
 
-from bench.simulation.clock import Clock
-from bench.simulation.door import Ledger
-from bench.simulation.replica import OK, REFUSED, RESET, SimCall, SimReplica
-from bench.workload import Arrival
+from embedfleet.load.workload import Arrival
+from embedfleet.simulation.clock import Clock
+from embedfleet.simulation.ledger import Ledger
+from embedfleet.simulation.replica import OK, REFUSED, RESET, SimCall, SimReplica
 
 FAIL_TIMEOUT_S = 10.0
-"""After one failure (``max_fails=1``) a server gets nothing for so long, then one request."""
+"""Time without requests for a server that failed once (``max_fails=1``), before it gets one request, in seconds."""
 BAD_GATEWAY = 502
 
-# least_time: share of a new response time in the mean, width of the classes of times that count as equal, and the
-# longest that counts; nginx counts in milliseconds.
+# least_time: weight of a new response time in the mean, width of the classes of times that count as equal, and the
+# longest time that counts. nginx counts in milliseconds.
 _GAIN, _CLASS_MS, _LONGEST_MS = 0.05, 20, 5000
 
 
 class Server:
-    """A replica as its balancer knows it.
+    """A replica as its balancer sees it.
 
     Attributes:
-        under_way: requests that it has.
-        mean_ms: of its response times, by exponential weights.
-        failed: the last thing that it did was to fail.
-        checked_at: when it failed, or was tried after that.
+        under_way: Number of its open requests.
+        mean_ms: Exponentially weighted mean of its response times, in milliseconds.
+        failed: Whether its latest request failed.
+        checked_at: Time when it failed, or was tried after that.
     """
 
     def __init__(self, number: int, replica: SimReplica) -> None:
@@ -42,12 +42,12 @@ class Server:
         self.checked_at = 0.0
 
     def took(self, seconds: float) -> None:
-        """A request was answered."""
+        """Record an answered request."""
         self.failed = False
         self.mean_ms += _GAIN * (seconds * 1000 - self.mean_ms)
 
     def is_out(self, now: float) -> bool:
-        """Whether it gets nothing now."""
+        """Whether it gets no requests now."""
         return self.failed and now - self.checked_at <= FAIL_TIMEOUT_S
 
 
@@ -55,7 +55,7 @@ Choose = Callable[[Sequence[Server]], Server]
 
 
 def _in_turn(key: Callable[[Server], float]) -> Choose:
-    """The least; of equals in turn."""
+    """Choose the server with the least key; equal servers in turn."""
     turns = count()
 
     def choose(servers: Sequence[Server]) -> Server:
@@ -68,17 +68,17 @@ def _in_turn(key: Callable[[Server], float]) -> Choose:
 
 
 def round_robin() -> Choose:
-    """In turn."""
+    """Choose servers in turn."""
     return _in_turn(lambda _: 0.0)
 
 
 def least_conn() -> Choose:
-    """Fewest requests under way; HAProxy's leastconn without ``maxconn`` does the same."""
+    """Choose the server with the fewest open requests, as HAProxy's leastconn without ``maxconn`` does."""
     return _in_turn(lambda server: server.under_way)
 
 
 def least_time() -> Choose:
-    """Least mean response time, in classes of 20 ms, times the requests under way and this one."""
+    """Choose by mean response time, in classes of 20 ms, times the open requests including this one."""
 
     def eta(server: Server) -> float:
         mean = int(server.mean_ms)
@@ -95,31 +95,34 @@ def random_two() -> Choose:
 
 
 class Nginx:
-    """See `Door`.
+    """Nginx as a front door.
 
     Args:
-        choose: of the servers that are not out.
-        cut: texts per request to which clients cut theirs, all sent at once; 0 for whole ones.
+        clock: Clock of the simulation.
+        replicas: Replicas behind it.
+        ledger: Record of how arrivals end.
+        choose: Choice among the servers that are not out.
+        split: Texts per request into which clients split their batches, all sent at once; 0 for whole batches.
     """
 
     def __init__(
-        self, clock: Clock, replicas: Sequence[SimReplica], ledger: Ledger, choose: Choose, cut: int = 0
+        self, clock: Clock, replicas: Sequence[SimReplica], ledger: Ledger, choose: Choose, split: int = 0
     ) -> None:
         self._clock = clock
         self._servers = [Server(number, replica) for number, replica in enumerate(replicas)]
         self._ledger = ledger
         self._choose = choose
-        self._cut = cut
+        self._split = split
 
     def arrive(self, arrival: Arrival) -> None:
-        """See `Door`."""
-        size = self._cut or len(arrival.tokens)
-        pieces = [arrival.tokens[start : start + size] for start in range(0, len(arrival.tokens), size)]
+        """Take a client's request."""
+        size = self._split or len(arrival.tokens)
+        parts = [arrival.tokens[start : start + size] for start in range(0, len(arrival.tokens), size)]
         statuses: list[int] = []
 
         def answered(status: int) -> None:
             statuses.append(status)
-            if len(statuses) < len(pieces):
+            if len(statuses) < len(parts):
                 return
             failed = [status for status in statuses if status != OK]
             if failed:
@@ -127,8 +130,8 @@ class Nginx:
             else:
                 self._ledger.finish(arrival, self._clock.now)
 
-        for piece in pieces:
-            self._send(piece, answered, frozenset())
+        for part in parts:
+            self._send(part, answered, frozenset())
 
     def _send(self, tokens: tuple[int, ...], answered: Callable[[int], None], tried: frozenset[int]) -> None:
         now = self._clock.now
@@ -147,7 +150,7 @@ class Nginx:
                 answered(status)
                 return
             server.failed, server.checked_at = True, self._clock.now
-            if status == REFUSED:  # a POST that was sent is not sent again
+            if status == REFUSED:  # A POST that was sent is not sent again.
                 self._send(tokens, answered, tried | {server.number})
             else:
                 answered(BAD_GATEWAY)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from bench.report import say
+from bench.measuring.report import say
 from bench.simulation.chart import Points, chart
 from bench.simulation.experiments import Experiment
 from bench.simulation.policies import OURS
@@ -13,7 +13,13 @@ _KINDS = ("online", "bulk", "rerank")
 
 
 def draw(folder: Path, experiment: Experiment, results: Results) -> None:
-    """Write what there is to draw of it."""
+    """Write the images of an experiment, if it has any.
+
+    Args:
+        folder: Folder of the images, made here.
+        experiment: Experiment that was run.
+        results: Its figures.
+    """
     axis = {"load": "load", "scale": "replicas"}.get(experiment.name)
     if axis is None:
         return
@@ -30,7 +36,7 @@ def draw(folder: Path, experiment: Experiment, results: Results) -> None:
 
 
 def _lines(experiment: Experiment, results: Results, figure: str) -> Mapping[str, Mapping[str, Points]]:
-    """By what distinguishes the images (the load, if replicas are across), the lines by policy."""
+    """Lines by policy of each image; the images are by load if the horizontal axis is the number of replicas."""
     images: dict[str, dict[str, list[tuple[float, float]]]] = {}
     for (row, column), figures in results.items():
         if figure not in figures:

@@ -1,87 +1,88 @@
-"""Everything that can stand in front of replicas, by name."""
+"""The policies that are compared, by name."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from typing_extensions import override
 
 from bench.simulation.central import Central
-from bench.simulation.clock import Clock
-from bench.simulation.door import Door, Ledger
 from bench.simulation.haproxy import Haproxy
 from bench.simulation.nginx import Choose, Nginx, least_conn, least_time, random_two, round_robin
-from bench.simulation.ours import Ours
-from bench.simulation.replica import SimReplica
-from bench.workload import Cost
-from embedfleet.gateway.dispatch.limits import DispatchLimits
-
-UNBOUNDED = DispatchLimits(online_queue_s=1e9, bulk_queue_s=1e9, queue_bytes=10**12)
-"""Queues without bounds, as the rivals': what is compared is the order of work, not who is turned away."""
-BOUNDED = DispatchLimits(online_queue_s=1.0, bulk_queue_s=5.0, queue_bytes=10**12)
-"""Queues for those who would rather be refused than wait."""
+from embedfleet.simulation.policy import FrontDoor, GatewayPolicy, Policy, Stage
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
-    """What a door is built upon.
+class NginxPolicy(Policy):
+    """Nginx.
 
     Attributes:
-        clock: of the simulation.
-        replicas: that it stands before.
-        ledger: that it writes.
-        cost: of the replicas' batches.
-        limits: of the dispatcher; rivals have none.
-        batch_texts: of one call; rivals, which cut nothing, have no bound.
+        choose: Maker of the balancing method.
+        split: Number of texts per request into which clients split their batches; 0 for whole batches.
     """
 
-    clock: Clock
-    replicas: Sequence[SimReplica]
-    ledger: Ledger
-    cost: Cost
-    limits: DispatchLimits
-    batch_texts: int
+    choose: Callable[[], Choose]
+    split: int = 0
+
+    @property
+    @override
+    def name(self) -> str:
+        return f"{self.choose.__name__}{f'_cut_{self.split}' if self.split else ''}"
+
+    @override
+    def front_door(self, stage: Stage) -> FrontDoor:
+        return Nginx(stage.clock, stage.replicas, stage.ledger, self.choose(), self.split)
 
 
-def _nginx(choose: Callable[[], Choose], cut: int = 0) -> Callable[[Stage], Door]:
-    return lambda stage: Nginx(stage.clock, stage.replicas, stage.ledger, choose(), cut)
+@dataclass(frozen=True, slots=True)
+class HaproxyPolicy(Policy):
+    """HAProxy with ``maxconn`` and priority classes.
+
+    Attributes:
+        most: ``maxconn`` of each server.
+    """
+
+    most: int
+
+    @property
+    @override
+    def name(self) -> str:
+        return f"haproxy_maxconn_{self.most}_priority"
+
+    @override
+    def front_door(self, stage: Stage) -> FrontDoor:
+        return Haproxy(stage.clock, stage.replicas, stage.ledger, self.most)
 
 
-def _haproxy(most: int) -> Callable[[Stage], Door]:
-    return lambda stage: Haproxy(stage.clock, stage.replicas, stage.ledger, most)
+class CentralPolicy(Policy):
+    """The reference with one central queue."""
 
+    @property
+    @override
+    def name(self) -> str:
+        return "central_split_priority"
 
-def _ours(
-    *, reserve: bool = True, prefer_online: bool = True, split: bool = True, hedge: bool = True
-) -> Callable[[Stage], Door]:
-    def make(stage: Stage) -> Door:
-        limits = replace(
-            stage.limits,
-            reserve=reserve,
-            prefer_online=prefer_online,
-            split=split,
-            hedge=hedge,
-            sort_by_length=stage.cost.padded,
-        )
-        return Ours(stage.clock, stage.replicas, stage.ledger, limits, stage.cost, stage.batch_texts)
-
-    return make
+    @override
+    def front_door(self, stage: Stage) -> FrontDoor:
+        return Central(stage.clock, stage.replicas, stage.ledger, stage.cost)
 
 
 OURS = "ours"
-POLICIES: dict[str, Callable[[Stage], Door]] = {
-    "round_robin": _nginx(round_robin),
-    "least_conn": _nginx(least_conn),
-    "random_two": _nginx(random_two),
-    "least_time": _nginx(least_time),
-    "round_robin_cut_32": _nginx(round_robin, 32),
-    "least_conn_cut_32": _nginx(least_conn, 32),
-    "haproxy_maxconn_4_priority": _haproxy(4),
-    "central_split_priority": lambda stage: Central(stage.clock, stage.replicas, stage.ledger, stage.cost),
-    OURS: _ours(),
-    "ours_without_reserve": _ours(reserve=False),
-    "ours_without_priority": _ours(prefer_online=False),
-    "ours_without_splitting": _ours(split=False),
-    "ours_without_hedging": _ours(hedge=False),
+POLICIES: dict[str, Policy] = {
+    policy.name: policy
+    for policy in (
+        NginxPolicy(round_robin),
+        NginxPolicy(least_conn),
+        NginxPolicy(random_two),
+        NginxPolicy(least_time),
+        NginxPolicy(round_robin, 32),
+        NginxPolicy(least_conn, 32),
+        HaproxyPolicy(4),
+        CentralPolicy(),
+        GatewayPolicy(),
+        GatewayPolicy(reserve=False),
+        GatewayPolicy(prefer_online=False),
+        GatewayPolicy(split=False),
+        GatewayPolicy(hedge=False),
+    )
 }
-"""``least_conn`` is HAProxy's leastconn too, where no ``maxconn`` is set."""
-
-SPLITTING = frozenset({OURS, "ours_without_reserve", "ours_without_priority", "ours_without_hedging"})
-"""Those that keep within the texts and the permits that TEI takes of one client."""
+"""``least_conn`` is also HAProxy's leastconn without ``maxconn``."""

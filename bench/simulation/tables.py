@@ -1,16 +1,16 @@
-"""What a person reads of an experiment. Pure."""
+"""The tables of an experiment. Pure."""
 
 from collections.abc import Mapping, Sequence
 
 from bench.simulation.experiments import LATENCIES, RERANK, Experiment
-from bench.simulation.figures import Figures
 from bench.simulation.policies import OURS
+from embedfleet.simulation.figures import Figures
 
 Results = Mapping[tuple[str, str], Figures]
 
 
 def table(experiment: Experiment, results: Results) -> str:
-    """A line per cell, a column per figure that is shown and that any cell has."""
+    """A line per cell and a column per shown figure that any cell has."""
     shown = [name for name in experiment.shown if any(name in figures for figures in results.values())]
     rows = [
         [row, column, *(text(name, figures.get(name)) for name in shown)] for (row, column), figures in results.items()
@@ -19,10 +19,10 @@ def table(experiment: Experiment, results: Results) -> str:
 
 
 def ratios(experiment: Experiment, results: Results) -> Results:
-    """Of each rival's cell, its latencies over ours in the same place: above 1, ours is better."""
+    """Latencies of each rival's cell over ours in the same place: above 1, ours is better."""
     found: dict[tuple[str, str], Figures] = {}
     for (row, column), figures in results.items():
-        policy = experiment.cells[row, column].policy
+        policy = experiment.cells[row, column].policy.name
         own = results.get((row.removesuffix(policy) + OURS, column))
         if own is None or policy == OURS:
             continue
@@ -32,7 +32,7 @@ def ratios(experiment: Experiment, results: Results) -> Results:
 
 
 def ratio_table(experiment: Experiment, results: Results) -> str:
-    """The same, for a person."""
+    """The table of `ratios`."""
     found = ratios(experiment, results)
     names = list(dict.fromkeys(name for figures in found.values() for name in figures))
     rows = [
@@ -43,7 +43,7 @@ def ratio_table(experiment: Experiment, results: Results) -> str:
 
 
 def text(name: str, value: float | None) -> str:
-    """A figure, as short as is exact enough."""
+    """A figure with its unit, rounded for a table."""
     if value is None:
         return "-"
     if name.endswith("_ms"):

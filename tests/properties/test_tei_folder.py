@@ -9,7 +9,7 @@ from embedfleet.control.tei.assembly import assemble
 from embedfleet.control.tei.folder import judge
 from embedfleet.control.tei.verdict import Target
 from tests.services.tei_folders import DENSE, EMBEDDER, NEW, RANKER, folder, modules, rewritten
-from tests.unit.control.tei.test_family import EMBEDDERS, RANKERS
+from tests.services.tei_published import EMBEDDERS, RANKERS
 
 ODD = st.sampled_from([None, True, False, -1, 0, 1, 3, 512, 2**70, 1.5, 1e30, "", "gelu", "mean", "1_Pooling", "bert"])
 VALUES = st.one_of(

@@ -11,12 +11,12 @@ from bench.fake_tei.admin import Admin
 from bench.fake_tei.faults import Fault
 from bench.fake_tei.replica import Replica
 from bench.fake_tei.settings import ReplicaSettings
-from bench.workload import Cost
 from embedfleet.http.client import Reply, fetch
 from embedfleet.http.message import JSON
+from embedfleet.simulation.batch_cost import BatchCost
 
 LIMIT_S = 30
-QUICK = Cost(a_s=0.0005, b_s=1e-7, batch_tokens=100)
+QUICK = BatchCost(a_s=0.0005, b_s=1e-7, batch_tokens=100)
 
 
 class FakeTei:

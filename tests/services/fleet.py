@@ -14,15 +14,16 @@ from pathlib import Path
 from typing import Any
 
 from tests.services.engine import Client
+from tests.services.fleet_status import FleetStatus
 
 LIMIT_S = 120
 COMMAND = [sys.executable, "-m", "embedfleet"]
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that are free, from below those that the kernel gives to sockets that ask for any.
+    """Free ports outside of the range from which the kernel serves requests for any port.
 
-    A replica asks for any port: it must not be given the one that its gateway is about to take.
+    A replica asks for any port and must not get the one that its gateway is about to take.
     """
     found: list[int] = []
     while len(found) < count:
@@ -46,20 +47,22 @@ def run_cli(folder: Path, *arguments: str, env: dict[str, str] | None = None) ->
 
 
 class Fleet:
-    """A running fleet of one folder."""
+    """A running fleet of a folder."""
 
     def __init__(self, folder: Path, ports: list[int], process: subprocess.Popen[str]) -> None:
         self.folder = folder
         self.process = process
         self.embedder, self.reranker = (Client(port) for port in ports)
+        self._status = FleetStatus()
 
     @property
     def status(self) -> dict[str, Any]:
-        return json.loads(run_cli(self.folder, "status", "--json").stdout)
+        """What `embedfleet status --json` prints."""
+        return self._status.ask(self.folder) or json.loads(run_cli(self.folder, "status", "--json").stdout)
 
     @property
     def pids(self) -> list[int]:
-        """Of every child."""
+        """Process ids of all children."""
         services = self.status["services"]
         rows = [row for service in services for row in (service["gateway"], *service["replicas"])]
         return [row["pid"] for row in rows if row["pid"]]
@@ -69,7 +72,7 @@ class Fleet:
         return found["replicas"]
 
     def until_active(self, service: str, restarts: int) -> None:
-        """Wait until all replicas of a service serve and have been restarted so often together."""
+        """Wait until all replicas of a service serve and have restarted that often, counted together."""
         while True:
             rows = self.replicas(service)
             if all(row["state"] == "active" for row in rows) and sum(row["restarts"] for row in rows) >= restarts:
@@ -83,7 +86,7 @@ def flags(ports: list[int]) -> list[str]:
 
 @contextmanager
 def fleet(folder: Path, *arguments: str, env: dict[str, str] | None = None) -> Iterator[Fleet]:
-    """A fleet that serves; stopped as Ctrl-C stops it."""
+    """Run a fleet that serves; Ctrl-C stops it at the end of the block."""
     ports = free_ports(2)
     process = subprocess.Popen(
         [*COMMAND, "up", *flags(ports), *arguments],
@@ -104,7 +107,7 @@ def fleet(folder: Path, *arguments: str, env: dict[str, str] | None = None) -> I
 
 
 def is_alive(pid: int) -> bool:
-    """Whether a process runs; one that has ended and is not yet reaped does not."""
+    """Whether a process runs; a zombie does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):

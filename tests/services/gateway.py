@@ -1,4 +1,4 @@
-"""A gateway over fake replicas, in one event loop, and a client that sees bytes."""
+"""A gateway over fake replicas in one event loop, and a client for it."""
 
 import asyncio
 import threading
@@ -53,14 +53,14 @@ class Gateway:
 
 
 async def malformed(g: Gateway) -> bool:
-    """Whether a replica was left for what it sent."""
+    """Whether the gateway has retried because of a malformed reply."""
     text = (await g.request("GET", "/metrics")).body.decode()
     return 'embedfleet_retries_total{reason="malformed"}' in text
 
 
 @asynccontextmanager
 async def gateway(count: int = 2, **changes) -> AsyncIterator[Gateway]:
-    """``count`` healthy replicas r0, r1, … that answer 0.0, 1.0, … behind a gateway that has seen all of them infer."""
+    """Run healthy replicas r0, r1, … that answer 0.0, 1.0, … and a gateway that has seen each of them infer."""
     replicas = [await FakeReplica(float(number)).start() for number in range(count)]
     endpoints = tuple(replica.endpoint(f"r{number}") for number, replica in enumerate(replicas))
     app = App(replace(SETTINGS, replicas=endpoints, **changes))
@@ -87,16 +87,14 @@ def run(test: Callable[[], Awaitable[None]]) -> None:
 
 @contextmanager
 def in_a_thread(*endpoints: Endpoint, **changes) -> Iterator[int]:
-    """The port of a gateway before these replicas, of which each has inferred; for clients that block."""
+    """Run a gateway in a thread, for clients that block; gives its port once every replica has inferred."""
     loop = asyncio.new_event_loop()
 
     async def start() -> App:
         app = App(replace(SETTINGS, replicas=endpoints, **changes))
         await app.server.start()
         app.proxy.start()
-        async with asyncio.timeout(LIMIT_S):
-            while [row["state"] for row in app.status()] != ["active"] * len(endpoints):
-                await asyncio.sleep(0.001)
+        await Gateway(app, []).until_active(len(endpoints))
         return app
 
     async def stop(app: App) -> None:

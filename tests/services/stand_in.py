@@ -10,10 +10,10 @@ from typing import Any, TypeVar
 from bench.fake_tei.replica import Replica
 from bench.fake_tei.served import Served
 from bench.fake_tei.settings import ReplicaSettings
-from bench.workload import Cost
 from embedfleet.engine.settings import PoolingChoice
+from embedfleet.simulation.batch_cost import BatchCost
 
-QUICK = Cost(a_s=0.0002, b_s=1e-9, batch_tokens=16_384)  # the most as in the recordings
+QUICK = BatchCost(a_s=0.0002, b_s=1e-9, batch_tokens=16_384)  # the most as in the recordings
 T = TypeVar("T")
 LIMIT_S = 30
 

@@ -5,13 +5,13 @@ import asyncio
 import pytest
 
 from bench.fake_tei.oracle import text_of, vector_of
-from bench.fakes import FakesPlan, running
-from bench.workload import Cost
+from bench.fake_tei.processes import FakesPlan, running
 from embedfleet.errors import Refused
 from embedfleet.http.client import fetch
 from embedfleet.http.message import JSON
+from embedfleet.simulation.batch_cost import BatchCost
 
-PLAN = FakesPlan(Cost(0.0005, 1e-7), count=2)
+PLAN = FakesPlan(BatchCost(0.0005, 1e-7), count=2)
 TEXT = text_of("one", 5)
 
 

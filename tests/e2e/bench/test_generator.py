@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterator
 import orjson
 import pytest
 
-from bench.fake_tei.oracle import vector_of
-from bench.load.generator import Generator
-from bench.load.plan import planned
-from bench.load.tally import Outcome
-from bench.load.verdict import Verdict
-from bench.workload import Arrival
+from bench.fake_tei.oracle import FakeOracle, vector_of
 from embedfleet.http.exchange import Exchange
 from embedfleet.http.message import JSON, TEXT
+from embedfleet.load.generator import Generator
+from embedfleet.load.plan import planned
+from embedfleet.load.tally import Outcome
+from embedfleet.load.verdict import Verdict
+from embedfleet.load.workload import Arrival
 from tests.services.http import run, serving
 
 Answer = Callable[[Exchange, list], None]
@@ -67,13 +67,15 @@ def closing(exchange: Exchange, vectors: list) -> None:
     right(exchange, vectors)
 
 
-async def sent(answers: Iterator[Answer], count: int, *, cut: int = 0, connections: int = 4, **more) -> list[Outcome]:
+async def sent(answers: Iterator[Answer], count: int, *, split: int = 0, connections: int = 4, **more) -> list[Outcome]:
     def handle(exchange: Exchange) -> None:
         texts = orjson.loads(exchange.body)["inputs"]
         next(answers)(exchange, [vector_of(text) for text in texts])
 
     async with serving(handle) as server:
-        plan = planned([Arrival(n, n * 0.001, "bulk", (5, 6, 7, 8)) for n in range(count)], seed=1, cut=cut)
+        plan = planned(
+            [Arrival(n, n * 0.001, "bulk", (5, 6, 7, 8)) for n in range(count)], FakeOracle(), seed=1, split=split
+        )
         return await Generator(plan, server.port, **more).run(connections)
 
 
@@ -103,9 +105,9 @@ def test_each_wrong_is_counted_once_and_for_what_it_is(answer, verdict, status):
     run(test)
 
 
-def test_one_wrong_piece_of_a_cut_batch_spoils_the_batch():
+def test_one_wrong_part_of_a_split_batch_makes_the_batch_wrong():
     async def test():
-        (outcome,) = await sent(iter([right, short]), 1, cut=2)
+        (outcome,) = await sent(iter([right, short]), 1, split=2)
         assert (outcome.verdict, outcome.statuses, outcome.texts) == (Verdict.WRONG, (200, 200), 4)
 
     run(test)

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.services.docker.daemon import Daemon, build_nvml, why_not
-from tests.services.docker.images import NGINX, OWN, TEI, build, save
+from tests.services.docker.images import NGINX, OWN, TEI, provide, save
+from tests.services.docker.models import make_embedder, make_reranker
 from tests.services.docker.site import Site
-from tests.services.models import make_xlm
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -25,7 +25,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def daemon(request: pytest.FixtureRequest) -> Iterator[Daemon]:
+def daemon(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     if reason := why_not():
         if os.environ.get("CI"):
             pytest.fail(f"in CI these tests must run: {reason}")
@@ -34,7 +34,9 @@ def daemon(request: pytest.FixtureRequest) -> Iterator[Daemon]:
     try:
         daemon.start()
         cache = request.config.cache
-        build(daemon.host, Path(cache.mkdir("wheels")) if cache else daemon.folder / "wheels")
+        wheels = Path(cache.mkdir("wheels")) if cache else daemon.folder / "wheels"
+        shared = tmp_path_factory.getbasetemp().parent if "PYTEST_XDIST_WORKER" in os.environ else None
+        provide(daemon.host, daemon.folder, wheels, shared)
         yield daemon
     finally:
         daemon.stop()
@@ -61,8 +63,8 @@ def tars(daemon: Daemon) -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("hub")
-    make_xlm(folder / "bge-m3")
-    make_xlm(folder / "bge-reranker-v2-m3", labels=1)
+    make_embedder(folder / "bge-m3")
+    make_reranker(folder / "bge-reranker-v2-m3")
     return folder
 
 

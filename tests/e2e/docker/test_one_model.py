@@ -13,8 +13,8 @@ import orjson
 import pytest
 
 from tests.e2e.docker.test_life import ONE
+from tests.services.docker.models import make_embedder
 from tests.services.docker.site import QUESTION, Site
-from tests.services.models import make_xlm
 
 NAME = "bge-embedder-tei-{}"
 
@@ -22,7 +22,7 @@ NAME = "bge-embedder-tei-{}"
 @pytest.fixture(scope="module")
 def another(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Another model, in a folder of the same name."""
-    return make_xlm(tmp_path_factory.mktemp("another") / "bge-m3", seed=7)
+    return make_embedder(tmp_path_factory.mktemp("another") / "bge-m3", seed=7)
 
 
 def vector(site: Site, text: str = QUESTION["inputs"]) -> float:

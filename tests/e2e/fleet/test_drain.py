@@ -2,47 +2,20 @@
 
 import os
 import signal
-import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 
 import pytest
 
 from tests.e2e.fleet.test_remote import needs_nginx, serving
 from tests.services.fleet import LIMIT_S, Fleet, run_cli
 from tests.services.replica import FakeReplica
+from tests.services.traffic import traffic
 
 pytestmark = pytest.mark.slow
 
 NAMES = [f"bge-embedder-tei-{number}" for number in range(3)]
 BALANCERS = [pytest.param("gateway"), pytest.param("nginx", marks=needs_nginx)]
-
-
-@contextmanager
-def traffic(running: Fleet):
-    """Eight clients that ask until it is over; gives a function that waits for so many more answers."""
-    statuses: list[int] = []
-    answered, over = threading.Semaphore(0), threading.Event()
-
-    def ask_on() -> None:
-        while not over.is_set():
-            statuses.append(running.embedder.post("/embed", {"inputs": f"text {len(statuses)}"}).status)
-            answered.release()
-
-    def wait_for(count: int) -> None:
-        for _ in range(count):
-            assert answered.acquire(timeout=LIMIT_S)
-
-    with ThreadPoolExecutor(8) as pool:
-        work = [pool.submit(ask_on) for _ in range(8)]
-        try:
-            yield wait_for
-        finally:
-            over.set()
-        for item in work:
-            item.result(LIMIT_S)
-    assert set(statuses) == {200}, "a client noticed"
 
 
 def until_seen(replica: FakeReplica, count: int, wait_for: Callable[[int], None]) -> None:
@@ -71,7 +44,7 @@ def undrain(running: Fleet, number: int) -> None:
 
 @pytest.mark.parametrize("balancer", BALANCERS)
 def test_nobody_notices_that_a_replica_is_drained_and_undrained(tmp_path, balancer):
-    with serving(tmp_path, balancer) as (running, made), traffic(running) as wait_for:
+    with serving(tmp_path, balancer) as (running, made), traffic(running.embedder.port, keeping=0) as wait_for:
         made[1].seen.clear()  # what measured it when it joined
         until_seen(made[1], 0, wait_for)
         drain(running, 1)
@@ -83,6 +56,8 @@ def test_nobody_notices_that_a_replica_is_drained_and_undrained(tmp_path, balanc
         assert run_cli(running.folder, "status").returncode == 0, "it was wanted so"
         undrain(running, 1)
         until_seen(made[1], count, wait_for)
+        seen = wait_for(8)
+    assert set(seen) == {"200"}, "a client noticed"
 
 
 def test_drain_waits_for_what_the_replica_has(tmp_path):

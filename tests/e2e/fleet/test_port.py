@@ -5,11 +5,7 @@ import os
 import shutil
 import signal
 import socket
-import threading
-from collections import Counter
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Iterator
 from http.client import HTTPConnection, RemoteDisconnected
 from pathlib import Path
 
@@ -19,11 +15,11 @@ import pytest
 import embedfleet
 from tests.e2e.fleet.test_remote import serving
 from tests.services.fleet import LIMIT_S, Fleet, run_cli
+from tests.services.traffic import traffic
 
 pytestmark = pytest.mark.slow
 
 BODY = orjson.dumps({"inputs": "text"})
-JSON = {"content-type": "application/json"}
 RAW = b"POST /embed HTTP/1.1\r\nhost: h\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (
     len(BODY),
     BODY,
@@ -51,50 +47,9 @@ def answer(client: socket.socket) -> bytes:
     return data.partition(b"\r\n\r\n")[0]
 
 
-def ask(client: HTTPConnection) -> int:
-    client.request("POST", "/embed", BODY, JSON)
-    response = client.getresponse()
-    response.read()
-    return response.status
-
-
 def reload(running: Fleet) -> None:
     result = run_cli(running.folder, "reload")
     assert result.returncode == 0, result.stderr
-
-
-@contextmanager
-def traffic(running: Fleet, failures: tuple[type[Exception], ...] = ()) -> Iterator[Callable[[int], Counter[str]]]:
-    """Four clients that keep their connection and four that do not; gives what waits for so many more answers."""
-    seen: Counter[str] = Counter()
-    answered, over = threading.Semaphore(0), threading.Event()
-
-    def ask_on(keeps: bool) -> None:
-        client = HTTPConnection("127.0.0.1", running.embedder.port, timeout=LIMIT_S)
-        while not over.is_set():
-            try:
-                seen[str(ask(client))] += 1
-            except failures as error:
-                seen[type(error).__name__] += 1
-                client.close()
-            if not keeps:
-                client.close()
-            answered.release()
-        client.close()
-
-    def wait_for(count: int) -> Counter[str]:
-        for _ in range(count):
-            assert answered.acquire(timeout=LIMIT_S)
-        return seen
-
-    with ThreadPoolExecutor(8) as pool:
-        work = [pool.submit(ask_on, number % 2 == 0) for number in range(8)]
-        try:
-            yield wait_for
-        finally:
-            over.set()
-        for item in work:
-            item.result(LIMIT_S)
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +79,9 @@ def test_readiness_is_not_lost_while_a_killed_gateway_is_started_again(running):
 
 def test_a_gateway_that_is_killed_costs_only_what_was_on_its_way_by_it(running):
     """Four clients keep connections, so that is eight at most; nobody is refused."""
-    with traffic(running, (ConnectionResetError, BrokenPipeError, RemoteDisconnected)) as wait_for:
+    with traffic(
+        running.embedder.port, failures=(ConnectionResetError, BrokenPipeError, RemoteDisconnected)
+    ) as wait_for:
         wait_for(200)
         os.kill(gateway(running), signal.SIGKILL)
         seen = wait_for(400)
@@ -133,7 +90,7 @@ def test_a_gateway_that_is_killed_costs_only_what_was_on_its_way_by_it(running):
 
 
 def test_nobody_notices_reloads(running):
-    with traffic(running) as wait_for:
+    with traffic(running.embedder.port) as wait_for:
         pids = [gateway(running)]
         for _ in range(5):
             wait_for(50)

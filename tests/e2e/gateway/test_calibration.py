@@ -6,10 +6,10 @@ from dataclasses import replace
 import orjson
 import pytest
 
-from bench.workload import Cost
 from embedfleet.gateway.calibration import TRIALS, Calibration, wanted
 from embedfleet.gateway.dispatch.replica import Abilities
 from embedfleet.probe.prober import Prober
+from embedfleet.simulation.batch_cost import BatchCost
 from embedfleet.types import Endpoint
 from tests.services.fake_tei import fake_tei
 from tests.services.gateway import gateway, run
@@ -31,15 +31,15 @@ def measured(**settings):
 
 
 def test_a_slow_replica_is_found_slower_than_a_quick_one():
-    quick = measured(cost=Cost(a_s=0.001, b_s=1e-6))
-    slow = measured(cost=Cost(a_s=0.02, b_s=1e-4))
+    quick = measured(cost=BatchCost(a_s=0.001, b_s=1e-6))
+    slow = measured(cost=BatchCost(a_s=0.02, b_s=1e-4))
     assert slow.a_s > quick.a_s
     assert slow.b_s > 10 * quick.b_s
 
 
 @pytest.mark.parametrize("kind", ["embedding", "reranker", "classifier"])
 def test_every_kind_of_model_is_asked_what_it_answers(kind):
-    assert measured(kind=kind, cost=Cost(a_s=0.001, b_s=1e-5)).b_s > 0
+    assert measured(kind=kind, cost=BatchCost(a_s=0.001, b_s=1e-5)).b_s > 0
 
 
 def test_a_replica_is_asked_for_no_more_than_it_takes():
@@ -135,13 +135,13 @@ def test_a_slow_replica_is_asked_little():
 
 def test_a_replica_that_does_not_answer_in_time_is_at_least_so_slow():
     async def go():
-        async with fake_tei(cost=Cost(a_s=0.05, b_s=0.01, batch_tokens=600)) as tei:
+        async with fake_tei(cost=BatchCost(a_s=0.05, b_s=0.01, batch_tokens=600)) as tei:
             endpoint = Endpoint("r", f"http://127.0.0.1:{tei.replica.port}")
             cost = await Calibration(budget_s=0.6).cost(endpoint, tei.replica.settings.info())
             assert [number for number in tei.replica.counts.elements() if number == "200"] == ["200"]
             return cost
 
-    assert asyncio.run(go()).b_s > 10 * Cost().b_s
+    assert asyncio.run(go()).b_s > 10 * BatchCost().b_s
 
 
 def test_one_that_is_at_work_for_others_is_not_measured():

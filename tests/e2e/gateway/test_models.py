@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import orjson
@@ -134,7 +134,7 @@ def test_the_same_model_in_another_process_serves_after_one_probe():
 
 
 class Impatient(FakeReplica):
-    """Closes a connection that was idle for so long, and counts it."""
+    """A replica that closes connections after some idle time and counts them."""
 
     def __init__(self, number: float, idle_s: float) -> None:
         super().__init__(number)
@@ -144,22 +144,19 @@ class Impatient(FakeReplica):
     async def start(self, port: int = 0) -> "Impatient":
         self.server = Server(self.handle, self._limits)
         await self.server.start(port=port)
-        self._sweeping = asyncio.create_task(self._sweep())
+        self._sweep()
         return self
 
-    async def _sweep(self) -> None:
-        while True:
-            now = asyncio.get_running_loop().time()
-            for client in list(self.server.clients):
-                if 0.0 < client.deadline < now:
-                    self.closed += 1
-                    client.expire()
-            await asyncio.sleep(0.005)
+    def _sweep(self) -> None:
+        loop = asyncio.get_running_loop()
+        for client in list(self.server.clients):
+            if 0.0 < client.deadline < loop.time():
+                self.closed += 1
+                client.expire()
+        self._sweeping = loop.call_later(0.005, self._sweep)
 
     async def kill(self) -> None:
         self._sweeping.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._sweeping
         await super().kill()
 
 

@@ -1,6 +1,7 @@
-"""A Docker daemon of our own: its data, its socket and its end; with GPUs that are made up and no way out."""
+"""A Docker daemon of the tests' own, with simulated GPUs and no route out."""
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -14,7 +15,7 @@ _HOOK = "#!/bin/sh\nexit 0\n"
 
 
 def why_not() -> str:
-    """Why no daemon can be started here; nothing if one can."""
+    """Why no daemon can be started here; empty if one can."""
     if os.getuid() != 0:
         return "a Docker daemon takes root"
     missing = [name for name in ("dockerd", "containerd", "runc", "iptables", "cc") if shutil.which(name) is None]
@@ -22,18 +23,19 @@ def why_not() -> str:
 
 
 _ATTEMPTS = 3
+_PLENTY_BYTES = 12_000_000_000  # three workers take a gigabyte each
 
 
 class Daemon:
-    """A dockerd that this test run started and will end.
+    """A dockerd that this test run starts and ends.
 
-    The hook that the NVIDIA toolkit would put on the path is a stub, so the real daemon takes real device requests; it
-    masks no addresses, so nothing gets out of its networks. It leaves the machine's packet filter alone: several
-    daemons run at once, and one that starts empties the chains of the others.
+    A stub stands in for the hook of the NVIDIA toolkit, so the real daemon accepts real device requests. It does not
+    masquerade, so nothing leaves its networks. It does not touch the machine's packet filter: several daemons run at
+    once, and one that starts would empty the chains of the others.
     """
 
     def __init__(self) -> None:
-        # Not in pytest's folder: a socket's path must be short, and nobody else must tidy up what is mounted.
+        # Not in pytest's folder: a socket's path must be short, and pytest must not remove what is mounted.
         self.folder = Path(tempfile.mkdtemp(prefix="efd-", dir="/var/tmp"))
         self.socket = self.folder / "docker.sock"
         self.host = f"unix://{self.socket}"
@@ -42,16 +44,28 @@ class Daemon:
         hook = self.folder / "bin" / "nvidia-container-runtime-hook"
         hook.write_text(_HOOK)
         hook.chmod(0o755)
+        self._mount_data()
+
+    def _mount_data(self) -> None:
+        """Keep the images in memory where there is plenty of it.
+
+        They are ten thousand files: a disk that is busy takes half a minute to remove them after the last test.
+        """
+        data = self.folder / "data"
+        data.mkdir()
+        available = re.search(r"MemAvailable: +(\d+) kB", Path("/proc/meminfo").read_text())
+        if available and int(available[1]) * 1024 > _PLENTY_BYTES:
+            subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3g", "tmpfs", str(data)], check=False)
 
     def start(self) -> None:
-        """Start it and wait until it answers; it may stumble over what another one does at the same moment."""
+        """Start the daemon and wait until it answers; starts of several daemons at once may disturb each other."""
         for _ in range(_ATTEMPTS - 1):
             if self._start():
                 return
         assert self._start(), (self.folder / "dockerd.log").read_text()[-2000:]
 
     def _start(self) -> bool:
-        """Whether it has started."""
+        """Try to start; whether the daemon answers."""
         with (self.folder / "dockerd.log").open("ab") as log:
             self._process = subprocess.Popen(
                 [
@@ -82,13 +96,13 @@ class Daemon:
                 return False
 
     def stop(self) -> None:
-        """Let it end, containers and all."""
+        """Stop the daemon and its containers."""
         if self._process is not None:
             self._process.send_signal(signal.SIGTERM)
             self._process.wait(LIMIT_S)
 
     def remove(self) -> None:
-        """Remove what it kept: a daemon's data is large."""
+        """Remove the daemon's data."""
         for line in Path("/proc/self/mounts").read_text().splitlines():
             if line.split()[1].startswith(f"{self.folder}/"):
                 subprocess.run(["umount", "--lazy", line.split()[1]], check=False)
@@ -96,7 +110,7 @@ class Daemon:
 
 
 def build_nvml(folder: Path) -> Path:
-    """A folder with a libnvidia-ml.so.1 that tells of the GPUs in ``FAKE_GPUS``."""
+    """A folder with a libnvidia-ml.so.1 that reports the GPUs of the variable ``FAKE_GPUS``."""
     folder.mkdir(parents=True, exist_ok=True)
     source = Path(__file__).parent / "fake_nvml.c"
     library = folder / "libnvidia-ml.so.1"

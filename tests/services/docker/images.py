@@ -1,6 +1,7 @@
 """The images that the tests run, made here: no registry is asked."""
 
 import contextlib
+import fcntl
 import hashlib
 import io
 import subprocess
@@ -28,6 +29,7 @@ COPY text-embeddings-router /usr/local/bin/text-embeddings-router
 ENTRYPOINT ["text-embeddings-router"]
 CMD ["--json-output"]
 """
+_CHUNK = 1 << 20
 LIAR = "embedfleet-test/liar:latest"
 _LIAR = f"FROM {TEI['turing']}\nCOPY sitecustomize.py /opt/embedfleet/packages/sitecustomize.py\n"
 _ROUTER = '#!/bin/sh\nexec python3 -P -m embedfleet tei "$@"\n'
@@ -48,12 +50,58 @@ def wheels(cache: Path) -> Path:
     return folder
 
 
+def provide(host: str, folder: Path, cache: Path, shared: Path | None) -> None:
+    """Put every image into a daemon; of several workers one builds them and the others load what it has built.
+
+    Args:
+        host: Address of the daemon.
+        folder: Folder of this worker; what it shares is gone when that is removed.
+        cache: Folder that stays between runs.
+        shared: Folder of all workers of this run; None if there is one worker.
+    """
+    if shared is None:
+        build(host, cache)
+        return
+    with (shared / "images").open("a+") as place:
+        fcntl.flock(place, fcntl.LOCK_EX)
+        place.seek(0)
+        built = Path(place.read() or "/nowhere")
+        if built.exists():
+            load(host, built)
+            return
+        build(host, cache)
+        place.truncate(0)
+        place.write(str(save_all(host, folder / "images.tar")))
+
+
+def load(host: str, file: Path) -> None:
+    """As ``docker load -i FILE``."""
+    client = docker.DockerClient(base_url=host, timeout=300)
+    with file.open("rb") as stream:
+        problems = [line["error"] for line in client.api.load_image(stream) if "error" in line]
+    client.close()
+    assert not problems, problems
+
+
+def save_all(host: str, file: Path) -> Path:
+    """Save every image into one tar, so that each layer is in it once."""
+    client = docker.DockerClient(base_url=host, timeout=300)
+    url = f"{client.api.base_url}/v{client.api.api_version}/images/get"
+    names = [PYTHON, OWN, NGINX, *TEI.values(), LIAR]
+    with client.api.get(url, params={"names": names}, stream=True) as reply, file.open("wb") as stream:
+        reply.raise_for_status()
+        for chunk in reply.iter_content(_CHUNK):
+            stream.write(chunk)
+    client.close()
+    return file
+
+
 def build(host: str, cache: Path) -> None:
     """Build every image in a daemon.
 
     Args:
-        host: of the daemon.
-        cache: a folder that stays between runs.
+        host: Address of the daemon.
+        cache: Folder that stays between runs.
     """
     client = docker.DockerClient(base_url=host, timeout=300)
     name, _, tag = PYTHON.rpartition(":")

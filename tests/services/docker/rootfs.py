@@ -15,7 +15,7 @@ from pathlib import Path
 import pip
 
 _SKIPPED = re.compile(
-    r"__pycache__|/test/|/tests/|/idlelib/|/tkinter/|/ensurepip/|/config-3|/site-packages/|/dist-packages/"
+    r"\.opt-\d\.pyc|/test/|/tests/|/idlelib/|/tkinter/|/ensurepip/|/config-3|/site-packages/|/dist-packages/"
 )
 _PASSWD = "root:x:0:0::/root:/bin/sh\nwww-data:x:33:33::/:/bin/false\nnobody:x:65534:65534::/:/bin/false\n"
 _GROUP = "root:x:0:\nadm:x:4:\nwww-data:x:33:\nnogroup:x:65534:\n"

@@ -17,6 +17,7 @@ import docker
 
 from tests.services.engine import Answer, Client
 from tests.services.fleet import COMMAND, LIMIT_S, free_ports
+from tests.services.fleet_status import FleetStatus
 
 T4 = "Tesla T4|7.5|15360|15000"
 H100 = "NVIDIA H100 80GB HBM3|9.0|81920|81000"
@@ -43,6 +44,7 @@ class Site:
         self.folder = folder
         self.ports = free_ports(2)
         self.client = docker.DockerClient(base_url=host, timeout=60)
+        self._status = FleetStatus()
         self.embedder, self.reranker = (Client(port) for port in self.ports)
         self.env = {
             "DOCKER_HOST": host,
@@ -90,7 +92,9 @@ class Site:
 
     @property
     def status(self) -> dict[str, Any]:
-        return json.loads(self.run("status", "--json", code=None).stdout)
+        """What `embedfleet status --json` prints."""
+        status = self._status.ask(self.folder)
+        return status or json.loads(self.run("status", "--json", code=None).stdout)
 
     def states(self, service: str) -> dict[str, str]:
         (found,) = [row for row in self.status["services"] if row["name"] == service]

@@ -1,11 +1,11 @@
 """Two versions of ours under one fault: what is told of their runs."""
 
 from bench.contestants import Site, of_source
-from bench.load.tally import Outcome
-from bench.load.verdict import Verdict
 from bench.mixed.before import CASES, Compared
 from bench.mixed.faults import cases
 from bench.mixed.run import RunResult
+from embedfleet.load.tally import Outcome
+from embedfleet.load.verdict import Verdict
 
 
 def run(*latencies, kind="online", verdict=Verdict.RIGHT, void=False):

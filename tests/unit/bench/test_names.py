@@ -4,7 +4,7 @@ import argparse
 
 import pytest
 
-from bench.names import names_of
+from bench.measuring.names import names_of
 
 
 def test_known_names_are_taken_in_the_order_given():

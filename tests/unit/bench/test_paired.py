@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.paired import ratio, table, told, turns
+from bench.measuring.paired import ratio, table, told, turns
 
 COSTS = st.floats(0.01, 1e6)
 

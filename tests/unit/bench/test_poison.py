@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.load.tally import Outcome
-from bench.load.verdict import Verdict
 from bench.poison.run import PoisonPlan
 from bench.poison.series import Seen, deaths, fewest, result, series, table
+from embedfleet.load.tally import Outcome
+from embedfleet.load.verdict import Verdict
 
 ALIVE = [(-1.0, True)]
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.fake_tei.queue import Entry, Permits, Queue
-from bench.workload import Cost
+from embedfleet.simulation.batch_cost import BatchCost
 
 
 @dataclass(eq=False)
@@ -29,24 +29,24 @@ def batches(queue):
 
 
 def test_a_batch_takes_texts_from_the_front_until_the_next_does_not_fit():
-    queue, _ = queue_of([60, 30, 20, 5, 100], Cost(batch_tokens=100))
+    queue, _ = queue_of([60, 30, 20, 5, 100], BatchCost(batch_tokens=100))
     assert [[entry.tokens for entry in batch] for batch in batches(queue)] == [[60, 30], [20, 5], [100]]
 
 
 def test_where_texts_are_padded_each_counts_as_much_as_the_longest():
-    queue, _ = queue_of([10, 40, 10, 10], Cost(batch_tokens=100, padded=True))
+    queue, _ = queue_of([10, 40, 10, 10], BatchCost(batch_tokens=100, padded=True))
     assert [[entry.tokens for entry in batch] for batch in batches(queue)] == [[10, 40], [10, 10]]
 
 
 def test_texts_of_clients_that_left_are_dropped_when_a_batch_is_formed():
-    queue, entries = queue_of([50, 50, 50], Cost(batch_tokens=100), gone={0})
+    queue, entries = queue_of([50, 50, 50], BatchCost(batch_tokens=100), gone={0})
     assert queue.next_batch() == entries[1:]
     assert (queue.dropped, len(queue)) == (1, 0)
 
 
 @given(st.lists(st.integers(1, 200), max_size=40), st.integers(1, 300), st.booleans(), st.sets(st.integers(0, 39)))
 def test_every_text_that_is_wanted_runs_once_in_order_and_batches_are_bounded(tokens, limit, padded, gone):
-    cost = Cost(batch_tokens=limit, padded=padded)
+    cost = BatchCost(batch_tokens=limit, padded=padded)
     queue, entries = queue_of(tokens, cost, gone)
     found = batches(queue)
     assert [entry for batch in found for entry in batch] == [e for e in entries if not e.owner.gone]

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from bench.versions import environment, versions
+from bench.measuring.versions import environment, versions
 
 
 @pytest.fixture

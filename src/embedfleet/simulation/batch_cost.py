@@ -1,0 +1,33 @@
+"""The cost of a batch on a modelled replica. Pure."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class BatchCost:
+    """Seconds that one batch takes: ``a_s + b_s * tokens``; padded, ``tokens`` is texts times the longest text.
+
+    Attributes:
+        a_s: Seconds per batch.
+        b_s: Seconds per token.
+        batch_tokens: Most tokens of one batch (TEI's ``max_batch_tokens``).
+        padded: Whether each text costs as much as the longest of its batch.
+    """
+
+    a_s: float = 0.003
+    b_s: float = 1 / 150_000
+    batch_tokens: int = 16_384
+    padded: bool = False
+
+    def seconds(self, tokens: list[int]) -> float:
+        """Time of one batch of texts with these tokens."""
+        return self.a_s + self.b_s * self.work(len(tokens), sum(tokens), max(tokens))
+
+    def work(self, texts: int, tokens: int, longest: int) -> int:
+        """Tokens that a replica computes for a batch, padding included."""
+        return texts * longest if self.padded else tokens
+
+    @property
+    def tokens_per_s(self) -> float:
+        """Tokens per second with full batches, without padding."""
+        return self.batch_tokens / (self.a_s + self.b_s * self.batch_tokens)

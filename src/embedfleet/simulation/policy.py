@@ -1,0 +1,114 @@
+"""What can stand in front of simulated replicas: the interface of a front door, and our gateway as one."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from typing_extensions import override
+
+from embedfleet.gateway.dispatch.limits import DispatchLimits
+from embedfleet.load.workload import Arrival
+from embedfleet.simulation.batch_cost import BatchCost
+from embedfleet.simulation.clock import Clock
+from embedfleet.simulation.gateway import SimGateway
+from embedfleet.simulation.ledger import Ledger
+from embedfleet.simulation.replica import SimReplica
+
+UNBOUNDED = DispatchLimits(online_queue_s=1e9, bulk_queue_s=1e9, queue_bytes=10**12)
+"""Queues without bounds, as those of rivals: such a comparison is about the order of work, not about refusals."""
+BOUNDED = DispatchLimits(online_queue_s=1.0, bulk_queue_s=5.0, queue_bytes=10**12)
+"""Short queues, for clients that prefer a refusal to a long wait."""
+
+
+class FrontDoor(Protocol):
+    """A load balancer: sends calls to replicas and is notified by the calls' callbacks and by the clock."""
+
+    def arrive(self, arrival: Arrival) -> None:
+        """Take a client's request and end it once, by `Ledger.finish` or `Ledger.refuse`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """The surroundings of a front door.
+
+    Attributes:
+        clock: Clock of the simulation.
+        replicas: Replicas behind the front door.
+        ledger: Record of how arrivals end.
+        cost: Cost of a replica's batch.
+        limits: Limits of our dispatcher; rivals have none.
+        batch_texts: Most texts of one call of ours; rivals, which split nothing, have no bound.
+    """
+
+    clock: Clock
+    replicas: Sequence[SimReplica]
+    ledger: Ledger
+    cost: BatchCost
+    limits: DispatchLimits
+    batch_texts: int
+
+
+class Policy(ABC):
+    """A way to distribute requests, by name."""
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """Name in tables and on command lines."""
+
+    @property
+    def keeps_limits(self) -> bool:
+        """Whether its calls stay within the texts and the permits that TEI allows a client."""
+        return False
+
+    @abstractmethod
+    def front_door(self, stage: Stage) -> FrontDoor:
+        """A front door in these surroundings."""
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayPolicy(Policy):
+    """Our gateway, with parts of its dispatcher on or off.
+
+    Attributes:
+        reserve: Whether one replica is kept free of bulk work while little of it waits.
+        prefer_online: Whether bulk work makes way for online work.
+        split: Whether requests are split into chunks.
+        hedge: Whether the work of a suspect replica is sent to another as well.
+    """
+
+    reserve: bool = True
+    prefer_online: bool = True
+    split: bool = True
+    hedge: bool = True
+
+    @property
+    @override
+    def name(self) -> str:
+        parts = {
+            "reserve": self.reserve,
+            "priority": self.prefer_online,
+            "splitting": self.split,
+            "hedging": self.hedge,
+        }
+        return "_".join(["ours", *(f"without_{part}" for part, is_on in parts.items() if not is_on)])
+
+    @property
+    @override
+    def keeps_limits(self) -> bool:
+        return self.split
+
+    @override
+    def front_door(self, stage: Stage) -> FrontDoor:
+        limits = replace(
+            stage.limits,
+            reserve=self.reserve,
+            prefer_online=self.prefer_online,
+            split=self.split,
+            hedge=self.hedge,
+            sort_by_length=stage.cost.padded,
+        )
+        return SimGateway(
+            stage.clock, stage.replicas, stage.ledger, limits, cost=stage.cost, batch_texts=stage.batch_texts
+        )

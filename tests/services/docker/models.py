@@ -1,0 +1,48 @@
+"""Small seeded XLM-RoBERTa models for containers: replicas read, digest and unload them in milliseconds."""
+
+from pathlib import Path
+
+from bench.fuzz import tokenizers
+from bench.fuzz.folders import Kind, make_files, write_files
+from bench.fuzz.weights import safetensors, tensors_of
+from embedfleet.engine.model.spec import read_model
+
+_CONFIG = {
+    "model_type": "xlm-roberta",
+    "vocab_size": tokenizers.ROOM,
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "max_position_embeddings": 130,
+    "type_vocab_size": 1,
+    "hidden_act": "gelu",
+    "layer_norm_eps": 1e-5,
+    "pad_token_id": 1,
+}
+SPREAD = 10  # so that texts differ in their vectors and scores
+_POOLING = {"1_Pooling/config.json": {"word_embedding_dimension": 32, "pooling_mode_cls_token": True}}
+
+
+def make_embedder(folder: Path, seed: int = 0) -> Path:
+    """A model like bge-m3, without its two further heads."""
+    return _make(
+        folder, Kind(_CONFIG | {"architectures": ["XLMRobertaModel"]}, tokenizers.unigram, _whole, _POOLING), seed
+    )
+
+
+def make_reranker(folder: Path, seed: int = 0) -> Path:
+    """A model like bge-reranker-v2-m3."""
+    config = {"architectures": ["XLMRobertaForSequenceClassification"], "id2label": {"0": "LABEL_0"}}
+    return _make(folder, Kind(_CONFIG | config, tokenizers.unigram, _whole, {}), seed)
+
+
+def _make(folder: Path, kind: Kind, seed: int) -> Path:
+    write_files(folder, make_files(kind))
+    tensors = {name: SPREAD * values for name, values in tensors_of(read_model(folder), seed).items()}
+    (folder / "model.safetensors").write_bytes(safetensors(tensors))
+    return folder
+
+
+def _whole(tensors):
+    return {"model.safetensors": safetensors(tensors)}

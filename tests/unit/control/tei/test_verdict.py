@@ -1,0 +1,70 @@
+"""What people are told of a verdict."""
+
+import pytest
+
+from embedfleet.control.tei.folder import judge
+from tests.services.tei_folders import (
+    AMPERE,
+    embedder,
+)
+from tests.services.tei_verdicts import LENGTH, NEW_POOLING, POOLING, PROMPTS, config, refused
+
+
+def said(found, target=AMPERE):
+    """The lines of what is said of a folder."""
+    return str(judge(found, target)).split("\n  - ")
+
+
+def test_corrections_are_a_line_each_and_it_is_said_that_the_folder_stays():
+    prompts = {"prompts": {"query": "query: "}, "default_prompt_name": "query"}
+    found = embedder({POOLING: NEW_POOLING, PROMPTS: prompts})
+    first, *lines = said(found)
+    assert first == (
+        "serves it with 2 corrections: `up` gives TEI a corrected copy of the files below and starts TEI with the flags"
+        " below, the folder itself stays as it is"
+    )
+    assert lines == [
+        f"{POOLING}: pooling_mode is mean, and TEI does not read this key: pooling_mode_mean_tokens is set for it",
+        f"--default-prompt-name=query is given: {PROMPTS} names that prompt as the default, which TEI does not read",
+    ]
+    assert said(embedder({POOLING: NEW_POOLING}))[0].startswith("serves it with 1 correction: `up` gives TEI")
+    assert said(embedder()) == ["serves it as it is"]
+
+
+def test_a_pooling_that_is_not_stated_is_not_said_to_be_in_the_file():
+    (_, line) = said(embedder({POOLING: {"word_embedding_dimension": 32}}))
+    assert line == f"{POOLING}: pooling_mode is not stated, so mean: pooling_mode_mean_tokens is set for it"
+
+
+@pytest.mark.parametrize(
+    ("tokens", "why"),
+    [
+        (64, "64, the smaller of 64 (model_max_length in tokenizer_config.json) and 512 (positions)"),
+        (8192, "512, the smaller of 8192 (model_max_length in tokenizer_config.json) and 512 (positions)"),
+        (1e30, "512, the number of positions"),
+    ],
+)
+def test_a_length_is_said_with_what_it_was_taken_from(tokens, why):
+    settings = {"tokenizer_config.json": {"model_max_length": tokens}}
+    (_, line) = said(embedder({LENGTH: {"do_lower_case": False}} | settings))
+    assert line == f"{LENGTH}: max_seq_length is missing: {why}"
+    without_file = said(embedder({LENGTH: None} | settings))
+    assert without_file[1:] == ([line] if tokens == 64 else []), "TEI takes the positions by itself"
+
+
+@pytest.mark.parametrize("value", [16, "left"])
+def test_a_value_is_said_as_it_is_written(value):
+    file, key = (
+        ("config_sentence_transformers.json", "truncate_dim")
+        if value == 16
+        else (
+            "tokenizer_config.json",
+            "truncation_side",
+        )
+    )
+    assert refused(embedder({file: {key: value}}))[2].startswith(f"is {value!r}, ")
+
+
+def test_what_our_own_engine_may_do_is_said_to_leave_the_gpu():
+    (refusal,) = judge(embedder(config(model_type="albert", architectures=["AlbertModel"])), AMPERE).refusals
+    assert "on the CPU and not on the GPU: `embedfleet engine --model DIR` tells" in refusal.hint
