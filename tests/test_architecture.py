@@ -132,7 +132,7 @@ EFFECTS = {"asyncio", "logging", "os", "socket", "subprocess", "threading", "tim
 # What is heavy or touches the outside has one home.
 HOMES = {
     "onnxruntime": {"engine.onnx.session"},
-    "onnx": {"engine.onnx.graph", "engine.onnx.tensors"},
+    "onnx": {"engine.onnx.graph", "engine.onnx.exported_tensors"},
     "torch": {"engine.torch.backend", "engine.torch.ops"},
     "tokenizers": {"engine.text.tokenization"},
     "huggingface_hub": {"engine.model.source"},

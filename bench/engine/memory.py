@@ -8,7 +8,7 @@ second look dearer than it is: there should be none.
 
 They are looked at when they have worked and then had nothing to do for some seconds.
 
-Replicas of a fleet map one copy of the packed weights (`engine.onnx.packed_weights`): the first that starts makes it,
+Replicas of a fleet map one copy of the packed weights (`engine.onnx.packed_model`): the first that starts makes it,
 and still has on its heap what that took; from the next start on all of them only map it.
 """
 

@@ -5,8 +5,8 @@ from pathlib import Path
 from embedfleet.engine.compute.backend import Backend
 from embedfleet.engine.model.spec import ModelSpec
 from embedfleet.engine.onnx.backend import OnnxBackend
-from embedfleet.engine.onnx.exported_model import OnnxFileBackend
-from embedfleet.engine.onnx.processor import read_flags, require_int8
+from embedfleet.engine.onnx.cpu_features import read_cpu_flags, require_int8
+from embedfleet.engine.onnx.exported_model import ExportedModelBackend
 from embedfleet.engine.settings import BackendName, Precision
 from embedfleet.errors import ModelError
 
@@ -42,8 +42,8 @@ def make_backend(
             )
         int8 = precision == "int8"
         if int8:
-            _check_int8(spec, read_flags() if flags is None else flags)
-        return OnnxFileBackend(spec) if spec.is_onnx_file else OnnxBackend(spec, packed, int8=int8)
+            _check_int8(spec, read_cpu_flags() if flags is None else flags)
+        return ExportedModelBackend(spec) if spec.is_onnx_file else OnnxBackend(spec, packed, int8=int8)
     if precision == "int8":
         raise ModelError(
             "backend torch does not compute in int8", "set backend to onnx, or precision to float16 or bfloat16"

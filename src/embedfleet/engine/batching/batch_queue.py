@@ -15,7 +15,7 @@ from embedfleet.arrays import Floats
 from embedfleet.engine.batching.cache import Cache
 from embedfleet.engine.batching.choosing import BatchLimits, choose_batch
 from embedfleet.engine.batching.job import Job
-from embedfleet.engine.batching.lingering import Gathering
+from embedfleet.engine.batching.lingering import Linger
 from embedfleet.engine.compute.output import Output
 from embedfleet.engine.text.tokenization import Encoded
 from embedfleet.errors import Backend as BackendError
@@ -64,7 +64,7 @@ class BatchQueue:
         self._limits = limits
         self._cache = cache
         self._shared = registry["te_shared_inputs"].value()
-        self._gathering = Gathering()
+        self._linger = Linger()
         self._changed = threading.Condition()
         self._waiting: list[Computation] = []
         self._known: dict[bytes, Computation] = {}  # waiting or under way
@@ -90,7 +90,7 @@ class BatchQueue:
                     self._computation(key, encoded, outputs).askers.append(_Asker(job, index, now))
                 else:
                     whole = job.answer(index, output)
-            self._gathering.arrived(now)
+            self._linger.arrived(now)
             self._changed.notify(len(self._waiting) - before)
         if whole:
             job.finish()
@@ -109,7 +109,7 @@ class BatchQueue:
                     return []
                 if not self._waiting:
                     self._changed.wait()
-                elif not (pause_s := self._gathering.wait_s(time.perf_counter())) or self._is_full():
+                elif not (pause_s := self._linger.wait_s(time.perf_counter())) or self._is_full():
                     break
                 else:
                     self._changed.wait(pause_s)
@@ -133,7 +133,7 @@ class BatchQueue:
                         asker.index, output, queue_s=began - asker.since, inference_s=max(0.0, ended - began)
                     ):
                         whole.append(asker.job)
-            self._gathering.ended(len(whole), started, ended)
+            self._linger.ended(len(whole), started, ended)
         _tell(whole)
 
     def fail(self, batch: Sequence[Computation], error: Exception) -> None:

@@ -12,7 +12,7 @@ _MOST = 0.5  # of the answered
 _WEIGHT = 0.2  # of the last pass in what is known of them
 
 
-class Gathering:
+class Linger:
     """See the module; times are of one clock, in seconds."""
 
     def __init__(self) -> None:

@@ -7,7 +7,7 @@ from typing import ClassVar
 from embedfleet.arrays import Floats, Integers
 from embedfleet.engine.compute.output import Output
 from embedfleet.engine.model.spec import ModelSpec
-from embedfleet.engine.onnx.packed_weights import own_model, packed_model
+from embedfleet.engine.onnx.packed_model import own_model, packed_model
 
 log = logging.getLogger(__name__)
 

@@ -15,8 +15,8 @@ from embedfleet.engine.compute.output import Output
 from embedfleet.engine.compute.pooling import splade
 from embedfleet.engine.compute.room import require_memory
 from embedfleet.engine.model.spec import ModelSpec
+from embedfleet.engine.onnx.exported_tensors import read_exported_tensors
 from embedfleet.engine.onnx.session import OnnxSession
-from embedfleet.engine.onnx.tensors import read_onnx_tensors
 from embedfleet.errors import ModelError
 from embedfleet.model_folder.config import ModelConfig
 
@@ -24,7 +24,7 @@ _MEMORY = 3  # times the file, at the height of loading: what is parsed, the run
 _TYPES: dict[str, type[np.integer[Any]]] = {"tensor(int64)": np.int64, "tensor(int32)": np.int32}
 _REALS = ("tensor(float)", "tensor(float16)", "tensor(double)")  # given on as float32
 _INPUTS = ("input_ids", "attention_mask", "token_type_ids", "position_ids")
-# Names of an output, and how many dimensions it has.
+# OutputNames of an output, and how many dimensions it has.
 _OUTPUTS: dict[Output, tuple[tuple[str, ...], int]] = {
     Output.STATES: (("last_hidden_state", "token_embeddings"), 3),
     Output.CLASSES: (("logits",), 2),
@@ -32,7 +32,7 @@ _OUTPUTS: dict[Output, tuple[tuple[str, ...], int]] = {
 }
 
 
-class OnnxFileBackend:
+class ExportedModelBackend:
     """See `Backend`. On one core per calling thread; every layer is padded, as the file wants it.
 
     Args:
@@ -52,7 +52,7 @@ class OnnxFileBackend:
         self._pad = ModelConfig(spec.body / "config.json").number("pad_token_id", 0)
         size = self._file.stat().st_size
         require_memory(spec.folder, size, _MEMORY * size)
-        tensors = read_onnx_tensors(self._file)
+        tensors = read_exported_tensors(self._file)
         self._session = OnnxSession.of_model(tensors.model, self._file, tensors.values)
         self._types = {name: self._type(name, kind) for name, kind in self._session.inputs.items()}
         self._outputs = {output: self._find(output) for output in outputs_of(spec)}

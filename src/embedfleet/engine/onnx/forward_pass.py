@@ -12,12 +12,12 @@ from embedfleet.engine.compute.pooling import splade
 from embedfleet.engine.families.family import Family
 from embedfleet.engine.onnx.session import OnnxSession
 
-Names = Mapping[Output, str]
+OutputNames = Mapping[Output, str]
 """The names in a graph of what can be asked."""
 
 
 @dataclass(frozen=True, slots=True)
-class OnnxPass:
+class ForwardPass:
     """A session on a graph that `onnx_model.build_graph` has made.
 
     Attributes:
@@ -26,7 +26,7 @@ class OnnxPass:
 
     family: Family
     session: OnnxSession
-    outputs: Names
+    outputs: OutputNames
 
     def __call__(
         self, ids: Integers, types: Integers, lengths: Integers, outputs: tuple[Output, ...]

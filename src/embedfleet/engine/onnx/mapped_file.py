@@ -5,11 +5,11 @@ import weakref
 from pathlib import Path
 
 from embedfleet.engine.files.digest import digest
-from embedfleet.engine.onnx.stamp import FileMark
+from embedfleet.engine.onnx.packed_manifest import FileDigest
 from embedfleet.errors import WeightsChanged
 
 
-class WatchedFile:
+class MappedFile:
     """A file that is held open, to be looked at in a microsecond.
 
     Whoever writes to it changes its time before its first byte.
@@ -27,16 +27,16 @@ class WatchedFile:
         weakref.finalize(self, os.close, self._descriptor)
         self._state = _state(os.fstat(self._descriptor))
 
-    def mark(self) -> FileMark:
+    def mark(self) -> FileDigest:
         """What is in it.
 
         Raises:
             OSError: it cannot be read.
         """
         size = os.fstat(self._descriptor).st_size
-        return FileMark(size, digest(self._descriptor, size))
+        return FileDigest(size, digest(self._descriptor, size))
 
-    def fault(self, mark: FileMark) -> str:
+    def fault(self, mark: FileDigest) -> str:
         """In which way it is not what was written, in words; empty if it is.
 
         Raises:

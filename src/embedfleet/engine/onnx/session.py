@@ -9,7 +9,7 @@ import numpy as np
 import onnxruntime
 
 from embedfleet.arrays import Floats
-from embedfleet.engine.onnx.processor import has_int8, read_flags
+from embedfleet.engine.onnx.cpu_features import has_int8, read_cpu_flags
 from embedfleet.errors import Backend as BackendError
 from embedfleet.errors import ModelError, OutOfMemory
 
@@ -120,7 +120,7 @@ class OnnxSession:
 
 def runtime() -> str:
     """What decides how weights are packed: the runtime's version, and the processor with what it can do."""
-    return f"onnxruntime {onnxruntime.__version__} {platform.machine()} {read_flags()}"
+    return f"onnxruntime {onnxruntime.__version__} {platform.machine()} {read_cpu_flags()}"
 
 
 def packed_weights(file: Path) -> Path:
@@ -138,7 +138,7 @@ def _options() -> onnxruntime.SessionOptions:
     # A plan of one block for every shape that was ever seen: batches are hardly ever of a shape seen before, the blocks
     # are of all sizes, and what the allocator keeps of them is twice as much.
     options.enable_mem_pattern = False
-    if not has_int8(read_flags()):
+    if not has_int8(read_cpu_flags()):
         # Products of signed and unsigned bytes overflow there, unless the runtime makes all of them unsigned.
         options.add_session_config_entry("session.x64quantprecision", "1")
     # Fatal alone: what it calls errors are exceptions here, and it writes to stderr itself, where a worker may block.

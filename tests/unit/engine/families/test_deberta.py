@@ -11,7 +11,7 @@ from embedfleet.engine.compute.output import Output
 from embedfleet.engine.families.disentangled import TILE, Disentangled
 from embedfleet.engine.families.registry import read_family
 from embedfleet.engine.model.spec import Pooling, read_model
-from embedfleet.engine.onnx.packed_weights import own_model, packed_model
+from embedfleet.engine.onnx.packed_model import own_model, packed_model
 from embedfleet.errors import ModelError
 from embedfleet.model_folder.config import ModelConfig
 from tests.unit.engine.families.test_families import (

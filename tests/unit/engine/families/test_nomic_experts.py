@@ -9,7 +9,7 @@ from embedfleet.engine.backends import make_backend
 from embedfleet.engine.compute.output import Output
 from embedfleet.engine.families.registry import read_family
 from embedfleet.engine.model.spec import read_model
-from embedfleet.engine.onnx.packed_weights import own_model, packed_model
+from embedfleet.engine.onnx.packed_model import own_model, packed_model
 from embedfleet.errors import ModelError
 from embedfleet.model_folder.config import ModelConfig
 from tests.services.nomic import CONFIG, NomicReference, make_nomic

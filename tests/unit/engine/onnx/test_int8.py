@@ -23,13 +23,13 @@ from embedfleet.engine.files.weights import Weights
 from embedfleet.engine.model.builtin import builtin_model
 from embedfleet.engine.model.spec import Pooling, read_model
 from embedfleet.engine.onnx.backend import OnnxBackend
-from embedfleet.engine.onnx.int8_error import TEXTS, errors_of
+from embedfleet.engine.onnx.cpu_features import has_int8, require_int8
+from embedfleet.engine.onnx.int8_deviation import TEXTS, deviations_of
 from embedfleet.engine.onnx.ops import OnnxOps
-from embedfleet.engine.onnx.packed_weights import own_model
-from embedfleet.engine.onnx.processor import has_int8, require_int8
+from embedfleet.engine.onnx.packed_manifest import read_manifest
+from embedfleet.engine.onnx.packed_model import own_model
 from embedfleet.engine.onnx.quantization import LARGEST, quantize
 from embedfleet.engine.onnx.session import OnnxSession
-from embedfleet.engine.onnx.stamp import read_stamp
 from embedfleet.engine.text.tokenization import Tokenization
 from embedfleet.engine.text.truncation import TextLimits
 from embedfleet.errors import ModelError
@@ -92,7 +92,7 @@ def test_a_model_whose_numbers_in_int8_are_not_finite_is_refused(output, odd):
     exact, found = np.ones((2, 3), np.float32), np.ones((2, 3), np.float32)
     found[1, 1] = odd
     with pytest.raises(ModelError, match="of 1 of 2 texts are not finite") as caught:
-        errors_of({output: [exact, exact]}, {output: [exact, found]})
+        deviations_of({output: [exact, exact]}, {output: [exact, found]})
     assert "precision to float32" in caught.value.hint
 
 
@@ -221,7 +221,7 @@ def test_packed_it_is_the_same_and_only_who_packs_measures(tmp_path, caplog):
         for ours, theirs in zip(found, own, strict=True):
             np.testing.assert_array_equal(ours, theirs)
     (stamp,) = root.glob("*/complete.json")
-    values = read_stamp(stamp)
+    values = read_manifest(stamp)
     stamp.chmod(0o600)
     stamp.write_bytes(replace(values, errors=(replace(values.errors[0], worst=0.5), *values.errors[1:])).to_bytes())
     assert load(folder, root, caplog)[1] == [0.5, *told[1:]]

@@ -11,7 +11,7 @@ _INT8 = ("amx_int8", "avx512_vnni", "avx_vnni", "i8mm", "asimddp")
 _VECTORS = ("avx512f", "avx2", "avx", "sse4_2", "asimd")
 
 
-def read_flags() -> str:
+def read_cpu_flags() -> str:
     """The line of features, as it stands there; empty where it is not told."""
     if not _FILE.is_file():
         return ""
@@ -23,7 +23,7 @@ def has_int8(flags: str) -> bool:
     """Whether products of bytes have instructions of their own.
 
     Args:
-        flags: the processor's, as `read_flags` reads them.
+        flags: the processor's, as `read_cpu_flags` reads them.
     """
     return not frozenset(_INT8).isdisjoint(flags.split())
 

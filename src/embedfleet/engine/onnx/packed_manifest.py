@@ -7,12 +7,12 @@ from hashlib import sha256
 from pathlib import Path
 
 from embedfleet.engine.compute.output import Output
-from embedfleet.engine.onnx.forward_pass import Names
-from embedfleet.engine.onnx.int8_error import Int8Error
+from embedfleet.engine.onnx.forward_pass import OutputNames
+from embedfleet.engine.onnx.int8_deviation import Int8Deviation
 
 
 @dataclass(frozen=True, slots=True)
-class FileMark:
+class FileDigest:
     """One file.
 
     Attributes:
@@ -24,7 +24,7 @@ class FileMark:
 
 
 @dataclass(frozen=True, slots=True)
-class Stamp:
+class PackedManifest:
     """What a packed model is.
 
     Attributes:
@@ -33,9 +33,9 @@ class Stamp:
         errors: of int8, as whoever packed it measured them.
     """
 
-    files: Mapping[str, FileMark]
-    outputs: Names
-    errors: tuple[Int8Error, ...]
+    files: Mapping[str, FileDigest]
+    outputs: OutputNames
+    errors: tuple[Int8Deviation, ...]
 
     def to_bytes(self) -> bytes:
         """As it is written, with a digest of its own."""
@@ -49,8 +49,8 @@ class Stamp:
         return json.dumps({"digest": _digest(said), "said": said}).encode()
 
 
-def read_stamp(file: Path) -> Stamp:
-    """What `Stamp.to_bytes` gave and was written to a file.
+def read_manifest(file: Path) -> PackedManifest:
+    """What `PackedManifest.to_bytes` gave and was written to a file.
 
     Raises:
         OSError: it cannot be read.
@@ -59,10 +59,10 @@ def read_stamp(file: Path) -> Stamp:
     data = file.read_bytes()
     try:
         values = json.loads(_said(json.loads(data)))
-        return Stamp(
-            {str(name): FileMark(**mark) for name, mark in values["files"].items()},
+        return PackedManifest(
+            {str(name): FileDigest(**mark) for name, mark in values["files"].items()},
             {Output(output): str(name) for output, name in values["outputs"].items()},
-            tuple(Int8Error(**error | {"output": Output(error["output"])}) for error in values["errors"]),
+            tuple(Int8Deviation(**error | {"output": Output(error["output"])}) for error in values["errors"]),
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"{file} is not what was written: {type(error).__name__}: {error}") from error

@@ -65,7 +65,7 @@ _NUMBERS = {Output.CLASSES, Output.LEXICAL}  # read one by one, not as a directi
 
 
 @dataclass(frozen=True, slots=True)
-class Int8Error:
+class Int8Deviation:
     """How far one output is off, over all rows that it has.
 
     Attributes:
@@ -88,7 +88,7 @@ class Int8Error:
         )
 
 
-def errors_of(exact: Rows, found: Rows) -> tuple[Int8Error, ...]:
+def deviations_of(exact: Rows, found: Rows) -> tuple[Int8Deviation, ...]:
     """Of each output, from what `Sample.rows` gave for float32 and for int8.
 
     Raises:
@@ -131,7 +131,7 @@ def _encode(spec: ModelSpec) -> Iterator[Encoded]:
             yield from tokenization.encode([(_QUERY, text) if spec.kind == "reranker" else text], limits, None)
 
 
-def _error(output: Output, exact: Sequence[Floats], found: Sequence[Floats]) -> Int8Error:
+def _error(output: Output, exact: Sequence[Floats], found: Sequence[Floats]) -> Int8Deviation:
     lost = sum(not np.isfinite(rows).all() for rows in found)
     if lost:
         raise ModelError(
@@ -140,7 +140,7 @@ def _error(output: Output, exact: Sequence[Floats], found: Sequence[Floats]) -> 
         )
     pairs = zip(exact, found, strict=True)
     distances = np.concatenate([_distances(output, truth, ours).reshape(-1) for truth, ours in pairs])
-    return Int8Error(output, float(distances.max()), float(distances.mean()), len(exact))
+    return Int8Deviation(output, float(distances.max()), float(distances.mean()), len(exact))
 
 
 def _distances(output: Output, exact: Floats, found: Floats) -> Floats:

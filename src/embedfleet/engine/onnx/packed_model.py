@@ -20,11 +20,11 @@ from embedfleet.engine.compute.heads import outputs_of
 from embedfleet.engine.compute.room import check_disk, no_space, require_memory
 from embedfleet.engine.model.folder_state import FolderState
 from embedfleet.engine.model.spec import ModelSpec
-from embedfleet.engine.onnx.forward_pass import OnnxPass
-from embedfleet.engine.onnx.int8_error import Int8Error, Sample, errors_of
-from embedfleet.engine.onnx.mapped_file import WatchedFile
+from embedfleet.engine.onnx.forward_pass import ForwardPass
+from embedfleet.engine.onnx.int8_deviation import Int8Deviation, Sample, deviations_of
+from embedfleet.engine.onnx.mapped_file import MappedFile
+from embedfleet.engine.onnx.packed_manifest import PackedManifest, read_manifest
 from embedfleet.engine.onnx.session import OnnxSession, packed_weights, runtime
-from embedfleet.engine.onnx.stamp import Stamp, read_stamp
 from embedfleet.errors import ModelError, NoRoom, WeightsChanged
 
 log = logging.getLogger(__name__)
@@ -47,9 +47,9 @@ class Model:
         files: that its weights are mapped from; none where they are in memory of this process' own.
     """
 
-    forward: OnnxPass
-    errors: tuple[Int8Error, ...] = ()
-    files: tuple[WatchedFile, ...] = ()
+    forward: ForwardPass
+    errors: tuple[Int8Deviation, ...] = ()
+    files: tuple[MappedFile, ...] = ()
 
 
 def own_model(spec: ModelSpec, *, int8: bool = False) -> Model:
@@ -68,7 +68,7 @@ def own_model(spec: ModelSpec, *, int8: bool = False) -> Model:
     sample = Sample(spec)
     truth = sample.rows(_build(spec))  # of a model that is gone when the next one comes
     forward = _build(spec, int8=True)
-    return Model(forward, errors_of(truth, sample.rows(forward)))
+    return Model(forward, deviations_of(truth, sample.rows(forward)))
 
 
 def packed_model(spec: ModelSpec, root: Path, *, int8: bool = False) -> Model:
@@ -112,7 +112,7 @@ def packed_model(spec: ModelSpec, root: Path, *, int8: bool = False) -> Model:
     return found or own_model(spec, int8=int8)
 
 
-def _build(spec: ModelSpec, *, int8: bool = False, save_to: Path | None = None) -> OnnxPass:
+def _build(spec: ModelSpec, *, int8: bool = False, save_to: Path | None = None) -> ForwardPass:
     from embedfleet.engine.onnx.model_graph import build_graph  # noqa: PLC0415 - memory that replicas on packed weights save
 
     graph, names = build_graph(spec, int8=int8)
@@ -121,7 +121,7 @@ def _build(spec: ModelSpec, *, int8: bool = False, save_to: Path | None = None) 
     require_memory(spec.folder, least, int(likely))
     if save_to is not None:
         check_disk(save_to.parent, int(_DISK_TO_PACK * size))
-    return OnnxPass(spec.family, OnnxSession.of_graph(graph, spec.folder, save_to), names)
+    return ForwardPass(spec.family, OnnxSession.of_graph(graph, spec.folder, save_to), names)
 
 
 def _pack(spec: ModelSpec, home: Path, state: FolderState, *, int8: bool) -> None:
@@ -134,12 +134,12 @@ def _pack(spec: ModelSpec, home: Path, state: FolderState, *, int8: bool) -> Non
         sample = Sample(spec) if int8 else None
         truth = sample.rows(_build(spec)) if sample else {}
         forward = _build(spec, int8=int8, save_to=part / _MODEL)
-        errors = errors_of(truth, sample.rows(forward)) if sample else ()
+        errors = deviations_of(truth, sample.rows(forward)) if sample else ()
         marks = {}
         for file in sorted(part.iterdir()):
             _finish(file)
-            marks[file.name] = WatchedFile(file).mark()
-        (part / _STAMP).write_bytes(Stamp(marks, forward.outputs, errors).to_bytes())
+            marks[file.name] = MappedFile(file).mark()
+        (part / _STAMP).write_bytes(PackedManifest(marks, forward.outputs, errors).to_bytes())
         _finish(part / _STAMP)
         state.check()
         part.rename(home)
@@ -173,12 +173,12 @@ def _open(spec: ModelSpec, home: Path) -> Model | None:
     if not os.path.lexists(home):
         return None
     try:
-        stamp = read_stamp(home / _STAMP)
+        stamp = read_manifest(home / _STAMP)
         files = _watch(home, stamp)
         session = OnnxSession.of_file(home / _MODEL)
         for file in files:
             file.check_mapped()
-        return Model(OnnxPass(spec.family, session, stamp.outputs), stamp.errors, files)
+        return Model(ForwardPass(spec.family, session, stamp.outputs), stamp.errors, files)
     except (OSError, ModelError, ValueError, WeightsChanged) as error:
         if isinstance(error, OSError) and error.errno in _SHORTAGES:
             raise
@@ -187,7 +187,7 @@ def _open(spec: ModelSpec, home: Path) -> Model | None:
         return None
 
 
-def _watch(home: Path, stamp: Stamp) -> tuple[WatchedFile, ...]:
+def _watch(home: Path, stamp: PackedManifest) -> tuple[MappedFile, ...]:
     """A packed model's files, each of which is what was written.
 
     Raises:
@@ -197,7 +197,7 @@ def _watch(home: Path, stamp: Stamp) -> tuple[WatchedFile, ...]:
     files = [file for file in (home / _MODEL, packed_weights(home / _MODEL)) if os.path.lexists(file)]
     if [file.name for file in files] != sorted(stamp.files):
         raise ValueError(f"its files are {', '.join(file.name for file in files)}, not {', '.join(stamp.files)}")
-    watched = tuple(WatchedFile(file) for file in files)
+    watched = tuple(MappedFile(file) for file in files)
     for file in watched:
         if fault := file.fault(stamp.files[file.file.name]):
             raise ValueError(fault)

@@ -20,7 +20,7 @@ _AGAIN = "copy or download the file again"
 
 
 @dataclass(frozen=True, slots=True)
-class OnnxTensors:
+class ExportedTensors:
     """What a session takes.
 
     Attributes:
@@ -32,7 +32,7 @@ class OnnxTensors:
     values: dict[str, Values]
 
 
-def read_onnx_tensors(file: Path) -> OnnxTensors:
+def read_exported_tensors(file: Path) -> ExportedTensors:
     """Look at a file's tensors, and read those that are in files beside it.
 
     Nothing is mapped: what somebody does to those files afterwards changes nothing.
@@ -61,7 +61,7 @@ def read_onnx_tensors(file: Path) -> OnnxTensors:
             _take_in(file, tensor)
             is_changed = True
         _check(file, tensor, None)
-    return OnnxTensors(model.SerializeToString() if is_changed else str(file), values)
+    return ExportedTensors(model.SerializeToString() if is_changed else str(file), values)
 
 
 def _is_outside(tensor: TensorProto) -> bool:
