@@ -54,6 +54,7 @@ SUB_LAYERS = {
     "engine": [
         {"api"},
         {"engine"},
+        {"loaded_model"},
         {"backends"},
         {"onnx", "torch"},
         {"batching"},

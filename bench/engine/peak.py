@@ -22,9 +22,8 @@ import numpy as np
 from bench.engine.folders import write_model
 from bench.engine.work import MINILM, WIDE, Shape
 from bench.texts import paragraphs
-from embedfleet.engine.api.app import load
 from embedfleet.engine.compute.output import Output
-from embedfleet.engine.engine import Engine
+from embedfleet.engine.engine import Engine, load
 from embedfleet.engine.settings import EngineSettings
 from embedfleet.engine.text.tokenization import Encoded
 from embedfleet.metrics import TEI, Registry

@@ -7,11 +7,12 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from embedfleet.engine.batching.choosing import BatchLimits
 from embedfleet.engine.compute.vectors import Vectors
 from embedfleet.engine.engine import Engine
+from embedfleet.engine.loaded_model import LoadedModel
 from embedfleet.engine.model.builtin import builtin_model
 from embedfleet.engine.model.spec import read_model
+from embedfleet.engine.settings import EngineSettings
 from embedfleet.engine.text.tokenization import Encoded, Tokenization
 from embedfleet.errors import OutOfMemory
 from embedfleet.metrics import TEI, Registry
@@ -87,23 +88,16 @@ def engine_of(
     workers: int = 1,
     tokens: int = 64,
     permits: int = 8,
-    cache_bytes: int = 0,
+    cache_mb: int = 0,
     registry: Registry | None = None,
 ) -> Iterator[Engine]:
     """An engine over a backend, ended at the end of the block."""
-    engine = Engine(
-        SPEC,
-        TOKENIZATION,
-        backend,
-        Vectors(SPEC),
-        late_interaction=False,
-        workers=workers,
-        tokenization_workers=1,
-        limits=BatchLimits(tokens=tokens),
-        max_concurrent_requests=permits,
-        registry=registry or Registry(TEI),
-        cache_bytes=cache_bytes,
+    settings = EngineSettings(
+        worker_threads=workers, batch_tokens=tokens, max_concurrent_requests=permits, cache_mb=cache_mb
     )
+    model = LoadedModel(SPEC, TOKENIZATION, backend, Vectors(SPEC))
+    engine = Engine(model, settings, registry or Registry(TEI))
+    engine.start()
     try:
         yield engine
     finally:

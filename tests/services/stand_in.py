@@ -11,7 +11,7 @@ from bench.fake_tei.replica import Replica
 from bench.fake_tei.served import Served
 from bench.fake_tei.settings import ReplicaSettings
 from bench.workload import Cost
-from embedfleet.engine.settings import PoolingChoice
+from embedfleet.config.settings import PoolingChoice
 
 QUICK = Cost(a_s=0.0002, b_s=1e-9, batch_tokens=16_384)  # the most as in the recordings
 T = TypeVar("T")

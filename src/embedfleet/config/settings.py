@@ -7,6 +7,10 @@ from typing import Literal
 from embedfleet.config.option import option
 
 Auto = Literal["auto"]
+Task = Literal["auto", "embed", "rerank"]
+PoolingChoice = Literal["auto", "cls", "mean", "last-token", "max", "mean-sqrt-len-tokens", "weightedmean", "splade"]
+BackendName = Literal["onnx", "torch"]
+Precision = Literal["auto", "float32", "float16", "bfloat16", "int8"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,22 +22,20 @@ class EngineOptions:
         "a folder in Hugging Face layout, a hub id, or builtin (all-MiniLM-L6-v2); auto is"
         " models/bge-m3 or, for a reranker, models/bge-reranker-v2-m3 where there is such a folder, else builtin",
     )
-    task: Literal["auto", "embed", "rerank"] = option(
+    task: Task = option(
         "auto", "auto takes what the architecture is; rerank with an embedding model is late interaction"
     )
     served_model_name: str = option("", "the model's name as clients see it; empty for the model as given")
-    pooling: Literal["auto", "cls", "mean", "last-token", "max", "mean-sqrt-len-tokens", "weightedmean", "splade"] = (
-        option(
-            "auto",
-            "auto reads the model's 1_Pooling; splade needs a model with a masked-language head;"
-            " max, mean-sqrt-len-tokens and weightedmean are not for TEI's containers",
-        )
+    pooling: PoolingChoice = option(
+        "auto",
+        "auto reads the model's 1_Pooling; splade needs a model with a masked-language head;"
+        " max, mean-sqrt-len-tokens and weightedmean are not for TEI's containers",
     )
-    backend: Literal["onnx", "torch"] = option(
+    backend: BackendName = option(
         "onnx", "what the engine computes with: ONNX Runtime on the CPU, or PyTorch, which has to be installed"
     )
     device: str = option("cpu", "where PyTorch computes: cpu, cuda, or cuda:1 and so on")
-    precision: Literal["auto", "float32", "float16", "bfloat16", "int8"] = option(
+    precision: Precision = option(
         "auto",
         "what the engine computes in; auto is float32 on the CPU and float16 on a GPU; float16 and bfloat16 are for"
         " PyTorch, int8 for ONNX Runtime on a processor with VNNI or AMX, which prints how far it is from float32",

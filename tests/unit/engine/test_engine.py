@@ -6,8 +6,9 @@ import threading
 
 import pytest
 
-from embedfleet.engine.engine import Engine
+from embedfleet.engine.engine import load
 from embedfleet.engine.model.builtin import builtin_model
+from embedfleet.engine.settings import EngineSettings
 from embedfleet.errors import Backend, ModelError, Overloaded, Unhealthy
 from embedfleet.metrics import TEI, Registry
 from tests.services.echo import EchoBackend, engine_of, queue_up, run, sequence
@@ -173,27 +174,13 @@ def test_times_are_means_over_the_inputs():
     assert inference.inference_s > 0
 
 
-def load(folder, **options):
-    defaults = {
-        "pooling": None,
-        "late_interaction": False,
-        "workers": 1,
-        "tokenization_workers": 1,
-        "batch_tokens": 512,
-        "max_batch_tokens": 16_384,
-        "max_concurrent_requests": 512,
-        "registry": Registry(TEI),
-    }
-    return Engine.load(folder, **defaults | options)
-
-
 def test_an_input_length_over_max_batch_tokens_is_refused_at_load():
     with pytest.raises(ModelError, match="max_batch_tokens is 255, below the model's input length of 256"):
-        load(builtin_model(), max_batch_tokens=255, auto_truncate=False)
+        load(EngineSettings(max_batch_tokens=255, auto_truncate=False), Registry(TEI))
 
 
 def test_where_long_inputs_are_cut_they_are_cut_at_max_batch_tokens(caplog):
-    engine = load(builtin_model(), max_batch_tokens=255)
+    engine = load(EngineSettings(max_batch_tokens=255), Registry(TEI))
     try:
         (encoded,) = run(engine.encode(["word " * 300], truncate=True, direction="right", prompt=None))
         assert (engine.spec.max_input_length, len(encoded.ids)) == (255, 255)
@@ -207,13 +194,13 @@ def test_a_length_that_tei_does_not_see_is_told(tmp_path, caplog):
     folder = shutil.copytree(builtin_model(), tmp_path / "m")
     (folder / "sentence_bert_config.json").unlink()
     (folder / "tokenizer_config.json").write_text('{"model_max_length": 100}')
-    load(folder).close()
+    load(EngineSettings(model=str(folder)), Registry(TEI)).close()
     assert "inputs are cut at 100 tokens, as tokenizer_config.json says; TEI reads 512" in caplog.text
 
 
 def test_closing_ends_every_thread_that_loading_started():
     before = set(threading.enumerate())
-    engine = load(builtin_model(), workers=2)
+    engine = load(EngineSettings(worker_threads=2), Registry(TEI))
     run(engine.encode(["a"], truncate=True, direction="right", prompt=None))
     engine.close()
     assert set(threading.enumerate()) - before == set()

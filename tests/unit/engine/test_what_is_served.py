@@ -16,9 +16,10 @@ from bench.fuzz.folders import KINDS, make_files, write_files
 from embedfleet.engine.backends import make_backend
 from embedfleet.engine.compute.heads import outputs_of
 from embedfleet.engine.compute.vectors import Vectors
-from embedfleet.engine.engine import Engine
+from embedfleet.engine.engine import load as load_engine
 from embedfleet.engine.model.folder_state import FolderState
 from embedfleet.engine.model.spec import read_model
+from embedfleet.engine.settings import EngineSettings
 from embedfleet.errors import ModelChanged, ModelError
 from embedfleet.metrics import TEI, Registry
 from tests.services.m3 import make_m3
@@ -105,7 +106,7 @@ CASES += [("safetensors", "onnx", "int8"), ("pickle", "onnx", "int8"), ("safeten
 def test_what_was_loaded_is_served_to_the_end(tmp_path, model, backend, precision):
     folder = MODELS[model](tmp_path / "m")
     spec = read_model(folder)
-    runner = make_backend(spec, backend, precision=precision, flags=FLAGS)
+    runner = make_backend(spec, EngineSettings(backend=backend, precision=precision), cpu_flags=FLAGS)
     vectors = Vectors(spec) if spec.kind == "embedding" else None
 
     def serve():
@@ -126,11 +127,12 @@ def test_weights_that_are_links_to_elsewhere_are_served(tmp_path, linked):
     """As in the hub's cache."""
     folder = MODELS["onnx with data beside" if linked.startswith("onnx") else "reranker"](tmp_path / "m")
     spec = read_model(folder)
-    (own,) = make_backend(spec).forward(IDS, 0 * IDS, LENGTHS, outputs_of(spec))
+    (own,) = make_backend(spec, EngineSettings()).forward(IDS, 0 * IDS, LENGTHS, outputs_of(spec))
     (folder / linked).rename(tmp_path / "blob")
     (folder / linked).symlink_to(tmp_path / "blob")
-    for packed in (None, tmp_path / "packed"):
-        (found,) = make_backend(read_model(folder), packed=packed).forward(IDS, 0 * IDS, LENGTHS, outputs_of(spec))
+    for packed_dir in ("", str(tmp_path / "packed")):
+        backend = make_backend(read_model(folder), EngineSettings(packed_dir=packed_dir))
+        (found,) = backend.forward(IDS, 0 * IDS, LENGTHS, outputs_of(spec))
         np.testing.assert_array_equal(found, own)
 
 
@@ -179,18 +181,7 @@ def test_the_other_files_of_weights_are_looked_at_too(tmp_path, make):
 
 
 def load(folder, **options):
-    return Engine.load(
-        folder,
-        pooling=None,
-        late_interaction=False,
-        workers=1,
-        tokenization_workers=1,
-        batch_tokens=512,
-        max_batch_tokens=16_384,
-        max_concurrent_requests=8,
-        registry=Registry(TEI),
-        **options,
-    )
+    return load_engine(EngineSettings(model=str(folder), **options), Registry(TEI))
 
 
 @pytest.mark.parametrize("packed", [False, True])
@@ -212,7 +203,7 @@ def test_a_folder_that_is_written_over_while_it_is_loaded_is_refused_or_served_w
     try:
         for _ in range(6):
             try:
-                load(folder, packed=tmp_path / "packed" if packed else None).close()
+                load(folder, packed_dir=str(tmp_path / "packed") if packed else "").close()
             except (ModelChanged, ModelError) as error:
                 told.append(error)
     finally:
@@ -242,9 +233,10 @@ def set_number(folder, part, value, dtype=torch.float32):
     return name
 
 
-def compute(folder, backend="onnx", precision="float32", packed=None):
+def compute(folder, backend="onnx", precision="float32", packed_dir=""):
     spec = read_model(folder)
-    runner = make_backend(spec, backend, precision=precision, packed=packed, flags=FLAGS)
+    settings = EngineSettings(backend=backend, precision=precision, packed_dir=packed_dir)
+    runner = make_backend(spec, settings, cpu_flags=FLAGS)
     runner.forward(IDS, 0 * IDS, LENGTHS, outputs_of(spec))
 
 
@@ -264,9 +256,9 @@ def test_a_weight_that_is_no_number_refuses_the_load_with_file_and_tensor(tmp_pa
 def test_it_is_refused_wherever_it_is_and_whoever_packs(tmp_path, part):
     folder = with_modules(tmp_path / "m")
     name = set_number(folder, part, float("nan"))
-    for packed in (None, tmp_path / "packed"):
+    for packed_dir in ("", str(tmp_path / "packed")):
         with pytest.raises(ModelError, match=f"tensor {name} is nan"):
-            compute(folder, packed=packed)
+            compute(folder, packed_dir=packed_dir)
 
 
 def test_what_the_task_has_no_use_for_may_be_anything(tmp_path):

@@ -125,7 +125,7 @@ class Operations:
     async def embed_sparse(self, request: EmbedRequest) -> tuple[list[dict[int, float]], Cost]:
         """Each input's words that have a weight, by SPLADE or by bge-m3's sparse head."""
         spec = self._engine.spec
-        if spec.kind != "splade" and (self._engine.late_interaction or Output.LEXICAL not in outputs_of(spec)):
+        if spec.kind != "splade" and (self._engine.is_late_interaction or Output.LEXICAL not in outputs_of(spec)):
             raise WrongModel("Backend error: Model is not an embedding model with SPLADE pooling")
         self._check_batch(len(request.inputs))
         asked = _Asked(request.inputs, request.truncation, self._prompt(request.prompt_name))
@@ -163,7 +163,7 @@ class Operations:
         if scoring is not None:
             self._check_batch(len(request.texts))
             return await self._scores(self._asked_for(request), scoring)
-        if self._engine.late_interaction:
+        if self._engine.is_late_interaction:
             self._check_batch(len(request.texts))
             return await self._late_interaction(request)
         if self._engine.spec.kind != "reranker":
@@ -260,7 +260,7 @@ class Operations:
         if Output.VECTOR in rows:
             dense = unit(rows[Output.VECTOR])
         if Output.LEXICAL in rows:
-            lexical = lexical_weights(rows[Output.LEXICAL], encoded.ids.tolist(), self._engine.unused_ids)
+            lexical = lexical_weights(rows[Output.LEXICAL], encoded.ids.tolist(), self._engine.unweighted_ids)
         if Output.COLBERT in rows:
             colbert = colbert_vectors(rows[Output.COLBERT])
         return Encoding(dense, lexical, colbert)
@@ -316,7 +316,7 @@ class Operations:
         return replace(inference, outputs=found)
 
     def _require_embedder(self) -> None:
-        if self._engine.late_interaction or self._engine.spec.kind not in {"embedding", "splade"}:
+        if self._engine.is_late_interaction or self._engine.spec.kind not in {"embedding", "splade"}:
             raise WrongModel("Backend error: Model is not an embedding model")
 
     def _check_batch(self, size: int) -> None:

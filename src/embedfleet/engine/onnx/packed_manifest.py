@@ -1,4 +1,4 @@
-"""What is written beside a packed model: what its files are, so that they are believed only while they are that."""
+"""The manifest beside a packed model: the digests of its files, which are trusted only while they match."""
 
 import json
 from collections.abc import Mapping
@@ -13,10 +13,11 @@ from embedfleet.engine.onnx.int8_deviation import Int8Deviation
 
 @dataclass(frozen=True, slots=True)
 class FileDigest:
-    """One file.
+    """Size and digest of one file.
 
     Attributes:
-        digest: as `digest.digest` gives it.
+        size: Size of the file, in bytes.
+        digest: Digest of the content, as `files.digest.digest` computes it.
     """
 
     size: int
@@ -25,42 +26,42 @@ class FileDigest:
 
 @dataclass(frozen=True, slots=True)
 class PackedManifest:
-    """What a packed model is.
+    """Content of a packed model.
 
     Attributes:
-        files: all that it has, by name.
-        outputs: their names in the graph.
-        errors: of int8, as whoever packed it measured them.
+        files: Digests of all files of the model, by file name.
+        outputs: Names of the outputs in the graph.
+        deviations: Distance of each output from float32, as the process that packed the model measured it.
     """
 
     files: Mapping[str, FileDigest]
     outputs: OutputNames
-    errors: tuple[Int8Deviation, ...]
+    deviations: tuple[Int8Deviation, ...]
 
     def to_bytes(self) -> bytes:
-        """As it is written, with a digest of its own."""
+        """The manifest as it is written, with a digest of itself."""
         said = json.dumps(
             {
-                "files": {name: asdict(mark) for name, mark in self.files.items()},
+                "files": {name: asdict(file) for name, file in self.files.items()},
                 "outputs": dict(self.outputs),
-                "errors": [asdict(error) for error in self.errors],
+                "errors": [asdict(deviation) for deviation in self.deviations],
             }
         )
         return json.dumps({"digest": _digest(said), "said": said}).encode()
 
 
 def read_manifest(file: Path) -> PackedManifest:
-    """What `PackedManifest.to_bytes` gave and was written to a file.
+    """Read a manifest that `PackedManifest.to_bytes` made.
 
     Raises:
-        OSError: it cannot be read.
-        ValueError: it is anything else.
+        OSError: The file cannot be read.
+        ValueError: The content is anything else.
     """
     data = file.read_bytes()
     try:
         values = json.loads(_said(json.loads(data)))
         return PackedManifest(
-            {str(name): FileDigest(**mark) for name, mark in values["files"].items()},
+            {str(name): FileDigest(**digest) for name, digest in values["files"].items()},
             {Output(output): str(name) for output, name in values["outputs"].items()},
             tuple(Int8Deviation(**error | {"output": Output(error["output"])}) for error in values["errors"]),
         )
@@ -69,6 +70,11 @@ def read_manifest(file: Path) -> PackedManifest:
 
 
 def _said(written: Mapping[str, str]) -> str:
+    """The text that the manifest's digest covers.
+
+    Raises:
+        ValueError: The digest does not match.
+    """
     if _digest(written["said"]) != written["digest"]:
         raise ValueError("its digest is another")
     return written["said"]

@@ -1,8 +1,8 @@
-"""Weights packed for the processor once on a machine, in a file that all its replicas map.
+"""Weights that are packed for the processor once on a machine, into files that all replicas map.
 
-The runtime computes with copies of the weights, rearranged for its kernels. Each replica would hold them on its own
-heap: nearly the whole model again. Saved, they are pages of a file, and there is one of each however many replicas
-there are. The file has the tensors that are not packed too, so that a replica needs nothing else.
+The runtime computes with copies of the weights that are rearranged for its kernels. Each replica would hold these
+copies on its own heap: nearly the whole model again. Saved to a file, they are pages that all replicas share. The file
+also contains the tensors that are not packed, so that a replica needs nothing else.
 """
 
 import errno
@@ -12,96 +12,59 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 
-from embedfleet.engine.compute.heads import outputs_of
-from embedfleet.engine.compute.room import check_disk, no_space, require_memory
+from embedfleet.engine.compute.room import check_disk, no_space
 from embedfleet.engine.model.folder_state import FolderState
 from embedfleet.engine.model.spec import ModelSpec
 from embedfleet.engine.onnx.forward_pass import ForwardPass
-from embedfleet.engine.onnx.int8_deviation import Int8Deviation, Sample, deviations_of
+from embedfleet.engine.onnx.int8_deviation import SampleTexts, deviations_of
 from embedfleet.engine.onnx.mapped_file import MappedFile
+from embedfleet.engine.onnx.model import OnnxModel, load_forward_pass, own_model
+from embedfleet.engine.onnx.packed_key import PackedKey, packed_key
 from embedfleet.engine.onnx.packed_manifest import PackedManifest, read_manifest
-from embedfleet.engine.onnx.session import OnnxSession, packed_weights, runtime
+from embedfleet.engine.onnx.session import OnnxSession, packed_weights
 from embedfleet.errors import ModelError, NoRoom, WeightsChanged
 
 log = logging.getLogger(__name__)
 
-_MODEL, _STAMP, _PART = "model.onnx", "complete.json", ".part"
-_DIGITS = 12
+_MODEL, _MANIFEST, _PART = "model.onnx", "complete.json", ".part"
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
 _SHORTAGES = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
-# Of the weights in float32, measured: what loading takes at its height, into own memory and into files, and what the
-# files take while they are made, the one included that is gone afterwards.
-_MEMORY, _MEMORY_TO_PACK, _DISK_TO_PACK = 2.6, 1.5, 2.8
 
 
-@dataclass(frozen=True, slots=True)
-class Model:
-    """What computes a model.
+def packed_model(spec: ModelSpec, root: Path, *, int8: bool = False) -> OnnxModel:
+    """Open a model on packed weights, after packing them if they are not there.
 
-    Attributes:
-        errors: how far each output is from float32's, as it was measured; of float32 none.
-        files: that its weights are mapped from; none where they are in memory of this process' own.
-    """
-
-    forward: ForwardPass
-    errors: tuple[Int8Deviation, ...] = ()
-    files: tuple[MappedFile, ...] = ()
-
-
-def own_model(spec: ModelSpec, *, int8: bool = False) -> Model:
-    """A model on weights that are packed into this process' own memory.
+    Replicas that start together wait for each other, and the later ones find the files of the first. Files that are
+    found are compared with their manifest before they are mapped; if they differ, they are removed and made again. If
+    nothing can be written, the replica takes more memory, but serves.
 
     Args:
-        spec: of the model.
-        int8: whether its dense layers are computed in bytes; it is then loaded and tried in float32 before.
+        spec: Model that `read_model` accepted.
+        root: Folder of packed models; created if missing. For each model folder, only files packed from its present
+            contents are kept.
+        int8: Whether dense layers are computed in int8. The process that packs measures the deviations; the others
+            read them from the manifest.
 
     Raises:
-        ModelError: a tensor is missing or not of the config's shape, or the runtime refuses the graph.
-        errors.OutOfMemory: there is no room for the weights.
-    """
-    if not int8:
-        return Model(_build(spec))
-    sample = Sample(spec)
-    truth = sample.rows(_build(spec))  # of a model that is gone when the next one comes
-    forward = _build(spec, int8=True)
-    return Model(forward, deviations_of(truth, sample.rows(forward)))
-
-
-def packed_model(spec: ModelSpec, root: Path, *, int8: bool = False) -> Model:
-    """A model on packed weights in a file, which is made if it is not there.
-
-    Two replicas that start together wait for each other, and the second finds what the first has made. What was found
-    is read and held against its stamp before it is mapped: what differs is thrown away and made anew. What cannot be
-    written costs memory, not the service.
-
-    Args:
-        spec: of the model.
-        root: folder of packed models; made here. Of one model folder it keeps what is made of its present files.
-        int8: as of `own_model`; who makes the file measures the errors, the others find them beside it.
-
-    Raises:
-        ModelError, errors.OutOfMemory: as `own_model`.
-        ModelChanged: the model's files changed while they were packed.
+        ModelError: A tensor is missing or not of the config's shape, or the runtime refuses the graph.
+        errors.OutOfMemory: The memory does not suffice for the weights.
+        ModelChanged: The model's files changed while they were packed.
     """
     state = FolderState(spec)
-    place = _digest(bytes(spec.folder.resolve()))
-    files = _digest(state.digest() + runtime().encode() + _code())
-    asked = (spec.kind, spec.max_input_length, outputs_of(spec), *(("int8", spec.pooling) if int8 else ()))
-    home = root / f"{place}-{files}-{_digest(repr(asked).encode())}"
+    key = packed_key(spec, state, int8=int8)
+    home = root / key.name
     try:
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = root / f"{place}.lock"
+        lock = root / f"{key.place}.lock"
         with _locked(lock, fcntl.LOCK_SH):
             found = _open(spec, home)
         if found is None:
             with _locked(lock, fcntl.LOCK_EX):
-                found = _open(spec, home)  # by whoever had the lock before
+                found = _open(spec, home)  # the previous holder of the lock may have made it
                 if found is None:
-                    _forget(root, place, keep=f"{place}-{files}-")
+                    _remove_old(root, key)
                     _pack(spec, home, state, int8=int8)
                     found = _open(spec, home)
     except NoRoom:
@@ -112,35 +75,14 @@ def packed_model(spec: ModelSpec, root: Path, *, int8: bool = False) -> Model:
     return found or own_model(spec, int8=int8)
 
 
-def _build(spec: ModelSpec, *, int8: bool = False, save_to: Path | None = None) -> ForwardPass:
-    from embedfleet.engine.onnx.model_graph import build_graph  # noqa: PLC0415 - memory that replicas on packed weights save
-
-    graph, names = build_graph(spec, int8=int8)
-    size = graph.initializers.size_bytes
-    least, likely = (size, _MEMORY * size) if save_to is None else (0, _MEMORY_TO_PACK * size)
-    require_memory(spec.folder, least, int(likely))
-    if save_to is not None:
-        check_disk(save_to.parent, int(_DISK_TO_PACK * size))
-    return ForwardPass(spec.family, OnnxSession.of_graph(graph, spec.folder, save_to), names)
-
-
 def _pack(spec: ModelSpec, home: Path, state: FolderState, *, int8: bool) -> None:
-    """Make it, whole or not at all."""
+    """Write a packed model, completely or not at all."""
     part = home.with_suffix(_PART)
     for old in (home, part):
         _remove(old)
     part.mkdir(mode=0o700)
     try:
-        sample = Sample(spec) if int8 else None
-        truth = sample.rows(_build(spec)) if sample else {}
-        forward = _build(spec, int8=int8, save_to=part / _MODEL)
-        errors = deviations_of(truth, sample.rows(forward)) if sample else ()
-        marks = {}
-        for file in sorted(part.iterdir()):
-            _finish(file)
-            marks[file.name] = MappedFile(file).mark()
-        (part / _STAMP).write_bytes(PackedManifest(marks, forward.outputs, errors).to_bytes())
-        _finish(part / _STAMP)
+        size = _write(spec, part, int8=int8)
         state.check()
         part.rename(home)
     except BaseException as error:
@@ -149,36 +91,52 @@ def _pack(spec: ModelSpec, home: Path, state: FolderState, *, int8: bool) -> Non
         if is_full:
             raise OSError(f"{no_space(home.parent)}: {error}") from error
         raise
-    log.info("packed %s: %.0f MB in %s", spec.folder, sum(mark.size for mark in marks.values()) / 1e6, home)
+    log.info("packed %s: %.0f MB in %s", spec.folder, size / 1e6, home)
+
+
+def _write(spec: ModelSpec, part: Path, *, int8: bool) -> int:
+    """Write the files of a packed model, the manifest last; returns their size in bytes."""
+    sample = SampleTexts(spec) if int8 else None
+    exact = sample.rows(load_forward_pass(spec)) if sample else {}
+    forward = load_forward_pass(spec, int8=int8, save_to=part / _MODEL)
+    deviations = deviations_of(exact, sample.rows(forward)) if sample else ()
+    files = {}
+    for file in sorted(part.iterdir()):
+        _finish(file)
+        files[file.name] = MappedFile(file).digest()
+    (part / _MANIFEST).write_bytes(PackedManifest(files, forward.outputs, deviations).to_bytes())
+    _finish(part / _MANIFEST)
+    return sum(file.size for file in files.values())
 
 
 def _is_full(part: Path, error: BaseException) -> bool:
-    """Whether packing failed for want of disk, which the runtime words in its own way."""
+    """Whether packing failed because the disk is full; the runtime reports this as an error of its own."""
     if isinstance(error, OSError):
         return error.errno in _NO_SPACE
     try:
-        check_disk(part, sum(file.stat().st_size for file in part.iterdir()))  # what is there is half of it or less
+        # The files so far are at most half of those that packing writes.
+        check_disk(part, sum(file.stat().st_size for file in part.iterdir()))
     except OSError:
         return isinstance(error, ModelError)
     return False
 
 
-def _open(spec: ModelSpec, home: Path) -> Model | None:
-    """A packed model that is what was written; what is not is thrown away, with a word in the log.
+def _open(spec: ModelSpec, home: Path) -> OnnxModel | None:
+    """Map a packed model that agrees with its manifest; any other is logged and removed.
 
     Raises:
-        OSError: this process lacks files or memory to look at it.
-        errors.OutOfMemory: it cannot be mapped.
+        OSError: This process lacks files or memory to read it.
+        errors.OutOfMemory: The memory does not suffice for mapping it.
     """
     if not os.path.lexists(home):
         return None
     try:
-        stamp = read_manifest(home / _STAMP)
-        files = _watch(home, stamp)
+        manifest = read_manifest(home / _MANIFEST)
+        files = _open_files(home, manifest)
         session = OnnxSession.of_file(home / _MODEL)
         for file in files:
             file.check_mapped()
-        return Model(ForwardPass(spec.family, session, stamp.outputs), stamp.errors, files)
+        return OnnxModel(ForwardPass(spec.family, session, manifest.outputs), manifest.deviations, files)
     except (OSError, ModelError, ValueError, WeightsChanged) as error:
         if isinstance(error, OSError) and error.errno in _SHORTAGES:
             raise
@@ -187,64 +145,52 @@ def _open(spec: ModelSpec, home: Path) -> Model | None:
         return None
 
 
-def _watch(home: Path, stamp: PackedManifest) -> tuple[MappedFile, ...]:
-    """A packed model's files, each of which is what was written.
+def _open_files(home: Path, manifest: PackedManifest) -> tuple[MappedFile, ...]:
+    """Open the files of a packed model, and compare each with the manifest.
 
     Raises:
-        OSError: one cannot be read.
-        ValueError: one is something else.
+        OSError: A file cannot be read.
+        ValueError: A file is missing, unexpected or different.
     """
     files = [file for file in (home / _MODEL, packed_weights(home / _MODEL)) if os.path.lexists(file)]
-    if [file.name for file in files] != sorted(stamp.files):
-        raise ValueError(f"its files are {', '.join(file.name for file in files)}, not {', '.join(stamp.files)}")
-    watched = tuple(MappedFile(file) for file in files)
-    for file in watched:
-        if fault := file.fault(stamp.files[file.file.name]):
+    if [file.name for file in files] != sorted(manifest.files):
+        raise ValueError(f"its files are {', '.join(file.name for file in files)}, not {', '.join(manifest.files)}")
+    opened = tuple(MappedFile(file) for file in files)
+    for file in opened:
+        if fault := file.fault(manifest.files[file.file.name]):
             raise ValueError(fault)
-    return watched
+    return opened
 
 
-def _code() -> bytes:
-    """What the engine's own code is: it decides the graph."""
-    digest = sha256()
-    for file in sorted(Path(__file__).parent.rglob("*.py")):
-        digest.update(file.read_bytes())
-    return digest.digest()
+def _remove_old(root: Path, key: PackedKey) -> None:
+    """Remove what was packed from earlier contents of the model folder, and what was never finished.
 
-
-def _forget(root: Path, place: str, keep: str) -> None:
-    """Remove what was made of files that the model no longer has, and what was never finished.
-
-    Who maps such a file keeps it until it ends.
+    A process that still maps such a file keeps its pages until it ends.
     """
-    for old in root.glob(f"{place}-*"):
-        if old.suffix == _PART or not old.name.startswith(keep):
+    for old in root.glob(f"{key.place}-*"):
+        if old.suffix == _PART or key.is_outdated(old.name):
             _remove(old)
 
 
 @contextmanager
 def _locked(file: Path, kind: int) -> Iterator[None]:
-    """One process at a time, or all that only look; the lock ends with its holder, however that ends."""
+    """Hold a lock, exclusive or shared as ``kind`` says; it ends with the process, however that ends."""
     with file.open("w") as stream:
         fcntl.flock(stream, kind)
         yield
 
 
 def _finish(file: Path) -> None:
-    """See that the bytes are on the disk before anything says so, and that nobody writes to them without meaning to."""
+    """Flush a file to the disk before the manifest names it, and make it read-only against accidental writes."""
     with file.open("rb+") as stream:
         os.fsync(stream.fileno())
     file.chmod(0o400)
 
 
 def _remove(path: Path) -> None:
-    """Whatever it is."""
+    """Remove a file, a link or a folder."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
         with suppress(OSError):
             path.unlink(missing_ok=True)
-
-
-def _digest(data: bytes) -> str:
-    return sha256(data).hexdigest()[:_DIGITS]

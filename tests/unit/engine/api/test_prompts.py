@@ -9,8 +9,8 @@ import pytest
 
 from embedfleet.dialects.serving.openai import EmbeddingsRequest
 from embedfleet.dialects.serving.tei import EmbedRequest, Truncation
-from embedfleet.engine.api.app import load
 from embedfleet.engine.api.operations import Operations
+from embedfleet.engine.engine import load
 from embedfleet.engine.model.builtin import builtin_model
 from embedfleet.engine.settings import EngineSettings
 from embedfleet.errors import WrongInput

@@ -101,7 +101,7 @@ class Stumbling:
     padding_free = False
 
     def __init__(self, token: int) -> None:
-        self._model = OnnxBackend(SPEC)
+        self._model = OnnxBackend.load(SPEC)
         self._token = token
         self.gate = threading.Event()
 
@@ -133,7 +133,7 @@ def test_with_a_real_model_the_innocent_get_the_vectors_they_always_get():
 STARVED = """
 import asyncio, resource, sys
 import numpy as np
-from embedfleet.engine.api.app import load
+from embedfleet.engine.engine import load
 from embedfleet.engine.settings import EngineSettings
 from embedfleet.engine.text.tokenization import Encoded
 from embedfleet.errors import Backend

@@ -123,7 +123,7 @@ def test_states_and_vectors_of_one_input_are_two_things():
 
 def test_what_is_remembered_is_not_computed_again_and_is_the_same():
     backend, registry = EchoBackend(), Registry(TEI)
-    with engine_of(backend, cache_bytes=10_000, registry=registry) as engine:
+    with engine_of(backend, cache_mb=1, registry=registry) as engine:
         first = run(engine.infer([sequence(*LONG)], (Output.VECTOR,)))
         mixed = run(engine.infer([sequence(*OTHER), sequence(*LONG)], (Output.VECTOR,)))
         again = run(engine.infer([sequence(*LONG)], (Output.VECTOR,)))
@@ -138,7 +138,7 @@ def test_what_is_remembered_is_not_computed_again_and_is_the_same():
 def test_neither_token_states_nor_what_proves_health_is_remembered(wanted):
     short = sequence(*(LONG if wanted is (Output.STATES,) else [1, 2, 3]))
     backend = EchoBackend()
-    with engine_of(backend, cache_bytes=10_000) as engine:
+    with engine_of(backend, cache_mb=1) as engine:
         for _ in range(2):
             run(engine.infer([short], wanted))
     assert len(backend.batches) == 2
@@ -146,7 +146,7 @@ def test_neither_token_states_nor_what_proves_health_is_remembered(wanted):
 
 def test_a_failure_is_not_remembered():
     backend = EchoBackend()
-    with engine_of(backend, cache_bytes=10_000) as engine:
+    with engine_of(backend, cache_mb=1) as engine:
         backend.broken = True
         with pytest.raises(Backend):
             run(engine.infer([sequence(*LONG)], (Output.VECTOR,)))

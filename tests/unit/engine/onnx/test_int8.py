@@ -25,11 +25,12 @@ from embedfleet.engine.model.spec import Pooling, read_model
 from embedfleet.engine.onnx.backend import OnnxBackend
 from embedfleet.engine.onnx.cpu_features import has_int8, require_int8
 from embedfleet.engine.onnx.int8_deviation import TEXTS, deviations_of
+from embedfleet.engine.onnx.model import own_model
 from embedfleet.engine.onnx.ops import OnnxOps
 from embedfleet.engine.onnx.packed_manifest import read_manifest
-from embedfleet.engine.onnx.packed_model import own_model
 from embedfleet.engine.onnx.quantization import LARGEST, quantize
 from embedfleet.engine.onnx.session import OnnxSession
+from embedfleet.engine.settings import EngineSettings
 from embedfleet.engine.text.tokenization import Tokenization
 from embedfleet.engine.text.truncation import TextLimits
 from embedfleet.errors import ModelError
@@ -135,7 +136,7 @@ def run_dense(folder: Path, tensors, *, bias: bool):
 
 def test_vectors_of_the_built_in_model_are_so_near():
     spec = read_model(builtin_model())
-    exact, int8 = OnnxBackend(spec), OnnxBackend(spec, int8=True)
+    exact, int8 = OnnxBackend.load(spec), OnnxBackend.load(spec, int8=True)
     distances = []
     for item in encode(spec, PARAGRAPHS[:60]):
         (ours,), (theirs,) = vectors(int8, spec, [item]), vectors(exact, spec, [item])
@@ -173,7 +174,7 @@ def test_word_weights_and_all_of_bge_m3_are_so_near(tmp_path):
 @pytest.mark.parametrize("name", MODELS)
 def test_a_vector_hardly_moves_with_its_batch(tmp_path, name):
     spec = read_model(MODELS[name](tmp_path / "m"), pooling=Pooling.MEAN)
-    backend, inputs = OnnxBackend(spec, int8=True), encode(spec, PARAGRAPHS[:60])
+    backend, inputs = OnnxBackend.load(spec, int8=True), encode(spec, PARAGRAPHS[:60])
     alone = [vectors(backend, spec, [item])[0] for item in inputs]
     for size in (2, 7, 30):
         order = random.Random(size).sample(range(len(inputs)), size)
@@ -187,8 +188,8 @@ def test_a_vector_hardly_moves_with_its_batch(tmp_path, name):
 def test_the_error_is_measured_on_the_model_and_told_at_load(caplog):
     spec = read_model(builtin_model())
     with caplog.at_level(logging.INFO):
-        int8 = OnnxBackend(spec, int8=True)
-        exact = OnnxBackend(spec)
+        int8 = OnnxBackend.load(spec, int8=True)
+        exact = OnnxBackend.load(spec)
     assert (int8.precision, exact.precision) == ("int8", "float32")
     inputs = encode(spec, TEXTS)
     pairs = [(vectors(int8, spec, [item])[0], vectors(exact, spec, [item])[0]) for item in inputs]
@@ -206,7 +207,7 @@ def load(folder, root, caplog, *, int8=True):
     caplog.clear()
     spec = read_model(folder)
     with caplog.at_level(logging.INFO):
-        backend = OnnxBackend(spec, root, int8=int8)
+        backend = OnnxBackend.load(spec, root, int8=int8)
     ids = np.arange(5, 45)
     found = backend.forward(ids, np.zeros_like(ids), np.array([10, 30]), outputs_of(spec))
     return found, [record.worst for record in caplog.records if hasattr(record, "worst")]
@@ -220,10 +221,11 @@ def test_packed_it_is_the_same_and_only_who_packs_measures(tmp_path, caplog):
         assert again == told
         for ours, theirs in zip(found, own, strict=True):
             np.testing.assert_array_equal(ours, theirs)
-    (stamp,) = root.glob("*/complete.json")
-    values = read_manifest(stamp)
-    stamp.chmod(0o600)
-    stamp.write_bytes(replace(values, errors=(replace(values.errors[0], worst=0.5), *values.errors[1:])).to_bytes())
+    (manifest,) = root.glob("*/complete.json")
+    values = read_manifest(manifest)
+    deviations = (replace(values.deviations[0], worst=0.5), *values.deviations[1:])
+    manifest.chmod(0o600)
+    manifest.write_bytes(replace(values, deviations=deviations).to_bytes())
     assert load(folder, root, caplog)[1] == [0.5, *told[1:]]
 
 
@@ -269,19 +271,19 @@ def test_another_is_refused_by_what_it_has(flags, has):
 
 def test_it_is_had_only_when_asked_for_and_where_it_can_be(tmp_path):
     spec = read_model(make_xlm(tmp_path / "m"))
-    assert make_backend(spec, precision="int8", flags=WITH_VNNI).precision == "int8"
-    assert make_backend(spec, precision="auto", flags=WITH_VNNI).precision == "float32"
+    assert make_backend(spec, EngineSettings(precision="int8"), cpu_flags=WITH_VNNI).precision == "int8"
+    assert make_backend(spec, EngineSettings(precision="auto"), cpu_flags=WITH_VNNI).precision == "float32"
     with pytest.raises(ModelError, match="needs a processor with"):
-        make_backend(spec, precision="int8", flags=WITHOUT)
+        make_backend(spec, EngineSettings(precision="int8"), cpu_flags=WITHOUT)
     with pytest.raises(ModelError, match="backend torch does not compute in int8") as caught:
-        make_backend(spec, "torch", precision="int8", flags=WITH_VNNI)
+        make_backend(spec, EngineSettings(backend="torch", precision="int8"), cpu_flags=WITH_VNNI)
     assert "backend to onnx" in caught.value.hint
     with pytest.raises(ModelError, match="device is 'cuda'"):
-        make_backend(spec, device="cuda", precision="int8", flags=WITH_VNNI)
+        make_backend(spec, EngineSettings(device="cuda", precision="int8"), cpu_flags=WITH_VNNI)
 
 
 def test_a_folder_of_an_onnx_file_alone_is_refused(tmp_path):
     spec = read_model(to_onnx(make_xlm(tmp_path / "m")))
     with pytest.raises(ModelError, match=r"has only model\.onnx") as caught:
-        make_backend(spec, precision="int8", flags=WITH_VNNI)
+        make_backend(spec, EngineSettings(precision="int8"), cpu_flags=WITH_VNNI)
     assert "model.safetensors" in caught.value.hint

@@ -26,7 +26,7 @@ TYPES = np.zeros_like(IDS)
 
 def outputs(folder, packed=None):
     spec = read_model(folder)
-    return OnnxBackend(spec, packed).forward(IDS, TYPES, LENGTHS, outputs_of(spec))
+    return OnnxBackend.load(spec, packed).forward(IDS, TYPES, LENGTHS, outputs_of(spec))
 
 
 def homes(root):
@@ -242,7 +242,7 @@ def copy_over(file):
 @pytest.mark.parametrize("harm", [overwrite, append, shorten, copy_over])
 def test_nothing_is_computed_with_mapped_weights_that_were_written_to(folder, tmp_path, harm):
     spec = read_model(folder)
-    backend, other = (OnnxBackend(spec, tmp_path / "packed") for _ in range(2))
+    backend, other = (OnnxBackend.load(spec, tmp_path / "packed") for _ in range(2))
     (file,) = (tmp_path / "packed").glob("*/model.onnx.weights")
     backend.check()
     file.chmod(0o600)
@@ -258,7 +258,7 @@ def test_nothing_is_computed_with_mapped_weights_that_were_written_to(folder, tm
 
 def test_who_maps_packed_weights_goes_on_when_they_are_made_anew_or_removed(folder, tmp_path):
     spec = read_model(folder)
-    backend = OnnxBackend(spec, tmp_path / "packed")
+    backend = OnnxBackend.load(spec, tmp_path / "packed")
     own = backend.forward(IDS, TYPES, LENGTHS, outputs_of(spec))[0]
     shutil.rmtree(tmp_path / "packed")
     np.testing.assert_array_equal(backend.forward(IDS, TYPES, LENGTHS, outputs_of(spec))[0], own)
@@ -298,15 +298,15 @@ import logging, sys
 logging.basicConfig(format="%(message)s")
 from pathlib import Path
 import numpy as np
-from embedfleet.engine.onnx import packed_weights
+from embedfleet.engine.onnx import model
 from embedfleet.engine.compute.heads import outputs_of
 from embedfleet.engine.model.spec import read_model
 from embedfleet.engine.onnx.backend import OnnxBackend
 if {blind}:
-    packed_weights._DISK_TO_PACK = 0
+    model._DISK_TO_PACK = 0
 spec, ids = read_model(Path("{folder}")), np.arange(5, 12)
 def rows(root):
-    return OnnxBackend(spec, root).forward(ids, 0 * ids, np.array([7]), outputs_of(spec))[0]
+    return OnnxBackend.load(spec, root).forward(ids, 0 * ids, np.array([7]), outputs_of(spec))[0]
 assert np.array_equal(rows(Path("{root}")), rows(None))
 assert not [*Path("{root}").glob("*/*")]
 END

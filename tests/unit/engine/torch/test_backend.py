@@ -12,6 +12,7 @@ from embedfleet.engine.compute.output import Output
 from embedfleet.engine.model.builtin import builtin_model
 from embedfleet.engine.model.spec import COLBERT_FILE, SPARSE_FILE, read_model
 from embedfleet.engine.onnx.backend import OnnxBackend
+from embedfleet.engine.settings import EngineSettings
 from embedfleet.errors import ModelError
 from tests.services.models import make_xlm
 
@@ -31,9 +32,9 @@ def vectors(backend) -> np.ndarray:
 @pytest.mark.parametrize(("precision", "tolerance"), [("float32", 1e-6), ("float16", 2e-3), ("bfloat16", 2e-2)])
 def test_a_smaller_precision_moves_a_vector_by_so_much_at_most(precision, tolerance):
     spec = read_model(builtin_model())
-    backend = make_backend(spec, "torch", "cpu", precision)
+    backend = make_backend(spec, EngineSettings(backend="torch", device="cpu", precision=precision))
     assert backend.precision == precision
-    np.testing.assert_allclose(vectors(backend), vectors(OnnxBackend(spec)), atol=tolerance)
+    np.testing.assert_allclose(vectors(backend), vectors(OnnxBackend.load(spec)), atol=tolerance)
 
 
 def test_all_of_bge_m3_comes_from_one_pass(tmp_path):
@@ -46,7 +47,8 @@ def test_all_of_bge_m3_comes_from_one_pass(tmp_path):
     outputs = outputs_of(spec)
     assert outputs == (Output.STATES, Output.LEXICAL, Output.COLBERT)
     ids = IDS % spec.family.vocabulary
-    ours, theirs = (make_backend(spec, name).forward(ids, TYPES, LENGTHS, outputs) for name in ("torch", "onnx"))
+    backends = (make_backend(spec, EngineSettings(backend=name)) for name in ("torch", "onnx"))
+    ours, theirs = (backend.forward(ids, TYPES, LENGTHS, outputs) for backend in backends)
     for left, right in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(left, right, atol=1e-5)
 
@@ -63,7 +65,7 @@ def test_all_of_bge_m3_comes_from_one_pass(tmp_path):
 )
 def test_what_a_backend_has_not_got_is_refused(name, device, precision, message):
     with pytest.raises(ModelError, match=message) as caught:
-        make_backend(read_model(builtin_model()), name, device, precision)
+        make_backend(read_model(builtin_model()), EngineSettings(backend=name, device=device, precision=precision))
     assert caught.value.hint
 
 
@@ -72,5 +74,5 @@ def test_missing_pytorch_is_said_with_what_to_install(monkeypatch):
     for name in ("torch.backend", "torch.ops"):
         monkeypatch.delitem(sys.modules, f"embedfleet.engine.{name}", raising=False)
     with pytest.raises(ModelError, match="backend torch needs PyTorch") as caught:
-        make_backend(read_model(builtin_model()), "torch")
+        make_backend(read_model(builtin_model()), EngineSettings(backend="torch"))
     assert "embedfleet[torch]" in caught.value.hint
