@@ -135,7 +135,7 @@ HOMES = {
     "onnxruntime": {"engine.onnx.session"},
     "onnx": {"engine.onnx.graph", "engine.onnx.exported_tensors"},
     "torch": {"engine.torch.backend", "engine.torch.ops"},
-    "tokenizers": {"engine.text.tokenization"},
+    "tokenizers": {"engine.text.tokenization", "engine.text.tokenizer_library"},
     "huggingface_hub": {"engine.model.source"},
     "uvloop": {"cli"},
     "docker": {"control.docker.client"},

@@ -25,7 +25,7 @@ from bench.texts import paragraphs
 from embedfleet.engine.compute.output import Output
 from embedfleet.engine.engine import Engine, load
 from embedfleet.engine.settings import EngineSettings
-from embedfleet.engine.text.tokenization import Encoded
+from embedfleet.engine.text.encoded import Encoded
 from embedfleet.metrics import TEI, Registry
 
 _SHAPES = ((512, 384, 1536), (512, 1536, 384), (512, 1024, 4096), (512, 4096, 1024), (1024, 1024, 1024))

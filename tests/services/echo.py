@@ -13,7 +13,8 @@ from embedfleet.engine.loaded_model import LoadedModel
 from embedfleet.engine.model.builtin import builtin_model
 from embedfleet.engine.model.spec import read_model
 from embedfleet.engine.settings import EngineSettings
-from embedfleet.engine.text.tokenization import Encoded, Tokenization
+from embedfleet.engine.text.encoded import Encoded
+from embedfleet.engine.text.tokenization import Tokenization
 from embedfleet.errors import OutOfMemory
 from embedfleet.metrics import TEI, Registry
 

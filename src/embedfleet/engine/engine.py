@@ -17,7 +17,7 @@ from embedfleet.engine.compute.heads import outputs_of
 from embedfleet.engine.compute.output import Output
 from embedfleet.engine.loaded_model import LoadedModel, load_model, not_enough_memory
 from embedfleet.engine.settings import EngineSettings
-from embedfleet.engine.text.tokenization import Encoded
+from embedfleet.engine.text.encoded import Encoded
 from embedfleet.engine.text.truncation import TextLimits
 from embedfleet.errors import Backend as BackendError
 from embedfleet.errors import Overloaded, Unhealthy

@@ -16,7 +16,8 @@ from embedfleet.engine.model.source import resolve_model
 from embedfleet.engine.model.spec import ModelSpec, read_model
 from embedfleet.engine.model.unweighted_tokens import unweighted_tokens
 from embedfleet.engine.settings import EngineSettings
-from embedfleet.engine.text.tokenization import Encoded, Tokenization
+from embedfleet.engine.text.encoded import Encoded
+from embedfleet.engine.text.tokenization import Tokenization
 from embedfleet.engine.text.truncation import TextLimits
 from embedfleet.errors import ModelError, OutOfMemory, ServingError, WeightsChanged
 from embedfleet.system.cgroup import memory_limit

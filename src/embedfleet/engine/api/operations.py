@@ -36,7 +36,7 @@ from embedfleet.engine.compute.pooling import max_sim, probabilities, sigmoid, u
 from embedfleet.engine.engine import Engine
 from embedfleet.engine.model.spec import COLBERT_FILE, SPARSE_FILE
 from embedfleet.engine.settings import EngineSettings
-from embedfleet.engine.text.tokenization import Encoded
+from embedfleet.engine.text.encoded import Encoded
 from embedfleet.errors import BatchTooLarge, EmptyInput, Validation, WrongInput, WrongModel
 
 _NOTHING = np.zeros((0, 1), dtype=np.float32)  # the rows of an input without tokens

@@ -13,7 +13,8 @@ from embedfleet.engine.compute.output import Output
 from embedfleet.engine.compute.pooling import normalize, probabilities
 from embedfleet.engine.compute.vectors import Vectors
 from embedfleet.engine.model.spec import ModelSpec
-from embedfleet.engine.text.tokenization import Encoded, Tokenization
+from embedfleet.engine.text.encoded import Encoded
+from embedfleet.engine.text.tokenization import Tokenization
 from embedfleet.engine.text.truncation import TextLimits
 from embedfleet.errors import Empty, ModelError
 from embedfleet.errors import Tokenizer as TokenizerError

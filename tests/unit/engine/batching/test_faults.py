@@ -135,7 +135,7 @@ import asyncio, resource, sys
 import numpy as np
 from embedfleet.engine.engine import load
 from embedfleet.engine.settings import EngineSettings
-from embedfleet.engine.text.tokenization import Encoded
+from embedfleet.engine.text.encoded import Encoded
 from embedfleet.errors import Backend
 from embedfleet.metrics import TEI, Registry
 

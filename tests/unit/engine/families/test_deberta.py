@@ -127,7 +127,7 @@ def test_half_as_wide_numbers(tmp_path, dtype):
 
 def test_in_bytes_and_packed(tmp_path):
     spec = read_model(made(tmp_path / "m", SHAPES["of v2-xlarge"]))
-    (error,) = own_model(spec, int8=True).errors
+    (error,) = own_model(spec, int8=True).deviations
     assert error.worst < 0.01
     ids = np.arange(1000, 1040)
     feeds = (ids, np.zeros_like(ids), np.array([3, 37]), (Output.STATES,))

@@ -69,7 +69,7 @@ def test_what_is_not_computed_is_refused_by_its_key(tmp_path, key, value):
 def test_in_bytes_and_packed(tmp_path):
     """A token that takes another expert by a rounding error moves more than one that does not."""
     spec = read_model(make_nomic(tmp_path / "m", longest=LONGEST))
-    (error,) = own_model(spec, int8=True).errors
+    (error,) = own_model(spec, int8=True).deviations
     assert error.mean < 0.02
     ids = np.arange(1000, 1040)
     feeds = (ids, np.zeros_like(ids), np.array([3, 37]), (Output.STATES,))

@@ -62,8 +62,8 @@ def vectors(backend, spec, inputs):
     return [normalize(Vectors(spec)(part)) for part in np.split(states, ends[:-1])]
 
 
-def errors(folder, **options):
-    return {error.output: error for error in own_model(read_model(folder, **options), int8=True).errors}
+def deviations(folder, **options):
+    return {item.output: item for item in own_model(read_model(folder, **options), int8=True).deviations}
 
 
 # What is computed.
@@ -153,20 +153,20 @@ def test_vectors_of_every_family_are_so_near(tmp_path, family):
     else:
         folder.mkdir()
         save(folder, FAMILIES[family], "Model", {})
-    error = errors(folder, pooling=Pooling.MEAN)[Output.STATES]
+    deviation = deviations(folder, pooling=Pooling.MEAN)[Output.STATES]
     bound = 3 * RANDOM if family == "gemma3_text" else RANDOM  # twice the layers, and a norm after each part
-    assert 0 < error.mean <= error.worst < bound
+    assert 0 < deviation.mean <= deviation.worst < bound
 
 
 @pytest.mark.parametrize("labels", [1, 3], ids=["a reranker", "a classifier"])
 def test_scores_are_so_near(tmp_path, labels):
-    error = errors(make_xlm(tmp_path / "m", labels=labels))[Output.CLASSES]
-    assert 0 < error.mean <= error.worst < SCORES
+    deviation = deviations(make_xlm(tmp_path / "m", labels=labels))[Output.CLASSES]
+    assert 0 < deviation.mean <= deviation.worst < SCORES
 
 
 def test_word_weights_and_all_of_bge_m3_are_so_near(tmp_path):
-    assert errors(make_bert(tmp_path / "splade"), pooling=Pooling.SPLADE)[Output.WORDS].worst < RANDOM
-    found = errors(make_m3(tmp_path / "m3"))
+    assert deviations(make_bert(tmp_path / "splade"), pooling=Pooling.SPLADE)[Output.WORDS].worst < RANDOM
+    found = deviations(make_m3(tmp_path / "m3"))
     assert list(found) == [Output.STATES, Output.LEXICAL, Output.COLBERT]
     assert max(found[Output.STATES].worst, found[Output.COLBERT].worst) < RANDOM
 
@@ -203,7 +203,7 @@ def test_the_error_is_measured_on_the_model_and_told_at_load(caplog):
 
 
 def load(folder, root, caplog, *, int8=True):
-    """Outputs of a model on packed weights, and the errors that were logged."""
+    """Outputs of a model on packed weights, and the deviations that were logged."""
     caplog.clear()
     spec = read_model(folder)
     with caplog.at_level(logging.INFO):
