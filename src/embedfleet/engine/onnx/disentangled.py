@@ -74,7 +74,7 @@ class OnnxDisentangled:
         return graph.add("Reshape", mixed, graph.whole(-1, shape.heads * shape.head_size))
 
     def _of_queries(self, states: str, begin: str, queries: str, keys: str, table: Projection) -> str:
-        """Content-to-position scores, of queries with the projected distances of keys: [sequences, heads, queries, keys].
+        """Content-to-position scores, of queries with projected distances: [sequences, heads, queries, keys].
 
         The table's rows go from the farthest key before a query to the farthest one after it, so i - j falls.
         """
@@ -88,7 +88,7 @@ class OnnxDisentangled:
         return self._aligned(product, queries, keys, 3)
 
     def _of_keys(self, states: str, begin: str, queries: str, keys: str, table: Projection) -> str:
-        """Position-to-content scores, of keys with the projected distances of queries: [sequences, heads, queries, keys].
+        """Position-to-content scores, of keys with projected distances: [sequences, heads, queries, keys].
 
         The product of all keys with all distances would be quadratic. So keys are split into blocks, each with only the
         rows of the table that it needs. All blocks form one product; the last block is padded with zeros.
