@@ -1,4 +1,4 @@
-"""A backend that answers with what it was asked, and stumbles over the tokens that it is told to."""
+"""A backend that answers with its input, and fails at certain tokens; and an engine on it."""
 
 import asyncio
 import threading
@@ -21,21 +21,23 @@ from embedfleet.metrics import TEI, Registry
 TIMEOUT_S = 20
 SPEC = read_model(builtin_model())
 TOKENIZATION = Tokenization(SPEC.tokenizer_file)
-# First tokens that a backend stumbles over. `SPREADING` makes every row of its pass not finite, as a grid can.
+# First tokens at which the backend fails. `SPREADING` makes every row of its pass not finite, as a grid can.
 POISON, PANIC, NOT_A_NUMBER, SPREADING = 13, 14, 15, 16
 
 
 class Panic(BaseException):
-    """No Exception, as what native code raises when it panics."""
+    """A BaseException that is no Exception, as a panic of native code."""
 
 
 class EchoBackend:
-    """States are the ids themselves, two wide; passes wait for `gate`.
+    """A backend whose states are the ids themselves, two wide, and whose passes wait for `gate`.
 
     Attributes:
-        batches: the inputs of each pass so far, those that failed among them.
-        broken: every pass fails.
-        room: more tokens than these do not fit into memory.
+        gate: Event that passes wait for.
+        entered: Semaphore that each pass releases when it begins.
+        batches: Inputs of each pass so far, failed ones included.
+        broken: Whether every pass fails.
+        room: Most tokens that fit into memory.
     """
 
     precision = "float32"
@@ -72,7 +74,7 @@ class EchoBackend:
             raise OutOfMemory(f"Backend error: out of memory for {tokens} tokens")
 
     async def running(self) -> None:
-        """Return once another pass has begun."""
+        """Wait until another pass has begun."""
         assert await asyncio.to_thread(self.entered.acquire, timeout=TIMEOUT_S)
 
 
@@ -92,7 +94,7 @@ def engine_of(
     cache_mb: int = 0,
     registry: Registry | None = None,
 ) -> Iterator[Engine]:
-    """An engine over a backend, ended at the end of the block."""
+    """A running engine on a backend, closed at the end of the block."""
     settings = EngineSettings(
         worker_threads=workers, batch_tokens=tokens, max_concurrent_requests=permits, cache_mb=cache_mb
     )
@@ -107,10 +109,10 @@ def engine_of(
 
 
 async def queue_up() -> None:
-    """Let the tasks just made run up to where they wait: one turn of the loop."""
+    """Let new tasks run until they wait, which takes one turn of the loop."""
     await asyncio.sleep(0)
 
 
 def run(coroutine):
-    """A coroutine's result, in good time."""
+    """Run a coroutine with a time limit."""
     return asyncio.run(asyncio.wait_for(coroutine, TIMEOUT_S))

@@ -1,4 +1,4 @@
-"""Every option reaches the part that it is for."""
+"""Every option reaches the settings of the part that uses it."""
 
 from dataclasses import fields, replace
 

@@ -21,7 +21,7 @@ PAIRS = [("what is a class?", text) for text in TEXTS[:12]] + [("long query " * 
 
 
 def compute(folder, inputs):
-    """Per input its output, all in one request, so that they share batches."""
+    """The output of each input, computed in one request, so that inputs share batches."""
     engine = load(EngineSettings(model=str(folder), worker_threads=2, tokenization_workers=2), Registry(TEI))
 
     async def run():

@@ -1,4 +1,4 @@
-"""What is served is what was loaded, whatever is done to the folder afterwards; and half a model is not loaded."""
+"""An engine serves the model that it loaded, whatever happens to the folder later, and refuses an incomplete one."""
 
 import json
 import os
@@ -84,7 +84,7 @@ MODELS = {
 
 
 def spoil(folder):
-    """Every file's content, in place."""
+    """Overwrite the content of every file in place."""
     for file in folder.rglob("*"):
         if file.is_file():
             with file.open("rb+") as stream:
@@ -124,7 +124,7 @@ def test_what_was_loaded_is_served_to_the_end(tmp_path, model, backend, precisio
 
 @pytest.mark.parametrize("linked", ["model.safetensors", "onnx/model.onnx_data"])
 def test_weights_that_are_links_to_elsewhere_are_served(tmp_path, linked):
-    """As in the hub's cache."""
+    """The hub's cache has such links."""
     folder = MODELS["onnx with data beside" if linked.startswith("onnx") else "reranker"](tmp_path / "m")
     spec = read_model(folder)
     (own,) = make_backend(spec, EngineSettings()).forward(IDS, 0 * IDS, LENGTHS, outputs_of(spec))
@@ -186,7 +186,7 @@ def load(folder, **options):
 
 @pytest.mark.parametrize("packed", [False, True])
 def test_a_folder_that_is_written_over_while_it_is_loaded_is_refused_or_served_whole(tmp_path, packed):
-    """`cp` of one fine-tune over another, again and again: never a mixture of both, never an end by a signal."""
+    """Another process copies one fine-tune over another: no mixture is served, and no signal ends the engine."""
     folder = make_bert(tmp_path / "m", labels=1)
     others = [make_bert(tmp_path / f"{seed}", labels=1, seed=seed) for seed in (1, 2)]
     seeds = [(other / "model.safetensors").read_bytes() for other in others]
@@ -220,11 +220,11 @@ def test_a_folder_that_is_written_over_while_it_is_loaded_is_refused_or_served_w
     load(folder).close()
 
 
-# Numbers that are none.
+# Weights that are not finite.
 
 
 def set_number(folder, part, value, dtype=torch.float32):
-    """Set the last number of the first tensor whose name has that part."""
+    """Set the last number of the first tensor whose name contains ``part``."""
     file = folder / "model.safetensors"
     tensors = {name: tensor.to(dtype) for name, tensor in load_file(file).items()}
     name = next(name for name in tensors if part in name)
@@ -262,7 +262,7 @@ def test_it_is_refused_wherever_it_is_and_whoever_packs(tmp_path, part):
 
 
 def test_what_the_task_has_no_use_for_may_be_anything(tmp_path):
-    """An embedder's masked-language head, saved with it."""
+    """An embedder that was saved with its masked-language head."""
     folder = embedder(tmp_path / "m")
     set_number(folder, "cls.predictions.transform.dense.weight", float("nan"))
     for backend in ("onnx", "torch"):
@@ -297,14 +297,14 @@ def test_great_numbers_whose_sum_is_none_are_numbers(tmp_path):
 def test_a_number_too_great_for_the_precision_is_refused_with_what_to_set(tmp_path):
     folder = embedder(tmp_path / "m")
     name = set_number(folder, "intermediate.dense.weight", 1e5)
-    with pytest.raises(ModelError, match=f"tensor {name} has numbers that are too great for torch.float16") as caught:
+    with pytest.raises(ModelError, match=f"tensor {name} has numbers that are too large for torch.float16") as caught:
         load(folder, backend="torch", precision="float16")
     assert caught.value.hint == "set precision to bfloat16 or float32"
     load(folder, backend="torch", precision="bfloat16").close()
 
 
 def export(folder, value, *, used=True, beside=False):
-    """An ONNX file with one number set in the first matrix that is multiplied with."""
+    """An ONNX file with one number set in the first matrix of a product."""
     from onnx import numpy_helper
 
     file = to_onnx(folder) / "onnx" / "model.onnx"
@@ -324,7 +324,7 @@ def export(folder, value, *, used=True, beside=False):
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_an_onnx_file_is_looked_at_too(tmp_path, value, beside):
     folder, name = export(make_bert(tmp_path / "m", labels=1), value, beside=beside)
-    with pytest.raises(ModelError, match=rf"onnx/model\.onnx: tensor {name} has a number that is {value}"):
+    with pytest.raises(ModelError, match=rf"onnx/model\.onnx: tensor {name} has the number {value}"):
         load(folder)
 
 

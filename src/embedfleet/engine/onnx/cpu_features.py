@@ -39,7 +39,7 @@ def require_int8(flags: str) -> None:
     """
     if has_int8(flags):
         return
-    has = next((name for name in _VECTORS if name in flags.split()), "none that is known")
+    has = next((name for name in _VECTORS if name in flags.split()), "none known")
     raise ModelError(
         f"precision int8 needs a processor with one of {', '.join(_INT8)}; of vector instructions this one has {has}",
         "set precision to auto or float32: without such instructions int8 is no faster, and no more exact",

@@ -128,13 +128,13 @@ class ExportedModelBackend(Backend):
         if len(named) != 1:
             given = ", ".join(f"{name} of {count} dimensions" for name, count in self._session.outputs.items())
             raise ModelError(
-                f"{self._file} gives {given}; needed is {' or '.join(names)} of {dimensions} dimensions",
+                f"{self._file} gives {given}; needed: {' or '.join(names)} of {dimensions} dimensions",
                 "export the model with its token states, or its logits",
             )
         kind = self._session.output_types[named[0]]
         if kind not in _REALS:
             raise ModelError(
-                f"{self._file} gives {named[0]} of type {kind}", f"supported: {', '.join(_REALS)}; export it anew"
+                f"{self._file} gives {named[0]} of type {kind}", f"supported: {', '.join(_REALS)}; export it again"
             )
         return named[0]
 

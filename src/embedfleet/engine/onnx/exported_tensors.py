@@ -114,7 +114,7 @@ def _bytes(file: Path, tensor: TensorProto) -> bytes:
             stream.seek(start)
             data = stream.read(length)
     except (ValueError, OverflowError, MemoryError) as error:
-        raise ModelError(f"{file} has no place of tensor {tensor.name}: {where}", _AGAIN) from error
+        raise ModelError(f"{file} gives no valid place for tensor {tensor.name}: {where}", _AGAIN) from error
     except OSError as error:
         raise ModelError(f"{source} cannot be read: {error.strerror or error}") from error
     if len(data) < length:
@@ -156,6 +156,6 @@ def _check(file: Path, tensor: TensorProto, values: Values | None) -> None:
         raise ModelError(f"{file}: tensor {tensor.name} cannot be read: {error}", _AGAIN) from error
     if np.isnan(greatest) or np.isposinf(greatest):
         raise ModelError(
-            f"{file}: tensor {tensor.name} has a number that is {greatest}, a weight must be a finite number",
-            "copy or download the file again; if it is so from its training, take another checkpoint",
+            f"{file}: tensor {tensor.name} has the number {greatest}; a weight must be finite",
+            "copy or download the file again; if the model was trained that way, use another checkpoint",
         )

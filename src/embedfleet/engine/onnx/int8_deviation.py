@@ -140,7 +140,7 @@ def _error(output: Output, exact: Sequence[Floats], found: Sequence[Floats]) -> 
     if lost:
         raise ModelError(
             f"in int8 {_NAMES[output]} of {lost} of {len(found)} texts are not finite",
-            "set precision to float32; if that says so too, the weights are damaged: copy or download them again",
+            "set precision to float32; if float32 is refused too, the weights are damaged: copy or download them again",
         )
     pairs = zip(exact, found, strict=True)
     distances = np.concatenate([_distances(output, truth, ours).reshape(-1) for truth, ours in pairs])

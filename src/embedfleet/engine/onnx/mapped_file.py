@@ -46,7 +46,7 @@ class MappedFile:
         if size != written.size:
             return f"{self.file} has {size} bytes, {written.size} were written"
         if digest(self._descriptor, size) != written.digest:
-            return f"{self.file} is not what was written: its digest is another"
+            return f"{self.file} is not what was written: its digest differs"
         return ""
 
     def check(self) -> None:
@@ -67,7 +67,7 @@ class MappedFile:
             OSError: No file has its name.
         """
         if not os.path.samestat(self.file.stat(), os.fstat(self._descriptor)):
-            raise ValueError(f"{self.file} was replaced while it was looked at")
+            raise ValueError(f"{self.file} was replaced while it was checked")
         self.check()
 
 

@@ -76,7 +76,7 @@ def _said(written: Mapping[str, str]) -> str:
         ValueError: The digest does not match.
     """
     if _digest(written["said"]) != written["digest"]:
-        raise ValueError("its digest is another")
+        raise ValueError("its digest differs")
     return written["said"]
 
 

@@ -101,17 +101,17 @@ def read_template(whole: Tokens, texts: Sequence[Sequence[int]]) -> Template:
             continue
         number = next((one for one in left if _stands_at(texts[one], whole, place)), None)
         if number is None:
-            raise ValueError("a text stands in it twice, or is not as it was")
+            raise ValueError("a text occurs twice, or was changed")
         stop = place + len(texts[number])
         if len(set(whole.types[place:stop])) != 1:
-            raise ValueError("the tokens of a text are of several types")
+            raise ValueError("the tokens of a text have several types")
         around.append(whole.part(begin, place))
         order.append(number)
         types.append(whole.types[place])
         left.remove(number)
         begin = place = stop
     if left:
-        raise ValueError("a text is left out")
+        raise ValueError("a text is missing")
     return Template((*around, whole.part(begin, len(whole))), tuple(order), tuple(types))
 
 

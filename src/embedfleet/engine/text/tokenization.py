@@ -222,7 +222,7 @@ class Tokenization:
         """
         number: int | None = self._tokenizer.token_to_id(token)
         if number is None:
-            raise ValueError(f"it has no token {token!r}, which is to end each text")
+            raise ValueError(f"it lacks the token {token!r}, which must end each text")
         return number
 
     def _frame(self, dialogue: Dialogue, instruction: str | None) -> tuple[int, int]:
@@ -268,7 +268,7 @@ class Tokenization:
             skipped = len(template.around[0]) + max(0, skipped - lost)
             if skipped >= len(filled[0]):
                 raise WrongInput(
-                    f"the prompt alone has the {limits.tokens} tokens that are read: nothing is left to pool"
+                    f"the prompt alone fills the {limits.tokens} tokens that are read: nothing is left to pool"
                 )
         return Encoded(*filled, characters=plan.characters, skipped=skipped)
 
@@ -291,7 +291,7 @@ class Tokenization:
         self._tokenizer.no_truncation()
         ours = self._assemble(_Plan(len(texts), specials=True, characters=0), self._split(list(texts)), limits, 0)
         if (theirs.ids, theirs.type_ids) != (ours.ids.tolist(), ours.types.tolist()):
-            raise ValueError(f"of {texts!r} the library makes {theirs.ids}, we would make {ours.ids.tolist()}")
+            raise ValueError(f"for {texts!r} the library gives {theirs.ids}, we would give {ours.ids.tolist()}")
 
 
 def _kept(piece: Encoding, length: int, direction: Direction) -> Tokens:

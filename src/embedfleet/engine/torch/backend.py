@@ -107,12 +107,12 @@ def _find_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise ModelError(f"device {name!r} is not one", hint) from error
+        raise ModelError(f"PyTorch knows no device {name!r}", hint) from error
     if device.type == "cuda":
         count = torch.cuda.device_count()
         if (device.index or 0) >= count:
             raise ModelError(
-                f"device {name!r} is not there: PyTorch {torch.__version__} sees {count} GPUs",
+                f"device {name!r} is missing: PyTorch {torch.__version__} sees {count} GPUs",
                 "set device to cpu, or install a PyTorch build for CUDA and check nvidia-smi",
             )
     elif device.type != "cpu":

@@ -63,7 +63,7 @@ class TorchWeights:
             values = torch.from_numpy(tensor.read()).to(self.device, self.dtype)
             if not bool(values.isfinite().all()):
                 raise ModelError(
-                    f"{tensor.file}: tensor {tensor.name} has numbers that are too great for {self.dtype}",
+                    f"{tensor.file}: tensor {tensor.name} has numbers that are too large for {self.dtype}",
                     "set precision to bfloat16 or float32",
                 )
             self._read[tensor] = values

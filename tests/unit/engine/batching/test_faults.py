@@ -1,4 +1,4 @@
-"""Inputs that cannot be computed fail alone, whatever they do to the pass that they are in."""
+"""An input that cannot be computed fails alone, whatever it does to its pass."""
 
 import asyncio
 import subprocess
@@ -28,7 +28,7 @@ from tests.services.echo import (
 
 
 async def answers_of(engine, *firsts):
-    """What becomes of requests of one input each, by first token; those that fail, as errors."""
+    """The outputs of requests with one input each, by first token; an error for a request that fails."""
     asked = [engine.infer([sequence(first, 9)]) for first in firsts]
     answers = await asyncio.gather(*asked, return_exceptions=True)
     return [answer if isinstance(answer, Exception) else int(answer.outputs[0][0][0, 0]) for answer in answers]
@@ -95,7 +95,7 @@ def test_an_input_that_does_not_fit_alone_fails_alone():
 
 
 class Stumbling:
-    """A real model whose passes fail when a token is among them."""
+    """A real model whose passes fail if they contain a certain token."""
 
     precision = "float32"
     padding_free = False

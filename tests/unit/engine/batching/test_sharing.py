@@ -1,4 +1,4 @@
-"""Equal inputs are computed once, whoever asks, however often; and remembered where that is wished."""
+"""Equal inputs of all requests are computed once, and cached if the settings say so."""
 
 import asyncio
 
@@ -65,13 +65,13 @@ def test_one_asker_who_leaves_takes_nothing_from_the_other():
         backend.gate.clear()
         busy = ask(engine, [1])
         await backend.running()
-        askers = [ask(engine, [2]), ask(engine, [2])]
+        waiters = [ask(engine, [2]), ask(engine, [2])]
         await queue_up()
-        leaver = askers.pop(0 if leaves_first else 1)
+        leaver = waiters.pop(0 if leaves_first else 1)
         leaver.cancel()
         await asyncio.gather(leaver, return_exceptions=True)
         backend.gate.set()
-        assert ids(await askers[0]) == [[2]]
+        assert ids(await waiters[0]) == [[2]]
         await busy
         assert backend.batches == [[[1]], [[2]]]
 
@@ -81,7 +81,7 @@ def test_one_asker_who_leaves_takes_nothing_from_the_other():
             run(story(engine, backend, leaves_first))
 
 
-def test_an_input_that_all_its_askers_left_never_runs_and_can_be_asked_again():
+def test_an_input_that_all_its_waiters_left_never_runs_and_can_be_asked_again():
     async def story(engine, backend):
         backend.gate.clear()
         busy = ask(engine, [1])

@@ -1,4 +1,4 @@
-"""A folder whose weights are an exported ONNX file gives the numbers of its tensors."""
+"""An exported ONNX file gives the same numbers as a graph built from the same tensors."""
 
 import json
 
@@ -69,7 +69,7 @@ def test_a_file_of_another_model_is_refused_with_both_widths(exported):
 
 def test_a_file_without_the_head_that_the_config_names_is_refused_with_what_it_gives(exported):
     change(exported, architectures=["XLMRobertaForSequenceClassification"], id2label={"0": "a"})
-    with pytest.raises(ModelError, match="gives token_embeddings of 3 dimensions; needed is logits of 2 dimensions"):
+    with pytest.raises(ModelError, match="gives token_embeddings of 3 dimensions; needed: logits of 2 dimensions"):
         make_backend(read_model(exported), EngineSettings())
 
 

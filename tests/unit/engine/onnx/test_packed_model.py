@@ -1,4 +1,4 @@
-"""Packed weights: the same numbers, made once, made anew when they must be, and never in the way."""
+"""Packed weights give the same numbers, are made once, are made again when outdated, and never prevent serving."""
 
 import logging
 import os
@@ -96,7 +96,7 @@ def cut(home):
 
 
 def zero(home):
-    """Part of the weights, as a disk does after a crash."""
+    """Overwrite part of the weights with zeros, as a crash may."""
     file = home / "model.onnx.weights"
     data = bytearray(file.read_bytes())
     data[len(data) // 2 : len(data) // 2 + 100_000] = bytes(100_000)
@@ -104,7 +104,7 @@ def zero(home):
 
 
 def flip(home):
-    """One bit of a weight."""
+    """Flip one bit of a weight."""
     file = home / "model.onnx.weights"
     data = bytearray(file.read_bytes())
     data[len(data) // 3] ^= 1
@@ -115,14 +115,14 @@ def spoil(home):
     write(home / "model.onnx", bytes((home / "model.onnx").stat().st_size))
 
 
-def restamp(text):
+def overwritten(text):
     return lambda home: write(home / "complete.json", text.encode())
 
 
 def swap(home):
-    """What the stamp says of outputs, so that it is sound JSON of the right shape."""
-    stamp = (home / "complete.json").read_text()
-    write(home / "complete.json", stamp.replace("classes", "states").encode())
+    """Change an output in the manifest, which stays valid JSON of the right shape."""
+    manifest = (home / "complete.json").read_text()
+    write(home / "complete.json", manifest.replace("classes", "states").encode())
 
 
 def lose(name):
@@ -150,13 +150,13 @@ HARMS = {
     "zeros": zero,
     "a bit": flip,
     "another graph": spoil,
-    "a stamp of another shape": restamp("[]"),
-    "half a stamp": restamp('{"digest": "0", "said'),
-    "an empty stamp": restamp(""),
-    "a stamp of wrong types": restamp('{"digest": 3, "said": null}'),
-    "a deep stamp": restamp("[" * 100_000),
-    "a stamp that was edited": swap,
-    "no stamp": lose("complete.json"),
+    "a manifest of another shape": overwritten("[]"),
+    "half a manifest": overwritten('{"digest": "0", "said'),
+    "an empty manifest": overwritten(""),
+    "a manifest of wrong types": overwritten('{"digest": 3, "said": null}'),
+    "a deep manifest": overwritten("[" * 100_000),
+    "an edited manifest": swap,
+    "no manifest": lose("complete.json"),
     "no graph": lose("model.onnx"),
     "no weights": lose("model.onnx.weights"),
     "a folder for the weights": become_a_folder,
@@ -204,7 +204,7 @@ def test_only_we_may_read_and_nobody_writes_what_is_packed(folder, tmp_path):
 
 
 def test_weights_of_the_same_name_size_and_time_are_told_from_those_before(folder, tmp_path):
-    """`cp -p`, of a fine-tune that was saved in the same second, or whose time was set."""
+    """`cp -p` copies a fine-tune whose file has the same time."""
     root = tmp_path / "packed"
     before = outputs(folder, root)[0]
     file = folder / "model.safetensors"
@@ -234,7 +234,7 @@ def shorten(file):
 
 
 def copy_over(file):
-    """`cp -p` of something of the same size."""
+    """`cp -p` copies another file of the same size."""
     file.write_bytes(bytes(file.stat().st_size))
     os.utime(file, (1, 1))
 
@@ -246,7 +246,7 @@ def test_nothing_is_computed_with_mapped_weights_that_were_written_to(folder, tm
     (file,) = (tmp_path / "packed").glob("*/model.onnx.weights")
     backend.check()
     file.chmod(0o600)
-    backend.check()  # that changes nothing in it
+    backend.check()  # new permissions change no content
     harm(file)
     for one in (backend, other):
         with pytest.raises(WeightsChanged, match=re.escape(str(file))):
@@ -317,7 +317,7 @@ END
     ("size", "blind"), [("3m", False), ("3m", True), ("6m", True)], ids=["seen before", "found", "late"]
 )
 def test_a_full_disk_is_named_with_its_path_and_costs_memory_alone(folder, tmp_path, size, blind):
-    """``blind``: another program takes the space while we pack."""
+    """``blind``: the check of disk space passes, as if another program took the space later."""
     root = tmp_path / "packed"
     root.mkdir()
     script = ON_A_SMALL_DISK.format(size=size, root=root, python=sys.executable, blind=blind, folder=folder)
