@@ -66,7 +66,7 @@ class Cache:
 
 
 def _is_cacheable(outputs: tuple[Output, ...], encoded: Encoded) -> bool:
-    """Whether an output is small relative to its cost, which rules out token states, and no probe's."""
+    """Whether an output may be kept: not token states, which are large for their cost, and not a probe's output."""
     return not _LARGE.intersection(outputs) and len(encoded.ids) > _SHORT_TOKENS
 
 

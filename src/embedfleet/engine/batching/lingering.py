@@ -13,7 +13,7 @@ _WEIGHT = 0.2  # weight of the last pass in the running mean of that share
 
 
 class Linger:
-    """The decision how long a batch waits; all times are seconds of one clock."""
+    """Decides how long a batch that is not full waits; all times are seconds of one clock."""
 
     def __init__(self) -> None:
         self._answered = 0

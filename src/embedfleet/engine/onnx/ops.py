@@ -99,7 +99,8 @@ class OnnxOps(Ops[str]):
 
     @override
     def rms_norm(self, states: str, scale: Tensor, epsilon: float, *, above: float = 0.0) -> str:
-        graph = self._graph  # both reshapes are free, since they only rename memory
+        # Both reshapes are free: they only rename memory.
+        graph = self._graph
         rows = graph.add("Reshape", states, graph.whole(-1, scale.shape[0]))
         factors = graph.converted(scale.read() + np.float32(above)) if above else graph.tensor(scale)
         normed = graph.add("SimplifiedLayerNormalization", rows, factors, axis=-1, epsilon=epsilon)
