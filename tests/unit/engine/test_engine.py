@@ -62,7 +62,7 @@ def test_workers_run_side_by_side():
         run(story(engine, backend))
 
 
-def test_what_a_cancelled_request_had_waiting_never_runs():
+def test_waiting_inputs_of_a_cancelled_request_never_run():
     async def story(engine, backend):
         backend.gate.clear()
         first = asyncio.ensure_future(engine.infer([sequence(100)]))
@@ -82,7 +82,7 @@ def test_what_a_cancelled_request_had_waiting_never_runs():
         run(story(engine, backend))
 
 
-def test_a_request_cancelled_during_its_pass_harms_nobody():
+def test_a_request_cancelled_during_its_pass_affects_no_other():
     async def story(engine, backend):
         backend.gate.clear()
         leaver = asyncio.ensure_future(engine.infer([sequence(100)]))
@@ -151,7 +151,7 @@ def test_close_lets_the_pass_end_and_fails_what_waits():
         run(story(engine, backend))
 
 
-def test_an_asker_whose_loop_has_ended_does_not_end_the_worker():
+def test_a_request_whose_loop_has_ended_does_not_end_the_worker():
     backend = EchoBackend()
     with engine_of(backend) as engine:
         backend.gate.clear()

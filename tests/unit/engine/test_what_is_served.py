@@ -170,7 +170,7 @@ def test_any_change_of_any_file_that_is_read_is_seen(tmp_path, name, change):
 
 
 @pytest.mark.parametrize("make", ["shards", "onnx with data beside", "bge-m3"])
-def test_the_other_files_of_weights_are_looked_at_too(tmp_path, make):
+def test_changes_of_other_weights_files_are_seen_too(tmp_path, make):
     folder = MODELS[make](tmp_path / "m")
     names = {"shards": "model-1.safetensors", "bge-m3": "colbert_linear.pt"}
     file = folder / names.get(make, "onnx/model.onnx_data")
@@ -245,7 +245,7 @@ def compute(folder, backend="onnx", precision="float32", packed_dir=""):
 @pytest.mark.parametrize(
     ("backend", "precision"), [("onnx", "float32"), ("onnx", "int8"), ("torch", "float32"), ("torch", "bfloat16")]
 )
-def test_a_weight_that_is_no_number_refuses_the_load_with_file_and_tensor(tmp_path, backend, precision, dtype, value):
+def test_a_weight_that_is_not_finite_refuses_the_load_with_file_and_tensor(tmp_path, backend, precision, dtype, value):
     folder = with_modules(tmp_path / "m")
     name = set_number(folder, "intermediate.dense.weight", value, dtype)
     with pytest.raises(ModelError, match=rf"model\.safetensors: tensor {name} is {value} at \[\d+, \d+\]"):
@@ -253,7 +253,7 @@ def test_a_weight_that_is_no_number_refuses_the_load_with_file_and_tensor(tmp_pa
 
 
 @pytest.mark.parametrize("part", ["word_embeddings.weight", "LayerNorm.bias", "query.bias"])
-def test_it_is_refused_wherever_it_is_and_whoever_packs(tmp_path, part):
+def test_it_is_refused_in_any_tensor_packed_or_not(tmp_path, part):
     folder = with_modules(tmp_path / "m")
     name = set_number(folder, part, float("nan"))
     for packed_dir in ("", str(tmp_path / "packed")):
@@ -261,7 +261,7 @@ def test_it_is_refused_wherever_it_is_and_whoever_packs(tmp_path, part):
             compute(folder, packed_dir=packed_dir)
 
 
-def test_what_the_task_has_no_use_for_may_be_anything(tmp_path):
+def test_tensors_that_the_task_does_not_use_may_be_anything(tmp_path):
     """An embedder that was saved with its masked-language head."""
     folder = embedder(tmp_path / "m")
     set_number(folder, "cls.predictions.transform.dense.weight", float("nan"))
@@ -269,7 +269,7 @@ def test_what_the_task_has_no_use_for_may_be_anything(tmp_path):
         load(folder, backend=backend).close()
 
 
-def test_a_layer_after_the_pooling_and_a_tensor_that_lies_apart_are_looked_at(tmp_path):
+def test_a_layer_after_the_pooling_and_a_tensor_in_another_file_are_checked(tmp_path):
     folder = with_modules(tmp_path / "m")
     set_number(folder / "2_Dense", "linear.weight", float("nan"))
     with pytest.raises(ModelError, match=r"2_Dense/model\.safetensors: tensor linear\.weight is nan"):
@@ -285,7 +285,7 @@ def test_a_layer_after_the_pooling_and_a_tensor_that_lies_apart_are_looked_at(tm
         load(folder)
 
 
-def test_great_numbers_whose_sum_is_none_are_numbers(tmp_path):
+def test_finite_numbers_whose_sum_overflows_are_accepted(tmp_path):
     folder = embedder(tmp_path / "m")
     tensors = load_file(folder / "model.safetensors")
     name = next(name for name in tensors if "word_embeddings.weight" in name)
@@ -294,7 +294,7 @@ def test_great_numbers_whose_sum_is_none_are_numbers(tmp_path):
     compute(folder)
 
 
-def test_a_number_too_great_for_the_precision_is_refused_with_what_to_set(tmp_path):
+def test_a_number_too_large_for_the_precision_is_refused_with_a_setting_that_helps(tmp_path):
     folder = embedder(tmp_path / "m")
     name = set_number(folder, "intermediate.dense.weight", 1e5)
     with pytest.raises(ModelError, match=f"tensor {name} has numbers that are too large for torch.float16") as caught:
@@ -322,13 +322,13 @@ def export(folder, value, *, used=True, beside=False):
 
 @pytest.mark.parametrize("beside", [False, True])
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_an_onnx_file_is_looked_at_too(tmp_path, value, beside):
+def test_an_onnx_file_is_checked_too(tmp_path, value, beside):
     folder, name = export(make_bert(tmp_path / "m", labels=1), value, beside=beside)
     with pytest.raises(ModelError, match=rf"onnx/model\.onnx: tensor {name} has the number {value}"):
         load(folder)
 
 
-def test_a_mask_in_an_onnx_file_and_what_no_node_takes_are_no_weights(tmp_path):
+def test_masks_and_unused_tensors_of_an_onnx_file_are_accepted(tmp_path):
     load(export(make_bert(tmp_path / "mask", labels=1), -float("inf"))[0]).close()
     load(export(make_bert(tmp_path / "unused", labels=1), float("nan"), used=False)[0]).close()
 

@@ -60,7 +60,7 @@ def test_a_model_whose_numbers_in_int8_are_not_finite_is_refused(output, odd):
     assert "precision to float32" in caught.value.hint
 
 
-def test_vectors_of_the_built_in_model_are_so_near():
+def test_vectors_of_the_built_in_model_are_close():
     spec = read_model(builtin_model())
     exact, int8 = OnnxBackend.load(spec), OnnxBackend.load(spec, int8=True)
     distances = []
@@ -72,7 +72,7 @@ def test_vectors_of_the_built_in_model_are_so_near():
 
 
 @pytest.mark.parametrize("family", [*FAMILIES, "jina_bert"])
-def test_vectors_of_every_family_are_so_near(tmp_path, family):
+def test_vectors_of_every_family_are_close(tmp_path, family):
     folder = tmp_path / "m"
     if family == "jina_bert":
         make_jina(folder, heads=2, longest=64)
@@ -85,12 +85,12 @@ def test_vectors_of_every_family_are_so_near(tmp_path, family):
 
 
 @pytest.mark.parametrize("labels", [1, 3], ids=["a reranker", "a classifier"])
-def test_scores_are_so_near(tmp_path, labels):
+def test_scores_are_close(tmp_path, labels):
     deviation = deviations(make_xlm(tmp_path / "m", labels=labels))[Output.CLASSES]
     assert 0 < deviation.mean <= deviation.worst < SCORES
 
 
-def test_word_weights_and_all_of_bge_m3_are_so_near(tmp_path):
+def test_word_weights_and_all_outputs_of_bge_m3_are_close(tmp_path):
     assert deviations(make_bert(tmp_path / "splade"), pooling=Pooling.SPLADE)[Output.WORDS].worst < RANDOM
     found = deviations(make_m3(tmp_path / "m3"))
     assert list(found) == [Output.STATES, Output.LEXICAL, Output.COLBERT]
@@ -108,7 +108,7 @@ def test_a_vector_hardly_moves_with_its_batch(tmp_path, name):
             np.testing.assert_allclose(vector, alone[index], atol=BATCH, rtol=0)
 
 
-def test_the_error_is_measured_on_the_model_and_told_at_load(caplog):
+def test_the_deviation_is_measured_on_the_model_and_logged_at_load(caplog):
     spec = read_model(builtin_model())
     with caplog.at_level(logging.INFO):
         int8 = OnnxBackend.load(spec, int8=True)
@@ -136,7 +136,7 @@ def load(folder, root, caplog, *, int8=True):
     return found, [record.worst for record in caplog.records if hasattr(record, "worst")]
 
 
-def test_packed_it_is_the_same_and_only_who_packs_measures(tmp_path, caplog):
+def test_packed_outputs_are_the_same_and_only_packing_measures(tmp_path, caplog):
     folder, root = make_m3(tmp_path / "m"), tmp_path / "packed"
     own, told = load(folder, None, caplog)
     for _ in range(2):
@@ -152,7 +152,7 @@ def test_packed_it_is_the_same_and_only_who_packs_measures(tmp_path, caplog):
     assert load(folder, root, caplog)[1] == [0.5, *told[1:]]
 
 
-def test_packed_in_float32_and_in_int8_live_beside_each_other(tmp_path, caplog):
+def test_a_model_can_be_packed_in_float32_and_in_int8(tmp_path, caplog):
     folder, root = make_xlm(tmp_path / "m"), tmp_path / "packed"
     int8, told = load(folder, root, caplog)
     exact, nothing = load(folder, root, caplog, int8=False)

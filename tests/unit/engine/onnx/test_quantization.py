@@ -11,7 +11,7 @@ from embedfleet.engine.onnx.quantization import LARGEST, quantize
 
 @given(arrays(np.float32, (5, 7), elements=st.floats(-100, 100, width=32)))
 @example(np.full((5, 7), 8.775e-42, np.float32))
-def test_a_matrix_is_never_farther_than_half_a_step_and_symmetric(weight):
+def test_every_number_is_within_half_a_step_and_symmetric(weight):
     whole, steps = quantize(weight)
     assert whole.dtype == np.int8
     assert np.abs(whole.astype(int)).max(initial=0) <= LARGEST
@@ -20,7 +20,7 @@ def test_a_matrix_is_never_farther_than_half_a_step_and_symmetric(weight):
 
 
 @pytest.mark.parametrize("odd", [np.nan, np.inf])
-def test_a_row_that_is_not_finite_stays_so_and_spoils_no_other(odd):
+def test_only_the_row_that_is_not_finite_has_such_a_step(odd):
     weight = np.ones((3, 4), np.float32)
     weight[1, 2] = odd
     steps = quantize(weight)[1]

@@ -52,13 +52,13 @@ def test_only_the_input_that_cannot_be_computed_fails_and_the_engine_lives(guilt
         assert run(answers_of(engine, 107)) == [107]
 
 
-def test_two_guilty_inputs_of_one_batch_fail_and_nobody_else():
+def test_of_a_batch_only_the_two_faulty_inputs_fail():
     with engine_of(EchoBackend(), tokens=32) as engine:
         answers = run(answers_of(engine, 101, POISON, 102, NOT_A_NUMBER, 103))
     assert [isinstance(answer, Backend) for answer in answers] == [False, True, False, True, False]
 
 
-def test_a_request_of_which_one_input_fails_fails_as_a_whole_and_the_rest_of_it_is_dropped():
+def test_a_request_with_one_failed_input_fails_and_its_other_inputs_are_dropped():
     async def story(engine):
         with pytest.raises(Backend):
             await engine.infer([sequence(POISON), sequence(*range(100, 140)), sequence(*range(100, 160))])
@@ -111,7 +111,7 @@ class Stumbling:
         return self._model.forward(ids, types, lengths, outputs)
 
 
-def test_with_a_real_model_the_innocent_get_the_vectors_they_always_get():
+def test_with_a_real_model_the_other_inputs_get_their_usual_vectors():
     texts = ["a red fox", "poison here", "two green apples", "a blue whale", "an old oak"]
     limits = {"truncate": True, "direction": "right", "prompt": None}
     with engine_of(Stumbling(0)) as engine:
@@ -171,7 +171,7 @@ main()
 """
 
 
-def test_a_model_that_memory_does_not_suffice_for_is_refused_with_its_size(tmp_path):
+def test_a_model_too_large_for_the_memory_is_refused_with_its_size(tmp_path):
     size = write_model(tmp_path / "model", Shape(layers=3, hidden=1024, intermediate=4096), vocabulary=30522)
     command = [sys.executable, "-c", CRAMPED, str(tmp_path / "model")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
