@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from embedfleet.cli.flags import PORT
+from embedfleet.config.option import options_of
 from embedfleet.config.settings import EngineOptions
 from embedfleet.errors import UsageError
 
@@ -64,18 +65,12 @@ def command(api_key: str, hostname: str, port: int, payload_limit: int, auto_tru
     from embedfleet.log import set_up  # noqa: PLC0415
 
     set_up("info", "json" if flags["json_output"] else "text")
-    options = EngineOptions(
-        model=flags["model_id"],
-        pooling=flags["pooling"] or "auto",
-        served_model_name=flags["served_model_name"],
-        tokenization_workers=flags["tokenization_workers"],
-        max_batch_tokens=flags["max_batch_tokens"],
-        max_concurrent_requests=flags["max_concurrent_requests"],
-        max_client_batch_size=flags["max_client_batch_size"],
-        auto_truncate=auto_truncate.lower() == "true",
-        default_prompt_name=flags["default_prompt_name"],
-        default_prompt=flags["default_prompt"],
-    )
+    # A flag with the name of one of our options sets that option.
+    given = {name: flags[name] for name in options_of(EngineOptions) if name in flags}
+    given["model"] = flags["model_id"]
+    given["pooling"] = flags["pooling"] or "auto"
+    given["auto_truncate"] = auto_truncate.lower() == "true"
+    options = EngineOptions(**given)
     # Docker sets HOSTNAME to the container's id, which is no address; like TEI, we then listen on all addresses.
     host = hostname if hostname.replace(".", "").isdigit() or ":" in hostname else "0.0.0.0"
     settings = engine_settings(options, host=host, port=port, payload_limit_bytes=payload_limit, api_key=api_key)
