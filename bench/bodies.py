@@ -16,8 +16,8 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from bench.idle import answers
-from bench.process import free_port, pinned, take_core, wait_for_port
+from bench.measuring.memory import answers
+from bench.measuring.process import free_port, pinned, take_core, wait_for_port
 
 SIZES = {"2 MB": (1_900_000, 5), "32 MB": (31_900_000, 1)}  # bytes, and copies of a body in a round
 TEXTS = 4_000  # below the default of max_request_texts

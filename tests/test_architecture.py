@@ -59,6 +59,7 @@ SUB_LAYERS = {
     "engine": [
         {"api"},
         {"engine"},
+        {"loaded_model"},
         {"backends"},
         {"onnx", "torch"},
         {"batching"},
@@ -146,9 +147,9 @@ EFFECTS = {"asyncio", "logging", "os", "socket", "subprocess", "threading", "tim
 # What is heavy or touches the outside has one home.
 HOMES = {
     "onnxruntime": {"engine.onnx.session"},
-    "onnx": {"engine.onnx.graph", "engine.onnx.tensors"},
+    "onnx": {"engine.onnx.graph", "engine.onnx.exported_tensors"},
     "torch": {"engine.torch.backend", "engine.torch.ops"},
-    "tokenizers": {"engine.text.tokenization"},
+    "tokenizers": {"engine.text.tokenization", "engine.text.tokenizer_library"},
     "huggingface_hub": {"engine.model.source"},
     "uvloop": {"cli"},
     "docker": {"control.docker.client"},

@@ -22,10 +22,9 @@ from bench.engine.peak import even_tokens, mixed_texts
 from bench.engine.work import MINILM, WIDE
 from bench.measuring.report import report, say
 from bench.measuring.texts import paragraphs
-from embedfleet.engine.api.app import load
 from embedfleet.engine.compute.output import Output
 from embedfleet.engine.compute.pooling import normalize
-from embedfleet.engine.engine import Engine
+from embedfleet.engine.engine import Engine, load
 from embedfleet.engine.settings import EngineSettings
 from embedfleet.metrics import TEI, Registry
 

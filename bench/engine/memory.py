@@ -7,7 +7,7 @@ same libraries lower the first engine's PSS and make the second one look more ex
 
 Memory is measured after the engines have worked and then been idle for some seconds.
 
-Replicas of a fleet map one copy of the packed weights (`engine.onnx.packed_weights`). The first one to start makes it
+Replicas of a fleet map one copy of the packed weights (`engine.onnx.packed_model`). The first one to start makes it
 and keeps the memory of that on its heap; from the next start on all of them only map it.
 """
 

@@ -22,11 +22,10 @@ import numpy as np
 from bench.engine.folders import write_model
 from bench.engine.work import MINILM, WIDE, Shape
 from bench.measuring.texts import paragraphs
-from embedfleet.engine.api.app import load
 from embedfleet.engine.compute.output import Output
-from embedfleet.engine.engine import Engine
+from embedfleet.engine.engine import Engine, load
 from embedfleet.engine.settings import EngineSettings
-from embedfleet.engine.text.tokenization import Encoded
+from embedfleet.engine.text.encoded import Encoded
 from embedfleet.metrics import TEI, Registry
 
 _SHAPES = ((512, 384, 1536), (512, 1536, 384), (512, 1024, 4096), (512, 4096, 1024), (1024, 1024, 1024))

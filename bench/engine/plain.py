@@ -22,7 +22,7 @@ class Plain:
     def __init__(self) -> None:
         self._spec = read_model(builtin_model())
         self._tokenization = Tokenization(self._spec.tokenizer_file)
-        self._backend = OnnxBackend(self._spec)
+        self._backend = OnnxBackend.load(self._spec)
         self._limits = TextLimits(self._spec.max_input_length, truncate=True, direction="right")
 
     def embed(self, text: str) -> np.ndarray:

@@ -16,14 +16,15 @@ from tokenizers import Tokenizer
 from bench.fake_tei.calls import OWN_PATHS, Kind, Work, admit
 from bench.fake_tei.settings import ReplicaSettings
 from bench.fake_tei.vertex import instances, together
+from embedfleet.config.settings import PoolingChoice
 from embedfleet.dialects.body import Fields, read_object
 from embedfleet.dialects.serde import forms
 from embedfleet.dialects.serde.shapes import Struct
 from embedfleet.dialects.serving import openai, tei
-from embedfleet.engine.api.app import load
 from embedfleet.engine.api.info import model_type
 from embedfleet.engine.api.operations import Operations
-from embedfleet.engine.settings import EngineSettings, PoolingChoice
+from embedfleet.engine.engine import load
+from embedfleet.engine.settings import EngineSettings
 from embedfleet.errors import Empty
 from embedfleet.metrics import TEI, Registry
 

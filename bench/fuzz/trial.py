@@ -12,7 +12,8 @@ from pathlib import Path
 import orjson
 
 from bench.fuzz.run import judge
-from embedfleet.engine.api.app import App, load
+from embedfleet.engine.api.app import App
+from embedfleet.engine.engine import load
 from embedfleet.engine.settings import EngineSettings
 from embedfleet.errors import ModelError, UpstreamError
 from embedfleet.http.client import Reply, fetch

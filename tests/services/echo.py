@@ -1,4 +1,4 @@
-"""A backend that answers with what it was asked, and stumbles over the tokens that it is told to."""
+"""A backend that answers with its input, and fails at certain tokens; and an engine on it."""
 
 import asyncio
 import threading
@@ -7,33 +7,37 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from embedfleet.engine.batching.choosing import BatchLimits
 from embedfleet.engine.compute.vectors import Vectors
 from embedfleet.engine.engine import Engine
+from embedfleet.engine.loaded_model import LoadedModel
 from embedfleet.engine.model.builtin import builtin_model
 from embedfleet.engine.model.spec import read_model
-from embedfleet.engine.text.tokenization import Encoded, Tokenization
+from embedfleet.engine.settings import EngineSettings
+from embedfleet.engine.text.encoded import Encoded
+from embedfleet.engine.text.tokenization import Tokenization
 from embedfleet.errors import OutOfMemory
 from embedfleet.metrics import TEI, Registry
 
 TIMEOUT_S = 20
 SPEC = read_model(builtin_model())
 TOKENIZATION = Tokenization(SPEC.tokenizer_file)
-# First tokens that a backend stumbles over. `SPREADING` makes every row of its pass not finite, as a grid can.
+# First tokens at which the backend fails. `SPREADING` makes every row of its pass not finite, as a grid can.
 POISON, PANIC, NOT_A_NUMBER, SPREADING = 13, 14, 15, 16
 
 
 class Panic(BaseException):
-    """No Exception, as what native code raises when it panics."""
+    """A BaseException that is no Exception, as a panic of native code."""
 
 
 class EchoBackend:
-    """States are the ids themselves, two wide; passes wait for `gate`.
+    """A backend whose states are the ids themselves, two wide, and whose passes wait for `gate`.
 
     Attributes:
-        batches: the inputs of each pass so far, those that failed among them.
-        broken: every pass fails.
-        room: more tokens than these do not fit into memory.
+        gate: Event that passes wait for.
+        entered: Semaphore that each pass releases when it begins.
+        batches: Inputs of each pass so far, failed ones included.
+        broken: Whether every pass fails.
+        room: Most tokens that fit into memory.
     """
 
     precision = "float32"
@@ -70,7 +74,7 @@ class EchoBackend:
             raise OutOfMemory(f"Backend error: out of memory for {tokens} tokens")
 
     async def running(self) -> None:
-        """Return once another pass has begun."""
+        """Wait until another pass has begun."""
         assert await asyncio.to_thread(self.entered.acquire, timeout=TIMEOUT_S)
 
 
@@ -87,23 +91,16 @@ def engine_of(
     workers: int = 1,
     tokens: int = 64,
     permits: int = 8,
-    cache_bytes: int = 0,
+    cache_mb: int = 0,
     registry: Registry | None = None,
 ) -> Iterator[Engine]:
-    """An engine over a backend, ended at the end of the block."""
-    engine = Engine(
-        SPEC,
-        TOKENIZATION,
-        backend,
-        Vectors(SPEC),
-        late_interaction=False,
-        workers=workers,
-        tokenization_workers=1,
-        limits=BatchLimits(tokens=tokens),
-        max_concurrent_requests=permits,
-        registry=registry or Registry(TEI),
-        cache_bytes=cache_bytes,
+    """A running engine on a backend, closed at the end of the block."""
+    settings = EngineSettings(
+        worker_threads=workers, batch_tokens=tokens, max_concurrent_requests=permits, cache_mb=cache_mb
     )
+    model = LoadedModel(SPEC, TOKENIZATION, backend, Vectors(SPEC))
+    engine = Engine(model, settings, registry or Registry(TEI))
+    engine.start()
     try:
         yield engine
     finally:
@@ -112,10 +109,10 @@ def engine_of(
 
 
 async def queue_up() -> None:
-    """Let the tasks just made run up to where they wait: one turn of the loop."""
+    """Let new tasks run until they wait, which takes one turn of the loop."""
     await asyncio.sleep(0)
 
 
 def run(coroutine):
-    """A coroutine's result, in good time."""
+    """Run a coroutine with a time limit."""
     return asyncio.run(asyncio.wait_for(coroutine, TIMEOUT_S))

@@ -10,7 +10,8 @@ from typing import Any
 
 import orjson
 
-from embedfleet.engine.api.app import load, make_server
+from embedfleet.engine.api.app import make_server
+from embedfleet.engine.engine import load
 from embedfleet.engine.settings import EngineSettings
 from embedfleet.http.server import Server
 from embedfleet.metrics import TEI, Registry

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from bench.fake_tei.replica import Replica
 from bench.fake_tei.served import Served
 from bench.fake_tei.settings import ReplicaSettings
-from embedfleet.engine.settings import PoolingChoice
+from embedfleet.config.settings import PoolingChoice
 from embedfleet.simulation.batch_cost import BatchCost
 
 QUICK = BatchCost(a_s=0.0002, b_s=1e-9, batch_tokens=16_384)  # the most as in the recordings

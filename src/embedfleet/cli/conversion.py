@@ -1,6 +1,7 @@
-"""From options as people set them to the settings that an engine and a gateway take."""
+"""The conversion of options, as people set them, to the settings of an engine and of a gateway."""
 
 from dataclasses import fields
+from typing import Any
 
 from embedfleet.config.agreement import prompts_fault
 from embedfleet.config.model_name import AUTO, BUILTIN
@@ -13,38 +14,23 @@ from embedfleet.http.message import Limits
 from embedfleet.types import URL_HINT, Endpoint, url_fault
 
 
-def engine_settings(
-    options: EngineOptions,
-    *,
-    host: str = "127.0.0.1",
-    port: int = 0,
-    preferred_port: int = 0,
-    worker_threads: int = 1,
-    payload_limit_bytes: int = 2_000_000,
-    stop_grace_s: float = 30.0,
-    api_key: str = "",
-) -> EngineSettings:
-    """Settings of one engine.
+def engine_settings(options: EngineOptions, **process: Any) -> EngineSettings:  # noqa: ANN401 - fields of EngineSettings
+    """Settings of one engine; ``auto`` becomes the value of an engine without a fleet.
+
+    Args:
+        options: Options of the model server.
+        process: Fields that `EngineSettings` adds to the options, such as ``port``.
 
     Raises:
-        UsageError: options that do not go together.
+        UsageError: Two default prompts are set.
     """
     if problem := prompts_fault(options):
         raise UsageError(f"default_prompt {problem}", "set one of them")
     given = {item.name: getattr(options, item.name) for item in fields(options)}
-    given["model"] = BUILTIN if options.model == AUTO else options.model
-    given["packed_dir"] = "" if options.packed_dir == AUTO else options.packed_dir
-    given["tokenization_workers"] = 1 if options.tokenization_workers == "auto" else options.tokenization_workers
-    return EngineSettings(
-        **given,
-        host=host,
-        port=port,
-        preferred_port=preferred_port,
-        workers=worker_threads,
-        stop_grace_s=stop_grace_s,
-        api_key=api_key,
-        limits=Limits(body_bytes=payload_limit_bytes),
-    )
+    for name, value in (("model", BUILTIN), ("packed_dir", ""), ("tokenization_workers", 1)):
+        if given[name] == AUTO:
+            given[name] = value
+    return EngineSettings(**given, **process)
 
 
 def gateway_settings(
@@ -66,7 +52,7 @@ def gateway_settings(
     """Settings of one gateway.
 
     Raises:
-        UsageError: a replica's URL is none, or the mode is none.
+        UsageError: A replica's URL or the socket's mode is invalid, or two replicas have one name.
     """
     return GatewaySettings(
         host=host,
@@ -87,37 +73,45 @@ def gateway_settings(
         access_log=options.access_log,
         drain_s=drain_s,
         stop_grace_s=stop_grace_s,
-        limits=Limits(
-            body_bytes=max(payload_limit_bytes, options.max_request_bytes),
-            header_timeout_s=options.header_timeout_s,
-            body_timeout_s=options.body_timeout_s,
-            idle_timeout_s=options.idle_timeout_s,
-            connections=options.max_connections,
-        ),
-        dispatch=DispatchLimits(
-            online_queue_s=options.online_queue_s,
-            bulk_queue_s=options.bulk_queue_s,
-            queue_bytes=options.max_queue_bytes,
-            online_deadline_s=options.online_deadline_s,
-            bulk_deadline_s=options.bulk_deadline_s,
-            no_replica_s=options.no_replica_s,
-            quarantine_s=options.quarantine_s,
-            split=options.split,
-            prefer_online=options.prefer_online,
-            reserve=options.reserve,
-            hedge=options.hedge,
-            sort_by_length=options.sort_by_length,
-            probe_interval_s=options.probe_interval_s,
-        ),
+        limits=_http_limits(options, payload_limit_bytes),
+        dispatch=_dispatch_limits(options),
+    )
+
+
+def _http_limits(options: GatewayOptions, payload_limit_bytes: int) -> Limits:
+    return Limits(
+        body_bytes=max(payload_limit_bytes, options.max_request_bytes),
+        header_timeout_s=options.header_timeout_s,
+        body_timeout_s=options.body_timeout_s,
+        idle_timeout_s=options.idle_timeout_s,
+        connections=options.max_connections,
+    )
+
+
+def _dispatch_limits(options: GatewayOptions) -> DispatchLimits:
+    return DispatchLimits(
+        online_queue_s=options.online_queue_s,
+        bulk_queue_s=options.bulk_queue_s,
+        queue_bytes=options.max_queue_bytes,
+        online_deadline_s=options.online_deadline_s,
+        bulk_deadline_s=options.bulk_deadline_s,
+        no_replica_s=options.no_replica_s,
+        quarantine_s=options.quarantine_s,
+        split=options.split,
+        prefer_online=options.prefer_online,
+        reserve=options.reserve,
+        hedge=options.hedge,
+        sort_by_length=options.sort_by_length,
+        probe_interval_s=options.probe_interval_s,
     )
 
 
 def _mode(text: str) -> int:
-    """A file's permissions from their octal digits."""
+    """File permissions from their octal digits."""
     try:
         return int(text, 8)
     except ValueError:
-        raise UsageError(f"--admin-mode {text} is no number in octal", "as in chmod: 600, 660, 666") from None
+        raise UsageError(f"--admin-mode {text} is not an octal number", "as in chmod: 600, 660, 666") from None
 
 
 def _endpoints(replicas: tuple[str, ...]) -> tuple[Endpoint, ...]:
@@ -128,7 +122,7 @@ def _endpoints(replicas: tuple[str, ...]) -> tuple[Endpoint, ...]:
 
 
 def _endpoint(number: int, text: str) -> Endpoint:
-    """``URL`` or ``NAME=URL``."""
+    """The endpoint that ``URL`` or ``NAME=URL`` describes."""
     name, equals, url = text.partition("=") if "=" in text.partition("://")[0] else ("", "", text)
     return Endpoint(name if equals else f"replica-{number}", _checked(url))
 

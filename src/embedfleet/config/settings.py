@@ -7,6 +7,10 @@ from typing import Literal
 from embedfleet.config.option import option
 
 Auto = Literal["auto"]
+Task = Literal["auto", "embed", "rerank"]
+PoolingChoice = Literal["auto", "cls", "mean", "last-token", "max", "mean-sqrt-len-tokens", "weightedmean", "splade"]
+BackendName = Literal["onnx", "torch"]
+Precision = Literal["auto", "float32", "float16", "bfloat16", "int8"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,22 +22,20 @@ class EngineOptions:
         "folder in Hugging Face layout, hub id, or builtin (all-MiniLM-L6-v2); auto is models/bge-m3 (for a reranker"
         " models/bge-reranker-v2-m3) if that folder exists, else builtin",
     )
-    task: Literal["auto", "embed", "rerank"] = option(
+    task: Task = option(
         "auto", "auto follows the model's architecture; rerank with an embedding model scores by late interaction"
     )
     served_model_name: str = option("", "model name that clients see; empty for the value of model")
-    pooling: Literal["auto", "cls", "mean", "last-token", "max", "mean-sqrt-len-tokens", "weightedmean", "splade"] = (
-        option(
-            "auto",
-            "auto reads the model's 1_Pooling; splade needs a masked-language-model head; TEI's containers do not"
-            " support max, mean-sqrt-len-tokens and weightedmean",
-        )
+    pooling: PoolingChoice = option(
+        "auto",
+        "auto reads the model's 1_Pooling; splade needs a masked-language-model head; TEI's containers do not"
+        " support max, mean-sqrt-len-tokens and weightedmean",
     )
-    backend: Literal["onnx", "torch"] = option(
+    backend: BackendName = option(
         "onnx", "compute library: ONNX Runtime on the CPU, or PyTorch, which must be installed"
     )
     device: str = option("cpu", "PyTorch device: cpu, cuda, cuda:1, …")
-    precision: Literal["auto", "float32", "float16", "bfloat16", "int8"] = option(
+    precision: Precision = option(
         "auto",
         "number format of the computation; auto is float32 on the CPU and float16 on a GPU; float16 and bfloat16 need"
         " PyTorch; int8 needs ONNX Runtime and a processor with VNNI or AMX, and prints its error against float32",

@@ -1,50 +1,47 @@
-"""Which backend runs a model."""
-
-from pathlib import Path
+"""The choice of the backend that runs a model."""
 
 from embedfleet.engine.compute.backend import Backend
 from embedfleet.engine.model.spec import ModelSpec
 from embedfleet.engine.onnx.backend import OnnxBackend
-from embedfleet.engine.onnx.exported_model import OnnxFileBackend
-from embedfleet.engine.onnx.processor import read_flags, require_int8
-from embedfleet.engine.settings import BackendName, Precision
+from embedfleet.engine.onnx.cpu_features import read_cpu_flags, require_int8
+from embedfleet.engine.onnx.exported_model import ExportedModelBackend
+from embedfleet.engine.settings import EngineSettings
 from embedfleet.errors import ModelError
 
 
-def make_backend(
-    spec: ModelSpec,
-    name: BackendName = "onnx",
-    device: str = "cpu",
-    precision: Precision = "auto",
-    packed: Path | None = None,
-    *,
-    flags: str | None = None,
-) -> Backend:
-    """The backend of that name, with the model in it.
+def make_backend(spec: ModelSpec, settings: EngineSettings, *, cpu_flags: str | None = None) -> Backend:
+    """Load a model into the backend that the settings choose.
 
     Args:
-        spec: of a folder that `read_model` accepted.
-        name: of the library.
-        device: ``cpu``, ``cuda`` or ``cuda:3``; ONNX Runtime has the CPU alone.
-        precision: ``auto`` is float32 on the CPU and float16 on a GPU; ONNX Runtime computes in float32, or int8.
-        packed: folder of packed weights, see `OnnxBackend`.
-        flags: what the processor can do, see `processor`; None looks.
+        spec: Model that `read_model` accepted.
+        settings: Settings of the engine. ONNX Runtime computes on the CPU alone, in float32 or int8.
+        cpu_flags: Features of the processor, as `read_cpu_flags` gives them; None reads them when they matter.
 
     Raises:
-        ModelError: it is not installed, has not got the device or the precision, or does not take the model.
-        errors.OutOfMemory: there is no room for the weights.
+        ModelError: The backend is not installed, lacks the device or the precision, or refuses the model.
+        errors.OutOfMemory: The memory does not suffice for the weights.
     """
-    if name == "onnx":
-        if device != "cpu" or precision not in {"auto", "float32", "int8"}:
-            raise ModelError(
-                f"backend onnx computes in float32 or int8 on the CPU; device is {device!r}, precision {precision!r}",
-                "set backend to torch, or leave device and precision as they are",
-            )
-        int8 = precision == "int8"
-        if int8:
-            _check_int8(spec, read_flags() if flags is None else flags)
-        return OnnxFileBackend(spec) if spec.is_onnx_file else OnnxBackend(spec, packed, int8=int8)
+    if settings.backend == "onnx":
+        return _onnx_backend(spec, settings, cpu_flags)
+    return _torch_backend(spec, settings)
+
+
+def _onnx_backend(spec: ModelSpec, settings: EngineSettings, cpu_flags: str | None) -> Backend:
+    device, precision = settings.device, settings.precision
+    if device != "cpu" or precision not in {"auto", "float32", "int8"}:
+        raise ModelError(
+            f"backend onnx computes in float32 or int8 on the CPU; device is {device!r}, precision {precision!r}",
+            "set backend to torch, or leave device and precision as they are",
+        )
     if precision == "int8":
+        _check_int8(spec, read_cpu_flags() if cpu_flags is None else cpu_flags)
+    if spec.is_onnx_file:
+        return ExportedModelBackend.load(spec)
+    return OnnxBackend.load(spec, settings.packed_folder, int8=precision == "int8")
+
+
+def _torch_backend(spec: ModelSpec, settings: EngineSettings) -> Backend:
+    if settings.precision == "int8":
         raise ModelError(
             "backend torch does not compute in int8", "set backend to onnx, or precision to float16 or bfloat16"
         )
@@ -54,19 +51,23 @@ def make_backend(
             "set backend to onnx, or copy the folder's model.safetensors too",
         )
     try:
-        from embedfleet.engine.torch.backend import TorchBackend  # noqa: PLC0415 - an extra, and seconds to load
+        from embedfleet.engine.torch.backend import TorchBackend  # noqa: PLC0415 - an extra that takes seconds to load
     except ModuleNotFoundError as error:
         raise ModelError(
             f"backend torch needs PyTorch: no module named {error.name!r}", "pip install 'embedfleet[torch]'"
         ) from error
-    return TorchBackend(spec, device=device, precision=precision)
+    return TorchBackend.load(spec, device=settings.device, precision=settings.precision)
 
 
-def _check_int8(spec: ModelSpec, flags: str) -> None:
-    """See that the model's own tensors are there to be made bytes of, and a processor that gains by it."""
+def _check_int8(spec: ModelSpec, cpu_flags: str) -> None:
+    """Check that the model has tensors to quantize, and that the processor gains by int8.
+
+    Raises:
+        ModelError: The folder has only an exported ONNX file, or the processor lacks int8 instructions.
+    """
     if spec.is_onnx_file:
         raise ModelError(
             f"precision int8 needs the model's tensors, {spec.folder} has only {spec.weights_file.name}",
             "set precision to float32, or copy the folder's model.safetensors too",
         )
-    require_int8(flags)
+    require_int8(cpu_flags)

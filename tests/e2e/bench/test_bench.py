@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from embedfleet.engine.onnx.processor import has_int8, read_flags
+from embedfleet.engine.onnx.cpu_features import has_int8, read_cpu_flags
 
 pytestmark = [
     pytest.mark.slow,
@@ -70,7 +70,7 @@ def test_the_engines_benchmark_prints_its_ratios_and_null_for_a_rival_that_is_no
     assert set(result["over_plain_ort"]) == {"1x1", "16x1", "4x32"}
 
 
-@pytest.mark.skipif(not has_int8(read_flags()), reason="the processor has neither VNNI nor AMX")
+@pytest.mark.skipif(not has_int8(read_cpu_flags()), reason="the processor has neither VNNI nor AMX")
 def test_the_benchmark_of_int8_prints_its_speed_and_its_error():
     result = last_line("bench.engine.int8", "--seconds", "0.1", "--rounds", "1")
     assert set(result["ratios"]) == {"int8_over_float32_minilm", "int8_over_float32_wide_128"}

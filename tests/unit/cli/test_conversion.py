@@ -1,4 +1,4 @@
-"""Every option reaches the part that it is for."""
+"""Every option reaches the settings of the part that uses it."""
 
 from dataclasses import fields, replace
 
@@ -66,7 +66,13 @@ def test_an_engine_gets_every_option_of_its_own(prompt):
     settings = engine_settings(options, port=8, preferred_port=9, worker_threads=10, payload_limit_bytes=11)
     for item in fields(options):
         assert getattr(settings, item.name) == getattr(options, item.name)
-    assert (settings.port, settings.preferred_port, settings.workers, settings.limits.body_bytes) == (8, 9, 10, 11)
+    assert (settings.port, settings.preferred_port, settings.worker_threads) == (8, 9, 10)
+    assert settings.limits.body_bytes == 11
+
+
+def test_auto_becomes_the_value_of_an_engine_without_a_fleet():
+    settings = engine_settings(EngineOptions())
+    assert (settings.model, settings.packed_dir, settings.tokenization_workers) == ("builtin", "", 1)
 
 
 def test_an_engine_is_not_started_with_two_default_prompts():

@@ -1,16 +1,16 @@
-"""The engine's queue: answers reach their askers, failures and departures touch nobody else."""
+"""The engine: each request gets its own answers, and a failed or cancelled request affects no other."""
 
 import asyncio
-import shutil
 import threading
 
 import pytest
 
-from embedfleet.engine.engine import Engine
-from embedfleet.engine.model.builtin import builtin_model
-from embedfleet.errors import Backend, ModelError, Overloaded, Unhealthy
+from embedfleet.engine.engine import Engine, load
+from embedfleet.engine.loaded_model import LoadedModel
+from embedfleet.engine.settings import EngineSettings
+from embedfleet.errors import Backend, Overloaded, Unhealthy
 from embedfleet.metrics import TEI, Registry
-from tests.services.echo import EchoBackend, engine_of, queue_up, run, sequence
+from tests.services.echo import SPEC, TOKENIZATION, EchoBackend, engine_of, queue_up, run, sequence
 
 
 @pytest.mark.parametrize("workers", [1, 3])
@@ -62,7 +62,7 @@ def test_workers_run_side_by_side():
         run(story(engine, backend))
 
 
-def test_what_a_cancelled_request_had_waiting_never_runs():
+def test_waiting_inputs_of_a_cancelled_request_never_run():
     async def story(engine, backend):
         backend.gate.clear()
         first = asyncio.ensure_future(engine.infer([sequence(100)]))
@@ -82,7 +82,7 @@ def test_what_a_cancelled_request_had_waiting_never_runs():
         run(story(engine, backend))
 
 
-def test_a_request_cancelled_during_its_pass_harms_nobody():
+def test_a_request_cancelled_during_its_pass_affects_no_other():
     async def story(engine, backend):
         backend.gate.clear()
         leaver = asyncio.ensure_future(engine.infer([sequence(100)]))
@@ -151,7 +151,7 @@ def test_close_lets_the_pass_end_and_fails_what_waits():
         run(story(engine, backend))
 
 
-def test_an_asker_whose_loop_has_ended_does_not_end_the_worker():
+def test_a_request_whose_loop_has_ended_does_not_end_the_worker():
     backend = EchoBackend()
     with engine_of(backend) as engine:
         backend.gate.clear()
@@ -173,47 +173,20 @@ def test_times_are_means_over_the_inputs():
     assert inference.inference_s > 0
 
 
-def load(folder, **options):
-    defaults = {
-        "pooling": None,
-        "late_interaction": False,
-        "workers": 1,
-        "tokenization_workers": 1,
-        "batch_tokens": 512,
-        "max_batch_tokens": 16_384,
-        "max_concurrent_requests": 512,
-        "registry": Registry(TEI),
-    }
-    return Engine.load(folder, **defaults | options)
-
-
-def test_an_input_length_over_max_batch_tokens_is_refused_at_load():
-    with pytest.raises(ModelError, match="max_batch_tokens is 255, below the model's input length of 256"):
-        load(builtin_model(), max_batch_tokens=255, auto_truncate=False)
-
-
-def test_where_long_inputs_are_cut_they_are_cut_at_max_batch_tokens(caplog):
-    engine = load(builtin_model(), max_batch_tokens=255)
-    try:
-        (encoded,) = run(engine.encode(["word " * 300], truncate=True, direction="right", prompt=None))
-        assert (engine.spec.max_input_length, len(encoded.ids)) == (255, 255)
-    finally:
-        engine.close()
-    assert "inputs are cut at 255 tokens, max_batch_tokens; the model reads 256" in caplog.text
-
-
-def test_a_length_that_tei_does_not_see_is_told(tmp_path, caplog):
-    caplog.set_level("INFO")
-    folder = shutil.copytree(builtin_model(), tmp_path / "m")
-    (folder / "sentence_bert_config.json").unlink()
-    (folder / "tokenizer_config.json").write_text('{"model_max_length": 100}')
-    load(folder).close()
-    assert "inputs are cut at 100 tokens, as tokenizer_config.json says; TEI reads 512" in caplog.text
+def test_an_engine_has_no_thread_before_start():
+    before = set(threading.enumerate())
+    model = LoadedModel(SPEC, TOKENIZATION, EchoBackend(), None)
+    engine = Engine(model, EngineSettings(worker_threads=2), Registry(TEI))
+    assert set(threading.enumerate()) == before
+    engine.start()
+    assert {thread.name for thread in set(threading.enumerate()) - before} == {"forward-0", "forward-1"}
+    engine.close()
+    assert set(threading.enumerate()) == before
 
 
 def test_closing_ends_every_thread_that_loading_started():
     before = set(threading.enumerate())
-    engine = load(builtin_model(), workers=2)
+    engine = load(EngineSettings(worker_threads=2), Registry(TEI))
     run(engine.encode(["a"], truncate=True, direction="right", prompt=None))
     engine.close()
     assert set(threading.enumerate()) - before == set()

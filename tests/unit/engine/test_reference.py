@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from embedfleet.engine.compute.pooling import pool
-from embedfleet.engine.engine import Engine
+from embedfleet.engine.engine import load
 from embedfleet.engine.model.builtin import builtin_model
 from embedfleet.engine.model.spec import Pooling
+from embedfleet.engine.settings import EngineSettings
 from embedfleet.metrics import TEI, Registry
 from tests.services.models import Reference, make_bert, make_xlm
 
@@ -19,22 +20,9 @@ TEXTS = [*PARAGRAPHS[:40], "a", "two words", "deep learning " * 300, "日本語�
 PAIRS = [("what is a class?", text) for text in TEXTS[:12]] + [("long query " * 80, "long text " * 90), ("", "b")]
 
 
-def compute(folder, inputs, **options):
-    """Per input its output, all in one request, so that they share batches."""
-    engine = Engine.load(
-        folder,
-        **{
-            "pooling": None,
-            "late_interaction": False,
-            "workers": 2,
-            "tokenization_workers": 2,
-            "batch_tokens": 512,
-            "max_batch_tokens": 16384,
-            "max_concurrent_requests": 512,
-            "registry": Registry(TEI),
-        }
-        | options,
-    )
+def compute(folder, inputs):
+    """The output of each input, computed in one request, so that inputs share batches."""
+    engine = load(EngineSettings(model=str(folder), worker_threads=2, tokenization_workers=2), Registry(TEI))
 
     async def run():
         encoded = await engine.encode(inputs, truncate=True, direction="right", prompt=None)

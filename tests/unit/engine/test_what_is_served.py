@@ -1,4 +1,4 @@
-"""What is served is what was loaded, whatever is done to the folder afterwards; and half a model is not loaded."""
+"""An engine serves the model that it loaded, whatever happens to the folder later, and refuses an incomplete one."""
 
 import json
 import os
@@ -16,9 +16,10 @@ from bench.fuzz.folders import KINDS, make_files, write_files
 from embedfleet.engine.backends import make_backend
 from embedfleet.engine.compute.heads import outputs_of
 from embedfleet.engine.compute.vectors import Vectors
-from embedfleet.engine.engine import Engine
+from embedfleet.engine.engine import load as load_engine
 from embedfleet.engine.model.folder_state import FolderState
 from embedfleet.engine.model.spec import read_model
+from embedfleet.engine.settings import EngineSettings
 from embedfleet.errors import ModelChanged, ModelError
 from embedfleet.metrics import TEI, Registry
 from tests.services.m3 import make_m3
@@ -83,7 +84,7 @@ MODELS = {
 
 
 def spoil(folder):
-    """Every file's content, in place."""
+    """Overwrite the content of every file in place."""
     for file in folder.rglob("*"):
         if file.is_file():
             with file.open("rb+") as stream:
@@ -105,7 +106,7 @@ CASES += [("safetensors", "onnx", "int8"), ("pickle", "onnx", "int8"), ("safeten
 def test_what_was_loaded_is_served_to_the_end(tmp_path, model, backend, precision):
     folder = MODELS[model](tmp_path / "m")
     spec = read_model(folder)
-    runner = make_backend(spec, backend, precision=precision, flags=FLAGS)
+    runner = make_backend(spec, EngineSettings(backend=backend, precision=precision), cpu_flags=FLAGS)
     vectors = Vectors(spec) if spec.kind == "embedding" else None
 
     def serve():
@@ -123,14 +124,15 @@ def test_what_was_loaded_is_served_to_the_end(tmp_path, model, backend, precisio
 
 @pytest.mark.parametrize("linked", ["model.safetensors", "onnx/model.onnx_data"])
 def test_weights_that_are_links_to_elsewhere_are_served(tmp_path, linked):
-    """As in the hub's cache."""
+    """The hub's cache has such links."""
     folder = MODELS["onnx with data beside" if linked.startswith("onnx") else "reranker"](tmp_path / "m")
     spec = read_model(folder)
-    (own,) = make_backend(spec).forward(IDS, 0 * IDS, LENGTHS, outputs_of(spec))
+    (own,) = make_backend(spec, EngineSettings()).forward(IDS, 0 * IDS, LENGTHS, outputs_of(spec))
     (folder / linked).rename(tmp_path / "blob")
     (folder / linked).symlink_to(tmp_path / "blob")
-    for packed in (None, tmp_path / "packed"):
-        (found,) = make_backend(read_model(folder), packed=packed).forward(IDS, 0 * IDS, LENGTHS, outputs_of(spec))
+    for packed_dir in ("", str(tmp_path / "packed")):
+        backend = make_backend(read_model(folder), EngineSettings(packed_dir=packed_dir))
+        (found,) = backend.forward(IDS, 0 * IDS, LENGTHS, outputs_of(spec))
         np.testing.assert_array_equal(found, own)
 
 
@@ -168,7 +170,7 @@ def test_any_change_of_any_file_that_is_read_is_seen(tmp_path, name, change):
 
 
 @pytest.mark.parametrize("make", ["shards", "onnx with data beside", "bge-m3"])
-def test_the_other_files_of_weights_are_looked_at_too(tmp_path, make):
+def test_changes_of_other_weights_files_are_seen_too(tmp_path, make):
     folder = MODELS[make](tmp_path / "m")
     names = {"shards": "model-1.safetensors", "bge-m3": "colbert_linear.pt"}
     file = folder / names.get(make, "onnx/model.onnx_data")
@@ -179,23 +181,12 @@ def test_the_other_files_of_weights_are_looked_at_too(tmp_path, make):
 
 
 def load(folder, **options):
-    return Engine.load(
-        folder,
-        pooling=None,
-        late_interaction=False,
-        workers=1,
-        tokenization_workers=1,
-        batch_tokens=512,
-        max_batch_tokens=16_384,
-        max_concurrent_requests=8,
-        registry=Registry(TEI),
-        **options,
-    )
+    return load_engine(EngineSettings(model=str(folder), **options), Registry(TEI))
 
 
 @pytest.mark.parametrize("packed", [False, True])
 def test_a_folder_that_is_written_over_while_it_is_loaded_is_refused_or_served_whole(tmp_path, packed):
-    """`cp` of one fine-tune over another, again and again: never a mixture of both, never an end by a signal."""
+    """Another process copies one fine-tune over another: no mixture is served, and no signal ends the engine."""
     folder = make_bert(tmp_path / "m", labels=1)
     others = [make_bert(tmp_path / f"{seed}", labels=1, seed=seed) for seed in (1, 2)]
     seeds = [(other / "model.safetensors").read_bytes() for other in others]
@@ -212,7 +203,7 @@ def test_a_folder_that_is_written_over_while_it_is_loaded_is_refused_or_served_w
     try:
         for _ in range(6):
             try:
-                load(folder, packed=tmp_path / "packed" if packed else None).close()
+                load(folder, packed_dir=str(tmp_path / "packed") if packed else "").close()
             except (ModelChanged, ModelError) as error:
                 told.append(error)
     finally:
@@ -229,11 +220,11 @@ def test_a_folder_that_is_written_over_while_it_is_loaded_is_refused_or_served_w
     load(folder).close()
 
 
-# Numbers that are none.
+# Weights that are not finite.
 
 
 def set_number(folder, part, value, dtype=torch.float32):
-    """Set the last number of the first tensor whose name has that part."""
+    """Set the last number of the first tensor whose name contains ``part``."""
     file = folder / "model.safetensors"
     tensors = {name: tensor.to(dtype) for name, tensor in load_file(file).items()}
     name = next(name for name in tensors if part in name)
@@ -242,9 +233,10 @@ def set_number(folder, part, value, dtype=torch.float32):
     return name
 
 
-def compute(folder, backend="onnx", precision="float32", packed=None):
+def compute(folder, backend="onnx", precision="float32", packed_dir=""):
     spec = read_model(folder)
-    runner = make_backend(spec, backend, precision=precision, packed=packed, flags=FLAGS)
+    settings = EngineSettings(backend=backend, precision=precision, packed_dir=packed_dir)
+    runner = make_backend(spec, settings, cpu_flags=FLAGS)
     runner.forward(IDS, 0 * IDS, LENGTHS, outputs_of(spec))
 
 
@@ -253,7 +245,7 @@ def compute(folder, backend="onnx", precision="float32", packed=None):
 @pytest.mark.parametrize(
     ("backend", "precision"), [("onnx", "float32"), ("onnx", "int8"), ("torch", "float32"), ("torch", "bfloat16")]
 )
-def test_a_weight_that_is_no_number_refuses_the_load_with_file_and_tensor(tmp_path, backend, precision, dtype, value):
+def test_a_weight_that_is_not_finite_refuses_the_load_with_file_and_tensor(tmp_path, backend, precision, dtype, value):
     folder = with_modules(tmp_path / "m")
     name = set_number(folder, "intermediate.dense.weight", value, dtype)
     with pytest.raises(ModelError, match=rf"model\.safetensors: tensor {name} is {value} at \[\d+, \d+\]"):
@@ -261,23 +253,23 @@ def test_a_weight_that_is_no_number_refuses_the_load_with_file_and_tensor(tmp_pa
 
 
 @pytest.mark.parametrize("part", ["word_embeddings.weight", "LayerNorm.bias", "query.bias"])
-def test_it_is_refused_wherever_it_is_and_whoever_packs(tmp_path, part):
+def test_it_is_refused_in_any_tensor_packed_or_not(tmp_path, part):
     folder = with_modules(tmp_path / "m")
     name = set_number(folder, part, float("nan"))
-    for packed in (None, tmp_path / "packed"):
+    for packed_dir in ("", str(tmp_path / "packed")):
         with pytest.raises(ModelError, match=f"tensor {name} is nan"):
-            compute(folder, packed=packed)
+            compute(folder, packed_dir=packed_dir)
 
 
-def test_what_the_task_has_no_use_for_may_be_anything(tmp_path):
-    """An embedder's masked-language head, saved with it."""
+def test_tensors_that_the_task_does_not_use_may_be_anything(tmp_path):
+    """An embedder that was saved with its masked-language head."""
     folder = embedder(tmp_path / "m")
     set_number(folder, "cls.predictions.transform.dense.weight", float("nan"))
     for backend in ("onnx", "torch"):
         load(folder, backend=backend).close()
 
 
-def test_a_layer_after_the_pooling_and_a_tensor_that_lies_apart_are_looked_at(tmp_path):
+def test_a_layer_after_the_pooling_and_a_tensor_in_another_file_are_checked(tmp_path):
     folder = with_modules(tmp_path / "m")
     set_number(folder / "2_Dense", "linear.weight", float("nan"))
     with pytest.raises(ModelError, match=r"2_Dense/model\.safetensors: tensor linear\.weight is nan"):
@@ -293,7 +285,7 @@ def test_a_layer_after_the_pooling_and_a_tensor_that_lies_apart_are_looked_at(tm
         load(folder)
 
 
-def test_great_numbers_whose_sum_is_none_are_numbers(tmp_path):
+def test_finite_numbers_whose_sum_overflows_are_accepted(tmp_path):
     folder = embedder(tmp_path / "m")
     tensors = load_file(folder / "model.safetensors")
     name = next(name for name in tensors if "word_embeddings.weight" in name)
@@ -302,17 +294,17 @@ def test_great_numbers_whose_sum_is_none_are_numbers(tmp_path):
     compute(folder)
 
 
-def test_a_number_too_great_for_the_precision_is_refused_with_what_to_set(tmp_path):
+def test_a_number_too_large_for_the_precision_is_refused_with_a_setting_that_helps(tmp_path):
     folder = embedder(tmp_path / "m")
     name = set_number(folder, "intermediate.dense.weight", 1e5)
-    with pytest.raises(ModelError, match=f"tensor {name} has numbers that are too great for torch.float16") as caught:
+    with pytest.raises(ModelError, match=f"tensor {name} has numbers that are too large for torch.float16") as caught:
         load(folder, backend="torch", precision="float16")
     assert caught.value.hint == "set precision to bfloat16 or float32"
     load(folder, backend="torch", precision="bfloat16").close()
 
 
 def export(folder, value, *, used=True, beside=False):
-    """An ONNX file with one number set in the first matrix that is multiplied with."""
+    """An ONNX file with one number set in the first matrix of a product."""
     from onnx import numpy_helper
 
     file = to_onnx(folder) / "onnx" / "model.onnx"
@@ -330,13 +322,13 @@ def export(folder, value, *, used=True, beside=False):
 
 @pytest.mark.parametrize("beside", [False, True])
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_an_onnx_file_is_looked_at_too(tmp_path, value, beside):
+def test_an_onnx_file_is_checked_too(tmp_path, value, beside):
     folder, name = export(make_bert(tmp_path / "m", labels=1), value, beside=beside)
-    with pytest.raises(ModelError, match=rf"onnx/model\.onnx: tensor {name} has a number that is {value}"):
+    with pytest.raises(ModelError, match=rf"onnx/model\.onnx: tensor {name} has the number {value}"):
         load(folder)
 
 
-def test_a_mask_in_an_onnx_file_and_what_no_node_takes_are_no_weights(tmp_path):
+def test_masks_and_unused_tensors_of_an_onnx_file_are_accepted(tmp_path):
     load(export(make_bert(tmp_path / "mask", labels=1), -float("inf"))[0]).close()
     load(export(make_bert(tmp_path / "unused", labels=1), float("nan"), used=False)[0]).close()
 

@@ -5,7 +5,7 @@ import sys
 
 LOAD = """
 import re, sys
-from embedfleet.engine.api.app import load
+from embedfleet.engine.engine import load
 from embedfleet.engine.settings import EngineSettings
 from embedfleet.metrics import TEI, Registry
 engine = load(EngineSettings(packed_dir=sys.argv[1]), Registry(TEI))
@@ -16,7 +16,7 @@ engine.close()
 # What passes left, less what is left when the engine says that it gave it back.
 REST = """
 import asyncio, logging, re, sys, threading
-from embedfleet.engine.api.app import load
+from embedfleet.engine.engine import load
 from embedfleet.engine.settings import EngineSettings
 from embedfleet.metrics import TEI, Registry
 from tests.services.echo import sequence

@@ -1,4 +1,4 @@
-"""``embedfleet engine``: one model server in the foreground."""
+"""The verb ``embedfleet engine``, which runs one model server in the foreground."""
 
 from typing import Any
 
@@ -15,16 +15,24 @@ from embedfleet.errors import UsageError
 @click.option("--host", default="127.0.0.1", show_default=True, help="address to listen on")
 @click.option("--port", type=PORT, default=0, show_default=True, help="port to listen on; 0 for any free one")
 @click.option("--worker-threads", default=1, show_default=True, help="threads that run the model, one core each")
-@click.option("--payload-limit-bytes", default=2_000_000, show_default=True, help="largest request body")
-@click.option("--stop-grace-s", default=30.0, show_default=True, help="requests under way may take so long at a stop")
+@click.option("--payload-limit-bytes", default=2_000_000, show_default=True, help="largest request body, in bytes")
+@click.option(
+    "--stop-grace-s", default=30.0, show_default=True, help="seconds that requests under way may take at a stop"
+)
 @click.option(
     "--api-key",
     default="",
     envvar="EMBEDFLEET_ENGINE_API_KEY",
-    help="requests need `Authorization: Bearer` and this, but for health, metrics and docs [EMBEDFLEET_ENGINE_API_KEY]",
+    help="key that requests send as `Authorization: Bearer KEY`; health, metrics and docs need none"
+    " [EMBEDFLEET_ENGINE_API_KEY]",
 )
-@click.option("--log-level", default="info", show_default=True, help="debug, info, warning or error")
-@click.option("--log-format", default="text", show_default=True, help="text or json")
+@click.option(
+    "--log-level",
+    default="info",
+    show_default=True,
+    help="least severe line that is logged: debug, info, warning or error",
+)
+@click.option("--log-format", default="text", show_default=True, help="format of log lines: text or json")
 @click.option("--preferred-port", default=0, hidden=True)
 @click.option("--ready-fd", default=0, hidden=True)
 @click.option("--parent-pid", default=0, hidden=True)
@@ -32,8 +40,8 @@ def command(parent_pid: int, ready_fd: int, log_level: str, log_format: str, **f
     """Serve one model with TEI's HTTP API until SIGTERM or Ctrl-C."""
     end_with(parent_pid)
     if parent_pid:
-        flags["api_key"] = ""  # a fleet's gateway has no key; the variable is for an engine by itself
-    # Heavy, and only needed here.
+        flags["api_key"] = ""  # a fleet's gateway sends no key; the variable is for an engine without a fleet
+    # These imports are heavy, and other verbs do not need them.
     import uvloop  # noqa: PLC0415
 
     from embedfleet.cli.conversion import engine_settings  # noqa: PLC0415

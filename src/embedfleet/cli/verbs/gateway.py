@@ -1,4 +1,4 @@
-"""``embedfleet gateway``: one balancer in the foreground."""
+"""The verb ``embedfleet gateway``, which runs one balancer in the foreground."""
 
 import asyncio
 import sys
@@ -14,7 +14,7 @@ from embedfleet.errors import UsageError
 
 @click.command("gateway")
 @click.option(
-    "--replica", "replicas", multiple=True, metavar="[NAME=]URL", help="of a server with TEI's API; may be repeated"
+    "--replica", "replicas", multiple=True, metavar="[NAME=]URL", help="server with TEI's API; may be repeated"
 )
 @click.option("--host", default="0.0.0.0", show_default=True, help="address to listen on")
 @click.option("--port", type=PORT, default=0, show_default=True, help="port to listen on; 0 for any free one")
@@ -22,29 +22,46 @@ from embedfleet.errors import UsageError
     "--admin",
     default="",
     metavar="PATH",
-    help="Unix socket: GET and PUT /replicas; POST /replicas/ID/drain and undrain, /new-model, /listen, /retire",
+    help="Unix socket for GET and PUT /replicas, and POST /replicas/ID/drain, undrain, /new-model, /listen, /retire",
 )
 @click.option("--admin-mode", default="600", show_default=True, help="permissions of that socket, as for chmod")
 @click.option(
-    "--members", default="", metavar="FILE", help="replicas to begin with, as PUT /replicas takes them; may be missing"
+    "--members",
+    default="",
+    metavar="FILE",
+    help="file of the first replicas, as PUT /replicas takes them; may be missing",
 )
 @click.option(
     "--model-file",
     default="",
     metavar="FILE",
-    help="keeps what model the replicas are, for when the gateway is restarted",
+    help="file that records the replicas' model, for a restart of the gateway",
 )
-@click.option("--payload-limit-bytes", default=2_000_000, show_default=True, help="largest request body")
-@click.option("--drain-s", default=0.0, show_default=True, help="go on accepting for so long when stopping")
-@click.option("--stop-grace-s", default=30.0, show_default=True, help="requests under way may take so long at a stop")
+@click.option(
+    "--payload-limit-bytes",
+    default=2_000_000,
+    show_default=True,
+    help="largest body of a request to a replica, in bytes",
+)
+@click.option(
+    "--drain-s", default=0.0, show_default=True, help="seconds that a stopping gateway still accepts requests"
+)
+@click.option(
+    "--stop-grace-s", default=30.0, show_default=True, help="seconds that requests under way may take at a stop"
+)
 @record_flags(GatewayOptions)
-@click.option("--log-level", default="info", show_default=True, help="debug, info, warning or error")
-@click.option("--log-format", default="text", show_default=True, help="text or json")
+@click.option(
+    "--log-level",
+    default="info",
+    show_default=True,
+    help="least severe line that is logged: debug, info, warning or error",
+)
+@click.option("--log-format", default="text", show_default=True, help="format of log lines: text or json")
 @click.option(
     "--respawn/--no-respawn",
     default=False,
     show_default=True,
-    help="run it as a child that is started again if it dies; the port stays open meanwhile",
+    help="run the gateway as a child process, restart it if it dies, and keep the port open meanwhile",
 )
 @click.option("--listen-fd", default=0, hidden=True)
 @click.option("--listen-later", is_flag=True, hidden=True)
@@ -62,7 +79,7 @@ def command(
     end_with(parent_pid)
     if respawn:
         _respawn(flags["host"], flags["port"], log_level, log_format)
-    import uvloop  # noqa: PLC0415 - only needed here
+    import uvloop  # noqa: PLC0415 - other verbs do not need it
 
     from embedfleet.cli.conversion import gateway_settings  # noqa: PLC0415
     from embedfleet.gateway.app import serve  # noqa: PLC0415
@@ -77,8 +94,8 @@ def command(
 
 
 def _respawn(host: str, port: int, log_level: str, log_format: str) -> NoReturn:
-    """Keep a gateway with our own flags running, and end with its exit code."""
-    from embedfleet.cli.respawn import Respawner  # noqa: PLC0415 - only needed here
+    """Keep a child gateway with the same flags running, and exit with its exit code."""
+    from embedfleet.cli.respawn import Respawner  # noqa: PLC0415 - other verbs do not need it
     from embedfleet.log import set_up  # noqa: PLC0415
 
     set_up(log_level, log_format)

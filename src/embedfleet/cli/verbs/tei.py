@@ -1,7 +1,7 @@
-"""``embedfleet tei``: one model server with the flags and variables of ``text-embeddings-router``.
+"""The verb ``embedfleet tei``, which runs one model server with the flags and variables of ``text-embeddings-router``.
 
-Whoever starts TEI's program can start this in its place; our image under TEI's name is a TEI container. Names, defaults
-and variables are those of TEI 1.9 (its README, section command line).
+It can replace TEI's program, so our image under TEI's name works as a TEI container. Names, defaults and variables are
+those of TEI 1.9 (its README, section command line).
 """
 
 from collections.abc import Callable
@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from embedfleet.cli.flags import PORT
+from embedfleet.config.option import options_of
 from embedfleet.config.settings import EngineOptions
 from embedfleet.errors import UsageError
 
@@ -22,13 +23,13 @@ _IGNORED = (
 
 
 def _flag(name: str, default: str | int | None, text: str, **more: Any) -> Callable[[Command], Command]:  # noqa: ANN401
-    """A flag of TEI's with the variable of its name."""
+    """A flag of TEI, with the environment variable of the same name."""
     more.setdefault("show_default", default not in {None, ""})
     return click.option(f"--{name}", default=default, envvar=name.upper().replace("-", "_"), help=text, **more)
 
 
 def _ignored(command: Command) -> Command:
-    """Flags that are understood and change nothing here."""
+    """Add flags of TEI that are accepted and ignored."""
     for name in reversed(_IGNORED):
         command = click.option(f"--{name}", hidden=True, envvar=name.upper().replace("-", "_"))(command)
     for name in ("json-output", "disable-spans"):
@@ -39,24 +40,24 @@ def _ignored(command: Command) -> Command:
 @click.command("tei")
 @_flag("model-id", None, "a model folder, a hub id, or builtin", required=True)
 @_flag("tokenization-workers", 1, "tokenizer threads")
-@_flag("pooling", "", "as the setting; empty reads the model's 1_Pooling")
-@_flag("max-concurrent-requests", 512, "inputs under way before the next gets 429")
-@_flag("max-batch-tokens", 16_384, "a model may not take longer inputs than this")
+@_flag("pooling", "", "pooling of token states; empty reads the model's 1_Pooling")
+@_flag("max-concurrent-requests", 512, "most inputs under way; more get 429")
+@_flag("max-batch-tokens", 16_384, "most tokens of an input")
 @_flag("max-client-batch-size", 32, "most inputs in one request")
-@_flag("auto-truncate", "true", "cut inputs that are too long", is_flag=False, flag_value="true")
-@_flag("default-prompt-name", "", "prompt of the model's own that is put before every input")
+@_flag("auto-truncate", "true", "truncate inputs that are too long", is_flag=False, flag_value="true")
+@_flag("default-prompt-name", "", "name of the model's prompt that is put before every input")
 @_flag("default-prompt", "", "text that is put before every input")
 @_flag("served-model-name", "", "the model's name as clients see it")
 @_flag("hostname", "0.0.0.0", "address to listen on")
 @_flag("port", 3000, "port to listen on", type=PORT)
 @_flag("payload-limit", 2_000_000, "largest request body, in bytes")
-@_flag("api-key", "", "requests need `Authorization: Bearer` and this, but for health, metrics and docs")
+@_flag("api-key", "", "key that requests send as `Authorization: Bearer KEY`; health, metrics and docs need none")
 @_ignored
 def command(api_key: str, hostname: str, port: int, payload_limit: int, auto_truncate: str, **flags: Any) -> None:  # noqa: ANN401
     """Serve one model as text-embeddings-router does, until SIGTERM or Ctrl-C."""
     if auto_truncate.lower() not in {"true", "false"}:
-        raise UsageError(f"--auto-truncate {auto_truncate} is neither true nor false", "leave the value away for true")
-    # Heavy, and only needed here.
+        raise UsageError(f"--auto-truncate {auto_truncate} is neither true nor false", "give no value for true")
+    # These imports are heavy, and other verbs do not need them.
     import uvloop  # noqa: PLC0415
 
     from embedfleet.cli.conversion import engine_settings  # noqa: PLC0415
@@ -64,19 +65,13 @@ def command(api_key: str, hostname: str, port: int, payload_limit: int, auto_tru
     from embedfleet.log import set_up  # noqa: PLC0415
 
     set_up("info", "json" if flags["json_output"] else "text")
-    options = EngineOptions(
-        model=flags["model_id"],
-        pooling=flags["pooling"] or "auto",
-        served_model_name=flags["served_model_name"],
-        tokenization_workers=flags["tokenization_workers"],
-        max_batch_tokens=flags["max_batch_tokens"],
-        max_concurrent_requests=flags["max_concurrent_requests"],
-        max_client_batch_size=flags["max_client_batch_size"],
-        auto_truncate=auto_truncate.lower() == "true",
-        default_prompt_name=flags["default_prompt_name"],
-        default_prompt=flags["default_prompt"],
-    )
-    # Docker sets HOSTNAME to the container's id, which is no address: TEI then listens on all, and so do we.
+    # A flag with the name of one of our options sets that option.
+    given = {name: flags[name] for name in options_of(EngineOptions) if name in flags}
+    given["model"] = flags["model_id"]
+    given["pooling"] = flags["pooling"] or "auto"
+    given["auto_truncate"] = auto_truncate.lower() == "true"
+    options = EngineOptions(**given)
+    # Docker sets HOSTNAME to the container's id, which is no address; like TEI, we then listen on all addresses.
     host = hostname if hostname.replace(".", "").isdigit() or ":" in hostname else "0.0.0.0"
     settings = engine_settings(options, host=host, port=port, payload_limit_bytes=payload_limit, api_key=api_key)
     try:

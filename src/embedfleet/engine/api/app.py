@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from hmac import compare_digest
-from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -22,9 +21,7 @@ from embedfleet.engine.api.info import info, model_type, served_name
 from embedfleet.engine.api.openapi import HTML, OPENAPI_PATH, docs_page, openapi
 from embedfleet.engine.api.operations import Operations
 from embedfleet.engine.api.vertex import Vertex
-from embedfleet.engine.engine import Engine
-from embedfleet.engine.model.pooling_config import Pooling
-from embedfleet.engine.model.source import resolve_model
+from embedfleet.engine.engine import Engine, load
 from embedfleet.engine.settings import EngineSettings
 from embedfleet.errors import (
     Backend,
@@ -89,7 +86,7 @@ class App:
         self._operations = Operations(engine, settings)
         self._tasks: set[asyncio.Task[None]] = set()
         self._key = b"Bearer " + settings.api_key.encode() if settings.api_key else b""
-        self._vertex = Vertex(model_type(engine.spec, late_interaction=engine.late_interaction))
+        self._vertex = Vertex(model_type(engine.spec, late_interaction=engine.is_late_interaction))
         self._routes = self._build_routes()
         self._stages = {
             kind: [
@@ -171,7 +168,7 @@ class App:
 
     def _main_path(self) -> str:
         """What ``POST /`` means for this kind of model."""
-        if self._engine.late_interaction or self._engine.spec.kind == "reranker":
+        if self._engine.is_late_interaction or self._engine.spec.kind == "reranker":
             return "/rerank"
         return {"classifier": "/predict", "splade": "/embed_sparse"}.get(self._engine.spec.kind, "/embed")
 
@@ -261,7 +258,7 @@ class App:
         return Answer(200, (TEXT,), self._registry.expose(shown))
 
     async def _info(self, exchange: Exchange) -> Answer:  # noqa: ARG002
-        spec, late = self._engine.spec, self._engine.late_interaction
+        spec, late = self._engine.spec, self._engine.is_late_interaction
         told = info(spec, self._settings, late_interaction=late, precision=self._engine.precision)
         return Answer(200, (JSON,), tei.render(told))
 
@@ -312,31 +309,6 @@ def _page(content_type: Header, body: bytes) -> Route:
 
 async def _redirect(exchange: Exchange) -> Answer:  # noqa: ARG001
     return Answer(303, ((b"location", b"/docs/"),), b"")
-
-
-def load(settings: EngineSettings, registry: Registry) -> Engine:
-    """The engine that the settings describe, warmed up.
-
-    Raises:
-        ModelError: the model cannot be served as asked.
-    """
-    return Engine.load(
-        resolve_model(settings.model),
-        pooling=None if settings.pooling == "auto" else Pooling(settings.pooling.replace("-", "_")),
-        late_interaction=settings.task == "rerank",
-        auto_truncate=settings.auto_truncate,
-        workers=settings.workers,
-        tokenization_workers=settings.tokenization_workers,
-        batch_tokens=settings.batch_tokens,
-        max_batch_tokens=settings.max_batch_tokens,
-        max_concurrent_requests=settings.max_concurrent_requests,
-        cache_bytes=settings.cache_mb * 1_000_000,
-        backend=settings.backend,
-        device=settings.device,
-        precision=settings.precision,
-        packed=Path(settings.packed_dir) if settings.packed_dir else None,
-        registry=registry,
-    )
 
 
 def make_server(engine: Engine, settings: EngineSettings, registry: Registry) -> Server:

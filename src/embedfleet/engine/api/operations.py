@@ -36,7 +36,7 @@ from embedfleet.engine.compute.pooling import max_sim, probabilities, sigmoid, u
 from embedfleet.engine.engine import Engine
 from embedfleet.engine.model.spec import COLBERT_FILE, SPARSE_FILE
 from embedfleet.engine.settings import EngineSettings
-from embedfleet.engine.text.tokenization import Encoded
+from embedfleet.engine.text.encoded import Encoded
 from embedfleet.errors import BatchTooLarge, EmptyInput, Validation, WrongInput, WrongModel
 
 _NOTHING = np.zeros((0, 1), dtype=np.float32)  # the rows of an input without tokens
@@ -125,7 +125,7 @@ class Operations:
     async def embed_sparse(self, request: EmbedRequest) -> tuple[list[dict[int, float]], Cost]:
         """Each input's words that have a weight, by SPLADE or by bge-m3's sparse head."""
         spec = self._engine.spec
-        if spec.kind != "splade" and (self._engine.late_interaction or Output.LEXICAL not in outputs_of(spec)):
+        if spec.kind != "splade" and (self._engine.is_late_interaction or Output.LEXICAL not in outputs_of(spec)):
             raise WrongModel("Backend error: Model is not an embedding model with SPLADE pooling")
         self._check_batch(len(request.inputs))
         asked = _Asked(request.inputs, request.truncation, self._prompt(request.prompt_name))
@@ -163,7 +163,7 @@ class Operations:
         if scoring is not None:
             self._check_batch(len(request.texts))
             return await self._scores(self._asked_for(request), scoring)
-        if self._engine.late_interaction:
+        if self._engine.is_late_interaction:
             self._check_batch(len(request.texts))
             return await self._late_interaction(request)
         if self._engine.spec.kind != "reranker":
@@ -260,7 +260,7 @@ class Operations:
         if Output.VECTOR in rows:
             dense = unit(rows[Output.VECTOR])
         if Output.LEXICAL in rows:
-            lexical = lexical_weights(rows[Output.LEXICAL], encoded.ids.tolist(), self._engine.unused_ids)
+            lexical = lexical_weights(rows[Output.LEXICAL], encoded.ids.tolist(), self._engine.unweighted_ids)
         if Output.COLBERT in rows:
             colbert = colbert_vectors(rows[Output.COLBERT])
         return Encoding(dense, lexical, colbert)
@@ -316,7 +316,7 @@ class Operations:
         return replace(inference, outputs=found)
 
     def _require_embedder(self) -> None:
-        if self._engine.late_interaction or self._engine.spec.kind not in {"embedding", "splade"}:
+        if self._engine.is_late_interaction or self._engine.spec.kind not in {"embedding", "splade"}:
             raise WrongModel("Backend error: Model is not an embedding model")
 
     def _check_batch(self, size: int) -> None:

@@ -1,1 +1,1 @@
-"""Forward passes: what waits for one, what runs in one, and the threads that run them."""
+"""Batching: the queue of inputs, the choice of batches, and the threads that run them."""

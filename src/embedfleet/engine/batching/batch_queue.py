@@ -1,7 +1,7 @@
-"""What waits for a forward pass, each distinct input once, and who is told when it is computed.
+"""The queue of inputs that wait for a forward pass, each distinct input once.
 
-Requests come from event loops, batches go to worker threads. One lock guards the queue, the computations in it and
-under way, and the jobs that they answer.
+Requests come from event loops, batches go to worker threads. One lock guards the queue, the computations that wait or
+run, and the jobs that wait for them.
 """
 
 import asyncio
@@ -15,9 +15,9 @@ from embedfleet.arrays import Floats
 from embedfleet.engine.batching.cache import Cache
 from embedfleet.engine.batching.choosing import BatchLimits, choose_batch
 from embedfleet.engine.batching.job import Job
-from embedfleet.engine.batching.lingering import Gathering
+from embedfleet.engine.batching.lingering import Linger
 from embedfleet.engine.compute.output import Output
-from embedfleet.engine.text.tokenization import Encoded
+from embedfleet.engine.text.encoded import Encoded
 from embedfleet.errors import Backend as BackendError
 from embedfleet.metrics import Registry
 
@@ -25,7 +25,15 @@ STOPPING = "Backend error: the engine is stopping"
 
 
 @dataclass(frozen=True, slots=True)
-class _Asker:
+class _Waiter:
+    """A job that waits for a computation.
+
+    Attributes:
+        job: Job of the request.
+        index: Index of the input in the request.
+        since: Time when the request came, in seconds of `time.perf_counter`.
+    """
+
     job: Job
     index: int
     since: float
@@ -33,75 +41,83 @@ class _Asker:
 
 @dataclass(eq=False, slots=True)
 class Computation:
-    """One input to compute, whoever asked for it, however often.
+    """One distinct input to compute, for all jobs that contain it.
 
     Attributes:
-        key: equal for equal computations and for no others.
-        askers: who is told; they belong to whoever holds the queue's lock.
+        key: Key of the input and its outputs, equal only for equal computations.
+        encoded: Input.
+        outputs: Outputs to compute.
+        waiters: Jobs that wait for it; only the holder of the queue's lock reads or changes them.
     """
 
     key: bytes
     encoded: Encoded
     outputs: tuple[Output, ...]
-    askers: list[_Asker] = field(default_factory=list)
+    waiters: list[_Waiter] = field(default_factory=list)
 
     @property
     def is_awaited(self) -> bool:
-        """Whether anybody is left who asked for it."""
-        return any(not asker.job.is_gone for asker in self.askers)
+        """Whether a job still waits for it."""
+        return any(not waiter.job.is_gone for waiter in self.waiters)
 
 
 class BatchQueue:
-    """See the module.
+    """The queue between event loops, which ask for inputs, and worker threads, which compute batches.
 
     Args:
-        limits: of one batch.
-        cache: of outputs; it belongs to whoever holds the queue's lock.
-        registry: for the metrics of shared inputs.
+        limits: Bounds of one batch.
+        cache: Cache of outputs; only the holder of the queue's lock uses it.
+        registry: Metrics of the engine.
     """
 
     def __init__(self, limits: BatchLimits, cache: Cache, registry: Registry) -> None:
         self._limits = limits
         self._cache = cache
         self._shared = registry["te_shared_inputs"].value()
-        self._gathering = Gathering()
+        self._linger = Linger()
         self._changed = threading.Condition()
         self._waiting: list[Computation] = []
-        self._known: dict[bytes, Computation] = {}  # waiting or under way
+        self._known: dict[bytes, Computation] = {}  # waiting or running
         self._closing = False
 
     def __len__(self) -> int:
         return len(self._waiting)
 
     def put(self, job: Job, inputs: Sequence[Encoded], keys: Sequence[bytes], outputs: tuple[Output, ...]) -> None:
-        """Ask for a job's inputs, in the thread of its loop; what is known already is answered at once.
+        """Queue a job's inputs, and answer those in the cache at once; called in the thread of the job's loop.
+
+        Args:
+            job: Job of the request.
+            inputs: Inputs of the request.
+            keys: Key of each input.
+            outputs: Outputs to compute for each input.
 
         Raises:
-            errors.Backend: the engine is stopping.
+            errors.Backend: The engine is stopping.
         """
         now = time.perf_counter()
         with self._changed:
             if self._closing:
                 raise BackendError(STOPPING)
-            before, whole = len(self._waiting), False
+            before, is_complete = len(self._waiting), False
             for index, (encoded, key) in enumerate(zip(inputs, keys, strict=True)):
                 output = self._cache.find(key, outputs, encoded)
                 if output is None:
-                    self._computation(key, encoded, outputs).askers.append(_Asker(job, index, now))
+                    self._computation(key, encoded, outputs).waiters.append(_Waiter(job, index, now))
                 else:
-                    whole = job.answer(index, output)
-            self._gathering.arrived(now)
+                    is_complete = job.answer(index, output)
+            self._linger.arrived(now)
             self._changed.notify(len(self._waiting) - before)
-        if whole:
+        if is_complete:
             job.finish()
 
     def await_work(self, seconds: float) -> bool:
-        """Whether there is a batch to take, or the queue is closed, within so many seconds."""
+        """Wait up to so many seconds; returns whether there is a batch to take, or the queue is closed."""
         with self._changed:
             return self._changed.wait_for(lambda: bool(self._waiting) or self._closing, seconds)
 
     def take(self) -> list[Computation]:
-        """The next batch, as soon as there is one; empty once the queue is closed."""
+        """Wait for the next batch and take it; empty once the queue is closed."""
         with self._changed:
             while True:
                 self._drop_unawaited()
@@ -109,7 +125,7 @@ class BatchQueue:
                     return []
                 if not self._waiting:
                     self._changed.wait()
-                elif not (pause_s := self._gathering.wait_s(time.perf_counter())) or self._is_full():
+                elif not (pause_s := self._linger.wait_s(time.perf_counter())) or self._is_full():
                     break
                 else:
                     self._changed.wait(pause_s)
@@ -120,44 +136,49 @@ class BatchQueue:
         return batch
 
     def answer(self, computed: Sequence[tuple[Computation, tuple[Floats, ...]]], started: float) -> None:
-        """Give what was computed from ``started`` until now to all who asked for it."""
+        """Deliver the outputs of a pass to all jobs that wait for them.
+
+        Args:
+            computed: Computations and their outputs.
+            started: Time when the pass began, in seconds of `time.perf_counter`.
+        """
         ended = time.perf_counter()
         with self._changed:
-            whole = []
+            complete = []
             for computation, output in computed:
                 self._forget(computation)
                 self._cache.keep(computation.key, output, computation.outputs, computation.encoded)
-                for asker in computation.askers:
-                    began = max(started, asker.since)
-                    if asker.job.answer(
-                        asker.index, output, queue_s=began - asker.since, inference_s=max(0.0, ended - began)
+                for waiter in computation.waiters:
+                    began = max(started, waiter.since)
+                    if waiter.job.answer(
+                        waiter.index, output, queue_s=began - waiter.since, inference_s=max(0.0, ended - began)
                     ):
-                        whole.append(asker.job)
-            self._gathering.ended(len(whole), started, ended)
-        _tell(whole)
+                        complete.append(waiter.job)
+            self._linger.ended(len(complete), started, ended)
+        _finish(complete)
 
     def fail(self, batch: Sequence[Computation], error: Exception) -> None:
-        """Tell all who asked for any of a batch that it cannot be computed."""
+        """Fail all jobs that wait for an input of a batch."""
         with self._changed:
             failed = self._fail(batch, error)
-        _tell(failed)
+        _finish(failed)
 
     def close(self) -> None:
-        """Fail what waits, let what is under way end, and give out no more batches."""
+        """Fail the inputs that wait, let running passes end, and hand out no more batches."""
         with self._changed:
             self._closing = True
             left, self._waiting = self._waiting, []
             failed = self._fail(left, BackendError(STOPPING))
             self._changed.notify_all()
-        _tell(failed)
+        _finish(failed)
 
     def _is_full(self) -> bool:
-        """Whether more inputs could not join the next batch anyway."""
+        """Whether the next batch has no room for another input."""
         tokens = sum(len(item.encoded.ids) for item in self._waiting[: self._limits.inputs])
         return len(self._waiting) >= self._limits.inputs or tokens >= self._limits.tokens
 
     def _computation(self, key: bytes, encoded: Encoded, outputs: tuple[Output, ...]) -> Computation:
-        """The one of that key, waiting, under way, or new."""
+        """The computation of a key: a waiting or running one, or a new one that now waits."""
         computation = self._known.get(key)
         if computation is None:
             computation = self._known[key] = Computation(key, encoded, outputs)
@@ -170,7 +191,7 @@ class BatchQueue:
         failed = []
         for computation in batch:
             self._forget(computation)
-            failed += [asker.job for asker in computation.askers if asker.job.fail(error)]
+            failed += [waiter.job for waiter in computation.waiters if waiter.job.fail(error)]
         return failed
 
     def _drop_unawaited(self) -> None:
@@ -183,17 +204,17 @@ class BatchQueue:
         self._waiting = awaited
 
     def _forget(self, computation: Computation) -> None:
-        """From now on an equal input is computed anew."""
+        """Stop sharing a computation: a later equal input is computed again."""
         del self._known[computation.key]
 
 
-def _tell(jobs: Sequence[Job]) -> None:
-    """Finish jobs in their loops' threads: one call per loop, for each call wakes the loop's thread."""
+def _finish(jobs: Sequence[Job]) -> None:
+    """Finish jobs in the threads of their loops, with one call per loop, since each call wakes the loop's thread."""
     loops: dict[asyncio.AbstractEventLoop, list[Callable[[], None]]] = {}
     for job in jobs:
         loops.setdefault(job.loop, []).append(job.finish)
     for loop, calls in loops.items():
-        with suppress(RuntimeError):  # it has been closed, and nobody is left to be told
+        with suppress(RuntimeError):  # the loop is closed, so no request waits there
             loop.call_soon_threadsafe(_call_all, calls)
 
 

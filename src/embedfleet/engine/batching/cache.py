@@ -1,23 +1,23 @@
-"""What was computed before, by what it was computed from: bounded in bytes, the least recently used goes first."""
+"""A cache of computed outputs, bounded in bytes, that drops the least recently used output first."""
 
 from collections import OrderedDict
 from hashlib import blake2b
 
 from embedfleet.arrays import Floats
 from embedfleet.engine.compute.output import Output
-from embedfleet.engine.text.tokenization import Encoded
+from embedfleet.engine.text.encoded import Encoded
 from embedfleet.metrics import Registry
 
-# So much a kept output takes beside its numbers, measured: the key, the array's head, its place in the dictionary.
+# Measured overhead of a kept output: its key, the array's header, its entry in the dictionary.
 _OVERHEAD_BYTES = 320
-# What is proved with such short inputs is that the model still answers (`probe`): that is never answered from memory.
+# Probes send inputs this short to prove that the model still computes, so they are never answered from the cache.
 _SHORT_TOKENS = 6
 
 _LARGE = frozenset({Output.STATES, Output.COLBERT})  # a vector for each token
 
 
 def key_of(outputs: tuple[Output, ...], encoded: Encoded) -> bytes:
-    """What an output of this process' model depends on, in 32 bytes (BLAKE2b): what is asked, token ids and types."""
+    """A digest (BLAKE2b, 32 bytes) of all that an output depends on within one model: outputs, token ids and types."""
     digest = blake2b(digest_size=32)
     digest.update(f"{' '.join(outputs)}\0{len(encoded.ids)} {encoded.skipped}\0".encode())
     digest.update(encoded.ids.data)
@@ -26,11 +26,11 @@ def key_of(outputs: tuple[Output, ...], encoded: Encoded) -> bytes:
 
 
 class Cache:
-    """Outputs by key, one thread at a time.
+    """Outputs by key; used by one thread at a time.
 
     Args:
-        size_bytes: the most that it holds, its own records included; 0 remembers nothing.
-        registry: for the metrics of hits, misses and bytes.
+        size_bytes: Most bytes that it holds, overhead included; 0 keeps nothing.
+        registry: Metrics of the engine.
     """
 
     def __init__(self, size_bytes: int, registry: Registry) -> None:
@@ -41,7 +41,7 @@ class Cache:
         self._misses = registry["te_cache_misses"].value()
 
     def find(self, key: bytes, outputs: tuple[Output, ...], encoded: Encoded) -> tuple[Floats, ...] | None:
-        """What was computed of an input whose key it is; None if that is not known."""
+        """The cached output of an input with that key; None if there is none."""
         if not self._most or not _is_cacheable(outputs, encoded):
             return None
         output = self._kept.get(key)
@@ -53,7 +53,7 @@ class Cache:
         return output
 
     def keep(self, key: bytes, output: tuple[Floats, ...], outputs: tuple[Output, ...], encoded: Encoded) -> None:
-        """Remember an output, which nobody changes from now on; one that is larger than the whole is not kept."""
+        """Keep an output, which must not be changed any more, unless it is larger than the whole cache."""
         size = _size(output)
         if size > self._most or not _is_cacheable(outputs, encoded):
             return
@@ -66,7 +66,7 @@ class Cache:
 
 
 def _is_cacheable(outputs: tuple[Output, ...], encoded: Encoded) -> bool:
-    """Whether an output is small against what it costs to compute: token states are not."""
+    """Whether an output may be kept: not token states, which are large for their cost, and not a probe's output."""
     return not _LARGE.intersection(outputs) and len(encoded.ids) > _SHORT_TOKENS
 
 

@@ -1,9 +1,9 @@
-"""Which of the waiting inputs run together, under a token budget, the oldest always among them.
+"""The choice of the waiting inputs that run in the next forward pass.
 
-A backend without padding takes them by age, each that there is still room for: every pass reads all weights, so few
-passes are better than many. Where padding costs, as in a model that somebody else exported, inputs are of like length:
-batches in arrival order spend most of their work on padding. So a batch grows around its oldest input, with those
-nearest to it in length, while the padding stays within bounds.
+A batch keeps a token budget and always contains the oldest input. Every pass reads all weights, so few large passes are
+better than many small ones. For a backend without padding, inputs are taken by age while there is room. Where padding
+costs, as in a model that somebody else exported, batches in arrival order would spend most of their work on it. There a
+batch grows around its oldest input: the inputs nearest to it in length join while the padding stays within bounds.
 """
 
 from bisect import bisect_left
@@ -16,25 +16,30 @@ class BatchLimits:
     """Bounds of one forward pass.
 
     Attributes:
-        tokens: of all inputs, padding included; an input that is longer alone runs alone.
-        padding: the share of those that may be padding, 0 to 1; None where nothing is padded.
-        inputs: how many inputs.
+        tokens: Most tokens of all inputs, padding included; a longer input runs alone.
+        padding: Share of those tokens that may be padding, 0 to 1; None where nothing is padded.
+        inputs: Most inputs.
     """
 
     tokens: int = 512
     padding: float | None = 0.15
     inputs: int = 128
 
+    @classmethod
+    def of(cls, tokens: int, *, is_padding_free: bool) -> "BatchLimits":
+        """The limits for a backend that pads inputs, or does not."""
+        return cls(tokens, None) if is_padding_free else cls(tokens)
+
 
 def choose_batch(lengths: Sequence[int], limits: BatchLimits) -> list[int]:
-    """Indices of the inputs that should run next, in order of length: attention takes equals together.
+    """Choose the inputs that run next.
 
     Args:
-        lengths: tokens of each waiting input, oldest first; not empty.
-        limits: of the batch.
+        lengths: Tokens of each waiting input, oldest first; not empty.
+        limits: Bounds of the batch.
 
     Returns:
-        At least one index, 0 among them.
+        Indices of the inputs, 0 among them, in order of length: attention takes inputs of one length together.
     """
     if len(lengths) == 1:
         return [0]
@@ -55,7 +60,7 @@ def _by_age(lengths: Sequence[int], limits: BatchLimits) -> list[int]:
 
 
 def _of_like_length(lengths: Sequence[int], limits: BatchLimits, padding: float) -> list[int]:
-    """The oldest, and of its neighbours in length the nearer one as long as either fits."""
+    """Choose the oldest input, then the nearer of its two neighbours in length, as long as either fits."""
 
     def fits(low: int, high: int, real: int) -> bool:
         count, padded = high - low, (high - low) * sizes[high - 1]

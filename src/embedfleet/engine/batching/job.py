@@ -1,4 +1,4 @@
-"""What one request asked of the model, and where its answer gathers."""
+"""One request to the model, and the answers to its inputs."""
 
 import asyncio
 from collections.abc import Sequence
@@ -9,12 +9,13 @@ from embedfleet.arrays import Floats
 
 @dataclass(frozen=True, slots=True)
 class Inference:
-    """What the model said of the inputs of one request.
+    """The outputs of one request.
 
     Attributes:
-        outputs: per input what was asked of it, in the order asked; see `Output`, of whose rows it has its own.
-        queue_s: mean wait per input; 0 for one that was computed already, or being computed.
-        inference_s: mean time per input that its forward pass took while this request waited for it.
+        outputs: Requested outputs of each input, in the order requested; each array has the shape that `Output`
+            describes for one input.
+        queue_s: Mean wait per input, in seconds; an input in the cache or already running counts 0.
+        inference_s: Mean time per input that this request waited for its forward pass, in seconds.
     """
 
     outputs: Sequence[tuple[Floats, ...]]
@@ -23,9 +24,17 @@ class Inference:
 
 
 class Job:
-    """The inputs of one request; its future is set once all are answered, or one has failed.
+    """The inputs of one request, with a future that is set once all are answered or one has failed.
 
-    Every method belongs to whoever holds the queue's lock, but for `finish`, which runs in the loop's thread.
+    Only the holder of the queue's lock calls its methods, except for `finish`, which runs in the loop's thread.
+
+    Args:
+        size: Number of inputs.
+        loop: Event loop of the request.
+
+    Attributes:
+        loop: Event loop of the request.
+        done: Future of the answers.
     """
 
     def __init__(self, size: int, loop: asyncio.AbstractEventLoop) -> None:
@@ -39,11 +48,11 @@ class Job:
 
     @property
     def is_gone(self) -> bool:
-        """Whether nobody waits for it any more: it is answered, or was cancelled."""
+        """Whether the request no longer waits: it is answered, failed or cancelled."""
         return self._error is not None or self.done.done()
 
     def answer(self, index: int, output: tuple[Floats, ...], *, queue_s: float = 0.0, inference_s: float = 0.0) -> bool:
-        """Keep one input's output; whether it was the last."""
+        """Keep one input's output; returns whether it was the last one missing."""
         self._outputs[index] = output
         self._queue_s += queue_s
         self._inference_s += inference_s
@@ -51,13 +60,13 @@ class Job:
         return self._left == 0
 
     def fail(self, error: Exception) -> bool:
-        """One input cannot be computed, so the request cannot; whether that is news."""
-        is_news = self._error is None
+        """Fail the request because an input cannot be computed; returns whether this is its first failure."""
+        is_first = self._error is None
         self._error = self._error or error
-        return is_news
+        return is_first
 
     def finish(self) -> None:
-        """Hand over what came of it."""
+        """Set the future to the answers or the error, unless it is done."""
         if self.done.done():
             return
         if self._error is not None:
@@ -66,7 +75,7 @@ class Job:
             self.done.set_result(self.inference())
 
     def inference(self) -> Inference:
-        """The answers, once all are there."""
+        """The answers, once all outputs are there."""
         outputs = [output for output in self._outputs if output is not None]
         size = len(self._outputs)
         return Inference(outputs, self._queue_s / size, self._inference_s / size)

@@ -1,40 +1,46 @@
-"""Whether a batch should wait a moment for clients that were just answered, since many ask again at once.
+"""Whether a batch waits a moment for clients that were just answered, since many send their next request at once.
 
-A pass has a fixed cost, the reading of all weights. Of clients that ask for one text after the other, some wait while
-the others are computed; without a pause the two groups take turns for ever, and every pass is half as full as it could
-be. So a batch that is not full waits for a small share of the last pass, until as many requests have come as were
-answered. It does so only while most do come in that time, which is seen whether it waits or not: of requests that come
-by chance, few do.
+A pass has a fixed cost: it reads all weights. When clients send one text after another, some wait while others are
+computed. Without a pause the two groups take turns for ever, and every pass is half as full as it could be. So a batch
+that is not full waits for a small share of the last pass's time, or until as many requests have come as were answered.
+It waits only while most clients do come back within that time. This is measured whether or not a batch waits: of
+requests that come at random, few fall into that time.
 """
 
-_SHARE = 0.1  # of the last pass
-_MOST = 0.5  # of the answered
-_WEIGHT = 0.2  # of the last pass in what is known of them
+_WAIT_SHARE = 0.1  # longest wait, as a share of the last pass
+_RETURN_SHARE = 0.5  # smallest share of answered requests that must be followed by another
+_WEIGHT = 0.2  # weight of the last pass in the running mean of that share
 
 
-class Gathering:
-    """See the module; times are of one clock, in seconds."""
+class Linger:
+    """Decides how long a batch that is not full waits; all times are seconds of one clock."""
 
     def __init__(self) -> None:
         self._answered = 0
         self._returned = 0
         self._until = 0.0
-        self._habit = 0.0  # the share of the answered that was followed by another request in time
+        self._return_share = 0.0  # running mean of the share of answered requests that another followed in time
 
     def ended(self, answered: int, began: float, now: float) -> None:
-        """A pass has ended, and so many requests were answered with it."""
+        """Note the end of a pass.
+
+        Args:
+            answered: Requests that were answered with it.
+            began: Time when the pass began.
+            now: Time when it ended.
+        """
         if self._answered:
             share = min(1.0, self._returned / self._answered)
-            self._habit += _WEIGHT * (share - self._habit)
+            self._return_share += _WEIGHT * (share - self._return_share)
         self._answered, self._returned = answered, 0
-        self._until = now + _SHARE * (now - began)
+        self._until = now + _WAIT_SHARE * (now - began)
 
     def arrived(self, now: float) -> None:
-        """A request has come."""
+        """Note that a request has come."""
         self._returned += now <= self._until
 
     def wait_s(self, now: float) -> float:
-        """How much longer a batch that is not full should wait; 0 for not at all."""
-        if self._habit < _MOST or self._returned >= self._answered:
+        """How much longer a batch that is not full waits, in seconds; 0 for not at all."""
+        if self._return_share < _RETURN_SHARE or self._returned >= self._answered:
             return 0.0
         return max(0.0, self._until - now)

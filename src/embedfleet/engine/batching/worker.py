@@ -1,4 +1,4 @@
-"""A thread that runs the model: takes batches, computes them, and finds the inputs that cannot be computed."""
+"""The work of one thread: take batches, compute them, and single out the inputs that cannot be computed."""
 
 import time
 from collections.abc import Sequence
@@ -12,24 +12,27 @@ from embedfleet.engine.batching.batch_queue import BatchQueue, Computation
 from embedfleet.engine.compute.backend import Backend
 from embedfleet.engine.compute.output import Output
 from embedfleet.engine.compute.vectors import Vectors
-from embedfleet.engine.text.tokenization import Encoded
+from embedfleet.engine.text.encoded import Encoded
 from embedfleet.errors import Backend as BackendError
 from embedfleet.metrics import Registry
 from embedfleet.system.heap import give_back
 
-# A pause before the heap is given back: to get it anew costs the next pass a millisecond or two.
+# Idle time before the heap is given back: getting it again costs the next pass a millisecond or two.
 _REST_S = 5.0
 _NOT_FINITE = "Backend error: the model's output is not finite"
 
 
 class Worker:
-    """One thread's work; several may share queue and backend.
+    """The work of one thread; several workers may share a queue and a backend.
 
     Args:
-        queue: where batches come from and answers go.
-        backend: of the model.
-        vectors: of the model's states; None if it gives none.
-        registry: for the metrics of passes.
+        queue: Queue of batches.
+        backend: Backend that runs the model.
+        vectors: Pooling of token states; None for a model that gives no vectors.
+        registry: Metrics of the engine.
+
+    Attributes:
+        has_failed: Whether the last pass failed for any input.
     """
 
     def __init__(
@@ -39,7 +42,7 @@ class Worker:
         vectors: Vectors | None,
         registry: Registry,
     ) -> None:
-        self.has_failed = False  # in its last pass
+        self.has_failed = False
         self._queue = queue
         self._backend = backend
         self._vectors = vectors
@@ -48,7 +51,7 @@ class Worker:
         self._splits = registry["te_batch_splits"].value()
 
     def run(self) -> None:
-        """Work until the queue is closed, and give back what passes left on the heap when there is nothing to do."""
+        """Compute batches until the queue is closed; when idle, give freed heap memory back to the system."""
         while True:
             if not self._queue.await_work(_REST_S):
                 give_back()
@@ -60,13 +63,17 @@ class Worker:
                 parts += self._compute(parts.pop())
 
     def _compute(self, batch: Sequence[Computation]) -> list[Sequence[Computation]]:
-        """Answer what can be answered of a batch in one pass; the parts to try next, so that only the guilty fail."""
+        """Run one pass, and answer the inputs that it computed.
+
+        Returns:
+            Parts of the batch to run next, so that in the end only inputs fail that fail alone.
+        """
         self._sizes.observe(len(batch))
         self._tokens.observe(sum(len(item.encoded.ids) for item in batch))
         started = time.perf_counter()
         try:
             outputs = self._forward(batch)
-        except BaseException as error:  # noqa: BLE001 - also a panic of native code, which is no Exception: the thread lives
+        except BaseException as error:  # noqa: BLE001 - a panic of native code is no Exception, and the thread must live
             self.has_failed = True
             return self._try_apart(batch, batch, error)
         sound = [(item, output) for item, output in zip(batch, outputs, strict=True) if output is not None]
@@ -78,7 +85,13 @@ class Worker:
     def _try_apart(
         self, batch: Sequence[Computation], left: Sequence[Computation], error: BaseException
     ) -> list[Sequence[Computation]]:
-        """What to run after a batch of which ``left`` was not computed; an input that was alone fails."""
+        """Choose the parts to run after a pass that left inputs without an output; a single input fails.
+
+        Args:
+            batch: Inputs of the pass.
+            left: Inputs without an output.
+            error: Error of the pass.
+        """
         if len(batch) == 1:
             failure = error if isinstance(error, BackendError) else BackendError(f"Backend error: {error!r}")
             self._queue.fail(left, failure)
@@ -90,12 +103,12 @@ class Worker:
         return [left[middle:], left[:middle]]
 
     def _forward(self, batch: Sequence[Computation]) -> list[tuple[Floats, ...] | None]:
-        """What is asked of each input; None where it is not finite."""
+        """Run the model on a batch; returns the outputs of each input, or None where one is not finite."""
         union = tuple(dict.fromkeys(output.source for item in batch for output in item.outputs))
         given = self._backend.forward(*join([item.encoded for item in batch]), union)
         parts = {output: _parts(output, rows, batch) for output, rows in zip(union, given, strict=True)}
         finite = [True] * len(batch)
-        with np.errstate(all="ignore"):  # a sum that is no number is what we ask for
+        with np.errstate(all="ignore"):  # a sum that is not finite is expected here
             for output, rows in zip(union, given, strict=True):
                 if not _is_finite(rows):
                     finite = [one and _is_finite(part) for one, part in zip(finite, parts[output], strict=True)]
@@ -105,27 +118,30 @@ class Worker:
         ]
 
     def _outputs(self, item: Computation, rows: Sequence[Floats]) -> tuple[Floats, ...] | None:
-        """What is asked of one input; None where its vector is not finite, as layers after the pooling can make it."""
+        """The outputs of one input; None where layers after the pooling made its vector not finite."""
         with np.errstate(all="ignore"):
             given = tuple(self._output(item, output, part) for output, part in zip(item.outputs, rows, strict=True))
             vectors = [part for output, part in zip(item.outputs, given, strict=True) if output is Output.VECTOR]
             return given if all(map(_is_finite, vectors)) else None
 
     def _output(self, item: Computation, output: Output, part: Floats) -> Floats:
-        """What is asked of one input; never a view of the batch where only a row of it is kept."""
+        """One output of one input; a copy where a view would keep the whole batch in memory for one row."""
         if output is not Output.VECTOR:
             return part if output.is_per_token else part.copy()
-        assert self._vectors is not None, "vectors are asked of embedders alone"
+        assert self._vectors is not None, "only embedders give vectors"
         return self._vectors(part, item.encoded.skipped)
 
 
 def _is_finite(rows: Floats) -> bool:
-    """Whether all numbers are: with one that is not the sum is not either, but great ones can make it so as well."""
+    """Whether all numbers are finite.
+
+    If one is not, the sum is not either. Large finite numbers can overflow the sum too, so then all are checked.
+    """
     return isfinite(np.add.reduce(rows, axis=None)) or bool(np.isfinite(rows).all())
 
 
 def join(inputs: Sequence[Encoded]) -> tuple[Integers, Integers, Integers]:
-    """Ids, types and lengths of sequences laid end to end."""
+    """Lay sequences end to end; returns their token ids, token types and lengths."""
     lengths = np.array([len(item.ids) for item in inputs], dtype=np.int64)
     if len(inputs) == 1:
         return inputs[0].ids, inputs[0].types, lengths
@@ -133,7 +149,7 @@ def join(inputs: Sequence[Encoded]) -> tuple[Integers, Integers, Integers]:
 
 
 def _parts(output: Output, rows: Floats, batch: Sequence[Computation]) -> Sequence[Floats]:
-    """The rows of each input: those of its tokens, or its one."""
+    """Split rows by input: one row each, or one row per token."""
     if not output.is_per_token:
         return list(rows)
     ends = accumulate(len(item.encoded.ids) for item in batch)

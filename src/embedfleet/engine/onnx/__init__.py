@@ -1,1 +1,1 @@
-"""ONNX Runtime as a backend."""
+"""The backend that computes with ONNX Runtime on the CPU."""

@@ -1,9 +1,9 @@
-"""Attention as nodes of an ONNX graph, in memory that grows with the tokens and not with their square.
+"""Attention as nodes of an ONNX graph, in memory that grows linearly with the tokens.
 
-Where every token sees every other and nothing is added to the scores, ONNX Runtime computes in tiles by itself. In all
-other cases its operator holds the scores of all heads x length x length. So there a long sequence is taken a block of
-queries at a time, each with only those keys that any of them can see: of a window its surroundings, of a causal model
-what stands before.
+Where every token sees every other and nothing is added to the scores, ONNX Runtime itself computes in tiles. In all
+other cases its operator holds the scores of all heads x length x length. There we split a long sequence into blocks of
+queries, each with only the keys that any of its queries can see: those near the block for a window, those before its
+end for a causal model.
 """
 
 from collections.abc import Sequence
@@ -16,15 +16,15 @@ from embedfleet.engine.onnx.disentangled import OnnxDisentangled
 from embedfleet.engine.onnx.graph import MS, GraphBuilder
 from embedfleet.engine.onnx.runs import OnnxRuns
 
-_NEVER = float(np.finfo(np.float32).min)  # added to a score that must not count
+_NEVER = float(np.finfo(np.float32).min)  # added to a score to hide its key
 
 
 class OnnxAttention:
-    """`Ops.attention` by names of nodes' outputs.
+    """Adds nodes that compute `Ops.attention`.
 
     Args:
-        graph: that nodes are added to.
-        runs: of the same graph.
+        graph: Graph that nodes are added to.
+        runs: Runs of the same graph.
     """
 
     def __init__(self, graph: GraphBuilder, runs: OnnxRuns) -> None:
@@ -32,7 +32,7 @@ class OnnxAttention:
         self._runs = runs
 
     def __call__(self, query: str, key: str, value: str, attention: Attention) -> str:
-        """See `Ops.attention`."""
+        """Add the nodes of one attention; arguments and result are those of `Ops.attention`."""
         if isinstance(attention.bias, Disentangled):
             return OnnxDisentangled(self._graph, self._runs, attention, attention.bias)(query, key, value)
         parts = [query, *(self._repeat(states, attention) for states in (key, value))]
@@ -51,7 +51,7 @@ class OnnxAttention:
         )
 
     def _by_block(self, grids: Sequence[str], attention: Attention) -> str:
-        """Of a run, a block of queries after the other."""
+        """Attention of one run, one block of queries after the other."""
         graph = self._graph
         length = graph.add("Shape", grids[0], start=1, end=2)
 
@@ -70,7 +70,7 @@ class OnnxAttention:
         return self._rows(graph.add("ConcatFromSequence", mixed, axis=1), attention)
 
     def _seen(self, begin: str, end: str, length: str, attention: Attention) -> tuple[str, str]:
-        """The keys that queries from ``begin`` to ``end`` see any of: the first, and the one after the last."""
+        """The range of keys that the queries from ``begin`` to ``end`` see: the first, and the one after the last."""
         graph, low, high = self._graph, self._graph.whole(0), length
         if attention.window is not None:
             window = graph.whole(attention.window)
@@ -86,7 +86,7 @@ class OnnxAttention:
         return self._graph.add("Reshape", grid, self._graph.whole(-1, attention.heads * attention.head_size))
 
     def _repeat(self, states: str, attention: Attention) -> str:
-        """Keys or values [tokens, key_heads x size] → [tokens, heads x size], each head as often as it serves."""
+        """Keys or values [tokens, key_heads x size] → [tokens, heads x size], one copy of a head per query head."""
         times = attention.heads // attention.key_heads
         if times == 1:
             return states
@@ -100,19 +100,19 @@ class OnnxAttention:
         return graph.once("short", lambda: graph.add("LessOrEqual", graph.add("Size", "columns"), most))
 
     def _square(self, attention: Attention) -> str:
-        """What is added for all pairs of columns of short sequences, but for causality, which the operator knows."""
+        """The bias of all pairs of columns of short sequences, without causality, which the operator itself applies."""
         graph, whole = self._graph, self._graph.whole
         columns = graph.once("short columns", lambda: graph.add("Slice", "columns", whole(0), whole(UNDIVIDED)))
         distances = graph.once("distances", lambda: self._distances(columns, columns))
         return self._bias(attention, distances, causal=False)
 
     def _distances(self, queries: str, keys: str) -> str:
-        """How far each key is after each query, [queries, keys], of their columns."""
+        """Distances from each query to each key, [queries, keys], positive for a later key."""
         graph, whole = self._graph, self._graph.whole
         return graph.add("Sub", graph.add("Unsqueeze", keys, whole(0)), graph.add("Unsqueeze", queries, whole(1)))
 
     def _bias(self, attention: Attention, distances: str, *, causal: bool) -> str:
-        """What is added to the scores, [1, 1 or heads, queries, keys]; empty where nothing is."""
+        """The bias of the scores, [1, 1 or heads, queries, keys]; an empty name where there is none."""
         parts = []
         if isinstance(attention.bias, Alibi):
             parts.append(self._alibi(attention.bias, distances))
@@ -128,7 +128,7 @@ class OnnxAttention:
         return graph.add("Mul", graph.add("Cast", graph.add("Abs", distances), to=1), factors)
 
     def _relative(self, bias: RelativeBias, distances: str) -> str:
-        """The table by distance instead of bucket, and its columns gathered by each pair's distance."""
+        """The learned bias of each pair, gathered by distance from the table of buckets."""
         graph, whole, farthest = self._graph, self._graph.whole, bias.max_distance
         buckets = [bias.bucket(distance) for distance in range(-farthest, farthest + 1)]
         table = graph.once(bias, lambda: graph.floats(bias.table.read()[buckets].T))

@@ -1,55 +1,70 @@
-"""ONNX Runtime behind the engine's interface: the model's own tensors in a graph that we build."""
+"""The backend that runs a graph built from a model's own tensors in ONNX Runtime."""
 
 import logging
 from pathlib import Path
 from typing import ClassVar
 
+from typing_extensions import override
+
 from embedfleet.arrays import Floats, Integers
+from embedfleet.engine.compute.backend import Backend
 from embedfleet.engine.compute.output import Output
 from embedfleet.engine.model.spec import ModelSpec
-from embedfleet.engine.onnx.packed_weights import own_model, packed_model
+from embedfleet.engine.onnx.model import OnnxModel, own_model
+from embedfleet.engine.onnx.packed_model import packed_model
 
 log = logging.getLogger(__name__)
 
 
-class OnnxBackend:
-    """See `Backend`. A graph built from the model's own weights, on one core per calling thread.
+class OnnxBackend(Backend):
+    """Runs a graph built from the model's own weights, on one core per calling thread.
 
-    ONNX Runtime computes all nodes of a graph, whichever of its outputs a run asks for. So a graph has what can be
-    asked of its model and no more, and several heads on one body must be cheap beside it.
+    ONNX Runtime computes all nodes of a graph, whichever of its outputs a run asks for. So a graph contains only the
+    outputs that its model can give, and several heads on one body must be cheap beside the body.
 
     Args:
-        spec: of a folder that `read_model` accepted.
-        packed: folder where packed weights are kept for all replicas, see `packed_model`; None packs them into this
-            process' own memory.
-        int8: whether dense layers are computed in bytes, see `OnnxOps.dense`; how far that is from float32 is logged.
-
-    Raises:
-        ModelError: the weights do not fit the config, or the runtime refuses the graph.
-        errors.OutOfMemory: there is no room for the weights.
+        model: Model that computes.
+        precision: Number type of the dense layers, ``float32`` or ``int8``.
     """
 
     padding_free: ClassVar[bool] = True
 
-    def __init__(self, spec: ModelSpec, packed: Path | None = None, *, int8: bool = False) -> None:
-        self.precision = "int8" if int8 else "float32"
-        model = own_model(spec, int8=int8) if packed is None else packed_model(spec, packed, int8=int8)
+    def __init__(self, model: OnnxModel, precision: str) -> None:
+        self.precision = precision
         self._forward = model.forward
         self._files = model.files
-        for error in model.errors:
-            fields = {"output": error.output, "worst": error.worst, "mean": error.mean, "inputs": error.inputs}
-            log.info("%s", error, extra=fields)
 
+    @classmethod
+    def load(cls, spec: ModelSpec, packed_folder: Path | None = None, *, int8: bool = False) -> "OnnxBackend":
+        """Load a model, and log how far int8 moves its outputs.
+
+        Args:
+            spec: Model that `read_model` accepted.
+            packed_folder: Folder where `packed_model` keeps packed weights for all replicas; None packs them into this
+                process' own memory.
+            int8: Whether dense layers are computed in int8, as `OnnxOps.dense` describes.
+
+        Raises:
+            ModelError: The weights do not fit the config, or the runtime refuses the graph.
+            errors.OutOfMemory: The memory does not suffice for the weights.
+        """
+        model = own_model(spec, int8=int8) if packed_folder is None else packed_model(spec, packed_folder, int8=int8)
+        for item in model.deviations:
+            fields = {"output": item.output, "worst": item.worst, "mean": item.mean, "inputs": item.inputs}
+            log.info("%s", item, extra=fields)
+        return cls(model, "int8" if int8 else "float32")
+
+    @override
     def forward(
         self, ids: Integers, types: Integers, lengths: Integers, outputs: tuple[Output, ...]
     ) -> tuple[Floats, ...]:
-        """See `Backend.forward`; with mapped weights that were written to before it was done, nothing is answered."""
+        """Run the graph; rows are returned only if no mapped file of weights has changed by the end of the pass."""
         self.check()
         rows = self._forward(ids, types, lengths, outputs)
         self.check()
         return rows
 
+    @override
     def check(self) -> None:
-        """See `Backend.check`."""
         for file in self._files:
             file.check()

@@ -1,7 +1,7 @@
-"""Disentangled attention as nodes of an ONNX graph, in memory that grows with the tokens and not with their square.
+"""Disentangled attention as nodes of an ONNX graph, in memory that grows linearly with the tokens.
 
-What a query has with each distance is one product with the tables' rows, taken in order of the distance. In it, what
-belongs to one key stands one column further in each row: so it is moved into place by renaming memory, see `_aligned`.
+The scores of all queries with all distances are one product with the table's rows in order of distance. In this
+product, the scores of one key stand one column further in each row. `_aligned` moves them into one column by a reshape.
 """
 
 from collections.abc import Sequence
@@ -13,13 +13,13 @@ from embedfleet.engine.onnx.runs import OnnxRuns
 
 
 class OnnxDisentangled:
-    """`Ops.attention` with a `Disentangled` bias, by names of nodes' outputs.
+    """Adds nodes that compute `Ops.attention` with a `Disentangled` bias.
 
     Args:
-        graph: that nodes are added to.
-        runs: of the same graph.
-        attention: neither causal nor with a window.
-        bias: of ``attention``.
+        graph: Graph that nodes are added to.
+        runs: Runs of the same graph.
+        attention: Shape of the attention, neither causal nor with a window.
+        bias: Bias of ``attention``.
     """
 
     def __init__(self, graph: GraphBuilder, runs: OnnxRuns, attention: Attention, bias: Disentangled) -> None:
@@ -29,7 +29,7 @@ class OnnxDisentangled:
         self._bias = bias
 
     def __call__(self, query: str, key: str, value: str) -> str:
-        """See `Ops.attention`. A few tokens are computed run by run, more of them tile by tile."""
+        """Add the nodes of one attention; a batch of few tokens is computed run by run, a larger one tile by tile."""
         graph, parts = self._graph, [query, key, value]
         self._buckets()
         self._runs.prepare()
@@ -41,7 +41,7 @@ class OnnxDisentangled:
         )
 
     def _by_tile(self, grids: Sequence[str]) -> str:
-        """Of a run: as many of its sequences at a time as are a block together, of a longer one a block of queries."""
+        """Attention of one run, in tiles of as many sequences as fill a block, or of a block of one long sequence."""
         graph, whole = self._graph, self._graph.whole
         count, length = (graph.add("Shape", grids[0], start=axis, end=axis + 1) for axis in (0, 1))
         block = whole(TILE)
@@ -61,7 +61,7 @@ class OnnxDisentangled:
         return graph.add("ConcatFromSequence", graph.each(graph.add("Squeeze", tiles), tile), axis=0)
 
     def _mix(self, grids: Sequence[str], begin: str) -> str:
-        """Of queries [sequences, some, width] from place ``begin`` on, and all keys and values: [rows, width]."""
+        """Attention of queries [sequences, some, width], the first at place ``begin``, with all keys: [rows, width]."""
         graph, shape, bias = self._graph, self._shape, self._bias
         queries, keys = (graph.add("Shape", grid, start=1, end=2) for grid in grids[:2])
         added = []
@@ -74,9 +74,9 @@ class OnnxDisentangled:
         return graph.add("Reshape", mixed, graph.whole(-1, shape.heads * shape.head_size))
 
     def _of_queries(self, states: str, begin: str, queries: str, keys: str, table: Projection) -> str:
-        """What queries add to the scores, [sequences, heads, queries, keys].
+        """Content-to-position scores, of queries with projected distances: [sequences, heads, queries, keys].
 
-        The table's rows go from the farthest key before a query to the farthest one after: i - j falls.
+        The table's rows go from the farthest key before a query to the farthest one after it, so i - j falls.
         """
         graph, heads, size = self._graph, self._shape.heads, self._shape.head_size
         first = graph.add("Sub", graph.add("Add", begin, queries), graph.whole(1))
@@ -88,10 +88,10 @@ class OnnxDisentangled:
         return self._aligned(product, queries, keys, 3)
 
     def _of_keys(self, states: str, begin: str, queries: str, keys: str, table: Projection) -> str:
-        """What keys add to the scores, [sequences, heads, queries, keys].
+        """Position-to-content scores, of keys with projected distances: [sequences, heads, queries, keys].
 
-        Of all keys with all distances it would be their square: so it is told of a block of keys at a time, each with
-        those rows of the table alone that it needs. All blocks are one product; the last is filled with noughts.
+        The product of all keys with all distances would be quadratic. So keys are split into blocks, each with only the
+        rows of the table that it needs. All blocks form one product; the last block is padded with zeros.
         """
         graph, whole, heads, size = self._graph, self._graph.whole, self._shape.heads, self._shape.head_size
         block = graph.add("Min", keys, whole(TILE))
@@ -100,7 +100,9 @@ class OnnxDisentangled:
         more = graph.add("Concat", whole(0, 0, 0, 0), graph.add("Sub", filled, keys), whole(0), axis=0)
         shape = graph.add("Concat", whole(0), blocks, block, whole(heads, size), axis=0)
         split = graph.add("Reshape", graph.add("Pad", states, more), shape)
-        starts = graph.add("Mul", self._steps(graph.add("Add", blocks, whole(1))), block)  # the first is of no block
+        starts = graph.add(
+            "Mul", self._steps(graph.add("Add", blocks, whole(1))), block
+        )  # the first step belongs to no block
         starts = graph.add("Slice", starts, whole(1), graph.add("Add", blocks, whole(1)), whole(0))
         starts = graph.add("Sub", graph.add("Add", begin, whole(1)), starts)
         wide = graph.add("Add", block, queries)
@@ -113,10 +115,10 @@ class OnnxDisentangled:
         return graph.add("Slice", graph.add("Reshape", turned, shape), whole(0), keys, whole(3))
 
     def _aligned(self, scores: str, rows: str, columns: str, axis: int) -> str:
-        """Of [.., rows, rows + columns] the first ``columns``, each row begun one place before the one above it.
+        """Shift each row of [.., rows, rows + columns] one place further than the row above it → [.., rows, columns].
 
-        The first row begins at place rows - 1. Read on in rows that are one number shorter, memory has it so. ``axis``
-        is the last one.
+        The first row begins at place rows - 1, and each next one a place before. Memory has this order when it is read
+        in rows that are one number shorter. ``axis`` is the last axis.
         """
         graph, whole, outer = self._graph, self._graph.whole, [0] * (axis - 1)
         before = graph.add("Sub", rows, whole(1))
@@ -128,12 +130,12 @@ class OnnxDisentangled:
         return graph.add("Slice", graph.add("Reshape", flat, shape), whole(0), columns, whole(axis))
 
     def _steps(self, count: str) -> str:
-        """0, 1, … as many as ``count``."""
+        """The numbers from 0 up to, but not including, ``count``."""
         graph = self._graph
         return graph.add("Range", graph.place(0), graph.add("Squeeze", count), graph.place(1))
 
     def _picked(self, table: Projection, distances: str) -> str:
-        """The table's rows for ``distances`` i - j; of those that are of no key whichever."""
+        """The table's rows for ``distances`` i - j; any row serves for a distance that no key has."""
         graph = self._graph
         values = graph.once(table, lambda: graph.converted(table.read()))
         places = graph.add("Add", distances, graph.whole(self._bias.longest))
@@ -146,6 +148,6 @@ class OnnxDisentangled:
         return self._graph.once(key, lambda: self._graph.converted(bias.rows()))
 
     def _divided(self, value: str, by: str) -> str:
-        """Rounded up."""
+        """The quotient, rounded up."""
         graph = self._graph
         return graph.add("Div", graph.add("Sub", graph.add("Add", value, by), graph.whole(1)), by)

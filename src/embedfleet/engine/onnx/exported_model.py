@@ -1,30 +1,32 @@
-"""A model that its folder ships as ``onnx/model.onnx``: a pass that somebody else exported, run as it is.
+"""The backend that runs a model as somebody else exported it, from the folder's ``onnx/model.onnx``.
 
-Exporters (Optimum's, sentence-transformers') agree on the names of inputs and outputs, and on sequences padded on the
-right with a mask beside them.
+Exporters (Optimum, sentence-transformers) agree on the names of inputs and outputs, and on sequences that are padded on
+the right, with a mask.
 """
 
 from typing import Any, ClassVar
 
 import numpy as np
+from typing_extensions import override
 
 from embedfleet.arrays import Floats, Integers
+from embedfleet.engine.compute.backend import Backend
 from embedfleet.engine.compute.heads import outputs_of
 from embedfleet.engine.compute.layout import layout
 from embedfleet.engine.compute.output import Output
 from embedfleet.engine.compute.pooling import splade
 from embedfleet.engine.compute.room import require_memory
 from embedfleet.engine.model.spec import ModelSpec
+from embedfleet.engine.onnx.exported_tensors import read_exported_tensors
 from embedfleet.engine.onnx.session import OnnxSession
-from embedfleet.engine.onnx.tensors import read_onnx_tensors
 from embedfleet.errors import ModelError
 from embedfleet.model_folder.config import ModelConfig
 
-_MEMORY = 3  # times the file, at the height of loading: what is parsed, the runtime's copy, what it rearranges
+_MEMORY = 3  # peak of loading, as a multiple of the file: parsed model, the runtime's copy, rearranged weights
 _TYPES: dict[str, type[np.integer[Any]]] = {"tensor(int64)": np.int64, "tensor(int32)": np.int32}
-_REALS = ("tensor(float)", "tensor(float16)", "tensor(double)")  # given on as float32
+_REALS = ("tensor(float)", "tensor(float16)", "tensor(double)")  # converted to float32
 _INPUTS = ("input_ids", "attention_mask", "token_type_ids", "position_ids")
-# Names of an output, and how many dimensions it has.
+# The names that exporters give an output, and its number of dimensions.
 _OUTPUTS: dict[Output, tuple[tuple[str, ...], int]] = {
     Output.STATES: (("last_hidden_state", "token_embeddings"), 3),
     Output.CLASSES: (("logits",), 2),
@@ -32,36 +34,50 @@ _OUTPUTS: dict[Output, tuple[tuple[str, ...], int]] = {
 }
 
 
-class OnnxFileBackend:
-    """See `Backend`. On one core per calling thread; every layer is padded, as the file wants it.
+class ExportedModelBackend(Backend):
+    """Runs an exported model, on one core per calling thread; its layers compute padding too.
 
     Args:
-        spec: of a folder that `read_model` accepted and that has its weights in an ONNX file.
+        spec: Model whose weights are in an ONNX file.
+        session: Session on that file.
 
     Raises:
-        ModelError: the runtime refuses the file, or it has other inputs or outputs than the config asks for.
-        errors.OutOfMemory: there is no room for the weights.
+        ModelError: The file has other inputs or outputs than the config asks for.
     """
 
     precision = "float32"
     padding_free: ClassVar[bool] = False
 
-    def __init__(self, spec: ModelSpec) -> None:
+    def __init__(self, spec: ModelSpec, session: OnnxSession) -> None:
         self._file = spec.weights_file
         self._family = spec.family
         self._pad = ModelConfig(spec.body / "config.json").number("pad_token_id", 0)
-        size = self._file.stat().st_size
-        require_memory(spec.folder, size, _MEMORY * size)
-        tensors = read_onnx_tensors(self._file)
-        self._session = OnnxSession.of_model(tensors.model, self._file, tensors.values)
-        self._types = {name: self._type(name, kind) for name, kind in self._session.inputs.items()}
+        self._session = session
+        self._types = {name: self._type(name, kind) for name, kind in session.inputs.items()}
         self._outputs = {output: self._find(output) for output in outputs_of(spec)}
-        self._check(spec)
 
+    @classmethod
+    def load(cls, spec: ModelSpec) -> "ExportedModelBackend":
+        """Load the exported model of a folder, and run it once.
+
+        Args:
+            spec: Model that `read_model` accepted, with its weights in an ONNX file.
+
+        Raises:
+            ModelError: The runtime refuses the file, or it has other inputs or outputs than the config asks for.
+            errors.OutOfMemory: The memory does not suffice for the weights.
+        """
+        size = spec.weights_file.stat().st_size
+        require_memory(spec.folder, size, _MEMORY * size)
+        tensors = read_exported_tensors(spec.weights_file)
+        backend = cls(spec, OnnxSession.of_model(tensors.model, spec.weights_file, tensors.values))
+        backend._check_widths(spec)
+        return backend
+
+    @override
     def forward(
         self, ids: Integers, types: Integers, lengths: Integers, outputs: tuple[Output, ...]
     ) -> tuple[Floats, ...]:
-        """See `Backend.forward`."""
         places = layout(lengths)
         is_token = places["columns"] < lengths[:, None]
         grid = np.where(is_token, places["first"][:, None] + places["columns"], 0)
@@ -80,11 +96,15 @@ class OnnxFileBackend:
             self._rows(output, row, is_token, places["first"]) for output, row in zip(outputs, rows, strict=True)
         )
 
+    @override
     def check(self) -> None:
-        """See `Backend.check`; nothing is mapped."""
+        """Do nothing: no file is mapped."""
 
     def _rows(self, output: Output, row: Floats, is_token: np.ndarray[Any, Any], first: Integers) -> Floats:
-        """What the interface promises, of a padded output in the file's own type; what is too great is infinite."""
+        """The rows that `Backend.forward` promises, from a padded output in the file's own type.
+
+        A number too large for float32 becomes infinite.
+        """
         with np.errstate(over="ignore"):
             row = row.astype(np.float32, copy=False)
         if output is Output.CLASSES:
@@ -101,25 +121,29 @@ class OnnxFileBackend:
         return _TYPES[kind]
 
     def _find(self, output: Output) -> str:
-        """The output by one of its names, or the only one of so many dimensions."""
+        """The name of an output in the file: one that exporters use, or else the only one with its dimensions."""
         names, dimensions = _OUTPUTS[output]
         fitting = [name for name, count in self._session.outputs.items() if count == dimensions]
         named = [name for name in names if name in fitting] or fitting
         if len(named) != 1:
             given = ", ".join(f"{name} of {count} dimensions" for name, count in self._session.outputs.items())
             raise ModelError(
-                f"{self._file} gives {given}; needed is {' or '.join(names)} of {dimensions} dimensions",
+                f"{self._file} gives {given}; needed: {' or '.join(names)} of {dimensions} dimensions",
                 "export the model with its token states, or its logits",
             )
         kind = self._session.output_types[named[0]]
         if kind not in _REALS:
             raise ModelError(
-                f"{self._file} gives {named[0]} of type {kind}", f"supported: {', '.join(_REALS)}; export it anew"
+                f"{self._file} gives {named[0]} of type {kind}", f"supported: {', '.join(_REALS)}; export it again"
             )
         return named[0]
 
-    def _check(self, spec: ModelSpec) -> None:
-        """See that what comes out is as wide as the config says."""
+    def _check_widths(self, spec: ModelSpec) -> None:
+        """Run one token, and check that the outputs are as wide as the config says.
+
+        Raises:
+            ModelError: An output has another width.
+        """
         widths = {
             Output.STATES: spec.family.hidden_size,
             Output.CLASSES: len(spec.id2label),

@@ -1,4 +1,4 @@
-"""A model's graph at work: from sequences laid end to end to what is asked of them."""
+"""A model's forward pass: from sequences laid end to end to the outputs that are asked for."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,26 +12,28 @@ from embedfleet.engine.compute.pooling import splade
 from embedfleet.engine.families.family import Family
 from embedfleet.engine.onnx.session import OnnxSession
 
-Names = Mapping[Output, str]
-"""The names in a graph of what can be asked."""
+OutputNames = Mapping[Output, str]
+"""The names of a graph's outputs."""
 
 
 @dataclass(frozen=True, slots=True)
-class OnnxPass:
-    """A session on a graph that `onnx_model.build_graph` has made.
+class ForwardPass:
+    """A forward pass through a graph that `model_graph.build_graph` built.
 
     Attributes:
-        outputs: their names in it.
+        family: Family of the model.
+        session: Session on the graph.
+        outputs: Names of the outputs in the graph.
     """
 
     family: Family
     session: OnnxSession
-    outputs: Names
+    outputs: OutputNames
 
     def __call__(
         self, ids: Integers, types: Integers, lengths: Integers, outputs: tuple[Output, ...]
     ) -> tuple[Floats, ...]:
-        """See `Backend.forward`."""
+        """Run the model, with the arguments, results and errors of `Backend.forward`."""
         feeds = layout(lengths)
         feeds["ids"] = ids
         feeds["types"] = np.minimum(types, self.family.token_types - 1)

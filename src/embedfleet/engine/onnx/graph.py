@@ -1,7 +1,7 @@
-"""An ONNX graph in the making: nodes, and tensors that are handed over beside it.
+"""The builder of an ONNX graph: its nodes, and its tensors, which are kept outside the graph.
 
-A model's tensors are no part of the graph, which may not grow beyond 2 GB. It names their places in a file that is made
-only where there is to be one, see `Initializers`.
+A serialized graph is limited to 2 GB, so a model's tensors are not part of it. The graph names their places in a file,
+which is written only when it is needed (`Initializers.write`).
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -22,9 +22,10 @@ MS = "com.microsoft"
 _WEIGHTS_FILE = "weights"
 
 _OPSET = (("", 17), (MS, 1))
-_IR_VERSION = 9  # of opset 17, so that older runtimes load it
+_IR_VERSION = 9  # the version of opset 17, so that older runtimes load it
 _TOKENS, _SEQUENCES = ["tokens"], ["sequences"]
-# What `engine.compute.layout` computes; a graph takes those that its nodes name.
+# The inputs that a graph may have: token ids and types, and what `compute.layout` computes. Each graph takes only those
+# that its nodes use.
 _INPUTS: dict[str, tuple[int, Sequence[str | int]]] = {
     "ids": (TensorProto.INT64, _TOKENS),
     "types": (TensorProto.INT64, _TOKENS),
@@ -42,10 +43,14 @@ _INPUTS: dict[str, tuple[int, Sequence[str | int]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """A serialised model, and its tensors.
+    """A serialized model and its tensors.
 
     Attributes:
-        weights_file: the name of the file that it says they are in, of whichever folder.
+        model: Serialized model.
+        inputs: Names of its inputs.
+        outputs: Names of its outputs.
+        initializers: Tensors that lie outside it.
+        weights_file: Name, without a folder, of the file in which the model expects them.
     """
 
     model: bytes
@@ -56,7 +61,7 @@ class Graph:
 
 
 class GraphBuilder:
-    """Collects nodes and tensors; whatever adds one returns the name of its output."""
+    """Collects nodes and tensors; methods that add one return the name of its output."""
 
     def __init__(self) -> None:
         self._nodes: list[onnx.NodeProto] = []
@@ -66,7 +71,7 @@ class GraphBuilder:
         self._count = 0
 
     def build(self, outputs: Sequence[str]) -> Graph:
-        """The graph that computes ``outputs``, which are names that nodes returned."""
+        """Build the graph that computes ``outputs``, which are names that other methods returned."""
         used = set(_names(self._nodes))
         inputs = [helper.make_tensor_value_info(name, *how) for name, how in _INPUTS.items() if name in used]
         results = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs]
@@ -76,33 +81,36 @@ class GraphBuilder:
         names = tuple(value.name for value in inputs)
         return Graph(model.SerializeToString(), names, tuple(outputs), self._initializers)
 
-    def add(self, operator: str, *inputs: str, domain: str = "", **attributes: Any) -> str:  # noqa: ANN401 - what the operator takes
-        """A node of one output."""
+    def add(self, operator: str, *inputs: str, domain: str = "", **attributes: Any) -> str:  # noqa: ANN401 - depends on the operator
+        """Add a node with one output."""
         output = self._new_name()
         self._nodes.append(helper.make_node(operator, inputs, [output], domain=domain, **attributes))
         return output
 
     def split(self, states: str, widths: Sequence[int]) -> tuple[str, ...]:
-        """A node that cuts the last axis."""
+        """Add a node that splits the last axis into pieces of those widths."""
         outputs = tuple(self._new_name() for _ in widths)
         self._nodes.append(helper.make_node("Split", [states, self.whole(*widths)], outputs, axis=-1))
         return outputs
 
     def greatest(self, values: str, count: int) -> tuple[str, str]:
-        """A node that finds the ``count`` greatest of the last axis, the greatest first: values, and their places."""
+        """Add a node that finds the ``count`` greatest values of the last axis, descending, and their indices."""
         outputs = (self._new_name(), self._new_name())
         self._nodes.append(helper.make_node("TopK", [values, self.whole(count)], outputs, axis=-1))
         return outputs
 
     def choose(self, condition: str, yes: Callable[[], str], no: Callable[[], str]) -> str:
-        """A node that runs one of two branches; what ``yes`` and ``no`` add belongs to their branch alone."""
+        """Add a node that runs one of two branches; nodes that a branch adds can be used only in that branch."""
         branches = [self._branch(yes), self._branch(no)]
         return self.add("If", condition, then_branch=branches[0], else_branch=branches[1])
 
     def each(self, count: str, do: Callable[[str], str]) -> str:
-        """A loop that runs ``count`` times: the sequence of what ``do`` adds, which is given a turn's number.
+        """Add a loop that collects a sequence of results.
 
-        What ``do`` adds belongs to the loop alone.
+        Args:
+            count: Name of the number of iterations.
+            do: Function that adds the nodes of one iteration, given the name of its number; those nodes can be used
+                only in the loop.
         """
         empty = self.add("SequenceEmpty")
         outside, self._nodes = self._nodes, []
@@ -121,42 +129,42 @@ class GraphBuilder:
         return self.add("Loop", count, "", empty, body=body)
 
     def once(self, key: object, add: Callable[[], str]) -> str:
-        """What ``add`` adds, at the first call with ``key`` only; not to be asked for the first time in a branch."""
+        """Call ``add`` only for a new ``key``, and return its output; the first call must not be inside a branch."""
         if key not in self._shared:
             self._shared[key] = add()
         return self._shared[key]
 
     def tensor(self, tensor: Tensor) -> str:
-        """A tensor of a weights file, in float32."""
+        """Add a tensor of a weights file, in float32."""
         name = f"{tensor.file.name}:{tensor.name}"
         if name not in self._initializers:
             self._beside(name, tensor, TensorProto.FLOAT)
         return name
 
     def converted(self, values: Values) -> str:
-        """Numbers made of a tensor."""
+        """Add values that were computed from a tensor."""
         name = self._new_name()
         self._beside(name, values, helper.np_dtype_to_tensor_dtype(values.dtype))
         return name
 
     def floats(self, values: Floats) -> str:
-        """A tensor within the graph itself."""
+        """Add a float32 tensor inside the graph."""
         return self._inline(np.ascontiguousarray(values, dtype=np.float32))
 
     def number(self, value: float) -> str:
-        """A float32 within the graph, a scalar."""
+        """Add a float32 scalar inside the graph."""
         return self.once(value, lambda: self.floats(np.array(value)))
 
     def byte(self, value: int) -> str:
-        """A whole number 0 to 255 within the graph, a scalar."""
+        """Add a uint8 scalar inside the graph."""
         return self.once(("byte", value), lambda: self._inline(np.array(value, dtype=np.uint8)))
 
     def place(self, value: int) -> str:
-        """A whole number within the graph, a scalar."""
+        """Add an int64 scalar inside the graph."""
         return self.once(("place", value), lambda: self._inline(np.array(value, dtype=np.int64)))
 
     def whole(self, *values: int) -> str:
-        """Whole numbers [values] within the graph."""
+        """Add a vector of int64 inside the graph."""
         return self.once(values, lambda: self._inline(np.array(values, dtype=np.int64)))
 
     def _beside(self, name: str, source: Tensor | Values, data_type: int) -> None:
@@ -185,7 +193,7 @@ class GraphBuilder:
 
 
 def _names(nodes: Sequence[onnx.NodeProto]) -> Iterator[str]:
-    """What nodes take in, those of their branches included."""
+    """Names of all inputs of nodes, those in branches included."""
     for node in nodes:
         yield from node.input
         for attribute in node.attribute:

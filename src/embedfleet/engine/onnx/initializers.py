@@ -1,4 +1,4 @@
-"""The tensors of a graph: where each lies among the others, and how they come to the runtime."""
+"""The tensors of a graph: the place of each in one file, and how the runtime gets them."""
 
 from collections.abc import Iterator
 from math import prod
@@ -11,11 +11,17 @@ from embedfleet.engine.files.tensor import Tensor
 
 Values = np.ndarray[Any, np.dtype[Any]]
 
-_ALIGNMENT = 64  # bytes, a processor's widest register
+_ALIGNMENT = 64  # bytes, the width of a processor's widest register
 
 
 class Initializers:
-    """Tensors by name: those of a model's files, which are read when they are asked for, and those made of them."""
+    """A graph's tensors by name.
+
+    Tensors of a model's files are read only when their values are needed; converted ones are held in memory.
+
+    Attributes:
+        size_bytes: Size of the file that `write` makes, in bytes.
+    """
 
     def __init__(self) -> None:
         self._sources: dict[str, tuple[int, Tensor | Values]] = {}
@@ -25,10 +31,10 @@ class Initializers:
         return name in self._sources
 
     def add(self, name: str, source: Tensor | Values) -> tuple[int, int]:
-        """Take a tensor in.
+        """Add a tensor.
 
         Returns:
-            Where it begins in the file that `write` makes, and its length, in bytes.
+            Its start in the file that `write` makes, and its length, in bytes.
         """
         start = -(-self.size_bytes // _ALIGNMENT) * _ALIGNMENT
         length = 4 * prod(source.shape) if isinstance(source, Tensor) else source.nbytes
@@ -37,21 +43,21 @@ class Initializers:
         return start, length
 
     def values(self) -> dict[str, Values]:
-        """All of them in memory of our own.
+        """Read all tensors into this process' own memory.
 
         Raises:
-            ModelError: as `Tensor.read`.
+            ModelError: A tensor cannot be read, or has a number that is not finite.
         """
         return {
             name: source.read() if isinstance(source, Tensor) else source for name, (_, source) in self._sources.items()
         }
 
     def write(self, file: Path) -> None:
-        """All of them into a file of our own, a piece at a time.
+        """Write all tensors to a new file, piece by piece.
 
         Raises:
-            ModelError: as `Tensor.read`.
-            OSError: it cannot be written.
+            ModelError: A tensor cannot be read, or has a number that is not finite.
+            OSError: The file cannot be written.
         """
         with file.open("xb", buffering=0) as stream:
             for start, source in self._sources.values():
@@ -60,7 +66,7 @@ class Initializers:
                     room = piece.data.cast("B")
                     while room:
                         room = room[stream.write(room) :]
-            stream.truncate(self.size_bytes)  # the last may be empty
+            stream.truncate(self.size_bytes)  # the last tensor may be empty
 
 
 def _pieces(source: Tensor | Values) -> Iterator[Values]:

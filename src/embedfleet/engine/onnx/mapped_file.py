@@ -1,24 +1,24 @@
-"""A file of ours that is mapped: whether it is what was written, and whether somebody has written to it since."""
+"""A file that we wrote and map: whether it is as written, and whether it has changed since it was opened."""
 
 import os
 import weakref
 from pathlib import Path
 
 from embedfleet.engine.files.digest import digest
-from embedfleet.engine.onnx.stamp import FileMark
+from embedfleet.engine.onnx.packed_manifest import FileDigest
 from embedfleet.errors import WeightsChanged
 
 
-class WatchedFile:
-    """A file that is held open, to be looked at in a microsecond.
+class MappedFile:
+    """A file that is held open, so that a check for changes takes a microsecond.
 
-    Whoever writes to it changes its time before its first byte.
+    The kernel changes a file's time before the first byte of a write.
 
     Args:
-        file: of which a mapping is made after this.
+        file: File to open; it is mapped after this.
 
     Raises:
-        OSError: it cannot be opened.
+        OSError: The file cannot be opened.
     """
 
     def __init__(self, file: Path) -> None:
@@ -27,50 +27,50 @@ class WatchedFile:
         weakref.finalize(self, os.close, self._descriptor)
         self._state = _state(os.fstat(self._descriptor))
 
-    def mark(self) -> FileMark:
-        """What is in it.
+    def digest(self) -> FileDigest:
+        """Size and digest of the file's content.
 
         Raises:
-            OSError: it cannot be read.
+            OSError: The file cannot be read.
         """
         size = os.fstat(self._descriptor).st_size
-        return FileMark(size, digest(self._descriptor, size))
+        return FileDigest(size, digest(self._descriptor, size))
 
-    def fault(self, mark: FileMark) -> str:
-        """In which way it is not what was written, in words; empty if it is.
+    def fault(self, written: FileDigest) -> str:
+        """How the file differs from what was written, in words; empty if it does not.
 
         Raises:
-            OSError: it cannot be read.
+            OSError: The file cannot be read.
         """
         size = os.fstat(self._descriptor).st_size
-        if size != mark.size:
-            return f"{self.file} has {size} bytes, {mark.size} were written"
-        if digest(self._descriptor, size) != mark.digest:
-            return f"{self.file} is not what was written: its digest is another"
+        if size != written.size:
+            return f"{self.file} has {size} bytes, {written.size} were written"
+        if digest(self._descriptor, size) != written.digest:
+            return f"{self.file} is not what was written: its digest differs"
         return ""
 
     def check(self) -> None:
-        """See that it was not written to since it was opened.
+        """Check that nobody has written to the file since it was opened.
 
         Raises:
-            WeightsChanged: it was.
+            WeightsChanged: The file has changed.
         """
         if _state(os.fstat(self._descriptor)) != self._state:
             raise WeightsChanged(self.file)
 
     def check_mapped(self) -> None:
-        """See that what was just mapped by its name is this file, unchanged.
+        """Check that the file just mapped by its name is this one, unchanged.
 
         Raises:
-            WeightsChanged: it was written to.
-            ValueError: another file has its name.
-            OSError: none has.
+            WeightsChanged: The file has changed.
+            ValueError: Another file has its name.
+            OSError: No file has its name.
         """
         if not os.path.samestat(self.file.stat(), os.fstat(self._descriptor)):
-            raise ValueError(f"{self.file} was replaced while it was looked at")
+            raise ValueError(f"{self.file} was replaced while it was checked")
         self.check()
 
 
 def _state(found: os.stat_result) -> tuple[int, int]:
-    """Not the time of its change, which a new link or its removal moves too."""
+    """Size and modification time; not the change time, which a new or removed link alters too."""
     return found.st_size, found.st_mtime_ns

@@ -1,4 +1,7 @@
-"""A model as an ONNX graph over its own tensors. Loads `onnx`, which a replica on packed weights has no need of."""
+"""A model as an ONNX graph over its own tensors.
+
+This module loads `onnx`, which a replica on packed weights does not need.
+"""
 
 from embedfleet.engine.compute.heads import compute, outputs_of
 from embedfleet.engine.compute.output import Output
@@ -9,14 +12,17 @@ from embedfleet.engine.onnx.ops import OnnxOps
 
 
 def build_graph(spec: ModelSpec, *, int8: bool = False) -> tuple[Graph, dict[Output, str]]:
-    """The graph of a model, and the names in it of what can be asked.
+    """Build the graph of a model.
 
     Args:
-        spec: of the model.
-        int8: whether its dense layers are computed in bytes, see `OnnxOps.dense`.
+        spec: Model that `read_model` accepted.
+        int8: Whether dense layers are computed in int8, as `OnnxOps.dense` describes.
+
+    Returns:
+        The graph, and the names of its outputs.
 
     Raises:
-        ModelError: a tensor is missing or not of the shape that the config asks for.
+        ModelError: A tensor is missing or not of the shape that the config asks for.
     """
     weights = Weights(spec.weights_file, spec.family.anchor)
     ops = OnnxOps(int8=int8)

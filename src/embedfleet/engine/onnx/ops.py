@@ -1,14 +1,15 @@
 """A model's operations as nodes of an ONNX graph, for ONNX Runtime on the CPU.
 
-Nothing is padded. Most of the work runs on the sequences laid end to end, [tokens, width]. Attention takes them run by
-run, see `OnnxRuns`.
+Nothing is padded. Most operations run on all sequences laid end to end, [tokens, width]; attention runs on them run by
+run (`OnnxRuns`).
 """
 
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from typing_extensions import override
 
-from embedfleet.engine.families.ops import Activation, Attention, Linear, Rotary
+from embedfleet.engine.families.ops import Activation, Attention, Linear, Ops, Rotary
 from embedfleet.engine.files.tensor import Tensor
 from embedfleet.engine.onnx.attention import OnnxAttention
 from embedfleet.engine.onnx.graph import MS, Graph, GraphBuilder
@@ -22,16 +23,16 @@ _ACTIVATIONS = {
     "silu": ("QuickGelu", MS),  # x sigmoid(alpha x)
     "tanh": ("Tanh", ""),
 }
-_ZERO = 128  # the byte that stands for nought
-_SMALLEST = 1e-30  # a token of noughts has a step too
-_FEW_OUTPUTS = 16
+_ZERO = 128  # the byte that represents zero
+_SMALLEST = 1e-30  # the least step, for a token of zeros
+_FEW_OUTPUTS = 16  # layers with fewer outputs stay in float32
 
 
-class OnnxOps:
-    """`engine.families.ops.Ops` by names of nodes' outputs; see there for the operations, and `build` for the outcome.
+class OnnxOps(Ops[str]):
+    """Adds a node for each operation, and returns the name of its output; `build` makes the graph.
 
     Args:
-        int8: whether dense layers are computed in bytes, see `dense`.
+        int8: Whether dense layers are computed in int8, as `dense` describes.
     """
 
     ids = "ids"
@@ -45,76 +46,74 @@ class OnnxOps:
         self._attend = OnnxAttention(self._graph, self._runs)
 
     def build(self, outputs: Sequence[str]) -> Graph:
-        """The graph that computes ``outputs``, which operations returned."""
+        """Build the graph that computes ``outputs``, which are names that operations returned."""
         return self._graph.build(outputs)
 
+    @override
     def embed(self, table: Tensor, indices: str) -> str:
-        """See `Ops.embed`."""
         return self._graph.add("Gather", self._graph.tensor(table), indices)
 
+    @override
     def dense(self, states: str, layer: Linear) -> str:
-        """See `Ops.dense`. Weights stay [out, in] as PyTorch stores them; Gemm transposes while it packs them.
+        """Add a dense layer, in float32 or int8.
 
-        In int8 weights are bytes with a step per output, and so are states, with a step per token: so a token's
-        numbers do not depend on those beside it. Layers of few outputs, which score, stay float32: there is no time
-        in them.
+        Weights stay [out, in] as PyTorch stores them; Gemm transposes them when it packs them. In int8, weights have
+        one step per output and states one step per token, so that a token's result does not depend on other tokens.
+        Layers with few outputs, such as those that score, stay in float32: they take hardly any time.
         """
         if self._int8 and layer.weight.shape[0] >= _FEW_OUTPUTS:
             return self._dense_int8(states, layer)
         tensors = [layer.weight] if layer.bias is None else [layer.weight, layer.bias]
         return self._graph.add("Gemm", states, *map(self._graph.tensor, tensors), transB=1)
 
+    @override
     def add(self, left: str, right: str) -> str:
-        """See `Ops.add`.
-
-        Before a `layer_norm` it stays an operator of its own: ONNX Runtime computes the fused SkipLayerNormalization
-        an element at a time, LayerNormalization and Add in vectors, in a third of the time.
-        """
+        # We do not fuse this with a layer norm: ONNX Runtime computes SkipLayerNormalization one element at a time, but
+        # Add and LayerNormalization in vectors, in a third of the time.
         return self._graph.add("Add", left, right)
 
+    @override
     def multiply(self, left: str, right: str) -> str:
-        """See `Ops.multiply`."""
         return self._graph.add("Mul", left, right)
 
+    @override
     def scale(self, states: str, factor: float) -> str:
-        """See `Ops.scale`."""
         return self._graph.add("Mul", states, self._number(factor))
 
+    @override
     def shift(self, states: str, by: Tensor) -> str:
-        """See `Ops.shift`."""
         return self._graph.add("Add", states, self._graph.tensor(by))
 
+    @override
     def activate(self, states: str, activation: Activation) -> str:
-        """See `Ops.activate`."""
         operator, domain = _ACTIVATIONS[activation]
         attributes = {"alpha": 1.0} if activation == "silu" else {}
         return self._graph.add(operator, states, domain=domain, **attributes)
 
+    @override
     def layer_norm(self, states: str, scale: Tensor, shift: Tensor | None, epsilon: float) -> str:
-        """See `Ops.layer_norm`."""
         tensors = [scale] if shift is None else [scale, shift]
         return self._graph.add(
             "LayerNormalization", states, *map(self._graph.tensor, tensors), axis=-1, epsilon=epsilon
         )
 
+    @override
     def rms_norm(self, states: str, scale: Tensor, epsilon: float, *, above: float = 0.0) -> str:
-        """See `Ops.rms_norm`. Both reshapes are free: they rename memory."""
+        # Both reshapes are free: they only rename memory.
         graph = self._graph
         rows = graph.add("Reshape", states, graph.whole(-1, scale.shape[0]))
         factors = graph.converted(scale.read() + np.float32(above)) if above else graph.tensor(scale)
         normed = graph.add("SimplifiedLayerNormalization", rows, factors, axis=-1, epsilon=epsilon)
         return graph.add("Reshape", normed, graph.add("Shape", states))
 
+    @override
     def split(self, states: str, widths: Sequence[int]) -> tuple[str, ...]:
-        """See `Ops.split`."""
         return self._graph.split(states, widths)
 
+    @override
     def rotate(self, states: str, rotary: Rotary) -> str:
-        """See `Ops.rotate`.
-
-        The operator looks cosines up by the place in its input. All tokens are one row to it, and the tables have
-        one line per token, already at that token's place in its sequence.
-        """
+        # The operator looks up cosines by the position in its input. We pass all tokens as one row, and tables with one
+        # line per token, which is already the line of the token's position in its sequence.
         graph, turned = self._graph, 2 * len(rotary.frequencies)
         cosines, sines = (self._turns(rotary, function) for function in ("Cos", "Sin"))
         heads = graph.add("Reshape", states, graph.whole(0, -1, rotary.head_size))
@@ -126,12 +125,12 @@ class OnnxOps:
         pieces[0] = graph.add("Reshape", row, graph.add("Shape", pieces[0]))
         return self._flat(pieces[0] if len(pieces) == 1 else graph.add("Concat", *pieces, axis=-1))
 
+    @override
     def attention(self, query: str, key: str, value: str, attention: Attention) -> str:
-        """See `Ops.attention`."""
         return self._attend(query, key, value, attention)
 
+    @override
     def convolve(self, states: str, kernel: Linear, groups: int) -> str:
-        """See `Ops.convolve`."""
         graph, out, side = self._graph, kernel.weight.shape[0], kernel.weight.shape[2] // 2
         tensors = [kernel.weight] if kernel.bias is None else [kernel.weight, kernel.bias]
 
@@ -142,8 +141,9 @@ class OnnxOps:
 
         return self._runs.compute([states], grid)
 
+    @override
     def choose(self, states: str, scores: str, most: int, experts: Sequence[Callable[[str], str]]) -> str:
-        """See `Ops.choose`. A share of nought, which rounding may make, is no choice: it adds nothing."""
+        # Rounding may make a share 0; such a token does not reach the expert, which would add nothing to it.
         graph, zero = self._graph, self._number(0.0)
         shares, places = graph.greatest(graph.add("Softmax", scores, axis=-1), most)
         mixed = graph.add("Expand", zero, graph.add("Shape", states))
@@ -157,24 +157,24 @@ class OnnxOps:
             mixed = graph.add("ScatterND", mixed, index, found, reduction="add")
         return mixed
 
+    @override
     def first(self, states: str) -> str:
-        """See `Ops.first`."""
         return self._graph.add("Gather", states, "first")
 
+    @override
     def last(self, states: str, pad: int | None = None) -> str:
-        """See `Ops.last`."""
         if pad is None:
             return self._graph.add("Gather", states, "last")
         return self._graph.add("Gather", states, self._graph.once(("last", pad), lambda: self._last_but(pad)))
 
+    @override
     def mean(self, states: str) -> str:
-        """See `Ops.mean`."""
         return self._runs.compute(
             [states], lambda grids, _: self._graph.add("ReduceMean", grids[0], axes=[1], keepdims=0)
         )
 
     def _last_but(self, pad: int) -> str:
-        """The place among all tokens of each sequence's last one whose id is not ``pad``, [sequences]."""
+        """The place among all tokens of each sequence's last token whose id is not ``pad``, [sequences]."""
         graph = self._graph
         is_pad = graph.add("Equal", self.ids, graph.place(pad))
         places = graph.add("Cast", graph.add("Where", is_pad, graph.place(0), "places"), to=1)
@@ -184,9 +184,9 @@ class OnnxOps:
         return graph.add("Add", "first", in_sequence)
 
     def _dense_int8(self, states: str, layer: Linear) -> str:
-        """The product of whole numbers, exact in int32, times the output's step, times the token's, and the bias.
+        """Add a dense layer in int8: an exact int32 product, times the output's and the token's step, plus the bias.
 
-        MatMulIntegerToFloat takes one step for all tokens. It is given 1, and the tokens' own come after.
+        MatMulIntegerToFloat takes one step for all tokens. It gets 1; the tokens' own steps are multiplied in later.
         """
         graph = self._graph
         steps = graph.once(("steps", states), lambda: self._steps(states))
@@ -198,7 +198,7 @@ class OnnxOps:
         return product if layer.bias is None else graph.add("Add", product, graph.tensor(layer.bias))
 
     def _steps(self, states: str) -> str:
-        """Each token's greatest magnitude over 127: [tokens, width] → [tokens, 1]."""
+        """Each token's step, its greatest magnitude divided by 127: [tokens, width] → [tokens, 1]."""
         graph = self._graph
         greatest = graph.add("ReduceMax", states, axes=[-1])
         least = graph.add("Neg", graph.add("ReduceMin", states, axes=[-1]))
@@ -206,7 +206,7 @@ class OnnxOps:
         return graph.add("Mul", magnitude, self._number(1.0 / LARGEST))
 
     def _bytes(self, states: str, steps: str) -> str:
-        """States in steps, around 128: the runtime's fastest product is that of unsigned with signed bytes."""
+        """States quantized around 128, since the runtime's fastest product is of unsigned with signed bytes."""
         graph = self._graph
         flat = graph.add("Reshape", steps, graph.whole(-1))
         zeros = graph.add("Expand", graph.byte(_ZERO), graph.add("Shape", flat))

@@ -1,6 +1,7 @@
-"""Runs of a batch as nodes of an ONNX graph: sequences of one length that stand beside each other are one grid.
+"""The runs of a batch as nodes of an ONNX graph.
 
-See `layout`: a grid is [sequences, length, width], and a loop in the graph goes over the runs.
+A run is the sequences of one length that stand beside each other, as `compute.layout` finds them. It forms a grid
+[sequences, length, width], and a loop in the graph goes over the runs.
 """
 
 from collections.abc import Callable, Sequence
@@ -8,30 +9,31 @@ from collections.abc import Callable, Sequence
 from embedfleet.engine.onnx.graph import GraphBuilder
 
 Grids = Callable[[Sequence[str], str], str]
-"""What is computed of a run's grids, one for each part, and of what `OnnxRuns.compute` has for pairs of its columns."""
+"""A function that adds nodes for one run, given the grid of each part and the run's corner of ``square``."""
 
 
 class OnnxRuns:
-    """Computes run by run.
+    """Adds nodes that compute a batch run by run.
 
     Args:
-        graph: that nodes are added to.
+        graph: Graph that nodes are added to.
     """
 
     def __init__(self, graph: GraphBuilder) -> None:
         self._graph = graph
 
     def prepare(self) -> None:
-        """Add what `compute` shares; to be called first where that is called in a branch."""
+        """Add the nodes that all calls of `compute` share; required before a call of it inside a branch."""
         self._first()
 
     def compute(self, parts: Sequence[str], compute: Grids, square: str = "") -> str:
-        """What is computed of each run, end to end again; one run alone, as of a lone text, needs no loop.
+        """Add nodes that compute each run and lay the results end to end; a single run needs no loop.
 
         Args:
-            parts: [tokens, width] each.
-            compute: returns [rows, columns].
-            square: [1, 1 or heads, longest, longest], of which a run gets the corner; empty where there is none.
+            parts: Names of tensors [tokens, width].
+            compute: Function that adds the nodes for a run, whose result is [rows, columns].
+            square: Name of a tensor [1, 1 or heads, longest, longest], of which each run gets its corner; empty for
+                none.
         """
         graph, first = self._graph, self._first()
 
@@ -41,7 +43,7 @@ class OnnxRuns:
         return graph.choose("uniform", one_run, lambda: self.each(parts, compute, square))
 
     def each(self, parts: Sequence[str], compute: Grids, square: str = "") -> str:
-        """As `compute`, by the loop even if there is one run."""
+        """Add the same nodes as `compute`, but with a loop even for a single run."""
         graph = self._graph
 
         def run(number: str) -> str:
@@ -59,6 +61,6 @@ class OnnxRuns:
         return graph.add("Slice", square, graph.whole(0, 0), both, graph.whole(2, 3))
 
     def _first(self) -> str:
-        """The shape of the first run's grid."""
+        """The name of the shape of the first run's grid."""
         graph = self._graph
         return graph.once("first run", lambda: graph.add("Gather", "run_shapes", graph.place(0)))

@@ -1,4 +1,4 @@
-"""ONNX Runtime, on one core of the CPU per calling thread: the one place that knows it."""
+"""Sessions of ONNX Runtime, on one core of the CPU per calling thread; no other module imports the runtime."""
 
 import platform
 from collections.abc import Mapping, Sequence
@@ -9,23 +9,23 @@ import numpy as np
 import onnxruntime
 
 from embedfleet.arrays import Floats
-from embedfleet.engine.onnx.processor import has_int8, read_flags
+from embedfleet.engine.onnx.cpu_features import has_int8, read_cpu_flags
 from embedfleet.errors import Backend as BackendError
 from embedfleet.errors import ModelError, OutOfMemory
 
 if TYPE_CHECKING:
     from embedfleet.engine.onnx.graph import Graph
 
-_INLINE_BYTES = 1024  # a tensor below this stays in the graph's own file
+_INLINE_BYTES = 1024  # a smaller tensor stays in the graph's own file
 
 
 class OnnxSession:
-    """A graph that can be run.
+    """A graph that is loaded and can be run.
 
     Attributes:
-        inputs: of what it takes, by name, the type, such as ``tensor(int64)``.
-        outputs: of what it gives, by name, how many dimensions.
-        output_types: of what it gives, by name, the type.
+        inputs: Type of each input by name, such as ``tensor(int64)``.
+        outputs: Number of dimensions of each output by name.
+        output_types: Type of each output by name.
     """
 
     def __init__(self, session: onnxruntime.InferenceSession) -> None:
@@ -36,19 +36,19 @@ class OnnxSession:
 
     @classmethod
     def of_graph(cls, graph: "Graph", place: Path, save_to: Path | None = None) -> "OnnxSession":
-        """A session on a graph, with tensors in memory of its own.
+        """Open a session on a graph, with the tensors in this process' own memory.
 
         Args:
-            graph: as `GraphBuilder.build` makes it.
-            place: of the model, for errors.
-            save_to: where the graph is written as the runtime has made it ready, with its tensors packed for the
-                kernels in a file `packed_weights` beside it, for `of_file`. The tensors then go by way of another
-                file in that folder, which is gone when that is done: in memory each would be there three times.
+            graph: Graph that `GraphBuilder.build` built.
+            place: Path of the model, for error messages.
+            save_to: File for the graph as the runtime has optimized it, which `of_file` opens; None for none. The
+                tensors, packed for the kernels, go to the file that `packed_weights` names. On the way there they are
+                written to a temporary file in the same folder: in memory each would exist three times.
 
         Raises:
-            ModelError: a tensor cannot be read, or the runtime refuses the graph or cannot write it.
-            OSError: the tensors cannot be written.
-            errors.OutOfMemory: there is no room for the weights.
+            ModelError: A tensor cannot be read, or the runtime refuses the graph or cannot write it.
+            OSError: The tensors cannot be written.
+            errors.OutOfMemory: The memory does not suffice for the weights.
         """
         options = _options()
         if save_to is None:
@@ -69,14 +69,14 @@ class OnnxSession:
 
     @classmethod
     def of_file(cls, file: Path) -> "OnnxSession":
-        """A session on what `of_graph` saved, whose weights it maps.
+        """Open a session on a graph that `of_graph` saved, and map its weights.
 
         Args:
-            file: that was saved.
+            file: File of the graph.
 
         Raises:
-            ModelError: the runtime refuses the file.
-            errors.OutOfMemory: there is no room for it.
+            ModelError: The runtime refuses the file.
+            errors.OutOfMemory: The memory does not suffice.
         """
         options = _options()
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
@@ -84,34 +84,34 @@ class OnnxSession:
 
     @classmethod
     def of_model(cls, model: str | bytes, place: Path, values: Mapping[str, np.ndarray[Any, Any]]) -> "OnnxSession":
-        """A session on somebody else's model.
+        """Open a session on an exported model.
 
         Args:
-            model: its file, or what is in it.
-            place: of the model, for errors.
-            values: of its tensors those that are not in the file itself.
+            model: Path of its file, or the file's content.
+            place: Path of the model, for error messages.
+            values: Tensors that are not in the file itself, by name.
 
         Raises:
-            ModelError: the runtime refuses it.
-            errors.OutOfMemory: there is no room for the weights.
+            ModelError: The runtime refuses the model.
+            errors.OutOfMemory: The memory does not suffice for the weights.
         """
         return cls(_open_with(model, _options(), place, values))
 
     def run(self, outputs: Sequence[str], feeds: Mapping[str, np.ndarray[Any, Any]], what: str) -> list[Floats]:
-        """Compute.
+        """Run the graph.
 
         Args:
-            outputs: names of what is wanted.
-            feeds: at least what the graph takes.
-            what: is computed, for errors.
+            outputs: Names of the outputs to return.
+            feeds: Values of at least all inputs, by name.
+            what: Description of the inputs, for error messages.
 
         Raises:
-            errors.OutOfMemory: the memory does not suffice.
-            errors.Backend: the runtime failed.
+            errors.OutOfMemory: The memory does not suffice.
+            errors.Backend: The runtime failed.
         """
         try:
             found: list[Floats] = self._session.run(list(outputs), {name: feeds[name] for name in self.inputs})
-        except Exception as error:  # the runtime has no common type for its errors
+        except Exception as error:  # the runtime's errors have no common type
             if _is_out_of_memory(error):
                 raise OutOfMemory(f"Backend error: out of memory for {what}") from error
             raise BackendError(f"Backend error: {error}") from error
@@ -119,12 +119,12 @@ class OnnxSession:
 
 
 def runtime() -> str:
-    """What decides how weights are packed: the runtime's version, and the processor with what it can do."""
-    return f"onnxruntime {onnxruntime.__version__} {platform.machine()} {read_flags()}"
+    """A description of all that decides how weights are packed: the runtime's version, and the processor's features."""
+    return f"onnxruntime {onnxruntime.__version__} {platform.machine()} {read_cpu_flags()}"
 
 
 def packed_weights(file: Path) -> Path:
-    """The file of weights beside a graph that `OnnxSession.of_graph` saved."""
+    """The path of the weights beside a graph that `OnnxSession.of_graph` saved."""
     return file.with_name(f"{file.name}.weights")
 
 
@@ -132,16 +132,16 @@ def _options() -> onnxruntime.SessionOptions:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
-    # The arena keeps the largest batch's memory for ever; without it a replica is a third smaller and no slower than
-    # the noise.
+    # The arena would keep the memory of the largest batch for ever. Without it a replica takes a third less memory, and
+    # any loss of speed is below the noise.
     options.enable_cpu_mem_arena = False
-    # A plan of one block for every shape that was ever seen: batches are hardly ever of a shape seen before, the blocks
-    # are of all sizes, and what the allocator keeps of them is twice as much.
+    # The memory pattern plans one block for every shape seen so far. Batches hardly ever repeat a shape, so the blocks
+    # have all sizes, and the allocator keeps twice as much memory.
     options.enable_mem_pattern = False
-    if not has_int8(read_flags()):
-        # Products of signed and unsigned bytes overflow there, unless the runtime makes all of them unsigned.
+    if not has_int8(read_cpu_flags()):
+        # On these processors, products of signed and unsigned bytes overflow unless the runtime makes all unsigned.
         options.add_session_config_entry("session.x64quantprecision", "1")
-    # Fatal alone: what it calls errors are exceptions here, and it writes to stderr itself, where a worker may block.
+    # Log fatal events only: errors reach us as exceptions, and the runtime writes to stderr, where a worker may block.
     options.log_severity_level = 4
     return options
 
@@ -149,7 +149,7 @@ def _options() -> onnxruntime.SessionOptions:
 def _open_with(
     model: bytes | str, options: onnxruntime.SessionOptions, place: Path, values: Mapping[str, np.ndarray[Any, Any]]
 ) -> onnxruntime.InferenceSession:
-    """Hand tensors over, which the runtime copies: the caller's own may go once this returns."""
+    """Open a session with separate tensors, which the runtime copies, so that the caller may free them afterwards."""
     if values:
         given = [onnxruntime.OrtValue.ortvalue_from_numpy(array) for array in values.values()]
         options.add_external_initializers(list(values), given)
@@ -159,17 +159,17 @@ def _open_with(
 def _open(model: bytes | str, options: onnxruntime.SessionOptions, place: Path) -> onnxruntime.InferenceSession:
     try:
         return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # as above
+    except Exception as error:  # the runtime's errors have no common type
         if _is_out_of_memory(error):
             raise OutOfMemory(f"Backend error: out of memory while loading: {error}") from error
         raise ModelError(f"{place}: ONNX Runtime refuses the model: {error}") from error
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    """Whether an error means that memory could not be had.
+    """Whether an error means that memory could not be allocated.
 
-    ONNX Runtime has no type for it: its allocators say "Failed to allocate memory" (core/framework/bfc_arena.cc) or
-    pass on what C++ says, "bad alloc".
+    ONNX Runtime has no type for this: its allocators say "Failed to allocate memory" (core/framework/bfc_arena.cc), or
+    pass on "bad alloc" from C++.
     """
     said = str(error).lower().replace("_", " ")
     return isinstance(error, MemoryError) or "failed to allocate" in said or "bad alloc" in said

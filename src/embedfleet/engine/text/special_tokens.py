@@ -1,8 +1,8 @@
-"""Where special tokens stand around a text, or around and between two, as a tokenizer's post-processor puts them.
+"""The special tokens that a tokenizer's post-processor puts around a text, or around and between the two of a pair.
 
-The library would put them itself, into an encoding that it has cut before. It keeps what it cuts off, and makes of a
-pair every part of the one text beside every part of the other: a second and a gigabyte for two texts of 100,000
-characters. So it is asked once, and we do the same.
+The library could add them itself to an encoding that it has truncated. But it keeps all parts that it cuts off, and for
+a pair it combines every part of one text with every part of the other: a second and a gigabyte for two texts of 100,000
+characters. So we read its template once, and add the special tokens ourselves.
 """
 
 from collections.abc import Sequence
@@ -15,12 +15,12 @@ from embedfleet.arrays import Integers
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """Some tokens in a row.
+    """A sequence of tokens.
 
     Attributes:
-        ids: of the tokens.
-        types: of the tokens, as many; of a text that is still to be filled in none.
-        special: which of them are special, as many.
+        ids: Token ids.
+        types: Token types, one per token; empty for a text that is not yet part of an input.
+        special: 1 for each special token, else 0.
     """
 
     ids: Sequence[int]
@@ -28,22 +28,22 @@ class Tokens:
     special: Sequence[int]
 
     def __len__(self) -> int:
-        """How many they are."""
+        """Number of tokens."""
         return len(self.ids)
 
     def part(self, start: int, stop: int) -> "Tokens":
-        """Those from one place to before another."""
+        """The tokens from ``start`` up to, but not including, ``stop``."""
         return Tokens(self.ids[start:stop], self.types[start:stop], self.special[start:stop])
 
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """How texts become an input.
+    """The form of an input: special tokens around texts.
 
     Attributes:
-        around: special tokens before, between and after the texts; one more than there are texts.
-        order: which text comes first, second, …
-        types: of each text's tokens, in that order.
+        around: Special tokens before, between and after the texts; one sequence more than there are texts.
+        order: Numbers of the texts in the order in which they stand.
+        types: Token type of each text, in that order.
     """
 
     around: tuple[Tokens, ...]
@@ -52,16 +52,16 @@ class Template:
 
     @property
     def special(self) -> int:
-        """How many special tokens there are."""
+        """Number of special tokens."""
         return sum(map(len, self.around))
 
     def without_types(self) -> "Template":
-        """The same with all token types 0."""
+        """The same template with all token types 0."""
         around = tuple(Tokens(part.ids, [0] * len(part), part.special) for part in self.around)
         return Template(around, self.order, (0,) * len(self.types))
 
     def ended(self, token: int) -> "Template":
-        """The same with a special token after each text and what follows it already."""
+        """The same template with another special token after each text and the special tokens that follow it."""
         after = (
             Tokens((*tokens.ids, token), (*tokens.types, kind), (*tokens.special, 1))
             for tokens, kind in zip(self.around[1:], self.types, strict=True)
@@ -69,7 +69,7 @@ class Template:
         return replace(self, around=(self.around[0], *after))
 
     def fill(self, texts: Sequence[Tokens]) -> tuple[Integers, Integers, "np.ndarray[tuple[int], np.dtype[np.bool_]]"]:
-        """Ids, types and which are special, [tokens] each, of an input of these texts."""
+        """Make an input of texts; returns its token ids, its token types, and whether each token is special."""
         ids, types, special = list(self.around[0].ids), list(self.around[0].types), list(self.around[0].special)
         for number, kind, after in zip(self.order, self.types, self.around[1:], strict=True):
             text = texts[number]
@@ -83,14 +83,14 @@ class Template:
 
 
 def read_template(whole: Tokens, texts: Sequence[Sequence[int]]) -> Template:
-    """The template by which an input was made.
+    """Find the template by which an input was made.
 
     Args:
-        whole: the input.
-        texts: ids of its texts, each with at least one.
+        whole: Input.
+        texts: Token ids of its texts, each with at least one.
 
     Raises:
-        ValueError: a text is not in it, is in it twice, or is of several types.
+        ValueError: A text is missing from the input, stands in it twice, or has several token types.
     """
     left = list(range(len(texts)))
     around, order, types = [], [], []
@@ -101,17 +101,17 @@ def read_template(whole: Tokens, texts: Sequence[Sequence[int]]) -> Template:
             continue
         number = next((one for one in left if _stands_at(texts[one], whole, place)), None)
         if number is None:
-            raise ValueError("a text stands in it twice, or is not as it was")
+            raise ValueError("a text occurs twice, or was changed")
         stop = place + len(texts[number])
         if len(set(whole.types[place:stop])) != 1:
-            raise ValueError("the tokens of a text are of several types")
+            raise ValueError("the tokens of a text have several types")
         around.append(whole.part(begin, place))
         order.append(number)
         types.append(whole.types[place])
         left.remove(number)
         begin = place = stop
     if left:
-        raise ValueError("a text is left out")
+        raise ValueError("a text is missing")
     return Template((*around, whole.part(begin, len(whole))), tuple(order), tuple(types))
 
 

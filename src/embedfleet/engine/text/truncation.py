@@ -1,4 +1,4 @@
-"""How long an input may be, and what is kept of one that is longer: characters first, then tokens; pure."""
+"""The length limits of an input, and the part of a longer one that is kept: first characters, then tokens."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,13 +12,13 @@ CHARACTERS_PER_TOKEN = 250
 
 @dataclass(frozen=True, slots=True)
 class TextLimits:
-    """How long an input may be, and what happens to one that is longer, or has nothing in it.
+    """The length limits of an input, and the treatment of a longer or an empty one.
 
     Attributes:
-        tokens: special tokens included.
-        truncate: cut it, or refuse it.
-        direction: the side that is cut off.
-        may_be_empty: a text may have nothing in it; no prompt is put before one of blanks.
+        tokens: Most tokens, special tokens included.
+        truncate: Whether a longer input is truncated; otherwise it is refused.
+        direction: Side that is cut off.
+        may_be_empty: Whether a text may be empty; a text of blanks then gets no prompt.
     """
 
     tokens: int
@@ -28,14 +28,14 @@ class TextLimits:
 
     @property
     def characters(self) -> int:
-        """Characters that are read at all."""
+        """Most characters that are read."""
         return self.tokens * CHARACTERS_PER_TOKEN
 
 
 def truncated_lengths(lengths: Sequence[int], limit: int) -> list[int]:
-    """Tokens kept of one text, or of each text of a pair, so that together they are at most ``limit``.
+    """Tokens to keep of one text, or of each text of a pair, so that together they are at most ``limit``.
 
-    A pair is cut longest first as the tokenizers library does it (truncate_encodings, LongestFirst): the shorter text
+    A pair is truncated longest first, as in the tokenizers library (truncate_encodings, LongestFirst): the shorter text
     is kept whole if the rest of the limit is at least as long; otherwise both get half, the longer one the odd token.
     """
     if sum(lengths) <= limit:
@@ -49,14 +49,14 @@ def truncated_lengths(lengths: Sequence[int], limit: int) -> list[int]:
     return [short, long] if lengths[0] <= lengths[1] else [long, short]
 
 
-def cut_texts(texts: Sequence[str], limits: TextLimits) -> list[str]:
-    """The characters that are read of a text or of a pair; together they count against the limit, as in TEI 1.9.
+def truncate_texts(texts: Sequence[str], limits: TextLimits) -> list[str]:
+    """The characters that are read of a text or of a pair, whose texts share the limit, as in TEI 1.9.
 
-    TEI cuts the end whatever the direction, and so has lost what a client that truncates on the left wants kept; we
-    cut on the side that was asked for.
+    TEI cuts off the end in either direction, so it loses what a client that truncates on the left wants to keep. We cut
+    off the side that was asked for.
 
     Raises:
-        WrongInput: there are more, and they are not to be cut.
+        WrongInput: There are more characters, and they must not be truncated.
     """
     given = sum(map(len, texts))
     if given <= limits.characters:
@@ -68,10 +68,10 @@ def cut_texts(texts: Sequence[str], limits: TextLimits) -> list[str]:
 
 
 def check_characters(given: int, limit: int) -> None:
-    """Refuse more characters than are read.
+    """Refuse an input with more characters than are read.
 
     Raises:
-        WrongInput: there are more.
+        WrongInput: There are more.
     """
     if given > limit:
         raise WrongInput(f"Input validation error: `inputs` must have less than {limit} characters. Given: {given}")

@@ -1,1 +1,1 @@
-"""PyTorch as a backend."""
+"""The backend that computes with PyTorch, on the CPU or on a GPU."""

@@ -1,4 +1,4 @@
-"""PyTorch behind the engine's interface: for GPUs, and for the CPU where it is what one trusts."""
+"""The backend that computes with PyTorch, on GPUs and on the CPU."""
 
 import threading
 from contextlib import nullcontext
@@ -6,8 +6,10 @@ from typing import ClassVar
 
 import numpy as np
 import torch
+from typing_extensions import override
 
 from embedfleet.arrays import Floats, Integers
+from embedfleet.engine.compute.backend import Backend
 from embedfleet.engine.compute.heads import compute
 from embedfleet.engine.compute.output import Output
 from embedfleet.engine.compute.pooling import splade
@@ -21,44 +23,58 @@ from embedfleet.errors import ModelError, OutOfMemory
 _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
-class TorchBackend:
-    """See `Backend`. On the CPU one core per calling thread; on a GPU one pass at a time.
+class TorchBackend(Backend):
+    """Runs a model in PyTorch: on the CPU on one core per calling thread, on a GPU one pass at a time.
 
     Args:
-        spec: of a folder that `read_model` accepted.
-        device: ``cpu``, ``cuda`` or ``cuda:3``.
-        precision: that the model computes in, norms aside; ``auto`` is float32 on the CPU and float16 on a GPU.
-
-    Raises:
-        ModelError: the device is not there, or the weights do not fit the config.
+        spec: Model that `read_model` accepted.
+        weights: Tensors of the model's files.
+        device: Device that computes.
+        precision: Number type that the model computes in, except for norms.
     """
 
     padding_free: ClassVar[bool] = True
 
-    def __init__(self, spec: ModelSpec, *, device: str = "cpu", precision: str = "auto") -> None:
+    def __init__(self, spec: ModelSpec, weights: Weights, device: torch.device, precision: str) -> None:
+        self.precision = precision
         self._spec = spec
-        place = _device(device)
-        usual = "float32" if place.type == "cpu" else "float16"
-        self.precision = usual if precision == "auto" else precision
-        self._weights = Weights(spec.weights_file, spec.family.anchor)
-        if place.type == "cpu":
-            require_memory(spec.folder, 0, self._weights.numbers * _DTYPES[self.precision].itemsize)
-        self._values = TorchWeights(place, _DTYPES[self.precision])
-        self._turn = nullcontext() if place.type == "cpu" else threading.Lock()
-        if place.type == "cpu":
-            torch.set_num_threads(1)
+        self._weights = weights
+        self._values = TorchWeights(device, _DTYPES[precision])
+        self._turn = nullcontext() if device.type == "cpu" else threading.Lock()
 
+    @classmethod
+    def load(cls, spec: ModelSpec, *, device: str = "cpu", precision: str = "auto") -> "TorchBackend":
+        """Open a model's weights; each tensor is read when a pass first needs it.
+
+        Args:
+            spec: Model that `read_model` accepted.
+            device: ``cpu``, ``cuda`` or ``cuda:3``.
+            precision: Number type to compute in; ``auto`` is float32 on the CPU and float16 on a GPU.
+
+        Raises:
+            ModelError: The device is missing, or the weights do not fit the config.
+        """
+        place = _find_device(device)
+        is_cpu = place.type == "cpu"
+        if precision == "auto":
+            precision = "float32" if is_cpu else "float16"
+        weights = Weights(spec.weights_file, spec.family.anchor)
+        if is_cpu:
+            require_memory(spec.folder, 0, weights.numbers * _DTYPES[precision].itemsize)
+            torch.set_num_threads(1)
+        return cls(spec, weights, place, precision)
+
+    @override
     def forward(
         self, ids: Integers, types: Integers, lengths: Integers, outputs: tuple[Output, ...]
     ) -> tuple[Floats, ...]:
-        """See `Backend.forward`."""
         try:
             with self._turn, torch.inference_mode():
                 found = self._compute(ids, types, lengths, outputs)
                 rows = [found[output].float().cpu().numpy() for output in outputs]
         except ModelError:
             raise
-        except (RuntimeError, MemoryError) as error:  # torch.OutOfMemoryError is a RuntimeError
+        except (RuntimeError, MemoryError) as error:  # torch.OutOfMemoryError is a RuntimeError too
             if _is_out_of_memory(error):
                 tokens = f"{len(ids)} tokens in {len(lengths)} sequences"
                 raise OutOfMemory(f"Backend error: out of memory for {tokens}") from error
@@ -68,8 +84,9 @@ class TorchBackend:
             splade(row, first) if output is Output.WORDS else row for output, row in zip(outputs, rows, strict=True)
         )
 
+    @override
     def check(self) -> None:
-        """See `Backend.check`; nothing is mapped."""
+        """Do nothing: no file is mapped."""
 
     def _compute(
         self, ids: Integers, types: Integers, lengths: Integers, outputs: tuple[Output, ...]
@@ -80,18 +97,22 @@ class TorchBackend:
         return compute(self._spec, ops, self._weights, outputs)
 
 
-def _device(name: str) -> torch.device:
-    """Raises ModelError: it is not there."""
+def _find_device(name: str) -> torch.device:
+    """The device of a name.
+
+    Raises:
+        ModelError: The machine lacks the device, or it is neither a CPU nor a CUDA GPU.
+    """
     hint = "supported: cpu, cuda, cuda:N"
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise ModelError(f"device {name!r} is not one", hint) from error
+        raise ModelError(f"PyTorch knows no device {name!r}", hint) from error
     if device.type == "cuda":
         count = torch.cuda.device_count()
         if (device.index or 0) >= count:
             raise ModelError(
-                f"device {name!r} is not there: PyTorch {torch.__version__} sees {count} GPUs",
+                f"device {name!r} is missing: PyTorch {torch.__version__} sees {count} GPUs",
                 "set device to cpu, or install a PyTorch build for CUDA and check nvidia-smi",
             )
     elif device.type != "cpu":
@@ -100,5 +121,8 @@ def _device(name: str) -> torch.device:
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    """The CPU's allocator has no type of its own: it says "can't allocate memory" (c10/core/impl/alloc_cpu.cpp)."""
+    """Whether an error means that memory could not be allocated.
+
+    The CPU's allocator has no error type; it says "can't allocate memory" (c10/core/impl/alloc_cpu.cpp).
+    """
     return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "allocate memory" in str(error)

@@ -1,7 +1,7 @@
-"""A model's operations computed at once by PyTorch, on the CPU or a GPU; see `engine.families.ops` for what each is.
+"""A model's operations, computed by PyTorch on the CPU or a GPU.
 
-Dense layers run on the sequences laid end to end, without padding. Attention takes all sequences of one length at once,
-so it needs no padding either, and never holds the scores of all pairs of a long sequence's tokens.
+Dense layers run on all sequences laid end to end, without padding. Attention computes all sequences of one length at
+once, so it needs no padding either, and never holds the scores of all pairs of a long sequence's tokens.
 """
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -10,11 +10,22 @@ import numpy as np
 import torch
 from torch import Tensor as Values
 from torch.nn import functional
+from typing_extensions import override
 
 from embedfleet.arrays import Integers
 from embedfleet.engine.compute.layout import layout
 from embedfleet.engine.families.disentangled import TILE, Disentangled, Projection
-from embedfleet.engine.families.ops import BLOCK, UNDIVIDED, Activation, Alibi, Attention, Linear, RelativeBias, Rotary
+from embedfleet.engine.families.ops import (
+    BLOCK,
+    UNDIVIDED,
+    Activation,
+    Alibi,
+    Attention,
+    Linear,
+    Ops,
+    RelativeBias,
+    Rotary,
+)
 from embedfleet.engine.files.tensor import Tensor
 from embedfleet.errors import ModelError
 
@@ -26,15 +37,15 @@ _ACTIVATIONS: Mapping[Activation, Callable[[Values], Values]] = {
     "tanh": torch.tanh,
 }
 
-_DEVICE_TILE = 4096  # queries, where many kernels cost more than memory
+_DEVICE_TILE = 4096  # queries per tile on a GPU, where many small kernels cost more than memory
 
 
 class TorchWeights:
-    """A model's tensors on a device, each read from its file when it is first asked for.
+    """A model's tensors on a device, each read from its file at its first use.
 
     Args:
-        device: as PyTorch names it.
-        dtype: that they are kept in.
+        device: Device that holds them.
+        dtype: Number type that they are kept in.
     """
 
     def __init__(self, device: torch.device, dtype: torch.dtype) -> None:
@@ -43,31 +54,31 @@ class TorchWeights:
         self._read: dict[Tensor | Projection, Values] = {}
 
     def __call__(self, tensor: Tensor | Projection) -> Values:
-        """The values of a tensor, or of what is made of some when it is first asked for.
+        """The values of a tensor, or of a projection, which is computed from tensors at its first use.
 
         Raises:
-            ModelError: they cannot be read, or one is not a finite number, or too great to be one in the type.
+            ModelError: The values cannot be read, or one is not finite, in the file or in the number type.
         """
         if tensor not in self._read:
             values = torch.from_numpy(tensor.read()).to(self.device, self.dtype)
             if not bool(values.isfinite().all()):
                 raise ModelError(
-                    f"{tensor.file}: tensor {tensor.name} has numbers that are too great for {self.dtype}",
+                    f"{tensor.file}: tensor {tensor.name} has numbers that are too large for {self.dtype}",
                     "set precision to bfloat16 or float32",
                 )
             self._read[tensor] = values
         return self._read[tensor]
 
 
-class TorchOps:
-    """`engine.families.ops.Ops` by values, for one pass over one batch.
+class TorchOps(Ops[Values]):
+    """Computes the operations of one pass over one batch.
 
     Args:
-        weights: of the model.
-        ids: token ids of all sequences, [tokens].
-        types: token type ids, [tokens], below the family's number of them.
-        lengths: tokens of each sequence, [sequences]; none is 0.
-        first_position: the family's.
+        weights: Tensors of the model.
+        ids: Token ids of all sequences, [tokens].
+        types: Token types, [tokens], below the family's number of types.
+        lengths: Tokens of each sequence, [sequences], at least 1.
+        first_position: Position of a sequence's first token, as the family counts.
     """
 
     def __init__(
@@ -85,54 +96,57 @@ class TorchOps:
         self._alike = _by_length(lengths)
         self._shared: dict[Hashable, Values] = {}
 
+    @override
     def embed(self, table: Tensor, indices: Values) -> Values:
-        """See `Ops.embed`."""
         return functional.embedding(indices, self._weights(table))
 
+    @override
     def dense(self, states: Values, layer: Linear) -> Values:
-        """See `Ops.dense`."""
         return functional.linear(
             states, self._weights(layer.weight), None if layer.bias is None else self._weights(layer.bias)
         )
 
+    @override
     def add(self, left: Values, right: Values) -> Values:
-        """See `Ops.add`."""
         return left + right
 
+    @override
     def multiply(self, left: Values, right: Values) -> Values:
-        """See `Ops.multiply`."""
         return left * right
 
+    @override
     def scale(self, states: Values, factor: float) -> Values:
-        """See `Ops.scale`."""
         return states * factor
 
+    @override
     def shift(self, states: Values, by: Tensor) -> Values:
-        """See `Ops.shift`."""
         return states + self._weights(by)
 
+    @override
     def activate(self, states: Values, activation: Activation) -> Values:
-        """See `Ops.activate`."""
         return _ACTIVATIONS[activation](states)
 
+    @override
     def layer_norm(self, states: Values, scale: Tensor, shift: Tensor | None, epsilon: float) -> Values:
-        """See `Ops.layer_norm`; in float32 whatever the weights are in."""
+        # in float32, whatever type the weights have
         moved = None if shift is None else self._weights(shift).float()
         normed = functional.layer_norm(states.float(), scale.shape, self._weights(scale).float(), moved, epsilon)
         return normed.to(states.dtype)
 
+    @override
     def rms_norm(self, states: Values, scale: Tensor, epsilon: float, *, above: float = 0.0) -> Values:
-        """See `Ops.rms_norm`; in float32 whatever the weights are in."""
+        # in float32, whatever type the weights have
         rows = states.float().view(len(states), -1, scale.shape[0])
         normed = functional.rms_norm(rows, scale.shape, self._weights(scale).float() + above, epsilon)
         return normed.view_as(states).to(states.dtype)
 
+    @override
     def split(self, states: Values, widths: Sequence[int]) -> tuple[Values, ...]:
-        """See `Ops.split`."""
         return tuple(torch.split_with_sizes(states, list(widths), dim=-1))
 
+    @override
     def rotate(self, states: Values, rotary: Rotary) -> Values:
-        """See `Ops.rotate`; in float32 whatever the weights are in."""
+        # in float32, whatever type the weights have
         half = len(rotary.frequencies)
         turns = self._once(rotary, lambda: self._turns(rotary))
         cosines, sines = turns[0], turns[1]
@@ -141,8 +155,8 @@ class TorchOps:
         turned = torch.cat([left * cosines - right * sines, right * cosines + left * sines, rest], dim=-1)
         return turned.view_as(states).to(states.dtype)
 
+    @override
     def attention(self, query: Values, key: Values, value: Values, attention: Attention) -> Values:
-        """See `Ops.attention`."""
         size, mixed = attention.head_size, torch.empty_like(query)
         for length in self._alike:
             rows = self._rows(length)
@@ -153,8 +167,8 @@ class TorchOps:
             mixed[rows] = grid.transpose(1, 2).reshape(-1, query.shape[1])
         return mixed
 
+    @override
     def convolve(self, states: Values, kernel: Linear, groups: int) -> Values:
-        """See `Ops.convolve`."""
         weight = self._weights(kernel.weight)
         bias = None if kernel.bias is None else self._weights(kernel.bias)
         found = states.new_empty(len(states), len(weight))
@@ -165,10 +179,11 @@ class TorchOps:
             found[rows] = grid.transpose(1, 2).reshape(-1, len(weight))
         return found
 
+    @override
     def choose(
         self, states: Values, scores: Values, most: int, experts: Sequence[Callable[[Values], Values]]
     ) -> Values:
-        """See `Ops.choose`; shares in float32 whatever the weights are in."""
+        # shares in float32, whatever type the weights have
         shares, places = scores.float().softmax(dim=-1).topk(most, dim=-1)
         mixed = torch.zeros_like(states)
         for number, expert in enumerate(experts):
@@ -178,25 +193,26 @@ class TorchOps:
                 mixed.index_add_(0, rows, expert(states[rows]) * share)
         return mixed
 
+    @override
     def first(self, states: Values) -> Values:
-        """See `Ops.first`."""
         return states[self._first]
 
+    @override
     def last(self, states: Values, pad: int | None = None) -> Values:
-        """See `Ops.last`."""
         if pad is None:
             return states[self._last]
         places = torch.where(self.ids == pad, 0, self._places).float()
         greatest = torch.segment_reduce(places, "max", lengths=self._lengths)
         return states[self._first + greatest.long()]
 
+    @override
     def mean(self, states: Values) -> Values:
-        """See `Ops.mean`; summed in float32."""
+        # summed in float32, whatever type the weights have
         sums = torch.segment_reduce(states.float(), "sum", lengths=self._lengths)
         return (sums / self._lengths[:, None]).to(states.dtype)
 
     def _attend(self, parts: Sequence[Values], attention: Attention, length: int) -> Values:
-        """Of grids [sequences, heads, length, size]; a long one by blocks where there is something to add to scores."""
+        """Attention of grids [sequences, heads, length, size], a long one in blocks where the scores have a bias."""
         if attention.bias is None and attention.window is None:
             return _mix(parts, attention, None)
         if isinstance(attention.bias, Disentangled):
@@ -205,7 +221,7 @@ class TorchOps:
             places = torch.arange(length, device=self._weights.device)
             bias = self._once((attention, length), lambda: self._make_bias(attention, places, places))
             return _mix(parts, attention, bias)
-        mixed = torch.empty_like(parts[0])  # filled: results kept beside each other would break the heap into pieces
+        mixed = torch.empty_like(parts[0])  # filled block by block: separate results would fragment the heap
         for begin in range(0, length, BLOCK):
             end = min(begin + BLOCK, length)
             mixed[:, :, begin:end] = self._block(parts, attention, begin, end)
@@ -219,7 +235,7 @@ class TorchOps:
         return _mix((query[:, :, begin:end], key[:, :, low:high], value[:, :, low:high]), attention, bias)
 
     def _disentangled(self, parts: Sequence[Values], attention: Attention, bias: Disentangled) -> Values:
-        """As many sequences at a time as are a tile together, of a longer one a tile of queries."""
+        """Attention in tiles of as many sequences as fill a tile, or of a tile of one long sequence's queries."""
         count, _, length, _ = parts[0].shape
         buckets = self._once(("buckets", bias.span, bias.exact, bias.farthest), lambda: self._whole(bias.rows()))
         tile = TILE if self._weights.device.type == "cpu" else _DEVICE_TILE
@@ -230,7 +246,7 @@ class TorchOps:
                 some = query[:, :, begin : begin + tile]
                 added = self._of_queries(bias, buckets, some, begin, length)
                 if bias.queries is not None:
-                    for start in range(0, length, tile):  # of all keys with all distances it would be their square
+                    for start in range(0, length, tile):  # all keys at once would take quadratic memory
                         block = key[:, :, start : start + tile]
                         added[..., start : start + tile] += self._of_keys(
                             bias.queries, buckets, block, begin - start, some
@@ -239,10 +255,10 @@ class TorchOps:
         return mixed
 
     def _of_queries(self, bias: Disentangled, buckets: Values, query: Values, begin: int, keys: int) -> Values:
-        """What queries from place ``begin`` on add to the scores: [sequences, heads, queries, keys].
+        """Content-to-position scores of the queries from place ``begin`` on, [sequences, heads, queries, keys].
 
-        What a query has with each distance is one product with the table's rows, taken in order of the distance: from
-        the farthest key before to the farthest after.
+        They are one product with the table's rows in order of distance, from the farthest key before a query to the
+        farthest one after it.
         """
         count = query.shape[2]
         if bias.keys is None:
@@ -251,23 +267,26 @@ class TorchOps:
         return _aligned(query @ self._by_head(bias.keys, rows, query), keys).contiguous()
 
     def _of_keys(self, table: Projection, buckets: Values, key: Values, begin: int, query: Values) -> Values:
-        """What keys add to the scores of queries that begin ``begin`` after them: [sequences, heads, queries, keys]."""
+        """Position-to-content scores, [sequences, heads, queries, keys].
+
+        The first query stands ``begin`` places after the first key.
+        """
         keys, count = key.shape[2], query.shape[2]
         rows = self._picked(buckets, begin + 1 - keys, keys + count)
         return _aligned(key @ self._by_head(table, rows, key), count).transpose(2, 3)
 
     def _picked(self, buckets: Values, first: int, count: int) -> Values:
-        """The tables' rows for the distances from ``first`` on."""
+        """The numbers of the tables' rows for ``count`` distances, the least of which is ``first``."""
         middle = len(buckets) // 2
         distances = torch.arange(first + middle, first + middle + count, device=buckets.device)
         return buckets[distances.clamp(0, 2 * middle)]
 
     def _by_head(self, table: Projection, rows: Values, like: Values) -> Values:
-        """The table's ``rows``, [heads, head_size, rows]."""
+        """Rows of the table, split by head: [heads, head_size, rows]."""
         return self._weights(table)[rows].view(len(rows), like.shape[1], like.shape[3]).permute(1, 2, 0)
 
     def _make_bias(self, attention: Attention, queries: Values, keys: Values) -> Values:
-        """What is added to the scores of places, [1, 1 or heads, queries, keys]."""
+        """The bias of the scores of queries and keys at these places, [1, 1 or heads, queries, keys]."""
         after = keys[None, :] - queries[:, None]
         bias = torch.zeros(1, *after.shape, device=self._weights.device)
         if isinstance(attention.bias, Alibi):
@@ -279,23 +298,23 @@ class TorchOps:
             bias = bias.masked_fill(after.abs() > attention.window, -torch.inf)
         if attention.causal:
             bias = bias.masked_fill(after > 0, -torch.inf)
-        return bias.to(self._weights.dtype)[None]  # of four dimensions: with three PyTorch holds all scores
+        return bias.to(self._weights.dtype)[None]  # with only three dimensions PyTorch would hold all scores
 
     def _relative(self, bias: RelativeBias, after: Values) -> Values:
-        """The learnt scores of each pair's distance, [queries, keys, heads]."""
+        """The learned bias of each pair's distance, [queries, keys, heads]."""
         farthest = bias.max_distance
         buckets = [bias.bucket(distance) for distance in range(-farthest, farthest + 1)]
         rows = torch.tensor(buckets, device=after.device)[after.clamp(-farthest, farthest) + farthest]
         return self._weights(bias.table).float()[rows]
 
     def _turns(self, rotary: Rotary) -> Values:
-        """Cosine and sine of every token and pair, [2, tokens, 1, half]."""
+        """Cosines and sines of each token's rotation angles, [2, tokens, 1, half]."""
         frequencies = torch.tensor(rotary.frequencies, device=self._weights.device)
         angles = self._places[:, None, None].float() * frequencies
         return torch.stack([angles.cos(), angles.sin()]) * rotary.scaling
 
     def _rows(self, length: int) -> Values:
-        """The tokens of all sequences of that length."""
+        """The places of the tokens of all sequences of that length."""
         return self._once(("tokens", length), lambda: self._whole(self._alike[length]))
 
     def _whole(self, values: Integers) -> Values:
@@ -319,9 +338,9 @@ def _mix(parts: Sequence[Values], attention: Attention, bias: Values | None) -> 
 
 
 def _aligned(scores: Values, columns: int) -> Values:
-    """Of [.., rows, rows + columns] the first ``columns``, each row begun one place before the one above it.
+    """Shift each row of [.., rows, rows + columns] one place further than the row above it → [.., rows, columns].
 
-    The first row begins at place rows - 1.
+    The first row begins at place rows - 1, and each next one a place before.
     """
     count, heads, rows, width = scores.shape
     strides = (heads * rows * width, rows * width, width - 1, 1)
@@ -329,7 +348,7 @@ def _aligned(scores: Values, columns: int) -> Values:
 
 
 def _by_length(lengths: Integers) -> dict[int, Integers]:
-    """Of each length the tokens of the sequences that have it, in order."""
+    """For each length, the places of the tokens of all sequences of that length, in order."""
     starts = np.cumsum(lengths) - lengths
     return {
         int(length): (starts[lengths == length][:, None] + np.arange(length)).reshape(-1)

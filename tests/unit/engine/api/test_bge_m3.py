@@ -8,8 +8,8 @@ import pytest
 from embedfleet.dialects.body import Fields
 from embedfleet.dialects.serving.bge_m3 import Scoring, parse_encode, parse_scoring
 from embedfleet.dialects.serving.tei import RerankRequest, SimilarityRequest, Truncation, parse_embed
-from embedfleet.engine.api.app import load
 from embedfleet.engine.api.operations import Operations
+from embedfleet.engine.engine import load
 from embedfleet.engine.settings import EngineSettings
 from embedfleet.errors import Backend, Validation
 from embedfleet.metrics import TEI, Registry

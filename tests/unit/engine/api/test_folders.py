@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from embedfleet.dialects.serving.tei import EmbedRequest, PredictRequest, RerankRequest, Truncation
-from embedfleet.engine.api.app import load
 from embedfleet.engine.api.operations import Operations
+from embedfleet.engine.engine import load
 from embedfleet.engine.model.spec import read_model
 from embedfleet.engine.settings import EngineSettings
 from embedfleet.errors import ModelError

@@ -11,8 +11,8 @@ from bench.fuzz.tokenizers import ROOM
 from bench.fuzz.weights import onnx_pass, safetensors
 from embedfleet.dialects.body import Fields
 from embedfleet.dialects.serving.tei import parse_embed
-from embedfleet.engine.api.app import load
 from embedfleet.engine.api.operations import Operations
+from embedfleet.engine.engine import load
 from embedfleet.engine.model.builtin import builtin_model
 from embedfleet.engine.settings import EngineSettings
 from embedfleet.engine.text.tokenization import Tokenization

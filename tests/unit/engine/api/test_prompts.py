@@ -9,8 +9,8 @@ import pytest
 
 from embedfleet.dialects.serving.openai import EmbeddingsRequest
 from embedfleet.dialects.serving.tei import EmbedRequest, Truncation
-from embedfleet.engine.api.app import load
 from embedfleet.engine.api.operations import Operations
+from embedfleet.engine.engine import load
 from embedfleet.engine.model.builtin import builtin_model
 from embedfleet.engine.settings import EngineSettings
 from embedfleet.errors import WrongInput
@@ -103,7 +103,7 @@ def test_a_default_prompt_is_left_out_on_every_route(model):
 
 def test_a_prompt_that_leaves_no_room_is_refused(model):
     async def work(operations):
-        with pytest.raises(WrongInput, match="the prompt alone has the 256 tokens that are read"):
+        with pytest.raises(WrongInput, match="the prompt alone fills the 256 tokens that are read"):
             await operations.embed(request("a"))
 
     ask(model, work, default_prompt="word " * 300)

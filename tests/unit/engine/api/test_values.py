@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from embedfleet.dialects.body import Fields
 from embedfleet.dialects.serving.bge_m3 import Encoding, Scoring
 from embedfleet.dialects.serving.tei import RerankRequest, SimilarityRequest, Truncation, parse_embed, parse_predict
-from embedfleet.engine.api.app import load
 from embedfleet.engine.api.operations import Operations
 from embedfleet.engine.backends import make_backend
 from embedfleet.engine.compute import m3
 from embedfleet.engine.compute.heads import outputs_of
 from embedfleet.engine.compute.pooling import max_sim, normalize, unit
+from embedfleet.engine.engine import load
 from embedfleet.engine.model.builtin import builtin_model
 from embedfleet.engine.model.spec import Pooling, read_model
 from embedfleet.engine.settings import EngineSettings
@@ -87,7 +87,7 @@ def test_numbers_of_another_type_are_given_as_float32(tmp_path, name):
     found = {}
     for kind in ("FLOAT", "FLOAT16", "DOUBLE"):
         spec = read_model(give_as(folder, tmp_path / kind, kind), pooling=pooling)
-        (found[kind],) = make_backend(spec).forward(IDS, TYPES, LENGTHS, outputs_of(spec))
+        (found[kind],) = make_backend(spec, EngineSettings()).forward(IDS, TYPES, LENGTHS, outputs_of(spec))
         assert found[kind].dtype == np.float32
     np.testing.assert_allclose(found["DOUBLE"], found["FLOAT"], rtol=1e-6)
     np.testing.assert_allclose(found["FLOAT16"], found["FLOAT"], rtol=2e-3, atol=1e-3)
@@ -97,7 +97,7 @@ def test_numbers_of_another_type_are_given_as_float32(tmp_path, name):
 def test_a_type_that_is_no_real_number_of_ours_is_refused_by_its_name(tmp_path, kind):
     folder = give_as(to_onnx(make_xlm(tmp_path / "m")), tmp_path / kind, kind)
     with pytest.raises(ModelError, match=rf"gives last_hidden_state of type tensor\({kind.lower()}\)"):
-        make_backend(read_model(folder))
+        make_backend(read_model(folder), EngineSettings())
 
 
 @pytest.fixture(scope="module")

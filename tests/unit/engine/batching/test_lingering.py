@@ -1,4 +1,4 @@
-"""A batch waits for clients that were just answered and are known to come back, and for nobody else."""
+"""A batch waits only for clients that were just answered and usually come back at once."""
 
 import asyncio
 import threading
@@ -12,62 +12,62 @@ from embedfleet.engine.batching.batch_queue import BatchQueue
 from embedfleet.engine.batching.cache import Cache
 from embedfleet.engine.batching.choosing import BatchLimits
 from embedfleet.engine.batching.job import Job
-from embedfleet.engine.batching.lingering import Gathering
+from embedfleet.engine.batching.lingering import Linger
 from embedfleet.engine.compute.output import Output
 from embedfleet.metrics import TEI, Registry
 from tests.services.echo import TIMEOUT_S, run, sequence
 
 PASS_S = 1.0
-LONG_S = 1000.0  # of a pass, as it is told: a tenth of it is longer than any test waits
+LONG_S = 1000.0  # reported duration of a pass; a tenth of it is longer than any test waits
 passes = st.lists(
     st.tuples(st.integers(0, 20), st.floats(0.001, 5), st.lists(st.floats(0, 1), max_size=30)), max_size=30
 )
 
 
-def after(history, gathering):
-    """Passes one after the other, each so long, with so many answered, and requests that come after it; the time."""
+def after(history, linger):
+    """Replay passes, each as (answered, duration, arrivals after it); returns the time at the end."""
     now = 0.0
     for answered, pass_s, arrivals in history:
         now += pass_s
-        gathering.ended(answered, now - pass_s, now)
+        linger.ended(answered, now - pass_s, now)
         for wait in sorted(arrivals):
-            gathering.arrived(now + wait)
+            linger.arrived(now + wait)
         now += 1.0
     return now
 
 
 @given(passes, st.integers(0, 20), st.floats(0.001, 5), st.floats(0, 5))
 def test_nobody_is_kept_for_longer_than_a_tenth_of_the_last_pass_after_its_end(history, answered, pass_s, later):
-    gathering = Gathering()
-    end = after(history, gathering) + pass_s
-    gathering.ended(answered, end - pass_s, end)
-    waited = gathering.wait_s(end + later)
+    linger = Linger()
+    end = after(history, linger) + pass_s
+    linger.ended(answered, end - pass_s, end)
+    waited = linger.wait_s(end + later)
     assert 0 <= waited <= max(0.0, 0.1 * pass_s - later) + 1e-9
 
 
 @given(st.integers(1, 20))
 def test_clients_that_come_back_at_once_are_waited_for_until_all_are_there(clients):
-    gathering = Gathering()
-    now = after([(clients, PASS_S, [0.01] * clients)] * 10, gathering) + PASS_S
-    gathering.ended(clients, now - PASS_S, now)
+    linger = Linger()
+    now = after([(clients, PASS_S, [0.01] * clients)] * 10, linger) + PASS_S
+    linger.ended(clients, now - PASS_S, now)
     for _ in range(clients):
-        assert gathering.wait_s(now) > 0
-        gathering.arrived(now)
-    assert gathering.wait_s(now) == 0
+        assert linger.wait_s(now) > 0
+        linger.arrived(now)
+    assert linger.wait_s(now) == 0
 
 
 @given(st.lists(st.integers(0, 9), min_size=10, max_size=10))
 def test_requests_that_come_when_they_come_are_not_waited_for(spread):
-    gathering = Gathering()
-    # As many in the time between two passes as each answers: of twenty, two in the tenth that counts.
+    linger = Linger()
+    # Twenty requests per pass, evenly spread: two of them fall into the tenth of the pass that counts.
     history = [(20, PASS_S, [0.01 * late, 0.09, *[0.5] * 18]) for late in spread]
-    now = after(history, gathering) + PASS_S
-    gathering.ended(20, now - PASS_S, now)
-    assert gathering.wait_s(now) == 0
+    now = after(history, linger) + PASS_S
+    linger.ended(20, now - PASS_S, now)
+    assert linger.wait_s(now) == 0
 
 
 class Watched(Job):
-    """A job that tells when a taker has looked at it, which holds the queue's lock then."""
+    """A job that signals when a taker checks it while holding the queue's lock."""
 
     def __init__(self, loop):
         super().__init__(1, loop)
@@ -101,7 +101,7 @@ def test_a_batch_is_taken_once_the_clients_that_always_come_back_are_there():
         first = put(0)
         taken = asyncio.create_task(asyncio.to_thread(queue.take))
         assert await asyncio.to_thread(first.looked.wait, TIMEOUT_S)
-        # The lock is had only once the taker waits, or has gone with the first alone.
+        # The lock is free only when the taker waits, or has left with the first job alone.
         for number in clients[1:]:
             put(number)
         return await taken

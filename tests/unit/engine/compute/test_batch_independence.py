@@ -13,6 +13,7 @@ from embedfleet.engine.compute.pooling import normalize
 from embedfleet.engine.compute.vectors import Vectors
 from embedfleet.engine.model.builtin import builtin_model
 from embedfleet.engine.model.spec import Pooling, read_model
+from embedfleet.engine.settings import EngineSettings
 from embedfleet.engine.text.tokenization import Tokenization
 from embedfleet.engine.text.truncation import TextLimits
 from tests.services.jina import make_jina
@@ -43,7 +44,7 @@ MODELS = {
 @pytest.mark.parametrize("name", MODELS)
 def test_a_vector_hardly_moves_with_its_batch(tmp_path, name, backend):
     spec = read_model(MODELS[name](tmp_path / "m"), pooling=Pooling.MEAN)
-    runner, vectors = make_backend(spec, backend), Vectors(spec)
+    runner, vectors = make_backend(spec, EngineSettings(backend=backend)), Vectors(spec)
     limits = TextLimits(spec.max_input_length, truncate=True, direction="right")
     inputs = Tokenization(spec.tokenizer_file).encode(PARAGRAPHS[:60], limits, None)
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from embedfleet.engine.api.app import load
 from embedfleet.engine.backends import make_backend
 from embedfleet.engine.compute.footprint import pass_bytes
 from embedfleet.engine.compute.heads import outputs_of
-from embedfleet.engine.engine import tell_memory
+from embedfleet.engine.engine import load
+from embedfleet.engine.loaded_model import log_memory_need
 from embedfleet.engine.model.builtin import builtin_model
 from embedfleet.engine.model.spec import Pooling, read_model
 from embedfleet.engine.settings import EngineSettings
@@ -43,7 +43,7 @@ def peak_mb() -> float:
 @pytest.mark.parametrize("family", ["modernbert", "qwen3", "gemma3_text", "jina_bert", "bert"])
 def test_a_pass_takes_no_more_than_was_said(tmp_path, family, backend):
     spec = read_model(made(tmp_path / "m", family))
-    runner = make_backend(spec, backend)
+    runner = make_backend(spec, EngineSettings(backend=backend))
     ids = np.random.default_rng(0).integers(1000, 20000, TOKENS)
     runner.forward(ids[:9], np.zeros(9, np.int64), np.array([9]), outputs_of(spec))
     Path("/proc/self/clear_refs").write_text("5")
@@ -73,7 +73,7 @@ def test_the_load_says_what_a_pass_takes_and_warns_where_it_is_too_much(tmp_path
     for threads, level in ((1, logging.INFO), (10_000, logging.WARNING)):
         caplog.clear()
         with caplog.at_level(logging.INFO):
-            tell_memory(read_model(folder), 512, threads)
+            log_memory_need(read_model(folder), 512, threads)
         (record,) = [item for item in caplog.records if hasattr(item, "pass_bytes")]
         assert record.levelno == level
         assert record.tokens == 512

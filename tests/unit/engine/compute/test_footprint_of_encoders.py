@@ -9,6 +9,7 @@ from embedfleet.engine.backends import make_backend
 from embedfleet.engine.compute.footprint import pass_bytes
 from embedfleet.engine.compute.heads import outputs_of
 from embedfleet.engine.model.spec import ModelSpec, read_model
+from embedfleet.engine.settings import EngineSettings
 from tests.services.nomic import make_nomic
 from tests.unit.engine.compute.test_footprint import made, peak_mb
 from tests.unit.engine.families.test_families import BACKENDS
@@ -16,7 +17,7 @@ from tests.unit.engine.families.test_families import BACKENDS
 
 def grown_mb(spec: ModelSpec, backend: str, tokens: int) -> float:
     """What the process grows by at most in a pass over one text."""
-    runner = make_backend(spec, backend)
+    runner = make_backend(spec, EngineSettings(backend=backend))
     ids = np.random.default_rng(0).integers(1000, 20000, tokens)
     runner.forward(ids[:9], np.zeros(9, np.int64), np.array([9]), outputs_of(spec))
     Path("/proc/self/clear_refs").write_text("5")

@@ -12,6 +12,7 @@ from bench.fuzz.tokenizers import ROOM
 from embedfleet.engine.backends import make_backend
 from embedfleet.engine.compute.room import Memory, check_disk, check_memory, read_memory
 from embedfleet.engine.model.spec import read_model
+from embedfleet.engine.settings import EngineSettings
 from embedfleet.errors import ModelError, NoRoom
 
 GB = 1_000_000_000
@@ -97,4 +98,4 @@ def test_a_model_that_no_memory_holds_is_refused_before_its_weights_are_read(tmp
     assert json.loads((folder / "config.json").read_text())["vocab_size"] == ROOM
     grow(folder, 10_000_000, 16_000)
     with pytest.raises(NoRoom, match=r"its weights take 64\d{4} MB, this machine has \d+ MB left"):
-        make_backend(read_model(folder))
+        make_backend(read_model(folder), EngineSettings())

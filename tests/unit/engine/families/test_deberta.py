@@ -11,7 +11,9 @@ from embedfleet.engine.compute.output import Output
 from embedfleet.engine.families.disentangled import TILE, Disentangled
 from embedfleet.engine.families.registry import read_family
 from embedfleet.engine.model.spec import Pooling, read_model
-from embedfleet.engine.onnx.packed_weights import own_model, packed_model
+from embedfleet.engine.onnx.model import own_model
+from embedfleet.engine.onnx.packed_model import packed_model
+from embedfleet.engine.settings import EngineSettings
 from embedfleet.errors import ModelError
 from embedfleet.model_folder.config import ModelConfig
 from tests.unit.engine.families.test_families import (
@@ -69,7 +71,7 @@ def test_long_and_short_texts_beside_each_other(tmp_path, shape):
     folder = made(tmp_path, SHAPES[shape] | longer)
     reference, spec = Reference(folder), read_model(folder)
     for backend in BACKENDS:
-        runner = make_backend(spec, backend)
+        runner = make_backend(spec, EngineSettings(backend=backend))
         for lengths in LENGTHS:
             ids = np.random.default_rng(sum(lengths)).integers(1000, 20000, sum(lengths))
             (rows,) = runner.forward(ids, np.zeros_like(ids), np.array(lengths), (Output.STATES,))
@@ -117,7 +119,7 @@ def test_half_as_wide_numbers(tmp_path, dtype):
     reference, spec = Reference(folder), read_model(folder)
     check(folder, [TEXTS], reference)
     ids = np.arange(1000, 1040)
-    (rows,) = make_backend(spec, "torch", precision=dtype).forward(
+    (rows,) = make_backend(spec, EngineSettings(backend="torch", precision=dtype)).forward(
         ids, np.zeros_like(ids), np.array([40]), (Output.STATES,)
     )
     np.testing.assert_allclose(rows, reference(Input(ids)), atol=0.02 if dtype == "float16" else 0.15)
@@ -125,11 +127,11 @@ def test_half_as_wide_numbers(tmp_path, dtype):
 
 def test_in_bytes_and_packed(tmp_path):
     spec = read_model(made(tmp_path / "m", SHAPES["of v2-xlarge"]))
-    (error,) = own_model(spec, int8=True).errors
+    (error,) = own_model(spec, int8=True).deviations
     assert error.worst < 0.01
     ids = np.arange(1000, 1040)
     feeds = (ids, np.zeros_like(ids), np.array([3, 37]), (Output.STATES,))
-    exact = make_backend(spec, "onnx").forward(*feeds)[0]
+    exact = make_backend(spec, EngineSettings(backend="onnx")).forward(*feeds)[0]
     for _ in range(2):  # made, then found
         model = packed_model(spec, tmp_path / "packed")
         assert model.files

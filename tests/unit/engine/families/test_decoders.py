@@ -10,9 +10,9 @@ import pytest
 from safetensors.numpy import load_file
 from tokenizers import Tokenizer
 
-from embedfleet.engine.api.app import load
 from embedfleet.engine.compute.heads import outputs_of
 from embedfleet.engine.compute.output import Output
+from embedfleet.engine.engine import load
 from embedfleet.engine.families.rotary import read_rotary
 from embedfleet.engine.model.builtin import builtin_model
 from embedfleet.engine.model.pooling_config import Pooling
@@ -128,7 +128,7 @@ def test_what_ends_a_text_is_told_by_tokenize_and_never_twice():
         ({}, "tokenizer_config.json: `auto_map` names a tokenizer's code"),
         ({"add_eos_token": True, "add_bos_token": True}, "`auto_map` names a tokenizer's code"),
         ({"add_eos_token": True}, "`add_eos_token` is true, and `eos_token` is None"),
-        ({"add_eos_token": True, "eos_token": {"content": "<eos>"}}, "it has no token '<eos>', which is to end each"),
+        ({"add_eos_token": True, "eos_token": {"content": "<eos>"}}, "it lacks the token '<eos>', which must end each"),
     ],
 )
 def test_a_tokenizers_code_that_is_not_known_is_refused(tmp_path, values, message):
@@ -276,9 +276,9 @@ def test_packed_weights_give_the_same_numbers(tmp_path):
     spec, lengths = read_model(folder), np.array([7, 3, 40])
     ids = np.random.default_rng(0).integers(5, 30_000, lengths.sum())
     feeds = (ids, np.zeros_like(ids), lengths, outputs_of(spec))
-    (own,) = OnnxBackend(spec, None).forward(*feeds)
+    (own,) = OnnxBackend.load(spec, None).forward(*feeds)
     for _ in range(2):
-        np.testing.assert_array_equal(OnnxBackend(spec, tmp_path / "packed").forward(*feeds)[0], own)
+        np.testing.assert_array_equal(OnnxBackend.load(spec, tmp_path / "packed").forward(*feeds)[0], own)
 
 
 def test_embeddinggemma_as_sentence_transformers_saves_it(tmp_path):

@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from embedfleet.engine.engine import Engine
+from embedfleet.engine.engine import load
 from embedfleet.engine.families.registry import MODEL_TYPES
 from embedfleet.engine.model.builtin import builtin_model
 from embedfleet.engine.model.spec import Pooling
+from embedfleet.engine.settings import EngineSettings
 from embedfleet.errors import ModelError
 from embedfleet.metrics import TEI, Registry
 from tests.services.jina import SLOPES, JinaReference, make_jina
@@ -155,18 +156,9 @@ def save(folder: Path, made: Made, head: str, more: dict[str, object]) -> Path:
 
 def compute(folder, groups, *, direction="right", pooling=None, backend="onnx"):
     """Of each group of inputs, sent in one request, the inputs' ids and outputs."""
-    engine = Engine.load(
-        folder,
-        pooling=pooling,
-        late_interaction=False,
-        workers=1,
-        tokenization_workers=1,
-        batch_tokens=4096,
-        max_batch_tokens=16384,
-        max_concurrent_requests=512,
-        registry=Registry(TEI),
-        backend=backend,
-    )
+    choice = "auto" if pooling is None else pooling.value.replace("_", "-")
+    settings = EngineSettings(model=str(folder), pooling=choice, batch_tokens=4096, backend=backend)
+    engine = load(settings, Registry(TEI))
 
     async def ask(inputs):
         encoded = await engine.encode(inputs, truncate=True, direction=direction, prompt=None)

@@ -9,7 +9,9 @@ from embedfleet.engine.backends import make_backend
 from embedfleet.engine.compute.output import Output
 from embedfleet.engine.families.registry import read_family
 from embedfleet.engine.model.spec import read_model
-from embedfleet.engine.onnx.packed_weights import own_model, packed_model
+from embedfleet.engine.onnx.model import own_model
+from embedfleet.engine.onnx.packed_model import packed_model
+from embedfleet.engine.settings import EngineSettings
 from embedfleet.errors import ModelError
 from embedfleet.model_folder.config import ModelConfig
 from tests.services.nomic import CONFIG, NomicReference, make_nomic
@@ -67,11 +69,11 @@ def test_what_is_not_computed_is_refused_by_its_key(tmp_path, key, value):
 def test_in_bytes_and_packed(tmp_path):
     """A token that takes another expert by a rounding error moves more than one that does not."""
     spec = read_model(make_nomic(tmp_path / "m", longest=LONGEST))
-    (error,) = own_model(spec, int8=True).errors
+    (error,) = own_model(spec, int8=True).deviations
     assert error.mean < 0.02
     ids = np.arange(1000, 1040)
     feeds = (ids, np.zeros_like(ids), np.array([3, 37]), (Output.STATES,))
-    exact = make_backend(spec, "onnx").forward(*feeds)[0]
+    exact = make_backend(spec, EngineSettings(backend="onnx")).forward(*feeds)[0]
     for _ in range(2):  # made, then found
         model = packed_model(spec, tmp_path / "packed")
         assert model.files

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from embedfleet.dialects.serving.tei import PredictRequest, RerankRequest, Truncation
-from embedfleet.engine.api.app import load
 from embedfleet.engine.api.operations import Operations
+from embedfleet.engine.engine import load
 from embedfleet.engine.model.pooling_config import Pooling
 from embedfleet.engine.model.source import files_to_read
 from embedfleet.engine.model.spec import read_model

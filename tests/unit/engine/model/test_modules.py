@@ -8,9 +8,9 @@ import warnings
 import numpy as np
 import pytest
 
-from embedfleet.engine.api.app import load
 from embedfleet.engine.compute.output import Output
 from embedfleet.engine.compute.vectors import Vectors
+from embedfleet.engine.engine import load
 from embedfleet.engine.model.spec import Pooling, read_model
 from embedfleet.engine.settings import EngineSettings
 from embedfleet.errors import ModelError

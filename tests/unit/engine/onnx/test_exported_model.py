@@ -1,4 +1,4 @@
-"""A folder whose weights are an exported ONNX file gives the numbers of its tensors."""
+"""An exported ONNX file gives the same numbers as a graph built from the same tensors."""
 
 import json
 
@@ -9,6 +9,7 @@ from embedfleet.engine.backends import make_backend
 from embedfleet.engine.compute.heads import outputs_of
 from embedfleet.engine.model.spec import Pooling, read_model
 from embedfleet.engine.onnx.backend import OnnxBackend
+from embedfleet.engine.settings import EngineSettings
 from embedfleet.errors import ModelError
 from tests.services.models import make_bert, make_xlm
 from tests.services.onnx_export import to_onnx
@@ -33,11 +34,11 @@ def test_its_numbers_are_those_of_the_tensors(tmp_path, name):
     make, pooling = MODELS[name]
     folder = make(tmp_path / "m")
     spec = read_model(folder, pooling=pooling)
-    expected = outputs(OnnxBackend(spec), spec)
+    expected = outputs(OnnxBackend.load(spec), spec)
     to_onnx(folder)
     spec = read_model(folder, pooling=pooling)
     assert spec.is_onnx_file
-    for ours, theirs in zip(outputs(make_backend(spec), spec), expected, strict=True):
+    for ours, theirs in zip(outputs(make_backend(spec, EngineSettings()), spec), expected, strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-5, rtol=1e-5)
 
 
@@ -57,19 +58,19 @@ def change(folder, **values):
 
 def test_torch_cannot_run_it(exported):
     with pytest.raises(ModelError, match=r"backend torch needs the model's tensors, .* has only model.onnx"):
-        make_backend(read_model(exported), "torch")
+        make_backend(read_model(exported), EngineSettings(backend="torch"))
 
 
 def test_a_file_of_another_model_is_refused_with_both_widths(exported):
     change(exported, hidden_size=64)
     with pytest.raises(ModelError, match=r"token_embeddings is 32 wide, config.json asks for 64"):
-        make_backend(read_model(exported))
+        make_backend(read_model(exported), EngineSettings())
 
 
 def test_a_file_without_the_head_that_the_config_names_is_refused_with_what_it_gives(exported):
     change(exported, architectures=["XLMRobertaForSequenceClassification"], id2label={"0": "a"})
-    with pytest.raises(ModelError, match="gives token_embeddings of 3 dimensions; needed is logits of 2 dimensions"):
-        make_backend(read_model(exported))
+    with pytest.raises(ModelError, match="gives token_embeddings of 3 dimensions; needed: logits of 2 dimensions"):
+        make_backend(read_model(exported), EngineSettings())
 
 
 @pytest.mark.parametrize("size", [0, 100, 5000])
@@ -77,7 +78,7 @@ def test_a_truncated_file_is_refused_by_name(exported, size):
     file = exported / "onnx" / "model.onnx"
     file.write_bytes(file.read_bytes()[:size])
     with pytest.raises(ModelError, match=r"onnx/model\.onnx"):
-        make_backend(read_model(exported))
+        make_backend(read_model(exported), EngineSettings())
 
 
 def test_an_input_that_we_cannot_give_is_named(exported):
@@ -92,7 +93,7 @@ def test_an_input_that_we_cannot_give_is_named(exported):
         node.input[:] = ["pixel_values" if name == "attention_mask" else name for name in node.input]
     onnx.save(model, file)
     with pytest.raises(ModelError, match="takes the input 'pixel_values'"):
-        make_backend(read_model(exported))
+        make_backend(read_model(exported), EngineSettings())
 
 
 def test_a_file_and_its_data_may_be_links_to_elsewhere(exported, tmp_path):
@@ -100,11 +101,11 @@ def test_a_file_and_its_data_may_be_links_to_elsewhere(exported, tmp_path):
 
     file = exported / "onnx" / "model.onnx"
     spec = read_model(exported)
-    (before,) = outputs(make_backend(spec), spec)
+    (before,) = outputs(make_backend(spec, EngineSettings()), spec)
     onnx.save(onnx.load(file), file, save_as_external_data=True, location="model.onnx_data", size_threshold=0)
     for name in ("model.onnx", "model.onnx_data"):
         away = tmp_path / f"blob-{name}"
         (exported / "onnx" / name).rename(away)
         (exported / "onnx" / name).symlink_to(away)
-    (after,) = outputs(make_backend(spec), spec)
+    (after,) = outputs(make_backend(spec, EngineSettings()), spec)
     np.testing.assert_array_equal(after, before)

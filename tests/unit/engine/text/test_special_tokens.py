@@ -33,7 +33,7 @@ WORDS = st.lists(st.sampled_from(["river", "é", "日", "[SEP]", "</s>", "the  s
 
 @pytest.fixture(scope="module", params=POST_PROCESSORS)
 def both(request, tmp_path_factory):
-    """The library's tokenizer and ours, of one file."""
+    """The library's tokenizer and ours, from the same file."""
     content, processor = POST_PROCESSORS[request.param]
     tokenizer = Tokenizer.from_str(content.decode())
     if processor is not None:
@@ -91,5 +91,5 @@ def test_a_tokenizer_that_repeats_a_text_is_refused_by_its_file(tmp_path):
         single="[CLS] $A $A", pair="$A $B", special_tokens=[("[CLS]", 2)]
     )
     tokenizer.save(str(file))
-    with pytest.raises(ModelError, match=r"tokenizer\.json is not a tokenizer: a text stands"):
+    with pytest.raises(ModelError, match=r"tokenizer\.json is not a tokenizer: a text occurs twice"):
         Tokenization(file)

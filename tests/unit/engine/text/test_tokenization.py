@@ -1,4 +1,4 @@
-"""What the tokenizer is given and what it gives: limits, prompts, ids, pairs, offsets."""
+"""Tokenization: limits, prompts, ids, pairs and offsets."""
 
 from concurrent.futures import ThreadPoolExecutor
 

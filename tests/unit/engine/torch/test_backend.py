@@ -1,6 +1,4 @@
-"""PyTorch as a backend: what only it promises; that its numbers are right, `test_ops` and `test_families` show."""
-
-import sys
+"""The precisions and outputs of the PyTorch backend; `test_ops` and `test_families` compare its numbers."""
 
 import numpy as np
 import pytest
@@ -12,7 +10,7 @@ from embedfleet.engine.compute.output import Output
 from embedfleet.engine.model.builtin import builtin_model
 from embedfleet.engine.model.spec import COLBERT_FILE, SPARSE_FILE, read_model
 from embedfleet.engine.onnx.backend import OnnxBackend
-from embedfleet.errors import ModelError
+from embedfleet.engine.settings import EngineSettings
 from tests.services.models import make_xlm
 
 LENGTHS = np.array([7, 3, 7, 40])
@@ -21,7 +19,7 @@ TYPES = np.zeros_like(IDS)
 
 
 def vectors(backend) -> np.ndarray:
-    """Of each sequence its normalised mean state."""
+    """The normalized mean state of each sequence."""
     (states,) = backend.forward(IDS, TYPES, LENGTHS, (Output.STATES,))
     assert states.dtype == np.float32
     means = np.array([part.mean(axis=0) for part in np.split(states, np.cumsum(LENGTHS)[:-1])])
@@ -31,9 +29,9 @@ def vectors(backend) -> np.ndarray:
 @pytest.mark.parametrize(("precision", "tolerance"), [("float32", 1e-6), ("float16", 2e-3), ("bfloat16", 2e-2)])
 def test_a_smaller_precision_moves_a_vector_by_so_much_at_most(precision, tolerance):
     spec = read_model(builtin_model())
-    backend = make_backend(spec, "torch", "cpu", precision)
+    backend = make_backend(spec, EngineSettings(backend="torch", device="cpu", precision=precision))
     assert backend.precision == precision
-    np.testing.assert_allclose(vectors(backend), vectors(OnnxBackend(spec)), atol=tolerance)
+    np.testing.assert_allclose(vectors(backend), vectors(OnnxBackend.load(spec)), atol=tolerance)
 
 
 def test_all_of_bge_m3_comes_from_one_pass(tmp_path):
@@ -46,31 +44,7 @@ def test_all_of_bge_m3_comes_from_one_pass(tmp_path):
     outputs = outputs_of(spec)
     assert outputs == (Output.STATES, Output.LEXICAL, Output.COLBERT)
     ids = IDS % spec.family.vocabulary
-    ours, theirs = (make_backend(spec, name).forward(ids, TYPES, LENGTHS, outputs) for name in ("torch", "onnx"))
+    backends = (make_backend(spec, EngineSettings(backend=name)) for name in ("torch", "onnx"))
+    ours, theirs = (backend.forward(ids, TYPES, LENGTHS, outputs) for backend in backends)
     for left, right in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(left, right, atol=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("name", "device", "precision", "message"),
-    [
-        ("onnx", "cuda", "auto", "device is 'cuda'"),
-        ("onnx", "cpu", "float16", "precision 'float16'"),
-        ("torch", "tpu:0", "auto", "'tpu:0'"),
-        ("torch", "meta", "auto", "'meta' is not supported"),
-        ("torch", "cuda:99", "auto", "'cuda:99' is not there: PyTorch .* sees"),
-    ],
-)
-def test_what_a_backend_has_not_got_is_refused(name, device, precision, message):
-    with pytest.raises(ModelError, match=message) as caught:
-        make_backend(read_model(builtin_model()), name, device, precision)
-    assert caught.value.hint
-
-
-def test_missing_pytorch_is_said_with_what_to_install(monkeypatch):
-    monkeypatch.setitem(sys.modules, "torch", None)
-    for name in ("torch.backend", "torch.ops"):
-        monkeypatch.delitem(sys.modules, f"embedfleet.engine.{name}", raising=False)
-    with pytest.raises(ModelError, match="backend torch needs PyTorch") as caught:
-        make_backend(read_model(builtin_model()), "torch")
-    assert "embedfleet[torch]" in caught.value.hint

@@ -1,4 +1,4 @@
-"""Packed weights: the same numbers, made once, made anew when they must be, and never in the way."""
+"""Packed weights give the same numbers, are made once, are made again when outdated, and never prevent serving."""
 
 import logging
 import os
@@ -26,7 +26,7 @@ TYPES = np.zeros_like(IDS)
 
 def outputs(folder, packed=None):
     spec = read_model(folder)
-    return OnnxBackend(spec, packed).forward(IDS, TYPES, LENGTHS, outputs_of(spec))
+    return OnnxBackend.load(spec, packed).forward(IDS, TYPES, LENGTHS, outputs_of(spec))
 
 
 def homes(root):
@@ -48,7 +48,7 @@ def folder(tmp_path):
     ],
     ids=["minilm", "classifier", "float16 on disk", "bge-m3 with its heads"],
 )
-def test_every_output_is_the_same_number_when_made_and_when_found(tmp_path, make):
+def test_every_output_is_the_same_when_packed_and_when_found(tmp_path, make):
     folder = make(tmp_path / "m")
     own = outputs(folder)
     for _ in range(2):
@@ -65,7 +65,7 @@ def test_replicas_that_start_together_make_it_once(folder, tmp_path, caplog):
         np.testing.assert_array_equal(one, found[0])
 
 
-def test_it_is_made_once_and_anew_for_other_weights_and_the_old_one_goes(folder, tmp_path):
+def test_it_is_made_once_and_replaced_when_the_weights_change(folder, tmp_path):
     root = tmp_path / "packed"
     before = outputs(folder, root)
     made = homes(root)
@@ -96,7 +96,7 @@ def cut(home):
 
 
 def zero(home):
-    """Part of the weights, as a disk does after a crash."""
+    """Overwrite part of the weights with zeros, as a crash may."""
     file = home / "model.onnx.weights"
     data = bytearray(file.read_bytes())
     data[len(data) // 2 : len(data) // 2 + 100_000] = bytes(100_000)
@@ -104,7 +104,7 @@ def zero(home):
 
 
 def flip(home):
-    """One bit of a weight."""
+    """Flip one bit of a weight."""
     file = home / "model.onnx.weights"
     data = bytearray(file.read_bytes())
     data[len(data) // 3] ^= 1
@@ -115,14 +115,14 @@ def spoil(home):
     write(home / "model.onnx", bytes((home / "model.onnx").stat().st_size))
 
 
-def restamp(text):
+def overwritten(text):
     return lambda home: write(home / "complete.json", text.encode())
 
 
 def swap(home):
-    """What the stamp says of outputs, so that it is sound JSON of the right shape."""
-    stamp = (home / "complete.json").read_text()
-    write(home / "complete.json", stamp.replace("classes", "states").encode())
+    """Change an output in the manifest, which stays valid JSON of the right shape."""
+    manifest = (home / "complete.json").read_text()
+    write(home / "complete.json", manifest.replace("classes", "states").encode())
 
 
 def lose(name):
@@ -150,13 +150,13 @@ HARMS = {
     "zeros": zero,
     "a bit": flip,
     "another graph": spoil,
-    "a stamp of another shape": restamp("[]"),
-    "half a stamp": restamp('{"digest": "0", "said'),
-    "an empty stamp": restamp(""),
-    "a stamp of wrong types": restamp('{"digest": 3, "said": null}'),
-    "a deep stamp": restamp("[" * 100_000),
-    "a stamp that was edited": swap,
-    "no stamp": lose("complete.json"),
+    "a manifest of another shape": overwritten("[]"),
+    "half a manifest": overwritten('{"digest": "0", "said'),
+    "an empty manifest": overwritten(""),
+    "a manifest of wrong types": overwritten('{"digest": 3, "said": null}'),
+    "a deep manifest": overwritten("[" * 100_000),
+    "an edited manifest": swap,
+    "no manifest": lose("complete.json"),
     "no graph": lose("model.onnx"),
     "no weights": lose("model.onnx.weights"),
     "a folder for the weights": become_a_folder,
@@ -166,7 +166,7 @@ HARMS = {
 
 
 @pytest.mark.parametrize("harm", HARMS.values(), ids=HARMS)
-def test_what_is_not_what_was_written_is_thrown_away_with_a_word_and_made_anew(folder, tmp_path, harm, caplog):
+def test_changed_files_are_removed_with_a_warning_and_made_again(folder, tmp_path, harm, caplog):
     root = tmp_path / "packed"
     own = outputs(folder, root)
     (name,) = homes(root)
@@ -181,7 +181,7 @@ def test_what_is_not_what_was_written_is_thrown_away_with_a_word_and_made_anew(f
     assert homes(root) == made
 
 
-def test_what_lies_beside_packed_weights_is_left_alone(folder, tmp_path, caplog):
+def test_other_files_beside_packed_weights_are_left_alone(folder, tmp_path, caplog):
     root = tmp_path / "packed"
     outputs(folder, root)
     made = homes(root)
@@ -195,7 +195,7 @@ def test_what_lies_beside_packed_weights_is_left_alone(folder, tmp_path, caplog)
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
-def test_only_we_may_read_and_nobody_writes_what_is_packed(folder, tmp_path):
+def test_packed_files_are_read_only_and_readable_by_their_owner_alone(folder, tmp_path):
     outputs(folder, tmp_path / "packed")
     files = list((tmp_path / "packed").glob("*/*"))
     assert {file.stat().st_mode & 0o777 for file in files} == {0o400}
@@ -203,8 +203,8 @@ def test_only_we_may_read_and_nobody_writes_what_is_packed(folder, tmp_path):
     assert len(files) == 3
 
 
-def test_weights_of_the_same_name_size_and_time_are_told_from_those_before(folder, tmp_path):
-    """`cp -p`, of a fine-tune that was saved in the same second, or whose time was set."""
+def test_other_weights_of_the_same_name_size_and_time_are_noticed(folder, tmp_path):
+    """`cp -p` copies a fine-tune whose file has the same time."""
     root = tmp_path / "packed"
     before = outputs(folder, root)[0]
     file = folder / "model.safetensors"
@@ -234,19 +234,19 @@ def shorten(file):
 
 
 def copy_over(file):
-    """`cp -p` of something of the same size."""
+    """`cp -p` copies another file of the same size."""
     file.write_bytes(bytes(file.stat().st_size))
     os.utime(file, (1, 1))
 
 
 @pytest.mark.parametrize("harm", [overwrite, append, shorten, copy_over])
-def test_nothing_is_computed_with_mapped_weights_that_were_written_to(folder, tmp_path, harm):
+def test_changed_mapped_weights_are_never_computed_with(folder, tmp_path, harm):
     spec = read_model(folder)
-    backend, other = (OnnxBackend(spec, tmp_path / "packed") for _ in range(2))
+    backend, other = (OnnxBackend.load(spec, tmp_path / "packed") for _ in range(2))
     (file,) = (tmp_path / "packed").glob("*/model.onnx.weights")
     backend.check()
     file.chmod(0o600)
-    backend.check()  # that changes nothing in it
+    backend.check()  # new permissions change no content
     harm(file)
     for one in (backend, other):
         with pytest.raises(WeightsChanged, match=re.escape(str(file))):
@@ -256,15 +256,15 @@ def test_nothing_is_computed_with_mapped_weights_that_were_written_to(folder, tm
     np.testing.assert_array_equal(outputs(folder, tmp_path / "packed")[0], outputs(folder)[0])
 
 
-def test_who_maps_packed_weights_goes_on_when_they_are_made_anew_or_removed(folder, tmp_path):
+def test_a_replica_goes_on_when_its_packed_weights_are_removed(folder, tmp_path):
     spec = read_model(folder)
-    backend = OnnxBackend(spec, tmp_path / "packed")
+    backend = OnnxBackend.load(spec, tmp_path / "packed")
     own = backend.forward(IDS, TYPES, LENGTHS, outputs_of(spec))[0]
     shutil.rmtree(tmp_path / "packed")
     np.testing.assert_array_equal(backend.forward(IDS, TYPES, LENGTHS, outputs_of(spec))[0], own)
 
 
-def test_what_was_never_finished_is_cleared_away(folder, tmp_path):
+def test_unfinished_files_are_removed(folder, tmp_path):
     outputs(folder, tmp_path / "packed")
     (name,) = homes(tmp_path / "packed")
     (tmp_path / "packed" / name).rename(tmp_path / "packed" / f"{name}.part")
@@ -284,7 +284,7 @@ def a_folder_for_the_lock(root):
 
 
 @pytest.mark.parametrize("harm", [a_file_for_the_folder, a_folder_for_the_lock])
-def test_where_nothing_can_be_written_each_has_its_own(folder, tmp_path, harm, caplog):
+def test_where_nothing_can_be_written_each_replica_has_its_own_weights(folder, tmp_path, harm, caplog):
     harm(tmp_path / "packed")
     with caplog.at_level(logging.WARNING):
         np.testing.assert_array_equal(outputs(folder, tmp_path / "packed")[0], outputs(folder)[0])
@@ -298,15 +298,15 @@ import logging, sys
 logging.basicConfig(format="%(message)s")
 from pathlib import Path
 import numpy as np
-from embedfleet.engine.onnx import packed_weights
+from embedfleet.engine.onnx import model
 from embedfleet.engine.compute.heads import outputs_of
 from embedfleet.engine.model.spec import read_model
 from embedfleet.engine.onnx.backend import OnnxBackend
 if {blind}:
-    packed_weights._DISK_TO_PACK = 0
+    model._DISK_TO_PACK = 0
 spec, ids = read_model(Path("{folder}")), np.arange(5, 12)
 def rows(root):
-    return OnnxBackend(spec, root).forward(ids, 0 * ids, np.array([7]), outputs_of(spec))[0]
+    return OnnxBackend.load(spec, root).forward(ids, 0 * ids, np.array([7]), outputs_of(spec))[0]
 assert np.array_equal(rows(Path("{root}")), rows(None))
 assert not [*Path("{root}").glob("*/*")]
 END
@@ -316,8 +316,8 @@ END
 @pytest.mark.parametrize(
     ("size", "blind"), [("3m", False), ("3m", True), ("6m", True)], ids=["seen before", "found", "late"]
 )
-def test_a_full_disk_is_named_with_its_path_and_costs_memory_alone(folder, tmp_path, size, blind):
-    """``blind``: another program takes the space while we pack."""
+def test_a_full_disk_is_reported_with_its_path_and_costs_only_memory(folder, tmp_path, size, blind):
+    """``blind``: the check of disk space passes, as if another program took the space later."""
     root = tmp_path / "packed"
     root.mkdir()
     script = ON_A_SMALL_DISK.format(size=size, root=root, python=sys.executable, blind=blind, folder=folder)

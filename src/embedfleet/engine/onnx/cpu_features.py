@@ -1,18 +1,18 @@
-"""What the processor can do, as Linux tells it."""
+"""The processor's features, as Linux lists them, and whether they make int8 worthwhile."""
 
 from pathlib import Path
 
 from embedfleet.errors import ModelError
 
 _FILE = Path("/proc/cpuinfo")
-# Of x86, VNNI and AMX; of ARM, the dot product and the matrix product of bytes.
+# VNNI and AMX of x86; dot product and matrix product of bytes of ARM.
 _INT8 = ("amx_int8", "avx512_vnni", "avx_vnni", "i8mm", "asimddp")
-# What else a processor of the last twenty years may have, to say what it is.
+# Other vector instructions of the last twenty years, the widest first, to describe a processor without int8.
 _VECTORS = ("avx512f", "avx2", "avx", "sse4_2", "asimd")
 
 
-def read_flags() -> str:
-    """The line of features, as it stands there; empty where it is not told."""
+def read_cpu_flags() -> str:
+    """The line of features in /proc/cpuinfo; empty where there is none."""
     if not _FILE.is_file():
         return ""
     lines = _FILE.read_text().splitlines()
@@ -20,26 +20,26 @@ def read_flags() -> str:
 
 
 def has_int8(flags: str) -> bool:
-    """Whether products of bytes have instructions of their own.
+    """Whether the processor has instructions for products of bytes.
 
     Args:
-        flags: the processor's, as `read_flags` reads them.
+        flags: Features of the processor, as `read_cpu_flags` gives them.
     """
     return not frozenset(_INT8).isdisjoint(flags.split())
 
 
 def require_int8(flags: str) -> None:
-    """See that products of bytes are worth asking for.
+    """Check that the processor has instructions for products of bytes.
 
     Args:
-        flags: as of `has_int8`.
+        flags: Features of the processor, as `read_cpu_flags` gives them.
 
     Raises:
-        ModelError: they have no instructions of their own.
+        ModelError: The processor has none.
     """
     if has_int8(flags):
         return
-    has = next((name for name in _VECTORS if name in flags.split()), "none that is known")
+    has = next((name for name in _VECTORS if name in flags.split()), "none known")
     raise ModelError(
         f"precision int8 needs a processor with one of {', '.join(_INT8)}; of vector instructions this one has {has}",
         "set precision to auto or float32: without such instructions int8 is no faster, and no more exact",

@@ -1,4 +1,4 @@
-"""Inputs that cannot be computed fail alone, whatever they do to the pass that they are in."""
+"""An input that cannot be computed fails alone, whatever it does to its pass."""
 
 import asyncio
 import subprocess
@@ -28,7 +28,7 @@ from tests.services.echo import (
 
 
 async def answers_of(engine, *firsts):
-    """What becomes of requests of one input each, by first token; those that fail, as errors."""
+    """The outputs of requests with one input each, by first token; an error for a request that fails."""
     asked = [engine.infer([sequence(first, 9)]) for first in firsts]
     answers = await asyncio.gather(*asked, return_exceptions=True)
     return [answer if isinstance(answer, Exception) else int(answer.outputs[0][0][0, 0]) for answer in answers]
@@ -52,13 +52,13 @@ def test_only_the_input_that_cannot_be_computed_fails_and_the_engine_lives(guilt
         assert run(answers_of(engine, 107)) == [107]
 
 
-def test_two_guilty_inputs_of_one_batch_fail_and_nobody_else():
+def test_of_a_batch_only_the_two_faulty_inputs_fail():
     with engine_of(EchoBackend(), tokens=32) as engine:
         answers = run(answers_of(engine, 101, POISON, 102, NOT_A_NUMBER, 103))
     assert [isinstance(answer, Backend) for answer in answers] == [False, True, False, True, False]
 
 
-def test_a_request_of_which_one_input_fails_fails_as_a_whole_and_the_rest_of_it_is_dropped():
+def test_a_request_with_one_failed_input_fails_and_its_other_inputs_are_dropped():
     async def story(engine):
         with pytest.raises(Backend):
             await engine.infer([sequence(POISON), sequence(*range(100, 140)), sequence(*range(100, 160))])
@@ -95,13 +95,13 @@ def test_an_input_that_does_not_fit_alone_fails_alone():
 
 
 class Stumbling:
-    """A real model whose passes fail when a token is among them."""
+    """A real model whose passes fail if they contain a certain token."""
 
     precision = "float32"
     padding_free = False
 
     def __init__(self, token: int) -> None:
-        self._model = OnnxBackend(SPEC)
+        self._model = OnnxBackend.load(SPEC)
         self._token = token
         self.gate = threading.Event()
 
@@ -111,7 +111,7 @@ class Stumbling:
         return self._model.forward(ids, types, lengths, outputs)
 
 
-def test_with_a_real_model_the_innocent_get_the_vectors_they_always_get():
+def test_with_a_real_model_the_other_inputs_get_their_usual_vectors():
     texts = ["a red fox", "poison here", "two green apples", "a blue whale", "an old oak"]
     limits = {"truncate": True, "direction": "right", "prompt": None}
     with engine_of(Stumbling(0)) as engine:
@@ -133,9 +133,9 @@ def test_with_a_real_model_the_innocent_get_the_vectors_they_always_get():
 STARVED = """
 import asyncio, resource, sys
 import numpy as np
-from embedfleet.engine.api.app import load
+from embedfleet.engine.engine import load
 from embedfleet.engine.settings import EngineSettings
-from embedfleet.engine.text.tokenization import Encoded
+from embedfleet.engine.text.encoded import Encoded
 from embedfleet.errors import Backend
 from embedfleet.metrics import TEI, Registry
 
@@ -171,7 +171,7 @@ main()
 """
 
 
-def test_a_model_that_memory_does_not_suffice_for_is_refused_with_its_size(tmp_path):
+def test_a_model_too_large_for_the_memory_is_refused_with_its_size(tmp_path):
     size = write_model(tmp_path / "model", Shape(layers=3, hidden=1024, intermediate=4096), vocabulary=30522)
     command = [sys.executable, "-c", CRAMPED, str(tmp_path / "model")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)

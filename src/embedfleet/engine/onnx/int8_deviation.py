@@ -1,4 +1,4 @@
-"""How far a model in int8 is from itself in float32: both compute a few texts."""
+"""The deviation of a model in int8 from the same model in float32, measured on a few texts."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -13,16 +13,17 @@ from embedfleet.engine.compute.output import Output
 from embedfleet.engine.compute.pooling import normalize, probabilities
 from embedfleet.engine.compute.vectors import Vectors
 from embedfleet.engine.model.spec import ModelSpec
-from embedfleet.engine.text.tokenization import Encoded, Tokenization
+from embedfleet.engine.text.encoded import Encoded
+from embedfleet.engine.text.tokenization import Tokenization
 from embedfleet.engine.text.truncation import TextLimits
 from embedfleet.errors import Empty, ModelError
 from embedfleet.errors import Tokenizer as TokenizerError
 
 Forward = Callable[[Integers, Integers, Integers, tuple[Output, ...]], tuple[Floats, ...]]
-"""See `Backend.forward`."""
+"""A function with the arguments and results of `Backend.forward`."""
 
 Rows = dict[Output, list[Floats]]
-"""Of each output what clients are told, text by text: [rows, numbers], or of scores [numbers]."""
+"""For each output, the values that clients receive, one array per text: [rows, numbers], or [numbers] for scores."""
 
 TEXTS = (
     "weather",
@@ -56,23 +57,25 @@ TEXTS = (
         "among the clearest on earth."
     ),
 )
-"""Of unlike length, kind and language, so that few models see only what they are not made for."""
+"""The sample texts, of different length, kind and language, so that most models meet some that they are made for."""
 
-_QUERY = "how do animals and machines find their way?"  # beside each text, for a model of pairs
+_QUERY = "how do animals and machines find their way?"  # paired with each text for a reranker
 _NAMES = {Output.STATES: "vectors", Output.WORDS: "word weights", Output.COLBERT: "tokens' vectors"}
 _NAMES |= {Output.CLASSES: "scores", Output.LEXICAL: "tokens' weights"}
-_NUMBERS = {Output.CLASSES, Output.LEXICAL}  # read one by one, not as a direction
+_NUMBERS = {Output.CLASSES, Output.LEXICAL}  # compared number by number, not as directions
 
 
 @dataclass(frozen=True, slots=True)
-class Int8Error:
-    """How far one output is off, over all rows that it has.
+class Int8Deviation:
+    """Distance of one output from float32, over all its rows.
+
+    Distances are cosine distances of rows; for scores and weights, differences of single numbers.
 
     Attributes:
-        output: of the model; token states count as the vectors that are made of them.
-        worst: of the cosine distances of rows; of scores and weights, of the differences of single numbers.
-        mean: of the same.
-        inputs: texts that were computed.
+        output: Output of the model; token states count as the vectors that are pooled from them.
+        worst: Largest distance.
+        mean: Mean distance.
+        inputs: Number of texts.
     """
 
     output: Output
@@ -88,20 +91,20 @@ class Int8Error:
         )
 
 
-def errors_of(exact: Rows, found: Rows) -> tuple[Int8Error, ...]:
-    """Of each output, from what `Sample.rows` gave for float32 and for int8.
+def deviations_of(exact: Rows, found: Rows) -> tuple[Int8Deviation, ...]:
+    """The deviation of each output, from the results of `SampleTexts.rows` in float32 and in int8.
 
     Raises:
-        ModelError: what int8 gave is not finite.
+        ModelError: A number in int8 is not finite.
     """
     return tuple(_error(output, exact[output], found[output]) for output in exact if exact[output])
 
 
-class Sample:
-    """The texts as a model reads them; those that its tokenizer has nothing for are left out.
+class SampleTexts:
+    """The sample texts as a model reads them, without those for which its tokenizer has no tokens.
 
     Args:
-        spec: of the model.
+        spec: Model that computes them.
     """
 
     def __init__(self, spec: ModelSpec) -> None:
@@ -110,14 +113,15 @@ class Sample:
         self._vectors = Vectors(spec) if spec.kind == "embedding" else None
 
     def rows(self, forward: Forward) -> Rows:
-        """What a pass gives for each of them."""
+        """Compute every text alone with ``forward``."""
         found: dict[Output, list[Floats]] = {output: [] for output in self._outputs}
         for item in self._encoded:
             for output, rows in zip(self._outputs, forward(*join([item]), self._outputs), strict=True):
-                found[output].append(self._told(output, rows))
+                found[output].append(self._as_sent(output, rows))
         return found
 
-    def _told(self, output: Output, rows: Floats) -> Floats:
+    def _as_sent(self, output: Output, rows: Floats) -> Floats:
+        """The values that a client receives for one text."""
         if output is Output.STATES and self._vectors is not None:
             return self._vectors(rows)[None]
         return probabilities(rows[0]) if output is Output.CLASSES else rows
@@ -131,23 +135,23 @@ def _encode(spec: ModelSpec) -> Iterator[Encoded]:
             yield from tokenization.encode([(_QUERY, text) if spec.kind == "reranker" else text], limits, None)
 
 
-def _error(output: Output, exact: Sequence[Floats], found: Sequence[Floats]) -> Int8Error:
+def _error(output: Output, exact: Sequence[Floats], found: Sequence[Floats]) -> Int8Deviation:
     lost = sum(not np.isfinite(rows).all() for rows in found)
     if lost:
         raise ModelError(
             f"in int8 {_NAMES[output]} of {lost} of {len(found)} texts are not finite",
-            "set precision to float32; if that says so too, the weights are damaged: copy or download them again",
+            "set precision to float32; if float32 is refused too, the weights are damaged: copy or download them again",
         )
     pairs = zip(exact, found, strict=True)
     distances = np.concatenate([_distances(output, truth, ours).reshape(-1) for truth, ours in pairs])
-    return Int8Error(output, float(distances.max()), float(distances.mean()), len(exact))
+    return Int8Deviation(output, float(distances.max()), float(distances.mean()), len(exact))
 
 
 def _distances(output: Output, exact: Floats, found: Floats) -> Floats:
     if output in _NUMBERS:
         differences: Floats = np.abs(exact - found)
         return differences
-    # Half the squared distance of what is of length one: the same as 1 - cosine, and exact where that is small.
+    # For unit vectors, half the squared distance equals 1 - cosine, and is exact where that is small.
     apart = normalize(exact) - normalize(found)
     distances: Floats = 0.5 * np.add.reduce(apart * apart, axis=-1)
     return distances

@@ -1,4 +1,4 @@
-"""The tensors of an ONNX file that somebody exported: looked at, and those outside it read into memory of our own."""
+"""The tensors of an exported ONNX file: checked, and read into memory where they lie in files beside it."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,30 +20,30 @@ _AGAIN = "copy or download the file again"
 
 
 @dataclass(frozen=True, slots=True)
-class OnnxTensors:
-    """What a session takes.
+class ExportedTensors:
+    """An exported model as a session takes it.
 
     Attributes:
-        model: the file, or what is in it with those tensors put in that cannot be handed over beside it.
-        values: tensors by name that are handed over beside it.
+        model: Path of the file; or its content, if tensors from other files had to be put into it.
+        values: Tensors from other files that the session takes separately, by name.
     """
 
     model: str | bytes
     values: dict[str, Values]
 
 
-def read_onnx_tensors(file: Path) -> OnnxTensors:
-    """Look at a file's tensors, and read those that are in files beside it.
+def read_exported_tensors(file: Path) -> ExportedTensors:
+    """Check a file's tensors, and read those that lie in files beside it.
 
-    Nothing is mapped: what somebody does to those files afterwards changes nothing.
+    Nothing is mapped, so later changes of those files have no effect.
 
     Raises:
-        ModelError: a file is missing, corrupt or too short, or a weight is NaN or infinite. An infinity below zero
-            passes: exporters make masks of it.
+        ModelError: A file is missing, corrupt or too short, or a weight is NaN or infinite. Negative infinity is
+            allowed: exporters use it in masks.
     """
     try:
         model = onnx.load_model(str(file), load_external_data=False)
-    except Exception as error:  # of protobuf's own types
+    except Exception as error:  # protobuf has error types of its own
         raise ModelError(f"{file} is not an ONNX file: {error}", _AGAIN) from error
     values: dict[str, Values] = {}
     is_changed = False
@@ -61,7 +61,7 @@ def read_onnx_tensors(file: Path) -> OnnxTensors:
             _take_in(file, tensor)
             is_changed = True
         _check(file, tensor, None)
-    return OnnxTensors(model.SerializeToString() if is_changed else str(file), values)
+    return ExportedTensors(model.SerializeToString() if is_changed else str(file), values)
 
 
 def _is_outside(tensor: TensorProto) -> bool:
@@ -69,7 +69,7 @@ def _is_outside(tensor: TensorProto) -> bool:
 
 
 def _inputs(graph: onnx.GraphProto) -> Iterator[str]:
-    """What nodes take in, those of their branches included, and what is given out as it is."""
+    """Names of all inputs of nodes, those in branches included, and of the graph's outputs."""
     yield from (output.name for output in graph.output)
     for node in graph.node:
         yield from node.input
@@ -85,7 +85,7 @@ def _graphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
 
 
 def _inner(graph: onnx.GraphProto) -> Iterator[TensorProto]:
-    """Tensors that are a node's attribute, or belong to a branch."""
+    """Tensors that are attributes of nodes, or belong to branches."""
     for node in graph.node:
         for attribute in node.attribute:
             if attribute.HasField("t"):
@@ -97,7 +97,11 @@ def _inner(graph: onnx.GraphProto) -> Iterator[TensorProto]:
 
 
 def _bytes(file: Path, tensor: TensorProto) -> bytes:
-    """Of a tensor that is in a file beside."""
+    """The bytes of a tensor that lies in another file.
+
+    Raises:
+        ModelError: The file is not in the model's folder, cannot be read, or is too short.
+    """
     where = {entry.key: entry.value for entry in tensor.external_data}
     name = PurePosixPath(where.get("location", ""))
     if not name.name or name.is_absolute() or ".." in name.parts:
@@ -110,7 +114,7 @@ def _bytes(file: Path, tensor: TensorProto) -> bytes:
             stream.seek(start)
             data = stream.read(length)
     except (ValueError, OverflowError, MemoryError) as error:
-        raise ModelError(f"{file} has no place of tensor {tensor.name}: {where}", _AGAIN) from error
+        raise ModelError(f"{file} gives no valid place for tensor {tensor.name}: {where}", _AGAIN) from error
     except OSError as error:
         raise ModelError(f"{source} cannot be read: {error.strerror or error}") from error
     if len(data) < length:
@@ -130,24 +134,28 @@ def _read(file: Path, tensor: TensorProto) -> Values:
 
 
 def _take_in(file: Path, tensor: TensorProto) -> None:
-    """Put into the model what is beside it."""
+    """Move a tensor from its file into the model."""
     tensor.raw_data = _bytes(file, tensor)
     tensor.ClearField("data_location")
     tensor.ClearField("external_data")
 
 
 def _check(file: Path, tensor: TensorProto, values: Values | None) -> None:
-    """See that a tensor's numbers can be weights, or a mask."""
+    """Check that a tensor's numbers can be weights or a mask.
+
+    Raises:
+        ModelError: A number is NaN or positive infinity, or the tensor cannot be read.
+    """
     if tensor.data_type not in _FLOATS:
         return
     try:
         numbers = numpy_helper.to_array(tensor) if values is None else values
         numbers = numbers.reshape(-1)
-        greatest = numbers.max(initial=-np.inf)  # NaN if one is
+        greatest = numbers.max(initial=-np.inf)  # NaN if any number is
     except (ValueError, TypeError) as error:
         raise ModelError(f"{file}: tensor {tensor.name} cannot be read: {error}", _AGAIN) from error
     if np.isnan(greatest) or np.isposinf(greatest):
         raise ModelError(
-            f"{file}: tensor {tensor.name} has a number that is {greatest}, a weight must be a finite number",
-            "copy or download the file again; if it is so from its training, take another checkpoint",
+            f"{file}: tensor {tensor.name} has the number {greatest}; a weight must be finite",
+            "copy or download the file again; if the model was trained that way, use another checkpoint",
         )

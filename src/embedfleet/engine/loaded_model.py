@@ -1,0 +1,176 @@
+"""A model that is read from its folder, checked, given to its backend, and run once."""
+
+import logging
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from embedfleet.engine.backends import make_backend
+from embedfleet.engine.batching.worker import join
+from embedfleet.engine.compute.backend import Backend
+from embedfleet.engine.compute.footprint import pass_bytes
+from embedfleet.engine.compute.heads import outputs_of
+from embedfleet.engine.compute.vectors import Vectors
+from embedfleet.engine.model.folder_state import FolderState
+from embedfleet.engine.model.pooling_config import Pooling
+from embedfleet.engine.model.source import resolve_model
+from embedfleet.engine.model.spec import ModelSpec, read_model
+from embedfleet.engine.model.unweighted_tokens import unweighted_tokens
+from embedfleet.engine.settings import EngineSettings
+from embedfleet.engine.text.encoded import Encoded
+from embedfleet.engine.text.tokenization import Tokenization
+from embedfleet.engine.text.truncation import TextLimits
+from embedfleet.errors import ModelError, OutOfMemory, ServingError, WeightsChanged
+from embedfleet.system.cgroup import memory_limit
+from embedfleet.system.heap import give_back
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """A model in memory, ready to compute.
+
+    Attributes:
+        spec: Description of the model.
+        tokenization: Tokenizer of the model.
+        backend: Backend that holds the weights.
+        vectors: Pooling of token states; None for a model that gives no vectors.
+        unweighted_ids: Token ids that bge-m3 gives no lexical weight.
+    """
+
+    spec: ModelSpec
+    tokenization: Tokenization
+    backend: Backend
+    vectors: Vectors | None
+    unweighted_ids: frozenset[int] = frozenset()
+
+    def warm_up_input(self) -> Encoded:
+        """A short input that shows whether the model computes."""
+        limits = TextLimits(self.spec.max_input_length, truncate=True, direction="right")
+        return self.tokenization.encode(["warm up"], limits, None)[0]
+
+
+def load_model(settings: EngineSettings) -> LoadedModel:
+    """Load the model that the settings name, and run it once.
+
+    Raises:
+        ModelError: The model cannot be served; the message names the file.
+        ModelChanged: The model's files changed while they were read.
+        WeightsChanged: Mapped weights changed while the model ran.
+    """
+    folder = resolve_model(settings.model)
+    spec = _read_spec(folder, settings)
+    state = FolderState(spec)
+    try:
+        model = _load(spec, settings)
+    except (MemoryError, OutOfMemory) as error:
+        raise not_enough_memory(folder) from error
+    except ModelError:
+        state.check()  # a change of the files explains any other error
+        raise
+    except WeightsChanged:
+        raise
+    except ServingError as error:
+        raise ModelError(
+            f"{folder} is loaded, but computes nothing: {error}", "copy or download the whole folder again"
+        ) from error
+    state.check()
+    give_back()
+    if settings.device == "cpu":
+        log_memory_need(spec, max(settings.batch_tokens, spec.max_input_length), settings.worker_threads)
+    return model
+
+
+def log_memory_need(spec: ModelSpec, tokens: int, threads: int) -> None:
+    """Log the memory that the largest passes take: a warning if that is more than this process may have.
+
+    Args:
+        spec: Model; nothing is logged for an exported one, whose operations are unknown.
+        tokens: Tokens of the largest pass.
+        threads: Passes that run at the same time.
+    """
+    if spec.is_onnx_file:
+        return
+    needed, given = pass_bytes(spec, tokens), memory_limit()
+    level = logging.WARNING if threads * needed > given else logging.INFO
+    log.log(
+        level,
+        "a pass of %d tokens takes up to %.0f MB beside the weights, on each of %d threads; there are %.0f MB in all",
+        *(tokens, needed / 1e6, threads, given / 1e6),
+        extra={"tokens": tokens, "pass_bytes": needed, "threads": threads, "memory_bytes": given},
+    )
+
+
+def not_enough_memory(folder: Path) -> ModelError:
+    """The error for a model that does not fit into the memory."""
+    size = sum(file.stat().st_size for file in folder.glob("*") if file.is_file())
+    return ModelError(
+        f"{folder}: not enough memory to load a model of {size / 1e6:.0f} MB on disk",
+        "free memory, raise the container's or service's memory limit, run fewer replicas, or serve a smaller model",
+    )
+
+
+def _read_spec(folder: Path, settings: EngineSettings) -> ModelSpec:
+    """The description of a model, with its input length limited by the settings."""
+    pooling = None if settings.pooling == "auto" else Pooling(settings.pooling.replace("-", "_"))
+    spec = read_model(folder, pooling=pooling, ranks=settings.task == "rerank")
+    spec = _limit_length(spec, settings.max_batch_tokens, auto_truncate=settings.auto_truncate)
+    if spec.is_length_of_tokenizer:
+        log.info(
+            "inputs are cut at %d tokens, as tokenizer_config.json says; TEI reads %d, what config.json says alone",
+            *(spec.max_input_length, spec.family.max_input_length),
+        )
+    return spec
+
+
+def _limit_length(spec: ModelSpec, max_batch_tokens: int, *, auto_truncate: bool) -> ModelSpec:
+    """The model with inputs no longer than a batch.
+
+    Like TEI, this shortens the input length only where longer inputs are truncated.
+
+    Raises:
+        ModelError: The model takes longer inputs, and they are not truncated.
+    """
+    length = spec.max_input_length
+    if length <= max_batch_tokens:
+        return spec
+    hint = f"set max_batch_tokens to {length} or more"
+    if not auto_truncate:
+        raise ModelError(
+            f"max_batch_tokens is {max_batch_tokens}, below the model's input length of {length} ({spec.folder})", hint
+        )
+    log.warning("inputs are cut at %d tokens, max_batch_tokens; the model reads %d: %s", max_batch_tokens, length, hint)
+    return replace(spec, max_input_length=max_batch_tokens)
+
+
+def _load(spec: ModelSpec, settings: EngineSettings) -> LoadedModel:
+    tokenization = Tokenization.of(spec)
+    _check_tokenizer(spec, tokenization)
+    model = LoadedModel(
+        spec,
+        tokenization,
+        make_backend(spec, settings),
+        Vectors(spec) if spec.kind == "embedding" else None,
+        tokenization.ids_of(unweighted_tokens(spec.body)) if spec.has_m3_heads else frozenset(),
+    )
+    model.backend.forward(*join([model.warm_up_input()]), outputs_of(spec))
+    return model
+
+
+def _check_tokenizer(spec: ModelSpec, tokenization: Tokenization) -> None:
+    """Check that the model has a row for each token, and that an input has room beside the special tokens.
+
+    Raises:
+        ModelError: The tokenizer has more tokens than the model, or the special tokens alone fill an input.
+    """
+    hint, vocabulary = "the tokenizer belongs to another model", spec.family.vocabulary
+    if tokenization.vocabulary > vocabulary:
+        raise ModelError(
+            f"{spec.tokenizer_file} has {tokenization.vocabulary} tokens, config.json says {vocabulary}", hint
+        )
+    if tokenization.special_tokens >= spec.max_input_length:
+        raise ModelError(
+            f"{spec.tokenizer_file} adds {tokenization.special_tokens} special tokens,"
+            f" an input has room for {spec.max_input_length}",
+            hint,
+        )
