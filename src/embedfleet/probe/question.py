@@ -2,7 +2,14 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
+
+from embedfleet.dialects.routes import path_of
+
+_EMBED: Final = path_of("embed")
+_EMBED_SPARSE: Final = path_of("embed_sparse")
+_RERANK: Final = path_of("rerank")
+_PREDICT: Final = path_of("predict")
 
 # Words, capitals, accents, signs and digits: another tokenizer, prompt or pooling changes what is computed of it. A few
 # words more would cost a replica more and tell no more.
@@ -17,12 +24,12 @@ def question(info: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     if kind == "reranker":
         most = info.get("max_client_batch_size")
         texts = (_TEXT, *_OTHERS)[: most if isinstance(most, int) and most > 0 else None]
-        return "/rerank", {"query": _TEXT, "texts": list(texts), "raw_scores": True, "truncate": True}
+        return _RERANK, {"query": _TEXT, "texts": list(texts), "raw_scores": True, "truncate": True}
     if kind == "classifier":
-        return "/predict", {"inputs": _TEXT, "raw_scores": True, "truncate": True}
+        return _PREDICT, {"inputs": _TEXT, "raw_scores": True, "truncate": True}
     if pooling == "splade":  # which /embed refuses unless it is not to be normalised
-        return "/embed_sparse", {"inputs": _TEXT, "truncate": True}
-    return "/embed", {"inputs": _TEXT, "normalize": False, "truncate": True}
+        return _EMBED_SPARSE, {"inputs": _TEXT, "truncate": True}
+    return _EMBED, {"inputs": _TEXT, "normalize": False, "truncate": True}
 
 
 def own_path(info: Mapping[str, Any]) -> str:
@@ -34,10 +41,10 @@ def batch_of(info: Mapping[str, Any], texts: Sequence[str]) -> tuple[str, dict[s
     """Path and body of a question with these texts, by a replica's ``/info``."""
     kind, pooling = _kind(info)
     if kind == "reranker":
-        return "/rerank", {"query": _SHORT, "texts": list(texts)}
+        return _RERANK, {"query": _SHORT, "texts": list(texts)}
     if kind == "classifier":
-        return "/predict", {"inputs": [[text] for text in texts]}
-    return "/embed_sparse" if pooling == "splade" else "/embed", {"inputs": list(texts)}
+        return _PREDICT, {"inputs": [[text] for text in texts]}
+    return _EMBED_SPARSE if pooling == "splade" else _EMBED, {"inputs": list(texts)}
 
 
 def _kind(info: Mapping[str, Any]) -> tuple[str, Any]:
@@ -53,7 +60,7 @@ def is_answer(path: str, answer: object, body: Mapping[str, Any]) -> bool:
         answer: the JSON value.
         body: that was asked.
     """
-    count = len(body["texts"]) if path == "/rerank" else 1
+    count = len(body["texts"]) if path == _RERANK else 1
     return isinstance(answer, list) and _CHECKS[path](answer, count)
 
 
@@ -83,8 +90,8 @@ def _is_finite(value: object) -> bool:
 
 
 _CHECKS: dict[str, Callable[[list[Any], int], bool]] = {
-    "/embed": _is_vectors,
-    "/embed_sparse": _is_sparse,
-    "/rerank": _is_ranking,
-    "/predict": _is_prediction,
+    _EMBED: _is_vectors,
+    _EMBED_SPARSE: _is_sparse,
+    _RERANK: _is_ranking,
+    _PREDICT: _is_prediction,
 }

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from embedfleet.arrays import Floats
-from embedfleet.dialects.body import Fields, Json
+from embedfleet.dialects.json_body import Fields, Json
 from embedfleet.dialects.serving.tei import EmbedRequest, parse_embed, render
 from embedfleet.errors import Validation
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from embedfleet.arrays import Floats
-from embedfleet.dialects.body import Fields
+from embedfleet.dialects.json_body import Fields
 from embedfleet.dialects.serving.tei import Input, parse_inputs, render
 
 

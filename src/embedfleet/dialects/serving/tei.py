@@ -12,7 +12,7 @@ import numpy as np
 import orjson
 
 from embedfleet.arrays import Floats
-from embedfleet.dialects.body import Fields, Json, is_id
+from embedfleet.dialects.json_body import Fields, Json, is_token_id
 from embedfleet.errors import Empty
 from embedfleet.http.message import Header
 
@@ -123,7 +123,7 @@ def parse_inputs(fields: Fields, name: str) -> tuple[list[Input], bool]:
     if isinstance(value, str):
         return [value], False
     if isinstance(value, list):
-        if all(is_id(item) for item in value):
+        if all(is_token_id(item) for item in value):
             return [value], False
         if all(_is_input(item) for item in value):
             return value, True
@@ -131,7 +131,7 @@ def parse_inputs(fields: Fields, name: str) -> tuple[list[Input], bool]:
 
 
 def _is_input(value: Json) -> bool:
-    return isinstance(value, str) or (isinstance(value, list) and all(is_id(item) for item in value))
+    return isinstance(value, str) or (isinstance(value, list) and all(is_token_id(item) for item in value))
 
 
 def parse_rerank(fields: Fields) -> RerankRequest:
@@ -215,8 +215,8 @@ def parse_decode(fields: Fields) -> DecodeRequest:
     value = fields.raw("ids")
     if not isinstance(value, list):
         raise fields.unmatched("ids", "InputIds")
-    ids = [value] if all(is_id(item) for item in value) else value
-    if not all(isinstance(item, list) and all(is_id(i) for i in item) for item in ids):
+    ids = [value] if all(is_token_id(item) for item in value) else value
+    if not all(isinstance(item, list) and all(is_token_id(i) for i in item) for item in ids):
         raise fields.unmatched("ids", "InputIds")
     skip = fields.boolean("skip_special_tokens", default=True)
     if not value:

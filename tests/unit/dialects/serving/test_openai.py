@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from embedfleet.dialects.body import read_object
+from embedfleet.dialects.json_body import read_object
 from embedfleet.dialects.serving import openai
 from embedfleet.errors import WrongShape
 

@@ -4,7 +4,7 @@ import numpy as np
 import orjson
 import pytest
 
-from embedfleet.dialects.body import read_object
+from embedfleet.dialects.json_body import read_object
 from embedfleet.dialects.serving import tei
 from embedfleet.errors import Empty, MalformedBody, WrongContentType, WrongShape
 

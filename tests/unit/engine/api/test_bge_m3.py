@@ -5,7 +5,7 @@ import asyncio
 import numpy as np
 import pytest
 
-from embedfleet.dialects.body import Fields
+from embedfleet.dialects.json_body import Fields
 from embedfleet.dialects.serving.bge_m3 import Scoring, parse_encode, parse_scoring
 from embedfleet.dialects.serving.tei import RerankRequest, SimilarityRequest, Truncation, parse_embed
 from embedfleet.engine.api.app import load

@@ -9,7 +9,7 @@ import pytest
 from bench.fuzz.folders import KINDS, make_files, write_files
 from bench.fuzz.tokenizers import ROOM
 from bench.fuzz.weights import onnx_pass, safetensors
-from embedfleet.dialects.body import Fields
+from embedfleet.dialects.json_body import Fields
 from embedfleet.dialects.serving.tei import parse_embed
 from embedfleet.engine.api.app import load
 from embedfleet.engine.api.operations import Operations

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedfleet.dialects.body import Fields
+from embedfleet.dialects.json_body import Fields
 from embedfleet.dialects.serving.bge_m3 import Encoding, Scoring
 from embedfleet.dialects.serving.tei import RerankRequest, SimilarityRequest, Truncation, parse_embed, parse_predict
 from embedfleet.engine.api.app import load

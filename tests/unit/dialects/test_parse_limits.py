@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedfleet.dialects.body import read_object
-from embedfleet.dialects.excess import count_items, find_excess
-from embedfleet.dialects.splitting.texts import read_texts
+from embedfleet.dialects.json_body import read_object
+from embedfleet.dialects.parse_limits import count_items, find_excess
+from embedfleet.dialects.request_texts import read_texts
 from embedfleet.errors import MalformedBody, Validation
-from tests.unit.dialects.oracle import JSON
+from tests.services.text_replica import JSON
 
 MOST = 4096
 _TEXT = st.text(alphabet='[]{},"\\ab\n', max_size=8)

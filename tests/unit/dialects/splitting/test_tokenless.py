@@ -5,9 +5,11 @@ import tracemalloc
 import orjson
 import pytest
 
-from embedfleet.dialects.splitting.doubt import ASKED
-from embedfleet.dialects.splitting.texts import Candidates, read_texts
-from tests.unit.dialects.oracle import JSON
+from embedfleet.dialects.request_texts import read_texts
+from embedfleet.dialects.splitting.ranking_reply import RANKING
+from embedfleet.dialects.splitting.texts import RerankTexts
+from embedfleet.dialects.splitting.tokenless import EXCERPT_CHARACTERS
+from tests.services.text_replica import JSON
 
 BLANK = "\u3000"
 LONG = BLANK * 50_000
@@ -37,7 +39,7 @@ def read(path, request):
     ],
 )
 def test_just_what_cannot_be_seen_is_doubted(path, request_, places):
-    assert [doubt.place for doubt in read(path, request_).doubts()] == places
+    assert [doubt.place for doubt in read(path, request_).maybe_tokenless()] == places
 
 
 @pytest.mark.parametrize(
@@ -55,11 +57,11 @@ def test_no_doubt_is_longer_than_what_is_looked_at(path, request_):
     texts = read(path, request_)
     tracemalloc.start()
     try:
-        doubts = texts.doubts()
+        doubts = texts.maybe_tokenless()
         assert tracemalloc.get_traced_memory()[1] < 4_000_000
     finally:
         tracemalloc.stop()
-    assert all(len(doubt.text) <= ASKED for doubt in doubts)
+    assert all(len(doubt.text) <= EXCERPT_CHARACTERS for doubt in doubts)
 
 
 class Watched(str):
@@ -74,5 +76,5 @@ class Watched(str):
 
 def test_a_query_is_looked_at_once_however_many_texts_go_with_it():
     query = Watched(BLANK)
-    assert len(Candidates({"query": query}, [BLANK] * 5).doubts()) == 5
+    assert len(RerankTexts("rerank", {"query": query}, [BLANK] * 5, RANKING).maybe_tokenless()) == 5
     assert getattr(query, "looks", 0) <= 1  # compiled it is looked at in C

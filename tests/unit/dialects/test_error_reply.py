@@ -3,29 +3,30 @@
 import orjson
 import pytest
 
-from embedfleet.dialects.failure import is_of_the_model, render_failure
+from embedfleet.dialects.error_body import is_model_mismatch
+from embedfleet.dialects.error_reply import render_error
 from embedfleet.errors import BodyTooLarge, Overloaded, Unhealthy, Validation
 
 
 @pytest.mark.parametrize("path", ["/v1/embeddings", "/embeddings"])
 def test_openais_routes_get_the_flat_shape(path):
-    status, headers, body = render_failure(path, Overloaded(retry_after_s=7))
+    status, headers, body = render_error(path, Overloaded(retry_after_s=7))
     assert (status, orjson.loads(body)) == (429, {"message": "Model is overloaded", "code": 429, "type": "Overloaded"})
     assert (b"retry-after", b"7") in headers
 
 
 def test_teis_routes_get_teis_shape():
-    status, headers, body = render_failure("/embed", Validation("batch size 33"))
+    status, headers, body = render_error("/embed", Validation("batch size 33"))
     assert (status, orjson.loads(body)) == (422, {"error": "batch size 33", "error_type": "Validation"})
     assert not any(name == b"retry-after" for name, _ in headers)
 
 
 def test_unhealthy_says_when_to_come_again():
-    assert (b"retry-after", b"5") in render_failure("/embed", Unhealthy())[1]
+    assert (b"retry-after", b"5") in render_error("/embed", Unhealthy())[1]
 
 
 def test_what_the_framework_refuses_is_text():
-    status, headers, body = render_failure("/embed", BodyTooLarge("too large"))
+    status, headers, body = render_error("/embed", BodyTooLarge("too large"))
     assert (status, body) == (413, b"too large")
     assert headers == [(b"content-type", b"text/plain; charset=utf-8")]
 
@@ -44,4 +45,4 @@ def test_what_the_framework_refuses_is_text():
     ],
 )
 def test_what_every_replica_would_say_is_told_from_what_one_suffers(body, of_the_model):
-    assert is_of_the_model(body) is of_the_model
+    assert is_model_mismatch(body) is of_the_model

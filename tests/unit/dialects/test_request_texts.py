@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from embedfleet.dialects.body import read_object
-from embedfleet.dialects.failure import render_failure
+from embedfleet.dialects.error_reply import render_error
+from embedfleet.dialects.json_body import read_object
+from embedfleet.dialects.request_texts import read_texts
 from embedfleet.dialects.serving import openai, tei
-from embedfleet.dialects.splitting.texts import read_texts
 from embedfleet.errors import Backend, Empty, Overloaded, ServingError, Tokenizer, Validation, WrongShape
-from tests.unit.dialects.oracle import IDS, JSON, PATHS, REQUESTS, TEXT, divisions
+from tests.services.text_replica import IDS, JSON, PATHS, REQUESTS, TEXT, divisions
 
 
 def read(path, request):
@@ -99,7 +99,7 @@ def test_texts_are_read_just_where_the_engine_reads_them(value):
 )
 def test_texts_are_counted_as_tei_counts_them(path, request_, count, characters, costs):
     texts = read(path, request_)
-    assert (texts.count, texts.divisible) == (count, count > 1)
+    assert (texts.count, texts.can_split) == (count, count > 1)
     assert texts.characters() == characters
     assert texts.costs(four_a_token) == costs
 
@@ -107,7 +107,7 @@ def test_texts_are_counted_as_tei_counts_them(path, request_, count, characters,
 def test_rerank_and_the_source_of_similarity_are_told():
     told = {path: read(path, request) for path, request in _TWO.items()}
     assert [path for path, texts in told.items() if texts.is_rerank] == ["/rerank"]
-    assert {path: texts.extra for path, texts in told.items() if texts.extra} == {"/similarity": 1}
+    assert {path: texts.extra_inputs for path, texts in told.items() if texts.extra_inputs} == {"/similarity": 1}
 
 
 _TWO = {
@@ -147,7 +147,7 @@ def test_one_text_is_asked_for_as_the_client_did(value):
 
 
 def failed(path, error):
-    return render_failure(path, error)[2]
+    return render_error(path, error)[2]
 
 
 TOO_LONG = "Input validation error: `inputs` must have less than 512 tokens. Given: 551"
@@ -165,7 +165,7 @@ TOO_LONG = "Input validation error: `inputs` must have less than 512 tokens. Giv
 )
 def test_an_error_of_one_text_says_which_text_of_the_request_it_is(path, key, place):
     reply = failed(path, Validation(TOO_LONG))
-    rebased = orjson.loads(read(path, _TWO[path]).rebase(1, reply))
+    rebased = orjson.loads(read(path, _TWO[path]).locate_error(1, reply))
     assert rebased == {**orjson.loads(reply), key: f"{TOO_LONG} (in `{place}`)"}
 
 
@@ -181,7 +181,7 @@ def test_an_error_of_one_text_says_which_text_of_the_request_it_is(path, key, pl
     ],
 )
 def test_what_is_wrong_with_a_text_is_told_of_the_text(error: ServingError):
-    rebased = orjson.loads(read("/embed", _TWO["/embed"]).rebase(0, failed("/embed", error)))
+    rebased = orjson.loads(read("/embed", _TWO["/embed"]).locate_error(0, failed("/embed", error)))
     assert rebased == {"error": f"{error} (in `inputs[0]`)", "error_type": error.error_type}
 
 
@@ -202,22 +202,23 @@ def test_what_is_wrong_with_a_text_is_told_of_the_text(error: ServingError):
 def test_what_is_wrong_with_the_request_or_the_model_is_left_as_it_is(error: ServingError):
     for path in ("/embed", "/v1/embeddings"):
         reply = failed(path, error)
-        assert read(path, _TWO[path]).rebase(0, reply) == reply
+        assert read(path, _TWO[path]).locate_error(0, reply) == reply
 
 
 @pytest.mark.parametrize("reply", [b"", b"Failed to parse", b"[]", b"{}", b'{"error":1}', b'"tokenizer error x"'])
 def test_what_is_not_in_teis_shape_is_left_as_it_is(reply):
-    assert read("/embed", _TWO["/embed"]).rebase(0, reply) == reply
+    assert read("/embed", _TWO["/embed"]).locate_error(0, reply) == reply
 
 
 def test_a_request_of_one_text_needs_no_place():
     reply = failed("/embed", Validation(TOO_LONG))
-    assert read("/embed", {"inputs": "a"}).rebase(0, reply) == reply
-    assert read("/embed", {"inputs": ["a"]}).rebase(0, reply) == reply
+    assert read("/embed", {"inputs": "a"}).locate_error(0, reply) == reply
+    assert read("/embed", {"inputs": ["a"]}).locate_error(0, reply) == reply
 
 
 def test_the_gateway_reads_texts_without_numpy():
-    program = "import sys, embedfleet.dialects.splitting.texts; sys.exit('numpy' in sys.modules)"
+    modules = ", ".join(f"embedfleet.dialects.{name}" for name in ("coalescing", "error_reply", "request_texts"))
+    program = f"import sys, {modules}; sys.exit('numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from embedfleet.dialects.splitting.texts import read_texts
+from embedfleet.dialects.request_texts import read_texts
 from embedfleet.errors import Malformed
-from tests.unit.dialects.oracle import JSON, PATHS, REQUESTS, answer, divisions
+from tests.services.text_replica import JSON, PATHS, REQUESTS, answer, divisions
 
 BATCHES = st.sampled_from(PATHS).flatmap(lambda path: st.tuples(st.just(path), REQUESTS[path]))
 

@@ -6,7 +6,7 @@ import numpy as np
 import orjson
 from hypothesis import strategies as st
 
-from embedfleet.dialects.body import read_object
+from embedfleet.dialects.json_body import read_object
 from embedfleet.dialects.serving import bge_m3, openai, tei
 
 JSON = b"application/json"

@@ -5,25 +5,25 @@ import re
 import pytest
 
 from bench.conformance.recording import kinds, read
-from embedfleet.dialects.body import read_object
-from embedfleet.dialects.serde import forms
-from embedfleet.dialects.serde.reading import NO_JSON, WRONG_SHAPE, read_fields
-from embedfleet.dialects.serde.words import number, told
+from embedfleet.dialects.json_body import read_object
+from embedfleet.dialects.serde import tei_structs
+from embedfleet.dialects.serde.rust_values import describe, format_float
+from embedfleet.dialects.serde.second_reading import NO_JSON, WRONG_SHAPE, read_fields
 from embedfleet.dialects.serving import openai, tei
 from embedfleet.errors import Empty, MalformedBody, RequestError, WrongShape
 
 JSON = b"application/json"
 READERS = {
-    "/embed": (forms.EMBED, tei.parse_embed),
-    "/embed_all": (forms.EMBED_ALL, tei.parse_embed_all),
-    "/embed_sparse": (forms.EMBED_SPARSE, tei.parse_embed_all),
-    "/v1/embeddings": (forms.EMBEDDINGS, openai.parse_embeddings),
-    "/embeddings": (forms.EMBEDDINGS, openai.parse_embeddings),
-    "/rerank": (forms.RERANK, tei.parse_rerank),
-    "/predict": (forms.PREDICT, tei.parse_predict),
-    "/similarity": (forms.SIMILARITY, tei.parse_similarity),
-    "/tokenize": (forms.TOKENIZE, tei.parse_tokenize),
-    "/decode": (forms.DECODE, tei.parse_decode),
+    "/embed": (tei_structs.EMBED, tei.parse_embed),
+    "/embed_all": (tei_structs.EMBED_ALL, tei.parse_embed_all),
+    "/embed_sparse": (tei_structs.EMBED_SPARSE, tei.parse_embed_all),
+    "/v1/embeddings": (tei_structs.EMBEDDINGS, openai.parse_embeddings),
+    "/embeddings": (tei_structs.EMBEDDINGS, openai.parse_embeddings),
+    "/rerank": (tei_structs.RERANK, tei.parse_rerank),
+    "/predict": (tei_structs.PREDICT, tei.parse_predict),
+    "/similarity": (tei_structs.SIMILARITY, tei.parse_similarity),
+    "/tokenize": (tei_structs.TOKENIZE, tei.parse_tokenize),
+    "/decode": (tei_structs.DECODE, tei.parse_decode),
 }
 
 
@@ -183,7 +183,7 @@ def test_a_body_of_too_many_items_is_refused_without_a_place():
 def test_deep_input_is_refused_and_does_not_end_the_process():
     for depth in (127, 5000):
         with pytest.raises((MalformedBody, WrongShape)) as refused:
-            read_fields(b'{"inputs":' + b"[" * depth, forms.EMBED)
+            read_fields(b'{"inputs":' + b"[" * depth, tei_structs.EMBED)
         assert "recursion limit exceeded at line 1 column 137" in str(refused.value)
 
 
@@ -197,12 +197,12 @@ def test_deep_input_is_refused_and_does_not_end_the_process():
     ],
 )  # fmt: skip
 def test_numbers_are_written_as_rust_writes_them(value, text):
-    assert number(value) == text
+    assert format_float(value) == text
 
 
 def test_values_are_named_as_the_library_names_them():
-    assert told('a"\\\n\t\0\x7f') == 'string "a\\"\\\\\\n\\t\\0\\u{7f}"'
-    assert told("grün 🙂") == 'string "grün 🙂"'
-    assert [told(value) for value in (None, True, 7, [], {})] == [
+    assert describe('a"\\\n\t\0\x7f') == 'string "a\\"\\\\\\n\\t\\0\\u{7f}"'
+    assert describe("grün 🙂") == 'string "grün 🙂"'
+    assert [describe(value) for value in (None, True, 7, [], {})] == [
         "null", "boolean `true`", "integer `7`", "sequence", "map",
     ]  # fmt: skip

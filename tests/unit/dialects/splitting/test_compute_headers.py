@@ -1,14 +1,14 @@
 """TEI's cost headers over the parts of a request."""
 
 from embedfleet.dialects.serving.tei import Cost, cost_headers
-from embedfleet.dialects.splitting.compute_fields import join_fields
+from embedfleet.dialects.splitting.compute_headers import join_headers
 
 ONE = Cost(characters=10, tokens=4, total_s=0.010, tokenization_s=0.001, queue_s=0.006, inference_s=0.003)
 OTHER = Cost(characters=5, tokens=3, total_s=0.007, tokenization_s=0.002, queue_s=0.001, inference_s=0.004)
 
 
 def test_work_is_summed_and_of_times_the_longest_is_told():
-    joined = join_fields([cost_headers(ONE), cost_headers(OTHER)])
+    joined = join_headers([cost_headers(ONE), cost_headers(OTHER)])
     assert joined == [
         (b"x-compute-type", b"gpu+optimized"),
         (b"x-compute-time", b"17"),
@@ -23,15 +23,15 @@ def test_work_is_summed_and_of_times_the_longest_is_told():
 
 def test_other_fields_are_the_first_parts_but_not_the_length_of_its_body():
     first = [(b"content-type", b"application/json"), (b"content-length", b"9"), (b"vary", b"a"), (b"vary", b"b")]
-    assert join_fields([first, [(b"content-type", b"x"), (b"date", b"now")]]) == [first[0], *first[2:]]
+    assert join_headers([first, [(b"content-type", b"x"), (b"date", b"now")]]) == [first[0], *first[2:]]
 
 
 def test_what_one_part_does_not_tell_cannot_be_told_of_all():
     fields = [(b"x-compute-tokens", b"4"), (b"x-queue-time", b"1")]
     for other in ([], [(b"x-compute-tokens", b"many"), (b"x-queue-time", b"-1")]):
-        assert join_fields([fields, other]) == join_fields([fields + other, other]) == []
+        assert join_headers([fields, other]) == join_headers([fields + other, other]) == []
 
 
 def test_of_fields_that_come_twice_the_first_counts():
     twice = [(b"x-compute-tokens", b"4"), (b"x-compute-tokens", b"9")]
-    assert join_fields([[(b"x-compute-tokens", b"1")], twice]) == [(b"x-compute-tokens", b"5")]
+    assert join_headers([[(b"x-compute-tokens", b"1")], twice]) == [(b"x-compute-tokens", b"5")]
