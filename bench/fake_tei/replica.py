@@ -21,7 +21,7 @@ from bench.fake_tei.oracle import tokens_of
 from bench.fake_tei.queue import Entry, Permits, Queue
 from bench.fake_tei.settings import ReplicaSettings
 from embedfleet.dialects.error_reply import render_error
-from embedfleet.dialects.serving.tei import Cost as Spent
+from embedfleet.dialects.serving.tei import RequestCost as Spent
 from embedfleet.dialects.serving.tei import cost_headers
 from embedfleet.engine.api.openapi import HTML, docs_page, openapi
 from embedfleet.errors import Backend, Overloaded, RequestError, ServingError

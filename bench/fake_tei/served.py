@@ -204,7 +204,7 @@ class Served:
         return not self._tokenizer.encode(decoded, add_special_tokens=False).ids
 
     @staticmethod
-    def _answered(sound: _Sound, body: bytes, cost: tei.Cost) -> Work:
+    def _answered(sound: _Sound, body: bytes, cost: tei.RequestCost) -> Work:
         texts = [item if isinstance(item, str) else str(item) for item in sound.inputs]
         each, rest = divmod(cost.tokens, len(texts))
         return Work(

@@ -1,4 +1,4 @@
-"""The slow reading of JSON agrees with two other parsers, and with the fast reading wherever that takes a body."""
+"""The second reading of JSON agrees with two other parsers, and with the first reading on bodies that this takes."""
 
 import json
 

@@ -6,7 +6,7 @@ paths that probes ask, and docs/reference/routes.md.
 
 How to add a route:
 
-1. Add a row to `ROUTES`. A path that means the same as another one repeats its ``operation``, and needs nothing else.
+1. Add a row to `ROUTES`. An alias repeats the row that it stands for with another path, and needs nothing else.
 2. For an operation that TEI has, declare the fields of its body in `dialects.serde.tei_structs`; then wrong bodies are
    refused in TEI's words.
 3. Write its parser and its renderer in `dialects.serving`. If the gateway is to split its requests and no reader or
@@ -126,13 +126,13 @@ ROUTES: Final = (
     ),
     Route("/", MODELS_OWN, "the reply of the route for the model's kind"),
     Route("/invocations", MODELS_OWN, "the reply of the route for the model's kind"),
-    Route("/", "health", "whether the model can compute", method="GET", is_on_gateway=True, is_public=True),
-    Route("/ping", "health", "whether the model can compute", method="GET", is_on_gateway=True, is_public=True),
     Route("/info", "info", "the model and the limits", method="GET", is_on_gateway=True, is_listed=True),
     Route(
-        "/health", "health", "whether the engine can compute",
+        "/health", "health", "whether the model can compute",
         method="GET", is_on_gateway=True, is_public=True, is_listed=True,
     ),
+    Route("/ping", "health", "whether the model can compute", method="GET", is_on_gateway=True, is_public=True),
+    Route("/", "health", "whether the model can compute", method="GET", is_on_gateway=True, is_public=True),
     Route(
         "/metrics", "metrics", "metrics for Prometheus",
         method="GET", is_on_gateway=True, is_public=True, is_listed=True,

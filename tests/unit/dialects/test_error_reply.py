@@ -1,4 +1,4 @@
-"""Failed replies have the shape of their route and say when to come again."""
+"""Failed replies have the shape of their route, and Retry-After where a retry may help."""
 
 import orjson
 import pytest
@@ -21,7 +21,7 @@ def test_teis_routes_get_teis_shape():
     assert not any(name == b"retry-after" for name, _ in headers)
 
 
-def test_unhealthy_says_when_to_come_again():
+def test_unhealthy_says_when_to_retry():
     assert (b"retry-after", b"5") in render_error("/embed", Unhealthy())[1]
 
 
@@ -32,7 +32,7 @@ def test_what_the_framework_refuses_is_text():
 
 
 @pytest.mark.parametrize(
-    ("body", "of_the_model"),
+    ("body", "is_mismatch"),
     [
         (b'{"error":"Backend error: Model is not an embedding model","error_type":"Backend"}', True),
         (b'{"error":"Backend error: model is not a re-ranker model","error_type":"Backend"}', True),
@@ -44,5 +44,5 @@ def test_what_the_framework_refuses_is_text():
         (b'{"error":1}', False),
     ],
 )
-def test_what_every_replica_would_say_is_told_from_what_one_suffers(body, of_the_model):
-    assert is_model_mismatch(body) is of_the_model
+def test_an_error_of_every_replica_is_told_from_an_error_of_one(body, is_mismatch):
+    assert is_model_mismatch(body) is is_mismatch

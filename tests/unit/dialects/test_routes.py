@@ -1,4 +1,4 @@
-"""The table of routes: its rows agree with each other, and nothing else in the package names their paths."""
+"""The rows of the table of routes agree with each other, and no other module names their paths."""
 
 import ast
 from collections import defaultdict
@@ -15,7 +15,7 @@ PATHS = {route.path for route in ROUTES} - {"/"}  # a slash alone stands for muc
 
 
 def literals(file: Path):
-    """Each string and byte string of a file, also those within f-strings."""
+    """Yield each string and byte string of a file, also those within f-strings."""
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Constant) and isinstance(node.value, str | bytes):
             yield node.lineno, node.value if isinstance(node.value, str) else node.value.decode("latin-1")
@@ -56,7 +56,7 @@ def test_each_route_is_served_by_someone_and_says_what_it_answers():
 
 
 def test_a_field_has_one_default_on_all_routes():
-    """A null is replaced by it whatever the route is."""
+    """The gateway replaces nulls whatever the route is."""
     defaults = defaultdict(set)
     for route in ROUTES:
         for name, default in route.struct.null_defaults().items() if route.struct is not None else ():

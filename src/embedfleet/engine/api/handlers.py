@@ -40,7 +40,7 @@ class Answer:
 
 
 Handler = Callable[[Exchange], Awaitable[Answer]]
-Computation = Callable[[Fields], Awaitable[tuple[bytes, tei.Cost]]]
+Computation = Callable[[Fields], Awaitable[tuple[bytes, tei.RequestCost]]]
 """Computes the body of a reply from the fields of a request, and returns it with its cost."""
 
 
@@ -105,32 +105,32 @@ class Handlers:
         """The operation of ``POST /`` for this model."""
         return own_operation("reranker" if self._engine.late_interaction else self._engine.spec.kind)
 
-    async def _embed(self, fields: Fields) -> tuple[bytes, tei.Cost]:
+    async def _embed(self, fields: Fields) -> tuple[bytes, tei.RequestCost]:
         request = tei.parse_embed(fields)
         vectors, cost = await self._measured(
             "embed", len(request.inputs), request.batch, self._operations.embed(request)
         )
         return tei.render(vectors), cost
 
-    async def _embed_all(self, fields: Fields) -> tuple[bytes, tei.Cost]:
+    async def _embed_all(self, fields: Fields) -> tuple[bytes, tei.RequestCost]:
         request = tei.parse_embed_all(fields)
         work = self._operations.embed_all(request, colbert=fields.boolean("colbert", default=False))
         states, cost = await self._measured("embed", len(request.inputs), request.batch, work)
         return tei.render(states), cost
 
-    async def _embed_sparse(self, fields: Fields) -> tuple[bytes, tei.Cost]:
+    async def _embed_sparse(self, fields: Fields) -> tuple[bytes, tei.RequestCost]:
         request = tei.parse_embed_all(fields)
         work = self._operations.embed_sparse(request)
         weights, cost = await self._measured("embed", len(request.inputs), request.batch, work)
         return tei.render([tei.sparse(row) for row in weights]), cost
 
-    async def _encode(self, fields: Fields) -> tuple[bytes, tei.Cost]:
+    async def _encode(self, fields: Fields) -> tuple[bytes, tei.RequestCost]:
         request = bge_m3.parse_encode(fields)
         work = self._operations.encode(request)
         encodings, cost = await self._measured("embed", len(request.embed.inputs), request.embed.batch, work)
         return bge_m3.render_encodings(encodings), cost
 
-    async def _embeddings(self, fields: Fields) -> tuple[bytes, tei.Cost]:
+    async def _embeddings(self, fields: Fields) -> tuple[bytes, tei.RequestCost]:
         request = openai.parse_embeddings(fields)
         work = self._operations.embeddings(request)
         vectors, cost = await self._measured("embed", len(request.inputs), request.batch, work)
@@ -139,19 +139,19 @@ class Handlers:
         )
         return body, cost
 
-    async def _rerank(self, fields: Fields) -> tuple[bytes, tei.Cost]:
+    async def _rerank(self, fields: Fields) -> tuple[bytes, tei.RequestCost]:
         request = tei.parse_rerank(fields)
         work = self._operations.rerank(request, bge_m3.parse_scoring(fields))
         scores, cost = await self._measured("predict", len(request.texts), True, work)
         return tei.render_ranks(scores, request.texts if request.return_text else None), cost
 
-    async def _predict(self, fields: Fields) -> tuple[bytes, tei.Cost]:
+    async def _predict(self, fields: Fields) -> tuple[bytes, tei.RequestCost]:
         request = tei.parse_predict(fields)
         work = self._operations.predict(request)
         rows, cost = await self._measured("predict", len(request.inputs), request.batch, work)
         return tei.render(rows if request.batch else rows[0]), cost
 
-    async def _similarity(self, fields: Fields) -> tuple[bytes, tei.Cost]:
+    async def _similarity(self, fields: Fields) -> tuple[bytes, tei.RequestCost]:
         request = tei.parse_similarity(fields)
         scoring = bge_m3.parse_scoring(fields.optional_object("parameters"))
         work = self._operations.similarity(request, scoring)
@@ -159,10 +159,10 @@ class Handlers:
         return tei.render(np.ascontiguousarray(scores)), cost
 
     async def _answer_vertex(self, exchange: Exchange) -> Answer:
-        works = {"embed": self._embed, "sparse": self._embed_sparse, "rerank": self._rerank, "predict": self._predict}
         fields = _fields(exchange, tei_structs.VERTEX)
         found = self._vertex.read(fields.sequence("instances"))
-        replies = await asyncio.gather(*(works[task](one) for task, one in found), return_exceptions=True)
+        computing = (self._computations[operation](instance) for operation, instance in found)
+        replies = await asyncio.gather(*computing, return_exceptions=True)
         bodies = []
         for reply in replies:
             if isinstance(reply, BaseException):
@@ -192,12 +192,12 @@ class Handlers:
 
     async def _info(self, exchange: Exchange) -> Answer:  # noqa: ARG002
         spec, late = self._engine.spec, self._engine.late_interaction
-        told = info(spec, self._settings, late_interaction=late, precision=self._engine.precision)
-        return Answer(200, (JSON,), tei.render(told))
+        body = info(spec, self._settings, late_interaction=late, precision=self._engine.precision)
+        return Answer(200, (JSON,), tei.render(body))
 
     async def _measured(
-        self, kind: str, inputs: int, batch: bool, work: Awaitable[tuple[T, tei.Cost]]
-    ) -> tuple[T, tei.Cost]:
+        self, kind: str, inputs: int, batch: bool, work: Awaitable[tuple[T, tei.RequestCost]]
+    ) -> tuple[T, tei.RequestCost]:
         """Await ``work`` and observe it in TEI's metrics: a request's metrics once, an input's once for each input.
 
         Each input is observed with the mean of its request, so that counts and sums equal TEI's.

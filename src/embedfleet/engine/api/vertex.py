@@ -1,6 +1,6 @@
 """Google Vertex's shape, ``{"instances": […]}``, in which each instance is a request; every build of TEI takes it."""
 
-from typing import Any, Literal
+from typing import Any
 
 import orjson
 
@@ -11,8 +11,6 @@ from embedfleet.dialects.serde.second_reading import fields_of, is_readable
 from embedfleet.dialects.serde.structs import Struct
 from embedfleet.errors import Validation
 
-Task = Literal["embed", "sparse", "rerank", "predict"]
-
 
 class Vertex:
     """Reads what instances ask of one model.
@@ -22,38 +20,40 @@ class Vertex:
     """
 
     def __init__(self, model_type: dict[str, Any]) -> None:
-        self._task, self._struct = _main_task(model_type)
+        self._operation, self._struct = _main_operation(model_type)
 
-    def read(self, instances: list[Any]) -> list[tuple[Task, Fields]]:
-        """Read each instance's task and fields; an instance that fits a ranking is one.
+    def read(self, instances: list[Any]) -> list[tuple[str, Fields]]:
+        """Read each instance's operation and fields; an instance that fits a ranking is one.
 
         Raises:
-            Validation: An instance fits neither a ranking nor the model's own task.
+            Validation: An instance fits neither a ranking nor the model's own operation.
         """
         read = self._read if is_readable(orjson.dumps(instances)) else self._guess
         return [read(instance) for instance in instances]
 
-    def _read(self, instance: object) -> tuple[Task, Fields]:
+    def _read(self, instance: object) -> tuple[str, Fields]:
         body = orjson.dumps(instance)
         try:
             return "rerank", Fields(fields_of(body, tei_structs.RERANK))
         except Fault:
             pass
         try:
-            return self._task, Fields(fields_of(body, self._struct))
+            return self._operation, Fields(fields_of(body, self._struct))
         except Fault as fault:
             raise Validation(fault.message) from None
 
-    def _guess(self, instance: object) -> tuple[Task, Fields]:
+    def _guess(self, instance: object) -> tuple[str, Fields]:
         """Read an instance by its keys alone, where there are too many items to read them as TEI does."""
         if not isinstance(instance, dict):
             raise Validation("an instance is no object")
-        return ("rerank" if "texts" in instance else self._task), Fields(instance)
+        return ("rerank" if "texts" in instance else self._operation), Fields(instance)
 
 
-def _main_task(model_type: dict[str, Any]) -> tuple[Task, Struct]:
-    """The task, and its fields, of an instance that is not a ranking."""
+def _main_operation(model_type: dict[str, Any]) -> tuple[str, Struct]:
+    """The operation, and its fields, of an instance that is not a ranking."""
     embedding = model_type.get("embedding")
     if embedding is None:
         return "predict", tei_structs.PREDICT
-    return ("sparse", tei_structs.EMBED_SPARSE) if embedding["pooling"] == "splade" else ("embed", tei_structs.EMBED)
+    return (
+        ("embed_sparse", tei_structs.EMBED_SPARSE) if embedding["pooling"] == "splade" else ("embed", tei_structs.EMBED)
+    )

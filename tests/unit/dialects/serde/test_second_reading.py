@@ -1,4 +1,4 @@
-"""Refusals by form are TEI's, word by word: those recorded, and others whose text follows from its libraries."""
+"""Bodies of a wrong form get TEI's messages: recorded ones, and others that follow from its libraries."""
 
 import re
 
@@ -7,7 +7,6 @@ import pytest
 from bench.conformance.recording import kinds, read
 from embedfleet.dialects.json_body import read_object
 from embedfleet.dialects.serde import tei_structs
-from embedfleet.dialects.serde.rust_values import describe, format_float
 from embedfleet.dialects.serde.second_reading import NO_JSON, WRONG_SHAPE, read_fields
 from embedfleet.dialects.serving import openai, tei
 from embedfleet.errors import Empty, MalformedBody, RequestError, WrongShape
@@ -28,7 +27,7 @@ READERS = {
 
 
 def refusal(path: str, body: bytes) -> tuple[int, str]:
-    """What a route says of a body's form; 200 if nothing."""
+    """Status and message of a route for a body of a wrong form; 200 if the form is right."""
     struct, parse = READERS[path]
     try:
         parse(read_object(JSON, body, struct))
@@ -185,24 +184,3 @@ def test_deep_input_is_refused_and_does_not_end_the_process():
         with pytest.raises((MalformedBody, WrongShape)) as refused:
             read_fields(b'{"inputs":' + b"[" * depth, tei_structs.EMBED)
         assert "recursion limit exceeded at line 1 column 137" in str(refused.value)
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        (1e20, "1e20"), (1.5, "1.5"), (1.0, "1.0"), (-2.0, "-2.0"), (0.0, "0.0"), (-0.0, "-0.0"), (100.25, "100.25"),
-        (1e15, "1000000000000000.0"), (1e16, "1e16"), (1.25e16, "1.25e16"), (123456789012345.6, "123456789012345.6"),
-        (0.001234, "0.001234"), (0.00001, "0.00001"), (0.000001, "1e-6"), (1.5e-7, "1.5e-7"), (5e-324, "5e-324"),
-        (1.7976931348623157e308, "1.7976931348623157e308"),
-    ],
-)  # fmt: skip
-def test_numbers_are_written_as_rust_writes_them(value, text):
-    assert format_float(value) == text
-
-
-def test_values_are_named_as_the_library_names_them():
-    assert describe('a"\\\n\t\0\x7f') == 'string "a\\"\\\\\\n\\t\\0\\u{7f}"'
-    assert describe("grün 🙂") == 'string "grün 🙂"'
-    assert [describe(value) for value in (None, True, 7, [], {})] == [
-        "null", "boolean `true`", "integer `7`", "sequence", "map",
-    ]  # fmt: skip

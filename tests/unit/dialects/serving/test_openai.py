@@ -1,4 +1,4 @@
-"""OpenAI's route: float and base64 carry the same numbers, errors are TEI's flat ones."""
+"""OpenAI's route: what it reads, and that float and base64 carry the same numbers."""
 
 from base64 import b64decode
 
