@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from embedfleet.dialects.routes import path_of
+from embedfleet.dialects.routes import own_operation, path_of
 
 _EMBED: Final = path_of("embed")
 _EMBED_SPARSE: Final = path_of("embed_sparse")
@@ -20,31 +20,32 @@ _SHORT = "ok"
 
 def question(info: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """Path and body of the fixed question, by a replica's ``/info``: nothing in the answer is scaled or normalised."""
-    kind, pooling = _kind(info)
-    if kind == "reranker":
+    path = own_path(info)
+    if path == _RERANK:
         most = info.get("max_client_batch_size")
         texts = (_TEXT, *_OTHERS)[: most if isinstance(most, int) and most > 0 else None]
-        return _RERANK, {"query": _TEXT, "texts": list(texts), "raw_scores": True, "truncate": True}
-    if kind == "classifier":
-        return _PREDICT, {"inputs": _TEXT, "raw_scores": True, "truncate": True}
-    if pooling == "splade":  # which /embed refuses unless it is not to be normalised
-        return _EMBED_SPARSE, {"inputs": _TEXT, "truncate": True}
-    return _EMBED, {"inputs": _TEXT, "normalize": False, "truncate": True}
+        return path, {"query": _TEXT, "texts": list(texts), "raw_scores": True, "truncate": True}
+    if path == _PREDICT:
+        return path, {"inputs": _TEXT, "raw_scores": True, "truncate": True}
+    if path == _EMBED_SPARSE:  # which /embed refuses unless it is not to be normalised
+        return path, {"inputs": _TEXT, "truncate": True}
+    return path, {"inputs": _TEXT, "normalize": False, "truncate": True}
 
 
 def own_path(info: Mapping[str, Any]) -> str:
     """The route that ``POST /`` is an alias of, by a replica's ``/info``."""
-    return question(info)[0]
+    kind, pooling = _kind(info)
+    return path_of(own_operation("splade" if pooling == "splade" else kind))
 
 
 def batch_of(info: Mapping[str, Any], texts: Sequence[str]) -> tuple[str, dict[str, Any]]:
     """Path and body of a question with these texts, by a replica's ``/info``."""
-    kind, pooling = _kind(info)
-    if kind == "reranker":
-        return _RERANK, {"query": _SHORT, "texts": list(texts)}
-    if kind == "classifier":
-        return _PREDICT, {"inputs": [[text] for text in texts]}
-    return _EMBED_SPARSE if pooling == "splade" else _EMBED, {"inputs": list(texts)}
+    path = own_path(info)
+    if path == _RERANK:
+        return path, {"query": _SHORT, "texts": list(texts)}
+    if path == _PREDICT:
+        return path, {"inputs": [[text] for text in texts]}
+    return path, {"inputs": list(texts)}
 
 
 def _kind(info: Mapping[str, Any]) -> tuple[str, Any]:
