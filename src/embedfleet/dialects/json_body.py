@@ -202,9 +202,8 @@ class Fields:
     def object(self, name: str) -> "Fields":
         """Read a required object."""
         value = self.raw(name)
-        if (
-            isinstance(value, list) and self._struct is not None and self._body
-        ):  # serde takes an object in this form too
+        # serde takes an object in the form of a list too.
+        if isinstance(value, list) and self._struct is not None and self._body:
             value = read_fields(self._body, self._struct)[name]
         if not isinstance(value, dict):
             raise self._mismatch(name, value, "an object")

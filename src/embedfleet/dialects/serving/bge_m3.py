@@ -69,7 +69,7 @@ def parse_encode(fields: Fields) -> EncodeRequest:
         colbert=fields.boolean("return_colbert_vecs", default=False),
     )
     if not (request.dense or request.sparse or request.colbert):
-        raise Validation("nothing is asked for: set `return_dense`, `return_sparse` or `return_colbert_vecs` to true")
+        raise Validation("no output is requested: set `return_dense`, `return_sparse` or `return_colbert_vecs` to true")
     return request
 
 
@@ -107,5 +107,5 @@ def render_encodings(encodings: Sequence[Encoding]) -> bytes:
 def _wrong(value: Json) -> Validation:
     return Validation(
         f"`score` is {value!r}, but can only be one of dense, sparse and colbert, "
-        'or weights from 0 of which one is above 0, such as {"dense": 1, "sparse": 0.3, "colbert": 1}'
+        'or an object of weights, none negative and one above 0, such as {"dense": 1, "sparse": 0.3, "colbert": 1}'
     )

@@ -70,7 +70,7 @@ def parse(reply: bytes) -> Json:
 def mismatch(count: int, reply: bytes) -> Malformed:
     """Make the error for a reply that does not answer ``count`` texts."""
     begins = reply[:_LONGEST_QUOTE].decode("utf-8", "replace")
-    return Malformed(f"a reply of {len(reply)} bytes is no answer to {count} texts: {begins}")
+    return Malformed(f"a reply of {len(reply)} bytes does not answer {count} texts: {begins}")
 
 
 def is_number(value: Json) -> bool:

@@ -157,9 +157,8 @@ async def serve(settings: EngineSettings, *, ready: Callable[[int], None]) -> No
         OSError: The port cannot be bound.
     """
     registry = Registry(TEI)
-    engine = load(
-        settings, registry
-    )  # in this thread: the event loop has no other work yet, and a thread would keep a heap of its own
+    # In this thread: the event loop has no other work yet, and another thread would keep a heap of its own.
+    engine = load(settings, registry)
     try:
         server = make_server(engine, settings, registry)
         stop = asyncio.Event()

@@ -45,7 +45,7 @@ class Vertex:
     def _guess(self, instance: object) -> tuple[str, Fields]:
         """Read an instance by its keys alone, where there are too many items to read them as TEI does."""
         if not isinstance(instance, dict):
-            raise Validation("an instance is no object")
+            raise Validation("an instance is not an object")
         return ("rerank" if "texts" in instance else self._operation), Fields(instance)
 
 
