@@ -54,7 +54,8 @@ class Route(NamedTuple):
         reply: Shape of the reply, by which the replies to parts are joined. An answer of a shape with `is_per_token`
             may have a vector for each token, which bounds the size of a reply. None with `reader`.
         error_style: JSON shape of error bodies.
-        can_coalesce: Whether the gateway may send single texts of several requests together.
+        can_coalesce: Whether the gateway may send single texts of several requests together. Bodies and replies must
+            have the shape of ``/embed``, see `coalescing`.
         is_on_engine: Whether the engine serves it.
         is_on_gateway: Whether the gateway answers it itself, without a replica.
         is_in_tei: Whether TEI has it. The gateway answers preflights for TEI's calls; for others it asks a replica.

@@ -95,7 +95,7 @@ def test_the_models_own_route_is_the_one_that_it_is_an_alias_of(path, own_path, 
     own, other = read_texts(path, JSON, body, own_path=own_path), read_texts(route, JSON, body)
     assert own is not None
     assert other is not None
-    assert (type(own), own.fingerprints()) == (type(other), other.fingerprints())
+    assert (type(own), own.reply, own.fingerprints()) == (type(other), other.reply, other.fingerprints())
 
 
 def test_a_text_on_the_own_route_of_an_unknown_model_is_not_guessed_at():
