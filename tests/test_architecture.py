@@ -70,10 +70,12 @@ SUB_LAYERS = {
         {"files", "settings"},
     ],
     "dialects": [
-        {"serving", "splitting"},
-        {"body"},
+        {"serving", "request_texts", "coalescing", "error_reply"},
+        {"routes"},
+        {"splitting"},
+        {"json_body"},
         {"serde"},
-        {"excess", "failure"},
+        {"parse_limits", "error_body"},
     ],
 }
 

@@ -20,9 +20,9 @@ from bench.fake_tei.oracle import (
     tokens_of,
     vector_of,
 )
-from embedfleet.dialects.body import Fields, read_object
-from embedfleet.dialects.serde import forms
-from embedfleet.dialects.serde.shapes import Struct
+from embedfleet.dialects.json_body import Fields, read_object
+from embedfleet.dialects.serde import tei_structs
+from embedfleet.dialects.serde.structs import Struct
 from embedfleet.dialects.serving.openai import parse_embeddings
 from embedfleet.dialects.serving.tei import (
     NO_IDS,
@@ -165,8 +165,8 @@ def _decode(fields: Fields, reading: Reading) -> list[str]:
 
 
 ASKED: dict[str, tuple[Struct, Callable[[Fields, Reading], Any]]] = {
-    "/tokenize": (forms.TOKENIZE, _tokenize),
-    "/decode": (forms.DECODE, _decode),
+    "/tokenize": (tei_structs.TOKENIZE, _tokenize),
+    "/decode": (tei_structs.DECODE, _decode),
 }
 
 
@@ -326,14 +326,14 @@ OWN_PATHS: dict[Kind, str] = {
 """The route that ``/`` and ``/invocations`` stand for, by kind of model."""
 
 READERS: dict[str, tuple[Struct, Callable[[Fields, Reading], Work]]] = {
-    "/embed": (forms.EMBED, _embed),
-    "/embed_all": (forms.EMBED_ALL, _embed_all),
-    "/embed_sparse": (forms.EMBED_SPARSE, _embed_sparse),
-    "/rerank": (forms.RERANK, _rerank),
-    "/predict": (forms.PREDICT, _predict),
-    "/similarity": (forms.SIMILARITY, _similarity),
-    "/v1/embeddings": (forms.EMBEDDINGS, _openai),
-    "/embeddings": (forms.EMBEDDINGS, _openai),
+    "/embed": (tei_structs.EMBED, _embed),
+    "/embed_all": (tei_structs.EMBED_ALL, _embed_all),
+    "/embed_sparse": (tei_structs.EMBED_SPARSE, _embed_sparse),
+    "/rerank": (tei_structs.RERANK, _rerank),
+    "/predict": (tei_structs.PREDICT, _predict),
+    "/similarity": (tei_structs.SIMILARITY, _similarity),
+    "/v1/embeddings": (tei_structs.EMBEDDINGS, _openai),
+    "/embeddings": (tei_structs.EMBEDDINGS, _openai),
 }
 
 

@@ -21,8 +21,8 @@ from bench.fake_tei.faults import Answer, Fault, WrongAnswers
 from bench.fake_tei.oracle import tokens_of
 from bench.fake_tei.queue import Entry, Permits, Queue
 from bench.fake_tei.settings import ReplicaSettings
-from embedfleet.dialects.failure import render_failure
-from embedfleet.dialects.serving.tei import Cost as Spent
+from embedfleet.dialects.error_reply import render_error
+from embedfleet.dialects.serving.tei import RequestCost as Spent
 from embedfleet.dialects.serving.tei import cost_headers
 from embedfleet.engine.api.openapi import HTML, docs_page, openapi
 from embedfleet.errors import Backend, Overloaded, RequestError, ServingError
@@ -293,7 +293,7 @@ class Replica(Host):
             raise Overloaded
 
     def _fail(self, exchange: Exchange, path: str, error: RequestError | ServingError) -> None:
-        status, headers, body = render_failure(path, error)
+        status, headers, body = render_error(path, error)
         self.counts[str(status)] += 1
         exchange.respond(status, [*(header for header in headers if header[0] != b"retry-after"), *CORS], body)
 

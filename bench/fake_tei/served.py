@@ -17,9 +17,9 @@ from bench.fake_tei.calls import OWN_PATHS, Kind, Work, admit
 from bench.fake_tei.settings import ReplicaSettings
 from bench.fake_tei.vertex import instances, together
 from embedfleet.config.settings import PoolingChoice
-from embedfleet.dialects.body import Fields, read_object
-from embedfleet.dialects.serde import forms
-from embedfleet.dialects.serde.shapes import Struct
+from embedfleet.dialects.json_body import Fields, read_object
+from embedfleet.dialects.serde import tei_structs
+from embedfleet.dialects.serde.structs import Struct
 from embedfleet.dialects.serving import openai, tei
 from embedfleet.engine.api.info import model_type
 from embedfleet.engine.api.operations import Operations
@@ -110,9 +110,9 @@ class Served:
     async def ask(self, path: str, content_type: bytes | None, body: bytes) -> Any:  # noqa: ANN401 - a JSON value
         """The tokenizer's answer to one of `routes.ASKED`; arguments and errors are those of `read`."""
         if path == "/tokenize":
-            request = tei.parse_tokenize(read_object(content_type, body, forms.TOKENIZE))
+            request = tei.parse_tokenize(read_object(content_type, body, tei_structs.TOKENIZE))
             return await self._operations.tokenize(request)
-        asked = tei.parse_decode(read_object(content_type, body, forms.DECODE))
+        asked = tei.parse_decode(read_object(content_type, body, tei_structs.DECODE))
         admit(len(asked.ids), self._settings.client_batch)
         if not all(asked.ids):
             raise Empty(tei.NO_IDS)
@@ -205,7 +205,7 @@ class Served:
         return not self._tokenizer.encode(decoded, add_special_tokens=False).ids
 
     @staticmethod
-    def _answered(sound: _Sound, body: bytes, cost: tei.Cost) -> Work:
+    def _answered(sound: _Sound, body: bytes, cost: tei.RequestCost) -> Work:
         texts = [item if isinstance(item, str) else str(item) for item in sound.inputs]
         each, rest = divmod(cost.tokens, len(texts))
         return Work(
@@ -218,12 +218,12 @@ class Served:
 
 
 _CALLS: dict[str, tuple[Struct, Callable[[Served, Fields], Awaitable[Work]]]] = {
-    "/embed": (forms.EMBED, Served.embed),
-    "/embed_all": (forms.EMBED_ALL, Served.embed_all),
-    "/embed_sparse": (forms.EMBED_SPARSE, Served.embed_sparse),
-    "/rerank": (forms.RERANK, Served.rerank),
-    "/predict": (forms.PREDICT, Served.predict),
-    "/similarity": (forms.SIMILARITY, Served.similarity),
-    "/v1/embeddings": (forms.EMBEDDINGS, Served.embeddings),
-    "/embeddings": (forms.EMBEDDINGS, Served.embeddings),
+    "/embed": (tei_structs.EMBED, Served.embed),
+    "/embed_all": (tei_structs.EMBED_ALL, Served.embed_all),
+    "/embed_sparse": (tei_structs.EMBED_SPARSE, Served.embed_sparse),
+    "/rerank": (tei_structs.RERANK, Served.rerank),
+    "/predict": (tei_structs.PREDICT, Served.predict),
+    "/similarity": (tei_structs.SIMILARITY, Served.similarity),
+    "/v1/embeddings": (tei_structs.EMBEDDINGS, Served.embeddings),
+    "/embeddings": (tei_structs.EMBEDDINGS, Served.embeddings),
 }

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from itertools import chain
 
 from bench.fake_tei.calls import READERS, Kind, Reading, Work, admit
-from embedfleet.dialects.body import Fields, read_object
-from embedfleet.dialects.serde import forms
+from embedfleet.dialects.json_body import Fields, read_object
+from embedfleet.dialects.serde import tei_structs
 from embedfleet.engine.api.vertex import Vertex
 
 _PATHS = {"embed": "/embed", "sparse": "/embed_sparse", "rerank": "/rerank", "predict": "/predict"}
@@ -33,7 +33,7 @@ def instances(content_type: bytes | None, body: bytes, kind: Kind) -> list[tuple
         RequestError: The body does not fit the route.
         Validation: An instance does not fit the model.
     """
-    value = read_object(content_type, body, forms.VERTEX).sequence("instances")
+    value = read_object(content_type, body, tei_structs.VERTEX).sequence("instances")
     told = {"pooling": "splade" if kind == "splade" else "cls"}
     model = Vertex({"embedding": told} if kind in {"embedding", "splade"} else {kind: {}})
     return [(_PATHS[task], asked) for task, asked in model.read(value)]

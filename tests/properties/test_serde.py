@@ -1,4 +1,4 @@
-"""The slow reading of JSON agrees with two other parsers, and with the fast reading wherever that takes a body."""
+"""The second reading of JSON agrees with two other parsers, and with the first reading on bodies that this takes."""
 
 import json
 
@@ -6,10 +6,10 @@ import orjson
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from embedfleet.dialects.body import Fields, read_object
-from embedfleet.dialects.serde import forms
-from embedfleet.dialects.serde.reader import Fault, Reader
-from embedfleet.dialects.serde.reading import read_fields
+from embedfleet.dialects.json_body import Fields, read_object
+from embedfleet.dialects.serde import tei_structs
+from embedfleet.dialects.serde.json_reader import Fault, JsonReader
+from embedfleet.dialects.serde.second_reading import read_fields
 from embedfleet.dialects.serde.shapes import ANYTHING
 from embedfleet.dialects.serving import openai, tei
 from embedfleet.errors import Empty, RequestError
@@ -20,10 +20,15 @@ values = st.recursive(
     scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner, max_size=4)
 )
 ROUTES = [
-    (forms.EMBED, tei.parse_embed), (forms.EMBED_ALL, tei.parse_embed_all), (forms.EMBEDDINGS, openai.parse_embeddings),
-    (forms.RERANK, tei.parse_rerank), (forms.PREDICT, tei.parse_predict), (forms.SIMILARITY, tei.parse_similarity),
-    (forms.TOKENIZE, tei.parse_tokenize), (forms.DECODE, tei.parse_decode),
-]  # fmt: skip
+    (tei_structs.EMBED, tei.parse_embed),
+    (tei_structs.EMBED_ALL, tei.parse_embed_all),
+    (tei_structs.EMBEDDINGS, openai.parse_embeddings),
+    (tei_structs.RERANK, tei.parse_rerank),
+    (tei_structs.PREDICT, tei.parse_predict),
+    (tei_structs.SIMILARITY, tei.parse_similarity),
+    (tei_structs.TOKENIZE, tei.parse_tokenize),
+    (tei_structs.DECODE, tei.parse_decode),
+]
 GOOD = [
     b'{"inputs":"a b","truncate":null,"truncation_direction":"left","prompt_name":"q","dimensions":3}',
     b'{"inputs":[[1,2],"c"],"inputs_":{"inputs":[1.5e3]}}',
@@ -58,7 +63,7 @@ SPLICES = [
 @settings(max_examples=200, deadline=None)
 def test_a_value_is_what_was_written(value):
     text = orjson.dumps(value)
-    reader = Reader(text)
+    reader = JsonReader(text)
     assert ANYTHING.read(reader, "") == orjson.loads(text)
     assert reader.index == len(text)
 
@@ -80,7 +85,7 @@ def strict_end(body: bytes) -> int:
 
 def skipped_end(body: bytes) -> int:
     """Where ours does."""
-    reader = Reader(body)
+    reader = JsonReader(body)
     try:
         reader.skip()
     except Fault:

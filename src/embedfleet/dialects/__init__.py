@@ -1,1 +1,1 @@
-"""HTTP vocabularies: bodies to records and results to bodies, without any I/O."""
+"""The HTTP vocabularies: the table of routes, and their bodies read, written, split and joined. Pure."""

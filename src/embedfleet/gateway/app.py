@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from embedfleet import __version__
-from embedfleet.dialects.failure import render_failure
+from embedfleet.dialects.error_reply import render_error
 from embedfleet.errors import Starved, Unhealthy
 from embedfleet.gateway.admin import Admin, recall
 from embedfleet.gateway.calibration import Calibration
@@ -22,7 +22,7 @@ from embedfleet.gateway.dispatch.replica import Abilities, State
 from embedfleet.gateway.listener import Entrance
 from embedfleet.gateway.proxy import Proxy
 from embedfleet.gateway.requests.null_defaults import fill_nulls
-from embedfleet.gateway.routes import METHODS, READ_ONLY, READS
+from embedfleet.gateway.routes import METHODS, OWN_OPERATIONS, READ_ONLY, READS
 from embedfleet.gateway.settings import GatewaySettings
 from embedfleet.http.cors import CORS, PREFLIGHT, allow
 from embedfleet.http.exchange import Exchange
@@ -66,15 +66,14 @@ class App:
         self._most_texts = settings.request_texts
         self.proxy = Proxy(settings, self._registry, self._start_probe)
         self.server = Server(self.handle, settings.limits, CORS)
-        self._own: dict[bytes, Own] = {
-            b"/": self._health,
-            b"/health": self._health,
-            b"/ping": self._health,
-            b"/readyz": self._ready,
-            b"/livez": lambda exchange: exchange.respond(200, CORS, b""),
-            b"/metrics": self._metrics,
-            b"/info": self._info,
+        answers: dict[str, Own] = {
+            "health": self._health,
+            "ready": self._ready,
+            "live": lambda exchange: exchange.respond(200, CORS, b""),
+            "metrics": self._metrics,
+            "info": self._info,
         }
+        self._own = {path: answers[operation] for path, operation in OWN_OPERATIONS.items()}
 
     def handle(self, exchange: Exchange) -> None:
         """Answer or pass on."""
@@ -232,7 +231,7 @@ class App:
 
 
 def _respond_unhealthy(exchange: Exchange) -> None:
-    status, headers, body = render_failure(exchange.path, Unhealthy("no replica is ready to serve"))
+    status, headers, body = render_error(exchange.path, Unhealthy("no replica is ready to serve"))
     exchange.respond(status, [*headers, *CORS], body)
 
 

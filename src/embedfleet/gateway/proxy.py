@@ -11,8 +11,8 @@ from itertools import count
 from math import inf
 from typing import Final
 
-from embedfleet.dialects.failure import is_of_the_model
-from embedfleet.dialects.splitting.texts import read_texts
+from embedfleet.dialects.error_body import is_model_mismatch
+from embedfleet.dialects.request_texts import read_texts
 from embedfleet.errors import RequestError, Reset, ServingError, Starved, UpstreamError, Validation, WrongHeader
 from embedfleet.gateway.counters import Tally
 from embedfleet.gateway.dispatch.command import (
@@ -192,7 +192,7 @@ class Proxy(Desk):
                 flight.refuse(flight.refusal)
                 return
             texts = flight.asked_texts
-            doubts = texts.doubts() if texts is not None else None
+            doubts = texts.maybe_tokenless() if texts is not None else None
             if doubts and self.dispatcher.serving:
                 self._examiner.examine(flight, doubts)
                 return
@@ -266,7 +266,7 @@ class Proxy(Desk):
         """A replica's reply is there, or has begun."""
         asked, head = attempt.asked, attempt.head
         status = head.status
-        if status == _FAILED_INPUT and is_of_the_model(attempt.body):
+        if status == _FAILED_INPUT and is_model_mismatch(attempt.body):
             status = _REFUSED_INPUT  # no replica is to blame for it, and none would do better
         commands = self.dispatcher.answered(asked, attempt.replica, status, now, head.tokens)
         if commands is None:

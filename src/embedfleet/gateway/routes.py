@@ -1,35 +1,24 @@
-"""Which methods a path takes at the gateway, pure: for preflights, which need no replica, and for what is its own.
+"""The methods that the gateway takes on each path, for preflights, and the paths that it answers itself. Pure.
 
-TEI's order (TEI 1.9.3): POST before GET. A path that is not here is a replica's own: it is asked.
+A path that is not here is answered by a replica.
 """
 
 from typing import Final
 
+from embedfleet.dialects.routes import ROUTES
+
 READS: Final = frozenset({b"GET", b"HEAD"})
 
-_POST, _GET = ("POST",), ("GET",)
-_POSTED = (
-    b"/embed",
-    b"/embed_all",
-    b"/embed_sparse",
-    b"/rerank",
-    b"/predict",
-    b"/similarity",
-    b"/tokenize",
-    b"/decode",
-    b"/v1/embeddings",
-    b"/embeddings",
-    b"/invocations",
-    b"/vertex",
-)
-_READ = (b"/health", b"/ping", b"/info", b"/metrics", b"/readyz", b"/livez")
-
-READ_ONLY: Final = frozenset(_READ)
-"""Paths that the gateway answers itself, and that take nothing."""
+OWN_OPERATIONS: Final = {route.path.encode(): route.operation for route in ROUTES if route.is_on_gateway}
+"""What the gateway itself answers to a GET, by path."""
 
 METHODS: Final[dict[bytes, tuple[str, ...]]] = {
-    b"/": ("POST", "GET"),
-    **dict.fromkeys(_POSTED, _POST),
-    **dict.fromkeys(_READ, _GET),
+    path.encode(): tuple(route.method for route in ROUTES if route.path == path)
+    for path in dict.fromkeys(
+        route.path for route in ROUTES if route.is_on_gateway or (route.is_in_tei and route.method == "POST")
+    )
 }
-"""Methods of each path that is known; HEAD goes with GET."""
+"""Methods of each known path, in the order of the table; HEAD goes with GET."""
+
+READ_ONLY: Final = frozenset(path for path, methods in METHODS.items() if "POST" not in methods)
+"""Paths that the gateway answers itself and that take no POST."""

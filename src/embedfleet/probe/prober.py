@@ -13,6 +13,7 @@ from typing import Any
 
 import orjson
 
+from embedfleet.dialects.routes import path_of
 from embedfleet.errors import Malformed, Refused, Reset, Starved, UpstreamError
 from embedfleet.http.client import Reply, fetch
 from embedfleet.http.message import JSON
@@ -162,9 +163,10 @@ class Prober:
 
 
 async def _info(endpoint: Endpoint, timeout_s: float) -> dict[str, Any]:
-    info = _json(await fetch(f"{endpoint.url}/info", timeout_s=timeout_s, most_bytes=_MOST_BYTES), "/info")
+    path = path_of("info")
+    info = _json(await fetch(endpoint.url + path, timeout_s=timeout_s, most_bytes=_MOST_BYTES), path)
     if not isinstance(info, dict) or not isinstance(info.get("model_type"), dict):
-        raise Malformed("/info has no model_type, as TEI's has")
+        raise Malformed(f"{path} has no model_type, as TEI's has")
     return info
 
 

@@ -2,7 +2,14 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
+
+from embedfleet.dialects.routes import own_operation, path_of
+
+_EMBED: Final = path_of("embed")
+_EMBED_SPARSE: Final = path_of("embed_sparse")
+_RERANK: Final = path_of("rerank")
+_PREDICT: Final = path_of("predict")
 
 # Words, capitals, accents, signs and digits: its result changes with the tokenizer, the prompt and the pooling. A
 # longer text would cost more and show no more.
@@ -13,31 +20,32 @@ _SHORT = "ok"
 
 def question(info: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """Make the path and body of a probe, by a replica's ``/info``, so that no value of the answer is normalised."""
-    kind, pooling = _kind(info)
-    if kind == "reranker":
+    path = own_path(info)
+    if path == _RERANK:
         most = info.get("max_client_batch_size")
         texts = (_TEXT, *_OTHERS)[: most if isinstance(most, int) and most > 0 else None]
-        return "/rerank", {"query": _TEXT, "texts": list(texts), "raw_scores": True, "truncate": True}
-    if kind == "classifier":
-        return "/predict", {"inputs": _TEXT, "raw_scores": True, "truncate": True}
-    if pooling == "splade":  # TEI's /embed takes a SPLADE model only without normalising
-        return "/embed_sparse", {"inputs": _TEXT, "truncate": True}
-    return "/embed", {"inputs": _TEXT, "normalize": False, "truncate": True}
+        return path, {"query": _TEXT, "texts": list(texts), "raw_scores": True, "truncate": True}
+    if path == _PREDICT:
+        return path, {"inputs": _TEXT, "raw_scores": True, "truncate": True}
+    if path == _EMBED_SPARSE:  # TEI's /embed takes a SPLADE model only without normalising
+        return path, {"inputs": _TEXT, "truncate": True}
+    return path, {"inputs": _TEXT, "normalize": False, "truncate": True}
 
 
 def own_path(info: Mapping[str, Any]) -> str:
     """The route that ``POST /`` stands for, by a replica's ``/info``."""
-    return question(info)[0]
+    kind, pooling = _kind(info)
+    return path_of(own_operation("splade" if pooling == "splade" else kind))
 
 
 def batch_of(info: Mapping[str, Any], texts: Sequence[str]) -> tuple[str, dict[str, Any]]:
     """Make the path and body of a request with these texts, by a replica's ``/info``."""
-    kind, pooling = _kind(info)
-    if kind == "reranker":
-        return "/rerank", {"query": _SHORT, "texts": list(texts)}
-    if kind == "classifier":
-        return "/predict", {"inputs": [[text] for text in texts]}
-    return "/embed_sparse" if pooling == "splade" else "/embed", {"inputs": list(texts)}
+    path = own_path(info)
+    if path == _RERANK:
+        return path, {"query": _SHORT, "texts": list(texts)}
+    if path == _PREDICT:
+        return path, {"inputs": [[text] for text in texts]}
+    return path, {"inputs": list(texts)}
 
 
 def _kind(info: Mapping[str, Any]) -> tuple[str, Any]:
@@ -53,7 +61,7 @@ def is_answer(path: str, answer: object, body: Mapping[str, Any]) -> bool:
         answer: JSON value of the reply.
         body: Body of the request.
     """
-    count = len(body["texts"]) if path == "/rerank" else 1
+    count = len(body["texts"]) if path == _RERANK else 1
     return isinstance(answer, list) and _CHECKS[path](answer, count)
 
 
@@ -83,8 +91,8 @@ def _is_finite(value: object) -> bool:
 
 
 _CHECKS: dict[str, Callable[[list[Any], int], bool]] = {
-    "/embed": _is_vectors,
-    "/embed_sparse": _is_sparse,
-    "/rerank": _is_ranking,
-    "/predict": _is_prediction,
+    _EMBED: _is_vectors,
+    _EMBED_SPARSE: _is_sparse,
+    _RERANK: _is_ranking,
+    _PREDICT: _is_prediction,
 }

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
+from embedfleet.dialects.routes import path_of
+
 COSINE, NORM, SCORE, SIMILARITY = 0.9995, 0.01, 0.1, 0.01
 """Smallest cosine of two vectors; largest relative difference of norms; largest difference of scores, similarities."""
 
@@ -39,9 +41,9 @@ class Sample:
             answer: JSON value of the reply, which `is_answer` has accepted.
             is_late: Whether the model ranks by late interaction.
         """
-        if path == "/embed":
+        if path == path_of("embed"):
             return cls("vector", {str(place): float(value) for place, value in enumerate(answer[0])})
-        if path == "/embed_sparse":
+        if path == path_of("embed_sparse"):
             return cls("weights", {str(row.get("index")): float(row["value"]) for row in answer[0]})
         kind: Kind = "similarities" if is_late else "scores"
         return cls(kind, {str(row.get("label", row.get("index"))): float(row["score"]) for row in answer})

@@ -11,6 +11,7 @@ import pytest
 
 from bench.conformance.asking import wait_for
 from bench.conformance.models import write_models
+from embedfleet.dialects.routes import ROUTES
 from embedfleet.engine.settings import EngineSettings
 from tests.services.engine import Client, serving
 from tests.services.fleet import free_ports
@@ -76,6 +77,14 @@ def test_a_path_names_its_methods_to_whoever_asks_with_another(engines, path):
             assert (status, headers.get("allow")) in [(200, None), (303, None), (415, None)]
         else:
             assert (status, headers["allow"], body) == (405, allowed, b"")
+
+
+def test_each_route_of_the_table_is_served_or_says_that_it_is_not(engines):
+    for path in {route.path for route in ROUTES}:
+        methods = [route.method for route in ROUTES if route.path == path and route.is_on_engine]
+        wanted = ",".join([*methods, "HEAD"] if "GET" in methods else methods)
+        status, headers, _ = ask(engines["embedder"], "PUT", path)
+        assert (status, headers.get("allow", "")) == (405 if methods else 404, wanted), path
 
 
 @pytest.mark.parametrize("path", [*METHODS, "/nope"])

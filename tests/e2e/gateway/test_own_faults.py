@@ -137,7 +137,7 @@ def test_if_what_is_asked_together_fails_each_is_asked_alone(monkeypatch, name):
 
 
 @patches
-@pytest.mark.parametrize("name", ["read_lone", "write_together"])
+@pytest.mark.parametrize("name", ["read_single", "write_batch"])
 def test_if_requests_cannot_be_put_together_each_goes_alone(monkeypatch, name):
     def failing(*_):
         raise RuntimeError(name)

@@ -27,6 +27,7 @@ from embedfleet.control.preflight.room import check_memory, needs_of, see_memori
 from embedfleet.control.preflight.survey import look, needs_containers, provide_images
 from embedfleet.control.run.fleet import journal_of, prepare_folders, provide_models, run_fleet
 from embedfleet.control.run.statefile import StateFile
+from embedfleet.dialects.routes import path_of
 from embedfleet.errors import FleetError, FleetSilent
 from embedfleet.log import set_up
 from embedfleet.system.cgroup import cores
@@ -34,8 +35,8 @@ from embedfleet.system.kernel_limits import most_open_files
 
 _JSON = "-H 'Content-Type: application/json'"
 _EXAMPLES = {
-    "embed": f"""/embed -X POST -d '{{"inputs":"What is Deep Learning?"}}' {_JSON}""",
-    "rerank": "/rerank -X POST -d "
+    "embed": f"""{path_of("embed")} -X POST -d '{{"inputs":"What is Deep Learning?"}}' {_JSON}""",
+    "rerank": f"{path_of('rerank')} -X POST -d "
     f"""'{{"query":"What is Deep Learning?","texts":["Deep Learning is not...","Deep learning is..."]}}' {_JSON}""",
 }
 _UP_LOG = "up"

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from embedfleet.control.docker.client import Docker, ExecResult
 from embedfleet.control.plan.nginx_conf import FILES, Site, file_name, render_main, render_site
 from embedfleet.control.plan.specs import ContainerSpec
+from embedfleet.dialects.routes import path_of
 from embedfleet.errors import FleetError, Refused, UpstreamError
 from embedfleet.http.client import fetch
 from embedfleet.system.kernel_limits import most_open_files
@@ -143,7 +144,7 @@ class NginxSteering:
 
     async def ask(self, timeout_s: float) -> None:
         """See `probed.Steering`."""
-        await fetch(f"{self._url}/livez", timeout_s=timeout_s)
+        await fetch(f"{self._url}{path_of('live')}", timeout_s=timeout_s)
 
     async def apply(self, serving: Sequence[Endpoint], resting: Sequence[tuple[Endpoint, str]]) -> None:
         """See `probed.Steering`; nothing is done if nothing has changed.
@@ -169,7 +170,7 @@ class NginxSteering:
         met, deadline = 0, time.monotonic() + _SETTLE_S
         while met < _IN_A_ROW and time.monotonic() < deadline:
             try:
-                reply = await fetch(f"{self._url}/livez", timeout_s=_ASK_S)
+                reply = await fetch(f"{self._url}{path_of('live')}", timeout_s=_ASK_S)
             except Refused:  # it does not run yet: it will start by this one
                 return
             except UpstreamError:

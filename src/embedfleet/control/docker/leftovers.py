@@ -9,6 +9,7 @@ from embedfleet.control.docker.client import Docker
 from embedfleet.control.docker.container import Container
 from embedfleet.control.docker.ending import end_container
 from embedfleet.control.docker.former import is_former
+from embedfleet.dialects.routes import path_of
 from embedfleet.errors import DockerError, TimedOut, UpstreamError
 from embedfleet.http.client import fetch
 from embedfleet.probe.prober import Prober
@@ -93,7 +94,7 @@ async def _balancer(container: Container) -> dict[str, Any]:
     """A balancer's container; one that listens and gives no answer is silent, whatever the daemon says of it."""
     try:
         if container.url:
-            await fetch(f"{container.url}/livez", timeout_s=_ANSWER_S)
+            await fetch(f"{container.url}{path_of('live')}", timeout_s=_ANSWER_S)
     except TimedOut as error:
         return _row(container) | {"phase": "silent", "reason": str(error)}
     except UpstreamError:  # it may listen on another address than ours

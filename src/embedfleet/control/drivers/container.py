@@ -22,6 +22,7 @@ from embedfleet.control.host.activity import activity_of
 from embedfleet.control.lifecycle.liveness import Activity
 from embedfleet.control.models.digest import digest_folder
 from embedfleet.control.plan.specs import ChildSpec, ContainerSpec
+from embedfleet.dialects.routes import path_of
 from embedfleet.errors import DockerError, UpstreamError, UsageError
 from embedfleet.http.client import fetch
 from embedfleet.probe.pool_model import CHANGE_ALLOWED_S
@@ -145,7 +146,7 @@ class RunningContainer:
             await self._end(now, now.exit_code or 1)
         elif now.url:
             try:
-                await fetch(f"{now.url}/livez", timeout_s=_ANSWER_S)
+                await fetch(f"{now.url}{path_of('live')}", timeout_s=_ANSWER_S)
             except UpstreamError:
                 return
             self._container = now

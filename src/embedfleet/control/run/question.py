@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from embedfleet.control.balancers.base import Balancer
 from embedfleet.control.plan.specs import ChildSpec
+from embedfleet.dialects.routes import path_of
 from embedfleet.errors import TimedOut
 from embedfleet.http.client import fetch
 
@@ -41,7 +42,7 @@ class Question:
             await self._balancer.ask(self._timeout_s)
             return
         try:
-            await fetch(f"{self._url()}/info", timeout_s=self._timeout_s)
+            await fetch(f"{self._url()}{path_of('info')}", timeout_s=self._timeout_s)
         except TimedOut:  # it may have no file left for a connection of ours, and yet serve on those that it has
             if not await self._has_served():
                 raise

@@ -1,1 +1,1 @@
-"""Requests read and replies written, one vocabulary a file."""
+"""Reading of requests and writing of replies, one file a vocabulary."""

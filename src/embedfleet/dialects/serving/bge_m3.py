@@ -1,8 +1,8 @@
-"""bge-m3's own vocabulary: one request for any of its three outputs, and what scores texts by them.
+"""bge-m3's own vocabulary: requests for any of its three outputs, and the weights of a score made of them.
 
-Names of fields are those of FlagEmbedding 1.4 (``BGEM3FlagModel.encode`` and ``compute_score``), which clients of the
+The fields have the names of FlagEmbedding 1.4 (``BGEM3FlagModel.encode`` and ``compute_score``), which clients of the
 model know: ``return_dense``, ``return_sparse``, ``return_colbert_vecs`` → ``dense_vecs``, ``lexical_weights``,
-``colbert_vecs``. Everything else of a request is as for TEI's ``/embed``.
+``colbert_vecs``. The other fields of a request are those of TEI's ``/embed``.
 """
 
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from embedfleet.arrays import Floats
-from embedfleet.dialects.body import Fields, Json
+from embedfleet.dialects.json_body import Fields, Json
 from embedfleet.dialects.serving.tei import EmbedRequest, parse_embed, render
 from embedfleet.errors import Validation
 
@@ -19,7 +19,7 @@ _OUTPUTS = {"dense": "dense_vecs", "sparse": "lexical_weights", "colbert": "colb
 
 @dataclass(frozen=True, slots=True)
 class EncodeRequest:
-    """Body of ``/encode``: what to embed, and which outputs are wanted."""
+    """Body of ``/encode``: the inputs, and the outputs to return."""
 
     embed: EmbedRequest
     dense: bool
@@ -29,7 +29,7 @@ class EncodeRequest:
 
 @dataclass(frozen=True, slots=True)
 class Scoring:
-    """What each way of scoring counts for; those of 0 are not computed."""
+    """Weight of each output in a score; an output of weight 0 is not computed."""
 
     dense: float = 0.0
     sparse: float = 0.0
@@ -37,18 +37,18 @@ class Scoring:
 
     @property
     def total(self) -> float:
-        """Of the weights; never 0."""
+        """Sum of the weights; never 0."""
         return self.dense + self.sparse + self.colbert
 
 
 @dataclass(frozen=True, slots=True)
 class Encoding:
-    """One text's outputs; None for those that nobody asked for.
+    """One text's outputs; None for those that were not asked for.
 
     Attributes:
-        dense: [dimensions], of length one.
-        lexical: token id → weight above 0.
-        colbert: [tokens, dimensions], each of length one.
+        dense: Vector of norm 1, [dimensions].
+        lexical: Weights above 0 by token id.
+        colbert: Vectors of norm 1, [tokens, dimensions].
     """
 
     dense: Floats | None = None
@@ -60,7 +60,7 @@ def parse_encode(fields: Fields) -> EncodeRequest:
     """Read ``/encode``.
 
     Raises:
-        Validation: no output is wanted.
+        Validation: The request asks for no output.
     """
     request = EncodeRequest(
         parse_embed(fields),
@@ -69,15 +69,15 @@ def parse_encode(fields: Fields) -> EncodeRequest:
         colbert=fields.boolean("return_colbert_vecs", default=False),
     )
     if not (request.dense or request.sparse or request.colbert):
-        raise Validation("nothing is asked for: set `return_dense`, `return_sparse` or `return_colbert_vecs` to true")
+        raise Validation("no output is requested: set `return_dense`, `return_sparse` or `return_colbert_vecs` to true")
     return request
 
 
 def parse_scoring(fields: Fields) -> Scoring | None:
-    """Read ``score``: one of the outputs by its name, or an object with a weight for each; None if it is not there.
+    """Read ``score``: the name of an output, or an object with a weight for each; None if it is absent.
 
     Raises:
-        Validation: it is something else, a weight is below 0 or all are 0.
+        Validation: It is something else, a weight is negative, or all are 0.
     """
     value = fields.optional("score")
     if value is None:
@@ -94,18 +94,18 @@ def parse_scoring(fields: Fields) -> Scoring | None:
 
 
 def render_encodings(encodings: Sequence[Encoding]) -> bytes:
-    """Body of ``/encode``: of each output that was asked for a list with one answer a text, and nothing else."""
+    """Write the reply of ``/encode``: for each requested output, a list with one answer a text."""
     rows: dict[str, list[Any]] = {}
     for encoding in encodings:
         for name, value in (("dense", encoding.dense), ("sparse", encoding.lexical), ("colbert", encoding.colbert)):
             if value is not None:
-                told = {str(token): weight for token, weight in value.items()} if isinstance(value, dict) else value
-                rows.setdefault(_OUTPUTS[name], []).append(told)
+                shown = {str(token): weight for token, weight in value.items()} if isinstance(value, dict) else value
+                rows.setdefault(_OUTPUTS[name], []).append(shown)
     return render(rows)
 
 
 def _wrong(value: Json) -> Validation:
     return Validation(
         f"`score` is {value!r}, but can only be one of dense, sparse and colbert, "
-        'or weights from 0 of which one is above 0, such as {"dense": 1, "sparse": 0.3, "colbert": 1}'
+        'or an object of weights, none negative and one above 0, such as {"dense": 1, "sparse": 0.3, "colbert": 1}'
     )

@@ -1,4 +1,4 @@
-"""OpenAI's vocabulary as TEI 1.9 speaks it: ``/v1/embeddings`` (source: OpenAI's API reference)."""
+"""OpenAI's vocabulary as TEI 1.9 serves it: ``/v1/embeddings`` (source: OpenAI's API reference)."""
 
 from base64 import b64encode
 from collections.abc import Sequence
@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from embedfleet.arrays import Floats
-from embedfleet.dialects.body import Fields
+from embedfleet.dialects.json_body import Fields
 from embedfleet.dialects.serving.tei import Input, parse_inputs, render
 
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingsRequest:
-    """Body of ``/v1/embeddings``; ``model`` and ``user`` change nothing."""
+    """Body of ``/v1/embeddings``; ``model`` and ``user`` are checked and ignored."""
 
     inputs: Sequence[Input]
     batch: bool
@@ -30,13 +30,13 @@ def parse_embeddings(fields: Fields) -> EmbeddingsRequest:
 
 
 def render_embeddings(vectors: Floats, *, base64: bool, model: str, tokens: int) -> bytes:
-    """Body of the reply.
+    """Write the reply of ``/v1/embeddings``.
 
     Args:
-        vectors: [inputs, dimensions].
-        base64: little-endian float32 in standard base64 instead of numbers.
-        model: the served model's name.
-        tokens: of all inputs together.
+        vectors: Vectors, [inputs, dimensions].
+        base64: Whether to write them as little-endian float32 in standard base64 instead of numbers.
+        model: Name of the served model.
+        tokens: Number of tokens of all inputs together.
     """
     data: list[dict[str, Any]] = [
         {"object": "embedding", "embedding": _encode(vector) if base64 else vector, "index": index}

@@ -1,7 +1,7 @@
 """The native vocabulary of Text Embeddings Inference 1.9: requests, replies, errors and reply headers.
 
-Source of the shapes and of every wording: TEI 1.9 (router/src/http/types.rs, router/src/http/server.rs), held against
-what a real one answered, see docs/conformance.md. What it refuses for its form, `embedfleet.dialects.serde` words.
+Source of the shapes and of all messages: TEI 1.9 (router/src/http/types.rs, router/src/http/server.rs), compared with
+the answers of a real TEI (docs/conformance.md). The messages for bodies of a wrong form are in `dialects.serde`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ import numpy as np
 import orjson
 
 from embedfleet.arrays import Floats
-from embedfleet.dialects.body import Fields, Json, is_id
+from embedfleet.dialects.json_body import Fields, Json, is_token_id
 from embedfleet.errors import Empty
 from embedfleet.http.message import Header
 
@@ -28,7 +28,7 @@ _DIRECTIONS = {"Right": "right", "right": "right", "Left": "left", "left": "left
 
 @dataclass(frozen=True, slots=True)
 class Truncation:
-    """How an input that is too long is treated; ``truncate`` None leaves it to the server's ``auto_truncate``."""
+    """Treatment of an input that is too long; with ``truncate`` None the server's ``auto_truncate`` decides."""
 
     truncate: bool | None = None
     direction: Direction = "right"
@@ -36,7 +36,7 @@ class Truncation:
 
 @dataclass(frozen=True, slots=True)
 class EmbedRequest:
-    """Body of ``/embed``, ``/embed_sparse`` and ``/embed_all``, which have no use for the last two."""
+    """Body of ``/embed``, and of ``/embed_sparse`` and ``/embed_all``, which ignore the last two fields."""
 
     inputs: Sequence[Input]
     batch: bool
@@ -108,22 +108,22 @@ def parse_embed(fields: Fields) -> EmbedRequest:
 
 
 def parse_embed_all(fields: Fields) -> EmbedRequest:
-    """Read ``/embed_all`` or ``/embed_sparse``, which ignore whatever `parse_embed` reads beside this."""
+    """Read ``/embed_all`` or ``/embed_sparse``, which ignore the other fields of `EmbedRequest`."""
     inputs, batch = parse_inputs(fields, "inputs")
     return EmbedRequest(inputs, batch, _truncation(fields), fields.optional_string("prompt_name"))
 
 
 def parse_inputs(fields: Fields, name: str) -> tuple[list[Input], bool]:
-    """The inputs of a field and whether they are a batch.
+    """Read the inputs in a field, and whether they are a batch.
 
     A string is one input, a flat list of ids is one input, any other list is a batch. An empty list reads as one
-    input without ids, which the tokenizer then refuses as TEI's does.
+    input without ids, which the tokenizer refuses later, as TEI's does.
     """
     value = fields.raw(name)
     if isinstance(value, str):
         return [value], False
     if isinstance(value, list):
-        if all(is_id(item) for item in value):
+        if all(is_token_id(item) for item in value):
             return [value], False
         if all(_is_input(item) for item in value):
             return value, True
@@ -131,14 +131,14 @@ def parse_inputs(fields: Fields, name: str) -> tuple[list[Input], bool]:
 
 
 def _is_input(value: Json) -> bool:
-    return isinstance(value, str) or (isinstance(value, list) and all(is_id(item) for item in value))
+    return isinstance(value, str) or (isinstance(value, list) and all(is_token_id(item) for item in value))
 
 
 def parse_rerank(fields: Fields) -> RerankRequest:
     """Read ``/rerank``.
 
     Raises:
-        Empty: no texts.
+        Empty: There are no texts.
     """
     query, texts = fields.string("query"), fields.strings("texts")
     request = RerankRequest(
@@ -178,7 +178,7 @@ def parse_similarity(fields: Fields) -> SimilarityRequest:
     """Read ``/similarity``.
 
     Raises:
-        Empty: no sentences.
+        Empty: There are no sentences.
     """
     inputs, parameters = fields.object("inputs"), fields.optional_object("parameters")
     source, sentences = inputs.string("source_sentence"), inputs.strings("sentences")
@@ -192,7 +192,7 @@ def parse_tokenize(fields: Fields) -> TokenizeRequest:
     """Read ``/tokenize``.
 
     Raises:
-        Empty: no inputs.
+        Empty: There are no inputs.
     """
     value = fields.raw("inputs")
     inputs = [value] if isinstance(value, str) else value
@@ -210,13 +210,13 @@ def parse_decode(fields: Fields) -> DecodeRequest:
     """Read ``/decode``.
 
     Raises:
-        Empty: no ids.
+        Empty: There are no ids.
     """
     value = fields.raw("ids")
     if not isinstance(value, list):
         raise fields.unmatched("ids", "InputIds")
-    ids = [value] if all(is_id(item) for item in value) else value
-    if not all(isinstance(item, list) and all(is_id(i) for i in item) for item in ids):
+    ids = [value] if all(is_token_id(item) for item in value) else value
+    if not all(isinstance(item, list) and all(is_token_id(i) for i in item) for item in ids):
         raise fields.unmatched("ids", "InputIds")
     skip = fields.boolean("skip_special_tokens", default=True)
     if not value:
@@ -230,16 +230,16 @@ def _truncation(fields: Fields) -> Truncation:
 
 
 def render(value: object) -> bytes:
-    """JSON of a reply; float32 arrays keep their shortest digits."""
+    """Write a reply as JSON; float32 numbers are written in their fewest digits."""
     return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
 def render_ranks(scores: Floats, texts: Sequence[str] | None) -> bytes:
-    """Body of ``/rerank``: best score first, of equal scores the higher index first.
+    """Write the reply of ``/rerank``: best score first, and of equal scores the higher index first.
 
     Args:
-        scores: [texts].
-        texts: given back with each score, or None.
+        scores: Scores, [texts].
+        texts: Texts to return with their scores; None to return none.
     """
     ranks: list[dict[str, Any]] = []
     for index in descending(scores):
@@ -252,29 +252,29 @@ def render_ranks(scores: Floats, texts: Sequence[str] | None) -> bytes:
 
 
 def predictions(scores: Floats, labels: Sequence[str]) -> list[dict[str, Any]]:
-    """One input's classes, best first.
+    """List one input's classes, best first.
 
     Args:
-        scores: [labels].
-        labels: the classes' names in the order of their numbers.
+        scores: Scores, [labels].
+        labels: Names of the classes in the order of their numbers.
     """
     return [{"score": scores[index], "label": labels[index]} for index in descending(scores)]
 
 
 def sparse(weights: Mapping[int, float]) -> list[dict[str, Any]]:
-    """One input's words that have a weight, by rising index."""
+    """List one input's words that have a weight, by rising index."""
     return [{"index": index, "value": weights[index]} for index in sorted(weights)]
 
 
 def descending(scores: Floats) -> list[int]:
-    """Indices by falling score; TEI sorts upwards, stably, and then reverses, so of equals the last comes first."""
+    """List indices by falling score; of equal scores the higher index first, as TEI reverses a stable sort."""
     order: list[int] = np.argsort(scores, kind="stable")[::-1].tolist()
     return order
 
 
 @dataclass(frozen=True, slots=True)
-class Cost:
-    """What a request took; times in seconds, queue and inference as means over its inputs."""
+class RequestCost:
+    """RequestCost of a request; times in seconds, of which queue and inference are means over its inputs."""
 
     characters: int
     tokens: int
@@ -284,11 +284,11 @@ class Cost:
     inference_s: float
 
 
-def cost_headers(cost: Cost) -> list[Header]:
-    """The headers of a successful reply; whole milliseconds, rounded down."""
+def cost_headers(cost: RequestCost) -> list[Header]:
+    """Make TEI's headers of a successful reply; times are whole milliseconds, rounded down."""
     total = _milliseconds(cost.total_s)
     return [
-        (b"x-compute-type", b"gpu+optimized"),  # TEI says so on a CPU as well
+        (b"x-compute-type", b"gpu+optimized"),  # TEI sends this on a CPU too
         (b"x-compute-time", total),
         (b"x-compute-characters", b"%d" % cost.characters),
         (b"x-compute-tokens", b"%d" % cost.tokens),

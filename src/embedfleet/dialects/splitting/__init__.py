@@ -1,1 +1,1 @@
-"""Requests divided into parts, and the replies to the parts joined."""
+"""Splitting: the texts of a request in several requests, and the replies to these joined to one."""

@@ -1,1 +1,1 @@
-"""The engine's HTTP API: TEI's routes and what each computes."""
+"""The engine's HTTP API: the handler and the computation of each route."""

@@ -1,4 +1,4 @@
-"""What ``/info`` says: TEI's fields in TEI's order (TEI 1.9, router/src/lib.rs), then what is only ours."""
+"""The reply of ``/info``: TEI's fields in TEI's order (TEI 1.9, router/src/lib.rs), then our own."""
 
 from typing import Any
 
@@ -7,13 +7,13 @@ from embedfleet.engine.model.spec import ModelSpec
 from embedfleet.engine.settings import EngineSettings
 
 TEI_VERSION = "1.9.3"
-"""The version of TEI whose behaviour this engine has."""
+"""Version of TEI that this engine behaves like."""
 
 _LATE_INTERACTION = {0: "late_interaction"}
 
 
 def info(spec: ModelSpec, settings: EngineSettings, *, late_interaction: bool, precision: str) -> dict[str, Any]:
-    """The body of ``/info``."""
+    """Make the body of ``/info``."""
     return {
         "model_id": settings.model,
         "model_sha": None,
@@ -39,12 +39,12 @@ def info(spec: ModelSpec, settings: EngineSettings, *, late_interaction: bool, p
 
 
 def served_name(settings: EngineSettings) -> str:
-    """The name that clients see; the model as given where none is set."""
+    """The model's name for clients; without one in the settings, the model as given."""
     return settings.served_model_name or settings.model
 
 
 def model_type(spec: ModelSpec, *, late_interaction: bool) -> dict[str, Any]:
-    """TEI's tagged model type; late interaction is a reranker whose one label says what it is."""
+    """Make TEI's tagged model type; late interaction is a reranker whose one label is ``late_interaction``."""
     if spec.pooling is not None and not late_interaction:
         return {"embedding": {"pooling": spec.pooling.value}}
     id2label = _LATE_INTERACTION if late_interaction else spec.id2label

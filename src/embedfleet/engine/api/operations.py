@@ -1,6 +1,6 @@
-"""What each route computes, from a parsed request to the values of its reply.
+"""The computation of each route, from a parsed request to the values of its reply.
 
-Checks come in TEI's order (TEI 1.9, router/src/http/server.rs): emptiness, kind of model, batch size, permits.
+Checks run in TEI's order (TEI 1.9, router/src/http/server.rs): emptiness, kind of model, batch size, permits.
 """
 
 import time
@@ -15,12 +15,12 @@ from embedfleet.dialects.serving.bge_m3 import EncodeRequest, Encoding, Scoring
 from embedfleet.dialects.serving.openai import EmbeddingsRequest
 from embedfleet.dialects.serving.tei import (
     NO_INPUTS,
-    Cost,
     DecodeRequest,
     EmbedRequest,
     Input,
     Pair,
     PredictRequest,
+    RequestCost,
     RerankRequest,
     SimilarityRequest,
     TokenizeRequest,
@@ -39,18 +39,20 @@ from embedfleet.engine.settings import EngineSettings
 from embedfleet.engine.text.encoded import Encoded
 from embedfleet.errors import BatchTooLarge, EmptyInput, Validation, WrongInput, WrongModel
 
-_NOTHING = np.zeros((0, 1), dtype=np.float32)  # the rows of an input without tokens
+_NO_ROWS = np.zeros((0, 1), dtype=np.float32)  # output of an input without tokens
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
+class _ModelInputs:
     """Inputs for the model.
 
     Attributes:
-        prompt: put before each text.
-        kind: what TEI's metrics count them as.
-        uncounted: those among them that these do not count, as the query of a ranking.
-        may_be_empty: a text may have nothing in it.
+        inputs: Texts, pairs or token ids.
+        truncation: Treatment of inputs that are too long.
+        prompt: Text put before each input.
+        kind: Kind under which TEI's metrics count them.
+        uncounted: Number of inputs that these metrics leave out, such as the query of a ranking.
+        may_be_empty: Whether a text may be empty.
     """
 
     inputs: Sequence[Input | Pair]
@@ -63,28 +65,30 @@ class _Asked:
 
 @dataclass(frozen=True, slots=True)
 class _Computed:
+    """Computed outputs of inputs, and their cost."""
+
     outputs: tuple[Output, ...]
     encoded: Sequence[Encoded]
     inference: Inference
-    cost: Cost
+    cost: RequestCost
 
     @property
     def rows(self) -> list[Floats]:
-        """Of each input the one output that was asked."""
+        """Each input's output, where one was computed."""
         return [rows for (rows,) in self.inference.outputs]
 
     def each(self) -> Iterator[tuple[Encoded, dict[Output, Floats]]]:
-        """Each input with all its outputs."""
+        """Yield each input with all its outputs."""
         for encoded, rows in zip(self.encoded, self.inference.outputs, strict=True):
             yield encoded, dict(zip(self.outputs, rows, strict=True))
 
 
 class Operations:
-    """The engine's work by request kind.
+    """The operations of one engine, a method each.
 
     Args:
-        engine: that computes.
-        settings: of the server.
+        engine: Engine that computes.
+        settings: Settings of the engine.
     """
 
     def __init__(self, engine: Engine, settings: EngineSettings) -> None:
@@ -93,24 +97,24 @@ class Operations:
         self._counts = {kind: engine.registry[f"te_{kind}_count"].value() for kind in ("embed", "predict")}
         self._default_prompt = self._choose_default_prompt()
 
-    async def embed(self, request: EmbedRequest) -> tuple[Floats, Cost]:
-        """Pooled vectors, [inputs, dimensions]."""
+    async def embed(self, request: EmbedRequest) -> tuple[Floats, RequestCost]:
+        """Compute pooled vectors, [inputs, dimensions]."""
         self._require_embedder()
         self._check_batch(len(request.inputs))
-        asked = _Asked(request.inputs, request.truncation, self._prompt(request.prompt_name))
-        return await self._vectors(asked, normalized=request.normalize, dimensions=request.dimensions)
+        given = _ModelInputs(request.inputs, request.truncation, self._prompt(request.prompt_name))
+        return await self._vectors(given, normalized=request.normalize, dimensions=request.dimensions)
 
-    async def embeddings(self, request: EmbeddingsRequest) -> tuple[Floats, Cost]:
-        """Pooled vectors for OpenAI's route: always of length one, truncated as the server does by default."""
+    async def embeddings(self, request: EmbeddingsRequest) -> tuple[Floats, RequestCost]:
+        """Compute pooled vectors for OpenAI's route: normalised, and truncated by the server's default."""
         self._require_embedder()
         self._check_batch(len(request.inputs))
-        asked = _Asked(request.inputs, Truncation(), self._default_prompt)
-        return await self._vectors(asked, normalized=True, dimensions=request.dimensions)
+        given = _ModelInputs(request.inputs, Truncation(), self._default_prompt)
+        return await self._vectors(given, normalized=True, dimensions=request.dimensions)
 
-    async def embed_all(self, request: EmbedRequest, *, colbert: bool = False) -> tuple[list[Floats], Cost]:
-        """Each input's token states, [tokens, hidden], special tokens included, not normalised.
+    async def embed_all(self, request: EmbedRequest, *, colbert: bool = False) -> tuple[list[Floats], RequestCost]:
+        """Compute each input's token states, [tokens, hidden], with special tokens and not normalised.
 
-        With ``colbert`` those of bge-m3's ColBERT head, without the first token's, each of length one.
+        With ``colbert``, compute the normalised vectors of bge-m3's ColBERT head instead, without the first token's.
         """
         self._require_embedder()
         if self._engine.spec.kind == "splade":
@@ -118,51 +122,56 @@ class Operations:
         if colbert:
             self._require(Output.COLBERT)
         self._check_batch(len(request.inputs))
-        asked = _Asked(request.inputs, request.truncation, self._prompt(request.prompt_name))
-        computed = await self._compute(asked, Output.COLBERT if colbert else Output.STATES)
+        given = _ModelInputs(request.inputs, request.truncation, self._prompt(request.prompt_name))
+        computed = await self._compute(given, Output.COLBERT if colbert else Output.STATES)
         return list(map(colbert_vectors, computed.rows)) if colbert else computed.rows, computed.cost
 
-    async def embed_sparse(self, request: EmbedRequest) -> tuple[list[dict[int, float]], Cost]:
-        """Each input's words that have a weight, by SPLADE or by bge-m3's sparse head."""
+    async def embed_sparse(self, request: EmbedRequest) -> tuple[list[dict[int, float]], RequestCost]:
+        """Compute each input's words that have a weight, by SPLADE or by bge-m3's sparse head."""
         spec = self._engine.spec
         if spec.kind != "splade" and (self._engine.is_late_interaction or Output.LEXICAL not in outputs_of(spec)):
             raise WrongModel("Backend error: Model is not an embedding model with SPLADE pooling")
         self._check_batch(len(request.inputs))
-        asked = _Asked(request.inputs, request.truncation, self._prompt(request.prompt_name))
+        given = _ModelInputs(request.inputs, request.truncation, self._prompt(request.prompt_name))
         if spec.kind == "splade":
-            computed = await self._compute(asked, Output.WORDS)
+            computed = await self._compute(given, Output.WORDS)
             return list(map(words_of, computed.rows)), computed.cost
-        encodings, cost = await self._encode(asked, (Output.LEXICAL,))
+        encodings, cost = await self._encode(given, (Output.LEXICAL,))
         return [encoding.lexical or {} for encoding in encodings], cost
 
-    async def encode(self, request: EncodeRequest) -> tuple[list[Encoding], Cost]:
-        """Each input's outputs that are asked for, of one pass."""
+    async def encode(self, request: EncodeRequest) -> tuple[list[Encoding], RequestCost]:
+        """Compute each input's requested outputs in one pass."""
         self._require_embedder()
         wanted = {Output.VECTOR: request.dense, Output.LEXICAL: request.sparse, Output.COLBERT: request.colbert}
         outputs = tuple(output for output, is_wanted in wanted.items() if is_wanted)
         self._require(*outputs)
         embed = request.embed
         self._check_batch(len(embed.inputs))
-        return await self._encode(_Asked(embed.inputs, embed.truncation, self._prompt(embed.prompt_name)), outputs)
+        return await self._encode(
+            _ModelInputs(embed.inputs, embed.truncation, self._prompt(embed.prompt_name)), outputs
+        )
 
-    async def similarity(self, request: SimilarityRequest, scoring: Scoring | None = None) -> tuple[Floats, Cost]:
-        """Cosine similarity of the source with each sentence, [sentences]; or what ``scoring`` says of it."""
+    async def similarity(
+        self, request: SimilarityRequest, scoring: Scoring | None = None
+    ) -> tuple[Floats, RequestCost]:
+        """Compute the cosine of the source and each sentence, or the score of ``scoring``, [sentences]."""
         self._require_embedder()
         inputs = [request.source, *request.sentences]
         self._check_batch(len(inputs))
-        asked = _Asked(inputs, request.truncation, self._prompt(request.prompt_name))
+        given = _ModelInputs(inputs, request.truncation, self._prompt(request.prompt_name))
         if scoring is not None:
-            return await self._scores(asked, scoring)
-        is_splade = self._engine.spec.kind == "splade"  # of which TEI's route takes weights as they are, for once
-        vectors, cost = await self._vectors(asked, normalized=not is_splade, dimensions=None)
+            return await self._scores(given, scoring)
+        # TEI refuses to normalise SPLADE's weights on /embed, but takes such a model here.
+        is_splade = self._engine.spec.kind == "splade"
+        vectors, cost = await self._vectors(given, normalized=not is_splade, dimensions=None)
         vectors = unit(vectors) if is_splade else vectors
         return vectors[1:] @ vectors[0], cost
 
-    async def rerank(self, request: RerankRequest, scoring: Scoring | None = None) -> tuple[Floats, Cost]:
-        """One score per text, in the texts' order; by bge-m3's outputs if there is a ``scoring``, see `m3.score`."""
+    async def rerank(self, request: RerankRequest, scoring: Scoring | None = None) -> tuple[Floats, RequestCost]:
+        """Compute a score for each text, in the texts' order; with a ``scoring``, by bge-m3's outputs (`m3.score`)."""
         if scoring is not None:
             self._check_batch(len(request.texts))
-            return await self._scores(self._asked_for(request), scoring)
+            return await self._scores(self._query_and_texts(request), scoring)
         if self._engine.is_late_interaction:
             self._check_batch(len(request.texts))
             return await self._late_interaction(request)
@@ -171,12 +180,12 @@ class Operations:
         self._check_batch(len(request.texts))
         prompt = self._instruction()
         pairs: list[Pair] = [(request.query, text) for text in request.texts]
-        computed = await self._compute(_Asked(pairs, request.truncation, prompt, "predict"), Output.CLASSES)
+        computed = await self._compute(_ModelInputs(pairs, request.truncation, prompt, "predict"), Output.CLASSES)
         logits = np.array([row[0] for row in computed.rows], dtype=np.float32)
         return (logits if request.raw_scores else sigmoid(logits)), computed.cost
 
-    async def predict(self, request: PredictRequest) -> tuple[list[list[dict[str, Any]]], Cost]:
-        """Each input's classes, best first."""
+    async def predict(self, request: PredictRequest) -> tuple[list[list[dict[str, Any]]], RequestCost]:
+        """Compute each input's classes, best first."""
         spec = self._engine.spec
         if not spec.id2label:
             raise WrongModel("Backend error: Model is not a classifier model")
@@ -185,24 +194,26 @@ class Operations:
             self._instruction()
         if spec.dialogue is not None and not all(isinstance(item, tuple) for item in request.inputs):
             raise WrongInput("the model scores pairs: give [query, text]")
-        asked = _Asked(request.inputs, request.truncation, self._default_prompt, "predict")
-        computed = await self._compute(asked, Output.CLASSES)
+        given = _ModelInputs(request.inputs, request.truncation, self._default_prompt, "predict")
+        computed = await self._compute(given, Output.CLASSES)
         labels = [spec.id2label[index] for index in sorted(spec.id2label)]
         scores = [row if request.raw_scores else probabilities(row) for row in computed.rows]
         return [predictions(row, labels) for row in scores], computed.cost
 
     async def tokenize(self, request: TokenizeRequest) -> list[list[dict[str, Any]]]:
-        """Each input's tokens with their byte offsets; never truncated."""
+        """Tokenize each input, without truncation; tokens have their byte offsets."""
         self._check_batch(len(request.inputs))
         prompt = self._prompt(request.prompt_name)
         return await self._engine.tokenize(request.inputs, add_special_tokens=request.add_special_tokens, prompt=prompt)
 
     async def decode(self, request: DecodeRequest) -> list[str]:
-        """Each list of ids as text."""
+        """Decode each list of ids to a text."""
         self._check_batch(len(request.ids))
         return await self._engine.decode(request.ids, skip_special_tokens=request.skip_special_tokens)
 
-    async def _vectors(self, asked: _Asked, *, normalized: bool, dimensions: int | None) -> tuple[Floats, Cost]:
+    async def _vectors(
+        self, given: _ModelInputs, *, normalized: bool, dimensions: int | None
+    ) -> tuple[Floats, RequestCost]:
         spec = self._engine.spec
         is_splade = spec.kind == "splade"
         if is_splade and normalized:
@@ -215,44 +226,45 @@ class Operations:
             )
         dimensions = dimensions or spec.prompts.dimensions
         if is_splade:
-            computed = await self._compute(asked, Output.WORDS)
+            computed = await self._compute(given, Output.WORDS)
             return np.array(computed.rows)[:, :dimensions], computed.cost
-        computed = await self._compute(asked, Output.VECTOR)
+        computed = await self._compute(given, Output.VECTOR)
         vectors = np.array(computed.rows)[:, :dimensions]
         return (unit(vectors) if normalized else vectors), computed.cost
 
-    async def _late_interaction(self, request: RerankRequest) -> tuple[Floats, Cost]:
-        """Mean over the query's tokens of the best cosine over a text's tokens, from -1 to 1.
+    async def _late_interaction(self, request: RerankRequest) -> tuple[Floats, RequestCost]:
+        """Score texts by late interaction: for each token of the query the best cosine with a token of the text.
 
-        Of a model with a head that was trained for it, by that head. It is no logit, so what a sigmoid does for a
-        cross-encoder a straight line does here: -1 … 1 becomes 0 … 1. A text without tokens scores least.
+        A text's score is the mean of these, from -1 to 1. A model with a ColBERT head is scored by that head. The score
+        is not a logit: where a cross-encoder's scores go through a sigmoid, these are scaled from -1 … 1 to 0 … 1. A
+        text without tokens has the lowest score.
         """
-        asked = self._asked_for(request)
+        given = self._query_and_texts(request)
         if Output.COLBERT in outputs_of(self._engine.spec):
-            scores, cost = await self._scores(asked, Scoring(colbert=1.0))
+            scores, cost = await self._scores(given, Scoring(colbert=1.0))
         else:
-            computed = await self._compute(asked, Output.STATES)
+            computed = await self._compute(given, Output.STATES)
             states = [row[encoded.content] for encoded, row in zip(computed.encoded, computed.rows, strict=True)]
             scores = np.array([max_sim(states[0], text) for text in states[1:]], dtype=np.float32)
             cost = computed.cost
         return (scores if request.raw_scores else (scores + np.float32(1)) / np.float32(2)), cost
 
-    def _asked_for(self, request: RerankRequest) -> _Asked:
-        """The query and then the texts, each for itself; one that is empty costs the others nothing."""
+    def _query_and_texts(self, request: RerankRequest) -> _ModelInputs:
+        """Make inputs of the query and the texts, each by itself, so that an empty one does not fail the others."""
         inputs = [request.query, *request.texts]
-        return _Asked(inputs, request.truncation, self._default_prompt, "predict", uncounted=1, may_be_empty=True)
+        return _ModelInputs(inputs, request.truncation, self._default_prompt, "predict", uncounted=1, may_be_empty=True)
 
-    async def _scores(self, asked: _Asked, scoring: Scoring) -> tuple[Floats, Cost]:
-        """What each input but the first scores for the first."""
+    async def _scores(self, given: _ModelInputs, scoring: Scoring) -> tuple[Floats, RequestCost]:
+        """Score each input but the first against the first."""
         wanted = {Output.VECTOR: scoring.dense, Output.LEXICAL: scoring.sparse, Output.COLBERT: scoring.colbert}
         outputs = tuple(output for output, weight in wanted.items() if weight)
         self._require(*outputs)
-        (query, *texts), cost = await self._encode(asked, outputs)
+        (query, *texts), cost = await self._encode(given, outputs)
         return np.array([m3.score(query, text, scoring) for text in texts], dtype=np.float32), cost
 
-    async def _encode(self, asked: _Asked, outputs: tuple[Output, ...]) -> tuple[list[Encoding], Cost]:
-        """Each input's ``outputs`` as bge-m3's clients get them, of one pass."""
-        computed = await self._compute(asked, *outputs)
+    async def _encode(self, given: _ModelInputs, outputs: tuple[Output, ...]) -> tuple[list[Encoding], RequestCost]:
+        """Compute each input's ``outputs`` in one pass, in the form that bge-m3's clients get."""
+        computed = await self._compute(given, *outputs)
         return [self._encoding(encoded, rows) for encoded, rows in computed.each()], computed.cost
 
     def _encoding(self, encoded: Encoded, rows: dict[Output, Floats]) -> Encoding:
@@ -266,29 +278,29 @@ class Operations:
         return Encoding(dense, lexical, colbert)
 
     def _require(self, *outputs: Output) -> None:
-        """Refuse what the model cannot give."""
+        """Refuse outputs that the model does not have."""
         for output in outputs:
             if output.source not in outputs_of(self._engine.spec):
                 needed = f"its folder needs {SPARSE_FILE} and {COLBERT_FILE}"
                 raise WrongModel(f"Backend error: the model has no {output} output: {needed}")
 
-    async def _compute(self, asked: _Asked, *outputs: Output) -> _Computed:
-        """Tokenize and run, under as many permits as there are inputs; those that get them are counted, as in TEI."""
+    async def _compute(self, given: _ModelInputs, *outputs: Output) -> _Computed:
+        """Tokenize and compute, with a permit for each input; as in TEI, inputs that get permits are counted."""
         started = time.perf_counter()
-        truncation, count = asked.truncation, len(asked.inputs)
+        truncation, count = given.truncation, len(given.inputs)
         truncate = self._settings.auto_truncate if truncation.truncate is None else truncation.truncate
         with self._engine.permits(count):
-            self._counts[asked.kind].inc(count - asked.uncounted)
+            self._counts[given.kind].inc(count - given.uncounted)
             encoded = await self._engine.encode(
-                asked.inputs,
+                given.inputs,
                 truncate=truncate,
                 direction=truncation.direction,
-                prompt=asked.prompt,
-                may_be_empty=asked.may_be_empty,
+                prompt=given.prompt,
+                may_be_empty=given.may_be_empty,
             )
             tokenized = time.perf_counter()
-            inference = await (self._infer_some if asked.may_be_empty else self._engine.infer)(encoded, outputs)
-        cost = Cost(
+            inference = await (self._infer_non_empty if given.may_be_empty else self._engine.infer)(encoded, outputs)
+        cost = RequestCost(
             characters=sum(item.characters for item in encoded),
             tokens=sum(len(item.ids) for item in encoded),
             total_s=time.perf_counter() - started,
@@ -298,11 +310,11 @@ class Operations:
         )
         return _Computed(outputs, encoded, inference, cost)
 
-    async def _infer_some(self, encoded: Sequence[Encoded], outputs: tuple[Output, ...]) -> Inference:
-        """As `Engine.infer`, of inputs that may have no tokens, and then no rows.
+    async def _infer_non_empty(self, encoded: Sequence[Encoded], outputs: tuple[Output, ...]) -> Inference:
+        """Infer as `Engine.infer` does, but give an input without tokens no rows.
 
         Raises:
-            EmptyInput: one has none, and what is asked is one row for the whole.
+            EmptyInput: An input has no tokens, and an output has one row for the whole input.
         """
         some = [item for item in encoded if len(item.ids)]
         if len(some) == len(encoded):
@@ -311,7 +323,7 @@ class Operations:
             raise EmptyInput(NO_INPUTS)
         inference = await self._engine.infer(some, outputs) if some else Inference((), 0.0, 0.0)
         rows = iter(inference.outputs)
-        nothing = (_NOTHING,) * len(outputs)
+        nothing = (_NO_ROWS,) * len(outputs)
         found = [next(rows) if len(item.ids) else nothing for item in encoded]
         return replace(inference, outputs=found)
 
@@ -325,13 +337,13 @@ class Operations:
             raise BatchTooLarge(f"batch size {size} > maximum allowed batch size {limit}")
 
     def _instruction(self) -> str | None:
-        """The default prompt, which is what a dialogue is told to judge by; other pairs have no place for one."""
+        """The default prompt for pairs: the instruction of a model that judges in a dialogue; others take none."""
         if self._default_prompt is not None and self._engine.spec.dialogue is None:
             raise WrongInput("`prompt_name` cannot be set with dual inputs")
         return self._default_prompt
 
     def _prompt(self, name: str | None) -> str | None:
-        """The text that a request's ``prompt_name`` stands for."""
+        """Look up the prompt that a request's ``prompt_name`` names."""
         if name is None:
             return self._default_prompt
         prompts = self._engine.spec.prompts.prompts
@@ -346,7 +358,7 @@ class Operations:
         return prompts[name]
 
     def _choose_default_prompt(self) -> str | None:
-        """The settings', else the model's own where it is an embedder."""
+        """Choose the default prompt: the settings', else an embedder's own."""
         self._default_prompt = self._settings.default_prompt or None
         spec = self._engine.spec
         own = spec.prompts.default if spec.kind in {"embedding", "splade"} and self._default_prompt is None else None

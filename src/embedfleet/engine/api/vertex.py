@@ -1,59 +1,59 @@
-"""Google Vertex's shape, ``{"instances": […]}``, of which TEI has a route in every build: a request each."""
+"""Google Vertex's shape, ``{"instances": […]}``, in which each instance is a request; every build of TEI takes it."""
 
-from typing import Any, Literal
+from typing import Any
 
 import orjson
 
-from embedfleet.dialects.body import Fields
-from embedfleet.dialects.serde import forms
-from embedfleet.dialects.serde.reader import Fault
-from embedfleet.dialects.serde.reading import fields_of, is_readable
-from embedfleet.dialects.serde.shapes import Struct
+from embedfleet.dialects.json_body import Fields
+from embedfleet.dialects.serde import tei_structs
+from embedfleet.dialects.serde.json_reader import Fault
+from embedfleet.dialects.serde.second_reading import fields_of, is_readable
+from embedfleet.dialects.serde.structs import Struct
 from embedfleet.errors import Validation
-
-Task = Literal["embed", "sparse", "rerank", "predict"]
 
 
 class Vertex:
-    """What instances ask of a model.
+    """Reads what instances ask of one model.
 
     Args:
-        model_type: as ``/info`` tells it.
+        model_type: Type of the model as in ``/info``.
     """
 
     def __init__(self, model_type: dict[str, Any]) -> None:
-        self._task, self._struct = _main(model_type)
+        self._operation, self._struct = _main_operation(model_type)
 
-    def read(self, instances: list[Any]) -> list[tuple[Task, Fields]]:
-        """Each instance's task, and its fields; what can be a ranking is one.
+    def read(self, instances: list[Any]) -> list[tuple[str, Fields]]:
+        """Read each instance's operation and fields; an instance that fits a ranking is one.
 
         Raises:
-            Validation: one is neither that, nor what the model is for.
+            Validation: An instance fits neither a ranking nor the model's own operation.
         """
         read = self._read if is_readable(orjson.dumps(instances)) else self._guess
         return [read(instance) for instance in instances]
 
-    def _read(self, instance: object) -> tuple[Task, Fields]:
+    def _read(self, instance: object) -> tuple[str, Fields]:
         body = orjson.dumps(instance)
         try:
-            return "rerank", Fields(fields_of(body, forms.RERANK))
+            return "rerank", Fields(fields_of(body, tei_structs.RERANK))
         except Fault:
             pass
         try:
-            return self._task, Fields(fields_of(body, self._struct))
+            return self._operation, Fields(fields_of(body, self._struct))
         except Fault as fault:
             raise Validation(fault.message) from None
 
-    def _guess(self, instance: object) -> tuple[Task, Fields]:
-        """As `_read`, where there is too much to be read as TEI does."""
+    def _guess(self, instance: object) -> tuple[str, Fields]:
+        """Read an instance by its keys alone, where there are too many items to read them as TEI does."""
         if not isinstance(instance, dict):
-            raise Validation("an instance is no object")
-        return ("rerank" if "texts" in instance else self._task), Fields(instance)
+            raise Validation("an instance is not an object")
+        return ("rerank" if "texts" in instance else self._operation), Fields(instance)
 
 
-def _main(model_type: dict[str, Any]) -> tuple[Task, Struct]:
-    """What is neither a ranking nor refused."""
+def _main_operation(model_type: dict[str, Any]) -> tuple[str, Struct]:
+    """The operation, and its fields, of an instance that is not a ranking."""
     embedding = model_type.get("embedding")
     if embedding is None:
-        return "predict", forms.PREDICT
-    return ("sparse", forms.EMBED_SPARSE) if embedding["pooling"] == "splade" else ("embed", forms.EMBED)
+        return "predict", tei_structs.PREDICT
+    return (
+        ("embed_sparse", tei_structs.EMBED_SPARSE) if embedding["pooling"] == "splade" else ("embed", tei_structs.EMBED)
+    )

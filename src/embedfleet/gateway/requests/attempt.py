@@ -7,7 +7,7 @@ from typing import Final, Protocol
 
 from mypy_extensions import trait
 
-from embedfleet.dialects.failure import render_failure
+from embedfleet.dialects.error_reply import render_error
 from embedfleet.errors import (
     Internal,
     Malformed,
@@ -307,5 +307,5 @@ def give_up(exchange: Exchange, error: Exception) -> None:
     if exchange.begun:
         exchange.abort()
     else:
-        status, headers, body = render_failure(exchange.path, Internal("the gateway failed on this request"))
+        status, headers, body = render_error(exchange.path, Internal("the gateway failed on this request"))
         exchange.respond(status, [*headers, *CORS], body)

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import orjson
 
-from embedfleet.dialects.failure import render_failure
-from embedfleet.dialects.splitting.compute_fields import join_fields
+from embedfleet.dialects.error_reply import render_error
+from embedfleet.dialects.splitting.compute_headers import join_headers
 from embedfleet.dialects.splitting.texts import Texts
 from embedfleet.errors import BadGateway, Internal, Malformed, RequestError, ServingError
 from embedfleet.gateway.dispatch import splitting
@@ -26,7 +26,6 @@ log = logging.getLogger(__name__)
 
 
 _HEAD_BYTES = 200  # about what each part's head has besides the client's fields
-_BY_TOKEN = frozenset({"/embed_all", "/embed_sparse", "/encode"})
 _OWN = frozenset({b"date", b"x-request-id"})  # fields that every answer gets here
 
 
@@ -71,7 +70,7 @@ class Flight(AskedRequest):
     ) -> None:
         super().__init__(
             tokens=tokens,
-            texts=1 if asked_texts is None else asked_texts.count + asked_texts.extra,
+            texts=1 if asked_texts is None else asked_texts.count + asked_texts.extra_inputs,
             size_bytes=len(exchange.body),
             online=online,
             now=now,
@@ -113,13 +112,13 @@ class Flight(AskedRequest):
     def divide(self, *, by_length: bool) -> Batch | None:
         """See `Request`."""
         texts = self.asked_texts
-        if texts is None or not texts.divisible or texts.repeats_a_key(self.exchange.body):
+        if texts is None or not texts.can_split or texts.repeats_a_key(self.exchange.body):
             return None
         self._answers = []
         order: Sequence[int] = splitting.by_length(self._costs) if by_length else range(texts.count)
         try:
             frame_bytes = texts.frame_size() + len(self.fields.line) + _HEAD_BYTES
-            return Batch(self._costs, texts.sizes(), order, texts.extra, frame_bytes)
+            return Batch(self._costs, texts.sizes(), order, texts.extra_inputs, frame_bytes)
         except orjson.JSONEncodeError:  # it nests deeper than can be written
             return None
 
@@ -184,7 +183,7 @@ class Flight(AskedRequest):
         """Pass on the error that some of its texts met with, as the client's whole answer."""
         body, head = attempt.body, attempt.head
         if self.asked_texts is not None and len(items) == 1:
-            body = self.asked_texts.rebase(items[0], body)
+            body = self.asked_texts.locate_error(items[0], body)
         self.exchange.pass_on(head.status, self._reply_fields(head), body)
         self._done(head.status, now)
 
@@ -196,7 +195,7 @@ class Flight(AskedRequest):
         except Malformed as error:  # each was looked at; together they make no sense
             self.refuse(BadGateway(f"the replicas' answers do not fit together: {error}"), "join")
             return
-        joined = join_fields([attempt.head.headers for _, attempt in self._answers])
+        joined = join_headers([attempt.head.headers for _, attempt in self._answers])
         headers = [header for header in joined if header[0] not in _OWN]
         chunks = (b"x-chunks", b"%d" % len(self._answers))
         self.exchange.respond(OK, [*headers, chunks, self._id_header], body)
@@ -206,7 +205,7 @@ class Flight(AskedRequest):
         """Answer with an error of ours."""
         if reason:
             self.desk.tally.shed(reason)
-        status, headers, body = render_failure(self.fields.path, error)
+        status, headers, body = render_error(self.fields.path, error)
         shed = [(b"x-shed-reason", reason.encode())] if reason else []
         self.exchange.respond(status, [*headers, *CORS, *shed, self._id_header], body)
         self._done(status, self.desk.now())
@@ -301,8 +300,8 @@ class FlightPart(Part, Asked):
     @property
     def most_bytes(self) -> int:
         """See `Asked`; of some answers there is a vector, or as much, for each token."""
-        by_token = self._flight.fields.path in _BY_TOKEN
-        return longest_answer(self.texts + self.tokens) if by_token else longest_answer(self.texts)
+        is_per_token = self._texts.reply.is_per_token
+        return longest_answer(self.texts + self.tokens) if is_per_token else longest_answer(self.texts)
 
     def check(self, reply: bytes) -> None:
         """See `Asked`."""

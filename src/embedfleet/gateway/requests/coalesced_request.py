@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from embedfleet.dialects.splitting.coalescing import fingerprints, read_lone, split_vectors, write_together
-from embedfleet.dialects.splitting.doubt import is_invisible
+from embedfleet.dialects.coalescing import fingerprints, read_single, split_vectors, write_batch
+from embedfleet.dialects.splitting.tokenless import is_invisible
 from embedfleet.errors import RequestError, ServingError
 from embedfleet.gateway.dispatch.pace import Cost
 from embedfleet.gateway.dispatch.replica import Replica
@@ -38,7 +38,7 @@ class Group:
 
     Attributes:
         fields: of their heads, which are the same.
-        others: what their bodies say besides the texts, see `read_lone`.
+        others: what their bodies say besides the texts, see `read_single`.
         exchanges: with their clients.
         texts: of each.
         costs: of each, in estimated tokens.
@@ -117,7 +117,7 @@ class Gathering:
         groups: dict[tuple[RequestFields, bytes], Group] = {}
         group: Group | None = None
         for exchange in came:
-            lone = read_lone(exchange.body)
+            lone = read_single(exchange.body)
             fields = exchange.head.note
             if lone is None or exchange.gone or not isinstance(fields, RequestFields):
                 alone.append(exchange)
@@ -147,7 +147,7 @@ class Bundle(AskedRequest):
     """
 
     def __init__(self, desk: Desk, group: Group, now: float, timeout_s: float) -> None:
-        body = write_together(group.texts, group.others)
+        body = write_batch(group.texts, group.others)
         super().__init__(
             tokens=sum(group.costs),
             texts=len(group.texts),

@@ -1,28 +1,28 @@
-"""``null`` for a field that TEI takes no null for, as LiteLLM and other clients send it: the field's default, pure.
+"""Replaces a ``null`` that TEI refuses, as LiteLLM and other clients send it, by the field's default. Pure.
 
-TEI 1.9 refuses ``"encoding_format": null`` with 400, and its kin with 422. The default is written in its place, and all
-else stays byte for byte: so a replica still finds what is wrong with the rest.
+TEI 1.9 answers ``"encoding_format": null`` with 400, and nulls of similar fields with 422. Everything else of the body
+stays byte for byte, so that a replica still finds its other faults.
 """
 
 import re
 from typing import Final
 
+from embedfleet.dialects.routes import ROUTES
+
 _DEFAULTS: Final = {
-    b"encoding_format": b'"float"',
-    b"normalize": b"true",
-    b"raw_scores": b"false",
-    b"return_text": b"false",
-    b"truncation_direction": b'"Right"',
-    b"add_special_tokens": b"true",
-    b"skip_special_tokens": b"true",
+    name.encode(): default
+    for route in ROUTES
+    if route.struct is not None
+    for name, default in route.struct.null_defaults().items()
 }
 
 
 def _is_null(name: bytes) -> "re.Pattern[bytes]":
-    """A field that is null.
+    """Make a pattern that finds a field whose value is null.
 
-    A quote within a string has a backslash before it. So what stands between two that have none is a whole string, and
-    with a colon behind it a key. The name comes first, for that is what is searched for quickly, however long the body.
+    Every quote within a JSON string has a backslash before it. So what stands between two quotes without one is a whole
+    string, and with a colon behind it a key. The pattern begins with the name because that is searched for quickly,
+    however long the body is.
     """
     return re.compile(rb'("%b"(?<!\\"%b")[ \t\r\n]*:[ \t\r\n]*)null\b' % (name, name))
 
@@ -31,7 +31,7 @@ _NULLS: Final = tuple((name, _is_null(name), rb"\g<1>" + default) for name, defa
 
 
 def fill_nulls(body: bytes) -> bytes:
-    """A request's JSON with the default of each such field that is null."""
+    """Replace each null of such a field in a body by the field's default."""
     for name, is_null, filled in _NULLS:
         if name in body:
             body = is_null.sub(filled, body)

@@ -14,7 +14,8 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
-from embedfleet.dialects.splitting.doubt import Doubt, is_invisible
+from embedfleet.dialects.routes import path_of
+from embedfleet.dialects.splitting.tokenless import MaybeTokenless, is_invisible
 from embedfleet.errors import (
     DeadlineExceeded,
     Empty,
@@ -84,7 +85,7 @@ class Examiner:
         for task in self._tasks:
             task.cancel()
 
-    def examine(self, flight: Flight, doubts: Sequence[Doubt]) -> None:
+    def examine(self, flight: Flight, doubts: Sequence[MaybeTokenless]) -> None:
         """Ask replicas about a request; what they cannot tell is let in.
 
         Args:
@@ -95,7 +96,7 @@ class Examiner:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _examine(self, flight: Flight, doubts: Sequence[Doubt]) -> None:
+    async def _examine(self, flight: Flight, doubts: Sequence[MaybeTokenless]) -> None:
         found = None
         try:
             async with asyncio.timeout_at(flight.deadline), self._places:
@@ -113,7 +114,7 @@ class Examiner:
         else:
             flight.refuse(_no_token(found), "no-token")
 
-    async def _ask(self, flight: Flight, doubts: Sequence[Doubt]) -> Doubt | None:
+    async def _ask(self, flight: Flight, doubts: Sequence[MaybeTokenless]) -> MaybeTokenless | None:
         """What the best of those who answer says.
 
         Who is asked is chosen only now that there is a place. Else all that wait for one would go to a server that is
@@ -145,7 +146,9 @@ class Examiner:
             log.warning("whether inputs have tokens is not asked of %s for %g s: %s", witness.url, _PASSED_OVER_S, why)
         self._passed_over[witness.url] = self._desk.now() + _PASSED_OVER_S
 
-    async def tokenless(self, url: str, doubts: Sequence[Doubt], prompt_name: str | None, most: int) -> Doubt | None:
+    async def tokenless(
+        self, url: str, doubts: Sequence[MaybeTokenless], prompt_name: str | None, most: int
+    ) -> MaybeTokenless | None:
         """The first input that is a sequence of no tokens; None if each has one, as far as was asked.
 
         Args:
@@ -198,13 +201,15 @@ class Examiner:
                     break
                 some.append(ids[:_CALL_IDS])
                 left -= len(ids)
-            texts += await _ask(f"{url}/decode", {"ids": some, "skip_special_tokens": False}, len(some), str)
+            texts += await _ask(
+                f"{url}{path_of('decode')}", {"ids": some, "skip_special_tokens": False}, len(some), str
+            )
         return texts
 
     @staticmethod
     async def _without_token(
-        url: str, texts: Sequence[tuple[Doubt, str]], options: dict[str, Any], most: int
-    ) -> Doubt | None:
+        url: str, texts: Sequence[tuple[MaybeTokenless, str]], options: dict[str, Any], most: int
+    ) -> MaybeTokenless | None:
         """The first of texts that the replica makes no token of; an empty one has none, and cannot be asked about."""
         for doubt, text in texts:
             if not text:
@@ -212,7 +217,7 @@ class Examiner:
         for start in range(0, len(texts), most):
             some = texts[start : start + most]
             asked = {"inputs": [text for _, text in some], **options}
-            rows = await _ask(f"{url}/tokenize", asked, len(some), list)
+            rows = await _ask(f"{url}{path_of('tokenize')}", asked, len(some), list)
             for (doubt, _), tokens in zip(some, rows, strict=True):
                 if not tokens:
                     return doubt
@@ -240,7 +245,7 @@ def _is_blank(decoded: str) -> bool:
     return not decoded or is_invisible(decoded)
 
 
-def _no_token(doubt: Doubt) -> ServingError:
+def _no_token(doubt: MaybeTokenless) -> ServingError:
     """What a client hears of an input without a token."""
     if doubt.text:
         said = f"`{doubt.place}` cannot be empty"

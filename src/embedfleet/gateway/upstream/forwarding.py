@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from embedfleet.dialects.splitting.coalescing import embeds_json
+from embedfleet.dialects.coalescing import can_coalesce
 from embedfleet.http.message import Header
 
 # Meant for one connection alone; framing is written anew.
@@ -75,7 +75,7 @@ class RequestFields:
             elif name == b"x-request-timeout-ms":
                 self._read_timeout(value)
         self.line = b"".join(parts)
-        self.gathers = method == b"POST" and embeds_json(path, self.content_type) and not is_bulk and not self.fault
+        self.gathers = method == b"POST" and can_coalesce(path, self.content_type) and not is_bulk and not self.fault
 
     def wire(self, prefix: bytes, last_line: bytes, *, body: bytes, request_id: bytes, peer: bytes) -> bytes:
         """A request as it goes to a replica.

@@ -1,4 +1,4 @@
-"""OpenAI's route: float and base64 carry the same numbers, errors are TEI's flat ones."""
+"""OpenAI's route: what it reads, and that float and base64 carry the same numbers."""
 
 from base64 import b64decode
 
@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from embedfleet.dialects.body import read_object
+from embedfleet.dialects.json_body import read_object
 from embedfleet.dialects.serving import openai
 from embedfleet.errors import WrongShape
 

@@ -1,10 +1,10 @@
-"""TEI's bodies: what is read, what is refused and in which words, how ties are sorted."""
+"""TEI's bodies: which are read, which are refused with which message, and how equal scores are sorted."""
 
 import numpy as np
 import orjson
 import pytest
 
-from embedfleet.dialects.body import read_object
+from embedfleet.dialects.json_body import read_object
 from embedfleet.dialects.serving import tei
 from embedfleet.errors import Empty, MalformedBody, WrongContentType, WrongShape
 
@@ -161,7 +161,7 @@ def test_floats_keep_their_shortest_float32_digits():
 
 
 def test_cost_headers_are_whole_milliseconds():
-    headers = dict(tei.cost_headers(tei.Cost(12, 5, 0.0129, 0.0009, 0.0031, 0.0079)))
+    headers = dict(tei.cost_headers(tei.RequestCost(12, 5, 0.0129, 0.0009, 0.0031, 0.0079)))
     assert headers == {
         b"x-compute-type": b"gpu+optimized",
         b"x-compute-time": b"12",

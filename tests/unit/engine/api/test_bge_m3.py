@@ -1,11 +1,11 @@
-"""bge-m3's three outputs equal FlagEmbedding's, from one pass, alone and beside strangers."""
+"""bge-m3's three outputs, computed in one pass, equal FlagEmbedding's, alone and in a batch with other texts."""
 
 import asyncio
 
 import numpy as np
 import pytest
 
-from embedfleet.dialects.body import Fields
+from embedfleet.dialects.json_body import Fields
 from embedfleet.dialects.serving.bge_m3 import Scoring, parse_encode, parse_scoring
 from embedfleet.dialects.serving.tei import RerankRequest, SimilarityRequest, Truncation, parse_embed
 from embedfleet.engine.api.operations import Operations
@@ -75,7 +75,7 @@ def test_all_three_outputs_equal_those_of_flagembedding(operations, reference, t
     assert texts != TEXTS or any(len(encoding.lexical) > 1 for encoding in found)
 
 
-def test_only_what_is_asked_is_given(operations):
+def test_only_requested_outputs_are_returned(operations):
     (encoding,) = encode(operations, ["a cat"], return_dense=False, return_sparse=True)
     assert encoding.dense is None
     assert encoding.colbert is None
@@ -84,7 +84,7 @@ def test_only_what_is_asked_is_given(operations):
         encode(operations, ["a"], return_dense=False)
 
 
-def test_the_other_routes_give_the_same_numbers(operations):
+def test_the_other_routes_return_the_same_numbers(operations):
     encodings = encode(operations, TEXTS)
     request = parse_embed(Fields({"inputs": TEXTS}))
 
@@ -128,12 +128,12 @@ def test_texts_are_scored_as_flagembedding_scores_them(operations, reference, sc
     "score",
     ["cosine", 1, [], {}, {"dense": -1, "sparse": 2}, {"dense": 0}, {"dense": True}, {"x": 1}, {"dense": 1e999}],
 )
-def test_a_score_that_means_nothing_is_refused_with_its_value(score):
+def test_an_invalid_score_is_refused_with_its_value(score):
     with pytest.raises(Validation, match="`score` is"):
         parse_scoring(Fields({"score": score}))
 
 
-def test_a_model_without_the_heads_says_which_files_are_missing(tmp_path):
+def test_a_model_without_the_heads_names_the_missing_files(tmp_path):
     settings = EngineSettings(model=str(make_xlm(tmp_path / "model")))
     engine = load(settings, Registry(TEI))
     try:

@@ -1,4 +1,4 @@
-"""Folders as people have them: our engine's numbers are those of the libraries that wrote them."""
+"""Model folders as the libraries write them: our engine's numbers are the libraries' own."""
 
 import asyncio
 import shutil
@@ -126,7 +126,7 @@ SHOWN = {
 
 @dataclass
 class Shelf:
-    """All folders, and what the libraries computed of each, made when they are asked for."""
+    """All folders with the numbers that the libraries computed for each, made on first use."""
 
     folders: Folders
     numbers: dict[str, np.ndarray]
@@ -149,7 +149,7 @@ def shelf(tmp_path_factory):
 
 
 def served(folder, case: Case) -> np.ndarray:
-    """The engine's numbers, as routes compute them."""
+    """Compute numbers with the engine's operations."""
     task = "rerank" if case.task == "rerank" else "embed"
     settings = EngineSettings(model=str(folder), task=task)
     engine = load(settings, Registry(TEI))
@@ -184,7 +184,7 @@ def test_the_numbers_are_the_libraries(shelf, name):
 
 
 def stated(*verdicts: Verdict) -> set[tuple[str, str]]:
-    """What the table has of our engine."""
+    """Verdicts of the table of keys about our engine."""
     return {(key.file, name) for key in KEYS for name in key.keys if key.engine in verdicts}
 
 

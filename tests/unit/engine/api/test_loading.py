@@ -1,4 +1,4 @@
-"""What shows only once a folder is loaded and asked: its tokenizer, its first pass, its heads; refused by name."""
+"""Faults of a folder that show only when it is loaded or first used: of its tokenizer, its weights, its heads."""
 
 import asyncio
 import json
@@ -9,7 +9,7 @@ import pytest
 from bench.fuzz.folders import KINDS, make_files, write_files
 from bench.fuzz.tokenizers import ROOM
 from bench.fuzz.weights import onnx_pass, safetensors
-from embedfleet.dialects.body import Fields
+from embedfleet.dialects.json_body import Fields
 from embedfleet.dialects.serving.tei import parse_embed
 from embedfleet.engine.api.operations import Operations
 from embedfleet.engine.engine import load
@@ -24,7 +24,7 @@ from embedfleet.metrics import TEI, Registry
 
 @pytest.fixture
 def make(tmp_path):
-    """A small sound folder of a kind."""
+    """Make a small valid folder of a kind."""
 
     def make(kind):
         folder = tmp_path / "model"
@@ -56,7 +56,7 @@ def embedded(folder, texts):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_folders_are_sound(make, kind):
+def test_the_folders_are_valid(make, kind):
     engine = load(EngineSettings(model=str(make(kind))), Registry(TEI))
     engine.close()
     assert engine.spec.max_input_length >= 32
@@ -149,7 +149,7 @@ def test_a_tokenizer_that_does_not_know_its_own_unknown_token_refuses_a_text_and
 
 
 def test_a_tokenizer_that_makes_its_library_panic_is_refused(make):
-    """What is raised then is no Exception."""
+    """The library then raises a BaseException that is not an Exception."""
     folder = make("qwen3")
     tokenizer = json.loads((folder / "tokenizer.json").read_text())
     del tokenizer["post_processor"]["special_tokens"]["<|begin|>"]

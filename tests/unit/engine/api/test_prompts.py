@@ -1,4 +1,4 @@
-"""Prompts that stand before a text and are not pooled."""
+"""Prompts that are put before a text and left out of the pooling."""
 
 import asyncio
 import json
@@ -31,7 +31,7 @@ def model(tmp_path_factory):
 
 
 def ask(model, work, **settings):
-    """What ``work`` makes of the engine's operations."""
+    """Run ``work`` with the engine's operations."""
     given = EngineSettings(model=str(model), cache_mb=8, **settings)
     engine = load(given, Registry(TEI))
     try:
@@ -67,7 +67,7 @@ def test_the_same_tokens_with_and_without_a_prompt_are_told_apart(model):
     assert np.abs(plain - without).max() > 1e-2
 
 
-def test_an_empty_prompt_leaves_nothing_out(model):
+def test_an_empty_prompt_changes_nothing(model):
     async def work(operations):
         return [(await operations.embed(request(*TEXTS, prompt=name)))[0] for name in (None, "empty", "null")]
 
@@ -76,7 +76,7 @@ def test_an_empty_prompt_leaves_nothing_out(model):
     np.testing.assert_array_equal(none, null)
 
 
-def test_of_a_text_that_is_cut_on_the_left_the_rest_of_the_prompt_is_left_out(model):
+def test_the_rest_of_a_prompt_is_left_out_of_a_text_truncated_on_the_left(model):
     long = "word " * 251  # one of the prompt's four tokens is cut
 
     async def work(operations):

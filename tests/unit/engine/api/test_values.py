@@ -1,4 +1,4 @@
-"""What leaves the engine is float32, finite, and of length one where that is asked for; or it is an error."""
+"""Served numbers are float32, finite, and normalised where requested; otherwise the request fails."""
 
 import asyncio
 import json
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedfleet.dialects.body import Fields
+from embedfleet.dialects.json_body import Fields
 from embedfleet.dialects.serving.bge_m3 import Encoding, Scoring
 from embedfleet.dialects.serving.tei import RerankRequest, SimilarityRequest, Truncation, parse_embed, parse_predict
 from embedfleet.engine.api.operations import Operations
@@ -35,14 +35,14 @@ GREATEST = float(np.finfo(np.float32).max)
 
 
 def operations(folder, **settings):
-    """Of an engine that ends with the block."""
+    """Operations of an engine that is closed with the block."""
     options = EngineSettings(model=str(folder), **settings)
     engine = load(options, Registry(TEI))
     return engine, Operations(engine, options)
 
 
 def ask(folder, *requests, **settings):
-    """What becomes of each request, a function of `Operations`: its values, or its error."""
+    """The values, or the error, of each request, given as a function of `Operations`."""
     engine, work = operations(folder, **settings)
 
     async def one(request):
@@ -81,7 +81,7 @@ EXPORTS = {
 
 
 @pytest.mark.parametrize("name", EXPORTS)
-def test_numbers_of_another_type_are_given_as_float32(tmp_path, name):
+def test_numbers_of_another_type_are_served_as_float32(tmp_path, name):
     make, pooling = EXPORTS[name]
     folder = to_onnx(make(tmp_path / "m"))
     found = {}
@@ -94,7 +94,7 @@ def test_numbers_of_another_type_are_given_as_float32(tmp_path, name):
 
 
 @pytest.mark.parametrize("kind", ["BFLOAT16", "INT64"])
-def test_a_type_that_is_no_real_number_of_ours_is_refused_by_its_name(tmp_path, kind):
+def test_an_unsupported_type_is_refused_by_its_name(tmp_path, kind):
     folder = give_as(to_onnx(make_xlm(tmp_path / "m")), tmp_path / kind, kind)
     with pytest.raises(ModelError, match=rf"gives last_hidden_state of type tensor\({kind.lower()}\)"):
         make_backend(read_model(folder), EngineSettings())
@@ -120,7 +120,7 @@ def test_a_vector_whose_squares_are_beyond_float16_is_of_length_one(tmp_path, ex
 
 
 @pytest.mark.parametrize(("kind", "factor"), [("FLOAT16", 1e5), ("DOUBLE", 1e60)])
-def test_what_is_beyond_the_type_is_an_error_and_never_a_number(tmp_path, export, kind, factor):
+def test_an_overflow_is_an_error_and_never_a_number(tmp_path, export, kind, factor):
     folder = give_as(export, tmp_path / "m", kind, factor=factor)
     whole = parse_embed(Fields({"inputs": TEXTS}))
     for answer in ask(folder, embed(), embed(normalize=False), lambda work: work.embed_all(whole)):
@@ -171,7 +171,7 @@ def test_vectors_of_any_magnitude_are_of_length_one_in_the_same_direction(tmp_pa
     assert np.isfinite(raw).all()
 
 
-def test_a_vector_of_zeros_has_no_direction_and_is_given_only_as_it_is(tmp_path):
+def test_a_vector_of_zeros_cannot_be_normalised(tmp_path):
     similarity = SimilarityRequest(TEXTS[0], TEXTS, Truncation(), None)
     folder = dense(tmp_path / "m", WEIGHT * 0)
     normal, alike, raw = ask(folder, embed(), lambda work: work.similarity(similarity), embed(normalize=False))
@@ -234,7 +234,7 @@ BLANK = ["", " ", "\n\t ", "\u0007", "\u200b"]
 
 
 @pytest.mark.parametrize("prompt", ["", "passage: "])
-def test_a_text_without_tokens_scores_least_and_costs_the_others_nothing(prompt):
+def test_a_text_without_tokens_scores_least_and_does_not_fail_the_others(prompt):
     texts = ["a red fox", *BLANK]
     asked = [rerank("foxes", texts), rerank("foxes", texts, raw_scores=True), rerank("foxes", texts[:1])]
     work = [lambda work, request=request: work.rerank(request) for request in asked]

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from embedfleet.http.message import Header
 
-# What is work adds up; what is time that passed, in whole milliseconds, is that of the slowest part.
+# Amounts of work add up. Of times, in whole milliseconds, the slowest part's is the request's.
 _JOINED: dict[bytes, Callable[[Iterable[int]], int]] = {
     b"x-compute-time": sum,
     b"x-compute-characters": sum,
@@ -16,15 +16,15 @@ _JOINED: dict[bytes, Callable[[Iterable[int]], int]] = {
 }
 
 
-def join_fields(parts: Sequence[Sequence[Header]]) -> list[Header]:
-    """The fields of the joined reply: the first part's, but for what is counted in all of them.
+def join_headers(parts: Sequence[Sequence[Header]]) -> list[Header]:
+    """Make the headers of the joined reply: the first part's, with counts and times over all parts.
 
-    A count that a part does not tell is left out, and so is the length of the body, which is another one.
+    A count or time that a part lacks is left out. So is the length of the body, because the joined body has another.
 
     Args:
-        parts: each one's fields, names in lower case.
+        parts: Headers of each part's reply, with names in lower case.
     """
-    told = [dict(reversed(fields)) for fields in parts]
+    by_name = [dict(reversed(headers)) for headers in parts]
     joined: list[Header] = []
     for name, value in parts[0]:
         join = _JOINED.get(name)
@@ -32,7 +32,7 @@ def join_fields(parts: Sequence[Sequence[Header]]) -> list[Header]:
             if name != b"content-length":
                 joined.append((name, value))
             continue
-        values = [fields.get(name, b"") for fields in told]
+        values = [headers.get(name, b"") for headers in by_name]
         if all(map(bytes.isdigit, values)):
             joined.append((name, b"%d" % join(map(int, values))))
     return joined

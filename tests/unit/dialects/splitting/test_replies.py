@@ -1,4 +1,4 @@
-"""Parts of a request, answered apart and joined: nobody can tell it from the answer to the whole."""
+"""The joined replies to the parts of a request equal the reply to the whole request."""
 
 import json
 
@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from embedfleet.dialects.splitting.texts import read_texts
+from embedfleet.dialects.request_texts import read_texts
 from embedfleet.errors import Malformed
-from tests.unit.dialects.oracle import JSON, PATHS, REQUESTS, answer, divisions
+from tests.services.text_replica import JSON, PATHS, REQUESTS, answer, splits
 
 BATCHES = st.sampled_from(PATHS).flatmap(lambda path: st.tuples(st.just(path), REQUESTS[path]))
 
@@ -26,7 +26,7 @@ def read(path, request):
 def test_the_joined_reply_is_the_reply_to_the_whole_request(path, data):
     request = data.draw(REQUESTS[path])
     texts = read(path, request)
-    parts = [(items, answer(path, texts.body(items))) for items in data.draw(divisions(texts.count))]
+    parts = [(items, answer(path, texts.body(items))) for items in data.draw(splits(texts.count))]
     for items, reply in parts:
         texts.check(len(items), reply)
     assert texts.join(parts) == answer(path, orjson.dumps(request))
@@ -45,7 +45,7 @@ def test_replies_with_spaces_and_with_fields_in_another_order_are_joined_too(pat
             return reply
         return reply + b"\n" if style == "newline" else json.dumps(value, sort_keys=style == "sorted").encode()
 
-    parts = [(items, reworded(answer(path, texts.body(items)))) for items in data.draw(divisions(texts.count))]
+    parts = [(items, reworded(answer(path, texts.body(items)))) for items in data.draw(splits(texts.count))]
     for items, reply in parts:
         texts.check(len(items), reply)
     assert orjson.loads(texts.join(parts)) == orjson.loads(answer(path, orjson.dumps(request)))
@@ -65,7 +65,7 @@ def test_a_reply_to_another_number_of_texts_is_malformed(batch):
 
 @settings(max_examples=60)
 @given(BATCHES, st.data())
-def test_a_reply_that_is_cut_off_is_malformed(batch, data):
+def test_a_truncated_reply_is_malformed(batch, data):
     path, request = batch
     texts, reply = read(path, request), answer(path, orjson.dumps(request))
     start = data.draw(st.integers(0, len(reply) - 1))
@@ -108,7 +108,7 @@ def test_a_null_or_nan_in_place_of_a_number_is_malformed(batch, spaces):
         ),
     ],
 )
-def test_one_number_that_is_none_is_enough(path, request_, reply, number):
+def test_one_null_or_nan_is_enough(path, request_, reply, number):
     texts = read(path, request_)
     texts.check(1, reply.replace(b"#", b"1.0"))
     with pytest.raises(Malformed):
@@ -132,7 +132,7 @@ def test_one_number_that_is_none_is_enough(path, request_, reply, number):
         ("/v1/embeddings", {"input": "a"}, [b"[]", b"{}", b'{"data":[]}', b'{"data":[{"embedding":[1.0],"index":1}]}']),
     ],
 )
-def test_what_is_no_answer_is_malformed(path, request_, replies):
+def test_a_reply_of_another_shape_is_malformed(path, request_, replies):
     texts = read(path, request_)
     for reply in replies:
         with pytest.raises(Malformed):
@@ -196,7 +196,7 @@ def test_an_empty_vector_among_others_is_malformed():
         texts.check(2, b"[[1.5],[]]")
 
 
-def test_a_reply_that_is_cut_off_in_a_label_is_malformed():
+def test_a_reply_truncated_in_a_label_is_malformed():
     texts = read("/predict", {"inputs": [["a"]]})
     reply = orjson.dumps([[{"score": 0.5, "label": 'a"}]]b'}]])
     texts.check(1, reply)

@@ -1,7 +1,7 @@
-"""JSON bodies read field by field, refused in the words that TEI's framework uses (axum 0.7 with serde_json).
+"""JSON bodies, read field by field and refused in the words of TEI's framework (axum 0.7 with serde_json).
 
-A body is parsed by orjson, and its fields are looked at as they are asked for. What these find wrong is said by a
-second reading, see `embedfleet.dialects.serde`: it alone knows what TEI would have found first, and where.
+orjson parses a body, and each field is checked when it is read. If one is wrong, a second reading
+(`embedfleet.dialects.serde`) makes the message: only that knows which fault TEI would have found first, and where.
 """
 
 import re
@@ -10,32 +10,32 @@ from typing import Any
 
 import orjson
 
-from embedfleet.dialects.excess import find_excess
-from embedfleet.dialects.serde.reading import NO_JSON, WRONG_SHAPE, is_readable, read_fields
-from embedfleet.dialects.serde.shapes import Struct
-from embedfleet.dialects.serde.words import told
+from embedfleet.dialects.parse_limits import find_excess
+from embedfleet.dialects.serde.rust_values import describe
+from embedfleet.dialects.serde.second_reading import NO_JSON, WRONG_SHAPE, is_readable, read_fields
+from embedfleet.dialects.serde.structs import Struct
 from embedfleet.errors import MalformedBody, WrongContentType, WrongShape
 
 Json = Any
-"""What a JSON text can hold; every use is checked by the readers below."""
+"""Any JSON value; the readers below check its type."""
 
 _MISSING = object()
-_ESCAPED_LETTER = re.compile(rb"\\u00[4-7]")  # nobody writes a field's name so, but a body may be sent to see
-_MOST_KEYS = 16  # of a request's fields; the longest that we know has 8
+_ESCAPED_LETTER = re.compile(rb"\\u00[4-7]")  # no client writes a field's name so, but an attacker might
+_MOST_KEYS = 16  # the longest known request has 8
 
 
 def read_object(content_type: bytes | None, body: bytes, struct: Struct | None = None) -> "Fields":
-    """The body's one JSON object.
+    """Parse a body that is one JSON object.
 
     Args:
-        content_type: of the body.
-        body: whole.
-        struct: what TEI takes; None for a route that is only ours.
+        content_type: Content type of the body.
+        body: The whole body.
+        struct: Fields as TEI declares them; None for a route that TEI does not have.
 
     Raises:
-        WrongContentType: the type is not JSON's.
-        MalformedBody: not JSON (RFC 8259), not UTF-8, nested too deeply, or of too many tiny items to be parsed.
-        WrongShape: JSON, but not an object, or one that has a field twice.
+        WrongContentType: The content type is not JSON's.
+        MalformedBody: The body is not JSON (RFC 8259), not UTF-8, nested too deeply, or has too many items.
+        WrongShape: The body is not an object, or has a field twice.
     """
     if not is_json(content_type):
         raise WrongContentType("Expected request with `Content-Type: application/json`")
@@ -50,7 +50,7 @@ def read_object(content_type: bytes | None, body: bytes, struct: Struct | None =
         return Fields(read_fields(body, struct), struct=struct)
     if not isinstance(value, dict):
         if struct is None or not is_readable(body):
-            raise _wrong(f"invalid type: {told(value)}, expected an object")
+            raise _wrong(f"invalid type: {describe(value)}, expected an object")
         return Fields(read_fields(body, struct), struct=struct)
     if struct is not None and _may_repeat(body, value, struct):
         return Fields(read_fields(body, struct), body, struct)
@@ -58,10 +58,10 @@ def read_object(content_type: bytes | None, body: bytes, struct: Struct | None =
 
 
 def _may_repeat(body: bytes, value: dict[str, Json], struct: Struct) -> bool:
-    """Whether a field may be there twice: orjson takes the last, TEI none.
+    """Whether a field may be in the body twice: orjson takes the last one, TEI refuses both.
 
-    Where there are as many colons as fields, there is no more to be looked for. Bytes are searched for nothing else but
-    the names that are there: a long text with a colon in it costs a third of a nanosecond a byte.
+    With no more colons than fields no field is there twice. Otherwise the body is searched for the names that it has:
+    a long text with a colon in it costs a third of a nanosecond a byte.
     """
     at = -1
     for _ in value:
@@ -77,7 +77,7 @@ def _may_repeat(body: bytes, value: dict[str, Json], struct: Struct) -> bool:
 
 
 def is_json(content_type: bytes | None) -> bool:
-    """Whether a body of this type is JSON, as axum's extractor sees it."""
+    """Whether axum's extractor takes a body of this content type for JSON."""
     if content_type == b"application/json":
         return True
     media = (content_type or b"").partition(b";")[0].strip().lower()
@@ -85,9 +85,10 @@ def is_json(content_type: bytes | None) -> bool:
 
 
 def repeats_a_key(body: bytes, keys: Collection[str]) -> bool:
-    """Whether one of an object's keys may be there twice, or there are more than can be looked for.
+    """Whether one of an object's keys may be in the body twice; also True if there are too many keys to search for.
 
-    Of such a key only the last value was read: a replica refuses it, so what is written from that means something else.
+    The parsed fields have only the last value of such a key. A replica refuses the body, so a body written from the
+    fields would mean something else.
     """
     if len(keys) > _MOST_KEYS:
         return True
@@ -99,21 +100,21 @@ def repeats_a_key(body: bytes, keys: Collection[str]) -> bool:
 
 
 def _uses(body: bytes, name: bytes) -> list[bytes]:
-    """Where a name is a key, and not a value that is the same string."""
+    """Find the places where a name is a key, not a value."""
     return re.findall(rb'"%b"\s*:' % re.escape(name), body)
 
 
 class Fields:
-    """A JSON object's fields; unknown ones are ignored, as TEI ignores them.
+    """The fields of a JSON object; unknown ones are ignored, as in TEI.
 
-    Every reader raises WrongShape, or MalformedBody where TEI says so, when the field is not of its type. A null counts
-    as absent only in the readers whose name starts with ``optional``.
+    Every reader raises WrongShape if the field is not of its type, or MalformedBody where TEI finds a syntax error
+    first. A null counts as absent only in the readers whose name starts with ``optional``.
 
     Args:
-        values: parsed.
-        body: of which they were; empty if there is no more to be said of it.
-        struct: what TEI takes.
-        path: of the object in the body, with its full stop.
+        values: Parsed values.
+        body: Body that they were parsed from; empty if a second reading could say no more.
+        struct: Fields as TEI declares them.
+        path: Path of the object in the body, with its full stop.
     """
 
     def __init__(
@@ -128,32 +129,32 @@ class Fields:
         return name in self._values
 
     def raw(self, name: str) -> Json:
-        """A field that must be there, of any type."""
+        """Read a required field of any type."""
         value = self._values.get(name, _MISSING)
         if value is _MISSING:
             raise self._refused(f"{self._path}missing field `{name}`")
         return value
 
     def optional(self, name: str) -> Json:
-        """A field of any type; None where it is null or absent."""
+        """Read a field of any type; None if it is null or absent."""
         return self._values.get(name)
 
     def string(self, name: str) -> str:
-        """A string that must be there."""
+        """Read a required string."""
         value = self.raw(name)
         if not isinstance(value, str):
             raise self._mismatch(name, value, "a string")
         return value
 
     def sequence(self, name: str) -> list[Json]:
-        """A list that must be there."""
+        """Read a required list."""
         value = self.raw(name)
         if not isinstance(value, list):
             raise self._mismatch(name, value, "a sequence")
         return value
 
     def strings(self, name: str) -> list[str]:
-        """A list of strings that must be there."""
+        """Read a required list of strings."""
         value = self.sequence(name)
         for index, item in enumerate(value):
             if not isinstance(item, str):
@@ -161,18 +162,18 @@ class Fields:
         return value
 
     def boolean(self, name: str, default: bool) -> bool:
-        """A boolean, by default ``default``; null is refused."""
+        """Read a boolean, ``default`` if it is absent; null is refused."""
         value = self._values.get(name, default)
         if not isinstance(value, bool):
             raise self._mismatch(name, value, "a boolean")
         return value
 
     def choice(self, name: str, choices: dict[str, str], default: str) -> str:
-        """One of the keys of ``choices``, given as its value; null is refused."""
+        """Read one of the keys of ``choices`` and return its value, ``default`` if it is absent; null is refused."""
         value = self._values.get(name, _MISSING)
         if value is _MISSING:
             return default
-        if isinstance(value, dict) and list(value.values()) == [None]:  # another way to write a name for serde
+        if isinstance(value, dict) and list(value.values()) == [None]:  # serde takes a name in this form too
             (value,) = value
         if not isinstance(value, str):
             raise self._mismatch(name, value, "a string")
@@ -182,15 +183,15 @@ class Fields:
         return choices[value]
 
     def optional_boolean(self, name: str) -> bool | None:
-        """A boolean, or None where it is null or absent."""
+        """Read a boolean; None if it is null or absent."""
         return None if self._values.get(name) is None else self.boolean(name, default=False)
 
     def optional_string(self, name: str) -> str | None:
-        """A string, or None where it is null or absent."""
+        """Read a string; None if it is null or absent."""
         return None if self._values.get(name) is None else self.string(name)
 
     def optional_count(self, name: str) -> int | None:
-        """A whole number from 0, or None where it is null or absent."""
+        """Read a whole number from 0; None if it is null or absent."""
         value = self._values.get(name)
         if value is None:
             return None
@@ -199,37 +200,39 @@ class Fields:
         return value
 
     def object(self, name: str) -> "Fields":
-        """An object that must be there."""
+        """Read a required object."""
         value = self.raw(name)
-        if isinstance(value, list) and self._struct is not None and self._body:  # another way to write one for serde
+        # serde takes an object in the form of a list too.
+        if isinstance(value, list) and self._struct is not None and self._body:
             value = read_fields(self._body, self._struct)[name]
         if not isinstance(value, dict):
             raise self._mismatch(name, value, "an object")
         return Fields(value, self._body, self._struct, f"{self._path}{name}.")
 
     def optional_object(self, name: str) -> "Fields":
-        """An object; an empty one where it is null or absent."""
+        """Read an object; an empty one if it is null or absent."""
         return Fields({}) if self._values.get(name) is None else self.object(name)
 
     def unmatched(self, name: str, enum: str) -> WrongShape:
-        """The refusal of a field that fits none of an enumeration's shapes."""
+        """Make the error for a field that fits no variant of an enumeration."""
         return self._refused(f"{self._path}{name}: data did not match any variant of untagged enum {enum}")
 
     def _mismatch(self, name: str, value: Json, expected: str) -> WrongShape:
-        return self._refused(f"{self._path}{name}: invalid type: {told(value)}, expected {expected}")
+        return self._refused(f"{self._path}{name}: invalid type: {describe(value)}, expected {expected}")
 
     def _refused(self, message: str) -> WrongShape:
-        """What to raise; ``message`` is said of what TEI has no word for.
+        """Make the error for a wrong field; its message is used only if the second reading finds no fault.
 
         Raises:
-            MalformedBody, WrongShape: TEI refuses the body, perhaps for another field.
+            MalformedBody: The second reading found a syntax error.
+            WrongShape: The second reading found a wrong field, perhaps another one.
         """
         if self._struct is not None and self._body and is_readable(self._body):
             read_fields(self._body, self._struct)
         return _wrong(message)
 
 
-def is_id(value: Json) -> bool:
+def is_token_id(value: Json) -> bool:
     """Whether a JSON value is a token id: a whole number of 32 bits without sign."""
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**32
 

@@ -1,4 +1,4 @@
-"""Reads JSON token by token, and fails with serde_json's messages at serde_json's line and column.
+"""A reader of JSON tokens that fails with serde_json's messages at serde_json's line and column.
 
 Source of the order of checks, the words and the positions: serde_json 1.0 (src/de.rs, src/read.rs, src/error.rs).
 """
@@ -16,10 +16,11 @@ _ESCAPES: Final = {
     ord('"'): b'"', ord("\\"): b"\\", ord("/"): b"/", ord("b"): b"\x08", ord("f"): b"\x0c", ord("n"): b"\n",
     ord("r"): b"\r", ord("t"): b"\t",
 }  # fmt: skip
-_DEPTH: Final = 128  # of lists and objects in each other; those that are skipped do not count
+_DEPTH: Final = 128  # nesting of lists and objects; skipped ones do not count
 _LARGEST: Final = 2**64 - 1
 _LEAST: Final = -(2**63)
-_MOST_DIGITS: Final = 20  # of a whole number within the two, its minus counted; Python refuses to read thousands
+# Digits, with the minus, of a whole number between the two: Python refuses to read thousands.
+_MOST_DIGITS: Final = 20
 _LARGEST_EXPONENT: Final = 2**31 - 1
 
 END: Final = -1
@@ -59,13 +60,13 @@ _CONTROL: Final = "control character (\\u0000-\\u001F) found while parsing a str
 
 @mypyc_attr(native_class=False)  # compiled from an interpreted base, a weak reference to it would end the process
 class Fault(Exception):
-    """What is wrong with a body.
+    """A fault of a body.
 
     Attributes:
-        message: without path and position.
-        is_data: it is JSON, but not what is wanted; else it is no JSON.
-        at: bytes before the place; below 0 until it is known.
-        path: of the value, such as ``inputs[3]``; None until it is known.
+        message: Message without path and position.
+        is_data: Whether the body is JSON of a wrong type; False for a syntax error.
+        at: Position of the fault, in bytes; negative until it is known.
+        path: Path of the value, such as ``inputs[3]``; None until it is known.
     """
 
     def __init__(self, message: str, at: int = -1, *, is_data: bool = False) -> None:
@@ -76,11 +77,12 @@ class Fault(Exception):
         self.path: str | None = None
 
 
-class Reader:
-    """A place in a JSON text.
+class JsonReader:
+    """A position in a JSON text.
 
     Attributes:
-        index: of the byte that comes next.
+        body: The text.
+        index: Index of the byte that comes next.
     """
 
     __slots__ = ("_depth", "body", "index")
@@ -91,7 +93,7 @@ class Reader:
         self._depth = _DEPTH
 
     def peek(self) -> int:
-        """The next byte that is not white space, or `END`; it is not consumed."""
+        """Return the next byte that is not white space, or `END`; it is not consumed."""
         body = self.body
         at = self.index
         if at < len(body) and body[at] > 32:
@@ -102,7 +104,7 @@ class Reader:
         return self.bare()
 
     def bare(self) -> int:
-        """The next byte, or `END`; it is not consumed."""
+        """Return the next byte, or `END`; it is not consumed."""
         return self.body[self.index] if self.index < len(self.body) else END
 
     def take(self) -> None:
@@ -110,18 +112,18 @@ class Reader:
         self.index += 1
 
     def fault(self, message: str) -> Fault:
-        """A syntax error at the byte that was consumed last."""
+        """Make a syntax error at the byte that was consumed last."""
         return Fault(message, self.index)
 
     def fault_ahead(self, message: str) -> Fault:
-        """A syntax error at the byte that comes next."""
+        """Make a syntax error at the byte that comes next."""
         return Fault(message, min(len(self.body), self.index + 1))
 
     def enter(self) -> None:
-        """Take the bracket of a list or an object.
+        """Consume the opening bracket of a list or an object.
 
         Raises:
-            Fault: it is in too many others.
+            Fault: It is nested too deeply.
         """
         self._depth -= 1
         if not self._depth:
@@ -129,14 +131,14 @@ class Reader:
         self.index += 1
 
     def leave(self) -> None:
-        """A list or an object has ended."""
+        """Note the end of a list or an object."""
         self._depth += 1
 
     def word(self, first: int) -> bool | None:
-        """Take null, true or false, of which the first byte is next.
+        """Consume null, true or false, whose first byte is next.
 
         Raises:
-            Fault: it is none of them.
+            Fault: Another word comes next.
         """
         rest, value = _WORDS[first]
         self.index += 1
@@ -150,10 +152,10 @@ class Reader:
         return value
 
     def string(self) -> str:
-        """Take a string, whose opening quote is next.
+        """Consume a string, whose opening quote is next.
 
         Raises:
-            Fault: it does not end, or holds what no string may.
+            Fault: The string does not end, or has an invalid escape, control character or UTF-8.
         """
         self.index += 1
         pieces: list[bytes] = []
@@ -171,7 +173,7 @@ class Reader:
             raise self.fault(_CODE_POINT) from None
 
     def skip_string(self) -> None:
-        """As `string`, for a string that is skipped: it need not be valid UTF-8, and surrogates need not be pairs."""
+        """Skip a string. As in serde_json, invalid UTF-8 and single surrogates are taken here, unlike in `string`."""
         self.index += 1
         while True:
             byte = self._plain(None)
@@ -188,7 +190,7 @@ class Reader:
                 raise self.fault(_ESCAPE)
 
     def _plain(self, pieces: list[bytes] | None) -> int:
-        """Consume the bytes of a string that need no check one by one, and return the byte that follows."""
+        """Consume the bytes of a string up to a quote, a backslash or a control character, and return that byte."""
         found = _PLAIN.match(self.body, self.index)
         if found is not None:
             self.index = found.end()
@@ -211,7 +213,7 @@ class Reader:
         return byte
 
     def _escaped(self) -> bytes:
-        """The character of an escape sequence, in UTF-8; the backslash is consumed."""
+        """Consume an escape sequence, whose backslash is consumed already, and return its character in UTF-8."""
         byte = self._next_of_string()
         if byte != ord("u"):
             if byte not in _ESCAPES:
@@ -243,10 +245,13 @@ class Reader:
         return int(found.group(), 16)
 
     def number(self, *, is_skipped: bool = False) -> int | float:
-        """Take a number, of which the minus or the first digit is next.
+        """Consume a number, whose minus or first digit is next.
+
+        Args:
+            is_skipped: Whether the number's value is not needed, so that it may be too large.
 
         Raises:
-            Fault: it is none, or too large for a float.
+            Fault: It is not a number, or too large for a float.
         """
         start = self.index
         if self.bare() == MINUS:
@@ -300,7 +305,7 @@ class Reader:
         self._digits()
 
     def _digits(self) -> int:
-        """Consume digits; how many there were."""
+        """Consume digits, and return how many there were."""
         found = _DIGITS.match(self.body, self.index)
         count = 0 if found is None else found.end() - self.index
         self.index += count
@@ -310,7 +315,7 @@ class Reader:
         """Consume the colon between a key and its value.
 
         Raises:
-            Fault: it is not there.
+            Fault: Something else comes next.
         """
         found = self.peek()
         if found != COLON:
@@ -318,10 +323,10 @@ class Reader:
         self.index += 1
 
     def skip(self) -> None:
-        """Skip a value, however deep it is.
+        """Skip a value of any depth.
 
         Raises:
-            Fault: it is no JSON.
+            Fault: It is not JSON.
         """
         frames: list[int] = []
         while True:
@@ -349,7 +354,7 @@ class Reader:
             raise self.fault_ahead(EXPECTED_VALUE)
 
     def _skip_to_next(self, frames: list[int], is_first: bool) -> bool:
-        """Go to the next value of the lists and objects that are open; False if none is."""
+        """Move to the next value of the lists and objects that are open; False if none is left open."""
         while frames:
             frame = frames[-1]
             found = self.peek()

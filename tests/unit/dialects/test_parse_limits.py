@@ -1,4 +1,4 @@
-"""Bodies that would take long to parse for what they say, and those that only look so."""
+"""Bodies with too many items to be parsed are refused; long bodies with few items are not."""
 
 import tracemalloc
 
@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedfleet.dialects.body import read_object
-from embedfleet.dialects.excess import count_items, find_excess
-from embedfleet.dialects.splitting.texts import read_texts
+from embedfleet.dialects.json_body import read_object
+from embedfleet.dialects.parse_limits import count_items, find_excess
+from embedfleet.dialects.request_texts import read_texts
 from embedfleet.errors import MalformedBody, Validation
-from tests.unit.dialects.oracle import JSON
+from tests.services.text_replica import JSON
 
 MOST = 4096
 _TEXT = st.text(alphabet='[]{},"\\ab\n', max_size=8)
@@ -23,7 +23,7 @@ _VALUES = st.recursive(
 
 
 def counted(value):
-    """Lists and objects, strings, and commas of a value's JSON."""
+    """Count the lists and objects, the strings, and the commas of a value's JSON."""
     if isinstance(value, str):
         return 0, 1, 0
     if not isinstance(value, list | dict):
@@ -79,7 +79,7 @@ def test_a_body_of_tiny_items_is_refused_before_it_is_parsed(path, body):
     ],
     ids=["code", "prose", "ids", "pairs", "short texts"],
 )
-def test_many_long_texts_are_no_excess(body):
+def test_many_long_texts_are_within_the_limits(body):
     assert find_excess(body, MOST) == ""
 
 
@@ -95,7 +95,7 @@ def test_many_long_texts_are_no_excess(body):
         ("/similarity", {"inputs": {"source_sentence": "s", "sentences": ["a"] * 6}}),
     ],
 )
-def test_too_many_texts_are_refused_before_any_is_looked_at(path, request_):
+def test_too_many_texts_are_refused_before_any_is_examined(path, request_):
     with pytest.raises(Validation, match="batch size 6 > maximum allowed batch size 5"):
         read_texts(path, JSON, orjson.dumps(request_), 5)
 
@@ -107,6 +107,6 @@ def test_many_ids_are_one_text():
 
 
 @pytest.mark.parametrize("body", TINY.values(), ids=TINY)
-def test_neither_does_an_engine_parse_them(body):
+def test_an_engine_does_not_parse_them_either(body):
     with pytest.raises(MalformedBody, match="it has over"):
         read_object(JSON, body)

@@ -1,13 +1,15 @@
-"""Inputs of which a tokenizer may make no token: which are doubted, and that to look costs no more than the body."""
+"""Inputs of which a tokenizer may make no token are found, at a cost that the size of the body bounds."""
 
 import tracemalloc
 
 import orjson
 import pytest
 
-from embedfleet.dialects.splitting.doubt import ASKED
-from embedfleet.dialects.splitting.texts import Candidates, read_texts
-from tests.unit.dialects.oracle import JSON
+from embedfleet.dialects.request_texts import read_texts
+from embedfleet.dialects.splitting.ranking_reply import RANKING
+from embedfleet.dialects.splitting.texts import RerankTexts
+from embedfleet.dialects.splitting.tokenless import EXCERPT_CHARACTERS
+from tests.services.text_replica import JSON
 
 BLANK = "\u3000"
 LONG = BLANK * 50_000
@@ -36,8 +38,8 @@ def read(path, request):
         ),
     ],
 )
-def test_just_what_cannot_be_seen_is_doubted(path, request_, places):
-    assert [doubt.place for doubt in read(path, request_).doubts()] == places
+def test_only_invisible_inputs_are_found(path, request_, places):
+    assert [one.place for one in read(path, request_).maybe_tokenless()] == places
 
 
 @pytest.mark.parametrize(
@@ -50,20 +52,20 @@ def test_just_what_cannot_be_seen_is_doubted(path, request_, places):
         ("/similarity", {"inputs": {"source_sentence": LONG, "sentences": [LONG] * 10}}),
     ],
 )
-def test_no_doubt_is_longer_than_what_is_looked_at(path, request_):
-    """A query goes with every text: joined they would be the product of both."""
+def test_excerpts_are_bounded(path, request_):
+    """A query goes with every text: joined, their sizes would multiply."""
     texts = read(path, request_)
     tracemalloc.start()
     try:
-        doubts = texts.doubts()
+        found = texts.maybe_tokenless()
         assert tracemalloc.get_traced_memory()[1] < 4_000_000
     finally:
         tracemalloc.stop()
-    assert all(len(doubt.text) <= ASKED for doubt in doubts)
+    assert all(len(one.text) <= EXCERPT_CHARACTERS for one in found)
 
 
 class Watched(str):
-    """Tells how often it was looked at."""
+    """A text that counts how often it is examined."""
 
     __slots__ = ("looks",)
 
@@ -72,7 +74,7 @@ class Watched(str):
         return super().isspace()
 
 
-def test_a_query_is_looked_at_once_however_many_texts_go_with_it():
+def test_a_query_is_examined_once_for_all_texts():
     query = Watched(BLANK)
-    assert len(Candidates({"query": query}, [BLANK] * 5).doubts()) == 5
-    assert getattr(query, "looks", 0) <= 1  # compiled it is looked at in C
+    assert len(RerankTexts("rerank", {"query": query}, [BLANK] * 5, RANKING).maybe_tokenless()) == 5
+    assert getattr(query, "looks", 0) <= 1  # compiled code calls str.isspace itself

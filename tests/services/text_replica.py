@@ -1,4 +1,4 @@
-"""A replica that answers from its texts alone: what a request gets whole, and what its parts get."""
+"""A replica whose answers depend only on the texts: the replies to a whole request and to its parts can be compared."""
 
 from zlib import crc32
 
@@ -6,7 +6,7 @@ import numpy as np
 import orjson
 from hypothesis import strategies as st
 
-from embedfleet.dialects.body import read_object
+from embedfleet.dialects.json_body import read_object
 from embedfleet.dialects.serving import bge_m3, openai, tei
 
 JSON = b"application/json"
@@ -20,7 +20,7 @@ SCORES = np.array([0.0, -0.0, 1.0, 0.1, 0.7, 1e-7, -3.4e14, 2.5e20], dtype=np.fl
 
 
 def answer(path, body, *, poison=False):
-    """The reply to a request; where it is poisoned, its last text is answered with NaN."""
+    """Answer a request; with ``poison``, the answer to its last text is NaN."""
     fields = read_object(JSON, body)
     return _ANSWERS[path](fields, poison)
 
@@ -156,8 +156,8 @@ REQUESTS = {
 
 
 @st.composite
-def divisions(draw, count):
-    """So many texts in parts of any order."""
+def splits(draw, count):
+    """Split the indices of ``count`` texts into parts, in any order."""
     order = list(range(count)) if draw(st.booleans()) else draw(st.permutations(range(count)))
     cuts = sorted(draw(st.sets(st.integers(1, count - 1)))) if count > 1 else []
     return draw(st.permutations([order[a:b] for a, b in zip([0, *cuts], [*cuts, count], strict=True)]))

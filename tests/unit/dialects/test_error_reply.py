@@ -1,37 +1,38 @@
-"""Failed replies have the shape of their route and say when to come again."""
+"""Failed replies have the shape of their route, and Retry-After where a retry may help."""
 
 import orjson
 import pytest
 
-from embedfleet.dialects.failure import is_of_the_model, render_failure
+from embedfleet.dialects.error_body import is_model_mismatch
+from embedfleet.dialects.error_reply import render_error
 from embedfleet.errors import BodyTooLarge, Overloaded, Unhealthy, Validation
 
 
 @pytest.mark.parametrize("path", ["/v1/embeddings", "/embeddings"])
 def test_openais_routes_get_the_flat_shape(path):
-    status, headers, body = render_failure(path, Overloaded(retry_after_s=7))
+    status, headers, body = render_error(path, Overloaded(retry_after_s=7))
     assert (status, orjson.loads(body)) == (429, {"message": "Model is overloaded", "code": 429, "type": "Overloaded"})
     assert (b"retry-after", b"7") in headers
 
 
 def test_teis_routes_get_teis_shape():
-    status, headers, body = render_failure("/embed", Validation("batch size 33"))
+    status, headers, body = render_error("/embed", Validation("batch size 33"))
     assert (status, orjson.loads(body)) == (422, {"error": "batch size 33", "error_type": "Validation"})
     assert not any(name == b"retry-after" for name, _ in headers)
 
 
-def test_unhealthy_says_when_to_come_again():
-    assert (b"retry-after", b"5") in render_failure("/embed", Unhealthy())[1]
+def test_unhealthy_says_when_to_retry():
+    assert (b"retry-after", b"5") in render_error("/embed", Unhealthy())[1]
 
 
 def test_what_the_framework_refuses_is_text():
-    status, headers, body = render_failure("/embed", BodyTooLarge("too large"))
+    status, headers, body = render_error("/embed", BodyTooLarge("too large"))
     assert (status, body) == (413, b"too large")
     assert headers == [(b"content-type", b"text/plain; charset=utf-8")]
 
 
 @pytest.mark.parametrize(
-    ("body", "of_the_model"),
+    ("body", "is_mismatch"),
     [
         (b'{"error":"Backend error: Model is not an embedding model","error_type":"Backend"}', True),
         (b'{"error":"Backend error: model is not a re-ranker model","error_type":"Backend"}', True),
@@ -43,5 +44,5 @@ def test_what_the_framework_refuses_is_text():
         (b'{"error":1}', False),
     ],
 )
-def test_what_every_replica_would_say_is_told_from_what_one_suffers(body, of_the_model):
-    assert is_of_the_model(body) is of_the_model
+def test_an_error_of_every_replica_is_told_from_an_error_of_one(body, is_mismatch):
+    assert is_model_mismatch(body) is is_mismatch

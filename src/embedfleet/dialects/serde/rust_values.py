@@ -1,14 +1,14 @@
-"""How serde_json words a JSON value in its error messages."""
+"""JSON values as serde_json prints them in its error messages."""
 
 from typing import Any
 
-_LONGEST_PLAIN = 16  # digits before the point, of a number without an exponent
-_LEAST_PLAIN = -5  # zeros behind the point, likewise
+_LONGEST_PLAIN = 16  # digits before the point of a number without an exponent
+_LEAST_PLAIN = -5  # zeros behind the point of a number without an exponent, negated
 _ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t", "\0": "\\0"}
 
 
-def told(value: Any) -> str:  # noqa: ANN401 - a JSON value
-    """A value's type, with the value itself where serde prints it."""
+def describe(value: Any) -> str:  # noqa: ANN401 - a JSON value
+    """Name the type of a value, with the value itself where serde prints it."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -16,21 +16,21 @@ def told(value: Any) -> str:  # noqa: ANN401 - a JSON value
     if isinstance(value, int):
         return f"integer `{value}`"
     if isinstance(value, float):
-        return f"floating point `{number(value)}`"
+        return f"floating point `{format_float(value)}`"
     if isinstance(value, str):
         return f'string "{_quoted(value)}"'
     return "sequence" if isinstance(value, list) else "map"
 
 
-def number(value: float) -> str:
-    """A number in the shortest digits, as Rust's ryu writes it: ``1e20``, ``0.00001``, ``1.0``."""
+def format_float(value: float) -> str:
+    """Write a number in the fewest digits, as Rust's ryu does: ``1e20``, ``0.00001``, ``1.0``."""
     sign = "-" if repr(value).startswith("-") else ""
     mantissa, _, exponent = repr(abs(value)).partition("e")
     whole, _, fraction = mantissa.partition(".")
     digits = (whole + fraction.rstrip("0")).lstrip("0") if fraction.strip("0") else whole.lstrip("0")
     if not digits:
         return f"{sign}0.0"
-    # Digits before the point: of 0.00x it is below 0.
+    # Digits before the point; negative for 0.00x.
     point = len(whole) + int(exponent or 0)
     if whole == "0":
         point -= 1 + len(fraction) - len(fraction.lstrip("0"))
@@ -45,7 +45,7 @@ def number(value: float) -> str:
 
 
 def _quoted(text: str) -> str:
-    """A string as Rust's Debug format writes it."""
+    """Write a string as Rust's Debug format does."""
     if text.isprintable() and '"' not in text and "\\" not in text:
         return text
     return text.translate({ord(character): _escaped(character) for character in set(text)})

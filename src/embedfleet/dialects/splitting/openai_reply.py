@@ -1,15 +1,16 @@
-"""Replies to ``/v1/embeddings``: the vectors of the parts of a request in one list, their usage summed.
+"""Replies to ``/v1/embeddings``: the vectors of all parts of a request in one list, and their usage summed.
 
-Shape: OpenAI's API reference, its fields in the order in which TEI 1.9 writes them (router/src/http/types.rs).
+Shape: OpenAI's API reference, with the fields in the order in which TEI 1.9 writes them (router/src/http/types.rs).
 """
 
 from binascii import Error, a2b_base64
 from collections.abc import Sequence
 
 import orjson
+from typing_extensions import override
 
-from embedfleet.dialects.body import Json
-from embedfleet.dialects.splitting.answers import Answers, Part, is_vector, parse, unfit
+from embedfleet.dialects.json_body import Json
+from embedfleet.dialects.splitting.reply import PartReply, ReplyShape, is_vector, mismatch, parse
 
 _OPENING = b'{"object":"list","data":[{"object":"embedding","embedding":'
 _BETWEEN = b',{"object":"embedding","embedding":'
@@ -17,27 +18,29 @@ _CLOSING = b'],"model":'
 _QUOTE = ord('"')
 
 _Span = tuple[int, int]
-"""Where a vector starts and ends in a reply, its brackets or quotes included."""
+"""Start and end of a vector in a reply, with its brackets or quotes."""
 
 
-class Embeddings(Answers):
+class OpenAIReply(ReplyShape):
     """``{"object", "data": [{"object", "embedding", "index"}], "model", "usage"}``, float or base64.
 
-    Of a vector in base64 only the first number is looked at: where one number of a vector is NaN, its length is, and so
-    is every number of the normalised vector, and this route always normalises.
+    Only the first number of a vector in base64 is checked. This route always normalises: if one number is NaN, then so
+    are the norm and every number of the normalised vector.
+
+    The joined reply has its other fields from the reply with the first text of the request.
     """
 
     __slots__ = ()
 
+    @override
     def check(self, count: int, reply: bytes) -> None:
-        """See `Answers`."""
-        spans = _cut(reply)
+        spans = _find_vectors(reply)
         if spans is None or len(spans) != count or not _is_whole(reply, spans[-1][1]):
             _parse(count, reply)
 
-    def join(self, parts: Sequence[Part]) -> bytes:
-        """See `Answers`; what is neither vector nor usage is that of the reply with the request's first text."""
-        spans = [_cut(reply) for _, reply in parts]
+    @override
+    def join(self, parts: Sequence[PartReply]) -> bytes:
+        spans = [_find_vectors(reply) for _, reply in parts]
         if any(found is None or len(found) != len(items) for found, (items, _) in zip(spans, parts, strict=True)):
             return _join_parsed(parts)
         rows: list[Sequence[bytes | memoryview]] = [()] * sum(len(items) for items, _ in parts)
@@ -51,8 +54,8 @@ class Embeddings(Answers):
         return b"".join([_OPENING, *pieces[:-1], b"],", orjson.dumps(tail)[1:]])
 
 
-def _cut(reply: bytes) -> list[_Span] | None:
-    """The vectors of a compact reply, or None if it is not compact, not whole, or has a null."""
+def _find_vectors(reply: bytes) -> list[_Span] | None:
+    """Find the vectors of a compact reply; None if it is not compact, not whole, or has a null."""
     if not reply.startswith(_OPENING):
         return None
     spans: list[_Span] = []
@@ -76,43 +79,44 @@ def _cut(reply: bytes) -> list[_Span] | None:
 
 
 def _has_numbers(reply: bytes, end: int) -> bool:
-    """Whether there is no null and no NaN up to ``end``: the names of the fields have no ``u`` and no ``N``."""
+    """Whether there is no null and no NaN up to ``end``; the names of the fields have neither ``u`` nor ``N``."""
     start = len(_OPENING)
     return reply.find(b"u", start, end) < 0 and reply.find(b"N", start, end) < 0
 
 
 def _is_finite(reply: bytes, start: int) -> bool:
-    """Whether the first little-endian float32 of a vector in base64 has an exponent whose bits are not all set."""
+    """Whether the first number of a vector in base64, a little-endian float32, is finite."""
     try:
         value = a2b_base64(reply[start : start + 8])
     except Error:
         return False
+    # NaN and infinity have all bits of the exponent set.
     return len(value) >= 4 and not (value[3] & 0x7F == 0x7F and value[2] & 0x80)
 
 
 def _is_whole(reply: bytes, end: int) -> bool:
-    """Whether what follows the last vector can be read."""
+    """Whether the fields behind the last vector can be parsed; raises Malformed if not."""
     _tail(reply, end)
     return True
 
 
 def _tail(reply: bytes, end: int) -> dict[str, Json]:
-    """The fields after the list of vectors, of which the last ends at ``end``.
+    """Parse the fields behind the list of vectors, whose last vector ends at ``end``.
 
     Raises:
-        Malformed: they are cut off.
+        Malformed: The reply ends within them.
     """
     tail: dict[str, Json] = parse(b"{" + reply[reply.index(_CLOSING, end) + 2 :])
     return tail
 
 
-def _first(parts: Sequence[Part]) -> int:
-    """Which part has the request's first text."""
+def _first(parts: Sequence[PartReply]) -> int:
+    """Index of the part that has the first text of the request."""
     return min(range(len(parts)), key=lambda number: min(parts[number][0], default=0))
 
 
 def _summed(replies: list[dict[str, Json]], first: int) -> dict[str, Json]:
-    """The first part's fields, its usage with the counts of all parts summed; what is no count stays as it is."""
+    """The fields of part ``first``, with each whole number in its usage summed over all parts."""
     usages: list[Json] = [reply.get("usage") for reply in replies]
     if not all(isinstance(usage, dict) for usage in usages):
         return replies[first]
@@ -124,7 +128,7 @@ def _summed(replies: list[dict[str, Json]], first: int) -> dict[str, Json]:
     return {**replies[first], "usage": usage}
 
 
-def _join_parsed(parts: Sequence[Part]) -> bytes:
+def _join_parsed(parts: Sequence[PartReply]) -> bytes:
     replies = [_parse(len(items), reply) for items, reply in parts]
     rows: list[Json] = [None] * sum(len(items) for items, _ in parts)
     for (items, _), reply in zip(parts, replies, strict=True):
@@ -135,19 +139,19 @@ def _join_parsed(parts: Sequence[Part]) -> bytes:
 
 
 def _parse(count: int, reply: bytes) -> dict[str, Json]:
-    """A reply of any spelling.
+    """Parse a reply, compact or not.
 
     Raises:
-        Malformed: it does not have a vector for each of ``count`` texts.
+        Malformed: It does not have a vector for each of ``count`` texts.
     """
     value = parse(reply)
     data = value.get("data") if isinstance(value, dict) else None
     if not isinstance(data, list) or len(data) != count or not all(isinstance(row, dict) for row in data):
-        raise unfit(count, reply)
+        raise mismatch(count, reply)
     if {_index(row) for row in data} != set(range(count)) or not all(
         _is_embedding(row.get("embedding")) for row in data
     ):
-        raise unfit(count, reply)
+        raise mismatch(count, reply)
     whole: dict[str, Json] = value
     return whole
 
@@ -163,4 +167,4 @@ def _is_embedding(value: Json) -> bool:
     return is_vector(value)
 
 
-EMBEDDINGS = Embeddings()
+OPENAI = OpenAIReply()

@@ -1,34 +1,33 @@
-"""Refusals by form are TEI's, word by word: those recorded, and others whose text follows from its libraries."""
+"""Bodies of a wrong form get TEI's messages: recorded ones, and others that follow from its libraries."""
 
 import re
 
 import pytest
 
 from bench.conformance.recording import kinds, read
-from embedfleet.dialects.body import read_object
-from embedfleet.dialects.serde import forms
-from embedfleet.dialects.serde.reading import NO_JSON, WRONG_SHAPE, read_fields
-from embedfleet.dialects.serde.words import number, told
+from embedfleet.dialects.json_body import read_object
+from embedfleet.dialects.serde import tei_structs
+from embedfleet.dialects.serde.second_reading import NO_JSON, WRONG_SHAPE, read_fields
 from embedfleet.dialects.serving import openai, tei
 from embedfleet.errors import Empty, MalformedBody, RequestError, WrongShape
 
 JSON = b"application/json"
 READERS = {
-    "/embed": (forms.EMBED, tei.parse_embed),
-    "/embed_all": (forms.EMBED_ALL, tei.parse_embed_all),
-    "/embed_sparse": (forms.EMBED_SPARSE, tei.parse_embed_all),
-    "/v1/embeddings": (forms.EMBEDDINGS, openai.parse_embeddings),
-    "/embeddings": (forms.EMBEDDINGS, openai.parse_embeddings),
-    "/rerank": (forms.RERANK, tei.parse_rerank),
-    "/predict": (forms.PREDICT, tei.parse_predict),
-    "/similarity": (forms.SIMILARITY, tei.parse_similarity),
-    "/tokenize": (forms.TOKENIZE, tei.parse_tokenize),
-    "/decode": (forms.DECODE, tei.parse_decode),
+    "/embed": (tei_structs.EMBED, tei.parse_embed),
+    "/embed_all": (tei_structs.EMBED_ALL, tei.parse_embed_all),
+    "/embed_sparse": (tei_structs.EMBED_SPARSE, tei.parse_embed_all),
+    "/v1/embeddings": (tei_structs.EMBEDDINGS, openai.parse_embeddings),
+    "/embeddings": (tei_structs.EMBEDDINGS, openai.parse_embeddings),
+    "/rerank": (tei_structs.RERANK, tei.parse_rerank),
+    "/predict": (tei_structs.PREDICT, tei.parse_predict),
+    "/similarity": (tei_structs.SIMILARITY, tei.parse_similarity),
+    "/tokenize": (tei_structs.TOKENIZE, tei.parse_tokenize),
+    "/decode": (tei_structs.DECODE, tei.parse_decode),
 }
 
 
 def refusal(path: str, body: bytes) -> tuple[int, str]:
-    """What a route says of a body's form; 200 if nothing."""
+    """Status and message of a route for a body of a wrong form; 200 if the form is right."""
     struct, parse = READERS[path]
     try:
         parse(read_object(JSON, body, struct))
@@ -183,26 +182,5 @@ def test_a_body_of_too_many_items_is_refused_without_a_place():
 def test_deep_input_is_refused_and_does_not_end_the_process():
     for depth in (127, 5000):
         with pytest.raises((MalformedBody, WrongShape)) as refused:
-            read_fields(b'{"inputs":' + b"[" * depth, forms.EMBED)
+            read_fields(b'{"inputs":' + b"[" * depth, tei_structs.EMBED)
         assert "recursion limit exceeded at line 1 column 137" in str(refused.value)
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        (1e20, "1e20"), (1.5, "1.5"), (1.0, "1.0"), (-2.0, "-2.0"), (0.0, "0.0"), (-0.0, "-0.0"), (100.25, "100.25"),
-        (1e15, "1000000000000000.0"), (1e16, "1e16"), (1.25e16, "1.25e16"), (123456789012345.6, "123456789012345.6"),
-        (0.001234, "0.001234"), (0.00001, "0.00001"), (0.000001, "1e-6"), (1.5e-7, "1.5e-7"), (5e-324, "5e-324"),
-        (1.7976931348623157e308, "1.7976931348623157e308"),
-    ],
-)  # fmt: skip
-def test_numbers_are_written_as_rust_writes_them(value, text):
-    assert number(value) == text
-
-
-def test_values_are_named_as_the_library_names_them():
-    assert told('a"\\\n\t\0\x7f') == 'string "a\\"\\\\\\n\\t\\0\\u{7f}"'
-    assert told("grün 🙂") == 'string "grün 🙂"'
-    assert [told(value) for value in (None, True, 7, [], {})] == [
-        "null", "boolean `true`", "integer `7`", "sequence", "map",
-    ]  # fmt: skip

@@ -1,25 +1,23 @@
-"""The bodies of TEI's routes.
+"""The structs that TEI declares for the bodies of its routes.
 
-Source: TEI 1.9.3 (router/src/http/types.rs); names and counts of fields are part of its refusals.
+Source: TEI 1.9.3 (router/src/http/types.rs). Names and numbers of fields are part of its error messages.
 """
 
 from typing import Any, Final
 
+from embedfleet.dialects.serde.predict_input import PredictInput
 from embedfleet.dialects.serde.shapes import (
     ANYTHING,
-    Absent,
     Boolean,
     Choice,
     Count,
-    Field,
     Listing,
     Optional,
-    Predicted,
-    Struct,
     Text,
     Untagged,
-    is_texts,
+    are_texts,
 )
+from embedfleet.dialects.serde.structs import Absent, Field, Struct
 
 _LARGEST_ID: Final = 2**32 - 1
 
@@ -41,10 +39,10 @@ def _is_input(value: Any) -> bool:  # noqa: ANN401
 
 
 def _is_tokenize_input(value: Any) -> bool:  # noqa: ANN401
-    return isinstance(value, str) or is_texts(value)
+    return isinstance(value, str) or are_texts(value)
 
 
-def _is_ids_input(value: Any) -> bool:  # noqa: ANN401
+def _is_list_of_ids(value: Any) -> bool:  # noqa: ANN401
     return _is_ids(value) or (isinstance(value, list) and all(map(_is_ids, value)))
 
 
@@ -52,9 +50,11 @@ _INPUT: Final = Untagged("Input", _is_input)
 _FLAG: Final = Boolean()
 _TEXT: Final = Text()
 _TRUNCATE: Final = Field("truncate", Optional(_FLAG), Absent.DEFAULT)
-_DIRECTION: Final = Field("truncation_direction", Choice("Left", "left", "Right", "right"), Absent.DEFAULT)
+_DIRECTION: Final = Field(
+    "truncation_direction", Choice("Left", "left", "Right", "right"), Absent.DEFAULT, null_default=b'"Right"'
+)
 _PROMPT: Final = Field("prompt_name", Optional(_TEXT), Absent.NONE)
-_RAW_SCORES: Final = Field("raw_scores", _FLAG, Absent.DEFAULT)
+_RAW_SCORES: Final = Field("raw_scores", _FLAG, Absent.DEFAULT, null_default=b"false")
 _DIMENSIONS: Final = Field("dimensions", Optional(Count()), Absent.NONE)
 
 EMBED: Final = Struct(
@@ -63,7 +63,7 @@ EMBED: Final = Struct(
     _TRUNCATE,
     _DIRECTION,
     _PROMPT,
-    Field("normalize", _FLAG, Absent.DEFAULT),
+    Field("normalize", _FLAG, Absent.DEFAULT, null_default=b"true"),
     _DIMENSIONS,
 )
 EMBED_ALL: Final = Struct("EmbedAllRequest", Field("inputs", _INPUT), _TRUNCATE, _DIRECTION, _PROMPT)
@@ -73,7 +73,7 @@ EMBEDDINGS: Final = Struct(
     Field("input", _INPUT),
     Field("model", Optional(_TEXT), Absent.NONE),
     Field("user", Optional(_TEXT), Absent.NONE),
-    Field("encoding_format", Choice("float", "base64"), Absent.DEFAULT),
+    Field("encoding_format", Choice("float", "base64"), Absent.DEFAULT, null_default=b'"float"'),
     _DIMENSIONS,
 )
 RERANK: Final = Struct(
@@ -83,11 +83,11 @@ RERANK: Final = Struct(
     _TRUNCATE,
     _DIRECTION,
     _RAW_SCORES,
-    Field("return_text", _FLAG, Absent.DEFAULT),
+    Field("return_text", _FLAG, Absent.DEFAULT, null_default=b"false"),
 )
 PREDICT: Final = Struct(
     "PredictRequest",
-    Field("inputs", Predicted()),
+    Field("inputs", PredictInput()),
     Field("truncate", Optional(_FLAG), Absent.NONE),
     _DIRECTION,
     _RAW_SCORES,
@@ -107,12 +107,12 @@ SIMILARITY: Final = Struct(
 TOKENIZE: Final = Struct(
     "TokenizeRequest",
     Field("inputs", Untagged("TokenizeInput", _is_tokenize_input)),
-    Field("add_special_tokens", _FLAG, Absent.DEFAULT),
+    Field("add_special_tokens", _FLAG, Absent.DEFAULT, null_default=b"true"),
     _PROMPT,
 )
 DECODE: Final = Struct(
     "DecodeRequest",
-    Field("ids", Untagged("InputIds", _is_ids_input)),
-    Field("skip_special_tokens", _FLAG, Absent.DEFAULT),
+    Field("ids", Untagged("InputIds", _is_list_of_ids)),
+    Field("skip_special_tokens", _FLAG, Absent.DEFAULT, null_default=b"true"),
 )
 VERTEX: Final = Struct("VertexRequest", Field("instances", Listing(ANYTHING)))

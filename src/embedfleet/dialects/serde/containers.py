@@ -1,10 +1,10 @@
-"""Reads lists and objects in the order of serde_json, with the paths that serde_path_to_error puts into messages."""
+"""Lists and objects, read in serde_json's order and with the paths that serde_path_to_error puts into messages."""
 
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from embedfleet.dialects.serde.reader import (
+from embedfleet.dialects.serde.json_reader import (
     CLOSE_LIST,
     CLOSE_MAP,
     COMMA,
@@ -19,17 +19,23 @@ from embedfleet.dialects.serde.reader import (
     TRAILING,
     TRAILING_COMMA,
     Fault,
-    Reader,
+    JsonReader,
 )
 
 
 def key_path(path: str, key: str) -> str:
-    """The path of a key's value, given the path of its object."""
+    """Extend the path of an object to the value of one of its keys."""
     return f"{path}.{key}" if path else key
 
 
-def read_list(reader: Reader, path: str, read_item: Callable[[int], Any]) -> list[Any]:
-    """Read a list whose bracket is next; ``read_item`` reads the item of an index."""
+def read_list(reader: JsonReader, path: str, read_item: Callable[[int], Any]) -> list[Any]:
+    """Read a list whose bracket is next.
+
+    Args:
+        reader: Reader of the body.
+        path: Path of the list.
+        read_item: Reads the item of an index.
+    """
     found: list[Any] = []
     reader.enter()
     try:
@@ -43,8 +49,8 @@ def read_list(reader: Reader, path: str, read_item: Callable[[int], Any]) -> lis
     return found
 
 
-def has_item(reader: Reader, *, is_first: bool) -> bool:
-    """Whether a list has another item; its comma is read."""
+def has_item(reader: JsonReader, *, is_first: bool) -> bool:
+    """Whether a list has another item; the comma before it is consumed."""
     found = reader.peek()
     if found == CLOSE_LIST:
         return False
@@ -63,11 +69,11 @@ def has_item(reader: Reader, *, is_first: bool) -> bool:
     return True
 
 
-def end_list(reader: Reader) -> None:
-    """Read a list's closing bracket.
+def end_list(reader: JsonReader) -> None:
+    """Consume a list's closing bracket.
 
     Raises:
-        Fault: there is something else.
+        Fault: Something else comes next.
     """
     found = reader.peek()
     if found == CLOSE_LIST:
@@ -79,8 +85,8 @@ def end_list(reader: Reader) -> None:
     raise reader.fault_ahead(EOF_LIST if found == END else TRAILING)
 
 
-def seek_end_of_list(reader: Reader, fault: Fault, path: str) -> None:
-    """The library looks for the end even of a list that it refuses: so a place that is not known yet is behind that."""
+def seek_end_of_list(reader: JsonReader, fault: Fault, path: str) -> None:
+    """Move behind a refused list, as serde does; a position that is not known yet is taken from there."""
     if fault.path is None:
         fault.path = path
     if reader.peek() in (CLOSE_LIST, COMMA):
@@ -89,13 +95,21 @@ def seek_end_of_list(reader: Reader, fault: Fault, path: str) -> None:
 
 
 def read_map(
-    reader: Reader,
+    reader: JsonReader,
     path: str,
     keep: Callable[[str], None],
     check_key: Callable[[str], None] | None = None,
     check: Callable[[], None] | None = None,
 ) -> None:
-    """Read an object: ``check_key`` sees a key, ``keep`` takes its value, ``check`` sees whether all is there."""
+    """Read an object.
+
+    Args:
+        reader: Reader of the body.
+        path: Path of the object.
+        keep: Reads the value of a key.
+        check_key: Checks a key before its value is read.
+        check: Checks the whole object.
+    """
     reader.enter()
     try:
         is_first = True
@@ -116,7 +130,7 @@ def read_map(
     reader.leave()
 
 
-def _read_value(reader: Reader, path: str, take: Callable[[], None]) -> None:
+def _read_value(reader: JsonReader, path: str, take: Callable[[], None]) -> None:
     try:
         reader.colon()
         take()
@@ -126,40 +140,40 @@ def _read_value(reader: Reader, path: str, take: Callable[[], None]) -> None:
         raise
 
 
-def seek_end_of_map(reader: Reader) -> None:
-    """As `seek_end_of_list`, for an object."""
+def seek_end_of_map(reader: JsonReader) -> None:
+    """Move behind an object that is refused, as `seek_end_of_list` does for a list."""
     if reader.peek() == CLOSE_MAP:
         reader.take()
 
 
-def _has_key(reader: Reader, path: str, *, is_first: bool) -> bool:
+def _has_key(reader: JsonReader, path: str, *, is_first: bool) -> bool:
     found = reader.peek()
     if found == CLOSE_MAP:
         return False
     if found == END:
-        raise _of_key(reader.fault_ahead(EOF_MAP), path)
+        raise _in_key(reader.fault_ahead(EOF_MAP), path)
     if not is_first:
         if found != COMMA:
-            raise _of_key(reader.fault_ahead(MAP_COMMA), path)
+            raise _in_key(reader.fault_ahead(MAP_COMMA), path)
         reader.take()
         found = reader.peek()
         if found == CLOSE_MAP:
-            raise _of_key(reader.fault_ahead(TRAILING_COMMA), path)
+            raise _in_key(reader.fault_ahead(TRAILING_COMMA), path)
         if found == END:
-            raise _of_key(reader.fault_ahead(EOF_VALUE), path)
+            raise _in_key(reader.fault_ahead(EOF_VALUE), path)
     if found != QUOTE:
-        raise _of_key(reader.fault_ahead(KEY), path)
+        raise _in_key(reader.fault_ahead(KEY), path)
     return True
 
 
-def _read_key(reader: Reader, path: str) -> str:
+def _read_key(reader: JsonReader, path: str) -> str:
     try:
         return reader.string()
     except Fault as fault:
-        raise _of_key(fault, path) from None
+        raise _in_key(fault, path) from None
 
 
-def _of_key(fault: Fault, path: str) -> Fault:
-    """A fault of a key: what the key is, nobody knows yet. One of the outermost object is said without a path."""
+def _in_key(fault: Fault, path: str) -> Fault:
+    """Set the path of a fault within a key, which is unknown yet; in the outermost object serde gives no path."""
     fault.path = key_path(path, "?") if path else ""
     return fault

@@ -1,30 +1,30 @@
-"""Bodies of so many tiny items that to parse them would hold up everybody else, told by counting bytes.
+"""Limits on the items of a body, checked by counting bytes before the body is parsed.
 
-Parsed, two megabytes of text take a millisecond, and two megabytes of ``[[]]`` a fifth of a second and 200 MB. What
-counts is not the length but the number of lists, strings and numbers: so it is known before any of them is made.
+Two megabytes of text are parsed in a millisecond; two megabytes of ``[[]]`` take a fifth of a second and 200 MB, and
+delay every other client. The cost depends on the number of lists, strings and numbers, not on the length.
 """
 
 from typing import Final
 
-# Each of these takes about 10 ms to parse at most, but for the numbers: 2,000,000 ids take 80 ms. They are 4096 texts
-# of 500 tokens, which clients do send.
-_LISTS: Final = 32_768  # of two bytes each, see `SMALL_BYTES`
+# As many lists or strings are parsed in about 10 ms. 2,000,000 numbers take 80 ms; they are the ids of 4096 texts of
+# 500 tokens, which clients do send.
+_LISTS: Final = 32_768  # each has two bytes at least, hence `SMALL_BYTES`
 _STRINGS: Final = 131_072
 _NUMBERS: Final = 2_000_000
-# The fewest bytes that an item takes with the comma behind it.
+# Fewest bytes of an item with the comma behind it.
 _STRING_BYTES: Final = 3
 _NUMBER_BYTES: Final = 2
 
 SMALL_BYTES: Final = 65_536
-"""A body below this has no excess, whatever is in it."""
+"""A smaller body is within the limits, whatever it holds."""
 
 
 def find_excess(body: bytes, texts: int = 0) -> str:
-    """What a body has too many of to be parsed, in words; empty if nothing.
+    """Name the limit that a body exceeds, such as ``32768 lists and objects``; empty if it exceeds none.
 
     Args:
-        body: JSON, perhaps.
-        texts: the most that a request may have, each a list or a pair of strings.
+        body: Body, which may be invalid JSON.
+        texts: Greatest number of texts that a request may have; each may be a list or a pair of strings.
     """
     size = len(body)
     if size < SMALL_BYTES:
@@ -43,11 +43,11 @@ def find_excess(body: bytes, texts: int = 0) -> str:
 
 
 def count_items(body: bytes, strings: int) -> tuple[int, int, int]:
-    """Lists and objects, strings, and commas of a JSON text, those within strings not counted.
+    """Count the lists and objects, the strings and the commas of a JSON text, without those within strings.
 
     Args:
-        body: JSON; of what is none the numbers mean nothing.
-        strings: with more of them nothing else is counted.
+        body: Body; if it is not JSON, the numbers mean nothing.
+        strings: Number of strings beyond which nothing else is counted.
     """
     if b"\\" in body:
         body = body.replace(b"\\\\", b"").replace(b'\\"', b"")

@@ -1,0 +1,71 @@
+"""The JSON bodies of failed replies, written and read.
+
+Source: TEI 1.9 (router/src/http/types.rs). No numpy here: the gateway answers errors too, and stays small.
+"""
+
+from enum import Enum
+
+import orjson
+
+from embedfleet.errors import ServingError
+
+# Beginnings of messages about one text. Other messages, such as one about a prompt's name, are about the request.
+_ABOUT_A_TEXT = ("Input validation error: `inputs` ", "`inputs` ", "tokenizer error ", "Backend error: ", "score is ")
+# Parts of the backend errors that every text of the request would meet: the model is not made for the request.
+_ABOUT_THE_MODEL = ("odel is not ", " is not available for ", " not supported ", "the model has no ")
+_STOPPING = "the engine is stopping"
+
+
+class ErrorStyle(Enum):
+    """A JSON shape of error bodies.
+
+    Attributes:
+        TEI: ``{"error", "error_type"}``.
+        OPENAI: ``{"message", "code", "type"}``, which is OpenAI's shape as TEI flattens it.
+    """
+
+    TEI = "TEI"
+    OPENAI = "OpenAI"
+
+
+def write_error(error: ServingError, style: ErrorStyle) -> bytes:
+    """Write the body for an error."""
+    if style is ErrorStyle.OPENAI:
+        return orjson.dumps({"message": str(error), "code": error.status, "type": error.error_type})
+    return orjson.dumps({"error": str(error), "error_type": error.error_type})
+
+
+def add_place(body: bytes, place: str) -> bytes:
+    """Add to an error body where in the request the fault is, if the fault is one text's.
+
+    TEI's errors name no text. A replica that got one text of several does not know of the others; its caller does.
+
+    Args:
+        body: Body of the reply; it is returned unchanged if it is in neither style.
+        place: Place of the text that the replica was sent, such as ``inputs[3]``.
+    """
+    try:
+        fields = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return body
+    if not isinstance(fields, dict):
+        return body
+    key = "message" if "message" in fields else "error"
+    message = fields.get(key)
+    if not isinstance(message, str) or not _is_about_a_text(message):
+        return body
+    return orjson.dumps({**fields, key: f"{message} (in `{place}`)"})
+
+
+def is_model_mismatch(body: bytes) -> bool:
+    """Whether an error body says that the model is not made for the request, which every replica would answer."""
+    try:
+        fields = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return False
+    message = fields.get("message", fields.get("error")) if isinstance(fields, dict) else None
+    return isinstance(message, str) and any(words in message for words in _ABOUT_THE_MODEL)
+
+
+def _is_about_a_text(message: str) -> bool:
+    return message.startswith(_ABOUT_A_TEXT) and not any(words in message for words in (*_ABOUT_THE_MODEL, _STOPPING))
