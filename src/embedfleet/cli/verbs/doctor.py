@@ -12,7 +12,7 @@ from rich.table import Table
 from embedfleet.cli.flags import read_settings_for_doctor, settings_flags
 from embedfleet.cli.output import data
 from embedfleet.cli.query import ask
-from embedfleet.control.preflight.check import Check
+from embedfleet.control.preflight.check_result import CheckResult
 from embedfleet.control.preflight.doctor import examine
 from embedfleet.control.run.statefile import StateFile
 from embedfleet.errors import FleetError
@@ -44,7 +44,7 @@ def _own_ports(state: StateFile) -> set[int]:
     return {service["port"] for service in status["services"]} if status else set()
 
 
-def _table(checks: list[Check]) -> Table:
+def _table(checks: list[CheckResult]) -> Table:
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     for check in checks:
         table.add_row(f"[{_STYLES[check.state]}]{check.state}[/]", check.id, _plain(check.message))

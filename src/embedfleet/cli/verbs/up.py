@@ -20,10 +20,10 @@ from embedfleet.cli.query import ask
 from embedfleet.config.settings import Service, Settings
 from embedfleet.control.host.disk import room
 from embedfleet.control.plan.plan import Machine, make_plan
-from embedfleet.control.preflight.check import refuse_blocked
+from embedfleet.control.preflight.check_result import refuse_blocked
+from embedfleet.control.preflight.cores_and_memory import check_memory, needs_of, see_memories
 from embedfleet.control.preflight.doctor import examine
 from embedfleet.control.preflight.open_files import check_open_files
-from embedfleet.control.preflight.room import check_memory, needs_of, see_memories
 from embedfleet.control.preflight.survey import look, needs_containers, provide_images
 from embedfleet.control.run.fleet import journal_of, prepare_folders, provide_models, run_fleet
 from embedfleet.control.run.statefile import StateFile

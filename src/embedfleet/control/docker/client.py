@@ -20,9 +20,9 @@ from embedfleet.control.docker.container import (
     LABEL_SERVICE,
     Container,
 )
-from embedfleet.control.docker.container_engine import DeviceRequest, Engine
+from embedfleet.control.docker.container_engine import ContainerEngine, DeviceRequest
+from embedfleet.control.docker.fleet_identity import LABEL_FLEET, FleetIdentity
 from embedfleet.control.docker.image_name import split_reference
-from embedfleet.control.docker.owner import LABEL_FLEET, Owner
 from embedfleet.control.plan.specs import ContainerSpec, Mount
 from embedfleet.errors import DockerError
 
@@ -63,7 +63,7 @@ class Docker:
     """
 
     host: str = ""
-    owner: Owner = field(default_factory=Owner)
+    owner: FleetIdentity = field(default_factory=FleetIdentity)
     _client: Any = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -83,14 +83,14 @@ class Docker:
         """Close its connections."""
         self._client.close()
 
-    def engine(self) -> Engine:
+    def engine(self) -> ContainerEngine:
         """Ask what it is.
 
         Raises:
             DockerError: it does not answer.
         """
         with _worded():
-            return Engine.of(self._client.version(), self._client.info())
+            return ContainerEngine.of(self._client.version(), self._client.info())
 
     # networks
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from embedfleet.control.docker.owner import LABEL_FOLDER, Owner
+from embedfleet.control.docker.fleet_identity import LABEL_FOLDER, FleetIdentity
 
 # Everything of ours carries these: from them alone `status`, `down` and a later `up` know what is there.
 LABEL_SERVICE = "io.embedfleet.service"
@@ -57,7 +57,7 @@ class Container:
     device_ids: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, attributes: Mapping[str, Any], owner: Owner) -> "Container":
+    def of(cls, attributes: Mapping[str, Any], owner: FleetIdentity) -> "Container":
         """From the answer of ``/containers/NAME/json``, as a fleet sees it."""
         labels = attributes["Config"].get("Labels") or {}
         state = attributes["State"]

@@ -13,7 +13,7 @@ _NEEDS_PODMAN = (5, 4)  # older ones ignore device requests that come through th
 
 
 @dataclass(frozen=True, slots=True)
-class Engine:
+class ContainerEngine:
     """What answers at the socket.
 
     Attributes:
@@ -36,7 +36,7 @@ class Engine:
     root: str
 
     @classmethod
-    def of(cls, version: Mapping[str, Any], info: Mapping[str, Any]) -> "Engine":
+    def of(cls, version: Mapping[str, Any], info: Mapping[str, Any]) -> "ContainerEngine":
         """From the answers of ``/version`` and ``/info``."""
         components = [component for component in version.get("Components") or [] if "Name" in component]
         podman = next((c for c in components if "podman" in c["Name"].lower()), None)

@@ -7,8 +7,8 @@ from typing import Any
 
 from embedfleet.control.docker.client import Docker
 from embedfleet.control.docker.container import Container
-from embedfleet.control.docker.ending import end_container
-from embedfleet.control.docker.former import is_former
+from embedfleet.control.docker.set_aside import is_set_aside
+from embedfleet.control.docker.stopping import stop_container
 from embedfleet.errors import DockerError, TimedOut, UpstreamError
 from embedfleet.http.client import fetch
 from embedfleet.probe.prober import Prober
@@ -26,7 +26,7 @@ _NO_BALANCER = {"id": "", "pid": None, "phase": "gone", "restarts": 0, "last_end
 def remove_container(docker: Docker, container: Container, grace_s: float = _GRACE_S) -> None:
     """Let a container end what it has, and remove it, also if it cannot be told to end."""
     try:
-        end_container(docker, container, grace_s)
+        stop_container(docker, container, grace_s)
     except DockerError as error:
         log.warning("%s cannot be stopped: %s", container.name, error.message)
     docker.remove(container.id)
@@ -65,14 +65,16 @@ def remove_all(docker: Docker | None, grace_s: float = _GRACE_S) -> list[str]:
     return removed
 
 
-async def remains_status(docker: Docker, ask: Callable[[str], Awaitable[list[dict[str, Any]]]]) -> list[dict[str, Any]]:
+async def leftovers_status(
+    docker: Docker, ask: Callable[[str], Awaitable[list[dict[str, Any]]]]
+) -> list[dict[str, Any]]:
     """The services of the containers that are there, as `api.fleet_status` tells those of a fleet that runs.
 
     Args:
         docker: the daemon.
         ask: the gateway of a service for its replicas; empty where there is none to ask: then each is asked to infer.
     """
-    containers = [container for container in await asyncio.to_thread(docker.ours) if not is_former(container)]
+    containers = [container for container in await asyncio.to_thread(docker.ours) if not is_set_aside(container)]
     names = dict.fromkeys(container.service for container in containers if container.service)
     return [await _service(name, [c for c in containers if c.service == name], await ask(name)) for name in names]
 

@@ -14,7 +14,7 @@ TAR = "text-embeddings-inference-{}.tar"
 
 
 @dataclass(frozen=True, slots=True)
-class Family:
+class GpuFamily:
     """GPUs that one image is built for.
 
     Attributes:
@@ -41,17 +41,19 @@ class Family:
         return f"{repository}:{self.prefix}{version}"
 
 
-CPU = Family("cpu", 0, "cpu-", ("CPU",))
+CPU = GpuFamily("cpu", 0, "cpu-", ("CPU",))
 FAMILIES = (
-    Family("turing", 75, "turing-", ("T4", "RTX2060", "RTX2070", "RTX2080", "RTX2080TI"), flash_attention=False),
-    Family("ampere80", 80, "", ("A100", "A30")),
-    Family(
+    GpuFamily("turing", 75, "turing-", ("T4", "RTX2060", "RTX2070", "RTX2080", "RTX2080TI"), flash_attention=False),
+    GpuFamily("ampere80", 80, "", ("A100", "A30")),
+    GpuFamily(
         "ampere86", 86, "86-", ("A10", "A10G", "A16", "A40", "RTX3060", "RTX3070", "RTX3080", "RTX3090", "RTXA6000")
     ),
-    Family("adalovelace", 89, "89-", ("L4", "L40", "L40S", "RTX4060", "RTX4070", "RTX4080", "RTX4090", "RTX6000ADA")),
-    Family("hopper", 90, "hopper-", ("H100", "H200", "H800", "GH200")),
-    Family("blackwell100", 100, "100-", ("B200", "GB200")),
-    Family("blackwell120", 120, "120-", ("RTX5060", "RTX5070", "RTX5080", "RTX5090", "RTXPRO6000")),
+    GpuFamily(
+        "adalovelace", 89, "89-", ("L4", "L40", "L40S", "RTX4060", "RTX4070", "RTX4080", "RTX4090", "RTX6000ADA")
+    ),
+    GpuFamily("hopper", 90, "hopper-", ("H100", "H200", "H800", "GH200")),
+    GpuFamily("blackwell100", 100, "100-", ("B200", "GB200")),
+    GpuFamily("blackwell120", 120, "120-", ("RTX5060", "RTX5070", "RTX5080", "RTX5090", "RTXPRO6000")),
     CPU,
 )
 
@@ -83,7 +85,7 @@ def plain(name: str) -> str:
     return re.sub(r"(PCIE|SXM\d?|NVL|HBM\d?E?|LAPTOPGPU|GENERATION)+$", "", text)
 
 
-def family_of_type(name: str) -> Family:
+def family_of_type(name: str) -> GpuFamily:
     """The family of a GPU type that a person names.
 
     Raises:
@@ -103,7 +105,7 @@ def wanted_gpus(name: str) -> tuple[Gpu, ...]:
     return (Gpu(0, "none", name, capability, 0, 0),) if capability else ()
 
 
-def family_of(gpu: Gpu) -> Family:
+def family_of(gpu: Gpu) -> GpuFamily:
     """The family of a GPU by its compute capability.
 
     Raises:

@@ -11,7 +11,7 @@ from embedfleet.errors import UsageError
 
 
 @dataclass(frozen=True, slots=True)
-class Driver:
+class NvidiaDriver:
     """The NVIDIA driver and its GPUs.
 
     Attributes:
@@ -28,7 +28,7 @@ def has_gpu(root: Path = Path("/")) -> bool:
     return (drivers.is_dir() and any(drivers.iterdir())) or any((root / "dev").glob("nvidia[0-9]*"))
 
 
-def read_driver() -> Driver | None:
+def read_driver() -> NvidiaDriver | None:
     """Ask the driver; None if there is none on this machine.
 
     Raises:
@@ -50,7 +50,7 @@ def read_driver() -> Driver | None:
             return None
         raise UsageError(f"the NVIDIA driver does not answer: {error}", "does nvidia-smi work?") from error
     try:
-        return Driver(_text(pynvml.nvmlSystemGetDriverVersion()), tuple(_gpus(pynvml)))
+        return NvidiaDriver(_text(pynvml.nvmlSystemGetDriverVersion()), tuple(_gpus(pynvml)))
     except pynvml.NVMLError as error:
         raise UsageError(f"the NVIDIA driver does not answer: {error}", "does nvidia-smi work?") from error
     finally:

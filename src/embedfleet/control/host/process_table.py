@@ -11,7 +11,7 @@ _LISTENS = "0A"  # TCP_LISTEN, in /proc/net/tcp
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class ProcessRow:
     """A process that has not ended.
 
     Attributes:
@@ -25,7 +25,7 @@ class Row:
     session: int
 
 
-def processes() -> Iterator[Row]:
+def processes() -> Iterator[ProcessRow]:
     """All that can be seen."""
     for place in Path("/proc").iterdir():
         if not place.name.isdecimal():
@@ -33,7 +33,7 @@ def processes() -> Iterator[Row]:
         with suppress(OSError):
             state, parent, _, session, *_ = (place / "stat").read_text().rpartition(")")[2].split()
             if state not in {"Z", "X"}:
-                yield Row(int(place.name), int(parent), int(session))
+                yield ProcessRow(int(place.name), int(parent), int(session))
 
 
 def end_session(leader: int) -> list[int]:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from embedfleet.config.model_name import AUTO, BUILTIN, model_folder, usual_folder
 from embedfleet.config.option import options_of
 from embedfleet.config.settings import EngineOptions, GatewayOptions, Service, Settings
-from embedfleet.control.host.gpu import CPU, Family, Gpu, family_of, family_of_type, select
+from embedfleet.control.host.gpu import CPU, Gpu, GpuFamily, family_of, family_of_type, select
 from embedfleet.control.plan.placement import assign, replica_count, tokenization_workers, worker_threads
 from embedfleet.control.plan.specs import ChildSpec, ContainerSpec, Mount, ProcessSpec, RemoteSpec
 from embedfleet.control.tei import launch
@@ -113,7 +113,7 @@ def assemblies_folder(settings: Settings) -> Path:
     return settings.state_dir / "tei"
 
 
-def family_for(settings: Settings, service: Service, gpu: Gpu | None) -> Family:
+def family_for(settings: Settings, service: Service, gpu: Gpu | None) -> GpuFamily:
     """The family of the image that a service has on a GPU, or on the CPU.
 
     Raises:
@@ -125,7 +125,7 @@ def family_for(settings: Settings, service: Service, gpu: Gpu | None) -> Family:
         try:
             return family_of(gpu)
         except UsageError:  # the person has an image for it
-            return Family("other", gpu.capability, "", ())
+            return GpuFamily("other", gpu.capability, "", ())
     return family_of(gpu)
 
 

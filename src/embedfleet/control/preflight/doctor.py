@@ -15,9 +15,9 @@ from embedfleet.control.balancers.choice import listen_address, site_maker
 from embedfleet.control.balancers.nginx import ContainerNginx, LocalNginx
 from embedfleet.control.docker.client import Docker, ExecResult
 from embedfleet.control.docker.container import Container
-from embedfleet.control.docker.container_engine import Engine, major_minor
+from embedfleet.control.docker.container_engine import ContainerEngine, major_minor
+from embedfleet.control.docker.fleet_identity import FleetIdentity
 from embedfleet.control.docker.images import differing_tar, find_archive
-from embedfleet.control.docker.owner import Owner
 from embedfleet.control.drivers.container import foreign
 from embedfleet.control.host.gpu import Gpu, family_of, select, wanted_gpus
 from embedfleet.control.host.programs import find_nginx
@@ -33,11 +33,11 @@ from embedfleet.control.plan.plan import (
     runs_as,
 )
 from embedfleet.control.plan.specs import ChildSpec, ContainerSpec, Mount
-from embedfleet.control.preflight.check import Check
-from embedfleet.control.preflight.model_check import check_model
+from embedfleet.control.preflight.check_result import CheckResult
+from embedfleet.control.preflight.cores_and_memory import check_cores, check_memory, needs_of, see_memories
+from embedfleet.control.preflight.model_checks import check_model
 from embedfleet.control.preflight.open_files import check_open_files
 from embedfleet.control.preflight.ports import check_ports, held_ports
-from embedfleet.control.preflight.room import check_cores, check_memory, needs_of, see_memories
 from embedfleet.control.preflight.survey import has_own_image, see_driver
 from embedfleet.control.tei.launch import parse_version
 from embedfleet.control.tei.weights import weights_bytes
@@ -57,12 +57,12 @@ class _Examination:
     """What is known so far: a check that cannot be made without an earlier one's finding is left out."""
 
     settings: Settings
-    checks: list[Check] = field(default_factory=list)
+    checks: list[CheckResult] = field(default_factory=list)
     gpus: tuple[Gpu, ...] = ()
     wanted: tuple[Gpu, ...] = ()  # of the type that is asked for, if this machine has none such
     driver: str = ""
     docker: Docker | None = None
-    engine: Engine | None = None
+    engine: ContainerEngine | None = None
     containers: list[Container] = field(default_factory=list)
     plan: list[ChildSpec] = field(default_factory=list)
 
@@ -71,16 +71,16 @@ class _Examination:
         return Machine(cores(), self.gpus, self.driver)
 
     def ok(self, name: str, message: str) -> None:
-        self.checks.append(Check(name, "ok", message))
+        self.checks.append(CheckResult(name, "ok", message))
 
     def warn(self, name: str, message: str, hint: str) -> None:
-        self.checks.append(Check(name, "warn", message, hint))
+        self.checks.append(CheckResult(name, "warn", message, hint))
 
     def blocked(self, name: str, error: UsageError | FleetError) -> None:
-        self.checks.append(Check(name, "blocked", error.message, error.hint))
+        self.checks.append(CheckResult(name, "blocked", error.message, error.hint))
 
 
-def examine(settings: Settings, own_ports: AbstractSet[int] = frozenset()) -> list[Check]:
+def examine(settings: Settings, own_ports: AbstractSet[int] = frozenset()) -> list[CheckResult]:
     """Look at everything that the settings need; nothing is changed, and what is tried out is removed again.
 
     Args:
@@ -160,7 +160,7 @@ def _see_docker(exam: _Examination) -> None:
     if not any(runs_as(s, exam.gpus) == "docker" or balancer_in_container(s, exam.machine) for s in services):
         return
     try:
-        exam.docker = Docker(exam.settings.fleet.docker_host, Owner.of(exam.settings))
+        exam.docker = Docker(exam.settings.fleet.docker_host, FleetIdentity.of(exam.settings))
         exam.engine = exam.docker.engine()
         exam.containers = exam.docker.ours()
     except FleetError as error:
@@ -175,7 +175,7 @@ def _see_docker(exam: _Examination) -> None:
     _see_disk(exam, exam.engine)
 
 
-def _see_disk(exam: _Examination, engine: Engine) -> None:
+def _see_disk(exam: _Examination, engine: ContainerEngine) -> None:
     root = Path(engine.root)
     if not root.is_dir():
         return

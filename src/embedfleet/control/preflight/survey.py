@@ -6,11 +6,11 @@ from pathlib import Path
 
 from embedfleet.config.settings import Service, Settings
 from embedfleet.control.docker.client import Docker
-from embedfleet.control.docker.container_engine import Engine
+from embedfleet.control.docker.container_engine import ContainerEngine
+from embedfleet.control.docker.fleet_identity import FleetIdentity
 from embedfleet.control.docker.images import Progress, ensure_image, find_archive
-from embedfleet.control.docker.owner import Owner
 from embedfleet.control.host.gpu import select
-from embedfleet.control.host.nvml import Driver, read_driver
+from embedfleet.control.host.nvml import NvidiaDriver, read_driver
 from embedfleet.control.models.digest import digest_folder
 from embedfleet.control.plan.plan import (
     Machine,
@@ -38,7 +38,7 @@ class Ground:
 
     machine: Machine
     docker: Docker | None = None
-    engine: Engine | None = None
+    engine: ContainerEngine | None = None
 
 
 def look(settings: Settings, *, cores: int) -> Ground:
@@ -53,7 +53,7 @@ def look(settings: Settings, *, cores: int) -> Ground:
     machine = Machine(cores, gpus, driver.version if driver else "")
     if not uses_docker(settings, machine):
         return Ground(machine)
-    docker = Docker(settings.fleet.docker_host, Owner.of(settings, create=True))
+    docker = Docker(settings.fleet.docker_host, FleetIdentity.of(settings, create=True))
     engine = docker.engine()
     machine = Machine(
         cores,
@@ -77,7 +77,7 @@ def needs_containers(settings: Settings) -> bool:
     return uses_docker(settings, Machine(1, check_machine(settings, driver.gpus if driver else ())))
 
 
-def see_driver(settings: Settings) -> Driver | None:
+def see_driver(settings: Settings) -> NvidiaDriver | None:
     """The NVIDIA driver, if the settings do not rule GPUs out."""
     return read_driver() if _asks_for_gpus(settings) else None
 

@@ -11,15 +11,15 @@ from embedfleet.config.settings import Settings
 from embedfleet.control.balancers.choice import make_balancer
 from embedfleet.control.balancers.gateway_folder import GatewayFolder
 from embedfleet.control.docker.container import Container
-from embedfleet.control.docker.former import drop_formers, is_former, set_aside
 from embedfleet.control.docker.leftovers import remove_all, remove_container
+from embedfleet.control.docker.set_aside import is_set_aside, remove_set_aside, set_aside
 from embedfleet.control.drivers.base import Driver
 from embedfleet.control.drivers.container import ContainerDriver, has_other_model
 from embedfleet.control.drivers.listeners import Listeners
 from embedfleet.control.drivers.process import ProcessDriver
 from embedfleet.control.drivers.remote import RemoteDriver
 from embedfleet.control.host.disk import reason_of
-from embedfleet.control.host.log_files import Journal
+from embedfleet.control.host.log_files import LogFiles
 from embedfleet.control.lifecycle.reconcile import Backoff
 from embedfleet.control.plan.plan import assemblies_folder, gateway_folder, make_plan, nginx_folder
 from embedfleet.control.plan.specs import ChildSpec, ContainerSpec, ProcessSpec, RemoteSpec
@@ -41,9 +41,9 @@ log = logging.getLogger(__name__)
 _SET_ASIDE_S = 30.0  # for a balancer's requests under way
 
 
-def journal_of(settings: Settings) -> Journal:
+def journal_of(settings: Settings) -> LogFiles:
     """The log files of a fleet."""
-    return Journal(settings.state_dir / "logs")
+    return LogFiles(settings.state_dir / "logs")
 
 
 def prepare_folders(settings: Settings) -> None:
@@ -176,7 +176,7 @@ def _set_balancers_aside(settings: Settings, ground: Ground, plan: Sequence[Chil
         return
     services = {spec.name: spec.service for spec in plan if spec.kind == "balancer"}
     for container in ground.docker.ours():
-        if container.kind != "balancer" or is_former(container):
+        if container.kind != "balancer" or is_set_aside(container):
             continue
         if container.name not in services:
             log.info("%s is no longer wanted", container.name)
@@ -199,7 +199,7 @@ def _drop_what_was_before(ground: Ground, plan: Sequence[ChildSpec], containers:
         return
     containers.settle()
     try:
-        drop_formers(ground.docker)
+        remove_set_aside(ground.docker)
         names = {spec.name for spec in plan}
         for container in ground.docker.ours():
             if container.kind in {"replica", "balancer"} and container.name not in names:

@@ -10,30 +10,30 @@ import orjson
 import pytest
 
 from embedfleet.control.docker.client import Docker
-from embedfleet.control.docker.container_engine import Engine
-from embedfleet.control.docker.leftovers import remains_status, remove_all
+from embedfleet.control.docker.container_engine import ContainerEngine
+from embedfleet.control.docker.leftovers import leftovers_status, remove_all
 from embedfleet.control.plan.specs import ContainerSpec, Mount
 from embedfleet.errors import DockerError
 from embedfleet.http.exchange import Exchange
 from embedfleet.http.message import JSON
 from embedfleet.http.server import Server
 
-DOCKER = {"Version": "28.2.2", "Components": [{"Name": "Engine", "Version": "28.2.2"}]}
+DOCKER = {"Version": "28.2.2", "Components": [{"Name": "ContainerEngine", "Version": "28.2.2"}]}
 
 
 def podman(version: str) -> dict:
-    return {"Version": "1.41", "Components": [{"Name": "Podman Engine", "Version": version}]}
+    return {"Version": "1.41", "Components": [{"Name": "Podman ContainerEngine", "Version": version}]}
 
 
 def test_docker_is_known_with_its_folder():
-    engine = Engine.of(DOCKER, {"DockerRootDir": "/var/lib/docker", "Runtimes": {"runc": {}, "nvidia": {}}})
+    engine = ContainerEngine.of(DOCKER, {"DockerRootDir": "/var/lib/docker", "Runtimes": {"runc": {}, "nvidia": {}}})
     assert (engine.name, engine.version, engine.root) == ("docker", "28.2.2", "/var/lib/docker")
     assert engine.has_nvidia_runtime
     assert not any((engine.is_rootless, engine.has_selinux, engine.has_cdi_gpus, engine.has_containerd_store))
 
 
 def test_podman_is_known_by_its_component_and_not_by_the_api_that_it_speaks():
-    engine = Engine.of(podman("5.8.1"), {"SecurityOptions": ["name=rootless", "name=selinux"]})
+    engine = ContainerEngine.of(podman("5.8.1"), {"SecurityOptions": ["name=rootless", "name=selinux"]})
     assert (engine.name, engine.version, engine.is_rootless, engine.has_selinux) == ("podman", "5.8.1", True, True)
 
 
@@ -49,24 +49,24 @@ def test_podman_is_known_by_its_component_and_not_by_the_api_that_it_speaks():
     ],
 )
 def test_a_gpu_is_asked_for_in_the_way_that_works(version, info, wanted):
-    assert Engine.of(version, info).device_request("auto") == wanted
+    assert ContainerEngine.of(version, info).device_request("auto") == wanted
 
 
 def test_what_is_set_is_asked_for():
-    engine = Engine.of(DOCKER, {})
+    engine = ContainerEngine.of(DOCKER, {})
     assert [engine.device_request(wanted) for wanted in ("gpu", "cdi")] == ["gpu", "cdi"]
 
 
 @pytest.mark.parametrize("version", ["5.3.9", "4.9.4", "3.4.4"])
 def test_a_podman_that_would_leave_the_gpu_out_without_a_word_is_refused(version):
     with pytest.raises(DockerError, match=f"Podman {version} ignores the GPUs") as caught:
-        Engine.of(podman(version), {}).device_request("auto")
+        ContainerEngine.of(podman(version), {}).device_request("auto")
     assert "5.4" in caught.value.hint
 
 
 def test_the_containerd_store_is_known():
     info = {"DriverStatus": [["driver-type", "io.containerd.snapshotter.v1"]]}
-    assert Engine.of(DOCKER, info).has_containerd_store
+    assert ContainerEngine.of(DOCKER, info).has_containerd_store
 
 
 class Podman:
@@ -260,6 +260,6 @@ def test_a_service_whose_balancer_was_a_process_has_a_whole_row_for_it(tmp_path)
 
     with listening(str(tmp_path / "d.sock"), Ailing()):
         docker = Docker(f"unix://{tmp_path}/d.sock")
-        (service,) = asyncio.run(remains_status(docker, told))
+        (service,) = asyncio.run(leftovers_status(docker, told))
         docker.close()
     assert service["gateway"].keys() == service["replicas"][0].keys() - {"url", "state"}

@@ -6,7 +6,7 @@ import pytest
 
 from embedfleet.config.load import load
 from embedfleet.control.host.gpu import Gpu
-from embedfleet.control.preflight.room import Need, check_cores, check_memory, needs_of, see_memories
+from embedfleet.control.preflight.cores_and_memory import Need, check_cores, check_memory, needs_of, see_memories
 from embedfleet.system.cgroup import Memory, Quota
 
 GB = 10**9

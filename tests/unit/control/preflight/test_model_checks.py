@@ -7,7 +7,7 @@ import pytest
 
 from embedfleet.config.load import load
 from embedfleet.control.plan.plan import Machine
-from embedfleet.control.preflight.model_check import check_model
+from embedfleet.control.preflight.model_checks import check_model
 from tests.services.safetensors import write_shapes
 from tests.services.tei_folders import BERT, EMBEDDER, RANKER
 

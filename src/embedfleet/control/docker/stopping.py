@@ -5,7 +5,7 @@ from embedfleet.control.docker.container import Container
 from embedfleet.control.host.activity import is_stopped
 
 
-def end_container(docker: Docker, container: Container, grace_s: float) -> None:
+def stop_container(docker: Docker, container: Container, grace_s: float) -> None:
     """Have a container end what it has; one that is stopped by a signal would never hear of it, and is killed.
 
     Raises:

@@ -11,7 +11,7 @@ from embedfleet.control.host.gpu import Gpu
 from embedfleet.control.models.folder import read_model_folder
 from embedfleet.control.plan.placement import replica_count
 from embedfleet.control.plan.plan import runs_as, shares_weights
-from embedfleet.control.preflight.check import Check
+from embedfleet.control.preflight.check_result import CheckResult
 from embedfleet.control.tei.weights import weights_bytes
 from embedfleet.system.cgroup import Memory, Quota, memories
 
@@ -42,7 +42,7 @@ class Need:
         return self.weights_bytes * self.copies + self.replicas * _PROCESS_BYTES
 
 
-def check_cores(machine: int, allowed: int, quota: Quota | None) -> Check:
+def check_cores(machine: int, allowed: int, quota: Quota | None) -> CheckResult:
     """How many cores are shared out, and which limit says so.
 
     Args:
@@ -54,7 +54,7 @@ def check_cores(machine: int, allowed: int, quota: Quota | None) -> Check:
         count, reason = max(1, math.ceil(quota.cores)), f": {quota.source} allows {quota.cores:g}"
     else:
         count, reason = allowed, ": this process may run on no others (taskset, cpuset)" if allowed < machine else ""
-    return Check("cores", "ok", f"{count} of {machine} cores{reason}")
+    return CheckResult("cores", "ok", f"{count} of {machine} cores{reason}")
 
 
 def needs_of(settings: Settings, gpus: Sequence[Gpu]) -> list[Need]:
@@ -63,7 +63,7 @@ def needs_of(settings: Settings, gpus: Sequence[Gpu]) -> list[Need]:
     return [_need(service, settings.root) for service in services if not service.engine.device.startswith("cuda")]
 
 
-def check_memory(needs: Sequence[Need], there: Sequence[Memory]) -> Check:
+def check_memory(needs: Sequence[Need], there: Sequence[Memory]) -> CheckResult:
     """Whether the memory that is left will do.
 
     Args:
@@ -75,17 +75,19 @@ def check_memory(needs: Sequence[Need], there: Sequence[Memory]) -> Check:
     hint = "give it more (docker run --memory, MemoryMax=, limits.memory), or take fewer replicas or a smaller model"
     tightest = min(there, key=lambda memory: memory.left_bytes, default=None)
     if tightest is None or not needs:
-        return Check("memory", "ok", "no replica is a process here" if not needs else "no limit is known")
+        return CheckResult("memory", "ok", "no replica is a process here" if not needs else "no limit is known")
     least = max(need.weights_bytes // _SMALLEST for need in needs)
     if small := [memory for memory in there if memory.limit_bytes < least]:
         large = max(needs, key=lambda need: need.weights_bytes)
         message = f"the weights of {large.service} are {_gb(large.weights_bytes)}, and there are"
-        return Check("memory", "blocked", f"{message} {_gb(small[0].limit_bytes)} in all: {small[0].source}", hint)
+        return CheckResult(
+            "memory", "blocked", f"{message} {_gb(small[0].limit_bytes)} in all: {small[0].source}", hint
+        )
     left = f"{_gb(tightest.left_bytes)} of {_gb(tightest.limit_bytes)} are left: {tightest.source}"
     if needed > tightest.left_bytes:
         message = f"the replicas need about {_gb(needed)} ({detail}), {left}"
-        return Check("memory", "warn", message, f"{hint}; what does not fit is killed by the kernel")
-    return Check("memory", "ok", f"about {_gb(needed)} needed ({detail}), {left}")
+        return CheckResult("memory", "warn", message, f"{hint}; what does not fit is killed by the kernel")
+    return CheckResult("memory", "ok", f"about {_gb(needed)} needed ({detail}), {left}")
 
 
 def see_memories() -> list[Memory]:

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable
 
 from embedfleet.control.docker.client import Docker
 from embedfleet.control.docker.container import Container
-from embedfleet.control.docker.ending import end_container
+from embedfleet.control.docker.stopping import stop_container
 from embedfleet.errors import DockerError
 
 log = logging.getLogger(__name__)
@@ -13,12 +13,12 @@ log = logging.getLogger(__name__)
 _SUFFIX = ".former"
 
 
-def is_former(container: Container) -> bool:
+def is_set_aside(container: Container) -> bool:
     """Whether it was set aside."""
     return container.name.endswith(_SUFFIX)
 
 
-def former_name(container: Container) -> str:
+def original_name(container: Container) -> str:
     """The name that it had."""
     return container.name.removesuffix(_SUFFIX)
 
@@ -31,7 +31,7 @@ def set_aside(docker: Docker, container: Container, grace_s: float) -> None:
         container: of ours.
         grace_s: for what it has under way; one that does not obey is killed then.
     """
-    end_container(docker, container, grace_s)
+    stop_container(docker, container, grace_s)
     if container.status != "running":
         docker.remove(container.id)
         return
@@ -52,10 +52,10 @@ def put_back(docker: Docker, replaced: Collection[str]) -> list[str]:
     """
     containers = docker.ours()
     taken = {container.name for container in containers}
-    balanced = {each.service for each in containers if each.kind == "balancer" and not is_former(each)}
+    balanced = {each.service for each in containers if each.kind == "balancer" and not is_set_aside(each)}
     done = []
     for former in sorted(_formers(containers), key=lambda container: container.kind == "balancer"):
-        name = former_name(former)
+        name = original_name(former)
         try:
             if name in replaced:
                 docker.remove(former.id)
@@ -69,11 +69,11 @@ def put_back(docker: Docker, replaced: Collection[str]) -> list[str]:
     return done
 
 
-def drop_formers(docker: Docker) -> None:
+def remove_set_aside(docker: Docker) -> None:
     """Remove what was set aside: what came in its place serves."""
     for former in _formers(docker.ours()):
         docker.remove(former.id)
 
 
 def _formers(containers: Iterable[Container]) -> list[Container]:
-    return [container for container in containers if is_former(container)]
+    return [container for container in containers if is_set_aside(container)]

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from embedfleet.config.load import load
-from embedfleet.control.docker.owner import LABEL_FLEET, LABEL_FOLDER, LABEL_MACHINE, Owner
+from embedfleet.control.docker.fleet_identity import LABEL_FLEET, LABEL_FOLDER, LABEL_MACHINE, FleetIdentity
 from embedfleet.errors import UsageError
 
 
-def fleet(state: Path, *, create: bool = True) -> Owner:
-    return Owner.of(load(None, {}, {"fleet.state_dir": str(state)}), create=create)
+def fleet(state: Path, *, create: bool = True) -> FleetIdentity:
+    return FleetIdentity.of(load(None, {}, {"fleet.state_dir": str(state)}), create=create)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from typing import Any
 from embedfleet.config.settings import Service, Settings
 from embedfleet.control.models.folder import ModelFolder, below, read_model_folder
 from embedfleet.control.plan.plan import Machine, runs_as
-from embedfleet.control.preflight.check import Check
+from embedfleet.control.preflight.check_result import CheckResult
 from embedfleet.control.preflight.model_kind import kind_of, misplaced
 from embedfleet.control.preflight.survey import read_model
 from embedfleet.control.tei.weights import ADAPTER, weight_files, weights_bytes
@@ -20,7 +20,7 @@ _WHOLE = "copy the folder anew from where it is whole; git-lfs pointers by `git 
 _MERGE = "merge the adapter into the model, and save that"
 
 
-def check_model(settings: Settings, service: Service, machine: Machine, folder: Path) -> Check:
+def check_model(settings: Settings, service: Service, machine: Machine, folder: Path) -> CheckResult:
     """Look at the model's folder of a service.
 
     Args:
@@ -34,26 +34,26 @@ def check_model(settings: Settings, service: Service, machine: Machine, folder: 
     """
     if not folder.is_dir():
         hint = f"clone the model with git-lfs where there is a network, and copy it to {folder}"
-        return Check(f"model.{service.name}", "blocked", f"there is no folder {folder}", hint)
+        return CheckResult(f"model.{service.name}", "blocked", f"there is no folder {folder}", hint)
     found = read_model_folder(folder)
     if runs_as(service, machine.gpus) != "docker" or service.options.image == settings.fleet.own_image:
         return _check_for_engine(service, found)
     return _check_for_tei(settings, service, machine, found)
 
 
-def _check_for_engine(service: Service, found: ModelFolder) -> Check:
+def _check_for_engine(service: Service, found: ModelFolder) -> CheckResult:
     """What can be seen from outside: the engine itself judges the rest when it starts."""
     name, folder = f"model.{service.name}", found.path
     body = below(found, _home(found))
     if fault := _fault(body):
-        return Check(name, "blocked", f"{body.path}/{fault}", _MERGE if fault.startswith(ADAPTER) else _WHOLE)
+        return CheckResult(name, "blocked", f"{body.path}/{fault}", _MERGE if fault.startswith(ADAPTER) else _WHOLE)
     kind = kind_of(found, body.values(_CONFIG) or {}, service.engine.pooling)
     seen = f"{folder}: {kind}; {_CONFIG} and {_size(_bytes(body))} of weights are whole"
     rest = f"the engine judges the rest when it starts (to ask it now: embedfleet engine --model {folder})"
     return _placed(service, f"{seen}; {rest}", misplaced(kind, service.name, service.engine.task, by_tei=False))
 
 
-def _check_for_tei(settings: Settings, service: Service, machine: Machine, found: ModelFolder) -> Check:
+def _check_for_tei(settings: Settings, service: Service, machine: Machine, found: ModelFolder) -> CheckResult:
     name, folder, pooling = f"model.{service.name}", found.path, service.engine.pooling
     verdict = read_model(settings, service, machine, folder).verdict
     release = f"TEI {settings.fleet.tei_version}"
@@ -65,18 +65,18 @@ def _check_for_tei(settings: Settings, service: Service, machine: Machine, found
         reasons = "; ".join(map(str, verdict.refusals))
         hints = "; ".join(_once([refusal.hint for refusal in verdict.refusals]))
         said = f"{folder}: {kind}" if config else str(folder)
-        return Check(name, "blocked", f"{said}: {release} cannot serve it: {reasons}", hints)
+        return CheckResult(name, "blocked", f"{said}: {release} cannot serve it: {reasons}", hints)
     size = _size(weights_bytes(found))
     said = f"{folder}: {kind}, {size}, inputs of up to {verdict.max_input_length} tokens; {release} {verdict}"
     return _placed(service, said, misplaced(kind, service.name, service.engine.task, by_tei=True))
 
 
-def _placed(service: Service, said: str, misfit: tuple[str, str]) -> Check:
+def _placed(service: Service, said: str, misfit: tuple[str, str]) -> CheckResult:
     """A model that is served: with a warning if it cannot do what the service is for."""
     what, hint = misfit
     if what:
-        return Check(f"model.{service.name}", "warn", f"{what}; {said}", hint)
-    return Check(f"model.{service.name}", "ok", said)
+        return CheckResult(f"model.{service.name}", "warn", f"{what}; {said}", hint)
+    return CheckResult(f"model.{service.name}", "ok", said)
 
 
 def _once(hints: list[str]) -> list[str]:

@@ -10,7 +10,7 @@ State = Literal["ok", "warn", "blocked"]
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
+class CheckResult:
     """One thing that was looked at.
 
     Attributes:
@@ -24,7 +24,7 @@ class Check:
     hint: str = ""
 
 
-def refuse_blocked(checks: Sequence[Check]) -> None:
+def refuse_blocked(checks: Sequence[CheckResult]) -> None:
     """Raise one error for everything that is in the way.
 
     Raises:

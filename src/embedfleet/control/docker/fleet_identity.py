@@ -30,7 +30,7 @@ _LONGEST = 100  # bytes that are read of the file
 
 
 @dataclass(frozen=True, slots=True)
-class Owner:
+class FleetIdentity:
     """A fleet, as its labels tell it.
 
     Attributes:
@@ -46,7 +46,7 @@ class Owner:
     machine: str = ""
 
     @classmethod
-    def of(cls, settings: Settings, *, create: bool = False) -> "Owner":
+    def of(cls, settings: Settings, *, create: bool = False) -> "FleetIdentity":
         """The fleet of these settings.
 
         Args:
