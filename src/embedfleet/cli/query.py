@@ -27,7 +27,7 @@ def daemon(settings: Settings) -> Docker | None:
     if importlib.util.find_spec("docker") is None:
         return None
     try:
-        docker = Docker(settings.fleet.docker_host, FleetIdentity.of(settings))
+        docker = Docker.connect(settings.fleet.docker_host, FleetIdentity.read(settings))
         docker.engine()
     except DockerError:
         return None

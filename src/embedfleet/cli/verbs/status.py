@@ -15,7 +15,7 @@ from embedfleet.cli.query import ask, daemon, say_elsewhere
 from embedfleet.control.balancers.gateway import states_in
 from embedfleet.control.balancers.gateway_folder import GatewayFolder
 from embedfleet.control.docker.leftovers import leftovers_status
-from embedfleet.control.plan.plan import gateway_folder
+from embedfleet.control.plan.state_folders import gateway_folder
 from embedfleet.control.run.api import is_whole
 from embedfleet.control.run.statefile import StateFile
 from embedfleet.errors import FleetSilent

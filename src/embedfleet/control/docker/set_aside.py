@@ -1,4 +1,4 @@
-"""What an update replaces is kept until it has succeeded: stopped, under another name, to be put back if it fails."""
+"""Containers that an update sets aside: stopped and renamed, removed if it succeeds, put back if it fails."""
 
 import logging
 from collections.abc import Collection, Iterable
@@ -14,22 +14,22 @@ _SUFFIX = ".former"
 
 
 def is_set_aside(container: Container) -> bool:
-    """Whether it was set aside."""
+    """Whether an update has set this container aside."""
     return container.name.endswith(_SUFFIX)
 
 
 def original_name(container: Container) -> str:
-    """The name that it had."""
+    """Return the name that a container had before it was set aside."""
     return container.name.removesuffix(_SUFFIX)
 
 
 def set_aside(docker: Docker, container: Container, grace_s: float) -> None:
-    """Stop a container and free its name; one that does not run has nothing to be put back, and is removed.
+    """Stop a container and free its name; remove it if it did not run, since there is nothing to put back.
 
     Args:
-        docker: the daemon.
-        container: of ours.
-        grace_s: for what it has under way; one that does not obey is killed then.
+        docker: The daemon.
+        container: A container of ours.
+        grace_s: Time for its requests under way, in seconds; after that it is killed.
     """
     stop_container(docker, container, grace_s)
     if container.status != "running":
@@ -41,20 +41,20 @@ def set_aside(docker: Docker, container: Container, grace_s: float) -> None:
 
 
 def put_back(docker: Docker, replaced: Collection[str]) -> list[str]:
-    """Start what was set aside, replicas first, where nothing stands in its place.
+    """Start the containers that were set aside, replicas first, unless a new one has taken their place.
 
     Args:
-        docker: the daemon.
-        replaced: names under which a successor serves: what it replaced is removed.
+        docker: The daemon.
+        replaced: Names under which a new container serves; the one that it replaced is removed.
 
     Returns:
-        The names of what was put back.
+        Names of the containers that were put back.
     """
     containers = docker.ours()
     taken = {container.name for container in containers}
     balanced = {each.service for each in containers if each.kind == "balancer" and not is_set_aside(each)}
     done = []
-    for former in sorted(_formers(containers), key=lambda container: container.kind == "balancer"):
+    for former in sorted(_set_aside(containers), key=lambda container: container.kind == "balancer"):
         name = original_name(former)
         try:
             if name in replaced:
@@ -65,15 +65,15 @@ def put_back(docker: Docker, replaced: Collection[str]) -> list[str]:
                 log.warning("%s serves again as before", name)
                 done.append(name)
         except DockerError as error:
-            log.error("%s cannot be put back: %s (%s)", name, error.message, error.hint)  # noqa: TRY400 - it says it all
+            log.error("%s cannot be put back: %s (%s)", name, error.message, error.hint)  # noqa: TRY400 - says it all
     return done
 
 
 def remove_set_aside(docker: Docker) -> None:
-    """Remove what was set aside: what came in its place serves."""
-    for former in _formers(docker.ours()):
+    """Remove the containers that were set aside, once those that replace them serve."""
+    for former in _set_aside(docker.ours()):
         docker.remove(former.id)
 
 
-def _formers(containers: Iterable[Container]) -> list[Container]:
+def _set_aside(containers: Iterable[Container]) -> list[Container]:
     return [container for container in containers if is_set_aside(container)]

@@ -260,7 +260,7 @@ class ContainerDriver:
         else:
             if spec.network not in container.networks:
                 self._docker.ensure_network(spec.network)
-                self._docker.connect(spec.network, container.id)
+                self._docker.join_network(spec.network, container.id)
             if container.status != "running":
                 self._start(container.id)
         found = self._docker.find(spec.name)

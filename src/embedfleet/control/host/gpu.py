@@ -1,7 +1,7 @@
-"""GPU types, their compute capability, and the image and tar of Text Embeddings Inference that fit: the one table.
+"""GPU types, their compute capability, and the image and tar of Text Embeddings Inference for each.
 
-Tags and capabilities are those of TEI 1.9 (its README and `compute_cap.rs`); the tars' names are those that people keep
-in ``tei-images/``.
+Tags and capabilities are those of TEI 1.9 (its README and `compute_cap.rs`). The names of the tars are those that
+people use in ``tei-images/``.
 """
 
 import re
@@ -15,14 +15,14 @@ TAR = "text-embeddings-inference-{}.tar"
 
 @dataclass(frozen=True, slots=True)
 class GpuFamily:
-    """GPUs that one image is built for.
+    """The GPUs that one image is built for.
 
     Attributes:
-        name: as people call it, and as its tar is called.
-        capability: ten times the compute capability; 0 for the CPU.
-        prefix: of the image's tag.
-        flash_attention: whether TEI may use it; on Turing it returns NaN (TEI pull request 896).
-        types: names of the GPUs, plain.
+        name: Common name of the family, which is also in the name of its tar.
+        capability: Ten times the compute capability; 0 for the CPU.
+        prefix: Prefix of the image's tag.
+        types: Names of the GPUs, in the form that `plain` returns.
+        flash_attention: Whether TEI may use flash attention; on Turing it returns NaN (TEI pull request 896).
     """
 
     name: str
@@ -37,7 +37,7 @@ class GpuFamily:
         return TAR.format(self.name)
 
     def image(self, repository: str, version: str) -> str:
-        """The image's reference."""
+        """Return the reference of the image."""
         return f"{repository}:{self.prefix}{version}"
 
 
@@ -60,12 +60,16 @@ FAMILIES = (
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """A GPU as its driver tells it.
+    """A GPU as its driver reports it.
 
     Attributes:
-        capability: ten times the compute capability.
-        free_bytes: of its memory, now.
-        processes: ids of processes that use it.
+        index: Number of the GPU on this machine.
+        uuid: Unique id, by which containers are given the GPU.
+        name: Name of the model, such as ``Tesla T4``.
+        capability: Ten times the compute capability.
+        memory_bytes: All of its memory; 0 if unknown.
+        free_bytes: Free memory when the driver was asked.
+        processes: Ids of the processes that use it.
     """
 
     index: int
@@ -78,7 +82,7 @@ class Gpu:
 
 
 def plain(name: str) -> str:
-    """A GPU's name without maker, line, blanks, dashes, memory and form: ``NVIDIA A100-SXM4-80GB`` → ``A100``."""
+    """Strip maker, product line, blanks, dashes, memory and form: ``NVIDIA A100-SXM4-80GB`` → ``A100``."""
     text = re.sub(r"[-_\s]", "", re.sub(r"[-\s]\d+\s?GB\b", "", name.upper()))
     for word in ("NVIDIA", "GEFORCE", "TESLA", "QUADRO"):
         text = text.replace(word, "")
@@ -86,27 +90,27 @@ def plain(name: str) -> str:
 
 
 def family_of_type(name: str) -> GpuFamily:
-    """The family of a GPU type that a person names.
+    """Return the family of a GPU type that the settings name.
 
     Raises:
-        UsageError: nobody knows it; the message names the known ones.
+        UsageError: The type is unknown; the hint lists the known ones.
     """
     wanted = plain(name)
     for family in FAMILIES:
         if wanted in family.types:
             return family
     known = ", ".join(kind for family in FAMILIES for kind in family.types)
-    raise UsageError(f"{name} is no GPU type that is known", f"known: {known}; none at all looks at the machine")
+    raise UsageError(f"unknown GPU type {name}", f"known: {known}; omit the type to detect it")
 
 
-def wanted_gpus(name: str) -> tuple[Gpu, ...]:
-    """One GPU of a type, as a record of what is not there; none for a type that nobody knows, or the CPU."""
+def placeholder_gpus(name: str) -> tuple[Gpu, ...]:
+    """Return a made-up GPU of a type, for which models can be judged; none for the CPU or an unknown type."""
     capability = next((family.capability for family in FAMILIES if plain(name) in family.types), 0)
     return (Gpu(0, "none", name, capability, 0, 0),) if capability else ()
 
 
 def family_of(gpu: Gpu) -> GpuFamily:
-    """The family of a GPU by its compute capability.
+    """Return the family of a GPU by its compute capability.
 
     Raises:
         UsageError: TEI has no image for it.
@@ -122,14 +126,14 @@ def family_of(gpu: Gpu) -> GpuFamily:
 
 
 def select(gpus: Sequence[Gpu], wanted: Sequence[str] | str) -> tuple[Gpu, ...]:
-    """The GPUs that a service may use.
+    """Return the GPUs that a service may use.
 
     Args:
-        gpus: of the machine.
-        wanted: indices or UUIDs, or ``auto`` for all.
+        gpus: GPUs of the machine.
+        wanted: Indices or UUIDs, or ``auto`` for all GPUs.
 
     Raises:
-        UsageError: one is not there, or is named twice: two replicas on it are asked for with ``replicas``.
+        UsageError: A GPU does not exist, or is named twice; ``replicas`` is the way to put two replicas on one.
     """
     if isinstance(wanted, str):
         return tuple(gpus)

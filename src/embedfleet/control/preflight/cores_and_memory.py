@@ -1,34 +1,31 @@
-"""Whether the machine, or the container or unit that this is in, has the cores and the memory for a fleet."""
+"""Checks of the cores and the memory of the machine, or of the container or systemd unit around this process."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from embedfleet.config.model_name import AUTO, BUILTIN, model_folder
+from embedfleet.config.model_name import AUTO, BUILTIN
 from embedfleet.config.settings import Service, Settings
-from embedfleet.control.host.gpu import Gpu
-from embedfleet.control.models.folder import read_model_folder
-from embedfleet.control.plan.placement import replica_count
-from embedfleet.control.plan.plan import runs_as, shares_weights
+from embedfleet.control.plan.placement import devices_of, shares_weights, substrate_of
 from embedfleet.control.preflight.check_result import CheckResult
+from embedfleet.control.preflight.survey import Resources, Survey
 from embedfleet.control.tei.weights import weights_bytes
-from embedfleet.system.cgroup import Memory, Quota, memories
+from embedfleet.system.cgroup import Memory
 
-_BUILTIN_BYTES = 90_900_000  # of all-MiniLM-L6-v2
-_PROCESS_BYTES = 50_000_000  # of a replica, besides its weights: a low guess
-_SMALLEST = 4  # weights take at least their size over this, in the smallest precision
-_MEMINFO = Path("/proc/meminfo")
+_BUILTIN_BYTES = 90_900_000  # weights of all-MiniLM-L6-v2
+_PROCESS_BYTES = 50_000_000  # memory of a replica besides its weights: a low guess
+_SMALLEST = 4  # weights in the smallest precision take at least their size divided by this
 
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """What the replicas of a service take, about.
+    """The approximate memory that the replicas of a service need.
 
     Attributes:
-        weights_bytes: of one copy of the model; 0 if it is not known yet.
-        copies: of the weights.
-        replicas: processes of this machine.
+        service: Name of the service.
+        weights_bytes: Size of one copy of the weights; 0 if unknown.
+        copies: Number of copies of the weights.
+        replicas: Number of replicas that are processes on this machine.
     """
 
     service: str
@@ -38,46 +35,43 @@ class Need:
 
     @property
     def total_bytes(self) -> int:
-        """All of it."""
+        """Memory of all replicas together."""
         return self.weights_bytes * self.copies + self.replicas * _PROCESS_BYTES
 
 
-def check_cores(machine: int, allowed: int, quota: Quota | None) -> CheckResult:
-    """How many cores are shared out, and which limit says so.
-
-    Args:
-        machine: cores that there are.
-        allowed: those that this process may run on.
-        quota: of processor time, if there is any.
-    """
+def check_cores(resources: Resources) -> CheckResult:
+    """Report how many cores the replicas share, and which limit that number comes from."""
+    allowed, quota = resources.allowed_cores, resources.cpu_quota
     if quota is not None and math.ceil(quota.cores) < allowed:
         count, reason = max(1, math.ceil(quota.cores)), f": {quota.source} allows {quota.cores:g}"
     else:
-        count, reason = allowed, ": this process may run on no others (taskset, cpuset)" if allowed < machine else ""
-    return CheckResult("cores", "ok", f"{count} of {machine} cores{reason}")
+        is_pinned = allowed < resources.machine_cores
+        count, reason = allowed, ": this process may run on no others (taskset, cpuset)" if is_pinned else ""
+    return CheckResult("cores", "ok", f"{count} of {resources.machine_cores} cores{reason}")
 
 
-def needs_of(settings: Settings, gpus: Sequence[Gpu]) -> list[Need]:
-    """What the services need whose replicas are processes; containers have limits of their own."""
-    services = [service for service in settings.services if runs_as(service, gpus) == "process"]
-    return [_need(service, settings.root) for service in services if not service.engine.device.startswith("cuda")]
+def needs_of(settings: Settings, survey: Survey) -> list[Need]:
+    """Return the needs of the services whose replicas are processes; containers have limits of their own."""
+    gpus = survey.machine.gpus
+    services = [service for service in settings.services if substrate_of(service, gpus) == "process"]
+    return [_need(service, survey) for service in services if not service.engine.device.startswith("cuda")]
 
 
-def check_memory(needs: Sequence[Need], there: Sequence[Memory]) -> CheckResult:
-    """Whether the memory that is left will do.
+def check_memory(needs: Sequence[Need], memories: Sequence[Memory]) -> CheckResult:
+    """Check that the replicas fit into the memory that is left.
 
     Args:
-        needs: of the services.
-        there: every memory that holds all of them, such as the machine's and a container's.
+        needs: Needs of the services.
+        memories: Every memory that holds all of them, such as the machine's and a container's.
     """
     needed = sum(need.total_bytes for need in needs)
     detail = ", ".join(f"{need.service} {_gb(need.total_bytes)}" for need in needs)
     hint = "give it more (docker run --memory, MemoryMax=, limits.memory), or take fewer replicas or a smaller model"
-    tightest = min(there, key=lambda memory: memory.left_bytes, default=None)
+    tightest = min(memories, key=lambda memory: memory.left_bytes, default=None)
     if tightest is None or not needs:
         return CheckResult("memory", "ok", "no replica is a process here" if not needs else "no limit is known")
     least = max(need.weights_bytes // _SMALLEST for need in needs)
-    if small := [memory for memory in there if memory.limit_bytes < least]:
+    if small := [memory for memory in memories if memory.limit_bytes < least]:
         large = max(needs, key=lambda need: need.weights_bytes)
         message = f"the weights of {large.service} are {_gb(large.weights_bytes)}, and there are"
         return CheckResult(
@@ -90,22 +84,13 @@ def check_memory(needs: Sequence[Need], there: Sequence[Memory]) -> CheckResult:
     return CheckResult("memory", "ok", f"about {_gb(needed)} needed ({detail}), {left}")
 
 
-def see_memories() -> list[Memory]:
-    """The machine's memory, and that of every control group over this process."""
-    rows = (line.split() for line in _MEMINFO.read_text().splitlines())
-    kilobytes = {row[0].rstrip(":"): int(row[1]) for row in rows}
-    machine = Memory(kilobytes["MemTotal"] * 1024, kilobytes["MemAvailable"] * 1024, str(_MEMINFO))
-    return [*memories(), machine]
-
-
-def _need(service: Service, root: Path) -> Need:
-    folder = model_folder(service.engine.model, root)
-    if folder is not None and folder.is_dir():
-        weights = weights_bytes(read_model_folder(folder))
+def _need(service: Service, survey: Survey) -> Need:
+    model = survey.models.get(service.name)
+    if model is not None and not model.is_missing:
+        weights = weights_bytes(model.folder)
     else:
-        weights = _BUILTIN_BYTES if service.engine.model in {AUTO, BUILTIN} else 0  # a hub id says nothing
-    assert not isinstance(service.options.replicas, tuple), "servers elsewhere are no processes"
-    count = replica_count(service.options.replicas)
+        weights = _BUILTIN_BYTES if service.engine.model in {AUTO, BUILTIN} else 0  # unknown for a hub id
+    count = len(devices_of(service, survey.machine.gpus))
     return Need(service.name, weights, 1 if shares_weights(service, count) else count, count)
 
 

@@ -1,15 +1,15 @@
-"""What the doctor says of a service's model: whether it is whole, and what TEI will get of it."""
+"""Checks of the models: whether each folder is complete, and what TEI makes of it."""
 
 import json
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 from embedfleet.config.settings import Service, Settings
-from embedfleet.control.models.folder import ModelFolder, below, read_model_folder
-from embedfleet.control.plan.plan import Machine, runs_as
-from embedfleet.control.preflight.check_result import CheckResult
+from embedfleet.control.models.folder import ModelFolder, below
+from embedfleet.control.preflight.check_result import CheckResult, blocked
 from embedfleet.control.preflight.model_kind import kind_of, misplaced
-from embedfleet.control.preflight.survey import read_model
+from embedfleet.control.preflight.survey import Survey, SurveyedModel
+from embedfleet.control.tei.verdict import Verdict
 from embedfleet.control.tei.weights import ADAPTER, weight_files, weights_bytes
 
 _CONFIG = "config.json"
@@ -20,42 +20,39 @@ _WHOLE = "copy the folder anew from where it is whole; git-lfs pointers by `git 
 _MERGE = "merge the adapter into the model, and save that"
 
 
-def check_model(settings: Settings, service: Service, machine: Machine, folder: Path) -> CheckResult:
-    """Look at the model's folder of a service.
+def check_models(settings: Settings, survey: Survey) -> Iterator[CheckResult]:
+    """Check the model of every service that has a folder on this machine."""
+    for service in settings.services:
+        if service.name in survey.model_faults:
+            yield blocked(f"model.{service.name}", survey.model_faults[service.name])
+        elif service.name in survey.models:
+            yield _check_model(settings, service, survey.models[service.name])
 
-    Args:
-        settings: in force.
-        service: whose replicas are started by us.
-        machine: that they run on.
-        folder: of the model.
 
-    Raises:
-        UsageError: the service is to have a GPU that is not there, or for which there is no image.
-    """
-    if not folder.is_dir():
+def _check_model(settings: Settings, service: Service, model: SurveyedModel) -> CheckResult:
+    folder = model.folder.path
+    if model.is_missing:
         hint = f"clone the model with git-lfs where there is a network, and copy it to {folder}"
         return CheckResult(f"model.{service.name}", "blocked", f"there is no folder {folder}", hint)
-    found = read_model_folder(folder)
-    if runs_as(service, machine.gpus) != "docker" or service.options.image == settings.fleet.own_image:
-        return _check_for_engine(service, found)
-    return _check_for_tei(settings, service, machine, found)
+    if model.tei is None or service.options.image == settings.fleet.own_image:
+        return _check_for_engine(service, model.folder)
+    return _check_for_tei(settings, service, model.folder, model.tei.verdict)
 
 
 def _check_for_engine(service: Service, found: ModelFolder) -> CheckResult:
-    """What can be seen from outside: the engine itself judges the rest when it starts."""
+    """Check the files from outside; the engine itself judges the rest when it starts."""
     name, folder = f"model.{service.name}", found.path
-    body = below(found, _home(found))
+    body = below(found, _transformer_folder(found))
     if fault := _fault(body):
         return CheckResult(name, "blocked", f"{body.path}/{fault}", _MERGE if fault.startswith(ADAPTER) else _WHOLE)
     kind = kind_of(found, body.values(_CONFIG) or {}, service.engine.pooling)
     seen = f"{folder}: {kind}; {_CONFIG} and {_size(_bytes(body))} of weights are whole"
     rest = f"the engine judges the rest when it starts (to ask it now: embedfleet engine --model {folder})"
-    return _placed(service, f"{seen}; {rest}", misplaced(kind, service.name, service.engine.task, by_tei=False))
+    return _for_service(service, f"{seen}; {rest}", misplaced(kind, service.name, service.engine.task, by_tei=False))
 
 
-def _check_for_tei(settings: Settings, service: Service, machine: Machine, found: ModelFolder) -> CheckResult:
+def _check_for_tei(settings: Settings, service: Service, found: ModelFolder, verdict: Verdict) -> CheckResult:
     name, folder, pooling = f"model.{service.name}", found.path, service.engine.pooling
-    verdict = read_model(settings, service, machine, folder).verdict
     release = f"TEI {settings.fleet.tei_version}"
     config: dict[str, Any] = found.values(_CONFIG) or {}
     if _CONFIG in verdict.files:
@@ -64,28 +61,28 @@ def _check_for_tei(settings: Settings, service: Service, machine: Machine, found
     if verdict.refuses:
         reasons = "; ".join(map(str, verdict.refusals))
         hints = "; ".join(_once([refusal.hint for refusal in verdict.refusals]))
-        said = f"{folder}: {kind}" if config else str(folder)
-        return CheckResult(name, "blocked", f"{said}: {release} cannot serve it: {reasons}", hints)
+        prefix = f"{folder}: {kind}" if config else str(folder)
+        return CheckResult(name, "blocked", f"{prefix}: {release} cannot serve it: {reasons}", hints)
     size = _size(weights_bytes(found))
-    said = f"{folder}: {kind}, {size}, inputs of up to {verdict.max_input_length} tokens; {release} {verdict}"
-    return _placed(service, said, misplaced(kind, service.name, service.engine.task, by_tei=True))
+    message = f"{folder}: {kind}, {size}, inputs of up to {verdict.max_input_length} tokens; {release} {verdict}"
+    return _for_service(service, message, misplaced(kind, service.name, service.engine.task, by_tei=True))
 
 
-def _placed(service: Service, said: str, misfit: tuple[str, str]) -> CheckResult:
-    """A model that is served: with a warning if it cannot do what the service is for."""
-    what, hint = misfit
-    if what:
-        return CheckResult(f"model.{service.name}", "warn", f"{what}; {said}", hint)
-    return CheckResult(f"model.{service.name}", "ok", said)
+def _for_service(service: Service, message: str, misfit: tuple[str, str]) -> CheckResult:
+    """Return the result for a model that can be served, with a warning if it cannot do what the service is for."""
+    problem, hint = misfit
+    if problem:
+        return CheckResult(f"model.{service.name}", "warn", f"{problem}; {message}", hint)
+    return CheckResult(f"model.{service.name}", "ok", message)
 
 
 def _once(hints: list[str]) -> list[str]:
-    """Hints without those that another one holds."""
+    """Drop repeated hints, and hints that are part of another one."""
     return [hint for hint in dict.fromkeys(hints) if not any(hint != other and hint in other for other in hints)]
 
 
-def _home(folder: ModelFolder) -> str:
-    """The folder of the transformer in a model's folder; empty for the model's folder itself."""
+def _transformer_folder(folder: ModelFolder) -> str:
+    """Return the subfolder that holds the transformer; empty for the model folder itself."""
     rows = folder.json.get(_MODULES)
     first = rows[0] if isinstance(rows, list) and rows and isinstance(rows[0], dict) else {}
     path = str(first.get("path") or "")
@@ -93,7 +90,7 @@ def _home(folder: ModelFolder) -> str:
 
 
 def _fault(folder: ModelFolder) -> str:
-    """What every server of models needs and is not there or not itself; empty if all of it is."""
+    """Return what is wrong with the files that every model server needs; empty if nothing is."""
     if not folder.has(_CONFIG):
         return f"{_CONFIG} is missing"
     if folder.has(ADAPTER):
@@ -109,7 +106,7 @@ def _fault(folder: ModelFolder) -> str:
 
 
 def _broken(folder: ModelFolder, name: str) -> str:
-    """What is wrong with a file of weights as it is seen from outside; empty if nothing is."""
+    """Return what is wrong with a file of weights, without reading its tensors; empty if nothing is."""
     size = folder.sizes.get(name)
     if size is None:
         return "is missing: the index names it"
@@ -117,8 +114,8 @@ def _broken(folder: ModelFolder, name: str) -> str:
         return "is a link that leads nowhere, or may not be read"
     if not size:
         return "is empty"
-    is_cut = name.endswith(".safetensors") and name not in folder.tensors
-    return "is no safetensors file, or was cut short" if is_cut else ""
+    is_truncated = name.endswith(".safetensors") and name not in folder.tensors
+    return "is no safetensors file, or was cut short" if is_truncated else ""
 
 
 def _weights(folder: ModelFolder) -> list[str]:
@@ -130,7 +127,7 @@ def _bytes(folder: ModelFolder) -> int:
 
 
 def _size(count: int) -> str:
-    """Bytes in words."""
+    """Return a number of bytes in words."""
     if count >= 1e9:
         return f"{count / 1e9:.1f} GB"
     return f"{count / 1e6:.0f} MB" if count >= 1e7 else f"{count / 1e6:.2f} MB"

@@ -15,8 +15,8 @@ from embedfleet.control.balancers.gateway_folder import GatewayFolder
 from embedfleet.control.docker.client import Docker
 from embedfleet.control.docker.container import Container
 from embedfleet.control.docker.set_aside import is_set_aside, original_name, put_back
-from embedfleet.control.plan.plan import gateway_folder
 from embedfleet.control.plan.specs import ChildSpec, ContainerSpec
+from embedfleet.control.plan.state_folders import gateway_folder
 from embedfleet.control.run.supervised import Child
 from embedfleet.errors import DockerError, EmbedfleetError, UpstreamError
 from embedfleet.types import Endpoint

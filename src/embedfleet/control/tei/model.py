@@ -1,9 +1,8 @@
 """The model folder that a container of TEI gets: the folder itself, or a corrected copy."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
-from embedfleet.control.models.folder import read_model_folder, with_tokenizer
+from embedfleet.control.models.folder import ModelFolder, with_tokenizer
 from embedfleet.control.tei.assembly import Assembly, assemble
 from embedfleet.control.tei.folder import judge, links_of
 from embedfleet.control.tei.verdict import Target, Verdict
@@ -22,15 +21,15 @@ class TeiModel:
     assembly: Assembly | None = None
 
 
-def read_for_tei(folder: Path, target: Target, *, ours: bool = False) -> TeiModel:
+def read_for_tei(folder: ModelFolder, target: Target, *, ours: bool = False) -> TeiModel:
     """Check a model folder for TEI; never fails.
 
     Args:
-        folder: of the model.
-        target: what reads it.
-        ours: whether it is our own engine under TEI's flags, which needs no more than that files are there.
+        folder: The model folder as it was read.
+        target: The release of TEI, the GPU and the options that it is read for.
+        ours: Whether our own engine reads it under TEI's flags, which needs nothing but that the files exist.
     """
-    found = with_tokenizer(read_model_folder(folder))
+    found = with_tokenizer(folder)
     verdict = judge(found, target)
     if ours:
         verdict = Verdict(links=links_of(found), max_input_length=verdict.max_input_length)

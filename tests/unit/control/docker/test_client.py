@@ -196,7 +196,7 @@ def listening(path: str, fake: F) -> Iterator[F]:
 def test_podman_is_asked_for_a_cdi_device_without_selinux_labels(tmp_path):
     spec = ContainerSpec("r-0", "s", "replica", image="i", gpu="GPU-a", mounts=(Mount("/m", "/m"),), network="tei-net")
     with listening(str(tmp_path / "p.sock"), Podman()) as fake:
-        docker = Docker(f"unix://{tmp_path}/p.sock")
+        docker = Docker.connect(f"unix://{tmp_path}/p.sock")
         engine = docker.engine()
         docker.create(spec, engine.device_request("auto"), relabel=engine.has_selinux, files=1000)
         docker.close()
@@ -214,7 +214,7 @@ def test_podman_is_asked_for_a_cdi_device_without_selinux_labels(tmp_path):
 
 def test_a_removal_that_somebody_else_began_is_waited_for(tmp_path):
     with listening(str(tmp_path / "d.sock"), Removing()) as daemon:
-        docker = Docker(f"unix://{tmp_path}/d.sock")
+        docker = Docker.connect(f"unix://{tmp_path}/d.sock")
         docker.remove("slow")
         docker.remove("gone")
         with pytest.raises(DockerError, match="busy"):
@@ -228,7 +228,7 @@ def test_a_removal_that_somebody_else_began_is_waited_for(tmp_path):
 
 def test_a_container_that_cannot_be_looked_at_or_removed_keeps_no_other_from_it(tmp_path):
     with listening(str(tmp_path / "d.sock"), Ailing()) as daemon:
-        docker = Docker(f"unix://{tmp_path}/d.sock")
+        docker = Docker.connect(f"unix://{tmp_path}/d.sock")
         assert {each.name: each.status for each in docker.ours()} == {
             "well": "running",
             "sick": "dead",
@@ -248,7 +248,7 @@ def test_an_answer_that_makes_no_sense_is_an_error_of_the_daemon(tmp_path, answe
             exchange.respond(200, [JSON], orjson.dumps(value) if "version" in exchange.path else answer)
 
     with listening(str(tmp_path / "d.sock"), Garbled()):
-        docker = Docker(f"unix://{tmp_path}/d.sock")
+        docker = Docker.connect(f"unix://{tmp_path}/d.sock")
         with pytest.raises(DockerError):
             docker.find("well")
         docker.close()
@@ -259,7 +259,7 @@ def test_a_service_whose_balancer_was_a_process_has_a_whole_row_for_it(tmp_path)
         return [{"id": name, "url": "", "state": "active"} for name in ("well", "sick", "odd")]
 
     with listening(str(tmp_path / "d.sock"), Ailing()):
-        docker = Docker(f"unix://{tmp_path}/d.sock")
+        docker = Docker.connect(f"unix://{tmp_path}/d.sock")
         (service,) = asyncio.run(leftovers_status(docker, told))
         docker.close()
     assert service["gateway"].keys() == service["replicas"][0].keys() - {"url", "state"}

@@ -12,7 +12,7 @@ from embedfleet.errors import UsageError
 
 
 def fleet(state: Path, *, create: bool = True) -> FleetIdentity:
-    return FleetIdentity.of(load(None, {}, {"fleet.state_dir": str(state)}), create=create)
+    return (FleetIdentity.create if create else FleetIdentity.read)(load(None, {}, {"fleet.state_dir": str(state)}))
 
 
 @pytest.fixture

@@ -9,8 +9,9 @@ from embedfleet.cli.verbs.engine import command as engine
 from embedfleet.cli.verbs.gateway import command as gateway
 from embedfleet.config.load import load
 from embedfleet.control.host.gpu import Gpu
-from embedfleet.control.plan.plan import Machine, check_machine, make_plan, peer_url
-from embedfleet.control.plan.specs import Mount, ProcessSpec
+from embedfleet.control.plan.machine import Machine
+from embedfleet.control.plan.plan import make_plan
+from embedfleet.control.plan.specs import Mount, ProcessSpec, peer_url
 from embedfleet.control.tei.assembly import Assembly
 from embedfleet.control.tei.model import TeiModel
 from embedfleet.control.tei.verdict import Verdict
@@ -97,9 +98,9 @@ def docker_plan(gpus=T4S, *, own_image: bool = True, reaches: bool = True, embed
         16,
         gpus,
         "550.1",
-        own_image=own_image,
-        reaches_containers=reaches,
-        models={"embedder": embedder, "reranker": AS_IT_IS},
+        has_own_image=own_image,
+        can_reach_containers=reaches,
+        tei_models={"embedder": embedder, "reranker": AS_IT_IS},
     )
     return {spec.name: spec for spec in make_plan(settings, machine, sockets=Path("/s"))}
 
@@ -245,45 +246,11 @@ def test_no_two_children_of_any_machine_have_one_name():
     sound = load(None, {}, {"embedder.upstream": "x"})
     one, two = sound.services
     alike = replace(sound, services=(one, replace(two, options=replace(two.options, upstream="x"))))
-    machine = Machine(16, T4S, "550.1", models={"embedder": AS_IT_IS, "reranker": AS_IT_IS})
+    machine = Machine(16, T4S, "550.1", tei_models={"embedder": AS_IT_IS, "reranker": AS_IT_IS})
     with pytest.raises(UsageError, match=r"x-0 is of services\.embedder and of services\.reranker"):
         make_plan(alike, machine, sockets=Path("/s"))
     with pytest.raises(SettingsError, match="x-0 would be a replica"):
         docker_plan(**flags)
-
-
-def gpus_for(wanted: str, gpus=T4S, **flags: str):
-    settings = load(None, {}, {"fleet.gpu": wanted} | {key.replace("__", "."): value for key, value in flags.items()})
-    return check_machine(settings, gpus)
-
-
-def test_a_type_that_the_machine_has_is_taken():
-    assert gpus_for("T4") == gpus_for("auto") == T4S
-    assert gpus_for("CPU") == ()
-
-
-def test_a_type_that_the_machine_contradicts_is_refused_with_both_facts():
-    with pytest.raises(UsageError, match=r"H100 has compute capability 9.0, but GPU 0 .* is a Tesla T4 with 7.5"):
-        gpus_for("H100")
-
-
-def test_a_type_without_any_gpu_is_refused():
-    with pytest.raises(UsageError, match="T4 is asked for, but no NVIDIA driver shows a GPU"):
-        gpus_for("T4", ())
-
-
-def test_gpus_that_no_service_uses_contradict_nothing():
-    mixed = (T4S[0], Gpu(1, "GPU-h", "NVIDIA H100", 90, 80 << 30, 79 << 30))
-    assert gpus_for("T4", mixed, embedder__devices="0", reranker__devices="0") == mixed
-
-
-@pytest.mark.parametrize("reranker", [{"driver": "process"}, {"replicas": "http://a:8080"}])
-def test_gpus_that_no_container_is_put_on_contradict_nothing(reranker):
-    mixed = (T4S[0], Gpu(1, "GPU-h", "NVIDIA H100", 90, 80 << 30, 79 << 30))
-    flags = {f"reranker__{key}": value for key, value in reranker.items()}
-    assert gpus_for("H100", mixed, embedder__devices="1", **flags) == mixed
-    with pytest.raises(UsageError, match="GPU 0"):
-        gpus_for("H100", mixed, **flags)
 
 
 def test_what_changes_the_vectors_of_a_model_is_part_of_what_a_replica_computes():

@@ -6,8 +6,9 @@ import shutil
 import pytest
 
 from embedfleet.config.load import load
-from embedfleet.control.plan.plan import Machine
-from embedfleet.control.preflight.model_checks import check_model
+from embedfleet.control.plan.machine import Machine
+from embedfleet.control.preflight.model_checks import check_models
+from embedfleet.control.preflight.survey import Resources, Survey, read_models
 from tests.services.safetensors import write_shapes
 from tests.services.tei_folders import BERT, EMBEDDER, RANKER
 
@@ -27,7 +28,8 @@ def model(tmp_path):
 def check(folder, **flags):
     flags = {"embedder.model": str(folder), "reranker.enabled": "false", "embedder.driver": "process"} | flags
     settings = load(None, {}, flags)
-    return check_model(settings, settings.services[0], Machine(2), folder)
+    (found,) = check_models(settings, read_models(settings, Survey(Machine(2), Resources(2, 2, None, [], 1024))))
+    return found
 
 
 def test_what_was_seen_is_said_and_who_judges_the_rest(model):
