@@ -1,10 +1,6 @@
 """What answers at a Docker socket is told apart by its own words; each engine is asked for GPUs in its way."""
 
 import asyncio
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TypeVar
 
 import orjson
 import pytest
@@ -17,12 +13,13 @@ from embedfleet.errors import DockerError
 from embedfleet.http.exchange import Exchange
 from embedfleet.http.message import JSON
 from embedfleet.http.server import Server
+from tests.services.docker.fake_daemon import listening
 
-DOCKER = {"Version": "28.2.2", "Components": [{"Name": "ContainerEngine", "Version": "28.2.2"}]}
+DOCKER = {"Version": "28.2.2", "Components": [{"Name": "Engine", "Version": "28.2.2"}]}
 
 
 def podman(version: str) -> dict:
-    return {"Version": "1.41", "Components": [{"Name": "Podman ContainerEngine", "Version": version}]}
+    return {"Version": "1.41", "Components": [{"Name": "Podman Engine", "Version": version}]}
 
 
 def test_docker_is_known_with_its_folder():
@@ -172,25 +169,6 @@ def _inspected(name: str, labels: dict[str, str]) -> dict:
         "NetworkSettings": {},
         "HostConfig": {},
     }
-
-
-F = TypeVar("F", Podman, Removing, Ailing)
-
-
-@contextmanager
-def listening(path: str, fake: F) -> Iterator[F]:
-    """In a thread: the docker package blocks."""
-    loop = asyncio.new_event_loop()
-    loop.run_until_complete(fake.server.start(path=path))
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-    try:
-        yield fake
-    finally:
-        asyncio.run_coroutine_threadsafe(fake.server.stop(0), loop).result(30)
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        loop.close()
 
 
 def test_podman_is_asked_for_a_cdi_device_without_selinux_labels(tmp_path):

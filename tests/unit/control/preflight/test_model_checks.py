@@ -10,18 +10,15 @@ from embedfleet.control.plan.machine import Machine
 from embedfleet.control.preflight.model_checks import check_models
 from embedfleet.control.preflight.survey import Resources, Survey, read_models
 from tests.services.safetensors import write_shapes
-from tests.services.tei_folders import BERT, EMBEDDER, RANKER
+from tests.services.tei_folders import BERT, EMBEDDER, RANKER, write_embedder
 
 PLACE = "0_Transformer"
 
 
 @pytest.fixture
 def model(tmp_path):
-    folder = tmp_path / "m"
-    for name, values in EMBEDDER.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(json.dumps(values))
-    write_shapes(folder / "model.safetensors", {"embeddings.word_embeddings.weight": (1000, 32)})
+    folder = write_embedder(tmp_path / "m")
+    (folder / "tokenizer.json").unlink()
     return folder
 
 
