@@ -105,12 +105,12 @@ def test_a_child_that_cannot_be_logged_is_started_all_the_same(tmp_path, caplog)
     journal = LogFiles(tmp_path / "logs")
     write(journal, "a", b"lost\n")
     journal.add("b", ["lost"])
-    assert f"nothing of a is logged: {tmp_path / 'logs' / 'a.log'}" in caplog.text
+    assert f"a is not logged: {tmp_path / 'logs' / 'a.log'}" in caplog.text
 
 
 def test_what_finds_no_room_is_said_with_the_room_there_is(tmp_path, caplog):
     (tmp_path / "a.log").symlink_to("/dev/full")
     LogFiles(tmp_path).add("a", ["lost"])
-    assert "what a said is lost" in caplog.text
+    assert "output of a is lost" in caplog.text
     assert "No space left on device (" in caplog.text
     assert "MB free)" in caplog.text
