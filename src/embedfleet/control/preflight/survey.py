@@ -118,7 +118,7 @@ class Survey:
 
 def take_survey(settings: Settings) -> Survey:
     """Ask the machine for everything that the settings need; faults stand in the survey."""
-    survey = _ask_for_gpus(settings)
+    survey = _require_images(settings, _ask_for_gpus(settings))
     if needs_docker(settings, survey.machine.gpus):
         survey = _ask_daemon(settings, survey)
     return read_models(settings, survey)
@@ -136,6 +136,7 @@ def survey_gpus(settings: Settings) -> Survey:
 
 
 def _ask_for_gpus(settings: Settings) -> Survey:
+    """Ask for the GPUs, cores, memory and files; without a fault the GPUs are those that the settings allow."""
     survey = Survey(Machine(cores()), _resources())
     try:
         driver = read_driver() if _may_use_gpus(settings) else None
@@ -144,10 +145,18 @@ def _ask_for_gpus(settings: Settings) -> Survey:
     survey = replace(survey, driver=driver)
     try:
         gpus = usable_gpus(settings, driver.gpus if driver else ())
-        families_of(settings, gpus)  # each GPU that is used needs an image
     except UsageError as error:
         return replace(survey, gpu_fault=error)
     return replace(survey, machine=replace(survey.machine, gpus=gpus, driver_version=driver.version if driver else ""))
+
+
+def _require_images(settings: Settings, survey: Survey) -> Survey:
+    """Leave all GPUs out, with the reason, if TEI has no image for one that is used."""
+    try:
+        families_of(settings, survey.machine.gpus)
+    except UsageError as error:
+        return replace(survey, gpu_fault=error, machine=replace(survey.machine, gpus=()))
+    return survey
 
 
 def _may_use_gpus(settings: Settings) -> bool:
@@ -161,6 +170,7 @@ def _may_use_gpus(settings: Settings) -> bool:
 
 
 def _resources() -> Resources:
+    """Read the limits of the machine and of the control groups over this process."""
     machine = read_machine_memory()
     limits = memories()
     if machine is not None:
@@ -172,15 +182,25 @@ def _resources() -> Resources:
 def _ask_daemon(settings: Settings, survey: Survey) -> Survey:
     try:
         docker = Docker.connect(settings.fleet.docker_host, FleetIdentity.read(settings))
+    except FleetError as error:
+        return replace(survey, docker_fault=error)
+    own_image_fault, has_image = None, False
+    try:
         engine, containers = docker.engine(), docker.ours()
-        survey = replace(survey, docker=docker, engine=engine, containers=containers)
         has_image = _has_own_image(docker, settings)
     except FleetError as error:
-        return replace(survey, docker=None, engine=None, containers=(), docker_fault=error)
+        docker.close()
+        return replace(survey, docker_fault=error)
     except UsageError as error:
-        return replace(survey, own_image_fault=error)
-    machine = replace(survey.machine, has_own_image=has_image, can_reach_containers=not engine.is_rootless)
-    return replace(survey, machine=machine)
+        own_image_fault = error
+    return replace(
+        survey,
+        machine=replace(survey.machine, has_own_image=has_image, can_reach_containers=not engine.is_rootless),
+        docker=docker,
+        engine=engine,
+        containers=containers,
+        own_image_fault=own_image_fault,
+    )
 
 
 def _has_own_image(docker: Docker, settings: Settings) -> bool:
@@ -198,7 +218,7 @@ def _has_own_image(docker: Docker, settings: Settings) -> bool:
 
 
 def read_models(settings: Settings, survey: Survey) -> Survey:
-    """Read every model folder of this machine; for a GPU type that is absent, judge it for that type all the same."""
+    """Read every model folder; if the GPU type that is set is absent, judge the models for that type all the same."""
     gpus = survey.machine.gpus or (placeholder_gpus(settings.fleet.gpu) if survey.gpu_fault is not None else ())
     models: dict[str, SurveyedModel] = {}
     faults: dict[str, UsageError] = {}
@@ -239,6 +259,7 @@ def _read_model(settings: Settings, service: Service, gpus: Sequence[Gpu]) -> Su
 
 
 def _read_folder(folder: Path) -> SurveyedModel:
+    """Read a model folder, which need not exist."""
     is_missing = not folder.is_dir()
     return SurveyedModel(ModelFolder(folder) if is_missing else read_model_folder(folder), is_missing)
 
