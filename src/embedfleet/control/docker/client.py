@@ -310,7 +310,7 @@ class Docker:
         with _docker_errors():
             for line in self.client.api.load_image(chunks, quiet=False):
                 if problem := line.get("error"):
-                    raise DockerError(f"the daemon cannot load the image: {problem.strip()}", "save the image anew")
+                    raise DockerError(f"the daemon cannot load the image: {problem.strip()}", "save the image again")
                 report.append(line.get("stream", ""))
         return "".join(report).strip()
 
@@ -390,7 +390,7 @@ def _docker_errors() -> Iterator[None]:
     except _errors().NotFound as error:
         raise DockerError(f"Docker object not found: {error.explanation or error}") from error
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise DockerError(f"the daemon's answer makes no sense: {error!r}", "see the daemon's log") from error
+        raise DockerError(f"invalid answer from the daemon: {error!r}", "see the daemon's log") from error
     except (_errors().DockerException, requests.RequestException, OSError) as error:
         text = str(getattr(error, "explanation", None) or error)
         hint = next(

@@ -159,9 +159,9 @@ def _load(docker: Docker, reference: str, archive: Archive, progress: Progress) 
     loaded = docker.image_id(reference)
     wanted = archive.id_of(reference)
     if not loaded:
-        raise DockerError(f"{archive.file} was loaded, but {reference} is not there: {report}", "save the image anew")
+        raise DockerError(f"{archive.file} was loaded, but {reference} is not there: {report}", "save the image again")
     if loaded.removeprefix("sha256:") != wanted and not docker.engine().has_containerd_store:
-        raise DockerError(f"{reference} is {loaded}, but {archive.file} holds sha256:{wanted}", "save the image anew")
+        raise DockerError(f"{reference} is {loaded}, but {archive.file} holds sha256:{wanted}", "save the image again")
     return loaded
 
 

@@ -94,14 +94,14 @@ def _fault(folder: ModelFolder) -> str:
     if not folder.has(_CONFIG):
         return f"{_CONFIG} is missing"
     if folder.has(ADAPTER):
-        return f"{ADAPTER} says that other weights belong to these (PEFT), which are not added here"
+        return f"{ADAPTER} shows that these weights are an adapter (PEFT), which would not be applied"
     weights = _weights(folder)
     if pointers := [name for name in sorted(folder.pointers) if name in weights or name.endswith(_READ)]:
         return f"{pointers[0]} is a git-lfs pointer, not the file itself"
     if folder.values(_CONFIG) is None:
         return f"{_CONFIG} cannot be read: {folder.broken.get(_CONFIG, 'it holds no JSON object')}"
     if not weights:
-        return "* are no weights"
+        return "*: there are no weights"
     return next((f"{name} {what}" for name in weights if (what := _broken(folder, name))), "")
 
 

@@ -39,9 +39,11 @@ def _check_body_limit(settings: Settings, service: Service) -> Iterator[CheckRes
     limit = service.options.payload_limit_bytes
     if found is None or found[1] != str(limit):
         stated = found[1] if found else "1 MB, its default"
-        yield warning("nginx.limit", f"{file} lets bodies of {stated} through, TEI {limit}", "up writes it anew")
+        yield warning(
+            "nginx.limit", f"{file} accepts bodies of {stated}, TEI of {limit}", "`embedfleet up` rewrites it"
+        )
     else:
-        yield ok("nginx.limit", f"nginx and TEI both take bodies of {limit} bytes")
+        yield ok("nginx.limit", f"nginx and TEI both accept bodies of {limit} bytes")
 
 
 def _try_configuration(proposal: Proposal, service: Service) -> CheckResult:

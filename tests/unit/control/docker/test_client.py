@@ -1,4 +1,4 @@
-"""What answers at a Docker socket is told apart by its own words; each engine is asked for GPUs in its way."""
+"""Docker and Podman are told apart by their answers, and each is asked for GPUs in its own way."""
 
 import asyncio
 
@@ -67,7 +67,7 @@ def test_the_containerd_store_is_known():
 
 
 class Podman:
-    """Podman's Docker-compatible API, as far as creating a container goes: it notes what it was asked to make."""
+    """Podman's Docker-compatible API for creating a container; it notes each request."""
 
     def __init__(self) -> None:
         self.created: list[dict] = []
@@ -89,7 +89,7 @@ class Podman:
 
 
 class Removing:
-    """A daemon that removes the container ``slow`` already, for somebody else; ``gone`` it does not have."""
+    """A daemon that is already removing the container ``slow`` for another client, and has no container ``gone``."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []
@@ -113,7 +113,7 @@ class Removing:
 
 
 class Ailing:
-    """A daemon with three containers of ours, of which ``sick`` can be neither looked at, stopped nor removed."""
+    """A daemon with three containers of ours, of which ``sick`` can be neither inspected, stopped nor removed."""
 
     def __init__(self) -> None:
         self.names = ["well", "sick", "odd"]

@@ -1,4 +1,4 @@
-"""What a container's state tells about a start that fails."""
+"""The state of a container shows whether its start has failed for good."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""A fleet's own: by the id in its state folder, wherever that has gone; a copy, or another machine's, is not."""
+"""A fleet owns what has the id of its state folder, even after a move; not what a copy or another machine made."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""GPU types are known by name, whatever their spelling, and lead to the image that TEI has for them."""
+"""A GPU type in any spelling leads to the image that TEI has for it."""
 
 import pytest
 

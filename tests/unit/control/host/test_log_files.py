@@ -1,4 +1,4 @@
-"""Log files are bounded, and can be read while they are written."""
+"""Log files have a limited size, and can be read while they are written."""
 
 import os
 

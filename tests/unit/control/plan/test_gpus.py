@@ -1,4 +1,4 @@
-"""The GPUs that a fleet may use: the type that is asked for must be the machine's."""
+"""The GPUs that a fleet may use: if the settings name a type, the machine must have it."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What a fleet needs is held against what there is, and said with numbers."""
+"""The cores and the memory that a fleet needs are compared with those of the machine, and reported with numbers."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ T4 = Gpu(0, "GPU-0", "Tesla T4", 75, 15 * GB, 15 * GB)
 
 
 def needs(root: Path, gpus=(), **flags: str) -> dict[str, tuple[int, int, int]]:
-    """Weights, copies and replicas by service."""
+    """Return weights, copies and replicas by service."""
     file = root / "fleet.toml"
     file.touch()
     settings = load(file, {}, {key.replace("__", "."): value for key, value in flags.items()})

@@ -1,4 +1,4 @@
-"""The daemon's disk must have room for every image of the plan that is loaded from a tar, our own among them."""
+"""The daemon's disk must have room for every image that is loaded from a tar, including our own."""
 
 from embedfleet.config.load import load
 from embedfleet.control.preflight.docker_checks import bytes_to_load, check_disk

@@ -1,4 +1,4 @@
-"""What the doctor says of a folder that our own engine is to serve: what is plainly broken, and what was seen."""
+"""The check of a model folder for our own engine: it finds broken files, and reports the files that it saw."""
 
 import json
 import shutil
@@ -48,7 +48,7 @@ def test_our_own_image_is_our_own_engine(model):
         ("model.safetensors", b"", "is empty"),
         ("model.safetensors", b"no header of any kind", "is no safetensors file, or was cut short"),
         ("model.safetensors", b"version https://git-lfs.github.com/spec/v1", "is a git-lfs pointer"),
-        ("adapter_config.json", b"{}", "says that other weights belong to these"),
+        ("adapter_config.json", b"{}", "shows that these weights are an adapter"),
         ("config.json", b"{", "cannot be read"),
         ("config.json", b"[]", "cannot be read: it holds no JSON object"),
     ],

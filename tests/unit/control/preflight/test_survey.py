@@ -1,4 +1,4 @@
-"""A survey changes nothing, and keeps the fault of a question that has no answer beside the answers to the others."""
+"""A survey changes nothing, and a question without an answer leaves its fault beside the answers to the others."""
 
 import pytest
 
