@@ -48,7 +48,7 @@ _NEEDS_DOCKER = 10  # exit code that run.sh knows
 
 @click.command("up")
 @click.option("--detach", "-d", is_flag=True, help="return once every replica serves; write logs to the state folder")
-@click.option("--new-model", is_flag=True, help="allow replicas to serve another model than before; see below")
+@click.option("--new-model", is_flag=True, help="allow replicas to serve another model than before; see above")
 @click.option("--needs-docker", is_flag=True, hidden=True, help="start nothing; exit with 10 if it takes containers")
 @settings_flags
 def command(detach: bool, new_model: bool, needs_docker: bool, **flags: Any) -> None:  # noqa: ANN401
