@@ -95,6 +95,8 @@ PURE = (
     "control.host.gpu",
     "control.lifecycle",
     "control.plan",
+    "control.preflight.check_result",
+    "control.preflight.model_kind",
     "control.tei.config",
     "control.tei.family",
     "control.tei.folder",

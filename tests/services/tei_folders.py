@@ -7,6 +7,7 @@ from typing import Any
 
 from embedfleet.control.models.folder import ModelFolder
 from embedfleet.control.tei.verdict import Target, Verdict
+from tests.services.safetensors import write_shapes
 
 AMPERE = Target((1, 9, 3))
 TURING = replace(AMPERE, flash=False)
@@ -86,6 +87,16 @@ def folder(files: dict[str, Any], *, head: int = 0, head_name: str = "classifier
 def embedder(changes: dict[str, Any] | None = None, **more: Any) -> ModelFolder:
     """BERT as an older sentence-transformers saved it, which TEI serves as it is; with other files."""
     return folder(EMBEDDER | (changes or {}), **more)
+
+
+def write_embedder(folder: Path) -> Path:
+    """The same on the disk, with weights that are zeros."""
+    for name, values in EMBEDDER.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(json.dumps(values))
+    (folder / "tokenizer.json").write_text("{}")
+    write_shapes(folder / "model.safetensors", {"embeddings.word_embeddings.weight": (1000, 32)})
+    return folder
 
 
 def ranker(config: dict[str, Any] | None = None, *, head: int = 1, **more: Any) -> ModelFolder:

@@ -10,7 +10,7 @@ import orjson
 from embedfleet.cli.output import say
 from embedfleet.config.settings import Settings
 from embedfleet.control.docker.client import Docker
-from embedfleet.control.docker.owner import Owner
+from embedfleet.control.docker.fleet_identity import FleetIdentity
 from embedfleet.control.host.activity import activity_of
 from embedfleet.control.host.disk import as_whom
 from embedfleet.control.run.statefile import Address, StateFile
@@ -27,7 +27,7 @@ def daemon(settings: Settings) -> Docker | None:
     if importlib.util.find_spec("docker") is None:
         return None
     try:
-        docker = Docker(settings.fleet.docker_host, Owner.of(settings))
+        docker = Docker.connect(settings.fleet.docker_host, FleetIdentity.read(settings))
         docker.engine()
     except DockerError:
         return None

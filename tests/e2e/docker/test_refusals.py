@@ -189,12 +189,12 @@ def test_doctor_finds_nothing_wrong_where_nothing_is(site: Site):
 
 
 def test_what_the_daemon_refuses_becomes_advice(site: Site):
-    docker = Docker(site.env["DOCKER_HOST"])
+    docker = Docker.connect(site.env["DOCKER_HOST"])
     with pytest.raises(DockerError) as caught:
         docker.try_out(NGINX, ["-t"], gpu="GPU-0000", request="cdi")
     assert "could not select device driver" in caught.value.message
     assert "NVIDIA container toolkit" in caught.value.hint
     docker.close()
     with pytest.raises(DockerError) as caught:
-        Docker("unix:///no/such.sock")
+        Docker.connect("unix:///no/such.sock")
     assert "systemctl start docker" in caught.value.hint

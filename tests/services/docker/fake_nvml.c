@@ -1,5 +1,5 @@
 /* A libnvidia-ml.so.1 for made-up GPUs: FAKE_GPUS is "uuid|name|major.minor|MiB in all|MiB free;…", FAKE_DRIVER its version,
-   FAKE_BUSY the pid of a process on every GPU. */
+   FAKE_BUSY the pid of a process on every GPU, FAKE_NVML_LOG a file that gets a line each time it is asked. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,8 +12,15 @@ static unsigned count;
 
 int nvmlInitWithFlags(unsigned flags) {
     const char *given = getenv("FAKE_GPUS");
+    const char *log = getenv("FAKE_NVML_LOG");
     char text[8192];
     count = 0;
+    if (log != NULL) {
+        FILE *file = fopen(log, "a");
+        if (file == NULL) return 999;
+        fputs("asked\n", file);
+        fclose(file);
+    }
     if (given == NULL || *given == 0) return 9; /* driver not loaded */
     snprintf(text, sizeof text, "%s", given);
     for (char *row = strtok(text, ";"); row && count < 64; row = strtok(NULL, ";"), count++)

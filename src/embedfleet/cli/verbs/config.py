@@ -1,4 +1,4 @@
-"""``embedfleet config``: the settings in force and where each came from."""
+"""``embedfleet config``: show the settings in force and the origin of each."""
 
 import json
 import sys
@@ -37,14 +37,14 @@ def command(ctx: click.Context, /, as_json: bool, **flags: Any) -> None:  # noqa
 @settings_flags
 @click.pass_obj
 def check(before: dict[str, Any], /, **flags: Any) -> None:  # noqa: ANN401
-    """Say whether the settings can be used; every fault is named, with exit code 2."""
+    """Check the settings; name every fault and exit with 2 if there is one."""
     given = {name: value for name, value in flags.items() if value}
     settings = read_settings(before | given | {"pairs": (*before["pairs"], *flags["pairs"])})
     say(f"the settings are sound: {', '.join(service.name for service in settings.services)}")
 
 
 def list_settings(settings: Settings) -> list[tuple[str, Any, str]]:
-    """Dotted key as in fleet.toml, value, origin."""
+    """Return the dotted key as in fleet.toml, the value and the origin of every setting."""
     rows = [
         (f"fleet.{item.name}", getattr(settings.fleet, item.name), settings.origins[f"fleet.{item.name}"])
         for item in fields(settings.fleet)

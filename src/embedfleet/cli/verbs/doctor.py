@@ -1,4 +1,4 @@
-"""``embedfleet doctor``: what is in the way, before anything is started."""
+"""``embedfleet doctor``: find what keeps a fleet from starting, before anything is started."""
 
 import json
 import sys
@@ -12,8 +12,9 @@ from rich.table import Table
 from embedfleet.cli.flags import read_settings_for_doctor, settings_flags
 from embedfleet.cli.output import data
 from embedfleet.cli.query import ask
-from embedfleet.control.preflight.check import Check
+from embedfleet.control.preflight.check_result import CheckResult
 from embedfleet.control.preflight.doctor import examine
+from embedfleet.control.preflight.proposal import propose
 from embedfleet.control.run.statefile import StateFile
 from embedfleet.errors import FleetError
 
@@ -24,9 +25,14 @@ _STYLES = {"ok": "green", "warn": "yellow", "blocked": "red"}
 @click.option("--json", "as_json", is_flag=True, help="one JSON object on stdout")
 @settings_flags
 def command(as_json: bool, **flags: Any) -> None:  # noqa: ANN401
-    """Look at cores, memory, GPUs, Docker, images, models, ports and nginx; exit with 1 if something is in the way."""
+    """Check cores, memory, GPUs, Docker, images, models, ports and nginx; exit with 1 if the fleet cannot start."""
     settings = read_settings_for_doctor(flags)
-    checks = examine(settings, _own_ports(StateFile(settings.state_dir)))
+    state = StateFile(settings.state_dir)
+    proposal = propose(settings, sockets=state.run.path)
+    try:
+        checks = examine(proposal, _own_ports(state))
+    finally:
+        proposal.survey.close()
     blocked = any(check.state == "blocked" for check in checks)
     if as_json:
         data(json.dumps({"blocked": blocked, "checks": [asdict(check) for check in checks]}))
@@ -36,7 +42,7 @@ def command(as_json: bool, **flags: Any) -> None:  # noqa: ANN401
 
 
 def _own_ports(state: StateFile) -> set[int]:
-    """The ports that the fleet of this folder listens on, if it runs and can be asked."""
+    """Return the ports on which the fleet of this folder listens; none if it does not run or answer."""
     try:
         status = ask(state, "GET", "/status")
     except FleetError:
@@ -44,7 +50,7 @@ def _own_ports(state: StateFile) -> set[int]:
     return {service["port"] for service in status["services"]} if status else set()
 
 
-def _table(checks: list[Check]) -> Table:
+def _table(checks: list[CheckResult]) -> Table:
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     for check in checks:
         table.add_row(f"[{_STYLES[check.state]}]{check.state}[/]", check.id, _plain(check.message))
@@ -54,5 +60,5 @@ def _table(checks: list[Check]) -> Table:
 
 
 def _plain(text: str) -> str:
-    """Brackets are the console's own marks."""
+    """Escape brackets, which are markup to the console."""
     return text.replace("[", "\\[")

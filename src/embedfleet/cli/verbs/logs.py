@@ -10,7 +10,7 @@ from embedfleet.cli.flags import read_sound_settings, settings_flags
 from embedfleet.cli.output import data, say
 from embedfleet.cli.query import daemon
 from embedfleet.control.host.disk import as_whom
-from embedfleet.control.host.log_files import Journal
+from embedfleet.control.host.log_files import LogFiles
 from embedfleet.control.run.fleet import journal_of
 from embedfleet.errors import UsageError
 
@@ -48,7 +48,7 @@ def command(name: str | None, follow: bool, lines: int, **flags: Any) -> None:  
         _follow(journal, names)
 
 
-def _names(journal: Journal, folder: Path) -> list[str]:
+def _names(journal: LogFiles, folder: Path) -> list[str]:
     try:
         return journal.names()
     except PermissionError as error:
@@ -57,7 +57,7 @@ def _names(journal: Journal, folder: Path) -> list[str]:
         ) from error
 
 
-def _tail(journal: Journal, name: str, lines: int) -> list[str]:
+def _tail(journal: LogFiles, name: str, lines: int) -> list[str]:
     try:
         return journal.tail(name, lines)
     except PermissionError as error:
@@ -65,7 +65,7 @@ def _tail(journal: Journal, name: str, lines: int) -> list[str]:
         raise UsageError(f"{path} cannot be read: permission denied", as_whom(path.stat().st_uid)) from error
 
 
-def _follow(journal: Journal, names: list[str]) -> None:
+def _follow(journal: LogFiles, names: list[str]) -> None:
     places = {name: journal.size(name) for name in names}
     try:
         while True:
@@ -76,7 +76,7 @@ def _follow(journal: Journal, names: list[str]) -> None:
         return
 
 
-def _show_new(journal: Journal, name: str, place: int) -> int:
+def _show_new(journal: LogFiles, name: str, place: int) -> int:
     """Print whole lines added since ``place`` and return the new place."""
     size = journal.size(name)
     if size < place:  # it was trimmed, or removed

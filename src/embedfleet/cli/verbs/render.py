@@ -1,4 +1,4 @@
-"""``embedfleet render``: files for those who run the parts themselves."""
+"""``embedfleet render``: configuration files for those who run nginx themselves."""
 
 from pathlib import Path
 from typing import Any
@@ -9,34 +9,33 @@ from embedfleet.cli.flags import read_settings, settings_flags
 from embedfleet.cli.output import data, say
 from embedfleet.control.balancers.choice import peer_address, site_maker
 from embedfleet.control.plan.nginx_conf import file_name, render_site
-from embedfleet.control.plan.plan import Machine, check_machine, make_plan, runs_as
+from embedfleet.control.plan.placement import substrate_of
+from embedfleet.control.plan.plan import make_plan
 from embedfleet.control.plan.specs import RemoteSpec
-from embedfleet.control.preflight.survey import see_driver
+from embedfleet.control.preflight.survey import survey_gpus
 from embedfleet.errors import UsageError
-from embedfleet.system.cgroup import cores
 
 
 @click.group("render")
 def command() -> None:
-    """Write configuration files for those who run the parts themselves."""
+    """Write configuration files for those who run nginx themselves."""
 
 
 @command.command("nginx")
-@click.option("--out", required=True, metavar="DIR", help="folder for nginx-SERVICE.conf; made if it is missing")
+@click.option("--out", required=True, metavar="DIR", help="folder for nginx-SERVICE.conf; created if it does not exist")
 @settings_flags
 def nginx(out: str, **flags: Any) -> None:  # noqa: ANN401
-    """Write one nginx-SERVICE.conf per service, for nginx's conf.d in a container on the fleet's network."""
+    """Write one nginx-SERVICE.conf per service, for conf.d of an nginx container on the fleet's network."""
     settings = read_settings(flags)
-    driver = see_driver(settings)
-    machine = Machine(cores(), check_machine(settings, driver.gpus if driver else ()))
+    machine = survey_gpus(settings).machine
     plan = make_plan(settings, machine, sockets=Path("/nowhere"))
     sites: dict[str, str] = {}
     for service in settings.services:
         replicas = [spec for spec in plan if spec.service == service.name and spec.kind == "replica"]
         addresses = [peer_address(spec, inside=True) for spec in replicas]
-        if runs_as(service, machine.gpus) == "process":
+        if substrate_of(service, machine.gpus) == "process":
             raise UsageError(
-                f"the replicas of {service.name} are processes whose ports change: a file cannot name them",
+                f"the replicas of {service.name} are processes, whose ports change: a file cannot name them",
                 f"set {service.name}.driver=docker, or name its servers in {service.name}.replicas",
             )
         listen = str(service.options.port) if isinstance(replicas[0], RemoteSpec) else "80"
@@ -47,10 +46,10 @@ def nginx(out: str, **flags: Any) -> None:  # noqa: ANN401
 
 
 def _write(folder: Path, files: dict[str, str]) -> None:
-    """Write files into a folder, which is made if it is missing.
+    """Write files into a folder, which is created if it does not exist.
 
     Raises:
-        UsageError: it cannot be made, or cannot be written.
+        UsageError: The folder cannot be created, or a file cannot be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)

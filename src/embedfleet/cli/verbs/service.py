@@ -1,4 +1,4 @@
-"""``embedfleet service``: the fleet at boot, by systemd."""
+"""``embedfleet service``: install or remove the systemd unit that starts the fleet at boot."""
 
 import os
 import shutil
@@ -15,12 +15,11 @@ from embedfleet.cli.output import data, say
 from embedfleet.config.environment import CONFIG
 from embedfleet.control.host.nvml import read_driver
 from embedfleet.control.host.systemd import FOLDER, NAME, render_unit
-from embedfleet.control.plan.plan import check_machine
-from embedfleet.control.preflight.survey import see_driver
+from embedfleet.control.preflight.survey import survey_gpus
 from embedfleet.errors import FleetError, UsageError
 
 _WAIT_S = 300
-_KEPT = ("EMBEDFLEET_", "DOCKER_HOST")  # what is set now is what was meant
+_KEPT = ("EMBEDFLEET_", "DOCKER_HOST")  # variables that the unit sets as they are set now
 _POLL_S = 1.0
 
 
@@ -30,18 +29,17 @@ def command() -> None:
 
 
 @command.command("install")
-@click.option("--unit-dir", default=str(FOLDER), show_default=True, help="where systemd looks for units")
-@click.option("--dry-run", is_flag=True, help="show the unit on stdout and change nothing")
+@click.option("--unit-dir", default=str(FOLDER), show_default=True, help="folder of systemd's units")
+@click.option("--dry-run", is_flag=True, help="print the unit and change nothing")
 @settings_flags
 def install(unit_dir: str, dry_run: bool, **flags: Any) -> None:  # noqa: ANN401
-    """Write a systemd unit that waits for the driver and then runs `up` in this folder; enable it."""
+    """Write and enable a systemd unit that waits for the GPUs and then runs `up` in this folder."""
     settings = read_settings(flags)
-    driver = see_driver(settings)
-    gpus = check_machine(settings, driver.gpus if driver else ())
+    gpus = survey_gpus(settings).machine.gpus
     text = render_unit(
         program=lasting_command(),
         folder=settings.root,
-        # A file that a variable names may be named from here.
+        # The variable that names the settings file becomes a flag: its path is relative to this folder.
         arguments=given_flags(flags | {"file": flags["file"] or os.environ.get(CONFIG)}),
         environment={n: v for n, v in os.environ.items() if n.startswith(_KEPT) and n != CONFIG},
         uuids=tuple(gpu.uuid for gpu in gpus),
@@ -62,9 +60,9 @@ def install(unit_dir: str, dry_run: bool, **flags: Any) -> None:  # noqa: ANN401
 
 
 @command.command("uninstall")
-@click.option("--unit-dir", default=str(FOLDER), show_default=True, help="where the unit is")
+@click.option("--unit-dir", default=str(FOLDER), show_default=True, help="folder of the unit")
 def uninstall(unit_dir: str) -> None:
-    """Disable and remove the unit; a fleet that runs goes on."""
+    """Disable and remove the unit; a running fleet keeps running."""
     unit = Path(unit_dir) / NAME
     if not os.path.lexists(unit):
         say(f"there is no {unit}")
@@ -80,7 +78,7 @@ def uninstall(unit_dir: str) -> None:
 
 @command.command("wait", hidden=True)
 @click.option("--timeout-s", default=float(_WAIT_S), help="longest wait")
-@click.option("--uuid", "uuids", multiple=True, help="of a GPU")
+@click.option("--uuid", "uuids", multiple=True, help="UUID of a GPU; may be repeated")
 def wait(timeout_s: float, uuids: tuple[str, ...]) -> None:
     """Wait until the driver shows these GPUs."""
     deadline = time.monotonic() + timeout_s
@@ -94,7 +92,7 @@ def wait(timeout_s: float, uuids: tuple[str, ...]) -> None:
 
 
 def _seen() -> set[str]:
-    """UUIDs of the GPUs that the driver shows now; none while it does not answer."""
+    """Return the UUIDs of the GPUs that the driver shows now; none while it does not answer."""
     try:
         driver = read_driver()
     except UsageError:
@@ -103,7 +101,11 @@ def _seen() -> set[str]:
 
 
 def _systemctl(*arguments: str) -> None:
-    """Where systemd does not run there is nothing to tell."""
+    """Run systemctl, unless systemd does not run here.
+
+    Raises:
+        FleetError: It failed.
+    """
     if shutil.which("systemctl") is None or not Path("/run/systemd/system").is_dir():
         return
     done = subprocess.run(["systemctl", *arguments], capture_output=True, text=True, check=False)  # noqa: S607

@@ -14,8 +14,8 @@ from embedfleet.cli.output import data, say
 from embedfleet.cli.query import ask, daemon, say_elsewhere
 from embedfleet.control.balancers.gateway import states_in
 from embedfleet.control.balancers.gateway_folder import GatewayFolder
-from embedfleet.control.docker.leftovers import remains_status
-from embedfleet.control.plan.plan import gateway_folder
+from embedfleet.control.docker.leftovers import leftovers_status
+from embedfleet.control.plan.state_folders import gateway_folder
 from embedfleet.control.run.api import is_whole
 from embedfleet.control.run.statefile import StateFile
 from embedfleet.errors import FleetSilent
@@ -42,7 +42,7 @@ def command(as_json: bool, **flags: Any) -> None:  # noqa: ANN401
     running = status is not None
     if status is None and (docker := daemon(settings)) is not None:
         services = asyncio.run(
-            remains_status(docker, lambda service: states_in(GatewayFolder(gateway_folder(settings, service))))
+            leftovers_status(docker, lambda service: states_in(GatewayFolder(gateway_folder(settings, service))))
         )
         say_elsewhere(docker)
         if services:

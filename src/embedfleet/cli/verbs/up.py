@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, NoReturn
 
 import click
@@ -18,20 +19,22 @@ from embedfleet.cli.output import data, say
 from embedfleet.cli.progress import Progress, Transfer
 from embedfleet.cli.query import ask
 from embedfleet.config.settings import Service, Settings
+from embedfleet.control.docker.fleet_identity import FleetIdentity
+from embedfleet.control.docker.images import provide_images
 from embedfleet.control.host.disk import room
-from embedfleet.control.plan.plan import Machine, make_plan
-from embedfleet.control.preflight.check import refuse_blocked
+from embedfleet.control.plan.machine import Machine
+from embedfleet.control.plan.placement import needs_docker as has_containers
+from embedfleet.control.preflight.check_result import CheckResult, refuse_blocked
+from embedfleet.control.preflight.cores_and_memory import check_memory, needs_of
 from embedfleet.control.preflight.doctor import examine
-from embedfleet.control.preflight.open_files import check_open_files
-from embedfleet.control.preflight.room import check_memory, needs_of, see_memories
-from embedfleet.control.preflight.survey import look, needs_containers, provide_images
+from embedfleet.control.preflight.open_files import check_open_files, gateway_processes
+from embedfleet.control.preflight.proposal import Proposal, propose
+from embedfleet.control.preflight.survey import Survey, survey_gpus
 from embedfleet.control.run.fleet import journal_of, prepare_folders, provide_models, run_fleet
 from embedfleet.control.run.statefile import StateFile
 from embedfleet.dialects.routes import path_of
 from embedfleet.errors import FleetError, FleetSilent
 from embedfleet.log import set_up
-from embedfleet.system.cgroup import cores
-from embedfleet.system.kernel_limits import most_open_files
 
 _JSON = "-H 'Content-Type: application/json'"
 _EXAMPLES = {
@@ -40,28 +43,28 @@ _EXAMPLES = {
     f"""'{{"query":"What is Deep Learning?","texts":["Deep Learning is not...","Deep learning is..."]}}' {_JSON}""",
 }
 _UP_LOG = "up"
-_NOT_OTHERS = 0o022  # whatever the umask, nobody else may write what we read back
-_NEEDS_DOCKER = 10  # run.sh asks
+_NOT_OTHERS = 0o022  # added to the umask: nobody else may write the files that we read back
+_NEEDS_DOCKER = 10  # exit code that run.sh knows
 
 
 @click.command("up")
-@click.option("--detach", "-d", is_flag=True, help="return once every replica serves; logs go to the state folder")
-@click.option("--new-model", is_flag=True, help="replicas may have another model than their service had; see below")
+@click.option("--detach", "-d", is_flag=True, help="return once every replica serves; write logs to the state folder")
+@click.option("--new-model", is_flag=True, help="allow replicas to serve another model than before; see above")
 @click.option("--needs-docker", is_flag=True, hidden=True, help="start nothing; exit with 10 if it takes containers")
 @settings_flags
 def command(detach: bool, new_model: bool, needs_docker: bool, **flags: Any) -> None:  # noqa: ANN401
     """Start every service and keep it running; Ctrl-C drains and stops all of it.
 
-    While a fleet runs, a replica that comes back with other weights, another pooling or another prompt than the rest
-    of its service is kept out. With --new-model the fleet that runs, or is started, is told that the change is meant:
-    for ten minutes, the first replica of another model that infers makes that the service's, and those of the former
-    one get nothing more until they have it too.
+    While a fleet runs, a replica that restarts with other weights, another pooling or another prompt than the rest of
+    its service gets no requests. --new-model tells the fleet, running or about to start, that the change is intended:
+    for ten minutes, the first replica that infers with another model makes that the model of the service, and replicas
+    of the former model get no requests until they serve it too.
     """
     settings = read_settings(flags)
     if needs_docker:
-        sys.exit(_NEEDS_DOCKER if needs_containers(settings) else 0)
+        sys.exit(_NEEDS_DOCKER if has_containers(settings, survey_gpus(settings).machine.gpus) else 0)
     if new_model and ask(StateFile(settings.state_dir), "POST", "/new-model") is not None:
-        say("told the fleet that runs: the next replica of another model that infers is of its service's new model")
+        say("told the running fleet: the next replica that infers with another model sets the model of its service")
     elif detach:
         _detach(settings, given_flags(flags) + (("--new-model",) if new_model else ()))
     else:
@@ -69,12 +72,12 @@ def command(detach: bool, new_model: bool, needs_docker: bool, **flags: Any) -> 
 
 
 def _run(settings: Settings, reread: Callable[[], Settings], *, new_model: bool) -> None:
-    # The fleet's own log shares the terminal with the progress display: only what matters goes there.
+    # The log shares the terminal with the progress display, so only warnings and errors go there.
     set_up("warning" if sys.stderr.isatty() else settings.fleet.log_level, settings.fleet.log_format)
     _end_by_signals()
     os.umask(os.umask(_NOT_OTHERS) | _NOT_OTHERS)
     state = StateFile(settings.state_dir)
-    state.acquire()  # first of all: loading images may take minutes, in which it must be seen and stopped
+    state.acquire()  # first of all: while images load, for minutes, `status` and `down` must find this fleet
     try:
         _run_held(settings, reread, state, new_model=new_model)
     finally:
@@ -83,24 +86,23 @@ def _run(settings: Settings, reread: Callable[[], Settings], *, new_model: bool)
 
 
 def _run_held(settings: Settings, reread: Callable[[], Settings], state: StateFile, *, new_model: bool) -> None:
-    if needs_containers(settings):
-        checks = examine(settings)
-    else:
-        gateways = [service for service in settings.services if service.options.balancer == "gateway"]
-        checks = [check_open_files(gateways, most_open_files()), check_memory(needs_of(settings, ()), see_memories())]
-    for check in checks:
+    """Survey the machine, plan the fleet, check both, and run the fleet; the state folder is held by us."""
+    proposal = propose(settings, sockets=state.run.path)
+    proposal.survey.require_gpus()
+    for check in (checks := _checks(proposal)):
         if check.state == "warn":
             say(f"warning: {check.message} ({check.hint})")
     refuse_blocked(checks)
-    ground = look(settings, cores=cores())
-    say(_describe(ground.machine))
-    plan = make_plan(settings, ground.machine, sockets=state.run.path)
-    if ground.docker is not None:
+    if proposal.fault is not None:
+        raise proposal.fault
+    say(_describe(proposal.survey.machine))
+    survey = _own_containers(settings, proposal.survey)
+    if survey.docker is not None:
         prepare_folders(settings)
-        for line in provide_models(settings, ground):
+        for line in provide_models(settings, survey):
             say(line)
         with Transfer() as transfer:
-            provide_images(ground, plan, settings, transfer.show)
+            provide_images(survey.docker, settings, proposal.containers, transfer.show)
 
     def ready() -> None:
         progress.close()
@@ -111,8 +113,8 @@ def _run_held(settings: Settings, reread: Callable[[], Settings], state: StateFi
         asyncio.run(
             run_fleet(
                 settings,
-                ground=ground,
-                plan=plan,
+                survey=survey,
+                plan=list(proposal.plan),
                 environment=dict(os.environ),
                 state=state,
                 seen=progress.show,
@@ -123,22 +125,40 @@ def _run_held(settings: Settings, reread: Callable[[], Settings], state: StateFi
         )
 
 
+def _checks(proposal: Proposal) -> list[CheckResult]:
+    """Return the checks before a start: all of the doctor's for containers, and two for a fleet of processes."""
+    settings, survey = proposal.settings, proposal.survey
+    if has_containers(settings, survey.machine.gpus):
+        return examine(proposal)
+    return [
+        check_open_files(gateway_processes(settings, survey.machine), survey.resources.open_files),
+        check_memory(needs_of(settings, survey), survey.resources.memories),
+    ]
+
+
+def _own_containers(settings: Settings, survey: Survey) -> Survey:
+    """Give the fleet an id if it has containers and no id yet, so that their labels prove whose they are."""
+    if survey.docker is None:
+        return survey
+    return replace(survey, docker=replace(survey.docker, fleet=FleetIdentity.create(settings)))
+
+
 def _describe(machine: Machine) -> str:
-    """What the fleet stands on, in one line."""
+    """Return a line on the devices that the fleet serves from."""
     if not machine.gpus:
-        return "no GPU found: serving from the CPU" if not machine.driver else "serving from the CPU"
+        return "no GPU found: serving from the CPU" if not machine.driver_version else "serving from the CPU"
     names = Counter(gpu.name for gpu in machine.gpus)
     return "serving from " + ", ".join(f"{count} {name}" for name, count in names.items())
 
 
 def _detach(settings: Settings, flags: tuple[str, ...]) -> None:
-    """Run `up` with these flags in a session of its own, and wait for it to serve.
+    """Run `up` with these flags in a session of its own, and wait until the fleet serves.
 
     Raises:
-        FleetError: it ended instead.
+        FleetError: It ended before.
     """
     state = StateFile(settings.state_dir)
-    state.acquire()  # say at once if a fleet runs already
+    state.acquire()  # fails at once if a fleet runs already
     state.release()
     journal = journal_of(settings)
     _end_by_signals()
@@ -154,25 +174,25 @@ def _detach(settings: Settings, flags: tuple[str, ...]) -> None:
     os.close(log)
     try:
         serves = _watch(process, state)
-    except BaseException:  # Ctrl-C or SIGTERM: nobody was told that it serves, so nothing is left running
+    except BaseException:  # Ctrl-C or SIGTERM: the fleet was not announced, so nothing may be left running
         process.terminate()
         process.wait()
         raise
     if serves:
         _announce(settings)
         return
-    said = journal.since(_UP_LOG, began)
-    for line in said:
+    lines = journal.since(_UP_LOG, began)
+    for line in lines:
         say(line)
-    if process.returncode == 2 and said:
+    if process.returncode == 2 and lines:
         sys.exit(2)
     path = journal.path(_UP_LOG)
-    hint = f"see {path}" if said else f"it wrote nothing to {path}, on a disk with {room(path)}"
+    hint = f"see {path}" if lines else f"it wrote nothing to {path}, on a disk with {room(path)}"
     raise FleetError(f"the fleet ended with code {process.returncode}", hint)
 
 
 def _watch(process: subprocess.Popen[bytes], state: StateFile) -> bool:
-    """Show the fleet's progress until every replica serves, or the process has ended."""
+    """Show the fleet's progress; return whether every replica serves, or False once the process has ended."""
     with Progress() as progress:
         while process.poll() is None:
             status = None
@@ -181,16 +201,16 @@ def _watch(process: subprocess.Popen[bytes], state: StateFile) -> bool:
             services = (status or {}).get("services", [])
             states = {row["id"]: row["state"] for service in services for row in service["replicas"]}
             progress.show(states)
-            if status and status["ready"] and status["pid"] == process.pid:  # another may have had the folder before
+            if status and status["ready"] and status["pid"] == process.pid:  # not the fleet that had the folder before
                 return True
             time.sleep(0.1)
     return False
 
 
 def _end_by_signals() -> None:
-    """Have SIGTERM and SIGHUP end this process as Ctrl-C does, with what it has begun tidied up.
+    """Make SIGTERM and SIGHUP end this process as Ctrl-C does, so that it tidies up.
 
-    A fleet that has started takes them itself. Under nohup SIGHUP stays ignored.
+    A fleet that has started handles these signals itself. Under nohup SIGHUP stays ignored.
     """
 
     def end(number: int, frame: object) -> NoReturn:  # noqa: ARG001 - signal's signature
@@ -210,7 +230,7 @@ def _announce(settings: Settings) -> None:
 
 
 def _task(service: Service) -> str:
-    """What an example should ask: as set, or as the name suggests where the model decides."""
+    """Return the task of the example: as set, or as the name suggests if the model decides."""
     if service.engine.task != "auto":
         return service.engine.task
     return "rerank" if "rerank" in service.name else "embed"

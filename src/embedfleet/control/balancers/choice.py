@@ -12,8 +12,8 @@ from embedfleet.control.balancers.probed import ProbedBalancer
 from embedfleet.control.docker.client import Docker
 from embedfleet.control.host.programs import find_nginx
 from embedfleet.control.plan.nginx_conf import Site
-from embedfleet.control.plan.plan import gateway_folder, nginx_folder, peer_url
-from embedfleet.control.plan.specs import ChildSpec, ContainerSpec, ProcessSpec, RemoteSpec
+from embedfleet.control.plan.specs import ChildSpec, ContainerSpec, ProcessSpec, RemoteSpec, peer_url
+from embedfleet.control.plan.state_folders import gateway_folder, nginx_folder
 
 
 def make_balancer(

@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 
-from embedfleet.control.plan.plan import GATEWAY_MEMBERS, GATEWAY_SOCKET
+from embedfleet.control.plan.state_folders import GATEWAY_MEMBERS, GATEWAY_SOCKET
 from embedfleet.types import url_fault
 
 log = logging.getLogger(__name__)

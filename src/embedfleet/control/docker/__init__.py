@@ -1,1 +1,1 @@
-"""Docker: its daemon, containers and images."""
+"""The Docker daemon, its containers and its images."""

@@ -1,13 +1,13 @@
-"""The Docker daemon, or Podman behind its Docker-compatible socket: the one home of the ``docker`` package (extra).
+"""The client of the Docker daemon, or of Podman behind its Docker-compatible socket.
 
-Every call blocks: callers on the event loop go through a thread. What the daemon says no to becomes a `DockerError`
-with what to do about it.
+It is the only module that uses the ``docker`` package, an extra. Every call blocks, so callers on the event loop use a
+thread. Whatever the daemon refuses becomes a `DockerError` with a hint.
 """
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from embedfleet.control.docker.container import (
@@ -20,17 +20,18 @@ from embedfleet.control.docker.container import (
     LABEL_SERVICE,
     Container,
 )
-from embedfleet.control.docker.container_engine import DeviceRequest, Engine
+from embedfleet.control.docker.container_engine import ContainerEngine, DeviceRequest
+from embedfleet.control.docker.fleet_identity import LABEL_FLEET, FleetIdentity
 from embedfleet.control.docker.image_name import split_reference
-from embedfleet.control.docker.owner import LABEL_FLEET, Owner
 from embedfleet.control.plan.specs import ContainerSpec, Mount
 from embedfleet.errors import DockerError
 
 _TIMEOUT_S = 60
-_CONFLICT = 409  # for a container: somebody removes it already, or it does not run
-# Docker keeps every line for ever unless it is told not to; with a single file `logs --follow` breaks.
+_NOT_MODIFIED = 304  # the container has stopped already
+_CONFLICT = 409  # the container is being removed already, or does not run
+# By default Docker keeps every line for ever. With a single file `logs --follow` breaks.
 _LOGS = {"max-size": "10m", "max-file": "3"}
-_QUIT_FIRST = "SIGQUIT"  # nginx's word for: finish what you have, then end
+_QUIT_FIRST = "SIGQUIT"  # makes nginx finish its requests before it ends
 
 _HINTS = (
     (r"permission denied", "add yourself to the group docker (then log in again), or run as root"),
@@ -47,101 +48,111 @@ _HINTS = (
 
 @dataclass(frozen=True, slots=True)
 class ExecResult:
-    """What a command inside a container did."""
+    """The result of a command inside a container."""
 
     code: int
     output: str
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Docker:
     """A connection to the daemon.
 
-    Args:
-        host: as ``unix:///run/podman/podman.sock``; empty for ``DOCKER_HOST`` or the usual socket.
-        owner: the fleet; what is not provably its own is left alone.
+    Attributes:
+        client: The client of the ``docker`` package, which has no types.
+        fleet: The fleet that uses the daemon; what is not provably its own is left alone.
     """
 
-    host: str = ""
-    owner: Owner = field(default_factory=Owner)
-    _client: Any = field(init=False, repr=False)
+    client: Any
+    fleet: FleetIdentity
 
-    def __post_init__(self) -> None:
+    @classmethod
+    def connect(cls, host: str = "", fleet: FleetIdentity | None = None) -> "Docker":
+        """Connect to the daemon.
+
+        Args:
+            host: Address such as ``unix:///run/podman/podman.sock``; empty for ``DOCKER_HOST`` or the usual socket.
+            fleet: The fleet that uses the daemon; None for one that owns nothing.
+
+        Raises:
+            DockerError: The ``docker`` package is missing, or the daemon does not answer.
+        """
         try:
             import docker  # noqa: PLC0415 - an extra, loaded only when containers are wanted
         except ImportError as error:
             raise DockerError(
                 "the Python package docker is not installed", "pip install docker, or start with ./run.sh GPU_TYPE"
             ) from error
-        with _worded():
-            if self.host:
-                self._client = docker.DockerClient(base_url=self.host, timeout=_TIMEOUT_S)
+        with _docker_errors():
+            if host:
+                client = docker.DockerClient(base_url=host, timeout=_TIMEOUT_S)
             else:
-                self._client = docker.DockerClient.from_env(timeout=_TIMEOUT_S)
+                client = docker.DockerClient.from_env(timeout=_TIMEOUT_S)
+        return cls(client, fleet or FleetIdentity())
 
     def close(self) -> None:
-        """Close its connections."""
-        self._client.close()
+        """Close the connections to the daemon."""
+        self.client.close()
 
-    def engine(self) -> Engine:
-        """Ask what it is.
+    def engine(self) -> ContainerEngine:
+        """Ask the daemon which container engine it is, and what that can do.
 
         Raises:
-            DockerError: it does not answer.
+            DockerError: The daemon does not answer.
         """
-        with _worded():
-            return Engine.of(self._client.version(), self._client.info())
+        with _docker_errors():
+            return ContainerEngine.of(self.client.version(), self.client.info())
 
     # networks
 
     def ensure_network(self, name: str) -> None:
-        """Make the network if it is not there; one that somebody else made is used as it is."""
-        with _worded():
-            if not self._client.networks.list(names=[f"^{re.escape(name)}$"]):
-                self._client.networks.create(
-                    name, driver="bridge", labels={LABEL_NETWORK: "1"} | self.owner.labels, check_duplicate=True
+        """Create the network if it does not exist; one that somebody else made is used as it is."""
+        with _docker_errors():
+            if not self.client.networks.list(names=[f"^{re.escape(name)}$"]):
+                self.client.networks.create(
+                    name, driver="bridge", labels={LABEL_NETWORK: "1"} | self.fleet.labels, check_duplicate=True
                 )
 
-    def connect(self, network: str, container: str) -> None:
-        """Put a container on a network; it may be there already."""
-        with _worded(), self._gone_is_fine():
-            self._client.api.connect_container_to_network(container, network)
+    def join_network(self, network: str, container: str) -> None:
+        """Connect a container to a network; it may be connected already."""
+        with _docker_errors(), self._ignoring_gone():
+            self.client.api.connect_container_to_network(container, network)
 
     def remove_network(self, name: str) -> bool:
-        """Remove a network of ours that no container is on, running or not; whether it was."""
-        with _worded():
-            if self._client.api.containers(all=True, filters={"network": name}):
+        """Remove a network of ours unless a container is on it, running or not; return whether it was removed."""
+        with _docker_errors():
+            if self.client.api.containers(all=True, filters={"network": name}):
                 return False
-            for network in self._client.networks.list(names=[f"^{re.escape(name)}$"]):
-                if self._has_made(network.attrs.get("Labels") or {}):
+            for network in self.client.networks.list(names=[f"^{re.escape(name)}$"]):
+                if self._owns_network(network.attrs.get("Labels") or {}):
                     network.remove()
                     return True
         return False
 
     def networks(self) -> list[str]:
-        """Names of the networks of ours."""
-        with _worded():
-            found = self._client.networks.list(filters={"label": LABEL_NETWORK})
-            return [network.name for network in found if self._has_made(network.attrs.get("Labels") or {})]
+        """Return the names of our networks."""
+        with _docker_errors():
+            found = self.client.networks.list(filters={"label": LABEL_NETWORK})
+            return [network.name for network in found if self._owns_network(network.attrs.get("Labels") or {})]
 
-    def _has_made(self, labels: Mapping[str, str]) -> bool:
-        """Whether this fleet made a network; of one that a former version made, nobody knows which fleet did."""
-        return LABEL_NETWORK in labels and (LABEL_FLEET not in labels or self.owner.owns(labels))
+    def _owns_network(self, labels: Mapping[str, str]) -> bool:
+        """Whether this fleet made a network; one of an earlier release does not say which fleet made it."""
+        return LABEL_NETWORK in labels and (LABEL_FLEET not in labels or self.fleet.owns(labels))
 
     # containers
 
     def find(self, name: str) -> Container | None:
-        """The container of a name."""
-        with _worded():
+        """Return the container of a name; None if there is none."""
+        with _docker_errors():
             attributes = self._attributes(name)
-            return Container.of(attributes, self.owner) if attributes is not None else None
+            return Container.of(attributes, self.fleet) if attributes is not None else None
 
     def ours(self) -> list[Container]:
-        """Every container of this fleet, running or not."""
+        """Return every container of this fleet, running or not."""
         return [container for container in self._labelled() if container.ours]
 
     def elsewhere(self) -> dict[str, list[str]]:
-        """The containers of other fleets, by the folder of their fleet."""
+        """Return the names of other fleets' containers, by the folder of their fleet."""
         found: dict[str, list[str]] = {}
         for container in self._labelled():
             if not container.ours:
@@ -149,29 +160,30 @@ class Docker:
         return found
 
     def _labelled(self) -> list[Container]:
-        with _worded():
-            rows = self._client.api.containers(all=True, filters={"label": LABEL_SERVICE})
+        """Return every container of any fleet, by name."""
+        with _docker_errors():
+            rows = self.client.api.containers(all=True, filters={"label": LABEL_SERVICE})
             attributes = [self._attributes_of(row) for row in rows]
             return sorted(
-                (Container.of(a, self.owner) for a in attributes if a is not None), key=lambda container: container.name
+                (Container.of(a, self.fleet) for a in attributes if a is not None), key=lambda container: container.name
             )
 
     def create(
         self, spec: ContainerSpec, request: DeviceRequest = "gpu", *, relabel: bool = False, files: int = 0
     ) -> str:
-        """Create a container, not started yet.
+        """Create a container without starting it.
 
         Args:
-            spec: what it is to be.
-            request: how it is given its GPU.
-            relabel: whether SELinux labels must be off for its mounts to be readable.
-            files: that its processes may have open; 0 for as many as the daemon gives.
+            spec: The container.
+            request: The way in which it is given its GPU.
+            relabel: Whether SELinux labels must be off for its mounts to be readable.
+            files: Files that its processes may have open; 0 for the daemon's default.
 
         Returns:
-            Its id.
+            Id of the container.
         """
-        with _worded():
-            created = self._client.containers.create(
+        with _docker_errors():
+            created = self.client.containers.create(
                 spec.image,
                 list(spec.arguments),
                 name=spec.name,
@@ -184,7 +196,7 @@ class Docker:
                     LABEL_PORT: str(spec.port),
                     LABEL_MODEL: spec.model,
                     LABEL_COMPUTES: spec.computes,
-                    **self.owner.labels,
+                    **self.fleet.labels,
                 },
                 mounts=[self._mount(mount) for mount in spec.mounts],
                 network=spec.network,
@@ -202,49 +214,49 @@ class Docker:
 
     def start(self, container: str) -> None:
         """Start a container."""
-        with _worded():
-            self._client.api.start(container)
+        with _docker_errors():
+            self.client.api.start(container)
 
     def stop(self, container: str, grace_s: float) -> None:
-        """Tell a container to end, end it after ``grace_s`` seconds, and wait; one that is gone is fine."""
-        with _worded(), self._gone_is_fine():
-            self._client.api.stop(container, timeout=max(0, round(grace_s)))
+        """Ask a container to end, kill it after ``grace_s`` seconds, and wait; one that is gone is no error."""
+        with _docker_errors(), self._ignoring_gone():
+            self.client.api.stop(container, timeout=max(0, round(grace_s)))
 
     def rename(self, container: str, name: str) -> None:
         """Give a container another name."""
-        with _worded():
-            self._client.api.rename(container, name)
+        with _docker_errors():
+            self.client.api.rename(container, name)
 
     def kill(self, container: str, number: str = "SIGKILL") -> None:
-        """Send a signal; a container that does not run is fine."""
-        with _worded(), self._gone_is_fine():
-            self._client.api.kill(container, number)
+        """Send a signal to a container; one that does not run is no error."""
+        with _docker_errors(), self._ignoring_gone():
+            self.client.api.kill(container, number)
 
     def remove(self, container: str) -> None:
-        """Remove a container, running or not, and return once it is gone, whoever else removes it; gone is fine."""
+        """Remove a container, running or not, and return once it is gone, even if another client removes it."""
         errors = _errors()
-        with _worded(), self._gone_is_fine():
+        with _docker_errors(), self._ignoring_gone():
             try:
-                self._client.api.remove_container(container, force=True, v=True)
+                self.client.api.remove_container(container, force=True, v=True)
             except errors.APIError as error:
                 if error.status_code != _CONFLICT:
                     raise
-                # Another request removes it, and on a busy machine takes its time.
-                self._client.api.wait(container, timeout=_TIMEOUT_S, condition="removed")
+                # Another request removes it, which takes a while on a busy machine.
+                self.client.api.wait(container, timeout=_TIMEOUT_S, condition="removed")
 
     def tail(self, container: str, lines: int) -> list[str]:
-        """The last lines of what a container said; none if it is gone."""
+        """Return the last lines of a container's output; none if it is gone."""
         output: bytes = b""
-        with _worded(), self._gone_is_fine():
-            output = self._client.api.logs(container, tail=lines)
+        with _docker_errors(), self._ignoring_gone():
+            output = self.client.api.logs(container, tail=lines)
         return output.decode("utf-8", "replace").splitlines()
 
     def execute(self, container: str, command: Iterable[str]) -> ExecResult:
         """Run a command inside a running container."""
-        with _worded():
-            made = self._client.api.exec_create(container, list(command))
-            output = self._client.api.exec_start(made["Id"])
-            code = self._client.api.exec_inspect(made["Id"])["ExitCode"]
+        with _docker_errors():
+            made = self.client.api.exec_create(container, list(command))
+            output = self.client.api.exec_start(made["Id"])
+            code = self.client.api.exec_inspect(made["Id"])["ExitCode"]
         return ExecResult(int(code), output.decode("utf-8", "replace"))
 
     def try_out(
@@ -258,19 +270,19 @@ class Docker:
         gpu: str = "",
         request: DeviceRequest = "gpu",
     ) -> ExecResult:
-        """Run a throw-away container to its end."""
-        with _worded():
-            made = self._client.containers.create(
+        """Run a container to its end, remove it, and return its result."""
+        with _docker_errors():
+            made = self.client.containers.create(
                 image,
                 list(command),
                 entrypoint=entrypoint,
-                labels={LABEL_SERVICE: "", LABEL_KIND: "trial", **self.owner.labels},
+                labels={LABEL_SERVICE: "", LABEL_KIND: "trial", **self.fleet.labels},
                 mounts=[self._mount(mount) for mount in mounts],
                 network=network or None,
                 device_requests=[self._request(gpu, request)] if gpu else None,
             )
         try:
-            with _worded():
+            with _docker_errors():
                 made.start()
                 code = int(made.wait(timeout=_TIMEOUT_S)["StatusCode"])
                 return ExecResult(code, made.logs().decode("utf-8", "replace"))
@@ -280,11 +292,11 @@ class Docker:
     # images
 
     def image_id(self, reference: str) -> str:
-        """The id of an image; empty if the daemon has none of that name."""
+        """Return the id of an image; empty if the daemon has none of that name."""
         errors = _errors()
-        with _worded():
+        with _docker_errors():
             try:
-                return str(self._client.api.inspect_image(reference)["Id"])
+                return str(self.client.api.inspect_image(reference)["Id"])
             except errors.NotFound:
                 return ""
 
@@ -292,31 +304,31 @@ class Docker:
         """Load a tar of images, streamed.
 
         Returns:
-            What the daemon says of it.
+            The daemon's report.
         """
-        said: list[str] = []
-        with _worded():
-            for line in self._client.api.load_image(chunks, quiet=False):
+        report: list[str] = []
+        with _docker_errors():
+            for line in self.client.api.load_image(chunks, quiet=False):
                 if problem := line.get("error"):
-                    raise DockerError(f"the daemon cannot load the image: {problem.strip()}", "save the image anew")
-                said.append(line.get("stream", ""))
-        return "".join(said).strip()
+                    raise DockerError(f"the daemon cannot load the image: {problem.strip()}", "save the image again")
+                report.append(line.get("stream", ""))
+        return "".join(report).strip()
 
     def pull(self, reference: str) -> None:
         """Pull an image from its registry."""
         repository, tag = split_reference(reference)
-        with _worded():
-            self._client.api.pull(repository, tag=tag)
+        with _docker_errors():
+            self.client.api.pull(repository, tag=tag)
 
     def _attributes(self, name: str) -> Mapping[str, Any] | None:
         try:
-            found: Mapping[str, Any] = self._client.api.inspect_container(name)
+            found: Mapping[str, Any] = self.client.api.inspect_container(name)
         except _errors().NotFound:
             return None
         return found
 
     def _attributes_of(self, row: Mapping[str, Any]) -> Mapping[str, Any] | None:
-        """Of a container of a list: where the daemon cannot tell more of it, what the list tells must do."""
+        """Return the attributes of a listed container; those of the list if the daemon cannot inspect it."""
         try:
             return self._attributes(row["Id"])
         except _errors().APIError:
@@ -331,17 +343,18 @@ class Docker:
             }
 
     @contextmanager
-    def _gone_is_fine(self) -> Iterator[None]:
+    def _ignoring_gone(self) -> Iterator[None]:
+        """Ignore that a container is gone, has stopped, or is being removed."""
         try:
             yield
         except _errors().NotFound:
             return
         except _errors().APIError as error:
-            if error.status_code not in {304, _CONFLICT}:  # it had ended; it is not running, or being removed already
+            if error.status_code not in {_NOT_MODIFIED, _CONFLICT}:
                 raise
 
     @staticmethod
-    def _mount(mount: Mount) -> Any:  # noqa: ANN401 - of the docker package, which has no types
+    def _mount(mount: Mount) -> Any:  # noqa: ANN401 - the docker package has no types
         from docker.types import Mount as DockerMount  # noqa: PLC0415
 
         return DockerMount(mount.target, mount.source, type="bind", read_only=mount.read_only)
@@ -368,16 +381,16 @@ def _errors() -> Any:  # noqa: ANN401 - a module without types
 
 
 @contextmanager
-def _worded() -> Iterator[None]:
-    """What the package and the connection raise, as errors of ours with what to do."""
+def _docker_errors() -> Iterator[None]:
+    """Turn errors of the package and of the connection into `DockerError` with a hint."""
     import requests  # noqa: PLC0415 - comes with the docker package
 
     try:
         yield
     except _errors().NotFound as error:
-        raise DockerError(f"the daemon has not got it: {error.explanation or error}") from error
+        raise DockerError(f"Docker object not found: {error.explanation or error}") from error
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise DockerError(f"the daemon's answer makes no sense: {error!r}", "see the daemon's log") from error
+        raise DockerError(f"invalid answer from the daemon: {error!r}", "see the daemon's log") from error
     except (_errors().DockerException, requests.RequestException, OSError) as error:
         text = str(getattr(error, "explanation", None) or error)
         hint = next(

@@ -1,12 +1,12 @@
-"""A container, and the labels by which one of ours is known."""
+"""A container as the daemon describes it, and the labels of ours."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from embedfleet.control.docker.owner import LABEL_FOLDER, Owner
+from embedfleet.control.docker.fleet_identity import LABEL_FOLDER, FleetIdentity
 
-# Everything of ours carries these: from them alone `status`, `down` and a later `up` know what is there.
+# Everything of ours carries these labels. `status`, `down` and a later `up` find it by them alone.
 LABEL_SERVICE = "io.embedfleet.service"
 LABEL_KIND = "io.embedfleet.kind"
 LABEL_FINGERPRINT = "io.embedfleet.fingerprint"
@@ -18,20 +18,29 @@ LABEL_NETWORK = "io.embedfleet.network"
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """A container as the daemon knows it.
+    """A container as the daemon describes it.
 
     Attributes:
-        ours: whether it carries our labels, and is provably this fleet's.
-        folder: of its fleet; empty if it carries no such label.
-        model: the folder that it was given.
-        computes: what its answers depend on; empty if a version made it that did not say so.
-        status: Docker's word: created, running, restarting, exited, …
-        started: when it last did, as the daemon writes it; changes with every start.
-        ip: on the fleet's network; empty if it has none.
-        networks: that it is on.
-        host: the host's address on which it is published; empty for all of them, or for none.
-        published: port of that address; 0 for none.
-        restarts: by the daemon's restart policy.
+        id: Id of the container.
+        name: Name of the container.
+        ours: Whether it carries our labels, and is provably this fleet's.
+        folder: Folder of its fleet; empty without that label.
+        service: Name of its service; empty without that label.
+        kind: ``replica``, ``balancer`` or ``trial``; empty without that label.
+        fingerprint: Digest of the spec that it was made from.
+        model: Path of the model folder that it was given.
+        computes: Everything that its answers depend on; empty if an earlier release made it.
+        image_id: Id of its image.
+        status: Docker's status: created, running, restarting, exited, …
+        exit_code: Exit code of its last run.
+        started: Time of the last start as the daemon writes it; differs after every start.
+        ip: Address on the fleet's network; empty if it has none.
+        networks: Names of its networks.
+        port: Port that it listens on inside; 0 if the label is not a number.
+        host: Address of the host on which it is published; empty for all addresses, or if it is not published.
+        published: Published port of the host; 0 for none.
+        pid: Process id of its first process; 0 if it does not run.
+        restarts: Number of restarts by the daemon's restart policy.
     """
 
     id: str
@@ -54,20 +63,18 @@ class Container:
     published: int
     pid: int
     restarts: int
-    device_ids: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, attributes: Mapping[str, Any], owner: Owner) -> "Container":
-        """From the answer of ``/containers/NAME/json``, as a fleet sees it."""
+    def of(cls, attributes: Mapping[str, Any], fleet: FleetIdentity) -> "Container":
+        """Read the daemon's answer to ``/containers/NAME/json``; ``fleet`` decides whether it is ours."""
         labels = attributes["Config"].get("Labels") or {}
         state = attributes["State"]
         networks = attributes["NetworkSettings"].get("Networks") or {}
-        requests = attributes["HostConfig"].get("DeviceRequests") or []
         host, published = _published(attributes["NetworkSettings"].get("Ports") or {})
         return cls(
             id=attributes["Id"],
             name=attributes["Name"].lstrip("/"),
-            ours=LABEL_SERVICE in labels and owner.owns(labels),
+            ours=LABEL_SERVICE in labels and fleet.owns(labels),
             folder=labels.get(LABEL_FOLDER, ""),
             service=labels.get(LABEL_SERVICE, ""),
             kind=labels.get(LABEL_KIND, ""),
@@ -85,12 +92,11 @@ class Container:
             published=published,
             pid=int(state.get("Pid") or 0),
             restarts=int(attributes.get("RestartCount") or 0),
-            device_ids=tuple(device for request in requests for device in request.get("DeviceIDs") or ()),
         )
 
     @property
     def url(self) -> str:
-        """Where this machine reaches it; empty while it does not run."""
+        """URL by which this machine reaches it; empty while it does not run."""
         if self.status != "running":
             return ""
         if self.published:
@@ -100,11 +106,11 @@ class Container:
 
 
 def _number(label: str | None) -> int:
-    """A port as a label has it; 0 if it makes no sense: then the container is stale, and no more than that."""
+    """Return the port in a label; 0 if it is no number, which makes the container stale and nothing worse."""
     return int(label) if label and label.isascii() and label.isdigit() else 0
 
 
 def _published(bindings: Mapping[str, Any]) -> tuple[str, int]:
-    """The host's address and port that lead to the container, or nothing."""
+    """Return the address and the port of the host that lead to the container; ``("", 0)`` if it is not published."""
     outside = next((outside[0] for outside in bindings.values() if outside), None)
     return (str(outside.get("HostIp") or ""), int(outside["HostPort"])) if outside else ("", 0)

@@ -1,4 +1,4 @@
-"""What answers at a Docker socket: Docker or Podman, and what it can do."""
+"""The container engine at a Docker socket, Docker or Podman, and its abilities."""
 
 import re
 from collections.abc import Mapping
@@ -13,17 +13,18 @@ _NEEDS_PODMAN = (5, 4)  # older ones ignore device requests that come through th
 
 
 @dataclass(frozen=True, slots=True)
-class Engine:
-    """What answers at the socket.
+class ContainerEngine:
+    """The container engine at the socket.
 
     Attributes:
         name: ``docker`` or ``podman``.
-        is_rootless: containers' own addresses are then out of reach.
-        has_nvidia_runtime: a runtime of that name is configured.
-        has_cdi_gpus: the daemon lists NVIDIA GPUs among its CDI devices.
-        has_selinux: labels would keep containers from their mounts.
-        has_containerd_store: an image's id is then its manifest's digest, not its configuration's.
-        root: the daemon's folder.
+        version: Version, such as ``27.3.1``.
+        is_rootless: Whether it runs without root; the addresses of containers are then out of reach.
+        has_nvidia_runtime: Whether a runtime named ``nvidia`` is configured.
+        has_cdi_gpus: Whether the daemon lists NVIDIA GPUs among its CDI devices.
+        has_selinux: Whether SELinux labels would keep containers from their mounts.
+        has_containerd_store: Whether an image's id is the digest of its manifest, not of its configuration.
+        root: Folder of the daemon's data.
     """
 
     name: str
@@ -36,8 +37,8 @@ class Engine:
     root: str
 
     @classmethod
-    def of(cls, version: Mapping[str, Any], info: Mapping[str, Any]) -> "Engine":
-        """From the answers of ``/version`` and ``/info``."""
+    def of(cls, version: Mapping[str, Any], info: Mapping[str, Any]) -> "ContainerEngine":
+        """Read the daemon's answers to ``/version`` and ``/info``."""
         components = [component for component in version.get("Components") or [] if "Name" in component]
         podman = next((c for c in components if "podman" in c["Name"].lower()), None)
         security = " ".join(info.get("SecurityOptions") or [])
@@ -54,10 +55,10 @@ class Engine:
         )
 
     def device_request(self, wanted: str) -> DeviceRequest:
-        """How a container is given its GPU: as wanted, else by CDI where only that works.
+        """Return the way in which a container is given its GPU: as set, else CDI if nothing else works.
 
         Raises:
-            DockerError: this engine would start the container without the GPU and say nothing.
+            DockerError: This engine would silently start the container without the GPU.
         """
         if self.name == "podman" and major_minor(self.version) < _NEEDS_PODMAN:
             raise DockerError(
@@ -70,6 +71,6 @@ class Engine:
 
 
 def major_minor(version: str) -> tuple[int, int]:
-    """``5.4.0-rc1`` → (5, 4): compared as numbers, never as text."""
+    """Return the first two numbers of a version: ``5.4.0-rc1`` → ``(5, 4)``."""
     found = re.match(r"(\d+)\.(\d+)", version)
     return (int(found[1]), int(found[2])) if found else (0, 0)

@@ -1,10 +1,13 @@
-"""What the reference of an image means, as Docker reads it. Pure."""
+"""The parts and the canonical spelling of an image reference, by Docker's rules; pure."""
 
 _HUB, _LIBRARY, _LATEST = "docker.io/", "library/", "latest"
 
 
 def split_reference(reference: str) -> tuple[str, str]:
-    """``localhost:5000/tei:1.9`` → (``localhost:5000/tei``, ``1.9``); a digest stands for a tag, none is ``latest``."""
+    """Split a reference into repository and tag: ``localhost:5000/tei:1.9`` → (``localhost:5000/tei``, ``1.9``).
+
+    A digest takes the place of a tag; a reference without either has the tag ``latest``.
+    """
     name, at, digest = reference.partition("@")
     if at:
         return _without_tag(name)[0], digest
@@ -13,14 +16,14 @@ def split_reference(reference: str) -> tuple[str, str]:
 
 
 def familiar(reference: str) -> str:
-    """The one spelling of a reference: ``docker.io/library/nginx`` → ``nginx:latest``."""
+    """Return the canonical spelling of a reference: ``docker.io/library/nginx`` → ``nginx:latest``."""
     repository, tag = split_reference(reference)
     repository = repository.removeprefix("index.").removeprefix(_HUB).removeprefix(_LIBRARY)
     return f"{repository}@{tag}" if "@" in reference else f"{repository}:{tag}"
 
 
 def _without_tag(name: str) -> tuple[str, str]:
-    """A colon before the last slash belongs to a port."""
+    """Split a name into repository and tag; a colon before the last slash belongs to a port."""
     folder, slash, last = name.rpartition("/")
     last, _, tag = last.partition(":")
     return f"{folder}{slash}{last}", tag

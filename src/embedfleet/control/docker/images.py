@@ -1,43 +1,46 @@
-"""Images of containers: from the daemon, else from a tar, never from the network unless that was asked for."""
+"""Images of containers: from the daemon, else from a tar, and from the network only if the settings allow pulling."""
 
 import json
 import tarfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from embedfleet.config.settings import Settings
 from embedfleet.control.docker.client import Docker
 from embedfleet.control.docker.image_name import familiar
+from embedfleet.control.plan.specs import ContainerSpec
 from embedfleet.errors import DockerError, UsageError
 
 _CHUNK = 1 << 20
 _MANIFEST = "manifest.json"
 
 Progress = Callable[[str, int, int], None]
-"""Called with what is loaded, the bytes done and the bytes in all."""
+"""Called while a tar is loaded, with its name, the bytes loaded so far and the bytes in all."""
 
 
 @dataclass(frozen=True, slots=True)
 class Archive:
-    """What a tar of images says it holds.
+    """The table of contents of a tar of images.
 
     Attributes:
-        images: reference → id, which is the digest of the image's configuration; see `familiar` for the spelling.
+        file: Path of the tar.
+        images: Id by reference. The id is the digest of the image's configuration; `familiar` spells the references.
     """
 
     file: Path
     images: dict[str, str]
 
     def id_of(self, reference: str) -> str:
-        """The id of an image, however its reference is spelled; empty if it is not there."""
+        """Return the id of an image, in whatever way its reference is spelled; empty if the tar lacks it."""
         return self.images.get(familiar(reference), "")
 
 
 def read_archive(file: Path) -> Archive:
-    """Read the table of a tar made by ``docker save``, and see that the tar is whole.
+    """Read the table of contents of a tar made by ``docker save``, and check that the tar is complete.
 
     Raises:
-        UsageError: it is no such tar, or was cut short; the message names it.
+        UsageError: The file is no such tar, or is truncated.
     """
     try:
         with tarfile.open(file) as tar:
@@ -57,18 +60,18 @@ def read_archive(file: Path) -> Archive:
 
 
 def find_archive(reference: str, tars: Sequence[Path], folder: Path) -> tuple[Archive | None, list[str]]:
-    """The tar that holds an image.
+    """Find the tar that holds an image.
 
     Args:
-        reference: of the image.
-        tars: where it usually is.
-        folder: where every other tar is looked into if it is not.
+        reference: Reference of the image.
+        tars: The usual files.
+        folder: Folder whose other tars are searched if none of the usual files holds the image.
 
     Returns:
-        The tar, or None; and what was seen of the usual ones that do not hold it.
+        The tar, or None; and a sentence on each file that does not hold the image.
 
     Raises:
-        UsageError: the usual tar cannot be read.
+        UsageError: A usual file cannot be read.
     """
     seen = []
     for file in tars:
@@ -90,44 +93,53 @@ def find_archive(reference: str, tars: Sequence[Path], folder: Path) -> tuple[Ar
 
 
 def differing_tar(found: str, reference: str, tars: Sequence[Path]) -> str:
-    """In which usual tar another image lies under the reference than the daemon has, in words; empty if in none.
+    """Return a sentence on the usual tar whose image differs from the daemon's; empty if none differs.
 
     Args:
-        found: id of the daemon's image, by its configuration.
-        reference: of the image.
-        tars: where it usually is. One that is compressed is not looked into: it would have to be unpacked each time.
+        found: Id of the daemon's image, by its configuration.
+        reference: Reference of the image.
+        tars: The usual files. A compressed one is skipped, since it would have to be unpacked each time.
     """
     for file in tars:
         if not file.is_file() or _is_compressed(file):
             continue
         try:
             there = read_archive(file).id_of(reference)
-        except UsageError:  # it is not needed
+        except UsageError:  # the daemon has the image, so the tar is not needed
             continue
         if there and there != found.removeprefix("sha256:"):
             return f"the daemon's {reference} is {_short(found)}, {file} holds sha256:{there[:12]}"
     return ""
 
 
+def provide_images(docker: Docker, settings: Settings, containers: Iterable[ContainerSpec], progress: Progress) -> None:
+    """Load or pull every image of these containers that the daemon lacks.
+
+    Raises:
+        UsageError: An image was not found.
+        DockerError: The daemon cannot load an image.
+    """
+    folder = settings.root / settings.fleet.images_dir
+    for reference, tars in {spec.image: spec.tars for spec in containers}.items():
+        ensure_image(docker, reference, tars, folder, pull=settings.fleet.pull, progress=progress)
+
+
 def ensure_image(
     docker: Docker, reference: str, tars: Sequence[Path], folder: Path, *, pull: bool, progress: Progress
 ) -> str:
-    """Have an image in the daemon.
+    """Return the id of an image in the daemon, after loading or pulling it if the daemon lacks it.
 
     Args:
-        docker: the daemon.
-        reference: of the image.
-        tars: where it usually is.
-        folder: of all tars.
-        pull: whether the network may be asked.
-        progress: see `Progress`.
-
-    Returns:
-        Its id.
+        docker: The daemon.
+        reference: Reference of the image.
+        tars: The usual files that hold it.
+        folder: Folder of all tars.
+        pull: Whether it may be pulled from the network.
+        progress: Called while a tar is loaded.
 
     Raises:
-        UsageError: it cannot be had; the message says where it was looked for.
-        DockerError: the daemon cannot load it.
+        UsageError: The image was not found; the message lists the places that were searched.
+        DockerError: The daemon cannot load it.
     """
     if found := docker.image_id(reference):
         return found
@@ -143,13 +155,13 @@ def ensure_image(
 
 
 def _load(docker: Docker, reference: str, archive: Archive, progress: Progress) -> str:
-    said = docker.load(_chunks(archive.file, progress))
+    report = docker.load(_chunks(archive.file, progress))
     loaded = docker.image_id(reference)
     wanted = archive.id_of(reference)
     if not loaded:
-        raise DockerError(f"{archive.file} was loaded, but {reference} is not there: {said}", "save the image anew")
+        raise DockerError(f"{archive.file} was loaded, but {reference} is not there: {report}", "save the image again")
     if loaded.removeprefix("sha256:") != wanted and not docker.engine().has_containerd_store:
-        raise DockerError(f"{reference} is {loaded}, but {archive.file} holds sha256:{wanted}", "save the image anew")
+        raise DockerError(f"{reference} is {loaded}, but {archive.file} holds sha256:{wanted}", "save the image again")
     return loaded
 
 

@@ -1,4 +1,4 @@
-"""What a fleet left in the Docker daemon: found by its labels alone, with no file of ours."""
+"""The containers and networks that a fleet left in the Docker daemon, found by their labels without any file."""
 
 import asyncio
 import logging
@@ -7,8 +7,8 @@ from typing import Any
 
 from embedfleet.control.docker.client import Docker
 from embedfleet.control.docker.container import Container
-from embedfleet.control.docker.ending import end_container
-from embedfleet.control.docker.former import is_former
+from embedfleet.control.docker.set_aside import is_set_aside
+from embedfleet.control.docker.stopping import stop_container
 from embedfleet.dialects.routes import path_of
 from embedfleet.errors import DockerError, TimedOut, UpstreamError
 from embedfleet.http.client import fetch
@@ -20,14 +20,14 @@ log = logging.getLogger(__name__)
 _PROBE_S = 10.0
 _ANSWER_S = 2.0
 _GRACE_S = 30.0
-# As that of a container: a gateway that was a process is gone with its fleet.
+# The row of a balancer that is no container: as a process it ended with its fleet.
 _NO_BALANCER = {"id": "", "pid": None, "phase": "gone", "restarts": 0, "last_end": "", "uptime_s": 0, "pss_bytes": 0}
 
 
 def remove_container(docker: Docker, container: Container, grace_s: float = _GRACE_S) -> None:
-    """Let a container end what it has, and remove it, also if it cannot be told to end."""
+    """Let a container finish its requests, and remove it, even if it cannot be stopped."""
     try:
-        end_container(docker, container, grace_s)
+        stop_container(docker, container, grace_s)
     except DockerError as error:
         log.warning("%s cannot be stopped: %s", container.name, error.message)
     docker.remove(container.id)
@@ -37,14 +37,14 @@ def remove_all(docker: Docker | None, grace_s: float = _GRACE_S) -> list[str]:
     """Remove every container and network of ours, balancers first.
 
     Args:
-        docker: the daemon; None if there is none to ask.
-        grace_s: for requests under way.
+        docker: The daemon; None if there is none.
+        grace_s: Time for requests under way, in seconds.
 
     Returns:
-        The names of what was removed.
+        Names of the containers and networks that were removed.
 
     Raises:
-        DockerError: some could not be removed; all others are.
+        DockerError: Some could not be removed; all others were.
     """
     if docker is None:
         return []
@@ -66,45 +66,47 @@ def remove_all(docker: Docker | None, grace_s: float = _GRACE_S) -> list[str]:
     return removed
 
 
-async def remains_status(docker: Docker, ask: Callable[[str], Awaitable[list[dict[str, Any]]]]) -> list[dict[str, Any]]:
-    """The services of the containers that are there, as `api.fleet_status` tells those of a fleet that runs.
+async def leftovers_status(
+    docker: Docker, ask: Callable[[str], Awaitable[list[dict[str, Any]]]]
+) -> list[dict[str, Any]]:
+    """Return a row per service of the containers that exist, in the form of `api.fleet_status` for a running fleet.
 
     Args:
-        docker: the daemon.
-        ask: the gateway of a service for its replicas; empty where there is none to ask: then each is asked to infer.
+        docker: The daemon.
+        ask: Asks the gateway of a service for the rows of its replicas. If it returns none, each replica is probed.
     """
-    containers = [container for container in await asyncio.to_thread(docker.ours) if not is_former(container)]
+    containers = [container for container in await asyncio.to_thread(docker.ours) if not is_set_aside(container)]
     names = dict.fromkeys(container.service for container in containers if container.service)
     return [await _service(name, [c for c in containers if c.service == name], await ask(name)) for name in names]
 
 
 async def _service(name: str, containers: Sequence[Container], rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    told = {row["id"]: row for row in rows}
+    known = {row["id"]: row for row in rows}
     replicas = [container for container in containers if container.kind == "replica"]
     balancer = next((container for container in containers if container.kind == "balancer"), None)
     return {
         "name": name,
         "port": balancer.published if balancer else 0,
         "gateway": await _balancer(balancer) if balancer else _NO_BALANCER,
-        "replicas": list(await asyncio.gather(*(_replica(each, told.get(each.name)) for each in replicas))),
+        "replicas": list(await asyncio.gather(*(_replica(each, known.get(each.name)) for each in replicas))),
     }
 
 
 async def _balancer(container: Container) -> dict[str, Any]:
-    """A balancer's container; one that listens and gives no answer is silent, whatever the daemon says of it."""
+    """Return the row of a balancer; one that listens and does not answer is silent, whatever the daemon reports."""
     try:
         if container.url:
             await fetch(f"{container.url}{path_of('live')}", timeout_s=_ANSWER_S)
     except TimedOut as error:
         return _row(container) | {"phase": "silent", "reason": str(error)}
-    except UpstreamError:  # it may listen on another address than ours
+    except UpstreamError:  # it may listen on an address that this machine cannot reach
         pass
     return _row(container)
 
 
-async def _replica(container: Container, told: dict[str, Any] | None) -> dict[str, Any]:
-    if told is not None:
-        return _row(container) | told | {"url": container.url}
+async def _replica(container: Container, known: dict[str, Any] | None) -> dict[str, Any]:
+    if known is not None:
+        return _row(container) | known | {"url": container.url}
     reason = f"container is {container.status}"
     if container.url:
         reason = await Prober(_PROBE_S).probe(Endpoint(container.name, container.url), [])

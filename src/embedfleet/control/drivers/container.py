@@ -15,8 +15,8 @@ from pathlib import Path
 from embedfleet.control.docker.client import Docker
 from embedfleet.control.docker.container import Container
 from embedfleet.control.docker.container_engine import DeviceRequest
-from embedfleet.control.docker.ending import end_container
-from embedfleet.control.docker.former import set_aside
+from embedfleet.control.docker.set_aside import set_aside
+from embedfleet.control.docker.stopping import stop_container
 from embedfleet.control.drivers.base import Found
 from embedfleet.control.host.activity import activity_of
 from embedfleet.control.lifecycle.liveness import Activity
@@ -244,7 +244,7 @@ class ContainerDriver:
         if self._keeps_formers:
             set_aside(self._docker, container, self._stop_grace_s)
         else:
-            end_container(self._docker, container, self._stop_grace_s)
+            stop_container(self._docker, container, self._stop_grace_s)
             self._docker.remove(container.id)
 
     def _provide(self, spec: ContainerSpec) -> Container:
@@ -261,7 +261,7 @@ class ContainerDriver:
         else:
             if spec.network not in container.networks:
                 self._docker.ensure_network(spec.network)
-                self._docker.connect(spec.network, container.id)
+                self._docker.join_network(spec.network, container.id)
             if container.status != "running":
                 self._start(container.id)
         found = self._docker.find(spec.name)

@@ -17,7 +17,7 @@ from pathlib import Path
 from embedfleet.control.drivers.base import Found
 from embedfleet.control.drivers.listeners import Listeners
 from embedfleet.control.host.activity import activity_of
-from embedfleet.control.host.log_files import Journal
+from embedfleet.control.host.log_files import LogFiles
 from embedfleet.control.host.process_table import end_session
 from embedfleet.control.lifecycle.liveness import Activity
 from embedfleet.control.plan.specs import ChildSpec, ProcessSpec
@@ -112,7 +112,7 @@ class ProcessDriver:
 
     def __init__(
         self,
-        journal: Journal,
+        journal: LogFiles,
         folder: Path,
         environment: dict[str, str],
         listeners: Listeners,

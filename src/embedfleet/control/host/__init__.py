@@ -1,1 +1,1 @@
-"""The machine below the fleet: GPUs, processes, disks, log files."""
+"""The machine that a fleet runs on: GPUs, processes, disks, log files and systemd."""

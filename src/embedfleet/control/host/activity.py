@@ -1,4 +1,4 @@
-"""What the kernel says of a process and of all that come from it (proc(5)); no more than reads of ``/proc``."""
+"""The activity of a process and its descendants, read from ``/proc`` (proc(5))."""
 
 import os
 from collections.abc import Iterator
@@ -9,16 +9,16 @@ from embedfleet.control.lifecycle.liveness import Activity
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _STOPPED = "T"
-_WANTS = frozenset("RD")  # runs or waits for a core; waits for a disk, or for storage that poses as one
-_STATE, _UTIME, _STIME = 0, 11, 12  # behind the name, which may hold anything
+_WANTS = frozenset("RD")  # R: runs or waits for a core; D: waits for a disk or for network storage
+_STATE, _UTIME, _STIME = 0, 11, 12  # fields after the name, which may hold any character
 
 
 def activity_of(pid: int, *, container: str = "") -> Activity | None:
-    """What a process and its descendants have done; None if there is no such process.
+    """Return the activity of a process and its descendants; None if there is no such process.
 
     Args:
-        pid: of the process.
-        container: id of the container that it must be in; empty for any process.
+        pid: Process id.
+        container: Id of the container that the process must be in; empty for any process.
     """
     if container and container not in _read(Path(f"/proc/{pid}/cgroup")):
         return None
@@ -34,13 +34,13 @@ def activity_of(pid: int, *, container: str = "") -> Activity | None:
 
 
 def is_stopped(pid: int, *, container: str) -> bool:
-    """Whether a process of a container is stopped by a signal: it would not hear that it is to end."""
+    """Whether a signal (SIGSTOP) has stopped a process of a container, so that it cannot react to SIGTERM."""
     activity = activity_of(pid, container=container)
     return activity is not None and activity.is_stopped
 
 
 def _tree(pid: int) -> Iterator[Path]:
-    """A process and its descendants, itself first."""
+    """Yield the folders of a process and its descendants, its own first."""
     waiting = [pid]
     while waiting:
         process = Path(f"/proc/{waiting.pop()}")
@@ -62,18 +62,18 @@ def _thread_states(process: Path) -> Iterator[str]:
 
 
 def _stat(place: Path) -> list[str]:
-    """The fields of a ``stat`` behind the name; none if it is gone."""
+    """Return the fields of ``stat`` after the name; none if the process is gone."""
     return _read(place / "stat").rpartition(")")[2].split()
 
 
 def _bytes_read(process: Path) -> int:
-    """By read(2), from files or from storage; 0 where we may not know."""
+    """Return the bytes read by read(2) and from storage; 0 without the permission to know."""
     fields = dict(line.split(": ") for line in _read(process / "io").splitlines())
     return int(fields.get("rchar", 0)) + int(fields.get("read_bytes", 0))
 
 
 def _read(path: Path) -> str:
-    """A file of ``/proc``; empty if the process is gone, or is not ours to look at."""
+    """Return the text of a file of ``/proc``; empty if the process is gone, or the file may not be read."""
     try:
         return path.read_text("utf-8", "replace")
     except OSError:

@@ -1,4 +1,4 @@
-"""What a disk refused, in words that say what to do."""
+"""Errors of a disk in words, with free space and a hint."""
 
 import errno
 import os
@@ -9,27 +9,27 @@ _FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 def is_full(error: OSError) -> bool:
-    """Whether it is for want of room."""
+    """Whether the disk is full, or the quota of the user is used up."""
     return error.errno in _FULL
 
 
 def reason_of(error: OSError, path: Path) -> str:
-    """Why, and how much room there is if it is for want of that.
+    """Return the reason of an error, with the free space if the disk is full.
 
     Args:
-        error: what was refused.
-        path: where.
+        error: The error.
+        path: Path on the disk.
     """
     reason = error.strerror or str(error)
     return f"{reason} ({room(path)})" if is_full(error) else reason
 
 
 def hint_for(error: OSError, owner: int) -> str:
-    """What to do about a state folder.
+    """Return a hint for an error in the state folder.
 
     Args:
-        error: what was refused.
-        owner: the user whose folder it is; -1 if that cannot be seen.
+        error: The error.
+        owner: User id of the folder's owner; -1 if unknown.
     """
     if is_full(error):
         return "make room there, or set state_dir"
@@ -41,7 +41,7 @@ def hint_for(error: OSError, owner: int) -> str:
 
 
 def as_whom(owner: int) -> str:
-    """Who may do it."""
+    """Return a hint that names the user who may do it, by the id of the owner; -1 if unknown."""
     if owner < 0:
         return "run it as the user who started the fleet, or as root"
     try:
@@ -52,7 +52,7 @@ def as_whom(owner: int) -> str:
 
 
 def free_bytes(path: Path) -> int:
-    """What this user may still write to the disk that a path is on, or would be on; 0 if that cannot be seen."""
+    """Return the bytes that this user may still write to the disk of a path; 0 if unknown. The path need not exist."""
     while True:
         try:
             found = os.statvfs(path)
@@ -65,5 +65,5 @@ def free_bytes(path: Path) -> int:
 
 
 def room(path: Path) -> str:
-    """The same in words."""
+    """Return the free space on the disk of a path, in words."""
     return f"{free_bytes(path) / 1e6:.1f} MB free"

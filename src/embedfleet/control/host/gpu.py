@@ -1,7 +1,7 @@
-"""GPU types, their compute capability, and the image and tar of Text Embeddings Inference that fit: the one table.
+"""GPU types, their compute capability, and the image and tar of Text Embeddings Inference for each.
 
-Tags and capabilities are those of TEI 1.9 (its README and `compute_cap.rs`); the tars' names are those that people keep
-in ``tei-images/``.
+Tags and capabilities are those of TEI 1.9 (its README and `compute_cap.rs`). The names of the tars are those that
+people use in ``tei-images/``.
 """
 
 import re
@@ -14,15 +14,15 @@ TAR = "text-embeddings-inference-{}.tar"
 
 
 @dataclass(frozen=True, slots=True)
-class Family:
-    """GPUs that one image is built for.
+class GpuFamily:
+    """The GPUs that one image is built for.
 
     Attributes:
-        name: as people call it, and as its tar is called.
-        capability: ten times the compute capability; 0 for the CPU.
-        prefix: of the image's tag.
-        flash_attention: whether TEI may use it; on Turing it returns NaN (TEI pull request 896).
-        types: names of the GPUs, plain.
+        name: Common name of the family, which is also in the name of its tar.
+        capability: Ten times the compute capability; 0 for the CPU.
+        prefix: Prefix of the image's tag.
+        types: Names of the GPUs, in the form that `plain` returns.
+        flash_attention: Whether TEI may use flash attention; on Turing it returns NaN (TEI pull request 896).
     """
 
     name: str
@@ -37,33 +37,39 @@ class Family:
         return TAR.format(self.name)
 
     def image(self, repository: str, version: str) -> str:
-        """The image's reference."""
+        """Return the reference of the image."""
         return f"{repository}:{self.prefix}{version}"
 
 
-CPU = Family("cpu", 0, "cpu-", ("CPU",))
+CPU = GpuFamily("cpu", 0, "cpu-", ("CPU",))
 FAMILIES = (
-    Family("turing", 75, "turing-", ("T4", "RTX2060", "RTX2070", "RTX2080", "RTX2080TI"), flash_attention=False),
-    Family("ampere80", 80, "", ("A100", "A30")),
-    Family(
+    GpuFamily("turing", 75, "turing-", ("T4", "RTX2060", "RTX2070", "RTX2080", "RTX2080TI"), flash_attention=False),
+    GpuFamily("ampere80", 80, "", ("A100", "A30")),
+    GpuFamily(
         "ampere86", 86, "86-", ("A10", "A10G", "A16", "A40", "RTX3060", "RTX3070", "RTX3080", "RTX3090", "RTXA6000")
     ),
-    Family("adalovelace", 89, "89-", ("L4", "L40", "L40S", "RTX4060", "RTX4070", "RTX4080", "RTX4090", "RTX6000ADA")),
-    Family("hopper", 90, "hopper-", ("H100", "H200", "H800", "GH200")),
-    Family("blackwell100", 100, "100-", ("B200", "GB200")),
-    Family("blackwell120", 120, "120-", ("RTX5060", "RTX5070", "RTX5080", "RTX5090", "RTXPRO6000")),
+    GpuFamily(
+        "adalovelace", 89, "89-", ("L4", "L40", "L40S", "RTX4060", "RTX4070", "RTX4080", "RTX4090", "RTX6000ADA")
+    ),
+    GpuFamily("hopper", 90, "hopper-", ("H100", "H200", "H800", "GH200")),
+    GpuFamily("blackwell100", 100, "100-", ("B200", "GB200")),
+    GpuFamily("blackwell120", 120, "120-", ("RTX5060", "RTX5070", "RTX5080", "RTX5090", "RTXPRO6000")),
     CPU,
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """A GPU as its driver tells it.
+    """A GPU as its driver reports it.
 
     Attributes:
-        capability: ten times the compute capability.
-        free_bytes: of its memory, now.
-        processes: ids of processes that use it.
+        index: Number of the GPU on this machine.
+        uuid: Unique id, by which containers are given the GPU.
+        name: Name of the model, such as ``Tesla T4``.
+        capability: Ten times the compute capability.
+        memory_bytes: All of its memory; 0 if unknown.
+        free_bytes: Free memory when the driver was asked.
+        processes: Ids of the processes that use it.
     """
 
     index: int
@@ -76,35 +82,35 @@ class Gpu:
 
 
 def plain(name: str) -> str:
-    """A GPU's name without maker, line, blanks, dashes, memory and form: ``NVIDIA A100-SXM4-80GB`` → ``A100``."""
+    """Strip maker, product line, blanks, dashes, memory and form: ``NVIDIA A100-SXM4-80GB`` → ``A100``."""
     text = re.sub(r"[-_\s]", "", re.sub(r"[-\s]\d+\s?GB\b", "", name.upper()))
     for word in ("NVIDIA", "GEFORCE", "TESLA", "QUADRO"):
         text = text.replace(word, "")
     return re.sub(r"(PCIE|SXM\d?|NVL|HBM\d?E?|LAPTOPGPU|GENERATION)+$", "", text)
 
 
-def family_of_type(name: str) -> Family:
-    """The family of a GPU type that a person names.
+def family_of_type(name: str) -> GpuFamily:
+    """Return the family of a GPU type that the settings name.
 
     Raises:
-        UsageError: nobody knows it; the message names the known ones.
+        UsageError: The type is unknown; the hint lists the known ones.
     """
     wanted = plain(name)
     for family in FAMILIES:
         if wanted in family.types:
             return family
     known = ", ".join(kind for family in FAMILIES for kind in family.types)
-    raise UsageError(f"{name} is no GPU type that is known", f"known: {known}; none at all looks at the machine")
+    raise UsageError(f"unknown GPU type {name}", f"known: {known}; omit the type to detect it")
 
 
-def wanted_gpus(name: str) -> tuple[Gpu, ...]:
-    """One GPU of a type, as a record of what is not there; none for a type that nobody knows, or the CPU."""
+def placeholder_gpus(name: str) -> tuple[Gpu, ...]:
+    """Return a made-up GPU of a type, for which models can be judged; none for the CPU or an unknown type."""
     capability = next((family.capability for family in FAMILIES if plain(name) in family.types), 0)
     return (Gpu(0, "none", name, capability, 0, 0),) if capability else ()
 
 
-def family_of(gpu: Gpu) -> Family:
-    """The family of a GPU by its compute capability.
+def family_of(gpu: Gpu) -> GpuFamily:
+    """Return the family of a GPU by its compute capability.
 
     Raises:
         UsageError: TEI has no image for it.
@@ -120,14 +126,14 @@ def family_of(gpu: Gpu) -> Family:
 
 
 def select(gpus: Sequence[Gpu], wanted: Sequence[str] | str) -> tuple[Gpu, ...]:
-    """The GPUs that a service may use.
+    """Return the GPUs that a service may use.
 
     Args:
-        gpus: of the machine.
-        wanted: indices or UUIDs, or ``auto`` for all.
+        gpus: GPUs of the machine.
+        wanted: Indices or UUIDs, or ``auto`` for all GPUs.
 
     Raises:
-        UsageError: one is not there, or is named twice: two replicas on it are asked for with ``replicas``.
+        UsageError: A GPU does not exist, or is named twice; ``replicas`` is the way to put two replicas on one.
     """
     if isinstance(wanted, str):
         return tuple(gpus)

@@ -1,4 +1,4 @@
-"""The children's log files: one each, bounded, the one before kept beside it."""
+"""The log files of children: one for each, of limited size, with the previous one beside it."""
 
 import logging
 import os
@@ -14,12 +14,12 @@ _BLOCK_BYTES = 65_536
 _APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
 
 
-class Journal:
-    """Log files in one folder.
+class LogFiles:
+    """The log files in one folder.
 
     Args:
-        folder: made when something is written to it.
-        limit_bytes: of one file.
+        folder: The folder; it is created when a file is written.
+        limit_bytes: Size at which a file is trimmed.
     """
 
     def __init__(self, folder: Path, limit_bytes: int = LIMIT_BYTES) -> None:
@@ -27,59 +27,60 @@ class Journal:
         self._limit_bytes = limit_bytes
 
     def path(self, name: str) -> Path:
-        """The file of a child."""
+        """Return the path of a child's file."""
         return self.folder / f"{name}.log"
 
     def names(self) -> list[str]:
-        """Children that have a file.
+        """Return the children that have a file.
 
         Raises:
-            PermissionError: this user may not look.
+            PermissionError: This user may not read the folder.
         """
         if not self.folder.is_dir():
             return []
         return sorted(path.stem for path in self.folder.iterdir() if path.suffix == ".log")
 
     def open(self, name: str) -> int:
-        """A descriptor that appends to a child's file; the caller closes it.
+        """Return a descriptor that appends to a child's file; the caller closes it.
 
-        Where it cannot be opened, as on a full disk, it leads nowhere: a child that is not heard serves all the same.
+        If the file cannot be opened, for example on a full disk, it is a descriptor of ``/dev/null``: a child without
+        a log still serves.
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             self.trim(name)
             return os.open(self.path(name), _APPEND, 0o640)
         except OSError as error:
-            log.error("nothing of %s is logged: %s", name, _worded(error, self.path(name)))  # noqa: TRY400
+            log.error("%s is not logged: %s", name, _worded(error, self.path(name)))  # noqa: TRY400
             return os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
 
     def add(self, name: str, lines: list[str]) -> None:
-        """Put lines that a child said elsewhere into its file; what finds no room there is lost."""
+        """Append lines to a child's file; they are lost if the disk is full."""
         descriptor = self.open(name)
         try:
             os.write(descriptor, "".join(f"{line}\n" for line in lines).encode())
         except OSError as error:
-            log.error("what %s said is lost: %s", name, _worded(error, self.path(name)))  # noqa: TRY400
+            log.error("output of %s is lost: %s", name, _worded(error, self.path(name)))  # noqa: TRY400
         finally:
             os.close(descriptor)
 
     def trim(self, name: str) -> None:
-        """If a file is over its limit, move its content to ``NAME.log.1`` and go on with an empty one.
+        """Move the content of a file that is over its limit to ``NAME.log.1``, and leave the file empty.
 
-        The content is copied and the file truncated, for the child holds it open and goes on appending. Where there is
-        no room for the copy, the content is dropped: the room is needed.
+        The content is copied and the file truncated, since the child holds the file open and appends to it. If the
+        disk has no room for the copy, the content is dropped.
         """
         path = self.path(name)
         if path.is_file() and path.stat().st_size > self._limit_bytes:
             try:
-                shutil.copyfile(path, _former(path))
+                shutil.copyfile(path, _previous(path))
             except OSError as error:
                 log.warning("the older half of %s is dropped: %s", path, _worded(error, path))
-                _former(path).unlink(missing_ok=True)
+                _previous(path).unlink(missing_ok=True)
             os.truncate(path, 0)
 
     def trim_all(self) -> None:
-        """Each of them, whatever becomes of another."""
+        """Trim every file; an error in one does not keep the others from being trimmed."""
         for name in self.names():
             try:
                 self.trim(name)
@@ -87,27 +88,27 @@ class Journal:
                 log.warning("%s cannot be trimmed: %s", self.path(name), _worded(error, self.path(name)))
 
     def size(self, name: str) -> int:
-        """Bytes of a child's file; 0 if there is none."""
+        """Return the size of a child's file in bytes; 0 if there is none."""
         return _size(self.path(name))
 
     def tail(self, name: str, lines: int) -> list[str]:
-        """The last lines of a child's file, and where it has fewer, of the one before it."""
+        """Return the last lines of a child's file and, if it has too few, of the previous one."""
         path = self.path(name)
         found: list[str] = []
-        for file in (path, _former(path)):
+        for file in (path, _previous(path)):
             if len(found) < lines:
                 found = _tail(file, lines - len(found)) + found
         return found
 
     def since(self, name: str, place: int) -> list[str]:
-        """The lines added since a child's file was so many bytes long, though it may have been trimmed by now."""
+        """Return the lines added since a child's file had ``place`` bytes, even if it has been trimmed since."""
         path = self.path(name)
         if _size(path) >= place:
             return _lines(path, place)
-        return _lines(_former(path), place) + _lines(path, 0)
+        return _lines(_previous(path), place) + _lines(path, 0)
 
 
-def _former(path: Path) -> Path:
+def _previous(path: Path) -> Path:
     return path.with_name(f"{path.name}.1")
 
 
@@ -116,7 +117,7 @@ def _size(path: Path) -> int:
 
 
 def _lines(path: Path, place: int) -> list[str]:
-    """What is in a file from a place on."""
+    """Return the lines of a file from an offset on."""
     if not path.is_file():
         return []
     with path.open("rb") as stream:
@@ -125,7 +126,7 @@ def _lines(path: Path, place: int) -> list[str]:
 
 
 def _tail(path: Path, lines: int) -> list[str]:
-    """The last lines of a file, read from its end: as much of it as it takes."""
+    """Return the last lines of a file, read from its end in blocks."""
     data, place = b"", _size(path)
     if not place:
         return []

@@ -1,4 +1,4 @@
-"""What the NVIDIA driver says of the machine's GPUs: the one home of ``pynvml`` (package nvidia-ml-py, an extra)."""
+"""The NVIDIA driver and the GPUs that it reports; the only module that uses ``pynvml`` (nvidia-ml-py, an extra)."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -11,11 +11,12 @@ from embedfleet.errors import UsageError
 
 
 @dataclass(frozen=True, slots=True)
-class Driver:
-    """The NVIDIA driver and its GPUs.
+class NvidiaDriver:
+    """The NVIDIA driver.
 
     Attributes:
-        version: as ``550.54.15``.
+        version: Version, such as ``550.54.15``.
+        gpus: All GPUs of the machine.
     """
 
     version: str
@@ -23,16 +24,16 @@ class Driver:
 
 
 def has_gpu(root: Path = Path("/")) -> bool:
-    """Whether the NVIDIA driver's files show a GPU, which costs nothing and needs no library."""
+    """Whether the files of the NVIDIA driver show a GPU, which can be seen without a library."""
     drivers = root / "proc/driver/nvidia/gpus"
     return (drivers.is_dir() and any(drivers.iterdir())) or any((root / "dev").glob("nvidia[0-9]*"))
 
 
-def read_driver() -> Driver | None:
-    """Ask the driver; None if there is none on this machine.
+def read_driver() -> NvidiaDriver | None:
+    """Ask the driver for its version and GPUs; None if this machine has no driver.
 
     Raises:
-        UsageError: the library that asks it is not installed, or the driver does not answer.
+        UsageError: ``nvidia-ml-py`` is not installed although there is a GPU, or the driver does not answer.
     """
     try:
         import pynvml  # noqa: PLC0415 - an extra, loaded only when asked for
@@ -50,7 +51,7 @@ def read_driver() -> Driver | None:
             return None
         raise UsageError(f"the NVIDIA driver does not answer: {error}", "does nvidia-smi work?") from error
     try:
-        return Driver(_text(pynvml.nvmlSystemGetDriverVersion()), tuple(_gpus(pynvml)))
+        return NvidiaDriver(_text(pynvml.nvmlSystemGetDriverVersion()), tuple(_gpus(pynvml)))
     except pynvml.NVMLError as error:
         raise UsageError(f"the NVIDIA driver does not answer: {error}", "does nvidia-smi work?") from error
     finally:
@@ -62,7 +63,7 @@ def _gpus(nvml: Any) -> list[Gpu]:  # noqa: ANN401 - a module without types
     for index in range(nvml.nvmlDeviceGetCount()):
         handle = nvml.nvmlDeviceGetHandleByIndex(index)
         major, minor = nvml.nvmlDeviceGetCudaComputeCapability(handle)
-        # What a driver or a card does not tell is left out: only what places a replica is needed.
+        # Memory and processes are optional: some drivers and cards do not report them.
         memory = _try(nvml, nvml.nvmlDeviceGetMemoryInfo, handle)
         running = _try(nvml, nvml.nvmlDeviceGetComputeRunningProcesses, handle) or []
         found.append(
@@ -80,7 +81,7 @@ def _gpus(nvml: Any) -> list[Gpu]:  # noqa: ANN401 - a module without types
 
 
 def _try(nvml: Any, ask: Callable[[Any], Any], handle: object) -> Any:  # noqa: ANN401
-    # A driver older than the library lacks the newest form of a call, which is an error of another kind.
+    # A driver older than the library lacks the newest version of a call, which is an error of another class.
     with suppress(nvml.NVMLError, nvml.NVMLLibraryMismatchError):
         return ask(handle)
     return None

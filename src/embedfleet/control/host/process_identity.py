@@ -1,4 +1,4 @@
-"""A process, told from every other that had its pid, or has it on another machine or in another container."""
+"""The identity of a process: a pid is used again, and exists on other machines and in other containers too."""
 
 import os
 from pathlib import Path
@@ -7,7 +7,7 @@ _STARTED = 19  # field of /proc/PID/stat behind the name (proc(5): starttime, in
 
 
 def identity_of(pid: int) -> str:
-    """Words that no other process ever has; empty if there is no such process, or it is hidden from us."""
+    """Return a text that no other process ever has; empty if there is no such process, or it is hidden from us."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
@@ -17,15 +17,15 @@ def identity_of(pid: int) -> str:
 
 
 def _place() -> str:
-    """This start of this machine, and the pid namespace that we are in."""
+    """Return the id of this boot of the machine, and our pid namespace."""
     return f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()} {Path('/proc/self/ns/pid').readlink()}"
 
 
 def lock_holder(lock: os.stat_result) -> int:
-    """The process that holds a file by ``flock`` (proc(5), /proc/locks); 0 if the kernel does not say.
+    """Return the id of the process that holds a file by ``flock`` (proc(5), /proc/locks); 0 if unknown.
 
     Args:
-        lock: of the file.
+        lock: Status of the file.
     """
     device = f"{os.major(lock.st_dev):02x}:{os.minor(lock.st_dev):02x}:{lock.st_ino}"
     try:

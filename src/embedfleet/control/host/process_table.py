@@ -1,4 +1,4 @@
-"""The kernel's table of processes (proc(5)): who descends from whom, who belongs together, who listens where."""
+"""The kernel's table of processes (proc(5)): parents, sessions and listening sockets."""
 
 import os
 import signal
@@ -11,13 +11,13 @@ _LISTENS = "0A"  # TCP_LISTEN, in /proc/net/tcp
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class ProcessRow:
     """A process that has not ended.
 
     Attributes:
-        pid: of the process.
-        parent: pid of its parent.
-        session: pid of who leads, or led, its session.
+        pid: Process id.
+        parent: Process id of its parent.
+        session: Process id of the process that leads, or led, its session.
     """
 
     pid: int
@@ -25,19 +25,22 @@ class Row:
     session: int
 
 
-def processes() -> Iterator[Row]:
-    """All that can be seen."""
+def processes() -> Iterator[ProcessRow]:
+    """Yield every process that this one can see."""
     for place in Path("/proc").iterdir():
         if not place.name.isdecimal():
             continue
         with suppress(OSError):
             state, parent, _, session, *_ = (place / "stat").read_text().rpartition(")")[2].split()
             if state not in {"Z", "X"}:
-                yield Row(int(place.name), int(parent), int(session))
+                yield ProcessRow(int(place.name), int(parent), int(session))
 
 
 def end_session(leader: int) -> list[int]:
-    """Kill what is left of a session whose leader has ended, and say what that was: no other has its number yet."""
+    """Kill the rest of a session whose leader has ended, and return the process ids.
+
+    The kernel does not use the leader's id again while the session has processes.
+    """
     ended: list[int] = []
     while found := [row.pid for row in processes() if row.session == leader and row.pid not in ended]:
         for pid in found:
@@ -48,7 +51,7 @@ def end_session(leader: int) -> list[int]:
 
 
 def end_children() -> None:
-    """Kill every child of this process, and wait for its end."""
+    """Kill every child of this process, and wait until all have ended."""
     for row in processes():
         if row.parent == os.getpid():
             with suppress(ProcessLookupError):
@@ -62,7 +65,7 @@ def listens(pid: int, port: int) -> bool:
     """Whether a process has a socket that listens on a port of this machine.
 
     Raises:
-        PermissionError: its files are hidden from us.
+        PermissionError: The files of the process are hidden from us.
     """
     wanted = {f"socket:[{inode}]" for inode in _listeners(port)}
     if not wanted:
@@ -76,7 +79,7 @@ def listens(pid: int, port: int) -> bool:
 
 
 def _listeners(port: int) -> Iterator[str]:
-    """Numbers of the sockets that listen there."""
+    """Yield the inodes of the sockets that listen on a port."""
     for table in ("/proc/self/net/tcp", "/proc/self/net/tcp6"):
         with suppress(OSError):
             for line in Path(table).read_text().splitlines()[1:]:

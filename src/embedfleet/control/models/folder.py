@@ -1,6 +1,6 @@
-"""A model folder as it lies on the disk, looked at from outside: files, their JSON, the shapes of its tensors.
+"""The content of a model folder on the disk: its files, their JSON, and the shapes of its tensors.
 
-Nothing is judged here: `tei.folder` says what TEI makes of it.
+Nothing is judged here; `tei.folder` decides what TEI makes of it.
 """
 
 import json
@@ -21,11 +21,11 @@ _ZIP = b"PK\x03\x04"
 _BOM = b"\xef\xbb\xbf"
 _BEGINNING = 64
 _LARGEST_JSON = 32 << 20
-_LARGEST_HEADER = 100_000_000  # of a safetensors file, as its own library has it
-_MOST_FILES = 10_000  # of one folder
+_LARGEST_HEADER = 100_000_000  # bytes of a safetensors header, the limit of its own library
+_MOST_FILES = 10_000  # files of one folder that are listed
 _READ = (".json", ".safetensors", ".bin", ".onnx", ".model", ".txt", ".pt")
 _DEEPEST = 2
-_NOT_READ = {"tokenizer.json", "vocab.json", "added_tokens.json"}  # large, and only what they are called counts
+_NOT_READ = {"tokenizer.json", "vocab.json", "added_tokens.json"}  # large files of which only the names matter
 _TOKENIZER = "tokenizer.json"
 
 Value = TypeVar("Value")
@@ -33,20 +33,21 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True, slots=True)
 class ModelFolder:
-    """What lies in a folder, by names below it with slashes.
+    """The content of a model folder. Files are named by their paths below it, with slashes.
 
     Attributes:
-        path: of the folder.
-        sizes: of every file in bytes; -1 of a link that leads nowhere.
-        json: values of JSON files.
-        broken: JSON files that cannot be read → why.
-        odd: JSON files that Python reads and Rust does not, for their BOM or a key that is there twice.
-        pointers: files that are git-lfs pointers.
-        zipped: files that begin as a zip does, as PyTorch's pickles since 1.6.
-        outside: files that are links to outside the folder → where they lead.
-        tensors: safetensors files → tensor → shape.
-        tokenizer: text of the ``tokenizer.json`` that there should be, if it is not there so; see `with_tokenizer`.
-        no_tokenizer: why none can be made.
+        path: Path of the folder.
+        sizes: Size of every file in bytes; -1 for a broken link, or a file that may not be read.
+        json: Values of JSON files.
+        broken: Why a JSON file cannot be read, by file.
+        odd: JSON files that Python reads and Rust does not, because of a BOM or a repeated key.
+        pointers: Files that are git-lfs pointers.
+        zipped: Files that begin as a zip does, such as PyTorch's pickles since 1.6.
+        outside: Targets of links that lead outside the folder, by file.
+        tensors: Shapes by tensor, by safetensors file.
+        tokenizer: Text of the ``tokenizer.json`` that should be there; empty if the file is right. `with_tokenizer`
+            sets it.
+        no_tokenizer: Why no tokenizer can be made; empty if one can be.
     """
 
     path: Path
@@ -62,23 +63,23 @@ class ModelFolder:
     no_tokenizer: str = ""
 
     def has(self, name: str) -> bool:
-        """Whether there is such a file."""
+        """Whether the folder has a file of this name."""
         return name in self.sizes
 
     def values(self, name: str) -> dict[str, Any] | None:
-        """A JSON file's object, to be changed at will; None if there is none."""
+        """Return a copy of the object in a JSON file; None if there is none."""
         value = self.json.get(name)
         return dict(value) if isinstance(value, dict) else None
 
 
 def read_model_folder(path: Path) -> ModelFolder:
-    """Look at a folder in Hugging Face layout; never fails, and reads no weights."""
+    """Read a folder in Hugging Face layout without its weights; never fails."""
     sizes: dict[str, int] = {}
     outside: dict[str, Path] = {}
     beginnings: dict[str, bytes] = {}
     real = Path(os.path.realpath(path))
     for name, file in _files(path):
-        sizes[name], beginnings[name] = _look(file)
+        sizes[name], beginnings[name] = _size_and_beginning(file)
         target = _target(file)
         if not target.is_relative_to(real):
             outside[name] = target
@@ -99,7 +100,7 @@ def read_model_folder(path: Path) -> ModelFolder:
 
 
 def below(folder: ModelFolder, path: str) -> ModelFolder:
-    """What lies in one folder of a folder, with names from there; the same for an empty path."""
+    """Return the content of a subfolder, with names below it; the folder itself for an empty path."""
     if not path:
         return folder
     start = f"{path}/"
@@ -114,7 +115,7 @@ def below(folder: ModelFolder, path: str) -> ModelFolder:
 
 
 def with_tokenizer(folder: ModelFolder) -> ModelFolder:
-    """The same with the tokenizer that the libraries use: made of slow files, or as other files want it."""
+    """Return the folder with the tokenizer that the libraries would use, made of slow files or changed by other files."""
     kind = (folder.values("config.json") or {}).get("model_type")
     lowers = any((folder.values(name) or {}).get("do_lower_case") is True for name in LENGTH_FILES)
     try:
@@ -131,28 +132,28 @@ def _from(values: Mapping[str, Value], start: str) -> dict[str, Value]:
 
 
 def _files(path: Path) -> Iterator[tuple[str, Path]]:
-    """Its files, as deep as modules lie; what is hidden is nobody's."""
+    """Yield the files down to the depth of modules, without hidden ones."""
     for above, folders, names in os.walk(path, followlinks=True):
         depth = len(Path(above).relative_to(path).parts)
         folders[:] = sorted(name for name in folders if name[0] != "." and depth < _DEEPEST)
         seen = sorted(name for name in names if name[0] != ".")
         for name in sorted(seen, key=lambda name: not name.endswith(_READ))[
             :_MOST_FILES
-        ]:  # those that count come first
+        ]:  # the files that are read come first
             file = Path(above, name)
             yield str(PurePosixPath(file.relative_to(path))), file
 
 
 def _target(file: Path) -> Path:
-    """Where a file is in truth; itself where that cannot be found out."""
+    """Return the real path of a file; the path itself if it cannot be resolved."""
     try:
         return Path(os.path.realpath(file))
     except OSError:
         return file
 
 
-def _look(file: Path) -> tuple[int, bytes]:
-    """A file's size, and how it begins."""
+def _size_and_beginning(file: Path) -> tuple[int, bytes]:
+    """Return the size of a file and its first bytes."""
     try:
         size = file.stat().st_size
         if not file.is_file():
@@ -168,7 +169,7 @@ def _is_json(name: str, size: int) -> bool:
 
 
 def _read_json(file: Path) -> tuple[Any, bool, str]:
-    """A file's value, whether Rust could not read what Python can, and why it cannot be read at all."""
+    """Return the value of a file, whether Python reads it and Rust does not, and why neither can."""
     twice = False
 
     def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -184,14 +185,14 @@ def _read_json(file: Path) -> tuple[Any, bool, str]:
         content = file.read_bytes()
         text = content.removeprefix(_BOM).decode("utf-8")
         value = json.loads(text, object_pairs_hook=pairs, parse_constant=refuse)
-        json.dumps(value, ensure_ascii=False).encode()  # half a character can be written in JSON, but be in no answer
+        json.dumps(value, ensure_ascii=False).encode()  # fails on half a surrogate pair, which JSON can hold and UTF-8 cannot
     except (OSError, ValueError, RecursionError) as error:
         return None, False, str(error)
     return value, twice or content.startswith(_BOM), ""
 
 
 def _header(file: Path) -> dict[str, tuple[int, ...]] | None:
-    """The shapes in a safetensors file; None if it is none."""
+    """Return the shapes in a safetensors file; None if the file is invalid."""
     try:
         with file.open("rb") as stream:
             (length,) = struct.unpack("<Q", stream.read(8))

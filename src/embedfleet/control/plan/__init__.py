@@ -1,1 +1,1 @@
-"""What a fleet consists of, decided from the settings and the machine. Pure."""
+"""The plan of a fleet, decided from the settings and the machine; pure."""

@@ -1,27 +1,30 @@
-"""The text of nginx's configuration, pure: the script's shape, with what it lacked and why."""
+"""The text of nginx's configuration; pure.
+
+It has the directives of the script that this project replaces, and additions with their reasons.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 FILES = 8192
-"""That a worker of nginx may have open, unless the machine grants fewer."""
+"""Files that an nginx worker may have open, unless the machine grants fewer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """What one service's nginx does.
+    """The values in the configuration of one service's nginx.
 
     Attributes:
-        service: its name.
-        upstream: name of the upstream.
-        listen: port, or address and port.
+        service: Name of the service.
+        upstream: Name of the upstream.
+        listen: Port, or address and port.
         servers: ``host:port`` of each replica that may get requests.
-        resting: (``host:port``, reason) of the others. With nobody else they are listed as down: nginx then answers
-            502, where it would not take an upstream without servers.
-        payload_limit_bytes: TEI's own limit.
-        response_timeout_s: longest wait for a replica's reply.
-        access_log: a file for one JSON object per request.
-        generation: what /livez answers, so that whoever reloads sees when it has taken effect.
+        resting: ``host:port`` and reason of each replica that gets none. If there are no others, they are listed as
+            down: nginx then answers 502, whereas it refuses an upstream without servers.
+        payload_limit_bytes: Largest request body, which is TEI's own limit.
+        response_timeout_s: Longest wait for a replica's reply, in seconds.
+        access_log: File for one JSON object per request.
+        generation: Answer of /livez, by which a reload is seen to have taken effect.
     """
 
     service: str
@@ -36,51 +39,63 @@ class Site:
 
 
 def file_name(service: str) -> str:
-    """``nginx-embedder.conf``."""
+    """Return the name of a service's file, such as ``nginx-embedder.conf``."""
     return f"nginx-{service}.conf"
 
 
 def render_site(site: Site) -> str:
-    """One service's upstream and server, for nginx's http context (nginx 1.13 or newer)."""
-    servers = "\n".join(f"    server {address} max_fails=0;" for address in site.servers)
-    if not site.servers:
-        servers = "\n".join(f"    server {address} down;" for address, _ in site.resting)
-    resting = "".join(f"\n    # {address} gets nothing: {_one_line(reason)}" for address, reason in site.resting)
+    """Return the upstream and the server of one service, for nginx's http context (nginx 1.13 or newer)."""
     log = f"embedfleet_{site.service.replace('-', '_')}"
-    timeout = f"{max(1, round(site.response_timeout_s))}s"
-    return f"""\
-# Made by embedfleet, and made anew whenever a replica comes or goes: what is edited here is lost.
+    return f"{_log_format(site, log)}\n{_upstream(site)}\n{_server(site, log)}"
 
-# One JSON object per request: what it cost, which replica answered, and which were tried before.
+
+def _log_format(site: Site, log: str) -> str:
+    return f"""\
+# Made by embedfleet, and again whenever a replica comes or goes: changes made here are lost.
+
+# One JSON object per request: its cost, the replica that answered, and those that were tried before.
 log_format {log} escape=json '{{'
     '"time":"$time_iso8601","service":"{site.service}","client":"$remote_addr","method":"$request_method",'
     '"path":"$uri","status":$status,"bytes_in":$request_length,"bytes_out":$body_bytes_sent,'
     '"seconds":$request_time,"upstream":"$upstream_addr","upstream_status":"$upstream_status",'
     '"upstream_seconds":"$upstream_response_time","request_id":"$request_id"}}';
+"""
 
+
+def _upstream(site: Site) -> str:
+    servers = "\n".join(f"    server {address} max_fails=0;" for address in site.servers)
+    if not site.servers:
+        servers = "\n".join(f"    server {address} down;" for address, _ in site.resting)
+    resting = "".join(f"\n    # {address} gets nothing: {_one_line(reason)}" for address, reason in site.resting)
+    return f"""\
 upstream {site.upstream} {{
-    # To the replica with the fewest requests under way, not to the next in turn: requests differ much in weight.
+    # The replica with the fewest requests under way, not the next in turn: requests differ much in cost.
     least_conn;
     # max_fails=0: one slow moment must not take a replica out for ten seconds, or all of them at once. Replicas are
-    # asked to infer every few seconds, and those that cannot are taken off this list.
+    # probed every few seconds, and those that cannot infer are removed from this list.
 {servers}{resting}
-    # Connections to replicas are kept: a new one per request costs more than the proxying itself.
+    # Connections to replicas are kept open: a new one per request costs more than the proxying itself.
     keepalive 64;
 }}
+"""
 
+
+def _server(site: Site, log: str) -> str:
+    timeout = f"{max(1, round(site.response_timeout_s))}s"
+    return f"""\
 server {{
     listen {site.listen};
     # A line per request, as described above.
     access_log {site.access_log} {log};
-    # TEI's own limit. nginx's default of 1 MB would refuse first, in HTML.
+    # TEI's own limit. With its default of 1 MB nginx would refuse a body first, in HTML.
     client_max_body_size {site.payload_limit_bytes};
-    # A body stays in memory: it is needed again if the request is sent to another replica.
+    # A body stays in memory, since it is sent again if another replica gets the request.
     client_body_buffer_size {min(site.payload_limit_bytes, 4_000_000)};
-    # Clients keep their connections for longer than the 75 s of the default between batches.
+    # Between batches, clients keep connections open for longer than the default of 75 s.
     keepalive_timeout 120s;
     keepalive_requests 100000;
 
-    # Is nginx there at all, and by which version of this file? Whether a replica is: GET /health.
+    # Whether nginx runs, and with which version of this file. GET /health asks a replica.
     location = /livez {{
         access_log off;
         default_type text/plain;
@@ -89,25 +104,25 @@ server {{
 
     location / {{
         proxy_pass http://{site.upstream};
-        # HTTP/1.1 and no Connection header are what lets upstream connections be kept.
+        # Upstream connections are kept open only with HTTP/1.1 and without a Connection header.
         proxy_http_version 1.1;
         proxy_set_header Connection "";
-        # Who asked, and by which name one finds the request in every log.
+        # The client, and the id of the request in every log.
         proxy_set_header Host $host;
         proxy_set_header X-Real-IP $remote_addr;
         proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
         proxy_set_header X-Forwarded-Proto $scheme;
         proxy_set_header X-Request-Id $request_id;
         add_header X-Request-Id $request_id always;
-        # Every call of TEI's may be sent again, POSTs too: the same text gives the same vector. But only once: a
-        # replica may have died of the request, and nginx cannot try it apart from the others.
+        # Every TEI request may be sent again, POSTs too: the same text gives the same vector. But only once: the
+        # request may have killed the replica, and nginx cannot try it alone.
         proxy_next_upstream error timeout non_idempotent http_429 http_502 http_503;
         proxy_next_upstream_tries 2;
-        # A replica that is there accepts at once; one that works may take as long as its batch.
+        # A running replica accepts at once; its reply may take as long as its batch.
         proxy_connect_timeout 2s;
         proxy_send_timeout 60s;
         proxy_read_timeout {timeout};
-        # A batch's vectors fit into memory: 32 of 1,024 numbers are 0.4 MB.
+        # The vectors of a batch fit into memory: 32 of 1,024 numbers are 0.4 MB.
         proxy_buffer_size 16k;
         proxy_buffers 64 16k;
     }}
@@ -116,13 +131,13 @@ server {{
 
 
 def render_main(folder: str, site_file: str, *, files: int = FILES, test: bool = False) -> str:
-    """A whole nginx.conf around one site.
+    """Return a whole nginx.conf around one site.
 
     Args:
-        folder: for what nginx writes.
-        site_file: absolute path of the site's file.
-        files: that a worker may have open.
-        test: only to be looked at by ``nginx -t`` beside one that runs.
+        folder: Folder for the files that nginx writes.
+        site_file: Absolute path of the site's file.
+        files: Files that a worker may have open.
+        test: Whether ``nginx -t`` alone reads it, while another nginx runs in the folder.
     """
     pid = "candidate.pid" if test else "nginx.pid"
     return f"""\
@@ -131,13 +146,13 @@ daemon off;
 worker_processes auto;
 pid {folder}/{pid};
 error_log stderr warn;
-# A connection is to a client or to a replica, and each may have a file for its body as well.
+# A connection leads to a client or to a replica, and each may have a file for its body as well.
 worker_rlimit_nofile {files};
 events {{
     worker_connections {files // 2};
 }}
 http {{
-    # Everything that nginx writes, in a folder of its own: no root is needed.
+    # Everything that nginx writes goes into a folder of its own, so that it needs no root.
     client_body_temp_path {folder}/body-files;
     proxy_temp_path {folder}/proxy-files;
     fastcgi_temp_path {folder}/fastcgi-files;
@@ -150,4 +165,5 @@ http {{
 
 
 def _one_line(text: str) -> str:
+    """Make a text fit into a comment: without line breaks, and short."""
     return " ".join(text.split())[:200]

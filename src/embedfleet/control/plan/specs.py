@@ -1,4 +1,4 @@
-"""What the supervisor runs: a process, a container, or a server that somebody else runs."""
+"""The specs of a fleet's children: a process, a container, or a server that somebody else runs."""
 
 import hashlib
 import json
@@ -11,11 +11,12 @@ Kind = Literal["balancer", "replica"]
 
 @dataclass(frozen=True, slots=True)
 class ChildSpec:
-    """What every child has.
+    """The part of a spec that every child has.
 
     Attributes:
-        name: ``embedder-0``, ``bge-embedder-tei-0``, ``nginx-embedder-lb``.
-        service: it belongs to.
+        name: Unique name, such as ``embedder-0``, ``bge-embedder-tei-0`` or ``nginx-embedder-lb``.
+        service: Name of the service that the child belongs to.
+        kind: Whether the child serves a model or spreads requests.
     """
 
     name: str
@@ -28,8 +29,9 @@ class ProcessSpec(ChildSpec):
     """A process: a verb of our own command line with its flags.
 
     Attributes:
-        admin: a gateway's admin socket; empty for all else.
-        listens: (address, port) of the socket that is held for it; None for all but gateways.
+        arguments: The verb and its flags.
+        admin: Path of a gateway's admin socket; empty for other processes.
+        listens: Address and port of the socket that the fleet holds for a gateway; None for other processes.
     """
 
     arguments: tuple[str, ...] = ()
@@ -57,17 +59,22 @@ class Mount:
 class ContainerSpec(ChildSpec):
     """A container; its name is the container's.
 
+    The names of the fields are part of the fingerprint: a renamed field makes the next release replace every container.
+
     Attributes:
-        image: reference.
-        tars: files that may hold the image, the likeliest first.
-        arguments: after the entrypoint.
-        entrypoint: empty for the image's own.
-        gpu: UUID of its only GPU; empty for none.
-        port: where it listens inside.
-        publish: (address, port) on the host; port 0 for any; None if it is reached by its own address.
-        model: the folder that a replica serves, as a path, or ``builtin``.
-        weights: digest of what that folder holds.
-        reading: the settings that change what is computed with it.
+        image: Reference of the image.
+        tars: Files that may hold the image, the likeliest first.
+        arguments: Words after the entrypoint.
+        entrypoint: Program in place of the image's own; empty for the image's own.
+        environment: Variables by name.
+        mounts: Folders of the host that the container sees.
+        network: Name of the Docker network.
+        gpu: UUID of the container's only GPU; empty for none.
+        port: Port that it listens on inside.
+        publish: Address and port on the host; port 0 for any; None if the container is reached by its own address.
+        model: Path of the folder that a replica serves, or ``builtin``.
+        weights: Digest of the folder's content.
+        reading: Settings that change what a replica computes with the folder.
     """
 
     image: str = ""
@@ -86,26 +93,34 @@ class ContainerSpec(ChildSpec):
 
     @property
     def computes(self) -> str:
-        """What a replica's answers depend on: two that differ here must never serve side by side.
+        """Everything that a replica's answers depend on: replicas that differ here must never serve side by side.
 
-        The last part of the folder's path is in it, for it is the name by which a replica tells its model.
+        It includes the last part of the folder's path, since a replica reports its model by that name.
         """
         return f"{PurePath(self.model).name} {self.weights} {self.reading}".strip()
 
     @property
     def sees_folder_as_it_is(self) -> bool:
-        """Whether nothing that a replica is given was made of its model's folder as that was at the start."""
+        """Whether the replica gets nothing that was derived from the model folder when the fleet was started."""
         return " tei=" not in f" {self.reading}" and all(
             mount.source == self.model for mount in self.mounts if mount.target == self.model
         )
 
     @property
     def address(self) -> str:
-        """``name:port`` as its neighbours on the network reach it."""
+        """``name:port``, by which containers on the network reach it."""
         return f"{self.name}:{self.port}"
 
     @property
     def fingerprint(self) -> str:
-        """A digest of everything that makes a running container this one; where its image came from does not."""
+        """A digest of everything that makes a running container this one, except where its image came from."""
         content = {key: value for key, value in asdict(self).items() if key != "tars"}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def peer_url(replica: ChildSpec) -> str:
+    """Return the URL by which containers on the fleet's network reach a replica."""
+    if isinstance(replica, ContainerSpec):
+        return f"http://{replica.address}"
+    assert isinstance(replica, RemoteSpec), "a container cannot reach a process on this machine's loopback"
+    return replica.url

@@ -1,1 +1,1 @@
-"""What is checked before anything is started."""
+"""The survey of the machine and the checks before a fleet is started."""

@@ -1,4 +1,4 @@
-"""What a model is for, by the files of its folder; pure."""
+"""The kind of a model, by the files of its folder; pure."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -8,11 +8,11 @@ from embedfleet.control.models.folder import ModelFolder
 from embedfleet.control.tei.weights import HEADS, tensors_of
 
 _MODULES = "modules.json"
-_LABELS = 2  # of a classifier that does not say how many: transformers' default
+_LABELS = 2  # labels of a classifier that does not state a number: transformers' default
 
 
 class Kind(StrEnum):
-    """What a model gives for its texts."""
+    """The kind of a model, by what it computes for a text."""
 
     EMBEDDER = "embedder"
     RERANKER = "reranker"
@@ -22,12 +22,12 @@ class Kind(StrEnum):
 
 
 def kind_of(folder: ModelFolder, config: Mapping[str, Any], pooling: str = "auto") -> Kind:
-    """What a model is for.
+    """Return the kind of a model.
 
     Args:
-        folder: that the transformer lies in.
-        config: of its ``config.json``.
-        pooling: that a person states; ``auto`` for the folder's own.
+        folder: The folder of the transformer.
+        config: Content of its ``config.json``.
+        pooling: The setting ``pooling``; ``auto`` for the folder's own.
     """
     modules = _modules(folder)
     if pooling == "splade" or "SpladePooling" in modules:
@@ -45,21 +45,21 @@ def kind_of(folder: ModelFolder, config: Mapping[str, Any], pooling: str = "auto
 
 
 def misplaced(kind: Kind, service: str, task: str, *, by_tei: bool) -> tuple[str, str]:
-    """What a service cannot answer with a model of this kind, and what to do; both empty if all is well.
+    """Return what a service cannot do with a model of this kind, and a hint; both empty if it can do everything.
 
     Args:
-        kind: of the model.
-        service: its name.
-        task: that its settings state.
-        by_tei: whether TEI serves it, which ranks by cross-encoders alone.
+        kind: Kind of the model.
+        service: Name of the service.
+        task: The setting ``task`` of the service.
+        by_tei: Whether TEI serves the model; TEI ranks with cross-encoders alone.
     """
     wanted = {"embedder": "embed", "reranker": "rerank"}.get(service, task) if task == "auto" else task
     if wanted == "embed" and kind in {Kind.RERANKER, Kind.CLASSIFIER}:
         how = ": /embed answers 424" if task == "auto" else ""
         return f"the service {service} cannot embed with a {kind}{how}", "give the folder of an embedder"
     if wanted == "rerank" and by_tei and kind is not Kind.RERANKER:
-        said = f"the service {service} cannot rank with this {kind} in TEI: /rerank answers 424"
-        return said, "give the folder of a reranker: a cross-encoder with one label"
+        problem = f"the service {service} cannot rank with this {kind} in TEI: /rerank answers 424"
+        return problem, "give the folder of a reranker: a cross-encoder with one label"
     return "", ""
 
 
@@ -74,7 +74,7 @@ def _classifier(labels: int) -> Kind:
 
 
 def _labels(config: Mapping[str, Any]) -> int:
-    """How many are stated; 0 if none are."""
+    """Return the number of labels that the configuration states; 0 if it states none."""
     names, count = config.get("id2label"), config.get("num_labels")
     if isinstance(names, dict) and names:
         return len(names)
@@ -82,6 +82,6 @@ def _labels(config: Mapping[str, Any]) -> int:
 
 
 def _rows(folder: ModelFolder) -> int:
-    """Of a classification head in the weights; 0 if none is seen."""
+    """Return the rows of the classification head in the weights; 0 if none is found."""
     tensors = tensors_of(folder) or {}
     return next((tensors[head][0] for head in HEADS if tensors.get(head)), 0)

@@ -1,35 +1,46 @@
-"""How many files the parts of a fleet may have open, and whether that is enough for the clients that were promised."""
+"""The files that the parts of a fleet may have open, and whether they are enough for the clients that are allowed."""
 
 from collections.abc import Sequence
 
-from embedfleet.config.settings import Service
-from embedfleet.control.docker.container_engine import Engine
-from embedfleet.control.preflight.check import Check
+from embedfleet.config.settings import Service, Settings
+from embedfleet.control.docker.container_engine import ContainerEngine
+from embedfleet.control.plan.machine import Machine
+from embedfleet.control.plan.placement import is_balancer_in_container
+from embedfleet.control.preflight.check_result import CheckResult, ok, warning
 from embedfleet.system.kernel_limits import client_connections, files_for
 
 _CONTAINER_FILES = 65_536  # any kernel grants them to a daemon that is root
 
 
-def container_files(engine: Engine) -> int:
-    """Of each container; 0 for as many as the daemon gives, which without root cannot give more than it has."""
+def container_files(engine: ContainerEngine) -> int:
+    """Return the files that a container may have open; 0 for the daemon's default, if it runs without root."""
     return 0 if engine.is_rootless else _CONTAINER_FILES
 
 
-def check_open_files(services: Sequence[Service], files: int) -> Check:
-    """Whether the gateways of these services can let in as many clients as they are set to.
+def gateway_processes(settings: Settings, machine: Machine) -> list[Service]:
+    """Return the services whose gateway is a process on this machine; containers have a limit of their own."""
+    gateways = [service for service in settings.services if service.options.balancer == "gateway"]
+    return [
+        service
+        for service in gateways
+        if not is_balancer_in_container(service, machine.gpus, has_own_image=machine.has_own_image)
+    ]
+
+
+def check_open_files(services: Sequence[Service], files: int) -> CheckResult:
+    """Check that gateways can let in as many clients as they are set to.
 
     Args:
-        services: whose gateways are processes of this machine.
-        files: that a process may have open at most.
+        services: Services whose gateways are processes on this machine.
+        files: Files that a process may have open.
     """
     found = [service for service in services if files_for(service.gateway.max_connections) > files]
     if not found:
-        return Check("files", "ok", f"a process may have {files} files open")
+        return ok("files", f"a process may have {files} files open")
     most = max(service.gateway.max_connections for service in found)
     names = ", ".join(service.name for service in found)
-    return Check(
+    return warning(
         "files",
-        "warn",
         f"max_connections of {names} is {most}, but a process may have {files} files open, which lets in"
         f" {client_connections(files)} clients",
         f"allow {files_for(most)} (ulimit -Hn, LimitNOFILE=, limits.conf), or lower max_connections",

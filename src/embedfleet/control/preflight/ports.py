@@ -1,35 +1,44 @@
-"""Whether the ports that the services want are free: asked before anything is started or stopped."""
+"""The check that the ports of the services are free, before anything is started or stopped."""
 
 import errno
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
 
 from embedfleet.config.settings import Service
 from embedfleet.control.docker.container import Container
+from embedfleet.control.docker.container_engine import ContainerEngine
+from embedfleet.control.plan.specs import ChildSpec, ContainerSpec
 from embedfleet.errors import UsageError
 
-_ASK_S = 1.0
+_CONNECT_S = 1.0
 
 
 def held_ports(containers: Iterable[Container]) -> set[int]:
-    """The ports that balancers of ours publish: these they may keep, or hand over; any other must be free."""
+    """Return the ports that balancers of ours publish: these stay in use, all others must be free."""
     return {each.published for each in containers if each.kind == "balancer" and each.status == "running"} - {0}
+
+
+def bound_by_daemon(engine: ContainerEngine | None, plan: Sequence[ChildSpec]) -> set[str]:
+    """Return the services whose port the daemon binds, which may bind any port unless it runs without root."""
+    if engine is None or engine.is_rootless:
+        return set()
+    return {spec.service for spec in plan if isinstance(spec, ContainerSpec) and spec.kind == "balancer"}
 
 
 def check_ports(
     services: Iterable[Service], *, held: AbstractSet[int] = frozenset(), by_daemon: AbstractSet[str] = frozenset()
 ) -> None:
-    """Bind every service's address for a moment.
+    """Bind the address of every service for a moment.
 
     Args:
-        services: whose ports.
-        held: ports that balancers of ours hold, see `held_ports`.
-        by_daemon: services whose port the Docker daemon is to bind. It may where this process may not: a port below
-            1024, without root.
+        services: The services.
+        held: Ports that balancers of ours hold, by `held_ports`.
+        by_daemon: Services whose port the Docker daemon binds. Unlike this process it may bind a port below 1024
+            even if we are not root.
 
     Raises:
-        UsageError: addresses that cannot be bound, with the settings that name them.
+        UsageError: Some addresses cannot be bound; the message names the settings.
     """
     wanted = [service for service in services if service.options.port not in held]
     problems = [problem for service in wanted if (problem := _problem(service, by_daemon=service.name in by_daemon))]
@@ -40,6 +49,7 @@ def check_ports(
 
 
 def _problem(service: Service, *, by_daemon: bool) -> str:
+    """Return why an address cannot be bound; empty if it can."""
     host, port = service.options.host, service.options.port
     try:
         with socket.socket(_family(host), socket.SOCK_STREAM) as sock:
@@ -56,10 +66,10 @@ def _problem(service: Service, *, by_daemon: bool) -> str:
 
 
 def _listens(host: str, port: int) -> bool:
-    """Whether somebody listens there: all that a process can learn that may not bind."""
+    """Whether a server accepts connections there, which is all that a process can find out if it may not bind."""
     here = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     try:
-        socket.create_connection((here, port), _ASK_S).close()
+        socket.create_connection((here, port), _CONNECT_S).close()
     except OSError:
         return False
     return True

@@ -1,97 +1,214 @@
-"""What there is to run a fleet on: GPUs, daemon, models, images; looked at once, before anything is started."""
+"""The survey of the machine: its GPUs, Docker daemon, models, cores and memory, each asked for once.
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+A survey changes nothing and decides nothing. `up`, `doctor`, `render` and `service install` each take one, and decide
+from it. A question without an answer leaves its fault in the survey, so that the doctor can report every fault.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from embedfleet.config.model_name import model_folder
 from embedfleet.config.settings import Service, Settings
 from embedfleet.control.docker.client import Docker
-from embedfleet.control.docker.container_engine import Engine
-from embedfleet.control.docker.images import Progress, ensure_image, find_archive
-from embedfleet.control.docker.owner import Owner
-from embedfleet.control.host.gpu import select
-from embedfleet.control.host.nvml import Driver, read_driver
+from embedfleet.control.docker.container import Container
+from embedfleet.control.docker.container_engine import ContainerEngine
+from embedfleet.control.docker.fleet_identity import FleetIdentity
+from embedfleet.control.docker.images import find_archive
+from embedfleet.control.host.gpu import Gpu, placeholder_gpus, select
+from embedfleet.control.host.nvml import NvidiaDriver, read_driver
 from embedfleet.control.models.digest import digest_folder
-from embedfleet.control.plan.plan import (
-    Machine,
-    balancer_in_container,
-    check_machine,
-    docker_model,
-    family_for,
-    runs_as,
-)
-from embedfleet.control.plan.specs import ChildSpec, ContainerSpec
+from embedfleet.control.models.folder import ModelFolder, read_model_folder
+from embedfleet.control.plan.container_model import container_model
+from embedfleet.control.plan.gpus import families_of, family_for, usable_gpus
+from embedfleet.control.plan.machine import Machine
+from embedfleet.control.plan.placement import needs_docker, substrate_of
 from embedfleet.control.tei.launch import target_of
 from embedfleet.control.tei.model import TeiModel, read_for_tei
-from embedfleet.errors import UsageError
+from embedfleet.errors import FleetError, UsageError
+from embedfleet.system.cgroup import Memory, Quota, cores, cpu_quota, memories
+from embedfleet.system.kernel_limits import most_open_files
+from embedfleet.system.memory import MEMINFO, read_machine_memory
 
 
 @dataclass(frozen=True, slots=True)
-class Ground:
-    """See the module.
+class SurveyedModel:
+    """The model folder of a service.
 
     Attributes:
-        machine: what the plan is made from.
-        docker: the daemon; None if the fleet has no containers.
-        engine: what the daemon is.
+        folder: The folder as it was read; it holds nothing if it does not exist.
+        is_missing: Whether the folder does not exist.
+        tei: What TEI makes of the folder; None if no container is given it.
+        digest: Digest of the folder's content; empty if no container is given it.
+    """
+
+    folder: ModelFolder
+    is_missing: bool = False
+    tei: TeiModel | None = None
+    digest: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """The cores, memory and files that the fleet's processes may use.
+
+    Attributes:
+        machine_cores: Cores of the machine.
+        allowed_cores: Cores that this process may run on.
+        cpu_quota: Quota of processor time; None without one.
+        memories: Memory of every control group over this process that has a limit, and of the machine.
+        open_files: Files that a process may have open.
+    """
+
+    machine_cores: int
+    allowed_cores: int
+    cpu_quota: Quota | None
+    memories: Sequence[Memory]
+    open_files: int
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """The answers of the machine.
+
+    Attributes:
+        machine: The answers from which a plan is made.
+        resources: Cores, memory and files.
+        driver: The NVIDIA driver; None if there is none, or the settings rule GPUs out.
+        driver_fault: Why the driver cannot be asked.
+        gpu_fault: Why the GPUs do not suit the settings; `machine` then has none.
+        docker: The daemon; None if the fleet has no containers, or the daemon cannot be reached.
+        engine: What the daemon is; None without a daemon.
+        containers: The containers of this fleet that exist.
+        docker_fault: Why the daemon cannot be reached.
+        own_image_fault: Why the tar of our own image cannot be read.
+        models: The model folder of each service that has one on this machine.
+        model_faults: Why a service's model cannot be judged, by service.
     """
 
     machine: Machine
+    resources: Resources
+    driver: NvidiaDriver | None = None
+    driver_fault: UsageError | None = None
+    gpu_fault: UsageError | None = None
     docker: Docker | None = None
-    engine: Engine | None = None
+    engine: ContainerEngine | None = None
+    containers: Sequence[Container] = ()
+    docker_fault: FleetError | None = None
+    own_image_fault: UsageError | None = None
+    models: Mapping[str, SurveyedModel] = field(default_factory=dict)
+    model_faults: Mapping[str, UsageError] = field(default_factory=dict)
+
+    def require_gpus(self) -> None:
+        """Refuse GPUs that cannot be asked for, or that do not suit the settings.
+
+        Raises:
+            UsageError: The driver does not answer, or the machine contradicts the GPU type that is set.
+        """
+        for fault in (self.driver_fault, self.gpu_fault):
+            if fault is not None:
+                raise fault
+
+    def close(self) -> None:
+        """Close the connection to the daemon."""
+        if self.docker is not None:
+            self.docker.close()
 
 
-def look(settings: Settings, *, cores: int) -> Ground:
-    """Look at what the settings need.
+def take_survey(settings: Settings) -> Survey:
+    """Ask the machine for everything that the settings need; faults stand in the survey."""
+    survey = _require_images(settings, _ask_for_gpus(settings))
+    if needs_docker(settings, survey.machine.gpus):
+        survey = _ask_daemon(settings, survey)
+    return read_models(settings, survey)
+
+
+def survey_gpus(settings: Settings) -> Survey:
+    """Ask for the GPUs, cores and memory alone: neither the daemon nor a model folder is touched.
 
     Raises:
-        UsageError: a GPU type that the machine contradicts, a model that is not whole, a driver that does not answer.
-        DockerError: containers are wanted and the daemon cannot be reached.
+        UsageError: The driver does not answer, or the machine contradicts the GPU type that is set.
     """
-    driver = see_driver(settings)
-    gpus = check_machine(settings, driver.gpus if driver else ())
-    machine = Machine(cores, gpus, driver.version if driver else "")
-    if not uses_docker(settings, machine):
-        return Ground(machine)
-    docker = Docker(settings.fleet.docker_host, Owner.of(settings, create=True))
-    engine = docker.engine()
-    machine = Machine(
-        cores,
-        gpus,
-        machine.driver,
-        own_image=has_own_image(docker, settings),
-        reaches_containers=not engine.is_rootless,
-        models=read_models(settings, machine),
-        weights=read_weights(settings, machine),
-    )
-    return Ground(machine, docker, engine)
+    survey = _ask_for_gpus(settings)
+    survey.require_gpus()
+    return survey
 
 
-def needs_containers(settings: Settings) -> bool:
-    """Whether any part of the fleet will be a container on this machine; no daemon is asked.
+def _ask_for_gpus(settings: Settings) -> Survey:
+    """Ask for the GPUs, cores, memory and files; without a fault the GPUs are those that the settings allow."""
+    survey = Survey(Machine(cores()), _resources())
+    try:
+        driver = read_driver() if _may_use_gpus(settings) else None
+    except UsageError as error:
+        return replace(survey, driver_fault=error)
+    survey = replace(survey, driver=driver)
+    try:
+        gpus = usable_gpus(settings, driver.gpus if driver else ())
+    except UsageError as error:
+        return replace(survey, gpu_fault=error)
+    return replace(survey, machine=replace(survey.machine, gpus=gpus, driver_version=driver.version if driver else ""))
 
-    Raises:
-        UsageError: as `look` does for GPUs.
-    """
-    driver = see_driver(settings)
-    return uses_docker(settings, Machine(1, check_machine(settings, driver.gpus if driver else ())))
+
+def _require_images(settings: Settings, survey: Survey) -> Survey:
+    """Leave all GPUs out, with the reason, if TEI has no image for one that is used."""
+    try:
+        families_of(settings, survey.machine.gpus)
+    except UsageError as error:
+        return replace(survey, gpu_fault=error, machine=replace(survey.machine, gpus=()))
+    return survey
 
 
-def see_driver(settings: Settings) -> Driver | None:
-    """The NVIDIA driver, if the settings do not rule GPUs out."""
-    return read_driver() if _asks_for_gpus(settings) else None
-
-
-def uses_docker(settings: Settings, machine: Machine) -> bool:
-    """Whether any part of the fleet is a container."""
+def _may_use_gpus(settings: Settings) -> bool:
+    """Whether any service may run on a GPU."""
+    if settings.fleet.gpu.upper() == "CPU":
+        return False
     return any(
-        runs_as(service, machine.gpus) == "docker" or balancer_in_container(service, machine)
+        service.options.driver != "process" and not isinstance(service.options.replicas, tuple)
         for service in settings.services
     )
 
 
-def has_own_image(docker: Docker, settings: Settings) -> bool:
-    """Whether the image of this project's Dockerfile is in the daemon or in a tar."""
+def _resources() -> Resources:
+    """Read the limits of the machine and of the control groups over this process."""
+    machine = read_machine_memory()
+    limits = memories()
+    if machine is not None:
+        limits.append(Memory(machine.total_bytes, machine.available_bytes, str(MEMINFO)))
+    allowed = len(os.sched_getaffinity(0))
+    return Resources(os.cpu_count() or 1, allowed, cpu_quota(), limits, most_open_files())
+
+
+def _ask_daemon(settings: Settings, survey: Survey) -> Survey:
+    try:
+        docker = Docker.connect(settings.fleet.docker_host, FleetIdentity.read(settings))
+    except FleetError as error:
+        return replace(survey, docker_fault=error)
+    own_image_fault, has_image = None, False
+    try:
+        engine, containers = docker.engine(), docker.ours()
+        has_image = _has_own_image(docker, settings)
+    except FleetError as error:
+        docker.close()
+        return replace(survey, docker_fault=error)
+    except UsageError as error:
+        own_image_fault = error
+    return replace(
+        survey,
+        machine=replace(survey.machine, has_own_image=has_image, can_reach_containers=not engine.is_rootless),
+        docker=docker,
+        engine=engine,
+        containers=containers,
+        own_image_fault=own_image_fault,
+    )
+
+
+def _has_own_image(docker: Docker, settings: Settings) -> bool:
+    """Whether the image of this project's Dockerfile is in the daemon or in a tar.
+
+    Raises:
+        UsageError: The usual tar cannot be read.
+    """
     name = settings.fleet.own_image
     if docker.image_id(name):
         return True
@@ -100,72 +217,57 @@ def has_own_image(docker: Docker, settings: Settings) -> bool:
     return usual.is_file() and find_archive(name, (usual,), folder)[0] is not None
 
 
-def read_models(settings: Settings, machine: Machine) -> dict[str, TeiModel]:
-    """What TEI makes of every model folder that a container is to be given.
-
-    Raises:
-        UsageError: a folder is missing, or TEI refuses it; every reason is named.
-    """
-    found: dict[str, TeiModel] = {}
-    problems: list[str] = []
+def read_models(settings: Settings, survey: Survey) -> Survey:
+    """Read every model folder; if the GPU type that is set is absent, judge the models for that type all the same."""
+    gpus = survey.machine.gpus or (placeholder_gpus(settings.fleet.gpu) if survey.gpu_fault is not None else ())
+    models: dict[str, SurveyedModel] = {}
+    faults: dict[str, UsageError] = {}
     for service in settings.services:
-        if runs_as(service, machine.gpus) != "docker":
-            continue
-        folder = docker_model(settings, service)
-        if folder is None:
-            continue
-        if not folder.is_dir():
-            problems.append(f"there is no folder {folder} (services.{service.name}.model)")
-            continue
-        found[service.name] = read_model(settings, service, machine, folder)
-        problems += [f"{folder}/{refusal} ({refusal.hint})" for refusal in found[service.name].verdict.refusals]
-    if problems:
-        raise UsageError("; ".join(problems), "`embedfleet doctor` shows what TEI makes of each model")
-    return found
+        try:
+            found = _read_model(settings, service, gpus)
+        except UsageError as error:
+            faults[service.name] = error
+        else:
+            models |= {service.name: found} if found is not None else {}
+    tei = {name: model.tei for name, model in models.items() if model.tei is not None}
+    digests = {name: model.digest for name, model in models.items() if model.digest}
+    return replace(
+        survey,
+        machine=replace(survey.machine, tei_models=tei, model_digests=digests),
+        models=models,
+        model_faults=faults,
+    )
 
 
-def read_model(settings: Settings, service: Service, machine: Machine, folder: Path) -> TeiModel:
-    """What TEI, by the image that a service has, makes of a model's folder; our own image takes it as it is."""
-    gpus = select(machine.gpus, service.options.devices)
-    families = [family_for(settings, service, gpu) for gpu in gpus or (None,)]
-    target = target_of(service, settings.fleet.tei_version, families)
-    return read_for_tei(folder, target, ours=service.options.image == settings.fleet.own_image)
-
-
-def read_weights(settings: Settings, machine: Machine) -> dict[str, str]:
-    """By service, the digest of the model folder that its containers are given."""
-    services = [service for service in settings.services if runs_as(service, machine.gpus) == "docker"]
-    folders = {service.name: docker_model(settings, service) for service in services}
-    return {name: digest_folder(folder) for name, folder in folders.items() if folder is not None}
-
-
-def provide_images(ground: Ground, plan: Iterable[ChildSpec], settings: Settings, progress: Progress) -> dict[str, str]:
-    """Have every image of the plan in the daemon.
-
-    Returns:
-        Image reference → id.
+def _read_model(settings: Settings, service: Service, gpus: Sequence[Gpu]) -> SurveyedModel | None:
+    """Read the model folder of a service; None if the service has none on this machine.
 
     Raises:
-        UsageError: one cannot be had.
+        UsageError: A container cannot be given the model, or a GPU is absent or has no image.
     """
-    wanted: dict[str, tuple[Path, ...]] = {}
-    for spec in plan:
-        if isinstance(spec, ContainerSpec):
-            wanted[spec.image] = spec.tars
-    folder = settings.root / settings.fleet.images_dir
-    assert ground.docker is not None or not wanted
-    return {
-        reference: ensure_image(ground.docker, reference, tars, folder, pull=settings.fleet.pull, progress=progress)
-        for reference, tars in wanted.items()
-        if ground.docker is not None
-    }
+    substrate = substrate_of(service, gpus)
+    if substrate != "docker":
+        folder = model_folder(service.engine.model, settings.root)
+        if folder is None or (substrate == "remote" and folder.is_dir()):
+            return None
+        return _read_folder(folder)
+    folder = container_model(settings, service)
+    if folder is None:
+        return None
+    found = _read_folder(folder)
+    return found if found.is_missing else _judge_for_tei(settings, service, gpus, found)
 
 
-def _asks_for_gpus(settings: Settings) -> bool:
-    """Whether any service may run on a GPU."""
-    if settings.fleet.gpu.upper() == "CPU":
-        return False
-    return any(
-        service.options.driver != "process" and not isinstance(service.options.replicas, tuple)
-        for service in settings.services
-    )
+def _read_folder(folder: Path) -> SurveyedModel:
+    """Read a model folder, which need not exist."""
+    is_missing = not folder.is_dir()
+    return SurveyedModel(ModelFolder(folder) if is_missing else read_model_folder(folder), is_missing)
+
+
+def _judge_for_tei(settings: Settings, service: Service, gpus: Sequence[Gpu], found: SurveyedModel) -> SurveyedModel:
+    """Add what TEI, by the image that the service has, makes of the folder; our own image takes it as it is."""
+    selected = select(gpus, service.options.devices)
+    families = [family_for(settings, service, gpu) for gpu in selected or (None,)]
+    target = target_of(service, settings.fleet.tei_version, families)
+    tei = read_for_tei(found.folder, target, ours=service.options.image == settings.fleet.own_image)
+    return replace(found, tei=tei, digest=digest_folder(found.folder.path))

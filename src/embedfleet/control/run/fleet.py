@@ -11,21 +11,22 @@ from embedfleet.config.settings import Settings
 from embedfleet.control.balancers.choice import make_balancer
 from embedfleet.control.balancers.gateway_folder import GatewayFolder
 from embedfleet.control.docker.container import Container
-from embedfleet.control.docker.former import drop_formers, is_former, set_aside
 from embedfleet.control.docker.leftovers import remove_all, remove_container
+from embedfleet.control.docker.set_aside import is_set_aside, remove_set_aside, set_aside
 from embedfleet.control.drivers.base import Driver
 from embedfleet.control.drivers.container import ContainerDriver, has_other_model
 from embedfleet.control.drivers.listeners import Listeners
 from embedfleet.control.drivers.process import ProcessDriver
 from embedfleet.control.drivers.remote import RemoteDriver
 from embedfleet.control.host.disk import reason_of
-from embedfleet.control.host.log_files import Journal
+from embedfleet.control.host.log_files import LogFiles
 from embedfleet.control.lifecycle.reconcile import Backoff
-from embedfleet.control.plan.plan import assemblies_folder, gateway_folder, make_plan, nginx_folder
+from embedfleet.control.plan.plan import make_plan
 from embedfleet.control.plan.specs import ChildSpec, ContainerSpec, ProcessSpec, RemoteSpec
+from embedfleet.control.plan.state_folders import assemblies_folder, gateway_folder, nginx_folder
 from embedfleet.control.preflight.open_files import container_files
-from embedfleet.control.preflight.ports import check_ports, held_ports
-from embedfleet.control.preflight.survey import Ground
+from embedfleet.control.preflight.ports import bound_by_daemon, check_ports, held_ports
+from embedfleet.control.preflight.survey import Survey
 from embedfleet.control.run.api import FleetApi
 from embedfleet.control.run.readiness import until_serving
 from embedfleet.control.run.recovery import Failed, go_back
@@ -41,9 +42,9 @@ log = logging.getLogger(__name__)
 _SET_ASIDE_S = 30.0  # for a balancer's requests under way
 
 
-def journal_of(settings: Settings) -> Journal:
+def journal_of(settings: Settings) -> LogFiles:
     """The log files of a fleet."""
-    return Journal(settings.state_dir / "logs")
+    return LogFiles(settings.state_dir / "logs")
 
 
 def prepare_folders(settings: Settings) -> None:
@@ -54,13 +55,13 @@ def prepare_folders(settings: Settings) -> None:
         GatewayFolder(gateway_folder(settings, service.name)).prepare()
 
 
-def provide_models(settings: Settings, ground: Ground) -> Iterator[str]:
+def provide_models(settings: Settings, survey: Survey) -> Iterator[str]:
     """Make the folders that TEI sees in place of models'; what is put right in each, in a line.
 
     Raises:
         UsageError: they cannot be written.
     """
-    for service, found in ground.machine.models.items():
+    for service, found in survey.machine.tei_models.items():
         if found.assembly is not None:
             above = assemblies_folder(settings)
             try:
@@ -81,7 +82,7 @@ def remove_folders(settings: Settings) -> None:
 async def run_fleet(
     settings: Settings,
     *,
-    ground: Ground,
+    survey: Survey,
     plan: list[ChildSpec],
     environment: dict[str, str],
     state: StateFile,
@@ -94,7 +95,7 @@ async def run_fleet(
 
     Args:
         settings: in force.
-        ground: what it stands on.
+        survey: what it stands on.
         plan: its children.
         environment: for those that are processes.
         state: held; its run folder is for admin sockets.
@@ -107,23 +108,23 @@ async def run_fleet(
         UsageError: it cannot work as it was told to; nothing that was not there before is left running.
         FleetError: the replicas were not ready in time; likewise.
     """
-    check_ports(settings.services, held=_held_ports(ground), by_daemon=_bound_by_daemon(ground, plan))
-    containers = _container_driver(settings, ground)
+    check_ports(settings.services, held=_held_ports(survey), by_daemon=bound_by_daemon(survey.engine, plan))
+    containers = _container_driver(settings, survey)
     supervisor: Supervisor | None = None
     async with AsyncExitStack() as stack:
         try:
-            _set_balancers_aside(settings, ground, plan)
+            _set_balancers_aside(settings, survey, plan)
             listeners = Listeners(plan)
             drivers = _drivers(settings, containers, environment, listeners)
-            supervisor = _make_supervisor(settings, ground, plan, drivers, listeners, new_model=new_model)
-            make_again = partial(make_plan, machine=ground.machine, sockets=state.run.path)
+            supervisor = _make_supervisor(settings, survey, plan, drivers, listeners, new_model=new_model)
+            make_again = partial(make_plan, machine=survey.machine, sockets=state.run.path)
             reload = Reload(supervisor, settings, reread, make_again)
             await stack.enter_async_context(_findable(state, FleetApi(supervisor, reload.run)))
             _obey_signals(supervisor)
 
             def tidy() -> None:  # nobody sends to them now
-                _drop_what_was_before(ground, plan, containers)
-                models = ground.machine.models.values()
+                _drop_what_was_before(survey, plan, containers)
+                models = survey.machine.tei_models.values()
                 remove_assemblies(
                     assemblies_folder(settings), [each.assembly.key for each in models if each.assembly is not None]
                 )
@@ -131,12 +132,12 @@ async def run_fleet(
             await _live(supervisor, settings.fleet.ready_timeout_s, seen=seen, tidy=tidy, ready=ready)
         except EmbedfleetError:
             _obey_no_more()
-            if ground.docker is not None:
+            if survey.docker is not None:
                 children = list(supervisor.children.values()) if supervisor else []
-                await go_back(Failed(settings, ground.docker, plan, children))
+                await go_back(Failed(settings, survey.docker, plan, children))
             raise
         # Stopped as it was told to: what had yet to be taken over goes as well.
-        await asyncio.to_thread(remove_all, ground.docker)
+        await asyncio.to_thread(remove_all, survey.docker)
         remove_folders(settings)
 
 
@@ -159,24 +160,17 @@ def _keep_findable(state: StateFile) -> None:
         log.warning("%s was removed or written over, and is made again", path)
 
 
-def _held_ports(ground: Ground) -> set[int]:
-    return held_ports(ground.docker.ours()) if ground.docker is not None else set()
+def _held_ports(survey: Survey) -> set[int]:
+    return held_ports(survey.docker.ours()) if survey.docker is not None else set()
 
 
-def _bound_by_daemon(ground: Ground, plan: Sequence[ChildSpec]) -> set[str]:
-    """Services whose port the daemon binds, and may bind whatever it is: one without root may no more than we."""
-    if ground.engine is None or ground.engine.is_rootless:
-        return set()
-    return {spec.service for spec in plan if isinstance(spec, ContainerSpec) and spec.kind == "balancer"}
-
-
-def _set_balancers_aside(settings: Settings, ground: Ground, plan: Sequence[ChildSpec]) -> None:
+def _set_balancers_aside(settings: Settings, survey: Survey, plan: Sequence[ChildSpec]) -> None:
     """Those that the plan has no place for hold ports that the new ones need; deaf ones cannot be told anything."""
-    if ground.docker is None:
+    if survey.docker is None:
         return
     services = {spec.name: spec.service for spec in plan if spec.kind == "balancer"}
-    for container in ground.docker.ours():
-        if container.kind != "balancer" or is_former(container):
+    for container in survey.docker.ours():
+        if container.kind != "balancer" or is_set_aside(container):
             continue
         if container.name not in services:
             log.info("%s is no longer wanted", container.name)
@@ -184,7 +178,7 @@ def _set_balancers_aside(settings: Settings, ground: Ground, plan: Sequence[Chil
             log.info("%s cannot be told anything, and is made anew", container.name)
         else:
             continue
-        set_aside(ground.docker, container, _SET_ASIDE_S)
+        set_aside(survey.docker, container, _SET_ASIDE_S)
 
 
 def _is_deaf(settings: Settings, container: Container, service: str) -> bool:
@@ -193,18 +187,18 @@ def _is_deaf(settings: Settings, container: Container, service: str) -> bool:
     return shares and container.status == "running" and not GatewayFolder(gateway_folder(settings, service)).has_socket
 
 
-def _drop_what_was_before(ground: Ground, plan: Sequence[ChildSpec], containers: ContainerDriver | None) -> None:
+def _drop_what_was_before(survey: Survey, plan: Sequence[ChildSpec], containers: ContainerDriver | None) -> None:
     """All of ours serve: what they replace, and what the plan has no place for, is removed."""
-    if ground.docker is None or containers is None:
+    if survey.docker is None or containers is None:
         return
     containers.settle()
     try:
-        drop_formers(ground.docker)
+        remove_set_aside(survey.docker)
         names = {spec.name for spec in plan}
-        for container in ground.docker.ours():
+        for container in survey.docker.ours():
             if container.kind in {"replica", "balancer"} and container.name not in names:
                 log.info("%s is no longer wanted", container.name)
-                remove_container(ground.docker, container)
+                remove_container(survey.docker, container)
     except DockerError as error:  # the fleet serves all the same; the next `up` or `down` removes them
         log.warning("what is no longer wanted cannot be removed: %s (%s)", error.message, error.hint)
 
@@ -220,7 +214,7 @@ def _drivers(
 
 def _make_supervisor(
     settings: Settings,
-    ground: Ground,
+    survey: Survey,
     plan: Sequence[ChildSpec],
     drivers: Mapping[type[ChildSpec], Driver],
     listeners: Listeners,
@@ -234,7 +228,7 @@ def _make_supervisor(
         supervisor.wake()
 
     balancers = {
-        service.name: make_balancer(settings, service, ground.docker, plan, changed) for service in settings.services
+        service.name: make_balancer(settings, service, survey.docker, plan, changed) for service in settings.services
     }
     supervisor = Supervisor(
         [(spec, drivers[type(spec)]) for spec in plan],
@@ -244,15 +238,15 @@ def _make_supervisor(
         listeners=listeners,
         stop_grace_s=_grace_s(settings),
         hung_after_s={"replica": fleet.hung_after_s, "balancer": fleet.balancer_hung_after_s},
-        new_models={service.name for service in settings.services} if new_model else _of_new_model(ground, plan),
+        new_models={service.name for service in settings.services} if new_model else _of_new_model(survey, plan),
     )
     return supervisor
 
 
-def _of_new_model(ground: Ground, plan: Sequence[ChildSpec]) -> set[str]:
+def _of_new_model(survey: Survey, plan: Sequence[ChildSpec]) -> set[str]:
     """Services of which a replica is there that computes something else, under whatever name: settings have changed."""
     wanted = {spec.service: spec for spec in plan if isinstance(spec, ContainerSpec) and spec.kind == "replica"}
-    there = ground.docker.ours() if ground.docker is not None and wanted else []
+    there = survey.docker.ours() if survey.docker is not None and wanted else []
     replicas = [container for container in there if container.kind == "replica" and container.service in wanted]
     return {each.service for each in replicas if has_other_model(each, wanted[each.service])}
 
@@ -262,14 +256,14 @@ def _grace_s(settings: Settings) -> float:
     return settings.fleet.drain_s + settings.fleet.stop_grace_s + 5.0
 
 
-def _container_driver(settings: Settings, ground: Ground) -> ContainerDriver | None:
-    if ground.docker is None or ground.engine is None:
+def _container_driver(settings: Settings, survey: Survey) -> ContainerDriver | None:
+    if survey.docker is None or survey.engine is None:
         return None
     return ContainerDriver(
-        ground.docker,
-        request=ground.engine.device_request(settings.fleet.device_request) if ground.machine.gpus else "gpu",
-        relabel=ground.engine.has_selinux,
-        files=container_files(ground.engine),
+        survey.docker,
+        request=survey.engine.device_request(settings.fleet.device_request) if survey.machine.gpus else "gpu",
+        relabel=survey.engine.has_selinux,
+        files=container_files(survey.engine),
         stop_grace_s=_grace_s(settings),
         said=journal_of(settings).add,
     )

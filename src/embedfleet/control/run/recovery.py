@@ -14,9 +14,9 @@ from embedfleet.control.balancers.gateway import ContainedGateway
 from embedfleet.control.balancers.gateway_folder import GatewayFolder
 from embedfleet.control.docker.client import Docker
 from embedfleet.control.docker.container import Container
-from embedfleet.control.docker.former import former_name, is_former, put_back
-from embedfleet.control.plan.plan import gateway_folder
+from embedfleet.control.docker.set_aside import is_set_aside, original_name, put_back
 from embedfleet.control.plan.specs import ChildSpec, ContainerSpec
+from embedfleet.control.plan.state_folders import gateway_folder
 from embedfleet.control.run.supervised import Child
 from embedfleet.errors import DockerError, EmbedfleetError, UpstreamError
 from embedfleet.types import Endpoint
@@ -61,14 +61,14 @@ async def go_back(failed: Failed) -> None:
     deadline = time.monotonic() + failed.settings.fleet.ready_timeout_s
     for service in failed.settings.services:
         if service.name in services:
-            own = [each for each in containers if each.service == service.name and not is_former(each)]
+            own = [each for each in containers if each.service == service.name and not is_set_aside(each)]
             await _tell(failed, service, own, back, deadline)
 
 
 def _exchange(failed: Failed) -> list[str]:
     """New containers for former ones; returns the names of these."""
     docker = failed.docker
-    formers = {former_name(container) for container in docker.ours() if is_former(container)}
+    formers = {original_name(container) for container in docker.ours() if is_set_aside(container)}
     for child in failed.started:
         name = child.spec.name
         if not child.is_kept or (name in formers and not child.served):

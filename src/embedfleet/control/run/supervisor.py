@@ -12,7 +12,7 @@ from embedfleet.control.balancers.base import Balancer
 from embedfleet.control.balancers.gateway import GatewayBalancer
 from embedfleet.control.drivers.base import Driver, Running
 from embedfleet.control.drivers.listeners import Listeners
-from embedfleet.control.host.log_files import Journal
+from embedfleet.control.host.log_files import LogFiles
 from embedfleet.control.lifecycle.reconcile import Backoff, Start, Stop, next_due, reconcile
 from embedfleet.control.lifecycle.state import Event, Phase
 from embedfleet.control.plan.specs import ChildSpec, Kind, ProcessSpec, RemoteSpec
@@ -58,7 +58,7 @@ class Supervisor:
         self,
         plan: Sequence[tuple[ChildSpec, Driver]],
         balancers: Mapping[str, Balancer],
-        journal: Journal,
+        journal: LogFiles,
         *,
         backoff: Backoff,
         listeners: Listeners,

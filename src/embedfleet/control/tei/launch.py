@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from embedfleet.config.settings import EngineOptions, Service
-from embedfleet.control.host.gpu import Family
+from embedfleet.control.host.gpu import GpuFamily
 from embedfleet.control.tei.verdict import Target
 from embedfleet.errors import UsageError
 
@@ -82,7 +82,7 @@ def arguments(
     return (*(f"{name}={value}" for name, value in flags.items()), *_truncation(options.auto_truncate, version))
 
 
-def target_of(service: Service, version: str, families: Sequence[Family]) -> Target:
+def target_of(service: Service, version: str, families: Sequence[GpuFamily]) -> Target:
     """Describe the TEI that reads the model folder of a service.
 
     Args:
@@ -103,7 +103,7 @@ def target_of(service: Service, version: str, families: Sequence[Family]) -> Tar
     )
 
 
-def environment(family: Family) -> dict[str, str]:
+def environment(family: GpuFamily) -> dict[str, str]:
     """Make the environment variables of a container of TEI."""
     return {} if family.flash_attention else {"USE_FLASH_ATTENTION": "False"}
 

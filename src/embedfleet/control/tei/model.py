@@ -1,9 +1,8 @@
 """The model folder that a container of TEI gets: the folder itself, or a corrected copy."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
-from embedfleet.control.models.folder import read_model_folder, with_tokenizer
+from embedfleet.control.models.folder import ModelFolder, with_tokenizer
 from embedfleet.control.tei.assembly import Assembly, assemble
 from embedfleet.control.tei.folder import judge, links_of
 from embedfleet.control.tei.verdict import Target, Verdict
@@ -22,15 +21,15 @@ class TeiModel:
     assembly: Assembly | None = None
 
 
-def read_for_tei(folder: Path, target: Target, *, ours: bool = False) -> TeiModel:
-    """Read a model folder and judge it for TEI; problems are in the verdict.
+def read_for_tei(folder: ModelFolder, target: Target, *, ours: bool = False) -> TeiModel:
+    """Judge a model folder for TEI; problems are in the verdict.
 
     Args:
-        folder: Folder of the model.
+        folder: Folder of the model, as it was read.
         target: TEI that is to read the folder.
         ours: Whether our own engine runs under TEI's flags in the container; it only needs the linked files.
     """
-    found = with_tokenizer(read_model_folder(folder))
+    found = with_tokenizer(folder)
     verdict = judge(found, target)
     if ours:
         verdict = Verdict(links=links_of(found), max_input_length=verdict.max_input_length)

@@ -7,10 +7,9 @@ from pathlib import Path
 
 from embedfleet.errors import NoRoom
 from embedfleet.system.cgroup import memories
+from embedfleet.system.memory import MEMINFO, read_machine_memory
 
 log = logging.getLogger(__name__)
-
-_MEMINFO = Path("/proc/meminfo")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,20 +29,17 @@ class Memory:
     limit: str = "this machine"
 
 
-def read_memory(file: Path = _MEMINFO) -> Memory | None:
+def read_memory(file: Path = MEMINFO) -> Memory | None:
     """Of this machine, swap space included; None where the kernel does not say.
 
     The bound is what neither programs nor files in memory (tmpfs) hold. MemAvailable is a guess that leaves out what
     some file systems would give back (ZFS), so that nothing may be refused by it.
     """
-    try:
-        lines = (line.split() for line in file.read_text().splitlines())
-        sizes = {words[0].rstrip(":"): int(words[1]) * 1024 for words in lines if len(words) == 3}
-        swap = sizes["SwapFree"]
-        held = sizes["AnonPages"] + sizes["Shmem"]
-        return Memory(sizes["MemTotal"] - held + swap, sizes["MemAvailable"] + swap, swap)
-    except (OSError, ValueError, KeyError):
+    found = read_machine_memory(file)
+    if found is None:
         return None
+    swap = found.swap_free_bytes
+    return Memory(found.total_bytes - found.held_bytes + swap, found.available_bytes + swap, swap)
 
 
 def read_memories() -> list[Memory]:

@@ -1,22 +1,19 @@
-"""What answers at a Docker socket is told apart by its own words; each engine is asked for GPUs in its way."""
+"""Docker and Podman are told apart by their answers, and each is asked for GPUs in its own way."""
 
 import asyncio
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TypeVar
 
 import orjson
 import pytest
 
 from embedfleet.control.docker.client import Docker
-from embedfleet.control.docker.container_engine import Engine
-from embedfleet.control.docker.leftovers import remains_status, remove_all
+from embedfleet.control.docker.container_engine import ContainerEngine
+from embedfleet.control.docker.leftovers import leftovers_status, remove_all
 from embedfleet.control.plan.specs import ContainerSpec, Mount
 from embedfleet.errors import DockerError
 from embedfleet.http.exchange import Exchange
 from embedfleet.http.message import JSON
 from embedfleet.http.server import Server
+from tests.services.docker.fake_daemon import listening
 
 DOCKER = {"Version": "28.2.2", "Components": [{"Name": "Engine", "Version": "28.2.2"}]}
 
@@ -26,14 +23,14 @@ def podman(version: str) -> dict:
 
 
 def test_docker_is_known_with_its_folder():
-    engine = Engine.of(DOCKER, {"DockerRootDir": "/var/lib/docker", "Runtimes": {"runc": {}, "nvidia": {}}})
+    engine = ContainerEngine.of(DOCKER, {"DockerRootDir": "/var/lib/docker", "Runtimes": {"runc": {}, "nvidia": {}}})
     assert (engine.name, engine.version, engine.root) == ("docker", "28.2.2", "/var/lib/docker")
     assert engine.has_nvidia_runtime
     assert not any((engine.is_rootless, engine.has_selinux, engine.has_cdi_gpus, engine.has_containerd_store))
 
 
 def test_podman_is_known_by_its_component_and_not_by_the_api_that_it_speaks():
-    engine = Engine.of(podman("5.8.1"), {"SecurityOptions": ["name=rootless", "name=selinux"]})
+    engine = ContainerEngine.of(podman("5.8.1"), {"SecurityOptions": ["name=rootless", "name=selinux"]})
     assert (engine.name, engine.version, engine.is_rootless, engine.has_selinux) == ("podman", "5.8.1", True, True)
 
 
@@ -49,28 +46,28 @@ def test_podman_is_known_by_its_component_and_not_by_the_api_that_it_speaks():
     ],
 )
 def test_a_gpu_is_asked_for_in_the_way_that_works(version, info, wanted):
-    assert Engine.of(version, info).device_request("auto") == wanted
+    assert ContainerEngine.of(version, info).device_request("auto") == wanted
 
 
 def test_what_is_set_is_asked_for():
-    engine = Engine.of(DOCKER, {})
+    engine = ContainerEngine.of(DOCKER, {})
     assert [engine.device_request(wanted) for wanted in ("gpu", "cdi")] == ["gpu", "cdi"]
 
 
 @pytest.mark.parametrize("version", ["5.3.9", "4.9.4", "3.4.4"])
 def test_a_podman_that_would_leave_the_gpu_out_without_a_word_is_refused(version):
     with pytest.raises(DockerError, match=f"Podman {version} ignores the GPUs") as caught:
-        Engine.of(podman(version), {}).device_request("auto")
+        ContainerEngine.of(podman(version), {}).device_request("auto")
     assert "5.4" in caught.value.hint
 
 
 def test_the_containerd_store_is_known():
     info = {"DriverStatus": [["driver-type", "io.containerd.snapshotter.v1"]]}
-    assert Engine.of(DOCKER, info).has_containerd_store
+    assert ContainerEngine.of(DOCKER, info).has_containerd_store
 
 
 class Podman:
-    """Podman's Docker-compatible API, as far as creating a container goes: it notes what it was asked to make."""
+    """Podman's Docker-compatible API for creating a container; it notes each request."""
 
     def __init__(self) -> None:
         self.created: list[dict] = []
@@ -92,7 +89,7 @@ class Podman:
 
 
 class Removing:
-    """A daemon that removes the container ``slow`` already, for somebody else; ``gone`` it does not have."""
+    """A daemon that is already removing the container ``slow`` for another client, and has no container ``gone``."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []
@@ -116,7 +113,7 @@ class Removing:
 
 
 class Ailing:
-    """A daemon with three containers of ours, of which ``sick`` can be neither looked at, stopped nor removed."""
+    """A daemon with three containers of ours, of which ``sick`` can be neither inspected, stopped nor removed."""
 
     def __init__(self) -> None:
         self.names = ["well", "sick", "odd"]
@@ -174,29 +171,10 @@ def _inspected(name: str, labels: dict[str, str]) -> dict:
     }
 
 
-F = TypeVar("F", Podman, Removing, Ailing)
-
-
-@contextmanager
-def listening(path: str, fake: F) -> Iterator[F]:
-    """In a thread: the docker package blocks."""
-    loop = asyncio.new_event_loop()
-    loop.run_until_complete(fake.server.start(path=path))
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-    try:
-        yield fake
-    finally:
-        asyncio.run_coroutine_threadsafe(fake.server.stop(0), loop).result(30)
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        loop.close()
-
-
 def test_podman_is_asked_for_a_cdi_device_without_selinux_labels(tmp_path):
     spec = ContainerSpec("r-0", "s", "replica", image="i", gpu="GPU-a", mounts=(Mount("/m", "/m"),), network="tei-net")
     with listening(str(tmp_path / "p.sock"), Podman()) as fake:
-        docker = Docker(f"unix://{tmp_path}/p.sock")
+        docker = Docker.connect(f"unix://{tmp_path}/p.sock")
         engine = docker.engine()
         docker.create(spec, engine.device_request("auto"), relabel=engine.has_selinux, files=1000)
         docker.close()
@@ -214,7 +192,7 @@ def test_podman_is_asked_for_a_cdi_device_without_selinux_labels(tmp_path):
 
 def test_a_removal_that_somebody_else_began_is_waited_for(tmp_path):
     with listening(str(tmp_path / "d.sock"), Removing()) as daemon:
-        docker = Docker(f"unix://{tmp_path}/d.sock")
+        docker = Docker.connect(f"unix://{tmp_path}/d.sock")
         docker.remove("slow")
         docker.remove("gone")
         with pytest.raises(DockerError, match="busy"):
@@ -228,7 +206,7 @@ def test_a_removal_that_somebody_else_began_is_waited_for(tmp_path):
 
 def test_a_container_that_cannot_be_looked_at_or_removed_keeps_no_other_from_it(tmp_path):
     with listening(str(tmp_path / "d.sock"), Ailing()) as daemon:
-        docker = Docker(f"unix://{tmp_path}/d.sock")
+        docker = Docker.connect(f"unix://{tmp_path}/d.sock")
         assert {each.name: each.status for each in docker.ours()} == {
             "well": "running",
             "sick": "dead",
@@ -248,7 +226,7 @@ def test_an_answer_that_makes_no_sense_is_an_error_of_the_daemon(tmp_path, answe
             exchange.respond(200, [JSON], orjson.dumps(value) if "version" in exchange.path else answer)
 
     with listening(str(tmp_path / "d.sock"), Garbled()):
-        docker = Docker(f"unix://{tmp_path}/d.sock")
+        docker = Docker.connect(f"unix://{tmp_path}/d.sock")
         with pytest.raises(DockerError):
             docker.find("well")
         docker.close()
@@ -259,7 +237,7 @@ def test_a_service_whose_balancer_was_a_process_has_a_whole_row_for_it(tmp_path)
         return [{"id": name, "url": "", "state": "active"} for name in ("well", "sick", "odd")]
 
     with listening(str(tmp_path / "d.sock"), Ailing()):
-        docker = Docker(f"unix://{tmp_path}/d.sock")
-        (service,) = asyncio.run(remains_status(docker, told))
+        docker = Docker.connect(f"unix://{tmp_path}/d.sock")
+        (service,) = asyncio.run(leftovers_status(docker, told))
         docker.close()
     assert service["gateway"].keys() == service["replicas"][0].keys() - {"url", "state"}

@@ -1,11 +1,11 @@
-"""What a container's state tells about a start that fails."""
+"""The state of a container shows whether its start has failed for good."""
 
 from dataclasses import replace
 
 import pytest
 
 from embedfleet.control.docker.container import LABEL_PORT, LABEL_SERVICE, Container
-from embedfleet.control.docker.owner import Owner
+from embedfleet.control.docker.fleet_identity import FleetIdentity
 from embedfleet.control.drivers.container import has_given_up, has_other_model
 from embedfleet.control.plan.specs import ContainerSpec
 
@@ -71,13 +71,13 @@ def attributes(labels: dict[str, str], ports: dict | None = None, networks: dict
 )
 def test_it_is_reached_where_it_is_published(address: str, url: str):
     ports = {"9090/tcp": None, "8080/tcp": [{"HostIp": address, "HostPort": "8001"}]}
-    assert Container.of(attributes({}, ports), Owner()).url == url
+    assert Container.of(attributes({}, ports), FleetIdentity()).url == url
 
 
 @pytest.mark.parametrize("port", ["", "eighty", "-1", "8 0", "٣"])
 def test_a_label_that_makes_no_sense_is_none(port: str):
     networks = {"n": {"IPAddress": "172.18.0.2"}}
-    assert Container.of(attributes({LABEL_PORT: port}, networks=networks), Owner()).port == 0
+    assert Container.of(attributes({LABEL_PORT: port}, networks=networks), FleetIdentity()).port == 0
 
 
 FOLDER = ContainerSpec("r-0", "s", "replica", model="/models/bge-m3", weights="aa")

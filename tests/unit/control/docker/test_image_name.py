@@ -1,4 +1,4 @@
-"""An image's reference in all its spellings is one image."""
+"""All spellings of an image reference mean one image."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Tars of images: found by any spelling of the reference, and named where they differ from what the daemon has."""
+"""Tars of images are found by any spelling of the reference, and reported if they differ from the daemon's image."""
 
 import io
 import json
@@ -13,7 +13,7 @@ OLD, NEW = "a" * 64, "b" * 64
 
 
 def save(file: Path, tag: str, image: str = NEW, mode: str = "w") -> Path:
-    """As ``docker save`` does."""
+    """Write a tar as ``docker save`` does."""
     manifest = [{"Config": f"{image}.json", "RepoTags": [tag], "Layers": []}]
     file.parent.mkdir(exist_ok=True)
     with tarfile.open(file, mode) as tar:

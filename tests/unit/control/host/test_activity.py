@@ -1,4 +1,4 @@
-"""What the kernel says of processes that stand, work, read, and have others work for them."""
+"""The activity of processes that are stopped, compute, read files, or have descendants that do."""
 
 import os
 import signal
@@ -37,7 +37,7 @@ def seen(pid: int) -> Activity:
 
 
 def until_still(pid: int) -> Activity:
-    """What it has done once it has begun to wait."""
+    """Return the activity of a process once it has begun to wait."""
     while (before := seen(pid)).wants or seen(pid) != before:
         os.sched_yield()
     return before

@@ -1,4 +1,4 @@
-"""GPU types are known by name, whatever their spelling, and lead to the image that TEI has for them."""
+"""A GPU type in any spelling leads to the image that TEI has for it."""
 
 import pytest
 
@@ -46,7 +46,7 @@ def test_a_type_is_known_in_every_spelling(spelling, capability):
 
 @pytest.mark.parametrize("name", ["K80", "TPU", "T44", ""])
 def test_an_unknown_type_is_told_the_known_ones(name):
-    with pytest.raises(UsageError, match=f"{name} is no GPU type") as caught:
+    with pytest.raises(UsageError, match=f"unknown GPU type {name}") as caught:
         family_of_type(name)
     for known in ("T4", "L4", "A100", "H100", "CPU"):
         assert known in caught.value.hint.replace(";", ",").replace("known: ", "").split(", ")

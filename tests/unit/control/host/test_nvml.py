@@ -1,4 +1,4 @@
-"""Whether the machine has a GPU is seen in its driver's files, before any library is asked."""
+"""The driver's files show whether the machine has a GPU, without any library."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A model folder's digest is another when its content is, and only then."""
+"""The digest of a model folder changes with its content, and with nothing else."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""A model folder is looked at from outside: what lies in it, which of it can be read, where its links lead."""
+"""A model folder is read without its weights: its files, those that cannot be read, and the targets of links."""
 
 import json
 import os

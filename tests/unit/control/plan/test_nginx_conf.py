@@ -1,4 +1,4 @@
-"""The rendered configuration: the script's directives, all of them, with additions that say why they are there."""
+"""nginx's configuration has every directive of the script, and additions with their reasons."""
 
 import re
 
@@ -24,7 +24,7 @@ SITE = Site("embedder", "bge-embedder-tei", "80", ["bge-embedder-tei-0:80", "bge
 
 
 def directives(text: str) -> list[list[str]]:
-    """The words of every directive, without comments, in order."""
+    """Return the words of every directive, without comments, in order."""
     bare = re.sub(r"(?m)^\s*#.*$", "", text)
     bare = re.sub(r"'[^']*'", "'…'", bare)
     return [part.split() for part in re.split(r"[;{}]", bare) if part.split()]
@@ -37,7 +37,7 @@ def test_the_scripts_directives_are_all_there_in_their_order():
 
 
 def test_every_addition_is_explained_where_it_stands():
-    """Each block of additions has a comment above it."""
+    """Each block of additions must have a comment above it."""
     script = {" ".join(words) for words in directives(SCRIPT)}
     explained = False
     for line in render_site(SITE).splitlines():

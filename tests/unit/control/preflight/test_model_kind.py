@@ -1,4 +1,4 @@
-"""What a model is for is told by its folder, and whether that is what its service does."""
+"""A model folder tells the kind of its model, and so whether the model suits its service."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Whoever sets more clients than files can be had for is told the value, the limit and what to do."""
+"""A max_connections beyond the limit of open files is reported with its value, the limit and a hint."""
 
 from embedfleet.config.load import load
 from embedfleet.control.preflight.open_files import check_open_files

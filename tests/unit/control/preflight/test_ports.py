@@ -1,4 +1,4 @@
-"""Ports are asked for before anything is started; all that are taken are named with their settings."""
+"""Ports are checked before anything is started; each port in use is reported with its setting."""
 
 import os
 import socket

@@ -14,7 +14,7 @@ import pytest
 from embedfleet.control.balancers.gateway import GatewayBalancer
 from embedfleet.control.drivers.listeners import Listeners
 from embedfleet.control.drivers.process import ProcessDriver
-from embedfleet.control.host.log_files import Journal
+from embedfleet.control.host.log_files import LogFiles
 from embedfleet.control.lifecycle.reconcile import Backoff
 from embedfleet.control.lifecycle.state import Phase
 from embedfleet.control.plan.specs import ProcessSpec
@@ -31,7 +31,7 @@ AFTER_S = 1.0
 @asynccontextmanager
 async def serving(logs: Path, mode: str = "answers", **environment: str) -> AsyncIterator[tuple[Supervisor, Child]]:
     """One replica that is a process, and a gateway that is only its admin socket and a process that waits."""
-    folder, journal, gateway = logs / "run", Journal(logs), FakeGateway()
+    folder, journal, gateway = logs / "run", LogFiles(logs), FakeGateway()
     folder.mkdir()
     driver = ProcessDriver(journal, ROOT, os.environ | environment, Listeners(()), COMMAND)
     plan = [

@@ -11,7 +11,7 @@ import pytest
 from embedfleet.control.balancers.gateway import GatewayBalancer
 from embedfleet.control.drivers.base import Found
 from embedfleet.control.drivers.listeners import Listeners
-from embedfleet.control.host.log_files import Journal
+from embedfleet.control.host.log_files import LogFiles
 from embedfleet.control.lifecycle.reconcile import Backoff
 from embedfleet.control.plan.specs import ChildSpec, ProcessSpec
 from embedfleet.control.run.api import fleet_status
@@ -29,7 +29,7 @@ class World:
     driver: FakeDriver
     gateway: FakeGateway
     supervisor: Supervisor
-    journal: Journal
+    journal: LogFiles
     sockets: Path
     running: asyncio.Task[None] | None = None
 
@@ -62,7 +62,7 @@ async def world(
     where = ("127.0.0.1", 0) if listens else None
     plan: list[ChildSpec] = [ProcessSpec("s-gateway", "s", "balancer", (), str(sockets / "s.sock"), where)]
     plan += [ProcessSpec(f"s-{number}", "s", "replica", ()) for number in range(replicas)]
-    driver, gateway, journal = FakeDriver(), FakeGateway(), Journal(logs)
+    driver, gateway, journal = FakeDriver(), FakeGateway(), LogFiles(logs)
     supervisor = Supervisor(
         [(spec, driver) for spec in plan],
         {"s": GatewayBalancer(str(sockets / "s.sock"))},

@@ -1,4 +1,4 @@
-"""A fleet's own: by the id in its state folder, wherever that has gone; a copy, or another machine's, is not."""
+"""A fleet owns what has the id of its state folder, even after a move; not what a copy or another machine made."""
 
 import os
 import shutil
@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from embedfleet.config.load import load
-from embedfleet.control.docker.owner import LABEL_FLEET, LABEL_FOLDER, LABEL_MACHINE, Owner
+from embedfleet.control.docker.fleet_identity import LABEL_FLEET, LABEL_FOLDER, LABEL_MACHINE, FleetIdentity
 from embedfleet.errors import UsageError
 
 
-def fleet(state: Path, *, create: bool = True) -> Owner:
-    return Owner.of(load(None, {}, {"fleet.state_dir": str(state)}), create=create)
+def fleet(state: Path, *, create: bool = True) -> FleetIdentity:
+    return (FleetIdentity.create if create else FleetIdentity.read)(load(None, {}, {"fleet.state_dir": str(state)}))
 
 
 @pytest.fixture

@@ -1,8 +1,8 @@
-"""Whose a container is: a fleet takes over and removes only what it can prove is its own.
+"""The identity of a fleet, by which it takes over and removes only what is provably its own.
 
 Each fleet keeps a random id in its state folder, and labels what it makes with that id, the folder and the machine's
-name. The id alone is no proof, for a state folder may be copied; the folder alone is none, for a daemon may serve
-several machines that have the same paths.
+name. The id alone proves nothing, since a state folder can be copied. The folder alone proves nothing either, since
+one daemon may serve several machines that have the same paths.
 """
 
 import logging
@@ -26,18 +26,18 @@ LABEL_FOLDER = "io.embedfleet.model_folder"
 
 _FILE = "fleet-id"
 _ID = re.compile(r"[0-9a-f]{32}")
-_LONGEST = 100  # bytes that are read of the file
+_LONGEST = 100  # bytes of the file that are read
 
 
 @dataclass(frozen=True, slots=True)
-class Owner:
-    """A fleet, as its labels tell it.
+class FleetIdentity:
+    """A fleet, as its labels describe it.
 
     Attributes:
-        id: random, and kept in the state folder; empty if that has none yet.
-        state: the state folder.
-        folder: that of fleet.toml, by which people know the fleet.
-        machine: name of the host.
+        id: Random id, kept in the state folder; empty if that has none yet.
+        state: Path of the state folder.
+        folder: Folder of fleet.toml, by which people know the fleet.
+        machine: Name of the host.
     """
 
     id: str = ""
@@ -46,23 +46,26 @@ class Owner:
     machine: str = ""
 
     @classmethod
-    def of(cls, settings: Settings, *, create: bool = False) -> "Owner":
-        """The fleet of these settings.
+    def read(cls, settings: Settings) -> "FleetIdentity":
+        """Return the identity of the fleet of these settings; nothing is written."""
+        return cls._with_id(_known(settings.state_dir), settings)
 
-        Args:
-            settings: in force.
-            create: whether to give the fleet an id if it has none.
+    @classmethod
+    def create(cls, settings: Settings) -> "FleetIdentity":
+        """Return the identity of the fleet of these settings, with a new id if it has none.
 
         Raises:
-            UsageError: the id cannot be written.
+            UsageError: The id cannot be written.
         """
-        state = settings.state_dir
-        found = _create(state) if create else _known(state)
-        return cls(found, str(state), str(settings.root), os.uname().nodename)
+        return cls._with_id(_create(settings.state_dir), settings)
+
+    @classmethod
+    def _with_id(cls, fleet: str, settings: Settings) -> "FleetIdentity":
+        return cls(fleet, str(settings.state_dir), str(settings.root), os.uname().nodename)
 
     @property
     def labels(self) -> dict[str, str]:
-        """Of what it makes."""
+        """Labels of everything that the fleet makes."""
         return {
             LABEL_FLEET: self.id,
             LABEL_STATE: self.state,
@@ -73,19 +76,19 @@ class Owner:
     def owns(self, labels: Mapping[str, str]) -> bool:
         """Whether something with these labels is this fleet's.
 
-        That of a former version has no id: the folder of fleet.toml decides, as it did then.
+        What an earlier release made has no id: the folder of fleet.toml decides, as it did in that release.
         """
         if LABEL_FLEET not in labels:
             return labels.get(LABEL_FOLDER, "") == self.folder
         state = labels.get(LABEL_STATE, "")
         if labels[LABEL_FLEET] == self.id:
-            return state == self.state or _is_one(state, self.state) or _has_left(Path(state), self.id)
-        # The id was lost with the state folder that stood where ours stands.
+            return state == self.state or _is_same_folder(state, self.state) or _has_left(Path(state), self.id)
+        # Another id in the same place: the former state folder was lost, and its id with it.
         return state == self.state and labels.get(LABEL_MACHINE, "") == self.machine
 
 
-def _is_one(state: str, own: str) -> bool:
-    """Whether two paths lead to one state folder, as by a link."""
+def _is_same_folder(state: str, own: str) -> bool:
+    """Whether two paths lead to one state folder, for example through a link."""
     try:
         return Path(state).samefile(own)
     except OSError:
@@ -93,16 +96,17 @@ def _is_one(state: str, own: str) -> bool:
 
 
 def _has_left(state: Path, fleet: str) -> bool:
-    """Whether a fleet's state folder was moved away from here: if it is still here, ours is a copy."""
+    """Whether a fleet's state folder was moved away from this path: if it is still there, ours is a copy."""
     try:
         return _read(state) != fleet
     except FileNotFoundError:
         return True
-    except OSError:  # another user's, maybe: nothing is proven
+    except OSError:  # it may belong to another user, so nothing is proven
         return False
 
 
 def _known(state: Path) -> str:
+    """Return the id in a state folder; empty if there is none, or it cannot be read."""
     try:
         return _read(state)
     except OSError:
@@ -110,10 +114,10 @@ def _known(state: Path) -> str:
 
 
 def _read(state: Path) -> str:
-    """The id in a state folder; empty if the file makes no sense.
+    """Return the id in a state folder; empty if the file does not hold one.
 
     Raises:
-        OSError: there is none, or it cannot be read.
+        OSError: The file does not exist, or cannot be read.
     """
     descriptor = os.open(state / _FILE, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
@@ -126,14 +130,14 @@ def _read(state: Path) -> str:
 
 
 def _create(state: Path) -> str:
-    """The id in a state folder, made if there is none; of two that make one at a time, one counts."""
+    """Return the id in a state folder, and write a new one if there is none; of two writers the first wins."""
     if found := _known(state):
         return found
     file, fresh = state / _FILE, state / f"{_FILE}.{os.getpid()}"
     try:
         state.mkdir(parents=True, exist_ok=True)
         if os.path.lexists(file):
-            log.warning("%s makes no sense: this fleet gets a new id", file)
+            log.warning("%s holds no id: this fleet gets a new one", file)
             file.unlink()
         fresh.write_text(secrets.token_hex(16))
         try:

@@ -1,4 +1,4 @@
-"""What the doctor says of a folder that our own engine is to serve: what is plainly broken, and what was seen."""
+"""The check of a model folder for our own engine: it finds broken files, and reports the files that it saw."""
 
 import json
 import shutil
@@ -6,28 +6,27 @@ import shutil
 import pytest
 
 from embedfleet.config.load import load
-from embedfleet.control.plan.plan import Machine
-from embedfleet.control.preflight.model_check import check_model
+from embedfleet.control.plan.machine import Machine
+from embedfleet.control.preflight.model_checks import check_models
+from embedfleet.control.preflight.survey import Resources, Survey, read_models
 from tests.services.safetensors import write_shapes
-from tests.services.tei_folders import BERT, EMBEDDER, RANKER
+from tests.services.tei_folders import BERT, EMBEDDER, RANKER, write_embedder
 
 PLACE = "0_Transformer"
 
 
 @pytest.fixture
 def model(tmp_path):
-    folder = tmp_path / "m"
-    for name, values in EMBEDDER.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(json.dumps(values))
-    write_shapes(folder / "model.safetensors", {"embeddings.word_embeddings.weight": (1000, 32)})
+    folder = write_embedder(tmp_path / "m")
+    (folder / "tokenizer.json").unlink()
     return folder
 
 
 def check(folder, **flags):
     flags = {"embedder.model": str(folder), "reranker.enabled": "false", "embedder.driver": "process"} | flags
     settings = load(None, {}, flags)
-    return check_model(settings, settings.services[0], Machine(2), folder)
+    (found,) = check_models(settings, read_models(settings, Survey(Machine(2), Resources(2, 2, None, [], 1024))))
+    return found
 
 
 def test_what_was_seen_is_said_and_who_judges_the_rest(model):
@@ -49,7 +48,7 @@ def test_our_own_image_is_our_own_engine(model):
         ("model.safetensors", b"", "is empty"),
         ("model.safetensors", b"no header of any kind", "is no safetensors file, or was cut short"),
         ("model.safetensors", b"version https://git-lfs.github.com/spec/v1", "is a git-lfs pointer"),
-        ("adapter_config.json", b"{}", "says that other weights belong to these"),
+        ("adapter_config.json", b"{}", "shows that these weights are an adapter"),
         ("config.json", b"{", "cannot be read"),
         ("config.json", b"[]", "cannot be read: it holds no JSON object"),
     ],

@@ -1,14 +1,14 @@
-"""How a container is told to end."""
+"""Stopping a container."""
 
 from embedfleet.control.docker.client import Docker
 from embedfleet.control.docker.container import Container
 from embedfleet.control.host.activity import is_stopped
 
 
-def end_container(docker: Docker, container: Container, grace_s: float) -> None:
-    """Have a container end what it has; one that is stopped by a signal would never hear of it, and is killed.
+def stop_container(docker: Docker, container: Container, grace_s: float) -> None:
+    """Let a container finish its requests and end; kill it at once if a signal (SIGSTOP) keeps it from hearing that.
 
     Raises:
-        DockerError: the daemon cannot do it.
+        DockerError: The daemon cannot do it.
     """
     docker.stop(container.id, 0 if is_stopped(container.pid, container=container.id) else grace_s)

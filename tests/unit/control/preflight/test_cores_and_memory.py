@@ -1,4 +1,4 @@
-"""What a fleet needs is held against what there is, and said with numbers."""
+"""The cores and the memory that a fleet needs are compared with those of the machine, and reported with numbers."""
 
 from pathlib import Path
 
@@ -6,19 +6,29 @@ import pytest
 
 from embedfleet.config.load import load
 from embedfleet.control.host.gpu import Gpu
-from embedfleet.control.preflight.room import Need, check_cores, check_memory, needs_of, see_memories
+from embedfleet.control.models.folder import read_model_folder
+from embedfleet.control.plan.machine import Machine
+from embedfleet.control.preflight.cores_and_memory import Need, check_cores, check_memory, needs_of
+from embedfleet.control.preflight.survey import Resources, Survey, SurveyedModel, survey_gpus
 from embedfleet.system.cgroup import Memory, Quota
 
 GB = 10**9
+RESOURCES = Resources(2, 2, None, [], 1024)
 T4 = Gpu(0, "GPU-0", "Tesla T4", 75, 15 * GB, 15 * GB)
 
 
 def needs(root: Path, gpus=(), **flags: str) -> dict[str, tuple[int, int, int]]:
-    """Weights, copies and replicas by service."""
+    """Return weights, copies and replicas by service."""
     file = root / "fleet.toml"
     file.touch()
     settings = load(file, {}, {key.replace("__", "."): value for key, value in flags.items()})
-    return {need.service: (need.weights_bytes, need.copies, need.replicas) for need in needs_of(settings, gpus)}
+    models = {
+        service.name: SurveyedModel(read_model_folder(root / service.engine.model))
+        for service in settings.services
+        if (root / service.engine.model).is_dir()
+    }
+    survey = Survey(Machine(2, tuple(gpus)), RESOURCES, models=models)
+    return {need.service: (need.weights_bytes, need.copies, need.replicas) for need in needs_of(settings, survey)}
 
 
 def make_model(folder: Path, *sizes: int) -> None:
@@ -40,7 +50,7 @@ def make_model(folder: Path, *sizes: int) -> None:
     ],
 )
 def test_cores_are_told_with_the_limit_that_holds(machine, allowed, quota, expected):
-    assert check_cores(machine, allowed, quota).message == expected
+    assert check_cores(Resources(machine, allowed, quota, [], 1024)).message == expected
 
 
 def test_replicas_that_share_weights_need_them_once(tmp_path):
@@ -88,5 +98,5 @@ def test_what_can_never_fit_is_in_the_way():
 
 
 def test_the_machine_has_memory():
-    *_, machine = see_memories()
+    *_, machine = survey_gpus(load(None, {}, {"fleet.gpu": "CPU"})).resources.memories
     assert 0 < machine.left_bytes <= machine.limit_bytes

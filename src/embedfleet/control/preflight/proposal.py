@@ -1,0 +1,60 @@
+"""The fleet that `up` would start: the survey of the machine and the one plan that is made from it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from embedfleet.config.settings import Settings
+from embedfleet.control.plan.plan import make_plan
+from embedfleet.control.plan.specs import ChildSpec, ContainerSpec
+from embedfleet.control.preflight.survey import Survey, take_survey
+from embedfleet.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """A fleet that has not been started.
+
+    Attributes:
+        settings: The settings in force.
+        survey: The survey of the machine.
+        plan: Every child, in the order in which they are started; empty if there is a fault.
+        fault: Why no plan can be made; None if there is one.
+        images: Id of each image of the plan in the daemon, by reference; empty if the daemon lacks it.
+    """
+
+    settings: Settings
+    survey: Survey
+    plan: Sequence[ChildSpec]
+    fault: UsageError | None
+    images: Mapping[str, str]
+
+    @property
+    def containers(self) -> list[ContainerSpec]:
+        """The children that are containers."""
+        return [spec for spec in self.plan if isinstance(spec, ContainerSpec)]
+
+    @property
+    def tars(self) -> dict[str, tuple[Path, ...]]:
+        """The usual tars of each image of the plan, by its reference."""
+        return {spec.image: spec.tars for spec in self.containers}
+
+
+def propose(settings: Settings, *, sockets: Path) -> Proposal:
+    """Survey the machine and plan the fleet; nothing is changed.
+
+    Args:
+        settings: The settings in force.
+        sockets: Folder for the admin sockets of gateways that are processes.
+    """
+    survey = take_survey(settings)
+    plan: list[ChildSpec] = []
+    fault = None
+    try:
+        plan = make_plan(settings, survey.machine, sockets=sockets)
+    except UsageError as error:
+        fault = error
+    docker = survey.docker
+    references = {spec.image for spec in plan if isinstance(spec, ContainerSpec)} if docker is not None else set()
+    images = {name: docker.image_id(name) for name in sorted(references)} if docker is not None else {}
+    return Proposal(settings, survey, plan, fault, images)

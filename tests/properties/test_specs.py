@@ -1,0 +1,52 @@
+"""A container's fingerprint changes with every field but the place of its image's tar; what it computes with few."""
+
+from dataclasses import fields, replace
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from embedfleet.control.plan.specs import ContainerSpec, Mount
+
+words = st.text(max_size=6)
+mounts = st.builds(Mount, words, words, st.booleans())
+VALUES: dict[str, st.SearchStrategy] = {
+    "name": words,
+    "service": words,
+    "kind": st.sampled_from(["replica", "balancer"]),
+    "image": words,
+    "tars": st.lists(words.map(Path), max_size=2).map(tuple),
+    "arguments": st.lists(words, max_size=3).map(tuple),
+    "entrypoint": st.lists(words, max_size=2).map(tuple),
+    "environment": st.dictionaries(words, words, max_size=2),
+    "mounts": st.lists(mounts, max_size=2).map(tuple),
+    "network": words,
+    "gpu": words,
+    "port": st.integers(0, 65535),
+    "publish": st.none() | st.tuples(words, st.integers(0, 65535)),
+    "model": words,
+    "weights": words,
+    "reading": words,
+}
+specs = st.builds(ContainerSpec, **VALUES)
+COMPUTES = {"model", "weights", "reading"}
+
+
+def test_every_field_is_tried():
+    assert {item.name for item in fields(ContainerSpec)} == set(VALUES)
+
+
+@given(specs, st.sampled_from(sorted(VALUES)), st.data())
+def test_one_changed_field_is_another_container_unless_it_is_where_the_image_came_from(spec, name, data):
+    changed = replace(spec, **{name: data.draw(VALUES[name])})
+    is_other = getattr(changed, name) != getattr(spec, name) and name != "tars"
+    assert (changed.fingerprint != spec.fingerprint) == is_other
+    if name not in COMPUTES:
+        assert changed.computes == spec.computes
+
+
+@given(specs, st.text("abc", min_size=1, max_size=4), st.text("def", min_size=1, max_size=4))
+def test_what_is_computed_depends_on_the_folders_name_and_not_on_where_it_lies(spec, one, other):
+    assert replace(spec, model=f"/{one}/m").computes == replace(spec, model=f"/{other}/m").computes
+    assert replace(spec, weights=one).computes != replace(spec, weights=other).computes
+    assert replace(spec, model=f"/x/{one}").computes != replace(spec, model=f"/x/{other}").computes
