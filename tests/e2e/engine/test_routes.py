@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-from dataclasses import replace
 from http.client import HTTPConnection
 
 import orjson
@@ -169,8 +168,8 @@ def test_instances_of_very_many_items_are_read_as_well(engines):
 
 @pytest.mark.parametrize("framing", ["length", "chunks"])
 def test_a_browser_may_read_that_a_body_is_too_large(folder, framing):
-    settings = EngineSettings(model=str(folder / "embedder"))
-    with serving(replace(settings, limits=replace(settings.limits, body_bytes=100))) as client:
+    settings = EngineSettings(model=str(folder / "embedder"), payload_limit_bytes=100)
+    with serving(settings) as client:
         connection = HTTPConnection("127.0.0.1", client.port, timeout=60)
         body = b"a" * 101 if framing == "length" else iter([b"a" * 60, b"a" * 60])
         connection.request(
