@@ -1,4 +1,4 @@
-"""A backend that answers with what it was asked, and stumbles over the tokens that it is told to."""
+"""A backend that answers with its input and fails on chosen tokens."""
 
 import asyncio
 import threading
@@ -19,21 +19,21 @@ from embedfleet.metrics import TEI, Registry
 TIMEOUT_S = 20
 SPEC = read_model(builtin_model())
 TOKENIZATION = Tokenization(SPEC.tokenizer_file)
-# First tokens that a backend stumbles over. `SPREADING` makes every row of its pass not finite, as a grid can.
+# First tokens on which a backend fails. `SPREADING` makes every row of its pass non-finite, as a grid can.
 POISON, PANIC, NOT_A_NUMBER, SPREADING = 13, 14, 15, 16
 
 
 class Panic(BaseException):
-    """No Exception, as what native code raises when it panics."""
+    """Not an Exception, like a panic of native code."""
 
 
 class EchoBackend:
-    """States are the ids themselves, two wide; passes wait for `gate`.
+    """A backend whose states are the ids themselves, of width two; passes wait for `gate`.
 
     Attributes:
-        batches: the inputs of each pass so far, those that failed among them.
-        broken: every pass fails.
-        room: more tokens than these do not fit into memory.
+        batches: Inputs of each pass so far, including failed ones.
+        broken: Whether every pass fails.
+        room: Most tokens that fit into memory.
     """
 
     precision = "float32"
@@ -70,12 +70,12 @@ class EchoBackend:
             raise OutOfMemory(f"Backend error: out of memory for {tokens} tokens")
 
     async def running(self) -> None:
-        """Return once another pass has begun."""
+        """Wait until another pass has begun."""
         assert await asyncio.to_thread(self.entered.acquire, timeout=TIMEOUT_S)
 
 
 def sequence(*ids: int) -> Encoded:
-    """An input of these tokens."""
+    """An input with these tokens."""
     count = len(ids)
     return Encoded(np.array(ids, dtype=np.int64), np.zeros(count, np.int64), np.zeros(count, np.bool_), count)
 
@@ -90,7 +90,7 @@ def engine_of(
     cache_bytes: int = 0,
     registry: Registry | None = None,
 ) -> Iterator[Engine]:
-    """An engine over a backend, ended at the end of the block."""
+    """Run an engine over a backend until the end of the block."""
     engine = Engine(
         SPEC,
         TOKENIZATION,
@@ -112,10 +112,10 @@ def engine_of(
 
 
 async def queue_up() -> None:
-    """Let the tasks just made run up to where they wait: one turn of the loop."""
+    """Let new tasks run until they wait: one turn of the loop."""
     await asyncio.sleep(0)
 
 
 def run(coroutine):
-    """A coroutine's result, in good time."""
+    """Result of a coroutine, with a time limit."""
     return asyncio.run(asyncio.wait_for(coroutine, TIMEOUT_S))
