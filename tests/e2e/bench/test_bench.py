@@ -1,4 +1,4 @@
-"""The benchmarks run and say what they promise to say; what they measure is not judged here."""
+"""The benchmarks run and report the promised figures; the values are not checked here."""
 
 import json
 import os
