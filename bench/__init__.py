@@ -1,4 +1,4 @@
-"""Checks, models and measurements around the package; each folder or file named here runs as ``python -m bench.X``.
+"""Checks, models and measurements around the package; each name below is a command, ``python -m bench.NAME``.
 
 Checks that run against any server: `conformance` (compares it with a recorded TEI) and `fuzz` (odd requests, damaged
 model folders, hostile clients).

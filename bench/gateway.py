@@ -355,8 +355,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--rounds",
         type=int,
-        default=ROUNDS,
-        help="number of rounds with --before; forty seconds each, twice that if compiled",
+        help=f"number of rounds; with --before {ROUNDS} of forty seconds, twice that if compiled",
     )
     parser.add_argument(
         "--only", metavar="A,B", type=names_of(_OURS), help=f"with --before: some of {', '.join(_OURS)}"
@@ -373,7 +372,8 @@ def tell_both(given: argparse.Namespace) -> None:
     wanted = rows(versions(given.before), compiled)
     if given.only:
         wanted = [row for row in wanted if row.name in given.only]
-    pairs = compare(wanted, *((1, 1) if given.quick else (given.rounds, 2)))
+    rounds, seconds = (1, 1) if given.quick else (ROUNDS, 2)
+    pairs = compare(wanted, given.rounds or rounds, seconds)
     say("\nnow over before\n" + table(pairs))
     report(**told(pairs), quick=given.quick)
 
@@ -382,7 +382,8 @@ def tell_all(given: argparse.Namespace) -> None:
     """Measure ours and the rivals and report."""
     quick: bool = given.quick
     compiled: Path | None = given.compiled and given.compiled.absolute()
-    figures, idle = measure(*((4, 2) if quick else (9, 5)), compiled)
+    rounds, seconds = (4, 2) if quick else (9, 5)
+    figures, idle = measure(given.rounds or rounds, seconds, compiled)
     medians = {name: round(statistics.median(values), 1) for name, values in figures.items()}
     ours = medians["gateway_us"]
     ratios = ratios_of(medians)

@@ -1,4 +1,4 @@
-"""Nothing that was not asked for leaves the machine, whatever is run: in a network whose every packet is seen."""
+"""No verb sends anything that nobody asked for, shown in a network namespace that records every packet."""
 
 import contextlib
 import json
@@ -19,7 +19,7 @@ from embedfleet.engine.model.builtin import builtin_model
 from tests.services.network import Network, network, why_not
 
 LIMIT_S = 60
-# ONNX Runtime 1.32.0 sends nine seconds after it was imported for the first time.
+# ONNX Runtime 1.32.0 sends telemetry nine seconds after its first import.
 TALK_S = 14
 # Libraries that call home hold their tongues where they see a CI. HOME is where they keep what they would send, and the
 # last is what a person may have set.
@@ -72,7 +72,7 @@ def net(tmp_path) -> Iterator[Network]:
 
 
 class Place:
-    """A folder and a home in the network, and what is run there."""
+    """A folder and a home directory in the namespace, and verbs that run there."""
 
     def __init__(self, net: Network, folder: Path) -> None:
         self._net = net
@@ -92,7 +92,7 @@ class Place:
         return self._net.inside(self.folder, sys.executable, "-P", "-m", "embedfleet", *arguments)
 
     def run(self, *arguments: str, code: int | None = 0) -> str:
-        """A verb to its end."""
+        """Run a verb to its end."""
         done = subprocess.run(
             self._command(*arguments),
             env=self._environment,
@@ -106,7 +106,7 @@ class Place:
 
     @contextlib.contextmanager
     def running(self, *arguments: str, **more: str) -> Iterator[None]:
-        """A verb that goes on until the end of the block, where it is told to stop and does."""
+        """Run a verb during the block; it must end when told to."""
         log = self.folder / f"{arguments[0]}-{len(list(self.folder.glob('*.txt')))}.txt"
         with log.open("w") as said:
             process = subprocess.Popen(
@@ -122,7 +122,7 @@ class Place:
 
     @contextlib.contextmanager
     def program(self, *command: str) -> Iterator[None]:
-        """Something else that goes on."""
+        """Run another program during the block."""
         process = subprocess.Popen(self._net.inside(self.folder, *command), env=self._environment)
         try:
             yield
@@ -131,14 +131,14 @@ class Place:
             process.wait()
 
     def ask(self, port: int, question: tuple[str, dict[str, object]]) -> None:
-        """Until it is answered."""
+        """Ask a port until it answers."""
         path, body = question
         command = [sys.executable, "-c", ASK, str(port), path, json.dumps(body), str(LIMIT_S)]
         subprocess.run(self._net.inside(self.folder, *command), check=True, timeout=2 * LIMIT_S)
 
     @property
     def kept(self) -> list[str]:
-        """Files that something has put into its home."""
+        """Files in the home directory."""
         return [str(file.relative_to(self.home)) for file in self.home.rglob("*") if file.is_file()]
 
 
@@ -178,7 +178,7 @@ def test_no_verb_sends_anything_or_asks_for_a_name(net, tmp_path):
 
 
 def set_up_and_look(place: Place) -> None:
-    """The verbs that do not need a fleet."""
+    """Run the verbs that need no fleet."""
     place.run("--version")
     place.run("config")
     place.run("config", "check")
@@ -193,7 +193,7 @@ def set_up_and_look(place: Place) -> None:
 
 
 def serve_a_fleet(place: Place) -> None:
-    """From ``up`` to ``down``, with a gateway and an nginx."""
+    """Run the verbs from ``up`` to ``down``, with a gateway and an nginx."""
     with place.running("up", "--set=reranker.balancer=nginx"):
         place.ask(8001, EMBED)
         place.ask(8002, RERANK)

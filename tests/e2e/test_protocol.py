@@ -1,4 +1,4 @@
-"""HTTP/1.1 as RFC 9110 and RFC 9112 have it, case by case with the section, at the gateway and at the engine."""
+"""The gateway and the engine follow RFC 9110 and RFC 9112, case by case with the section."""
 
 import socket
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ H2C: Final = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Sett
 
 @dataclass(frozen=True)
 class Case:
-    """What is sent, the statuses that answer it, and whether the connection serves on."""
+    """A case: bytes to send, expected statuses, and whether the connection stays usable."""
 
     section: str
     name: str
@@ -212,7 +212,7 @@ def ports() -> Iterator[dict[str, int]]:
 
 
 class Client:
-    """One connection, and the replies that come by it."""
+    """A connection and its replies."""
 
     def __init__(self, port: int) -> None:
         self._wire = socket.create_connection(("127.0.0.1", port), timeout=WAIT_S)
@@ -220,7 +220,7 @@ class Client:
         self._data = b""
 
     def send(self, data: bytes, piece: int) -> None:
-        """In pieces of this many bytes; a server that closes meanwhile is no failure."""
+        """Send in pieces of this many bytes; the server may close meanwhile."""
         try:
             for at in range(0, len(data), piece):
                 self._wire.sendall(data[at : at + piece])
@@ -287,7 +287,7 @@ def test_the_answer_to_an_upgrade_is_that_to_the_same_request_without(ports):
 
 
 def test_what_is_wrong_is_not_learnt(ports):
-    """A head that was refused once is refused again, also when one that differs by it was let in."""
+    """A refused head is refused again, even after a similar head was accepted."""
     for port in ports.values():
         for data in (sized(), sized(host=b""), sized(b"content-length: 5"), sized(), sized(host=b"")):
             client = Client(port)

@@ -1,4 +1,4 @@
-"""What every fleet must bear without a client noticing, whatever runs its replicas."""
+"""Failures that every fleet must hide from its clients, whatever runs its replicas."""
 
 import asyncio
 import contextlib
@@ -21,49 +21,50 @@ from tests.services.engine import Client
 LIMIT_S = 120
 WORDS = ("river", "stone", "cloud", "ember", "harbour", "meadow", "lantern", "orchard", "winter", "thread")
 TEXTS = [f"{WORDS[n % 10]} {WORDS[n // 10]} {n}" for n in range(100)]
-BATCH = TEXTS[::-1] * 2  # more than a replica takes at once
-LYING = Path(__file__).parent / "lying"  # on PYTHONPATH it makes engines lie when they are told to
+BATCH = TEXTS[::-1] * 2  # more than a replica accepts in one call
+LYING = Path(__file__).parent / "lying"  # on PYTHONPATH it lets engines give wrong answers on request
 LIES = ("nulls", "one too few", "one too many", "no json", "cut json", "cut body", "no http", "reset")
-PAUSE_S = 0.02  # between the requests of a client: behind Docker's proxy each takes a port for a minute
+PAUSE_S = 0.02  # between the requests of a client: behind Docker's proxy each uses a port for a minute
 STATUSES = ("424", "500", "502", "503", "504")
 
 
 class Bearer(Protocol):
-    """A fleet of two embedders and a way to do them harm."""
+    """A fleet of two embedders whose first replica a test can harm."""
 
     client: Client
 
     def kill(self) -> None:
-        """The first replica dies."""
+        """Kill the first replica."""
 
     def stop(self) -> None:
-        """The first replica stands still."""
+        """Stop the first replica by a signal or a pause."""
 
     def go_on(self) -> None:
-        """It goes on."""
+        """Let the first replica go on."""
 
     def until_whole(self, restarts: int) -> None:
-        """Wait until both serve, after so many restarts."""
+        """Wait until both replicas serve after that many restarts."""
 
     def run(self, *arguments: str) -> None:
         """Run a verb in the fleet's folder; it must succeed."""
 
     @property
     def rows(self) -> list[dict[str, Any]]:
-        """What its status says of the embedders."""
+        """Status rows of the embedders."""
 
     @property
     def admin(self) -> str:
-        """The path of the gateway's admin socket."""
+        """Path of the gateway's admin socket."""
 
 
 @dataclass
 class Asking:
-    """What clients saw.
+    """The answers that clients got.
 
     Attributes:
-        asked: requests that were answered.
-        wrong: what was not answered as it should have been.
+        expected: Right vector by text.
+        asked: Number of answered requests.
+        wrong: Descriptions of wrong answers.
     """
 
     expected: dict[str, list[float]]
@@ -71,7 +72,7 @@ class Asking:
     wrong: list[str] = field(default_factory=list)
 
     def look(self, texts: list[str], status: int, answer: Callable[[], list[list[float]]]) -> None:
-        """At one answer."""
+        """Check one answer."""
         if status != 200:
             self.wrong.append(f"status {status}")
         elif len(vectors := answer()) != len(texts):
@@ -88,7 +89,7 @@ def _is_near(one: list[float], other: list[float]) -> bool:
 
 @contextlib.contextmanager
 def asking(client: Client) -> Iterator[Asking]:
-    """Four clients that ask for one text and one that asks for many, over and over, while the body runs."""
+    """Run clients during the block: four ask for one text at a time and one for many."""
     first = client.post("/embed", {"inputs": TEXTS})
     seen = Asking(dict(zip(TEXTS, first.json, strict=True)))
     over = threading.Event()
@@ -140,13 +141,15 @@ def bears_that_each_replica_is_drained_in_turn(fleet: Bearer) -> None:
 
 
 def bears_that_its_gateway_is_told_of_other_members(fleet: Bearer) -> None:
-    """As control tells it when replicas come and go."""
+    """Control sets the members when replicas come and go."""
     members = [{"id": row["id"], "url": row["url"]} for row in tell(gateway_of(fleet))]
     with asking(fleet.client) as seen:
         for gone in members * 2:
             tell(gateway_of(fleet), [member for member in members if member is not gone], method="PUT")
             until_asked(seen, 20)
-            while gone["id"] in {row["id"] for row in tell(gateway_of(fleet))}:  # until it has answered what it had
+            while gone["id"] in {
+                row["id"] for row in tell(gateway_of(fleet))
+            }:  # until it has answered its open requests
                 assert seen.wrong == []
             tell(gateway_of(fleet), members, method="PUT")
             until_both_are_active(fleet, seen)
@@ -154,7 +157,7 @@ def bears_that_its_gateway_is_told_of_other_members(fleet: Bearer) -> None:
 
 
 def bears_a_replica_that_lies(fleet: Bearer) -> None:
-    """Its engine must be one that can be told to, see `LYING`; so in the tests after this one."""
+    """The engine must run with `LYING` on its path, here and in the following functions."""
     _bears(fleet, LIES)
 
 
@@ -167,7 +170,7 @@ def _bears(fleet: Bearer, modes: tuple[str, ...]) -> None:
     with asking(fleet.client) as seen:
         for mode in modes:
             tell(fault, {"mode": mode})
-            while mode not in tell(fault):  # it does as it was told once at least
+            while mode not in tell(fault):  # until it has done so at least once
                 assert seen.wrong == [], mode
             until_asked(seen, 20)
             tell(fault, {"mode": "none"})
@@ -190,7 +193,7 @@ def bears_a_replica_that_refuses_connections_for_a_while(fleet: Bearer) -> None:
 
 
 def tell(url: str, value: object = None, method: str = "") -> Any:
-    """Post a value, or without one ask; the answer's."""
+    """Post a value, or get one without a value; the value of the answer."""
     method = method or ("GET" if value is None else "POST")
     body = b"" if value is None else orjson.dumps(value)
     reply = asyncio.run(fetch(url, method=method, body=body, timeout_s=LIMIT_S))
@@ -208,7 +211,7 @@ def until_both_are_active(fleet: Bearer, seen: Asking) -> None:
 
 
 def listens(url: str) -> bool:
-    """Whether a server takes connections; a socket that was closed just now resets those in its queue."""
+    """Whether a server accepts connections; a socket that has just been closed resets those in its queue."""
     parts = urlsplit(url)
     try:
         socket.create_connection((parts.hostname, parts.port or 80)).close()
@@ -220,13 +223,13 @@ def listens(url: str) -> bool:
 
 
 def row_of(fleet: Bearer, name: str) -> dict[str, Any]:
-    """What its gateway says of a replica."""
+    """The gateway's row of a replica."""
     (row,) = [row for row in tell(gateway_of(fleet)) if row["id"] == name]
     return row
 
 
 def until_asked(seen: Asking, count: int) -> None:
-    """Wait for so many more answers."""
+    """Wait for a number of further answers."""
     before = seen.asked
     while seen.asked < before + count:
         assert not seen.wrong
@@ -235,7 +238,7 @@ def until_asked(seen: Asking, count: int) -> None:
 def bears_a_replica_that_stands_still(fleet: Bearer) -> None:
     with asking(fleet.client) as seen:
         fleet.stop()
-        until_asked(seen, 40)  # the other one answers them all
+        until_asked(seen, 40)  # the other replica answers all
         fleet.go_on()
         fleet.until_whole(restarts=0)
     assert seen.wrong == []

@@ -1,6 +1,6 @@
-"""A child for a driver, as a program: listens, answers and ends as it is told, or does not.
+"""A program as a driver's child: it listens, answers and ends as told, or hangs.
 
-``answers`` is a server that hangs on order: with SIGUSR1 it does nothing any more, with SIGUSR2 it turns in circles.
+``answers`` is a server that hangs on request: after SIGUSR1 it does nothing any more, after SIGUSR2 it loops.
 ``loads`` reads the file in ``LOADS`` to its end before it listens.
 """
 
@@ -24,11 +24,11 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(b"{}")
 
     def log_message(self, *_: object) -> None:
-        """Nobody reads it."""
+        """Print no log."""
 
 
 def hang(number: int, _: object) -> None:
-    """And do not hear that it is to end."""
+    """Hang and ignore SIGTERM."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     while number == signal.SIGUSR2:
         pass

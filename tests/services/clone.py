@@ -1,4 +1,4 @@
-"""A folder with what run.sh needs and a stand-in for the package, to install without a network in a second or two."""
+"""A folder with the files of run.sh and a stand-in for the package, installed without a network in two seconds."""
 
 import os
 import shutil
@@ -10,7 +10,7 @@ import pip
 
 ROOT = Path(__file__).parent.parent.parent
 LIMIT_S = 120
-# Says how it was called and by what; waits, loads and ends as it is told to.
+# Prints its arguments and its interpreter; waits, loads and ends as told.
 STAND_IN = """\
 import os, sys
 from pathlib import Path
@@ -25,7 +25,7 @@ if "--serve" in sys.argv:
     os.execv(sys.executable, [sys.executable, "-P", "-m", "embedfleet", "again"])
 """
 
-# An environment without a copy of pip is made in a tenth of the time; pip itself is the one of the tests.
+# An environment without pip is made in a tenth of the time; the tests' own pip installs into it.
 QUICK = """#!/bin/sh
 if [ "$2" = venv ]; then
     shift 2
@@ -36,11 +36,11 @@ exec "{python}" "$@"
 
 
 class Clone:
-    """See the module; its name has a blank.
+    """A clone of the repository whose path has a blank.
 
     Attributes:
-        folder: that run.sh is in.
-        venv: where it installs.
+        folder: Folder of run.sh.
+        venv: Virtual environment that run.sh makes.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -73,19 +73,19 @@ class Clone:
         return str(self.venv.readlink())
 
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """`.venv/bin/embedfleet`, from another folder."""
+        """Command line of `.venv/bin/embedfleet`, for another folder."""
         return self.run_command(Path("/"), *arguments)
 
     def run_command(self, folder: Path, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
-        """The same, from any."""
+        """Run that command from any folder."""
         return self._run([str(self.venv / "bin/embedfleet"), *arguments], folder, env)
 
     def run(self, *arguments: str, by: Path | None = None, **env: str) -> subprocess.CompletedProcess[str]:
-        """`run.sh`, or what leads to it."""
+        """Run `run.sh`, or a command that leads to it."""
         return self._run([str(by or "./run.sh"), *arguments], self.folder, env)
 
     def begin(self, *arguments: str, **env: str) -> subprocess.Popen[str]:
-        """`run.sh`, while it goes on."""
+        """Start `run.sh` without waiting for its end."""
         return subprocess.Popen(
             ["./run.sh", *arguments],
             cwd=self.folder,
@@ -98,14 +98,14 @@ class Clone:
         )
 
     def becomes(self, result: subprocess.CompletedProcess[str], *arguments: str) -> bool:
-        """Whether it called the package with these arguments, in the environment in force."""
+        """Whether run.sh called the package with these arguments in its environment."""
         return result.stdout == f"{list(arguments)} {self.venv.resolve()}\n"
 
     def change_lock(self, text: str = "# nothing, again\n") -> None:
         (self.folder / "requirements.lock").write_text(text)
 
     def need_what_cannot_be_had(self) -> None:
-        """The lock names a package that no index has."""
+        """Name a package in the lock that no index has."""
         self.change_lock(f"./thing-1-py3-none-any.whl --hash=sha256:{'0' * 64}\n")
 
     def _run(self, command: list[str], folder: Path, env: dict[str, str]) -> subprocess.CompletedProcess[str]:

@@ -1,4 +1,4 @@
-"""A driver without processes, and the admin socket of a gateway: a supervisor's two sides."""
+"""The two sides of a supervisor without processes: a fake driver and a fake gateway's admin socket."""
 
 import asyncio
 from collections import defaultdict, deque
@@ -16,7 +16,7 @@ from embedfleet.http.server import Server
 
 
 class FakeRunning:
-    """A child that does what the test says."""
+    """A child that the test controls."""
 
     held = ""
 
@@ -58,7 +58,7 @@ class FakeRunning:
 
 
 class FakeDriver:
-    """Children listen at once, on the port they prefer; not those in ``loading``, and those in ``ends`` end instead."""
+    """A driver whose children listen at once on their preferred port, except ``loading``; ``ends`` end instead."""
 
     def __init__(self) -> None:
         self.running: dict[str, FakeRunning] = {}
@@ -103,17 +103,17 @@ class FakeDriver:
 
 
 class FakeGateway:
-    """Takes memberships, and says that all members are in ``state`` but those that are drained."""
+    """An admin socket that accepts members and reports them in ``state``, or drained."""
 
     def __init__(self) -> None:
         self.state = "active"
         self.reason = ""
         self.members: list[dict[str, Any]] = []
-        self.told: Callable[[], None] = lambda: None  # called when it is told, before it answers
-        self.new_models = 0  # how often it was told that the model may change
+        self.told: Callable[[], None] = lambda: None  # called with each request, before the answer
+        self.new_models = 0  # number of calls that allow a new model
         self.orders: list[str] = []  # to listen, to retire
         self.refuses: set[str] = set()  # paths
-        self.asked = 0  # how often for its replicas
+        self.asked = 0  # number of requests for its replicas
         self.server = Server(self.handle)
 
     def handle(self, exchange: Exchange) -> None:

@@ -79,7 +79,7 @@ class EchoBackend:
 
 
 def sequence(*ids: int) -> Encoded:
-    """An input of these tokens."""
+    """An input with these tokens."""
     count = len(ids)
     return Encoded(np.array(ids, dtype=np.int64), np.zeros(count, np.int64), np.zeros(count, np.bool_), count)
 

@@ -1,4 +1,4 @@
-"""An engine served in a thread of this process, and a client for it."""
+"""An engine in a thread of this process, and a client for it."""
 
 import asyncio
 import threading

@@ -1,4 +1,4 @@
-"""A process without open files left."""
+"""A process that cannot open further files."""
 
 import resource
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def no_files() -> Iterator[None]:
-    """No descriptor can be had; those that are there stay."""
+    """Use up all file descriptors during the block; open ones stay open."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
     try:

@@ -1,4 +1,4 @@
-"""A real fleet: `embedfleet up` in a folder of its own, on free ports."""
+"""A real fleet: `embedfleet up` in a separate folder, on free ports."""
 
 import contextlib
 import json

@@ -1,4 +1,4 @@
-"""A control group of this machine with limits, of whichever version it has, and programs in it."""
+"""A control group with limits, of either cgroup version, and programs in it."""
 
 import contextlib
 import os
@@ -11,10 +11,10 @@ _PERIOD_US = 100_000
 
 @contextlib.contextmanager
 def group(*, cores: float, memory_bytes: int) -> Iterator[list[str]]:
-    """What a command line begins with, to run in a group with these limits.
+    """Make a group with limits during the block; gives the beginning of a command line that runs in it.
 
     Raises:
-        OSError: no group can be made here.
+        OSError: No group can be made here.
     """
     name = f"embedfleet-test-{os.getpid()}"
     quota = str(int(cores * _PERIOD_US))

@@ -12,7 +12,7 @@ WAIT_S = 10.0
 
 
 def echo(exchange: Exchange) -> None:
-    """Answers with what it was asked."""
+    """Answer a request with its own contents."""
     exchange.respond(200, [TEXT], b"%b %b %b" % (exchange.method, exchange.path.encode(), exchange.body))
 
 
@@ -27,7 +27,7 @@ async def serving(handler: Handler = echo, limits: Limits | None = None) -> Asyn
 
 
 async def talk(server: Server, data: bytes) -> bytes:
-    """Send everything, then read until the server closes."""
+    """Send all bytes and read until the server closes."""
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
     try:
         writer.write(data)

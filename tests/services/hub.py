@@ -1,4 +1,4 @@
-"""A hub of models on loopback: the few routes that huggingface_hub asks to list and download a repository."""
+"""A model hub on loopback, with the routes that huggingface_hub uses to list and download a repository."""
 
 import json
 import sys
@@ -13,11 +13,11 @@ from socketserver import ThreadingTCPServer
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
-class Hub(ThreadingTCPServer):  # not HTTPServer, which looks up its own name
-    """Serves one repository.
+class Hub(ThreadingTCPServer):  # not HTTPServer, which resolves its own name
+    """A server of one repository.
 
     Attributes:
-        given: paths whose content was sent.
+        given: Paths whose content was sent.
     """
 
     daemon_threads = True
@@ -78,7 +78,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def serving_hub(name: str, folder: Path) -> Iterator[Hub]:
-    """A hub that serves a folder as a repository, until the end of the block."""
+    """Run a hub that serves a folder as a repository."""
     hub = Hub(name, folder)
     thread = threading.Thread(target=hub.serve_forever)
     thread.start()

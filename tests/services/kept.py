@@ -1,4 +1,4 @@
-"""A client's connection that is kept, and as many as one likes of them."""
+"""Kept-alive client connections."""
 
 import asyncio
 
@@ -13,10 +13,10 @@ ASKS = b"POST /embed HTTP/1.1\r\nhost: h\r\ncontent-type: application/json\r\nco
 
 
 class Client:
-    """One connection.
+    """A client with one connection.
 
     Attributes:
-        body: of the last answer.
+        body: Body of the last answer.
     """
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -25,23 +25,23 @@ class Client:
 
     @classmethod
     async def connect(cls, port: int) -> "Client":
-        """Open one."""
+        """Open a connection."""
         return cls(*await asyncio.open_connection("127.0.0.1", port))
 
     async def answer(self) -> tuple[int, bytes]:
-        """Status and head of the next answer; its body is read too."""
+        """Read the next answer; its status and head."""
         head = (await asyncio.wait_for(self.reader.readuntil(b"\r\n\r\n"), LIMIT_S)).lower()
         length = next(int(line.split()[1]) for line in head.split(b"\r\n") if line.startswith(b"content-length"))
         self.body = await self.reader.readexactly(length)
         return int(head.split()[1]), head
 
     async def ask(self, request: bytes = ASKS) -> int:
-        """The status of the answer to a request."""
+        """Send a request; the status of the answer."""
         self.writer.write(request)
         return (await self.answer())[0]
 
     async def close(self) -> None:
-        """Close it, whatever the other side has done."""
+        """Close the connection, whatever the server has done."""
         self.writer.close()
         try:
             await self.writer.wait_closed()

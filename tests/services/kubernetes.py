@@ -1,8 +1,8 @@
-"""What Kubernetes does to a process's environment."""
+"""The environment variables that Kubernetes sets in a pod."""
 
 
 def of_service(name: str, protocol: str = "tcp", port: int = 8001) -> dict[str, str]:
-    """What Kubernetes sets in a pod for a service of its namespace."""
+    """The variables for a service of the pod's namespace."""
     url = f"{protocol}://10.0.0.7:{port}"
     at = f"{name}_PORT_{port}_{protocol.upper()}"
     return {

@@ -1,6 +1,6 @@
-"""A network namespace in which nobody answers: every packet that would leave the machine is kept, and told in words.
+"""A network namespace without a way out, which records every packet that would leave the machine.
 
-Nothing there is known by name: the file of hosts is empty, so that a look-up of even ``localhost`` is a packet.
+Its hosts file is empty, so that even a look-up of ``localhost`` sends a packet.
 """
 
 import json
@@ -42,23 +42,23 @@ _FILES = {
     "nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\n",
 }
 _ALL = 3  # ETH_P_ALL
-_KERNEL = {2, 58}  # IGMP and ICMPv6: what a kernel says by itself of its groups and neighbours
+_KERNEL = {2, 58}  # IGMP and ICMPv6: the kernel's own messages about groups and neighbours
 
 
 class Network:
-    """The namespace, for as long as its holder lives."""
+    """A network namespace, which exists while its holder process lives."""
 
     def __init__(self, holder: "subprocess.Popen[str]", *, user: bool) -> None:
         self._holder = holder
         self._user = ("--user", "--preserve-credentials") if user else ()
 
     def inside(self, folder: Path, *command: str) -> list[str]:
-        """A command line that runs another one there, in a folder."""
+        """A command line that runs another one in the namespace, in a folder."""
         enter = ("nsenter", "--target", str(self._holder.pid), *self._user, "--net", "--mount")
         return [*enter, "sh", "-c", 'cd "$0" && exec "$@"', str(folder), *command]
 
     def sent(self) -> list[str]:
-        """What has left until now, each once, in words."""
+        """Descriptions of the packets so far, each once."""
         assert self._holder.stdin is not None
         assert self._holder.stdout is not None
         self._holder.stdin.write("\n")
@@ -67,7 +67,7 @@ class Network:
 
 
 def why_not() -> str:
-    """Why there can be no such namespace here; nothing if there can."""
+    """Why no namespace can be made here; empty if one can."""
     missing = [name for name in ("unshare", "nsenter", "ip", "mount") if shutil.which(name) is None]
     if missing:
         return f"not installed: {', '.join(missing)} (apt-get install util-linux iproute2)"
@@ -77,10 +77,10 @@ def why_not() -> str:
 
 @contextmanager
 def network(folder: Path) -> Iterator[Network]:
-    """A namespace until the end of the block.
+    """Make a namespace for the block.
 
     Args:
-        folder: for its files.
+        folder: Folder for its files.
     """
     for name, text in _FILES.items():
         (folder / name).write_text(text)
@@ -103,7 +103,7 @@ def _unshare() -> list[str]:
 
 
 def hold(folder: str) -> None:
-    """Keep what leaves, and tell it whenever a line is read; until there are no more lines."""
+    """Record packets and print them for each line read from stdin, until its end."""
     subprocess.run(["sh", "-c", _PREPARE, "sh", folder], check=True, stdout=sys.stderr)
     sock = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(_ALL))
     sock.bind(("seen", _ALL))
@@ -130,7 +130,7 @@ def _arrived(sock: socket.socket) -> Iterator[str]:
 
 
 def describe(packet: bytes) -> str:
-    """To whom a packet goes, and which name it asks for; nothing of one that the kernel sends by itself."""
+    """Destination of a packet and the name it asks for; empty for packets that the kernel sends by itself."""
     if packet[0] >> 4 == 4:
         protocol, start = packet[9], (packet[0] & 15) * 4
         address = socket.inet_ntop(socket.AF_INET, packet[16:20])

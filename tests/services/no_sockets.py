@@ -1,6 +1,6 @@
-"""``python no_sockets.py FOLDER COMMAND…``: run a command that can make Unix sockets in FOLDER alone (landlock(7)).
+"""``python no_sockets.py FOLDER COMMAND…``: run a command that can make Unix sockets only in FOLDER (landlock(7)).
 
-It ends with 77 where the kernel cannot do that.
+The exit code is 77 if the kernel cannot do that.
 """
 
 import ctypes

@@ -1,4 +1,4 @@
-"""A process that starts a child with the process driver, says its pid, and does nothing more."""
+"""A process that starts a child with the process driver, prints its pid and waits."""
 
 import asyncio
 import os

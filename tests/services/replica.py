@@ -1,4 +1,4 @@
-"""A replica that speaks enough of TEI to stand behind a gateway, and misbehaves as told."""
+"""A fake replica with enough of TEI's interface for a gateway, which misbehaves as told."""
 
 import asyncio
 from collections import deque
@@ -22,17 +22,17 @@ INFO: dict[str, Any] = {
     "version": "1.9.3",
 }
 PROBE = question(INFO)[1]
-_TURNS = 10  # of the event loop, from a connection's accept to its protocol
+_TURNS = 10  # turns of the event loop from a connection's accept to its protocol
 LIES = {"nulls": b"[[null,null]]", "short": b"[]", "cut": b"[[0.5,0.2"}
 
 
 class FakeReplica:
-    """Answers ``/embed`` with its own number for every text, so that a test sees who answered.
+    """A replica that answers ``/embed`` with its own number for each text, so that a test sees which one answered.
 
-    ``mode`` is what it does to requests: an int answers that status, bytes are sent as they are and nothing after them,
-    and ``reset``, ``half``, ``garbage``, ``hang``, ``huge``, ``hold`` do as they say; ``die`` ends it as a process
-    ends, until it is started anew. ``probe_mode`` is what it does to probes, ``info_mode`` to questions what it is. A
-    text ``poison`` meets the mode ``poisoned``. ``/tokenize`` and ``/decode`` are `FakeModel`'s.
+    ``mode`` is its behaviour towards requests: an int is the status of its answers; bytes are sent as they are and
+    nothing after them; ``reset``, ``half``, ``garbage``, ``hang``, ``huge`` and ``hold`` mean what they say; ``die``
+    ends it like a process until it is started again. ``probe_mode`` is its behaviour towards probes, ``info_mode``
+    towards ``/info``, ``poisoned`` towards a text ``poison``. ``/tokenize`` and ``/decode`` are `FakeModel`'s.
     """
 
     def __init__(self, number: float = 0.5) -> None:
@@ -75,11 +75,11 @@ class FakeReplica:
         return self
 
     async def kill(self) -> None:
-        """As a process dies: nothing is finished."""
+        """Die like a process: no request is finished."""
         for client in list(self.server.clients):
             client.abort()
         await self.server.stop(0)
-        for _ in range(_TURNS):  # whom the kernel had let in already is there only now
+        for _ in range(_TURNS):  # Connections that the kernel had already accepted arrive only now.
             await asyncio.sleep(0)
             for client in list(self.server.clients):
                 client.abort()
@@ -120,7 +120,7 @@ class FakeReplica:
         self.behave(exchange, self.poisoned if is_poisoned else self.mode)
 
     def count_of(self, text: str) -> int:
-        """Requests for this text."""
+        """Number of requests for a text."""
         return sum(text.encode() in exchange.body for exchange in self.seen)
 
     def behave(self, exchange: Exchange, mode: int | str | bytes) -> None:
@@ -175,7 +175,7 @@ class FakeReplica:
                 raise AssertionError(mode)
 
     def drip(self, exchange: Exchange) -> None:
-        """Something of a reply every now and then, for ever."""
+        """Send a bit of a reply at intervals, without an end."""
         if not exchange.gone:
             exchange.write(b"x" * 2000)
             asyncio.get_running_loop().call_later(0.01, self.drip, exchange)

@@ -1,4 +1,4 @@
-"""A safetensors file of which only the shapes count."""
+"""Safetensors files of zeros."""
 
 import json
 import math
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def write_shapes(file: Path, shapes: Mapping[str, tuple[int, ...]]) -> None:
-    """Zeros of these shapes, in float32."""
+    """Write float32 zeros of these shapes."""
     at, rows = 0, {}
     for name, shape in shapes.items():
         size = 4 * math.prod(shape)

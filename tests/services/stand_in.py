@@ -1,4 +1,4 @@
-"""Stand-ins for TEI over a model's folder, and a gateway before one, in a thread; for clients that block."""
+"""Fake TEI replicas with a model folder, and a gateway in front of one, in threads for clients that block."""
 
 import asyncio
 import threading
@@ -13,13 +13,13 @@ from bench.fake_tei.settings import ReplicaSettings
 from embedfleet.config.settings import PoolingChoice
 from embedfleet.simulation.batch_cost import BatchCost
 
-QUICK = BatchCost(a_s=0.0002, b_s=1e-9, batch_tokens=16_384)  # the most as in the recordings
+QUICK = BatchCost(a_s=0.0002, b_s=1e-9, batch_tokens=16_384)  # most tokens as in the recordings
 T = TypeVar("T")
 LIMIT_S = 30
 
 
 class Loop:
-    """An event loop in a thread of its own."""
+    """An event loop in a thread."""
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
@@ -37,9 +37,9 @@ class Loop:
 
 @contextmanager
 def stand_in(folder: Path | None, pooling: PoolingChoice = "auto", **settings: Any) -> Iterator[str]:
-    """By its address; over what ends TEI's process it refuses for a moment, and then listens again.
+    """Run a fake TEI and give its address; what would end TEI's process makes it refuse connections for a moment.
 
-    Without a folder its answers come out of the texts.
+    Without a folder its answers follow from the texts.
     """
     told = ReplicaSettings(model=folder.name if folder else "", cost=QUICK, back_s=0.02, **settings)
 

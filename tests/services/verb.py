@@ -1,4 +1,4 @@
-"""A verb of the command line as a process of its own, told where to say what, and how many files it may open."""
+"""A verb of the command line as a process, with a chosen output and limit of open files."""
 
 import asyncio
 import contextlib
@@ -16,13 +16,13 @@ LIMIT_S = 60
 
 
 class Pipe:
-    """A pipe that nobody reads, until somebody does."""
+    """A pipe that a test may fill and read later."""
 
     def __init__(self) -> None:
         self.ours, self.theirs = os.pipe()
 
     def fill(self) -> None:
-        """To the last byte, with lines."""
+        """Fill the pipe with lines up to the last byte."""
         os.set_blocking(self.theirs, False)
         for line in (b"x" * 1023 + b"\n", b"\n"):
             with contextlib.suppress(BlockingIOError):
@@ -31,26 +31,26 @@ class Pipe:
         os.set_blocking(self.theirs, True)
 
     def read(self, wanted: bytes) -> bytes:
-        """What is in it, up to a line that has ``wanted`` in it; all if the process ends without."""
+        """Read up to a line that contains ``wanted``, or to the end."""
         said = b""
         while wanted not in said and (more := os.read(self.ours, 65_536)):
             said += more
         return said
 
     def close(self) -> None:
-        """Its end that we still have."""
+        """Close our end."""
         os.close(self.ours)
 
 
 @dataclass
 class Verb:
-    """A verb that listens."""
+    """A running verb and its port."""
 
     process: subprocess.Popen[bytes]
     port: int
 
     async def end(self) -> int:
-        """Tell it to end as a supervisor does; its exit code."""
+        """Send SIGTERM and wait for the exit code."""
         self.process.send_signal(signal.SIGTERM)
         return await asyncio.to_thread(self.process.wait, LIMIT_S)
 
@@ -62,13 +62,13 @@ def verb(
     files: tuple[int, int] | None = None,
     closed: tuple[int, ...] = (),
 ) -> Iterator[Verb]:
-    """`embedfleet ARGUMENTS`, which listens somewhere and says where.
+    """Run `embedfleet ARGUMENTS` during the block, once it listens.
 
     Args:
-        arguments: its name and flags.
-        output: a descriptor for its stdout and stderr.
-        files: soft and hard limit of open files.
-        closed: descriptors that it starts without.
+        arguments: Name and flags of the verb.
+        output: Descriptor for its stdout and stderr.
+        files: Soft and hard limit of open files.
+        closed: Descriptors that are closed at its start.
     """
 
     limits = f"ulimit -S -n {files[0]}; ulimit -H -n {files[1]}; " if files else ""

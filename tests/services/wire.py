@@ -1,4 +1,4 @@
-"""A connection's other side in memory: a loop that turns when it is told to, and a transport as asyncio's are."""
+"""The client side of a connection in memory: an event loop that turns on request, and a transport like asyncio's."""
 
 import heapq
 from collections import deque
@@ -10,7 +10,7 @@ LOW_WATER = HIGH_WATER // 4
 
 
 class Turns:
-    """An event loop of which nothing happens by itself."""
+    """An event loop that turns only on request."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -28,7 +28,7 @@ class Turns:
         heapq.heappush(self._later, (self.now + delay, next(self._numbers), call, arguments))
 
     def turn(self) -> bool:
-        """One turn; whether there was anything to do."""
+        """Turn once; whether there was anything to do."""
         ready, self._soon = self._soon, deque()
         while self._later and self._later[0][0] <= self.now:
             ready.append(heapq.heappop(self._later)[2:])
@@ -37,7 +37,7 @@ class Turns:
         return bool(ready)
 
     def run(self) -> bool:
-        """Turn until there is nothing to do now; whether there was."""
+        """Turn until nothing is left to do; whether there was anything."""
         turned = False
         while self.turn():
             turned = True
@@ -45,7 +45,7 @@ class Turns:
 
 
 class Wire:
-    """Between a connection and a client that sends, reads, pauses and leaves when it likes."""
+    """A transport between a connection and a client that sends, reads, pauses and leaves."""
 
     def __init__(self, loop: Turns, protocol) -> None:
         self.received = bytearray()  # by the client
@@ -62,11 +62,11 @@ class Wire:
 
     @property
     def unread(self) -> int:
-        """Bytes that the client has yet to read."""
+        """Bytes that the client has not read yet."""
         return len(self._out)
 
     def send(self, data: bytes | None) -> None:
-        """None is the end of what it says."""
+        """Send bytes as the client; None ends its side."""
         self._in.append(data)
         self._deliver()
 

@@ -1,4 +1,4 @@
-"""The stand-in's routes, methods, key and pages, as a real TEI has them; siblings of what was recorded."""
+"""The fake replica's routes, methods, key and pages are those of a real TEI, beyond the recorded cases."""
 
 import orjson
 import pytest

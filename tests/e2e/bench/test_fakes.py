@@ -1,4 +1,4 @@
-"""Fake replicas as processes: they come, are killed, come back on their ports, and nothing of them stays."""
+"""Fake replicas as processes start, are killed, restart on their ports and leave nothing."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""Hostile clients leave a gateway and an engine as they were, and fail nobody's request; speed is not judged here."""
+"""Hostile clients neither grow a gateway or an engine nor fail other requests; speed is not checked here."""
 
 import json
 import os

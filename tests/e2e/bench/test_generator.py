@@ -1,4 +1,4 @@
-"""The generator counts rightly what a deliberately wrong server answers, over real sockets."""
+"""The load generator counts the answers of a deliberately wrong server correctly, over real sockets."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""A server for each recording, and our gateway in front of it; started when the first test asks for it."""
+"""A server for each recording and our gateway in front of it, started for the first test that needs it."""
 
 import asyncio
 import threading
@@ -21,7 +21,7 @@ LIMIT_S = 60
 
 
 def settings_of(recording: str, folder: Path) -> EngineSettings:
-    """An engine's, as TEI was started for a recording; models of ``builtin`` and ``late`` were not recorded."""
+    """Settings of an engine, as TEI was started for a recording; ``builtin`` and ``late`` were not recorded."""
     if recording in {"builtin", "late"}:
         return replace(BUILTIN, task="rerank" if recording == "late" else "auto")
     name = recording if recording in {"reranker", "classifier", "splade"} else "embedder"
@@ -45,7 +45,7 @@ def settings_of(recording: str, folder: Path) -> EngineSettings:
 
 @contextmanager
 def gateway_before(url: str) -> Iterator[str]:
-    """Our gateway over one replica, in a thread of its own; by its address, once the replica serves."""
+    """Run our gateway over one replica in a thread; gives its address once the replica serves."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
@@ -75,7 +75,7 @@ def gateway_before(url: str) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def models(tmp_path_factory) -> Path:
-    """The folder of the recorded models."""
+    """Folder of the recorded models."""
     folder = tmp_path_factory.mktemp("conformance") / "models"
     write_models(folder)
     return folder
@@ -83,7 +83,7 @@ def models(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def address(models):
-    """Recording and kind of server → its address."""
+    """A function from a recording and a kind of server to its address."""
     found: dict[tuple[str, str], str] = {}
     with ExitStack() as stack:
 

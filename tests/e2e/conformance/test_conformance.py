@@ -1,4 +1,4 @@
-"""Our engine, and our gateway before it, answer what a real TEI did; but for what is kept on purpose."""
+"""Our engine and gateway answer as a real TEI did, except for differences kept on purpose."""
 
 import asyncio
 import json
@@ -29,7 +29,7 @@ def test_all_recorded_cases_are_there():
 
 
 def test_the_engine_answers_as_tei_did(models):
-    """Strictly, in all recordings; an engine that was just started, as TEI was: metrics tell what was asked before."""
+    """Compared strictly with all recordings, by a new engine: metrics depend on earlier requests."""
     failed, kept = [], Counter()
     for recording in CASES:
         with serving(settings_of(recording, models)) as engine:
@@ -65,7 +65,7 @@ def test_with_another_model_the_form_of_the_answers_is_teis(address, model):
 
 @pytest.mark.parametrize("model", OF_OTHER_MODELS)
 def test_so_it_is_with_the_gateway_before_it(address, model):
-    """The type of its `/metrics` is Prometheus' own, and counted as a failure."""
+    """Only the content type of `/metrics` differs: it is Prometheus' own."""
     url = address(model, "gateway")
     facts = learn(url)
     assert (facts.recording, facts.is_recorded, facts.is_gateway) == (OF_OTHER_MODELS[model][0], False, True)
@@ -121,7 +121,7 @@ def test_a_case_that_does_not_hold_is_told(address, answer, part, is_recorded):
 
 
 def test_a_client_that_asks_the_wrong_service_costs_no_replica_its_place(address):
-    """424 for what the model is not made for counted as a failure: three of them, and the replica was out."""
+    """A 424 for the wrong kind of model once counted as a failure, and three of them ejected the replica."""
     url = address("reranker", "gateway")
 
     async def ask(path, body):

@@ -1,4 +1,4 @@
-"""Odd requests and odd folders: whatever comes, the answer is well formed, and the server goes on."""
+"""Odd requests and damaged folders get well-formed answers, and the server goes on."""
 
 import asyncio
 import json
@@ -62,7 +62,7 @@ def test_cases_begin_where_they_are_asked_to_and_end_with_the_time():
 
 
 def test_damaged_folders_are_served_or_refused():
-    """In a process of its own: it starts a process for each case."""
+    """Run in a separate process, because it starts a process for each case."""
     command = [sys.executable, "-m", "bench.fuzz", "folder", "--cases", "60", "--seed", "5"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,4 @@
-"""The stand-in answers what a real TEI was recorded to answer; the gateway before it, but for what it is for."""
+"""The fake TEI with a model answers as the recorded TEI, and so does a gateway before it, apart from its purpose."""
 
 import json
 import re
@@ -65,7 +65,7 @@ def folders(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def servers(folders) -> Iterator:
-    """Recording → the stand-in for what it was taken from; started when it is asked for."""
+    """A function from a recording to its fake TEI, started for the first test that needs it."""
     found: dict[str, str] = {}
     with ExitStack() as stack:
 
@@ -103,7 +103,7 @@ def test_the_stand_in_answers_what_tei_was_recorded_to_answer(servers, kind):
     [("embedder", "embedding"), ("reranker", "reranker"), ("classifier", "classifier"), ("splade", "splade")],
 )
 def test_without_a_folder_its_form_is_teis(recording, kind):
-    """But for what `bench.fake_tei` says: every call is answered, every prompt known, an id is a character's code."""
+    """Except as `bench.fake_tei` says: every call is answered, every prompt is known, an id is a code point."""
     with stand_in(None, kind=kind) as url:
         results = list(run_suite(url, learn(url)))
     wrong = [(one.case.name, one.difference) for one in results if one.is_failed]
@@ -156,7 +156,7 @@ def test_the_stand_in_dies_of_ids_of_which_none_is_in_the_vocabulary(servers, pa
 
 @pytest.fixture(scope="module")
 def bare(tmp_path_factory):
-    """Kind of model → the stand-in for one whose tokenizer puts nothing around a text, as many decoders' do."""
+    """A function from a kind of model to a fake TEI whose tokenizer adds no special tokens, as many decoders' do."""
     folder = tmp_path_factory.mktemp("bare")
     write_models(folder)
     for file in folder.glob("*/tokenizer.json"):
@@ -196,7 +196,7 @@ def test_it_dies_of_texts_of_which_such_a_tokenizer_makes_no_token(bare, kind, p
 
 
 def test_it_does_not_die_of_what_it_refuses(servers):
-    """Of ids that nothing is to be computed of."""
+    """Ids outside of the vocabulary are refused without a death."""
     for kind, path, status in (
         ("reranker", "/embed", 424),
         ("classifier", "/embed_all", 424),

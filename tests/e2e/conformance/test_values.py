@@ -1,4 +1,4 @@
-"""What separates our numbers from a recorded TEI's: how candle computes GELU, and little else (docs/conformance.md)."""
+"""Our numbers differ from a recorded TEI's by candle's GELU and little else (docs/conformance.md)."""
 
 from contextlib import ExitStack
 from pathlib import Path
@@ -18,7 +18,7 @@ SPLADE_BESIDE_A_LONGER_ONE = {"/embed_sparse two", "/ two"}
 
 
 def numbers(value) -> list[float]:
-    """All numbers of an answer, in order; of SPLADE one for each word of the vocabulary."""
+    """All numbers of an answer in order; for SPLADE one per word of the vocabulary."""
     if isinstance(value, float):
         return [value]
     if isinstance(value, list) and value and isinstance(value[0], dict) and value[0].keys() == {"index", "value"}:
@@ -38,7 +38,7 @@ def values(case: Case) -> list[float]:
 
 
 def asked(kind: str) -> list[Case]:
-    """Those that have numbers, each body once."""
+    """The cases whose answers have numbers, each body once."""
     cases = {
         (case.request.path, case.request.body): case
         for case in read(kind)
@@ -49,7 +49,7 @@ def asked(kind: str) -> list[Case]:
 
 @pytest.fixture(scope="module")
 def worst(tmp_path_factory):
-    """Activation, kind of model, routes → the greatest difference of a number from the recorded one."""
+    """A function from activation, kind of model and routes to the largest difference from a recorded number."""
     folders = {act: tmp_path_factory.mktemp(act) for act in ("gelu", CANDLES)}
     for act, folder in folders.items():
         write_models(folder)
@@ -84,7 +84,7 @@ def test_with_the_activation_that_candle_computes_our_numbers_are_teis(worst, ki
 
 
 def test_tei_takes_an_approximate_root_in_similarity(worst):
-    """Of its own vectors, recorded beside it, the cosine is another number than it says."""
+    """TEI's recorded similarity differs from the cosine of its own recorded vectors."""
     recorded = {case.name: case for case in read("embedder")}
     red, green = orjson.loads(str(recorded["/embed two"].answer.body))
     (said, *_) = orjson.loads(str(recorded["/similarity plain"].answer.body))
@@ -95,7 +95,7 @@ def test_tei_takes_an_approximate_root_in_similarity(worst):
 
 
 def test_tei_on_a_cpu_lets_padding_into_splades_maximum(worst):
-    """A text's weights there depend on what it is computed with: ours are those of the text alone."""
+    """In TEI a text's weights depend on its batch; ours are those of the text alone."""
     cases = [case for case in asked("splade") if case.name in SPLADE_BESIDE_A_LONGER_ONE]
     assert cases
     assert worst(CANDLES, "splade", cases) > 0.4

@@ -1,4 +1,4 @@
-"""One daemon and one set of images for all tests of a worker here; each test has a folder of its own."""
+"""One daemon with images per worker; each test has its own folder."""
 
 import gc
 import os
@@ -50,7 +50,7 @@ def nvml(daemon: Daemon) -> Path:
 
 @pytest.fixture(scope="session")
 def tars(daemon: Daemon) -> Iterator[Path]:
-    """The image tars as people keep them."""
+    """A folder of image tars, as users have it."""
     folder = daemon.folder / "tei-images"
     for family, image in TEI.items():
         save(daemon.host, image, folder / f"text-embeddings-inference-{family}.tar")
@@ -70,7 +70,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def collected() -> Iterator[None]:
-    """What the docker package leaves is collected here, where it is expected, not in the next test of this worker."""
+    """Collect the docker package's garbage here, where warnings are expected, and not in the next test."""
     yield
     gc.collect()
 

@@ -1,4 +1,4 @@
-"""Replicas that are containers: what a fleet must bear, see `tests.services.bearing`."""
+"""A fleet of containers hides failures from its clients (`tests.services.bearing`)."""
 
 import os
 from collections.abc import Iterator
@@ -44,7 +44,7 @@ class Containers:
 
 @pytest.fixture
 def folder(site: Site) -> Iterator[int]:
-    """That the gateway shares with this machine, open: its path may be too long for a socket."""
+    """Descriptor of the folder that the gateway shares with the host: its path may be too long for a socket."""
     shared = GatewayFolder(site.folder / ".embedfleet/gateway/embedder")
     shared.prepare()
     descriptor = shared.open()

@@ -1,4 +1,4 @@
-"""An update that fails leaves what served before it, as it was, and nothing of its own."""
+"""A failed update leaves the former replicas serving and nothing of its own."""
 
 import shutil
 import socket
@@ -14,7 +14,7 @@ GATEWAY = "gateway-embedder-lb"
 
 
 def broken(site: Site) -> Path:
-    """A model that looks whole and cannot be loaded."""
+    """A model that looks complete and cannot be loaded."""
     folder = shutil.copytree(site.folder / "models/bge-m3", site.folder / "models/broken")
     (folder / "tokenizer.json").write_text("{}")  # nobody looks into it before
     return folder
@@ -65,7 +65,7 @@ def test_what_a_model_cannot_do_leaves_what_it_did(site: Site):
 
 
 def test_an_image_that_cannot_serve_and_another_balancer_leave_what_was(site: Site):
-    """The model is the same, so replicas are replaced in turn, and the balancer with them."""
+    """Replicas of the same model are replaced in turn, together with the balancer."""
     site.up(*ONE)
     before = site.containers
     site.kill_controller()

@@ -1,4 +1,4 @@
-"""A fault of one container, or of one call to the daemon, costs no other container anything."""
+"""A fault of one container or of one call to the daemon affects no other container."""
 
 import os
 import signal
@@ -18,7 +18,7 @@ NAME = "bge-embedder-tei-0"
 
 @pytest.fixture
 def short() -> Iterator[Path]:
-    """A folder with a path that a socket may have."""
+    """A folder whose path is short enough for a socket."""
     with tempfile.TemporaryDirectory(dir="/var/tmp", prefix="eff-") as name:
         yield Path(name)
 
@@ -58,7 +58,7 @@ def test_a_network_that_a_replica_was_taken_off_is_mended(site: Site):
 
 
 def on(site: Site) -> set[str]:
-    """The names of the containers on the network; the daemon tells an endpoint that is being made by another word."""
+    """Names of the containers on the network; the daemon marks endpoints that are being made."""
     return {each["Name"] for each in site.client.api.inspect_network("tei-net")["Containers"].values()}
 
 

@@ -1,4 +1,4 @@
-"""Our image in a container with limits knows them."""
+"""Our image in a container with limits reports them."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Containers that hang are killed and started anew; one that somebody paused is left as it is, and named."""
+"""Containers that hang are killed and replaced; one that somebody paused is left alone and named."""
 
 import os
 import signal
@@ -20,7 +20,7 @@ def row(site: Site, name: str) -> dict[str, Any]:
 
 
 def stop(site: Site, name: str) -> None:
-    """Its first process and the children of that, as its host can."""
+    """Stop a container's first process and its children by signals from the host."""
     first = site.client.api.inspect_container(name)["State"]["Pid"]
     for pid in (first, *Path(f"/proc/{first}/task/{first}/children").read_text().split()):
         os.kill(int(pid), signal.SIGSTOP)
@@ -61,7 +61,7 @@ def test_what_somebody_paused_is_named_and_left_until_it_goes_on(site: Site):
 
 
 def test_down_does_not_wait_for_those_that_hang_whoever_looks_after_them(site: Site):
-    """They would be given longer than the test may take."""
+    """Their grace period is longer than the test may take."""
     grace = ("--stop-grace-s", "3600")
     site.up(*ONE, *grace)
     stop(site, REPLICA)

@@ -1,4 +1,4 @@
-"""Two models never answer for one service: what a model folder holds counts, not what it is called."""
+"""Two models never answer for one service; the contents of a model folder decide, not its name."""
 
 import shutil
 import signal
@@ -26,13 +26,13 @@ def another(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def vector(site: Site, text: str = QUESTION["inputs"]) -> float:
-    """What tells the models apart, of what the service answers now."""
+    """The first number of the service's vector, which differs between the models."""
     return orjson.loads(site.embedder.post("/embed", {"inputs": text}).body)[0][0]
 
 
 @contextmanager
 def answers(site: Site) -> Iterator[list[float]]:
-    """What the service answers while the body runs, in order."""
+    """The service's answers during the block, in order."""
     seen: list[float] = []
     over = Event()
 
@@ -55,7 +55,7 @@ def answers(site: Site) -> Iterator[list[float]]:
 
 
 def changes(seen: list[float]) -> int:
-    """How often one answer was another than the one before it."""
+    """Number of answers that differ from the one before."""
     return sum(one != other for one, other in pairwise(seen))
 
 
@@ -69,7 +69,7 @@ def copy(folder: Path, other: Path) -> None:
 
 
 def freeze(site: Site, name: str) -> None:
-    """As a replica that hangs."""
+    """Stop a replica's process so that it hangs."""
     kill(site.client.containers.get(name).attrs["State"]["Pid"], signal.SIGSTOP)
 
 
@@ -90,7 +90,7 @@ def test_another_folder_of_the_same_name_is_another_model_though_some_of_the_for
 
 
 def test_a_folder_that_holds_another_model_now_is_another_model(site: Site, another: Path):
-    """The daemon starts a replica that died by whatever lies in its folder then."""
+    """The daemon restarts a dead replica with the present contents of its folder."""
     site.up(*ONE)
     before, former = site.containers, vector(site)
     site.kill_controller()

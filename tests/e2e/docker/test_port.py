@@ -1,4 +1,4 @@
-"""The port of a gateway in a container, when the gateway in it dies.
+"""A container's port stays open when the gateway process in it dies.
 
 ``pytest -s`` prints what clients saw under load.
 """
@@ -19,7 +19,7 @@ from tests.services.fleet import LIMIT_S
 
 
 def worker(site: Site) -> int:
-    """The process that serves: the first one's child."""
+    """Process id of the serving process, the first one's child."""
     first = site.client.containers.get(GATEWAY).attrs["State"]["Pid"]
     (found,) = Path(f"/proc/{first}/task/{first}/children").read_text().split()
     return int(found)

@@ -1,4 +1,4 @@
-"""What cannot work is refused with what to do, and leaves nothing that the next `up` or `down` trips over."""
+"""Faults are refused with a hint and leave nothing that disturbs the next `up` or `down`."""
 
 import json
 import os
@@ -89,12 +89,12 @@ def _short_tar(site: Site) -> None:
 
 
 def _nothing(site: Site) -> None:
-    """The fault lies in the flags or the environment."""
+    """Do nothing, because the fault is in the flags or the environment."""
 
 
 @dataclass(frozen=True)
 class Planted:
-    """A fault: which check must find it, a word of its advice, and how it is planted."""
+    """A fault: the check that must find it, a word of its hint, and how it is planted."""
 
     check: str
     advice: str

@@ -1,4 +1,4 @@
-"""The system of the script, from tars and folders, with no way out for its containers."""
+"""The system of the replaced script comes up from tars and folders, without a network."""
 
 import json
 
@@ -76,7 +76,7 @@ def test_mixed_gpus_get_an_image_each(site: Site):
 
 
 def test_the_gateway_may_be_a_process_of_the_host(site: Site, tmp_path_factory):
-    """Its model is as sentence-transformers 6 saves it, with weights on another disk: TEI gets it as it reads it."""
+    """The model is as sentence-transformers 6 saves it, with weights on another disk; TEI gets it rewritten."""
     model = site.folder / "models/bge-m3"
     (model / "1_Pooling/config.json").write_text('{"embedding_dimension": 32, "pooling_mode": "cls"}')
     weights = tmp_path_factory.mktemp("disk") / "weights"

@@ -1,4 +1,4 @@
-"""A gateway in a container is told who its replicas are: it stays, and remembers, whoever comes and goes."""
+"""A gateway in a container receives its replicas: it stays and remembers them while replicas come and go."""
 
 import shutil
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Where a balancer listens and what it was before: one address, IPv6, a process that becomes a container."""
+"""A balancer listens at one address or by IPv6, and a process may become a container."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Folders as they lie on people's disks, served by `embedfleet engine` as a process, have the libraries' numbers."""
+"""Model folders as users have them give the libraries' numbers, served by `embedfleet engine` as a process."""
 
 import asyncio
 
@@ -30,7 +30,7 @@ def folders(tmp_path_factory):
 
 
 def ask(port, path, value):
-    """The answer to a POST."""
+    """Post a value; the answer."""
     headers = [(b"content-type", b"application/json")]
     body = orjson.dumps(value)
     reply = asyncio.run(
@@ -41,7 +41,7 @@ def ask(port, path, value):
 
 
 def numbers(port, task):
-    """What the routes give for each text, before sigmoid and softmax."""
+    """The numbers of the routes for each text, before sigmoid and softmax."""
     if task == "rerank":
         rows = ask(port, "/rerank", {"query": QUERY, "texts": TEXTS, "raw_scores": True})
         return [row["score"] for row in sorted(rows, key=lambda row: row["index"])]

@@ -1,4 +1,4 @@
-"""The engine counts what TEI 1.9 counts: requests once, inputs each, failures by TEI's names for their causes.
+"""The engine counts as TEI 1.9: requests once, each input, failures by TEI's names of their causes.
 
 From TEI's source, core/src/infer.rs and router/src/http/server.rs; what differs on purpose is in docs/engine.md.
 """
@@ -14,13 +14,13 @@ STAGES = ("", "tokenization_", "queue_", "inference_")
 
 
 def samples(client):
-    """Every series of the engine by its whole name."""
+    """All metric series of the engine by full name."""
     lines = [line.rpartition(" ") for line in client.get("/metrics").text.splitlines() if not line.startswith("#")]
     return {name: float(value) for name, _, value in lines}
 
 
 class Change:
-    """What a block changed in a client's metrics."""
+    """The changes of a server's metrics during a block."""
 
     def __init__(self, client):
         self._client = client

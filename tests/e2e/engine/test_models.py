@@ -1,4 +1,4 @@
-"""Replicas that are one model pass for one, and each planted difference is seen, with real engines."""
+"""Replicas of one model are recognized as such, and each planted difference is found, with real engines."""
 
 import asyncio
 import json
@@ -18,7 +18,7 @@ from tests.services.models import make_bert, make_xlm
 
 
 def difference(pool: EngineSettings, other: EngineSettings) -> str:
-    """Why a replica of the pool that the other engine makes may not serve; empty if it may."""
+    """The reason why the other engine may not join the pool; empty if it may."""
 
     async def ask(urls: list[str]) -> str:
         prober = Prober(30)
@@ -33,7 +33,7 @@ def difference(pool: EngineSettings, other: EngineSettings) -> str:
 
 
 def copy(folder: Path, to: Path, change: Callable[[Path], None]) -> Path:
-    """The model changed in place: it has the same name."""
+    """A changed copy of the model under the same name."""
     made = to / folder.name
     shutil.copytree(folder, made)
     change(made)

@@ -1,4 +1,4 @@
-"""Clients beyond an engine's open files are told so, and those that were there are served."""
+"""Clients beyond an engine's limit of open files get an error, and earlier ones are served."""
 
 from http import HTTPStatus
 

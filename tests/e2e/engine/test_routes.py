@@ -1,4 +1,4 @@
-"""The engine's routes as a real TEI has them: siblings of what was recorded."""
+"""The engine's routes behave as a real TEI's, beyond the recorded cases."""
 
 import os
 import subprocess
@@ -38,7 +38,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def engines(folder):
-    """Kind of model → a client of its engine."""
+    """A function from a kind of model to a client of its engine."""
     found = {}
     with (
         serving(EngineSettings(model=str(folder / "embedder"))) as embedder,
@@ -53,7 +53,7 @@ def engines(folder):
 
 
 def ask(client, method, path, body=b"", **headers):
-    """Status, headers and body."""
+    """Send a request; status, headers and body of the answer."""
     connection = HTTPConnection("127.0.0.1", client.port, timeout=60)
     try:
         fields = {name.replace("_", "-"): value for name, value in headers.items()}

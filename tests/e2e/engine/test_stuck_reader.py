@@ -1,4 +1,4 @@
-"""What an engine has to say never holds it up: whoever should read its log may have stopped."""
+"""An engine goes on when the reader of its log has stopped."""
 
 import asyncio
 

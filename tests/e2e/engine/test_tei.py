@@ -151,7 +151,7 @@ def test_tokenize_gives_byte_offsets_and_marks_special_tokens(embedder):
 
 
 def test_a_batch_of_long_texts_is_tokenized_while_a_client_waits(embedder):
-    """A token at a time, of lists that were made anew for each, it took minutes."""
+    """A former version copied a list for each token and took minutes."""
     answer = embedder.post("/tokenize", {"inputs": ["a " * 31_000] * 8})
     assert [len(tokens) for tokens in answer.json] == [31_002] * 8
 

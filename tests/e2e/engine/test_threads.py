@@ -1,4 +1,4 @@
-"""An engine has the threads that it was told to have, however many cores its libraries believe in."""
+"""An engine has as many threads as set, whatever number of cores its libraries assume."""
 
 from pathlib import Path
 

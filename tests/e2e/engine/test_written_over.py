@@ -1,4 +1,4 @@
-"""Somebody writes to what an engine was loaded from, or to the packed weights that it maps."""
+"""An engine notices writes to its model files or to the packed weights that it maps."""
 
 import asyncio
 import os
@@ -17,7 +17,7 @@ ANSWER_S = 30
 
 @pytest.fixture
 def folders(tmp_path):
-    """Two fine-tunes of one shape."""
+    """Two models of one shape."""
     return [make_bert(tmp_path / f"{seed}", labels=1, seed=seed) for seed in (1, 2)]
 
 

@@ -1,4 +1,4 @@
-"""Replicas that are processes: what a fleet must bear, see `tests.services.bearing`."""
+"""A fleet of processes hides failures from its clients (`tests.services.bearing`)."""
 
 import json
 import os

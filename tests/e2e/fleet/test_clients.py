@@ -1,4 +1,4 @@
-"""Clients that people use, unchanged, against a running fleet."""
+"""Common client libraries work unchanged with a running fleet."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Started without stdin, stdout or stderr, as some parents do it, every verb works and ends as it should."""
+"""Every verb works when started without stdin, stdout or stderr, as some parents do."""
 
 import asyncio
 import json
@@ -26,7 +26,7 @@ def without(closed: tuple[int, ...], *arguments: str) -> list[str]:
 
 
 def opened_as(pid: int, descriptor: int) -> str:
-    """What a process has under a number."""
+    """Target of a process's file descriptor."""
     return str(Path(f"/proc/{pid}/fd/{descriptor}").readlink())
 
 

@@ -1,4 +1,4 @@
-"""``doctor`` on a machine with GPUs says what TEI will get of each model, before a container is there."""
+"""``doctor`` on a machine with GPUs says how TEI will get each model, before any container exists."""
 
 import json
 import os

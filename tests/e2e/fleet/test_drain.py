@@ -1,4 +1,4 @@
-"""A replica is taken out of a running fleet and put back, behind either balancer, and nobody notices."""
+"""A replica is drained and undrained behind either balancer without a failed request."""
 
 import os
 import signal
@@ -19,7 +19,7 @@ BALANCERS = [pytest.param("gateway"), pytest.param("nginx", marks=needs_nginx)]
 
 
 def until_seen(replica: FakeReplica, count: int, wait_for: Callable[[int], None]) -> None:
-    """It gets requests: which ones, and how soon, is the balancer's affair."""
+    """Wait until a replica gets requests; the balancer decides how soon."""
     for _ in range(200):
         if len(replica.seen) > count:
             return
@@ -61,7 +61,7 @@ def test_nobody_notices_that_a_replica_is_drained_and_undrained(tmp_path, balanc
 
 
 def test_drain_waits_for_what_the_replica_has(tmp_path):
-    """Without hedges: what one holds for long would be asked of another too, which then has more than it was sent."""
+    """Without hedging, which would send the held requests to another replica too."""
     with serving(tmp_path, "gateway", hedge="false") as (running, made), ThreadPoolExecutor(8) as pool:
         for replica in made:
             replica.mode = "hold"

@@ -1,4 +1,4 @@
-"""Environments of run.sh: one that works is never lost, whoever uses one keeps it, and nothing is left behind."""
+"""run.sh never loses a working environment, keeps those in use, and leaves nothing behind."""
 
 import hashlib
 import json
@@ -41,7 +41,7 @@ def clone(tmp_path):
 
 @pytest.fixture
 def pipe(clone):
-    """What holds an installation up."""
+    """A pipe on which an installation waits."""
     made = clone.folder / "pipe"
     os.mkfifo(made)
     return made
@@ -217,7 +217,7 @@ def test_a_package_of_the_lock_is_installed_and_one_of_a_changed_lock_beside_it(
 
 
 def test_a_fleet_goes_on_while_run_sh_fails_and_while_it_installs_another(clone):
-    """The package itself, with what the tests have installed: its engines start anew in the environment that it has."""
+    """With the real package in the tests' environment: its engines restart in the environment that they have."""
     shutil.rmtree(clone.folder / "src")
     (clone.folder / "src").symlink_to(Path(__file__).parent.parent.parent.parent / "src")
     packages = os.pathsep.join(path for path in sys.path if path.endswith("site-packages"))

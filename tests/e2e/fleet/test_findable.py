@@ -1,4 +1,4 @@
-"""A fleet that runs can be seen and stopped, whatever is swept away, broken, full or forbidden around it."""
+"""A running fleet can be found and stopped, whatever is removed, broken, full or forbidden around it."""
 
 import json
 import os
@@ -78,7 +78,7 @@ def until_whole(fleet: Fleet, verb: Verb = verb_here) -> None:
 
 
 def until_reachable(folder: Path) -> None:
-    """The socket is there and somebody listens at it."""
+    """Wait until the fleet's socket exists and accepts connections."""
     while run_cli(folder, "status", "--json").returncode == 3:
         pass
 
@@ -89,7 +89,7 @@ def state_of(fleet: Fleet) -> Path:
 
 @contextmanager
 def stopped(process: subprocess.Popen[bytes]) -> Iterator[None]:
-    """It stands still, and so mends nothing."""
+    """Stop the fleet during the block so that it repairs nothing."""
     process.send_signal(signal.SIGSTOP)
     try:
         yield
@@ -197,7 +197,7 @@ def test_a_fleet_that_stands_still_is_seen(tmp_path):
 
 
 def test_a_fleet_that_is_starting_is_seen_and_stopped(tmp_path):
-    """Here it waits for a daemon that says nothing; loading images may take as long."""
+    """The fleet waits for a silent daemon here; loading images may take as long."""
     pytest.importorskip("docker")
     with socket.create_server(("127.0.0.1", 0)) as silent:
         settings = ("embedder.driver=docker", f"fleet.docker_host=tcp://127.0.0.1:{silent.getsockname()[1]}")
@@ -250,7 +250,7 @@ def test_who_may_not_ask_is_told_whom_to_ask(mode):
 
 
 def test_a_folder_that_takes_no_sockets_is_no_trouble(tmp_path):
-    """As on some network file systems: here the kernel refuses this process sockets outside its temporary folder."""
+    """As on some network file systems: the kernel refuses sockets outside of the temporary folder here."""
     temporary = tmp_path / "tmp"
     temporary.mkdir()
     script = Path(__file__).parents[2] / "services" / "no_sockets.py"
@@ -345,7 +345,7 @@ def test_a_disk_that_is_full_from_the_start_is_named(tmp_path, flags):
 
 
 def inside(fleet: Fleet, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """A verb that sees the disks that the fleet sees."""
+    """Run a verb in the fleet's mount namespace."""
     command = ["nsenter", "-m", "-t", str(fleet.process.pid), "sh", "-c", 'cd "$0" && exec "$@"', str(fleet.folder)]
     return subprocess.run(
         [*command, *COMMAND, *arguments], capture_output=True, text=True, timeout=LIMIT_S, check=False

@@ -1,4 +1,4 @@
-"""The whole of it: `embedfleet up`, real engines, real balancers, and what may happen to them."""
+"""`embedfleet up` with real engines and balancers, and their failures."""
 
 import json
 import os
@@ -46,7 +46,7 @@ def test_both_replicas_of_a_service_work(running):
 
 @pytest.mark.parametrize("service", ["embedder", "reranker"])
 def test_killed_engines_cost_no_request_and_come_back(running, service):
-    """Each engine is killed in turn while 32 clients send, 2,000 requests and more until the last one is back."""
+    """Each engine is killed in turn while 32 clients send at least 2,000 requests."""
     failed: list[str] = []
     sent = threading.Semaphore(0)
     numbers, over = count(), threading.Event()
@@ -119,7 +119,7 @@ def test_logs_show_what_a_process_said(running):
 
 
 def test_the_default_fleet_fits_in_its_memory(running):
-    """1.2 GB for two services of two replicas, their gateways and the supervisor, after they have worked."""
+    """At most 1.2 GB for two services of two replicas, their gateways and the supervisor, after some work."""
     for client, path, body in (
         (running.embedder, "/embed", {"inputs": ["a longer text " * 60] * 32}),
         (running.reranker, "/rerank", {"query": "q", "texts": ["a longer text " * 60] * 32}),

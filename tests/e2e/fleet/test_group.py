@@ -1,4 +1,4 @@
-"""In a real control group, cores and memory are those that it allows."""
+"""In a real control group, cores and memory are those of its limits."""
 
 import contextlib
 import json

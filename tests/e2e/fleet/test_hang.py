@@ -1,4 +1,4 @@
-"""Children of a real fleet that hang: who talks to it is served meanwhile, and a new one comes."""
+"""Children of a real fleet that hang are replaced, and clients are served meanwhile."""
 
 import os
 import signal
@@ -31,7 +31,7 @@ def workers(pid: int) -> list[int]:
 
 
 def until_replaced(running: Fleet, pid: int) -> dict[str, Any]:
-    """The status of the first moment in which all serve, and a process is gone."""
+    """Wait until a process has ended and all replicas serve; the service's status."""
     while is_alive(pid) or not running.status["ready"]:
         assert running.process.poll() is None, "the fleet ended"
     return running.status["services"][0]
@@ -39,7 +39,7 @@ def until_replaced(running: Fleet, pid: int) -> dict[str, Any]:
 
 @contextmanager
 def asked(running: Fleet, text: str = "text", clients: int = 4) -> Iterator[list[int]]:
-    """Clients that ask until the body is done; what they were answered."""
+    """Run clients during the block; statuses of their answers."""
     statuses: list[int] = []
     over = threading.Event()
 
@@ -83,7 +83,7 @@ def test_a_gateway_that_hangs_is_replaced(tmp_path):
 @needs_nginx
 @pytest.mark.parametrize("who", ["the master", "all"])
 def test_an_nginx_that_hangs_is_replaced_with_its_workers(tmp_path, who):
-    """Without its master it serves, but cannot be told any more."""
+    """nginx without its master serves but cannot be reconfigured."""
     with fleet(tmp_path, *SOON, "--set", "embedder.balancer=nginx") as running:
         master = gateway(running)["pid"]
         processes = [master, *workers(master)]
@@ -130,7 +130,7 @@ def test_status_tells_that_a_gateway_hangs_and_that_it_goes_on(tmp_path):
 
 
 def test_down_does_not_wait_for_those_that_hang(tmp_path):
-    """They would be given longer than the test may take."""
+    """Their grace period is longer than the test may take."""
     with fleet(tmp_path, *NEVER, "--stop-grace-s", str(10 * LIMIT_S)) as running:
         pids = running.pids
         for pid in pids[:2]:
@@ -140,7 +140,7 @@ def test_down_does_not_wait_for_those_that_hang(tmp_path):
 
 
 def test_who_is_only_busy_is_left_alone(tmp_path):
-    """Every core works for long texts, for several times the bound, and nobody is taken for hung."""
+    """All cores are busy with long texts for several times the bound, and no child counts as hung."""
     with fleet(tmp_path, *SOON) as running:
         before = running.pids
         with asked(running, LONG, clients=16) as statuses:

@@ -1,4 +1,4 @@
-"""Folders as the hub has BAAI/bge-m3 and BAAI/bge-reranker-v2-m3, put where people put them: nothing else is said."""
+"""Folders like the hub's BAAI/bge-m3 and BAAI/bge-reranker-v2-m3, in the usual place, need no settings."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""nginx as a process: whatever of it is killed, its port is free again and another one serves."""
+"""Whichever process of an nginx is killed, its port is free again and another nginx serves."""
 
 import contextlib
 import os
@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.slow, needs_nginx]
 
 
 def verb(running: Fleet) -> int:
-    """The process that `up` has started: it looks after nginx."""
+    """Process id of the child that `up` has started and that supervises nginx."""
     pid: int = running.status["services"][0]["gateway"]["pid"]
     return pid
 

@@ -1,4 +1,4 @@
-"""A service's port stays open whatever becomes of its gateway, and nobody notices that it has a successor."""
+"""A service's port stays open whatever happens to its gateway, and clients do not notice its successor."""
 
 import json
 import os
@@ -27,7 +27,7 @@ RAW = b"POST /embed HTTP/1.1\r\nhost: h\r\ncontent-type: application/json\r\ncon
 
 
 def gateway(running: Fleet) -> int:
-    """Its process, once there is one."""
+    """Process id of the gateway, once there is one."""
     while not (pid := running.status["services"][0]["gateway"]["pid"]):
         assert running.process.poll() is None
     return pid
@@ -38,7 +38,7 @@ def connected(running: Fleet) -> socket.socket:
 
 
 def answer(client: socket.socket) -> bytes:
-    """The head of an answer."""
+    """Read the head of an answer."""
     data = b""
     while b"\r\n\r\n" not in data:
         part = client.recv(65_536)
@@ -71,14 +71,14 @@ def test_a_client_that_has_connected_to_a_gateway_that_dies_is_served_by_the_nex
 
 
 def test_readiness_is_not_lost_while_a_killed_gateway_is_started_again(running):
-    """It accepts once a replica has inferred: a balancer in front of us waits, and does not take us out."""
+    """A new gateway accepts once a replica has inferred: a balancer in front waits instead of removing it."""
     os.kill(gateway(running), signal.SIGKILL)
     answer = running.embedder.get("/readyz")
     assert (answer.status, answer.body) == (200, b"")
 
 
 def test_a_gateway_that_is_killed_costs_only_what_was_on_its_way_by_it(running):
-    """Four clients keep connections, so that is eight at most; nobody is refused."""
+    """Four clients keep their connections, so at most eight requests are lost and none refused."""
     with traffic(
         running.embedder.port, failures=(ConnectionResetError, BrokenPipeError, RemoteDisconnected)
     ) as wait_for:
@@ -124,7 +124,7 @@ def test_the_former_gateway_ends_once_its_clients_have_gone(running):
 
 
 def test_readiness_is_not_lost_on_a_connection_to_the_former_gateway(running):
-    """A balancer in front of us keeps its connection, and must not take a reload for an outage."""
+    """A balancer in front keeps its connection and must not take a reload for an outage."""
     client = HTTPConnection("127.0.0.1", running.embedder.port, timeout=LIMIT_S)
     for turn in range(2):
         client.request("GET", "/readyz")

@@ -1,4 +1,4 @@
-"""Servers that somebody else runs, behind either balancer: one of three fails fast, which attracts traffic."""
+"""Remote servers behind either balancer, one of which fails fast and so attracts traffic."""
 
 import asyncio
 import json
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.slow
 
 @contextmanager
 def replicas(count: int) -> Iterator[list[FakeReplica]]:
-    """Replicas in a thread of this process."""
+    """Run replicas in a thread of this process."""
     loop = asyncio.new_event_loop()
     made: list[FakeReplica] = []
 

@@ -1,4 +1,4 @@
-"""run.sh, with an empty lock and a stand-in for the package: what it installs, when, and what it then becomes."""
+"""run.sh, with an empty lock and a stand-in for the package: what it installs and when, and what it then executes."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""A fleet in an environment and with a file that others write: it starts, is seen and is stopped, whatever they say."""
+"""A fleet starts, is found and is stopped whatever the environment and the settings file say."""
 
 import json
 import os
@@ -65,7 +65,7 @@ def test_a_stop_needs_no_sound_settings(tmp_path):
 
 @pytest.mark.parametrize("given", [["-dd"], ["-d", "--detach"], ["-d", "--detach", "-ddd"], ["-d", "--"]])
 def test_however_often_it_is_told_to_detach_it_starts_one_fleet(tmp_path, given):
-    """One that ends at once, for another has its port: so it is seen that none starts one that starts one."""
+    """The fleet ends at once because its port is taken, which shows that no fleet starts another in turn."""
     with socket.create_server(("0.0.0.0", 0)) as taken:
         port = f"embedder.port={taken.getsockname()[1]}"
         up = run_cli(tmp_path, "up", "--set", port, "--set", "reranker.enabled=false", *given)

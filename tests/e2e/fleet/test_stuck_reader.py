@@ -1,4 +1,4 @@
-"""Whoever reads what a fleet says may stop: the fleet goes on, restarts what dies, and stops as it is told."""
+"""A fleet goes on, restarts children and stops on request when the reader of its output has stopped."""
 
 import asyncio
 import os

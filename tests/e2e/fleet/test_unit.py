@@ -40,7 +40,7 @@ ODD = [
 
 @pytest.fixture
 def units() -> Iterator[Path]:
-    """A folder that anybody may read: systemd does not test as root."""
+    """A folder that anybody may read, because systemd does not check units as root."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         folder.chmod(0o755)
@@ -55,7 +55,7 @@ def install(folder: Path, units: Path, *flags: str, env: dict[str, str] | None =
 
 
 def read_back(units: Path) -> str:
-    """What systemd makes of the unit."""
+    """Properties of the unit as systemd reads them."""
     done = subprocess.run(
         [SYSTEMD, "--test", "--system", "--log-target=console", "--no-pager"],
         env={"SYSTEMD_UNIT_PATH": str(units), "PATH": os.environ["PATH"]},
@@ -69,7 +69,7 @@ def read_back(units: Path) -> str:
 
 
 def command_line(dump: str) -> list[str]:
-    """The words of ExecStart, which systemd shows as C does, and the dollars that it doubles."""
+    """The words of ExecStart, unescaped from systemd's C-style output and doubled dollars."""
     line = re.findall(r"-> ExecStart:\n\s*Command Line: (.*)", dump)[0]
     words = re.findall(r'"(?:[^"\\]|\\.)*"|\S+', line)
     return [ast.literal_eval(word.replace("\\$\\$", "$")) if word[0] == '"' else word for word in words]
@@ -133,7 +133,7 @@ def test_a_settings_file_that_is_named_from_here_is_named_from_everywhere(tmp_pa
 
 
 def test_a_fault_at_boot_may_mend_itself_so_it_is_tried_again(tmp_path, units):
-    """Such as a model on a mount that is late, or a port that somebody else still has."""
+    """Examples are a model on a late mount, or a port that is still taken."""
     text = install(tmp_path, units)
     assert "Restart=on-failure\n" in text
     assert "RestartPreventExitStatus" not in text

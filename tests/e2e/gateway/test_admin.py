@@ -1,4 +1,4 @@
-"""The admin socket's membership: a list of which any row is wrong changes nothing, and is told what would be right."""
+"""The admin socket refuses a list of replicas with any wrong row as a whole, with a hint."""
 
 from contextlib import asynccontextmanager
 

@@ -1,4 +1,4 @@
-"""A text that no replica can answer hurts nobody but its client, though all of them live."""
+"""A text that no living replica can answer fails only its own request."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What browsers need of the gateway: CORS fields on whatever it answers itself, preflights, and methods told."""
+"""The gateway gives browsers what they need: CORS fields on its own answers, preflights, Allow."""
 
 import asyncio
 
@@ -138,7 +138,7 @@ def test_that_nobody_serves_may_be_read_too():
 
 
 def test_nulls_that_clients_send_for_what_they_do_not_say_are_no_fault():
-    """As LiteLLM sends ``encoding_format``; alone, in a list, and together with others."""
+    """LiteLLM sends ``encoding_format`` so; alone, in a list and coalesced with others."""
 
     async def test():
         async with gateway(1) as g:

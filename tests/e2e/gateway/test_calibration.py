@@ -1,4 +1,4 @@
-"""A new replica is measured: what a batch costs it, and what it takes."""
+"""A new replica is calibrated: the cost of its batches and its limits."""
 
 import asyncio
 from dataclasses import replace
@@ -101,7 +101,7 @@ def test_no_text_is_asked_for_twice():
 
 
 class Steps:
-    """A clock that goes on by what it is told at each look."""
+    """A clock that advances by given steps at each reading."""
 
     def __init__(self, *steps: float) -> None:
         self.now, self.steps = 0.0, list(steps)
@@ -112,7 +112,7 @@ class Steps:
 
 
 def asked(*steps: float) -> int:
-    """How many batches a replica is asked for, by a clock that takes these steps."""
+    """Number of batches that a calibration asks for, with a clock that takes these steps."""
 
     async def go():
         replica = await FakeReplica().start()

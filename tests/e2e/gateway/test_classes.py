@@ -1,4 +1,4 @@
-"""What is small goes first, and what is late is given up."""
+"""Small requests go first, and late ones are given up."""
 
 import asyncio
 

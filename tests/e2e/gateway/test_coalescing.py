@@ -1,4 +1,4 @@
-"""Small requests that come together are one question, and nobody can tell from the answer."""
+"""Small simultaneous requests share a call, and their answers do not show it."""
 
 import asyncio
 from dataclasses import replace
@@ -14,13 +14,13 @@ FIXED = Cost(a_s=1.0, b_s=1e-6)  # a batch's own time is all, so that any number
 
 
 def spread_out(g):
-    """Every replica costs the same for one text as for many."""
+    """Give every replica the same cost for one text as for many."""
     for name in g.states:
         g.app.proxy.probed(name, "", cost=FIXED)
 
 
 async def together(g, inputs, **given):
-    """Requests on kept connections, all written before any is read."""
+    """Send requests on kept connections, all written before any answer is read."""
     links = [await asyncio.open_connection("127.0.0.1", g.port) for _ in inputs]
     for (_, writer), text in zip(links, inputs, strict=True):
         body = orjson.dumps({"inputs": text, **given})
@@ -106,7 +106,7 @@ def test_a_client_that_leaves_does_not_take_the_others_with_it():
 
 
 def test_of_those_refused_together_each_is_let_in_when_it_was_told():
-    """5 of 8 were refused again after their Retry-After: the promise was that of the call, which never came again."""
+    """A former version refused 5 of 8 again after their Retry-After, which was that of the shared call."""
 
     async def go():
         async with gateway(1, dispatch=replace(DISPATCH, online_queue_s=0.001)) as g:

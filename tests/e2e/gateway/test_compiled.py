@@ -1,4 +1,4 @@
-"""The gateway compiled is the gateway: its own tests, over what scripts/compile makes of the source."""
+"""The compiled gateway passes the gateway's own tests."""
 
 import os
 import shutil
@@ -52,7 +52,7 @@ def python(*arguments, path=ROOT / "src"):
 
 
 def test_the_gateway_is_itself_when_it_is_compiled(tmp_path):
-    """One test, for the compiler takes a minute: the gateway's own tests pass, and a wheel carries the modules."""
+    """The gateway's tests pass and a wheel carries the modules, in one test because the compiler takes a minute."""
     compiled = tmp_path / "compiled"
     # Unoptimized, which also checks what the compiler takes for granted.
     python("-m", "scripts.compile", str(compiled), "--level", "0")

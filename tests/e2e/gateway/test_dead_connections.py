@@ -1,4 +1,4 @@
-"""A connection that died in silence is not taken for its replica's silence."""
+"""A silently dead connection is not mistaken for a silent replica."""
 
 import asyncio
 import gc
@@ -17,7 +17,7 @@ TURNS = 20  # of the event loop, in which what was accepted last begins
 
 
 class Relay:
-    """Stands before a replica; of connections that it has forgotten it drops every byte, and closes none."""
+    """A relay in front of a replica that drops all bytes of forgotten connections without closing them."""
 
     def __init__(self, to):
         self.to = to
@@ -48,7 +48,7 @@ class Relay:
             writer.transport.abort()
 
     async def stop(self):
-        """Ends what is open. What is just being opened may be left behind, which is this relay's fault alone."""
+        """Close open connections. One that is just being opened may be left behind, a flaw of this relay alone."""
         self.server.close()
         for _ in range(TURNS):
             for transport in self.open:
@@ -71,7 +71,7 @@ class Relay:
 
 @asynccontextmanager
 async def behind_relays(count, dispatch, **settings):
-    """A gateway that knows its replicas only through relays."""
+    """Run a gateway that reaches its replicas through relays."""
     async with gateway(count, dispatch=dispatch, coalesce=False, **settings) as g:
         relays = [Relay(made) for made in g.replicas]
         urls = [await relay.start() for relay in relays]
@@ -93,7 +93,7 @@ async def six(g, inputs="text"):
 @pytest.mark.parametrize("count", [1, 2])
 @pytest.mark.parametrize("texts", [1, 100])
 def test_what_is_silent_on_a_connection_that_had_rested_is_asked_on_a_new_one(count, texts):
-    """All six hung until their clients gave up at 30 s, while a seventh was answered in 46 ms."""
+    """In a former version six requests hung until their clients gave up at 30 s; a seventh took 46 ms."""
     inputs = [f"text {n}" for n in range(texts)]
 
     async def go():
@@ -128,7 +128,7 @@ def test_a_connection_that_dies_under_a_request_is_noticed_while_others_are_hear
 
 
 def test_a_slow_replica_is_asked_once():
-    """On a connection that was new, or in use just before, its silence is its own."""
+    """On a new or recently used connection the silence is the replica's own."""
 
     async def go():
         async with behind_relays(1, LIVELY) as (g, _):

@@ -1,4 +1,4 @@
-"""The gateway's admin socket drains a replica: it gets nothing more, loses nothing, and comes back."""
+"""The gateway's admin socket drains a replica, which gets no more requests, loses none and comes back."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -13,7 +13,7 @@ from tests.services.gateway import DISPATCH, LIMIT_S, Gateway, gateway, run
 
 
 class Order:
-    """What control says to a gateway."""
+    """Requests of control to a gateway."""
 
     def __init__(self, admin: Admin) -> None:
         self._url = f"http://127.0.0.1:{admin.server.port}"

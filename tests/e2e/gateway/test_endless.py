@@ -1,4 +1,4 @@
-"""A reply without end costs a gateway little time and memory, and its client nothing."""
+"""An endless reply costs the gateway little time and memory and fails no request."""
 
 import asyncio
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""What a replica does wrong costs the client nothing."""
+"""Faults of a replica fail no client request."""
 
 import asyncio
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""A request that is over is freed at once: nothing is left for the collector, which would stop all others to look."""
+"""Finished requests are freed at once and leave nothing for the garbage collector, which would delay others."""
 
 import asyncio
 import gc
@@ -17,7 +17,7 @@ from tests.services.gateway import gateway, run
 
 @pytest.fixture
 def by_hand():
-    """The collector runs only when it is asked."""
+    """Let the garbage collector run only on request."""
     gc.collect()
     gc.disable()
     yield
@@ -27,7 +27,7 @@ def by_hand():
 
 
 def cycles():
-    """What of requests only the collector would free, by type."""
+    """Objects of requests that only the collector would free, by type."""
     gc.garbage.clear()
     gc.set_debug(gc.DEBUG_SAVEALL)
     gc.collect()

@@ -1,4 +1,4 @@
-"""HTTP through the gateway: what passes, what is dropped, and clients that misbehave."""
+"""HTTP through the gateway: forwarded and dropped fields, and misbehaving clients."""
 
 import asyncio
 from dataclasses import replace

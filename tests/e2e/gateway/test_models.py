@@ -1,4 +1,4 @@
-"""Two models never answer for one service: who answers now is who was proven, and a change takes an operator's word."""
+"""Two models never answer for one service, and a change of model needs an operator's consent."""
 
 import asyncio
 import logging
@@ -30,7 +30,7 @@ def reasons(g) -> dict[str, str]:
 
 
 async def come_back(replica: FakeReplica, **changes) -> None:
-    """The replica's process ends, and another listens on its port at once."""
+    """End a replica's process and start another on its port."""
     port = replica.server.port
     await replica.kill()
     for name, value in changes.items():
@@ -40,7 +40,7 @@ async def come_back(replica: FakeReplica, **changes) -> None:
 
 @asynccontextmanager
 async def asking(g, answers: list[bytes], statuses: set[int]):
-    """Clients that ask all the time, one text and several."""
+    """Run clients that ask for one text and for several."""
 
     over = False
 
@@ -201,7 +201,7 @@ def test_a_server_that_lets_nobody_watch_it_serves_all_the_same(caplog):
 
 @asynccontextmanager
 async def administered(g, tmp_path):
-    """What tells the gateway that the model may change."""
+    """Run the admin socket; gives a function that allows a new model."""
     admin = Admin(g.app.proxy, g.app.status, {"/new-model": g.app.allow_new_model})
     await admin.server.start(path=str(tmp_path / "admin.sock"))
 
@@ -261,7 +261,7 @@ def test_a_word_is_for_one_change(tmp_path):
 
 
 def test_no_answer_joins_the_parts_of_two_models(tmp_path):
-    """One part was computed by the former model when the pool changes: the rest is not asked of the new one."""
+    """If the pool changes after the former model has computed a part, the rest is not sent to the new one."""
 
     async def go():
         async with gateway(2, dispatch=replace(DISPATCH, hedge=False)) as g, administered(g, tmp_path) as say:

@@ -1,4 +1,4 @@
-"""Open files that run out are the gateway's own trouble: surplus clients are told so, and no replica is blamed."""
+"""When the gateway runs out of open files, surplus clients get an error and no replica is blamed."""
 
 import asyncio
 import resource
@@ -42,7 +42,7 @@ class Gateway:
         return [float(line.split()[-1]) for line in lines if line.startswith(name)]
 
     def allow(self, files):
-        """From now on no descriptor gets a number from here on; what is open stays."""
+        """Forbid descriptors from a number on; open ones stay."""
         _, hard = resource.prlimit(self.pid, resource.RLIMIT_NOFILE)
         resource.prlimit(self.pid, resource.RLIMIT_NOFILE, (files, hard))
 
@@ -104,7 +104,7 @@ def test_the_soft_limit_is_raised_to_the_hard_one(tmp_path):
 
 
 async def until_starved(observer, times):
-    """Until so many connections could not be made; how many replicas are active then."""
+    """Wait until that many connections failed; the number of active replicas."""
     async with asyncio.timeout(ANSWER_S):
         while True:
             await observer.ask(GETS_METRICS)

@@ -1,4 +1,4 @@
-"""What goes wrong in the gateway's own code costs the request that it is about a 500, and nobody else anything."""
+"""An error in the gateway's own code gives its request a 500 and affects no other."""
 
 import asyncio
 import inspect
@@ -18,7 +18,7 @@ DEEP = b"[" * 300 + b"]" * 300  # orjson reads it, and does not write it
 
 
 async def posted(g, bodies, priority=b"online"):
-    """Statuses of requests that are all written before any is read."""
+    """Statuses of requests that are all written before any answer is read."""
     links = [await asyncio.open_connection("127.0.0.1", g.port) for _ in bodies]
     head = b"POST /embed HTTP/1.1\r\nhost: h\r\nx-priority: %b\r\ncontent-type: application/json\r\n"
     head += b"content-length: %d\r\n\r\n"
@@ -41,7 +41,7 @@ async def until_nothing_is_left(g):
 
 @pytest.mark.parametrize("texts", ['"one"', orjson.dumps([f"text {n}" for n in range(100)]).decode()])
 def test_a_body_that_cannot_be_written_again_goes_as_it_came_and_hurts_nobody(texts):
-    """Four clients sent in one turn of the loop, one of them this: none was ever answered."""
+    """In a former version none of four requests in one turn of the loop was answered if one had such a body."""
 
     async def go():
         async with gateway(1) as g:
@@ -70,7 +70,7 @@ def test_a_body_that_says_a_thing_twice_is_for_a_replica_to_judge(body):
 
 
 def test_what_is_sent_is_bounded_by_what_came():
-    """300 tiny texts beside an ignored field of 2 MB became 300 parts of 2 MB."""
+    """A former version made 300 parts of 2 MB from 300 tiny texts and an ignored field of 2 MB."""
 
     async def go():
         async with gateway(2) as g:
@@ -84,7 +84,7 @@ def test_what_is_sent_is_bounded_by_what_came():
 
 
 def raising(of, name, is_meant):
-    """A method of ours that fails on what is meant."""
+    """A method of the gateway that fails on the chosen request."""
     sound = getattr(of, name)
 
     def failing(self, *given, **named):

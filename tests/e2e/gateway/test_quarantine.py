@@ -1,4 +1,4 @@
-"""A request that ends whoever computes it costs two replicas and nobody else's answer."""
+"""A request that kills the replicas which compute it costs two replicas and no other answer."""
 
 import asyncio
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -157,7 +157,7 @@ def test_a_client_that_leaves_at_once_cannot_go_on_killing():
 
 
 def test_two_replicas_are_not_both_lost():
-    """The other of two is not risked: the request waits until the first is back."""
+    """The second of two replicas is not risked: the request waits until the first is back."""
 
     async def go():
         async with fleet(2) as f:
@@ -293,7 +293,7 @@ def test_a_replica_that_does_not_tell_of_tokens_is_not_asked_again_and_again(sil
 
 
 def test_a_poisonous_text_is_found_among_others_that_are_sent_again():
-    """An indexer that puts the same text into ever other batches costs one replica for the text alone, and no more."""
+    """An indexer that repeats the text in other batches costs one further replica for the text alone."""
 
     async def go():
         async with fleet(4) as f:

@@ -33,7 +33,7 @@ def is_answered(port: int) -> bool:
 
 @pytest.fixture
 def parent() -> Iterator[tuple[subprocess.Popen[str], int]]:
-    """What keeps a gateway that serves, and its port."""
+    """Run the parent process that respawns a gateway; gives it and its port."""
     (port,) = free_ports(1)
     with replicas(1) as (replica,):
         arguments = ["gateway", "--respawn", "--replica", replica.url, "--host", "127.0.0.1", "--port", str(port)]

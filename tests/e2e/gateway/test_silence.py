@@ -1,4 +1,4 @@
-"""A replica that hangs is noticed by its silence; a drained one gets nothing."""
+"""A hanging replica is noticed by its silence; a drained one gets no requests."""
 
 import asyncio
 from dataclasses import replace

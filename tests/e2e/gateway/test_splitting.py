@@ -1,4 +1,4 @@
-"""A batch that is cut, spread over replicas and joined is answered as one replica would have answered it."""
+"""A batch that is split over replicas is answered as by a single replica."""
 
 import asyncio
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -32,7 +32,7 @@ REQUESTS = [
 
 
 class Behind:
-    """A gateway over modelled TEIs, and one more of them that takes any batch."""
+    """A gateway over fake TEIs, and a further fake TEI that accepts any batch."""
 
     def __init__(self, app, replicas, alone):
         self.app = app

@@ -1,4 +1,4 @@
-"""Time in which the gateway stood still is no replica's silence."""
+"""Time in which the gateway stood still does not count as a replica's silence."""
 
 import asyncio
 import threading
@@ -17,7 +17,7 @@ TIMEOUT_S = 1.0
 
 
 class Slow(FakeReplica):
-    """Answers after a moment."""
+    """A replica that answers after a moment."""
 
     probes = 0  # that it has
 
@@ -32,7 +32,7 @@ class Slow(FakeReplica):
 
 
 class Elsewhere(threading.Thread):
-    """Replicas with a life of their own: they answer while the gateway stands still."""
+    """Replicas in another thread, which answer while the gateway stands still."""
 
     def __init__(self):
         super().__init__(daemon=True)
@@ -59,7 +59,7 @@ class Elsewhere(threading.Thread):
 
 
 def test_what_came_meanwhile_is_read_before_anybody_is_judged():
-    """Two healthy replicas were thrown out for "no answer in 3 s" after 6 s in which the gateway was stopped."""
+    """A former version ejected two healthy replicas ("no answer in 3 s") after it had been stopped for 6 s."""
     elsewhere = Elsewhere()
     elsewhere.start()
     elsewhere.started.wait()

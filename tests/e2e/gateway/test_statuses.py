@@ -1,4 +1,4 @@
-"""What status a reply to texts may have."""
+"""Which statuses of a replica's reply are passed on."""
 
 import asyncio
 

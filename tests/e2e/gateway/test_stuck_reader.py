@@ -1,4 +1,4 @@
-"""What a gateway has to say never holds it up: whoever should read its log may have stopped."""
+"""A gateway goes on when the reader of its log has stopped."""
 
 import asyncio
 import json

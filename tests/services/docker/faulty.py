@@ -1,4 +1,4 @@
-"""The tests' daemon behind a socket of its own, which answers some requests with an error of the daemon."""
+"""A socket in front of the tests' daemon that answers some requests with an error."""
 
 import re
 import socket
@@ -17,13 +17,13 @@ _ERROR = (
 
 @contextmanager
 def faulty(daemon: str, folder: Path, pattern: str, *, spared: int = 0) -> Iterator[str]:
-    """The address of that socket.
+    """Run such a socket and give its address.
 
     Args:
-        daemon: address of the daemon, as ``unix:///run/docker.sock``.
-        folder: for the socket.
-        pattern: of the request lines that fail.
-        spared: how many of these are let through first.
+        daemon: Address of the daemon, such as ``unix:///run/docker.sock``.
+        folder: Folder for the socket.
+        pattern: Regular expression of the request lines that fail.
+        spared: Number of such requests that pass first.
     """
     path = folder / "faulty.sock"
     matching = re.compile(pattern.encode())

@@ -1,4 +1,4 @@
-"""The images that the tests run, made here: no registry is asked."""
+"""The images of the tests, built here without a registry."""
 
 import contextlib
 import fcntl
@@ -18,9 +18,9 @@ from tests.services.docker.rootfs import nginx_rootfs, python_rootfs
 ROOT = Path(__file__).parent.parent.parent.parent
 PYTHON, OWN, NGINX = "embedfleet-test/python:latest", "embedfleet:latest", "nginx:latest"
 REPOSITORY = "ghcr.io/huggingface/text-embeddings-inference"
-# By the name of its family, as its usual tar.
+# By family, as in the names of the usual tars.
 TEI = {"turing": f"{REPOSITORY}:turing-1.9.3", "hopper": f"{REPOSITORY}:hopper-1.9.3"}
-# Our own image under TEI's name: TEI's program, port and user, and its flags and variables.
+# Our own image under TEI's name, with TEI's program, port, user, flags and variables.
 _STAND_IN = f"""\
 FROM {OWN}
 USER root
@@ -36,12 +36,12 @@ _ROUTER = '#!/bin/sh\nexec python3 -P -m embedfleet tei "$@"\n'
 
 
 def wheels(cache: Path) -> Path:
-    """The wheels of the lock, downloaded once for each lock and Python."""
+    """Folder of the lock's wheels, downloaded once per lock and Python version."""
     lock = ROOT / "requirements.lock"
     key = hashlib.sha256(lock.read_bytes() + sys.version.encode()).hexdigest()[:16]
     folder = cache / key
     if not folder.exists():
-        # Workers that download at the same time each fill a folder of their own; the first rename counts.
+        # Each worker downloads into its own folder; the first rename wins.
         with tempfile.TemporaryDirectory(dir=cache) as fresh:
             command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes"]
             subprocess.run([*command, "-r", str(lock), "-d", f"{fresh}/wheels"], check=True)
@@ -75,7 +75,7 @@ def provide(host: str, folder: Path, cache: Path, shared: Path | None) -> None:
 
 
 def load(host: str, file: Path) -> None:
-    """As ``docker load -i FILE``."""
+    """Load images as ``docker load -i FILE`` does."""
     client = docker.DockerClient(base_url=host, timeout=300)
     with file.open("rb") as stream:
         problems = [line["error"] for line in client.api.load_image(stream) if "error" in line]
@@ -121,7 +121,7 @@ def build(host: str, cache: Path) -> None:
 
 
 def save(host: str, image: str, file: Path) -> Path:
-    """As ``docker save -o FILE IMAGE``."""
+    """Save an image as ``docker save -o FILE IMAGE`` does."""
     client = docker.DockerClient(base_url=host, timeout=300)
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("wb") as stream:
@@ -138,7 +138,7 @@ def _build(client: docker.DockerClient, **options: object) -> None:
 
 
 def _context(wheels: Path) -> io.BytesIO:
-    """What .dockerignore lets through, and the wheels."""
+    """The build context: the files that .dockerignore admits, and the wheels."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
         for name in ("Dockerfile", "requirements.lock", "LICENSE", "NOTICE", "src"):

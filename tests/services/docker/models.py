@@ -1,4 +1,4 @@
-"""Small seeded XLM-RoBERTa models for containers: replicas read, digest and unload them in milliseconds."""
+"""Small seeded XLM-RoBERTa models for containers, which TEI serves as they are; engines load them in milliseconds."""
 
 from pathlib import Path
 
@@ -17,11 +17,15 @@ _CONFIG = {
     "max_position_embeddings": 130,
     "type_vocab_size": 1,
     "hidden_act": "gelu",
+    "initializer_range": 0.02,
+    "hidden_dropout_prob": 0.1,
+    "attention_probs_dropout_prob": 0.1,
     "layer_norm_eps": 1e-5,
     "pad_token_id": 1,
 }
 SPREAD = 10  # so that texts differ in their vectors and scores
-_POOLING = {"1_Pooling/config.json": {"word_embedding_dimension": 32, "pooling_mode_cls_token": True}}
+_MODES = {"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False, "pooling_mode_lasttoken": False}
+_POOLING = {"1_Pooling/config.json": _MODES}
 
 
 def make_embedder(folder: Path, seed: int = 0) -> Path:
@@ -33,7 +37,11 @@ def make_embedder(folder: Path, seed: int = 0) -> Path:
 
 def make_reranker(folder: Path, seed: int = 0) -> Path:
     """A model like bge-reranker-v2-m3."""
-    config = {"architectures": ["XLMRobertaForSequenceClassification"], "id2label": {"0": "LABEL_0"}}
+    config = {
+        "architectures": ["XLMRobertaForSequenceClassification"],
+        "id2label": {"0": "LABEL_0"},
+        "label2id": {"LABEL_0": 0},
+    }
     return _make(folder, Kind(_CONFIG | config, tokenizers.unigram, _whole, {}), seed)
 
 

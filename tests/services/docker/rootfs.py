@@ -1,4 +1,4 @@
-"""Small images made of what this machine has: a Python to build ours on, and an nginx."""
+"""Small root file systems from this machine's own files: a Python as the base of our image, and an nginx."""
 
 import io
 import os
@@ -22,7 +22,7 @@ _GROUP = "root:x:0:\nadm:x:4:\nwww-data:x:33:\nnogroup:x:65534:\n"
 
 
 class RootFs:
-    """A tar of a root file system in the making."""
+    """A tar of a root file system."""
 
     def __init__(self) -> None:
         self._buffer = io.BytesIO()
@@ -54,7 +54,7 @@ class RootFs:
         self._tar.addfile(info)
 
     def file(self, source: Path | str, name: str = "") -> None:
-        """One file, followed if it is a link, by its own path or another."""
+        """Add a file (a link is followed), under its own path or another."""
         name = (name or str(source)).lstrip("/")
         if name in self._there:
             return
@@ -67,7 +67,7 @@ class RootFs:
             self._tar.addfile(info, stream)
 
     def program(self, *sources: Path | str) -> None:
-        """Programs or libraries with every library that they load."""
+        """Add programs or libraries with all libraries that they load."""
         for source in sources:
             self.file(source)
         for library in _libraries(sources):
@@ -90,12 +90,12 @@ def _libraries(programs: Iterable[Path | str]) -> list[str]:
 
 
 def python_rootfs() -> bytes:
-    """A shell, the Python that runs this, and pip."""
+    """A shell, this Python with its compiled modules, and pip."""
     root = RootFs()
     executable = Path(os.path.realpath(sys._base_executable))
     library = Path(sysconfig.get_path("stdlib"))
     root.program(executable, shutil.which("dash") or "/bin/sh", *(library / "lib-dynload").glob("*.so"))
-    # What the wheels of the lock load besides what the interpreter does.
+    # Further libraries that the wheels of the lock load.
     for name in ("libstdc++.so.6", "libgcc_s.so.1", "librt.so.1", "libdl.so.2", "libpthread.so.0"):
         found = subprocess.run(["ldconfig", "-p"], capture_output=True, text=True, check=True).stdout
         root.program(re.search(rf"{re.escape(name)} .*=> (\S+)", found)[1])
@@ -108,7 +108,7 @@ def python_rootfs() -> bytes:
 
 
 def nginx_rootfs() -> bytes:
-    """nginx as the official image lays it out: conf.d, and logs to stdout and stderr."""
+    """Nginx in the layout of the official image: conf.d, and logs to stdout and stderr."""
     root = RootFs()
     binary = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
     assert binary, "apt-get install nginx-light"

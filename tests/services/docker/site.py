@@ -1,4 +1,4 @@
-"""A folder as a person has it: models, image tars, and `embedfleet` run in it against the tests' own daemon."""
+"""A user's folder with models and image tars, in which `embedfleet` runs against the tests' daemon."""
 
 import contextlib
 import itertools
@@ -21,8 +21,8 @@ from tests.services.fleet_status import FleetStatus
 
 T4 = "Tesla T4|7.5|15360|15000"
 H100 = "NVIDIA H100 80GB HBM3|9.0|81920|81000"
-# Between the requests of a client. Docker's proxy takes a port for each connection to a container and cannot have it
-# back for a minute (TIME_WAIT); of 28,232 (ip(7), ip_local_port_range) clients without a pause use all, and are reset.
+# Pause between the requests of a client. Docker's proxy uses a port for each connection to a container, which is free
+# again after a minute (TIME_WAIT); without a pause clients use up all 28,232 (ip(7), ip_local_port_range) and fail.
 PAUSE_S = 0.1
 QUESTION = {"inputs": "What is Deep Learning?"}
 RANKING = {
@@ -33,12 +33,12 @@ RANKING = {
 
 
 def gpus(*kinds: str) -> str:
-    """``FAKE_GPUS`` for GPUs of these kinds, with UUIDs GPU-0000, GPU-0001, …"""
+    """Value of ``FAKE_GPUS`` for GPUs of these kinds, with UUIDs GPU-0000, GPU-0001, …"""
     return ";".join(f"GPU-{number:04}|{kind}" for number, kind in enumerate(kinds))
 
 
 class Site:
-    """See the module."""
+    """A folder, its fleet and its containers."""
 
     def __init__(self, folder: Path, host: str, nvml: Path, kinds: tuple[str, ...] = (T4, T4)) -> None:
         self.folder = folder
@@ -73,7 +73,7 @@ class Site:
         return self.run("up", "--detach", *arguments, **env)
 
     def begin(self, *arguments: str, **env: str) -> subprocess.Popen[str]:
-        """``up`` in the foreground, on its way."""
+        """Start ``up`` in the foreground without waiting."""
         return subprocess.Popen(
             [*COMMAND, "up", *arguments],
             cwd=self.folder,
@@ -84,7 +84,7 @@ class Site:
         )
 
     def kill_controller(self) -> None:
-        """As the kernel would when memory is short."""
+        """Kill the controller with SIGKILL, as the kernel does when memory is short."""
         os.kill(json.loads((self.folder / ".embedfleet/fleet.json").read_text())["pid"], signal.SIGKILL)
 
     def down(self) -> None:
@@ -101,7 +101,7 @@ class Site:
         return {row["id"]: row["state"] for row in found["replicas"]}
 
     def until(self, what: str, reached: Callable[[], bool]) -> None:
-        """Wait; what was waited for is said if it does not come, with what there is instead."""
+        """Wait for a condition; on failure the message names it and shows the status."""
         deadline = time.monotonic() + 2 * LIMIT_S
         while not reached():
             if time.monotonic() > deadline:
@@ -115,12 +115,12 @@ class Site:
 
     @property
     def containers(self) -> dict[str, str]:
-        """Name → id of every container of the daemon, running or not."""
-        # Not the package's own objects: it asks for each, and one may be gone by then.
+        """Ids of all containers of the daemon by name, running or not."""
+        # Not the package's own objects: those ask for each container, which may be gone by then.
         return {row["Names"][0].lstrip("/"): row["Id"] for row in self.client.api.containers(all=True)}
 
     def inside(self, container: str, name: str) -> str:
-        """A variable of a container's first process, which is where the runtime puts a GPU."""
+        """A variable of a container's first process, where the runtime names its GPU."""
         code = "import sys; print(dict(e.split('=', 1) for e in open('/proc/1/environ').read().split(chr(0)) if e)"
         code += ".get(sys.argv[1], ''))"
         return self.execute(container, "python3", "-c", code, name)
@@ -134,11 +134,11 @@ class Site:
         return self.client.containers.get(container).logs().decode()
 
     def clean(self) -> None:
-        """Leave nothing, whatever the test did."""
+        """Remove everything, whatever the test did."""
         with contextlib.suppress(Exception):
             self.run("down", code=None)
         for container in self.client.containers.list(all=True):
-            with contextlib.suppress(Exception):  # it may be on its way out already
+            with contextlib.suppress(Exception):  # It may be ending already.
                 container.remove(force=True)
         self.client.networks.prune()
         self.client.close()
@@ -146,7 +146,7 @@ class Site:
 
 @contextlib.contextmanager
 def asking(client: Client, at_least: int) -> Iterator[list[Answer]]:
-    """Sixteen clients that send while the body runs, and until ``at_least`` answers are there; those that failed."""
+    """Run sixteen clients during the block and until ``at_least`` answers; gives the failed answers."""
     failed: list[Answer] = []
     numbers, over = itertools.count(), threading.Event()
 
