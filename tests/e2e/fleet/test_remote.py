@@ -178,7 +178,7 @@ def test_render_writes_what_people_run_themselves(tmp_path):
     assert "listen 8001;" in text
     processes = run_cli(tmp_path, "render", "nginx", "--out", "conf.d")
     assert (processes.returncode, processes.stdout) == (2, "")
-    assert "are processes whose ports change" in processes.stderr
+    assert "are processes, whose ports change" in processes.stderr
 
 
 def test_a_unit_waits_for_the_gpus_and_then_runs_up(tmp_path):
@@ -216,7 +216,7 @@ def test_a_fleet_that_runs_is_told_that_a_new_model_is_meant(tmp_path):
         assert "embedfleet up --new-model" in row["reason"]
         told = run_cli(tmp_path, "up", "--new-model")
         assert (told.returncode, told.stdout) == (0, "")
-        assert "told the fleet that runs" in told.stderr
+        assert "told the running fleet" in told.stderr
         until_state(running, "bge-embedder-tei-1", "active")
         for number in (0, 2):
             until_state(running, f"bge-embedder-tei-{number}", "ejected")
