@@ -14,7 +14,8 @@ from embedfleet.config.option import Option, options_of
 from embedfleet.config.settings import DEFAULT_SERVICES, SERVICE_RECORDS, FleetOptions
 from embedfleet.engine.families.registry import MODEL_TYPES
 from embedfleet.metrics import GATEWAY, TEI, Definition
-from embedfleet.model_folder.keys import KEYS, Key
+from embedfleet.model_folder.keys.key import Key
+from embedfleet.model_folder.keys.table import KEYS
 
 FOLDER = Path(__file__).parent.parent / "docs" / "reference"
 NOTE = "<!-- made by `python -m scripts.docs`; edit the definitions, not this page -->"

@@ -11,7 +11,7 @@ from tokenizers import Tokenizer
 
 from embedfleet.engine.model.spec import Pooling, read_model
 from embedfleet.errors import ModelError
-from embedfleet.model_folder.keys import KEYS
+from embedfleet.model_folder.keys.table import KEYS
 from tests.services.models import make_bert
 
 FILES = {

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from embedfleet.engine.batching.choosing import BatchLimits
-from embedfleet.engine.compute.vectors import Vectors
+from embedfleet.engine.compute.embedding_pooler import EmbeddingPooler
 from embedfleet.engine.engine import Engine
 from embedfleet.engine.model.builtin import builtin_model
 from embedfleet.engine.model.spec import read_model
@@ -95,7 +95,7 @@ def engine_of(
         SPEC,
         TOKENIZATION,
         backend,
-        Vectors(SPEC),
+        EmbeddingPooler(SPEC),
         late_interaction=False,
         workers=workers,
         tokenization_workers=1,

@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 from embedfleet.engine.families.registry import MODEL_TYPES
-from embedfleet.model_folder import keys
+from embedfleet.model_folder import file_names
 from tests.services.folders import FAMILIES, POSITIONS, Case, Folders, as_bin, as_shards, change, link_away
 from tests.services.slow_tokenizers import write_json
 
@@ -166,94 +166,104 @@ CASES: dict[str, Case] = {
         f"old pooling {name}": Case(
             embedder(lambda folder, name=name: old(folder, name)),
             base="old layout",
-            keys=((keys.POOLING, OLD_FLAGS[name]),),
+            keys=((file_names.POOLING_CONFIG, OLD_FLAGS[name]),),
         )
         for name in POOLINGS
     },
-    "old layout": Case(embedder(old), base="bert embedder", keys=((keys.SENTENCE, "max_seq_length"),)),
+    "old layout": Case(
+        embedder(old), base="bert embedder", keys=((file_names.SENTENCE_BERT_CONFIG, "max_seq_length"),)
+    ),
     "old layout, no pooling true": Case(embedder(lambda folder: old(folder, "none"))),
     "pooling elsewhere": Case(
-        embedder(move_pooling, pooling="max"), base="bert embedder", keys=((keys.MODULES, "path"),)
+        embedder(move_pooling, pooling="max"), base="bert embedder", keys=((file_names.MODULES, "path"),)
     ),
     "transformer in a folder of its own": Case(embedder(old, move_transformer)),
-    "dense": Case(layered("dense"), base="bert embedder", keys=((keys.MODULES, "type"), (keys.DENSE, "out_features"))),
+    "dense": Case(
+        layered("dense"),
+        base="bert embedder",
+        keys=((file_names.MODULES, "type"), (file_names.DENSE_CONFIG, "out_features")),
+    ),
     "dense and length": Case(layered("dense", "length"), of_length_one=True),
-    "dense, length, dense": Case(layered("residual", "length", "plain"), keys=((keys.DENSE, "bias"),)),
+    "dense, length, dense": Case(layered("residual", "length", "plain"), keys=((file_names.DENSE_CONFIG, "bias"),)),
     "dense, another activation": Case(
         lambda folders, folder: (
             layered("dense")(folders, folder),
             change(folder / "2_Dense" / "config.json", activation_function="torch.nn.modules.activation.ReLU"),
         ),
         base="dense",
-        keys=((keys.DENSE, "activation_function"),),
+        keys=((file_names.DENSE_CONFIG, "activation_function"),),
     ),
-    "residual": Case(layered("residual"), keys=((keys.DENSE, "in_features"), (keys.DENSE, "use_residual"))),
+    "residual": Case(
+        layered("residual"), keys=((file_names.DENSE_CONFIG, "in_features"), (file_names.DENSE_CONFIG, "use_residual"))
+    ),
     "norm and dropout": Case(layered("norm", "dropout")),
 }
 CASES |= {
     "length of the tokenizer": Case(
-        embedder(set_keys(keys.TOKENIZER_CONFIG, model_max_length=16)),
+        embedder(set_keys(file_names.TOKENIZER_CONFIG, model_max_length=16)),
         base="bert embedder",
-        keys=((keys.TOKENIZER_CONFIG, "model_max_length"),),
+        keys=((file_names.TOKENIZER_CONFIG, "model_max_length"),),
     ),
     "length by its old name": Case(
-        embedder(set_keys(keys.TOKENIZER_CONFIG, without=("model_max_length",), max_len=14)),
+        embedder(set_keys(file_names.TOKENIZER_CONFIG, without=("model_max_length",), max_len=14)),
         base="bert embedder",
-        keys=((keys.TOKENIZER_CONFIG, "max_len"),),
+        keys=((file_names.TOKENIZER_CONFIG, "max_len"),),
     ),
-    "no length": Case(embedder(set_keys(keys.TOKENIZER_CONFIG, model_max_length=int(1e30)))),
-    "length among arguments": Case(embedder(set_keys(keys.SENTENCE, tokenizer_args={"model_max_length": 12}))),
+    "no length": Case(embedder(set_keys(file_names.TOKENIZER_CONFIG, model_max_length=int(1e30)))),
+    "length among arguments": Case(
+        embedder(set_keys(file_names.SENTENCE_BERT_CONFIG, tokenizer_args={"model_max_length": 12}))
+    ),
     "length of a reranker": Case(
-        reranker(set_keys(keys.TOKENIZER_CONFIG, model_max_length=20)), "rerank", "bert reranker"
+        reranker(set_keys(file_names.TOKENIZER_CONFIG, model_max_length=20)), "rerank", "bert reranker"
     ),
     "lowered first": Case(
-        slow("bert", embedder(set_keys(keys.SENTENCE, do_lower_case=True)), do_lower_case=False),
+        slow("bert", embedder(set_keys(file_names.SENTENCE_BERT_CONFIG, do_lower_case=True)), do_lower_case=False),
         base="vocab.txt, cased",
-        keys=((keys.SENTENCE, "do_lower_case"),),
+        keys=((file_names.SENTENCE_BERT_CONFIG, "do_lower_case"),),
     ),
     "cased by the settings": Case(
-        embedder(set_keys(keys.TOKENIZER_CONFIG, do_lower_case=False)),
+        embedder(set_keys(file_names.TOKENIZER_CONFIG, do_lower_case=False)),
         base="bert embedder",
-        keys=((keys.TOKENIZER_CONFIG, "do_lower_case"),),
+        keys=((file_names.TOKENIZER_CONFIG, "do_lower_case"),),
     ),
     "accents kept by the settings": Case(
-        embedder(set_keys(keys.TOKENIZER_CONFIG, strip_accents=False)),
+        embedder(set_keys(file_names.TOKENIZER_CONFIG, strip_accents=False)),
         base="bert embedder",
-        keys=((keys.TOKENIZER_CONFIG, "strip_accents"),),
+        keys=((file_names.TOKENIZER_CONFIG, "strip_accents"),),
     ),
     "chinese as words by the settings": Case(
-        embedder(set_keys(keys.TOKENIZER_CONFIG, tokenize_chinese_chars=False)),
+        embedder(set_keys(file_names.TOKENIZER_CONFIG, tokenize_chinese_chars=False)),
         base="bert embedder",
-        keys=((keys.TOKENIZER_CONFIG, "tokenize_chinese_chars"),),
+        keys=((file_names.TOKENIZER_CONFIG, "tokenize_chinese_chars"),),
     ),
     "a blank first by the settings": Case(
-        embedder(set_keys(keys.TOKENIZER_CONFIG, add_prefix_space=True), model_type="roberta"),
+        embedder(set_keys(file_names.TOKENIZER_CONFIG, add_prefix_space=True), model_type="roberta"),
         base="roberta embedder",
-        keys=((keys.TOKENIZER_CONFIG, "add_prefix_space"),),
+        keys=((file_names.TOKENIZER_CONFIG, "add_prefix_space"),),
     ),
     "a word that is special": Case(
-        embedder(set_keys(keys.TOKENIZER_CONFIG, additional_special_tokens=["s"], mask_token="g")),
+        embedder(set_keys(file_names.TOKENIZER_CONFIG, additional_special_tokens=["s"], mask_token="g")),
         base="bert embedder",
-        keys=((keys.TOKENIZER_CONFIG, "additional_special_tokens"),),
+        keys=((file_names.TOKENIZER_CONFIG, "additional_special_tokens"),),
     ),
     "a word that is special, of a decoder": Case(
-        embedder(set_keys(keys.TOKENIZER_CONFIG, additional_special_tokens=["s"]), model_type="llama"),
+        embedder(set_keys(file_names.TOKENIZER_CONFIG, additional_special_tokens=["s"]), model_type="llama"),
         base="llama embedder",
     ),
     "no token types": Case(
-        reranker(set_keys(keys.TOKENIZER_CONFIG, model_input_names=["input_ids", "attention_mask"])),
+        reranker(set_keys(file_names.TOKENIZER_CONFIG, model_input_names=["input_ids", "attention_mask"])),
         "rerank",
         "bert reranker",
-        ((keys.TOKENIZER_CONFIG, "model_input_names"),),
+        ((file_names.TOKENIZER_CONFIG, "model_input_names"),),
     ),
     "no token types by the general class": Case(
-        reranker(set_keys(keys.TOKENIZER_CONFIG, ("model_input_names",), tokenizer_class="TokenizersBackend")),
+        reranker(set_keys(file_names.TOKENIZER_CONFIG, ("model_input_names",), tokenizer_class="TokenizersBackend")),
         "rerank",
         "bert reranker",
-        ((keys.TOKENIZER_CONFIG, "tokenizer_class"),),
+        ((file_names.TOKENIZER_CONFIG, "tokenizer_class"),),
     ),
     "no post-processor": Case(
-        reranker(drop_post_processor), "rerank", "bert reranker", ((keys.TOKENIZER, "post_processor"),)
+        reranker(drop_post_processor), "rerank", "bert reranker", ((file_names.TOKENIZER, "post_processor"),)
     ),
     "vocab.txt": Case(slow("bert", family("bert"))),
     "vocab.txt, cased": Case(slow("bert", family("bert"), do_lower_case=False), base="vocab.txt"),
@@ -263,29 +273,34 @@ CASES |= {
     "sentencepiece of xlm-roberta": Case(slow("xlm-roberta", ranking("xlm-roberta")), "rerank"),
     "sentencepiece of camembert": Case(slow("camembert", family("camembert"))),
     "a prompt that is asked for": Case(
-        embedder(prompts=PROMPTS), base="bert embedder", keys=((keys.PROMPTS, "prompts"),), prompt="query"
+        embedder(prompts=PROMPTS),
+        base="bert embedder",
+        keys=((file_names.SENTENCE_TRANSFORMERS_CONFIG, "prompts"),),
+        prompt="query",
     ),
     "a default prompt": Case(
         embedder(prompts=PROMPTS, default_prompt_name="query"),
         base="bert embedder",
-        keys=((keys.PROMPTS, "default_prompt_name"),),
+        keys=((file_names.SENTENCE_TRANSFORMERS_CONFIG, "default_prompt_name"),),
     ),
     "pooled with its prompt, mean": Case(embedder(prompts=PROMPTS), prompt="query"),
     "pooled with its prompt, max": Case(embedder(prompts=PROMPTS, pooling="max"), prompt="query"),
     **{f"pooled without its prompt, {name}": no_prompt(name, "query") for name in ("mean", *POOLINGS)},
     "pooled without its default prompt": no_prompt("mean", None, default_prompt_name="query"),
     "no prompt, none to leave out": no_prompt("mean", None),
-    "fewer numbers": Case(embedder(truncate_dim=12), keys=((keys.PROMPTS, "truncate_dim"),)),
-    "two labels": Case(saved("bert", 2, set_keys(keys.CONFIG, without=("id2label", "label2id"))), "predict"),
+    "fewer numbers": Case(embedder(truncate_dim=12), keys=((file_names.SENTENCE_TRANSFORMERS_CONFIG, "truncate_dim"),)),
+    "two labels": Case(saved("bert", 2, set_keys(file_names.CONFIG, without=("id2label", "label2id"))), "predict"),
     "three labels by their number": Case(
-        saved("bert", 3, set_keys(keys.CONFIG, without=("id2label", "label2id"), num_labels=3)), "predict"
+        saved("bert", 3, set_keys(file_names.CONFIG, without=("id2label", "label2id"), num_labels=3)), "predict"
     ),
     "one label by its number": Case(
-        saved("roberta", 1, set_keys(keys.CONFIG, without=("id2label", "label2id"), num_labels=1)), "rerank"
+        saved("roberta", 1, set_keys(file_names.CONFIG, without=("id2label", "label2id"), num_labels=1)), "rerank"
     ),
-    "a head that is not named": Case(saved("bert", 1, set_keys(keys.CONFIG, without=("architectures",))), "rerank"),
+    "a head that is not named": Case(
+        saved("bert", 1, set_keys(file_names.CONFIG, without=("architectures",))), "rerank"
+    ),
     "a head under the bare model's name": Case(
-        saved("roberta", 1, set_keys(keys.CONFIG, architectures=["RobertaModel"])), "rerank"
+        saved("roberta", 1, set_keys(file_names.CONFIG, architectures=["RobertaModel"])), "rerank"
     ),
     "linked weights": Case(embedder(lambda folder: link_away(folder, "model.safetensors"))),
     "the hub's cache": Case(embedder(as_hub)),
@@ -299,31 +314,34 @@ CASES |= {
     "bert by its defaults": Case(
         embedder(
             set_keys(
-                keys.CONFIG,
+                file_names.CONFIG,
                 without=("hidden_act", "layer_norm_eps", "type_vocab_size", "pad_token_id", "hidden_dropout_prob"),
             )
         )
     ),
     "roberta by its defaults": Case(
         embedder(
-            set_keys(keys.CONFIG, without=("hidden_act", "pad_token_id", "initializer_range")), model_type="roberta"
+            set_keys(file_names.CONFIG, without=("hidden_act", "pad_token_id", "initializer_range")),
+            model_type="roberta",
         )
     ),
     "another activation": Case(
-        embedder(set_keys(keys.CONFIG, hidden_act="relu")), base="bert embedder", keys=((keys.CONFIG, "hidden_act"),)
+        embedder(set_keys(file_names.CONFIG, hidden_act="relu")),
+        base="bert embedder",
+        keys=((file_names.CONFIG, "hidden_act"),),
     ),
     "another epsilon": Case(
-        embedder(set_keys(keys.CONFIG, layer_norm_eps=0.5)),
+        embedder(set_keys(file_names.CONFIG, layer_norm_eps=0.5)),
         base="bert embedder",
-        keys=((keys.CONFIG, "layer_norm_eps"),),
+        keys=((file_names.CONFIG, "layer_norm_eps"),),
     ),
     "another first position": Case(
         embedder(
-            set_keys(keys.CONFIG, pad_token_id=3),  # of <unk>, which no text has
-            set_keys(keys.TOKENIZER_CONFIG, model_max_length=60),
+            set_keys(file_names.CONFIG, pad_token_id=3),  # of <unk>, which no text has
+            set_keys(file_names.TOKENIZER_CONFIG, model_max_length=60),
             model_type="roberta",
         ),
         base="roberta embedder",
-        keys=((keys.CONFIG, "pad_token_id"),),
+        keys=((file_names.CONFIG, "pad_token_id"),),
     ),
 }

@@ -18,14 +18,14 @@ from embedfleet.engine.batching.choosing import BatchLimits
 from embedfleet.engine.batching.job import Inference, Job
 from embedfleet.engine.batching.worker import Worker, join
 from embedfleet.engine.compute.backend import Backend
-from embedfleet.engine.compute.footprint import pass_bytes
-from embedfleet.engine.compute.heads import outputs_of
+from embedfleet.engine.compute.embedding_pooler import EmbeddingPooler
+from embedfleet.engine.compute.memory_estimate import pass_bytes
 from embedfleet.engine.compute.output import Output
-from embedfleet.engine.compute.vectors import Vectors
+from embedfleet.engine.compute.output_heads import outputs_of
 from embedfleet.engine.model.folder_state import FolderState
 from embedfleet.engine.model.pooling_config import Pooling
+from embedfleet.engine.model.sparse_unused_tokens import sparse_unused_tokens
 from embedfleet.engine.model.spec import ModelSpec, read_model
-from embedfleet.engine.model.unweighted_tokens import unweighted_tokens
 from embedfleet.engine.settings import BackendName, Precision
 from embedfleet.engine.text.tokenization import Encoded, Tokenization
 from embedfleet.engine.text.truncation import TextLimits
@@ -66,7 +66,7 @@ class Engine:
         spec: ModelSpec,
         tokenization: Tokenization,
         backend: Backend,
-        vectors: Vectors | None,
+        vectors: EmbeddingPooler | None,
         *,
         late_interaction: bool,
         workers: int,
@@ -134,7 +134,7 @@ class Engine:
             _check_tokenizer(spec, tokenization)
             runner = make_backend(spec, backend, device, precision, packed)
             runner.forward(*join([_warm_up(tokenization, spec)]), outputs_of(spec))
-            vectors = Vectors(spec) if spec.kind == "embedding" else None
+            vectors = EmbeddingPooler(spec) if spec.kind == "embedding" else None
         except (MemoryError, OutOfMemory) as error:
             raise _no_room(folder) from error
         except ModelError:
@@ -293,7 +293,7 @@ def _fitting(spec: ModelSpec, most: int, *, cuts: bool) -> ModelSpec:
 
 
 def _unused_ids(spec: ModelSpec, tokenization: Tokenization) -> frozenset[int]:
-    return tokenization.ids_of(unweighted_tokens(spec.body)) if spec.has_m3_heads else frozenset()
+    return tokenization.ids_of(sparse_unused_tokens(spec.body)) if spec.has_m3_heads else frozenset()
 
 
 def _characters(inputs: Sequence[Input | Pair]) -> int:

@@ -28,16 +28,16 @@ from embedfleet.dialects.serving.tei import (
     predictions,
 )
 from embedfleet.engine.batching.job import Inference
-from embedfleet.engine.compute import m3
-from embedfleet.engine.compute.heads import outputs_of
-from embedfleet.engine.compute.m3 import colbert_vectors, lexical_weights
+from embedfleet.engine.compute import bge_m3
+from embedfleet.engine.compute.bge_m3 import colbert_vectors, lexical_weights
 from embedfleet.engine.compute.output import Output
+from embedfleet.engine.compute.output_heads import outputs_of
 from embedfleet.engine.compute.pooling import max_sim, probabilities, sigmoid, unit, words_of
 from embedfleet.engine.engine import Engine
-from embedfleet.engine.model.spec import COLBERT_FILE, SPARSE_FILE
 from embedfleet.engine.settings import EngineSettings
 from embedfleet.engine.text.tokenization import Encoded
 from embedfleet.errors import BatchTooLarge, EmptyInput, Validation, WrongInput, WrongModel
+from embedfleet.model_folder.file_names import COLBERT_LINEAR, SPARSE_LINEAR
 
 _NOTHING = np.zeros((0, 1), dtype=np.float32)  # the rows of an input without tokens
 
@@ -159,7 +159,7 @@ class Operations:
         return vectors[1:] @ vectors[0], cost
 
     async def rerank(self, request: RerankRequest, scoring: Scoring | None = None) -> tuple[Floats, Cost]:
-        """One score per text, in the texts' order; by bge-m3's outputs if there is a ``scoring``, see `m3.score`."""
+        """One score per text, in the texts' order; by bge-m3's outputs if there is a ``scoring``: `bge_m3.score`."""
         if scoring is not None:
             self._check_batch(len(request.texts))
             return await self._scores(self._asked_for(request), scoring)
@@ -183,7 +183,7 @@ class Operations:
         self._check_batch(len(request.inputs))
         if any(isinstance(item, tuple) for item in request.inputs):
             self._instruction()
-        if spec.dialogue is not None and not all(isinstance(item, tuple) for item in request.inputs):
+        if spec.reranker_prompt is not None and not all(isinstance(item, tuple) for item in request.inputs):
             raise WrongInput("the model scores pairs: give [query, text]")
         asked = _Asked(request.inputs, request.truncation, self._default_prompt, "predict")
         computed = await self._compute(asked, Output.CLASSES)
@@ -248,7 +248,7 @@ class Operations:
         outputs = tuple(output for output, weight in wanted.items() if weight)
         self._require(*outputs)
         (query, *texts), cost = await self._encode(asked, outputs)
-        return np.array([m3.score(query, text, scoring) for text in texts], dtype=np.float32), cost
+        return np.array([bge_m3.score(query, text, scoring) for text in texts], dtype=np.float32), cost
 
     async def _encode(self, asked: _Asked, outputs: tuple[Output, ...]) -> tuple[list[Encoding], Cost]:
         """Each input's ``outputs`` as bge-m3's clients get them, of one pass."""
@@ -269,7 +269,7 @@ class Operations:
         """Refuse what the model cannot give."""
         for output in outputs:
             if output.source not in outputs_of(self._engine.spec):
-                needed = f"its folder needs {SPARSE_FILE} and {COLBERT_FILE}"
+                needed = f"its folder needs {SPARSE_LINEAR} and {COLBERT_LINEAR}"
                 raise WrongModel(f"Backend error: the model has no {output} output: {needed}")
 
     async def _compute(self, asked: _Asked, *outputs: Output) -> _Computed:
@@ -326,7 +326,7 @@ class Operations:
 
     def _instruction(self) -> str | None:
         """The default prompt, which is what a dialogue is told to judge by; other pairs have no place for one."""
-        if self._default_prompt is not None and self._engine.spec.dialogue is None:
+        if self._default_prompt is not None and self._engine.spec.reranker_prompt is None:
             raise WrongInput("`prompt_name` cannot be set with dual inputs")
         return self._default_prompt
 

@@ -9,11 +9,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from embedfleet.arrays import Floats, Integers
-from embedfleet.engine.compute.heads import outputs_of
-from embedfleet.engine.compute.layout import layout
 from embedfleet.engine.compute.output import Output
+from embedfleet.engine.compute.output_heads import outputs_of
 from embedfleet.engine.compute.pooling import splade
-from embedfleet.engine.compute.room import require_memory
+from embedfleet.engine.compute.ragged_batch import ragged_layout
+from embedfleet.engine.compute.resource_check import require_memory
 from embedfleet.engine.model.spec import ModelSpec
 from embedfleet.engine.onnx.session import OnnxSession
 from embedfleet.engine.onnx.tensors import read_onnx_tensors
@@ -62,7 +62,7 @@ class OnnxFileBackend:
         self, ids: Integers, types: Integers, lengths: Integers, outputs: tuple[Output, ...]
     ) -> tuple[Floats, ...]:
         """See `Backend.forward`."""
-        places = layout(lengths)
+        places = ragged_layout(lengths)
         is_token = places["columns"] < lengths[:, None]
         grid = np.where(is_token, places["first"][:, None] + places["columns"], 0)
         feeds = {

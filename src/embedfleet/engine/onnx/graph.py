@@ -24,7 +24,7 @@ _WEIGHTS_FILE = "weights"
 _OPSET = (("", 17), (MS, 1))
 _IR_VERSION = 9  # of opset 17, so that older runtimes load it
 _TOKENS, _SEQUENCES = ["tokens"], ["sequences"]
-# What `engine.compute.layout` computes; a graph takes those that its nodes name.
+# What `engine.compute.ragged_batch` computes; a graph takes those that its nodes name.
 _INPUTS: dict[str, tuple[int, Sequence[str | int]]] = {
     "ids": (TensorProto.INT64, _TOKENS),
     "types": (TensorProto.INT64, _TOKENS),

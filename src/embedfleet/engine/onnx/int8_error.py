@@ -8,10 +8,10 @@ import numpy as np
 
 from embedfleet.arrays import Floats, Integers
 from embedfleet.engine.batching.worker import join
-from embedfleet.engine.compute.heads import outputs_of
+from embedfleet.engine.compute.embedding_pooler import EmbeddingPooler
 from embedfleet.engine.compute.output import Output
+from embedfleet.engine.compute.output_heads import outputs_of
 from embedfleet.engine.compute.pooling import normalize, probabilities
-from embedfleet.engine.compute.vectors import Vectors
 from embedfleet.engine.model.spec import ModelSpec
 from embedfleet.engine.text.tokenization import Encoded, Tokenization
 from embedfleet.engine.text.truncation import TextLimits
@@ -107,7 +107,7 @@ class Sample:
     def __init__(self, spec: ModelSpec) -> None:
         self._encoded = list(_encode(spec))
         self._outputs = outputs_of(spec)
-        self._vectors = Vectors(spec) if spec.kind == "embedding" else None
+        self._vectors = EmbeddingPooler(spec) if spec.kind == "embedding" else None
 
     def rows(self, forward: Forward) -> Rows:
         """What a pass gives for each of them."""

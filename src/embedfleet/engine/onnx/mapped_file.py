@@ -4,7 +4,7 @@ import os
 import weakref
 from pathlib import Path
 
-from embedfleet.engine.files.digest import digest
+from embedfleet.engine.files.checksum import checksum
 from embedfleet.engine.onnx.stamp import FileMark
 from embedfleet.errors import WeightsChanged
 
@@ -34,7 +34,7 @@ class WatchedFile:
             OSError: it cannot be read.
         """
         size = os.fstat(self._descriptor).st_size
-        return FileMark(size, digest(self._descriptor, size))
+        return FileMark(size, checksum(self._descriptor, size))
 
     def fault(self, mark: FileMark) -> str:
         """In which way it is not what was written, in words; empty if it is.
@@ -45,7 +45,7 @@ class WatchedFile:
         size = os.fstat(self._descriptor).st_size
         if size != mark.size:
             return f"{self.file} has {size} bytes, {mark.size} were written"
-        if digest(self._descriptor, size) != mark.digest:
+        if checksum(self._descriptor, size) != mark.digest:
             return f"{self.file} is not what was written: its digest is another"
         return ""
 

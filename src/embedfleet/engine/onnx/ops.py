@@ -142,8 +142,8 @@ class OnnxOps:
 
         return self._runs.compute([states], grid)
 
-    def choose(self, states: str, scores: str, most: int, experts: Sequence[Callable[[str], str]]) -> str:
-        """See `Ops.choose`. A share of nought, which rounding may make, is no choice: it adds nothing."""
+    def mix_experts(self, states: str, scores: str, most: int, experts: Sequence[Callable[[str], str]]) -> str:
+        """See `Ops.mix_experts`. A share of nought, which rounding may make, is no choice: it adds nothing."""
         graph, zero = self._graph, self._number(0.0)
         shares, places = graph.greatest(graph.add("Softmax", scores, axis=-1), most)
         mixed = graph.add("Expand", zero, graph.add("Shape", states))

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
-from embedfleet.engine.compute.heads import outputs_of
-from embedfleet.engine.compute.room import check_disk, no_space, require_memory
+from embedfleet.engine.compute.output_heads import outputs_of
+from embedfleet.engine.compute.resource_check import check_disk, no_space, require_memory
 from embedfleet.engine.model.folder_state import FolderState
 from embedfleet.engine.model.spec import ModelSpec
 from embedfleet.engine.onnx.forward_pass import OnnxPass

@@ -16,7 +16,7 @@ class FileMark:
     """One file.
 
     Attributes:
-        digest: as `digest.digest` gives it.
+        digest: as `checksum.checksum` gives it.
     """
 
     size: int

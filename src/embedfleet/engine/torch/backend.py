@@ -8,10 +8,10 @@ import numpy as np
 import torch
 
 from embedfleet.arrays import Floats, Integers
-from embedfleet.engine.compute.heads import compute
 from embedfleet.engine.compute.output import Output
+from embedfleet.engine.compute.output_heads import compute_outputs
 from embedfleet.engine.compute.pooling import splade
-from embedfleet.engine.compute.room import require_memory
+from embedfleet.engine.compute.resource_check import require_memory
 from embedfleet.engine.files.weights import Weights
 from embedfleet.engine.model.spec import ModelSpec
 from embedfleet.engine.torch.ops import TorchOps, TorchWeights
@@ -77,7 +77,7 @@ class TorchBackend:
         family = self._spec.family
         held = np.minimum(types, family.token_types - 1)
         ops = TorchOps(self._values, ids, held, lengths, family.first_position)
-        return compute(self._spec, ops, self._weights, outputs)
+        return compute_outputs(self._spec, ops, self._weights, outputs)
 
 
 def _device(name: str) -> torch.device:

@@ -12,7 +12,7 @@ from torch import Tensor as Values
 from torch.nn import functional
 
 from embedfleet.arrays import Integers
-from embedfleet.engine.compute.layout import layout
+from embedfleet.engine.compute.ragged_batch import ragged_layout
 from embedfleet.engine.families.disentangled import TILE, Disentangled, Projection
 from embedfleet.engine.families.ops import BLOCK, UNDIVIDED, Activation, Alibi, Attention, Linear, RelativeBias, Rotary
 from embedfleet.engine.files.tensor import Tensor
@@ -74,7 +74,7 @@ class TorchOps:
         self, weights: TorchWeights, ids: Integers, types: Integers, lengths: Integers, first_position: int
     ) -> None:
         self._weights = weights
-        places = layout(lengths)
+        places = ragged_layout(lengths)
         self.ids = self._whole(ids)
         self.types = self._whole(types)
         self.positions = self._whole(places["places"] + first_position)
@@ -165,10 +165,10 @@ class TorchOps:
             found[rows] = grid.transpose(1, 2).reshape(-1, len(weight))
         return found
 
-    def choose(
+    def mix_experts(
         self, states: Values, scores: Values, most: int, experts: Sequence[Callable[[Values], Values]]
     ) -> Values:
-        """See `Ops.choose`; shares in float32 whatever the weights are in."""
+        """See `Ops.mix_experts`; shares in float32 whatever the weights are in."""
         shares, places = scores.float().softmax(dim=-1).topk(most, dim=-1)
         mixed = torch.zeros_like(states)
         for number, expert in enumerate(experts):
@@ -213,7 +213,7 @@ class TorchOps:
 
     def _block(self, parts: Sequence[Values], attention: Attention, begin: int, end: int) -> Values:
         query, key, value = parts
-        low, high = attention.seen(begin, end, key.shape[2])
+        low, high = attention.key_range(begin, end, key.shape[2])
         places = torch.arange(key.shape[2], device=self._weights.device)
         bias = self._make_bias(attention, places[begin:end], places[low:high])
         return _mix((query[:, :, begin:end], key[:, :, low:high], value[:, :, low:high]), attention, bias)
@@ -277,7 +277,7 @@ class TorchOps:
             bias = self._relative(attention.bias, after).permute(2, 0, 1)
         if attention.window is not None:
             bias = bias.masked_fill(after.abs() > attention.window, -torch.inf)
-        if attention.causal:
+        if attention.is_causal:
             bias = bias.masked_fill(after > 0, -torch.inf)
         return bias.to(self._weights.dtype)[None]  # of four dimensions: with three PyTorch holds all scores
 
@@ -313,7 +313,7 @@ def _mix(parts: Sequence[Values], attention: Attention, bias: Values | None) -> 
         parts[1],
         parts[2],
         attn_mask=bias,
-        is_causal=attention.causal and bias is None,
+        is_causal=attention.is_causal and bias is None,
         enable_gqa=attention.heads != attention.key_heads,
     )
 

@@ -8,9 +8,9 @@ import pytest
 
 from embedfleet.engine.backends import make_backend
 from embedfleet.engine.batching.worker import join
+from embedfleet.engine.compute.embedding_pooler import EmbeddingPooler
 from embedfleet.engine.compute.output import Output
 from embedfleet.engine.compute.pooling import normalize
-from embedfleet.engine.compute.vectors import Vectors
 from embedfleet.engine.model.builtin import builtin_model
 from embedfleet.engine.model.spec import Pooling, read_model
 from embedfleet.engine.text.tokenization import Tokenization
@@ -43,7 +43,7 @@ MODELS = {
 @pytest.mark.parametrize("name", MODELS)
 def test_a_vector_hardly_moves_with_its_batch(tmp_path, name, backend):
     spec = read_model(MODELS[name](tmp_path / "m"), pooling=Pooling.MEAN)
-    runner, vectors = make_backend(spec, backend), Vectors(spec)
+    runner, vectors = make_backend(spec, backend), EmbeddingPooler(spec)
     limits = TextLimits(spec.max_input_length, truncate=True, direction="right")
     inputs = Tokenization(spec.tokenizer_file).encode(PARAGRAPHS[:60], limits, None)
 

@@ -11,9 +11,9 @@ from safetensors.numpy import load_file
 from tokenizers import Tokenizer
 
 from embedfleet.engine.api.app import load
-from embedfleet.engine.compute.heads import outputs_of
 from embedfleet.engine.compute.output import Output
-from embedfleet.engine.families.rotary import read_rotary
+from embedfleet.engine.compute.output_heads import outputs_of
+from embedfleet.engine.families.rotary_config import read_rotary
 from embedfleet.engine.model.builtin import builtin_model
 from embedfleet.engine.model.pooling_config import Pooling
 from embedfleet.engine.model.spec import read_model

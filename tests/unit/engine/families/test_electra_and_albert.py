@@ -46,8 +46,8 @@ def test_a_discriminator_is_an_embedder_whose_head_is_of_no_use(tmp_path):
         ("electra", {"is_decoder": True}, "`is_decoder` is true"),
         ("electra", {"position_embedding_type": "relative_key"}, "position_embedding_type 'relative_key'"),
         ("albert", {"position_embedding_type": "relative_key"}, "position_embedding_type 'relative_key'"),
-        ("albert", {"num_hidden_groups": 3}, "`num_hidden_groups` is 3, of 2 layers"),
-        ("albert", {"num_hidden_groups": 0}, "`num_hidden_groups` is 0, of 2 layers"),
+        ("albert", {"num_hidden_groups": 3}, "`num_hidden_groups` is 3, `num_hidden_layers` is 2"),
+        ("albert", {"num_hidden_groups": 0}, "`num_hidden_groups` is 0, `num_hidden_layers` is 2"),
         ("albert", {"num_attention_heads": 5}, "`num_attention_heads` is 5"),
     ],
 )

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.numpy import save_file
 
-from embedfleet.engine.compute.layout import layout
+from embedfleet.engine.compute.ragged_batch import ragged_layout
 from embedfleet.engine.families.ops import BLOCK, UNDIVIDED, Alibi, Attention, Linear, Ops, RelativeBias, Rotary, V
 from embedfleet.engine.files.weights import Weights
 from embedfleet.engine.onnx.ops import OnnxOps
@@ -74,7 +74,7 @@ def run_onnx(weights: Weights, lengths: list[int], ids: np.ndarray, tell: Tell) 
     output = tell(ops, weights, ops.embed(find(weights, "states"), ops.ids))
     graph = ops.build([output])
     session = OnnxSession.of_graph(graph, Path(weights.file))
-    feeds = layout(np.array(lengths)) | {"ids": ids}
+    feeds = ragged_layout(np.array(lengths)) | {"ids": ids}
     (rows,) = session.run(graph.outputs, feeds, "rows")
     return rows
 
@@ -221,7 +221,7 @@ def attend(query, key, value, attention, by_distance=None):
         buckets = np.array([attention.bias.bucket(distance) for distance in range(1 - count, count)])
         scores += by_distance[buckets[after + count - 1]].transpose(2, 0, 1)
     hidden = np.zeros_like(after, dtype=bool)
-    if attention.causal:
+    if attention.is_causal:
         hidden |= after > 0
     if attention.window is not None:
         hidden |= np.abs(after) > attention.window
@@ -233,17 +233,17 @@ def attend(query, key, value, attention, by_distance=None):
 SLOPES = Alibi((0.5, 0.25, 0.125, 0.0625))
 ATTENTIONS = {
     "plain": (Attention(HEADS, SIZE), None),
-    "causal": (Attention(HEADS, SIZE, causal=True), None),
+    "causal": (Attention(HEADS, SIZE, is_causal=True), None),
     "window": (Attention(HEADS, SIZE, window=5), None),
     "alibi": (Attention(HEADS, SIZE, bias=SLOPES), None),
     "relative": (Attention(HEADS, SIZE), 32),
-    "causal window": (Attention(HEADS, SIZE, causal=True, window=5), None),
+    "causal window": (Attention(HEADS, SIZE, is_causal=True, window=5), None),
     "window over blocks": (Attention(HEADS, SIZE, window=BLOCK + 7), None),
     "window of itself": (Attention(HEADS, SIZE, window=0), None),
     "window of all": (Attention(HEADS, SIZE, window=5000), None),
     "alibi in a window": (Attention(HEADS, SIZE, window=9, bias=SLOPES), None),
-    "relative and causal": (Attention(HEADS, SIZE, causal=True, window=300), 32),
-    "all at once": (Attention(HEADS, SIZE, causal=True, window=9, bias=SLOPES), None),
+    "relative and causal": (Attention(HEADS, SIZE, is_causal=True, window=300), 32),
+    "all at once": (Attention(HEADS, SIZE, is_causal=True, window=9, bias=SLOPES), None),
 }
 
 

@@ -46,7 +46,7 @@ def test_each_token_takes_its_best_experts(backend, weights, most):  # noqa: F81
             lambda some: ops.multiply(some, some),
             lambda some: ops.shift(some, find(weights, "shift")),
         ]
-        return ops.choose(states, scores, most, experts)
+        return ops.mix_experts(states, scores, most, experts)
 
     def expected(states):
         shift = values(weights, "shift")
@@ -105,10 +105,10 @@ def test_a_projection_is_of_a_table_that_is_normalised(weights):  # noqa: F811
 def test_rows_and_columns_of_a_tensor_are_tensors(weights):  # noqa: F811
     whole = find(weights, "dense.weight")
     np.testing.assert_array_equal(whole.rows(3, 9).read(), whole.read()[3:9])
-    np.testing.assert_array_equal(whole.turned().read(), whole.read().T)
-    np.testing.assert_array_equal(whole.rows(3, 9).turned().read(), whole.read()[3:9].T)
-    np.testing.assert_array_equal(whole.turned().rows(5, 7).read(), whole.read()[:, 5:7].T)
-    assert len({whole.name, whole.turned().name, whole.rows(0, 2).name, whole.rows(2, 4).name}) == 4
+    np.testing.assert_array_equal(whole.transposed().read(), whole.read().T)
+    np.testing.assert_array_equal(whole.rows(3, 9).transposed().read(), whole.read()[3:9].T)
+    np.testing.assert_array_equal(whole.transposed().rows(5, 7).read(), whole.read()[:, 5:7].T)
+    assert len({whole.name, whole.transposed().name, whole.rows(0, 2).name, whole.rows(2, 4).name}) == 4
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -61,12 +61,12 @@ def test_tensors_that_do_not_lie_in_order_are_read_in_order(tmp_path, dtype):
     torch.save(expected, tmp_path / "pytorch_model.bin")
     weights = Weights(tmp_path / "pytorch_model.bin")
     check(weights, expected)
-    assert all(weights.head(name, *value.shape).steps for name, value in expected.items())
+    assert all(weights.head(name, *value.shape).strides for name, value in expected.items())
 
 
 def test_a_tensor_that_repeats_its_storage_is_refused(tmp_path):
     torch.save({"a": torch.ones(1).expand(10**9)}, tmp_path / "pytorch_model.bin")
-    with pytest.raises(ModelError, match=r"shape \[1000000000\] whose parts overlap"):
+    with pytest.raises(ModelError, match=r"shape \[1000000000\] whose numbers overlap"):
         Weights(tmp_path / "pytorch_model.bin")
 
 
@@ -76,7 +76,7 @@ def test_what_is_beside_the_weights_does_not_keep_them_from_being_read(tmp_path)
     torch.save({"state_dict": expected | beside}, tmp_path / "pytorch_model.bin")
     weights = Weights(tmp_path / "pytorch_model.bin")
     check(weights, expected)
-    with pytest.raises(ModelError, match="tensor position_ids is of type I64"):
+    with pytest.raises(ModelError, match="tensor position_ids has type I64"):
         weights.head("position_ids", 4)
 
 

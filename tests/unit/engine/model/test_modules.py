@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from embedfleet.engine.api.app import load
+from embedfleet.engine.compute.embedding_pooler import EmbeddingPooler
 from embedfleet.engine.compute.output import Output
-from embedfleet.engine.compute.vectors import Vectors
 from embedfleet.engine.model.spec import Pooling, read_model
 from embedfleet.engine.settings import EngineSettings
 from embedfleet.errors import ModelError
@@ -128,7 +128,7 @@ def test_what_does_not_fit_is_refused_with_the_file_and_the_value(layered, tmp_p
     config = json.loads((folder / file).read_text())
     (folder / file).write_text(json.dumps(config | {key: value}))
     with pytest.raises(ModelError, match=message):
-        Vectors(read_model(folder))
+        EmbeddingPooler(read_model(folder))
 
 
 @pytest.mark.parametrize("path", ["../2_Dense", "/2_Dense", "2_Dense/.."])
@@ -154,7 +154,7 @@ def test_a_layer_without_weights_is_refused_by_its_folder(layered, tmp_path):
     folder = shutil.copytree(layered, tmp_path / "m")
     (folder / "2_Dense" / "model.safetensors").unlink()
     with pytest.raises(ModelError, match="2_Dense has no weights"):
-        Vectors(read_model(folder))
+        EmbeddingPooler(read_model(folder))
 
 
 def test_a_pooling_that_is_asked_keeps_the_layers(layered):

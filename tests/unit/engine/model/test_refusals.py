@@ -176,7 +176,7 @@ def test_weights_of_an_unknown_number_type_are_named(tmp_path):
     file = tmp_path / "model.safetensors"
     header = json.dumps({"a": {"dtype": "I8", "shape": [2], "data_offsets": [0, 2]}}).encode()
     file.write_bytes(struct.pack("<Q", len(header)) + header + np.zeros(2, np.int8).tobytes())
-    with pytest.raises(ModelError, match="tensor a is of type I8"):
+    with pytest.raises(ModelError, match="tensor a has type I8"):
         Weights(file, "").head("a", 2)
 
 

@@ -10,8 +10,8 @@ import pytest
 from bench.fuzz.folders import KINDS, make_files, write_files
 from embedfleet.engine.model.builtin import builtin_model
 from embedfleet.engine.model.source import files_to_read, resolve_model
-from embedfleet.engine.model.unweighted_tokens import NAMING_FILES
 from embedfleet.errors import ModelError
+from embedfleet.model_folder.file_names import SPECIAL_TOKEN_FILES
 from tests.services.hub import serving_hub
 
 TRY = """
@@ -78,7 +78,7 @@ def test_without_network_a_hub_id_is_named_and_a_folder_proposed(tmp_path, netwo
         check=True,
     )
     message, hint = done.stdout.strip().split("\n")
-    assert message.startswith("some-organisation/some-model is not a folder here, and the hub did not give it: ")
+    assert message.startswith("some-organisation/some-model is not a folder here, and the hub did not provide it: ")
     assert "folder" in hint
 
 
@@ -117,7 +117,7 @@ SMALL = [
         ),
         (
             ["pytorch_model.bin", "sparse_linear.pt", "colbert_linear.pt", "long.jpg"],
-            ["pytorch_model.bin", "sparse_linear.pt", "colbert_linear.pt", *NAMING_FILES],
+            ["pytorch_model.bin", "sparse_linear.pt", "colbert_linear.pt", *SPECIAL_TOKEN_FILES],
         ),
         (["model.safetensors", "sparse_linear.pt"], ["model.safetensors"]),
         ([], []),

@@ -70,7 +70,7 @@ def test_other_ways_of_splade_are_refused_by_name(folder, key, value):
 def test_splade_needs_the_head_that_tells_words(folder):
     config = json.loads((folder / "config.json").read_text())
     write(folder / "config.json", config | {"architectures": ["BertModel"]})
-    with pytest.raises(ModelError, match="needs a masked-language head, the architecture is 'BertModel'"):
+    with pytest.raises(ModelError, match="needs a masked-language head, but the architecture is 'BertModel'"):
         read_model(folder, pooling=Pooling.SPLADE)
 
 
@@ -174,7 +174,7 @@ def test_a_cross_encoder_with_a_default_prompt_is_refused(folder):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"prompts": {"q": 1}}, "prompt 'q' is 1, a text is needed"),
+        ({"prompts": {"q": 1}}, "prompt 'q' is 1, it must be a text"),
         ({"prompts": ["q"]}, "`prompts` is"),
         ({"prompts": {"q": "a"}, "default_prompt_name": "p"}, "`default_prompt_name` is 'p', `prompts` has .'q'."),
         ({"truncate_dim": "all"}, "`truncate_dim` is 'all'"),

@@ -14,10 +14,10 @@ from safetensors.numpy import save_file
 
 from embedfleet.engine.backends import make_backend
 from embedfleet.engine.batching.worker import join
-from embedfleet.engine.compute.heads import outputs_of
+from embedfleet.engine.compute.embedding_pooler import EmbeddingPooler
 from embedfleet.engine.compute.output import Output
+from embedfleet.engine.compute.output_heads import outputs_of
 from embedfleet.engine.compute.pooling import normalize
-from embedfleet.engine.compute.vectors import Vectors
 from embedfleet.engine.families.ops import Linear
 from embedfleet.engine.files.weights import Weights
 from embedfleet.engine.model.builtin import builtin_model
@@ -58,7 +58,7 @@ def vectors(backend, spec, inputs):
     """Of inputs that are computed together, each one's vector."""
     (states,) = backend.forward(*join(inputs), (Output.STATES,))
     ends = np.cumsum([len(item.ids) for item in inputs])
-    return [normalize(Vectors(spec)(part)) for part in np.split(states, ends[:-1])]
+    return [normalize(EmbeddingPooler(spec)(part)) for part in np.split(states, ends[:-1])]
 
 
 def errors(folder, **options):
