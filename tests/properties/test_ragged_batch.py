@@ -1,4 +1,4 @@
-"""Where the tokens of a batch stand, whatever its lengths."""
+"""The layout of a ragged batch is right for any lengths."""
 
 from itertools import pairwise
 

@@ -1,4 +1,4 @@
-"""The folders that people have, by what is particular of each."""
+"""Cases of model folders that users have, by their peculiarity."""
 
 import json
 import shutil
@@ -24,7 +24,7 @@ SLOW = ("tokenizer.json",)
 
 
 def old(folder: Path, pooling: str = "mean", length: int = 32) -> None:
-    """As sentence-transformers wrote it before version 6."""
+    """Rewrite a folder as sentence-transformers wrote it before version 6."""
     write_json(folder / "sentence_bert_config.json", {"max_seq_length": length, "do_lower_case": False})
     flags = dict.fromkeys(OLD_FLAGS.values(), False) | {"pooling_mode_mean_tokens": pooling == "mean"}
     flags |= {OLD_FLAGS[pooling]: True} if pooling in OLD_FLAGS else {}
@@ -32,7 +32,7 @@ def old(folder: Path, pooling: str = "mean", length: int = 32) -> None:
 
 
 def embedder(*changes, **options):
-    """A BERT embedder with changes made to its folder."""
+    """Make a BERT embedder with a changed folder."""
 
     def make(folders: Folders, folder: Path) -> None:
         folders.embedder(folder, **options)
@@ -43,7 +43,7 @@ def embedder(*changes, **options):
 
 
 def reranker(*changes, **options):
-    """A BERT reranker with changes made to its folder."""
+    """Make a BERT reranker with a changed folder."""
 
     def make(folders: Folders, folder: Path) -> None:
         folders.reranker(folder, **options)
@@ -54,12 +54,12 @@ def reranker(*changes, **options):
 
 
 def set_keys(file: str, without: tuple[str, ...] = (), **values):
-    """A change of a JSON file."""
+    """Make a function that changes keys of a JSON file."""
     return lambda folder: change(folder / file, without, **values)
 
 
 def layered(*names, **options):
-    """An embedder with layers after the pooling."""
+    """Make an embedder with layers after the pooling."""
 
     def make(folders: Folders, folder: Path) -> None:
         import torch
@@ -87,7 +87,7 @@ def _norm(torch, modules):
 
 
 def saved(model_type: str, labels: int = 0, *changes):
-    """What transformers alone saved."""
+    """Make a folder that transformers alone saved."""
 
     def make(folders: Folders, folder: Path) -> None:
         shutil.copytree(folders.body(model_type, labels), folder)
@@ -98,7 +98,7 @@ def saved(model_type: str, labels: int = 0, *changes):
 
 
 def slow(name: str, make, **settings):
-    """A folder with a tokenizer's slow files in the place of tokenizer.json."""
+    """Make a folder with a slow tokenizer's files instead of tokenizer.json."""
 
     def wrapped(folders: Folders, folder: Path) -> None:
         make(folders, folder)
@@ -129,7 +129,7 @@ def move_pooling(folder: Path) -> None:
 
 
 def move_transformer(folder: Path) -> None:
-    """As sentence-transformers laid it out before version 2."""
+    """Move the transformer's files to the folder of sentence-transformers before version 2."""
     home = folder / "0_Transformer"
     home.mkdir()
     for file in [file for file in folder.iterdir() if file.is_file() and file.name != "modules.json"]:
@@ -147,7 +147,7 @@ def drop_post_processor(folder: Path) -> None:
 
 
 def as_hub(folder: Path) -> None:
-    """The layout of the hub's cache: each file a link to a blob."""
+    """Rearrange a folder as in the hub's cache, where each file is a link to a blob."""
     for name in ("*", "1_Pooling/*"):
         link_away(folder, *[str(file.relative_to(folder)) for file in folder.glob(name) if file.is_file()])
 

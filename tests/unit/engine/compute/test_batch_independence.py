@@ -1,4 +1,4 @@
-"""How far a vector moves with the texts that it is computed beside: no farther than docs/engine.md states."""
+"""A vector depends on the other texts of its batch no more than docs/engine.md states."""
 
 import random
 from pathlib import Path
@@ -15,10 +15,10 @@ from embedfleet.engine.model.builtin import builtin_model
 from embedfleet.engine.model.spec import Pooling, read_model
 from embedfleet.engine.text.tokenization import Tokenization
 from embedfleet.engine.text.truncation import TextLimits
+from tests.services.family_models import FAMILIES, Made, save
 from tests.services.jina import make_jina
 from tests.services.m3 import make_m3
 from tests.services.nomic import make_nomic
-from tests.unit.engine.families.test_families import FAMILIES, Made, save
 from tests.unit.engine.test_reference import PARAGRAPHS
 
 BOUND = 1e-6

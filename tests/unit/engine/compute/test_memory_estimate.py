@@ -1,4 +1,4 @@
-"""What a pass may take is known before it runs: the process grows by no more, and by length, not by its square."""
+"""A pass grows the process by no more than the estimate, which is linear in the length."""
 
 import logging
 import shutil
@@ -16,10 +16,10 @@ from embedfleet.engine.model.builtin import builtin_model
 from embedfleet.engine.model.spec import Pooling, read_model
 from embedfleet.engine.settings import EngineSettings
 from embedfleet.metrics import TEI, Registry
+from tests.services.family_models import FAMILIES, save
 from tests.services.jina import make_jina
 from tests.services.m3 import make_m3
 from tests.services.models import make_bert
-from tests.unit.engine.families.test_families import FAMILIES, save
 
 WIDE = {"hidden_size": 192, "num_attention_heads": 6, "intermediate_size": 384, "max_position_embeddings": 6000}
 TOKENS = 5000
@@ -50,7 +50,7 @@ def test_a_pass_takes_no_more_than_was_said(tmp_path, family, backend):
     before = peak_mb()
     runner.forward(ids, np.zeros_like(ids), np.array([TOKENS]), outputs_of(spec))
     assert peak_mb() - before <= pass_bytes(spec, TOKENS) / 1e6
-    assert pass_bytes(spec, TOKENS) < 400e6  # the scores of all pairs would be 600
+    assert pass_bytes(spec, TOKENS) < 400e6  # the scores of all pairs would take 600 MB
 
 
 @pytest.mark.parametrize("family", FAMILIES)

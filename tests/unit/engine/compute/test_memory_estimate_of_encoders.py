@@ -1,4 +1,4 @@
-"""What a pass with disentangled attention or experts may take is known before it runs: as `test_footprint`."""
+"""A pass with disentangled attention or experts grows the process by no more than the estimate."""
 
 from pathlib import Path
 
@@ -9,13 +9,13 @@ from embedfleet.engine.backends import make_backend
 from embedfleet.engine.compute.memory_estimate import pass_bytes
 from embedfleet.engine.compute.output_heads import outputs_of
 from embedfleet.engine.model.spec import ModelSpec, read_model
+from tests.services.family_models import BACKENDS
 from tests.services.nomic import make_nomic
 from tests.unit.engine.compute.test_memory_estimate import made, peak_mb
-from tests.unit.engine.families.test_families import BACKENDS
 
 
 def grown_mb(spec: ModelSpec, backend: str, tokens: int) -> float:
-    """What the process grows by at most in a pass over one text."""
+    """Peak growth of the process in a pass over one text, in MB."""
     runner = make_backend(spec, backend)
     ids = np.random.default_rng(0).integers(1000, 20000, tokens)
     runner.forward(ids[:9], np.zeros(9, np.int64), np.array([9]), outputs_of(spec))
@@ -28,7 +28,7 @@ def grown_mb(spec: ModelSpec, backend: str, tokens: int) -> float:
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_disentangled_attention_takes_no_more_than_was_said(tmp_path, backend):
     spec, tokens = read_model(made(tmp_path / "m", "deberta-v2")), 2500
-    assert pass_bytes(spec, tokens) < 250e6  # the scores of all pairs, each of three parts, would be 450
+    assert pass_bytes(spec, tokens) < 250e6  # the scores of all pairs, of three terms each, would take 450 MB
     assert grown_mb(spec, backend, tokens) <= pass_bytes(spec, tokens) / 1e6
 
 

@@ -1,4 +1,4 @@
-"""Room for a model: refused only where it cannot suffice, told where it may not."""
+"""Memory and disk checks refuse only what cannot succeed, and warn of what may fail."""
 
 import json
 import re
@@ -69,7 +69,7 @@ def test_a_disk_without_room_is_named_with_both_numbers(tmp_path):
 
 
 def grow(folder, vocabulary, width):
-    """A sound folder made a giant's: its weights are as long as they say, and take no room on the disk."""
+    """Make a folder's weights huge, as a sparse file that takes no space on the disk."""
     config = json.loads((folder / "config.json").read_text())
     grown = {config["vocab_size"]: vocabulary, config["hidden_size"]: width}
     (folder / "config.json").write_text(json.dumps(config | {"vocab_size": vocabulary, "hidden_size": width}))

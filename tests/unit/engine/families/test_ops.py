@@ -1,4 +1,4 @@
-"""Every operation is what `engine.families.ops` says, on every backend: told in numpy, a sequence at a time."""
+"""Every operation of `engine.families.ops` is right on every backend, compared with numpy one sequence at a time."""
 
 import math
 from collections.abc import Callable
@@ -47,7 +47,7 @@ def weights(tmp_path_factory) -> Weights:
     tensors = {
         name: (rng.standard_normal(shape) / math.sqrt(shape[-1])).astype(np.float32) for name, shape in shapes.items()
     }
-    tensors["states"] *= 8  # so that tokens differ in what they look at
+    tensors["states"] *= 8  # so that tokens attend differently
     file = tmp_path_factory.mktemp("weights") / "model.safetensors"
     save_file(tensors, file)
     return Weights(file, "")
@@ -91,7 +91,7 @@ BACKENDS = {"onnx": run_onnx, "torch": run_torch}
 
 
 def check(backend, weights, lengths, tell, expected):
-    """``expected`` is told of one sequence's states [tokens, 3 x width], in float64."""
+    """Compare all backends with ``expected``, which gets one sequence's states [tokens, 3 x width] in float64."""
     ids = np.random.default_rng(1).integers(0, ROWS, sum(lengths))
     rows = BACKENDS[backend](weights, lengths, ids, tell)
     sequences = np.split(values(weights, "states")[ids], np.cumsum(lengths)[:-1])
@@ -190,7 +190,7 @@ def test_the_last_token_that_is_no_padding(backend, weights, lengths):
 
 
 def rotate(states, rotary):
-    """Su et al. 2021, section 3.2.2, in halves."""
+    """Rotary embedding by Su et al. 2021, section 3.2.2, in halves."""
     half = len(rotary.frequencies)
     heads = states.reshape(len(states), -1, rotary.head_size)
     angles = np.arange(len(states))[:, None, None] * np.array(rotary.frequencies)
@@ -208,7 +208,7 @@ def test_rotation_begins_anew_in_every_sequence(backend, weights, lengths, rotar
 
 
 def attend(query, key, value, attention, by_distance=None):
-    """Of one sequence: [tokens, heads x size] → the same."""
+    """Attention of one sequence, [tokens, heads x size] → [tokens, heads x size]."""
     count = len(query)
     split = [part.reshape(count, -1, attention.head_size).transpose(1, 0, 2) for part in (query, key, value)]
     times = attention.heads // attention.key_heads
@@ -263,7 +263,7 @@ def test_attention_over_projections(backend, weights, name, lengths):
     def tell(ops, weights, states):
         query, key, value = (ops.dense(states, linear(weights, name)) for name in names)
         twice = [ops.attention(query, key, value, attention) for _ in range(2)]
-        return ops.add(twice[0], twice[1])  # two layers share what is computed of distances
+        return ops.add(twice[0], twice[1])  # two layers share the biases computed from distances
 
     def expected(states):
         parts = [states @ values(weights, f"{name}.weight").T for name in names]
@@ -292,7 +292,7 @@ def test_attention_whose_keys_serve_several_heads(backend, weights, key_heads, s
 
 
 def peak_mb() -> float:
-    """The most memory that this process has held since `forget_peak`."""
+    """Peak memory of this process since `forget_peak`, in MB."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1000
 

@@ -1,4 +1,4 @@
-"""The operations that single families need are what `engine.families.ops` says, on every backend: as `test_ops`."""
+"""Operations of single families are right on every backend, compared as in `test_ops`."""
 
 import math
 
@@ -63,7 +63,7 @@ def test_each_token_takes_its_best_experts(backend, weights, most):  # noqa: F81
 @pytest.mark.parametrize("lengths", [RAGGED, RUNS, ALONE, LONG, BLOCKS])
 @pytest.mark.parametrize("kinds", [("keys",), ("queries",), ("keys", "queries")])
 def test_disentangled_attention_tile_by_tile(backend, weights, lengths, kinds):  # noqa: F811
-    """The table of distances is some of one weight, the dense layer that goes over it another."""
+    """Tile by tile, the bias equals one made from a table of distances and a dense layer."""
     table, weight = find(weights, "query.weight").rows(0, 8), find(weights, "key.weight").rows(0, WIDTH)
     made = Projection(table, None, weight, find(weights, "query.bias"), 0.5)
     rows = 0.5 * (values(weights, "query.weight")[:8] @ values(weights, "key.weight").T + values(weights, "query.bias"))

@@ -1,4 +1,4 @@
-"""A file's digest: the same however many threads took it, and another for anything that happens to files."""
+"""A file's checksum does not depend on the number of threads, and changes with any change of the file."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Weights in every file that they come in, and what is refused."""
+"""Weights are read from every supported file format; other files are refused."""
 
 import json
 import os
@@ -121,7 +121,7 @@ class Evil:
 
 
 def pickled(folder, program):
-    """A file of torch.save's shape around any pickle."""
+    """Write a file in torch.save's format around any pickle."""
     with zipfile.ZipFile(folder / "pytorch_model.bin", "w") as archive:
         archive.writestr("archive/data.pkl", program)
         archive.writestr("archive/data/0", bytes(64))
@@ -133,7 +133,7 @@ def test_a_pickle_that_would_run_something_is_refused_and_does_not_run(tmp_path)
     file = pickled(tmp_path, pickle.dumps({"a": Evil(f"touch {trace}")}, protocol=2))
     with pytest.raises(ModelError, match=r"names (posix|os)\.system") as caught:
         Weights(file)
-    assert "nothing of it was run" in caught.value.hint
+    assert "no code from it was run" in caught.value.hint
     assert not trace.exists()
 
 
@@ -145,9 +145,9 @@ DEEP = b"\x80\x02})" + b"\x85" * 1_000_000  # a tuple in a tuple in a tuple …
     [
         b"\x80\x02cos\nsystem\n.",
         b"\x80\x02(S'true'\nios\nsystem\n.",
-        b"\x80\x02]r\xff\xff\xff\x7f.",  # would make room for two thousand million values
+        b"\x80\x02]r\xff\xff\xff\x7f.",  # would allocate two thousand million values
         b"\x80\x05\x96" + b"\xff" * 7 + b"\x00.",
-        DEEP + b"K\x01s.",  # as a key: Python's own hash of it ends the process
+        DEEP + b"K\x01s.",  # as a key: hashing it in Python would kill the process
         DEEP + b".",
         b"\x80\x02ccollections\nOrderedDict\n]" + b"(K\x01K\x02ta" * 3 + b"\x85R.",
         b"\x80\x02X\x01\x00\x00\x00aQ.",
@@ -191,7 +191,7 @@ def test_a_cut_pickle_is_refused(tmp_path, kept):
 
 
 def test_a_norm_s_tensors_are_found_by_the_names_that_they_had_once(tmp_path):
-    """As in google-bert/bert-base-uncased."""
+    """Checkpoints such as google-bert/bert-base-uncased have these names."""
     scale, shift = torch.randn(3), torch.randn(3)
     old = {"bert.embeddings.LayerNorm.gamma": scale, "bert.embeddings.LayerNorm.beta": shift, "gamma": scale}
     save_file({name: value.clone() for name, value in old.items()}, tmp_path / "model.safetensors")

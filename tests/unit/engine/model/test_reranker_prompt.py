@@ -1,4 +1,4 @@
-"""Chat templates of rerankers are read, not run: what is read renders as transformers renders it."""
+"""A parsed chat template renders as transformers renders it."""
 
 import pytest
 

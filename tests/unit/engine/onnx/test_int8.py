@@ -33,12 +33,12 @@ from embedfleet.engine.onnx.stamp import read_stamp
 from embedfleet.engine.text.tokenization import Tokenization
 from embedfleet.engine.text.truncation import TextLimits
 from embedfleet.errors import ModelError
+from tests.services.family_models import FAMILIES, save
 from tests.services.jina import make_jina
 from tests.services.m3 import make_m3
 from tests.services.models import make_bert, make_xlm
 from tests.services.onnx_export import to_onnx
 from tests.unit.engine.compute.test_batch_independence import MODELS
-from tests.unit.engine.families.test_families import FAMILIES, save
 from tests.unit.engine.test_reference import PARAGRAPHS
 
 WITH_VNNI = "flags : fpu sse4_2 avx2 avx512f avx512_vnni"

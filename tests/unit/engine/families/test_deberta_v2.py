@@ -1,4 +1,4 @@
-"""DeBERTa-v2 and v3 in every shape that config.json gives them equal transformers; the old kind is refused."""
+"""DeBERTa-v2 and v3 equal transformers in every shape that config.json can state; other shapes are refused."""
 
 import json
 from pathlib import Path
@@ -9,12 +9,8 @@ import pytest
 from embedfleet.engine.backends import make_backend
 from embedfleet.engine.compute.output import Output
 from embedfleet.engine.families.disentangled import TILE, Disentangled
-from embedfleet.engine.families.registry import read_family
 from embedfleet.engine.model.spec import Pooling, read_model
-from embedfleet.engine.onnx.packed_weights import own_model, packed_model
-from embedfleet.errors import ModelError
-from embedfleet.model_folder.config import ModelConfig
-from tests.unit.engine.families.test_families import (
+from tests.services.family_models import (
     BACKENDS,
     FAMILIES,
     LONGEST,
@@ -24,6 +20,8 @@ from tests.unit.engine.families.test_families import (
     Made,
     Reference,
     check,
+    check_packed,
+    check_refused,
     save,
     splade,
 )
@@ -57,7 +55,7 @@ def test_every_shape(tmp_path, shape):
 
 
 class Input:
-    """Ids of one sequence, as `Reference` takes them."""
+    """Token ids of one sequence, as `Reference` takes them."""
 
     def __init__(self, ids: np.ndarray) -> None:
         self.ids, self.types = ids, np.zeros_like(ids)
@@ -105,7 +103,7 @@ def test_both_word_heads(tmp_path, legacy):
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_half_as_wide_numbers(tmp_path, dtype):
-    """On disk they are exact; computed with, they move a vector by what a number of that kind cannot tell."""
+    """Half-precision weights are read exactly; computing in half precision moves a vector by its rounding error."""
     import torch
     from safetensors.torch import load_file, save_file
 
@@ -124,16 +122,7 @@ def test_half_as_wide_numbers(tmp_path, dtype):
 
 
 def test_in_bytes_and_packed(tmp_path):
-    spec = read_model(made(tmp_path / "m", SHAPES["of v2-xlarge"]))
-    (error,) = own_model(spec, int8=True).errors
-    assert error.worst < 0.01
-    ids = np.arange(1000, 1040)
-    feeds = (ids, np.zeros_like(ids), np.array([3, 37]), (Output.STATES,))
-    exact = make_backend(spec, "onnx").forward(*feeds)[0]
-    for _ in range(2):  # made, then found
-        model = packed_model(spec, tmp_path / "packed")
-        assert model.files
-        np.testing.assert_allclose(model.forward(*feeds)[0], exact, atol=1e-6)
+    check_packed(read_model(made(tmp_path / "m", SHAPES["of v2-xlarge"])), tmp_path / "packed", worst=0.01)
 
 
 @pytest.mark.parametrize(
@@ -154,6 +143,4 @@ def test_in_bytes_and_packed(tmp_path):
 )
 def test_what_is_not_computed_is_refused_by_its_key(tmp_path, values, message):
     config = {"model_type": "deberta-v2"} | FAMILIES["deberta-v2"].config | values
-    (tmp_path / "config.json").write_text(json.dumps(config))
-    with pytest.raises(ModelError, match=message):
-        read_family(ModelConfig(tmp_path / "config.json"))
+    check_refused(tmp_path, config, message)
