@@ -90,8 +90,8 @@ def read_pickle_file(file: Path) -> dict[str, Tensor]:
         with zipfile.ZipFile(file) as archive:
             folder, data = _read_pickle(file, archive)
             values = _unpickle(file, data)
-            places = _storage_places(file, archive, f"{folder}data/")
-        return {key: _tensor(file, key, value, places) for key, value in values.items() if isinstance(value, _View)}
+            storages = _storage_places(file, archive, f"{folder}data/")
+        return {key: _tensor(file, key, value, storages) for key, value in values.items() if isinstance(value, _View)}
     except zipfile.BadZipFile as error:
         raise _no_archive(file, error) from error
     except ModelError:
@@ -195,7 +195,7 @@ _NAMES: dict[Name, object] = {
 
 def _storage_places(file: Path, archive: zipfile.ZipFile, folder: str) -> dict[str, tuple[int, int]]:
     """Offset in the file and size of each storage, in bytes."""
-    places = {}
+    storages = {}
     total = file.stat().st_size
     with file.open("rb") as stream:
         for info in _members(archive, folder):
@@ -205,18 +205,18 @@ def _storage_places(file: Path, archive: zipfile.ZipFile, folder: str) -> dict[s
             start = info.header_offset + _LOCAL_HEADER + name + extra
             if start + info.file_size > total:
                 raise ModelError(f"{file} is truncated: {total} bytes of {start + info.file_size}", _AGAIN)
-            places[info.filename.removeprefix(folder)] = start, info.file_size
-    return places
+            storages[info.filename.removeprefix(folder)] = start, info.file_size
+    return storages
 
 
 def _members(archive: zipfile.ZipFile, folder: str) -> Iterable[zipfile.ZipInfo]:
     return (info for info in archive.infolist() if info.filename.startswith(folder))
 
 
-def _tensor(file: Path, name: str, view: _View, places: dict[str, tuple[int, int]]) -> Tensor:
-    if view.storage.key not in places:
+def _tensor(file: Path, name: str, view: _View, storages: dict[str, tuple[int, int]]) -> Tensor:
+    if view.storage.key not in storages:
         raise ModelError(f"{file}: tensor {name} has no storage", _AGAIN)
-    start, size = places[view.storage.key]
+    start, size = storages[view.storage.key]
     width = view.storage.type.width
     begins, length = view.offset * width, view.span * width
     if begins + length > size:

@@ -59,28 +59,28 @@ def states_pooling(folder: Path, modules: Sequence[Module]) -> bool:
     return has_file(_file(folder, modules))
 
 
-def read_pooling(folder: Path, modules: Sequence[Module], asked: Pooling | None) -> PoolingConfig:
+def read_pooling(folder: Path, modules: Sequence[Module], replacement: Pooling | None) -> PoolingConfig:
     """Read the pooling of a folder.
 
     Args:
         folder: Folder of the model.
         modules: Modules of the model.
-        asked: Pooling that replaces the folder's; None for the folder's.
+        replacement: Pooling that replaces the folder's; None for the folder's.
 
     Raises:
-        ModelError: Neither the folder nor ``asked`` states a pooling, or the folder's is not supported.
+        ModelError: Neither the folder nor ``replacement`` states a pooling, or the folder's is not supported.
     """
     file = _file(folder, modules)
     if not has_file(file):
-        if asked is not None:
-            return PoolingConfig(asked)
+        if replacement is not None:
+            return PoolingConfig(replacement)
         raise ModelError(
             f"{file} is missing, so the model's pooling is unknown",
             f"set pooling to one of {_CHOICES}, as the model's card says; a wrong one silently gives worse vectors "
             "(without the file, sentence-transformers uses the mean, TEI the first token)",
         )
     config = ModelConfig(file)
-    return PoolingConfig(asked or _stated(config), config.flag("include_prompt", default=True))
+    return PoolingConfig(replacement or _stated(config), config.flag("include_prompt", default=True))
 
 
 def _file(folder: Path, modules: Sequence[Module]) -> Path:

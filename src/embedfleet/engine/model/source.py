@@ -145,7 +145,7 @@ def _from_hub(hub: Any, model: str) -> Path:  # noqa: ANN401 - an untyped module
 def _cached(hub: Any, model: str) -> Path | None:  # noqa: ANN401
     """Cached folder of a model that cannot be listed because there is no network; None if it is not cached."""
     try:
-        # Asking for all files would fail, since the cache holds only those that were wanted.
+        # Asking for all files would fail, since the cache holds only those that the engine reads.
         return Path(hub.snapshot_download(model, local_files_only=True, allow_patterns=[CONFIG]))
     except (OSError, ValueError):
         return None

@@ -46,7 +46,7 @@ TOKENIZER_KEYS = (
     Key(
         TOKENIZER_CONFIG,
         ("truncation_side",),
-        "where a long text is cut",
+        "where a long text is truncated",
         REFUSED,
         "any value except right",
         MISREAD,

@@ -275,7 +275,7 @@ def test_attention_over_projections(backend, weights, name, lengths):
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("lengths", [RAGGED, BLOCKS])
-@pytest.mark.parametrize("seen", [{}, {"causal": True}, {"window": 40}])
+@pytest.mark.parametrize("seen", [{}, {"is_causal": True}, {"window": 40}])
 @pytest.mark.parametrize("key_heads", [1, 2])
 def test_attention_whose_keys_serve_several_heads(backend, weights, key_heads, seen, lengths):
     attention, width = Attention(HEADS, SIZE, key_heads, **seen), key_heads * SIZE
