@@ -125,6 +125,8 @@ PURE = (
     "http.grammar",
     "http.head",
     "http.message",
+    "model_folder.file_names",
+    "model_folder.keys",
     "types",
 )
 EFFECTS = {"asyncio", "logging", "os", "socket", "subprocess", "threading", "time", "random"}
