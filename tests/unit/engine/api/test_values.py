@@ -185,7 +185,7 @@ def test_dimensions_that_leave_only_zeros_are_refused_and_more_are_of_length_one
     weight = WEIGHT.copy()
     weight[:4] = 0
     few, more = ask(dense(tmp_path / "m", weight), embed(dimensions=4), embed(dimensions=5))
-    assert "all that `dimensions` leaves" in str(few)
+    assert "the part that `dimensions` keeps" in str(few)
     np.testing.assert_allclose(np.abs(more), [[0, 0, 0, 0, 1]] * len(TEXTS), atol=1e-7)
 
 
