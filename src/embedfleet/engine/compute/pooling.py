@@ -11,8 +11,8 @@ from embedfleet.errors import Backend
 # Range of a vector's squared length that is exact in float32. Outside of it, the length is computed in float64.
 _LEAST_SQUARE, _GREATEST_SQUARE = 1e-30, 1e37
 _NO_DIRECTION = (
-    "Backend error: the model's vector, or the part that `dimensions` keeps, is zero: it has no direction and cannot be "
-    "normalised to length 1; set `normalize` to false to get it unchanged"
+    "Backend error: the model's vector, or the part that `dimensions` keeps, is zero: it has no direction and cannot "
+    "be normalised to length 1; set `normalize` to false to get it unchanged"
 )
 
 
