@@ -137,7 +137,7 @@ def test_a_classifier_of_modernbert_may_pool_the_mean(make):
 @pytest.mark.parametrize(
     ("family", "values", "message"),
     [
-        ("qwen3", {"layer_types": 2 * ["sliding_attention"]}, "names sliding_attention, and there is no window"),
+        ("qwen3", {"layer_types": 2 * ["sliding_attention"]}, "names sliding_attention, and no window is stated"),
         ("qwen3", {"num_key_value_heads": 3}, "cannot share 3"),
         ("qwen3", {"rope_parameters": {"rope_type": "longrope"}}, "rope_type 'longrope' is not supported"),
         ("qwen3", {"rope_parameters": {"rope_theta": "10"}}, "`rope_theta` is '10'"),
