@@ -12,11 +12,12 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from embedfleet.engine.compute.heads import compute, outputs_of
 from embedfleet.engine.compute.output import Output
-from embedfleet.engine.files.tensor import Tensor, steps_in_order
+from embedfleet.engine.compute.output_heads import compute_outputs, outputs_of
+from embedfleet.engine.files.tensor import Tensor, contiguous_strides
 from embedfleet.engine.files.weights import Weights
-from embedfleet.engine.model.spec import COLBERT_FILE, SPARSE_FILE, ModelSpec
+from embedfleet.engine.model.spec import ModelSpec
+from embedfleet.model_folder.file_names import COLBERT_LINEAR, SPARSE_LINEAR
 
 Array = np.ndarray[Any, Any]
 Tensors = Mapping[str, Array]
@@ -27,7 +28,7 @@ _BESIDE = {Output.LEXICAL, Output.COLBERT}  # outputs whose tensors are in separ
 def tensors_of(spec: ModelSpec, seed: int = 0) -> dict[str, Array]:
     """Random tensors with all names and shapes that the engine reads, float32."""
     wanted = _Wanted()
-    compute(spec, _Blind(), wanted, [output for output in outputs_of(spec) if output not in _BESIDE])
+    compute_outputs(spec, _Blind(), wanted, [output for output in outputs_of(spec) if output not in _BESIDE])
     chance = np.random.default_rng(seed)
     return {name: chance.standard_normal(shape, np.float32) * np.float32(0.1) for name, shape in wanted.found.items()}
 
@@ -41,7 +42,7 @@ class _Wanted(Weights):
     def has(self, name: str) -> bool:  # noqa: ARG002 - the same for all
         return False
 
-    def has_body(self, name: str) -> bool:  # noqa: ARG002
+    def has_in_body(self, name: str) -> bool:  # noqa: ARG002
         return False
 
     def body(self, name: str, *shape: int) -> Tensor:
@@ -89,7 +90,7 @@ def pickled(tensors: Tensors) -> bytes:
     for key, (name, values) in enumerate(tensors.items()):
         program += _text(name) + b"ctorch._utils\n_rebuild_tensor_v2\n(("
         program += _text("storage") + b"ctorch\nFloatStorage\n" + _text(str(key)) + _text("cpu") + _whole(values.size)
-        program += b"tQ" + _whole(0) + _tuple(values.shape) + _tuple(steps_in_order(values.shape))
+        program += b"tQ" + _whole(0) + _tuple(values.shape) + _tuple(contiguous_strides(values.shape))
         program += b"\x89ccollections\nOrderedDict\n)RtR"
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:
@@ -143,7 +144,7 @@ def m3_heads(width: int, seed: int = 1) -> dict[str, bytes]:
     def head(rows: int) -> bytes:
         return pickled({"weight": chance.standard_normal((rows, width), np.float32), "bias": np.ones(rows, np.float32)})
 
-    return {SPARSE_FILE: head(1), COLBERT_FILE: head(width)}
+    return {SPARSE_LINEAR: head(1), COLBERT_LINEAR: head(width)}
 
 
 def onnx_pass(vocabulary: int, width: int, seed: int = 2) -> bytes:

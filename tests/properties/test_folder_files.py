@@ -1,4 +1,4 @@
-"""Whatever a model folder's small files say, it is read, or refused with the file named."""
+"""A model folder with arbitrary small files is read, or refused with an error that names the file."""
 
 import json
 import shutil
@@ -11,7 +11,7 @@ from tokenizers import Tokenizer
 
 from embedfleet.engine.model.spec import Pooling, read_model
 from embedfleet.errors import ModelError
-from embedfleet.model_folder.keys import KEYS
+from embedfleet.model_folder.keys.table import KEYS
 from tests.services.models import make_bert
 
 FILES = {
@@ -39,7 +39,7 @@ WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "b", "##c"]
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A BERT with slow files; its weights do not matter."""
+    """A BERT with a slow tokenizer's files; its weights do not matter."""
     folder = make_bert(tmp_path_factory.mktemp("models") / "bert")
     (folder / "1_Pooling").mkdir()
     (folder / "vocab.txt").write_text("\n".join(WORDS))
@@ -68,7 +68,7 @@ def test_odd_values_are_read_or_refused_by_file(folder, tmp_path_factory, data):
 
 
 def read(folder, pooling, *, ranks):
-    """What is said against a folder, its own name if nothing is; and its tokenizer, where it is made of other files."""
+    """The error about a folder, or its name if there is none; and its tokenizer, if that is made of other files."""
     try:
         return str(folder), read_model(folder, pooling=pooling, ranks=ranks).tokenizer()
     except ModelError as error:

@@ -1,4 +1,4 @@
-"""A model folder with anything in it is loaded, or refused with what is wrong in which file."""
+"""A model folder with arbitrary content is loaded, or refused with the file and its fault."""
 
 import json
 import shutil
@@ -37,7 +37,7 @@ def replaced(file: Path, data: bytes) -> None:
 
 
 def refusal(folder: Path, pooling: Pooling | None = None) -> str:
-    """What is said against the folder; the folder itself if it is loaded."""
+    """The error about the folder, or its name if it is loaded."""
     try:
         build_graph(read_model(folder, pooling=pooling))
     except ModelError as error:

@@ -1,4 +1,4 @@
-"""Our cutting between tokenizing and special tokens equals the tokenizers library's own truncation."""
+"""Our truncation before special tokens are added equals that of the tokenizers library."""
 
 from functools import cache
 

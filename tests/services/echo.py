@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from embedfleet.engine.compute.vectors import Vectors
+from embedfleet.engine.compute.embedding_pooler import EmbeddingPooler
 from embedfleet.engine.engine import Engine
 from embedfleet.engine.loaded_model import LoadedModel
 from embedfleet.engine.model.builtin import builtin_model
@@ -98,7 +98,7 @@ def engine_of(
     settings = EngineSettings(
         worker_threads=workers, batch_tokens=tokens, max_concurrent_requests=permits, cache_mb=cache_mb
     )
-    model = LoadedModel(SPEC, TOKENIZATION, backend, Vectors(SPEC))
+    model = LoadedModel(SPEC, TOKENIZATION, backend, EmbeddingPooler(SPEC))
     engine = Engine(model, settings, registry or Registry(TEI))
     engine.start()
     try:

@@ -1,11 +1,11 @@
-"""The folders that people have, by what is particular of each."""
+"""Cases of model folders that users have, by their peculiarity."""
 
 import json
 import shutil
 from pathlib import Path
 
 from embedfleet.engine.families.registry import MODEL_TYPES
-from embedfleet.model_folder import keys
+from embedfleet.model_folder import file_names
 from tests.services.folders import FAMILIES, POSITIONS, Case, Folders, as_bin, as_shards, change, link_away
 from tests.services.slow_tokenizers import write_json
 
@@ -24,7 +24,7 @@ SLOW = ("tokenizer.json",)
 
 
 def old(folder: Path, pooling: str = "mean", length: int = 32) -> None:
-    """As sentence-transformers wrote it before version 6."""
+    """Rewrite a folder as sentence-transformers wrote it before version 6."""
     write_json(folder / "sentence_bert_config.json", {"max_seq_length": length, "do_lower_case": False})
     flags = dict.fromkeys(OLD_FLAGS.values(), False) | {"pooling_mode_mean_tokens": pooling == "mean"}
     flags |= {OLD_FLAGS[pooling]: True} if pooling in OLD_FLAGS else {}
@@ -32,7 +32,7 @@ def old(folder: Path, pooling: str = "mean", length: int = 32) -> None:
 
 
 def embedder(*changes, **options):
-    """A BERT embedder with changes made to its folder."""
+    """Make a BERT embedder with a changed folder."""
 
     def make(folders: Folders, folder: Path) -> None:
         folders.embedder(folder, **options)
@@ -43,7 +43,7 @@ def embedder(*changes, **options):
 
 
 def reranker(*changes, **options):
-    """A BERT reranker with changes made to its folder."""
+    """Make a BERT reranker with a changed folder."""
 
     def make(folders: Folders, folder: Path) -> None:
         folders.reranker(folder, **options)
@@ -54,12 +54,12 @@ def reranker(*changes, **options):
 
 
 def set_keys(file: str, without: tuple[str, ...] = (), **values):
-    """A change of a JSON file."""
+    """Make a function that changes keys of a JSON file."""
     return lambda folder: change(folder / file, without, **values)
 
 
 def layered(*names, **options):
-    """An embedder with layers after the pooling."""
+    """Make an embedder with layers after the pooling."""
 
     def make(folders: Folders, folder: Path) -> None:
         import torch
@@ -87,7 +87,7 @@ def _norm(torch, modules):
 
 
 def saved(model_type: str, labels: int = 0, *changes):
-    """What transformers alone saved."""
+    """Make a folder that transformers alone saved."""
 
     def make(folders: Folders, folder: Path) -> None:
         shutil.copytree(folders.body(model_type, labels), folder)
@@ -98,7 +98,7 @@ def saved(model_type: str, labels: int = 0, *changes):
 
 
 def slow(name: str, make, **settings):
-    """A folder with a tokenizer's slow files in the place of tokenizer.json."""
+    """Make a folder with a slow tokenizer's files instead of tokenizer.json."""
 
     def wrapped(folders: Folders, folder: Path) -> None:
         make(folders, folder)
@@ -129,7 +129,7 @@ def move_pooling(folder: Path) -> None:
 
 
 def move_transformer(folder: Path) -> None:
-    """As sentence-transformers laid it out before version 2."""
+    """Move the transformer's files to the folder of sentence-transformers before version 2."""
     home = folder / "0_Transformer"
     home.mkdir()
     for file in [file for file in folder.iterdir() if file.is_file() and file.name != "modules.json"]:
@@ -147,7 +147,7 @@ def drop_post_processor(folder: Path) -> None:
 
 
 def as_hub(folder: Path) -> None:
-    """The layout of the hub's cache: each file a link to a blob."""
+    """Rearrange a folder as in the hub's cache, where each file is a link to a blob."""
     for name in ("*", "1_Pooling/*"):
         link_away(folder, *[str(file.relative_to(folder)) for file in folder.glob(name) if file.is_file()])
 
@@ -166,94 +166,104 @@ CASES: dict[str, Case] = {
         f"old pooling {name}": Case(
             embedder(lambda folder, name=name: old(folder, name)),
             base="old layout",
-            keys=((keys.POOLING, OLD_FLAGS[name]),),
+            keys=((file_names.POOLING_CONFIG, OLD_FLAGS[name]),),
         )
         for name in POOLINGS
     },
-    "old layout": Case(embedder(old), base="bert embedder", keys=((keys.SENTENCE, "max_seq_length"),)),
+    "old layout": Case(
+        embedder(old), base="bert embedder", keys=((file_names.SENTENCE_BERT_CONFIG, "max_seq_length"),)
+    ),
     "old layout, no pooling true": Case(embedder(lambda folder: old(folder, "none"))),
     "pooling elsewhere": Case(
-        embedder(move_pooling, pooling="max"), base="bert embedder", keys=((keys.MODULES, "path"),)
+        embedder(move_pooling, pooling="max"), base="bert embedder", keys=((file_names.MODULES, "path"),)
     ),
     "transformer in a folder of its own": Case(embedder(old, move_transformer)),
-    "dense": Case(layered("dense"), base="bert embedder", keys=((keys.MODULES, "type"), (keys.DENSE, "out_features"))),
+    "dense": Case(
+        layered("dense"),
+        base="bert embedder",
+        keys=((file_names.MODULES, "type"), (file_names.DENSE_CONFIG, "out_features")),
+    ),
     "dense and length": Case(layered("dense", "length"), of_length_one=True),
-    "dense, length, dense": Case(layered("residual", "length", "plain"), keys=((keys.DENSE, "bias"),)),
+    "dense, length, dense": Case(layered("residual", "length", "plain"), keys=((file_names.DENSE_CONFIG, "bias"),)),
     "dense, another activation": Case(
         lambda folders, folder: (
             layered("dense")(folders, folder),
             change(folder / "2_Dense" / "config.json", activation_function="torch.nn.modules.activation.ReLU"),
         ),
         base="dense",
-        keys=((keys.DENSE, "activation_function"),),
+        keys=((file_names.DENSE_CONFIG, "activation_function"),),
     ),
-    "residual": Case(layered("residual"), keys=((keys.DENSE, "in_features"), (keys.DENSE, "use_residual"))),
+    "residual": Case(
+        layered("residual"), keys=((file_names.DENSE_CONFIG, "in_features"), (file_names.DENSE_CONFIG, "use_residual"))
+    ),
     "norm and dropout": Case(layered("norm", "dropout")),
 }
 CASES |= {
     "length of the tokenizer": Case(
-        embedder(set_keys(keys.TOKENIZER_CONFIG, model_max_length=16)),
+        embedder(set_keys(file_names.TOKENIZER_CONFIG, model_max_length=16)),
         base="bert embedder",
-        keys=((keys.TOKENIZER_CONFIG, "model_max_length"),),
+        keys=((file_names.TOKENIZER_CONFIG, "model_max_length"),),
     ),
     "length by its old name": Case(
-        embedder(set_keys(keys.TOKENIZER_CONFIG, without=("model_max_length",), max_len=14)),
+        embedder(set_keys(file_names.TOKENIZER_CONFIG, without=("model_max_length",), max_len=14)),
         base="bert embedder",
-        keys=((keys.TOKENIZER_CONFIG, "max_len"),),
+        keys=((file_names.TOKENIZER_CONFIG, "max_len"),),
     ),
-    "no length": Case(embedder(set_keys(keys.TOKENIZER_CONFIG, model_max_length=int(1e30)))),
-    "length among arguments": Case(embedder(set_keys(keys.SENTENCE, tokenizer_args={"model_max_length": 12}))),
+    "no length": Case(embedder(set_keys(file_names.TOKENIZER_CONFIG, model_max_length=int(1e30)))),
+    "length among arguments": Case(
+        embedder(set_keys(file_names.SENTENCE_BERT_CONFIG, tokenizer_args={"model_max_length": 12}))
+    ),
     "length of a reranker": Case(
-        reranker(set_keys(keys.TOKENIZER_CONFIG, model_max_length=20)), "rerank", "bert reranker"
+        reranker(set_keys(file_names.TOKENIZER_CONFIG, model_max_length=20)), "rerank", "bert reranker"
     ),
     "lowered first": Case(
-        slow("bert", embedder(set_keys(keys.SENTENCE, do_lower_case=True)), do_lower_case=False),
+        slow("bert", embedder(set_keys(file_names.SENTENCE_BERT_CONFIG, do_lower_case=True)), do_lower_case=False),
         base="vocab.txt, cased",
-        keys=((keys.SENTENCE, "do_lower_case"),),
+        keys=((file_names.SENTENCE_BERT_CONFIG, "do_lower_case"),),
     ),
     "cased by the settings": Case(
-        embedder(set_keys(keys.TOKENIZER_CONFIG, do_lower_case=False)),
+        embedder(set_keys(file_names.TOKENIZER_CONFIG, do_lower_case=False)),
         base="bert embedder",
-        keys=((keys.TOKENIZER_CONFIG, "do_lower_case"),),
+        keys=((file_names.TOKENIZER_CONFIG, "do_lower_case"),),
     ),
     "accents kept by the settings": Case(
-        embedder(set_keys(keys.TOKENIZER_CONFIG, strip_accents=False)),
+        embedder(set_keys(file_names.TOKENIZER_CONFIG, strip_accents=False)),
         base="bert embedder",
-        keys=((keys.TOKENIZER_CONFIG, "strip_accents"),),
+        keys=((file_names.TOKENIZER_CONFIG, "strip_accents"),),
     ),
     "chinese as words by the settings": Case(
-        embedder(set_keys(keys.TOKENIZER_CONFIG, tokenize_chinese_chars=False)),
+        embedder(set_keys(file_names.TOKENIZER_CONFIG, tokenize_chinese_chars=False)),
         base="bert embedder",
-        keys=((keys.TOKENIZER_CONFIG, "tokenize_chinese_chars"),),
+        keys=((file_names.TOKENIZER_CONFIG, "tokenize_chinese_chars"),),
     ),
     "a blank first by the settings": Case(
-        embedder(set_keys(keys.TOKENIZER_CONFIG, add_prefix_space=True), model_type="roberta"),
+        embedder(set_keys(file_names.TOKENIZER_CONFIG, add_prefix_space=True), model_type="roberta"),
         base="roberta embedder",
-        keys=((keys.TOKENIZER_CONFIG, "add_prefix_space"),),
+        keys=((file_names.TOKENIZER_CONFIG, "add_prefix_space"),),
     ),
     "a word that is special": Case(
-        embedder(set_keys(keys.TOKENIZER_CONFIG, additional_special_tokens=["s"], mask_token="g")),
+        embedder(set_keys(file_names.TOKENIZER_CONFIG, additional_special_tokens=["s"], mask_token="g")),
         base="bert embedder",
-        keys=((keys.TOKENIZER_CONFIG, "additional_special_tokens"),),
+        keys=((file_names.TOKENIZER_CONFIG, "additional_special_tokens"),),
     ),
     "a word that is special, of a decoder": Case(
-        embedder(set_keys(keys.TOKENIZER_CONFIG, additional_special_tokens=["s"]), model_type="llama"),
+        embedder(set_keys(file_names.TOKENIZER_CONFIG, additional_special_tokens=["s"]), model_type="llama"),
         base="llama embedder",
     ),
     "no token types": Case(
-        reranker(set_keys(keys.TOKENIZER_CONFIG, model_input_names=["input_ids", "attention_mask"])),
+        reranker(set_keys(file_names.TOKENIZER_CONFIG, model_input_names=["input_ids", "attention_mask"])),
         "rerank",
         "bert reranker",
-        ((keys.TOKENIZER_CONFIG, "model_input_names"),),
+        ((file_names.TOKENIZER_CONFIG, "model_input_names"),),
     ),
     "no token types by the general class": Case(
-        reranker(set_keys(keys.TOKENIZER_CONFIG, ("model_input_names",), tokenizer_class="TokenizersBackend")),
+        reranker(set_keys(file_names.TOKENIZER_CONFIG, ("model_input_names",), tokenizer_class="TokenizersBackend")),
         "rerank",
         "bert reranker",
-        ((keys.TOKENIZER_CONFIG, "tokenizer_class"),),
+        ((file_names.TOKENIZER_CONFIG, "tokenizer_class"),),
     ),
     "no post-processor": Case(
-        reranker(drop_post_processor), "rerank", "bert reranker", ((keys.TOKENIZER, "post_processor"),)
+        reranker(drop_post_processor), "rerank", "bert reranker", ((file_names.TOKENIZER, "post_processor"),)
     ),
     "vocab.txt": Case(slow("bert", family("bert"))),
     "vocab.txt, cased": Case(slow("bert", family("bert"), do_lower_case=False), base="vocab.txt"),
@@ -263,29 +273,34 @@ CASES |= {
     "sentencepiece of xlm-roberta": Case(slow("xlm-roberta", ranking("xlm-roberta")), "rerank"),
     "sentencepiece of camembert": Case(slow("camembert", family("camembert"))),
     "a prompt that is asked for": Case(
-        embedder(prompts=PROMPTS), base="bert embedder", keys=((keys.PROMPTS, "prompts"),), prompt="query"
+        embedder(prompts=PROMPTS),
+        base="bert embedder",
+        keys=((file_names.SENTENCE_TRANSFORMERS_CONFIG, "prompts"),),
+        prompt="query",
     ),
     "a default prompt": Case(
         embedder(prompts=PROMPTS, default_prompt_name="query"),
         base="bert embedder",
-        keys=((keys.PROMPTS, "default_prompt_name"),),
+        keys=((file_names.SENTENCE_TRANSFORMERS_CONFIG, "default_prompt_name"),),
     ),
     "pooled with its prompt, mean": Case(embedder(prompts=PROMPTS), prompt="query"),
     "pooled with its prompt, max": Case(embedder(prompts=PROMPTS, pooling="max"), prompt="query"),
     **{f"pooled without its prompt, {name}": no_prompt(name, "query") for name in ("mean", *POOLINGS)},
     "pooled without its default prompt": no_prompt("mean", None, default_prompt_name="query"),
     "no prompt, none to leave out": no_prompt("mean", None),
-    "fewer numbers": Case(embedder(truncate_dim=12), keys=((keys.PROMPTS, "truncate_dim"),)),
-    "two labels": Case(saved("bert", 2, set_keys(keys.CONFIG, without=("id2label", "label2id"))), "predict"),
+    "fewer numbers": Case(embedder(truncate_dim=12), keys=((file_names.SENTENCE_TRANSFORMERS_CONFIG, "truncate_dim"),)),
+    "two labels": Case(saved("bert", 2, set_keys(file_names.CONFIG, without=("id2label", "label2id"))), "predict"),
     "three labels by their number": Case(
-        saved("bert", 3, set_keys(keys.CONFIG, without=("id2label", "label2id"), num_labels=3)), "predict"
+        saved("bert", 3, set_keys(file_names.CONFIG, without=("id2label", "label2id"), num_labels=3)), "predict"
     ),
     "one label by its number": Case(
-        saved("roberta", 1, set_keys(keys.CONFIG, without=("id2label", "label2id"), num_labels=1)), "rerank"
+        saved("roberta", 1, set_keys(file_names.CONFIG, without=("id2label", "label2id"), num_labels=1)), "rerank"
     ),
-    "a head that is not named": Case(saved("bert", 1, set_keys(keys.CONFIG, without=("architectures",))), "rerank"),
+    "a head that is not named": Case(
+        saved("bert", 1, set_keys(file_names.CONFIG, without=("architectures",))), "rerank"
+    ),
     "a head under the bare model's name": Case(
-        saved("roberta", 1, set_keys(keys.CONFIG, architectures=["RobertaModel"])), "rerank"
+        saved("roberta", 1, set_keys(file_names.CONFIG, architectures=["RobertaModel"])), "rerank"
     ),
     "linked weights": Case(embedder(lambda folder: link_away(folder, "model.safetensors"))),
     "the hub's cache": Case(embedder(as_hub)),
@@ -299,31 +314,34 @@ CASES |= {
     "bert by its defaults": Case(
         embedder(
             set_keys(
-                keys.CONFIG,
+                file_names.CONFIG,
                 without=("hidden_act", "layer_norm_eps", "type_vocab_size", "pad_token_id", "hidden_dropout_prob"),
             )
         )
     ),
     "roberta by its defaults": Case(
         embedder(
-            set_keys(keys.CONFIG, without=("hidden_act", "pad_token_id", "initializer_range")), model_type="roberta"
+            set_keys(file_names.CONFIG, without=("hidden_act", "pad_token_id", "initializer_range")),
+            model_type="roberta",
         )
     ),
     "another activation": Case(
-        embedder(set_keys(keys.CONFIG, hidden_act="relu")), base="bert embedder", keys=((keys.CONFIG, "hidden_act"),)
+        embedder(set_keys(file_names.CONFIG, hidden_act="relu")),
+        base="bert embedder",
+        keys=((file_names.CONFIG, "hidden_act"),),
     ),
     "another epsilon": Case(
-        embedder(set_keys(keys.CONFIG, layer_norm_eps=0.5)),
+        embedder(set_keys(file_names.CONFIG, layer_norm_eps=0.5)),
         base="bert embedder",
-        keys=((keys.CONFIG, "layer_norm_eps"),),
+        keys=((file_names.CONFIG, "layer_norm_eps"),),
     ),
     "another first position": Case(
         embedder(
-            set_keys(keys.CONFIG, pad_token_id=3),  # of <unk>, which no text has
-            set_keys(keys.TOKENIZER_CONFIG, model_max_length=60),
+            set_keys(file_names.CONFIG, pad_token_id=3),  # of <unk>, which no text has
+            set_keys(file_names.TOKENIZER_CONFIG, model_max_length=60),
             model_type="roberta",
         ),
         base="roberta embedder",
-        keys=((keys.CONFIG, "pad_token_id"),),
+        keys=((file_names.CONFIG, "pad_token_id"),),
     ),
 }

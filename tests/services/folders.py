@@ -1,4 +1,4 @@
-"""Small model folders that sentence-transformers and transformers wrote, and changed as people change them."""
+"""Small model folders that sentence-transformers and transformers write, with changes that users make."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from tests.services.slow_tokenizers import WORDS, byte_pairs, sentence_pieces, w
 
 TEXTS = ["a red bird", "Red River café 東京", "stone " * 40 + "red", 'green, river? It\'s "over"!']
 QUERY = "where sings the Bird?"
-SPREAD = 0.2  # ten times what is usual, so that inputs differ in what the model says of them
+SPREAD = 0.2  # ten times the usual deviation, so that the outputs of inputs differ
 POSITIONS = 64
 _NARROW = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
 _NARROW |= {"initializer_range": SPREAD}
@@ -27,7 +27,7 @@ XLM = ["<unk>", "<s>", "</s>"]
 
 @dataclass(frozen=True)
 class Family:
-    """How a family's small model is made: its tokenizer's folder, and its config."""
+    """Recipe of a family's small model: tokenizer and config."""
 
     tokenizer: str
     config: dict[str, Any]
@@ -61,15 +61,15 @@ FAMILIES = {
 
 @dataclass(frozen=True)
 class Case:
-    """A folder and what is asked of it.
+    """A model folder and its use.
 
     Attributes:
-        make: writes it.
-        task: embed, rerank, predict or sparse.
-        base: the case that has other numbers, for it lacks what is set here; empty if none is meant.
-        keys: of files, that are set here.
-        prompt: that is asked for.
-        of_length_one: whether the libraries' vectors are, which ours are where a request asks for it.
+        make: Function that writes the folder.
+        task: Use of the model: embed, rerank, predict or sparse.
+        base: Name of a case without the keys of this one, whose numbers must differ; empty for none.
+        keys: Files and keys that this case sets.
+        prompt: Name of the prompt in the request.
+        of_length_one: Whether the libraries return unit vectors; we return them only if a request asks.
     """
 
     make: Callable[["Folders", Path], None]
@@ -81,14 +81,14 @@ class Case:
 
 
 class Folders:
-    """Makes folders below one; models and tokenizers are made once."""
+    """Makes folders below another one, each model and tokenizer once."""
 
     def __init__(self, home: Path) -> None:
         self.home = home
         self._made: set[Path] = set()
 
     def tokenizer(self, name: str) -> Path:
-        """A folder with the tokenizer that transformers saves."""
+        """Make a folder with the tokenizer that transformers saves."""
         folder = self.home / "tokenizers" / name
         if folder not in self._made:
             self._made.add(folder)
@@ -96,7 +96,7 @@ class Folders:
         return folder
 
     def slow(self, name: str) -> Path:
-        """A folder with the slow files of a tokenizer, and a config.json that has only its ``model_type``."""
+        """Make a folder with a slow tokenizer's files and a config.json with only ``model_type``."""
         folder = self.home / "slow" / name
         if folder not in self._made:
             self._made.add(folder)
@@ -117,7 +117,7 @@ class Folders:
             AutoTokenizer.from_pretrained(self.slow(name), model_max_length=POSITIONS).save_pretrained(folder)
 
     def body(self, model_type: str, labels: int = 0, auto: str = "AutoModel", **changes: Any) -> Path:
-        """A folder that transformers saved: a model with random weights and its tokenizer."""
+        """Save a model with random weights and its tokenizer by transformers."""
         import torch
         import transformers
 
@@ -135,7 +135,7 @@ class Folders:
         made = transformers.CONFIG_MAPPING[model_type](**config)
         kind = "AutoModelForSequenceClassification" if labels else auto
         model = getattr(transformers, kind).from_config(made)
-        with torch.no_grad():  # biases and norms too, which else are nought and one
+        with torch.no_grad():  # biases and norms too, which are 0 and 1 otherwise
             for parameter in model.parameters():
                 parameter.add_(torch.randn_like(parameter) * (0.1 if parameter.dim() == 1 else 0.0))
         model.save_pretrained(folder)
@@ -144,7 +144,7 @@ class Folders:
         return folder
 
     def embedder(self, folder: Path, model_type: str = "bert", pooling: str = "", steps=(), **options: Any) -> None:
-        """A folder that sentence-transformers saved."""
+        """Save an embedder by sentence-transformers."""
         from sentence_transformers import SentenceTransformer
         from sentence_transformers.sentence_transformer import modules
 
@@ -157,7 +157,7 @@ class Folders:
         )
 
     def reranker(self, folder: Path, model_type: str = "bert", labels: int = 1, **options: Any) -> None:
-        """A folder that sentence-transformers saved as a CrossEncoder."""
+        """Save a CrossEncoder by sentence-transformers."""
         from sentence_transformers import CrossEncoder
 
         CrossEncoder(str(self.body(model_type, labels)), device="cpu", **options).save(
@@ -165,7 +165,7 @@ class Folders:
         )
 
     def sparse(self, folder: Path, model_type: str) -> None:
-        """A folder that sentence-transformers saved as a SparseEncoder."""
+        """Save a SparseEncoder by sentence-transformers."""
         from sentence_transformers import SparseEncoder
 
         body = self.body(model_type, auto="AutoModelForMaskedLM")
@@ -179,13 +179,13 @@ def _words(tokenizer: Path) -> int:
 
 
 def change(file: Path, without: tuple[str, ...] = (), **values: Any) -> None:
-    """Set keys of a JSON file, and take some out."""
+    """Set keys of a JSON file, and remove some."""
     content = json.loads(file.read_text("utf-8")) if file.is_file() else {}
     write_json(file, {key: value for key, value in (content | values).items() if key not in without})
 
 
 def link_away(folder: Path, *names: str) -> None:
-    """Put files elsewhere, with links in their places."""
+    """Move files elsewhere, and leave links in their places."""
     away = folder.parent / f"{folder.name}-away"
     away.mkdir(exist_ok=True)
     for name in names:
@@ -196,7 +196,7 @@ def link_away(folder: Path, *names: str) -> None:
 
 
 def as_bin(folder: Path) -> None:
-    """The weights as torch.save writes them."""
+    """Replace the weights by a file of torch.save."""
     import torch
     from safetensors.torch import load_file
 
@@ -205,7 +205,7 @@ def as_bin(folder: Path) -> None:
 
 
 def as_shards(folder: Path, *, as_bin: bool = False) -> None:
-    """The weights in two files, with an index of which is where."""
+    """Split the weights into two shards with an index."""
     import torch
     from safetensors.torch import load_file, save_file
 
@@ -227,7 +227,7 @@ def as_shards(folder: Path, *, as_bin: bool = False) -> None:
 
 
 def expected(folder: Path, case: Case) -> np.ndarray:
-    """What the libraries compute of each text by itself, before sigmoid and softmax."""
+    """Compute the libraries' output for each text alone, before sigmoid and softmax."""
     import torch
 
     with warnings.catch_warnings(), without_sentencepiece():

@@ -1,4 +1,6 @@
-"""JinaBERT written a second time, in PyTorch, one input at a time: no library that the tests have knows it.
+"""A second implementation of JinaBERT, in PyTorch, since no library of the tests has one.
+
+It takes one input at a time.
 
 From the papers: ALiBi (Press et al. 2022, here for both directions), GEGLU (Shazeer 2020) and BERT's post-norm layers,
 with the tensor names of jina-embeddings-v2-base-en.
@@ -16,11 +18,11 @@ from tests.services.models import SPREAD
 WIDTH, WIDE, LAYERS, VOCABULARY = 24, 40, 2, 30522
 EPSILON = 1e-12
 SLOPES = {2: [2**-4, 2**-8], 3: [2**-4, 2**-8, 2**-2], 6: [2**-2, 2**-4, 2**-6, 2**-8, 2**-1, 2**-3]}
-"""By the paper's rule, worked by hand."""
+"""Number of heads → slopes by the paper's rule, computed by hand."""
 
 
 def make_jina(folder: Path, *, heads: int, longest: int, architecture: str = "JinaBertModel", labels: int = 1) -> Path:
-    """A small seeded model in the layout of jina-embeddings-v2-base-en."""
+    """Save a small seeded model in the layout of jina-embeddings-v2-base-en."""
     import torch
     from safetensors.torch import save_file
 
@@ -79,7 +81,7 @@ def _shapes(labels: int) -> dict[str, tuple[int, ...]]:
 
 
 class JinaReference:
-    """The model of a folder that `make_jina` made."""
+    """The model in a folder that `make_jina` wrote."""
 
     def __init__(self, folder: Path) -> None:
         from safetensors.torch import load_file
@@ -88,16 +90,16 @@ class JinaReference:
         self._heads = json.loads((folder / "config.json").read_text())["num_attention_heads"]
 
     def states(self, encoded) -> np.ndarray:
-        """[tokens, width]."""
+        """Last hidden states, [tokens, width]."""
         return self._states(encoded).numpy()
 
     def logits(self, encoded) -> np.ndarray:
-        """[labels]."""
+        """Logits, [labels]."""
         pooled = self._dense("pooler.dense", self._states(encoded)[0]).tanh()
         return self._dense("classifier", pooled).numpy()
 
     def words(self, encoded) -> np.ndarray:
-        """[tokens, vocabulary], of a decoder that is tied to the word table."""
+        """Word logits of a tied decoder, [tokens, vocabulary]."""
         from torch.nn.functional import gelu
 
         head = "cls.predictions"

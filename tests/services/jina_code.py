@@ -1,8 +1,8 @@
-"""The layers of jina-embeddings-v2-base-code written a second time, in numpy, one input at a time.
+"""A second implementation of jina-embeddings-v2-base-code, in numpy, since no library of the tests has one.
 
-No library that the tests have knows them. From the papers as `tests.services.jina`, with the tensor names of
-jina-embeddings-v2-base-code: queries and keys are normalised over their whole width (Henry et al. 2020), and the
-attention part ends in a second normalisation, of itself and its input once more.
+It takes one input at a time. It follows the papers, as `tests.services.jina`, with the tensor names of
+jina-embeddings-v2-base-code. Queries and keys are normalised over their whole width (Henry et al. 2020). After
+attention, its input is added a second time and normalised again.
 """
 
 import json
@@ -32,7 +32,7 @@ AUTO_MAP = {
 def make_jina_code(
     folder: Path, *, heads: int, longest: int, gate: str = "geglu", architecture: str = "JinaBertForMaskedLM"
 ) -> Path:
-    """A small seeded model in the layout of jina-embeddings-v2-base-code, under the prefix that it has there."""
+    """Save a small seeded model in the layout of jina-embeddings-v2-base-code, with its prefix."""
     import torch
     from safetensors.torch import load_file, save_file
 
@@ -57,7 +57,7 @@ def make_jina_code(
 
 
 class JinaCodeReference:
-    """The model of a folder that `make_jina_code` made, in float64."""
+    """The model in a folder that `make_jina_code` wrote, in float64."""
 
     def __init__(self, folder: Path) -> None:
         from safetensors.numpy import load_file
@@ -67,7 +67,7 @@ class JinaCodeReference:
         self._tensors = {name: of.astype(float) for name, of in load_file(folder / "model.safetensors").items()}
 
     def states(self, encoded) -> np.ndarray:
-        """[tokens, width]."""
+        """Last hidden states, [tokens, width]."""
         table, types = (self._tensors[f"bert.embeddings.{name}_embeddings.weight"] for name in ("word", "token_type"))
         states = self._norm("bert.embeddings.LayerNorm", table[encoded.ids] + types[encoded.types])
         for number in range(LAYERS):
@@ -75,7 +75,7 @@ class JinaCodeReference:
         return states
 
     def words(self, encoded) -> np.ndarray:
-        """[tokens, vocabulary], of a decoder that is tied to the word table."""
+        """Word logits of a tied decoder, [tokens, vocabulary]."""
         head = "cls.predictions"
         hidden = _gelu(self._dense(f"{head}.transform.dense", self.states(encoded)))
         table = self._tensors["bert.embeddings.word_embeddings.weight"]

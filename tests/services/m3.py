@@ -1,4 +1,4 @@
-"""A small model in BAAI/bge-m3's own folder layout, and what FlagEmbedding computes with it."""
+"""A small model in the folder layout of BAAI/bge-m3, and FlagEmbedding's outputs for it."""
 
 import json
 import sys
@@ -11,12 +11,12 @@ from pathlib import Path
 
 from tests.services.models import make_xlm
 
-# FlagEmbedding imports these for its training and for its other models, and they are large.
+# Large packages that FlagEmbedding imports only for training and other models.
 _UNUSED = {"datasets", "peft"}
 
 
 def make_m3(folder: Path, *, seed: int = 0) -> Path:
-    """An XLM-RoBERTa of two narrow layers with both heads; weights in pytorch_model.bin, as BAAI/bge-m3 has them."""
+    """Save an XLM-RoBERTa of two narrow layers with both heads, its weights in pytorch_model.bin as in BAAI/bge-m3."""
     import torch
     from safetensors.torch import load_file
 
@@ -28,7 +28,7 @@ def make_m3(folder: Path, *, seed: int = 0) -> Path:
     torch.manual_seed(seed + 1)
     sparse = torch.nn.Linear(width, 1)
     torch.nn.init.normal_(sparse.weight)
-    torch.nn.init.constant_(sparse.bias, 1.0)  # of a random head most weights would be below 0, and nothing be left
+    torch.nn.init.constant_(sparse.bias, 1.0)  # a random head would give mostly negative weights, which are dropped
     torch.save(sparse.state_dict(), folder / "sparse_linear.pt")
     torch.save(torch.nn.Linear(width, width).state_dict(), folder / "colbert_linear.pt")
     files = {
@@ -66,13 +66,13 @@ class FlagEmbedding:
             self._model = M3Embedder(str(folder), use_fp16=False, devices="cpu")
 
     def encode(self, texts, limit: int):
-        """``dense_vecs``, ``lexical_weights`` and ``colbert_vecs``."""
+        """Compute ``dense_vecs``, ``lexical_weights`` and ``colbert_vecs``."""
         return self._model.encode_single_device(
             texts, max_length=limit, return_dense=True, return_sparse=True, return_colbert_vecs=True
         )
 
     def scores(self, query: str, text: str, limit: int, weights):
-        """Of one pair, so that nothing is padded, by way of scoring."""
+        """Scores of one pair by kind of scoring; a single pair is not padded."""
         return self._model.compute_score_single_device(
             [(query, text)],
             max_query_length=limit,
@@ -83,7 +83,7 @@ class FlagEmbedding:
 
 
 class _StandIns(MetaPathFinder, Loader):
-    """Modules that are there and hold nothing but empty classes."""
+    """Importable modules that hold only empty classes."""
 
     def __init__(self, names) -> None:
         self._names = names

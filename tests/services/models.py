@@ -10,8 +10,8 @@ import numpy as np
 
 from embedfleet.engine.model.builtin import builtin_model
 
-VOCABULARY = 250_002  # XLM-RoBERTa's
-SPREAD = 0.2  # ten times what is usual, so that inputs differ in what the model says of them
+VOCABULARY = 250_002  # size of XLM-RoBERTa's vocabulary
+SPREAD = 0.2  # ten times the usual deviation, so that the outputs of inputs differ
 
 
 def xlm_tokenizer() -> Path:
@@ -24,7 +24,7 @@ def xlm_tokenizer() -> Path:
 def make_xlm(
     folder: Path, *, labels: int = 0, pooling: str | None = "cls", dtype: str = "float32", seed: int = 0
 ) -> Path:
-    """An XLM-RoBERTa of two narrow layers; with labels a sequence classifier."""
+    """Save an XLM-RoBERTa of two narrow layers; with labels, a sequence classifier."""
     import torch
     from transformers import XLMRobertaConfig, XLMRobertaForSequenceClassification, XLMRobertaModel
 
@@ -47,7 +47,7 @@ def make_xlm(
 
 
 def make_bert(folder: Path, *, labels: int = 0, seed: int = 0) -> Path:
-    """A BERT of two narrow layers with MiniLM's tokenizer; without labels a masked language model."""
+    """Save a BERT of two narrow layers with MiniLM's tokenizer; without labels, a masked language model."""
     import torch
     from transformers import BertConfig, BertForMaskedLM, BertForSequenceClassification
 
@@ -80,7 +80,7 @@ def save(model, folder: Path, tokenizer: Path, *, pooling: str | None, dtype: st
 
 
 class Reference:
-    """A folder's model in transformers, one input at a time, in float32."""
+    """A folder's model in transformers, called with one input at a time, in float32."""
 
     def __init__(self, folder: Path, *, classifier: bool = False) -> None:
         from tokenizers import Tokenizer
@@ -98,11 +98,11 @@ class Reference:
         return self._tokenizer.encode(*item) if isinstance(item, tuple) else self._tokenizer.encode(item)
 
     def states(self, text: str, limit: int) -> np.ndarray:
-        """[tokens, hidden]."""
+        """Last hidden states, [tokens, hidden]."""
         return self._run(text, limit).last_hidden_state[0].numpy()
 
     def logits(self, item: str | tuple[str, str], limit: int) -> np.ndarray:
-        """[labels]."""
+        """Logits, [labels]."""
         return self._run(item, limit).logits[0].numpy()
 
     def _run(self, item, limit: int):

@@ -1,7 +1,7 @@
-"""Nomic-BERT with a mixture of experts written a second time, in numpy, one token after the other.
+"""A second implementation of Nomic-BERT with a mixture of experts, in numpy, one token after the other.
 
-No library that the tests have knows it: transformers' NomicBert has no experts. From the papers (Nussbaum et al. 2024;
-Nussbaum and Duderstadt 2025; Su et al. 2021 of rotary places), with the tensor names of nomic-embed-text-v2-moe.
+No library of the tests has one: transformers' NomicBert has no experts. It follows the papers (Nussbaum et al. 2024;
+Nussbaum and Duderstadt 2025; Su et al. 2021 for rotary embeddings), with the tensor names of nomic-embed-text-v2-moe.
 """
 
 import json
@@ -54,11 +54,11 @@ CONFIG = {
     "use_rms_norm": None,
     "vocab_size": VOCABULARY,
 }
-"""As nomic-embed-text-v2-moe has it, but for the sizes."""
+"""Config of nomic-embed-text-v2-moe with smaller sizes."""
 
 
 def make_nomic(folder: Path, *, longest: int, **more: object) -> Path:
-    """A small seeded model in the layout of nomic-embed-text-v2-moe, with ``more`` keys in its config.json."""
+    """Save a small seeded model in the layout of nomic-embed-text-v2-moe, with ``more`` keys in its config.json."""
     import torch
     from safetensors.torch import save_file
 
@@ -106,7 +106,7 @@ def _shapes(config) -> dict[str, tuple[int, ...]]:
 
 
 class NomicReference:
-    """The model of a folder that `make_nomic` made, in float64."""
+    """The model in a folder that `make_nomic` wrote, in float64."""
 
     def __init__(self, folder: Path) -> None:
         from safetensors.numpy import load_file
@@ -115,7 +115,7 @@ class NomicReference:
         self._tensors = {name: of.astype(float) for name, of in load_file(folder / "model.safetensors").items()}
 
     def states(self, encoded) -> np.ndarray:
-        """[tokens, width]."""
+        """Last hidden states, [tokens, width]."""
         words = self._tensors["embeddings.word_embeddings.weight"][encoded.ids]
         states = self._norm("emb_ln", words + self._tensors["embeddings.token_type_embeddings.weight"][0])
         for number in range(self._config["n_layer"]):
@@ -143,7 +143,7 @@ class NomicReference:
         return self._dense(f"{name}fc2", opened * up)
 
     def _experts(self, name: str, states: np.ndarray) -> np.ndarray:
-        """Of each token alone: its best experts by the router's softmax over all, whose shares stay as they are."""
+        """Output of each token's best experts, weighted by the router's softmax over all experts, not renormalised."""
         count, rows = self._config["num_experts"], []
         up, down = (self._tensors[f"{name}experts.mlp.{part}"].reshape(count, WIDE, WIDTH) for part in ("w1", "w2"))
         activate = _gelu if self._config["activation_function"] == "gelu" else lambda x: x / (1 + np.exp(-x))
@@ -164,7 +164,7 @@ class NomicReference:
 
 
 def _turned(part: np.ndarray) -> np.ndarray:
-    """Each pair (e, e + half) as a complex number, turned by the place times the pair's angle."""
+    """Rotate each pair (e, e + half), as a complex number, by the position times the pair's angle."""
     half = part.shape[1] // 2
     angles = np.arange(len(part))[:, None] * BASE ** (-np.arange(half) / half)
     turned = (part[:, :half] + 1j * part[:, half:]) * np.exp(1j * angles)

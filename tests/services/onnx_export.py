@@ -1,4 +1,4 @@
-"""A model folder whose weights are an ONNX file, as exporters write it: padded input with its mask, named outputs."""
+"""A model folder with an ONNX file as exporters write it: padded inputs with a mask, named outputs."""
 
 import json
 import shutil
@@ -9,10 +9,10 @@ _NAMES = {"Model": "last_hidden_state", "ForMaskedLM": "logits", "ForSequenceCla
 
 
 def to_onnx(folder: Path, *, output: str = "", keep: bool = False) -> Path:
-    """Trace the folder's model into ``onnx/model.onnx``, and take its other weights away unless they are kept.
+    """Trace the folder's model into ``onnx/model.onnx``, and remove its other weights unless they are kept.
 
-    The mask is made into what is added to scores outside the model, and places are counted by hand: traced, the
-    model would hold those of the example.
+    The attention mask and the positions are computed outside of the traced model, which would otherwise contain those
+    of the example.
     """
     import torch
     import transformers
@@ -57,13 +57,13 @@ def to_onnx(folder: Path, *, output: str = "", keep: bool = False) -> Path:
 
 
 def give_as(folder: Path, target: Path, kind: str, *, factor: float = 1.0) -> Path:
-    """The exported model with what it gives times a factor, and of another type.
+    """Scale the outputs of the exported model and convert them to another type.
 
     Args:
-        folder: that `to_onnx` returned.
-        target: made here.
-        kind: as ONNX names it, ``FLOAT16``.
-        factor: what numbers are multiplied by before, in float32, or in float64 where that is the type.
+        folder: Folder that `to_onnx` returned.
+        target: Folder to write.
+        kind: Type as ONNX names it, such as ``FLOAT16``.
+        factor: Factor, applied before the conversion in float32, or in float64 if that is the type.
     """
     import onnx
 

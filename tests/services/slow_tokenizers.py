@@ -34,14 +34,14 @@ def write_json(file: Path, value: object) -> None:
 
 
 def word_pieces(folder: Path, model_type: str, files: dict[str, Any], words=WORDS) -> Path:
-    """A folder with a vocab.txt."""
+    """Make a folder with a vocab.txt."""
     folder.mkdir(parents=True)
     (folder / "vocab.txt").write_text("\n".join(words) + "\n", "utf-8")
     return _rest(folder, model_type, files)
 
 
 def byte_pairs(folder: Path, model_type: str, files: dict[str, Any]) -> Path:
-    """A folder with vocab.json and merges.txt, trained on our texts."""
+    """Make a folder with vocab.json and merges.txt, trained on our texts."""
     from tokenizers import ByteLevelBPETokenizer
 
     made = ByteLevelBPETokenizer()
@@ -54,7 +54,7 @@ def byte_pairs(folder: Path, model_type: str, files: dict[str, Any]) -> Path:
 def sentence_pieces(
     folder: Path, name: str, model_type: str, files: dict[str, Any], first: list[str], most=3000
 ) -> Path:
-    """A folder with a SentencePiece model: XLM-RoBERTa's first pieces and charsmap behind tokens of the class."""
+    """Make a folder with a SentencePiece model: the class's tokens, then XLM-RoBERTa's first pieces and charsmap."""
     folder.mkdir(parents=True)
     (folder / name).write_bytes(spm_model(first, most))
     return _rest(folder, model_type, files)
@@ -62,7 +62,7 @@ def sentence_pieces(
 
 @cache
 def _xlm_pieces() -> tuple[list[tuple[str, float]], str]:
-    """XLM-RoBERTa's first pieces, and its charsmap in base64."""
+    """The first pieces of XLM-RoBERTa, and its charsmap in base64."""
     tokenizer = json.loads(xlm_tokenizer().read_text("utf-8"))
     parts = tokenizer["normalizer"].get("normalizers", [tokenizer["normalizer"]])
     charsmap = next(part["precompiled_charsmap"] for part in parts if part["type"] == "Precompiled")
@@ -70,7 +70,7 @@ def _xlm_pieces() -> tuple[list[tuple[str, float]], str]:
 
 
 def spm_model(first: list[str], most: int = 3000) -> bytes:
-    """A unigram model as the sentencepiece library would write it."""
+    """Serialise a unigram model as the sentencepiece library would."""
     from transformers.utils import sentencepiece_model_pb2_new as protobuf
 
     pieces, charsmap = _xlm_pieces()
@@ -96,7 +96,7 @@ def _rest(folder: Path, model_type: str, files: dict[str, Any]) -> Path:
 
 
 def of_transformers(folder: Path):
-    """The tokenizer that transformers makes."""
+    """Make the tokenizer of transformers."""
     from transformers import AutoTokenizer
 
     with without_sentencepiece():
@@ -105,7 +105,7 @@ def of_transformers(folder: Path):
 
 @contextmanager
 def without_sentencepiece() -> Iterator[None]:
-    """transformers takes SentencePiece files by its own steps; its check alone asks for the library."""
+    """Disable transformers' check for the sentencepiece library, which reading such files does not need."""
     from transformers.convert_slow_tokenizer import SentencePieceExtractor
 
     before = SentencePieceExtractor.__init__

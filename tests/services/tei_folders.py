@@ -1,4 +1,4 @@
-"""Model folders as records, without a disk: what TEI is asked to make something of."""
+"""Model folders for TEI, as records in memory."""
 
 import json
 from dataclasses import replace
@@ -46,7 +46,7 @@ NEW = {
 
 
 def modules(*names: str, new: bool = False) -> list[dict[str, Any]]:
-    """``modules.json`` of modules by their classes' names; ``2_Dense`` and so on, as the library has the folders."""
+    """``modules.json`` for modules by class name, with the library's folder names such as ``2_Dense``."""
     return [
         {
             "idx": number,
@@ -72,7 +72,7 @@ RANKER: dict[str, Any] = {
 
 
 def folder(files: dict[str, Any], *, head: int = 0, head_name: str = "classifier.weight", **more: Any) -> ModelFolder:
-    """A folder of JSON files and whole weights; a None takes a file away."""
+    """Make a folder of JSON files and complete weights; None removes a file."""
     values = {name: value for name, value in files.items() if value is not None}
     tensors = {"embeddings.word_embeddings.weight": (30522, 32)} | ({head_name: (head, 32)} if head else {})
     found = ModelFolder(
@@ -85,7 +85,7 @@ def folder(files: dict[str, Any], *, head: int = 0, head_name: str = "classifier
 
 
 def embedder(changes: dict[str, Any] | None = None, **more: Any) -> ModelFolder:
-    """BERT as an older sentence-transformers saved it, which TEI serves as it is; with other files."""
+    """Make a BERT of an older sentence-transformers, which TEI serves unchanged, with other files."""
     return folder(EMBEDDER | (changes or {}), **more)
 
 
@@ -100,7 +100,7 @@ def write_embedder(folder: Path) -> Path:
 
 
 def ranker(config: dict[str, Any] | None = None, *, head: int = 1, **more: Any) -> ModelFolder:
-    """A cross-encoder that TEI serves as it is; with other keys in its config, of which a None takes one away."""
+    """Make a cross-encoder that TEI serves unchanged, with other keys in its config; None removes a key."""
     values = RANKER["config.json"] | (config or {})
     return folder(
         {"config.json": {key: value for key, value in values.items() if value is not None}}, head=head, **more
@@ -112,7 +112,7 @@ def without(values: dict[str, Any], *keys: str) -> dict[str, Any]:
 
 
 def rewritten(found: ModelFolder, verdict: Verdict) -> ModelFolder:
-    """The folder as TEI sees it: with the files of a verdict in it."""
+    """Make the folder that TEI sees, with the corrected files of a verdict."""
     values = {name: json.loads(content) for name, content in verdict.files.items() if name != "tokenizer.json"}
     return replace(
         found,

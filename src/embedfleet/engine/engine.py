@@ -13,8 +13,8 @@ from embedfleet.engine.batching.cache import Cache, key_of
 from embedfleet.engine.batching.choosing import BatchLimits
 from embedfleet.engine.batching.job import Inference, Job
 from embedfleet.engine.batching.worker import Worker
-from embedfleet.engine.compute.heads import outputs_of
 from embedfleet.engine.compute.output import Output
+from embedfleet.engine.compute.output_heads import outputs_of
 from embedfleet.engine.loaded_model import LoadedModel, load_model, not_enough_memory
 from embedfleet.engine.settings import EngineSettings
 from embedfleet.engine.text.encoded import Encoded

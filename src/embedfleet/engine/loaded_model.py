@@ -7,14 +7,14 @@ from pathlib import Path
 from embedfleet.engine.backends import make_backend
 from embedfleet.engine.batching.worker import join
 from embedfleet.engine.compute.backend import Backend
-from embedfleet.engine.compute.footprint import pass_bytes
-from embedfleet.engine.compute.heads import outputs_of
-from embedfleet.engine.compute.vectors import Vectors
+from embedfleet.engine.compute.embedding_pooler import EmbeddingPooler
+from embedfleet.engine.compute.memory_estimate import pass_bytes
+from embedfleet.engine.compute.output_heads import outputs_of
 from embedfleet.engine.model.folder_state import FolderState
 from embedfleet.engine.model.pooling_config import Pooling
 from embedfleet.engine.model.source import resolve_model
+from embedfleet.engine.model.sparse_unused_tokens import sparse_unused_tokens
 from embedfleet.engine.model.spec import ModelSpec, read_model
-from embedfleet.engine.model.unweighted_tokens import unweighted_tokens
 from embedfleet.engine.settings import EngineSettings
 from embedfleet.engine.text.encoded import Encoded
 from embedfleet.engine.text.tokenization import Tokenization
@@ -41,7 +41,7 @@ class LoadedModel:
     spec: ModelSpec
     tokenization: Tokenization
     backend: Backend
-    vectors: Vectors | None
+    vectors: EmbeddingPooler | None
     unweighted_ids: frozenset[int] = frozenset()
 
     def warm_up_input(self) -> Encoded:
@@ -150,8 +150,8 @@ def _load(spec: ModelSpec, settings: EngineSettings) -> LoadedModel:
         spec,
         tokenization,
         make_backend(spec, settings),
-        Vectors(spec) if spec.kind == "embedding" else None,
-        tokenization.ids_of(unweighted_tokens(spec.body)) if spec.has_m3_heads else frozenset(),
+        EmbeddingPooler(spec) if spec.kind == "embedding" else None,
+        tokenization.ids_of(sparse_unused_tokens(spec.body)) if spec.has_m3_heads else frozenset(),
     )
     model.backend.forward(*join([model.warm_up_input()]), outputs_of(spec))
     return model

@@ -1,1 +1,1 @@
-"""The files of a model folder and their keys, read by the engine and by control."""
+"""Files of a model folder and their keys, for the engine and for control."""

@@ -1,4 +1,4 @@
-"""A model's JSON files, read with errors that name the file, the key and the value."""
+"""JSON files of a model, read with errors that name the file, the key and the value."""
 
 import json
 from collections.abc import Mapping
@@ -9,15 +9,19 @@ from typing import Any
 from embedfleet.errors import ModelError
 from embedfleet.model_folder.file import check_file
 
-_LARGEST = 10_000_000  # of any size of a model: beyond, tables and loops that are made of it would not end
+_LARGEST = 10_000_000  # limit of every size of a model; tables and loops for larger ones would be endless
 _SURROGATE = "\\ud"
 
 
 class ModelConfig:
     """A JSON object on disk, most often config.json.
 
+    Attributes:
+        file: File of the object.
+        values: Keys and values of the object.
+
     Raises:
-        ModelError: it is missing, not readable or not an object.
+        ModelError: The file is missing, unreadable or not an object.
     """
 
     def __init__(self, file: Path) -> None:
@@ -28,60 +32,70 @@ class ModelConfig:
         self.values: dict[str, Any] = values
 
     def filled(self, defaults: Mapping[str, object]) -> "ModelConfig":
-        """The same file, with ``defaults`` for keys that are absent."""
+        """A copy with ``defaults`` for absent keys."""
         other = copy(self)
         other.values = {**defaults, **self.values}
         return other
 
     def number(self, key: str, default: int | None = None, at_most: int | None = _LARGEST) -> int:
-        """A whole number from 0.
+        """A whole number of at least 0.
+
+        Args:
+            key: Key of the number.
+            default: Number if the key is absent or null; None if the key is required.
+            at_most: Largest allowed number; None for no limit.
 
         Raises:
-            ModelError: it is something else, or missing with no default.
+            ModelError: The value is something else, or missing without a default.
         """
         value = self.values.get(key)
         if value is None and default is not None:
             return default
         if isinstance(value, bool) or not isinstance(value, int):
-            raise ModelError(f"{self.file}: `{key}` is {value!r}, a whole number is needed")
+            raise ModelError(f"{self.file}: `{key}` is {value!r}, it must be a whole number")
         if value < 0 or (at_most is not None and value > at_most):
-            raise ModelError(f"{self.file}: `{key}` is {value}, a number from 0 to {at_most} is needed")
+            raise ModelError(f"{self.file}: `{key}` is {value}, it must be from 0 to {at_most}")
         return value
 
     def real(self, key: str, default: float) -> float:
-        """A number.
+        """A number, or ``default`` if the key is absent or null.
 
         Raises:
-            ModelError: it is something else.
+            ModelError: The value is something else.
         """
         value = self.values.get(key)
         if value is None:
             return default
         if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise ModelError(f"{self.file}: `{key}` is {value!r}, a number is needed")
+            raise ModelError(f"{self.file}: `{key}` is {value!r}, it must be a number")
         try:
             return float(value)
         except OverflowError as error:
-            raise ModelError(f"{self.file}: `{key}` is {value}, too great for a number") from error
+            raise ModelError(f"{self.file}: `{key}` is {value}, which exceeds the largest number") from error
 
     def flag(self, key: str, *, default: bool) -> bool:
-        """True or false.
+        """True or false, or ``default`` if the key is absent or null.
 
         Raises:
-            ModelError: it is something else.
+            ModelError: The value is something else.
         """
         value = self.values.get(key)
         if value is None:
             return default
         if not isinstance(value, bool):
-            raise ModelError(f"{self.file}: `{key}` is {value!r}, true or false is needed")
+            raise ModelError(f"{self.file}: `{key}` is {value!r}, it must be true or false")
         return value
 
-    def choice(self, key: str, allowed: dict[str, Any], default: str) -> Any:  # noqa: ANN401 - what the caller maps to
-        """What ``allowed`` maps the value of ``key`` to.
+    def choice(self, key: str, allowed: dict[str, Any], default: str) -> Any:  # noqa: ANN401 - the type of the caller's entries
+        """The entry of ``allowed`` for the value of a key.
+
+        Args:
+            key: Key of a string.
+            allowed: Supported values → entry.
+            default: Value if the key is absent or null.
 
         Raises:
-            ModelError: it is none of ``allowed``.
+            ModelError: The value is not in ``allowed``.
         """
         value = self.values.get(key)
         value = default if value is None else value
@@ -91,10 +105,10 @@ class ModelConfig:
 
 
 def parse_json(file: Path) -> object:
-    """A JSON file's value.
+    """Read the value of a JSON file.
 
     Raises:
-        ModelError: it is missing, not itself or not readable.
+        ModelError: The file is missing, a git-lfs pointer, or not valid JSON.
     """
     check_file(file)
     try:
@@ -104,7 +118,11 @@ def parse_json(file: Path) -> object:
 
 
 def _parsed(text: str) -> object:
-    """Raises ValueError: it is no JSON, or has half a character, which can be written so but be in no answer."""
+    """Parse JSON, and refuse a lone surrogate: JSON can state one, but no answer can contain it.
+
+    Raises:
+        ValueError: The text is not JSON, or has a lone surrogate.
+    """
     value: object = json.loads(text)
     if _SURROGATE in text.lower():
         json.dumps(value, ensure_ascii=False).encode()

@@ -1,4 +1,4 @@
-"""Values that transformers takes for keys absent from config.json: the defaults of its configuration classes (5.23)."""
+"""Defaults of transformers' configuration classes (5.23), for keys that are absent from config.json."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -81,4 +81,4 @@ DEFAULTS: Mapping[str, Values] = MappingProxyType(
         },
     }
 )
-"""config.json's ``model_type`` → the default values of its configuration class."""
+"""``model_type`` in config.json → default values of its configuration class."""

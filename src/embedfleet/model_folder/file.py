@@ -1,14 +1,15 @@
-"""Checks that a file of a model folder is there, and is no git-lfs pointer."""
+"""Checks that a file of a model folder exists and is not a git-lfs pointer."""
 
 from pathlib import Path
 
 from embedfleet.errors import ModelError
+from embedfleet.model_folder.file_names import is_git_lfs_pointer
 
-_LFS_POINTER = b"version https://git-lfs"
+_BEGINNING = 64  # bytes, more than the beginning of a git-lfs pointer
 
 
 def has_file(file: Path) -> bool:
-    """Whether there is a file of that name; False for a name that no file can have."""
+    """Whether a file exists; False for an impossible name."""
     try:
         return file.is_file()
     except OSError:
@@ -16,26 +17,26 @@ def has_file(file: Path) -> bool:
 
 
 def check_file(file: Path, hint: str = "copy or download the whole folder") -> None:
-    """See that a file can be read.
+    """Check that a file of a model folder can be read.
 
     Args:
-        file: of the model folder.
-        hint: what to do if it is missing.
+        file: File to check.
+        hint: Advice for the error message if it is missing.
 
     Raises:
-        ModelError: it is missing, a directory, a git-lfs pointer, or may not be read.
+        ModelError: The file is missing, a directory, a git-lfs pointer, or unreadable.
     """
     if not has_file(file):
-        what = "is a directory where a file should be" if _is_directory(file) else "is missing"
-        raise ModelError(f"{file} {what}", hint)
+        fault = "is a directory instead of a file" if _is_directory(file) else "is missing"
+        raise ModelError(f"{file} {fault}", hint)
     try:
         with file.open("rb") as stream:
-            begins = stream.read(len(_LFS_POINTER))
+            beginning = stream.read(_BEGINNING)
     except OSError as error:
         raise ModelError(
-            f"{file} cannot be read: {error.strerror or error}", "give the user that runs the engine leave to read it"
+            f"{file} cannot be read: {error.strerror or error}", "allow the user that runs the engine to read it"
         ) from error
-    if begins == _LFS_POINTER:
+    if is_git_lfs_pointer(beginning):
         raise ModelError(
             f"{file} is a git-lfs pointer, not the file itself", "run `git lfs install && git lfs pull` in the folder"
         )

@@ -1,7 +1,7 @@
-"""Reads a SentencePiece model file (pieces and normalizer) without the library.
+"""Reader of a SentencePiece model file, pieces and normalizer, without the library.
 
-The file is a protobuf message, `ModelProto` of sentencepiece_model.proto (google/sentencepiece 0.2). We need a few of
-its fields, for which the few rules of protobuf's encoding are enough.
+The file is a protobuf message, `ModelProto` of sentencepiece_model.proto (google/sentencepiece 0.2). Only a few fields
+are needed, and a few rules of protobuf's encoding suffice to read them.
 """
 
 import struct
@@ -11,12 +11,12 @@ from dataclasses import dataclass
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # wire types
 _UNIGRAM = 1  # TrainerSpec.model_type
 NORMAL, CONTROL, USER_DEFINED = 1, 3, 4
-"""Kinds of pieces that matter."""
+"""Types of pieces that are distinguished."""
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A piece of the vocabulary: a word or a part of one."""
+    """A piece of the vocabulary: a word or part of a word."""
 
     text: str
     score: float
@@ -28,10 +28,10 @@ class SentencePieces:
     """The contents of a SentencePiece file.
 
     Attributes:
-        pieces: in the order of their numbers.
-        is_unigram: whether the pieces are chosen by their scores (Kudo 2018).
-        unknown: the number of the piece that stands for what no other covers.
-        charsmap: the normalizer's compiled rules; empty means none.
+        pieces: Pieces in the order of their ids.
+        is_unigram: Whether it is a unigram model, which chooses pieces by their scores (Kudo 2018).
+        unknown: Id of the piece for text that no other piece covers.
+        charsmap: Compiled rules of the normalizer; empty for none.
     """
 
     pieces: tuple[Piece, ...]
@@ -41,10 +41,10 @@ class SentencePieces:
 
 
 def read_sentencepieces(data: bytes) -> SentencePieces:
-    """Read a file's content.
+    """Parse the content of a SentencePiece file.
 
     Raises:
-        ValueError: it is no such message.
+        ValueError: It is not such a message.
     """
     pieces: list[Piece] = []
     kind, unknown, charsmap = _UNIGRAM, 0, b""
@@ -68,47 +68,47 @@ def _piece(data: bytes) -> Piece:
 
 
 def _fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
-    """Number and value (an integer, or bytes) of each field of a protobuf message."""
-    place = 0
-    while place < len(data):
-        key, place = _varint(data, place)
+    """Yield the number and value, an integer or bytes, of each field of a protobuf message."""
+    offset = 0
+    while offset < len(data):
+        key, offset = _varint(data, offset)
         wire = key & 7
         if wire == _VARINT:
-            value, place = _varint(data, place)
+            value, offset = _varint(data, offset)
             yield key >> 3, value
             continue
         if wire == _BYTES:
-            length, place = _varint(data, place)
+            length, offset = _varint(data, offset)
         elif wire in {_FIXED32, _FIXED64}:
             length = 4 if wire == _FIXED32 else 8
         else:
             raise ValueError(f"it has a field of wire type {wire}")
-        if place + length > len(data):
-            raise ValueError(f"it ends {place + length - len(data)} bytes too early")
-        yield key >> 3, data[place : place + length]
-        place += length
+        if offset + length > len(data):
+            raise ValueError(f"it ends {offset + length - len(data)} bytes too early")
+        yield key >> 3, data[offset : offset + length]
+        offset += length
 
 
-def _varint(data: bytes, place: int) -> tuple[int, int]:
-    """A protobuf varint, and the position behind it."""
+def _varint(data: bytes, offset: int) -> tuple[int, int]:
+    """Read a protobuf varint; returns it with the offset after it."""
     value = shift = 0
-    while place < len(data) and shift < 64:
-        byte = data[place]
+    while offset < len(data) and shift < 64:
+        byte = data[offset]
         value |= (byte & 0x7F) << shift
-        place += 1
+        offset += 1
         shift += 7
         if byte < 0x80:
-            return value, place
+            return value, offset
     raise ValueError("it ends within a number")
 
 
 def _message(value: int | bytes) -> bytes:
     if isinstance(value, int):
-        raise ValueError("it has a number where a message should be")  # noqa: TRY004 - of the file, not of our call
+        raise ValueError("it has a number instead of a message")  # noqa: TRY004 - a fault of the file, not of the call
     return value
 
 
 def _whole(value: int | bytes) -> int:
     if isinstance(value, bytes):
-        raise ValueError("it has bytes where a number should be")  # noqa: TRY004 - likewise
+        raise ValueError("it has bytes instead of a number")  # noqa: TRY004 - a fault of the file, not of the call
     return value

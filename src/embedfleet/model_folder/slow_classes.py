@@ -1,4 +1,4 @@
-"""How each slow tokenizer class of transformers builds its tokenizer from files (5.23, models/*/tokenization_*.py)."""
+"""Tokenizers that transformers' slow classes build from their files (5.23, models/*/tokenization_*.py)."""
 
 from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
@@ -11,28 +11,38 @@ from embedfleet.model_folder.sentencepiece import CONTROL, USER_DEFINED, Sentenc
 from embedfleet.model_folder.special_tokens import Token
 
 Json = dict[str, Any]
-_SPACE = "▁"  # SentencePiece's mark of a word's begin
+_SPACE = "▁"  # SentencePiece's mark at the start of a word
 
 
 @dataclass(frozen=True, slots=True)
 class Files:
-    """A folder's files, with the settings of its tokenizer_config.json."""
+    """Files of a folder with a slow tokenizer.
+
+    Attributes:
+        folder: Folder of the files.
+        settings: Its tokenizer_config.json; None if there is none.
+        values: Keys and values of the settings; empty if there are none.
+    """
 
     folder: Path
     settings: ModelConfig | None
     values: Mapping[str, Any]
 
     def flag(self, key: str, *, default: bool) -> bool:
-        """A setting that is true or false."""
+        """A true or false setting."""
         return default if self.settings is None else self.settings.flag(key, default=default)
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
-    """The parts of a tokenizer that a class builds from its files.
+class TokenizerParts:
+    """Parts of a ``tokenizer.json`` that a class builds from its files.
 
     Attributes:
-        extra: tokens that SentencePiece's own file names, in their order.
+        model: The ``model`` part.
+        normalizer: The ``normalizer`` part; None for none.
+        pre_tokenizer: The ``pre_tokenizer`` part; None for none.
+        decoder: The ``decoder`` part; None for none.
+        extra: Tokens that the SentencePiece file itself names, in order.
     """
 
     model: Json
@@ -44,44 +54,44 @@ class Made:
 
 @dataclass(frozen=True, slots=True)
 class TokenizerClass:
-    """A class of tokenizers.
+    """A slow tokenizer class.
 
     Attributes:
-        files: that it reads; the first tells that the folder has them.
-        tokens: its special ones, by role.
-        make: all but the tokens and where they stand.
-        around: of the tokens' roles, those before a text, behind it, between two texts, and the second text's type.
+        files: Files that it reads; the first one marks a folder of this class.
+        tokens: Default special tokens by role.
+        build: Function that builds the parts of the tokenizer.
+        template: Placement of special tokens around texts.
     """
 
     files: tuple[str, ...]
     tokens: Mapping[str, str | Token]
-    make: Callable[[Files, Mapping[str, Token]], Made]
-    around: "Around"
+    build: Callable[[Files, Mapping[str, Token]], TokenizerParts]
+    template: "SpecialTokenTemplate"
 
 
 @dataclass(frozen=True, slots=True)
-class Around:
-    """Where special tokens are put around a text or a pair, by their roles.
+class SpecialTokenTemplate:
+    """Placement of special tokens around a text or a pair, by role.
 
     Attributes:
-        begin: before the first text.
-        end: behind each text.
-        joints: how often ``end`` stands between two texts.
-        second: the token type of the second text.
-        is_roberta: whether it is written as RoBERTa's own post-processor.
+        begin: Role of the token before the first text.
+        end: Role of the token after each text.
+        separators: Number of ``end`` tokens between two texts.
+        second_type: Token type of the second text.
+        is_roberta: Whether RoBERTa's post-processor is used.
     """
 
     begin: str = "cls_token"
     end: str = "sep_token"
-    joints: int = 1
-    second: int = 1
+    separators: int = 1
+    second_type: int = 1
     is_roberta: bool = False
 
 
-def _word_piece(files: Files, named: Mapping[str, Token]) -> Made:
-    """BERT's: words, then the longest parts that the vocabulary has (Wu et al. 2016)."""
+def _word_piece(files: Files, named: Mapping[str, Token]) -> TokenizerParts:
+    """BERT's WordPiece: words, then the longest parts in the vocabulary (Wu et al. 2016)."""
     lines = (files.folder / "vocab.txt").read_text("utf-8").removesuffix("\n").split("\n")
-    return Made(
+    return TokenizerParts(
         model={
             "type": "WordPiece",
             "unk_token": named["unk_token"].content,
@@ -96,7 +106,7 @@ def _word_piece(files: Files, named: Mapping[str, Token]) -> Made:
 
 
 def bert_normalizer(settings: Mapping[str, Any]) -> Json:
-    """As tokenizer_config.json asks for it."""
+    """BERT's normalizer with the settings of tokenizer_config.json."""
     strip = settings.get("strip_accents")
     return {
         "type": "BertNormalizer",
@@ -107,16 +117,16 @@ def bert_normalizer(settings: Mapping[str, Any]) -> Json:
     }
 
 
-def _byte_pairs(files: Files, named: Mapping[str, Token]) -> Made:  # noqa: ARG001 - as the others
-    """RoBERTa's: pairs of bytes merged in the order of a list (Sennrich et al. 2016)."""
+def _byte_pairs(files: Files, named: Mapping[str, Token]) -> TokenizerParts:  # noqa: ARG001 - signature of `TokenizerClass.build`
+    """RoBERTa's byte-level BPE: pairs merged in the order of a list (Sennrich et al. 2016)."""
     merges = [
         line.split(" ")
         for line in (files.folder / "merges.txt").read_text("utf-8").split("\n")
         if line and not line.startswith("#version")
     ]
     if any(len(pair) != 2 for pair in merges):
-        raise ValueError("merges.txt has a line that is no pair")
-    return Made(
+        raise ValueError("merges.txt has a line that is not a pair")
+    return TokenizerParts(
         model={
             "type": "BPE",
             "dropout": None,
@@ -143,7 +153,7 @@ def _byte_pairs(files: Files, named: Mapping[str, Token]) -> Made:  # noqa: ARG0
 def _pieces(files: Files, name: str) -> SentencePieces:
     pieces = read_sentencepieces((files.folder / name).read_bytes())
     if not pieces.is_unigram:
-        raise ValueError(f"{name} is of another kind than unigram, which is not built here")
+        raise ValueError(f"{name} is not a unigram model; other models are not supported")
     return pieces
 
 
@@ -153,9 +163,9 @@ def _unigram(
     vocabulary: Sequence[tuple[str, float]],
     unknown: int,
     normalizers: list[Json],
-) -> Made:
+) -> TokenizerParts:
     metaspace = _metaspace(files)
-    return Made(
+    return TokenizerParts(
         model={
             "type": "Unigram",
             "unk_id": unknown,
@@ -188,24 +198,24 @@ def _charsmap(pieces: SentencePieces) -> list[Json]:
     return [{"type": "Precompiled", "precompiled_charsmap": b64encode(pieces.charsmap).decode()}]
 
 
-def _xlm_roberta(files: Files, named: Mapping[str, Token]) -> Made:
-    """Fairseq numbered its own four tokens first, and had the mask behind all pieces."""
+def _xlm_roberta(files: Files, named: Mapping[str, Token]) -> TokenizerParts:
+    """XLM-RoBERTa's: fairseq put its own four tokens before all pieces, and the mask token after them."""
     pieces = _pieces(files, "sentencepiece.bpe.model")
     first = [(named[name].content, 0.0) for name in ("bos_token", "pad_token", "eos_token", "unk_token")]
     vocabulary = [*first, *_scored(pieces, 3), (named["mask_token"].content, 0.0)]
     return _single_normalizer(_unigram(files, pieces, vocabulary, 3, _charsmap(pieces)))
 
 
-def _camembert(files: Files, named: Mapping[str, Token]) -> Made:
-    """As XLM-RoBERTa's, with places that fairseq never used."""
+def _camembert(files: Files, named: Mapping[str, Token]) -> TokenizerParts:
+    """CamemBERT's: like XLM-RoBERTa's, with entries that fairseq never used."""
     pieces = _pieces(files, "sentencepiece.bpe.model")
     pad, unknown = named["pad_token"].content, named["unk_token"].content
     first = [("<s>NOTUSED", 0.0), (pad, 0.0), ("</s>NOTUSED", 0.0), (unknown, 0.0), ("<unk>NOTUSED", -100.0)]
     vocabulary = [*first, *_scored(pieces, 1), (named["mask_token"].content, 0.0)]
-    return _single_normalizer(_unigram(files, pieces, vocabulary, _place(vocabulary, unknown, 0), _charsmap(pieces)))
+    return _single_normalizer(_unigram(files, pieces, vocabulary, _index(vocabulary, unknown, 0), _charsmap(pieces)))
 
 
-def _albert(files: Files, named: Mapping[str, Token]) -> Made:  # noqa: ARG001 - as the others
+def _albert(files: Files, named: Mapping[str, Token]) -> TokenizerParts:  # noqa: ARG001 - signature of `TokenizerClass.build`
     pieces = _pieces(files, "spiece.model")
     normalizers: list[Json] = [
         {"type": "Replace", "pattern": {"String": quotes}, "content": '"'} for quotes in ("``", "''")
@@ -217,7 +227,7 @@ def _albert(files: Files, named: Mapping[str, Token]) -> Made:  # noqa: ARG001 -
     return _unigram(files, pieces, _scored(pieces, 0), 1, normalizers + _charsmap(pieces))
 
 
-def _deberta_v2(files: Files, named: Mapping[str, Token]) -> Made:
+def _deberta_v2(files: Files, named: Mapping[str, Token]) -> TokenizerParts:
     pieces = _pieces(files, "spm.model")
     vocabulary = _scored(pieces, 0)
     normalizers: list[Json] = [{"type": "Lowercase"}] if files.flag("do_lower_case", default=False) else []
@@ -230,23 +240,23 @@ def _deberta_v2(files: Files, named: Mapping[str, Token]) -> Made:
     if files.flag("split_by_punct", default=False):
         before.append({"type": "Punctuation", "behavior": "Isolated"})
     metaspace = _metaspace(files, without="first")
-    unknown = _place(vocabulary, named["unk_token"].content, pieces.unknown)
-    made = _unigram(files, pieces, vocabulary, unknown, normalizers)
-    return replace(made, pre_tokenizer=_sequence_of("pretokenizers", [*before, metaspace]), decoder=metaspace)
+    unknown = _index(vocabulary, named["unk_token"].content, pieces.unknown)
+    parts = _unigram(files, pieces, vocabulary, unknown, normalizers)
+    return replace(parts, pre_tokenizer=_sequence_of("pretokenizers", [*before, metaspace]), decoder=metaspace)
 
 
-def _single_normalizer(made: Made) -> Made:
-    """Without a sequence around it."""
-    assert made.normalizer is not None
-    inner = made.normalizer["normalizers"]
-    return replace(made, normalizer=inner[0] if inner else None)
+def _single_normalizer(parts: TokenizerParts) -> TokenizerParts:
+    """Replace a normalizer sequence of at most one element by the element."""
+    assert parts.normalizer is not None
+    inner = parts.normalizer["normalizers"]
+    return replace(parts, normalizer=inner[0] if inner else None)
 
 
 def _scored(pieces: SentencePieces, start: int) -> list[tuple[str, float]]:
     return [(piece.text, piece.score) for piece in pieces.pieces[start:]]
 
 
-def _place(vocabulary: Sequence[tuple[str, float]], token: str, otherwise: int) -> int:
+def _index(vocabulary: Sequence[tuple[str, float]], token: str, otherwise: int) -> int:
     return vocabulary.index((token, 0.0)) if (token, 0.0) in vocabulary else otherwise
 
 
@@ -267,8 +277,8 @@ _ROBERTA_TOKENS: dict[str, str | Token] = {
     "mask_token": "<mask>",
 }
 _SPM_BERT_TOKENS: dict[str, str | Token] = {"bos_token": "[CLS]", "eos_token": "[SEP]", **_BERT_TOKENS}
-_BOS_EOS = Around("bos_token", "eos_token", joints=2, second=0)
-_BERT = TokenizerClass(("vocab.txt",), _BERT_TOKENS, _word_piece, Around())
+_BOS_EOS = SpecialTokenTemplate("bos_token", "eos_token", separators=2, second_type=0)
+_BERT = TokenizerClass(("vocab.txt",), _BERT_TOKENS, _word_piece, SpecialTokenTemplate())
 CLASSES = {
     "BertTokenizer": _BERT,
     "DistilBertTokenizer": _BERT,
@@ -277,10 +287,10 @@ CLASSES = {
         ("vocab.txt",),
         _ROBERTA_TOKENS | {"unk_token": "[UNK]", "mask_token": Token("<mask>", lstrip=True)},
         _word_piece,
-        Around(is_roberta=True),
+        SpecialTokenTemplate(is_roberta=True),
     ),
     "RobertaTokenizer": TokenizerClass(
-        ("vocab.json", "merges.txt"), _ROBERTA_TOKENS, _byte_pairs, Around(is_roberta=True)
+        ("vocab.json", "merges.txt"), _ROBERTA_TOKENS, _byte_pairs, SpecialTokenTemplate(is_roberta=True)
     ),
     "XLMRobertaTokenizer": TokenizerClass(("sentencepiece.bpe.model",), _ROBERTA_TOKENS, _xlm_roberta, _BOS_EOS),
     "CamembertTokenizer": TokenizerClass(
@@ -290,11 +300,14 @@ CLASSES = {
         _BOS_EOS,
     ),
     "AlbertTokenizer": TokenizerClass(
-        ("spiece.model",), _SPM_BERT_TOKENS | {"unk_token": "<unk>", "pad_token": "<pad>"}, _albert, Around()
+        ("spiece.model",),
+        _SPM_BERT_TOKENS | {"unk_token": "<unk>", "pad_token": "<pad>"},
+        _albert,
+        SpecialTokenTemplate(),
     ),
-    "DebertaV2Tokenizer": TokenizerClass(("spm.model",), _SPM_BERT_TOKENS, _deberta_v2, Around()),
+    "DebertaV2Tokenizer": TokenizerClass(("spm.model",), _SPM_BERT_TOKENS, _deberta_v2, SpecialTokenTemplate()),
 }
-"""By the name that tokenizer_config.json gives, without ``Fast``."""
+"""Name of a class in tokenizer_config.json, without ``Fast`` → class."""
 CLASS_OF_TYPE = {
     "bert": "BertTokenizer",
     "distilbert": "DistilBertTokenizer",
@@ -307,4 +320,4 @@ CLASS_OF_TYPE = {
     "albert": "AlbertTokenizer",
     "deberta-v2": "DebertaV2Tokenizer",
 }
-"""config.json's ``model_type`` → the class where no file names one."""
+"""``model_type`` in config.json → class, if no file names one."""

@@ -1,4 +1,7 @@
-"""The tokens that a slow tokenizer's files name, by transformers' rules (5.23, tokenization_utils_base.py)."""
+"""Special and added tokens that a tokenizer's files name, as transformers 5.23 reads them.
+
+The rules are those of its tokenization_utils_base.py.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,15 +10,20 @@ from typing import Any
 from embedfleet.model_folder.config import ModelConfig
 
 NAMES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
-"""In the order in which tokens that the vocabulary lacks are numbered."""
+"""Roles, in the order in which tokens that the vocabulary lacks get ids."""
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """An added token: it is searched in a text before the text is split.
+    """An added token, which is found in a text before the text is split.
 
     Attributes:
-        normalized: whether it is looked for in the normalised text; None means where it is not special.
+        content: Text of the token.
+        single_word: Whether it matches whole words only.
+        lstrip: Whether it absorbs white space before it.
+        rstrip: Whether it absorbs white space after it.
+        normalized: Whether it is searched in the normalised text; None for only if it is not special.
+        special: Whether it is a special token.
     """
 
     content: str
@@ -26,7 +34,7 @@ class Token:
     special: bool = True
 
     def entry(self, number: int) -> dict[str, Any]:
-        """Its line in a ``tokenizer.json``."""
+        """Entry of the token in a ``tokenizer.json``."""
         return {
             "id": number,
             "content": self.content,
@@ -40,12 +48,12 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class SpecialTokens:
-    """The special tokens and added tokens that the files name.
+    """Special and added tokens that the files name.
 
     Attributes:
-        named: by role, as ``cls_token``.
-        added: beside the vocabulary, in the order of their numbers.
-        extra: special ones without a role; None where no file states them.
+        named: Special tokens by role, such as ``cls_token``.
+        added: Tokens besides the vocabulary, in the order of their ids.
+        extra: Special tokens without a role; None if no file states any.
     """
 
     named: Mapping[str, Token]
@@ -56,16 +64,15 @@ class SpecialTokens:
 def read_special_tokens(
     settings: Mapping[str, Any], special_map: ModelConfig | None, added: ModelConfig | None
 ) -> SpecialTokens:
-    """Join what three files say.
+    """Join the tokens of three files. With ``added_tokens_decoder`` in the first, the others are ignored.
 
     Args:
-        settings: of tokenizer_config.json.
-        special_map: special_tokens_map.json, if it is there.
-        added: added_tokens.json, if it is there. With ``added_tokens_decoder`` in the first, both others count for
-            nothing.
+        settings: Settings of tokenizer_config.json.
+        special_map: special_tokens_map.json; None if absent.
+        added: added_tokens.json; None if absent.
 
     Raises:
-        ValueError: a token is neither a text nor an object with one.
+        ValueError: A token is neither a text nor an object with one.
     """
     values = dict(settings)
     decoder = values.get("added_tokens_decoder")
@@ -89,12 +96,12 @@ def read_special_tokens(
     )
 
 
-def _extra(values: Mapping[str, Any]) -> Any:  # noqa: ANN401 - of a file, a list or an object
+def _extra(values: Mapping[str, Any]) -> Any:  # noqa: ANN401 - a list or an object, from a file
     return values.get("extra_special_tokens") or values.get("additional_special_tokens")
 
 
-def _legacy(values: Mapping[str, Any], extra: Any, added: ModelConfig | None) -> dict[int, Token]:  # noqa: ANN401 - likewise
-    """The tokens of added_tokens.json, which has only the id of each."""
+def _legacy(values: Mapping[str, Any], extra: Any, added: ModelConfig | None) -> dict[int, Token]:  # noqa: ANN401 - a list or an object, from a file
+    """Tokens of added_tokens.json, which states only their ids, by id."""
     if added is None:
         return {}
     special = {_content(values[name]) for name in NAMES if values.get(name)} | set(map(_content, extra or ()))
@@ -111,7 +118,7 @@ def _is_named(name: str, value: object) -> bool:
 def _content(value: object) -> str:
     content = value.get("content") if isinstance(value, Mapping) else value
     if not isinstance(content, str):
-        raise ValueError(f"{value!r} is no token")  # noqa: TRY004 - of the file, not of our call
+        raise ValueError(f"{value!r} is not a token")  # noqa: TRY004 - a fault of the file, not of the call
     return content
 
 

@@ -1,4 +1,4 @@
-"""A model's tokenizer as the libraries use it: tokenizer.json, with the settings of other files that override it."""
+"""Tokenizer of a model as the libraries use it: tokenizer.json, overridden by settings of other files."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -8,82 +8,84 @@ from typing import Any
 from embedfleet.errors import ModelError
 from embedfleet.model_folder.config import ModelConfig, parse_json
 from embedfleet.model_folder.file import check_file, has_file
-from embedfleet.model_folder.slow_tokenizer import CONFIG_FILE, class_name, has_slow_tokenizer, hint, slow_tokenizer
+from embedfleet.model_folder.file_names import TOKENIZER, TOKENIZER_CONFIG
+from embedfleet.model_folder.slow_tokenizer import class_name, has_slow_tokenizer, hint, slow_tokenizer
 from embedfleet.model_folder.special_tokens import Token, read_special_tokens
 
-NAME = "tokenizer.json"
-_LARGEST = 1 << 28  # bytes; the largest that is published has 35 million
+_LARGEST = 1 << 28  # bytes; the largest published file has 35 million
 _BERT_KEYS = {"do_lower_case": "lowercase", "strip_accents": "strip_accents"}
 _BERT_KEYS |= {"tokenize_chinese_chars": "handle_chinese_chars"}
 _BERT_CLASSES = {"BertTokenizer", "DistilBertTokenizer", "ElectraTokenizer", "MPNetTokenizer"}
 
 
 def check_tokenizer(folder: Path) -> None:
-    """Check that the folder has a tokenizer.
+    """Check that a folder has a tokenizer.
 
     Raises:
-        ModelError: there is none, or its file is a git-lfs pointer.
+        ModelError: There is none, or its file is a git-lfs pointer.
     """
-    if has_file(folder / NAME) or not has_slow_tokenizer(folder):
-        check_file(folder / NAME, f"if there are other files of a tokenizer, {hint(folder)}")
+    if has_file(folder / TOKENIZER) or not has_slow_tokenizer(folder):
+        check_file(folder / TOKENIZER, f"if the folder has other tokenizer files, {hint(folder)}")
 
 
-def tokenizer_text(folder: Path, model_type: str, *, lowers: bool) -> str | None:
-    """The text of a ``tokenizer.json``.
+def tokenizer_text(folder: Path, model_type: str, *, lowercases: bool) -> str | None:
+    """Make the text of the ``tokenizer.json`` that the libraries would use.
 
     Args:
-        folder: of the model.
-        model_type: of its config.json.
-        lowers: whether sentence-transformers lowers a text first.
+        folder: Folder of the model.
+        model_type: ``model_type`` of its config.json.
+        lowercases: Whether sentence-transformers lowercases texts first.
 
     Returns:
-        None where the folder's own file is to be taken as it is.
+        Text; None if the folder's own file needs no change.
 
     Raises:
-        ModelError: a file is missing or cannot be read, or the tokenizer is not one that is built here.
+        ModelError: A file is missing or unreadable, or the tokenizer's class is not supported.
     """
-    if not has_file(folder / NAME):
+    if not has_file(folder / TOKENIZER):
         text = slow_tokenizer(folder, model_type)
-        return json.dumps(_lowered(json.loads(text))) if lowers else text
-    file = folder / CONFIG_FILE
+        return json.dumps(_lowercasing(json.loads(text))) if lowercases else text
+    file = folder / TOKENIZER_CONFIG
     settings = ModelConfig(file).values if has_file(file) else {}
     name = class_name(folder, settings, model_type)
     stated = {key: settings[key] for key in _keys(name) if key in settings}
     for key, value in stated.items():
         if not isinstance(value, bool) and not (value is None and key == "strip_accents"):
-            raise ModelError(f"{file}: `{key}` is {value!r}, true or false is needed")
-    special = _unmarked(folder / NAME, _named(file, settings))
-    if not stated and not lowers and not special:
+            raise ModelError(f"{file}: `{key}` is {value!r}, it must be true or false")
+    special = _unmarked(folder / TOKENIZER, _named(file, settings))
+    if not stated and not lowercases and not special:
         return None
-    tokenizer = parse_json(folder / NAME)
+    tokenizer = parse_json(folder / TOKENIZER)
     if not isinstance(tokenizer, dict):
-        raise ModelError(f"{folder / NAME} does not hold a JSON object", "copy or download it again")
+        raise ModelError(f"{folder / TOKENIZER} does not hold a JSON object", "copy or download it again")
     try:
         changed = _with_special(_with_settings(tokenizer, stated), special)
-        changed = _lowered(changed) if lowers else changed
-    except (TypeError, KeyError, IndexError, AttributeError):  # it is none, as whoever loads it will say
+        changed = _lowercasing(changed) if lowercases else changed
+    except (TypeError, KeyError, IndexError, AttributeError):  # not a tokenizer; loading it will report that
         return None
     return None if changed == tokenizer else json.dumps(changed)
 
 
 def _named(file: Path, settings: Mapping[str, Any]) -> list[Token]:
-    """The tokens that tokenizer_config.json names, with a role or without.
+    """Tokens that tokenizer_config.json names, with or without a role.
 
     Raises:
-        ModelError: one is no token.
+        ModelError: One is not a token.
     """
     try:
         special = read_special_tokens(settings, None, None)
     except (ValueError, TypeError) as error:
-        raise ModelError(f"{file} names what is no token: {error}", "copy or download it again") from error
+        raise ModelError(f"{file} names an invalid token: {error}", "copy or download it again") from error
     return [*special.named.values(), *special.added, *(special.extra or ())]
 
 
 def _unmarked(file: Path, tokens: Sequence[Token]) -> list[Token]:
-    """The tokens that a ``tokenizer.json`` does not list as added ones; its bytes are searched, for parsing takes long.
+    """Tokens that a ``tokenizer.json`` does not list as added tokens.
+
+    The bytes of the file are searched, since parsing it takes long.
 
     Raises:
-        ModelError: the file cannot be read.
+        ModelError: The file cannot be read.
     """
     check_file(file)
     if not tokens or file.stat().st_size > _LARGEST:
@@ -93,20 +95,20 @@ def _unmarked(file: Path, tokens: Sequence[Token]) -> list[Token]:
 
 
 def _entries(token: Token) -> tuple[bytes, bytes]:
-    """How an added token stands in a file that was written densely, or to be read."""
+    """Beginning of an added token's entry in a compact file, and in an indented one."""
     name = json.dumps(token.content, ensure_ascii=False).encode("utf-8", "surrogatepass")
     return b'"content":' + name, b'"content": ' + name
 
 
 def _keys(name: str) -> tuple[str, ...]:
-    """The keys of tokenizer_config.json that override tokenizer.json for a tokenizer class."""
+    """Keys of tokenizer_config.json that override tokenizer.json for a tokenizer class."""
     if name in _BERT_CLASSES:
         return tuple(_BERT_KEYS)
     return ("add_prefix_space",) if name == "RobertaTokenizer" else ()
 
 
 def _with_settings(tokenizer: dict[str, Any], stated: Mapping[str, Any]) -> dict[str, Any]:
-    """A tokenizer with the settings of tokenizer_config.json, which transformers puts in when it rebuilds its parts."""
+    """A tokenizer with the settings of tokenizer_config.json, which transformers applies when it rebuilds the parts."""
     normalizer, pre_tokenizer = tokenizer.get("normalizer"), tokenizer.get("pre_tokenizer")
     if isinstance(normalizer, dict) and normalizer.get("type") == "BertNormalizer":
         normalizer = {**normalizer, **{_BERT_KEYS[key]: value for key, value in stated.items() if key in _BERT_KEYS}}
@@ -116,13 +118,14 @@ def _with_settings(tokenizer: dict[str, Any], stated: Mapping[str, Any]) -> dict
 
 
 def _with_special(tokenizer: dict[str, Any], special: Sequence[Token]) -> dict[str, Any]:
-    """A tokenizer that takes words of its vocabulary as special tokens, as transformers does with those that are named.
+    """A tokenizer that treats the named words of its vocabulary as special tokens, as transformers does.
 
-    Words that the vocabulary lacks stay out: transformers numbers them behind it, where most models have no row.
+    Words that the vocabulary lacks are left out: transformers gives them ids after the vocabulary, for which most
+    models have no embedding.
     """
     model, known = tokenizer.get("model"), tokenizer.get("added_tokens") or []
     vocabulary = model.get("vocab") if isinstance(model, dict) else None
-    if isinstance(vocabulary, list):  # of a Unigram model: pieces with their scores
+    if isinstance(vocabulary, list):  # a Unigram model: pieces with scores
         vocabulary = {piece[0]: number for number, piece in enumerate(vocabulary)}
     if not isinstance(vocabulary, dict):
         return tokenizer
@@ -132,7 +135,7 @@ def _with_special(tokenizer: dict[str, Any], special: Sequence[Token]) -> dict[s
     return {**tokenizer, "added_tokens": sorted(entries, key=lambda entry: entry["id"])} if wanted else tokenizer
 
 
-def _lowered(tokenizer: dict[str, Any]) -> dict[str, Any]:
+def _lowercasing(tokenizer: dict[str, Any]) -> dict[str, Any]:
     """A tokenizer that lowercases a text first (sentence-transformers 6.2, base/modules/transformer.py)."""
     normalizer = tokenizer.get("normalizer") or {}
     parts = normalizer["normalizers"] if normalizer.get("type") == "Sequence" else [normalizer] if normalizer else []

@@ -14,8 +14,8 @@ from safetensors.torch import load_file, save_file
 
 from bench.fuzz.folders import KINDS, make_files, write_files
 from embedfleet.engine.backends import make_backend
-from embedfleet.engine.compute.heads import outputs_of
-from embedfleet.engine.compute.vectors import Vectors
+from embedfleet.engine.compute.embedding_pooler import EmbeddingPooler
+from embedfleet.engine.compute.output_heads import outputs_of
 from embedfleet.engine.engine import load as load_engine
 from embedfleet.engine.model.folder_state import FolderState
 from embedfleet.engine.model.spec import read_model
@@ -107,7 +107,7 @@ def test_what_was_loaded_is_served_to_the_end(tmp_path, model, backend, precisio
     folder = MODELS[model](tmp_path / "m")
     spec = read_model(folder)
     runner = make_backend(spec, EngineSettings(backend=backend, precision=precision), cpu_flags=FLAGS)
-    vectors = Vectors(spec) if spec.kind == "embedding" else None
+    vectors = EmbeddingPooler(spec) if spec.kind == "embedding" else None
 
     def serve():
         rows = runner.forward(IDS, 0 * IDS, LENGTHS, outputs_of(spec))

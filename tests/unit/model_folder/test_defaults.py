@@ -1,4 +1,4 @@
-"""What is filled in is what transformers fills in."""
+"""Our defaults equal those of transformers."""
 
 import pytest
 

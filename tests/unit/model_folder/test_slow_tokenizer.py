@@ -1,4 +1,4 @@
-"""A tokenizer.json made of slow files is the one that transformers makes."""
+"""A tokenizer.json made of a slow tokenizer's files equals the one that transformers makes."""
 
 import json
 
@@ -94,7 +94,7 @@ CASES = {
 
 
 def parts(tokenizer):
-    """All that a tokenizer is; scores as they are in the file, in float32."""
+    """All parts of a tokenizer, with scores in float32 as in the file."""
     found = json.loads(tokenizer.to_str())
     if isinstance(found["model"]["vocab"], list):
         found["model"]["vocab"] = [(text, np.float32(score)) for text, score in found["model"]["vocab"]]
@@ -146,7 +146,7 @@ def test_a_file_of_pairs_is_no_unigram(tmp_path):
     folder = sentence_pieces(tmp_path / "m", "spm.model", "deberta-v2", {}, DEBERTA)
     content = (folder / "spm.model").read_bytes()
     (folder / "spm.model").write_bytes(content + bytes([0x12, 2, 0x18, 2]))  # model_type = BPE
-    with pytest.raises(ModelError, match="another kind than unigram"):
+    with pytest.raises(ModelError, match="not a unigram model"):
         slow_tokenizer(folder, "deberta-v2")
 
 

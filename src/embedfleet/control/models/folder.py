@@ -13,10 +13,16 @@ from typing import Any, NoReturn, TypeVar
 
 from embedfleet.errors import ModelError
 from embedfleet.model_folder.config import parse_json
-from embedfleet.model_folder.sentence_files import LENGTH_FILES
+from embedfleet.model_folder.file_names import (
+    ADDED_TOKENS,
+    CONFIG,
+    SENTENCE_BERT_CONFIGS,
+    TOKENIZER,
+    VOCABULARY,
+    is_git_lfs_pointer,
+)
 from embedfleet.model_folder.tokenizer_file import tokenizer_text
 
-_LFS = b"version https://git-lfs.github.com/spec/"
 _ZIP = b"PK\x03\x04"
 _BOM = b"\xef\xbb\xbf"
 _BEGINNING = 64
@@ -25,8 +31,7 @@ _LARGEST_HEADER = 100_000_000  # bytes of a safetensors header, the limit of its
 _MOST_FILES = 10_000  # files of one folder that are listed
 _READ = (".json", ".safetensors", ".bin", ".onnx", ".model", ".txt", ".pt")
 _DEEPEST = 2
-_NOT_READ = {"tokenizer.json", "vocab.json", "added_tokens.json"}  # large files of which only the names matter
-_TOKENIZER = "tokenizer.json"
+_NOT_READ = {TOKENIZER, VOCABULARY, ADDED_TOKENS}  # large files of which only the names matter
 
 Value = TypeVar("Value")
 
@@ -92,7 +97,7 @@ def read_model_folder(path: Path) -> ModelFolder:
         broken={name: fault for name, (_, _, fault) in read.items() if fault},
         odd=frozenset(name for name, (_, is_odd, _) in read.items() if is_odd)
         | {name for name, begins in beginnings.items() if begins.startswith(_BOM)},
-        pointers=frozenset(name for name, begins in beginnings.items() if begins.startswith(_LFS)),
+        pointers=frozenset(name for name, begins in beginnings.items() if is_git_lfs_pointer(begins)),
         zipped=frozenset(name for name, begins in beginnings.items() if begins.startswith(_ZIP)),
         outside=outside,
         tensors={name: shapes for name, shapes in tensors.items() if shapes is not None},
@@ -116,11 +121,11 @@ def below(folder: ModelFolder, path: str) -> ModelFolder:
 
 def with_tokenizer(folder: ModelFolder) -> ModelFolder:
     """Return the folder with the tokenizer that the libraries would use, made of slow files or changed by other files."""
-    kind = (folder.values("config.json") or {}).get("model_type")
-    lowers = any((folder.values(name) or {}).get("do_lower_case") is True for name in LENGTH_FILES)
+    kind = (folder.values(CONFIG) or {}).get("model_type")
+    lowers = any((folder.values(name) or {}).get("do_lower_case") is True for name in SENTENCE_BERT_CONFIGS)
     try:
-        text = tokenizer_text(folder.path, str(kind or ""), lowers=lowers) or ""
-        if text and folder.has(_TOKENIZER) and parse_json(folder.path / _TOKENIZER) == json.loads(text):
+        text = tokenizer_text(folder.path, str(kind or ""), lowercases=lowers) or ""
+        if text and folder.has(TOKENIZER) and parse_json(folder.path / TOKENIZER) == json.loads(text):
             text = ""
         return replace(folder, tokenizer=text)
     except ModelError as error:

@@ -6,6 +6,7 @@ from typing import Any
 
 from embedfleet.control.models.folder import ModelFolder
 from embedfleet.control.tei.weights import HEADS, tensors_of
+from embedfleet.model_folder.file_names import MODULES, POOLING_CONFIG
 
 _MODULES = "modules.json"
 _LABELS = 2  # labels of a classifier that does not state a number: transformers' default
@@ -36,8 +37,8 @@ def kind_of(folder: ModelFolder, config: Mapping[str, Any], pooling: str = "auto
     names = [name for name in stated if isinstance(name, str)] if isinstance(stated, list) else []
     if any(name.endswith("ForSequenceClassification") for name in names):
         return _classifier(_labels(config) or _rows(folder) or _LABELS)
-    pools = "Pooling" in modules or folder.has("1_Pooling/config.json") or pooling != "auto"
-    if not pools and _MODULES not in folder.json and (rows := _rows(folder)):
+    pools = "Pooling" in modules or folder.has(POOLING_CONFIG) or pooling != "auto"
+    if not pools and MODULES not in folder.json and (rows := _rows(folder)):
         return _classifier(rows)
     if not pools and any(name.endswith("ForCausalLM") for name in names):
         return Kind.LANGUAGE
@@ -64,7 +65,7 @@ def misplaced(kind: Kind, service: str, task: str, *, by_tei: bool) -> tuple[str
 
 
 def _modules(folder: ModelFolder) -> set[str]:
-    rows = folder.json.get(_MODULES)
+    rows = folder.json.get(MODULES)
     rows = rows if isinstance(rows, list) else []
     return {str(row.get("type", "")).rpartition(".")[2] for row in rows if isinstance(row, dict)}
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from embedfleet.control.models.folder import ModelFolder
 from embedfleet.control.tei.verdict import Draft
-from embedfleet.model_folder.sentence_files import LENGTH_FILES
+from embedfleet.model_folder.file_names import SENTENCE_BERT_CONFIGS
 
 _KEY = "max_seq_length"
 _TOKENIZER_CONFIG = "tokenizer_config.json"
@@ -35,7 +35,7 @@ def settle_length(draft: Draft, folder: ModelFolder, config: dict[str, Any], *, 
             "config.json", "max_position_embeddings", f"is {positions}, which leaves no position for a text", _AGAIN
         )
         return
-    file = next((name for name in LENGTH_FILES if folder.has(name)), "")
+    file = next((name for name in SENTENCE_BERT_CONFIGS if folder.has(name)), "")
     values = folder.values(file) if file else {}
     if values is None:
         draft.refuse(file, "", f"cannot be read: {folder.broken.get(file, 'it holds no JSON object')}", _AGAIN)
@@ -57,8 +57,8 @@ def settle_length(draft: Draft, folder: ModelFolder, config: dict[str, Any], *, 
         draft.change(file, _KEY, what)
         draft.write(file, values | {_KEY: right})
     elif not file and right != by_itself:
-        draft.change(LENGTH_FILES[0], _KEY, _missing(folder, right, limit))
-        draft.write(LENGTH_FILES[0], {_KEY: right, "do_lower_case": False})
+        draft.change(SENTENCE_BERT_CONFIGS[0], _KEY, _missing(folder, right, limit))
+        draft.write(SENTENCE_BERT_CONFIGS[0], {_KEY: right, "do_lower_case": False})
 
 
 def _right(draft: Draft, folder: ModelFolder, stated: int | None, limit: int, *, bounded: bool) -> int:

@@ -7,9 +7,9 @@ from typing import Any
 
 from embedfleet.control.models.folder import ModelFolder
 from embedfleet.control.tei.verdict import OWN_ENGINE, Draft
-from embedfleet.model_folder.sentence_files import LENGTH_FILES
+from embedfleet.model_folder.file_names import SENTENCE_BERT_CONFIGS
 
-_SENTENCE = LENGTH_FILES[0]
+_SENTENCE = SENTENCE_BERT_CONFIGS[0]
 _TOKENIZER_CONFIG = "tokenizer_config.json"
 _NO_TYPES = "TokenizersBackend"  # its predecessor in transformers 4, PreTrainedTokenizerFast, made token types
 _STATE_TYPES = (

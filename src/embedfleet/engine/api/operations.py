@@ -28,16 +28,16 @@ from embedfleet.dialects.serving.tei import (
     predictions,
 )
 from embedfleet.engine.batching.job import Inference
-from embedfleet.engine.compute import m3
-from embedfleet.engine.compute.heads import outputs_of
-from embedfleet.engine.compute.m3 import colbert_vectors, lexical_weights
+from embedfleet.engine.compute import bge_m3
+from embedfleet.engine.compute.bge_m3 import colbert_vectors, lexical_weights
 from embedfleet.engine.compute.output import Output
+from embedfleet.engine.compute.output_heads import outputs_of
 from embedfleet.engine.compute.pooling import max_sim, probabilities, sigmoid, unit, words_of
 from embedfleet.engine.engine import Engine
-from embedfleet.engine.model.spec import COLBERT_FILE, SPARSE_FILE
 from embedfleet.engine.settings import EngineSettings
 from embedfleet.engine.text.encoded import Encoded
 from embedfleet.errors import BatchTooLarge, EmptyInput, Validation, WrongInput, WrongModel
+from embedfleet.model_folder.file_names import COLBERT_LINEAR, SPARSE_LINEAR
 
 _NO_ROWS = np.zeros((0, 1), dtype=np.float32)  # output of an input without tokens
 
@@ -168,7 +168,7 @@ class Operations:
         return vectors[1:] @ vectors[0], cost
 
     async def rerank(self, request: RerankRequest, scoring: Scoring | None = None) -> tuple[Floats, RequestCost]:
-        """Compute a score for each text, in the texts' order; with a ``scoring``, by bge-m3's outputs (`m3.score`)."""
+        """Compute a score for each text, in the texts' order; with a ``scoring``, by bge-m3's outputs."""
         if scoring is not None:
             self._check_batch(len(request.texts))
             return await self._scores(self._query_and_texts(request), scoring)
@@ -192,7 +192,7 @@ class Operations:
         self._check_batch(len(request.inputs))
         if any(isinstance(item, tuple) for item in request.inputs):
             self._instruction()
-        if spec.dialogue is not None and not all(isinstance(item, tuple) for item in request.inputs):
+        if spec.reranker_prompt is not None and not all(isinstance(item, tuple) for item in request.inputs):
             raise WrongInput("the model scores pairs: give [query, text]")
         given = _ModelInputs(request.inputs, request.truncation, self._default_prompt, "predict")
         computed = await self._compute(given, Output.CLASSES)
@@ -260,7 +260,7 @@ class Operations:
         outputs = tuple(output for output, weight in wanted.items() if weight)
         self._require(*outputs)
         (query, *texts), cost = await self._encode(given, outputs)
-        return np.array([m3.score(query, text, scoring) for text in texts], dtype=np.float32), cost
+        return np.array([bge_m3.score(query, text, scoring) for text in texts], dtype=np.float32), cost
 
     async def _encode(self, given: _ModelInputs, outputs: tuple[Output, ...]) -> tuple[list[Encoding], RequestCost]:
         """Compute each input's ``outputs`` in one pass, in the form that bge-m3's clients get."""
@@ -281,7 +281,7 @@ class Operations:
         """Refuse outputs that the model does not have."""
         for output in outputs:
             if output.source not in outputs_of(self._engine.spec):
-                needed = f"its folder needs {SPARSE_FILE} and {COLBERT_FILE}"
+                needed = f"its folder needs {SPARSE_LINEAR} and {COLBERT_LINEAR}"
                 raise WrongModel(f"Backend error: the model has no {output} output: {needed}")
 
     async def _compute(self, given: _ModelInputs, *outputs: Output) -> _Computed:
@@ -338,7 +338,7 @@ class Operations:
 
     def _instruction(self) -> str | None:
         """The default prompt for pairs: the instruction of a model that judges in a dialogue; others take none."""
-        if self._default_prompt is not None and self._engine.spec.dialogue is None:
+        if self._default_prompt is not None and self._engine.spec.reranker_prompt is None:
             raise WrongInput("`prompt_name` cannot be set with dual inputs")
         return self._default_prompt
 

@@ -10,8 +10,8 @@ import numpy as np
 from embedfleet.arrays import Floats, Integers
 from embedfleet.engine.batching.batch_queue import BatchQueue, Computation
 from embedfleet.engine.compute.backend import Backend
+from embedfleet.engine.compute.embedding_pooler import EmbeddingPooler
 from embedfleet.engine.compute.output import Output
-from embedfleet.engine.compute.vectors import Vectors
 from embedfleet.engine.text.encoded import Encoded
 from embedfleet.errors import Backend as BackendError
 from embedfleet.metrics import Registry
@@ -39,7 +39,7 @@ class Worker:
         self,
         queue: BatchQueue,
         backend: Backend,
-        vectors: Vectors | None,
+        vectors: EmbeddingPooler | None,
         registry: Registry,
     ) -> None:
         self.has_failed = False

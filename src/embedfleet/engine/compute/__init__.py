@@ -1,1 +1,1 @@
-"""Computation between a backend and an answer: pooling, heads, bge-m3's outputs."""
+"""Computation around a backend: output heads, pooling, scores of bge-m3, and the memory of a forward pass."""

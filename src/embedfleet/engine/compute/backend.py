@@ -1,4 +1,4 @@
-"""What runs a model: the interface."""
+"""Interface of a backend, which runs a model."""
 
 from typing import ClassVar, Protocol
 
@@ -7,12 +7,12 @@ from embedfleet.engine.compute.output import Output
 
 
 class Backend(Protocol):
-    """Runs one model; `forward` may be called by several threads at once.
+    """A runner of one model. Several threads may call `forward` at once.
 
     Attributes:
-        precision: the type of number that it computes in, as ``/info`` calls it.
-        padding_free: whether sequences of unlike length cost no more together than apart, so that batches need not
-            be of like length.
+        precision: Number type of the computation, as ``/info`` names it.
+        padding_free: Whether sequences of different lengths cost no more in one batch than in separate ones, so that
+            batches may mix lengths.
     """
 
     precision: str
@@ -21,25 +21,25 @@ class Backend(Protocol):
     def forward(
         self, ids: Integers, types: Integers, lengths: Integers, outputs: tuple[Output, ...]
     ) -> tuple[Floats, ...]:
-        """Run sequences laid end to end, once for all that is asked.
+        """Run the model once over concatenated sequences.
 
         Args:
-            ids: token ids of all sequences, [tokens].
-            types: token type ids, [tokens].
-            lengths: tokens of each sequence, [sequences]; none is 0.
-            outputs: some of those that `heads.outputs_of` names.
+            ids: Token ids of all sequences, [tokens].
+            types: Token type ids, [tokens].
+            lengths: Tokens of each sequence, [sequences], each at least 1.
+            outputs: Outputs to compute, some of those of `output_heads.outputs_of`.
 
         Returns:
-            Of each of ``outputs`` its rows, in their order; see `Output` for the shapes.
+            Rows of each of ``outputs``, in their order; `Output` has the shapes.
 
         Raises:
-            errors.OutOfMemory: the memory does not suffice for so many tokens; fewer may be tried.
-            errors.Backend: the runtime failed.
+            errors.OutOfMemory: The memory does not suffice for so many tokens; a smaller batch may succeed.
+            errors.Backend: The runtime failed.
         """
 
     def check(self) -> None:
-        """See that what it computes with is still what it loaded; takes microseconds.
+        """Check that the weights in memory are still those that were loaded; takes microseconds.
 
         Raises:
-            errors.WeightsChanged: it is not, for somebody wrote to a file that is mapped.
+            errors.WeightsChanged: A program wrote to a mapped file.
         """

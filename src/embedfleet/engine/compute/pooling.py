@@ -1,4 +1,4 @@
-"""From token states to vectors and scores, in numpy."""
+"""Pooling of token states to vectors, normalisation and scores, in numpy."""
 
 from typing import Any
 
@@ -8,27 +8,28 @@ from embedfleet.arrays import Floats
 from embedfleet.engine.model.pooling_config import Pooling
 from embedfleet.errors import Backend
 
-# Between these float32 has room for the squares of a vector's numbers; outside the length is computed in float64.
+# Range of a vector's squared length that is exact in float32. Outside of it, the length is computed in float64.
 _LEAST_SQUARE, _GREATEST_SQUARE = 1e-30, 1e37
 _NO_DIRECTION = (
-    "Backend error: the model's vector is zero in all its numbers, or in all that `dimensions` leaves: it has no "
-    "direction and cannot be of length one; `normalize` false gives it as it is"
+    "Backend error: the model's vector, or the part that `dimensions` keeps, is zero: it has no direction and cannot "
+    "be normalised to length 1; set `normalize` to false to get it unchanged"
 )
 
 
 def pool(states: Floats, pooling: Pooling, skipped: int = 0) -> Floats:
-    """One vector of one sequence's token states.
+    """Pool one sequence's token states to one vector.
 
     Args:
-        states: [tokens, hidden], special tokens included, at least one token.
-        pooling: which tokens count.
-        skipped: of the first tokens, so many do not, fewer than there are: a prompt's. They keep their places.
+        states: States of at least one token, special tokens included, [tokens, hidden].
+        pooling: Kind of pooling.
+        skipped: Number of first tokens to leave out, fewer than all: those of a prompt. The others keep their
+            positions.
 
     Returns:
-        [hidden].
+        Vector, [hidden].
 
     Raises:
-        ValueError: SPLADE does not pool states; see `splade`.
+        ValueError: The pooling is SPLADE, which pools word logits (`splade`).
     """
     states = states[skipped:] if skipped else states
     match pooling:
@@ -43,25 +44,25 @@ def pool(states: Floats, pooling: Pooling, skipped: int = 0) -> Floats:
         case Pooling.MEAN_SQRT_LEN:
             vector = np.add.reduce(states, axis=0, dtype=np.float32) / np.sqrt(np.float32(len(states)))
         case Pooling.WEIGHTED_MEAN:
-            places = np.arange(skipped + 1, skipped + len(states) + 1, dtype=np.float32)
-            vector = places @ states / places.sum()
+            positions = np.arange(skipped + 1, skipped + len(states) + 1, dtype=np.float32)
+            vector = positions @ states / positions.sum()
         case Pooling.SPLADE:
             raise ValueError("SPLADE pools word logits")
     return vector
 
 
 def splade(logits: Floats, first: np.ndarray[Any, np.dtype[np.int64]]) -> Floats:
-    """One weight per word of the vocabulary: log(1 + relu(logit)), the greatest of each sequence's tokens.
+    """Weight of each vocabulary word: the maximum over a sequence's tokens of log(1 + relu(logit)).
 
-    Formal et al. 2021, "SPLADE v2", section 3. The logarithm rises with its argument, so it is taken last, of one row
-    per sequence.
+    Formal et al. 2021, "SPLADE v2", section 3. The logarithm is monotonic, so it is applied last, to one row per
+    sequence.
 
     Args:
-        logits: of sequences laid end to end, [tokens, vocabulary].
-        first: the token that begins each sequence, [sequences].
+        logits: Word logits of concatenated sequences, [tokens, vocabulary].
+        first: Index of each sequence's first token, [sequences].
 
     Returns:
-        [sequences, vocabulary].
+        Weights, [sequences, vocabulary].
     """
     greatest: Floats = np.maximum.reduceat(logits, first, axis=0)
     weights: Floats = np.log1p(np.maximum(greatest, np.float32(0)))
@@ -69,29 +70,29 @@ def splade(logits: Floats, first: np.ndarray[Any, np.dtype[np.int64]]) -> Floats
 
 
 def words_of(weights: Floats) -> dict[int, float]:
-    """The words that have a weight, by their index.
+    """Index of each word with a weight other than 0 → weight.
 
     Args:
-        weights: [vocabulary].
+        weights: Weight of each word, [vocabulary].
     """
     indices = np.flatnonzero(weights)
     return dict(zip(indices.tolist(), weights[indices], strict=True))
 
 
 def normalize(vectors: Floats) -> Floats:
-    """Rows of length one (L2), however small or great their numbers; a row of zeros stays as it is.
+    """Scale rows to L2 norm 1, however small or large their numbers; a row of zeros is unchanged.
 
     Args:
-        vectors: [..., hidden], finite.
+        vectors: Finite rows, [..., hidden].
     """
     return _normalized(vectors)[0]
 
 
 def unit(vectors: Floats) -> Floats:
-    """As `normalize`, of rows that must have a direction.
+    """Scale rows to L2 norm 1, as `normalize`, and refuse rows of zeros.
 
     Raises:
-        errors.Backend: a row is zero.
+        errors.Backend: A row is zero.
     """
     rows, has_zero = _normalized(vectors)
     if has_zero:
@@ -100,8 +101,8 @@ def unit(vectors: Floats) -> Floats:
 
 
 def _normalized(vectors: Floats) -> tuple[Floats, bool]:
-    """Rows of length one, and whether one of them is zero instead."""
-    # What np.linalg.norm computes, without the Python around it: after a forward pass no code is in the cache.
+    """Rows scaled to L2 norm 1, and whether one of them is zero."""
+    # The formula of np.linalg.norm without its Python code, which a forward pass evicts from the cache.
     with np.errstate(over="ignore"):
         squares: Floats = np.add.reduce(vectors * vectors, axis=-1, keepdims=True)
     if not squares.size or (squares.min() > _LEAST_SQUARE and squares.max() < _GREATEST_SQUARE):
@@ -116,14 +117,14 @@ def _normalized(vectors: Floats) -> tuple[Floats, bool]:
 
 
 def max_sim(query: Floats, text: Floats) -> np.float32:
-    """Late interaction: the mean over the query's tokens of the best cosine with a token of the text, -1 to 1.
+    """Late interaction: the mean over query tokens of the largest cosine with a text token, from -1 to 1.
 
-    ColBERT (Khattab and Zaharia 2020) sums; the mean keeps the range whatever the query's length. Where one of the two
-    has no tokens nothing matches, and the score is the least that there is.
+    ColBERT (Khattab and Zaharia 2020) takes the sum; the mean does not depend on the query's length. If the query or
+    the text has no tokens, the score is -1.
 
     Args:
-        query: [query tokens, hidden].
-        text: [text tokens, hidden].
+        query: States of the query's tokens, [query tokens, hidden].
+        text: States of the text's tokens, [text tokens, hidden].
     """
     if not len(query) or not len(text):
         return np.float32(-1)
@@ -132,16 +133,16 @@ def max_sim(query: Floats, text: Floats) -> np.float32:
 
 
 def sigmoid(logits: Floats) -> Floats:
-    """1 / (1 + exp(-x)) of each number, without overflow."""
+    """Compute 1 / (1 + exp(-x)) for each number, without overflow."""
     positive: Floats = np.float32(1) / (np.float32(1) + np.exp(-np.abs(logits)))
     return np.where(logits >= 0, positive, np.float32(1) - positive).astype(np.float32)
 
 
 def probabilities(logits: Floats) -> Floats:
-    """Sigmoid for one class, softmax for more.
+    """Probabilities of classes: sigmoid for one class, softmax for more.
 
     Args:
-        logits: [classes].
+        logits: Logit of each class, [classes].
     """
     if len(logits) == 1:
         return sigmoid(logits)

@@ -1,1 +1,1 @@
-"""One file per model family: what config.json says of its shape, and its forward pass."""
+"""Model families, one file each: the shape that config.json states, and the forward pass."""

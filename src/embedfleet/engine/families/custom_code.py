@@ -1,4 +1,4 @@
-"""Code of a model's own, which ``auto_map`` in config.json names: it is never run."""
+"""Custom code of a model, named by ``auto_map`` in config.json. It is never run."""
 
 import re
 
@@ -6,22 +6,22 @@ from embedfleet.errors import ModelError
 from embedfleet.model_folder.config import ModelConfig
 
 _KEY = "auto_map"
-_OTHERS = {
+_OTHER_NAMES = {
     "bert": ("jinabert",),
     "bidirectional_pplx_qwen3": ("pplxqwen3",),
     "llama_bidirec": ("llamabidirectional",),
 }
-"""Of a ``model_type`` the architectures that are known by another name, in small letters."""
+"""``model_type`` → lowercase names of the architecture besides the type itself."""
 
 
 def known_class(config: ModelConfig) -> str:
-    """The architecture that a folder's own code is named after, in small letters; empty where it names none.
+    """Lowercase name of the architecture that a folder's custom code implements; empty if it has no such code.
 
-    A class of the name that transformers or the model's authors give to a family's is believed to compute what the
-    family does. Any other computes something that we cannot know.
+    A class with the name that transformers or the model's authors use is assumed to compute what the family does. Code
+    with any other name may compute anything.
 
     Raises:
-        ModelError: code of another name is asked for.
+        ModelError: The custom code has another name.
     """
     model_type = str(config.values.get("model_type"))
     own = re.sub("[^a-z0-9]", "", model_type.lower())
@@ -30,26 +30,26 @@ def known_class(config: ModelConfig) -> str:
         stem = name.rpartition(".")[2]
         match = re.fullmatch("(.+?)(Config|Model|PreTrainedModel|For[A-Z][A-Za-z]*)", stem)
         architecture = match[1].lower() if match else ""
-        if architecture not in {own, *_OTHERS.get(model_type, ())}:
+        if architecture not in {own, *_OTHER_NAMES.get(model_type, ())}:
             raise ModelError(
-                f"{config.file}: `{_KEY}` has {key} {name!r}, code of the model's own, which is never run",
-                f"if it computes what transformers' {model_type} does, remove `{_KEY}` from config.json",
+                f"{config.file}: `{_KEY}` has {key} {name!r}, custom code, which is never run",
+                f"if it computes the same as transformers' {model_type}, remove `{_KEY}` from config.json",
             )
         found = architecture
     return found
 
 
 def _classes(config: ModelConfig) -> dict[str, str]:
-    """What stands for the config and the model, by the key; a tokenizer's class is of no interest.
+    """Classes of the config and the model by their keys in ``auto_map``; tokenizer classes are left out.
 
     Raises:
-        ModelError: the key is not an object of names.
+        ModelError: The value of ``auto_map`` is not an object of names.
     """
     stated = config.values.get(_KEY) or {}
     if not isinstance(stated, dict):
-        raise ModelError(f"{config.file}: `{_KEY}` is {stated!r}, an object of names is needed")
+        raise ModelError(f"{config.file}: `{_KEY}` is {stated!r}, it must be an object of names")
     classes = {key: name for key, name in stated.items() if key == "AutoConfig" or key.startswith("AutoModel")}
     for key, name in classes.items():
         if not isinstance(name, str):
-            raise ModelError(f"{config.file}: `{_KEY}` has {key} {name!r}, a name is needed")
+            raise ModelError(f"{config.file}: `{_KEY}` has {key} {name!r}, it must be a name")
     return classes

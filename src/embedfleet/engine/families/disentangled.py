@@ -1,7 +1,4 @@
-"""What disentangled attention adds to scores: who stands where, told by tables that are made once.
-
-He et al. 2021 (DeBERTa), section 3.1, with the buckets of DeBERTa-v2.
-"""
+"""Relative position bias of disentangled attention (He et al. 2021, section 3.1), with DeBERTa-v2's buckets."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -14,12 +11,12 @@ from embedfleet.engine.files.tensor import Tensor
 Integers = np.ndarray[Any, np.dtype[np.int64]]
 
 TILE = 128
-"""Queries whose scores are made at a time, on the CPU."""
+"""Queries whose scores are computed at a time on the CPU."""
 
 
 @dataclass(frozen=True, slots=True)
 class Norm:
-    """A layer normalisation's tensors, [width] each."""
+    """Tensors of a layer normalisation, [width] each."""
 
     scale: Tensor
     shift: Tensor
@@ -28,14 +25,14 @@ class Norm:
 
 @dataclass(frozen=True, slots=True)
 class Projection:
-    """A table that a dense layer has been over: the same for every text, so it is computed when the model is loaded.
+    """A table after a dense layer. It is the same for every text, so it is computed once when the model is loaded.
 
     Attributes:
-        table: [rows, width].
-        norm: of its rows, before the dense layer.
-        weight: [out, width].
-        bias: [out].
-        factor: that all of the outcome is multiplied by.
+        table: Table, [rows, width].
+        norm: Normalisation of the rows before the dense layer; None for none.
+        weight: Weight of the dense layer, [out, width].
+        bias: Bias of the dense layer, [out]; None for none.
+        factor: Factor of the result.
     """
 
     table: Tensor
@@ -46,19 +43,19 @@ class Projection:
 
     @property
     def file(self) -> str:
-        """Where the table is, for errors."""
+        """File of the table, for error messages."""
         return str(self.table.file)
 
     @property
     def name(self) -> str:
-        """Of the dense layer's weight, for errors."""
+        """Name of the dense layer's weight, for error messages."""
         return self.weight.name
 
     def read(self) -> Floats:
-        """The outcome, [rows, out].
+        """Compute the projected table, [rows, out].
 
         Raises:
-            ModelError: as `Tensor.read`.
+            ModelError: A tensor cannot be read, as for `Tensor.read`.
         """
         rows = self.table.read()
         if self.norm is not None:
@@ -71,17 +68,17 @@ class Projection:
 
 @dataclass(frozen=True, slots=True)
 class Disentangled:
-    """More for the score of query q at place i and key k at place j: q . keys[r] + k . queries[r], r by i - j.
+    """Bias on the score of query q at position i and key k at position j: q . keys[r] + k . queries[r], r by i - j.
 
-    Each head has its part of the tables' columns. Both tables have their factors in them already.
+    Each head has its own columns of both tables. The tables already include the scaling factors of the scores.
 
     Attributes:
-        keys: [2 x span, heads x head_size], of content to position; None where the model has it not.
-        queries: the same of position to content.
-        span: rows of each side; farther tokens share the last one.
-        exact: from here on distances share rows by their logarithm; 0 where each has its own.
-        farthest: the distance that the last row of logarithms begins after.
-        longest: tokens of the longest input.
+        keys: Relative keys, for content to position, [2 x span, heads x head_size]; None if the model has none.
+        queries: Relative queries, for position to content, [2 x span, heads x head_size]; None if the model has none.
+        span: Rows for each sign of the distance; longer distances share the last row.
+        exact: Distance in tokens from which distances share rows logarithmically; 0 if each distance has its own row.
+        farthest: Distance in tokens after which the last logarithmic row begins.
+        longest: Tokens of the longest input.
     """
 
     keys: Projection | None
@@ -92,14 +89,17 @@ class Disentangled:
     longest: int
 
     def rows(self) -> Integers:
-        """The tables' row for each distance i - j, from -``longest`` to ``longest``."""
+        """Row of the tables for each distance i - j from -``longest`` to ``longest``."""
         distances = np.arange(-self.longest, self.longest + 1)
         if self.exact:
-            distances = self._by_logarithm(distances)
+            distances = self._logarithmic(distances)
         return np.clip(distances + self.span, 0, 2 * self.span - 1).astype(np.int64)
 
-    def _by_logarithm(self, distances: Integers) -> Integers:
-        """In float32, as the models were trained: at a power of the base a rounding error decides on the bucket."""
+    def _logarithmic(self, distances: Integers) -> Integers:
+        """Map long distances to logarithmic buckets.
+
+        In float32, as in training: at a power of the base, a rounding error decides the bucket.
+        """
         far, exact = np.abs(distances), np.float32(self.exact)
         ratios = np.maximum(far, self.exact).astype(np.float32) / exact
         base = np.log(np.float32((self.farthest - 1) / self.exact))

@@ -1,26 +1,25 @@
-"""What every model family promises."""
+"""Interface of a model family."""
 
-from typing import ClassVar, Protocol
+from abc import ABC, abstractmethod
+from typing import ClassVar
 
 from embedfleet.engine.families.ops import Ops, V
 from embedfleet.engine.files.weights import Weights
 from embedfleet.model_folder.config import ModelConfig
 
 
-class Family(Protocol):
-    """One architecture, of the shape that a model's config.json states.
+class Family(ABC):
+    """A model architecture with the shape that a config.json states.
 
     Attributes:
-        model_types: config.json's ``model_type`` values that mean it.
-        anchor: a tensor that every checkpoint has; what stands before it there is the prefix of the body's tensors.
-        hidden_size: width of a token's state.
-        vocabulary: rows of the word table.
-        token_types: how many there are; at least 1, also where the family has none.
-        first_position: the number of a sequence's first token: 0, or pad id + 1 for RoBERTa's kin.
-        max_input_length: tokens, specials included, that its positions allow.
-
-    Raises:
-        ModelError: from the constructor, naming the key and its value, if the config asks for what is not supported.
+        model_types: Values of ``model_type`` in config.json that select this family.
+        anchor: Name of a tensor that every checkpoint has. The text before it in a checkpoint is the prefix of the
+            body's tensors.
+        hidden_size: Numbers of a token's state.
+        vocabulary: Rows of the word embeddings.
+        token_types: Number of token types; 1 if the family has none.
+        first_position: Position of a sequence's first token: 0, or the padding id + 1 for RoBERTa and its relatives.
+        max_input_length: Longest input that the positions allow, in tokens, special tokens included.
     """
 
     model_types: ClassVar[tuple[str, ...]]
@@ -31,25 +30,34 @@ class Family(Protocol):
     first_position: int
     max_input_length: int
 
-    def __init__(self, config: ModelConfig) -> None: ...
+    @abstractmethod
+    def __init__(self, config: ModelConfig) -> None:
+        """Read the shape from a config.
 
+        Raises:
+            ModelError: The config asks for something unsupported; the message names the key and its value.
+        """
+
+    @abstractmethod
     def states(self, ops: Ops[V], weights: Weights) -> V:
-        """The last hidden states, [tokens, hidden_size].
+        """Compute the last hidden states, [tokens, hidden_size].
 
         Raises:
-            ModelError: a tensor is missing or not of the config's shape.
+            ModelError: A tensor is missing, or its shape is not the config's.
         """
 
+    @abstractmethod
     def class_logits(self, ops: Ops[V], weights: Weights, states: V, labels: int) -> V:
-        """The head of a ``*ForSequenceClassification``, [sequences, labels].
+        """Compute the logits of a ``*ForSequenceClassification`` head, [sequences, labels].
 
         Raises:
-            ModelError: a tensor is missing or not of the config's shape, or the family has no such head.
+            ModelError: A tensor is missing, its shape is not the config's, or the family has no such head.
         """
 
+    @abstractmethod
     def word_logits(self, ops: Ops[V], weights: Weights, states: V) -> V:
-        """The head of a ``*ForMaskedLM``, [tokens, vocabulary].
+        """Compute the logits of a ``*ForMaskedLM`` head, [tokens, vocabulary].
 
         Raises:
-            ModelError: a tensor is missing or not of the config's shape, or the family has no such head.
+            ModelError: A tensor is missing, its shape is not the config's, or the family has no such head.
         """

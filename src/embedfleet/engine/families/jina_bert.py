@@ -1,39 +1,45 @@
-"""JinaBERT (Günther et al. 2023), ``bert`` with ``position_embedding_type`` ``alibi``: gated, places by distance."""
+"""JinaBERT (Günther et al. 2023): a gated BERT with ALiBi; may be of type ``bert``, with ``alibi`` positions."""
 
 import math
 from dataclasses import replace
 from typing import ClassVar
 
-from embedfleet.engine.families.jina_code import MARK, JinaCode
-from embedfleet.engine.families.layers import PostNorm, bert_words, heads_of, linear, pooled_classes
+from typing_extensions import override
+
+from embedfleet.engine.families.family import Family
+from embedfleet.engine.families.jina_code import MARK, JinaCodeLayer
 from embedfleet.engine.families.ops import Activation, Alibi, Ops, V
+from embedfleet.engine.families.post_norm_encoder import LayerNames, PostNormEncoder
+from embedfleet.engine.families.shared_layers import linear, read_attention
+from embedfleet.engine.families.task_heads import bert_class_logits, bert_word_logits
 from embedfleet.engine.files.tensor import Tensor
 from embedfleet.engine.files.weights import Weights
 from embedfleet.model_folder.config import ModelConfig
 
-_NAMES = (
-    "attention.self.query",
-    "attention.self.key",
-    "attention.self.value",
-    "attention.output.dense",
-    "attention.output.LayerNorm",
-    "mlp.gated_layers",
-    "mlp.wo",
-    "mlp.layernorm",
+_NAMES = LayerNames(
+    query="attention.self.query",
+    key="attention.self.key",
+    value="attention.self.value",
+    attention_output="attention.output.dense",
+    attention_norm="attention.output.LayerNorm",
+    up="mlp.gated_layers",
+    down="mlp.wo",
+    feed_forward_norm="mlp.layernorm",
 )
 _GATES: dict[str, Activation] = {"geglu": "gelu", "reglu": "relu"}
 
 
-class JinaBert:
-    """See `Family`. There is no table of positions: far tokens count less, by each head's slope.
+class JinaBert(Family):
+    """JinaBERT: no position embeddings; ALiBi lowers the scores of distant tokens.
 
-    jina-embeddings-v2-base-code has layers of another order, `jina_code`, which only its tensors tell: both call
-    themselves the same.
+    jina-embeddings-v2-base-code orders its layers differently (`jina_code`). Its config.json does not say so; only its
+    tensors tell.
     """
 
     model_types: ClassVar[tuple[str, ...]] = ("jina_bert",)
     anchor: ClassVar[str] = "embeddings.word_embeddings.weight"
 
+    @override
     def __init__(self, config: ModelConfig) -> None:
         config.choice("position_embedding_type", {"alibi": True}, "")
         self._gate = config.choice("feed_forward_type", _GATES, "")
@@ -43,46 +49,47 @@ class JinaBert:
         self.first_position = 0
         self.max_input_length = config.number("max_position_embeddings")
         self._layers = config.number("num_hidden_layers")
-        attention = heads_of(config, "num_attention_heads", self.hidden_size)
-        self._attention = replace(attention, bias=Alibi(slopes(attention.heads)))
-        self._encoder = PostNorm.of(config, _NAMES)
+        attention = read_attention(config, "num_attention_heads", self.hidden_size)
+        self._attention = replace(attention, bias=Alibi(alibi_slopes(attention.heads)))
+        self._encoder = PostNormEncoder.from_config(config, _NAMES)
 
+    @override
     def states(self, ops: Ops[V], weights: Weights) -> V:
-        """See `Family.states`."""
         hidden, encoder, name = self.hidden_size, self._encoder, "embeddings."
-        is_code, code = weights.has_body(f"encoder.layer.0.{MARK}"), JinaCode(encoder, self._gate, self._attention)
         types = weights.body(f"{name}token_type_embeddings.weight", self.token_types, hidden)
         states = ops.add(ops.embed(self._words(weights), ops.ids), ops.embed(types, ops.types))
         states = encoder.norm(ops, weights, f"{name}LayerNorm", states)
+        is_code = weights.has_in_body(f"encoder.layer.0.{MARK}")
+        layer = JinaCodeLayer(encoder, self._gate, self._attention).run if is_code else self._layer
         for number in range(self._layers):
-            prefix = f"encoder.layer.{number}."
-            if is_code:
-                states = code.layer(ops, weights, prefix, states)
-                continue
-            states = encoder.attend(ops, weights, prefix, states, self._attention)
-            both = linear(weights.body, prefix + _NAMES[5], hidden, 2 * encoder.wide, bias=False)
-            gate, up = ops.split(ops.dense(states, both), (encoder.wide, encoder.wide))
-            inner = ops.multiply(ops.activate(gate, self._gate), up)
-            states = encoder.feed(ops, weights, prefix, states, inner)
+            states = layer(ops, weights, f"encoder.layer.{number}.", states)
         return states
 
+    @override
     def class_logits(self, ops: Ops[V], weights: Weights, states: V, labels: int) -> V:
-        """See `Family.class_logits`."""
-        return pooled_classes(ops, weights, states, self.hidden_size, labels)
+        return bert_class_logits(ops, weights, states, self.hidden_size, labels)
 
+    @override
     def word_logits(self, ops: Ops[V], weights: Weights, states: V) -> V:
-        """See `Family.word_logits`."""
-        return bert_words(ops, weights, states, self._encoder, self._words(weights))
+        return bert_word_logits(ops, weights, states, self._encoder, self._words(weights))
+
+    def _layer(self, ops: Ops[V], weights: Weights, prefix: str, states: V) -> V:
+        encoder = self._encoder
+        states = encoder.attend(ops, weights, prefix, states, self._attention)
+        merged = linear(weights.body, prefix + _NAMES.up, encoder.width, 2 * encoder.inner_width, bias=False)
+        gate, up = ops.split(ops.dense(states, merged), (encoder.inner_width, encoder.inner_width))
+        inner = ops.multiply(ops.activate(gate, self._gate), up)
+        return encoder.feed_forward_end(ops, weights, prefix, states, inner)
 
     def _words(self, weights: Weights) -> Tensor:
         return weights.body(self.anchor, self.vocabulary, self.hidden_size)
 
 
-def slopes(heads: int) -> tuple[float, ...]:
-    """ALiBi's slope of each head (Press et al. 2022, section 3, and the authors' rule for other numbers of heads).
+def alibi_slopes(heads: int) -> tuple[float, ...]:
+    """ALiBi's slope of each head (Press et al. 2022, section 3; for other than powers of two, the authors' code).
 
-    Of a power of two they fall from 2^(-8/heads) by that ratio to 2^-8. Otherwise come those of the power of two below,
-    and then every second one of the power of two above.
+    For a power of two, the slopes fall geometrically from 2^(-8/heads) to 2^-8. Other numbers of heads get the slopes
+    of the next lower power of two, then every second slope of the next higher one.
     """
     below = 2 ** int(math.log2(heads))
     first = [2.0 ** (-8.0 * head / below) for head in range(1, below + 1)]

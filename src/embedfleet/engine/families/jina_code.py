@@ -1,34 +1,34 @@
-"""The layers of jina-embeddings-v2-base-code: JinaBERT's with queries and keys normalised, and one norm more."""
+"""Layers of jina-embeddings-v2-base-code: JinaBERT's with normalised queries and keys, and one more norm."""
 
 from dataclasses import dataclass, replace
 
-from embedfleet.engine.families.layers import PostNorm, linear
 from embedfleet.engine.families.ops import Activation, Attention, Ops, V
+from embedfleet.engine.families.post_norm_encoder import PostNormEncoder
+from embedfleet.engine.families.shared_layers import linear
 from embedfleet.engine.files.weights import Weights
 
 MARK = "attention.self.layer_norm_q.weight"
-"""A tensor of a layer that JinaBERT's others have not."""
-
-_DOWN, _NORM = "mlp.down_layer", "layer_norm_2"
+"""Name of a layer's tensor that other JinaBERT models do not have."""
 
 
 @dataclass(frozen=True, slots=True)
-class JinaCode:
-    """A layer of it.
+class JinaCodeLayer:
+    """A layer of jina-embeddings-v2-base-code.
 
     Attributes:
-        encoder: of JinaBERT, for its sizes.
-        gate: activates the gate of the feed-forward part.
+        encoder: Encoder of JinaBERT, for its sizes and names.
+        gate: Activation of the feed-forward gate.
+        attention: Heads and ALiBi bias of the attention.
     """
 
-    encoder: PostNorm
+    encoder: PostNormEncoder
     gate: Activation
     attention: Attention
 
-    def layer(self, ops: Ops[V], weights: Weights, prefix: str, states: V) -> V:
-        """States [tokens, width] after the layer whose tensors' names begin with ``prefix``.
+    def run(self, ops: Ops[V], weights: Weights, prefix: str, states: V) -> V:
+        """Run the layer whose tensor names begin with ``prefix``: [tokens, width] → [tokens, width].
 
-        Its input is added twice: to what attention gives, and to that once it is normalised.
+        The layer's input is added twice: to the output of attention, and again after normalisation.
         """
         encoder = self.encoder
         mixed = encoder.norm(
@@ -38,11 +38,12 @@ class JinaCode:
             ops.add(self._attend(ops, weights, prefix, states), states),
         )
         states = encoder.norm(ops, weights, f"{prefix}layer_norm_1", ops.add(mixed, states))
-        both = linear(weights.body, f"{prefix}mlp.up_gated_layer", encoder.width, 2 * encoder.wide, bias=False)
-        up, gated = ops.split(ops.dense(states, both), (encoder.wide, encoder.wide))
-        inner = ops.multiply(up, ops.activate(gated, self.gate))
-        end = replace(encoder, names=(*encoder.names[:6], _DOWN, _NORM))
-        return end.feed(ops, weights, prefix, states, inner)
+        width, inner_width = encoder.width, encoder.inner_width
+        merged = linear(weights.body, f"{prefix}mlp.up_gated_layer", width, 2 * inner_width, bias=False)
+        up, gate = ops.split(ops.dense(states, merged), (inner_width, inner_width))
+        inner = ops.multiply(up, ops.activate(gate, self.gate))
+        names = replace(encoder.names, down="mlp.down_layer", feed_forward_norm="layer_norm_2")
+        return replace(encoder, names=names).feed_forward_end(ops, weights, prefix, states, inner)
 
     def _attend(self, ops: Ops[V], weights: Weights, prefix: str, states: V) -> V:
         find, width, own = weights.body, self.encoder.width, f"{prefix}attention.self."

@@ -1,36 +1,42 @@
-"""MPNet (Song et al. 2020): BERT's layers with a learnt bias by distance, one for all of them."""
+"""MPNet (Song et al. 2020): BERT's layers with one learned relative position bias for all layers."""
 
 from dataclasses import replace
 from typing import ClassVar
 
-from embedfleet.engine.families.layers import PostNorm, heads_of, roberta_classes, roberta_words
+from typing_extensions import override
+
+from embedfleet.engine.families.family import Family
 from embedfleet.engine.families.ops import Ops, RelativeBias, V
+from embedfleet.engine.families.post_norm_encoder import LayerNames, PostNormEncoder
+from embedfleet.engine.families.shared_layers import read_attention
+from embedfleet.engine.families.task_heads import roberta_class_logits, roberta_word_logits
 from embedfleet.engine.files.tensor import Tensor
 from embedfleet.engine.files.weights import Weights
 from embedfleet.errors import ModelError
 from embedfleet.model_folder.config import ModelConfig
 
-_NAMES = (
-    "attention.attn.q",
-    "attention.attn.k",
-    "attention.attn.v",
-    "attention.attn.o",
-    "attention.LayerNorm",
-    "intermediate.dense",
-    "output.dense",
-    "output.LayerNorm",
+_NAMES = LayerNames(
+    query="attention.attn.q",
+    key="attention.attn.k",
+    value="attention.attn.v",
+    attention_output="attention.attn.o",
+    attention_norm="attention.LayerNorm",
+    up="intermediate.dense",
+    down="output.dense",
+    feed_forward_norm="output.LayerNorm",
 )
-# Both stand in the reference's code and not in its config (transformers, modeling_mpnet.py).
+# Constants of the reference's code, not keys of its config (transformers, modeling_mpnet.py).
 _PADDING = 1
 _BUCKETS = 32
 
 
-class MpNet:
-    """See `Family`. There are no token types; learnt positions begin after the padding id."""
+class MpNet(Family):
+    """MPNet: no token types; learned positions start after the padding id."""
 
     model_types: ClassVar[tuple[str, ...]] = ("mpnet",)
     anchor: ClassVar[str] = "embeddings.word_embeddings.weight"
 
+    @override
     def __init__(self, config: ModelConfig) -> None:
         buckets = config.number("relative_attention_num_buckets", _BUCKETS)
         if buckets != _BUCKETS:
@@ -44,28 +50,28 @@ class MpNet:
         self._positions = config.number("max_position_embeddings")
         self.max_input_length = self._positions - self.first_position
         self._layers = config.number("num_hidden_layers")
-        self._attention = heads_of(config, "num_attention_heads", self.hidden_size)
-        self._encoder = PostNorm.of(config, _NAMES)
+        self._attention = read_attention(config, "num_attention_heads", self.hidden_size)
+        self._encoder = PostNormEncoder.from_config(config, _NAMES)
 
+    @override
     def states(self, ops: Ops[V], weights: Weights) -> V:
-        """See `Family.states`."""
         words = ops.embed(self._words(weights), ops.ids)
-        places = weights.body("embeddings.position_embeddings.weight", self._positions, self.hidden_size)
-        states = ops.add(words, ops.embed(places, ops.positions))
+        positions = weights.body("embeddings.position_embeddings.weight", self._positions, self.hidden_size)
+        states = ops.add(words, ops.embed(positions, ops.positions))
         states = self._encoder.norm(ops, weights, "embeddings.LayerNorm", states)
-        by_distance = weights.body("encoder.relative_attention_bias.weight", _BUCKETS, self._attention.heads)
-        attention = replace(self._attention, bias=RelativeBias(by_distance, _BUCKETS))
+        bias = weights.body("encoder.relative_attention_bias.weight", _BUCKETS, self._attention.heads)
+        attention = replace(self._attention, bias=RelativeBias(bias, _BUCKETS))
         for number in range(self._layers):
             states = self._encoder.layer(ops, weights, f"encoder.layer.{number}.", states, attention)
         return states
 
+    @override
     def class_logits(self, ops: Ops[V], weights: Weights, states: V, labels: int) -> V:
-        """See `Family.class_logits`."""
-        return roberta_classes(ops, weights, states, self.hidden_size, labels)
+        return roberta_class_logits(ops, weights, states, self.hidden_size, labels)
 
+    @override
     def word_logits(self, ops: Ops[V], weights: Weights, states: V) -> V:
-        """See `Family.word_logits`."""
-        return roberta_words(ops, weights, states, self._words(weights), self._encoder.epsilon)
+        return roberta_word_logits(ops, weights, states, self._words(weights), self._encoder.epsilon)
 
     def _words(self, weights: Weights) -> Tensor:
         return weights.body(self.anchor, self.vocabulary, self.hidden_size)

@@ -1,11 +1,11 @@
-"""The operations that a model's forward pass is written in, once for every backend.
+"""Operations that the forward pass of every model family is made of, implemented by each backend.
 
-A family (`engine/families`) tells its pass as calls of `Ops`. A backend that builds a graph answers each call with the
-name of a node's output; one that computes at once answers with the values. So a family is written, read and checked
-once, and every backend computes the same thing.
+A family (`engine/families`) writes its forward pass as calls of `Ops`. A backend that builds a graph returns the name
+of a node's output from each call; a backend that computes eagerly returns values. Each family is therefore written and
+tested once, and all backends compute the same numbers.
 
-All sequences of a batch are laid end to end: ``tokens`` is the number of tokens of all of them, ``sequences`` how many
-there are. Nothing is padded where it can be helped.
+The sequences of a batch are concatenated. In shapes, ``tokens`` is the number of tokens of the whole batch and
+``sequences`` the number of sequences. Backends avoid padding where they can.
 """
 
 import math
@@ -29,18 +29,26 @@ ACTIVATIONS: dict[str, Activation] = {
     "swish": "silu",
     "tanh": "tanh",
 }
-"""What config.json calls them (transformers, activations.py)."""
+"""Names of activations in config.json (transformers, activations.py) → activation."""
 
 UNDIVIDED = 512
-"""Attention that is not plain holds all scores of a sequence up to this length at once, of a longer one a block's."""
+"""Longest sequence, in tokens, whose attention scores are held all at once; plain attention is exempt.
+
+For a longer sequence only the scores of a block of queries are held.
+"""
 
 BLOCK = 256
-"""Queries of a block."""
+"""Queries per block."""
 
 
 @dataclass(frozen=True, slots=True)
 class Linear:
-    """A dense layer's tensors: ``weight`` [out, in], as PyTorch stores it, and ``bias`` [out]."""
+    """Tensors of a dense layer.
+
+    Attributes:
+        weight: Matrix as PyTorch stores it, [out, in].
+        bias: Bias, [out]; None for none.
+    """
 
     weight: Tensor
     bias: Tensor | None = None
@@ -48,10 +56,10 @@ class Linear:
 
 @dataclass(frozen=True, slots=True)
 class Alibi:
-    """A penalty that grows with the distance of two tokens: score + -slope(head) x |i - j| (Press et al. 2022).
+    """ALiBi (Press et al. 2022): a bias of -slope(head) x |i - j| on the attention score of tokens i and j.
 
     Attributes:
-        slopes: one per head, all positive.
+        slopes: Slope of each head, positive.
     """
 
     slopes: tuple[float, ...]
@@ -59,11 +67,12 @@ class Alibi:
 
 @dataclass(frozen=True, slots=True)
 class RelativeBias:
-    """A learnt score per head and bucket of the distance j - i (T5; Raffel et al. 2020, section 2.1).
+    """Relative position bias of T5 (Raffel et al. 2020, section 2.1), learned per head and bucket of j - i.
 
     Attributes:
-        table: [buckets, heads].
-        max_distance: from here on all distances share the last bucket of their side.
+        table: Learned biases, [buckets, heads].
+        buckets: Number of buckets, half of them for each sign of the distance.
+        max_distance: Distance in tokens from which all distances of a sign share its last bucket.
     """
 
     table: Tensor
@@ -71,38 +80,39 @@ class RelativeBias:
     max_distance: int = 128
 
     def bucket(self, distance: int) -> int:
-        """The table's row for a key that stands ``distance`` tokens after its query, or before it if negative.
+        """Bucket for a key that is ``distance`` tokens after its query, or before it if negative.
 
-        One half of the rows is for each side. Of a half, the first half tells near distances one by one, the other
-        spaces the farther ones by their logarithm.
+        Each sign of the distance has half of the buckets. The first half of these holds one short distance each; the
+        second half spaces longer distances logarithmically.
         """
         half = self.buckets // 2
         exact, far = half // 2, abs(distance)
         side = half if distance > 0 else 0
         if far < exact:
             return side + far
-        # At a power of the base the quotient may fall short of its whole number by a rounding error.
+        # At a power of the base, rounding may leave the quotient just below its whole number.
         steps = math.log(far / exact) / math.log(self.max_distance / exact) * (half - exact) + 1e-9
         return side + min(exact + int(steps), half - 1)
 
 
 @dataclass(frozen=True, slots=True)
 class Attention:
-    """How tokens of one sequence look at each other.
+    """Heads, mask and bias of an attention layer.
 
     Attributes:
-        heads: of the queries.
-        key_heads: of keys and values; each serves ``heads / key_heads`` heads, neighbours in order.
-        head_size: width of one head.
-        causal: a token sees itself and those before it.
-        window: a token sees those at most so far away; None means all of its sequence.
-        bias: added to the scores before the softmax.
+        heads: Number of query heads.
+        head_size: Numbers per head.
+        key_heads: Number of key and value heads; each serves ``heads / key_heads`` consecutive query heads. 0 for one
+            per query head.
+        is_causal: Whether a token attends to itself and earlier tokens only.
+        window: Largest distance, in tokens, between a token and those it attends to; None for the whole sequence.
+        bias: Bias that is added to the scores before the softmax; None for none.
     """
 
     heads: int
     head_size: int
     key_heads: int = 0
-    causal: bool = False
+    is_causal: bool = False
     window: int | None = None
     bias: Alibi | RelativeBias | Disentangled | None = None
 
@@ -112,31 +122,31 @@ class Attention:
 
     @property
     def is_plain(self) -> bool:
-        """Whether every token sees every other, by their scores alone: runtimes compute this in tiles by themselves."""
-        return not self.causal and self.window is None and self.bias is None
+        """Whether attention is bidirectional without window or bias; runtimes compute this in tiles themselves."""
+        return not self.is_causal and self.window is None and self.bias is None
 
-    def seen(self, begin: int, end: int, length: int) -> tuple[int, int]:
-        """The keys that queries from ``begin`` to ``end`` see any of: the first, and the one after the last.
+    def key_range(self, begin: int, end: int, length: int) -> tuple[int, int]:
+        """Range of the keys that any of some queries attend to: the first key and the one after the last.
 
         Args:
-            begin: the first query.
-            end: the one after the last.
-            length: tokens of the sequence.
+            begin: First query.
+            end: Query after the last one.
+            length: Tokens of the sequence.
         """
         low, high = 0, length
         if self.window is not None:
             low, high = max(low, begin - self.window), min(high, end + self.window)
-        return low, min(high, end) if self.causal else high
+        return low, min(high, end) if self.is_causal else high
 
 
 @dataclass(frozen=True, slots=True)
 class Rotary:
-    """Rotary position embedding (Su et al. 2021) in halves: element e of a head is turned with element e + half.
+    """Rotary position embedding (Su et al. 2021) in halves: element e of a head is paired with element e + half.
 
     Attributes:
-        head_size: width of one head; its first ``2 x half`` elements are turned.
-        frequencies: radians per position, one per pair: [half].
-        scaling: cosines and sines are multiplied by it.
+        head_size: Numbers per head; the first ``2 x half`` of them are rotated.
+        frequencies: Radians per position of each pair, [half].
+        scaling: Factor of the cosines and sines.
     """
 
     head_size: int
@@ -145,10 +155,12 @@ class Rotary:
 
 
 class Ops(Protocol[V]):
-    """See the module. ``ids``, ``types`` and ``positions`` are the pass's inputs, [tokens] whole numbers each.
+    """Operations of a backend over one batch.
 
-    ``positions`` begins at the family's ``first_position`` in every sequence; ``types`` is held below the family's
-    number of token types.
+    Attributes:
+        ids: Token ids, [tokens].
+        types: Token types, [tokens], limited to the family's number of token types.
+        positions: Positions, [tokens]; each sequence begins at the family's ``first_position``.
     """
 
     ids: V
@@ -156,69 +168,81 @@ class Ops(Protocol[V]):
     positions: V
 
     def embed(self, table: Tensor, indices: V) -> V:
-        """Rows of ``table`` [rows, width] at ``indices`` [tokens] → [tokens, width]."""
+        """Look up rows of ``table`` [rows, width] at ``indices`` [tokens]: → [tokens, width]."""
 
     def dense(self, states: V, layer: Linear) -> V:
-        """[..., in] → [..., out]."""
+        """Apply a dense layer: [..., in] → [..., out]."""
 
     def add(self, left: V, right: V) -> V:
-        """Element by element, of equal shapes."""
+        """Add two values of equal shape, element by element."""
 
     def multiply(self, left: V, right: V) -> V:
-        """Element by element, of equal shapes."""
+        """Multiply two values of equal shape, element by element."""
 
     def scale(self, states: V, factor: float) -> V:
-        """Every element times one number."""
+        """Multiply every element by one number."""
 
     def shift(self, states: V, by: Tensor) -> V:
-        """The same vector [width] added to every token's."""
+        """Add the same vector [width] to the state of every token."""
 
     def activate(self, states: V, activation: Activation) -> V:
-        """Element by element; ``gelu`` is the exact one, by erf."""
+        """Apply an activation element by element; ``gelu`` is the exact GELU, by erf."""
 
     def layer_norm(self, states: V, scale: Tensor, shift: Tensor | None, epsilon: float) -> V:
-        """Over the last axis."""
+        """Normalise the last axis by its mean and variance."""
 
     def rms_norm(self, states: V, scale: Tensor, epsilon: float, *, above: float = 0.0) -> V:
-        """Over the last axis of [tokens, width]; of a ``scale`` [head_size] over each head of that size alone.
+        """Normalise the last axis of [tokens, width] by its root mean square.
 
-        ``above`` is added to the scale: Gemma's are stored as what they are above 1.
+        A ``scale`` of fewer numbers, [head_size], normalises each head separately. ``above`` is added to the scale:
+        Gemma stores its scales minus 1.
         """
 
     def split(self, states: V, widths: Sequence[int]) -> tuple[V, ...]:
-        """Cut the last axis into pieces of those widths."""
+        """Split the last axis into parts of the given widths."""
 
     def rotate(self, states: V, rotary: Rotary) -> V:
-        """Turn each head of queries or keys [tokens, heads x head_size] by its token's place, counted from 0."""
+        """Apply a rotary embedding to queries or keys [tokens, heads x head_size], with positions counted from 0."""
 
     def attention(self, query: V, key: V, value: V, attention: Attention) -> V:
-        """Scaled dot-product attention within each sequence → [tokens, heads x head_size].
+        """Compute scaled dot-product attention within each sequence: → [tokens, heads x head_size].
 
-        ``query`` is [tokens, heads x head_size], ``key`` and ``value`` [tokens, key_heads x head_size]; scores are
-        divided by the root of ``head_size``.
+        Scores are divided by the square root of ``head_size``.
+
+        Args:
+            query: Queries, [tokens, heads x head_size].
+            key: Keys, [tokens, key_heads x head_size].
+            value: Values, [tokens, key_heads x head_size].
+            attention: Heads, mask and bias.
         """
 
     def convolve(self, states: V, kernel: Linear, groups: int) -> V:
-        """Each token with its neighbours in its sequence, nought beyond the ends: [tokens, in] → [tokens, out].
+        """Convolve along each sequence, zero-padded at its ends: [tokens, in] → [tokens, out].
 
-        ``kernel``'s weight is [out, in / groups, size]; ``size`` is odd.
+        Args:
+            states: States, [tokens, in].
+            kernel: Weight [out, in / groups, size] and bias; ``size`` is odd.
+            groups: Number of groups.
         """
 
-    def choose(self, states: V, scores: V, most: int, experts: Sequence[Callable[[V], V]]) -> V:
-        """The sum of each token's ``most`` experts of the highest scores, each times its share → [tokens, width].
+    def mix_experts(self, states: V, scores: V, most: int, experts: Sequence[Callable[[V], V]]) -> V:
+        """Sum the outputs of each token's top experts, weighted by the softmax over all scores: → [tokens, width].
 
-        Shares are the softmax over all scores [tokens, experts]. An expert is given those tokens alone that chose it,
-        [some, width], which may be none.
+        Args:
+            states: States, [tokens, width].
+            scores: Scores of the router, [tokens, experts].
+            most: Number of experts per token.
+            experts: Function of each expert. It gets only the tokens routed to it, [some, width], possibly none.
         """
 
     def first(self, states: V) -> V:
-        """Each sequence's first token: [tokens, width] → [sequences, width]."""
+        """Take each sequence's first token: [tokens, width] → [sequences, width]."""
 
     def last(self, states: V, pad: int | None = None) -> V:
-        """Each sequence's last token whose id is not ``pad``: [tokens, width] → [sequences, width].
+        """Take each sequence's last token whose id is not ``pad``: [tokens, width] → [sequences, width].
 
-        Of a sequence that has no other it is the first.
+        A sequence of padding alone yields its first token.
         """
 
     def mean(self, states: V) -> V:
-        """Each sequence's mean: [tokens, width] → [sequences, width]."""
+        """Average each sequence's tokens: [tokens, width] → [sequences, width]."""

@@ -1,27 +1,34 @@
-"""Qwen3 (Yang et al. 2025), as Qwen3-Embedding and Qwen3-Reranker use it, and pplx-embed, which looks both ways."""
+"""Qwen3 (Yang et al. 2025): causal, as in Qwen3-Embedding and Qwen3-Reranker, or bidirectional, as in pplx-embed."""
 
 from typing import ClassVar
 
-from embedfleet.engine.families.decoder import Build, Decoder, is_causal, read_activation, read_heads
-from embedfleet.engine.families.qwen2 import read_sights
+from embedfleet.engine.families.decoder import (
+    Decoder,
+    DecoderShape,
+    read_activation,
+    read_grouped_attention,
+    read_is_causal,
+)
+from embedfleet.engine.families.qwen2 import read_layer_attentions
 from embedfleet.model_folder.config import ModelConfig
 
-_BOTH_WAYS = "bidirectional_pplx_qwen3"
+_BIDIRECTIONAL = "bidirectional_pplx_qwen3"
 
 
 class Qwen3(Decoder):
-    """See `Family`. Queries and keys are normalised by head."""
+    """Qwen3: queries and keys normalised per head."""
 
-    model_types: ClassVar[tuple[str, ...]] = ("qwen3", _BOTH_WAYS)
+    model_types: ClassVar[tuple[str, ...]] = ("qwen3", _BIDIRECTIONAL)
 
     def __init__(self, config: ModelConfig) -> None:
-        causal = config.values.get("model_type") != _BOTH_WAYS and is_causal(config)
+        is_causal = config.values.get("model_type") != _BIDIRECTIONAL and read_is_causal(config)
+        attention = read_grouped_attention(config, is_causal=is_causal, key_heads=32, size=128)
         bias = config.flag("attention_bias", default=False)
-        build = Build(
-            sights=read_sights(config, read_heads(config, causal=causal, key_heads=32, size=128)),
+        shape = DecoderShape(
+            layers=read_layer_attentions(config, attention),
             activation=read_activation(config),
-            input_bias=bias,
-            output_bias=bias,
-            norms_heads=True,
+            has_qkv_bias=bias,
+            has_output_bias=bias,
+            has_head_norms=True,
         )
-        super().__init__(config, build, positions=32_768)
+        super().__init__(config, shape, positions=32_768)

@@ -1,4 +1,4 @@
-"""Which families there are."""
+"""Families by ``model_type``."""
 
 from embedfleet.engine.families.albert import Albert
 from embedfleet.engine.families.bert import Bert
@@ -40,19 +40,19 @@ _FAMILIES: tuple[type[Family], ...] = (
 )
 
 MODEL_TYPES: dict[str, type[Family]] = {name: family for family in _FAMILIES for name in family.model_types}
-"""config.json's ``model_type`` → its family."""
+"""``model_type`` in config.json → family."""
 
 
 def read_family(config: ModelConfig) -> Family:
-    """The family that a config.json names, of the shape it states.
+    """Make the family that a config.json names, with the shape that it states.
 
     Raises:
-        ModelError: there is no such family, or it does not support what is asked for, or the model has code of its own
-            of a name that is not the family's.
+        ModelError: The family is unknown, does not support a value, or the model has custom code with a name that is
+            not the family's.
     """
     family: type[Family] = config.choice("model_type", MODEL_TYPES, "")
     code = known_class(config)
     is_jina = code == "jinabert" or config.values.get("position_embedding_type") == "alibi"
-    if family is Bert and is_jina:  # its authors call it bert too
+    if family is Bert and is_jina:  # JinaBERT also states the type bert
         family = JinaBert
     return family(config)

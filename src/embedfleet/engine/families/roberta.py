@@ -1,26 +1,29 @@
-"""RoBERTa (Liu et al. 2019) and its kin: BERT but for the number of the first position and the heads."""
+"""RoBERTa (Liu et al. 2019), XLM-RoBERTa and CamemBERT: BERT with another first position and other heads."""
 
 from typing import ClassVar
 
+from typing_extensions import override
+
 from embedfleet.engine.families.bert import Bert
-from embedfleet.engine.families.layers import roberta_classes, roberta_words
 from embedfleet.engine.families.ops import Ops, V
+from embedfleet.engine.families.task_heads import roberta_class_logits, roberta_word_logits
 from embedfleet.engine.files.weights import Weights
 from embedfleet.model_folder.config import ModelConfig
 
 
 class Roberta(Bert):
-    """See `Family`. Positions begin after the padding id, since fairseq numbered padding as well."""
+    """RoBERTa: positions start after the padding id, since fairseq numbered padding as well."""
 
     model_types: ClassVar[tuple[str, ...]] = ("roberta", "xlm-roberta", "camembert")
 
+    @override
     def class_logits(self, ops: Ops[V], weights: Weights, states: V, labels: int) -> V:
-        """See `Family.class_logits`."""
-        return roberta_classes(ops, weights, states, self.hidden_size, labels)
+        return roberta_class_logits(ops, weights, states, self.hidden_size, labels)
 
+    @override
     def word_logits(self, ops: Ops[V], weights: Weights, states: V) -> V:
-        """See `Family.word_logits`."""
-        return roberta_words(ops, weights, states, self._words(weights), self._encoder.epsilon)
+        return roberta_word_logits(ops, weights, states, self._words(weights), self._encoder.epsilon)
 
+    @override
     def _first_position(self, config: ModelConfig) -> int:
         return config.number("pad_token_id") + 1

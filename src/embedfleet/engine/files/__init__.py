@@ -1,1 +1,1 @@
-"""Files of a model folder that hold tensors."""
+"""Tensors on disk: safetensors files, files that torch.save wrote, and their checksums."""

@@ -1,11 +1,11 @@
-"""A file that ``torch.save`` wrote: what is in it and where, without torch and without running anything in it.
+"""Tensors of a file that ``torch.save`` wrote, located without torch and without running code from the file.
 
-Format: a zip archive whose members are stored as they are (torch/csrc/jit/serialization, PyTorch 1.6 and later).
-``*/data.pkl`` is a pickle of a dict of tensors, each of which refers to a storage by its number; ``*/data/NUMBER`` is
-that storage, plain numbers in the machine's order, which begin at a multiple of 64 bytes and so can be mapped.
+Format: a zip archive with uncompressed members (torch/csrc/jit/serialization, PyTorch 1.6 and later). ``*/data.pkl`` is
+a pickle of a dict of tensors, each of which refers to a storage by number. ``*/data/NUMBER`` is that storage: numbers
+in the machine's byte order, aligned to 64 bytes, so that they can be mapped.
 
-A pickle may name only what rebuilds a tensor, which is done here, and ordered dicts; a file that names anything else is
-refused before that is looked up. See `engine.files.pickle_program`.
+The pickle may name only the functions that rebuild a tensor, which are implemented here, and ordered dicts. A file that
+names anything else is refused before the name is looked up (`engine.files.safe_unpickler`).
 """
 
 import zipfile
@@ -15,18 +15,18 @@ from math import prod
 from pathlib import Path
 from struct import unpack
 
-from embedfleet.engine.files.pickle_program import ForeignName, Name, PickleError, PickleProgram
-from embedfleet.engine.files.tensor import Tensor, steps_in_order
+from embedfleet.engine.files.safe_unpickler import ForeignName, Name, PickleError, SafeUnpickler
+from embedfleet.engine.files.tensor import Tensor, contiguous_strides
 from embedfleet.errors import ModelError
 from embedfleet.model_folder.file import check_file
 
-# torch's storages → the types as safetensors names them, and bytes of a number.
+# Storage classes of torch → type in safetensors' naming, and bytes per number.
 _STORAGES = {
     "FloatStorage": ("F32", 4),
     "HalfStorage": ("F16", 2),
     "BFloat16Storage": ("BF16", 2),
     "DoubleStorage": ("F64", 8),
-    # Not weights, but some models save the numbers of their positions beside them.
+    # Not weights, but some models save their position ids with them.
     "LongStorage": ("I64", 8),
     "IntStorage": ("I32", 4),
     "ShortStorage": ("I16", 2),
@@ -41,13 +41,15 @@ _AGAIN = "copy or download it again"
 
 @dataclass(frozen=True, slots=True)
 class _Type:
+    """Type of a storage's numbers, in safetensors' naming, and bytes per number."""
+
     dtype: str
     width: int
 
 
 @dataclass(frozen=True, slots=True)
 class _Storage:
-    """Numbers of one type, by the member that holds them."""
+    """A member of the archive that holds numbers of one type."""
 
     key: str
     type: _Type
@@ -55,39 +57,46 @@ class _Storage:
 
 @dataclass(frozen=True, slots=True)
 class _View:
-    """A tensor: a part of a storage; ``offset`` and ``steps`` count numbers, not bytes."""
+    """A tensor as a view of a storage.
+
+    Attributes:
+        storage: Storage of its numbers.
+        offset: Index of its first number in the storage.
+        shape: Shape of the tensor.
+        strides: Numbers from one index to the next, per dimension.
+    """
 
     storage: _Storage
     offset: int
     shape: tuple[int, ...]
-    steps: tuple[int, ...]
+    strides: tuple[int, ...]
 
     @property
     def span(self) -> int:
-        """From the first number to behind the last."""
+        """Numbers from the first one of the tensor through the last."""
         if not prod(self.shape):
             return 0
-        return 1 + sum((length - 1) * step for length, step in zip(self.shape, self.steps, strict=True))
+        return 1 + sum((length - 1) * stride for length, stride in zip(self.shape, self.strides, strict=True))
 
 
 def read_pickle_file(file: Path) -> dict[str, Tensor]:
-    """The tensors of a file by their names.
+    """Locate the tensors of a file, by name.
 
     Raises:
-        ModelError: it is truncated, corrupt, of the old format, or holds anything but tensors.
+        ModelError: The file is truncated, corrupt, in the old format, or holds anything other than tensors.
     """
     check_file(file)
     try:
         with zipfile.ZipFile(file) as archive:
-            folder, data = _program(file, archive)
-            values = _run(file, data)
-            places = _places(file, archive, f"{folder}data/")
-        return {key: _tensor(file, key, value, places) for key, value in values.items() if isinstance(value, _View)}
+            folder, data = _read_pickle(file, archive)
+            values = _unpickle(file, data)
+            storages = _storage_places(file, archive, f"{folder}data/")
+        return {key: _tensor(file, key, value, storages) for key, value in values.items() if isinstance(value, _View)}
     except zipfile.BadZipFile as error:
         raise _no_archive(file, error) from error
     except ModelError:
         raise
-    except Exception as error:  # a broken archive raises whatever it comes to
+    except Exception as error:  # a broken archive can raise anything
         raise ModelError(f"{file} cannot be read: {type(error).__name__}: {error}", _AGAIN) from error
 
 
@@ -96,14 +105,14 @@ def _no_archive(file: Path, error: Exception) -> ModelError:
         is_legacy = stream.read(1) == _LEGACY
     if is_legacy:
         return ModelError(
-            f"{file} is in the format of PyTorch before 1.6, which is not read",
-            "load it in PyTorch and save it again, best as model.safetensors",
+            f"{file} is in the format of PyTorch before 1.6, which is not supported",
+            "load it in PyTorch and save it again, preferably as model.safetensors",
         )
     return ModelError(f"{file} is not a file that torch.save wrote: {error}", _AGAIN)
 
 
-def _program(file: Path, archive: zipfile.ZipFile) -> tuple[str, bytes]:
-    """The archive's folder, and the pickle in it."""
+def _read_pickle(file: Path, archive: zipfile.ZipFile) -> tuple[str, bytes]:
+    """Name of the archive's folder, and its pickle."""
     info = next((info for info in archive.infolist() if info.filename.endswith("/data.pkl")), None)
     if info is None:
         raise ModelError(f"{file} is not a file that torch.save wrote: it has no data.pkl", _AGAIN)
@@ -113,62 +122,62 @@ def _program(file: Path, archive: zipfile.ZipFile) -> tuple[str, bytes]:
     if order in archive.namelist():
         _check_stored(file, archive.getinfo(order))
         if archive.read(order) != b"little":
-            raise ModelError(f"{file} was written on a big-endian machine", "ask for the model's safetensors")
+            raise ModelError(f"{file} was written on a big-endian machine", "use the model's safetensors file")
     return folder, archive.read(info)
 
 
 def _check_stored(file: Path, info: zipfile.ZipInfo) -> None:
-    """What is compressed could be of any size once it is not; torch.save compresses nothing."""
+    """Refuse a compressed member, which could expand to any size; torch.save compresses nothing."""
     if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size:
         raise ModelError(f"{file}: {info.filename} is compressed", "save the model again with torch.save")
 
 
-def _run(file: Path, data: bytes) -> dict[str, object]:
-    """The dict of tensors that the pickle makes."""
+def _unpickle(file: Path, data: bytes) -> dict[str, object]:
+    """Load the pickle's dict of tensors."""
     try:
-        values = PickleProgram(_NAMES, _storage).run(data)
+        values = SafeUnpickler(_NAMES, _storage).run(data)
     except ForeignName as error:
         raise ModelError(
-            f"{file} names {error.name}, which is no part of a tensor",
-            "the file was not loaded, and nothing of it was run; ask for the model's safetensors",
+            f"{file} names {error.name}, which tensors do not need",
+            "the file was not loaded, and no code from it was run; use the model's safetensors file",
         ) from error
     except PickleError as error:
         raise ModelError(f"{file} cannot be read: {error}", _AGAIN) from error
     if isinstance(values, dict) and isinstance(values.get("state_dict"), dict):
         values = values["state_dict"]
     if not isinstance(values, dict):
-        raise ModelError(f"{file} holds no dict of tensors but a {type(values).__name__}")
+        raise ModelError(f"{file} holds a {type(values).__name__} instead of a dict of tensors")
     return values
 
 
 def _storage(reference: object) -> _Storage:
-    """A storage: ``("storage", type, number, device, length)``."""
+    """Read a reference to a storage: ``("storage", type, number, device, length)``."""
     if isinstance(reference, tuple) and len(reference) == 5 and reference[0] == "storage":
         _, kind, key, _, _ = reference
         if isinstance(kind, _Type) and isinstance(key, str):
             return _Storage(key, kind)
-    raise PickleError("it refers to something that is no storage of numbers")
+    raise PickleError("it refers to something other than a storage of numbers")
 
 
 def _ordered_dict(*arguments: object) -> dict[str, object]:
     if arguments:
-        raise PickleError("it has an ordered dict that is not made empty")
+        raise PickleError("it creates an ordered dict that is not empty")
     return {}
 
 
-def _rebuild_tensor(storage: object, offset: object, shape: object, steps: object, *_: object) -> _View:
-    lengths, strides = _whole(shape), _whole(steps)
-    if not isinstance(storage, _Storage) or len(lengths) != len(strides):
-        raise PickleError("it has a tensor without a storage, or of two shapes")
-    view = _View(storage, _whole((offset,))[0], lengths, strides)
+def _rebuild_tensor(storage: object, offset: object, shape: object, strides: object, *_: object) -> _View:
+    lengths, steps = _whole(shape), _whole(strides)
+    if not isinstance(storage, _Storage) or len(lengths) != len(steps):
+        raise PickleError("it has a tensor without a storage, or with contradictory shapes")
+    view = _View(storage, _whole((offset,))[0], lengths, steps)
     if prod(lengths) > view.span:
-        raise PickleError(f"it has a tensor of shape {list(lengths)[:8]} whose parts overlap")
+        raise PickleError(f"it has a tensor of shape {list(lengths)[:8]} whose numbers overlap")
     return view
 
 
 def _whole(numbers: object) -> tuple[int, ...]:
     if not isinstance(numbers, tuple) or not all(isinstance(number, int) and number >= 0 for number in numbers):
-        raise PickleError("it has a tensor whose shape is not of whole numbers")
+        raise PickleError("it has a tensor whose shape is not a tuple of whole numbers")
     return numbers
 
 
@@ -184,9 +193,9 @@ _NAMES: dict[Name, object] = {
 }
 
 
-def _places(file: Path, archive: zipfile.ZipFile, folder: str) -> dict[str, tuple[int, int]]:
-    """Where each storage begins in the file, and its bytes."""
-    places = {}
+def _storage_places(file: Path, archive: zipfile.ZipFile, folder: str) -> dict[str, tuple[int, int]]:
+    """Offset in the file and size of each storage, in bytes."""
+    storages = {}
     total = file.stat().st_size
     with file.open("rb") as stream:
         for info in _members(archive, folder):
@@ -196,28 +205,28 @@ def _places(file: Path, archive: zipfile.ZipFile, folder: str) -> dict[str, tupl
             start = info.header_offset + _LOCAL_HEADER + name + extra
             if start + info.file_size > total:
                 raise ModelError(f"{file} is truncated: {total} bytes of {start + info.file_size}", _AGAIN)
-            places[info.filename.removeprefix(folder)] = start, info.file_size
-    return places
+            storages[info.filename.removeprefix(folder)] = start, info.file_size
+    return storages
 
 
 def _members(archive: zipfile.ZipFile, folder: str) -> Iterable[zipfile.ZipInfo]:
     return (info for info in archive.infolist() if info.filename.startswith(folder))
 
 
-def _tensor(file: Path, name: str, view: _View, places: dict[str, tuple[int, int]]) -> Tensor:
-    if view.storage.key not in places:
+def _tensor(file: Path, name: str, view: _View, storages: dict[str, tuple[int, int]]) -> Tensor:
+    if view.storage.key not in storages:
         raise ModelError(f"{file}: tensor {name} has no storage", _AGAIN)
-    start, size = places[view.storage.key]
+    start, size = storages[view.storage.key]
     width = view.storage.type.width
     begins, length = view.offset * width, view.span * width
     if begins + length > size:
         raise ModelError(f"{file}: tensor {name} needs {begins + length} bytes of a storage that has {size}", _AGAIN)
-    steps = () if _lies_in_order(view) else view.steps
-    return Tensor(file, name, view.storage.type.dtype, view.shape, start + begins, length, steps)
+    strides = () if _is_contiguous(view) else view.strides
+    return Tensor(file, name, view.storage.type.dtype, view.shape, start + begins, length, strides)
 
 
-def _lies_in_order(view: _View) -> bool:
-    wanted = steps_in_order(view.shape)
+def _is_contiguous(view: _View) -> bool:
+    wanted = contiguous_strides(view.shape)
     return not prod(view.shape) or all(
-        length == 1 or step == want for length, step, want in zip(view.shape, view.steps, wanted, strict=True)
+        length == 1 or stride == want for length, stride, want in zip(view.shape, view.strides, wanted, strict=True)
     )

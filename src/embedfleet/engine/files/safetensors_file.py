@@ -1,8 +1,8 @@
-"""A safetensors file: what is in it and where, without reading it.
+"""Tensors of a safetensors file, located without reading their numbers.
 
-Format: 8 bytes little-endian length, that many bytes of JSON header, then the tensors; offsets count from the end of
-the header (safetensors 0.x, README "Format"). We need the offsets themselves, so that ONNX Runtime maps the file and
-replicas on one host share its pages; the safetensors package does not give them.
+Format: the length of the header in 8 little-endian bytes, the header in JSON, then the tensors; offsets count from the
+end of the header (safetensors 0.x, README "Format"). We need the offsets, which the safetensors package does not give:
+ONNX Runtime maps the file, so that replicas on one host share its pages.
 """
 
 import json
@@ -15,14 +15,14 @@ from embedfleet.engine.files.tensor import SIZES, Tensor
 from embedfleet.errors import ModelError
 from embedfleet.model_folder.file import check_file
 
-_LONGEST_HEADER = 100_000_000  # bytes, as safetensors itself has it
+_LONGEST_HEADER = 100_000_000  # bytes; safetensors has the same limit
 
 
 def read_safetensors_file(file: Path) -> dict[str, Tensor]:
-    """The tensors of a file by their names.
+    """Locate the tensors of a file, by name.
 
     Raises:
-        ModelError: it is truncated or corrupt.
+        ModelError: The file is truncated or corrupt.
     """
     check_file(file)
     total = file.stat().st_size
@@ -36,13 +36,13 @@ def read_safetensors_file(file: Path) -> dict[str, Tensor]:
         raise ModelError(
             f"{file} is not a safetensors file: {type(error).__name__}: {error}", "copy or download it again"
         ) from error
-    _check_places(file, total, tensors)
+    _check_offsets(file, total, tensors)
     return tensors
 
 
 def _header(data: bytes, length: int) -> bytes:
     if len(data) < length:
-        raise ValueError(f"a header of {length} bytes, of which {len(data)} are there")
+        raise ValueError(f"only {len(data)} of the header's {length} bytes are there")
     return data
 
 
@@ -50,18 +50,22 @@ def _tensor(file: Path, name: str, entry: dict[str, object], base: int) -> Tenso
     dtype, shape = str(entry["dtype"]), _whole_numbers(name, entry["shape"])
     start, end = _whole_numbers(name, entry["data_offsets"])
     if end < start or (dtype in SIZES and end - start != prod(shape) * SIZES[dtype]):
-        raise ValueError(f"tensor {name} of {dtype} {list(shape)} lies from {start} to {end}")
+        raise ValueError(f"tensor {name} of {dtype} {list(shape)} has the bytes {start} to {end}")
     return Tensor(file, name, dtype, shape, base + start, end - start)
 
 
 def _whole_numbers(name: str, values: object) -> tuple[int, ...]:
     if not isinstance(values, list) or not all(type(value) is int and value >= 0 for value in values):
-        raise TypeError(f"tensor {name} has no shape or place in whole numbers")
+        raise TypeError(f"the shape or offsets of tensor {name} are not lists of whole numbers")
     return tuple(values)
 
 
-def _check_places(file: Path, total: int, tensors: dict[str, Tensor]) -> None:
-    """All within the file, none over another."""
+def _check_offsets(file: Path, total: int, tensors: dict[str, Tensor]) -> None:
+    """Check that the tensors lie within the file and do not overlap.
+
+    Raises:
+        ModelError: They do not.
+    """
     order = sorted(tensors.values(), key=lambda tensor: (tensor.start, tensor.size_bytes))
     end = max((tensor.start + tensor.size_bytes for tensor in order), default=0)
     if end > total:

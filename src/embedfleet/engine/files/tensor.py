@@ -1,4 +1,4 @@
-"""One tensor of a model on disk."""
+"""A tensor on disk."""
 
 import os
 from collections.abc import Iterator
@@ -14,23 +14,24 @@ from embedfleet.arrays import Floats
 from embedfleet.errors import ModelError
 
 SIZES = {"F32": 4, "F16": 2, "BF16": 2, "F64": 8}
-"""Bytes of a number, by the types that are read; named as safetensors names them."""
+"""Types that are read, in safetensors' naming → bytes per number."""
 
 _RAW = {"F32": "<f4", "F16": "<f2", "BF16": "<u2", "F64": "<f8"}
-_PIECE = (
-    1 << 20
-)  # numbers that are read at a time: few enough to stay in the processor's cache while they are looked at
+_PIECE = 1 << 20  # numbers read at a time, few enough to stay in the processor's cache while they are checked
 
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """Where a tensor is.
+    """Location of a tensor in a file.
 
     Attributes:
-        dtype: as safetensors names it; one that is not in `SIZES` can be listed but not read.
-        start: bytes from the beginning of the file.
-        size_bytes: from its first number to its last.
-        steps: numbers from one index to the next, per dimension; empty where they lie in order.
+        file: File that holds the tensor.
+        name: Name of the tensor.
+        dtype: Type of its numbers in safetensors' naming. A type that is not in `SIZES` can be listed but not read.
+        shape: Shape of the tensor.
+        start: Offset of its first number in the file, in bytes.
+        size_bytes: Bytes from its first number through its last.
+        strides: Numbers from one index to the next, per dimension; empty if the tensor is contiguous.
     """
 
     file: Path
@@ -39,31 +40,32 @@ class Tensor:
     shape: tuple[int, ...]
     start: int
     size_bytes: int
-    steps: tuple[int, ...] = ()
+    strides: tuple[int, ...] = ()
 
     def row(self, number: int) -> "Tensor":
-        """One row of a tensor of two dimensions, as a tensor [1, columns]."""
-        width, steps = SIZES[self.dtype], self.steps or steps_in_order(self.shape)
-        numbers = 1 + steps[1] * (self.shape[1] - 1)
+        """One row of a matrix, as a tensor [1, columns] of the same file."""
+        width, (across, along) = SIZES[self.dtype], self._matrix_strides()
+        numbers = 1 + along * (self.shape[1] - 1)
         return replace(
             self,
             name=f"{self.name}[{number}]",
             shape=(1, self.shape[1]),
-            start=self.start + number * steps[0] * width,
+            start=self.start + number * across * width,
             size_bytes=numbers * width,
-            steps=steps if self.steps else (),
+            strides=(across, along) if self.strides else (),
         )
 
     def read(self) -> Floats:
-        """The tensor in float32, in order: exact of fp16 and bf16, which are subsets of it, rounded of fp64.
+        """Read the tensor as contiguous float32: exact for fp16 and bf16, rounded for fp64.
 
-        It is read, not mapped: what somebody does to the file afterwards changes nothing, and meanwhile, ends nobody.
+        The file is read, not mapped: a later write to it changes nothing, and truncating it during the read cannot
+        kill the process.
 
         Raises:
-            ModelError: the file has not got so many bytes any more or cannot be read, or a number is not finite.
+            ModelError: The file is now too short or cannot be read, or a number is not finite.
         """
-        if self.steps:
-            return self._in_order()
+        if self.strides:
+            return self._read_strided()
         values = np.empty(prod(self.shape), dtype=np.float32)
         at = 0
         for piece in self.pieces():
@@ -72,8 +74,8 @@ class Tensor:
         return values.reshape(self.shape)
 
     def rows(self, begin: int, end: int) -> "Tensor":
-        """Of a matrix the rows from ``begin`` to ``end``, as a tensor of its own, of the same file."""
-        count, (across, along) = end - begin, self._steps()
+        """Rows of a matrix from ``begin`` to before ``end``, as a tensor of the same file."""
+        count, (across, along) = end - begin, self._matrix_strides()
         span = (count - 1) * across + (self.shape[1] - 1) * along + 1
         return replace(
             self,
@@ -83,19 +85,19 @@ class Tensor:
             size_bytes=span * SIZES[self.dtype],
         )
 
-    def turned(self) -> "Tensor":
-        """A matrix with its rows as columns, as a tensor of its own, of the same file."""
-        across, along = self._steps()
-        return replace(self, name=f"{self.name}.T", shape=(self.shape[1], self.shape[0]), steps=(along, across))
+    def transposed(self) -> "Tensor":
+        """The transpose of a matrix, as a tensor of the same file."""
+        across, along = self._matrix_strides()
+        return replace(self, name=f"{self.name}.T", shape=(self.shape[1], self.shape[0]), strides=(along, across))
 
     def pieces(self) -> Iterator[Floats]:
-        """The numbers of `read`, in memory that the next piece may use again.
+        """Yield the numbers of `read` in pieces; the next piece may overwrite the memory of the last.
 
         Raises:
-            ModelError: as `read`.
+            ModelError: As for `read`.
         """
-        if self.steps:
-            yield self._in_order().reshape(-1)
+        if self.strides:
+            yield self._read_strided().reshape(-1)
             return
         at = 0
         for piece in self._stored():
@@ -103,84 +105,88 @@ class Tensor:
             at += len(piece)
             yield piece
 
-    def _steps(self) -> tuple[int, int]:
-        """Of a matrix, as ``steps`` has them or as they are where it lies in order."""
-        return (self.steps[0], self.steps[1]) if self.steps else (self.shape[1], 1)
+    def _matrix_strides(self) -> tuple[int, int]:
+        """Numbers from one row to the next, and from one column to the next."""
+        return (self.strides[0], self.strides[1]) if self.strides else (self.shape[1], 1)
 
-    def _in_order(self) -> Floats:
-        """A tensor whose numbers lie apart, of which those between belong to others."""
+    def _read_strided(self) -> Floats:
+        """Read a tensor that is not contiguous, without the numbers in between."""
         span = np.concatenate([piece.copy() for piece in self._stored()])
-        values = np.ascontiguousarray(as_strided(span, self.shape, tuple(4 * step for step in self.steps)))
+        values = np.ascontiguousarray(as_strided(span, self.shape, tuple(4 * stride for stride in self.strides)))
         self._check(values.reshape(-1), 0)
         return values
 
     def _stored(self) -> Iterator[Floats]:
-        """Pieces of what lies between the first number and the last, in float32."""
+        """Yield what is stored from the first number through the last, in pieces of float32."""
         width = SIZES[self.dtype]
-        left, place = self.size_bytes, self.start
+        left, offset = self.size_bytes, self.start
         raw = np.empty(min(_PIECE, left // width), dtype=_RAW[self.dtype])
         try:
             with self.file.open("rb", buffering=0) as stream:
                 while left > 0:
                     piece = raw[: left // width]
-                    _fill(stream.fileno(), piece, place)
+                    _fill(stream.fileno(), piece, offset)
                     yield _floats(piece, self.dtype)
-                    left, place = left - piece.nbytes, place + piece.nbytes
+                    left, offset = left - piece.nbytes, offset + piece.nbytes
         except EOFError:
             raise ModelError(
-                f"{self.file} ends within tensor {self.name}, which was not so when it was opened",
-                "somebody writes to it: start again when that is done",
+                f"{self.file} now ends within tensor {self.name}: it became shorter after it was opened",
+                "another program writes to it; start again when it has finished",
             ) from None
         except OSError as error:
             raise ModelError(f"{self.file} cannot be read: {error.strerror or error}") from error
 
     def _check(self, values: Floats, at: int) -> None:
-        """See that numbers are finite; ``at`` is the place of the first among the tensor's."""
+        """Check that numbers are finite; ``at`` is the index of the first of them in the tensor.
+
+        Raises:
+            ModelError: One is not.
+        """
         number = first_not_finite(values)
         if number is None:
             return
-        place = [int(index) for index in np.unravel_index(at + number, self.shape)]
+        indices = [int(index) for index in np.unravel_index(at + number, self.shape)]
         raise ModelError(
-            f"{self.file}: tensor {self.name} is {values[number]} at {place}, a weight must be a finite number",
-            "copy or download the file again; if it is so from its training, take another checkpoint",
+            f"{self.file}: tensor {self.name} is {values[number]} at {indices}, a weight must be a finite number",
+            "copy or download the file again; if training produced it, use another checkpoint",
         )
 
 
 def first_not_finite(values: Floats) -> int | None:
-    """The place of the first number that is NaN or infinite; None if there is none.
+    """Index of the first number that is NaN or infinite; None if there is none.
 
     Args:
-        values: of one dimension.
+        values: Numbers, [count].
     """
     with np.errstate(all="ignore"):
-        if isfinite(np.add.reduce(values)):  # one of them makes the sum so, too
+        if isfinite(np.add.reduce(values)):  # a single such number makes the sum NaN or infinite
             return None
     wrong = np.flatnonzero(~np.isfinite(values))
-    return int(wrong[0]) if len(wrong) else None  # none: the sum alone was too great
+    return int(wrong[0]) if len(wrong) else None  # None if only the sum overflowed
 
 
-def _fill(descriptor: int, values: np.ndarray[Any, Any], place: int) -> None:
-    """Read bytes of a file into numbers.
+def _fill(descriptor: int, values: np.ndarray[Any, Any], offset: int) -> None:
+    """Read numbers from a file at an offset.
 
     Raises:
-        EOFError: it ends before.
+        EOFError: The file ends before the last number.
     """
-    room = values.data.cast("B")
-    while room:
-        count = os.preadv(descriptor, [room], place)
+    rest = values.data.cast("B")
+    while rest:
+        count = os.preadv(descriptor, [rest], offset)
         if not count:
             raise EOFError
-        room, place = room[count:], place + count
+        rest, offset = rest[count:], offset + count
 
 
 def _floats(piece: np.ndarray[Any, Any], dtype: str) -> Floats:
-    if dtype == "BF16":  # the upper half of a float32
+    if dtype == "BF16":  # bfloat16 is the upper half of a float32
         piece = (piece.astype(np.uint32) << 16).view(np.float32)
-    with np.errstate(over="ignore"):  # of fp64, what is too great for float32 is infinite
+    with np.errstate(over="ignore"):  # fp64 numbers beyond float32 become infinite
         floats: Floats = piece.astype(np.float32, copy=False)
     return floats
 
 
-def steps_in_order(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The steps of a tensor whose numbers lie in order, the last dimension fastest."""
-    return tuple(prod(shape[place + 1 :]) for place in range(len(shape)))
+def contiguous_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Strides of a contiguous tensor, whose last dimension varies fastest."""
+    return tuple(prod(shape[axis + 1 :]) for axis in range(len(shape)))

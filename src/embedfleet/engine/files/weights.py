@@ -1,4 +1,4 @@
-"""A model's tensors, in whichever files its folder has them."""
+"""Tensors of a model, whatever files its folder holds them in."""
 
 from collections.abc import Iterable, Mapping
 from math import prod
@@ -10,64 +10,52 @@ from embedfleet.engine.files.tensor import SIZES, Tensor
 from embedfleet.errors import ModelError
 from embedfleet.model_folder.config import ModelConfig
 from embedfleet.model_folder.file import check_file, has_file
+from embedfleet.model_folder.file_names import WEIGHTS_FILES, is_index
 
-FILES = (
-    "model.safetensors",
-    "model.safetensors.index.json",
-    "pytorch_model.bin",
-    "pytorch_model.bin.index.json",
-    "onnx/model.onnx",
-)
-"""Where weights are looked for, the first that is there counts.
-
-An index names the shards that tensors are in. An ONNX file is no file of tensors but a whole pass: see `onnx_file`.
-"""
-
-INDEX_SUFFIX = ".index.json"
 _OLD_NAMES = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
-_WHOLE = "copy or download the whole folder"
+_COPY_ALL = "copy or download the whole folder"
 
 
 def find_weights(folder: Path) -> Path | None:
-    """The file that a model's weights are in, or their index."""
-    return next((folder / name for name in FILES if has_file(folder / name)), None)
+    """File of a folder's weights, or their index; None if there is none."""
+    return next((folder / name for name in WEIGHTS_FILES if has_file(folder / name)), None)
 
 
 def tensor_shapes(file: Path) -> dict[str, tuple[int, ...]]:
-    """The shapes of a model's tensors, by their full names.
+    """Shapes of a model's tensors, by full name.
 
     Args:
-        file: as `find_weights` finds it, but no ONNX file.
+        file: File that `find_weights` found, other than an ONNX file.
 
     Raises:
-        ModelError: a file is missing, truncated or corrupt.
+        ModelError: A file is missing, truncated or corrupt.
     """
     return {name: tensor.shape for name, tensor in _read(file).items()}
 
 
 class Weights:
-    """The tensors of one model.
+    """Tensors of one model.
 
     Args:
-        file: as `find_weights` finds it, or any file of tensors.
-        anchor: a tensor that every model of the family has, by its name in the body. A model saved with its task's
-            head has its body under a prefix, which is what stands before this name.
+        file: File that `find_weights` found, or any file of tensors.
+        anchor: Name, within the body, of a tensor that every model of the family has. A model that was saved with a
+            task head has a prefix before the names of its body; the anchor reveals it.
 
     Raises:
-        ModelError: a file is missing, truncated, corrupt or of unknown number types.
+        ModelError: A file is missing, truncated, corrupt or of an unknown type.
     """
 
     def __init__(self, file: Path, anchor: str = "") -> None:
         self.file = file
-        self._tensors = {_present_name(name): tensor for name, tensor in _read(file).items()}
+        self._tensors = {_current_name(name): tensor for name, tensor in _read(file).items()}
         self._prefix = _prefix(self._tensors, anchor) if anchor else ""
         self._beside: dict[str, Weights] = {}
 
     def beside(self, name: str) -> "Weights":
-        """The tensors of another file in the same folder, read once.
+        """Tensors of another file in the same folder; it is read once.
 
         Raises:
-            ModelError: as the constructor.
+            ModelError: As for the constructor.
         """
         if name not in self._beside:
             self._beside[name] = Weights(self.file.parent / name)
@@ -75,26 +63,26 @@ class Weights:
 
     @property
     def numbers(self) -> int:
-        """Of all tensors, those that nobody asks for among them."""
+        """Count of the numbers of all tensors, used or not."""
         return sum(prod(tensor.shape) for tensor in self._tensors.values())
 
     def has(self, name: str) -> bool:
-        """Whether there is a tensor of that full name."""
+        """Whether there is a tensor with this full name."""
         return name in self._tensors
 
-    def has_body(self, name: str) -> bool:
-        """Whether the transformer itself has a tensor of that name."""
+    def has_in_body(self, name: str) -> bool:
+        """Whether the body has a tensor with this name."""
         return self._prefix + name in self._tensors
 
     def shape(self, name: str) -> tuple[int, ...]:
-        """Of a tensor by its full name; empty if it is missing."""
+        """Shape of a tensor by its full name; empty if it is missing."""
         return self._tensors[name].shape if name in self._tensors else ()
 
     def body(self, name: str, *shape: int) -> Tensor:
-        """A tensor of the transformer itself, by its name without the model's prefix.
+        """A tensor of the body, by its name without the prefix.
 
         Raises:
-            ModelError: it is missing, or not of ``shape``.
+            ModelError: The tensor is missing, or its shape is not ``shape``.
         """
         return self.head(self._prefix + name, *shape)
 
@@ -102,7 +90,7 @@ class Weights:
         """A tensor by its full name.
 
         Raises:
-            ModelError: it is missing, or not of ``shape``.
+            ModelError: The tensor is missing, or its shape is not ``shape``.
         """
         tensor = self._tensors.get(name)
         if tensor is None:
@@ -113,14 +101,12 @@ class Weights:
                 "the weights and config.json belong to different models",
             )
         if tensor.dtype not in SIZES:
-            raise ModelError(
-                f"{tensor.file}: tensor {name} is of type {tensor.dtype}", f"supported: {', '.join(SIZES)}"
-            )
+            raise ModelError(f"{tensor.file}: tensor {name} has type {tensor.dtype}", f"supported: {', '.join(SIZES)}")
         return tensor
 
 
-def _present_name(name: str) -> str:
-    """A norm's tensors were called gamma and beta once: so they are in the first checkpoints of BERT."""
+def _current_name(name: str) -> str:
+    """Replace the names gamma and beta, which the first checkpoints of BERT gave the tensors of a norm."""
     for old, new in _OLD_NAMES.items():
         if name.endswith(old):
             return name.removesuffix(old) + new
@@ -128,8 +114,8 @@ def _present_name(name: str) -> str:
 
 
 def _read(file: Path) -> dict[str, Tensor]:
-    """The tensors of a file, or of those that an index names."""
-    return _read_shards(file) if file.name.endswith(INDEX_SUFFIX) else _read_file(file)
+    """Locate the tensors of a file, or of the files that an index names."""
+    return _read_shards(file) if is_index(file.name) else _read_file(file)
 
 
 def _read_file(file: Path) -> dict[str, Tensor]:
@@ -137,49 +123,54 @@ def _read_file(file: Path) -> dict[str, Tensor]:
 
 
 def shard_names(index: Path) -> list[str]:
-    """The files that an index names, all of its own folder.
+    """Names of the shards in an index, all in its folder.
 
     Raises:
-        ModelError: it cannot be read, or names something else.
+        ModelError: The index cannot be read, or names a file outside of its folder.
     """
-    names = sorted(set(_places(index).values()))
+    names = sorted(set(_shards_by_tensor(index).values()))
     for name in names:
         if Path(name).name != name:
-            raise ModelError(f"{index} names the file {name!r}, which is not in its folder", _WHOLE)
+            raise ModelError(f"{index} names the file {name!r}, which is not in its folder", _COPY_ALL)
     return names
 
 
-def _places(index: Path) -> Mapping[str, str]:
-    """Of each tensor the file that it is in."""
-    places = ModelConfig(index).values.get("weight_map")
-    if not isinstance(places, Mapping) or not all(isinstance(name, str) for name in places.values()):
+def _shards_by_tensor(index: Path) -> Mapping[str, str]:
+    """Tensor → name of the shard that holds it.
+
+    Raises:
+        ModelError: The index cannot be read, or has no such map.
+    """
+    shards = ModelConfig(index).values.get("weight_map")
+    if not isinstance(shards, Mapping) or not all(isinstance(name, str) for name in shards.values()):
         raise ModelError(f"{index} has no `weight_map` from tensors to files")
-    return places
+    return shards
 
 
 def _read_shards(index: Path) -> dict[str, Tensor]:
-    """The tensors that an index names, each from the file that it names.
+    """Locate the tensors that an index names, each in its shard.
 
     Raises:
-        ModelError: a file is missing or has not what it should.
+        ModelError: A shard is missing, or lacks a tensor that the index assigns to it.
     """
-    places = _places(index)
+    shards = _shards_by_tensor(index)
     found: dict[str, dict[str, Tensor]] = {}
     for name in shard_names(index):
         file = index.parent / name
-        check_file(file, f"{index.name} names it: {_WHOLE}")
+        check_file(file, f"{index.name} names it; {_COPY_ALL}")
         found[name] = _read_file(file)
-    lacking = [tensor for tensor, name in places.items() if tensor not in found[name]]
+    lacking = [tensor for tensor, name in shards.items() if tensor not in found[name]]
     if lacking:
-        name = places[lacking[0]]
+        name = shards[lacking[0]]
         raise ModelError(
-            f"{index.parent / name} lacks tensor {lacking[0]}, which {index.name} says it has ({len(lacking)} such)",
+            f"{index.parent / name} lacks tensor {lacking[0]}, which {index.name} assigns to it"
+            f" ({len(lacking)} such tensors)",
             "the index and its files belong to different models",
         )
-    return {tensor: found[name][tensor] for tensor, name in places.items()}
+    return {tensor: found[name][tensor] for tensor, name in shards.items()}
 
 
 def _prefix(names: Iterable[str], anchor: str) -> str:
-    """What stands before the anchor; of several the shortest, for a head may have a small body of its own."""
+    """Prefix before the anchor; the shortest one, since a head may contain a small body of its own."""
     found = [name.removesuffix(anchor) for name in names if name == anchor or name.endswith(f".{anchor}")]
     return min(found, key=len, default="")

@@ -1,1 +1,1 @@
-"""A model folder in Hugging Face layout: where it comes from and what it says of its model."""
+"""A model folder in Hugging Face layout: its origin, and what its files say about the model."""

@@ -1,70 +1,76 @@
-"""Reads a folder's chat template, for models that get query and document through one."""
+"""Chat template of a folder, for models that read query and document through one."""
 
 from dataclasses import replace
 from pathlib import Path
 
-from embedfleet.engine.model.dialogue import Dialogue, read_dialogue
+from embedfleet.engine.model.reranker_prompt import RerankerPrompt, parse_reranker_prompt
 from embedfleet.errors import ModelError
 from embedfleet.model_folder.config import ModelConfig
 from embedfleet.model_folder.file import check_file, has_file
-
-TEMPLATE_FILE = "chat_template.jinja"
-_MODALITIES_FILE = "sentence_bert_config.json"
-_CHAT_KEYS = {"add_generation_prompt"}  # a variable of templates; one that reads it is refused
-NEEDED = (
-    "of a reranker take a folder that says how it is asked: Qwen3-Reranker as it is published today, with a chat "
-    "template of the roles query and document, or one that sentence-transformers saved (CrossEncoder, from 5.4 on)"
+from embedfleet.model_folder.file_names import (
+    CHAT_TEMPLATE,
+    SENTENCE_BERT_CONFIG,
+    SENTENCE_TRANSFORMERS_CONFIG,
+    TOKENIZER_CONFIG,
 )
-"""The hint for a folder that does not say how it is asked."""
+
+_CHAT_KEYS = {"add_generation_prompt"}  # harmless, since a template that reads this variable is refused
+PROMPT_HINT = (
+    "use a reranker's folder that states its prompt: Qwen3-Reranker as currently published, with a chat template of "
+    "the roles query and document, or one that sentence-transformers saved (CrossEncoder, 5.4 or later)"
+)
+"""Hint for a reranker's folder that does not state its prompt."""
 
 
-def read_chat(folder: Path, body: Path) -> Dialogue | None:
-    """The folder's chat template as a dialogue, with the folder's own instruction.
+def read_reranker_prompt(folder: Path, body: Path) -> RerankerPrompt | None:
+    """Read a folder's chat template as a reranker's prompt, with the folder's default instruction.
 
     Args:
-        folder: of the model.
-        body: of the transformer, mostly the same.
+        folder: Folder of the model.
+        body: Folder of the transformer, usually the same.
 
     Returns:
-        None if there is no template, or it does not speak of a query and a document.
+        The prompt; None if there is no template, or it does not mention the roles query and document.
 
     Raises:
-        ModelError: it does, and is not read.
+        ModelError: The template mentions these roles, and has an unsupported form.
     """
     template = _template(body)
     try:
-        dialogue = None if template is None else read_dialogue(template)
+        prompt = None if template is None else parse_reranker_prompt(template)
     except ValueError as error:
         raise ModelError(
-            f"{_template_file(body)}: the chat template is not read: {error}",
-            "supported: text around the content of the roles system, query and document, as of Qwen3-Reranker's",
+            f"{_template_file(body)}: unsupported chat template: {error}",
+            "supported: text around the content of the roles system, query and document, as in Qwen3-Reranker",
         ) from error
-    return None if dialogue is None else _told(folder, dialogue)
+    return None if prompt is None else _with_instruction(folder, prompt)
 
 
-def read_stated_chat(folder: Path, body: Path) -> Dialogue | None:
-    """As `read_chat`, where sentence-transformers' files say that pairs go through the template; else None.
+def read_declared_prompt(folder: Path, body: Path) -> RerankerPrompt | None:
+    """Read the prompt if sentence-transformers' files say that pairs use the chat template; None otherwise.
 
     Raises:
-        ModelError: they do, and it does not speak of a pair.
+        ModelError: They do, and the template does not mention the roles query and document.
     """
-    if not speaks(body):
+    if not uses_chat_template(body):
         return None
-    dialogue = read_chat(folder, body)
-    if dialogue is None:
-        raise ModelError(f"{_template_file(body)}: the chat template does not speak of a query and a document", NEEDED)
-    return dialogue
+    prompt = read_reranker_prompt(folder, body)
+    if prompt is None:
+        raise ModelError(
+            f"{_template_file(body)}: the chat template does not have the roles query and document", PROMPT_HINT
+        )
+    return prompt
 
 
-def speaks(folder: Path) -> bool:
-    """Whether texts go through the chat template, as ``modality_config`` says.
+def uses_chat_template(folder: Path) -> bool:
+    """Whether ``modality_config`` says that texts go through the chat template.
 
     Raises:
-        ModelError: the file asks for what is not supported.
+        ModelError: The file has an unsupported setting.
     """
-    if not has_file(folder / _MODALITIES_FILE):
+    if not has_file(folder / SENTENCE_BERT_CONFIG):
         return False
-    config = ModelConfig(folder / _MODALITIES_FILE)
+    config = ModelConfig(folder / SENTENCE_BERT_CONFIG)
     modalities = config.values.get("modality_config") or {}
     message = modalities.get("message") if isinstance(modalities, dict) else None
     if message is None:
@@ -77,31 +83,31 @@ def speaks(folder: Path) -> bool:
         {*options} - {"chat_template"} | ({*chat} - _CHAT_KEYS if isinstance(chat, dict) else {"chat_template"})
     )
     if unknown:
-        raise ModelError(f"{config.file}: `processing_kwargs` has {unknown[0]!r}", "supported: none of it")
+        raise ModelError(f"{config.file}: `processing_kwargs` has {unknown[0]!r}", "supported: no such key")
     return True
 
 
-def _told(folder: Path, dialogue: Dialogue) -> Dialogue:
-    """With the folder's own instruction, the prompt that it names as the default."""
-    file = folder / "config_sentence_transformers.json"
+def _with_instruction(folder: Path, prompt: RerankerPrompt) -> RerankerPrompt:
+    """The prompt with the folder's default instruction, its default prompt in sentence-transformers' settings."""
+    file = folder / SENTENCE_TRANSFORMERS_CONFIG
     if not has_file(file):
-        return dialogue
+        return prompt
     config = ModelConfig(file)
     name, prompts = config.values.get("default_prompt_name"), config.values.get("prompts")
     text = prompts.get(name) if isinstance(prompts, dict) and isinstance(name, str) else None
-    return replace(dialogue, instruction=str(text)) if text else dialogue
+    return replace(prompt, instruction=str(text)) if text else prompt
 
 
 def _template_file(folder: Path) -> Path:
-    return folder / (TEMPLATE_FILE if has_file(folder / TEMPLATE_FILE) else "tokenizer_config.json")
+    return folder / (CHAT_TEMPLATE if has_file(folder / CHAT_TEMPLATE) else TOKENIZER_CONFIG)
 
 
 def _template(folder: Path) -> str | None:
-    """The chat template that transformers takes by default: its own file's, else the tokenizer's."""
+    """Chat template that transformers uses by default: that of its own file, otherwise the tokenizer's."""
     file = _template_file(folder)
     if not has_file(file):
         return None
-    if file.name == TEMPLATE_FILE:
+    if file.name == CHAT_TEMPLATE:
         check_file(file)
         try:
             return file.read_text("utf-8")

@@ -1,49 +1,57 @@
-"""What the files of a model folder were when they were read, so that it shows when they no longer are."""
+"""State of a model folder's files when they were read, to detect later changes."""
 
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 
-from embedfleet.engine.files.weights import INDEX_SUFFIX, find_weights, shard_names
-from embedfleet.engine.model.chat_template import TEMPLATE_FILE
+from embedfleet.engine.files.weights import find_weights, shard_names
 from embedfleet.engine.model.modules import Dense, LayerNorm, read_modules
-from embedfleet.engine.model.spec import COLBERT_FILE, SPARSE_FILE, ModelSpec
-from embedfleet.engine.model.unweighted_tokens import NAMING_FILES
+from embedfleet.engine.model.spec import ModelSpec
 from embedfleet.errors import ModelChanged
-from embedfleet.model_folder.sentence_files import LENGTH_FILES
-from embedfleet.model_folder.slow_tokenizer import SLOW_FILES
-
-_CONFIGS = (
-    "modules.json",
-    "config_sentence_transformers.json",
-    "1_Pooling/config.json",
-    "1_SpladePooling/config.json",
-    "1_LogitScore/config.json",
+from embedfleet.model_folder.file_names import (
+    ADAPTER_CONFIG,
+    CHAT_TEMPLATE,
+    COLBERT_LINEAR,
+    CONFIG,
+    LOGIT_SCORE_CONFIG,
+    MODULES,
+    POOLING_CONFIG,
+    SENTENCE_BERT_CONFIGS,
+    SENTENCE_TRANSFORMERS_CONFIG,
+    SLOW_TOKENIZER_FILES,
+    SPARSE_LINEAR,
+    SPECIAL_TOKEN_FILES,
+    SPLADE_CONFIG,
+    TOKENIZER,
+    is_index,
+    is_onnx,
 )
-_OF_TRANSFORMER = (
-    "config.json",
-    "adapter_config.json",
-    "tokenizer.json",
-    TEMPLATE_FILE,
-    SPARSE_FILE,
-    COLBERT_FILE,
-    *LENGTH_FILES,
-    *NAMING_FILES,
-    *SLOW_FILES,
+
+_MODEL_FILES = (MODULES, SENTENCE_TRANSFORMERS_CONFIG, POOLING_CONFIG, SPLADE_CONFIG, LOGIT_SCORE_CONFIG)
+_TRANSFORMER_FILES = (
+    CONFIG,
+    ADAPTER_CONFIG,
+    TOKENIZER,
+    CHAT_TEMPLATE,
+    SPARSE_LINEAR,
+    COLBERT_LINEAR,
+    *SENTENCE_BERT_CONFIGS,
+    *SPECIAL_TOKEN_FILES,
+    *SLOW_TOKENIZER_FILES,
 )
 
 
 class FolderState:
-    """Of every file that decides what is served: which it is, its size, and when it was written.
+    """Inode, size and times of every file on which a model's answers depend.
 
-    That it was written shows in the time of its change, which nobody can set: a copy that brings the size and the time
-    of what it was copied from (``cp -p``) is told from what was there before.
+    The change time (ctime) reveals every write, since programs cannot set it. It distinguishes even a copy that keeps
+    the size and the modification time of its source (``cp -p``).
 
     Args:
-        spec: of the model.
+        spec: Specification of the model.
 
     Raises:
-        ModelError: an index of shards cannot be read.
+        ModelError: An index of shards cannot be read.
     """
 
     def __init__(self, spec: ModelSpec) -> None:
@@ -51,23 +59,23 @@ class FolderState:
         self._states = {file: _state(file) for file in _files(spec)}
 
     def check(self) -> None:
-        """See that all files are what they were.
+        """Check that no file has changed.
 
         Raises:
-            ModelChanged: one is not.
+            ModelChanged: A file has.
         """
         for file, state in self._states.items():
             if _state(file) != state:
                 raise ModelChanged(file)
 
     def digest(self) -> bytes:
-        """The whole in 32 bytes (SHA-256)."""
+        """SHA-256 of the state of all files, 32 bytes."""
         lines = (f"{file.relative_to(self._folder)}\0{state}\n" for file, state in self._states.items())
         return sha256("".join(lines).encode("utf-8", "surrogateescape")).digest()
 
 
 def _state(file: Path) -> tuple[int, ...]:
-    """Empty where there is no such file."""
+    """Inode, size, modification time and change time of a file; empty if there is no such file."""
     try:
         found = file.stat()
     except (OSError, ValueError):
@@ -76,21 +84,22 @@ def _state(file: Path) -> tuple[int, ...]:
 
 
 def _files(spec: ModelSpec) -> Iterator[Path]:
-    yield from (spec.folder / name for name in _CONFIGS)
-    yield from (spec.body / name for name in _OF_TRANSFORMER)
+    """Every file on which the model's answers depend, present or not."""
+    yield from (spec.folder / name for name in _MODEL_FILES)
+    yield from (spec.body / name for name in _TRANSFORMER_FILES)
     yield from _weights(spec.weights_file)
-    yield from (module.folder / "config.json" for module in read_modules(spec.folder) if module.folder != spec.body)
+    yield from (module.folder / CONFIG for module in read_modules(spec.folder) if module.folder != spec.body)
     for step in spec.steps:
         if isinstance(step, (Dense, LayerNorm)):
             yield from _weights(find_weights(step.folder))
 
 
 def _weights(file: Path | None) -> Iterator[Path]:
-    """A file of weights, and those that it names or that belong to it."""
+    """A file of weights, and the shards or further files that belong to it."""
     if file is None:
         return
     yield file
-    if file.name.endswith(INDEX_SUFFIX):
+    if is_index(file.name):
         yield from (file.parent / name for name in shard_names(file))
-    elif file.suffix == ".onnx":
+    elif is_onnx(file.name):
         yield from sorted(other for other in file.parent.iterdir() if other != file)

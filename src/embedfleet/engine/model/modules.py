@@ -1,4 +1,4 @@
-"""sentence-transformers' modules: what makes a vector of token states, as ``modules.json`` lists it."""
+"""Modules of sentence-transformers, listed in ``modules.json``: the steps from token states to an embedding."""
 
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -7,8 +7,9 @@ from embedfleet.engine.families.ops import Activation
 from embedfleet.errors import ModelError
 from embedfleet.model_folder.config import ModelConfig, parse_json
 from embedfleet.model_folder.file import has_file
+from embedfleet.model_folder.file_names import CONFIG, MODULES
 
-# PyTorch's class of an activation, without its package.
+# PyTorch's class of an activation, without its package → activation.
 _ACTIVATIONS: dict[str, Activation | None] = {
     "Identity": None,
     "Tanh": "tanh",
@@ -17,7 +18,7 @@ _ACTIVATIONS: dict[str, Activation | None] = {
 }
 _VECTOR = "sentence_embedding"
 QUANTIZER = "FlexibleQuantizer"
-"""The class of `Quantize`; it stands in a file of the model's folder, which is not run."""
+"""Class of `Quantize` in a code file of the model's folder, which is never run."""
 
 _QUANTIZER_TYPE = f"st_quantize.{QUANTIZER}"
 _PACKAGE = "sentence_transformers."
@@ -26,11 +27,11 @@ _TRANSFORMERS = ("Transformer", "MLMTransformer")
 
 @dataclass(frozen=True, slots=True)
 class Module:
-    """One line of ``modules.json``.
+    """An entry of ``modules.json``.
 
     Attributes:
-        name: of its class, without the package.
-        folder: of its own config and weights.
+        name: Name of its class, without the package.
+        folder: Folder of its config and weights.
     """
 
     name: str
@@ -39,32 +40,32 @@ class Module:
 
 @dataclass(frozen=True, slots=True)
 class Dense:
-    """A layer on the pooled vector: ``activation(weight x + bias)``, and perhaps ``x`` again beside it.
+    """A dense layer on the pooled vector: ``activation(weight x + bias)``, optionally with a residual connection.
 
     Attributes:
-        folder: of its weights.
-        inputs: numbers in.
-        outputs: numbers out.
-        bias: whether it has one.
-        activation: None means none.
-        residual: whether what comes in is added to what comes out, through a matrix of its own if the widths differ.
+        folder: Folder of its weights.
+        inputs: Input dimensions.
+        outputs: Output dimensions.
+        has_bias: Whether it has a bias.
+        activation: Activation; None for none.
+        has_residual: Whether the input is added to the output, through a separate matrix if the dimensions differ.
     """
 
     folder: Path
     inputs: int
     outputs: int
-    bias: bool
+    has_bias: bool
     activation: Activation | None
-    residual: bool
+    has_residual: bool
 
 
 @dataclass(frozen=True, slots=True)
 class LayerNorm:
-    """The vector's numbers brought to a mean of nought and a variance of one, then weighed and shifted.
+    """A layer normalisation of the vector, with learned scale and shift.
 
     Attributes:
-        folder: of its weights.
-        width: numbers in and out.
+        folder: Folder of its weights.
+        width: Dimensions of the vector.
     """
 
     folder: Path
@@ -73,25 +74,25 @@ class LayerNorm:
 
 @dataclass(frozen=True, slots=True)
 class Normalize:
-    """The vector is brought to length one."""
+    """Normalisation of the vector to L2 norm 1."""
 
 
 @dataclass(frozen=True, slots=True)
 class Quantize:
-    """Each number's tanh in 127ths, rounded: what pplx-embed's own module (``st_quantize``) makes of a vector."""
+    """Quantisation of pplx-embed's own module (``st_quantize``): round(127 tanh(x)) for each number."""
 
 
 Step = Dense | LayerNorm | Normalize | Quantize
-"""What follows the pooling."""
+"""A step after pooling."""
 
 
 def read_modules(folder: Path) -> list[Module]:
-    """A model folder's modules in their order; none where it does not state them.
+    """Read a model folder's modules, in order; empty if there is no ``modules.json``.
 
     Raises:
-        ModelError: ``modules.json`` cannot be read, is no array, or names a folder outside.
+        ModelError: ``modules.json`` cannot be read, is not an array, or names a folder outside of the model's.
     """
-    file = folder / "modules.json"
+    file = folder / MODULES
     if not file.is_file():
         return []
     modules = parse_json(file)
@@ -101,35 +102,36 @@ def read_modules(folder: Path) -> list[Module]:
 
 
 def transformer_folder(folder: Path, modules: list[Module]) -> Path:
-    """Where the transformer's own files are: the model's folder, or ``0_Transformer`` as it was before."""
+    """Folder of the transformer's files: the model's folder, or ``0_Transformer`` in old models."""
     return next((module.folder for module in modules if module.name in _TRANSFORMERS), folder)
 
 
 def _module(folder: Path, value: object) -> Module:
     values = value if isinstance(value, dict) else {"type": value}
-    file, kind, path = folder / "modules.json", str(values.get("type", "")), str(values.get("path", ""))
+    file, kind, path = folder / MODULES, str(values.get("type", "")), str(values.get("path", ""))
     if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
         raise ModelError(
-            f"{file} names the folder {path!r}, which is not in the model's own", "copy or download the whole folder"
+            f"{file} names the folder {path!r}, which is outside of the model's folder",
+            "copy or download the whole folder",
         )
     if not kind.startswith(_PACKAGE) and kind != _QUANTIZER_TYPE:
         raise ModelError(
-            f"{file}: module {kind!r} is not sentence-transformers' own, and other code is never run",
-            "serve the model with the package that it was made with",
+            f"{file}: module {kind!r} is not part of sentence-transformers, and other code is never run",
+            "serve the model with the package that made it",
         )
     name = kind.rpartition(".")[2]
     return Module(name, folder / path)
 
 
 def read_steps(modules: list[Module], width: int) -> tuple[Step, ...]:
-    """What follows the pooling, up to the last layer: a length of one at the end is for the request to ask.
+    """Read the steps after pooling, without a final normalisation, which each request decides.
 
     Args:
-        modules: of a model.
-        width: of the pooled vector.
+        modules: Modules of the model.
+        width: Dimensions of the pooled vector.
 
     Raises:
-        ModelError: a layer's config is missing, or says what we do not compute.
+        ModelError: A module's config is missing, or has an unsupported setting.
     """
     _check_order(modules)
     steps: list[Step] = []
@@ -141,7 +143,7 @@ def read_steps(modules: list[Module], width: int) -> tuple[Step, ...]:
         elif module.name == "LayerNorm":
             steps.append(_read_layer_norm(module.folder, width))
         elif module.name == "Normalize":
-            _check_vector(module.folder / "config.json")
+            _check_vector(module.folder / CONFIG)
             steps.append(Normalize())
         elif module.name == QUANTIZER:
             steps.append(Quantize())
@@ -151,27 +153,27 @@ def read_steps(modules: list[Module], width: int) -> tuple[Step, ...]:
 
 
 def _check_order(modules: list[Module]) -> None:
-    """See that the transformer comes first and the pooling next: what follows works on one vector.
+    """Check that the transformer is first and pooling second, since further steps work on one vector.
 
     Raises:
-        ModelError: they do not.
+        ModelError: They are not.
     """
     names = [module.name for module in modules if module.name != "Dropout"]
     for place, name in ((0, "Transformer"), (1, "Pooling")):
         if name in names and names.index(name) != place:
             raise ModelError(
-                f"modules.json lists {', '.join(names)}: {name} has to be number {place + 1}",
-                "list them in the order in which they compute: Transformer, Pooling, and what follows",
+                f"{MODULES} lists {', '.join(names)}: {name} must be number {place + 1}",
+                "list them in the order in which they run: Transformer, Pooling, further modules",
             )
 
 
 def _read_dense(folder: Path, width: int) -> Dense:
-    """Source of the keys: sentence-transformers 6.2, base/modules/dense.py."""
-    config = ModelConfig(folder / "config.json")
+    """Read a dense layer; keys as in sentence-transformers 6.2, base/modules/dense.py."""
+    config = ModelConfig(folder / CONFIG)
     inputs = config.number("in_features")
     if inputs != width:
         raise ModelError(
-            f"{config.file}: `in_features` is {inputs}, the vector that comes in has {width} numbers",
+            f"{config.file}: `in_features` is {inputs}, but its input has {width} dimensions",
             "the module belongs to another model",
         )
     _check_vector(config.file)
@@ -185,29 +187,29 @@ def _read_dense(folder: Path, width: int) -> Dense:
         folder=folder,
         inputs=inputs,
         outputs=config.number("out_features"),
-        bias=config.flag("bias", default=True),
+        has_bias=config.flag("bias", default=True),
         activation=_ACTIVATIONS[activation],
-        residual=config.flag("use_residual", default=False),
+        has_residual=config.flag("use_residual", default=False),
     )
 
 
 def _read_layer_norm(folder: Path, width: int) -> LayerNorm:
-    """Source of the key: sentence-transformers 6.2, sentence_transformer/modules/layer_norm.py."""
-    config = ModelConfig(folder / "config.json")
+    """Read a layer norm; key as in sentence-transformers 6.2, sentence_transformer/modules/layer_norm.py."""
+    config = ModelConfig(folder / CONFIG)
     found = config.number("dimension")
     if found != width:
         raise ModelError(
-            f"{config.file}: `dimension` is {found}, the vector that comes in has {width} numbers",
+            f"{config.file}: `dimension` is {found}, but its input has {width} dimensions",
             "the module belongs to another model",
         )
     return LayerNorm(folder, width)
 
 
 def _check_vector(file: Path) -> None:
-    """See that a module works on the text's vector, and not on its tokens'.
+    """Check that a module works on the embedding of the text, not on token states.
 
     Raises:
-        ModelError: it does not.
+        ModelError: It works on something else.
     """
     if not has_file(file):
         return

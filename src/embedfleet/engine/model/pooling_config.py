@@ -1,6 +1,6 @@
-"""Reads from a folder how token states are pooled to one vector.
+"""Kind of pooling of a model folder.
 
-Source of the keys: sentence-transformers 6.2, sentence_transformer/modules/pooling.py.
+Keys as in sentence-transformers 6.2, sentence_transformer/modules/pooling.py.
 """
 
 from collections.abc import Sequence
@@ -12,21 +12,22 @@ from embedfleet.engine.model.modules import Module
 from embedfleet.errors import ModelError
 from embedfleet.model_folder.config import ModelConfig
 from embedfleet.model_folder.file import has_file
+from embedfleet.model_folder.file_names import CONFIG, POOLING_FOLDER
 
 
 class Pooling(StrEnum):
-    """How token states become one vector; the first three and the last have the names of TEI's ``/info``."""
+    """Kind of pooling of token states to one vector. The first three and the last are named as in TEI's ``/info``."""
 
     CLS = "cls"
     MEAN = "mean"
-    LAST_TOKEN = "last_token"  # noqa: S105 - no password
-    MAX = "max"  # of each element
-    MEAN_SQRT_LEN = "mean_sqrt_len_tokens"  # the sum over the root of how many tokens there are
-    WEIGHTED_MEAN = "weightedmean"  # the first token counts once, the second twice, … (SGPT; Muennighoff 2022)
-    SPLADE = "splade"  # of word logits, one number per word of the vocabulary (Formal et al. 2021)
+    LAST_TOKEN = "last_token"  # noqa: S105 - not a password
+    MAX = "max"  # element-wise
+    MEAN_SQRT_LEN = "mean_sqrt_len_tokens"  # the sum divided by the square root of the number of tokens
+    WEIGHTED_MEAN = "weightedmean"  # weights 1, 2, … by position (SGPT; Muennighoff 2022)
+    SPLADE = "splade"  # pools word logits, one per vocabulary word (Formal et al. 2021)
 
 
-# As it was written before version 6: one of these is true.
+# Keys before version 6, one of which is true.
 _FLAGS = {
     "pooling_mode_cls_token": Pooling.CLS,
     "pooling_mode_mean_tokens": Pooling.MEAN,
@@ -36,18 +37,17 @@ _FLAGS = {
     "pooling_mode_weightedmean_tokens": Pooling.WEIGHTED_MEAN,
 }
 _WIDTHS = ("word_embedding_dimension", "embedding_dimension")
-_USUAL = "1_Pooling"
 _KNOWN = [pooling for pooling in Pooling if pooling is not Pooling.SPLADE]
 _CHOICES = ", ".join(pooling.replace("_", "-") for pooling in _KNOWN)
 
 
 @dataclass(frozen=True, slots=True)
 class PoolingConfig:
-    """What it says.
+    """Pooling settings of a folder.
 
     Attributes:
-        pooling: which tokens count, and how.
-        includes_prompt: whether those of a prompt count.
+        pooling: Kind of pooling.
+        includes_prompt: Whether a prompt's tokens are pooled.
     """
 
     pooling: Pooling
@@ -55,40 +55,40 @@ class PoolingConfig:
 
 
 def states_pooling(folder: Path, modules: Sequence[Module]) -> bool:
-    """Whether a folder says how its states are pooled."""
+    """Whether a folder states its pooling."""
     return has_file(_file(folder, modules))
 
 
-def read_pooling(folder: Path, modules: Sequence[Module], asked: Pooling | None) -> PoolingConfig:
-    """Read what a folder says.
+def read_pooling(folder: Path, modules: Sequence[Module], replacement: Pooling | None) -> PoolingConfig:
+    """Read the pooling of a folder.
 
     Args:
-        folder: of the model.
-        modules: of the model.
-        asked: instead of the pooling that the file states.
+        folder: Folder of the model.
+        modules: Modules of the model.
+        replacement: Pooling that replaces the folder's; None for the folder's.
 
     Raises:
-        ModelError: nothing is stated and nothing asked, or something that we do not compute.
+        ModelError: Neither the folder nor ``replacement`` states a pooling, or the folder's is not supported.
     """
     file = _file(folder, modules)
     if not has_file(file):
-        if asked is not None:
-            return PoolingConfig(asked)
+        if replacement is not None:
+            return PoolingConfig(replacement)
         raise ModelError(
-            f"{file} is missing, so the model's pooling is not stated",
-            f"state it: pooling = one of {_CHOICES}; see the model's card, for a wrong one gives worse vectors that "
-            "look no different (without the file sentence-transformers takes the mean, TEI the first token)",
+            f"{file} is missing, so the model's pooling is unknown",
+            f"set pooling to one of {_CHOICES}, as the model's card says; a wrong one silently gives worse vectors "
+            "(without the file, sentence-transformers uses the mean, TEI the first token)",
         )
     config = ModelConfig(file)
-    return PoolingConfig(asked or _stated(config), config.flag("include_prompt", default=True))
+    return PoolingConfig(replacement or _stated(config), config.flag("include_prompt", default=True))
 
 
 def _file(folder: Path, modules: Sequence[Module]) -> Path:
-    return next((one.folder for one in modules if one.name == "Pooling"), folder / _USUAL) / "config.json"
+    return next((one.folder for one in modules if one.name == "Pooling"), folder / POOLING_FOLDER) / CONFIG
 
 
 def _stated(config: ModelConfig) -> Pooling:
-    """The one kind that a file states; the library's default where it states none."""
+    """Pooling that a file states, or the library's default if it states none."""
     mode = config.values.get("pooling_mode")
     names = mode if isinstance(mode, list) else [] if mode is None else [mode]
     found = [next((one for one in _KNOWN if name in (one.value, one.value.replace("_", ""))), name) for name in names]
@@ -102,6 +102,6 @@ def _stated(config: ModelConfig) -> Pooling:
     named = ", ".join(map(str, found)) or "none"
     raise ModelError(
         f"{config.file}: exactly one kind of pooling is supported, the file states: {named}",
-        f"of the same weights another pooling makes another model: ask for one only if it was trained so (pooling = "
-        f"one of {_CHOICES})",
+        f"set pooling to one of {_CHOICES}, but only to the one that the model was trained with: another gives other "
+        "vectors",
     )

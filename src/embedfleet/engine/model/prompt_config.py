@@ -1,4 +1,4 @@
-"""Reads ``config_sentence_transformers.json``: prompts, and to how many dimensions vectors are cut."""
+"""Settings in ``config_sentence_transformers.json``: prompts, and the dimensions to which vectors are truncated."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -6,19 +6,18 @@ from pathlib import Path
 from embedfleet.errors import ModelError
 from embedfleet.model_folder.config import ModelConfig
 from embedfleet.model_folder.file import has_file
-
-FILE = "config_sentence_transformers.json"
+from embedfleet.model_folder.file_names import SENTENCE_TRANSFORMERS_CONFIG
 
 
 @dataclass(frozen=True, slots=True)
 class PromptConfig:
-    """What it says.
+    """Settings for prompts and dimensions.
 
     Attributes:
-        prompts: name → text to put before an input.
-        default: the name of the prompt where none is asked for; None means none.
-        dimensions: how many of a vector's first numbers are wanted; None means all.
-        model_type: sentence-transformers' class of the model; empty where it is not stated.
+        prompts: Name → text that is put before an input.
+        default: Name of the prompt for requests without one; None for no prompt.
+        dimensions: Number of first dimensions of a vector to keep; None for all.
+        model_type: Class of the model in sentence-transformers; empty if not stated.
     """
 
     prompts: dict[str, str] = field(default_factory=dict)
@@ -31,28 +30,28 @@ def read_prompt_config(folder: Path) -> PromptConfig:
     """Read the file of a model's folder, if there is one.
 
     Raises:
-        ModelError: it cannot be read, or a prompt is no text, or the default is none of them.
+        ModelError: The file cannot be read, a prompt is not a text, or the default prompt does not exist.
     """
-    file = folder / FILE
+    file = folder / SENTENCE_TRANSFORMERS_CONFIG
     if not has_file(file):
         return PromptConfig()
     config = ModelConfig(file)
     stated = config.values.get("prompts") or {}
     if not isinstance(stated, dict):
-        raise ModelError(f"{file}: `prompts` is {stated!r}, an object of names and texts is needed")
-    prompts = {name: "" if text is None else text for name, text in stated.items()}  # null: no text before an input
+        raise ModelError(f"{file}: `prompts` is {stated!r}, it must be an object of names and texts")
+    prompts = {name: "" if text is None else text for name, text in stated.items()}  # null stands for no text
     for name, text in prompts.items():
         if not isinstance(text, str):
-            raise ModelError(f"{file}: prompt {name!r} is {text!r}, a text is needed")
+            raise ModelError(f"{file}: prompt {name!r} is {text!r}, it must be a text")
     default = config.values.get("default_prompt_name")
     if default is not None and default not in list(stated):
-        raise ModelError(f"{file}: `default_prompt_name` is {default!r}, `prompts` has {list(stated)}")
+        raise ModelError(f"{file}: `default_prompt_name` is {default!r}, but `prompts` has {list(stated)}")
     dimensions = config.number("truncate_dim", 0)
     if config.values.get("max_active_dims") is not None:
         stated = config.values["max_active_dims"]
         raise ModelError(
-            f"{file}: `max_active_dims` is {stated!r}: only so many words' weights are wanted, which is not built here",
-            "remove it to have all weights, and keep the largest in the client",
+            f"{file}: `max_active_dims` is {stated!r}: limiting the number of words with a weight is not supported",
+            "remove it to get all weights, and keep the largest ones in the client",
         )
     return PromptConfig(
         prompts=prompts,

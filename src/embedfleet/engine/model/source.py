@@ -1,4 +1,4 @@
-"""Where a model comes from: the package, a folder, or the hub."""
+"""Origin of a model: the built-in package, a folder, or the Hugging Face hub."""
 
 import os
 import re
@@ -7,40 +7,52 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from embedfleet.config.model_name import BUILTIN, at_home, is_folder, is_hub_id
-from embedfleet.engine.files.weights import FILES, INDEX_SUFFIX, shard_names
+from embedfleet.engine.files.weights import shard_names
 from embedfleet.engine.model.builtin import builtin_model
-from embedfleet.engine.model.chat_template import TEMPLATE_FILE
 from embedfleet.engine.model.modules import read_modules
-from embedfleet.engine.model.spec import COLBERT_FILE, SPARSE_FILE
-from embedfleet.engine.model.unweighted_tokens import NAMING_FILES
 from embedfleet.errors import ModelError
-from embedfleet.model_folder.sentence_files import LENGTH_FILES
-from embedfleet.model_folder.slow_tokenizer import CONFIG_FILE, SLOW_FILES
+from embedfleet.model_folder.file_names import (
+    ADAPTER_CONFIG,
+    CHAT_TEMPLATE,
+    COLBERT_LINEAR,
+    CONFIG,
+    MODULES,
+    ONNX_DATA,
+    ONNX_MODEL,
+    SENTENCE_BERT_CONFIGS,
+    SENTENCE_TRANSFORMERS_CONFIG,
+    SLOW_TOKENIZER_FILES,
+    SPARSE_LINEAR,
+    SPECIAL_TOKEN_FILES,
+    TOKENIZER,
+    TOKENIZER_CONFIG,
+    WEIGHTS_FILES,
+    is_index,
+)
 
 _CONFIGS = (
-    "config.json",
-    "adapter_config.json",
-    "tokenizer.json",
-    CONFIG_FILE,
-    TEMPLATE_FILE,
-    "modules.json",
-    "config_sentence_transformers.json",
-    *LENGTH_FILES,
+    CONFIG,
+    ADAPTER_CONFIG,
+    TOKENIZER,
+    TOKENIZER_CONFIG,
+    CHAT_TEMPLATE,
+    MODULES,
+    SENTENCE_TRANSFORMERS_CONFIG,
+    *SENTENCE_BERT_CONFIGS,
 )
-_M3 = (SPARSE_FILE, COLBERT_FILE, *NAMING_FILES)
-_MODULE = re.compile(r"\d+_\w+")  # a folder of one of sentence-transformers' modules
-_ONNX, _ONNX_DATA = "onnx/model.onnx", "onnx/model.onnx_data"
+_BGE_M3_FILES = (SPARSE_LINEAR, COLBERT_LINEAR, *SPECIAL_TOKEN_FILES)
+_MODULE = re.compile(r"\d+_\w+")  # folder of a module of sentence-transformers
 
 
 def resolve_model(model: str) -> Path:
-    """The folder of a model.
+    """Find the folder of a model, and download the model if necessary.
 
     Args:
-        model: ``builtin``, a folder in Hugging Face layout, or a hub id such as ``BAAI/bge-m3``, which is downloaded
-            unless it is in the hub's cache.
+        model: ``builtin``, a folder in Hugging Face layout, or a hub id such as ``BAAI/bge-m3``. A model with a hub id
+            is downloaded unless it is in the hub's cache.
 
     Raises:
-        ModelError: there is no such model, or it cannot be had.
+        ModelError: There is no such model, or it cannot be downloaded.
     """
     if model == BUILTIN:
         return builtin_model()
@@ -55,33 +67,33 @@ def resolve_model(model: str) -> Path:
 
 
 def files_to_read(names: Collection[str], folders: Collection[str] = ()) -> list[str]:
-    """Of the files that a repository lists those that the engine reads, but for the shards that an index names.
+    """Files of a repository that the engine reads, without the shards that an index names.
 
     Args:
-        names: paths in the repository.
-        folders: of modules, beside those of the usual names.
+        names: Paths of all files in the repository.
+        folders: Folders of modules that do not have the usual names.
     """
     weights = _first_weights(names, "")
-    wanted = {*_own_files(names, ""), *weights}
-    if weights == [_ONNX]:
-        wanted |= {name for name in names if name.startswith(_ONNX_DATA)}
-    elif {SPARSE_FILE, COLBERT_FILE} <= {*names}:
-        wanted |= {*_M3}
+    wanted = {*_settings_files(names, ""), *weights}
+    if weights == [ONNX_MODEL]:
+        wanted |= {name for name in names if name.startswith(ONNX_DATA)}
+    elif {SPARSE_LINEAR, COLBERT_LINEAR} <= {*names}:
+        wanted |= {*_BGE_M3_FILES}
     usual = filter(_MODULE.fullmatch, {str(PurePosixPath(name).parent) for name in names})
     for folder in {*usual, *folders}:
-        wanted |= {*_own_files(names, f"{folder}/"), *_first_weights(names, f"{folder}/")}
+        wanted |= {*_settings_files(names, f"{folder}/"), *_first_weights(names, f"{folder}/")}
     return sorted(wanted & {*names})
 
 
-def _own_files(names: Collection[str], folder: str) -> list[str]:
-    """What a transformer's folder may say, or a module's; slow tokenizers where there is no other."""
-    slow = () if f"{folder}tokenizer.json" in names else SLOW_FILES
+def _settings_files(names: Collection[str], folder: str) -> list[str]:
+    """Settings and tokenizer files of a transformer's or a module's folder; slow tokenizer files only if needed."""
+    slow = () if folder + TOKENIZER in names else SLOW_TOKENIZER_FILES
     return [folder + name for name in (*_CONFIGS, *slow)]
 
 
 def _first_weights(names: Collection[str], folder: str) -> list[str]:
-    """The file that a folder's weights are in, or their index; none if there is none."""
-    return [folder + name for name in FILES if folder + name in names][:1]
+    """File of a folder's weights, or their index, in a list; empty if there is none."""
+    return [folder + name for name in WEIGHTS_FILES if folder + name in names][:1]
 
 
 def _download(model: str) -> Path:
@@ -89,23 +101,23 @@ def _download(model: str) -> Path:
         import huggingface_hub as hub  # noqa: PLC0415 - an extra, and slow to import
     except ImportError:
         raise ModelError(
-            f"{model} is neither a folder nor downloadable: huggingface-hub is not installed",
+            f"{model} is not a folder, and cannot be downloaded: huggingface-hub is not installed",
             "pip install 'embedfleet[hub]', or put the model's files into a folder and give its path",
         ) from None
     try:
         return _from_hub(hub, model)
-    except ModelError:  # of a file that it gave
+    except ModelError:  # about a downloaded file
         raise
-    except Exception as error:  # of the hub's own types, or of whichever HTTP library it uses
-        said = (str(error).splitlines() or [type(error).__name__])[0]
+    except Exception as error:  # types of the hub's library, or of its HTTP library
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ModelError(
-            f"{model} is not a folder here, and the hub did not give it: {said}",
-            "with no network, put the model's files into a folder and give its path",
+            f"{model} is not a folder here, and the hub did not provide it: {reason}",
+            "without a network, put the model's files into a folder and give its path",
         ) from error
 
 
-def _from_hub(hub: Any, model: str) -> Path:  # noqa: ANN401 - a module without types
-    """The model's files in the hub's cache; those that are there already are not sent again."""
+def _from_hub(hub: Any, model: str) -> Path:  # noqa: ANN401 - an untyped module
+    """Download the model's files to the hub's cache, without those that are there already."""
     try:
         listed = hub.HfApi().model_info(model).siblings or []
     except Exception:
@@ -122,18 +134,18 @@ def _from_hub(hub: Any, model: str) -> Path:  # noqa: ANN401 - a module without 
     shards = [
         str(PurePosixPath(name).parent / shard)
         for name in names
-        if name.endswith(INDEX_SUFFIX)
+        if is_index(name)
         for shard in shard_names(folder / name)
     ]
     if shards:
-        hub.snapshot_download(model, revision=folder.name, allow_patterns=shards)  # of the same commit
+        hub.snapshot_download(model, revision=folder.name, allow_patterns=shards)  # same commit
     return folder
 
 
 def _cached(hub: Any, model: str) -> Path | None:  # noqa: ANN401
-    """What the cache has of a model that cannot be listed, for there is no network."""
+    """Cached folder of a model that cannot be listed because there is no network; None if it is not cached."""
     try:
-        # Asked for all files, it would miss those that were never wanted.
-        return Path(hub.snapshot_download(model, local_files_only=True, allow_patterns=["config.json"]))
+        # Asking for all files would fail, since the cache holds only those that the engine reads.
+        return Path(hub.snapshot_download(model, local_files_only=True, allow_patterns=[CONFIG]))
     except (OSError, ValueError):
         return None

@@ -1,4 +1,4 @@
-"""Reads ``tokenizer_config.json``: longest input, token types (transformers 5.23, tokenization_utils_base.py)."""
+"""Settings in ``tokenizer_config.json``: longest input, token types (transformers 5.23, tokenization_utils_base.py)."""
 
 from dataclasses import dataclass
 from math import inf
@@ -7,7 +7,7 @@ from pathlib import Path
 from embedfleet.errors import ModelError
 from embedfleet.model_folder.config import ModelConfig
 from embedfleet.model_folder.file import has_file
-from embedfleet.model_folder.slow_tokenizer import CONFIG_FILE
+from embedfleet.model_folder.file_names import TOKENIZER, TOKENIZER_CONFIG
 
 LENGTH = "model_max_length"
 _TYPES = "token_type_ids"
@@ -16,40 +16,44 @@ _GENERAL_CLASS = "TokenizersBackend"
 
 @dataclass(frozen=True, slots=True)
 class TokenizerConfig:
-    """What it says.
+    """Settings of the tokenizer.
 
     Attributes:
-        longest: tokens of the longest input; None where none is meant.
-        gives_types: whether the model is told token types; without, all are 0.
+        longest: Longest input in tokens; None for no limit.
+        has_token_types: Whether the model gets token types; otherwise all are 0.
     """
 
     longest: int | None = None
-    gives_types: bool = True
+    has_token_types: bool = True
 
 
 def read_tokenizer_config(folder: Path) -> TokenizerConfig:
     """Read the file of a transformer's folder, if there is one.
 
     Raises:
-        ModelError: it cannot be read, or asks for what we do not do.
+        ModelError: The file cannot be read, or has an unsupported setting.
     """
-    file = folder / CONFIG_FILE
+    file = folder / TOKENIZER_CONFIG
     if not has_file(file):
         return TokenizerConfig()
     config = ModelConfig(file)
-    hint = "change it only if the model's vectors are meant without it"
+    hint = "change it only if the model was not trained with it"
     for key, usual in (("truncation_side", "right"), ("split_special_tokens", False)):
         value = config.values.get(key)
         if value is not None and value != usual:
-            raise ModelError(f"{file}: `{key}` is {value!r}, supported is {usual!r}", hint)
+            raise ModelError(f"{file}: `{key}` is {value!r}, only {usual!r} is supported", hint)
     others = config.values.get("fast_tokenizer_files")
-    if others and others != ["tokenizer.json"]:
-        raise ModelError(f"{file}: `fast_tokenizer_files` is {others!r}, supported is tokenizer.json alone", hint)
-    return TokenizerConfig(_longest(config), _gives_types(config))
+    if others and others != [TOKENIZER]:
+        raise ModelError(f"{file}: `fast_tokenizer_files` is {others!r}, only {TOKENIZER} is supported", hint)
+    return TokenizerConfig(_longest(config), _has_token_types(config))
 
 
-def _gives_types(config: ModelConfig) -> bool:
-    """Transformers 5 gives none by its general class where the folder states no names; version 4 never wrote that."""
+def _has_token_types(config: ModelConfig) -> bool:
+    """Whether the model gets token types.
+
+    The general tokenizer class of transformers 5 gives none unless the folder lists them among the input names. Version
+    4 never wrote that class.
+    """
     names = config.values.get("model_input_names")
     if isinstance(names, list):
         return _TYPES in names
@@ -57,19 +61,24 @@ def _gives_types(config: ModelConfig) -> bool:
 
 
 def _longest(config: ModelConfig) -> int | None:
-    """``model_max_length``, which is 1e30 where there is no limit; ``max_len`` as it was called before."""
+    """Longest input from ``model_max_length``, formerly ``max_len``; 1e30 there stands for no limit."""
     key = LENGTH if config.values.get(LENGTH) is not None else "max_len"
     return read_length(config, key, config.values.get(key))
 
 
 def read_length(config: ModelConfig, key: str, value: object) -> int | None:
-    """How many tokens an input may have; None where ``value`` is none, or no limit.
+    """Read a longest input in tokens; None if ``value`` is None or infinite.
+
+    Args:
+        config: Config that states the value.
+        key: Key for error messages.
+        value: Value to read.
 
     Raises:
-        ModelError: it is something else.
+        ModelError: The value is not a number of at least 1.
     """
     if value is None or value == inf:
         return None
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 1:
-        raise ModelError(f"{config.file}: `{key}` is {value!r}, a number from 1 is needed")
+        raise ModelError(f"{config.file}: `{key}` is {value!r}, it must be a number of at least 1")
     return int(value)

@@ -38,7 +38,7 @@ class OnnxAttention:
         parts = [query, *(self._repeat(states, attention) for states in (key, value))]
 
         def whole(grids: Sequence[str], bias: str) -> str:
-            return self._rows(self._mix(grids, bias, attention, unidirectional=int(attention.causal)), attention)
+            return self._rows(self._mix(grids, bias, attention, unidirectional=int(attention.is_causal)), attention)
 
         if attention.is_plain:
             return self._runs.compute(parts, whole)
@@ -62,7 +62,7 @@ class OnnxAttention:
             spans = ((begin, end), (low, high), (low, high))
             pieces = [graph.add("Slice", grid, *span, graph.whole(1)) for grid, span in zip(grids, spans, strict=True)]
             places = [graph.add("Slice", "columns", *span, graph.whole(0)) for span in spans[:2]]
-            bias = self._bias(attention, self._distances(*places), causal=attention.causal)
+            bias = self._bias(attention, self._distances(*places), causal=attention.is_causal)
             return self._mix(pieces, bias, attention)
 
         blocks = graph.add("Div", graph.add("Add", length, graph.whole(BLOCK - 1)), graph.whole(BLOCK))
@@ -76,7 +76,7 @@ class OnnxAttention:
             window = graph.whole(attention.window)
             low = graph.add("Max", graph.add("Sub", begin, window), low)
             high = graph.add("Min", graph.add("Add", end, window), high)
-        return low, (end if attention.causal else high)
+        return low, (end if attention.is_causal else high)
 
     def _mix(self, grids: Sequence[str], bias: str, attention: Attention, **attributes: int) -> str:
         inputs = [*grids, "", "", bias] if bias else grids

@@ -11,11 +11,11 @@ from typing_extensions import override
 
 from embedfleet.arrays import Floats, Integers
 from embedfleet.engine.compute.backend import Backend
-from embedfleet.engine.compute.heads import outputs_of
-from embedfleet.engine.compute.layout import layout
 from embedfleet.engine.compute.output import Output
+from embedfleet.engine.compute.output_heads import outputs_of
 from embedfleet.engine.compute.pooling import splade
-from embedfleet.engine.compute.room import require_memory
+from embedfleet.engine.compute.ragged_batch import ragged_layout
+from embedfleet.engine.compute.resource_check import require_memory
 from embedfleet.engine.model.spec import ModelSpec
 from embedfleet.engine.onnx.exported_tensors import read_exported_tensors
 from embedfleet.engine.onnx.session import OnnxSession
@@ -78,7 +78,7 @@ class ExportedModelBackend(Backend):
     def forward(
         self, ids: Integers, types: Integers, lengths: Integers, outputs: tuple[Output, ...]
     ) -> tuple[Floats, ...]:
-        places = layout(lengths)
+        places = ragged_layout(lengths)
         is_token = places["columns"] < lengths[:, None]
         grid = np.where(is_token, places["first"][:, None] + places["columns"], 0)
         feeds = {

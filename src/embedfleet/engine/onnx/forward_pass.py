@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from embedfleet.arrays import Floats, Integers
-from embedfleet.engine.compute.layout import layout
 from embedfleet.engine.compute.output import Output
 from embedfleet.engine.compute.pooling import splade
+from embedfleet.engine.compute.ragged_batch import ragged_layout
 from embedfleet.engine.families.family import Family
 from embedfleet.engine.onnx.session import OnnxSession
 
@@ -34,7 +34,7 @@ class ForwardPass:
         self, ids: Integers, types: Integers, lengths: Integers, outputs: tuple[Output, ...]
     ) -> tuple[Floats, ...]:
         """Run the model, with the arguments, results and errors of `Backend.forward`."""
-        feeds = layout(lengths)
+        feeds = ragged_layout(lengths)
         feeds["ids"] = ids
         feeds["types"] = np.minimum(types, self.family.token_types - 1)
         feeds["positions"] = feeds["places"] + self.family.first_position

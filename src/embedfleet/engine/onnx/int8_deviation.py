@@ -8,10 +8,10 @@ import numpy as np
 
 from embedfleet.arrays import Floats, Integers
 from embedfleet.engine.batching.worker import join
-from embedfleet.engine.compute.heads import outputs_of
+from embedfleet.engine.compute.embedding_pooler import EmbeddingPooler
 from embedfleet.engine.compute.output import Output
+from embedfleet.engine.compute.output_heads import outputs_of
 from embedfleet.engine.compute.pooling import normalize, probabilities
-from embedfleet.engine.compute.vectors import Vectors
 from embedfleet.engine.model.spec import ModelSpec
 from embedfleet.engine.text.encoded import Encoded
 from embedfleet.engine.text.tokenization import Tokenization
@@ -110,7 +110,7 @@ class SampleTexts:
     def __init__(self, spec: ModelSpec) -> None:
         self._encoded = list(_encode(spec))
         self._outputs = outputs_of(spec)
-        self._vectors = Vectors(spec) if spec.kind == "embedding" else None
+        self._vectors = EmbeddingPooler(spec) if spec.kind == "embedding" else None
 
     def rows(self, forward: Forward) -> Rows:
         """Compute every text alone with ``forward``."""

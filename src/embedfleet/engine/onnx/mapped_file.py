@@ -4,7 +4,7 @@ import os
 import weakref
 from pathlib import Path
 
-from embedfleet.engine.files.digest import digest
+from embedfleet.engine.files.checksum import checksum
 from embedfleet.engine.onnx.packed_manifest import FileDigest
 from embedfleet.errors import WeightsChanged
 
@@ -34,7 +34,7 @@ class MappedFile:
             OSError: The file cannot be read.
         """
         size = os.fstat(self._descriptor).st_size
-        return FileDigest(size, digest(self._descriptor, size))
+        return FileDigest(size, checksum(self._descriptor, size))
 
     def fault(self, written: FileDigest) -> str:
         """How the file differs from what was written, in words; empty if it does not.
@@ -45,7 +45,7 @@ class MappedFile:
         size = os.fstat(self._descriptor).st_size
         if size != written.size:
             return f"{self.file} has {size} bytes, {written.size} were written"
-        if digest(self._descriptor, size) != written.digest:
+        if checksum(self._descriptor, size) != written.digest:
             return f"{self.file} is not what was written: its digest differs"
         return ""
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from embedfleet.engine.compute.room import check_disk, require_memory
+from embedfleet.engine.compute.resource_check import check_disk, require_memory
 from embedfleet.engine.model.spec import ModelSpec
 from embedfleet.engine.onnx.forward_pass import ForwardPass
 from embedfleet.engine.onnx.int8_deviation import Int8Deviation, SampleTexts, deviations_of

@@ -3,8 +3,8 @@
 This module loads `onnx`, which a replica on packed weights does not need.
 """
 
-from embedfleet.engine.compute.heads import compute, outputs_of
 from embedfleet.engine.compute.output import Output
+from embedfleet.engine.compute.output_heads import compute_outputs, outputs_of
 from embedfleet.engine.files.weights import Weights
 from embedfleet.engine.model.spec import ModelSpec
 from embedfleet.engine.onnx.graph import Graph
@@ -26,5 +26,5 @@ def build_graph(spec: ModelSpec, *, int8: bool = False) -> tuple[Graph, dict[Out
     """
     weights = Weights(spec.weights_file, spec.family.anchor)
     ops = OnnxOps(int8=int8)
-    outputs = compute(spec, ops, weights, outputs_of(spec))
+    outputs = compute_outputs(spec, ops, weights, outputs_of(spec))
     return ops.build(list(outputs.values())), outputs

@@ -142,7 +142,7 @@ class OnnxOps(Ops[str]):
         return self._runs.compute([states], grid)
 
     @override
-    def choose(self, states: str, scores: str, most: int, experts: Sequence[Callable[[str], str]]) -> str:
+    def mix_experts(self, states: str, scores: str, most: int, experts: Sequence[Callable[[str], str]]) -> str:
         # Rounding may make a share 0; such a token does not reach the expert, which would add nothing to it.
         graph, zero = self._graph, self._number(0.0)
         shares, places = graph.greatest(graph.add("Softmax", scores, axis=-1), most)

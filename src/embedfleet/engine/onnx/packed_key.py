@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
-from embedfleet.engine.compute.heads import outputs_of
+from embedfleet.engine.compute.output_heads import outputs_of
 from embedfleet.engine.model.folder_state import FolderState
 from embedfleet.engine.model.spec import ModelSpec
 from embedfleet.engine.onnx.session import runtime

@@ -17,7 +17,7 @@ class FileDigest:
 
     Attributes:
         size: Size of the file, in bytes.
-        digest: Digest of the content, as `files.digest.digest` computes it.
+        digest: Digest of the content, as `files.checksum.checksum` computes it.
     """
 
     size: int

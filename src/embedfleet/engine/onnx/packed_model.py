@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from embedfleet.engine.compute.room import check_disk, no_space
+from embedfleet.engine.compute.resource_check import check_disk, no_space
 from embedfleet.engine.model.folder_state import FolderState
 from embedfleet.engine.model.spec import ModelSpec
 from embedfleet.engine.onnx.forward_pass import ForwardPass

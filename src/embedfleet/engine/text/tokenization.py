@@ -15,7 +15,7 @@ import numpy as np
 from tokenizers import Encoding, Tokenizer
 
 from embedfleet.dialects.serving.tei import NO_IDS, NO_INPUTS, Direction, Input, Pair
-from embedfleet.engine.model.dialogue import Dialogue
+from embedfleet.engine.model.reranker_prompt import RerankerPrompt
 from embedfleet.engine.model.spec import ModelSpec
 from embedfleet.engine.text.encoded import Encoded
 from embedfleet.engine.text.special_tokens import Template, Tokens
@@ -64,7 +64,7 @@ class Tokenization:
         *,
         gives_types: bool = True,
         pools_prompt: bool = True,
-        dialogue: Dialogue | None = None,
+        dialogue: RerankerPrompt | None = None,
         ending: str | None = None,
     ) -> None:
         self._pools_prompt = pools_prompt
@@ -98,8 +98,8 @@ class Tokenization:
             spec.tokenizer(),
             gives_types=spec.gives_types,
             pools_prompt=spec.pools_prompt,
-            dialogue=spec.dialogue,
-            ending=spec.ending,
+            dialogue=spec.reranker_prompt,
+            ending=spec.eos_token,
         )
 
     def ids_of(self, tokens: Iterable[str]) -> frozenset[int]:
@@ -225,7 +225,7 @@ class Tokenization:
             raise ValueError(f"it lacks the token {token!r}, which must end each text")
         return number
 
-    def _frame(self, dialogue: Dialogue, instruction: str | None) -> tuple[int, int]:
+    def _frame(self, dialogue: RerankerPrompt, instruction: str | None) -> tuple[int, int]:
         """Numbers of tokens that a dialogue begins and ends with, whatever its query and document."""
         one, other = (
             piece.ids for piece in self._split([dialogue.render(said, said, instruction) for said in _FILLERS])

@@ -10,10 +10,10 @@ from typing_extensions import override
 
 from embedfleet.arrays import Floats, Integers
 from embedfleet.engine.compute.backend import Backend
-from embedfleet.engine.compute.heads import compute
 from embedfleet.engine.compute.output import Output
+from embedfleet.engine.compute.output_heads import compute_outputs
 from embedfleet.engine.compute.pooling import splade
-from embedfleet.engine.compute.room import require_memory
+from embedfleet.engine.compute.resource_check import require_memory
 from embedfleet.engine.files.weights import Weights
 from embedfleet.engine.model.spec import ModelSpec
 from embedfleet.engine.torch.ops import TorchOps, TorchWeights
@@ -94,7 +94,7 @@ class TorchBackend(Backend):
         family = self._spec.family
         held = np.minimum(types, family.token_types - 1)
         ops = TorchOps(self._values, ids, held, lengths, family.first_position)
-        return compute(self._spec, ops, self._weights, outputs)
+        return compute_outputs(self._spec, ops, self._weights, outputs)
 
 
 def _find_device(name: str) -> torch.device:

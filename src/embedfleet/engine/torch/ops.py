@@ -13,7 +13,7 @@ from torch.nn import functional
 from typing_extensions import override
 
 from embedfleet.arrays import Integers
-from embedfleet.engine.compute.layout import layout
+from embedfleet.engine.compute.ragged_batch import ragged_layout
 from embedfleet.engine.families.disentangled import TILE, Disentangled, Projection
 from embedfleet.engine.families.ops import (
     BLOCK,
@@ -85,7 +85,7 @@ class TorchOps(Ops[Values]):
         self, weights: TorchWeights, ids: Integers, types: Integers, lengths: Integers, first_position: int
     ) -> None:
         self._weights = weights
-        places = layout(lengths)
+        places = ragged_layout(lengths)
         self.ids = self._whole(ids)
         self.types = self._whole(types)
         self.positions = self._whole(places["places"] + first_position)
@@ -180,7 +180,7 @@ class TorchOps(Ops[Values]):
         return found
 
     @override
-    def choose(
+    def mix_experts(
         self, states: Values, scores: Values, most: int, experts: Sequence[Callable[[Values], Values]]
     ) -> Values:
         # shares in float32, whatever type the weights have
@@ -229,7 +229,7 @@ class TorchOps(Ops[Values]):
 
     def _block(self, parts: Sequence[Values], attention: Attention, begin: int, end: int) -> Values:
         query, key, value = parts
-        low, high = attention.seen(begin, end, key.shape[2])
+        low, high = attention.key_range(begin, end, key.shape[2])
         places = torch.arange(key.shape[2], device=self._weights.device)
         bias = self._make_bias(attention, places[begin:end], places[low:high])
         return _mix((query[:, :, begin:end], key[:, :, low:high], value[:, :, low:high]), attention, bias)
@@ -296,7 +296,7 @@ class TorchOps(Ops[Values]):
             bias = self._relative(attention.bias, after).permute(2, 0, 1)
         if attention.window is not None:
             bias = bias.masked_fill(after.abs() > attention.window, -torch.inf)
-        if attention.causal:
+        if attention.is_causal:
             bias = bias.masked_fill(after > 0, -torch.inf)
         return bias.to(self._weights.dtype)[None]  # with only three dimensions PyTorch would hold all scores
 
@@ -332,7 +332,7 @@ def _mix(parts: Sequence[Values], attention: Attention, bias: Values | None) -> 
         parts[1],
         parts[2],
         attn_mask=bias,
-        is_causal=attention.causal and bias is None,
+        is_causal=attention.is_causal and bias is None,
         enable_gqa=attention.heads != attention.key_heads,
     )
 

@@ -14,15 +14,16 @@ from embedfleet.engine.model.spec import read_model
 from embedfleet.engine.settings import EngineSettings
 from embedfleet.errors import ModelError
 from embedfleet.metrics import TEI, Registry
-from embedfleet.model_folder import keys
-from embedfleet.model_folder.keys import KEYS, Verdict
+from embedfleet.model_folder import file_names
+from embedfleet.model_folder.keys.key import Verdict
+from embedfleet.model_folder.keys.table import KEYS
 from tests.services.folder_cases import CASES
 from tests.services.folders import QUERY, TEXTS, Case, Folders, change, expected
 
 CUT = Truncation(truncate=True)
 # On which no number depends: each is set, all at once, and neither the libraries' numbers change nor ours.
 HARMLESS = {
-    keys.CONFIG: {
+    file_names.CONFIG: {
         "num_labels": 2,
         "label2id": {"LABEL_0": 0, "LABEL_1": 1},
         "problem_type": "regression",
@@ -46,8 +47,8 @@ HARMLESS = {
         "bos_token_id": 5,
         "eos_token_id": 6,
     },
-    keys.SENTENCE: {"unpad_inputs": False},
-    keys.PROMPTS: {
+    file_names.SENTENCE_BERT_CONFIG: {"unpad_inputs": False},
+    file_names.SENTENCE_TRANSFORMERS_CONFIG: {
         "similarity_fn_name": "dot",
         "model_type": "SentenceTransformer",
         "__version__": {"sentence_transformers": "2.0.0"},
@@ -55,15 +56,15 @@ HARMLESS = {
         "activation_fn": "torch.nn.modules.linear.Identity",
         "keep_in_fp32_modules": None,
     },
-    keys.POOLING: {"embedding_dimension": 32},
-    keys.TOKENIZER_CONFIG: {
+    file_names.POOLING_CONFIG: {"embedding_dimension": 32},
+    file_names.TOKENIZER_CONFIG: {
         "padding_side": "left",
         "chat_template": "{{ messages }}",
         "clean_up_tokenization_spaces": True,
         "add_bos_token": True,
         "add_eos_token": True,
     },
-    keys.TOKENIZER: {
+    file_names.TOKENIZER: {
         "truncation": {"direction": "Left", "max_length": 5, "strategy": "LongestFirst", "stride": 0},
         "padding": {"strategy": "BatchLongest", "direction": "Right", "pad_to_multiple_of": 8}
         | {"pad_id": 3, "pad_type_id": 1, "pad_token": "x"},
@@ -71,56 +72,65 @@ HARMLESS = {
 }
 # What is refused, each alone, and the folder that it is set in.
 REFUSED = {
-    (keys.CONFIG, "auto_map"): {"AutoModel": "acme/other--modeling_own.OwnModel"},
-    (keys.CONFIG, "position_embedding_type"): "relative_key",
-    (keys.CONFIG, "is_decoder"): True,
-    (keys.CONFIG, "add_cross_attention"): True,
-    (keys.CONFIG, "pruned_heads"): {"0": [1]},
-    (keys.CONFIG, "quantization_config"): {"quant_method": "bitsandbytes", "load_in_4bit": True},
-    (keys.SENTENCE, "transformer_task"): "text-generation",
-    (keys.SENTENCE, "modality_config"): {
+    (file_names.CONFIG, "auto_map"): {"AutoModel": "acme/other--modeling_own.OwnModel"},
+    (file_names.CONFIG, "position_embedding_type"): "relative_key",
+    (file_names.CONFIG, "is_decoder"): True,
+    (file_names.CONFIG, "add_cross_attention"): True,
+    (file_names.CONFIG, "pruned_heads"): {"0": [1]},
+    (file_names.CONFIG, "quantization_config"): {"quant_method": "bitsandbytes", "load_in_4bit": True},
+    (file_names.SENTENCE_BERT_CONFIG, "transformer_task"): "text-generation",
+    (file_names.SENTENCE_BERT_CONFIG, "modality_config"): {
         "text": {"method": "get_text_features", "method_output_name": "pooler_output"}
     },
-    (keys.SENTENCE, "module_output_name"): "sentence_embedding",
-    (keys.SENTENCE, "model_args"): {"subfolder": "other"},
-    (keys.SENTENCE, "model_kwargs"): {"variant": "fp16"},
-    (keys.SENTENCE, "config_args"): {"num_hidden_layers": 1},
-    (keys.SENTENCE, "config_kwargs"): {"hidden_act": "relu"},
-    (keys.SENTENCE, "tokenizer_args"): {"do_lower_case": False},
-    (keys.SENTENCE, "processor_kwargs"): {"truncation_side": "left"},
-    (keys.SENTENCE, "processing_kwargs"): {"text": {"max_length": 4}},
-    (keys.SENTENCE, "query_length"): 8,
-    (keys.SENTENCE, "document_length"): 9,
-    (keys.SENTENCE, "query_expansion"): {"strategy": "mask"},
-    (keys.PROMPTS, "max_active_dims"): 4,
-    (keys.DENSE, "module_input_name"): "token_embeddings",
-    (keys.DENSE, "module_output_name"): "token_embeddings",
-    (keys.NORMALIZE, "module_input_name"): "token_embeddings",
-    (keys.NORMALIZE, "module_output_name"): "token_embeddings",
-    (keys.SPLADE, "pooling_strategy"): "sum",
-    (keys.SPLADE, "activation_function"): "log1p_relu",
-    (keys.TOKENIZER_CONFIG, "truncation_side"): "left",
-    (keys.TOKENIZER_CONFIG, "split_special_tokens"): True,
-    (keys.TOKENIZER_CONFIG, "fast_tokenizer_files"): ["tokenizer.4.0.0.json"],
+    (file_names.SENTENCE_BERT_CONFIG, "module_output_name"): "sentence_embedding",
+    (file_names.SENTENCE_BERT_CONFIG, "model_args"): {"subfolder": "other"},
+    (file_names.SENTENCE_BERT_CONFIG, "model_kwargs"): {"variant": "fp16"},
+    (file_names.SENTENCE_BERT_CONFIG, "config_args"): {"num_hidden_layers": 1},
+    (file_names.SENTENCE_BERT_CONFIG, "config_kwargs"): {"hidden_act": "relu"},
+    (file_names.SENTENCE_BERT_CONFIG, "tokenizer_args"): {"do_lower_case": False},
+    (file_names.SENTENCE_BERT_CONFIG, "processor_kwargs"): {"truncation_side": "left"},
+    (file_names.SENTENCE_BERT_CONFIG, "processing_kwargs"): {"text": {"max_length": 4}},
+    (file_names.SENTENCE_BERT_CONFIG, "query_length"): 8,
+    (file_names.SENTENCE_BERT_CONFIG, "document_length"): 9,
+    (file_names.SENTENCE_BERT_CONFIG, "query_expansion"): {"strategy": "mask"},
+    (file_names.SENTENCE_TRANSFORMERS_CONFIG, "max_active_dims"): 4,
+    (file_names.DENSE_CONFIG, "module_input_name"): "token_embeddings",
+    (file_names.DENSE_CONFIG, "module_output_name"): "token_embeddings",
+    (file_names.NORMALIZE_CONFIG, "module_input_name"): "token_embeddings",
+    (file_names.NORMALIZE_CONFIG, "module_output_name"): "token_embeddings",
+    (file_names.SPLADE_CONFIG, "pooling_strategy"): "sum",
+    (file_names.SPLADE_CONFIG, "activation_function"): "log1p_relu",
+    (file_names.TOKENIZER_CONFIG, "truncation_side"): "left",
+    (file_names.TOKENIZER_CONFIG, "split_special_tokens"): True,
+    (file_names.TOKENIZER_CONFIG, "fast_tokenizer_files"): ["tokenizer.4.0.0.json"],
 }
 # Honoured, and shown elsewhere: by tests of their own, or by folders whose numbers have nothing to differ from.
 SHOWN = {
-    (keys.CONFIG, "model_type"): "bert embedder",
-    (keys.CONFIG, "architectures"): "a head that is not named",
-    (keys.CONFIG, "id2label"): "bert reranker",
-    (keys.CONFIG, "num_labels"): "three labels by their number",
-    (keys.CONFIG, "hidden_activation"): "modernbert embedder",
-    (keys.CONFIG, "type_vocab_size"): "bert by its defaults",
-    (keys.POOLING, "pooling_mode"): "pooling max",
-    (keys.POOLING, "pooling_mode_mean_tokens"): "old layout",
-    (keys.POOLING, "include_prompt"): "pooled without its prompt, mean",
-    **{(keys.CONFIG, name): "bert embedder" for name in ("hidden_size", "num_hidden_layers", "num_attention_heads")},
-    **{(keys.CONFIG, name): "bert embedder" for name in ("intermediate_size", "vocab_size")},
-    (keys.CONFIG, "max_position_embeddings"): "no length",
-    **{(keys.TOKENIZER_CONFIG, name): "vocab.txt" for name in ("tokenizer_class", "cls_token", "sep_token")},
-    **{(keys.TOKENIZER_CONFIG, name): "vocab.txt" for name in ("unk_token", "added_tokens_decoder", "keep_accents")},
-    **{(keys.TOKENIZER_CONFIG, f"{role}_token"): "a word that is special" for role in ("bos", "eos", "pad", "mask")},
-    **{(keys.SPECIAL, name): "vocab.txt" for name in ("cls_token", "sep_token", "unk_token")},
+    (file_names.CONFIG, "model_type"): "bert embedder",
+    (file_names.CONFIG, "architectures"): "a head that is not named",
+    (file_names.CONFIG, "id2label"): "bert reranker",
+    (file_names.CONFIG, "num_labels"): "three labels by their number",
+    (file_names.CONFIG, "hidden_activation"): "modernbert embedder",
+    (file_names.CONFIG, "type_vocab_size"): "bert by its defaults",
+    (file_names.POOLING_CONFIG, "pooling_mode"): "pooling max",
+    (file_names.POOLING_CONFIG, "pooling_mode_mean_tokens"): "old layout",
+    (file_names.POOLING_CONFIG, "include_prompt"): "pooled without its prompt, mean",
+    **{
+        (file_names.CONFIG, name): "bert embedder"
+        for name in ("hidden_size", "num_hidden_layers", "num_attention_heads")
+    },
+    **{(file_names.CONFIG, name): "bert embedder" for name in ("intermediate_size", "vocab_size")},
+    (file_names.CONFIG, "max_position_embeddings"): "no length",
+    **{(file_names.TOKENIZER_CONFIG, name): "vocab.txt" for name in ("tokenizer_class", "cls_token", "sep_token")},
+    **{
+        (file_names.TOKENIZER_CONFIG, name): "vocab.txt"
+        for name in ("unk_token", "added_tokens_decoder", "keep_accents")
+    },
+    **{
+        (file_names.TOKENIZER_CONFIG, f"{role}_token"): "a word that is special"
+        for role in ("bos", "eos", "pad", "mask")
+    },
+    **{(file_names.SPECIAL_TOKENS_MAP, name): "vocab.txt" for name in ("cls_token", "sep_token", "unk_token")},
 }
 
 
@@ -192,11 +202,14 @@ def test_every_key_of_the_table_is_shown_to_be_what_it_says():
     honoured = {key for case in CASES.values() for key in case.keys} | set(SHOWN)
     assert honoured == stated(Verdict.HONOURED)
     assert set(REFUSED) == stated(Verdict.REFUSED)
-    unread = {(keys.MODULES, "idx"), (keys.MODULES, "name"), (keys.MODULES, "kwargs")}
-    unread |= {(keys.POOLING, "word_embedding_dimension"), (keys.SPLADE, "embedding_dimension")}
-    unread |= {(keys.SPLADE, "word_embedding_dimension")}
+    unread = {(file_names.MODULES, "idx"), (file_names.MODULES, "name"), (file_names.MODULES, "kwargs")}
+    unread |= {
+        (file_names.POOLING_CONFIG, "word_embedding_dimension"),
+        (file_names.SPLADE_CONFIG, "embedding_dimension"),
+    }
+    unread |= {(file_names.SPLADE_CONFIG, "word_embedding_dimension")}
     harmless = {(file, name) for file, values in HARMLESS.items() for name in values}
-    assert harmless - {(keys.CONFIG, "num_labels")} | unread == stated(Verdict.HARMLESS)
+    assert harmless - {(file_names.CONFIG, "num_labels")} | unread == stated(Verdict.HARMLESS)
     assert set(SHOWN.values()) <= set(CASES)
 
 
@@ -207,13 +220,13 @@ def test_on_what_is_harmless_no_number_depends(shelf, tmp_path, file):
     case = CASES["bert embedder"]
     right = shelf.expected("bert embedder")
     np.testing.assert_allclose(served(folder, case), right, atol=1e-5)
-    change(folder / keys.CONFIG, without=("auto_map",))  # the libraries would fetch the code that it names
+    change(folder / file_names.CONFIG, without=("auto_map",))  # the libraries would fetch the code that it names
     np.testing.assert_allclose(expected(folder, case), right, atol=1e-5)
 
 
 @pytest.mark.parametrize(("file", "key"), REFUSED)
 def test_what_is_refused_is_refused_by_file_and_key(shelf, tmp_path, file, key):
-    base = "bert splade" if file == keys.SPLADE else "dense and length"
+    base = "bert splade" if file == file_names.SPLADE_CONFIG else "dense and length"
     folder = shutil.copytree(shelf.folder(base), tmp_path / "m")
     read_model(folder)
     change(folder / file, **{key: REFUSED[file, key]})
@@ -225,6 +238,6 @@ def test_what_is_refused_is_refused_by_file_and_key(shelf, tmp_path, file, key):
 
 def test_an_adapter_beside_the_weights_is_refused(shelf, tmp_path):
     folder = shutil.copytree(shelf.folder("bert embedder"), tmp_path / "m")
-    change(folder / keys.ADAPTER, peft_type="LORA")
+    change(folder / file_names.ADAPTER_CONFIG, peft_type="LORA")
     with pytest.raises(ModelError, match=r"adapter_config\.json"):
         read_model(folder)

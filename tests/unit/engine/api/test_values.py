@@ -14,8 +14,8 @@ from embedfleet.dialects.serving.bge_m3 import Encoding, Scoring
 from embedfleet.dialects.serving.tei import RerankRequest, SimilarityRequest, Truncation, parse_embed, parse_predict
 from embedfleet.engine.api.operations import Operations
 from embedfleet.engine.backends import make_backend
-from embedfleet.engine.compute import m3
-from embedfleet.engine.compute.heads import outputs_of
+from embedfleet.engine.compute import bge_m3
+from embedfleet.engine.compute.output_heads import outputs_of
 from embedfleet.engine.compute.pooling import max_sim, normalize, unit
 from embedfleet.engine.engine import load
 from embedfleet.engine.model.builtin import builtin_model
@@ -185,7 +185,7 @@ def test_dimensions_that_leave_only_zeros_are_refused_and_more_are_of_length_one
     weight = WEIGHT.copy()
     weight[:4] = 0
     few, more = ask(dense(tmp_path / "m", weight), embed(dimensions=4), embed(dimensions=5))
-    assert "all that `dimensions` leaves" in str(few)
+    assert "the part that `dimensions` keeps" in str(few)
     np.testing.assert_allclose(np.abs(more), [[0, 0, 0, 0, 1]] * len(TEXTS), atol=1e-7)
 
 
@@ -208,8 +208,8 @@ def test_a_row_is_brought_to_length_one_or_is_zero(rows):
 
 def test_a_tokens_vector_of_zeros_is_an_error():
     with pytest.raises(Backend, match="no direction"):
-        m3.colbert_vectors(np.array([[1, 2], [3, 4], [0, 0]], dtype=np.float32))
-    assert m3.colbert_vectors(np.ones((1, 2), dtype=np.float32)).shape == (0, 2)
+        bge_m3.colbert_vectors(np.array([[1, 2], [3, 4], [0, 0]], dtype=np.float32))
+    assert bge_m3.colbert_vectors(np.ones((1, 2), dtype=np.float32)).shape == (0, 2)
 
 
 def test_late_interaction_of_great_and_small_states_is_a_cosine():
@@ -219,8 +219,8 @@ def test_late_interaction_of_great_and_small_states_is_a_cosine():
 
 def test_a_score_beyond_float32_is_an_error():
     side = Encoding(lexical={7: 1e30})
-    with pytest.raises(Backend, match=r"the score is 1e\+60, which no float32 is"):
-        m3.score(side, side, Scoring(sparse=1.0))
+    with pytest.raises(Backend, match=r"the score is 1e\+60, which exceeds float32"):
+        bge_m3.score(side, side, Scoring(sparse=1.0))
 
 
 # Texts with nothing in them

@@ -1,4 +1,4 @@
-"""How far a vector moves with the texts that it is computed beside: no farther than docs/engine.md states."""
+"""A vector depends on the other texts of its batch no more than docs/engine.md states."""
 
 import random
 from pathlib import Path
@@ -8,18 +8,18 @@ import pytest
 
 from embedfleet.engine.backends import make_backend
 from embedfleet.engine.batching.worker import join
+from embedfleet.engine.compute.embedding_pooler import EmbeddingPooler
 from embedfleet.engine.compute.output import Output
 from embedfleet.engine.compute.pooling import normalize
-from embedfleet.engine.compute.vectors import Vectors
 from embedfleet.engine.model.builtin import builtin_model
 from embedfleet.engine.model.spec import Pooling, read_model
 from embedfleet.engine.settings import EngineSettings
 from embedfleet.engine.text.tokenization import Tokenization
 from embedfleet.engine.text.truncation import TextLimits
+from tests.services.family_models import FAMILIES, Made, save
 from tests.services.jina import make_jina
 from tests.services.m3 import make_m3
 from tests.services.nomic import make_nomic
-from tests.unit.engine.families.test_families import FAMILIES, Made, save
 from tests.unit.engine.test_reference import PARAGRAPHS
 
 BOUND = 1e-6
@@ -44,7 +44,7 @@ MODELS = {
 @pytest.mark.parametrize("name", MODELS)
 def test_a_vector_hardly_moves_with_its_batch(tmp_path, name, backend):
     spec = read_model(MODELS[name](tmp_path / "m"), pooling=Pooling.MEAN)
-    runner, vectors = make_backend(spec, EngineSettings(backend=backend)), Vectors(spec)
+    runner, vectors = make_backend(spec, EngineSettings(backend=backend)), EmbeddingPooler(spec)
     limits = TextLimits(spec.max_input_length, truncate=True, direction="right")
     inputs = Tokenization(spec.tokenizer_file).encode(PARAGRAPHS[:60], limits, None)
 

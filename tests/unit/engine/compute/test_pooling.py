@@ -1,4 +1,4 @@
-"""Vectors and scores, by hand."""
+"""Pooled vectors and scores equal those computed by hand."""
 
 import numpy as np
 import pytest

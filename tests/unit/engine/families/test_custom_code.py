@@ -1,4 +1,4 @@
-"""Code of a model's own is never run: a known architecture is computed by ours, any other is refused by its name."""
+"""Custom code of a model is never run: our family replaces a known class, and any other class is refused by name."""
 
 import json
 from pathlib import Path

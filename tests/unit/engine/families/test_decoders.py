@@ -1,4 +1,4 @@
-"""Models that were made to generate, as embedders and classifiers: what their configs may say equals transformers."""
+"""Decoder families as embedders and classifiers equal transformers for every setting of their configs."""
 
 import asyncio
 import json
@@ -10,10 +10,10 @@ import pytest
 from safetensors.numpy import load_file
 from tokenizers import Tokenizer
 
-from embedfleet.engine.compute.heads import outputs_of
 from embedfleet.engine.compute.output import Output
+from embedfleet.engine.compute.output_heads import outputs_of
 from embedfleet.engine.engine import load
-from embedfleet.engine.families.rotary import read_rotary
+from embedfleet.engine.families.rotary_config import read_rotary
 from embedfleet.engine.model.builtin import builtin_model
 from embedfleet.engine.model.pooling_config import Pooling
 from embedfleet.engine.model.spec import read_model
@@ -23,7 +23,7 @@ from embedfleet.engine.text.tokenization import Tokenization
 from embedfleet.errors import ModelError
 from embedfleet.metrics import TEI, Registry
 from embedfleet.model_folder.config import ModelConfig
-from tests.unit.engine.families.test_families import (
+from tests.services.family_models import (
     CAUSAL,
     FAMILIES,
     LONGEST,
@@ -53,7 +53,7 @@ ROPES = {
 
 
 def vectors(folder):
-    """The pooled vectors of the texts."""
+    """Compute the pooled vectors of the texts."""
     engine = load(EngineSettings(model=str(folder)), Registry(TEI))
 
     async def ask():
@@ -75,7 +75,7 @@ def made(folder, family, head="Model", **config):
 @pytest.mark.parametrize("family", WINDOWED)
 def test_lengths_around_the_window(tmp_path, family):
     folder = made(tmp_path / "m", family)
-    texts = [" ".join(map(str, range(count))) for count in range(1, 17)]  # two special tokens beside; a window of 8
+    texts = [" ".join(map(str, range(count))) for count in range(1, 17)]  # with two special tokens; a window of 8
     check(folder, [texts], Reference(folder))
 
 
@@ -96,7 +96,7 @@ def test_code_beside_a_config_that_says_how_tokens_see_each_other_is_not_needed(
 
 @pytest.mark.parametrize("around", [True, False], ids=["beside the tokenizer's own", "alone"])
 def test_a_text_ends_as_the_tokenizers_own_code_would_end_it(tmp_path, around):
-    """gte-Qwen2's code is not run; its texts end with a token that its tokenizer.json knows nothing of."""
+    """The custom code of gte-Qwen2's tokenizer appends a token that is not in its tokenizer.json."""
     folder = made(tmp_path / "m", "qwen2", is_causal=False)
     if not around:
         values = json.loads((folder / "tokenizer.json").read_text())
@@ -125,10 +125,10 @@ def test_what_ends_a_text_is_told_by_tokenize_and_never_twice():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({}, "tokenizer_config.json: `auto_map` names a tokenizer's code"),
-        ({"add_eos_token": True, "add_bos_token": True}, "`auto_map` names a tokenizer's code"),
-        ({"add_eos_token": True}, "`add_eos_token` is true, and `eos_token` is None"),
-        ({"add_eos_token": True, "eos_token": {"content": "<eos>"}}, "it lacks the token '<eos>', which must end each"),
+        ({}, "tokenizer_config.json: `auto_map` names custom code of a tokenizer"),
+        ({"add_eos_token": True, "add_bos_token": True}, "`auto_map` names custom code of a tokenizer"),
+        ({"add_eos_token": True}, "`add_eos_token` is true, but `eos_token` is None"),
+        ({"add_eos_token": True, "eos_token": {"content": "<eos>"}}, "it has no token '<eos>', which is to end each"),
     ],
 )
 def test_a_tokenizers_code_that_is_not_known_is_refused(tmp_path, values, message):
@@ -145,7 +145,7 @@ def test_gemma_as_it_generates(tmp_path):
 
 
 def test_gemma_in_the_words_of_older_configs(tmp_path):
-    """As google/gemma-3 writes them: bases by name, every so-many-th layer sees everything, and that is stretched."""
+    """As in google/gemma-3: named bases, a period of full attention, and scaling for full attention only."""
     older = {"rope_theta": 700.0, "rope_local_base_freq": 90.0, "sliding_window_pattern": 2, "num_hidden_layers": 4}
     shape = CAUSAL | {"head_dim": 16, "sliding_window": 9} | older
     (tmp_path / "m").mkdir()
@@ -157,8 +157,8 @@ def test_gemma_in_the_words_of_older_configs(tmp_path):
 
 
 @pytest.mark.parametrize("name", ROPES)
-def test_rotary_places_that_are_stretched(tmp_path, name):
-    """Angles and their scale are the library's, in its words and in those of older configs."""
+def test_scaled_rotary_embeddings(tmp_path, name):
+    """Angles and scaling equal the library's, for its current keys and for those of older configs."""
     from transformers import LlamaConfig
     from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
@@ -175,8 +175,8 @@ def test_rotary_places_that_are_stretched(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", ["llama3", "yarn, scaled"])
-def test_states_at_stretched_places(tmp_path, name):
-    """The positions before the stretch may stand outside, where the library looks first."""
+def test_states_with_scaled_rotary_embeddings(tmp_path, name):
+    """The original positions may be stated outside of the object, where the library looks first."""
     stated = {key: value for key, value in ROPES[name].items() if key != "original_max_position_embeddings"}
     folder = made(tmp_path / "m", "llama", rope_parameters=stated, original_max_position_embeddings=12)
     check(folder, [TEXTS], Reference(folder))
@@ -197,7 +197,7 @@ def test_mistral_looks_nearby_unless_the_config_says_null(tmp_path):
 
 @pytest.mark.parametrize("family", ["qwen3", "gemma3_text"])
 def test_the_head_reads_the_last_token_that_is_no_padding(tmp_path, family):
-    """Qwen's tokenizer ends a text with what is also its padding."""
+    """Qwen's tokenizer appends its padding token to a text."""
     folder = made(tmp_path / "m", family, "ForSequenceClassification", num_labels=1, pad_token_id=102)  # [SEP]
     check(folder, [PAIRS, *([pair] for pair in PAIRS)], Reference(folder))
     nothing = made(tmp_path / "n", family, "ForSequenceClassification", num_labels=1, pad_token_id=None)
@@ -206,9 +206,9 @@ def test_the_head_reads_the_last_token_that_is_no_padding(tmp_path, family):
 
 @pytest.mark.parametrize(("pooling", "labels"), [("avg", 1), ("cls", 3), ("last", 1)])
 def test_llama_bidirec_classifies_by_its_own_pooling(tmp_path, pooling, labels):
-    """transformers does not know it: its states are Llama's without a mask, the rest is written again here."""
+    """transformers does not have it: its states are Llama's without a mask, and the head is implemented again here."""
     folder = made(tmp_path / "m", "llama", "ForSequenceClassification", num_labels=labels, is_causal=False)
-    states = made(tmp_path / "states", "llama", is_causal=False)  # of the same seed, with other weights
+    states = made(tmp_path / "states", "llama", is_causal=False)  # same seed, other weights
     tensors = load_file(folder / "model.safetensors")
     shutil.copy(folder / "model.safetensors", states)
     bare = rewritten(states, tmp_path / "bare", set(), architectures=["LlamaModel"])
@@ -239,7 +239,7 @@ def test_pplx_embeds(tmp_path):
 
 
 def test_pplx_gives_whole_numbers_where_its_modules_say_so(tmp_path):
-    """Written again here: tanh of the mean in 127ths, rounded; another family's folder has no such module."""
+    """Implemented again here: round(127 tanh(mean)). Other families may not have this module."""
     folder = made(tmp_path / "m", "qwen3", is_causal=False)
     library = "sentence_transformers.models."
     modules = [("0", "", f"{library}Transformer"), ("1", "1_Pooling", f"{library}Pooling")]
@@ -282,7 +282,7 @@ def test_packed_weights_give_the_same_numbers(tmp_path):
 
 
 def test_embeddinggemma_as_sentence_transformers_saves_it(tmp_path):
-    """Mean, two layers without bias or activation, length one: and shorter vectors are the beginnings of it."""
+    """Mean pooling, two dense layers without bias or activation, normalisation; shorter vectors are truncated ones."""
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer import modules
     from torch import manual_seed, nn

@@ -1,4 +1,4 @@
-"""ELECTRA and ALBERT in the shapes that config.json gives them equal transformers."""
+"""ELECTRA and ALBERT equal transformers in every shape that config.json can state."""
 
 import json
 import shutil
@@ -8,7 +8,7 @@ import pytest
 from embedfleet.engine.families.registry import read_family
 from embedfleet.errors import ModelError
 from embedfleet.model_folder.config import ModelConfig
-from tests.unit.engine.families.test_families import FAMILIES, LONGEST, NARROW, TEXTS, Made, Reference, check, save
+from tests.services.family_models import FAMILIES, LONGEST, NARROW, TEXTS, Made, Reference, check, save
 
 PLAIN = NARROW | {"max_position_embeddings": LONGEST, "embedding_size": 16}
 SHAPES = {
@@ -30,7 +30,7 @@ def test_every_shape(tmp_path, shape):
 
 
 def test_a_discriminator_is_an_embedder_whose_head_is_of_no_use(tmp_path):
-    """As Google published it: ElectraForPreTraining, whose body has a prefix."""
+    """Google published ElectraForPreTraining, whose body has a prefix."""
     folder = save(tmp_path / "m", Made("Electra", PLAIN), "ForPreTraining", {})
     (folder / "1_Pooling").mkdir()
     (folder / "1_Pooling" / "config.json").write_text(json.dumps({"pooling_mode": "cls"}))
@@ -46,8 +46,8 @@ def test_a_discriminator_is_an_embedder_whose_head_is_of_no_use(tmp_path):
         ("electra", {"is_decoder": True}, "`is_decoder` is true"),
         ("electra", {"position_embedding_type": "relative_key"}, "position_embedding_type 'relative_key'"),
         ("albert", {"position_embedding_type": "relative_key"}, "position_embedding_type 'relative_key'"),
-        ("albert", {"num_hidden_groups": 3}, "`num_hidden_groups` is 3, of 2 layers"),
-        ("albert", {"num_hidden_groups": 0}, "`num_hidden_groups` is 0, of 2 layers"),
+        ("albert", {"num_hidden_groups": 3}, "`num_hidden_groups` is 3, `num_hidden_layers` is 2"),
+        ("albert", {"num_hidden_groups": 0}, "`num_hidden_groups` is 0, `num_hidden_layers` is 2"),
         ("albert", {"num_attention_heads": 5}, "`num_attention_heads` is 5"),
     ],
 )

@@ -1,13 +1,13 @@
-"""jina-embeddings-v2-base-code equals a second writing of it: alone, beside strangers, cut, and at length."""
+"""jina-embeddings-v2-base-code equals a second implementation: alone, in mixed batches, truncated, and at length."""
 
 import json
 
 import pytest
 
 from embedfleet.engine.model.spec import Pooling
+from tests.services.family_models import LONGEST, TEXTS, check, splade
 from tests.services.jina import make_jina
 from tests.services.jina_code import AUTO_MAP, JinaCodeReference, make_jina_code
-from tests.unit.engine.families.test_families import LONGEST, TEXTS, check, splade
 
 
 @pytest.mark.parametrize(("heads", "gate"), [(2, "geglu"), (3, "reglu")])
@@ -28,7 +28,7 @@ def test_its_word_head(tmp_path):
 
 
 def test_only_its_tensors_tell_it(tmp_path):
-    """A fine-tuned folder names its own copy of the code, or none, and both kinds call themselves the same."""
+    """A fine-tuned folder names its own copy of the code or none, and both architectures state the same type."""
     code = make_jina_code(tmp_path / "code", heads=2, longest=LONGEST)
     config = json.loads((code / "config.json").read_text())
     del config["auto_map"]

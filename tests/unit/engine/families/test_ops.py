@@ -1,4 +1,4 @@
-"""Every operation is what `engine.families.ops` says, on every backend: told in numpy, a sequence at a time."""
+"""Every operation of `engine.families.ops` is right on every backend, compared with numpy one sequence at a time."""
 
 import math
 from collections.abc import Callable
@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.numpy import save_file
 
-from embedfleet.engine.compute.layout import layout
+from embedfleet.engine.compute.ragged_batch import ragged_layout
 from embedfleet.engine.families.ops import BLOCK, UNDIVIDED, Alibi, Attention, Linear, Ops, RelativeBias, Rotary, V
 from embedfleet.engine.files.weights import Weights
 from embedfleet.engine.onnx.ops import OnnxOps
@@ -47,7 +47,7 @@ def weights(tmp_path_factory) -> Weights:
     tensors = {
         name: (rng.standard_normal(shape) / math.sqrt(shape[-1])).astype(np.float32) for name, shape in shapes.items()
     }
-    tensors["states"] *= 8  # so that tokens differ in what they look at
+    tensors["states"] *= 8  # so that tokens attend differently
     file = tmp_path_factory.mktemp("weights") / "model.safetensors"
     save_file(tensors, file)
     return Weights(file, "")
@@ -74,7 +74,7 @@ def run_onnx(weights: Weights, lengths: list[int], ids: np.ndarray, tell: Tell) 
     output = tell(ops, weights, ops.embed(find(weights, "states"), ops.ids))
     graph = ops.build([output])
     session = OnnxSession.of_graph(graph, Path(weights.file))
-    feeds = layout(np.array(lengths)) | {"ids": ids}
+    feeds = ragged_layout(np.array(lengths)) | {"ids": ids}
     (rows,) = session.run(graph.outputs, feeds, "rows")
     return rows
 
@@ -91,7 +91,7 @@ BACKENDS = {"onnx": run_onnx, "torch": run_torch}
 
 
 def check(backend, weights, lengths, tell, expected):
-    """``expected`` is told of one sequence's states [tokens, 3 x width], in float64."""
+    """Compare all backends with ``expected``, which gets one sequence's states [tokens, 3 x width] in float64."""
     ids = np.random.default_rng(1).integers(0, ROWS, sum(lengths))
     rows = BACKENDS[backend](weights, lengths, ids, tell)
     sequences = np.split(values(weights, "states")[ids], np.cumsum(lengths)[:-1])
@@ -190,7 +190,7 @@ def test_the_last_token_that_is_no_padding(backend, weights, lengths):
 
 
 def rotate(states, rotary):
-    """Su et al. 2021, section 3.2.2, in halves."""
+    """Rotary embedding by Su et al. 2021, section 3.2.2, in halves."""
     half = len(rotary.frequencies)
     heads = states.reshape(len(states), -1, rotary.head_size)
     angles = np.arange(len(states))[:, None, None] * np.array(rotary.frequencies)
@@ -208,7 +208,7 @@ def test_rotation_begins_anew_in_every_sequence(backend, weights, lengths, rotar
 
 
 def attend(query, key, value, attention, by_distance=None):
-    """Of one sequence: [tokens, heads x size] → the same."""
+    """Attention of one sequence, [tokens, heads x size] → [tokens, heads x size]."""
     count = len(query)
     split = [part.reshape(count, -1, attention.head_size).transpose(1, 0, 2) for part in (query, key, value)]
     times = attention.heads // attention.key_heads
@@ -221,7 +221,7 @@ def attend(query, key, value, attention, by_distance=None):
         buckets = np.array([attention.bias.bucket(distance) for distance in range(1 - count, count)])
         scores += by_distance[buckets[after + count - 1]].transpose(2, 0, 1)
     hidden = np.zeros_like(after, dtype=bool)
-    if attention.causal:
+    if attention.is_causal:
         hidden |= after > 0
     if attention.window is not None:
         hidden |= np.abs(after) > attention.window
@@ -233,17 +233,17 @@ def attend(query, key, value, attention, by_distance=None):
 SLOPES = Alibi((0.5, 0.25, 0.125, 0.0625))
 ATTENTIONS = {
     "plain": (Attention(HEADS, SIZE), None),
-    "causal": (Attention(HEADS, SIZE, causal=True), None),
+    "causal": (Attention(HEADS, SIZE, is_causal=True), None),
     "window": (Attention(HEADS, SIZE, window=5), None),
     "alibi": (Attention(HEADS, SIZE, bias=SLOPES), None),
     "relative": (Attention(HEADS, SIZE), 32),
-    "causal window": (Attention(HEADS, SIZE, causal=True, window=5), None),
+    "causal window": (Attention(HEADS, SIZE, is_causal=True, window=5), None),
     "window over blocks": (Attention(HEADS, SIZE, window=BLOCK + 7), None),
     "window of itself": (Attention(HEADS, SIZE, window=0), None),
     "window of all": (Attention(HEADS, SIZE, window=5000), None),
     "alibi in a window": (Attention(HEADS, SIZE, window=9, bias=SLOPES), None),
-    "relative and causal": (Attention(HEADS, SIZE, causal=True, window=300), 32),
-    "all at once": (Attention(HEADS, SIZE, causal=True, window=9, bias=SLOPES), None),
+    "relative and causal": (Attention(HEADS, SIZE, is_causal=True, window=300), 32),
+    "all at once": (Attention(HEADS, SIZE, is_causal=True, window=9, bias=SLOPES), None),
 }
 
 
@@ -263,7 +263,7 @@ def test_attention_over_projections(backend, weights, name, lengths):
     def tell(ops, weights, states):
         query, key, value = (ops.dense(states, linear(weights, name)) for name in names)
         twice = [ops.attention(query, key, value, attention) for _ in range(2)]
-        return ops.add(twice[0], twice[1])  # two layers share what is computed of distances
+        return ops.add(twice[0], twice[1])  # two layers share the biases computed from distances
 
     def expected(states):
         parts = [states @ values(weights, f"{name}.weight").T for name in names]
@@ -275,7 +275,7 @@ def test_attention_over_projections(backend, weights, name, lengths):
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("lengths", [RAGGED, BLOCKS])
-@pytest.mark.parametrize("seen", [{}, {"causal": True}, {"window": 40}])
+@pytest.mark.parametrize("seen", [{}, {"is_causal": True}, {"window": 40}])
 @pytest.mark.parametrize("key_heads", [1, 2])
 def test_attention_whose_keys_serve_several_heads(backend, weights, key_heads, seen, lengths):
     attention, width = Attention(HEADS, SIZE, key_heads, **seen), key_heads * SIZE
@@ -292,7 +292,7 @@ def test_attention_whose_keys_serve_several_heads(backend, weights, key_heads, s
 
 
 def peak_mb() -> float:
-    """The most memory that this process has held since `forget_peak`."""
+    """Peak memory of this process since `forget_peak`, in MB."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1000
 

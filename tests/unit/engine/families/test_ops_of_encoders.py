@@ -1,4 +1,4 @@
-"""The operations that single families need are what `engine.families.ops` says, on every backend: as `test_ops`."""
+"""Operations of single families are right on every backend, compared as in `test_ops`."""
 
 import math
 
@@ -46,7 +46,7 @@ def test_each_token_takes_its_best_experts(backend, weights, most):  # noqa: F81
             lambda some: ops.multiply(some, some),
             lambda some: ops.shift(some, find(weights, "shift")),
         ]
-        return ops.choose(states, scores, most, experts)
+        return ops.mix_experts(states, scores, most, experts)
 
     def expected(states):
         shift = values(weights, "shift")
@@ -63,7 +63,7 @@ def test_each_token_takes_its_best_experts(backend, weights, most):  # noqa: F81
 @pytest.mark.parametrize("lengths", [RAGGED, RUNS, ALONE, LONG, BLOCKS])
 @pytest.mark.parametrize("kinds", [("keys",), ("queries",), ("keys", "queries")])
 def test_disentangled_attention_tile_by_tile(backend, weights, lengths, kinds):  # noqa: F811
-    """The table of distances is some of one weight, the dense layer that goes over it another."""
+    """Tile by tile, the bias equals one made from a table of distances and a dense layer."""
     table, weight = find(weights, "query.weight").rows(0, 8), find(weights, "key.weight").rows(0, WIDTH)
     made = Projection(table, None, weight, find(weights, "query.bias"), 0.5)
     rows = 0.5 * (values(weights, "query.weight")[:8] @ values(weights, "key.weight").T + values(weights, "query.bias"))
@@ -105,10 +105,10 @@ def test_a_projection_is_of_a_table_that_is_normalised(weights):  # noqa: F811
 def test_rows_and_columns_of_a_tensor_are_tensors(weights):  # noqa: F811
     whole = find(weights, "dense.weight")
     np.testing.assert_array_equal(whole.rows(3, 9).read(), whole.read()[3:9])
-    np.testing.assert_array_equal(whole.turned().read(), whole.read().T)
-    np.testing.assert_array_equal(whole.rows(3, 9).turned().read(), whole.read()[3:9].T)
-    np.testing.assert_array_equal(whole.turned().rows(5, 7).read(), whole.read()[:, 5:7].T)
-    assert len({whole.name, whole.turned().name, whole.rows(0, 2).name, whole.rows(2, 4).name}) == 4
+    np.testing.assert_array_equal(whole.transposed().read(), whole.read().T)
+    np.testing.assert_array_equal(whole.rows(3, 9).transposed().read(), whole.read()[3:9].T)
+    np.testing.assert_array_equal(whole.transposed().rows(5, 7).read(), whole.read()[:, 5:7].T)
+    assert len({whole.name, whole.transposed().name, whole.rows(0, 2).name, whole.rows(2, 4).name}) == 4
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

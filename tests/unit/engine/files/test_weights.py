@@ -1,4 +1,4 @@
-"""Weights in every file that they come in, and what is refused."""
+"""Weights are read from every supported file format; other files are refused."""
 
 import json
 import os
@@ -61,12 +61,12 @@ def test_tensors_that_do_not_lie_in_order_are_read_in_order(tmp_path, dtype):
     torch.save(expected, tmp_path / "pytorch_model.bin")
     weights = Weights(tmp_path / "pytorch_model.bin")
     check(weights, expected)
-    assert all(weights.head(name, *value.shape).steps for name, value in expected.items())
+    assert all(weights.head(name, *value.shape).strides for name, value in expected.items())
 
 
 def test_a_tensor_that_repeats_its_storage_is_refused(tmp_path):
     torch.save({"a": torch.ones(1).expand(10**9)}, tmp_path / "pytorch_model.bin")
-    with pytest.raises(ModelError, match=r"shape \[1000000000\] whose parts overlap"):
+    with pytest.raises(ModelError, match=r"shape \[1000000000\] whose numbers overlap"):
         Weights(tmp_path / "pytorch_model.bin")
 
 
@@ -76,7 +76,7 @@ def test_what_is_beside_the_weights_does_not_keep_them_from_being_read(tmp_path)
     torch.save({"state_dict": expected | beside}, tmp_path / "pytorch_model.bin")
     weights = Weights(tmp_path / "pytorch_model.bin")
     check(weights, expected)
-    with pytest.raises(ModelError, match="tensor position_ids is of type I64"):
+    with pytest.raises(ModelError, match="tensor position_ids has type I64"):
         weights.head("position_ids", 4)
 
 
@@ -121,7 +121,7 @@ class Evil:
 
 
 def pickled(folder, program):
-    """A file of torch.save's shape around any pickle."""
+    """Write a file in torch.save's format around any pickle."""
     with zipfile.ZipFile(folder / "pytorch_model.bin", "w") as archive:
         archive.writestr("archive/data.pkl", program)
         archive.writestr("archive/data/0", bytes(64))
@@ -133,7 +133,7 @@ def test_a_pickle_that_would_run_something_is_refused_and_does_not_run(tmp_path)
     file = pickled(tmp_path, pickle.dumps({"a": Evil(f"touch {trace}")}, protocol=2))
     with pytest.raises(ModelError, match=r"names (posix|os)\.system") as caught:
         Weights(file)
-    assert "nothing of it was run" in caught.value.hint
+    assert "no code from it was run" in caught.value.hint
     assert not trace.exists()
 
 
@@ -145,9 +145,9 @@ DEEP = b"\x80\x02})" + b"\x85" * 1_000_000  # a tuple in a tuple in a tuple …
     [
         b"\x80\x02cos\nsystem\n.",
         b"\x80\x02(S'true'\nios\nsystem\n.",
-        b"\x80\x02]r\xff\xff\xff\x7f.",  # would make room for two thousand million values
+        b"\x80\x02]r\xff\xff\xff\x7f.",  # would allocate two thousand million values
         b"\x80\x05\x96" + b"\xff" * 7 + b"\x00.",
-        DEEP + b"K\x01s.",  # as a key: Python's own hash of it ends the process
+        DEEP + b"K\x01s.",  # as a key: hashing it in Python would kill the process
         DEEP + b".",
         b"\x80\x02ccollections\nOrderedDict\n]" + b"(K\x01K\x02ta" * 3 + b"\x85R.",
         b"\x80\x02X\x01\x00\x00\x00aQ.",
@@ -191,7 +191,7 @@ def test_a_cut_pickle_is_refused(tmp_path, kept):
 
 
 def test_a_norm_s_tensors_are_found_by_the_names_that_they_had_once(tmp_path):
-    """As in google-bert/bert-base-uncased."""
+    """Checkpoints such as google-bert/bert-base-uncased have these names."""
     scale, shift = torch.randn(3), torch.randn(3)
     old = {"bert.embeddings.LayerNorm.gamma": scale, "bert.embeddings.LayerNorm.beta": shift, "gamma": scale}
     save_file({name: value.clone() for name, value in old.items()}, tmp_path / "model.safetensors")

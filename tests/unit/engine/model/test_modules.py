@@ -1,4 +1,4 @@
-"""sentence-transformers' modules: vectors equal those of the library itself, on the folders that it writes."""
+"""Vectors of models with sentence-transformers' modules equal those of the library."""
 
 import asyncio
 import json
@@ -8,8 +8,8 @@ import warnings
 import numpy as np
 import pytest
 
+from embedfleet.engine.compute.embedding_pooler import EmbeddingPooler
 from embedfleet.engine.compute.output import Output
-from embedfleet.engine.compute.vectors import Vectors
 from embedfleet.engine.engine import load
 from embedfleet.engine.model.spec import Pooling, read_model
 from embedfleet.engine.settings import EngineSettings
@@ -23,7 +23,7 @@ POOLINGS = ["cls", "mean", "max", "mean_sqrt_len_tokens", "weightedmean", "lastt
 
 @pytest.fixture(scope="module")
 def body(tmp_path_factory):
-    """A BERT with its tokenizer, that says nothing of how it is used."""
+    """A BERT with its tokenizer, without settings for its use."""
     from transformers import PreTrainedTokenizerFast
 
     folder = make_bert(tmp_path_factory.mktemp("models") / "bert")
@@ -33,7 +33,7 @@ def body(tmp_path_factory):
 
 
 def reference(body, folder, pooling="mean", steps=()):
-    """A model of the library over the body, written to the folder; its vectors of the texts."""
+    """Save a model of the library over the body, and return its vectors of the texts."""
     import torch
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer import modules
@@ -112,15 +112,15 @@ def layered(body, tmp_path_factory):
 @pytest.mark.parametrize(
     ("file", "key", "value", "message"),
     [
-        ("2_Dense/config.json", "in_features", 48, r"2_Dense/config.json: `in_features` is 48, .* has 32 numbers"),
+        ("2_Dense/config.json", "in_features", 48, r"2_Dense/config.json: `in_features` is 48, .* has 32 dimensions"),
         ("2_Dense/config.json", "out_features", 20, r"linear.weight has shape \[24, 32\], .* asks for \[20, 32\]"),
         ("2_Dense/config.json", "out_features", 2**63, "`out_features` is 9223372036854775808"),
         ("2_Dense/config.json", "activation_function", "torch.nn.GELU", "activation_function 'GELU' is not supported"),
         ("2_Dense/config.json", "module_input_name", "token_embeddings", "module_input_name 'token_embeddings'"),
-        ("2_Dense/config.json", "use_residual", 1, "`use_residual` is 1, true or false"),
+        ("2_Dense/config.json", "use_residual", 1, "`use_residual` is 1, it must be true or false"),
         ("1_Pooling/config.json", "pooling_mode", ["cls", "max"], "exactly one kind of pooling"),
         ("1_Pooling/config.json", "pooling_mode", "sum", "the file states: sum"),
-        ("1_Pooling/config.json", "include_prompt", 0, "`include_prompt` is 0, true or false"),
+        ("1_Pooling/config.json", "include_prompt", 0, "`include_prompt` is 0, it must be true or false"),
     ],
 )
 def test_what_does_not_fit_is_refused_with_the_file_and_the_value(layered, tmp_path, file, key, value, message):
@@ -128,7 +128,7 @@ def test_what_does_not_fit_is_refused_with_the_file_and_the_value(layered, tmp_p
     config = json.loads((folder / file).read_text())
     (folder / file).write_text(json.dumps(config | {key: value}))
     with pytest.raises(ModelError, match=message):
-        Vectors(read_model(folder))
+        EmbeddingPooler(read_model(folder))
 
 
 @pytest.mark.parametrize("path", ["../2_Dense", "/2_Dense", "2_Dense/.."])
@@ -137,7 +137,7 @@ def test_a_module_outside_the_folder_is_refused(layered, tmp_path, path):
     modules = json.loads((folder / "modules.json").read_text())
     modules[-1]["path"] = path
     (folder / "modules.json").write_text(json.dumps(modules))
-    with pytest.raises(ModelError, match="not in the model's own"):
+    with pytest.raises(ModelError, match="outside of the model's folder"):
         read_model(folder)
 
 
@@ -146,7 +146,7 @@ def test_modules_in_another_order_are_refused(layered, tmp_path, order):
     folder = shutil.copytree(layered, tmp_path / "m")
     modules = json.loads((folder / "modules.json").read_text())
     (folder / "modules.json").write_text(json.dumps([modules[number] for number in order]))
-    with pytest.raises(ModelError, match=r"modules.json lists \w+, \w+, \w+: \w+ has to be number [12]"):
+    with pytest.raises(ModelError, match=r"modules.json lists \w+, \w+, \w+: \w+ must be number [12]"):
         read_model(folder)
 
 
@@ -154,7 +154,7 @@ def test_a_layer_without_weights_is_refused_by_its_folder(layered, tmp_path):
     folder = shutil.copytree(layered, tmp_path / "m")
     (folder / "2_Dense" / "model.safetensors").unlink()
     with pytest.raises(ModelError, match="2_Dense has no weights"):
-        Vectors(read_model(folder))
+        EmbeddingPooler(read_model(folder))
 
 
 def test_a_pooling_that_is_asked_keeps_the_layers(layered):

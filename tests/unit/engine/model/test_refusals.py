@@ -1,4 +1,4 @@
-"""A folder that cannot be served is refused with the file, and what is wrong with it, named."""
+"""A folder that cannot be served is refused with an error that names the file and its fault."""
 
 import json
 import shutil
@@ -49,7 +49,7 @@ def test_the_copy_itself_is_served(folder):
 
 @pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "model.safetensors"])
 def test_a_missing_file_is_named(folder, name):
-    (folder / "vocab.txt").unlink()  # a tokenizer would be made of it
+    (folder / "vocab.txt").unlink()  # otherwise a tokenizer would be made of it
     (folder / name).unlink()
     assert str(folder / name) in refusal(folder).message
 
@@ -90,7 +90,7 @@ def test_pooling_that_is_not_stated_is_refused_unless_given(folder):
     shutil.rmtree(folder / "1_Pooling")
     error = refusal(folder)
     assert str(folder / "1_Pooling" / "config.json") in error.message
-    assert "pooling = one of cls, mean, last-token" in error.hint
+    assert "set pooling to one of cls, mean, last-token" in error.hint
     assert read_model(folder, pooling=Pooling.CLS).pooling is Pooling.CLS
 
 
@@ -176,7 +176,7 @@ def test_weights_of_an_unknown_number_type_are_named(tmp_path):
     file = tmp_path / "model.safetensors"
     header = json.dumps({"a": {"dtype": "I8", "shape": [2], "data_offsets": [0, 2]}}).encode()
     file.write_bytes(struct.pack("<Q", len(header)) + header + np.zeros(2, np.int8).tobytes())
-    with pytest.raises(ModelError, match="tensor a is of type I8"):
+    with pytest.raises(ModelError, match="tensor a has type I8"):
         Weights(file, "").head("a", 2)
 
 

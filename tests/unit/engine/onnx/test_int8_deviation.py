@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from embedfleet.engine.batching.worker import join
-from embedfleet.engine.compute.heads import outputs_of
+from embedfleet.engine.compute.embedding_pooler import EmbeddingPooler
 from embedfleet.engine.compute.output import Output
+from embedfleet.engine.compute.output_heads import outputs_of
 from embedfleet.engine.compute.pooling import normalize
-from embedfleet.engine.compute.vectors import Vectors
 from embedfleet.engine.model.builtin import builtin_model
 from embedfleet.engine.model.spec import Pooling, read_model
 from embedfleet.engine.onnx.backend import OnnxBackend
@@ -21,11 +21,11 @@ from embedfleet.engine.onnx.packed_manifest import read_manifest
 from embedfleet.engine.text.tokenization import Tokenization
 from embedfleet.engine.text.truncation import TextLimits
 from embedfleet.errors import ModelError
+from tests.services.family_models import FAMILIES, save
 from tests.services.jina import make_jina
 from tests.services.m3 import make_m3
 from tests.services.models import make_bert, make_xlm
 from tests.unit.engine.compute.test_batch_independence import MODELS
-from tests.unit.engine.families.test_families import FAMILIES, save
 from tests.unit.engine.test_reference import PARAGRAPHS
 
 BUILTIN = 0.02  # largest cosine distance of a vector of the built-in model
@@ -43,7 +43,7 @@ def vectors(backend, spec, inputs):
     """The vector of each input, all computed in one pass."""
     (states,) = backend.forward(*join(inputs), (Output.STATES,))
     ends = np.cumsum([len(item.ids) for item in inputs])
-    return [normalize(Vectors(spec)(part)) for part in np.split(states, ends[:-1])]
+    return [normalize(EmbeddingPooler(spec)(part)) for part in np.split(states, ends[:-1])]
 
 
 def deviations(folder, **options):

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from embedfleet.engine.compute.heads import outputs_of
+from embedfleet.engine.compute.output_heads import outputs_of
 from embedfleet.engine.model.builtin import builtin_model
 from embedfleet.engine.model.spec import read_model
 from embedfleet.engine.onnx.backend import OnnxBackend
@@ -299,7 +299,9 @@ logging.basicConfig(format="%(message)s")
 from pathlib import Path
 import numpy as np
 from embedfleet.engine.onnx import model
-from embedfleet.engine.compute.heads import outputs_of
+from embedfleet.engine.compute.output_heads import outputs_of
+from embedfleet.engine.onnx import packed_weights
+from embedfleet.engine.compute.output_heads import outputs_of
 from embedfleet.engine.model.spec import read_model
 from embedfleet.engine.onnx.backend import OnnxBackend
 if {blind}:

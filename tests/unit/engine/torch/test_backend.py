@@ -5,12 +5,13 @@ import pytest
 import torch
 
 from embedfleet.engine.backends import make_backend
-from embedfleet.engine.compute.heads import outputs_of
 from embedfleet.engine.compute.output import Output
+from embedfleet.engine.compute.output_heads import outputs_of
 from embedfleet.engine.model.builtin import builtin_model
-from embedfleet.engine.model.spec import COLBERT_FILE, SPARSE_FILE, read_model
+from embedfleet.engine.model.spec import read_model
 from embedfleet.engine.onnx.backend import OnnxBackend
 from embedfleet.engine.settings import EngineSettings
+from embedfleet.model_folder.file_names import COLBERT_LINEAR, SPARSE_LINEAR
 from tests.services.models import make_xlm
 
 LENGTHS = np.array([7, 3, 7, 40])
@@ -38,8 +39,8 @@ def test_all_of_bge_m3_comes_from_one_pass(tmp_path):
     folder = make_xlm(tmp_path / "bge-m3")
     width = read_model(folder).family.hidden_size
     torch.manual_seed(0)
-    torch.save({"weight": torch.randn(1, width), "bias": torch.randn(1)}, folder / SPARSE_FILE)
-    torch.save({"weight": torch.randn(width, width), "bias": torch.randn(width)}, folder / COLBERT_FILE)
+    torch.save({"weight": torch.randn(1, width), "bias": torch.randn(1)}, folder / SPARSE_LINEAR)
+    torch.save({"weight": torch.randn(width, width), "bias": torch.randn(width)}, folder / COLBERT_LINEAR)
     spec = read_model(folder)
     outputs = outputs_of(spec)
     assert outputs == (Output.STATES, Output.LEXICAL, Output.COLBERT)
