@@ -6,17 +6,19 @@ from hypothesis import event
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from embedfleet.gateway.dispatch.command import Cancel, Failure, Join, Probe, Refuse, Relay, Send
+from embedfleet.gateway.dispatch.abilities import Abilities
+from embedfleet.gateway.dispatch.commands import Cancel, Failure, Join, Probe, Refuse, Relay, Send
 from embedfleet.gateway.dispatch.dispatcher import Dispatcher
 from embedfleet.gateway.dispatch.limits import DispatchLimits
-from embedfleet.gateway.dispatch.pace import Cost
-from embedfleet.gateway.dispatch.replica import Abilities, Replica, State
-from embedfleet.gateway.dispatch.request import Chunk
-from tests.properties.twins import Divisible, Twins, items
+from embedfleet.gateway.dispatch.pace import BatchCost
+from embedfleet.gateway.dispatch.replica import Replica
+from embedfleet.gateway.dispatch.request import Chunk, Request
+from embedfleet.gateway.dispatch.state import State
+from tests.properties.twins import Twins, divisible, items
 
 NAMES = ["a", "b", "c", "d"]
 ABILITIES = Abilities(batch_tokens=2000, batch_texts=8, permits=40, body_bytes=9000)
-COST = Cost(0.003, 1e-4)
+COST = BatchCost(0.003, 1e-4)
 
 
 HOW_COPIES_END = st.tuples(st.booleans(), st.sampled_from([200, 200, 422, 424, 429, 500, Failure.RESET]))
@@ -55,7 +57,7 @@ class History(RuleBasedStateMachine):
         self.online_at = 0.0
         self.bulk_at = 0.0  # when bulk work was sent last
         self.starved: set[Chunk] = set()  # that were sent when none had been for long
-        self.open: dict[Divisible, None] = {}
+        self.open: dict[Request, None] = {}
         self.calls: dict[tuple[Chunk, Replica], int] = {}
         self.seen: dict[Chunk, int] = {}
         self.first_tokens = 0
@@ -87,7 +89,7 @@ class History(RuleBasedStateMachine):
         if commands is None:
             commands = [] if replied is None else [Relay(replied)]
         for command in commands:
-            if isinstance(command, Send) and not command.chunk.online:
+            if isinstance(command, Send) and not command.chunk.is_online:
                 self.note_bulk(command.chunk)
         for command in commands:
             self.check(command, replied, status)
@@ -108,9 +110,9 @@ class History(RuleBasedStateMachine):
                 self.count += 1
                 self.calls[chunk, replica] = self.count
                 self.seen.setdefault(chunk, chunk.tokens)
-                new = set(items(chunk)) - chunk.request.sent
-                self.first_tokens += sum(chunk.request.costs[item] for item in new)
-                chunk.request.sent |= new
+                new = set(items(chunk)) - chunk.request.handle.sent
+                self.first_tokens += sum(chunk.request.handle.costs[item] for item in new)
+                chunk.request.handle.sent |= new
             case Cancel(chunk, replica):
                 del self.calls[chunk, replica]
             case Relay(chunk):
@@ -148,10 +150,10 @@ class History(RuleBasedStateMachine):
             self.all_infer()
         for given in many:
             self.count += 1
-            request = Divisible(**given, now=self.now, number=self.count)
-            request.is_informed = any(one.abilities == ABILITIES for one in self.dispatcher.replicas.values())
+            request = divisible(**given, now=self.now, number=self.count)
+            request.handle.is_informed = any(one.abilities == ABILITIES for one in self.dispatcher.replicas.values())
             self.open[request] = None
-            if request.online:
+            if request.is_online:
                 self.online_at = self.now
             replica = self.twins.tell(Dispatcher.assign, request, self.now)
             if replica is not None:
@@ -176,15 +178,15 @@ class History(RuleBasedStateMachine):
         """As the replica says it; but none can compute poison."""
         del self.calls[chunk, replica]
         request = chunk.request
-        if status == 200 and request.poison in items(chunk):
+        if status == 200 and request.handle.poison in items(chunk):
             status = 424
         if status == 200:
-            request.answered += items(chunk)
+            request.handle.answered += items(chunk)
             self.answered_by.setdefault(request, set()).add(self.model)
         event(f"{status} to {type(chunk).__name__}, sent {chunk.sends} times")
         given = (chunk, replica, status, self.now, tokens)
         is_waited_for = request in self.open  # else its client left while it was on trial
-        was = Was(chunk.copy is not None, chunk.blamed, len(replica.chunks) == 1)
+        was = Was(bool(chunk.copy_id), chunk.is_blamed, len(replica.chunks) == 1)
         states, failures = self.states(), replica.failures
         self.tell(Dispatcher.answered, *given, replied=chunk, status=status)
         if status in {424, 500} and (failures + 1) % self.limits.failures == 0:  # one too many in a row
@@ -216,12 +218,13 @@ class History(RuleBasedStateMachine):
     def end_copied(self, data, first, how):
         """Either of the two replicas that have a chunk says something first."""
         copied = sorted(
-            (chunk for chunk, at in self.calls if chunk.copy is at), key=lambda chunk: self.calls[chunk, chunk.copy]
+            (chunk for chunk, at in self.calls if chunk.copy_id == at.id),
+            key=lambda chunk: self.calls[chunk, self.dispatcher.replicas[chunk.copy_id]],
         )
         if not copied:
             return
         chunk = data.draw(st.sampled_from(copied))
-        replica = chunk.replica if first else chunk.copy
+        replica = self.dispatcher.replicas[chunk.replica_id if first else chunk.copy_id]
         event(f"{how} by the {'first' if first else 'second'} of two")
         if how is Failure.RESET:
             self.fail(chunk, replica, how)
@@ -271,7 +274,7 @@ class History(RuleBasedStateMachine):
         if suspects + 1 <= (suspects + serving) / 2 and held.intersection(silent.chunks):
             assert silent.state is State.SUSPECT, "10: a hang is not noticed"
             self.check_hang(silent)
-        event(f"hang: {silent.state}, {sum(chunk.copy is at for chunk, at in self.calls)} copies")
+        event(f"hang: {silent.state}, {sum(chunk.copy_id == at.id for chunk, at in self.calls)} copies")
         for first, how in then:
             self.end_copied(data, first, how)
 

@@ -1,6 +1,6 @@
-"""Which methods a path takes at the gateway, pure: for preflights, which need no replica, and for what is its own.
+"""The methods of each path, for preflights, which need no replica, and for the gateway's own routes.
 
-TEI's order (TEI 1.9.3): POST before GET. A path that is not here is a replica's own: it is asked.
+TEI names POST before GET (TEI 1.9.3). A path that is not listed is passed on to a replica.
 """
 
 from typing import Final
@@ -25,11 +25,11 @@ _POSTED = (
 _READ = (b"/health", b"/ping", b"/info", b"/metrics", b"/readyz", b"/livez")
 
 READ_ONLY: Final = frozenset(_READ)
-"""Paths that the gateway answers itself, and that take nothing."""
+"""Paths that the gateway answers itself, and that can only be read."""
 
 METHODS: Final[dict[bytes, tuple[str, ...]]] = {
     b"/": ("POST", "GET"),
     **dict.fromkeys(_POSTED, _POST),
     **dict.fromkeys(_READ, _GET),
 }
-"""Methods of each path that is known; HEAD goes with GET."""
+"""Methods of each known path; HEAD is allowed wherever GET is."""

@@ -1,7 +1,7 @@
-"""``null`` for a field that TEI takes no null for, as LiteLLM and other clients send it: the field's default, pure.
+"""Defaults for fields that are ``null`` although TEI does not accept that, as LiteLLM and other clients send them.
 
-TEI 1.9 refuses ``"encoding_format": null`` with 400, and its kin with 422. The default is written in its place, and all
-else stays byte for byte: so a replica still finds what is wrong with the rest.
+TEI 1.9 refuses ``"encoding_format": null`` with 400, and other such fields with 422. The default is written in place of
+the null; everything else stays byte for byte, so that a replica still finds what is wrong with the rest.
 """
 
 import re
@@ -19,10 +19,10 @@ _DEFAULTS: Final = {
 
 
 def _is_null(name: bytes) -> "re.Pattern[bytes]":
-    """A field that is null.
+    """Return the pattern of a field that is null.
 
-    A quote within a string has a backslash before it. So what stands between two that have none is a whole string, and
-    with a colon behind it a key. The name comes first, for that is what is searched for quickly, however long the body.
+    A quote within a string has a backslash before it. So the text between two quotes without one is a whole string, and
+    with a colon behind it a key. The pattern begins with the name, so that long bodies are searched quickly.
     """
     return re.compile(rb'("%b"(?<!\\"%b")[ \t\r\n]*:[ \t\r\n]*)null\b' % (name, name))
 
@@ -31,7 +31,7 @@ _NULLS: Final = tuple((name, _is_null(name), rb"\g<1>" + default) for name, defa
 
 
 def fill_nulls(body: bytes) -> bytes:
-    """A request's JSON with the default of each such field that is null."""
+    """Return a request's JSON with the default in place of each such null."""
     for name, is_null, filled in _NULLS:
         if name in body:
             body = is_null.sub(filled, body)

@@ -6,30 +6,40 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from embedfleet.gateway.dispatch.abilities import Abilities
 from embedfleet.gateway.dispatch.budget import Budget
-from embedfleet.gateway.dispatch.command import Join, Relay, Send
+from embedfleet.gateway.dispatch.commands import Join, Relay, Send
 from embedfleet.gateway.dispatch.dispatcher import Dispatcher
-from embedfleet.gateway.dispatch.pace import Cost, Pace, fit
+from embedfleet.gateway.dispatch.pace import BatchCost, Pace, fit
 from embedfleet.gateway.dispatch.placement import EARLY_S, place_online, takes_bulk
-from embedfleet.gateway.dispatch.replica import Abilities, Event, Replica
-from embedfleet.gateway.dispatch.request import Batch, Request
-from embedfleet.gateway.dispatch.splitting import Bounds, by_length, carve, divided, fewest_parts, scatter, staggered
-from tests.properties.twins import Divisible
+from embedfleet.gateway.dispatch.replica import Replica
+from embedfleet.gateway.dispatch.request import Handle, Request, SplitState
+from embedfleet.gateway.dispatch.splitting import (
+    Bounds,
+    by_length,
+    fewest_parts,
+    split_evenly,
+    split_next,
+    split_state_of,
+    staggered,
+)
+from embedfleet.gateway.dispatch.state import ReplicaEvent
+from tests.properties.twins import divisible
 
 NOW = 100.0
 
 
-def batch(*costs: int, order=None) -> Batch:
-    return Batch(costs, [4 * cost for cost in costs], order or range(len(costs)))
+def state(*costs: int, order=None) -> SplitState:
+    return SplitState(costs, [4 * cost for cost in costs], order or range(len(costs)))
 
 
 def request(tokens: int, *, online: bool = True, texts: int = 1) -> Request:
-    return Request(tokens=tokens, texts=texts, size_bytes=4 * tokens, online=online, now=NOW, timeout_s=60)
+    return Request(Handle(), tokens=tokens, texts=texts, size_bytes=4 * tokens, is_online=online, now=NOW, timeout_s=60)
 
 
 def active(name: str) -> Replica:
     replica = Replica(name)
-    replica.move(Event.GOOD)
+    replica.move(ReplicaEvent.GOOD)
     return replica
 
 
@@ -42,17 +52,17 @@ def dispatcher(*names: str) -> Dispatcher:
 
 
 def test_a_chunk_stops_at_its_tokens_its_texts_and_its_bytes():
-    assert carve(batch(40, 40, 40, 40, 40), Bounds(100, 32, 10**6)) == ([0, 1], 80)
-    assert carve(batch(*[1] * 9), Bounds(4, 2, 10**6)) == ([0, 1], 2)
-    assert carve(batch(10, 10, 10, 10, 10, 10), Bounds(30, 32, 50)) == ([0], 10)
+    assert split_next(state(40, 40, 40, 40, 40), Bounds(100, 32, 10**6)) == ([0, 1], 80)
+    assert split_next(state(*[1] * 9), Bounds(4, 2, 10**6)) == ([0, 1], 2)
+    assert split_next(state(10, 10, 10, 10, 10, 10), Bounds(30, 32, 50)) == ([0], 10)
 
 
 def test_a_text_over_every_bound_goes_alone():
-    assert carve(batch(900, 900), Bounds(100, 32, 10)) == ([0], 900)
+    assert split_next(state(900, 900), Bounds(100, 32, 10)) == ([0], 900)
 
 
 def test_no_crumb_is_left_over():
-    assert carve(batch(50, 50, 20), Bounds(100, 32, 10**6)) == ([0, 1, 2], 120)
+    assert split_next(state(50, 50, 20), Bounds(100, 32, 10**6)) == ([0, 1, 2], 120)
 
 
 @given(
@@ -65,21 +75,31 @@ def test_all_parts_together_are_at_most_twice_what_came(texts, frame_bytes, room
     costs, sizes = [cost for cost, _ in texts], [size for _, size in texts]
     received = frame_bytes + sum(sizes)
 
-    class Framed(Request):
-        def divide(self, *, by_length):
-            return Batch(costs, sizes, (by_length and range(len(costs))[::-1]) or range(len(costs)), 0, frame_bytes)
+    class Framed(Handle):
+        def split(self, *, by_length):
+            return SplitState(
+                costs, sizes, (by_length and range(len(costs))[::-1]) or range(len(costs)), 0, frame_bytes
+            )
 
-    asked = Framed(tokens=sum(costs), texts=len(texts), size_bytes=received, online=True, now=NOW, timeout_s=60)
+    asked = Request(
+        Framed(),
+        tokens=sum(costs),
+        texts=len(texts),
+        size_bytes=received,
+        is_online=True,
+        now=NOW,
+        timeout_s=60,
+    )
     abilities = Abilities(batch_texts=32, body_bytes=1_500_000)
-    cut = divided(asked, abilities, by_length=False)
+    cut = split_state_of(asked, abilities, by_length=False)
     if cut is None:
         fewest = fewest_parts(sizes, frame_bytes, 32, 1_500_000)
         assert fewest * frame_bytes + sum(sizes) > max(2 * received, 256_000) - frame_bytes, "it could have been cut"
         return
     sent, parts = 0, 0
-    while not cut.is_taken:
+    while not cut.is_complete:
         tokens, _ = rooms[parts % len(rooms)]
-        items, _ = carve(cut, Bounds.of(tokens, abilities))
+        items, _ = split_next(cut, Bounds.of(tokens, abilities))
         part = frame_bytes + sum(sizes[item] for item in items)
         assert len(items) <= 32
         assert len(items) == 1 or part <= 1_500_000
@@ -93,11 +113,7 @@ def test_where_no_part_is_to_spare_no_text_is_looked_for_in_halves():
     """Each half would repeat the frame: a request of 32 texts and 2 MB would be sent twenty times."""
     made = dispatcher("a", "b")
 
-    class Framed(Divisible):
-        def divide(self, *, by_length):
-            return Batch(self.costs, [40] * len(self.costs), range(len(self.costs)), 0, 1_000_000)
-
-    asked = Framed([10] * 4, online=True, now=NOW)
+    asked = divisible([10] * 4, online=True, now=NOW, frame_bytes=1_000_000)
     asked.size_bytes = 1_000_160
     first = made.assign(asked, NOW)
     (again,) = made.answered(asked, first, 424, NOW)
@@ -105,7 +121,7 @@ def test_where_no_part_is_to_spare_no_text_is_looked_for_in_halves():
 
 
 def test_scattered_chunks_are_even_and_whole():
-    chunks = scatter(batch(*[100] * 90), 4, Abilities())
+    chunks = split_evenly(state(*[100] * 90), 4, Abilities())
     assert [item for items, _ in chunks for item in items] == list(range(90))
     assert max(tokens for _, tokens in chunks) <= 1.3 * min(tokens for _, tokens in chunks)
 
@@ -133,10 +149,10 @@ def test_a_cost_is_found_from_measured_batches():
 
 
 def test_a_replica_that_takes_twice_its_cost_is_found_to_be_slow():
-    pace, cost, now = Pace(), Cost(), NOW
+    pace, cost, now = Pace(), BatchCost(), NOW
     for _ in range(200):
         sent_at, now = now, now + 2 * (cost.a_s + cost.b_s * 8000)
-        pace.answered(8000, sent_at, now)
+        pace.learn(8000, sent_at, now)
     assert pace.slowness == pytest.approx(2.0, rel=0.25)
 
 
@@ -148,21 +164,21 @@ BATCHES = st.lists(
 @given(BATCHES)
 def test_a_replica_that_keeps_to_its_cost_is_not_found_slow_or_fast(batches):
     """Whether work waits for it or it for work: a biased estimate made equal replicas unequal, lb.md, 5.9 (iii)."""
-    pace, cost, ended = Pace(), Cost(), NOW
+    pace, cost, ended = Pace(), BatchCost(), NOW
     for tokens, pause, waits in batches:
         sent_at = ended - 0.01 if waits and ended > NOW else ended + pause
         ended = max(sent_at, ended) + cost.a_s + cost.b_s * sum(tokens)
         for one in tokens:
-            pace.answered(one, sent_at, ended)
+            pace.learn(one, sent_at, ended)
     assert pace.slowness == pytest.approx(1.0, abs=0.01)
 
 
 def test_one_stall_is_not_taken_for_a_speed():
-    pace, cost, now = Pace(), Cost(), NOW
+    pace, cost, now = Pace(), BatchCost(), NOW
     for number in range(100):
         took = 60.0 if number == 50 else cost.a_s + cost.b_s * 8000
         sent_at, now = now, now + took
-        pace.answered(8000, sent_at, now)
+        pace.learn(8000, sent_at, now)
     assert pace.slowness < 1.5
 
 
@@ -205,7 +221,7 @@ def test_online_work_waits_rather_than_overfill_a_window():
 def test_the_text_that_no_replica_can_compute_is_found_and_its_answer_relayed():
     """The others' replicas must not be blamed for it."""
     made = dispatcher("a", "b")
-    asked = Divisible([10, 10, 10, 10], online=True, now=NOW)
+    asked = divisible([10, 10, 10, 10], online=True, now=NOW)
     at = made.assign(asked, NOW)
     assert at is not None
     waiting = [(asked, at)]
@@ -215,20 +231,20 @@ def test_the_text_that_no_replica_can_compute_is_found_and_its_answer_relayed():
             break
         chunk, replica = waiting.pop()
         calls += 1
-        items = list(getattr(chunk, "items", range(4)))
+        items = list(chunk.items or range(4))
         status = 424 if 2 in items else 200
         commands = made.answered(chunk, replica, status, NOW) or []
         waiting += [(command.chunk, command.replica) for command in commands if isinstance(command, Send)]
-        waiting = [pair for pair in waiting if not asked.over]
+        waiting = [pair for pair in waiting if not asked.is_over]
         relayed += [command.chunk for command in commands if isinstance(command, Relay)]
     assert [list(chunk.items) for chunk in relayed] == [[2]]
-    assert asked.over
+    assert asked.is_over
     assert calls <= 6, "the whole twice, and each half once: that two replicas failed the whole is known"
 
 
 def test_a_bulk_request_is_spread_over_idle_replicas_and_joined():
     made = dispatcher("a", "b")
-    asked = Divisible([500] * 16, online=False, now=NOW)
+    asked = divisible([500] * 16, online=False, now=NOW)
     assert made.assign(asked, NOW) is None
     sends = [command for command in made.arrived(asked, NOW) if isinstance(command, Send)]
     assert {command.replica.id for command in sends} == {"a", "b"}
@@ -245,13 +261,13 @@ def test_a_bulk_request_is_spread_over_idle_replicas_and_joined():
     assert made.queued_tokens == made.queued_bytes == 0
 
 
-@pytest.mark.parametrize(("cost", "tokens"), [(Cost(0.006, 1 / 75_000), 9000), (Cost(1e-4, 1 / 1400), 42)])
+@pytest.mark.parametrize(("cost", "tokens"), [(BatchCost(0.006, 1 / 75_000), 9000), (BatchCost(1e-4, 1 / 1400), 42)])
 def test_a_chunk_is_worth_its_fixed_cost_and_a_call_is_never_free(cost, tokens):
     """On a CPU a batch costs next to nothing beside its tokens; 500 short texts went in 159 calls."""
     assert cost.chunk_tokens == pytest.approx(tokens, rel=0.01)
 
 
-COST = Cost(a_s=0.0, b_s=0.001)
+COST = BatchCost(a_s=0.0, b_s=0.001)
 
 
 def test_a_chunk_ends_between_those_of_the_others():
@@ -274,19 +290,19 @@ def test_replicas_that_began_together_soon_end_one_after_the_other():
 
 def test_what_was_learnt_since_a_replica_was_measured_outlives_its_ejection():
     made = dispatcher("a")
-    replica, cost = made.replicas["a"], Cost(0.01, 1e-4)
+    replica, cost = made.replicas["a"], BatchCost(0.01, 1e-4)
     made.probed("a", "", NOW, None, cost)
     replica.pace.slowness = 3.0
     made.distrust("a", "reset")
     made.probed("a", "", NOW, None, cost)
     assert replica.pace.slowness == 3.0
-    made.probed("a", "", NOW, None, Cost(0.02, 1e-4))
+    made.probed("a", "", NOW, None, BatchCost(0.02, 1e-4))
     assert replica.pace.slowness == 1.0, "it was measured anew"
 
 
 def test_what_goes_with_every_part_leaves_less_room_for_its_texts():
     sizes = [400, 400, 400, 400]
-    framed = Batch([100] * 4, sizes, range(4), frame_bytes=1000)
-    assert carve(framed, Bounds(tokens=10_000, texts=32, size_bytes=2000))[0] == [0, 1]
-    alone = Batch([100] * 4, sizes, range(4), frame_bytes=5000)
-    assert carve(alone, Bounds(tokens=10_000, texts=32, size_bytes=2000))[0] == [0], "one text cannot be cut"
+    framed = SplitState([100] * 4, sizes, range(4), frame_bytes=1000)
+    assert split_next(framed, Bounds(tokens=10_000, texts=32, size_bytes=2000))[0] == [0, 1]
+    alone = SplitState([100] * 4, sizes, range(4), frame_bytes=5000)
+    assert split_next(alone, Bounds(tokens=10_000, texts=32, size_bytes=2000))[0] == [0], "one text cannot be cut"
