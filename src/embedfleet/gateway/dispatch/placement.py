@@ -31,7 +31,7 @@ def place_online(replicas: Sequence[Replica], chunk: Chunk, now: float) -> Repli
     best: Replica | None = None
     least = 0
     for replica in replicas:
-        if not replica.is_available(now) or not replica.has_room(tokens, texts):
+        if not replica.can_take(tokens, texts, now):
             continue
         done = replica.pace.token_s * tokens
         if replica.tokens:

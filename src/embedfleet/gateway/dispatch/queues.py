@@ -43,7 +43,7 @@ class OnlineQueue:
     def push(self, chunk: Chunk) -> None:
         """Add a chunk, for the first time or again."""
         self._count += 1
-        turn = chunk.deadline if self._by_deadline else chunk.request.arrived
+        turn = chunk.deadline if self._by_deadline else chunk.arrived
         heappush(self._heap, (turn, self._count, chunk))
         self._waiting.add(chunk)
         self.tokens += chunk.tokens

@@ -116,6 +116,13 @@ class Replica:
         held = self.tokens
         return not held or ((ignores_window or held + tokens <= self.window) and self.texts + texts <= self.permits)
 
+    def can_take(self, tokens: int, texts: int, now: float) -> bool:
+        """Return `is_available` and `has_room` in one call, because this is asked of each replica for each request."""
+        if self.full_until > now or self.state is not _ACTIVE or self.is_isolated:
+            return False
+        held = self.tokens
+        return not held or (held + tokens <= self.window and self.texts + texts <= self.permits)
+
     @property
     def chunk_tokens(self) -> int:
         """Tokens of a bulk chunk that is large beside its fixed cost, and small enough to let online work in soon."""

@@ -43,6 +43,7 @@ class Chunk(metaclass=ABCMeta):
 
     Attributes:
         is_online: Whether it goes before bulk work.
+        arrived: Time at which the request arrived.
         tokens: Estimated tokens.
         texts: Number of texts.
         items: Indices of its texts in the request, in the order of sending; empty for a whole request.
@@ -64,6 +65,7 @@ class Chunk(metaclass=ABCMeta):
     """
 
     is_online: bool
+    arrived: float
     deadline: float
     tokens: int
     texts: int
@@ -106,6 +108,7 @@ class RequestPart(Chunk):
     def __init__(self, request: "Request", items: Sequence[int], tokens: int) -> None:
         self._request = request
         self.is_online = request.is_online
+        self.arrived = request.arrived
         self.deadline = request.deadline
         self.tokens = tokens
         self.texts = len(items)
@@ -136,7 +139,6 @@ class Request(Chunk):
         timeout_s: Time from arrival after which the client no longer wants an answer.
 
     Attributes:
-        arrived: Time of arrival.
         split_state: How far it is split into parts; None if it goes whole.
         is_over: Whether it was answered or refused, or its client left.
         is_inference: Whether a good answer to it takes inference, and so tells how fast a replica is.

@@ -49,7 +49,7 @@ class Sending:
 
     Attributes:
         delivery: The object behind the chunk's request.
-        reply: The last attempt that has a reply, until that is used.
+        reply: The attempt whose reply the dispatcher is deciding about.
         failure: How the last replica failed it; empty if none did.
     """
 
@@ -87,12 +87,6 @@ class Sending:
                 self.end(attempt)
                 attempt.cancel()
 
-    def take_reply(self) -> "Attempt":
-        """Return the attempt with the reply that is to be used, which is no longer kept."""
-        reply, self.reply = self.reply, None  # they refer to each other: else a cycle for the garbage collector
-        assert reply is not None, "only a reply that is there can be used"
-        return reply
-
 
 class Attempt(Call):
     """One call to one replica. If code that it calls raises, its request ends; the transport is not disturbed.
@@ -129,8 +123,6 @@ class Attempt(Call):
             sending.end(self)
             if head.status == _OK and chunk.items:
                 sending.delivery.keep(chunk, self)
-            else:
-                sending.reply = self
             self._outcomes.replied(self, now)
         except Malformed as error:
             self.on_error(error)
@@ -147,7 +139,6 @@ class Attempt(Call):
             elif self._is_streamed:
                 self.extend()
                 self.sending.end(self)
-                self.sending.reply = self
                 self._outcomes.replied(self, self._outcomes.now())
             else:
                 self._collected = bytearray(body)

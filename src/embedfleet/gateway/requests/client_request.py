@@ -110,9 +110,9 @@ class ClientRequest(Delivery):
         return self.fields.wire(pool.prefix, pool.last_line, body=body, request_id=self.request_id, peer=peer)
 
     @override
-    def sent(self, request: Request, replica_id: str, now: float) -> None:
+    def sent(self, chunk: Chunk, replica_id: str, now: float) -> None:
         if not self.sent_to:
-            self._context.counters.add_wait(now - request.arrived, is_online=request.is_online)
+            self._context.counters.add_wait(now - chunk.arrived, is_online=chunk.is_online)
         self.sent_to = replica_id
 
     @override
@@ -145,7 +145,7 @@ class ClientRequest(Delivery):
             if self.texts is not None and len(chunk.items) == 1:
                 body = self.texts.rebase(chunk.items[0], body)  # an error names its text by index
             exchange.pass_on(head.status, self._reply_fields(head), body)
-        self._done(chunk.request, head.status, now)
+        self._done(chunk, head.status, now)
 
     @override
     def join(self, request: Request, now: float) -> None:
@@ -199,10 +199,10 @@ class ClientRequest(Delivery):
             fields += b"retry-after: 1\r\n"
         return fields
 
-    def _done(self, request: Request, status: int, now: float) -> None:
+    def _done(self, chunk: Chunk, status: int, now: float) -> None:
         """Count and log the answer."""
-        elapsed, context = now - request.arrived, self._context
-        context.counters.add_answer(status, elapsed, is_online=request.is_online)
+        elapsed, context = now - chunk.arrived, self._context
+        context.counters.add_answer(status, elapsed, is_online=chunk.is_online)
         if context.logs_access:
             log_access(self.exchange, status, elapsed, replica=self.sent_to, request_id=self.request_id)
 

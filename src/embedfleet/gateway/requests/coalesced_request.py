@@ -69,9 +69,9 @@ class CoalescedRequest(Delivery):
         return fields.wire(pool.prefix, pool.last_line, body=self.body, request_id=request_id, peer=peer)
 
     @override
-    def sent(self, request: Request, replica_id: str, now: float) -> None:
+    def sent(self, chunk: Chunk, replica_id: str, now: float) -> None:
         if not self._sent_to:
-            self._context.counters.add_wait(now - request.arrived, is_online=True, times=request.texts)
+            self._context.counters.add_wait(now - chunk.arrived, is_online=True, times=chunk.texts)
         self._sent_to = replica_id
 
     @override
@@ -80,15 +80,14 @@ class CoalescedRequest(Delivery):
 
     @override
     def relay(self, chunk: Chunk, call: Call, now: float) -> None:
-        request = chunk.request
         if call.head.status != OK:
-            self.separate(request, now)
+            self.separate(chunk.request, now)
             return
         context, group = self._context, self._group
         request_id, new_id = group.fields.request_id, context.request_id
-        shared, elapsed = _shared_fields(call.head), now - request.arrived
+        shared, elapsed = _shared_fields(call.head), now - chunk.arrived
         opening = _OK_LINE + shared
-        tokens = apportioned(call.head.tokens or request.tokens, group.costs)
+        tokens = apportioned(call.head.tokens or chunk.tokens, group.costs)
         for exchange, text, count, vector in zip(group.exchanges, group.texts, tokens, self._vectors, strict=True):
             own_id = request_id or new_id()
             length = len(vector) + 2  # with its brackets

@@ -35,8 +35,8 @@ class Delivery(Handle):
         """Return the request for a chunk as it goes to a replica."""
 
     @abstractmethod
-    def sent(self, request: Request, replica_id: str, now: float) -> None:
-        """Note that any of the request is being sent to a replica."""
+    def sent(self, chunk: Chunk, replica_id: str, now: float) -> None:
+        """Note that a chunk of the request is being sent to a replica."""
 
     @abstractmethod
     def check(self, chunk: Chunk, reply: bytes) -> None:

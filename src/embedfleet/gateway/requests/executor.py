@@ -87,12 +87,12 @@ class Executor:
 
     def send(self, chunk: Chunk, replica: Replica, now: float) -> None:
         """Send a chunk to a replica."""
-        request, sending = chunk.request, chunk.sending
-        if sending is None:
-            sending = chunk.sending = Sending(delivery_of(request))
-        assert isinstance(sending, Sending), "only this method makes one"
+        sending = chunk.sending
+        if sending is None:  # the chunk was split off
+            sending = chunk.sending = Sending(delivery_of(chunk.request))
+        assert isinstance(sending, Sending), "chunks carry nothing else"
         delivery = sending.delivery
-        delivery.sent(request, replica.id, now)
+        delivery.sent(chunk, replica.id, now)
         pool = self._connections.by_name[replica.id]
         data = delivery.wire(chunk, pool)
         if chunk.copy_id:
@@ -139,8 +139,9 @@ class Executor:
                 if isinstance(chunk.sending, Sending):  # else it was never sent, for the command to send it failed
                     chunk.sending.cancel(replica)
             case Relay(chunk):
-                assert isinstance(chunk.sending, Sending), "only a chunk that was sent has a reply"
-                delivery_of(chunk.request).relay(chunk, chunk.sending.take_reply(), now)
+                assert isinstance(chunk.sending, Sending), "chunks carry nothing else"
+                assert chunk.sending.reply is not None, "it has just come"
+                delivery_of(chunk.request).relay(chunk, chunk.sending.reply, now)
             case Join(request):
                 delivery_of(request).join(request, now)
             case Refuse(request, error, reason):

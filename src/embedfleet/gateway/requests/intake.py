@@ -15,6 +15,7 @@ from embedfleet.gateway.dispatch.abilities import Abilities
 from embedfleet.gateway.dispatch.dispatcher import Dispatcher
 from embedfleet.gateway.dispatch.pace import BatchCost
 from embedfleet.gateway.dispatch.request import Request, counts_as_online
+from embedfleet.gateway.requests.attempt import Sending
 from embedfleet.gateway.requests.client_request import ClientRequest
 from embedfleet.gateway.requests.coalesced_request import CoalescedRequest, Fallback
 from embedfleet.gateway.requests.coalescing import Coalescer, Group
@@ -165,6 +166,7 @@ class Intake(Fallback):
             now=now,
             timeout_s=fields.timeout_s or (limits.online_deadline_s if is_online else limits.bulk_deadline_s),
         )
+        request.sending = Sending(client)
         if texts is None:
             request.is_inference = False
         client.exchange.on_gone = partial(self._client_left, request)
@@ -205,6 +207,7 @@ class Intake(Fallback):
             now=now,
             timeout_s=group.fields.timeout_s or self._limits.online_deadline_s,
         )
+        request.sending = Sending(coalesced)
         request.is_shared = True
         on_gone = partial(self._client_left, request)
         for exchange in group.exchanges:

@@ -68,13 +68,13 @@ class ReplicaOutcomes(Outcomes):
             status = _REFUSED_INPUT  # no replica is to blame for it, and none would do better
         commands = self._dispatcher.answered(chunk, attempt.replica, status, now, head.tokens)
         if commands is None:
-            sending.delivery.relay(chunk, sending.take_reply(), now)
+            sending.delivery.relay(chunk, attempt, now)
             return
         if status in TROUBLE:
             self._note_failure(attempt, f"status {status}")
+        sending.reply = attempt
         self._executor.execute(commands)
-        if chunk.request.is_over:
-            sending.reply = None  # its client left during its trial; the reply and the sending refer to each other
+        sending.reply = None  # the attempt and the sending refer to each other: else a cycle for the collector
 
     @override
     def failed(self, attempt: Attempt, error: UpstreamError) -> None:
