@@ -4,6 +4,7 @@ from abc import ABCMeta, abstractmethod
 from collections.abc import Sequence
 from typing import Final
 
+from mypy_extensions import mypyc_attr
 from typing_extensions import override
 
 from embedfleet.dialects.splitting.coalescing import fingerprints, split_vectors, write_together
@@ -24,6 +25,7 @@ _FIELDS: Final = b"%bx-compute-characters: %d\r\nx-compute-tokens: %d\r\nx-reque
 _HEAD: Final = _FIELDS + b"content-length: %d\r\n\r\n"
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Fallback(metaclass=ABCMeta):
     """Takes or refuses the requests of a coalesced one, each alone."""
 

@@ -44,7 +44,7 @@ class CallPool(metaclass=ABCMeta):
 
     Attributes:
         name: Name of the replica.
-        prefix: Path that is put before every target.
+        prefix: Blank between method and target, and the path that is put before every target.
         last_line: Last line of every request's head, from the CRLF before it.
         pending: Calls whose connections are being opened.
         timeout_s: Seconds from the sending to the end of the reply; of a streamed reply, between any two parts of it.

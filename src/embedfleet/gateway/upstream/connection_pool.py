@@ -41,7 +41,7 @@ class ConnectionPool(UpstreamOwner):
         self.url = url
         self.host = parts.hostname or "127.0.0.1"
         self.port = parts.port or 80
-        self.prefix = parts.path.rstrip("/").encode()
+        self.prefix = b" " + parts.path.rstrip("/").encode()
         self.last_line = f"\r\nhost: {self.host}:{self.port}\r\n\r\n".encode()
         self.heads = ReplyMemory()
         self.hold_bytes = hold_bytes

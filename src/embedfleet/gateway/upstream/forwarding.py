@@ -61,7 +61,7 @@ class RequestFields:
         self.is_online: bool | None = None
         self.timeout_s: float | None = None
         is_bulk = False
-        parts = [b" ", target, b" HTTP/1.1\r\n"]
+        parts = [target, b" HTTP/1.1\r\n"]
         for name, value in headers:
             if name == b"x-request-id":
                 self.request_id = self.request_id or value
@@ -84,7 +84,7 @@ class RequestFields:
         """Return a request as it goes to a replica.
 
         Args:
-            prefix: Path that is put before the target.
+            prefix: Blank between method and target, and the path that is put before the target.
             last_line: Last line of the head, from the CRLF before it.
             body: Body of the request.
             request_id: Id of the request.
