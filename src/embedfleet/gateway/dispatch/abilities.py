@@ -1,4 +1,4 @@
-"""What a replica accepts, read from its ``/info``."""
+"""Limits of a replica, read from its ``/info``."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace

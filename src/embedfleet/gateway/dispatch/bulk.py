@@ -10,7 +10,7 @@ from embedfleet.gateway.dispatch.pool import Pool
 from embedfleet.gateway.dispatch.quarantine import Quarantine
 from embedfleet.gateway.dispatch.replica import Replica
 from embedfleet.gateway.dispatch.request import Chunk, Request, SplitState
-from embedfleet.gateway.dispatch.splitting import Bounds, most_tokens, split_next, staggered
+from embedfleet.gateway.dispatch.splitting import PartBounds, most_tokens, split_next, staggered
 
 _BACKLOG_S = 2.0  # seconds of bulk work above which throughput counts for more than the time of one chunk
 _RESERVE_ROUNDS = 2  # replicas are spared only below a backlog of so many chunks for each other replica
@@ -184,7 +184,7 @@ class BulkSender:
             return None  # a part this small would take one part more than is allowed
         if room < most:
             state.spare_parts -= 1
-        items, part_tokens = split_next(state, Bounds(tokens, room, abilities.body_bytes))
+        items, part_tokens = split_next(state, PartBounds(tokens, room, abilities.body_bytes))
         self._queue.tokens -= part_tokens
         if state.is_complete:
             self._queue.requests.popleft()

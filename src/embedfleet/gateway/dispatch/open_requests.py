@@ -27,7 +27,7 @@ class OpenRequests:
 
     Args:
         pool: Replicas of the service.
-        records: What is known of texts that a replica died with.
+        records: Records of texts that a replica died with.
         prefer_online: Whether there are two classes; if not, all work waits in the online queue.
 
     Attributes:
@@ -35,7 +35,7 @@ class OpenRequests:
         online_queue: Online chunks that wait.
         bulk_queue: Bulk requests and chunks that wait.
         accused_queue: Chunks that wait for their trial.
-        records: What is known of texts that a replica died with.
+        records: Records of texts that a replica died with.
         queued_bytes: Bytes of the bodies of requests that had to wait, until they are over.
         sent_tokens: Estimated tokens that were sent for the first time.
         retry_budget: Tokens that may be sent again after a failure.

@@ -39,7 +39,7 @@ class Handle:
 
 
 class Chunk(metaclass=ABCMeta):
-    """What one replica is sent at once: a whole request, or some of its texts.
+    """A whole request, or some of its texts, as one replica is sent it at once.
 
     Attributes:
         is_online: Whether it goes before bulk work.

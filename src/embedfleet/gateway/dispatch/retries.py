@@ -1,4 +1,4 @@
-"""What follows when a replica did not do what it was asked: another sending, halves, or an error for the client."""
+"""Retries after a replica's failure: another sending, halves, or an error for the client."""
 
 from typing import Final
 

@@ -27,7 +27,7 @@ _WORTH = 1.02  # a smaller part is chosen only if its end is farther from the ot
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
+class PartBounds:
     """Limits of one part. A single text may exceed the tokens and the bytes, because a text cannot be split."""
 
     tokens: int
@@ -35,7 +35,7 @@ class Bounds:
     size_bytes: int
 
     @classmethod
-    def of(cls, tokens: int, abilities: Abilities) -> "Bounds":
+    def of(cls, tokens: int, abilities: Abilities) -> "PartBounds":
         """Return bounds of so many tokens and what the replica takes."""
         return cls(tokens, abilities.batch_texts, abilities.body_bytes)
 
@@ -92,14 +92,14 @@ def most_tokens(state: SplitState, tokens: int) -> int:
     return max(state.costs[state.order[state.taken]], min(int(tokens * (1 + _CRUMB)), state.waiting_tokens))
 
 
-def split_next(state: SplitState, bounds: Bounds) -> tuple[list[int], int]:
+def split_next(state: SplitState, bounds: PartBounds) -> tuple[list[int], int]:
     """Split the next part off.
 
     Tokens bound it only as long as there are parts to spare.
 
     Args:
         state: Split state with at least one text that is in no part yet.
-        bounds: Bounds of the part.
+        bounds: PartBounds of the part.
 
     Returns:
         Indices of the part's texts, in order, and its tokens.
@@ -139,7 +139,7 @@ def split_evenly(state: SplitState, replicas: int, abilities: Abilities) -> list
     even = ceil(state.waiting_tokens / ceil(state.waiting_tokens / part))
     parts = []
     while not state.is_complete:
-        parts.append(split_next(state, Bounds.of(even, abilities)))
+        parts.append(split_next(state, PartBounds.of(even, abilities)))
     return parts
 
 

@@ -16,7 +16,7 @@ class State(StrEnum):
 
 
 class ReplicaEvent(StrEnum):
-    """What moves a replica from state to state."""
+    """An event that moves a replica from state to state."""
 
     GOOD = "good"  # it inferred
     SLOW = "slow"  # it is late with everything

@@ -11,7 +11,7 @@ UNANSWERABLE_S: Final = 30.0
 
 
 class Standing(IntEnum):
-    """What is known of a text, or of several that were asked together; the greater outweighs the less."""
+    """Standing of a text, or of several that were asked together; the greater outweighs the less."""
 
     NONE = 0
     ACCUSED = 1  # a replica died while it had this text, and maybe others

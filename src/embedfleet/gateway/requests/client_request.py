@@ -34,7 +34,7 @@ class ClientRequest(Delivery):
     """A client's request: what it asks, the answers to its parts so far, and the exchange to answer on.
 
     Args:
-        context: What all requests share.
+        context: Counters, clock and ids that all requests share.
         exchange: Exchange with the client.
         fields: Fields of the request's head.
         texts: Texts of its body; None if they are unknown.

@@ -42,7 +42,7 @@ class CoalescedRequest(Delivery):
     """A group of requests for one vector each, asked as one.
 
     Args:
-        context: What all requests share.
+        context: Counters, clock and ids that all requests share.
         fallback: Takes the requests alone if the coalesced one does not succeed.
         group: At least two requests.
 

@@ -1,4 +1,4 @@
-"""Which small requests are asked as one: those that came in the same turn of the event loop and ask the same of a text.
+"""Coalescing of small requests that came in the same turn of the event loop and ask the same about a text.
 
 That halves the cost of a request here and at the replica, and delays none: only what has come meanwhile is taken
 together, and a replica's batch is not made much longer (`Group.split`).
@@ -25,7 +25,7 @@ class Group:
 
     Attributes:
         fields: Fields of their heads, which are the same.
-        others: What their bodies say besides the texts, as `read_lone` returns it.
+        others: Rest of their bodies besides the texts, as `read_lone` returns it.
         exchanges: Exchanges with their clients.
         texts: Text of each request.
         costs: Estimated tokens of each text.

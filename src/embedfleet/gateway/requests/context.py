@@ -1,4 +1,4 @@
-"""What all requests of a service share: counters, the clock, the access log and the source of ids."""
+"""The counters, the clock, the access log and the source of ids that all requests of a service share."""
 
 import os
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from embedfleet.gateway.counters import Counters
 
 
 class RequestContext:
-    """What all requests of a service share.
+    """Counters, clock, access log and ids that all requests of a service share.
 
     Args:
         counters: Metrics of the gateway.

@@ -36,7 +36,7 @@ class Executor:
     Args:
         dispatcher: Dispatcher whose commands are executed.
         connections: Connections to the replicas.
-        context: What all requests share.
+        context: Counters, clock and ids that all requests share.
         timer: Timer whose alarm is set to `Dispatcher.due`.
         probe: Called with the name of a replica that is to be probed.
         forget: Called with the name of a replica that has drained and is gone.

@@ -40,7 +40,7 @@ class Intake(Fallback):
         settings: Settings of the gateway.
         dispatcher: Dispatcher of the service.
         executor: Executor of its commands.
-        context: What all requests share.
+        context: Counters, clock and ids that all requests share.
         witnesses: Returns the replicas that can be asked about a text, the best first.
 
     Attributes:

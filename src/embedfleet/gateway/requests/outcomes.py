@@ -41,7 +41,7 @@ class ReplicaOutcomes(Outcomes):
         dispatcher: Dispatcher of the service.
         executor: Executor of its commands.
         connections: Connections to the replicas.
-        context: What all requests share.
+        context: Counters, clock and ids that all requests share.
         replica_log: Log lines about replicas.
     """
 

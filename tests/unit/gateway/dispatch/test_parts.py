@@ -15,7 +15,7 @@ from embedfleet.gateway.dispatch.placement import EARLY_S, place_online, takes_b
 from embedfleet.gateway.dispatch.replica import Replica
 from embedfleet.gateway.dispatch.request import Handle, Request, SplitState
 from embedfleet.gateway.dispatch.splitting import (
-    Bounds,
+    PartBounds,
     by_length,
     fewest_parts,
     split_evenly,
@@ -52,17 +52,17 @@ def dispatcher(*names: str) -> Dispatcher:
 
 
 def test_a_chunk_stops_at_its_tokens_its_texts_and_its_bytes():
-    assert split_next(state(40, 40, 40, 40, 40), Bounds(100, 32, 10**6)) == ([0, 1], 80)
-    assert split_next(state(*[1] * 9), Bounds(4, 2, 10**6)) == ([0, 1], 2)
-    assert split_next(state(10, 10, 10, 10, 10, 10), Bounds(30, 32, 50)) == ([0], 10)
+    assert split_next(state(40, 40, 40, 40, 40), PartBounds(100, 32, 10**6)) == ([0, 1], 80)
+    assert split_next(state(*[1] * 9), PartBounds(4, 2, 10**6)) == ([0, 1], 2)
+    assert split_next(state(10, 10, 10, 10, 10, 10), PartBounds(30, 32, 50)) == ([0], 10)
 
 
 def test_a_text_over_every_bound_goes_alone():
-    assert split_next(state(900, 900), Bounds(100, 32, 10)) == ([0], 900)
+    assert split_next(state(900, 900), PartBounds(100, 32, 10)) == ([0], 900)
 
 
 def test_no_crumb_is_left_over():
-    assert split_next(state(50, 50, 20), Bounds(100, 32, 10**6)) == ([0, 1, 2], 120)
+    assert split_next(state(50, 50, 20), PartBounds(100, 32, 10**6)) == ([0, 1, 2], 120)
 
 
 @given(
@@ -99,7 +99,7 @@ def test_all_parts_together_are_at_most_twice_what_came(texts, frame_bytes, room
     sent, parts = 0, 0
     while not cut.is_complete:
         tokens, _ = rooms[parts % len(rooms)]
-        items, _ = split_next(cut, Bounds.of(tokens, abilities))
+        items, _ = split_next(cut, PartBounds.of(tokens, abilities))
         part = frame_bytes + sum(sizes[item] for item in items)
         assert len(items) <= 32
         assert len(items) == 1 or part <= 1_500_000
@@ -303,6 +303,6 @@ def test_what_was_learnt_since_a_replica_was_measured_outlives_its_ejection():
 def test_what_goes_with_every_part_leaves_less_room_for_its_texts():
     sizes = [400, 400, 400, 400]
     framed = SplitState([100] * 4, sizes, range(4), frame_bytes=1000)
-    assert split_next(framed, Bounds(tokens=10_000, texts=32, size_bytes=2000))[0] == [0, 1]
+    assert split_next(framed, PartBounds(tokens=10_000, texts=32, size_bytes=2000))[0] == [0, 1]
     alone = SplitState([100] * 4, sizes, range(4), frame_bytes=5000)
-    assert split_next(alone, Bounds(tokens=10_000, texts=32, size_bytes=2000))[0] == [0], "one text cannot be cut"
+    assert split_next(alone, PartBounds(tokens=10_000, texts=32, size_bytes=2000))[0] == [0], "one text cannot be cut"
