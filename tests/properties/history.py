@@ -1,4 +1,4 @@
-"""What clients and replicas may do to a dispatcher, in any order; what must hold of it is in `test_dispatch`."""
+"""A state machine of the events that clients and replicas cause; `test_dispatch` has the invariants."""
 
 from typing import NamedTuple
 
@@ -34,7 +34,7 @@ REQUESTS = st.fixed_dictionaries(
 
 
 class Was(NamedTuple):
-    """Of a chunk and its replica, before the replica's answer was told."""
+    """State of a chunk and its replica before the replica's answer was reported."""
 
     is_copied: bool
     is_blamed: bool
@@ -42,32 +42,32 @@ class Was(NamedTuple):
 
 
 class History(RuleBasedStateMachine):
-    """What clients and replicas may do, in any order.
+    """Events that clients and replicas cause, in any order.
 
     Attributes:
-        open: requests that are not over, in order of arrival: what is drawn must not depend on chance.
-        calls: chunk and replica → when it was sent, as a count.
-        seen: chunks that were ever sent, and their tokens.
-        first_tokens: of texts that were sent, each counted once.
+        open: Requests that are not over, in order of arrival, so that draws do not depend on chance.
+        calls: Number of the sending by chunk and replica.
+        seen: Tokens of the chunks that were ever sent.
+        first_tokens: Tokens of the texts that were sent, each counted once.
     """
 
     def __init__(self):
         super().__init__()
         self.now = self.ticked_at = 100.0
         self.online_at = 0.0
-        self.bulk_at = 0.0  # when bulk work was sent last
-        self.starved: set[Chunk] = set()  # that were sent when none had been for long
+        self.bulk_at = 0.0  # last time at which bulk work was sent
+        self.starved: set[Chunk] = set()  # sent after a long time without bulk work
         self.open: dict[Request, None] = {}
         self.calls: dict[tuple[Chunk, Replica], int] = {}
         self.seen: dict[Chunk, int] = {}
         self.first_tokens = 0
         self.count = 0
         self.model = 0
-        self.answered_by: dict[Chunk, set[int]] = {}  # which models answered of a request
+        self.answered_by: dict[Chunk, set[int]] = {}  # models that answered any of a request
         self.probing: set[str] = set()
         self.members: set[str] = set()
         self.barred: set[str] = set()  # drained or told to go
-        self.to_infer: dict[str, int] = {}  # how often a replica must, until it may be asked
+        self.to_infer: dict[str, int] = {}  # number of times that a replica has to infer before it may be asked
 
     @initialize(many=st.integers(1, 4), sort=st.booleans(), hedge=st.sampled_from([True, True, False]), one=st.data())
     def start(self, many, sort, hedge, one):
@@ -84,7 +84,7 @@ class History(RuleBasedStateMachine):
         return self.twins.first
 
     def tell(self, what, *given, replied=None, status=200):
-        """Tell both dispatchers, and do what they want."""
+        """Report an event to both dispatchers, and execute their commands."""
         commands = self.twins.tell(what, *given)
         if commands is None:
             commands = [] if replied is None else [Relay(replied)]
@@ -97,7 +97,7 @@ class History(RuleBasedStateMachine):
         self.check_all(commands)
 
     def note_bulk(self, chunk):
-        """Of bulk work that is sent: whether it may go before online work, for none went for long."""
+        """Note a bulk chunk that is sent, and whether it may go before online work after a long wait."""
         if self.now - self.bulk_at >= 2.0:
             self.starved.add(chunk)
         else:
@@ -122,25 +122,25 @@ class History(RuleBasedStateMachine):
             case Probe(replica):
                 self.probing.add(replica.id)
 
-    # what must hold, for a subclass to say
+    # hooks in which a subclass checks what must hold
 
     def check(self, command, replied=None, status=200):
-        """Of a command, before it is done.
+        """Check a command before it is executed.
 
         Args:
-            command: what the dispatcher wants.
-            replied: the chunk that was answered, if that is what happened.
-            status: of the answer.
+            command: Command of the dispatcher.
+            replied: Chunk that was answered, if an answer was the event.
+            status: Status of the answer.
         """
 
     def check_all(self, commands):
-        """Of all commands that follow from an event, after they are done."""
+        """Check all commands that follow from an event, after they are executed."""
 
     def check_answered(self, chunk, replica, status, was):
-        """Of an answer, after what follows from it is done; ``was`` is how things were before."""
+        """Check an answer after its commands are executed; ``was`` is the state before."""
 
     def check_hang(self, silent):
-        """Of a replica that has just become suspect."""
+        """Check a replica that has just become suspect."""
 
     # clients
 
@@ -175,7 +175,7 @@ class History(RuleBasedStateMachine):
     # replicas
 
     def answer(self, chunk, replica, status, tokens=None):
-        """As the replica says it; but none can compute poison."""
+        """Report a replica's answer; none can compute poison."""
         del self.calls[chunk, replica]
         request = chunk.request
         if status == 200 and request.handle.poison in items(chunk):
@@ -216,7 +216,7 @@ class History(RuleBasedStateMachine):
             self.answer(chunk, replica, how)
 
     def end_copied(self, data, first, how):
-        """Either of the two replicas that have a chunk says something first."""
+        """Let one of the two replicas that have a chunk reply first."""
         copied = sorted(
             (chunk for chunk, at in self.calls if chunk.copy_id == at.id),
             key=lambda chunk: self.calls[chunk, self.dispatcher.replicas[chunk.copy_id]],
@@ -248,12 +248,12 @@ class History(RuleBasedStateMachine):
         return {name: replica.state for name, replica in self.dispatcher.replicas.items()}
 
     def outdone(self, before):
-        """Names of those that were thrown out since."""
+        """Return the names of the replicas that were ejected since."""
         now = self.states()
         return {name for name in now if now[name] is State.EJECTED and before.get(name) is not State.EJECTED}
 
     def note_states(self, before):
-        """What is thrown out has to infer twice, what is doubted once."""
+        """Note that ejected replicas have to infer twice, and doubted ones once."""
         for name, state in self.states().items():
             if state is not before.get(name) and state in {State.EJECTED, State.DOUBTED}:
                 self.to_infer[name] = 2 if state is State.EJECTED else 1
@@ -261,7 +261,7 @@ class History(RuleBasedStateMachine):
     @precondition(lambda self: any(replica.chunks for replica in self.dispatcher.serving))
     @rule(data=st.data(), then=st.lists(HOW_COPIES_END, max_size=3))
     def hang(self, data, then):
-        """One replica is silent for as long as it takes to notice; of the others there are signs of life."""
+        """Let one replica be silent for as long as it takes to notice; the others give signs of life."""
         silent = data.draw(st.sampled_from([replica for replica in self.dispatcher.serving if replica.chunks]))
         states = [replica.state for replica in self.dispatcher.replicas.values()]
         suspects, serving = states.count(State.SUSPECT), states.count(State.ACTIVE)
@@ -281,7 +281,7 @@ class History(RuleBasedStateMachine):
     @precondition(lambda self: any(replica.chunks for replica in self.dispatcher.replicas.values()))
     @rule(data=st.data(), how=st.sampled_from(["drain", "distrust"]))
     def hang_outside(self, data, how):
-        """As `hang`, of a replica that is taken out or thrown out before anybody notices."""
+        """Let a replica hang that is drained or ejected before its silence is noticed."""
         known = [replica for replica in self.dispatcher.replicas.values() if replica.chunks]
         silent = data.draw(st.sampled_from([replica for replica in known if replica.id in self.members] or known))
         if silent.id in self.members:
@@ -295,7 +295,7 @@ class History(RuleBasedStateMachine):
         event(f"hang of one that is {silent.state}")
 
     def ready(self):
-        """Those that may get work now."""
+        """Return the replicas that may get work now."""
         return [replica for replica in self.dispatcher.serving if replica.full_until <= self.now]
 
     def draw_call(self, data):
@@ -349,7 +349,7 @@ class History(RuleBasedStateMachine):
         assert replica.state is not State.ACTIVE
 
     def change_model(self):
-        """Nobody who served serves the new model."""
+        """Change the model; no replica of the former one serves."""
         self.model += 1
         serving = [name for name, replica in self.dispatcher.replicas.items() if replica.state is not State.JOINING]
         self.tell(Dispatcher.change_model, dict.fromkeys(serving, "of the former model"), self.now)
@@ -390,7 +390,7 @@ class History(RuleBasedStateMachine):
         assert replica.state in {before, State.DRAINED}, "who was not asked is not to blame"
 
     def shaken(self, replica):
-        """What is thrown out has to infer twice; what is out already, from the start."""
+        """Note that an ejected replica has to infer twice, counted anew if it was ejected before."""
         assert replica.state is not State.ACTIVE
         if replica.state is State.EJECTED:
             self.to_infer[replica.id] = 2
@@ -410,13 +410,13 @@ class History(RuleBasedStateMachine):
         self.tick()
 
     def tick_twice(self):
-        """Who was kept free for a trial that is over is there for others a tick later."""
+        """Tick twice: a replica that was kept free for a trial serves others a tick after the trial."""
         self.tick()
         self.now += 0.1
         self.tick()
 
     def tick(self):
-        """As the dispatcher wants it; what is too late is given up then, and only then."""
+        """Tick; requests that are too late are given up then, and only then."""
         known = self.dispatcher.replicas.values()
         before = {replica for replica in known if replica.state is State.SUSPECT}
         if self.now - self.ticked_at >= 0.05:

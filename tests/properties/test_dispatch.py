@@ -1,18 +1,18 @@
-"""The dispatcher under any history.
+"""The dispatcher under any history of events.
 
-Its invariants, each checked by what bears its number:
+Its invariants, each checked by the methods that carry its number:
 
 1. Every request is answered exactly once: `check_01_ends_once`, `inv_01_what_is_computed_is_answered`, `teardown`.
 2. An answer has every text's vector, in order: `check_02_no_text_is_missing_or_there_twice`; the bytes of real replies
    are in tests/e2e/gateway/test_splitting.py. One text's failure is not put on others:
    `check_02_a_blamed_text_was_found`, `check_02_not_cut_before_a_second_is_asked`.
-3. Only who has proved itself is asked: `check_03_asked_only_who_inferred`; that replicas of another model or revision
-   do not is in tests/e2e/gateway/test_calibration.py.
+3. Only a replica that has proved itself is asked: `check_03_asked_only_who_inferred`; that one of another model or
+   revision does not is in tests/e2e/gateway/test_calibration.py.
 4. Work that is done twice is bounded: `inv_04_little_is_sent_again`, `inv_04_a_text_is_at_two_replicas_at_most`; a copy
    that is cancelled is never answered, for its connection is closed: tests/e2e/gateway/test_silence.py.
-5. Nothing is asked again for nobody, or after a final answer: `check_05_somebody_waits_for_it`, `check_answered`,
+5. Nothing is asked again after its client left or a final answer: `check_05_somebody_waits_for_it`, `check_answered`,
    `check_05_refused_once_it_is_too_much_for_all`.
-6. No replica is left idle by who waits: `inv_06_no_replica_is_idle_while_work_waits`.
+6. No replica is idle while work waits: `inv_06_no_replica_is_idle_while_work_waits`.
 7. Load returns to zero: `inv_07_load_is_what_is_under_way`, `inv_07_nothing_is_lost`, `teardown`.
 8. Online goes before bulk, and bulk is not put behind bulk that online work waits for: `check_08_online_goes_first`;
    bulk is not starved: 6, and of what waits behind online work a chunk goes every two seconds: `note_bulk`.
@@ -41,16 +41,16 @@ from tests.properties.history import History
 from tests.properties.twins import items
 
 ENOUGH = 40_000
-"""Tokens that both budgets give without having earned any."""
+"""Tokens that both budgets allow at the start."""
 
 
 def counted(replica):
-    """What a replica has but for what hangs there while it answers others."""
+    """Return the chunks of a replica without those that hang while it answers others."""
     return [chunk for chunk in replica.chunks if chunk not in replica.lost]
 
 
 class Invariants(History):
-    """What must hold of each command, and at any time."""
+    """Invariants of each command, and at any time."""
 
     def __init__(self):
         super().__init__()
@@ -179,7 +179,7 @@ class Invariants(History):
     # at any time
 
     def waiting_tokens(self, online=None):
-        """Of open requests: not answered, and at no replica."""
+        """Return the tokens of open requests that are neither answered nor at a replica."""
         total = 0
         under_way = {chunk for chunk, _ in self.calls}
         for request in self.open:
@@ -189,7 +189,7 @@ class Invariants(History):
         return total
 
     def accused_tokens(self, online=None):
-        """Of what waits for its trial, and so for a replica of its own."""
+        """Return the tokens of chunks that wait for a trial, and so for a replica of their own."""
         return sum(chunk.tokens for chunk in self.dispatcher.accused if online in (None, chunk.is_online))
 
     @invariant()
@@ -242,7 +242,7 @@ class Invariants(History):
 
     @invariant()
     def inv_07_nothing_is_lost(self):
-        """What is neither answered nor at a replica waits, and nothing else does."""
+        """Exactly the chunks that are neither answered nor at a replica wait."""
         if self.members:
             assert self.dispatcher.under_way == len(self.open)
             assert self.dispatcher.queued_tokens == self.waiting_tokens()
@@ -259,7 +259,7 @@ class Invariants(History):
             assert sum(held) <= self.limits.queue_bytes or sum(map(bool, held)) == 1
 
     def teardown(self):
-        """Once a replica works and clients wait, everything ends, and nothing of it because it took too long."""
+        """Once a replica works and clients wait, every request ends, and none because it took too long."""
         if not self.members:
             return
         self.barred |= self.members

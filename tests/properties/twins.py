@@ -1,4 +1,4 @@
-"""Two dispatchers that are told the same, and requests for them."""
+"""Two dispatchers that get the same events, and requests for them."""
 
 from dataclasses import fields
 
@@ -75,10 +75,10 @@ def items(chunk) -> list[int]:
 
 
 class Twins:
-    """A dispatcher, and another that is told the same and must want the same: no chance, no clock, no addresses.
+    """Two dispatchers that get the same events and must return the same commands: no chance, no clock, no addresses.
 
     Attributes:
-        first: the one that is looked at.
+        first: Dispatcher that the tests look at.
     """
 
     def __init__(self, limits):
@@ -86,7 +86,7 @@ class Twins:
         self._chunks: dict[Chunk, Chunk] = {}  # the first's → the second's
 
     def tell(self, what, *given):
-        """An event, as a method of `Dispatcher`; what the first one answers."""
+        """Report an event, as a method of `Dispatcher`; return the answer of the first one."""
         theirs = [self._theirs(thing) for thing in given]
         said, same = what(self.first, *given), what(self._second, *theirs)
         if isinstance(said, list):

@@ -29,7 +29,7 @@ class Probing:
     Args:
         settings: Settings of the gateway.
         proxy: Proxy whose replicas are probed.
-        is_retiring: Returns whether a successor serves, to whom the model's file belongs then.
+        is_retiring: Returns whether a successor serves, which then owns the model's file.
 
     Attributes:
         prober: What is known of each replica's model, and of the pool's.

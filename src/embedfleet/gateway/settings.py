@@ -15,7 +15,7 @@ class GatewaySettings:
         host: Address to listen on.
         port: Port to listen on; 0 for any free one.
         listen_fd: Bound socket to accept from, in place of ``host`` and ``port``; 0 for none.
-        listens_later: Whether it accepts no clients until the admin socket is told ``/listen``.
+        listens_later: Whether it accepts no clients until the admin socket gets ``POST /listen``.
         replicas: Replicas to begin with; the admin socket replaces them.
         admin_path: Path of the Unix socket for membership and status; empty for none.
         admin_mode: Permissions of that socket.

@@ -137,7 +137,7 @@ class OpenRequests:
     # ends
 
     def abandon(self, request: Request, now: float) -> list[Command]:
-        """End a request whose remaining answers nobody wants.
+        """End a request whose remaining answers are no longer wanted.
 
         Accused chunks stay at their replicas until their trial ends, or their texts could kill again without a trace.
         """

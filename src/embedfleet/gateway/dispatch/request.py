@@ -142,7 +142,7 @@ class Request(Chunk):
         split_state: How far it is split into parts; None if it goes whole.
         is_over: Whether it was answered or refused, or its client left.
         is_inference: Whether a good answer to it takes inference, and so tells how fast a replica is.
-        is_shared: Whether it asks on behalf of several clients, each of whom can be served alone; see `Separate`.
+        is_shared: Whether it asks on behalf of several clients, which can also be served one by one; see `Separate`.
         queued_bytes: Bytes that it counts in the bound of the queues.
     """
 

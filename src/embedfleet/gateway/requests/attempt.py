@@ -108,7 +108,7 @@ class Attempt(Call):
         self.chunk = chunk
         self.sending = sending
         self.replica = replica
-        self._collected: bytearray | None = None  # of a reply that is held although it is large
+        self._collected: bytearray | None = None  # a large reply that is held nevertheless
 
     @override
     def on_reply(self, head: ReplyHead, body: bytes, now: float) -> None:

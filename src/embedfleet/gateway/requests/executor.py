@@ -136,7 +136,7 @@ class Executor:
                 self._context.counters.add_chunk(chunk.tokens)
                 self.send(chunk, replica, now)
             case Cancel(chunk, replica):
-                if isinstance(chunk.sending, Sending):  # else it was never sent, for the command to send it failed
+                if isinstance(chunk.sending, Sending):  # else it was never sent: the command to send it failed
                     chunk.sending.cancel(replica)
             case Relay(chunk):
                 assert isinstance(chunk.sending, Sending), "chunks carry nothing else"
