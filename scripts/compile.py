@@ -1,8 +1,8 @@
-"""``python -m scripts.compile FOLDER``: a copy of the package in FOLDER, with what a request passes compiled by mypyc.
+"""``python -m scripts.compile FOLDER``: copy the package to FOLDER and compile the data path there with mypyc.
 
-The source stays what it is: the compiled modules are made of the same files, lie beside their copies, and are what
-Python imports where they fit it. Of that path everything is compiled that waits for nothing; what awaits is called
-seldom. Run by an interpreter that has mypy and setuptools; `scripts/compile` gets them and calls this.
+The compiled modules are made of the same source files and lie beside their copies; a Python that they fit imports them
+instead. On the data path everything is compiled except modules that await, which are called seldom. The interpreter
+needs mypy and setuptools; `scripts/compile` installs them and calls this module.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from setuptools import setup
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = "embedfleet"
-# In the package: folders and files. A class and those that derive from it are compiled together.
+# Folders and files in the package. A class and those that derive from it are compiled together.
 COMPILED = ("dialects", "gateway", "http", "metrics.py")
 INTERPRETED = frozenset(
     {
@@ -25,6 +25,7 @@ INTERPRETED = frozenset(
         "gateway/app.py",
         "gateway/calibration.py",
         "gateway/membership.py",
+        "gateway/probing.py",
         "gateway/requests/tokenless.py",
         "http/client.py",
         "http/unix_socket.py",
@@ -33,7 +34,7 @@ INTERPRETED = frozenset(
 
 
 def modules(package: Path) -> list[str]:
-    """The files to compile, from the folder that the package is in."""
+    """Return the files to compile, relative to the folder that the package is in."""
     found: list[str] = []
     for name in COMPILED:
         at = package / name
@@ -46,13 +47,13 @@ def modules(package: Path) -> list[str]:
 
 
 def build(site: Path, python: str, *, level: str, jobs: int) -> None:
-    """Compile in place; the working directory is to be ``site``, which has the package.
+    """Compile in place; the working directory has to be ``site``.
 
     Args:
-        site: the folder that the package is in.
-        python: an interpreter that has what the package imports, for its types.
-        level: of optimization, 0 to 3; 0 also checks what the compiler takes for granted.
-        jobs: C compilers at a time.
+        site: Folder that the package is in.
+        python: Interpreter with the package's dependencies, for their types.
+        level: Optimization level, 0 to 3; at 0 the compiler's assumptions are checked too.
+        jobs: Number of C compilers that run at the same time.
     """
     checks = ["--ignore-missing-imports", f"--python-executable={python}"]
     extensions = mypycify([*checks, *modules(site / PACKAGE)], opt_level=level, debug_level="0")
@@ -61,12 +62,12 @@ def build(site: Path, python: str, *, level: str, jobs: int) -> None:
 
 
 def main() -> None:
-    """See the module."""
+    """Compile as the command line says."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, help="made anew")
-    parser.add_argument("--python", default=sys.executable, help="an interpreter with the package's dependencies")
-    parser.add_argument("--level", choices="0123", default="3", help="of optimization")
-    parser.add_argument("--jobs", type=int, default=2, help="C compilers at a time")
+    parser.add_argument("folder", type=Path, help="folder to create; replaced if it exists")
+    parser.add_argument("--python", default=sys.executable, help="interpreter with the package's dependencies")
+    parser.add_argument("--level", choices="0123", default="3", help="optimization level")
+    parser.add_argument("--jobs", type=int, default=2, help="C compilers that run at the same time")
     given = parser.parse_args()
     folder: Path = given.folder.absolute()
     folder.parent.mkdir(parents=True, exist_ok=True)

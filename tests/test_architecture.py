@@ -38,11 +38,10 @@ SUB_LAYERS = {
     ],
     "gateway": [
         {"app"},
-        {"admin"},
+        {"admin", "probing"},
         {"proxy"},
-        {"replica_log"},
         {"requests"},
-        {"listener", "calibration", "counters", "timer"},
+        {"listener", "calibration", "counters", "replica_log", "timer"},
         {"settings", "membership", "routes"},
         {"dispatch", "upstream"},
     ],

@@ -1,4 +1,4 @@
-"""What clients and replicas may do to a dispatcher, in any order; what must hold of it is in `test_dispatch`."""
+"""A state machine of the events that clients and replicas cause; `test_dispatch` has the invariants."""
 
 from typing import NamedTuple
 
@@ -6,17 +6,19 @@ from hypothesis import event
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from embedfleet.gateway.dispatch.command import Cancel, Failure, Join, Probe, Refuse, Relay, Send
+from embedfleet.gateway.dispatch.abilities import Abilities
+from embedfleet.gateway.dispatch.commands import Cancel, Failure, Join, Probe, Refuse, Relay, Send
 from embedfleet.gateway.dispatch.dispatcher import Dispatcher
 from embedfleet.gateway.dispatch.limits import DispatchLimits
-from embedfleet.gateway.dispatch.pace import Cost
-from embedfleet.gateway.dispatch.replica import Abilities, Replica, State
-from embedfleet.gateway.dispatch.request import Chunk
-from tests.properties.twins import Divisible, Twins, items
+from embedfleet.gateway.dispatch.pace import BatchCost
+from embedfleet.gateway.dispatch.replica import Replica
+from embedfleet.gateway.dispatch.request import Chunk, Request
+from embedfleet.gateway.dispatch.state import State
+from tests.properties.twins import Twins, divisible, items
 
 NAMES = ["a", "b", "c", "d"]
 ABILITIES = Abilities(batch_tokens=2000, batch_texts=8, permits=40, body_bytes=9000)
-COST = Cost(0.003, 1e-4)
+COST = BatchCost(0.003, 1e-4)
 
 
 HOW_COPIES_END = st.tuples(st.booleans(), st.sampled_from([200, 200, 422, 424, 429, 500, Failure.RESET]))
@@ -32,7 +34,7 @@ REQUESTS = st.fixed_dictionaries(
 
 
 class Was(NamedTuple):
-    """Of a chunk and its replica, before the replica's answer was told."""
+    """State of a chunk and its replica before the replica's answer was reported."""
 
     is_copied: bool
     is_blamed: bool
@@ -40,32 +42,32 @@ class Was(NamedTuple):
 
 
 class History(RuleBasedStateMachine):
-    """What clients and replicas may do, in any order.
+    """Events that clients and replicas cause, in any order.
 
     Attributes:
-        open: requests that are not over, in order of arrival: what is drawn must not depend on chance.
-        calls: chunk and replica → when it was sent, as a count.
-        seen: chunks that were ever sent, and their tokens.
-        first_tokens: of texts that were sent, each counted once.
+        open: Requests that are not over, in order of arrival, so that draws do not depend on chance.
+        calls: Number of the sending by chunk and replica.
+        seen: Tokens of the chunks that were ever sent.
+        first_tokens: Tokens of the texts that were sent, each counted once.
     """
 
     def __init__(self):
         super().__init__()
         self.now = self.ticked_at = 100.0
         self.online_at = 0.0
-        self.bulk_at = 0.0  # when bulk work was sent last
-        self.starved: set[Chunk] = set()  # that were sent when none had been for long
-        self.open: dict[Divisible, None] = {}
+        self.bulk_at = 0.0  # last time at which bulk work was sent
+        self.starved: set[Chunk] = set()  # sent after a long time without bulk work
+        self.open: dict[Request, None] = {}
         self.calls: dict[tuple[Chunk, Replica], int] = {}
         self.seen: dict[Chunk, int] = {}
         self.first_tokens = 0
         self.count = 0
         self.model = 0
-        self.answered_by: dict[Chunk, set[int]] = {}  # which models answered of a request
+        self.answered_by: dict[Chunk, set[int]] = {}  # models that answered any of a request
         self.probing: set[str] = set()
         self.members: set[str] = set()
         self.barred: set[str] = set()  # drained or told to go
-        self.to_infer: dict[str, int] = {}  # how often a replica must, until it may be asked
+        self.to_infer: dict[str, int] = {}  # number of times that a replica has to infer before it may be asked
 
     @initialize(many=st.integers(1, 4), sort=st.booleans(), hedge=st.sampled_from([True, True, False]), one=st.data())
     def start(self, many, sort, hedge, one):
@@ -82,12 +84,12 @@ class History(RuleBasedStateMachine):
         return self.twins.first
 
     def tell(self, what, *given, replied=None, status=200):
-        """Tell both dispatchers, and do what they want."""
+        """Report an event to both dispatchers, and execute their commands."""
         commands = self.twins.tell(what, *given)
         if commands is None:
             commands = [] if replied is None else [Relay(replied)]
         for command in commands:
-            if isinstance(command, Send) and not command.chunk.online:
+            if isinstance(command, Send) and not command.chunk.is_online:
                 self.note_bulk(command.chunk)
         for command in commands:
             self.check(command, replied, status)
@@ -95,7 +97,7 @@ class History(RuleBasedStateMachine):
         self.check_all(commands)
 
     def note_bulk(self, chunk):
-        """Of bulk work that is sent: whether it may go before online work, for none went for long."""
+        """Note a bulk chunk that is sent, and whether it may go before online work after a long wait."""
         if self.now - self.bulk_at >= 2.0:
             self.starved.add(chunk)
         else:
@@ -108,9 +110,9 @@ class History(RuleBasedStateMachine):
                 self.count += 1
                 self.calls[chunk, replica] = self.count
                 self.seen.setdefault(chunk, chunk.tokens)
-                new = set(items(chunk)) - chunk.request.sent
-                self.first_tokens += sum(chunk.request.costs[item] for item in new)
-                chunk.request.sent |= new
+                new = set(items(chunk)) - chunk.request.handle.sent
+                self.first_tokens += sum(chunk.request.handle.costs[item] for item in new)
+                chunk.request.handle.sent |= new
             case Cancel(chunk, replica):
                 del self.calls[chunk, replica]
             case Relay(chunk):
@@ -120,25 +122,25 @@ class History(RuleBasedStateMachine):
             case Probe(replica):
                 self.probing.add(replica.id)
 
-    # what must hold, for a subclass to say
+    # hooks in which a subclass checks what must hold
 
     def check(self, command, replied=None, status=200):
-        """Of a command, before it is done.
+        """Check a command before it is executed.
 
         Args:
-            command: what the dispatcher wants.
-            replied: the chunk that was answered, if that is what happened.
-            status: of the answer.
+            command: Command of the dispatcher.
+            replied: Chunk that was answered, if an answer was the event.
+            status: Status of the answer.
         """
 
     def check_all(self, commands):
-        """Of all commands that follow from an event, after they are done."""
+        """Check all commands that follow from an event, after they are executed."""
 
     def check_answered(self, chunk, replica, status, was):
-        """Of an answer, after what follows from it is done; ``was`` is how things were before."""
+        """Check an answer after its commands are executed; ``was`` is the state before."""
 
     def check_hang(self, silent):
-        """Of a replica that has just become suspect."""
+        """Check a replica that has just become suspect."""
 
     # clients
 
@@ -148,10 +150,10 @@ class History(RuleBasedStateMachine):
             self.all_infer()
         for given in many:
             self.count += 1
-            request = Divisible(**given, now=self.now, number=self.count)
-            request.is_informed = any(one.abilities == ABILITIES for one in self.dispatcher.replicas.values())
+            request = divisible(**given, now=self.now, number=self.count)
+            request.handle.is_informed = any(one.abilities == ABILITIES for one in self.dispatcher.replicas.values())
             self.open[request] = None
-            if request.online:
+            if request.is_online:
                 self.online_at = self.now
             replica = self.twins.tell(Dispatcher.assign, request, self.now)
             if replica is not None:
@@ -173,18 +175,18 @@ class History(RuleBasedStateMachine):
     # replicas
 
     def answer(self, chunk, replica, status, tokens=None):
-        """As the replica says it; but none can compute poison."""
+        """Report a replica's answer; none can compute poison."""
         del self.calls[chunk, replica]
         request = chunk.request
-        if status == 200 and request.poison in items(chunk):
+        if status == 200 and request.handle.poison in items(chunk):
             status = 424
         if status == 200:
-            request.answered += items(chunk)
+            request.handle.answered += items(chunk)
             self.answered_by.setdefault(request, set()).add(self.model)
         event(f"{status} to {type(chunk).__name__}, sent {chunk.sends} times")
         given = (chunk, replica, status, self.now, tokens)
         is_waited_for = request in self.open  # else its client left while it was on trial
-        was = Was(chunk.copy is not None, chunk.blamed, len(replica.chunks) == 1)
+        was = Was(bool(chunk.copy_id), chunk.is_blamed, len(replica.chunks) == 1)
         states, failures = self.states(), replica.failures
         self.tell(Dispatcher.answered, *given, replied=chunk, status=status)
         if status in {424, 500} and (failures + 1) % self.limits.failures == 0:  # one too many in a row
@@ -214,14 +216,15 @@ class History(RuleBasedStateMachine):
             self.answer(chunk, replica, how)
 
     def end_copied(self, data, first, how):
-        """Either of the two replicas that have a chunk says something first."""
+        """Let one of the two replicas that have a chunk reply first."""
         copied = sorted(
-            (chunk for chunk, at in self.calls if chunk.copy is at), key=lambda chunk: self.calls[chunk, chunk.copy]
+            (chunk for chunk, at in self.calls if chunk.copy_id == at.id),
+            key=lambda chunk: self.calls[chunk, self.dispatcher.replicas[chunk.copy_id]],
         )
         if not copied:
             return
         chunk = data.draw(st.sampled_from(copied))
-        replica = chunk.replica if first else chunk.copy
+        replica = self.dispatcher.replicas[chunk.replica_id if first else chunk.copy_id]
         event(f"{how} by the {'first' if first else 'second'} of two")
         if how is Failure.RESET:
             self.fail(chunk, replica, how)
@@ -245,12 +248,12 @@ class History(RuleBasedStateMachine):
         return {name: replica.state for name, replica in self.dispatcher.replicas.items()}
 
     def outdone(self, before):
-        """Names of those that were thrown out since."""
+        """Return the names of the replicas that were ejected since."""
         now = self.states()
         return {name for name in now if now[name] is State.EJECTED and before.get(name) is not State.EJECTED}
 
     def note_states(self, before):
-        """What is thrown out has to infer twice, what is doubted once."""
+        """Note that ejected replicas have to infer twice, and doubted ones once."""
         for name, state in self.states().items():
             if state is not before.get(name) and state in {State.EJECTED, State.DOUBTED}:
                 self.to_infer[name] = 2 if state is State.EJECTED else 1
@@ -258,7 +261,7 @@ class History(RuleBasedStateMachine):
     @precondition(lambda self: any(replica.chunks for replica in self.dispatcher.serving))
     @rule(data=st.data(), then=st.lists(HOW_COPIES_END, max_size=3))
     def hang(self, data, then):
-        """One replica is silent for as long as it takes to notice; of the others there are signs of life."""
+        """Let one replica be silent for as long as it takes to notice; the others give signs of life."""
         silent = data.draw(st.sampled_from([replica for replica in self.dispatcher.serving if replica.chunks]))
         states = [replica.state for replica in self.dispatcher.replicas.values()]
         suspects, serving = states.count(State.SUSPECT), states.count(State.ACTIVE)
@@ -271,14 +274,14 @@ class History(RuleBasedStateMachine):
         if suspects + 1 <= (suspects + serving) / 2 and held.intersection(silent.chunks):
             assert silent.state is State.SUSPECT, "10: a hang is not noticed"
             self.check_hang(silent)
-        event(f"hang: {silent.state}, {sum(chunk.copy is at for chunk, at in self.calls)} copies")
+        event(f"hang: {silent.state}, {sum(chunk.copy_id == at.id for chunk, at in self.calls)} copies")
         for first, how in then:
             self.end_copied(data, first, how)
 
     @precondition(lambda self: any(replica.chunks for replica in self.dispatcher.replicas.values()))
     @rule(data=st.data(), how=st.sampled_from(["drain", "distrust"]))
     def hang_outside(self, data, how):
-        """As `hang`, of a replica that is taken out or thrown out before anybody notices."""
+        """Let a replica hang that is drained or ejected before its silence is noticed."""
         known = [replica for replica in self.dispatcher.replicas.values() if replica.chunks]
         silent = data.draw(st.sampled_from([replica for replica in known if replica.id in self.members] or known))
         if silent.id in self.members:
@@ -292,7 +295,7 @@ class History(RuleBasedStateMachine):
         event(f"hang of one that is {silent.state}")
 
     def ready(self):
-        """Those that may get work now."""
+        """Return the replicas that may get work now."""
         return [replica for replica in self.dispatcher.serving if replica.full_until <= self.now]
 
     def draw_call(self, data):
@@ -346,7 +349,7 @@ class History(RuleBasedStateMachine):
         assert replica.state is not State.ACTIVE
 
     def change_model(self):
-        """Nobody who served serves the new model."""
+        """Change the model; no replica of the former one serves."""
         self.model += 1
         serving = [name for name, replica in self.dispatcher.replicas.items() if replica.state is not State.JOINING]
         self.tell(Dispatcher.change_model, dict.fromkeys(serving, "of the former model"), self.now)
@@ -387,7 +390,7 @@ class History(RuleBasedStateMachine):
         assert replica.state in {before, State.DRAINED}, "who was not asked is not to blame"
 
     def shaken(self, replica):
-        """What is thrown out has to infer twice; what is out already, from the start."""
+        """Note that an ejected replica has to infer twice, counted anew if it was ejected before."""
         assert replica.state is not State.ACTIVE
         if replica.state is State.EJECTED:
             self.to_infer[replica.id] = 2
@@ -407,13 +410,13 @@ class History(RuleBasedStateMachine):
         self.tick()
 
     def tick_twice(self):
-        """Who was kept free for a trial that is over is there for others a tick later."""
+        """Tick twice: a replica that was kept free for a trial serves others a tick after the trial."""
         self.tick()
         self.now += 0.1
         self.tick()
 
     def tick(self):
-        """As the dispatcher wants it; what is too late is given up then, and only then."""
+        """Tick; requests that are too late are given up then, and only then."""
         known = self.dispatcher.replicas.values()
         before = {replica for replica in known if replica.state is State.SUSPECT}
         if self.now - self.ticked_at >= 0.05:

@@ -1,18 +1,18 @@
-"""The dispatcher under any history.
+"""The dispatcher under any history of events.
 
-Its invariants, each checked by what bears its number:
+Its invariants, each checked by the methods that carry its number:
 
 1. Every request is answered exactly once: `check_01_ends_once`, `inv_01_what_is_computed_is_answered`, `teardown`.
 2. An answer has every text's vector, in order: `check_02_no_text_is_missing_or_there_twice`; the bytes of real replies
    are in tests/e2e/gateway/test_splitting.py. One text's failure is not put on others:
    `check_02_a_blamed_text_was_found`, `check_02_not_cut_before_a_second_is_asked`.
-3. Only who has proved itself is asked: `check_03_asked_only_who_inferred`; that replicas of another model or revision
-   do not is in tests/e2e/gateway/test_calibration.py.
+3. Only a replica that has proved itself is asked: `check_03_asked_only_who_inferred`; that one of another model or
+   revision does not is in tests/e2e/gateway/test_calibration.py.
 4. Work that is done twice is bounded: `inv_04_little_is_sent_again`, `inv_04_a_text_is_at_two_replicas_at_most`; a copy
    that is cancelled is never answered, for its connection is closed: tests/e2e/gateway/test_silence.py.
-5. Nothing is asked again for nobody, or after a final answer: `check_05_somebody_waits_for_it`, `check_answered`,
+5. Nothing is asked again after its client left or a final answer: `check_05_somebody_waits_for_it`, `check_answered`,
    `check_05_refused_once_it_is_too_much_for_all`.
-6. No replica is left idle by who waits: `inv_06_no_replica_is_idle_while_work_waits`.
+6. No replica is idle while work waits: `inv_06_no_replica_is_idle_while_work_waits`.
 7. Load returns to zero: `inv_07_load_is_what_is_under_way`, `inv_07_nothing_is_lost`, `teardown`.
 8. Online goes before bulk, and bulk is not put behind bulk that online work waits for: `check_08_online_goes_first`;
    bulk is not starved: 6, and of what waits behind online work a chunk goes every two seconds: `note_bulk`.
@@ -33,23 +33,24 @@ from hypothesis import settings
 from hypothesis.stateful import invariant
 
 from embedfleet.errors import Overloaded, Saturated
-from embedfleet.gateway.dispatch.command import Forget, Join, Probe, Refuse, Relay, Send
-from embedfleet.gateway.dispatch.replica import Abilities, State
-from embedfleet.gateway.dispatch.request import Chunk, Part
+from embedfleet.gateway.dispatch.abilities import Abilities
+from embedfleet.gateway.dispatch.commands import Forget, Join, Probe, Refuse, Relay, Send
+from embedfleet.gateway.dispatch.request import Chunk, RequestPart
+from embedfleet.gateway.dispatch.state import State
 from tests.properties.history import History
 from tests.properties.twins import items
 
 ENOUGH = 40_000
-"""Tokens that both budgets give without having earned any."""
+"""Tokens that both budgets allow at the start."""
 
 
 def counted(replica):
-    """What a replica has but for what hangs there while it answers others."""
+    """Return the chunks of a replica without those that hang while it answers others."""
     return [chunk for chunk in replica.chunks if chunk not in replica.lost]
 
 
 class Invariants(History):
-    """What must hold of each command, and at any time."""
+    """Invariants of each command, and at any time."""
 
     def __init__(self):
         super().__init__()
@@ -100,16 +101,16 @@ class Invariants(History):
         assert all(chunk.is_accused for chunk in under_way), "ended with work under way that is not on trial"
 
     def check_02_no_text_is_missing_or_there_twice(self, request):
-        assert sorted(request.answered) == list(range(request.texts))
+        assert sorted(request.handle.answered) == list(range(request.texts))
 
     def check_02_a_blamed_text_was_found(self, chunk, status):
-        if status == 424 and chunk.texts > 1 and not chunk.request.is_whole and chunk.sends < self.limits.sends:
+        if status == 424 and chunk.texts > 1 and not chunk.request.handle.is_whole and chunk.sends < self.limits.sends:
             assert self.dispatcher.repeated_tokens > ENOUGH, "others' texts are blamed"
 
     def check_02_not_cut_before_a_second_is_asked(self, chunk):
         if chunk.request in self.open and any(one.id not in chunk.tried for one in self.dispatcher.serving):
-            batch = chunk.request.batch
-            assert chunk in batch.parts if isinstance(chunk, Part) else batch is None
+            state = chunk.request.split_state
+            assert chunk in state.parts if isinstance(chunk, RequestPart) else state is None
 
     def check_03_asked_only_who_inferred(self, replica):
         assert replica.state is State.ACTIVE
@@ -133,22 +134,26 @@ class Invariants(History):
 
     def check_08_online_goes_first(self, commands):
         for command in commands:
-            if not isinstance(command, Send) or command.chunk.online or command.chunk.replica is not command.replica:
+            if (
+                not isinstance(command, Send)
+                or command.chunk.is_online
+                or command.chunk.replica_id != command.replica.id
+            ):
                 continue
             if command.chunk.is_on_trial or command.chunk in self.starved:
                 continue
             assert not self.waiting_tokens(online=True) - self.accused_tokens(online=True)
             held = counted(command.replica)
             before = held[: held.index(command.chunk)]
-            assert len({chunk.online for chunk in before}) < 2, "put behind bulk that online work waits for"
+            assert len({chunk.is_online for chunk in before}) < 2, "put behind bulk that online work waits for"
 
     def check_09_within_what_it_takes(self, chunk, replica):
         is_alone = len(counted(replica)) == 1
         is_within = replica.tokens <= replica.window or any(one in self.starved for one in replica.chunks)
         assert is_alone or (replica.texts <= replica.permits and is_within)
-        if isinstance(chunk, Part):
-            assert chunk.tokens == sum(chunk.request.costs[item] for item in chunk.items)
-        if chunk.request.is_informed and not chunk.request.is_whole:
+        if isinstance(chunk, RequestPart):
+            assert chunk.tokens == sum(chunk.request.handle.costs[item] for item in chunk.items)
+        if chunk.request.handle.is_informed and not chunk.request.handle.is_whole:
             assert chunk.texts <= replica.abilities.batch_texts
             assert chunk.texts == 1 or 4 * chunk.tokens <= replica.abilities.body_bytes
 
@@ -157,7 +162,7 @@ class Invariants(History):
         is_free = any(not other.chunks and other.id not in tried for other in self.ready())
         is_judged = all(chunk.is_accused for chunk in silent.chunks)
         if self.limits.hedge and is_free and not is_judged and self.dispatcher.repeated_tokens < ENOUGH:
-            assert any(chunk.copy is not None for chunk in silent.chunks)
+            assert any(chunk.copy_id for chunk in silent.chunks)
 
     def check_11_forgotten_empty(self, replica):
         assert replica.id not in self.members
@@ -174,30 +179,30 @@ class Invariants(History):
     # at any time
 
     def waiting_tokens(self, online=None):
-        """Of open requests: not answered, and at no replica."""
+        """Return the tokens of open requests that are neither answered nor at a replica."""
         total = 0
         under_way = {chunk for chunk, _ in self.calls}
         for request in self.open:
-            if online in (None, request.online):
-                total += request.tokens - sum(request.costs[item] for item in request.answered)
+            if online in (None, request.is_online):
+                total += request.tokens - sum(request.handle.costs[item] for item in request.handle.answered)
                 total -= sum(chunk.tokens for chunk in under_way if chunk.request is request)
         return total
 
     def accused_tokens(self, online=None):
-        """Of what waits for its trial, and so for a replica of its own."""
-        return sum(chunk.tokens for chunk in self.dispatcher.accused if online in (None, chunk.online))
+        """Return the tokens of chunks that wait for a trial, and so for a replica of their own."""
+        return sum(chunk.tokens for chunk in self.dispatcher.accused if online in (None, chunk.is_online))
 
     @invariant()
     def inv_01_what_is_computed_is_answered(self):
         for request in self.open:
-            assert len(request.answered) < request.texts
+            assert len(request.handle.answered) < request.texts
 
     @invariant()
     def inv_04_little_is_sent_again(self):
         if self.seen:
             bursts = 2 * 4 * Abilities().batch_tokens
             assert self.dispatcher.repeated_tokens <= 0.15 * self.first_tokens + bursts
-            assert self.dispatcher._work.sent_tokens == self.first_tokens, "4: what is sent again earns nothing"
+            assert self.dispatcher._requests.sent_tokens == self.first_tokens, "4: what is sent again earns nothing"
 
     @invariant()
     def inv_04_a_text_is_at_two_replicas_at_most(self):
@@ -205,8 +210,8 @@ class Invariants(History):
             places = [item for chunk, _ in self.calls if chunk.request is request for item in items(chunk)]
             assert all(places.count(item) <= 2 for item in set(places))
         for chunk in {chunk for chunk, _ in self.calls}:
-            held = [at for other, at in self.calls if other is chunk]
-            assert held in ([chunk.replica], [chunk.replica, chunk.copy], [chunk.copy, chunk.replica])
+            held = {at.id for other, at in self.calls if other is chunk}
+            assert held == {chunk.replica_id, chunk.copy_id} - {""}
 
     @invariant()
     def inv_06_no_replica_is_idle_while_work_waits(self):
@@ -232,19 +237,19 @@ class Invariants(History):
             there = [chunk for chunk in there if chunk not in replica.lost]
             assert replica.tokens == sum(chunk.tokens for chunk in there)
             assert replica.texts == sum(chunk.texts for chunk in there)
-            assert replica.online == sum(chunk.online for chunk in there)
-            assert replica.bulk == len(there) - replica.online
+            assert replica.online_chunks == sum(chunk.is_online for chunk in there)
+            assert replica.bulk_chunks == len(there) - replica.online_chunks
 
     @invariant()
     def inv_07_nothing_is_lost(self):
-        """What is neither answered nor at a replica waits, and nothing else does."""
+        """Exactly the chunks that are neither answered nor at a replica wait."""
         if self.members:
             assert self.dispatcher.under_way == len(self.open)
             assert self.dispatcher.queued_tokens == self.waiting_tokens()
             assert bool(self.dispatcher.queued) == bool(self.waiting_tokens())
             assert self.open or self.dispatcher.queued_bytes == 0
-        for batch in [request.batch for request in self.open if request.batch is not None]:
-            assert sum(part.texts for part in batch.parts) + len(batch.order) - batch.taken == batch.unanswered
+        for state in [request.split_state for request in self.open if request.split_state is not None]:
+            assert sum(part.texts for part in state.parts) + len(state.order) - state.taken == state.unanswered
 
     @invariant()
     def inv_12_bytes_are_bounded(self):
@@ -254,7 +259,7 @@ class Invariants(History):
             assert sum(held) <= self.limits.queue_bytes or sum(map(bool, held)) == 1
 
     def teardown(self):
-        """Once a replica works and clients wait, everything ends, and nothing of it because it took too long."""
+        """Once a replica works and clients wait, every request ends, and none because it took too long."""
         if not self.members:
             return
         self.barred |= self.members

@@ -191,5 +191,5 @@ def test_a_clients_fields_reach_the_replica_and_those_of_the_hop_do_not(headers)
     hop += [(b"connection", b"upgrade, x-too"), (b"x-too", b"2"), (b"upgrade", b"h2c"), (b"host", b"h")]
     own = [header for header in headers if header[0] not in {b"x-drop", b"x-too"}]
     made = RequestFields(b"POST", b"/t", "/t", [*own, *hop, (b"x-forwarded-for", b"1.2.3.4"), (b"x-request-id", b"r")])
-    assert made.line == b" /t HTTP/1.1\r\n" + wire(own)
+    assert made.line == b"/t HTTP/1.1\r\n" + wire(own)
     assert (made.forwarded, made.request_id) == (b"1.2.3.4, ", b"r")

@@ -11,12 +11,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from embedfleet.errors import QueryOfDeath
-from embedfleet.gateway.dispatch.command import Cancel, Failure, Join, Probe, Refuse, Relay, Send, Separate
+from embedfleet.gateway.dispatch.abilities import Abilities
+from embedfleet.gateway.dispatch.commands import Cancel, Failure, Join, Probe, Refuse, Relay, Send, Separate
 from embedfleet.gateway.dispatch.dispatcher import Dispatcher
 from embedfleet.gateway.dispatch.limits import DispatchLimits
-from embedfleet.gateway.dispatch.replica import Abilities, State
-from embedfleet.gateway.dispatch.request import Batch, Part, Request
-from embedfleet.gateway.dispatch.verdicts import together
+from embedfleet.gateway.dispatch.request import Handle, Request, RequestPart, SplitState
+from embedfleet.gateway.dispatch.state import State
+from embedfleet.gateway.dispatch.text_records import together
 
 NAMES = ["a", "b", "c", "d"]
 TEXTS = list(range(8))
@@ -26,37 +27,39 @@ ONE = st.sampled_from(TEXTS)
 BATCHES = st.lists(ONE, min_size=2, max_size=9, unique=True)
 
 
-class Asked(Request):
+class Words(Handle):
     """Texts that are numbers; the same number is the same text."""
 
-    def __init__(self, texts, *, online, now, is_shared=False):
-        super().__init__(
-            tokens=20 * len(texts), texts=len(texts), size_bytes=80 * len(texts), online=online, now=now, timeout_s=1e5
-        )
-        self.words = texts
-        self.is_shared = is_shared
+    def __init__(self, words, *, is_whole=False):
+        self.words = words
+        self.is_whole = is_whole
 
     @property
     def fingerprints(self):
         return [hash(("text", word)) for word in self.words]
 
-    def divide(self, *, by_length):
+    def split(self, *, by_length):
         count = len(self.words)
-        return None if self.is_shared else Batch([20] * count, [80] * count, range(count))
-
-    def part(self, items, tokens):
-        return AskedPart(self, items, tokens)
+        return None if self.is_whole else SplitState([20] * count, [80] * count, range(count))
 
 
-class AskedPart(Part):
-    @property
-    def fingerprints(self):
-        whole = self.request.fingerprints
-        return [whole[item] for item in self.items]
+def asking(texts, *, online, now, is_shared=False) -> Request:
+    request = Request(
+        Words(texts, is_whole=is_shared),
+        tokens=20 * len(texts),
+        texts=len(texts),
+        size_bytes=80 * len(texts),
+        is_online=online,
+        now=now,
+        timeout_s=1e5,
+    )
+    request.is_shared = is_shared
+    return request
 
 
 def words(chunk):
-    return [chunk.request.words[item] for item in chunk.items] if isinstance(chunk, Part) else chunk.words
+    known = chunk.request.handle.words
+    return [known[item] for item in chunk.items] if isinstance(chunk, RequestPart) else known
 
 
 class Poisoned(RuleBasedStateMachine):
@@ -114,13 +117,13 @@ class Poisoned(RuleBasedStateMachine):
                 del self.open[request]
             case Refuse(request, error, _):
                 assert isinstance(error, QueryOfDeath), "nothing else is a reason here"
-                assert self.outside or self.poison.intersection(request.words), "an innocent one is refused"
+                assert self.outside or self.poison.intersection(request.handle.words), "an innocent one is refused"
                 event("refused")
                 del self.open[request]
             case Separate(request):
                 del self.open[request]
-                for word in request.words:
-                    self.arrive(Asked([word], online=True, now=self.now))
+                for word in request.handle.words:
+                    self.arrive(asking([word], online=True, now=self.now))
             case Probe(replica):
                 self.probing.add(replica.id)
 
@@ -148,11 +151,11 @@ class Poisoned(RuleBasedStateMachine):
 
     @rule(texts=BATCHES | st.lists(ONE, min_size=1, max_size=1), online=st.booleans())
     def ask(self, texts, online):
-        self.arrive(Asked(texts, online=online, now=self.now))
+        self.arrive(asking(texts, online=online, now=self.now))
 
     @rule(texts=BATCHES)
     def ask_together(self, texts):
-        self.arrive(Asked(texts[:4], online=True, now=self.now, is_shared=True))
+        self.arrive(asking(texts[:4], online=True, now=self.now, is_shared=True))
 
     @precondition(lambda self: self.open)
     @rule(data=st.data())

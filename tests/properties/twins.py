@@ -1,33 +1,32 @@
-"""Two dispatchers that are told the same, and requests for them."""
+"""Two dispatchers that get the same events, and requests for them."""
 
 from dataclasses import fields
 
-from embedfleet.gateway.dispatch.command import Send
+from embedfleet.gateway.dispatch.commands import Send
 from embedfleet.gateway.dispatch.dispatcher import Dispatcher
 from embedfleet.gateway.dispatch.replica import Replica
-from embedfleet.gateway.dispatch.request import Batch, Chunk, Part, Request
+from embedfleet.gateway.dispatch.request import Chunk, Handle, Request, RequestPart, SplitState
 
 
-class Divisible(Request):
-    """A request of texts that cost so many tokens.
+class Texts(Handle):
+    """Texts of a request that cost so many tokens.
 
     Args:
-        costs: of each text.
-        is_whole: it cannot be cut.
-        poison: the text that no replica can compute, if there is one.
+        costs: Tokens of each text.
+        number: Number of the request.
+        is_whole: Whether it cannot be split.
+        poison: Index of the text that no replica can compute, if there is one.
+        frame_bytes: Bytes of each part besides its texts.
     """
 
-    def __init__(self, costs, *, online, now, number=0, is_whole=False, poison=None, timeout_s=100.0):
-        super().__init__(
-            tokens=sum(costs), texts=len(costs), size_bytes=4 * sum(costs), online=online, now=now, timeout_s=timeout_s
-        )
+    def __init__(self, costs, *, number=0, is_whole=False, poison=None, frame_bytes=0):
         self.costs = costs
         self.number = number
         self.is_whole = is_whole
         self.poison = poison
-        self.timeout_s = timeout_s
-        self.is_informed = True  # when it came, somebody knew what a replica takes
-        self.answered: list[int] = []  # texts whose answer is there
+        self.frame_bytes = frame_bytes
+        self.is_informed = True  # whether the abilities of a replica were known when the request came
+        self.answered: list[int] = []  # texts with an answer
         self.sent: set[int] = set()  # texts that were ever sent
 
     @property
@@ -36,39 +35,50 @@ class Divisible(Request):
 
     @property
     def fingerprints(self):
-        return [1000 * self.number + item for item in range(self.texts)]
+        return [1000 * self.number + item for item in range(len(self.costs))]
 
-    def part(self, items, tokens):
-        return DivisiblePart(self, items, tokens)
-
-    def divide(self, *, by_length):
+    def split(self, *, by_length):
         if self.is_whole:
             return None
         order = sorted(range(len(self.costs)), key=lambda item: -self.costs[item] if by_length else item)
-        return Batch(self.costs, [4 * cost for cost in self.costs], order)
-
-    def twin(self):
-        """The same, asked of another dispatcher."""
-        given = {"online": self.online, "number": self.number, "is_whole": self.is_whole, "timeout_s": self.timeout_s}
-        return Divisible(self.costs, now=self.arrived, **given)
+        return SplitState(self.costs, [4 * cost for cost in self.costs], order, 0, self.frame_bytes)
 
 
-class DivisiblePart(Part):
-    @property
-    def fingerprints(self):
-        whole = self.request.fingerprints
-        return [whole[item] for item in self.items]
+def divisible(costs, *, online, now, timeout_s=100.0, **texts) -> Request:
+    """A request of texts that cost so many tokens; ``texts`` are further arguments of `Texts`."""
+    return Request(
+        Texts(costs, **texts),
+        tokens=sum(costs),
+        texts=len(costs),
+        size_bytes=4 * sum(costs),
+        is_online=online,
+        now=now,
+        timeout_s=timeout_s,
+    )
+
+
+def twin_of(request) -> Request:
+    """The same request for another dispatcher."""
+    texts = request.handle
+    return divisible(
+        texts.costs,
+        online=request.is_online,
+        now=request.arrived,
+        timeout_s=request.deadline - request.arrived,
+        number=texts.number,
+        is_whole=texts.is_whole,
+    )
 
 
 def items(chunk) -> list[int]:
-    return list(chunk.items) if isinstance(chunk, Part) else list(range(chunk.texts))
+    return list(chunk.items) if isinstance(chunk, RequestPart) else list(range(chunk.texts))
 
 
 class Twins:
-    """A dispatcher, and another that is told the same and must want the same: no chance, no clock, no addresses.
+    """Two dispatchers that get the same events and must return the same commands: no chance, no clock, no addresses.
 
     Attributes:
-        first: the one that is looked at.
+        first: Dispatcher that the tests look at.
     """
 
     def __init__(self, limits):
@@ -76,7 +86,7 @@ class Twins:
         self._chunks: dict[Chunk, Chunk] = {}  # the first's → the second's
 
     def tell(self, what, *given):
-        """An event, as a method of `Dispatcher`; what the first one answers."""
+        """Report an event, as a method of `Dispatcher`; return the answer of the first one."""
         theirs = [self._theirs(thing) for thing in given]
         said, same = what(self.first, *given), what(self._second, *theirs)
         if isinstance(said, list):
@@ -90,8 +100,8 @@ class Twins:
         return said
 
     def _theirs(self, thing):
-        if isinstance(thing, Divisible):
-            return self._chunks.setdefault(thing, thing.twin())
+        if isinstance(thing, Request):
+            return self._chunks.setdefault(thing, twin_of(thing))
         if isinstance(thing, Replica):
             return self._second.replicas[thing.id]
         return self._chunks[thing] if isinstance(thing, Chunk) else thing
@@ -102,5 +112,5 @@ class Twins:
     @staticmethod
     def _named(thing):
         if isinstance(thing, Chunk):
-            return thing.request.number, items(thing)
+            return thing.request.handle.number, items(thing)
         return thing.id if isinstance(thing, Replica) else str(thing)

@@ -1,4 +1,4 @@
-"""What tells a gateway who its replicas are, and asks how they do: a socket, and a file for when it starts."""
+"""The admin socket, on which control sets the replicas and reads their state, and the file read at the start."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -15,18 +15,18 @@ from embedfleet.http.server import Server
 
 log = logging.getLogger(__name__)
 
-_CONNECTIONS = 16  # each is a file, and files are kept for so many
+_CONNECTIONS = 16  # each is an open file, and so many are reserved
 
 
 def obey(proxy: Proxy, membership: Membership) -> None:
-    """These are the replicas from now on; who is drained gets nothing from the same moment."""
+    """Set the replicas; those that are to be drained get nothing from the same moment on."""
     proxy.set_members(membership.endpoints)
     for name, is_drained in membership.drained.items():
         (proxy.drain if is_drained else proxy.undrain)(name)
 
 
 def recall(proxy: Proxy, file: Path) -> None:
-    """Begin with the replicas that a file tells; without one, or with one that makes no sense, with those there are."""
+    """Set the replicas that a file lists; if it is missing or invalid, the present ones stay."""
     try:
         obey(proxy, Membership.of(file.read_bytes()))
     except FileNotFoundError:
@@ -36,12 +36,15 @@ def recall(proxy: Proxy, file: Path) -> None:
 
 
 class Admin:
-    """Membership and status, on a Unix socket.
+    """Membership and status of the replicas, on a Unix socket.
 
     Args:
-        proxy: whose replicas they are.
-        status: tells every replica as the gateway sees it.
-        orders: what is done on a POST to ``/new-model``, ``/listen`` and ``/retire``, by path.
+        proxy: Proxy whose replicas they are.
+        status: Returns the state of every replica as the gateway sees it.
+        orders: Functions called on a POST to ``/new-model``, ``/listen`` and ``/retire``, by path.
+
+    Attributes:
+        server: Server of the socket.
     """
 
     def __init__(
@@ -55,12 +58,16 @@ class Admin:
     def handle(self, exchange: Exchange) -> None:
         """Answer one request.
 
-        ``GET /replicas``: their status. ``PUT /replicas``: a JSON list of ``{"id", "url"}``, the new membership; one
-        with ``"drained"`` is drained or not from the same moment on, so that a new gateway sends a drained replica
-        nothing. If any of it is wrong, nothing is done, and a 422 names it. ``POST /replicas/{id}/drain`` and
-        ``/undrain``. ``POST /new-model``: for ten minutes from now the first replica of another model that infers is of
-        the pool's new model, and those of the former one get nothing more. ``POST /listen``: accept clients, if that
-        was to wait. ``POST /retire``: accept no more, for a successor does, and end once the last client has gone.
+        - ``GET /replicas`` returns the state of the replicas.
+        - ``PUT /replicas`` takes a JSON list of ``{"id", "url"}`` as the new replicas. A row with ``"drained"`` drains
+          or undrains its replica at the same moment, so that a new gateway sends a drained replica nothing. If any row
+          is invalid, nothing is done, and a 422 names the fault.
+        - ``POST /replicas/{id}/drain`` and ``/undrain`` drain and undrain one replica.
+        - ``POST /new-model`` allows another model for ten minutes: the first replica that infers with one makes it the
+          pool's, and replicas of the former model get nothing more.
+        - ``POST /listen`` begins to accept clients, if the settings postponed that.
+        - ``POST /retire`` accepts no more clients, because a successor does, and ends the gateway once the last client
+          has gone.
         """
         if exchange.path in self._orders:
             self._order(exchange, self._orders[exchange.path])

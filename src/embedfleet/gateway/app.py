@@ -14,13 +14,14 @@ import orjson
 
 from embedfleet import __version__
 from embedfleet.dialects.error_reply import render_error
-from embedfleet.errors import Starved, Unhealthy
+from embedfleet.errors import Unhealthy
 from embedfleet.gateway.admin import Admin, recall
-from embedfleet.gateway.calibration import Calibration
-from embedfleet.gateway.dispatch.pace import Cost
-from embedfleet.gateway.dispatch.replica import Abilities, State
-from embedfleet.gateway.listener import Entrance
+from embedfleet.gateway.dispatch.abilities import Abilities
+from embedfleet.gateway.dispatch.state import State
+from embedfleet.gateway.listener import Listener
+from embedfleet.gateway.probing import Probing
 from embedfleet.gateway.proxy import Proxy
+from embedfleet.gateway.requests.intake import Intake
 from embedfleet.gateway.requests.null_defaults import fill_nulls
 from embedfleet.gateway.routes import METHODS, OWN_OPERATIONS, READ_ONLY, READS
 from embedfleet.gateway.settings import GatewaySettings
@@ -30,9 +31,6 @@ from embedfleet.http.message import JSON, TEXT
 from embedfleet.http.server import Server
 from embedfleet.log import dropped_lines
 from embedfleet.metrics import CONTENT_TYPE, GATEWAY, Registry
-from embedfleet.probe.pool_model_file import read_model, write_model
-from embedfleet.probe.prober import Prober
-from embedfleet.probe.question import own_path
 from embedfleet.system.disk_watch import DiskWatch
 from embedfleet.system.kernel_limits import files_for, open_files
 from embedfleet.types import Endpoint
@@ -40,32 +38,31 @@ from embedfleet.types import Endpoint
 log = logging.getLogger(__name__)
 
 _GC_THRESHOLDS = (50_000, 20, 20)
-_TRIES = 3  # at a probe during which a replica closes what it is watched by
-_MODEL_S = 10.0  # between looks at what is written down of the pool's model
-_MOVED, _CLOSED = "it moved while it was probed", "it closes its connections while it is probed"
-_IS_COMPILED = not inspect.isfunction(Proxy.handle)  # by scripts/compile
+_MODEL_S = 10.0  # seconds between two looks at the file of the pool's model
+_IS_COMPILED = not inspect.isfunction(Intake.handle)  # by scripts/compile
 
 Own = Callable[[Exchange], None]
 
 
 class App:
-    """Answers what is the gateway's own, passes on the rest.
+    """Answers the gateway's own routes, and passes on everything else.
 
     Args:
-        settings: of the gateway.
+        settings: Settings of the gateway.
+
+    Attributes:
+        proxy: Replicas and requests.
+        server: Server of the clients.
+        probing: Probes of the replicas.
     """
 
     def __init__(self, settings: GatewaySettings) -> None:
         self._registry = Registry(GATEWAY)
-        self._prober = Prober(settings.probe_timeout_s)
-        self._model_file = Path(settings.model_path) if settings.model_path else None
-        if self._model_file is not None:
-            self._prober.pool_model.model = read_model(self._model_file)
-        self._calibration = Calibration() if settings.calibrate else None
-        self._probes: set[asyncio.Task[None]] = set()
         self._most_texts = settings.request_texts
         self.proxy = Proxy(settings, self._registry, self._start_probe)
+        self._pass_on = self.proxy.intake.handle
         self.server = Server(self.handle, settings.limits, CORS)
+        self.probing = Probing(settings, self.proxy, lambda: self.server.retiring)
         answers: dict[str, Own] = {
             "health": self._health,
             "ready": self._ready,
@@ -76,24 +73,24 @@ class App:
         self._own = {path: answers[operation] for path, operation in OWN_OPERATIONS.items()}
 
     def handle(self, exchange: Exchange) -> None:
-        """Answer or pass on."""
+        """Answer a client's request, or pass it on to a replica."""
         target = exchange.target
         path = target if b"?" not in target else target.partition(b"?")[0]
         if exchange.head.method == b"POST" and path not in READ_ONLY:
             if b"null" in exchange.body:
                 exchange.body = fill_nulls(exchange.body)
-            self.proxy.handle(exchange)
+            self._pass_on(exchange)
         elif exchange.method == b"OPTIONS" and path in METHODS:
             exchange.respond(200, [*PREFLIGHT, *allow(METHODS[path])], b"")
         elif path not in self._own:
-            self.proxy.handle(exchange)
+            self._pass_on(exchange)
         elif exchange.method in READS:
             self._own[path](exchange)
         else:
             exchange.respond(405, [*CORS, *allow(METHODS[path])], b"")
 
     def status(self) -> list[dict[str, Any]]:
-        """Every replica as the gateway sees it."""
+        """Return the state of every replica as the gateway sees it."""
         proxy = self.proxy
         return [
             proxy.endpoints[replica.id].to_json()
@@ -109,94 +106,14 @@ class App:
         ]
 
     def allow_new_model(self) -> None:
-        """An operator says that the pool's model may change, see `Prober.allow_change`."""
-        self._prober.allow_change()
+        """Allow the pool's model to change for some minutes, because an operator says so."""
+        self.probing.prober.allow_change()
+
+    def _start_probe(self, endpoint: Endpoint) -> None:
+        self.probing.start(endpoint)
 
     def _serving(self) -> list[str]:
         return [r.id for r in self.proxy.dispatcher.replicas.values() if r.state is State.ACTIVE]
-
-    def _trusted(self) -> list[str]:
-        """Those that serve, and those that are only silent: a 429 is no failure of theirs."""
-        trusted = {State.ACTIVE, State.SUSPECT}
-        return [r.id for r in self.proxy.dispatcher.replicas.values() if r.state in trusted]
-
-    def _start_probe(self, endpoint: Endpoint) -> None:
-        task = asyncio.get_running_loop().create_task(self._probe(endpoint))
-        self._probes.add(task)
-        task.add_done_callback(self._probes.discard)
-
-    async def _probe(self, endpoint: Endpoint) -> None:
-        name, abilities, cost = endpoint.id, None, None
-        try:
-            reason, abilities, cost = await self._prove(endpoint)
-            before = self._prober.pool_model.model
-            reason = reason or self._prober.admit(name)
-            if self._prober.pool_model.model is not before:
-                self._changed_model(is_first=before is None)
-            info = self._prober.info_of(name)
-            if not reason and info is not None:
-                self.proxy.own_path = own_path(info)
-        except Starved as error:
-            self.proxy.unprobed(name, error)
-            return
-        except Exception as error:  # a probe that ends without a word would never be made again
-            log.exception("the probe of %s failed", name)
-            reason = repr(error)
-        self.proxy.probed(name, reason, abilities, cost)
-        self._prober.keep(self.proxy.dispatcher.replicas)
-
-    def _changed_model(self, *, is_first: bool) -> None:
-        """The pool has a model, or another one."""
-        self._write_model()
-        if not is_first:
-            self.proxy.change_model(self._prober.outdated(self.proxy.dispatcher.replicas))
-
-    def look_after_model(self, loop: asyncio.AbstractEventLoop) -> None:
-        """In a thread: see that the model of the pool is still written down as it is."""
-        model = self._prober.pool_model.model
-        if self._model_file is not None and model is not None and read_model(self._model_file) != model:
-            loop.call_soon_threadsafe(self._write_model_again)
-
-    def _write_model_again(self) -> None:
-        if not self.server.retiring:  # else the file is our successor's
-            log.warning("%s is gone, or says something else, and is written again", self._model_file)
-            self._write_model()
-
-    def _write_model(self) -> None:
-        model = self._prober.pool_model.model
-        if self._model_file is not None and model is not None and not self.server.retiring:
-            write_model(self._model_file, model)
-
-    async def _prove(self, endpoint: Endpoint) -> tuple[str, Abilities | None, Cost | None]:
-        """What is wrong with a replica, what it takes and costs: of one process, which is watched from before on."""
-        pool = self.proxy.pool(endpoint.id)
-        if pool is None or pool.url != endpoint.url:
-            return _MOVED, None, None
-        for _ in range(_TRIES):
-            await pool.watch.open()
-            losses, trusted = pool.watch.losses, self._trusted()
-            reason = await self._prober.probe(endpoint, trusted, self._solitude(endpoint.id))
-            found = await self._measure(endpoint) if not reason and endpoint.id not in trusted else (None, None)
-            if reason or (pool.watch.is_open and pool.watch.losses == losses):
-                return reason, *found
-        return _CLOSED, None, None
-
-    def _solitude(self, name: str) -> Callable[[], bool]:
-        """What tells whether a replica has had nothing else to do since now."""
-        replica = self.proxy.dispatcher.replicas.get(name)
-        if replica is None or replica.chunks:
-            return lambda: False
-        sent = replica.sent
-        return lambda: replica.sent == sent
-
-    async def _measure(self, endpoint: Endpoint) -> tuple[Abilities | None, Cost | None]:
-        """What a replica that has just inferred takes, and what work costs it."""
-        info = self._prober.info_of(endpoint.id)
-        if info is None:
-            return None, None
-        absences = self._prober.absences(endpoint.id)
-        cost = await self._calibration.cost(endpoint, info, absences) if self._calibration else None
-        return Abilities.of(info), cost
 
     def _health(self, exchange: Exchange) -> None:
         if self._serving():
@@ -205,13 +122,13 @@ class App:
             _respond_unhealthy(exchange)
 
     def _ready(self, exchange: Exchange) -> None:
-        if self.server.draining and not self.server.retiring:  # the port stays open when a successor accepts
+        if self.server.draining and not self.server.retiring:  # a retired gateway's port is open: a successor accepts
             exchange.respond(503, [TEXT, *CORS], b"draining")
         else:
             self._health(exchange)
 
     def _metrics(self, exchange: Exchange) -> None:
-        self.proxy.tally.measure(self.proxy.dispatcher, self._prober.differing)
+        self.proxy.counters.measure(self.proxy.dispatcher, self.probing.prober.differing)
         self._registry["embedfleet_connections"].value().set(self.server.connections)
         self._registry["embedfleet_connections_refused_total"].value().set(self.server.refused)
         self._registry["embedfleet_log_dropped_total"].value().set(dropped_lines())
@@ -219,13 +136,13 @@ class App:
 
     def _info(self, exchange: Exchange) -> None:
         serving = self._serving()
-        info = self._prober.info(serving)
+        info = self.probing.prober.info(serving)
         if info is None:
             _respond_unhealthy(exchange)
             return
         total = len(self.proxy.dispatcher.replicas)
         own = {"version": __version__, "replicas": total, "active": len(serving), "compiled": _IS_COMPILED}
-        # Clients cut their batches by this number, so it must not be above what the gateway lets in.
+        # Clients split their batches by this number, so it must not be above what the gateway lets in.
         texts = {"max_client_batch_size": min(self._most_texts, Abilities.of(info).batch_texts)}
         exchange.respond(200, [JSON, *CORS], orjson.dumps(info | texts | {"gateway": own}))
 
@@ -246,31 +163,34 @@ def _warn_of_few_files(server: Server) -> None:
 async def serve(settings: GatewaySettings, *, ready: Callable[[int], None]) -> None:
     """Listen, call ``ready`` with the port, and serve until SIGTERM or SIGINT; then drain.
 
+    Args:
+        settings: Settings of the gateway.
+        ready: Called with the port once the gateway listens.
+
     Raises:
-        OSError: the port or the admin socket cannot be bound.
+        OSError: The port or the admin socket cannot be bound.
     """
     app = App(settings)
-    entrance = Entrance(app.server, settings)
-    for number in (signal.SIGTERM, signal.SIGINT):  # before anybody can see that we listen
-        asyncio.get_running_loop().add_signal_handler(number, entrance.is_over.set)
+    listener = Listener(app.server, settings)
+    for number in (signal.SIGTERM, signal.SIGINT):  # before clients can connect
+        asyncio.get_running_loop().add_signal_handler(number, listener.is_over.set)
     if not settings.listens_later:
-        await entrance.open()
-    orders = {"/new-model": app.allow_new_model, "/listen": entrance.open_soon, "/retire": entrance.retire}
+        await listener.open()
+    orders = {"/new-model": app.allow_new_model, "/listen": listener.open_soon, "/retire": listener.retire}
     admin = Admin(app.proxy, app.status, orders)
     if settings.admin_path:
         await admin.server.start(path=settings.admin_path, mode=settings.admin_mode)
     _warn_of_few_files(app.server)
     app.proxy.start()
-    lookout = (
-        DiskWatch(partial(app.look_after_model, asyncio.get_running_loop()), _MODEL_S) if settings.model_path else None
-    )
+    look = partial(app.probing.look_after_model, asyncio.get_running_loop())
+    lookout = DiskWatch(look, _MODEL_S) if settings.model_path else None
     if settings.members_path:
         recall(app.proxy, Path(settings.members_path))
-    # What is there now stays. What comes holds no cycles, so that looking for them often would find nothing.
+    # The present objects stay. Those of requests are in no cycles, so that frequent collections would find nothing.
     gc.freeze()
     gc.set_threshold(*_GC_THRESHOLDS)
-    ready(entrance.port)
-    await entrance.is_over.wait()
+    ready(listener.port)
+    await listener.is_over.wait()
     app.server.begin_drain()
     await asyncio.sleep(settings.drain_s)
     await app.server.stop(settings.stop_grace_s)

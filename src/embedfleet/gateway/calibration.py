@@ -1,4 +1,4 @@
-"""What a batch costs a replica, found out by asking it a few."""
+"""Measuring a replica's batch cost with a few batches."""
 
 import random
 import time
@@ -9,18 +9,18 @@ from typing import Any
 import orjson
 
 from embedfleet.errors import Malformed, Starved, TimedOut, UpstreamError
-from embedfleet.gateway.dispatch.pace import Cost, fit
-from embedfleet.gateway.dispatch.replica import Abilities
+from embedfleet.gateway.dispatch.abilities import Abilities
+from embedfleet.gateway.dispatch.pace import BatchCost, fit
 from embedfleet.http.client import fetch
 from embedfleet.http.message import JSON
 from embedfleet.probe.question import batch_of
 from embedfleet.types import Endpoint
 
 _OK, _FULL = 200, 429
-_SLOW_S = 0.5  # after a batch that took longer, no larger one
-_QUICK_S = 0.1  # a batch that took less is asked for twice and the best counts: what delayed one is not the batch
-_RECENT_S = 30.0  # a replica that comes and goes is not measured more often than this
-_SPECIAL = 2  # tokens that a text has besides its words
+_SLOW_S = 0.5  # after a batch that took longer, no larger one is sent
+_QUICK_S = 0.1  # a batch that took less is sent twice and the best time counts: the other may have been delayed
+_RECENT_S = 30.0  # least seconds between two measurements of a replica that comes and goes
+_SPECIAL = 2  # tokens of a text besides its words
 _COMMON = (
     "the of and to in is was for on that with as by at from it an be this are or his not but had have they which one "
     "you were all her she there would their we him been has when who will no more if out so up said what its about "
@@ -31,12 +31,12 @@ _WORDS = _COMMON.split()  # each is one token of most vocabularies
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
-    """One batch.
+class BatchSize:
+    """Size of one batch.
 
     Attributes:
-        texts: how many.
-        words: of each, the tokens that its tokenizer adds included: about as many tokens.
+        texts: Number of texts.
+        words: Words of each text, counting the tokens that the tokenizer adds: about as many as its tokens.
     """
 
     texts: int
@@ -44,12 +44,12 @@ class Trial:
 
     @property
     def tokens(self) -> int:
-        """About."""
+        """Approximate tokens of the batch."""
         return self.texts * self.words
 
 
-TRIALS = (Trial(1, 8), Trial(1, 128), Trial(1, 512), Trial(4, 512), Trial(16, 512))
-"""From the smallest to the largest."""
+SIZES = (BatchSize(1, 8), BatchSize(1, 128), BatchSize(1, 512), BatchSize(4, 512), BatchSize(16, 512))
+"""Batches to measure, from the smallest to the largest."""
 
 Sample = tuple[int, float]
 """Tokens and seconds of one batch."""
@@ -57,24 +57,24 @@ Sample = tuple[int, float]
 
 @dataclass(frozen=True, slots=True)
 class _Measured:
-    """What was found, of whom, and when."""
+    """Result of a measurement, with the state of the replica at that time."""
 
     url: str
     info: dict[str, Any]
     absences: int
     at: float
-    cost: Cost | None
+    cost: BatchCost | None
 
 
 class Calibration:
-    """Measures each replica once, and again when it says something else of itself or has been away.
+    """Measures each replica once, and again when its ``/info`` changes or it has been away.
 
-    One that was ejected while it was there all the time, for one broken connection or some failures, is the same
-    process on the same device: what was measured holds, and it comes back without delay.
+    A replica that was ejected without being away, for one broken connection or some failures, is the same process on
+    the same device. So the measurement holds, and the replica comes back without delay.
 
     Args:
-        clock: in seconds.
-        budget_s: for all batches together: a slow replica is not kept from serving.
+        clock: Clock in seconds.
+        budget_s: Seconds for all batches together, so that a slow replica is not kept from serving.
     """
 
     def __init__(self, clock: Callable[[], float] = time.perf_counter, budget_s: float = 2.0) -> None:
@@ -83,13 +83,13 @@ class Calibration:
         self._random = random.Random()  # noqa: S311 - words, not secrets
         self._known: dict[str, _Measured] = {}
 
-    async def cost(self, endpoint: Endpoint, info: dict[str, Any], absences: int = 0) -> Cost | None:
-        """What it costs, None if it could not be found out.
+    async def cost(self, endpoint: Endpoint, info: dict[str, Any], absences: int = 0) -> BatchCost | None:
+        """Return a replica's batch cost; None if it could not be measured.
 
         Args:
-            endpoint: of a replica that has just inferred.
-            info: what it says of itself.
-            absences: how often nobody was found there; whoever came after may be another process.
+            endpoint: Endpoint of a replica that has just inferred.
+            info: Its ``/info``.
+            absences: Number of times that nothing answered there; a process that came afterwards may be another.
         """
         known = self._known.get(endpoint.id)
         if known is None or not self._holds(known, endpoint, info, absences):
@@ -103,14 +103,14 @@ class Calibration:
         return known.absences == absences or self._clock() - known.at < _RECENT_S
 
     async def _samples(self, endpoint: Endpoint, info: dict[str, Any]) -> list[Sample]:
-        """Of each trial; those after one that failed are left out, and all if it is at work for others."""
+        """Measure each size; sizes after a failed one are left out, and all if the replica is busy with other work."""
         samples: list[Sample] = []
         ends_at = self._clock() + self._budget_s
-        for trial in wanted(Abilities.of(info), info.get("max_batch_requests")):
-            if not is_worthwhile(samples, trial, ends_at - self._clock()):
+        for size in wanted(Abilities.of(info), info.get("max_batch_requests")):
+            if not is_worthwhile(samples, size, ends_at - self._clock()):
                 break
             try:
-                sample = await self._best(endpoint, info, trial, ends_at)
+                sample = await self._best(endpoint, info, size, ends_at)
             except Starved:
                 raise
             except UpstreamError:
@@ -120,70 +120,73 @@ class Calibration:
             samples.append(sample)
         return samples
 
-    async def _best(self, endpoint: Endpoint, info: dict[str, Any], trial: Trial, ends_at: float) -> Sample | None:
-        first = await self._ask(endpoint, info, trial, ends_at)
+    async def _best(self, endpoint: Endpoint, info: dict[str, Any], size: BatchSize, ends_at: float) -> Sample | None:
+        first = await self._ask(endpoint, info, size, ends_at)
         if first is None or first[1] > _QUICK_S:
             return first
-        second = await self._ask(endpoint, info, trial, ends_at)
+        second = await self._ask(endpoint, info, size, ends_at)
         return second and min(first, second, key=lambda sample: sample[1])
 
-    async def _ask(self, endpoint: Endpoint, info: dict[str, Any], trial: Trial, ends_at: float) -> Sample | None:
-        """None if it has no room. One that is not done in time counts as done then: at least so slow it is.
+    async def _ask(self, endpoint: Endpoint, info: dict[str, Any], size: BatchSize, ends_at: float) -> Sample | None:
+        """Measure one batch; one that is not done in time counts as done then, because it is at least so slow.
+
+        Returns:
+            None if the replica has no room.
 
         Raises:
-            UpstreamError: it gave no answer, or another than 200.
+            UpstreamError: It gave no answer, or another than 200.
         """
-        path, body = batch_of(info, [self._text(trial.words) for _ in range(trial.texts)])
+        path, body = batch_of(info, [self._text(size.words) for _ in range(size.texts)])
         data, begin = orjson.dumps(body), self._clock()
         try:
             reply = await fetch(
                 endpoint.url + path, method="POST", body=data, headers=[JSON], timeout_s=max(0.0, ends_at - begin)
             )
         except TimedOut:
-            return trial.tokens, self._clock() - begin
+            return size.tokens, self._clock() - begin
         seconds = self._clock() - begin
         if reply.status == _FULL:
             return None
         if reply.status != _OK:
             raise Malformed(f"{path} answered {reply.status}")
-        return _tokens(reply.headers.get("x-compute-tokens", "")) or trial.tokens, seconds
+        return _tokens(reply.headers.get("x-compute-tokens", "")) or size.tokens, seconds
 
     def _text(self, words: int) -> str:
-        """A text that nobody has computed before."""
+        """Return a random text, which is in no cache."""
         return " ".join(self._random.choices(_WORDS, k=max(1, words - _SPECIAL)))
 
 
-def wanted(abilities: Abilities, together: object = None) -> list[Trial]:
-    """The trials, within what a replica takes.
+def wanted(abilities: Abilities, together: object = None) -> list[BatchSize]:
+    """Return the sizes to measure, within what a replica takes.
 
     Args:
-        abilities: of the replica.
-        together: ``max_batch_requests`` of its ``/info``, the most texts of one batch; TEI on a CPU has 8 or 4 there.
+        abilities: Abilities of the replica.
+        together: ``max_batch_requests`` of its ``/info``, the most texts of one batch; TEI on a CPU states 8 or 4.
     """
     most = min(abilities.batch_texts, together) if type(together) is int and together > 0 else abilities.batch_texts
     longest = min(abilities.input_tokens, abilities.batch_tokens)
-    found: dict[Trial, None] = {}
-    for trial in TRIALS:
-        words = min(trial.words, longest)
-        found[Trial(max(1, min(trial.texts, most, abilities.batch_tokens // words)), words)] = None
+    found: dict[BatchSize, None] = {}
+    for size in SIZES:
+        words = min(size.words, longest)
+        found[BatchSize(max(1, min(size.texts, most, abilities.batch_tokens // words)), words)] = None
     return list(found)
 
 
-def is_worthwhile(samples: Sequence[Sample], trial: Trial, left_s: float) -> bool:
-    """Whether to ask for a batch after those that were measured.
+def is_worthwhile(samples: Sequence[Sample], size: BatchSize, left_s: float) -> bool:
+    """Return whether to measure a further batch.
 
     Args:
-        samples: so far; two of them at least are needed to tell what a batch costs from what a token costs.
-        trial: the next one.
-        left_s: of the time for all of them.
+        samples: Measurements so far; at least two are needed to tell the cost of a batch from that of a token.
+        size: Size of the next batch.
+        left_s: Seconds that are left for all batches.
     """
     if len(samples) < 2 or left_s <= 0:
         return left_s > 0
     cost = fit(samples)
-    expected_s = cost.a_s + cost.b_s * trial.tokens if cost is not None else 0.0
+    expected_s = cost.a_s + cost.b_s * size.tokens if cost is not None else 0.0
     return samples[-1][1] <= _SLOW_S and expected_s <= left_s
 
 
-def _tokens(told: str) -> int:
-    """Of a reply's header; 0 if it does not tell."""
-    return int(told) if told.isdecimal() and len(told) < 10 else 0
+def _tokens(stated: str) -> int:
+    """Return the number of tokens that a header states; 0 if it states none."""
+    return int(stated) if stated.isdecimal() and len(stated) < 10 else 0

@@ -1,19 +1,19 @@
-"""What the proxy counts: the gateway's metrics, those of hot paths kept at hand."""
+"""The gateway's metrics, with those of the hot path kept at hand."""
 
 from collections.abc import Container
 
 from embedfleet.gateway.dispatch.dispatcher import Dispatcher
 from embedfleet.metrics import Registry, Value
 
-_CLASSES = ("bulk", "online")  # by whether a request is online
+_CLASSES = ("bulk", "online")  # indexed by whether a request is online
 _OF_REPLICA = ("state", "differs", "chunks", "tokens", "slowness")
 
 
-class Tally:
-    """Counts into the registry.
+class Counters:
+    """Counts what happens into the registry.
 
     Args:
-        registry: of the gateway's metrics.
+        registry: Registry of the gateway's metrics.
     """
 
     def __init__(self, registry: Registry) -> None:
@@ -21,55 +21,62 @@ class Tally:
         self._seconds = [registry["embedfleet_request_seconds"].histogram(name) for name in _CLASSES]
         self._queue_seconds = [registry["embedfleet_queue_seconds"].histogram(name) for name in _CLASSES]
         self._chunk_tokens = registry["embedfleet_chunk_tokens"].histogram()
-        self._answered: dict[tuple[bool, int], Value] = {}
+        self._answers: dict[tuple[bool, int], Value] = {}
 
-    def answered(self, status: int, seconds: float, *, online: bool, times: int = 1) -> None:
-        """A request was answered, or so many."""
-        self._seconds[online].observe(seconds, times)
-        counter = self._answered.get((online, status))
+    def add_answer(self, status: int, seconds: float, *, is_online: bool, times: int = 1) -> None:
+        """Count the answer to a request, or to several.
+
+        Args:
+            status: Status of the answer.
+            seconds: Seconds from arrival to answer.
+            is_online: Class of the request.
+            times: Number of requests.
+        """
+        self._seconds[is_online].observe(seconds, times)
+        counter = self._answers.get((is_online, status))
         if counter is None:
-            counter = self._registry["embedfleet_requests_total"].value(_CLASSES[online], str(status))
-            self._answered[online, status] = counter
+            counter = self._registry["embedfleet_requests_total"].value(_CLASSES[is_online], str(status))
+            self._answers[is_online, status] = counter
         counter.value += times
 
-    def waited(self, seconds: float, *, online: bool, times: int = 1) -> None:
-        """The first of a request is being sent, or of so many."""
-        self._queue_seconds[online].observe(seconds, times)
+    def add_wait(self, seconds: float, *, is_online: bool, times: int = 1) -> None:
+        """Count the wait of a request, or of several, from arrival to its first sending."""
+        self._queue_seconds[is_online].observe(seconds, times)
 
-    def sent(self, tokens: int) -> None:
-        """A chunk is being sent."""
+    def add_chunk(self, tokens: int) -> None:
+        """Count a chunk that is being sent."""
         self._chunk_tokens.observe(tokens)
 
-    def hedged(self) -> None:
-        """A chunk is sent to a second replica."""
+    def add_hedge(self) -> None:
+        """Count a chunk that is sent to a second replica."""
         self._registry["embedfleet_hedges_total"].value().inc()
 
-    def retried(self, reason: str) -> None:
-        """A chunk is sent once more."""
+    def add_retry(self, reason: str) -> None:
+        """Count a chunk that is sent again."""
         self._registry["embedfleet_retries_total"].value(reason).inc()
 
-    def shed(self, reason: str) -> None:
-        """A request was refused."""
+    def add_refusal(self, reason: str) -> None:
+        """Count a request that is refused."""
         self._registry["embedfleet_shed_total"].value(reason).inc()
 
-    def left(self) -> None:
-        """A client is gone."""
+    def add_client_gone(self) -> None:
+        """Count a client that left before its answer."""
         self._registry["embedfleet_client_gone_total"].value().inc()
 
-    def failed(self, replica: str, kind: str) -> None:
-        """A replica failed a chunk."""
+    def add_failure(self, replica: str, kind: str) -> None:
+        """Count a replica's failure to answer a chunk."""
         self._registry["embedfleet_replica_failures_total"].value(replica, kind).inc()
 
-    def starved(self) -> None:
-        """A connection could not be made."""
+    def add_starved(self) -> None:
+        """Count a connection that could not be made for want of the gateway's own resources."""
         self._registry["embedfleet_starved_total"].value().inc()
 
-    def probed(self, replica: str, *, good: bool) -> None:
-        """A probe came back."""
-        self._registry["embedfleet_probes_total"].value(replica, "good" if good else "bad").inc()
+    def add_probe(self, replica: str, *, is_good: bool) -> None:
+        """Count the result of a probe."""
+        self._registry["embedfleet_probes_total"].value(replica, "good" if is_good else "bad").inc()
 
     def forget(self, replica: str) -> None:
-        """A replica is gone for good."""
+        """Drop the gauges of a replica that is gone for good."""
         for name in _OF_REPLICA:
             self._registry[f"embedfleet_replica_{name}"].forget(replica)
 
@@ -77,8 +84,8 @@ class Tally:
         """Bring the gauges up to date.
 
         Args:
-            dispatcher: whose.
-            differing: replicas that are another model than the pool.
+            dispatcher: Dispatcher to read.
+            differing: Names of the replicas that serve another model than the pool.
         """
         registry = self._registry
         registry["embedfleet_queue_requests"].value().set(dispatcher.queued)

@@ -1,4 +1,4 @@
-"""Where clients come in: opened at the start or when told to, left to a successor, closed at the end."""
+"""The gateway's listening socket: opened at the start or on command, left to a successor, closed at the end."""
 
 import asyncio
 import logging
@@ -10,18 +10,19 @@ from embedfleet.http.server import Server, bind
 log = logging.getLogger(__name__)
 
 
-class Entrance:
-    """A gateway's listening socket, its own or one that it was handed.
+class Listener:
+    """A gateway's listening socket, its own or one that it inherited.
 
     Args:
-        server: that serves the clients.
-        settings: where it listens.
+        server: Server of the clients.
+        settings: Settings that name the address or the inherited socket.
 
     Attributes:
-        is_over: set when the gateway is to end: by a signal, or once a retired one has no client left.
+        is_over: Set when the gateway is to end: by a signal, or once it has retired and its last client has gone.
+        port: Port of the socket.
 
     Raises:
-        OSError: the address cannot be bound.
+        OSError: The address cannot be bound.
     """
 
     def __init__(self, server: Server, settings: GatewaySettings) -> None:
@@ -37,18 +38,18 @@ class Entrance:
         self._retiring: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
-        """Accept clients; nothing if it does already."""
+        """Accept clients, unless it does already."""
         if not self._is_open:
             self._is_open = True
             await self._server.accept(self._socket)
             log.info("listening on %s, port %d", self._host, self.port)
 
     def open_soon(self) -> None:
-        """Accept clients from the loop's next turn on."""
+        """Accept clients from the event loop's next turn on."""
         self._opening = asyncio.get_running_loop().create_task(self.open())
 
     def retire(self) -> None:
-        """Accept no more clients, for a successor does; the end comes when the last of ours has gone."""
+        """Accept no more clients, because a successor does, and end once the last client has gone."""
         if self._retiring is None:
             log.info("retired: a successor accepts, %d clients have yet to go", self._server.connections)
             self._retiring = asyncio.get_running_loop().create_task(self._retire())

@@ -1,4 +1,4 @@
-"""Who the replicas are to be: what a gateway is told over its admin socket, and finds in a file when it starts."""
+"""The list of replicas that a gateway gets over its admin socket, and finds in a file when it starts."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,16 +9,16 @@ import orjson
 from embedfleet.types import URL_HINT, Endpoint, url_fault
 
 _SHAPE: Final = 'what is wanted is a list like [{"id": "embedder-0", "url": "http://127.0.0.1:8080"}]'
-_SHOWN: Final = 200  # characters of a value that is wrong
+_SHOWN: Final = 200  # characters of an invalid value
 
 
 @dataclass(frozen=True, slots=True)
 class Membership:
-    """See the module.
+    """The replicas that a gateway is to have.
 
     Attributes:
-        endpoints: of all replicas.
-        drained: by name, whether it is to get nothing; of a replica that is not named, it stays as it is.
+        endpoints: Endpoints of all replicas.
+        drained: Whether a replica is to be drained, by name; unlisted replicas keep their state.
     """
 
     endpoints: tuple[Endpoint, ...]
@@ -26,10 +26,10 @@ class Membership:
 
     @classmethod
     def of(cls, body: bytes) -> "Membership":
-        """From a JSON list of ``{"id", "url"}``, with ``"drained"`` where something is said of that.
+        """Read a JSON list of ``{"id", "url"}``, with an optional ``"drained"``.
 
         Raises:
-            ValueError: it is none, or any row is wrong: then none of them counts.
+            ValueError: It is no such list, or any row is invalid.
         """
         rows = orjson.loads(body)
         if not isinstance(rows, list):
@@ -47,7 +47,7 @@ class Membership:
 
 
 def _endpoint(place: str, row: Any) -> Endpoint:  # noqa: ANN401 - whatever JSON holds
-    """A row as what it tells, or ValueError."""
+    """Return the endpoint of a row, or raise ValueError."""
     if not isinstance(row, dict):
         raise ValueError(f"{place}: {_shown(row)} is no object; {_SHAPE}")  # noqa: TRY004 - the type of the text
     name, url = row.get("id"), row.get("url")
@@ -61,14 +61,14 @@ def _endpoint(place: str, row: Any) -> Endpoint:  # noqa: ANN401 - whatever JSON
 
 def _boolean(place: str, value: Any) -> bool:  # noqa: ANN401 - whatever JSON holds
     if not isinstance(value, bool):
-        raise ValueError(f"{place}: drained {_shown(value)} is neither true nor false")  # noqa: TRY004 - likewise
+        raise ValueError(f"{place}: drained {_shown(value)} is neither true nor false")  # noqa: TRY004 - the type of the text
     return value
 
 
 def _shown(value: Any) -> str:  # noqa: ANN401 - whatever JSON holds
-    """A value as it is named in a message, in JSON, so that nothing in it is a line of its own."""
+    """Return a value as JSON for a message, so that it adds no lines to the message."""
     try:
         text = orjson.dumps(value).decode()
-    except orjson.JSONEncodeError:  # it can be read four times as deep as it can be written
+    except orjson.JSONEncodeError:  # orjson reads four times as deep as it writes
         return "something nested too deep"
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"

@@ -1,4 +1,4 @@
-"""What the log is told of replicas: who changed state and why, what one died of, and that we cannot reach them."""
+"""Log lines about replicas: changes of state, deaths over a request, and connections that cannot be made."""
 
 import logging
 from collections.abc import Iterable
@@ -6,20 +6,19 @@ from math import inf
 from typing import Final
 
 from embedfleet.errors import UpstreamError
-from embedfleet.gateway.dispatch.replica import Replica, State
-from embedfleet.gateway.requests.attempt import Attempt
-from embedfleet.gateway.requests.client_request import Flight
+from embedfleet.gateway.dispatch.replica import Replica
+from embedfleet.gateway.dispatch.state import State
 
 log = logging.getLogger(__name__)
 
-_SHORTAGE_LINE_S: Final = 5.0  # between two lines about it
+_SHORTAGE_LINE_S: Final = 5.0  # least seconds between two lines about connections that cannot be made
 
 
-class Notices:
-    """Writes these lines, each once.
+class ReplicaLog:
+    """Writes log lines about replicas, each once.
 
     Args:
-        quarantine_s: for how long what killed two replicas is refused.
+        quarantine_s: Seconds for which a text that killed two replicas is refused.
     """
 
     def __init__(self, quarantine_s: float) -> None:
@@ -28,7 +27,7 @@ class Notices:
         self._short_at = -inf
 
     def states(self, replicas: Iterable[Replica]) -> None:
-        """Tell who changed state since the last time."""
+        """Report the replicas that changed state since the last call."""
         for replica in replicas:
             name, state = replica.id, replica.state
             if self._states.get(name, State.JOINING) is not state:
@@ -37,14 +36,18 @@ class Notices:
             self._states[name] = state
 
     def gone(self, name: str) -> None:
-        """A replica was told to go, and has."""
+        """Report a replica that was removed and has drained."""
         self._states.pop(name, None)
         log.info("replica %s has drained and is gone", name, extra={"replica": name})
 
-    def conviction(self, attempt: Attempt) -> None:
-        """A second replica died over a request: who looks for the reason has to know which."""
-        request, name = attempt.asked.request, attempt.replica.id
-        known = request.request_id.decode("latin-1") if isinstance(request, Flight) else "unknown"
+    def conviction(self, name: str, request_id: bytes) -> None:
+        """Report a replica that died over a request as another had before.
+
+        Args:
+            name: Name of the replica.
+            request_id: Id of the request, so that it can be found; empty if it has none.
+        """
+        known = request_id.decode("latin-1") or "unknown"
         log.error(
             "replica %s died when it had nothing but request %s, as another had before: its like is refused for %g s",
             name,
@@ -54,7 +57,7 @@ class Notices:
         )
 
     def shortage(self, error: UpstreamError, now: float) -> None:
-        """No connection could be made; of many at once there is one line."""
+        """Report a connection that could not be made; many at once make one line."""
         if now - self._short_at > _SHORTAGE_LINE_S:
             self._short_at = now
             log.warning("no connection can be made: %s; raise the limit of open files (ulimit -n, LimitNOFILE)", error)

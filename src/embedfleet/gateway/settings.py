@@ -1,4 +1,4 @@
-"""What one gateway process is told."""
+"""Settings of one gateway process."""
 
 from dataclasses import dataclass, field
 
@@ -12,23 +12,28 @@ class GatewaySettings:
     """Settings of one gateway.
 
     Attributes:
-        listen_fd: a bound socket to accept from, in the place of ``host`` and ``port``; 0 for none.
-        listens_later: it accepts nobody before it is told to over the admin socket.
-        replicas: to begin with; the admin socket replaces them.
-        admin_path: of the Unix socket for membership and status; empty for none.
-        admin_mode: that socket's permissions.
-        members_path: of a file with the replicas to begin with, drained ones too; empty for none.
-        model_path: of a file that tells, and is told, what model the replicas are; empty for none.
-        response_timeout_s: from sending a request to a replica to its whole reply.
-        probe_timeout_s: for each part of a probe; longer than the longest batch, since a probe waits behind it.
-        calibrate: whether a new replica is measured with a few batches.
-        coalesce: whether small requests that come at the same moment are asked for together.
-        hold_bytes: the largest reply to a whole request that is held until it is whole.
-        request_texts: the most texts of one request.
-        replica_body_bytes: the largest body that a replica takes.
-        access_log: a line per request.
-        drain_s: how long a stopping gateway goes on accepting, so that those in front see ``/readyz`` change.
-        stop_grace_s: how long exchanges under way may then take.
+        host: Address to listen on.
+        port: Port to listen on; 0 for any free one.
+        listen_fd: Bound socket to accept from, in place of ``host`` and ``port``; 0 for none.
+        listens_later: Whether it accepts no clients until the admin socket gets ``POST /listen``.
+        replicas: Replicas to begin with; the admin socket replaces them.
+        admin_path: Path of the Unix socket for membership and status; empty for none.
+        admin_mode: Permissions of that socket.
+        members_path: Path of a file with the replicas to begin with and which of them are drained; empty for none.
+        model_path: Path of a file that keeps which model the replicas serve; empty for none.
+        response_timeout_s: Seconds from sending a request to a replica to its whole reply.
+        probe_timeout_s: Seconds for each part of a probe. It has to exceed the time of the longest batch, because a
+            probe waits behind that.
+        calibrate: Whether a new replica is measured with a few batches.
+        coalesce: Whether small requests that come at the same moment are asked together.
+        hold_bytes: Size of the largest reply to a whole request that is held until it is whole.
+        request_texts: Most texts of one request.
+        replica_body_bytes: Size of the largest body that a replica takes.
+        access_log: Whether each request is a line in the log.
+        drain_s: Seconds for which a stopping gateway goes on accepting, so that those in front see ``/readyz`` change.
+        stop_grace_s: Seconds that exchanges under way may take after that.
+        limits: Limits of the connections with clients.
+        dispatch: Limits of the dispatcher.
     """
 
     host: str = "0.0.0.0"

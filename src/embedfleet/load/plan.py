@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import orjson
 
+from embedfleet.dialects.routes import path_of
 from embedfleet.load.workload import Arrival, Kind
 
 BYTES_PER_TOKEN, SPREAD = 4.0, 0.2
@@ -98,11 +99,13 @@ def _planned(arrival: Arrival, oracle: Oracle, seed: int, source: random.Random,
 
 
 def _embed(inputs: str | list[str], texts: list[str], oracle: Oracle) -> PlannedCall:
-    return PlannedCall(request_bytes("/embed", {"inputs": inputs}), list(oracle.vectors(texts)))
+    return PlannedCall(request_bytes(path_of("embed"), {"inputs": inputs}), list(oracle.vectors(texts)))
 
 
 def _rerank(query: str, texts: list[str], oracle: Oracle) -> PlannedCall:
-    return PlannedCall(request_bytes("/rerank", {"query": query, "texts": texts}), list(oracle.ranks(query, texts)))
+    return PlannedCall(
+        request_bytes(path_of("rerank"), {"query": query, "texts": texts}), list(oracle.ranks(query, texts))
+    )
 
 
 def request_bytes(path: str, body: object) -> bytes:

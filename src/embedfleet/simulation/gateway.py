@@ -7,11 +7,12 @@ from math import inf
 from typing_extensions import override
 
 from embedfleet.gateway.dispatch import pace
-from embedfleet.gateway.dispatch.command import Cancel, Command, Failure, Forget, Join, Probe, Refuse, Relay, Send
+from embedfleet.gateway.dispatch.abilities import Abilities
+from embedfleet.gateway.dispatch.commands import Cancel, Command, Failure, Forget, Join, Probe, Refuse, Relay, Send
 from embedfleet.gateway.dispatch.dispatcher import TICK_S, Dispatcher
 from embedfleet.gateway.dispatch.limits import DispatchLimits
-from embedfleet.gateway.dispatch.replica import Abilities, Replica
-from embedfleet.gateway.dispatch.request import Batch, Chunk, Part, Request, is_online
+from embedfleet.gateway.dispatch.replica import Replica
+from embedfleet.gateway.dispatch.request import Chunk, Handle, Request, SplitState, counts_as_online
 from embedfleet.load.workload import Arrival
 from embedfleet.simulation.batch_cost import BatchCost
 from embedfleet.simulation.clock import Clock
@@ -26,37 +27,29 @@ _LEAST_TIMER_S = 1e-6
 _FAILURES = {RESET: Failure.RESET, REFUSED: Failure.REFUSED}
 
 
-class SimRequest(Request):
-    """An arrival as the dispatcher sees it: with estimated tokens.
+class SimTexts(Handle):
+    """The texts of an arrival, with tokens that are estimated.
 
     Args:
-        arrival: The client's request.
+        arrival: The arrival.
         estimates: Estimated tokens of each text.
-        now: Current time, in seconds.
     """
 
-    def __init__(self, arrival: Arrival, estimates: list[int], now: float) -> None:
-        total = sum(estimates)
-        super().__init__(
-            tokens=total,
-            texts=len(estimates),
-            size_bytes=4 * total,
-            online=is_online(len(estimates), total, rerank=arrival.kind == "rerank"),
-            now=now,
-            timeout_s=1e9,
-        )
+    def __init__(self, arrival: Arrival, estimates: list[int]) -> None:
         self.arrival = arrival
         self.estimates = estimates
 
+    @property
     @override
-    def divide(self, *, by_length: bool) -> Batch:
-        order = range(len(self.estimates))
-        if by_length:
-            return Batch(self.estimates, [4 * cost for cost in self.estimates], sorted(order, key=self._length))
-        return Batch(self.estimates, [4 * cost for cost in self.estimates], order)
+    def fingerprints(self) -> Sequence[int]:
+        return [hash((id(self), item)) for item in range(len(self.estimates))]
 
-    def _length(self, item: int) -> int:
-        return -self.estimates[item]
+    @override
+    def split(self, *, by_length: bool) -> SplitState:
+        order: Sequence[int] = range(len(self.estimates))
+        if by_length:
+            order = sorted(order, key=lambda item: -self.estimates[item])
+        return SplitState(self.estimates, [4 * cost for cost in self.estimates], order)
 
 
 class SimGateway:
@@ -89,19 +82,32 @@ class SimGateway:
         self._calls: dict[tuple[Chunk, Replica], SimCall] = {}
         self._due = inf
         self._abilities = Abilities(batch_tokens=cost.batch_tokens, batch_texts=batch_texts)
-        self._cost = pace.Cost(cost.a_s, cost.b_s)
+        self._cost = pace.BatchCost(cost.a_s, cost.b_s)
         self._execute(self.dispatcher.set_members(list(self._replicas), 0.0))
         self._tick()
 
     def arrive(self, arrival: Arrival) -> None:
         """Take a client's request."""
         now = self._clock.now
-        request = SimRequest(arrival, self._estimates(arrival.tokens), now)
+        request = self._request(arrival, now)
         replica = self.dispatcher.assign(request, now)
         if replica is not None:
             self._send(request, replica)
         else:
             self._execute(self.dispatcher.arrived(request, now))
+
+    def _request(self, arrival: Arrival, now: float) -> Request:
+        estimates = self._estimates(arrival.tokens)
+        total = sum(estimates)
+        return Request(
+            SimTexts(arrival, estimates),
+            tokens=total,
+            texts=len(estimates),
+            size_bytes=4 * total,
+            is_online=counts_as_online(len(estimates), total, is_rerank=arrival.kind == "rerank"),
+            now=now,
+            timeout_s=1e9,
+        )
 
     def _estimates(self, tokens: Sequence[int]) -> list[int]:
         return [max(1, round(count * self._random.lognormvariate(0, _ERROR))) for count in tokens]
@@ -158,12 +164,12 @@ class SimGateway:
 
     @staticmethod
     def _arrival(request: Request) -> Arrival:
-        assert isinstance(request, SimRequest)
-        return request.arrival
+        assert isinstance(request.handle, SimTexts)
+        return request.handle.arrival
 
     def _send(self, chunk: Chunk, replica: Replica) -> None:
         arrival = self._arrival(chunk.request)
-        tokens = tuple(arrival.tokens[item] for item in chunk.items) if isinstance(chunk, Part) else arrival.tokens
+        tokens = tuple(arrival.tokens[item] for item in chunk.items) if chunk.items else arrival.tokens
         call = self._calls[chunk, replica] = SimCall(tokens, self._answerer(chunk, replica, sum(tokens)))
         self._replicas[replica.id].send(call)
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 import orjson
 import pytest
 
-from embedfleet.gateway.calibration import TRIALS, Calibration, wanted
-from embedfleet.gateway.dispatch.replica import Abilities
+from embedfleet.gateway.calibration import SIZES, Calibration, wanted
+from embedfleet.gateway.dispatch.abilities import Abilities
 from embedfleet.probe.prober import Prober
 from embedfleet.simulation.batch_cost import BatchCost
 from embedfleet.types import Endpoint
@@ -43,12 +43,12 @@ def test_every_kind_of_model_is_asked_what_it_answers(kind):
 
 
 def test_a_replica_is_asked_for_no_more_than_it_takes():
-    assert wanted(Abilities()) == list(TRIALS)
-    assert [trial.tokens for trial in wanted(Abilities(batch_texts=4))] == [8, 128, 512, 2048]
-    assert [trial.tokens for trial in wanted(Abilities(input_tokens=256))] == [8, 128, 256, 1024, 4096]
-    assert [trial.tokens for trial in wanted(Abilities(batch_tokens=600))] == [8, 128, 512]
-    assert [trial.texts for trial in wanted(Abilities(), 8)] == [1, 1, 1, 4, 8]
-    assert wanted(Abilities(), None) == wanted(Abilities(), "8") == wanted(Abilities(), 0) == list(TRIALS)
+    assert wanted(Abilities()) == list(SIZES)
+    assert [size.tokens for size in wanted(Abilities(batch_texts=4))] == [8, 128, 512, 2048]
+    assert [size.tokens for size in wanted(Abilities(input_tokens=256))] == [8, 128, 256, 1024, 4096]
+    assert [size.tokens for size in wanted(Abilities(batch_tokens=600))] == [8, 128, 512]
+    assert [size.texts for size in wanted(Abilities(), 8)] == [1, 1, 1, 4, 8]
+    assert wanted(Abilities(), None) == wanted(Abilities(), "8") == wanted(Abilities(), 0) == list(SIZES)
 
 
 def test_a_replica_that_cannot_be_measured_serves_all_the_same():
@@ -130,7 +130,7 @@ def test_a_slow_replica_is_asked_little():
     assert asked(*begin, *trial(0.52), *trial(0.53)) == 2, "none after a slow one, though there is time"
     assert asked(*begin, *trial(0.15), *trial(0.48), *trial(0.2)) == 2, "none that would take too long"
     assert asked(*begin, *trial(1.2), *trial(0.9)) == 2, "two at least, and none when the time is over"
-    assert asked(*begin) == 2 * len(TRIALS), "the best of two"
+    assert asked(*begin) == 2 * len(SIZES), "the best of two"
 
 
 def test_a_replica_that_does_not_answer_in_time_is_at_least_so_slow():
@@ -190,7 +190,7 @@ def test_a_probe_of_one_that_serves_does_not_measure_it_again():
             count = len(replica.seen)
             pace = g.app.proxy.dispatcher.replicas["r"].pace
             pace.slowness = 3.0
-            await g.app._probe(replica.endpoint("r"))
+            await g.app.probing._probe(replica.endpoint("r"))
             assert (len(replica.seen), pace.slowness) == (count, 3.0)
             await replica.kill()
 

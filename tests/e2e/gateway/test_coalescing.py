@@ -6,11 +6,11 @@ from dataclasses import replace
 import orjson
 import pytest
 
-from embedfleet.gateway.dispatch.pace import Cost
+from embedfleet.gateway.dispatch.pace import BatchCost
 from embedfleet.gateway.requests.coalesced_request import apportioned
 from tests.services.gateway import DISPATCH, gateway, run
 
-FIXED = Cost(a_s=1.0, b_s=1e-6)  # a batch's own time is all, so that any number of texts may share it
+FIXED = BatchCost(a_s=1.0, b_s=1e-6)  # a batch's own time is all, so that any number of texts may share it
 
 
 def spread_out(g):
@@ -117,9 +117,9 @@ def test_of_those_refused_together_each_is_let_in_when_it_was_told():
             texts = [f"a text {n} " + "of many words " * 300 for n in range(8)]
             answers = await together(g, texts)
             assert {(status, fields[b"x-shed-reason"]) for status, fields, _ in answers} == {(503, b"online-queue")}
-            promises = g.app.proxy.dispatcher._admission._promises_of_huge[True]
-            assert len(promises) == 8
-            promises._pass_time(latest := promises._last_at)
+            reservations = g.app.proxy.dispatcher._admission._reservations_of_huge[True]
+            assert len(reservations) == 8
+            reservations._pass_time(latest := reservations._last_at)
             g.app.proxy.now = lambda: latest  # as told
             again = [asyncio.create_task(g.embed(text)) for text in texts]
             await g.until(lambda: g.app.proxy.dispatcher.queued == 9)
@@ -132,7 +132,7 @@ def test_of_those_refused_together_each_is_let_in_when_it_was_told():
 def test_where_texts_cost_what_they_cost_each_goes_alone():
     async def go():
         async with gateway(1) as g:
-            g.app.proxy.probed("r0", "", cost=Cost(a_s=1e-6, b_s=1e-5))
+            g.app.proxy.probed("r0", "", cost=BatchCost(a_s=1e-6, b_s=1e-5))
             await together(g, ["text"] * 10)
             assert len(g.replicas[0].seen) == 10
 

@@ -104,7 +104,7 @@ def test_what_is_silent_on_a_connection_that_had_rested_is_asked_on_a_new_one(co
             assert await six(g, inputs) == [200] * 6
             assert await six(g, inputs) == [200] * 6
             assert "ejected" not in g.states.values()
-            await g.until(lambda: all(not pool.busy for pool in g.app.proxy._pools.by_name.values()))
+            await g.until(lambda: all(not pool.is_busy for pool in g.app.proxy._connections.by_name.values()))
 
     run(go)
 
@@ -138,7 +138,7 @@ def test_a_slow_replica_is_asked_once():
             await g.until(lambda: replica.held)
             proxy = g.app.proxy
             proxy._ask_again(proxy.now() + 100)
-            assert proxy.tally._registry["embedfleet_hedges_total"].value().value == 0
+            assert proxy.counters._registry["embedfleet_hedges_total"].value().value == 0
             replica.answer(replica.held.popleft())
             assert (await asked).status == 200
             assert len(replica.seen) == 1

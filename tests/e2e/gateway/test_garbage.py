@@ -7,7 +7,8 @@ import struct
 
 import pytest
 
-from embedfleet.gateway.dispatch.request import Chunk
+from embedfleet.gateway.dispatch.request import Chunk, Handle
+from embedfleet.gateway.requests.attempt import Sending
 from embedfleet.gateway.upstream.call import Call
 from embedfleet.http.connection import Connection
 from embedfleet.http.exchange import Exchange
@@ -31,7 +32,8 @@ def cycles():
     gc.garbage.clear()
     gc.set_debug(gc.DEBUG_SAVEALL)
     gc.collect()
-    return {type(found).__qualname__ for found in gc.garbage if isinstance(found, Chunk | Call | Exchange | Connection)}
+    kinds = Chunk | Handle | Sending | Call | Exchange | Connection
+    return {type(found).__qualname__ for found in gc.garbage if isinstance(found, kinds)}
 
 
 @pytest.mark.parametrize("coalesce", [False, True])

@@ -176,7 +176,7 @@ def test_a_server_that_closes_idle_connections_loses_no_capacity(idle_s):
             assert all(replica.seen for replica in made)
             most = 3  # while it is learnt how long one may be idle, and a busy machine is late with the next
             for name in ("r0", "r1"):
-                assert g.app.proxy.pool(name).watch.losses <= most
+                assert g.app.proxy.connections(name).watch.losses <= most
                 assert g.app._registry["embedfleet_probes_total"].value(name, "good").value <= 1 + most
                 assert g.app._registry["embedfleet_probes_total"].value(name, "bad").value == 0
             for replica in made:
@@ -274,8 +274,12 @@ def test_no_answer_joins_the_parts_of_two_models(tmp_path):
             held = next(replica for replica in g.replicas if b"long" in replica.held[0].body)
             held.answer(held.held.popleft())
             other = next(replica for replica in g.replicas if replica is not held)
-            await g.until(lambda: any(r.batch is not None for r in g.app.proxy.dispatcher._work.open))
-            await g.until(lambda: any(r.batch and r.batch.unanswered < 8 for r in g.app.proxy.dispatcher._work.open))
+            await g.until(lambda: any(r.split_state for r in g.app.proxy.dispatcher._requests.open))
+            await g.until(
+                lambda: any(
+                    r.split_state and r.split_state.unanswered < 8 for r in g.app.proxy.dispatcher._requests.open
+                )
+            )
             await say()
             await come_back(other, mode=200, **NEW)
             assert (await waiting).status == 503
@@ -341,7 +345,7 @@ def test_a_model_file_that_is_removed_or_written_over_while_it_is_needed_is_writ
             sound = path.read_bytes()
             for harm in (path.unlink, lambda: path.write_bytes(broken(sound))):
                 harm()
-                await asyncio.to_thread(g.app.look_after_model, asyncio.get_running_loop())
+                await asyncio.to_thread(g.app.probing.look_after_model, asyncio.get_running_loop())
                 await asyncio.sleep(0)
                 assert path.read_bytes() == sound
 

@@ -7,13 +7,15 @@ from itertools import product
 import orjson
 import pytest
 
-from embedfleet.gateway.counters import Tally
-from embedfleet.gateway.requests import coalesced_request
-from embedfleet.gateway.requests.client_request import Flight, FlightPart
+from embedfleet.gateway.counters import Counters
+from embedfleet.gateway.requests import coalesced_request, coalescing
+from embedfleet.gateway.requests.client_request import ClientRequest
 from tests.e2e.gateway.test_coalescing import spread_out, together
 from tests.services.gateway import gateway, run
 
-patches = pytest.mark.skipif(not inspect.isfunction(Flight.relay), reason="what is compiled cannot be made to fail")
+patches = pytest.mark.skipif(
+    not inspect.isfunction(ClientRequest.relay), reason="what is compiled cannot be made to fail"
+)
 DEEP = b"[" * 300 + b"]" * 300  # orjson reads it, and does not write it
 
 
@@ -96,16 +98,12 @@ def raising(of, name, is_meant):
 
 
 @patches
-@pytest.mark.parametrize(
-    ("of", "name"),
-    [(Flight, name) for name in ("divide", "send", "wire", "note_sent", "check", "keep", "relay", "join")]
-    + [(FlightPart, name) for name in ("send", "check", "answered")],
-)
-def test_wherever_our_code_fails_its_own_request_fails_and_no_other(monkeypatch, of, name):
-    def is_meant(thing):
-        return b"doomed" in getattr(thing, "_flight", thing).exchange.body
+@pytest.mark.parametrize("name", ["split", "wire", "sent", "check", "keep", "relay", "join"])
+def test_wherever_our_code_fails_its_own_request_fails_and_no_other(monkeypatch, name):
+    def is_meant(client):
+        return b"doomed" in client.exchange.body
 
-    monkeypatch.setattr(of, name, raising(of, name, is_meant))
+    monkeypatch.setattr(ClientRequest, name, raising(ClientRequest, name, is_meant))
 
     async def go():
         async with gateway(2) as g:
@@ -122,9 +120,10 @@ def test_wherever_our_code_fails_its_own_request_fails_and_no_other(monkeypatch,
 
 
 @patches
-@pytest.mark.parametrize("name", ["send", "check", "relay"])
+@pytest.mark.parametrize("name", ["wire", "check", "relay"])
 def test_if_what_is_asked_together_fails_each_is_asked_alone(monkeypatch, name):
-    monkeypatch.setattr(coalesced_request.Bundle, name, raising(coalesced_request.Bundle, name, lambda _: True))
+    of = coalesced_request.CoalescedRequest
+    monkeypatch.setattr(of, name, raising(of, name, lambda _: True))
 
     async def go():
         async with gateway(2) as g:
@@ -137,12 +136,12 @@ def test_if_what_is_asked_together_fails_each_is_asked_alone(monkeypatch, name):
 
 
 @patches
-@pytest.mark.parametrize("name", ["read_single", "write_batch"])
-def test_if_requests_cannot_be_put_together_each_goes_alone(monkeypatch, name):
+@pytest.mark.parametrize(("where", "name"), [(coalescing, "read_single"), (coalesced_request, "write_batch")])
+def test_if_requests_cannot_be_put_together_each_goes_alone(monkeypatch, where, name):
     def failing(*_):
         raise RuntimeError(name)
 
-    monkeypatch.setattr(coalesced_request, name, failing)
+    monkeypatch.setattr(where, name, failing)
 
     async def go():
         async with gateway(1) as g:
@@ -166,7 +165,7 @@ def test_a_fault_in_what_time_brings_ends_no_clock(monkeypatch):
                 raise RuntimeError("a tick fails")
 
             with monkeypatch.context() as patch:
-                patch.setattr(dispatcher._roster, "probes", failing)
+                patch.setattr(dispatcher._pool, "probes", failing)
                 await failed.wait()
             ticked_at = dispatcher._ticked_at
             await g.until(lambda: dispatcher._ticked_at > ticked_at)
@@ -180,7 +179,7 @@ def test_a_streamed_reply_that_our_code_fails_on_is_broken_off(monkeypatch):
     def failing(*_):
         raise RuntimeError("no more of it")
 
-    monkeypatch.setattr(Flight, "pass_on", failing)
+    monkeypatch.setattr(ClientRequest, "pass_on", failing)
 
     async def go():
         async with gateway(1, hold_bytes=100_000) as g:
@@ -212,7 +211,7 @@ def test_what_cannot_be_counted_costs_its_own_request(monkeypatch):
     async def go():
         async with gateway(1) as g:
             with monkeypatch.context() as patch:
-                patch.setattr(Tally, "waited", raising(Tally, "waited", lambda _: True))
+                patch.setattr(Counters, "add_wait", raising(Counters, "add_wait", lambda _: True))
                 assert (await g.embed()).status == 500
             await until_nothing_is_left(g)
 

@@ -77,8 +77,8 @@ def test_bulk_is_never_put_behind_bulk_that_online_work_waits_for():
     send = run.front_door._send
 
     def watch(chunk, replica):
-        if not chunk.online:
-            seen.append((replica.bulk, replica.online))
+        if not chunk.is_online:
+            seen.append((replica.bulk_chunks, replica.online_chunks))
         send(chunk, replica)
 
     run.front_door._send = watch

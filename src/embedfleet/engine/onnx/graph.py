@@ -24,8 +24,8 @@ _WEIGHTS_FILE = "weights"
 _OPSET = (("", 17), (MS, 1))
 _IR_VERSION = 9  # the version of opset 17, so that older runtimes load it
 _TOKENS, _SEQUENCES = ["tokens"], ["sequences"]
-# The inputs that a graph may have: token ids and types, and those of `compute.ragged_batch`. Each graph takes only those
-# that its nodes use.
+# The inputs that a graph may have: token ids and types, and those of `compute.ragged_batch`. Each graph has only the
+# inputs that its nodes use.
 _INPUTS: dict[str, tuple[int, Sequence[str | int]]] = {
     "ids": (TensorProto.INT64, _TOKENS),
     "types": (TensorProto.INT64, _TOKENS),

@@ -5,11 +5,11 @@ class Budget:
     """Tokens that may be sent again: a share of those sent for the first time, and a burst.
 
     Args:
-        share: of the tokens sent that may be sent again.
-        burst: that may be sent again before anything was earned; also the most that is saved.
+        share: Share of the tokens sent for the first time.
+        burst: Tokens that may be sent again before any share was earned; also the most that is saved up.
 
     Attributes:
-        spent: since the start.
+        spent: Tokens spent since the start.
     """
 
     def __init__(self, share: float, burst: int) -> None:
@@ -20,7 +20,12 @@ class Budget:
         self._seen = 0
 
     def spend(self, tokens: int, sent: int) -> bool:
-        """Take so many, if they are there, after ``sent`` tokens were sent for the first time in all."""
+        """Spend tokens if they are left; return whether they were.
+
+        Args:
+            tokens: Tokens to spend.
+            sent: Tokens sent for the first time since the start.
+        """
         self._left = min(self._burst, self._left + self._share * (sent - self._seen))
         self._seen = sent
         if tokens > self._left:

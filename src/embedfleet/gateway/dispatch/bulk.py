@@ -1,99 +1,101 @@
-"""How bulk work is sent: cut as late as possible, to replicas that are about to run dry."""
+"""Sending of bulk work: requests are split as late as possible, for replicas that are about to run dry."""
 
 from math import ceil, inf
 
-from embedfleet.gateway.dispatch.command import Command, Send
+from embedfleet.gateway.dispatch.commands import Command, Send
 from embedfleet.gateway.dispatch.limits import DispatchLimits
-from embedfleet.gateway.dispatch.placement import EARLY_S, fits, takes_bulk
-from embedfleet.gateway.dispatch.pool import Roster
+from embedfleet.gateway.dispatch.open_requests import OpenRequests
+from embedfleet.gateway.dispatch.placement import EARLY_S, takes_bulk
+from embedfleet.gateway.dispatch.pool import Pool
 from embedfleet.gateway.dispatch.quarantine import Quarantine
 from embedfleet.gateway.dispatch.replica import Replica
-from embedfleet.gateway.dispatch.request import Chunk
-from embedfleet.gateway.dispatch.splitting import Bounds, carve, most_tokens, staggered
-from embedfleet.gateway.dispatch.work import Work, part_of
+from embedfleet.gateway.dispatch.request import Chunk, Request, SplitState
+from embedfleet.gateway.dispatch.splitting import PartBounds, most_tokens, split_next, staggered
 
-_BACKLOG_S = 2.0  # of bulk work; above it throughput counts for more than the time of one chunk
-_RESERVE_ROUNDS = 2  # a chunk for each: so many rounds may wait, for each other replica, while one is spared
-_REPLICAS_PER_SPARED = 8  # while replicas are spared
+_BACKLOG_S = 2.0  # seconds of bulk work above which throughput counts for more than the time of one chunk
+_RESERVE_ROUNDS = 2  # replicas are spared only below a backlog of so many chunks for each other replica
+_REPLICAS_PER_SPARED = 8
 _SMALLEST_SHARE = 0.25  # of a chunk's tokens, to which it shrinks to use idle replicas
-_REFILL = 1 / 3  # of a chunk's tokens: if the texts of one call leave as much of it, another call goes with it
-_STARVED_S = 2.0  # without bulk work at any replica while some waits: then one chunk goes whatever else there is to do
-_FULL = 0.95  # of a batch's tokens: estimates are off, and what spills over takes a batch of its own
+_REFILL = 1 / 3  # share of a chunk's tokens; if a call leaves that much of it, another call goes with it
+_STARVED_S = 2.0  # without bulk work at any replica while some waits; then one chunk goes regardless
+_FULL = 0.95  # share of a batch's tokens: estimates are off, and the excess would take a batch of its own
 
 
 class BulkSender:
     """Sends what waits in the bulk queue.
 
     Args:
-        limits: of the dispatcher.
-        roster: of the replicas.
-        work: whose queue.
-        quarantine: where goes what a replica has died with since it came.
+        limits: Limits of the dispatcher.
+        pool: Replicas of the service.
+        requests: Open requests, with the bulk queue.
+        quarantine: Where chunks go whose texts a replica has died with since they came.
 
     Attributes:
-        due: when the next replica will be about to run dry; infinite if nothing waits for that.
+        due: Time at which the next replica is about to run dry; infinite if nothing waits for that.
     """
 
-    def __init__(self, limits: DispatchLimits, roster: Roster, work: Work, quarantine: Quarantine) -> None:
+    def __init__(self, limits: DispatchLimits, pool: Pool, requests: OpenRequests, quarantine: Quarantine) -> None:
         self.due = inf
         self._limits = limits
-        self._roster = roster
-        self._work = work
+        self._pool = pool
+        self._requests = requests
+        self._queue = requests.bulk_queue
         self._quarantine = quarantine
-        self._fed_at = 0.0  # when a replica had bulk work last, or none waited
+        self._fed_at = 0.0  # last time at which a replica had bulk work, or none waited
 
     def feed(self, now: float) -> list[Command]:
-        """A chunk that makes way for nobody, if online work has let none in for long; to be called now and then.
+        """Send one chunk if online work has kept all bulk work waiting for long; call this on every tick.
 
-        It goes beyond the replica's window, which online work without end would fill again and again.
+        It ignores the replica's window, which endless online work would fill again and again.
         """
-        serving = [replica for replica in self._roster.serving if replica.full_until <= now]
-        if not self._work.bulk or not serving or any(replica.bulk for replica in self._roster.serving):
+        available = [replica for replica in self._pool.serving if replica.is_available(now)]
+        if not self._queue or not available or any(replica.bulk_chunks for replica in self._pool.serving):
             self._fed_at = now
         if now - self._fed_at < _STARVED_S:
             return []
-        replica = min(serving, key=lambda replica: replica.eta(now))
-        chunk = self._next(replica, replica.chunk_tokens, is_starved=True)
+        replica = min(available, key=lambda replica: replica.eta(now))
+        chunk = self._next(replica, replica.chunk_tokens, ignores_window=True)
         if chunk is None or self._quarantine.holds(chunk, now):
             return []
         self._fed_at = now
-        self._work.send(chunk, replica, now)
+        self._requests.send(chunk, replica, now)
         return [Send(chunk, replica)]
 
-    def dispatch(self, now: float, *, is_online: bool) -> list[Command]:
-        """To each replica that is about to run dry a chunk.
+    def dispatch(self, now: float, *, has_online: bool) -> list[Command]:
+        """Send a chunk to each replica that is about to run dry.
 
         Args:
-            now: in seconds.
-            is_online: whether there is online work to make way for.
+            now: Time in seconds.
+            has_online: Whether there is online work to make way for.
         """
         commands: list[Command] = []
         sends: list[Send] | None = None
         while sends is None or any(send.replica.eta(now) <= EARLY_S for send in sends):
-            sends = self._send_round(now, is_online=is_online)
+            sends = self._send_round(now, has_online=has_online)
             commands += sends
         return commands
 
-    def _send_round(self, now: float, *, is_online: bool) -> list[Send]:
-        """One chunk to each; who has had a small one may be about to run dry still."""
+    def _send_round(self, now: float, *, has_online: bool) -> list[Send]:
+        """Send each replica one chunk; after a small one it may still be about to run dry."""
         self.due = inf
         sends: list[Send] = []
-        spared = self._spared(is_online=is_online)
-        early = sorted(self._roster.serving, key=lambda replica: replica.eta(now))
+        spared = self._spared(has_online=has_online)
+        early = sorted(self._pool.serving, key=lambda replica: replica.eta(now))
         for number, replica in enumerate(early):
-            if not self._work.bulk:
+            if not self._queue:
                 break
-            if takes_bulk(replica, self._roster.serving, now, spared=spared):
+            if takes_bulk(replica, self._pool.serving, now, spared=spared):
                 ready = sum(other.eta(now) <= EARLY_S for other in early[number:])
-                sends += self._fill(replica, self._tokens(replica, ready, now, is_online=is_online), now)
+                sends += self._fill(replica, self._tokens(replica, ready, now, has_online=has_online), now)
             if replica.free_at > now + EARLY_S:
                 self.due = min(self.due, replica.free_at - EARLY_S)
         return sends
 
     def _fill(self, replica: Replica, tokens: int, now: float) -> list[Send]:
-        """So many tokens to one replica, in several calls where the texts that it takes in one are too short for them.
+        """Send one replica so many tokens, in several calls if the texts of one call are too short for that.
 
-        It computes what waits for it together: of 32 titles a call, one call at a time, its fixed cost would be most.
+        The replica computes together what waits for it. With one call of 32 titles at a time, most of its time would
+        be the fixed cost of batches.
         """
         sends: list[Send] = []
         left = tokens
@@ -104,64 +106,86 @@ class BulkSender:
             if self._quarantine.holds(chunk, now):
                 continue
             self._fed_at = now
-            self._work.send(chunk, replica, now)
+            self._requests.send(chunk, replica, now)
             sends.append(Send(chunk, replica))
             left -= chunk.tokens
-            if chunk.texts < replica.abilities.batch_texts or replica.online:
+            if chunk.texts < replica.abilities.batch_texts or replica.online_chunks:
                 break
         return sends
 
-    def _spared(self, *, is_online: bool) -> int:
-        """How many to keep without bulk: the more replicas, the less it costs bulk that some do not help."""
-        serving = self._roster.serving
-        if not self._limits.reserve or not is_online or len(serving) < 2:
+    def _spared(self, *, has_online: bool) -> int:
+        """Return how many replicas to keep free of bulk work; in a large pool a few cost bulk work little."""
+        serving = self._pool.serving
+        if not self._limits.reserve or not has_online or len(serving) < 2:
             return 0
         round_tokens = sum(replica.chunk_tokens for replica in serving)
-        if self._work.bulk.tokens >= _RESERVE_ROUNDS * (len(serving) - 1) * round_tokens:
+        if self._queue.tokens >= _RESERVE_ROUNDS * (len(serving) - 1) * round_tokens:
             return 0
         return ceil(len(serving) / _REPLICAS_PER_SPARED)
 
-    def _tokens(self, replica: Replica, ready: int, now: float, *, is_online: bool) -> int:
-        """Of the next chunk: small enough for online work to come in soon, and to use all that is idle."""
-        waiting = self._work.bulk.tokens
-        if not is_online or waiting > _BACKLOG_S * self._roster.tokens_per_s:
+    def _tokens(self, replica: Replica, ready: int, now: float, *, has_online: bool) -> int:
+        """Return the tokens of the next chunk: few enough to let online work in soon and to use all idle replicas.
+
+        Args:
+            replica: Replica that gets the chunk.
+            ready: Number of replicas that are about to run dry.
+            now: Time in seconds.
+            has_online: Whether there is online work to make way for.
+        """
+        waiting = self._queue.tokens
+        if not has_online or waiting > _BACKLOG_S * self._pool.tokens_per_s:
             tokens = int(_FULL * replica.abilities.batch_tokens)
         else:
             tokens = replica.chunk_tokens
         share = -(-waiting // max(1, ready))
         tokens = min(tokens, max(share, int(_SMALLEST_SHARE * tokens)))
-        if not is_online:
+        if not has_online:
             return tokens
-        ends = [max(now, other.free_at) for other in self._roster.serving if other is not replica and other.tokens]
+        ends = [max(now, other.free_at) for other in self._pool.serving if other is not replica and other.tokens]
         return staggered(tokens, now + replica.eta(now), ends, replica.pace.real_cost)
 
-    def _next(self, replica: Replica, tokens: int, *, is_starved: bool = False) -> Chunk | None:
-        """What is to be sent again and may be sent here, else the next of the first request; None if it has no room."""
-        queue = self._work.bulk
-        for chunk in queue.returned:
-            spares = replica.id in chunk.tried and self._roster.has_untried(chunk)
-            if not spares and fits(replica, chunk.tokens, chunk.texts, is_starved=is_starved):
-                queue.take_back(chunk)
+    def _next(self, replica: Replica, tokens: int, *, ignores_window: bool = False) -> Chunk | None:
+        """Take the next chunk out of the queue: a returned one, else one of the first request.
+
+        Args:
+            replica: Replica that gets the chunk.
+            tokens: Most tokens of a new chunk.
+            ignores_window: Whether only the number of texts limits what the replica gets.
+
+        Returns:
+            The chunk; None if the replica has no room for the next one.
+        """
+        for chunk in self._queue.returned:
+            belongs_elsewhere = replica.id in chunk.tried and self._pool.has_untried(chunk)
+            if not belongs_elsewhere and replica.has_room(chunk.tokens, chunk.texts, ignores_window=ignores_window):
+                self._queue.take_back(chunk)
                 return chunk
-        if not queue.requests:
+        if not self._queue.requests:
             return None
-        request = queue.requests[0]
-        if request.batch is None:
-            if not fits(replica, request.tokens, request.texts, is_starved=is_starved):
-                return None
-            queue.remove(request)
-            return request
-        if not fits(replica, most_tokens(request.batch, tokens), 1, is_starved=is_starved):
+        request = self._queue.requests[0]
+        state = request.split_state
+        if state is not None:
+            return self._split_off(request, state, replica, tokens, ignores_window=ignores_window)
+        if not replica.has_room(request.tokens, request.texts, ignores_window=ignores_window):
+            return None
+        self._queue.remove(request)
+        return request
+
+    def _split_off(
+        self, request: Request, state: SplitState, replica: Replica, tokens: int, *, ignores_window: bool
+    ) -> Chunk | None:
+        """Split the next part off a request; None if the replica has no room for one."""
+        if not replica.has_room(most_tokens(state, tokens), 1, ignores_window=ignores_window):
             return None
         abilities = replica.abilities
         most = min(abilities.batch_texts, replica.permits)
         room = max(1, min(most, replica.permits - replica.texts))
-        if room < most and request.batch.spare_parts <= 0:
-            return None  # it would have to be cut once more than it may be
+        if room < most and state.spare_parts <= 0:
+            return None  # a part this small would take one part more than is allowed
         if room < most:
-            request.batch.spare_parts -= 1
-        items, cut = carve(request.batch, Bounds(tokens, room, abilities.body_bytes))
-        queue.tokens -= cut
-        if request.batch.is_taken:
-            queue.requests.popleft()
-        return part_of(request, request.batch, items, cut)
+            state.spare_parts -= 1
+        items, part_tokens = split_next(state, PartBounds(tokens, room, abilities.body_bytes))
+        self._queue.tokens -= part_tokens
+        if state.is_complete:
+            self._queue.requests.popleft()
+        return request.add_part(state, items, part_tokens)

@@ -1,12 +1,12 @@
-"""What a request will cost before anybody has tokenized it, and how fast the pool works it off."""
+"""Estimates: what a request costs before anybody has tokenized it, and how fast the pool works it off."""
 
 from typing import Final
 
-# Tokens per character, before anything is learnt: English runs at about 4 characters a token.
+# Tokens per character before anything is learnt: English has about 4 characters per token.
 _FIRST_RATIO: Final = 0.25
-# Tokens that every text has besides its own: BERT's [CLS] and [SEP], and their like.
+# Tokens that every text has besides its own, such as BERT's [CLS] and [SEP].
 _SPECIAL: Final = 2
-# Each reply moves the ratio by this share towards what it cost.
+# Share of the way that each reply moves the ratio towards what the request cost.
 _GAIN: Final = 0.05
 _LEAST_RATIO: Final = 0.01
 _MOST_RATIO: Final = 2.0
@@ -19,11 +19,17 @@ class TokenEstimate:
         self.ratio = _FIRST_RATIO
 
     def tokens(self, characters: int) -> int:
-        """The estimate for one text."""
+        """Return the estimated tokens of one text of so many characters."""
         return _SPECIAL + int(characters * self.ratio)
 
     def learn(self, estimated: int, texts: int, tokens: int) -> None:
-        """Texts that were estimated at so many tokens cost ``tokens``."""
+        """Learn from a reply.
+
+        Args:
+            estimated: Estimated tokens of all texts.
+            texts: Number of texts.
+            tokens: Tokens that they cost.
+        """
         special = _SPECIAL * texts
         if estimated > special and tokens > special:
             seen = self.ratio * (tokens - special) / (estimated - special)
@@ -39,15 +45,20 @@ class DrainRate:
         self._since = 0.0
 
     def finished(self, tokens: int) -> None:
-        """Count finished work."""
+        """Count finished tokens."""
         self._finished += tokens
 
     def stood_still(self, seconds: float) -> None:
-        """Time in which nothing was seen is not counted."""
+        """Leave out a period in which the gateway read nothing."""
         self._since += seconds
 
     def measure(self, now: float, *, busy: bool) -> None:
-        """Close a window of about a second; one without work says nothing about speed."""
+        """Close a measurement of at least a second; one without work says nothing about speed.
+
+        Args:
+            now: Time in seconds.
+            busy: Whether any replica has work.
+        """
         elapsed = now - self._since
         if elapsed < 1.0:
             return

@@ -1,33 +1,36 @@
-"""Bounds and rules of the dispatcher that are set, not learnt."""
+"""Limits and rules of the dispatcher that are configured, not learnt."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class DispatchLimits:
-    """Seconds are of the fleet's work where a queue is meant: tokens over the tokens per second of all replicas.
+    """Limits of the dispatcher.
+
+    The length of a queue in seconds is its tokens over the combined tokens per second of all replicas.
 
     Attributes:
-        online_queue_s: of online work that may wait; what comes while nothing waits is always taken.
-        bulk_queue_s: of bulk work that may wait, likewise.
-        queue_bytes: of the bodies that may wait.
-        online_deadline_s: an online request that names no deadline is given up after this.
-        bulk_deadline_s: a bulk request likewise.
-        no_replica_s: what waits is given up once no replica has served for so long, counted from its arrival at the
-            earliest; so is what no replica can be connected to for so long.
-        split: whether requests are cut into chunks; if not, each goes whole to one replica.
-        prefer_online: whether bulk work makes way; if not, all work is online work, first come first served.
-        reserve: whether one replica is kept free of bulk work while little of that waits.
-        hedge: whether what a suspect replica holds is sent to another as well.
-        rested_s: a connection that was idle for so long before a request may be dead, if that is silent.
-        sort_by_length: whether a batch is cut in order of length, for replicas that pad.
-        sends: of one chunk, refusals not counted.
-        failures: in a row until a replica is ejected.
-        full_s: how long a replica that answered 429, or was out of our reach, gets nothing.
-        quarantine_s: what killed two replicas is refused for so long after it was last asked.
-        probe_interval_s: an active replica that was not heard of for so long is probed.
-        probe_retry_s: first and last wait between probes of a replica that is not active.
-        slow_start_s: a replica that came back has its whole window after this.
+        online_queue_s: Most online work that may wait, in seconds; work that comes while nothing waits is always taken.
+        bulk_queue_s: Most bulk work that may wait, in seconds; work that comes while nothing waits is always taken.
+        queue_bytes: Most bytes of the bodies of waiting requests.
+        online_deadline_s: Seconds after which an online request that names no deadline is given up.
+        bulk_deadline_s: Seconds after which a bulk request that names no deadline is given up.
+        no_replica_s: Seconds without a serving replica after which waiting requests are given up, counted from their
+            arrival at the earliest; also the longest wait of a chunk that no connection can be made for.
+        split: Whether requests are split into chunks; if not, each goes whole to one replica.
+        prefer_online: Whether bulk work makes way; if not, all work is online work, first come first served.
+        reserve: Whether some replicas are kept free of bulk work while little of it waits.
+        hedge: Whether what a suspect replica has is sent to another as well.
+        rested_s: Seconds of idleness after which a silent connection may be dead rather than its replica slow.
+        sort_by_length: Whether requests are split in order of length, for replicas that pad.
+        sends: Most sendings of one chunk, without those that a replica refused.
+        failures: Number of failures in a row after which a replica is ejected.
+        full_s: Seconds for which a replica gets nothing after it answered 429 or could not be reached for want of
+            connections.
+        quarantine_s: Seconds for which a text that killed two replicas is refused after it was last asked.
+        probe_interval_s: Seconds without a sign of life after which an active replica is probed.
+        probe_retry_s: First and last wait between probes of a replica that is not active, in seconds.
+        slow_start_s: Seconds until a replica that came back has its whole window.
     """
 
     online_queue_s: float = 30.0

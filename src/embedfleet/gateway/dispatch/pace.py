@@ -1,31 +1,31 @@
-"""How fast a replica works: what a batch costs it, and by how much it is off."""
+"""How fast a replica works: the cost of its batches as measured, and how much slower or faster it is than that."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-# A reply after the last by less than this share of a batch's fixed cost belongs to the same batch.
+# A reply that follows the last one by less than this share of a batch's fixed cost belongs to the same batch.
 _SAME_BATCH: Final = 0.5
-# What is remembered of the work done, in seconds: both sums are halved when the expected one passes it.
+# Seconds of work that are remembered: both sums are halved when the expected one passes this.
 _MEMORY_S: Final = 2.0
 _PRIOR_S: Final = 0.5
 # A replica is measured when it joins, maybe while others start beside it: it may be much faster than that.
 _LEAST_SLOWNESS: Final = 0.1
 _MOST_SLOWNESS: Final = 5.0
-# One batch counts at most so many times what was expected of it: a stall is not a speed.
+# One batch counts at most this multiple of what was expected of it: a stall is not a speed.
 _OUTLIER: Final = 5.0
-# So many times its fixed cost a bulk chunk takes: what that is worth for its smallness.
+# A bulk chunk takes this multiple of a batch's fixed cost: the fixed cost is then a small share of it.
 _CHUNK_BATCHES = 20
-_CALL_S = 0.0015  # what a call costs a replica that computes in no time: HTTP, JSON and a thread's waking
+_CALL_S = 0.0015  # cost of a call to a replica that computes in no time: HTTP, JSON and the waking of a thread
 
 
 @dataclass(frozen=True, slots=True)
-class Cost:
-    """What a batch costs a replica: ``a_s + b_s * tokens`` seconds.
+class BatchCost:
+    """Time that a batch takes a replica: ``a_s + b_s * tokens`` seconds.
 
     Attributes:
-        a_s: seconds per batch.
-        b_s: seconds per token.
+        a_s: Seconds per batch.
+        b_s: Seconds per token.
     """
 
     a_s: float = 0.003
@@ -33,22 +33,22 @@ class Cost:
 
     @property
     def chunk_tokens(self) -> int:
-        """Tokens of a batch of which the fixed cost, at least a call's own, is a twentieth."""
+        """Tokens of a batch whose fixed cost, at least that of a call, is a twentieth of the rest."""
         return max(1, int(_CHUNK_BATCHES * max(self.a_s, _CALL_S) / self.b_s))
 
     def tokens_per_s(self, batch_tokens: int) -> float:
-        """With batches of so many tokens."""
+        """Return the throughput with batches of so many tokens."""
         return batch_tokens / (self.a_s + self.b_s * batch_tokens)
 
 
-def fit(samples: Sequence[tuple[int, float]]) -> Cost | None:
-    """The cost that explains measured batches: least squares, neither part below what can be measured.
+def fit(samples: Sequence[tuple[int, float]]) -> BatchCost | None:
+    """Return the cost that explains measured batches, by least squares, with both parts at least measurable.
 
     Args:
-        samples: tokens and seconds of each batch.
+        samples: Tokens and seconds of each batch.
 
     Returns:
-        None if all batches had the same tokens.
+        None if all batches had the same number of tokens.
     """
     count = len(samples)
     mean_tokens = sum(tokens for tokens, _ in samples) / max(count, 1)
@@ -58,45 +58,56 @@ def fit(samples: Sequence[tuple[int, float]]) -> Cost | None:
         return None
     slope = sum((tokens - mean_tokens) * (seconds - mean_s) for tokens, seconds in samples) / spread
     b_s = min(max(slope, 1e-8), 1.0)
-    return Cost(min(max(mean_s - b_s * mean_tokens, 1e-4), 10.0), b_s)
+    return BatchCost(min(max(mean_s - b_s * mean_tokens, 1e-4), 10.0), b_s)
 
 
 class Pace:
-    """A replica's cost, and its slowness: the time it takes over the time that the cost says.
+    """A replica's batch cost, and its slowness: the time that it takes over the time that the cost predicts.
 
-    Replies that come together are of one batch, so the time from batch to batch is what a batch took.
+    Replies that come together are of one batch, so the time from batch to batch is the time of a batch.
+
+    Attributes:
+        cost: Batch cost as measured.
+        slowness: Time taken over the time predicted.
+        token_s: Seconds per token, slowness included.
     """
 
     __slots__ = ("_batch_tokens", "_began_at", "_busy_s", "_ended_at", "_expected_s", "cost", "slowness", "token_s")
 
     def __init__(self) -> None:
-        self.cost = Cost()
+        self.cost = BatchCost()
         self.slowness = 1.0
-        self.token_s = self.cost.b_s  # per token, slowness included
+        self.token_s = self.cost.b_s
         self._busy_s = 0.0
         self._expected_s = 0.0
-        self._ended_at = 0.0  # when the batch whose replies come now ended
+        self._ended_at = 0.0  # end of the batch whose replies are coming
         self._batch_tokens = 0
-        self._began_at = 0.0  # when that batch can have begun at the earliest
+        self._began_at = 0.0  # earliest time at which that batch can have begun
 
     @property
     def batch_s(self) -> float:
-        """A batch's fixed cost, slowness included."""
+        """Seconds of a batch's fixed cost, slowness included."""
         return self.slowness * self.cost.a_s
 
     @property
-    def real_cost(self) -> Cost:
-        """What a batch really costs, slowness included."""
-        return Cost(self.batch_s, self.token_s)
+    def real_cost(self) -> BatchCost:
+        """Batch cost with slowness included."""
+        return BatchCost(self.batch_s, self.token_s)
 
-    def set_cost(self, cost: Cost) -> None:
-        """The replica was measured anew."""
+    def set_cost(self, cost: BatchCost) -> None:
+        """Take a new measurement; what was learnt since the last one is dropped."""
         self.cost = cost
         self._busy_s = self._expected_s = 0.0
         self._weigh()
 
-    def answered(self, tokens: int, sent_at: float, now: float) -> None:
-        """A reply came to a chunk of so many tokens."""
+    def learn(self, tokens: int, sent_at: float, now: float) -> None:
+        """Learn from a reply that has just come.
+
+        Args:
+            tokens: Estimated tokens of the chunk.
+            sent_at: Time at which the chunk was sent.
+            now: Time in seconds.
+        """
         if now - self._ended_at < _SAME_BATCH * self.cost.a_s:
             self._batch_tokens += tokens
         else:
@@ -106,7 +117,7 @@ class Pace:
         self._ended_at = now
 
     def _close(self) -> None:
-        """Count the batch before."""
+        """Count the batch that has ended."""
         if not self._batch_tokens:
             return
         expected = self.cost.a_s + self.cost.b_s * self._batch_tokens

@@ -1,4 +1,4 @@
-"""Which replica is sent a chunk: online work at once to the one that is done first, bulk work just in time."""
+"""Which replica gets a chunk: online work goes at once to the one that finishes first, bulk work just in time."""
 
 from collections.abc import Iterable, Sequence
 from typing import Final
@@ -7,20 +7,22 @@ from embedfleet.gateway.dispatch.replica import Replica
 from embedfleet.gateway.dispatch.request import Chunk
 
 EARLY_S: Final = 0.008
-"""Bulk is sent so long before a replica runs dry: what the way there and tokenization take. Sooner would make online
-work that comes meanwhile wait behind it."""
+"""Seconds before a replica runs dry at which bulk work is sent: the time of transfer and tokenization.
 
-# What a replica will be done sooner by counts in whole steps of this; else a quiet pool would use its fastest alone.
+If bulk went sooner, online work that comes meanwhile would wait behind it.
+"""
+
+# Seconds of one step in which finishing times are compared; finer steps would load a quiet pool's fastest replica only.
 _STEP_S: Final = 0.001
 
 
 def place_online(replicas: Sequence[Replica], chunk: Chunk, now: float) -> Replica | None:
-    """The replica that will be done with the chunk first, of those with room; of equals the least used one.
+    """Choose the replica with room that will finish the chunk first; among equals the least used one.
 
     Args:
-        replicas: that may get work.
-        chunk: of them, those that failed it come last.
-        now: in seconds.
+        replicas: Replicas that serve.
+        chunk: Chunk to place; replicas that failed it are chosen only if there is no other.
+        now: Time in seconds.
     """
     tried = chunk.tried
     if tried and any(replica.id not in tried for replica in replicas):
@@ -29,13 +31,10 @@ def place_online(replicas: Sequence[Replica], chunk: Chunk, now: float) -> Repli
     best: Replica | None = None
     least = 0
     for replica in replicas:
-        held = replica.tokens
-        if held and (held + tokens > replica.window or replica.texts + texts > replica.permits):
-            continue
-        if replica.full_until > now:
+        if not replica.can_take(tokens, texts, now):
             continue
         done = replica.pace.token_s * tokens
-        if held:
+        if replica.tokens:
             done += replica.eta(now)
         steps = int(done / _STEP_S)
         if best is None or steps < least or (steps == least and _is_less_used(replica, best)):
@@ -48,18 +47,17 @@ def _is_less_used(one: Replica, other: Replica) -> bool:
 
 
 def takes_bulk(replica: Replica, others: Iterable[Replica], now: float, *, spared: int) -> bool:
-    """Whether a replica is to be sent bulk work now.
+    """Return whether a replica is to be sent bulk work now.
 
-    Not while it has both kinds: online work that it has would wait for a whole chunk more. And not if it is one of the
+    It is not while it has both classes: its online work would wait for one more chunk. Nor is it if it is one of the
     last ``spared`` replicas without bulk work.
+
+    Args:
+        replica: Replica in question.
+        others: Replicas that serve.
+        now: Time in seconds.
+        spared: Number of replicas to keep free of bulk work.
     """
-    if replica.full_until > now or replica.eta(now) > EARLY_S or (replica.bulk and replica.online):
+    if not replica.is_available(now) or replica.eta(now) > EARLY_S or (replica.bulk_chunks and replica.online_chunks):
         return False
-    return not spared or sum(not other.bulk for other in others if other is not replica) >= spared
-
-
-def fits(replica: Replica, tokens: int, texts: int, *, is_starved: bool = False) -> bool:
-    """Whether a replica has room; an idle one always has, and for what is starved its window does not count."""
-    return not replica.tokens or (
-        (is_starved or replica.tokens + tokens <= replica.window) and replica.texts + texts <= replica.permits
-    )
+    return not spared or sum(not other.bulk_chunks for other in others if other is not replica) >= spared

@@ -1,33 +1,37 @@
-"""Who is in the pool, and in what state: membership, probes, suspicion, ejection, drain."""
+"""The replicas of one service: membership, probes, suspicion, ejection, drain."""
 
 from collections.abc import Collection, Sequence
 from math import inf
 
-from embedfleet.gateway.dispatch.command import Command, Forget, Probe
+from embedfleet.gateway.dispatch.abilities import Abilities
+from embedfleet.gateway.dispatch.commands import Command, Forget, Probe
 from embedfleet.gateway.dispatch.limits import DispatchLimits
-from embedfleet.gateway.dispatch.pace import Cost
-from embedfleet.gateway.dispatch.replica import Abilities, Event, Replica, State
+from embedfleet.gateway.dispatch.pace import BatchCost
+from embedfleet.gateway.dispatch.replica import Replica
 from embedfleet.gateway.dispatch.request import Chunk
+from embedfleet.gateway.dispatch.state import ReplicaEvent, State
 from embedfleet.gateway.dispatch.suspicion import overdue
 
-_ACTIVE = State.ACTIVE  # a member of an enum costs more to look up than a name
-_KEPT_OUT = frozenset({State.DRAINING, State.DRAINED})
-_GOOD_PROBES = 2  # until an ejected replica is trusted again
-_REFUSALS = 16  # of requests in a row, until it is asked what it cannot refuse
-CLOSED = "closed its connections, and may be another process"
+_ACTIVE = State.ACTIVE  # a name is cheaper to look up than a member of an enum
+_GOOD_PROBES = 2  # in a row, until an ejected replica serves again
+_REFUSALS = 16  # in a row, until a replica gets a probe, which it has no reason to refuse
 _SILENT = "silent for longer than it should need"
+CLOSED = "closed its connections, and may be another process"
 
 
-class Roster:
+class Pool:
     """The replicas of one service.
 
+    Args:
+        limits: Limits of the dispatcher.
+
     Attributes:
-        replicas: by name.
-        serving: those that may get work: active, and not kept free for trials.
-        batch_texts: the most texts that every one of them takes at once.
-        body_bytes: the largest body that every one of them takes.
-        tokens_per_s: that they do together; while none serves, that all could.
-        unserved_since: when it was noticed that none serves; infinite while one does.
+        replicas: All replicas by name.
+        serving: Replicas that may get work: active, and not kept free for trials.
+        batch_texts: The most texts that every one of them takes at once.
+        body_bytes: The largest body that every one of them takes.
+        tokens_per_s: Combined throughput of the serving replicas, or of all if none serves.
+        unserved_since: Time since which none has served; infinite while one does.
     """
 
     def __init__(self, limits: DispatchLimits) -> None:
@@ -39,41 +43,39 @@ class Roster:
         self._limits = limits
 
     def silent(self, now: float) -> list[Replica]:
-        """Those that keep somebody waiting for longer than they should need, whatever their state."""
-        return [
-            replica
-            for replica in self.replicas.values()
-            if replica.chunks and (replica.state is State.SUSPECT or replica.is_overdue(now))
-        ]
+        """Return the replicas that keep a client waiting for longer than they should need, whatever their state."""
+        return [replica for replica in self.replicas.values() if replica.is_silent(now)]
 
     @property
     def active(self) -> list[Replica]:
-        """Those that serve, and those that are kept free for trials."""
+        """Replicas that serve or are kept free for trials."""
         return [replica for replica in self.replicas.values() if replica.state is _ACTIVE]
 
     @property
     def narrowest(self) -> Abilities:
-        """Of the serving replica that takes the fewest texts; while none serves, of those that may serve again."""
+        """Abilities of the serving replica that takes the fewest texts; of all replicas if none serves."""
         return min(
-            (replica.abilities for replica in self._expected), key=lambda able: able.batch_texts, default=Abilities()
+            (replica.abilities for replica in self._expected),
+            key=lambda abilities: abilities.batch_texts,
+            default=Abilities(),
         )
 
     @property
     def _expected(self) -> Collection[Replica]:
-        """Who will do what comes now: those that serve, or, while none does, all that may serve again."""
+        """Replicas that will do new work: those that serve or, while none does, all that may serve again."""
         return self.serving or self.replicas.values()
 
     def has_untried(self, chunk: Chunk) -> bool:
-        """Whether one serves that has not failed the chunk: those that did get it again only if none does.
+        """Return whether a replica serves that has not failed the chunk; the others get it again only if none does.
 
-        While none serves, whether one may serve again: nobody who is out at the moment has said anything.
+        While none serves, replicas that may serve again count: being out says nothing about this chunk.
         """
-        return any(replica.id not in chunk.tried and replica.state not in _KEPT_OUT for replica in self._expected)
+        return any(replica.id not in chunk.tried and not replica.is_kept_out for replica in self._expected)
 
     # membership
 
     def set_members(self, names: Sequence[str], now: float) -> list[Command]:
-        """These are the replicas from now on: new ones join, missing ones drain and go."""
+        """Make these the replicas: new ones join, missing ones drain and go."""
         for name in names:
             known = self.replicas.get(name)
             if known is None:
@@ -85,30 +87,30 @@ class Roster:
         commands: list[Command] = []
         for replica in [replica for name, replica in self.replicas.items() if name not in names]:
             replica.is_leaving = True
-            replica.move(Event.DRAIN)
+            replica.move(ReplicaEvent.DRAIN)
             commands += self.emptied(replica)
-        self._count()
+        self._refresh_totals()
         return commands
 
     def drain(self, name: str) -> list[Command]:
-        """Keep a replica out until `undrain`; what it has it finishes."""
+        """Send a replica nothing more until `undrain`; it finishes what it has."""
         replica = self.replicas[name]
-        if replica.move(Event.DRAIN):
+        if replica.move(ReplicaEvent.DRAIN):
             replica.reason = "drained by hand"
-        self._count()
+        self._refresh_totals()
         return self.emptied(replica)
 
     def undrain(self, name: str, now: float) -> None:
-        """A replica that was kept out is wanted back; others go on as they are."""
+        """Let a drained replica join again; any other stays as it is."""
         replica = self.replicas[name]
-        if replica.state in {State.DRAINING, State.DRAINED} and not replica.is_leaving:
+        if replica.is_kept_out and not replica.is_leaving:
             self._restart(replica, now)
 
     def emptied(self, replica: Replica) -> list[Command]:
-        """A draining replica that has nothing left is drained, and goes if it is to."""
-        if replica.chunks or replica.probing:
+        """Note that a draining replica without work is drained; forget it if it is leaving."""
+        if replica.chunks or replica.is_probing:
             return []
-        replica.move(Event.EMPTY)
+        replica.move(ReplicaEvent.EMPTY)
         if replica.state is not State.DRAINED or not replica.is_leaving or replica.id not in self.replicas:
             return []
         del self.replicas[replica.id]
@@ -117,61 +119,63 @@ class Roster:
     # health
 
     def heard(self, replica: Replica) -> None:
-        """Anything came from a replica: it is not hung."""
+        """Note a sign of life: a suspect replica is not hung."""
         if replica.state is State.SUSPECT:
-            replica.move(Event.GOOD)
+            replica.move(ReplicaEvent.GOOD)
             replica.reason = ""
-            self._count()
+            self._refresh_totals()
 
     def failed(self, replica: Replica, what: str, now: float) -> None:
-        """A replica's answer was a failure, by a status: after so many in a row it has to infer."""
+        """Count an answer with a failing status; after so many in a row the replica has to infer."""
         replica.failures += 1
         if replica.failures % self._limits.failures == 0:
             self.doubt(replica, f"{what}, {replica.failures} failures in a row", now)
 
     def outdone(self, replica: Replica) -> None:
-        """Another replica answered what this one could not, so the fault is its own: after so many in a row it is out.
+        """Eject a replica after so many failures in a row, because another answered what it could not.
 
-        It has proved by a probe that it infers, or is about to: what it fails at is something else. One that is out
-        already is proving itself anew, and news of what it was asked before changes nothing of that.
+        A probe has shown, or is about to show, that it infers: its fault lies elsewhere. A replica that is ejected
+        already is proving itself anew, and news about earlier requests changes nothing about that.
         """
         if replica.state is not State.EJECTED and replica.failures >= self._limits.failures:
             self.eject(replica, f"failed {replica.failures} times in a row at what others answered")
 
     def eject(self, replica: Replica, reason: str) -> None:
-        """Nothing is sent to it before it has inferred again."""
-        replica.move(Event.BAD)
+        """Send a replica nothing until it has inferred again."""
+        replica.move(ReplicaEvent.BAD)
         replica.failures = replica.good_probes = 0
         replica.reason = reason
-        self._count()
+        self._refresh_totals()
 
     def doubt(self, replica: Replica, reason: str, now: float) -> None:
-        """It has to infer at once, and if it does it goes on as it was."""
-        if replica.move(Event.DOUBT):
+        """Send a replica nothing until it has inferred once, which it is asked to do at once."""
+        if replica.move(ReplicaEvent.DOUBT):
             replica.next_probe = now
             replica.reason = reason
-            self._count()
+            self._refresh_totals()
 
     def suspect(self, now: float) -> None:
-        """Notice who is silent."""
+        """Move replicas that are silent to suspect."""
         for replica in overdue(self.replicas.values(), now):
-            replica.move(Event.SLOW)
+            replica.move(ReplicaEvent.SLOW)
             replica.reason = _SILENT
-        self._count()
+        self._refresh_totals()
 
     def probes(self, now: float) -> list[Command]:
-        """Those that fall due: of replicas that do not serve, and of those that were not heard of for some time."""
+        """Return the probes that are due: of replicas that do not serve, or gave no sign of life for some time."""
         due = [replica for replica in self.replicas.values() if self._is_probe_due(replica, now)]
         for replica in due:
-            replica.probing = True
+            replica.is_probing = True
         return [Probe(replica) for replica in due]
 
-    def probed(self, replica: Replica, reason: str, now: float, abilities: Abilities | None, cost: Cost | None) -> None:
-        """A probe came back, see `Dispatcher.probed`."""
-        replica.probing = False
+    def probed(
+        self, replica: Replica, reason: str, now: float, abilities: Abilities | None, cost: BatchCost | None
+    ) -> None:
+        """Take the result of a probe, as `Dispatcher.probed` describes it."""
+        replica.is_probing = False
         if abilities is not None:
             replica.set_abilities(abilities)
-        if cost is not None and cost != replica.pace.cost:  # what was learnt since it was measured is kept
+        if cost is not None and cost != replica.pace.cost:  # else the slowness learnt since that measurement is kept
             replica.pace.set_cost(cost)
         if reason:
             replica.next_probe = now + replica.probe_delay_s
@@ -179,42 +183,41 @@ class Roster:
             self.eject(replica, reason)
         else:
             self._probed_well(replica, now)
-        self._count()
+        self._refresh_totals()
 
     def unprobed(self, replica: Replica, now: float) -> None:
-        """A probe could not be made, which says nothing of the replica: it falls due again."""
-        replica.probing = False
+        """Note that a probe could not be made, which says nothing about the replica: it is due again later."""
+        replica.is_probing = False
         replica.next_probe = now + self._limits.probe_retry_s[0]
 
     def isolate(self, replica: Replica, *, isolated: bool) -> None:
-        """Keep a replica free of all but trials, or no longer."""
+        """Keep a replica free of everything but trials, or end that."""
         replica.is_isolated = isolated
-        self._count()
+        self._refresh_totals()
+
+    # time
 
     def refresh(self, now: float, elapsed_s: float) -> None:
-        """What changes with time alone: windows."""
+        """Update what changes with time alone: windows, and how long none has served."""
         for replica in self.replicas.values():
             replica.recover(elapsed_s)
             replica.widen(now, self._limits.slow_start_s)
-        self._count()
+        self._refresh_totals()
         if not self.serving:
             self.unserved_since = min(self.unserved_since, now)
 
     def stood_still(self, seconds: float) -> None:
-        """Nothing was heard for so long, for nobody listened."""
+        """Move all times forward by a period in which the gateway read nothing."""
         self.unserved_since += seconds
-        held = {chunk for replica in self.replicas.values() for chunk in replica.chunks}
-        for chunk in held:
+        for chunk in {chunk for replica in self.replicas.values() for chunk in replica.chunks}:
             chunk.sent_at += seconds
             chunk.due_at += seconds
         for replica in self.replicas.values():
-            replica.heard_at += seconds
-            replica.free_at += seconds
-            replica.chunks = {chunk: sent_at + seconds for chunk, sent_at in replica.chunks.items()}
+            replica.shift_time(seconds)
 
     def _restart(self, replica: Replica, now: float) -> None:
-        """A replica is told of, or wanted back: it has to infer first."""
-        replica.move(Event.JOIN)
+        """Let a replica join: it has to infer first."""
+        replica.move(ReplicaEvent.JOIN)
         replica.reason = ""
         replica.next_probe, replica.probe_delay_s = now, self._limits.probe_retry_s[0]
 
@@ -229,25 +232,23 @@ class Roster:
         served = replica.state in {State.SUSPECT, State.DOUBTED}
         if not served:
             replica.failures = 0
-        if replica.move(Event.GOOD):
+        if replica.move(ReplicaEvent.GOOD):
             replica.reason = ""
             if not served:
                 replica.since = now
         replica.widen(now, self._limits.slow_start_s)
 
     def _is_probe_due(self, replica: Replica, now: float) -> bool:
-        if replica.probing or replica.state in {State.DRAINING, State.DRAINED}:
+        if replica.is_probing or replica.is_kept_out:
             return False
         if replica.state is _ACTIVE:
             is_unproven = replica.refusals >= _REFUSALS or now - replica.heard_at > self._limits.probe_interval_s
             return is_unproven and now >= replica.next_probe
         return now >= replica.next_probe
 
-    def _count(self) -> None:
-        """Who serves, and what they can do together."""
-        self.serving = tuple(
-            replica for replica in self.replicas.values() if replica.state is _ACTIVE and not replica.is_isolated
-        )
+    def _refresh_totals(self) -> None:
+        """Recompute which replicas serve and what they can do together."""
+        self.serving = tuple(replica for replica in self.replicas.values() if replica.serves)
         if self.active:
             self.unserved_since = inf
         narrowest = self.narrowest

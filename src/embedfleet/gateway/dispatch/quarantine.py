@@ -1,28 +1,28 @@
-"""Requests that a replica died with are tried again alone, so that one that kills can take nobody with it.
+"""Quarantine: a request that a replica died with is tried again alone, so that one that kills takes no other with it.
 
-A replica that dies has been killed from outside, or by one of the requests that it had: an input on which the server's
-code panics, one that is too large for its memory. So each of them is accused. An accused request waits until one
-replica has been emptied for it, and goes there with nothing beside it. If that replica answers, the request is
-acquitted; if it dies too, the request is guilty: it is refused, and so is its like for some minutes. One trial is held
-at a time, and none on the last replica that serves while others are down.
+A replica that dies was killed from outside or by one of the requests that it had: an input on which the server's code
+panics, or one that is too large for its memory. So each of these requests is accused. An accused request waits until
+one replica has been emptied for it, and goes there with nothing beside it. If that replica answers, the request is
+acquitted. If the replica dies too, the request is guilty: it is refused, and so are equal requests for some minutes.
+There is one trial at a time, and none at the last replica that serves while others are down.
 """
 
 from collections.abc import Sequence
 
 from embedfleet.errors import QueryOfDeath, Unanswerable
-from embedfleet.gateway.dispatch.command import Command, Refuse, Send, Separate
+from embedfleet.gateway.dispatch.commands import Command, Refuse, Send, Separate
 from embedfleet.gateway.dispatch.limits import DispatchLimits
-from embedfleet.gateway.dispatch.pool import Roster
-from embedfleet.gateway.dispatch.replica import Replica, State
+from embedfleet.gateway.dispatch.open_requests import OpenRequests
+from embedfleet.gateway.dispatch.pool import Pool
+from embedfleet.gateway.dispatch.replica import Replica
 from embedfleet.gateway.dispatch.request import Chunk, Request
-from embedfleet.gateway.dispatch.splitting import divided, scatter
-from embedfleet.gateway.dispatch.verdicts import UNANSWERABLE_S, Verdict
-from embedfleet.gateway.dispatch.work import Work, part_of
+from embedfleet.gateway.dispatch.splitting import split_evenly, split_state_of
+from embedfleet.gateway.dispatch.state import State
+from embedfleet.gateway.dispatch.text_records import UNANSWERABLE_S, Standing
 
 REASON = "quarantine"
 _UNANSWERABLE = "unanswerable"
-_AWAY = frozenset({State.DRAINING, State.DRAINED})  # by an operator's word: not down, and not coming back by itself
-# A client that has just left may have asked what kills: a replica that dies so soon after it accuses its request too.
+# A client that has just left may have asked what kills. A replica that dies within this time accuses its texts too.
 _LEFT_S = 60.0
 
 
@@ -30,204 +30,204 @@ class Quarantine:
     """Accused requests, and the replica that is kept free for their trials.
 
     Args:
-        roster: of the replicas.
-        work: where the accused wait, and what is known of texts.
+        pool: Replicas of the service.
+        requests: Open requests, with the queue of accused chunks and the records of texts.
 
     Attributes:
-        cell: the replica that is kept free, or is being emptied; None while nobody is accused.
-        acquitted: trials that ended with an answer, since the start.
-        convicted: trials that ended with a death.
-        repeated_tokens: of trials of what had been sent before.
+        cell: Replica that is kept free, or is being emptied; None while no request is accused.
+        acquitted: Number of trials that ended with an answer, since the start.
+        convicted: Number of trials that ended with a death.
+        repeated_tokens: Estimated tokens of trials of chunks that had been sent before.
     """
 
-    def __init__(self, roster: Roster, work: Work) -> None:
+    def __init__(self, pool: Pool, requests: OpenRequests) -> None:
         self.cell: Replica | None = None
         self.acquitted = self.convicted = self.repeated_tokens = 0
-        self._roster = roster
-        self._work = work
-        self._verdicts = work.verdicts
+        self._pool = pool
+        self._requests = requests
+        self._queue = requests.accused_queue
+        self._records = requests.records
 
     # what comes in
 
     def turn_away(self, request: Request, now: float) -> list[Command]:
-        """Refuse what nobody is asked again; of a shared request let each client's go on its own, and be judged so."""
+        """Refuse a request with known texts; separate a shared one, so that each client's text is judged alone."""
         if request.is_shared:
-            return [*self._work.abandon(request, now), Separate(request)]
-        return self._refused(request, self._verdicts.of(request.fingerprints, now), now)
+            return [*self._requests.abandon(request, now), Separate(request)]
+        return self._refused(request, self._records.of(request.fingerprints, now), now)
 
-    def cut(self, request: Request, limits: DispatchLimits, now: float) -> Sequence[Chunk]:
-        """A request with accused texts in chunks: each accused text for itself, so that it is known which one kills."""
-        narrowest = self._roster.narrowest
-        batch = divided(request, narrowest, by_length=False) if limits.split and request.texts > 1 else None
-        if batch is None:
+    def split(self, request: Request, limits: DispatchLimits, now: float) -> Sequence[Chunk]:
+        """Split a request such that each accused text is a part of its own, and it shows which one kills."""
+        narrowest = self._pool.narrowest
+        state = split_state_of(request, narrowest, by_length=False) if limits.split and request.texts > 1 else None
+        if state is None:
             return [request]
-        known = [self._verdicts.of([one], now) for one in request.fingerprints]
-        request.batch = batch
-        accused = [item for item in batch.order if known[item]]
-        batch.order = [item for item in batch.order if not known[item]]
-        batch.waiting_tokens -= sum(batch.costs[item] for item in accused)
-        parts = [part_of(request, batch, [item], batch.costs[item]) for item in accused]
-        if batch.order:
-            others = scatter(batch, max(1, len(self._roster.serving)), narrowest)
-            parts += [part_of(request, batch, items, tokens) for items, tokens in others]
+        known = [self._records.of([one], now) for one in request.fingerprints]
+        request.split_state = state
+        accused = [item for item in state.order if known[item]]
+        state.set_apart(accused)
+        parts = [request.add_part(state, [item], state.costs[item]) for item in accused]
+        if state.order:
+            others = split_evenly(state, max(1, len(self._pool.serving)), narrowest)
+            parts += [request.add_part(state, items, tokens) for items, tokens in others]
         return parts
 
     def holds(self, chunk: Chunk, now: float) -> bool:
-        """Let a chunk that is about to be sent wait for its trial, if anything is known of its texts."""
-        if not self._verdicts.known or chunk.request.is_shared or not self._verdicts.of(chunk.fingerprints, now):
+        """Let a chunk that is about to be sent wait for a trial, if its texts are known; return whether they are."""
+        if not self._records.known or chunk.request.is_shared or not self._records.of(chunk.fingerprints, now):
             return False
         chunk.is_accused = True
-        chunk.tried |= self._verdicts.died_with(chunk.fingerprints)
-        self._work.wait_again(chunk)
+        chunk.tried |= self._records.died_with(chunk.fingerprints)
+        self._requests.wait_again(chunk)
         return True
 
     def withdraw(self, chunk: Chunk, now: float) -> list[Command]:
-        """Do not send an online chunk that waits to be sent: since it came a replica has died with the like of it."""
+        """Keep an online chunk from being sent: a replica has died with one of its texts since it came."""
         if chunk.request.is_shared:
             return self.turn_away(chunk.request, now)
-        self._work.online.remove(chunk)
+        self._requests.online_queue.remove(chunk)
         self.holds(chunk, now)
         return []
 
     # what replicas do
 
     def died(self, chunk: Chunk, replica: Replica, now: float) -> list[Command]:
-        """A replica gave a chunk no answer, and may have died of it.
+        """Accuse a chunk of the death of a replica, or convict it if it was on trial there.
 
         Args:
-            chunk: taken off the replica.
-            replica: which.
-            now: in seconds.
+            chunk: Chunk without an answer, taken off the replica.
+            replica: Replica that may have died of it.
+            now: Time in seconds.
         """
-        self._verdicts.accuse(chunk.fingerprints, replica.id, now)
+        self._records.accuse(chunk.fingerprints, replica.id, now)
         if chunk.is_on_trial:
             return self._convict(chunk, replica, now)
         if chunk.request.is_shared:
-            return [*self._work.abandon(chunk.request, now), Separate(chunk.request)]
+            return [*self._requests.abandon(chunk.request, now), Separate(chunk.request)]
         chunk.is_accused = True
-        if chunk.replica is None and not chunk.request.over:  # else another has it already, whose answer acquits it
-            self._work.wait_again(chunk)
+        if not chunk.replica_id and not chunk.request.is_over:  # else another has it already, whose answer acquits it
+            self._requests.wait_again(chunk)
         return []
 
     def call_back(self, chunk: Chunk, replica: Replica, now: float) -> list[Command]:
-        """Take a chunk off all that have it and say nothing, maybe because of it, and try it at another.
+        """Take a chunk off all the silent replicas that have it, maybe because of it, and try it at another.
 
         Args:
-            chunk: which.
-            replica: one of them.
-            now: in seconds.
+            chunk: The chunk.
+            replica: One of these replicas.
+            now: Time in seconds.
         """
-        return [*self._work.cancel(chunk, now), *self.died(chunk, replica, now)]
+        return [*self._requests.cancel(chunk, now), *self.died(chunk, replica, now)]
 
     def lost(self, replica: Replica, now: float) -> None:
-        """A replica broke off or is gone: whose clients left it just before are accused as well."""
-        for fingerprints, left_at in replica.left:
+        """Accuse the texts of clients that left a replica just before its connections broke or it was gone."""
+        for fingerprints, left_at in replica.abandoned:
             if now - left_at < _LEFT_S:
-                self._verdicts.accuse(fingerprints, replica.id, now)
-        replica.left.clear()
+                self._records.accuse(fingerprints, replica.id, now)
+        replica.abandoned.clear()
 
     def hung(self, replica: Replica, now: float) -> list[Command]:
-        """A replica does not infer: what it is late with may be why. Of that the first answer acquits, as ever."""
+        """Accuse what a replica is late with when it fails a probe; as always, the first answer acquits."""
         commands: list[Command] = []
         for chunk in [chunk for chunk in replica.chunks if replica.is_late_with(chunk, now)]:
             if not chunk.request.is_shared:
                 chunk.is_accused = True
-                self._verdicts.accuse(chunk.fingerprints, replica.id, now)
-            elif chunk.copy is None:  # else the other's answer is waited for, by all who share it
+                self._records.accuse(chunk.fingerprints, replica.id, now)
+            elif not chunk.copy_id:  # else all clients that share it wait for the other replica's answer
                 commands += self.call_back(chunk, replica, now)
         return commands
 
     def ended(self, replica: Replica) -> None:
-        """An accused chunk is no longer at a replica: a former cell that was silent over it serves again."""
+        """Let a former cell that was silent over an accused chunk serve again, now that it no longer has the chunk."""
         if replica is not self.cell and replica.is_isolated:
-            self._roster.isolate(replica, isolated=False)
+            self._pool.isolate(replica, isolated=False)
 
     def release(self) -> None:
-        """Trials were called off: former cells are kept free no longer."""
-        for replica in self._roster.replicas.values():
-            if not _is_trying(replica):
+        """Let former cells serve again, because all trials were called off."""
+        for replica in self._pool.replicas.values():
+            if not replica.is_trying:
                 self.ended(replica)
 
-    def answered(self, chunk: Chunk) -> None:
-        """A replica had an accused chunk, whatever came of it, and lives."""
+    def acquit(self, chunk: Chunk) -> None:
+        """Acquit an accused chunk: a replica had it and is alive, whatever its answer was."""
         self.acquitted += chunk.is_on_trial
         chunk.is_accused = chunk.is_on_trial = False
-        self._verdicts.acquit(chunk.fingerprints)
+        self._records.acquit(chunk.fingerprints)
 
     # trials
 
     def dispatch(self, now: float) -> list[Command]:
-        """Hold the next trial, if there is one to hold and a replica to hold it at."""
+        """Begin the next trial, if a chunk waits for one and a replica is free for it."""
         commands = self._settle(now)
         chunk = self._next()
-        if chunk is None and self._work.accused:  # its like is on trial at a replica that says nothing
+        if chunk is None and self._queue:  # an equal text is on trial at a silent replica
             return commands
         if chunk is None:
-            if self.cell is not None and not _is_trying(self.cell):
-                self._leave()
+            if self.cell is not None and not self.cell.is_trying:
+                self._leave_cell()
             return commands
-        self._choose(chunk, now)
+        self._choose_cell(chunk, now)
         cell = self.cell
         if cell is None or cell.chunks or cell.full_until > now:
             return commands
-        self._work.accused.remove(chunk)
+        self._queue.remove(chunk)
         chunk.is_on_trial = True
         self.repeated_tokens += chunk.tokens if chunk.sends else 0
-        self._work.send(chunk, cell, now)
+        self._requests.send(chunk, cell, now)
         return [*commands, Send(chunk, cell)]
 
     def _next(self) -> Chunk | None:
-        """The first of which no text is on trial already."""
-        tried = {
+        """Return the first accused chunk with no text that is on trial already."""
+        on_trial = {
             one
-            for replica in self._roster.replicas.values()
+            for replica in self._pool.replicas.values()
             if replica.is_isolated
             for chunk in replica.chunks
             if chunk.is_on_trial
             for one in chunk.fingerprints
         }
-        return next((chunk for chunk in self._work.accused if tried.isdisjoint(chunk.fingerprints)), None)
+        return next((chunk for chunk in self._queue if on_trial.isdisjoint(chunk.fingerprints)), None)
 
     def _settle(self, now: float) -> list[Command]:
-        """Those next in turn that another's trial has decided: equal ones are as guilty, or as innocent."""
+        """Decide the next chunks whose texts another trial has decided: equal texts are equally guilty or innocent."""
         commands: list[Command] = []
-        while (chunk := self._work.accused.head) is not None:
-            verdict = self._verdicts.of(chunk.fingerprints, now)
-            if verdict is Verdict.ACCUSED:
+        while (chunk := self._queue.head) is not None:
+            standing = self._records.of(chunk.fingerprints, now)
+            if standing is Standing.ACCUSED:
                 break
-            self._work.accused.remove(chunk)
+            self._queue.remove(chunk)
             chunk.is_accused = False
-            if verdict is Verdict.NONE:
-                self._work.wait_again(chunk)
+            if standing is Standing.NONE:
+                self._requests.wait_again(chunk)
             else:
-                commands += self._refused(chunk.request, verdict, now)
+                commands += self._refused(chunk.request, standing, now)
         return commands
 
-    def _choose(self, chunk: Chunk, now: float) -> None:
-        """See that the cell is a replica that may be risked, and has not failed the chunk if another has not."""
+    def _choose_cell(self, chunk: Chunk, now: float) -> None:
+        """Choose a replica that may be risked and, if possible, has not failed the chunk."""
         cell = self.cell
         if cell is not None:
             if cell.state is State.ACTIVE and (cell.chunks or self._suits(cell, chunk)):
                 return
-            self._leave()
-        serving = [one for one in self._roster.serving if self._may_be_risked(one)]
+            self._leave_cell()
+        serving = [one for one in self._pool.serving if self._may_be_risked(one)]
         self.cell = min(serving, key=lambda one: (one.id in chunk.tried, bool(one.lost), one.eta(now)), default=None)
         if self.cell is not None:
-            self._roster.isolate(self.cell, isolated=True)
+            self._pool.isolate(self.cell, isolated=True)
 
     def _suits(self, cell: Replica, chunk: Chunk) -> bool:
-        return self._may_be_risked(cell) and not (cell.id in chunk.tried and self._roster.has_untried(chunk))
+        return self._may_be_risked(cell) and not (cell.id in chunk.tried and self._pool.has_untried(chunk))
 
     def _may_be_risked(self, replica: Replica) -> bool:
-        """Whether another serves, or there is no other."""
-        others = [one for one in self._roster.replicas.values() if one is not replica and one.state not in _AWAY]
-        return not others or any(one in self._roster.serving for one in others)
+        """Return whether another replica serves, or there is no other; drained replicas are neither down nor there."""
+        others = [one for one in self._pool.replicas.values() if one is not replica and not one.is_kept_out]
+        return not others or any(one in self._pool.serving for one in others)
 
-    def _leave(self) -> None:
-        """The cell serves as the others do, from the end of its trial on."""
+    def _leave_cell(self) -> None:
+        """Keep the cell free no longer; it serves again once its trial has ended."""
         cell, self.cell = self.cell, None
-        if cell is not None and not _is_trying(cell):
-            self._roster.isolate(cell, isolated=False)
+        if cell is not None and not cell.is_trying:
+            self._pool.isolate(cell, isolated=False)
 
     # ends
 
@@ -236,16 +236,11 @@ class Quarantine:
         chunk.is_accused = chunk.is_on_trial = False
         request = chunk.request
         for fingerprints in (chunk.fingerprints, request.fingerprints):
-            self._verdicts.convict(fingerprints, replica.id, now)
-        return [] if request.over else self._refused(request, Verdict.GUILTY, now, chunk.places)
+            self._records.convict(fingerprints, replica.id, now)
+        return [] if request.is_over else self._refused(request, Standing.GUILTY, now, chunk.items)
 
-    def _refused(self, request: Request, verdict: Verdict, now: float, places: Sequence[int] = ()) -> list[Command]:
-        commands = self._work.abandon(request, now)
-        if verdict is Verdict.GUILTY:
-            return [*commands, Refuse(request, QueryOfDeath(places), REASON)]
+    def _refused(self, request: Request, standing: Standing, now: float, items: Sequence[int] = ()) -> list[Command]:
+        commands = self._requests.abandon(request, now)
+        if standing is Standing.GUILTY:
+            return [*commands, Refuse(request, QueryOfDeath(items), REASON)]
         return [*commands, Refuse(request, Unanswerable(UNANSWERABLE_S), _UNANSWERABLE)]
-
-
-def _is_trying(replica: Replica) -> bool:
-    """Whether a trial is under way there."""
-    return any(chunk.is_on_trial for chunk in replica.chunks)

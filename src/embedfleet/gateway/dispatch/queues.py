@@ -1,4 +1,4 @@
-"""What waits: online chunks by deadline, bulk requests in order of arrival, and chunks that wait for their trial."""
+"""The queues: online chunks by deadline, bulk requests in order of arrival, and chunks that wait for their trial."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -8,48 +8,48 @@ from embedfleet.gateway.dispatch.request import Chunk, Request
 
 
 class OnlineQueue:
-    """Chunks, the one with the earliest deadline first; of equal ones the one that came first.
+    """Online chunks, the earliest deadline first; among equal ones the one that came first.
 
     Args:
-        by_deadline: if not, the one that came first goes first, for where all work is one class the deadlines of the
-            patient are later.
+        by_deadline: Order of the queue. If False, chunks leave in order of arrival: where all work is one class,
+            the later deadlines of patient clients would always put them last.
 
     Attributes:
-        tokens: of all chunks that wait.
+        tokens: Estimated tokens of all chunks that wait.
     """
 
     def __init__(self, *, by_deadline: bool = True) -> None:
         self.tokens = 0
         self._by_deadline = by_deadline
         self._heap: list[tuple[float, int, Chunk]] = []
-        self._waiting: set[Chunk] = set()  # what was removed stays in the heap until it is its turn
+        self._waiting: set[Chunk] = set()  # a removed chunk stays in the heap until its turn comes
         self._count = 0
 
     def __len__(self) -> int:
-        """How many wait."""
+        """Return the number of chunks that wait."""
         return len(self._waiting)
 
     def __iter__(self) -> Iterator[Chunk]:
-        """In no order."""
+        """Iterate over the chunks in no particular order."""
         return iter(self._waiting)
 
     @property
     def head(self) -> Chunk | None:
-        """The next one."""
+        """The next chunk; None if none waits."""
         while self._heap and self._heap[0][2] not in self._waiting:
             heappop(self._heap)
         return self._heap[0][2] if self._heap else None
 
     def push(self, chunk: Chunk) -> None:
-        """Let a chunk wait, again or for the first time."""
+        """Add a chunk, for the first time or again."""
         self._count += 1
-        turn = chunk.deadline if self._by_deadline else chunk.request.arrived
+        turn = chunk.deadline if self._by_deadline else chunk.arrived
         heappush(self._heap, (turn, self._count, chunk))
         self._waiting.add(chunk)
         self.tokens += chunk.tokens
 
     def remove(self, chunk: Chunk) -> None:
-        """Take a chunk out, if it is there."""
+        """Remove a chunk, if it is there."""
         if chunk not in self._waiting:
             return
         self._waiting.discard(chunk)
@@ -60,12 +60,12 @@ class OnlineQueue:
 
 
 class BulkQueue:
-    """Requests that are not wholly cut yet, first come first served, and chunks that have to be sent again.
+    """Bulk requests that are not wholly split yet, first come first served, and chunks that have to be sent again.
 
     Attributes:
-        tokens: of all that waits.
-        returned: chunks that failed; they go before everything else.
-        requests: the others.
+        tokens: Estimated tokens of everything that waits.
+        returned: Chunks that failed; they go before the requests.
+        requests: Requests with texts that are in no chunk yet.
     """
 
     def __init__(self) -> None:
@@ -74,37 +74,37 @@ class BulkQueue:
         self.requests: deque[Request] = deque()
 
     def __bool__(self) -> bool:
-        """Whether anything waits."""
+        """Return whether anything waits."""
         return bool(self.requests or self.returned)
 
     def push(self, request: Request) -> None:
-        """Let a request wait, behind the others."""
+        """Add a request at the end."""
         self.requests.append(request)
-        self.tokens += waiting_tokens(request)
+        self.tokens += _waiting_tokens(request)
 
     def give_back(self, chunk: Chunk) -> None:
-        """Let a chunk wait again, before the others."""
+        """Add a chunk that has to be sent again."""
         self.returned.append(chunk)
         self.tokens += chunk.tokens
 
     def take_back(self, chunk: Chunk) -> None:
-        """A chunk that was given back is sent again, or nobody wants it any more."""
+        """Remove a chunk that was given back, if it is there."""
         if chunk in self.returned:
             self.returned.remove(chunk)
             self.tokens -= chunk.tokens
 
     def remove(self, request: Request) -> None:
-        """Nobody wants the request any more; its chunks are taken back one by one."""
+        """Remove a request, if it is there; its returned chunks are removed by `take_back`."""
         if request in self.requests:
             self.requests.remove(request)
-            self.tokens -= waiting_tokens(request)
+            self.tokens -= _waiting_tokens(request)
 
 
 class AccusedQueue:
-    """Chunks that are to be tried alone, see `quarantine`: online work first, then in order of arrival.
+    """Chunks that are to be tried alone (see `quarantine`): online work first, then in order of arrival.
 
     Attributes:
-        tokens: of all of them.
+        tokens: Estimated tokens of all of them.
     """
 
     def __init__(self) -> None:
@@ -113,33 +113,33 @@ class AccusedQueue:
         self._bulk: dict[Chunk, None] = {}
 
     def __len__(self) -> int:
-        """How many wait."""
+        """Return the number of chunks that wait."""
         return len(self._online) + len(self._bulk)
 
     def __iter__(self) -> Iterator[Chunk]:
-        """In the order in which they are tried."""
+        """Iterate over the chunks in the order of their trials."""
         yield from self._online
         yield from self._bulk
 
     @property
     def head(self) -> Chunk | None:
-        """The next one."""
+        """The next chunk; None if none waits."""
         return next(iter(self._online or self._bulk), None)
 
     def push(self, chunk: Chunk) -> None:
-        """Let a chunk wait, behind the others of its class."""
+        """Add a chunk behind the others of its class."""
         chunk.is_on_trial = False
-        (self._online if chunk.online else self._bulk)[chunk] = None
+        (self._online if chunk.is_online else self._bulk)[chunk] = None
         self.tokens += chunk.tokens
 
     def remove(self, chunk: Chunk) -> None:
-        """Take a chunk out, if it is there."""
-        queue = self._online if chunk.online else self._bulk
+        """Remove a chunk, if it is there."""
+        queue = self._online if chunk.is_online else self._bulk
         if chunk in queue:
             del queue[chunk]
             self.tokens -= chunk.tokens
 
 
-def waiting_tokens(request: Request) -> int:
-    """Of what is not cut off yet."""
-    return request.tokens if request.batch is None else request.batch.waiting_tokens
+def _waiting_tokens(request: Request) -> int:
+    """Return the estimated tokens of a request's texts that are in no part yet."""
+    return request.tokens if request.split_state is None else request.split_state.waiting_tokens

@@ -1,124 +1,59 @@
 """A replica as the dispatcher sees it: its state, its load, its limits, its pace."""
 
 from collections import deque
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from enum import StrEnum
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Final
 
+from embedfleet.gateway.dispatch.abilities import Abilities
 from embedfleet.gateway.dispatch.pace import Pace
 from embedfleet.gateway.dispatch.request import Chunk
+from embedfleet.gateway.dispatch.state import TRANSITIONS, ReplicaEvent, State
 
-# Time beyond the predicted end after which a replica counts as late, in seconds.
+_ACTIVE: Final = State.ACTIVE  # a name is cheaper to look up than a member of an enum
+_KEPT_OUT = frozenset({State.DRAINING, State.DRAINED})
+# Seconds beyond the predicted end after which a replica counts as late.
 _LATE_S: Final = 0.010
-# Texts under way, as a share of the replica's permits: others may use it too.
+# Share of the replica's permits that texts under way may take: others may use the replica too.
 _PERMITS = 0.8
-_LEFT: Final = 4096
-# What a 429 leaves of the window, what comes back each second, and the least.
+_ABANDONED: Final = 4096  # chunks remembered in `abandoned`
+# After a 429: share of the window that is left, growth of that share per second, and least share.
 _THROTTLE, _RECOVERY_PER_S, _LEAST_THROTTLE = 0.7, 0.05, 0.05
 
 
-class State(StrEnum):
-    """A replica's phase."""
-
-    JOINING = "joining"  # told of, not yet seen to infer
-    ACTIVE = "active"
-    SUSPECT = "suspect"  # late with everything it has; gets nothing new until it answers anything
-    DOUBTED = "doubted"  # may be another process: gets nothing new until it has inferred, once
-    EJECTED = "ejected"  # it failed; probes go on
-    DRAINING = "draining"  # finishes what it has
-    DRAINED = "drained"  # has finished, and is kept out until it is wanted back
-
-
-class Event(StrEnum):
-    """What moves a replica from state to state."""
-
-    GOOD = "good"  # it inferred
-    SLOW = "slow"  # it is late with everything
-    DOUBT = "doubt"  # all of its watched connections were closed
-    BAD = "bad"  # it failed for good: refused, reset, hung, lied, or failed too often in a row
-    DRAIN = "drain"
-    EMPTY = "empty"  # a draining one has nothing left
-    JOIN = "join"  # told of, or wanted back
-
-
-_ALWAYS = {Event.DRAIN: State.DRAINING, Event.JOIN: State.JOINING}
-
-TRANSITIONS: dict[State, dict[Event, State]] = {
-    State.JOINING: {Event.GOOD: State.ACTIVE} | _ALWAYS,
-    State.ACTIVE: {Event.SLOW: State.SUSPECT, Event.DOUBT: State.DOUBTED, Event.BAD: State.EJECTED} | _ALWAYS,
-    State.SUSPECT: {Event.GOOD: State.ACTIVE, Event.DOUBT: State.DOUBTED, Event.BAD: State.EJECTED} | _ALWAYS,
-    State.DOUBTED: {Event.GOOD: State.ACTIVE, Event.BAD: State.EJECTED} | _ALWAYS,
-    State.EJECTED: {Event.GOOD: State.ACTIVE} | _ALWAYS,
-    State.DRAINING: {Event.EMPTY: State.DRAINED, Event.JOIN: State.JOINING},
-    State.DRAINED: {Event.JOIN: State.JOINING},
-}
-"""State and event → the next state; what is not there changes nothing."""
-
-
-@dataclass(frozen=True, slots=True)
-class Abilities:
-    """What a replica takes, as its ``/info`` says.
-
-    Attributes:
-        batch_tokens: ``max_batch_tokens``.
-        batch_texts: ``max_client_batch_size``, the most texts of one request.
-        permits: ``max_concurrent_requests``, texts under way at once.
-        input_tokens: ``max_input_length``; what is longer is cut.
-        body_bytes: of a request; ``/info`` does not tell it.
-    """
-
-    batch_tokens: int = 16_384
-    batch_texts: int = 32
-    permits: int = 512
-    input_tokens: int = 8192
-    body_bytes: int = 1_500_000
-
-    @classmethod
-    def of(cls, info: Mapping[str, Any]) -> "Abilities":
-        """From TEI's ``/info``; what it does not say, or says no number above zero for, is as TEI has it by default."""
-        told = {name: info.get(key) for name, key in _TOLD.items()}
-        able = cls(**{name: value for name, value in told.items() if type(value) is int and value > 0})
-        # TEI refuses a request of more texts than it has permits, however idle it is.
-        return replace(able, batch_texts=min(able.batch_texts, able.permits))
-
-
-_TOLD = {
-    "batch_tokens": "max_batch_tokens",
-    "batch_texts": "max_client_batch_size",
-    "permits": "max_concurrent_requests",
-    "input_tokens": "max_input_length",
-}
-
-
 class Replica:
-    """One replica; owned and changed by the dispatcher alone.
+    """One replica; the dispatcher owns it and alone changes it.
+
+    Args:
+        name: Name of the replica.
 
     Attributes:
-        chunks: that it has, and when it was sent each, in that order; tokens, texts, online and bulk count them.
-        lost: of these, those that are not counted any more.
-        window: tokens that it may have at once.
-        widest: what the window grows to.
-        free_at: when it will have done all that it has, as far as can be told.
-        sent: chunks ever sent, which breaks ties between equally loaded replicas.
-        failures: in a row, by status or by what cannot be used.
-        refusals: in a row of requests that ask for inference, by a status that is the client's fault.
-        good_probes: in a row.
-        full_until: after a 429 or without connections, nothing is sent before this time or the next answer.
-        heard_at: when anything came from it.
-        since: when it began to serve.
-        next_probe: when the next probe is due, if it is not active; if it is, then at the earliest.
-        probe_delay_s: what the next probe after that one waits.
-        is_leaving: it goes once it is drained.
-        is_isolated: it is kept free for trials, see `quarantine`.
-        left: fingerprints of chunks that were taken off it because nobody waited any more, and when; the last ones.
-        reason: why it is not active, in words; empty if it is.
+        chunks: Chunks that it has and the time each was sent, oldest first. ``tokens``, ``texts``, ``online_chunks``
+            and ``bulk_chunks`` count them.
+        lost: Chunks of these that are no longer counted.
+        window: Most tokens that it may have at once.
+        widest: Most tokens that the window grows to.
+        free_at: Predicted time at which it has finished everything.
+        sent: Number of chunks ever sent, which breaks ties between equally loaded replicas.
+        failures: Failures in a row, by status or by an unusable reply.
+        refusals: Requests for inference in a row that it answered with a status that blames the client.
+        good_probes: Good probes in a row.
+        full_until: Time before which it is sent nothing, unless it answers, after a 429 or for want of connections.
+        heard_at: Time of its last sign of life.
+        since: Time at which it began to serve.
+        next_probe: Time of the next probe; of an active replica, the earliest time.
+        probe_delay_s: Wait before the probe after the next one.
+        is_probing: Whether a probe is under way.
+        is_leaving: Whether it goes once it is drained.
+        is_isolated: Whether it is kept free for trials; see `quarantine`.
+        abandoned: Fingerprints of the last chunks that were taken off it because their clients left, and the times.
+        reason: Why it is not active, in words; empty if it is.
     """
 
     __slots__ = (
-        "abilities", "bulk", "chunks", "failures", "free_at", "full_until", "good_probes", "heard_at", "id",
-        "is_isolated", "is_leaving", "left", "lost", "next_probe", "online", "pace", "permits", "probe_delay_s",
-        "probing", "reason", "refusals", "sent", "since", "state", "texts", "throttle", "tokens", "widest", "window",
+        "abandoned", "abilities", "bulk_chunks", "chunks", "failures", "free_at", "full_until", "good_probes",
+        "heard_at", "id", "is_isolated", "is_leaving", "is_probing", "lost", "next_probe", "online_chunks", "pace",
+        "permits", "probe_delay_s", "reason", "refusals", "sent", "since", "state", "texts", "throttle", "tokens",
+        "widest", "window",
     )  # fmt: skip
 
     def __init__(self, name: str) -> None:
@@ -126,101 +61,153 @@ class Replica:
         self.state = State.JOINING
         self.pace = Pace()
         self.chunks: dict[Chunk, float] = {}
-        self.tokens = self.texts = self.online = self.bulk = 0
+        self.tokens = self.texts = self.online_chunks = self.bulk_chunks = 0
         self.free_at = 0.0
         self.lost: set[Chunk] = set()
         self.sent = self.failures = self.refusals = self.good_probes = 0
         self.full_until = self.heard_at = self.since = self.next_probe = self.probe_delay_s = 0.0
-        self.probing = self.is_leaving = self.is_isolated = False
-        self.left: deque[tuple[Sequence[int], float]] = deque(maxlen=_LEFT)
+        self.is_probing = self.is_leaving = self.is_isolated = False
+        self.abandoned: deque[tuple[Sequence[int], float]] = deque(maxlen=_ABANDONED)
         self.reason = ""
         self.throttle = 1.0
         self.set_abilities(Abilities())
 
     def __repr__(self) -> str:
-        """As an operator reads it."""
+        """Render name, state and load for debugging."""
         return f"<{self.id} {self.state} chunks={len(self.chunks)} tokens={self.tokens} {self.reason}>"
 
-    @property
-    def chunk_tokens(self) -> int:
-        """Tokens of a bulk chunk that leaves little to its fixed cost and lets online work in soon."""
-        return min(self.pace.cost.chunk_tokens, self.abilities.batch_tokens)
+    # state
 
-    @property
-    def tokens_per_s(self) -> float:
-        """With full batches."""
-        return self.pace.cost.tokens_per_s(self.abilities.batch_tokens) / self.pace.slowness
-
-    def move(self, event: Event) -> bool:
-        """Follow the table; whether the state changed."""
+    def move(self, event: ReplicaEvent) -> bool:
+        """Follow `TRANSITIONS`; return whether the state changed."""
         before = self.state
         self.state = TRANSITIONS[before].get(event, before)
         return self.state is not before
 
+    @property
+    def serves(self) -> bool:
+        """Whether it may get work: it is active and not kept free for trials."""
+        return self.state is _ACTIVE and not self.is_isolated
+
+    @property
+    def is_kept_out(self) -> bool:
+        """Whether an operator keeps it out, or it is leaving."""
+        return self.state in _KEPT_OUT
+
+    @property
+    def is_trying(self) -> bool:
+        """Whether a chunk is on trial there."""
+        return any(chunk.is_on_trial for chunk in self.chunks)
+
+    # what it may be sent
+
+    def is_available(self, now: float) -> bool:
+        """Return whether it may be sent work now: it serves, and is not full."""
+        return self.full_until <= now and self.state is _ACTIVE and not self.is_isolated
+
+    def has_room(self, tokens: int, texts: int, *, ignores_window: bool = False) -> bool:
+        """Return whether so many tokens and texts fit beside what it has; an idle replica takes anything.
+
+        Args:
+            tokens: Estimated tokens of the chunk.
+            texts: Texts of the chunk.
+            ignores_window: Whether only the number of texts counts, for work that waited too long.
+        """
+        held = self.tokens
+        return not held or ((ignores_window or held + tokens <= self.window) and self.texts + texts <= self.permits)
+
+    def can_take(self, tokens: int, texts: int, now: float) -> bool:
+        """Return `is_available` and `has_room` in one call, because this is asked of each replica for each request."""
+        if self.full_until > now or self.state is not _ACTIVE or self.is_isolated:
+            return False
+        held = self.tokens
+        return not held or (held + tokens <= self.window and self.texts + texts <= self.permits)
+
+    @property
+    def chunk_tokens(self) -> int:
+        """Tokens of a bulk chunk that is large beside its fixed cost, and small enough to let online work in soon."""
+        return min(self.pace.cost.chunk_tokens, self.abilities.batch_tokens)
+
+    @property
+    def tokens_per_s(self) -> float:
+        """Throughput with full batches."""
+        return self.pace.cost.tokens_per_s(self.abilities.batch_tokens) / self.pace.slowness
+
     def set_abilities(self, abilities: Abilities) -> None:
-        """What its ``/info`` says now."""
+        """Take over what its ``/info`` states now."""
         self.abilities = abilities
         self.permits = max(1, int(_PERMITS * abilities.permits))
         self.widen(0.0, 0.0)
 
+    def pause_until(self, until: float) -> None:
+        """Send it nothing until then, unless it answers first."""
+        self.full_until = until
+
     def slow_down(self) -> None:
-        """It answered 429: less at once, but for one chunk."""
+        """Shrink the share of its window that is used, after a 429."""
         self.throttle = max(_LEAST_THROTTLE, self.throttle * _THROTTLE)
 
     def recover(self, elapsed_s: float) -> None:
-        """Time passed since the last 429."""
+        """Grow the share of its window that is used, as time passes without a 429."""
         self.throttle = min(1.0, self.throttle * (1 + _RECOVERY_PER_S * elapsed_s))
 
     def widen(self, now: float, slow_start_s: float) -> None:
-        """Set the window: two batches, or a second of work where that is less; less after a start and after a 429."""
+        """Set the window: two batches, or one second of work if that is less; less after a start and after a 429.
+
+        Args:
+            now: Time in seconds.
+            slow_start_s: Seconds from the start of serving until the window is whole.
+        """
         second = max(int(self.tokens_per_s), self.chunk_tokens)
         self.widest = min(2 * self.abilities.batch_tokens, second)
         share = min(1.0, (now - self.since) / slow_start_s) if slow_start_s else 1.0
         floor = min(self.chunk_tokens, self.widest)
         self.window = max(floor, int((floor + share * (self.widest - floor)) * self.throttle))
 
-    def eta(self, now: float) -> float:
-        """Seconds until it has done what it has.
+    # what it has
 
-        Of a bulk chunk so much is left as the clock says. Small work is answered batch by batch, in bursts, so there
-        only what is left to be answered tells. One that is late is not about to be free: what it will still take grows
-        with the delay, else a replica that hangs would look like the best.
+    def eta(self, now: float) -> float:
+        """Return the seconds until it has finished everything.
+
+        What is left of a bulk chunk follows from the clock. Small work is answered batch by batch, in bursts, so only
+        the unanswered tokens tell how much is left. A replica that is late is not about to be free: the prediction
+        grows with the delay, else a replica that hangs would look like the best choice.
         """
         if not self.tokens:
             return 0.0
         left = self.free_at - now
         if left < -_LATE_S:
             return -2.0 * left
-        if not self.bulk:
+        if not self.bulk_chunks:
             return self.pace.token_s * self.tokens
         return max(0.0, left)
 
     def take(self, chunk: Chunk, now: float) -> float:
-        """Count a chunk that is being sent; returns how long its answer is expected to take."""
+        """Count a chunk that is being sent; return the predicted seconds until its answer."""
         pace = self.pace
         work = pace.token_s * chunk.tokens
         if not self.tokens:
             self.free_at = now + work + pace.batch_s
         else:
             start = max(now, self.free_at)
-            self.free_at = start + work if chunk.online else start + work + pace.batch_s
+            self.free_at = start + work if chunk.is_online else start + work + pace.batch_s
         self.tokens += chunk.tokens
         self.texts += chunk.texts
-        if chunk.online:
-            self.online += 1
+        if chunk.is_online:
+            self.online_chunks += 1
         else:
-            self.bulk += 1
+            self.bulk_chunks += 1
         self.chunks[chunk] = now
         self.sent += 1
         return self.free_at - now
 
     def lose(self, chunk: Chunk, now: float) -> None:
-        """Count a chunk no longer: it hangs while others are answered, and what it keeps free would stay idle."""
+        """Stop counting a chunk that hangs while others are answered, so that its share of the window is not idle."""
         self._discount(chunk, now)
         self.lost.add(chunk)
 
     def drop(self, chunk: Chunk, now: float) -> float:
-        """Take a chunk off: it was answered, failed or cancelled; returns when it was sent."""
+        """Take off a chunk that was answered, failed or cancelled; return the time at which it was sent."""
         sent_at = self.chunks.pop(chunk)
         if chunk in self.lost:
             self.lost.remove(chunk)
@@ -231,10 +218,10 @@ class Replica:
     def _discount(self, chunk: Chunk, now: float) -> None:
         self.tokens -= chunk.tokens
         self.texts -= chunk.texts
-        if chunk.online:
-            self.online -= 1
+        if chunk.is_online:
+            self.online_chunks -= 1
         else:
-            self.bulk -= 1
+            self.bulk_chunks -= 1
         if not self.tokens:
             self.free_at = now
             return
@@ -242,10 +229,22 @@ class Replica:
         if not now < self.free_at <= whole:
             self.free_at = whole
 
+    def shift_time(self, seconds: float) -> None:
+        """Move its times forward by a period in which the gateway read nothing."""
+        self.heard_at += seconds
+        self.free_at += seconds
+        self.chunks = {chunk: sent_at + seconds for chunk, sent_at in self.chunks.items()}
+
+    # whether it is silent
+
+    def is_silent(self, now: float) -> bool:
+        """Return whether it keeps a client waiting for longer than it should need, whatever its state."""
+        return bool(self.chunks) and (self.state is State.SUSPECT or self.is_overdue(now))
+
     def is_overdue(self, now: float) -> bool:
-        """Whether it is late with something: patience counts from the sending, and anew from any sign of life."""
+        """Return whether it is late with any chunk."""
         return any(self.is_late_with(chunk, now) for chunk in self.chunks)
 
     def is_late_with(self, chunk: Chunk, now: float) -> bool:
-        """Likewise, with one chunk."""
+        """Return whether it is late with this chunk; patience starts anew with every sign of life."""
         return max(self.chunks[chunk], self.heard_at) + chunk.due_at - chunk.sent_at < now

@@ -1,172 +1,209 @@
-"""A client's request as the dispatcher knows it, and the chunks that replicas are sent of it."""
+"""Requests and their chunks: plain data that the dispatcher alone changes."""
 
 from abc import ABCMeta, abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from mypy_extensions import mypyc_attr
+from typing_extensions import override
 
-if TYPE_CHECKING:
-    from embedfleet.gateway.dispatch.replica import Replica
-
-_NONE: Final[frozenset[str]] = frozenset()
+_NO_NAMES: Final[frozenset[str]] = frozenset()
+_ONLINE_TEXTS, _ONLINE_TOKENS = 8, 4096
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
-class Chunk(metaclass=ABCMeta):
-    """What one replica is sent at once: a whole request, or some of its texts.
+class Handle:
+    """The caller's own object behind a request; the dispatcher asks it about the request's texts.
 
-    Callers derive from it what they keep of a chunk themselves.
-
-    Attributes:
-        online: whether it goes before bulk.
-        tokens: estimated.
-        texts: how many.
-        deadline: after which nobody wants it.
-        replica: where it is, None while it waits and once it is over.
-        copy: where it is as well, if that replica was suspected.
-        sent_at: when it was sent last, once it was.
-        due_at: likewise, when its replica, if nothing at all was heard of it since, is suspect.
-        sends: so far, refusals not counted.
-        starved_at: when there was first no connection to be had for it; None if there always was.
-        was_sent: whether it, or what it was cut from, was sent to anybody: what follows is sent again.
-        tried: replicas that failed it.
-        unanswered_by: replicas that live and could not answer it: an error, or nothing that can be used.
-        too_much_for: replicas that had nothing else when they answered 429 to it.
-        blamed: whether two replicas could not compute the chunk that it was cut from, or it.
-        is_accused: whether a replica died while it had this, or the like of it, see `quarantine`.
-        is_on_trial: whether it is at a replica that has nothing else, to see whether that dies of it.
+    The answers here suit a request whose texts are unknown: it is like no other, and cannot be split.
     """
 
-    online: bool
+    @property
+    def key(self) -> int:
+        """Number that is equal for requests that ask the same."""
+        return id(self)
+
+    @property
+    def fingerprints(self) -> Sequence[int]:
+        """One number per text, equal wherever the same is asked about the same text."""
+        return (self.key,)
+
+    def split(self, *, by_length: bool) -> "SplitState | None":
+        """Return the request's texts for splitting, or None if they cannot be split.
+
+        Args:
+            by_length: Whether texts of similar length should end up in the same chunk.
+        """
+        del by_length
+        return None
+
+
+class Chunk(metaclass=ABCMeta):
+    """A whole request, or some of its texts, as one replica is sent it at once.
+
+    Attributes:
+        is_online: Whether it goes before bulk work.
+        arrived: Time at which the request arrived.
+        tokens: Estimated tokens.
+        texts: Number of texts.
+        items: Indices of its texts in the request, in the order of sending; empty for a whole request.
+        deadline: Time after which the client no longer wants an answer.
+        replica_id: Replica that has it; empty while it waits and once it is over.
+        copy_id: Second replica that has it, because the first was silent; empty if there is none.
+        sent_at: Time of the last sending, once it was sent.
+        due_at: Time at which its replica becomes suspect, if that has given no sign of life since `sent_at`.
+        sends: Number of sendings so far, without those that the replica refused.
+        starved_at: Time at which no connection could be made for it for the first time; None if that never happened.
+        was_sent: Whether it, or the chunk that it was split from, was sent before; any further sending is a repetition.
+        tried: Replicas that failed it.
+        unanswered_by: Replicas that are alive and could not answer it, by an error or an unusable reply.
+        too_much_for: Replicas that answered 429 to it while they had nothing else.
+        is_blamed: Whether two replicas could not compute it, or the chunk that it was split from.
+        is_accused: Whether a replica died while it had this, or a text of this; see `quarantine`.
+        is_on_trial: Whether a replica has it and nothing else, to see whether that dies of it.
+        sending: The caller's own record of how it is sent; the dispatcher does not read it.
+    """
+
+    is_online: bool
+    arrived: float
     deadline: float
     tokens: int
     texts: int
-    replica: "Replica | None" = None
-    copy: "Replica | None" = None
+    items: Sequence[int] = ()
+    replica_id = ""
+    copy_id = ""
     sent_at: float
     due_at: float
     sends = 0
     starved_at: float | None = None
     was_sent = False
-    tried: frozenset[str] = _NONE
-    unanswered_by: frozenset[str] = _NONE
-    too_much_for: frozenset[str] = _NONE
-    blamed = False
+    tried: frozenset[str] = _NO_NAMES
+    unanswered_by: frozenset[str] = _NO_NAMES
+    too_much_for: frozenset[str] = _NO_NAMES
+    is_blamed = False
     is_accused = False
     is_on_trial = False
-
-    @property
-    def fingerprints(self) -> Sequence[int]:
-        """A number for each text, the same wherever the same is asked of the same text; callers that know it say so."""
-        return (id(self),)
-
-    @property
-    def places(self) -> Sequence[int]:
-        """Indices of its texts in the request; none if it is the whole."""
-        return ()
+    sending: object = None
 
     @property
     @abstractmethod
     def request(self) -> "Request":
-        """Whose; itself, if it is a whole request."""
+        """The request that it belongs to; a whole request belongs to itself."""
+
+    @property
+    @abstractmethod
+    def fingerprints(self) -> Sequence[int]:
+        """One number per text, equal wherever the same is asked about the same text."""
 
 
-@mypyc_attr(allow_interpreted_subclasses=True)
-class Part(Chunk):
+class RequestPart(Chunk):
     """Some of the texts of a request.
 
-    Attributes:
-        items: indices of its texts in the request, in the order in which they are sent.
+    Args:
+        request: Request that it is a part of.
+        items: Indices of its texts in the request, in the order of sending.
+        tokens: Estimated tokens of these texts.
     """
 
     def __init__(self, request: "Request", items: Sequence[int], tokens: int) -> None:
         self._request = request
-        self.online = request.online
+        self.is_online = request.is_online
+        self.arrived = request.arrived
         self.deadline = request.deadline
         self.tokens = tokens
         self.texts = len(items)
         self.items = items
 
     @property
-    def places(self) -> Sequence[int]:
-        """See `Chunk`."""
-        return self.items
-
-    @property
+    @override
     def request(self) -> "Request":
-        """Whose."""
         return self._request
 
+    @property
+    @override
+    def fingerprints(self) -> Sequence[int]:
+        whole = self._request.fingerprints
+        return [whole[item] for item in self.items]
 
-@mypyc_attr(allow_interpreted_subclasses=True)
+
 class Request(Chunk):
-    """A client's request; it is its own and only chunk unless it has a batch.
+    """A request; it is its own and only chunk until it is split.
+
+    Args:
+        handle: The caller's object behind it.
+        tokens: Estimated tokens of all texts.
+        texts: Number of texts.
+        size_bytes: Size of its body.
+        is_online: Whether it goes before bulk work.
+        now: Time of arrival, in seconds.
+        timeout_s: Time from arrival after which the client no longer wants an answer.
 
     Attributes:
-        arrived: when.
-        size_bytes: of its body.
-        batch: what is to be cut into parts, None if it goes whole.
-        over: it was answered, refused or left.
-        is_work: whether a good answer to it takes inference, so that it tells how fast a replica is.
-        is_shared: whether it asks for several clients at once, each of whom can be asked for alone, see `Separate`.
-        queued_bytes: what it counts in the bound of the queues.
+        split_state: How far it is split into parts; None if it goes whole.
+        is_over: Whether it was answered or refused, or its client left.
+        is_inference: Whether a good answer to it takes inference, and so tells how fast a replica is.
+        is_shared: Whether it asks on behalf of several clients, which can also be served one by one; see `Separate`.
+        queued_bytes: Bytes that it counts in the bound of the queues.
     """
 
-    batch: "Batch | None" = None
-    over = False
-    is_work = True
+    split_state: "SplitState | None" = None
+    is_over = False
+    is_inference = True
     is_shared = False
     queued_bytes = 0
 
-    def __init__(self, *, tokens: int, texts: int, size_bytes: int, online: bool, now: float, timeout_s: float) -> None:
+    def __init__(
+        self, handle: Handle, *, tokens: int, texts: int, size_bytes: int, is_online: bool, now: float, timeout_s: float
+    ) -> None:
+        self.handle = handle
         self.arrived = now
         self.size_bytes = size_bytes
-        self.online = online
+        self.is_online = is_online
         self.deadline = now + timeout_s
         self.tokens = tokens
         self.texts = texts
 
     @property
+    @override
     def request(self) -> "Request":
-        """Itself; not kept, or each would be a cycle that only the collector frees."""
-        return self
+        return self  # not stored: a reference to itself is a cycle that only the garbage collector frees
 
     @property
-    def key(self) -> int:
-        """The same for requests that ask the same; callers that know what it asks say so."""
-        return id(self)
+    @override
+    def fingerprints(self) -> Sequence[int]:
+        return self.handle.fingerprints
 
-    def divide(self, *, by_length: bool) -> "Batch | None":
-        """Its texts, where it can be cut; callers that know them say so.
+    def parts(self) -> "list[RequestPart]":
+        """Return its parts that are at replicas or wait to be sent again."""
+        return list(self.split_state.parts) if self.split_state is not None else []
 
-        Args:
-            by_length: whether texts of like length are to come together.
-        """
-        del by_length
-        return None
+    def chunks(self) -> list[Chunk]:
+        """Return the request and its parts: every chunk of it that may be anywhere."""
+        return [self, *self.parts()]
 
-    def part(self, items: Sequence[int], tokens: int) -> Part:
-        """A part of it; callers may give a class of their own."""
-        return Part(self, items, tokens)
+    def add_part(self, state: "SplitState", items: Sequence[int], tokens: int) -> RequestPart:
+        """Make a part of these texts and note it in the split state."""
+        part = RequestPart(self, items, tokens)
+        state.parts[part] = None
+        return part
 
 
-class Batch:
-    """The texts of a request that is cut, as late as possible, into parts.
+class SplitState:
+    """How far a request is split into parts, which happens as late as possible.
 
     Args:
-        costs: of each text, in estimated tokens.
-        sizes: of each text, in bytes.
-        order: in which texts are taken.
-        extra: texts that each part carries besides its own, such as the one that all are compared with.
-        frame_bytes: of each part besides its texts: its head, a query.
+        costs: Estimated tokens of each text.
+        sizes: Bytes of each text.
+        order: Order in which texts are taken into parts.
+        extra: Number of texts that each part carries besides its own, such as the query that all are compared with.
+        frame_bytes: Bytes of each part besides its texts: its head, a query.
 
     Attributes:
-        spare_parts: how many more it may be cut into than it must be.
-        taken: how many of ``order`` were cut off.
-        waiting_tokens: of those that were not.
-        unanswered: texts whose answer is not there yet.
-        parts: sent or waiting to be sent again, in the order in which they were cut.
+        spare_parts: Number of parts that it may be split into beyond the fewest possible.
+        taken: Number of entries of ``order`` that are in parts.
+        waiting_tokens: Estimated tokens of the texts that are in no part yet.
+        unanswered: Number of texts without an answer.
+        parts: Parts at replicas or waiting to be sent again, in the order of splitting.
     """
 
     __slots__ = (
@@ -186,25 +223,37 @@ class Batch:
         self.taken = 0
         self.waiting_tokens = sum(costs)
         self.unanswered = len(costs)
-        self.parts: dict[Part, None] = {}
+        self.parts: dict[RequestPart, None] = {}
 
     @property
-    def is_taken(self) -> bool:
-        """Whether nothing is left to cut."""
+    def is_complete(self) -> bool:
+        """Whether every text is in a part."""
         return self.taken == len(self.order)
 
+    @property
+    def has_answers(self) -> bool:
+        """Whether some of the texts are answered."""
+        return self.unanswered < len(self.costs)
 
-_ONLINE_TEXTS, _ONLINE_TOKENS = 8, 4096
+    def set_apart(self, items: Sequence[int]) -> None:
+        """Take these texts out of the order, because each of them becomes a part of its own."""
+        apart = frozenset(items)
+        self.order = [item for item in self.order if item not in apart]
+        self.waiting_tokens -= sum(self.costs[item] for item in items)
+
+    def take_all(self) -> None:
+        """Count every text as taken into a part."""
+        self.taken, self.waiting_tokens = len(self.order), 0
 
 
-def is_online(texts: int, tokens: int, *, rerank: bool) -> bool:
-    """Whether somebody is likely to wait for it: a reranking, a few short texts, or one of any length.
+def counts_as_online(texts: int, tokens: int, *, is_rerank: bool) -> bool:
+    """Decide whether a client is likely to wait for the answer: a reranking, a few short texts, or a single text.
 
-    One long text cannot be cut, so as bulk work it would only be put behind all the others' short ones.
+    A single long text cannot be split. As bulk work it would only be put behind the short texts of others.
 
     Args:
-        texts: how many.
-        tokens: of all of them, estimated.
-        rerank: whether they are ranked for a query.
+        texts: Number of texts.
+        tokens: Estimated tokens of all texts.
+        is_rerank: Whether the texts are ranked for a query.
     """
-    return rerank or texts == 1 or (texts <= _ONLINE_TEXTS and tokens <= _ONLINE_TOKENS)
+    return is_rerank or texts == 1 or (texts <= _ONLINE_TEXTS and tokens <= _ONLINE_TOKENS)

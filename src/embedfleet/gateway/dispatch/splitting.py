@@ -1,7 +1,7 @@
-"""How requests are cut into chunks: by tokens, texts and bytes at once.
+"""How requests are split into parts: by tokens, texts and bytes at once.
 
-Each part repeats what the request says beside its texts. So that nobody's small request becomes a large one, all parts
-together are at most twice what came; a request for which that is too little is not cut.
+Each part repeats what the request says besides its texts. So that nobody's small request becomes a large one, all parts
+together are at most twice the size of the request; a request for which that is too little is not split.
 """
 
 from collections.abc import Sequence
@@ -9,63 +9,70 @@ from dataclasses import dataclass
 from math import ceil, inf
 from typing import Final
 
-from embedfleet.gateway.dispatch.pace import Cost
-from embedfleet.gateway.dispatch.replica import Abilities
-from embedfleet.gateway.dispatch.request import Batch, Request
+from embedfleet.gateway.dispatch.abilities import Abilities
+from embedfleet.gateway.dispatch.pace import BatchCost
+from embedfleet.gateway.dispatch.request import Request, SplitState
 
-SCATTER_TOKENS: Final = 2048
-"""An online request of so many tokens or less goes whole to one replica."""
-_SCATTER_MOST = 8192
-# What would be left over, as a share of the chunk, is taken too rather than sent alone.
+WHOLE_TOKENS: Final = 2048
+"""An online request of at most so many tokens goes whole to one replica."""
+_MOST_PART_TOKENS = 8192
+# A remainder of up to this share of the part is taken into it rather than sent alone.
 _CRUMB = 0.25
 _LEAST_STAGGER = 0.6
 _STAGGERS = 8
-# All parts of a request together, over the request's own bytes; or so many bytes, where that is more.
+# All parts of a request together have at most so many times its bytes, or so many bytes if that is more.
 _MOST_TIMES: Final = 2
 _LITTLE_BYTES: Final = 256_000
-_WORTH = 1.02  # a smaller chunk is chosen only if its end is farther from others' by this factor
+_WORTH = 1.02  # a smaller part is chosen only if its end is farther from the others' by this factor
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
-    """Of one chunk; a single text may be over the tokens and the bytes, for it cannot be cut."""
+class PartBounds:
+    """Limits of one part. A single text may exceed the tokens and the bytes, because a text cannot be split."""
 
     tokens: int
     texts: int
     size_bytes: int
 
     @classmethod
-    def of(cls, tokens: int, abilities: Abilities) -> "Bounds":
-        """So many tokens, and what the replica takes."""
+    def of(cls, tokens: int, abilities: Abilities) -> "PartBounds":
+        """Return bounds of so many tokens and what the replica takes."""
         return cls(tokens, abilities.batch_texts, abilities.body_bytes)
 
 
-def divided(request: Request, abilities: Abilities, *, by_length: bool) -> Batch | None:
-    """The texts of a request that may be cut, with the number of parts that its bytes allow; None if it goes whole.
+def split_state_of(request: Request, abilities: Abilities, *, by_length: bool) -> SplitState | None:
+    """Return the texts of a request for splitting, with the number of parts that its bytes allow.
 
     Args:
-        request: a client's.
-        abilities: of the replica that takes least.
-        by_length: whether texts of like length are to come together.
+        request: Request to split.
+        abilities: Abilities of the replica that takes the fewest texts.
+        by_length: Whether texts of similar length should end up in the same part.
+
+    Returns:
+        None if the request has to go whole.
     """
-    batch = request.divide(by_length=by_length)
-    if batch is None:
+    state = request.handle.split(by_length=by_length)
+    if state is None:
         return None
-    texts = max(1, min(abilities.batch_texts, abilities.permits) - batch.extra)
-    fewest = fewest_parts([batch.sizes[item] for item in batch.order], batch.frame_bytes, texts, abilities.body_bytes)
-    batch.spare_parts = most_parts(batch, request.size_bytes) - fewest
-    return batch if batch.spare_parts >= 0 else None
+    texts = max(1, min(abilities.batch_texts, abilities.permits) - state.extra)
+    fewest = fewest_parts([state.sizes[item] for item in state.order], state.frame_bytes, texts, abilities.body_bytes)
+    state.spare_parts = most_parts(state, request.size_bytes) - fewest
+    return state if state.spare_parts >= 0 else None
 
 
-def most_parts(batch: Batch, received_bytes: int) -> int:
-    """Into how many parts a request of so many bytes may be cut."""
-    return (max(_MOST_TIMES * received_bytes, _LITTLE_BYTES) - sum(batch.sizes)) // max(1, batch.frame_bytes)
+def most_parts(state: SplitState, received_bytes: int) -> int:
+    """Return the most parts into which a request of so many bytes may be split."""
+    return (max(_MOST_TIMES * received_bytes, _LITTLE_BYTES) - sum(state.sizes)) // max(1, state.frame_bytes)
 
 
 def fewest_parts(sizes: Sequence[int], frame_bytes: int, texts: int, size_bytes: int) -> int:
-    """Into how many parts texts must be cut at least, each of at most so many texts and bytes.
+    """Return the fewest parts into which texts can be split; a text over the byte limit is a part of its own.
 
-    A text that is over the bytes is a part of its own.
+    Args:
+        sizes: Bytes of each text.
+        frame_bytes: Bytes of each part besides its texts.
+        texts: Most texts of a part.
+        size_bytes: Most bytes of a part.
     """
     if frame_bytes + sum(sizes) <= size_bytes:
         return ceil(len(sizes) / texts)
@@ -78,57 +85,79 @@ def fewest_parts(sizes: Sequence[int], frame_bytes: int, texts: int, size_bytes:
     return parts
 
 
-def most_tokens(batch: Batch, tokens: int) -> int:
-    """The most that `carve` cuts off a batch at such a bound: a crumb more, or one text that is over it."""
-    if batch.spare_parts <= 0:
-        return batch.waiting_tokens
-    return max(batch.costs[batch.order[batch.taken]], min(int(tokens * (1 + _CRUMB)), batch.waiting_tokens))
+def most_tokens(state: SplitState, tokens: int) -> int:
+    """Return the most tokens that `split_next` takes at such a bound: a crumb more, or one text that exceeds it."""
+    if state.spare_parts <= 0:
+        return state.waiting_tokens
+    return max(state.costs[state.order[state.taken]], min(int(tokens * (1 + _CRUMB)), state.waiting_tokens))
 
 
-def carve(batch: Batch, bounds: Bounds) -> tuple[list[int], int]:
-    """Cut the next chunk off: its texts' indices, in order, and its tokens.
+def split_next(state: SplitState, bounds: PartBounds) -> tuple[list[int], int]:
+    """Split the next part off.
 
     Tokens bound it only as long as there are parts to spare.
 
     Args:
-        batch: with at least one text that is not cut off yet.
-        bounds: of the chunk.
+        state: Split state with at least one text that is in no part yet.
+        bounds: PartBounds of the part.
+
+    Returns:
+        Indices of the part's texts, in order, and its tokens.
     """
-    tokens, size = 0, batch.frame_bytes
-    end = batch.taken
-    texts = max(1, bounds.texts - batch.extra)
-    most = inf if batch.spare_parts <= 0 or batch.waiting_tokens <= bounds.tokens * (1 + _CRUMB) else bounds.tokens
-    while end < len(batch.order) and end - batch.taken < texts:
-        item = batch.order[end]
-        if end > batch.taken and size + batch.sizes[item] > bounds.size_bytes:
+    tokens, size = 0, state.frame_bytes
+    end = state.taken
+    texts = max(1, bounds.texts - state.extra)
+    most = inf if state.spare_parts <= 0 or state.waiting_tokens <= bounds.tokens * (1 + _CRUMB) else bounds.tokens
+    while end < len(state.order) and end - state.taken < texts:
+        item = state.order[end]
+        if end > state.taken and size + state.sizes[item] > bounds.size_bytes:
             break
-        if end > batch.taken and tokens + batch.costs[item] > most:
-            batch.spare_parts -= 1  # it could have taken more
+        if end > state.taken and tokens + state.costs[item] > most:
+            state.spare_parts -= 1  # the part could have taken more texts
             break
-        tokens += batch.costs[item]
-        size += batch.sizes[item]
+        tokens += state.costs[item]
+        size += state.sizes[item]
         end += 1
-    items = list(batch.order[batch.taken : end])
-    batch.taken = end
-    batch.waiting_tokens -= tokens
+    items = list(state.order[state.taken : end])
+    state.taken = end
+    state.waiting_tokens -= tokens
     return items, tokens
 
 
-def staggered(most: int, start: float, ends: Sequence[float], cost: Cost) -> int:
-    """Tokens of a bulk chunk, so that replicas become free one after the other and not all at once.
-
-    Online work that comes waits for the replica that is free first: where chunks end at equal distances that is at most
-    a chunk's time over the number of replicas, where they end together it may be a whole one's.
+def split_evenly(state: SplitState, replicas: int, abilities: Abilities) -> list[tuple[list[int], int]]:
+    """Split all of an online request, evenly over the replicas unless the parts would be too small to be worth it.
 
     Args:
-        most: tokens.
-        start: when the chunk will be begun.
-        ends: when the other replicas will be done with what they have.
-        cost: of the chunk's replica, its slowness included.
+        state: Split state of the request.
+        replicas: Number of replicas.
+        abilities: Abilities of the replica that takes the fewest texts.
 
     Returns:
-        At most ``most``, at least `_LEAST_STAGGER` of it: of such sizes the one that ends farthest from all others, if
-        each goes on with chunks of ``most``.
+        For each part the indices of its texts, and its tokens.
+    """
+    part = min(max(WHOLE_TOKENS, ceil(state.waiting_tokens / replicas)), _MOST_PART_TOKENS, abilities.batch_tokens)
+    even = ceil(state.waiting_tokens / ceil(state.waiting_tokens / part))
+    parts = []
+    while not state.is_complete:
+        parts.append(split_next(state, PartBounds.of(even, abilities)))
+    return parts
+
+
+def staggered(most: int, start: float, ends: Sequence[float], cost: BatchCost) -> int:
+    """Return the tokens of a bulk part such that replicas become free one after the other, not all at once.
+
+    Online work that comes waits for the replica that is free first. If parts end at equal distances, that wait is at
+    most a part's time over the number of replicas; if they end together, it may be a whole part's time.
+
+    Args:
+        most: Most tokens of the part.
+        start: Time at which the part will begin.
+        ends: Times at which the other replicas will have finished what they have.
+        cost: Batch cost of the part's replica, its slowness included.
+
+    Returns:
+        Among sizes from `_LEAST_STAGGER` of ``most`` to ``most``, the one that ends farthest from all other ends if
+        each replica goes on with parts of ``most``.
     """
     if not ends:
         return most
@@ -143,16 +172,6 @@ def staggered(most: int, start: float, ends: Sequence[float], cost: Cost) -> int
     return best
 
 
-def scatter(batch: Batch, replicas: int, abilities: Abilities) -> list[tuple[list[int], int]]:
-    """Cut all of an online request, evenly over the replicas as long as the chunks are worth it."""
-    chunk = min(max(SCATTER_TOKENS, ceil(batch.waiting_tokens / replicas)), _SCATTER_MOST, abilities.batch_tokens)
-    even = ceil(batch.waiting_tokens / ceil(batch.waiting_tokens / chunk))
-    found = []
-    while not batch.is_taken:
-        found.append(carve(batch, Bounds.of(even, abilities)))
-    return found
-
-
 def by_length(costs: list[int]) -> list[int]:
-    """The order in which texts of like length come together, the longest first."""
+    """Return the order in which texts of similar length come together, the longest first."""
     return sorted(range(len(costs)), key=costs.__getitem__, reverse=True)

@@ -1,23 +1,24 @@
-"""When silence is suspect: a hung replica must not keep what it has, a slow one must not be taken for hung."""
+"""When a replica's silence is suspect: a hung replica must not keep its work, a slow one must not count as hung."""
 
 from collections.abc import Collection, Iterable
 from typing import Final
 
-from embedfleet.gateway.dispatch.replica import Replica, State
+from embedfleet.gateway.dispatch.replica import Replica
+from embedfleet.gateway.dispatch.state import State
 
 _LEAST_S: Final = 0.2
 _TIMES: Final = 3.0
-# At most this share of the pool is suspected at once: if more is silent, the fault is hardly theirs.
+# Largest share of the pool that is suspect at once: if more is silent, the fault is hardly the replicas'.
 _MOST = 0.5
 
 
 def patience_s(predicted_s: float) -> float:
-    """How long an answer may take that was predicted to take ``predicted_s`` seconds."""
+    """Return the seconds that an answer may take that was predicted to take ``predicted_s`` seconds."""
     return max(_LEAST_S, _TIMES * predicted_s)
 
 
 def overdue(replicas: Collection[Replica], now: float) -> Iterable[Replica]:
-    """Those that become suspect now."""
+    """Return the replicas that become suspect now."""
     serving = [replica for replica in replicas if replica.state in {State.ACTIVE, State.SUSPECT}]
     room = int(_MOST * len(serving)) - sum(replica.state is State.SUSPECT for replica in serving)
     late = (replica for replica in serving if replica.state is State.ACTIVE and replica.is_overdue(now))

@@ -1,1 +1,1 @@
-"""Client requests on their way through the gateway."""
+"""Requests from a client's exchange to its answer."""

@@ -1,4 +1,4 @@
-"""A line in the log for each request, for those who want it."""
+"""The access log: one line per request."""
 
 import logging
 
@@ -8,7 +8,7 @@ _log = logging.getLogger("embedfleet.access")
 
 
 def log_access(exchange: Exchange, status: int, seconds: float, *, replica: str, request_id: bytes) -> None:
-    """What was asked, what was answered, how long that took and by whom."""
+    """Log a request: method, path, status, time and replica."""
     _log.info(
         "%s %s %d %.1f ms %s",
         exchange.method.decode("latin-1"),

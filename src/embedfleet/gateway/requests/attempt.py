@@ -1,311 +1,200 @@
-"""A replica is asked something: the sending, the reply, and whether that is an answer."""
+"""Attempts: one call to one replica for one chunk, its reply, and whether that is an answer."""
 
-import logging
 from abc import ABCMeta, abstractmethod
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final
 
-from mypy_extensions import trait
+from typing_extensions import override
 
-from embedfleet.dialects.error_reply import render_error
-from embedfleet.errors import (
-    Internal,
-    Malformed,
-    Refused,
-    RequestError,
-    Reset,
-    ServingError,
-    Starved,
-    TimedOut,
-    UpstreamError,
-)
-from embedfleet.gateway.counters import Tally
-from embedfleet.gateway.dispatch.command import Failure
+from embedfleet.errors import Malformed, UpstreamError
 from embedfleet.gateway.dispatch.dispatcher import TROUBLE
 from embedfleet.gateway.dispatch.replica import Replica
 from embedfleet.gateway.dispatch.request import Chunk, Request
+from embedfleet.gateway.requests.delivery import Delivery
 from embedfleet.gateway.upstream.call import Call
 from embedfleet.gateway.upstream.reply import ReplyHead
-from embedfleet.gateway.upstream.transport import Pool
-from embedfleet.http.cors import CORS
-from embedfleet.http.exchange import Exchange
 
-log = logging.getLogger(__name__)
-
-OK: Final = 200
-_FAILED: Final = 400
-_LAST: Final = 599  # status of an error
-
-# Of what is collected. A vector of 8,192 numbers, more than any model has that we know, takes 192 KiB of JSON at most.
-_VECTOR_BYTES: Final = 262_144
-_SMALL_BYTES: Final = 8_388_608
-_MOST_BYTES: Final = 1_073_741_824
+_OK: Final = 200
+_FAILED: Final = 400  # first status of an error
+_LAST: Final = 599  # last status of an error
 
 
-def longest_answer(vectors: int) -> int:
-    """In bytes: for so many vectors, or what takes as much."""
-    return min(_SMALL_BYTES + vectors * _VECTOR_BYTES, _MOST_BYTES)
-
-
-FAILURES: dict[type[UpstreamError], Failure] = {
-    Refused: Failure.REFUSED,
-    Reset: Failure.RESET,
-    Malformed: Failure.MALFORMED,
-    TimedOut: Failure.TIMED_OUT,
-    Starved: Failure.STARVED,
-}
-"""What the transport says of a replica that gave no answer."""
-
-
-class Stream(Protocol):
-    """Where a reply goes that is passed on as it comes."""
-
-    def pass_on(self, data: bytes) -> None:
-        """More of it."""
-
-    def pass_on_end(self) -> None:
-        """All of it."""
-
-    def break_off(self) -> None:
-        """The rest of it never comes."""
-
-
-@trait
-class Asked(Chunk):
-    """A chunk as the sockets see it.
+class Outcomes(metaclass=ABCMeta):
+    """Receives the outcomes of attempts.
 
     Attributes:
-        attempts: under way; two if the first replica is silent.
-        reply: the last that has one.
-        failure: of the last replica that failed it.
+        now: Clock of the event loop, in seconds.
     """
 
-    attempts: "list[Attempt]"
-    reply: "Attempt | None" = None
-    failure = ""
-
-    @property
-    def stream(self) -> Stream | None:
-        """Where a large reply goes as it comes; None where it is wanted whole, however large."""
-        return None
-
-    @abstractmethod
-    def send(self, replica: Replica, pool: Pool, now: float) -> None:
-        """Send it to a replica."""
-
-    @property
-    def most_bytes(self) -> int:
-        """The longest reply that is collected: far more than any answer to its texts has."""
-        return longest_answer(self.texts)
-
-    @abstractmethod
-    def check(self, reply: bytes) -> None:
-        """Raise Malformed unless that answers all that was asked."""
-
-    @abstractmethod
-    def answered(self, attempt: "Attempt") -> None:
-        """A good answer is there."""
-
-    @abstractmethod
-    def relay(self, now: float) -> None:
-        """Answer the client with the last reply."""
-
-    def attempt(self, desk: "Desk", replica: Replica) -> "Attempt":
-        """One that is about to be sent."""
-        if self.copy is not None:
-            desk.tally.hedged()
-        elif self.failure:
-            desk.tally.retried(self.failure)
-        attempt = Attempt(desk, self, replica)
-        self.attempts.append(attempt)
-        return attempt
-
-    def cancel(self, replica: Replica) -> None:
-        """Nobody wants the replica's answer any more."""
-        for attempt in self.attempts:
-            if attempt.replica is replica:
-                self.attempts.remove(attempt)
-                attempt.cancel()
-                return
-
-
-class AskedRequest(Request, Asked):
-    """A whole request as the sockets see it."""
-
-    @abstractmethod
-    def refuse(self, error: RequestError | ServingError, reason: str = "") -> None:
-        """Answer with an error of ours."""
-
-    @abstractmethod
-    def fault(self, now: float) -> None:
-        """Our own code failed on it: its client gets an error, or it is tried otherwise."""
-
-    def separate(self, now: float) -> None:
-        """Ask for each client alone, if it asks for several."""
-
-
-class Desk(metaclass=ABCMeta):
-    """To whom is told what becomes of requests.
-
-    Attributes:
-        tally: that counts it.
-        now: the loop's time.
-        access_log: whether each request is a line in the log.
-    """
-
-    tally: Tally
     now: Callable[[], float]
-    access_log: bool
 
     @abstractmethod
-    def request_id(self) -> bytes:
-        """An id that no other request has."""
-
-    @abstractmethod
-    def take(self, request: AskedRequest, now: float) -> None:
-        """A request is to be dispatched."""
-
-    @abstractmethod
-    def take_alone(self, exchange: Exchange, now: float) -> None:
-        """A client's request that came then is to be dispatched on its own."""
-
-    @abstractmethod
-    def refuse_alone(self, exchange: Exchange, now: float, error: RequestError | ServingError, reason: str) -> None:
-        """A client's request that came then is to be answered with an error of ours."""
-
-    @abstractmethod
-    def answered(self, attempt: "Attempt", now: float) -> None:
-        """A reply is there, or has begun."""
+    def replied(self, attempt: "Attempt", now: float) -> None:
+        """Take a whole reply, or the beginning of a streamed one."""
 
     @abstractmethod
     def failed(self, attempt: "Attempt", error: UpstreamError) -> None:
-        """There was none."""
-
-    @abstractmethod
-    def left(self, request: AskedRequest) -> None:
-        """Nobody waits for a request any more."""
+        """Take the failure of an attempt."""
 
     @abstractmethod
     def broke(self, request: Request, error: Exception) -> None:
-        """Our own code raised it: that is logged, the request ends, and nothing else does."""
+        """End a request on which the gateway's own code failed; nothing else is to suffer from that."""
+
+
+class Sending:
+    """How one chunk is sent: its attempts and the last reply.
+
+    Args:
+        delivery: The object behind the chunk's request.
+
+    Attributes:
+        delivery: The object behind the chunk's request.
+        reply: The attempt whose reply the dispatcher is deciding about.
+        failure: How the last replica failed it; empty if none did.
+    """
+
+    __slots__ = ("_copy", "_first", "delivery", "failure", "reply")
+
+    def __init__(self, delivery: Delivery) -> None:
+        self.delivery = delivery
+        self.reply: Attempt | None = None
+        self.failure = ""
+        self._first: Attempt | None = None  # attempts under way; a chunk is at two replicas at most
+        self._copy: Attempt | None = None
+
+    def begin(self, attempt: "Attempt") -> None:
+        """Add an attempt."""
+        if self._first is None:
+            self._first = attempt
+        else:
+            self._copy = attempt
+
+    def is_under_way(self, attempt: "Attempt") -> bool:
+        """Return whether an attempt is neither over nor cancelled."""
+        return attempt is self._first or attempt is self._copy
+
+    def end(self, attempt: "Attempt") -> None:
+        """Remove an attempt that is over."""
+        if attempt is self._first:
+            self._first = None
+        elif attempt is self._copy:
+            self._copy = None
+
+    def cancel(self, replica: Replica) -> None:
+        """Cancel the attempt at a replica."""
+        for attempt in (self._first, self._copy):
+            if attempt is not None and attempt.replica is replica:
+                self.end(attempt)
+                attempt.cancel()
 
 
 class Attempt(Call):
-    """One question to one replica. What it calls may raise: that ends its request, and not the transport's work.
+    """One call to one replica. If code that it calls raises, its request ends; the transport is not disturbed.
+
+    Args:
+        outcomes: Receiver of the outcome.
+        chunk: Chunk that is sent.
+        sending: Record of the chunk's attempts.
+        replica: Replica that is asked.
 
     Attributes:
-        asked: what is asked.
-        replica: whom.
-        head: of the reply, once that is there.
-        body: of the reply; of one that is passed on as it comes, what came with its head.
+        chunk: Chunk that is sent.
+        sending: Record of the chunk's attempts.
+        replica: Replica that is asked.
     """
 
-    head: ReplyHead
-    body = b""
-
-    def __init__(self, desk: Desk, asked: Asked, replica: Replica) -> None:
-        self._desk = desk
-        self.asked = asked
+    def __init__(self, outcomes: Outcomes, chunk: Chunk, sending: Sending, replica: Replica) -> None:
+        self._outcomes = outcomes
+        self.chunk = chunk
+        self.sending = sending
         self.replica = replica
-        self._more: bytearray | None = None  # a reply that is held though it is large
+        self._collected: bytearray | None = None  # a large reply that is held nevertheless
 
+    @override
     def on_reply(self, head: ReplyHead, body: bytes, now: float) -> None:
-        """See `Call`."""
         self.head = head
         self.body = body
-        asked = self.asked
+        sending, chunk = self.sending, self.chunk
         try:
-            self._check()
-            asked.attempts.remove(self)
-            asked.reply = self
-            if head.status == OK:
-                asked.answered(self)
-            self._desk.answered(self, now)
+            if head.status == _OK:
+                sending.delivery.check(chunk, body)
+            elif self._is_no_answer(head.status):
+                raise Malformed(f"status {head.status} is no answer to texts")  # noqa: TRY301 - handled as any other
+            sending.end(self)
+            if head.status == _OK and chunk.items:
+                sending.delivery.keep(chunk, self)
+            self._outcomes.replied(self, now)
         except Malformed as error:
             self.on_error(error)
-        except Exception as error:  # noqa: BLE001 - it is logged there
-            self._desk.broke(asked.request, error)
+        except Exception as error:  # noqa: BLE001 - `broke` logs it
+            self._outcomes.broke(chunk.request, error)
 
+    @override
     def on_begin(self, head: ReplyHead, body: bytes) -> None:
-        """See `Call`."""
         self.head = head
         self.body = body
         try:
-            if head.status in TROUBLE or self._is_no_answer():
+            if head.status in TROUBLE or self._is_no_answer(head.status):
                 self._reject(f"status {head.status} with a body of over {len(body)} bytes")
-            elif self.asked.stream is None:
-                self._more = bytearray(body)
-                self._check_length(max(head.length, len(body)))
+            elif self._is_streamed:
+                self.extend()
+                self.sending.end(self)
+                self._outcomes.replied(self, self._outcomes.now())
             else:
-                self.extend()
-                self.asked.attempts.remove(self)
-                self.asked.reply = self
-                self._desk.answered(self, self._desk.now())
-        except Exception as error:  # noqa: BLE001 - it is logged there
-            self._desk.broke(self.asked.request, error)
+                self._collected = bytearray(body)
+                self._check_length(max(head.length, len(body)))
+        except Exception as error:  # noqa: BLE001 - `broke` logs it
+            self._outcomes.broke(self.chunk.request, error)
 
+    @override
     def on_data(self, data: bytes) -> None:
-        """See `Call`."""
         try:
-            if self._more is not None:
-                self._more += data
-                self._check_length(len(self._more))
-            elif self.asked.stream is not None:
+            if self._collected is not None:
+                self._collected += data
+                self._check_length(len(self._collected))
+            elif self._is_streamed:
                 self.extend()
-                self.asked.stream.pass_on(data)
-        except Exception as error:  # noqa: BLE001 - it is logged there
-            self._desk.broke(self.asked.request, error)
+                self.sending.delivery.pass_on(data)
+        except Exception as error:  # noqa: BLE001 - `broke` logs it
+            self._outcomes.broke(self.chunk.request, error)
 
+    @override
     def on_end(self) -> None:
-        """See `Call`."""
         try:
-            if self._more is not None:
-                self.on_reply(self.head, bytes(self._more), self._desk.now())
-            elif self.asked.stream is not None:
-                self.asked.stream.pass_on_end()
-        except Exception as error:  # noqa: BLE001 - it is logged there
-            self._desk.broke(self.asked.request, error)
+            if self._collected is not None:
+                self.on_reply(self.head, bytes(self._collected), self._outcomes.now())
+            elif self._is_streamed:
+                self.sending.delivery.end(self.chunk.request, self._outcomes.now())
+        except Exception as error:  # noqa: BLE001 - `broke` logs it
+            self._outcomes.broke(self.chunk.request, error)
 
+    @override
     def on_error(self, error: UpstreamError) -> None:
-        """See `Call`."""
         try:
-            if self in self.asked.attempts:
-                self._desk.failed(self, error)  # which takes it off
-            elif self.asked.stream is not None:
-                self.asked.stream.break_off()
-        except Exception as fault:  # noqa: BLE001 - it is logged there
-            self._desk.broke(self.asked.request, fault)
+            if self.sending.is_under_way(self):
+                self._outcomes.failed(self, error)
+            elif self._is_streamed:
+                self.sending.delivery.break_off()
+        except Exception as fault:  # noqa: BLE001 - `broke` logs it
+            self._outcomes.broke(self.chunk.request, fault)
 
-    def _check(self) -> None:
-        status = self.head.status
-        if status == OK:
-            self.asked.check(self.body)
-        elif self._is_no_answer():
-            raise Malformed(f"status {status} is no answer to texts")
+    @property
+    def _is_streamed(self) -> bool:
+        """Whether a large reply is passed on as it comes, rather than collected; parts always have to be joined."""
+        return self.sending.delivery.is_streamed and not self.chunk.items
 
-    def _is_no_answer(self) -> bool:
-        """Whether texts were asked about, and the status is neither that of an answer nor that of an error."""
-        status = self.head.status
-        return status != OK and not _FAILED <= status <= _LAST and self.asked.request.is_work
+    def _is_no_answer(self, status: int) -> bool:
+        """Return whether texts were asked about, and the status is neither that of an answer nor that of an error."""
+        return status != _OK and not _FAILED <= status <= _LAST and self.chunk.request.is_inference
 
     def _check_length(self, size: int) -> None:
-        """See that the collected reply is, or is going to be, no longer than any answer."""
-        most = self.asked.most_bytes
+        """Reject a collected reply that is, or is going to be, longer than any answer."""
+        most = self.sending.delivery.most_bytes(self.chunk)
         if size > most:
-            self._more = None
-            self._reject(f"a reply of over {most} bytes to {self.asked.texts} texts")
+            self._collected = None
+            self._reject(f"a reply of over {most} bytes to {self.chunk.texts} texts")
 
     def _reject(self, fault: str) -> None:
-        """What comes is no answer, however it ends."""
+        """Fail, however the reply goes on."""
         self.cancel()
         self.on_error(Malformed(fault))
-
-
-def give_up(exchange: Exchange, error: Exception) -> None:
-    """Our own code failed before there was a request to speak of."""
-    log.error("the gateway failed to take a request", exc_info=error)
-    if exchange.begun:
-        exchange.abort()
-    else:
-        status, headers, body = render_error(exchange.path, Internal("the gateway failed on this request"))
-        exchange.respond(status, [*headers, *CORS], body)

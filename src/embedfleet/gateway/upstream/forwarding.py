@@ -1,11 +1,11 @@
-"""Heads of messages on their way through: what is dropped, what is added (RFC 9110 §7.6.1)."""
+"""Heads of messages on their way through the gateway: fields that are dropped and added (RFC 9110 §7.6.1)."""
 
 from collections.abc import Iterable
 
 from embedfleet.dialects.coalescing import can_coalesce
 from embedfleet.http.message import Header
 
-# Meant for one connection alone; framing is written anew.
+# Fields for one connection alone, and those of framing, which is written anew.
 _HOP = frozenset(
     {
         b"connection",
@@ -22,7 +22,7 @@ _HOP = frozenset(
         b"upgrade",
     }
 )
-# Replies are read and joined here: they must come as they are.
+# Replies are read and joined here, so they must not be compressed.
 _DROPPED = _HOP | {b"accept-encoding"}
 _CLASSES = {b"online": True, b"bulk": False}
 _TIMEOUT_DIGITS = 9
@@ -30,23 +30,24 @@ _PLAIN_CONNECTION = frozenset({b"keep-alive", b"close"})
 
 
 class RequestFields:
-    """What a client's head becomes for a replica, and what it tells the gateway, worked out once per head.
+    """The head for a replica that is made of a client's head, and what it tells the gateway; made once per head.
 
     Attributes:
-        method: as sent.
-        line: target and fields as they go on the wire, those of the hop left out.
-        forwarded: what ``x-forwarded-for`` held already, with a comma; empty if it was not there.
-        request_id: the client's, None if it named none.
-        path: of the target, percent-decoded, without the query.
-        content_type: None if there is none.
-        online: what ``x-priority`` says, None if it says nothing.
-        gathers: whether its body may be one text that is asked for together with others.
-        timeout_s: what ``x-request-timeout-ms`` says, None if it says nothing.
-        fault: what is wrong with one of these two; empty if nothing is.
+        method: Method as sent.
+        line: Target and fields as they go on the wire, without those for one connection alone.
+        forwarded: Value of ``x-forwarded-for`` with a comma; empty if the client sent none.
+        request_id: The client's ``x-request-id``; None if it sent none.
+        path: Path of the target, percent-decoded, without the query.
+        content_type: Content type; None if there is none.
+        is_online: Class that ``x-priority`` names; None if it names none.
+        may_coalesce: Whether the body may be one text that can be asked together with others.
+        timeout_s: Seconds that ``x-request-timeout-ms`` names; None if it names none.
+        fault: What is wrong with one of these two fields; empty if nothing is.
     """
 
     __slots__ = (
-        "content_type", "fault", "forwarded", "gathers", "line", "method", "online", "path", "request_id", "timeout_s"
+        "content_type", "fault", "forwarded", "is_online", "line", "may_coalesce", "method", "path", "request_id",
+        "timeout_s",
     )  # fmt: skip
 
     def __init__(self, method: bytes, target: bytes, path: str, headers: Iterable[Header]) -> None:
@@ -57,10 +58,10 @@ class RequestFields:
         self.fault = ""
         self.request_id: bytes | None = None
         self.content_type: bytes | None = None
-        self.online: bool | None = None
+        self.is_online: bool | None = None
         self.timeout_s: float | None = None
         is_bulk = False
-        parts = [b" ", target, b" HTTP/1.1\r\n"]
+        parts = [target, b" HTTP/1.1\r\n"]
         for name, value in headers:
             if name == b"x-request-id":
                 self.request_id = self.request_id or value
@@ -75,17 +76,19 @@ class RequestFields:
             elif name == b"x-request-timeout-ms":
                 self._read_timeout(value)
         self.line = b"".join(parts)
-        self.gathers = method == b"POST" and can_coalesce(path, self.content_type) and not is_bulk and not self.fault
+        self.may_coalesce = (
+            method == b"POST" and can_coalesce(path, self.content_type) and not is_bulk and not self.fault
+        )
 
     def wire(self, prefix: bytes, last_line: bytes, *, body: bytes, request_id: bytes, peer: bytes) -> bytes:
-        """A request as it goes to a replica.
+        """Return a request as it goes to a replica.
 
         Args:
-            prefix: put before the target.
-            last_line: of the head, from the CRLF before it.
-            body: of the request.
-            request_id: of the request.
-            peer: the client's address.
+            prefix: Blank between method and target, and the path that is put before the target.
+            last_line: Last line of the head, from the CRLF before it.
+            body: Body of the request.
+            request_id: Id of the request.
+            peer: Address of the client.
         """
         return b"".join(
             (
@@ -103,10 +106,10 @@ class RequestFields:
         )
 
     def _read_priority(self, value: bytes) -> bool | None:
-        online = self.online = _CLASSES.get(value.strip().lower())
-        if online is None:
+        is_online = self.is_online = _CLASSES.get(value.strip().lower())
+        if is_online is None:
             self.fault = f"X-Priority is `{value.decode('latin-1')}`, but can only be online or bulk"
-        return online
+        return is_online
 
     def _read_timeout(self, value: bytes) -> None:
         if value.isdigit() and len(value) <= _TIMEOUT_DIGITS and int(value) > 0:
@@ -116,13 +119,13 @@ class RequestFields:
 
 
 def reply_fields(headers: Iterable[Header]) -> bytes:
-    """A replica's fields that go on to the client, as they go on the wire."""
+    """Return the fields of a reply that go on to the client, as they go on the wire."""
     named = _named_by_connection(headers)
     return b"".join(b"%b: %b\r\n" % header for header in headers if header[0] not in _HOP and header[0] not in named)
 
 
 def _named_by_connection(headers: Iterable[Header]) -> frozenset[bytes]:
-    """Fields that ``connection`` declares to be for this connection alone; it may be there more than once."""
+    """Return the fields that ``connection``, which may be repeated, declares to be for this connection alone."""
     named: frozenset[bytes] = frozenset()
     for name, value in headers:
         if name == b"connection":

@@ -1,4 +1,4 @@
-"""A replica's reply as it goes through the gateway: its head read once, its body left alone."""
+"""The head of a replica's reply, read once as it goes through the gateway."""
 
 import re
 from collections.abc import Mapping
@@ -10,71 +10,71 @@ from embedfleet.gateway.upstream.forwarding import reply_fields
 from embedfleet.http.message import BODILESS, JOIN_BYTES, Header, status_line
 
 _STATUS_LINE: Final = re.compile(rb"HTTP/1\.1 ([2-5]\d\d)(?: |$)")
-# Blanks around the value are cut off elsewhere: a pattern that leaves them out tries each of them as the last.
+# Blanks around the value are stripped elsewhere: a pattern without them would try each blank as the last one.
 _FIELD: Final = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([^\x00-\x08\x0a-\x1f\x7f]*)")
-# What the gateway itself has to know; all other fields just pass, or not.
-_TELLING = frozenset(
+# Fields that the gateway itself reads; all others only pass on, or do not.
+_READ = frozenset(
     {b"connection", b"content-length", b"retry-after", b"transfer-encoding", b"x-compute-tokens", b"x-request-id"}
 )
 _ONCE: Final = frozenset({b"connection", b"content-length"})
-# Heads that are remembered: those of one replica differ in the date and in what a request cost. Longer ones than
-# any that we know are not, nor are such lines: what is kept of a replica has to stay small, whatever it sends.
+# Bounds of what is remembered. Heads of one replica differ in the date and in what a request cost. Heads and lines
+# that are longer than any we know are not remembered, so that memory stays small whatever a replica sends.
 _MOST: Final = 512
 _MOST_BYTES: Final = 4096
 _MOST_FIELDS = 8192
 _MOST_LINE_BYTES: Final = 256
-_MOST_DIGITS: Final = 15  # of a number that counts
+_MOST_DIGITS: Final = 15  # longer numbers are ignored
 
 
 class ReplyHead:
     """Status and fields of a reply.
 
     Args:
-        status: of the reply.
-        fields: those that go on to the client, as they go on the wire.
-        told: at least the values of the telling fields that it has, by name.
+        status: Status of the reply.
+        fields: Fields that go on to the client, as they go on the wire.
+        values: Values by name, at least of the fields that the gateway reads.
 
     Attributes:
-        status: see above.
-        fields: see above.
-        tokens: what the replica says the request cost, None if it does not.
-        length: of the body where the head states it and nothing else frames it, else -1.
-        has_request_id: whether the replica named the request.
-        has_retry_after: whether it said when to come again.
-        opening: the head for a plain client without the empty line; where the replica has not named the request, the
-            name is to follow. Empty if the reply is not as simple as that.
+        status: Status of the reply.
+        fields: Fields that go on to the client, as they go on the wire.
+        tokens: Tokens that the request cost, as the replica states; None if it does not.
+        length: Bytes of the body if the head states them and nothing else frames it, else -1.
+        has_request_id: Whether the reply has an ``x-request-id``.
+        has_retry_after: Whether the reply has a ``retry-after``.
+        opening: Head for a client with no special needs, without the empty line; if the reply has no ``x-request-id``,
+            the value of one is to follow. Empty if no such head can be made.
     """
 
     __slots__ = ("fields", "has_request_id", "has_retry_after", "length", "opening", "status", "tokens")
 
-    def __init__(self, status: int, fields: bytes, told: Mapping[bytes, bytes]) -> None:
+    def __init__(self, status: int, fields: bytes, values: Mapping[bytes, bytes]) -> None:
         self.status = status
         self.fields = fields
-        tokens = told.get(b"x-compute-tokens", b"")
+        tokens = values.get(b"x-compute-tokens", b"")
         self.tokens = int(tokens) if tokens.isdigit() and len(tokens) <= _MOST_DIGITS else None
-        self.has_request_id = b"x-request-id" in told
-        self.has_retry_after = b"retry-after" in told
+        self.has_request_id = b"x-request-id" in values
+        self.has_retry_after = b"retry-after" in values
         self.length = -1
         self.opening = b""
 
     @classmethod
     def parsed(cls, status: int, headers: list[Header]) -> "ReplyHead":
-        """Of a reply that the parser has read."""
-        told = dict(reversed(headers))  # of fields that come twice the first counts
-        head = cls(status, reply_fields(headers), told)
-        length = told.get(b"content-length")
-        if length is not None and len(length) <= _MOST_DIGITS:  # else by zeros in front
+        """Make the head of a reply that the parser has read."""
+        values = dict(reversed(headers))  # if a field comes twice, the first one counts
+        head = cls(status, reply_fields(headers), values)
+        length = values.get(b"content-length")
+        if length is not None and len(length) <= _MOST_DIGITS:  # more digits are leading zeros
             head.length = int(length)
         return head
 
     @property
     def headers(self) -> list[Header]:
-        """The fields that go on to the client, one by one."""
+        """The fields that go on to the client, as pairs."""
         pairs = (line.partition(b": ") for line in self.fields.split(b"\r\n") if line)
         return [(name, value) for name, _, value in pairs]
 
     def state_length(self, length: bytes) -> None:
-        """The head states the length of the body, and nothing else frames it."""
+        """Note that the head states the length of the body, and nothing else frames it."""
         self.length = int(length)
         if self.length <= JOIN_BYTES and (self.status != 429 or self.has_retry_after):
             end = b"" if self.has_request_id else b"\r\nx-request-id: "
@@ -83,9 +83,9 @@ class ReplyHead:
 
 @mypyc_attr(native_class=False)
 class _Fields(dict[bytes, tuple[bytes, bytes, bytes] | None]):
-    """Line → its name if it is telling, else nothing; its value; what goes on of it. None if it is no field.
+    """Fields by line: the name if the gateway reads the field, else nothing; the value; the line that goes on.
 
-    Even of heads that are never the same, most lines have been seen before.
+    The entry of a line that is no field is None. Even heads that are never the same consist of lines seen before.
     """
 
     def __missing__(self, line: bytes) -> tuple[bytes, bytes, bytes] | None:
@@ -93,8 +93,8 @@ class _Fields(dict[bytes, tuple[bytes, bytes, bytes] | None]):
         if match is None:
             return None
         name, value = match[1].lower(), match[2].strip(b" \t")
-        field = (name if name in _TELLING else b"", value, reply_fields([(name, value)]))
-        if len(line) <= _MOST_LINE_BYTES and name != b"x-request-id":  # which never comes again
+        field = (name if name in _READ else b"", value, reply_fields([(name, value)]))
+        if len(line) <= _MOST_LINE_BYTES and name != b"x-request-id":  # a request id never comes again
             if len(self) >= _MOST_FIELDS:
                 self.clear()
             self[line] = field
@@ -102,9 +102,9 @@ class _Fields(dict[bytes, tuple[bytes, bytes, bytes] | None]):
 
 
 class ReplyMemory:
-    """Plain heads by their bytes, so that one that comes again is not read again.
+    """Plain heads by their bytes, so that a head that comes again is not read again.
 
-    Plain is: HTTP/1.1, a status from 200 whose body is framed by one ``content-length``, and a kept connection.
+    A plain head is HTTP/1.1 with a status from 200, one ``content-length`` that frames the body, and a kept connection.
     """
 
     def __init__(self) -> None:
@@ -112,10 +112,10 @@ class ReplyMemory:
         self._fields = _Fields()
 
     def find(self, head: bytes) -> ReplyHead | None:
-        """The head of a plain and short reply, or None if it is any other, which the parser must read.
+        """Return the head of a plain and short reply; None for any other, which the parser must read.
 
         Args:
-            head: from the status line to before the empty line.
+            head: Bytes from the status line to before the empty line.
         """
         known = self._known.get(head)
         if known is None and len(head) <= _MOST_BYTES:
@@ -131,7 +131,7 @@ class ReplyMemory:
         match = _STATUS_LINE.match(first)
         if match is None or int(match[1]) in BODILESS:
             return None
-        told: dict[bytes, bytes] = {}
+        values: dict[bytes, bytes] = {}
         passed = []
         for line in lines:
             field = self._fields[line]
@@ -140,14 +140,14 @@ class ReplyMemory:
             name, value, wire = field
             passed.append(wire)
             if name:
-                if name in told and name in _ONCE:
+                if name in values and name in _ONCE:
                     return None
-                told.setdefault(name, value)
-        length = told.get(b"content-length", b"")
-        if not length.isdigit() or len(length) > _MOST_DIGITS or b"transfer-encoding" in told:
+                values.setdefault(name, value)
+        length = values.get(b"content-length", b"")
+        if not length.isdigit() or len(length) > _MOST_DIGITS or b"transfer-encoding" in values:
             return None
-        if told.get(b"connection", b"keep-alive").lower() != b"keep-alive":
+        if values.get(b"connection", b"keep-alive").lower() != b"keep-alive":
             return None
-        reply = ReplyHead(int(match[1]), b"".join(passed), told)
+        reply = ReplyHead(int(match[1]), b"".join(passed), values)
         reply.state_length(length)
         return reply

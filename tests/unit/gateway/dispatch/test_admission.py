@@ -8,23 +8,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embedfleet.gateway.dispatch.admission import Admission
-from embedfleet.gateway.dispatch.command import Separate
+from embedfleet.gateway.dispatch.commands import Separate
 from embedfleet.gateway.dispatch.estimate import DrainRate
 from embedfleet.gateway.dispatch.limits import DispatchLimits
-from embedfleet.gateway.dispatch.request import Request
-from embedfleet.gateway.dispatch.reservations import Promises
+from embedfleet.gateway.dispatch.request import Handle, Request
+from embedfleet.gateway.dispatch.reservations import Reservations
 
 RATE = 1000  # tokens per second
 
 
-class Keyed(Request):
-    def __init__(self, key, *, tokens=100, size_bytes=10, online=False, now=0.0):
-        super().__init__(tokens=tokens, texts=1, size_bytes=size_bytes, online=online, now=now, timeout_s=1e9)
-        self.name = key
+class Named(Handle):
+    def __init__(self, name):
+        self.name = name
 
     @property
     def key(self):
         return hash(self.name)
+
+
+def keyed(name, *, tokens=100, size_bytes=10, online=False, now=0.0):
+    return Request(Named(name), tokens=tokens, texts=1, size_bytes=size_bytes, is_online=online, now=now, timeout_s=1e9)
 
 
 @dataclass
@@ -59,25 +62,25 @@ def door():
 
 
 def test_what_comes_while_nothing_waits_is_let_in_however_large(door):
-    assert door.ask(Keyed("huge", tokens=100_000)) is None
+    assert door.ask(keyed("huge", tokens=100_000)) is None
 
 
 @pytest.mark.parametrize(("online", "status", "reason"), [(True, 503, "online-queue"), (False, 429, "bulk-queue")])
 def test_more_than_may_wait_is_refused_until_it_is_worked_off(door, online, status, reason):
-    assert door.ask(Keyed("first", tokens=3000, online=online)) is None
-    refusal = door.ask(Keyed("second", tokens=500, online=online))
+    assert door.ask(keyed("first", tokens=3000, online=online)) is None
+    refusal = door.ask(keyed("second", tokens=500, online=online))
     assert (refusal.error.status, refusal.reason) == (status, reason)
     bound = 1000 if online else 2000
     assert refusal.error.retry_after_s == -(-(3500 - bound) // RATE)
 
 
 def test_bytes_are_bounded_over_both_classes_and_a_promise_is_no_excuse(door):
-    assert door.ask(Keyed("a", size_bytes=900)) is None
-    refusal = door.ask(Keyed("b", size_bytes=200), queued_bytes=900)
+    assert door.ask(keyed("a", size_bytes=900)) is None
+    refusal = door.ask(keyed("b", size_bytes=200), queued_bytes=900)
     assert refusal is not None
     door.pass_time(refusal.error.retry_after_s)
-    assert door.ask(Keyed("b", size_bytes=200), queued_bytes=900) is not None
-    assert door.ask(Keyed("b", size_bytes=200), queued_bytes=800) is None
+    assert door.ask(keyed("b", size_bytes=200), queued_bytes=900) is not None
+    assert door.ask(keyed("b", size_bytes=200), queued_bytes=800) is None
 
 
 @given(
@@ -96,21 +99,21 @@ def test_who_comes_again_when_told_is_let_in_and_the_queue_stays_bounded(sizes, 
             door.pass_time(max(0.0, at - door.now))
             assert door.ask(request) is None, "it did as it was told"
         door.pass_time(until - door.now)
-        refusal = door.ask(Keyed(number, tokens=size))
+        refusal = door.ask(keyed(number, tokens=size))
         if refusal is not None:
-            returning.append((door.now + refusal.error.retry_after_s, Keyed(number, tokens=size)))
+            returning.append((door.now + refusal.error.retry_after_s, keyed(number, tokens=size)))
             returning.sort(key=lambda pair: pair[0])
         assert door.waiting <= 2 * RATE + 3 * max(sizes)
 
 
 def test_who_comes_again_an_hour_later_is_judged_anew(door):
     """2,000 refused clients came back an hour later, and all were let in: 55 s of work where 1 s may wait."""
-    assert door.ask(Keyed("first", tokens=900, online=True)) is None
+    assert door.ask(keyed("first", tokens=900, online=True)) is None
     keys = [f"late {number}" for number in range(2000)]
-    assert all(door.ask(Keyed(key, tokens=500, online=True)) is not None for key in keys)
+    assert all(door.ask(keyed(key, tokens=500, online=True)) is not None for key in keys)
     door.pass_time(3600)
     for key in keys:
-        door.ask(Keyed(key, tokens=500, online=True))
+        door.ask(keyed(key, tokens=500, online=True))
     assert door.waiting <= RATE + 500
 
 
@@ -119,26 +122,26 @@ def test_who_is_small_does_not_hear_the_time_of_one_that_is_huge():
     rate = DrainRate()
     rate.tokens_per_s = RATE
     door = Door(Admission(DispatchLimits(bulk_queue_s=10, queue_bytes=10**9), rate))
-    assert door.ask(Keyed("waits", tokens=10 * RATE)) is None
-    huge = door.ask(Keyed("huge", tokens=100 * RATE))
+    assert door.ask(keyed("waits", tokens=10 * RATE)) is None
+    huge = door.ask(keyed("huge", tokens=100 * RATE))
     assert huge.error.retry_after_s == 10, "it is let in once nothing waits"
-    assert door.ask(Keyed("small")).error.retry_after_s == 1
-    assert door.ask(Keyed("huge too", tokens=100 * RATE)).error.retry_after_s >= 50, "one after the other"
+    assert door.ask(keyed("small")).error.retry_after_s == 1
+    assert door.ask(keyed("huge too", tokens=100 * RATE)).error.retry_after_s >= 50, "one after the other"
     door.pass_time(10)
-    assert door.ask(Keyed("huge", tokens=100 * RATE)) is None
+    assert door.ask(keyed("huge", tokens=100 * RATE)) is None
 
 
 def test_what_is_asked_for_several_is_not_refused_before_each_was_judged(door):
-    assert door.ask(Keyed("first", tokens=3000, online=True)) is None
-    shared = Keyed("shared", tokens=500, online=True)
+    assert door.ask(keyed("first", tokens=3000, online=True)) is None
+    shared = keyed("shared", tokens=500, online=True)
     shared.is_shared = True
     assert door.ask(shared) == Separate(shared)
-    assert len(door.admission._promises[True]) == 0, "nobody would come again with its key"
+    assert len(door.admission._reservations[True]) == 0, "nobody would come again with its key"
 
 
 def test_a_refusal_costs_the_same_however_many_were_refused():
     """Counted in calls of Python's: 260 µs at 10,000 promises, since each was looked at."""
-    promises = Promises()
+    promises = Reservations()
     for number in range(15_000):
         promises.make(number, 10, at=100 + number / 1000)
     promises.soon(107.0)
@@ -160,8 +163,8 @@ def test_a_refusal_costs_the_same_however_many_were_refused():
     assert work < 100 * 300
 
 
-def test_promises_are_bounded_in_number():
-    promises = Promises()
+def test_reservations_are_bounded_in_number():
+    promises = Reservations()
     for number in range(50_000):
         promises.make(number, 10, at=100.0)
     assert len(promises) == 20_000
@@ -170,8 +173,8 @@ def test_promises_are_bounded_in_number():
 @given(
     st.lists(st.tuples(st.sampled_from(["make", "redeem", "pass"]), st.integers(0, 5), st.floats(0, 8)), max_size=60)
 )
-def test_promises_are_as_if_each_had_been_looked_at(steps):
-    promises, now = Promises(), 100.0
+def test_reservations_are_as_if_each_had_been_looked_at(steps):
+    promises, now = Reservations(), 100.0
     open_ones = []  # key, tokens, at
     for what, key, number in steps:
         if what == "make":
@@ -192,7 +195,7 @@ def test_promises_are_as_if_each_had_been_looked_at(steps):
 
 
 def test_a_promise_is_kept_once_and_not_before_its_time():
-    promises = Promises()
+    promises = Reservations()
     assert promises.make(1, 10, at=5.0) == 5.0
     assert not promises.redeem(1, now=4.0)
     assert not promises.redeem(2, now=5.0)
@@ -201,15 +204,15 @@ def test_a_promise_is_kept_once_and_not_before_its_time():
     assert (promises.tokens, len(promises)) == (0, 0)
 
 
-def test_promises_are_made_in_order_so_that_nobody_is_overtaken():
-    promises = Promises()
+def test_reservations_are_made_in_order_so_that_nobody_is_overtaken():
+    promises = Reservations()
     promises.make(1, 10, at=9.0)
     assert promises.make(2, 10, at=3.0) == 9.0
     assert promises.soon(8.5) == 20 * promises.share
 
 
 def test_room_is_kept_for_those_that_come_soon_and_no_longer_than_they_may_be_late():
-    promises = Promises()
+    promises = Reservations()
     promises.make(1, 10, at=5.0)
     promises.make(1, 30, at=50.0)
     assert [promises.soon(now) for now in (1.0, 4.5, 5.5, 7.0)] == [0, 5, 5, 0]
@@ -219,7 +222,7 @@ def test_room_is_kept_for_those_that_come_soon_and_no_longer_than_they_may_be_la
 
 
 def test_no_room_is_kept_where_nobody_comes_again_and_all_of_it_where_all_do():
-    gone, faithful = Promises(), Promises()
+    gone, faithful = Reservations(), Reservations()
     for number in range(60):
         now = 10.0 * number
         for promises in (gone, faithful):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from embedfleet.gateway.dispatch.command import Cancel, Failure, Send
+from embedfleet.gateway.dispatch.commands import Cancel, Failure, Send
 from embedfleet.gateway.dispatch.replica import State
 from tests.unit.gateway.dispatch.test_sending import NOW, ask, fleet, sends
 
@@ -54,4 +54,4 @@ def test_what_more_than_half_of_the_pool_keeps_is_asked_of_the_rest():
     made = fleet(3)
     silent = [ask(made, [20])[0] for _ in range(2)]
     made.tick(NOW + 1)
-    assert {send.chunk.copy.id for send in silent} == {"0", "1", "2"} - {send.replica.id for send in silent}
+    assert {send.chunk.copy_id for send in silent} == {"0", "1", "2"} - {send.replica.id for send in silent}

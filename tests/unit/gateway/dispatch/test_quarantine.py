@@ -3,9 +3,9 @@
 from itertools import count
 
 from embedfleet.errors import QueryOfDeath
-from embedfleet.gateway.dispatch.command import Failure, Refuse, Relay, Send, Separate
-from embedfleet.gateway.dispatch.verdicts import Verdict, Verdicts
-from tests.properties.twins import Divisible
+from embedfleet.gateway.dispatch.commands import Failure, Refuse, Relay, Send, Separate
+from embedfleet.gateway.dispatch.text_records import Standing, TextRecords
+from tests.properties.twins import divisible
 from tests.unit.gateway.dispatch.test_sending import NOW, fleet, sends
 
 NUMBERS = count(1)
@@ -13,7 +13,7 @@ NUMBERS = count(1)
 
 def ask(made, costs, now=NOW):
     """A request that is like no other; what is sent of it at once."""
-    request = Divisible(costs, online=True, now=now, number=next(NUMBERS))
+    request = divisible(costs, online=True, now=now, number=next(NUMBERS))
     replica = made.assign(request, now)
     return [Send(request, replica)] if replica is not None else sends(made.arrived(request, now))
 
@@ -116,7 +116,7 @@ def test_an_equal_request_is_refused_without_a_death_and_others_are_not():
     (trial,) = sends(die(made, sent.replica.id))
     (refused,) = die(made, trial.replica.id)
     assert isinstance(refused, Refuse)
-    again = Divisible([20], online=True, now=NOW, number=sent.chunk.number)
+    again = divisible([20], online=True, now=NOW, number=sent.chunk.handle.number)
     assert made.assign(again, NOW) is None
     (refused,) = made.arrived(again, NOW)
     assert isinstance(refused.error, QueryOfDeath)
@@ -125,20 +125,20 @@ def test_an_equal_request_is_refused_without_a_death_and_others_are_not():
 
 def test_equal_ones_wait_for_the_first_ones_trial():
     made = fleet(4)
-    asked = [Divisible([20], online=True, now=NOW, number=-7) for _ in range(5)]
+    asked = [divisible([20], online=True, now=NOW, number=-7) for _ in range(5)]
     for one in asked:
         made.assign(one, NOW)
-    replica = asked[0].replica
+    replica = made.replicas[asked[0].replica_id]
     for other in [one for one in made.replicas.values() if one is not replica]:
         for chunk in list(other.chunks):
             made.answered(chunk, other, 200, NOW)
     (trial,) = sends(die(made, replica.id))
-    more = Divisible([20], online=True, now=NOW, number=-7)
+    more = divisible([20], online=True, now=NOW, number=-7)
     assert made.assign(more, NOW) is None
     assert made.arrived(more, NOW) == []
     commands = die(made, trial.replica.id)
     assert {type(one) for one in commands} == {Refuse}
-    assert more.over
+    assert more.is_over
 
 
 def test_a_hung_trial_does_not_hold_up_the_next():
@@ -170,29 +170,29 @@ def test_a_refused_trial_says_nothing():
     (sent,) = ask(made, [20])
     (trial,) = sends(die(made, sent.replica.id))
     assert made.failed(trial.chunk, trial.replica, Failure.REFUSED, NOW) == [], "one is left, and is not risked"
-    assert not trial.chunk.over
+    assert not trial.chunk.is_over
 
 
 def test_verdicts_are_forgotten_and_bounded():
-    verdicts = Verdicts(10.0)
+    verdicts = TextRecords(10.0)
     verdicts.accuse([1, 2], "a", 0.0)
     verdicts.convict([1, 2], "a", 0.0)
-    assert verdicts.of([2, 1], 1.0) is Verdict.ACCUSED, "another request of the same texts"
-    assert verdicts.of([1, 2], 1.0) is Verdict.GUILTY
+    assert verdicts.of([2, 1], 1.0) is Standing.ACCUSED, "another request of the same texts"
+    assert verdicts.of([1, 2], 1.0) is Standing.GUILTY
     verdicts.expire(10.5)
-    assert verdicts.of([1, 2], 10.5) is Verdict.GUILTY, "it holds for longer whenever it is asked"
+    assert verdicts.of([1, 2], 10.5) is Standing.GUILTY, "it holds for longer whenever it is asked"
     verdicts.expire(30.0)
     assert len(verdicts.known) == 0
     verdicts.accuse(range(100_000), "a", 40.0)
     assert len(verdicts.known) == 65_536
-    assert verdicts.of([99_999], 40.0) is Verdict.ACCUSED
+    assert verdicts.of([99_999], 40.0) is Standing.ACCUSED
 
 
 def test_a_conviction_is_not_undone_by_an_acquittal():
-    verdicts = Verdicts(10.0)
+    verdicts = TextRecords(10.0)
     verdicts.convict([1], "a", 0.0)
     verdicts.acquit([1])
-    assert verdicts.of([1], 0.0) is Verdict.GUILTY
+    assert verdicts.of([1], 0.0) is Standing.GUILTY
 
 
 def test_a_replica_that_dies_long_after_an_impatient_client_has_left_accuses_its_request():
@@ -202,7 +202,7 @@ def test_a_replica_that_dies_long_after_an_impatient_client_has_left_accuses_its
     made.left(asked.chunk.request, NOW + 0.5)
     made.doubt(asked.replica.id, NOW + 11)
     made.probed(asked.replica.id, "refused", NOW + 11)
-    again = Divisible([20], online=True, now=NOW + 12, number=asked.chunk.request.number)
+    again = divisible([20], online=True, now=NOW + 12, number=asked.chunk.request.handle.number)
     assert made.assign(again, NOW + 12) is None
     (trial,) = sends(made.arrived(again, NOW + 12))
     assert trial.chunk.is_on_trial
@@ -219,7 +219,7 @@ def test_what_a_hung_server_was_late_with_is_tried_alone_when_it_comes_again():
     made = fleet(3, hedge=False)
     (asked,) = ask(made, [20])
     hang_and_fail_the_probe(made, asked.replica.id, NOW + 1)
-    again = Divisible([20], online=True, now=NOW + 7, number=asked.chunk.request.number)
+    again = divisible([20], online=True, now=NOW + 7, number=asked.chunk.request.handle.number)
     assert made.assign(again, NOW + 7) is None
     (trial,) = sends(made.arrived(again, NOW + 7))
     assert trial.chunk.is_on_trial
@@ -231,13 +231,13 @@ def test_what_a_hung_server_was_late_with_is_tried_alone_when_it_comes_again():
 def test_of_a_shared_call_that_a_server_hangs_over_each_client_is_asked_for_alone():
     """Tried together, all would have been refused for what one of them asks."""
     made = fleet(3, hedge=False)
-    shared = Divisible([20, 20], online=True, now=NOW, number=next(NUMBERS))
+    shared = divisible([20, 20], online=True, now=NOW, number=next(NUMBERS))
     shared.is_shared = True
     replica = made.assign(shared, NOW)
     commands = hang_and_fail_the_probe(made, replica.id, NOW + 1)
     assert Separate(shared) in commands
     assert sends(commands) == []
-    alone = Divisible([20], online=True, now=NOW + 7, number=shared.number)
+    alone = divisible([20], online=True, now=NOW + 7, number=shared.handle.number)
     assert made.assign(alone, NOW + 7) is None
     (trial,) = sends(made.arrived(alone, NOW + 7))
     assert trial.chunk.is_on_trial

@@ -2,13 +2,14 @@
 
 import pytest
 
-from embedfleet.gateway.dispatch.command import Failure, Probe, Refuse, Relay, Send
+from embedfleet.gateway.dispatch.abilities import Abilities
+from embedfleet.gateway.dispatch.commands import Failure, Probe, Refuse, Relay, Send
 from embedfleet.gateway.dispatch.dispatcher import Dispatcher
 from embedfleet.gateway.dispatch.limits import DispatchLimits
 from embedfleet.gateway.dispatch.placement import EARLY_S
-from embedfleet.gateway.dispatch.replica import Abilities, State
-from embedfleet.gateway.dispatch.request import is_online
-from tests.properties.twins import Divisible
+from embedfleet.gateway.dispatch.request import counts_as_online
+from embedfleet.gateway.dispatch.state import State
+from tests.properties.twins import divisible
 
 NOW = 100.0
 
@@ -27,7 +28,7 @@ def fleet(count: int, abilities: Abilities | None = None, **limits) -> Dispatche
 
 
 def ask(made: Dispatcher, costs, *, online=True, now=NOW, timeout_s=100.0) -> list[Send]:
-    request = Divisible(costs, online=online, now=now, timeout_s=timeout_s)
+    request = divisible(costs, online=online, now=now, timeout_s=timeout_s)
     replica = made.assign(request, now)
     if replica is not None:
         return [Send(request, replica)]
@@ -94,7 +95,7 @@ def test_a_probe_that_could_not_be_made_is_made_again_and_says_nothing():
     ],
 )
 def test_a_ranking_a_few_short_texts_and_one_of_any_length_are_online(texts, tokens, rerank, online):
-    assert is_online(texts, tokens, rerank=rerank) is online
+    assert counts_as_online(texts, tokens, is_rerank=rerank) is online
 
 
 def test_without_preference_work_is_done_in_the_order_in_which_it_came():
@@ -124,19 +125,19 @@ def test_a_replica_is_spared_as_long_as_that_costs_bulk_little(replicas, spared)
         made = fleet(replicas)
         ask(made, [1])
         ask(made, [500] * round(backlog / 500), online=False)
-        assert sum(replica.bulk > 0 for replica in made.replicas.values()) == with_bulk
+        assert sum(replica.bulk_chunks > 0 for replica in made.replicas.values()) == with_bulk
 
 
 def test_no_replica_is_spared_while_nobody_asks_online():
     made = fleet(4)
     ask(made, [500] * 100, online=False)
-    assert all(replica.bulk for replica in made.replicas.values())
+    assert all(replica.bulk_chunks for replica in made.replicas.values())
 
 
 def test_short_texts_fill_a_chunk_in_several_calls():
     """One call of 32 titles at a time would be mostly its fixed cost."""
     made = fleet(1, Abilities(batch_texts=32))
-    sent = sends(made.arrived(Divisible([60] * 512, online=False, now=NOW), NOW))
+    sent = sends(made.arrived(divisible([60] * 512, online=False, now=NOW), NOW))
     assert [send.chunk.texts for send in sent] == [32] * len(sent)
     whole = made.replicas["0"].abilities.batch_tokens
     assert 2 / 3 * 0.95 * whole < sum(send.chunk.tokens for send in sent) <= whole
@@ -144,7 +145,7 @@ def test_short_texts_fill_a_chunk_in_several_calls():
 
 def test_what_a_call_of_long_texts_leaves_of_a_chunk_is_left():
     made = fleet(1, Abilities(batch_texts=32))
-    (send,) = sends(made.arrived(Divisible([412] * 512, online=False, now=NOW), NOW))
+    (send,) = sends(made.arrived(divisible([412] * 512, online=False, now=NOW), NOW))
     assert send.chunk.texts == 32
 
 
@@ -253,10 +254,10 @@ def test_a_refusal_teaches_no_speed_and_is_no_proof_of_work(status):
 def test_a_refusal_between_failures_does_not_count_as_work():
     made = fleet(2)
     for status in (500, 422, 500, 422, 500):
-        request = Divisible([20], online=True, now=NOW)
+        request = divisible([20], online=True, now=NOW)
         replica = made.replicas["0"]
-        made._work.open[request] = None
-        made._work.send(request, replica, NOW)
+        made._requests.open[request] = None
+        made._requests.send(request, replica, NOW)
         for sent in sends(made.answered(request, replica, status, NOW)):
             made.answered(sent.chunk, sent.replica, 200, NOW)
     assert made.replicas["0"].state is State.EJECTED
@@ -266,8 +267,8 @@ def test_what_asks_for_no_inference_teaches_no_speed():
     made = fleet(1)
     before = made.replicas["0"].pace.slowness
     for number in range(100):
-        request = Divisible([2000], online=True, now=NOW + number)
-        request.is_work = False
+        request = divisible([2000], online=True, now=NOW + number)
+        request.is_inference = False
         made.answered(request, made.assign(request, NOW + number), 200, NOW + number + 0.001)
     assert made.replicas["0"].pace.slowness == before
 
@@ -301,14 +302,14 @@ def test_what_is_sent_again_earns_no_budget_to_send_again(how):
         if not found:
             found = [one for one in sends(made.tick(now + 0.9)) if one.chunk is sent.chunk]
         (sent,) = found
-    assert made._work.sent_tokens <= 1000 + 20
+    assert made._requests.sent_tokens <= 1000 + 20
 
 
 def test_bulk_gets_a_chunk_every_two_seconds_however_much_online_work_there_is():
     """Two clients that asked again at once kept bulk from ever starting in 120 simulated seconds."""
     made = fleet(1)
     running = [*ask(made, [2000]), *ask(made, [2000])]
-    bulk = Divisible([500] * 400, online=False, now=NOW)
+    bulk = divisible([500] * 400, online=False, now=NOW)
     assert made.arrived(bulk, NOW) == []
     begun = []
     for step in range(1, 1001):
@@ -317,7 +318,7 @@ def test_bulk_gets_a_chunk_every_two_seconds_however_much_online_work_there_is()
         commands = made.answered(done.chunk, done.replica, 200, now) or []
         running += [*sends(commands), *ask(made, [2000], now=now)]
         running += sends(made.tick(now))
-        begun += [now for send in running if not send.chunk.online and send.chunk.sent_at == now]
+        begun += [now for send in running if not send.chunk.is_online and send.chunk.sent_at == now]
     assert 5 <= len(begun) <= 10, "one of two seconds and of the time that it takes"
     replica = made.replicas["0"]
     assert max(send.chunk.tokens for send in running) <= 1.25 * replica.chunk_tokens

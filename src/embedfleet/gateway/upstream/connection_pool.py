@@ -1,7 +1,4 @@
-"""The only file that opens sockets to replicas: pooled connections, one request at a time on each.
-
-What is on each is in `upstream`.
-"""
+"""The connections to one replica, one request at a time on each; the only file that opens sockets to replicas."""
 
 import asyncio
 from collections.abc import Callable
@@ -9,77 +6,77 @@ from math import inf
 from typing import cast
 from urllib.parse import urlsplit
 
+from typing_extensions import override
+
 from embedfleet.errors import Refused, Reset, Starved, TimedOut
 from embedfleet.gateway.upstream.call import Call
-from embedfleet.gateway.upstream.connection import Upstream
+from embedfleet.gateway.upstream.connection import Upstream, UpstreamOwner
 from embedfleet.gateway.upstream.reply import ReplyMemory
 from embedfleet.probe.process_watch import ProcessWatch
 from embedfleet.system.kernel_limits import ran_out
 
-# An unused connection is closed after this long: sooner than any server we know closes it (TEI's never does, ours
+# Seconds after which an unused connection is closed: sooner than any server we know closes it (TEI's never does, ours
 # after 120 s), so that a request seldom meets a connection that is just being closed.
 _IDLE_S = 55.0
 _CONNECT_S = 5.0
 
 
-class Pool:
+class ConnectionPool(UpstreamOwner):
     """The connections to one replica.
 
     Args:
+        name: Name of the replica.
         url: ``http://host:port``, with an optional path that is put before every target.
-        hold_bytes: the largest reply that is held until it is whole.
-        timeout_s: from sending to the end of the reply; of one that is passed on between any two parts of it.
-        on_doubt: called when the process there may be another: no new connection is used until `trust`.
+        hold_bytes: Size of the largest reply that is held until it is whole.
+        timeout_s: Seconds from the sending to the end of the reply; of a streamed reply, between any two parts of it.
+        on_doubt: Called when the process there may be another; no new connection is used until `trust`.
+
+    Attributes:
+        watch: Idle connections that show when the process there ends.
     """
 
-    def __init__(self, url: str, *, hold_bytes: int, timeout_s: float, on_doubt: Callable[[], None]) -> None:
+    def __init__(self, name: str, url: str, *, hold_bytes: int, timeout_s: float, on_doubt: Callable[[], None]) -> None:
         parts = urlsplit(url)
+        self.name = name
         self.url = url
         self.host = parts.hostname or "127.0.0.1"
         self.port = parts.port or 80
-        self.prefix = parts.path.rstrip("/").encode()
-        self.last_line = f"\r\nhost: {self.host}:{self.port}\r\n\r\n".encode()  # of the head, from the CRLF before it
+        self.prefix = b" " + parts.path.rstrip("/").encode()
+        self.last_line = f"\r\nhost: {self.host}:{self.port}\r\n\r\n".encode()
         self.heads = ReplyMemory()
         self.hold_bytes = hold_bytes
         self.timeout_s = timeout_s
-        self.pending: set[Call] = set()  # their connections are being opened
+        self.pending = set()
         self._connections: set[Upstream] = set()
         self._idle: list[Upstream] = []
         self._opening: set[asyncio.Task[None]] = set()
-        self._waiting: list[Call] = []  # for the process to be proven, of those that are pending
+        self._waiting: list[Call] = []  # pending calls that wait for the process to be proven
         self._is_trusted = False
         self._on_doubt = on_doubt
         self.watch = ProcessWatch(self.host, self.port, self._doubt)
-        self._closed = False
+        self._is_closed = False
         self._loop = asyncio.get_running_loop()
         self.now = self._loop.time
 
     @property
-    def busy(self) -> bool:
+    def is_busy(self) -> bool:
         """Whether calls are under way."""
         return bool(self.pending) or any(connection.call is not None for connection in self._connections)
 
+    @override
     def send(self, call: Call, data: bytes, now: float, *, is_head: bool) -> None:
-        """Send a request on an idle connection, the one used last, or on a new one.
-
-        Args:
-            call: nothing of it is called from within this method.
-            data: the request as it goes on the wire.
-            now: the loop's time.
-            is_head: whether the reply has no body whatever its length says.
-        """
         call.pool = self
         call.data = data
         call.deadline = now + self.timeout_s
         call.is_head = is_head
-        call.retried = False
+        call.is_resent = False
         while self._idle:
             if self._idle.pop().begin(call):
                 return
         self.open_for(call)
 
+    @override
     def open_for(self, call: Call) -> None:
-        """Open a connection for a call, once it is known who answers there."""
         self.pending.add(call)
         if not self._is_trusted:
             self._await_trust(call)
@@ -94,15 +91,15 @@ class Pool:
                 _, protocol = await self._loop.create_connection(self._connection, self.host, self.port)
         except (OSError, TimeoutError) as error:
             if call in self.pending:
-                # Once sent, it is not merely refused: the replica may have died of it on the connection before.
-                kind = Starved if ran_out(error) else Reset if call.retried else Refused
+                # A call that was sent before is not merely refused: the replica may have died of it.
+                kind = Starved if ran_out(error) else Reset if call.is_resent else Refused
                 call.fail(kind(f"{self.url}: {error or 'no connection in time'}"))
             return
         connection = cast("Upstream", protocol)
-        if call not in self.pending:  # cancelled meanwhile
+        if call not in self.pending:  # it was cancelled meanwhile
             connection.close()
             return
-        if not self._is_trusted:  # it may be another's
+        if not self._is_trusted:  # another process may answer there
             connection.close()
             self._await_trust(call)
             return
@@ -111,13 +108,13 @@ class Pool:
             call.fail(Reset(f"{self.url}: the connection ended before it was used"))
 
     def unheard(self) -> list[Call]:
-        """Those under way of which no byte has come back, and that were not asked again."""
-        calls = [one.call for one in self._connections if one.call is not None and not one.heard]
-        return [call for call in calls if not call.renewed]
+        """Return the calls under way without a byte of a reply that were not asked again."""
+        calls = [one.call for one in self._connections if one.call is not None and not one.is_heard]
+        return [call for call in calls if not call.is_renewed]
 
     def renew(self, call: Call) -> None:
-        """Ask again on a new connection, for the one that it is on may be dead; the first that is heard counts."""
-        call.renewed = True
+        """Ask again on a new connection, because the present one may be dead; the first that gets a byte counts."""
+        call.is_renewed = True
         task = self._loop.create_task(self._open_again(call))
         self._opening.add(task)
         task.add_done_callback(self._opening.discard)
@@ -127,20 +124,20 @@ class Pool:
             async with asyncio.timeout(_CONNECT_S):
                 _, protocol = await self._loop.create_connection(self._connection, self.host, self.port)
         except (OSError, TimeoutError):
-            return  # the silent one may be heard yet
+            return  # the silent connection may still get a reply
         connection = cast("Upstream", protocol)
         if not self._is_trusted or not call.begin_again(connection):
             connection.close()
 
     def _await_trust(self, call: Call) -> None:
-        """Keep a call until it is known who answers there; but who had it before may have died of it."""
-        if call.retried:
+        """Keep a call until it is proven who answers there; fail one that the former process may have died of."""
+        if call.is_resent:
             call.fail(Reset(f"{self.url}: the connection ended before the reply did"))
         else:
             self._waiting.append(call)
 
     def trust(self) -> None:
-        """The process there was proven, and is watched."""
+        """Use the process there, because it was proven and is watched."""
         self._is_trusted = True
         waiting, self._waiting = self._waiting, []
         for call in waiting:
@@ -148,7 +145,7 @@ class Pool:
                 self.open_for(call)
 
     def turn_away(self, reason: str) -> None:
-        """The process there was not proven: calls that wait for that are refused."""
+        """Refuse the calls that wait for the process there to be proven, because it was not."""
         waiting, self._waiting = self._waiting, []
         for call in waiting:
             if call in self.pending:
@@ -161,53 +158,53 @@ class Pool:
     def _connection(self) -> asyncio.Protocol:
         return cast("asyncio.Protocol", Upstream(self))
 
+    @override
     def opened(self, connection: Upstream) -> None:
-        """A connection is there."""
         self._connections.add(connection)
 
+    @override
     def release(self, connection: Upstream) -> None:
-        """A connection is idle again."""
-        if self._closed:
+        if self._is_closed:
             connection.close()
         else:
             self._idle.append(connection)
 
+    @override
     def drop(self, connection: Upstream) -> None:
-        """A connection is gone."""
         self._connections.discard(connection)
         if connection in self._idle:
             self._idle.remove(connection)
 
     def sweep(self, now: float) -> None:
-        """Fail calls whose time is up, close connections that nobody used for long; to be called now and then."""
+        """Fail calls whose time is up, and close connections that were idle for long; call this now and then."""
         under_way = [connection.call for connection in self._connections if connection.call is not None]
         for call in [call for call in {*self.pending, *under_way} if call.deadline < now]:
             connection = call.connection
-            call.retried = True
+            call.is_resent = True
             if connection is not None:
                 connection.call = None
                 connection.close()
             call.fail(TimedOut(f"{self.url}: no answer in {self.timeout_s:g} s"))
         self._close_idle(now - _IDLE_S)
         for one in [one for one in self._connections if one.call is not None and one.call.connection is None]:
-            one.call = None  # another connection was heard first: what has rested as long may be as dead
+            one.call = None  # the other connection got the first byte: those that rested as long may be as dead
             one.close()
             self._close_idle(one.idle_since)
 
     def _close_idle(self, since: float) -> None:
-        """Those that nobody has used since then."""
+        """Close connections that have been idle since then."""
         for connection in [connection for connection in self._idle if connection.idle_since <= since < inf]:
             self._idle.remove(connection)
             connection.close()
 
     def stood_still(self, seconds: float) -> None:
-        """Nothing was read for so long: that is not counted."""
+        """Leave out a period in which the gateway read nothing."""
         for call in {*self.pending, *(one.call for one in self._connections if one.call is not None)}:
             call.deadline += seconds
 
     def close(self) -> None:
-        """Close idle connections now, and the others when they are done."""
-        self._closed = True
+        """Close idle connections now, and the others when their calls are done."""
+        self._is_closed = True
         self.watch.close()
         for connection in self._idle:
             connection.close()

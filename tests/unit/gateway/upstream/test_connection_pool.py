@@ -7,9 +7,11 @@ from contextlib import asynccontextmanager
 import pytest
 
 from embedfleet.gateway.upstream.call import Call
-from embedfleet.gateway.upstream.transport import Pool
+from embedfleet.gateway.upstream.connection_pool import ConnectionPool
 
-pytestmark = pytest.mark.skipif(not inspect.isfunction(Pool.send), reason="a compiled `Call` is not derived from here")
+pytestmark = pytest.mark.skipif(
+    not inspect.isfunction(ConnectionPool.send), reason="a compiled `Call` is not derived from here"
+)
 LIMIT_S = 20
 ASK = b"POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 2\r\n\r\nhi"
 
@@ -47,7 +49,7 @@ async def pool(serve):
 
     server = await asyncio.start_server(talk, "127.0.0.1", 0)
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    made = Pool(url, hold_bytes=1000, timeout_s=60, on_doubt=lambda: None)
+    made = ConnectionPool("r", url, hold_bytes=1000, timeout_s=60, on_doubt=lambda: None)
     made.trust()
     try:
         yield made

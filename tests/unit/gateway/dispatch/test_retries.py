@@ -3,16 +3,16 @@
 import pytest
 
 from embedfleet.errors import BadGateway, Unanswerable
-from embedfleet.gateway.dispatch.command import Failure, Probe, Refuse, Send
+from embedfleet.gateway.dispatch.commands import Failure, Probe, Refuse, Send
 from embedfleet.gateway.dispatch.replica import State
-from embedfleet.gateway.dispatch.verdicts import UNANSWERABLE_S
-from tests.properties.twins import Divisible
+from embedfleet.gateway.dispatch.text_records import UNANSWERABLE_S
+from tests.properties.twins import divisible
 from tests.unit.gateway.dispatch.test_sending import NOW, fleet, sends
 
 
 def ask(made, number, now=NOW, tokens=20):
     """What follows when a text is asked for; the same number is the same text."""
-    request = Divisible([tokens], online=True, now=now, number=number)
+    request = divisible([tokens], online=True, now=now, number=number)
     replica = made.assign(request, now)
     return [Send(request, replica)] if replica is not None else made.arrived(request, now)
 
@@ -86,9 +86,9 @@ def test_errors_in_a_row_at_what_another_answers_take_a_replica_out():
     made = fleet(2)
     bad, good = made.replicas.values()
     for number in range(3):
-        request = Divisible([20], online=True, now=NOW, number=number)
-        made._work.open[request] = None
-        made._work.send(request, bad, NOW)
+        request = divisible([20], online=True, now=NOW, number=number)
+        made._requests.open[request] = None
+        made._requests.send(request, bad, NOW)
         (elsewhere,) = sends(made.answered(request, bad, 500, NOW))
         assert elsewhere.replica is good
         made.answered(request, good, 200, NOW)

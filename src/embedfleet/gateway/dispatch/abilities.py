@@ -1,0 +1,39 @@
+"""Limits of a replica, read from its ``/info``."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+_INFO_NAMES = {
+    "batch_tokens": "max_batch_tokens",
+    "batch_texts": "max_client_batch_size",
+    "permits": "max_concurrent_requests",
+    "input_tokens": "max_input_length",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Abilities:
+    """Limits of a replica.
+
+    Attributes:
+        batch_tokens: ``max_batch_tokens``.
+        batch_texts: ``max_client_batch_size``, the most texts of one request.
+        permits: ``max_concurrent_requests``, the most texts under way at once.
+        input_tokens: ``max_input_length``; longer texts are truncated.
+        body_bytes: Largest body of a request; ``/info`` does not state it.
+    """
+
+    batch_tokens: int = 16_384
+    batch_texts: int = 32
+    permits: int = 512
+    input_tokens: int = 8192
+    body_bytes: int = 1_500_000
+
+    @classmethod
+    def of(cls, info: Mapping[str, Any]) -> "Abilities":
+        """Read TEI's ``/info``; a field that is missing or no number above zero has TEI's default."""
+        stated = {name: info.get(key) for name, key in _INFO_NAMES.items()}
+        read = cls(**{name: value for name, value in stated.items() if type(value) is int and value > 0})
+        # TEI refuses a request of more texts than it has permits, however idle it is.
+        return replace(read, batch_texts=min(read.batch_texts, read.permits))

@@ -1,0 +1,90 @@
+"""The commands of the dispatcher: what its caller is to do."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from embedfleet.errors import ServingError
+from embedfleet.gateway.dispatch.replica import Replica
+from embedfleet.gateway.dispatch.request import Chunk, Request
+
+
+class Failure(StrEnum):
+    """How a replica failed to answer."""
+
+    REFUSED = "refused"
+    RESET = "reset"  # and all other connections to its process ended too
+    BROKEN = "broken"  # this connection alone ended: the process is alive
+    MALFORMED = "malformed"
+    TIMED_OUT = "timed_out"
+    STARVED = "starved"  # it was not asked: the gateway had no files, memory or ports left for a connection
+
+
+@dataclass(slots=True)
+class Send:
+    """Send the chunk to the replica; if another replica has it already, this is a copy."""
+
+    chunk: Chunk
+    replica: Replica
+
+
+@dataclass(slots=True)
+class Cancel:
+    """Close the connection on which the chunk went to the replica, because its answer is no longer wanted."""
+
+    chunk: Chunk
+    replica: Replica
+
+
+@dataclass(slots=True)
+class Relay:
+    """Answer the chunk's request with the reply that a replica has just given to the chunk."""
+
+    chunk: Chunk
+
+
+@dataclass(slots=True)
+class Join:
+    """Answer the request with the joined replies to its parts."""
+
+    request: Request
+
+
+@dataclass(slots=True)
+class Refuse:
+    """Answer the request with an error of the gateway."""
+
+    request: Request
+    error: ServingError
+    reason: str
+
+
+@dataclass(slots=True)
+class Separate:
+    """Ask for each client of a shared request alone: there is no room for all of them, or a replica died with them."""
+
+    request: Request
+
+
+@dataclass(slots=True)
+class Probe:
+    """Find out by inference whether the replica works, and report that to `Dispatcher.probed`."""
+
+    replica: Replica
+
+
+@dataclass(slots=True)
+class Forget:
+    """Close the connections of a replica that has drained and is gone."""
+
+    replica: Replica
+
+
+RequestCommand = Send | Cancel | Relay | Join | Refuse | Separate
+"""Command about a request."""
+
+Command = RequestCommand | Probe | Forget
+
+
+def request_of(command: RequestCommand) -> Request:
+    """Return the request that a command is about."""
+    return command.chunk.request if isinstance(command, Send | Relay | Cancel) else command.request

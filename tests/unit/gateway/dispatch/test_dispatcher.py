@@ -1,0 +1,83 @@
+"""The dispatcher, from a request to its answer."""
+
+from embedfleet.gateway.dispatch.abilities import Abilities
+from embedfleet.gateway.dispatch.commands import Join, Relay, Send
+from embedfleet.gateway.dispatch.dispatcher import Dispatcher
+from embedfleet.gateway.dispatch.pace import BatchCost
+from tests.properties.twins import divisible
+
+NOW = 100.0
+
+
+def dispatcher(*names: str) -> Dispatcher:
+    made = Dispatcher()
+    made.set_members(list(names), NOW)
+    for name in names:
+        made.probed(name, "", NOW, Abilities(batch_texts=4))
+    return made
+
+
+def test_where_no_part_is_to_spare_no_text_is_looked_for_in_halves():
+    """Each half would repeat the frame: a request of 32 texts and 2 MB would be sent twenty times."""
+    made = dispatcher("a", "b")
+
+    asked = divisible([10] * 4, online=True, now=NOW, frame_bytes=1_000_000)
+    asked.size_bytes = 1_000_160
+    first = made.assign(asked, NOW)
+    (again,) = made.answered(asked, first, 424, NOW)
+    assert made.answered(asked, again.replica, 424, NOW) == [Relay(asked)]
+
+
+def test_the_text_that_no_replica_can_compute_is_found_and_its_answer_relayed():
+    """The others' replicas must not be blamed for it."""
+    made = dispatcher("a", "b")
+    asked = divisible([10, 10, 10, 10], online=True, now=NOW)
+    at = made.assign(asked, NOW)
+    assert at is not None
+    waiting = [(asked, at)]
+    relayed, calls = [], 0
+    for _ in range(20):
+        if not waiting:
+            break
+        chunk, replica = waiting.pop()
+        calls += 1
+        items = list(chunk.items or range(4))
+        status = 424 if 2 in items else 200
+        commands = made.answered(chunk, replica, status, NOW) or []
+        waiting += [(command.chunk, command.replica) for command in commands if isinstance(command, Send)]
+        waiting = [pair for pair in waiting if not asked.is_over]
+        relayed += [command.chunk for command in commands if isinstance(command, Relay)]
+    assert [list(chunk.items) for chunk in relayed] == [[2]]
+    assert asked.is_over
+    assert calls <= 6, "the whole twice, and each half once: that two replicas failed the whole is known"
+
+
+def test_a_bulk_request_is_spread_over_idle_replicas_and_joined():
+    made = dispatcher("a", "b")
+    asked = divisible([500] * 16, online=False, now=NOW)
+    assert made.assign(asked, NOW) is None
+    sends = [command for command in made.arrived(asked, NOW) if isinstance(command, Send)]
+    assert {command.replica.id for command in sends} == {"a", "b"}
+    assert all(command.chunk.texts <= 4 for command in sends)
+    ended = []
+    for _ in range(20):
+        if not sends:
+            break
+        command = sends.pop()
+        commands = made.answered(command.chunk, command.replica, 200, NOW) or []
+        sends += [command for command in commands if isinstance(command, Send)]
+        ended += [command for command in commands if isinstance(command, Join)]
+    assert [join.request for join in ended] == [asked]
+    assert made.queued_tokens == made.queued_bytes == 0
+
+
+def test_what_was_learnt_since_a_replica_was_measured_outlives_its_ejection():
+    made = dispatcher("a")
+    replica, cost = made.replicas["a"], BatchCost(0.01, 1e-4)
+    made.probed("a", "", NOW, None, cost)
+    replica.pace.slowness = 3.0
+    made.distrust("a", "reset")
+    made.probed("a", "", NOW, None, cost)
+    assert replica.pace.slowness == 3.0
+    made.probed("a", "", NOW, None, BatchCost(0.02, 1e-4))
+    assert replica.pace.slowness == 1.0, "it was measured anew"

@@ -1,0 +1,54 @@
+"""Which replica a chunk is sent to."""
+
+from embedfleet.gateway.dispatch.placement import EARLY_S, place_online, takes_bulk
+from embedfleet.gateway.dispatch.replica import Replica
+from embedfleet.gateway.dispatch.request import Handle, Request
+from embedfleet.gateway.dispatch.state import ReplicaEvent
+
+NOW = 100.0
+
+
+def request(tokens: int, *, online: bool = True, texts: int = 1) -> Request:
+    return Request(Handle(), tokens=tokens, texts=texts, size_bytes=4 * tokens, is_online=online, now=NOW, timeout_s=60)
+
+
+def active(name: str) -> Replica:
+    replica = Replica(name)
+    replica.move(ReplicaEvent.GOOD)
+    return replica
+
+
+def test_online_work_goes_where_it_is_done_first():
+    idle, busy = active("idle"), active("busy")
+    busy.take(request(8000, online=False), NOW)
+    assert place_online([busy, idle], request(20), NOW) is idle
+
+
+def test_a_replica_that_hangs_does_not_look_like_the_one_that_is_done_first():
+    """As its time runs out what it has seemed to be nearly done, and it was sent all queries: lb.md, 5.9 (i)."""
+    hung, busy = active("hung"), active("busy")
+    hung.take(request(100), NOW)
+    for late_s in (0.5, 2.0, 60.0):
+        now = NOW + late_s
+        busy.take(request(9000, online=False), now)
+        assert place_online([hung, busy], request(20), now) is busy
+        busy.drop(next(iter(busy.chunks)), now)
+
+
+def test_no_bulk_joins_a_replica_that_has_both_however_long_it_takes():
+    """A time limit on that, shorter than a chunk, switched it off: lb.md, 5.9 (iv)."""
+    replica = active("both")
+    bulk, query = request(9000, online=False), request(20)
+    replica.take(bulk, NOW)
+    replica.take(query, NOW)
+    for now in (NOW, NOW + 0.01, replica.free_at - EARLY_S, replica.free_at, replica.free_at + 0.005):
+        assert not takes_bulk(replica, [replica], now, spared=0)
+    replica.drop(query, replica.free_at)
+    assert takes_bulk(replica, [replica], replica.free_at - EARLY_S / 2, spared=0)
+
+
+def test_online_work_waits_rather_than_overfill_a_window():
+    full = active("full")
+    full.take(request(full.window - 10), NOW)
+    assert place_online([full], request(20), NOW) is None
+    assert place_online([active("empty")], request(10**6), NOW) is not None
