@@ -32,9 +32,13 @@ def workers(pid: int) -> list[int]:
 
 def until_replaced(running: Fleet, pid: int) -> dict[str, Any]:
     """Wait until a process has ended and all replicas serve; the service's status."""
-    while is_alive(pid) or not running.status["ready"]:
+    while True:
+        status = running.status
+        (service,) = status["services"]
+        pids = {row["pid"] for row in (service["gateway"], *service["replicas"])}
+        if status["ready"] and pid not in pids and not is_alive(pid):
+            return service
         assert running.process.poll() is None, "the fleet ended"
-    return running.status["services"][0]
 
 
 @contextmanager
