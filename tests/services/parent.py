@@ -7,7 +7,7 @@ from pathlib import Path
 
 from embedfleet.control.drivers.listeners import Listeners
 from embedfleet.control.drivers.process import ProcessDriver
-from embedfleet.control.host.log_files import Journal
+from embedfleet.control.host.log_files import LogFiles
 from embedfleet.control.plan.specs import ProcessSpec
 
 COMMAND = (sys.executable, "-m", "tests.services.child")
@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent.parent
 
 
 def make_driver(logs: Path) -> ProcessDriver:
-    return ProcessDriver(Journal(logs), ROOT, dict(os.environ), Listeners([]), COMMAND)
+    return ProcessDriver(LogFiles(logs), ROOT, dict(os.environ), Listeners([]), COMMAND)
 
 
 def spec(mode: str) -> ProcessSpec:

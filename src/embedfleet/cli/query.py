@@ -13,7 +13,7 @@ from embedfleet.control.docker.client import Docker
 from embedfleet.control.docker.owner import Owner
 from embedfleet.control.host.activity import activity_of
 from embedfleet.control.host.disk import as_whom
-from embedfleet.control.run.statefile import Address, StateFile
+from embedfleet.control.run.fleet_lock import FleetAddress, FleetLock
 from embedfleet.errors import DockerError, FleetError, FleetSilent, Refused, Reset, UpstreamError, UsageError
 from embedfleet.http.client import fetch
 
@@ -43,7 +43,7 @@ def say_elsewhere(docker: Docker | None) -> None:
         )
 
 
-def ask(state: StateFile, method: str, path: str, timeout_s: float = _TIMEOUT_S) -> dict[str, Any] | None:
+def ask(state: FleetLock, method: str, path: str, timeout_s: float = _TIMEOUT_S) -> dict[str, Any] | None:
     """The fleet's answer; None if no fleet runs.
 
     Raises:
@@ -64,7 +64,7 @@ def ask(state: StateFile, method: str, path: str, timeout_s: float = _TIMEOUT_S)
         time.sleep(_RETRY_S)  # it may be about to listen, or to end
 
 
-def _ask(state: StateFile, address: Address, method: str, path: str, timeout_s: float) -> dict[str, Any]:
+def _ask(state: FleetLock, address: FleetAddress, method: str, path: str, timeout_s: float) -> dict[str, Any]:
     if not address.socket:
         raise FleetSilent(
             f"the fleet in {state.folder} (pid {address.pid}) is starting",
@@ -88,7 +88,7 @@ def _ask(state: StateFile, address: Address, method: str, path: str, timeout_s: 
     return answer
 
 
-def _silent(state: StateFile, address: Address, error: UpstreamError) -> FleetSilent:
+def _silent(state: FleetLock, address: FleetAddress, error: UpstreamError) -> FleetSilent:
     """Why a fleet cannot be asked."""
     who = f"the fleet in {state.folder} (pid {address.pid or 'unknown'}) runs, but"
     if isinstance(error.__cause__, PermissionError):

@@ -7,14 +7,14 @@ from urllib.parse import quote
 
 from embedfleet.cli.output import say
 from embedfleet.cli.query import ask
-from embedfleet.control.run.statefile import StateFile
+from embedfleet.control.run.fleet_lock import FleetLock
 from embedfleet.errors import FleetError
 
 NOT_RUNNING = 3
 _POLL_S = 0.1
 
 
-def change(state: StateFile, name: str, verb: str) -> None:
+def change(state: FleetLock, name: str, verb: str) -> None:
     """Give an order; without a fleet, end with its exit code.
 
     Raises:
@@ -25,7 +25,7 @@ def change(state: StateFile, name: str, verb: str) -> None:
         end_without_fleet(state)
 
 
-def until_state(state: StateFile, name: str, wanted: str, timeout_s: float) -> dict[str, Any]:
+def until_state(state: FleetLock, name: str, wanted: str, timeout_s: float) -> dict[str, Any]:
     """Wait until a replica is in a state, and say what it still has whenever that changes.
 
     Returns:
@@ -65,7 +65,7 @@ def describe(row: dict[str, Any]) -> str:
     return f"{row.get('state', 'not there')}{load}{reason}"
 
 
-def end_without_fleet(state: StateFile) -> NoReturn:
+def end_without_fleet(state: FleetLock) -> NoReturn:
     """Say that no fleet runs."""
     say(f"no fleet runs in {state.folder}")
     sys.exit(NOT_RUNNING)

@@ -11,7 +11,7 @@ import pytest
 
 from embedfleet.control.drivers.listeners import Listeners
 from embedfleet.control.drivers.process import ProcessDriver
-from embedfleet.control.host.log_files import Journal
+from embedfleet.control.host.log_files import LogFiles
 from embedfleet.control.plan.specs import ProcessSpec
 from embedfleet.testing import DriverPrograms, check_driver
 from tests.services.parent import COMMAND, ROOT, make_driver, spec
@@ -30,7 +30,7 @@ def test_what_a_child_says_is_in_its_log(tmp_path):
         await running.ended
 
     asyncio.run(run())
-    assert Journal(tmp_path).tail("fails", 5) == ["fails was started"]
+    assert LogFiles(tmp_path).tail("fails", 5) == ["fails was started"]
 
 
 def test_a_child_is_out_of_reach_of_the_terminals_ctrl_c(tmp_path):
@@ -68,7 +68,7 @@ def test_a_child_whose_parent_has_gone_before_it_looked_ends_at_once(tmp_path):
 
 
 def test_a_program_that_is_not_there_is_an_error_and_leaves_nothing_open(tmp_path):
-    driver = ProcessDriver(Journal(tmp_path), ROOT, {}, Listeners([]), ("/no/such/program",))
+    driver = ProcessDriver(LogFiles(tmp_path), ROOT, {}, Listeners([]), ("/no/such/program",))
     before = set(Path("/proc/self/fd").iterdir())
 
     async def run() -> None:
@@ -81,7 +81,7 @@ def test_a_program_that_is_not_there_is_an_error_and_leaves_nothing_open(tmp_pat
 
 def test_a_module_of_the_working_directory_is_not_taken_for_one_of_ours(tmp_path):
     (tmp_path / "logging.py").write_text("raise SystemExit('wrong module')")
-    journal = Journal(tmp_path / "logs")
+    journal = LogFiles(tmp_path / "logs")
     driver = ProcessDriver(journal, tmp_path, dict(os.environ), Listeners([]))
 
     async def run() -> None:

@@ -11,7 +11,7 @@ import orjson
 import pytest
 
 from embedfleet.control.run.api import is_whole
-from embedfleet.control.run.statefile import StateFile
+from embedfleet.control.run.fleet_lock import FleetLock
 from embedfleet.http.exchange import Exchange
 from embedfleet.http.message import JSON, TEXT
 from embedfleet.http.server import Server
@@ -47,7 +47,7 @@ def listening(folder: Path, socket: Socket) -> Iterator[Socket]:
     """In a thread, with the lock held and the address written as a fleet does."""
     loop = asyncio.new_event_loop()
     server = Server(socket.handle)
-    state = StateFile(folder / ".embedfleet")
+    state = FleetLock(folder / ".embedfleet")
     state.acquire()
     loop.run_until_complete(server.start(path=state.socket))
     state.write()

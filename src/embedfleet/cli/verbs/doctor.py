@@ -14,7 +14,7 @@ from embedfleet.cli.output import data
 from embedfleet.cli.query import ask
 from embedfleet.control.preflight.check import Check
 from embedfleet.control.preflight.doctor import examine
-from embedfleet.control.run.statefile import StateFile
+from embedfleet.control.run.fleet_lock import FleetLock
 from embedfleet.errors import FleetError
 
 _STYLES = {"ok": "green", "warn": "yellow", "blocked": "red"}
@@ -26,7 +26,7 @@ _STYLES = {"ok": "green", "warn": "yellow", "blocked": "red"}
 def command(as_json: bool, **flags: Any) -> None:  # noqa: ANN401
     """Look at cores, memory, GPUs, Docker, images, models, ports and nginx; exit with 1 if something is in the way."""
     settings = read_settings_for_doctor(flags)
-    checks = examine(settings, _own_ports(StateFile(settings.state_dir)))
+    checks = examine(settings, _own_ports(FleetLock(settings.state_dir)))
     blocked = any(check.state == "blocked" for check in checks)
     if as_json:
         data(json.dumps({"blocked": blocked, "checks": [asdict(check) for check in checks]}))
@@ -35,7 +35,7 @@ def command(as_json: bool, **flags: Any) -> None:  # noqa: ANN401
     sys.exit(1 if blocked else 0)
 
 
-def _own_ports(state: StateFile) -> set[int]:
+def _own_ports(state: FleetLock) -> set[int]:
     """The ports that the fleet of this folder listens on, if it runs and can be asked."""
     try:
         status = ask(state, "GET", "/status")

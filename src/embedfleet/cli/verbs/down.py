@@ -11,7 +11,7 @@ from embedfleet.cli.query import ask, daemon, say_elsewhere
 from embedfleet.config.settings import Settings
 from embedfleet.control.docker.leftovers import remove_all
 from embedfleet.control.run.fleet import remove_folders
-from embedfleet.control.run.statefile import Address, StateFile
+from embedfleet.control.run.fleet_lock import FleetAddress, FleetLock
 from embedfleet.errors import FleetError, FleetSilent
 
 _MORE_S = 30.0
@@ -23,7 +23,7 @@ _POLL_S = 0.05
 def command(**flags: Any) -> None:  # noqa: ANN401
     """Let requests under way end, then stop every process and container of the fleet; wait until it is done."""
     settings = read_sound_settings(flags)
-    state = StateFile(settings.state_dir)
+    state = FleetLock(settings.state_dir)
     address = state.read()
     if address is not None:
         is_asked = _ask(state, address)
@@ -36,7 +36,7 @@ def command(**flags: Any) -> None:  # noqa: ANN401
         _remove_remains(settings, state, is_stopped=address is not None)
 
 
-def _ask(state: StateFile, address: Address) -> bool:
+def _ask(state: FleetLock, address: FleetAddress) -> bool:
     """Tell the fleet to stop, by a signal if it cannot be asked; whether it could be."""
     try:
         ask(state, "POST", "/stop")
@@ -48,7 +48,7 @@ def _ask(state: StateFile, address: Address) -> bool:
     return True
 
 
-def _until_gone(state: StateFile, address: Address, timeout_s: float) -> None:
+def _until_gone(state: FleetLock, address: FleetAddress, timeout_s: float) -> None:
     """Wait for the end of this fleet: systemd may start another at once.
 
     Raises:
@@ -64,7 +64,7 @@ def _until_gone(state: StateFile, address: Address, timeout_s: float) -> None:
         time.sleep(_POLL_S)
 
 
-def _remove_remains(settings: Settings, state: StateFile, *, is_stopped: bool) -> None:
+def _remove_remains(settings: Settings, state: FleetLock, *, is_stopped: bool) -> None:
     """What no fleet looks after: containers, and what a killed one has left in its folder."""
     docker = daemon(settings)
     removed = remove_all(docker, settings.fleet.stop_grace_s) if docker else []

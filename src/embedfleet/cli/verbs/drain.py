@@ -7,7 +7,7 @@ import click
 from embedfleet.cli.flags import read_sound_settings, settings_flags
 from embedfleet.cli.output import say
 from embedfleet.cli.replica import change, until_state
-from embedfleet.control.run.statefile import StateFile
+from embedfleet.control.run.fleet_lock import FleetLock
 
 
 @click.command("drain")
@@ -21,7 +21,7 @@ def command(name: str, timeout_s: float, force: bool, **flags: Any) -> None:  # 
     It goes on running, and gets nothing until `embedfleet undrain NAME`, or the next `up`. Of a replica behind nginx it
     is not known what it still has: nginx lets requests that are under way end.
     """
-    state = StateFile(read_sound_settings(flags).state_dir)
+    state = FleetLock(read_sound_settings(flags).state_dir)
     change(state, name, "drain?force" if force else "drain")
     say(f"{name} gets no new requests")
     row = until_state(state, name, "drained", timeout_s)

@@ -8,7 +8,7 @@ from embedfleet.cli.flags import given_flags, read_sound_settings, settings_flag
 from embedfleet.cli.output import say
 from embedfleet.cli.query import ask
 from embedfleet.cli.replica import end_without_fleet
-from embedfleet.control.run.statefile import StateFile
+from embedfleet.control.run.fleet_lock import FleetLock
 from embedfleet.errors import UsageError
 
 _WHERE = ("--config=", "--state-dir=")  # flags that say which fleet
@@ -25,7 +25,7 @@ def command(timeout_s: float, **flags: Any) -> None:  # noqa: ANN401
     and drain_s are taken on; if others have changed, nothing is done.
     """
     _refuse_settings(flags)
-    state = StateFile(read_sound_settings(flags).state_dir)
+    state = FleetLock(read_sound_settings(flags).state_dir)
     answer = ask(state, "POST", "/reload", timeout_s)
     if answer is None:
         end_without_fleet(state)

@@ -17,7 +17,7 @@ from embedfleet.control.balancers.gateway_folder import GatewayFolder
 from embedfleet.control.docker.leftovers import remains_status
 from embedfleet.control.plan.plan import gateway_folder
 from embedfleet.control.run.api import is_whole
-from embedfleet.control.run.statefile import StateFile
+from embedfleet.control.run.fleet_lock import FleetLock
 from embedfleet.errors import FleetSilent
 
 DEGRADED, NOT_RUNNING = 1, 3
@@ -33,7 +33,7 @@ def command(as_json: bool, **flags: Any) -> None:  # noqa: ANN401
     """
     settings = read_sound_settings(flags)
     try:
-        status = ask(StateFile(settings.state_dir), "GET", "/status")
+        status = ask(FleetLock(settings.state_dir), "GET", "/status")
     except FleetSilent as silent:
         if as_json:
             own = {"running": True, "starting": silent.is_starting, "pid": silent.pid or None}

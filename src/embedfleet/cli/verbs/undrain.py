@@ -7,7 +7,7 @@ import click
 from embedfleet.cli.flags import read_sound_settings, settings_flags
 from embedfleet.cli.output import say
 from embedfleet.cli.replica import change, until_state
-from embedfleet.control.run.statefile import StateFile
+from embedfleet.control.run.fleet_lock import FleetLock
 
 
 @click.command("undrain")
@@ -16,7 +16,7 @@ from embedfleet.control.run.statefile import StateFile
 @settings_flags
 def command(name: str, timeout_s: float, **flags: Any) -> None:  # noqa: ANN401
     """Send requests to replica NAME again, and wait until it serves: it has to infer first."""
-    state = StateFile(read_sound_settings(flags).state_dir)
+    state = FleetLock(read_sound_settings(flags).state_dir)
     change(state, name, "undrain")
     say(f"{name} gets requests once it has inferred")
     until_state(state, name, "active", timeout_s)

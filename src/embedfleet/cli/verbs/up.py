@@ -25,8 +25,8 @@ from embedfleet.control.preflight.doctor import examine
 from embedfleet.control.preflight.open_files import check_open_files
 from embedfleet.control.preflight.room import check_memory, needs_of, see_memories
 from embedfleet.control.preflight.survey import look, needs_containers, provide_images
-from embedfleet.control.run.fleet import journal_of, prepare_folders, provide_models, run_fleet
-from embedfleet.control.run.statefile import StateFile
+from embedfleet.control.run.fleet import log_files_of, prepare_folders, provide_models, run_fleet
+from embedfleet.control.run.fleet_lock import FleetLock
 from embedfleet.errors import FleetError, FleetSilent
 from embedfleet.log import set_up
 from embedfleet.system.cgroup import cores
@@ -59,7 +59,7 @@ def command(detach: bool, new_model: bool, needs_docker: bool, **flags: Any) -> 
     settings = read_settings(flags)
     if needs_docker:
         sys.exit(_NEEDS_DOCKER if needs_containers(settings) else 0)
-    if new_model and ask(StateFile(settings.state_dir), "POST", "/new-model") is not None:
+    if new_model and ask(FleetLock(settings.state_dir), "POST", "/new-model") is not None:
         say("told the fleet that runs: the next replica of another model that infers is of its service's new model")
     elif detach:
         _detach(settings, given_flags(flags) + (("--new-model",) if new_model else ()))
@@ -72,7 +72,7 @@ def _run(settings: Settings, reread: Callable[[], Settings], *, new_model: bool)
     set_up("warning" if sys.stderr.isatty() else settings.fleet.log_level, settings.fleet.log_format)
     _end_by_signals()
     os.umask(os.umask(_NOT_OTHERS) | _NOT_OTHERS)
-    state = StateFile(settings.state_dir)
+    state = FleetLock(settings.state_dir)
     state.acquire()  # first of all: loading images may take minutes, in which it must be seen and stopped
     try:
         _run_held(settings, reread, state, new_model=new_model)
@@ -81,7 +81,7 @@ def _run(settings: Settings, reread: Callable[[], Settings], *, new_model: bool)
     say("stopped")
 
 
-def _run_held(settings: Settings, reread: Callable[[], Settings], state: StateFile, *, new_model: bool) -> None:
+def _run_held(settings: Settings, reread: Callable[[], Settings], state: FleetLock, *, new_model: bool) -> None:
     if needs_containers(settings):
         checks = examine(settings)
     else:
@@ -104,7 +104,7 @@ def _run_held(settings: Settings, reread: Callable[[], Settings], state: StateFi
     def ready() -> None:
         progress.close()
         _announce(settings)
-        say("\nCtrl-C drains and stops; logs are in " + str(journal_of(settings).folder))
+        say("\nCtrl-C drains and stops; logs are in " + str(log_files_of(settings).folder))
 
     with Progress() as progress:
         asyncio.run(
@@ -136,10 +136,10 @@ def _detach(settings: Settings, flags: tuple[str, ...]) -> None:
     Raises:
         FleetError: it ended instead.
     """
-    state = StateFile(settings.state_dir)
+    state = FleetLock(settings.state_dir)
     state.acquire()  # say at once if a fleet runs already
     state.release()
-    journal = journal_of(settings)
+    journal = log_files_of(settings)
     _end_by_signals()
     log = journal.open(_UP_LOG)
     began = os.fstat(log).st_size
@@ -170,7 +170,7 @@ def _detach(settings: Settings, flags: tuple[str, ...]) -> None:
     raise FleetError(f"the fleet ended with code {process.returncode}", hint)
 
 
-def _watch(process: subprocess.Popen[bytes], state: StateFile) -> bool:
+def _watch(process: subprocess.Popen[bytes], state: FleetLock) -> bool:
     """Show the fleet's progress until every replica serves, or the process has ended."""
     with Progress() as progress:
         while process.poll() is None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from embedfleet.control.drivers.base import Found
 from embedfleet.control.drivers.listeners import Listeners
 from embedfleet.control.host.activity import activity_of
-from embedfleet.control.host.log_files import Journal
+from embedfleet.control.host.log_files import LogFiles
 from embedfleet.control.host.process_table import end_session
 from embedfleet.control.lifecycle.liveness import Activity
 from embedfleet.control.plan.specs import ChildSpec, ProcessSpec
@@ -103,7 +103,7 @@ class ProcessDriver:
     """Starts children of ``command``.
 
     Args:
-        journal: where their stderr goes.
+        log_files: where their stderr goes.
         folder: their working directory.
         command: what runs a verb; ours by default, and never a module of the working directory.
         environment: of this process.
@@ -112,13 +112,13 @@ class ProcessDriver:
 
     def __init__(
         self,
-        journal: Journal,
+        log_files: LogFiles,
         folder: Path,
         environment: dict[str, str],
         listeners: Listeners,
         command: tuple[str, ...] | None = None,
     ) -> None:
-        self._journal = journal
+        self._log_files = log_files
         self._listeners = listeners
         self._folder = folder
         self._environment = environment
@@ -127,7 +127,7 @@ class ProcessDriver:
     async def start(self, spec: ChildSpec, *, preferred_port: int) -> Process:
         """See `base.Driver`."""
         assert isinstance(spec, ProcessSpec)
-        log = self._journal.open(spec.name)
+        log = self._log_files.open(spec.name)
         try:
             theirs, ours = self._pipe()
         except OSError:

@@ -14,7 +14,7 @@ _BLOCK_BYTES = 65_536
 _APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
 
 
-class Journal:
+class LogFiles:
     """Log files in one folder.
 
     Args:

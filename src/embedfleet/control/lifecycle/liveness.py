@@ -10,7 +10,7 @@ Time in which we stood still ourselves is nobody's silence.
 from dataclasses import dataclass, replace
 from math import inf
 
-from embedfleet.control.lifecycle.state import Phase
+from embedfleet.control.lifecycle.phase import Phase
 
 LATE_S = 0.5
 """A look that comes later than planned by more than this tells that we stood still."""
@@ -40,7 +40,7 @@ class Activity:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class Observation:
     """What one look at a child found.
 
     Attributes:
@@ -95,7 +95,7 @@ def bounds(phase: Phase, hung_after_s: float) -> Bounds:
 
 
 @dataclass(frozen=True, slots=True)
-class Life:
+class Silence:
     """What is known of a child's silence.
 
     Attributes:
@@ -112,7 +112,7 @@ class Life:
     idle_from: Activity | None = None
     was_late: bool = False
 
-    def after(self, look: Look) -> "Life":
+    def after(self, look: Observation) -> "Silence":
         """The child after a look at it."""
         is_late = look.elapsed_s > look.planned_s + LATE_S and not self.was_late
         # Two late looks in a row: we are slow, but we run.
@@ -120,14 +120,14 @@ class Life:
         is_stopped = look.activity is not None and look.activity.is_stopped
         stopped_s = self.stopped_s + counted_s if is_stopped else 0.0
         if look.answered:
-            return Life(stopped_s=stopped_s, was_late=is_late)
+            return Silence(stopped_s=stopped_s, was_late=is_late)
         silent = self if look.answered is None else self._silent(look.activity, counted_s)
         return replace(silent, stopped_s=stopped_s, was_late=is_late)
 
-    def _silent(self, activity: Activity | None, counted_s: float) -> "Life":
+    def _silent(self, activity: Activity | None, counted_s: float) -> "Silence":
         return replace(self._idle(activity, counted_s), silent_s=self.silent_s + counted_s)
 
-    def _idle(self, activity: Activity | None, counted_s: float) -> "Life":
+    def _idle(self, activity: Activity | None, counted_s: float) -> "Silence":
         if activity is None:
             return replace(self, idle_s=0.0, idle_from=None)
         if self.idle_from is None:

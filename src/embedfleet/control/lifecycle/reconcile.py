@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 
-from embedfleet.control.lifecycle.state import Event, Phase, follow
+from embedfleet.control.lifecycle.phase import Phase, PhaseEvent, follow
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,14 +41,14 @@ class Observed:
     deaths: int = 0
     restarts: int = 0
 
-    def after(self, event: Event, now: float, backoff: Backoff) -> "Observed":
+    def after(self, event: PhaseEvent, now: float, backoff: Backoff) -> "Observed":
         """The child after an event."""
         phase = follow(self.phase, event)
         deaths = self.deaths
-        if event is Event.EXIT and phase is Phase.BACKOFF:
+        if event is PhaseEvent.EXIT and phase is Phase.BACKOFF:
             was_stable = self.phase is Phase.READY and now - self.since >= backoff.stable_s
             deaths = 1 if was_stable else deaths + 1
-        restarted = event is Event.START and self.phase is Phase.BACKOFF
+        restarted = event is PhaseEvent.START and self.phase is Phase.BACKOFF
         return replace(self, phase=phase, since=now, deaths=deaths, restarts=self.restarts + restarted)
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from embedfleet.config.model_name import model_folder
 from embedfleet.config.settings import Service, Settings
-from embedfleet.control.balancers.choice import listen_address, site_maker
 from embedfleet.control.balancers.nginx import ContainerNginx, LocalNginx
+from embedfleet.control.balancers.service_balancer import listen_address, site_maker
 from embedfleet.control.docker.client import Docker, ExecResult
 from embedfleet.control.docker.container import Container
 from embedfleet.control.docker.container_engine import Engine, major_minor

@@ -9,9 +9,9 @@ from typing import Any
 
 import orjson
 
+from embedfleet.control.run.child import Child
 from embedfleet.control.run.drain import drain, undrain
 from embedfleet.control.run.reload import Replaced
-from embedfleet.control.run.supervised import Child
 from embedfleet.control.run.supervisor import Supervisor
 from embedfleet.errors import FleetError, UpstreamError, UsageError
 from embedfleet.http.exchange import Exchange

@@ -7,7 +7,7 @@ fleet: the next one sends to all that it has.
 from collections.abc import Mapping
 from typing import Any
 
-from embedfleet.control.run.supervised import Child
+from embedfleet.control.run.child import Child
 from embedfleet.control.run.supervisor import Supervisor
 from embedfleet.errors import UsageError
 

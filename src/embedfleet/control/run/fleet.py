@@ -8,8 +8,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
 from embedfleet.config.settings import Settings
-from embedfleet.control.balancers.choice import make_balancer
 from embedfleet.control.balancers.gateway_folder import GatewayFolder
+from embedfleet.control.balancers.service_balancer import make_balancer
 from embedfleet.control.docker.container import Container
 from embedfleet.control.docker.former import drop_formers, is_former, set_aside
 from embedfleet.control.docker.leftovers import remove_all, remove_container
@@ -19,7 +19,7 @@ from embedfleet.control.drivers.listeners import Listeners
 from embedfleet.control.drivers.process import ProcessDriver
 from embedfleet.control.drivers.remote import RemoteDriver
 from embedfleet.control.host.disk import reason_of
-from embedfleet.control.host.log_files import Journal
+from embedfleet.control.host.log_files import LogFiles
 from embedfleet.control.lifecycle.reconcile import Backoff
 from embedfleet.control.plan.plan import assemblies_folder, gateway_folder, make_plan, nginx_folder
 from embedfleet.control.plan.specs import ChildSpec, ContainerSpec, ProcessSpec, RemoteSpec
@@ -27,10 +27,10 @@ from embedfleet.control.preflight.open_files import container_files
 from embedfleet.control.preflight.ports import check_ports, held_ports
 from embedfleet.control.preflight.survey import Ground
 from embedfleet.control.run.api import FleetApi
+from embedfleet.control.run.fleet_lock import FleetLock
 from embedfleet.control.run.readiness import until_serving
-from embedfleet.control.run.recovery import Failed, go_back
 from embedfleet.control.run.reload import Reload
-from embedfleet.control.run.statefile import StateFile
+from embedfleet.control.run.rollback import FailedFleet, roll_back
 from embedfleet.control.run.supervisor import Supervisor
 from embedfleet.control.tei.assembly import provide_assembly, remove_assemblies
 from embedfleet.errors import DockerError, EmbedfleetError, UsageError
@@ -41,9 +41,9 @@ log = logging.getLogger(__name__)
 _SET_ASIDE_S = 30.0  # for a balancer's requests under way
 
 
-def journal_of(settings: Settings) -> Journal:
+def log_files_of(settings: Settings) -> LogFiles:
     """The log files of a fleet."""
-    return Journal(settings.state_dir / "logs")
+    return LogFiles(settings.state_dir / "logs")
 
 
 def prepare_folders(settings: Settings) -> None:
@@ -84,7 +84,7 @@ async def run_fleet(
     ground: Ground,
     plan: list[ChildSpec],
     environment: dict[str, str],
-    state: StateFile,
+    state: FleetLock,
     seen: Callable[[dict[str, str]], None],
     ready: Callable[[], None],
     reread: Callable[[], Settings],
@@ -133,7 +133,7 @@ async def run_fleet(
             _obey_no_more()
             if ground.docker is not None:
                 children = list(supervisor.children.values()) if supervisor else []
-                await go_back(Failed(settings, ground.docker, plan, children))
+                await roll_back(FailedFleet(settings, ground.docker, plan, children))
             raise
         # Stopped as it was told to: what had yet to be taken over goes as well.
         await asyncio.to_thread(remove_all, ground.docker)
@@ -141,7 +141,7 @@ async def run_fleet(
 
 
 @asynccontextmanager
-async def _findable(state: StateFile, api: FleetApi) -> AsyncIterator[None]:
+async def _findable(state: FleetLock, api: FleetApi) -> AsyncIterator[None]:
     """Have the fleet be seen and stopped, for as long as the block lasts."""
     await api.server.start(path=state.socket)
     state.write()
@@ -153,7 +153,7 @@ async def _findable(state: StateFile, api: FleetApi) -> AsyncIterator[None]:
         await api.server.stop(1.0)
 
 
-def _keep_findable(state: StateFile) -> None:
+def _keep_findable(state: FleetLock) -> None:
     """In a thread: have the fleet be seen and stopped, whatever is removed from its folder."""
     for path in state.mend():
         log.warning("%s was removed or written over, and is made again", path)
@@ -213,7 +213,7 @@ def _drivers(
     settings: Settings, containers: ContainerDriver | None, environment: dict[str, str], listeners: Listeners
 ) -> dict[type[ChildSpec], Driver]:
     """What runs a child, by the kind of its spec."""
-    processes = ProcessDriver(journal_of(settings), settings.root, environment, listeners)
+    processes = ProcessDriver(log_files_of(settings), settings.root, environment, listeners)
     drivers: dict[type[ChildSpec], Driver] = {ProcessSpec: processes, RemoteSpec: RemoteDriver()}
     return drivers if containers is None else drivers | {ContainerSpec: containers}
 
@@ -239,7 +239,7 @@ def _make_supervisor(
     supervisor = Supervisor(
         [(spec, drivers[type(spec)]) for spec in plan],
         balancers,
-        journal_of(settings),
+        log_files_of(settings),
         backoff=Backoff(first_s=fleet.restart_backoff_s, longest_s=fleet.restart_backoff_max_s),
         listeners=listeners,
         stop_grace_s=_grace_s(settings),
@@ -271,7 +271,7 @@ def _container_driver(settings: Settings, ground: Ground) -> ContainerDriver | N
         relabel=ground.engine.has_selinux,
         files=container_files(ground.engine),
         stop_grace_s=_grace_s(settings),
-        said=journal_of(settings).add,
+        said=log_files_of(settings).add,
     )
 
 

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from embedfleet.control.lifecycle.state import Phase
+from embedfleet.control.lifecycle.phase import Phase
 from embedfleet.control.run.supervisor import Supervisor
 from embedfleet.errors import FleetError
 

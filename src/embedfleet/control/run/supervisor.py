@@ -12,14 +12,14 @@ from embedfleet.control.balancers.base import Balancer
 from embedfleet.control.balancers.gateway import GatewayBalancer
 from embedfleet.control.drivers.base import Driver, Running
 from embedfleet.control.drivers.listeners import Listeners
-from embedfleet.control.host.log_files import Journal
+from embedfleet.control.host.log_files import LogFiles
+from embedfleet.control.lifecycle.phase import Phase, PhaseEvent
 from embedfleet.control.lifecycle.reconcile import Backoff, Start, Stop, next_due, reconcile
-from embedfleet.control.lifecycle.state import Event, Phase
 from embedfleet.control.plan.specs import ChildSpec, Kind, ProcessSpec, RemoteSpec
-from embedfleet.control.run.clearing import Clearing
-from embedfleet.control.run.handover import Successor, later
-from embedfleet.control.run.question import Question
-from embedfleet.control.run.supervised import Child
+from embedfleet.control.run.child import Child
+from embedfleet.control.run.gateway_successor import GatewaySuccessor, later
+from embedfleet.control.run.liveness_check import LivenessCheck
+from embedfleet.control.run.old_model_removal import OldModelRemoval
 from embedfleet.control.run.watchdog import Watchdog
 from embedfleet.errors import EmbedfleetError, FleetError, UpstreamError, UsageError
 from embedfleet.types import Endpoint
@@ -31,11 +31,11 @@ _ROLL_S = 0.25  # between looks at whether the next replica may be replaced
 _TRIM_S = 10.0
 _LET_IN_S = 5.0  # a gateway that was started again accepts after, though no replica serves
 _MOST_RETIRED = 3  # gateways of a service at a time; the oldest is then stopped, with clients of its own that are idle
-_TO_READY: dict[Phase, tuple[Event, ...]] = {  # what happens to a child that has a successor
-    Phase.PENDING: (Event.START, Event.READY),
-    Phase.STARTING: (Event.READY,),
+_TO_READY: dict[Phase, tuple[PhaseEvent, ...]] = {  # what happens to a child that has a successor
+    Phase.PENDING: (PhaseEvent.START, PhaseEvent.READY),
+    Phase.STARTING: (PhaseEvent.READY,),
     Phase.READY: (),
-    Phase.BACKOFF: (Event.START, Event.READY),
+    Phase.BACKOFF: (PhaseEvent.START, PhaseEvent.READY),
 }
 _USAGE = 2  # exit code of a child that cannot work as it was told to, however often it is started
 
@@ -46,7 +46,7 @@ class Supervisor:
     Args:
         plan: the children, each with what runs it.
         balancers: by service.
-        journal: where their logs are.
+        log_files: where their logs are.
         backoff: waits between restarts.
         listeners: sockets that its gateways accept from.
         stop_grace_s: before a child that was told to end is killed.
@@ -58,7 +58,7 @@ class Supervisor:
         self,
         plan: Sequence[tuple[ChildSpec, Driver]],
         balancers: Mapping[str, Balancer],
-        journal: Journal,
+        log_files: LogFiles,
         *,
         backoff: Backoff,
         listeners: Listeners,
@@ -71,12 +71,12 @@ class Supervisor:
         self._balancers = dict(balancers)
         self._listeners = listeners
         self._replacing = asyncio.Lock()
-        self._journal = journal
+        self._log_files = log_files
         self._backoff = backoff
         self._stop_grace_s = stop_grace_s
         self._hung_after_s = hung_after_s
         self._new_models = new_models
-        self._clearing = Clearing(self.wake)
+        self._clearing = OldModelRemoval(self.wake)
         self._changed = asyncio.Event()
         self._stopping = False
         self._failure: EmbedfleetError | None = None
@@ -185,7 +185,7 @@ class Supervisor:
             child = self.balancer(spec.service)
             child.successors += 1
             try:
-                successor = await Successor.start(child.driver, spec, child.successors)
+                successor = await GatewaySuccessor.start(child.driver, spec, child.successors)
             except OSError as error:
                 raise FleetError(f"a new gateway cannot be started: {error}", "the former one goes on") from error
             try:
@@ -212,7 +212,7 @@ class Supervisor:
         if self._stopping:
             raise FleetError("the fleet is being stopped", "nothing has changed")
 
-    def _succeed(self, child: Child, successor: Successor) -> None:
+    def _succeed(self, child: Child, successor: GatewaySuccessor) -> None:
         """The successor is the child's gateway from now on."""
         running = successor.running
         running.ended.add_done_callback(lambda ended: self._ended(child, running, ended.result()))
@@ -350,12 +350,12 @@ class Supervisor:
             case Start():
                 await self._start(child)
             case Stop():
-                self._note(child, Event.STOP)
+                self._note(child, PhaseEvent.STOP)
                 if child.running is not None and not child.running.ended.done():
                     self._spawn(child.running.stop(self._stop_grace_s))
 
     async def _start(self, child: Child) -> None:
-        self._note(child, Event.START)
+        self._note(child, PhaseEvent.START)
         child.started_at = time.time()
         child.was_started = True
         if child.is_stale and child.observed.restarts == 0:
@@ -371,7 +371,7 @@ class Supervisor:
             if self.serves:  # the others serve, and go on
                 self._note_failure(child, f"{error.message} ({error.hint})")
                 return
-            self._note(child, Event.EXIT)
+            self._note(child, PhaseEvent.EXIT)
             self._failure = error
             self.fail()
             return
@@ -394,7 +394,7 @@ class Supervisor:
         """It could not be started, and is tried again."""
         log.error("%s cannot be started: %s", child.spec.name, why)
         child.last_end = child.cannot_start = why
-        self._note(child, Event.EXIT)
+        self._note(child, PhaseEvent.EXIT)
 
     async def _withdraw(self, child: Child) -> None:
         """Have nothing more sent to a replica that is about to be replaced."""
@@ -407,7 +407,7 @@ class Supervisor:
         if child.running is not running:  # it has a successor already
             return
         child.url = url
-        self._note(child, Event.READY)
+        self._note(child, PhaseEvent.READY)
         self._unpublished.add(child.spec.service)
         log.info("%s is ready on port %d", child.spec.name, child.port)
         if child.observed.restarts and _listens_by_us(child.spec):
@@ -433,7 +433,7 @@ class Supervisor:
         was_starting = child.observed.phase is Phase.STARTING
         child.running = None
         child.last_end = f"hung: {child.hung}" if child.hung else f"signal {-code}" if code < 0 else f"code {code}"
-        self._note(child, Event.EXIT)
+        self._note(child, PhaseEvent.EXIT)
         if self._stopping:
             return
         log.warning("%s ended with %s", child.spec.name, child.last_end)
@@ -448,7 +448,7 @@ class Supervisor:
         child.watchdog = Watchdog(
             running,
             phase=lambda: child.phase_of(running),
-            ask=Question(child.spec, self._balancers[child.spec.service], lambda: child.url).put,
+            ask=LivenessCheck(child.spec, self._balancers[child.spec.service], lambda: child.url).put,
             hung_after_s=self._hung_after_s.get(child.spec.kind, 0.0),
             hung=lambda reason: self._hung(child, running, reason),
         )
@@ -461,14 +461,14 @@ class Supervisor:
             child.hung = reason
         running.kill_hung()
 
-    def _note(self, child: Child, event: Event) -> None:
+    def _note(self, child: Child, event: PhaseEvent) -> None:
         child.observed = child.observed.after(event, time.monotonic(), self._backoff)
         self._changed.set()
 
     def _explain(self, child: Child) -> UsageError:
         """What a child said before it gave up: the last ``error:`` of its log, with its hint."""
-        message, hint = f"{child.spec.name} cannot start", f"see {self._journal.path(child.spec.name)}"
-        for line in self._journal.tail(child.spec.name, 30):
+        message, hint = f"{child.spec.name} cannot start", f"see {self._log_files.path(child.spec.name)}"
+        for line in self._log_files.tail(child.spec.name, 30):
             if line.startswith("error: "):
                 message = f"{child.spec.name}: {line.removeprefix('error: ')}"
             elif line.startswith("hint: "):
@@ -497,7 +497,7 @@ class Supervisor:
         """In a thread: a disk that hangs must not keep the fleet from being looked after."""
         if now - self._trimmed > _TRIM_S and (self._trimming is None or self._trimming.done()):
             self._trimmed = now
-            self._trimming = asyncio.get_running_loop().run_in_executor(None, self._journal.trim_all)
+            self._trimming = asyncio.get_running_loop().run_in_executor(None, self._log_files.trim_all)
 
     async def _wait(self, now: float, longest_s: float) -> None:
         due = next_due({name: child.observed for name, child in self.children.items()}, self._backoff)

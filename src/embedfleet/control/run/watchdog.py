@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from embedfleet.control.drivers.base import Running
-from embedfleet.control.lifecycle.liveness import Life, Look, bounds
-from embedfleet.control.lifecycle.state import Phase
+from embedfleet.control.lifecycle.liveness import Observation, Silence, bounds
+from embedfleet.control.lifecycle.phase import Phase
 from embedfleet.errors import Starved, TimedOut, UpstreamError
 
 log = logging.getLogger(__name__)
@@ -21,7 +21,7 @@ class Watchdog:
     Args:
         running: the child.
         phase: tells where it is in its life.
-        ask: puts a question to it, and returns once it answers; see `Question.put`. Called once it is ready.
+        ask: puts a question to it, and returns once it answers; see `LivenessCheck.put`. Called once it is ready.
         hung_after_s: bound of its silence, see `liveness.bounds`.
         hung: told why, when it hangs; again if it is there still after the same time.
     """
@@ -40,7 +40,7 @@ class Watchdog:
         self._ask = ask
         self._hung_after_s = hung_after_s
         self._hung = hung
-        self._life = Life()
+        self._life = Silence()
         self._question: asyncio.Task[bool | None] | None = None
 
     @property
@@ -56,8 +56,8 @@ class Watchdog:
             while not await self._has_ended():
                 now, former, phase = loop.time(), phase, self._phase()
                 if self._running.held or (phase is Phase.READY and former is not phase):  # it begins to be asked
-                    self._life = Life()
-                self._judge(phase, Look(_PERIOD_S, now - before, self._answered(), self._running.activity()))
+                    self._life = Silence()
+                self._judge(phase, Observation(_PERIOD_S, now - before, self._answered(), self._running.activity()))
                 before = now
         finally:
             if self._question is not None:
@@ -70,10 +70,10 @@ class Watchdog:
                 await asyncio.shield(self._running.ended)
         return self._running.ended.done()
 
-    def _judge(self, phase: Phase, look: Look) -> None:
+    def _judge(self, phase: Phase, look: Observation) -> None:
         self._life = self._life.after(look)
         if self._life.is_hung(bounds(phase, self._hung_after_s)):
-            reason, self._life = self._life.reason, Life()
+            reason, self._life = self._life.reason, Silence()
             self._hung(reason)
 
     def _answered(self) -> bool | None:

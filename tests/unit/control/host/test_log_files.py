@@ -4,23 +4,23 @@ import os
 
 import pytest
 
-from embedfleet.control.host.log_files import Journal
+from embedfleet.control.host.log_files import LogFiles
 
 
-def write(journal: Journal, name: str, data: bytes) -> None:
+def write(journal: LogFiles, name: str, data: bytes) -> None:
     descriptor = journal.open(name)
     os.write(descriptor, data)
     os.close(descriptor)
 
 
 def test_nothing_is_made_before_something_is_written(tmp_path):
-    journal = Journal(tmp_path / "logs")
+    journal = LogFiles(tmp_path / "logs")
     assert (journal.names(), journal.tail("a", 5)) == ([], [])
     assert not (tmp_path / "logs").exists()
 
 
 def test_a_file_goes_on_where_it_ended_and_its_last_lines_can_be_read(tmp_path):
-    journal = Journal(tmp_path / "logs")
+    journal = LogFiles(tmp_path / "logs")
     write(journal, "a", b"one\ntwo\n")
     write(journal, "a", b"three\n")
     assert journal.tail("a", 2) == ["two", "three"]
@@ -28,7 +28,7 @@ def test_a_file_goes_on_where_it_ended_and_its_last_lines_can_be_read(tmp_path):
 
 
 def test_a_file_over_its_limit_becomes_the_old_one_and_who_holds_it_open_goes_on(tmp_path):
-    journal = Journal(tmp_path, limit_bytes=10)
+    journal = LogFiles(tmp_path, limit_bytes=10)
     held = journal.open("a")
     os.write(held, b"0123456789\n")
     journal.trim("a")
@@ -41,7 +41,7 @@ def test_a_file_over_its_limit_becomes_the_old_one_and_who_holds_it_open_goes_on
 
 
 def test_a_file_within_its_limit_is_left(tmp_path):
-    journal = Journal(tmp_path, limit_bytes=10)
+    journal = LogFiles(tmp_path, limit_bytes=10)
     write(journal, "a", b"012345678\n")
     journal.trim("a")
     assert journal.tail("a", 9) == ["012345678"]
@@ -49,27 +49,27 @@ def test_a_file_within_its_limit_is_left(tmp_path):
 
 
 def test_bytes_that_are_no_text_do_not_hide_the_rest(tmp_path):
-    journal = Journal(tmp_path)
+    journal = LogFiles(tmp_path)
     write(journal, "a", b"\xff\xfe\ngood\n")
     assert journal.tail("a", 1) == ["good"]
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 999, 30_000, 100_000])
 def test_as_many_lines_are_shown_as_are_asked_for(tmp_path, count):
-    journal = Journal(tmp_path)
+    journal = LogFiles(tmp_path)
     lines = [f"line {number} is é" for number in range(30_000)]
     write(journal, "a", "".join(f"{line}\n" for line in lines).encode())
     assert journal.tail("a", count) == (lines[-count:] if count else [])
 
 
 def test_a_last_line_without_an_end_is_a_line(tmp_path):
-    journal = Journal(tmp_path)
+    journal = LogFiles(tmp_path)
     write(journal, "a", b"one\ntwo\nthree")
     assert journal.tail("a", 2) == ["two", "three"]
 
 
 def test_what_was_added_since_is_known_by_its_place_however_much_it_is(tmp_path):
-    journal = Journal(tmp_path)
+    journal = LogFiles(tmp_path)
     write(journal, "a", b"before\n" * 20_000)
     place = journal.path("a").stat().st_size
     assert journal.since("a", place) == []
@@ -79,7 +79,7 @@ def test_what_was_added_since_is_known_by_its_place_however_much_it_is(tmp_path)
 
 
 def test_what_was_added_since_is_whole_though_the_file_was_trimmed(tmp_path):
-    journal = Journal(tmp_path, limit_bytes=10)
+    journal = LogFiles(tmp_path, limit_bytes=10)
     write(journal, "a", b"before\n")
     held = journal.open("a")
     os.write(held, b"error: one\n")
@@ -90,7 +90,7 @@ def test_what_was_added_since_is_whole_though_the_file_was_trimmed(tmp_path):
 
 
 def test_without_room_for_the_old_one_it_is_dropped_and_the_others_are_trimmed(tmp_path, caplog):
-    journal = Journal(tmp_path, limit_bytes=10)
+    journal = LogFiles(tmp_path, limit_bytes=10)
     for name in "ab":
         write(journal, name, b"0123456789\n")
     (tmp_path / "a.log.1").mkdir()  # cannot be written
@@ -102,7 +102,7 @@ def test_without_room_for_the_old_one_it_is_dropped_and_the_others_are_trimmed(t
 
 def test_a_child_that_cannot_be_logged_is_started_all_the_same(tmp_path, caplog):
     (tmp_path / "logs").touch()  # no folder
-    journal = Journal(tmp_path / "logs")
+    journal = LogFiles(tmp_path / "logs")
     write(journal, "a", b"lost\n")
     journal.add("b", ["lost"])
     assert f"nothing of a is logged: {tmp_path / 'logs' / 'a.log'}" in caplog.text
@@ -110,7 +110,7 @@ def test_a_child_that_cannot_be_logged_is_started_all_the_same(tmp_path, caplog)
 
 def test_what_finds_no_room_is_said_with_the_room_there_is(tmp_path, caplog):
     (tmp_path / "a.log").symlink_to("/dev/full")
-    Journal(tmp_path).add("a", ["lost"])
+    LogFiles(tmp_path).add("a", ["lost"])
     assert "what a said is lost" in caplog.text
     assert "No space left on device (" in caplog.text
     assert "MB free)" in caplog.text

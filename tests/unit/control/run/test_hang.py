@@ -14,12 +14,12 @@ import pytest
 from embedfleet.control.balancers.gateway import GatewayBalancer
 from embedfleet.control.drivers.listeners import Listeners
 from embedfleet.control.drivers.process import ProcessDriver
-from embedfleet.control.host.log_files import Journal
+from embedfleet.control.host.log_files import LogFiles
+from embedfleet.control.lifecycle.phase import Phase
 from embedfleet.control.lifecycle.reconcile import Backoff
-from embedfleet.control.lifecycle.state import Phase
 from embedfleet.control.plan.specs import ProcessSpec
 from embedfleet.control.run.api import fleet_status
-from embedfleet.control.run.supervised import Child
+from embedfleet.control.run.child import Child
 from embedfleet.control.run.supervisor import Supervisor
 from tests.services.driver import FakeGateway
 from tests.services.parent import COMMAND, ROOT
@@ -31,9 +31,9 @@ AFTER_S = 1.0
 @asynccontextmanager
 async def serving(logs: Path, mode: str = "answers", **environment: str) -> AsyncIterator[tuple[Supervisor, Child]]:
     """One replica that is a process, and a gateway that is only its admin socket and a process that waits."""
-    folder, journal, gateway = logs / "run", Journal(logs), FakeGateway()
+    folder, log_files, gateway = logs / "run", LogFiles(logs), FakeGateway()
     folder.mkdir()
-    driver = ProcessDriver(journal, ROOT, os.environ | environment, Listeners(()), COMMAND)
+    driver = ProcessDriver(log_files, ROOT, os.environ | environment, Listeners(()), COMMAND)
     plan = [
         ProcessSpec("s-gateway", "s", "balancer", ("answers",), str(folder / "s.sock")),
         ProcessSpec("s-0", "s", "replica", (mode,)),
@@ -42,7 +42,7 @@ async def serving(logs: Path, mode: str = "answers", **environment: str) -> Asyn
     supervisor = Supervisor(
         [(spec, driver) for spec in plan],
         {"s": GatewayBalancer(str(folder / "s.sock"))},
-        journal,
+        log_files,
         backoff=Backoff(0, 0),
         listeners=Listeners(()),
         stop_grace_s=10 * LIMIT_S,

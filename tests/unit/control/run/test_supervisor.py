@@ -11,7 +11,7 @@ import pytest
 from embedfleet.control.balancers.gateway import GatewayBalancer
 from embedfleet.control.drivers.base import Found
 from embedfleet.control.drivers.listeners import Listeners
-from embedfleet.control.host.log_files import Journal
+from embedfleet.control.host.log_files import LogFiles
 from embedfleet.control.lifecycle.reconcile import Backoff
 from embedfleet.control.plan.specs import ChildSpec, ProcessSpec
 from embedfleet.control.run.api import fleet_status
@@ -29,7 +29,7 @@ class World:
     driver: FakeDriver
     gateway: FakeGateway
     supervisor: Supervisor
-    journal: Journal
+    log_files: LogFiles
     sockets: Path
     running: asyncio.Task[None] | None = None
 
@@ -62,17 +62,17 @@ async def world(
     where = ("127.0.0.1", 0) if listens else None
     plan: list[ChildSpec] = [ProcessSpec("s-gateway", "s", "balancer", (), str(sockets / "s.sock"), where)]
     plan += [ProcessSpec(f"s-{number}", "s", "replica", ()) for number in range(replicas)]
-    driver, gateway, journal = FakeDriver(), FakeGateway(), Journal(logs)
+    driver, gateway, log_files = FakeDriver(), FakeGateway(), LogFiles(logs)
     supervisor = Supervisor(
         [(spec, driver) for spec in plan],
         {"s": GatewayBalancer(str(sockets / "s.sock"))},
-        journal,
+        log_files,
         backoff=backoff,
         listeners=Listeners(()),
         stop_grace_s=1,
         hung_after_s={},
     )
-    made = World(driver, gateway, supervisor, journal, sockets)
+    made = World(driver, gateway, supervisor, log_files, sockets)
     try:
         yield made
     finally:

@@ -10,7 +10,7 @@ import pytest
 
 from embedfleet.control.balancers.gateway import GatewayBalancer
 from embedfleet.control.plan.specs import ProcessSpec
-from embedfleet.control.run.question import Question
+from embedfleet.control.run.liveness_check import LivenessCheck
 from embedfleet.errors import TimedOut
 from tests.services.driver import FakeGateway
 
@@ -18,13 +18,13 @@ REPLICA = ProcessSpec("s-0", "s", "replica")
 
 
 @asynccontextmanager
-async def asking(folder: Path) -> AsyncIterator[tuple[FakeGateway, Question]]:
+async def asking(folder: Path) -> AsyncIterator[tuple[FakeGateway, LivenessCheck]]:
     """A gateway, and a question to a replica that accepts and says nothing."""
     gateway = FakeGateway()
     await gateway.server.start(path=str(folder / "s.sock"))
     with socket.create_server(("127.0.0.1", 0)) as deaf:
         url = f"http://127.0.0.1:{deaf.getsockname()[1]}"
-        yield gateway, Question(REPLICA, GatewayBalancer(str(folder / "s.sock")), lambda: url, timeout_s=0.05)
+        yield gateway, LivenessCheck(REPLICA, GatewayBalancer(str(folder / "s.sock")), lambda: url, timeout_s=0.05)
     await gateway.server.stop(0)
 
 

@@ -27,7 +27,7 @@ _MOST_BYTES = 65_536  # of a file of ours
 
 
 @dataclass(frozen=True, slots=True)
-class Address:
+class FleetAddress:
     """How to reach a running fleet.
 
     Attributes:
@@ -41,7 +41,7 @@ class Address:
     identity: str = ""
 
 
-class StateFile:
+class FleetLock:
     """The state of the fleet of one folder.
 
     Args:
@@ -56,7 +56,7 @@ class StateFile:
         self._held: int | None = None
         self._is_new = False  # the folder
         self._turn = threading.Lock()  # what mends is a thread
-        self._address = Address(os.getpid(), "", identity_of(os.getpid()))
+        self._address = FleetAddress(os.getpid(), "", identity_of(os.getpid()))
 
     @property
     def socket(self) -> str:
@@ -89,7 +89,7 @@ class StateFile:
         Raises:
             UsageError: the folder cannot be written.
         """
-        self._address = Address(self._address.pid, self.socket, self._address.identity)
+        self._address = FleetAddress(self._address.pid, self.socket, self._address.identity)
         try:
             self.mend()
         except OSError as error:
@@ -117,7 +117,7 @@ class StateFile:
                 mended.append(self._file)
         return mended
 
-    def read(self) -> Address | None:
+    def read(self) -> FleetAddress | None:
         """How to reach the fleet of this folder; None if none runs, whatever a dead one left behind.
 
         Raises:
@@ -152,7 +152,7 @@ class StateFile:
                 self.acquire()
                 self.release()
 
-    def terminate(self, address: Address) -> None:
+    def terminate(self, address: FleetAddress) -> None:
         """Tell a fleet to stop by a signal to its process, if that is surely the one.
 
         Raises:
@@ -236,7 +236,7 @@ class StateFile:
         os.pwrite(held, data, 0)
         os.ftruncate(held, len(data))
 
-    def _holder(self, noted: Address | None, said: Address | None) -> Address:
+    def _holder(self, noted: FleetAddress | None, said: FleetAddress | None) -> FleetAddress:
         """Who holds the lock, by what is in it, else by what lies beside it, else by what the kernel knows."""
         found = next((each for each in (noted, said) if each is not None and _is_alive(each)), None)
         if found is None:
@@ -245,13 +245,13 @@ class StateFile:
                 pid = lock_holder(self._lock.stat())
             told = [each for each in (noted, said) if each is not None]
             elsewhere = next((each for each in told if not pid or each.pid == pid), None)
-            found = elsewhere or Address(pid, "", identity_of(pid) if pid else "")
+            found = elsewhere or FleetAddress(pid, "", identity_of(pid) if pid else "")
         usual = self.folder / "run" / _SOCKET
         if found is not noted and not found.socket and usual.exists():
-            return Address(found.pid, str(usual), found.identity)
+            return FleetAddress(found.pid, str(usual), found.identity)
         return found
 
-    def _is_certain(self, address: Address) -> bool:
+    def _is_certain(self, address: FleetAddress) -> bool:
         """Whether a pid is that of the fleet, by its identity or because the kernel says that it holds the lock."""
         with suppress(OSError):
             return _is_alive(address) or lock_holder(self._lock.stat()) == address.pid
@@ -299,11 +299,11 @@ def _is_at(descriptor: int, path: Path) -> bool:
     return (held.st_dev, held.st_ino) == (there.st_dev, there.st_ino)
 
 
-def _is_alive(address: Address) -> bool:
+def _is_alive(address: FleetAddress) -> bool:
     return bool(address.identity) and identity_of(address.pid) == address.identity
 
 
-def _read(path: Path) -> Address | None:
+def _read(path: Path) -> FleetAddress | None:
     """What a file of ours says; None if there is none, it makes no sense, or it cannot be read."""
     try:
         with path.open("rb") as stream:
@@ -312,4 +312,4 @@ def _read(path: Path) -> Address | None:
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
     is_sound = type(pid) is int and pid > 0 and isinstance(socket, str) and isinstance(identity, str)
-    return Address(pid, socket, identity) if is_sound else None
+    return FleetAddress(pid, socket, identity) if is_sound else None

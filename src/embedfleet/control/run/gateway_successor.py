@@ -22,7 +22,7 @@ _HINT = "the former one goes on; see `embedfleet logs`"
 Members = Callable[[], tuple[list[Endpoint], AbstractSet[str]]]
 
 
-class Successor:
+class GatewaySuccessor:
     """A gateway that runs and accepts nobody yet.
 
     Args:
@@ -37,7 +37,7 @@ class Successor:
         self.balancer = balancer
 
     @classmethod
-    async def start(cls, driver: Driver, spec: ProcessSpec, number: int) -> "Successor":
+    async def start(cls, driver: Driver, spec: ProcessSpec, number: int) -> "GatewaySuccessor":
         """Start one.
 
         Args:

@@ -10,7 +10,7 @@ from embedfleet.http.client import fetch
 _ANSWER_S = 10.0  # how long the silence lasts is told by those who look, so that a late answer is one too
 
 
-class Question:
+class LivenessCheck:
     """Put again and again to one child.
 
     Args:

@@ -9,15 +9,15 @@ from dataclasses import dataclass
 
 from embedfleet.config.settings import Service, Settings
 from embedfleet.control.balancers.base import Balancer
-from embedfleet.control.balancers.choice import make_balancer
 from embedfleet.control.balancers.gateway import ContainedGateway
 from embedfleet.control.balancers.gateway_folder import GatewayFolder
+from embedfleet.control.balancers.service_balancer import make_balancer
 from embedfleet.control.docker.client import Docker
 from embedfleet.control.docker.container import Container
 from embedfleet.control.docker.former import former_name, is_former, put_back
 from embedfleet.control.plan.plan import gateway_folder
 from embedfleet.control.plan.specs import ChildSpec, ContainerSpec
-from embedfleet.control.run.supervised import Child
+from embedfleet.control.run.child import Child
 from embedfleet.errors import DockerError, EmbedfleetError, UpstreamError
 from embedfleet.types import Endpoint
 
@@ -27,7 +27,7 @@ _POLL_S = 0.2
 
 
 @dataclass(frozen=True, slots=True)
-class Failed:
+class FailedFleet:
     """A fleet that failed.
 
     Attributes:
@@ -48,7 +48,7 @@ class Failed:
         return [child for child in self.children if isinstance(child.spec, ContainerSpec) and child.was_started]
 
 
-async def go_back(failed: Failed) -> None:
+async def roll_back(failed: FailedFleet) -> None:
     """Remove what a fleet started, put back what that replaced, tell the balancers, and wait until it serves."""
     try:
         back = await asyncio.to_thread(_exchange, failed)
@@ -65,7 +65,7 @@ async def go_back(failed: Failed) -> None:
             await _tell(failed, service, own, back, deadline)
 
 
-def _exchange(failed: Failed) -> list[str]:
+def _exchange(failed: FailedFleet) -> list[str]:
     """New containers for former ones; returns the names of these."""
     docker = failed.docker
     formers = {former_name(container) for container in docker.ours() if is_former(container)}
@@ -82,7 +82,7 @@ def _exchange(failed: Failed) -> list[str]:
 
 
 async def _tell(
-    failed: Failed, service: Service, own: Sequence[Container], back: Collection[str], deadline: float
+    failed: FailedFleet, service: Service, own: Sequence[Container], back: Collection[str], deadline: float
 ) -> None:
     """Tell a service's balancer who its replicas are, and wait until those that were put back have inferred."""
     balancers = {container.name for container in own if container.kind == "balancer"}

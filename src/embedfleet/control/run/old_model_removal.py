@@ -12,7 +12,7 @@ log = logging.getLogger(__name__)
 _RETRY_S = 1.0
 
 
-class Clearing:
+class OldModelRemoval:
     """See the module.
 
     Args:

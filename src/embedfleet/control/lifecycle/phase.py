@@ -14,7 +14,7 @@ class Phase(StrEnum):
     STOPPED = "stopped"  # ended as told
 
 
-class Event(StrEnum):
+class PhaseEvent(StrEnum):
     """What happens to a child."""
 
     START = "start"
@@ -23,17 +23,17 @@ class Event(StrEnum):
     STOP = "stop"
 
 
-TRANSITIONS: dict[Phase, dict[Event, Phase]] = {
-    Phase.PENDING: {Event.START: Phase.STARTING, Event.STOP: Phase.STOPPED},
-    Phase.STARTING: {Event.READY: Phase.READY, Event.EXIT: Phase.BACKOFF, Event.STOP: Phase.STOPPING},
-    Phase.READY: {Event.EXIT: Phase.BACKOFF, Event.STOP: Phase.STOPPING},
-    Phase.BACKOFF: {Event.START: Phase.STARTING, Event.STOP: Phase.STOPPED},
-    Phase.STOPPING: {Event.EXIT: Phase.STOPPED, Event.READY: Phase.STOPPING},
-    Phase.STOPPED: {Event.START: Phase.STARTING, Event.STOP: Phase.STOPPED},
+TRANSITIONS: dict[Phase, dict[PhaseEvent, Phase]] = {
+    Phase.PENDING: {PhaseEvent.START: Phase.STARTING, PhaseEvent.STOP: Phase.STOPPED},
+    Phase.STARTING: {PhaseEvent.READY: Phase.READY, PhaseEvent.EXIT: Phase.BACKOFF, PhaseEvent.STOP: Phase.STOPPING},
+    Phase.READY: {PhaseEvent.EXIT: Phase.BACKOFF, PhaseEvent.STOP: Phase.STOPPING},
+    Phase.BACKOFF: {PhaseEvent.START: Phase.STARTING, PhaseEvent.STOP: Phase.STOPPED},
+    Phase.STOPPING: {PhaseEvent.EXIT: Phase.STOPPED, PhaseEvent.READY: Phase.STOPPING},
+    Phase.STOPPED: {PhaseEvent.START: Phase.STARTING, PhaseEvent.STOP: Phase.STOPPED},
 }
 
 
-def follow(phase: Phase, event: Event) -> Phase:
+def follow(phase: Phase, event: PhaseEvent) -> Phase:
     """The phase after an event; an event that cannot happen in a phase is an error of ours.
 
     Raises:

@@ -3,8 +3,8 @@
 from urllib.parse import urlsplit
 
 from embedfleet.control.drivers.base import Driver, Found, Running
+from embedfleet.control.lifecycle.phase import Phase
 from embedfleet.control.lifecycle.reconcile import Observed
-from embedfleet.control.lifecycle.state import Phase
 from embedfleet.control.plan.specs import ChildSpec
 from embedfleet.control.run.watchdog import Watchdog
 

@@ -9,9 +9,9 @@ from dataclasses import replace
 import pytest
 
 from embedfleet.control.balancers.gateway import GatewayBalancer
-from embedfleet.control.lifecycle.state import Phase
+from embedfleet.control.lifecycle.phase import Phase
 from embedfleet.control.plan.specs import ProcessSpec
-from embedfleet.control.run.handover import still_to_infer
+from embedfleet.control.run.gateway_successor import still_to_infer
 from embedfleet.errors import FleetError, UpstreamError
 from tests.services.driver import FakeGateway, FakeRunning
 from tests.unit.control.run.test_supervisor import LIMIT_S, World, run, serving
