@@ -49,7 +49,7 @@ SUB_LAYERS = {
         {"plan"},
         {"tei"},
         {"models", "host"},
-        {"lifecycle"},
+        {"lifecycle", "status"},
     ],
     "engine": [
         {"api"},
@@ -87,6 +87,7 @@ PURE = (
     "control.host.gpu",
     "control.lifecycle",
     "control.plan",
+    "control.status",
     "control.tei.config",
     "control.tei.family",
     "control.tei.folder",

@@ -60,6 +60,8 @@ class FakeRunning:
 class FakeDriver:
     """Children listen at once, on the port they prefer; not those in ``loading``, and those in ``ends`` end instead."""
 
+    can_restart = True
+
     def __init__(self) -> None:
         self.running: dict[str, FakeRunning] = {}
         self.starts: list[tuple[str, int]] = []

@@ -35,7 +35,7 @@ from embedfleet.probe.prober import Prober
 from embedfleet.probe.question import own_path
 from embedfleet.system.disk_watch import Lookout
 from embedfleet.system.kernel_limits import files_for, open_files
-from embedfleet.types import Endpoint
+from embedfleet.types import Endpoint, ReplicaLoad, ReplicaReport
 
 log = logging.getLogger(__name__)
 
@@ -96,18 +96,16 @@ class App:
     def status(self) -> list[dict[str, Any]]:
         """Every replica as the gateway sees it."""
         proxy = self.proxy
-        return [
-            proxy.endpoints[replica.id].to_json()
-            | {
-                "state": replica.state.value,
-                "requests": len(replica.chunks),
-                "tokens": replica.tokens,
-                "sent": replica.sent,
-                "slowness": round(replica.pace.slowness, 2),
-                "reason": replica.reason,
-            }
+        reports = (
+            ReplicaReport(
+                proxy.endpoints[replica.id],
+                replica.state,
+                replica.reason,
+                ReplicaLoad(len(replica.chunks), replica.tokens, replica.sent, round(replica.pace.slowness, 2)),
+            )
             for replica in proxy.dispatcher.replicas.values()
-        ]
+        )
+        return [report.to_json() for report in reports]
 
     def allow_new_model(self) -> None:
         """An operator says that the pool's model may change, see `Prober.allow_change`."""

@@ -1,4 +1,4 @@
-"""`drain`, `undrain` and what `status` makes of them, on a fleet that is only its admin socket."""
+"""`drain` and `undrain`, on a fleet that is only its admin socket."""
 
 import asyncio
 import threading
@@ -10,7 +10,6 @@ from typing import Any
 import orjson
 import pytest
 
-from embedfleet.control.run.api import is_whole
 from embedfleet.control.run.fleet_lock import FleetLock
 from embedfleet.http.exchange import Exchange
 from embedfleet.http.message import JSON, TEXT
@@ -39,7 +38,8 @@ class Socket:
             return
         state = self.states.pop(0) if len(self.states) > 1 else self.states[0]
         replicas = [{"id": "s-0", "reason": "", **state}]
-        exchange.respond(200, [JSON], orjson.dumps({"services": [{"name": "s", "replicas": replicas}]}))
+        service = {"name": "s", "port": 1, "gateway": {"id": "s-gateway"}, "replicas": replicas}
+        exchange.respond(200, [JSON], orjson.dumps({"pid": 1, "pss_bytes": 0, "services": [service]}))
 
 
 @contextmanager
@@ -121,18 +121,3 @@ def test_without_a_fleet_there_is_nobody_to_tell(tmp_path, verb):
     result = run_cli(tmp_path, verb, "s-0")
     assert (result.returncode, result.stdout) == (3, "")
     assert "no fleet runs in" in result.stderr
-
-
-@pytest.mark.parametrize(
-    ("phase", "states", "whole"),
-    [
-        ("ready", ["active", "active"], True),
-        ("ready", ["active", "drained"], True),
-        ("running", ["active", "draining"], True),
-        ("ready", ["drained", "drained"], False),
-        ("ready", ["active", "ejected"], False),
-        ("backoff", ["active"], False),
-    ],
-)
-def test_a_service_is_whole_though_somebody_drained_a_replica_but_not_all(phase, states, whole):
-    assert is_whole({"gateway": {"phase": phase}, "replicas": [{"state": state} for state in states]}) is whole

@@ -1,4 +1,4 @@
-"""``embedfleet logs``: what the processes of the fleet say."""
+"""``embedfleet logs``: shows the logs of the fleet's processes and containers."""
 
 import time
 from pathlib import Path
@@ -11,24 +11,24 @@ from embedfleet.cli.output import data, say
 from embedfleet.cli.query import daemon
 from embedfleet.control.host.disk import as_whom
 from embedfleet.control.host.log_files import LogFiles
-from embedfleet.control.run.fleet import log_files_of
+from embedfleet.control.run.fleet_folders import log_files_of
 from embedfleet.errors import UsageError
 
 
 @click.command("logs")
 @click.argument("name", required=False)
-@click.option("--follow", "-f", is_flag=True, help="go on with what is added, until Ctrl-C")
+@click.option("--follow", "-f", is_flag=True, help="print new lines until Ctrl-C")
 @click.option(
     "--lines", "-n", type=click.IntRange(min=0), default=20, show_default=True, help="lines of each process; 0 for none"
 )
 @settings_flags
 def command(name: str | None, follow: bool, lines: int, **flags: Any) -> None:  # noqa: ANN401
-    """Show the last lines of every process and container, or of those whose name begins with NAME, as reranker-0."""
+    """Show the last lines of every process and container, or of those whose name begins with NAME (e.g. reranker-0)."""
     settings = read_sound_settings(flags)
     log_files = log_files_of(settings)
     docker = daemon(settings)
     containers = {container.name: container.id for container in docker.ours()} if docker else {}
-    # What a container said before it was replaced is in a file; what it says now, the daemon has.
+    # The daemon has the log of a container that is there; a file has the last lines of a former one.
     known = [*(name for name in _names(log_files, settings.state_dir) if name not in containers), *containers]
     names = [each for each in known if each.startswith(name or "")]
     if not names:
@@ -77,9 +77,9 @@ def _follow(log_files: LogFiles, names: list[str]) -> None:
 
 
 def _show_new(log_files: LogFiles, name: str, place: int) -> int:
-    """Print whole lines added since ``place`` and return the new place."""
+    """Print the whole lines that were added since ``place``; returns the new place."""
     size = log_files.size(name)
-    if size < place:  # it was trimmed, or removed
+    if size < place:  # the file was trimmed or removed
         place = 0
     if not size:
         return 0

@@ -16,7 +16,7 @@ import click
 from embedfleet.cli.flags import given_flags, read_settings, settings_flags
 from embedfleet.cli.output import data, say
 from embedfleet.cli.progress import Progress, Transfer
-from embedfleet.cli.query import ask
+from embedfleet.cli.query import ask, ask_status
 from embedfleet.config.settings import Service, Settings
 from embedfleet.control.host.disk import room
 from embedfleet.control.plan.plan import Machine, make_plan
@@ -25,7 +25,8 @@ from embedfleet.control.preflight.doctor import examine
 from embedfleet.control.preflight.open_files import check_open_files
 from embedfleet.control.preflight.room import check_memory, needs_of, see_memories
 from embedfleet.control.preflight.survey import look, needs_containers, provide_images
-from embedfleet.control.run.fleet import log_files_of, prepare_folders, provide_models, run_fleet
+from embedfleet.control.run.fleet import run_fleet
+from embedfleet.control.run.fleet_folders import log_files_of, prepare_folders, provide_models
 from embedfleet.control.run.fleet_lock import FleetLock
 from embedfleet.errors import FleetError, FleetSilent
 from embedfleet.log import set_up
@@ -176,11 +177,9 @@ def _watch(process: subprocess.Popen[bytes], state: FleetLock) -> bool:
         while process.poll() is None:
             status = None
             with suppress(FleetSilent):
-                status = ask(state, "GET", "/status")
-            services = (status or {}).get("services", [])
-            states = {row["id"]: row["state"] for service in services for row in service["replicas"]}
-            progress.show(states)
-            if status and status["ready"] and status["pid"] == process.pid:  # another may have had the folder before
+                status = ask_status(state)
+            progress.show(status.states if status else {})
+            if status and status.is_ready and status.pid == process.pid:  # another may have had the folder before
                 return True
             time.sleep(0.1)
     return False

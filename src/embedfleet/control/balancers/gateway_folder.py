@@ -1,7 +1,8 @@
-"""The folder that a gateway in a container shares with this machine: its admin socket, and who its replicas are.
+"""Folder that a gateway in a container shares with this machine: its admin socket, and a file of its replicas.
 
-The container's user is nobody here, and has to make a socket there: so the folder is open to all, and the one above it
-to its owner alone. What the gateway was told last lies in a file, for the daemon may start it when none of us runs.
+The container's user has no rights on this machine, and must make a socket in the folder. So the folder is open to all,
+and the folder above it is open to its owner alone. The file has what the gateway was told last, because the daemon may
+start the gateway while no supervisor runs.
 """
 
 import logging
@@ -19,14 +20,14 @@ from embedfleet.types import url_fault
 
 log = logging.getLogger(__name__)
 
-_MOST_BYTES = 1 << 20  # of what is remembered: 64 replicas take less than 20 KB
+_MOST_BYTES = 1 << 20  # of the file; 64 replicas take less than 20 KB
 
 
 class GatewayFolder:
-    """See the module.
+    """The folder of one gateway.
 
     Args:
-        path: of the folder, absolute.
+        path: Absolute path of the folder.
     """
 
     def __init__(self, path: Path) -> None:
@@ -35,14 +36,14 @@ class GatewayFolder:
 
     @property
     def has_socket(self) -> bool:
-        """Whether a gateway has made its socket here: one that has not, though it runs, has got another folder."""
+        """Whether a gateway has made its socket here; one that runs and has not sees another folder."""
         try:
             return stat.S_ISSOCK((self.path / GATEWAY_SOCKET).lstat().st_mode)
         except OSError:
             return False
 
     def prepare(self) -> None:
-        """Make it as the module says, whatever the umask, and whatever lies in its place."""
+        """Make the folder with these rights, whatever the umask, and whatever lies in its place."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.path.parent.chmod(0o700)
         if self.path.is_symlink() or (self.path.exists() and not self.path.is_dir()):
@@ -52,18 +53,18 @@ class GatewayFolder:
         self.path.chmod(0o777)  # only who may enter the folder above gets here
 
     def open(self) -> int:
-        """A descriptor of it: through that, its socket has a short path, which a Unix socket must have.
+        """Open the folder; through the descriptor its socket has a short path, as a Unix socket needs.
 
         Raises:
-            OSError: it is not there.
+            OSError: The folder does not exist.
         """
         return os.open(self.path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
 
     def write(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Say who the replicas are, to a gateway that starts; whole or not at all.
+        """Write the replicas for a gateway that starts, atomically.
 
-        The container may write here too, and we may be root: what it put in the file's place, a link maybe, is not
-        followed.
+        The container can write to the folder too, and this process may be root. So a link that the container put in the
+        file's place is not followed.
         """
         temporary = self._members.with_suffix(".new")
         _clear(temporary)
@@ -76,10 +77,13 @@ class GatewayFolder:
         temporary.replace(self._members)
 
     def keep(self, addresses: Mapping[str, str]) -> list[dict[str, Any]]:
-        """Of what was written, leave only replicas that are still planned, each by its name at its address.
+        """Keep only the written replicas that are still planned at their address.
+
+        Args:
+            addresses: Planned URL of each replica, by name.
 
         Returns:
-            The others.
+            The rows that were dropped.
         """
         try:
             rows = _rows(_read(self._members))
@@ -94,21 +98,21 @@ class GatewayFolder:
         return others
 
     def remove(self) -> None:
-        """Remove it with all that is in it."""
+        """Remove the folder with everything in it."""
         shutil.rmtree(self.path, ignore_errors=True)
 
 
 def socket_in(folder: int) -> str:
-    """The path of the socket in the folder of an open descriptor, for this process (proc(5), ``/proc/pid/fd``)."""
+    """Path of the socket in a folder, by the folder's open descriptor (proc(5), ``/proc/pid/fd``)."""
     return f"/proc/self/fd/{folder}/{GATEWAY_SOCKET}"
 
 
 def _read(file: Path) -> bytes:
-    """What is in a file that somebody else may have put there: a link is not followed, a pipe not waited for.
+    """Read a file that somebody else may have put there, without following a link or waiting for a pipe.
 
     Raises:
-        OSError: there is none, or it cannot be read.
-        ValueError: it is no plain file, or too large.
+        OSError: The file does not exist, or cannot be read.
+        ValueError: It is not a regular file, or is too large.
     """
     with os.fdopen(os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:
         if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
@@ -120,10 +124,10 @@ def _read(file: Path) -> bytes:
 
 
 def _rows(content: bytes) -> list[dict[str, Any]]:
-    """The rows that `GatewayFolder.write` wrote.
+    """The rows in a file that `GatewayFolder.write` wrote.
 
     Raises:
-        ValueError: that did not write them.
+        ValueError: The content is anything else.
     """
     rows = orjson.loads(content)
     if not isinstance(rows, list):
@@ -141,7 +145,7 @@ def _rows(content: bytes) -> list[dict[str, Any]]:
 
 
 def _clear(path: Path) -> None:
-    """Remove whatever is there; a link, not what it leads to."""
+    """Remove a file, a folder or a link; the target of a link stays."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:

@@ -1,7 +1,7 @@
-"""The listening sockets of gateways that are processes: ours, so that each outlives the gateways that accept from it.
+"""Listening sockets of the gateways that are processes; the supervisor holds them, so they outlive the gateways.
 
-A client that connects while no gateway runs waits in the socket's queue for the next one. A gateway is handed the
-socket when it is started; two may accept from it at once.
+A gateway inherits its socket when it is started, and two gateways may accept from one socket. A client that connects
+while no gateway runs waits in the socket's queue for the next one.
 """
 
 import socket
@@ -13,13 +13,13 @@ from embedfleet.http.server import BACKLOG, bind
 
 
 class Listeners:
-    """See the module.
+    """Listening sockets of a fleet.
 
     Args:
-        plan: of the fleet; those of its children that listen are given a socket each.
+        plan: Children of the fleet; each one that listens gets a socket.
 
     Raises:
-        UsageError: an address cannot be bound.
+        UsageError: An address cannot be bound.
     """
 
     def __init__(self, plan: Iterable[ChildSpec]) -> None:
@@ -33,12 +33,12 @@ class Listeners:
             raise
 
     def descriptor(self, child: str) -> int | None:
-        """The socket of a child, to be inherited; None if none is held for it."""
+        """Descriptor of the socket that a child inherits; None if it inherits none."""
         found = self._sockets.get(child)
         return None if found is None else found.fileno()
 
     def close(self) -> None:
-        """Hold them no longer: who is not accepted by a gateway that still runs is refused."""
+        """Close the sockets; a client is then refused, unless a gateway that still runs accepts it."""
         for held in self._sockets.values():
             held.close()
         self._sockets.clear()

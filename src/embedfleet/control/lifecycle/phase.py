@@ -1,21 +1,21 @@
-"""The life of a child process, as a table."""
+"""Phases of a child's life, and the events that lead from one to the next, as a table."""
 
 from enum import StrEnum
 
 
 class Phase(StrEnum):
-    """Where a child is in its life."""
+    """Phase of a child's life."""
 
     PENDING = "pending"  # never started
-    STARTING = "starting"  # runs, loads
+    STARTING = "starting"  # runs, and loads
     READY = "ready"  # listens
     BACKOFF = "backoff"  # died; is started again after a wait
-    STOPPING = "stopping"  # told to end
-    STOPPED = "stopped"  # ended as told
+    STOPPING = "stopping"  # was told to end
+    STOPPED = "stopped"  # ended as it was told to
 
 
 class PhaseEvent(StrEnum):
-    """What happens to a child."""
+    """Event in a child's life."""
 
     START = "start"
     READY = "ready"
@@ -25,7 +25,11 @@ class PhaseEvent(StrEnum):
 
 TRANSITIONS: dict[Phase, dict[PhaseEvent, Phase]] = {
     Phase.PENDING: {PhaseEvent.START: Phase.STARTING, PhaseEvent.STOP: Phase.STOPPED},
-    Phase.STARTING: {PhaseEvent.READY: Phase.READY, PhaseEvent.EXIT: Phase.BACKOFF, PhaseEvent.STOP: Phase.STOPPING},
+    Phase.STARTING: {
+        PhaseEvent.READY: Phase.READY,
+        PhaseEvent.EXIT: Phase.BACKOFF,
+        PhaseEvent.STOP: Phase.STOPPING,
+    },
     Phase.READY: {PhaseEvent.EXIT: Phase.BACKOFF, PhaseEvent.STOP: Phase.STOPPING},
     Phase.BACKOFF: {PhaseEvent.START: Phase.STARTING, PhaseEvent.STOP: Phase.STOPPED},
     Phase.STOPPING: {PhaseEvent.EXIT: Phase.STOPPED, PhaseEvent.READY: Phase.STOPPING},
@@ -34,10 +38,10 @@ TRANSITIONS: dict[Phase, dict[PhaseEvent, Phase]] = {
 
 
 def follow(phase: Phase, event: PhaseEvent) -> Phase:
-    """The phase after an event; an event that cannot happen in a phase is an error of ours.
+    """The phase after an event.
 
     Raises:
-        ValueError: it is not in the table.
+        ValueError: The event cannot happen in this phase, which is a bug of the caller.
     """
     try:
         return TRANSITIONS[phase][event]

@@ -1,7 +1,7 @@
-"""A gateway that is to take another's place: started beside it, told its replicas, let in once it serves by as many."""
+"""A new gateway beside the one that it is to replace: started, told its replicas, waited for until it serves."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from dataclasses import replace
@@ -13,9 +13,9 @@ from embedfleet.control.balancers.gateway import GatewayBalancer
 from embedfleet.control.drivers.base import Driver, Running
 from embedfleet.control.plan.specs import ChildSpec, ProcessSpec
 from embedfleet.errors import FleetError, UpstreamError
-from embedfleet.types import Endpoint
+from embedfleet.types import Endpoint, ReplicaReport
 
-_LOOK_S = 0.05
+_POLL_S = 0.05
 _LATER = "--listen-later"
 _HINT = "the former one goes on; see `embedfleet logs`"
 
@@ -23,12 +23,12 @@ Members = Callable[[], tuple[list[Endpoint], AbstractSet[str]]]
 
 
 class GatewaySuccessor:
-    """A gateway that runs and accepts nobody yet.
+    """A gateway that runs and does not accept clients yet.
 
     Args:
-        spec: by which it is started again if it dies once it has taken over.
-        running: its process.
-        balancer: it, as it is told and asked.
+        spec: Spec by which it is started again if it dies after it has taken over.
+        running: Its process.
+        balancer: Interface to it.
     """
 
     def __init__(self, spec: ProcessSpec, running: Running, balancer: GatewayBalancer) -> None:
@@ -38,15 +38,15 @@ class GatewaySuccessor:
 
     @classmethod
     async def start(cls, driver: Driver, spec: ProcessSpec, number: int) -> "GatewaySuccessor":
-        """Start one.
+        """Start a successor.
 
         Args:
-            driver: of processes.
-            spec: of the gateway.
-            number: tells its admin socket from those of the ones before it.
+            driver: Driver of processes.
+            spec: Spec of the gateway.
+            number: Number that makes the path of its admin socket differ from those of earlier gateways.
 
         Raises:
-            OSError: it cannot be started now.
+            OSError: It cannot be started now.
         """
         admin = Path(spec.admin).with_suffix(f".{number}.sock")
         own = replace(spec, admin=str(admin))
@@ -56,54 +56,54 @@ class GatewaySuccessor:
         return cls(own, running, GatewayBalancer(str(admin)))
 
     async def learn(self, members: Members, former: Balancer, timeout_s: float) -> None:
-        """Tell it its replicas, and wait until all that serve by the former gateway have inferred for it.
+        """Tell it its replicas, and wait until every replica that serves for the former gateway serves for it.
 
         Args:
-            members: where the replicas are now, and the names of those that are drained.
-            former: the gateway whose place it is to take.
-            timeout_s: longest wait, in seconds.
+            members: Returns the addresses of the replicas, and the names of the drained ones.
+            former: Gateway that it is to replace.
+            timeout_s: Longest wait, in seconds.
 
         Raises:
-            FleetError: it ended, or they have not in time.
+            FleetError: It ended, or the time is over.
         """
-        waiting: set[str] = set()
+        missing: set[str] = set()
         try:
             async with asyncio.timeout(timeout_s):
-                told: list[asyncio.Future[Any]] = [self.running.ready, self.running.ended]
-                await asyncio.wait(told, return_when=asyncio.FIRST_COMPLETED)
+                events: list[asyncio.Future[Any]] = [self.running.ready, self.running.ended]
+                await asyncio.wait(events, return_when=asyncio.FIRST_COMPLETED)
                 while not self.running.ended.done():
-                    with suppress(UpstreamError):  # it is busy: once more
+                    with suppress(UpstreamError):  # it is busy: try again
                         await self.balancer.publish(*members())
-                        waiting = still_to_infer(await former.states(), await self.balancer.states())
-                        if not waiting:
+                        missing = still_to_infer(await former.states(), await self.balancer.states())
+                        if not missing:
                             if isinstance(former, GatewayBalancer):
                                 await self.balancer.inherit(former)
                             return
-                    await asyncio.sleep(_LOOK_S)
+                    await asyncio.sleep(_POLL_S)
         except TimeoutError:
-            said = f"still to infer for it: {', '.join(sorted(waiting))}" if waiting else "it does not listen"
+            said = f"still to infer for it: {', '.join(sorted(missing))}" if missing else "it does not listen"
             raise FleetError(f"the new gateway does not serve after {timeout_s:g} s; {said}", _HINT) from None
         raise FleetError(f"the new gateway ended with code {self.running.ended.result()}", _HINT)
 
 
-def still_to_infer(former: Iterable[Mapping[str, Any]], rows: Iterable[Mapping[str, Any]]) -> set[str]:
-    """The names of replicas that serve by one gateway and do not yet by the next.
+def still_to_infer(former: Iterable[ReplicaReport], new: Iterable[ReplicaReport]) -> set[str]:
+    """Names of the replicas that serve for one gateway and do not yet serve for the next.
 
     Args:
-        former: what the first says of its replicas; nothing if it cannot be asked: then one at least has to serve.
-        rows: what the next says.
+        former: Reports of the first gateway; empty if it does not answer: then one replica at least has to serve.
+        new: Reports of the next gateway.
     """
-    former, rows = list(former), list(rows)
-    if not former and not _active(rows):
-        return {str(row["id"]) for row in rows}
-    return _active(former) - _active(rows)
+    former, new = list(former), list(new)
+    if not former and not _active(new):
+        return {report.id for report in new}
+    return _active(former) - _active(new)
 
 
 def later(spec: ChildSpec) -> ProcessSpec:
-    """A gateway's spec, of one that accepts nobody before it is told to."""
+    """The spec of a gateway that accepts no clients before it is told to."""
     assert isinstance(spec, ProcessSpec), "only processes of ours can wait"
     return replace(spec, arguments=(*spec.arguments, _LATER))
 
 
-def _active(rows: Iterable[Mapping[str, Any]]) -> set[str]:
-    return {str(row["id"]) for row in rows if row["state"] == "active"}
+def _active(reports: Iterable[ReplicaReport]) -> set[str]:
+    return {report.id for report in reports if report.is_active}

@@ -1,4 +1,4 @@
-"""What a child is asked so that it shows that it lives: something that takes no inference."""
+"""Asks a child for an answer that takes no inference, to learn whether it lives."""
 
 from collections.abc import Callable
 
@@ -7,17 +7,17 @@ from embedfleet.control.plan.specs import ChildSpec
 from embedfleet.errors import TimedOut
 from embedfleet.http.client import fetch
 
-_ANSWER_S = 10.0  # how long the silence lasts is told by those who look, so that a late answer is one too
+_ANSWER_S = 10.0  # long: the watchdog measures the silence, so a late answer still counts
 
 
 class LivenessCheck:
-    """Put again and again to one child.
+    """A check of one child, made again and again.
 
     Args:
-        spec: of the child.
-        balancer: of its service; the child itself, or one that may have had answers of it.
-        url: tells where it listens.
-        timeout_s: of one question.
+        spec: Spec of the child.
+        balancer: Balancer of the child's service: the child itself, or one that may have had answers from it.
+        url: Returns where the child listens.
+        timeout_s: Longest wait for one answer, in seconds.
     """
 
     def __init__(
@@ -27,28 +27,28 @@ class LivenessCheck:
         self._balancer = balancer
         self._url = url
         self._timeout_s = timeout_s
-        self._answers = 0  # that the balancer had of it when it was asked last
+        self._answers = 0  # that the balancer had counted at the last check
 
-    async def put(self) -> None:
-        """Return once it answers.
+    async def run(self) -> None:
+        """Return once the child answers.
 
-        Of TEI's paths /health waits behind the batch that runs, /info does not.
+        A replica is asked for ``/info``: TEI answers ``/health`` only after the batch that runs.
 
         Raises:
-            UpstreamError: it does not.
+            UpstreamError: The child does not answer.
         """
         if self._spec.kind == "balancer":
             await self._balancer.ask(self._timeout_s)
             return
         try:
             await fetch(f"{self._url()}/info", timeout_s=self._timeout_s)
-        except TimedOut:  # it may have no file left for a connection of ours, and yet serve on those that it has
+        except TimedOut:  # it may be out of files for a new connection, and yet serve on those that it has
             if not await self._has_served():
                 raise
 
     async def _has_served(self) -> bool:
-        """Whether a gateway that says that it serves has had answers of it since the last time we asked."""
-        rows = {row["id"]: row for row in await self._balancer.states()}
-        row = rows.get(self._spec.name, {})
-        before, self._answers = self._answers, row.get("sent", 0) - row.get("requests", 0)
-        return row.get("state") == "active" and 0 < before < self._answers
+        """Whether the gateway says that the replica serves, and has had answers from it since the last check."""
+        reports = {report.id: report for report in await self._balancer.states()}
+        report = reports.get(self._spec.name)
+        before, self._answers = self._answers, report.load.answered if report and report.load else 0
+        return report is not None and report.is_active and 0 < before < self._answers

@@ -1,4 +1,4 @@
-"""Ending what serves another model than its service is to have, before the first replica of that is started."""
+"""Ends replicas of a service's former model before the first one of the new model starts."""
 
 import asyncio
 import logging
@@ -13,36 +13,36 @@ _RETRY_S = 1.0
 
 
 class OldModelRemoval:
-    """See the module.
+    """Ends what was found under the names of replicas and serves another model.
 
     Args:
-        changed: called when a service has been cleared.
+        changed: Called when all of a service has ended.
     """
 
     def __init__(self, changed: Callable[[], None]) -> None:
         self._changed = changed
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._over = False
+        self._is_over = False
 
     def begin(self, service: str, children: Sequence[tuple[ChildSpec, Driver]]) -> None:
-        """End what was found in the place of these children of a service, all at the same time."""
-        self._tasks[service] = asyncio.create_task(self._clear(children))
+        """Start to end what runs under the names of these children, all at the same time."""
+        self._tasks[service] = asyncio.create_task(self._end_all(children))
 
-    def holds(self, service: str) -> bool:
-        """Whether something of another model may be there still."""
+    def is_running(self, service: str) -> bool:
+        """Whether a replica of a service's former model may still run."""
         return service in self._tasks and not self._tasks[service].done()
 
     async def finish(self) -> None:
-        """Wait for what is under way, and try nothing again."""
-        self._over = True
+        """Wait for the attempts that are under way, and make no further ones."""
+        self._is_over = True
         await asyncio.gather(*self._tasks.values())
 
-    async def _clear(self, children: Sequence[tuple[ChildSpec, Driver]]) -> None:
-        await asyncio.gather(*(self._clear_one(spec, driver) for spec, driver in children))
+    async def _end_all(self, children: Sequence[tuple[ChildSpec, Driver]]) -> None:
+        await asyncio.gather(*(self._end(spec, driver) for spec, driver in children))
         self._changed()
 
-    async def _clear_one(self, spec: ChildSpec, driver: Driver) -> None:
-        while not self._over:
+    async def _end(self, spec: ChildSpec, driver: Driver) -> None:
+        while not self._is_over:
             try:
                 await driver.clear(spec)
             except OSError as error:

@@ -1,4 +1,4 @@
-"""After an update that failed: what served before it serves again, and nothing of it is left."""
+"""Rolls back an update that failed: what served before serves again, and the rest of the update goes."""
 
 import asyncio
 import logging
@@ -9,12 +9,13 @@ from dataclasses import dataclass
 
 from embedfleet.config.settings import Service, Settings
 from embedfleet.control.balancers.base import Balancer
-from embedfleet.control.balancers.gateway import ContainedGateway
+from embedfleet.control.balancers.contained_gateway import ContainedGateway
 from embedfleet.control.balancers.gateway_folder import GatewayFolder
 from embedfleet.control.balancers.service_balancer import make_balancer
 from embedfleet.control.docker.client import Docker
 from embedfleet.control.docker.container import Container
 from embedfleet.control.docker.former import former_name, is_former, put_back
+from embedfleet.control.lifecycle.failed_start import leftovers
 from embedfleet.control.plan.plan import gateway_folder
 from embedfleet.control.plan.specs import ChildSpec, ContainerSpec
 from embedfleet.control.run.child import Child
@@ -31,10 +32,10 @@ class FailedFleet:
     """A fleet that failed.
 
     Attributes:
-        settings: in force.
-        docker: the daemon.
-        plan: of the fleet.
-        children: of it, as they ended.
+        settings: Settings in force.
+        docker: Docker daemon.
+        plan: Plan of the fleet.
+        children: Children of the fleet, as they ended.
     """
 
     settings: Settings
@@ -43,20 +44,22 @@ class FailedFleet:
     children: Sequence[Child]
 
     @property
-    def started(self) -> list[Child]:
-        """The containers that it started or took over."""
-        return [child for child in self.children if isinstance(child.spec, ContainerSpec) and child.was_started]
+    def containers(self) -> list[Child]:
+        """The children that are containers."""
+        return [child for child in self.children if isinstance(child.spec, ContainerSpec)]
 
 
 async def roll_back(failed: FailedFleet) -> None:
-    """Remove what a fleet started, put back what that replaced, tell the balancers, and wait until it serves."""
+    """Remove what a fleet started, put back what that replaced, tell the balancers, and wait until all of it serves."""
     try:
         back = await asyncio.to_thread(_exchange, failed)
         containers = await asyncio.to_thread(failed.docker.ours)
     except DockerError as error:
         log.error("what was before cannot be put back: %s (%s)", error.message, error.hint)  # noqa: TRY400
         return
-    services = {child.spec.service for child in failed.started if not child.is_kept}
+    services = {
+        child.spec.service for child in failed.containers if child.was_started and not child.start_record.goes_on
+    }
     services |= {container.service for container in containers if container.name in back}
     deadline = time.monotonic() + failed.settings.fleet.ready_timeout_s
     for service in failed.settings.services:
@@ -66,16 +69,15 @@ async def roll_back(failed: FailedFleet) -> None:
 
 
 def _exchange(failed: FailedFleet) -> list[str]:
-    """New containers for former ones; returns the names of these."""
+    """Replace new containers by former ones; returns the names of the former ones."""
     docker = failed.docker
     formers = {former_name(container) for container in docker.ours() if is_former(container)}
-    for child in failed.started:
-        name = child.spec.name
-        if not child.is_kept or (name in formers and not child.served):
-            container = docker.find(name)
-            if container is not None and container.ours:
-                docker.remove(container.id)
-    back = put_back(docker, {child.spec.name for child in failed.started if child.served})
+    decision = leftovers([child.start_record for child in failed.containers], formers)
+    for name in decision.removed:
+        container = docker.find(name)
+        if container is not None and container.ours:
+            docker.remove(container.id)
+    back = put_back(docker, decision.superseded)
     for network in docker.networks():
         docker.remove_network(network)
     return back
@@ -84,42 +86,51 @@ def _exchange(failed: FailedFleet) -> list[str]:
 async def _tell(
     failed: FailedFleet, service: Service, own: Sequence[Container], back: Collection[str], deadline: float
 ) -> None:
-    """Tell a service's balancer who its replicas are, and wait until those that were put back have inferred."""
-    balancers = {container.name for container in own if container.kind == "balancer"}
-    replicas = [container for container in own if container.kind == "replica"]
-    if not replicas or not balancers:
+    """Tell a service's balancer its replicas, and wait until those that were put back have inferred."""
+    gateways = {container.name for container in own if container.kind == "balancer"}
+    names = [container.name for container in own if container.kind == "replica"]
+    balancer = _balancer(failed, service, own) if names and gateways else None
+    if balancer is None:
         return
-    if f"gateway-{service.name}-lb" in balancers:
-        addresses = {each.name: f"http://{each.name}:{each.port}" for each in replicas}
-        balancer: Balancer = ContainedGateway(GatewayFolder(gateway_folder(failed.settings, service.name)), addresses)
-    elif any(spec.name in balancers for spec in failed.plan):
-        balancer = make_balancer(failed.settings, service, failed.docker, failed.plan, lambda: None)
-    else:  # an nginx that this fleet was to do without: its file is as it was
-        return
-    others = {c.spec.service for c in failed.children if c.found is not None and c.found.has_other_model}
-    names = [each.name for each in replicas]
+    others = {child.spec.service for child in failed.children if child.finds_other_model}
     try:
         with suppress(TimeoutError):
             async with asyncio.timeout_at(asyncio.get_running_loop().time() + deadline - time.monotonic()):
-                await _until_told(
-                    balancer,
-                    failed.docker,
-                    names,
-                    back,
-                    met_another=service.name in others,
-                )
+                await _until_serving(balancer, failed.docker, names, back, met_another=service.name in others)
                 return
         log.error("not all of %s serve again: see `embedfleet status`", ", ".join(names))
     except EmbedfleetError as error:
-        log.error("%s cannot be told who its replicas are: %s", ", ".join(balancers), error)  # noqa: TRY400
+        log.error("%s cannot be told who its replicas are: %s", ", ".join(gateways), error)  # noqa: TRY400
     finally:
         await balancer.close()
 
 
-async def _until_told(
+def _balancer(failed: FailedFleet, service: Service, own: Sequence[Container]) -> Balancer | None:
+    """The balancer of a service's containers.
+
+    None for an nginx that the plan of this fleet does not have: its configuration is as it was before.
+    """
+    gateways = {container.name for container in own if container.kind == "balancer"}
+    if f"gateway-{service.name}-lb" in gateways:
+        addresses = {each.name: f"http://{each.name}:{each.port}" for each in own if each.kind == "replica"}
+        return ContainedGateway.open(GatewayFolder(gateway_folder(failed.settings, service.name)), addresses)
+    if any(spec.name in gateways for spec in failed.plan):
+        return make_balancer(failed.settings, service, failed.docker, failed.plan, lambda: None)
+    return None
+
+
+async def _until_serving(
     balancer: Balancer, docker: Docker, names: Sequence[str], back: Collection[str], *, met_another: bool
 ) -> None:
-    """Until those of ``back`` serve; ``met_another`` if the balancer may have met the model that failed."""
+    """Tell a balancer its replicas until those that were put back serve.
+
+    Args:
+        balancer: The balancer.
+        docker: Docker daemon.
+        names: Names of the replicas.
+        back: Names of the containers that were put back.
+        met_another: Whether the balancer may have met the model of the update that failed.
+    """
     told: dict[str, str] = {}
     while True:
         found = [await asyncio.to_thread(docker.find, name) for name in names]
@@ -130,7 +141,7 @@ async def _until_told(
                     await balancer.allow_new_model()
                 await balancer.publish([Endpoint(name, url) for name, url in urls.items()], frozenset())
                 told = urls
-        states = {str(row["id"]): row["state"] for row in await balancer.states()}
-        if told and all(states.get(name) == "active" for name in names if name in back):
+        active = {report.id for report in await balancer.states() if report.is_active}
+        if told and active.issuperset(name for name in names if name in back):
             return
         await asyncio.sleep(_POLL_S)

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from embedfleet.gateway.dispatch.pace import Pace
 from embedfleet.gateway.dispatch.request import Chunk
+from embedfleet.types import ReplicaState
 
 # Time beyond the predicted end after which a replica counts as late, in seconds.
 _LATE_S: Final = 0.010
@@ -18,16 +19,7 @@ _LEFT: Final = 4096
 _THROTTLE, _RECOVERY_PER_S, _LEAST_THROTTLE = 0.7, 0.05, 0.05
 
 
-class State(StrEnum):
-    """A replica's phase."""
-
-    JOINING = "joining"  # told of, not yet seen to infer
-    ACTIVE = "active"
-    SUSPECT = "suspect"  # late with everything it has; gets nothing new until it answers anything
-    DOUBTED = "doubted"  # may be another process: gets nothing new until it has inferred, once
-    EJECTED = "ejected"  # it failed; probes go on
-    DRAINING = "draining"  # finishes what it has
-    DRAINED = "drained"  # has finished, and is kept out until it is wanted back
+State = ReplicaState
 
 
 class Event(StrEnum):
