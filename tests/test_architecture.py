@@ -28,7 +28,7 @@ SUB_LAYERS = {
     "cli": [
         {"verbs"},
         {"replica"},
-        {"main", "flags", "progress", "query"},
+        {"main", "flags", "image_progress", "progress", "query"},
         {"output", "environment", "child", "conversion", "respawn"},
     ],
     "gateway": [

@@ -31,6 +31,23 @@ class Endpoint:
         return {"id": self.id, "url": self.url}
 
 
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A replica of a pool, as control tells a gateway: a row of ``PUT /replicas`` on the gateway's admin socket.
+
+    Attributes:
+        endpoint: Name and address of the replica.
+        is_drained: Whether it is to get nothing; None to leave that as it is.
+    """
+
+    endpoint: Endpoint
+    is_drained: bool | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The member as a row."""
+        return self.endpoint.to_json() | ({} if self.is_drained is None else {"drained": self.is_drained})
+
+
 class ReplicaState(StrEnum):
     """State of a replica, as ``embedfleet status`` shows it.
 

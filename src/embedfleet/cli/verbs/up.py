@@ -14,8 +14,9 @@ from typing import Any, NoReturn
 import click
 
 from embedfleet.cli.flags import given_flags, read_settings, settings_flags
+from embedfleet.cli.image_progress import ImageProgress
 from embedfleet.cli.output import data, say
-from embedfleet.cli.progress import Progress, Transfer
+from embedfleet.cli.progress import Progress
 from embedfleet.cli.query import ask, ask_status
 from embedfleet.config.settings import Service, Settings
 from embedfleet.control.host.disk import room
@@ -99,7 +100,7 @@ def _run_held(settings: Settings, reread: Callable[[], Settings], state: FleetLo
         prepare_folders(settings)
         for line in provide_models(settings, ground):
             say(line)
-        with Transfer() as transfer:
+        with ImageProgress() as transfer:
             provide_images(ground, plan, settings, transfer.show)
 
     def ready() -> None:

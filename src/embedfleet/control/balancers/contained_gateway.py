@@ -8,10 +8,10 @@ from dataclasses import replace
 
 from typing_extensions import override
 
-from embedfleet.control.balancers.gateway import GatewayBalancer, member_row
+from embedfleet.control.balancers.gateway import GatewayBalancer
 from embedfleet.control.balancers.gateway_folder import GatewayFolder, socket_in
 from embedfleet.errors import UpstreamError
-from embedfleet.types import Endpoint, ReplicaReport
+from embedfleet.types import Endpoint, Member, ReplicaReport
 
 
 class ContainedGateway(GatewayBalancer):
@@ -38,7 +38,7 @@ class ContainedGateway(GatewayBalancer):
     def open(cls, folder: GatewayFolder, addresses: Mapping[str, str]) -> "ContainedGateway":
         """Open a gateway's folder, and drop from its file the replicas that the plan does not have at that address."""
         descriptor = folder.open()
-        former = {row["id"]: row["url"] for row in folder.keep(addresses)}
+        former = {member.endpoint.id: member.endpoint.url for member in folder.keep(addresses)}
         others = [Endpoint(name, url) for name, url in former.items() if name not in addresses]
         return cls(folder, descriptor, addresses, others)
 
@@ -52,12 +52,12 @@ class ContainedGateway(GatewayBalancer):
         """
         self._urls = {endpoint.id: endpoint.url for endpoint in endpoints}
         planned = [Endpoint(endpoint.id, self._addresses[endpoint.id]) for endpoint in endpoints]
-        rows = [member_row(endpoint, drained) for endpoint in planned or self._former]
+        members = [Member(endpoint, endpoint.id in drained) for endpoint in planned or self._former]
         try:
-            self._folder.write(rows)
+            self._folder.write(members)
         except OSError as error:  # such as a full disk: a gateway that is told more than the file says would lose it
             raise UpstreamError(f"{self._folder.path}: {error}") from error
-        await self._tell(rows)
+        await self._tell(members)
 
     @override
     async def states(self) -> Sequence[ReplicaReport]:

@@ -1,9 +1,8 @@
 """Balancer that is our gateway: it probes the replicas itself, and is told and asked over its admin socket."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
-from typing import Any
 
 import orjson
 from typing_extensions import override
@@ -12,7 +11,7 @@ from embedfleet.control.balancers.base import Balancer
 from embedfleet.errors import Malformed, UpstreamError
 from embedfleet.http.client import Reply, fetch
 from embedfleet.probe.reference import WORD_S
-from embedfleet.types import Endpoint, ReplicaReport
+from embedfleet.types import Endpoint, Member, ReplicaReport
 
 _OK = 200
 _TIMEOUT_S = 5.0
@@ -40,7 +39,8 @@ class GatewayBalancer(Balancer):
     async def publish(self, endpoints: Sequence[Endpoint], drained: AbstractSet[str]) -> None:
         """Tell it its replicas; the flag ``drained`` is sent only for those where it is or was set."""
         named = drained | self._drained
-        await self._tell([member_row(endpoint, drained if endpoint.id in named else None) for endpoint in endpoints])
+        members = [Member(each, each.id in drained if each.id in named else None) for each in endpoints]
+        await self._tell(members)
         self._drained = frozenset(drained)
 
     @override
@@ -94,8 +94,8 @@ class GatewayBalancer(Balancer):
         """
         await self._call("/retire", method="POST")
 
-    async def _tell(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        await self._call("/replicas", method="PUT", body=orjson.dumps(rows))
+    async def _tell(self, members: Sequence[Member]) -> None:
+        await self._call("/replicas", method="PUT", body=orjson.dumps([member.to_json() for member in members]))
 
     async def _call(self, path: str, *, method: str = "GET", body: bytes = b"", timeout_s: float = _TIMEOUT_S) -> Reply:
         """Send a request to its admin socket.
@@ -107,13 +107,3 @@ class GatewayBalancer(Balancer):
         if reply.status != _OK:
             raise Malformed(f"{method} {path} was answered {reply.status} {reply.body[:200].decode(errors='replace')}")
         return reply
-
-
-def member_row(endpoint: Endpoint, drained: AbstractSet[str] | None) -> dict[str, Any]:
-    """A replica as a gateway is told of it.
-
-    Args:
-        endpoint: Name and address of the replica.
-        drained: Names of the drained replicas; None to say nothing about that.
-    """
-    return endpoint.to_json() | ({} if drained is None else {"drained": endpoint.id in drained})

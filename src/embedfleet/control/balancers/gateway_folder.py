@@ -11,12 +11,11 @@ import shutil
 import stat
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import orjson
 
 from embedfleet.control.plan.plan import GATEWAY_MEMBERS, GATEWAY_SOCKET
-from embedfleet.types import url_fault
+from embedfleet.types import Endpoint, Member, url_fault
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +59,7 @@ class GatewayFolder:
         """
         return os.open(self.path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
 
-    def write(self, rows: Sequence[Mapping[str, Any]]) -> None:
+    def write(self, members: Sequence[Member]) -> None:
         """Write the replicas for a gateway that starts, atomically.
 
         The container can write to the folder too, and this process may be root. So a link that the container put in the
@@ -70,31 +69,31 @@ class GatewayFolder:
         _clear(temporary)
         with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW), "wb") as stream:
             os.fchmod(stream.fileno(), 0o644)
-            stream.write(orjson.dumps(rows))
+            stream.write(orjson.dumps([member.to_json() for member in members]))
         if self._members.is_dir() and not self._members.is_symlink():  # no file can take its place
             log.warning("%s is a folder: it is made anew", self._members)
             _clear(self._members)
         temporary.replace(self._members)
 
-    def keep(self, addresses: Mapping[str, str]) -> list[dict[str, Any]]:
+    def keep(self, addresses: Mapping[str, str]) -> list[Member]:
         """Keep only the written replicas that are still planned at their address.
 
         Args:
             addresses: Planned URL of each replica, by name.
 
         Returns:
-            The rows that were dropped.
+            The replicas that were dropped.
         """
         try:
-            rows = _rows(_read(self._members))
+            members = _parse(_read(self._members))
         except FileNotFoundError:
             return []
         except (OSError, ValueError) as error:
             log.warning("%s is of no use, and is made anew: %s", self._members, error)
             _clear(self._members)
             return []
-        others = [row for row in rows if addresses.get(row["id"]) != row["url"]]
-        self.write([row for row in rows if row not in others])
+        others = [member for member in members if addresses.get(member.endpoint.id) != member.endpoint.url]
+        self.write([member for member in members if member not in others])
         return others
 
     def remove(self) -> None:
@@ -123,8 +122,8 @@ def _read(file: Path) -> bytes:
     return content
 
 
-def _rows(content: bytes) -> list[dict[str, Any]]:
-    """The rows in a file that `GatewayFolder.write` wrote.
+def _parse(content: bytes) -> list[Member]:
+    """The replicas in a file that `GatewayFolder.write` wrote.
 
     Raises:
         ValueError: The content is anything else.
@@ -141,7 +140,7 @@ def _rows(content: bytes) -> list[dict[str, Any]]:
             raise ValueError(f"the url of {row['id']} {fault}")
         if not isinstance(row.get("drained", False), bool):
             raise ValueError(f"{row['id']} is neither drained nor not")  # noqa: TRY004 - likewise
-    return rows
+    return [Member(Endpoint(row["id"], row["url"]), row.get("drained")) for row in rows]
 
 
 def _clear(path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from embedfleet.control.balancers.contained_gateway import ContainedGateway, states_in
 from embedfleet.control.balancers.gateway_folder import GatewayFolder, socket_in
 from embedfleet.errors import UpstreamError
-from embedfleet.types import Endpoint
+from embedfleet.types import Endpoint, Member
 from tests.services.driver import FakeGateway
 
 INSIDE = {"r0": "http://r0:80", "r1": "http://r1:80"}
@@ -78,17 +78,17 @@ def test_what_it_cannot_be_told_now_it_finds_when_it_starts(folder):
 
 def test_a_replica_that_is_planned_no_more_or_elsewhere_is_forgotten(folder):
     async def go():
-        rows = [{"id": f"r{n}", "url": f"http://r{n}:80"} for n in range(3)]
-        folder.write([*rows, {"id": "r1", "url": "http://elsewhere:80"}])
+        members = [Member(Endpoint(f"r{n}", f"http://r{n}:80")) for n in range(3)]
+        folder.write([*members, Member(Endpoint("r1", "http://elsewhere:80"))])
         await ContainedGateway.open(folder, INSIDE).close()
-        assert remembered(folder) == rows[:2]
+        assert remembered(folder) == [member.to_json() for member in members[:2]]
 
     asyncio.run(go())
 
 
 def test_while_there_are_none_of_ours_those_go_on_that_served_before_us(folder):
     async def go():
-        folder.write([{"id": f"r{n}", "url": f"http://r{n}:80", "drained": True} for n in range(2)])
+        folder.write([Member(Endpoint(f"r{n}", f"http://r{n}:80"), is_drained=True) for n in range(2)])
         balancer = ContainedGateway.open(folder, {"r0": "http://r0:80"})
         async with listening(folder) as gateway:
             for told, members in ((HERE[:1], ["r0"]), ([], ["r1"]), (HERE[:1], ["r0"])):

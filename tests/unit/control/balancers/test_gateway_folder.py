@@ -7,7 +7,7 @@ import orjson
 import pytest
 
 from embedfleet.control.balancers.gateway_folder import GatewayFolder
-from embedfleet.types import Endpoint
+from embedfleet.types import Endpoint, Member
 
 INSIDE = {"r0": "http://r0:80", "r1": "http://r1:80"}
 HERE = [Endpoint("r0", "http://172.18.0.2:80"), Endpoint("r1", "http://172.18.0.3:80")]
@@ -57,7 +57,7 @@ def _link(file: Path) -> None:
 def test_what_is_no_file_is_neither_read_nor_waited_for_and_makes_room(folder, plant, name):
     plant(folder.path / name)
     assert folder.keep(INSIDE) == []
-    folder.write([{"id": "r0", "url": "http://r0:80"}])
+    folder.write([Member(Endpoint("r0", "http://r0:80"))])
     assert remembered(folder) == [{"id": "r0", "url": "http://r0:80"}]
     assert [file.name for file in folder.path.iterdir()] == ["members.json"]
 
@@ -106,6 +106,6 @@ def test_a_link_that_the_container_left_is_not_followed(folder, tmp_path):
     other.write_text("kept")
     (folder.path / "members.new").symlink_to(other)
     (folder.path / "members.json").symlink_to(other)
-    folder.write([{"id": "r0", "url": "http://r0:80"}])
+    folder.write([Member(Endpoint("r0", "http://r0:80"))])
     assert other.read_text() == "kept"
     assert remembered(folder) == [{"id": "r0", "url": "http://r0:80"}]
