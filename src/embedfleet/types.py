@@ -167,7 +167,7 @@ def url_fault(url: str) -> str:
         parts = urlsplit(url)
         port = parts.port
     except ValueError as error:
-        return f"is none: {error}"
+        return f"is not valid: {error}"
     if parts.scheme != "http":
         return "does not begin with http://"
     if not parts.hostname:
@@ -175,5 +175,5 @@ def url_fault(url: str) -> str:
     if port is not None and port not in _PORTS:
         return "has no port between 1 and 65535"
     if "@" in parts.netloc or "?" in url or "#" in url:
-        return "has a user, a query or a fragment, which no replica would be told"
+        return "has a user, a query or a fragment, which would not reach the replica"
     return ""

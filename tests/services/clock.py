@@ -1,4 +1,4 @@
-"""An event loop whose clock jumps: a wait of any length is over at once, and takes as long as it says by that clock."""
+"""An event loop with a clock of its own, which jumps to the next timer instead of waiting."""
 
 import asyncio
 import selectors
@@ -7,7 +7,7 @@ from typing import Any
 
 
 class _Selector(selectors.SelectSelector):
-    """Does not wait, but sets the clock forward."""
+    """Selector that sets the clock forward instead of waiting."""
 
     now = 0.0
 
@@ -29,11 +29,11 @@ class JumpingLoop(asyncio.SelectorEventLoop):
         return self._clock.now
 
     def stand_still(self, for_s: float) -> None:
-        """Let time pass in which nothing runs here."""
+        """Let time pass while nothing runs in this process."""
         self._clock.now += for_s
 
 
 def run_at_once(test: Coroutine[Any, Any, None]) -> None:
-    """Run a test on a clock that jumps."""
+    """Run a test on a `JumpingLoop`."""
     with asyncio.Runner(loop_factory=JumpingLoop) as runner:
         runner.run(test)

@@ -1,4 +1,4 @@
-"""A driver without processes, and the admin socket of a gateway: a supervisor's two sides."""
+"""A driver without processes, and a gateway that is only its admin socket."""
 
 import asyncio
 from collections import defaultdict, deque
@@ -16,7 +16,7 @@ from embedfleet.http.server import Server
 
 
 class FakeRunning:
-    """A child that does what the test says."""
+    """A child that the test controls."""
 
     held = ""
 
@@ -58,7 +58,7 @@ class FakeRunning:
 
 
 class FakeDriver:
-    """Children listen at once, on the port they prefer; not those in ``loading``, and those in ``ends`` end instead."""
+    """Driver whose children listen at once; those in ``loading`` do not, and those in ``ends`` end."""
 
     can_restart = True
 
@@ -105,7 +105,7 @@ class FakeDriver:
 
 
 class FakeGateway:
-    """Takes memberships, and says that all members are in ``state`` but those that are drained."""
+    """Gateway that takes members, and reports all but the drained ones as ``state``."""
 
     def __init__(self) -> None:
         self.state = "active"

@@ -15,7 +15,7 @@ from embedfleet.types import Endpoint, Member, ReplicaReport
 
 _OK = 200
 _TIMEOUT_S = 5.0
-_STATES_S = 2.0  # short: whoever asks for states needs to know soon that there are none
+_STATES_S = 2.0  # short: a caller needs to know soon that a gateway does not report
 
 
 class GatewayBalancer(Balancer):

@@ -49,7 +49,7 @@ class GatewayFolder:
             log.warning("%s is no folder: it is made anew", self.path)
             self.path.unlink()
         self.path.mkdir(exist_ok=True)
-        self.path.chmod(0o777)  # only who may enter the folder above gets here
+        self.path.chmod(0o777)  # only the owner can enter the folder above
 
     def open(self) -> int:
         """Open the folder; through the descriptor its socket has a short path, as a Unix socket needs.
@@ -139,7 +139,7 @@ def _parse(content: bytes) -> list[Member]:
         if fault := url_fault(row["url"]):
             raise ValueError(f"the url of {row['id']} {fault}")
         if not isinstance(row.get("drained", False), bool):
-            raise ValueError(f"{row['id']} is neither drained nor not")  # noqa: TRY004 - likewise
+            raise ValueError(f"{row['id']} is neither drained nor not")  # noqa: TRY004 - of a file's content
     return [Member(Endpoint(row["id"], row["url"]), row.get("drained")) for row in rows]
 
 

@@ -16,21 +16,28 @@ class Listeners:
     """Listening sockets of a fleet.
 
     Args:
-        plan: Children of the fleet; each one that listens gets a socket.
-
-    Raises:
-        UsageError: An address cannot be bound.
+        sockets: Sockets by the name of the child that inherits each.
     """
 
-    def __init__(self, plan: Iterable[ChildSpec]) -> None:
-        self._sockets: dict[str, socket.socket] = {}
+    def __init__(self, sockets: dict[str, socket.socket]) -> None:
+        self._sockets = sockets
+
+    @classmethod
+    def open(cls, plan: Iterable[ChildSpec]) -> "Listeners":
+        """Open a socket for each child of a plan that listens.
+
+        Raises:
+            UsageError: An address cannot be bound.
+        """
+        listeners = cls({})
         try:
             for spec in plan:
                 if isinstance(spec, ProcessSpec) and spec.listens is not None:
-                    self._sockets[spec.name] = _listen(spec.service, *spec.listens)
+                    listeners._sockets[spec.name] = _listen(spec.service, *spec.listens)
         except BaseException:
-            self.close()
+            listeners.close()
             raise
+        return listeners
 
     def descriptor(self, child: str) -> int | None:
         """Descriptor of the socket that a child inherits; None if it inherits none."""

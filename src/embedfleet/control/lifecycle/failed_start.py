@@ -1,4 +1,4 @@
-"""What the failed start of a fleet leaves: the one place that decides it.
+"""Decides what the failed start of a fleet leaves, for replicas that go on, go, or come back.
 
 An update replaces containers that served before. If it fails, what served before must serve again. A new replica stays
 only if it serves the same model as the one that it replaced: two models must never serve side by side.

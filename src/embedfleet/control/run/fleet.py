@@ -73,7 +73,7 @@ async def run_fleet(
         try:
             if ground.docker is not None:
                 set_balancers_aside(settings, ground.docker, plan)
-            listeners = Listeners(plan)
+            listeners = Listeners.open(plan)
             processes = ProcessDriver(log_files_of(settings), settings.root, environment, listeners)
             drivers = Drivers(processes, RemoteDriver(), containers)
             supervisor = _make_supervisor(settings, ground, plan, drivers, listeners, new_model=new_model)

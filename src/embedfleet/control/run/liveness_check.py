@@ -27,7 +27,7 @@ class LivenessCheck:
         self._balancer = balancer
         self._url = url
         self._timeout_s = timeout_s
-        self._answers = 0  # that the balancer had counted at the last check
+        self._answers = 0  # number that the balancer had counted at the last check
 
     async def run(self) -> None:
         """Return once the child answers.

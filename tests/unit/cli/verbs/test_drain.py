@@ -1,4 +1,4 @@
-"""`drain` and `undrain`, on a fleet that is only its admin socket."""
+"""`drain` and `undrain` on a fleet that is only an admin socket."""
 
 import asyncio
 import threading
@@ -18,7 +18,7 @@ from tests.services.fleet import run_cli
 
 
 class Socket:
-    """A fleet's admin socket: `states` are what `s-0` is in, look by look, and the last one from then on."""
+    """A fleet's admin socket; each status takes the next of `states` for `s-0`, and the last one stays."""
 
     def __init__(self, *states: dict[str, Any], refusal: dict[str, str] | None = None, old: bool = False) -> None:
         self.states = list(states)
@@ -44,7 +44,7 @@ class Socket:
 
 @contextmanager
 def listening(folder: Path, socket: Socket) -> Iterator[Socket]:
-    """In a thread, with the lock held and the address written as a fleet does."""
+    """Serve the socket in a thread, with the fleet's lock held and its address published."""
     loop = asyncio.new_event_loop()
     server = Server(socket.handle)
     state = FleetLock(folder / ".embedfleet")

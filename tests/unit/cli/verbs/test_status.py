@@ -1,4 +1,4 @@
-"""What `embedfleet status` shows to people."""
+"""The table that `embedfleet status` prints."""
 
 import io
 

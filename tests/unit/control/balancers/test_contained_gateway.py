@@ -1,4 +1,4 @@
-"""A gateway in a container: told and asked through a folder that may lie deep, and that remembers for it."""
+"""A gateway in a container is told its replicas through a folder, which keeps them for its next start."""
 
 import asyncio
 import os
@@ -101,7 +101,7 @@ def test_while_there_are_none_of_ours_those_go_on_that_served_before_us(folder):
 
 
 def test_what_cannot_be_written_down_is_told_later(folder):
-    """A gateway that could not find it again would serve by what was before."""
+    """Otherwise the gateway would forget it at its next start."""
 
     async def go():
         balancer = ContainedGateway.open(folder, INSIDE)

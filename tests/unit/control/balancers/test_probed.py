@@ -1,4 +1,4 @@
-"""A balancer that is steered: who gets requests, by what replicas answer and by what somebody said."""
+"""A steered balancer sends requests to the replicas that infer and are not drained."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -12,7 +12,7 @@ from tests.services.replica import FakeReplica
 
 
 class Steered:
-    """A balancer that does as it is told, and remembers it."""
+    """A balancer that records its orders."""
 
     may_start = True
 

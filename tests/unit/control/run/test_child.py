@@ -1,10 +1,10 @@
-"""What is known of a child decides whether it survives a failed start."""
+"""Whether a child survives a failed start follows from how far its own start got."""
 
 from tests.services.supervisor import found, run, world
 
 
 def test_of_a_failed_update_only_what_serves_the_same_model_stays(tmp_path):
-    """What the gateway said of the one that was replaced is not said of the one in its place."""
+    """A report on the replica that was replaced does not count for its successor."""
 
     async def test() -> None:
         async with world(tmp_path, replicas=3) as made:

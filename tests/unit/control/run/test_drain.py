@@ -1,4 +1,4 @@
-"""A drained replica stays drained whatever happens around it, and nobody takes it for broken."""
+"""A drained replica stays drained through restarts, and does not count as broken."""
 
 import asyncio
 

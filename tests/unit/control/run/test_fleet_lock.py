@@ -1,4 +1,4 @@
-"""One fleet a folder; what a dead one left behind is no fleet, and what is removed of a live one does not hide it."""
+"""One fleet runs per folder; files of a dead fleet are not a fleet, and removed files do not hide a live one."""
 
 import json
 import os
@@ -31,7 +31,7 @@ state.release()
 
 
 def start(folder: Path, *words: str) -> subprocess.Popen[str]:
-    """A process that holds a folder until its stdin ends, and has said where it is if it is given a word."""
+    """A process that holds a folder's lock until its stdin ends, and publishes its address if it is given a word."""
     process = subprocess.Popen(
         [sys.executable, "-c", HOLD, str(folder), *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
@@ -41,7 +41,7 @@ def start(folder: Path, *words: str) -> subprocess.Popen[str]:
 
 @pytest.fixture
 def holder(tmp_path):
-    """A process that holds the folder ``s`` and has said where it is."""
+    """A process that holds the lock of the folder ``s`` and has published its address."""
     process = start(tmp_path / "s", "serves")
     yield process
     process.communicate()
@@ -201,7 +201,7 @@ def test_a_state_file_that_makes_no_sense_hides_nobody(holder, tmp_path, content
 
 
 def test_a_fleet_of_an_older_version_is_found(tmp_path):
-    """It left its lock empty, and its socket in the temporary folder."""
+    """The fleet left an empty lock file, and its socket in the temporary folder."""
     first = start(tmp_path, "serves")
     empty_lock(tmp_path)
     (tmp_path / "fleet.json").write_text(json.dumps({"pid": first.pid, "socket": "/tmp/embedfleet-x/fleet.sock"}))

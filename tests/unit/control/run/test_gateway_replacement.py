@@ -1,4 +1,4 @@
-"""From a gateway to its successor, with gateways that are only their admin sockets."""
+"""Replacing a gateway loses nothing and changes nothing if it fails; the gateways are only admin sockets."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""A supervisor over real processes that hang in every way."""
+"""A supervisor replaces real processes that hang, in each way that a process can."""
 
 import asyncio
 import os
@@ -60,7 +60,7 @@ async def serving(
     """One replica that is a process, and a gateway that is only its admin socket and a process that waits."""
     folder, log_files, gateway = logs / "run", LogFiles(logs), FakeGateway()
     folder.mkdir()
-    driver = ProcessDriver(log_files, ROOT, os.environ | environment, Listeners(()), COMMAND)
+    driver = ProcessDriver(log_files, ROOT, os.environ | environment, Listeners({}), COMMAND)
     plan = [
         ProcessSpec("s-gateway", "s", "balancer", ("answers",), str(folder / "s.sock")),
         ProcessSpec("s-0", "s", "replica", (mode,)),
@@ -72,7 +72,7 @@ async def serving(
         {"s": GatewayBalancer(str(folder / "s.sock"))},
         log_files,
         limits=ChildLimits(Backoff(0, 0), stop_grace_s=10 * LIMIT_S, hung_after_s=hung_after_s),
-        listeners=Listeners(()),
+        listeners=Listeners({}),
     )
     running = asyncio.create_task(supervisor.run())
     try:
@@ -116,7 +116,7 @@ def test_who_hangs_is_replaced_where_it_was_and_the_reason_told(tmp_path, how, r
 
 
 def test_a_gateway_that_hangs_is_replaced(tmp_path):
-    """Its process is stopped; that the admin socket answers is no excuse."""
+    """Its process is stopped, though the admin socket of the fake gateway answers."""
 
     async def test() -> None:
         async with serving(tmp_path) as (supervisor, child):
@@ -170,7 +170,7 @@ def test_a_model_that_never_comes_is_not_waited_for(tmp_path, stopped):
 
 @pytest.mark.parametrize("how", [signal.SIGSTOP, signal.SIGUSR1])
 def test_nobody_waits_for_one_that_hangs_to_end(tmp_path, how):
-    """The grace of a stop is ten times as long as the test may take."""
+    """The grace of a stop is ten times the time limit of the test."""
 
     async def test() -> None:
         async with serving(tmp_path) as (supervisor, child):

@@ -1,4 +1,4 @@
-"""A replica that takes no connection of ours lives all the same if its gateway has answers of it."""
+"""A replica that does not answer control still lives if its gateway gets answers from it."""
 
 import asyncio
 import socket
@@ -19,7 +19,7 @@ REPLICA = ProcessSpec("s-0", "s", "replica")
 
 @asynccontextmanager
 async def asking(folder: Path) -> AsyncIterator[tuple[FakeGateway, LivenessCheck]]:
-    """A gateway, and a check of a replica that accepts and says nothing."""
+    """A gateway, and a check of a replica that accepts connections and does not answer."""
     gateway = FakeGateway()
     await gateway.server.start(path=str(folder / "s.sock"))
     with socket.create_server(("127.0.0.1", 0)) as deaf:

@@ -1,4 +1,4 @@
-"""A child that hangs is reported in time, and one that works, loads or stood still together with us is not."""
+"""A child that hangs is reported in time; one that works, loads, or was suspended together with us is not."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -18,7 +18,7 @@ ANSWER_S = 5.0
 
 
 class Observed(FakeRunning):
-    """A child that reads bytes each time that somebody looks at it."""
+    """A child that has read more bytes at each observation."""
 
     def __init__(self, reads: int = 0) -> None:
         super().__init__(pid=1)
