@@ -11,7 +11,7 @@ from rich.table import Table
 
 from embedfleet.cli.flags import read_settings_for_doctor, settings_flags
 from embedfleet.cli.output import data
-from embedfleet.cli.query import ask
+from embedfleet.cli.query import ask_status
 from embedfleet.control.preflight.check import Check
 from embedfleet.control.preflight.doctor import examine
 from embedfleet.control.run.fleet_lock import FleetLock
@@ -38,10 +38,10 @@ def command(as_json: bool, **flags: Any) -> None:  # noqa: ANN401
 def _own_ports(state: FleetLock) -> set[int]:
     """The ports that the fleet of this folder listens on, if it runs and can be asked."""
     try:
-        status = ask(state, "GET", "/status")
+        status = ask_status(state)
     except FleetError:
         return set()
-    return {service["port"] for service in status["services"]} if status else set()
+    return {service.port for service in status.services} if status else set()
 
 
 def _table(checks: list[Check]) -> Table:

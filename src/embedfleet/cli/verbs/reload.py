@@ -9,6 +9,7 @@ from embedfleet.cli.output import say
 from embedfleet.cli.query import ask
 from embedfleet.cli.replica import end_without_fleet
 from embedfleet.control.run.fleet_lock import FleetLock
+from embedfleet.control.run.reload import Replaced
 from embedfleet.errors import UsageError
 
 _WHERE = ("--config=", "--state-dir=")  # flags that name the fleet
@@ -29,9 +30,9 @@ def command(timeout_s: float, **flags: Any) -> None:  # noqa: ANN401
     answer = ask(lock, "POST", "/reload", timeout_s)
     if answer is None:
         end_without_fleet(lock)
-    for row in answer["replaced"]:
-        place = f" in the place of {row['before']}" if row["before"] else ""
-        say(f"{row['service']}: process {row['pid']} serves{place}, after {row['seconds']} s")
+    for each in (Replaced(**row) for row in answer["replaced"]):
+        place = f" in the place of {each.before}" if each.before else ""
+        say(f"{each.service}: process {each.pid} serves{place}, after {each.seconds} s")
 
 
 def _refuse_settings(flags: dict[str, Any]) -> None:
