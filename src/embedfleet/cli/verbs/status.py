@@ -13,7 +13,7 @@ from embedfleet.cli.flags import read_sound_settings, settings_flags
 from embedfleet.cli.output import data, say
 from embedfleet.cli.query import ask_status, daemon, say_elsewhere
 from embedfleet.config.settings import Settings
-from embedfleet.control.balancers.contained_gateway import states_in
+from embedfleet.control.balancers.contained_gateway import reports_in
 from embedfleet.control.balancers.gateway_folder import GatewayFolder
 from embedfleet.control.docker.leftovers import remains_status
 from embedfleet.control.plan.plan import gateway_folder
@@ -64,7 +64,7 @@ def _leftover_status(settings: Settings) -> FleetStatus | None:
     if docker is None:
         return None
     services = asyncio.run(
-        remains_status(docker, lambda service: states_in(GatewayFolder(gateway_folder(settings, service))))
+        remains_status(docker, lambda service: reports_in(GatewayFolder(gateway_folder(settings, service))))
     )
     say_elsewhere(docker)
     if not services:

@@ -25,7 +25,7 @@ class Balancer(Protocol):
             UpstreamError: It cannot be told now, and must be told again.
         """
 
-    async def states(self) -> Sequence[ReplicaReport]:
+    async def reports(self) -> Sequence[ReplicaReport]:
         """Its report of each replica; none while it cannot be asked."""
 
     async def ask(self, timeout_s: float) -> None:

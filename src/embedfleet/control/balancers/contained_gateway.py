@@ -60,11 +60,11 @@ class ContainedGateway(GatewayBalancer):
         await self._tell(members)
 
     @override
-    async def states(self) -> Sequence[ReplicaReport]:
+    async def reports(self) -> Sequence[ReplicaReport]:
         """Its report of each replica, with the URL by which this machine reaches it."""
         return [
             replace(report, endpoint=Endpoint(report.id, self._urls.get(report.id, report.endpoint.url)))
-            for report in await super().states()
+            for report in await super().reports()
         ]
 
     @override
@@ -74,12 +74,12 @@ class ContainedGateway(GatewayBalancer):
             self._descriptor = -1
 
 
-async def states_in(folder: GatewayFolder) -> Sequence[ReplicaReport]:
+async def reports_in(folder: GatewayFolder) -> Sequence[ReplicaReport]:
     """Reports of the gateway that uses a folder; none if it cannot be asked."""
     with suppress(OSError):
         descriptor = folder.open()
         try:
-            return await GatewayBalancer(socket_in(descriptor)).states()
+            return await GatewayBalancer(socket_in(descriptor)).reports()
         finally:
             os.close(descriptor)
     return []

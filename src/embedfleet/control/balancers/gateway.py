@@ -15,7 +15,7 @@ from embedfleet.types import Endpoint, Member, ReplicaReport
 
 _OK = 200
 _TIMEOUT_S = 5.0
-_STATES_S = 2.0  # short: a caller needs to know soon that a gateway does not report
+_REPORTS_S = 2.0  # short: a caller needs to know soon that a gateway does not report
 
 
 class GatewayBalancer(Balancer):
@@ -44,9 +44,9 @@ class GatewayBalancer(Balancer):
         self._drained = frozenset(drained)
 
     @override
-    async def states(self) -> Sequence[ReplicaReport]:
+    async def reports(self) -> Sequence[ReplicaReport]:
         try:
-            reply = await self._call("/replicas", timeout_s=_STATES_S)
+            reply = await self._call("/replicas", timeout_s=_REPORTS_S)
         except UpstreamError:
             return []
         return [ReplicaReport.from_json(row) for row in orjson.loads(reply.body)]

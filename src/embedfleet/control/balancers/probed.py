@@ -102,7 +102,7 @@ class ProbedBalancer(Balancer):
         await self._apply()
 
     @override
-    async def states(self) -> Sequence[ReplicaReport]:
+    async def reports(self) -> Sequence[ReplicaReport]:
         """Report of each replica; active is one that infers and gets requests."""
         return [
             ReplicaReport(known.endpoint, self._state(known), self._reason(known)) for known in self._watched.values()

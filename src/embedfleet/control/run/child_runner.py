@@ -199,7 +199,7 @@ async def _accept_clients(service: RunningService, running: Running) -> None:
     assert isinstance(balancer, GatewayBalancer), "its socket is held for it"
     deadline = time.monotonic() + _ACCEPT_S
     while service.gateway.running is running and not running.ended.done():
-        if time.monotonic() > deadline or any(report.is_active for report in await balancer.states()):
+        if time.monotonic() > deadline or any(report.is_active for report in await balancer.reports()):
             with suppress(UpstreamError):  # it is busy: try again
                 await balancer.listen()
                 return

@@ -74,7 +74,7 @@ class GatewaySuccessor:
                 while not self.running.ended.done():
                     with suppress(UpstreamError):  # it is busy: try again
                         await self.balancer.publish(*members())
-                        missing = still_to_infer(await former.states(), await self.balancer.states())
+                        missing = still_to_infer(await former.reports(), await self.balancer.reports())
                         if not missing:
                             if isinstance(former, GatewayBalancer):
                                 await self.balancer.inherit(former)

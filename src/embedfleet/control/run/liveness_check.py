@@ -48,7 +48,7 @@ class LivenessCheck:
 
     async def _has_served(self) -> bool:
         """Whether the gateway says that the replica serves, and has had answers from it since the last check."""
-        reports = {report.id: report for report in await self._balancer.states()}
+        reports = {report.id: report for report in await self._balancer.reports()}
         report = reports.get(self._spec.name)
         before, self._answers = self._answers, report.load.answered if report and report.load else 0
         return report is not None and report.is_active and 0 < before < self._answers

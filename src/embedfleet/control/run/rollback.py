@@ -141,7 +141,7 @@ async def _until_serving(
                     await balancer.allow_new_model()
                 await balancer.publish([Endpoint(name, url) for name, url in urls.items()], frozenset())
                 told = urls
-        active = {report.id for report in await balancer.states() if report.is_active}
+        active = {report.id for report in await balancer.reports() if report.is_active}
         if told and active.issuperset(name for name in names if name in back):
             return
         await asyncio.sleep(_POLL_S)

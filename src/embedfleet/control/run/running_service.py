@@ -51,7 +51,7 @@ class RunningService:
 
     async def reports(self) -> dict[str, ReplicaReport]:
         """Reports of the balancer on its replicas, by name, corrected by what control knows better."""
-        reports = {report.id: report for report in await self.balancer.states()}
+        reports = {report.id: report for report in await self.balancer.reports()}
         for child in self.replicas:
             if child.name in reports:
                 reports[child.name] = child.correct(reports[child.name])

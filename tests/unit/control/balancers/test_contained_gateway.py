@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import orjson
 import pytest
 
-from embedfleet.control.balancers.contained_gateway import ContainedGateway, states_in
+from embedfleet.control.balancers.contained_gateway import ContainedGateway, reports_in
 from embedfleet.control.balancers.gateway_folder import GatewayFolder, socket_in
 from embedfleet.errors import UpstreamError
 from embedfleet.types import Endpoint, Member
@@ -52,12 +52,12 @@ def test_it_is_told_by_the_names_of_its_network_and_its_answers_have_the_urls_of
                 {"id": "r1", "url": "http://r1:80", "drained": True},
             ]
             assert remembered(folder) == gateway.members
-            rows = await balancer.states()
+            rows = await balancer.reports()
             assert {row.id: (row.endpoint.url, row.state) for row in rows} == {
                 "r0": (HERE[0].url, "active"),
                 "r1": (HERE[1].url, "drained"),
             }
-            assert [row.state for row in await states_in(folder)] == ["active", "drained"]
+            assert [row.state for row in await reports_in(folder)] == ["active", "drained"]
         await balancer.close()
 
     asyncio.run(go())
@@ -69,9 +69,9 @@ def test_what_it_cannot_be_told_now_it_finds_when_it_starts(folder):
         with pytest.raises(UpstreamError):
             await balancer.publish(HERE[:1], set())
         assert remembered(folder) == [{"id": "r0", "url": "http://r0:80", "drained": False}]
-        assert await balancer.states() == await states_in(folder) == []
+        assert await balancer.reports() == await reports_in(folder) == []
         await balancer.close()
-        assert await balancer.states() == [], "nobody looks after it any more"
+        assert await balancer.reports() == [], "nobody looks after it any more"
 
     asyncio.run(go())
 

@@ -183,7 +183,7 @@ def test_what_a_gateway_refuses_is_not_taken_for_done(tmp_path):
         async with serving(tmp_path) as made:
             made.gateway.refuses = {"/replicas", "/new-model", "/retire"}
             balancer = GatewayBalancer(str(made.sockets / "s.sock"))
-            assert await balancer.states() == []
+            assert await balancer.reports() == []
             for call in (balancer.publish([], frozenset()), balancer.allow_new_model(), balancer.retire()):
                 with pytest.raises(UpstreamError, match="was answered 503"):
                     await call
