@@ -33,7 +33,7 @@ SUB_LAYERS = {
     "cli": [
         {"verbs"},
         {"replica"},
-        {"main", "flags", "progress", "query"},
+        {"main", "flags", "image_progress", "progress", "query"},
         {"output", "environment", "child", "conversion", "respawn"},
     ],
     "gateway": [
@@ -53,7 +53,7 @@ SUB_LAYERS = {
         {"plan"},
         {"tei"},
         {"models", "host"},
-        {"lifecycle"},
+        {"lifecycle", "status"},
     ],
     "engine": [
         {"api"},
@@ -96,6 +96,7 @@ PURE = (
     "control.plan",
     "control.preflight.check_result",
     "control.preflight.model_kind",
+    "control.status",
     "control.tei.config",
     "control.tei.family",
     "control.tei.folder",

@@ -13,7 +13,7 @@ from embedfleet.gateway.dispatch.limits import DispatchLimits
 from embedfleet.gateway.dispatch.pace import BatchCost
 from embedfleet.gateway.dispatch.replica import Replica
 from embedfleet.gateway.dispatch.request import Chunk, Request
-from embedfleet.gateway.dispatch.state import State
+from embedfleet.types import ReplicaState
 from tests.properties.twins import Twins, divisible, items
 
 NAMES = ["a", "b", "c", "d"]
@@ -34,7 +34,7 @@ REQUESTS = st.fixed_dictionaries(
 
 
 class Was(NamedTuple):
-    """State of a chunk and its replica before the replica's answer was reported."""
+    """ReplicaState of a chunk and its replica before the replica's answer was reported."""
 
     is_copied: bool
     is_blamed: bool
@@ -190,7 +190,7 @@ class History(RuleBasedStateMachine):
         states, failures = self.states(), replica.failures
         self.tell(Dispatcher.answered, *given, replied=chunk, status=status)
         if status in {424, 500} and (failures + 1) % self.limits.failures == 0:  # one too many in a row
-            assert replica.state is not State.ACTIVE
+            assert replica.state is not ReplicaState.ACTIVE
         if status != 200:
             assert not self.outdone(states), "thrown out though no other did better"
         else:
@@ -236,9 +236,11 @@ class History(RuleBasedStateMachine):
         before, failures, states = replica.state, replica.failures, self.states()
         self.tell(Dispatcher.failed, chunk, replica, failure, self.now)
         if failure is Failure.STARVED:
-            assert (replica.state, replica.failures) in {(before, failures), (State.DRAINED, failures)}, "not to blame"
+            assert (replica.state, replica.failures) in {(before, failures), (ReplicaState.DRAINED, failures)}, (
+                "not to blame"
+            )
         elif failure in {Failure.MALFORMED, Failure.BROKEN}:
-            assert replica.state is not State.ACTIVE, "asked on before it has inferred"
+            assert replica.state is not ReplicaState.ACTIVE, "asked on before it has inferred"
             assert not self.outdone(states), "thrown out though no other did better"
         else:
             self.shaken(replica)
@@ -250,13 +252,15 @@ class History(RuleBasedStateMachine):
     def outdone(self, before):
         """Return the names of the replicas that were ejected since."""
         now = self.states()
-        return {name for name in now if now[name] is State.EJECTED and before.get(name) is not State.EJECTED}
+        return {
+            name for name in now if now[name] is ReplicaState.EJECTED and before.get(name) is not ReplicaState.EJECTED
+        }
 
     def note_states(self, before):
         """Note that ejected replicas have to infer twice, and doubted ones once."""
         for name, state in self.states().items():
-            if state is not before.get(name) and state in {State.EJECTED, State.DOUBTED}:
-                self.to_infer[name] = 2 if state is State.EJECTED else 1
+            if state is not before.get(name) and state in {ReplicaState.EJECTED, ReplicaState.DOUBTED}:
+                self.to_infer[name] = 2 if state is ReplicaState.EJECTED else 1
 
     @precondition(lambda self: any(replica.chunks for replica in self.dispatcher.serving))
     @rule(data=st.data(), then=st.lists(HOW_COPIES_END, max_size=3))
@@ -264,15 +268,15 @@ class History(RuleBasedStateMachine):
         """Let one replica be silent for as long as it takes to notice; the others give signs of life."""
         silent = data.draw(st.sampled_from([replica for replica in self.dispatcher.serving if replica.chunks]))
         states = [replica.state for replica in self.dispatcher.replicas.values()]
-        suspects, serving = states.count(State.SUSPECT), states.count(State.ACTIVE)
+        suspects, serving = states.count(ReplicaState.SUSPECT), states.count(ReplicaState.ACTIVE)
         held = set(silent.chunks)
         self.now += 60.0
         for replica in list(self.dispatcher.replicas.values()):
-            if replica is not silent and replica.state is State.ACTIVE:
+            if replica is not silent and replica.state is ReplicaState.ACTIVE:
                 self.well_probed(replica.id)
         self.tick_twice()
         if suspects + 1 <= (suspects + serving) / 2 and held.intersection(silent.chunks):
-            assert silent.state is State.SUSPECT, "10: a hang is not noticed"
+            assert silent.state is ReplicaState.SUSPECT, "10: a hang is not noticed"
             self.check_hang(silent)
         event(f"hang: {silent.state}, {sum(chunk.copy_id == at.id for chunk, at in self.calls)} copies")
         for first, how in then:
@@ -343,15 +347,17 @@ class History(RuleBasedStateMachine):
 
     def doubt(self, name):
         replica = self.dispatcher.replicas[name]
-        if replica.state in {State.ACTIVE, State.SUSPECT}:
+        if replica.state in {ReplicaState.ACTIVE, ReplicaState.SUSPECT}:
             self.to_infer[name] = 1
         self.tell(Dispatcher.doubt, name, self.now)
-        assert replica.state is not State.ACTIVE
+        assert replica.state is not ReplicaState.ACTIVE
 
     def change_model(self):
         """Change the model; no replica of the former one serves."""
         self.model += 1
-        serving = [name for name, replica in self.dispatcher.replicas.items() if replica.state is not State.JOINING]
+        serving = [
+            name for name, replica in self.dispatcher.replicas.items() if replica.state is not ReplicaState.JOINING
+        ]
         self.tell(Dispatcher.change_model, dict.fromkeys(serving, "of the former model"), self.now)
         assert all(chunk.request not in self.open for chunk, _ in self.calls), (
             "the former model's answers are not wanted"
@@ -366,7 +372,7 @@ class History(RuleBasedStateMachine):
         self.tell(Dispatcher.probed, name, "", self.now, ABILITIES, COST)
         replica = self.dispatcher.replicas.get(name)
         if replica is not None and name in self.members - self.barred:
-            assert (replica.state is State.ACTIVE) == (self.to_infer[name] == 0), "10: a good probe is believed"
+            assert (replica.state is ReplicaState.ACTIVE) == (self.to_infer[name] == 0), "10: a good probe is believed"
 
     @rule()
     def all_infer(self):
@@ -387,12 +393,12 @@ class History(RuleBasedStateMachine):
         before = replica.state
         self.probing.discard(name)
         self.tell(Dispatcher.unprobed, name, self.now)
-        assert replica.state in {before, State.DRAINED}, "who was not asked is not to blame"
+        assert replica.state in {before, ReplicaState.DRAINED}, "who was not asked is not to blame"
 
     def shaken(self, replica):
         """Note that an ejected replica has to infer twice, counted anew if it was ejected before."""
-        assert replica.state is not State.ACTIVE
-        if replica.state is State.EJECTED:
+        assert replica.state is not ReplicaState.ACTIVE
+        if replica.state is ReplicaState.EJECTED:
             self.to_infer[replica.id] = 2
 
     # time
@@ -418,11 +424,11 @@ class History(RuleBasedStateMachine):
     def tick(self):
         """Tick; requests that are too late are given up then, and only then."""
         known = self.dispatcher.replicas.values()
-        before = {replica for replica in known if replica.state is State.SUSPECT}
+        before = {replica for replica in known if replica.state is ReplicaState.SUSPECT}
         if self.now - self.ticked_at >= 0.05:
             self.ticked_at = self.now
         self.tell(Dispatcher.tick, self.now)
-        suspects = {replica for replica in known if replica.state is State.SUSPECT}
+        suspects = {replica for replica in known if replica.state is ReplicaState.SUSPECT}
         if suspects - before:
-            active = sum(replica.state is State.ACTIVE for replica in known)
+            active = sum(replica.state is ReplicaState.ACTIVE for replica in known)
             assert len(suspects) <= active, "10: more than half are suspected"

@@ -36,7 +36,7 @@ from embedfleet.errors import Overloaded, Saturated
 from embedfleet.gateway.dispatch.abilities import Abilities
 from embedfleet.gateway.dispatch.commands import Forget, Join, Probe, Refuse, Relay, Send
 from embedfleet.gateway.dispatch.request import Chunk, RequestPart
-from embedfleet.gateway.dispatch.state import State
+from embedfleet.types import ReplicaState
 from tests.properties.history import History
 from tests.properties.twins import items
 
@@ -113,7 +113,7 @@ class Invariants(History):
             assert chunk in state.parts if isinstance(chunk, RequestPart) else state is None
 
     def check_03_asked_only_who_inferred(self, replica):
-        assert replica.state is State.ACTIVE
+        assert replica.state is ReplicaState.ACTIVE
         assert replica.id in self.members - self.barred
         assert self.to_infer[replica.id] == 0
 
@@ -121,7 +121,7 @@ class Invariants(History):
         said = self.too_much.setdefault(chunk, set())
         said |= {replica.id} if was.is_alone else set()
         is_over = chunk.request not in self.open
-        active = {name for name, one in self.dispatcher.replicas.items() if one.state is State.ACTIVE}
+        active = {name for name, one in self.dispatcher.replicas.items() if one.state is ReplicaState.ACTIVE}
         assert is_over == (was.is_alone and bool(active) and active <= said)
 
     def check_05_somebody_waits_for_it(self, chunk, replica):

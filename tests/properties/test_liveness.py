@@ -6,8 +6,8 @@ from math import inf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedfleet.control.lifecycle.liveness import LATE_S, SUSPECT_S, Activity, Bounds, Life, Look, bounds
-from embedfleet.control.lifecycle.state import Phase
+from embedfleet.control.lifecycle.liveness import LATE_S, SUSPECT_S, Activity, Bounds, Observation, Silence, bounds
+from embedfleet.control.lifecycle.phase import Phase
 
 PERIOD_S = 0.5
 NOTHING = Activity(cpu_s=1.0, bytes_read=0, is_stopped=False, wants=False)
@@ -25,13 +25,13 @@ activities = st.builds(
 )
 
 
-def look(activity: Activity | None = NOTHING, *, answered: bool | None = False, late_s: float = 0.0) -> Look:
-    return Look(PERIOD_S, PERIOD_S + late_s, answered, activity)
+def look(activity: Activity | None = NOTHING, *, answered: bool | None = False, late_s: float = 0.0) -> Observation:
+    return Observation(PERIOD_S, PERIOD_S + late_s, answered, activity)
 
 
-def until_hung(limits: Bounds, *looks: Look, most: int = 400) -> float:
+def until_hung(limits: Bounds, *looks: Observation, most: int = 400) -> float:
     """After how many seconds of looks like these, again and again, a child hangs; inf if it does not."""
-    life, passed_s = Life(), 0.0
+    life, passed_s = Silence(), 0.0
     for number in range(most):
         seen = looks[number % len(looks)]
         life = life.after(seen)
@@ -55,7 +55,7 @@ def test_who_answers_now_and_then_lives_whatever_it_does(after_s, seen, gap):
 
 @given(after_s, st.floats(0.03, 4.0))
 def test_who_works_is_given_a_longer_bound_but_not_for_ever(after_s, rate):
-    life, passed_s = Life(), 0.0
+    life, passed_s = Silence(), 0.0
     while not life.is_hung(bounds(Phase.READY, after_s)):
         life = life.after(look(Activity(rate * passed_s, 0, is_stopped=False, wants=False)))
         passed_s += PERIOD_S
@@ -65,7 +65,7 @@ def test_who_works_is_given_a_longer_bound_but_not_for_ever(after_s, rate):
 
 @given(after_s, st.sampled_from(["wants", "reads"]))
 def test_who_waits_for_a_core_or_a_disk_or_reads_a_little_is_not_idle(after_s, how):
-    life, done = Life(), 0
+    life, done = Silence(), 0
     for _ in range(int(2 * after_s / PERIOD_S)):
         done += 1_000_000 if how == "reads" else 0
         life = life.after(look(Activity(1.0, done, is_stopped=False, wants=how == "wants")))
@@ -74,7 +74,7 @@ def test_who_waits_for_a_core_or_a_disk_or_reads_a_little_is_not_idle(after_s, h
 
 @given(after_s, st.floats(0.0, 0.015))
 def test_a_clock_that_ticks_in_one_that_hangs_is_no_work(after_s, rate):
-    life, passed_s = Life(), 0.0
+    life, passed_s = Silence(), 0.0
     while not life.is_hung(bounds(Phase.READY, after_s)):
         life = life.after(look(Activity(rate * passed_s, 0, is_stopped=False, wants=False)))
         passed_s += PERIOD_S
@@ -83,7 +83,7 @@ def test_a_clock_that_ticks_in_one_that_hangs_is_no_work(after_s, rate):
 
 @given(after_s, st.lists(st.tuples(pauses, st.sampled_from([NOTHING, STOPPED, None])), max_size=20))
 def test_our_own_standing_still_is_nobodys_silence(after_s, stood):
-    life = Life()
+    life = Silence()
     for pause_s, activity in stood:
         life = life.after(look(activity, late_s=pause_s))
         assert not life.is_hung(bounds(Phase.READY, after_s))
@@ -98,7 +98,7 @@ def test_we_who_are_always_late_still_find_out(after_s, late_s):
 
 @given(after_s, st.lists(st.integers(0, 20_000_000), min_size=2, max_size=50))
 def test_who_loads_from_a_slow_disk_lives_as_long_as_anything_comes(after_s, portions):
-    life, done, dry_s = Life(), 0, 0.0
+    life, done, dry_s = Silence(), 0, 0.0
     for portion in portions * 4:
         done += portion
         dry_s = 0.0 if portion > 65_536 else dry_s + PERIOD_S
@@ -136,9 +136,9 @@ def test_what_we_could_not_ask_is_no_silence():
 
 
 def test_a_child_complains_in_words():
-    life = Life()
+    life = Silence()
     while life.silent_s < SUSPECT_S:
         assert life.complaint == ""
         life = life.after(look())
     assert life.complaint == "no answer for 2 s, while it does nothing"
-    assert Life().after(look(STOPPED)).reason == "a process of it has been stopped for 0 s, as by SIGSTOP"
+    assert Silence().after(look(STOPPED)).reason == "a process of it has been stopped for 0 s, as by SIGSTOP"

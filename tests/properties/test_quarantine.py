@@ -16,8 +16,8 @@ from embedfleet.gateway.dispatch.commands import Cancel, Failure, Join, Probe, R
 from embedfleet.gateway.dispatch.dispatcher import Dispatcher
 from embedfleet.gateway.dispatch.limits import DispatchLimits
 from embedfleet.gateway.dispatch.request import Handle, Request, RequestPart, SplitState
-from embedfleet.gateway.dispatch.state import State
 from embedfleet.gateway.dispatch.text_records import together
+from embedfleet.types import ReplicaState
 
 NAMES = ["a", "b", "c", "d"]
 TEXTS = list(range(8))
@@ -131,9 +131,9 @@ class Poisoned(RuleBasedStateMachine):
         on_trial = [held for held in replica.chunks if held.is_on_trial]
         assert not on_trial or list(replica.chunks) == on_trial == [chunk], "a trial is held alone"
         if chunk.is_on_trial:
-            away = {State.DRAINING, State.DRAINED}
+            away = {ReplicaState.DRAINING, ReplicaState.DRAINED}
             others = [one for one in self.dispatcher.replicas.values() if one is not replica and one.state not in away]
-            serving = [one for one in others if one.state is State.ACTIVE and not one.is_isolated]
+            serving = [one for one in others if one.state is ReplicaState.ACTIVE and not one.is_isolated]
             assert serving or not others, "a trial at the last replica while others are down"
             event("trial")
         else:

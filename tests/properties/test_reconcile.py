@@ -6,8 +6,8 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
+from embedfleet.control.lifecycle.phase import TRANSITIONS, Phase, PhaseEvent
 from embedfleet.control.lifecycle.reconcile import Backoff, Observed, Start, Stop, due_at, next_due, reconcile
-from embedfleet.control.lifecycle.state import TRANSITIONS, Event, Phase
 
 NAMES = ("a", "b", "c")
 RUNNING = {Phase.STARTING, Phase.READY, Phase.STOPPING}
@@ -34,7 +34,7 @@ class World:
     children: dict[str, Observed] = field(default_factory=lambda: {name: Observed() for name in NAMES})
     starts: list[tuple[str, float]] = field(default_factory=list)
 
-    def note(self, name: str, event: Event) -> None:
+    def note(self, name: str, event: PhaseEvent) -> None:
         if event in TRANSITIONS[self.children[name].phase]:
             self.children[name] = self.children[name].after(event, self.now, self.backoff)
 
@@ -49,20 +49,20 @@ class World:
                     if before.phase is Phase.BACKOFF:
                         assert self.now >= due_at(before, self.backoff)
                     self.starts.append((name, self.now))
-                    self.children[name] = before.after(Event.START, self.now, self.backoff)
+                    self.children[name] = before.after(PhaseEvent.START, self.now, self.backoff)
                 case Stop(name):
                     assert name not in self.wanted
-                    self.children[name] = before.after(Event.STOP, self.now, self.backoff)
+                    self.children[name] = before.after(PhaseEvent.STOP, self.now, self.backoff)
         return len(actions)
 
     def play(self, steps) -> None:
         for kind, value in steps:
             match kind:
                 case "ready":
-                    self.note(value, Event.READY)
+                    self.note(value, PhaseEvent.READY)
                 case "exit":
                     if self.children[value].phase in RUNNING:
-                        self.note(value, Event.EXIT)
+                        self.note(value, PhaseEvent.EXIT)
                 case "want":
                     self.wanted = value
                 case "wait":
@@ -74,9 +74,9 @@ class World:
         for _ in range(10):
             for name, child in self.children.items():
                 if child.phase is Phase.STOPPING:
-                    self.note(name, Event.EXIT)
+                    self.note(name, PhaseEvent.EXIT)
                 elif child.phase is Phase.STARTING:
-                    self.note(name, Event.READY)
+                    self.note(name, PhaseEvent.READY)
             due = next_due(self.children, self.backoff)
             self.now = max(self.now, due) if due is not None else self.now
             self.reconcile()
@@ -105,7 +105,7 @@ def test_a_child_that_never_serves_is_started_no_more_often_than_the_waits_allow
     world = World(backoff)
     for _ in range(deaths):
         world.reconcile()
-        world.note("a", Event.EXIT)
+        world.note("a", PhaseEvent.EXIT)
         world.now = next_due(world.children, backoff) or world.now
     times = [when for name, when in world.starts if name == "a"]
     gaps = [after - before for before, after in pairwise(times)]
@@ -115,8 +115,13 @@ def test_a_child_that_never_serves_is_started_no_more_often_than_the_waits_allow
 @given(backoffs)
 def test_a_child_that_served_long_enough_starts_with_a_fresh_count(backoff):
     child = Observed()
-    for event, later in ((Event.START, 0), (Event.EXIT, 0), (Event.START, 0), (Event.READY, backoff.stable_s)):
+    for event, later in (
+        (PhaseEvent.START, 0),
+        (PhaseEvent.EXIT, 0),
+        (PhaseEvent.START, 0),
+        (PhaseEvent.READY, backoff.stable_s),
+    ):
         child = child.after(event, later, backoff)
-    early = child.after(Event.EXIT, child.since + backoff.stable_s / 2, backoff)
-    late = child.after(Event.EXIT, child.since + backoff.stable_s, backoff)
+    early = child.after(PhaseEvent.EXIT, child.since + backoff.stable_s / 2, backoff)
+    late = child.after(PhaseEvent.EXIT, child.since + backoff.stable_s, backoff)
     assert (early.deaths, late.deaths, late.restarts) == (2, 1, 1)

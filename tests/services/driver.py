@@ -58,7 +58,9 @@ class FakeRunning:
 
 
 class FakeDriver:
-    """A driver whose children listen at once on their preferred port, except ``loading``; ``ends`` end instead."""
+    """Driver whose children listen at once; those in ``loading`` do not, and those in ``ends`` end."""
+
+    can_restart = True
 
     def __init__(self) -> None:
         self.running: dict[str, FakeRunning] = {}

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent.parent
 
 
 def make_driver(logs: Path) -> ProcessDriver:
-    return ProcessDriver(LogFiles(logs), ROOT, dict(os.environ), Listeners([]), COMMAND)
+    return ProcessDriver(LogFiles(logs), ROOT, dict(os.environ), Listeners({}), COMMAND)
 
 
 def spec(mode: str) -> ProcessSpec:

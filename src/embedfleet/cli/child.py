@@ -1,4 +1,4 @@
-"""What a process does that a supervisor started: end with it, and tell it the port."""
+"""Duties of a process that a supervisor started: it ends with the supervisor, and reports its port."""
 
 import ctypes
 import json
@@ -11,11 +11,11 @@ _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # prctl(2)
 
 
 def end_with(parent: int, *, gently: bool = False) -> None:
-    """Have the kernel end this process, or what it becomes, when its parent ends, however that ends.
+    """Have the kernel end this process when its parent ends, however that ends; `execve` keeps this.
 
     Args:
-        parent: its pid; 0 for a process that nobody supervises.
-        gently: with SIGTERM, for a program that has children of its own to end.
+        parent: Process id of the parent; 0 for a process that nobody supervises.
+        gently: Whether to use SIGTERM, for a program that must end children of its own.
     """
     if parent == 0:
         return
@@ -25,15 +25,15 @@ def end_with(parent: int, *, gently: bool = False) -> None:
 
 
 def adopt_orphans() -> None:
-    """Have processes below this one become its children when their parent ends: else nobody could find them."""
+    """Make this process the parent of descendants whose parent ends; otherwise nobody could find them."""
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
 def port_teller(descriptor: int) -> Callable[[int], None]:
-    """A function that tells the supervisor which port we listen on.
+    """Make a function that tells the supervisor the port where this process listens.
 
     Args:
-        descriptor: of the pipe to it; 0 for none.
+        descriptor: Descriptor of the pipe to the supervisor; 0 for none.
     """
 
     def tell(port: int) -> None:

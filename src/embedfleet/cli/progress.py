@@ -1,64 +1,33 @@
-"""What `up` shows while replicas load: a live table on a terminal, a line per change elsewhere."""
+"""Progress of a start: a live table on a terminal, and a line for each change elsewhere."""
 
 import sys
 import time
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
 
 from rich.console import Console
 from rich.live import Live
-from rich.progress import Progress as Bar
-from rich.progress import TaskID
 from rich.table import Table
 
 from embedfleet.cli.output import say
+from embedfleet.types import ReplicaState
 
-_STYLES = {"active": "green", "backoff": "red", "ejected": "red"}
-
-
-class Transfer:
-    """Shows how far the loading of image tars has come."""
-
-    def __init__(self) -> None:
-        self._bar = Bar(console=Console(stderr=True), transient=True) if sys.stderr.isatty() else None
-        self._tasks: dict[str, TaskID] = {}
-
-    def __enter__(self) -> Self:
-        if self._bar:
-            self._bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._bar:
-            self._bar.stop()
-
-    def show(self, name: str, done: int, size: int) -> None:
-        """So many bytes of a file are loaded; off a terminal one line tells that it began and one that it is done."""
-        first = name not in self._tasks
-        if self._bar is None:
-            self._tasks[name] = TaskID(0)
-            if first or done == size:
-                say(f"loading {name} ({size / 1e9:.1f} GB)" if first else f"{name} is loaded")
-            return
-        if first:
-            self._tasks[name] = self._bar.add_task(f"loading {name}", total=size)
-        self._bar.update(self._tasks[name], completed=done)
+_STYLES = {ReplicaState.ACTIVE: "green", ReplicaState.BACKOFF: "red", ReplicaState.EJECTED: "red"}
 
 
 class Progress:
-    """Shows replicas and their states until closed."""
+    """Progress of the replicas, shown until it is closed."""
 
     def __init__(self) -> None:
         self._console = Console(stderr=True)
         self._live = Live(console=self._console, transient=True) if sys.stderr.isatty() else None
-        self._states: dict[str, str] = {}
+        self._states: dict[str, ReplicaState] = {}
         self._started = time.monotonic()
-        self._open = False
+        self._is_open = False
 
     def __enter__(self) -> Self:
-        self._open = True
+        self._is_open = True
         if self._live:
             self._live.start()
         return self
@@ -68,9 +37,9 @@ class Progress:
     ) -> None:
         self.close()
 
-    def show(self, states: dict[str, str]) -> None:
-        """Replica → state."""
-        if not self._open:
+    def show(self, states: Mapping[str, ReplicaState]) -> None:
+        """Show the state of every replica, by name."""
+        if not self._is_open:
             return
         if self._live:
             self._live.update(self._table(states))
@@ -81,16 +50,16 @@ class Progress:
         self._states = dict(states)
 
     def close(self) -> None:
-        """Stop showing."""
-        if not self._open:
+        """Close the display, and print how long the start took if every replica serves."""
+        if not self._is_open:
             return
-        self._open = False
+        self._is_open = False
         if self._live:
             self._live.stop()
-        if self._states and set(self._states.values()) == {"active"}:
+        if self._states and set(self._states.values()) == {ReplicaState.ACTIVE}:
             say(f"{len(self._states)} replicas serve after {time.monotonic() - self._started:.1f} s")
 
-    def _table(self, states: dict[str, str]) -> Table:
+    def _table(self, states: Mapping[str, ReplicaState]) -> Table:
         table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
         for name, state in states.items():
             table.add_row(name, f"[{_STYLES.get(state, 'yellow')}]{state}[/]")

@@ -1,4 +1,4 @@
-"""Questions to a running fleet, over its admin socket."""
+"""Requests to a running fleet over its admin socket, and to the Docker daemon about a fleet that does not run."""
 
 import asyncio
 import importlib.util
@@ -13,7 +13,8 @@ from embedfleet.control.docker.client import Docker
 from embedfleet.control.docker.fleet_identity import FleetIdentity
 from embedfleet.control.host.activity import activity_of
 from embedfleet.control.host.disk import as_whom
-from embedfleet.control.run.statefile import Address, StateFile
+from embedfleet.control.run.fleet_lock import FleetAddress, FleetLock
+from embedfleet.control.status import FleetStatus
 from embedfleet.errors import DockerError, FleetError, FleetSilent, Refused, Reset, UpstreamError, UsageError
 from embedfleet.http.client import fetch
 
@@ -23,7 +24,7 @@ _OK, _REFUSED, _FAILED = 200, 409, 500
 
 
 def daemon(settings: Settings) -> Docker | None:
-    """The Docker daemon, if there is one to ask: what a fleet left there needs no fleet that runs."""
+    """Connect to the Docker daemon; None if there is none: the containers of a fleet that has ended are found there."""
     if importlib.util.find_spec("docker") is None:
         return None
     try:
@@ -35,7 +36,7 @@ def daemon(settings: Settings) -> Docker | None:
 
 
 def say_elsewhere(docker: Docker | None) -> None:
-    """Name the fleets in other folders whose containers are left alone."""
+    """Name the fleets in other folders, whose containers are left alone."""
     for folder, names in docker.elsewhere().items() if docker is not None else ():
         say(
             f"{', '.join(names)} of the fleet in {folder} are left alone: `embedfleet down` there removes them;"
@@ -43,31 +44,42 @@ def say_elsewhere(docker: Docker | None) -> None:
         )
 
 
-def ask(state: StateFile, method: str, path: str, timeout_s: float = _TIMEOUT_S) -> dict[str, Any] | None:
-    """The fleet's answer; None if no fleet runs.
+def ask_status(lock: FleetLock) -> FleetStatus | None:
+    """Ask a fleet for its status; None if no fleet runs.
 
     Raises:
-        UsageError: it refuses.
-        FleetSilent: it runs, and cannot be asked now.
-        FleetError: it cannot do it, or does not know what it is asked.
+        FleetSilent: The fleet runs, and cannot be asked now.
+        FleetError: The fleet is of another version, and does not know the request.
+    """
+    answer = ask(lock, "GET", "/status")
+    return None if answer is None else FleetStatus.from_json(answer)
+
+
+def ask(lock: FleetLock, method: str, path: str, timeout_s: float = _TIMEOUT_S) -> dict[str, Any] | None:
+    """Send a request to a fleet; returns its answer, or None if no fleet runs.
+
+    Raises:
+        UsageError: The fleet refuses.
+        FleetSilent: The fleet runs, and cannot be asked now.
+        FleetError: The fleet fails to do it, or does not know the request.
     """
     deadline = time.monotonic() + _PATIENCE_S
     while True:
-        address = state.read()
+        address = lock.read()
         if address is None:
             return None
         try:
-            return _ask(state, address, method, path, timeout_s)
+            return _ask(lock, address, method, path, timeout_s)
         except FleetSilent:
             if time.monotonic() > deadline:
                 raise
         time.sleep(_RETRY_S)  # it may be about to listen, or to end
 
 
-def _ask(state: StateFile, address: Address, method: str, path: str, timeout_s: float) -> dict[str, Any]:
+def _ask(lock: FleetLock, address: FleetAddress, method: str, path: str, timeout_s: float) -> dict[str, Any]:
     if not address.socket:
         raise FleetSilent(
-            f"the fleet in {state.folder} (pid {address.pid}) is starting",
+            f"the fleet in {lock.folder} (pid {address.pid}) is starting",
             "ask again in a moment; `embedfleet down` stops it",
             pid=address.pid,
             is_starting=True,
@@ -75,7 +87,7 @@ def _ask(state: StateFile, address: Address, method: str, path: str, timeout_s: 
     try:
         reply = asyncio.run(fetch(f"http+unix://{address.socket}:{path}", method=method, timeout_s=timeout_s))
     except UpstreamError as error:
-        raise _silent(state, address, error) from error
+        raise _silent(lock, address, error) from error
     if reply.status in {_REFUSED, _FAILED}:
         said = orjson.loads(reply.body)
         raise (UsageError if reply.status == _REFUSED else FleetError)(said["error"], said["hint"])
@@ -88,11 +100,11 @@ def _ask(state: StateFile, address: Address, method: str, path: str, timeout_s: 
     return answer
 
 
-def _silent(state: StateFile, address: Address, error: UpstreamError) -> FleetSilent:
-    """Why a fleet cannot be asked."""
-    who = f"the fleet in {state.folder} (pid {address.pid or 'unknown'}) runs, but"
+def _silent(lock: FleetLock, address: FleetAddress, error: UpstreamError) -> FleetSilent:
+    """The error that says why a fleet cannot be asked."""
+    who = f"the fleet in {lock.folder} (pid {address.pid or 'unknown'}) runs, but"
     if isinstance(error.__cause__, PermissionError):
-        return FleetSilent(f"{who} cannot be asked: permission denied", as_whom(state.owner()), pid=address.pid)
+        return FleetSilent(f"{who} cannot be asked: permission denied", as_whom(lock.owner()), pid=address.pid)
     if isinstance(error, Refused | Reset):
         return FleetSilent(
             f"{who} cannot be asked: nothing listens at {address.socket}",
@@ -103,7 +115,7 @@ def _silent(state: StateFile, address: Address, error: UpstreamError) -> FleetSi
 
 
 def _remedy(pid: int) -> str:
-    """What helps against a fleet that does not answer."""
+    """The hint for a fleet that does not answer."""
     activity = activity_of(pid) if pid else None
     if activity is not None and activity.is_stopped:
         return f"it, or a child of it, is stopped by a signal: kill -CONT {pid}; its children serve meanwhile"

@@ -1,49 +1,51 @@
-"""One replica of a running fleet: orders to it, and waiting for what becomes of it."""
+"""Orders about one replica of a running fleet, and the wait until they are carried out."""
 
 import sys
 import time
-from typing import Any, NoReturn
+from typing import NoReturn
 from urllib.parse import quote
 
 from embedfleet.cli.output import say
-from embedfleet.cli.query import ask
-from embedfleet.control.run.statefile import StateFile
+from embedfleet.cli.query import ask, ask_status
+from embedfleet.control.run.fleet_lock import FleetLock
+from embedfleet.control.status import ReplicaStatus
 from embedfleet.errors import FleetError
+from embedfleet.types import ReplicaState
 
 NOT_RUNNING = 3
 _POLL_S = 0.1
 
 
-def change(state: StateFile, name: str, verb: str) -> None:
-    """Give an order; without a fleet, end with its exit code.
+def order(lock: FleetLock, name: str, verb: str) -> None:
+    """Give an order about a replica; ends the process if no fleet runs.
 
     Raises:
-        UsageError: it is refused.
-        FleetError: the fleet does not answer.
+        UsageError: The fleet refuses.
+        FleetError: The fleet does not answer.
     """
-    if ask(state, "POST", f"/replicas/{quote(name, safe='')}/{verb}") is None:
-        end_without_fleet(state)
+    if ask(lock, "POST", f"/replicas/{quote(name, safe='')}/{verb}") is None:
+        end_without_fleet(lock)
 
 
-def until_state(state: StateFile, name: str, wanted: str, timeout_s: float) -> dict[str, Any]:
-    """Wait until a replica is in a state, and say what it still has whenever that changes.
+def until_state(lock: FleetLock, name: str, wanted: ReplicaState, timeout_s: float) -> ReplicaStatus:
+    """Wait until a replica is in a state, and print its state and load whenever they change.
 
     Returns:
-        Its row of the status.
+        Status of the replica.
 
     Raises:
-        FleetError: not in time.
+        FleetError: The time is over.
     """
     deadline = time.monotonic() + timeout_s
     said = ""
     while True:
-        status = ask(state, "GET", "/status")
+        status = ask_status(lock)
         if status is None:
-            end_without_fleet(state)
-        row = find_row(status, name)
-        if row.get("state") == wanted:
-            return row
-        news = describe(row)
+            end_without_fleet(lock)
+        replica = status.replica(name)
+        if replica is not None and replica.state is wanted:
+            return replica
+        news = describe(replica)
         if time.monotonic() > deadline:
             raise FleetError(f"after {timeout_s:g} s {name} is {news}", "see `embedfleet status`; the order stands")
         if news != said:
@@ -52,20 +54,16 @@ def until_state(state: StateFile, name: str, wanted: str, timeout_s: float) -> d
         time.sleep(_POLL_S)
 
 
-def find_row(status: dict[str, Any], name: str) -> dict[str, Any]:
-    """A replica's row of the status; empty if it is not there."""
-    rows = (row for service in status["services"] for row in service["replicas"])
-    return next((row for row in rows if row["id"] == name), {})
+def describe(replica: ReplicaStatus | None) -> str:
+    """State, load and reason of a replica in words; None stands for a replica that the fleet does not have."""
+    if replica is None:
+        return "not there"
+    load = f", {replica.load.requests} under way" if replica.load and replica.load.requests else ""
+    reason = f": {replica.reason}" if replica.reason else ""
+    return f"{replica.state}{load}{reason}"
 
 
-def describe(row: dict[str, Any]) -> str:
-    """State, load and reason, in words."""
-    load = f", {row['requests']} under way" if row.get("requests") else ""
-    reason = f": {row['reason']}" if row.get("reason") else ""
-    return f"{row.get('state', 'not there')}{load}{reason}"
-
-
-def end_without_fleet(state: StateFile) -> NoReturn:
-    """Say that no fleet runs."""
-    say(f"no fleet runs in {state.folder}")
+def end_without_fleet(lock: FleetLock) -> NoReturn:
+    """End the process, and say that no fleet runs."""
+    say(f"no fleet runs in {lock.folder}")
     sys.exit(NOT_RUNNING)

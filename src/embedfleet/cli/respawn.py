@@ -1,7 +1,7 @@
-"""A gateway that is started again whenever it dies, on a socket that stays open meanwhile.
+"""Restarts a gateway whenever it dies, on a listening socket that stays open meanwhile.
 
-That is what the first process of a gateway's container does: a container cannot be handed a socket, and its port is
-closed from its death to its restart. Clients that connect while no gateway runs wait for the next one.
+The first process of a gateway's container does this, because a container cannot inherit a socket, and its port would be
+closed between its death and its restart. Clients that connect while no gateway runs wait for the next one.
 """
 
 import asyncio
@@ -18,20 +18,20 @@ from embedfleet.http.server import BACKLOG, bind
 log = logging.getLogger(__name__)
 
 _LONGEST_WAIT_S = 5.0
-_STABLE_S = 10.0  # one that lived so long is started again at once
-_CANNOT_WORK = 2  # exit code of one that is told something wrong: the next would be as well
+_STABLE_S = 10.0  # a gateway that has lived this long is restarted at once
+_CANNOT_WORK = 2  # exit code for an invalid configuration, which a restart would not change
 
 
 class Respawner:
-    """See the module.
+    """Keeper of one gateway.
 
     Args:
-        host: address to listen on.
-        port: port to listen on; 0 for any free one.
-        arguments: of the gateway.
+        host: Address to listen on.
+        port: Port to listen on; 0 for any free one.
+        arguments: Arguments of the gateway.
 
     Raises:
-        OSError: the address cannot be bound.
+        OSError: The address cannot be bound.
     """
 
     def __init__(self, host: str, port: int, arguments: Sequence[str]) -> None:
@@ -42,7 +42,7 @@ class Respawner:
         self._command += ["--parent-pid", str(os.getpid())]
 
     async def run(self) -> int:
-        """Keep a gateway running until SIGTERM or SIGINT, which it is told; returns the last one's exit code."""
+        """Keep a gateway running until SIGTERM or SIGINT, then end it; returns the exit code of the last gateway."""
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -58,16 +58,16 @@ class Respawner:
                 return 0
 
     async def _live(self, stop: asyncio.Event) -> int:
-        """One gateway's life, which ends at its own time or when we stop; returns its exit code."""
+        """Run one gateway until it ends, by itself or because of ``stop``; returns its exit code."""
         gateway = await asyncio.create_subprocess_exec(*self._command, pass_fds=(self._listener.fileno(),))
         ended = asyncio.create_task(gateway.wait())
         stopped = asyncio.create_task(stop.wait())
         await asyncio.wait([ended, stopped], return_when=asyncio.FIRST_COMPLETED)
         stopped.cancel()
         if not ended.done():
-            self._listener.close()  # it accepts while it drains; nobody is to wait for one that will not come
+            self._listener.close()  # the gateway accepts while it drains; later clients are refused
             with suppress(ProcessLookupError):
-                os.kill(gateway.pid, signal.SIGTERM)  # see `control.drivers.process`
+                os.kill(gateway.pid, signal.SIGTERM)  # not `send_signal`, see `control.drivers.process`
         return await ended
 
 
@@ -81,10 +81,10 @@ async def _is_set_within(event: asyncio.Event, timeout_s: float) -> bool:
 
 
 def next_wait_s(wait_s: float, lived_s: float) -> float:
-    """How long to wait before the next start, in seconds: none after a long life, ever longer after short ones.
+    """Wait before the next start, in seconds: 0 after a long life, and longer after each short one.
 
     Args:
-        wait_s: the wait before the life that has ended.
-        lived_s: that life, in seconds.
+        wait_s: Wait before the life that has ended, in seconds.
+        lived_s: Length of that life, in seconds.
     """
     return 0.0 if lived_s >= _STABLE_S else min(_LONGEST_WAIT_S, max(0.1, 2 * wait_s))

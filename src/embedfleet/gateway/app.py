@@ -17,7 +17,6 @@ from embedfleet.dialects.error_reply import render_error
 from embedfleet.errors import Unhealthy
 from embedfleet.gateway.admin import Admin, recall
 from embedfleet.gateway.dispatch.abilities import Abilities
-from embedfleet.gateway.dispatch.state import State
 from embedfleet.gateway.listener import Listener
 from embedfleet.gateway.probing import Probing
 from embedfleet.gateway.proxy import Proxy
@@ -33,7 +32,7 @@ from embedfleet.log import dropped_lines
 from embedfleet.metrics import CONTENT_TYPE, GATEWAY, Registry
 from embedfleet.system.disk_watch import DiskWatch
 from embedfleet.system.kernel_limits import files_for, open_files
-from embedfleet.types import Endpoint
+from embedfleet.types import Endpoint, ReplicaLoad, ReplicaReport, ReplicaState
 
 log = logging.getLogger(__name__)
 
@@ -92,18 +91,16 @@ class App:
     def status(self) -> list[dict[str, Any]]:
         """Return the state of every replica as the gateway sees it."""
         proxy = self.proxy
-        return [
-            proxy.endpoints[replica.id].to_json()
-            | {
-                "state": replica.state.value,
-                "requests": len(replica.chunks),
-                "tokens": replica.tokens,
-                "sent": replica.sent,
-                "slowness": round(replica.pace.slowness, 2),
-                "reason": replica.reason,
-            }
+        reports = (
+            ReplicaReport(
+                proxy.endpoints[replica.id],
+                replica.state,
+                replica.reason,
+                ReplicaLoad(len(replica.chunks), replica.tokens, replica.sent, round(replica.pace.slowness, 2)),
+            )
             for replica in proxy.dispatcher.replicas.values()
-        ]
+        )
+        return [report.to_json() for report in reports]
 
     def allow_new_model(self) -> None:
         """Allow the pool's model to change for some minutes, because an operator says so."""
@@ -113,7 +110,7 @@ class App:
         self.probing.start(endpoint)
 
     def _serving(self) -> list[str]:
-        return [r.id for r in self.proxy.dispatcher.replicas.values() if r.state is State.ACTIVE]
+        return [r.id for r in self.proxy.dispatcher.replicas.values() if r.state is ReplicaState.ACTIVE]
 
     def _health(self, exchange: Exchange) -> None:
         if self._serving():

@@ -9,13 +9,12 @@ from embedfleet.errors import Starved
 from embedfleet.gateway.calibration import Calibration
 from embedfleet.gateway.dispatch.abilities import Abilities
 from embedfleet.gateway.dispatch.pace import BatchCost
-from embedfleet.gateway.dispatch.state import State
 from embedfleet.gateway.proxy import Proxy
 from embedfleet.gateway.settings import GatewaySettings
 from embedfleet.probe.pool_model_file import read_model, write_model
 from embedfleet.probe.prober import Prober
 from embedfleet.probe.question import own_path
-from embedfleet.types import Endpoint
+from embedfleet.types import Endpoint, ReplicaState
 
 log = logging.getLogger(__name__)
 
@@ -110,7 +109,7 @@ class Probing:
 
     def _trusted(self) -> list[str]:
         """Return the replicas that serve, or are only silent: a 429 is no failure of theirs."""
-        trusted = {State.ACTIVE, State.SUSPECT}
+        trusted = {ReplicaState.ACTIVE, ReplicaState.SUSPECT}
         return [replica.id for replica in self._proxy.dispatcher.replicas.values() if replica.state in trusted]
 
     def _solitude(self, name: str) -> Callable[[], bool]:

@@ -7,7 +7,7 @@ from typing import Final
 
 from embedfleet.errors import UpstreamError
 from embedfleet.gateway.dispatch.replica import Replica
-from embedfleet.gateway.dispatch.state import State
+from embedfleet.types import ReplicaState
 
 log = logging.getLogger(__name__)
 
@@ -23,14 +23,14 @@ class ReplicaLog:
 
     def __init__(self, quarantine_s: float) -> None:
         self._quarantine_s = quarantine_s
-        self._states: dict[str, State] = {}
+        self._states: dict[str, ReplicaState] = {}
         self._short_at = -inf
 
     def states(self, replicas: Iterable[Replica]) -> None:
         """Report the replicas that changed state since the last call."""
         for replica in replicas:
             name, state = replica.id, replica.state
-            if self._states.get(name, State.JOINING) is not state:
+            if self._states.get(name, ReplicaState.JOINING) is not state:
                 why = f": {replica.reason}" if replica.reason else ""
                 log.info("replica %s is %s%s", name, state, why, extra={"replica": name, "state": state})
             self._states[name] = state

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from embedfleet.control.run.statefile import StateFile
+from embedfleet.control.run.fleet_lock import FleetLock
 from tests.e2e.fleet.test_remote import replicas
 from tests.services.fleet import COMMAND, LIMIT_S, Fleet, free_ports, is_alive, run_cli
 
@@ -295,7 +295,7 @@ def test_who_ends_the_wait_for_a_detached_fleet_ends_the_fleet(tmp_path, number)
         preexec_fn=hear,  # noqa: PLW1509 - there are no threads here
     ) as up:
         assert "bge-embedder-tei-0 is" in up.stderr.readline()
-        pid = StateFile(tmp_path / ".embedfleet").read().pid
+        pid = FleetLock(tmp_path / ".embedfleet").read().pid
         up.send_signal(number)
         assert "error: interrupted" in up.communicate(timeout=LIMIT_S)[1]
     assert up.returncode == 1

@@ -11,7 +11,7 @@ from itertools import count
 
 import pytest
 
-from embedfleet.control.run.statefile import StateFile
+from embedfleet.control.run.fleet_lock import FleetLock
 from tests.services.fleet import COMMAND, LIMIT_S, flags, fleet, free_ports, is_alive, run_cli
 
 pytestmark = pytest.mark.slow
@@ -153,7 +153,7 @@ def test_no_process_outlives_a_killed_up(tmp_path):
             os.sched_yield()
     assert run_cli(tmp_path, "status").returncode == 3
     assert (tmp_path / ".embedfleet/run/fleet.sock").is_socket()
-    next_one = StateFile(tmp_path / ".embedfleet")
+    next_one = FleetLock(tmp_path / ".embedfleet")
     next_one.acquire()
     assert list(next_one.run.path.iterdir()) == [], "the next fleet removes what was left"
     next_one.release()

@@ -10,7 +10,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from embedfleet.control.balancers.nginx import LocalNginx, NginxSteering
+from embedfleet.control.balancers.nginx import LocalNginx
+from embedfleet.control.balancers.nginx_steering import NginxSteering
 from embedfleet.control.host.programs import find_nginx
 from embedfleet.control.plan.nginx_conf import Site
 from embedfleet.errors import FleetError

@@ -11,11 +11,11 @@ from rich.table import Table
 
 from embedfleet.cli.flags import read_settings_for_doctor, settings_flags
 from embedfleet.cli.output import data
-from embedfleet.cli.query import ask
+from embedfleet.cli.query import ask_status
 from embedfleet.control.preflight.check_result import CheckResult
 from embedfleet.control.preflight.doctor import examine
 from embedfleet.control.preflight.proposal import propose
-from embedfleet.control.run.statefile import StateFile
+from embedfleet.control.run.fleet_lock import FleetLock
 from embedfleet.errors import FleetError
 
 _STYLES = {"ok": "green", "warn": "yellow", "blocked": "red"}
@@ -27,7 +27,7 @@ _STYLES = {"ok": "green", "warn": "yellow", "blocked": "red"}
 def command(as_json: bool, **flags: Any) -> None:  # noqa: ANN401
     """Check cores, memory, GPUs, Docker, images, models, ports and nginx; exit with 1 if the fleet cannot start."""
     settings = read_settings_for_doctor(flags)
-    state = StateFile(settings.state_dir)
+    state = FleetLock(settings.state_dir)
     proposal = propose(settings, sockets=state.run.path)
     try:
         checks = examine(proposal, _own_ports(state))
@@ -41,13 +41,13 @@ def command(as_json: bool, **flags: Any) -> None:  # noqa: ANN401
     sys.exit(1 if blocked else 0)
 
 
-def _own_ports(state: StateFile) -> set[int]:
+def _own_ports(state: FleetLock) -> set[int]:
     """Return the ports on which the fleet of this folder listens; none if it does not run or answer."""
     try:
-        status = ask(state, "GET", "/status")
+        status = ask_status(state)
     except FleetError:
         return set()
-    return {service["port"] for service in status["services"]} if status else set()
+    return {service.port for service in status.services} if status else set()
 
 
 def _table(checks: list[CheckResult]) -> Table:

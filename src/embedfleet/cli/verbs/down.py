@@ -1,4 +1,4 @@
-"""``embedfleet down``: drain and stop a running fleet."""
+"""``embedfleet down``: drains and stops a running fleet."""
 
 import time
 from typing import Any
@@ -10,52 +10,52 @@ from embedfleet.cli.output import say
 from embedfleet.cli.query import ask, daemon, say_elsewhere
 from embedfleet.config.settings import Settings
 from embedfleet.control.docker.leftovers import remove_all
-from embedfleet.control.run.fleet import remove_folders
-from embedfleet.control.run.statefile import Address, StateFile
+from embedfleet.control.run.fleet_folders import remove_folders
+from embedfleet.control.run.fleet_lock import FleetAddress, FleetLock
 from embedfleet.errors import FleetError, FleetSilent
 
-_MORE_S = 30.0
+_MORE_S = 30.0  # beyond the grace of every child
 _POLL_S = 0.05
 
 
 @click.command("down")
 @settings_flags
 def command(**flags: Any) -> None:  # noqa: ANN401
-    """Let requests under way end, then stop every process and container of the fleet; wait until it is done."""
+    """Let requests under way end, stop every process and container of the fleet, and wait until that is done."""
     settings = read_sound_settings(flags)
-    state = StateFile(settings.state_dir)
-    address = state.read()
+    lock = FleetLock(settings.state_dir)
+    address = lock.read()
     if address is not None:
-        is_asked = _ask(state, address)
+        was_asked = _stop(lock, address)
         say(f"stopping the fleet (pid {address.pid or 'unknown'})")
-        _until_gone(state, address, settings.fleet.drain_s + settings.fleet.stop_grace_s + _MORE_S)
-        if is_asked:  # then it has removed all that it had
+        _until_gone(lock, address, settings.fleet.drain_s + settings.fleet.stop_grace_s + _MORE_S)
+        if was_asked:  # then the fleet has removed everything itself
             say("stopped")
             return
-    if state.read() is None:  # else systemd, say, has started another
-        _remove_remains(settings, state, is_stopped=address is not None)
+    if lock.read() is None:  # else something, such as systemd, has started another fleet
+        _remove_leftovers(settings, lock, is_stopped=address is not None)
 
 
-def _ask(state: StateFile, address: Address) -> bool:
-    """Tell the fleet to stop, by a signal if it cannot be asked; whether it could be."""
+def _stop(lock: FleetLock, address: FleetAddress) -> bool:
+    """Tell the fleet to stop, by a signal if it cannot be asked; returns whether it could be asked."""
     try:
-        ask(state, "POST", "/stop")
+        ask(lock, "POST", "/stop")
     except FleetSilent as silent:
         if not silent.is_starting:
             say(f"{silent.message}: it gets SIGTERM")
-        state.terminate(address)
+        lock.terminate(address)
         return False
     return True
 
 
-def _until_gone(state: StateFile, address: Address, timeout_s: float) -> None:
-    """Wait for the end of this fleet: systemd may start another at once.
+def _until_gone(lock: FleetLock, address: FleetAddress, timeout_s: float) -> None:
+    """Wait for the end of this fleet, not of another one that systemd may start at once.
 
     Raises:
-        FleetError: it does not end in time.
+        FleetError: The fleet does not end in time.
     """
     deadline = time.monotonic() + timeout_s
-    while (now := state.read()) is not None and (now.pid, now.identity) == (address.pid, address.identity):
+    while (now := lock.read()) is not None and (now.pid, now.identity) == (address.pid, address.identity):
         if time.monotonic() > deadline:
             raise FleetError(
                 f"the fleet (pid {address.pid}) has not stopped",
@@ -64,14 +64,14 @@ def _until_gone(state: StateFile, address: Address, timeout_s: float) -> None:
         time.sleep(_POLL_S)
 
 
-def _remove_remains(settings: Settings, state: StateFile, *, is_stopped: bool) -> None:
-    """What no fleet looks after: containers, and what a killed one has left in its folder."""
+def _remove_leftovers(settings: Settings, lock: FleetLock, *, is_stopped: bool) -> None:
+    """Remove what no fleet looks after: containers, and the files of a fleet that was killed."""
     docker = daemon(settings)
     removed = remove_all(docker, settings.fleet.stop_grace_s) if docker else []
     if docker:
         remove_folders(settings)
     say_elsewhere(docker)
-    state.clear()
+    lock.clear()
     if removed:
         say(f"removed {', '.join(removed)}")
     elif not is_stopped:

@@ -1,4 +1,4 @@
-"""``embedfleet drain``: take a replica out of service without losing a request."""
+"""``embedfleet drain``: takes a replica out of service without losing a request."""
 
 from typing import Any
 
@@ -6,8 +6,9 @@ import click
 
 from embedfleet.cli.flags import read_sound_settings, settings_flags
 from embedfleet.cli.output import say
-from embedfleet.cli.replica import change, until_state
-from embedfleet.control.run.statefile import StateFile
+from embedfleet.cli.replica import order, until_state
+from embedfleet.control.run.fleet_lock import FleetLock
+from embedfleet.types import ReplicaState
 
 
 @click.command("drain")
@@ -16,16 +17,16 @@ from embedfleet.control.run.statefile import StateFile
 @click.option("--force", is_flag=True, help="even if no other replica of its service serves")
 @settings_flags
 def command(name: str, timeout_s: float, force: bool, **flags: Any) -> None:  # noqa: ANN401
-    """Send replica NAME nothing more, and wait until it has finished what it has.
+    """Send replica NAME no more requests, and wait until it has finished those it has.
 
-    It goes on running, and gets nothing until `embedfleet undrain NAME`, or the next `up`. Of a replica behind nginx it
-    is not known what it still has: nginx lets requests that are under way end.
+    The replica goes on running. It gets no requests until `embedfleet undrain NAME` or the next `up`. Behind nginx
+    nobody knows which requests it still has: nginx lets requests under way end.
     """
-    state = StateFile(read_sound_settings(flags).state_dir)
-    change(state, name, "drain?force" if force else "drain")
+    lock = FleetLock(read_sound_settings(flags).state_dir)
+    order(lock, name, "drain?force" if force else "drain")
     say(f"{name} gets no new requests")
-    row = until_state(state, name, "drained", timeout_s)
-    if "requests" in row:
+    replica = until_state(lock, name, ReplicaState.DRAINED, timeout_s)
+    if replica.load is not None:
         say(f"{name} is drained")
     else:
         say(f"{name} is drained: nginx does not list it any more, and lets requests that are under way end")

@@ -1,4 +1,4 @@
-"""``embedfleet nginx``: one nginx of this machine in the foreground, on the configuration that `up` has made."""
+"""``embedfleet nginx``: runs this machine's nginx in the foreground, with the configuration that `up` has made."""
 
 import os
 import signal
@@ -21,13 +21,13 @@ _POLL_S = 0.02
 
 
 @click.command("nginx")
-@click.option("--folder", required=True, metavar="PATH", help="where its nginx.conf is")
-@click.option("--host", default="127.0.0.1", help="where it listens")
-@click.option("--port", default=0, help="where it listens")
+@click.option("--folder", required=True, metavar="PATH", help="folder of its nginx.conf")
+@click.option("--host", default="127.0.0.1", help="address where it listens")
+@click.option("--port", default=0, help="port where it listens")
 @click.option("--ready-fd", default=0, hidden=True)
 @click.option("--parent-pid", default=0, hidden=True)
 def command(folder: str, host: str, port: int, ready_fd: int, parent_pid: int) -> None:
-    """Run nginx, as the balancer of one service; SIGTERM lets requests under way end, a second one does not."""
+    """Run nginx as the balancer of one service; SIGTERM lets requests under way end, a second SIGTERM does not."""
     end_with(parent_pid)
     binary = find_nginx()
     conf = Path(folder) / "nginx.conf"
@@ -44,12 +44,12 @@ def command(folder: str, host: str, port: int, ready_fd: int, parent_pid: int) -
             _tell_once_it_listens(nginx, host, port, ready_fd)
         code = nginx.wait()
     finally:
-        end_children()  # its workers, if it was killed: they would keep the port
+        end_children()  # workers of an nginx that was killed would keep the port
     sys.exit(code if code >= 0 else 128 - code)
 
 
 def _pass_on_signals(nginx: subprocess.Popen[bytes]) -> None:
-    """Tell nginx what we are told: to stop, gracefully at first; to take its configuration anew."""
+    """Pass signals on to nginx: the first stop is graceful, the second is not, and SIGHUP reloads."""
     stops = iter((signal.SIGQUIT,))
 
     def stop(number: int, frame: object) -> None:  # noqa: ARG001 - signal's signature
@@ -64,16 +64,16 @@ def _pass_on_signals(nginx: subprocess.Popen[bytes]) -> None:
 
 
 def _tell_once_it_listens(nginx: subprocess.Popen[bytes], host: str, port: int, ready_fd: int) -> None:
-    """Say so, once it is nginx that lets us in: it has no word for it, and another may be at its port."""
+    """Report the port once nginx accepts there: nginx does not say so itself, and another program may have the port."""
     deadline = time.monotonic() + _LISTEN_S
     while time.monotonic() < deadline and nginx.poll() is None:
         try:
             socket.create_connection((host, port), _LISTEN_S).close()
         except OSError:
-            is_there = False
+            accepts = False
         else:
-            is_there = _listens(nginx.pid, port)
-        if is_there:
+            accepts = _listens(nginx.pid, port)
+        if accepts:
             port_teller(ready_fd)(port)
             return
         time.sleep(_POLL_S)
@@ -83,5 +83,5 @@ def _tell_once_it_listens(nginx: subprocess.Popen[bytes], host: str, port: int, 
 def _listens(pid: int, port: int) -> bool:
     try:
         return listens(pid, port)
-    except PermissionError:  # a program with rights of its own: that somebody lets us in must do
+    except PermissionError:  # a program with other rights: that something accepts there must do
         return True

@@ -1,4 +1,4 @@
-"""``embedfleet reload``: start the gateways of a running fleet anew, without losing a request."""
+"""``embedfleet reload``: restarts the gateways of a running fleet without losing a request."""
 
 from typing import Any
 
@@ -8,37 +8,38 @@ from embedfleet.cli.flags import given_flags, read_sound_settings, settings_flag
 from embedfleet.cli.output import say
 from embedfleet.cli.query import ask
 from embedfleet.cli.replica import end_without_fleet
-from embedfleet.control.run.statefile import StateFile
+from embedfleet.control.run.fleet_lock import FleetLock
+from embedfleet.control.run.reload import Replaced
 from embedfleet.errors import UsageError
 
-_WHERE = ("--config=", "--state-dir=")  # flags that say which fleet
+_WHERE = ("--config=", "--state-dir=")  # flags that name the fleet
 
 
 @click.command("reload")
 @click.option("--timeout", "timeout_s", default=300.0, show_default=True, help="longest wait, in seconds")
 @settings_flags
 def command(timeout_s: float, **flags: Any) -> None:  # noqa: ANN401
-    """Start every gateway that is a process anew: by the code and the settings as they are now.
+    """Restart every gateway that is a process, with the present code and settings.
 
-    A gateway serves until its successor does by as many replicas. Clients that are connected are served to their next
-    answer, and the port never closes. Settings are read from where `up` read them, with its flags. Those of gateways
-    and drain_s are taken on; if others have changed, nothing is done.
+    A gateway serves until its successor serves with as many replicas. Connected clients still get their next answer,
+    and the port never closes. The fleet reads the settings from where `up` read them, with the flags of `up`. It takes
+    on the settings of gateways and drain_s; if any other setting has changed, it does nothing.
     """
     _refuse_settings(flags)
-    state = StateFile(read_sound_settings(flags).state_dir)
-    answer = ask(state, "POST", "/reload", timeout_s)
+    lock = FleetLock(read_sound_settings(flags).state_dir)
+    answer = ask(lock, "POST", "/reload", timeout_s)
     if answer is None:
-        end_without_fleet(state)
-    for row in answer["replaced"]:
-        place = f" in the place of {row['before']}" if row["before"] else ""
-        say(f"{row['service']}: process {row['pid']} serves{place}, after {row['seconds']} s")
+        end_without_fleet(lock)
+    for each in (Replaced(**row) for row in answer["replaced"]):
+        place = f" in the place of {each.before}" if each.before else ""
+        say(f"{each.service}: process {each.pid} serves{place}, after {each.seconds} s")
 
 
 def _refuse_settings(flags: dict[str, Any]) -> None:
-    """Refuse flags that would have to change the fleet's settings: it reads them itself.
+    """Refuse flags of settings, because the fleet reads its settings itself.
 
     Raises:
-        UsageError: there are some.
+        UsageError: There are such flags.
     """
     others = [flag for flag in given_flags(flags) if not flag.startswith(_WHERE)]
     if others:

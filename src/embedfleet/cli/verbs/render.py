@@ -7,7 +7,7 @@ import click
 
 from embedfleet.cli.flags import read_settings, settings_flags
 from embedfleet.cli.output import data, say
-from embedfleet.control.balancers.choice import peer_address, site_maker
+from embedfleet.control.balancers.service_balancer import peer_address, site_maker
 from embedfleet.control.plan.nginx_conf import file_name, render_site
 from embedfleet.control.plan.placement import substrate_of
 from embedfleet.control.plan.plan import make_plan

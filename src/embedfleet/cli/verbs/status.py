@@ -1,4 +1,4 @@
-"""``embedfleet status``: services and replicas."""
+"""``embedfleet status``: shows services and replicas."""
 
 import asyncio
 import json
@@ -11,16 +11,18 @@ from rich.table import Table
 
 from embedfleet.cli.flags import read_sound_settings, settings_flags
 from embedfleet.cli.output import data, say
-from embedfleet.cli.query import ask, daemon, say_elsewhere
-from embedfleet.control.balancers.gateway import states_in
+from embedfleet.cli.query import ask_status, daemon, say_elsewhere
+from embedfleet.config.settings import Settings
+from embedfleet.control.balancers.contained_gateway import reports_in
 from embedfleet.control.balancers.gateway_folder import GatewayFolder
 from embedfleet.control.docker.leftovers import leftovers_status
 from embedfleet.control.plan.state_folders import gateway_folder
-from embedfleet.control.run.api import is_whole
-from embedfleet.control.run.statefile import StateFile
+from embedfleet.control.run.fleet_lock import FleetLock
+from embedfleet.control.status import FleetStatus, ProcessStatus, ReplicaStatus, ServiceStatus
 from embedfleet.errors import FleetSilent
 
 DEGRADED, NOT_RUNNING = 1, 3
+_COLUMNS = ("service", "replica", "state", "address", "pid", "restarts", "under way", "sent", "memory")
 
 
 @click.command("status")
@@ -29,74 +31,93 @@ DEGRADED, NOT_RUNNING = 1, 3
 def command(as_json: bool, **flags: Any) -> None:  # noqa: ANN401
     """Show every service and replica.
 
-    Exit with 0 if all serve that nobody has drained, 1 if some do not or the fleet cannot be asked, 3 if none runs.
+    Exit with 0 if all replicas serve that nobody has drained, 1 if some do not or the fleet cannot be asked, 3 if no
+    fleet runs.
     """
     settings = read_sound_settings(flags)
     try:
-        status = ask(StateFile(settings.state_dir), "GET", "/status")
+        status = ask_status(FleetLock(settings.state_dir))
     except FleetSilent as silent:
         if as_json:
             own = {"running": True, "starting": silent.is_starting, "pid": silent.pid or None}
             data(json.dumps(own | {"error": silent.message, "services": []}))
         raise
-    running = status is not None
-    if status is None and (docker := daemon(settings)) is not None:
-        services = asyncio.run(
-            leftovers_status(docker, lambda service: states_in(GatewayFolder(gateway_folder(settings, service))))
-        )
-        say_elsewhere(docker)
-        if services:
-            status = {"pid": None, "pss_bytes": 0, "services": services}
-            say("the containers of a fleet are there, but nobody looks after them: `embedfleet up` takes them over")
+    is_running = status is not None
+    if status is None:
+        status = _leftover_status(settings)
     if status is None:
         if as_json:
             data(json.dumps({"running": False, "services": []}))
         say(f"no fleet runs in {settings.state_dir}")
         sys.exit(NOT_RUNNING)
     if as_json:
-        data(json.dumps({"running": running} | status))
+        data(json.dumps({"running": is_running} | status.to_json()))
     else:
-        # Off a terminal nothing is cut to fit one.
+        # Off a terminal the table is as wide as its rows.
         show(status, Console(width=None if sys.stdout.isatty() else 200, markup=False, emoji=False, highlight=False))
-    sys.exit(0 if all(map(is_whole, status["services"])) else DEGRADED)
+    sys.exit(0 if status.is_whole else DEGRADED)
 
 
-def show(status: dict[str, Any], console: Console) -> None:
-    """A table, and below it why somebody does not serve: a sentence in a column would crush the others."""
+def _leftover_status(settings: Settings) -> FleetStatus | None:
+    """Status of the containers that a fleet left; None if there are none."""
+    docker = daemon(settings)
+    if docker is None:
+        return None
+    services = asyncio.run(
+        leftovers_status(docker, lambda service: reports_in(GatewayFolder(gateway_folder(settings, service))))
+    )
+    say_elsewhere(docker)
+    if not services:
+        return None
+    say("the containers of a fleet are there, but nobody looks after them: `embedfleet up` takes them over")
+    return FleetStatus(None, None, 0, services)
+
+
+def show(status: FleetStatus, console: Console) -> None:
+    """Print a table, and below it the faults: a sentence in a column would squeeze the others."""
     console.print(_table(status))
-    rows = [row for service in status["services"] for row in (service["gateway"], *service["replicas"])]
-    told = [f"{row['id']}: {text}" for row in rows if (text := _trouble(row))]
-    if told:
+    faults = [line for service in status.services for line in _faults(service)]
+    if faults:
         console.print()
-    for line in told:
+    for line in faults:
         console.print(line, soft_wrap=True)
 
 
-def _trouble(row: dict[str, Any]) -> str:
-    """What is wrong with a child now, and how it ended the last time."""
-    ended = f"ended the last time with {row['last_end']}" if row.get("last_end") else ""
-    return "; ".join(filter(None, (row.get("reason"), ended)))
+def _faults(service: ServiceStatus) -> list[str]:
+    """Faults of a service's children: why one does not serve, and how it ended the last time."""
+    rows = [(service.gateway.process, service.gateway.reason or "")]
+    rows += [(replica.process, replica.reason) for replica in service.replicas]
+    return [f"{process.id}: {text}" for process, reason in rows if (text := _fault(process, reason))]
 
 
-def _table(status: dict[str, Any]) -> Table:
+def _fault(process: ProcessStatus, reason: str) -> str:
+    ended = f"ended the last time with {process.last_end}" if process.last_end else ""
+    return "; ".join(filter(None, (reason, ended)))
+
+
+def _table(status: FleetStatus) -> Table:
     table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
-    for column in ("service", "replica", "state", "address", "pid", "restarts", "under way", "sent", "memory"):
+    for column in _COLUMNS:
         table.add_column(column, no_wrap=True)
-    for service in status["services"]:
-        gateway = service["gateway"]
-        own = (gateway["phase"], f":{service['port']}", *_process(gateway))
-        name = gateway["id"].removeprefix(f"{service['name']}-")
-        table.add_row(service["name"], name, *own, "", "", _megabytes(gateway))
-        for row in service["replicas"]:
-            address = row["url"].removeprefix("http://")
-            load = (str(row.get("requests", "")), str(row.get("sent", "")))
-            table.add_row("", row["id"], row["state"], address, *_process(row), *load, _megabytes(row))
+    for service in status.services:
+        process = service.gateway.process
+        name = process.id.removeprefix(f"{service.name}-")
+        own = (process.phase, f":{service.port}", *_process(process))
+        table.add_row(service.name, name, *own, "", "", _megabytes(process))
+        for replica in service.replicas:
+            table.add_row("", *_replica(replica))
     return table
 
 
-def _process(row: dict[str, Any]) -> tuple[str, str]:
-    return str(row["pid"] or ""), str(row["restarts"])
+def _replica(replica: ReplicaStatus) -> tuple[str, ...]:
+    load = ("", "") if replica.load is None else (str(replica.load.requests), str(replica.load.sent))
+    address = replica.url.removeprefix("http://")
+    return replica.id, replica.state, address, *_process(replica.process), *load, _megabytes(replica.process)
 
 
-def _megabytes(row: dict[str, Any]) -> str:
-    return f"{row['pss_bytes'] / 1e6:.0f} MB" if row["pss_bytes"] else ""
+def _process(process: ProcessStatus) -> tuple[str, str]:
+    return str(process.pid or ""), str(process.restarts)
+
+
+def _megabytes(process: ProcessStatus) -> str:
+    return f"{process.pss_bytes / 1e6:.0f} MB" if process.pss_bytes else ""

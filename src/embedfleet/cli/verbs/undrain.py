@@ -1,4 +1,4 @@
-"""``embedfleet undrain``: put a drained replica back into service."""
+"""``embedfleet undrain``: puts a drained replica back into service."""
 
 from typing import Any
 
@@ -6,8 +6,9 @@ import click
 
 from embedfleet.cli.flags import read_sound_settings, settings_flags
 from embedfleet.cli.output import say
-from embedfleet.cli.replica import change, until_state
-from embedfleet.control.run.statefile import StateFile
+from embedfleet.cli.replica import order, until_state
+from embedfleet.control.run.fleet_lock import FleetLock
+from embedfleet.types import ReplicaState
 
 
 @click.command("undrain")
@@ -15,9 +16,9 @@ from embedfleet.control.run.statefile import StateFile
 @click.option("--timeout", "timeout_s", default=120.0, show_default=True, help="longest wait, in seconds")
 @settings_flags
 def command(name: str, timeout_s: float, **flags: Any) -> None:  # noqa: ANN401
-    """Send requests to replica NAME again, and wait until it serves: it has to infer first."""
-    state = StateFile(read_sound_settings(flags).state_dir)
-    change(state, name, "undrain")
+    """Send requests to replica NAME again, and wait until it serves; it must infer first."""
+    lock = FleetLock(read_sound_settings(flags).state_dir)
+    order(lock, name, "undrain")
     say(f"{name} gets requests once it has inferred")
-    until_state(state, name, "active", timeout_s)
+    until_state(lock, name, ReplicaState.ACTIVE, timeout_s)
     say(f"{name} is active")

@@ -15,9 +15,10 @@ from typing import Any, NoReturn
 import click
 
 from embedfleet.cli.flags import given_flags, read_settings, settings_flags
+from embedfleet.cli.image_progress import ImageProgress
 from embedfleet.cli.output import data, say
-from embedfleet.cli.progress import Progress, Transfer
-from embedfleet.cli.query import ask
+from embedfleet.cli.progress import Progress
+from embedfleet.cli.query import ask, ask_status
 from embedfleet.config.settings import Service, Settings
 from embedfleet.control.docker.fleet_identity import FleetIdentity
 from embedfleet.control.docker.images import provide_images
@@ -30,8 +31,9 @@ from embedfleet.control.preflight.doctor import examine
 from embedfleet.control.preflight.open_files import check_open_files, gateway_processes
 from embedfleet.control.preflight.proposal import Proposal, propose
 from embedfleet.control.preflight.survey import Survey, survey_gpus
-from embedfleet.control.run.fleet import journal_of, prepare_folders, provide_models, run_fleet
-from embedfleet.control.run.statefile import StateFile
+from embedfleet.control.run.fleet import run_fleet
+from embedfleet.control.run.fleet_folders import log_files_of, prepare_folders, provide_models
+from embedfleet.control.run.fleet_lock import FleetLock
 from embedfleet.dialects.routes import path_of
 from embedfleet.errors import FleetError, FleetSilent
 from embedfleet.log import set_up
@@ -63,7 +65,7 @@ def command(detach: bool, new_model: bool, needs_docker: bool, **flags: Any) -> 
     settings = read_settings(flags)
     if needs_docker:
         sys.exit(_NEEDS_DOCKER if has_containers(settings, survey_gpus(settings).machine.gpus) else 0)
-    if new_model and ask(StateFile(settings.state_dir), "POST", "/new-model") is not None:
+    if new_model and ask(FleetLock(settings.state_dir), "POST", "/new-model") is not None:
         say("told the running fleet: the next replica that infers with another model sets the model of its service")
     elif detach:
         _detach(settings, given_flags(flags) + (("--new-model",) if new_model else ()))
@@ -76,7 +78,7 @@ def _run(settings: Settings, reread: Callable[[], Settings], *, new_model: bool)
     set_up("warning" if sys.stderr.isatty() else settings.fleet.log_level, settings.fleet.log_format)
     _end_by_signals()
     os.umask(os.umask(_NOT_OTHERS) | _NOT_OTHERS)
-    state = StateFile(settings.state_dir)
+    state = FleetLock(settings.state_dir)
     state.acquire()  # first of all: while images load, for minutes, `status` and `down` must find this fleet
     try:
         _run_held(settings, reread, state, new_model=new_model)
@@ -85,7 +87,7 @@ def _run(settings: Settings, reread: Callable[[], Settings], *, new_model: bool)
     say("stopped")
 
 
-def _run_held(settings: Settings, reread: Callable[[], Settings], state: StateFile, *, new_model: bool) -> None:
+def _run_held(settings: Settings, reread: Callable[[], Settings], state: FleetLock, *, new_model: bool) -> None:
     """Survey the machine, plan the fleet, check both, and run the fleet; the state folder is held by us."""
     proposal = propose(settings, sockets=state.run.path)
     proposal.survey.require_gpus()
@@ -101,13 +103,13 @@ def _run_held(settings: Settings, reread: Callable[[], Settings], state: StateFi
         prepare_folders(settings)
         for line in provide_models(settings, survey):
             say(line)
-        with Transfer() as transfer:
+        with ImageProgress() as transfer:
             provide_images(survey.docker, settings, proposal.containers, transfer.show)
 
     def ready() -> None:
         progress.close()
         _announce(settings)
-        say("\nCtrl-C drains and stops; logs are in " + str(journal_of(settings).folder))
+        say("\nCtrl-C drains and stops; logs are in " + str(log_files_of(settings).folder))
 
     with Progress() as progress:
         asyncio.run(
@@ -157,10 +159,10 @@ def _detach(settings: Settings, flags: tuple[str, ...]) -> None:
     Raises:
         FleetError: It ended before.
     """
-    state = StateFile(settings.state_dir)
+    state = FleetLock(settings.state_dir)
     state.acquire()  # fails at once if a fleet runs already
     state.release()
-    journal = journal_of(settings)
+    journal = log_files_of(settings)
     _end_by_signals()
     log = journal.open(_UP_LOG)
     began = os.fstat(log).st_size
@@ -191,17 +193,15 @@ def _detach(settings: Settings, flags: tuple[str, ...]) -> None:
     raise FleetError(f"the fleet ended with code {process.returncode}", hint)
 
 
-def _watch(process: subprocess.Popen[bytes], state: StateFile) -> bool:
+def _watch(process: subprocess.Popen[bytes], state: FleetLock) -> bool:
     """Show the fleet's progress; return whether every replica serves, or False once the process has ended."""
     with Progress() as progress:
         while process.poll() is None:
             status = None
             with suppress(FleetSilent):
-                status = ask(state, "GET", "/status")
-            services = (status or {}).get("services", [])
-            states = {row["id"]: row["state"] for service in services for row in service["replicas"]}
-            progress.show(states)
-            if status and status["ready"] and status["pid"] == process.pid:  # not the fleet that had the folder before
+                status = ask_status(state)
+            progress.show(status.states if status else {})
+            if status and status.is_ready and status.pid == process.pid:  # not the fleet that had the folder before
                 return True
             time.sleep(0.1)
     return False

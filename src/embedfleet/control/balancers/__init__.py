@@ -1,1 +1,1 @@
-"""What clients talk to, as control sees it: told where the replicas are, asked how they do."""
+"""Balancers: control tells a service's gateway or nginx its replicas, and reads the replicas' states."""

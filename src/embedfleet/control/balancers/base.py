@@ -1,44 +1,48 @@
-"""What the supervisor needs of whatever balances a service."""
+"""Interface of balancers, one for each service."""
 
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
-from typing import Any, Protocol
+from typing import Protocol
 
-from embedfleet.types import Endpoint
+from embedfleet.types import Endpoint, ReplicaReport
 
 
 class Balancer(Protocol):
-    """See the module."""
+    """A balancer of one service."""
 
     @property
     def may_start(self) -> bool:
-        """Whether everything is there that it needs to be started."""
+        """Whether everything is there that it needs to start."""
 
     async def publish(self, endpoints: Sequence[Endpoint], drained: AbstractSet[str]) -> None:
-        """Tell it where the replicas are, and the names of those that are to get nothing; return once it acts by that.
+        """Tell it its replicas; returns once it acts on that.
+
+        Args:
+            endpoints: Addresses of the replicas.
+            drained: Names of the replicas that are to get nothing.
 
         Raises:
-            UpstreamError: it cannot be told now; to be told again.
+            UpstreamError: It cannot be told now, and must be told again.
         """
 
-    async def states(self) -> list[dict[str, Any]]:
-        """Each replica as ``id``, ``url``, ``state``, ``reason`` and, where known, its load; state as the gateway's."""
+    async def reports(self) -> Sequence[ReplicaReport]:
+        """Its report of each replica; none while it cannot be asked."""
 
     async def ask(self, timeout_s: float) -> None:
         """Return once it answers.
 
         Args:
-            timeout_s: longest wait.
+            timeout_s: Longest wait, in seconds.
 
         Raises:
-            UpstreamError: it does not.
+            UpstreamError: It does not answer.
         """
 
     async def allow_new_model(self) -> None:
-        """Tell it that the next replica of another model is of the pool's new one: an operator said so.
+        """Let the next replica of another model decide the model of the pool, because an operator said so.
 
         Raises:
-            UpstreamError: it cannot be told now.
+            UpstreamError: It cannot be told now.
         """
 
     async def close(self) -> None:

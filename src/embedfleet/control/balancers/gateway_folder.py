@@ -1,7 +1,8 @@
-"""The folder that a gateway in a container shares with this machine: its admin socket, and who its replicas are.
+"""Folder that a gateway in a container shares with this machine: its admin socket, and a file of its replicas.
 
-The container's user is nobody here, and has to make a socket there: so the folder is open to all, and the one above it
-to its owner alone. What the gateway was told last lies in a file, for the daemon may start it when none of us runs.
+The container's user has no rights on this machine, and must make a socket in the folder. So the folder is open to all,
+and the folder above it is open to its owner alone. The file has what the gateway was told last, because the daemon may
+start the gateway while no supervisor runs.
 """
 
 import logging
@@ -10,23 +11,22 @@ import shutil
 import stat
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import orjson
 
 from embedfleet.control.plan.state_folders import GATEWAY_MEMBERS, GATEWAY_SOCKET
-from embedfleet.types import url_fault
+from embedfleet.types import Endpoint, Member, url_fault
 
 log = logging.getLogger(__name__)
 
-_MOST_BYTES = 1 << 20  # of what is remembered: 64 replicas take less than 20 KB
+_MOST_BYTES = 1 << 20  # of the file; 64 replicas take less than 20 KB
 
 
 class GatewayFolder:
-    """See the module.
+    """The folder of one gateway.
 
     Args:
-        path: of the folder, absolute.
+        path: Absolute path of the folder.
     """
 
     def __init__(self, path: Path) -> None:
@@ -35,80 +35,83 @@ class GatewayFolder:
 
     @property
     def has_socket(self) -> bool:
-        """Whether a gateway has made its socket here: one that has not, though it runs, has got another folder."""
+        """Whether a gateway has made its socket here; one that runs and has not sees another folder."""
         try:
             return stat.S_ISSOCK((self.path / GATEWAY_SOCKET).lstat().st_mode)
         except OSError:
             return False
 
     def prepare(self) -> None:
-        """Make it as the module says, whatever the umask, and whatever lies in its place."""
+        """Make the folder with these rights, whatever the umask, and whatever lies in its place."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.path.parent.chmod(0o700)
         if self.path.is_symlink() or (self.path.exists() and not self.path.is_dir()):
             log.warning("%s is no folder: it is made anew", self.path)
             self.path.unlink()
         self.path.mkdir(exist_ok=True)
-        self.path.chmod(0o777)  # only who may enter the folder above gets here
+        self.path.chmod(0o777)  # only the owner can enter the folder above
 
     def open(self) -> int:
-        """A descriptor of it: through that, its socket has a short path, which a Unix socket must have.
+        """Open the folder; through the descriptor its socket has a short path, as a Unix socket needs.
 
         Raises:
-            OSError: it is not there.
+            OSError: The folder does not exist.
         """
         return os.open(self.path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
 
-    def write(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Say who the replicas are, to a gateway that starts; whole or not at all.
+    def write(self, members: Sequence[Member]) -> None:
+        """Write the replicas for a gateway that starts, atomically.
 
-        The container may write here too, and we may be root: what it put in the file's place, a link maybe, is not
-        followed.
+        The container can write to the folder too, and this process may be root. So a link that the container put in the
+        file's place is not followed.
         """
         temporary = self._members.with_suffix(".new")
         _clear(temporary)
         with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW), "wb") as stream:
             os.fchmod(stream.fileno(), 0o644)
-            stream.write(orjson.dumps(rows))
+            stream.write(orjson.dumps([member.to_json() for member in members]))
         if self._members.is_dir() and not self._members.is_symlink():  # no file can take its place
             log.warning("%s is a folder: it is made anew", self._members)
             _clear(self._members)
         temporary.replace(self._members)
 
-    def keep(self, addresses: Mapping[str, str]) -> list[dict[str, Any]]:
-        """Of what was written, leave only replicas that are still planned, each by its name at its address.
+    def keep(self, addresses: Mapping[str, str]) -> list[Member]:
+        """Keep only the written replicas that are still planned at their address.
+
+        Args:
+            addresses: Planned URL of each replica, by name.
 
         Returns:
-            The others.
+            The replicas that were dropped.
         """
         try:
-            rows = _rows(_read(self._members))
+            members = _parse(_read(self._members))
         except FileNotFoundError:
             return []
         except (OSError, ValueError) as error:
             log.warning("%s is of no use, and is made anew: %s", self._members, error)
             _clear(self._members)
             return []
-        others = [row for row in rows if addresses.get(row["id"]) != row["url"]]
-        self.write([row for row in rows if row not in others])
+        others = [member for member in members if addresses.get(member.endpoint.id) != member.endpoint.url]
+        self.write([member for member in members if member not in others])
         return others
 
     def remove(self) -> None:
-        """Remove it with all that is in it."""
+        """Remove the folder with everything in it."""
         shutil.rmtree(self.path, ignore_errors=True)
 
 
 def socket_in(folder: int) -> str:
-    """The path of the socket in the folder of an open descriptor, for this process (proc(5), ``/proc/pid/fd``)."""
+    """Path of the socket in a folder, by the folder's open descriptor (proc(5), ``/proc/pid/fd``)."""
     return f"/proc/self/fd/{folder}/{GATEWAY_SOCKET}"
 
 
 def _read(file: Path) -> bytes:
-    """What is in a file that somebody else may have put there: a link is not followed, a pipe not waited for.
+    """Read a file that somebody else may have put there, without following a link or waiting for a pipe.
 
     Raises:
-        OSError: there is none, or it cannot be read.
-        ValueError: it is no plain file, or too large.
+        OSError: The file does not exist, or cannot be read.
+        ValueError: It is not a regular file, or is too large.
     """
     with os.fdopen(os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:
         if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
@@ -119,11 +122,11 @@ def _read(file: Path) -> bytes:
     return content
 
 
-def _rows(content: bytes) -> list[dict[str, Any]]:
-    """The rows that `GatewayFolder.write` wrote.
+def _parse(content: bytes) -> list[Member]:
+    """The replicas in a file that `GatewayFolder.write` wrote.
 
     Raises:
-        ValueError: that did not write them.
+        ValueError: The content is anything else.
     """
     rows = orjson.loads(content)
     if not isinstance(rows, list):
@@ -136,12 +139,12 @@ def _rows(content: bytes) -> list[dict[str, Any]]:
         if fault := url_fault(row["url"]):
             raise ValueError(f"the url of {row['id']} {fault}")
         if not isinstance(row.get("drained", False), bool):
-            raise ValueError(f"{row['id']} is neither drained nor not")  # noqa: TRY004 - likewise
-    return rows
+            raise ValueError(f"{row['id']} is neither drained nor not")  # noqa: TRY004 - of a file's content
+    return [Member(Endpoint(row["id"], row["url"]), row.get("drained")) for row in rows]
 
 
 def _clear(path: Path) -> None:
-    """Remove whatever is there; a link, not what it leads to."""
+    """Remove a file, a folder or a link; the target of a link stays."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:

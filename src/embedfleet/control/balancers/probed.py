@@ -1,18 +1,21 @@
-"""A balancer without health checks, as nginx is: we ask each replica to infer, and steer the balancer by that."""
+"""Balancer without health checks of its own, such as nginx: control probes the replicas and steers it."""
 
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Protocol
 from urllib.parse import urlsplit
 
+from typing_extensions import override
+
+from embedfleet.control.balancers.base import Balancer
 from embedfleet.errors import EmbedfleetError, Starved
 from embedfleet.probe.prober import Prober
 from embedfleet.probe.process_watch import ProcessWatch
-from embedfleet.types import Endpoint
+from embedfleet.types import Endpoint, ReplicaReport, ReplicaState
 
 log = logging.getLogger(__name__)
 
@@ -21,44 +24,46 @@ _RETRY_S = 0.5  # between probes of a replica that does not serve, and between a
 
 
 class Steering(Protocol):
-    """How a balancer is told which replicas may get requests."""
+    """Interface by which a balancer is told which replicas get requests."""
 
     async def apply(self, serving: Sequence[Endpoint], resting: Sequence[tuple[Endpoint, str]]) -> None:
-        """Send requests to ``serving`` alone; ``resting`` are the others, each with the reason.
+        """Send requests to some replicas only.
 
-        ``serving`` is empty only if all that served were drained by hand.
+        Args:
+            serving: Replicas that get requests; empty only if all that served were drained by an operator.
+            resting: The other replicas, each with the reason.
 
         Raises:
-            FleetError: the balancer does not take it and goes on as before.
+            FleetError: The balancer refuses, and goes on as before.
         """
 
     @property
     def may_start(self) -> bool:
-        """Whether the balancer could start by what was last applied."""
+        """Whether the balancer can start with what was applied last."""
 
     async def ask(self, timeout_s: float) -> None:
-        """Return once the balancer answers; see `base.Balancer`."""
+        """Return once the balancer answers, as `Balancer.ask` does."""
 
 
 @dataclass(slots=True)
 class _Watched:
-    """A replica and what its last probe said."""
+    """A replica and the result of its last probe."""
 
     endpoint: Endpoint
     task: asyncio.Task[None]
-    state: str = "joining"
+    state: ReplicaState = ReplicaState.JOINING
     reason: str = ""
-    serving: bool = field(default=False)
+    is_serving: bool = False
 
 
-class ProbedBalancer:
-    """See `base.Balancer`.
+class ProbedBalancer(Balancer):
+    """A balancer that is steered by probes.
 
     Args:
-        interval_s: between probes of a replica that serves.
-        timeout_s: of a probe.
-        steering: tells the balancer.
-        changed: called when a replica begins or ceases to serve.
+        interval_s: Time between probes of a replica that serves, in seconds.
+        timeout_s: Longest wait for a probe's answer, in seconds.
+        steering: Interface to the balancer.
+        changed: Called when a replica begins or ceases to serve.
     """
 
     def __init__(self, *, interval_s: float, timeout_s: float, steering: Steering, changed: Callable[[], None]) -> None:
@@ -68,18 +73,21 @@ class ProbedBalancer:
         self._changed = changed
         self._watched: dict[str, _Watched] = {}
         self._drained: frozenset[str] = frozenset()
-        self._steered: tuple[Endpoint, ...] = ()  # who gets requests
+        self._steered: tuple[Endpoint, ...] = ()  # replicas that get requests
         self._steer = asyncio.Event()
         self._applying = asyncio.Lock()
-        self._steerer = asyncio.get_running_loop().create_task(self._steer_on())
+        self._steerer: asyncio.Task[None] | None = None
 
     @property
+    @override
     def may_start(self) -> bool:
-        """See `base.Balancer`."""
         return self._steering.may_start
 
+    @override
     async def publish(self, endpoints: Sequence[Endpoint], drained: AbstractSet[str]) -> None:
-        """See `base.Balancer`: who is gone gets nothing more from now on, who is new only after it has inferred."""
+        """Set the replicas: a missing one gets nothing from now on, and a new one only after it has inferred."""
+        if self._steerer is None:
+            self._steerer = asyncio.get_running_loop().create_task(self._steer_on())
         self._drained = frozenset(drained)
         wanted = {endpoint.id: endpoint for endpoint in endpoints}
         for name, known in list(self._watched.items()):
@@ -93,48 +101,51 @@ class ProbedBalancer:
         self._prober.keep(self._watched)
         await self._apply()
 
-    async def states(self) -> list[dict[str, Any]]:
-        """See `base.Balancer`; active is who infers and is known to do so by what is steered."""
+    @override
+    async def reports(self) -> Sequence[ReplicaReport]:
+        """Report of each replica; active is one that infers and gets requests."""
         return [
-            known.endpoint.to_json() | {"state": self._state(known), "reason": self._reason(known)}
-            for known in self._watched.values()
+            ReplicaReport(known.endpoint, self._state(known), self._reason(known)) for known in self._watched.values()
         ]
 
-    def _state(self, known: _Watched) -> str:
-        """What the balancer makes of it: between a probe's answer and the balancer's obeying lies a moment."""
+    def _state(self, known: _Watched) -> ReplicaState:
+        """State of a replica; a moment passes between a probe's answer and the balancer's obeying."""
         gets_requests = known.endpoint in self._steered
         if known.endpoint.id in self._drained:
-            return "draining" if gets_requests else "drained"
-        if known.serving and not gets_requests:
-            return "joining"
+            return ReplicaState.DRAINING if gets_requests else ReplicaState.DRAINED
+        if known.is_serving and not gets_requests:
+            return ReplicaState.JOINING
         others_serve = not self._drained.issuperset(self._serving())
-        return "draining" if gets_requests and not known.serving and others_serve else known.state
+        is_leaving = gets_requests and not known.is_serving and others_serve
+        return ReplicaState.DRAINING if is_leaving else known.state
 
     def _reason(self, known: _Watched) -> str:
         return known.reason or (_DRAINED if known.endpoint.id in self._drained else "")
 
+    @override
     async def ask(self, timeout_s: float) -> None:
-        """See `base.Balancer`."""
         await self._steering.ask(timeout_s)
 
+    @override
     async def allow_new_model(self) -> None:
-        """See `base.Balancer`."""
         self._prober.allow_change()
 
+    @override
     async def close(self) -> None:
-        """See `base.Balancer`."""
-        tasks = [known.task for known in self._watched.values()] + [self._steerer]
+        tasks = [known.task for known in self._watched.values()]
+        if self._steerer is not None:
+            tasks.append(self._steerer)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def _serving(self) -> list[str]:
-        return [name for name, known in self._watched.items() if known.serving]
+        return [name for name, known in self._watched.items() if known.is_serving]
 
     async def _watch(self, endpoint: Endpoint) -> None:
-        """Probe one replica for ever, at once when it may be another process.
+        """Probe one replica again and again; at once when another process may have taken its place.
 
-        One probe at a time: more at once can end a TEI process (tei issue 424).
+        Only one probe is under way at a time: several can end a TEI process (tei issue 424).
         """
         parts = urlsplit(endpoint.url)
         doubted = asyncio.Event()
@@ -142,49 +153,51 @@ class ProbedBalancer:
         try:
             while True:
                 doubted.clear()
-                wait_s = await self._look(endpoint, watch)
+                wait_s = await self._probe(endpoint, watch)
                 with suppress(TimeoutError):
                     async with asyncio.timeout(wait_s):
                         await doubted.wait()
         finally:
             watch.close()
 
-    async def _look(self, endpoint: Endpoint, watch: ProcessWatch) -> float:
-        """Probe one replica; returns how long to wait for the next time, in seconds."""
+    async def _probe(self, endpoint: Endpoint, watch: ProcessWatch) -> float:
+        """Probe one replica once; returns the time until the next probe, in seconds."""
         try:
             reason = await self._prove(endpoint, watch)
-        except Starved as error:  # it was not asked: who serves goes on, who does not is asked again
+        except Starved as error:  # it was not asked, so nothing is known against it
             log.warning("%s cannot be probed: %s; raise the limit of open files (ulimit -n)", endpoint.id, error)
             return _RETRY_S
-        except Exception as error:  # a watch that ends without a word would leave the replica as it last was
+        except Exception as error:  # without this, the replica would keep its last state for ever
             log.exception("the probe of %s failed", endpoint.id)
             reason = repr(error)
         known = self._watched[endpoint.id]
-        before = known.serving
-        known.serving, known.reason = not reason, reason
-        known.state = "active" if not reason else ("ejected" if before or known.state == "ejected" else "joining")
-        if known.serving != before:
-            log.info("%s %s", endpoint.id, "serves" if known.serving else f"is left out: {reason}")
+        before = known.is_serving
+        known.is_serving, known.reason = not reason, reason
+        has_failed = before or known.state is ReplicaState.EJECTED
+        failed_state = ReplicaState.EJECTED if has_failed else ReplicaState.JOINING
+        known.state = failed_state if reason else ReplicaState.ACTIVE
+        if known.is_serving != before:
+            log.info("%s %s", endpoint.id, "serves" if known.is_serving else f"is left out: {reason}")
             self._steer.set()
             self._changed()
-        return self._interval_s if known.serving else _RETRY_S
+        return self._interval_s if known.is_serving else _RETRY_S
 
     async def _prove(self, endpoint: Endpoint, watch: ProcessWatch) -> str:
-        """What is wrong with a replica; one that may be another process than before has to prove all anew."""
+        """The fault of a replica, empty for none; one that may be another process is probed like a new one."""
         is_known = watch.is_open
         await watch.open()
         serving = [name for name in self._serving() if is_known or name != endpoint.id]
-        # What nginx sends there meanwhile nobody knows.
+        # Nobody knows what nginx sends to it meanwhile.
         reason = await self._prober.probe(endpoint, serving, is_alone=lambda: False)
         return reason or self._admit(endpoint.id)
 
     def _admit(self, name: str) -> str:
-        """Why a replica whose probe was good may not serve; if it is the first of a new model, the others cease to."""
+        """Why a replica whose probe was good may not serve; the first one of a new model replaces the others."""
         reason = self._prober.admit(name)
         if not reason:
             for other, outdated in self._prober.outdated(self._serving()).items():
-                self._watched[other].serving, self._watched[other].reason = False, outdated
-                self._watched[other].state = "ejected"
+                self._watched[other].is_serving, self._watched[other].reason = False, outdated
+                self._watched[other].state = ReplicaState.EJECTED
                 self._steer.set()
         return reason
 
@@ -210,12 +223,13 @@ class ProbedBalancer:
         self._changed()
 
     def _to_serve(self) -> list[Endpoint] | None:
-        """Who is to get requests; None if nobody would be left: whoever has it goes on as it was, and may yet succeed.
+        """The replicas that are to get requests; None to leave the balancer as it is.
 
-        But not one that was drained by hand, even if nobody is left then.
+        If none serves, the present ones keep their requests, because some may succeed. Drained replicas get nothing,
+        even if no other is left.
         """
         known = [known for known in self._watched.values() if known.endpoint.id not in self._drained]
-        serving = [each.endpoint for each in known if each.serving]
+        serving = [each.endpoint for each in known if each.is_serving]
         kept = [endpoint for endpoint in self._steered if endpoint.id not in self._drained]
         if serving or not self._watched or len(kept) == len(self._steered):
             return serving or None

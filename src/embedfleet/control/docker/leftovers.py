@@ -3,25 +3,26 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from dataclasses import replace
 
 from embedfleet.control.docker.client import Docker
 from embedfleet.control.docker.container import Container
 from embedfleet.control.docker.set_aside import is_set_aside
 from embedfleet.control.docker.stopping import stop_container
+from embedfleet.control.status import BalancerStatus, ProcessStatus, ReplicaStatus, ServiceStatus
 from embedfleet.dialects.routes import path_of
 from embedfleet.errors import DockerError, TimedOut, UpstreamError
 from embedfleet.http.client import fetch
 from embedfleet.probe.prober import Prober
-from embedfleet.types import Endpoint
+from embedfleet.types import Endpoint, ReplicaReport, ReplicaState
 
 log = logging.getLogger(__name__)
 
 _PROBE_S = 10.0
 _ANSWER_S = 2.0
 _GRACE_S = 30.0
-# The row of a balancer that is no container: as a process it ended with its fleet.
-_NO_BALANCER = {"id": "", "pid": None, "phase": "gone", "restarts": 0, "last_end": "", "uptime_s": 0, "pss_bytes": 0}
+# As that of a container: a gateway that was a process is gone with its fleet.
+_NO_BALANCER = BalancerStatus(ProcessStatus("", phase="gone"))
 
 
 def remove_container(docker: Docker, container: Container, grace_s: float = _GRACE_S) -> None:
@@ -67,9 +68,9 @@ def remove_all(docker: Docker | None, grace_s: float = _GRACE_S) -> list[str]:
 
 
 async def leftovers_status(
-    docker: Docker, ask: Callable[[str], Awaitable[list[dict[str, Any]]]]
-) -> list[dict[str, Any]]:
-    """Return a row per service of the containers that exist, in the form of `api.fleet_status` for a running fleet.
+    docker: Docker, ask: Callable[[str], Awaitable[Sequence[ReplicaReport]]]
+) -> tuple[ServiceStatus, ...]:
+    """Status of the services whose containers are there, without a fleet that runs.
 
     Args:
         docker: The daemon.
@@ -77,49 +78,44 @@ async def leftovers_status(
     """
     containers = [container for container in await asyncio.to_thread(docker.ours) if not is_set_aside(container)]
     names = dict.fromkeys(container.service for container in containers if container.service)
-    return [await _service(name, [c for c in containers if c.service == name], await ask(name)) for name in names]
+    return tuple(
+        [await _service(name, [c for c in containers if c.service == name], await ask(name)) for name in names]
+    )
 
 
-async def _service(name: str, containers: Sequence[Container], rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    known = {row["id"]: row for row in rows}
+async def _service(name: str, containers: Sequence[Container], reports: Sequence[ReplicaReport]) -> ServiceStatus:
+    told = {report.id: report for report in reports}
     replicas = [container for container in containers if container.kind == "replica"]
     balancer = next((container for container in containers if container.kind == "balancer"), None)
-    return {
-        "name": name,
-        "port": balancer.published if balancer else 0,
-        "gateway": await _balancer(balancer) if balancer else _NO_BALANCER,
-        "replicas": list(await asyncio.gather(*(_replica(each, known.get(each.name)) for each in replicas))),
-    }
+    return ServiceStatus(
+        name,
+        balancer.published if balancer else 0,
+        await _balancer(balancer) if balancer else _NO_BALANCER,
+        tuple(await asyncio.gather(*(_replica(each, told.get(each.name)) for each in replicas))),
+    )
 
 
-async def _balancer(container: Container) -> dict[str, Any]:
-    """Return the row of a balancer; one that listens and does not answer is silent, whatever the daemon reports."""
+async def _balancer(container: Container) -> BalancerStatus:
+    """A balancer's container; one that listens and gives no answer is silent, whatever the daemon says of it."""
     try:
         if container.url:
             await fetch(f"{container.url}{path_of('live')}", timeout_s=_ANSWER_S)
     except TimedOut as error:
-        return _row(container) | {"phase": "silent", "reason": str(error)}
-    except UpstreamError:  # it may listen on an address that this machine cannot reach
+        return BalancerStatus(replace(_process(container), phase="silent"), str(error))
+    except UpstreamError:  # it may listen on another address than ours
         pass
-    return _row(container)
+    return BalancerStatus(_process(container))
 
 
-async def _replica(container: Container, known: dict[str, Any] | None) -> dict[str, Any]:
-    if known is not None:
-        return _row(container) | known | {"url": container.url}
+async def _replica(container: Container, told: ReplicaReport | None) -> ReplicaStatus:
+    if told is not None:
+        return ReplicaStatus(_process(container), container.url, told.state, told.reason, told.load)
     reason = f"container is {container.status}"
     if container.url:
         reason = await Prober(_PROBE_S).probe(Endpoint(container.name, container.url), [])
-    return _row(container) | {"state": "ejected" if reason else "active", "reason": reason, "url": container.url}
+    state = ReplicaState.EJECTED if reason else ReplicaState.ACTIVE
+    return ReplicaStatus(_process(container), container.url, state, reason)
 
 
-def _row(container: Container) -> dict[str, Any]:
-    return {
-        "id": container.name,
-        "pid": container.pid or None,
-        "phase": container.status,
-        "restarts": container.restarts,
-        "last_end": "",
-        "uptime_s": 0,
-        "pss_bytes": 0,
-    }
+def _process(container: Container) -> ProcessStatus:
+    return ProcessStatus(container.name, container.pid or None, container.status, container.restarts)

@@ -1,1 +1,1 @@
-"""What starts and stops replicas, one file a substrate."""
+"""Drivers: each starts and stops children on one substrate."""

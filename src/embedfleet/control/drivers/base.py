@@ -1,4 +1,4 @@
-"""What starts and stops children on one substrate."""
+"""Interface of drivers, which start and stop children on one substrate."""
 
 import asyncio
 from dataclasses import dataclass
@@ -10,12 +10,12 @@ from embedfleet.control.plan.specs import ChildSpec
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A child that runs before anybody has started it here.
+    """A child that runs before the fleet has started it.
 
     Attributes:
-        url: where it listens; empty if it does not.
-        is_stale: it is not as its spec says.
-        has_other_model: it is stale in what it serves: it and its successor must never serve side by side.
+        url: Where it listens; empty if it does not.
+        is_stale: It differs from its spec.
+        has_other_model: It serves another model than its spec says; it and its successor must never serve side by side.
     """
 
     url: str
@@ -24,13 +24,13 @@ class Found:
 
 
 class Running(Protocol):
-    """A child that was started.
+    """One run of a child.
 
     Attributes:
-        pid: of its process; 0 if it is not one of this machine's.
-        ready: its URL as this machine reaches it, once it listens; never set if it ends before.
-        ended: its exit code, negative for a signal, once it has ended.
-        held: why it stands still by somebody's order; empty if it does not.
+        pid: Process id; 0 if the process is not on this machine.
+        ready: URL by which this machine reaches it, once it listens; never set if it ends before.
+        ended: Exit code, negative for a signal, once it has ended.
+        held: Why it stands still on somebody's order; empty if it does not.
     """
 
     pid: int
@@ -39,50 +39,56 @@ class Running(Protocol):
     held: str
 
     async def stop(self, grace_s: float) -> None:
-        """Tell it to end, wait for it, and end it after ``grace_s`` seconds; nothing is left of it."""
+        """Tell it to end, wait for its end, and kill it after ``grace_s`` seconds; nothing of it is left."""
 
     def kill(self) -> None:
         """End it now."""
 
     def activity(self) -> Activity | None:
-        """What its processes have done; None if this machine cannot tell."""
+        """Work of its processes so far; None if this machine cannot tell."""
 
     def kill_hung(self) -> None:
-        """End it now, all its processes; its driver can start it anew in its place."""
+        """Kill all its processes now; the driver can start it anew in its place."""
 
     def abandon(self) -> None:
-        """Leave it as it is if it can live without us, else end it."""
+        """Leave it running if it can live without the fleet, else end it."""
 
 
 class Driver(Protocol):
-    """See the module."""
+    """A driver of one substrate.
+
+    Attributes:
+        can_restart: Whether a child that hangs can be killed and started anew.
+    """
+
+    can_restart: bool
 
     async def start(self, spec: ChildSpec, *, preferred_port: int) -> Running:
-        """Start a child, or take over one that runs as it should.
+        """Start a child, or take over one that runs as its spec says.
 
         Args:
-            spec: what to run.
-            preferred_port: where it listened before, 0 if it never did.
+            spec: What to run.
+            preferred_port: Port where it listened before; 0 if it never did.
 
         Raises:
-            OSError: it cannot be started now.
-            UsageError: it cannot be started at all.
+            OSError: It cannot be started now.
+            UsageError: It can never be started like this.
         """
 
     async def find(self, spec: ChildSpec) -> Found | None:
-        """The child that runs under that name already, if one outlived a fleet before us.
+        """Find a child that runs under this name already, because it outlived an earlier fleet.
 
         Raises:
-            UsageError: what runs there is not ours.
-            DockerError: nobody can be asked.
+            UsageError: What runs under this name is not the fleet's own.
+            DockerError: The daemon cannot be asked.
         """
 
     async def clear(self, spec: ChildSpec) -> None:
-        """End what was found in a child's place, answering or not: nothing of another model is left there.
+        """End what was found under a child's name, even if it does not answer.
 
         Raises:
-            OSError: it cannot be ended now.
+            OSError: It cannot be ended now.
         """
 
     def allow_new_model(self, service: str) -> None:
-        """From now on, and for a while, the children of a service may be started with another model than before."""
+        """Let the children of a service start with another model than before, for a while from now on."""

@@ -1,7 +1,7 @@
-"""The listening sockets of gateways that are processes: ours, so that each outlives the gateways that accept from it.
+"""Listening sockets of the gateways that are processes; the supervisor holds them, so they outlive the gateways.
 
-A client that connects while no gateway runs waits in the socket's queue for the next one. A gateway is handed the
-socket when it is started; two may accept from it at once.
+A gateway inherits its socket when it is started, and two gateways may accept from one socket. A client that connects
+while no gateway runs waits in the socket's queue for the next one.
 """
 
 import socket
@@ -13,32 +13,39 @@ from embedfleet.http.server import BACKLOG, bind
 
 
 class Listeners:
-    """See the module.
+    """Listening sockets of a fleet.
 
     Args:
-        plan: of the fleet; those of its children that listen are given a socket each.
-
-    Raises:
-        UsageError: an address cannot be bound.
+        sockets: Sockets by the name of the child that inherits each.
     """
 
-    def __init__(self, plan: Iterable[ChildSpec]) -> None:
-        self._sockets: dict[str, socket.socket] = {}
+    def __init__(self, sockets: dict[str, socket.socket]) -> None:
+        self._sockets = sockets
+
+    @classmethod
+    def open(cls, plan: Iterable[ChildSpec]) -> "Listeners":
+        """Open a socket for each child of a plan that listens.
+
+        Raises:
+            UsageError: An address cannot be bound.
+        """
+        listeners = cls({})
         try:
             for spec in plan:
                 if isinstance(spec, ProcessSpec) and spec.listens is not None:
-                    self._sockets[spec.name] = _listen(spec.service, *spec.listens)
+                    listeners._sockets[spec.name] = _listen(spec.service, *spec.listens)
         except BaseException:
-            self.close()
+            listeners.close()
             raise
+        return listeners
 
     def descriptor(self, child: str) -> int | None:
-        """The socket of a child, to be inherited; None if none is held for it."""
+        """Descriptor of the socket that a child inherits; None if it inherits none."""
         found = self._sockets.get(child)
         return None if found is None else found.fileno()
 
     def close(self) -> None:
-        """Hold them no longer: who is not accepted by a gateway that still runs is refused."""
+        """Close the sockets; a client is then refused, unless a gateway that still runs accepts it."""
         for held in self._sockets.values():
             held.close()
         self._sockets.clear()

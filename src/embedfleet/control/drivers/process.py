@@ -1,8 +1,8 @@
-"""Children as processes of this machine, running our own command line.
+"""Driver of processes on this machine, which run embedfleet's own command line.
 
-Each child has a session of its own, so that a terminal's Ctrl-C reaches the supervisor alone, which then stops them in
-order, and what is left of that session when the child has ended is ended too. Each is told our pid and has the kernel
-kill it when we die (prctl PR_SET_PDEATHSIG), however we die.
+Each child has a session of its own. So a terminal's Ctrl-C reaches the supervisor alone, which stops the children in
+order. When a child has ended, the rest of its session is ended too. Each child is told the supervisor's pid, and has
+the kernel kill it when the supervisor dies (prctl PR_SET_PDEATHSIG), however that dies.
 """
 
 import asyncio
@@ -14,7 +14,9 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from embedfleet.control.drivers.base import Found
+from typing_extensions import override
+
+from embedfleet.control.drivers.base import Driver, Found, Running
 from embedfleet.control.drivers.listeners import Listeners
 from embedfleet.control.host.activity import activity_of
 from embedfleet.control.host.log_files import LogFiles
@@ -25,24 +27,33 @@ from embedfleet.control.plan.specs import ChildSpec, ProcessSpec
 log = logging.getLogger(__name__)
 
 
-class Process:
-    """A running child; see `base.Running`."""
+class Process(Running):
+    """A process that was started.
 
-    held = ""
+    Args:
+        process: The process.
+        pipe: Descriptor on which it says where it listens.
+    """
 
     def __init__(self, process: asyncio.subprocess.Process, pipe: int) -> None:
         loop = asyncio.get_running_loop()
         self.pid = process.pid
+        self.held = ""
         self.ready: asyncio.Future[str] = loop.create_future()
         self.ended: asyncio.Future[int] = loop.create_future()
         self._process = process
         self._pipe = pipe
         self._said = b""
-        loop.add_reader(pipe, self._hear)
+        self._waiter: asyncio.Task[None] | None = None
+
+    def watch(self) -> None:
+        """Begin to wait for its port and its end."""
+        loop = asyncio.get_running_loop()
+        loop.add_reader(self._pipe, self._read_port)
         self._waiter = loop.create_task(self._wait())
 
+    @override
     async def stop(self, grace_s: float) -> None:
-        """See `base.Running`."""
         self._signal(signal.SIGTERM)
         try:
             async with asyncio.timeout(grace_s):
@@ -51,28 +62,30 @@ class Process:
             self.kill()
             await asyncio.shield(self.ended)
 
+    @override
     def kill(self) -> None:
-        """See `base.Running`."""
         self._signal(signal.SIGKILL)
 
     def _signal(self, number: int) -> None:
-        """Not by `Process.send_signal`: that looks whether it has ended, and takes its exit code from asyncio then."""
+        """Send a signal; `Process.send_signal` would poll the process and so take its exit code from asyncio."""
         if self._process.returncode is None:
             with suppress(ProcessLookupError):
                 os.kill(self.pid, number)
 
+    @override
     def activity(self) -> Activity | None:
-        """See `base.Running`."""
         return activity_of(self.pid)
 
+    @override
     def kill_hung(self) -> None:
-        """See `base.Running`: the whole session, for nginx's workers outlive their master."""
+        """Kill the whole session, because nginx's workers outlive their master."""
         if not self.ended.done():
             with suppress(ProcessLookupError):
                 os.killpg(self.pid, signal.SIGKILL)
 
+    @override
     def abandon(self) -> None:
-        """See `base.Running`: it would not outlive us."""
+        """End it: a process does not outlive the fleet."""
         self.kill()
 
     async def _wait(self) -> None:
@@ -83,8 +96,8 @@ class Process:
             log.warning("what process %d had started is ended with it: %s", self.pid, ", ".join(map(str, left)))
         self.ended.set_result(code)
 
-    def _hear(self) -> None:
-        """The child says once, in one line of JSON, which port it listens on."""
+    def _read_port(self) -> None:
+        """Read the port where the child listens, which it says once in a line of JSON."""
         data = os.read(self._pipe, 4096)
         self._said += data
         if b"\n" in self._said and not self.ready.done():
@@ -99,37 +112,39 @@ class Process:
             self._pipe = -1
 
 
-class ProcessDriver:
-    """Starts children of ``command``.
+class ProcessDriver(Driver):
+    """Driver of processes.
 
     Args:
-        journal: where their stderr goes.
-        folder: their working directory.
-        command: what runs a verb; ours by default, and never a module of the working directory.
-        environment: of this process.
-        listeners: sockets that are handed to gateways.
+        log_files: Files that take the children's output.
+        folder: Working directory of the children.
+        environment: Environment of the children.
+        listeners: Sockets that gateways inherit.
+        command: Command that runs a verb; by default embedfleet's own, never a module of the working directory.
     """
+
+    can_restart = True
 
     def __init__(
         self,
-        journal: LogFiles,
+        log_files: LogFiles,
         folder: Path,
         environment: dict[str, str],
         listeners: Listeners,
         command: tuple[str, ...] | None = None,
     ) -> None:
-        self._journal = journal
+        self._log_files = log_files
         self._listeners = listeners
         self._folder = folder
         self._environment = environment
         self._command = command or (sys.executable, "-P", "-m", "embedfleet")
 
+    @override
     async def start(self, spec: ChildSpec, *, preferred_port: int) -> Process:
-        """See `base.Driver`."""
         assert isinstance(spec, ProcessSpec)
-        log = self._journal.open(spec.name)
+        log = self._log_files.open(spec.name)
         try:
-            theirs, ours = self._pipe()
+            theirs, ours = _pipe()
         except OSError:
             os.close(log)
             raise
@@ -160,21 +175,26 @@ class ProcessDriver:
         finally:
             os.close(theirs)
             os.close(log)
-        return Process(process, ours)
+        started = Process(process, ours)
+        started.watch()
+        return started
 
-    async def find(self, spec: ChildSpec) -> Found | None:  # noqa: ARG002 - a process never outlives its fleet
-        """See `base.Driver`."""
+    @override
+    async def find(self, spec: ChildSpec) -> Found | None:
+        """Find nothing, because a process never outlives its fleet."""
         return None
 
+    @override
     async def clear(self, spec: ChildSpec) -> None:
-        """See `base.Driver`: a process never outlives its fleet."""
+        """Do nothing, because nothing is ever found."""
 
+    @override
     def allow_new_model(self, service: str) -> None:
-        """See `base.Driver`: what it computes is compared, no more."""
+        """Do nothing: the answers of a process show its model, and the balancer compares them."""
 
-    @staticmethod
-    def _pipe() -> tuple[int, int]:
-        """A pipe's end for the child, and ours, which does not block."""
-        ours, theirs = os.pipe()
-        os.set_blocking(ours, False)
-        return theirs, ours
+
+def _pipe() -> tuple[int, int]:
+    """A pipe: the child's end, and ours, which does not block."""
+    ours, theirs = os.pipe()
+    os.set_blocking(ours, False)
+    return theirs, ours

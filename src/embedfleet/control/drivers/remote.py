@@ -1,59 +1,69 @@
-"""Servers that somebody else runs: they are ready as soon as they are named, and end when we cease to look."""
+"""Driver of servers that somebody else runs: they count as ready at once, and end when the fleet ends."""
 
 import asyncio
 
-from embedfleet.control.drivers.base import Found
+from typing_extensions import override
+
+from embedfleet.control.drivers.base import Driver, Found, Running
 from embedfleet.control.lifecycle.liveness import Activity
 from embedfleet.control.plan.specs import ChildSpec, RemoteSpec
 
 
-class Remote:
-    """See `base.Running`."""
+class Remote(Running):
+    """A server that somebody else runs.
 
-    pid = 0
-    held = ""
+    Args:
+        url: Where it listens.
+    """
 
     def __init__(self, url: str) -> None:
         loop = asyncio.get_running_loop()
+        self.pid = 0
+        self.held = ""
         self.ready: asyncio.Future[str] = loop.create_future()
         self.ended: asyncio.Future[int] = loop.create_future()
         self.ready.set_result(url)
 
-    async def stop(self, grace_s: float) -> None:  # noqa: ARG002 - nothing is waited for
-        """See `base.Running`."""
+    @override
+    async def stop(self, grace_s: float) -> None:
         self.kill()
 
+    @override
     def kill(self) -> None:
-        """See `base.Running`."""
         if not self.ended.done():
             self.ended.set_result(0)
 
+    @override
     def activity(self) -> Activity | None:
-        """See `base.Running`."""
         return None
 
+    @override
     def kill_hung(self) -> None:
-        """See `base.Running`: whoever runs it may end it."""
+        """Do nothing: only its owner can end it."""
 
+    @override
     def abandon(self) -> None:
-        """See `base.Running`."""
         self.kill()
 
 
-class RemoteDriver:
-    """See `base.Driver`."""
+class RemoteDriver(Driver):
+    """Driver of servers that somebody else runs."""
 
-    async def start(self, spec: ChildSpec, *, preferred_port: int) -> Remote:  # noqa: ARG002
-        """See `base.Driver`."""
+    can_restart = False
+
+    @override
+    async def start(self, spec: ChildSpec, *, preferred_port: int) -> Remote:
         assert isinstance(spec, RemoteSpec)
         return Remote(spec.url)
 
-    async def find(self, spec: ChildSpec) -> Found | None:  # noqa: ARG002
-        """See `base.Driver`."""
+    @override
+    async def find(self, spec: ChildSpec) -> Found | None:
         return None
 
+    @override
     async def clear(self, spec: ChildSpec) -> None:
-        """See `base.Driver`: nothing is found."""
+        """Do nothing, because nothing is ever found."""
 
+    @override
     def allow_new_model(self, service: str) -> None:
-        """See `base.Driver`: what it computes is compared, no more."""
+        """Do nothing: the answers of a server show its model, and the balancer compares them."""

@@ -1,1 +1,1 @@
-"""The life of a child: its states, when it counts as hung, what is done next. Pure."""
+"""Life of a child, pure: its phases, when it counts as hung, what to do next, what a failed start leaves."""

@@ -1,36 +1,37 @@
-"""Whether a child lives, by its answers and by what it does meanwhile: pure.
+"""Decides whether a child hangs, from its answers and from what its processes do meanwhile.
 
-A child is asked all the time, and every answer is life. Silence alone is not death: a busy child answers late. So
-silence counts in three ways, each with a bound of its own: while a process of the child is stopped, while all of them
-do nothing, and while they work. To work is to use the CPU, to want it, to read files or to wait for a disk.
+A child is asked all the time, and any answer proves that it lives. Silence alone does not prove that it hangs, because
+a busy child answers late. So silence has three bounds: while a process of the child is stopped, while all its processes
+are idle, and while they work. A process works if it uses the CPU, waits for a core, reads files or waits for a disk.
 
-Time in which we stood still ourselves is nobody's silence.
+Time in which this process itself did not run does not count.
 """
 
 from dataclasses import dataclass, replace
 from math import inf
 
-from embedfleet.control.lifecycle.state import Phase
+from embedfleet.control.lifecycle.phase import Phase
 
 LATE_S = 0.5
-"""A look that comes later than planned by more than this tells that we stood still."""
+"""An observation later than planned by more than this shows that this process itself did not run, in seconds."""
 SUSPECT_S = 2.0
-"""A child that has been silent for so long is not said to serve."""
+"""A child that has been silent for this long no longer counts as serving, in seconds."""
 _ENDING_S = 4.0
-_IDLE_SHARE = 0.02  # of a core: who uses less does nothing but look at a clock
-_IDLE_CPU_S = 0.02  # what two ticks of the kernel's clock say
+_IDLE_SHARE = 0.02  # of a core: a process below that only polls a clock
+_IDLE_CPU_S = 0.02  # two ticks of the kernel's clock
 _IDLE_BYTES = 65_536
 
 
 @dataclass(frozen=True, slots=True)
 class Activity:
-    """What the system says of a child's processes at one moment.
+    """Work of a child's processes up to one moment, as the system reports it.
 
     Attributes:
-        cpu_s: used by all of them since they began, in seconds.
-        bytes_read: by all of them since they began.
-        is_stopped: one of them was stopped by a signal; what a debugger holds does nothing, and may go on answering.
-        wants: one of their threads runs, waits for a core, or waits for a disk.
+        cpu_s: CPU time that all of them have used since they began, in seconds.
+        bytes_read: Bytes that all of them have read since they began.
+        is_stopped: A signal has stopped one of them. A process that a debugger holds is idle instead: it may go on
+            answering.
+        wants: One of their threads runs, waits for a core, or waits for a disk.
     """
 
     cpu_s: float
@@ -40,14 +41,14 @@ class Activity:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """What one look at a child found.
+class Observation:
+    """One observation of a child.
 
     Attributes:
-        planned_s: after the look before, in seconds.
-        elapsed_s: since the look before.
-        answered: it has answered since; None if we lacked the means to ask.
-        activity: None where the system cannot tell.
+        planned_s: Planned time since the observation before, in seconds.
+        elapsed_s: Real time since the observation before, in seconds.
+        answered: Whether the child has answered in that time; None if we lacked the means to ask.
+        activity: Work of its processes; None where the system cannot tell.
     """
 
     planned_s: float
@@ -58,12 +59,12 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """How long a child may be silent.
+    """Longest silence of a child that does not count as hung.
 
     Attributes:
-        stopped_s: with a stopped process.
-        idle_s: while it does nothing.
-        working_s: while it works, or nobody knows what it does.
+        stopped_s: Bound while one of its processes is stopped, in seconds.
+        idle_s: Bound while it is idle, in seconds.
+        working_s: Bound while it works or its activity is unknown, in seconds.
     """
 
     stopped_s: float = inf
@@ -72,14 +73,14 @@ class Bounds:
 
 
 def bounds(phase: Phase, hung_after_s: float) -> Bounds:
-    """What a child may do in a phase of its life.
+    """Bounds of a child's silence in a phase of its life.
 
-    While it loads it is not asked, and may wait for slow storage without a sign. One that is told to end and is silent
-    will not end: it gets no more than a moment.
+    A child that loads is not asked, and may wait for slow storage without a sign of life. A child that was told to end
+    and is silent will not end by itself: it gets only a moment.
 
     Args:
-        phase: where it is.
-        hung_after_s: bound for a child that serves, is silent and does nothing; 0 for never.
+        phase: Phase of the child.
+        hung_after_s: Bound for a child that serves, is silent and idle, in seconds; 0 for no bound.
     """
     match phase:
         case Phase.STOPPING:
@@ -95,15 +96,15 @@ def bounds(phase: Phase, hung_after_s: float) -> Bounds:
 
 
 @dataclass(frozen=True, slots=True)
-class Life:
-    """What is known of a child's silence.
+class Silence:
+    """Silence of a child up to now.
 
     Attributes:
-        silent_s: since it answered.
-        idle_s: how long of that, up to now, it has done nothing.
-        stopped_s: how long, up to now, a process of it has been stopped.
-        idle_from: what it had done when it began to do nothing.
-        was_late: the look before came late.
+        silent_s: Time since its last answer, in seconds.
+        idle_s: Time at the end of that in which it was idle, in seconds.
+        stopped_s: Time up to now in which one of its processes was stopped, in seconds.
+        idle_from: Its activity when it became idle.
+        was_late: The last observation came late.
     """
 
     silent_s: float = 0.0
@@ -112,22 +113,22 @@ class Life:
     idle_from: Activity | None = None
     was_late: bool = False
 
-    def after(self, look: Look) -> "Life":
-        """The child after a look at it."""
-        is_late = look.elapsed_s > look.planned_s + LATE_S and not self.was_late
-        # Two late looks in a row: we are slow, but we run.
-        counted_s = 0.0 if is_late else min(look.elapsed_s, look.planned_s + LATE_S)
-        is_stopped = look.activity is not None and look.activity.is_stopped
+    def after(self, seen: Observation) -> "Silence":
+        """The silence after an observation."""
+        is_late = seen.elapsed_s > seen.planned_s + LATE_S and not self.was_late
+        # Two late observations in a row: this process is slow, but it runs.
+        counted_s = 0.0 if is_late else min(seen.elapsed_s, seen.planned_s + LATE_S)
+        is_stopped = seen.activity is not None and seen.activity.is_stopped
         stopped_s = self.stopped_s + counted_s if is_stopped else 0.0
-        if look.answered:
-            return Life(stopped_s=stopped_s, was_late=is_late)
-        silent = self if look.answered is None else self._silent(look.activity, counted_s)
+        if seen.answered:
+            return Silence(stopped_s=stopped_s, was_late=is_late)
+        silent = self if seen.answered is None else self._longer(seen.activity, counted_s)
         return replace(silent, stopped_s=stopped_s, was_late=is_late)
 
-    def _silent(self, activity: Activity | None, counted_s: float) -> "Life":
-        return replace(self._idle(activity, counted_s), silent_s=self.silent_s + counted_s)
+    def _longer(self, activity: Activity | None, counted_s: float) -> "Silence":
+        return replace(self._with_idle_time(activity, counted_s), silent_s=self.silent_s + counted_s)
 
-    def _idle(self, activity: Activity | None, counted_s: float) -> "Life":
+    def _with_idle_time(self, activity: Activity | None, counted_s: float) -> "Silence":
         if activity is None:
             return replace(self, idle_s=0.0, idle_from=None)
         if self.idle_from is None:
@@ -138,16 +139,16 @@ class Life:
 
     @property
     def complaint(self) -> str:
-        """What is wrong with a child that has been silent, or stopped, for a while; empty if it has not."""
+        """The fault of a child that has been silent or stopped for a while; empty if it has not."""
         return self.reason if max(self.silent_s, self.stopped_s) >= SUSPECT_S else ""
 
     def is_hung(self, bounds: Bounds) -> bool:
-        """Whether it has been silent for too long."""
+        """Whether the silence is over one of its bounds."""
         return self.stopped_s >= bounds.stopped_s or self.idle_s >= bounds.idle_s or self.silent_s >= bounds.working_s
 
     @property
     def reason(self) -> str:
-        """What is wrong, in words."""
+        """The silence in words."""
         if self.stopped_s:
             return f"a process of it has been stopped for {self.stopped_s:.0f} s, as by SIGSTOP"
         does = "does nothing" if self.idle_s else "works"
@@ -155,9 +156,9 @@ class Life:
 
 
 def _worked(before: Activity, now: Activity, over_s: float) -> bool:
-    """Whether it did more than a process that waits for ever."""
+    """Whether the processes did more than processes that only wait."""
     return (
         now.cpu_s - before.cpu_s > max(_IDLE_CPU_S, _IDLE_SHARE * over_s)
         or abs(now.bytes_read - before.bytes_read) > _IDLE_BYTES
-        or now.cpu_s < before.cpu_s  # a process of it has ended
+        or now.cpu_s < before.cpu_s  # one of them has ended
     )

@@ -1,20 +1,20 @@
-"""From what is wanted and what is there to what must be done: pure, so that restarts can be tested without waiting."""
+"""The step from the children that should run and those that do to what must be done, without a clock of its own."""
 
 from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 
-from embedfleet.control.lifecycle.state import Event, Phase, follow
+from embedfleet.control.lifecycle.phase import Phase, PhaseEvent, follow
 
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """How soon a child that died is started again.
+    """Waits before a child that died is started again.
 
     Attributes:
-        first_s: after the first death; doubled after each further one.
-        longest_s: at most.
-        stable_s: a child that was ready for so long has earned a fresh count.
+        first_s: Wait after the first death, in seconds; it doubles with each further death.
+        longest_s: Longest wait, in seconds.
+        stable_s: Time in which a child must have been ready for its count of deaths to start anew, in seconds.
     """
 
     first_s: float = 0.5
@@ -22,18 +22,19 @@ class Backoff:
     stable_s: float = 60.0
 
     def wait_s(self, deaths: int) -> float:
-        """The wait after that many deaths in a row."""
+        """The wait after this many deaths in a row, in seconds."""
         return float(min(self.longest_s, self.first_s * 2.0 ** min(deaths - 1, 30)))
 
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """A child as it is.
+    """Phase and history of a child.
 
     Attributes:
-        since: when it entered its phase.
-        deaths: in a row.
-        restarts: ever.
+        phase: Its phase.
+        since: When it entered that phase, in seconds.
+        deaths: Deaths in a row.
+        restarts: Restarts ever.
     """
 
     phase: Phase = Phase.PENDING
@@ -41,27 +42,27 @@ class Observed:
     deaths: int = 0
     restarts: int = 0
 
-    def after(self, event: Event, now: float, backoff: Backoff) -> "Observed":
+    def after(self, event: PhaseEvent, now: float, backoff: Backoff) -> "Observed":
         """The child after an event."""
         phase = follow(self.phase, event)
         deaths = self.deaths
-        if event is Event.EXIT and phase is Phase.BACKOFF:
+        if event is PhaseEvent.EXIT and phase is Phase.BACKOFF:
             was_stable = self.phase is Phase.READY and now - self.since >= backoff.stable_s
             deaths = 1 if was_stable else deaths + 1
-        restarted = event is Event.START and self.phase is Phase.BACKOFF
+        restarted = event is PhaseEvent.START and self.phase is Phase.BACKOFF
         return replace(self, phase=phase, since=now, deaths=deaths, restarts=self.restarts + restarted)
 
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Start the child."""
+    """Order to start a child."""
 
     name: str
 
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """Tell the child to end."""
+    """Order to end a child."""
 
     name: str
 
@@ -69,13 +70,13 @@ class Stop:
 def reconcile(
     wanted: AbstractSet[str], observed: Mapping[str, Observed], now: float, backoff: Backoff
 ) -> Iterator[Start | Stop]:
-    """What brings the children that are there to those that are wanted; nothing once they are the same.
+    """Yield the orders that bring the children to what is wanted; none once they are there.
 
     Args:
-        wanted: names of the children that should run.
-        observed: every child that is known, wanted or not.
-        now: in seconds.
-        backoff: the waits.
+        wanted: Names of the children that should run.
+        observed: Every known child, wanted or not, by name.
+        now: Current time, in seconds.
+        backoff: Waits between restarts.
     """
     for name, child in observed.items():
         if name not in wanted:
@@ -88,11 +89,11 @@ def reconcile(
 
 
 def due_at(child: Observed, backoff: Backoff) -> float:
-    """When a child in backoff is to be started."""
+    """When to start a child that is in backoff, in seconds."""
     return child.since + backoff.wait_s(child.deaths)
 
 
 def next_due(observed: Mapping[str, Observed], backoff: Backoff) -> float | None:
-    """When `reconcile` next has something to do by the clock alone, or None."""
+    """When the next child in backoff is to be started, in seconds; None if there is none."""
     waiting = [due_at(child, backoff) for child in observed.values() if child.phase is Phase.BACKOFF]
     return min(waiting, default=None)

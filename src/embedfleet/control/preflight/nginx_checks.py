@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from embedfleet.config.settings import Service, Settings
-from embedfleet.control.balancers.choice import listen_address, site_maker
 from embedfleet.control.balancers.nginx import ContainerNginx, LocalNginx
+from embedfleet.control.balancers.service_balancer import listen_address, site_maker
 from embedfleet.control.docker.client import ExecResult
 from embedfleet.control.host.programs import find_nginx
 from embedfleet.control.plan.nginx_conf import file_name, render_main, render_site

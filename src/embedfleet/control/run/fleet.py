@@ -1,82 +1,40 @@
-"""A whole fleet from start to end: locks, checks, supervisor, admin API, signals."""
+"""A fleet from its start to its end: ports, supervisor, admin API, signals, and the rollback of a failed start."""
 
 import asyncio
 import logging
-import signal
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
 from embedfleet.config.settings import Settings
-from embedfleet.control.balancers.choice import make_balancer
-from embedfleet.control.balancers.gateway_folder import GatewayFolder
-from embedfleet.control.docker.container import Container
-from embedfleet.control.docker.leftovers import remove_all, remove_container
-from embedfleet.control.docker.set_aside import is_set_aside, remove_set_aside, set_aside
-from embedfleet.control.drivers.base import Driver
+from embedfleet.control.balancers.service_balancer import make_balancer
+from embedfleet.control.docker.leftovers import remove_all
+from embedfleet.control.drivers.by_spec import Drivers
 from embedfleet.control.drivers.container import ContainerDriver, has_other_model
 from embedfleet.control.drivers.listeners import Listeners
 from embedfleet.control.drivers.process import ProcessDriver
 from embedfleet.control.drivers.remote import RemoteDriver
-from embedfleet.control.host.disk import reason_of
-from embedfleet.control.host.log_files import LogFiles
 from embedfleet.control.lifecycle.reconcile import Backoff
 from embedfleet.control.plan.plan import make_plan
-from embedfleet.control.plan.specs import ChildSpec, ContainerSpec, ProcessSpec, RemoteSpec
-from embedfleet.control.plan.state_folders import assemblies_folder, gateway_folder, nginx_folder
+from embedfleet.control.plan.specs import ChildSpec, ContainerSpec
 from embedfleet.control.preflight.open_files import container_files
-from embedfleet.control.preflight.ports import bound_by_daemon, check_ports, held_ports
+from embedfleet.control.preflight.ports import check_ports, held_ports
 from embedfleet.control.preflight.survey import Survey
 from embedfleet.control.run.api import FleetApi
-from embedfleet.control.run.readiness import until_serving
-from embedfleet.control.run.recovery import Failed, go_back
+from embedfleet.control.run.child_runner import ChildLimits
+from embedfleet.control.run.fleet_folders import log_files_of, remove_folders, remove_unused_models
+from embedfleet.control.run.fleet_lock import FleetLock
+from embedfleet.control.run.readiness import States, until_serving
 from embedfleet.control.run.reload import Reload
-from embedfleet.control.run.statefile import StateFile
+from embedfleet.control.run.rollback import FailedFleet, roll_back
+from embedfleet.control.run.stop_signals import obey_signals, restore_signals
 from embedfleet.control.run.supervisor import Supervisor
-from embedfleet.control.tei.assembly import provide_assembly, remove_assemblies
-from embedfleet.errors import DockerError, EmbedfleetError, UsageError
+from embedfleet.control.run.unplanned_containers import drop_replaced, set_balancers_aside
+from embedfleet.errors import EmbedfleetError
 from embedfleet.system.disk_watch import DiskWatch
+from embedfleet.types import ReplicaState
 
 log = logging.getLogger(__name__)
-
-_SET_ASIDE_S = 30.0  # for a balancer's requests under way
-
-
-def journal_of(settings: Settings) -> LogFiles:
-    """The log files of a fleet."""
-    return LogFiles(settings.state_dir / "logs")
-
-
-def prepare_folders(settings: Settings) -> None:
-    """Make the folders that containers see: the daemon would make missing ones as root."""
-    (settings.root / settings.fleet.data_dir).mkdir(parents=True, exist_ok=True)
-    for service in settings.services:
-        nginx_folder(settings, service.name).mkdir(parents=True, exist_ok=True)
-        GatewayFolder(gateway_folder(settings, service.name)).prepare()
-
-
-def provide_models(settings: Settings, survey: Survey) -> Iterator[str]:
-    """Make the folders that TEI sees in place of models'; what is put right in each, in a line.
-
-    Raises:
-        UsageError: they cannot be written.
-    """
-    for service, found in survey.machine.tei_models.items():
-        if found.assembly is not None:
-            above = assemblies_folder(settings)
-            try:
-                provide_assembly(above, found.assembly)
-            except OSError as error:
-                raise UsageError(f"{above} cannot be written: {reason_of(error, above)}", "set state_dir") from error
-        if found.verdict.changes or found.verdict.notes:
-            yield f"{service}: TEI {settings.fleet.tei_version} {found.verdict}"
-
-
-def remove_folders(settings: Settings) -> None:
-    """Remove what containers saw: none is there any more."""
-    remove_assemblies(assemblies_folder(settings))
-    for service in settings.services:
-        GatewayFolder(gateway_folder(settings, service.name)).remove()
 
 
 async def run_fleet(
@@ -85,8 +43,8 @@ async def run_fleet(
     survey: Survey,
     plan: list[ChildSpec],
     environment: dict[str, str],
-    state: StateFile,
-    seen: Callable[[dict[str, str]], None],
+    state: FleetLock,
+    seen: Callable[[States], None],
     ready: Callable[[], None],
     reread: Callable[[], Settings],
     new_model: bool = False,
@@ -94,56 +52,57 @@ async def run_fleet(
     """Start everything, call ``ready`` once all replicas serve, and go on until SIGINT, SIGTERM or ``POST /stop``.
 
     Args:
-        settings: in force.
-        survey: what it stands on.
-        plan: its children.
-        environment: for those that are processes.
-        state: held; its run folder is for admin sockets.
-        seen: told the state of every replica while they load.
-        ready: called once.
-        reread: reads the settings again, for a reload.
-        new_model: whether an operator says that the services may have another model than before.
+        settings: Settings in force.
+        survey: What is known of the machine.
+        plan: Children of the fleet.
+        environment: Environment of the children that are processes.
+        state: Lock of the fleet, held; its run folder takes the admin sockets.
+        seen: Called with the state of every replica, again and again, while they load.
+        ready: Called once.
+        reread: Reads the settings again, for a reload.
+        new_model: Whether the services may change their model, because an operator said so.
 
     Raises:
-        UsageError: it cannot work as it was told to; nothing that was not there before is left running.
-        FleetError: the replicas were not ready in time; likewise.
+        UsageError: The configuration is invalid; only what ran before is left running.
+        FleetError: The replicas were not ready in time; only what ran before is left running.
     """
-    check_ports(settings.services, held=_held_ports(survey), by_daemon=bound_by_daemon(survey.engine, plan))
+    check_ports(settings.services, held=_held_ports(survey), by_daemon=_bound_by_daemon(survey, plan))
     containers = _container_driver(settings, survey)
     supervisor: Supervisor | None = None
     async with AsyncExitStack() as stack:
         try:
-            _set_balancers_aside(settings, survey, plan)
-            listeners = Listeners(plan)
-            drivers = _drivers(settings, containers, environment, listeners)
+            if survey.docker is not None:
+                set_balancers_aside(settings, survey.docker, plan)
+            listeners = Listeners.open(plan)
+            processes = ProcessDriver(log_files_of(settings), settings.root, environment, listeners)
+            drivers = Drivers(processes, RemoteDriver(), containers)
             supervisor = _make_supervisor(settings, survey, plan, drivers, listeners, new_model=new_model)
             make_again = partial(make_plan, machine=survey.machine, sockets=state.run.path)
             reload = Reload(supervisor, settings, reread, make_again)
             await stack.enter_async_context(_findable(state, FleetApi(supervisor, reload.run)))
-            _obey_signals(supervisor)
+            obey_signals(supervisor.stop, supervisor.kill)
 
-            def tidy() -> None:  # nobody sends to them now
-                _drop_what_was_before(survey, plan, containers)
-                models = survey.machine.tei_models.values()
-                remove_assemblies(
-                    assemblies_folder(settings), [each.assembly.key for each in models if each.assembly is not None]
-                )
+            def tidy() -> None:  # nothing is sent to the former containers any more
+                if survey.docker is not None and containers is not None:
+                    containers.settle()
+                    drop_replaced(survey.docker, plan)
+                remove_unused_models(settings, survey)
 
             await _live(supervisor, settings.fleet.ready_timeout_s, seen=seen, tidy=tidy, ready=ready)
         except EmbedfleetError:
-            _obey_no_more()
+            restore_signals()
             if survey.docker is not None:
                 children = list(supervisor.children.values()) if supervisor else []
-                await go_back(Failed(settings, survey.docker, plan, children))
+                await roll_back(FailedFleet(settings, survey.docker, plan, children))
             raise
-        # Stopped as it was told to: what had yet to be taken over goes as well.
+        # Stopped by an order: containers that had yet to be taken over go as well.
         await asyncio.to_thread(remove_all, survey.docker)
         remove_folders(settings)
 
 
 @asynccontextmanager
-async def _findable(state: StateFile, api: FleetApi) -> AsyncIterator[None]:
-    """Have the fleet be seen and stopped, for as long as the block lasts."""
+async def _findable(state: FleetLock, api: FleetApi) -> AsyncIterator[None]:
+    """Let the fleet be found and asked, for as long as the block lasts."""
     await api.server.start(path=state.socket)
     state.write()
     lookout = DiskWatch(partial(_keep_findable, state))
@@ -154,8 +113,8 @@ async def _findable(state: StateFile, api: FleetApi) -> AsyncIterator[None]:
         await api.server.stop(1.0)
 
 
-def _keep_findable(state: StateFile) -> None:
-    """In a thread: have the fleet be seen and stopped, whatever is removed from its folder."""
+def _keep_findable(state: FleetLock) -> None:
+    """Restore the files by which the fleet is found; runs in a thread."""
     for path in state.mend():
         log.warning("%s was removed or written over, and is made again", path)
 
@@ -164,59 +123,18 @@ def _held_ports(survey: Survey) -> set[int]:
     return held_ports(survey.docker.ours()) if survey.docker is not None else set()
 
 
-def _set_balancers_aside(settings: Settings, survey: Survey, plan: Sequence[ChildSpec]) -> None:
-    """Those that the plan has no place for hold ports that the new ones need; deaf ones cannot be told anything."""
-    if survey.docker is None:
-        return
-    services = {spec.name: spec.service for spec in plan if spec.kind == "balancer"}
-    for container in survey.docker.ours():
-        if container.kind != "balancer" or is_set_aside(container):
-            continue
-        if container.name not in services:
-            log.info("%s is no longer wanted", container.name)
-        elif _is_deaf(settings, container, services[container.name]):
-            log.info("%s cannot be told anything, and is made anew", container.name)
-        else:
-            continue
-        set_aside(survey.docker, container, _SET_ASIDE_S)
-
-
-def _is_deaf(settings: Settings, container: Container, service: str) -> bool:
-    """Whether a gateway runs and cannot be told, for the folder that it shared with us has been replaced."""
-    shares = any(each.name == service and each.options.balancer == "gateway" for each in settings.services)
-    return shares and container.status == "running" and not GatewayFolder(gateway_folder(settings, service)).has_socket
-
-
-def _drop_what_was_before(survey: Survey, plan: Sequence[ChildSpec], containers: ContainerDriver | None) -> None:
-    """All of ours serve: what they replace, and what the plan has no place for, is removed."""
-    if survey.docker is None or containers is None:
-        return
-    containers.settle()
-    try:
-        remove_set_aside(survey.docker)
-        names = {spec.name for spec in plan}
-        for container in survey.docker.ours():
-            if container.kind in {"replica", "balancer"} and container.name not in names:
-                log.info("%s is no longer wanted", container.name)
-                remove_container(survey.docker, container)
-    except DockerError as error:  # the fleet serves all the same; the next `up` or `down` removes them
-        log.warning("what is no longer wanted cannot be removed: %s (%s)", error.message, error.hint)
-
-
-def _drivers(
-    settings: Settings, containers: ContainerDriver | None, environment: dict[str, str], listeners: Listeners
-) -> dict[type[ChildSpec], Driver]:
-    """What runs a child, by the kind of its spec."""
-    processes = ProcessDriver(journal_of(settings), settings.root, environment, listeners)
-    drivers: dict[type[ChildSpec], Driver] = {ProcessSpec: processes, RemoteSpec: RemoteDriver()}
-    return drivers if containers is None else drivers | {ContainerSpec: containers}
+def _bound_by_daemon(survey: Survey, plan: Sequence[ChildSpec]) -> set[str]:
+    """Services whose port the daemon binds, with the rights of root; a rootless daemon has no more rights than we."""
+    if survey.engine is None or survey.engine.is_rootless:
+        return set()
+    return {spec.service for spec in plan if isinstance(spec, ContainerSpec) and spec.kind == "balancer"}
 
 
 def _make_supervisor(
     settings: Settings,
     survey: Survey,
     plan: Sequence[ChildSpec],
-    drivers: Mapping[type[ChildSpec], Driver],
+    drivers: Drivers,
     listeners: Listeners,
     *,
     new_model: bool,
@@ -231,20 +149,22 @@ def _make_supervisor(
         service.name: make_balancer(settings, service, survey.docker, plan, changed) for service in settings.services
     }
     supervisor = Supervisor(
-        [(spec, drivers[type(spec)]) for spec in plan],
+        [(spec, drivers.of(spec)) for spec in plan],
         balancers,
-        journal_of(settings),
-        backoff=Backoff(first_s=fleet.restart_backoff_s, longest_s=fleet.restart_backoff_max_s),
+        log_files_of(settings),
+        limits=ChildLimits(
+            Backoff(first_s=fleet.restart_backoff_s, longest_s=fleet.restart_backoff_max_s),
+            stop_grace_s=_grace_s(settings),
+            hung_after_s={"replica": fleet.hung_after_s, "balancer": fleet.balancer_hung_after_s},
+        ),
         listeners=listeners,
-        stop_grace_s=_grace_s(settings),
-        hung_after_s={"replica": fleet.hung_after_s, "balancer": fleet.balancer_hung_after_s},
         new_models={service.name for service in settings.services} if new_model else _of_new_model(survey, plan),
     )
     return supervisor
 
 
 def _of_new_model(survey: Survey, plan: Sequence[ChildSpec]) -> set[str]:
-    """Services of which a replica is there that computes something else, under whatever name: settings have changed."""
+    """Services that had a replica of another model, under whatever name, because settings have changed."""
     wanted = {spec.service: spec for spec in plan if isinstance(spec, ContainerSpec) and spec.kind == "replica"}
     there = survey.docker.ours() if survey.docker is not None and wanted else []
     replicas = [container for container in there if container.kind == "replica" and container.service in wanted]
@@ -252,7 +172,10 @@ def _of_new_model(survey: Survey, plan: Sequence[ChildSpec]) -> set[str]:
 
 
 def _grace_s(settings: Settings) -> float:
-    """A gateway waits drain_s, then up to stop_grace_s for its clients; a little more is for the process itself."""
+    """Time that a child has to end, in seconds.
+
+    A gateway waits drain_s, then up to stop_grace_s for its clients; the rest is for the process itself.
+    """
     return settings.fleet.drain_s + settings.fleet.stop_grace_s + 5.0
 
 
@@ -265,7 +188,7 @@ def _container_driver(settings: Settings, survey: Survey) -> ContainerDriver | N
         relabel=survey.engine.has_selinux,
         files=container_files(survey.engine),
         stop_grace_s=_grace_s(settings),
-        said=journal_of(settings).add,
+        said=log_files_of(settings).add,
     )
 
 
@@ -273,12 +196,18 @@ async def _live(
     supervisor: Supervisor,
     timeout_s: float,
     *,
-    seen: Callable[[dict[str, str]], None],
+    seen: Callable[[States], None],
     tidy: Callable[[], None],
     ready: Callable[[], None],
 ) -> None:
+    """Run the supervisor until it ends; call ``tidy`` and ``ready`` once everything serves."""
+
+    def note(states: States) -> None:
+        supervisor.note_served(name for name, state in states.items() if state is ReplicaState.ACTIVE)
+        seen(states)
+
     running = asyncio.create_task(supervisor.run())
-    loading = asyncio.create_task(until_serving(supervisor, timeout_s, seen))
+    loading = asyncio.create_task(until_serving(supervisor, timeout_s, note))
     await asyncio.wait({running, loading}, return_when=asyncio.FIRST_COMPLETED)
     if not loading.done():
         loading.cancel()
@@ -291,30 +220,3 @@ async def _live(
     await running
     if loading.done() and not loading.cancelled():
         loading.result()
-
-
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-
-def _obey_no_more() -> None:
-    """Nothing is left to be stopped: a signal ends this process, as it does by default."""
-    for number in _SIGNALS:
-        asyncio.get_running_loop().remove_signal_handler(number)
-
-
-def _obey_signals(supervisor: Supervisor) -> None:
-    """The first signal drains and stops, the second ends everything at once."""
-    told = False
-
-    def obey() -> None:
-        nonlocal told
-        if told:
-            supervisor.kill()
-        else:
-            supervisor.stop()
-        told = True
-
-    for number in _SIGNALS:
-        if number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN:  # under nohup
-            continue
-        asyncio.get_running_loop().add_signal_handler(number, obey)

@@ -1,59 +1,71 @@
-"""When a fleet that is started serves, and when it never will."""
+"""Waits until a started fleet serves, or finds that it never will."""
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
-from embedfleet.control.lifecycle.state import Phase
+from embedfleet.control.lifecycle.phase import Phase
 from embedfleet.control.run.supervisor import Supervisor
 from embedfleet.errors import FleetError
+from embedfleet.types import ReplicaState
 
-_MOST_DEATHS = 5  # in a row, of a child that has yet to serve: it will not
+_MOST_DEATHS = 5  # in a row, of a child that has yet to serve: more restarts would not help
+_POLL_S = 0.1
+
+States = Mapping[str, ReplicaState]
+"""State of every replica, by name."""
 
 
-async def until_serving(supervisor: Supervisor, timeout_s: float, seen: Callable[[dict[str, str]], None]) -> None:
-    """Wait until every replica has inferred, its balancer knows, and that balancer listens; not for drained ones.
+async def until_serving(supervisor: Supervisor, timeout_s: float, seen: Callable[[States], None]) -> None:
+    """Wait until every replica that is not drained has inferred for its balancer, and the balancers listen.
 
     Args:
-        supervisor: that runs.
-        timeout_s: for all of it.
-        seen: told the state of every replica whenever it is looked at.
+        supervisor: Supervisor that runs.
+        timeout_s: Longest wait, in seconds.
+        seen: Called with the states after each poll.
 
     Raises:
-        FleetError: not in time, or a child keeps dying; the message names who and why.
+        FleetError: The time is over, or a child keeps dying; the message names the child and the reason.
     """
     deadline = time.monotonic() + timeout_s
     while True:
-        states: dict[str, str] = {}
-        reasons: dict[str, str] = {}
-        for service in supervisor.services:
-            rows = await supervisor.states(service)
-            for child in supervisor.replicas(service):
-                row = rows.get(child.spec.name)
-                states[child.spec.name] = str(row["state"]) if row else child.observed.phase.value
-                reasons[child.spec.name] = str(row["reason"]) if row else child.last_end
-                child.served |= states[child.spec.name] == "active"
+        states, reasons = await _observe(supervisor)
         seen(states)
         _check_deaths(supervisor)
-        late = [name for name, state in states.items() if state != "active" and not supervisor.children[name].drained]
-        for balancer in map(supervisor.balancer, supervisor.services):
-            if balancer.observed.phase is not Phase.READY:
-                late.append(balancer.spec.name)
-                states[balancer.spec.name] = balancer.observed.phase.value
-                reasons[balancer.spec.name] = balancer.last_end
+        late = [
+            f"{name} is {state} {reasons[name]}".strip()
+            for name, state in states.items()
+            if state is not ReplicaState.ACTIVE and not supervisor.children[name].is_drained
+        ]
+        for service in supervisor.services.values():
+            gateway = service.gateway
+            if gateway.observed.phase is not Phase.READY:
+                late.append(f"{gateway.name} is {gateway.observed.phase} {gateway.last_end}".strip())
         if not late:
             return
         if time.monotonic() > deadline:
-            why = "; ".join(f"{name} is {states[name]} {reasons[name]}".strip() for name in late)
             raise FleetError(
-                f"not ready after {timeout_s:g} s: {why}", "see `embedfleet logs`, or raise ready_timeout_s"
+                f"not ready after {timeout_s:g} s: {'; '.join(late)}", "see `embedfleet logs`, or raise ready_timeout_s"
             )
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(_POLL_S)
+
+
+async def _observe(supervisor: Supervisor) -> tuple[dict[str, ReplicaState], dict[str, str]]:
+    """State of every replica, and why it is in that state, by name."""
+    states: dict[str, ReplicaState] = {}
+    reasons: dict[str, str] = {}
+    for service in supervisor.services.values():
+        reports = await service.reports()
+        for child in service.replicas:
+            report = reports.get(child.name)
+            states[child.name] = report.state if report else child.phase_state
+            reasons[child.name] = report.reason if report else child.last_end
+    return states, reasons
 
 
 def _check_deaths(supervisor: Supervisor) -> None:
-    for child in supervisor.children.values():
-        name, deaths = child.spec.name, child.observed.deaths
+    for name, child in supervisor.children.items():
+        deaths = child.observed.deaths
         if deaths >= _MOST_DEATHS:
             raise FleetError(
                 f"{name} ended {deaths} times in a row, the last time with {child.last_end}",

@@ -1,7 +1,7 @@
-"""New code and new settings for the gateways of a fleet that runs; all else stays as it is.
+"""Replaces the gateways of a running fleet, so that they take on new code and new settings.
 
-A process is started from the code that is there now, by the settings as they are now. So what has changed in either is
-taken over; but only gateways are started anew, and a setting that others have to obey as well is refused.
+A process starts from the code and the settings of the moment. A reload starts only gateways anew, so it refuses changes
+of settings that other parts of the fleet have to obey as well.
 """
 
 import logging
@@ -16,19 +16,19 @@ from embedfleet.errors import UsageError
 
 log = logging.getLogger(__name__)
 
-_GATEWAYS_OWN = {"fleet.drain_s"}  # beside GatewayOptions
-_READY_S = 60.0  # longest wait for a new gateway
+_GATEWAYS_OWN = {"fleet.drain_s"}  # obeyed by gateways alone, as GatewayOptions are
+_READY_S = 60.0  # longest wait until a new gateway serves
 
 
 @dataclass(frozen=True, slots=True)
 class Replaced:
-    """A gateway that has a successor.
+    """Replacement of one gateway.
 
     Attributes:
-        service: whose it is.
-        before: process id of the former one; 0 if it did not run.
-        pid: of the successor.
-        seconds: that it took until the successor served.
+        service: Name of the service.
+        before: Process id of the former gateway; 0 if none ran.
+        pid: Process id of the new gateway.
+        seconds: Time until the new gateway served, in seconds.
     """
 
     service: str
@@ -38,13 +38,13 @@ class Replaced:
 
 
 class Reload:
-    """See the module.
+    """Reload of a fleet.
 
     Args:
-        supervisor: of the fleet.
-        settings: that the fleet was started by.
-        reread: reads them again, from where they came.
-        make_plan: makes a plan of them for the machine as it was at the start.
+        supervisor: Supervisor of the fleet.
+        settings: Settings that the fleet was started with.
+        reread: Reads the settings again from where they came.
+        make_plan: Makes a plan from settings, for the machine as it was at the start.
     """
 
     def __init__(
@@ -60,12 +60,12 @@ class Reload:
         self._make_plan = make_plan
 
     async def run(self) -> list[Replaced]:
-        """Put a new gateway in the place of each that is a process, one service after the other.
+        """Replace each gateway that is a process, one service after the other.
 
         Raises:
-            UsageError: the settings are no good, or more has changed than gateways can take over, or there is no
-                gateway to start anew; nothing has changed.
-            FleetError: a new gateway does not serve; those of the services before it stay.
+            UsageError: The settings are invalid, or one has changed that a reload cannot take on, or no gateway is a
+                process; nothing has changed.
+            FleetError: A new gateway does not serve; the services before it keep their new gateways.
         """
         settings = self._reread()
         refuse_others(self._settings, settings)
@@ -88,10 +88,10 @@ class Reload:
 
 
 def refuse_others(before: Settings, after: Settings) -> None:
-    """Refuse settings that differ in more than gateways.
+    """Refuse changes of settings that a reload cannot take on.
 
     Raises:
-        UsageError: they do; every such setting is named.
+        UsageError: There are some; the message names every one.
     """
     others = sorted(set(changes(before, after)) - _GATEWAYS_OWN)
     if others:
@@ -102,7 +102,10 @@ def refuse_others(before: Settings, after: Settings) -> None:
 
 
 def changes(before: Settings, after: Settings) -> Iterator[str]:
-    """The dotted names of settings that differ, but for those of a gateway; a service that came or went as a whole."""
+    """Yield the dotted names of the settings that differ, except those of gateways.
+
+    A service that came or went is named as a whole.
+    """
     if before.root != after.root:
         yield "the folder of fleet.toml"
     yield from (f"fleet.{item.name}" for item in fields(FleetOptions) if _differ(before.fleet, after.fleet, item.name))

@@ -1,7 +1,7 @@
-"""The folder of what a fleet needs while it runs: control sockets, and what its gateways know of their models.
+"""Folder of the files that a fleet needs only while it runs: admin sockets, and models as its gateways know them.
 
-It is in the state folder, where nobody else cleans up. On a file system without sockets it is in the temporary folder,
-and locked, which systemd-tmpfiles respects.
+The folder is in the state folder, where no other program cleans up. If that file system has no sockets, the folder is
+in the temporary folder, and locked: systemd-tmpfiles spares locked folders.
 """
 
 import fcntl
@@ -21,13 +21,13 @@ _PREFIX = "embedfleet-"
 
 
 class RunFolder:
-    """See the module.
+    """The run folder of a fleet.
 
     Args:
-        usual: where it is if sockets can be made there.
+        usual: Its path, if sockets can be made there.
 
     Attributes:
-        path: where it is.
+        path: Its path.
     """
 
     def __init__(self, usual: Path) -> None:
@@ -36,14 +36,14 @@ class RunFolder:
         self._lock = -1
 
     def socket(self, name: str) -> str:
-        """The path of a socket in it, which may be longer than the kernel takes: `http.unix_socket` knows how."""
+        """Path of a socket in the folder; it may be longer than the kernel allows, which `http.unix_socket` handles."""
         return str(self.path / name)
 
     def make(self) -> None:
-        """Make it, for its owner alone.
+        """Make the folder, open to its owner alone.
 
         Raises:
-            OSError: there is no room for it, or it cannot be written.
+            OSError: The disk is full, or the folder cannot be written.
         """
         self._usual.mkdir(mode=0o700)
         try:
@@ -55,10 +55,11 @@ class RunFolder:
             self._make_elsewhere(error)
 
     def clear(self, socket: str) -> None:
-        """Remove what a fleet that was killed left.
+        """Remove the folder of a fleet that was killed.
 
         Args:
-            socket: where its admin API was, by its own word: only a folder of our making is removed.
+            socket: Path of that fleet's admin socket, as its file says; its folder is removed only if embedfleet made
+                it.
         """
         _remove(self._usual)
         folder = Path(socket).parent
@@ -67,7 +68,7 @@ class RunFolder:
                 _remove(folder)
 
     def remove(self) -> None:
-        """Remove it with all that is in it."""
+        """Remove the folder with everything in it."""
         _remove(self.path)
         self.path = self._usual
         if self._lock >= 0:
@@ -92,7 +93,7 @@ def _try_socket(folder: Path) -> None:
 
 
 def _remove(folder: Path) -> None:
-    """A folder with all that is in it; a link or a file in its place is no folder of ours, but in our way."""
+    """Remove a folder with everything in it, or a link or a file that stands in its place."""
     if folder.is_symlink() or folder.is_file():
         folder.unlink()
     else:

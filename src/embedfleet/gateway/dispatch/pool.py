@@ -9,10 +9,11 @@ from embedfleet.gateway.dispatch.limits import DispatchLimits
 from embedfleet.gateway.dispatch.pace import BatchCost
 from embedfleet.gateway.dispatch.replica import Replica
 from embedfleet.gateway.dispatch.request import Chunk
-from embedfleet.gateway.dispatch.state import ReplicaEvent, State
+from embedfleet.gateway.dispatch.state import ReplicaEvent
 from embedfleet.gateway.dispatch.suspicion import overdue
+from embedfleet.types import ReplicaState
 
-_ACTIVE = State.ACTIVE  # a name is cheaper to look up than a member of an enum
+_ACTIVE = ReplicaState.ACTIVE  # a name is cheaper to look up than a member of an enum
 _GOOD_PROBES = 2  # in a row, until an ejected replica serves again
 _REFUSALS = 16  # in a row, until a replica gets a probe, which it has no reason to refuse
 _SILENT = "silent for longer than it should need"
@@ -111,7 +112,7 @@ class Pool:
         if replica.chunks or replica.is_probing:
             return []
         replica.move(ReplicaEvent.EMPTY)
-        if replica.state is not State.DRAINED or not replica.is_leaving or replica.id not in self.replicas:
+        if replica.state is not ReplicaState.DRAINED or not replica.is_leaving or replica.id not in self.replicas:
             return []
         del self.replicas[replica.id]
         return [Forget(replica)]
@@ -120,7 +121,7 @@ class Pool:
 
     def heard(self, replica: Replica) -> None:
         """Note a sign of life: a suspect replica is not hung."""
-        if replica.state is State.SUSPECT:
+        if replica.state is ReplicaState.SUSPECT:
             replica.move(ReplicaEvent.GOOD)
             replica.reason = ""
             self._refresh_totals()
@@ -137,7 +138,7 @@ class Pool:
         A probe has shown, or is about to show, that it infers: its fault lies elsewhere. A replica that is ejected
         already is proving itself anew, and news about earlier requests changes nothing about that.
         """
-        if replica.state is not State.EJECTED and replica.failures >= self._limits.failures:
+        if replica.state is not ReplicaState.EJECTED and replica.failures >= self._limits.failures:
             self.eject(replica, f"failed {replica.failures} times in a row at what others answered")
 
     def eject(self, replica: Replica, reason: str) -> None:
@@ -227,9 +228,9 @@ class Pool:
         replica.good_probes += 1
         replica.probe_delay_s = self._limits.probe_retry_s[0]
         replica.next_probe = now + replica.probe_delay_s
-        if replica.state is State.EJECTED and replica.good_probes < _GOOD_PROBES:
+        if replica.state is ReplicaState.EJECTED and replica.good_probes < _GOOD_PROBES:
             return
-        served = replica.state in {State.SUSPECT, State.DOUBTED}
+        served = replica.state in {ReplicaState.SUSPECT, ReplicaState.DOUBTED}
         if not served:
             replica.failures = 0
         if replica.move(ReplicaEvent.GOOD):

@@ -17,8 +17,8 @@ from embedfleet.gateway.dispatch.pool import Pool
 from embedfleet.gateway.dispatch.replica import Replica
 from embedfleet.gateway.dispatch.request import Chunk, Request
 from embedfleet.gateway.dispatch.splitting import split_evenly, split_state_of
-from embedfleet.gateway.dispatch.state import State
 from embedfleet.gateway.dispatch.text_records import UNANSWERABLE_S, Standing
+from embedfleet.types import ReplicaState
 
 REASON = "quarantine"
 _UNANSWERABLE = "unanswerable"
@@ -207,7 +207,7 @@ class Quarantine:
         """Choose a replica that may be risked and, if possible, has not failed the chunk."""
         cell = self.cell
         if cell is not None:
-            if cell.state is State.ACTIVE and (cell.chunks or self._suits(cell, chunk)):
+            if cell.state is ReplicaState.ACTIVE and (cell.chunks or self._suits(cell, chunk)):
                 return
             self._leave_cell()
         serving = [one for one in self._pool.serving if self._may_be_risked(one)]

@@ -7,10 +7,11 @@ from typing import Final
 from embedfleet.gateway.dispatch.abilities import Abilities
 from embedfleet.gateway.dispatch.pace import Pace
 from embedfleet.gateway.dispatch.request import Chunk
-from embedfleet.gateway.dispatch.state import TRANSITIONS, ReplicaEvent, State
+from embedfleet.gateway.dispatch.state import TRANSITIONS, ReplicaEvent
+from embedfleet.types import ReplicaState
 
-_ACTIVE: Final = State.ACTIVE  # a name is cheaper to look up than a member of an enum
-_KEPT_OUT = frozenset({State.DRAINING, State.DRAINED})
+_ACTIVE: Final = ReplicaState.ACTIVE  # a name is cheaper to look up than a member of an enum
+_KEPT_OUT = frozenset({ReplicaState.DRAINING, ReplicaState.DRAINED})
 # Seconds beyond the predicted end after which a replica counts as late.
 _LATE_S: Final = 0.010
 # Share of the replica's permits that texts under way may take: others may use the replica too.
@@ -58,7 +59,7 @@ class Replica:
 
     def __init__(self, name: str) -> None:
         self.id = name
-        self.state = State.JOINING
+        self.state = ReplicaState.JOINING
         self.pace = Pace()
         self.chunks: dict[Chunk, float] = {}
         self.tokens = self.texts = self.online_chunks = self.bulk_chunks = 0
@@ -239,7 +240,7 @@ class Replica:
 
     def is_silent(self, now: float) -> bool:
         """Return whether it keeps a client waiting for longer than it should need, whatever its state."""
-        return bool(self.chunks) and (self.state is State.SUSPECT or self.is_overdue(now))
+        return bool(self.chunks) and (self.state is ReplicaState.SUSPECT or self.is_overdue(now))
 
     def is_overdue(self, now: float) -> bool:
         """Return whether it is late with any chunk."""

@@ -1,18 +1,8 @@
-"""The states of a replica, and the events that move it from one to another."""
+"""The events that move a replica from one state to another. The states are `types.ReplicaState`."""
 
 from enum import StrEnum
 
-
-class State(StrEnum):
-    """A replica's state."""
-
-    JOINING = "joining"  # listed, and has not inferred yet
-    ACTIVE = "active"
-    SUSPECT = "suspect"  # late with everything it has; gets nothing new until it answers anything
-    DOUBTED = "doubted"  # may be another process; gets nothing new until it has inferred once
-    EJECTED = "ejected"  # it failed; probes go on
-    DRAINING = "draining"  # finishes what it has
-    DRAINED = "drained"  # has finished, and is kept out until an operator wants it back
+from embedfleet.types import ReplicaState
 
 
 class ReplicaEvent(StrEnum):
@@ -27,25 +17,25 @@ class ReplicaEvent(StrEnum):
     JOIN = "join"  # it is listed, or wanted back
 
 
-_ALWAYS = {ReplicaEvent.DRAIN: State.DRAINING, ReplicaEvent.JOIN: State.JOINING}
+_ALWAYS = {ReplicaEvent.DRAIN: ReplicaState.DRAINING, ReplicaEvent.JOIN: ReplicaState.JOINING}
 
-TRANSITIONS: dict[State, dict[ReplicaEvent, State]] = {
-    State.JOINING: {ReplicaEvent.GOOD: State.ACTIVE} | _ALWAYS,
-    State.ACTIVE: {
-        ReplicaEvent.SLOW: State.SUSPECT,
-        ReplicaEvent.DOUBT: State.DOUBTED,
-        ReplicaEvent.BAD: State.EJECTED,
+TRANSITIONS: dict[ReplicaState, dict[ReplicaEvent, ReplicaState]] = {
+    ReplicaState.JOINING: {ReplicaEvent.GOOD: ReplicaState.ACTIVE} | _ALWAYS,
+    ReplicaState.ACTIVE: {
+        ReplicaEvent.SLOW: ReplicaState.SUSPECT,
+        ReplicaEvent.DOUBT: ReplicaState.DOUBTED,
+        ReplicaEvent.BAD: ReplicaState.EJECTED,
     }
     | _ALWAYS,
-    State.SUSPECT: {
-        ReplicaEvent.GOOD: State.ACTIVE,
-        ReplicaEvent.DOUBT: State.DOUBTED,
-        ReplicaEvent.BAD: State.EJECTED,
+    ReplicaState.SUSPECT: {
+        ReplicaEvent.GOOD: ReplicaState.ACTIVE,
+        ReplicaEvent.DOUBT: ReplicaState.DOUBTED,
+        ReplicaEvent.BAD: ReplicaState.EJECTED,
     }
     | _ALWAYS,
-    State.DOUBTED: {ReplicaEvent.GOOD: State.ACTIVE, ReplicaEvent.BAD: State.EJECTED} | _ALWAYS,
-    State.EJECTED: {ReplicaEvent.GOOD: State.ACTIVE} | _ALWAYS,
-    State.DRAINING: {ReplicaEvent.EMPTY: State.DRAINED, ReplicaEvent.JOIN: State.JOINING},
-    State.DRAINED: {ReplicaEvent.JOIN: State.JOINING},
+    ReplicaState.DOUBTED: {ReplicaEvent.GOOD: ReplicaState.ACTIVE, ReplicaEvent.BAD: ReplicaState.EJECTED} | _ALWAYS,
+    ReplicaState.EJECTED: {ReplicaEvent.GOOD: ReplicaState.ACTIVE} | _ALWAYS,
+    ReplicaState.DRAINING: {ReplicaEvent.EMPTY: ReplicaState.DRAINED, ReplicaEvent.JOIN: ReplicaState.JOINING},
+    ReplicaState.DRAINED: {ReplicaEvent.JOIN: ReplicaState.JOINING},
 }
 """Next state by state and event; an event that is not listed changes nothing."""

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable
 from typing import Final
 
 from embedfleet.gateway.dispatch.replica import Replica
-from embedfleet.gateway.dispatch.state import State
+from embedfleet.types import ReplicaState
 
 _LEAST_S: Final = 0.2
 _TIMES: Final = 3.0
@@ -19,7 +19,7 @@ def patience_s(predicted_s: float) -> float:
 
 def overdue(replicas: Collection[Replica], now: float) -> Iterable[Replica]:
     """Return the replicas that become suspect now."""
-    serving = [replica for replica in replicas if replica.state in {State.ACTIVE, State.SUSPECT}]
-    room = int(_MOST * len(serving)) - sum(replica.state is State.SUSPECT for replica in serving)
-    late = (replica for replica in serving if replica.state is State.ACTIVE and replica.is_overdue(now))
+    serving = [replica for replica in replicas if replica.state in {ReplicaState.ACTIVE, ReplicaState.SUSPECT}]
+    room = int(_MOST * len(serving)) - sum(replica.state is ReplicaState.SUSPECT for replica in serving)
+    late = (replica for replica in serving if replica.state is ReplicaState.ACTIVE and replica.is_overdue(now))
     return [replica for replica, _ in zip(late, range(room), strict=False)]

@@ -1,4 +1,4 @@
-"""A balancer that is steered: who gets requests, by what replicas answer and by what somebody said."""
+"""A steered balancer sends requests to the replicas that infer and are not drained."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -12,7 +12,7 @@ from tests.services.replica import FakeReplica
 
 
 class Steered:
-    """A balancer that does as it is told, and remembers it."""
+    """A balancer that records its orders."""
 
     may_start = True
 
@@ -31,7 +31,7 @@ class Watch:
         self.endpoints = [replica.endpoint(f"r{number}") for number, replica in enumerate(replicas)]
 
     async def states(self) -> dict[str, str]:
-        return {row["id"]: row["state"] for row in await self.balancer.states()}
+        return {row.id: row.state for row in await self.balancer.reports()}
 
     async def until_serving(self, *names: str) -> None:
         while self.steered.serving != list(names):
@@ -131,10 +131,10 @@ def test_of_two_that_join_together_and_differ_only_one_serves():
         for replica in made:
             replica.probe_mode = 200
             replica.answer(replica.probes_held.popleft())
-        while not any(row["reason"] for row in await balancer.states()):
+        while not any(row.reason for row in await balancer.reports()):
             assert len(steered.serving) < 2
             await asyncio.sleep(0)
-        (reason,) = [row["reason"] for row in await balancer.states() if row["reason"]]
+        (reason,) = [row.reason for row in await balancer.reports() if row.reason]
         assert "model is '" in reason
         assert len(steered.serving) <= 1
         await balancer.close()
@@ -175,7 +175,7 @@ def test_behind_nginx_what_depends_on_the_batch_is_not_held_against_one_that_ser
         replica.weights, probes = {7: 1.0, 8: 0.9}, replica.probes
         while replica.probes < probes + 5:
             await asyncio.sleep(0)
-        assert [row["state"] for row in await balancer.states()] == ["active"]
+        assert [row.state for row in await balancer.reports()] == ["active"]
         await balancer.close()
         await replica.kill()
 

@@ -13,6 +13,7 @@ from embedfleet.errors import DockerError
 from embedfleet.http.exchange import Exchange
 from embedfleet.http.message import JSON
 from embedfleet.http.server import Server
+from embedfleet.types import Endpoint, ReplicaReport, ReplicaState
 from tests.services.docker.fake_daemon import listening
 
 DOCKER = {"Version": "28.2.2", "Components": [{"Name": "Engine", "Version": "28.2.2"}]}
@@ -233,11 +234,12 @@ def test_an_answer_that_makes_no_sense_is_an_error_of_the_daemon(tmp_path, answe
 
 
 def test_a_service_whose_balancer_was_a_process_has_a_whole_row_for_it(tmp_path):
-    async def told(_: str) -> list:
-        return [{"id": name, "url": "", "state": "active"} for name in ("well", "sick", "odd")]
+    async def told(_: str) -> list[ReplicaReport]:
+        return [ReplicaReport(Endpoint(name, ""), ReplicaState.ACTIVE) for name in ("well", "sick", "odd")]
 
     with listening(str(tmp_path / "d.sock"), Ailing()):
         docker = Docker.connect(f"unix://{tmp_path}/d.sock")
         (service,) = asyncio.run(leftovers_status(docker, told))
         docker.close()
-    assert service["gateway"].keys() == service["replicas"][0].keys() - {"url", "state"}
+    row = service.to_json()
+    assert row["gateway"].keys() == row["replicas"][0].keys() - {"url", "state", "reason"}

@@ -6,7 +6,8 @@ import pytest
 
 from embedfleet.control.docker.container import LABEL_PORT, LABEL_SERVICE, Container
 from embedfleet.control.docker.fleet_identity import FleetIdentity
-from embedfleet.control.drivers.container import has_given_up, has_other_model
+from embedfleet.control.drivers.container import has_other_model
+from embedfleet.control.drivers.running_container import has_given_up
 from embedfleet.control.plan.specs import ContainerSpec
 
 LOADING = Container(

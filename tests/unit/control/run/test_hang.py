@@ -1,13 +1,13 @@
-"""A supervisor over real processes that hang in every way."""
+"""A supervisor replaces real processes that hang, in each way that a process can."""
 
 import asyncio
 import os
 import re
 import signal
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,12 +15,14 @@ from embedfleet.control.balancers.gateway import GatewayBalancer
 from embedfleet.control.drivers.listeners import Listeners
 from embedfleet.control.drivers.process import ProcessDriver
 from embedfleet.control.host.log_files import LogFiles
+from embedfleet.control.lifecycle.phase import Phase
 from embedfleet.control.lifecycle.reconcile import Backoff
-from embedfleet.control.lifecycle.state import Phase
 from embedfleet.control.plan.specs import ProcessSpec
 from embedfleet.control.run.api import fleet_status
-from embedfleet.control.run.supervised import Child
+from embedfleet.control.run.child import Child
+from embedfleet.control.run.child_runner import ChildLimits
 from embedfleet.control.run.supervisor import Supervisor
+from embedfleet.types import ReplicaState
 from tests.services.driver import FakeGateway
 from tests.services.parent import COMMAND, ROOT
 
@@ -28,25 +30,49 @@ LIMIT_S = 60
 AFTER_S = 1.0
 
 
+class Noted(Supervisor):
+    """A supervisor that lets a test wait for the next event in a child's life."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        self._event = asyncio.Event()
+        super().__init__(*arguments, **named)
+
+    def wake(self) -> None:
+        super().wake()
+        self._event.set()
+
+    async def until(self, reached: Callable[[], bool]) -> None:
+        while not reached():
+            self._event.clear()
+            await self._event.wait()
+
+    async def until_ready(self, child: Child, restarts: int = 0) -> int:
+        """The pid of a child once it listens."""
+        await self.until(lambda: child.observed.phase is Phase.READY and child.observed.restarts == restarts)
+        assert child.running is not None
+        return child.running.pid
+
+
 @asynccontextmanager
-async def serving(logs: Path, mode: str = "answers", **environment: str) -> AsyncIterator[tuple[Supervisor, Child]]:
+async def serving(
+    logs: Path, mode: str = "answers", *, after_s: float = AFTER_S, **environment: str
+) -> AsyncIterator[tuple[Noted, Child]]:
     """One replica that is a process, and a gateway that is only its admin socket and a process that waits."""
-    folder, journal, gateway = logs / "run", LogFiles(logs), FakeGateway()
+    folder, log_files, gateway = logs / "run", LogFiles(logs), FakeGateway()
     folder.mkdir()
-    driver = ProcessDriver(journal, ROOT, os.environ | environment, Listeners(()), COMMAND)
+    driver = ProcessDriver(log_files, ROOT, os.environ | environment, Listeners({}), COMMAND)
     plan = [
         ProcessSpec("s-gateway", "s", "balancer", ("answers",), str(folder / "s.sock")),
         ProcessSpec("s-0", "s", "replica", (mode,)),
     ]
     await gateway.server.start(path=str(folder / "s.sock"))
-    supervisor = Supervisor(
+    hung_after_s = {"replica": after_s, "balancer": after_s}
+    supervisor = Noted(
         [(spec, driver) for spec in plan],
         {"s": GatewayBalancer(str(folder / "s.sock"))},
-        journal,
-        backoff=Backoff(0, 0),
-        listeners=Listeners(()),
-        stop_grace_s=10 * LIMIT_S,
-        hung_after_s={"replica": AFTER_S, "balancer": AFTER_S},
+        log_files,
+        limits=ChildLimits(Backoff(0, 0), stop_grace_s=10 * LIMIT_S, hung_after_s=hung_after_s),
+        listeners=Listeners({}),
     )
     running = asyncio.create_task(supervisor.run())
     try:
@@ -65,18 +91,6 @@ def run(test: Callable[[], Awaitable[None]]) -> None:
     asyncio.run(bounded())
 
 
-async def until(reached: Callable[[], bool]) -> None:
-    while not reached():
-        await asyncio.sleep(0.01)
-
-
-async def until_ready(child: Child, restarts: int = 0) -> int:
-    """The pid of a child once it listens."""
-    await until(lambda: child.observed.phase is Phase.READY and child.observed.restarts == restarts)
-    assert child.running is not None
-    return child.running.pid
-
-
 @pytest.mark.parametrize(
     ("how", "reason"),
     [
@@ -88,28 +102,28 @@ async def until_ready(child: Child, restarts: int = 0) -> int:
 def test_who_hangs_is_replaced_where_it_was_and_the_reason_told(tmp_path, how, reason):
     async def test() -> None:
         async with serving(tmp_path) as (supervisor, child):
-            pid = await until_ready(child)
+            pid = await supervisor.until_ready(child)
             port = child.port
             os.kill(pid, how)
-            assert await until_ready(child, restarts=1) != pid
+            assert await supervisor.until_ready(child, restarts=1) != pid
             assert child.port == port
             assert re.fullmatch(reason, child.last_end)
-            (service,) = (await fleet_status(supervisor))["services"]
-            assert service["replicas"][0]["last_end"] == child.last_end
-            assert service["gateway"]["restarts"] == 0
+            (service,) = (await fleet_status(supervisor)).services
+            assert service.replicas[0].process.last_end == child.last_end
+            assert service.gateway.process.restarts == 0
 
     run(test)
 
 
 def test_a_gateway_that_hangs_is_replaced(tmp_path):
-    """Its process is stopped; that the admin socket answers is no excuse."""
+    """Its process is stopped, though the admin socket of the fake gateway answers."""
 
     async def test() -> None:
         async with serving(tmp_path) as (supervisor, child):
-            gateway = supervisor.balancer("s")
-            await until_ready(child)
-            os.kill(await until_ready(gateway), signal.SIGSTOP)
-            await until_ready(gateway, restarts=1)
+            gateway = supervisor.services["s"].gateway
+            await supervisor.until_ready(child)
+            os.kill(await supervisor.until_ready(gateway), signal.SIGSTOP)
+            await supervisor.until_ready(gateway, restarts=1)
             assert gateway.last_end.startswith("hung: ")
             assert child.observed.restarts == 0
 
@@ -118,58 +132,22 @@ def test_a_gateway_that_hangs_is_replaced(tmp_path):
 
 def test_who_is_silent_is_not_said_to_serve_and_who_answers_again_is(tmp_path):
     async def test() -> None:
-        async with serving(tmp_path) as (supervisor, child):
-            supervisor._hung_after_s = {}
-            pid = await until_ready(child)
+        async with serving(tmp_path, after_s=0) as (supervisor, child):
+            pid = await supervisor.until_ready(child)
 
-            async def state() -> str:
-                return str((await fleet_status(supervisor))["services"][0]["replicas"][0]["state"])
+            async def state() -> ReplicaState:
+                return (await fleet_status(supervisor)).services[0].replicas[0].state
 
-            while await state() != "active":
+            while await state() is not ReplicaState.ACTIVE:
                 await asyncio.sleep(0)
             os.kill(pid, signal.SIGSTOP)
-            while await state() != "silent":
+            while await state() is not ReplicaState.SILENT:
                 await asyncio.sleep(0)
-            assert (await fleet_status(supervisor))["ready"] is False
+            assert (await fleet_status(supervisor)).is_ready is False
             os.kill(pid, signal.SIGCONT)
-            while await state() != "active":
+            while await state() is not ReplicaState.ACTIVE:
                 await asyncio.sleep(0)
             assert child.observed.restarts == 0
-
-    run(test)
-
-
-def test_time_in_which_everything_stood_still_is_nobodys_silence(tmp_path):
-    async def test() -> None:
-        async with serving(tmp_path) as (supervisor, child):
-            pids = [await until_ready(child), await until_ready(supervisor.balancer("s"))]
-            for pid in pids:
-                os.kill(pid, signal.SIGSTOP)
-            time.sleep(3 * AFTER_S)  # noqa: ASYNC251 - the loop stands still with them
-            for pid in pids:
-                os.kill(pid, signal.SIGCONT)
-            for _ in range(10):
-                await asyncio.sleep(AFTER_S / 10)
-            assert [each.observed.restarts for each in supervisor.children.values()] == [0, 0]
-
-    run(test)
-
-
-def test_a_model_that_comes_slowly_is_waited_for(tmp_path):
-    """For longer than the bound of one that does nothing while it loads."""
-
-    async def test() -> None:
-        os.mkfifo(tmp_path / "weights")
-        async with serving(tmp_path, "loads", LOADS=str(tmp_path / "weights")) as (_, child):
-            await until(lambda: child.running is not None)
-            weights = await asyncio.to_thread((tmp_path / "weights").open, "wb", buffering=0)
-            deadline = time.monotonic() + 8 * AFTER_S
-            while time.monotonic() < deadline:
-                await asyncio.to_thread(weights.write, bytes(100_000))
-                await asyncio.sleep(AFTER_S)
-            assert child.observed.phase is Phase.STARTING
-            weights.close()
-            await until_ready(child)
 
     run(test)
 
@@ -178,23 +156,25 @@ def test_a_model_that_comes_slowly_is_waited_for(tmp_path):
 def test_a_model_that_never_comes_is_not_waited_for(tmp_path, stopped):
     async def test() -> None:
         os.mkfifo(tmp_path / "weights")
-        async with serving(tmp_path, "loads", LOADS=str(tmp_path / "weights")) as (_, child):
-            await until(lambda: child.running is not None)
-            if stopped:
-                os.kill(child.running.pid, signal.SIGSTOP)
-            await until(lambda: child.observed.restarts == 1)
-            assert child.last_end.startswith("hung: a process of it" if stopped else "hung: no answer for ")
+        async with serving(tmp_path, "loads", LOADS=str(tmp_path / "weights")) as (supervisor, child):
+            weights = await asyncio.to_thread((tmp_path / "weights").open, "wb")  # opens once the child reads it
+            with weights:
+                assert child.running is not None
+                if stopped:
+                    os.kill(child.running.pid, signal.SIGSTOP)
+                await supervisor.until(lambda: child.observed.restarts == 1)
+                assert child.last_end.startswith("hung: a process of it" if stopped else "hung: no answer for ")
 
     run(test)
 
 
 @pytest.mark.parametrize("how", [signal.SIGSTOP, signal.SIGUSR1])
 def test_nobody_waits_for_one_that_hangs_to_end(tmp_path, how):
-    """The grace of a stop is ten times as long as the test may take."""
+    """The grace of a stop is ten times the time limit of the test."""
 
     async def test() -> None:
         async with serving(tmp_path) as (supervisor, child):
-            os.kill(await until_ready(child), how)
+            os.kill(await supervisor.until_ready(child), how)
             supervisor.stop()
 
     run(test)

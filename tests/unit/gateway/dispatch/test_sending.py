@@ -8,7 +8,7 @@ from embedfleet.gateway.dispatch.dispatcher import Dispatcher
 from embedfleet.gateway.dispatch.limits import DispatchLimits
 from embedfleet.gateway.dispatch.placement import EARLY_S
 from embedfleet.gateway.dispatch.request import counts_as_online
-from embedfleet.gateway.dispatch.state import State
+from embedfleet.types import ReplicaState
 from tests.properties.twins import divisible
 
 NOW = 100.0
@@ -49,7 +49,7 @@ def test_without_a_connection_a_chunk_goes_elsewhere_and_nobody_is_to_blame():
     (second,) = sends(made.failed(first.chunk, first.replica, Failure.STARVED, NOW))
     assert second.replica is not first.replica
     assert made.failed(second.chunk, second.replica, Failure.STARVED, NOW) == [], "and not round in circles"
-    assert [replica.state for replica in made.serving] == [State.ACTIVE] * 2
+    assert [replica.state for replica in made.serving] == [ReplicaState.ACTIVE] * 2
     assert (first.chunk.sends, first.chunk.tried) == (0, frozenset())
     (third,) = sends(made.tick(NOW + made.limits.full_s))
     assert made.answered(third.chunk, third.replica, 200, NOW + 1) is None
@@ -79,7 +79,7 @@ def test_a_probe_that_could_not_be_made_is_made_again_and_says_nothing():
     later = NOW + made.limits.probe_interval_s + 1
     (probe,) = made.tick(later)
     assert made.unprobed(probe.replica.id, later) == []
-    assert probe.replica.state is State.ACTIVE
+    assert probe.replica.state is ReplicaState.ACTIVE
     assert made.tick(later + 0.1) == []
     assert made.tick(later + made.limits.probe_retry_s[0]) == [probe]
 
@@ -260,7 +260,7 @@ def test_a_refusal_between_failures_does_not_count_as_work():
         made._requests.send(request, replica, NOW)
         for sent in sends(made.answered(request, replica, status, NOW)):
             made.answered(sent.chunk, sent.replica, 200, NOW)
-    assert made.replicas["0"].state is State.EJECTED
+    assert made.replicas["0"].state is ReplicaState.EJECTED
 
 
 def test_what_asks_for_no_inference_teaches_no_speed():
@@ -339,9 +339,9 @@ def test_patience_begins_anew_with_any_sign_of_life_and_then_ends():
     made.answered(answered.chunk, answered.replica, 200, NOW + 0.15)
     made.answered(sent[1].chunk, sent[1].replica, 200, NOW + 0.15)
     made.tick(NOW + 0.30)
-    assert hung.replica.state is State.ACTIVE
+    assert hung.replica.state is ReplicaState.ACTIVE
     made.tick(NOW + 0.40)
-    assert hung.replica.state is State.SUSPECT
+    assert hung.replica.state is ReplicaState.SUSPECT
 
 
 def test_a_suspect_that_has_nothing_any_more_is_probed_and_serves_again():
@@ -352,9 +352,9 @@ def test_a_suspect_that_has_nothing_any_more_is_probed_and_serves_again():
     (other,) = (replica for replica in made.replicas.values() if replica is not silent)
     commands = made.tick(NOW + 1)
     (copy,) = sends(commands)
-    assert (silent.state, copy.replica) == (State.SUSPECT, other)
+    assert (silent.state, copy.replica) == (ReplicaState.SUSPECT, other)
     made.answered(copy.chunk, other, 200, NOW + 1)
     assert not silent.chunks
     assert Probe(silent) in commands
     made.probed(silent.id, "", NOW + 2)
-    assert silent.state is State.ACTIVE
+    assert silent.state is ReplicaState.ACTIVE

@@ -1,7 +1,6 @@
-"""From a gateway to its successor, with gateways that are only their admin sockets."""
+"""Replacing a gateway loses nothing and changes nothing if it fails; the gateways are only admin sockets."""
 
 import asyncio
-import itertools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -9,12 +8,11 @@ from dataclasses import replace
 import pytest
 
 from embedfleet.control.balancers.gateway import GatewayBalancer
-from embedfleet.control.lifecycle.state import Phase
+from embedfleet.control.lifecycle.phase import Phase
 from embedfleet.control.plan.specs import ProcessSpec
-from embedfleet.control.run.handover import still_to_infer
 from embedfleet.errors import FleetError, UpstreamError
 from tests.services.driver import FakeGateway, FakeRunning
-from tests.unit.control.run.test_supervisor import LIMIT_S, World, run, serving
+from tests.services.supervisor import LIMIT_S, World, run, serving
 
 
 @asynccontextmanager
@@ -30,13 +28,13 @@ async def successors(made: World, count: int = 1, state: str = "active") -> Asyn
 
 
 def spec(made: World) -> ProcessSpec:
-    found = made.supervisor.balancer("s").spec
+    found = made.service.gateway.spec
     assert isinstance(found, ProcessSpec)
     return replace(found, admin=str(made.sockets / "s.sock"), arguments=("new",))
 
 
 def running(made: World) -> FakeRunning:
-    found = made.supervisor.balancer("s").running
+    found = made.service.gateway.running
     assert isinstance(found, FakeRunning)
     return found
 
@@ -159,7 +157,7 @@ def test_an_operators_word_of_a_new_model_holds_for_the_successor_too(tmp_path):
         async with serving(tmp_path) as made, successors(made, 2) as (second, third):
             await made.supervisor.replace_gateway(spec(made), LIMIT_S)
             assert second.new_models == 0
-            await made.supervisor.allow_new_model(["s"])
+            await made.supervisor.allow_new_model()
             await made.supervisor.replace_gateway(spec(made), LIMIT_S)
             assert third.new_models == 1
 
@@ -185,7 +183,7 @@ def test_what_a_gateway_refuses_is_not_taken_for_done(tmp_path):
         async with serving(tmp_path) as made:
             made.gateway.refuses = {"/replicas", "/new-model", "/retire"}
             balancer = GatewayBalancer(str(made.sockets / "s.sock"))
-            assert await balancer.states() == []
+            assert await balancer.reports() == []
             for call in (balancer.publish([], frozenset()), balancer.allow_new_model(), balancer.retire()):
                 with pytest.raises(UpstreamError, match="was answered 503"):
                     await call
@@ -194,27 +192,10 @@ def test_what_a_gateway_refuses_is_not_taken_for_done(tmp_path):
     run(test)
 
 
-def test_a_gateway_that_died_accepts_once_a_replica_serves(tmp_path):
-    async def test() -> None:
-        async with serving(tmp_path, listens=True) as made:
-            made.gateway.state = "joining"
-            made.driver.running["s-gateway"].end(-9)
-            await made.until(lambda: made.driver.count("s-gateway") == 2)
-            started = made.driver.specs[-1]
-            assert isinstance(started, ProcessSpec)
-            assert started.arguments == ("--listen-later",)
-            await made.until(lambda: made.gateway.asked > 2)
-            assert made.gateway.orders == []
-            made.gateway.state = "active"
-            await made.until(lambda: made.gateway.orders == ["/listen"])
-
-    run(test)
-
-
 def test_a_retired_one_is_watched_as_one_that_serves_until_it_is_to_end(tmp_path):
     async def test() -> None:
         async with serving(tmp_path) as made, successors(made):
-            former, child = running(made), made.supervisor.balancer("s")
+            former, child = running(made), made.service.gateway
             former.obeys = False
             await made.supervisor.replace_gateway(spec(made), LIMIT_S)
             assert child.phase_of(former) is Phase.READY
@@ -225,18 +206,3 @@ def test_a_retired_one_is_watched_as_one_that_serves_until_it_is_to_end(tmp_path
             former.end(0)
 
     run(test)
-
-
-STATES = ["active", "joining", "ejected", "drained"]
-
-
-@pytest.mark.parametrize(("first", "second"), list(itertools.product(STATES, STATES)))
-def test_who_served_has_to_serve_and_nobody_else(first, second):
-    rows = [{"id": "a", "state": first}, {"id": "b", "state": "active"}], [{"id": "a", "state": second}]
-    assert still_to_infer(*rows) == ({"b"} | ({"a"} if first == "active" != second else set()))
-
-
-def test_one_has_to_serve_at_least_if_the_former_cannot_be_asked():
-    assert still_to_infer([], [{"id": "a", "state": "joining"}, {"id": "b", "state": "ejected"}]) == {"a", "b"}
-    assert still_to_infer([], [{"id": "a", "state": "joining"}, {"id": "b", "state": "active"}]) == set()
-    assert still_to_infer([], []) == set(), "there are none"

@@ -1,4 +1,4 @@
-"""A replica that takes no connection of ours lives all the same if its gateway has answers of it."""
+"""A replica that does not answer control still lives if its gateway gets answers from it."""
 
 import asyncio
 import socket
@@ -10,7 +10,7 @@ import pytest
 
 from embedfleet.control.balancers.gateway import GatewayBalancer
 from embedfleet.control.plan.specs import ProcessSpec
-from embedfleet.control.run.question import Question
+from embedfleet.control.run.liveness_check import LivenessCheck
 from embedfleet.errors import TimedOut
 from tests.services.driver import FakeGateway
 
@@ -18,13 +18,13 @@ REPLICA = ProcessSpec("s-0", "s", "replica")
 
 
 @asynccontextmanager
-async def asking(folder: Path) -> AsyncIterator[tuple[FakeGateway, Question]]:
-    """A gateway, and a question to a replica that accepts and says nothing."""
+async def asking(folder: Path) -> AsyncIterator[tuple[FakeGateway, LivenessCheck]]:
+    """A gateway, and a check of a replica that accepts connections and does not answer."""
     gateway = FakeGateway()
     await gateway.server.start(path=str(folder / "s.sock"))
     with socket.create_server(("127.0.0.1", 0)) as deaf:
         url = f"http://127.0.0.1:{deaf.getsockname()[1]}"
-        yield gateway, Question(REPLICA, GatewayBalancer(str(folder / "s.sock")), lambda: url, timeout_s=0.05)
+        yield gateway, LivenessCheck(REPLICA, GatewayBalancer(str(folder / "s.sock")), lambda: url, timeout_s=0.05)
     await gateway.server.stop(0)
 
 
@@ -34,14 +34,14 @@ def tell(gateway: FakeGateway, *, sent: int, requests: int) -> None:
 
 def test_answers_that_the_gateway_had_count(tmp_path):
     async def test() -> None:
-        async with asking(tmp_path) as (gateway, question):
+        async with asking(tmp_path) as (gateway, check):
             tell(gateway, sent=5, requests=1)
             with pytest.raises(TimedOut):  # nobody knows when it had those
-                await question.put()
+                await check.run()
             tell(gateway, sent=9, requests=2)
-            await question.put()
+            await check.run()
             with pytest.raises(TimedOut):  # none since
-                await question.put()
+                await check.run()
 
     asyncio.run(test())
 
@@ -49,23 +49,23 @@ def test_answers_that_the_gateway_had_count(tmp_path):
 @pytest.mark.parametrize(("state", "requests"), [("suspect", 0), ("ejected", 0), ("active", 7)])
 def test_what_was_sent_to_it_is_no_answer_nor_what_one_that_is_left_out_had(tmp_path, state, requests):
     async def test() -> None:
-        async with asking(tmp_path) as (gateway, question):
+        async with asking(tmp_path) as (gateway, check):
             gateway.state = state
             tell(gateway, sent=2, requests=0)
             with pytest.raises(TimedOut):
-                await question.put()
+                await check.run()
             tell(gateway, sent=9, requests=requests)
             with pytest.raises(TimedOut):
-                await question.put()
+                await check.run()
 
     asyncio.run(test())
 
 
 def test_a_gateway_that_is_gone_says_nothing_for_it(tmp_path):
     async def test() -> None:
-        async with asking(tmp_path) as (gateway, question):
+        async with asking(tmp_path) as (gateway, check):
             await gateway.server.stop(0)
             with pytest.raises(TimedOut):
-                await question.put()
+                await check.run()
 
     asyncio.run(test())

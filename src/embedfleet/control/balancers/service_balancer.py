@@ -1,13 +1,15 @@
-"""Which balancer a service has, made from its settings and its place in the plan."""
+"""Makes the balancer of a service, from the service's settings and its place in the plan."""
 
 from collections.abc import Callable, Sequence
 from urllib.parse import urlsplit
 
 from embedfleet.config.settings import Service, Settings
 from embedfleet.control.balancers.base import Balancer
-from embedfleet.control.balancers.gateway import ContainedGateway, GatewayBalancer
+from embedfleet.control.balancers.contained_gateway import ContainedGateway
+from embedfleet.control.balancers.gateway import GatewayBalancer
 from embedfleet.control.balancers.gateway_folder import GatewayFolder
-from embedfleet.control.balancers.nginx import ContainerNginx, LocalNginx, MakeSite, Nginx, NginxSteering
+from embedfleet.control.balancers.nginx import ContainerNginx, LocalNginx, Nginx
+from embedfleet.control.balancers.nginx_steering import MakeSite, NginxSteering
 from embedfleet.control.balancers.probed import ProbedBalancer
 from embedfleet.control.docker.client import Docker
 from embedfleet.control.host.programs import find_nginx
@@ -19,17 +21,17 @@ from embedfleet.control.plan.state_folders import gateway_folder, nginx_folder
 def make_balancer(
     settings: Settings, service: Service, docker: Docker | None, plan: Sequence[ChildSpec], changed: Callable[[], None]
 ) -> Balancer:
-    """A service's balancer.
+    """Make the balancer of a service.
 
     Args:
-        settings: in force.
-        service: whose.
-        docker: the daemon, if the fleet has containers.
-        plan: of the fleet.
-        changed: called when a replica begins or ceases to serve.
+        settings: Settings in force.
+        service: The service.
+        docker: Docker daemon; None if the fleet has no containers.
+        plan: Children of the fleet.
+        changed: Called when a replica begins or ceases to serve.
 
     Raises:
-        UsageError: an nginx is wanted on this machine and there is none.
+        UsageError: The service is to have an nginx on this machine, and there is none.
     """
     (spec,) = (child for child in plan if child.service == service.name and child.kind == "balancer")
     replicas = [child for child in plan if child.service == service.name and child.kind == "replica"]
@@ -43,7 +45,7 @@ def make_balancer(
     if isinstance(spec, ProcessSpec):
         return GatewayBalancer(spec.admin)
     folder = GatewayFolder(gateway_folder(settings, service.name))
-    return ContainedGateway(folder, {child.name: peer_url(child) for child in replicas})
+    return ContainedGateway.open(folder, {child.name: peer_url(child) for child in replicas})
 
 
 def _steering(
@@ -56,7 +58,7 @@ def _steering(
         assert docker is not None
         nginx, log, listen = ContainerNginx(docker, spec), "/var/log/nginx/access.log", str(spec.port)
     else:
-        logs = settings.state_dir / "logs"  # where what grows is trimmed
+        logs = settings.state_dir / "logs"  # the supervisor trims the files there
         logs.mkdir(parents=True, exist_ok=True)
         nginx, log = LocalNginx(find_nginx(), folder), f"{logs}/{service.name}-access.log"
         listen = listen_address(service)
@@ -73,13 +75,13 @@ def _steering(
 
 
 def _url(service: Service) -> str:
-    """Where this machine reaches a service."""
+    """URL by which this machine reaches a service."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(service.options.host, service.options.host)
     return f"http://[{host}]:{service.options.port}" if ":" in host else f"http://{host}:{service.options.port}"
 
 
 def site_maker(service: Service, listen: str, access_log: str) -> MakeSite:
-    """What makes a service's site from the addresses of its replicas."""
+    """A function that makes a service's nginx site from the addresses of its replicas."""
 
     def make(serving: Sequence[str], resting: Sequence[tuple[str, str]]) -> Site:
         return Site(
@@ -103,11 +105,11 @@ def listen_address(service: Service) -> str:
 
 
 def peer_address(replica: ChildSpec, *, inside: bool) -> str:
-    """A replica's ``host:port`` for an nginx; empty where only its URL, once it runs, tells.
+    """A replica's ``host:port`` for nginx; empty if it is known only once the replica runs.
 
     Args:
-        replica: which.
-        inside: whether nginx is on the containers' network and so finds them by name.
+        replica: Spec of the replica.
+        inside: Whether nginx is on the containers' network, and so finds them by name.
     """
     if isinstance(replica, ContainerSpec):
         return replica.address if inside else ""

@@ -1,7 +1,7 @@
-"""Where a running fleet is: a lock that the kernel drops with the process, and files that say how to reach it.
+"""Lock that lets one fleet run per state folder, and the address by which that fleet is found.
 
-The lock itself says who holds it, from the first moment on, and so does ``fleet.json``: whoever removes one of the two,
-or writes over it, does not hide the fleet. A fleet that runs makes again what is gone.
+The kernel drops the lock with the process. The lock file names its holder from the first moment on, and ``fleet.json``
+names it too: so a fleet is found even if one of the two is removed or overwritten. A running fleet restores the files.
 """
 
 import fcntl
@@ -19,21 +19,21 @@ from embedfleet.control.host.process_identity import identity_of, lock_holder
 from embedfleet.control.run.run_folder import RunFolder
 from embedfleet.errors import FleetError, FleetSilent, UsageError
 
-# Whoever asks whether a fleet runs holds the lock for a moment as well.
+# A process that checks whether a fleet runs holds the lock for a moment too.
 _TRIES = 10
 _RETRY_S = 0.05
 _SOCKET = "fleet.sock"
-_MOST_BYTES = 65_536  # of a file of ours
+_MOST_BYTES = 65_536  # read of the lock file or of fleet.json
 
 
 @dataclass(frozen=True, slots=True)
-class Address:
-    """How to reach a running fleet.
+class FleetAddress:
+    """Address of a running fleet.
 
     Attributes:
-        pid: of the supervisor; 0 if nothing says it.
-        socket: of its admin API; empty while it starts.
-        identity: of the process, see `identity`; empty for a fleet of an older version.
+        pid: Process id of the supervisor; 0 if unknown.
+        socket: Path of the admin API's socket; empty while the fleet starts.
+        identity: Identity of the process, see `process_identity`; empty for a fleet of an older version.
     """
 
     pid: int
@@ -41,11 +41,14 @@ class Address:
     identity: str = ""
 
 
-class StateFile:
-    """The state of the fleet of one folder.
+class FleetLock:
+    """Lock of the fleet in one state folder.
 
     Args:
-        folder: the state folder.
+        folder: State folder.
+
+    Attributes:
+        run: Folder of the files that the fleet needs while it runs.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -54,22 +57,22 @@ class StateFile:
         self._file = folder / "fleet.json"
         self._lock = folder / "lock"
         self._held: int | None = None
-        self._is_new = False  # the folder
-        self._turn = threading.Lock()  # what mends is a thread
-        self._address = Address(os.getpid(), "", identity_of(os.getpid()))
+        self._made_folder = False
+        self._turn = threading.Lock()  # `mend` runs in a thread
+        self._address = FleetAddress(os.getpid(), "", identity_of(os.getpid()))
 
     @property
     def socket(self) -> str:
-        """Where the admin API of the fleet that holds the lock is to listen."""
+        """Path where the admin API of the fleet that holds the lock listens."""
         return self.run.socket(_SOCKET)
 
     def acquire(self) -> None:
-        """Hold the lock until `release` or the end of the process, and say who holds it.
+        """Take the lock until `release` or the end of the process, and write down who holds it.
 
         Raises:
-            UsageError: another process holds it, or the folder cannot be written.
+            UsageError: Another process holds it, or the folder cannot be written.
         """
-        self._is_new = not self.folder.exists()
+        self._made_folder = not self.folder.exists()
         try:
             self._held = self._take()
             if self._held is not None:
@@ -84,22 +87,25 @@ class StateFile:
             raise self._refusal()
 
     def write(self) -> None:
-        """Say that the fleet can be asked.
+        """Publish the address of the fleet's admin API.
 
         Raises:
-            UsageError: the folder cannot be written.
+            UsageError: The folder cannot be written.
         """
-        self._address = Address(self._address.pid, self.socket, self._address.identity)
+        self._address = FleetAddress(self._address.pid, self.socket, self._address.identity)
         try:
             self.mend()
         except OSError as error:
             raise self._unwritable(error) from error
 
     def mend(self) -> list[Path]:
-        """Make again what was removed or written over since we hold the lock, and say what that was.
+        """Restore the files that were removed or overwritten since the lock was taken.
+
+        Returns:
+            The restored files.
 
         Raises:
-            OSError: that fails, or another process holds the lock by now.
+            OSError: A file cannot be restored, or another process holds the lock by now.
         """
         mended = []
         with self._turn:
@@ -117,11 +123,11 @@ class StateFile:
                 mended.append(self._file)
         return mended
 
-    def read(self) -> Address | None:
-        """How to reach the fleet of this folder; None if none runs, whatever a dead one left behind.
+    def read(self) -> FleetAddress | None:
+        """Read the address of the fleet in this folder; None if none runs, whatever files a dead one left.
 
         Raises:
-            FleetSilent: this user may not look.
+            FleetSilent: This user may not read the files.
         """
         noted, said = _read(self._lock), _read(self._file)
         if self._is_locked():
@@ -129,7 +135,7 @@ class StateFile:
         return said if said is not None and _is_alive(said) else None
 
     def release(self) -> None:
-        """Let go, if we hold it, and leave nothing that is ours alone."""
+        """Release the lock if this process holds it, and remove the fleet's files."""
         with self._turn:
             if self._held is None:
                 return
@@ -140,23 +146,23 @@ class StateFile:
             with suppress(OSError):
                 if _is_at(self._held, self._lock):
                     self._lock.unlink()
-                if self._is_new:
+                if self._made_folder:
                     self.folder.rmdir()  # which fails if anything else is in it
             os.close(self._held)
             self._held = None
 
     def clear(self) -> None:
-        """Remove what a fleet that was killed left, if none runs; nothing if that cannot be done."""
+        """Remove the files of a fleet that was killed, if no fleet runs and this user may."""
         if self.folder.is_dir():
             with suppress(UsageError):
                 self.acquire()
                 self.release()
 
-    def terminate(self, address: Address) -> None:
-        """Tell a fleet to stop by a signal to its process, if that is surely the one.
+    def terminate(self, address: FleetAddress) -> None:
+        """Send SIGTERM to a fleet's process, once it is certain that the pid is the fleet's.
 
         Raises:
-            FleetError: it is not, or this user may not.
+            FleetError: It is not certain, or this user may not send it.
         """
         elsewhere = FleetError(
             f"the fleet in {self.folder} (pid {address.pid or 'unknown'}) is no process that can be seen from here",
@@ -165,7 +171,7 @@ class StateFile:
         if not address.pid:
             raise elsewhere
         try:
-            process = os.pidfd_open(address.pid)  # from now on it means this process, whoever gets the pid next
+            process = os.pidfd_open(address.pid)  # refers to this process even if the pid is reused
         except ProcessLookupError:
             if self.read() is not None:
                 raise elsewhere from None
@@ -185,14 +191,14 @@ class StateFile:
             os.close(process)
 
     def owner(self) -> int:
-        """The user whose fleet it is; -1 if that cannot be seen."""
+        """Id of the user that the fleet belongs to; -1 if it cannot be read."""
         for path in (self._lock, self.folder):
             with suppress(OSError):
                 return path.stat().st_uid
         return -1
 
     def _take(self) -> int | None:
-        """A descriptor of the lock file that holds it; None if another process does."""
+        """Take the lock; returns the descriptor of its file, or None if another process holds the lock."""
         for _ in range(_TRIES):
             self.folder.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
@@ -205,13 +211,13 @@ class StateFile:
             except OSError:
                 os.close(descriptor)
                 raise
-            if _is_at(descriptor, self._lock):  # else its last holder has just removed it
+            if _is_at(descriptor, self._lock):  # else its last holder has just removed the file
                 return descriptor
             os.close(descriptor)
         return None
 
     def _take_again(self, former: int) -> int:
-        """As `_take`, in the place of a descriptor whose file was removed."""
+        """Take the lock again after its file was removed, and close the former descriptor."""
         taken = self._take()
         if taken is None:
             raise OSError(f"{self._lock} was removed, and another fleet holds the new one")
@@ -219,10 +225,10 @@ class StateFile:
         return taken
 
     def _prepare(self, held: int) -> None:
-        """Remove what a fleet that was killed left: it must not pass for ours."""
+        """Remove the files of a fleet that was killed, so that nobody takes them for this fleet's."""
         last = _read(self._file)
         if last is not None and last.identity != self._address.identity and _is_alive(last):
-            os.close(held)  # its lock file was removed: it is there all the same, and makes it again
+            os.close(held)  # that fleet still runs: only its lock file was removed, and it restores it
             self._held = None
             return
         self.run.clear(last.socket if last else "")
@@ -231,13 +237,18 @@ class StateFile:
         self.run.make()
 
     def _note(self, held: int) -> None:
-        """Say in the lock file who we are."""
+        """Write this process's address into the lock file."""
         data = json.dumps(asdict(self._address)).encode()
         os.pwrite(held, data, 0)
         os.ftruncate(held, len(data))
 
-    def _holder(self, noted: Address | None, said: Address | None) -> Address:
-        """Who holds the lock, by what is in it, else by what lies beside it, else by what the kernel knows."""
+    def _holder(self, noted: FleetAddress | None, said: FleetAddress | None) -> FleetAddress:
+        """Find the holder of the lock: by the lock file, else by ``fleet.json``, else by the kernel's list of locks.
+
+        Args:
+            noted: Address in the lock file.
+            said: Address in ``fleet.json``.
+        """
         found = next((each for each in (noted, said) if each is not None and _is_alive(each)), None)
         if found is None:
             pid = 0
@@ -245,14 +256,14 @@ class StateFile:
                 pid = lock_holder(self._lock.stat())
             told = [each for each in (noted, said) if each is not None]
             elsewhere = next((each for each in told if not pid or each.pid == pid), None)
-            found = elsewhere or Address(pid, "", identity_of(pid) if pid else "")
+            found = elsewhere or FleetAddress(pid, "", identity_of(pid) if pid else "")
         usual = self.folder / "run" / _SOCKET
         if found is not noted and not found.socket and usual.exists():
-            return Address(found.pid, str(usual), found.identity)
+            return FleetAddress(found.pid, str(usual), found.identity)
         return found
 
-    def _is_certain(self, address: Address) -> bool:
-        """Whether a pid is that of the fleet, by its identity or because the kernel says that it holds the lock."""
+    def _is_certain(self, address: FleetAddress) -> bool:
+        """Whether a pid is the fleet's: its identity matches, or the kernel says that it holds the lock."""
         with suppress(OSError):
             return _is_alive(address) or lock_holder(self._lock.stat()) == address.pid
         return _is_alive(address)
@@ -299,12 +310,12 @@ def _is_at(descriptor: int, path: Path) -> bool:
     return (held.st_dev, held.st_ino) == (there.st_dev, there.st_ino)
 
 
-def _is_alive(address: Address) -> bool:
+def _is_alive(address: FleetAddress) -> bool:
     return bool(address.identity) and identity_of(address.pid) == address.identity
 
 
-def _read(path: Path) -> Address | None:
-    """What a file of ours says; None if there is none, it makes no sense, or it cannot be read."""
+def _read(path: Path) -> FleetAddress | None:
+    """Read an address from a file; None if the file is missing, unreadable or not an address."""
     try:
         with path.open("rb") as stream:
             said = json.loads(stream.read(_MOST_BYTES))
@@ -312,4 +323,4 @@ def _read(path: Path) -> Address | None:
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
     is_sound = type(pid) is int and pid > 0 and isinstance(socket, str) and isinstance(identity, str)
-    return Address(pid, socket, identity) if is_sound else None
+    return FleetAddress(pid, socket, identity) if is_sound else None

@@ -1,4 +1,4 @@
-"""`drain`, `undrain` and what `status` makes of them, on a fleet that is only its admin socket."""
+"""`drain` and `undrain` on a fleet that is only an admin socket."""
 
 import asyncio
 import threading
@@ -10,8 +10,7 @@ from typing import Any
 import orjson
 import pytest
 
-from embedfleet.control.run.api import is_whole
-from embedfleet.control.run.statefile import StateFile
+from embedfleet.control.run.fleet_lock import FleetLock
 from embedfleet.http.exchange import Exchange
 from embedfleet.http.message import JSON, TEXT
 from embedfleet.http.server import Server
@@ -19,7 +18,7 @@ from tests.services.fleet import run_cli
 
 
 class Socket:
-    """A fleet's admin socket: `states` are what `s-0` is in, look by look, and the last one from then on."""
+    """A fleet's admin socket; each status takes the next of `states` for `s-0`, and the last one stays."""
 
     def __init__(self, *states: dict[str, Any], refusal: dict[str, str] | None = None, old: bool = False) -> None:
         self.states = list(states)
@@ -39,15 +38,16 @@ class Socket:
             return
         state = self.states.pop(0) if len(self.states) > 1 else self.states[0]
         replicas = [{"id": "s-0", "reason": "", **state}]
-        exchange.respond(200, [JSON], orjson.dumps({"services": [{"name": "s", "replicas": replicas}]}))
+        service = {"name": "s", "port": 1, "gateway": {"id": "s-gateway"}, "replicas": replicas}
+        exchange.respond(200, [JSON], orjson.dumps({"pid": 1, "pss_bytes": 0, "services": [service]}))
 
 
 @contextmanager
 def listening(folder: Path, socket: Socket) -> Iterator[Socket]:
-    """In a thread, with the lock held and the address written as a fleet does."""
+    """Serve the socket in a thread, with the fleet's lock held and its address published."""
     loop = asyncio.new_event_loop()
     server = Server(socket.handle)
-    state = StateFile(folder / ".embedfleet")
+    state = FleetLock(folder / ".embedfleet")
     state.acquire()
     loop.run_until_complete(server.start(path=state.socket))
     state.write()
@@ -121,18 +121,3 @@ def test_without_a_fleet_there_is_nobody_to_tell(tmp_path, verb):
     result = run_cli(tmp_path, verb, "s-0")
     assert (result.returncode, result.stdout) == (3, "")
     assert "no fleet runs in" in result.stderr
-
-
-@pytest.mark.parametrize(
-    ("phase", "states", "whole"),
-    [
-        ("ready", ["active", "active"], True),
-        ("ready", ["active", "drained"], True),
-        ("running", ["active", "draining"], True),
-        ("ready", ["drained", "drained"], False),
-        ("ready", ["active", "ejected"], False),
-        ("backoff", ["active"], False),
-    ],
-)
-def test_a_service_is_whole_though_somebody_drained_a_replica_but_not_all(phase, states, whole):
-    assert is_whole({"gateway": {"phase": phase}, "replicas": [{"state": state} for state in states]}) is whole

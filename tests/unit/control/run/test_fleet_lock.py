@@ -1,4 +1,4 @@
-"""One fleet a folder; what a dead one left behind is no fleet, and what is removed of a live one does not hide it."""
+"""One fleet runs per folder; files of a dead fleet are not a fleet, and removed files do not hide a live one."""
 
 import json
 import os
@@ -12,15 +12,15 @@ from pathlib import Path
 import pytest
 
 from embedfleet.control.host.process_identity import identity_of, lock_holder
-from embedfleet.control.run.statefile import Address, StateFile
+from embedfleet.control.run.fleet_lock import FleetAddress, FleetLock
 from embedfleet.errors import FleetError, FleetSilent, UsageError
 from tests.services.fleet import run_cli
 
 HOLD = """
 import sys
 from pathlib import Path
-from embedfleet.control.run.statefile import StateFile
-state = StateFile(Path(sys.argv[1]))
+from embedfleet.control.run.fleet_lock import FleetLock
+state = FleetLock(Path(sys.argv[1]))
 state.acquire()
 if sys.argv[2:]:
     state.write()
@@ -31,7 +31,7 @@ state.release()
 
 
 def start(folder: Path, *words: str) -> subprocess.Popen[str]:
-    """A process that holds a folder until its stdin ends, and has said where it is if it is given a word."""
+    """A process that holds a folder's lock until its stdin ends, and publishes its address if it is given a word."""
     process = subprocess.Popen(
         [sys.executable, "-c", HOLD, str(folder), *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
@@ -41,33 +41,33 @@ def start(folder: Path, *words: str) -> subprocess.Popen[str]:
 
 @pytest.fixture
 def holder(tmp_path):
-    """A process that holds the folder ``s`` and has said where it is."""
+    """A process that holds the lock of the folder ``s`` and has published its address."""
     process = start(tmp_path / "s", "serves")
     yield process
     process.communicate()
 
 
-def address(process: subprocess.Popen[str], folder: Path) -> Address:
-    return Address(process.pid, str(folder / "run" / "fleet.sock"), identity_of(process.pid))
+def address(process: subprocess.Popen[str], folder: Path) -> FleetAddress:
+    return FleetAddress(process.pid, str(folder / "run" / "fleet.sock"), identity_of(process.pid))
 
 
 def test_a_fleet_can_be_found_from_the_first_moment_and_leaves_nothing(tmp_path):
-    state = StateFile(tmp_path / "deep" / "folder")
+    state = FleetLock(tmp_path / "deep" / "folder")
     assert state.read() is None
     state.acquire()
     own = identity_of(os.getpid())
-    assert StateFile(state.folder).read() == Address(os.getpid(), "", own), "it starts"
+    assert FleetLock(state.folder).read() == FleetAddress(os.getpid(), "", own), "it starts"
     state.write()
-    assert StateFile(state.folder).read() == Address(os.getpid(), state.socket, own)
+    assert FleetLock(state.folder).read() == FleetAddress(os.getpid(), state.socket, own)
     assert state.run.path.stat().st_mode & 0o777 == 0o700
     state.release()
-    assert StateFile(state.folder).read() is None
+    assert FleetLock(state.folder).read() is None
     assert not state.folder.exists()
 
 
 def test_a_folder_that_was_there_stays_with_what_is_in_it(tmp_path):
     (tmp_path / "logs").mkdir()
-    state = StateFile(tmp_path)
+    state = FleetLock(tmp_path)
     state.acquire()
     state.write()
     state.release()
@@ -78,9 +78,9 @@ def test_a_folder_that_was_there_stays_with_what_is_in_it(tmp_path):
 def test_a_second_fleet_is_refused_and_told_who_is_there(tmp_path, words):
     first = start(tmp_path, *words)
     with pytest.raises(UsageError, match=rf"runs already in .* \(pid {first.pid}\)") as caught:
-        StateFile(tmp_path).acquire()
+        FleetLock(tmp_path).acquire()
     assert "embedfleet down" in caught.value.hint
-    assert StateFile(tmp_path).read().pid == first.pid
+    assert FleetLock(tmp_path).read().pid == first.pid
     first.communicate()
 
 
@@ -92,7 +92,7 @@ def test_a_second_up_leaves_the_first_findable_and_nothing_of_its_own(tmp_path):
         assert list(Path(temporary).iterdir()) == []
     assert (refused.returncode, f"(pid {first.pid})" in refused.stderr) == (2, True)
     assert sorted((tmp_path / ".embedfleet").rglob("*")) == before
-    assert StateFile(tmp_path / ".embedfleet").read() == address(first, tmp_path / ".embedfleet")
+    assert FleetLock(tmp_path / ".embedfleet").read() == address(first, tmp_path / ".embedfleet")
     first.communicate()
 
 
@@ -102,7 +102,7 @@ def test_a_killed_fleet_is_not_there_any_more_and_the_next_one_removes_what_it_l
     holder.wait()
     assert {path.name for path in folder.iterdir()} == {"fleet.json", "lock", "run"}
     (folder / "run" / "embedder.model").touch()
-    state = StateFile(folder)
+    state = FleetLock(folder)
     assert state.read() is None
     state.acquire()
     assert list(state.run.path.iterdir()) == []
@@ -111,13 +111,13 @@ def test_a_killed_fleet_is_not_there_any_more_and_the_next_one_removes_what_it_l
 
 
 def test_what_a_killed_fleet_left_can_be_removed_without_another(holder, tmp_path):
-    StateFile(tmp_path / "s").clear()
+    FleetLock(tmp_path / "s").clear()
     assert (tmp_path / "s" / "run").is_dir(), "it runs"
     holder.kill()
     holder.wait()
-    StateFile(tmp_path / "s").clear()
+    FleetLock(tmp_path / "s").clear()
     assert list((tmp_path / "s").iterdir()) == []
-    StateFile(tmp_path / "nowhere").clear()
+    FleetLock(tmp_path / "nowhere").clear()
     assert not (tmp_path / "nowhere").exists()
 
 
@@ -130,7 +130,7 @@ def test_nothing_but_a_folder_of_its_own_making_is_ever_removed(tmp_path, name):
             pytest.skip("only root gives folders away")
         os.chown(precious, 65_534, 65_534)
     (tmp_path / "fleet.json").write_text(json.dumps({"pid": 1, "socket": f"{precious}/fleet.sock"}))
-    state = StateFile(tmp_path)
+    state = FleetLock(tmp_path)
     state.acquire()
     assert precious.is_dir()
     state.release()
@@ -144,7 +144,7 @@ def test_what_is_in_the_place_of_the_run_folder_is_not_followed(tmp_path, kind):
         (tmp_path / "run").symlink_to(tmp_path / "precious")
     else:
         (tmp_path / "run").touch()
-    state = StateFile(tmp_path)
+    state = FleetLock(tmp_path)
     state.acquire()
     assert (state.run.path.is_symlink(), state.run.path.is_dir()) == (False, True)
     assert (tmp_path / "precious" / "file").exists()
@@ -189,36 +189,36 @@ HARM = [garble_lock, empty_lock, lie_in_lock, replace_lock, remove_lock, remove_
 def test_a_fleet_is_found_whatever_is_done_to_one_of_its_files(holder, tmp_path, harm):
     (tmp_path / "s" / "run" / "fleet.sock").touch()
     harm(tmp_path / "s")
-    assert StateFile(tmp_path / "s").read() == address(holder, tmp_path / "s")
+    assert FleetLock(tmp_path / "s").read() == address(holder, tmp_path / "s")
     with pytest.raises(UsageError, match=rf"\(pid {holder.pid}\)"):
-        StateFile(tmp_path / "s").acquire()
+        FleetLock(tmp_path / "s").acquire()
 
 
 @pytest.mark.parametrize("content", CONTENTS)
 def test_a_state_file_that_makes_no_sense_hides_nobody(holder, tmp_path, content):
     (tmp_path / "s" / "fleet.json").write_text(content)
-    assert StateFile(tmp_path / "s").read() == address(holder, tmp_path / "s")
+    assert FleetLock(tmp_path / "s").read() == address(holder, tmp_path / "s")
 
 
 def test_a_fleet_of_an_older_version_is_found(tmp_path):
-    """It left its lock empty, and its socket in the temporary folder."""
+    """The fleet left an empty lock file, and its socket in the temporary folder."""
     first = start(tmp_path, "serves")
     empty_lock(tmp_path)
     (tmp_path / "fleet.json").write_text(json.dumps({"pid": first.pid, "socket": "/tmp/embedfleet-x/fleet.sock"}))
-    assert StateFile(tmp_path).read() == Address(first.pid, "/tmp/embedfleet-x/fleet.sock")
+    assert FleetLock(tmp_path).read() == FleetAddress(first.pid, "/tmp/embedfleet-x/fleet.sock")
     first.communicate()
 
 
 @pytest.mark.parametrize("harm", [*HARM, shutil.rmtree])
 def test_who_runs_makes_again_what_is_gone(tmp_path, harm):
-    state = StateFile(tmp_path / "s")
+    state = FleetLock(tmp_path / "s")
     state.acquire()
     state.write()
     assert state.mend() == []
-    own = StateFile(state.folder).read()
+    own = FleetLock(state.folder).read()
     harm(state.folder)
     assert {path.name for path in state.mend()} <= {"lock", "fleet.json"}
-    assert StateFile(state.folder).read() == own
+    assert FleetLock(state.folder).read() == own
     assert state.mend() == []
     state.release()
     assert state.mend() == [], "whoever has let go makes nothing"
@@ -226,7 +226,7 @@ def test_who_runs_makes_again_what_is_gone(tmp_path, harm):
 
 
 def test_a_lock_that_another_has_taken_is_not_fought_over(tmp_path):
-    first = StateFile(tmp_path / "s")
+    first = FleetLock(tmp_path / "s")
     first.acquire()
     first.write()
     shutil.rmtree(first.folder)
@@ -234,14 +234,14 @@ def test_a_lock_that_another_has_taken_is_not_fought_over(tmp_path):
     with pytest.raises(OSError, match="another fleet holds the new one"):
         first.mend()
     first.release()
-    assert StateFile(first.folder).read().pid == second.pid
+    assert FleetLock(first.folder).read().pid == second.pid
     second.communicate()
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UsageError, match="file/state cannot be written: Not a directory"):
-        StateFile(tmp_path / "file" / "state").acquire()
+        FleetLock(tmp_path / "file" / "state").acquire()
 
 
 def test_the_kernel_says_who_holds_a_lock(holder, tmp_path):
@@ -257,7 +257,7 @@ def test_an_identity_is_of_one_process():
 
 
 def test_a_fleet_is_told_to_stop_by_its_pid(holder, tmp_path):
-    state = StateFile(tmp_path / "s")
+    state = FleetLock(tmp_path / "s")
     state.terminate(state.read())
     assert holder.wait() == -signal.SIGTERM
 
@@ -265,9 +265,9 @@ def test_a_fleet_is_told_to_stop_by_its_pid(holder, tmp_path):
 @pytest.mark.parametrize("pid", [0, "other"])
 def test_no_process_is_told_to_stop_that_is_not_surely_the_fleet(holder, tmp_path, pid):
     with subprocess.Popen(["sleep", "60"]) as other:
-        said = Address(other.pid if pid else 0, "/s", "another boot another namespace 4711")
+        said = FleetAddress(other.pid if pid else 0, "/s", "another boot another namespace 4711")
         with pytest.raises(FleetError, match="no process that can be seen from here"):
-            StateFile(tmp_path / "s").terminate(said)
+            FleetLock(tmp_path / "s").terminate(said)
         assert other.poll() is None
         other.kill()
 
@@ -276,16 +276,16 @@ def test_no_process_is_told_to_stop_that_is_not_surely_the_fleet(holder, tmp_pat
 def test_who_may_not_look_is_told_so_and_not_that_none_runs(tmp_path):
     folder = Path(tempfile.mkdtemp())
     folder.chmod(0o755)
-    state = StateFile(folder)
+    state = FleetLock(folder)
     state.acquire()
     state.write()
     os.setegid(65_534)
     os.seteuid(65_534)
     try:
         with pytest.raises(FleetSilent, match="cannot be seen: permission denied") as caught:
-            StateFile(folder).read()
+            FleetLock(folder).read()
         with pytest.raises(UsageError, match="Permission denied") as refused:
-            StateFile(folder).acquire()
+            FleetLock(folder).acquire()
     finally:
         os.seteuid(0)
         os.setegid(0)

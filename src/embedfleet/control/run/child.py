@@ -1,0 +1,150 @@
+"""A child of the plan, with everything that is known of it while the fleet runs."""
+
+from dataclasses import replace
+from urllib.parse import urlsplit
+
+from embedfleet.control.drivers.base import Driver, Found, Running
+from embedfleet.control.lifecycle.failed_start import StartRecord
+from embedfleet.control.lifecycle.phase import Phase
+from embedfleet.control.lifecycle.reconcile import Observed
+from embedfleet.control.plan.specs import ChildSpec, ProcessSpec
+from embedfleet.control.run.watchdog import Watchdog
+from embedfleet.types import ReplicaReport, ReplicaState
+
+
+class Child:
+    """A balancer or a replica of the fleet.
+
+    Args:
+        spec: What to run.
+        driver: Driver that runs it.
+
+    Attributes:
+        observed: Its phase and history.
+        running: The run that is under way; None if there is none.
+        watchdog: Watchdog of the current or last run; None for a child that nobody here can start anew.
+        hung: Why the current run was killed as hung; empty if it was not.
+        url: Where it listens, or last listened; empty if it never did.
+        found: What ran under its name before the fleet started; None if nothing did.
+        was_started: Whether the fleet has started it or taken it over.
+        is_drained: Whether an operator keeps requests away from it.
+        has_served: Whether it has inferred since the fleet started it or took it over.
+        started_at: When its last start began, in seconds since the epoch.
+        last_end: How its last run ended; empty if none has.
+        cannot_start: Why the last attempt to start it failed; empty if it did not.
+        retired: Its former gateways, the oldest first; they go on serving the clients that they have. The value says
+            whether one was told to end.
+        successors: Number of successors ever started for it.
+    """
+
+    def __init__(self, spec: ChildSpec, driver: Driver) -> None:
+        self.spec = spec
+        self.driver = driver
+        self.observed = Observed()
+        self.running: Running | None = None
+        self.watchdog: Watchdog | None = None
+        self.hung = ""
+        self.url = ""
+        self.found: Found | None = None
+        self.was_started = False
+        self.is_drained = False
+        self.has_served = False
+        self.started_at = 0.0
+        self.last_end = ""
+        self.cannot_start = ""
+        self.retired: dict[Running, bool] = {}
+        self.successors = 0
+
+    @property
+    def name(self) -> str:
+        """Name of the child."""
+        return self.spec.name
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether another one ran under its name, which is to be replaced."""
+        return self.found is not None and self.found.is_stale
+
+    @property
+    def finds_other_model(self) -> bool:
+        """Whether what ran under its name served another model."""
+        return self.found is not None and self.found.has_other_model
+
+    @property
+    def is_to_be_replaced(self) -> bool:
+        """Whether it waits for its turn to be replaced.
+
+        Replicas of another model are all replaced at once, because the two models must not serve side by side.
+        """
+        return self.waits and self.is_stale and not self.finds_other_model
+
+    @property
+    def waits(self) -> bool:
+        """Whether it has never been started."""
+        return self.observed.phase is Phase.PENDING
+
+    @property
+    def has_held_socket(self) -> bool:
+        """Whether this process holds its listening socket."""
+        return isinstance(self.spec, ProcessSpec) and self.spec.listens is not None
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it ended as it was told to, with all its former gateways."""
+        return self.observed.phase is Phase.STOPPED and not self.retired
+
+    @property
+    def complaint(self) -> str:
+        """Why it does not count as serving though it runs; empty if there is no reason."""
+        if self.observed.phase is not Phase.READY or self.watchdog is None:
+            return ""
+        return self.watchdog.complaint
+
+    @property
+    def port(self) -> int:
+        """Port where it listens, or last listened; 0 if it never did."""
+        return (urlsplit(self.url).port or 80) if self.url else 0
+
+    @property
+    def start_record(self) -> StartRecord:
+        """How far its start got."""
+        return StartRecord(
+            self.name,
+            was_found=self.found is not None,
+            was_stale=self.is_stale,
+            had_other_model=self.finds_other_model,
+            was_started=self.was_started,
+            has_served=self.has_served,
+        )
+
+    def phase_of(self, running: Running) -> Phase:
+        """Phase of a run of this child; a retired gateway is ready until it is told to end."""
+        if running in self.retired:
+            return Phase.STOPPING if self.retired[running] else Phase.READY
+        return self.observed.phase
+
+    @property
+    def phase_state(self) -> ReplicaState:
+        """State of a replica that its balancer does not list: the phase of its process."""
+        return ReplicaState(self.observed.phase.value)
+
+    def correct(self, report: ReplicaReport) -> ReplicaReport:
+        """A balancer's report with what control knows better.
+
+        A replica that waits to be replaced is outdated. One that has ended is not active, though a balancer that probes
+        now and then may not know it yet; nor is one that does not answer control. A drained one is draining from the
+        order on.
+        """
+        if self.cannot_start:
+            report = replace(report, reason=self.cannot_start)
+        if self.is_drained:
+            is_empty = report.state is ReplicaState.DRAINED
+            return replace(report, state=ReplicaState.DRAINED if is_empty else ReplicaState.DRAINING)
+        if self.is_to_be_replaced:
+            return replace(report, state=ReplicaState.OUTDATED)
+        if self.was_started and self.observed.phase is not Phase.READY:
+            return replace(report, state=self.phase_state)
+        if self.complaint:  # more precise than the reason of a balancer that only waits for an answer
+            state = ReplicaState.SILENT if report.is_active else report.state
+            return replace(report, state=state, reason=self.complaint)
+        return report

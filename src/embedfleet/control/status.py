@@ -1,0 +1,196 @@
+"""Status of a fleet: what ``GET /status`` answers and ``embedfleet status`` shows, as records and as JSON."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from embedfleet.types import ReplicaLoad, ReplicaReport, ReplicaState, state_to_json
+
+_ANSWERING = frozenset({"ready", "running"})  # phases of a process, and of a container that no fleet looks after
+_WHOLE = frozenset({ReplicaState.ACTIVE, ReplicaState.DRAINING, ReplicaState.DRAINED})
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessStatus:
+    """A child's process or container.
+
+    Attributes:
+        id: Name of the child.
+        pid: Process id; None if nothing runs, or not on this machine.
+        phase: Phase of the child's life; "silent" if it does not answer; the daemon's word for a container that no
+            fleet looks after.
+        restarts: Number of restarts.
+        last_end: How it ended the last time; empty if it never did.
+        uptime_s: Time since its start, in seconds.
+        pss_bytes: Memory, with shared pages counted by share, in bytes.
+    """
+
+    id: str
+    pid: int | None = None
+    phase: str = ""
+    restarts: int = 0
+    last_end: str = ""
+    uptime_s: float = 0
+    pss_bytes: int = 0
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> "ProcessStatus":
+        """The process in a row of a balancer or a replica."""
+        return cls(
+            row["id"],
+            row.get("pid"),
+            row.get("phase", ""),
+            row.get("restarts", 0),
+            row.get("last_end", ""),
+            row.get("uptime_s", 0),
+            row.get("pss_bytes", 0),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class BalancerStatus:
+    """The balancer of a service.
+
+    Attributes:
+        process: Its process.
+        reason: Why it does not answer; empty if it does; None if nobody watches it.
+    """
+
+    process: ProcessStatus
+    reason: str | None = None
+
+    @property
+    def answers(self) -> bool:
+        """Whether clients get answers from it."""
+        return self.process.phase in _ANSWERING
+
+    def to_json(self) -> dict[str, Any]:
+        """The balancer as a row."""
+        return asdict(self.process) | ({} if self.reason is None else {"reason": self.reason})
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> "BalancerStatus":
+        """The balancer in a row."""
+        return cls(ProcessStatus.from_json(row), row.get("reason"))
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaStatus:
+    """A replica: its process, and what its balancer reports.
+
+    Attributes:
+        process: Its process.
+        url: Where this machine reaches it; empty if it does not listen.
+        state: Its state.
+        reason: Why it does not serve; empty if it serves.
+        load: Its work; None if nobody counts it.
+    """
+
+    process: ProcessStatus
+    url: str
+    state: ReplicaState
+    reason: str = ""
+    load: ReplicaLoad | None = None
+
+    @property
+    def id(self) -> str:
+        """Name of the replica."""
+        return self.process.id
+
+    @classmethod
+    def of(cls, process: ProcessStatus, report: ReplicaReport) -> "ReplicaStatus":
+        """The status of a replica that a balancer reports."""
+        return cls(process, report.endpoint.url, report.state, report.reason, report.load)
+
+    def to_json(self) -> dict[str, Any]:
+        """The replica as a row."""
+        return asdict(self.process) | {"url": self.url} | state_to_json(self.state, self.load, self.reason)
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> "ReplicaStatus":
+        """The replica in a row."""
+        return cls(
+            ProcessStatus.from_json(row),
+            row.get("url", ""),
+            ReplicaState.of(row["state"]),
+            row.get("reason", ""),
+            ReplicaLoad.from_json(row),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceStatus:
+    """A service: its balancer and its replicas.
+
+    Attributes:
+        name: Name of the service.
+        port: Port where clients reach it; 0 if none is open.
+        gateway: Its balancer.
+        replicas: Its replicas.
+    """
+
+    name: str
+    port: int
+    gateway: BalancerStatus
+    replicas: tuple[ReplicaStatus, ...]
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the balancer answers and every replica serves, but for drained ones; one at least must serve."""
+        states = {replica.state for replica in self.replicas}
+        return self.gateway.answers and states <= _WHOLE and (not states or ReplicaState.ACTIVE in states)
+
+    def to_json(self) -> dict[str, Any]:
+        """The service as an object."""
+        replicas = [replica.to_json() for replica in self.replicas]
+        return {"name": self.name, "port": self.port, "gateway": self.gateway.to_json(), "replicas": replicas}
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> "ServiceStatus":
+        """The service in an object."""
+        replicas = tuple(ReplicaStatus.from_json(each) for each in row["replicas"])
+        return cls(row["name"], row["port"], BalancerStatus.from_json(row["gateway"]), replicas)
+
+
+@dataclass(frozen=True, slots=True)
+class FleetStatus:
+    """A whole fleet.
+
+    Attributes:
+        pid: Process id of the supervisor; None if only its containers are left.
+        is_ready: Whether everything came up and serves; None without a supervisor.
+        pss_bytes: Memory of the supervisor, in bytes.
+        services: Its services.
+    """
+
+    pid: int | None
+    is_ready: bool | None
+    pss_bytes: int
+    services: tuple[ServiceStatus, ...]
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every service is whole."""
+        return all(service.is_whole for service in self.services)
+
+    def replica(self, name: str) -> ReplicaStatus | None:
+        """The replica of this name; None if there is none."""
+        found = (each for service in self.services for each in service.replicas if each.id == name)
+        return next(found, None)
+
+    @property
+    def states(self) -> dict[str, ReplicaState]:
+        """State of every replica, by name."""
+        return {each.id: each.state for service in self.services for each in service.replicas}
+
+    def to_json(self) -> dict[str, Any]:
+        """The fleet as an object."""
+        ready = {} if self.is_ready is None else {"ready": self.is_ready}
+        own = {"pid": self.pid} | ready | {"pss_bytes": self.pss_bytes}
+        return own | {"services": [service.to_json() for service in self.services]}
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> "FleetStatus":
+        """The fleet in an object."""
+        services = tuple(ServiceStatus.from_json(each) for each in row["services"])
+        return cls(row["pid"], row.get("ready"), row["pss_bytes"], services)

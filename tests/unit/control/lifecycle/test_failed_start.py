@@ -1,0 +1,81 @@
+"""A failed start leaves what served before it, and nothing that would serve two models."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from embedfleet.control.lifecycle.failed_start import StartRecord, leftovers
+
+NAMES = ("a", "b", "c")
+
+
+@st.composite
+def starts(draw: st.DrawFn, name: str) -> StartRecord:
+    """A record as a start leaves it: what was not found is neither stale nor of another model, and so on."""
+    was_found = draw(st.booleans())
+    was_stale = was_found and draw(st.booleans())
+    was_started = draw(st.booleans())
+    return StartRecord(
+        name,
+        was_found,
+        was_stale,
+        had_other_model=was_stale and draw(st.booleans()),
+        was_started=was_started,
+        has_served=was_started and draw(st.booleans()),
+    )
+
+
+fleets = st.tuples(*(starts(name) for name in NAMES))
+set_aside = st.frozensets(st.sampled_from(NAMES))
+
+
+@given(fleets, set_aside)
+def test_nothing_goes_on_and_comes_back_under_one_name(records, aside):
+    decision = leftovers(records, aside)
+    assert not decision.removed & decision.superseded
+
+
+@given(fleets, set_aside)
+def test_what_was_not_touched_stays(records, aside):
+    decision = leftovers(records, aside)
+    untouched = {record.name for record in records if not record.was_started}
+    assert not untouched & (decision.removed | decision.superseded)
+    assert all(record.goes_on for record in records if record.was_found and not record.was_started)
+
+
+@given(fleets, set_aside)
+def test_a_container_that_was_set_aside_goes_only_for_one_that_serves_the_same_model(records, aside):
+    named = {record.name: record for record in records}
+    for name in leftovers(records, aside).superseded:
+        assert named[name].has_served
+        assert not named[name].had_other_model
+
+
+@given(fleets, set_aside)
+def test_under_every_name_that_ran_before_something_is_left(records, aside):
+    """The one that ran, its successor, or the one that is put back."""
+    decision = leftovers(records, aside)
+    for record in records:
+        if record.was_found and record.name not in aside:
+            replaced = record.was_stale and record.was_started
+            assert replaced or record.name not in decision.removed
+
+
+@given(fleets, set_aside)
+def test_what_is_new_goes(records, aside):
+    decision = leftovers(records, aside)
+    assert {record.name for record in records if record.was_started and not record.was_found} <= decision.removed
+
+
+def test_an_update_to_another_model_is_undone_as_a_whole():
+    """Though one of its replicas served already: the former model must not serve beside it."""
+    served = StartRecord("a", was_found=True, was_stale=True, had_other_model=True, was_started=True, has_served=True)
+    failed = StartRecord("b", was_found=True, was_stale=True, had_other_model=True, was_started=True, has_served=False)
+    decision = leftovers([served, failed], {"a", "b"})
+    assert (decision.removed, decision.superseded) == ({"a", "b"}, set())
+
+
+def test_an_update_of_the_same_model_keeps_what_serves_already():
+    served = StartRecord("a", was_found=True, was_stale=True, had_other_model=False, was_started=True, has_served=True)
+    failed = StartRecord("b", was_found=True, was_stale=True, had_other_model=False, was_started=True, has_served=False)
+    decision = leftovers([served, failed], {"a", "b"})
+    assert (decision.removed, decision.superseded) == ({"b"}, {"a"})

@@ -1,0 +1,36 @@
+"""Whether a child survives a failed start follows from how far its own start got."""
+
+from tests.services.supervisor import found, run, world
+
+
+def test_of_a_failed_update_only_what_serves_the_same_model_stays(tmp_path):
+    """A report on the replica that was replaced does not count for its successor."""
+
+    async def test() -> None:
+        async with world(tmp_path, replicas=3) as made:
+            made.driver.found = found("s-0", is_stale=True) | found("s-1", is_stale=True, has_other_model=True)
+            made.driver.found |= found("s-2", is_stale=False)
+            await made.listen()
+            made.run()
+            await made.until_all_serve()
+            kept = {name: child.start_record.goes_on for name, child in made.supervisor.children.items()}
+            assert kept == {"s-gateway": False, "s-0": True, "s-1": False, "s-2": True}
+            made.child("s-0").has_served = False
+            assert not made.child("s-0").start_record.goes_on
+
+    run(test)
+
+
+def test_a_successor_that_never_served_is_not_kept_for_what_it_replaced(tmp_path):
+    async def test() -> None:
+        async with world(tmp_path, replicas=1) as made:
+            made.driver.found = found("s-0", is_stale=True)
+            made.driver.loading = {"s-0"}
+            child = made.child("s-0")
+            child.has_served = True  # as the former did, while it was still there
+            await made.listen()
+            made.run()
+            await made.until(lambda: made.driver.count("s-0") == 1)
+            assert not child.start_record.goes_on
+
+    run(test)

@@ -1,0 +1,80 @@
+"""A balancer is told its replicas, again if need be, and an update replaces them one at a time."""
+
+from tests.services.supervisor import found, run, serving, world
+
+
+def test_the_gateway_is_told_where_the_replicas_are(tmp_path):
+    async def test() -> None:
+        async with serving(tmp_path) as made:
+            assert [member["id"] for member in made.gateway.members] == ["s-0", "s-1"]
+            await made.until_published(*made.ports)
+
+    run(test)
+
+
+def test_a_gateway_that_does_not_answer_yet_is_told_later(tmp_path):
+    async def test() -> None:
+        async with world(tmp_path) as made:
+            made.run()
+            await made.until(lambda: all(made.ports))
+            await made.listen()
+            await made.until_published(*made.ports)
+
+    run(test)
+
+
+def test_a_replica_that_turns_ready_while_the_gateway_is_being_told_is_told_too(tmp_path):
+    async def test() -> None:
+        async with world(tmp_path) as made:
+            made.driver.loading = {"s-1"}
+            made.gateway.told = lambda: made.driver.running["s-1"].listen(9)
+            await made.listen()
+            made.run()
+            await made.until(lambda: made.ports[1] == 9)
+            await made.until_published(*made.ports)
+
+    run(test)
+
+
+def test_an_operators_word_reaches_what_starts_replicas_too(tmp_path):
+    async def test() -> None:
+        async with serving(tmp_path) as made:
+            assert made.driver.new_models == []
+            await made.supervisor.allow_new_model()
+            assert set(made.driver.new_models) == {"s"}, "one that comes back may have another folder"
+            assert made.gateway.new_models == 1
+
+    run(test)
+
+
+def test_what_ran_before_goes_on_serving_and_is_replaced_one_at_a_time(tmp_path):
+    async def test() -> None:
+        async with world(tmp_path) as made:
+            made.driver.found = found("s-0", "s-1", is_stale=True)
+            made.driver.loading = {"s-0", "s-1"}
+            await made.listen()
+            made.run()
+            await made.until(lambda: made.driver.count("s-0") == 1)
+            await made.until(lambda: [member["id"] for member in made.gateway.members] == ["s-1"])
+            assert made.driver.count("s-1") == 0, "its turn has not come"
+            assert (await made.service.reports())["s-1"].state == "outdated"
+            made.driver.running["s-0"].listen(8000)
+            await made.until(lambda: made.driver.count("s-1") == 1)
+            assert [member["id"] for member in made.gateway.members] == ["s-0"]
+            made.driver.running["s-1"].listen(8001)
+            await made.until_published(8000, 8001)
+
+    run(test)
+
+
+def test_a_replica_that_does_not_serve_keeps_the_next_from_being_replaced(tmp_path):
+    async def test() -> None:
+        async with world(tmp_path) as made:
+            made.driver.found = found("s-0", "s-1", is_stale=True)
+            made.gateway.state = "ejected"
+            await made.listen()
+            made.run()
+            await made.until(lambda: [member["id"] for member in made.gateway.members] == ["s-0", "s-1"])
+            assert (made.driver.count("s-0"), made.driver.count("s-1")) == (1, 0)
+
+    run(test)
