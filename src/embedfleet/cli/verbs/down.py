@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from embedfleet.cli.flags import read_sound_settings, settings_flags
+from embedfleet.cli.flags import FIND_FLEET, fleet_flags, read_sound_settings
 from embedfleet.cli.output import say
 from embedfleet.cli.query import ask, daemon, say_elsewhere
 from embedfleet.config.settings import Settings
@@ -19,7 +19,7 @@ _POLL_S = 0.05
 
 
 @click.command("down")
-@settings_flags
+@fleet_flags(*FIND_FLEET, "drain_s", "stop_grace_s")
 def command(**flags: Any) -> None:  # noqa: ANN401
     """Let requests under way end, stop every process and container of the fleet, and wait until that is done."""
     settings = read_sound_settings(flags)

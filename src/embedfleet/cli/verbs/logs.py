@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from embedfleet.cli.flags import read_sound_settings, settings_flags
+from embedfleet.cli.flags import FIND_FLEET, fleet_flags, read_sound_settings
 from embedfleet.cli.output import data, say
 from embedfleet.cli.query import daemon
 from embedfleet.control.host.disk import as_whom
@@ -21,7 +21,7 @@ from embedfleet.errors import UsageError
 @click.option(
     "--lines", "-n", type=click.IntRange(min=0), default=20, show_default=True, help="lines of each process; 0 for none"
 )
-@settings_flags
+@fleet_flags(*FIND_FLEET)
 def command(name: str | None, follow: bool, lines: int, **flags: Any) -> None:  # noqa: ANN401
     """Show the last lines of every process and container, or of those whose name begins with NAME (e.g. reranker-0)."""
     settings = read_sound_settings(flags)

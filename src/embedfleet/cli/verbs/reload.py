@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from embedfleet.cli.flags import given_flags, read_sound_settings, settings_flags
+from embedfleet.cli.flags import fleet_flags, given_flags, read_sound_settings
 from embedfleet.cli.output import say
 from embedfleet.cli.query import ask
 from embedfleet.cli.replica import end_without_fleet
@@ -17,7 +17,7 @@ _WHERE = ("--config=", "--state-dir=")  # flags that name the fleet
 
 @click.command("reload")
 @click.option("--timeout", "timeout_s", default=300.0, show_default=True, help="longest wait, in seconds")
-@settings_flags
+@fleet_flags("state_dir", takes_all=False)
 def command(timeout_s: float, **flags: Any) -> None:  # noqa: ANN401
     """Restart every gateway that is a process, with the present code and settings.
 

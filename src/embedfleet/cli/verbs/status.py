@@ -9,7 +9,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from embedfleet.cli.flags import read_sound_settings, settings_flags
+from embedfleet.cli.flags import FIND_FLEET, fleet_flags, read_sound_settings
 from embedfleet.cli.output import data, say
 from embedfleet.cli.query import ask_status, daemon, say_elsewhere
 from embedfleet.config.settings import Settings
@@ -27,7 +27,7 @@ _COLUMNS = ("service", "replica", "state", "address", "pid", "restarts", "under 
 
 @click.command("status")
 @click.option("--json", "as_json", is_flag=True, help="one JSON object on stdout")
-@settings_flags
+@fleet_flags(*FIND_FLEET)
 def command(as_json: bool, **flags: Any) -> None:  # noqa: ANN401
     """Show every service and replica.
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from embedfleet.cli.flags import read_sound_settings, settings_flags
+from embedfleet.cli.flags import FIND_FLEET, fleet_flags, read_sound_settings
 from embedfleet.cli.output import say
 from embedfleet.cli.replica import order, until_state
 from embedfleet.control.run.fleet_lock import FleetLock
@@ -14,7 +14,7 @@ from embedfleet.types import ReplicaState
 @click.command("undrain")
 @click.argument("name")
 @click.option("--timeout", "timeout_s", default=120.0, show_default=True, help="longest wait, in seconds")
-@settings_flags
+@fleet_flags(*FIND_FLEET)
 def command(name: str, timeout_s: float, **flags: Any) -> None:  # noqa: ANN401
     """Send requests to replica NAME again, and wait until it serves; it must infer first."""
     lock = FleetLock(read_sound_settings(flags).state_dir)

@@ -42,7 +42,7 @@ def test_a_balancer_in_a_container_cannot_reach_processes():
     [
         ({"embedder__model": "BAAI/bge-m3"}, "is a hub id: containers get folders"),
         ({"embedder__model": "builtin"}, "is builtin, which TEI's containers do not have"),
-        ({"fleet__tei_version": "new"}, "is no release of TEI"),
+        ({"fleet__tei_version": "new"}, "is not a release of TEI"),
         ({"embedder__devices": "9"}, "there is no GPU 9"),
     ],
 )

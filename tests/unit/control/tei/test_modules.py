@@ -53,13 +53,13 @@ def test_poolings_that_tei_lacks_are_refused(mode, new):
     ],
 )
 def test_two_poolings_are_not_taken_for_the_first(values):
-    assert "TEI would take the first" in refused(embedder({POOLING: values}))[2]
+    assert "TEI would use the first" in refused(embedder({POOLING: values}))[2]
 
 
 def test_a_bert_without_pooling_is_not_taken_for_cls():
     bare = embedder({POOLING: None, "modules.json": None})
     file, _, reason = refused(bare)
-    assert (file, "TEI would take cls" in reason) == (POOLING, True)
+    assert (file, "TEI would use cls" in reason) == (POOLING, True)
     assert served(bare, replace(AMPERE, pooling="mean")).serves_as_it_is, "a person's word is TEI's flag"
 
 

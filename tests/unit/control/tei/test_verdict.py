@@ -24,7 +24,7 @@ def test_corrections_are_a_line_each_and_it_is_said_that_the_folder_stays():
         " below, the folder itself stays as it is"
     )
     assert lines == [
-        f"{POOLING}: pooling_mode is mean, and TEI does not read this key: pooling_mode_mean_tokens is set for it",
+        f"{POOLING}: pooling_mode is mean, and TEI does not read this key: pooling_mode_mean_tokens is set instead",
         f"--default-prompt-name=query is given: {PROMPTS} names that prompt as the default, which TEI does not read",
     ]
     assert said(embedder({POOLING: NEW_POOLING}))[0].startswith("serves it with 1 correction: `up` gives TEI")
@@ -33,7 +33,7 @@ def test_corrections_are_a_line_each_and_it_is_said_that_the_folder_stays():
 
 def test_a_pooling_that_is_not_stated_is_not_said_to_be_in_the_file():
     (_, line) = said(embedder({POOLING: {"word_embedding_dimension": 32}}))
-    assert line == f"{POOLING}: pooling_mode is not stated, so mean: pooling_mode_mean_tokens is set for it"
+    assert line == f"{POOLING}: pooling_mode is not stated, so mean: pooling_mode_mean_tokens is set instead"
 
 
 @pytest.mark.parametrize(
@@ -67,4 +67,4 @@ def test_a_value_is_said_as_it_is_written(value):
 
 def test_what_our_own_engine_may_do_is_said_to_leave_the_gpu():
     (refusal,) = judge(embedder(config(model_type="albert", architectures=["AlbertModel"])), AMPERE).refusals
-    assert "on the CPU and not on the GPU: `embedfleet engine --model DIR` tells" in refusal.hint
+    assert "on the CPU instead of the GPU: `embedfleet engine --model DIR` shows" in refusal.hint

@@ -17,7 +17,7 @@ def weights(*names, **more):
 
 def test_a_pickle_alone_is_read_if_it_is_of_a_newer_pytorch():
     verdict = served(weights("pytorch_model.bin", zipped=frozenset({"pytorch_model.bin"})))
-    assert "pytorch_model.bin is read" in verdict.notes[0]
+    assert "TEI reads pytorch_model.bin" in verdict.notes[0]
     assert "before PyTorch 1.6" in refused(weights("pytorch_model.bin"))[2]
     assert (
         refused(weights("pytorch_model.bin.index.json", "pytorch_model-00001-of-00002.bin"))[0]
@@ -35,7 +35,7 @@ def test_parts_whose_index_is_missing_get_one():
     values, _ = written(found, "model.safetensors.index.json")
     assert values["weight_map"] == {"a": parts[0], "b": parts[1]}
     half = replace(weights(parts[0]), tensors={parts[0]: {"a": (1,)}})
-    assert "1 of 2 parts" in refused(half)[2]
+    assert "1 of 2 shards" in refused(half)[2]
 
 
 def test_a_part_that_the_index_names_must_be_there():
@@ -61,7 +61,7 @@ def test_links_to_outside_are_mounted():
     found = embedder(outside={"model.safetensors": Path("/hub/blobs/1"), LENGTH: Path("/hub/blobs/2")})
     verdict = served(found)
     assert verdict.serves_rewritten
-    assert "is mounted as well" in verdict.notes[0]
+    assert "whose targets are mounted as well" in verdict.notes[0]
     assert verdict.links == {"model.safetensors": "/hub/blobs/1", LENGTH: "/hub/blobs/2"}
     many = {f"{n}.txt": Path(f"/hub/{n}") for n in range(300)}
     assert "299 others are links" in refused(embedder(outside=many))[2]
