@@ -76,6 +76,16 @@ SUB_LAYERS = {
         {"serde"},
         {"parse_limits", "error_body"},
     ],
+    "model_folder": [
+        {"tokenizer_file"},
+        {"slow_tokenizer"},
+        {"slow_classes"},
+        {"special_tokens"},
+        {"config"},
+        {"file"},
+        {"keys"},
+        {"file_names", "defaults", "sentencepiece"},
+    ],
 }
 
 

@@ -3,14 +3,15 @@
 ::
 
     EmbedfleetError
-    ├── UsageError               a user's mistake at the command line; exit code 2
-    │   ├── SettingsError        all faults of the settings in one message
-    │   └── ModelError           a model folder that cannot be served; names the file
-    │       └── NoRoom           the machine has too little memory for the model
-    ├── ModelChanged             a model's files changed while they were read; exit code 1, since a retry may succeed
-    ├── FleetError               the fleet could not be started, reached or stopped; exit code 1
-    │   ├── FleetSilent          the fleet runs and does not answer
-    │   └── DockerError          the Docker daemon cannot be reached, or refused a call
+    ├── Advice                   has a message and a hint for the user of the command line; exit code 1
+    │   ├── UsageError           the user's mistake; exit code 2
+    │   │   ├── SettingsError    all faults of the settings in one message
+    │   │   └── ModelError       a model folder that cannot be served; names the file
+    │   │       └── NoRoom       the machine has too little memory for the model
+    │   ├── ModelChanged         a model's files changed while they were read; a retry may succeed
+    │   └── FleetError           the fleet could not be started, reached or stopped
+    │       ├── FleetSilent      the fleet runs and does not answer
+    │       └── DockerError      the Docker daemon cannot be reached, or refused a call
     ├── RequestError             a client's mistake, answered as text/plain in axum's words, as TEI does
     │   ├── WrongHeader          400  a header has an invalid value
     │   ├── MalformedRequest     400  the request is not HTTP
@@ -65,20 +66,26 @@ class EmbedfleetError(Exception):
     """The base of all errors that embedfleet raises."""
 
 
-class UsageError(EmbedfleetError):
-    """A mistake that the user of the command line can correct.
+class Advice(EmbedfleetError):
+    """An error for the user of the command line, with a hint.
 
     Args:
-        message: Description of the mistake, with the value, in lower case and without a full stop.
+        message: Description of what is wrong, with the value, in lower case and without a full stop.
         hint: What to do next; empty if the message is enough.
     """
 
-    exit_code: ClassVar[int] = 2
+    exit_code: ClassVar[int] = 1
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
+
+
+class UsageError(Advice):
+    """A mistake that the user of the command line can correct."""
+
+    exit_code: ClassVar[int] = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,32 +121,22 @@ class NoRoom(ModelError):
     """The machine has too little memory for a model."""
 
 
-class ModelChanged(EmbedfleetError):
+class ModelChanged(Advice):
     """A model's file changed while it was read, so that its data may come from two models.
 
     Args:
         file: The file that changed.
     """
 
-    exit_code: ClassVar[int] = 1
-
     def __init__(self, file: Path) -> None:
-        super().__init__(f"{file} was changed while the model was loaded")
-        self.message = str(self)
-        self.hint = (
-            "start again when nothing writes to the folder; the safe way to replace a model is to rename its folder"
+        super().__init__(
+            f"{file} was changed while the model was loaded",
+            "start again when nothing writes to the folder; the safe way to replace a model is to rename its folder",
         )
 
 
-class FleetError(EmbedfleetError):
+class FleetError(Advice):
     """The fleet could not be started, reached or stopped."""
-
-    exit_code: ClassVar[int] = 1
-
-    def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
 
 
 class FleetSilent(FleetError):

@@ -59,7 +59,7 @@ def test_parts_weigh_what_they_weigh_together(folder):
     assert weights_bytes(read_model_folder(folder)) == 3
     said = refusals(folder)
     assert any("model-2.safetensors is missing: model.safetensors.index.json names it" in one for one in said)
-    assert any("model-1.safetensors is no safetensors file" in one for one in said)
+    assert any("model-1.safetensors is not a safetensors file" in one for one in said)
 
 
 @pytest.mark.parametrize("text", ['{"architectures": [', '{"a": NaN}', '{"a": "\\ud800"}', "\xff", "[" * 100_000])

@@ -25,7 +25,7 @@ def test_corrections_are_a_line_each_and_it_is_said_that_the_folder_stays():
     )
     assert lines == [
         f"{POOLING}: pooling_mode is mean, and TEI does not read this key: pooling_mode_mean_tokens is set instead",
-        f"--default-prompt-name=query is given: {PROMPTS} names that prompt as the default, which TEI does not read",
+        f"--default-prompt-name=query is added: {PROMPTS} names this prompt as the default, which TEI does not read",
     ]
     assert said(embedder({POOLING: NEW_POOLING}))[0].startswith("serves it with 1 correction: `up` gives TEI")
     assert said(embedder()) == ["serves it as it is"]

@@ -18,7 +18,7 @@ def weights(*names, **more):
 def test_a_pickle_alone_is_read_if_it_is_of_a_newer_pytorch():
     verdict = served(weights("pytorch_model.bin", zipped=frozenset({"pytorch_model.bin"})))
     assert "TEI reads pytorch_model.bin" in verdict.notes[0]
-    assert "before PyTorch 1.6" in refused(weights("pytorch_model.bin"))[2]
+    assert "older than PyTorch 1.6" in refused(weights("pytorch_model.bin"))[2]
     assert (
         refused(weights("pytorch_model.bin.index.json", "pytorch_model-00001-of-00002.bin"))[0]
         == "pytorch_model.bin.index.json"

@@ -128,7 +128,7 @@ def test_what_ends_a_text_is_told_by_tokenize_and_never_twice():
         ({}, "tokenizer_config.json: `auto_map` names custom code of a tokenizer"),
         ({"add_eos_token": True, "add_bos_token": True}, "`auto_map` names custom code of a tokenizer"),
         ({"add_eos_token": True}, "`add_eos_token` is true, but `eos_token` is None"),
-        ({"add_eos_token": True, "eos_token": {"content": "<eos>"}}, "it has no token '<eos>', which is to end each"),
+        ({"add_eos_token": True, "eos_token": {"content": "<eos>"}}, "it lacks the token '<eos>', which must end each"),
     ],
 )
 def test_a_tokenizers_code_that_is_not_known_is_refused(tmp_path, values, message):

@@ -300,7 +300,6 @@ from pathlib import Path
 import numpy as np
 from embedfleet.engine.onnx import model
 from embedfleet.engine.compute.output_heads import outputs_of
-from embedfleet.engine.onnx import packed_weights
 from embedfleet.engine.compute.output_heads import outputs_of
 from embedfleet.engine.model.spec import read_model
 from embedfleet.engine.onnx.backend import OnnxBackend

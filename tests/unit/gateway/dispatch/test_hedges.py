@@ -3,7 +3,7 @@
 import pytest
 
 from embedfleet.gateway.dispatch.commands import Cancel, Failure, Send
-from embedfleet.gateway.dispatch.replica import State
+from embedfleet.types import ReplicaState
 from tests.unit.gateway.dispatch.test_sending import NOW, ask, fleet, sends
 
 
@@ -16,7 +16,8 @@ def held_by(made, name):
 
 
 @pytest.mark.parametrize(
-    ("how", "state"), [("malformed", State.EJECTED), ("drain", State.DRAINING), ("leave", State.DRAINING)]
+    ("how", "state"),
+    [("malformed", ReplicaState.EJECTED), ("drain", ReplicaState.DRAINING), ("leave", ReplicaState.DRAINING)],
 )
 def test_a_silent_replica_that_is_out_is_silent_still(how, state):
     """No copy was sent in 115 s once a reply of the hung replica was none, or an operator had drained it."""

@@ -4,8 +4,8 @@ import pytest
 
 from embedfleet.errors import BadGateway, Unanswerable
 from embedfleet.gateway.dispatch.commands import Failure, Probe, Refuse, Send
-from embedfleet.gateway.dispatch.replica import State
 from embedfleet.gateway.dispatch.text_records import UNANSWERABLE_S
+from embedfleet.types import ReplicaState
 from tests.properties.twins import divisible
 from tests.unit.gateway.dispatch.test_sending import NOW, fleet, sends
 
@@ -30,7 +30,7 @@ def fail_everywhere(made, commands, failure, now):
         for sent in sends(commands):
             count += 1
             commands = made.failed(sent.chunk, sent.replica, failure, now)
-            assert sent.replica.state is State.DOUBTED, "nothing new before it has inferred"
+            assert sent.replica.state is ReplicaState.DOUBTED, "nothing new before it has inferred"
         commands = [*commands, *probe_well(made, now)]
     return next(one for one in commands if isinstance(one, Refuse)), count
 
@@ -42,7 +42,7 @@ def test_what_no_replica_can_answer_takes_none_out_and_is_refused_for_a_while(ma
     refusal, count = fail_everywhere(made, ask(made, 1), failure, NOW)
     assert (type(refusal.error), refusal.reason, count) == (BadGateway, "sends", 3)
     probe_well(made, NOW)
-    assert [replica.state for replica in made.replicas.values()] == [State.ACTIVE] * many
+    assert [replica.state for replica in made.replicas.values()] == [ReplicaState.ACTIVE] * many
     for second in range(1, int(UNANSWERABLE_S)):
         (again,) = ask(made, 1, NOW + second)
         assert isinstance(again, Refuse), "to be asked for it does not make it longer"
@@ -64,9 +64,9 @@ def test_a_replica_whose_probes_alone_are_good_is_thrown_out_when_another_answer
     (asked,) = ask(made, 1)
     (elsewhere,) = sends(made.failed(asked.chunk, asked.replica, Failure.MALFORMED, NOW))
     probe_well(made, NOW)
-    assert asked.replica.state is State.ACTIVE
+    assert asked.replica.state is ReplicaState.ACTIVE
     made.answered(elsewhere.chunk, elsewhere.replica, 200, NOW)
-    assert asked.replica.state is State.EJECTED
+    assert asked.replica.state is ReplicaState.EJECTED
     assert "what others answered" in asked.replica.reason
 
 
@@ -79,7 +79,7 @@ def test_texts_that_are_answered_with_errors_everywhere_take_no_replica_out(stat
         while sent := sends(commands):
             commands = made.answered(sent[0].chunk, sent[0].replica, status, now)
             commands = [*(commands or ()), *probe_well(made, now)]
-        assert [replica.state for replica in made.replicas.values()] == [State.ACTIVE] * 2
+        assert [replica.state for replica in made.replicas.values()] == [ReplicaState.ACTIVE] * 2
 
 
 def test_errors_in_a_row_at_what_another_answers_take_a_replica_out():
@@ -92,10 +92,12 @@ def test_errors_in_a_row_at_what_another_answers_take_a_replica_out():
         (elsewhere,) = sends(made.answered(request, bad, 500, NOW))
         assert elsewhere.replica is good
         made.answered(request, good, 200, NOW)
-        assert (bad.state is State.EJECTED) == (number == 2)
+        assert (bad.state is ReplicaState.EJECTED) == (number == 2)
 
 
-@pytest.mark.parametrize(("reason", "state"), [("", State.ACTIVE), ("/embed answered 404", State.EJECTED)])
+@pytest.mark.parametrize(
+    ("reason", "state"), [("", ReplicaState.ACTIVE), ("/embed answered 404", ReplicaState.EJECTED)]
+)
 def test_a_replica_that_refuses_whatever_comes_is_asked_what_it_cannot_refuse(reason, state):
     made = fleet(1)
     replica = made.replicas["0"]
@@ -103,7 +105,7 @@ def test_a_replica_that_refuses_whatever_comes_is_asked_what_it_cannot_refuse(re
         (sent,) = ask(made, number)
         assert not any(isinstance(one, Probe) for one in made.tick(NOW + number / 10))
         made.answered(sent.chunk, replica, 404, NOW)
-    assert replica.state is State.ACTIVE, "it serves meanwhile: they may all have been wrong"
+    assert replica.state is ReplicaState.ACTIVE, "it serves meanwhile: they may all have been wrong"
     assert made.tick(NOW + 2) == [Probe(replica)]
     made.probed("0", reason, NOW + 2)
     assert replica.state is state
@@ -122,5 +124,5 @@ def test_what_hangs_alone_keeps_nobody_else_waiting():
     assert after, "what waits is sent"
     assert replica.tokens == sum(one.chunk.tokens for one in after)
     made.failed(hung[0].chunk, replica, Failure.TIMED_OUT, now)
-    assert replica.state is State.DOUBTED, "it answered others meanwhile: nobody but that request hung"
+    assert replica.state is ReplicaState.DOUBTED, "it answered others meanwhile: nobody but that request hung"
     assert replica.tokens == sum(one.chunk.tokens for one in after)
