@@ -6,9 +6,10 @@ The backend, the same for all, is nginx on two ports; it answers each text of a 
 request ids; once with its defaults and once with ``--coalesce false``, each text alone. With ``--compiled`` both run
 compiled by ``scripts/compile`` as well. HAProxy has one thread, leastconn and kept connections; without it its figures
 are null. ``relay`` only forwards bytes (`bench.relay`). wrk sends 100-byte bodies on 64 connections. A single client
-that waits for each answer shows the latency of an idle proxy. The proxy has core 0 alone; backend and wrk share core 1. CPU time is user + system time of the proxy's processes
-(/proc/PID/stat) over wrk's count of requests. Rounds interleave the proxies; ratios are of medians. Memory is the
-growth of a proxy's proportional set size by 1,000 idle kept connections.
+that waits for each answer shows the latency of an idle proxy. The proxy has core 0 alone; backend and wrk share core
+1. CPU time is user + system time of the proxy's processes (/proc/PID/stat) over wrk's count of requests. Rounds
+interleave the proxies; ratios are of medians. Memory is the growth of a proxy's proportional set size by 1,000 idle
+kept connections.
 
 With ``--before`` only ours is measured, in this version and in another checkout's. Each round starts both anew and
 loads them in turns: now, before, before, now; in the next round the other way round (`bench.measuring.paired`).
