@@ -8,13 +8,14 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from tests.services.engine import Client
-from tests.services.fleet_status import FleetStatus
+from tests.services.fleet_status import EVERY_S, FleetStatus
 
 LIMIT_S = 120
 COMMAND = [sys.executable, "-m", "embedfleet"]
@@ -77,6 +78,12 @@ class Fleet:
             rows = self.replicas(service)
             if all(row["state"] == "active" for row in rows) and sum(row["restarts"] for row in rows) >= restarts:
                 return
+            assert self.process.poll() is None, "the fleet ended"
+
+    def until_tried(self, service: str) -> None:
+        """Wait until no request is left that a killed replica had, and that waits to be tried alone on another one."""
+        while b"\nembedfleet_accused_chunks 0\n" not in getattr(self, service).get("/metrics").body:
+            threading.Event().wait(EVERY_S)
             assert self.process.poll() is None, "the fleet ended"
 
 

@@ -77,7 +77,7 @@ def test_a_folder_of_todays_library_is_put_right_and_it_is_said_how(site, nvml):
     )
     for file, key in (("1_Pooling/config.json", "pooling_mode"), ("sentence_bert_config.json", "max_seq_length")):
         assert f"\n  - {file}: {key} " in said
-    assert "TEI would leave out the Dense" in said
+    assert "TEI would ignore the Dense" in said
     verdict = judge(read_model_folder(site / "models/bge-m3"), AMPERE)
     assert verdict.files.keys() == {"1_Pooling/config.json", "sentence_bert_config.json", "modules.json"}
     said = found["model.reranker"]["message"]

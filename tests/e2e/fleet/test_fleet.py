@@ -75,6 +75,7 @@ def test_killed_engines_cost_no_request_and_come_back(running, service):
                     assert sent.acquire(timeout=LIMIT_S)
                 os.kill(running.replicas(service)[index]["pid"], signal.SIGKILL)
                 running.until_active(service, restarts=kills)
+                running.until_tried(service)  # a request on trial that meets with a second kill is held to be guilty
         finally:
             over.set()
         for item in work:
