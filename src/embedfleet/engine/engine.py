@@ -67,7 +67,7 @@ class Engine:
         self._tokenization = model.tokenization
         self._permits = settings.max_concurrent_requests
         self._tokenizers = ThreadPoolExecutor(settings.tokenization_workers, thread_name_prefix="tokenize")
-        limits = BatchLimits.of(settings.batch_tokens, is_padding_free=model.backend.padding_free)
+        limits = BatchLimits.of(settings.batch_tokens, is_padding_free=model.backend.is_padding_free)
         self._queue = BatchQueue(limits, Cache(settings.cache_mb * 1_000_000, registry), registry)
         self._workers = [
             Worker(self._queue, model.backend, model.pooler, registry) for _ in range(settings.worker_threads)

@@ -285,7 +285,7 @@ class Operations:
                 raise WrongModel(f"Backend error: the model has no {output} output: {needed}")
 
     async def _compute(self, given: _ModelInputs, *outputs: Output) -> _Computed:
-        """Tokenize inputs and run the model on them, with one permit per input; as in TEI, permitted inputs are counted."""
+        """Tokenize inputs and run the model on them; like TEI, count each input once it has its permit."""
         started = time.perf_counter()
         truncation, count = given.truncation, len(given.inputs)
         truncate = self._settings.auto_truncate if truncation.truncate is None else truncation.truncate

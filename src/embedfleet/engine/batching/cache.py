@@ -17,7 +17,7 @@ _LARGE = frozenset({Output.STATES, Output.COLBERT})  # a vector for each token
 
 
 def key_of(outputs: tuple[Output, ...], encoded: Encoded) -> bytes:
-    """Digest (BLAKE2b, 32 bytes) of all that decides a model's output: outputs, ids, types, number of skipped tokens."""
+    """Digest (BLAKE2b, 32 bytes) of all that decides a model's output: outputs, token ids, types, skipped tokens."""
     digest = blake2b(digest_size=32)
     digest.update(f"{' '.join(outputs)}\0{len(encoded.ids)} {encoded.skipped}\0".encode())
     digest.update(encoded.ids.data)

@@ -36,7 +36,7 @@ _ACTIVATIONS: dict[Activation, _Computation] = {"tanh": np.tanh, "relu": _relu, 
 class EmbeddingPooler:
     """Pools token states and applies the layers that a model has after pooling.
 
-    This is one vector per input, little work, so numpy does it in the thread that ran the model.
+    One vector per input is little work, so numpy computes it in the thread that ran the model.
 
     Args:
         spec: Specification of an embedder.
@@ -51,7 +51,7 @@ class EmbeddingPooler:
         self._steps: list[_Computation] = [_computation(step) for step in spec.steps]
 
     def __call__(self, states: Floats, skipped: int = 0) -> Floats:
-        """Compute the embedding of one input. A final normalisation is left to the request.
+        """Compute the embedding of one input, without a final normalisation, which the request decides.
 
         Args:
             states: States of the input's tokens, [tokens, hidden].

@@ -8,7 +8,7 @@ from embedfleet.arrays import Floats
 from embedfleet.engine.model.pooling_config import Pooling
 from embedfleet.errors import Backend
 
-# Range of a vector's squared length that is exact in float32. Outside of it, the length is computed in float64.
+# Range of squared lengths of vectors that are exact in float32. Outside this range, lengths are computed in float64.
 _LEAST_SQUARE, _GREATEST_SQUARE = 1e-30, 1e37
 _NO_DIRECTION = (
     "Backend error: the model's vector, or the part that `dimensions` keeps, is zero: it has no direction and cannot "
@@ -22,7 +22,7 @@ def pool(states: Floats, pooling: Pooling, skipped: int = 0) -> Floats:
     Args:
         states: States of at least one token, special tokens included, [tokens, hidden].
         pooling: Kind of pooling.
-        skipped: Number of first tokens to leave out, fewer than all: those of a prompt. The others keep their
+        skipped: Number of leading tokens to leave out, fewer than all: those of a prompt. The others keep their
             positions.
 
     Returns:
@@ -70,7 +70,7 @@ def splade(logits: Floats, first: np.ndarray[Any, np.dtype[np.int64]]) -> Floats
 
 
 def words_of(weights: Floats) -> dict[int, float]:
-    """Index of each word with a weight other than 0 → weight.
+    """Map the index of each word with a weight other than 0 to its weight.
 
     Args:
         weights: Weight of each word, [vocabulary].

@@ -31,7 +31,7 @@ ACTIVATIONS: dict[str, Activation] = {
 }
 """Names of activations in config.json (transformers, activations.py) → activation."""
 
-UNDIVIDED = 512
+LONGEST_UNSPLIT = 512
 """Longest sequence, in tokens, whose attention scores are held all at once; plain attention is exempt.
 
 For a longer sequence only the scores of a block of queries are held.

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from embedfleet.engine.families.disentangled import Disentangled
-from embedfleet.engine.families.ops import BLOCK, UNDIVIDED, Alibi, Attention, RelativeBias
+from embedfleet.engine.families.ops import BLOCK, LONGEST_UNSPLIT, Alibi, Attention, RelativeBias
 from embedfleet.engine.onnx.disentangled import OnnxDisentangled
 from embedfleet.engine.onnx.graph import MS, GraphBuilder
 from embedfleet.engine.onnx.runs import OnnxRuns
@@ -96,13 +96,13 @@ class OnnxAttention:
         return graph.add("Reshape", repeated, graph.whole(-1, attention.heads * size))
 
     def _is_short(self) -> str:
-        graph, most = self._graph, self._graph.place(UNDIVIDED)
+        graph, most = self._graph, self._graph.place(LONGEST_UNSPLIT)
         return graph.once("short", lambda: graph.add("LessOrEqual", graph.add("Size", "columns"), most))
 
     def _square(self, attention: Attention) -> str:
         """The bias of all pairs of columns of short sequences, without causality, which the operator itself applies."""
         graph, whole = self._graph, self._graph.whole
-        columns = graph.once("short columns", lambda: graph.add("Slice", "columns", whole(0), whole(UNDIVIDED)))
+        columns = graph.once("short columns", lambda: graph.add("Slice", "columns", whole(0), whole(LONGEST_UNSPLIT)))
         distances = graph.once("distances", lambda: self._distances(columns, columns))
         return self._bias(attention, distances, causal=False)
 

@@ -27,7 +27,7 @@ class OnnxBackend(Backend):
         precision: Number type of the dense layers, ``float32`` or ``int8``.
     """
 
-    padding_free: ClassVar[bool] = True
+    is_padding_free: ClassVar[bool] = True
 
     def __init__(self, model: OnnxModel, precision: str) -> None:
         self.precision = precision

@@ -46,7 +46,7 @@ class ExportedModelBackend(Backend):
     """
 
     precision = "float32"
-    padding_free: ClassVar[bool] = False
+    is_padding_free: ClassVar[bool] = False
 
     def __init__(self, spec: ModelSpec, session: OnnxSession) -> None:
         self._file = spec.weights_file

@@ -33,7 +33,7 @@ class TorchBackend(Backend):
         precision: Number type that the model computes in, except for norms.
     """
 
-    padding_free: ClassVar[bool] = True
+    is_padding_free: ClassVar[bool] = True
 
     def __init__(self, spec: ModelSpec, weights: Weights, device: torch.device, precision: str) -> None:
         self.precision = precision

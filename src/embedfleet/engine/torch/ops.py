@@ -17,7 +17,7 @@ from embedfleet.engine.compute.ragged_batch import ragged_layout
 from embedfleet.engine.families.disentangled import TILE, Disentangled, Projection
 from embedfleet.engine.families.ops import (
     BLOCK,
-    UNDIVIDED,
+    LONGEST_UNSPLIT,
     Activation,
     Alibi,
     Attention,
@@ -217,7 +217,7 @@ class TorchOps(Ops[Values]):
             return _mix(parts, attention, None)
         if isinstance(attention.bias, Disentangled):
             return self._disentangled(parts, attention, attention.bias)
-        if length <= UNDIVIDED:
+        if length <= LONGEST_UNSPLIT:
             places = torch.arange(length, device=self._weights.device)
             bias = self._once((attention, length), lambda: self._make_bias(attention, places, places))
             return _mix(parts, attention, bias)

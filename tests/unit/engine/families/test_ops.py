@@ -11,7 +11,17 @@ import torch
 from safetensors.numpy import save_file
 
 from embedfleet.engine.compute.ragged_batch import ragged_layout
-from embedfleet.engine.families.ops import BLOCK, UNDIVIDED, Alibi, Attention, Linear, Ops, RelativeBias, Rotary, V
+from embedfleet.engine.families.ops import (
+    BLOCK,
+    LONGEST_UNSPLIT,
+    Alibi,
+    Attention,
+    Linear,
+    Ops,
+    RelativeBias,
+    Rotary,
+    V,
+)
 from embedfleet.engine.files.weights import Weights
 from embedfleet.engine.onnx.ops import OnnxOps
 from embedfleet.engine.onnx.session import OnnxSession
@@ -23,7 +33,7 @@ WIDTH = HEADS * SIZE
 FREQUENCIES = tuple(10000.0 ** (-2 * pair / SIZE) for pair in range(SIZE // 2))
 RAGGED, UNIFORM, ALONE, LONG = [3, 1, 40, 17], [9, 9, 9], [5], [300, 12]
 RUNS = [4, 4, 7, 7, 7, 4]
-BLOCKS = [UNDIVIDED + 1, 12, UNDIVIDED + 1, UNDIVIDED + 1]  # blocks, and one query in the last
+BLOCKS = [LONGEST_UNSPLIT + 1, 12, LONGEST_UNSPLIT + 1, LONGEST_UNSPLIT + 1]  # blocks, and one query in the last
 Tell = Callable[[Ops[V], Weights, V], V]
 
 
