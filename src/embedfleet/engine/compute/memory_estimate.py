@@ -110,7 +110,7 @@ class _CountingOps(Ops[int]):
         return self._add(self._widths[states], states)
 
     @override
-    def rms_norm(self, states: int, scale: Tensor, epsilon: float, *, above: float = 0.0) -> int:
+    def rms_norm(self, states: int, scale: Tensor, epsilon: float, *, offset: float = 0.0) -> int:
         return self._add(self._widths[states], states)
 
     @override

@@ -98,11 +98,11 @@ class OnnxOps(Ops[str]):
         )
 
     @override
-    def rms_norm(self, states: str, scale: Tensor, epsilon: float, *, above: float = 0.0) -> str:
+    def rms_norm(self, states: str, scale: Tensor, epsilon: float, *, offset: float = 0.0) -> str:
         # Both reshapes are free: they only rename memory.
         graph = self._graph
         rows = graph.add("Reshape", states, graph.whole(-1, scale.shape[0]))
-        factors = graph.converted(scale.read() + np.float32(above)) if above else graph.tensor(scale)
+        factors = graph.converted(scale.read() + np.float32(offset)) if offset else graph.tensor(scale)
         normed = graph.add("SimplifiedLayerNormalization", rows, factors, axis=-1, epsilon=epsilon)
         return graph.add("Reshape", normed, graph.add("Shape", states))
 

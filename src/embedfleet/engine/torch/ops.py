@@ -134,10 +134,10 @@ class TorchOps(Ops[Values]):
         return normed.to(states.dtype)
 
     @override
-    def rms_norm(self, states: Values, scale: Tensor, epsilon: float, *, above: float = 0.0) -> Values:
+    def rms_norm(self, states: Values, scale: Tensor, epsilon: float, *, offset: float = 0.0) -> Values:
         # in float32, whatever type the weights have
         rows = states.float().view(len(states), -1, scale.shape[0])
-        normed = functional.rms_norm(rows, scale.shape, self._weights(scale).float() + above, epsilon)
+        normed = functional.rms_norm(rows, scale.shape, self._weights(scale).float() + offset, epsilon)
         return normed.view_as(states).to(states.dtype)
 
     @override

@@ -167,14 +167,14 @@ def test_layer_norm(backend, weights, shifted):
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("scale", ["scale", "head_scale"])
-@pytest.mark.parametrize("above", [0.0, 1.0])
-def test_rms_norm_of_the_whole_width_and_of_each_head(backend, weights, scale, above):
+@pytest.mark.parametrize("offset", [0.0, 1.0])
+def test_rms_norm_of_the_whole_width_and_of_each_head(backend, weights, scale, offset):
     def expected(states):
-        factors = values(weights, scale) + above
+        factors = values(weights, scale) + offset
         heads = states.reshape(len(states), -1, len(factors))
         return (heads / np.sqrt((heads**2).mean(-1, keepdims=True) + 1e-3) * factors).reshape(states.shape)
 
-    check(backend, weights, RAGGED, lambda o, w, s: o.rms_norm(s, find(w, scale), 1e-3, above=above), expected)
+    check(backend, weights, RAGGED, lambda o, w, s: o.rms_norm(s, find(w, scale), 1e-3, offset=offset), expected)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
