@@ -47,5 +47,5 @@ class EngineSettings(EngineOptions):
 
     @property
     def packed_folder(self) -> Path | None:
-        """Folder of packed weights; None where the process packs weights into its own memory."""
+        """Folder of packed weights; None if the process packs weights into its own memory."""
         return Path(self.packed_dir) if self.packed_dir else None

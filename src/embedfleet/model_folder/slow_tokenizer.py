@@ -72,7 +72,7 @@ def slow_tokenizer(folder: Path, model_type: str) -> str:
 
 
 def hint(folder: Path) -> str:
-    """Advice how to make a tokenizer.json with transformers."""
+    """Advice on how to make a tokenizer.json with transformers."""
     return (
         'write it with transformers: python -c "from transformers import AutoTokenizer as T; '
         f"T.from_pretrained('{folder}').save_pretrained('{folder}')\""

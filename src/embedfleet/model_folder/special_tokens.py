@@ -52,7 +52,7 @@ class SpecialTokens:
 
     Attributes:
         named: Special tokens by role, such as ``cls_token``.
-        added: Tokens besides the vocabulary, in the order of their ids.
+        added: Tokens in addition to the vocabulary, in the order of their ids.
         extra: Special tokens without a role; None if no file states any.
     """
 

@@ -127,7 +127,7 @@ class Operations:
         return list(map(colbert_vectors, computed.rows)) if colbert else computed.rows, computed.cost
 
     async def embed_sparse(self, request: EmbedRequest) -> tuple[list[dict[int, float]], RequestCost]:
-        """Compute the weights of each input's words other than 0, by SPLADE or by bge-m3's sparse head."""
+        """Compute the nonzero weights of each input's words, by SPLADE or by bge-m3's sparse head."""
         spec = self._engine.spec
         if spec.kind != "splade" and (self._engine.is_late_interaction or Output.LEXICAL not in outputs_of(spec)):
             raise WrongModel("Backend error: Model is not an embedding model with SPLADE pooling")

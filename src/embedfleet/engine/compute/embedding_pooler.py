@@ -1,4 +1,4 @@
-"""Embedding of an input: its token states, pooled, and passed through the layers after pooling."""
+"""The embedding of an input, made from its token states by pooling and the layers after it."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -55,7 +55,7 @@ class EmbeddingPooler:
 
         Args:
             states: States of the input's tokens, [tokens, hidden].
-            skipped: Number of first tokens that are not pooled, fewer than all.
+            skipped: Number of leading tokens that are not pooled, fewer than all.
 
         Returns:
             Vector in its own memory, [dimensions].

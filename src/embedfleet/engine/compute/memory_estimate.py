@@ -1,4 +1,4 @@
-"""Estimate of the memory that a forward pass needs beside the weights, counted from the model's operations."""
+"""Estimate of the memory that a forward pass needs besides the weights, from the model's operations."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -71,7 +71,7 @@ def _logit_score(spec: ModelSpec, score: LogitScore, ops: Ops[V], weights: Weigh
 
 
 def _linear(spec: ModelSpec, tensors: Weights, rows: int | None = None) -> Linear:
-    """A head of bge-m3 from its own file, a state dict of ``weight`` and ``bias``.
+    """Find a head of bge-m3 in its own file, a state dict of ``weight`` and ``bias``.
 
     Args:
         spec: Specification of the model.

@@ -89,7 +89,7 @@ def normalize(vectors: Floats) -> Floats:
 
 
 def unit(vectors: Floats) -> Floats:
-    """Scale rows to L2 norm 1, as `normalize`, and refuse rows of zeros.
+    """Scale rows to L2 norm 1, as `normalize` does, but refuse rows of zeros.
 
     Raises:
         errors.Backend: A row is zero.
@@ -101,8 +101,8 @@ def unit(vectors: Floats) -> Floats:
 
 
 def _normalized(vectors: Floats) -> tuple[Floats, bool]:
-    """Rows scaled to L2 norm 1, and whether one of them is zero."""
-    # The formula of np.linalg.norm without its Python code, which a forward pass evicts from the cache.
+    """Scale rows to L2 norm 1; returns them, and whether one of them is zero."""
+    # This is np.linalg.norm without its Python code, which each forward pass evicts from the processor's cache.
     with np.errstate(over="ignore"):
         squares: Floats = np.add.reduce(vectors * vectors, axis=-1, keepdims=True)
     if not squares.size or (squares.min() > _LEAST_SQUARE and squares.max() < _GREATEST_SQUARE):

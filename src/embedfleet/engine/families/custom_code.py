@@ -21,7 +21,7 @@ def known_class(config: ModelConfig) -> str:
     with any other name may compute anything.
 
     Raises:
-        ModelError: The custom code has another name.
+        ModelError: The custom code has any other name.
     """
     model_type = str(config.values.get("model_type"))
     own = re.sub("[^a-z0-9]", "", model_type.lower())

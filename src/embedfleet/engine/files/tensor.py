@@ -74,7 +74,7 @@ class Tensor:
         return values.reshape(self.shape)
 
     def rows(self, begin: int, end: int) -> "Tensor":
-        """Rows of a matrix from ``begin`` to before ``end``, as a tensor of the same file."""
+        """Rows of a matrix from ``begin`` up to, but not including, ``end``, as a tensor of the same file."""
         count, (across, along) = end - begin, self._matrix_strides()
         span = (count - 1) * across + (self.shape[1] - 1) * along + 1
         return replace(

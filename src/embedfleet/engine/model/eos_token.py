@@ -1,4 +1,7 @@
-"""End-of-sequence token that a tokenizer's custom code would add; ``add_eos_token`` says so, the code is never run."""
+"""End-of-sequence token that a tokenizer's custom code would add.
+
+The code is never run; ``add_eos_token`` in tokenizer_config.json decides.
+"""
 
 from pathlib import Path
 

@@ -60,7 +60,7 @@ def detect_kind(
 
     Args:
         folder: Folder of the model.
-        config: Its config.json.
+        config: The model's config.json.
         modules: Modules of sentence-transformers.
         requested: Intended use.
         head: Function from tensor names to the shape of the first one that the weights have; empty if they have none.

@@ -85,7 +85,7 @@ def _check_outputs(config: ModelConfig, *, is_generative: bool) -> None:
 
 
 def _arguments(config: ModelConfig, key: str) -> dict[str, Any]:
-    """Arguments for the libraries under a key.
+    """Read the arguments for the libraries under a key.
 
     Raises:
         ModelError: An argument changes the computation.

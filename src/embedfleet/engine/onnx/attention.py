@@ -56,7 +56,7 @@ class OnnxAttention:
         length = graph.add("Shape", grids[0], start=1, end=2)
 
         def block(number: str) -> str:
-            begin = graph.add("Reshape", graph.add("Mul", number, graph.place(BLOCK)), graph.whole(-1))
+            begin = graph.add("Reshape", graph.add("Mul", number, graph.integer(BLOCK)), graph.whole(-1))
             end = graph.add("Min", graph.add("Add", begin, graph.whole(BLOCK)), length)
             low, high = self._seen(begin, end, length, attention)
             spans = ((begin, end), (low, high), (low, high))
@@ -96,7 +96,7 @@ class OnnxAttention:
         return graph.add("Reshape", repeated, graph.whole(-1, attention.heads * size))
 
     def _is_short(self) -> str:
-        graph, most = self._graph, self._graph.place(LONGEST_UNSPLIT)
+        graph, most = self._graph, self._graph.integer(LONGEST_UNSPLIT)
         return graph.once("short", lambda: graph.add("LessOrEqual", graph.add("Size", "columns"), most))
 
     def _square(self, attention: Attention) -> str:

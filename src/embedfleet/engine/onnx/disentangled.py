@@ -34,7 +34,7 @@ class OnnxDisentangled:
         graph, parts = self._graph, [query, key, value]
         self._buckets()
         self._runs.prepare()
-        few = graph.once("few", lambda: graph.add("LessOrEqual", graph.add("Size", "ids"), graph.place(TILE)))
+        few = graph.once("few", lambda: graph.add("LessOrEqual", graph.add("Size", "ids"), graph.integer(TILE)))
         return graph.choose(
             few,
             lambda: self._runs.compute(parts, lambda grids, _: self._mix(grids, graph.whole(0))),
@@ -133,7 +133,7 @@ class OnnxDisentangled:
     def _steps(self, count: str) -> str:
         """The numbers from 0 up to, but not including, ``count``."""
         graph = self._graph
-        return graph.add("Range", graph.place(0), graph.add("Squeeze", count), graph.place(1))
+        return graph.add("Range", graph.integer(0), graph.add("Squeeze", count), graph.integer(1))
 
     def _picked(self, table: Projection, distances: str) -> str:
         """The table's rows for ``distances`` i - j; a distance that no key has may get any row."""

@@ -159,9 +159,9 @@ class GraphBuilder:
         """Add a uint8 scalar inside the graph."""
         return self.once(("byte", value), lambda: self._inline(np.array(value, dtype=np.uint8)))
 
-    def place(self, value: int) -> str:
+    def integer(self, value: int) -> str:
         """Add an int64 scalar inside the graph."""
-        return self.once(("place", value), lambda: self._inline(np.array(value, dtype=np.int64)))
+        return self.once(("integer", value), lambda: self._inline(np.array(value, dtype=np.int64)))
 
     def whole(self, *values: int) -> str:
         """Add a vector of int64 inside the graph."""

@@ -148,7 +148,7 @@ class OnnxOps(Ops[str]):
         shares, places = graph.greatest(graph.add("Softmax", scores, axis=-1), most)
         mixed = graph.add("Expand", zero, graph.add("Shape", states))
         for number, expert in enumerate(experts):
-            own = graph.add("Where", graph.add("Equal", places, graph.place(number)), shares, zero)
+            own = graph.add("Where", graph.add("Equal", places, graph.integer(number)), shares, zero)
             share = graph.add("ReduceSum", own, graph.whole(1), keepdims=0)
             rows = graph.add("Reshape", graph.add("NonZero", share), graph.whole(-1))
             column = graph.add("Unsqueeze", graph.add("Gather", share, rows), graph.whole(1))
@@ -176,8 +176,8 @@ class OnnxOps(Ops[str]):
     def _last_but(self, pad: int) -> str:
         """Index, among all tokens, of each sequence's last token whose id is not ``pad``, [sequences]."""
         graph = self._graph
-        is_pad = graph.add("Equal", self.ids, graph.place(pad))
-        places = graph.add("Cast", graph.add("Where", is_pad, graph.place(0), "places"), to=1)
+        is_pad = graph.add("Equal", self.ids, graph.integer(pad))
+        places = graph.add("Cast", graph.add("Where", is_pad, graph.integer(0), "places"), to=1)
         column = graph.add("Unsqueeze", places, graph.whole(1))
         greatest = self._runs.compute([column], lambda grids, _: graph.add("ReduceMax", grids[0], axes=[1], keepdims=0))
         in_sequence = graph.add("Cast", graph.add("Reshape", greatest, graph.whole(-1)), to=7)

@@ -34,7 +34,7 @@ _SHORTAGES = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 
 
 def packed_model(spec: ModelSpec, root: Path, *, int8: bool = False) -> OnnxModel:
-    """Open a model on packed weights, after packing them if they are not there.
+    """Open a model on packed weights, and pack them first if necessary.
 
     Replicas that start together wait for each other, and the later ones find the files of the first. Existing files are
     compared with their manifest before they are mapped; if they differ, they are removed and made again. If the files

@@ -63,4 +63,4 @@ class OnnxRuns:
     def _first(self) -> str:
         """The name of the shape of the first run's grid."""
         graph = self._graph
-        return graph.once("first run", lambda: graph.add("Gather", "run_shapes", graph.place(0)))
+        return graph.once("first run", lambda: graph.add("Gather", "run_shapes", graph.integer(0)))

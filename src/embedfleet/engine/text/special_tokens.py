@@ -69,7 +69,7 @@ class Template:
         return replace(self, around=(self.around[0], *after))
 
     def fill(self, texts: Sequence[Tokens]) -> tuple[Integers, Integers, "np.ndarray[tuple[int], np.dtype[np.bool_]]"]:
-        """Make an input of texts; returns its token ids, its token types, and whether each token is special."""
+        """Put texts into the template; returns the input's token ids and types, and whether each token is special."""
         ids, types, special = list(self.around[0].ids), list(self.around[0].types), list(self.around[0].special)
         for number, kind, after in zip(self.order, self.types, self.around[1:], strict=True):
             text = texts[number]

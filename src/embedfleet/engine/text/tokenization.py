@@ -113,7 +113,7 @@ class Tokenization:
         Args:
             inputs: Texts, lists of token ids, or pairs.
             limits: Length limits of an input.
-            prompt: Text to put before each text; for a pair, the instruction in the reranker's prompt, if it has one.
+            prompt: Text to put before each text; for a pair, the instruction in the reranker's prompt.
 
         Raises:
             EmptyInput: An input is empty.
@@ -127,7 +127,7 @@ class Tokenization:
         return [self._assemble(plan, [next(pieces) for _ in range(plan.texts)], limits, skipped) for plan in plans]
 
     def tokenize(self, text: str, *, add_special_tokens: bool, prompt: str | None, limit: int) -> list[dict[str, Any]]:
-        """The tokens of a text, each with the bytes that it covers.
+        """Tokenize a text into tokens, each with the range of bytes that it covers.
 
         Args:
             text: Text to tokenize.
@@ -278,7 +278,7 @@ class Tokenization:
         """Check that our inputs equal the library's, whole and truncated.
 
         Raises:
-            ValueError: They differ.
+            ValueError: An input differs.
         """
         for trial in _TRIALS:
             texts = trial if isinstance(trial, tuple) else (trial,)

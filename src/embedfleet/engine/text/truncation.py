@@ -1,4 +1,4 @@
-"""The length limits of an input, and the part of a longer one that is kept: first characters, then tokens."""
+"""Length limits of an input, and its truncation: first by characters, then by tokens."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
