@@ -41,6 +41,6 @@ def require_int8(flags: str) -> None:
         return
     has = next((name for name in _VECTORS if name in flags.split()), "none known")
     raise ModelError(
-        f"precision int8 needs a processor with one of {', '.join(_INT8)}; this one has only {has}",
+        f"precision int8 needs a processor with one of {', '.join(_INT8)}; this one has {has}",
         "set precision to auto or float32: without such instructions int8 is no faster, and no more exact",
     )
