@@ -41,7 +41,7 @@ class EchoBackend:
     """
 
     precision = "float32"
-    padding_free = False
+    is_padding_free = False
 
     def __init__(self) -> None:
         self.gate = threading.Event()

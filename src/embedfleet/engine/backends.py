@@ -15,7 +15,7 @@ def make_backend(spec: ModelSpec, settings: EngineSettings, *, cpu_flags: str | 
     Args:
         spec: Model that `read_model` accepted.
         settings: Settings of the engine. ONNX Runtime computes on the CPU alone, in float32 or int8.
-        cpu_flags: Features of the processor, as `read_cpu_flags` gives them; None reads them when they matter.
+        cpu_flags: Features of the processor, as `read_cpu_flags` returns them; None to read them if needed.
 
     Raises:
         ModelError: The backend is not installed, lacks the device or the precision, or refuses the model.
@@ -60,7 +60,7 @@ def _torch_backend(spec: ModelSpec, settings: EngineSettings) -> Backend:
 
 
 def _check_int8(spec: ModelSpec, cpu_flags: str) -> None:
-    """Check that the model has tensors to quantize, and that the processor gains by int8.
+    """Check that the model has tensors to quantize, and that the processor has int8 instructions.
 
     Raises:
         ModelError: The folder has only an exported ONNX file, or the processor lacks int8 instructions.

@@ -25,7 +25,7 @@ from embedfleet.metrics import Registry
 
 T = TypeVar("T")
 
-# The event loop itself tokenizes up to this many characters, 0.2 ms of work: waking a thread takes as long.
+# The event loop tokenizes inputs up to this length itself. That takes 0.2 ms, as long as waking a thread.
 _INLINE_CHARACTERS = 1000
 
 
@@ -52,7 +52,7 @@ class Engine:
     Attributes:
         spec: Description of the model.
         precision: Number type that the model computes in, as ``/info`` names it.
-        is_late_interaction: Whether an embedding model ranks texts, by late interaction.
+        is_late_interaction: Whether the model is an embedder that ranks texts by late interaction.
         unweighted_ids: Token ids that bge-m3 gives no lexical weight.
         registry: Metrics of the engine.
     """
@@ -67,10 +67,10 @@ class Engine:
         self._tokenization = model.tokenization
         self._permits = settings.max_concurrent_requests
         self._tokenizers = ThreadPoolExecutor(settings.tokenization_workers, thread_name_prefix="tokenize")
-        limits = BatchLimits.of(settings.batch_tokens, is_padding_free=model.backend.padding_free)
+        limits = BatchLimits.of(settings.batch_tokens, is_padding_free=model.backend.is_padding_free)
         self._queue = BatchQueue(limits, Cache(settings.cache_mb * 1_000_000, registry), registry)
         self._workers = [
-            Worker(self._queue, model.backend, model.vectors, registry) for _ in range(settings.worker_threads)
+            Worker(self._queue, model.backend, model.pooler, registry) for _ in range(settings.worker_threads)
         ]
         self._threads: list[threading.Thread] = []
 
@@ -78,7 +78,7 @@ class Engine:
         """Start the threads that run the model.
 
         Raises:
-            ModelError: The system does not give this process another thread.
+            ModelError: The system refuses to start another thread.
         """
         try:
             for number, worker in enumerate(self._workers):
@@ -153,8 +153,7 @@ class Engine:
 
         Args:
             encoded: Inputs, at least one.
-            outputs: Outputs to compute for each input, pooled or as `outputs_of` names them; empty for all that
-                `outputs_of` names.
+            outputs: Outputs of each input to compute, from `outputs_of` or `Output.VECTOR`; empty for all `outputs_of`.
 
         Raises:
             errors.Backend: An input cannot be computed, or its output is not finite.
@@ -165,7 +164,7 @@ class Engine:
         return await job.done
 
     def check(self) -> None:
-        """Check that the weights in use are still those that were loaded.
+        """Check that the weights in use are still the loaded ones.
 
         Raises:
             WeightsChanged: A file that the weights are mapped from has changed.
@@ -173,7 +172,9 @@ class Engine:
         self._model.backend.check()
 
     async def health(self) -> None:
-        """Return at once while forward passes succeed; after a failed one, run the model again.
+        """Check that the engine is healthy.
+
+        The model runs again only if the last forward pass of a thread failed.
 
         Raises:
             Unhealthy: The model still fails, or its weights have changed.

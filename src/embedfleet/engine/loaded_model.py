@@ -1,4 +1,4 @@
-"""A model that is read from its folder, checked, given to its backend, and run once."""
+"""Loading of a model: its folder is read and checked, its weights go to a backend, and it runs once."""
 
 import logging
 from dataclasses import dataclass, replace
@@ -34,14 +34,14 @@ class LoadedModel:
         spec: Description of the model.
         tokenization: Tokenizer of the model.
         backend: Backend that holds the weights.
-        vectors: Pooling of token states; None for a model that gives no vectors.
+        pooler: Pooler of token states; None for a model that is no embedder.
         unweighted_ids: Token ids that bge-m3 gives no lexical weight.
     """
 
     spec: ModelSpec
     tokenization: Tokenization
     backend: Backend
-    vectors: EmbeddingPooler | None
+    pooler: EmbeddingPooler | None
     unweighted_ids: frozenset[int] = frozenset()
 
     def warm_up_input(self) -> Encoded:
@@ -66,13 +66,13 @@ def load_model(settings: EngineSettings) -> LoadedModel:
     except (MemoryError, OutOfMemory) as error:
         raise not_enough_memory(folder) from error
     except ModelError:
-        state.check()  # a change of the files explains any other error
+        state.check()  # a changed file explains any other error
         raise
     except WeightsChanged:
         raise
     except ServingError as error:
         raise ModelError(
-            f"{folder} is loaded, but computes nothing: {error}", "copy or download the whole folder again"
+            f"{folder} is loaded, but its first forward pass failed: {error}", "copy or download the whole folder again"
         ) from error
     state.check()
     give_back()
@@ -82,7 +82,7 @@ def load_model(settings: EngineSettings) -> LoadedModel:
 
 
 def log_memory_need(spec: ModelSpec, tokens: int, threads: int) -> None:
-    """Log the memory that the largest passes take: a warning if that is more than this process may have.
+    """Log how much memory the largest passes need, as a warning if it exceeds the limit of this process.
 
     Args:
         spec: Model; nothing is logged for an exported one, whose operations are unknown.
@@ -102,7 +102,7 @@ def log_memory_need(spec: ModelSpec, tokens: int, threads: int) -> None:
 
 
 def not_enough_memory(folder: Path) -> ModelError:
-    """The error for a model that does not fit into the memory."""
+    """The error for a model that does not fit into memory."""
     size = sum(file.stat().st_size for file in folder.glob("*") if file.is_file())
     return ModelError(
         f"{folder}: not enough memory to load a model of {size / 1e6:.0f} MB on disk",
@@ -115,21 +115,21 @@ def _read_spec(folder: Path, settings: EngineSettings) -> ModelSpec:
     pooling = None if settings.pooling == "auto" else Pooling(settings.pooling.replace("-", "_"))
     spec = read_model(folder, pooling=pooling, ranks=settings.task == "rerank")
     spec = _limit_length(spec, settings.max_batch_tokens, auto_truncate=settings.auto_truncate)
-    if spec.is_length_of_tokenizer:
+    if spec.is_limited_by_tokenizer:
         log.info(
-            "inputs are cut at %d tokens, as tokenizer_config.json says; TEI reads %d, what config.json says alone",
+            "inputs are truncated to %d tokens, as tokenizer_config.json says; TEI reads %d, as config.json alone says",
             *(spec.max_input_length, spec.family.max_input_length),
         )
     return spec
 
 
 def _limit_length(spec: ModelSpec, max_batch_tokens: int, *, auto_truncate: bool) -> ModelSpec:
-    """The model with inputs no longer than a batch.
+    """Limit a model's input length to ``max_batch_tokens``.
 
-    Like TEI, this shortens the input length only where longer inputs are truncated.
+    As in TEI, the limit applies only if longer inputs are truncated.
 
     Raises:
-        ModelError: The model takes longer inputs, and they are not truncated.
+        ModelError: The model takes longer inputs, and the settings do not truncate them.
     """
     length = spec.max_input_length
     if length <= max_batch_tokens:
@@ -139,7 +139,9 @@ def _limit_length(spec: ModelSpec, max_batch_tokens: int, *, auto_truncate: bool
         raise ModelError(
             f"max_batch_tokens is {max_batch_tokens}, below the model's input length of {length} ({spec.folder})", hint
         )
-    log.warning("inputs are cut at %d tokens, max_batch_tokens; the model reads %d: %s", max_batch_tokens, length, hint)
+    log.warning(
+        "inputs are truncated to %d tokens, max_batch_tokens; the model reads %d: %s", max_batch_tokens, length, hint
+    )
     return replace(spec, max_input_length=max_batch_tokens)
 
 
@@ -158,7 +160,7 @@ def _load(spec: ModelSpec, settings: EngineSettings) -> LoadedModel:
 
 
 def _check_tokenizer(spec: ModelSpec, tokenization: Tokenization) -> None:
-    """Check that the model has a row for each token, and that an input has room beside the special tokens.
+    """Check that the model has an embedding for each token, and that special tokens leave room for a text.
 
     Raises:
         ModelError: The tokenizer has more tokens than the model, or the special tokens alone fill an input.
@@ -166,11 +168,11 @@ def _check_tokenizer(spec: ModelSpec, tokenization: Tokenization) -> None:
     hint, vocabulary = "the tokenizer belongs to another model", spec.family.vocabulary
     if tokenization.vocabulary > vocabulary:
         raise ModelError(
-            f"{spec.tokenizer_file} has {tokenization.vocabulary} tokens, config.json says {vocabulary}", hint
+            f"{spec.tokenizer_file} has {tokenization.vocabulary} tokens, but config.json says {vocabulary}", hint
         )
     if tokenization.special_tokens >= spec.max_input_length:
         raise ModelError(
             f"{spec.tokenizer_file} adds {tokenization.special_tokens} special tokens,"
-            f" an input has room for {spec.max_input_length}",
+            f" but an input has room for only {spec.max_input_length}",
             hint,
         )

@@ -10,19 +10,22 @@ from embedfleet.http.message import Limits
 
 @dataclass(frozen=True, slots=True)
 class EngineSettings(EngineOptions):
-    """Every engine option, and how the process listens, runs and stops.
+    """Options of an engine, and settings of its process.
 
-    The options are inherited, so a new one needs its line in `EngineOptions` and the code that reads it, nothing
-    between. ``model``, ``packed_dir`` and ``tokenization_workers`` are repeated because ``auto`` depends on the fleet:
-    an engine gets the value that ``auto`` stands for.
+    The options are inherited: a new one takes a line in `EngineOptions` and the code that reads it. ``model``,
+    ``packed_dir`` and ``tokenization_workers`` are declared again without ``auto``. What ``auto`` means depends on the
+    fleet, which passes its engines the actual values.
 
     Attributes:
+        model: Folder of the model, hub id, or ``builtin``.
         packed_dir: Folder of packed weights that the replicas on this machine share; empty for none.
+        tokenization_workers: Number of tokenizer threads.
+        host: Address to listen on.
         port: Port to listen on; 0 for any free one.
         preferred_port: Port that is tried first when ``port`` is 0, so that a restarted replica keeps its address.
-        worker_threads: Threads that run the model, one core each.
+        worker_threads: Number of threads that run the model, one core each.
         payload_limit_bytes: Largest request body, in bytes.
-        stop_grace_s: Time that requests under way may take at a stop, in seconds.
+        stop_grace_s: Longest wait for requests under way at a stop, in seconds.
         api_key: Key that requests must carry, except for health, metrics and docs; empty for none.
     """
 
@@ -44,5 +47,5 @@ class EngineSettings(EngineOptions):
 
     @property
     def packed_folder(self) -> Path | None:
-        """Folder of packed weights; None where the process packs weights into its own memory."""
+        """Folder of packed weights; None if the process packs weights into its own memory."""
         return Path(self.packed_dir) if self.packed_dir else None

@@ -1,1 +1,1 @@
-"""Files of a model folder and their keys, for the engine and for control."""
+"""The files of a model folder and their keys, for the engine and the control plane."""

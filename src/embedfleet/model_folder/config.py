@@ -1,4 +1,4 @@
-"""JSON files of a model, read with errors that name the file, the key and the value."""
+"""Reader of a model's JSON files, whose errors name the file, the key and the value."""
 
 import json
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from typing import Any
 from embedfleet.errors import ModelError
 from embedfleet.model_folder.file import check_file
 
-_LARGEST = 10_000_000  # limit of every size of a model; tables and loops for larger ones would be endless
+_LARGEST = 10_000_000  # limit of every size of a model; tables and loops for larger ones would take for ever
 _SURROGATE = "\\ud"
 
 
@@ -32,13 +32,13 @@ class ModelConfig:
         self.values: dict[str, Any] = values
 
     def filled(self, defaults: Mapping[str, object]) -> "ModelConfig":
-        """A copy with ``defaults`` for absent keys."""
+        """Copy the config, with ``defaults`` for absent keys."""
         other = copy(self)
         other.values = {**defaults, **self.values}
         return other
 
     def number(self, key: str, default: int | None = None, at_most: int | None = _LARGEST) -> int:
-        """A whole number of at least 0.
+        """Read a whole number of at least 0.
 
         Args:
             key: Key of the number.
@@ -58,7 +58,7 @@ class ModelConfig:
         return value
 
     def real(self, key: str, default: float) -> float:
-        """A number, or ``default`` if the key is absent or null.
+        """Read a number; ``default`` if the key is absent or null.
 
         Raises:
             ModelError: The value is something else.
@@ -74,7 +74,7 @@ class ModelConfig:
             raise ModelError(f"{self.file}: `{key}` is {value}, which exceeds the largest number") from error
 
     def flag(self, key: str, *, default: bool) -> bool:
-        """True or false, or ``default`` if the key is absent or null.
+        """Read true or false; ``default`` if the key is absent or null.
 
         Raises:
             ModelError: The value is something else.
@@ -87,11 +87,11 @@ class ModelConfig:
         return value
 
     def choice(self, key: str, allowed: dict[str, Any], default: str) -> Any:  # noqa: ANN401 - the type of the caller's entries
-        """The entry of ``allowed`` for the value of a key.
+        """Read a string, and return its entry in ``allowed``.
 
         Args:
             key: Key of a string.
-            allowed: Supported values → entry.
+            allowed: Supported value → entry to return.
             default: Value if the key is absent or null.
 
         Raises:
@@ -118,7 +118,7 @@ def parse_json(file: Path) -> object:
 
 
 def _parsed(text: str) -> object:
-    """Parse JSON, and refuse a lone surrogate: JSON can state one, but no answer can contain it.
+    """Parse JSON, and refuse a lone surrogate: JSON can escape one, but no reply in UTF-8 can contain it.
 
     Raises:
         ValueError: The text is not JSON, or has a lone surrogate.

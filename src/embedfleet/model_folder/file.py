@@ -5,11 +5,11 @@ from pathlib import Path
 from embedfleet.errors import ModelError
 from embedfleet.model_folder.file_names import is_git_lfs_pointer
 
-_BEGINNING = 64  # bytes, more than the beginning of a git-lfs pointer
+_BEGINNING = 64  # bytes to read, more than the first line of a git-lfs pointer
 
 
 def has_file(file: Path) -> bool:
-    """Whether a file exists; False for an impossible name."""
+    """Whether a file exists; false for a name that no file can have."""
     try:
         return file.is_file()
     except OSError:
@@ -21,7 +21,7 @@ def check_file(file: Path, hint: str = "copy or download the whole folder") -> N
 
     Args:
         file: File to check.
-        hint: Advice for the error message if it is missing.
+        hint: Advice for the error message if the file is missing.
 
     Raises:
         ModelError: The file is missing, a directory, a git-lfs pointer, or unreadable.

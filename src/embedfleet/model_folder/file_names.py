@@ -41,7 +41,7 @@ SENTENCE_BERT_CONFIGS = (
 )
 """Names of sentence-transformers' settings for the transformer, by age and family.
 
-The first one present counts, as in TEI's ``download.rs``.
+The first one that is present counts, as in TEI's ``download.rs``.
 """
 
 POOLING_FOLDER = "1_Pooling"
@@ -51,7 +51,7 @@ SPLADE_CONFIG = f"{SPLADE_FOLDER}/{CONFIG}"
 LOGIT_SCORE_CONFIG = f"1_LogitScore/{CONFIG}"
 DENSE_CONFIG = f"2_Dense/{CONFIG}"
 NORMALIZE_CONFIG = f"3_Normalize/{CONFIG}"
-"""Usual places of the modules' settings; modules.json may name other folders."""
+"""Usual places of the settings of modules (pooling to normalisation); modules.json may name other folders."""
 
 INDEX_SUFFIX = ".index.json"
 """Ending of a file that maps tensors to the shards that hold them."""
@@ -62,10 +62,10 @@ TORCH_WEIGHTS = "pytorch_model.bin"
 TORCH_INDEX = f"{TORCH_WEIGHTS}{INDEX_SUFFIX}"
 ONNX_MODEL = "onnx/model.onnx"
 ONNX_DATA = f"{ONNX_MODEL}_data"
-"""Start of the names of the files that hold an ONNX model's weights."""
+"""Beginning of the names of the files that hold an ONNX model's weights."""
 
 WEIGHTS_FILES = (SAFETENSORS, SAFETENSORS_INDEX, TORCH_WEIGHTS, TORCH_INDEX, ONNX_MODEL)
-"""Files that may hold a model's weights; the first one present counts.
+"""Files that may hold a model's weights; the first one that is present counts.
 
 An ONNX file holds a whole forward pass instead of named tensors.
 """

@@ -1,4 +1,4 @@
-"""Reader of a SentencePiece model file, pieces and normalizer, without the library.
+"""Reader of the pieces and the normalizer in a SentencePiece model file, without the library.
 
 The file is a protobuf message, `ModelProto` of sentencepiece_model.proto (google/sentencepiece 0.2). Only a few fields
 are needed, and a few rules of protobuf's encoding suffice to read them.
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # wire types
 _UNIGRAM = 1  # TrainerSpec.model_type
 NORMAL, CONTROL, USER_DEFINED = 1, 3, 4
-"""Types of pieces that are distinguished."""
+"""Types of pieces that a tokenizer must tell apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ def read_sentencepieces(data: bytes) -> SentencePieces:
     """Parse the content of a SentencePiece file.
 
     Raises:
-        ValueError: It is not such a message.
+        ValueError: The content is not a SentencePiece file.
     """
     pieces: list[Piece] = []
     kind, unknown, charsmap = _UNIGRAM, 0, b""

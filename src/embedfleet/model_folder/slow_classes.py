@@ -1,4 +1,7 @@
-"""Tokenizers that transformers' slow classes build from their files (5.23, models/*/tokenization_*.py)."""
+"""Tokenizers that transformers' slow classes build from other files than ``tokenizer.json``.
+
+The rules are those of transformers 5.23, models/*/tokenization_*.py.
+"""
 
 from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +23,7 @@ class Files:
 
     Attributes:
         folder: Folder of the files.
-        settings: Its tokenizer_config.json; None if there is none.
+        settings: The folder's tokenizer_config.json; None if there is none.
         values: Keys and values of the settings; empty if there are none.
     """
 
@@ -29,7 +32,7 @@ class Files:
     values: Mapping[str, Any]
 
     def flag(self, key: str, *, default: bool) -> bool:
-        """A true or false setting."""
+        """Read a setting that is true or false."""
         return default if self.settings is None else self.settings.flag(key, default=default)
 
 
@@ -42,7 +45,7 @@ class TokenizerParts:
         normalizer: The ``normalizer`` part; None for none.
         pre_tokenizer: The ``pre_tokenizer`` part; None for none.
         decoder: The ``decoder`` part; None for none.
-        extra: Tokens that the SentencePiece file itself names, in order.
+        extra: Special and user-defined tokens that the SentencePiece file names, in order.
     """
 
     model: Json
@@ -106,7 +109,7 @@ def _word_piece(files: Files, named: Mapping[str, Token]) -> TokenizerParts:
 
 
 def bert_normalizer(settings: Mapping[str, Any]) -> Json:
-    """BERT's normalizer with the settings of tokenizer_config.json."""
+    """Make BERT's normalizer, with the settings of tokenizer_config.json."""
     strip = settings.get("strip_accents")
     return {
         "type": "BertNormalizer",
@@ -199,7 +202,7 @@ def _charsmap(pieces: SentencePieces) -> list[Json]:
 
 
 def _xlm_roberta(files: Files, named: Mapping[str, Token]) -> TokenizerParts:
-    """XLM-RoBERTa's: fairseq put its own four tokens before all pieces, and the mask token after them."""
+    """XLM-RoBERTa's unigram model; fairseq put its own four tokens before all pieces, and the mask token after them."""
     pieces = _pieces(files, "sentencepiece.bpe.model")
     first = [(named[name].content, 0.0) for name in ("bos_token", "pad_token", "eos_token", "unk_token")]
     vocabulary = [*first, *_scored(pieces, 3), (named["mask_token"].content, 0.0)]
@@ -207,7 +210,7 @@ def _xlm_roberta(files: Files, named: Mapping[str, Token]) -> TokenizerParts:
 
 
 def _camembert(files: Files, named: Mapping[str, Token]) -> TokenizerParts:
-    """CamemBERT's: like XLM-RoBERTa's, with entries that fairseq never used."""
+    """CamemBERT's unigram model, like XLM-RoBERTa's, with entries that fairseq never used."""
     pieces = _pieces(files, "sentencepiece.bpe.model")
     pad, unknown = named["pad_token"].content, named["unk_token"].content
     first = [("<s>NOTUSED", 0.0), (pad, 0.0), ("</s>NOTUSED", 0.0), (unknown, 0.0), ("<unk>NOTUSED", -100.0)]

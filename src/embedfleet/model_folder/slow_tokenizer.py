@@ -1,4 +1,7 @@
-"""Makes a ``tokenizer.json`` from a slow tokenizer's files: vocab.txt, vocab.json with merges.txt, or SentencePiece."""
+"""The making of a ``tokenizer.json`` from a slow tokenizer's files.
+
+These are vocab.txt, vocab.json with merges.txt, or a SentencePiece file.
+"""
 
 import json
 from collections.abc import Mapping
@@ -32,7 +35,7 @@ def slow_tokenizer(folder: Path, model_type: str) -> str:
 
     Args:
         folder: Folder of the model.
-        model_type: ``model_type`` of its config.json. It implies the class if no file names one.
+        model_type: ``model_type`` of its config.json, which decides the class if no file names one.
 
     Raises:
         ModelError: The class is not supported, or a file is missing or unreadable.
@@ -69,7 +72,7 @@ def slow_tokenizer(folder: Path, model_type: str) -> str:
 
 
 def hint(folder: Path) -> str:
-    """Advice to make a tokenizer.json with transformers."""
+    """Advice on how to make a tokenizer.json with transformers."""
     return (
         'write it with transformers: python -c "from transformers import AutoTokenizer as T; '
         f"T.from_pretrained('{folder}').save_pretrained('{folder}')\""
@@ -77,12 +80,12 @@ def hint(folder: Path) -> str:
 
 
 def class_name(folder: Path, settings: Mapping[str, Any], model_type: str) -> str:
-    """Name of a folder's tokenizer class, without ``Fast``; empty if unknown.
+    """Find the name of a folder's tokenizer class, without ``Fast``; empty if unknown.
 
     Args:
         folder: Folder of the model.
         settings: Settings of tokenizer_config.json. Their class takes precedence over config.json's.
-        model_type: ``model_type`` of config.json. It implies the class if neither file names one.
+        model_type: ``model_type`` of config.json, which decides the class if neither file names one.
 
     Raises:
         ModelError: config.json cannot be read.

@@ -15,14 +15,14 @@ NAMES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_t
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """An added token, which is found in a text before the text is split.
+    """An added token, which the tokenizer finds in a text before it splits the text.
 
     Attributes:
         content: Text of the token.
         single_word: Whether it matches whole words only.
         lstrip: Whether it absorbs white space before it.
         rstrip: Whether it absorbs white space after it.
-        normalized: Whether it is searched in the normalised text; None for only if it is not special.
+        normalized: Whether it is searched for in the normalised text; None for a search there unless it is special.
         special: Whether it is a special token.
     """
 
@@ -52,7 +52,7 @@ class SpecialTokens:
 
     Attributes:
         named: Special tokens by role, such as ``cls_token``.
-        added: Tokens besides the vocabulary, in the order of their ids.
+        added: Tokens in addition to the vocabulary, in the order of their ids.
         extra: Special tokens without a role; None if no file states any.
     """
 
@@ -64,7 +64,7 @@ class SpecialTokens:
 def read_special_tokens(
     settings: Mapping[str, Any], special_map: ModelConfig | None, added: ModelConfig | None
 ) -> SpecialTokens:
-    """Join the tokens of three files. With ``added_tokens_decoder`` in the first, the others are ignored.
+    """Join the tokens of three files; if the first has ``added_tokens_decoder``, the others are ignored.
 
     Args:
         settings: Settings of tokenizer_config.json.
@@ -101,7 +101,7 @@ def _extra(values: Mapping[str, Any]) -> Any:  # noqa: ANN401 - a list or an obj
 
 
 def _legacy(values: Mapping[str, Any], extra: Any, added: ModelConfig | None) -> dict[int, Token]:  # noqa: ANN401 - a list or an object, from a file
-    """Tokens of added_tokens.json, which states only their ids, by id."""
+    """Read the tokens of added_tokens.json by id; the file states nothing but their ids."""
     if added is None:
         return {}
     special = {_content(values[name]) for name in NAMES if values.get(name)} | set(map(_content, extra or ()))

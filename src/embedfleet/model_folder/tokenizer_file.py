@@ -1,4 +1,4 @@
-"""Tokenizer of a model as the libraries use it: tokenizer.json, overridden by settings of other files."""
+"""The tokenizer of a model as the libraries use it: tokenizer.json, with the overrides of other files."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -67,10 +67,10 @@ def tokenizer_text(folder: Path, model_type: str, *, lowercases: bool) -> str | 
 
 
 def _named(file: Path, settings: Mapping[str, Any]) -> list[Token]:
-    """Tokens that tokenizer_config.json names, with or without a role.
+    """Read the tokens that tokenizer_config.json names, with or without a role.
 
     Raises:
-        ModelError: One is not a token.
+        ModelError: An entry is not a token.
     """
     try:
         special = read_special_tokens(settings, None, None)
@@ -80,9 +80,9 @@ def _named(file: Path, settings: Mapping[str, Any]) -> list[Token]:
 
 
 def _unmarked(file: Path, tokens: Sequence[Token]) -> list[Token]:
-    """Tokens that a ``tokenizer.json`` does not list as added tokens.
+    """Find the tokens that a ``tokenizer.json`` does not list as added tokens.
 
-    The bytes of the file are searched, since parsing it takes long.
+    The bytes of the file are searched, since parsing the file takes long.
 
     Raises:
         ModelError: The file cannot be read.
@@ -95,7 +95,7 @@ def _unmarked(file: Path, tokens: Sequence[Token]) -> list[Token]:
 
 
 def _entries(token: Token) -> tuple[bytes, bytes]:
-    """Beginning of an added token's entry in a compact file, and in an indented one."""
+    """Part of an added token's entry that names it, in a compact file and in an indented one."""
     name = json.dumps(token.content, ensure_ascii=False).encode("utf-8", "surrogatepass")
     return b'"content":' + name, b'"content": ' + name
 
@@ -108,7 +108,7 @@ def _keys(name: str) -> tuple[str, ...]:
 
 
 def _with_settings(tokenizer: dict[str, Any], stated: Mapping[str, Any]) -> dict[str, Any]:
-    """A tokenizer with the settings of tokenizer_config.json, which transformers applies when it rebuilds the parts."""
+    """Apply the settings of tokenizer_config.json, as transformers does when it rebuilds the tokenizer's parts."""
     normalizer, pre_tokenizer = tokenizer.get("normalizer"), tokenizer.get("pre_tokenizer")
     if isinstance(normalizer, dict) and normalizer.get("type") == "BertNormalizer":
         normalizer = {**normalizer, **{_BERT_KEYS[key]: value for key, value in stated.items() if key in _BERT_KEYS}}
@@ -118,7 +118,7 @@ def _with_settings(tokenizer: dict[str, Any], stated: Mapping[str, Any]) -> dict
 
 
 def _with_special(tokenizer: dict[str, Any], special: Sequence[Token]) -> dict[str, Any]:
-    """A tokenizer that treats the named words of its vocabulary as special tokens, as transformers does.
+    """Add the named words of the vocabulary as special tokens, as transformers does.
 
     Words that the vocabulary lacks are left out: transformers gives them ids after the vocabulary, for which most
     models have no embedding.
@@ -136,7 +136,7 @@ def _with_special(tokenizer: dict[str, Any], special: Sequence[Token]) -> dict[s
 
 
 def _lowercasing(tokenizer: dict[str, Any]) -> dict[str, Any]:
-    """A tokenizer that lowercases a text first (sentence-transformers 6.2, base/modules/transformer.py)."""
+    """Make the tokenizer lowercase texts first (sentence-transformers 6.2, base/modules/transformer.py)."""
     normalizer = tokenizer.get("normalizer") or {}
     parts = normalizer["normalizers"] if normalizer.get("type") == "Sequence" else [normalizer] if normalizer else []
     if not any(part.get("type") == "Lowercase" for part in parts):

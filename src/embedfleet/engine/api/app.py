@@ -33,10 +33,10 @@ from embedfleet.metrics import TEI, Registry
 log = logging.getLogger(__name__)
 
 _PUBLIC = frozenset(route.path for route in ROUTES if route.is_public)
-_CHECK_S = 1.0  # an idle engine notices within this time that its weight files were written to; a busy one, at once
+_CHECK_S = 1.0  # interval of an idle engine's checks for writes to its weight files; a busy one checks in every pass
 
-# The cause that TEI's te_request_failure counts a failure under (core/src/infer.rs and router/src/http/server.rs); the
-# first that fits. An engine that is not healthy fails no request.
+# Types of errors, and the cause under which TEI's te_request_failure counts them (core/src/infer.rs and
+# router/src/http/server.rs). The first type that fits decides. A failed health check is not counted.
 _CAUSES: tuple[tuple[type[ServingError] | tuple[type[ServingError], ...], str], ...] = (
     ((EmptyInput, WrongInput, Tokenizer), "tokenization"),
     (BatchTooLarge, "batch_size"),
@@ -48,7 +48,7 @@ _CAUSES: tuple[tuple[type[ServingError] | tuple[type[ServingError], ...], str], 
 
 
 class App:
-    """Dispatches requests to handlers, and makes the replies to those that fail.
+    """Passes each request to its handler, and replies to failed ones with an error.
 
     Args:
         engine: Engine that computes.
@@ -67,7 +67,7 @@ class App:
                 self._routes.setdefault(route.path, {})[route.method] = handlers.of(route)
 
     def handle(self, exchange: Exchange) -> None:
-        """Answer one request, in a task of its own that is cancelled if the client leaves."""
+        """Answer one request in a task of its own, which is cancelled if the client disconnects."""
         methods = self._routes.get(exchange.path)
         method = exchange.method.decode("latin-1")
         if method == "OPTIONS":
@@ -124,17 +124,17 @@ async def serve(settings: EngineSettings, *, ready: Callable[[int], None]) -> No
 
     Raises:
         ModelError: The model cannot be served with these settings.
-        ModelChanged: The model's files were written to while they were read.
-        WeightsChanged: A file of the weights was written to while the engine used it.
+        ModelChanged: The model's files changed while they were read.
+        WeightsChanged: A mapped file of weights changed while the engine used it.
         OSError: The port cannot be bound.
     """
     registry = Registry(TEI)
-    # In this thread: the event loop has no other work yet, and another thread would keep a heap of its own.
+    # The model is loaded in this thread: the event loop has no other work yet, and a thread would keep its own heap.
     engine = load(settings, registry)
     try:
         server = make_server(engine, settings, registry)
         stop = asyncio.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):  # before a client can see that the engine listens
+        for number in (signal.SIGTERM, signal.SIGINT):  # set before a client can connect
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
         await _listen(server, settings)
         log.info("listening on %s, port %d", settings.host, server.port)
@@ -147,14 +147,14 @@ async def serve(settings: EngineSettings, *, ready: Callable[[int], None]) -> No
 
 
 async def _within(seconds: float, event: asyncio.Event) -> bool:
-    """Wait for an event, at most that long; returns whether it is set."""
+    """Wait up to ``seconds`` for an event; returns whether it is set."""
     with suppress(TimeoutError):
         await asyncio.wait_for(event.wait(), seconds)
     return event.is_set()
 
 
 async def _listen(server: Server, settings: EngineSettings) -> None:
-    """Listen on the port of the settings; without one, on the preferred port if it is free, else on any."""
+    """Listen on the settings' port; if that is 0, on the preferred port if it is free, else on any free port."""
     if settings.port == 0 and settings.preferred_port:
         try:
             return await server.start(host=settings.host, port=settings.preferred_port)

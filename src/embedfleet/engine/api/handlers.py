@@ -1,4 +1,4 @@
-"""The handlers of the engine's routes: each reads a request, has it computed, and writes the reply.
+"""The handlers of the engine's routes: each reads a request, calls its operation, and writes the reply.
 
 `Handlers.of` finds the handler of a row of `dialects.routes` by its operation.
 """
@@ -32,7 +32,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A whole reply."""
+    """A complete HTTP reply."""
 
     status: int
     headers: Sequence[Header]
@@ -92,7 +92,7 @@ class Handlers:
         """Find the handler of a route.
 
         Raises:
-            KeyError: There is none for its operation.
+            KeyError: The route's operation has no handler.
         """
         if route.operation == MODELS_OWN:
             main = posted(path_of(self._own_operation()))
@@ -186,7 +186,7 @@ class Handlers:
         self._registry["te_queue_size"].value().set(self._engine.queued)
         self._registry["te_log_dropped"].value().set(dropped_lines())
         shown = self._registry.used()
-        if shown:  # TEI has no metric before it counts
+        if shown:  # as in TEI, nothing is shown before a metric has a value
             shown.add("te_queue_size")
         return Answer(200, (TEXT,), self._registry.expose(shown))
 
@@ -198,9 +198,9 @@ class Handlers:
     async def _measured(
         self, kind: str, inputs: int, batch: bool, work: Awaitable[tuple[T, tei.RequestCost]]
     ) -> tuple[T, tei.RequestCost]:
-        """Await ``work`` and observe it in TEI's metrics: a request's metrics once, an input's once for each input.
+        """Await ``work`` and record it in TEI's metrics: request metrics once, input metrics once per input.
 
-        Each input is observed with the mean of its request, so that counts and sums equal TEI's.
+        Each input is recorded with the mean of its request, so that counts and sums equal TEI's.
         """
         registry, method = self._registry, "batch" if batch else "single"
         registry["te_request_count"].value(method).inc()
@@ -222,7 +222,7 @@ def _fields(exchange: Exchange, struct: Struct | None) -> Fields:
 
 
 def _computing(struct: Struct | None, compute: Computation) -> Handler:
-    """Make a handler that reads a body's fields and answers what is computed from them."""
+    """Make a handler that reads a body's fields and answers with what ``compute`` returns for them."""
 
     async def answer(exchange: Exchange) -> Answer:
         body, cost = await compute(_fields(exchange, struct))
@@ -232,7 +232,7 @@ def _computing(struct: Struct | None, compute: Computation) -> Handler:
 
 
 def _page(content_type: Header, body: bytes) -> Handler:
-    """Make a handler that always answers the same page."""
+    """Make a handler that always answers with the same page."""
 
     async def answer(exchange: Exchange) -> Answer:  # noqa: ARG001 - every handler takes the exchange
         return Answer(200, (content_type,), body)

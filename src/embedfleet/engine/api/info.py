@@ -39,12 +39,12 @@ def info(spec: ModelSpec, settings: EngineSettings, *, late_interaction: bool, p
 
 
 def served_name(settings: EngineSettings) -> str:
-    """The model's name for clients; without one in the settings, the model as given."""
+    """The model's name for clients: the one in the settings, else the value of ``model``."""
     return settings.served_model_name or settings.model
 
 
 def model_type(spec: ModelSpec, *, late_interaction: bool) -> dict[str, Any]:
-    """Make TEI's tagged model type; late interaction is a reranker whose one label is ``late_interaction``."""
+    """Make TEI's tagged model type; late interaction counts as a reranker with one label, ``late_interaction``."""
     if spec.pooling is not None and not late_interaction:
         return {"embedding": {"pooling": spec.pooling.value}}
     id2label = _LATE_INTERACTION if late_interaction else spec.id2label

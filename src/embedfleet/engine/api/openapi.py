@@ -11,19 +11,19 @@ from embedfleet.http.message import Header
 
 HTML: Final[Header] = (b"content-type", b"text/html")
 
-# Reads first, then calls, each in the order of the table.
+# GET routes before POST routes, each in the order of the table.
 _LISTED: Final = sorted((route for route in ROUTES if route.is_listed), key=lambda route: route.method)
 
 
 def openapi() -> bytes:
-    """Make an OpenAPI description of the routes: names of fields, and which are required."""
+    """Make an OpenAPI description of the routes, with the names of fields and whether they are required."""
     paths: dict[str, Any] = {route.path: {route.method.lower(): _operation(route)} for route in _LISTED}
     about = {"title": "embedfleet, by the API of Text Embeddings Inference", "version": __version__}
     return orjson.dumps({"openapi": "3.0.3", "info": about, "paths": paths})
 
 
 def docs_page() -> bytes:
-    """Make a page of the routes that loads nothing from elsewhere."""
+    """Make an HTML page that lists the routes and loads nothing from other servers."""
     items = "".join(f"<li><code>{route.method} {route.path}</code>: {route.summary}</li>" for route in _LISTED)
     link = f'<a href="{path_of("openapi")}">OpenAPI</a>'
     return (

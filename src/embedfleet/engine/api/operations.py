@@ -39,7 +39,7 @@ from embedfleet.engine.text.encoded import Encoded
 from embedfleet.errors import BatchTooLarge, EmptyInput, Validation, WrongInput, WrongModel
 from embedfleet.model_folder.file_names import COLBERT_LINEAR, SPARSE_LINEAR
 
-_NO_ROWS = np.zeros((0, 1), dtype=np.float32)  # output of an input without tokens
+_NO_ROWS = np.zeros((0, 1), dtype=np.float32)  # the output for an input without tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class _ModelInputs:
     Attributes:
         inputs: Texts, pairs or token ids.
         truncation: Treatment of inputs that are too long.
-        prompt: Text put before each input.
+        prompt: Text to put before each input; None for none.
         kind: Kind under which TEI's metrics count them.
         uncounted: Number of inputs that these metrics leave out, such as the query of a ranking.
         may_be_empty: Whether a text may be empty.
@@ -65,7 +65,7 @@ class _ModelInputs:
 
 @dataclass(frozen=True, slots=True)
 class _Computed:
-    """Computed outputs of inputs, and their cost."""
+    """The outputs of a request's inputs, and their cost."""
 
     outputs: tuple[Output, ...]
     encoded: Sequence[Encoded]
@@ -74,7 +74,7 @@ class _Computed:
 
     @property
     def rows(self) -> list[Floats]:
-        """Each input's output, where one was computed."""
+        """Output of each input, if a single output was requested."""
         return [rows for (rows,) in self.inference.outputs]
 
     def each(self) -> Iterator[tuple[Encoded, dict[Output, Floats]]]:
@@ -84,7 +84,7 @@ class _Computed:
 
 
 class Operations:
-    """The operations of one engine, a method each.
+    """The operations of one engine, one method each.
 
     Args:
         engine: Engine that computes.
@@ -105,7 +105,7 @@ class Operations:
         return await self._vectors(given, normalized=request.normalize, dimensions=request.dimensions)
 
     async def embeddings(self, request: EmbeddingsRequest) -> tuple[Floats, RequestCost]:
-        """Compute pooled vectors for OpenAI's route: normalised, and truncated by the server's default."""
+        """Compute normalised vectors for OpenAI's route; the server's default decides whether inputs are truncated."""
         self._require_embedder()
         self._check_batch(len(request.inputs))
         given = _ModelInputs(request.inputs, Truncation(), self._default_prompt)
@@ -127,7 +127,7 @@ class Operations:
         return list(map(colbert_vectors, computed.rows)) if colbert else computed.rows, computed.cost
 
     async def embed_sparse(self, request: EmbedRequest) -> tuple[list[dict[int, float]], RequestCost]:
-        """Compute each input's words that have a weight, by SPLADE or by bge-m3's sparse head."""
+        """Compute the nonzero weights of each input's words, by SPLADE or by bge-m3's sparse head."""
         spec = self._engine.spec
         if spec.kind != "splade" and (self._engine.is_late_interaction or Output.LEXICAL not in outputs_of(spec)):
             raise WrongModel("Backend error: Model is not an embedding model with SPLADE pooling")
@@ -154,7 +154,7 @@ class Operations:
     async def similarity(
         self, request: SimilarityRequest, scoring: Scoring | None = None
     ) -> tuple[Floats, RequestCost]:
-        """Compute the cosine of the source and each sentence, or the score of ``scoring``, [sentences]."""
+        """Compute each sentence's cosine with the source, or its score by ``scoring``, [sentences]."""
         self._require_embedder()
         inputs = [request.source, *request.sentences]
         self._check_batch(len(inputs))
@@ -168,7 +168,7 @@ class Operations:
         return vectors[1:] @ vectors[0], cost
 
     async def rerank(self, request: RerankRequest, scoring: Scoring | None = None) -> tuple[Floats, RequestCost]:
-        """Compute a score for each text, in the texts' order; with a ``scoring``, by bge-m3's outputs."""
+        """Compute a score for each text, in the texts' order; with ``scoring``, from bge-m3's outputs."""
         if scoring is not None:
             self._check_batch(len(request.texts))
             return await self._scores(self._query_and_texts(request), scoring)
@@ -201,13 +201,13 @@ class Operations:
         return [predictions(row, labels) for row in scores], computed.cost
 
     async def tokenize(self, request: TokenizeRequest) -> list[list[dict[str, Any]]]:
-        """Tokenize each input, without truncation; tokens have their byte offsets."""
+        """Tokenize each input without truncation, into tokens with their byte offsets."""
         self._check_batch(len(request.inputs))
         prompt = self._prompt(request.prompt_name)
         return await self._engine.tokenize(request.inputs, add_special_tokens=request.add_special_tokens, prompt=prompt)
 
     async def decode(self, request: DecodeRequest) -> list[str]:
-        """Decode each list of ids to a text."""
+        """Decode each list of token ids to a text."""
         self._check_batch(len(request.ids))
         return await self._engine.decode(request.ids, skip_special_tokens=request.skip_special_tokens)
 
@@ -233,11 +233,11 @@ class Operations:
         return (unit(vectors) if normalized else vectors), computed.cost
 
     async def _late_interaction(self, request: RerankRequest) -> tuple[Floats, RequestCost]:
-        """Score texts by late interaction: for each token of the query the best cosine with a token of the text.
+        """Score texts by late interaction, from the best cosine of each query token with a token of the text.
 
-        A text's score is the mean of these, from -1 to 1. A model with a ColBERT head is scored by that head. The score
-        is not a logit: where a cross-encoder's scores go through a sigmoid, these are scaled from -1 … 1 to 0 … 1. A
-        text without tokens has the lowest score.
+        A text's score is the mean of these cosines, from -1 to 1. A model with a ColBERT head is scored by that head.
+        The score is not a logit: a cross-encoder's scores go through a sigmoid, these are scaled from -1 … 1 to 0 … 1.
+        A text without tokens has the lowest score.
         """
         given = self._query_and_texts(request)
         if Output.COLBERT in outputs_of(self._engine.spec):
@@ -250,12 +250,12 @@ class Operations:
         return (scores if request.raw_scores else (scores + np.float32(1)) / np.float32(2)), cost
 
     def _query_and_texts(self, request: RerankRequest) -> _ModelInputs:
-        """Make inputs of the query and the texts, each by itself, so that an empty one does not fail the others."""
+        """Make one input of the query and of each text; an empty text does not fail the others."""
         inputs = [request.query, *request.texts]
         return _ModelInputs(inputs, request.truncation, self._default_prompt, "predict", uncounted=1, may_be_empty=True)
 
     async def _scores(self, given: _ModelInputs, scoring: Scoring) -> tuple[Floats, RequestCost]:
-        """Score each input but the first against the first."""
+        """Score each text against the query, which is the first input."""
         wanted = {Output.VECTOR: scoring.dense, Output.LEXICAL: scoring.sparse, Output.COLBERT: scoring.colbert}
         outputs = tuple(output for output, weight in wanted.items() if weight)
         self._require(*outputs)
@@ -263,7 +263,7 @@ class Operations:
         return np.array([bge_m3.score(query, text, scoring) for text in texts], dtype=np.float32), cost
 
     async def _encode(self, given: _ModelInputs, outputs: tuple[Output, ...]) -> tuple[list[Encoding], RequestCost]:
-        """Compute each input's ``outputs`` in one pass, in the form that bge-m3's clients get."""
+        """Compute each input's ``outputs`` in one forward pass, in the form that bge-m3's clients get."""
         computed = await self._compute(given, *outputs)
         return [self._encoding(encoded, rows) for encoded, rows in computed.each()], computed.cost
 
@@ -285,7 +285,7 @@ class Operations:
                 raise WrongModel(f"Backend error: the model has no {output} output: {needed}")
 
     async def _compute(self, given: _ModelInputs, *outputs: Output) -> _Computed:
-        """Tokenize and compute, with a permit for each input; as in TEI, inputs that get permits are counted."""
+        """Tokenize inputs and run the model on them; like TEI, count each input once it has its permit."""
         started = time.perf_counter()
         truncation, count = given.truncation, len(given.inputs)
         truncate = self._settings.auto_truncate if truncation.truncate is None else truncation.truncate
@@ -311,10 +311,10 @@ class Operations:
         return _Computed(outputs, encoded, inference, cost)
 
     async def _infer_non_empty(self, encoded: Sequence[Encoded], outputs: tuple[Output, ...]) -> Inference:
-        """Infer as `Engine.infer` does, but give an input without tokens no rows.
+        """Run `Engine.infer` on the inputs with tokens; an input without tokens gets outputs without rows.
 
         Raises:
-            EmptyInput: An input has no tokens, and an output has one row for the whole input.
+            EmptyInput: An input has no tokens, and an output has one row per input instead of one per token.
         """
         some = [item for item in encoded if len(item.ids)]
         if len(some) == len(encoded):
@@ -337,7 +337,11 @@ class Operations:
             raise BatchTooLarge(f"batch size {size} > maximum allowed batch size {limit}")
 
     def _instruction(self) -> str | None:
-        """The default prompt for pairs: the instruction of a model that judges in a dialogue; others take none."""
+        """The default prompt for pairs, which is the instruction in a reranker's prompt; None for none.
+
+        Raises:
+            WrongInput: There is a default prompt, and the model has no `RerankerPrompt`.
+        """
         if self._default_prompt is not None and self._engine.spec.reranker_prompt is None:
             raise WrongInput("`prompt_name` cannot be set with dual inputs")
         return self._default_prompt
@@ -358,7 +362,7 @@ class Operations:
         return prompts[name]
 
     def _choose_default_prompt(self) -> str | None:
-        """Choose the default prompt: the settings', else an embedder's own."""
+        """Choose the default prompt: that of the settings, else an embedder's own."""
         self._default_prompt = self._settings.default_prompt or None
         spec = self._engine.spec
         own = spec.prompts.default if spec.kind in {"embedding", "splade"} and self._default_prompt is None else None

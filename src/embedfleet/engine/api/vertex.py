@@ -1,4 +1,7 @@
-"""Google Vertex's shape, ``{"instances": […]}``, in which each instance is a request; every build of TEI takes it."""
+"""Requests in Google Vertex's format, ``{"instances": […]}``, which hold one request per instance.
+
+Every build of TEI takes them.
+"""
 
 from typing import Any
 
@@ -13,7 +16,7 @@ from embedfleet.errors import Validation
 
 
 class Vertex:
-    """Reads what instances ask of one model.
+    """Reader of Vertex requests to one model.
 
     Args:
         model_type: Type of the model as in ``/info``.
@@ -23,7 +26,7 @@ class Vertex:
         self._operation, self._struct = _main_operation(model_type)
 
     def read(self, instances: list[Any]) -> list[tuple[str, Fields]]:
-        """Read each instance's operation and fields; an instance that fits a ranking is one.
+        """Read each instance's operation and fields; an instance that has a ranking's fields is a ranking.
 
         Raises:
             Validation: An instance fits neither a ranking nor the model's own operation.
@@ -43,14 +46,14 @@ class Vertex:
             raise Validation(fault.message) from None
 
     def _guess(self, instance: object) -> tuple[str, Fields]:
-        """Read an instance by its keys alone, where there are too many items to read them as TEI does."""
+        """Read an instance by its keys alone, for a request with too many items to be read as TEI does."""
         if not isinstance(instance, dict):
             raise Validation("an instance is not an object")
         return ("rerank" if "texts" in instance else self._operation), Fields(instance)
 
 
 def _main_operation(model_type: dict[str, Any]) -> tuple[str, Struct]:
-    """The operation, and its fields, of an instance that is not a ranking."""
+    """The operation of an instance that is not a ranking, and the struct of its fields."""
     embedding = model_type.get("embedding")
     if embedding is None:
         return "predict", tei_structs.PREDICT

@@ -31,7 +31,7 @@ class _Waiter:
     Attributes:
         job: Job of the request.
         index: Index of the input in the request.
-        since: Time when the request came, in seconds of `time.perf_counter`.
+        since: Arrival of the request, in seconds of `time.perf_counter`.
     """
 
     job: Job
@@ -57,12 +57,12 @@ class Computation:
 
     @property
     def is_awaited(self) -> bool:
-        """Whether a job still waits for it."""
+        """Whether a job still waits for this computation."""
         return any(not waiter.job.is_gone for waiter in self.waiters)
 
 
 class BatchQueue:
-    """The queue between event loops, which ask for inputs, and worker threads, which compute batches.
+    """The queue between event loops, which add inputs, and worker threads, which take batches.
 
     Args:
         limits: Bounds of one batch.
@@ -112,12 +112,12 @@ class BatchQueue:
             job.finish()
 
     def await_work(self, seconds: float) -> bool:
-        """Wait up to so many seconds; returns whether there is a batch to take, or the queue is closed."""
+        """Wait up to ``seconds`` for an input; returns whether one is waiting or the queue is closed."""
         with self._changed:
             return self._changed.wait_for(lambda: bool(self._waiting) or self._closing, seconds)
 
     def take(self) -> list[Computation]:
-        """Wait for the next batch and take it; empty once the queue is closed."""
+        """Wait for the next batch and take it; an empty one means that the queue is closed."""
         with self._changed:
             while True:
                 self._drop_unawaited()
@@ -140,7 +140,7 @@ class BatchQueue:
 
         Args:
             computed: Computations and their outputs.
-            started: Time when the pass began, in seconds of `time.perf_counter`.
+            started: Start of the pass, in seconds of `time.perf_counter`.
         """
         ended = time.perf_counter()
         with self._changed:

@@ -17,7 +17,7 @@ _LARGE = frozenset({Output.STATES, Output.COLBERT})  # a vector for each token
 
 
 def key_of(outputs: tuple[Output, ...], encoded: Encoded) -> bytes:
-    """A digest (BLAKE2b, 32 bytes) of all that an output depends on within one model: outputs, token ids and types."""
+    """Digest (BLAKE2b, 32 bytes) of all that decides a model's output: outputs, token ids, types, skipped tokens."""
     digest = blake2b(digest_size=32)
     digest.update(f"{' '.join(outputs)}\0{len(encoded.ids)} {encoded.skipped}\0".encode())
     digest.update(encoded.ids.data)
@@ -26,10 +26,10 @@ def key_of(outputs: tuple[Output, ...], encoded: Encoded) -> bytes:
 
 
 class Cache:
-    """Outputs by key; used by one thread at a time.
+    """Cache of outputs by key, for one thread at a time.
 
     Args:
-        size_bytes: Most bytes that it holds, overhead included; 0 keeps nothing.
+        size_bytes: Maximum size in bytes, overhead included; 0 for no cache.
         registry: Metrics of the engine.
     """
 
@@ -41,7 +41,7 @@ class Cache:
         self._misses = registry["te_cache_misses"].value()
 
     def find(self, key: bytes, outputs: tuple[Output, ...], encoded: Encoded) -> tuple[Floats, ...] | None:
-        """The cached output of an input with that key; None if there is none."""
+        """The cached output under a key; None if there is none."""
         if not self._most or not _is_cacheable(outputs, encoded):
             return None
         output = self._kept.get(key)
@@ -53,7 +53,7 @@ class Cache:
         return output
 
     def keep(self, key: bytes, output: tuple[Floats, ...], outputs: tuple[Output, ...], encoded: Encoded) -> None:
-        """Keep an output, which must not be changed any more, unless it is larger than the whole cache."""
+        """Keep an output, unless it is larger than the whole cache; the caller must not modify it afterwards."""
         size = _size(output)
         if size > self._most or not _is_cacheable(outputs, encoded):
             return

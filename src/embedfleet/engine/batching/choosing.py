@@ -1,9 +1,9 @@
 """The choice of the waiting inputs that run in the next forward pass.
 
 A batch keeps a token budget and always contains the oldest input. Every pass reads all weights, so few large passes are
-better than many small ones. For a backend without padding, inputs are taken by age while there is room. Where padding
-costs, as in a model that somebody else exported, batches in arrival order would spend most of their work on it. There a
-batch grows around its oldest input: the inputs nearest to it in length join while the padding stays within bounds.
+better than many small ones. A backend without padding takes inputs by age while there is room. A backend with padding,
+such as that of exported models, would spend most of its work on padding if batches were in order of arrival. So its
+batch starts with the oldest input, and the inputs nearest in length join while the padding stays within bounds.
 """
 
 from bisect import bisect_left
@@ -16,9 +16,9 @@ class BatchLimits:
     """Bounds of one forward pass.
 
     Attributes:
-        tokens: Most tokens of all inputs, padding included; a longer input runs alone.
-        padding: Share of those tokens that may be padding, 0 to 1; None where nothing is padded.
-        inputs: Most inputs.
+        tokens: Maximum tokens of all inputs together, padding included; a longer input runs alone.
+        padding: Maximum share of padding in these tokens, 0 to 1; None for a backend without padding.
+        inputs: Maximum number of inputs.
     """
 
     tokens: int = 512
@@ -27,7 +27,7 @@ class BatchLimits:
 
     @classmethod
     def of(cls, tokens: int, *, is_padding_free: bool) -> "BatchLimits":
-        """The limits for a backend that pads inputs, or does not."""
+        """The limits for a backend with or without padding."""
         return cls(tokens, None) if is_padding_free else cls(tokens)
 
 
@@ -35,11 +35,11 @@ def choose_batch(lengths: Sequence[int], limits: BatchLimits) -> list[int]:
     """Choose the inputs that run next.
 
     Args:
-        lengths: Tokens of each waiting input, oldest first; not empty.
+        lengths: Number of tokens of each waiting input, oldest first; not empty.
         limits: Bounds of the batch.
 
     Returns:
-        Indices of the inputs, 0 among them, in order of length: attention takes inputs of one length together.
+        Indices of the inputs, always including 0, in order of length: attention takes inputs of one length together.
     """
     if len(lengths) == 1:
         return [0]
@@ -60,13 +60,13 @@ def _by_age(lengths: Sequence[int], limits: BatchLimits) -> list[int]:
 
 
 def _of_like_length(lengths: Sequence[int], limits: BatchLimits, padding: float) -> list[int]:
-    """Choose the oldest input, then the nearer of its two neighbours in length, as long as either fits."""
+    """Choose the oldest input, then the nearer of the next shorter and the next longer one, while either fits."""
 
     def fits(low: int, high: int, real: int) -> bool:
         count, padded = high - low, (high - low) * sizes[high - 1]
         return count <= limits.inputs and padded <= limits.tokens and padded - real <= padding * padded
 
-    order = sorted(range(len(lengths)), key=lengths.__getitem__)  # stable: of equal lengths the oldest comes first
+    order = sorted(range(len(lengths)), key=lengths.__getitem__)  # stable: among equal lengths the oldest comes first
     sizes = [lengths[index] for index in order]
     low = bisect_left(sizes, lengths[0])
     high, real = low + 1, lengths[0]

@@ -15,7 +15,7 @@ class Inference:
         outputs: Requested outputs of each input, in the order requested; each array has the shape that `Output`
             describes for one input.
         queue_s: Mean wait per input, in seconds; an input in the cache or already running counts 0.
-        inference_s: Mean time per input that this request waited for its forward pass, in seconds.
+        inference_s: Mean time per input that this request waited for a running forward pass, in seconds.
     """
 
     outputs: Sequence[tuple[Floats, ...]]
@@ -52,7 +52,7 @@ class Job:
         return self._error is not None or self.done.done()
 
     def answer(self, index: int, output: tuple[Floats, ...], *, queue_s: float = 0.0, inference_s: float = 0.0) -> bool:
-        """Keep one input's output; returns whether it was the last one missing."""
+        """Keep one input's output; returns whether all inputs are answered now."""
         self._outputs[index] = output
         self._queue_s += queue_s
         self._inference_s += inference_s
@@ -75,7 +75,7 @@ class Job:
             self.done.set_result(self.inference())
 
     def inference(self) -> Inference:
-        """The answers, once all outputs are there."""
+        """The outputs and mean times of the request; only valid once all inputs are answered."""
         outputs = [output for output in self._outputs if output is not None]
         size = len(self._outputs)
         return Inference(outputs, self._queue_s / size, self._inference_s / size)

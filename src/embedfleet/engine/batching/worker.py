@@ -1,4 +1,4 @@
-"""The work of one thread: take batches, compute them, and single out the inputs that cannot be computed."""
+"""The loop of a worker thread: take batches, compute them, and single out inputs that cannot be computed."""
 
 import time
 from collections.abc import Sequence
@@ -17,18 +17,18 @@ from embedfleet.errors import Backend as BackendError
 from embedfleet.metrics import Registry
 from embedfleet.system.heap import give_back
 
-# Idle time before the heap is given back: getting it again costs the next pass a millisecond or two.
+# Idle time after which freed heap memory goes back to the system. It costs the next pass a millisecond or two.
 _REST_S = 5.0
 _NOT_FINITE = "Backend error: the model's output is not finite"
 
 
 class Worker:
-    """The work of one thread; several workers may share a queue and a backend.
+    """The loop of one worker thread; several workers may share a queue and a backend.
 
     Args:
         queue: Queue of batches.
         backend: Backend that runs the model.
-        vectors: Pooling of token states; None for a model that gives no vectors.
+        pooler: Pooler of token states; None for a model that is no embedder.
         registry: Metrics of the engine.
 
     Attributes:
@@ -39,13 +39,13 @@ class Worker:
         self,
         queue: BatchQueue,
         backend: Backend,
-        vectors: EmbeddingPooler | None,
+        pooler: EmbeddingPooler | None,
         registry: Registry,
     ) -> None:
         self.has_failed = False
         self._queue = queue
         self._backend = backend
-        self._vectors = vectors
+        self._pooler = pooler
         self._sizes = registry["te_batch_next_size"].histogram()
         self._tokens = registry["te_batch_next_tokens"].histogram()
         self._splits = registry["te_batch_splits"].value()
@@ -66,14 +66,14 @@ class Worker:
         """Run one pass, and answer the inputs that it computed.
 
         Returns:
-            Parts of the batch to run next, so that in the end only inputs fail that fail alone.
+            Parts of the batch to run next. An input fails only if a pass with this input alone fails.
         """
         self._sizes.observe(len(batch))
         self._tokens.observe(sum(len(item.encoded.ids) for item in batch))
         started = time.perf_counter()
         try:
             outputs = self._forward(batch)
-        except BaseException as error:  # noqa: BLE001 - a panic of native code is no Exception, and the thread must live
+        except BaseException as error:  # noqa: BLE001 - native panics are no Exception, and the thread must go on
             self.has_failed = True
             return self._try_apart(batch, batch, error)
         sound = [(item, output) for item, output in zip(batch, outputs, strict=True) if output is not None]
@@ -85,7 +85,7 @@ class Worker:
     def _try_apart(
         self, batch: Sequence[Computation], left: Sequence[Computation], error: BaseException
     ) -> list[Sequence[Computation]]:
-        """Choose the parts to run after a pass that left inputs without an output; a single input fails.
+        """Choose the parts to run after a pass that left inputs without an output; fail a batch of one input.
 
         Args:
             batch: Inputs of the pass.
@@ -108,7 +108,7 @@ class Worker:
         given = self._backend.forward(*join([item.encoded for item in batch]), union)
         parts = {output: _parts(output, rows, batch) for output, rows in zip(union, given, strict=True)}
         finite = [True] * len(batch)
-        with np.errstate(all="ignore"):  # a sum that is not finite is expected here
+        with np.errstate(all="ignore"):  # sums that are not finite are expected here
             for output, rows in zip(union, given, strict=True):
                 if not _is_finite(rows):
                     finite = [one and _is_finite(part) for one, part in zip(finite, parts[output], strict=True)]
@@ -118,18 +118,18 @@ class Worker:
         ]
 
     def _outputs(self, item: Computation, rows: Sequence[Floats]) -> tuple[Floats, ...] | None:
-        """The outputs of one input; None where layers after the pooling made its vector not finite."""
+        """The outputs of one input; None if its vector is not finite after the layers that follow pooling."""
         with np.errstate(all="ignore"):
             given = tuple(self._output(item, output, part) for output, part in zip(item.outputs, rows, strict=True))
             vectors = [part for output, part in zip(item.outputs, given, strict=True) if output is Output.VECTOR]
             return given if all(map(_is_finite, vectors)) else None
 
     def _output(self, item: Computation, output: Output, part: Floats) -> Floats:
-        """One output of one input; a copy where a view would keep the whole batch in memory for one row."""
+        """One output of one input, copied if a view would keep the whole batch in memory for one row."""
         if output is not Output.VECTOR:
             return part if output.is_per_token else part.copy()
-        assert self._vectors is not None, "only embedders give vectors"
-        return self._vectors(part, item.encoded.skipped)
+        assert self._pooler is not None, "only embedders give vectors"
+        return self._pooler(part, item.encoded.skipped)
 
 
 def _is_finite(rows: Floats) -> bool:
@@ -141,7 +141,7 @@ def _is_finite(rows: Floats) -> bool:
 
 
 def join(inputs: Sequence[Encoded]) -> tuple[Integers, Integers, Integers]:
-    """Lay sequences end to end; returns their token ids, token types and lengths."""
+    """Concatenate sequences; returns their token ids, token types and lengths."""
     lengths = np.array([len(item.ids) for item in inputs], dtype=np.int64)
     if len(inputs) == 1:
         return inputs[0].ids, inputs[0].types, lengths
@@ -149,7 +149,7 @@ def join(inputs: Sequence[Encoded]) -> tuple[Integers, Integers, Integers]:
 
 
 def _parts(output: Output, rows: Floats, batch: Sequence[Computation]) -> Sequence[Floats]:
-    """Split rows by input: one row each, or one row per token."""
+    """Split rows by input: one row per input, or one per token."""
     if not output.is_per_token:
         return list(rows)
     ends = accumulate(len(item.encoded.ids) for item in batch)

@@ -11,12 +11,12 @@ class Backend(Protocol):
 
     Attributes:
         precision: Number type of the computation, as ``/info`` names it.
-        padding_free: Whether sequences of different lengths cost no more in one batch than in separate ones, so that
+        is_padding_free: Whether sequences of different lengths cost no more in one batch than in separate ones, so that
             batches may mix lengths.
     """
 
     precision: str
-    padding_free: ClassVar[bool]
+    is_padding_free: ClassVar[bool]
 
     def forward(
         self, ids: Integers, types: Integers, lengths: Integers, outputs: tuple[Output, ...]
@@ -26,11 +26,11 @@ class Backend(Protocol):
         Args:
             ids: Token ids of all sequences, [tokens].
             types: Token type ids, [tokens].
-            lengths: Tokens of each sequence, [sequences], each at least 1.
-            outputs: Outputs to compute, some of those of `output_heads.outputs_of`.
+            lengths: Number of tokens of each sequence, [sequences], each at least 1.
+            outputs: Outputs to compute, from those of `output_heads.outputs_of`.
 
         Returns:
-            Rows of each of ``outputs``, in their order; `Output` has the shapes.
+            Rows of each output, in the order of ``outputs`` and in the shape that `Output` states.
 
         Raises:
             errors.OutOfMemory: The memory does not suffice for so many tokens; a smaller batch may succeed.
@@ -38,7 +38,7 @@ class Backend(Protocol):
         """
 
     def check(self) -> None:
-        """Check that the weights in memory are still those that were loaded; takes microseconds.
+        """Check that the weights in memory are still the loaded ones; takes microseconds.
 
         Raises:
             errors.WeightsChanged: A program wrote to a mapped file.

@@ -1,4 +1,4 @@
-"""Embedding of an input: its token states, pooled, and passed through the layers after pooling."""
+"""The embedding of an input, made from its token states by pooling and the layers after it."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -36,7 +36,7 @@ _ACTIVATIONS: dict[Activation, _Computation] = {"tanh": np.tanh, "relu": _relu, 
 class EmbeddingPooler:
     """Pools token states and applies the layers that a model has after pooling.
 
-    This is one vector per input, little work, so numpy does it in the thread that ran the model.
+    One vector per input is little work, so numpy computes it in the thread that ran the model.
 
     Args:
         spec: Specification of an embedder.
@@ -51,11 +51,11 @@ class EmbeddingPooler:
         self._steps: list[_Computation] = [_computation(step) for step in spec.steps]
 
     def __call__(self, states: Floats, skipped: int = 0) -> Floats:
-        """Compute the embedding of one input. A final normalisation is left to the request.
+        """Compute the embedding of one input, without a final normalisation, which the request decides.
 
         Args:
             states: States of the input's tokens, [tokens, hidden].
-            skipped: Number of first tokens that are not pooled, fewer than all.
+            skipped: Number of leading tokens that are not pooled, fewer than all.
 
         Returns:
             Vector in its own memory, [dimensions].

@@ -1,4 +1,4 @@
-"""Estimate of the memory that a forward pass needs beside the weights, counted from the model's operations."""
+"""Estimate of the memory that a forward pass needs besides the weights, from the model's operations."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing_extensions import override
 
 from embedfleet.engine.compute.output_heads import compute_outputs, outputs_of
 from embedfleet.engine.families.disentangled import TILE, Disentangled
-from embedfleet.engine.families.ops import BLOCK, UNDIVIDED, Activation, Attention, Linear, Ops, Rotary
+from embedfleet.engine.families.ops import BLOCK, LONGEST_UNSPLIT, Activation, Attention, Linear, Ops, Rotary
 from embedfleet.engine.files.tensor import Tensor
 from embedfleet.engine.files.weights import Weights
 from embedfleet.engine.model.spec import ModelSpec
@@ -17,18 +17,18 @@ _BYTES = 4  # per float32
 _HEAP = 1.75
 _FIRST_TOUCH = 64_000_000  # bytes of the runtime's code and of the weights that a first pass touches
 NumberCount = Callable[[int], int]
-"""Tokens of a text → count of numbers that are held."""
+"""Number of tokens of a text → count of the numbers held in memory."""
 
 
 def pass_bytes(spec: ModelSpec, tokens: int) -> int:
-    """Upper bound of the memory that a float32 pass over one text adds to a process, in bytes, without the weights.
+    """Upper bound of the memory that a float32 pass over one text adds to a process, in bytes, weights excluded.
 
     Several texts with as many tokens in total need no more. A runtime that computes in place or avoids copies needs
     less.
 
     Args:
         spec: Specification of a model whose tensors are in its folder.
-        tokens: Tokens of the text.
+        tokens: Number of tokens of the text.
     """
     ops = _CountingOps()
     outputs = compute_outputs(spec, ops, Weights(spec.weights_file, spec.family.anchor), outputs_of(spec))
@@ -40,8 +40,8 @@ class _Step:
     """An operation of the pass.
 
     Attributes:
-        reads: Numbers of the values that it reads.
-        scratch: Numbers that it holds beside its inputs and its output.
+        reads: Step numbers of the values that it reads.
+        scratch: Count of numbers that it holds besides its inputs and its output.
     """
 
     reads: tuple[int, ...]
@@ -49,20 +49,20 @@ class _Step:
 
 
 class _CountingOps(Ops[int]):
-    """Operations on the numbers of values. They record what each operation reads and how wide its output is."""
+    """Operations that only record what each step reads and how wide its output is; a value is its step's number."""
 
     ids = types = positions = -1  # inputs, whose size is negligible
 
     def __init__(self) -> None:
-        self._widths: list[int] = []  # numbers per token of each value; the step with its number makes it
+        self._widths: list[int] = []  # width per token of each step's output
         self._steps: list[_Step] = []
 
     def peak(self, tokens: int, kept: Sequence[int]) -> int:
-        """Largest count of numbers held at a time, if each value is freed after the last step that reads it.
+        """Largest count of numbers held at one time, if each value is freed after the last step that reads it.
 
         Args:
-            tokens: Tokens of the text.
-            kept: Values that are never freed.
+            tokens: Number of tokens of the text.
+            kept: Step numbers of the values that are never freed.
         """
         ends = dict.fromkeys(range(len(self._steps)), 0)
         for number, step in enumerate(self._steps):
@@ -110,7 +110,7 @@ class _CountingOps(Ops[int]):
         return self._add(self._widths[states], states)
 
     @override
-    def rms_norm(self, states: int, scale: Tensor, epsilon: float, *, above: float = 0.0) -> int:
+    def rms_norm(self, states: int, scale: Tensor, epsilon: float, *, offset: float = 0.0) -> int:
         return self._add(self._widths[states], states)
 
     @override
@@ -165,19 +165,19 @@ class _CountingOps(Ops[int]):
 
 
 def _attention_scratch(attention: Attention, tokens: int) -> int:
-    """Numbers that attention holds: queries, keys and values by head, and the scores and biases of one block."""
+    """Count of numbers that attention holds: queries, keys and values by head, scores and biases of one block."""
     width = attention.heads * attention.head_size
     copies = 6 * width * tokens
     if attention.is_plain:
         return copies
     if isinstance(attention.bias, Disentangled):
-        # Per tile: the products with the tables, their shifted parts and the resulting bias. Besides, the keys with
-        # the padding of their last block, and the tables' rows for each block of keys.
+        # Each tile has products with the tables, their shifted parts and the resulting bias. In addition there are the
+        # keys, padded to whole blocks, and the tables' rows for each block of keys.
         rows = min(tokens, TILE)
         return copies + 6 * width * (tokens + rows) + attention.heads * rows * (4 * rows + 6 * tokens)
-    if tokens <= UNDIVIDED:
+    if tokens <= LONGEST_UNSPLIT:
         return copies + 4 * attention.heads * tokens * tokens
     spans = [attention.key_range(begin, min(begin + BLOCK, tokens), tokens) for begin in range(0, tokens, BLOCK)]
     keys = max(high - low for low, high in spans)
     # Besides the block, the graph holds the full scores that it would use for a shorter text.
-    return copies + 2 * width * keys + 4 * attention.heads * BLOCK * keys + attention.heads * UNDIVIDED**2
+    return copies + 2 * width * keys + 4 * attention.heads * BLOCK * keys + attention.heads * LONGEST_UNSPLIT**2

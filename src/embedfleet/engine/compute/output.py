@@ -11,11 +11,11 @@ class Output(StrEnum):
     WORDS = "words"  # SPLADE's weight of each vocabulary word (`pooling.splade`), [sequences, vocabulary]
     LEXICAL = "lexical"  # bge-m3's lexical weight of each token, [tokens, 1]
     COLBERT = "colbert"  # bge-m3's ColBERT vector of each token, not normalised, [tokens, dimensions]
-    VECTOR = "vector"  # the pooled states, not normalised, [hidden]; made by `EmbeddingPooler`, not by a backend
+    VECTOR = "vector"  # the embedding, not normalised, [dimensions]; `EmbeddingPooler` makes it, not a backend
 
     @property
     def source(self) -> "Output":
-        """Output of the backend that this one is made of."""
+        """The backend's output that this one is made of."""
         return Output.STATES if self is Output.VECTOR else self
 
     @property

@@ -1,4 +1,4 @@
-"""Outputs of a model, computed from its last hidden states in operations of any backend."""
+"""Outputs of a model, computed from its last hidden states by the operations of any backend."""
 
 from collections.abc import Sequence
 
@@ -25,16 +25,16 @@ def outputs_of(spec: ModelSpec) -> tuple[Output, ...]:
 
 
 def compute_outputs(spec: ModelSpec, ops: Ops[V], weights: Weights, outputs: Sequence[Output]) -> dict[Output, V]:
-    """Run a model's body once and compute outputs of its last hidden states.
+    """Run a model's body once and compute outputs from its last hidden states.
 
     Args:
         spec: Specification of the model.
         ops: Operations of the backend.
         weights: Weights of the model.
-        outputs: Outputs to compute, some of `outputs_of`.
+        outputs: Outputs to compute, from `outputs_of`.
 
     Returns:
-        Rows of each of ``outputs``. For ``WORDS``, these are word logits [tokens, vocabulary] before pooling.
+        Rows of each output. For ``WORDS``, these are word logits [tokens, vocabulary] before pooling.
 
     Raises:
         ModelError: A tensor is missing, its shape is not the config's, or the family has no such head.
@@ -71,7 +71,7 @@ def _logit_score(spec: ModelSpec, score: LogitScore, ops: Ops[V], weights: Weigh
 
 
 def _linear(spec: ModelSpec, tensors: Weights, rows: int | None = None) -> Linear:
-    """A head of bge-m3 from its own file, a state dict of ``weight`` and ``bias``.
+    """Find a head of bge-m3 in its own file, a state dict of ``weight`` and ``bias``.
 
     Args:
         spec: Specification of the model.

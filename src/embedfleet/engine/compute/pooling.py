@@ -8,7 +8,7 @@ from embedfleet.arrays import Floats
 from embedfleet.engine.model.pooling_config import Pooling
 from embedfleet.errors import Backend
 
-# Range of a vector's squared length that is exact in float32. Outside of it, the length is computed in float64.
+# Range of squared lengths of vectors that are exact in float32. Outside this range, lengths are computed in float64.
 _LEAST_SQUARE, _GREATEST_SQUARE = 1e-30, 1e37
 _NO_DIRECTION = (
     "Backend error: the model's vector, or the part that `dimensions` keeps, is zero: it has no direction and cannot "
@@ -22,7 +22,7 @@ def pool(states: Floats, pooling: Pooling, skipped: int = 0) -> Floats:
     Args:
         states: States of at least one token, special tokens included, [tokens, hidden].
         pooling: Kind of pooling.
-        skipped: Number of first tokens to leave out, fewer than all: those of a prompt. The others keep their
+        skipped: Number of leading tokens to leave out, fewer than all: those of a prompt. The others keep their
             positions.
 
     Returns:
@@ -70,7 +70,7 @@ def splade(logits: Floats, first: np.ndarray[Any, np.dtype[np.int64]]) -> Floats
 
 
 def words_of(weights: Floats) -> dict[int, float]:
-    """Index of each word with a weight other than 0 → weight.
+    """Map the index of each word with a weight other than 0 to its weight.
 
     Args:
         weights: Weight of each word, [vocabulary].
@@ -89,7 +89,7 @@ def normalize(vectors: Floats) -> Floats:
 
 
 def unit(vectors: Floats) -> Floats:
-    """Scale rows to L2 norm 1, as `normalize`, and refuse rows of zeros.
+    """Scale rows to L2 norm 1, as `normalize` does, but refuse rows of zeros.
 
     Raises:
         errors.Backend: A row is zero.
@@ -101,8 +101,8 @@ def unit(vectors: Floats) -> Floats:
 
 
 def _normalized(vectors: Floats) -> tuple[Floats, bool]:
-    """Rows scaled to L2 norm 1, and whether one of them is zero."""
-    # The formula of np.linalg.norm without its Python code, which a forward pass evicts from the cache.
+    """Scale rows to L2 norm 1; returns them, and whether one of them is zero."""
+    # This is np.linalg.norm without its Python code, which each forward pass evicts from the processor's cache.
     with np.errstate(over="ignore"):
         squares: Floats = np.add.reduce(vectors * vectors, axis=-1, keepdims=True)
     if not squares.size or (squares.min() > _LEAST_SQUARE and squares.max() < _GREATEST_SQUARE):

@@ -1,4 +1,4 @@
-"""Positions and boundaries of concatenated sequences, which backends need beside the token ids."""
+"""Positions and boundaries of concatenated sequences, which backends need besides the token ids."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ def ragged_layout(lengths: Integers) -> RaggedLayout:
     A run is a group of neighbouring sequences of equal length.
 
     Args:
-        lengths: Tokens of each sequence, [sequences], each at least 1.
+        lengths: Number of tokens of each sequence, [sequences], each at least 1.
 
     Returns:
         ``places``: position of each token in its sequence, [tokens].

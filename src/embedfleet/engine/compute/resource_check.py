@@ -18,14 +18,14 @@ class Memory:
     """Memory that a process may still use, in bytes.
 
     Attributes:
-        left: Upper bound, if all that can be dropped is dropped.
-        easy: Part of it that is available without evicting other programs' caches. More than that may still work.
-        swap: Part of it that is free swap space.
-        limit: Origin of the bound, in words for a message.
+        left: Upper bound, reached if everything that can be dropped is dropped.
+        available: Part of ``left`` that is free without evicting other programs' caches. More may still work.
+        swap: Part of ``left`` that is free swap space.
+        limit: Source of the bound, in words for a message.
     """
 
     left: int
-    easy: int
+    available: int
     swap: int = 0
     limit: str = "this machine"
 
@@ -86,9 +86,9 @@ def check_memory(folder: Path, least: int, likely: int, memory: Memory) -> str:
     Raises:
         NoRoom: The memory cannot suffice.
     """
-    if likely <= memory.easy:
+    if likely <= memory.available:
         return ""
-    has = f"{memory.limit} has {_megabytes(min(memory.easy, memory.left))} left"
+    has = f"{memory.limit} has {_megabytes(min(memory.available, memory.left))} left"
     if least > memory.left:
         raise NoRoom(
             f"{folder}: not enough memory: its weights take {_megabytes(least)}, {has}",
@@ -105,7 +105,7 @@ def check_disk(folder: Path, needed: int) -> None:
         needed: Bytes needed.
 
     Raises:
-        OSError: It has not; the message states the free space.
+        OSError: The space does not suffice; the message states how much is free.
     """
     found = os.statvfs(folder)
     free = found.f_bavail * found.f_frsize

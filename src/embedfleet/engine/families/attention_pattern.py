@@ -12,14 +12,14 @@ FULL, SLIDING = "full_attention", "sliding_attention"
 
 @dataclass(frozen=True, slots=True)
 class LayerAttention:
-    """Attention and rotary embedding of one layer."""
+    """Attention and rotary embedding of a single layer."""
 
     attention: Attention
     rotary: Rotary
 
 
 def read_layer_types(config: ModelConfig, count: int, default: list[str]) -> list[str]:
-    """Type of each layer: `FULL` or `SLIDING`.
+    """Read the type of each layer: `FULL` or `SLIDING`.
 
     Args:
         config: Config of the model, with or without ``layer_types``.
@@ -27,7 +27,7 @@ def read_layer_types(config: ModelConfig, count: int, default: list[str]) -> lis
         default: Types if the config states none.
 
     Raises:
-        ModelError: A type is unknown, or their number is not ``count``.
+        ModelError: A type is unknown, or there are not ``count`` types.
     """
     kinds: object = config.values.get("layer_types") or default
     if not isinstance(kinds, list) or len(kinds) != count or not all(kind in [FULL, SLIDING] for kind in kinds):

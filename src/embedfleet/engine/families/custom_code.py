@@ -15,13 +15,13 @@ _OTHER_NAMES = {
 
 
 def known_class(config: ModelConfig) -> str:
-    """Lowercase name of the architecture that a folder's custom code implements; empty if it has no such code.
+    """Find the architecture that a folder's custom code implements, in lowercase; empty if there is no such code.
 
     A class with the name that transformers or the model's authors use is assumed to compute what the family does. Code
     with any other name may compute anything.
 
     Raises:
-        ModelError: The custom code has another name.
+        ModelError: The custom code has any other name.
     """
     model_type = str(config.values.get("model_type"))
     own = re.sub("[^a-z0-9]", "", model_type.lower())

@@ -26,7 +26,7 @@ _NAMES = replace(
 
 
 class DebertaV2(Family):
-    """DeBERTa-v2: learned relative positions, one by one for short distances and logarithmic for longer ones."""
+    """DeBERTa-v2: learned relative positions, one per short distance, in logarithmic buckets for longer ones."""
 
     model_types: ClassVar[tuple[str, ...]] = ("deberta-v2",)
     anchor: ClassVar[str] = "embeddings.word_embeddings.weight"
@@ -110,7 +110,7 @@ class DebertaV2(Family):
         )
         attention = replace(self._attention, bias=self._bias(weights, prefix, query, key))
         queries = ops.dense(states, query)
-        if self._relative.parts > 1:  # scores are divided by the square root of the number of their terms
+        if self._relative.parts > 1:  # a score is divided by the square root of the number of its terms
             queries = ops.scale(queries, 1 / math.sqrt(self._relative.parts))
         mixed = ops.attention(queries, ops.dense(states, key), ops.dense(states, value), attention)
         return self._encoder.norm(ops, weights, names.attention_norm, ops.add(ops.dense(mixed, out), states))
@@ -133,7 +133,7 @@ class DebertaV2(Family):
             key = linear(weights.body, f"{own}pos_key_proj", width, width) if to_position else key
             query = linear(weights.body, f"{own}pos_query_proj", width, width) if to_content else query
         root = math.sqrt(self._attention.head_size)
-        # The token queries, which meet the relative keys, are already divided by the root of the number of terms.
+        # The token queries that relative keys are multiplied by are already divided by the root of the number of terms.
         keys = self._project(weights, key, 1 / root) if to_position else None
         queries = self._project(weights, query, 1 / root / math.sqrt(relative.parts)) if to_content else None
         return Disentangled(keys, queries, relative.span, relative.exact, relative.farthest, self.max_input_length)
@@ -156,7 +156,7 @@ class DebertaV2(Family):
 
 
 def _read_kernel(config: ModelConfig, width: int) -> tuple[int, int]:
-    """Kernel size in tokens, 0 for none, and number of groups of the convolution after the first layer."""
+    """Read the convolution after the first layer: its kernel size in tokens, 0 for none, and its number of groups."""
     size, groups = config.number("conv_kernel_size", 0), config.number("conv_groups", 1)
     if size and not size % 2:
         raise ModelError(f"{config.file}: `conv_kernel_size` is {size}, an odd number is needed")

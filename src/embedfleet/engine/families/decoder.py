@@ -29,7 +29,7 @@ class DecoderShape:
         has_post_norms: Whether the output of each block is normalised before it is added.
         scale_offset: Number that is added to the stored scales of the norms.
         embedding_scale: Factor of the word embeddings.
-        query_scale: Factor of the queries, besides the division by the square root of the head size.
+        query_scale: Factor of the queries, in addition to the division by the square root of the head size.
     """
 
     layers: Sequence[LayerAttention]
@@ -45,7 +45,7 @@ class DecoderShape:
 
 
 class Decoder(Family):
-    """Base of the decoder families. A family reads its `DecoderShape`, and may add a head.
+    """Base of the decoder families; a family reads its `DecoderShape`, and may override the head.
 
     Args:
         config: Config of the model.
@@ -126,11 +126,11 @@ class Decoder(Family):
 
     def _norm(self, ops: Ops[V], weights: Weights, name: str, states: V, width: int = 0) -> V:
         scale = weights.body(f"{name}.weight", width or self.hidden_size)
-        return ops.rms_norm(states, scale, self._epsilon, above=self._shape.scale_offset)
+        return ops.rms_norm(states, scale, self._epsilon, offset=self._shape.scale_offset)
 
 
 def read_activation(config: ModelConfig) -> Activation:
-    """Activation of the gate, from ``hidden_act``.
+    """Read the activation of the gate from ``hidden_act``.
 
     Raises:
         ModelError: The activation is not supported.
@@ -142,12 +142,12 @@ def read_activation(config: ModelConfig) -> Activation:
 def read_grouped_attention(
     config: ModelConfig, *, is_causal: bool, key_heads: int | None = None, size: int | None = None
 ) -> Attention:
-    """Attention over the whole sequence, with grouped key and value heads.
+    """Read attention over the whole sequence, with grouped key and value heads.
 
     Args:
         config: Config of the model.
         is_causal: Whether the attention is causal.
-        key_heads: Number of key heads if the config has no such key; None for one per query head.
+        key_heads: Number of key heads if the config states none; None for one per query head.
         size: Head size if the config states none; None for the hidden size divided by the number of heads.
 
     Raises:

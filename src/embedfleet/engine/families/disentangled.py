@@ -11,7 +11,7 @@ from embedfleet.engine.files.tensor import Tensor
 Integers = np.ndarray[Any, np.dtype[np.int64]]
 
 TILE = 128
-"""Queries whose scores are computed at a time on the CPU."""
+"""Number of queries whose scores are computed at a time on the CPU."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class Norm:
 
 @dataclass(frozen=True, slots=True)
 class Projection:
-    """A table after a dense layer. It is the same for every text, so it is computed once when the model is loaded.
+    """A table that a dense layer projects. It is the same for every text, so it is computed once, at load.
 
     Attributes:
         table: Table, [rows, width].
@@ -68,17 +68,17 @@ class Projection:
 
 @dataclass(frozen=True, slots=True)
 class Disentangled:
-    """Bias on the score of query q at position i and key k at position j: q . keys[r] + k . queries[r], r by i - j.
+    """Bias on the score of query q at place i and key k at place j: q . keys[r] + k . queries[r], with row r for i - j.
 
     Each head has its own columns of both tables. The tables already include the scaling factors of the scores.
 
     Attributes:
         keys: Relative keys, for content to position, [2 x span, heads x head_size]; None if the model has none.
         queries: Relative queries, for position to content, [2 x span, heads x head_size]; None if the model has none.
-        span: Rows for each sign of the distance; longer distances share the last row.
+        span: Number of rows for each sign of the distance; longer distances share the last row.
         exact: Distance in tokens from which distances share rows logarithmically; 0 if each distance has its own row.
         farthest: Distance in tokens after which the last logarithmic row begins.
-        longest: Tokens of the longest input.
+        longest: Number of tokens of the longest input.
     """
 
     keys: Projection | None
@@ -98,7 +98,7 @@ class Disentangled:
     def _logarithmic(self, distances: Integers) -> Integers:
         """Map long distances to logarithmic buckets.
 
-        In float32, as in training: at a power of the base, a rounding error decides the bucket.
+        This is computed in float32, as in training: at a power of the base, a rounding error decides the bucket.
         """
         far, exact = np.abs(distances), np.float32(self.exact)
         ratios = np.maximum(far, self.exact).astype(np.float32) / exact

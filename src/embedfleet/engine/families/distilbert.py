@@ -72,10 +72,10 @@ class DistilBert(Family):
 
 
 def _refuse_contradictions(config: ModelConfig) -> None:
-    """Refuse a size that is stated twice with two values; transformers would take the general name's.
+    """Refuse a size that is stated under two names with two values; transformers would take the general name's.
 
     Raises:
-        ModelError: A size is stated twice, with two values.
+        ModelError: A size has two values.
     """
     for own, other in _OTHER_NAMES.items():
         if other in config.values and config.values[other] != config.values.get(own):

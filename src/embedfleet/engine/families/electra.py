@@ -1,4 +1,4 @@
-"""ELECTRA (Clark et al. 2020), generator and discriminator: BERT with embeddings of a width of their own."""
+"""ELECTRA (Clark et al. 2020), generator and discriminator: BERT whose embeddings have a width of their own."""
 
 from typing import ClassVar
 
@@ -15,7 +15,7 @@ from embedfleet.model_folder.config import ModelConfig
 
 
 class Electra(Family):
-    """ELECTRA: both heads always activate by the exact GELU; the masked-language head is the generator's."""
+    """ELECTRA: both heads always use the exact GELU; the masked-language head is the generator's."""
 
     model_types: ClassVar[tuple[str, ...]] = ("electra",)
     anchor: ClassVar[str] = "embeddings.word_embeddings.weight"

@@ -13,13 +13,13 @@ class Family(ABC):
 
     Attributes:
         model_types: Values of ``model_type`` in config.json that select this family.
-        anchor: Name of a tensor that every checkpoint has. The text before it in a checkpoint is the prefix of the
-            body's tensors.
-        hidden_size: Numbers of a token's state.
-        vocabulary: Rows of the word embeddings.
+        anchor: Name of a tensor that every checkpoint has. In a checkpoint, the text before this name is the prefix of
+            the body's tensors.
+        hidden_size: Width of a token's state.
+        vocabulary: Number of rows of the word embeddings.
         token_types: Number of token types; 1 if the family has none.
         first_position: Position of a sequence's first token: 0, or the padding id + 1 for RoBERTa and its relatives.
-        max_input_length: Longest input that the positions allow, in tokens, special tokens included.
+        max_input_length: Longest input that the positions allow, in tokens, including special ones.
     """
 
     model_types: ClassVar[tuple[str, ...]]

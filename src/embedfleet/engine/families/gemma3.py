@@ -68,7 +68,7 @@ def _refuse_unsupported(config: ModelConfig) -> None:
 
 
 def _read_layers(config: ModelConfig) -> list[LayerAttention]:
-    """Attention of each layer."""
+    """Read the attention of each layer."""
     is_bidirectional = config.flag("use_bidirectional_attention", default=False)
     full = read_grouped_attention(config, is_causal=not is_bidirectional, key_heads=4, size=256)
     count, every = config.number("num_hidden_layers"), max(1, config.number("sliding_window_pattern", _PATTERN))
@@ -90,7 +90,7 @@ def _read_layers(config: ModelConfig) -> list[LayerAttention]:
 
 
 def _rotary(config: ModelConfig, size: int, layer_type: str, *, theta: float, key: str) -> Rotary:
-    """Rotary embedding of one layer type; ``rope_scaling`` of older configs applies to full attention only.
+    """Read the rotary embedding of a layer type; older configs' ``rope_scaling`` applies to full attention only.
 
     Raises:
         ModelError: ``rope_parameters`` does not distinguish layer types; transformers would then use defaults.

@@ -28,7 +28,7 @@ _NAMES = TensorNames(
 
 
 class Gte(Family):
-    """GTE. The authors' models have the type ``new``, transformers' ``gte``; their tensors have the same names."""
+    """GTE. Its type is ``new`` in the authors' models and ``gte`` in transformers; the tensor names are the same."""
 
     model_types: ClassVar[tuple[str, ...]] = ("new", "gte")
     anchor: ClassVar[str] = "embeddings.word_embeddings.weight"
@@ -71,7 +71,7 @@ class Gte(Family):
     @override
     def word_logits(self, ops: Ops[V], weights: Weights, states: V) -> V:
         hidden, find = self.hidden_size, weights.head
-        # The reference always activates by the exact GELU, whatever the config says.
+        # The reference always uses the exact GELU, whatever the config says.
         states = ops.activate(ops.dense(states, linear(find, "lm_head.dense", hidden, hidden)), "gelu")
         states = layer_norm(ops, find, "lm_head.norm", states, width=hidden, epsilon=self._encoder.epsilon)
         decoder = word_decoder(weights, "lm_head.decoder", "lm_head.decoder.bias", self._words(weights))

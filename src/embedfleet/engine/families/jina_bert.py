@@ -1,4 +1,7 @@
-"""JinaBERT (Günther et al. 2023): a gated BERT with ALiBi; may be of type ``bert``, with ``alibi`` positions."""
+"""JinaBERT (Günther et al. 2023): BERT with ALiBi and a gated feed-forward block.
+
+Its config.json may state the type ``bert``, with ``alibi`` positions.
+"""
 
 import math
 from dataclasses import replace
@@ -32,8 +35,8 @@ _GATES: dict[str, Activation] = {"geglu": "gelu", "reglu": "relu"}
 class JinaBert(Family):
     """JinaBERT: no position embeddings; ALiBi lowers the scores of distant tokens.
 
-    jina-embeddings-v2-base-code orders its layers differently (`jina_code`). Its config.json does not say so; only its
-    tensors tell.
+    The layers of jina-embeddings-v2-base-code differ (`jina_code`). Its config.json does not say so; only its tensor
+    names show it.
     """
 
     model_types: ClassVar[tuple[str, ...]] = ("jina_bert",)
@@ -86,7 +89,7 @@ class JinaBert(Family):
 
 
 def alibi_slopes(heads: int) -> tuple[float, ...]:
-    """ALiBi's slope of each head (Press et al. 2022, section 3; for other than powers of two, the authors' code).
+    """ALiBi's slope of each head (Press et al. 2022, section 3, and the authors' code).
 
     For a power of two, the slopes fall geometrically from 2^(-8/heads) to 2^-8. Other numbers of heads get the slopes
     of the next lower power of two, then every second slope of the next higher one.

@@ -1,4 +1,4 @@
-"""Layers of jina-embeddings-v2-base-code: JinaBERT's with normalised queries and keys, and one more norm."""
+"""Layers of jina-embeddings-v2-base-code: JinaBERT's layers with normalised queries and keys, and one more norm."""
 
 from dataclasses import dataclass, replace
 

@@ -19,8 +19,8 @@ class MixtureOfExperts:
 
     Attributes:
         count: Number of experts.
-        most: Number of experts per token.
-        every: Period of the layers with experts: the second of each group of so many layers has them.
+        most: Number of experts that compute each token.
+        every: Period of the layers with experts, in layers; the second layer of each period has experts.
         width: Hidden size.
         inner_width: Width within an expert.
         activation: Activation within an expert.
@@ -38,7 +38,7 @@ class MixtureOfExperts:
         return layer % self.every == 1
 
     def states(self, ops: Ops[V], weights: Weights, prefix: str, states: V) -> V:
-        """Output of the experts, [tokens, width].
+        """Compute the output of the experts, [tokens, width].
 
         Args:
             ops: Operations of the backend.
@@ -62,7 +62,7 @@ class MixtureOfExperts:
 def read_mixture_of_experts(
     config: ModelConfig, width: int, inner_width: int, activation: Activation
 ) -> MixtureOfExperts | None:
-    """Read the experts of a config by Nomic's authors; None if it has none.
+    """Read the experts of a config with the keys of Nomic's authors; None if it has none.
 
     Raises:
         ModelError: A value is not supported; the message names it and its key.

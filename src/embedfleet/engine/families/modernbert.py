@@ -96,10 +96,10 @@ class ModernBert(Family):
 
 
 def _read_layers(config: ModelConfig, hidden: int) -> list[LayerAttention]:
-    """Attention of each layer. Newer configs name every layer's type, older ones the period of full attention.
+    """Read each layer's attention. Newer configs state every layer's type, older ones the period of full attention.
 
     Raises:
-        ModelError: A layer type is unknown, or their number is not the number of layers.
+        ModelError: A layer type is unknown, or there are not as many types as layers.
     """
     attention = read_attention(config, "num_attention_heads", hidden)
     sliding = replace(attention, window=config.number("local_attention", 128) // 2)

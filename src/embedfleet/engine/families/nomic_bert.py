@@ -92,7 +92,7 @@ class NomicBert(Family):
 
 
 def _activation(config: ModelConfig, *, has_own_keys: bool) -> Activation:
-    """Activation of the feed-forward block, by the authors' key or transformers'."""
+    """Read the activation of the feed-forward block from the authors' key or transformers'."""
     activation: Activation = (
         config.choice("activation_function", _GATES | {"gelu": "gelu"}, "swiglu")
         if has_own_keys
@@ -119,11 +119,11 @@ def _refuse_unsupported(config: ModelConfig) -> None:
 
 
 def _vocabulary(config: ModelConfig) -> int:
-    """Rows of the word embeddings, rounded up as in the authors' code."""
+    """Number of rows of the word embeddings, rounded up as in the authors' code."""
     size, multiple = config.number("vocab_size"), max(1, config.number("pad_vocab_size_multiple", 1))
     return -(-size // multiple) * multiple
 
 
 def _number(config: ModelConfig, own: str, other: str) -> int:
-    """A whole number under the authors' key ``own``, or under ``other``."""
+    """Read a whole number under the authors' key ``own``, or under ``other`` if that is absent."""
     return config.number(own if own in config.values else other)

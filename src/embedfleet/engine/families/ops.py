@@ -1,8 +1,8 @@
-"""Operations that the forward pass of every model family is made of, implemented by each backend.
+"""The operations of a forward pass, which every model family calls and each backend implements.
 
 A family (`engine/families`) writes its forward pass as calls of `Ops`. A backend that builds a graph returns the name
-of a node's output from each call; a backend that computes eagerly returns values. Each family is therefore written and
-tested once, and all backends compute the same numbers.
+of a node's output from each call; a backend that computes eagerly returns values. So each family is written and tested
+once, and all backends compute the same numbers.
 
 The sequences of a batch are concatenated. In shapes, ``tokens`` is the number of tokens of the whole batch and
 ``sequences`` the number of sequences. Backends avoid padding where they can.
@@ -31,14 +31,14 @@ ACTIVATIONS: dict[str, Activation] = {
 }
 """Names of activations in config.json (transformers, activations.py) → activation."""
 
-UNDIVIDED = 512
-"""Longest sequence, in tokens, whose attention scores are held all at once; plain attention is exempt.
+LONGEST_UNSPLIT = 512
+"""Longest sequence, in tokens, whose attention scores are all held at once; plain attention has no such limit.
 
-For a longer sequence only the scores of a block of queries are held.
+For a longer sequence only the scores of one block of queries are held.
 """
 
 BLOCK = 256
-"""Queries per block."""
+"""Number of queries per block."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ class RelativeBias:
     Attributes:
         table: Learned biases, [buckets, heads].
         buckets: Number of buckets, half of them for each sign of the distance.
-        max_distance: Distance in tokens from which all distances of a sign share its last bucket.
+        max_distance: Distance, in tokens, from which all distances of a sign share the last bucket.
     """
 
     table: Tensor
@@ -80,10 +80,10 @@ class RelativeBias:
     max_distance: int = 128
 
     def bucket(self, distance: int) -> int:
-        """Bucket for a key that is ``distance`` tokens after its query, or before it if negative.
+        """Bucket of a key that is ``distance`` tokens after its query, or before it if negative.
 
-        Each sign of the distance has half of the buckets. The first half of these holds one short distance each; the
-        second half spaces longer distances logarithmically.
+        Each sign of the distance has half of the buckets. The first half of these hold one short distance each; the
+        others share longer distances logarithmically.
         """
         half = self.buckets // 2
         exact, far = half // 2, abs(distance)
@@ -101,7 +101,7 @@ class Attention:
 
     Attributes:
         heads: Number of query heads.
-        head_size: Numbers per head.
+        head_size: Width of a head.
         key_heads: Number of key and value heads; each serves ``heads / key_heads`` consecutive query heads. 0 for one
             per query head.
         is_causal: Whether a token attends to itself and earlier tokens only.
@@ -122,16 +122,16 @@ class Attention:
 
     @property
     def is_plain(self) -> bool:
-        """Whether attention is bidirectional without window or bias; runtimes compute this in tiles themselves."""
+        """Whether attention is bidirectional, without a window or a bias; runtimes compute this in tiles themselves."""
         return not self.is_causal and self.window is None and self.bias is None
 
     def key_range(self, begin: int, end: int, length: int) -> tuple[int, int]:
-        """Range of the keys that any of some queries attend to: the first key and the one after the last.
+        """Range of the keys that some queries attend to: the first key and the one after the last.
 
         Args:
             begin: First query.
             end: Query after the last one.
-            length: Tokens of the sequence.
+            length: Number of tokens of the sequence.
         """
         low, high = 0, length
         if self.window is not None:
@@ -141,10 +141,10 @@ class Attention:
 
 @dataclass(frozen=True, slots=True)
 class Rotary:
-    """Rotary position embedding (Su et al. 2021) in halves: element e of a head is paired with element e + half.
+    """Rotary position embedding (Su et al. 2021), which pairs element e of a head with element e + half.
 
     Attributes:
-        head_size: Numbers per head; the first ``2 x half`` of them are rotated.
+        head_size: Width of a head; its first ``2 x half`` elements are rotated.
         frequencies: Radians per position of each pair, [half].
         scaling: Factor of the cosines and sines.
     """
@@ -186,16 +186,16 @@ class Ops(Protocol[V]):
         """Add the same vector [width] to the state of every token."""
 
     def activate(self, states: V, activation: Activation) -> V:
-        """Apply an activation element by element; ``gelu`` is the exact GELU, by erf."""
+        """Apply an activation element by element; ``gelu`` is the exact GELU, with erf."""
 
     def layer_norm(self, states: V, scale: Tensor, shift: Tensor | None, epsilon: float) -> V:
         """Normalise the last axis by its mean and variance."""
 
-    def rms_norm(self, states: V, scale: Tensor, epsilon: float, *, above: float = 0.0) -> V:
+    def rms_norm(self, states: V, scale: Tensor, epsilon: float, *, offset: float = 0.0) -> V:
         """Normalise the last axis of [tokens, width] by its root mean square.
 
-        A ``scale`` of fewer numbers, [head_size], normalises each head separately. ``above`` is added to the scale:
-        Gemma stores its scales minus 1.
+        A shorter ``scale``, [head_size], normalises each head separately. ``offset`` is added to the scale: Gemma
+        stores its scales minus 1.
         """
 
     def split(self, states: V, widths: Sequence[int]) -> tuple[V, ...]:
@@ -231,7 +231,7 @@ class Ops(Protocol[V]):
         Args:
             states: States, [tokens, width].
             scores: Scores of the router, [tokens, experts].
-            most: Number of experts per token.
+            most: Number of experts that compute each token.
             experts: Function of each expert. It gets only the tokens routed to it, [some, width], possibly none.
         """
 

@@ -11,13 +11,13 @@ from embedfleet.model_folder.config import ModelConfig
 
 @dataclass(frozen=True, slots=True)
 class Embeddings:
-    """BERT's embeddings, whose width may differ from the hidden size: words, token types and positions, summed.
+    """BERT's embeddings: the sum of word, type and position embeddings, whose width may differ from the hidden size.
 
     Attributes:
-        words: Rows of the word embeddings.
-        types: Rows of the token type embeddings; 0 for none.
-        positions: Rows of the position embeddings; 0 for none.
-        width: Numbers of one embedding.
+        words: Number of rows of the word embeddings.
+        types: Number of rows of the token type embeddings; 0 for none.
+        positions: Number of rows of the position embeddings; 0 for none.
+        width: Width of an embedding.
         epsilon: Epsilon of the normalisation.
     """
 
@@ -50,7 +50,7 @@ class Embeddings:
 
 @dataclass(frozen=True, slots=True)
 class LayerNames:
-    """Names of the dense layers and normalisations of one layer.
+    """Names of the dense layers and normalisations of a single layer.
 
     Attributes:
         query: Projection to queries.
@@ -84,7 +84,7 @@ class PostNormEncoder:
     Attributes:
         names: Names of a layer's tensors.
         width: Hidden size.
-        inner_width: Numbers of a token between the two dense layers of the feed-forward block.
+        inner_width: Width between the two dense layers of the feed-forward block.
         activation: Activation of the feed-forward block.
         epsilon: Epsilon of the normalisations.
     """

@@ -37,7 +37,7 @@ class Qwen2(Decoder):
 
 
 def read_layer_attentions(config: ModelConfig, attention: Attention) -> list[LayerAttention]:
-    """Attention of each layer of a Qwen model.
+    """Read the attention of each layer of a Qwen model.
 
     With ``use_sliding_window``, the layers from ``max_window_layers`` on have a sliding window.
 

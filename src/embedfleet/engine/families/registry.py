@@ -1,4 +1,4 @@
-"""Families by ``model_type``."""
+"""The table of model families by ``model_type``."""
 
 from embedfleet.engine.families.albert import Albert
 from embedfleet.engine.families.bert import Bert
@@ -47,8 +47,8 @@ def read_family(config: ModelConfig) -> Family:
     """Make the family that a config.json names, with the shape that it states.
 
     Raises:
-        ModelError: The family is unknown, does not support a value, or the model has custom code with a name that is
-            not the family's.
+        ModelError: The family is unknown or does not support a value, or the model's custom code does not have the
+            family's name.
     """
     family: type[Family] = config.choice("model_type", MODEL_TYPES, "")
     code = known_class(config)

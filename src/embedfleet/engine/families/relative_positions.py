@@ -14,11 +14,11 @@ class RelativePositions:
 
     Attributes:
         is_relative: Whether the model has relative position embeddings.
-        has_content_to_position: Whether scores include queries times relative keys.
-        has_position_to_content: Whether scores include keys times relative queries.
+        has_content_to_position: Whether scores include the products of queries and relative keys.
+        has_position_to_content: Whether scores include the products of keys and relative queries.
         are_projections_shared: Whether the projections of token states also make the relative keys and queries.
         has_layer_norm: Whether the relative position embeddings are normalised.
-        span: Rows of the embeddings for each sign of the distance.
+        span: Number of rows of the embeddings for each sign of the distance.
         exact: Distance in tokens from which distances share rows logarithmically; 0 if each distance has its own row.
         farthest: Distance in tokens after which the last logarithmic row begins.
     """
@@ -67,7 +67,7 @@ def read_relative_positions(config: ModelConfig) -> RelativePositions:
 
 
 def _kinds(config: ModelConfig) -> list[str]:
-    """The position terms of the score that ``pos_att_type`` lists."""
+    """Read the position terms of the score, which ``pos_att_type`` lists."""
     stated = config.values.get("pos_att_type")
     kinds = [kind.strip() for kind in stated.lower().split("|")] if isinstance(stated, str) else stated or []
     known = {_CONTENT_TO_POSITION, _POSITION_TO_CONTENT, ""}
@@ -88,5 +88,5 @@ def _has_layer_norm(config: ModelConfig) -> bool:
 
 
 def _size(config: ModelConfig, key: str) -> int:
-    """A whole number; -1 if the key is absent, null or -1."""
+    """Read a whole number; -1 if the key is absent, null or -1."""
     return -1 if config.values.get(key) in (None, -1) else config.number(key)

@@ -12,7 +12,7 @@ from embedfleet.model_folder.config import ModelConfig
 
 
 class Roberta(Bert):
-    """RoBERTa: positions start after the padding id, since fairseq numbered padding as well."""
+    """RoBERTa: positions start after the padding id, since fairseq counted the padding too."""
 
     model_types: ClassVar[tuple[str, ...]] = ("roberta", "xlm-roberta", "camembert")
 

@@ -9,7 +9,7 @@ from embedfleet.engine.families.ops import Rotary
 from embedfleet.errors import ModelError
 from embedfleet.model_folder.config import ModelConfig
 
-_GREATEST = 1e30  # limit of every number here, since sums and powers of larger ones would not be finite
+_GREATEST = 1e30  # limit of every number read here; sums and powers of larger ones would not be finite
 
 
 def read_rotary(
@@ -22,13 +22,13 @@ def read_rotary(
 
     Args:
         config: Config of the model.
-        head_size: Numbers per head.
+        head_size: Width of a head.
         theta: Base if the config states none.
         key: Key of the base in older configs.
         layer_type: Layer type to read, if ``rope_parameters`` distinguishes layer types.
 
     Raises:
-        ModelError: The rope type is not supported, or a value of it is not a valid number.
+        ModelError: The rope type is not supported, or one of its values is not a valid number.
     """
     stated = config.values.get("rope_scaling") or config.values.get("rope_parameters") or {}
     if isinstance(stated, Mapping) and layer_type in stated:
@@ -37,16 +37,16 @@ def read_rotary(
 
 
 def rotary_of(config: ModelConfig, stated: object, head_size: int, *, theta: float) -> Rotary:
-    """Make the rotary embedding that an object of a config states.
+    """Make the rotary embedding that an object in a config describes.
 
     Args:
         config: Config that holds the object.
         stated: Object with ``rope_type`` (``type`` in older configs) and the keys that this type needs.
-        head_size: Numbers per head.
+        head_size: Width of a head.
         theta: Base if the object states none.
 
     Raises:
-        ModelError: The rope type is not supported, or a value of it is not a valid number.
+        ModelError: The rope type is not supported, or one of its values is not a valid number.
     """
     if not isinstance(stated, Mapping):
         raise ModelError(f"{config.file}: `rope_parameters` is {stated!r}, it must be an object")
@@ -71,9 +71,9 @@ class _Stated:
 
     Attributes:
         config: Config that states it.
-        values: Its keys and values.
-        kind: Its rope type.
-        head_size: Numbers per head.
+        values: Keys and values of the object that states it.
+        kind: Rope type.
+        head_size: Width of a head.
         theta: Base if the values state none.
     """
 
@@ -84,7 +84,7 @@ class _Stated:
     theta: float
 
     def number(self, key: str, default: float | None = None) -> float:
-        """A positive number.
+        """Read a positive number.
 
         Raises:
             ModelError: The value is something else, or missing without a default.
@@ -96,7 +96,7 @@ class _Stated:
         return float(value)
 
     def factor(self, default: float | None = None) -> float:
-        """Factor by which the positions are extended.
+        """Read the factor by which the positions are extended.
 
         Raises:
             ModelError: The value is not a number of at least 1.
@@ -110,13 +110,13 @@ class _Stated:
         return float(factor)
 
     def trained_positions(self) -> float:
-        """Number of positions before extension; transformers prefers the key outside of the object."""
+        """Read the number of positions before the extension; the key outside the object wins, as in transformers."""
         key = "original_max_position_embeddings"
         outside = self.config.number(key, 0)
         return float(outside) or self.number(key, self.config.number("max_position_embeddings", 0))
 
     def rotary(self, frequencies: list[float], scaling: float = 1.0) -> Rotary:
-        """The embedding with these radians per position, one per pair."""
+        """Make the embedding with these radians per position, one number per pair."""
         return Rotary(self.head_size, tuple(frequencies), scaling)
 
     def frequencies(self, base: float | None = None) -> list[float]:
@@ -155,7 +155,7 @@ def _llama3(stated: _Stated) -> Rotary:
         )
 
     def slowed(frequency: float) -> float:
-        turns = trained * frequency / (2 * math.pi)  # within the positions of training
+        turns = trained * frequency / (2 * math.pi)  # within the trained positions
         if turns > high:
             return frequency
         if turns < low:
@@ -175,7 +175,7 @@ def _yarn(stated: _Stated) -> Rotary:
         raise ModelError(f"{stated.config.file}: `rope_theta` is {base}, it must be greater than 1")
 
     def pair_of(turns: float) -> float:
-        """Pair that makes so many turns within the trained positions."""
+        """Number of the pair that makes ``turns`` turns within the trained positions."""
         return size * math.log(trained / (turns * 2 * math.pi)) / (2 * math.log(base))
 
     low, high = pair_of(stated.number("beta_fast", 32)), pair_of(stated.number("beta_slow", 1))

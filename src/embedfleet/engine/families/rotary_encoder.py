@@ -20,8 +20,8 @@ class TensorNames:
         qkv: Projection to queries, keys and values, concatenated in this order.
         attention_output: Dense layer after attention.
         attention_norm: Normalisation after attention.
-        up_gate: Up and gate projections, or one layer with both; the gate is activated. Without a gate, the one layer
-            that is activated.
+        up_gate: Up and gate projections, as two layers or as one that joins them; the gate is activated. A block
+            without a gate has one layer, which is activated.
         down: Last dense layer of the feed-forward block.
         feed_forward_norm: Normalisation after the feed-forward block.
     """
@@ -38,12 +38,12 @@ class TensorNames:
 
 @dataclass(frozen=True, slots=True)
 class RotaryEncoder:
-    """Embeddings, and layers whose attention and feed-forward block are each added to their input, then normalised.
+    """Encoder with rotary embeddings, whose blocks are each added to their input and then normalised.
 
     Attributes:
         names: Names of the tensors.
         layers: Number of layers.
-        token_types: Rows of the token type embeddings; 0 for none.
+        token_types: Number of rows of the token type embeddings; 0 for none.
         width: Hidden size.
         inner_width: Width within the feed-forward block.
         attention: Heads of the attention.
@@ -52,7 +52,7 @@ class RotaryEncoder:
         epsilon: Epsilon of the normalisations.
         has_attention_bias: Whether the dense layers around attention have biases.
         has_down_bias: Whether the last dense layer of the feed-forward block has a bias.
-        has_up_bias: Whether its first dense layers have biases.
+        has_up_bias: Whether the first dense layers of the feed-forward block have biases.
         is_gated: Whether the feed-forward block is gated.
         experts: Experts that replace the feed-forward block in some layers; None for none.
     """

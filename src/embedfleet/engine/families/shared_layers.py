@@ -9,11 +9,11 @@ from embedfleet.errors import ModelError
 from embedfleet.model_folder.config import ModelConfig
 
 Find = Callable[..., Tensor]
-"""`Weights.body` or `Weights.head`."""
+"""A function that finds a tensor by name and shape: `Weights.body` or `Weights.head`."""
 
 
 def read_attention(config: ModelConfig, key: str, width: int) -> Attention:
-    """Bidirectional attention whose heads split the hidden size evenly.
+    """Read bidirectional attention whose heads split the hidden size evenly.
 
     Args:
         config: Config of the model.
@@ -40,12 +40,12 @@ def layer_norm(ops: Ops[V], find: Find, name: str, states: V, *, width: int, eps
 
 
 def word_decoder(weights: Weights, name: str, bias: str, words: Tensor) -> Linear:
-    """The dense layer from states to word logits, tied to the word embeddings if the weights hold no own matrix.
+    """The dense layer from states to word logits, tied to the word embeddings if it has no matrix of its own.
 
     Args:
         weights: Weights of the model.
         name: Name of the decoder.
-        bias: Name of the tensor to use as bias if the decoder has no own bias.
+        bias: Name of the tensor to use as bias if the decoder has no bias of its own.
         words: Word embeddings, [vocabulary, width].
     """
     own_weight, own_bias = f"{name}.weight", f"{name}.bias"

@@ -63,7 +63,7 @@ class _View:
         storage: Storage of its numbers.
         offset: Index of its first number in the storage.
         shape: Shape of the tensor.
-        strides: Numbers from one index to the next, per dimension.
+        strides: Count of numbers from one index to the next, per dimension.
     """
 
     storage: _Storage
@@ -73,7 +73,7 @@ class _View:
 
     @property
     def span(self) -> int:
-        """Numbers from the first one of the tensor through the last."""
+        """Count of the storage's numbers from the tensor's first one through its last."""
         if not prod(self.shape):
             return 0
         return 1 + sum((length - 1) * stride for length, stride in zip(self.shape, self.strides, strict=True))
@@ -112,7 +112,7 @@ def _no_archive(file: Path, error: Exception) -> ModelError:
 
 
 def _read_pickle(file: Path, archive: zipfile.ZipFile) -> tuple[str, bytes]:
-    """Name of the archive's folder, and its pickle."""
+    """Read the name of the archive's folder, and its pickle."""
     info = next((info for info in archive.infolist() if info.filename.endswith("/data.pkl")), None)
     if info is None:
         raise ModelError(f"{file} is not a file that torch.save wrote: it has no data.pkl", _AGAIN)

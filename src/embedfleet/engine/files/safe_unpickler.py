@@ -142,7 +142,7 @@ class SafeUnpickler:
         self._stack[-1].extend(values)
 
     def _build(self) -> None:
-        """Drop the attributes of the value below: those of a state dict are versions of modules, not tensors."""
+        """Ignore attributes that are set on a dict: those of a state dict are versions of modules, not tensors."""
         self._stack.pop()
         if not isinstance(self._stack[-1], dict):
             raise PickleError(f"it sets attributes of a {type(self._stack[-1]).__name__}")

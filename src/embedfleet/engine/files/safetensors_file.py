@@ -64,7 +64,7 @@ def _check_offsets(file: Path, total: int, tensors: dict[str, Tensor]) -> None:
     """Check that the tensors lie within the file and do not overlap.
 
     Raises:
-        ModelError: They do not.
+        ModelError: A tensor ends beyond the file, or two tensors overlap.
     """
     order = sorted(tensors.values(), key=lambda tensor: (tensor.start, tensor.size_bytes))
     end = max((tensor.start + tensor.size_bytes for tensor in order), default=0)

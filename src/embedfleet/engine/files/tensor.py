@@ -1,4 +1,4 @@
-"""A tensor on disk."""
+"""A tensor on disk: its location in a file, and the reading of its numbers."""
 
 import os
 from collections.abc import Iterator
@@ -30,8 +30,8 @@ class Tensor:
         dtype: Type of its numbers in safetensors' naming. A type that is not in `SIZES` can be listed but not read.
         shape: Shape of the tensor.
         start: Offset of its first number in the file, in bytes.
-        size_bytes: Bytes from its first number through its last.
-        strides: Numbers from one index to the next, per dimension; empty if the tensor is contiguous.
+        size_bytes: Size from its first number through its last, in bytes.
+        strides: Count of numbers from one index to the next, per dimension; empty if the tensor is contiguous.
     """
 
     file: Path
@@ -74,7 +74,7 @@ class Tensor:
         return values.reshape(self.shape)
 
     def rows(self, begin: int, end: int) -> "Tensor":
-        """Rows of a matrix from ``begin`` to before ``end``, as a tensor of the same file."""
+        """Rows of a matrix from ``begin`` up to, but not including, ``end``, as a tensor of the same file."""
         count, (across, along) = end - begin, self._matrix_strides()
         span = (count - 1) * across + (self.shape[1] - 1) * along + 1
         return replace(
@@ -91,7 +91,7 @@ class Tensor:
         return replace(self, name=f"{self.name}.T", shape=(self.shape[1], self.shape[0]), strides=(along, across))
 
     def pieces(self) -> Iterator[Floats]:
-        """Yield the numbers of `read` in pieces; the next piece may overwrite the memory of the last.
+        """Yield the numbers that `read` returns, in pieces; each piece may overwrite the one before.
 
         Raises:
             ModelError: As for `read`.
@@ -106,7 +106,7 @@ class Tensor:
             yield piece
 
     def _matrix_strides(self) -> tuple[int, int]:
-        """Numbers from one row to the next, and from one column to the next."""
+        """Count of numbers from one row to the next, and from one column to the next."""
         return (self.strides[0], self.strides[1]) if self.strides else (self.shape[1], 1)
 
     def _read_strided(self) -> Floats:
@@ -117,7 +117,7 @@ class Tensor:
         return values
 
     def _stored(self) -> Iterator[Floats]:
-        """Yield what is stored from the first number through the last, in pieces of float32."""
+        """Yield the stored numbers from the tensor's first through its last, in pieces of float32."""
         width = SIZES[self.dtype]
         left, offset = self.size_bytes, self.start
         raw = np.empty(min(_PIECE, left // width), dtype=_RAW[self.dtype])
@@ -140,7 +140,7 @@ class Tensor:
         """Check that numbers are finite; ``at`` is the index of the first of them in the tensor.
 
         Raises:
-            ModelError: One is not.
+            ModelError: A number is NaN or infinite.
         """
         number = first_not_finite(values)
         if number is None:

@@ -1,4 +1,4 @@
-"""Tensors of a model, whatever files its folder holds them in."""
+"""Tensors of a model, from any of the file formats that its folder may have."""
 
 from collections.abc import Iterable, Mapping
 from math import prod
@@ -63,7 +63,7 @@ class Weights:
 
     @property
     def numbers(self) -> int:
-        """Count of the numbers of all tensors, used or not."""
+        """Count of numbers in all tensors, used or not."""
         return sum(prod(tensor.shape) for tensor in self._tensors.values())
 
     def has(self, name: str) -> bool:
@@ -136,10 +136,10 @@ def shard_names(index: Path) -> list[str]:
 
 
 def _shards_by_tensor(index: Path) -> Mapping[str, str]:
-    """Tensor → name of the shard that holds it.
+    """Map each tensor to the name of the shard that holds it.
 
     Raises:
-        ModelError: The index cannot be read, or has no such map.
+        ModelError: The index cannot be read, or has no ``weight_map``.
     """
     shards = ModelConfig(index).values.get("weight_map")
     if not isinstance(shards, Mapping) or not all(isinstance(name, str) for name in shards.values()):

@@ -1,4 +1,4 @@
-"""Chat template of a folder, for models that read query and document through one."""
+"""Chat template of a model folder, for models that read a query and a document through one."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -50,7 +50,7 @@ def read_declared_prompt(folder: Path, body: Path) -> RerankerPrompt | None:
     """Read the prompt if sentence-transformers' files say that pairs use the chat template; None otherwise.
 
     Raises:
-        ModelError: They do, and the template does not mention the roles query and document.
+        ModelError: They say so, but the template does not mention the roles query and document.
     """
     if not uses_chat_template(body):
         return None
@@ -88,7 +88,7 @@ def uses_chat_template(folder: Path) -> bool:
 
 
 def _with_instruction(folder: Path, prompt: RerankerPrompt) -> RerankerPrompt:
-    """The prompt with the folder's default instruction, its default prompt in sentence-transformers' settings."""
+    """The prompt with the default instruction, which is the default prompt in sentence-transformers' settings."""
     file = folder / SENTENCE_TRANSFORMERS_CONFIG
     if not has_file(file):
         return prompt
@@ -103,7 +103,7 @@ def _template_file(folder: Path) -> Path:
 
 
 def _template(folder: Path) -> str | None:
-    """Chat template that transformers uses by default: that of its own file, otherwise the tokenizer's."""
+    """Chat template that transformers uses by default: that of its own file, else the tokenizer's."""
     file = _template_file(folder)
     if not has_file(file):
         return None

@@ -1,4 +1,7 @@
-"""End-of-sequence token that a tokenizer's custom code would add. The code is never run; ``add_eos_token`` tells."""
+"""End-of-sequence token that a tokenizer's custom code would add.
+
+The code is never run; ``add_eos_token`` in tokenizer_config.json decides.
+"""
 
 from pathlib import Path
 
@@ -11,11 +14,11 @@ from embedfleet.model_folder.file_names import TOKENIZER_CONFIG
 def read_eos_token(folder: Path) -> str | None:
     """Read the token to append to each text in addition to those of ``tokenizer.json``; None for none.
 
-    transformers reads ``add_eos_token`` for slow tokenizers only. A tokenizer with custom code, as that of gte-Qwen2,
+    transformers reads ``add_eos_token`` for slow tokenizers only. A tokenizer with custom code, such as gte-Qwen2's,
     obeys the key as well. That code is never run, so the key decides here.
 
     Raises:
-        ModelError: The tokenizer has custom code, and the key is missing.
+        ModelError: The tokenizer has custom code, and a key is missing or unsupported.
     """
     if not has_file(folder / TOKENIZER_CONFIG):
         return None

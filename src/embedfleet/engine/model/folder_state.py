@@ -44,8 +44,8 @@ _TRANSFORMER_FILES = (
 class FolderState:
     """Inode, size and times of every file on which a model's answers depend.
 
-    The change time (ctime) reveals every write, since programs cannot set it. It distinguishes even a copy that keeps
-    the size and the modification time of its source (``cp -p``).
+    The change time (ctime) reveals every write, since programs cannot set it. Even a copy that keeps the size and the
+    modification time of its source (``cp -p``) has another change time.
 
     Args:
         spec: Specification of the model.
@@ -62,7 +62,7 @@ class FolderState:
         """Check that no file has changed.
 
         Raises:
-            ModelChanged: A file has.
+            ModelChanged: A file has changed.
         """
         for file, state in self._states.items():
             if _state(file) != state:

@@ -1,4 +1,4 @@
-"""Generative rerankers: how a folder declares one, and the tokens whose logits make its score.
+"""Generative rerankers: their declaration in a folder, and the tokens whose logits make the score.
 
 The score is the logit of one token at the last position, usually minus the logit of another, such as "yes" and "no".
 Its sigmoid is the probability of "yes" among the two.
@@ -93,7 +93,7 @@ def _is_bare_generative(folder: Path, config: ModelConfig) -> bool:
 
 
 def _is_tied(config: ModelConfig) -> bool:
-    """Whether the logits use the word embeddings; transformers' class of Gemma ties them by default."""
+    """Whether the logits use the word embeddings; transformers' class for Gemma ties them by default."""
     return config.flag("tie_word_embeddings", default=config.values.get("model_type") == "gemma3_text")
 
 

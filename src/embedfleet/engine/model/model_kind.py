@@ -56,14 +56,14 @@ def detect_kind(
     As in TEI, an architecture whose name ends in Classification is a classifier; with one label it is a reranker. A
     model with a masked-language head is SPLADE if the settings ask for it, as in TEI, or if sentence-transformers'
     files say so. If the architecture names no head, the weights decide: sentence-transformers' CrossEncoder uses a head
-    that is in the weights.
+    that the weights have.
 
     Args:
         folder: Folder of the model.
-        config: Its config.json.
+        config: The model's config.json.
         modules: Modules of sentence-transformers.
         requested: Intended use.
-        head: Function that returns the shape of the first of some tensors that the weights have; empty for none.
+        head: Function from tensor names to the shape of the first one that the weights have; empty if they have none.
 
     Raises:
         ModelError: The model does not support the intended use.
@@ -95,7 +95,7 @@ def _classes(labels: dict[int, str]) -> KindAndLabels:
 
 
 def _labels(config: ModelConfig, rows: int | None) -> dict[int, str]:
-    """Classes with their names. transformers does not write default names, nor always their number.
+    """Names of the classes by number. transformers omits default names, and sometimes the number of classes.
 
     Args:
         config: The model's config.json.
@@ -122,7 +122,7 @@ def _is_splade(config: ModelConfig, architecture: str, pooling: Pooling | None, 
     """Whether the model is used as SPLADE.
 
     Raises:
-        ModelError: It should be, and has no masked-language head.
+        ModelError: SPLADE is asked for, but the model has no masked-language head.
     """
     if pooling is not Pooling.SPLADE and not (pooling is None and states_sparse):
         return False
@@ -135,7 +135,7 @@ def _is_splade(config: ModelConfig, architecture: str, pooling: Pooling | None, 
 
 
 def _check_ranks(config: ModelConfig, rows: int) -> None:
-    """Check that ranking by late interaction cannot contradict the model's training.
+    """Refuse late interaction for a model that may be a cross-encoder.
 
     Raises:
         ModelError: The weights have a classification head.

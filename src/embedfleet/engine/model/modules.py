@@ -156,7 +156,7 @@ def _check_order(modules: list[Module]) -> None:
     """Check that the transformer is first and pooling second, since further steps work on one vector.
 
     Raises:
-        ModelError: They are not.
+        ModelError: The order is another one.
     """
     names = [module.name for module in modules if module.name != "Dropout"]
     for place, name in ((0, "Transformer"), (1, "Pooling")):

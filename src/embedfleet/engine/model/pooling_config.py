@@ -1,4 +1,4 @@
-"""Kind of pooling of a model folder.
+"""Pooling settings of a model folder.
 
 Keys as in sentence-transformers 6.2, sentence_transformer/modules/pooling.py.
 """
@@ -27,7 +27,7 @@ class Pooling(StrEnum):
     SPLADE = "splade"  # pools word logits, one per vocabulary word (Formal et al. 2021)
 
 
-# Keys before version 6, one of which is true.
+# Keys before version 6; at most one of them may be true.
 _FLAGS = {
     "pooling_mode_cls_token": Pooling.CLS,
     "pooling_mode_mean_tokens": Pooling.MEAN,

@@ -14,9 +14,9 @@ class PromptConfig:
     """Settings for prompts and dimensions.
 
     Attributes:
-        prompts: Name → text that is put before an input.
-        default: Name of the prompt for requests without one; None for no prompt.
-        dimensions: Number of first dimensions of a vector to keep; None for all.
+        prompts: Name → text to put before an input.
+        default: Name of the prompt for requests that name none; None for no prompt.
+        dimensions: Number of leading dimensions of a vector to keep; None for all.
         model_type: Class of the model in sentence-transformers; empty if not stated.
     """
 

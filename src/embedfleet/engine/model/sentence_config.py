@@ -18,7 +18,7 @@ _OUTPUTS = ("last_hidden_state", "logits")
 _NAMES = ("token_embeddings", "scores")
 _ARGUMENTS = ("model_args", "model_kwargs", "config_args", "config_kwargs", "tokenizer_args", "processor_kwargs")
 _TOKENIZER_ARGUMENTS = ("tokenizer_args", "processor_kwargs")
-# Arguments on which no number depends.
+# Arguments that change no computed number.
 _HARMLESS = {"attn_implementation", "device_map", "dtype", "padding_side", "torch_dtype", "use_cache", "use_fast"}
 _GENERATIVE_TASKS, _GENERATIVE_NAMES = ("text-generation",), ("causal_logits",)
 _PROCESSING = "processing_kwargs"
@@ -30,7 +30,7 @@ class SentenceConfig:
     """Settings for the transformer.
 
     Attributes:
-        longest: Longest input in tokens; None if not stated.
+        longest: Longest input, in tokens; None if not stated.
         lowercases: Whether texts are lowercased first.
     """
 
@@ -44,7 +44,7 @@ def read_sentence_config(folder: Path, *, is_generative: bool = False, has_promp
     Args:
         folder: Folder of the transformer.
         is_generative: Whether the model is a generative reranker.
-        has_prompt: Whether pairs go through its chat template, whose arguments `chat_template` reads.
+        has_prompt: Whether pairs go through its chat template; `chat_template` then reads the template's arguments.
 
     Raises:
         ModelError: The file cannot be read, or has an unsupported setting.
@@ -71,7 +71,7 @@ def _check_outputs(config: ModelConfig, *, is_generative: bool) -> None:
     """Check that the stated output of the model is the one that is computed here.
 
     Raises:
-        ModelError: It is another one.
+        ModelError: The stated output is another one.
     """
     tasks, names = (_GENERATIVE_TASKS, _GENERATIVE_NAMES) if is_generative else (_TASKS, _NAMES)
     config.choice("transformer_task", dict.fromkeys(tasks, True), tasks[0])
@@ -85,7 +85,7 @@ def _check_outputs(config: ModelConfig, *, is_generative: bool) -> None:
 
 
 def _arguments(config: ModelConfig, key: str) -> dict[str, Any]:
-    """Arguments for the libraries under a key.
+    """Read the arguments for the libraries under a key.
 
     Raises:
         ModelError: An argument changes the computation.

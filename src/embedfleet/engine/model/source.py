@@ -108,7 +108,7 @@ def _download(model: str) -> Path:
         return _from_hub(hub, model)
     except ModelError:  # about a downloaded file
         raise
-    except Exception as error:  # types of the hub's library, or of its HTTP library
+    except Exception as error:  # the hub's library and its HTTP library have types of their own
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ModelError(
             f"{model} is not a folder here, and the hub did not provide it: {reason}",
@@ -117,7 +117,7 @@ def _download(model: str) -> Path:
 
 
 def _from_hub(hub: Any, model: str) -> Path:  # noqa: ANN401 - an untyped module
-    """Download the model's files to the hub's cache, without those that are there already."""
+    """Download those of the model's files that the hub's cache lacks."""
     try:
         listed = hub.HfApi().model_info(model).siblings or []
     except Exception:

@@ -10,7 +10,7 @@ _DEFAULTS = {"cls_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>", "unk
 
 
 def sparse_unused_tokens(folder: Path) -> list[str]:
-    """Special tokens that have no lexical weight, whatever the head computes for them.
+    """Read the special tokens that get no lexical weight, whatever the head computes for them.
 
     Raises:
         ModelError: A file that names special tokens cannot be read.

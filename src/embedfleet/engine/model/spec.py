@@ -44,7 +44,7 @@ _MODULES = {
     "splade": {"Transformer", "MLMTransformer", "SpladePooling"},
 }
 _CROSS_ENCODER_MODULES = {"Transformer"}
-# Keys of config.json on which numbers depend → the only supported value; null counts as absent.
+# Keys of config.json that change computed numbers → the only supported value; null counts as absent.
 _SUPPORTED = {"is_decoder": False, "add_cross_attention": False}
 _UNSUPPORTED = ("quantization_config", "pruned_heads")
 
@@ -62,16 +62,17 @@ class ModelSpec:
         pooling: Pooling of an embedder or SPLADE model; None for classifiers and rerankers.
         id2label: Class number → name; empty for embedders.
         max_input_length: Longest input in tokens, special tokens included, as sentence-transformers derives it.
-        prompts: Prompts, and the dimensions to keep of a vector.
+        prompts: Prompts, and the number of dimensions of a vector to keep.
         weights_file: File of the weights, or their index.
-        has_m3_heads: Whether the folder has tensors, and also bge-m3's sparse and ColBERT heads.
+        has_m3_heads: Whether the model is an embedder with bge-m3's heads; false for an ONNX file.
         steps: Steps after pooling.
         pools_prompt: Whether a prompt's tokens are pooled.
-        gives_types: Whether the model gets token types.
+        gives_types: Whether the model gets token types; otherwise all are 0.
         lowercases: Whether texts are lowercased before tokenization.
-        is_length_of_tokenizer: Whether only the tokenizer's settings make the longest input shorter than the positions.
+        is_limited_by_tokenizer: Whether the tokenizer's settings alone make the longest input shorter than the
+            positions.
         logit_score: Tokens of a generative reranker's score; None for other models.
-        reranker_prompt: Prompt around a query and a document; None if the tokenizer joins pairs.
+        reranker_prompt: Prompt that joins a query and a document; None if the tokenizer joins pairs.
         eos_token: Token to append to each text in addition to those of the tokenizer's file; None for none.
     """
 
@@ -90,7 +91,7 @@ class ModelSpec:
     pools_prompt: bool = True
     gives_types: bool = True
     lowercases: bool = False
-    is_length_of_tokenizer: bool = False
+    is_limited_by_tokenizer: bool = False
     logit_score: LogitScore | None = None
     reranker_prompt: RerankerPrompt | None = None
     eos_token: str | None = None
@@ -176,7 +177,7 @@ def read_model(folder: Path, *, pooling: Pooling | None = None, ranks: bool = Fa
         pools_prompt=pooled is None or pooled.includes_prompt,
         gives_types=tokenizer.has_token_types,
         lowercases=sentence.lowercases,
-        is_length_of_tokenizer=sentence.longest is None and (tokenizer.longest or positions) < positions,
+        is_limited_by_tokenizer=sentence.longest is None and (tokenizer.longest or positions) < positions,
         logit_score=score,
         reranker_prompt=prompt,
         eos_token=read_eos_token(body),
@@ -186,10 +187,10 @@ def read_model(folder: Path, *, pooling: Pooling | None = None, ranks: bool = Fa
 def _read_prompt(
     folder: Path, body: Path, kind: ModelKind, modules: list[Module], score: LogitScore | None
 ) -> RerankerPrompt | None:
-    """Prompt around a query and a document; None if pairs do not use a chat template.
+    """Read the prompt that joins a query and a document; None if pairs do not use a chat template.
 
     Raises:
-        ModelError: The template has an unsupported form, or is for single texts.
+        ModelError: The template has an unsupported form, or the model reads single texts.
     """
     if not modules:
         return read_reranker_prompt(folder, body) if score else None
@@ -219,7 +220,7 @@ def _read_config(body: Path) -> tuple[ModelConfig, str]:
         if config.values.get(key) not in (None, usual):
             raise ModelError(
                 f"{config.file}: `{key}` is {config.values[key]!r}, only {usual!r} is supported",
-                "decoders are supported by model types of their own, such as qwen3",
+                "decoders have model types of their own, such as qwen3",
             )
     for key in _UNSUPPORTED:
         if config.values.get(key):
@@ -251,7 +252,7 @@ def _has_m3_files(folder: Path) -> bool:
 def _check_modules(
     folder: Path, kind: ModelKind, modules: list[Module], prompts: PromptConfig, extra: set[str], *, has_prompt: bool
 ) -> None:
-    """Refuse modules and prompts that are not supported, rather than leave them out silently.
+    """Refuse unsupported modules and prompts, instead of leaving them out silently.
 
     Args:
         folder: Folder of the model.

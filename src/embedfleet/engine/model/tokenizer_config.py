@@ -1,4 +1,7 @@
-"""Settings in ``tokenizer_config.json``: longest input, token types (transformers 5.23, tokenization_utils_base.py)."""
+"""Settings in ``tokenizer_config.json``: longest input and token types.
+
+The rules are those of transformers 5.23, tokenization_utils_base.py.
+"""
 
 from dataclasses import dataclass
 from math import inf
@@ -19,7 +22,7 @@ class TokenizerConfig:
     """Settings of the tokenizer.
 
     Attributes:
-        longest: Longest input in tokens; None for no limit.
+        longest: Longest input, in tokens; None for no limit.
         has_token_types: Whether the model gets token types; otherwise all are 0.
     """
 
@@ -67,7 +70,7 @@ def _longest(config: ModelConfig) -> int | None:
 
 
 def read_length(config: ModelConfig, key: str, value: object) -> int | None:
-    """Read a longest input in tokens; None if ``value`` is None or infinite.
+    """Read the length of the longest input, in tokens; None if ``value`` is None or infinite.
 
     Args:
         config: Config that states the value.

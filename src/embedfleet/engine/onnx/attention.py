@@ -1,9 +1,9 @@
 """Attention as nodes of an ONNX graph, in memory that grows linearly with the tokens.
 
-Where every token sees every other and nothing is added to the scores, ONNX Runtime itself computes in tiles. In all
-other cases its operator holds the scores of all heads x length x length. There we split a long sequence into blocks of
-queries, each with only the keys that any of its queries can see: those near the block for a window, those before its
-end for a causal model.
+ONNX Runtime computes plain attention in tiles: bidirectional, without a window and without a bias. For any other
+attention its operator holds all scores, heads x length x length. So a long sequence is split into blocks of queries.
+Each block has only the keys that its queries attend to: those near the block for a window, those before its end for a
+causal model.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from embedfleet.engine.families.disentangled import Disentangled
-from embedfleet.engine.families.ops import BLOCK, UNDIVIDED, Alibi, Attention, RelativeBias
+from embedfleet.engine.families.ops import BLOCK, LONGEST_UNSPLIT, Alibi, Attention, RelativeBias
 from embedfleet.engine.onnx.disentangled import OnnxDisentangled
 from embedfleet.engine.onnx.graph import MS, GraphBuilder
 from embedfleet.engine.onnx.runs import OnnxRuns
@@ -51,12 +51,12 @@ class OnnxAttention:
         )
 
     def _by_block(self, grids: Sequence[str], attention: Attention) -> str:
-        """Attention of one run, one block of queries after the other."""
+        """Attention of one run, one block of queries after another."""
         graph = self._graph
         length = graph.add("Shape", grids[0], start=1, end=2)
 
         def block(number: str) -> str:
-            begin = graph.add("Reshape", graph.add("Mul", number, graph.place(BLOCK)), graph.whole(-1))
+            begin = graph.add("Reshape", graph.add("Mul", number, graph.integer(BLOCK)), graph.whole(-1))
             end = graph.add("Min", graph.add("Add", begin, graph.whole(BLOCK)), length)
             low, high = self._seen(begin, end, length, attention)
             spans = ((begin, end), (low, high), (low, high))
@@ -70,7 +70,7 @@ class OnnxAttention:
         return self._rows(graph.add("ConcatFromSequence", mixed, axis=1), attention)
 
     def _seen(self, begin: str, end: str, length: str, attention: Attention) -> tuple[str, str]:
-        """The range of keys that the queries from ``begin`` to ``end`` see: the first, and the one after the last."""
+        """Keys that the queries from ``begin`` to ``end`` attend to: the first, and the one after the last."""
         graph, low, high = self._graph, self._graph.whole(0), length
         if attention.window is not None:
             window = graph.whole(attention.window)
@@ -96,13 +96,13 @@ class OnnxAttention:
         return graph.add("Reshape", repeated, graph.whole(-1, attention.heads * size))
 
     def _is_short(self) -> str:
-        graph, most = self._graph, self._graph.place(UNDIVIDED)
+        graph, most = self._graph, self._graph.integer(LONGEST_UNSPLIT)
         return graph.once("short", lambda: graph.add("LessOrEqual", graph.add("Size", "columns"), most))
 
     def _square(self, attention: Attention) -> str:
-        """The bias of all pairs of columns of short sequences, without causality, which the operator itself applies."""
+        """The bias of all pairs of places in short sequences, without causality, which the operator applies itself."""
         graph, whole = self._graph, self._graph.whole
-        columns = graph.once("short columns", lambda: graph.add("Slice", "columns", whole(0), whole(UNDIVIDED)))
+        columns = graph.once("short columns", lambda: graph.add("Slice", "columns", whole(0), whole(LONGEST_UNSPLIT)))
         distances = graph.once("distances", lambda: self._distances(columns, columns))
         return self._bias(attention, distances, causal=False)
 
@@ -112,7 +112,7 @@ class OnnxAttention:
         return graph.add("Sub", graph.add("Unsqueeze", keys, whole(0)), graph.add("Unsqueeze", queries, whole(1)))
 
     def _bias(self, attention: Attention, distances: str, *, causal: bool) -> str:
-        """The bias of the scores, [1, 1 or heads, queries, keys]; an empty name where there is none."""
+        """The bias of the scores, [1, 1 or heads, queries, keys]; an empty name if there is none."""
         parts = []
         if isinstance(attention.bias, Alibi):
             parts.append(self._alibi(attention.bias, distances))

@@ -19,15 +19,15 @@ log = logging.getLogger(__name__)
 class OnnxBackend(Backend):
     """Runs a graph built from the model's own weights, on one core per calling thread.
 
-    ONNX Runtime computes all nodes of a graph, whichever of its outputs a run asks for. So a graph contains only the
-    outputs that its model can give, and several heads on one body must be cheap beside the body.
+    ONNX Runtime computes all nodes of a graph, whichever outputs a run asks for. So a graph has only the outputs that
+    its model supports, and several heads on one body must be cheap compared with the body.
 
     Args:
-        model: Model that computes.
+        model: Loaded model.
         precision: Number type of the dense layers, ``float32`` or ``int8``.
     """
 
-    padding_free: ClassVar[bool] = True
+    is_padding_free: ClassVar[bool] = True
 
     def __init__(self, model: OnnxModel, precision: str) -> None:
         self.precision = precision
@@ -36,12 +36,12 @@ class OnnxBackend(Backend):
 
     @classmethod
     def load(cls, spec: ModelSpec, packed_folder: Path | None = None, *, int8: bool = False) -> "OnnxBackend":
-        """Load a model, and log how far int8 moves its outputs.
+        """Load a model, and log how far its outputs in int8 differ from float32.
 
         Args:
             spec: Model that `read_model` accepted.
-            packed_folder: Folder where `packed_model` keeps packed weights for all replicas; None packs them into this
-                process' own memory.
+            packed_folder: Folder where `packed_model` keeps packed weights for all replicas; None to pack them into
+                this process' own memory.
             int8: Whether dense layers are computed in int8, as `OnnxOps.dense` describes.
 
         Raises:

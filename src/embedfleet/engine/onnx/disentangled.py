@@ -1,7 +1,8 @@
 """Disentangled attention as nodes of an ONNX graph, in memory that grows linearly with the tokens.
 
-The scores of all queries with all distances are one product with the table's rows in order of distance. In this
-product, the scores of one key stand one column further in each row. `_aligned` moves them into one column by a reshape.
+The scores of all queries for all distances are one product with the table's rows, in order of distance. In this
+product, each row has the score of a given key one column before the row above it. `_aligned` moves these scores into
+one column by a reshape.
 """
 
 from collections.abc import Sequence
@@ -33,7 +34,7 @@ class OnnxDisentangled:
         graph, parts = self._graph, [query, key, value]
         self._buckets()
         self._runs.prepare()
-        few = graph.once("few", lambda: graph.add("LessOrEqual", graph.add("Size", "ids"), graph.place(TILE)))
+        few = graph.once("few", lambda: graph.add("LessOrEqual", graph.add("Size", "ids"), graph.integer(TILE)))
         return graph.choose(
             few,
             lambda: self._runs.compute(parts, lambda grids, _: self._mix(grids, graph.whole(0))),
@@ -41,7 +42,7 @@ class OnnxDisentangled:
         )
 
     def _by_tile(self, grids: Sequence[str]) -> str:
-        """Attention of one run, in tiles of as many sequences as fill a block, or of a block of one long sequence."""
+        """Attention of one run in tiles, each of as many short sequences as fill a block, or a block of a long one."""
         graph, whole = self._graph, self._graph.whole
         count, length = (graph.add("Shape", grids[0], start=axis, end=axis + 1) for axis in (0, 1))
         block = whole(TILE)
@@ -61,7 +62,7 @@ class OnnxDisentangled:
         return graph.add("ConcatFromSequence", graph.each(graph.add("Squeeze", tiles), tile), axis=0)
 
     def _mix(self, grids: Sequence[str], begin: str) -> str:
-        """Attention of queries [sequences, some, width], the first at place ``begin``, with all keys: [rows, width]."""
+        """Attention of queries [sequences, some, width] from place ``begin`` on, with all keys: → [rows, width]."""
         graph, shape, bias = self._graph, self._shape, self._bias
         queries, keys = (graph.add("Shape", grid, start=1, end=2) for grid in grids[:2])
         added = []
@@ -90,8 +91,8 @@ class OnnxDisentangled:
     def _of_keys(self, states: str, begin: str, queries: str, keys: str, table: Projection) -> str:
         """Position-to-content scores, of keys with projected distances: [sequences, heads, queries, keys].
 
-        The product of all keys with all distances would be quadratic. So keys are split into blocks, each with only the
-        rows of the table that it needs. All blocks form one product; the last block is padded with zeros.
+        The product of all keys with all distances would take quadratic memory. So keys are split into blocks, each with
+        only the rows of the table that it needs. One product computes all blocks; the last block is padded with zeros.
         """
         graph, whole, heads, size = self._graph, self._graph.whole, self._shape.heads, self._shape.head_size
         block = graph.add("Min", keys, whole(TILE))
@@ -115,10 +116,10 @@ class OnnxDisentangled:
         return graph.add("Slice", graph.add("Reshape", turned, shape), whole(0), keys, whole(3))
 
     def _aligned(self, scores: str, rows: str, columns: str, axis: int) -> str:
-        """Shift each row of [.., rows, rows + columns] one place further than the row above it → [.., rows, columns].
+        """Align rows that are shifted by one column each: [.., rows, rows + columns] → [.., rows, columns].
 
-        The first row begins at place rows - 1, and each next one a place before. Memory has this order when it is read
-        in rows that are one number shorter. ``axis`` is the last axis.
+        The first row's result begins in column rows - 1, and that of each next row one column before. Reading the same
+        memory in rows that are one number shorter aligns them. ``axis`` is the last axis.
         """
         graph, whole, outer = self._graph, self._graph.whole, [0] * (axis - 1)
         before = graph.add("Sub", rows, whole(1))
@@ -132,10 +133,10 @@ class OnnxDisentangled:
     def _steps(self, count: str) -> str:
         """The numbers from 0 up to, but not including, ``count``."""
         graph = self._graph
-        return graph.add("Range", graph.place(0), graph.add("Squeeze", count), graph.place(1))
+        return graph.add("Range", graph.integer(0), graph.add("Squeeze", count), graph.integer(1))
 
     def _picked(self, table: Projection, distances: str) -> str:
-        """The table's rows for ``distances`` i - j; any row serves for a distance that no key has."""
+        """The table's rows for ``distances`` i - j; a distance that no key has may get any row."""
         graph = self._graph
         values = graph.once(table, lambda: graph.converted(table.read()))
         places = graph.add("Add", distances, graph.whole(self._bias.longest))

@@ -1,7 +1,7 @@
-"""The backend that runs a model as somebody else exported it, from the folder's ``onnx/model.onnx``.
+"""The backend that runs an exported ONNX model, the folder's ``onnx/model.onnx``.
 
-Exporters (Optimum, sentence-transformers) agree on the names of inputs and outputs, and on sequences that are padded on
-the right, with a mask.
+Exporters (Optimum, sentence-transformers) agree on the names of inputs and outputs, on padding on the right, and on an
+attention mask.
 """
 
 from typing import Any, ClassVar
@@ -35,7 +35,7 @@ _OUTPUTS: dict[Output, tuple[tuple[str, ...], int]] = {
 
 
 class ExportedModelBackend(Backend):
-    """Runs an exported model, on one core per calling thread; its layers compute padding too.
+    """Runs an exported model on one core per calling thread, with padded sequences.
 
     Args:
         spec: Model whose weights are in an ONNX file.
@@ -46,7 +46,7 @@ class ExportedModelBackend(Backend):
     """
 
     precision = "float32"
-    padding_free: ClassVar[bool] = False
+    is_padding_free: ClassVar[bool] = False
 
     def __init__(self, spec: ModelSpec, session: OnnxSession) -> None:
         self._file = spec.weights_file
@@ -98,7 +98,7 @@ class ExportedModelBackend(Backend):
 
     @override
     def check(self) -> None:
-        """Do nothing: no file is mapped."""
+        """Do nothing, since no file is mapped."""
 
     def _rows(self, output: Output, row: Floats, is_token: np.ndarray[Any, Any], first: Integers) -> Floats:
         """The rows that `Backend.forward` promises, from a padded output in the file's own type.

@@ -1,4 +1,4 @@
-"""The tensors of an exported ONNX file: checked, and read into memory where they lie in files beside it."""
+"""The tensors of an exported ONNX file: their check, and the reading of those that are in separate files."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class ExportedTensors:
     """An exported model as a session takes it.
 
     Attributes:
-        model: Path of the file; or its content, if tensors from other files had to be put into it.
+        model: Path of the file, or its content if tensors from other files had to be put into it.
         values: Tensors from other files that the session takes separately, by name.
     """
 
@@ -33,7 +33,7 @@ class ExportedTensors:
 
 
 def read_exported_tensors(file: Path) -> ExportedTensors:
-    """Check a file's tensors, and read those that lie in files beside it.
+    """Check a file's tensors, and read those that are in separate files.
 
     Nothing is mapped, so later changes of those files have no effect.
 
@@ -97,7 +97,7 @@ def _inner(graph: onnx.GraphProto) -> Iterator[TensorProto]:
 
 
 def _bytes(file: Path, tensor: TensorProto) -> bytes:
-    """The bytes of a tensor that lies in another file.
+    """Read the bytes of a tensor that is in a separate file.
 
     Raises:
         ModelError: The file is not in the model's folder, cannot be read, or is too short.

@@ -1,4 +1,4 @@
-"""A model's forward pass: from sequences laid end to end to the outputs that are asked for."""
+"""A model's forward pass, from concatenated sequences to the requested outputs."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
-"""The builder of an ONNX graph: its nodes, and its tensors, which are kept outside the graph.
+"""The builder of an ONNX graph: its nodes, and its tensors, which are stored outside the graph.
 
-A serialized graph is limited to 2 GB, so a model's tensors are not part of it. The graph names their places in a file,
-which is written only when it is needed (`Initializers.write`).
+A serialized graph is limited to 2 GB, so a model's tensors are not part of it. The graph states their places in a file,
+which is written only if it is needed (`Initializers.write`).
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -49,7 +49,7 @@ class Graph:
         model: Serialized model.
         inputs: Names of its inputs.
         outputs: Names of its outputs.
-        initializers: Tensors that lie outside it.
+        initializers: Tensors that are outside the model.
         weights_file: Name, without a folder, of the file in which the model expects them.
     """
 
@@ -88,19 +88,19 @@ class GraphBuilder:
         return output
 
     def split(self, states: str, widths: Sequence[int]) -> tuple[str, ...]:
-        """Add a node that splits the last axis into pieces of those widths."""
+        """Add a node that splits the last axis into parts of the given widths."""
         outputs = tuple(self._new_name() for _ in widths)
         self._nodes.append(helper.make_node("Split", [states, self.whole(*widths)], outputs, axis=-1))
         return outputs
 
     def greatest(self, values: str, count: int) -> tuple[str, str]:
-        """Add a node that finds the ``count`` greatest values of the last axis, descending, and their indices."""
+        """Add a node that finds the ``count`` greatest values along the last axis, descending, and their indices."""
         outputs = (self._new_name(), self._new_name())
         self._nodes.append(helper.make_node("TopK", [values, self.whole(count)], outputs, axis=-1))
         return outputs
 
     def choose(self, condition: str, yes: Callable[[], str], no: Callable[[], str]) -> str:
-        """Add a node that runs one of two branches; nodes that a branch adds can be used only in that branch."""
+        """Add a node that runs one of two branches; the nodes of a branch can be used only in that branch."""
         branches = [self._branch(yes), self._branch(no)]
         return self.add("If", condition, then_branch=branches[0], else_branch=branches[1])
 
@@ -109,8 +109,8 @@ class GraphBuilder:
 
         Args:
             count: Name of the number of iterations.
-            do: Function that adds the nodes of one iteration, given the name of its number; those nodes can be used
-                only in the loop.
+            do: Function that adds the nodes of one iteration, given the name of the iteration's number. Those nodes
+                can be used only in the loop.
         """
         empty = self.add("SequenceEmpty")
         outside, self._nodes = self._nodes, []
@@ -159,9 +159,9 @@ class GraphBuilder:
         """Add a uint8 scalar inside the graph."""
         return self.once(("byte", value), lambda: self._inline(np.array(value, dtype=np.uint8)))
 
-    def place(self, value: int) -> str:
+    def integer(self, value: int) -> str:
         """Add an int64 scalar inside the graph."""
-        return self.once(("place", value), lambda: self._inline(np.array(value, dtype=np.int64)))
+        return self.once(("integer", value), lambda: self._inline(np.array(value, dtype=np.int64)))
 
     def whole(self, *values: int) -> str:
         """Add a vector of int64 inside the graph."""

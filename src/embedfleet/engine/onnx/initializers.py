@@ -1,4 +1,4 @@
-"""The tensors of a graph: the place of each in one file, and how the runtime gets them."""
+"""The tensors of a graph: their places in one file, and the ways to give them to the runtime."""
 
 from collections.abc import Iterator
 from math import prod
@@ -17,7 +17,7 @@ _ALIGNMENT = 64  # bytes, the width of a processor's widest register
 class Initializers:
     """A graph's tensors by name.
 
-    Tensors of a model's files are read only when their values are needed; converted ones are held in memory.
+    Tensors of a model's files are read only when their values are needed; computed ones are kept in memory.
 
     Attributes:
         size_bytes: Size of the file that `write` makes, in bytes.
@@ -34,7 +34,7 @@ class Initializers:
         """Add a tensor.
 
         Returns:
-            Its start in the file that `write` makes, and its length, in bytes.
+            Start of the tensor in the file that `write` makes, and its length, in bytes.
         """
         start = -(-self.size_bytes // _ALIGNMENT) * _ALIGNMENT
         length = 4 * prod(source.shape) if isinstance(source, Tensor) else source.nbytes

@@ -57,7 +57,7 @@ TEXTS = (
         "among the clearest on earth."
     ),
 )
-"""The sample texts, of different length, kind and language, so that most models meet some that they are made for."""
+"""Sample texts of different lengths, kinds and languages, so that most models get some that they are made for."""
 
 _QUERY = "how do animals and machines find their way?"  # paired with each text for a reranker
 _NAMES = {Output.STATES: "vectors", Output.WORDS: "word weights", Output.COLBERT: "tokens' vectors"}
@@ -72,7 +72,7 @@ class Int8Deviation:
     Distances are cosine distances of rows; for scores and weights, differences of single numbers.
 
     Attributes:
-        output: Output of the model; token states count as the vectors that are pooled from them.
+        output: Output of the model; for token states, the embeddings made of them are compared.
         worst: Largest distance.
         mean: Mean distance.
         inputs: Number of texts.

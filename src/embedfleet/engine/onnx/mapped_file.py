@@ -1,4 +1,4 @@
-"""A file that we wrote and map: whether it is as written, and whether it has changed since it was opened."""
+"""A mapped file that we wrote, with checks that it is as written and has not changed since it was opened."""
 
 import os
 import weakref
@@ -28,7 +28,7 @@ class MappedFile:
         self._state = _state(os.fstat(self._descriptor))
 
     def digest(self) -> FileDigest:
-        """Size and digest of the file's content.
+        """Compute the size and digest of the file's content.
 
         Raises:
             OSError: The file cannot be read.
@@ -37,7 +37,7 @@ class MappedFile:
         return FileDigest(size, checksum(self._descriptor, size))
 
     def fault(self, written: FileDigest) -> str:
-        """How the file differs from what was written, in words; empty if it does not.
+        """Describe how the file differs from what was written; empty if it does not.
 
         Raises:
             OSError: The file cannot be read.
@@ -72,5 +72,5 @@ class MappedFile:
 
 
 def _state(found: os.stat_result) -> tuple[int, int]:
-    """Size and modification time; not the change time, which a new or removed link alters too."""
+    """Size and modification time; the change time would also change with a new or removed link."""
     return found.st_size, found.st_mtime_ns

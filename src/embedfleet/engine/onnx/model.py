@@ -1,4 +1,4 @@
-"""A model at work in ONNX Runtime, on weights in the memory of this process."""
+"""A model loaded in ONNX Runtime, and its loading into the memory of this process."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,12 +17,12 @@ _MEMORY, _MEMORY_TO_PACK, _DISK_TO_PACK = 2.6, 1.5, 2.8
 
 @dataclass(frozen=True, slots=True)
 class OnnxModel:
-    """A model that computes.
+    """A loaded model, ready to compute.
 
     Attributes:
         forward: Forward pass of the model.
         deviations: Measured distance of each output from float32; empty for a model in float32.
-        files: Files that the weights are mapped from; empty where they are in this process' own memory.
+        files: Files that the weights are mapped from; empty if they are in this process' own memory.
     """
 
     forward: ForwardPass
@@ -36,7 +36,7 @@ def own_model(spec: ModelSpec, *, int8: bool = False) -> OnnxModel:
     Args:
         spec: Model that `read_model` accepted.
         int8: Whether dense layers are computed in int8. The model is then loaded in float32 first, and both versions
-            compute the sample texts.
+            compute the sample texts, to measure the deviations.
 
     Raises:
         ModelError: A tensor is missing or not of the config's shape, or the runtime refuses the graph.

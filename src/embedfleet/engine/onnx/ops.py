@@ -1,7 +1,7 @@
 """A model's operations as nodes of an ONNX graph, for ONNX Runtime on the CPU.
 
-Nothing is padded. Most operations run on all sequences laid end to end, [tokens, width]; attention runs on them run by
-run (`OnnxRuns`).
+Nothing is padded. Most operations compute all concatenated sequences at once, [tokens, width]; attention is computed
+run by run (`OnnxRuns`).
 """
 
 from collections.abc import Callable, Sequence
@@ -24,7 +24,7 @@ _ACTIVATIONS = {
     "tanh": ("Tanh", ""),
 }
 _ZERO = 128  # the byte that represents zero
-_SMALLEST = 1e-30  # the least step, for a token of zeros
+_SMALLEST = 1e-30  # the smallest magnitude, for a token of zeros
 _FEW_OUTPUTS = 16  # layers with fewer outputs stay in float32
 
 
@@ -59,7 +59,7 @@ class OnnxOps(Ops[str]):
 
         Weights stay [out, in] as PyTorch stores them; Gemm transposes them when it packs them. In int8, weights have
         one step per output and states one step per token, so that a token's result does not depend on other tokens.
-        Layers with few outputs, such as those that score, stay in float32: they take hardly any time.
+        Layers with few outputs, such as scoring heads, stay in float32: they take hardly any time.
         """
         if self._int8 and layer.weight.shape[0] >= _FEW_OUTPUTS:
             return self._dense_int8(states, layer)
@@ -98,11 +98,11 @@ class OnnxOps(Ops[str]):
         )
 
     @override
-    def rms_norm(self, states: str, scale: Tensor, epsilon: float, *, above: float = 0.0) -> str:
+    def rms_norm(self, states: str, scale: Tensor, epsilon: float, *, offset: float = 0.0) -> str:
         # Both reshapes are free: they only rename memory.
         graph = self._graph
         rows = graph.add("Reshape", states, graph.whole(-1, scale.shape[0]))
-        factors = graph.converted(scale.read() + np.float32(above)) if above else graph.tensor(scale)
+        factors = graph.converted(scale.read() + np.float32(offset)) if offset else graph.tensor(scale)
         normed = graph.add("SimplifiedLayerNormalization", rows, factors, axis=-1, epsilon=epsilon)
         return graph.add("Reshape", normed, graph.add("Shape", states))
 
@@ -112,8 +112,8 @@ class OnnxOps(Ops[str]):
 
     @override
     def rotate(self, states: str, rotary: Rotary) -> str:
-        # The operator looks up cosines by the position in its input. We pass all tokens as one row, and tables with one
-        # line per token, which is already the line of the token's position in its sequence.
+        # The operator looks up cosines by the position in its input. We pass all tokens as one row, with tables of one
+        # line per token: the line of the token's position in its sequence.
         graph, turned = self._graph, 2 * len(rotary.frequencies)
         cosines, sines = (self._turns(rotary, function) for function in ("Cos", "Sin"))
         heads = graph.add("Reshape", states, graph.whole(0, -1, rotary.head_size))
@@ -148,7 +148,7 @@ class OnnxOps(Ops[str]):
         shares, places = graph.greatest(graph.add("Softmax", scores, axis=-1), most)
         mixed = graph.add("Expand", zero, graph.add("Shape", states))
         for number, expert in enumerate(experts):
-            own = graph.add("Where", graph.add("Equal", places, graph.place(number)), shares, zero)
+            own = graph.add("Where", graph.add("Equal", places, graph.integer(number)), shares, zero)
             share = graph.add("ReduceSum", own, graph.whole(1), keepdims=0)
             rows = graph.add("Reshape", graph.add("NonZero", share), graph.whole(-1))
             column = graph.add("Unsqueeze", graph.add("Gather", share, rows), graph.whole(1))
@@ -174,17 +174,17 @@ class OnnxOps(Ops[str]):
         )
 
     def _last_but(self, pad: int) -> str:
-        """The place among all tokens of each sequence's last token whose id is not ``pad``, [sequences]."""
+        """Index, among all tokens, of each sequence's last token whose id is not ``pad``, [sequences]."""
         graph = self._graph
-        is_pad = graph.add("Equal", self.ids, graph.place(pad))
-        places = graph.add("Cast", graph.add("Where", is_pad, graph.place(0), "places"), to=1)
+        is_pad = graph.add("Equal", self.ids, graph.integer(pad))
+        places = graph.add("Cast", graph.add("Where", is_pad, graph.integer(0), "places"), to=1)
         column = graph.add("Unsqueeze", places, graph.whole(1))
         greatest = self._runs.compute([column], lambda grids, _: graph.add("ReduceMax", grids[0], axes=[1], keepdims=0))
         in_sequence = graph.add("Cast", graph.add("Reshape", greatest, graph.whole(-1)), to=7)
         return graph.add("Add", "first", in_sequence)
 
     def _dense_int8(self, states: str, layer: Linear) -> str:
-        """Add a dense layer in int8: an exact int32 product, times the output's and the token's step, plus the bias.
+        """Add a dense layer in int8: an exact int32 product, times the steps of output and token, plus the bias.
 
         MatMulIntegerToFloat takes one step for all tokens. It gets 1; the tokens' own steps are multiplied in later.
         """
@@ -206,7 +206,7 @@ class OnnxOps(Ops[str]):
         return graph.add("Mul", magnitude, self._number(1.0 / LARGEST))
 
     def _bytes(self, states: str, steps: str) -> str:
-        """States quantized around 128, since the runtime's fastest product is of unsigned with signed bytes."""
+        """Quantize states around 128, since the runtime's fastest product is of unsigned with signed bytes."""
         graph = self._graph
         flat = graph.add("Reshape", steps, graph.whole(-1))
         zeros = graph.add("Expand", graph.byte(_ZERO), graph.add("Shape", flat))

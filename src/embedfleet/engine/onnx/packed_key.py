@@ -38,7 +38,7 @@ class PackedKey:
 
 
 def packed_key(spec: ModelSpec, state: FolderState, *, int8: bool) -> PackedKey:
-    """The key of a model.
+    """Make the key of a model's packed weights.
 
     Args:
         spec: Model to pack.
@@ -54,7 +54,7 @@ def packed_key(spec: ModelSpec, state: FolderState, *, int8: bool) -> PackedKey:
 
 
 def code_digest(folder: Path = _ENGINE) -> bytes:
-    """A digest of the Python files in a folder and below it, by default of the engine's, which decide the graph."""
+    """Digest of all Python files below a folder, by default of the engine's own, which decide the graph."""
     digest = sha256()
     for file in sorted(folder.rglob("*.py")):
         digest.update(file.read_bytes())

@@ -17,7 +17,7 @@ class FileDigest:
 
     Attributes:
         size: Size of the file, in bytes.
-        digest: Digest of the content, as `files.checksum.checksum` computes it.
+        digest: Digest of the file's content, from `files.checksum.checksum`.
     """
 
     size: int
@@ -39,7 +39,7 @@ class PackedManifest:
     deviations: tuple[Int8Deviation, ...]
 
     def to_bytes(self) -> bytes:
-        """The manifest as it is written, with a digest of itself."""
+        """Encode the manifest, with a digest of its own text."""
         said = json.dumps(
             {
                 "files": {name: asdict(file) for name, file in self.files.items()},
@@ -55,7 +55,7 @@ def read_manifest(file: Path) -> PackedManifest:
 
     Raises:
         OSError: The file cannot be read.
-        ValueError: The content is anything else.
+        ValueError: The content is not an intact manifest.
     """
     data = file.read_bytes()
     try:
@@ -70,7 +70,7 @@ def read_manifest(file: Path) -> PackedManifest:
 
 
 def _said(written: Mapping[str, str]) -> str:
-    """The text that the manifest's digest covers.
+    """Take the text that the manifest's digest covers.
 
     Raises:
         ValueError: The digest does not match.

@@ -1,8 +1,8 @@
-"""Weights that are packed for the processor once on a machine, into files that all replicas map.
+"""Weights that a machine packs for its processor once, into files that all its replicas map.
 
 The runtime computes with copies of the weights that are rearranged for its kernels. Each replica would hold these
-copies on its own heap: nearly the whole model again. Saved to a file, they are pages that all replicas share. The file
-also contains the tensors that are not packed, so that a replica needs nothing else.
+copies on its own heap, nearly the whole model again. Mapped from a file, they are pages that all replicas share. The
+file also contains the tensors that are not packed, so that a replica needs nothing else.
 """
 
 import errno
@@ -34,11 +34,11 @@ _SHORTAGES = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 
 
 def packed_model(spec: ModelSpec, root: Path, *, int8: bool = False) -> OnnxModel:
-    """Open a model on packed weights, after packing them if they are not there.
+    """Open a model on packed weights, and pack them first if necessary.
 
-    Replicas that start together wait for each other, and the later ones find the files of the first. Files that are
-    found are compared with their manifest before they are mapped; if they differ, they are removed and made again. If
-    nothing can be written, the replica takes more memory, but serves.
+    Replicas that start together wait for each other, and the later ones find the files of the first. Existing files are
+    compared with their manifest before they are mapped; if they differ, they are removed and made again. If the files
+    cannot be written, the replica serves all the same, with more memory.
 
     Args:
         spec: Model that `read_model` accepted.
@@ -110,11 +110,11 @@ def _write(spec: ModelSpec, part: Path, *, int8: bool) -> int:
 
 
 def _is_full(part: Path, error: BaseException) -> bool:
-    """Whether packing failed because the disk is full; the runtime reports this as an error of its own."""
+    """Whether packing failed because the disk is full, which the runtime reports only as an error of its own."""
     if isinstance(error, OSError):
         return error.errno in _NO_SPACE
     try:
-        # The files so far are at most half of those that packing writes.
+        # The files written so far are at most half of what packing writes.
         check_disk(part, sum(file.stat().st_size for file in part.iterdir()))
     except OSError:
         return isinstance(error, ModelError)
@@ -122,10 +122,10 @@ def _is_full(part: Path, error: BaseException) -> bool:
 
 
 def _open(spec: ModelSpec, home: Path) -> OnnxModel | None:
-    """Map a packed model that agrees with its manifest; any other is logged and removed.
+    """Map a packed model if it agrees with its manifest; otherwise log and remove it.
 
     Raises:
-        OSError: This process lacks files or memory to read it.
+        OSError: This process has no free file descriptors or memory to read it.
         errors.OutOfMemory: The memory does not suffice for mapping it.
     """
     if not os.path.lexists(home):
@@ -163,9 +163,9 @@ def _open_files(home: Path, manifest: PackedManifest) -> tuple[MappedFile, ...]:
 
 
 def _remove_old(root: Path, key: PackedKey) -> None:
-    """Remove what was packed from earlier contents of the model folder, and what was never finished.
+    """Remove weights that were packed from earlier contents of the model folder, and unfinished ones.
 
-    A process that still maps such a file keeps its pages until it ends.
+    A process that still maps a removed file keeps its pages until it ends.
     """
     for old in root.glob(f"{key.place}-*"):
         if old.suffix == _PART or key.is_outdated(old.name):
@@ -174,7 +174,7 @@ def _remove_old(root: Path, key: PackedKey) -> None:
 
 @contextmanager
 def _locked(file: Path, kind: int) -> Iterator[None]:
-    """Hold a lock, exclusive or shared as ``kind`` says; it ends with the process, however that ends."""
+    """Hold an exclusive or shared lock, by ``kind``; the kernel releases it if the process dies."""
     with file.open("w") as stream:
         fcntl.flock(stream, kind)
         yield

@@ -25,7 +25,6 @@ def quantize(weight: Floats) -> tuple[Bytes, Floats]:
     with np.errstate(invalid="ignore"):
         steps = np.abs(weight).max(axis=1) / np.float32(LARGEST)
         whole = np.rint(weight / np.where(steps > 0, steps, np.float32(1))[:, None])
-        bounded = np.clip(
-            np.nan_to_num(whole), -LARGEST, LARGEST
-        )  # a denormal step is itself rounded, so a quotient may exceed 127
+        # A denormal step is rounded itself, so a quotient may exceed 127.
+        bounded = np.clip(np.nan_to_num(whole), -LARGEST, LARGEST)
         return np.ascontiguousarray(bounded.T.astype(np.int8)), steps

@@ -1,7 +1,7 @@
 """The runs of a batch as nodes of an ONNX graph.
 
-A run is the sequences of one length that stand beside each other, as `compute.layout` finds them. It forms a grid
-[sequences, length, width], and a loop in the graph goes over the runs.
+A run is a group of neighbouring sequences of equal length, as `compute.ragged_batch` finds them. It forms a grid
+[sequences, length, width], and a loop in the graph computes one run after another.
 """
 
 from collections.abc import Callable, Sequence
@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from embedfleet.engine.onnx.graph import GraphBuilder
 
 Grids = Callable[[Sequence[str], str], str]
-"""A function that adds nodes for one run, given the grid of each part and the run's corner of ``square``."""
+"""A function that adds the nodes of one run, given the grid of each part and the run's corner of ``square``."""
 
 
 class OnnxRuns:
@@ -23,17 +23,17 @@ class OnnxRuns:
         self._graph = graph
 
     def prepare(self) -> None:
-        """Add the nodes that all calls of `compute` share; required before a call of it inside a branch."""
+        """Add the nodes that all calls of `compute` share; required before `compute` is called inside a branch."""
         self._first()
 
     def compute(self, parts: Sequence[str], compute: Grids, square: str = "") -> str:
-        """Add nodes that compute each run and lay the results end to end; a single run needs no loop.
+        """Add nodes that compute each run and concatenate the results; a single run needs no loop.
 
         Args:
             parts: Names of tensors [tokens, width].
             compute: Function that adds the nodes for a run, whose result is [rows, columns].
-            square: Name of a tensor [1, 1 or heads, longest, longest], of which each run gets its corner; empty for
-                none.
+            square: Name of a tensor [1, 1 or heads, longest, longest]; each run gets the corner of its length. Empty
+                for none.
         """
         graph, first = self._graph, self._first()
 
@@ -63,4 +63,4 @@ class OnnxRuns:
     def _first(self) -> str:
         """The name of the shape of the first run's grid."""
         graph = self._graph
-        return graph.once("first run", lambda: graph.add("Gather", "run_shapes", graph.place(0)))
+        return graph.once("first run", lambda: graph.add("Gather", "run_shapes", graph.integer(0)))

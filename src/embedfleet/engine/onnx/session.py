@@ -41,9 +41,9 @@ class OnnxSession:
         Args:
             graph: Graph that `GraphBuilder.build` built.
             place: Path of the model, for error messages.
-            save_to: File for the graph as the runtime has optimized it, which `of_file` opens; None for none. The
-                tensors, packed for the kernels, go to the file that `packed_weights` names. On the way there they are
-                written to a temporary file in the same folder: in memory each would exist three times.
+            save_to: File for the graph that the runtime has optimized, for `of_file`; None for none. The tensors,
+                packed for the kernels, go to the file that `packed_weights` names. Before that, they are written to a
+                temporary file in the same folder, since each would exist three times in memory.
 
         Raises:
             ModelError: A tensor cannot be read, or the runtime refuses the graph or cannot write it.
@@ -119,7 +119,7 @@ class OnnxSession:
 
 
 def runtime() -> str:
-    """A description of all that decides how weights are packed: the runtime's version, and the processor's features."""
+    """Describe all that decides how weights are packed: the runtime's version and the processor's features."""
     return f"onnxruntime {onnxruntime.__version__} {platform.machine()} {read_cpu_flags()}"
 
 

@@ -1,4 +1,4 @@
-"""An input as a model reads it: its tokens."""
+"""The tokens of one input, as the model reads them."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -26,5 +26,5 @@ class Encoded:
 
     @property
     def content(self) -> np.ndarray[Any, np.dtype[np.bool_]]:
-        """Whether each token carries meaning, that is, is not special; a text of blanks has no such token."""
+        """Whether each token belongs to the text, that is, is not special; a text of blanks has no such token."""
         return ~self.special

@@ -1,8 +1,8 @@
 """The special tokens that a tokenizer's post-processor puts around a text, or around and between the two of a pair.
 
-The library could add them itself to an encoding that it has truncated. But it keeps all parts that it cuts off, and for
-a pair it combines every part of one text with every part of the other: a second and a gigabyte for two texts of 100,000
-characters. So we read its template once, and add the special tokens ourselves.
+The library could add them itself to an encoding that it has truncated. But it keeps every part that it removes, and for
+a pair it combines each part of one text with each part of the other. Two texts of 100,000 characters would take it a
+second and a gigabyte. So we read its template once, and add the special tokens ourselves.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ class Tokens:
     Attributes:
         ids: Token ids.
         types: Token types, one per token; empty for a text that is not yet part of an input.
-        special: 1 for each special token, else 0.
+        special: 1 for each special token, 0 for any other.
     """
 
     ids: Sequence[int]
@@ -42,7 +42,7 @@ class Template:
 
     Attributes:
         around: Special tokens before, between and after the texts; one sequence more than there are texts.
-        order: Numbers of the texts in the order in which they stand.
+        order: Numbers of the texts, in the order in which the input has them.
         types: Token type of each text, in that order.
     """
 
@@ -61,7 +61,7 @@ class Template:
         return Template(around, self.order, (0,) * len(self.types))
 
     def ended(self, token: int) -> "Template":
-        """The same template with another special token after each text and the special tokens that follow it."""
+        """The same template with one more special token, ``token``, after those that follow each text."""
         after = (
             Tokens((*tokens.ids, token), (*tokens.types, kind), (*tokens.special, 1))
             for tokens, kind in zip(self.around[1:], self.types, strict=True)
@@ -69,7 +69,7 @@ class Template:
         return replace(self, around=(self.around[0], *after))
 
     def fill(self, texts: Sequence[Tokens]) -> tuple[Integers, Integers, "np.ndarray[tuple[int], np.dtype[np.bool_]]"]:
-        """Make an input of texts; returns its token ids, its token types, and whether each token is special."""
+        """Put texts into the template; returns the input's token ids and types, and whether each token is special."""
         ids, types, special = list(self.around[0].ids), list(self.around[0].types), list(self.around[0].special)
         for number, kind, after in zip(self.order, self.types, self.around[1:], strict=True):
             text = texts[number]
@@ -86,11 +86,11 @@ def read_template(whole: Tokens, texts: Sequence[Sequence[int]]) -> Template:
     """Find the template by which an input was made.
 
     Args:
-        whole: Input.
-        texts: Token ids of its texts, each with at least one.
+        whole: Tokens of the input.
+        texts: Token ids of its texts, at least one each.
 
     Raises:
-        ValueError: A text is missing from the input, stands in it twice, or has several token types.
+        ValueError: A text is missing from the input, occurs twice in it, or has several token types.
     """
     left = list(range(len(texts)))
     around, order, types = [], [], []

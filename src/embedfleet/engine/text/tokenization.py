@@ -1,8 +1,8 @@
 """Tokenization of texts, pairs and token ids, by Hugging Face's ``tokenizers``.
 
 One tokenizer serves all threads and all kinds of truncation. The library keeps truncation as state of the tokenizer, so
-we leave it off, and truncate between tokenizing and adding special tokens, where the library itself does. The special
-tokens that it adds are in a `Template`.
+we switch it off there. We truncate where the library would: after tokenizing, before special tokens are added. A
+`Template` holds the special tokens that the library adds.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -30,8 +30,8 @@ from embedfleet.engine.text.truncation import (
 from embedfleet.errors import EmptyInput, ModelError, WrongInput
 from embedfleet.errors import Tokenizer as TokenizerError
 
-_PROBES = ("a", "1")  # texts that show the library's templates
-# Inputs that the library and we encode at load, truncated and whole, to compare the results.
+_PROBES = ("a", "1")  # texts that reveal the library's templates
+# Inputs that both the library and we encode at load, truncated and whole, to compare the results.
 _TRIALS = ("a", "1 2 3 a b c d e f g", ("a", "1"), ("1", "a b c d e f g 2 3"), ("1 2 3 a b c d e f", "a"))
 _BARE = Template((Tokens((), (), ()),) * 2, (0,), (0,))  # one text without special tokens
 _FILLERS = ("0", "1 2 3 4")  # texts that begin and end with different tokens
@@ -42,16 +42,16 @@ class Tokenization:
 
     Args:
         file: Path of the ``tokenizer.json``.
-        text: Content to use instead of the file's, where other files override it; None for the file's.
+        text: Content to use instead of the file's, if other files override it; None for the file's.
         gives_types: Whether the model reads token types; otherwise all are 0.
         pools_prompt: Whether a prompt's tokens are pooled.
-        dialogue: Prompt that combines a pair; None where the tokenizer combines pairs itself.
-        ending: Token to put after each text, unless the tokenizer does; None for none.
+        reranker_prompt: Prompt that joins a pair; None if the tokenizer joins pairs itself.
+        ending: Token to append to each text, unless the tokenizer does so itself; None for none.
 
     Attributes:
         vocabulary: One more than the greatest token id.
-        special_tokens: Most special tokens that an input gets, as a text or as a pair; those of a dialogue are the
-            tokens that it begins and ends with.
+        special_tokens: Largest number of special tokens in an input, a text or a pair. For a reranker's prompt, these
+            are the tokens that it always begins and ends with.
 
     Raises:
         ModelError: The file cannot be read, or our inputs would differ from the library's.
@@ -64,11 +64,11 @@ class Tokenization:
         *,
         gives_types: bool = True,
         pools_prompt: bool = True,
-        dialogue: RerankerPrompt | None = None,
+        reranker_prompt: RerankerPrompt | None = None,
         ending: str | None = None,
     ) -> None:
         self._pools_prompt = pools_prompt
-        self._dialogue = dialogue
+        self._reranker_prompt = reranker_prompt
         try:
             self._tokenizer = call(Tokenizer.from_file, str(file)) if text is None else call(Tokenizer.from_str, text)
             self._tokenizer.no_truncation()
@@ -80,7 +80,7 @@ class Tokenization:
             self._ending = "" if ending is None or self._ends_with(ending) else ending
             if self._ending:
                 self._templates = {count: one.ended(self._id(self._ending)) for count, one in self._templates.items()}
-            framing = 0 if dialogue is None else sum(self._frame(dialogue, None))
+            framing = 0 if reranker_prompt is None else sum(self._frame(reranker_prompt, None))
         except (TokenizerError, ValueError) as error:
             raise ModelError(f"{file} is not a tokenizer: {error}", "copy or download it again") from error
         self.vocabulary = vocabulary_of(self._tokenizer)
@@ -98,12 +98,12 @@ class Tokenization:
             spec.tokenizer(),
             gives_types=spec.gives_types,
             pools_prompt=spec.pools_prompt,
-            dialogue=spec.reranker_prompt,
+            reranker_prompt=spec.reranker_prompt,
             ending=spec.eos_token,
         )
 
     def ids_of(self, tokens: Iterable[str]) -> frozenset[int]:
-        """The ids of tokens, without tokens that the vocabulary lacks."""
+        """The ids of the tokens that are in the vocabulary."""
         ids = map(self._tokenizer.token_to_id, tokens)
         return frozenset(token for token in ids if token is not None)
 
@@ -113,7 +113,7 @@ class Tokenization:
         Args:
             inputs: Texts, lists of token ids, or pairs.
             limits: Length limits of an input.
-            prompt: Text to put before each input; for a pair, the instruction of the dialogue, if there is one.
+            prompt: Text to put before each text; for a pair, the instruction in the reranker's prompt.
 
         Raises:
             EmptyInput: An input is empty.
@@ -127,13 +127,13 @@ class Tokenization:
         return [self._assemble(plan, [next(pieces) for _ in range(plan.texts)], limits, skipped) for plan in plans]
 
     def tokenize(self, text: str, *, add_special_tokens: bool, prompt: str | None, limit: int) -> list[dict[str, Any]]:
-        """The tokens of a text, each with the bytes that it covers.
+        """Tokenize a text into tokens, each with the range of bytes that it covers.
 
         Args:
             text: Text to tokenize.
             add_special_tokens: Whether to add special tokens, as for the model.
             prompt: Text to put before it.
-            limit: Most tokens of the model's input; a text may have 250 times as many characters.
+            limit: Maximum tokens of the model's input; a text may have 250 times as many characters.
 
         Raises:
             EmptyInput: The text is empty.
@@ -147,7 +147,7 @@ class Tokenization:
         encoding = call(self._tokenizer.encode, text, add_special_tokens=add_special_tokens)
         offsets = _byte_offsets(text)
         tokens: list[dict[str, Any]] = []
-        # The library makes each of these lists anew at every access.
+        # The library builds each of these lists anew at every access.
         parts = zip(encoding.ids, encoding.tokens, encoding.special_tokens_mask, encoding.offsets, strict=True)
         for number, word, is_special, (start, stop) in parts:
             if is_special:
@@ -172,18 +172,20 @@ class Tokenization:
         return self._decode(ids, skip_special_tokens=skip_special_tokens)
 
     def _plan(self, item: Input | Pair, limits: TextLimits, prompt: str | None, texts: list[str]) -> "_Plan":
-        """Append an input's texts to ``texts``; returns how they become one input."""
+        """Append an input's texts to ``texts``; returns the form in which they make one input."""
         if isinstance(item, tuple):
             if not any(item):
                 raise EmptyInput(NO_INPUTS)
             query, text = truncate_texts(item, limits)
             characters = sum(map(len, item))
-            dialogue = self._dialogue
-            if dialogue is None:
+            reranker_prompt = self._reranker_prompt
+            if reranker_prompt is None:
                 texts += query, text
                 return _Plan(texts=2, specials=True, characters=characters)
-            texts.append(dialogue.render(query, text, prompt))
-            return _Plan(texts=1, specials=False, characters=characters, frame=lambda: self._frame(dialogue, prompt))
+            texts.append(reranker_prompt.render(query, text, prompt))
+            return _Plan(
+                texts=1, specials=False, characters=characters, frame=lambda: self._frame(reranker_prompt, prompt)
+            )
         if not item and not limits.may_be_empty:
             raise EmptyInput(NO_INPUTS)
         if isinstance(item, str):
@@ -225,10 +227,10 @@ class Tokenization:
             raise ValueError(f"it lacks the token {token!r}, which must end each text")
         return number
 
-    def _frame(self, dialogue: RerankerPrompt, instruction: str | None) -> tuple[int, int]:
-        """Numbers of tokens that a dialogue begins and ends with, whatever its query and document."""
+    def _frame(self, reranker_prompt: RerankerPrompt, instruction: str | None) -> tuple[int, int]:
+        """Numbers of tokens that a reranker's prompt begins and ends with for any query and document."""
         one, other = (
-            piece.ids for piece in self._split([dialogue.render(said, said, instruction) for said in _FILLERS])
+            piece.ids for piece in self._split([reranker_prompt.render(said, said, instruction) for said in _FILLERS])
         )
         return _common_prefix(one, other), _common_prefix(one[::-1], other[::-1])
 
@@ -257,7 +259,7 @@ class Tokenization:
                     f"Input validation error: `inputs` must have less than {limits.tokens} tokens. Given: {total}"
                 )
             if plan.frame is not None:
-                return _truncate_dialogue(plan.frame(), pieces[0], limits, plan.characters)
+                return _truncate_middle(plan.frame(), pieces[0], limits, plan.characters)
             lengths = truncated_lengths(lengths, limits.tokens - template.special)
         elif not total and not limits.may_be_empty:
             raise EmptyInput(NO_INPUTS)
@@ -276,7 +278,7 @@ class Tokenization:
         """Check that our inputs equal the library's, whole and truncated.
 
         Raises:
-            ValueError: They differ.
+            ValueError: An input differs.
         """
         for trial in _TRIALS:
             texts = trial if isinstance(trial, tuple) else (trial,)
@@ -295,7 +297,7 @@ class Tokenization:
 
 
 def _kept(piece: Encoding, length: int, direction: Direction) -> Tokens:
-    """The first or last tokens of a text, without types, which the template gives."""
+    """The first or last tokens of a text, without types, which the template adds."""
     given = len(piece)
     tokens = Tokens(piece.ids, (), piece.special_tokens_mask)
     if length == given:
@@ -308,8 +310,8 @@ def _common_prefix(left: Sequence[int], right: Sequence[int]) -> int:
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(left, right, strict=False)))
 
 
-def _truncate_dialogue(frame: tuple[int, int], piece: Encoding, limits: TextLimits, characters: int) -> Encoded:
-    """Truncate a dialogue in its middle, since the model needs its beginning and its end."""
+def _truncate_middle(frame: tuple[int, int], piece: Encoding, limits: TextLimits, characters: int) -> Encoded:
+    """Truncate a reranker's prompt in its middle, since the model needs its beginning and its end."""
     ids, ends = piece.ids, frame[1]
     begins = min(frame[0], limits.tokens)
     if limits.direction == "right":
@@ -328,7 +330,7 @@ class _Plan:
         texts: Number of texts.
         specials: Whether special tokens are added.
         characters: Characters of the input; for an input of ids, the number of ids.
-        frame: For a dialogue, computes the numbers of tokens that it begins and ends with; otherwise None.
+        frame: For a reranker's prompt, function that counts the tokens that it always begins and ends with; else None.
     """
 
     texts: int

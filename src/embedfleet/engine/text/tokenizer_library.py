@@ -1,4 +1,4 @@
-"""Calls of Hugging Face's ``tokenizers``, whose errors and panics become ours."""
+"""Calls of Hugging Face's ``tokenizers``, with its errors and panics turned into ours."""
 
 from collections.abc import Callable, Sequence
 from typing import ParamSpec, TypeVar
@@ -36,10 +36,10 @@ def template_of(tokenizer: Tokenizer, texts: Sequence[str]) -> Template:
 
     Args:
         tokenizer: Tokenizer without truncation.
-        texts: Texts to try it with.
+        texts: One text or a pair, to try it with.
 
     Raises:
-        ValueError: The library does more than to put special tokens around the texts.
+        ValueError: The library does more than put special tokens around the texts.
     """
     whole = encode_whole(tokenizer, texts)
     given = [call(tokenizer.encode, text, add_special_tokens=False).ids for text in texts]

@@ -1,4 +1,4 @@
-"""The length limits of an input, and the part of a longer one that is kept: first characters, then tokens."""
+"""Length limits of an input, and its truncation: first by characters, then by tokens."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,9 +15,9 @@ class TextLimits:
     """The length limits of an input, and the treatment of a longer or an empty one.
 
     Attributes:
-        tokens: Most tokens, special tokens included.
+        tokens: Maximum number of tokens, special tokens included.
         truncate: Whether a longer input is truncated; otherwise it is refused.
-        direction: Side that is cut off.
+        direction: Side that is truncated.
         may_be_empty: Whether a text may be empty; a text of blanks then gets no prompt.
     """
 
@@ -28,12 +28,12 @@ class TextLimits:
 
     @property
     def characters(self) -> int:
-        """Most characters that are read."""
+        """Maximum number of characters that are read."""
         return self.tokens * CHARACTERS_PER_TOKEN
 
 
 def truncated_lengths(lengths: Sequence[int], limit: int) -> list[int]:
-    """Tokens to keep of one text, or of each text of a pair, so that together they are at most ``limit``.
+    """Number of tokens to keep of one text, or of each text of a pair, at most ``limit`` in total.
 
     A pair is truncated longest first, as in the tokenizers library (truncate_encodings, LongestFirst): the shorter text
     is kept whole if the rest of the limit is at least as long; otherwise both get half, the longer one the odd token.
@@ -50,13 +50,13 @@ def truncated_lengths(lengths: Sequence[int], limit: int) -> list[int]:
 
 
 def truncate_texts(texts: Sequence[str], limits: TextLimits) -> list[str]:
-    """The characters that are read of a text or of a pair, whose texts share the limit, as in TEI 1.9.
+    """Truncate a text, or both texts of a pair, to the characters that are read.
 
-    TEI cuts off the end in either direction, so it loses what a client that truncates on the left wants to keep. We cut
-    off the side that was asked for.
+    As in TEI 1.9, the texts of a pair share the limit equally. TEI removes the end in either direction, so a client
+    that truncates on the left loses what it wants to keep. We remove the side that the client asked for.
 
     Raises:
-        WrongInput: There are more characters, and they must not be truncated.
+        WrongInput: There are more characters, and ``limits`` do not truncate.
     """
     given = sum(map(len, texts))
     if given <= limits.characters:
@@ -71,7 +71,7 @@ def check_characters(given: int, limit: int) -> None:
     """Refuse an input with more characters than are read.
 
     Raises:
-        WrongInput: There are more.
+        WrongInput: The input has more.
     """
     if given > limit:
         raise WrongInput(f"Input validation error: `inputs` must have less than {limit} characters. Given: {given}")

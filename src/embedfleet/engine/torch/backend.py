@@ -33,7 +33,7 @@ class TorchBackend(Backend):
         precision: Number type that the model computes in, except for norms.
     """
 
-    padding_free: ClassVar[bool] = True
+    is_padding_free: ClassVar[bool] = True
 
     def __init__(self, spec: ModelSpec, weights: Weights, device: torch.device, precision: str) -> None:
         self.precision = precision
@@ -44,7 +44,7 @@ class TorchBackend(Backend):
 
     @classmethod
     def load(cls, spec: ModelSpec, *, device: str = "cpu", precision: str = "auto") -> "TorchBackend":
-        """Open a model's weights; each tensor is read when a pass first needs it.
+        """Open a model's weights; a tensor is read when a pass first needs it.
 
         Args:
             spec: Model that `read_model` accepted.
@@ -86,7 +86,7 @@ class TorchBackend(Backend):
 
     @override
     def check(self) -> None:
-        """Do nothing: no file is mapped."""
+        """Do nothing, since no file is mapped."""
 
     def _compute(
         self, ids: Integers, types: Integers, lengths: Integers, outputs: tuple[Output, ...]
@@ -98,7 +98,7 @@ class TorchBackend(Backend):
 
 
 def _find_device(name: str) -> torch.device:
-    """The device of a name.
+    """Find a device by its name.
 
     Raises:
         ModelError: The machine lacks the device, or it is neither a CPU nor a CUDA GPU.

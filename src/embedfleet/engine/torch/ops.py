@@ -1,7 +1,7 @@
 """A model's operations, computed by PyTorch on the CPU or a GPU.
 
-Dense layers run on all sequences laid end to end, without padding. Attention computes all sequences of one length at
-once, so it needs no padding either, and never holds the scores of all pairs of a long sequence's tokens.
+Dense layers compute all concatenated sequences at once, without padding. Attention computes all sequences of one length
+at once, so it needs no padding either. It never holds the scores of all pairs of a long sequence's tokens.
 """
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -17,7 +17,7 @@ from embedfleet.engine.compute.ragged_batch import ragged_layout
 from embedfleet.engine.families.disentangled import TILE, Disentangled, Projection
 from embedfleet.engine.families.ops import (
     BLOCK,
-    UNDIVIDED,
+    LONGEST_UNSPLIT,
     Activation,
     Alibi,
     Attention,
@@ -57,7 +57,7 @@ class TorchWeights:
         """The values of a tensor, or of a projection, which is computed from tensors at its first use.
 
         Raises:
-            ModelError: The values cannot be read, or one is not finite, in the file or in the number type.
+            ModelError: The values cannot be read, or one is not finite in the file or in the number type.
         """
         if tensor not in self._read:
             values = torch.from_numpy(tensor.read()).to(self.device, self.dtype)
@@ -77,7 +77,7 @@ class TorchOps(Ops[Values]):
         weights: Tensors of the model.
         ids: Token ids of all sequences, [tokens].
         types: Token types, [tokens], below the family's number of types.
-        lengths: Tokens of each sequence, [sequences], at least 1.
+        lengths: Number of tokens of each sequence, [sequences], each at least 1.
         first_position: Position of a sequence's first token, as the family counts.
     """
 
@@ -134,10 +134,10 @@ class TorchOps(Ops[Values]):
         return normed.to(states.dtype)
 
     @override
-    def rms_norm(self, states: Values, scale: Tensor, epsilon: float, *, above: float = 0.0) -> Values:
+    def rms_norm(self, states: Values, scale: Tensor, epsilon: float, *, offset: float = 0.0) -> Values:
         # in float32, whatever type the weights have
         rows = states.float().view(len(states), -1, scale.shape[0])
-        normed = functional.rms_norm(rows, scale.shape, self._weights(scale).float() + above, epsilon)
+        normed = functional.rms_norm(rows, scale.shape, self._weights(scale).float() + offset, epsilon)
         return normed.view_as(states).to(states.dtype)
 
     @override
@@ -212,12 +212,12 @@ class TorchOps(Ops[Values]):
         return (sums / self._lengths[:, None]).to(states.dtype)
 
     def _attend(self, parts: Sequence[Values], attention: Attention, length: int) -> Values:
-        """Attention of grids [sequences, heads, length, size], a long one in blocks where the scores have a bias."""
+        """Attention of grids [sequences, heads, length, size], in blocks for a long one with a bias or a window."""
         if attention.bias is None and attention.window is None:
             return _mix(parts, attention, None)
         if isinstance(attention.bias, Disentangled):
             return self._disentangled(parts, attention, attention.bias)
-        if length <= UNDIVIDED:
+        if length <= LONGEST_UNSPLIT:
             places = torch.arange(length, device=self._weights.device)
             bias = self._once((attention, length), lambda: self._make_bias(attention, places, places))
             return _mix(parts, attention, bias)
@@ -235,7 +235,7 @@ class TorchOps(Ops[Values]):
         return _mix((query[:, :, begin:end], key[:, :, low:high], value[:, :, low:high]), attention, bias)
 
     def _disentangled(self, parts: Sequence[Values], attention: Attention, bias: Disentangled) -> Values:
-        """Attention in tiles of as many sequences as fill a tile, or of a tile of one long sequence's queries."""
+        """Attention in tiles, each of as many short sequences as fill a tile, or of some queries of a long one."""
         count, _, length, _ = parts[0].shape
         buckets = self._once(("buckets", bias.span, bias.exact, bias.farthest), lambda: self._whole(bias.rows()))
         tile = TILE if self._weights.device.type == "cpu" else _DEVICE_TILE
@@ -257,8 +257,8 @@ class TorchOps(Ops[Values]):
     def _of_queries(self, bias: Disentangled, buckets: Values, query: Values, begin: int, keys: int) -> Values:
         """Content-to-position scores of the queries from place ``begin`` on, [sequences, heads, queries, keys].
 
-        They are one product with the table's rows in order of distance, from the farthest key before a query to the
-        farthest one after it.
+        One product with the table's rows computes them. The rows are in order of distance, from the farthest key before
+        a query to the farthest one after it.
         """
         count = query.shape[2]
         if bias.keys is None:
@@ -276,7 +276,7 @@ class TorchOps(Ops[Values]):
         return _aligned(key @ self._by_head(table, rows, key), count).transpose(2, 3)
 
     def _picked(self, buckets: Values, first: int, count: int) -> Values:
-        """The numbers of the tables' rows for ``count`` distances, the least of which is ``first``."""
+        """Row numbers in the tables for ``count`` distances from ``first`` on."""
         middle = len(buckets) // 2
         distances = torch.arange(first + middle, first + middle + count, device=buckets.device)
         return buckets[distances.clamp(0, 2 * middle)]
@@ -338,9 +338,9 @@ def _mix(parts: Sequence[Values], attention: Attention, bias: Values | None) -> 
 
 
 def _aligned(scores: Values, columns: int) -> Values:
-    """Shift each row of [.., rows, rows + columns] one place further than the row above it → [.., rows, columns].
+    """Align rows that are shifted by one column each: [.., rows, rows + columns] → [.., rows, columns].
 
-    The first row begins at place rows - 1, and each next one a place before.
+    The first row's result begins in column rows - 1, and that of each next row one column before.
     """
     count, heads, rows, width = scores.shape
     strides = (heads * rows * width, rows * width, width - 1, 1)

@@ -1,1 +1,1 @@
-"""Meaning of each key of a model folder's files, and how our engine and TEI treat it."""
+"""The keys of a model folder's files: their meaning, and their treatment by our engine and by TEI."""

@@ -1,4 +1,4 @@
-"""Keys of config.json, and the file of a PEFT adapter."""
+"""Keys of config.json, and the config file of a PEFT adapter."""
 
 from embedfleet.model_folder.file_names import ADAPTER_CONFIG, CONFIG
 from embedfleet.model_folder.keys.key import HARMLESS, HONOURED, MISREAD, REFUSED, Key
@@ -11,14 +11,14 @@ CONFIG_KEYS = (
         HONOURED,
         "the families listed above",
         HONOURED,
-        "TEI has a list of its own",
+        "TEI supports a list of its own",
     ),
     Key(
         CONFIG,
         ("architectures",),
-        "the model's head: embedder, classifier, SPLADE",
+        "the model's head: none (embedder), classifier or SPLADE",
         HONOURED,
-        "if it is absent or names a class without a head, the weights tell which head there is",
+        "if absent, or if it names a class without a head, the weights decide",
         REFUSED,
         "if absent; if it names a class without a head, TEI ignores a head in the weights",
         is_corrected=True,
@@ -34,7 +34,7 @@ CONFIG_KEYS = (
     Key(
         CONFIG,
         ("id2label",),
-        "names of classes, and how many",
+        "number and names of the classes",
         HONOURED,
         "",
         REFUSED,
@@ -44,9 +44,9 @@ CONFIG_KEYS = (
     Key(
         CONFIG,
         ("num_labels",),
-        "how many classes, without `id2label`",
+        "number of classes, if `id2label` is absent",
         HONOURED,
-        "2 if neither is there",
+        "2 if both are absent",
         MISREAD,
         "read only for ModernBERT, 1 if absent",
         is_corrected=True,
@@ -95,7 +95,7 @@ CONFIG_KEYS = (
     Key(
         CONFIG,
         ("layer_norm_eps",),
-        "what a norm adds to the variance",
+        "the epsilon that a norm adds to the variance",
         HONOURED,
         "for BERT 1e-12 if absent",
         REFUSED,
@@ -115,7 +115,7 @@ CONFIG_KEYS = (
     Key(
         CONFIG,
         ("position_embedding_type",),
-        "how positions enter",
+        "the type of position embeddings",
         REFUSED,
         "any value except `absolute`, and `alibi` for JinaBERT",
         HONOURED,
@@ -134,7 +134,7 @@ CONFIG_KEYS = (
     Key(
         CONFIG,
         ("quantization_config",),
-        "weights of other types",
+        "quantized weights",
         REFUSED,
         "any; weights in float32, float16 and bfloat16 are read",
         REFUSED,
@@ -142,9 +142,9 @@ CONFIG_KEYS = (
     Key(
         CONFIG,
         ("dtype", "torch_dtype"),
-        "the type of weights in memory",
+        "the number type of weights in memory",
         HARMLESS,
-        "we read the type that the file has, and compute in float32",
+        "weights are read in the type that the file has; `precision` decides the computation",
         HARMLESS,
         "`--dtype` decides; float16 on a GPU",
     ),

@@ -1,16 +1,16 @@
-"""A row of the table of keys: a key, its meaning, and how our engine and TEI treat it."""
+"""A row of the table of keys: a key, its meaning, and its treatment by our engine and by TEI."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 
 
 class Verdict(StrEnum):
-    """How a server treats the value of a key."""
+    """A server's treatment of the value of a key."""
 
     HONOURED = "honoured"
     HARMLESS = "harmless"  # no served number depends on the key
-    REFUSED = "refused"  # the note says which values
-    MISREAD = "misread"  # only by TEI: it ignores the value silently although the numbers depend on it
+    REFUSED = "refused"  # the note states the refused values
+    MISREAD = "misread"  # TEI only: it silently ignores the value although the numbers depend on it
 
 
 HONOURED, HARMLESS = Verdict.HONOURED, Verdict.HARMLESS
@@ -24,12 +24,12 @@ class Key:
     Attributes:
         file: Usual name of the file; modules.json may name another folder for it.
         keys: Keys in the file; empty for the file as a whole.
-        meaning: What the keys change.
-        engine: How our engine treats them.
-        note: Details of that; for a refused key, the refused values.
-        tei: How TEI 1.9.3 treats them.
-        tei_note: Details of that.
-        is_corrected: Whether ``up`` gives TEI a corrected copy; the model stays the same.
+        meaning: Setting or behaviour that the keys control.
+        engine: Treatment by our engine.
+        note: Details of the engine's treatment; for a refused key, the refused values.
+        tei: Treatment by TEI 1.9.3.
+        tei_note: Details of TEI's treatment.
+        is_corrected: Whether ``up`` gives TEI a corrected copy of the file; the model's own file stays the same.
     """
 
     file: str

@@ -7,7 +7,7 @@ TOKENIZER_KEYS = (
     Key(
         TOKENIZER_CONFIG,
         ("model_max_length", "max_len"),
-        "tokens of the longest input",
+        "the longest input, in tokens",
         HONOURED,
         "if `max_seq_length` is absent; at most the number of positions",
         MISREAD,
@@ -17,7 +17,7 @@ TOKENIZER_KEYS = (
     Key(
         TOKENIZER_CONFIG,
         ("do_lower_case", "strip_accents", "tokenize_chinese_chars"),
-        "how BERT and its relatives normalise a text",
+        "the normalisation of a text for BERT and its relatives",
         HONOURED,
         "if stated, they override tokenizer.json",
         MISREAD,
@@ -27,7 +27,7 @@ TOKENIZER_KEYS = (
     Key(
         TOKENIZER_CONFIG,
         ("add_prefix_space",),
-        "RoBERTa: a space before the first word",
+        "RoBERTa: whether a space is put before the first word",
         HONOURED,
         "if stated, it overrides tokenizer.json",
         MISREAD,
@@ -46,7 +46,7 @@ TOKENIZER_KEYS = (
     Key(
         TOKENIZER_CONFIG,
         ("truncation_side",),
-        "where a long text is truncated",
+        "the side on which a long text is truncated",
         REFUSED,
         "any value except right",
         MISREAD,
@@ -55,7 +55,7 @@ TOKENIZER_KEYS = (
     Key(
         TOKENIZER_CONFIG,
         ("split_special_tokens",),
-        "special tokens in a text are split as ordinary text",
+        "whether special tokens in a text are split like ordinary text",
         REFUSED,
         "any value except false",
         MISREAD,
@@ -64,7 +64,7 @@ TOKENIZER_KEYS = (
     Key(
         TOKENIZER_CONFIG,
         ("fast_tokenizer_files",),
-        "another tokenizer.json",
+        "another file in place of tokenizer.json",
         REFUSED,
         "any name except tokenizer.json",
         MISREAD,
@@ -73,7 +73,7 @@ TOKENIZER_KEYS = (
     Key(
         TOKENIZER_CONFIG,
         ("additional_special_tokens", "bos_token", "eos_token", "pad_token", "mask_token"),
-        "words of the vocabulary that are one token wherever they stand",
+        "words of the vocabulary that are a single token anywhere in a text",
         HONOURED,
         "",
         MISREAD,
@@ -83,7 +83,7 @@ TOKENIZER_KEYS = (
     Key(
         TOKENIZER_CONFIG,
         ("tokenizer_class", "cls_token", "sep_token", "unk_token", "added_tokens_decoder", "keep_accents"),
-        "how a slow tokenizer's files are read",
+        "settings for a slow tokenizer's files",
         HONOURED,
         "if there is no tokenizer.json, which has its own; `TokenizersBackend` gives no token types",
         REFUSED,
@@ -95,23 +95,23 @@ TOKENIZER_KEYS = (
         ("padding_side", "chat_template", "clean_up_tokenization_spaces", "add_bos_token", "add_eos_token"),
         "padding, chats, generating text",
         HARMLESS,
-        "tokenizer.json says which tokens are put around a text; exceptions: `chat_template` for generative rerankers,"
-        " `add_eos_token` for tokenizers with code of their own",
+        "tokenizer.json states the tokens around a text; exceptions: `chat_template` for generative rerankers,"
+        " `add_eos_token` for tokenizers with custom code",
         HARMLESS,
     ),
     Key(
         TOKENIZER,
         ("truncation", "padding"),
-        "for the library's own batches",
+        "settings for the library's own batches",
         HARMLESS,
         "the length of each input decides",
         HARMLESS,
     ),
-    Key(TOKENIZER, ("post_processor",), "special tokens and token types", HONOURED, "also null", HONOURED),
+    Key(TOKENIZER, ("post_processor",), "special tokens and token types", HONOURED, "null too", HONOURED),
     Key(
         SPECIAL_TOKENS_MAP,
         ("cls_token", "sep_token", "unk_token"),
-        "for slow tokenizers' files",
+        "settings for a slow tokenizer's files",
         HONOURED,
         "read if there is no tokenizer.json",
         REFUSED,
@@ -121,7 +121,7 @@ TOKENIZER_KEYS = (
     Key(
         ADDED_TOKENS,
         (),
-        "for slow tokenizers' files",
+        "settings for a slow tokenizer's files",
         HONOURED,
         "read if there is no tokenizer.json",
         REFUSED,

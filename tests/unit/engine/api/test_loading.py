@@ -66,7 +66,7 @@ def test_a_tokenizer_of_another_model_is_refused_with_both_numbers(make):
     folder = make("bert with modules")
     (folder / "tokenizer.json").write_bytes((builtin_model() / "tokenizer.json").read_bytes())
     error = refusal(folder)
-    assert f"tokenizer.json has 30522 tokens, config.json says {ROOM}" in error.message
+    assert f"tokenizer.json has 30522 tokens, but config.json says {ROOM}" in error.message
     assert error.hint == "the tokenizer belongs to another model"
 
 
@@ -75,20 +75,20 @@ def test_a_token_whose_id_is_beyond_the_model_s_is_refused_however_few_there_are
     tokenizer = json.loads((folder / "tokenizer.json").read_text())
     tokenizer["model"]["vocab"]["far"] = ROOM
     (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
-    assert f"tokenizer.json has {ROOM + 1} tokens, config.json says {ROOM}" in refusal(folder).message
+    assert f"tokenizer.json has {ROOM + 1} tokens, but config.json says {ROOM}" in refusal(folder).message
 
 
 @pytest.mark.parametrize("room", [1, 3])
 def test_an_input_without_room_for_more_than_special_tokens_is_refused(make, room):
     folder = make("qwen3")
     change(folder / "config.json", max_position_embeddings=room)
-    assert f"tokenizer.json adds 3 special tokens, an input has room for {room}" in refusal(folder).message
+    assert f"tokenizer.json adds 3 special tokens, but an input has room for only {room}" in refusal(folder).message
 
 
 def test_a_model_whose_first_pass_fails_is_refused(make):
     folder = make("bert in onnx")
     (folder / "onnx" / "model.onnx").write_bytes(onnx_pass(2, 16))  # two words
-    assert "is loaded, but computes nothing: Backend error" in refusal(folder).message
+    assert "is loaded, but its first forward pass failed: Backend error" in refusal(folder).message
 
 
 @pytest.mark.parametrize("content", [b"{", b"[]", b"\xff"])

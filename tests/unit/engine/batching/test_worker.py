@@ -98,7 +98,7 @@ class Stumbling:
     """A real model whose passes fail if they contain a certain token."""
 
     precision = "float32"
-    padding_free = False
+    is_padding_free = False
 
     def __init__(self, token: int) -> None:
         self._model = OnnxBackend.load(SPEC)

@@ -30,10 +30,10 @@ HugePages_Total:       0
 def test_memory_is_what_is_available_and_at_most_what_programs_do_not_hold_and_swap(tmp_path):
     (tmp_path / "meminfo").write_text(MEMINFO)
     memory = read_memory(tmp_path / "meminfo")
-    assert memory == Memory(left=13_000_000 * 1024, easy=10_000_000 * 1024, swap=2_000_000 * 1024)
+    assert memory == Memory(left=13_000_000 * 1024, available=10_000_000 * 1024, swap=2_000_000 * 1024)
     here = read_memory()
     assert here is not None
-    assert 0 < here.easy < here.left
+    assert 0 < here.available < here.left
 
 
 @pytest.mark.parametrize("text", ["", "MemTotal: many kB\n", "MemTotal: 3 kB\nSwapFree: 1 kB\n"])

@@ -11,7 +11,17 @@ import torch
 from safetensors.numpy import save_file
 
 from embedfleet.engine.compute.ragged_batch import ragged_layout
-from embedfleet.engine.families.ops import BLOCK, UNDIVIDED, Alibi, Attention, Linear, Ops, RelativeBias, Rotary, V
+from embedfleet.engine.families.ops import (
+    BLOCK,
+    LONGEST_UNSPLIT,
+    Alibi,
+    Attention,
+    Linear,
+    Ops,
+    RelativeBias,
+    Rotary,
+    V,
+)
 from embedfleet.engine.files.weights import Weights
 from embedfleet.engine.onnx.ops import OnnxOps
 from embedfleet.engine.onnx.session import OnnxSession
@@ -23,7 +33,7 @@ WIDTH = HEADS * SIZE
 FREQUENCIES = tuple(10000.0 ** (-2 * pair / SIZE) for pair in range(SIZE // 2))
 RAGGED, UNIFORM, ALONE, LONG = [3, 1, 40, 17], [9, 9, 9], [5], [300, 12]
 RUNS = [4, 4, 7, 7, 7, 4]
-BLOCKS = [UNDIVIDED + 1, 12, UNDIVIDED + 1, UNDIVIDED + 1]  # blocks, and one query in the last
+BLOCKS = [LONGEST_UNSPLIT + 1, 12, LONGEST_UNSPLIT + 1, LONGEST_UNSPLIT + 1]  # blocks, and one query in the last
 Tell = Callable[[Ops[V], Weights, V], V]
 
 
@@ -157,14 +167,14 @@ def test_layer_norm(backend, weights, shifted):
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("scale", ["scale", "head_scale"])
-@pytest.mark.parametrize("above", [0.0, 1.0])
-def test_rms_norm_of_the_whole_width_and_of_each_head(backend, weights, scale, above):
+@pytest.mark.parametrize("offset", [0.0, 1.0])
+def test_rms_norm_of_the_whole_width_and_of_each_head(backend, weights, scale, offset):
     def expected(states):
-        factors = values(weights, scale) + above
+        factors = values(weights, scale) + offset
         heads = states.reshape(len(states), -1, len(factors))
         return (heads / np.sqrt((heads**2).mean(-1, keepdims=True) + 1e-3) * factors).reshape(states.shape)
 
-    check(backend, weights, RAGGED, lambda o, w, s: o.rms_norm(s, find(w, scale), 1e-3, above=above), expected)
+    check(backend, weights, RAGGED, lambda o, w, s: o.rms_norm(s, find(w, scale), 1e-3, offset=offset), expected)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
