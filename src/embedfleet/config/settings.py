@@ -29,8 +29,8 @@ class EngineOptions:
     served_model_name: str = option("", "model name that clients see; empty for the value of model")
     pooling: PoolingChoice = option(
         "auto",
-        "pooling of token states; auto reads the model's 1_Pooling; splade needs a masked-language-model head; TEI's containers do not"
-        " support max, mean-sqrt-len-tokens and weightedmean",
+        "pooling of token states; auto reads the model's 1_Pooling; splade needs a masked-language-model head; TEI's"
+        " containers do not support max, mean-sqrt-len-tokens and weightedmean",
     )
     backend: BackendName = option(
         "onnx", "compute library: ONNX Runtime on the CPU, or PyTorch, which must be installed"

@@ -15,7 +15,7 @@ SENTENCE_TRANSFORMERS_KEYS = (
     Key(
         MODULES,
         ("type",),
-        "what follows the transformer",
+        "the modules after the transformer",
         HONOURED,
         "Pooling, Dense, LayerNorm, Dropout, Normalize; LogitScore",
         MISREAD,
@@ -26,7 +26,7 @@ SENTENCE_TRANSFORMERS_KEYS = (
     Key(
         MODULES,
         ("path",),
-        "where a module is",
+        "the folder of a module",
         HONOURED,
         "any folder below the model's",
         MISREAD,
@@ -36,7 +36,7 @@ SENTENCE_TRANSFORMERS_KEYS = (
     Key(
         MODULES,
         ("idx", "name", "kwargs"),
-        "",
+        "order and names of modules",
         HARMLESS,
         "",
         MISREAD,
@@ -56,7 +56,7 @@ SENTENCE_TRANSFORMERS_KEYS = (
     Key(
         SENTENCE_BERT_CONFIG,
         ("do_lower_case",),
-        "texts are lowercased first",
+        "whether texts are lowercased first",
         HONOURED,
         "",
         MISREAD,
@@ -75,7 +75,7 @@ SENTENCE_TRANSFORMERS_KEYS = (
     Key(
         SENTENCE_BERT_CONFIG,
         ("modality_config",),
-        "which of the model's outputs is taken",
+        "the output of the model that is used",
         REFUSED,
         "any except the usual outputs, and `message` for pairs",
         MISREAD,
@@ -110,7 +110,7 @@ SENTENCE_TRANSFORMERS_KEYS = (
         MISREAD,
         "not read",
     ),
-    Key(SENTENCE_BERT_CONFIG, ("unpad_inputs",), "how a batch is laid out", HARMLESS, "", HARMLESS, "not read"),
+    Key(SENTENCE_BERT_CONFIG, ("unpad_inputs",), "the memory layout of a batch", HARMLESS, "", HARMLESS, "not read"),
     Key(
         SENTENCE_TRANSFORMERS_CONFIG,
         ("prompts",),
@@ -132,7 +132,7 @@ SENTENCE_TRANSFORMERS_KEYS = (
     Key(
         SENTENCE_TRANSFORMERS_CONFIG,
         ("truncate_dim",),
-        "only the first numbers of a vector",
+        "the number of dimensions that are kept",
         HONOURED,
         "unless the request has `dimensions`",
         MISREAD,
@@ -141,7 +141,7 @@ SENTENCE_TRANSFORMERS_KEYS = (
     Key(
         SENTENCE_TRANSFORMERS_CONFIG,
         ("max_active_dims",),
-        "how many words' weights SPLADE gives",
+        "the greatest number of words in a SPLADE vector",
         REFUSED,
         "any except null",
         MISREAD,
@@ -232,7 +232,7 @@ SENTENCE_TRANSFORMERS_KEYS = (
     Key(
         DENSE_CONFIG,
         ("module_input_name", "module_output_name"),
-        "what the layer works on",
+        "the values that the layer reads and writes",
         REFUSED,
         "any value except sentence_embedding",
         MISREAD,
@@ -241,7 +241,7 @@ SENTENCE_TRANSFORMERS_KEYS = (
     Key(
         NORMALIZE_CONFIG,
         ("module_input_name", "module_output_name"),
-        "what is normalised",
+        "the values that are normalised",
         REFUSED,
         "any value except sentence_embedding",
         MISREAD,
@@ -250,7 +250,7 @@ SENTENCE_TRANSFORMERS_KEYS = (
     Key(
         SPLADE_CONFIG,
         ("pooling_strategy",),
-        "how the weights of a text's tokens are joined",
+        "the way in which the weights of a text's tokens are joined",
         REFUSED,
         "any value except max",
         MISREAD,
