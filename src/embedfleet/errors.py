@@ -283,7 +283,7 @@ class OutOfMemory(Backend):
 
 
 class WeightsChanged(Backend):
-    """A process wrote to our mapped weights, so that no further result can be trusted.
+    """A process wrote to weights that the engine has mapped, so that no further result can be trusted.
 
     Args:
         file: The file of the weights.

@@ -112,7 +112,7 @@ TEI: tuple[Definition, ...] = (
     Definition("te_cache_hits", "counter", "inputs answered from the cache"),
     Definition("te_cache_misses", "counter", "inputs that the cache did not have"),
     Definition("te_cache_bytes", "gauge", "size of the cache in bytes"),
-    Definition("te_log_dropped", "counter", "log lines that were dropped since nothing read them"),
+    Definition("te_log_dropped", "counter", "log lines that were dropped because nothing read them"),
 )
 """The engine's metrics, by TEI's names (counters without ``_total``, as TEI has them); the last six are ours."""
 
@@ -137,11 +137,13 @@ GATEWAY: tuple[Definition, ...] = (
     Definition(
         "embedfleet_retries_total", "counter", "chunks sent again, by the failure of the replica before", ("reason",)
     ),
-    Definition("embedfleet_hedges_total", "counter", "chunks also sent to a second replica since the first was silent"),
+    Definition(
+        "embedfleet_hedges_total", "counter", "chunks also sent to a second replica because the first was silent"
+    ),
     Definition("embedfleet_repeated_tokens_total", "counter", "estimated tokens sent more than once"),
     Definition("embedfleet_shed_total", "counter", "requests refused by the gateway, by reason", ("reason",)),
     Definition(
-        "embedfleet_accused_chunks", "gauge", "chunks in progress at a replica's death that wait for their trial alone"
+        "embedfleet_accused_chunks", "gauge", "chunks that a replica died with, and that wait to be tried alone"
     ),
     Definition("embedfleet_verdicts", "gauge", "remembered texts that a replica died with, or died of"),
     Definition(
@@ -162,7 +164,7 @@ GATEWAY: tuple[Definition, ...] = (
     Definition(
         "embedfleet_replica_differs",
         "gauge",
-        "1 for a replica that is kept out since it runs another model",
+        "1 for a replica that is kept out because it runs another model",
         ("replica",),
     ),
     Definition("embedfleet_replica_chunks", "gauge", "requests and parts of requests at a replica", ("replica",)),
@@ -175,7 +177,7 @@ GATEWAY: tuple[Definition, ...] = (
     ),
     Definition("embedfleet_replica_failures_total", "counter", "failures of a replica, by kind", ("replica", "kind")),
     Definition("embedfleet_probes_total", "counter", "probes by inference, by outcome", ("replica", "outcome")),
-    Definition("embedfleet_log_dropped_total", "counter", "log lines that were dropped since nothing read them"),
+    Definition("embedfleet_log_dropped_total", "counter", "log lines that were dropped because nothing read them"),
 )
 """The gateway's metrics; one gateway serves one service."""
 

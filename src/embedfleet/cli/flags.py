@@ -49,7 +49,12 @@ def record_flags(record: type) -> Callable[[Command], Command]:
     def add(command: Command) -> Command:
         for option in reversed(options_of(record).values()):
             flag = click.option(
-                option.flag, type=OptionType(option), default=option.default, show_default=True, help=option.help
+                option.flag,
+                type=OptionType(option),
+                metavar=None if option.types == (bool,) else _metavar(option),
+                default=option.default,
+                show_default=True,
+                help=option.help,
             )
             command = flag(command)
         return command
@@ -90,7 +95,7 @@ def _add_settings(command: Command, *, shown: Collection[str], shows_services: b
         if option.types == (bool,):
             flag = click.option(option.flag, option.name, flag_value="true", hidden=is_hidden, help=option.help)
         else:
-            text = f"{option.help}  [{option.default or 'empty'}]"
+            text = f"{option.help}  [{'empty' if option.default == '' else option.default}]"
             flag = click.option(option.flag, option.name, metavar=_metavar(option), hidden=is_hidden, help=text)
         command = flag(command)
     command = click.option(

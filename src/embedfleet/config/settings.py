@@ -23,13 +23,14 @@ class EngineOptions:
         " models/bge-reranker-v2-m3) if that folder exists, else builtin",
     )
     task: Task = option(
-        "auto", "auto follows the model's architecture; rerank with an embedding model scores by late interaction"
+        "auto",
+        "use of the model; auto follows its architecture; rerank with an embedding model scores by late interaction",
     )
     served_model_name: str = option("", "model name that clients see; empty for the value of model")
     pooling: PoolingChoice = option(
         "auto",
-        "auto reads the model's 1_Pooling; splade needs a masked-language-model head; TEI's containers do not"
-        " support max, mean-sqrt-len-tokens and weightedmean",
+        "pooling of token states; auto reads the model's 1_Pooling; splade needs a masked-language-model head; TEI's"
+        " containers do not support max, mean-sqrt-len-tokens and weightedmean",
     )
     backend: BackendName = option(
         "onnx", "compute library: ONNX Runtime on the CPU, or PyTorch, which must be installed"
@@ -38,7 +39,7 @@ class EngineOptions:
     precision: Precision = option(
         "auto",
         "number format of the computation; auto is float32 on the CPU and float16 on a GPU; float16 and bfloat16 need"
-        " PyTorch; int8 needs ONNX Runtime and a processor with VNNI or AMX, and prints its error against float32",
+        " PyTorch; int8 needs ONNX Runtime and a processor with VNNI or AMX, and logs how far it is from float32",
     )
     packed_dir: str = option(
         "auto",
@@ -55,7 +56,8 @@ class EngineOptions:
     batch_tokens: int = option(512, "maximum tokens of one forward pass on a CPU", minimum=1)
     max_batch_tokens: int = option(
         16_384,
-        "longest input; longer inputs are truncated, or refused without auto_truncate, even if the model takes them",
+        "maximum tokens of one input, even if the model takes more; longer inputs are truncated, or refused without"
+        " auto_truncate",
         minimum=1,
     )
     cache_mb: int = option(
@@ -75,13 +77,16 @@ class GatewayOptions:
     max_request_texts: int = option(4096, "maximum texts of one request, which is split to fit the replicas", minimum=1)
     max_request_bytes: int = option(
         32_000_000,
-        "largest request body, in bytes; behind nginx, and for requests without texts, payload_limit_bytes holds",
+        "largest request body that the gateway takes, in bytes; payload_limit_bytes limits requests without texts, and"
+        " those to nginx",
         minimum=1,
     )
     coalesce: bool = option(True, "send small requests that arrive at the same moment to a replica as one")
     split: bool = option(True, "split requests of many texts over several replicas")
     prefer_online: bool = option(True, "serve small requests and rerankings before bulk requests")
-    reserve: bool = option(True, "keep one replica free of bulk work while little of it waits")
+    reserve: bool = option(
+        True, "keep one replica in eight (at least one of two) free of bulk work while little of it waits"
+    )
     hedge: bool = option(True, "send the work of a silent replica to another one as well")
     sort_by_length: bool = option(False, "put texts of similar length into the same part, for replicas that pad")
     online_queue_s: float = option(30.0, "online work that may wait, in seconds of computing; more gets 503", minimum=0)
@@ -91,7 +96,7 @@ class GatewayOptions:
     bulk_deadline_s: float = option(600.0, "time limit of a bulk request, in seconds", minimum=0.1)
     no_replica_s: float = option(30.0, "longest wait while no replica serves, in seconds", minimum=0)
     quarantine_s: float = option(
-        600.0, "refuse a text that ended two replicas until this many seconds after its last request", minimum=10
+        600.0, "refuse a text that ended two replicas for this many seconds after the last request with it", minimum=10
     )
     response_timeout_s: float = option(120.0, "longest wait for a reply of a replica, in seconds", minimum=0.1)
     probe_interval_s: float = option(
@@ -116,7 +121,7 @@ class ServiceOptions:
     port: int = option(0, "port to listen on", minimum=1, maximum=65_535)
     host: str = option("0.0.0.0", "address to listen on")
     payload_limit_bytes: int = option(
-        2_000_000, "largest request body of nginx, and of requests without texts, in bytes", minimum=1
+        2_000_000, "largest body of a request to a replica, so also to nginx, in bytes", minimum=1
     )
     replicas: int | Auto | tuple[str, ...] = option(
         "auto",
@@ -125,7 +130,10 @@ class ServiceOptions:
         maximum=64,
     )
     worker_threads: int | Auto = option(
-        "auto", "cores per replica; auto divides the machine's cores, or its CPU quota", minimum=1, maximum=1024
+        "auto",
+        "cores per replica; auto divides the machine's cores, or its CPU quota, among the replicas",
+        minimum=1,
+        maximum=1024,
     )
     driver: Literal["auto", "process", "docker"] = option(
         "auto", "how replicas run; auto is docker on a machine with a GPU, else process"
@@ -175,7 +183,9 @@ class FleetOptions:
         30.0, "time for requests in progress to end when something stops, in seconds", minimum=0
     )
     restart_backoff_s: float = option(
-        0.5, "wait before a process or container that ended is restarted, in seconds; doubles each time", minimum=0
+        0.5,
+        "wait before a process or container that ended is restarted, in seconds; doubles after each failure",
+        minimum=0,
     )
     restart_backoff_max_s: float = option(30.0, "longest wait before a restart, in seconds", minimum=0)
     hung_after_s: float = option(

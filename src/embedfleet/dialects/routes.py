@@ -92,7 +92,7 @@ ROUTES: Final = (
         struct=tei_structs.EMBED_ALL, reader=_INPUTS, reply=MATRICES, is_listed=True,
     ),
     Route(
-        "/embed_sparse", "embed_sparse", "weights of words, of a model that has them",
+        "/embed_sparse", "embed_sparse", "weights of words, of SPLADE models and bge-m3",
         struct=tei_structs.EMBED_SPARSE, reader=_INPUTS, reply=SPARSE, is_listed=True,
     ),
     Route(
@@ -108,7 +108,7 @@ ROUTES: Final = (
         struct=tei_structs.EMBEDDINGS, reader=_INPUT, reply=OPENAI, error_style=ErrorStyle.OPENAI,
     ),
     Route(
-        "/rerank", "rerank", "texts by how well they answer a query",
+        "/rerank", "rerank", "texts ranked by how well they answer a query",
         struct=tei_structs.RERANK, reader=RerankReader(), reply=RANKING, is_listed=True,
     ),
     Route(
@@ -116,7 +116,7 @@ ROUTES: Final = (
         struct=tei_structs.PREDICT, reader=PredictReader(), reply=PREDICTIONS, is_listed=True,
     ),
     Route(
-        "/similarity", "similarity", "cosines of a sentence with others",
+        "/similarity", "similarity", "cosines of a sentence with other sentences",
         struct=tei_structs.SIMILARITY, reader=SimilarityReader(), reply=NUMBERS, is_listed=True,
     ),
     Route("/tokenize", "tokenize", "tokens of texts", struct=tei_structs.TOKENIZE, is_listed=True),
@@ -125,8 +125,8 @@ ROUTES: Final = (
         "/vertex", "vertex", "several requests in Google Vertex's shape",
         struct=tei_structs.VERTEX, is_listed=True,
     ),
-    Route("/", MODELS_OWN, "the reply of the route for the model's kind"),
-    Route("/invocations", MODELS_OWN, "the reply of the route for the model's kind"),
+    Route("/", MODELS_OWN, "the reply of the aliased route"),
+    Route("/invocations", MODELS_OWN, "the reply of the aliased route"),
     Route("/info", "info", "the model and the limits", method="GET", is_on_gateway=True, is_listed=True),
     Route(
         "/health", "health", "whether the model can compute",

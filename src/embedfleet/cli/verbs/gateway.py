@@ -29,7 +29,7 @@ from embedfleet.errors import UsageError
     "--members",
     default="",
     metavar="FILE",
-    help="file of the first replicas, as PUT /replicas takes them; may be missing",
+    help="file with the first list of replicas, in the form of PUT /replicas; may be missing",
 )
 @click.option(
     "--model-file",
@@ -44,17 +44,20 @@ from embedfleet.errors import UsageError
     help="largest body of a request to a replica, in bytes",
 )
 @click.option(
-    "--drain-s", default=0.0, show_default=True, help="seconds that a stopping gateway still accepts requests"
+    "--drain-s",
+    default=0.0,
+    show_default=True,
+    help="time for which a stopping gateway still accepts requests, in seconds",
 )
 @click.option(
-    "--stop-grace-s", default=30.0, show_default=True, help="seconds that requests under way may take at a stop"
+    "--stop-grace-s", default=30.0, show_default=True, help="time for requests in progress to end at a stop, in seconds"
 )
 @record_flags(GatewayOptions)
 @click.option(
     "--log-level",
     default="info",
     show_default=True,
-    help="least severe line that is logged: debug, info, warning or error",
+    help="lowest severity to log: debug, info, warning or error",
 )
 @click.option("--log-format", default="text", show_default=True, help="format of log lines: text or json")
 @click.option(

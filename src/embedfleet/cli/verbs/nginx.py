@@ -21,9 +21,9 @@ _POLL_S = 0.02
 
 
 @click.command("nginx")
-@click.option("--folder", required=True, metavar="PATH", help="folder of its nginx.conf")
-@click.option("--host", default="127.0.0.1", help="address where it listens")
-@click.option("--port", default=0, help="port where it listens")
+@click.option("--folder", required=True, metavar="PATH", help="folder with nginx.conf")
+@click.option("--host", default="127.0.0.1", help="address to listen on")
+@click.option("--port", default=0, help="port to listen on")
 @click.option("--ready-fd", default=0, hidden=True)
 @click.option("--parent-pid", default=0, hidden=True)
 def command(folder: str, host: str, port: int, ready_fd: int, parent_pid: int) -> None:

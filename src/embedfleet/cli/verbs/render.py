@@ -21,7 +21,7 @@ def command() -> None:
     """Write configuration files for those who run nginx themselves."""
 
 
-@command.command("nginx")
+@command.command("nginx", short_help="Write nginx-SERVICE.conf for each service.")
 @click.option("--out", required=True, metavar="DIR", help="folder for nginx-SERVICE.conf; created if it does not exist")
 @settings_flags
 def nginx(out: str, **flags: Any) -> None:  # noqa: ANN401

@@ -28,7 +28,7 @@ def command() -> None:
     """Start the fleet at boot."""
 
 
-@command.command("install")
+@command.command("install", short_help="Write and enable a systemd unit that runs `up` at boot.")
 @click.option("--unit-dir", default=str(FOLDER), show_default=True, help="folder of systemd's units")
 @click.option("--dry-run", is_flag=True, help="print the unit and change nothing")
 @settings_flags

@@ -31,7 +31,7 @@ _COLUMNS = ("service", "replica", "state", "address", "pid", "restarts", "under 
 def command(as_json: bool, **flags: Any) -> None:  # noqa: ANN401
     """Show every service and replica.
 
-    Exit with 0 if all replicas serve that nobody has drained, 1 if some do not or the fleet cannot be asked, 3 if no
+    Exit with 0 if every replica that is not drained serves, 1 if one does not or the fleet does not answer, 3 if no
     fleet runs.
     """
     settings = read_sound_settings(flags)

@@ -57,10 +57,10 @@ _NEEDS_DOCKER = 10  # exit code that run.sh knows
 def command(detach: bool, new_model: bool, needs_docker: bool, **flags: Any) -> None:  # noqa: ANN401
     """Start every service and keep it running; Ctrl-C drains and stops all of it.
 
-    While a fleet runs, a replica that restarts with other weights, another pooling or another prompt than the rest of
-    its service gets no requests. --new-model tells the fleet, running or about to start, that the change is intended:
-    for ten minutes, the first replica that infers with another model makes that the model of the service, and replicas
-    of the former model get no requests until they serve it too.
+    A replica that restarts with other weights, another pooling or another prompt than the rest of its service gets no
+    requests. --new-model tells the fleet, running or about to start, that such a change is intended. Then the first
+    replica that infers with another model within ten minutes sets the model of its service, and replicas of the former
+    model get no requests until they serve the new one too.
     """
     settings = read_settings(flags)
     if needs_docker:

@@ -18,7 +18,7 @@ CONFIG_KEYS = (
         ("architectures",),
         "the model's head: none (embedder), classifier or SPLADE",
         HONOURED,
-        "if absent, or if it names a class without a head, the weights decide",
+        "if it is absent or names a class without a head, the weights show which head there is",
         REFUSED,
         "if absent; if it names a class without a head, TEI ignores a head in the weights",
         is_corrected=True,
@@ -34,7 +34,7 @@ CONFIG_KEYS = (
     Key(
         CONFIG,
         ("id2label",),
-        "number and names of the classes",
+        "names and number of classes",
         HONOURED,
         "",
         REFUSED,
@@ -44,7 +44,7 @@ CONFIG_KEYS = (
     Key(
         CONFIG,
         ("num_labels",),
-        "number of classes, if `id2label` is absent",
+        "number of classes, if there is no `id2label`",
         HONOURED,
         "2 if both are absent",
         MISREAD,
@@ -65,13 +65,21 @@ CONFIG_KEYS = (
     Key(
         CONFIG,
         ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "vocab_size"),
-        "the shape",
+        "the sizes of the model",
         HONOURED,
         "the weights must fit",
         HONOURED,
         "required",
     ),
-    Key(CONFIG, ("max_position_embeddings",), "positions", HONOURED, "the longest input", HONOURED, "required"),
+    Key(
+        CONFIG,
+        ("max_position_embeddings",),
+        "the number of positions",
+        HONOURED,
+        "the longest input",
+        HONOURED,
+        "required",
+    ),
     Key(
         CONFIG,
         ("type_vocab_size",),
@@ -95,7 +103,7 @@ CONFIG_KEYS = (
     Key(
         CONFIG,
         ("layer_norm_eps",),
-        "the epsilon that a norm adds to the variance",
+        "the epsilon of layer normalisation",
         HONOURED,
         "for BERT 1e-12 if absent",
         REFUSED,
@@ -105,7 +113,7 @@ CONFIG_KEYS = (
     Key(
         CONFIG,
         ("pad_token_id",),
-        "RoBERTa: the first position",
+        "RoBERTa: the number of the first position",
         HONOURED,
         "1 if absent",
         REFUSED,
@@ -115,7 +123,7 @@ CONFIG_KEYS = (
     Key(
         CONFIG,
         ("position_embedding_type",),
-        "the type of position embeddings",
+        "the kind of position embeddings",
         REFUSED,
         "any value except `absolute`, and `alibi` for JinaBERT",
         HONOURED,
@@ -134,7 +142,7 @@ CONFIG_KEYS = (
     Key(
         CONFIG,
         ("quantization_config",),
-        "quantized weights",
+        "quantised weights",
         REFUSED,
         "any; weights in float32, float16 and bfloat16 are read",
         REFUSED,

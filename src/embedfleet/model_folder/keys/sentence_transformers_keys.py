@@ -36,7 +36,7 @@ SENTENCE_TRANSFORMERS_KEYS = (
     Key(
         MODULES,
         ("idx", "name", "kwargs"),
-        "",
+        "order and names of modules",
         HARMLESS,
         "",
         MISREAD,
@@ -110,7 +110,7 @@ SENTENCE_TRANSFORMERS_KEYS = (
         MISREAD,
         "not read",
     ),
-    Key(SENTENCE_BERT_CONFIG, ("unpad_inputs",), "the layout of a batch", HARMLESS, "", HARMLESS, "not read"),
+    Key(SENTENCE_BERT_CONFIG, ("unpad_inputs",), "the memory layout of a batch", HARMLESS, "", HARMLESS, "not read"),
     Key(
         SENTENCE_TRANSFORMERS_CONFIG,
         ("prompts",),
@@ -132,7 +132,7 @@ SENTENCE_TRANSFORMERS_KEYS = (
     Key(
         SENTENCE_TRANSFORMERS_CONFIG,
         ("truncate_dim",),
-        "the number of leading dimensions to keep of a vector",
+        "the number of dimensions that are kept",
         HONOURED,
         "unless the request has `dimensions`",
         MISREAD,
@@ -141,7 +141,7 @@ SENTENCE_TRANSFORMERS_KEYS = (
     Key(
         SENTENCE_TRANSFORMERS_CONFIG,
         ("max_active_dims",),
-        "the number of words to which SPLADE gives a weight",
+        "the greatest number of words in a SPLADE vector",
         REFUSED,
         "any except null",
         MISREAD,
@@ -240,7 +240,7 @@ SENTENCE_TRANSFORMERS_KEYS = (
     Key(
         DENSE_CONFIG,
         ("module_input_name", "module_output_name"),
-        "the input and output of the layer",
+        "the values that the layer reads and writes",
         REFUSED,
         "any value except sentence_embedding",
         MISREAD,
@@ -249,7 +249,7 @@ SENTENCE_TRANSFORMERS_KEYS = (
     Key(
         NORMALIZE_CONFIG,
         ("module_input_name", "module_output_name"),
-        "the vector that is normalised",
+        "the values that are normalised",
         REFUSED,
         "any value except sentence_embedding",
         MISREAD,
@@ -258,7 +258,7 @@ SENTENCE_TRANSFORMERS_KEYS = (
     Key(
         SPLADE_CONFIG,
         ("pooling_strategy",),
-        "the pooling of the weights of a text's tokens",
+        "the way in which the weights of a text's tokens are joined",
         REFUSED,
         "any value except max",
         MISREAD,

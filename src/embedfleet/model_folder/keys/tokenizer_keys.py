@@ -17,7 +17,7 @@ TOKENIZER_KEYS = (
     Key(
         TOKENIZER_CONFIG,
         ("do_lower_case", "strip_accents", "tokenize_chinese_chars"),
-        "the normalisation of a text for BERT and its relatives",
+        "normalisation of texts by BERT and its relatives",
         HONOURED,
         "if stated, they override tokenizer.json",
         MISREAD,
@@ -83,7 +83,7 @@ TOKENIZER_KEYS = (
     Key(
         TOKENIZER_CONFIG,
         ("tokenizer_class", "cls_token", "sep_token", "unk_token", "added_tokens_decoder", "keep_accents"),
-        "settings for a slow tokenizer's files",
+        "settings of tokenizers without a tokenizer.json",
         HONOURED,
         "if there is no tokenizer.json, which has its own; `TokenizersBackend` gives no token types",
         REFUSED,
