@@ -199,11 +199,11 @@ class Dispatcher:
             if status != THROTTLED:
                 self.quarantine.acquit(chunk)
             if request.is_over and status not in TROUBLE:  # the client left during the trial
-                self._pool.heard(replica)
+                self._pool.mark_alive(replica)
                 replica.failures = 0
                 return self._then(self._call_off(chunk, now), replica, now)
         if status in TROUBLE:
-            self._pool.heard(replica)
+            self._pool.mark_alive(replica)
             commands = self._retries.after_status(chunk, replica, status, now)
             return self._then([*commands, *self._call_off(chunk, now)], replica, now)
         if request.is_inference:
@@ -216,7 +216,7 @@ class Dispatcher:
             if not self._requests.online_queue and not self._requests.bulk_queue:
                 return None
             return [Relay(request), *self._dispatch(now)]
-        self._pool.heard(replica)
+        self._pool.mark_alive(replica)
         return self._then(self._answered_well(chunk, status, now), replica, now)
 
     def failed(self, chunk: Chunk, replica: Replica, failure: Failure, now: float) -> list[Command]:

@@ -120,7 +120,7 @@ class Pool:
 
     # health
 
-    def heard(self, replica: Replica) -> None:
+    def mark_alive(self, replica: Replica) -> None:
         """Record a sign of life: a suspect replica is active again."""
         if replica.state is ReplicaState.SUSPECT:
             replica.move(ReplicaEvent.GOOD)
@@ -133,7 +133,7 @@ class Pool:
         if replica.failures % self._limits.failures == 0:
             self.doubt(replica, f"{what}, {replica.failures} failures in a row", now)
 
-    def outdone(self, replica: Replica) -> None:
+    def eject_failing(self, replica: Replica) -> None:
         """Eject a replica after several failures in a row, because another replica answered what this one could not.
 
         A probe alone does not show such a fault. A replica that is already ejected is being probed anyway, and news

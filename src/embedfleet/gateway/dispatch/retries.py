@@ -94,7 +94,7 @@ class Retries:
         for name in chunk.unanswered_by:
             replica = self._pool.replicas.get(name)
             if replica is not None:
-                self._pool.outdone(replica)
+                self._pool.eject_failing(replica)
 
     def _unanswered(self, chunk: Chunk, replica: Replica, failure: Failure, now: float) -> None:
         """Record an unusable answer of a live replica; a probe and other replicas will show which side is at fault."""
