@@ -106,6 +106,6 @@ def render_encodings(encodings: Sequence[Encoding]) -> bytes:
 
 def _wrong(value: Json) -> Validation:
     return Validation(
-        f"`score` is {value!r}, but can only be one of dense, sparse and colbert, "
+        f"`score` is {value!r}, but must be dense, sparse or colbert, "
         'or an object of weights, none negative and one above 0, such as {"dense": 1, "sparse": 0.3, "colbert": 1}'
     )
