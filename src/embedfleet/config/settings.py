@@ -1,4 +1,4 @@
-"""The settings: every option, defined once, in the record of the part that it configures."""
+"""Definitions of all options, each in the record of the part that it configures."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -55,7 +55,8 @@ class EngineOptions:
     batch_tokens: int = option(512, "maximum tokens of one forward pass on a CPU", minimum=1)
     max_batch_tokens: int = option(
         16_384,
-        "longest input; longer inputs are truncated, or refused without auto_truncate, even if the model takes them",
+        "maximum tokens of an input, even if the model takes more; "
+        "longer inputs are truncated, or refused without auto_truncate",
         minimum=1,
     )
     cache_mb: int = option(
@@ -64,7 +65,7 @@ class EngineOptions:
     max_concurrent_requests: int = option(512, "inputs in progress per replica; more get 429", minimum=1)
     max_client_batch_size: int = option(128, "maximum inputs of one request to a replica", minimum=1)
     auto_truncate: bool = option(True, "truncate inputs that are too long, unless the request says otherwise")
-    default_prompt_name: str = option("", "name of one of the model's own prompts, which is put before every input")
+    default_prompt_name: str = option("", "name of one of the model's own prompts, to put before every input")
     default_prompt: str = option("", "text to put before every input")
 
 
@@ -75,23 +76,25 @@ class GatewayOptions:
     max_request_texts: int = option(4096, "maximum texts of one request, which is split to fit the replicas", minimum=1)
     max_request_bytes: int = option(
         32_000_000,
-        "largest request body, in bytes; behind nginx, and for requests without texts, payload_limit_bytes holds",
+        "largest request body, in bytes; behind nginx, and for requests without texts, payload_limit_bytes applies",
         minimum=1,
     )
-    coalesce: bool = option(True, "send small requests that arrive at the same moment to a replica as one")
+    coalesce: bool = option(True, "send small requests that arrive at the same moment to a replica as one request")
     split: bool = option(True, "split requests of many texts over several replicas")
     prefer_online: bool = option(True, "serve small requests and rerankings before bulk requests")
     reserve: bool = option(True, "keep one replica free of bulk work while little of it waits")
-    hedge: bool = option(True, "send the work of a silent replica to another one as well")
-    sort_by_length: bool = option(False, "put texts of similar length into the same part, for replicas that pad")
-    online_queue_s: float = option(30.0, "online work that may wait, in seconds of computing; more gets 503", minimum=0)
-    bulk_queue_s: float = option(60.0, "bulk work that may wait, in seconds of computing; more gets 429", minimum=0)
-    max_queue_bytes: int = option(256_000_000, "request bodies that may wait, in bytes", minimum=0)
+    hedge: bool = option(True, "send the work of a silent replica to another one too")
+    sort_by_length: bool = option(False, "split requests by length of text, for replicas that pad")
+    online_queue_s: float = option(
+        30.0, "limit of waiting online work, in seconds of computing; more gets 503", minimum=0
+    )
+    bulk_queue_s: float = option(60.0, "limit of waiting bulk work, in seconds of computing; more gets 429", minimum=0)
+    max_queue_bytes: int = option(256_000_000, "limit of waiting request bodies, in bytes", minimum=0)
     online_deadline_s: float = option(120.0, "time limit of an online request, in seconds", minimum=0.1)
     bulk_deadline_s: float = option(600.0, "time limit of a bulk request, in seconds", minimum=0.1)
     no_replica_s: float = option(30.0, "longest wait while no replica serves, in seconds", minimum=0)
     quarantine_s: float = option(
-        600.0, "refuse a text that ended two replicas until this many seconds after its last request", minimum=10
+        600.0, "refuse a text that killed two replicas until this many seconds after its last request", minimum=10
     )
     response_timeout_s: float = option(120.0, "longest wait for a reply of a replica, in seconds", minimum=0.1)
     probe_interval_s: float = option(
@@ -112,11 +115,11 @@ class GatewayOptions:
 class ServiceOptions:
     """Options of a service: its address and what runs it."""
 
-    enabled: bool = option(True, "false leaves the service out")
+    enabled: bool = option(True, "false disables the service")
     port: int = option(0, "port to listen on", minimum=1, maximum=65_535)
     host: str = option("0.0.0.0", "address to listen on")
     payload_limit_bytes: int = option(
-        2_000_000, "largest request body of nginx, and of requests without texts, in bytes", minimum=1
+        2_000_000, "largest request body behind nginx, and of requests without texts, in bytes", minimum=1
     )
     replicas: int | Auto | tuple[str, ...] = option(
         "auto",
@@ -133,7 +136,7 @@ class ServiceOptions:
     balancer: Literal["gateway", "nginx"] = option("gateway", "load balancer that clients call")
     balancer_in: Literal["auto", "process", "container"] = option(
         "auto",
-        "how the balancer runs; auto is container if the replicas are containers and its image is there, else process",
+        "how the balancer runs; auto is container if the replicas are containers and its image exists, else process",
     )
     upstream: str = option("", "name of the replicas' containers and of nginx's upstream; empty for SERVICE-tei")
     devices: Auto | tuple[str, ...] = option("auto", "GPUs of the replicas, by index or UUID; auto is every GPU")
@@ -180,11 +183,11 @@ class FleetOptions:
     restart_backoff_max_s: float = option(30.0, "longest wait before a restart, in seconds", minimum=0)
     hung_after_s: float = option(
         20.0,
-        "replace a replica that neither answers nor works for this many seconds; 0 is never",
+        "replace a replica that has neither answered nor worked for this many seconds; 0 is never",
         minimum=0,
     )
     balancer_hung_after_s: float = option(
-        8.0, "replace a balancer that neither answers nor works for this many seconds; 0 is never", minimum=0
+        8.0, "replace a balancer that has neither answered nor worked for this many seconds; 0 is never", minimum=0
     )
 
 
@@ -208,9 +211,9 @@ class Settings:
     """All settings in force.
 
     Attributes:
-        root: Folder that relative paths start from: the one of fleet.toml, or the working directory.
+        root: Base folder of relative paths: the folder of fleet.toml, or the working directory.
         origins: Source of each option's value, by dotted key.
-        notes: Remarks about the environment for the user, one line each.
+        notes: Remarks for the user about the environment, one line each.
     """
 
     root: Path
@@ -225,7 +228,7 @@ class Settings:
         return self.root / self.fleet.state_dir
 
 
-# Services that exist without a fleet.toml, with the options that tell them apart.
+# Services without a fleet.toml, with the options in which they differ from the defaults.
 DEFAULT_SERVICES: dict[str, dict[str, str | int]] = {
     "embedder": {"port": 8001, "upstream": "bge-embedder-tei"},
     "reranker": {"port": 8002, "upstream": "bge-reranker-tei", "task": "rerank"},

@@ -90,7 +90,7 @@ class Server(Host):
         self.loop = asyncio.get_running_loop()
         self._at = UnixSocket(path, mode)
         await self._listen_unix(self._at.bind())
-        self._disk_watch = DiskWatch(self._look_after)
+        self._disk_watch = DiskWatch(self._restore_socket)
         self._sweep()
 
     async def accept(self, bound: socket.socket) -> None:
@@ -176,7 +176,7 @@ class Server(Host):
         if former is not None:
             former.close()
 
-    def _look_after(self) -> None:
+    def _restore_socket(self) -> None:
         """Bind the Unix socket again if it is gone; runs in a thread, because the disk may hang."""
         bound = self._at.bind_again() if self._at is not None else None
         if bound is not None:
