@@ -165,9 +165,7 @@ def _memory(folder: Path, root: Path) -> Memory | None:
 def _droppable(folder: Path) -> int:
     """Count the bytes of page cache that no process has mapped, in a group and those below it."""
     stat = dict(_STAT.findall(_read(folder / "memory.stat")))
-    prefix = (
-        "total_" if "total_inactive_file" in stat else ""
-    )  # in version 1, names without this prefix exclude sub-groups
+    prefix = "total_" if "total_inactive_file" in stat else ""  # in version 1, other names exclude sub-groups
     mapped = "mapped_file" if prefix else "file_mapped"
     inactive, active, held = (int(stat.get(prefix + name, 0)) for name in ("inactive_file", "active_file", mapped))
     return max(0, inactive + active - held)

@@ -43,9 +43,7 @@ class BufferedDescriptor(io.RawIOBase):
         self._descriptor = descriptor
         self._missing = missing
         self._most_bytes = most_bytes
-        self._lock = (
-            threading.RLock()
-        )  # reentrant, because a finaliser that logs may run while this thread holds the lock
+        self._lock = threading.RLock()  # a finaliser that logs may run while this thread holds the lock
         self._changed = threading.Condition(self._lock)
         self._waiting: list[bytes] = []
         self._held = 0  # bytes that wait or are being written

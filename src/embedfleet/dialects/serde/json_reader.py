@@ -58,9 +58,7 @@ _CODE_POINT: Final = "invalid unicode code point"
 _CONTROL: Final = "control character (\\u0000-\\u001F) found while parsing a string"
 
 
-@mypyc_attr(
-    native_class=False
-)  # as a native class with an interpreted base, a weak reference to it would crash the process
+@mypyc_attr(native_class=False)  # a weak reference to a native class with an interpreted base crashes the process
 class Fault(Exception):
     """A fault in a body.
 

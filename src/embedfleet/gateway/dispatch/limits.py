@@ -24,7 +24,7 @@ class DispatchLimits:
         rested_s: Seconds of idleness after which a silent connection counts as possibly dead, rather than its replica
             as slow.
         sort_by_length: Whether requests are split in order of length, for replicas that pad.
-        sends: Most sends of one chunk, not counting refused connections.
+        sends: Most sends of one chunk, not counting refused, throttled (429) and starved ones.
         failures: Number of failures in a row after which a replica is ejected.
         full_s: Seconds for which a replica gets nothing after it answered 429, or after the gateway could not open a
             connection to it.

@@ -27,16 +27,16 @@ class OpenRequests:
 
     Args:
         pool: Replicas of the service.
-        records: Records of texts that replicas died with or could not answer. prefer_online: Whether online and bulk
-            work are two classes; if not, all work waits in the online queue.
+        records: Records of texts that replicas died with or could not answer.
+        prefer_online: Whether online and bulk work are two classes; if not, all work waits in the online queue.
 
     Attributes:
         open: The requests, in order of arrival.
         online_queue: Online chunks that wait.
         bulk_queue: Bulk requests and chunks that wait.
         accused_queue: Chunks that wait for their trial.
-        records: Records of texts that replicas died with or could not answer. queued_bytes: Bytes of the bodies of
-            requests that had to wait, until they are over.
+        records: Records of texts that replicas died with or could not answer.
+        queued_bytes: Bytes of the bodies of requests that had to wait, until they are over.
         sent_tokens: Estimated tokens that were sent for the first time.
         retry_budget: Budget of tokens that are sent again after a failure.
         hedge_budget: Budget of tokens that are sent to a second replica.

@@ -52,7 +52,7 @@ class Chunk(metaclass=ABCMeta):
         copy_id: Second replica that has the chunk, because the first was silent; empty if there is none.
         sent_at: Time of the last send, once there was one.
         due_at: Time at which the replica becomes suspect, if it has given no sign of life since `sent_at`.
-        sends: Number of sends so far, not counting refused connections.
+        sends: Number of sends so far, except refused, throttled (429) and starved ones.
         starved_at: First time at which no connection could be made for the chunk; None if that never happened.
         was_sent: Whether the chunk, or the one that it was split from, was sent before, so that another send is a
             repetition.
@@ -102,8 +102,8 @@ class RequestPart(Chunk):
 
     Args:
         request: Request that the part belongs to.
-        items: Indices of the part's texts in the request, in the order of sending. tokens: Estimated tokens of the
-            part's texts.
+        items: Indices of the part's texts in the request, in the order of sending.
+        tokens: Estimated tokens of the part's texts.
     """
 
     def __init__(self, request: "Request", items: Sequence[int], tokens: int) -> None:

@@ -31,13 +31,13 @@ class ReplyHead:
 
     Args:
         status: Status of the reply.
-        fields: Bytes of the fields that are forwarded to the client. values: Values by name, at least of the fields
-            that the gateway reads.
+        fields: Bytes of the fields that are forwarded to the client.
+        values: Values by name, at least of the fields that the gateway reads.
 
     Attributes:
         status: Status of the reply.
-        fields: Bytes of the fields that are forwarded to the client. tokens: Tokens of the request, as the replica
-            states them; None if it does not.
+        fields: Bytes of the fields that are forwarded to the client.
+        tokens: Tokens of the request, as the replica states them; None if it does not.
         length: Bytes of the body if only ``content-length`` frames it, else -1.
         has_request_id: Whether the reply has an ``x-request-id``.
         has_retry_after: Whether the reply has a ``retry-after``.
