@@ -162,7 +162,7 @@ def state_to_json(state: ReplicaState, load: ReplicaLoad | None, reason: str) ->
 def url_fault(url: str) -> str:
     """Describe the fault of a replica's URL, as a predicate; empty for a valid URL, which may have a path."""
     if not _VISIBLE.fullmatch(url):
-        return "is empty, or has blanks, control characters or non-ASCII letters"
+        return "is empty, or has blanks, control characters or letters that are not ASCII"
     try:
         parts = urlsplit(url)
         port = parts.port

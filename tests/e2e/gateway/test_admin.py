@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 import orjson
 import pytest
 
-from embedfleet.gateway.admin import Admin, recall
+from embedfleet.gateway.admin import Admin, restore_replicas
 from embedfleet.http.client import fetch
 from tests.services.gateway import LIMIT_S, gateway, run
 
@@ -92,7 +92,7 @@ def test_a_file_with_a_wrong_row_changes_nothing_and_is_told_of_in_the_log(tmp_p
         async with gateway(1) as g:
             file = tmp_path / "members.json"
             file.write_bytes(b"[%b]" % row)
-            recall(g.app.proxy, file)
+            restore_replicas(g.app.proxy, file)
             assert g.states == {"r0": "active"}
 
     run(go)
