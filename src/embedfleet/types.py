@@ -51,7 +51,7 @@ class Member:
 class ReplicaState(StrEnum):
     """State of a replica, as ``embedfleet status`` shows it.
 
-    The first seven come from a balancer. Control adds the next two, from what only control knows. The rest are phases
+    The first seven come from a balancer. Control adds the next two. The rest are phases
     of the replica's process, which are shown until a balancer lists the replica.
     """
 

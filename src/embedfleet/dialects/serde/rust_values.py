@@ -3,7 +3,7 @@
 from typing import Any
 
 _LONGEST_PLAIN = 16  # digits before the point of a number without an exponent
-_LEAST_PLAIN = -5  # zeros behind the point of a number without an exponent, negated
+_LEAST_PLAIN = -5  # zeros after the point of a number without an exponent, negated
 _ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t", "\0": "\\0"}
 
 

@@ -29,7 +29,7 @@ class Send:
 
 @dataclass(slots=True)
 class Cancel:
-    """Close the connection on which the chunk went to the replica, because its answer is no longer wanted."""
+    """Close the connection on which the chunk went to the replica, because its answer is no longer needed."""
 
     chunk: Chunk
     replica: Replica

@@ -349,7 +349,7 @@ class Dispatcher:
 
     @property
     def _is_trying(self) -> bool:
-        """Whether a trial is under way or a chunk waits for one."""
+        """Whether a trial is in progress or a chunk waits for one."""
         return bool(self._requests.accused_queue) or self.quarantine.cell is not None
 
     def _dispatch(self, now: float) -> list[Command]:

@@ -127,7 +127,7 @@ class AccusedQueue:
         return next(iter(self._online or self._bulk), None)
 
     def push(self, chunk: Chunk) -> None:
-        """Add a chunk behind the others of its class."""
+        """Add a chunk after the others of its class."""
         chunk.is_on_trial = False
         (self._online if chunk.is_online else self._bulk)[chunk] = None
         self.tokens += chunk.tokens

@@ -44,7 +44,7 @@ class Replica:
         since: Time at which the replica began to serve.
         next_probe: Time of the next probe; for an active replica, the earliest time.
         probe_delay_s: Wait before the probe after the next one.
-        is_probing: Whether a probe is under way.
+        is_probing: Whether a probe is in progress.
         is_leaving: Whether the replica is removed once it has drained.
         is_isolated: Whether the replica is kept free for trials (`quarantine`).
         abandoned: Fingerprints and times of the last chunks that were taken off because their clients left.

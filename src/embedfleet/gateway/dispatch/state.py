@@ -14,7 +14,7 @@ class ReplicaEvent(StrEnum):
     BAD = "bad"  # it refused, reset, hung, or failed a probe or what another replica answered
     DRAIN = "drain"
     EMPTY = "empty"  # it is draining, and has no chunk left
-    JOIN = "join"  # it is listed anew, or undrained
+    JOIN = "join"  # it is listed for the first time or again, or undrained
 
 
 _ALWAYS = {ReplicaEvent.DRAIN: ReplicaState.DRAINING, ReplicaEvent.JOIN: ReplicaState.JOINING}
