@@ -29,7 +29,7 @@ class FaultCase:
         seconds: Length of the traffic.
         load: Load of the mix.
         settle_s: How long to wait for the last answers.
-        obey: Whether refused requests are sent again after Retry-After.
+        retries_refused: Whether refused requests are sent again after Retry-After.
         variant: Variant of our gateway, appended to its name.
     """
 
@@ -38,7 +38,7 @@ class FaultCase:
     seconds: float = 15.0
     load: float = LOAD
     settle_s: float = 30.0
-    obey: bool = True
+    retries_refused: bool = True
     variant: str = ""
 
 
@@ -100,7 +100,7 @@ def perform(case: FaultCase, door: Contestant, split: int, seed: int) -> RunResu
         seconds=case.seconds,
         settle_s=case.settle_s,
         apart=True,
-        obey=case.obey,
+        retries_refused=case.retries_refused,
     )
     meanwhile: Meanwhile = act
     result = run(plan, meanwhile)

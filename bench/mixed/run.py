@@ -47,7 +47,7 @@ class RunPlan:
         apart: Whether each replica has its own process.
         client_batch: Most texts of a call; None for the contestant's number.
         permits: Most texts that a replica accepts at once.
-        obey: Whether refused requests are sent again after Retry-After.
+        retries_refused: Whether refused requests are sent again after Retry-After.
         objective: Latencies up to which an answer is useful.
     """
 
@@ -63,7 +63,7 @@ class RunPlan:
     apart: bool = False
     client_batch: int | None = None
     permits: int = 512
-    obey: bool = False
+    retries_refused: bool = False
     objective: Objective = field(default_factory=Objective)
 
     @property
@@ -174,7 +174,7 @@ def run(plan: RunPlan, meanwhile: Meanwhile = _nothing) -> RunResult:
 
 async def _measure(plan: RunPlan, requests: list[PlannedRequest], stage: Stage, meanwhile: Meanwhile) -> RunResult:
     await until_ready(stage.site.port)
-    generator = Generator(requests, stage.site.port, settle_s=plan.settle_s, obey=plan.obey)
+    generator = Generator(requests, stage.site.port, settle_s=plan.settle_s, retries_refused=plan.retries_refused)
     beside = asyncio.ensure_future(meanwhile(stage))
     try:
         outcomes = await generator.run()

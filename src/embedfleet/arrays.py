@@ -1,4 +1,4 @@
-"""The two numpy arrays that cross layers: float32 values and int64 ids."""
+"""Types of the two kinds of numpy arrays that layers exchange: float32 values and int64 ids."""
 
 from typing import Any
 

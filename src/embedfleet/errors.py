@@ -43,7 +43,7 @@
     │   ├── Unhealthy            503
     │   ├── Saturated            503
     │   └── DeadlineExceeded     504
-    └── UpstreamError            a replica did not answer; a retry elsewhere is safe, since every call is idempotent
+    └── UpstreamError            a replica did not answer; a retry elsewhere is safe, because every call is idempotent
         ├── Refused              nothing listens at its address
         ├── Reset                the connection ended before the answer did
         ├── Malformed            the answer is not HTTP, or does not fit the request
@@ -307,10 +307,10 @@ class Overloaded(ServingError):
 
 
 class QueryOfDeath(ServingError):
-    """Replicas died or hung on this request, so that no other replica gets it.
+    """Replicas died or hung on this request, so no other replica gets it.
 
     Args:
-        places: Indices of the texts that did it, as far as they are known.
+        places: Indices of the texts at fault; empty if unknown.
     """
 
     status, error_type = 424, "Backend"
@@ -337,7 +337,7 @@ class BadGateway(ServingError):
 
 
 class Unanswerable(BadGateway):
-    """Several healthy replicas gave this request no usable answer, so that no other replica gets it.
+    """Several healthy replicas gave this request no usable answer, so no other replica gets it.
 
     Args:
         wait_s: Time for which the request is refused, in seconds.

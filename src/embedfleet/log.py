@@ -17,12 +17,12 @@ log = logging.getLogger(__name__)
 
 # Characters that end a line, move a terminal's cursor, change its colours, or reverse the direction of text.
 _CONTROL = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029\\u200e\\u200f\\u202a-\\u202e\\u2066-\\u2069]")
-# Attributes of every record; all others came by `extra` and are fields of the event.
+# Attributes of every record; all others come from `extra` and are fields of the event.
 _STANDARD = frozenset(logging.LogRecord("", 0, "", 0, "", None, None).__dict__) | {"message", "asctime", "taskName"}
 
 
 class JsonFormatter(logging.Formatter):
-    """Formats one JSON object a line: time, level, logger, message, the event's fields, and a traceback if any."""
+    """Formats records as one JSON object per line: time, level, logger, message, the event's fields, any traceback."""
 
     @override
     def format(self, record: logging.LogRecord) -> str:
@@ -39,7 +39,7 @@ class JsonFormatter(logging.Formatter):
 
 
 class TextFormatter(logging.Formatter):
-    """Formats time, level and message on one line, with a traceback indented below it.
+    """Formats records as lines with time, level and message, and a traceback indented below.
 
     Control characters in a message are escaped, so that data from outside cannot forge a line.
     """
@@ -66,7 +66,7 @@ def set_up(level: str, style: str) -> None:
     formatter = JsonFormatter() if style == "json" else TextFormatter()
 
     def missing(lines: int) -> str:
-        text = "%d lines were dropped here, since nothing read them"
+        text = "%d lines were dropped here, because nothing read them"
         record = log.makeRecord(log.name, logging.WARNING, "", 0, text, (lines,), None, extra={"dropped": lines})
         return formatter.format(record) + "\n"
 
@@ -79,7 +79,7 @@ def set_up(level: str, style: str) -> None:
 
 
 def dropped_lines() -> int:
-    """Count the lines on stdout and stderr that this process dropped since nothing read them."""
+    """Count the lines on stdout and stderr that this process dropped because nothing read them."""
     return sum(stream.dropped for stream in buffered_streams())
 
 

@@ -1,7 +1,7 @@
-"""Metrics: definitions of both planes, a registry that counts them, and their exposition as Prometheus text.
+"""Metrics: the definitions for gateway and engine, a registry that counts, and the Prometheus text format.
 
-This is not ``prometheus-client``, because that library forces the ending ``_total`` on counters. TEI's counters lack
-it, and dashboards for TEI must go on working.
+This module replaces ``prometheus-client``, which forces the suffix ``_total`` on counters. TEI's counters lack it, and
+dashboards for TEI must continue to work.
 """
 
 from bisect import bisect_left
@@ -59,12 +59,12 @@ def _powers_of_two(last: int) -> tuple[float, ...]:
 
 
 TEI: tuple[Definition, ...] = (
-    Definition("te_request_count", "counter", "requests received, of one input or a batch", ("method",)),
+    Definition("te_request_count", "counter", "requests received, with one input or a batch", ("method",)),
     Definition("te_request_success", "counter", "requests answered 200", ("method",)),
     Definition(
         "te_request_failure",
         "counter",
-        "failed requests, by TEI's name of the cause",
+        "failed requests, by TEI's name for the cause",
         ("err",),
     ),
     Definition("te_embed_count", "counter", "accepted inputs to embed, without those refused with 429"),
@@ -114,7 +114,7 @@ TEI: tuple[Definition, ...] = (
     Definition("te_cache_bytes", "gauge", "size of the cache in bytes"),
     Definition("te_log_dropped", "counter", "log lines that were dropped because nothing read them"),
 )
-"""The engine's metrics, by TEI's names (counters without ``_total``, as TEI has them); the last six are ours."""
+"""The engine's metrics, with TEI's names (counters without ``_total``); the last six are ours."""
 
 GATEWAY: tuple[Definition, ...] = (
     Definition("embedfleet_requests_total", "counter", "requests answered, by class and status", ("class", "status")),
@@ -122,7 +122,11 @@ GATEWAY: tuple[Definition, ...] = (
         "embedfleet_request_seconds", "histogram", "seconds from arrival to answer", ("class",), _GATEWAY_SECONDS
     ),
     Definition(
-        "embedfleet_queue_seconds", "histogram", "seconds a request waited for a replica", ("class",), _GATEWAY_SECONDS
+        "embedfleet_queue_seconds",
+        "histogram",
+        "seconds that a request waited for a replica",
+        ("class",),
+        _GATEWAY_SECONDS,
     ),
     Definition("embedfleet_queue_requests", "gauge", "requests and parts of requests that wait for a replica"),
     Definition("embedfleet_queue_tokens", "gauge", "estimated tokens that wait for a replica"),
@@ -135,17 +139,20 @@ GATEWAY: tuple[Definition, ...] = (
         _powers_of_two(20),
     ),
     Definition(
-        "embedfleet_retries_total", "counter", "chunks sent again, by the failure of the replica before", ("reason",)
+        "embedfleet_retries_total", "counter", "chunks sent again, by the failure of the previous replica", ("reason",)
+    ),
+    Definition(
+        "embedfleet_hedges_total", "counter", "chunks also sent to a second replica because the first was silent"
     ),
     Definition(
         "embedfleet_hedges_total", "counter", "chunks also sent to a second replica because the first was silent"
     ),
     Definition("embedfleet_repeated_tokens_total", "counter", "estimated tokens sent more than once"),
     Definition("embedfleet_shed_total", "counter", "requests refused by the gateway, by reason", ("reason",)),
+    Definition("embedfleet_accused_chunks", "gauge", "chunks that a replica died with and that wait to be tried alone"),
     Definition(
         "embedfleet_accused_chunks", "gauge", "chunks that a replica died with, and that wait to be tried alone"
     ),
-    Definition("embedfleet_verdicts", "gauge", "remembered texts that a replica died with, or died of"),
     Definition(
         "embedfleet_trials_total",
         "counter",
@@ -249,13 +256,13 @@ class Metric:
             self._child(())
 
     def value(self, *labels: str) -> Value:
-        """Get the counter or gauge with these label values; hot paths keep it."""
+        """Get the counter or gauge with these label values; hot paths keep a reference."""
         child = self._child(labels)
         assert isinstance(child, Value), f"{self.definition.name} is a {self.definition.kind}"
         return child
 
     def histogram(self, *labels: str) -> _Histogram:
-        """Get the histogram with these label values; hot paths keep it."""
+        """Get the histogram with these label values; hot paths keep a reference."""
         child = self._child(labels)
         assert isinstance(child, _Histogram), f"{self.definition.name} is a {self.definition.kind}"
         return child

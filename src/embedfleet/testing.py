@@ -1,4 +1,4 @@
-"""Conformance checks for implementations of an interface: a new driver passes `check_driver`."""
+"""Conformance checks for implementations of interfaces; a new driver must pass `check_driver`."""
 
 import asyncio
 from dataclasses import dataclass
@@ -13,9 +13,9 @@ class DriverPrograms:
     """The children that the check of a driver starts.
 
     Attributes:
-        serves: Child that listens, and ends with code 0 when it is asked to stop.
+        serves: Child that listens, and ends with code 0 when it is told to stop.
         also_serves: Another such child.
-        deaf: Child that listens, and does not end when it is asked to stop.
+        deaf: Child that listens, and ignores a request to stop.
         fails: Child that ends with code 3 and never listens.
     """
 
@@ -50,7 +50,7 @@ async def _check_life(driver: Driver, spec: ChildSpec) -> str:
     assert running.ended.done(), "stop returned before the end"
     assert running.ended.result() == 0, f"asked to stop, it ended with {running.ended.result()}"
     await running.stop(0.0)
-    running.kill()  # killing a child that has ended is no error
+    running.kill()  # killing a child that has ended is not an error
     return url
 
 

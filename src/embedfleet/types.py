@@ -1,4 +1,4 @@
-"""Records that the gateway and control share."""
+"""Records that gateway and control share."""
 
 import re
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 URL_HINT = "write http://host:port"
-"""Hint for a URL in which `url_fault` finds a fault."""
+"""Hint for a URL that `url_fault` finds invalid."""
 
 _VISIBLE = re.compile(r"[!-~]+")
 _PORTS = range(1, 65_536)
@@ -16,7 +16,7 @@ _PORTS = range(1, 65_536)
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Address of a replica, as control gives it to a balancer.
+    """Name and address of a replica, as control gives them to a balancer.
 
     Attributes:
         id: Name of the replica, for example ``embedder-0``.
@@ -27,44 +27,44 @@ class Endpoint:
     url: str
 
     def to_json(self) -> dict[str, Any]:
-        """The record as the gateway's admin socket carries it."""
+        """Return the endpoint as a row for the gateway's admin socket."""
         return {"id": self.id, "url": self.url}
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A replica of a pool, as control tells a gateway: a row of ``PUT /replicas`` on the gateway's admin socket.
+    """A desired replica of a gateway: a row of ``PUT /replicas`` on the gateway's admin socket.
 
     Attributes:
         endpoint: Name and address of the replica.
-        is_drained: Whether it is to get nothing; None to leave that as it is.
+        is_drained: Whether to drain the replica; None to leave its state unchanged.
     """
 
     endpoint: Endpoint
     is_drained: bool | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """The member as a row."""
+        """Return the member as a row."""
         return self.endpoint.to_json() | ({} if self.is_drained is None else {"drained": self.is_drained})
 
 
 class ReplicaState(StrEnum):
     """State of a replica, as ``embedfleet status`` shows it.
 
-    The first seven come from a balancer. Control adds the next two, because it knows things that a balancer does not.
-    The rest are phases of the replica's process; they stand in until a balancer lists the replica.
+    The first seven come from a balancer. Control adds the next two. The rest are phases
+    of the replica's process, which are shown until a balancer lists the replica.
     """
 
     JOINING = "joining"  # listed, but has not inferred yet
     ACTIVE = "active"
-    SUSPECT = "suspect"  # late with everything it has; gets nothing new until it answers anything
-    DOUBTED = "doubted"  # may be another process: gets nothing new until it has inferred once
-    EJECTED = "ejected"  # failed; probes go on
+    SUSPECT = "suspect"  # late, without a sign of life; gets nothing new until it answers anything
+    DOUBTED = "doubted"  # may be another process, or failed several times; gets nothing new until it passes a probe
+    EJECTED = "ejected"  # failed; is probed until it may serve again
     DRAINING = "draining"  # finishes what it has
-    DRAINED = "drained"  # has finished, and is kept out until an operator undrains it
+    DRAINED = "drained"  # has finished; kept out until an operator undrains it
 
-    OUTDATED = "outdated"  # serves, and waits to be replaced
-    SILENT = "silent"  # active for its balancer, but does not answer control
+    OUTDATED = "outdated"  # serves, but waits to be replaced
+    SILENT = "silent"  # active in its balancer, but does not answer control
 
     PENDING = "pending"
     STARTING = "starting"
@@ -73,11 +73,11 @@ class ReplicaState(StrEnum):
     STOPPING = "stopping"
     STOPPED = "stopped"
 
-    UNKNOWN = "unknown"  # a state that only another version of embedfleet has
+    UNKNOWN = "unknown"  # a state of another version of embedfleet
 
     @classmethod
     def of(cls, text: str) -> "ReplicaState":
-        """The state with this name; `UNKNOWN` for any other text."""
+        """Return the state with this name; `UNKNOWN` for any other text."""
         try:
             return cls(text)
         except ValueError:
@@ -86,13 +86,13 @@ class ReplicaState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ReplicaLoad:
-    """Work of a replica, as its gateway counts it.
+    """Work of a replica, as the gateway counts it.
 
     Attributes:
-        requests: Chunks under way.
-        tokens: Estimated tokens under way.
-        sent: Chunks ever sent.
-        slowness: Measured time of its work over the predicted time.
+        requests: Number of chunks in progress.
+        tokens: Estimated tokens in progress.
+        sent: Number of chunks ever sent.
+        slowness: Measured time of its work divided by the predicted time.
     """
 
     requests: int = 0
@@ -102,12 +102,12 @@ class ReplicaLoad:
 
     @property
     def answered(self) -> int:
-        """Number of chunks that are not under way any more."""
+        """Number of chunks that are no longer in progress."""
         return self.sent - self.requests
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> "ReplicaLoad | None":
-        """The load in a row of a replica; None if the row has none, as behind nginx."""
+        """Read the load from a replica's row; None if the row has none, as behind nginx."""
         if "requests" not in row:
             return None
         return cls(row["requests"], row.get("tokens", 0), row.get("sent", 0), row.get("slowness", 1.0))
@@ -119,9 +119,9 @@ class ReplicaReport:
 
     Attributes:
         endpoint: Name and address of the replica.
-        state: Its state.
-        reason: Why it does not serve; empty if it serves.
-        load: Its work; None behind nginx, which does not count it.
+        state: State of the replica.
+        reason: Cause in words of a state other than active; empty if active.
+        load: Work of the replica; None behind nginx, which does not count it.
     """
 
     endpoint: Endpoint
@@ -140,12 +140,12 @@ class ReplicaReport:
         return self.state is ReplicaState.ACTIVE
 
     def to_json(self) -> dict[str, Any]:
-        """The report as a row."""
+        """Return the report as a row."""
         return self.endpoint.to_json() | state_to_json(self.state, self.load, self.reason)
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> "ReplicaReport":
-        """The report in a row."""
+        """Read a report from a row."""
         return cls(
             Endpoint(row["id"], row["url"]),
             ReplicaState.of(row["state"]),
@@ -155,14 +155,14 @@ class ReplicaReport:
 
 
 def state_to_json(state: ReplicaState, load: ReplicaLoad | None, reason: str) -> dict[str, Any]:
-    """The part of a replica's row that says how it does; a load that is not known is left out."""
+    """Return the state, load and reason for a replica's row; an unknown load is omitted."""
     return {"state": state.value} | (asdict(load) if load is not None else {}) | {"reason": reason}
 
 
 def url_fault(url: str) -> str:
-    """The fault of a replica's URL, in words that follow "the URL"; empty for a valid one, which may have a path."""
+    """Describe the fault of a replica's URL, as a predicate; empty for a valid URL, which may have a path."""
     if not _VISIBLE.fullmatch(url):
-        return "has blanks, control characters or letters that are not ASCII, or is empty"
+        return "is empty, or has blanks, control characters or letters that are not ASCII"
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -175,5 +175,5 @@ def url_fault(url: str) -> str:
     if port is not None and port not in _PORTS:
         return "has no port between 1 and 65535"
     if "@" in parts.netloc or "?" in url or "#" in url:
-        return "has a user, a query or a fragment, which would not reach the replica"
+        return "has a user, a query or a fragment, which a replica would not get"
     return ""

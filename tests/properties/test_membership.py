@@ -68,7 +68,7 @@ def test_one_wrong_row_is_named_and_refuses_the_list(spoil: Callable[[dict[str, 
 def test_two_replicas_of_one_name_are_refused(written, data):
     rows = [one.to_json() for one in written]
     rows.append(data.draw(st.sampled_from(rows)) | {"url": data.draw(urls)})
-    with pytest.raises(ValueError, match=f"^row {len(rows) - 1}: id .* is there twice"):
+    with pytest.raises(ValueError, match=f"^row {len(rows) - 1}: id .* occurs twice"):
         Membership.of(orjson.dumps(rows))
 
 

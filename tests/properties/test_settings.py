@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from embedfleet.config.environment import sort_variables, variable
 from embedfleet.config.file import parse, salvage
-from embedfleet.config.load import load_what_is_sound
+from embedfleet.config.load import load_valid
 from embedfleet.config.option import options_of
 from embedfleet.config.settings import SERVICE_RECORDS, FleetOptions
 from tests.services.kubernetes import of_service
@@ -44,7 +44,7 @@ def test_a_value_is_taken_or_refused_with_words(option, value):
 @given(st.dictionaries(st.sampled_from(KEYS), texts), st.booleans())
 def test_texts_are_values_or_faults_that_name_where_they_came_from(given_texts, by_flag):
     env = {} if by_flag else {variable(key): text for key, text in given_texts.items()}
-    found, faults = load_what_is_sound(None, env, given_texts if by_flag else {})
+    found, faults = load_valid(None, env, given_texts if by_flag else {})
     assert found.services or faults
     assert all(fault.key and fault.message for fault in faults)
 
@@ -68,4 +68,4 @@ def test_whatever_services_kubernetes_has_none_of_their_variables_is_taken_for_o
 
 
 def test_the_default_settings_are_sound():
-    assert load_what_is_sound(Path("/dev/null"), {}, {})[1] == []
+    assert load_valid(Path("/dev/null"), {}, {})[1] == []

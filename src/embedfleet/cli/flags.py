@@ -10,7 +10,7 @@ import click
 
 from embedfleet.cli.output import say
 from embedfleet.config.agreement import is_missing_folder
-from embedfleet.config.load import find_file, load, load_what_is_sound
+from embedfleet.config.load import find_file, load, load_valid
 from embedfleet.config.option import Option, options_of
 from embedfleet.config.settings import FleetOptions, Settings
 from embedfleet.errors import SettingsError
@@ -137,7 +137,7 @@ def read_settings_for_doctor(values: dict[str, Any]) -> Settings:
     Raises:
         SettingsError: Some settings are invalid for another reason.
     """
-    settings, faults = load_what_is_sound(find_file(os.environ, values["file"]), os.environ, _texts(values))
+    settings, faults = load_valid(find_file(os.environ, values["file"]), os.environ, _texts(values))
     if any(not is_missing_folder(fault) for fault in faults):
         raise SettingsError(faults)
     for note in settings.notes:
@@ -148,7 +148,7 @@ def read_settings_for_doctor(values: dict[str, Any]) -> Settings:
 def read_sound_settings(values: dict[str, Any]) -> Settings:
     """Load the valid settings and warn of the others: a running fleet can be found whatever fleet.toml says by now."""
     flags = _texts(values)
-    settings, faults = load_what_is_sound(find_file(os.environ, values["file"]), os.environ, flags)
+    settings, faults = load_valid(find_file(os.environ, values["file"]), os.environ, flags)
     if faults:
         more = f" and {len(faults) - 1} more" if len(faults) > 1 else ""
         say(f"warning: ignored in the settings: {faults[0].key}: {faults[0].message}{more} (`embedfleet config check`)")

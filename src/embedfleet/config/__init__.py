@@ -1,1 +1,1 @@
-"""The settings: definitions of all options, and loading from flags, environment and file."""
+"""The settings: definitions of all options, and their loading from flags, environment and file."""

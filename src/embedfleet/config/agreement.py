@@ -1,4 +1,4 @@
-"""Checks across settings: faults that no single option shows, such as one port for two services."""
+"""Checks of the settings together, for faults such as one port for two services."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -10,7 +10,7 @@ from embedfleet.config.settings import EngineOptions, Service
 from embedfleet.errors import Fault
 from embedfleet.types import URL_HINT, url_fault
 
-# Containers are named after it, with a number, and nginx's file contains it unquoted.
+# Containers are named after the upstream, with a number, and nginx's file contains it unquoted.
 _UPSTREAM = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,60}")
 _NO_FOLDER = "there is no folder"
 
@@ -19,8 +19,8 @@ def check_services(services: Sequence[Service], root: Path) -> Iterator[Fault]:
     """Find the faults of the enabled services.
 
     Args:
-        services: Enabled services; each of their values is valid by itself.
-        root: Folder that relative paths start from.
+        services: Enabled services, with values that are valid by themselves.
+        root: Base folder of relative paths.
     """
     if not services:
         yield Fault("services", "every service is disabled", "enable one")
@@ -46,12 +46,12 @@ def _check_ports(services: Sequence[Service]) -> Iterator[Fault]:
         if port == 0:
             yield Fault(key, "is not set", "every service needs a port")
         elif port in ports:
-            yield Fault(key, f"{port} is the port of {ports[port]} already", "give each service its own")
+            yield Fault(key, f"{port} is already the port of {ports[port]}", "give each service its own")
         ports.setdefault(port, f"services.{service.name}")
 
 
 def _check_names(services: Sequence[Service]) -> Iterator[Fault]:
-    """Find services whose replicas would share names, on this machine or on one with another driver."""
+    """Find services whose replicas would share names, with any driver."""
     owners: dict[str, str] = {}
     for service in services:
         key = f"services.{service.name}.upstream"
@@ -68,7 +68,7 @@ def _check_names(services: Sequence[Service]) -> Iterator[Fault]:
 def _names_of_replicas(service: Service) -> list[str]:
     """List the names that a service's replicas may have, without the number.
 
-    A container's name is in lower case: names on a network ignore case.
+    A container's name is in lower case, because names on a network ignore case.
     """
     options = service.options
     names = []

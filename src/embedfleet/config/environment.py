@@ -1,4 +1,4 @@
-"""Environment variables as settings, told apart from those that Kubernetes sets with the same prefix."""
+"""Separation of the environment variables that are settings from those that Kubernetes sets with our prefix."""
 
 import difflib
 import re
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 PREFIX = "EMBEDFLEET_"
 CONFIG = "EMBEDFLEET_CONFIG"
-"""Variable that names the settings file; it is not an option."""
+"""Variable with the path of the settings file; it is not an option."""
 
 # Variables that Kubernetes sets in every pod for a service of the namespace (kubernetes.io, "Accessing the Service").
 _OF_A_SERVICE = re.compile(
@@ -18,7 +18,7 @@ _ADDRESS = re.compile(r"(?:tcp|udp|sctp)://.*")
 
 @dataclass(frozen=True, slots=True)
 class Variables:
-    """The environment variables with our prefix, sorted by what they are.
+    """The environment variables with our prefix, sorted by kind.
 
     Attributes:
         texts: Text of each variable that sets an option, by name.
@@ -34,8 +34,9 @@ class Variables:
 def sort_variables(env: Mapping[str, str], known: Collection[str]) -> Variables:
     """Separate the variables that set an option from the others.
 
-    For a Kubernetes service named `embedfleet-embedder`, Kubernetes sets variables that have names of ours. The address
-    among them, ``EMBEDFLEET_EMBEDDER_PORT=tcp://…``, gives them away; all variables of that service are ignored.
+    For a Kubernetes service named `embedfleet-embedder`, Kubernetes sets variables with the names of our settings. They
+    are recognised by the address among them, ``EMBEDFLEET_EMBEDDER_PORT=tcp://…``; all variables of that service are
+    ignored.
 
     Args:
         env: The whole environment.
@@ -58,7 +59,7 @@ def sort_variables(env: Mapping[str, str], known: Collection[str]) -> Variables:
 
 
 def notes(variables: Variables, known: Collection[str]) -> tuple[str, ...]:
-    """Write a remark for the user about each kind of variable that sets no option, one line each."""
+    """Write one line for the user about each kind of variable that sets no option."""
     found = []
     if variables.services:
         names = ", ".join(variables.services[:3]) + (", …" if len(variables.services) > 3 else "")
@@ -74,15 +75,15 @@ def notes(variables: Variables, known: Collection[str]) -> tuple[str, ...]:
 
 
 def variable(key: str) -> str:
-    """Name the variable of a dotted key: ``EMBEDFLEET_EMBEDDER_PORT`` for ``embedder.port``.
+    """Return the variable of a dotted key, such as ``EMBEDFLEET_EMBEDDER_PORT`` for ``embedder.port``.
 
-    Fleet options have no section: ``EMBEDFLEET_LOG_LEVEL`` for ``fleet.log_level``.
+    Variables of fleet options contain no section: ``EMBEDFLEET_LOG_LEVEL`` for ``fleet.log_level``.
     """
     return PREFIX + key.removeprefix("fleet.").upper().replace(".", "_").replace("-", "_")
 
 
 def _is_of_a_service(name: str, text: str) -> bool:
-    """Whether Kubernetes set a variable; one that ends in just ``_PORT`` must hold an address."""
+    """Whether Kubernetes set a variable; if it ends in just ``_PORT``, its value must be an address."""
     found = _OF_A_SERVICE.fullmatch(name)
     return found is not None and (name != f"{found['service']}_PORT" or _ADDRESS.fullmatch(text) is not None)
 

@@ -1,4 +1,4 @@
-"""Reading of fleet.toml: from bytes to a table, with the faults of both."""
+"""Reading and parsing of fleet.toml."""
 
 import codecs
 import tomllib
@@ -15,7 +15,7 @@ def read_bytes(file: Path) -> tuple[bytes, list[Fault]]:
     """Read a file, which may be a pipe.
 
     Returns:
-        The content and no fault, or no bytes and the fault.
+        The content without a fault, or empty content with the fault.
     """
     try:
         with file.open("rb") as stream:
@@ -50,7 +50,7 @@ def parse(content: bytes, name: str) -> tuple[dict[str, Any], list[Fault]]:
 
 
 def salvage(content: bytes) -> dict[str, Any]:
-    """Read ``[fleet]`` from a file that is not valid TOML: parse each line by itself and keep those that are valid."""
+    """Read ``[fleet]`` from a file that is not valid TOML, by keeping the lines that are valid alone."""
     found: dict[str, Any] = {}
     section = b""
     for line in content.removeprefix(codecs.BOM_UTF8).splitlines():

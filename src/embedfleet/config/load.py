@@ -26,16 +26,16 @@ from embedfleet.config.settings import (
 from embedfleet.errors import Fault, SettingsError
 
 FILE = "fleet.toml"
-# A service named `fleet` would collide with the section of that name, in keys and in variables.
+# A service named `fleet` would collide with the section of that name in keys and variables.
 _SERVICE_NAME = re.compile(r"(?!fleet$)[a-z][a-z0-9-]{0,30}")
 
 Record = TypeVar("Record")
 
 
 def find_file(env: Mapping[str, str], given: str | None = None) -> Path | None:
-    """Find the settings file: the given one, that of ``EMBEDFLEET_CONFIG``, or fleet.toml in the working directory.
+    """Find the settings file: the given file, that of ``EMBEDFLEET_CONFIG``, or fleet.toml in the working directory.
 
-    It may be unreadable; None if there is none.
+    The file may be unreadable. The result is None if there is no file.
     """
     name = given or env.get(CONFIG)
     if name:
@@ -47,23 +47,21 @@ def load(file: Path | None, env: Mapping[str, str], flags: Mapping[str, str]) ->
     """Load and check all settings.
 
     Args:
-        file: A fleet.toml, or None for none.
+        file: Path of a fleet.toml; None for no file.
         env: The whole environment.
         flags: Text of each flag by dotted key, such as ``fleet.log_level`` or ``embedder.port``.
 
     Raises:
         SettingsError: Some settings are invalid; the error lists all faults.
     """
-    settings, faults = load_what_is_sound(file, env, flags)
+    settings, faults = load_valid(file, env, flags)
     if faults:
         raise SettingsError(faults)
     return settings
 
 
-def load_what_is_sound(
-    file: Path | None, env: Mapping[str, str], flags: Mapping[str, str]
-) -> tuple[Settings, Sequence[Fault]]:
-    """Load the settings like `load`, but ignore invalid ones and return their faults.
+def load_valid(file: Path | None, env: Mapping[str, str], flags: Mapping[str, str]) -> tuple[Settings, Sequence[Fault]]:
+    """Load all valid settings, and return the faults of the others.
 
     Raises:
         SettingsError: The working directory does not exist, so relative paths have no meaning.
@@ -107,7 +105,7 @@ class _Reading:
                 self._put(f"{name}.{key}", value, "default")
 
     def variables(self) -> dict[str, list[str]]:
-        """List the names of all variables that set an option, each with the dotted keys that it may mean."""
+        """List the names of all variables that set an option, each with its possible dotted keys."""
         found: dict[str, list[str]] = {}
         keys = [f"fleet.{name}" for name in self.fleet]
         for key in (*keys, *(f"{service}.{name}" for service in self.names for name in self.service)):
@@ -138,7 +136,7 @@ class _Reading:
                 self._take_section(name, section, self.service)
 
     def take_variables(self, texts: Mapping[str, str], known: Mapping[str, Sequence[str]]) -> None:
-        """Read the texts of variables, by name; of a service named `tei`, one may mean an option of the fleet too."""
+        """Read the texts of variables, by name; with a service named `tei`, a variable may also mean a fleet option."""
         for name, text in texts.items():
             if len(known[name]) > 1 and text:
                 meant = " or ".join(map(self._shown, known[name]))
@@ -159,7 +157,7 @@ class _Reading:
                 self._take(key, option, option.parse(text), origin(key))
 
     def finish(self) -> Settings:
-        """Make the settings; afterwards `faults` is complete."""
+        """Make the settings, and complete the list of faults."""
         services = [service for service in map(self._service, self.names) if service.options.enabled]
         known = {fault.key for fault in self.faults}
         self.faults += [fault for fault in check_services(services, self.root) if fault.key not in known]
@@ -196,7 +194,7 @@ class _Reading:
         return self.service.get(name) if section in self.names else None
 
     def _shown(self, key: str) -> str:
-        """Spell a key as in fleet.toml."""
+        """Return a key as it is written in fleet.toml."""
         return key if key.startswith("fleet.") else f"services.{key}"
 
     def _unknown(self, key: str, known: Iterable[str], shown: str = "") -> None:
@@ -230,6 +228,6 @@ def _plain(option: Option, value: Any) -> Any:  # noqa: ANN401 - checked by the 
 
 
 def _flag(key: str) -> str:
-    """Spell a dotted key as a flag: ``--log-level`` for ``fleet.log_level``, ``--set NAME.port`` for ``NAME.port``."""
+    """Return the flag of a key: ``--log-level`` for ``fleet.log_level``, ``--set NAME.port`` for ``NAME.port``."""
     section, _, name = key.partition(".")
     return f"flag --{name.replace('_', '-')}" if section == "fleet" else f"flag --set {key}"

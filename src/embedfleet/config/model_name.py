@@ -1,4 +1,4 @@
-"""Names of models: a folder, a hub id, the built-in model or auto, told apart without opening anything."""
+"""Kinds of model names, told apart by their text: a folder, a hub id, the built-in model, or auto."""
 
 import os
 import re
@@ -13,17 +13,17 @@ _FOLDERS = ("models/", "data/", "./", "../", "/", "~")
 
 
 def usual_folder(task: str) -> str:
-    """Name the folder where a service with this task finds its model if it names none."""
+    """Return the default folder of the model of a service with this task."""
     return "models/bge-reranker-v2-m3" if task == "rerank" else "models/bge-m3"
 
 
 def is_hub_id(model: str) -> bool:
-    """Whether a name that is not a folder here is a hub id, ``organisation/name``."""
+    """Whether a name that is not a local folder is a hub id, ``organisation/name``."""
     return bool(_HUB_ID.fullmatch(model)) and not model.startswith(_FOLDERS)
 
 
 def model_folder(model: str, root: Path) -> Path | None:
-    """Resolve a model's name to its folder, which may not exist; None for the built-in model, hub ids and auto."""
+    """Resolve a model's name to a folder, which may not exist; None for the built-in model, hub ids and auto."""
     if model in {BUILTIN, AUTO}:
         return None
     folder = root / at_home(model)

@@ -14,7 +14,7 @@ Value = Scalar | tuple[str, ...]
 
 _KEY = "option"
 _LONGEST_S = 10**9  # every float option is a time in seconds, and clocks and timers overflow above this
-_LARGEST = 2**53  # JSON readers may lose precision above this
+_LARGEST = 2**53  # above this, JSON readers may lose precision
 _SHOWN = 100  # maximum characters of a value in a message
 _WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
@@ -79,11 +79,11 @@ class Option:
         return ""
 
     def is_unset(self, text: str) -> bool:
-        """Whether a flag's or a variable's text leaves the option unset, as `${X:-}` does where X is not set."""
+        """Whether the text of a flag or variable leaves the option unset, such as `${X:-}` without X."""
         return not text and not self.may_be_empty
 
     def parse(self, text: str) -> object:
-        """Convert a flag's or a variable's text to a value; an invalid text stays as it is, for `check` to refuse.
+        """Convert the text of a flag or variable to a value; return an invalid text unchanged, for `check` to refuse.
 
         Commas separate a list of texts.
         """
@@ -119,26 +119,26 @@ def option(
     maximum: float | None = None,
     may_be_empty: bool = False,
 ) -> Any:  # noqa: ANN401 - typed as `dataclasses.field` is, for the same reason
-    """Make a dataclass field that is an option; if its default is empty, it may be empty."""
+    """Make a dataclass field that is an option; an option with an empty default may be empty."""
     return field(default=default, metadata={_KEY: (text, minimum, maximum, may_be_empty or default == "")})
 
 
 def show(value: object) -> str:
-    """Show a value in a message, cut after its first characters if it is long."""
+    """Return a value as text for a message, truncated if it is long."""
     try:
         text = repr(value)
-    except (ValueError, RecursionError):  # a number of very many digits, tables in tables in tables
+    except (ValueError, RecursionError):  # a number with too many digits, or tables nested too deep
         return "a value that is too long to show"
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
 def _text_fault(text: str) -> str:
-    """Find characters that no file name, flag or reply can carry."""
+    """Describe characters that no file name, flag or reply can contain; empty if there are none."""
     if "\0" in text:
         return f"{show(text)} has a null character"
     try:
         text.encode()
-    except UnicodeEncodeError:  # Python decodes bytes of variables and flags that are not UTF-8 to lone surrogates
+    except UnicodeEncodeError:  # Python decodes variables and flags that are not UTF-8 to lone surrogates
         return f"{show(text)} is not UTF-8"
     return ""
 

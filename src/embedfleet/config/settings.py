@@ -1,4 +1,4 @@
-"""The settings: every option, defined once, in the record of the part that it configures."""
+"""Definitions of all options, each in the record of the part that it configures."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -66,7 +66,7 @@ class EngineOptions:
     max_concurrent_requests: int = option(512, "inputs in progress per replica; more get 429", minimum=1)
     max_client_batch_size: int = option(128, "maximum inputs of one request to a replica", minimum=1)
     auto_truncate: bool = option(True, "truncate inputs that are too long, unless the request says otherwise")
-    default_prompt_name: str = option("", "name of one of the model's own prompts, which is put before every input")
+    default_prompt_name: str = option("", "name of one of the model's own prompts, to put before every input")
     default_prompt: str = option("", "text to put before every input")
 
 
@@ -81,7 +81,7 @@ class GatewayOptions:
         " those to nginx",
         minimum=1,
     )
-    coalesce: bool = option(True, "send small requests that arrive at the same moment to a replica as one")
+    coalesce: bool = option(True, "send small requests that arrive at the same moment to a replica as one request")
     split: bool = option(True, "split requests of many texts over several replicas")
     prefer_online: bool = option(True, "serve small requests and rerankings before bulk requests")
     reserve: bool = option(
@@ -117,7 +117,7 @@ class GatewayOptions:
 class ServiceOptions:
     """Options of a service: its address and what runs it."""
 
-    enabled: bool = option(True, "false leaves the service out")
+    enabled: bool = option(True, "false disables the service")
     port: int = option(0, "port to listen on", minimum=1, maximum=65_535)
     host: str = option("0.0.0.0", "address to listen on")
     payload_limit_bytes: int = option(
@@ -141,7 +141,7 @@ class ServiceOptions:
     balancer: Literal["gateway", "nginx"] = option("gateway", "load balancer that clients call")
     balancer_in: Literal["auto", "process", "container"] = option(
         "auto",
-        "how the balancer runs; auto is container if the replicas are containers and its image is there, else process",
+        "how the balancer runs; auto is container if the replicas are containers and its image exists, else process",
     )
     upstream: str = option("", "name of the replicas' containers and of nginx's upstream; empty for SERVICE-tei")
     devices: Auto | tuple[str, ...] = option("auto", "GPUs of the replicas, by index or UUID; auto is every GPU")
@@ -190,11 +190,11 @@ class FleetOptions:
     restart_backoff_max_s: float = option(30.0, "longest wait before a restart, in seconds", minimum=0)
     hung_after_s: float = option(
         20.0,
-        "replace a replica that neither answers nor works for this many seconds; 0 is never",
+        "replace a replica that has neither answered nor worked for this many seconds; 0 is never",
         minimum=0,
     )
     balancer_hung_after_s: float = option(
-        8.0, "replace a balancer that neither answers nor works for this many seconds; 0 is never", minimum=0
+        8.0, "replace a balancer that has neither answered nor worked for this many seconds; 0 is never", minimum=0
     )
 
 
@@ -218,9 +218,9 @@ class Settings:
     """All settings in force.
 
     Attributes:
-        root: Folder that relative paths start from: the one of fleet.toml, or the working directory.
+        root: Base folder of relative paths: the folder of fleet.toml, or the working directory.
         origins: Source of each option's value, by dotted key.
-        notes: Remarks about the environment for the user, one line each.
+        notes: Remarks for the user about the environment, one line each.
     """
 
     root: Path
@@ -235,7 +235,7 @@ class Settings:
         return self.root / self.fleet.state_dir
 
 
-# Services that exist without a fleet.toml, with the options that tell them apart.
+# Services without a fleet.toml, with the options in which they differ from the defaults.
 DEFAULT_SERVICES: dict[str, dict[str, str | int]] = {
     "embedder": {"port": 8001, "upstream": "bge-embedder-tei"},
     "reranker": {"port": 8002, "upstream": "bge-reranker-tei", "task": "rerank"},

@@ -1,1 +1,1 @@
-"""The HTTP vocabularies: the table of routes, and their bodies read, written, split and joined. Pure."""
+"""HTTP dialects: the table of routes, and the reading, writing, splitting and joining of their bodies. Pure."""

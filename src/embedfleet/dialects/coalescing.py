@@ -1,4 +1,4 @@
-"""Requests for the vector of one text each, which the gateway may send to a replica together."""
+"""Coalescing of requests for one vector each into one request for several vectors."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -16,20 +16,18 @@ _INPUTS: Final = b'"inputs"'
 
 
 def can_coalesce(path: str, content_type: bytes | None) -> bool:
-    """Whether a POST with this head asks for vectors in the shape that `read_single` reads."""
+    """Whether a POST with this head may have a body that `read_single` can read."""
     return path in _PATHS and is_json(content_type)
 
 
 def read_single(body: bytes) -> tuple[str, bytes] | None:
     """Read the text of a ``POST /embed`` that asks for one vector, and the other fields.
 
-    OpenAI's route is left out: its replies count the tokens of all texts together, so that no client's own count would
-    be known.
+    OpenAI's route is excluded, because its replies give only the total tokens of all texts and not each client's count.
 
     Returns:
-        The text, and the other fields as bytes, which are equal for requests that may be sent as one, see
-        `write_batch`. None if the request asks for anything else, is not of that shape, or cannot be written as it was
-        read.
+        The text, and the other fields as bytes; requests with equal bytes may be sent as one (`write_batch`). None if
+        the request asks for anything else, has another shape, or could not be written again unchanged.
     """
     try:
         fields = orjson.loads(body)
@@ -45,20 +43,20 @@ def read_single(body: bytes) -> tuple[str, bytes] | None:
 
 
 def write_batch(texts: list[str], others: bytes) -> bytes:
-    """Write one request for texts of several requests, whose other fields `read_single` returned as ``others``."""
+    """Write one body for the texts of several requests that share the other fields, as `read_single` returned them."""
     fields = orjson.loads(others) if others else {}
     fields["inputs"] = texts
     return orjson.dumps(fields)
 
 
 def fingerprints(texts: list[str], others: bytes) -> list[int]:
-    """Make the fingerprints that `Texts.fingerprints` would make of each of the requests."""
+    """Make the fingerprint of each request's text, equal to that of `Texts.fingerprints`."""
     fields = orjson.loads(others) if others else {}
     return Inputs(_OPERATION, fields, list(texts), VECTORS, "inputs").fingerprints()
 
 
 def split_vectors(count: int, reply: bytes) -> Sequence[bytes | memoryview]:
-    """Split a reply into the vectors of ``count`` texts, as bytes; in a list, each is the reply to one request.
+    """Split a reply into the vectors of ``count`` texts, as bytes; in brackets, each is one request's reply.
 
     Raises:
         Malformed: The number of vectors differs, or a number is null or NaN.

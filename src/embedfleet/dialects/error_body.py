@@ -1,6 +1,7 @@
 """The JSON bodies of failed replies, written and read.
 
-Source: TEI 1.9 (router/src/http/types.rs). No numpy here: the gateway answers errors too, and stays small.
+Source: TEI 1.9 (router/src/http/types.rs). This module does not import numpy, because the gateway uses it too and must
+stay small.
 """
 
 from enum import Enum
@@ -9,9 +10,9 @@ import orjson
 
 from embedfleet.errors import ServingError
 
-# Beginnings of messages about one text. Other messages, such as one about a prompt's name, are about the request.
+# Beginnings of messages about one text. Other messages, such as one about the name of a prompt, concern the request.
 _ABOUT_A_TEXT = ("Input validation error: `inputs` ", "`inputs` ", "tokenizer error ", "Backend error: ", "score is ")
-# Parts of the backend errors that every text of the request would meet: the model is not made for the request.
+# Parts of backend errors that every text of the request would get, because the model cannot serve such a request.
 _ABOUT_THE_MODEL = ("odel is not ", " is not available for ", " not supported ", "the model has no ")
 _STOPPING = "the engine is stopping"
 
@@ -36,13 +37,13 @@ def write_error(error: ServingError, style: ErrorStyle) -> bytes:
 
 
 def add_place(body: bytes, place: str) -> bytes:
-    """Add to an error body where in the request the fault is, if the fault is one text's.
+    """Add the place of the faulty text to an error body, if the error is about one text.
 
-    TEI's errors name no text. A replica that got one text of several does not know of the others; its caller does.
+    TEI's errors do not name the text. A replica that got one text of several cannot know its place; the caller does.
 
     Args:
-        body: Body of the reply; it is returned unchanged if it is in neither style.
-        place: Place of the text that the replica was sent, such as ``inputs[3]``.
+        body: Body of the reply; returned unchanged if it is in neither style.
+        place: Place of the text in the request, such as ``inputs[3]``.
     """
     try:
         fields = orjson.loads(body)
@@ -58,7 +59,7 @@ def add_place(body: bytes, place: str) -> bytes:
 
 
 def is_model_mismatch(body: bytes) -> bool:
-    """Whether an error body says that the model is not made for the request, which every replica would answer."""
+    """Whether an error body says that the model cannot serve such a request, as every replica would answer."""
     try:
         fields = orjson.loads(body)
     except orjson.JSONDecodeError:

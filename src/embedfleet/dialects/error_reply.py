@@ -1,4 +1,4 @@
-"""Failed replies: TEI's JSON shapes, and plain text for what its framework refuses (router/src/http/types.rs)."""
+"""Error replies: TEI's JSON shapes, and plain text for errors of its framework (router/src/http/types.rs)."""
 
 from embedfleet.dialects.error_body import write_error
 from embedfleet.dialects.routes import error_style
@@ -7,7 +7,7 @@ from embedfleet.http.message import JSON, TEXT, Header
 
 
 def render_error(path: str, error: RequestError | ServingError) -> tuple[int, list[Header], bytes]:
-    """Make status, headers and body of the reply to a request for ``path`` that failed."""
+    """Make status, headers and body of the error reply to a request for ``path``."""
     if isinstance(error, RequestError):
         return error.status, [TEXT], str(error).encode()
     headers = [JSON]

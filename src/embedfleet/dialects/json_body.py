@@ -1,7 +1,7 @@
-"""JSON bodies, read field by field and refused in the words of TEI's framework (axum 0.7 with serde_json).
+"""Reading of JSON bodies, field by field, with the error messages of TEI's framework (axum 0.7 with serde_json).
 
-orjson parses a body, and each field is checked when it is read. If one is wrong, a second reading
-(`embedfleet.dialects.serde`) makes the message: only that knows which fault TEI would have found first, and where.
+orjson parses a body, and each field is checked when it is read. If a field is wrong, a second reading
+(`embedfleet.dialects.serde`) makes the message, because only it knows which fault TEI would find first, and where.
 """
 
 import re
@@ -20,7 +20,7 @@ Json = Any
 """Any JSON value; the readers below check its type."""
 
 _MISSING = object()
-_ESCAPED_LETTER = re.compile(rb"\\u00[4-7]")  # no client writes a field's name so, but an attacker might
+_ESCAPED_LETTER = re.compile(rb"\\u00[4-7]")  # clients do not escape field names, but an attacker might
 _MOST_KEYS = 16  # the longest known request has 8
 
 
@@ -58,10 +58,10 @@ def read_object(content_type: bytes | None, body: bytes, struct: Struct | None =
 
 
 def _may_repeat(body: bytes, value: dict[str, Json], struct: Struct) -> bool:
-    """Whether a field may be in the body twice: orjson takes the last one, TEI refuses both.
+    """Whether a field may occur twice in the body: orjson takes the last value, TEI refuses the body.
 
-    With no more colons than fields no field is there twice. Otherwise the body is searched for the names that it has:
-    a long text with a colon in it costs a third of a nanosecond a byte.
+    If there are no more colons than fields, no field occurs twice. Otherwise the body is searched for the names of its
+    fields, which costs a third of a nanosecond per byte of a long text with a colon.
     """
     at = -1
     for _ in value:
@@ -77,7 +77,7 @@ def _may_repeat(body: bytes, value: dict[str, Json], struct: Struct) -> bool:
 
 
 def is_json(content_type: bytes | None) -> bool:
-    """Whether axum's extractor takes a body of this content type for JSON."""
+    """Whether axum's extractor accepts this content type as JSON."""
     if content_type == b"application/json":
         return True
     media = (content_type or b"").partition(b";")[0].strip().lower()
@@ -85,10 +85,10 @@ def is_json(content_type: bytes | None) -> bool:
 
 
 def repeats_a_key(body: bytes, keys: Collection[str]) -> bool:
-    """Whether one of an object's keys may be in the body twice; also True if there are too many keys to search for.
+    """Whether one of an object's keys may occur twice in the body; also True if there are too many keys to search for.
 
-    The parsed fields have only the last value of such a key. A replica refuses the body, so a body written from the
-    fields would mean something else.
+    The parsed fields hold only the last value of such a key. A replica would refuse the body, so a body that is written
+    from the fields must not be sent instead.
     """
     if len(keys) > _MOST_KEYS:
         return True
@@ -107,14 +107,14 @@ def _uses(body: bytes, name: bytes) -> list[bytes]:
 class Fields:
     """The fields of a JSON object; unknown ones are ignored, as in TEI.
 
-    Every reader raises WrongShape if the field is not of its type, or MalformedBody where TEI finds a syntax error
-    first. A null counts as absent only in the readers whose name starts with ``optional``.
+    Every method raises WrongShape if the field has another type, or MalformedBody where TEI finds a syntax error first.
+    Only the methods whose names start with ``optional`` treat null as absent.
 
     Args:
         values: Parsed values.
-        body: Body that they were parsed from; empty if a second reading could say no more.
+        body: Body of the values; empty if a second reading would not give a better message.
         struct: Fields as TEI declares them.
-        path: Path of the object in the body, with its full stop.
+        path: Path of the object in the body, with a full stop at the end.
     """
 
     def __init__(
@@ -162,18 +162,18 @@ class Fields:
         return value
 
     def boolean(self, name: str, default: bool) -> bool:
-        """Read a boolean, ``default`` if it is absent; null is refused."""
+        """Read a boolean; ``default`` if it is absent; null is an error."""
         value = self._values.get(name, default)
         if not isinstance(value, bool):
             raise self._mismatch(name, value, "a boolean")
         return value
 
     def choice(self, name: str, choices: dict[str, str], default: str) -> str:
-        """Read one of the keys of ``choices`` and return its value, ``default`` if it is absent; null is refused."""
+        """Read one of the keys of ``choices``, and return its value; ``default`` if it is absent; null is an error."""
         value = self._values.get(name, _MISSING)
         if value is _MISSING:
             return default
-        if isinstance(value, dict) and list(value.values()) == [None]:  # serde takes a name in this form too
+        if isinstance(value, dict) and list(value.values()) == [None]:  # serde accepts a name in this form too
             (value,) = value
         if not isinstance(value, str):
             raise self._mismatch(name, value, "a string")
@@ -202,7 +202,7 @@ class Fields:
     def object(self, name: str) -> "Fields":
         """Read a required object."""
         value = self.raw(name)
-        # serde takes an object in the form of a list too.
+        # serde accepts an object in the form of a list too.
         if isinstance(value, list) and self._struct is not None and self._body:
             value = read_fields(self._body, self._struct)[name]
         if not isinstance(value, dict):
@@ -210,11 +210,11 @@ class Fields:
         return Fields(value, self._body, self._struct, f"{self._path}{name}.")
 
     def optional_object(self, name: str) -> "Fields":
-        """Read an object; an empty one if it is null or absent."""
+        """Read an object; null or an absent field gives an empty object."""
         return Fields({}) if self._values.get(name) is None else self.object(name)
 
     def unmatched(self, name: str, enum: str) -> WrongShape:
-        """Make the error for a field that fits no variant of an enumeration."""
+        """Make the error for a field that matches no variant of an enumeration."""
         return self._refused(f"{self._path}{name}: data did not match any variant of untagged enum {enum}")
 
     def _mismatch(self, name: str, value: Json, expected: str) -> WrongShape:

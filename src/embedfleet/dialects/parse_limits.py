@@ -1,4 +1,4 @@
-"""Limits on the items of a body, checked by counting bytes before the body is parsed.
+"""Limits on the number of items in a body, checked by counting bytes before the body is parsed.
 
 Two megabytes of text are parsed in a millisecond; two megabytes of ``[[]]`` take a fifth of a second and 200 MB, and
 delay every other client. The cost depends on the number of lists, strings and numbers, not on the length.
@@ -6,17 +6,17 @@ delay every other client. The cost depends on the number of lists, strings and n
 
 from typing import Final
 
-# As many lists or strings are parsed in about 10 ms. 2,000,000 numbers take 80 ms; they are the ids of 4096 texts of
+# Parsing this many lists or strings takes about 10 ms. 2,000,000 numbers take 80 ms; these are the ids of 4096 texts of
 # 500 tokens, which clients do send.
-_LISTS: Final = 32_768  # each has two bytes at least, hence `SMALL_BYTES`
+_LISTS: Final = 32_768  # each has at least two bytes, hence `SMALL_BYTES`
 _STRINGS: Final = 131_072
 _NUMBERS: Final = 2_000_000
-# Fewest bytes of an item with the comma behind it.
+# Fewest bytes of an item with its comma.
 _STRING_BYTES: Final = 3
 _NUMBER_BYTES: Final = 2
 
 SMALL_BYTES: Final = 65_536
-"""A smaller body is within the limits, whatever it holds."""
+"""Size in bytes below which any body is within the limits."""
 
 
 def find_excess(body: bytes, texts: int = 0) -> str:
@@ -24,7 +24,7 @@ def find_excess(body: bytes, texts: int = 0) -> str:
 
     Args:
         body: Body, which may be invalid JSON.
-        texts: Greatest number of texts that a request may have; each may be a list or a pair of strings.
+        texts: Most texts of a request; each may be a list or a pair of strings.
     """
     size = len(body)
     if size < SMALL_BYTES:
@@ -43,11 +43,11 @@ def find_excess(body: bytes, texts: int = 0) -> str:
 
 
 def count_items(body: bytes, strings: int) -> tuple[int, int, int]:
-    """Count the lists and objects, the strings and the commas of a JSON text, without those within strings.
+    """Count the lists and objects, the strings, and the commas of a JSON text, outside of strings.
 
     Args:
-        body: Body; if it is not JSON, the numbers mean nothing.
-        strings: Number of strings beyond which nothing else is counted.
+        body: Body; the numbers are meaningless if it is not JSON.
+        strings: Number of strings above which nothing else is counted.
     """
     if b"\\" in body:
         body = body.replace(b"\\\\", b"").replace(b'\\"', b"")

@@ -1,4 +1,4 @@
-"""Reads the texts of a POST for the gateway, by the table of routes."""
+"""Reading of the texts of a POST for the gateway, by the table of routes."""
 
 from sys import maxsize
 from typing import Final
@@ -14,9 +14,9 @@ from embedfleet.dialects.splitting.texts import Object, Texts
 from embedfleet.errors import Validation
 
 _Reading = tuple[BodyReader, str, ReplyShape]
-"""How a route's body is read: its reader, and the operation and the shape of replies that the texts get."""
+"""Reader of a route's body, with the operation and the reply shape of its texts."""
 
-# Unpacked from the table once, because every request comes by here.
+# Unpacked from the table once, because every request needs it.
 _READINGS: Final[dict[str, _Reading]] = {
     route.path: (route.reader, route.operation, route.reply)
     for route in ROUTES
@@ -37,15 +37,14 @@ def read_texts(
         path: Path of the request.
         content_type: Content type of the body.
         body: Body as received.
-        most: Greatest number of texts that a request may have.
-        own_path: Path that the model's own routes, ``/`` and ``/invocations``, are aliases of; empty if it is unknown.
+        most: Most texts of a request.
+        own_path: Path for which the model's own routes, ``/`` and ``/invocations``, are aliases; empty if unknown.
 
     Returns:
-        None if the route takes no texts, or if the body is not of its shape: a replica refuses such a body in TEI's
-        words.
+        The texts; None if the route takes none, or if the body does not fit: a replica then refuses it in TEI's words.
 
     Raises:
-        Validation: The body has more texts than a request may have, or too many items of any kind to be parsed.
+        Validation: The body has more than ``most`` texts, or too many items of any kind to be parsed.
     """
     reading = _READINGS.get(path)
     if reading is None and path not in _OWN_PATHS:
@@ -69,11 +68,11 @@ def read_texts(
 
 
 def _aliased(fields: Object, own_path: str) -> str:
-    """The path that the model's own route is an alias of, for this body.
+    """The path for which the model's own route is an alias, judged by the body.
 
-    For an embedder that is the route for vectors, or the one for similarities if it was started to compare sentences;
-    its clients know which. While the model is unknown, only a body that fits a single route is read: a text alone may
-    be meant for an embedder or for a classifier.
+    With an embedder this is the route for vectors, or for similarities if it was started to compare sentences; clients
+    know which. While the model is unknown, only a body that fits a single route is read, because a single text may be
+    meant for an embedder or for a classifier.
     """
     if own_path not in _READINGS:
         return _RERANK if "query" in fields else _SIMILARITY

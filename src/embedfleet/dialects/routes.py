@@ -1,20 +1,19 @@
-"""The table of routes: everything that differs from one route to another, one row for each path and method.
+"""The table of routes: one row per path and method, with everything that differs between routes.
 
-From it are made: the engine's dispatch of paths and its OpenAPI page, the gateway's own pages, its answers to
-preflights, its splitting and coalescing of requests, the fields whose null it replaces, the style of error bodies, the
-paths that probes ask, and docs/reference/routes.md.
+These use it: the engine's dispatch of paths and its OpenAPI page; the gateway's own pages, its answers to preflights,
+its splitting and coalescing of requests, and the fields whose null it replaces; the style of error bodies; the paths of
+probes; and docs/reference/routes.md.
 
 How to add a route:
 
-1. Add a row to `ROUTES`. An alias repeats the row that it stands for with another path, and needs nothing else.
-2. For an operation that TEI has, declare the fields of its body in `dialects.serde.tei_structs`; then wrong bodies are
-   refused in TEI's words.
-3. Write its parser and its renderer in `dialects.serving`. If the gateway is to split its requests and no reader or
-   reply shape of `dialects.splitting` fits, write one there.
-4. If the engine serves it, add its handler under the operation's name in `engine.api.handlers`. If not, say
+1. Add a row to `ROUTES`. An alias is a copy of the original row with another path, and needs nothing else.
+2. For an operation of TEI, declare the fields of its body in `dialects.serde.tei_structs`, so that invalid bodies get
+TEI's messages. 3. Write its parser and its renderer in `dialects.serving`. If the gateway should split its requests,
+and no reader or reply shape of `dialects.splitting` fits, write one there. 4. If the engine serves it, add its handler
+under the operation's name in `engine.api.handlers`. If not, say
    ``is_on_engine=False``.
 
-Tests hold that every row is served where it says so, and that no other module of the package names a path of a row.
+Tests check that every row is served where it says so, and that no other module of the package contains a path.
 
 The gateway reads this table, so numpy must not be imported here.
 """
@@ -38,7 +37,7 @@ from embedfleet.dialects.splitting.readers import (
 from embedfleet.dialects.splitting.reply import ReplyShape
 
 MODELS_OWN: Final = "own"
-"""The operation that is another one for each kind of model: `own_operation` says which."""
+"""The operation that depends on the kind of model (`own_operation`)."""
 
 
 class Route(NamedTuple):
@@ -46,21 +45,22 @@ class Route(NamedTuple):
 
     Attributes:
         path: Path of the route.
-        operation: Name of what it does. Aliases share it; handlers are found by it.
-        summary: What it answers, for the pages that list routes.
-        method: ``POST`` or ``GET``; HEAD goes with GET.
-        struct: Fields of the body as TEI declares them; None for a body that TEI does not have.
-        reader: Finds the texts in the body for the gateway to split; None if it sends the request whole.
-        reply: Shape of the reply, by which the replies to parts are joined. An answer of a shape with `is_per_token`
-            may have a vector for each token, which bounds the size of a reply. None with `reader`.
+        operation: Name of the operation. Aliases share it; handlers are found by it.
+        summary: Description of the answer, for the pages that list routes.
+        method: ``POST`` or ``GET``; a route with GET also takes HEAD.
+        struct: Fields of the body as TEI declares them; None for a body that is not TEI's.
+        reader: Reader that finds the texts to split in the body; None if the gateway sends the request whole.
+        reply: Shape of the reply, which joins the replies to parts. With `is_per_token`, an answer may have a vector
+            per token, which raises the size limit of a reply. None if `reader` is None.
         error_style: JSON shape of error bodies.
-        can_coalesce: Whether the gateway may send single texts of several requests together. Bodies and replies must
-            have the shape of ``/embed``, see `coalescing`.
-        is_on_engine: Whether the engine serves it.
-        is_on_gateway: Whether the gateway answers it itself, without a replica.
-        is_in_tei: Whether TEI has it. The gateway answers preflights for TEI's calls; for others it asks a replica.
-        is_public: Whether the engine serves it without its API key.
-        is_listed: Whether the engine's OpenAPI page lists it.
+        can_coalesce: Whether the gateway may send the single texts of several requests as one request. Bodies and
+            replies must have the shape of ``/embed`` (`coalescing`).
+        is_on_engine: Whether the engine serves the route.
+        is_on_gateway: Whether the gateway answers itself, without a replica.
+        is_in_tei: Whether TEI has the route. The gateway answers preflights for TEI's routes; for others, it asks a
+            replica.
+        is_public: Whether the engine serves the route without its API key.
+        is_listed: Whether the engine's OpenAPI page lists the route.
     """
 
     path: str
@@ -151,17 +151,17 @@ ROUTES: Final = (
     Route("/docs/index.html", "docs", "the list of routes as a page", method="GET", is_public=True),
     Route("/api-doc/openapi.json", "openapi", "the list of routes for programs", method="GET", is_public=True),
 )  # fmt: skip
-"""All routes. For a path with two methods POST comes first, as in TEI (1.9.3) where a reply lists the methods."""
+"""All routes. For a path with two methods, POST comes first, because TEI (1.9.3) lists the methods in this order."""
 
 _PATHS: Final = {route.operation: route.path for route in reversed(ROUTES)}
 _POSTED: Final = {route.path: route for route in ROUTES if route.method == "POST"}
 _STYLES: Final = {route.path: route.error_style for route in ROUTES}
-# Paths without a row: OpenAI's clients ask for others under /v1/, and errors of those are to be in their shape too.
+# OpenAI's clients ask for other paths under /v1/, and expect errors in their shape there too.
 _OPENAI_PREFIXES: Final = ("/v1/", *(route.path for route in ROUTES if route.error_style is ErrorStyle.OPENAI))
 
 
 def path_of(operation: str) -> str:
-    """The path of an operation; of several the first in the table.
+    """The path of an operation; if there are several, the first one in the table.
 
     Raises:
         KeyError: No route has this operation.

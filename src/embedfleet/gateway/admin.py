@@ -1,4 +1,4 @@
-"""The admin socket, on which control sets the replicas and reads their state, and the file read at the start."""
+"""The admin socket, over which control sets the replicas and reads their state, and the members' file."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -15,33 +15,33 @@ from embedfleet.http.server import Server
 
 log = logging.getLogger(__name__)
 
-_CONNECTIONS = 16  # each is an open file, and so many are reserved
+_CONNECTIONS = 16  # each is an open file; as many files are reserved
 
 
-def obey(proxy: Proxy, membership: Membership) -> None:
-    """Set the replicas; those that are to be drained get nothing from the same moment on."""
+def set_replicas(proxy: Proxy, membership: Membership) -> None:
+    """Set the replicas, and drain or undrain them in the same step, so that a drained replica gets nothing."""
     proxy.set_members(membership.endpoints)
     for name, is_drained in membership.drained.items():
         (proxy.drain if is_drained else proxy.undrain)(name)
 
 
-def recall(proxy: Proxy, file: Path) -> None:
-    """Set the replicas that a file lists; if it is missing or invalid, the present ones stay."""
+def restore_replicas(proxy: Proxy, file: Path) -> None:
+    """Set the replicas that a file lists; if the file is missing or invalid, the replicas stay as they are."""
     try:
-        obey(proxy, Membership.of(file.read_bytes()))
+        set_replicas(proxy, Membership.of(file.read_bytes()))
     except FileNotFoundError:
         return
     except (OSError, ValueError) as error:
-        log.error("%s is of no use: %s", file, error)  # noqa: TRY400 - the message says it all
+        log.error("%s cannot be used: %s", file, error)  # noqa: TRY400 - the message says it all
 
 
 class Admin:
-    """Membership and status of the replicas, on a Unix socket.
+    """The server of the admin socket, for membership and status of the replicas.
 
     Args:
-        proxy: Proxy whose replicas they are.
+        proxy: Proxy whose replicas are set.
         status: Returns the state of every replica as the gateway sees it.
-        orders: Functions called on a POST to ``/new-model``, ``/listen`` and ``/retire``, by path.
+        orders: Functions by path, each called on a POST to its path: ``/new-model``, ``/listen``, ``/retire``.
 
     Attributes:
         server: Server of the socket.
@@ -60,14 +60,14 @@ class Admin:
 
         - ``GET /replicas`` returns the state of the replicas.
         - ``PUT /replicas`` takes a JSON list of ``{"id", "url"}`` as the new replicas. A row with ``"drained"`` drains
-          or undrains its replica at the same moment, so that a new gateway sends a drained replica nothing. If any row
-          is invalid, nothing is done, and a 422 names the fault.
+          or undrains its replica in the same step, so that a new gateway sends a drained replica nothing. If any row is
+          invalid, nothing changes, and a 422 names the fault.
         - ``POST /replicas/{id}/drain`` and ``/undrain`` drain and undrain one replica.
-        - ``POST /new-model`` allows another model for ten minutes: the first replica that infers with one makes it the
-          pool's, and replicas of the former model get nothing more.
-        - ``POST /listen`` begins to accept clients, if the settings postponed that.
-        - ``POST /retire`` accepts no more clients, because a successor does, and ends the gateway once the last client
-          has gone.
+        - ``POST /new-model`` allows a change of model for ten minutes: the first replica that infers with another model
+          makes it the pool's, and replicas of the former model get nothing more.
+        - ``POST /listen`` starts to accept clients, if the settings postponed that.
+        - ``POST /retire`` stops accepting clients, because a successor accepts them, and ends the gateway once the last
+          client has gone.
         """
         if exchange.path in self._orders:
             self._order(exchange, self._orders[exchange.path])
@@ -119,5 +119,5 @@ class Admin:
         except ValueError as error:
             exchange.respond(422, [TEXT], str(error).encode())
             return
-        obey(self._proxy, membership)
+        set_replicas(self._proxy, membership)
         exchange.respond(200, [JSON], orjson.dumps(self._status()))

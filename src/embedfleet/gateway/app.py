@@ -1,4 +1,4 @@
-"""The gateway's process: its own routes, its start and its drain."""
+"""The gateway's process: the routes that it answers itself, its start and its drain."""
 
 import asyncio
 import gc
@@ -15,7 +15,7 @@ import orjson
 from embedfleet import __version__
 from embedfleet.dialects.error_reply import render_error
 from embedfleet.errors import Unhealthy
-from embedfleet.gateway.admin import Admin, recall
+from embedfleet.gateway.admin import Admin, restore_replicas
 from embedfleet.gateway.dispatch.abilities import Abilities
 from embedfleet.gateway.listener import Listener
 from embedfleet.gateway.probing import Probing
@@ -37,21 +37,21 @@ from embedfleet.types import Endpoint, ReplicaLoad, ReplicaReport, ReplicaState
 log = logging.getLogger(__name__)
 
 _GC_THRESHOLDS = (50_000, 20, 20)
-_MODEL_S = 10.0  # seconds between two looks at the file of the pool's model
-_IS_COMPILED = not inspect.isfunction(Intake.handle)  # by scripts/compile
+_MODEL_S = 10.0  # seconds between two checks of the file of the pool's model
+_IS_COMPILED = not inspect.isfunction(Intake.handle)  # compiled by scripts/compile
 
 Own = Callable[[Exchange], None]
 
 
 class App:
-    """Answers the gateway's own routes, and passes on everything else.
+    """Answers the gateway's own routes, and passes everything else to the replicas.
 
     Args:
         settings: Settings of the gateway.
 
     Attributes:
         proxy: Replicas and requests.
-        server: Server of the clients.
+        server: Server for the clients.
         probing: Probes of the replicas.
     """
 
@@ -72,7 +72,7 @@ class App:
         self._own = {path: answers[operation] for path, operation in OWN_OPERATIONS.items()}
 
     def handle(self, exchange: Exchange) -> None:
-        """Answer a client's request, or pass it on to a replica."""
+        """Answer a client's request, or pass it to a replica."""
         target = exchange.target
         path = target if b"?" not in target else target.partition(b"?")[0]
         if exchange.head.method == b"POST" and path not in READ_ONLY:
@@ -103,7 +103,7 @@ class App:
         return [report.to_json() for report in reports]
 
     def allow_new_model(self) -> None:
-        """Allow the pool's model to change for some minutes, because an operator says so."""
+        """Allow the pool's model to change for some minutes, at an operator's request."""
         self.probing.prober.allow_change()
 
     def _start_probe(self, endpoint: Endpoint) -> None:
@@ -119,7 +119,7 @@ class App:
             _respond_unhealthy(exchange)
 
     def _ready(self, exchange: Exchange) -> None:
-        if self.server.draining and not self.server.retiring:  # a retired gateway's port is open: a successor accepts
+        if self.server.draining and not self.server.retiring:  # after `retire`, the port stays open for a successor
             exchange.respond(503, [TEXT, *CORS], b"draining")
         else:
             self._health(exchange)
@@ -139,7 +139,7 @@ class App:
             return
         total = len(self.proxy.dispatcher.replicas)
         own = {"version": __version__, "replicas": total, "active": len(serving), "compiled": _IS_COMPILED}
-        # Clients split their batches by this number, so it must not be above what the gateway lets in.
+        # Clients split their batches by this number, so it must not exceed what the gateway accepts.
         texts = {"max_client_batch_size": min(self._most_texts, Abilities.of(info).batch_texts)}
         exchange.respond(200, [JSON, *CORS], orjson.dumps(info | texts | {"gateway": own}))
 
@@ -169,7 +169,7 @@ async def serve(settings: GatewaySettings, *, ready: Callable[[int], None]) -> N
     """
     app = App(settings)
     listener = Listener(app.server, settings)
-    for number in (signal.SIGTERM, signal.SIGINT):  # before clients can connect
+    for number in (signal.SIGTERM, signal.SIGINT):  # before clients connect
         asyncio.get_running_loop().add_signal_handler(number, listener.is_over.set)
     if not settings.listens_later:
         await listener.open()
@@ -179,11 +179,12 @@ async def serve(settings: GatewaySettings, *, ready: Callable[[int], None]) -> N
         await admin.server.start(path=settings.admin_path, mode=settings.admin_mode)
     _warn_of_few_files(app.server)
     app.proxy.start()
-    look = partial(app.probing.look_after_model, asyncio.get_running_loop())
-    lookout = DiskWatch(look, _MODEL_S) if settings.model_path else None
+    restore = partial(app.probing.restore_model_file, asyncio.get_running_loop())
+    disk_watch = DiskWatch(restore, _MODEL_S) if settings.model_path else None
     if settings.members_path:
-        recall(app.proxy, Path(settings.members_path))
-    # The present objects stay. Those of requests are in no cycles, so that frequent collections would find nothing.
+        restore_replicas(app.proxy, Path(settings.members_path))
+    # The objects that exist now live on. Objects of requests form no cycles, so frequent collections would find
+    # nothing.
     gc.freeze()
     gc.set_threshold(*_GC_THRESHOLDS)
     ready(listener.port)
@@ -192,7 +193,7 @@ async def serve(settings: GatewaySettings, *, ready: Callable[[int], None]) -> N
     await asyncio.sleep(settings.drain_s)
     await app.server.stop(settings.stop_grace_s)
     app.proxy.stop()
-    if lookout is not None:
-        lookout.stop()
+    if disk_watch is not None:
+        disk_watch.stop()
     if settings.admin_path:
         await admin.server.stop(0)

@@ -17,26 +17,26 @@ from embedfleet.probe.question import batch_of
 from embedfleet.types import Endpoint
 
 _OK, _FULL = 200, 429
-_SLOW_S = 0.5  # after a batch that took longer, no larger one is sent
-_QUICK_S = 0.1  # a batch that took less is sent twice and the best time counts: the other may have been delayed
-_RECENT_S = 30.0  # least seconds between two measurements of a replica that comes and goes
-_SPECIAL = 2  # tokens of a text besides its words
+_SLOW_S = 0.5  # after a batch that took longer, no larger batch is sent
+_QUICK_S = 0.1  # a batch that took less is sent twice, and the better time counts, because one may have been delayed
+_RECENT_S = 30.0  # least seconds between two measurements of a replica that repeatedly goes away and returns
+_SPECIAL = 2  # special tokens of a text
 _COMMON = (
     "the of and to in is was for on that with as by at from it an be this are or his not but had have they which one "
     "you were all her she there would their we him been has when who will no more if out so up said what its about "
     "than into them can only other time new some could these two may first then do any like my now over such our man "
     "me even most made after also did many off before must well back through years where much your way down should"
 )
-_WORDS = _COMMON.split()  # each is one token of most vocabularies
+_WORDS = _COMMON.split()  # each is one token in most vocabularies
 
 
 @dataclass(frozen=True, slots=True)
 class BatchSize:
-    """Size of one batch.
+    """Size of one batch to measure.
 
     Attributes:
         texts: Number of texts.
-        words: Words of each text, counting the tokens that the tokenizer adds: about as many as its tokens.
+        words: Words of each text plus its special tokens, which is about its number of tokens.
     """
 
     texts: int
@@ -57,7 +57,7 @@ Sample = tuple[int, float]
 
 @dataclass(frozen=True, slots=True)
 class _Measured:
-    """Result of a measurement, with the state of the replica at that time."""
+    """Result of a measurement, with what identified the replica at that time."""
 
     url: str
     info: dict[str, Any]
@@ -67,14 +67,14 @@ class _Measured:
 
 
 class Calibration:
-    """Measures each replica once, and again when its ``/info`` changes or it has been away.
+    """Measures each replica once, and again after a change of its ``/info`` or after an absence.
 
-    A replica that was ejected without being away, for one broken connection or some failures, is the same process on
-    the same device. So the measurement holds, and the replica comes back without delay.
+    A replica that was ejected for one broken connection or some failures, but was never absent, is the same process on
+    the same device. So its measurement stays valid, and the replica comes back without delay.
 
     Args:
         clock: Clock in seconds.
-        budget_s: Seconds for all batches together, so that a slow replica is not kept from serving.
+        budget_s: Seconds for all batches of a replica together, so that a slow replica soon begins to serve.
     """
 
     def __init__(self, clock: Callable[[], float] = time.perf_counter, budget_s: float = 2.0) -> None:
@@ -89,7 +89,7 @@ class Calibration:
         Args:
             endpoint: Endpoint of a replica that has just inferred.
             info: Its ``/info``.
-            absences: Number of times that nothing answered there; a process that came afterwards may be another.
+            absences: Number of times that nothing answered at the endpoint; after each, the process may be another one.
         """
         known = self._known.get(endpoint.id)
         if known is None or not self._holds(known, endpoint, info, absences):
@@ -103,7 +103,7 @@ class Calibration:
         return known.absences == absences or self._clock() - known.at < _RECENT_S
 
     async def _samples(self, endpoint: Endpoint, info: dict[str, Any]) -> list[Sample]:
-        """Measure each size; sizes after a failed one are left out, and all if the replica is busy with other work."""
+        """Measure each size until one fails; return no samples if the replica is busy with other work."""
         samples: list[Sample] = []
         ends_at = self._clock() + self._budget_s
         for size in wanted(Abilities.of(info), info.get("max_batch_requests")):
@@ -128,13 +128,13 @@ class Calibration:
         return second and min(first, second, key=lambda sample: sample[1])
 
     async def _ask(self, endpoint: Endpoint, info: dict[str, Any], size: BatchSize, ends_at: float) -> Sample | None:
-        """Measure one batch; one that is not done in time counts as done then, because it is at least so slow.
+        """Measure one batch; a batch that is unfinished at the end of the time counts as finished then.
 
         Returns:
-            None if the replica has no room.
+            Tokens and seconds of the batch; None if the replica has no room.
 
         Raises:
-            UpstreamError: It gave no answer, or another than 200.
+            UpstreamError: The replica gave no answer, or one other than 200.
         """
         path, body = batch_of(info, [self._text(size.words) for _ in range(size.texts)])
         data, begin = orjson.dumps(body), self._clock()
@@ -152,16 +152,16 @@ class Calibration:
         return _tokens(reply.headers.get("x-compute-tokens", "")) or size.tokens, seconds
 
     def _text(self, words: int) -> str:
-        """Return a random text, which is in no cache."""
+        """Return a random text, so that no cache has it."""
         return " ".join(self._random.choices(_WORDS, k=max(1, words - _SPECIAL)))
 
 
 def wanted(abilities: Abilities, together: object = None) -> list[BatchSize]:
-    """Return the sizes to measure, within what a replica takes.
+    """Return the sizes to measure, within a replica's limits.
 
     Args:
         abilities: Abilities of the replica.
-        together: ``max_batch_requests`` of its ``/info``, the most texts of one batch; TEI on a CPU states 8 or 4.
+        together: ``max_batch_requests`` of the ``/info``, the most texts in one batch; TEI on a CPU states 8 or 4.
     """
     most = min(abilities.batch_texts, together) if type(together) is int and together > 0 else abilities.batch_texts
     longest = min(abilities.input_tokens, abilities.batch_tokens)
@@ -173,10 +173,10 @@ def wanted(abilities: Abilities, together: object = None) -> list[BatchSize]:
 
 
 def is_worthwhile(samples: Sequence[Sample], size: BatchSize, left_s: float) -> bool:
-    """Return whether to measure a further batch.
+    """Return whether to measure another batch.
 
     Args:
-        samples: Measurements so far; at least two are needed to tell the cost of a batch from that of a token.
+        samples: Measurements so far; a fit of the cost per batch and the cost per token needs at least two.
         size: Size of the next batch.
         left_s: Seconds that are left for all batches.
     """
@@ -188,5 +188,5 @@ def is_worthwhile(samples: Sequence[Sample], size: BatchSize, left_s: float) -> 
 
 
 def _tokens(stated: str) -> int:
-    """Return the number of tokens that a header states; 0 if it states none."""
+    """Return the number of tokens in a header's value; 0 if there is none."""
     return int(stated) if stated.isdecimal() and len(stated) < 10 else 0

@@ -1,4 +1,4 @@
-"""The gateway's metrics, with those of the hot path kept at hand."""
+"""The gateway's metrics; those of the hot path are looked up once."""
 
 from collections.abc import Container
 
@@ -10,7 +10,7 @@ _OF_REPLICA = ("state", "differs", "chunks", "tokens", "slowness")
 
 
 class Counters:
-    """Counts what happens into the registry.
+    """Updates the gateway's metrics in the registry.
 
     Args:
         registry: Registry of the gateway's metrics.
@@ -24,7 +24,7 @@ class Counters:
         self._answers: dict[tuple[bool, int], Value] = {}
 
     def add_answer(self, status: int, seconds: float, *, is_online: bool, times: int = 1) -> None:
-        """Count the answer to a request, or to several.
+        """Count the answer to one request or several.
 
         Args:
             status: Status of the answer.
@@ -40,7 +40,7 @@ class Counters:
         counter.value += times
 
     def add_wait(self, seconds: float, *, is_online: bool, times: int = 1) -> None:
-        """Count the wait of a request, or of several, from arrival to its first sending."""
+        """Count the wait from arrival to the first send, of one request or several."""
         self._queue_seconds[is_online].observe(seconds, times)
 
     def add_chunk(self, tokens: int) -> None:
@@ -68,7 +68,7 @@ class Counters:
         self._registry["embedfleet_replica_failures_total"].value(replica, kind).inc()
 
     def add_starved(self) -> None:
-        """Count a connection that could not be made for want of the gateway's own resources."""
+        """Count a connection that could not be made because the gateway lacked resources."""
         self._registry["embedfleet_starved_total"].value().inc()
 
     def add_probe(self, replica: str, *, is_good: bool) -> None:
@@ -81,7 +81,7 @@ class Counters:
             self._registry[f"embedfleet_replica_{name}"].forget(replica)
 
     def measure(self, dispatcher: Dispatcher, differing: Container[str]) -> None:
-        """Bring the gauges up to date.
+        """Update the gauges.
 
         Args:
             dispatcher: Dispatcher to read.

@@ -1,4 +1,4 @@
-"""The gateway's listening socket: opened at the start or on command, left to a successor, closed at the end."""
+"""The gateway's listening socket, which a successor can take over."""
 
 import asyncio
 import logging
@@ -11,14 +11,15 @@ log = logging.getLogger(__name__)
 
 
 class Listener:
-    """A gateway's listening socket, its own or one that it inherited.
+    """A gateway's listening socket, its own or inherited.
 
     Args:
-        server: Server of the clients.
+        server: Server for the clients.
         settings: Settings that name the address or the inherited socket.
 
     Attributes:
-        is_over: Set when the gateway is to end: by a signal, or once it has retired and its last client has gone.
+        is_over: Event that ends the gateway; set by a signal, or when the gateway has retired and its last client has
+            gone.
         port: Port of the socket.
 
     Raises:
@@ -38,20 +39,20 @@ class Listener:
         self._retiring: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
-        """Accept clients, unless it does already."""
+        """Start to accept clients, unless already started."""
         if not self._is_open:
             self._is_open = True
             await self._server.accept(self._socket)
             log.info("listening on %s, port %d", self._host, self.port)
 
     def open_soon(self) -> None:
-        """Accept clients from the event loop's next turn on."""
+        """Start to accept clients on the next turn of the event loop."""
         self._opening = asyncio.get_running_loop().create_task(self.open())
 
     def retire(self) -> None:
-        """Accept no more clients, because a successor does, and end once the last client has gone."""
+        """Stop accepting clients, because a successor accepts them, and end once the last client has gone."""
         if self._retiring is None:
-            log.info("retired: a successor accepts, %d clients have yet to go", self._server.connections)
+            log.info("retired: a successor accepts clients, %d clients are still connected", self._server.connections)
             self._retiring = asyncio.get_running_loop().create_task(self._retire())
 
     async def _retire(self) -> None:

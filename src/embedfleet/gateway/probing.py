@@ -1,4 +1,4 @@
-"""Probes of replicas: what a replica has to prove before it serves, and the pool's model, which a file keeps."""
+"""Probes of the gateway's replicas, and the file that keeps the pool's model."""
 
 import asyncio
 import logging
@@ -18,20 +18,20 @@ from embedfleet.types import Endpoint, ReplicaState
 
 log = logging.getLogger(__name__)
 
-_TRIES = 3  # of a probe during which the replica closes the connections that watch it
+_TRIES = 3  # tries of a probe during which the replica closes the connections that watch it
 _MOVED, _CLOSED = "it moved while it was probed", "it closes its connections while it is probed"
 
 
 class Probing:
-    """Probes replicas when the dispatcher asks for that, and keeps the pool's model on disk.
+    """Probes replicas when the dispatcher says so, and keeps the pool's model on disk.
 
     Args:
         settings: Settings of the gateway.
         proxy: Proxy whose replicas are probed.
-        is_retiring: Returns whether a successor serves, which then owns the model's file.
+        is_retiring: Returns whether a successor serves, which then owns the file of the model.
 
     Attributes:
-        prober: What is known of each replica's model, and of the pool's.
+        prober: Prober, with the models of the replicas and of the pool.
     """
 
     def __init__(self, settings: GatewaySettings, proxy: Proxy, is_retiring: Callable[[], bool]) -> None:
@@ -45,13 +45,13 @@ class Probing:
         self._probes: set[asyncio.Task[None]] = set()
 
     def start(self, endpoint: Endpoint) -> None:
-        """Begin a probe; its result goes to `Proxy.probed` or `Proxy.unprobed`."""
+        """Start a probe; its result goes to `Proxy.probed` or `Proxy.unprobed`."""
         task = asyncio.get_running_loop().create_task(self._probe(endpoint))
         self._probes.add(task)
         task.add_done_callback(self._probes.discard)
 
-    def look_after_model(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Write the pool's model again if its file is gone or differs; to be called in a thread.
+    def restore_model_file(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Write the pool's model again if its file is missing or differs; called in a thread.
 
         Args:
             loop: Event loop in which the file is written.
@@ -74,17 +74,17 @@ class Probing:
         except Starved as error:
             self._proxy.unprobed(name, error)
             return
-        except Exception as error:  # a probe without a result would never be made again
+        except Exception as error:  # after a probe without a result, no other would follow
             log.exception("the probe of %s failed", name)
             reason = repr(error)
         self._proxy.probed(name, reason, abilities, cost)
         self.prober.keep(self._proxy.dispatcher.replicas)
 
     async def _prove(self, endpoint: Endpoint) -> tuple[str, Abilities | None, BatchCost | None]:
-        """Let a replica infer, and measure it; one process does both, because it is watched from before until after.
+        """Probe a replica and measure it; watched connections show that one process did both.
 
         Returns:
-            What is wrong with the replica, empty if nothing is; its abilities and batch cost, if they were found out.
+            Fault of the replica, empty if it has none; its abilities and its batch cost, each None if unknown.
         """
         pool = self._proxy.connections(endpoint.id)
         if pool is None or pool.url != endpoint.url:
@@ -108,12 +108,12 @@ class Probing:
         return Abilities.of(info), cost
 
     def _trusted(self) -> list[str]:
-        """Return the replicas that serve, or are only silent: a 429 is no failure of theirs."""
+        """Return the replicas that are active or suspect; for them, a 429 to a probe is not a failure."""
         trusted = {ReplicaState.ACTIVE, ReplicaState.SUSPECT}
         return [replica.id for replica in self._proxy.dispatcher.replicas.values() if replica.state in trusted]
 
     def _solitude(self, name: str) -> Callable[[], bool]:
-        """Return a function that tells whether a replica has had no other work since now."""
+        """Return a function that tells whether the replica has had no work besides the probe since this call."""
         replica = self._proxy.dispatcher.replicas.get(name)
         if replica is None or replica.chunks:
             return lambda: False
@@ -121,14 +121,14 @@ class Probing:
         return lambda: replica.sent == sent
 
     def _change_model(self, *, is_first: bool) -> None:
-        """Note that the pool has a model, or another one."""
+        """Record the pool's first model, or its new model."""
         self._write_model()
         if not is_first:
             self._proxy.change_model(self.prober.outdated(self._proxy.dispatcher.replicas))
 
     def _write_model_again(self) -> None:
         if not self._is_retiring():
-            log.warning("%s is gone, or says something else, and is written again", self._model_file)
+            log.warning("%s is missing or has other content; it is written again", self._model_file)
             self._write_model()
 
     def _write_model(self) -> None:

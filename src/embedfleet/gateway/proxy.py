@@ -1,4 +1,4 @@
-"""One service's replicas and requests: membership, probes, and what is to be done as time passes."""
+"""One service's replicas and requests, and the calls that the clock and the probes trigger."""
 
 import asyncio
 import logging
@@ -29,7 +29,7 @@ from embedfleet.types import Endpoint
 
 log = logging.getLogger(__name__)
 
-_BODY_SHARE = 0.75  # share of the largest body that a replica takes which texts may fill: the rest is for the frame
+_BODY_SHARE = 0.75  # share of a replica's largest body that texts may fill; the rest is for the frame
 
 
 class Proxy:
@@ -38,14 +38,13 @@ class Proxy:
     Args:
         settings: Settings of the gateway.
         registry: Registry of the gateway's metrics.
-        probe: Called with the endpoint of a replica that is to be probed; the probe has to end in `probed` or
-            `unprobed`.
+        probe: Function that starts a probe of the replica at an endpoint; the probe must end in `probed` or `unprobed`.
 
     Attributes:
         dispatcher: Dispatcher of the service.
         endpoints: Endpoints by the names of their replicas.
         counters: Metrics of the gateway.
-        intake: Where clients' exchanges go.
+        intake: Receiver of clients' exchanges.
         now: Clock of the event loop, in seconds.
     """
 
@@ -58,7 +57,7 @@ class Proxy:
         self._probe = probe
         self._connections = ConnectionPools(settings.hold_bytes, settings.response_timeout_s)
         self._replica_log = ReplicaLog(settings.dispatch.quarantine_s)
-        self._timer = Timer(self._tick, self._ring, self._stood_still)
+        self._timer = Timer(self._tick, self._on_alarm, self._stood_still)
         context = RequestContext(self.counters, self.now, logs_access=settings.access_log)
         self._executor = Executor(
             self.dispatcher,
@@ -73,12 +72,12 @@ class Proxy:
         self.intake = Intake(settings, self.dispatcher, self._executor, context, self._witnesses)
 
     def start(self) -> None:
-        """Begin with the replicas of the settings."""
+        """Start with the replicas of the settings."""
         self.set_members(self._settings.replicas)
         self._timer.start()
 
     def stop(self) -> None:
-        """Close what is open to replicas."""
+        """Close the connections to replicas, and stop the clock."""
         self._timer.stop()
         self.intake.stop()
         self._connections.close()
@@ -86,7 +85,7 @@ class Proxy:
     # replicas
 
     def set_members(self, endpoints: tuple[Endpoint, ...]) -> None:
-        """Make these the replicas; one whose address changed has to prove itself again."""
+        """Set the replicas; one whose address changed must pass a probe again."""
         for endpoint in endpoints:
             if self._connections.provide(endpoint, partial(self._doubt, endpoint.id)):
                 self.dispatcher.distrust(endpoint.id, f"moved to {endpoint.url}")
@@ -94,7 +93,7 @@ class Proxy:
         self._execute(self.dispatcher.set_members([endpoint.id for endpoint in endpoints], self.now()))
 
     def drain(self, name: str) -> None:
-        """Send a replica nothing more until `undrain`; it finishes what it has.
+        """Stop sending a replica new work until `undrain`; it finishes what it has.
 
         Raises:
             KeyError: There is no such replica.
@@ -127,13 +126,13 @@ class Proxy:
     # probes
 
     def probed(self, name: str, reason: str, abilities: Abilities | None = None, cost: BatchCost | None = None) -> None:
-        """Take the result of a probe.
+        """Handle the result of a probe.
 
         Args:
             name: Name of the replica.
-            reason: What it did instead of inferring; empty if it inferred.
-            abilities: What its ``/info`` states, if it was asked.
-            cost: Cost of its batches, if that was measured.
+            reason: Fault of the replica, in words; empty if it inferred.
+            abilities: Limits from its ``/info``; None if that was not asked.
+            cost: Cost of its batches; None if it was not measured.
         """
         self.counters.add_probe(name, is_good=not reason)
         if abilities is not None:
@@ -150,7 +149,7 @@ class Proxy:
         self._log_states()
 
     def unprobed(self, name: str, error: Starved) -> None:
-        """Note that a probe could not be made."""
+        """Report that a probe could not be made."""
         self._outcomes.note_shortage(error)
         self._execute(self.dispatcher.unprobed(name, self.now()))
 
@@ -158,7 +157,7 @@ class Proxy:
         self._probe(self.endpoints[name])
 
     def _witnesses(self) -> list[Witness]:
-        """Return the replicas that can be asked about a text, the least loaded first."""
+        """Return the replicas that can be asked to tokenize a text, the least loaded first."""
         now = self.now()
         serving = sorted(self.dispatcher.serving, key=lambda one: one.eta(now))
         return [Witness(self.endpoints[one.id].url, one.abilities.batch_texts) for one in serving]
@@ -169,7 +168,7 @@ class Proxy:
         self._executor.execute(commands)
 
     def _doubt(self, name: str) -> None:
-        """Note that another process may answer at a replica's address."""
+        """Report that another process may answer at a replica's address."""
         self._execute(self.dispatcher.doubt(name, self.now()))
         self._log_states()
 
@@ -190,8 +189,8 @@ class Proxy:
         self._ask_again(now)
         self._log_states()
 
-    def _ring(self, now: float) -> None:
-        """Let the dispatcher act at the time that it named."""
+    def _on_alarm(self, now: float) -> None:
+        """Let the dispatcher act at its due time."""
         if self.dispatcher.due <= now:
             self._pass_time(now)
         elif self.dispatcher.due < inf:
@@ -201,12 +200,12 @@ class Proxy:
         try:
             commands = self.dispatcher.tick(now)
         except Exception:
-            log.exception("the gateway failed to see what time brings")
+            log.exception("the dispatcher's tick failed")
         else:
             self._execute(commands)
 
     def _ask_again(self, now: float) -> None:
-        """Ask again on a new connection where one is silent although its replica may not be."""
+        """Send a call again on a new connection if only its connection may be dead."""
         for pool in self._connections.by_name.values():
             for call in pool.unheard():
                 silent = call.connection
@@ -217,7 +216,7 @@ class Proxy:
                     pool.renew(call)
 
     def _stood_still(self, seconds: float) -> None:
-        """Leave out a period in which nothing was read: it is no replica's silence."""
+        """Exclude a period in which nothing was read from all measurements of silence."""
         log.warning("the gateway stood still for %.1f s", seconds)
         self._connections.stood_still(seconds)
         self.dispatcher.stood_still(seconds)

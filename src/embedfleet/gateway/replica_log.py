@@ -1,4 +1,4 @@
-"""Log lines about replicas: changes of state, deaths over a request, and connections that cannot be made."""
+"""Log lines about replicas: changes of state, convictions of requests, and connections that cannot be made."""
 
 import logging
 from collections.abc import Iterable
@@ -15,7 +15,7 @@ _SHORTAGE_LINE_S: Final = 5.0  # least seconds between two lines about connectio
 
 
 class ReplicaLog:
-    """Writes log lines about replicas, each once.
+    """Writes log lines about replicas, without repeating unchanged states.
 
     Args:
         quarantine_s: Seconds for which a text that killed two replicas is refused.
@@ -27,7 +27,7 @@ class ReplicaLog:
         self._short_at = -inf
 
     def states(self, replicas: Iterable[Replica]) -> None:
-        """Report the replicas that changed state since the last call."""
+        """Log the replicas that changed state since the last call."""
         for replica in replicas:
             name, state = replica.id, replica.state
             if self._states.get(name, ReplicaState.JOINING) is not state:
@@ -36,20 +36,20 @@ class ReplicaLog:
             self._states[name] = state
 
     def gone(self, name: str) -> None:
-        """Report a replica that was removed and has drained."""
+        """Log a replica that was removed and has drained."""
         self._states.pop(name, None)
-        log.info("replica %s has drained and is gone", name, extra={"replica": name})
+        log.info("replica %s has drained and was removed", name, extra={"replica": name})
 
     def conviction(self, name: str, request_id: bytes) -> None:
-        """Report a replica that died over a request as another had before.
+        """Log a replica that died with a request with which another had died before.
 
         Args:
             name: Name of the replica.
-            request_id: Id of the request, so that it can be found; empty if it has none.
+            request_id: Id of the request; empty if it has none.
         """
         known = request_id.decode("latin-1") or "unknown"
         log.error(
-            "replica %s died when it had nothing but request %s, as another had before: its like is refused for %g s",
+            "replica %s died with nothing but request %s, as another replica had: equal requests are refused for %g s",
             name,
             known,
             self._quarantine_s,
@@ -57,7 +57,7 @@ class ReplicaLog:
         )
 
     def shortage(self, error: UpstreamError, now: float) -> None:
-        """Report a connection that could not be made; many at once make one line."""
+        """Log a connection that could not be made; many at once make one line."""
         if now - self._short_at > _SHORTAGE_LINE_S:
             self._short_at = now
             log.warning("no connection can be made: %s; raise the limit of open files (ulimit -n, LimitNOFILE)", error)

@@ -1,6 +1,6 @@
-"""The methods that the gateway takes on each path, for preflights, and the paths that it answers itself. Pure.
+"""The gateway's table of routes: methods per path, for CORS preflights, and the paths that it answers itself. Pure.
 
-A path that is not here is answered by a replica.
+Any other path is answered by a replica.
 """
 
 from typing import Final
@@ -10,7 +10,7 @@ from embedfleet.dialects.routes import ROUTES
 READS: Final = frozenset({b"GET", b"HEAD"})
 
 OWN_OPERATIONS: Final = {route.path.encode(): route.operation for route in ROUTES if route.is_on_gateway}
-"""What the gateway itself answers to a GET, by path."""
+"""Descriptions of the paths that the gateway itself answers on GET."""
 
 METHODS: Final[dict[bytes, tuple[str, ...]]] = {
     path.encode(): tuple(route.method for route in ROUTES if route.path == path)
@@ -18,7 +18,7 @@ METHODS: Final[dict[bytes, tuple[str, ...]]] = {
         route.path for route in ROUTES if route.is_on_gateway or (route.is_in_tei and route.method == "POST")
     )
 }
-"""Methods of each known path, in the order of the table; HEAD goes with GET."""
+"""Methods of each known path, in the order of the table; a path with GET also takes HEAD."""
 
 READ_ONLY: Final = frozenset(path for path, methods in METHODS.items() if "POST" not in methods)
-"""Paths that the gateway answers itself and that take no POST."""
+"""Paths that the gateway answers itself and that do not take POST."""

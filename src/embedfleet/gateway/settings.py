@@ -14,24 +14,25 @@ class GatewaySettings:
     Attributes:
         host: Address to listen on.
         port: Port to listen on; 0 for any free one.
-        listen_fd: Bound socket to accept from, in place of ``host`` and ``port``; 0 for none.
-        listens_later: Whether it accepts no clients until the admin socket gets ``POST /listen``.
-        replicas: Replicas to begin with; the admin socket replaces them.
+        listen_fd: File descriptor of a bound socket to use instead of ``host`` and ``port``; 0 for none.
+        listens_later: Whether clients are accepted only after a ``POST /listen`` on the admin socket.
+        replicas: Initial replicas; the admin socket replaces them.
         admin_path: Path of the Unix socket for membership and status; empty for none.
         admin_mode: Permissions of that socket.
-        members_path: Path of a file with the replicas to begin with and which of them are drained; empty for none.
-        model_path: Path of a file that keeps which model the replicas serve; empty for none.
-        response_timeout_s: Seconds from sending a request to a replica to its whole reply.
-        probe_timeout_s: Seconds for each part of a probe. It has to exceed the time of the longest batch, because a
-            probe waits behind that.
-        calibrate: Whether a new replica is measured with a few batches.
-        coalesce: Whether small requests that come at the same moment are asked together.
-        hold_bytes: Size of the largest reply to a whole request that is held until it is whole.
+        members_path: Path of a file with the initial replicas and their drained flags; empty for none.
+        model_path: Path of the file that keeps the pool's model; empty for none.
+        response_timeout_s: Seconds from the send of a request to a replica until its whole reply.
+        probe_timeout_s: Seconds for each step of a probe. It must exceed the duration of the longest batch, because a
+            probe waits behind it.
+        calibrate: Whether the batch cost of a new replica is measured.
+        coalesce: Whether small requests that arrive at the same moment share one call to a replica.
+        hold_bytes: Size of the largest reply to a whole request that is held until it is complete.
         request_texts: Most texts of one request.
         replica_body_bytes: Size of the largest body that a replica takes.
-        access_log: Whether each request is a line in the log.
-        drain_s: Seconds for which a stopping gateway goes on accepting, so that those in front see ``/readyz`` change.
-        stop_grace_s: Seconds that exchanges under way may take after that.
+        access_log: Whether each request is logged as a line.
+        drain_s: Seconds for which a stopping gateway still accepts clients, so that load balancers see ``/readyz``
+            change.
+        stop_grace_s: Seconds that open exchanges may take after that.
         limits: Limits of the connections with clients.
         dispatch: Limits of the dispatcher.
     """

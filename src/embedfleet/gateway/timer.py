@@ -1,8 +1,7 @@
-"""The gateway's clock: a regular tick, and an alarm in between.
+"""The gateway's clock: a regular tick, and an alarm for times in between.
 
-A process that stood still (stopped, starved, or busy for long) finds that everything is late, while the answers lie
-unread in its sockets. So the first call after that judges nothing: it reports how long that was, and then the answers
-are read.
+After a process stood still (stopped, starved, or busy for long), everything seems late, while the answers lie unread in
+its sockets. So the first call after a standstill only reports its length; then the answers are read.
 """
 
 import asyncio
@@ -12,20 +11,20 @@ from typing import Final
 
 from embedfleet.gateway.dispatch.dispatcher import TICK_S
 
-_LEAST_TIMER_S: Final = 0.001  # the event loop's timers count milliseconds, and may fire early
-_STILL_S: Final = 0.1  # a tick that is late by more means that nothing was read for so long
+_LEAST_TIMER_S: Final = 0.001  # the event loop's timers have a resolution of milliseconds, and may fire early
+_STILL_S: Final = 0.1  # a tick that is later than this shows that the process stood still
 
 
 class Timer:
-    """Calls back on every tick and when the alarm rings.
+    """Calls functions on every tick and when the alarm is due.
 
     Args:
         on_tick: Called with the time on every tick.
-        on_alarm: Called with the time when the alarm rings.
-        on_standstill: Called instead of either, with the seconds in which nothing was done.
+        on_alarm: Called with the time when the alarm is due.
+        on_standstill: Called instead of either after a standstill, with its length in seconds.
 
     Attributes:
-        alarm_at: Time at which the alarm rings; infinite if none is set.
+        alarm_at: Time of the alarm; infinite if none is set.
     """
 
     def __init__(
@@ -45,26 +44,26 @@ class Timer:
         self._has_just_stood = False
 
     def start(self) -> None:
-        """Tick now and regularly from now on."""
+        """Tick now, and then at regular intervals."""
         self._ticking = self._loop.call_later(TICK_S, self._tick)
         self._seen_at = self._loop.time()
         self._on_tick(self._seen_at)
 
     def stop(self) -> None:
-        """Tick no more, and drop the alarm."""
+        """Stop ticking, and drop the alarm."""
         for handle in (self._ticking, self._alarm):
             if handle is not None:
                 handle.cancel()
 
     def set_alarm(self, at: float) -> None:
-        """Set the alarm, in the place of the one that was set before."""
+        """Set the alarm, in place of an earlier one."""
         if self._alarm is not None:
             self._alarm.cancel()
         self.alarm_at = at
         self._alarm = self._loop.call_at(max(at, self._loop.time() + _LEAST_TIMER_S), self._wake)
 
     def _tick(self) -> None:
-        self._ticking = self._loop.call_later(TICK_S, self._tick)  # first, so that no exception ends the ticking
+        self._ticking = self._loop.call_later(TICK_S, self._tick)  # first, so that an exception does not end the ticks
         now = self._loop.time()
         if not self._stood_still(now):
             self._on_tick(now)
@@ -78,9 +77,9 @@ class Timer:
             self._on_alarm(now)
 
     def _stood_still(self, now: float) -> bool:
-        """Return whether nothing was done for long, and report it.
+        """Return whether the process stood still until now; if so, report it.
 
-        This is never so twice in a row: a process that is always late would otherwise never do anything.
+        It is never true twice in a row, because a process that is always late would otherwise never act.
         """
         late_s, self._seen_at = now - self._seen_at - TICK_S, now
         self._has_just_stood = late_s > _STILL_S and not self._has_just_stood

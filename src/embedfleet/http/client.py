@@ -14,10 +14,10 @@ from embedfleet.http.overhead import Overhead
 from embedfleet.http.unix_socket import reachable
 from embedfleet.system.kernel_limits import ran_out
 
-_STEP_S = 0.5  # a timeout is waited for in steps of this length
-_STILL_S = 0.1  # a step that ends this much late shows that the process was not running
+_STEP_S = 0.5  # a timeout is awaited in steps of this length
+_STILL_S = 0.1  # a step that ends later than this shows that the process was not running
 _UNIX = "http+unix://"
-# Far more than any answer we ask for: the largest, TEI's /tokenize for a full batch of texts, has some megabytes.
+# Far more than any expected answer: the largest, TEI's /tokenize for a full batch of texts, has some megabytes.
 _MOST_BYTES = 16_777_216
 
 
@@ -82,7 +82,8 @@ async def fetch(
 async def _within(seconds: float, work: Coroutine[None, None, Reply]) -> Reply:
     """Await work with a timeout that counts only the time in which this process ran.
 
-    A process that was stopped finds its time over while the reply lies unread in its socket; it reads the reply first.
+    After a process was stopped, its time may be over while the reply lies unread in the socket; it reads the reply
+    first.
     """
     now, left, was_late = asyncio.get_running_loop().time, seconds, False
     task = asyncio.ensure_future(work)
@@ -171,7 +172,7 @@ class _Reader(asyncio.Protocol):
                 self.on_message_complete()
             else:
                 self._reply.set_exception(exc or ConnectionResetError("the connection ended before the reply did"))
-        self._parser = httptools.HttpResponseParser(None)  # the old one refers to this object: else a reference cycle
+        self._parser = httptools.HttpResponseParser(None)  # the old one refers to this object: this breaks the cycle
         self._transport = None
         self._body.clear()  # an exception may still refer to this object, until the collector runs
 

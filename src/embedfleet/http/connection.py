@@ -1,4 +1,4 @@
-"""One client's connection to the server: reads bytes and hands over exchanges, one at a time and in order."""
+"""One client's connection to the server, which turns bytes into exchanges, one at a time and in order."""
 
 import asyncio
 from abc import ABCMeta, abstractmethod
@@ -20,14 +20,14 @@ from embedfleet.http.unsent import unsent_bytes
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _CRLF: Final = b"\r\n"
 
-# Bytes that a client may send ahead while it waits for an answer; at this size we stop reading.
+# Most bytes that a client may send ahead while it waits for an answer; then the server stops reading.
 _AHEAD_BYTES: Final = 65_536
-# A refused client may still be sending. We read and drop its bytes for this long: the kernel would answer them with a
-# reset, which destroys our reply on its way (RFC 9112 §9.6).
+# A refused client may still be sending. The server reads and drops its bytes for this long; otherwise the kernel would
+# answer them with a reset, which destroys the reply on its way (RFC 9112 §9.6).
 _LINGER_S = 5.0
-# Clients beyond the connection limit that get this time too, the latest ones; each of them holds an open file.
+# Number of clients beyond the connection limit, the latest ones, that get this time too; each holds an open file.
 _TURNED_AWAY: Final = 16
-# A client that has closed its sending side is checked after this time, and then after double the time again.
+# First wait before a check of a client that has closed its sending side; it doubles with each check.
 _ASK_S = 0.01
 _ASK_MOST_S = 1.0
 _ANY_BYTES: Final = 1 << 62
@@ -35,7 +35,7 @@ _ANY_BYTES: Final = 1 << 62
 
 @mypyc_attr(allow_interpreted_subclasses=True)
 class Host(metaclass=ABCMeta):
-    """The server as its connections use it."""
+    """Interface of the server for its connections."""
 
     loop: asyncio.AbstractEventLoop
     limits: Limits
@@ -47,7 +47,7 @@ class Host(metaclass=ABCMeta):
     heads: HeadMemory
     date: bytes
     draining: bool
-    is_untidy: bool  # whether a connection ended or carried much data, so that freed memory can go to the system
+    is_untidy: bool  # whether a connection ended or carried much data, so that freed memory can be returned
 
     @abstractmethod
     def handle(self, exchange: Exchange) -> None:
@@ -55,7 +55,7 @@ class Host(metaclass=ABCMeta):
 
     @abstractmethod
     def settled(self) -> None:
-        """Note that an exchange ended or a client left."""
+        """Record that an exchange ended or a client left."""
 
 
 class _Phase(Enum):
@@ -76,7 +76,7 @@ _CLOSED: Final = _Phase.CLOSED
 class Connection(Wire):
     """One client's connection, with its unread bytes and its current exchange.
 
-    It parses nothing ahead: bytes behind a request wait until that request is answered.
+    It parses nothing ahead: bytes after a request wait until that request is answered.
     """
 
     def __init__(self, server: Host) -> None:
@@ -91,7 +91,7 @@ class Connection(Wire):
         self._phase = _IDLE
         self._unread = bytearray()
         self._scanned = 0  # bytes of an incomplete head that were searched for its end
-        self._head: RequestHead | None = None  # head of the body that arrives
+        self._head: RequestHead | None = None  # head of the request whose body is arriving
         self._framing: Framing | None = None
         self._current: Exchange | None = None
         self._is_due = False  # whether the loop will call `_proceed`
@@ -151,8 +151,8 @@ class Connection(Wire):
     def eof_received(self) -> bool:
         """Answer the pending request of a client that closed its sending side, then close.
 
-        A client that left looks the same until it is sent something, so `_ask` sends something. That is impossible once
-        the answer has begun, or in HTTP/1.0: then we assume that the client left.
+        A client that left looks the same until something is sent to it, so `_ask` sends something. That is impossible
+        once the answer has begun, or in HTTP/1.0; then the client is assumed to have left.
         """
         current = self._current
         if self._phase is _CLOSED or not (self.busy or (self._write_paused and self._unread)):
@@ -171,7 +171,7 @@ class Connection(Wire):
             self._proceed()
 
     def _receive_one(self, data: bytes) -> None:
-        """Read bytes that begin a request while the connection is idle: mostly a complete request with a known head."""
+        """Read the first bytes of a request on an idle connection; mostly, a complete request with a known head."""
         start, end, body = data.partition(HEAD_END)
         known = self._find_head(start, len(body))
         if known is not None and end:
@@ -239,7 +239,7 @@ class Connection(Wire):
     def _begin(self) -> bool:
         """Read the next head; return whether it was complete."""
         unread, limits = self._unread, self.limits
-        while unread.startswith(_CRLF):  # RFC 9112 §2.2: some clients send a CRLF behind a body
+        while unread.startswith(_CRLF):  # RFC 9112 §2.2: some clients send a CRLF after a body
             del unread[:2]
         if not unread:
             self._phase = _IDLE
@@ -260,7 +260,7 @@ class Connection(Wire):
         start = read_head(data)
         if start.length > limits.body_bytes:
             raise too_large()
-        if start.length <= len(unread):  # the memory is only asked about requests that arrive in one piece
+        if start.length <= len(unread):  # the memory is used only for requests that arrive in one piece
             self.server.heads.learn(data, start.head, start.length)
         else:
             self.server.is_untidy = True
@@ -272,13 +272,13 @@ class Connection(Wire):
         return True
 
     def _proceed_soon(self) -> None:
-        """Proceed in the loop's next turn: other clients come first, and a fast handler cannot recurse."""
+        """Proceed in the loop's next turn, so that other clients come first, and a fast handler cannot recurse."""
         if not self._is_due:
             self._is_due = True
             self.server.loop.call_soon(self._proceed)
 
     def _pace_reading(self) -> None:
-        """Stop reading from a client that waits for an answer and has sent much ahead; go on afterwards."""
+        """Pause reading from a client that waits for an answer and has sent much ahead; resume it afterwards."""
         waits = self._current is not None or self._is_due or self._write_paused
         pause = waits and len(self._unread) >= _AHEAD_BYTES
         if pause is self._read_paused or self._transport is None or self._transport.is_closing() or self._has_ended:
@@ -304,7 +304,7 @@ class Connection(Wire):
             self.server.settled()
 
     def _rest(self) -> None:
-        """Go on with the client's next bytes after an answer, or wait for them."""
+        """Continue with the client's next bytes after an answer, or wait for them."""
         if self._unread or self._has_ended:
             self._proceed_soon()
         else:
@@ -387,10 +387,10 @@ class Connection(Wire):
         self.deadline = self._now() + self.limits.write_timeout_s
 
     def _ask(self, wait_s: float) -> None:
-        """Find out whether a client that closed its sending side is still there, by sending interim replies.
+        """Send interim replies to find out whether a client that closed its sending side is still there.
 
-        They are allowed at any time (RFC 9110 §15.2). A client that has left answers the first one with a reset, which
-        the next one runs into. So they are repeated until the answer begins.
+        Interim replies are allowed at any time (RFC 9110 §15.2). The host of a client that has left answers the first
+        one with a reset, which the next one meets. So they are repeated until the answer begins.
         """
         current = self._current
         if self._transport is None or self._transport.is_closing() or self._phase is _CLOSED:

@@ -1,4 +1,4 @@
-"""An exchange: one complete request, and the means to answer it once."""
+"""Exchanges: one complete request each, which can be answered once."""
 
 from abc import ABCMeta, abstractmethod
 from collections.abc import Callable, Sequence
@@ -16,7 +16,7 @@ _CHUNKED = b"transfer-encoding: chunked\r\n"
 
 @mypyc_attr(allow_interpreted_subclasses=True)
 class Wire(metaclass=ABCMeta):
-    """A client connection as an exchange uses it: to write the answer or to drop the client."""
+    """Interface of a client connection for its exchange, to write the answer or to drop the client."""
 
     peer: bytes
     draining: bool  # whether the connection closes after this answer
@@ -36,7 +36,7 @@ class Wire(metaclass=ABCMeta):
 
     @abstractmethod
     def answered(self, keep_alive: bool) -> None:
-        """Note that the current exchange is complete."""
+        """Record that the current exchange is complete."""
 
 
 class Exchange:
@@ -48,7 +48,7 @@ class Exchange:
         keep_alive: Whether the connection stays open after the answer.
         gone: Whether the client left or its answer is complete, so that nothing more can be sent.
         on_gone: Callback for a client that leaves before its answer is complete; called once.
-        on_drain: Callback for flow control of a streamed answer: False to pause, True to go on.
+        on_drain: Callback for flow control of a streamed answer: False to pause, True to resume.
     """
 
     __slots__ = ("_chunked", "_connection", "_started", "body", "gone", "head", "keep_alive", "on_drain", "on_gone")
@@ -187,12 +187,12 @@ class Exchange:
         self._connection.abort()
 
     def leave(self) -> None:
-        """Note that the client left, and call `on_gone`."""
+        """Record that the client left, and call `on_gone`."""
         if self.gone:
             return
         self.gone = True
         on_gone = self.on_gone
-        self.on_gone = self.on_drain = None  # they refer to objects that refer back: else a reference cycle
+        self.on_gone = self.on_drain = None  # they refer to objects that refer back: this breaks the cycle
         if on_gone is not None:
             on_gone()
 
@@ -204,5 +204,5 @@ class Exchange:
 
     def _end(self) -> None:
         self.gone = True
-        self.on_gone = self.on_drain = None  # they refer to objects that refer back: else a reference cycle
+        self.on_gone = self.on_drain = None  # they refer to objects that refer back: this breaks the cycle
         self._connection.answered(self.keep_alive)

@@ -1,7 +1,7 @@
 """Framing of a request's body (RFC 9112 §6): by its length, or in chunks (§7.1).
 
 A framing takes its bytes from the front of a connection's unread bytes. It keeps only the payload, however small the
-pieces are that arrive.
+arriving pieces are.
 """
 
 import re
@@ -19,7 +19,7 @@ _CRLF: Final = b"\r\n"
 # Size and extensions. Sixteen digits exceed any limit.
 _CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})((?:[ \t]*;[^\x00-\x08\x0a-\x1f\x7f]*)?)\r\n")
 _CHUNK_LINE_BYTES: Final = 4096
-# After this many chunks other clients have their turn: about a fifth of a millisecond.
+# After this many chunks, in about a fifth of a millisecond, other clients have their turn.
 _CHUNKS: Final = 200
 
 
@@ -35,7 +35,7 @@ class Framing(metaclass=ABCMeta):
 
     @abstractmethod
     def take(self, unread: bytearray) -> bytes | None:
-        """Take the body's bytes, and return the body once it is complete; else None.
+        """Take the bytes of the body; return the body once it is complete, and None before.
 
         Args:
             unread: Unread bytes of the connection; the body's are removed from its front.
@@ -63,7 +63,7 @@ class Stated(Framing):
 
 
 class Chunked(Framing):
-    """The framing of a body in chunks, and of the trailers behind it, which are read and dropped.
+    """The framing of a body in chunks, and of the trailers after it, which are read and dropped.
 
     Args:
         limits: Limits of the server: ``body_bytes`` for the payload, ``header_bytes`` for the trailers and for all
@@ -95,7 +95,7 @@ class Chunked(Framing):
         return None
 
     def _take_chunks(self, unread: bytearray) -> int:
-        """Take the chunks that have arrived; return the index of the first byte behind them."""
+        """Take the chunks that have arrived; return the index of the first byte after them."""
         at, size = 0, len(unread)
         for _ in range(_CHUNKS):
             if self._is_open:
@@ -122,13 +122,13 @@ class Chunked(Framing):
         return at
 
     def _close_chunk(self, unread: bytearray, at: int) -> int:
-        """Take more of an incomplete chunk; return the index of the first byte behind it."""
+        """Take more of an incomplete chunk; return the index of the first byte after it."""
         end = min(at + self._left, len(unread))
         self._payload += unread[at:end]
         self._left -= end - at
         if self._left == 0 and len(unread) >= end + 2:
             if not unread.startswith(_CRLF, end):
-                raise MalformedRequest("malformed HTTP request: a chunk is longer than it says")
+                raise MalformedRequest("malformed HTTP request: a chunk is longer than its stated size")
             self._is_open = False
             return end + 2
         return end
@@ -151,7 +151,7 @@ class Chunked(Framing):
             raise HeadersTooLarge(f"the size line of a chunk is over {_CHUNK_LINE_BYTES} bytes")
 
     def _end_of_trailers(self, unread: bytearray, at: int) -> int:
-        """Find the index of the first byte behind the trailers; 0 if they are not complete."""
+        """Find the index of the first byte after the trailers; 0 if they are not complete."""
         if unread.startswith(_CRLF, at):
             return at + 2
         most = self._limits.header_bytes

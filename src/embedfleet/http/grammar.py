@@ -18,7 +18,7 @@ from embedfleet.http.head import RequestHead
 
 HEAD_END: Final = b"\r\n\r\n"
 
-# hyper's limit. Many tiny fields take far more memory than their bytes.
+# The limit of hyper. Many tiny fields take far more memory than their bytes.
 _FIELDS: Final = 100
 _TOKEN: Final = b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _REQUEST_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+) ([^\x00-\x20\x7f]+) HTTP/([0-9])\.([0-9])")
@@ -27,7 +27,7 @@ _BARE_LF = re.compile(rb"(?<!\r)\n")
 _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _HOST = re.compile(rb"(?:\[[0-9A-Za-z:.%]+\]|[0-9A-Za-z\-._~%!$&'()*+,;=]*)(?::[0-9]*)?")
 _ABSOLUTE = re.compile(rb"https?://[^/?#]+", re.IGNORECASE)
-_LENGTH_DIGITS: Final = 18  # a longer number is truncated to these digits, which exceed any limit too
+_LENGTH_DIGITS: Final = 18  # longer numbers are truncated to this length, at which they still exceed any limit
 _SHOWN: Final = 60
 
 
@@ -122,7 +122,7 @@ def read_fields(lines: list[bytes]) -> list[tuple[bytes, bytes]]:
 
 
 class _Fields:
-    """A head's fields, with those that control the reading of the message set apart."""
+    """The fields of a head, with separate lists for those that control the reading of the message."""
 
     def __init__(self, fields: list[tuple[bytes, bytes]]) -> None:
         self.others: list[tuple[bytes, bytes]] = []  # all but content-length
@@ -152,7 +152,7 @@ def _members(value: bytes) -> list[bytes]:
 
 
 def _origin_form(method: bytes, target: bytes) -> bytes:
-    """Reduce a target to its part from the path on (RFC 9112 §3.2)."""
+    """Reduce a target to its path and query (RFC 9112 §3.2)."""
     if method == b"CONNECT":
         raise UnsupportedRequest("CONNECT is not supported: this server is not a forward proxy")
     if target.startswith(b"/") or (target == b"*" and method == b"OPTIONS"):
@@ -168,7 +168,7 @@ def _check_host(hosts: list[bytes], old: bool) -> None:
     """Refuse a request without exactly one valid Host field (RFC 9112 §3.2)."""
     if len(hosts) != 1:
         if hosts or not old:
-            raise MalformedRequest(f"malformed HTTP request: {len(hosts)} fields Host instead of one")
+            raise MalformedRequest(f"malformed HTTP request: {len(hosts)} Host fields instead of one")
     elif not _HOST.fullmatch(hosts[0]):
         raise MalformedRequest(f"malformed HTTP request: Host {_shown(hosts[0])}")
 

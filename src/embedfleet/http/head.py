@@ -7,7 +7,7 @@ up by its bytes, and parsed only if it is new; this halves the CPU time per requ
 
 from embedfleet.http.message import Header, Limits, find
 
-# These two bound the memory, whatever clients send.
+# These two limit the memory, whatever clients send.
 _LONGEST_BYTES = 2048
 _MOST = 1024
 
@@ -17,8 +17,8 @@ class RequestHead:
 
     Attributes:
         method: Method, as sent.
-        target: Target from the path on, as sent.
-        headers: Fields in order of arrival, names in lower case, without ``content-length``: the body has a length.
+        target: Path and query, as sent.
+        headers: Fields in order of arrival, names in lower case, without ``content-length``.
         keep_alive: Whether the client wants to keep the connection open.
         old: Whether the client speaks HTTP/1.0.
         is_plain: Whether a complete answer needs no ``connection`` field and carries a body.
@@ -45,7 +45,7 @@ class RequestHead:
 
 
 class HeadMemory:
-    """A bounded memory of parsed heads, by their bytes.
+    """A bounded cache of parsed heads, by their bytes.
 
     Args:
         limits: Limits of the server; a head that exceeds them is never found.
@@ -97,7 +97,7 @@ class HeadMemory:
 
 
 def _apart(start: bytes) -> tuple[bytes, bytes]:
-    """Separate a head from the value of its ``content-length``, which is empty if the field is missing."""
+    """Split a head into its other bytes and the value of ``content-length``, which is empty if the field is missing."""
     before, name, value = start.partition(b"\r\nContent-Length: ")
     if not name:
         before, name, value = start.partition(b"\r\ncontent-length: ")

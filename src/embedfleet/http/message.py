@@ -14,7 +14,7 @@ JSON: Header = (b"content-type", b"application/json")
 _STATUS_LINES = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n".encode("ascii") for s in HTTPStatus}
 
 JOIN_BYTES: Final = 65_536
-"""Largest body that is copied behind its head: one small copy costs less than a second write."""
+"""Size of the largest body that is appended to its head: a small copy costs less than a second write."""
 
 BODILESS: Final = frozenset({204, 304})
 """Statuses whose replies never have a body (RFC 9110 §6.4.1)."""
@@ -31,7 +31,7 @@ class Limits:
         body_timeout_s: Longest time from the end of the head to the end of the body.
         idle_timeout_s: Longest time that a connection stays open without a request.
         write_timeout_s: Longest time in which a client reads nothing of its answer.
-        connections: Maximum open connections, lower if the limit of open files is; more get 503 and are closed.
+        connections: Maximum open connections, lowered to fit the limit of open files; more get 503 and are closed.
     """
 
     header_bytes: int = 32_768

@@ -1,9 +1,9 @@
-"""Limits on a reply outside its body (head, interim replies, chunk framing), which a server could send without end."""
+"""Limits on the parts of a reply outside its body (head, interim replies, chunk framing), which could be endless."""
 
 from typing import Final
 
 REPLY_HEAD_BYTES: Final = 65_536
-"""Maximum size of all heads of one reply together, and of the bytes between or behind pieces of its body."""
+"""Maximum size of all heads of one reply together, and of the bytes between or after pieces of its body."""
 
 REPLY_FIELDS: Final = 256
 """Maximum fields of all heads and trailers of one reply: many tiny fields take far more memory than their bytes."""
@@ -44,10 +44,10 @@ class Overhead:
         self._silent_bytes = 0 if self._has_body else self._silent_bytes + size
         self._has_body = False
         if self._silent_bytes > REPLY_HEAD_BYTES:
-            self.fault = f"over {REPLY_HEAD_BYTES} bytes with nothing of a body"
+            self.fault = f"over {REPLY_HEAD_BYTES} bytes without any byte of a body"
 
     def add_body(self) -> None:
-        """Note that the parser has found a piece of the body."""
+        """Record that the parser has found a piece of the body."""
         self._has_body = True
 
     def add_field(self, name: bytes, value: bytes) -> None:
@@ -60,7 +60,7 @@ class Overhead:
             self.fault = f"a head of over {REPLY_FIELDS} fields"
 
     def add_head(self, status: int) -> bool:
-        """Count a complete head; return whether it is the final reply's, not an interim one's."""
+        """Count a complete head; return whether it belongs to the final reply and not to an interim one."""
         if status >= _LEAST_FINAL:
             return True
         self._interims += 1

@@ -1,7 +1,7 @@
-"""An HTTP/1.1 server for handlers that get complete requests and answer at once or later.
+"""An HTTP/1.1 server whose handler gets complete requests, and answers at once or later.
 
 A handler is a plain function: a task, timer or future per request would add CPU time to every request of the gateway.
-One sweep a second serves all timeouts.
+One sweep per second checks all timeouts.
 """
 
 import asyncio
@@ -28,9 +28,9 @@ from embedfleet.system.kernel_limits import client_connections, open_files
 log = logging.getLogger(__name__)
 
 BACKLOG: Final = 2048  # maximum clients that wait to be accepted
-# Sweeps between two returns of freed memory to the system, each of which takes milliseconds.
+# Sweeps between two returns of freed memory to the system; each return takes milliseconds.
 _SWEEPS: Final = 5
-# From 3.13 on asyncio removes a socket at the path of its bind, which may be a descriptor that is closed by then.
+# Since Python 3.13, asyncio removes the socket at the path that was bound, whose descriptor may be closed by then.
 _UNIX: Final[dict[str, Any]] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
 
 Handler = Callable[[Exchange], None]
@@ -90,11 +90,11 @@ class Server(Host):
         self.loop = asyncio.get_running_loop()
         self._at = UnixSocket(path, mode)
         await self._listen_unix(self._at.bind())
-        self._disk_watch = DiskWatch(self._look_after)
+        self._disk_watch = DiskWatch(self._restore_socket)
         self._sweep()
 
     async def accept(self, bound: socket.socket) -> None:
-        """Accept clients from a bound TCP socket, which the server owns from now on; other processes may use it too."""
+        """Accept clients from a bound TCP socket, which the server then owns; other processes may use it too."""
         self.loop = asyncio.get_running_loop()
         self.port = bound.getsockname()[1]
         self._listener = await self.loop.create_server(self._connect, sock=bound, backlog=BACKLOG)
@@ -176,8 +176,8 @@ class Server(Host):
         if former is not None:
             former.close()
 
-    def _look_after(self) -> None:
-        """Make the Unix socket again if it is gone; runs in a thread, since the disk may hang."""
+    def _restore_socket(self) -> None:
+        """Bind the Unix socket again if it is gone; runs in a thread, because the disk may hang."""
         bound = self._at.bind_again() if self._at is not None else None
         if bound is not None:
             log.warning("the socket %s was gone and has been made again", self._at)

@@ -1,4 +1,4 @@
-"""Unix sockets with paths of any length, which are made again when something removes them.
+"""Unix sockets with paths of any length, which are bound again if they are removed.
 
 The kernel takes paths of up to 107 bytes (unix(7)). This module reaches a longer path through a descriptor of its
 folder (``/proc/self/fd``, proc(5)), which only this process can use, and only while the descriptor is open.
@@ -38,14 +38,14 @@ class UnixSocket:
 
     Args:
         path: Path of any length.
-        mode: Permissions; whoever may write may connect.
+        mode: Permissions; write permission allows to connect.
     """
 
     def __init__(self, path: str, mode: int = 0o600) -> None:
         self._path = Path(path)
         self._mode = mode
         self._inode = (0, 0)
-        self._owner = os.geteuid()  # the folder's
+        self._owner = os.geteuid()  # owner of the folder
 
     def __str__(self) -> str:
         return str(self._path)
@@ -53,7 +53,7 @@ class UnixSocket:
     def bind(self) -> socket.socket:
         """Bind a new socket at the path, in place of one that a dead process left.
 
-        It has its permissions before it listens, so nobody can connect earlier.
+        The permissions are set before it listens, so that nobody can connect earlier.
 
         Raises:
             OSError: The path cannot be bound; ``errno`` says why.
@@ -74,7 +74,7 @@ class UnixSocket:
         return made
 
     def bind_again(self) -> socket.socket | None:
-        """Bind a new socket if the last one is gone or replaced; None if it is still there.
+        """Bind a new socket if the last one is gone or replaced; return None if it is still there.
 
         Raises:
             OSError: The socket is gone and no new one can be bound.
@@ -98,7 +98,7 @@ class UnixSocket:
             found = self._path.lstat()
         except (FileNotFoundError, NotADirectoryError):
             return False
-        # Not all file systems keep inode numbers. And if another process listens here now, it is left alone.
+        # Not all file systems have stable inode numbers. If another process listens here now, it is left alone.
         return self._is_same(found) or (stat.S_ISSOCK(found.st_mode) and self._listens())
 
     def _is_same(self, found: os.stat_result) -> bool:
@@ -111,6 +111,6 @@ class UnixSocket:
                 probe.connect(path)
             except (ConnectionRefusedError, FileNotFoundError):
                 return False
-            except OSError:  # its queue is full, or we may not connect: something listens there
+            except OSError:  # its queue is full, or permission is missing: something listens there
                 return True
         return True

@@ -1,4 +1,4 @@
-"""The amount of data that a client has not received yet."""
+"""Count of the bytes that a client has not received yet."""
 
 import asyncio
 import sys
@@ -11,6 +11,6 @@ def unsent_bytes(transport: asyncio.Transport) -> int:
     here = transport.get_write_buffer_size()
     try:
         queued = ioctl(transport.get_extra_info("socket").fileno(), TIOCOUTQ, bytes(4))
-    except (OSError, AttributeError):  # the socket is closed, or the kernel does not count for its kind
+    except (OSError, AttributeError):  # the socket is closed, or the kernel has no count for this kind of socket
         return here
     return here + int.from_bytes(queued, sys.byteorder)

@@ -1,6 +1,6 @@
-"""An open-loop load generator: requests leave at their planned times, however slowly earlier ones are answered.
+"""An open-loop load generator: requests are sent at their planned times, however slowly earlier ones are answered.
 
-`workload` draws what clients ask and when; `plan` writes those requests as bytes, with the answers they must get;
-`generator` sends them on the connections of `connections` and measures latency from the planned times; `verdict`
-compares each answer with the expected one; `tally` sums up the run.
+`workload` draws the requests and their times; `plan` writes them as bytes, with the expected answers; `generator` sends
+them over `connections`, and measures latency from the planned times; `verdict` compares each answer with the expected
+one; `tally` summarises the run.
 """

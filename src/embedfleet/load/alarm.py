@@ -1,4 +1,4 @@
-"""A timer with a resolution under 0.1 ms: event loops round to whole milliseconds, too coarse for measuring others."""
+"""A timer with a resolution under 0.1 ms, because event loops round to milliseconds, too coarse for measurements."""
 
 import asyncio
 import ctypes
@@ -11,7 +11,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Alarm:
-    """A timer that calls a function at one moment at a time, by Linux's timerfd (in Python's `os` from 3.13 on).
+    """A timer that calls a function once per setting, with Linux's timerfd (in Python's `os` since 3.13).
 
     Args:
         call: Function to call when the alarm goes off.
@@ -29,10 +29,10 @@ class Alarm:
         self._loop.add_reader(self._fd, self._ring)
 
     def set(self, at: float) -> None:
-        """Set the alarm, in place of the one set before.
+        """Set the alarm, in place of an earlier one.
 
         Args:
-            at: Time by `time.monotonic`, in seconds; for a past time the call comes at once.
+            at: Time by `time.monotonic`, in seconds; for a past time, the call follows at once.
         """
         nanoseconds = max(1, int(at * 1e9))
         self._arm(*divmod(nanoseconds, 1_000_000_000))

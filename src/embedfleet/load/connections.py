@@ -1,4 +1,4 @@
-"""Kept-alive connections of the load generator: one request at a time on each."""
+"""Kept-alive connections of the load generator, with one request at a time on each."""
 
 import asyncio
 from collections import deque
@@ -13,7 +13,7 @@ CONNECTIONS = 128
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A reply; status 0 if none came."""
+    """A reply, with status 0 if none came."""
 
     status: int
     body: bytes = b""
@@ -69,16 +69,16 @@ class LoadConnection(asyncio.Protocol):
             self.close()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Called by the parser for each header field."""
+        """Handle a header field; called by the parser."""
         if name.lower() == b"retry-after":
             self._retry_after = value.decode("latin-1")
 
     def on_body(self, data: bytes) -> None:
-        """Called by the parser for each piece of the body."""
+        """Handle a piece of the body; called by the parser."""
         self._body.append(data)
 
     def on_message_complete(self) -> None:
-        """Called by the parser at the end of a reply."""
+        """Handle the end of a reply; called by the parser."""
         status = self._parser.get_status_code()
         if status < 200:
             return
@@ -97,7 +97,7 @@ class LoadConnection(asyncio.Protocol):
 
 
 class LoadConnections:
-    """All connections to one port of this machine; one is added when all are in use."""
+    """The connections to one port of this machine; another one is opened when all are in use."""
 
     def __init__(self, port: int) -> None:
         self._port = port

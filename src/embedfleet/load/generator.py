@@ -1,4 +1,4 @@
-"""The load generator: sends a plan's requests at their times and judges the answers."""
+"""The load generator, which sends a plan's requests at their times and judges the answers."""
 
 import asyncio
 import gc
@@ -17,14 +17,24 @@ class SentRequest:
 
     Attributes:
         plan: The request as planned.
-        late_s: How much later than planned it was sent.
-        took_s: Time from when it was due to its latest answer.
+        late_s: Seconds between the planned time and the send.
+        took_s: Seconds from the planned time to the latest answer.
         statuses: Statuses of the calls answered so far.
-        retry_after_s: Longest Retry-After of its refusals.
-        again: Verdict after it was sent again; None if it was not.
+        retry_after_s: Longest Retry-After of its refusals, in seconds.
+        again: Verdict after the request was sent again; None if it was not.
     """
 
-    __slots__ = ("_left", "_told_when", "_verdicts", "again", "late_s", "plan", "retry_after_s", "statuses", "took_s")
+    __slots__ = (
+        "_has_retry_after",
+        "_left",
+        "_verdicts",
+        "again",
+        "late_s",
+        "plan",
+        "retry_after_s",
+        "statuses",
+        "took_s",
+    )
 
     def __init__(self, plan: PlannedRequest, late_s: float) -> None:
         self.plan = plan
@@ -35,13 +45,13 @@ class SentRequest:
         self.retry_after_s = 0
         self._left = len(plan.calls)
         self._verdicts: list[Verdict] = []
-        self._told_when = True
+        self._has_retry_after = True
 
     def take(self, call: PlannedCall, answer: Answer, since_due_s: float) -> bool:
-        """Note one call's answer.
+        """Record the answer to one call.
 
         Returns:
-            Whether all calls are answered now.
+            Whether all calls are now answered.
         """
         verdict = judge(answer.status, answer.body, call.expected)
         self._verdicts.append(verdict)
@@ -49,18 +59,18 @@ class SentRequest:
         self.took_s = since_due_s
         if verdict is Verdict.REFUSED:
             told = int(answer.retry_after) if answer.retry_after.isdecimal() else 0
-            self._told_when = self._told_when and told >= 1
+            self._has_retry_after = self._has_retry_after and told >= 1
             self.retry_after_s = max(self.retry_after_s, told)
         self._left -= 1
         return self._left == 0
 
     @property
     def verdict(self) -> Verdict:
-        """The worst verdict of its calls; `Verdict.LOST` while any is unanswered."""
+        """The worst verdict of the calls; `Verdict.LOST` while any is unanswered."""
         return Verdict.LOST if self._left else worst(self._verdicts)
 
     def outcome(self) -> Outcome:
-        """What became of it."""
+        """Return the outcome of the request."""
         plan = self.plan
         return Outcome(
             at_s=plan.at_s,
@@ -71,7 +81,7 @@ class SentRequest:
             latency_s=self.took_s,
             verdict=self.verdict,
             statuses=tuple(self.statuses) + (0,) * self._left,
-            told_when=self._told_when,
+            has_retry_after=self._has_retry_after,
             again=self.again,
         )
 
@@ -82,16 +92,16 @@ class Generator:
     Args:
         plan: Requests in order of time.
         port: Port of the server under load, on this machine.
-        settle_s: How long to wait for answers after the last request was due.
-        obey: Whether a refused request is sent once more after its Retry-After.
+        settle_s: Longest wait for answers after the planned time of the last request, in seconds.
+        retries_refused: Whether a refused request is sent once more after its Retry-After.
     """
 
     def __init__(
-        self, plan: Sequence[PlannedRequest], port: int, *, settle_s: float = 30.0, obey: bool = False
+        self, plan: Sequence[PlannedRequest], port: int, *, settle_s: float = 30.0, retries_refused: bool = False
     ) -> None:
         self._plan = plan
         self._settle_s = settle_s
-        self._obey = obey
+        self._retries_refused = retries_refused
         self._loop = asyncio.get_running_loop()
         self._connections = LoadConnections(port)
         self._alarm = Alarm(self._send_due)
@@ -108,7 +118,7 @@ class Generator:
         """
         await self._connections.open(connections)
         gc.collect()
-        gc.disable()  # A pause for garbage collection would delay requests.
+        gc.disable()  # a pause for garbage collection would delay requests
         try:
             self._started = time.monotonic()
             self._send_due()
@@ -144,7 +154,7 @@ class Generator:
     def _take(self, sent: SentRequest, call: PlannedCall, answer: Answer) -> None:
         if not sent.take(call, answer, time.monotonic() - self._started - sent.plan.at_s):
             return
-        if self._obey and sent.verdict is Verdict.REFUSED and sent.retry_after_s:
+        if self._retries_refused and sent.verdict is Verdict.REFUSED and sent.retry_after_s:
             self._loop.call_later(sent.retry_after_s, self._send_again, sent)
             return
         self._close()

@@ -1,4 +1,4 @@
-"""The requests of a schedule as bytes, each with the answer it must get. Pure."""
+"""The requests of a run as bytes, each with its expected answer. Pure."""
 
 import random
 from collections.abc import Sequence
@@ -15,15 +15,15 @@ _HEAD = "POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/js
 
 
 class Oracle(Protocol):
-    """The texts of a plan and the answers that the server under load must give to them."""
+    """The source of a plan's texts and expected answers."""
 
     def text(self, name: str, tokens: int, size_bytes: int) -> str:
-        """A text.
+        """Make a text.
 
         Args:
-            name: Name that tells the text from all others.
-            tokens: Number of tokens that the server shall count.
-            size_bytes: Size to aim at.
+            name: Unique name of the text.
+            tokens: Number of tokens that the server should count.
+            size_bytes: Approximate size, in bytes.
         """
 
     def vectors(self, texts: Sequence[str]) -> list[list[float]]:
@@ -39,7 +39,7 @@ class PlannedCall:
 
     Attributes:
         request: All bytes of the request.
-        expected: The answer it must get, as parsed JSON.
+        expected: The expected answer, as parsed JSON.
     """
 
     request: bytes
@@ -48,10 +48,10 @@ class PlannedCall:
 
 @dataclass(frozen=True, slots=True)
 class PlannedRequest:
-    """What one client asks at one time; done when all of its calls are answered.
+    """One client's request, which is done when all of its calls are answered.
 
     Attributes:
-        at_s: Time to send it, in seconds since the start.
+        at_s: Planned time, in seconds since the start.
         kind: Kind of work.
         tokens: Tokens of all texts.
         calls: Calls that are sent at once; more than one if the client splits its batch.
@@ -64,16 +64,16 @@ class PlannedRequest:
 
 
 def planned(arrivals: Sequence[Arrival], oracle: Oracle, seed: int, split: int = 0) -> list[PlannedRequest]:
-    """Requests for arrivals.
+    """Make the requests of arrivals.
 
-    A token is about four bytes of text. Each text has its own ratio, lognormal with sigma 0.2, because a dispatcher
-    that estimates tokens from bytes must not be given an exact measure.
+    A token is about four bytes of text. Each text has its own ratio, lognormal with sigma 0.2, so that a dispatcher
+    that estimates tokens from bytes gets no exact measure.
 
     Args:
         arrivals: Arrivals in order of time.
         oracle: Source of texts and expected answers.
         seed: Seed of the texts; the same seed makes the same texts.
-        split: Number of texts per call into which clients split a batch, 0 for whole batches.
+        split: Texts per call into which clients split a batch; 0 for whole batches.
     """
     source = random.Random(seed)  # noqa: S311 - sizes of texts, not secrets
     return [_planned(arrival, oracle, seed, source, split) for arrival in arrivals]

@@ -9,24 +9,24 @@ from embedfleet.load.verdict import Verdict
 
 KINDS = ("online", "bulk")
 LATE_S = 0.002
-"""A run is void if its generator or its replicas were later than this at p99: then it measured them."""
+"""Delay at p99 of the generator or the replicas above which a run is void, because it measured them."""
 
 
 @dataclass(slots=True)
 class Outcome:
-    """What became of one planned request.
+    """Outcome of one planned request.
 
     Attributes:
         at_s: Planned time, in seconds since the start.
         kind: ``online`` (reranking included) or ``bulk``.
         tokens: Tokens of all its texts.
         texts: Number of texts in all its calls.
-        late_s: Delay between the planned time and the sending, in seconds.
+        late_s: Seconds between the planned time and the send.
         latency_s: Seconds from the planned time to the last byte of its last answer.
         verdict: The worst verdict of its calls.
         statuses: Statuses of its calls, 0 for no answer.
-        told_when: Whether every refusal had a Retry-After of whole seconds, at least 1.
-        again: Verdict after Retry-After was obeyed; None if it was not refused or not sent again.
+        has_retry_after: Whether every refusal had a Retry-After of at least one whole second.
+        again: Verdict of the retry after Retry-After; None if there was no retry.
     """
 
     at_s: float
@@ -37,19 +37,19 @@ class Outcome:
     latency_s: float
     verdict: Verdict
     statuses: tuple[int, ...]
-    told_when: bool = True
+    has_retry_after: bool = True
     again: Verdict | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Objective:
-    """Latencies up to which an answer is useful, in seconds."""
+    """Longest latencies at which an answer is useful, in seconds."""
 
     online_s: float = 0.25
     bulk_s: float = 10.0
 
     def met(self, outcome: Outcome) -> bool:
-        """Whether the answer was right and in time."""
+        """Whether the answer was correct and in time."""
         limit = self.online_s if outcome.kind == "online" else self.bulk_s
         return outcome.verdict is Verdict.RIGHT and outcome.latency_s <= limit
 
@@ -88,14 +88,14 @@ def summary(
 
     Args:
         outcomes: Outcomes of all requests.
-        seconds: How long requests were sent, warm-up included.
-        warm_up_s: Length of the warm-up; its requests count in ``counts`` alone.
+        seconds: Time in which requests were sent, warm-up included.
+        warm_up_s: Length of the warm-up, whose requests count only in ``counts``.
         capacity: Tokens per second of all replicas with full batches.
-        objective: Latencies up to which an answer is useful.
+        objective: Longest latencies at which an answer is useful.
         replicas_late_s: Delay of each batch of the replicas, in seconds.
     """
     seen = [outcome for outcome in outcomes if outcome.at_s >= warm_up_s]
-    # Selected by the time they ended: requests begun in the warm-up make up for those still open at the end.
+    # Requests are selected by their end, so that those begun in the warm-up replace those still open at the end.
     ended = [o for o in outcomes if warm_up_s <= o.at_s + o.latency_s < seconds and objective.met(o)]
     sender_late = quantile([outcome.late_s for outcome in seen], 0.99)
     replica_late = quantile(replicas_late_s, 0.99)
@@ -126,7 +126,7 @@ def _refusals(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     refused = [outcome for outcome in outcomes if outcome.verdict is Verdict.REFUSED]
     again = [outcome for outcome in refused if outcome.again is not None]
     return {
-        "refused_without_retry_after": sum(not outcome.told_when for outcome in refused),
+        "refused_without_retry_after": sum(not outcome.has_retry_after for outcome in refused),
         "obeyed": len(again),
         "then_accepted": sum(outcome.again is Verdict.RIGHT for outcome in again),
     }

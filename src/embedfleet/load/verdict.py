@@ -7,12 +7,12 @@ import orjson
 
 
 class Verdict(Enum):
-    """What became of one HTTP request."""
+    """Verdict on the answer to one HTTP request."""
 
     RIGHT = "right"
     WRONG = "wrong"  # 200 with other items than expected
     OUT_OF_ORDER = "out of order"  # 200 with the expected items in another order
-    REFUSED = "refused"  # 429 or 503: come again
+    REFUSED = "refused"  # 429 or 503: retry later
     FAILED = "failed"  # any other status
     LOST = "lost"  # no answer
 
@@ -47,5 +47,5 @@ _WORST_FIRST = (Verdict.WRONG, Verdict.OUT_OF_ORDER, Verdict.LOST, Verdict.FAILE
 
 
 def worst(verdicts: list[Verdict]) -> Verdict:
-    """The worst of several calls' verdicts."""
+    """The worst verdict of several calls."""
     return min(verdicts, key=_WORST_FIRST.index)

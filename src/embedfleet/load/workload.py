@@ -1,7 +1,7 @@
-"""What clients ask and when, drawn from a seed; the simulator and the load generator use the same arrivals.
+"""Random requests of clients and their times, from a seed; the simulator and the load generator share them.
 
-Arrivals are a Poisson process. Its rate makes the tokens offered per second ``load`` times the tokens that the
-replicas compute per second with full batches.
+Arrivals are a Poisson process. Its rate is such that the offered tokens per second are ``load`` times the tokens that
+the replicas compute per second with full batches.
 """
 
 import math

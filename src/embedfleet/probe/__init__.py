@@ -1,1 +1,1 @@
-"""Health by inference: probes of replicas, and the check that all replicas of a pool run the same model."""
+"""Health checks by inference: probes of replicas, and the check that all replicas of a pool run the same model."""

@@ -1,4 +1,4 @@
-"""The fingerprint of a model: what a replica's ``/info`` says of it, compared between the replicas of a pool."""
+"""The fingerprint of a model, which is read from ``/info`` and compared between the replicas of a pool."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -6,13 +6,13 @@ from typing import Any
 
 import orjson
 
-# Fields that may be empty on one side: for a model in a folder, neither our engine nor TEI knows a revision.
-_MAY_BE_UNTOLD = frozenset({"revision"})
+# Fields that may be empty on one side: for a model in a folder, neither our engine nor TEI states a revision.
+_MAY_BE_EMPTY = frozenset({"revision"})
 
 
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
-    """What the replicas of one pool must agree on, since clients would otherwise get vectors of different spaces.
+    """Properties of a model that must be equal in a pool, because clients would otherwise get incompatible vectors.
 
     The number format of the weights is left out: float16 and float32 are the same model. `Sample` compares the values.
 
@@ -47,5 +47,5 @@ class Fingerprint:
         return "; ".join(
             f"{name} is {own!r}, the pool's is {wanted!r}"
             for name, own, wanted in told
-            if own != wanted and not (name in _MAY_BE_UNTOLD and "" in {own, wanted})
+            if own != wanted and not (name in _MAY_BE_EMPTY and "" in {own, wanted})
         )

@@ -9,7 +9,7 @@ from embedfleet.probe.fingerprint import Fingerprint
 from embedfleet.probe.sample import Sample
 
 CHANGE_ALLOWED_S = 600.0
-"""Time for which an operator's permission to change the model holds, in seconds."""
+"""Seconds for which an operator's permission to change the model is valid."""
 HINT = (
     "start it with the pool's model; or, to change the whole pool to this one: `embedfleet up --new-model`, or POST"
     " /new-model to the gateway's admin socket"
@@ -18,7 +18,7 @@ HINT = (
 
 @dataclass(frozen=True, slots=True)
 class ModelIdentity:
-    """The identity of a replica's model: what ``/info`` says of it and what it computes.
+    """The identity of a replica's model: its description in ``/info``, and its result for a fixed text.
 
     Attributes:
         fingerprint: Description in ``/info``.
@@ -41,7 +41,7 @@ class ModelIdentity:
         """Convert from the JSON values of `to_json`.
 
         Raises:
-            ValueError, KeyError, TypeError: The value is something else.
+            ValueError, KeyError, TypeError: The value does not come from `to_json`.
         """
         words = value["fingerprint"]
         if not all(isinstance(word, str) for word in words.values()):
@@ -65,7 +65,7 @@ class PoolModel:
         self._until = now + CHANGE_ALLOWED_S
 
     def may_change(self, now: float) -> bool:
-        """Whether an operator's permission still holds."""
+        """Whether an operator's permission is still valid."""
         return now < self._until
 
     def difference(self, own: ModelIdentity) -> str:
@@ -73,11 +73,11 @@ class PoolModel:
         return "" if self.model is None else own.difference(self.model)
 
     def refusal(self, own: ModelIdentity, now: float) -> str:
-        """Say why a replica may not serve; empty if it may, also as the first one of a new model."""
+        """Say why a replica may not serve; empty if it may, also as the first one with a new model."""
         return "" if self.may_change(now) else self.difference(own)
 
     def admit(self, own: ModelIdentity, now: float) -> str:
-        """Say why a replica may not serve; if it may, make its model the pool's."""
+        """Say why a replica may not serve; if it may, set the pool's model to its model and return an empty text."""
         refusal = self.refusal(own, now)
         if not refusal and (self.model is None or self.difference(own)):
             self.model, self._until = own, -inf

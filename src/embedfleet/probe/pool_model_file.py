@@ -1,4 +1,4 @@
-"""The file that remembers a pool's model, so that a restarted gateway does not accept another one."""
+"""The file that stores a pool's model, so that a restarted gateway does not accept another one."""
 
 import logging
 from pathlib import Path
@@ -22,7 +22,7 @@ def read_model(file: Path) -> ModelIdentity | None:
 
 
 def write_model(file: Path, model: ModelIdentity) -> None:
-    """Write the pool's model atomically; log a failure and go on."""
+    """Write the pool's model atomically; a failure is only logged."""
     temporary = file.with_suffix(".new")
     try:
         temporary.write_bytes(orjson.dumps(model.to_json()))

@@ -1,8 +1,8 @@
-"""Probes: inferences that prove that a replica works, and that it runs the pool's model.
+"""Probes: inferences that show that a replica works, and that it runs the pool's model.
 
 A replica's GET /health may say 200 while every inference fails, and a replica that fails fast attracts traffic. So a
-replica serves only after it has answered an inference, and after a failure only once it has done so again. Each probe
-compares the result with the pool's, so that two models never serve side by side.
+replica serves only after it has answered an inference, and after a failure it must answer one again. Each probe
+compares the result with that of the pool's model, so that two models never serve side by side.
 """
 
 import logging
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 _INFO_TIMEOUT_S = 10.0
 _FULL = 429
-_MOST_BYTES = 4_194_304  # limit of an answer: only the weights of a whole vocabulary come near it
+_MOST_BYTES = 4_194_304  # size limit of an answer; only the weights of a whole vocabulary are nearly as large
 
 
 class Prober:
@@ -39,7 +39,8 @@ class Prober:
 
     Attributes:
         pool_model: Model of the pool.
-        differing: Difference between a replica's model and the pool's at its last probe, by replica, if there was one.
+        differing: Differences from the pool's model at the last probe, by name of the replica; equal ones have no
+            entry.
     """
 
     def __init__(self, timeout_s: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -52,19 +53,19 @@ class Prober:
         self.differing: dict[str, str] = {}
 
     def info(self, serving: list[str]) -> dict[str, Any] | None:
-        """The pool's ``/info``: that of the first serving replica; None without one."""
+        """The ``/info`` of the first serving replica, for the pool; None if none serves."""
         return next((self._infos[name] for name in serving if name in self._infos), None)
 
     def info_of(self, name: str) -> dict[str, Any] | None:
-        """A replica's last ``/info``; None before its first."""
+        """A replica's last ``/info``; None if there was none yet."""
         return self._infos.get(name)
 
     def absences(self, name: str) -> int:
-        """Number of probes that found no server at a replica's address; the next one may be another process."""
+        """Number of probes that found no server at a replica's address; the process may be another one after each."""
         return self._absences[name]
 
     def allow_change(self) -> None:
-        """Let the next replica with another model change the pool's model, by an operator's order."""
+        """Let the next replica with another model change the pool's model, at an operator's request."""
         if self.pool_model.model is None:
             return
         self.pool_model.allow_change(self._clock())
@@ -75,7 +76,8 @@ class Prober:
     def admit(self, name: str) -> str:
         """Say why a replica with a good probe may not serve; empty if it may.
 
-        With an operator's permission, a replica with another model may, and changes the pool's: see `outdated`.
+        With an operator's permission, a replica with another model may serve, and changes the pool's model; `outdated`
+        then lists the other replicas.
         """
         model = self._models.get(name)
         if model is None:
@@ -92,7 +94,7 @@ class Prober:
         return {name: self._note(name, difference) for name, difference in told.items() if difference}
 
     def keep(self, names: Collection[str]) -> None:
-        """Forget all replicas but these."""
+        """Forget all replicas except the given ones."""
         for told in (self._infos, self._models, self._absences, self.differing):
             for name in told.keys() - names:
                 del told[name]
@@ -101,16 +103,15 @@ class Prober:
         """Ask one replica for its ``/info`` and for an inference.
 
         Args:
-            endpoint: The replica.
+            endpoint: Endpoint of the replica.
             serving: Names of the replicas that serve now.
-            is_alone: Function, called after the answer, that tells whether the replica had no other work since the
-                probe began.
+            is_alone: Function that tells, after the answer, whether the replica had no other work during the probe.
 
         Returns:
             Description of the problem; empty if the replica works and may serve.
 
         Raises:
-            Starved: This process lacks open files, memory or ports to ask.
+            Starved: This process lacks open files, memory or ports for the probe.
         """
         try:
             return await self._ask(endpoint, serves=endpoint.id in serving, is_alone=is_alone)
@@ -127,7 +128,7 @@ class Prober:
         fingerprint = Fingerprint.of(info)
         pool, now = self.pool_model.model, self._clock()
         told = "" if pool is None else fingerprint.difference(pool.fingerprint)
-        if told and not self.pool_model.may_change(now):  # no inference is needed to refuse it
+        if told and not self.pool_model.may_change(now):  # it is refused without an inference
             return self._note(endpoint.id, told)
         path, body = question(info)
         reply = await fetch(
@@ -139,7 +140,7 @@ class Prober:
             most_bytes=_MOST_BYTES,
         )
         if reply.status == _FULL and serves:
-            return ""  # it is busy with clients' work; ejecting it would only overload the others
+            return ""  # it is busy with clients' requests; ejecting it would only overload the others
         answer = _json(reply, path)
         if not is_answer(path, answer, body):
             return f"{path} answered {reply.body[:80].decode('utf-8', 'replace')}"
@@ -151,7 +152,7 @@ class Prober:
         return self._note(endpoint.id, self.pool_model.refusal(model, self._clock()))
 
     def _note(self, name: str, difference: str) -> str:
-        """Remember and log a replica's difference from the pool's model; return it with a hint."""
+        """Record and log a replica's difference from the pool's model; return it with a hint."""
         if not difference:
             self.differing.pop(name, None)
             return ""
@@ -166,7 +167,7 @@ async def _info(endpoint: Endpoint, timeout_s: float) -> dict[str, Any]:
     path = path_of("info")
     info = _json(await fetch(endpoint.url + path, timeout_s=timeout_s, most_bytes=_MOST_BYTES), path)
     if not isinstance(info, dict) or not isinstance(info.get("model_type"), dict):
-        raise Malformed(f"{path} has no model_type, as TEI's has")
+        raise Malformed(f"{path} has no model_type, which TEI has")
     return info
 
 

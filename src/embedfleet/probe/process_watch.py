@@ -1,9 +1,9 @@
-"""Detection of a replica's restart by two idle connections: while one of them is open, its process still lives.
+"""Detection of a replica's restart by two idle connections: while either is open, the process lives.
 
-A process that ends closes all of its connections at once. A server with an idle timeout closes them one by one. So the
-watch holds two connections of different age and replaces one that was closed. Only if none is left may another process
-listen at the address. The server's idle timeout is learnt on the way, at the price of a few connections: a new one is
-opened when the youngest is half as old as the oldest.
+A process that ends closes all of its connections at once, while a server with an idle timeout closes them one by one.
+So the watch holds two connections of different ages, and replaces one that was closed. Only when none is left can
+another process listen at the address. A new connection is opened when the youngest is half as old as the oldest; so the
+watch adapts to the server's idle timeout with few connections.
 """
 
 import asyncio
@@ -21,8 +21,8 @@ log = logging.getLogger(__name__)
 _CONNECT_S: Final = 5.0
 _APART_S: Final = 0.4  # time between opening the first two connections
 _LEAST_APART_S: Final = 0.02
-_TRIES: Final = 3  # after this many connections that lived shorter than that, the server cannot be watched
-# A host that vanished is noticed after about five seconds; one that is back resets the connection at once.
+_TRIES: Final = 3  # after this many short-lived connections, the server cannot be watched
+# A host that vanished is detected after about five seconds; a host that is back resets the connection at once.
 _KEEPALIVE: Final = ((socket.TCP_KEEPIDLE, 2), (socket.TCP_KEEPINTVL, 1), (socket.TCP_KEEPCNT, 3))
 
 
@@ -46,8 +46,8 @@ class ProcessWatch:
         on_lost: Callback for the loss of the last connection.
 
     Attributes:
-        is_open: Whether the process that listened when `open` returned is still there.
-        losses: How often the last connection was lost.
+        is_open: Whether the process that listened when `open` returned still lives.
+        losses: Number of times that the last open connection was lost.
     """
 
     def __init__(self, host: str, port: int, on_lost: Callable[[], None]) -> None:
@@ -71,10 +71,10 @@ class ProcessWatch:
         return bool(self._held)
 
     async def open(self) -> None:
-        """Open a connection if there is none; without effect if nothing listens at the address.
+        """Open a connection if there is none; nothing happens if nothing listens at the address.
 
         Raises:
-            Starved: This process lacks open files, memory or ports for it.
+            Starved: This process lacks open files, memory or ports for a connection.
         """
         if self.is_open or self._is_closed:
             return
@@ -139,9 +139,9 @@ class ProcessWatch:
         held = None
         with suppress(Starved):
             held = await self._connect()
-        await asyncio.sleep(0)  # lets the loop report a connection that was closed before it was accepted
+        await asyncio.sleep(0)  # the loop can now report a connection that was closed before it was accepted
         if held is None or not held.is_there or not self._held:
-            if held is not None:  # no old connection is left to prove that it leads to the same process
+            if held is not None:  # no old connection is left, so the new one may lead to another process
                 held.close()
             self._timer = self._loop.call_later(self._apart_s, self._begin) if self._held else None
             return

@@ -1,4 +1,4 @@
-"""The requests of probes, by a replica's ``/info``, and the check of their answers. Pure."""
+"""The requests of probes, made from a replica's ``/info``, and the check of their answers. Pure."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -11,7 +11,7 @@ _EMBED_SPARSE: Final = path_of("embed_sparse")
 _RERANK: Final = path_of("rerank")
 _PREDICT: Final = path_of("predict")
 
-# Words, capitals, accents, signs and digits: its result changes with the tokenizer, the prompt and the pooling. A
+# With words, capitals, accents, signs and digits, its result depends on the tokenizer, the prompt and the pooling. A
 # longer text would cost more and show no more.
 _TEXT = "The quick brown fox's 42 friends, all from Zürich, asked: “Is THIS déjà vu?”"
 _OTHERS = ("Déjà vu is the feeling of having lived through the PRESENT before.", "Zürich lies 408 m above the sea.")
@@ -19,7 +19,7 @@ _SHORT = "ok"
 
 
 def question(info: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Make the path and body of a probe, by a replica's ``/info``, so that no value of the answer is normalised."""
+    """Make the path and body of a probe from a replica's ``/info``, so that no value of the answer is normalised."""
     path = own_path(info)
     if path == _RERANK:
         most = info.get("max_client_batch_size")
@@ -27,19 +27,19 @@ def question(info: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         return path, {"query": _TEXT, "texts": list(texts), "raw_scores": True, "truncate": True}
     if path == _PREDICT:
         return path, {"inputs": _TEXT, "raw_scores": True, "truncate": True}
-    if path == _EMBED_SPARSE:  # TEI's /embed takes a SPLADE model only without normalising
+    if path == _EMBED_SPARSE:  # TEI's /embed serves a SPLADE model only without normalising
         return path, {"inputs": _TEXT, "truncate": True}
     return path, {"inputs": _TEXT, "normalize": False, "truncate": True}
 
 
 def own_path(info: Mapping[str, Any]) -> str:
-    """The route that ``POST /`` stands for, by a replica's ``/info``."""
+    """The route for which ``POST /`` is an alias, from a replica's ``/info``."""
     kind, pooling = _kind(info)
     return path_of(own_operation("splade" if pooling == "splade" else kind))
 
 
 def batch_of(info: Mapping[str, Any], texts: Sequence[str]) -> tuple[str, dict[str, Any]]:
-    """Make the path and body of a request with these texts, by a replica's ``/info``."""
+    """Make the path and body of a request with the given texts, from a replica's ``/info``."""
     path = own_path(info)
     if path == _RERANK:
         return path, {"query": _SHORT, "texts": list(texts)}
@@ -54,7 +54,7 @@ def _kind(info: Mapping[str, Any]) -> tuple[str, Any]:
 
 
 def is_answer(path: str, answer: object, body: Mapping[str, Any]) -> bool:
-    """Whether a reply answers a probe with finite numbers; TEI answers 200 with nulls for a NaN on a GPU.
+    """Whether a reply answers a probe with finite numbers; after a NaN on a GPU, TEI answers 200 with nulls.
 
     Args:
         path: Path of the request.

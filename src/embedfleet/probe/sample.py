@@ -1,9 +1,9 @@
-"""A model's result for a fixed text: two replicas run the same model if these results agree within bounds.
+"""Samples: results of models for a fixed text; two replicas run the same model if their samples agree within bounds.
 
-Names are not enough: a folder is replaced in place, an image is updated, a prompt or a pooling is set at the start. The
-bounds allow for float16 (cosine 0.999999 with MiniLM) and bfloat16 (0.99996) against float32, other kernels, and the
-tanh approximation of GELU. Another pooling gives a cosine of 0.3 to 0.98, a prompt of one full stop 0.998. int8 gives
-0.997, so it counts as another model: its vectors differ as much as those of another prompt.
+Names are not enough, because a folder may be replaced in place, an image updated, or a prompt or a pooling set at the
+start. The bounds allow for float16 (cosine 0.999999 with MiniLM) and bfloat16 (0.99996) against float32, other kernels,
+and the tanh approximation of GELU. Another pooling gives a cosine of 0.3 to 0.98, a prompt of one full stop 0.998. int8
+gives 0.997, so it counts as another model: its vectors differ as much as those of another prompt.
 """
 
 import math
@@ -14,7 +14,7 @@ from typing import Any, Literal, get_args
 from embedfleet.dialects.routes import path_of
 
 COSINE, NORM, SCORE, SIMILARITY = 0.9995, 0.01, 0.1, 0.01
-"""Smallest cosine of two vectors; largest relative difference of norms; largest difference of scores, similarities."""
+"""Least cosine of vectors, largest relative difference of norms, largest differences of scores and of similarities."""
 
 Kind = Literal["vector", "weights", "scores", "similarities"]
 
@@ -50,7 +50,7 @@ class Sample:
 
     @property
     def depends_on_company(self) -> bool:
-        """Whether the rest of a batch can change it: TEI on a CPU counts padding as words of a SPLADE model."""
+        """Whether other texts in the batch can change it: TEI on a CPU counts padding as words of a SPLADE model."""
         return self.kind == "weights"
 
     def difference(self, pool: "Sample") -> str:
@@ -73,7 +73,7 @@ class Sample:
         """Convert from the JSON values of `to_json`.
 
         Raises:
-            ValueError: The value is something else.
+            ValueError: The value does not come from `to_json`.
         """
         kind, values = value["kind"], value["values"]
         if kind not in get_args(Kind) or not isinstance(values, dict):

@@ -1,6 +1,6 @@
-"""A fleet in virtual time: the gateway's own dispatcher in front of modelled replicas, without sockets.
+"""Simulation of a fleet in virtual time: the gateway's own dispatcher in front of modelled replicas.
 
-`cell` describes one run and `simulate` there gives its figures; `policy` says what stands in front of the replicas
-(`gateway` is the dispatcher that serves), `replica` is the model of a TEI server, `faults` what goes wrong, `capacity`
-the measure of load and `objective` the largest load that still meets a latency objective.
+`cell` describes one run, and `cell.simulate` computes its figures. `policy` has the load balancers in front of the
+replicas; `gateway` is the one with our dispatcher. `replica` models a TEI server, `faults` its faults. `capacity`
+computes the unit of load, and `objective` the largest load that meets a latency objective.
 """

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class BatchCost:
-    """Seconds that one batch takes: ``a_s + b_s * tokens``; padded, ``tokens`` is texts times the longest text.
+    """Cost of one batch: ``a_s + b_s * tokens`` seconds; with padding, ``tokens`` is texts times the longest text.
 
     Attributes:
         a_s: Seconds per batch.
@@ -20,14 +20,14 @@ class BatchCost:
     padded: bool = False
 
     def seconds(self, tokens: list[int]) -> float:
-        """Time of one batch of texts with these tokens."""
+        """Return the time of a batch of texts with the given tokens, in seconds."""
         return self.a_s + self.b_s * self.work(len(tokens), sum(tokens), max(tokens))
 
     def work(self, texts: int, tokens: int, longest: int) -> int:
-        """Tokens that a replica computes for a batch, padding included."""
+        """Return the tokens that a replica computes for a batch, padding included."""
         return texts * longest if self.padded else tokens
 
     @property
     def tokens_per_s(self) -> float:
-        """Tokens per second with full batches, without padding."""
+        """Throughput in tokens per second with full batches, without padding."""
         return self.batch_tokens / (self.a_s + self.b_s * self.batch_tokens)

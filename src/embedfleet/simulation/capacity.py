@@ -1,4 +1,4 @@
-"""The throughput of a replica whose queue never empties: the measure of load."""
+"""The throughput of a replica whose queue is never empty, which is the unit of load."""
 
 import random
 from functools import cache
@@ -11,10 +11,10 @@ _TEXTS = 50_000
 
 @cache
 def tokens_per_s(workload: str, cost: BatchCost) -> float:
-    """Useful tokens per second of one replica, its queue full of the workload's texts in order of arrival.
+    """Return the useful tokens per second of one replica with a full queue of the workload's texts in arrival order.
 
-    Without padding that is a full batch over its time. With padding it is less, by the padding of unsorted batches,
-    counted on a fixed sample of texts.
+    Without padding, this is the tokens of a full batch divided by its time. With padding, it is less, by the padding of
+    unsorted batches in a fixed sample of texts.
     """
     if not cost.padded:
         return cost.tokens_per_s

@@ -1,4 +1,4 @@
-"""One simulated run: a policy in front of replicas, what clients ask, and the resulting figures."""
+"""One simulated run: a policy in front of replicas, the requests of clients, and the resulting figures."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -15,31 +15,32 @@ from embedfleet.simulation.policy import BOUNDED, UNBOUNDED, FrontDoor, Policy, 
 from embedfleet.simulation.replica import PERMITS, SimReplica
 
 START_S = 0.1
-"""Start of the arrivals; by then replicas have been probed."""
-# Requests open at the end are run to their end; those still open after _DRAIN_S, in steps of _STEP_S, never end.
+"""Start of the arrivals, in seconds, when all replicas have been probed."""
+# After the last arrival, the run continues in steps of _STEP_S until all requests have ended; those that are open after
+# _DRAIN_S count as never answered.
 _DRAIN_S, _STEP_S = 600.0, 5.0
 _NO_LIMIT = 10**9
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """Everything that determines a run.
+    """The parameters of a run.
 
     Attributes:
-        policy: What stands in front of the replicas.
+        policy: Policy of the load balancer.
         workload: Name of a workload in `embedfleet.load.workload.WORKLOADS`.
-        load: Offered tokens over the tokens that the replicas compute with full batches.
+        load: Offered tokens divided by the tokens that the replicas compute with full batches.
         replicas: Number of replicas.
-        seconds: How long requests arrive.
-        settling: Share of that time, at its start, in which queues fill; it is not counted.
+        seconds: Length of the arrivals, in seconds.
+        settling: Share of ``seconds`` at the start in which queues fill; it is not counted.
         seed: Seed of the arrivals.
         cost: Cost of a replica's batch.
-        slowness: Factors by which the first, second, … replica is slower; 1 for the others.
+        slowness: Factor for each of the first replicas by which it is slower; 1 for the others.
         faults: Faults of the replicas.
-        permits: Whether replicas have TEI's 512 permits behind rivals too, which split nothing.
-        bounded: Whether our dispatcher's queues are bounded (`BOUNDED`).
-        ahead: Whether replicas form one batch while another runs.
-        batch_texts: Most texts of one call of ours, as a fleet starts replicas.
+        permits: Whether replicas have TEI's 512 permits with rivals too, which split nothing.
+        bounded: Whether the queues of our dispatcher are short (`BOUNDED`).
+        ahead: Whether replicas form the next batch while one runs.
+        batch_texts: Most texts in one call of our gateway.
     """
 
     policy: Policy
@@ -59,7 +60,7 @@ class Cell:
 
     @property
     def capacity(self) -> float:
-        """Tokens per second of all replicas."""
+        """Capacity of all replicas, in tokens per second."""
         whole = tokens_per_s(self.workload, self.cost)
         return sum(whole / slowness for slowness in self.paces)
 
@@ -74,7 +75,7 @@ class Cell:
         return (*self.slowness, *[1.0] * self.replicas)[: self.replicas]
 
     def arrivals(self) -> list[Arrival]:
-        """The requests of clients."""
+        """Return the requests of clients."""
         return exact_arrivals(self.workload, self.load, self.capacity, self.seconds, self.seed)
 
 
@@ -84,8 +85,8 @@ class Run:
     Attributes:
         clock: Clock, at the start of the arrivals.
         replicas: Replicas, already probed.
-        ledger: Record of how arrivals end.
-        front_door: What stands in front of the replicas.
+        ledger: Record of the arrivals' ends.
+        front_door: Load balancer in front of the replicas.
         computed: Tokens computed between the end of the settling time and the end of the arrivals.
     """
 
@@ -105,7 +106,7 @@ class Run:
         self.clock.run(START_S)
 
     def play(self, asked: Sequence[Arrival]) -> Ledger:
-        """Run until every arrival has ended, or until long after the last one."""
+        """Run until every arrival has ended, but at most `_DRAIN_S` longer than the arrivals last."""
         clock = self.clock
         strike(clock, self.replicas, self.cell.faults, self.cell.seconds)
         for arrival in asked:
@@ -125,7 +126,7 @@ class Run:
 
 
 def simulate(cell: Cell) -> Figures:
-    """The figures of one run."""
+    """Return the figures of one run."""
     run = Run(cell)
     asked = cell.arrivals()
     ledger = run.play(asked)

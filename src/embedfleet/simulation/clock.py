@@ -5,7 +5,7 @@ from heapq import heappop, heappush
 
 
 class Clock:
-    """Runs functions at their times; those of equal times in the order in which they were scheduled.
+    """A clock that runs functions at their times; with equal times, in the order of scheduling.
 
     Attributes:
         now: Current time, in seconds.
@@ -17,12 +17,12 @@ class Clock:
         self._count = 0
 
     def at(self, when: float, act: Callable[[], None]) -> None:
-        """Schedule a function for a time, or for now if that is past."""
+        """Schedule a function for a time; a past time means now."""
         self._count += 1
         heappush(self._heap, (max(when, self.now), self._count, act))
 
     def run(self, until: float) -> None:
-        """Advance to a time and run everything scheduled up to it."""
+        """Advance to a time, and run everything that is scheduled until then."""
         while self._heap and self._heap[0][0] <= until:
             self.now, _, act = heappop(self._heap)
             act()

@@ -16,11 +16,12 @@ class Fault:
     """A fault that happens once or repeatedly.
 
     Attributes:
-        kind: ``stop`` (the process stands still), ``crash`` (it dies and is away) or ``throttle`` (it answers 429).
-        at_s: Time of the first, in seconds since the start of the arrivals.
-        lasts_s: Length, in seconds.
-        replica: Number of the first replica hit; a repeated fault hits one replica after the other.
-        every_s: Seconds from one to the next until the end of the run; 0 for once.
+        kind: ``stop`` (the process stands still), ``crash`` (it dies and returns later) or ``throttle`` (it answers
+            429).
+        at_s: Time of the first occurrence, in seconds since the start of the arrivals.
+        lasts_s: Length of each occurrence, in seconds.
+        replica: Number of the first affected replica; a repeated fault affects one replica after the other.
+        every_s: Seconds between occurrences, until the end of the run; 0 for a single one.
     """
 
     kind: FaultKind
@@ -35,9 +36,9 @@ def strike(clock: Clock, replicas: Sequence[SimReplica], faults: Iterable[Fault]
 
     Args:
         clock: Clock at the start of the arrivals.
-        replicas: Replicas to hit.
+        replicas: Replicas that the faults affect.
         faults: Faults to schedule.
-        seconds: How long requests arrive.
+        seconds: Length of the arrivals, in seconds.
     """
     for fault in faults:
         times = 1 if not fault.every_s else max(0, int((seconds - fault.at_s) // fault.every_s) + 1)
@@ -47,7 +48,7 @@ def strike(clock: Clock, replicas: Sequence[SimReplica], faults: Iterable[Fault]
 
 
 def start_fault(replica: SimReplica, fault: Fault) -> None:
-    """Let a fault begin now."""
+    """Start a fault now."""
     match fault.kind:
         case "stop":
             replica.stop(fault.lasts_s)

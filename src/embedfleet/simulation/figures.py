@@ -10,30 +10,31 @@ from embedfleet.simulation.ledger import Ledger
 Figures = dict[str, float]
 
 OBJECTIVE_S: dict[Kind, float] = {"online": 0.25, "rerank": 0.5, "bulk": 10.0}
-"""Latency up to which an answer is useful, in seconds."""
+"""Longest latency at which an answer is useful, in seconds."""
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The value at a share of the sorted values, by nearest rank."""
+    """Return the value at a share of the sorted values, by nearest rank."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
 def summarize(asked: Sequence[Arrival], ledger: Ledger, start: float, seconds: float, capacity: float) -> Figures:
-    """The figures of one run.
+    """Compute the figures of one run.
 
     Args:
         asked: All arrivals.
-        ledger: Record of how they ended.
-        start: Length of the settling time, which is not counted, in seconds.
-        seconds: How long requests arrived.
+        ledger: Record of the arrivals' ends.
+        start: Length of the settling time, in seconds, which is not counted.
+        seconds: Length of the arrivals, in seconds.
         capacity: Tokens per second of all replicas.
 
     Returns:
-        By kind ``{kind}_p50_ms`` and ``_p99_ms`` (over answered requests; never answered counts as infinite),
-        ``_in_objective`` (share of all requests), ``_over_1s`` and ``_over_5s`` (counts, never answered included) and
-        ``_refused`` (share). Over all kinds ``asked``, ``lost`` (never answered), ``refused`` and ``useful``: tokens
-        of answers within the objective, between the settling time and the end of the arrivals, over capacity.
+        For each kind: ``{kind}_p50_ms`` and ``_p99_ms`` (without refused requests; lost requests count as infinite),
+        ``_in_objective`` (share of all requests), ``_over_1s`` and ``_over_5s`` (numbers, lost requests included) and
+        ``_refused`` (share). Over all kinds: ``asked``, ``lost`` (never answered), ``refused``, and ``useful`` (tokens
+        of answers within the objective, from the settling time to the end of the arrivals, divided by the capacity in
+        that time).
     """
     in_time = sum(
         arrival.total
@@ -71,6 +72,6 @@ def _of_kind(kind: Kind, asked: Sequence[Arrival], ledger: Ledger) -> Figures:
 
 
 def medians(runs: Sequence[Mapping[str, float]]) -> Figures:
-    """Median of each figure over the runs that have it."""
+    """Return the median of each figure over the runs that have it."""
     names = dict.fromkeys(chain.from_iterable(runs))
     return {name: statistics.median(run[name] for run in runs if name in run) for name in names}

@@ -1,4 +1,4 @@
-"""Our gateway in the simulation: the dispatcher that serves, driven by the clock instead of by sockets."""
+"""The gateway in the simulation: its real dispatcher, driven by the virtual clock instead of sockets."""
 
 import random
 from collections.abc import Callable, Sequence
@@ -20,7 +20,7 @@ from embedfleet.simulation.ledger import Ledger
 from embedfleet.simulation.replica import OK, REFUSED, RESET, THROTTLED, SimCall, SimReplica
 
 PROBE_TIMEOUT_S = 10.0
-# Error of the dispatcher's estimate of a text's tokens, made from its characters: sigma of the logarithm.
+# Error of the dispatcher's estimate of a text's tokens from its characters, as sigma of the logarithm.
 _ERROR = 0.2
 _PROBE = (1,)
 _LEAST_TIMER_S = 1e-6
@@ -28,10 +28,10 @@ _FAILURES = {RESET: Failure.RESET, REFUSED: Failure.REFUSED}
 
 
 class SimTexts(Handle):
-    """The texts of an arrival, with tokens that are estimated.
+    """The texts of an arrival, with estimated tokens.
 
     Args:
-        arrival: The arrival.
+        arrival: Arrival of the request.
         estimates: Estimated tokens of each text.
     """
 
@@ -58,9 +58,9 @@ class SimGateway:
     Args:
         clock: Clock of the simulation.
         replicas: Replicas behind the gateway.
-        ledger: Record of how arrivals end.
+        ledger: Record of the arrivals' ends.
         limits: Limits of the dispatcher.
-        cost: Cost of a replica's batch, as a calibration would find it.
+        cost: Batch cost of a replica, as a calibration would measure it.
         batch_texts: Most texts of one call to a replica.
     """
 
@@ -87,7 +87,7 @@ class SimGateway:
         self._tick()
 
     def arrive(self, arrival: Arrival) -> None:
-        """Take a client's request."""
+        """Dispatch a client's request."""
         now = self._clock.now
         request = self._request(arrival, now)
         replica = self.dispatcher.assign(request, now)
@@ -124,7 +124,7 @@ class SimGateway:
             self._await_due()
 
     def _await_due(self) -> None:
-        """Keep one timer for the dispatcher's next deadline; like a real one it never fires in the moment it is set."""
+        """Keep one timer for the dispatcher's due time; like a real one, it never fires at once."""
         if self.dispatcher.due < self._due:
             self._due = max(self.dispatcher.due, self._clock.now + _LEAST_TIMER_S)
             self._clock.at(self._due, self._wake)
@@ -186,7 +186,7 @@ class SimGateway:
         return answered
 
     def _probe(self, replica: Replica) -> None:
-        """Send a probe of one token; no answer in time counts as a failure."""
+        """Send a probe of one token; no answer within the time limit counts as a failure."""
 
         def found(reason: str) -> None:
             commands = self.dispatcher.probed(replica.id, reason, self._clock.now, self._abilities, self._cost)

@@ -1,4 +1,4 @@
-"""How each arrival of a run ended."""
+"""The record of how each arrival of a run ended."""
 
 from dataclasses import dataclass, field
 

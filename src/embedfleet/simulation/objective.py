@@ -11,16 +11,16 @@ _STEP = 0.02
 
 
 def meets(figures: Figures) -> bool:
-    """Whether online and bulk requests were quick enough."""
+    """Whether online and bulk requests met their objectives."""
     return figures["online_p99_ms"] <= ONLINE_P99_MS and figures.get("bulk_p99_ms", 0.0) <= BULK_P99_MS
 
 
 def largest(holds: Callable[[float], bool], step: float = _STEP) -> float:
-    """The largest multiple of ``step`` up to 1 for which ``holds`` is true; 0 if there is none.
+    """Find the largest multiple of ``step`` up to 1 for which ``holds`` is true; 0 if there is none.
 
     Args:
         holds: Condition that is true up to some load and false above it.
-        step: Resolution.
+        step: Resolution of the result.
     """
     low, high = 0, round(1 / step) + 1
     while high - low > 1:
@@ -30,7 +30,7 @@ def largest(holds: Callable[[float], bool], step: float = _STEP) -> float:
 
 
 def largest_load(cell: Cell, seeds: Sequence[int]) -> float:
-    """The largest load of a cell whose median figures over the seeds meet the objective."""
+    """Find the largest load of a cell at which the median figures over the seeds meet the objective."""
 
     def holds(load: float) -> bool:
         return meets(medians([simulate(replace(cell, load=load, seed=seed)) for seed in seeds]))

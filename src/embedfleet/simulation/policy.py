@@ -1,4 +1,4 @@
-"""What can stand in front of simulated replicas: the interface of a front door, and our gateway as one."""
+"""Policies of the load balancer in front of simulated replicas: the interface, and our gateway as one."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -16,29 +16,29 @@ from embedfleet.simulation.ledger import Ledger
 from embedfleet.simulation.replica import SimReplica
 
 UNBOUNDED = DispatchLimits(online_queue_s=1e9, bulk_queue_s=1e9, queue_bytes=10**12)
-"""Queues without bounds, as those of rivals: such a comparison is about the order of work, not about refusals."""
+"""Limits without bounds on the queues, as with rivals, for comparisons of the order of work and not of refusals."""
 BOUNDED = DispatchLimits(online_queue_s=1.0, bulk_queue_s=5.0, queue_bytes=10**12)
-"""Short queues, for clients that prefer a refusal to a long wait."""
+"""Limits with short queues, for clients that prefer a refusal to a long wait."""
 
 
 class FrontDoor(Protocol):
-    """A load balancer: sends calls to replicas and is notified by the calls' callbacks and by the clock."""
+    """A load balancer, which sends calls to replicas, and gets callbacks from the calls and from the clock."""
 
     def arrive(self, arrival: Arrival) -> None:
-        """Take a client's request and end it once, by `Ledger.finish` or `Ledger.refuse`."""
+        """Handle a client's request, and end it once with `Ledger.finish` or `Ledger.refuse`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """The surroundings of a front door.
+    """The environment of a front door.
 
     Attributes:
         clock: Clock of the simulation.
         replicas: Replicas behind the front door.
-        ledger: Record of how arrivals end.
+        ledger: Record of the arrivals' ends.
         cost: Cost of a replica's batch.
         limits: Limits of our dispatcher; rivals have none.
-        batch_texts: Most texts of one call of ours; rivals, which split nothing, have no bound.
+        batch_texts: Most texts in one call of our gateway; rivals, which split nothing, have no limit.
     """
 
     clock: Clock
@@ -50,7 +50,7 @@ class Stage:
 
 
 class Policy(ABC):
-    """A way to distribute requests, by name."""
+    """A named way to distribute requests."""
 
     @property
     @abstractmethod
@@ -59,23 +59,23 @@ class Policy(ABC):
 
     @property
     def keeps_limits(self) -> bool:
-        """Whether its calls stay within the texts and the permits that TEI allows a client."""
+        """Whether calls stay within TEI's limits of texts and permits."""
         return False
 
     @abstractmethod
     def front_door(self, stage: Stage) -> FrontDoor:
-        """A front door in these surroundings."""
+        """Make a front door in an environment."""
 
 
 @dataclass(frozen=True, slots=True)
 class GatewayPolicy(Policy):
-    """Our gateway, with parts of its dispatcher on or off.
+    """Our gateway, with features of its dispatcher on or off.
 
     Attributes:
         reserve: Whether one replica is kept free of bulk work while little of it waits.
         prefer_online: Whether bulk work makes way for online work.
         split: Whether requests are split into chunks.
-        hedge: Whether the work of a suspect replica is sent to another as well.
+        hedge: Whether the chunks of a silent replica are also sent to another.
     """
 
     reserve: bool = True

@@ -1,9 +1,10 @@
-"""A model of a TEI server: permits per text, one queue, batches of as many texts as fit, one batch at a time.
+"""A model of a TEI server with permits per text, one queue, and one full batch at a time.
 
-Modelled on TEI 1.9 (core/src/queue.rs, core/src/infer.rs, router/src/http/server.rs). A request takes a permit for
-each text, or all of it is refused with 429. Texts wait in order. A batch takes texts until the next one would exceed
-its tokens. While one batch runs, the next is already formed; later texts cannot join it. Texts whose client has gone
-are dropped when a batch is formed. A request is answered when its last text is done.
+The model follows TEI 1.9 (core/src/queue.rs, core/src/infer.rs, router/src/http/server.rs). A request needs a permit
+for each text, and is refused with 429 as a whole if there are too few. Texts wait in order of arrival. A batch gets
+texts until the next one would exceed its tokens. While one batch runs, the next is already formed, and later texts
+cannot join it. Texts whose client has left are dropped when a batch is formed. A request is answered when its last text
+is computed.
 """
 
 from collections import deque
@@ -18,7 +19,7 @@ NETWORK_S = 0.000_25
 
 OK, THROTTLED = 200, 429
 RESET, REFUSED = 0, -1
-"""In place of a status: the connection broke after the request was sent; no connection could be opened."""
+"""Values instead of a status: the connection broke after the send; no connection could be opened."""
 
 
 class SimCall:
@@ -28,8 +29,8 @@ class SimCall:
         tokens: Tokens of each text.
         answered: Callback with the status of the answer, or with `RESET` or `REFUSED`.
         cancelled: Whether the client has closed the connection.
-        gone: Whether the replica has noticed that.
-        held: Permits it holds.
+        gone: Whether the replica has noticed the closed connection.
+        held: Number of permits that the call holds.
         started: Number of texts that were put into a batch.
         done: Number of texts that were computed.
     """
@@ -50,7 +51,7 @@ class SimBatch:
         parts: Calls, each with its number of texts in this batch.
         tokens: Tokens of all texts.
         work: Tokens that are computed, padding included.
-        ends_at: Time of its end, once it runs.
+        ends_at: Time of the end, once the batch runs.
     """
 
     __slots__ = ("ends_at", "parts", "tokens", "work")
@@ -68,13 +69,13 @@ class SimReplica:
     Args:
         clock: Clock of the simulation.
         cost: Cost of a batch.
-        slowness: Factor by which every batch takes longer.
-        permits: Most texts it accepts at once.
-        ahead: Whether the next batch is formed while one runs, as TEI does.
+        slowness: Factor on the time of every batch.
+        permits: Most texts in progress at once.
+        ahead: Whether the next batch is formed while one runs, as in TEI.
 
     Attributes:
-        tokens: Tokens of the texts that were put into batches.
-        work: The same, padding included.
+        tokens: Tokens of all texts that were put into batches.
+        work: Tokens of all batches, padding included.
     """
 
     def __init__(
@@ -93,21 +94,21 @@ class SimReplica:
         self.tokens = 0
         self.work = 0
 
-    # What clients do.
+    # calls of clients
 
     def send(self, call: SimCall) -> None:
-        """Take a client's request; it arrives after the network delay."""
+        """Send a client's request, which arrives after the network delay."""
         self._clock.at(self._clock.now + NETWORK_S, lambda: self._receive(call))
 
     def cancel(self, call: SimCall) -> None:
-        """Close a client's connection; texts that are already in a batch are computed nevertheless."""
+        """Close a client's connection; texts that are already in a batch are still computed."""
         call.cancelled = True
         self._clock.at(self._clock.now + NETWORK_S, lambda: self._drop(call))
 
-    # What goes wrong.
+    # faults
 
     def stop(self, seconds: float) -> None:
-        """Stand still, as after SIGSTOP: nothing is accepted, and the running batch ends that much later."""
+        """Stand still, as after SIGSTOP: nothing is accepted, and the running batch ends later by the same time."""
         now = self._clock.now
         stopped_until = max(self._stopped_until, now + seconds)
         lost = stopped_until - max(self._stopped_until, now)
@@ -118,7 +119,7 @@ class SimReplica:
         self._clock.at(stopped_until, self._advance)
 
     def crash(self, away_s: float) -> None:
-        """Die: connections break, the queue is lost, and nothing listens for some time."""
+        """Crash: connections break, the queue is lost, and nothing listens for some time."""
         self._down_until = self._clock.now + away_s
         batches = [batch for batch in (self._running, self._formed) if batch is not None]
         under_way = [call for batch in batches for call, _ in batch.parts] + list(self._queue)
@@ -133,7 +134,7 @@ class SimReplica:
         """Answer 429 to every request for some time."""
         self._full_until = self._clock.now + seconds
 
-    # How it works.
+    # computation
 
     def _receive(self, call: SimCall) -> None:
         now = self._clock.now
@@ -155,7 +156,7 @@ class SimReplica:
         call.held = 0
 
     def _advance(self) -> None:
-        """Start and form the batches that can be started and formed."""
+        """Start and form batches as far as possible now."""
         if self._clock.now < self._stopped_until:
             return
         if self._running is None:
@@ -171,7 +172,7 @@ class SimReplica:
             self._formed = self._form()
 
     def _form(self) -> SimBatch | None:
-        """Take texts from the queue until the next one does not fit, at least one; None if the queue is empty."""
+        """Form a batch from the queue, of at least one text; None if the queue is empty."""
         padded, most = self._cost.padded, self._cost.batch_tokens
         parts: list[tuple[SimCall, int]] = []
         texts = total = longest = 0

@@ -1,7 +1,7 @@
-"""Limits that control groups (version 1 or 2) set this process: CPU quota and memory.
+"""Limits of this process's control groups (version 1 or 2): CPU quota and memory.
 
-Containers, systemd services and Kubernetes pods are control groups. A group and all groups above it have their limits
-in files, as far as this process can see them; the tightest limit holds.
+Containers, systemd services and Kubernetes pods are control groups. The limits of a group and of all groups above it
+are in files, as far as this process can see them; the tightest limit applies.
 """
 
 import math
@@ -40,7 +40,7 @@ class Memory:
 
     Attributes:
         limit_bytes: Memory that the group may use.
-        left_bytes: Memory that is left, including page cache that no process has mapped: the kernel drops that.
+        left_bytes: Memory that is left, including page cache that no process has mapped, which the kernel can drop.
         source: File of the limit.
     """
 
@@ -110,8 +110,8 @@ def _groups(root: Path, controller: str) -> Iterator[Path]:
 def _visible(group: PurePosixPath, mounts: list[_Mount], usual: Path) -> list[Path]:
     """List the folders of a group and of the groups above it, the group's own first.
 
-    A container may know its group by the host's name for it, yet see the group itself at the usual mount point. The
-    group that is mounted there limits this process, unless the name leads out of what it can see (``/../other``).
+    A container may know its group by the host's name, and yet see the group itself at the usual mount point. The group
+    that is mounted there limits this process, unless its name points outside of the visible groups (``/../other``).
     """
     for mount in mounts:
         if group.is_relative_to(mount.top):
@@ -157,7 +157,7 @@ def _memory(folder: Path, root: Path) -> Memory | None:
     used = [_number(folder / name) for name in ("memory.current", "memory.usage_in_bytes")]
     if not set_:
         return None
-    name = min(set_, key=lambda name: set_[name])  # above memory.high the kernel throttles a process to a standstill
+    name = min(set_, key=lambda name: set_[name])  # above memory.high, the kernel throttles a process to a standstill
     left = set_[name] - sum(number or 0 for number in used) + _droppable(folder)
     return Memory(set_[name], max(0, min(left, set_[name])), _name(folder / name, root))
 
@@ -165,7 +165,7 @@ def _memory(folder: Path, root: Path) -> Memory | None:
 def _droppable(folder: Path) -> int:
     """Count the bytes of page cache that no process has mapped, in a group and those below it."""
     stat = dict(_STAT.findall(_read(folder / "memory.stat")))
-    prefix = "total_" if "total_inactive_file" in stat else ""  # in version 1 the names without it exclude sub-groups
+    prefix = "total_" if "total_inactive_file" in stat else ""  # in version 1, other names exclude sub-groups
     mapped = "mapped_file" if prefix else "file_mapped"
     inactive, active, held = (int(stat.get(prefix + name, 0)) for name in ("inactive_file", "active_file", mapped))
     return max(0, inactive + active - held)

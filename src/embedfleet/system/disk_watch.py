@@ -1,4 +1,4 @@
-"""Periodic checks of the disk in a thread of their own, so that a disk that hangs blocks nothing else."""
+"""Periodic checks of the disk in a separate thread, so that a disk that hangs blocks nothing else."""
 
 import logging
 import threading
@@ -13,7 +13,7 @@ class DiskWatch:
     """Calls a function every few seconds until `stop` is called or the process ends.
 
     Args:
-        look: Function that is called in a thread, one call at a time; its exceptions are logged.
+        look: Check that is called in a thread, one call at a time; its exceptions are logged.
         every_s: Seconds from the end of one call to the next.
     """
 
@@ -22,7 +22,7 @@ class DiskWatch:
         self._every_s = every_s
         self._over = threading.Event()
         self._said = ""
-        threading.Thread(target=self._look_on, name="disk-watch", daemon=True).start()
+        threading.Thread(target=self._run, name="disk-watch", daemon=True).start()
 
     @property
     def is_over(self) -> bool:
@@ -30,10 +30,10 @@ class DiskWatch:
         return self._over.is_set()
 
     def stop(self) -> None:
-        """Stop the calls; one in progress may still end."""
+        """Stop the calls; a call in progress is not interrupted."""
         self._over.set()
 
-    def _look_on(self) -> None:
+    def _run(self) -> None:
         while not self._over.wait(self._every_s):
             said = ""
             try:

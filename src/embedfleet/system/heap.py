@@ -1,4 +1,4 @@
-"""The heap's freed memory, which a process may return to the system."""
+"""Return of the heap's freed memory to the system."""
 
 import ctypes
 import logging
@@ -7,9 +7,9 @@ log = logging.getLogger(__name__)
 
 
 def give_back() -> None:
-    """Return freed memory to the system, as after the loading of a model or large requests.
+    """Return freed memory to the system, for example after a model was loaded or large requests were served.
 
-    This works with glibc's allocator; with another one nothing happens.
+    This works only with glibc's allocator; with another one, nothing happens.
     """
     libc = ctypes.CDLL(None)
     if hasattr(libc, "malloc_trim"):

@@ -1,12 +1,14 @@
-"""Limits that the kernel sets this process, above all open files, and how many of these clients may use."""
+"""Limits of the kernel on open files, memory and ports, and the number of clients that fit into the limit of files."""
 
 import errno
 import os
 import resource
 from typing import Final
 
-_OWN_FILES: Final = 48  # for standard streams, the event loop, listeners, the admin socket, clients beyond the limit
-_CLIENTS, _OF = 3, 4  # clients may use three quarters of the other files; connections to replicas use the rest
+_OWN_FILES: Final = (
+    48  # files for standard streams, the event loop, listeners, the admin socket, clients beyond the limit
+)
+_CLIENTS, _OF = 3, 4  # clients may use three quarters of the other files; connections to replicas get the rest
 _ENDLESS: Final = 1 << 30
 _SHORTAGES: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EADDRNOTAVAIL})
 
@@ -26,12 +28,12 @@ def open_files() -> int:
 
 
 def most_open_files() -> int:
-    """Number of files that this process or a child of it may raise its limit to: the hard limit."""
+    """Hard limit of open files, to which this process or a child may raise its limit."""
     return _number(resource.getrlimit(resource.RLIMIT_NOFILE)[1])
 
 
 def client_connections(files: int) -> int:
-    """Compute how many client connections fit a limit of open files, beside everything else.
+    """Compute the number of client connections that fit into a limit of open files, besides all other files.
 
     Args:
         files: Number of files that the process may have open.
@@ -40,14 +42,14 @@ def client_connections(files: int) -> int:
 
 
 def files_for(connections: int) -> int:
-    """Compute how many open files a number of client connections needs."""
+    """Compute the limit of open files that a number of client connections needs."""
     return _OWN_FILES + -(-connections * _OF // _CLIENTS)
 
 
 def ran_out(error: OSError) -> bool:
     """Whether a connection failed because this process or this machine lacks open files, memory or ports.
 
-    A name lookup needs open files too, and without one it only says that the name is unknown.
+    A name lookup needs open files too; without one, it only reports that the name is unknown.
     """
     if error.errno in _SHORTAGES:
         return True

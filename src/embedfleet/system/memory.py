@@ -12,8 +12,8 @@ class MachineMemory:
     """The memory of the machine, in bytes.
 
     Attributes:
-        total_bytes: All of it, without swap space.
-        available_bytes: The kernel's guess of what can be had without swapping.
+        total_bytes: All memory, without swap space.
+        available_bytes: The kernel's estimate of the memory that is available without swapping.
         held_bytes: Memory of programs and of files in memory (tmpfs), which the kernel cannot drop.
         swap_free_bytes: Free swap space.
     """

@@ -1,11 +1,11 @@
-"""stdout and stderr that never block: writes go into a buffer, and a thread passes them on.
+"""stdout and stderr that never block: writes go into a buffer, which a thread writes out.
 
-The reader of a log may stop: a log driver that hangs, a terminal after Ctrl-S, a disk. A write then blocks, and an
-event loop that blocks serves no client. So lines that find the buffer full are dropped and counted, and a line says how
-many are missing once the reader is back.
+The reader of a log may stop: a log driver may hang, or a terminal after Ctrl-S, or a disk. Then a write blocks, and an
+event loop that blocks serves no client. So lines are dropped and counted while the buffer is full, and once the reader
+is back, a line tells how many are missing.
 
-Non-blocking descriptors are no solution: the flag belongs to the open file, which other processes share, and their
-writes would fail; and a file on a disk that hangs blocks anyway. The price of the thread: a process that is killed or
+Non-blocking descriptors are no solution: the flag belongs to the open file, which other processes share, so that their
+writes would fail; and a file on a disk that hangs blocks anyway. The thread has a price: a process that is killed or
 aborts loses its last lines.
 """
 
@@ -21,7 +21,7 @@ from typing import Final, TextIO
 from typing_extensions import override
 
 _MOST_BYTES: Final = 1_000_000
-# Time between two writes: to wake the thread for each line would take longer than to write the line.
+# Time between two writes, because waking the thread for each line would take longer than writing the line.
 _PAUSE_S: Final = 0.01
 _FLUSH_S = 1.0  # longest wait of an ending process for a reader that has stopped
 
@@ -31,7 +31,7 @@ class BufferedDescriptor(io.RawIOBase):
 
     Args:
         descriptor: File descriptor; its writes may block.
-        missing: Function that words the line about a number of dropped lines.
+        missing: Function that makes the line about a number of dropped lines.
         most_bytes: Maximum size of the buffer.
 
     Attributes:
@@ -47,7 +47,7 @@ class BufferedDescriptor(io.RawIOBase):
         self._changed = threading.Condition(self._lock)
         self._waiting: list[bytes] = []
         self._held = 0  # bytes that wait or are being written
-        self._unsaid = 0  # dropped lines that no line has reported yet
+        self._unreported = 0  # dropped lines that no line has reported yet
         self._is_idle = True
         self._is_read = True  # whether the last write succeeded
         self._writer: threading.Thread | None = None
@@ -86,7 +86,7 @@ class BufferedDescriptor(io.RawIOBase):
         return os.isatty(self._descriptor)
 
     def _has_writer(self) -> bool:
-        """Whether the thread runs; it starts with the first write, so that it survives no fork."""
+        """Whether the thread runs; the first write starts it, so that also a forked process starts its own."""
         if self._writer is None:
             writer = threading.Thread(target=self._write_on, name="standard-stream", daemon=True)
             try:
@@ -98,7 +98,7 @@ class BufferedDescriptor(io.RawIOBase):
 
     def _drop(self, lines: int) -> None:
         self.dropped += lines
-        self._unsaid += lines
+        self._unreported += lines
 
     def _write_on(self) -> None:
         while True:
@@ -112,17 +112,17 @@ class BufferedDescriptor(io.RawIOBase):
             time.sleep(_PAUSE_S)
 
     def _take(self) -> bytes:
-        """Wait for data, and take all of it, with a line about dropped lines behind it."""
+        """Wait for data, and take all of it, followed by a line about dropped lines."""
         with self._lock:
-            while not self._waiting and not (self._unsaid and self._is_read):
+            while not self._waiting and not (self._unreported and self._is_read):
                 self._is_idle = True
                 self._changed.notify_all()
                 self._changed.wait()
-            if self._unsaid:
-                said = self._missing(self._unsaid).encode("utf-8", "backslashreplace")
+            if self._unreported:
+                said = self._missing(self._unreported).encode("utf-8", "backslashreplace")
                 self._waiting.append(said)
                 self._held += len(said)
-                self._unsaid = 0
+                self._unreported = 0
             data = b"".join(self._waiting)
             self._waiting.clear()
             return data
@@ -145,7 +145,7 @@ def _lines(data: bytes) -> int:
 
 
 def _write(descriptor: int, data: bytes) -> bool:
-    """Write all data, however long it takes; return False if the disk is full or the reader gone."""
+    """Write all data, however long it takes; return False if the disk is full or the reader is gone."""
     left = memoryview(data)
     while left:
         try:

@@ -125,8 +125,8 @@ def test_requests_leave_though_nobody_answers_and_are_lost_at_the_end():
 def test_retry_after_is_obeyed_once_and_its_absence_noted():
     async def test():
         answers = iter([refused, refused_silently, right])
-        outcomes = await sent(answers, 2, obey=True)
-        assert [(o.verdict, o.told_when, o.again) for o in outcomes] == [
+        outcomes = await sent(answers, 2, retries_refused=True)
+        assert [(o.verdict, o.has_retry_after, o.again) for o in outcomes] == [
             (Verdict.REFUSED, True, Verdict.RIGHT),
             (Verdict.REFUSED, False, None),
         ]

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 import orjson
 import pytest
 
-from embedfleet.gateway.admin import Admin, recall
+from embedfleet.gateway.admin import Admin, restore_replicas
 from embedfleet.http.client import fetch
 from tests.services.gateway import LIMIT_S, gateway, run
 
@@ -27,14 +27,14 @@ URLS = {
 }
 WRONG = [(orjson.dumps({"id": "x", "url": url}), what) for url, what in URLS.items()]
 WRONG += [
-    (b"1", "is no object"),
+    (b"1", "is not an object"),
     (b"[" * 500 + b"]" * 500, "nested too deep"),
-    (b'{"id":"x"}', "url null is no string"),
-    (b'{"url":"http://h:1"}', "id null is no name"),
-    (b'{"id":"","url":"http://h:1"}', 'id "" is no name'),
-    (b'{"id":5,"url":"http://h:1"}', "id 5 is no name"),
-    (b'{"id":"a\\nb","url":"http://h:1"}', r'id "a\nb" is no name'),
-    (b'{"id":"x","url":"http://h:1"},{"id":"x","url":"http://h:2"}', 'id "x" is there twice'),
+    (b'{"id":"x"}', "url null is not a string"),
+    (b'{"url":"http://h:1"}', "id null is not a name"),
+    (b'{"id":"","url":"http://h:1"}', 'id "" is not a name'),
+    (b'{"id":5,"url":"http://h:1"}', "id 5 is not a name"),
+    (b'{"id":"a\\nb","url":"http://h:1"}', r'id "a\nb" is not a name'),
+    (b'{"id":"x","url":"http://h:1"},{"id":"x","url":"http://h:2"}', 'id "x" occurs twice'),
     (b'{"id":"x","url":"http://h:1","drained":"no"}', 'drained "no" is neither'),
 ]
 
@@ -92,9 +92,9 @@ def test_a_file_with_a_wrong_row_changes_nothing_and_is_told_of_in_the_log(tmp_p
         async with gateway(1) as g:
             file = tmp_path / "members.json"
             file.write_bytes(b"[%b]" % row)
-            recall(g.app.proxy, file)
+            restore_replicas(g.app.proxy, file)
             assert g.states == {"r0": "active"}
 
     run(go)
-    assert f"{tmp_path}/members.json is of no use: " in caplog.text
+    assert f"{tmp_path}/members.json cannot be used: " in caplog.text
     assert what in caplog.text

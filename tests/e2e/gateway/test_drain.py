@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import orjson
 
-from embedfleet.gateway.admin import Admin, recall
+from embedfleet.gateway.admin import Admin, restore_replicas
 from embedfleet.http.client import Reply, fetch
 from tests.services.gateway import DISPATCH, LIMIT_S, Gateway, gateway, run
 
@@ -84,13 +84,13 @@ def test_a_gateway_that_starts_goes_on_with_what_it_was_told_last(tmp_path):
             rows = [endpoint.to_json() for endpoint in g.app.proxy.endpoints.values()]
             file.write_bytes(orjson.dumps([rows[0] | {"drained": False}, rows[1] | {"drained": True}]))
             async with gateway(0) as started:
-                recall(started.app.proxy, file)
+                restore_replicas(started.app.proxy, file)
                 await started.until(lambda: started.states == {"r0": "active", "r1": "drained"})
                 assert {(await started.embed()).body for _ in range(20)} == {b"[[0.0]]"}
                 for content in (b"", b"[", b'[{"id": "r0"}]', b"{}"):
                     file.write_bytes(content)
-                    recall(started.app.proxy, file)
-                recall(started.app.proxy, tmp_path / "missing")
+                    restore_replicas(started.app.proxy, file)
+                restore_replicas(started.app.proxy, tmp_path / "missing")
                 assert started.states == {"r0": "active", "r1": "drained"}, "none of these says anything"
 
     run(go)

@@ -345,7 +345,7 @@ def test_a_model_file_that_is_removed_or_written_over_while_it_is_needed_is_writ
             sound = path.read_bytes()
             for harm in (path.unlink, lambda: path.write_bytes(broken(sound))):
                 harm()
-                await asyncio.to_thread(g.app.probing.look_after_model, asyncio.get_running_loop())
+                await asyncio.to_thread(g.app.probing.restore_model_file, asyncio.get_running_loop())
                 await asyncio.sleep(0)
                 assert path.read_bytes() == sound
 

@@ -134,7 +134,7 @@ def test_config_check_takes_the_settings_on_either_side(tmp_path):
         result = run_cli(tmp_path, "config", *arguments)
         assert (result.returncode, "services.embedder.port: 0 is below 1" in result.stderr) == (2, True)
     both = run_cli(tmp_path, "config", "--set", "embedder.port=7000", "check", "--set", "reranker.port=7000")
-    assert "7000 is the port of services.embedder already" in both.stderr
+    assert "7000 is already the port of services.embedder" in both.stderr
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from embedfleet.config.load import load, load_what_is_sound
+from embedfleet.config.load import load, load_valid
 from embedfleet.errors import SettingsError
 from tests.services.kubernetes import of_service
 
@@ -22,7 +22,7 @@ def test_a_service_of_that_name_here_is_set_by_its_variables_where_kubernetes_ha
     env = {"EMBEDFLEET_MY_SERVICE_HOST": "127.0.0.1", "EMBEDFLEET_MY_SERVICE_PORT": "9000"}
     (mine,) = (service for service in load(file, env, {}).services if service.name == "my-service")
     assert (mine.options.host, mine.options.port) == ("127.0.0.1", 9000)
-    settings, _ = load_what_is_sound(file, of_service("EMBEDFLEET_MY"), {})
+    settings, _ = load_valid(file, of_service("EMBEDFLEET_MY"), {})
     assert set(settings.origins.values()) == {"default"}, "it is Kubernetes' where its address is there as well"
 
 

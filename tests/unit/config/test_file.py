@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from embedfleet.config.file import salvage
-from embedfleet.config.load import find_file, load, load_what_is_sound
+from embedfleet.config.load import find_file, load, load_valid
 from embedfleet.errors import SettingsError
 
 DEEP = 10_000
@@ -125,7 +125,7 @@ def test_a_pipe_may_be_the_file():
 def test_where_a_fleet_runs_is_made_out_though_the_file_is_at_fault(tmp_path, content):
     file = tmp_path / "fleet.toml"
     file.write_bytes(content)
-    settings, found = load_what_is_sound(file, {"EMBEDFLEET_EMBEDDER_PORT": "x"}, {})
+    settings, found = load_valid(file, {"EMBEDFLEET_EMBEDDER_PORT": "x"}, {})
     assert settings.state_dir == tmp_path / "here"
     assert len(found) > 1
 

@@ -107,7 +107,7 @@ def test_every_fault_is_in_one_message_with_its_key_its_value_and_a_hint(write):
 
 def test_two_services_on_one_port_are_named():
     assert faults(flags={"reranker.port": "8001"}) == {
-        "services.reranker.port": "8001 is the port of services.embedder already (give each service its own)"
+        "services.reranker.port": "8001 is already the port of services.embedder (give each service its own)"
     }
 
 

@@ -59,7 +59,7 @@ def test_refusals_are_held_to_their_retry_after():
         [
             outcome(3, verdict=Verdict.REFUSED, again=Verdict.RIGHT),
             outcome(4, verdict=Verdict.REFUSED, again=Verdict.REFUSED),
-            outcome(5, verdict=Verdict.REFUSED, told_when=False),
+            outcome(5, verdict=Verdict.REFUSED, has_retry_after=False),
         ]
     )
     assert (found["refused_without_retry_after"], found["obeyed"], found["then_accepted"]) == (1, 2, 1)

@@ -1,4 +1,4 @@
-"""Lists and objects, read in serde_json's order and with the paths that serde_path_to_error puts into messages."""
+"""Reading of lists and objects in serde_json's order, with the paths of serde_path_to_error in messages."""
 
 from collections.abc import Callable
 from functools import partial
@@ -29,12 +29,12 @@ def key_path(path: str, key: str) -> str:
 
 
 def read_list(reader: JsonReader, path: str, read_item: Callable[[int], Any]) -> list[Any]:
-    """Read a list whose bracket is next.
+    """Read a list whose opening bracket is next.
 
     Args:
         reader: Reader of the body.
         path: Path of the list.
-        read_item: Reads the item of an index.
+        read_item: Function that reads the item at an index.
     """
     found: list[Any] = []
     reader.enter()
@@ -86,7 +86,7 @@ def end_list(reader: JsonReader) -> None:
 
 
 def seek_end_of_list(reader: JsonReader, fault: Fault, path: str) -> None:
-    """Move behind a refused list, as serde does; a position that is not known yet is taken from there."""
+    """Move past a refused list, as serde does; an unknown position of the fault is set to that place."""
     if fault.path is None:
         fault.path = path
     if reader.peek() in (CLOSE_LIST, COMMA):
@@ -106,9 +106,9 @@ def read_map(
     Args:
         reader: Reader of the body.
         path: Path of the object.
-        keep: Reads the value of a key.
-        check_key: Checks a key before its value is read.
-        check: Checks the whole object.
+        keep: Function that reads the value of a key.
+        check_key: Function that checks a key before its value is read.
+        check: Function that checks the whole object.
     """
     reader.enter()
     try:
@@ -141,7 +141,7 @@ def _read_value(reader: JsonReader, path: str, take: Callable[[], None]) -> None
 
 
 def seek_end_of_map(reader: JsonReader) -> None:
-    """Move behind an object that is refused, as `seek_end_of_list` does for a list."""
+    """Move past a refused object, as serde does."""
     if reader.peek() == CLOSE_MAP:
         reader.take()
 
@@ -174,6 +174,6 @@ def _read_key(reader: JsonReader, path: str) -> str:
 
 
 def _in_key(fault: Fault, path: str) -> Fault:
-    """Set the path of a fault within a key, which is unknown yet; in the outermost object serde gives no path."""
+    """Set the path of a fault within a key, before the key is known; in the outermost object, serde gives no path."""
     fault.path = key_path(path, "?") if path else ""
     return fault

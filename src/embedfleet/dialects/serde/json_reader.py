@@ -16,10 +16,10 @@ _ESCAPES: Final = {
     ord('"'): b'"', ord("\\"): b"\\", ord("/"): b"/", ord("b"): b"\x08", ord("f"): b"\x0c", ord("n"): b"\n",
     ord("r"): b"\r", ord("t"): b"\t",
 }  # fmt: skip
-_DEPTH: Final = 128  # nesting of lists and objects; skipped ones do not count
+_DEPTH: Final = 128  # maximum nesting of lists and objects; skipped ones do not count
 _LARGEST: Final = 2**64 - 1
 _LEAST: Final = -(2**63)
-# Digits, with the minus, of a whole number between the two: Python refuses to read thousands.
+# Most characters of an integer in this range, with the minus; Python refuses to parse thousands of digits.
 _MOST_DIGITS: Final = 20
 _LARGEST_EXPONENT: Final = 2**31 - 1
 
@@ -58,9 +58,9 @@ _CODE_POINT: Final = "invalid unicode code point"
 _CONTROL: Final = "control character (\\u0000-\\u001F) found while parsing a string"
 
 
-@mypyc_attr(native_class=False)  # compiled from an interpreted base, a weak reference to it would end the process
+@mypyc_attr(native_class=False)  # a weak reference to a native class with an interpreted base crashes the process
 class Fault(Exception):
-    """A fault of a body.
+    """A fault in a body.
 
     Attributes:
         message: Message without path and position.
@@ -82,7 +82,7 @@ class JsonReader:
 
     Attributes:
         body: The text.
-        index: Index of the byte that comes next.
+        index: Index of the next byte.
     """
 
     __slots__ = ("_depth", "body", "index")
@@ -112,11 +112,11 @@ class JsonReader:
         self.index += 1
 
     def fault(self, message: str) -> Fault:
-        """Make a syntax error at the byte that was consumed last."""
+        """Make a syntax error at the last consumed byte."""
         return Fault(message, self.index)
 
     def fault_ahead(self, message: str) -> Fault:
-        """Make a syntax error at the byte that comes next."""
+        """Make a syntax error at the next byte."""
         return Fault(message, min(len(self.body), self.index + 1))
 
     def enter(self) -> None:
@@ -131,7 +131,7 @@ class JsonReader:
         self.index += 1
 
     def leave(self) -> None:
-        """Note the end of a list or an object."""
+        """Record the end of a list or an object."""
         self._depth += 1
 
     def word(self, first: int) -> bool | None:
@@ -173,7 +173,7 @@ class JsonReader:
             raise self.fault(_CODE_POINT) from None
 
     def skip_string(self) -> None:
-        """Skip a string. As in serde_json, invalid UTF-8 and single surrogates are taken here, unlike in `string`."""
+        """Skip a string. As in serde_json, invalid UTF-8 and lone surrogates are accepted here, unlike in `string`."""
         self.index += 1
         while True:
             byte = self._plain(None)
@@ -213,7 +213,7 @@ class JsonReader:
         return byte
 
     def _escaped(self) -> bytes:
-        """Consume an escape sequence, whose backslash is consumed already, and return its character in UTF-8."""
+        """Consume an escape sequence after its backslash, and return its character in UTF-8."""
         byte = self._next_of_string()
         if byte != ord("u"):
             if byte not in _ESCAPES:
@@ -248,7 +248,7 @@ class JsonReader:
         """Consume a number, whose minus or first digit is next.
 
         Args:
-            is_skipped: Whether the number's value is not needed, so that it may be too large.
+            is_skipped: Whether the value is not needed, so that it may be too large.
 
         Raises:
             Fault: It is not a number, or too large for a float.
@@ -305,7 +305,7 @@ class JsonReader:
         self._digits()
 
     def _digits(self) -> int:
-        """Consume digits, and return how many there were."""
+        """Consume digits, and return their number."""
         found = _DIGITS.match(self.body, self.index)
         count = 0 if found is None else found.end() - self.index
         self.index += count
@@ -354,7 +354,7 @@ class JsonReader:
             raise self.fault_ahead(EXPECTED_VALUE)
 
     def _skip_to_next(self, frames: list[int], is_first: bool) -> bool:
-        """Move to the next value of the lists and objects that are open; False if none is left open."""
+        """Move to the next value in the open lists and objects; return False if none is left open."""
         while frames:
             frame = frames[-1]
             found = self.peek()

@@ -1,4 +1,4 @@
-"""TEI's ``PredictInput``, whose reading TEI wrote by hand (1.9.3, router/src/http/types.rs)."""
+"""TEI's ``PredictInput``, for which TEI has its own deserializer (1.9.3, router/src/http/types.rs)."""
 
 from typing import Any, Final
 

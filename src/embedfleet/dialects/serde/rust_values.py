@@ -3,12 +3,12 @@
 from typing import Any
 
 _LONGEST_PLAIN = 16  # digits before the point of a number without an exponent
-_LEAST_PLAIN = -5  # zeros behind the point of a number without an exponent, negated
+_LEAST_PLAIN = -5  # zeros after the point of a number without an exponent, negated
 _ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t", "\0": "\\0"}
 
 
 def describe(value: Any) -> str:  # noqa: ANN401 - a JSON value
-    """Name the type of a value, with the value itself where serde prints it."""
+    """Name the type of a value, together with the value where serde prints it."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -23,14 +23,14 @@ def describe(value: Any) -> str:  # noqa: ANN401 - a JSON value
 
 
 def format_float(value: float) -> str:
-    """Write a number in the fewest digits, as Rust's ryu does: ``1e20``, ``0.00001``, ``1.0``."""
+    """Format a number with the fewest digits, as Rust's ryu does: ``1e20``, ``0.00001``, ``1.0``."""
     sign = "-" if repr(value).startswith("-") else ""
     mantissa, _, exponent = repr(abs(value)).partition("e")
     whole, _, fraction = mantissa.partition(".")
     digits = (whole + fraction.rstrip("0")).lstrip("0") if fraction.strip("0") else whole.lstrip("0")
     if not digits:
         return f"{sign}0.0"
-    # Digits before the point; negative for 0.00x.
+    # Digits before the point; negative for numbers such as 0.001.
     point = len(whole) + int(exponent or 0)
     if whole == "0":
         point -= 1 + len(fraction) - len(fraction.lstrip("0"))
@@ -45,7 +45,7 @@ def format_float(value: float) -> str:
 
 
 def _quoted(text: str) -> str:
-    """Write a string as Rust's Debug format does."""
+    """Format a string as Rust's Debug trait does."""
     if text.isprintable() and '"' not in text and "\\" not in text:
         return text
     return text.translate({ord(character): _escaped(character) for character in set(text)})

@@ -1,4 +1,4 @@
-"""The second reading of a request's body: as TEI reads it, or refused with TEI's message."""
+"""The second reading of a request's body, which accepts what TEI accepts, and refuses with TEI's message."""
 
 from typing import Any, Final
 
@@ -6,7 +6,7 @@ from embedfleet.dialects.serde.json_reader import Fault, JsonReader
 from embedfleet.dialects.serde.structs import Struct
 from embedfleet.errors import MalformedBody, WrongShape
 
-# About 30 ms. A body with more items is refused without the position of its fault.
+# These take about 30 ms. A body with more items is refused without the position of its fault.
 _MOST_ITEMS: Final = 10_000
 
 NO_JSON: Final = "Failed to parse the request body as JSON: "
@@ -15,7 +15,7 @@ WRONG_SHAPE: Final = "Failed to deserialize the JSON body into the target type: 
 
 
 def is_readable(body: bytes) -> bool:
-    """Whether a body has few enough items for the second reading to delay no other client."""
+    """Whether a body has so few items that a second reading does not delay other clients."""
     return body.count(b",") + body.count(b"[") + body.count(b"{") + body.count(b"\\") <= _MOST_ITEMS
 
 
@@ -23,7 +23,7 @@ def read_fields(body: bytes, struct: Struct) -> dict[str, Any]:
     """Read the fields of a body that TEI accepts; bytes after the JSON value are ignored.
 
     Raises:
-        MalformedBody: The body is not JSON, up to the point where TEI stops reading.
+        MalformedBody: The part of the body that TEI reads is not JSON.
         WrongShape: The body does not fit the struct.
     """
     try:
@@ -35,7 +35,7 @@ def read_fields(body: bytes, struct: Struct) -> dict[str, Any]:
 
 
 def fields_of(body: bytes, struct: Struct) -> dict[str, Any]:
-    """Read the fields of a value inside a body that has been read already, such as an instance of ``/vertex``.
+    """Read the fields of a value inside another body, such as an instance of ``/vertex``.
 
     Raises:
         Fault: The value does not fit the struct; TEI reports neither path nor position.

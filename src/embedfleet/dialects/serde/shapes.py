@@ -1,4 +1,4 @@
-"""Shapes of JSON values; each is read as serde reads the Rust type of the same name.
+"""Shapes of JSON values, each read as serde reads the corresponding Rust type.
 
 Source of the order of checks, the words and the paths: serde 1.0's derived code, serde_json 1.0, serde_path_to_error.
 """
@@ -34,10 +34,10 @@ class Shape(metaclass=ABCMeta):
     """A type that a JSON value must have."""
 
     def read(self, reader: JsonReader, path: str) -> Json:
-        """Read the value that comes next.
+        """Read the next value.
 
         Raises:
-            Fault: The value is not of this shape. The fault has its path, and mostly its position.
+            Fault: The value has another shape. The fault has its path, and mostly its position.
         """
         try:
             return self._read(reader, path)
@@ -50,7 +50,7 @@ class Shape(metaclass=ABCMeta):
 
     @abstractmethod
     def _read(self, reader: JsonReader, path: str) -> Json:
-        """Read the value that comes next; a fault may lack its path and its position, which `read` adds."""
+        """Read the next value; `read` adds the path and the position of a fault if they are missing."""
 
 
 class Text(Shape):
@@ -188,7 +188,7 @@ class Untagged(Shape):
 
     Args:
         name: Name of the enumeration.
-        is_variant: Whether a value fits any of its variants.
+        is_variant: Function that tells whether a value matches any variant.
     """
 
     def __init__(self, name: str, is_variant: Callable[[Json], bool]) -> None:
@@ -199,7 +199,7 @@ class Untagged(Shape):
     def read(self, reader: JsonReader, path: str) -> Json:
         value = ANYTHING.read(reader, path)
         if not self._is_variant(value):
-            # serde notices this after the whole value: the position is left to the enclosing shape.
+            # serde finds this after the whole value, so the enclosing shape sets the position.
             fault = Fault(f"data did not match any variant of untagged enum {self._name}", is_data=True)
             fault.path = path
             raise fault
@@ -233,10 +233,10 @@ def are_texts(value: Json) -> bool:
 
 
 def first_byte(reader: JsonReader) -> int:
-    """The first byte of the value that comes next; it is not consumed.
+    """The first byte of the next value; it is not consumed.
 
     Raises:
-        Fault: The body ends before it.
+        Fault: The body ends before the value.
     """
     first = reader.peek()
     if first == END:
@@ -245,12 +245,12 @@ def first_byte(reader: JsonReader) -> int:
 
 
 def refuse(reader: JsonReader, expected: str, *, is_entered: bool = False) -> Json:
-    """Refuse the value that comes next, which is of another type.
+    """Refuse the next value, which has another type.
 
     Args:
         reader: Reader of the body.
         expected: The expected type, in serde's words.
-        is_entered: Whether serde enters an object before it refuses it, which moves the position.
+        is_entered: Whether serde enters the object before it refuses it, which moves the position.
 
     Raises:
         Fault: Always.

@@ -1,4 +1,4 @@
-"""Structs of Rust: objects with declared fields.
+"""Rust structs: objects with declared fields.
 
 Source of the order of checks, the words and the paths: serde 1.0's derived code, serde_json 1.0, serde_path_to_error.
 """
@@ -17,10 +17,10 @@ Json = Any
 
 
 class Absent(Enum):
-    """The treatment of a field that is absent."""
+    """Treatment of an absent field."""
 
     REFUSED = auto()
-    NONE = auto()  # only in an object; in a list, the value behind it would be read in its place
+    NONE = auto()  # only in an object; in a list, the next value would be read instead
     DEFAULT = auto()
 
 
@@ -30,8 +30,9 @@ class Field:
     Args:
         name: Key of the field.
         shape: Shape of its value.
-        absent: Treatment if it is absent.
-        null_default: JSON of its default, for a field whose null TEI refuses though clients send it; empty for others.
+        absent: Treatment if the field is absent.
+        null_default: JSON of the default, for a field whose null TEI refuses although clients send it; empty for
+            others.
     """
 
     __slots__ = ("absent", "name", "null_default", "shape")
@@ -51,10 +52,10 @@ class Struct(Shape):
         fields: Fields, in the order of their declaration.
 
     Attributes:
-        fields: As given.
+        fields: Fields, in the order of their declaration.
         names: Names of all fields, and of the fields of nested structs.
         is_nested: Whether there are nested structs.
-        quoted: Each name as it usually stands in a body, with quotes.
+        quoted: Each name in its usual form in a body, with quotes.
     """
 
     def __init__(self, name: str, *fields: Field) -> None:
@@ -68,7 +69,7 @@ class Struct(Shape):
         self.quoted = {name: f'"{name}"'.encode() for name in self.names}
 
     def null_defaults(self) -> dict[str, bytes]:
-        """Each field whose null TEI refuses, of nested structs too, with the JSON of its default."""
+        """Names of fields whose null TEI refuses, nested structs included, with the JSON of their defaults."""
         found: dict[str, bytes] = {}
         for field in self.fields:
             if field.null_default:
@@ -132,7 +133,7 @@ class Struct(Shape):
 
 
 def _struct_within(shape: Shape) -> Struct | None:
-    """The struct that a shape is, or that an optional shape holds."""
+    """The shape itself if it is a struct, or the struct within an optional shape."""
     if isinstance(shape, Optional):
         return _struct_within(shape.shape)
     return shape if isinstance(shape, Struct) else None

@@ -1,1 +1,1 @@
-"""Reading of requests and writing of replies, one file a vocabulary."""
+"""Reading of requests and writing of replies, one file per dialect."""

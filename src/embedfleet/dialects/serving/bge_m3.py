@@ -1,7 +1,7 @@
-"""bge-m3's own vocabulary: requests for any of its three outputs, and the weights of a score made of them.
+"""bge-m3's own dialect: requests for any of its three outputs, and the weights of outputs in a score.
 
-The fields have the names of FlagEmbedding 1.4 (``BGEM3FlagModel.encode`` and ``compute_score``), which clients of the
-model know: ``return_dense``, ``return_sparse``, ``return_colbert_vecs`` → ``dense_vecs``, ``lexical_weights``,
+The names of the fields are those of FlagEmbedding 1.4 (``BGEM3FlagModel.encode`` and ``compute_score``), which clients
+of the model know: ``return_dense``, ``return_sparse``, ``return_colbert_vecs`` → ``dense_vecs``, ``lexical_weights``,
 ``colbert_vecs``. The other fields of a request are those of TEI's ``/embed``.
 """
 
@@ -43,7 +43,7 @@ class Scoring:
 
 @dataclass(frozen=True, slots=True)
 class Encoding:
-    """One text's outputs; None for those that were not asked for.
+    """The outputs for one text; None for those that were not requested.
 
     Attributes:
         dense: Vector of norm 1, [dimensions].
@@ -77,7 +77,7 @@ def parse_scoring(fields: Fields) -> Scoring | None:
     """Read ``score``: the name of an output, or an object with a weight for each; None if it is absent.
 
     Raises:
-        Validation: It is something else, a weight is negative, or all are 0.
+        Validation: The value is neither, a weight is negative, or all weights are 0.
     """
     value = fields.optional("score")
     if value is None:
@@ -94,7 +94,7 @@ def parse_scoring(fields: Fields) -> Scoring | None:
 
 
 def render_encodings(encodings: Sequence[Encoding]) -> bytes:
-    """Write the reply of ``/encode``: for each requested output, a list with one answer a text."""
+    """Write the reply of ``/encode``: for each requested output, a list with one answer per text."""
     rows: dict[str, list[Any]] = {}
     for encoding in encodings:
         for name, value in (("dense", encoding.dense), ("sparse", encoding.lexical), ("colbert", encoding.colbert)):
@@ -106,6 +106,6 @@ def render_encodings(encodings: Sequence[Encoding]) -> bytes:
 
 def _wrong(value: Json) -> Validation:
     return Validation(
-        f"`score` is {value!r}, but can only be one of dense, sparse and colbert, "
+        f"`score` is {value!r}, but must be dense, sparse or colbert, "
         'or an object of weights, none negative and one above 0, such as {"dense": 1, "sparse": 0.3, "colbert": 1}'
     )

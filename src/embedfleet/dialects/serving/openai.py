@@ -1,4 +1,4 @@
-"""OpenAI's vocabulary as TEI 1.9 serves it: ``/v1/embeddings`` (source: OpenAI's API reference)."""
+"""OpenAI's dialect as TEI 1.9 serves it: ``/v1/embeddings`` (source: OpenAI's API reference)."""
 
 from base64 import b64encode
 from collections.abc import Sequence

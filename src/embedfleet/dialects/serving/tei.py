@@ -1,7 +1,7 @@
-"""The native vocabulary of Text Embeddings Inference 1.9: requests, replies, errors and reply headers.
+"""The native dialect of Text Embeddings Inference 1.9: requests, replies, errors and reply headers.
 
 Source of the shapes and of all messages: TEI 1.9 (router/src/http/types.rs, router/src/http/server.rs), compared with
-the answers of a real TEI (docs/conformance.md). The messages for bodies of a wrong form are in `dialects.serde`.
+the answers of a real TEI (docs/conformance.md). The messages for malformed bodies are in `dialects.serde`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,7 +28,7 @@ _DIRECTIONS = {"Right": "right", "right": "right", "Left": "left", "left": "left
 
 @dataclass(frozen=True, slots=True)
 class Truncation:
-    """Treatment of an input that is too long; with ``truncate`` None the server's ``auto_truncate`` decides."""
+    """Treatment of inputs that are too long; if ``truncate`` is None, the server's ``auto_truncate`` decides."""
 
     truncate: bool | None = None
     direction: Direction = "right"
@@ -114,10 +114,10 @@ def parse_embed_all(fields: Fields) -> EmbedRequest:
 
 
 def parse_inputs(fields: Fields, name: str) -> tuple[list[Input], bool]:
-    """Read the inputs in a field, and whether they are a batch.
+    """Read the inputs in a field; return them, and whether they are a batch.
 
-    A string is one input, a flat list of ids is one input, any other list is a batch. An empty list reads as one
-    input without ids, which the tokenizer refuses later, as TEI's does.
+    A string or a flat list of ids is one input; any other list is a batch. An empty list is one input without ids,
+    which the tokenizer refuses later, as TEI's does.
     """
     value = fields.raw(name)
     if isinstance(value, str):
@@ -230,12 +230,12 @@ def _truncation(fields: Fields) -> Truncation:
 
 
 def render(value: object) -> bytes:
-    """Write a reply as JSON; float32 numbers are written in their fewest digits."""
+    """Write a reply as JSON, with the fewest digits for each float32 number."""
     return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
 def render_ranks(scores: Floats, texts: Sequence[str] | None) -> bytes:
-    """Write the reply of ``/rerank``: best score first, and of equal scores the higher index first.
+    """Write the reply of ``/rerank``: best score first; among equal scores, the higher index first.
 
     Args:
         scores: Scores, [texts].
@@ -262,19 +262,19 @@ def predictions(scores: Floats, labels: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def sparse(weights: Mapping[int, float]) -> list[dict[str, Any]]:
-    """List one input's words that have a weight, by rising index."""
+    """List the weighted words of one input, by ascending index."""
     return [{"index": index, "value": weights[index]} for index in sorted(weights)]
 
 
 def descending(scores: Floats) -> list[int]:
-    """List indices by falling score; of equal scores the higher index first, as TEI reverses a stable sort."""
+    """List indices by descending score; among equal scores, the higher index first, as TEI reverses a stable sort."""
     order: list[int] = np.argsort(scores, kind="stable")[::-1].tolist()
     return order
 
 
 @dataclass(frozen=True, slots=True)
 class RequestCost:
-    """RequestCost of a request; times in seconds, of which queue and inference are means over its inputs."""
+    """Cost of a request; times in seconds; queue and inference times are means over its inputs."""
 
     characters: int
     tokens: int
@@ -285,7 +285,7 @@ class RequestCost:
 
 
 def cost_headers(cost: RequestCost) -> list[Header]:
-    """Make TEI's headers of a successful reply; times are whole milliseconds, rounded down."""
+    """Make TEI's headers of a successful reply, with times in whole milliseconds, rounded down."""
     total = _milliseconds(cost.total_s)
     return [
         (b"x-compute-type", b"gpu+optimized"),  # TEI sends this on a CPU too

@@ -1,1 +1,1 @@
-"""Splitting: the texts of a request in several requests, and the replies to these joined to one."""
+"""Splitting of a request's texts over several requests, and joining of their replies into one."""

@@ -1,7 +1,7 @@
-"""Replies to ``/encode``: for each of bge-m3's outputs, the lists of the parts of a request joined to one.
+"""Joining of replies to ``/encode``: for each of bge-m3's outputs, the lists of all parts become one list.
 
-Shape: see `dialects.serving.bge_m3`. The names of the outputs stand outside of the lists, and the only texts within
-the lists are token ids. So the names can be found by their bytes.
+`dialects.serving.bge_m3` has the shape. The names of the outputs are outside the lists, and the only strings within the
+lists are token ids. So the names can be found by their bytes.
 """
 
 from collections.abc import Sequence
@@ -40,7 +40,7 @@ class BgeM3Reply(ReplyShape):
 
 
 def _sections(count: int, reply: bytes) -> dict[bytes, bytes]:
-    """The list of each output; a reply that is not compact is parsed and written again.
+    """The list of each output, as bytes; a reply that is not compact is parsed and written again.
 
     Raises:
         Malformed: The reply has no output, or an unknown one.

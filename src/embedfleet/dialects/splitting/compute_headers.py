@@ -1,10 +1,10 @@
-"""TEI's ``x-compute-*`` and ``x-*-time`` reply headers, joined over the parts of a request (TEI 1.9, server.rs)."""
+"""Joining of TEI's ``x-compute-*`` and ``x-*-time`` reply headers over the parts of a request (TEI 1.9, server.rs)."""
 
 from collections.abc import Callable, Iterable, Sequence
 
 from embedfleet.http.message import Header
 
-# Amounts of work add up. Of times, in whole milliseconds, the slowest part's is the request's.
+# Amounts of work are summed. For times, in whole milliseconds, the maximum over the parts is taken.
 _JOINED: dict[bytes, Callable[[Iterable[int]], int]] = {
     b"x-compute-time": sum,
     b"x-compute-characters": sum,
@@ -17,9 +17,10 @@ _JOINED: dict[bytes, Callable[[Iterable[int]], int]] = {
 
 
 def join_headers(parts: Sequence[Sequence[Header]]) -> list[Header]:
-    """Make the headers of the joined reply: the first part's, with counts and times over all parts.
+    """Make the headers of the joined reply: those of the first part, with counts and times over all parts.
 
-    A count or time that a part lacks is left out. So is the length of the body, because the joined body has another.
+    A count or time that any part lacks is omitted. The length of the body is omitted too, because the joined body has
+    another length.
 
     Args:
         parts: Headers of each part's reply, with names in lower case.

@@ -1,4 +1,4 @@
-"""Replies that are one list with an answer for each text, and the reply to a single text."""
+"""Joining of replies that are a list with one answer per text, and the reply to a single text."""
 
 from collections.abc import Callable, Sequence
 
@@ -25,12 +25,12 @@ from embedfleet.dialects.splitting.row_ends import (
 
 
 class ListReply(ReplyShape):
-    """A list with one answer a text, in the order of the texts.
+    """A list with one answer per text, in the order of the texts.
 
     Args:
-        find_ends: Finds the ends of the answers in a compact reply, see `row_ends`.
-        is_answer: Whether a parsed answer is whole.
-        is_per_token: Whether an answer grows with the tokens of its text.
+        find_ends: Function of `row_ends` that finds the ends of the answers in a compact reply.
+        is_answer: Function that tells whether a parsed answer is complete.
+        is_per_token: Whether the size of an answer grows with the tokens of its text.
     """
 
     __slots__ = ("_find_ends", "_is_answer")
@@ -96,10 +96,10 @@ class ListReply(ReplyShape):
 
 
 class SingleReply(ReplyShape):
-    """The reply to a request whose one text is not in a list; there is nothing to join.
+    """The reply to a request with one text outside of a list, so that there is nothing to join.
 
     Args:
-        is_answer: Whether a parsed reply is whole.
+        is_answer: Function that tells whether a parsed reply is complete.
     """
 
     __slots__ = ("_is_answer",)
@@ -121,7 +121,7 @@ class SingleReply(ReplyShape):
 
 
 def _join_rows(rows: Sequence[memoryview]) -> bytes:
-    """Write rows as one JSON list, copying each once: at these sizes a copy costs more than the search for brackets."""
+    """Write rows as one JSON list, copying each once, because a copy costs more than the search for brackets."""
     pieces: list[bytes | memoryview] = [b","] * (2 * len(rows) + 1)
     pieces[0], pieces[-1] = b"[", b"]"
     pieces[1::2] = rows
@@ -129,7 +129,7 @@ def _join_rows(rows: Sequence[memoryview]) -> bytes:
 
 
 def _is_in_order(ordered: Sequence[PartReply]) -> bool:
-    """Whether parts, sorted by their first text, hold the texts in the order of the request."""
+    """Whether parts, sorted by their first text, contain the texts in the order of the request."""
     end = 0
     for items, _ in ordered:
         start, end = end, end + len(items)

@@ -1,4 +1,4 @@
-"""Replies to ``/v1/embeddings``: the vectors of all parts of a request in one list, and their usage summed.
+"""Joining of replies to ``/v1/embeddings``: the vectors of all parts in one list, and the sum of their usage.
 
 Shape: OpenAI's API reference, with the fields in the order in which TEI 1.9 writes them (router/src/http/types.rs).
 """
@@ -24,10 +24,10 @@ _Span = tuple[int, int]
 class OpenAIReply(ReplyShape):
     """``{"object", "data": [{"object", "embedding", "index"}], "model", "usage"}``, float or base64.
 
-    Only the first number of a vector in base64 is checked. This route always normalises: if one number is NaN, then so
-    are the norm and every number of the normalised vector.
+    Of a vector in base64, only the first number is checked. This is enough, because the route always normalises: a NaN
+    in the vector makes the norm and every normalised number NaN.
 
-    The joined reply has its other fields from the reply with the first text of the request.
+    The joined reply takes its other fields from the reply with the first text of the request.
     """
 
     __slots__ = ()
@@ -55,7 +55,7 @@ class OpenAIReply(ReplyShape):
 
 
 def _find_vectors(reply: bytes) -> list[_Span] | None:
-    """Find the vectors of a compact reply; None if it is not compact, not whole, or has a null."""
+    """Find the vectors of a compact reply; None if it is not compact, is incomplete, or has a null."""
     if not reply.startswith(_OPENING):
         return None
     spans: list[_Span] = []
@@ -79,7 +79,7 @@ def _find_vectors(reply: bytes) -> list[_Span] | None:
 
 
 def _has_numbers(reply: bytes, end: int) -> bool:
-    """Whether there is no null and no NaN up to ``end``; the names of the fields have neither ``u`` nor ``N``."""
+    """Whether there is no null and no NaN up to ``end``; the names of the fields contain neither ``u`` nor ``N``."""
     start = len(_OPENING)
     return reply.find(b"u", start, end) < 0 and reply.find(b"N", start, end) < 0
 
@@ -95,13 +95,13 @@ def _is_finite(reply: bytes, start: int) -> bool:
 
 
 def _is_whole(reply: bytes, end: int) -> bool:
-    """Whether the fields behind the last vector can be parsed; raises Malformed if not."""
+    """Whether the fields after the last vector can be parsed; raises Malformed if not."""
     _tail(reply, end)
     return True
 
 
 def _tail(reply: bytes, end: int) -> dict[str, Json]:
-    """Parse the fields behind the list of vectors, whose last vector ends at ``end``.
+    """Parse the fields after the list of vectors, whose last vector ends at ``end``.
 
     Raises:
         Malformed: The reply ends within them.
@@ -142,7 +142,7 @@ def _parse(count: int, reply: bytes) -> dict[str, Json]:
     """Parse a reply, compact or not.
 
     Raises:
-        Malformed: It does not have a vector for each of ``count`` texts.
+        Malformed: The reply does not have a vector for each of ``count`` texts.
     """
     value = parse(reply)
     data = value.get("data") if isinstance(value, dict) else None

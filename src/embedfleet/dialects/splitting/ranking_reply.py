@@ -1,4 +1,4 @@
-"""Replies to ``/rerank``: the ranks of all parts of a request, merged into one ranking as TEI sorts it."""
+"""Joining of replies to ``/rerank``: the ranks of all parts, merged into one ranking in TEI's order."""
 
 from collections.abc import Sequence
 from math import isfinite
@@ -14,14 +14,14 @@ _CLOSING = b"}]"
 _SCORE = b',"score":'
 
 _Rank = tuple[float, int, bytes]
-"""Score, index in the part, and the bytes of the rank's other fields from the comma behind the index on."""
+"""Score, index in the part, and bytes of the other fields of a rank, starting with the comma after the index."""
 
 
 class RankingReply(ReplyShape):
-    """``[{"index", "text"?, "score"}]``, by falling score, and of equal scores the higher index first.
+    """``[{"index", "text"?, "score"}]``, by descending score; among equal scores, the higher index first.
 
-    A text may hold anything, but every quote within it is escaped. So ``{"index":`` with plain quotes always begins a
-    rank, and ``,"score":`` its score.
+    A text may contain anything, but every quote in it is escaped. So ``{"index":`` with plain quotes always begins
+    a rank, and ``,"score":`` always begins its score.
 
     `check` does not read every score and index of a compact reply; `join` does.
     """
@@ -43,7 +43,7 @@ class RankingReply(ReplyShape):
 
 
 def _is_plain(count: int, reply: bytes) -> bool:
-    """Whether a reply is compact and whole, has ``count`` ranks, and no null or NaN."""
+    """Whether a reply is compact and complete, has ``count`` ranks, and no null or NaN."""
     if not reply.startswith(_OPENING) or not reply.endswith(_CLOSING) or reply.count(_OPENING[1:]) != count:
         return False
     if b'"score":null' in reply or b'"score":NaN' in reply:
@@ -58,7 +58,7 @@ def _read(count: int, reply: bytes) -> list[_Rank]:
     """Read the ranks of a reply.
 
     Raises:
-        Malformed: They are not one for each of ``count`` texts, or a score is not a number.
+        Malformed: The reply does not have one rank for each of ``count`` texts, or a score is not a number.
     """
     ranks = _split(reply)
     if ranks is None:
@@ -69,7 +69,7 @@ def _read(count: int, reply: bytes) -> list[_Rank]:
 
 
 def _split(reply: bytes) -> list[_Rank] | None:
-    """Split a compact reply into its ranks; None if it is not compact, or not whole."""
+    """Split a compact reply into its ranks; None if it is not compact or is incomplete."""
     if not reply.startswith(_OPENING) or not reply.endswith(_CLOSING):
         return None
     ranks: list[_Rank] = []

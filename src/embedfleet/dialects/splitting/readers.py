@@ -1,6 +1,6 @@
 """Readers of request bodies: each finds the texts in a body of one shape, for the gateway to split.
 
-A body that is not of the shape gives None: it goes whole to a replica, which refuses it in TEI's words.
+For a body of another shape, a reader returns None; the body goes whole to a replica, which refuses it in TEI's words.
 """
 
 from abc import ABCMeta, abstractmethod
@@ -22,7 +22,7 @@ class BodyReader(metaclass=ABCMeta):
     """A shape of request bodies.
 
     Attributes:
-        summary: The shape in a few words, for the reference page.
+        summary: Short description of the shape, for the reference page.
         is_rerank: Whether the texts are ranked by a query.
     """
 
@@ -35,21 +35,21 @@ class BodyReader(metaclass=ABCMeta):
 
     @abstractmethod
     def read(self, operation: str, reply: ReplyShape, fields: Object, most: int) -> Texts | None:
-        """Find the texts of a request; None if the body is not of this shape.
+        """Find the texts of a request; None if the body has another shape.
 
         Args:
-            operation: What the request asks for, by its name in the table of routes.
+            operation: Name of the operation in the table of routes.
             reply: Shape of the reply to a list of texts.
             fields: Fields of the body.
-            most: Greatest number of texts that a request may have.
+            most: Most texts of a request.
 
         Raises:
-            Validation: There are more texts.
+            Validation: The request has more than ``most`` texts.
         """
 
 
 class InputsReader(BodyReader):
-    """Texts or lists of token ids in one field, or a single one that is not in a list.
+    """Texts or lists of token ids in one field, or a single text or list of ids.
 
     Args:
         name: Name of the field.
@@ -137,20 +137,20 @@ class SimilarityReader(BodyReader):
 
 
 def _check_count(texts: list[Json], most: int) -> None:
-    """Refuse too many texts before any of them is examined."""
+    """Refuse too many texts before the reader looks at any of them."""
     if len(texts) > most:
         raise Validation(f"batch size {len(texts)} > maximum allowed batch size {most}")
 
 
 def _are_strings(value: Json) -> TypeGuard[list[str]]:
-    """Whether a value is a list of strings, at least one."""
+    """Whether a value is a list of at least one string."""
     return type(value) is list and {*map(type, value)} == _STRING
 
 
 def _are_ids(value: list[Json]) -> bool:
-    """Whether all items are unsigned numbers of 32 bits, or booleans, which the replica refuses.
+    """Whether all items are unsigned 32-bit integers or booleans; a replica refuses the booleans.
 
-    To make an array of them is much faster than a loop over thousands of ids.
+    Building an array is much faster than a loop over thousands of ids.
     """
     try:
         array("I", value)

@@ -1,9 +1,9 @@
-"""The abstract shape of a successful reply, and what its concrete shapes share.
+"""The base class for shapes of successful replies, with helpers that the shapes share.
 
-A vector of 1024 numbers is 12 KB of JSON. To parse it and to write it again costs more than everything else that the
-gateway does with it. So a reply in compact JSON, as serde_json and orjson write it, is split at its brackets and joined
-again; the numbers stay the bytes that the replica wrote. A reply that is written otherwise (with spaces, or with its
-fields in another order) is parsed.
+A vector of 1024 numbers is 12 KB of JSON. Parsing and writing it would cost more than all other work of the gateway on
+it. So a reply in compact JSON, as serde_json and orjson write it, is split at its brackets and joined as bytes; the
+numbers remain as the replica wrote them. A reply in another form (with spaces, or with its fields in another order) is
+parsed.
 
 Shapes: TEI 1.9 (router/src/http/types.rs).
 """
@@ -17,7 +17,7 @@ from embedfleet.dialects.json_body import Json
 from embedfleet.errors import Malformed
 
 PartReply = tuple[Sequence[int], bytes]
-"""The texts of a request that one replica was sent, by index and in its order, and the body of its reply."""
+"""Indices of the texts in a part, in the order of sending, and the body of the reply to the part."""
 
 _LONGEST_QUOTE = 80
 
@@ -26,8 +26,8 @@ class ReplyShape(metaclass=ABCMeta):
     """The shape of a successful reply, which has one answer for each text.
 
     Attributes:
-        is_per_token: Whether an answer grows with the tokens of its text: a vector or a weight for each. Otherwise
-            it has the same size for every text.
+        is_per_token: Whether an answer grows with the tokens of its text, with a vector or a weight per token.
+            Otherwise it has the same size for every text.
     """
 
     __slots__ = ("is_per_token",)
@@ -37,7 +37,7 @@ class ReplyShape(metaclass=ABCMeta):
 
     @abstractmethod
     def check(self, count: int, reply: bytes) -> None:
-        """Check that a reply holds a whole answer to each of ``count`` texts.
+        """Check that a reply has a complete answer to each of ``count`` texts.
 
         Raises:
             Malformed: The number of answers differs, an answer is incomplete, or a number is null or NaN.
@@ -45,13 +45,13 @@ class ReplyShape(metaclass=ABCMeta):
 
     @abstractmethod
     def join(self, parts: Sequence[PartReply]) -> bytes:
-        """Join the replies to the parts of a request to the reply that one replica would have given.
+        """Join the replies to the parts of a request into the reply that one replica would have given.
 
         Args:
-            parts: Each text of the request is in exactly one of them; in any order.
+            parts: Parts in any order; each text of the request is in exactly one of them.
 
         Raises:
-            Malformed: A reply would fail `check`.
+            Malformed: One of the replies would fail `check`.
         """
 
 
@@ -59,7 +59,7 @@ def parse(reply: bytes) -> Json:
     """Parse a reply.
 
     Raises:
-        Malformed: It is not JSON; NaN is not JSON.
+        Malformed: The reply is not JSON, for example because of a NaN.
     """
     try:
         return orjson.loads(reply)
@@ -79,5 +79,5 @@ def is_number(value: Json) -> bool:
 
 
 def is_vector(value: Json) -> bool:
-    """Whether a JSON value is a list of numbers, at least one."""
+    """Whether a JSON value is a list of at least one number."""
     return isinstance(value, list) and bool(value) and all(map(is_number, value))

@@ -1,16 +1,16 @@
-"""Ends of the answers in a compact JSON list, found by searching bytes.
+"""Search for the ends of the answers in a compact JSON list, by their bytes.
 
-The first answer starts at 1, each other one behind the comma after the one before. Every function here returns the
-index behind each answer, or None if the reply is not compact, or not whole, or has a null or NaN.
+The first answer starts at index 1, and each later one after the comma that follows its predecessor. Every function here
+returns the index after each answer, or None if the reply is not compact, is incomplete, or has a null or NaN.
 """
 
 _CLOSING = ord("]")
-# The bytes that a number may begin with; only the first number of a reply is checked.
+# First bytes of a number; only the first number of a reply is checked.
 _BEGINNINGS = frozenset(b"%c" % byte for byte in b"-0123456789")
 
 
 def vector_ends(reply: bytes) -> list[int] | None:
-    """Find the ends of ``[[f32]]``. An ``n`` means a null and an ``N`` a NaN, for numbers have neither letter."""
+    """Find the ends of ``[[f32]]``. An ``n`` shows a null and an ``N`` a NaN, because numbers have neither letter."""
     if b"n" in reply or b"N" in reply or reply[2:3] not in _BEGINNINGS:
         return None
     return _list_ends(reply, 2)
@@ -24,13 +24,13 @@ def sparse_ends(reply: bytes) -> list[int] | None:
 
 
 def _list_ends(reply: bytes, least: int) -> list[int] | None:
-    """Find the ends of lists in a list that hold no brackets themselves.
+    """Find the ends of inner lists that contain no brackets.
 
     `bytes.find` for one byte is many times faster than `bytes.count` and `bytes.split`.
 
     Args:
         reply: Body of the reply.
-        least: Least distance of a list's opening and closing brackets, in bytes: 1 if it may be empty.
+        least: Least distance between the brackets of an inner list, in bytes: 1 if it may be empty.
     """
     if not reply.startswith(b"[[") or not reply.endswith(b"]]"):
         return None
@@ -86,8 +86,8 @@ def number_ends(reply: bytes) -> list[int] | None:
 def prediction_ends(reply: bytes) -> list[int] | None:
     """Find the ends of ``[[{"score", "label"}]]``.
 
-    Labels are texts and may hold brackets. But every quote within a text is escaped. So the sequence searched for here,
-    which has a plain quote between a brace and a letter, occurs only between answers.
+    Labels may contain brackets, but every quote in a label is escaped. So the searched sequence, which has a plain
+    quote between a brace and a letter, occurs only between answers.
     """
     if not reply.startswith(b'[[{"score":') or not reply.endswith(b'"}]]'):
         return None

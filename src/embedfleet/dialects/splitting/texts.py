@@ -1,7 +1,7 @@
-"""The texts of a request: how many there are, their estimated cost, requests for some of them, and the joined reply.
+"""The texts of a request: their number and estimated cost, bodies for some of them, and the joined reply.
 
-The gateway sends the texts of one request to several replicas, and its client must not notice. Only what this needs is
-read here; a replica finds and reports what is wrong with a request. Shapes: TEI 1.9 (router/src/http/types.rs).
+The gateway sends the texts of one request to several replicas, and the client must not notice. Only the fields for this
+are read here; replicas find and report errors in a request. Shapes: TEI 1.9 (router/src/http/types.rs).
 """
 
 from collections.abc import Callable, Sequence
@@ -30,17 +30,18 @@ class Texts:
     """The texts of a request, and the rest of its body.
 
     Args:
-        operation: What the request asks for, by the name in the table of routes; aliases share it.
+        operation: Name of the operation in the table of routes; aliases share it.
         fields: Fields of the body.
-        texts: Texts as they are in the body.
+        texts: Texts, unchanged from the body.
         reply: Shape of the reply.
         name: Name of the field that holds the texts.
 
     Attributes:
-        count: Number of texts; 1 for a text that is not in a list.
+        count: Number of texts; 1 for a text outside of a list.
         reply: Shape of the reply.
         is_rerank: Whether the texts are ranked by a query.
-        extra_inputs: Inputs that each part has beside its texts, and that count towards a replica's batch limit.
+        extra_inputs: Number of inputs that every part repeats besides its texts, and that count towards a replica's
+            batch limit.
     """
 
     __slots__ = ("_fields", "_name", "_operation", "_texts", "count", "reply")
@@ -62,7 +63,7 @@ class Texts:
         return self.count > 1
 
     def repeats_a_key(self, body: bytes) -> bool:
-        """Whether a field may be in the body twice, so that requests for parts could mean something else."""
+        """Whether a field may occur twice in the body, so that requests for parts could differ in meaning."""
         return repeats_a_key(body, self._fields)
 
     def characters(self) -> int:
@@ -73,46 +74,46 @@ class Texts:
         """Estimate the cost of each text, in tokens.
 
         Args:
-            tokens: Estimates the tokens of a text from its number of characters.
+            tokens: Function that estimates the tokens of a text from its number of characters.
         """
         return [tokens(len(text)) for text in self._texts]
 
     def sizes(self) -> list[int]:
-        """Size of each text in a body with its comma, in bytes."""
+        """Size of each text in a body, with its comma, in bytes."""
         return [len(orjson.dumps(text)) + 1 for text in self._texts]
 
     def frame_size(self) -> int:
-        """Size of a body without any text, which each part has beside its texts, in bytes."""
+        """Size of a body without any text, in bytes; every part has this besides its texts."""
         return len(orjson.dumps(self._with([])))
 
     def body(self, items: Sequence[int]) -> bytes:
-        """Write a request for some of the texts, in the order given; everything else is as in the client's request."""
+        """Write a body for some of the texts, in the given order; all other fields stay as the client sent them."""
         if self.count == 1:
             return orjson.dumps(self._fields)
         texts = self._texts
         return orjson.dumps(self._with([texts[item] for item in items]))
 
     def fingerprints(self) -> list[int]:
-        """Make a number for each text that is equal wherever the model computes the same for that text.
+        """Make one number per text; equal numbers mean the same computation for the same text.
 
-        Fields that only change what is made of the model's output, such as `normalize`, do not count; neither do
-        unknown fields. Otherwise a text that kills replicas would seem to be another text with each new field.
+        Fields that only affect the use of the model's output, such as `normalize`, and unknown fields do not change the
+        number. Otherwise a deadly text would look like another text with each new field.
         """
         frame = hash((self._operation, orjson.dumps(self._context())))
         return [hash((frame, tuple(text) if type(text) is list else text)) for text in self._texts]
 
     def _context(self) -> list[Json]:
-        """The values that change what the model computes for a text; a null counts as absent."""
+        """Values of the fields that change the computation for a text; a null counts as absent."""
         return [self._fields.get(name) for name in _TOKENIZATION_FIELDS]
 
     @property
     def prompt_name(self) -> Json:
-        """Name of the prompt that the request asks for; None if it asks for none."""
+        """Name of the prompt in the request; None if there is none."""
         return self._fields.get("prompt_name")
 
     def maybe_tokenless(self) -> list[MaybeTokenless]:
-        """List the inputs of which a tokenizer may make no token."""
-        for text in self._texts:  # mostly none: a visible first character rules it out
+        """List the inputs that may have no token."""
+        for text in self._texts:  # usually none: a visible first character excludes it
             if type(text) is not str or not " " < text[:1] < "\x7f":
                 return self._check_each()
         return []
@@ -127,7 +128,7 @@ class Texts:
         ]
 
     def check(self, count: int, reply: bytes) -> None:
-        """Check that a reply with status 200 holds a whole answer to each of ``count`` texts.
+        """Check that a reply with status 200 has a complete answer to each of ``count`` texts.
 
         Raises:
             Malformed: The number of answers differs, an answer is incomplete, or a number is null or NaN.
@@ -135,22 +136,22 @@ class Texts:
         self.reply.check(count, reply)
 
     def join(self, parts: Sequence[PartReply]) -> bytes:
-        """Join replies to the reply to the whole request, byte for byte as one replica would have written it.
+        """Join replies into the reply to the whole request, byte for byte as one replica would have written it.
 
         Args:
-            parts: Each text is in exactly one of them; in any order.
+            parts: Parts in any order; each text is in exactly one of them.
 
         Raises:
-            Malformed: A reply would fail `check`.
+            Malformed: One of the replies would fail `check`.
         """
         return self.reply.join(parts)
 
     def locate_error(self, item: int, reply: bytes) -> bytes:
-        """Add to the error body that one text was answered with which text of the request that was."""
+        """Add the place of a text in the request to the error body that a replica gave for it."""
         return add_place(reply, self._place(item)) if self.can_split else reply
 
     def _with(self, texts: list[Json]) -> Object:
-        """The fields with other texts."""
+        """Copy of the fields, with the given texts."""
         return {**self._fields, self._name: texts}
 
     def _place(self, item: int) -> str:
@@ -170,7 +171,7 @@ class Inputs(Texts):
 
 
 class RerankTexts(Texts):
-    """Texts to rank by a query, which the model reads together with each of them: it counts once for each text."""
+    """Texts to rank by a query; the model reads the query with each text, so it counts once per text."""
 
     __slots__ = ("_query_length",)
 
@@ -185,7 +186,7 @@ class RerankTexts(Texts):
         query = self._fields["query"]
         if query and not is_invisible(query):
             return []
-        beginning = query[:EXCERPT_CHARACTERS]  # the whole query is checked once, not again with each text
+        beginning = query[:EXCERPT_CHARACTERS]  # the whole query is checked once, not for each text
         found = [maybe_tokenless(self._place(item), (beginning, text)) for item, text in enumerate(self._texts)]
         return [one for one in found if one is not None]
 
@@ -231,7 +232,7 @@ class TextsToClassify(Texts):
 class Sentences(Texts):
     """Sentences to compare with a source sentence.
 
-    The source goes with each part. It counts once: its cost is added to the first sentence's.
+    Every part repeats the source. Its cost counts once, with the first sentence.
     """
 
     __slots__ = ("_source_length",)
@@ -244,7 +245,7 @@ class Sentences(Texts):
 
     @override
     def maybe_tokenless(self) -> list[MaybeTokenless]:
-        """List the inputs of which a tokenizer may make no token; the source is one of the inputs."""
+        """List the inputs that may have no token; the source is one of the inputs."""
         source = self._fields["inputs"]["source_sentence"]
         found = super().maybe_tokenless()
         if is_invisible(source):

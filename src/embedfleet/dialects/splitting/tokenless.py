@@ -1,4 +1,4 @@
-"""Inputs of which a model's tokenizer may make no token, as far as that can be seen without the tokenizer."""
+"""Detection of inputs that may have no token, as far as this is possible without the tokenizer."""
 
 import re
 from collections.abc import Sequence
@@ -6,17 +6,17 @@ from typing import Final, NamedTuple
 from unicodedata import category
 
 _INVISIBLE: Final = "CZM"  # Unicode categories: control characters, blanks, and combining marks
-# Most characters of these categories. The search for any other one is fast, however long the text is.
+# Nearly all characters of these categories. The search for any other character is fast, however long the text is.
 _BLANK: Final = r"\s\x00-\x1f\x7f-\xa0\xad\u0300-\u036f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff"
 _NOT_BLANK: Final = re.compile(f"[^{_BLANK}]")
-_CHECKED: Final = 256  # characters that are checked one by one, from the first one that is not in `_BLANK`
+_CHECKED: Final = 256  # characters that are checked one by one, starting with the first that is not in `_BLANK`
 
 EXCERPT_CHARACTERS: Final = 1000
-"""Characters of an invisible text that a replica's tokenizer is asked about."""
+"""Characters of an invisible text that are sent to a replica's tokenizer."""
 
 
 class MaybeTokenless(NamedTuple):
-    """An input of which a tokenizer may make no token.
+    """An input that may have no token.
 
     Attributes:
         place: Place of the input in the body, such as ``inputs[3]``.
@@ -30,7 +30,7 @@ class MaybeTokenless(NamedTuple):
 
 
 def is_invisible(text: str) -> bool:
-    """Whether a text has no visible character; False for an empty one, which replicas refuse."""
+    """Whether a text has no visible character; False for an empty text, which replicas refuse."""
     if not text or " " < text[0] < "\x7f":
         return False
     if text.isspace():  # true for most invisible texts, and many times faster than the search
@@ -42,9 +42,9 @@ def is_invisible(text: str) -> bool:
 
 
 def maybe_tokenless(place: str, texts: Sequence[str]) -> MaybeTokenless | None:
-    """Check texts that a tokenizer gets together; None if one of them is visible, or if all are empty.
+    """Check the texts of one input; None if any is visible, or if all are empty.
 
-    Each text is checked by itself: to join them first would copy a long query once for every text.
+    Each text is checked separately, because joining them would copy a long query once per text.
     """
     if not all(not text or is_invisible(text) for text in texts):
         return None

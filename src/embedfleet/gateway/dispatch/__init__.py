@@ -1,29 +1,36 @@
-"""Decisions of the gateway, without I/O: which replica gets which chunk, and what follows from what replicas do.
+"""The gateway's decisions, without I/O: which replica gets which chunk, and what happens when a replica fails.
 
-`dispatcher` is the state machine. `pool` knows the replicas, `open_requests` knows the requests and where their chunks
-are, `admission` bounds what waits; `placement`, `online` and `bulk` send, `retries`, `hedges` and `quarantine` send
-again. All of TEI's calls are idempotent, so each may be sent again, within a budget.
+`dispatcher` is the state machine. `pool` holds the replicas; `open_requests` holds the requests and tracks where their
+chunks are; `admission` limits the queues. `placement`, `online` and `bulk` decide where a chunk is sent; `retries`,
+`hedges` and `quarantine` decide when it is sent again. All of TEI's calls are idempotent, so each may be repeated,
+within a budget.
 
-===============================  =====================================================================
-what a replica did               what follows
-===============================  =====================================================================
-answered 2xx, 3xx, 4xx           the chunk is done; a 4xx ends its whole request
-429                              no failure: the chunk waits again, the replica's window shrinks and it gets nothing
-                                 new until it answers anything or a moment passes; relayed once every replica said so
-                                 with nothing else to do, because then the chunk alone is too much for them
-424                              sent to another replica; if that says it too, the input is to blame: the chunk is
-                                 halved until one text is left, whose 424 is the request's
-500, 502, 503, 504               sent to another replica; relayed if there is no other or the sends are used up
-424, 5xx, three in a row         it has to infer before it gets anything new; ejected if another answers what it did not
-other 4xx, sixteen in a row      it has to infer, and serves meanwhile
-refused                          ejected; sent elsewhere, and it does not count as a send
-malformed, broken                it has to infer before it gets anything new; sent elsewhere; if another answers that,
-                                 it is ejected; 502 when the sends are used up, and for a while afterwards at once
-timed out                        ejected; sent elsewhere; 502 when the sends are used up
-reset: all connections ended     ejected; the chunk may have killed it, and is tried again alone (`quarantine`)
-starved: not asked for want of   its state stays; the chunk waits until the replica answers anything or a moment
-files or ports of the gateway    passes, and that does not count as a send; 503 when it has waited too long
-silent                           suspect: it gets nothing new, and what it has is sent to another as well; the first
-                                 answer counts, the other connection is closed; what two are silent over is tried alone
-===============================  =====================================================================
+=============================  =======================================================================================
+what the replica did           what follows
+=============================  =======================================================================================
+answered 2xx, 3xx, 4xx         the chunk is done; a 4xx ends its whole request
+429                            not a failure: the chunk waits again, and the replica's window shrinks; the replica gets
+                               nothing new until it answers anything or a moment passes; relayed once every active
+                               replica answered 429 while it had nothing else, because the chunk alone is too much
+424                            the chunk is sent to another replica; if there is none or it answers 424 too, the chunk
+                               is halved, until the text at fault is alone and its 424 is relayed
+500, 502, 503, 504             the chunk is sent to another replica; relayed if there is no other or the sends are
+                               used up
+424, 5xx, three in a row       the replica must pass a probe before it gets anything new; it is ejected if another
+                               replica answers one of the chunks that it failed
+other 4xx, sixteen in a row    the replica must pass a probe, and serves meanwhile
+refused                        the replica is ejected; the chunk is sent elsewhere, and this does not count as a send
+malformed, broken              the replica must pass a probe before it gets anything new; the chunk is sent elsewhere;
+                               if another replica answers it, the first is ejected; 502 when the sends are used up,
+                               and for a while afterwards equal requests get that 502 at once
+timed out                      the replica is ejected; the chunk is sent elsewhere; 502 when the sends are used up
+reset: all connections ended   the replica is ejected; the chunk may have killed it, and is tried again alone
+                               (`quarantine`)
+starved: not sent, because     the replica keeps its state; the chunk waits until the replica answers anything or a
+the gateway lacks files,       moment passes, and this does not count as a send; 503 when it has waited too long
+memory or ports
+silent                         the replica is suspect and gets nothing new; its chunks are also sent to another
+                               replica; the first answer counts, and the other connection is closed; a chunk over
+                               which two replicas are silent is tried alone
+=============================  =======================================================================================
 """

@@ -19,7 +19,7 @@ class Abilities:
     Attributes:
         batch_tokens: ``max_batch_tokens``.
         batch_texts: ``max_client_batch_size``, the most texts of one request.
-        permits: ``max_concurrent_requests``, the most texts under way at once.
+        permits: ``max_concurrent_requests``, the most texts in progress at once.
         input_tokens: ``max_input_length``; longer texts are truncated.
         body_bytes: Largest body of a request; ``/info`` does not state it.
     """
@@ -32,8 +32,8 @@ class Abilities:
 
     @classmethod
     def of(cls, info: Mapping[str, Any]) -> "Abilities":
-        """Read TEI's ``/info``; a field that is missing or no number above zero has TEI's default."""
+        """Read the limits from TEI's ``/info``; a missing or invalid field gets TEI's default."""
         stated = {name: info.get(key) for name, key in _INFO_NAMES.items()}
         read = cls(**{name: value for name, value in stated.items() if type(value) is int and value > 0})
-        # TEI refuses a request of more texts than it has permits, however idle it is.
+        # TEI refuses a request with more texts than it has permits, even when it is idle.
         return replace(read, batch_texts=min(read.batch_texts, read.permits))

@@ -1,4 +1,4 @@
-"""Admission: which requests are let in, and when refused ones are to come again."""
+"""Admission: which requests are admitted, and when refused clients should retry."""
 
 from math import ceil
 
@@ -9,42 +9,43 @@ from embedfleet.gateway.dispatch.limits import DispatchLimits
 from embedfleet.gateway.dispatch.request import Request
 from embedfleet.gateway.dispatch.reservations import Reservations
 
-_UNKNOWN_S = 5.0  # seconds until a client is to come again while no replica serves
-_LEAST_SHARE = 0.5  # least assumed share of the nominal rate: a measurement of quieter times is too low
+_UNKNOWN_S = 5.0  # Retry-After in seconds while no replica serves
+_LEAST_SHARE = 0.5  # least assumed share of the nominal rate, because a rate measured under light load is too low
 
 
 class Admission:
-    """Bounds both queues in time, and together in bytes; what comes while nothing waits is always admitted.
+    """Limits each queue in seconds and both together in bytes; a request that finds its queue empty is always admitted.
 
     Args:
         limits: Limits of the dispatcher.
-        rate: Rate at which work is done.
+        rate: Measured rate at which the pool finishes tokens.
     """
 
     def __init__(self, limits: DispatchLimits, rate: DrainRate) -> None:
         self._limits = limits
         self._rate = rate
-        # Indexed by whether a request is online. A request larger than the whole queue is admitted once nothing waits.
-        # Such requests have an order of their own, or small ones would be told the time of the large ones.
+        # Indexed by whether a request is online. A request larger than the whole queue is admitted once the queue is
+        # empty. Such requests have their own reservations; otherwise small requests would get the late times of the
+        # large ones.
         self._reservations = (Reservations(), Reservations())
         self._reservations_of_huge = (Reservations(), Reservations())
 
     def refusal(
         self, request: Request, *, waiting: int, queued_bytes: int, tokens_per_s: float, now: float
     ) -> Refuse | Separate | None:
-        """Decide whether a request is refused, and when it will be admitted instead.
+        """Decide whether a request is refused, and when the client should retry.
 
-        A shared request is separated rather than refused: each of its clients is judged, and told a time, alone.
+        A shared request is separated rather than refused, so that each of its clients gets its own decision and time.
 
         Args:
-            request: Request that has just come.
-            waiting: Estimated tokens of its class that wait.
-            queued_bytes: Bytes of the bodies of both classes that wait.
+            request: Request that has just arrived.
+            waiting: Estimated tokens that wait in the queue of its class.
+            queued_bytes: Bytes of all bodies that wait, of both classes.
             tokens_per_s: Combined throughput of all replicas.
             now: Time in seconds.
 
         Returns:
-            None if it is admitted.
+            Refusal or separation; None if the request is admitted.
         """
         key = request.handle.key
         reservations, huge = self._reservations[request.is_online], self._reservations_of_huge[request.is_online]
@@ -69,6 +70,6 @@ class Admission:
         return Refuse(request, error, "online-queue" if request.is_online else "bulk-queue")
 
     def _seconds(self, tokens: float, tokens_per_s: float) -> float:
-        """Return the seconds until so many tokens are worked off."""
+        """Return the seconds that the pool needs for the given number of tokens."""
         rate = max(self._rate.tokens_per_s, _LEAST_SHARE * tokens_per_s)
         return tokens / rate if rate > 0 else _UNKNOWN_S

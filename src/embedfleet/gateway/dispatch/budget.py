@@ -1,4 +1,4 @@
-"""How much work may be done twice."""
+"""The budget for work that is sent again."""
 
 
 class Budget:
@@ -6,7 +6,7 @@ class Budget:
 
     Args:
         share: Share of the tokens sent for the first time.
-        burst: Tokens that may be sent again before any share was earned; also the most that is saved up.
+        burst: Tokens that may be sent again before any share was earned; also the most tokens that can be saved up.
 
     Attributes:
         spent: Tokens spent since the start.
@@ -20,7 +20,7 @@ class Budget:
         self._seen = 0
 
     def spend(self, tokens: int, sent: int) -> bool:
-        """Spend tokens if they are left; return whether they were.
+        """Spend tokens if the budget allows it; return whether it did.
 
         Args:
             tokens: Tokens to spend.

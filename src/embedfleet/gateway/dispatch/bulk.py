@@ -1,4 +1,4 @@
-"""Sending of bulk work: requests are split as late as possible, for replicas that are about to run dry."""
+"""Sending of bulk work: requests are split as late as possible, for replicas that are about to run out of work."""
 
 from math import ceil, inf
 
@@ -12,13 +12,13 @@ from embedfleet.gateway.dispatch.replica import Replica
 from embedfleet.gateway.dispatch.request import Chunk, Request, SplitState
 from embedfleet.gateway.dispatch.splitting import PartBounds, most_tokens, split_next, staggered
 
-_BACKLOG_S = 2.0  # seconds of bulk work above which throughput counts for more than the time of one chunk
-_RESERVE_ROUNDS = 2  # replicas are spared only below a backlog of so many chunks for each other replica
+_BACKLOG_S = 2.0  # seconds of waiting bulk work above which throughput counts for more than the duration of one chunk
+_RESERVE_ROUNDS = 2  # replicas are kept free only below a backlog of so many chunks for each other replica
 _REPLICAS_PER_SPARED = 8
-_SMALLEST_SHARE = 0.25  # of a chunk's tokens, to which it shrinks to use idle replicas
-_REFILL = 1 / 3  # share of a chunk's tokens; if a call leaves that much of it, another call goes with it
-_STARVED_S = 2.0  # without bulk work at any replica while some waits; then one chunk goes regardless
-_FULL = 0.95  # share of a batch's tokens: estimates are off, and the excess would take a batch of its own
+_SMALLEST_SHARE = 0.25  # least share of a chunk's tokens, to which it shrinks so that all idle replicas get work
+_REFILL = 1 / 3  # share of a chunk's tokens; while at least that much is unsent, another call is sent
+_STARVED_S = 2.0  # seconds without bulk work at any replica while some waits; then one chunk is sent regardless
+_FULL = 0.95  # share of a batch's tokens: estimates are inexact, and any excess would need a second batch
 
 
 class BulkSender:
@@ -28,10 +28,10 @@ class BulkSender:
         limits: Limits of the dispatcher.
         pool: Replicas of the service.
         requests: Open requests, with the bulk queue.
-        quarantine: Where chunks go whose texts a replica has died with since they came.
+        quarantine: Quarantine, for chunks with a text that a replica has died with since they arrived.
 
     Attributes:
-        due: Time at which the next replica is about to run dry; infinite if nothing waits for that.
+        due: Time at which the next replica will be about to run out of work; infinite if no bulk work waits for that.
     """
 
     def __init__(self, limits: DispatchLimits, pool: Pool, requests: OpenRequests, quarantine: Quarantine) -> None:
@@ -41,12 +41,12 @@ class BulkSender:
         self._requests = requests
         self._queue = requests.bulk_queue
         self._quarantine = quarantine
-        self._fed_at = 0.0  # last time at which a replica had bulk work, or none waited
+        self._fed_at = 0.0  # last time at which a replica had bulk work, or no bulk work waited
 
     def feed(self, now: float) -> list[Command]:
-        """Send one chunk if online work has kept all bulk work waiting for long; call this on every tick.
+        """Send one chunk if online work has long kept all bulk work waiting; called on every tick.
 
-        It ignores the replica's window, which endless online work would fill again and again.
+        The chunk ignores the replica's window, because continuous online work would always fill it.
         """
         available = [replica for replica in self._pool.serving if replica.is_available(now)]
         if not self._queue or not available or any(replica.bulk_chunks for replica in self._pool.serving):
@@ -62,11 +62,11 @@ class BulkSender:
         return [Send(chunk, replica)]
 
     def dispatch(self, now: float, *, has_online: bool) -> list[Command]:
-        """Send a chunk to each replica that is about to run dry.
+        """Send chunks to each replica that is about to run out of work.
 
         Args:
             now: Time in seconds.
-            has_online: Whether there is online work to make way for.
+            has_online: Whether online work is present, for which bulk work makes way.
         """
         commands: list[Command] = []
         sends: list[Send] | None = None
@@ -76,7 +76,7 @@ class BulkSender:
         return commands
 
     def _send_round(self, now: float, *, has_online: bool) -> list[Send]:
-        """Send each replica one chunk; after a small one it may still be about to run dry."""
+        """Fill each replica that is about to run out of work once; after a small chunk it may need another round."""
         self.due = inf
         sends: list[Send] = []
         spared = self._spared(has_online=has_online)
@@ -92,10 +92,10 @@ class BulkSender:
         return sends
 
     def _fill(self, replica: Replica, tokens: int, now: float) -> list[Send]:
-        """Send one replica so many tokens, in several calls if the texts of one call are too short for that.
+        """Send one replica about ``tokens`` tokens, in several calls if one call holds too few.
 
-        The replica computes together what waits for it. With one call of 32 titles at a time, most of its time would
-        be the fixed cost of batches.
+        The replica batches the calls that wait for it. With one call of 32 short titles at a time, it would spend most
+        of its time on the fixed cost of batches.
         """
         sends: list[Send] = []
         left = tokens
@@ -114,7 +114,7 @@ class BulkSender:
         return sends
 
     def _spared(self, *, has_online: bool) -> int:
-        """Return how many replicas to keep free of bulk work; in a large pool a few cost bulk work little."""
+        """Return the number of replicas to keep free of bulk work; in a large pool, a few cost little throughput."""
         serving = self._pool.serving
         if not self._limits.reserve or not has_online or len(serving) < 2:
             return 0
@@ -124,13 +124,13 @@ class BulkSender:
         return ceil(len(serving) / _REPLICAS_PER_SPARED)
 
     def _tokens(self, replica: Replica, ready: int, now: float, *, has_online: bool) -> int:
-        """Return the tokens of the next chunk: few enough to let online work in soon and to use all idle replicas.
+        """Return the tokens of the next chunk, small enough to let online work in soon and to use all idle replicas.
 
         Args:
             replica: Replica that gets the chunk.
-            ready: Number of replicas that are about to run dry.
+            ready: Number of replicas that are about to run out of work.
             now: Time in seconds.
-            has_online: Whether there is online work to make way for.
+            has_online: Whether online work is present, for which bulk work makes way.
         """
         waiting = self._queue.tokens
         if not has_online or waiting > _BACKLOG_S * self._pool.tokens_per_s:
@@ -145,7 +145,7 @@ class BulkSender:
         return staggered(tokens, now + replica.eta(now), ends, replica.pace.real_cost)
 
     def _next(self, replica: Replica, tokens: int, *, ignores_window: bool = False) -> Chunk | None:
-        """Take the next chunk out of the queue: a returned one, else one of the first request.
+        """Take the next chunk out of the queue: a returned chunk, else one from the first request.
 
         Args:
             replica: Replica that gets the chunk.
@@ -174,14 +174,14 @@ class BulkSender:
     def _split_off(
         self, request: Request, state: SplitState, replica: Replica, tokens: int, *, ignores_window: bool
     ) -> Chunk | None:
-        """Split the next part off a request; None if the replica has no room for one."""
+        """Split the next part off a request; return None if the replica has no room for one."""
         if not replica.has_room(most_tokens(state, tokens), 1, ignores_window=ignores_window):
             return None
         abilities = replica.abilities
         most = min(abilities.batch_texts, replica.permits)
         room = max(1, min(most, replica.permits - replica.texts))
         if room < most and state.spare_parts <= 0:
-            return None  # a part this small would take one part more than is allowed
+            return None  # a part this small would need one part more than is allowed
         if room < most:
             state.spare_parts -= 1
         items, part_tokens = split_next(state, PartBounds(tokens, room, abilities.body_bytes))

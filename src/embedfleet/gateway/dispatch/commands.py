@@ -1,4 +1,4 @@
-"""The commands of the dispatcher: what its caller is to do."""
+"""The commands that the dispatcher returns for its caller to execute."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -12,16 +12,16 @@ class Failure(StrEnum):
     """How a replica failed to answer."""
 
     REFUSED = "refused"
-    RESET = "reset"  # and all other connections to its process ended too
+    RESET = "reset"  # this connection and all others to its process ended
     BROKEN = "broken"  # this connection alone ended: the process is alive
     MALFORMED = "malformed"
     TIMED_OUT = "timed_out"
-    STARVED = "starved"  # it was not asked: the gateway had no files, memory or ports left for a connection
+    STARVED = "starved"  # nothing was sent: the gateway had no files, memory or ports left for a connection
 
 
 @dataclass(slots=True)
 class Send:
-    """Send the chunk to the replica; if another replica has it already, this is a copy."""
+    """Send the chunk to the replica; if another replica already has it, this is a copy."""
 
     chunk: Chunk
     replica: Replica
@@ -29,7 +29,7 @@ class Send:
 
 @dataclass(slots=True)
 class Cancel:
-    """Close the connection on which the chunk went to the replica, because its answer is no longer wanted."""
+    """Close the connection on which the chunk went to the replica, because its answer is no longer needed."""
 
     chunk: Chunk
     replica: Replica
@@ -60,21 +60,21 @@ class Refuse:
 
 @dataclass(slots=True)
 class Separate:
-    """Ask for each client of a shared request alone: there is no room for all of them, or a replica died with them."""
+    """Send a shared request's clients each alone, because there is no room for all or a replica died with a text."""
 
     request: Request
 
 
 @dataclass(slots=True)
 class Probe:
-    """Find out by inference whether the replica works, and report that to `Dispatcher.probed`."""
+    """Probe the replica by inference, and report the result to `Dispatcher.probed`."""
 
     replica: Replica
 
 
 @dataclass(slots=True)
 class Forget:
-    """Close the connections of a replica that has drained and is gone."""
+    """Close the connections of a replica that has drained and was removed."""
 
     replica: Replica
 

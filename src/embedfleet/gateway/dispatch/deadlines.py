@@ -1,4 +1,4 @@
-"""Requests that waited too long: their deadline is over, or no replica has served for some time."""
+"""Refusal of requests that waited too long: past their deadline, or without a serving replica for some time."""
 
 from embedfleet.errors import DeadlineExceeded, Unhealthy
 from embedfleet.gateway.dispatch.commands import Command, Refuse
@@ -14,7 +14,7 @@ def give_up(limits: DispatchLimits, pool: Pool, requests: OpenRequests, now: flo
     for request in [request for request in requests.open if request.deadline < now]:
         why = "which is its deadline"
         if request.is_accused:
-            why += "; a replica died with it, so it waits for one that can be risked: drain what is gone for good"
+            why += "; a replica died with it, so it waits for a replica that can be risked: drain dead replicas"
         commands += requests.abandon(request, now)
         commands.append(
             Refuse(request, DeadlineExceeded(f"not answered in {now - request.arrived:.1f} s, {why}"), "deadline")

@@ -1,8 +1,7 @@
-"""The state machine of a service: events in, commands out, the clock an argument.
+"""The state machine of a service: it takes events with the time, and returns commands.
 
-Events are method calls with the time as an argument; each returns the commands that follow from it. The proxy reports
-events and executes commands; a simulator can do the same. The package's docstring lists what follows from what a
-replica did.
+Events are method calls; each returns the commands that follow from it. The proxy reports events and executes commands;
+a simulator can do the same. The package's docstring lists what follows from each kind of answer or failure.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -35,21 +34,21 @@ TICK_S = 0.1
 """Seconds between two calls of `Dispatcher.tick`; another call is due at `Dispatcher.due`."""
 
 _REFUSED: Final = 400  # least status of an answer for which nothing was computed
-_ONLINE_SEEN_S = 1.0  # seconds after the last online request for which online work counts as present
+_ONLINE_SEEN_S = 1.0  # seconds after the last online request during which online work counts as present
 
 
 class Dispatcher:
-    """Decides which replica gets which chunk when; it owns the replicas, the queues, the budgets and what is learnt.
+    """Decides when each chunk is sent and to which replica; it owns replicas, queues, budgets and learnt rates.
 
     Args:
-        limits: Limits and rules; the defaults if None.
+        limits: Limits and rules; None means the defaults.
 
     Attributes:
         limits: Limits and rules.
         estimate: Learnt tokens per character.
         rate: Learnt tokens per second.
         quarantine: Accused requests and their trials.
-        due: Time of the next call of `tick` if that is before the regular one; infinite if not.
+        due: Time at which `tick` must be called before the regular tick; infinite if that is not necessary.
     """
 
     def __init__(self, limits: DispatchLimits | None = None) -> None:
@@ -69,7 +68,7 @@ class Dispatcher:
         self._ticked_at = 0.0
 
     def __repr__(self) -> str:
-        """Render queues and replicas for debugging."""
+        """Return the queues and replicas as text for debugging."""
         return f"<Dispatcher queued={self.queued} tokens={self.queued_tokens} {list(self.replicas.values())}>"
 
     @property
@@ -89,22 +88,22 @@ class Dispatcher:
 
     @property
     def queued(self) -> int:
-        """Number of requests and chunks that wait."""
+        """Number of waiting requests and chunks."""
         return self._requests.waiting
 
     @property
     def queued_tokens(self) -> int:
-        """Estimated tokens that wait."""
+        """Estimated tokens of everything that waits."""
         return self._requests.waiting_tokens
 
     @property
     def queued_bytes(self) -> int:
-        """Bytes of the bodies of requests that wait or had to."""
+        """Bytes of the bodies of requests that wait, or had to wait and are not over."""
         return self._requests.queued_bytes
 
     @property
     def accused(self) -> Collection[Chunk]:
-        """Chunks that wait to be tried alone."""
+        """Chunks that wait for their trial, alone on a replica."""
         return list(self._requests.accused_queue)
 
     @property
@@ -114,19 +113,19 @@ class Dispatcher:
 
     @property
     def under_way(self) -> int:
-        """Number of requests that are not over."""
+        """Number of requests without a final answer."""
         return len(self._requests.open)
 
     @property
     def repeated_tokens(self) -> int:
-        """Estimated tokens sent again, or to two replicas."""
+        """Estimated tokens that were sent again, or to a second replica."""
         requests = self._requests
         return requests.retry_budget.spent + requests.hedge_budget.spent + self.quarantine.repeated_tokens
 
     # requests
 
     def assign(self, request: Request, now: float) -> Replica | None:
-        """Take a request; return the replica to send it to whole at once, or None if `arrived` is to be called."""
+        """Return the replica to which a request goes whole and at once; if None, the caller calls `arrived`."""
         requests, pool = self._requests, self._pool
         requests.open[request] = None
         request.is_online = request.is_online or not self.limits.prefer_online
@@ -145,7 +144,7 @@ class Dispatcher:
         return replica
 
     def arrived(self, request: Request, now: float) -> list[Command]:
-        """Take a request that `assign` found no replica for."""
+        """Queue or split a request for which `assign` found no replica."""
         requests = self._requests
         standing = self._records.of(request.fingerprints, now) if self._records.known else Standing.NONE
         if standing > Standing.ACCUSED or (standing and request.is_shared):
@@ -178,18 +177,18 @@ class Dispatcher:
     def answered(
         self, chunk: Chunk, replica: Replica, status: int, now: float, tokens: int | None = None
     ) -> list[Command] | None:
-        """Take a replica's whole reply, or the head of a reply that is streamed.
+        """Handle a replica's whole reply, or the head of a streamed reply.
 
         Args:
-            chunk: Chunk that the reply is to.
+            chunk: Chunk that the replica replied to.
             replica: Replica that replied.
             status: Status of the reply.
             now: Time in seconds.
-            tokens: Tokens that the chunk cost, if the replica states them.
+            tokens: Tokens of the chunk as the replica states them; None if it does not.
 
         Returns:
-            The commands that follow. None means the same as one `Relay`, and is cheaper: a good answer to a whole
-            request is to be relayed, and nothing else is to be done.
+            The commands that follow. None stands for a single `Relay`, and is cheaper: the reply to a whole request is
+            relayed, and nothing else follows.
         """
         request = chunk.request
         sent_at = self._requests.drop(chunk, replica, now)
@@ -199,12 +198,12 @@ class Dispatcher:
             self.quarantine.ended(replica)
             if status != THROTTLED:
                 self.quarantine.acquit(chunk)
-            if request.is_over and status not in TROUBLE:  # its client left during the trial
-                self._pool.heard(replica)
+            if request.is_over and status not in TROUBLE:  # the client left during the trial
+                self._pool.mark_alive(replica)
                 replica.failures = 0
                 return self._then(self._call_off(chunk, now), replica, now)
         if status in TROUBLE:
-            self._pool.heard(replica)
+            self._pool.mark_alive(replica)
             commands = self._retries.after_status(chunk, replica, status, now)
             return self._then([*commands, *self._call_off(chunk, now)], replica, now)
         if request.is_inference:
@@ -217,19 +216,19 @@ class Dispatcher:
             if not self._requests.online_queue and not self._requests.bulk_queue:
                 return None
             return [Relay(request), *self._dispatch(now)]
-        self._pool.heard(replica)
+        self._pool.mark_alive(replica)
         return self._then(self._answered_well(chunk, status, now), replica, now)
 
     def failed(self, chunk: Chunk, replica: Replica, failure: Failure, now: float) -> list[Command]:
-        """Take a replica's failure to give a usable answer."""
+        """Handle a replica's failure to give a usable answer."""
         if failure is Failure.TIMED_OUT and chunk in replica.lost:
-            failure = Failure.BROKEN  # it answered others meanwhile
+            failure = Failure.BROKEN  # it answered other chunks meanwhile
         self._requests.drop(chunk, replica, now)
         commands = self._retries.after_failure(chunk, replica, failure, now)
         return self._then([*commands, *self._call_off(chunk, now)], replica, now)
 
     def left(self, request: Request, now: float) -> list[Command]:
-        """Take the news that the client has left; nothing follows if the request is over."""
+        """Handle a client that has left; nothing follows if its request is over."""
         if request.is_over:
             return []
         commands = self._requests.abandon(request, now)
@@ -238,11 +237,11 @@ class Dispatcher:
     # replicas
 
     def set_members(self, names: Sequence[str], now: float) -> list[Command]:
-        """Make these the replicas: new ones join, missing ones drain and go."""
+        """Set the replicas of the service: new ones join; missing ones drain and are then removed."""
         return [*self._pool.set_members(names, now), *self.tick(now)]
 
     def drain(self, name: str) -> list[Command]:
-        """Send a replica nothing more until `undrain`; it finishes what it has.
+        """Stop sending a replica new work until `undrain`; it finishes what it has.
 
         Raises:
             KeyError: There is no such replica.
@@ -250,7 +249,7 @@ class Dispatcher:
         return self._pool.drain(name)
 
     def undrain(self, name: str, now: float) -> list[Command]:
-        """Let a replica that was drained by hand join again.
+        """Let a replica that an operator drained join again.
 
         Raises:
             KeyError: There is no such replica.
@@ -261,14 +260,14 @@ class Dispatcher:
     def probed(
         self, name: str, reason: str, now: float, abilities: Abilities | None = None, cost: BatchCost | None = None
     ) -> list[Command]:
-        """Take the result of a probe.
+        """Handle the result of a probe.
 
         Args:
             name: Name of the replica.
-            reason: What it did instead of inferring; empty if it inferred.
+            reason: Fault of the replica, in words; empty if it inferred.
             now: Time in seconds.
-            abilities: What its ``/info`` states, if it was asked.
-            cost: Cost of its batches, if that was measured.
+            abilities: Limits from its ``/info``; None if that was not asked.
+            cost: Cost of its batches; None if it was not measured.
         """
         replica = self.replicas.get(name)
         if replica is None:
@@ -281,7 +280,7 @@ class Dispatcher:
         return self._then(commands, replica, now)
 
     def unprobed(self, name: str, now: float) -> list[Command]:
-        """Note that the gateway itself could not make a probe: the replica stays as it is, and is probed later."""
+        """Note that the gateway itself could not make a probe: the replica keeps its state, and is probed later."""
         replica = self.replicas.get(name)
         if replica is None:
             return []
@@ -289,11 +288,11 @@ class Dispatcher:
         return self._pool.emptied(replica)
 
     def distrust(self, name: str, reason: str) -> None:
-        """Make a replica prove itself again, for a reason that the caller knows."""
+        """Eject a replica until it passes a probe again, for a reason that the caller states."""
         self._pool.eject(self.replicas[name], reason)
 
     def doubt(self, name: str, now: float) -> list[Command]:
-        """Note that a replica may be another process, because the connections that watched it were closed."""
+        """Note that the replica may now be another process, because the connections that watched it were closed."""
         replica = self.replicas.get(name)
         if replica is None:
             return []
@@ -302,7 +301,7 @@ class Dispatcher:
         return self.tick(now)
 
     def change_model(self, reasons: Mapping[str, str], now: float) -> list[Command]:
-        """Switch to another model: no result of the former one is relayed any more.
+        """Switch to another model: results of the former model are no longer relayed.
 
         Args:
             reasons: For each replica that served the former model, why it no longer serves.
@@ -315,20 +314,20 @@ class Dispatcher:
         return [*commands, *self.tick(now)]
 
     def asks_again(self, chunk: Chunk, replica: Replica, idle_since: float, now: float) -> bool:
-        """Return whether to ask a replica again on a new connection; `hedges.asks_again` has the arguments."""
+        """Return whether to send a chunk to its replica again on a new connection (see `hedges.asks_again`)."""
         return asks_again(chunk, replica, self._requests, self.limits, idle_since=idle_since, now=now)
 
     # time
 
     def tick(self, now: float) -> list[Command]:
-        """Let time pass: waits end, probes fall due, silence is noticed. Call this every `TICK_S` and at `due`."""
+        """Act on what time alone changes: deadlines, probes, silence. Call this every `TICK_S` and at `due`."""
         commands: list[Command] = []
         if now - self._ticked_at >= TICK_S / 2:
             commands += self._pass_time(now)
         return [*commands, *self._dispatch(now), *self._pool.probes(now)]
 
     def stood_still(self, seconds: float) -> None:
-        """Leave out a period in which the gateway read nothing: it is no replica's silence and no replica's speed."""
+        """Exclude a period in which the gateway read nothing from all measurements of silence and speed."""
         self._pool.stood_still(seconds)
         self.rate.stood_still(seconds)
 
@@ -350,11 +349,11 @@ class Dispatcher:
 
     @property
     def _is_trying(self) -> bool:
-        """Whether a trial is under way or a chunk waits for one."""
+        """Whether a trial is in progress or a chunk waits for one."""
         return bool(self._requests.accused_queue) or self.quarantine.cell is not None
 
     def _dispatch(self, now: float) -> list[Command]:
-        """Send what may be sent: online work first, and bulk work only while no online work waits."""
+        """Send everything that can be sent now: online work first, and bulk work only while no online work waits."""
         commands = self.quarantine.dispatch(now) if self._is_trying else []
         commands += self._online.dispatch(now)
         self.due = inf
@@ -364,11 +363,11 @@ class Dispatcher:
         return commands
 
     def _then(self, commands: list[Command], replica: Replica, now: float) -> list[Command]:
-        """Add to the commands what may be sent now, and what follows if the replica has nothing left."""
+        """Add the sends that are possible now, and the end of the replica's draining if it has nothing left."""
         return [*commands, *self._dispatch(now), *self._pool.emptied(replica)]
 
     def _learn(self, chunk: Chunk, replica: Replica, sent_at: float, now: float, tokens: int | None) -> None:
-        """Learn from a good answer."""
+        """Update failure counts and learnt rates from a good answer."""
         replica.failures = replica.refusals = 0
         if chunk.unanswered_by:
             self._retries.note_success(chunk)
@@ -378,7 +377,7 @@ class Dispatcher:
         self.rate.finished(chunk.tokens)
 
     def _answered_well(self, chunk: Chunk, status: int, now: float) -> list[Command]:
-        """End a chunk whose answer counts, and its request if that was the last or the answer is an error."""
+        """End a chunk with a final answer; end its request too if that was the last chunk or the answer is an error."""
         commands = self._requests.cancel(chunk, now)
         request, state = chunk.request, chunk.request.split_state
         if state is None or not isinstance(chunk, RequestPart):
@@ -394,5 +393,5 @@ class Dispatcher:
         return commands
 
     def _call_off(self, chunk: Chunk, now: float) -> list[Command]:
-        """Take an acquitted chunk off its replicas if its request is over; it was left there for its trial."""
+        """Take an acquitted chunk off its replicas if its request is over; only the trial had kept it there."""
         return self._requests.cancel(chunk, now) if chunk.request.is_over and not chunk.is_accused else []

@@ -1,12 +1,12 @@
-"""Estimates: what a request costs before anybody has tokenized it, and how fast the pool works it off."""
+"""Estimates of the tokens of a text that is not tokenized yet, and of the tokens per second of the pool."""
 
 from typing import Final
 
-# Tokens per character before anything is learnt: English has about 4 characters per token.
+# Tokens per character before any reply was seen: English has about 4 characters per token.
 _FIRST_RATIO: Final = 0.25
-# Tokens that every text has besides its own, such as BERT's [CLS] and [SEP].
+# Special tokens of every text, such as BERT's [CLS] and [SEP].
 _SPECIAL: Final = 2
-# Share of the way that each reply moves the ratio towards what the request cost.
+# Weight of each reply in the moving average of the ratio.
 _GAIN: Final = 0.05
 _LEAST_RATIO: Final = 0.01
 _MOST_RATIO: Final = 2.0
@@ -19,16 +19,16 @@ class TokenEstimate:
         self.ratio = _FIRST_RATIO
 
     def tokens(self, characters: int) -> int:
-        """Return the estimated tokens of one text of so many characters."""
+        """Return the estimated tokens of one text with the given number of characters."""
         return _SPECIAL + int(characters * self.ratio)
 
     def learn(self, estimated: int, texts: int, tokens: int) -> None:
-        """Learn from a reply.
+        """Update the ratio from a reply.
 
         Args:
             estimated: Estimated tokens of all texts.
             texts: Number of texts.
-            tokens: Tokens that they cost.
+            tokens: Actual tokens of all texts.
         """
         special = _SPECIAL * texts
         if estimated > special and tokens > special:
@@ -37,7 +37,7 @@ class TokenEstimate:
 
 
 class DrainRate:
-    """Tokens per second that the pool finishes while it has work, smoothed over some seconds."""
+    """Tokens per second that the pool finishes while it has work, as a moving average over some seconds."""
 
     def __init__(self) -> None:
         self.tokens_per_s = 0.0
@@ -49,11 +49,11 @@ class DrainRate:
         self._finished += tokens
 
     def stood_still(self, seconds: float) -> None:
-        """Leave out a period in which the gateway read nothing."""
+        """Exclude a period in which the gateway read nothing."""
         self._since += seconds
 
     def measure(self, now: float, *, busy: bool) -> None:
-        """Close a measurement of at least a second; one without work says nothing about speed.
+        """End the current measurement if it lasted a second or more; a period without work is not counted.
 
         Args:
             now: Time in seconds.

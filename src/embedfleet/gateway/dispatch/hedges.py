@@ -1,6 +1,6 @@
-"""Hedging: what a silent replica has is sent to another as well, within a budget, and the first answer counts.
+"""Hedging: a chunk at a silent replica is also sent to another one, within a budget, and the first answer counts.
 
-What two silent replicas have may be why they hang: a third one gets it alone, see `quarantine`.
+A chunk over which two replicas are silent may be why they hang, so a third one gets it alone (`quarantine`).
 """
 
 from collections.abc import Collection
@@ -15,14 +15,14 @@ from embedfleet.gateway.dispatch.quarantine import Quarantine
 from embedfleet.gateway.dispatch.replica import Replica
 from embedfleet.gateway.dispatch.request import Chunk
 
-# Multiple of its patience that a chunk gets on a connection that was in use, while its replica answers others.
+# Multiple of the usual patience for a chunk whose replica answers others and whose connection was in recent use.
 _LIVELY_TIMES: Final = 5
 
 
 def hedge(
     limits: DispatchLimits, pool: Pool, requests: OpenRequests, quarantine: Quarantine, now: float
 ) -> list[Command]:
-    """Send what silent replicas have to others, as long as there is room and budget, whatever the replicas' state."""
+    """Send the chunks of silent replicas, in any state, to other replicas too, while there is room and budget."""
     silent = pool.silent(now)
     others = [replica for replica in pool.serving if replica not in silent] if silent else []
     if not others:
@@ -61,11 +61,11 @@ def _is_stuck(chunk: Chunk, silent: Collection[str], limits: DispatchLimits) -> 
 def asks_again(
     chunk: Chunk, replica: Replica, requests: OpenRequests, limits: DispatchLimits, *, idle_since: float, now: float
 ) -> bool:
-    """Return whether to ask a replica again on a new connection, for a chunk that no other replica has.
+    """Return whether to send a chunk to its replica again on a new connection; no other replica may have the chunk.
 
     Args:
-        chunk: Chunk that the replica has, and of whose reply nothing has come.
-        replica: The replica.
+        chunk: Chunk at the replica, without a byte of a reply yet.
+        replica: Replica that has the chunk.
         requests: Open requests, with the budget of hedges.
         limits: Limits of the dispatcher.
         idle_since: Time of the connection's last use before the chunk was sent on it; infinite if it was new.
@@ -74,7 +74,7 @@ def asks_again(
     if not limits.hedge or chunk.copy_id or chunk.is_accused:
         return False
     sent_at = replica.chunks.get(chunk, now)
-    if sent_at - idle_since >= limits.rested_s:  # the connection may be dead
+    if sent_at - idle_since >= limits.rested_s:  # after such a rest, the connection may be dead
         is_lost = sent_at + (chunk.due_at - chunk.sent_at) < now
     else:
         is_lost = _hangs_alone(chunk, replica, sent_at)
@@ -82,7 +82,7 @@ def asks_again(
 
 
 def lose(pool: Pool, now: float) -> None:
-    """Stop counting chunks that hang while their replicas answer others, so that their room there is not idle."""
+    """Stop counting chunks that hang while their replica answers others, so that its room does not stay unused."""
     for replica in pool.replicas.values():
         for chunk, sent_at in replica.chunks.items():
             if chunk not in replica.lost and not chunk.is_on_trial and _hangs_alone(chunk, replica, sent_at):

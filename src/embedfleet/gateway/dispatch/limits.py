@@ -1,4 +1,4 @@
-"""Limits and rules of the dispatcher that are configured, not learnt."""
+"""Configured limits and rules of the dispatcher."""
 
 from dataclasses import dataclass
 
@@ -7,30 +7,31 @@ from dataclasses import dataclass
 class DispatchLimits:
     """Limits of the dispatcher.
 
-    The length of a queue in seconds is its tokens over the combined tokens per second of all replicas.
+    The length of a queue in seconds is its tokens divided by the combined tokens per second of all replicas.
 
     Attributes:
-        online_queue_s: Most online work that may wait, in seconds; work that comes while nothing waits is always taken.
-        bulk_queue_s: Most bulk work that may wait, in seconds; work that comes while nothing waits is always taken.
+        online_queue_s: Most online work that may wait, in seconds; an empty queue admits any request.
+        bulk_queue_s: Most bulk work that may wait, in seconds; an empty queue admits any request.
         queue_bytes: Most bytes of the bodies of waiting requests.
-        online_deadline_s: Seconds after which an online request that names no deadline is given up.
-        bulk_deadline_s: Seconds after which a bulk request that names no deadline is given up.
-        no_replica_s: Seconds without a serving replica after which waiting requests are given up, counted from their
-            arrival at the earliest; also the longest wait of a chunk that no connection can be made for.
+        online_deadline_s: Seconds after which an online request without a deadline of its own is refused.
+        bulk_deadline_s: Seconds after which a bulk request without a deadline of its own is refused.
+        no_replica_s: Seconds without a serving replica after which waiting requests are refused, counted from their
+            arrival at the earliest; also the longest wait of a chunk for which no connection can be made.
         split: Whether requests are split into chunks; if not, each goes whole to one replica.
-        prefer_online: Whether bulk work makes way; if not, all work is online work, first come first served.
+        prefer_online: Whether bulk work makes way for online work; if not, all work is one class, in order of arrival.
         reserve: Whether some replicas are kept free of bulk work while little of it waits.
-        hedge: Whether what a suspect replica has is sent to another as well.
-        rested_s: Seconds of idleness after which a silent connection may be dead rather than its replica slow.
+        hedge: Whether the chunks of a silent replica are also sent to another.
+        rested_s: Seconds of idleness after which a silent connection counts as possibly dead, rather than its replica
+            as slow.
         sort_by_length: Whether requests are split in order of length, for replicas that pad.
-        sends: Most sendings of one chunk, without those that a replica refused.
+        sends: Most sends of one chunk, not counting refused, throttled (429) and starved ones.
         failures: Number of failures in a row after which a replica is ejected.
-        full_s: Seconds for which a replica gets nothing after it answered 429 or could not be reached for want of
-            connections.
-        quarantine_s: Seconds for which a text that killed two replicas is refused after it was last asked.
+        full_s: Seconds for which a replica gets nothing after it answered 429, or after the gateway could not open a
+            connection to it.
+        quarantine_s: Seconds for which a text that killed two replicas is refused, counted from its last request.
         probe_interval_s: Seconds without a sign of life after which an active replica is probed.
-        probe_retry_s: First and last wait between probes of a replica that is not active, in seconds.
-        slow_start_s: Seconds until a replica that came back has its whole window.
+        probe_retry_s: First and longest wait between probes of a replica that is not active, in seconds.
+        slow_start_s: Seconds until a replica that serves again has its whole window.
     """
 
     online_queue_s: float = 30.0

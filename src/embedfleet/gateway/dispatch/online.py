@@ -1,4 +1,4 @@
-"""Sending of online work that had to wait: as soon as a replica has room, the earliest deadline first."""
+"""Sending of queued online work, the earliest deadline first, as soon as a replica has room."""
 
 from embedfleet.gateway.dispatch.commands import Command, Send
 from embedfleet.gateway.dispatch.open_requests import OpenRequests
@@ -13,7 +13,7 @@ class OnlineSender:
     Args:
         pool: Replicas of the service.
         requests: Open requests, with the online queue.
-        quarantine: Where chunks go whose texts a replica has died with since they came.
+        quarantine: Quarantine, for chunks with a text that a replica has died with since they arrived.
     """
 
     def __init__(self, pool: Pool, requests: OpenRequests, quarantine: Quarantine) -> None:

@@ -1,4 +1,4 @@
-"""The requests that are not over: which of their chunks wait, which are at replicas, and how chunks move between."""
+"""The requests that are not over, and where each of their chunks is: in a queue, at replicas, or done."""
 
 from collections.abc import Sequence
 
@@ -20,26 +20,26 @@ _RETRY_SHARE, _HEDGE_SHARE, _BURST_BATCHES = 0.10, 0.05, 4
 
 
 class OpenRequests:
-    """Requests that are not over.
+    """Requests that are not over, with the queues and budgets of their chunks.
 
-    Every step keeps three things true: a chunk is in a queue, or at one or two replicas, or done; the load of a replica
-    is the sum of the chunks that it has; nothing of a request that is over is anywhere.
+    Every method preserves three invariants: a chunk is in a queue, or at one or two replicas, or done; the load of a
+    replica is the sum of its chunks; a request that is over has no chunk anywhere, except accused ones at replicas.
 
     Args:
         pool: Replicas of the service.
-        records: Records of texts that a replica died with.
-        prefer_online: Whether there are two classes; if not, all work waits in the online queue.
+        records: Records of texts that replicas died with or could not answer.
+        prefer_online: Whether online and bulk work are two classes; if not, all work waits in the online queue.
 
     Attributes:
         open: The requests, in order of arrival.
         online_queue: Online chunks that wait.
         bulk_queue: Bulk requests and chunks that wait.
         accused_queue: Chunks that wait for their trial.
-        records: Records of texts that a replica died with.
+        records: Records of texts that replicas died with or could not answer.
         queued_bytes: Bytes of the bodies of requests that had to wait, until they are over.
         sent_tokens: Estimated tokens that were sent for the first time.
-        retry_budget: Tokens that may be sent again after a failure.
-        hedge_budget: Tokens that may be sent to a second replica.
+        retry_budget: Budget of tokens that are sent again after a failure.
+        hedge_budget: Budget of tokens that are sent to a second replica.
     """
 
     def __init__(self, pool: Pool, records: TextRecords, *, prefer_online: bool) -> None:
@@ -59,17 +59,17 @@ class OpenRequests:
 
     @property
     def waiting(self) -> int:
-        """Number of requests and chunks that wait."""
+        """Number of waiting requests and chunks."""
         bulk = self.bulk_queue
         return len(self.online_queue) + len(bulk.requests) + len(bulk.returned) + len(self.accused_queue)
 
     @property
     def waiting_tokens(self) -> int:
-        """Estimated tokens that wait."""
+        """Estimated tokens of everything that waits."""
         return self.online_queue.tokens + self.bulk_queue.tokens + self.accused_queue.tokens
 
     def waiting_tokens_of_class(self, *, is_online: bool) -> int:
-        """Return the estimated tokens of one class that wait, without those that wait for a trial."""
+        """Return the estimated tokens that wait in the queue of a class; chunks that wait for a trial do not count."""
         return self.online_queue.tokens if is_online else self.bulk_queue.tokens
 
     def hold(self, request: Request) -> None:
@@ -78,7 +78,7 @@ class OpenRequests:
         self.queued_bytes += request.size_bytes
 
     def wait_again(self, chunk: Chunk) -> None:
-        """Put a chunk that no replica has any more before everything that came later."""
+        """Queue a chunk that no replica has any more, ahead of everything that arrived later."""
         if chunk.is_accused:
             self.accused_queue.push(chunk)
         elif chunk.is_online:
@@ -89,7 +89,7 @@ class OpenRequests:
     # at replicas
 
     def send(self, chunk: Chunk, replica: Replica, now: float) -> None:
-        """Note that a chunk goes to a replica, or to a second one."""
+        """Record that a chunk is sent to a replica, the first or a second one."""
         if chunk.replica_id:
             chunk.copy_id = replica.id
         else:
@@ -102,10 +102,10 @@ class OpenRequests:
         chunk.due_at = now + patience_s(replica.take(chunk, now))
 
     def drop(self, chunk: Chunk, replica: Replica, now: float) -> float:
-        """Take a chunk off a replica; if a second one has it, that becomes its replica.
+        """Take a chunk off a replica; if a second replica has it, that one becomes its only replica.
 
         Returns:
-            Time at which it was sent to the replica.
+            Time at which the chunk was sent to the replica.
         """
         sent_at = replica.drop(chunk, now)
         if chunk.replica_id == replica.id:
@@ -122,24 +122,24 @@ class OpenRequests:
         return commands
 
     def take_off(self, chunk: Chunk, replica: Replica, now: float) -> list[Command]:
-        """Take a chunk off one replica, whose answer is no longer wanted."""
+        """Take a chunk off one replica, because that replica's answer is no longer needed."""
         self.drop(chunk, replica, now)
         return [Cancel(chunk, replica), *self._pool.emptied(replica)]
 
     def may_repeat(self, chunk: Chunk) -> bool:
-        """Return whether the budget allows a further sending after a failure, and spend it."""
+        """Spend the tokens of another send after a failure, if the budget allows it; return whether it did."""
         return self.retry_budget.spend(chunk.tokens, self.sent_tokens)
 
     def may_hedge(self, chunk: Chunk) -> bool:
-        """Return whether the budget allows sending a chunk to a second replica, and spend it."""
+        """Spend the tokens of a send to a second replica, if the budget allows it; return whether it did."""
         return self.hedge_budget.spend(chunk.tokens, self.sent_tokens)
 
     # ends
 
     def abandon(self, request: Request, now: float) -> list[Command]:
-        """End a request whose remaining answers are no longer wanted.
+        """End a request whose remaining answers are no longer needed.
 
-        Accused chunks stay at their replicas until their trial ends, or their texts could kill again without a trace.
+        Accused chunks stay at their replicas until their trial ends; otherwise their texts could kill again unrecorded.
         """
         commands: list[Command] = []
         for chunk in request.chunks():
@@ -154,9 +154,9 @@ class OpenRequests:
         return commands
 
     def start_over(self, now: float) -> list[Command]:
-        """Take everything off the replicas and let it wait again, because the model has changed.
+        """Take all chunks off the replicas and queue them again, because the model has changed.
 
-        A request with answered parts is refused: those answers do not go together with the rest's.
+        A request with answered parts is refused, because answers of two models must not be joined.
         """
         commands: list[Command] = []
         for request in list(self.open):
@@ -167,12 +167,12 @@ class OpenRequests:
             for chunk in request.chunks():
                 if chunk.replica_id:
                     commands += self.cancel(chunk, now)
-                    chunk.sends = 1  # the new model gets it for the first time
+                    chunk.sends = 1  # this is its first send to the new model
                     self.wait_again(chunk)
         return commands
 
     def finish(self, request: Request) -> None:
-        """Note that a request is over and nothing of it is anywhere."""
+        """Mark a request as over, and remove it from the open requests."""
         request.is_over = True
         if request.queued_bytes:
             self.queued_bytes -= request.queued_bytes
@@ -181,7 +181,7 @@ class OpenRequests:
 
 
 def split_at_once(request: Request, pool: Pool, limits: DispatchLimits) -> Sequence[Chunk]:
-    """Return an online request as chunks that may all be sent now: whole if small, else even parts for the replicas."""
+    """Return the chunks of an online request, all to be sent now: itself if small, else even parts for the replicas."""
     replicas = max(1, len(pool.serving))
     fits = request.texts <= pool.batch_texts and request.size_bytes <= pool.body_bytes
     if (fits and (replicas == 1 or request.tokens <= WHOLE_TOKENS)) or not limits.split or request.texts < 2:

@@ -1,27 +1,27 @@
-"""How fast a replica works: the cost of its batches as measured, and how much slower or faster it is than that."""
+"""The speed of a replica: the measured cost of its batches, and its present slowness relative to that."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-# A reply that follows the last one by less than this share of a batch's fixed cost belongs to the same batch.
+# A reply within this share of a batch's fixed cost after the last one belongs to the same batch.
 _SAME_BATCH: Final = 0.5
-# Seconds of work that are remembered: both sums are halved when the expected one passes this.
+# Seconds of work that are remembered: both sums are halved when the expected time exceeds this.
 _MEMORY_S: Final = 2.0
 _PRIOR_S: Final = 0.5
-# A replica is measured when it joins, maybe while others start beside it: it may be much faster than that.
+# A replica is measured when it joins, perhaps while others start on the same machine: it may be much faster later.
 _LEAST_SLOWNESS: Final = 0.1
 _MOST_SLOWNESS: Final = 5.0
-# One batch counts at most this multiple of what was expected of it: a stall is not a speed.
+# The time of one batch counts at most as this multiple of its expected time, because a stall says nothing of speed.
 _OUTLIER: Final = 5.0
-# A bulk chunk takes this multiple of a batch's fixed cost: the fixed cost is then a small share of it.
+# A bulk chunk takes this multiple of a batch's fixed cost, so that the fixed cost is a small share.
 _CHUNK_BATCHES = 20
-_CALL_S = 0.0015  # cost of a call to a replica that computes in no time: HTTP, JSON and the waking of a thread
+_CALL_S = 0.0015  # cost of a call besides the computing: HTTP, JSON and waking a thread
 
 
 @dataclass(frozen=True, slots=True)
 class BatchCost:
-    """Time that a batch takes a replica: ``a_s + b_s * tokens`` seconds.
+    """Time that a replica needs for a batch: ``a_s + b_s * tokens`` seconds.
 
     Attributes:
         a_s: Seconds per batch.
@@ -33,22 +33,22 @@ class BatchCost:
 
     @property
     def chunk_tokens(self) -> int:
-        """Tokens of a batch whose fixed cost, at least that of a call, is a twentieth of the rest."""
+        """Tokens that take twenty times as long as the fixed cost of a batch, or of a call if that is more."""
         return max(1, int(_CHUNK_BATCHES * max(self.a_s, _CALL_S) / self.b_s))
 
     def tokens_per_s(self, batch_tokens: int) -> float:
-        """Return the throughput with batches of so many tokens."""
+        """Return the throughput in tokens per second with batches of the given number of tokens."""
         return batch_tokens / (self.a_s + self.b_s * batch_tokens)
 
 
 def fit(samples: Sequence[tuple[int, float]]) -> BatchCost | None:
-    """Return the cost that explains measured batches, by least squares, with both parts at least measurable.
+    """Fit a batch cost to measured batches by least squares; both of its parts have a positive lower bound.
 
     Args:
         samples: Tokens and seconds of each batch.
 
     Returns:
-        None if all batches had the same number of tokens.
+        The cost; None if all batches had the same number of tokens.
     """
     count = len(samples)
     mean_tokens = sum(tokens for tokens, _ in samples) / max(count, 1)
@@ -62,13 +62,13 @@ def fit(samples: Sequence[tuple[int, float]]) -> BatchCost | None:
 
 
 class Pace:
-    """A replica's batch cost, and its slowness: the time that it takes over the time that the cost predicts.
+    """A replica's batch cost, and its slowness: the actual time of its batches divided by the predicted time.
 
-    Replies that come together are of one batch, so the time from batch to batch is the time of a batch.
+    Replies that come together belong to one batch, so the time between two such groups is the time of one batch.
 
     Attributes:
         cost: Batch cost as measured.
-        slowness: Time taken over the time predicted.
+        slowness: Actual time divided by predicted time.
         token_s: Seconds per token, slowness included.
     """
 
@@ -80,9 +80,9 @@ class Pace:
         self.token_s = self.cost.b_s
         self._busy_s = 0.0
         self._expected_s = 0.0
-        self._ended_at = 0.0  # end of the batch whose replies are coming
+        self._ended_at = 0.0  # end of the batch whose replies are being read
         self._batch_tokens = 0
-        self._began_at = 0.0  # earliest time at which that batch can have begun
+        self._began_at = 0.0  # earliest possible start of that batch
 
     @property
     def batch_s(self) -> float:
@@ -95,13 +95,13 @@ class Pace:
         return BatchCost(self.batch_s, self.token_s)
 
     def set_cost(self, cost: BatchCost) -> None:
-        """Take a new measurement; what was learnt since the last one is dropped."""
+        """Set a newly measured cost, and forget the slowness learnt since the last measurement."""
         self.cost = cost
         self._busy_s = self._expected_s = 0.0
         self._weigh()
 
     def learn(self, tokens: int, sent_at: float, now: float) -> None:
-        """Learn from a reply that has just come.
+        """Update the slowness from a reply that has just come.
 
         Args:
             tokens: Estimated tokens of the chunk.
@@ -117,7 +117,7 @@ class Pace:
         self._ended_at = now
 
     def _close(self) -> None:
-        """Count the batch that has ended."""
+        """Add the batch that has ended to the sums."""
         if not self._batch_tokens:
             return
         expected = self.cost.a_s + self.cost.b_s * self._batch_tokens

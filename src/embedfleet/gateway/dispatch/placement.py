@@ -1,4 +1,4 @@
-"""Which replica gets a chunk: online work goes at once to the one that finishes first, bulk work just in time."""
+"""Choice of replicas: online work goes at once to the one that finishes first, bulk work just in time to idle ones."""
 
 from collections.abc import Iterable, Sequence
 from typing import Final
@@ -7,17 +7,17 @@ from embedfleet.gateway.dispatch.replica import Replica
 from embedfleet.gateway.dispatch.request import Chunk
 
 EARLY_S: Final = 0.008
-"""Seconds before a replica runs dry at which bulk work is sent: the time of transfer and tokenization.
+"""Lead time, in seconds, at which bulk work is sent to a replica that runs out of work: transfer and tokenization.
 
-If bulk went sooner, online work that comes meanwhile would wait behind it.
+If bulk work were sent sooner, online work that arrives meanwhile would wait behind it.
 """
 
-# Seconds of one step in which finishing times are compared; finer steps would load a quiet pool's fastest replica only.
+# Resolution of compared finishing times, in seconds; with a finer one, a quiet pool would use its fastest replica only.
 _STEP_S: Final = 0.001
 
 
 def place_online(replicas: Sequence[Replica], chunk: Chunk, now: float) -> Replica | None:
-    """Choose the replica with room that will finish the chunk first; among equals the least used one.
+    """Choose the replica with room that will finish the chunk first; among equals, the least used one.
 
     Args:
         replicas: Replicas that serve.
@@ -47,10 +47,10 @@ def _is_less_used(one: Replica, other: Replica) -> bool:
 
 
 def takes_bulk(replica: Replica, others: Iterable[Replica], now: float, *, spared: int) -> bool:
-    """Return whether a replica is to be sent bulk work now.
+    """Return whether bulk work should be sent to a replica now.
 
-    It is not while it has both classes: its online work would wait for one more chunk. Nor is it if it is one of the
-    last ``spared`` replicas without bulk work.
+    It should not while the replica has work of both classes, because its online work would wait for one more chunk; and
+    not if this is one of the last ``spared`` replicas without bulk work.
 
     Args:
         replica: Replica in question.

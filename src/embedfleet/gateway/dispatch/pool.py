@@ -14,9 +14,9 @@ from embedfleet.gateway.dispatch.suspicion import overdue
 from embedfleet.types import ReplicaState
 
 _ACTIVE = ReplicaState.ACTIVE  # a name is cheaper to look up than a member of an enum
-_GOOD_PROBES = 2  # in a row, until an ejected replica serves again
-_REFUSALS = 16  # in a row, until a replica gets a probe, which it has no reason to refuse
-_SILENT = "silent for longer than it should need"
+_GOOD_PROBES = 2  # good probes in a row until an ejected replica serves again
+_REFUSALS = 16  # refusals of requests in a row until a replica is probed; it has no reason to refuse a probe
+_SILENT = "silent for longer than predicted"
 CLOSED = "closed its connections, and may be another process"
 
 
@@ -29,10 +29,10 @@ class Pool:
     Attributes:
         replicas: All replicas by name.
         serving: Replicas that may get work: active, and not kept free for trials.
-        batch_texts: The most texts that every one of them takes at once.
-        body_bytes: The largest body that every one of them takes.
+        batch_texts: Most texts in one request that every serving replica takes.
+        body_bytes: Size of the largest body that every serving replica takes.
         tokens_per_s: Combined throughput of the serving replicas, or of all if none serves.
-        unserved_since: Time since which none has served; infinite while one does.
+        unserved_since: Time since which no replica has served; infinite while one serves.
     """
 
     def __init__(self, limits: DispatchLimits) -> None:
@@ -44,17 +44,17 @@ class Pool:
         self._limits = limits
 
     def silent(self, now: float) -> list[Replica]:
-        """Return the replicas that keep a client waiting for longer than they should need, whatever their state."""
+        """Return the replicas, in any state, that keep a client waiting for longer than predicted."""
         return [replica for replica in self.replicas.values() if replica.is_silent(now)]
 
     @property
     def active(self) -> list[Replica]:
-        """Replicas that serve or are kept free for trials."""
+        """Active replicas: those that serve, and those that are kept free for trials."""
         return [replica for replica in self.replicas.values() if replica.state is _ACTIVE]
 
     @property
     def narrowest(self) -> Abilities:
-        """Abilities of the serving replica that takes the fewest texts; of all replicas if none serves."""
+        """Abilities of the serving replica that takes the fewest texts; if none serves, of any replica that does."""
         return min(
             (replica.abilities for replica in self._expected),
             key=lambda abilities: abilities.batch_texts,
@@ -63,20 +63,21 @@ class Pool:
 
     @property
     def _expected(self) -> Collection[Replica]:
-        """Replicas that will do new work: those that serve or, while none does, all that may serve again."""
+        """Replicas that may get new work: those that serve; while none serves, all that may serve again."""
         return self.serving or self.replicas.values()
 
     def has_untried(self, chunk: Chunk) -> bool:
-        """Return whether a replica serves that has not failed the chunk; the others get it again only if none does.
+        """Return whether any serving replica has not failed the chunk yet; such replicas go first.
 
-        While none serves, replicas that may serve again count: being out says nothing about this chunk.
+        While no replica serves, replicas that may serve again count, because their ejection says nothing about this
+        chunk.
         """
         return any(replica.id not in chunk.tried and not replica.is_kept_out for replica in self._expected)
 
     # membership
 
     def set_members(self, names: Sequence[str], now: float) -> list[Command]:
-        """Make these the replicas: new ones join, missing ones drain and go."""
+        """Set the replicas of the service: new ones join; missing ones drain and are then removed."""
         for name in names:
             known = self.replicas.get(name)
             if known is None:
@@ -94,7 +95,7 @@ class Pool:
         return commands
 
     def drain(self, name: str) -> list[Command]:
-        """Send a replica nothing more until `undrain`; it finishes what it has."""
+        """Stop sending a replica new work until `undrain`; it finishes what it has."""
         replica = self.replicas[name]
         if replica.move(ReplicaEvent.DRAIN):
             replica.reason = "drained by hand"
@@ -102,13 +103,13 @@ class Pool:
         return self.emptied(replica)
 
     def undrain(self, name: str, now: float) -> None:
-        """Let a drained replica join again; any other stays as it is."""
+        """Let a drained replica join again; a replica that is leaving, or was not drained, does not change."""
         replica = self.replicas[name]
         if replica.is_kept_out and not replica.is_leaving:
             self._restart(replica, now)
 
     def emptied(self, replica: Replica) -> list[Command]:
-        """Note that a draining replica without work is drained; forget it if it is leaving."""
+        """Mark a draining replica without work as drained; remove it if it is leaving."""
         if replica.chunks or replica.is_probing:
             return []
         replica.move(ReplicaEvent.EMPTY)
@@ -119,51 +120,51 @@ class Pool:
 
     # health
 
-    def heard(self, replica: Replica) -> None:
-        """Note a sign of life: a suspect replica is not hung."""
+    def mark_alive(self, replica: Replica) -> None:
+        """Record a sign of life: a suspect replica is active again."""
         if replica.state is ReplicaState.SUSPECT:
             replica.move(ReplicaEvent.GOOD)
             replica.reason = ""
             self._refresh_totals()
 
     def failed(self, replica: Replica, what: str, now: float) -> None:
-        """Count an answer with a failing status; after so many in a row the replica has to infer."""
+        """Count an answer with a failing status; after several in a row, the replica must pass a probe."""
         replica.failures += 1
         if replica.failures % self._limits.failures == 0:
             self.doubt(replica, f"{what}, {replica.failures} failures in a row", now)
 
-    def outdone(self, replica: Replica) -> None:
-        """Eject a replica after so many failures in a row, because another answered what it could not.
+    def eject_failing(self, replica: Replica) -> None:
+        """Eject a replica after several failures in a row, because another replica answered what this one could not.
 
-        A probe has shown, or is about to show, that it infers: its fault lies elsewhere. A replica that is ejected
-        already is proving itself anew, and news about earlier requests changes nothing about that.
+        A probe alone does not show such a fault. A replica that is already ejected is being probed anyway, and news
+        about earlier requests does not change that.
         """
         if replica.state is not ReplicaState.EJECTED and replica.failures >= self._limits.failures:
             self.eject(replica, f"failed {replica.failures} times in a row at what others answered")
 
     def eject(self, replica: Replica, reason: str) -> None:
-        """Send a replica nothing until it has inferred again."""
+        """Send a replica nothing until it has passed probes again."""
         replica.move(ReplicaEvent.BAD)
         replica.failures = replica.good_probes = 0
         replica.reason = reason
         self._refresh_totals()
 
     def doubt(self, replica: Replica, reason: str, now: float) -> None:
-        """Send a replica nothing until it has inferred once, which it is asked to do at once."""
+        """Send a replica nothing until it has passed one probe, which is sent at once."""
         if replica.move(ReplicaEvent.DOUBT):
             replica.next_probe = now
             replica.reason = reason
             self._refresh_totals()
 
     def suspect(self, now: float) -> None:
-        """Move replicas that are silent to suspect."""
+        """Mark silent replicas as suspect."""
         for replica in overdue(self.replicas.values(), now):
             replica.move(ReplicaEvent.SLOW)
             replica.reason = _SILENT
         self._refresh_totals()
 
     def probes(self, now: float) -> list[Command]:
-        """Return the probes that are due: of replicas that do not serve, or gave no sign of life for some time."""
+        """Return the probes that are due: of replicas that do not serve, or that gave no sign of life for some time."""
         due = [replica for replica in self.replicas.values() if self._is_probe_due(replica, now)]
         for replica in due:
             replica.is_probing = True
@@ -172,7 +173,7 @@ class Pool:
     def probed(
         self, replica: Replica, reason: str, now: float, abilities: Abilities | None, cost: BatchCost | None
     ) -> None:
-        """Take the result of a probe, as `Dispatcher.probed` describes it."""
+        """Handle the result of a probe; `Dispatcher.probed` describes the arguments."""
         replica.is_probing = False
         if abilities is not None:
             replica.set_abilities(abilities)
@@ -187,19 +188,19 @@ class Pool:
         self._refresh_totals()
 
     def unprobed(self, replica: Replica, now: float) -> None:
-        """Note that a probe could not be made, which says nothing about the replica: it is due again later."""
+        """Schedule another probe, because this one could not be made; the replica's state does not change."""
         replica.is_probing = False
         replica.next_probe = now + self._limits.probe_retry_s[0]
 
     def isolate(self, replica: Replica, *, isolated: bool) -> None:
-        """Keep a replica free of everything but trials, or end that."""
+        """Reserve a replica for trials, or end that."""
         replica.is_isolated = isolated
         self._refresh_totals()
 
     # time
 
     def refresh(self, now: float, elapsed_s: float) -> None:
-        """Update what changes with time alone: windows, and how long none has served."""
+        """Update what changes with time alone: windows, totals, and the time without a serving replica."""
         for replica in self.replicas.values():
             replica.recover(elapsed_s)
             replica.widen(now, self._limits.slow_start_s)
@@ -217,7 +218,7 @@ class Pool:
             replica.shift_time(seconds)
 
     def _restart(self, replica: Replica, now: float) -> None:
-        """Let a replica join: it has to infer first."""
+        """Let a replica join; it is probed before it serves."""
         replica.move(ReplicaEvent.JOIN)
         replica.reason = ""
         replica.next_probe, replica.probe_delay_s = now, self._limits.probe_retry_s[0]
@@ -248,7 +249,7 @@ class Pool:
         return now >= replica.next_probe
 
     def _refresh_totals(self) -> None:
-        """Recompute which replicas serve and what they can do together."""
+        """Recompute which replicas serve, and their common limits and combined throughput."""
         self.serving = tuple(replica for replica in self.replicas.values() if replica.serves)
         if self.active:
             self.unserved_since = inf

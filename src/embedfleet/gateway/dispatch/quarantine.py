@@ -1,10 +1,10 @@
-"""Quarantine: a request that a replica died with is tried again alone, so that one that kills takes no other with it.
+"""Quarantine: a request that a replica died with is retried alone, so that a deadly request harms no other.
 
-A replica that dies was killed from outside or by one of the requests that it had: an input on which the server's code
-panics, or one that is too large for its memory. So each of these requests is accused. An accused request waits until
-one replica has been emptied for it, and goes there with nothing beside it. If that replica answers, the request is
-acquitted. If the replica dies too, the request is guilty: it is refused, and so are equal requests for some minutes.
-There is one trial at a time, and none at the last replica that serves while others are down.
+A replica that dies was killed from outside or by one of its requests: by an input on which the server's code panics, or
+which is too large for its memory. So each of its requests is accused. An accused request waits until one replica is
+empty, and is sent there alone. If that replica answers, the request is acquitted. If that replica dies too, the request
+is guilty: it is refused, and equal requests are refused for some minutes. There is one trial at a time. The last
+serving replica is not used for trials while others are down.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,8 @@ from embedfleet.types import ReplicaState
 
 REASON = "quarantine"
 _UNANSWERABLE = "unanswerable"
-# A client that has just left may have asked what kills. A replica that dies within this time accuses its texts too.
+# The request of a client that has just left may be the deadly one. If a replica dies within this time after a client
+# left, that client's texts are accused too.
 _LEFT_S = 60.0
 
 
@@ -36,8 +37,8 @@ class Quarantine:
     Attributes:
         cell: Replica that is kept free, or is being emptied; None while no request is accused.
         acquitted: Number of trials that ended with an answer, since the start.
-        convicted: Number of trials that ended with a death.
-        repeated_tokens: Estimated tokens of trials of chunks that had been sent before.
+        convicted: Number of trials that ended with the death of the replica.
+        repeated_tokens: Estimated tokens of chunks that were sent again for a trial.
     """
 
     def __init__(self, pool: Pool, requests: OpenRequests) -> None:
@@ -48,16 +49,16 @@ class Quarantine:
         self._queue = requests.accused_queue
         self._records = requests.records
 
-    # what comes in
+    # new requests
 
     def turn_away(self, request: Request, now: float) -> list[Command]:
-        """Refuse a request with known texts; separate a shared one, so that each client's text is judged alone."""
+        """Refuse a request because of its texts' records; separate a shared one, so that each text is judged alone."""
         if request.is_shared:
             return [*self._requests.abandon(request, now), Separate(request)]
         return self._refused(request, self._records.of(request.fingerprints, now), now)
 
     def split(self, request: Request, limits: DispatchLimits, now: float) -> Sequence[Chunk]:
-        """Split a request such that each accused text is a part of its own, and it shows which one kills."""
+        """Split a request so that each accused text becomes a part of its own, which shows the deadly one."""
         narrowest = self._pool.narrowest
         state = split_state_of(request, narrowest, by_length=False) if limits.split and request.texts > 1 else None
         if state is None:
@@ -73,7 +74,7 @@ class Quarantine:
         return parts
 
     def holds(self, chunk: Chunk, now: float) -> bool:
-        """Let a chunk that is about to be sent wait for a trial, if its texts are known; return whether they are."""
+        """Queue a chunk for a trial instead of a send, if it has a text with a record; return whether it has."""
         if not self._records.known or chunk.request.is_shared or not self._records.of(chunk.fingerprints, now):
             return False
         chunk.is_accused = True
@@ -82,20 +83,20 @@ class Quarantine:
         return True
 
     def withdraw(self, chunk: Chunk, now: float) -> list[Command]:
-        """Keep an online chunk from being sent: a replica has died with one of its texts since it came."""
+        """Take an online chunk out of its queue, because a replica has died with one of its texts since it arrived."""
         if chunk.request.is_shared:
             return self.turn_away(chunk.request, now)
         self._requests.online_queue.remove(chunk)
         self.holds(chunk, now)
         return []
 
-    # what replicas do
+    # deaths and answers of replicas
 
     def died(self, chunk: Chunk, replica: Replica, now: float) -> list[Command]:
         """Accuse a chunk of the death of a replica, or convict it if it was on trial there.
 
         Args:
-            chunk: Chunk without an answer, taken off the replica.
+            chunk: Unanswered chunk, already taken off the replica.
             replica: Replica that may have died of it.
             now: Time in seconds.
         """
@@ -105,51 +106,51 @@ class Quarantine:
         if chunk.request.is_shared:
             return [*self._requests.abandon(chunk.request, now), Separate(chunk.request)]
         chunk.is_accused = True
-        if not chunk.replica_id and not chunk.request.is_over:  # else another has it already, whose answer acquits it
+        if not chunk.replica_id and not chunk.request.is_over:  # else another replica has it, whose answer acquits it
             self._requests.wait_again(chunk)
         return []
 
     def call_back(self, chunk: Chunk, replica: Replica, now: float) -> list[Command]:
-        """Take a chunk off all the silent replicas that have it, maybe because of it, and try it at another.
+        """Take a chunk off the silent replicas that have it, perhaps because of it, and try it on another.
 
         Args:
             chunk: The chunk.
-            replica: One of these replicas.
+            replica: One of the silent replicas.
             now: Time in seconds.
         """
         return [*self._requests.cancel(chunk, now), *self.died(chunk, replica, now)]
 
     def lost(self, replica: Replica, now: float) -> None:
-        """Accuse the texts of clients that left a replica just before its connections broke or it was gone."""
+        """Accuse the texts of clients that left shortly before their replica's connections broke or it went down."""
         for fingerprints, left_at in replica.abandoned:
             if now - left_at < _LEFT_S:
                 self._records.accuse(fingerprints, replica.id, now)
         replica.abandoned.clear()
 
     def hung(self, replica: Replica, now: float) -> list[Command]:
-        """Accuse what a replica is late with when it fails a probe; as always, the first answer acquits."""
+        """Accuse the overdue chunks of a replica that failed a probe; the first answer acquits them."""
         commands: list[Command] = []
         for chunk in [chunk for chunk in replica.chunks if replica.is_late_with(chunk, now)]:
             if not chunk.request.is_shared:
                 chunk.is_accused = True
                 self._records.accuse(chunk.fingerprints, replica.id, now)
-            elif not chunk.copy_id:  # else all clients that share it wait for the other replica's answer
+            elif not chunk.copy_id:  # if it has a copy, the other replica's answer is awaited
                 commands += self.call_back(chunk, replica, now)
         return commands
 
     def ended(self, replica: Replica) -> None:
-        """Let a former cell that was silent over an accused chunk serve again, now that it no longer has the chunk."""
+        """Let a former cell serve again, once it no longer has the accused chunk over which it was silent."""
         if replica is not self.cell and replica.is_isolated:
             self._pool.isolate(replica, isolated=False)
 
     def release(self) -> None:
-        """Let former cells serve again, because all trials were called off."""
+        """Let all former cells serve again, because all trials were cancelled."""
         for replica in self._pool.replicas.values():
             if not replica.is_trying:
                 self.ended(replica)
 
     def acquit(self, chunk: Chunk) -> None:
-        """Acquit an accused chunk: a replica had it and is alive, whatever its answer was."""
+        """Acquit an accused chunk, because a replica survived it, whatever its answer was."""
         self.acquitted += chunk.is_on_trial
         chunk.is_accused = chunk.is_on_trial = False
         self._records.acquit(chunk.fingerprints)
@@ -157,7 +158,7 @@ class Quarantine:
     # trials
 
     def dispatch(self, now: float) -> list[Command]:
-        """Begin the next trial, if a chunk waits for one and a replica is free for it."""
+        """Start the next trial, if a chunk waits for one and a replica is free for it."""
         commands = self._settle(now)
         chunk = self._next()
         if chunk is None and self._queue:  # an equal text is on trial at a silent replica
@@ -177,7 +178,7 @@ class Quarantine:
         return [*commands, Send(chunk, cell)]
 
     def _next(self) -> Chunk | None:
-        """Return the first accused chunk with no text that is on trial already."""
+        """Return the first accused chunk without a text that is already on trial."""
         on_trial = {
             one
             for replica in self._pool.replicas.values()
@@ -189,7 +190,7 @@ class Quarantine:
         return next((chunk for chunk in self._queue if on_trial.isdisjoint(chunk.fingerprints)), None)
 
     def _settle(self, now: float) -> list[Command]:
-        """Decide the next chunks whose texts another trial has decided: equal texts are equally guilty or innocent."""
+        """Settle the first waiting chunks whose texts another trial has meanwhile acquitted or convicted."""
         commands: list[Command] = []
         while (chunk := self._queue.head) is not None:
             standing = self._records.of(chunk.fingerprints, now)
@@ -204,7 +205,7 @@ class Quarantine:
         return commands
 
     def _choose_cell(self, chunk: Chunk, now: float) -> None:
-        """Choose a replica that may be risked and, if possible, has not failed the chunk."""
+        """Choose a replica that may be risked, if possible one that has not failed the chunk."""
         cell = self.cell
         if cell is not None:
             if cell.state is ReplicaState.ACTIVE and (cell.chunks or self._suits(cell, chunk)):
@@ -219,12 +220,12 @@ class Quarantine:
         return self._may_be_risked(cell) and not (cell.id in chunk.tried and self._pool.has_untried(chunk))
 
     def _may_be_risked(self, replica: Replica) -> bool:
-        """Return whether another replica serves, or there is no other; drained replicas are neither down nor there."""
+        """Return whether another replica serves, or no other exists; drained replicas do not count."""
         others = [one for one in self._pool.replicas.values() if one is not replica and not one.is_kept_out]
         return not others or any(one in self._pool.serving for one in others)
 
     def _leave_cell(self) -> None:
-        """Keep the cell free no longer; it serves again once its trial has ended."""
+        """Stop keeping the cell free; it serves again once its trial has ended."""
         cell, self.cell = self.cell, None
         if cell is not None and not cell.is_trying:
             self._pool.isolate(cell, isolated=False)

@@ -8,25 +8,25 @@ from embedfleet.gateway.dispatch.request import Chunk, Request
 
 
 class OnlineQueue:
-    """Online chunks, the earliest deadline first; among equal ones the one that came first.
+    """Online chunks, the earliest deadline first; among equal deadlines, in order of arrival.
 
     Args:
-        by_deadline: Order of the queue. If False, chunks leave in order of arrival: where all work is one class,
-            the later deadlines of patient clients would always put them last.
+        by_deadline: Whether the queue is ordered by deadline; if not, by arrival. Where all work is one class, clients
+            with late deadlines would otherwise always be last.
 
     Attributes:
-        tokens: Estimated tokens of all chunks that wait.
+        tokens: Estimated tokens of all waiting chunks.
     """
 
     def __init__(self, *, by_deadline: bool = True) -> None:
         self.tokens = 0
         self._by_deadline = by_deadline
         self._heap: list[tuple[float, int, Chunk]] = []
-        self._waiting: set[Chunk] = set()  # a removed chunk stays in the heap until its turn comes
+        self._waiting: set[Chunk] = set()  # a removed chunk stays in the heap until it reaches the top
         self._count = 0
 
     def __len__(self) -> int:
-        """Return the number of chunks that wait."""
+        """Return the number of waiting chunks."""
         return len(self._waiting)
 
     def __iter__(self) -> Iterator[Chunk]:
@@ -60,7 +60,7 @@ class OnlineQueue:
 
 
 class BulkQueue:
-    """Bulk requests that are not wholly split yet, first come first served, and chunks that have to be sent again.
+    """Bulk requests with texts that are in no chunk yet, in order of arrival, and chunks that must be sent again.
 
     Attributes:
         tokens: Estimated tokens of everything that waits.
@@ -83,12 +83,12 @@ class BulkQueue:
         self.tokens += _waiting_tokens(request)
 
     def give_back(self, chunk: Chunk) -> None:
-        """Add a chunk that has to be sent again."""
+        """Add a chunk that must be sent again."""
         self.returned.append(chunk)
         self.tokens += chunk.tokens
 
     def take_back(self, chunk: Chunk) -> None:
-        """Remove a chunk that was given back, if it is there."""
+        """Remove a returned chunk, if it is there."""
         if chunk in self.returned:
             self.returned.remove(chunk)
             self.tokens -= chunk.tokens
@@ -101,10 +101,10 @@ class BulkQueue:
 
 
 class AccusedQueue:
-    """Chunks that are to be tried alone (see `quarantine`): online work first, then in order of arrival.
+    """Chunks that wait for their trial in `quarantine`: online chunks first, each class in order of arrival.
 
     Attributes:
-        tokens: Estimated tokens of all of them.
+        tokens: Estimated tokens of all waiting chunks.
     """
 
     def __init__(self) -> None:
@@ -113,7 +113,7 @@ class AccusedQueue:
         self._bulk: dict[Chunk, None] = {}
 
     def __len__(self) -> int:
-        """Return the number of chunks that wait."""
+        """Return the number of waiting chunks."""
         return len(self._online) + len(self._bulk)
 
     def __iter__(self) -> Iterator[Chunk]:
@@ -127,7 +127,7 @@ class AccusedQueue:
         return next(iter(self._online or self._bulk), None)
 
     def push(self, chunk: Chunk) -> None:
-        """Add a chunk behind the others of its class."""
+        """Add a chunk after the others of its class."""
         chunk.is_on_trial = False
         (self._online if chunk.is_online else self._bulk)[chunk] = None
         self.tokens += chunk.tokens
@@ -141,5 +141,5 @@ class AccusedQueue:
 
 
 def _waiting_tokens(request: Request) -> int:
-    """Return the estimated tokens of a request's texts that are in no part yet."""
+    """Return the estimated tokens of a request's texts that no part contains yet."""
     return request.tokens if request.split_state is None else request.split_state.waiting_tokens

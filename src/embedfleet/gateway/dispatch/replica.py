@@ -1,4 +1,4 @@
-"""A replica as the dispatcher sees it: its state, its load, its limits, its pace."""
+"""A replica as the dispatcher sees it: state, load, limits and pace."""
 
 from collections import deque
 from collections.abc import Sequence
@@ -14,40 +14,41 @@ _ACTIVE: Final = ReplicaState.ACTIVE  # a name is cheaper to look up than a memb
 _KEPT_OUT = frozenset({ReplicaState.DRAINING, ReplicaState.DRAINED})
 # Seconds beyond the predicted end after which a replica counts as late.
 _LATE_S: Final = 0.010
-# Share of the replica's permits that texts under way may take: others may use the replica too.
+# Share of the replica's permits that our texts may take, because others may use the replica too.
 _PERMITS = 0.8
 _ABANDONED: Final = 4096  # chunks remembered in `abandoned`
-# After a 429: share of the window that is left, growth of that share per second, and least share.
+# Share of the window that remains after a 429, growth of that share per second, and least share.
 _THROTTLE, _RECOVERY_PER_S, _LEAST_THROTTLE = 0.7, 0.05, 0.05
 
 
 class Replica:
-    """One replica; the dispatcher owns it and alone changes it.
+    """State of one replica; only the dispatcher changes it.
 
     Args:
         name: Name of the replica.
 
     Attributes:
-        chunks: Chunks that it has and the time each was sent, oldest first. ``tokens``, ``texts``, ``online_chunks``
-            and ``bulk_chunks`` count them.
-        lost: Chunks of these that are no longer counted.
-        window: Most tokens that it may have at once.
-        widest: Most tokens that the window grows to.
-        free_at: Predicted time at which it has finished everything.
-        sent: Number of chunks ever sent, which breaks ties between equally loaded replicas.
+        chunks: Chunks at the replica with the time each was sent, oldest first. ``tokens``, ``texts``,
+            ``online_chunks`` and ``bulk_chunks`` count them.
+        lost: Those of ``chunks`` that are no longer counted.
+        window: Most tokens that the replica may have at once.
+        widest: Upper bound of the window, in tokens.
+        free_at: Predicted time at which the replica has finished all its chunks.
+        sent: Number of chunks ever sent to the replica; breaks ties between equally loaded replicas.
         failures: Failures in a row, by status or by an unusable reply.
-        refusals: Requests for inference in a row that it answered with a status that blames the client.
+        refusals: Requests for inference in a row that were answered with a 4xx other than 424 and 429.
         good_probes: Good probes in a row.
-        full_until: Time before which it is sent nothing, unless it answers, after a 429 or for want of connections.
-        heard_at: Time of its last sign of life.
-        since: Time at which it began to serve.
-        next_probe: Time of the next probe; of an active replica, the earliest time.
+        full_until: Time until which the replica is sent nothing, after a 429 or for lack of connections, unless it
+            answers first.
+        heard_at: Time of the last sign of life.
+        since: Time at which the replica began to serve.
+        next_probe: Time of the next probe; for an active replica, the earliest time.
         probe_delay_s: Wait before the probe after the next one.
-        is_probing: Whether a probe is under way.
-        is_leaving: Whether it goes once it is drained.
-        is_isolated: Whether it is kept free for trials; see `quarantine`.
-        abandoned: Fingerprints of the last chunks that were taken off it because their clients left, and the times.
-        reason: Why it is not active, in words; empty if it is.
+        is_probing: Whether a probe is in progress.
+        is_leaving: Whether the replica is removed once it has drained.
+        is_isolated: Whether the replica is kept free for trials (`quarantine`).
+        abandoned: Fingerprints and times of the last chunks that were taken off because their clients left.
+        reason: Cause in words of a state other than active; empty if active.
     """
 
     __slots__ = (
@@ -74,40 +75,40 @@ class Replica:
         self.set_abilities(Abilities())
 
     def __repr__(self) -> str:
-        """Render name, state and load for debugging."""
+        """Return name, state and load as text for debugging."""
         return f"<{self.id} {self.state} chunks={len(self.chunks)} tokens={self.tokens} {self.reason}>"
 
     # state
 
     def move(self, event: ReplicaEvent) -> bool:
-        """Follow `TRANSITIONS`; return whether the state changed."""
+        """Change the state as `TRANSITIONS` says; return whether it changed."""
         before = self.state
         self.state = TRANSITIONS[before].get(event, before)
         return self.state is not before
 
     @property
     def serves(self) -> bool:
-        """Whether it may get work: it is active and not kept free for trials."""
+        """Whether the replica may get work: it is active, and not kept free for trials."""
         return self.state is _ACTIVE and not self.is_isolated
 
     @property
     def is_kept_out(self) -> bool:
-        """Whether an operator keeps it out, or it is leaving."""
+        """Whether an operator drained the replica, or it is leaving."""
         return self.state in _KEPT_OUT
 
     @property
     def is_trying(self) -> bool:
-        """Whether a chunk is on trial there."""
+        """Whether a chunk is on trial at the replica."""
         return any(chunk.is_on_trial for chunk in self.chunks)
 
-    # what it may be sent
+    # room for more work
 
     def is_available(self, now: float) -> bool:
-        """Return whether it may be sent work now: it serves, and is not full."""
+        """Return whether the replica may get work now: it serves, and is not paused."""
         return self.full_until <= now and self.state is _ACTIVE and not self.is_isolated
 
     def has_room(self, tokens: int, texts: int, *, ignores_window: bool = False) -> bool:
-        """Return whether so many tokens and texts fit beside what it has; an idle replica takes anything.
+        """Return whether more tokens and texts fit into the window and the permits; an idle replica takes anything.
 
         Args:
             tokens: Estimated tokens of the chunk.
@@ -118,7 +119,7 @@ class Replica:
         return not held or ((ignores_window or held + tokens <= self.window) and self.texts + texts <= self.permits)
 
     def can_take(self, tokens: int, texts: int, now: float) -> bool:
-        """Return `is_available` and `has_room` in one call, because this is asked of each replica for each request."""
+        """Return whether the replica is available and has room; one call, because each request asks each replica."""
         if self.full_until > now or self.state is not _ACTIVE or self.is_isolated:
             return False
         held = self.tokens
@@ -126,38 +127,38 @@ class Replica:
 
     @property
     def chunk_tokens(self) -> int:
-        """Tokens of a bulk chunk that is large beside its fixed cost, and small enough to let online work in soon."""
+        """Tokens of a bulk chunk: many enough that the fixed cost is small, few enough to let online work in soon."""
         return min(self.pace.cost.chunk_tokens, self.abilities.batch_tokens)
 
     @property
     def tokens_per_s(self) -> float:
-        """Throughput with full batches."""
+        """Throughput with full batches, in tokens per second."""
         return self.pace.cost.tokens_per_s(self.abilities.batch_tokens) / self.pace.slowness
 
     def set_abilities(self, abilities: Abilities) -> None:
-        """Take over what its ``/info`` states now."""
+        """Set the limits that the replica's ``/info`` states now."""
         self.abilities = abilities
         self.permits = max(1, int(_PERMITS * abilities.permits))
         self.widen(0.0, 0.0)
 
     def pause_until(self, until: float) -> None:
-        """Send it nothing until then, unless it answers first."""
+        """Pause sends to the replica until the given time, unless it answers first."""
         self.full_until = until
 
     def slow_down(self) -> None:
-        """Shrink the share of its window that is used, after a 429."""
+        """Shrink the usable share of the window, after a 429."""
         self.throttle = max(_LEAST_THROTTLE, self.throttle * _THROTTLE)
 
     def recover(self, elapsed_s: float) -> None:
-        """Grow the share of its window that is used, as time passes without a 429."""
+        """Grow the usable share of the window, as time passes without a 429."""
         self.throttle = min(1.0, self.throttle * (1 + _RECOVERY_PER_S * elapsed_s))
 
     def widen(self, now: float, slow_start_s: float) -> None:
-        """Set the window: two batches, or one second of work if that is less; less after a start and after a 429.
+        """Set the window: two batches or one second of work, whichever is less; smaller after a start or a 429.
 
         Args:
             now: Time in seconds.
-            slow_start_s: Seconds from the start of serving until the window is whole.
+            slow_start_s: Seconds from the start of serving until the window has its full size.
         """
         second = max(int(self.tokens_per_s), self.chunk_tokens)
         self.widest = min(2 * self.abilities.batch_tokens, second)
@@ -165,14 +166,14 @@ class Replica:
         floor = min(self.chunk_tokens, self.widest)
         self.window = max(floor, int((floor + share * (self.widest - floor)) * self.throttle))
 
-    # what it has
+    # its chunks
 
     def eta(self, now: float) -> float:
-        """Return the seconds until it has finished everything.
+        """Return the predicted seconds until the replica has finished all its chunks.
 
-        What is left of a bulk chunk follows from the clock. Small work is answered batch by batch, in bursts, so only
-        the unanswered tokens tell how much is left. A replica that is late is not about to be free: the prediction
-        grows with the delay, else a replica that hangs would look like the best choice.
+        The rest of a bulk chunk follows from the clock. Small chunks are answered batch by batch, in bursts, so only
+        their unanswered tokens tell how much is left. The prediction of a late replica grows with its delay; otherwise
+        a replica that hangs would look like the best choice.
         """
         if not self.tokens:
             return 0.0
@@ -184,7 +185,7 @@ class Replica:
         return max(0.0, left)
 
     def take(self, chunk: Chunk, now: float) -> float:
-        """Count a chunk that is being sent; return the predicted seconds until its answer."""
+        """Add a chunk that is being sent; return the predicted seconds until its answer."""
         pace = self.pace
         work = pace.token_s * chunk.tokens
         if not self.tokens:
@@ -203,12 +204,12 @@ class Replica:
         return self.free_at - now
 
     def lose(self, chunk: Chunk, now: float) -> None:
-        """Stop counting a chunk that hangs while others are answered, so that its share of the window is not idle."""
+        """Stop counting a chunk that hangs while others are answered, so that its share of the window is used again."""
         self._discount(chunk, now)
         self.lost.add(chunk)
 
     def drop(self, chunk: Chunk, now: float) -> float:
-        """Take off a chunk that was answered, failed or cancelled; return the time at which it was sent."""
+        """Remove a chunk that was answered, failed or cancelled; return the time at which it was sent."""
         sent_at = self.chunks.pop(chunk)
         if chunk in self.lost:
             self.lost.remove(chunk)
@@ -231,21 +232,21 @@ class Replica:
             self.free_at = whole
 
     def shift_time(self, seconds: float) -> None:
-        """Move its times forward by a period in which the gateway read nothing."""
+        """Shift all times forward by a period in which the gateway read nothing."""
         self.heard_at += seconds
         self.free_at += seconds
         self.chunks = {chunk: sent_at + seconds for chunk, sent_at in self.chunks.items()}
 
-    # whether it is silent
+    # silence
 
     def is_silent(self, now: float) -> bool:
-        """Return whether it keeps a client waiting for longer than it should need, whatever its state."""
+        """Return whether the replica, in any state, keeps a client waiting for longer than predicted."""
         return bool(self.chunks) and (self.state is ReplicaState.SUSPECT or self.is_overdue(now))
 
     def is_overdue(self, now: float) -> bool:
-        """Return whether it is late with any chunk."""
+        """Return whether the replica is late with any chunk."""
         return any(self.is_late_with(chunk, now) for chunk in self.chunks)
 
     def is_late_with(self, chunk: Chunk, now: float) -> bool:
-        """Return whether it is late with this chunk; patience starts anew with every sign of life."""
+        """Return whether the replica is late with this chunk; each sign of life starts the allowed time again."""
         return max(self.chunks[chunk], self.heard_at) + chunk.due_at - chunk.sent_at < now

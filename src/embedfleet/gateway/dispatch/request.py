@@ -1,4 +1,4 @@
-"""Requests and their chunks: plain data that the dispatcher alone changes."""
+"""Requests and their chunks: plain data that only the dispatcher changes."""
 
 from abc import ABCMeta, abstractmethod
 from collections.abc import Sequence
@@ -13,33 +13,33 @@ _ONLINE_TEXTS, _ONLINE_TOKENS = 8, 4096
 
 @mypyc_attr(allow_interpreted_subclasses=True)
 class Handle:
-    """The caller's own object behind a request; the dispatcher asks it about the request's texts.
+    """The caller's object behind a request, which knows the request's texts.
 
-    The answers here suit a request whose texts are unknown: it is like no other, and cannot be split.
+    The defaults here suit a request with unknown texts: no other request equals it, and it cannot be split.
     """
 
     @property
     def key(self) -> int:
-        """Number that is equal for requests that ask the same."""
+        """Number that is equal for equal requests."""
         return id(self)
 
     @property
     def fingerprints(self) -> Sequence[int]:
-        """One number per text, equal wherever the same is asked about the same text."""
+        """One number per text; equal numbers mean the same question about the same text."""
         return (self.key,)
 
     def split(self, *, by_length: bool) -> "SplitState | None":
-        """Return the request's texts for splitting, or None if they cannot be split.
+        """Return the split state of the request, or None if it cannot be split.
 
         Args:
-            by_length: Whether texts of similar length should end up in the same chunk.
+            by_length: Whether a chunk should get texts of similar length.
         """
         del by_length
         return None
 
 
 class Chunk(metaclass=ABCMeta):
-    """A whole request, or some of its texts, as one replica is sent it at once.
+    """A whole request or some of its texts, sent to one replica in one call.
 
     Attributes:
         is_online: Whether it goes before bulk work.
@@ -47,21 +47,22 @@ class Chunk(metaclass=ABCMeta):
         tokens: Estimated tokens.
         texts: Number of texts.
         items: Indices of its texts in the request, in the order of sending; empty for a whole request.
-        deadline: Time after which the client no longer wants an answer.
-        replica_id: Replica that has it; empty while it waits and once it is over.
-        copy_id: Second replica that has it, because the first was silent; empty if there is none.
-        sent_at: Time of the last sending, once it was sent.
-        due_at: Time at which its replica becomes suspect, if that has given no sign of life since `sent_at`.
-        sends: Number of sendings so far, without those that the replica refused.
-        starved_at: Time at which no connection could be made for it for the first time; None if that never happened.
-        was_sent: Whether it, or the chunk that it was split from, was sent before; any further sending is a repetition.
-        tried: Replicas that failed it.
-        unanswered_by: Replicas that are alive and could not answer it, by an error or an unusable reply.
-        too_much_for: Replicas that answered 429 to it while they had nothing else.
-        is_blamed: Whether two replicas could not compute it, or the chunk that it was split from.
-        is_accused: Whether a replica died while it had this, or a text of this; see `quarantine`.
-        is_on_trial: Whether a replica has it and nothing else, to see whether that dies of it.
-        sending: The caller's own record of how it is sent; the dispatcher does not read it.
+        deadline: Time at which the request is given up.
+        replica_id: Replica that has the chunk; empty while it waits and once it is over.
+        copy_id: Second replica that has the chunk, because the first was silent; empty if there is none.
+        sent_at: Time of the last send, once there was one.
+        due_at: Time at which the replica becomes suspect, if it has given no sign of life since `sent_at`.
+        sends: Number of sends so far, except refused, throttled (429) and starved ones.
+        starved_at: First time at which no connection could be made for the chunk; None if that never happened.
+        was_sent: Whether the chunk, or the one that it was split from, was sent before, so that another send is a
+            repetition.
+        tried: Replicas that failed the chunk, or died with one of its texts.
+        unanswered_by: Live replicas that gave an error or an unusable reply instead of an answer.
+        too_much_for: Replicas that answered 429 to the chunk while they had nothing else.
+        is_blamed: Whether a replica answered 424 to the chunk, or to the one that it was split from.
+        is_accused: Whether a replica died with the chunk or one of its texts (`quarantine`).
+        is_on_trial: Whether a replica has only this chunk, to find out whether it kills the replica.
+        sending: The caller's record of the chunk's sends; the dispatcher does not read it.
     """
 
     is_online: bool
@@ -88,21 +89,21 @@ class Chunk(metaclass=ABCMeta):
     @property
     @abstractmethod
     def request(self) -> "Request":
-        """The request that it belongs to; a whole request belongs to itself."""
+        """The request that the chunk belongs to; a whole request belongs to itself."""
 
     @property
     @abstractmethod
     def fingerprints(self) -> Sequence[int]:
-        """One number per text, equal wherever the same is asked about the same text."""
+        """One number per text; equal numbers mean the same question about the same text."""
 
 
 class RequestPart(Chunk):
     """Some of the texts of a request.
 
     Args:
-        request: Request that it is a part of.
-        items: Indices of its texts in the request, in the order of sending.
-        tokens: Estimated tokens of these texts.
+        request: Request that the part belongs to.
+        items: Indices of the part's texts in the request, in the order of sending.
+        tokens: Estimated tokens of the part's texts.
     """
 
     def __init__(self, request: "Request", items: Sequence[int], tokens: int) -> None:
@@ -127,23 +128,23 @@ class RequestPart(Chunk):
 
 
 class Request(Chunk):
-    """A request; it is its own and only chunk until it is split.
+    """A request, which is its own single chunk until it is split.
 
     Args:
-        handle: The caller's object behind it.
+        handle: The caller's object behind the request.
         tokens: Estimated tokens of all texts.
         texts: Number of texts.
-        size_bytes: Size of its body.
+        size_bytes: Size of the body.
         is_online: Whether it goes before bulk work.
         now: Time of arrival, in seconds.
-        timeout_s: Time from arrival after which the client no longer wants an answer.
+        timeout_s: Seconds from arrival to the deadline.
 
     Attributes:
-        split_state: How far it is split into parts; None if it goes whole.
-        is_over: Whether it was answered or refused, or its client left.
-        is_inference: Whether a good answer to it takes inference, and so tells how fast a replica is.
-        is_shared: Whether it asks on behalf of several clients, which can also be served one by one; see `Separate`.
-        queued_bytes: Bytes that it counts in the bound of the queues.
+        split_state: Progress of its splitting into parts; None if it goes whole.
+        is_over: Whether the request was answered or refused, or the client left.
+        is_inference: Whether a good answer requires inference, so that it shows the replica's speed.
+        is_shared: Whether the request serves several clients, which can also be served one by one (`Separate`).
+        queued_bytes: Bytes of the body that count towards the limit of the queues.
     """
 
     split_state: "SplitState | None" = None
@@ -166,7 +167,7 @@ class Request(Chunk):
     @property
     @override
     def request(self) -> "Request":
-        return self  # not stored: a reference to itself is a cycle that only the garbage collector frees
+        return self  # not stored: a reference to itself would be a cycle that only the garbage collector frees
 
     @property
     @override
@@ -174,32 +175,32 @@ class Request(Chunk):
         return self.handle.fingerprints
 
     def parts(self) -> "list[RequestPart]":
-        """Return its parts that are at replicas or wait to be sent again."""
+        """Return the parts that are at replicas or wait to be sent again."""
         return list(self.split_state.parts) if self.split_state is not None else []
 
     def chunks(self) -> list[Chunk]:
-        """Return the request and its parts: every chunk of it that may be anywhere."""
+        """Return the request itself and its parts: all chunks of it that a queue or a replica may have."""
         return [self, *self.parts()]
 
     def add_part(self, state: "SplitState", items: Sequence[int], tokens: int) -> RequestPart:
-        """Make a part of these texts and note it in the split state."""
+        """Make a part of the given texts, and add it to the split state."""
         part = RequestPart(self, items, tokens)
         state.parts[part] = None
         return part
 
 
 class SplitState:
-    """How far a request is split into parts, which happens as late as possible.
+    """Progress of splitting a request into parts, which happens as late as possible.
 
     Args:
         costs: Estimated tokens of each text.
         sizes: Bytes of each text.
         order: Order in which texts are taken into parts.
-        extra: Number of texts that each part carries besides its own, such as the query that all are compared with.
-        frame_bytes: Bytes of each part besides its texts: its head, a query.
+        extra: Number of texts that every part repeats, such as the query of a reranking.
+        frame_bytes: Bytes of each part besides its texts: the head, a query.
 
     Attributes:
-        spare_parts: Number of parts that it may be split into beyond the fewest possible.
+        spare_parts: Number of parts that may be made beyond the fewest possible.
         taken: Number of entries of ``order`` that are in parts.
         waiting_tokens: Estimated tokens of the texts that are in no part yet.
         unanswered: Number of texts without an answer.
@@ -227,29 +228,29 @@ class SplitState:
 
     @property
     def is_complete(self) -> bool:
-        """Whether every text is in a part."""
+        """Whether a part contains every text."""
         return self.taken == len(self.order)
 
     @property
     def has_answers(self) -> bool:
-        """Whether some of the texts are answered."""
+        """Whether any text is answered."""
         return self.unanswered < len(self.costs)
 
     def set_apart(self, items: Sequence[int]) -> None:
-        """Take these texts out of the order, because each of them becomes a part of its own."""
+        """Take the given texts out of the order, because each becomes a part of its own."""
         apart = frozenset(items)
         self.order = [item for item in self.order if item not in apart]
         self.waiting_tokens -= sum(self.costs[item] for item in items)
 
     def take_all(self) -> None:
-        """Count every text as taken into a part."""
+        """Mark every text as taken into a part."""
         self.taken, self.waiting_tokens = len(self.order), 0
 
 
 def counts_as_online(texts: int, tokens: int, *, is_rerank: bool) -> bool:
-    """Decide whether a client is likely to wait for the answer: a reranking, a few short texts, or a single text.
+    """Decide whether a request is online, that is, a client probably waits: a reranking, few short texts, or one text.
 
-    A single long text cannot be split. As bulk work it would only be put behind the short texts of others.
+    A single long text cannot be split. As bulk work it would only wait behind the short texts of others.
 
     Args:
         texts: Number of texts.

@@ -1,17 +1,17 @@
-"""Reservations: refused requests are told when to come again; those that do are admitted, and room is kept for them."""
+"""Reservations: a refused request gets a time for its retry; room is kept for it, and its retry is admitted."""
 
 from collections import deque
 
-# A reservation holds from a little before its time, because clients' clocks differ, until some time after it.
+# A reservation is valid from shortly before its time, because clients' clocks differ, until some time after it.
 _EARLY_S = 0.5
 _LATE_S = 5.0
-# Room is kept for reservations within this time of now. Not for longer: refused clients may never return, and replicas
-# would run dry for nothing.
+# Room is kept only for reservations within this time of now. Clients may never come back, and room kept for longer
+# would leave replicas without work for nothing.
 _SOON_S = 1.0
-# Weight of each reservation that was used or lapsed, in the estimate of how many are used.
+# Weight of each used or lapsed reservation in the moving average of the share that is used.
 _GAIN = 0.1
 _FIRST_SHARE = 0.5
-# Most open reservations. A client refused beyond them is told a time too, but may be refused again.
+# Most open reservations. Clients beyond them get a time too, but may be refused again.
 _MOST = 20_000
 
 
@@ -23,15 +23,15 @@ class _Reservation:
         self.tokens = tokens
         self.at = at
         self.is_open = True
-        self.is_soon = False  # whether its tokens are among those that are about due
+        self.is_soon = False  # whether its tokens are counted in `_soon_tokens`
 
 
 class Reservations:
-    """Reservations of one class of requests; each costs the same however many there are.
+    """Reservations of one class of requests; the cost of each operation does not grow with their number.
 
     Attributes:
         tokens: Estimated tokens of all open reservations.
-        share: Learnt share of refused requests that come again.
+        share: Learnt share of refused requests that are retried.
     """
 
     def __init__(self) -> None:
@@ -39,7 +39,7 @@ class Reservations:
         self.share = _FIRST_SHARE
         self._by_key: dict[int, deque[_Reservation]] = {}
         self._count = 0
-        # Each reservation is in one of these three, in order of time; a used one stays until its turn comes.
+        # Each reservation is in one of these three, in order of time; a used one stays until it reaches the front.
         self._later: deque[_Reservation] = deque()
         self._soon: deque[_Reservation] = deque()
         self._past: deque[_Reservation] = deque()
@@ -54,12 +54,12 @@ class Reservations:
         """Reserve room for a request that is refused now.
 
         Args:
-            key: Number that is equal whenever the same request comes.
+            key: Number that is equal for equal requests.
             tokens: Estimated tokens of the request.
-            at: Time at which it is to come again.
+            at: Earliest time for its retry.
 
         Returns:
-            Time for which the reservation was made: never before those of requests that were refused sooner.
+            Time of the reservation, never before those of earlier refusals.
         """
         if self._count:
             at = max(at, self._last_at)
@@ -74,7 +74,7 @@ class Reservations:
         return at
 
     def redeem(self, key: int, now: float) -> bool:
-        """Use up the reservation of such a request, if it has one for now; return whether it had."""
+        """Use up the reservation of a request, if it has one that is valid now; return whether it had."""
         if not self._count:
             return False
         self._pass_time(now)
@@ -86,17 +86,17 @@ class Reservations:
         return True
 
     def soon(self, now: float) -> int:
-        """Return the tokens for which room is to be kept now: those of the requests that are likely to come."""
+        """Return the expected tokens of retries that are due about now, for which room is kept."""
         self._pass_time(now)
         return int(self.share * self._soon_tokens)
 
     @property
     def likely(self) -> int:
-        """Tokens of all the reservations that are likely to be used."""
+        """Expected tokens of the retries of all open reservations."""
         return int(self.share * self.tokens)
 
     def _pass_time(self, now: float) -> None:
-        """Move reservations on as their time comes and passes, and drop those that lapse."""
+        """Move reservations to the next list as their time comes and passes, and drop lapsed ones."""
         while self._later and self._later[0].at <= now + _SOON_S:
             reservation = self._later.popleft()
             self._soon.append(reservation)
@@ -119,7 +119,7 @@ class Reservations:
             self._soon_tokens -= reservation.tokens
 
     def _drop(self, reservation: _Reservation) -> None:
-        """Close a reservation that was used or lapsed; it is the first of its key."""
+        """Close a used or lapsed reservation, which is the first of its key."""
         reservation.is_open = False
         self._no_longer_soon(reservation)
         self._count -= 1

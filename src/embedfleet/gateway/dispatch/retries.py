@@ -1,4 +1,4 @@
-"""Retries after a replica's failure: another sending, halves, or an error for the client."""
+"""Retries after a replica's failure: the chunk is sent again or halved, or the client gets an error."""
 
 from typing import Final
 
@@ -16,22 +16,22 @@ BLAMED = 424
 RETRIED = frozenset({BLAMED, 500, 502, 503, 504})
 THROTTLED = 429
 TROUBLE: Final = RETRIED | {THROTTLED}
-"""Statuses that another replica may do better than, so that they are not relayed at once."""
-_ALIVE: Final = frozenset({Failure.MALFORMED, Failure.BROKEN})  # failures that only a living process shows
+"""Statuses that are not relayed at once, because another replica may do better."""
+_ALIVE: Final = frozenset({Failure.MALFORMED, Failure.BROKEN})  # failures that prove a live process
 
 _HALVES: Final = 2
 
 
 class Retries:
-    """Decides what becomes of a chunk after a replica failed it; the table in `dispatcher` lists the cases.
+    """Decides what happens to a chunk that a replica failed; the table in the package's docstring lists the cases.
 
-    The chunk has been taken off the replica before.
+    The caller has already taken the chunk off the replica.
 
     Args:
         limits: Limits of the dispatcher.
         pool: Replicas of the service.
-        requests: Open requests, in whose queues the chunk waits again.
-        quarantine: Where the chunk goes if a replica died with it.
+        requests: Open requests, with the queues for chunks that are sent again.
+        quarantine: Quarantine, for chunks that a replica died with.
     """
 
     def __init__(self, limits: DispatchLimits, pool: Pool, requests: OpenRequests, quarantine: Quarantine) -> None:
@@ -84,32 +84,32 @@ class Retries:
             error: ServingError = BadGateway(f"{chunk.sends} replicas failed this request, the last: {failure.value}")
             return [*self._requests.abandon(chunk.request, now), Refuse(chunk.request, error, "sends")]
         if failure is not Failure.REFUSED and not self._requests.may_repeat(chunk):
-            error = Unhealthy(f"a replica failed this request ({failure.value}), as too many did of late")
+            error = Unhealthy(f"a replica failed this request ({failure.value}), and the budget of retries is spent")
             return [*self._requests.abandon(chunk.request, now), Refuse(chunk.request, error, "retry-budget")]
         self._requests.wait_again(chunk)
         return []
 
     def note_success(self, chunk: Chunk) -> None:
-        """Blame the replicas that could not answer a chunk, because another one did."""
+        """Count a failure against the replicas that could not answer a chunk, because another replica could."""
         for name in chunk.unanswered_by:
             replica = self._pool.replicas.get(name)
             if replica is not None:
-                self._pool.outdone(replica)
+                self._pool.eject_failing(replica)
 
     def _unanswered(self, chunk: Chunk, replica: Replica, failure: Failure, now: float) -> None:
-        """Note that a living replica gave nothing usable; a probe and other replicas show whose fault that is."""
+        """Record an unusable answer of a live replica; a probe and other replicas will show which side is at fault."""
         chunk.unanswered_by |= {replica.id}
-        replica.failures = max(replica.failures + 1, self._limits.failures)  # counts as so many errors by status
+        replica.failures = max(replica.failures + 1, self._limits.failures)  # counts as several error statuses in a row
         self._pool.doubt(replica, failure.value, now)
         if chunk.is_accused:
             self._quarantine.acquit(chunk)
 
     def _is_at_fault(self, chunk: Chunk) -> bool:
-        """Return whether an unanswered chunk is to blame, and not the one replica that had it each time."""
+        """Return whether an unanswered chunk is at fault, rather than a single replica that had it each time."""
         return len(chunk.unanswered_by) > 1 or len(self._pool.replicas) == 1
 
     def _throttled(self, chunk: Chunk, replica: Replica, now: float) -> list[Command]:
-        """Handle a 429: too much at once or, from a replica that had nothing else, too much in itself."""
+        """Handle a 429: the replica has too much work or, if it had nothing else, the chunk itself is too much."""
         chunk.sends -= 1
         if chunk.replica_id or chunk.request.is_over:
             return []
@@ -125,7 +125,7 @@ class Retries:
         return []
 
     def _starved(self, chunk: Chunk, replica: Replica, now: float) -> list[Command]:
-        """Handle a chunk that was never sent; as soon as the replica answers anything, a connection is free for it."""
+        """Handle a chunk that was never sent; its connection is free as soon as the replica answers anything."""
         chunk.sends -= 1
         if chunk.starved_at is None:
             chunk.starved_at = now
@@ -139,7 +139,7 @@ class Retries:
         return []
 
     def _halve(self, chunk: Chunk) -> bool:
-        """Halve a chunk that two replicas could not compute, to find the one text; return whether that was possible."""
+        """Halve a chunk after answers of 424, to find the text at fault; return whether it could be halved."""
         request = chunk.request
         state = request.split_state
         if state is None:

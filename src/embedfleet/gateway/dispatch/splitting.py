@@ -1,7 +1,7 @@
-"""How requests are split into parts: by tokens, texts and bytes at once.
+"""Splitting of requests into parts that are limited in tokens, texts and bytes.
 
-Each part repeats what the request says besides its texts. So that nobody's small request becomes a large one, all parts
-together are at most twice the size of the request; a request for which that is too little is not split.
+Each part repeats everything in the request except the texts. All parts together are at most twice the size of the
+request, so that a small request does not become a large one; a request that would need more is not split.
 """
 
 from collections.abc import Sequence
@@ -14,21 +14,21 @@ from embedfleet.gateway.dispatch.pace import BatchCost
 from embedfleet.gateway.dispatch.request import Request, SplitState
 
 WHOLE_TOKENS: Final = 2048
-"""An online request of at most so many tokens goes whole to one replica."""
+"""Most tokens of an online request that goes whole to one replica."""
 _MOST_PART_TOKENS = 8192
-# A remainder of up to this share of the part is taken into it rather than sent alone.
+# A remainder of up to this share of a part is added to the part instead of being sent alone.
 _CRUMB = 0.25
 _LEAST_STAGGER = 0.6
 _STAGGERS = 8
-# All parts of a request together have at most so many times its bytes, or so many bytes if that is more.
+# All parts of a request together have at most `_MOST_TIMES` its bytes, or `_LITTLE_BYTES` if that is more.
 _MOST_TIMES: Final = 2
 _LITTLE_BYTES: Final = 256_000
-_WORTH = 1.02  # a smaller part is chosen only if its end is farther from the others' by this factor
+_WORTH = 1.02  # a smaller part is chosen only if it ends farther from the other ends by this factor
 
 
 @dataclass(frozen=True, slots=True)
 class PartBounds:
-    """Limits of one part. A single text may exceed the tokens and the bytes, because a text cannot be split."""
+    """Limits of one part. A single text may exceed the limits of tokens and bytes, because a text cannot be split."""
 
     tokens: int
     texts: int
@@ -36,20 +36,20 @@ class PartBounds:
 
     @classmethod
     def of(cls, tokens: int, abilities: Abilities) -> "PartBounds":
-        """Return bounds of so many tokens and what the replica takes."""
+        """Return bounds of the given tokens, and the texts and bytes that the replica takes."""
         return cls(tokens, abilities.batch_texts, abilities.body_bytes)
 
 
 def split_state_of(request: Request, abilities: Abilities, *, by_length: bool) -> SplitState | None:
-    """Return the texts of a request for splitting, with the number of parts that its bytes allow.
+    """Return the split state of a request, with the number of parts that its size allows.
 
     Args:
         request: Request to split.
         abilities: Abilities of the replica that takes the fewest texts.
-        by_length: Whether texts of similar length should end up in the same part.
+        by_length: Whether a part should get texts of similar length.
 
     Returns:
-        None if the request has to go whole.
+        The split state; None if the request must go whole.
     """
     state = request.handle.split(by_length=by_length)
     if state is None:
@@ -61,7 +61,7 @@ def split_state_of(request: Request, abilities: Abilities, *, by_length: bool) -
 
 
 def most_parts(state: SplitState, received_bytes: int) -> int:
-    """Return the most parts into which a request of so many bytes may be split."""
+    """Return the most parts into which a request of the given size may be split."""
     return (max(_MOST_TIMES * received_bytes, _LITTLE_BYTES) - sum(state.sizes)) // max(1, state.frame_bytes)
 
 
@@ -86,20 +86,18 @@ def fewest_parts(sizes: Sequence[int], frame_bytes: int, texts: int, size_bytes:
 
 
 def most_tokens(state: SplitState, tokens: int) -> int:
-    """Return the most tokens that `split_next` takes at such a bound: a crumb more, or one text that exceeds it."""
+    """Return the most tokens that `split_next` takes with a limit of ``tokens``, which a remainder may exceed."""
     if state.spare_parts <= 0:
         return state.waiting_tokens
     return max(state.costs[state.order[state.taken]], min(int(tokens * (1 + _CRUMB)), state.waiting_tokens))
 
 
 def split_next(state: SplitState, bounds: PartBounds) -> tuple[list[int], int]:
-    """Split the next part off.
-
-    Tokens bound it only as long as there are parts to spare.
+    """Split the next part off a request. Its tokens are limited only while there are spare parts.
 
     Args:
         state: Split state with at least one text that is in no part yet.
-        bounds: PartBounds of the part.
+        bounds: Limits of the part.
 
     Returns:
         Indices of the part's texts, in order, and its tokens.
@@ -125,7 +123,7 @@ def split_next(state: SplitState, bounds: PartBounds) -> tuple[list[int], int]:
 
 
 def split_evenly(state: SplitState, replicas: int, abilities: Abilities) -> list[tuple[list[int], int]]:
-    """Split all of an online request, evenly over the replicas unless the parts would be too small to be worth it.
+    """Split all of an online request evenly over the replicas, into fewer parts if they would be too small.
 
     Args:
         state: Split state of the request.
@@ -144,20 +142,20 @@ def split_evenly(state: SplitState, replicas: int, abilities: Abilities) -> list
 
 
 def staggered(most: int, start: float, ends: Sequence[float], cost: BatchCost) -> int:
-    """Return the tokens of a bulk part such that replicas become free one after the other, not all at once.
+    """Return the tokens of a bulk part, chosen so that replicas become free one after the other and not all at once.
 
-    Online work that comes waits for the replica that is free first. If parts end at equal distances, that wait is at
-    most a part's time over the number of replicas; if they end together, it may be a whole part's time.
+    Arriving online work waits for the first free replica. If parts end at equal distances, that wait is at most the
+    duration of a part divided by the number of replicas; if they end together, it may be the whole duration.
 
     Args:
         most: Most tokens of the part.
         start: Time at which the part will begin.
-        ends: Times at which the other replicas will have finished what they have.
+        ends: Times at which the other replicas will have finished their chunks.
         cost: Batch cost of the part's replica, its slowness included.
 
     Returns:
-        Among sizes from `_LEAST_STAGGER` of ``most`` to ``most``, the one that ends farthest from all other ends if
-        each replica goes on with parts of ``most``.
+        The size, between `_LEAST_STAGGER` of ``most`` and ``most``, whose end is farthest from all other ends, if each
+        replica continues with parts of ``most``.
     """
     if not ends:
         return most
@@ -173,5 +171,5 @@ def staggered(most: int, start: float, ends: Sequence[float], cost: BatchCost) -
 
 
 def by_length(costs: list[int]) -> list[int]:
-    """Return the order in which texts of similar length come together, the longest first."""
+    """Return the indices of texts in order of length, the longest first."""
     return sorted(range(len(costs)), key=costs.__getitem__, reverse=True)

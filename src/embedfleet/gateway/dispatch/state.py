@@ -1,4 +1,4 @@
-"""The events that move a replica from one state to another. The states are `types.ReplicaState`."""
+"""Transitions between the states of a replica (`types.ReplicaState`), and the events that cause them."""
 
 from enum import StrEnum
 
@@ -6,15 +6,15 @@ from embedfleet.types import ReplicaState
 
 
 class ReplicaEvent(StrEnum):
-    """An event that moves a replica from state to state."""
+    """An event that may change a replica's state."""
 
-    GOOD = "good"  # it inferred
-    SLOW = "slow"  # it is late with everything
-    DOUBT = "doubt"  # all of its watched connections were closed
-    BAD = "bad"  # it is out: refused, reset, hung, gave a wrong answer, or failed too often in a row
+    GOOD = "good"  # it passed the probes that it needs, or gave a sign of life
+    SLOW = "slow"  # it is late, without a sign of life
+    DOUBT = "doubt"  # its watched connections were closed, or it failed to answer several times in a row
+    BAD = "bad"  # it refused, reset, hung, or failed a probe or what another replica answered
     DRAIN = "drain"
-    EMPTY = "empty"  # it is draining and has nothing left
-    JOIN = "join"  # it is listed, or wanted back
+    EMPTY = "empty"  # it is draining, and has no chunk left
+    JOIN = "join"  # it is listed for the first time or again, or undrained
 
 
 _ALWAYS = {ReplicaEvent.DRAIN: ReplicaState.DRAINING, ReplicaEvent.JOIN: ReplicaState.JOINING}
@@ -38,4 +38,4 @@ TRANSITIONS: dict[ReplicaState, dict[ReplicaEvent, ReplicaState]] = {
     ReplicaState.DRAINING: {ReplicaEvent.EMPTY: ReplicaState.DRAINED, ReplicaEvent.JOIN: ReplicaState.JOINING},
     ReplicaState.DRAINED: {ReplicaEvent.JOIN: ReplicaState.JOINING},
 }
-"""Next state by state and event; an event that is not listed changes nothing."""
+"""Next state by state and event; an event without an entry changes nothing."""

@@ -1,4 +1,4 @@
-"""When a replica's silence is suspect: a hung replica must not keep its work, a slow one must not count as hung."""
+"""Suspicion: how long a replica may be silent, so that a hung one is noticed and a slow one is left alone."""
 
 from collections.abc import Collection, Iterable
 from typing import Final
@@ -8,12 +8,12 @@ from embedfleet.types import ReplicaState
 
 _LEAST_S: Final = 0.2
 _TIMES: Final = 3.0
-# Largest share of the pool that is suspect at once: if more is silent, the fault is hardly the replicas'.
+# Largest share of the pool that is suspect at once: if more are silent, the cause is probably elsewhere.
 _MOST = 0.5
 
 
 def patience_s(predicted_s: float) -> float:
-    """Return the seconds that an answer may take that was predicted to take ``predicted_s`` seconds."""
+    """Return the longest allowed time of an answer, in seconds, given its predicted time."""
     return max(_LEAST_S, _TIMES * predicted_s)
 
 

@@ -1,4 +1,4 @@
-"""Records of texts that a replica died with, or that living replicas could not answer, by fingerprint."""
+"""Records of texts that a replica died with, or that live replicas could not answer, by fingerprint."""
 
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -7,16 +7,16 @@ from typing import Final
 
 _MOST: Final = 65_536  # records kept: some MB, whatever clients send
 UNANSWERABLE_S: Final = 30.0
-"""Seconds after which an unanswerable text is tried again, however often it is asked: the replicas' fault may pass."""
+"""Seconds after which an unanswerable text is tried again, however often it is requested: the replicas may recover."""
 
 
 class Standing(IntEnum):
-    """Standing of a text, or of several that were asked together; the greater outweighs the less."""
+    """Standing of a text, or of several in one chunk; the higher value outweighs the lower."""
 
     NONE = 0
-    ACCUSED = 1  # a replica died while it had this text, and maybe others
-    UNANSWERABLE = 2  # living replicas gave no usable answer to it, one after the other
-    GUILTY = 3  # a replica died while it had this and nothing else, after another had died with it
+    ACCUSED = 1  # a replica died while it had this text and perhaps others
+    UNANSWERABLE = 2  # several live replicas gave no usable answer to it
+    GUILTY = 3  # a second replica died with it, and had nothing else
 
 
 class _Record:
@@ -29,13 +29,13 @@ class _Record:
 
 
 class TextRecords:
-    """Standing of texts by fingerprint, a number that is equal wherever the same is asked about the same text.
+    """Standing of texts by fingerprint; equal fingerprints mean the same question about the same text.
 
     Args:
         memory_s: Seconds for which a record is kept after the text was last seen.
 
     Attributes:
-        known: Records by fingerprint, the one seen last at the end; usually there are none.
+        known: Records by fingerprint, the last seen at the end; usually empty.
     """
 
     def __init__(self, memory_s: float) -> None:
@@ -43,23 +43,23 @@ class TextRecords:
         self.known: OrderedDict[int, _Record] = OrderedDict()
 
     def accuse(self, fingerprints: Sequence[int], replica: str, now: float) -> None:
-        """Note that a replica died while it had these texts."""
+        """Record that a replica died while it had these texts."""
         for one in fingerprints:
             self._note(one, Standing.ACCUSED, replica, now)
 
     def acquit(self, fingerprints: Sequence[int]) -> None:
-        """Note that a replica had these texts alone and answered."""
+        """Clear the accusation of texts with which a replica survived."""
         for one in fingerprints:
             record = self.known.get(one)
             if record is not None and record.standing is Standing.ACCUSED:
                 del self.known[one]
 
     def convict(self, fingerprints: Sequence[int], replica: str, now: float) -> None:
-        """Note that a second replica died over these texts together; it stays unknown which of them killed it."""
+        """Record that a second replica died with these texts together, without knowing which text killed it."""
         self._note(together(fingerprints), Standing.GUILTY, replica, now)
 
     def give_up(self, fingerprints: Sequence[int], now: float) -> None:
-        """Note that living replicas could not answer these texts together, one after the other."""
+        """Record that several live replicas could not answer these texts together."""
         one = together(fingerprints)
         self._note(one, Standing.UNANSWERABLE, "", now)
         record = self.known[one]
@@ -67,7 +67,7 @@ class TextRecords:
             record.until = now + UNANSWERABLE_S
 
     def of(self, fingerprints: Sequence[int], now: float) -> Standing:
-        """Return the worst that is known of a request with these texts, and keep these records for longer."""
+        """Return the worst standing of the texts, separately and together, and renew their records."""
         if not self.known:
             return Standing.NONE
         worst = self._renewed(together(fingerprints), now)
@@ -76,11 +76,11 @@ class TextRecords:
         return worst
 
     def died_with(self, fingerprints: Sequence[int]) -> frozenset[str]:
-        """Return the replicas that died with any of these texts, the last one for each text."""
+        """Return the replicas that died with any of these texts; for each text, the last such replica."""
         return frozenset(self.known[one].died for one in fingerprints if one in self.known and self.known[one].died)
 
     def expire(self, now: float) -> None:
-        """Drop records of texts that have not been seen for long."""
+        """Drop the records of texts that were not seen for some time."""
         while self.known and next(iter(self.known.values())).until < now:
             self.known.popitem(last=False)
 
@@ -108,5 +108,5 @@ class TextRecords:
 
 
 def together(fingerprints: Sequence[int]) -> int:
-    """Return one fingerprint for several texts that are asked together; for one text, its own."""
+    """Return one fingerprint for several texts of one chunk; for a single text, its own."""
     return fingerprints[0] if len(fingerprints) == 1 else hash(tuple(fingerprints))

@@ -1,1 +1,1 @@
-"""Requests from a client's exchange to its answer."""
+"""Clients' requests, from the exchange to the answer."""

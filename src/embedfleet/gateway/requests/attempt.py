@@ -1,4 +1,4 @@
-"""Attempts: one call to one replica for one chunk, its reply, and whether that is an answer."""
+"""Attempts: calls to a replica for one chunk, and the checks of the replies."""
 
 from abc import ABCMeta, abstractmethod
 from collections.abc import Callable
@@ -30,19 +30,19 @@ class Outcomes(metaclass=ABCMeta):
 
     @abstractmethod
     def replied(self, attempt: "Attempt", now: float) -> None:
-        """Take a whole reply, or the beginning of a streamed one."""
+        """Handle a whole reply, or the beginning of a streamed one."""
 
     @abstractmethod
     def failed(self, attempt: "Attempt", error: UpstreamError) -> None:
-        """Take the failure of an attempt."""
+        """Handle the failure of an attempt."""
 
     @abstractmethod
     def broke(self, request: Request, error: Exception) -> None:
-        """End a request on which the gateway's own code failed; nothing else is to suffer from that."""
+        """End a request on which the gateway's own code failed, without harm to other requests."""
 
 
 class Sending:
-    """How one chunk is sent: its attempts and the last reply.
+    """Record of one chunk's sends: the attempts in progress and the last reply.
 
     Args:
         delivery: The object behind the chunk's request.
@@ -50,7 +50,7 @@ class Sending:
     Attributes:
         delivery: The object behind the chunk's request.
         reply: The attempt whose reply the dispatcher is deciding about.
-        failure: How the last replica failed it; empty if none did.
+        failure: Failure of the last replica, in words; empty if none failed.
     """
 
     __slots__ = ("_copy", "_first", "delivery", "failure", "reply")
@@ -59,7 +59,7 @@ class Sending:
         self.delivery = delivery
         self.reply: Attempt | None = None
         self.failure = ""
-        self._first: Attempt | None = None  # attempts under way; a chunk is at two replicas at most
+        self._first: Attempt | None = None  # attempts in progress; a chunk is at two replicas at most
         self._copy: Attempt | None = None
 
     def begin(self, attempt: "Attempt") -> None:
@@ -70,7 +70,7 @@ class Sending:
             self._copy = attempt
 
     def is_under_way(self, attempt: "Attempt") -> bool:
-        """Return whether an attempt is neither over nor cancelled."""
+        """Return whether an attempt is in progress: neither over nor cancelled."""
         return attempt is self._first or attempt is self._copy
 
     def end(self, attempt: "Attempt") -> None:
@@ -89,18 +89,18 @@ class Sending:
 
 
 class Attempt(Call):
-    """One call to one replica. If code that it calls raises, its request ends; the transport is not disturbed.
+    """One call to one replica. An exception in the code that it calls ends the request, not the transport.
 
     Args:
         outcomes: Receiver of the outcome.
         chunk: Chunk that is sent.
         sending: Record of the chunk's attempts.
-        replica: Replica that is asked.
+        replica: Replica that gets the chunk.
 
     Attributes:
         chunk: Chunk that is sent.
         sending: Record of the chunk's attempts.
-        replica: Replica that is asked.
+        replica: Replica that gets the chunk.
     """
 
     def __init__(self, outcomes: Outcomes, chunk: Chunk, sending: Sending, replica: Replica) -> None:
@@ -108,7 +108,7 @@ class Attempt(Call):
         self.chunk = chunk
         self.sending = sending
         self.replica = replica
-        self._collected: bytearray | None = None  # a large reply that is held nevertheless
+        self._collected: bytearray | None = None  # body of a large reply that is collected instead of streamed
 
     @override
     def on_reply(self, head: ReplyHead, body: bytes, now: float) -> None:
@@ -180,21 +180,21 @@ class Attempt(Call):
 
     @property
     def _is_streamed(self) -> bool:
-        """Whether a large reply is passed on as it comes, rather than collected; parts always have to be joined."""
+        """Whether a large reply is streamed rather than collected; replies to parts are collected, to be joined."""
         return self.sending.delivery.is_streamed and not self.chunk.items
 
     def _is_no_answer(self, status: int) -> bool:
-        """Return whether texts were asked about, and the status is neither that of an answer nor that of an error."""
+        """Return whether the request has texts, and the status is neither 200 nor an error."""
         return status != _OK and not _FAILED <= status <= _LAST and self.chunk.request.is_inference
 
     def _check_length(self, size: int) -> None:
-        """Reject a collected reply that is, or is going to be, longer than any answer."""
+        """Reject a collected reply that is, or will be, longer than any answer."""
         most = self.sending.delivery.most_bytes(self.chunk)
         if size > most:
             self._collected = None
             self._reject(f"a reply of over {most} bytes to {self.chunk.texts} texts")
 
     def _reject(self, fault: str) -> None:
-        """Fail, however the reply goes on."""
+        """Fail the attempt, and ignore the rest of the reply."""
         self.cancel()
         self.on_error(Malformed(fault))

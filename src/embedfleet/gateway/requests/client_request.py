@@ -1,4 +1,4 @@
-"""One client's request until it is answered."""
+"""A client's request, from its body to its answer."""
 
 import logging
 from collections.abc import Sequence
@@ -26,11 +26,11 @@ from embedfleet.http.message import Header
 log = logging.getLogger(__name__)
 
 _HEAD_BYTES = 200  # approximate bytes of each part's head besides the client's fields
-_OWN = frozenset({b"date", b"x-request-id"})  # fields that every answer gets here
+_OWN = frozenset({b"date", b"x-request-id"})  # fields that the gateway sets in every answer
 
 
 class ClientRequest(Delivery):
-    """A client's request: what it asks, the answers to its parts so far, and the exchange to answer on.
+    """A client's request: its texts, the answers to its parts so far, and the exchange for the answer.
 
     Args:
         context: Counters, clock and ids that all requests share.
@@ -44,15 +44,15 @@ class ClientRequest(Delivery):
         fields: Fields of the request's head.
         texts: Texts of its body; None if they are unknown.
         costs: Estimated tokens of each text; of the whole body if the texts are unknown.
-        sent_to: Name of the replica that any of it was sent to last; empty before the first sending.
-        refusal: Error that answers it before any replica is asked; None if it is sound.
+        sent_to: Name of the replica that got a chunk of the request last; empty before the first send.
+        refusal: Error with which the request is refused before any replica gets it; None if it is valid.
     """
 
     sent_to = ""
     refusal: RequestError | ServingError | None = None
     _streaming: Call | None = None
     _fingerprints: Sequence[int] = ()
-    _answers: list[tuple[Sequence[int], ReplyHead, bytes]]  # answered items, once it is split
+    _answers: list[tuple[Sequence[int], ReplyHead, bytes]]  # indices and reply of each answered part
 
     def __init__(
         self, context: RequestContext, exchange: Exchange, fields: RequestFields, texts: Texts | None, costs: list[int]
@@ -67,7 +67,7 @@ class ClientRequest(Delivery):
         self.texts = texts
         self.costs = costs
 
-    # what the dispatcher asks
+    # for the dispatcher
 
     @property
     @override
@@ -80,7 +80,7 @@ class ClientRequest(Delivery):
         if not self._fingerprints:
             try:
                 self._fingerprints = self.texts.fingerprints() if self.texts is not None else [self.key]
-            except orjson.JSONEncodeError:  # nested deeper than can be written, so it is never split
+            except orjson.JSONEncodeError:  # nested too deep to be written, so it is never split
                 self._fingerprints = [self.key]
         return self._fingerprints
 
@@ -94,10 +94,10 @@ class ClientRequest(Delivery):
         try:
             frame_bytes = texts.frame_size() + len(self.fields.line) + _HEAD_BYTES
             return SplitState(self.costs, texts.sizes(), order, texts.extra_inputs, frame_bytes)
-        except orjson.JSONEncodeError:  # nested deeper than can be written
+        except orjson.JSONEncodeError:  # nested too deep to be written
             return None
 
-    # what replicas are asked
+    # requests to replicas
 
     @override
     def wire(self, chunk: Chunk, pool: CallPool) -> bytes:
@@ -142,7 +142,7 @@ class ClientRequest(Delivery):
             exchange.answer(b"".join((head.opening, request_id, b"\r\n\r\n", body)))
         else:
             if self.texts is not None and len(chunk.items) == 1:
-                body = self.texts.locate_error(chunk.items[0], body)  # an error names its text by index
+                body = self.texts.locate_error(chunk.items[0], body)  # an error may name a text by its index
             exchange.pass_on(head.status, self._reply_fields(head), body)
         self._done(chunk, head.status, now)
 
@@ -151,7 +151,7 @@ class ClientRequest(Delivery):
         assert self.texts is not None, "only known texts are split"
         try:
             body = self.texts.join([(items, body) for items, _, body in self._answers])
-        except Malformed as error:  # each was checked; together they make no sense
+        except Malformed as error:  # each reply is valid alone, but they do not fit together
             self.refuse(request, BadGateway(f"the replicas' answers do not fit together: {error}"), "join", now)
             return
         joined = join_headers([head.headers for _, head, _ in self._answers])
@@ -176,7 +176,7 @@ class ClientRequest(Delivery):
         if self.exchange.begun:
             self.exchange.abort()
         else:
-            self.refuse(request, Internal("the gateway failed on this request, its log says how"), "", now)
+            self.refuse(request, Internal("the gateway failed on this request; its log has the cause"), "", now)
 
     @override
     def client_left(self) -> bool:
@@ -190,7 +190,7 @@ class ClientRequest(Delivery):
         return b"x-request-id", self.request_id
 
     def _reply_fields(self, head: ReplyHead) -> bytes:
-        """Return the reply's fields, and those that the gateway adds."""
+        """Return the fields of the reply, with those that the gateway adds."""
         fields = head.fields
         if not head.has_request_id:
             fields = b"%bx-request-id: %b\r\n" % (fields, self.request_id)
@@ -208,7 +208,7 @@ class ClientRequest(Delivery):
     # a streamed reply
 
     def _begin_stream(self, call: Call) -> None:
-        """Pass on what has come of a reply; the rest follows by `pass_on`."""
+        """Pass on the beginning of a reply; `pass_on` gets the rest."""
         head, exchange = call.head, self.exchange
         self._streaming = call
         exchange.on_drain = self._drain
@@ -222,7 +222,7 @@ class ClientRequest(Delivery):
 
     @override
     def end(self, request: Request, now: float) -> None:
-        call, self._streaming = self._streaming, None  # they refer to each other: else a cycle for the collector
+        call, self._streaming = self._streaming, None  # they refer to each other: this breaks the cycle
         assert call is not None, "only a reply that has begun can end"
         self.exchange.finish()
         self._done(request, call.head.status, now)
@@ -230,9 +230,9 @@ class ClientRequest(Delivery):
     @override
     def break_off(self) -> None:
         log.warning("replica %s broke a streamed reply", self.sent_to, extra={"replica": self.sent_to})
-        self.exchange.abort()  # which ends in `client_left`
+        self.exchange.abort()  # this leads to `client_left`
 
     def _drain(self, ready: bool) -> None:
-        """Stop reading a streamed reply while the client is slow, or go on."""
+        """Pause the reading of a streamed reply while the client is slow, or resume it."""
         if self._streaming is not None and self._streaming.connection is not None:
             self._streaming.pause(not ready)

@@ -1,4 +1,4 @@
-"""Small requests of several clients as one request; if it does not succeed, each of them goes alone."""
+"""Small requests of several clients, sent as one request; if that fails, each is sent alone."""
 
 from abc import ABCMeta, abstractmethod
 from collections.abc import Sequence
@@ -27,24 +27,24 @@ _HEAD: Final = _FIELDS + b"content-length: %d\r\n\r\n"
 
 @mypyc_attr(allow_interpreted_subclasses=True)
 class Fallback(metaclass=ABCMeta):
-    """Takes or refuses the requests of a coalesced one, each alone."""
+    """Receiver of the single requests of a coalesced one that failed."""
 
     @abstractmethod
     def take_alone(self, exchange: Exchange, now: float) -> None:
-        """Dispatch a client's request, which came at the given time, on its own."""
+        """Dispatch a client's request alone; ``now`` is the time at which it arrived."""
 
     @abstractmethod
     def refuse_alone(self, exchange: Exchange, now: float, error: RequestError | ServingError, reason: str) -> None:
-        """Answer a client's request, which came at the given time, with an error of the gateway."""
+        """Answer a client's request with an error of the gateway; ``now`` is the time at which it arrived."""
 
 
 class CoalescedRequest(Delivery):
-    """A group of requests for one vector each, asked as one.
+    """A group of requests for one vector each, sent as one request.
 
     Args:
         context: Counters, clock and ids that all requests share.
-        fallback: Takes the requests alone if the coalesced one does not succeed.
-        group: At least two requests.
+        fallback: Receiver of the single requests if the coalesced one fails.
+        group: The requests, at least two.
 
     Attributes:
         body: Body of the coalesced request.
@@ -55,8 +55,8 @@ class CoalescedRequest(Delivery):
         self._context = context
         self._fallback = fallback
         self._group = group
-        self._waiting = len(group.exchanges)  # clients that have not left
-        self._vectors: Sequence[bytes | memoryview] = ()  # each client's, once there is a reply
+        self._waiting = len(group.exchanges)  # number of clients that have not left
+        self._vectors: Sequence[bytes | memoryview] = ()  # one vector per client, once there is a reply
         self._sent_to = ""
 
     @property
@@ -92,7 +92,7 @@ class CoalescedRequest(Delivery):
         tokens = apportioned(call.head.tokens or chunk.tokens, group.costs)
         for exchange, text, count, vector in zip(group.exchanges, group.texts, tokens, self._vectors, strict=True):
             own_id = request_id or new_id()
-            length = len(vector) + 2  # with its brackets
+            length = len(vector) + 2  # with the two brackets
             if exchange.is_plain and length <= JOIN_BYTES:
                 head = _HEAD % (opening, len(text), count, own_id, length)
                 exchange.answer(b"".join((head, b"[", vector, b"]")))
@@ -110,7 +110,7 @@ class CoalescedRequest(Delivery):
     @override
     def separate(self, request: Request, now: float) -> None:
         for exchange in self._waiting_exchanges():
-            self._fallback.take_alone(exchange, request.arrived)  # they came when the coalesced request was made
+            self._fallback.take_alone(exchange, request.arrived)  # it was made when they arrived
 
     @override
     def fault(self, request: Request, now: float) -> None:
@@ -122,12 +122,12 @@ class CoalescedRequest(Delivery):
         return not self._waiting
 
     def _waiting_exchanges(self) -> list[Exchange]:
-        """Return the exchanges whose clients are there and have no answer."""
+        """Return the exchanges whose clients are still connected and have no answer."""
         return [exchange for exchange in self._group.exchanges if not exchange.gone]
 
 
 def apportioned(total: int, shares: Sequence[int]) -> list[int]:
-    """Divide a whole number into whole numbers that are nearly proportional to ``shares`` and add up to it."""
+    """Return integers with the sum ``total`` that are nearly proportional to ``shares``."""
     whole = sum(shares)
     numbers, before, seen = [], 0, 0
     for share in shares:
@@ -139,5 +139,5 @@ def apportioned(total: int, shares: Sequence[int]) -> list[int]:
 
 
 def _shared_fields(head: ReplyHead) -> bytes:
-    """Return the reply's fields that hold for each client's answer."""
+    """Return the fields of the reply that every client's answer gets."""
     return b"".join(b"%b: %b\r\n" % header for header in head.headers if header[0] not in _OWN)

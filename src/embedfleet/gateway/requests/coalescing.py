@@ -1,7 +1,7 @@
-"""Coalescing of small requests that came in the same turn of the event loop and ask the same about a text.
+"""Coalescing of small requests that arrived in the same turn of the event loop and differ only in their text.
 
-That halves the cost of a request here and at the replica, and delays none: only what has come meanwhile is taken
-together, and a replica's batch is not made much longer (`Group.split`).
+Coalescing halves the cost of a request here and at the replica. It delays no request: only requests that are already
+there are put together, and a replica's batch becomes little longer (`Group.split`).
 """
 
 import logging
@@ -21,12 +21,12 @@ _MOST_TEXTS = 32
 
 @dataclass(slots=True)
 class Group:
-    """Requests for one vector each that may be asked as one.
+    """Requests for one vector each that may be sent as one.
 
     Attributes:
-        fields: Fields of their heads, which are the same.
-        others: Rest of their bodies besides the texts, as `read_single` returns it.
-        exchanges: Exchanges with their clients.
+        fields: Fields of the heads, which are equal.
+        others: Rest of the bodies besides the texts, as `read_single` returns it.
+        exchanges: Exchanges with the clients.
         texts: Text of each request.
         costs: Estimated tokens of each text.
     """
@@ -38,10 +38,10 @@ class Group:
     costs: list[int] = field(default_factory=list)
 
     def split(self, cost: BatchCost, most_texts: int) -> "list[Group]":
-        """Split the group so that its texts add at most as much time to a batch as the batch takes anyway.
+        """Split the group so that the texts of each part take at most as long as a batch's fixed cost.
 
         Args:
-            cost: Cost of a replica's batch; the bound is ``b * tokens <= a``.
+            cost: Batch cost of a replica; the bound is ``b_s * tokens <= a_s``.
             most_texts: Most texts that a replica takes at once.
         """
         most_tokens = cost.a_s / cost.b_s
@@ -63,7 +63,7 @@ class Group:
 
 
 class Coalescer:
-    """Collects the requests that come in one turn of the event loop, and groups them."""
+    """Collects the requests that arrive in one turn of the event loop, and groups them."""
 
     def __init__(self) -> None:
         self._came: list[Exchange] = []
@@ -74,13 +74,13 @@ class Coalescer:
         return len(self._came) == 1
 
     def take(self, tokens: Callable[[int], int]) -> tuple[list[Exchange], list[Group]]:
-        """Take out everything that came.
+        """Return the collected requests, and start to collect anew.
 
         Args:
-            tokens: Estimate of the tokens of a text with so many characters.
+            tokens: Function that estimates the tokens of a text from its number of characters.
 
         Returns:
-            Requests that go alone, and groups.
+            Requests to send alone, and groups of requests.
         """
         came, self._came = self._came, []
         if len(came) == 1:
@@ -88,7 +88,7 @@ class Coalescer:
         try:
             return _grouped(came, tokens)
         except Exception:
-            log.exception("requests that came together could not be read for that, and go alone")
+            log.exception("requests could not be grouped, and are sent alone")
             return came, []
 
 
@@ -103,10 +103,10 @@ def _grouped(came: list[Exchange], tokens: Callable[[int], int]) -> tuple[list[E
             alone.append(exchange)
             continue
         text, others = lone
-        if not " " < text[:1] < "\x7f" and is_invisible(text):  # the first test mostly spares the call
+        if not " " < text[:1] < "\x7f" and is_invisible(text):  # the first test usually avoids the call
             alone.append(exchange)
             continue
-        if group is None or group.fields is not fields or group.others != others:  # clients are mostly alike
+        if group is None or group.fields is not fields or group.others != others:  # mostly, the last group fits
             group = groups.get((fields, others))
             if group is None:
                 group = groups[fields, others] = Group(fields, others)

@@ -1,4 +1,4 @@
-"""The counters, the clock, the access log and the source of ids that all requests of a service share."""
+"""The context that all requests of a service share: counters, clock, access log, ids."""
 
 import os
 from collections.abc import Callable
@@ -13,12 +13,12 @@ class RequestContext:
     Args:
         counters: Metrics of the gateway.
         now: Clock of the event loop, in seconds.
-        logs_access: Whether each request is a line in the log.
+        logs_access: Whether each request is logged as a line.
 
     Attributes:
         counters: Metrics of the gateway.
         now: Clock of the event loop, in seconds.
-        logs_access: Whether each request is a line in the log.
+        logs_access: Whether each request is logged as a line.
     """
 
     def __init__(self, counters: Counters, now: Callable[[], float], *, logs_access: bool) -> None:
@@ -29,5 +29,5 @@ class RequestContext:
         self._numbers = count(1)
 
     def request_id(self) -> bytes:
-        """Return an id that this process has not given before and no other process gives."""
+        """Return a new id, unique across processes."""
         return b"%b-%x" % (self._id_prefix, next(self._numbers))

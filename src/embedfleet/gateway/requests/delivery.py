@@ -1,4 +1,4 @@
-"""Delivery of answers: the interface of the objects behind requests, which know the clients."""
+"""Delivery of answers: the interface between requests and the clients behind them."""
 
 from abc import abstractmethod
 
@@ -7,23 +7,23 @@ from embedfleet.gateway.dispatch.request import Chunk, Handle, Request
 from embedfleet.gateway.upstream.call import Call, CallPool
 
 OK = 200
-# Bounds of a reply that is collected. A vector of 8,192 numbers, more than any model that we know has, takes at most
-# 192 KiB of JSON.
+# Bounds of a collected reply. A vector of 8,192 numbers, more than in any model that we know, takes at most 192 KiB of
+# JSON.
 _VECTOR_BYTES = 262_144
 _SMALL_BYTES = 8_388_608
 _MOST_BYTES = 1_073_741_824
 
 
 class Delivery(Handle):
-    """Writes what replicas are asked for a request, checks their replies, and answers the clients behind it.
+    """Writes the requests to replicas, checks the replies, and answers the clients of one request.
 
-    The dispatcher's data is passed in, not kept: a request refers to its delivery, and the other way round would make
-    a cycle that only the garbage collector frees.
+    The dispatcher's request is passed in, not kept: it refers to its delivery, and a reference back would make a cycle
+    that only the garbage collector frees.
 
     Attributes:
-        request_id: Id of the request; empty if it stands for several.
-        is_head: Whether the reply has no body whatever its length says.
-        is_streamed: Whether a large reply to the whole request is passed on as it comes.
+        request_id: Id of the request; empty for a coalesced request.
+        is_head: Whether the reply has no body, whatever its length field states.
+        is_streamed: Whether a large reply to the whole request is streamed to the client.
     """
 
     request_id = b""
@@ -32,18 +32,18 @@ class Delivery(Handle):
 
     @abstractmethod
     def wire(self, chunk: Chunk, pool: CallPool) -> bytes:
-        """Return the request for a chunk as it goes to a replica."""
+        """Return the bytes of the request for a chunk, as a replica gets it."""
 
     @abstractmethod
     def sent(self, chunk: Chunk, replica_id: str, now: float) -> None:
-        """Note that a chunk of the request is being sent to a replica."""
+        """Record that a chunk of the request is being sent to a replica."""
 
     @abstractmethod
     def check(self, chunk: Chunk, reply: bytes) -> None:
-        """Check that a reply answers all that was asked.
+        """Check that a reply answers every text of a chunk.
 
         Raises:
-            Malformed: It does not.
+            Malformed: The reply does not answer every text.
         """
 
     @abstractmethod
@@ -63,11 +63,11 @@ class Delivery(Handle):
 
     @abstractmethod
     def fault(self, request: Request, now: float) -> None:
-        """Handle a failure of the gateway's own code: answer with an error, or try another way."""
+        """Handle a failure of the gateway's own code: answer with an error, or serve each client alone."""
 
     @abstractmethod
     def client_left(self) -> bool:
-        """Note that a client left; return whether no other client waits for an answer."""
+        """Record that a client left; return whether no other client waits for an answer."""
 
     def pass_on(self, data: bytes) -> None:
         """Pass on more of a streamed reply."""
@@ -88,17 +88,17 @@ class Delivery(Handle):
         """Serve each client of a shared request alone."""
 
     def most_bytes(self, chunk: Chunk) -> int:
-        """Return the bytes of the longest reply that is collected: far more than any answer to the chunk has."""
+        """Return the size limit of a collected reply in bytes, far above that of any answer to the chunk."""
         return longest_answer(chunk.texts)
 
 
 def longest_answer(vectors: int) -> int:
-    """Return the bound in bytes of an answer with so many vectors, or with as much."""
+    """Return the size limit in bytes of an answer with the given number of vectors."""
     return min(_SMALL_BYTES + vectors * _VECTOR_BYTES, _MOST_BYTES)
 
 
 def delivery_of(request: Request) -> Delivery:
-    """Return the object behind a request that was made here."""
+    """Return the delivery of a request of the gateway."""
     handle = request.handle
     assert isinstance(handle, Delivery), "every request of the gateway has one"
     return handle

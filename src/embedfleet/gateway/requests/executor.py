@@ -31,15 +31,15 @@ log = logging.getLogger(__name__)
 
 
 class Executor:
-    """Does what the dispatcher decides: sends chunks, answers clients, starts probes.
+    """Executes the dispatcher's commands: sends chunks, answers clients, starts probes.
 
     Args:
         dispatcher: Dispatcher whose commands are executed.
         connections: Connections to the replicas.
         context: Counters, clock and ids that all requests share.
         timer: Timer whose alarm is set to `Dispatcher.due`.
-        probe: Called with the name of a replica that is to be probed.
-        forget: Called with the name of a replica that has drained and is gone.
+        probe: Function that starts a probe of a replica, by name.
+        forget: Function that removes a drained replica, by name.
     """
 
     _outcomes: Outcomes
@@ -64,14 +64,14 @@ class Executor:
         self._is_executing = False
 
     def report_to(self, outcomes: Outcomes) -> None:
-        """Let attempts report their outcomes there; to be called before the first one is sent."""
+        """Set the receiver of attempts' outcomes, before the first attempt is sent."""
         self._outcomes = outcomes
 
     def execute(self, commands: list[Command]) -> None:
-        """Execute commands; a failure of one does not affect the others.
+        """Execute commands; if one fails, the others are still executed.
 
-        Executing a command may be an event that more commands follow from. They wait for the present ones, which may
-        cancel what they send.
+        Executing a command may cause an event with further commands. These are queued behind the present commands,
+        which may cancel what they send.
         """
         self._commands.extend(commands)
         if self._is_executing:
@@ -88,9 +88,9 @@ class Executor:
     def send(self, chunk: Chunk, replica: Replica, now: float) -> None:
         """Send a chunk to a replica."""
         sending = chunk.sending
-        if sending is None:  # the chunk was split off
+        if sending is None:  # the chunk is a new part
             sending = chunk.sending = Sending(delivery_of(chunk.request))
-        assert isinstance(sending, Sending), "chunks carry nothing else"
+        assert isinstance(sending, Sending), "the gateway stores nothing else there"
         delivery = sending.delivery
         delivery.sent(chunk, replica.id, now)
         pool = self._connections.by_name[replica.id]
@@ -104,20 +104,20 @@ class Executor:
         pool.send(attempt, data, now, is_head=delivery.is_head)
 
     def leave(self, request: Request) -> None:
-        """Let go of a request that nobody waits for any more."""
+        """Give up a request for which no client waits any more."""
         try:
             self.execute(self._dispatcher.left(request, self._context.now()))
         except Exception:
-            log.exception("the gateway failed to let a request go")
+            log.exception("the gateway failed to give up a request")
 
     def broke(self, request: Request, error: Exception) -> None:
-        """End a request on which the gateway's own code failed: nothing of it is anywhere afterwards."""
+        """End a request on which the gateway's own code failed, and take all its chunks out of queues and replicas."""
         log.error("the gateway failed on a request", exc_info=error)
         self.leave(request)
         try:
             delivery_of(request).fault(request, self._context.now())
         except Exception:
-            log.exception("nor can its client be told")
+            log.exception("its client could not get an error either")
 
     def _do(self, command: Command) -> None:
         if isinstance(command, Probe):
@@ -136,10 +136,10 @@ class Executor:
                 self._context.counters.add_chunk(chunk.tokens)
                 self.send(chunk, replica, now)
             case Cancel(chunk, replica):
-                if isinstance(chunk.sending, Sending):  # else it was never sent: the command to send it failed
+                if isinstance(chunk.sending, Sending):  # otherwise its send failed
                     chunk.sending.cancel(replica)
             case Relay(chunk):
-                assert isinstance(chunk.sending, Sending), "chunks carry nothing else"
+                assert isinstance(chunk.sending, Sending), "the gateway stores nothing else there"
                 assert chunk.sending.reply is not None, "it has just come"
                 delivery_of(chunk.request).relay(chunk, chunk.sending.reply, now)
             case Join(request):

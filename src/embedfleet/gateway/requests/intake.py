@@ -1,4 +1,4 @@
-"""Intake: clients' exchanges become requests, alone or coalesced, and go to the dispatcher."""
+"""Intake: makes requests, single or coalesced, of clients' exchanges, and gives them to the dispatcher."""
 
 import asyncio
 import logging
@@ -30,7 +30,7 @@ from embedfleet.http.exchange import Exchange
 
 log = logging.getLogger(__name__)
 
-_COALESCED_BYTES: Final = 8192  # a body up to this size may go together with others
+_COALESCED_BYTES: Final = 8192  # most bytes of a body that may be coalesced
 
 
 class Intake(Fallback):
@@ -41,11 +41,11 @@ class Intake(Fallback):
         dispatcher: Dispatcher of the service.
         executor: Executor of its commands.
         context: Counters, clock and ids that all requests share.
-        witnesses: Returns the replicas that can be asked about a text, the best first.
+        witnesses: Function that returns the replicas that can tokenize a text, the best first.
 
     Attributes:
-        own_path: Route that ``/`` is an alias of for this model; empty before it is known.
-        input_tokens: Most tokens of one input that every serving replica takes; what is longer is truncated.
+        own_path: Route for which ``/`` is an alias with this model; empty until the model is known.
+        input_tokens: Most tokens of one input that every serving replica takes; longer inputs are truncated.
     """
 
     def __init__(
@@ -69,15 +69,15 @@ class Intake(Fallback):
         self._now = context.now
 
     def stop(self) -> None:
-        """Cancel the questions about inputs."""
+        """Cancel all examinations of inputs."""
         self._examiner.stop()
 
     def forget_model(self) -> None:
-        """Forget what depends on the pool's model, because that has changed."""
+        """Forget everything that depends on the pool's model, because the model has changed."""
         self._examiner.forget()
 
     def handle(self, exchange: Exchange) -> None:
-        """Take a client's request."""
+        """Read a client's request, and dispatch it alone or coalesced."""
         head = exchange.head
         fields = head.note
         if not isinstance(fields, RequestFields):
@@ -135,7 +135,7 @@ class Intake(Fallback):
             try:
                 texts = read_texts(fields.path, fields.content_type, exchange.body, self._most_texts, self.own_path)
             except Validation as error:
-                refusal = error.with_traceback(None)  # the traceback refers to this frame: else a cycle
+                refusal = error.with_traceback(None)  # the traceback refers to this frame: a cycle
         estimate = self._dispatcher.estimate.tokens
         costs = [estimate(len(exchange.body))] if texts is None else texts.costs(estimate)
         client = ClientRequest(self._context, exchange, fields, texts, costs)
@@ -146,7 +146,7 @@ class Intake(Fallback):
         return client
 
     def _request(self, client: ClientRequest, now: float) -> Request:
-        """Make the dispatcher's data for a client's request that came at the given time."""
+        """Make the dispatcher's request for a client's request; ``now`` is the time at which it arrived."""
         texts, fields, most = client.texts, client.fields, self.input_tokens
         tokens = sum(client.costs)
         if tokens > most:
@@ -173,7 +173,7 @@ class Intake(Fallback):
         return request
 
     def _take_coalesced(self) -> None:
-        """Take the requests that came in one turn of the event loop, together where that is possible."""
+        """Dispatch the requests that arrived in one turn of the event loop, coalesced where possible."""
         assert self._coalescer is not None, "it has collected the requests"
         now, serving = self._now(), self._dispatcher.serving
         alone, groups = self._coalescer.take(self._dispatcher.estimate.tokens)
@@ -192,11 +192,11 @@ class Intake(Fallback):
                 self.take_alone(exchange, now)
 
     def _coalesced_request(self, group: Group, now: float) -> Request | None:
-        """Make one request of a group; None if that fails, so that each goes alone."""
+        """Make one request of a group; return None if that fails, so that each is sent alone."""
         try:
             coalesced = CoalescedRequest(self._context, self, group)
         except Exception:
-            log.exception("requests could not be put together, and go alone")
+            log.exception("requests could not be coalesced, and are sent alone")
             return None
         request = Request(
             coalesced,
@@ -215,14 +215,14 @@ class Intake(Fallback):
         return request
 
     def _client_left(self, request: Request) -> None:
-        """Note that a client left; let go of the request if no other client waits for it."""
+        """Handle a client that left; give up the request if no other client waits for it."""
         self._context.counters.add_client_gone()
         if delivery_of(request).client_left():
             self._executor.leave(request)
 
 
 def give_up(exchange: Exchange, error: Exception) -> None:
-    """Answer a client on whose request the gateway's own code failed before there was a request to dispatch."""
+    """Answer a client with an error, because the gateway's own code failed before its request was dispatched."""
     log.error("the gateway failed to take a request", exc_info=error)
     if exchange.begun:
         exchange.abort()

@@ -1,7 +1,7 @@
-"""Replaces a ``null`` that TEI refuses, as LiteLLM and other clients send it, by the field's default. Pure.
+"""Replacement of nulls that TEI refuses, and LiteLLM and other clients send, by the field's default. Pure.
 
-TEI 1.9 answers ``"encoding_format": null`` with 400, and nulls of similar fields with 422. Everything else of the body
-stays byte for byte, so that a replica still finds its other faults.
+TEI 1.9 answers ``"encoding_format": null`` with 400, and nulls of similar fields with 422. The rest of the
+body stays the same byte for byte, so that a replica still finds other faults in it.
 """
 
 import re
@@ -18,11 +18,11 @@ _DEFAULTS: Final = {
 
 
 def _is_null(name: bytes) -> "re.Pattern[bytes]":
-    """Make a pattern that finds a field whose value is null.
+    """Compile a pattern that finds a field whose value is null.
 
-    Every quote within a JSON string has a backslash before it. So what stands between two quotes without one is a whole
-    string, and with a colon behind it a key. The pattern begins with the name because that is searched for quickly,
-    however long the body is.
+    Within a JSON string, a backslash precedes every quote. So the text between two quotes without a backslash is a
+    whole string; if a colon follows, it is a key. The pattern begins with the name, because a search for a literal is
+    fast in a long body.
     """
     return re.compile(rb'("%b"(?<!\\"%b")[ \t\r\n]*:[ \t\r\n]*)null\b' % (name, name))
 
@@ -31,7 +31,7 @@ _NULLS: Final = tuple((name, _is_null(name), rb"\g<1>" + default) for name, defa
 
 
 def fill_nulls(body: bytes) -> bytes:
-    """Replace each null of such a field in a body by the field's default."""
+    """Replace each null that TEI refuses in a body by the field's default."""
     for name, is_null, filled in _NULLS:
         if name in body:
             body = is_null.sub(filled, body)

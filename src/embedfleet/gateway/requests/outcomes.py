@@ -1,4 +1,4 @@
-"""Outcomes of attempts: reported to the dispatcher, counted and logged; the commands that follow are executed."""
+"""Outcomes of attempts: they are reported to the dispatcher, counted and logged, and its commands are executed."""
 
 import asyncio
 import logging
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 _FAILED_INPUT: Final = 424
 _REFUSED_INPUT: Final = 422
-_DEATH_S: Final = 0.05  # seconds in which all connections of a process that died have ended
+_DEATH_S: Final = 0.05  # seconds within which all connections of a dead process have ended
 
 FAILURES: dict[type[UpstreamError], Failure] = {
     Refused: Failure.REFUSED,
@@ -31,11 +31,11 @@ FAILURES: dict[type[UpstreamError], Failure] = {
     TimedOut: Failure.TIMED_OUT,
     Starved: Failure.STARVED,
 }
-"""Failures by the errors of the connections."""
+"""Failure for each error of a connection."""
 
 
 class ReplicaOutcomes(Outcomes):
-    """Reports what replicas did to the dispatcher.
+    """Reports the outcomes of attempts to the dispatcher.
 
     Args:
         dispatcher: Dispatcher of the service.
@@ -65,7 +65,7 @@ class ReplicaOutcomes(Outcomes):
         chunk, head, sending = attempt.chunk, attempt.head, attempt.sending
         status = head.status
         if status == _FAILED_INPUT and is_model_mismatch(attempt.body):
-            status = _REFUSED_INPUT  # no replica is to blame for it, and none would do better
+            status = _REFUSED_INPUT  # the input does not suit the model, so no replica would do better
         commands = self._dispatcher.answered(chunk, attempt.replica, status, now, head.tokens)
         if commands is None:
             sending.delivery.relay(chunk, attempt, now)
@@ -74,13 +74,13 @@ class ReplicaOutcomes(Outcomes):
             self._note_failure(attempt, f"status {status}")
         sending.reply = attempt
         self._executor.execute(commands)
-        sending.reply = None  # the attempt and the sending refer to each other: else a cycle for the collector
+        sending.reply = None  # the attempt and the sending refer to each other: this breaks the cycle
 
     @override
     def failed(self, attempt: Attempt, error: UpstreamError) -> None:
         pool = self._connections.by_name.get(attempt.replica.id)
         if isinstance(error, Reset) and pool is not None and pool.watch.sees_it:
-            # A process that died ends all of its connections, but not all at once.
+            # The death of a process ends all of its connections, but not all at once.
             asyncio.get_running_loop().call_later(_DEATH_S, self._broken, attempt, error, pool.watch)
         else:
             self._failed(attempt, FAILURES[type(error)], error)
@@ -90,19 +90,19 @@ class ReplicaOutcomes(Outcomes):
         self._executor.broke(request, error)
 
     def note_shortage(self, error: UpstreamError) -> None:
-        """Count and log a connection that the gateway itself had no resources for."""
+        """Count and log a connection that could not be made because the gateway lacked resources."""
         self._counters.add_starved()
         self._replica_log.shortage(error, self.now())
 
     def _broken(self, attempt: Attempt, error: UpstreamError, watch: ProcessWatch) -> None:
-        """Handle a connection that ended a moment ago; by now it is known whether its process did."""
+        """Handle a connection that ended a moment ago; meanwhile the watch shows whether the process ended too."""
         try:
             self._failed(attempt, Failure.BROKEN if watch.sees_it else Failure.RESET, error)
         except Exception as fault:  # noqa: BLE001 - `broke` logs it
             self.broke(attempt.chunk.request, fault)
 
     def _failed(self, attempt: Attempt, failure: Failure, error: UpstreamError) -> None:
-        if not attempt.sending.is_under_way(attempt):  # it was cancelled meanwhile
+        if not attempt.sending.is_under_way(attempt):  # the attempt was cancelled meanwhile
             return
         attempt.sending.end(attempt)
         name = attempt.replica.id

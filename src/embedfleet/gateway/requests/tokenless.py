@@ -1,9 +1,9 @@
-"""Inputs for which the model's tokenizer makes no token at all: a server that computes such a sequence may crash.
+"""Refusal of inputs without any token: a server that computes an empty sequence may crash.
 
-TEI 1.9 does. It decodes token ids to text first, and unknown ids to nothing; a text of blanks or control characters
-gives no tokens if the tokenizer adds no special ones. Only the tokenizer knows, so a replica is asked by ``/decode``
-and ``/tokenize``, which are safe. That happens only in case of doubt, which is rare: for token ids, and for texts
-without a visible character.
+TEI 1.9 crashes. It decodes token ids to text first, and unknown ids to nothing. A text of blanks or control characters
+has no tokens if the tokenizer adds no special ones. Only the tokenizer can decide this, so a replica is asked over
+``/decode`` and ``/tokenize``, which are safe. This happens only in the rare cases of doubt: for token ids, and for
+texts without a visible character.
 """
 
 import asyncio
@@ -34,26 +34,26 @@ from embedfleet.http.message import JSON
 
 log = logging.getLogger(__name__)
 
-_BATCH: Final = 32  # inputs that TEI takes at once by default
-_MOST_KNOWN: Final = 65_536  # ids remembered
-_TIMEOUT_S: Final = 2.0  # for all questions about one request; then it is let in
-_CALL_S: Final = 0.75  # for one question: two silent replicas leave time for a third
-_PASSED_OVER_S: Final = 10.0  # for which a silent replica is not asked again
-_PLACES: Final = 8  # requests in question at once, each on a connection of its own
-_LEARNT_OF: Final = 256  # lists of ids from which common ids are learnt
-_MOST_CALLS: Final = 8  # questions of one kind about one request; the rest of its inputs is let in
-_COUNTED: Final = 1000  # ids of a list that are decoded first
-_CALL_IDS: Final = 32_768  # ids in one question, so that no request makes a slow one
+_BATCH: Final = 32  # inputs that TEI takes in one request by default
+_MOST_KNOWN: Final = 65_536  # most ids that are remembered
+_TIMEOUT_S: Final = 2.0  # limit for all questions about one request, which is then admitted
+_CALL_S: Final = 0.75  # limit for one question: after two silent replicas, there is time for a third
+_PASSED_OVER_S: Final = 10.0  # time for which a silent replica is not asked again
+_PLACES: Final = 8  # requests examined at once, each on its own connection
+_LEARNT_OF: Final = 256  # lists of ids that are searched for common ids
+_MOST_CALLS: Final = 8  # questions of one kind about one request; its other inputs are admitted
+_COUNTED: Final = 1000  # first ids of a list, which are decoded first
+_CALL_IDS: Final = 32_768  # most ids in one question, so that no question is slow
 _REPLY_BYTES: Final = 8_388_608  # the tokens of 32 texts of 1000 characters take some 2 MB
 _SHOWN: Final = 8  # ids or characters shown in a message
 
 
 class Witness(NamedTuple):
-    """A replica that can be asked.
+    """A replica that can answer questions about inputs.
 
     Attributes:
         url: Address of the replica.
-        batch_texts: Most inputs that it takes at once.
+        batch_texts: Most inputs that the replica takes in one request.
     """
 
     url: str
@@ -61,11 +61,11 @@ class Witness(NamedTuple):
 
 
 class Examiner:
-    """Lets requests in if each of their inputs has a token, as far as a replica can tell, and refuses the others.
+    """Admits requests whose inputs all have a token, as far as a replica can tell, and refuses the others.
 
     Args:
-        take: Called with a request that is let in, and the time.
-        witnesses: Returns the replicas that can be asked now, the best first.
+        take: Function that takes an admitted request, and the time.
+        witnesses: Function that returns the replicas that can be asked now, the best first.
         now: Clock of the event loop, in seconds.
     """
 
@@ -78,13 +78,13 @@ class Examiner:
         self._take = take
         self._witnesses = witnesses
         self._now = now
-        self._passed_over: dict[str, float] = {}  # addresses, with the time until which they are not asked
-        self._visible: set[int] = set()  # ids that decode to visible text by themselves
+        self._passed_over: dict[str, float] = {}  # time until which an address is not asked
+        self._visible: set[int] = set()  # ids that alone decode to visible text
         self._tasks: set[asyncio.Task[None]] = set()
         self._places = asyncio.Semaphore(_PLACES)
 
     def forget(self) -> None:
-        """Forget what is known of token ids, because the pool has another model."""
+        """Forget all known token ids, because the pool has another model."""
         self._visible.clear()
 
     def stop(self) -> None:
@@ -93,10 +93,10 @@ class Examiner:
             task.cancel()
 
     def examine(self, request: Request, client: ClientRequest, doubts: Sequence[MaybeTokenless]) -> None:
-        """Ask replicas about a request; if they cannot tell, it is let in.
+        """Start to examine a request; if no replica can tell, the request is admitted.
 
         Args:
-            request: The request.
+            request: The dispatcher's request.
             client: The client's request behind it.
             doubts: Inputs that may have no token.
         """
@@ -115,7 +115,7 @@ class Examiner:
             error = DeadlineExceeded(f"not answered in {waited}, which is its deadline")
             client.refuse(request, error, "deadline", now)
             return
-        except Exception:  # a fault of the gateway's own code is not to fail the request
+        except Exception:  # a fault of the gateway's own code must not fail the request
             log.exception("the gateway failed to ask whether each input has a token")
         if client.exchange.gone:
             return
@@ -125,10 +125,10 @@ class Examiner:
             client.refuse(request, _no_token(found), "no-token", self._now())
 
     async def _ask(self, client: ClientRequest, doubts: Sequence[MaybeTokenless]) -> MaybeTokenless | None:
-        """Return the first input without a token, as the best replica that answers sees it; None if there is none.
+        """Return the first input without a token, as the best replica that answers says; None if there is none.
 
-        The replica is chosen only once the request has a place. Otherwise all that wait for a place would go to a
-        replica that is known to be silent by then, and each would hold its place until the time is over.
+        The replica is chosen only when the request has one of the places. Otherwise all waiting requests would ask a
+        replica that has meanwhile proved silent, and each would occupy its place until the time is over.
         """
         texts = client.texts
         named = texts.prompt_name if texts is not None else None
@@ -140,7 +140,7 @@ class Examiner:
                         return await self.tokenless(witness.url, doubts, name, min(witness.batch_texts, _BATCH))
                     except (TimedOut, Refused, Reset) as error:
                         self._pass_over(witness, error)
-        except (UpstreamError, TimeoutError) as error:  # another answer may be due to what is in this request
+        except (UpstreamError, TimeoutError) as error:  # other errors may be due to the request itself
             log.debug("it is not known whether each input has a token: %s", error)
         return None
 
@@ -151,34 +151,34 @@ class Examiner:
         return next((witness for witness in self._witnesses() if witness.url not in self._passed_over), None)
 
     def _pass_over(self, witness: Witness, why: UpstreamError) -> None:
-        """Ask a silent replica no more for some time."""
+        """Ask a silent replica nothing for some time."""
         if witness.url not in self._passed_over:
-            log.warning("whether inputs have tokens is not asked of %s for %g s: %s", witness.url, _PASSED_OVER_S, why)
+            log.warning("%s is not asked about the tokens of inputs for %g s: %s", witness.url, _PASSED_OVER_S, why)
         self._passed_over[witness.url] = self._now() + _PASSED_OVER_S
 
     async def tokenless(
         self, url: str, doubts: Sequence[MaybeTokenless], prompt_name: str | None, most: int
     ) -> MaybeTokenless | None:
-        """Return the first input without a token; None if each has one, as far as was asked.
+        """Return the first input that proved to have no token; None if there is none.
 
         Args:
             url: Address of a replica.
             doubts: Inputs that may have no token.
-            prompt_name: Prompt that the request names; None if it names none.
-            most: Most inputs that the replica takes at once.
+            prompt_name: Name of the request's prompt; None if it names none.
+            most: Most inputs that the replica takes in one request.
 
         Raises:
             UpstreamError: The replica did not answer as TEI does.
         """
-        # Replicas refuse an empty list themselves; in a question it would make the whole question fail.
+        # Replicas refuse an empty list themselves; in a question, it would make the whole question fail.
         ids = [doubt for doubt in doubts if doubt.ids]
         await self._learn(url, [doubt.ids for doubt in ids[:_LEARNT_OF]], most)
         ids = [doubt for doubt in ids if self._visible.isdisjoint(doubt.ids)][: _MOST_CALLS * most]
-        # Nearly all lists begin with visible text, and need not be decoded whole.
+        # Nearly all lists begin with visible text, so the whole need not be decoded.
         begun = await self._decode(url, [doubt.ids[:_COUNTED] for doubt in ids], most)
         ids = [doubt for doubt, text in zip(ids, begun, strict=True) if _is_blank(text)]
         decoded = await self._decode(url, [doubt.ids for doubt in ids], most)
-        # TEI adds no special tokens to decoded ids, and decodes a prompt with them.
+        # TEI tokenizes decoded ids without special tokens, and puts the prompt before them.
         suspects = [(doubt, text) for doubt, text in zip(ids, decoded, strict=False) if _is_blank(text)]
         options = {} if prompt_name is None else {"prompt_name": prompt_name}
         found = await self._without_token(url, suspects, {"add_special_tokens": False, **options}, most)
@@ -188,7 +188,7 @@ class Examiner:
         return await self._without_token(url, texts, options, most)
 
     async def _learn(self, url: str, lists: Sequence[Sequence[int]], most: int) -> None:
-        """Find out which of the most frequent ids decode to visible text by themselves: then so do their lists."""
+        """Find out which of the most frequent ids alone decode to visible text; lists with one of these do too."""
         unknown = [ids[:_COUNTED] for ids in lists if self._visible.isdisjoint(ids)]
         common = [one for one, _ in Counter(one for ids in unknown for one in set(ids)).most_common(most)]
         if not common:
@@ -199,7 +199,7 @@ class Examiner:
         self._visible.update(one for one, text in zip(common, alone, strict=True) if not _is_blank(text))
 
     async def _decode(self, url: str, lists: Sequence[Sequence[int]], most: int) -> list[str]:
-        """Return the texts of the first lists: of all, unless their length would take too many questions."""
+        """Return the texts of the lists, or of the first lists if all would need too many questions."""
         texts: list[str] = []
         for _ in range(_MOST_CALLS):
             if len(texts) == len(lists):
@@ -220,7 +220,7 @@ class Examiner:
     async def _without_token(
         url: str, texts: Sequence[tuple[MaybeTokenless, str]], options: dict[str, Any], most: int
     ) -> MaybeTokenless | None:
-        """Return the first text without a token; an empty one has none, and cannot be asked about."""
+        """Return the first text without a token; an empty text has none, and is not sent to the replica."""
         for doubt, text in texts:
             if not text:
                 return doubt
@@ -244,7 +244,7 @@ async def _ask(url: str, body: dict[str, Any], count: int, kind: type) -> list[A
         kind: Type of each answer.
 
     Raises:
-        UpstreamError: The reply is not such a list.
+        UpstreamError: The reply is not a list of the given length and type.
     """
     asked = orjson.dumps(body)
     reply = await fetch(url, method="POST", body=asked, headers=[JSON], timeout_s=_CALL_S, most_bytes=_REPLY_BYTES)

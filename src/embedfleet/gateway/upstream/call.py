@@ -1,4 +1,4 @@
-"""One request on its way to a replica, and what it needs of its connection and of the pool of connections."""
+"""Calls: single requests to a replica, with the interfaces of a connection and a connection pool that they use."""
 
 from abc import ABCMeta, abstractmethod
 from collections.abc import Callable
@@ -9,12 +9,12 @@ from embedfleet.gateway.upstream.reply import ReplyHead
 
 
 class CallConnection(metaclass=ABCMeta):
-    """A connection as its call sees it.
+    """Interface of a connection for its call.
 
     Attributes:
-        call: Call that it works on; None while it is idle.
-        is_heard: Whether a byte of the reply has come.
-        idle_since: Time of its last use before the present call; infinite if there was none.
+        call: Call in progress; None while the connection is idle.
+        is_heard: Whether a byte of the reply has arrived.
+        idle_since: Time of the last use before the present call; infinite if there was none.
     """
 
     call: "Call | None"
@@ -24,30 +24,30 @@ class CallConnection(metaclass=ABCMeta):
     @property
     @abstractmethod
     def is_stale(self) -> bool:
-        """Whether it was kept from an earlier call and broke before this one's reply began."""
+        """Whether the connection was kept from an earlier call, and broke before the present reply began."""
 
     @abstractmethod
     def begin(self, call: "Call") -> bool:
-        """Write a call's request, to which the next reply belongs; return False if the connection is gone."""
+        """Write the request of a call, and expect its reply; return False if the connection is gone."""
 
     @abstractmethod
     def pause(self, paused: bool) -> None:
-        """Stop reading, or go on."""
+        """Pause or resume the reading."""
 
     @abstractmethod
     def close(self) -> None:
-        """Drop the connection at once."""
+        """Close the connection at once."""
 
 
 class CallPool(metaclass=ABCMeta):
-    """The connections to one replica as a call sees them.
+    """Interface of the connections to one replica for a call.
 
     Attributes:
         name: Name of the replica.
-        prefix: Blank between method and target, and the path that is put before every target.
+        prefix: Blank after the method, and the path that precedes every target.
         last_line: Last line of every request's head, from the CRLF before it.
-        pending: Calls whose connections are being opened.
-        timeout_s: Seconds from the sending to the end of the reply; of a streamed reply, between any two parts of it.
+        pending: Calls without a connection yet.
+        timeout_s: Seconds from the send to the end of the reply; for a streamed reply, between any two pieces.
         now: Clock of the event loop.
     """
 
@@ -60,36 +60,37 @@ class CallPool(metaclass=ABCMeta):
 
     @abstractmethod
     def send(self, call: "Call", data: bytes, now: float, *, is_head: bool) -> None:
-        """Send a request on an idle connection, the one used last, or on a new one.
+        """Send a request on the idle connection that was used last, or on a new one.
 
         Args:
-            call: Call of the request; none of its methods is called from within this one.
-            data: The request as it goes on the wire.
+            call: Call of the request; none of its methods is called before this one returns.
+            data: Bytes of the whole request.
             now: Time in seconds.
-            is_head: Whether the reply has no body whatever its length says.
+            is_head: Whether the reply has no body, whatever its length field states.
         """
 
     @abstractmethod
     def open_for(self, call: "Call") -> None:
-        """Open a connection for a call, once it is proven who answers there."""
+        """Open a connection for a call, as soon as the process at the address has passed a probe."""
 
 
 class Call(metaclass=ABCMeta):
-    """One request on its way to a replica; the caller derives its own class, which gets the reply.
+    """One request to a replica; callers derive a class that handles the reply.
 
-    For each sending exactly one of `on_reply`, `on_error` and the sequence that starts with `on_begin` is called.
+    After each send, exactly one of these is called: `on_reply`, `on_error`, or the sequence that starts with
+    `on_begin`.
 
     Attributes:
         pool: Connections to the replica.
-        data: The request as it goes on the wire.
-        deadline: Time at which it times out.
-        is_head: Whether the reply has no body whatever its length says.
-        is_resent: Whether it was sent a second time, because a kept connection broke before any reply.
-        connection: Connection that it is on; None before, between and after.
-        former: Connection that is silent, while it is on another too.
-        is_renewed: Whether it was asked again on a new connection.
-        head: Head of the reply, once that is there.
-        body: Body of the reply; of a streamed reply, what came with its head.
+        data: Bytes of the whole request.
+        deadline: Time at which the call times out.
+        is_head: Whether the reply has no body, whatever its length field states.
+        is_resent: Whether the request was sent a second time, because a kept connection broke before any reply.
+        connection: Connection in use; None before, between and after sends.
+        former: Silent connection, while the call is on a second one too.
+        is_renewed: Whether the request was also sent on a second connection.
+        head: Head of the reply, once it has arrived.
+        body: Body of the reply; for a streamed reply, its beginning.
     """
 
     pool: CallPool
@@ -105,26 +106,26 @@ class Call(metaclass=ABCMeta):
 
     @abstractmethod
     def on_reply(self, head: ReplyHead, body: bytes, now: float) -> None:
-        """Take the whole reply."""
+        """Handle the whole reply."""
 
     @abstractmethod
     def on_begin(self, head: ReplyHead, body: bytes) -> None:
-        """Take the beginning of a reply too large to be held: its head, and the part of its body that has come."""
+        """Handle the beginning of a reply that is too large to be held: its head, and the body so far."""
 
     @abstractmethod
     def on_data(self, data: bytes) -> None:
-        """Take more of the body."""
+        """Handle more of the body."""
 
     @abstractmethod
     def on_end(self) -> None:
-        """Take the end of the body."""
+        """Handle the end of the body."""
 
     @abstractmethod
     def on_error(self, error: UpstreamError) -> None:
-        """Take the news that there is no reply or, after `on_begin`, no more of it."""
+        """Handle the error that ends the call: there is no reply or, after `on_begin`, no more of it."""
 
     def cancel(self) -> None:
-        """Close the connection, so that the replica drops what it has queued for it; nothing is called after this."""
+        """Close the connection, so that the replica drops its queued work; no method is called after this."""
         self.pool.pending.discard(self)
         connection, self.connection = self.connection, None
         if connection is not None:
@@ -132,7 +133,7 @@ class Call(metaclass=ABCMeta):
             connection.close()
 
     def begin_again(self, connection: CallConnection) -> bool:
-        """Ask on a new connection too, unless a reply has begun; return whether that was done."""
+        """Send the request on a second connection too, unless a reply has begun; return whether it was sent."""
         silent = self.connection
         if silent is None or silent.is_heard or not connection.begin(self):
             return False
@@ -140,7 +141,7 @@ class Call(metaclass=ABCMeta):
         return True
 
     def is_answered_on(self, connection: CallConnection) -> bool:
-        """Return whether this is the silent one of two connections and got the first byte; the other is then closed."""
+        """Return whether the first of two connections got the first byte; if so, close the second."""
         other = self.connection
         if self.former is not connection or other is None or other.is_heard:
             return False
@@ -150,7 +151,7 @@ class Call(metaclass=ABCMeta):
         return True
 
     def outlives(self, connection: CallConnection) -> bool:
-        """Return whether a connection that is lost was not the only one that the call is on."""
+        """Take a lost connection off the call; return whether the call still has another."""
         if self.connection is connection:
             self.connection, self.former = self.former or connection, None
             return self.connection is not connection
@@ -158,20 +159,20 @@ class Call(metaclass=ABCMeta):
         return True
 
     def pause(self, paused: bool) -> None:
-        """Stop reading the reply, or go on; a pause is the client's slowness, and does not count for the time-out."""
+        """Pause or resume the reading of the reply; a pause is due to a slow client, and stops the time-out."""
         self.deadline = inf if paused else self.pool.now() + self.pool.timeout_s
         if self.connection is not None:
             self.connection.pause(paused)
 
     def extend(self) -> None:
-        """Move the deadline, because more of a streamed reply came; bytes read before a pause do not end the pause."""
+        """Extend the deadline, because more of a streamed reply arrived; during a pause, there is no deadline."""
         if self.deadline != inf:
             self.deadline = self.pool.now() + self.pool.timeout_s
 
     def fail(self, error: UpstreamError) -> None:
-        """End the call on this connection, or send it again if that was a kept one that broke before any reply.
+        """End the call, or send it again if a kept connection broke before any reply.
 
-        Such a connection says nothing about the replica.
+        A broken kept connection does not show a fault of the replica.
         """
         connection, self.connection = self.connection, None
         if isinstance(error, Reset) and connection is not None and connection.is_stale and not self.is_resent:

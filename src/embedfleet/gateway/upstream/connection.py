@@ -1,7 +1,7 @@
-"""A connection to a replica: requests out, replies in, one at a time.
+"""A connection to a replica, with one request at a time.
 
-A reply is collected whole and handed over at once, unless it outgrows ``hold_bytes``: then its head and the bytes that
-are there are handed over, and the rest follows as it comes.
+A reply is collected, and handed over when it is complete. A reply larger than ``hold_bytes`` is handed over as it
+arrives: first its head with the bytes so far, then the rest.
 """
 
 import asyncio
@@ -19,17 +19,17 @@ from embedfleet.http.message import BODILESS, Header
 from embedfleet.http.overhead import Overhead
 
 _HEAD_END: Final = b"\r\n\r\n"
-_PIECE_BYTES: Final = 64  # memory that a piece of a body takes besides its bytes
-_NO_PARSER = httptools.HttpResponseParser(None)  # stands in for the parser of a connection that has ended
+_PIECE_BYTES: Final = 64  # memory of a piece of a body besides its bytes
+_NO_PARSER = httptools.HttpResponseParser(None)  # placeholder for the parser of a closed connection
 
 
 class UpstreamOwner(CallPool):
-    """The connections to one replica as one of them sees them.
+    """Interface of the connections to one replica for each of them.
 
     Attributes:
         url: Address of the replica.
         heads: Remembered heads of replies.
-        hold_bytes: Size of the largest reply that is held until it is whole.
+        hold_bytes: Size of the largest reply that is held until it is complete.
     """
 
     url: str
@@ -38,15 +38,15 @@ class UpstreamOwner(CallPool):
 
     @abstractmethod
     def opened(self, connection: "Upstream") -> None:
-        """Note that a connection is there."""
+        """Add a new connection."""
 
     @abstractmethod
     def release(self, connection: "Upstream") -> None:
-        """Note that a connection is idle again."""
+        """Mark a connection as idle."""
 
     @abstractmethod
     def drop(self, connection: "Upstream") -> None:
-        """Note that a connection is gone."""
+        """Remove a lost connection."""
 
 
 class Upstream(CallConnection):
@@ -68,16 +68,16 @@ class Upstream(CallConnection):
         self._overhead = Overhead()
         self._headers: list[Header] = []
         self._body: list[bytes] = []
-        self._size = 0  # of the body in memory: it may come in pieces of a byte
+        self._size = 0  # memory of the collected body, which may arrive byte by byte
         self._uses = 0
         self.is_heard = False
         self._has_head = False  # the whole head of the reply has come
-        self._is_framed = False  # the reply's end can be told without the connection's end
-        self._is_finished = False  # the end of the reply has come
+        self._is_framed = False  # the head tells where the reply ends
+        self._is_finished = False  # the end of the reply has arrived
         self._keeps_alive = False
         self._is_streaming = False
-        self._is_paused = False  # not reading
-        self._is_choked = False  # the replica has not taken all of a request
+        self._is_paused = False  # reading is paused
+        self._is_choked = False  # part of the request is still unsent
 
     @property
     @override
@@ -113,12 +113,12 @@ class Upstream(CallConnection):
     # callbacks of asyncio
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Note that the connection is there."""
-        self._transport = cast("asyncio.Transport", transport)  # uvloop's transports are no subclass
+        """Start to use the new connection."""
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's transports are not a subclass
         self._pool.opened(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Note that the connection is gone."""
+        """Handle the loss of the connection."""
         self._transport = None
         self._pool.drop(self)
         if self.call is not None and self.is_heard and self._has_head and not self._is_framed and exc is None:
@@ -126,24 +126,24 @@ class Upstream(CallConnection):
         else:
             self._broken()
         self._body = []
-        self._parser = _NO_PARSER  # the parser refers to this object: else a cycle for the garbage collector
+        self._parser = _NO_PARSER  # the parser refers to this object: this breaks the cycle
 
     def eof_received(self) -> None:
-        """Let the connection be closed, because the replica sends nothing more."""
+        """Let asyncio close the connection, because the replica sends nothing more."""
 
     def pause_writing(self) -> None:
-        """Note that the replica does not read; the request is whole in memory anyway."""
+        """Record that the replica is slow to read; the whole request is in memory anyway."""
         self._is_choked = True
 
     def resume_writing(self) -> None:
-        """Note that the replica reads again."""
+        """Record that the replica reads again."""
         self._is_choked = False
 
     def data_received(self, data: bytes) -> None:
-        """Take some of a reply."""
+        """Handle bytes of a reply."""
         call = self.call
         if call is None:
-            self.close()  # nothing was asked
+            self.close()  # no call is in progress
             return
         if call.connection is not self and not call.is_answered_on(self):
             self.call = None
@@ -169,14 +169,14 @@ class Upstream(CallConnection):
             self._complete()
 
     def _refuse(self, call: Call, fault: str) -> None:
-        """Fail a call whose reply is not HTTP or has no end, unless the call is over already."""
+        """Fail a call whose reply is not valid HTTP or has no end, unless the call is already over."""
         if self.call is call:
             self.call = None
             self.close()
             call.fail(Malformed(f"{self._pool.url}: {fault}"))
 
     def _receive_whole(self, call: Call, data: bytes) -> bool:
-        """Take a plain reply that came in one piece, as most do; return False for others, which the parser takes."""
+        """Handle a plain reply that arrived in one piece, as most do; return False if the parser has to read it."""
         start, end, body = data.partition(_HEAD_END)
         head = self._find_head(start) if end else None
         if head is None or len(body) != head.length or call.is_head or self._is_choked:
@@ -187,23 +187,23 @@ class Upstream(CallConnection):
         call.on_reply(head, body, now)
         return True
 
-    # callbacks of httptools; bytes after a finished reply were not asked for, and end the connection's use
+    # callbacks of httptools; unexpected bytes after a reply end the use of the connection
 
     def on_message_begin(self) -> None:
-        """Take the beginning of a reply."""
+        """Handle the beginning of a reply."""
         if self._is_finished:
             self._keeps_alive = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a field of the head, or of the trailer."""
+        """Handle a field of the head or of the trailer."""
         if self._is_finished:
             return
         self._overhead.add_field(name, value)
-        if not self._has_head:  # else it is of the trailer
+        if not self._has_head:  # fields after the head belong to the trailer
             self._headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
-        """Take the end of the head."""
+        """Handle the end of the head."""
         if self._is_finished:
             return
         status = self._parser.get_status_code()
@@ -212,16 +212,16 @@ class Upstream(CallConnection):
             return
         self._status = status
         self._has_head = True
-        # Once the message is complete the parser no longer knows this.
+        # After the message is complete, the parser no longer knows this.
         self._keeps_alive = self._parser.should_keep_alive()
         is_bodiless = status in BODILESS or (self.call is not None and self.call.is_head)
         self._is_framed = is_bodiless or any(n in {b"content-length", b"transfer-encoding"} for n, _ in self._headers)
         if self.call is not None and self.call.is_head:
-            self._keeps_alive = False  # the parser would take the next reply for this one's body
+            self._keeps_alive = False  # the parser would read the next reply as this one's body
             self._is_finished = True
 
     def on_body(self, data: bytes) -> None:
-        """Take some of the body."""
+        """Handle bytes of the body."""
         call = self.call
         if call is None or self._is_finished:
             return
@@ -236,13 +236,13 @@ class Upstream(CallConnection):
             call.on_begin(self._reply_head(), self._take_body())
 
     def on_message_complete(self) -> None:
-        """Take the end of the body."""
+        """Handle the end of the body."""
         self._is_finished = self._has_head
 
     # the end of a call
 
     def _complete(self) -> None:
-        """Hand over the reply, and keep the connection if it can be used again."""
+        """Hand over the reply, and keep the connection if it can be reused."""
         call, self.call = self.call, None
         if call is None:
             return
@@ -259,16 +259,16 @@ class Upstream(CallConnection):
             call.on_reply(self._reply_head(), self._take_body(), now)
 
     def _is_clean(self) -> bool:
-        """Return whether nothing of the last call is left, so that the next one finds the connection as if new."""
+        """Return whether the connection is as good as new for the next call."""
         if self._is_paused:
-            self.pause(False)  # the client was slow when the last bytes came
+            self.pause(False)  # a slow client had paused the reading
         return not self._is_choked
 
     def _reply_head(self) -> ReplyHead:
         return ReplyHead.parsed(self._status, self._headers)
 
     def _take_body(self) -> bytes:
-        """Return the collected body, which is no longer kept here."""
+        """Return the collected body, and forget it here."""
         parts, self._body = self._body, []
         return parts[0] if len(parts) == 1 else b"".join(parts)
 

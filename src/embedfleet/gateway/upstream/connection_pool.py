@@ -1,4 +1,4 @@
-"""The connections to one replica, one request at a time on each; the only file that opens sockets to replicas."""
+"""The connections to one replica; the only file that opens sockets for clients' requests."""
 
 import asyncio
 from collections.abc import Callable
@@ -15,8 +15,8 @@ from embedfleet.gateway.upstream.reply import ReplyMemory
 from embedfleet.probe.process_watch import ProcessWatch
 from embedfleet.system.kernel_limits import ran_out
 
-# Seconds after which an unused connection is closed: sooner than any server we know closes it (TEI's never does, ours
-# after 120 s), so that a request seldom meets a connection that is just being closed.
+# Seconds after which an idle connection is closed. Known servers close it later (ours after 120 s, TEI never), so a
+# request seldom meets a connection that is just being closed.
 _IDLE_S = 55.0
 _CONNECT_S = 5.0
 
@@ -26,13 +26,13 @@ class ConnectionPool(UpstreamOwner):
 
     Args:
         name: Name of the replica.
-        url: ``http://host:port``, with an optional path that is put before every target.
-        hold_bytes: Size of the largest reply that is held until it is whole.
-        timeout_s: Seconds from the sending to the end of the reply; of a streamed reply, between any two parts of it.
-        on_doubt: Called when the process there may be another; no new connection is used until `trust`.
+        url: ``http://host:port``, with an optional path that precedes every target.
+        hold_bytes: Size of the largest reply that is held until it is complete.
+        timeout_s: Seconds from the send to the end of the reply; for a streamed reply, between any two pieces.
+        on_doubt: Called when another process may answer at the address; until `trust`, no new connection is used.
 
     Attributes:
-        watch: Idle connections that show when the process there ends.
+        watch: Idle connections that show when the process at the address ends.
     """
 
     def __init__(self, name: str, url: str, *, hold_bytes: int, timeout_s: float, on_doubt: Callable[[], None]) -> None:
@@ -50,7 +50,7 @@ class ConnectionPool(UpstreamOwner):
         self._connections: set[Upstream] = set()
         self._idle: list[Upstream] = []
         self._opening: set[asyncio.Task[None]] = set()
-        self._waiting: list[Call] = []  # pending calls that wait for the process to be proven
+        self._waiting: list[Call] = []  # pending calls that wait until the process has passed a probe
         self._is_trusted = False
         self._on_doubt = on_doubt
         self.watch = ProcessWatch(self.host, self.port, self._doubt)
@@ -60,7 +60,7 @@ class ConnectionPool(UpstreamOwner):
 
     @property
     def is_busy(self) -> bool:
-        """Whether calls are under way."""
+        """Whether calls are in progress."""
         return bool(self.pending) or any(connection.call is not None for connection in self._connections)
 
     @override
@@ -91,15 +91,15 @@ class ConnectionPool(UpstreamOwner):
                 _, protocol = await self._loop.create_connection(self._connection, self.host, self.port)
         except (OSError, TimeoutError) as error:
             if call in self.pending:
-                # A call that was sent before is not merely refused: the replica may have died of it.
+                # For a call that was sent before, this may mean that the replica died with it.
                 kind = Starved if ran_out(error) else Reset if call.is_resent else Refused
                 call.fail(kind(f"{self.url}: {error or 'no connection in time'}"))
             return
         connection = cast("Upstream", protocol)
-        if call not in self.pending:  # it was cancelled meanwhile
+        if call not in self.pending:  # the call was cancelled meanwhile
             connection.close()
             return
-        if not self._is_trusted:  # another process may answer there
+        if not self._is_trusted:  # another process may answer at the address
             connection.close()
             self._await_trust(call)
             return
@@ -108,12 +108,12 @@ class ConnectionPool(UpstreamOwner):
             call.fail(Reset(f"{self.url}: the connection ended before it was used"))
 
     def unheard(self) -> list[Call]:
-        """Return the calls under way without a byte of a reply that were not asked again."""
+        """Return the calls that have no byte of a reply and were not renewed."""
         calls = [one.call for one in self._connections if one.call is not None and not one.is_heard]
         return [call for call in calls if not call.is_renewed]
 
     def renew(self, call: Call) -> None:
-        """Ask again on a new connection, because the present one may be dead; the first that gets a byte counts."""
+        """Send a call on a second connection too, because the first may be dead; the first to get a byte counts."""
         call.is_renewed = True
         task = self._loop.create_task(self._open_again(call))
         self._opening.add(task)
@@ -130,14 +130,14 @@ class ConnectionPool(UpstreamOwner):
             connection.close()
 
     def _await_trust(self, call: Call) -> None:
-        """Keep a call until it is proven who answers there; fail one that the former process may have died of."""
+        """Keep a call until the process has passed a probe; fail it if the former process may have died with it."""
         if call.is_resent:
             call.fail(Reset(f"{self.url}: the connection ended before the reply did"))
         else:
             self._waiting.append(call)
 
     def trust(self) -> None:
-        """Use the process there, because it was proven and is watched."""
+        """Use the process at the address, because it passed a probe and is watched."""
         self._is_trusted = True
         waiting, self._waiting = self._waiting, []
         for call in waiting:
@@ -145,7 +145,7 @@ class ConnectionPool(UpstreamOwner):
                 self.open_for(call)
 
     def turn_away(self, reason: str) -> None:
-        """Refuse the calls that wait for the process there to be proven, because it was not."""
+        """Refuse the calls that wait for a probe of the process, because the probe failed."""
         waiting, self._waiting = self._waiting, []
         for call in waiting:
             if call in self.pending:
@@ -176,7 +176,7 @@ class ConnectionPool(UpstreamOwner):
             self._idle.remove(connection)
 
     def sweep(self, now: float) -> None:
-        """Fail calls whose time is up, and close connections that were idle for long; call this now and then."""
+        """Fail overdue calls, and close connections that were idle for long; called regularly."""
         under_way = [connection.call for connection in self._connections if connection.call is not None]
         for call in [call for call in {*self.pending, *under_way} if call.deadline < now]:
             connection = call.connection
@@ -187,23 +187,23 @@ class ConnectionPool(UpstreamOwner):
             call.fail(TimedOut(f"{self.url}: no answer in {self.timeout_s:g} s"))
         self._close_idle(now - _IDLE_S)
         for one in [one for one in self._connections if one.call is not None and one.call.connection is None]:
-            one.call = None  # the other connection got the first byte: those that rested as long may be as dead
+            one.call = None  # its second connection was faster, so connections that rested as long may be dead too
             one.close()
             self._close_idle(one.idle_since)
 
     def _close_idle(self, since: float) -> None:
-        """Close connections that have been idle since then."""
+        """Close the connections that have been idle since the given time."""
         for connection in [connection for connection in self._idle if connection.idle_since <= since < inf]:
             self._idle.remove(connection)
             connection.close()
 
     def stood_still(self, seconds: float) -> None:
-        """Leave out a period in which the gateway read nothing."""
+        """Exclude a period in which the gateway read nothing from all time-outs."""
         for call in {*self.pending, *(one.call for one in self._connections if one.call is not None)}:
             call.deadline += seconds
 
     def close(self) -> None:
-        """Close idle connections now, and the others when their calls are done."""
+        """Close idle connections now, and each of the others when its call ends."""
         self._is_closed = True
         self.watch.close()
         for connection in self._idle:

@@ -1,4 +1,4 @@
-"""The connections to all replicas, and those of replicas that moved or went until their calls are done."""
+"""The connection pools of all replicas, and of replicas that moved or were removed while their calls last."""
 
 from collections.abc import Callable
 
@@ -7,14 +7,14 @@ from embedfleet.types import Endpoint
 
 
 class ConnectionPools:
-    """Connection pools by the names of their replicas.
+    """The connection pools of all replicas.
 
     Args:
-        hold_bytes: Size of the largest reply that is held until it is whole.
-        timeout_s: Seconds from the sending to the end of a reply; see `ConnectionPool`.
+        hold_bytes: Size of the largest reply that is held until it is complete.
+        timeout_s: Seconds from the send to the end of a reply.
 
     Attributes:
-        by_name: Pools of the present replicas.
+        by_name: Pools of the present replicas, by name.
     """
 
     def __init__(self, hold_bytes: int, timeout_s: float) -> None:
@@ -24,7 +24,7 @@ class ConnectionPools:
         self._retiring: list[ConnectionPool] = []
 
     def provide(self, endpoint: Endpoint, on_doubt: Callable[[], None]) -> bool:
-        """Make sure that a replica has a pool at its address; return whether it had one at another address."""
+        """Ensure that a replica has a pool for its address; return whether it had one for another address."""
         known = self.by_name.get(endpoint.id)
         if known is not None and known.url == endpoint.url:
             return False
@@ -36,19 +36,19 @@ class ConnectionPools:
         return known is not None
 
     def retire(self, name: str) -> None:
-        """Close a replica's pool once its calls are done."""
+        """Remove a replica's pool, which closes once its calls have ended."""
         pool = self.by_name.pop(name)
         pool.close()
         self._retiring.append(pool)
 
     def sweep(self, now: float) -> None:
-        """End what took too long in every pool; call this now and then."""
+        """Fail overdue calls and close idle connections in every pool; called regularly."""
         self._retiring = [pool for pool in self._retiring if pool.is_busy]
         for pool in (*self.by_name.values(), *self._retiring):
             pool.sweep(now)
 
     def stood_still(self, seconds: float) -> None:
-        """Leave out a period in which the gateway read nothing: it counts for no call."""
+        """Exclude a period in which the gateway read nothing from all time-outs."""
         for pool in (*self.by_name.values(), *self._retiring):
             pool.stood_still(seconds)
 

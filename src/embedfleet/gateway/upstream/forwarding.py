@@ -1,11 +1,11 @@
-"""Heads of messages on their way through the gateway: fields that are dropped and added (RFC 9110 §7.6.1)."""
+"""Forwarding of message heads: the fields that the gateway drops and adds (RFC 9110 §7.6.1)."""
 
 from collections.abc import Iterable
 
 from embedfleet.dialects.coalescing import can_coalesce
 from embedfleet.http.message import Header
 
-# Fields for one connection alone, and those of framing, which is written anew.
+# Hop-by-hop fields, and the fields of framing, which is written anew.
 _HOP = frozenset(
     {
         b"connection",
@@ -22,7 +22,7 @@ _HOP = frozenset(
         b"upgrade",
     }
 )
-# Replies are read and joined here, so they must not be compressed.
+# The gateway reads and joins replies, so they must not be compressed.
 _DROPPED = _HOP | {b"accept-encoding"}
 _CLASSES = {b"online": True, b"bulk": False}
 _TIMEOUT_DIGITS = 9
@@ -30,19 +30,19 @@ _PLAIN_CONNECTION = frozenset({b"keep-alive", b"close"})
 
 
 class RequestFields:
-    """The head for a replica that is made of a client's head, and what it tells the gateway; made once per head.
+    """A client's head: the bytes for a replica, and the values that the gateway reads; made once per head.
 
     Attributes:
         method: Method as sent.
-        line: Target and fields as they go on the wire, without those for one connection alone.
+        line: Bytes of target and fields, without the hop-by-hop fields.
         forwarded: Value of ``x-forwarded-for`` with a comma; empty if the client sent none.
         request_id: The client's ``x-request-id``; None if it sent none.
         path: Path of the target, percent-decoded, without the query.
         content_type: Content type; None if there is none.
-        is_online: Class that ``x-priority`` names; None if it names none.
-        may_coalesce: Whether the body may be one text that can be asked together with others.
-        timeout_s: Seconds that ``x-request-timeout-ms`` names; None if it names none.
-        fault: What is wrong with one of these two fields; empty if nothing is.
+        is_online: Whether ``x-priority`` asks for the online class; None without that field.
+        may_coalesce: Whether the body may be a single text that can be coalesced with others.
+        timeout_s: Seconds of ``x-request-timeout-ms``; None without that field.
+        fault: Error in ``x-priority`` or ``x-request-timeout-ms``; empty if there is none.
     """
 
     __slots__ = (
@@ -81,10 +81,10 @@ class RequestFields:
         )
 
     def wire(self, prefix: bytes, last_line: bytes, *, body: bytes, request_id: bytes, peer: bytes) -> bytes:
-        """Return a request as it goes to a replica.
+        """Return the bytes of a request to a replica.
 
         Args:
-            prefix: Blank between method and target, and the path that is put before the target.
+            prefix: Blank after the method, and the path that precedes the target.
             last_line: Last line of the head, from the CRLF before it.
             body: Body of the request.
             request_id: Id of the request.
@@ -108,24 +108,24 @@ class RequestFields:
     def _read_priority(self, value: bytes) -> bool | None:
         is_online = self.is_online = _CLASSES.get(value.strip().lower())
         if is_online is None:
-            self.fault = f"X-Priority is `{value.decode('latin-1')}`, but can only be online or bulk"
+            self.fault = f"X-Priority is `{value.decode('latin-1')}`, but must be online or bulk"
         return is_online
 
     def _read_timeout(self, value: bytes) -> None:
         if value.isdigit() and len(value) <= _TIMEOUT_DIGITS and int(value) > 0:
             self.timeout_s = int(value) / 1000
         else:
-            self.fault = f"X-Request-Timeout-Ms is `{value.decode('latin-1')}`, but has to be a whole number above 0"
+            self.fault = f"X-Request-Timeout-Ms is `{value.decode('latin-1')}`, but must be a whole number above 0"
 
 
 def reply_fields(headers: Iterable[Header]) -> bytes:
-    """Return the fields of a reply that go on to the client, as they go on the wire."""
+    """Return the bytes of the fields of a reply that are forwarded to the client."""
     named = _named_by_connection(headers)
     return b"".join(b"%b: %b\r\n" % header for header in headers if header[0] not in _HOP and header[0] not in named)
 
 
 def _named_by_connection(headers: Iterable[Header]) -> frozenset[bytes]:
-    """Return the fields that ``connection``, which may be repeated, declares to be for this connection alone."""
+    """Return the names that ``connection`` fields list, which are hop-by-hop too."""
     named: frozenset[bytes] = frozenset()
     for name, value in headers:
         if name == b"connection":

@@ -1,4 +1,4 @@
-"""The head of a replica's reply, read once as it goes through the gateway."""
+"""The head of a replica's reply, and the memory of heads that were read before."""
 
 import re
 from collections.abc import Mapping
@@ -10,15 +10,15 @@ from embedfleet.gateway.upstream.forwarding import reply_fields
 from embedfleet.http.message import BODILESS, JOIN_BYTES, Header, status_line
 
 _STATUS_LINE: Final = re.compile(rb"HTTP/1\.1 ([2-5]\d\d)(?: |$)")
-# Blanks around the value are stripped elsewhere: a pattern without them would try each blank as the last one.
+# Blanks around the value are stripped later: a pattern that excludes them would backtrack at each blank.
 _FIELD: Final = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([^\x00-\x08\x0a-\x1f\x7f]*)")
-# Fields that the gateway itself reads; all others only pass on, or do not.
+# Fields that the gateway itself reads; others are only forwarded or dropped.
 _READ = frozenset(
     {b"connection", b"content-length", b"retry-after", b"transfer-encoding", b"x-compute-tokens", b"x-request-id"}
 )
 _ONCE: Final = frozenset({b"connection", b"content-length"})
-# Bounds of what is remembered. Heads of one replica differ in the date and in what a request cost. Heads and lines
-# that are longer than any we know are not remembered, so that memory stays small whatever a replica sends.
+# Limits of the memory. Heads of one replica differ in the date and in the cost of a request. Heads and lines that are
+# longer than usual are not remembered, so that the memory stays small whatever a replica sends.
 _MOST: Final = 512
 _MOST_BYTES: Final = 4096
 _MOST_FIELDS = 8192
@@ -31,18 +31,18 @@ class ReplyHead:
 
     Args:
         status: Status of the reply.
-        fields: Fields that go on to the client, as they go on the wire.
+        fields: Bytes of the fields that are forwarded to the client.
         values: Values by name, at least of the fields that the gateway reads.
 
     Attributes:
         status: Status of the reply.
-        fields: Fields that go on to the client, as they go on the wire.
-        tokens: Tokens that the request cost, as the replica states; None if it does not.
-        length: Bytes of the body if the head states them and nothing else frames it, else -1.
+        fields: Bytes of the fields that are forwarded to the client.
+        tokens: Tokens of the request, as the replica states them; None if it does not.
+        length: Bytes of the body if only ``content-length`` frames it, else -1.
         has_request_id: Whether the reply has an ``x-request-id``.
         has_retry_after: Whether the reply has a ``retry-after``.
-        opening: Head for a client with no special needs, without the empty line; if the reply has no ``x-request-id``,
-            the value of one is to follow. Empty if no such head can be made.
+        opening: Head for a plain client, without the empty line; if the reply has no ``x-request-id``, the value of one
+            must follow. Empty if there is no such head.
     """
 
     __slots__ = ("fields", "has_request_id", "has_retry_after", "length", "opening", "status", "tokens")
@@ -59,22 +59,22 @@ class ReplyHead:
 
     @classmethod
     def parsed(cls, status: int, headers: list[Header]) -> "ReplyHead":
-        """Make the head of a reply that the parser has read."""
-        values = dict(reversed(headers))  # if a field comes twice, the first one counts
+        """Make a head from the parsed status and fields of a reply."""
+        values = dict(reversed(headers))  # of a repeated field, the first value counts
         head = cls(status, reply_fields(headers), values)
         length = values.get(b"content-length")
-        if length is not None and len(length) <= _MOST_DIGITS:  # more digits are leading zeros
+        if length is not None and len(length) <= _MOST_DIGITS:  # more digits mean leading zeros
             head.length = int(length)
         return head
 
     @property
     def headers(self) -> list[Header]:
-        """The fields that go on to the client, as pairs."""
+        """Names and values of the fields that are forwarded to the client."""
         pairs = (line.partition(b": ") for line in self.fields.split(b"\r\n") if line)
         return [(name, value) for name, _, value in pairs]
 
     def state_length(self, length: bytes) -> None:
-        """Note that the head states the length of the body, and nothing else frames it."""
+        """Set the length of the body, which only ``content-length`` frames."""
         self.length = int(length)
         if self.length <= JOIN_BYTES and (self.status != 429 or self.has_retry_after):
             end = b"" if self.has_request_id else b"\r\nx-request-id: "
@@ -83,9 +83,9 @@ class ReplyHead:
 
 @mypyc_attr(native_class=False)
 class _Fields(dict[bytes, tuple[bytes, bytes, bytes] | None]):
-    """Fields by line: the name if the gateway reads the field, else nothing; the value; the line that goes on.
+    """Parsed fields by line: the name if the gateway reads the field, else empty; the value; the forwarded line.
 
-    The entry of a line that is no field is None. Even heads that are never the same consist of lines seen before.
+    An invalid line has the entry None. Even heads that never repeat mostly consist of lines seen before.
     """
 
     def __missing__(self, line: bytes) -> tuple[bytes, bytes, bytes] | None:
@@ -94,7 +94,7 @@ class _Fields(dict[bytes, tuple[bytes, bytes, bytes] | None]):
             return None
         name, value = match[1].lower(), match[2].strip(b" \t")
         field = (name if name in _READ else b"", value, reply_fields([(name, value)]))
-        if len(line) <= _MOST_LINE_BYTES and name != b"x-request-id":  # a request id never comes again
+        if len(line) <= _MOST_LINE_BYTES and name != b"x-request-id":  # a request id does not repeat
             if len(self) >= _MOST_FIELDS:
                 self.clear()
             self[line] = field
@@ -102,9 +102,10 @@ class _Fields(dict[bytes, tuple[bytes, bytes, bytes] | None]):
 
 
 class ReplyMemory:
-    """Plain heads by their bytes, so that a head that comes again is not read again.
+    """Memory of plain heads by their bytes, so that a repeated head is not parsed again.
 
-    A plain head is HTTP/1.1 with a status from 200, one ``content-length`` that frames the body, and a kept connection.
+    A plain head is HTTP/1.1 with a status of at least 200, one ``content-length`` that frames the body, and a
+    connection that is kept.
     """
 
     def __init__(self) -> None:
@@ -112,10 +113,10 @@ class ReplyMemory:
         self._fields = _Fields()
 
     def find(self, head: bytes) -> ReplyHead | None:
-        """Return the head of a plain and short reply; None for any other, which the parser must read.
+        """Return a plain and short head; None for any other, which the parser must read.
 
         Args:
-            head: Bytes from the status line to before the empty line.
+            head: Bytes from the status line up to the empty line, exclusive.
         """
         known = self._known.get(head)
         if known is None and len(head) <= _MOST_BYTES:
