@@ -1,7 +1,7 @@
-"""Restarts a gateway whenever it dies, on a listening socket that stays open meanwhile.
+"""Restarts a gateway whenever it ends, and keeps its listening socket open meanwhile.
 
-The first process of a gateway's container does this, because a container cannot inherit a socket, and its port would be
-closed between its death and its restart. Clients that connect while no gateway runs wait for the next one.
+The first process of a gateway's container does this, because a container cannot inherit a socket. Without it, the port
+would be closed while the gateway restarts. Clients that connect while no gateway runs wait for the next one.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ _CANNOT_WORK = 2  # exit code for an invalid configuration, which a restart woul
 
 
 class Respawner:
-    """Keeper of one gateway.
+    """Keeps one gateway running as a child process.
 
     Args:
         host: Address to listen on.
@@ -81,7 +81,7 @@ async def _is_set_within(event: asyncio.Event, timeout_s: float) -> bool:
 
 
 def next_wait_s(wait_s: float, lived_s: float) -> float:
-    """Wait before the next start, in seconds: 0 after a long life, and longer after each short one.
+    """Return the wait before the next start, in seconds: 0 after a long life, and longer after each short one.
 
     Args:
         wait_s: Wait before the life that has ended, in seconds.

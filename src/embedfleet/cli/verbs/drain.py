@@ -14,13 +14,13 @@ from embedfleet.types import ReplicaState
 @click.command("drain")
 @click.argument("name")
 @click.option("--timeout", "timeout_s", default=120.0, show_default=True, help="longest wait, in seconds")
-@click.option("--force", is_flag=True, help="even if no other replica of its service serves")
+@click.option("--force", is_flag=True, help="drain it even if no other replica of its service serves")
 @fleet_flags(*FIND_FLEET)
 def command(name: str, timeout_s: float, force: bool, **flags: Any) -> None:  # noqa: ANN401
     """Send replica NAME no more requests, and wait until it has finished those it has.
 
-    The replica goes on running. It gets no requests until `embedfleet undrain NAME` or the next `up`. Behind nginx
-    nobody knows which requests it still has: nginx lets requests under way end.
+    The replica keeps running. It gets no requests until `embedfleet undrain NAME` or the next `up`. nginx does not
+    report which requests a replica still has; it lets requests under way finish.
     """
     lock = FleetLock(read_sound_settings(flags).state_dir)
     order(lock, name, "drain?force" if force else "drain")
@@ -29,4 +29,4 @@ def command(name: str, timeout_s: float, force: bool, **flags: Any) -> None:  # 
     if replica.load is not None:
         say(f"{name} is drained")
     else:
-        say(f"{name} is drained: nginx does not list it any more, and lets requests that are under way end")
+        say(f"{name} is drained: nginx does not list it any more, and lets requests under way finish")

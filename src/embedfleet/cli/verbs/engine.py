@@ -17,7 +17,7 @@ from embedfleet.errors import UsageError
 @click.option("--worker-threads", default=1, show_default=True, help="threads that run the model, one core each")
 @click.option("--payload-limit-bytes", default=2_000_000, show_default=True, help="largest request body, in bytes")
 @click.option(
-    "--stop-grace-s", default=30.0, show_default=True, help="seconds that requests under way may take at a stop"
+    "--stop-grace-s", default=30.0, show_default=True, help="seconds in which requests under way may finish at a stop"
 )
 @click.option(
     "--api-key",
@@ -30,7 +30,7 @@ from embedfleet.errors import UsageError
     "--log-level",
     default="info",
     show_default=True,
-    help="least severe line that is logged: debug, info, warning or error",
+    help="lowest severity to log: debug, info, warning or error",
 )
 @click.option("--log-format", default="text", show_default=True, help="format of log lines: text or json")
 @click.option("--preferred-port", default=0, hidden=True)

@@ -28,7 +28,7 @@ def command(name: str | None, follow: bool, lines: int, **flags: Any) -> None:  
     log_files = log_files_of(settings)
     docker = daemon(settings)
     containers = {container.name: container.id for container in docker.ours()} if docker else {}
-    # The daemon has the log of a container that is there; a file has the last lines of a former one.
+    # The daemon has the log of a container that exists. A file has the last lines of one that has ended.
     known = [*(name for name in _names(log_files, settings.state_dir) if name not in containers), *containers]
     names = [each for each in known if each.startswith(name or "")]
     if not names:
@@ -43,7 +43,7 @@ def command(name: str | None, follow: bool, lines: int, **flags: Any) -> None:  
             data(f"{each}: {line}")
     if follow:
         if any(each in containers for each in names):
-            say("containers are not followed: docker logs --follow NAME")
+            say("containers are not followed; use docker logs --follow NAME")
         names = [each for each in names if each not in containers]
         _follow(log_files, names)
 
@@ -77,7 +77,7 @@ def _follow(log_files: LogFiles, names: list[str]) -> None:
 
 
 def _show_new(log_files: LogFiles, name: str, place: int) -> int:
-    """Print the whole lines that were added since ``place``; returns the new place."""
+    """Print the whole lines that were added after the byte offset ``place``; return the new offset."""
     size = log_files.size(name)
     if size < place:  # the file was trimmed or removed
         place = 0

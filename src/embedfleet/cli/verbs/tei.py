@@ -23,7 +23,7 @@ _IGNORED = (
 
 
 def _flag(name: str, default: str | int | None, text: str, **more: Any) -> Callable[[Command], Command]:  # noqa: ANN401
-    """A flag of TEI, with the environment variable of the same name."""
+    """Make a flag of TEI that can also be set by the environment variable of its name."""
     more.setdefault("show_default", default not in {None, ""})
     return click.option(f"--{name}", default=default, envvar=name.upper().replace("-", "_"), help=text, **more)
 
@@ -41,20 +41,20 @@ def _ignored(command: Command) -> Command:
 @_flag("model-id", None, "a model folder, a hub id, or builtin", required=True)
 @_flag("tokenization-workers", 1, "tokenizer threads")
 @_flag("pooling", "", "pooling of token states; empty reads the model's 1_Pooling")
-@_flag("max-concurrent-requests", 512, "most inputs under way; more get 429")
-@_flag("max-batch-tokens", 16_384, "most tokens of an input")
-@_flag("max-client-batch-size", 32, "most inputs in one request")
+@_flag("max-concurrent-requests", 512, "maximum inputs in progress; more get 429")
+@_flag("max-batch-tokens", 16_384, "longest input, in tokens")
+@_flag("max-client-batch-size", 32, "maximum inputs of one request")
 @_flag("auto-truncate", "true", "truncate inputs that are too long", is_flag=False, flag_value="true")
-@_flag("default-prompt-name", "", "name of the model's prompt that is put before every input")
-@_flag("default-prompt", "", "text that is put before every input")
-@_flag("served-model-name", "", "the model's name as clients see it")
+@_flag("default-prompt-name", "", "name of one of the model's own prompts, which is put before every input")
+@_flag("default-prompt", "", "text to put before every input")
+@_flag("served-model-name", "", "model name that clients see")
 @_flag("hostname", "0.0.0.0", "address to listen on")
 @_flag("port", 3000, "port to listen on", type=PORT)
 @_flag("payload-limit", 2_000_000, "largest request body, in bytes")
 @_flag("api-key", "", "key that requests send as `Authorization: Bearer KEY`; health, metrics and docs need none")
 @_ignored
 def command(api_key: str, hostname: str, port: int, payload_limit: int, auto_truncate: str, **flags: Any) -> None:  # noqa: ANN401
-    """Serve one model as text-embeddings-router does, until SIGTERM or Ctrl-C."""
+    """Serve one model with the flags of text-embeddings-router until SIGTERM or Ctrl-C."""
     if auto_truncate.lower() not in {"true", "false"}:
         raise UsageError(f"--auto-truncate {auto_truncate} is neither true nor false", "give no value for true")
     # These imports are heavy, and other verbs do not need them.
@@ -71,7 +71,7 @@ def command(api_key: str, hostname: str, port: int, payload_limit: int, auto_tru
     given["pooling"] = flags["pooling"] or "auto"
     given["auto_truncate"] = auto_truncate.lower() == "true"
     options = EngineOptions(**given)
-    # Docker sets HOSTNAME to the container's id, which is no address; like TEI, we then listen on all addresses.
+    # Docker sets HOSTNAME to the container's id, which is not an address; like TEI, we then listen on all addresses.
     host = hostname if hostname.replace(".", "").isdigit() or ":" in hostname else "0.0.0.0"
     settings = engine_settings(options, host=host, port=port, payload_limit_bytes=payload_limit, api_key=api_key)
     try:
