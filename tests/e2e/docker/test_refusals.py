@@ -22,7 +22,7 @@ ONE = ("--set", "reranker.enabled=false")
 def test_a_container_that_is_not_ours_is_refused_and_left_alone(site: Site):
     foreign = site.client.containers.create(NGINX, name="bge-embedder-tei-1")
     result = site.run("up", *ONE, code=2)
-    assert "a container named bge-embedder-tei-1 is there that embedfleet did not make" in result.stderr
+    assert "the container bge-embedder-tei-1 exists, but embedfleet did not make it" in result.stderr
     site.run("down")
     assert site.containers == {"bge-embedder-tei-1": foreign.id}
 

@@ -1,4 +1,4 @@
-"""Driver of servers that somebody else runs: they count as ready at once, and end when the fleet ends."""
+"""Driver of servers that somebody else runs: they count as ready at once, and as ended when the fleet ends."""
 
 import asyncio
 
@@ -13,7 +13,7 @@ class Remote(Running):
     """A server that somebody else runs.
 
     Args:
-        url: Where it listens.
+        url: URL of the server.
     """
 
     def __init__(self, url: str) -> None:

@@ -60,5 +60,5 @@ def check_container_names(proposal: Proposal) -> Iterator[CheckResult]:
         return
     for spec in proposal.containers:
         found = docker.find(spec.name)
-        if found is not None and not found.ours:
+        if found is not None and not found.is_ours:
             yield blocked("container.name", foreign(found))

@@ -269,5 +269,5 @@ def _judge_for_tei(settings: Settings, service: Service, gpus: Sequence[Gpu], fo
     selected = select(gpus, service.options.devices)
     families = [family_for(settings, service, gpu) for gpu in selected or (None,)]
     target = target_of(service, settings.fleet.tei_version, families)
-    tei = read_for_tei(found.folder, target, ours=service.options.image == settings.fleet.own_image)
+    tei = read_for_tei(found.folder, target, own_engine=service.options.image == settings.fleet.own_image)
     return replace(found, tei=tei, digest=digest_folder(found.folder.path))

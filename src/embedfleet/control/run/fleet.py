@@ -185,7 +185,7 @@ def _container_driver(settings: Settings, survey: Survey) -> ContainerDriver | N
     return ContainerDriver(
         survey.docker,
         request=survey.engine.device_request(settings.fleet.device_request) if survey.machine.gpus else "gpu",
-        relabel=survey.engine.has_selinux,
+        without_selinux=survey.engine.has_selinux,
         files=container_files(survey.engine),
         stop_grace_s=_grace_s(settings),
         said=log_files_of(settings).add,

@@ -75,7 +75,7 @@ def _exchange(failed: FailedFleet) -> list[str]:
     decision = leftovers([child.start_record for child in failed.containers], formers)
     for name in decision.removed:
         container = docker.find(name)
-        if container is not None and container.ours:
+        if container is not None and container.is_ours:
             docker.remove(container.id)
     back = put_back(docker, decision.superseded)
     for network in docker.networks():

@@ -21,16 +21,16 @@ class TeiModel:
     assembly: Assembly | None = None
 
 
-def read_for_tei(folder: ModelFolder, target: Target, *, ours: bool = False) -> TeiModel:
+def read_for_tei(folder: ModelFolder, target: Target, *, own_engine: bool = False) -> TeiModel:
     """Judge a model folder for TEI; problems are in the verdict.
 
     Args:
         folder: Folder of the model, as it was read.
         target: TEI that is to read the folder.
-        ours: Whether our own engine runs under TEI's flags in the container; it only needs the linked files.
+        own_engine: Whether our own engine runs under TEI's flags in the container; it only needs the linked files.
     """
     found = with_tokenizer(folder)
     verdict = judge(found, target)
-    if ours:
+    if own_engine:
         verdict = Verdict(links=links_of(found), max_input_length=verdict.max_input_length)
     return TeiModel(verdict, None if verdict.refuses else assemble(found, verdict))

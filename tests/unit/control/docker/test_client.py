@@ -177,7 +177,7 @@ def test_podman_is_asked_for_a_cdi_device_without_selinux_labels(tmp_path):
     with listening(str(tmp_path / "p.sock"), Podman()) as fake:
         docker = Docker.connect(f"unix://{tmp_path}/p.sock")
         engine = docker.engine()
-        docker.create(spec, engine.device_request("auto"), relabel=engine.has_selinux, files=1000)
+        docker.create(spec, engine.device_request("auto"), without_selinux=engine.has_selinux, files=1000)
         docker.close()
     (asked,) = fake.created
     host = asked["HostConfig"]
