@@ -1,4 +1,4 @@
-"""Errors of a disk in words, with free space and a hint."""
+"""Descriptions of disk errors, with the free space and a hint."""
 
 import errno
 import os
@@ -41,7 +41,7 @@ def hint_for(error: OSError, owner: int) -> str:
 
 
 def as_whom(owner: int) -> str:
-    """Return a hint that names the user who may do it, by the id of the owner; -1 if unknown."""
+    """Return a hint that names the user who may run the verb, by the owner's id; -1 if unknown."""
     if owner < 0:
         return "run it as the user who started the fleet, or as root"
     try:
@@ -52,7 +52,7 @@ def as_whom(owner: int) -> str:
 
 
 def free_bytes(path: Path) -> int:
-    """Return the bytes that this user may still write to the disk of a path; 0 if unknown. The path need not exist."""
+    """Return the bytes that this user may still write to the disk of a path; 0 if unknown. A path need not exist."""
     while True:
         try:
             found = os.statvfs(path)

@@ -58,7 +58,7 @@ async def roll_back(failed: FailedFleet) -> None:
         log.error("what was before cannot be put back: %s (%s)", error.message, error.hint)  # noqa: TRY400
         return
     services = {
-        child.spec.service for child in failed.containers if child.was_started and not child.start_record.goes_on
+        child.spec.service for child in failed.containers if child.was_started and not child.start_record.keeps_running
     }
     services |= {container.service for container in containers if container.name in back}
     deadline = time.monotonic() + failed.settings.fleet.ready_timeout_s

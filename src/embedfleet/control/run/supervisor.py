@@ -116,9 +116,9 @@ class Supervisor:
         self.wake()
 
     def fail(self) -> None:
-        """Stop what this fleet has started, but leave what `StartRecord.goes_on` says."""
+        """Stop what this fleet has started, but leave what `StartRecord.keeps_running` says."""
         for child in self.children.values():
-            if child.running is not None and child.start_record.goes_on:
+            if child.running is not None and child.start_record.keeps_running:
                 child.running.abandon()
         self.stop()
 

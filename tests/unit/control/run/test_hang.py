@@ -94,7 +94,7 @@ def run(test: Callable[[], Awaitable[None]]) -> None:
 @pytest.mark.parametrize(
     ("how", "reason"),
     [
-        (signal.SIGSTOP, r"hung: a process of it has been stopped for \d s, as by SIGSTOP"),
+        (signal.SIGSTOP, r"hung: one of its processes has been stopped for \d s, as by SIGSTOP"),
         (signal.SIGUSR1, r"hung: no answer for \d s, while it does nothing"),
         (signal.SIGUSR2, r"hung: no answer for \d s, while it works"),
     ],

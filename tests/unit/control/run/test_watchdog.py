@@ -29,7 +29,7 @@ class Observed(FakeRunning):
     def activity(self) -> Activity:
         self.looks += 1
         self.saw()
-        return Activity(cpu_s=1.0, bytes_read=self.looks * self.reads, is_stopped=False, wants=False)
+        return Activity(cpu_s=1.0, bytes_read=self.looks * self.reads, is_stopped=False, is_busy=False)
 
 
 class Dog:
