@@ -104,7 +104,7 @@ class Planted:
 
 
 PLANTED = {
-    "gpu-type": Planted("gpu.type", "leave the type away", ("--gpu", "H100")),
+    "gpu-type": Planted("gpu.type", "omit the type", ("--gpu", "H100")),
     "no-driver": Planted("gpu.type", "nvidia-smi must work", ("--gpu", "T4"), {"FAKE_GPUS": ""}),
     "volta": Planted("gpu.type", "leave this GPU out", env={"FAKE_GPUS": gpus("Tesla V100|7.0|16384|16000")}),
     "memory": Planted("gpu.memory", "end what uses it", env={"FAKE_GPUS": gpus(T4, "Tesla T4|7.5|15360|1000")}),

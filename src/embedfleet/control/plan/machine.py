@@ -1,4 +1,4 @@
-"""The facts about a machine from which a plan is made."""
+"""The facts about a machine that decide the plan."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from embedfleet.control.tei.model import TeiModel
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """The part of a survey that decides what a fleet consists of.
+    """The part of a survey that decides the children of a fleet.
 
     Attributes:
         cores: Cores that the fleet may use.
