@@ -165,7 +165,7 @@ def test_a_configuration_that_cannot_be_written_is_an_error_and_not_the_end_of_s
         addresses={},
         url="http://127.0.0.1:1",
     )
-    with pytest.raises(FleetError, match="nginx cannot be told"):
+    with pytest.raises(FleetError, match="nginx cannot be reconfigured"):
         asyncio.run(steering.apply([Endpoint("a", "http://127.0.0.1:7001")], []))
 
 

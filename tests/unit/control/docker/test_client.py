@@ -57,7 +57,7 @@ def test_what_is_set_is_asked_for():
 
 @pytest.mark.parametrize("version", ["5.3.9", "4.9.4", "3.4.4"])
 def test_a_podman_that_would_leave_the_gpu_out_without_a_word_is_refused(version):
-    with pytest.raises(DockerError, match=f"Podman {version} ignores the GPUs") as caught:
+    with pytest.raises(DockerError, match=f"Podman {version} ignores requests for GPUs") as caught:
         ContainerEngine.of(podman(version), {}).device_request("auto")
     assert "5.4" in caught.value.hint
 
