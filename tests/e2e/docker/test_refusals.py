@@ -71,7 +71,7 @@ def test_a_tar_cut_short_is_named(site: Site):
         file.write_bytes(whole[:length])
         result = site.run("up", *ONE, "--tei-version", "1.9.4", code=2)
         assert f"{file} " in result.stderr
-        assert "cut short" in result.stderr
+        assert "truncated" in result.stderr
 
 
 def _pointer(site: Site) -> None:
@@ -120,7 +120,7 @@ PLANTED = {
         plant=lambda site: site.client.containers.create(NGINX, name="bge-embedder-tei-0"),
     ),
     "no-toolkit": Planted("docker.gpu", "install the NVIDIA container toolkit", ("--device-request", "cdi")),
-    "old-driver": Planted("driver.version", "update it", env={"FAKE_DRIVER": "470.1"}),
+    "old-driver": Planted("driver.version", "update the driver", env={"FAKE_DRIVER": "470.1"}),
     "new-driver": Planted("driver.version", "newer tei_version", env={"FAKE_DRIVER": "610.43.02"}),
 }
 

@@ -218,7 +218,7 @@ def _has_own_image(docker: Docker, settings: Settings) -> bool:
 
 
 def read_models(settings: Settings, survey: Survey) -> Survey:
-    """Add every model folder to a survey; if the GPU type of the settings is absent, it decides nonetheless."""
+    """Add every model folder to a survey; a GPU type that is set but absent is taken as present."""
     gpus = survey.machine.gpus or (placeholder_gpus(settings.fleet.gpu) if survey.gpu_fault is not None else ())
     models: dict[str, SurveyedModel] = {}
     faults: dict[str, UsageError] = {}

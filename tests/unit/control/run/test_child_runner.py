@@ -81,11 +81,11 @@ def test_why_a_replica_cannot_be_started_is_its_reason_until_it_is(tmp_path):
             made.driver.faults["s-0"] = [UsageError("it is somebody else's", "rename that")] * 10_000
             made.driver.running["s-0"].end(1)
             child = made.child("s-0")
-            await made.until(lambda: bool(child.cannot_start))
+            await made.until(lambda: bool(child.start_fault))
             assert (await made.service.reports())["s-0"].reason == "it is somebody else's (rename that)"
             made.driver.faults["s-0"].clear()
             await made.until(lambda: made.driver.count("s-0") == 2)
-            assert child.cannot_start == ""
+            assert child.start_fault == ""
             assert (await made.service.reports())["s-0"].reason == ""
 
     run(test)
