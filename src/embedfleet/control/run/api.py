@@ -122,7 +122,7 @@ class FleetApi:
 async def fleet_status(supervisor: Supervisor) -> FleetStatus:
     """Return the status of a running fleet."""
     services = tuple(await asyncio.gather(*(_service(service) for service in supervisor.services.values())))
-    is_ready = supervisor.serves and all(service.is_whole for service in services)
+    is_ready = supervisor.has_started and all(service.is_whole for service in services)
     return FleetStatus(os.getpid(), is_ready, pss_bytes(os.getpid()), services)
 
 

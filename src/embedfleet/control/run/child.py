@@ -66,7 +66,7 @@ class Child:
         return self.found is not None and self.found.is_stale
 
     @property
-    def finds_other_model(self) -> bool:
+    def replaces_other_model(self) -> bool:
         """Whether the child that ran under its name before served another model."""
         return self.found is not None and self.found.has_other_model
 
@@ -76,10 +76,10 @@ class Child:
 
         Replicas of another model are all replaced at once, because the two models must not serve side by side.
         """
-        return self.waits and self.is_stale and not self.finds_other_model
+        return self.is_pending and self.is_stale and not self.replaces_other_model
 
     @property
-    def waits(self) -> bool:
+    def is_pending(self) -> bool:
         """Whether it has never been started."""
         return self.observed.phase is Phase.PENDING
 
@@ -112,7 +112,7 @@ class Child:
             self.name,
             was_found=self.found is not None,
             was_stale=self.is_stale,
-            had_other_model=self.finds_other_model,
+            had_other_model=self.replaces_other_model,
             was_started=self.was_started,
             has_served=self.has_served,
         )

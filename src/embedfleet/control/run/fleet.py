@@ -213,7 +213,7 @@ async def _live(
         loading.cancel()
     elif loading.exception() is None:
         await asyncio.to_thread(tidy)
-        supervisor.serves = True
+        supervisor.has_started = True
         ready()
     else:
         supervisor.fail()
