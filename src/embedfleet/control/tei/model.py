@@ -1,4 +1,4 @@
-"""The model folder that a container of TEI gets: the folder itself, or a corrected copy."""
+"""The model folder that a TEI container gets: the folder itself, or a corrected copy."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from embedfleet.control.tei.verdict import Target, Verdict
 
 @dataclass(frozen=True, slots=True)
 class TeiModel:
-    """A model folder for a container of TEI.
+    """A model folder for a TEI container.
 
     Attributes:
         verdict: Verdict on the folder.
@@ -22,12 +22,12 @@ class TeiModel:
 
 
 def read_for_tei(folder: ModelFolder, target: Target, *, own_engine: bool = False) -> TeiModel:
-    """Judge a model folder for TEI; problems are in the verdict.
+    """Judge a model folder for TEI; the verdict holds the problems.
 
     Args:
         folder: Folder of the model, as it was read.
-        target: TEI that is to read the folder.
-        own_engine: Whether our own engine runs under TEI's flags in the container; it only needs the linked files.
+        target: TEI that will read the folder.
+        own_engine: Whether the container runs our own engine with TEI's flags, which needs only the linked files.
     """
     found = with_tokenizer(folder)
     verdict = judge(found, target)
