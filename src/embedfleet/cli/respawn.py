@@ -67,7 +67,7 @@ class Respawner:
         if not ended.done():
             self._listener.close()  # the gateway accepts while it drains; later clients are refused
             with suppress(ProcessLookupError):
-                os.kill(gateway.pid, signal.SIGTERM)  # not `send_signal`, see `control.drivers.process`
+                os.kill(gateway.pid, signal.SIGTERM)  # `send_signal` would take the exit code from asyncio
         return await ended
 
 

@@ -53,7 +53,7 @@ class BalancerStatus:
 
     Attributes:
         process: Its process.
-        reason: Why it does not answer; empty if it does; None if no fleet watches it.
+        reason: Reason why it does not answer; empty if it does; None if no fleet watches it.
     """
 
     process: ProcessStatus
@@ -82,7 +82,7 @@ class ReplicaStatus:
         process: Its process.
         url: URL by which this machine reaches it; empty if it does not listen.
         state: Its state.
-        reason: Why it does not serve; empty if it serves.
+        reason: Reason why it does not serve; empty if it serves.
         load: Its load; None if no gateway counts it.
     """
 

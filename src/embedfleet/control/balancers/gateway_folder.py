@@ -107,7 +107,7 @@ def socket_in(folder: int) -> str:
 
 
 def _read(file: Path) -> bytes:
-    """Read a file that somebody else may have put there, without following a link or waiting for a pipe.
+    """Read a file that the container may have put there, without following a link or waiting for a pipe.
 
     Raises:
         OSError: The file does not exist, or cannot be read.

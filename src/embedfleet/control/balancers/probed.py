@@ -218,7 +218,7 @@ class ProbedBalancer(Balancer):
                 await self._steering.apply(serving, resting)
                 self._steered = tuple(serving)
             except EmbedfleetError as error:
-                log.error("the balancer goes on as before: %s", error)  # noqa: TRY400 - the message says it all
+                log.error("the balancer keeps its former replicas: %s", error)  # noqa: TRY400 - the message says it all
                 asyncio.get_running_loop().call_later(_RETRY_S, self._steer.set)
         self._changed()
 

@@ -26,7 +26,7 @@ class Container:
         is_ours: Whether it carries our labels and is provably this fleet's.
         folder: Folder of its fleet; empty without that label.
         service: Name of its service; empty without that label.
-        kind: ``replica``, ``balancer`` or ``trial``; empty without that label.
+        kind: Role: ``replica``, ``balancer`` or ``trial``; empty without that label.
         fingerprint: Digest of the spec that it was made from.
         model: Path of its model folder.
         computes: Everything that its answers depend on, by its spec; empty if an earlier release made it.

@@ -30,13 +30,13 @@ class Running(Protocol):
         pid: Process id; 0 if the process is not on this machine.
         ready: URL by which this machine reaches it, once it listens; never set if it ends before that.
         ended: Exit code, negative for a signal, once it has ended.
-        held: Why it is paused by somebody's order; empty if it is not.
+        pause_reason: Reason why it is paused by an order; empty if it is not.
     """
 
     pid: int
     ready: asyncio.Future[str]
     ended: asyncio.Future[int]
-    held: str
+    pause_reason: str
 
     async def stop(self, grace_s: float) -> None:
         """Tell it to end, kill it after ``grace_s`` seconds, and wait until nothing of it is left."""

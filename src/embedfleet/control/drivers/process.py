@@ -38,7 +38,7 @@ class Process(Running):
     def __init__(self, process: asyncio.subprocess.Process, pipe: int) -> None:
         loop = asyncio.get_running_loop()
         self.pid = process.pid
-        self.held = ""
+        self.pause_reason = ""
         self.ready: asyncio.Future[str] = loop.create_future()
         self.ended: asyncio.Future[int] = loop.create_future()
         self._process = process

@@ -19,7 +19,7 @@ class Remote(Running):
     def __init__(self, url: str) -> None:
         loop = asyncio.get_running_loop()
         self.pid = 0
-        self.held = ""
+        self.pause_reason = ""
         self.ready: asyncio.Future[str] = loop.create_future()
         self.ended: asyncio.Future[int] = loop.create_future()
         self.ready.set_result(url)

@@ -45,7 +45,7 @@ class RunningContainer(Running):
     ) -> None:
         loop = asyncio.get_running_loop()
         self.pid = container.pid
-        self.held = ""
+        self.pause_reason = ""
         self.ready: asyncio.Future[str] = loop.create_future()
         self.ended: asyncio.Future[int] = loop.create_future()
         self._docker = docker
@@ -137,7 +137,7 @@ class RunningContainer(Running):
     async def _poll(self) -> None:
         now = await asyncio.to_thread(self._docker.find, self._container.name)
         is_paused = now is not None and now.status == "paused"
-        self.held = f"the container is paused; docker unpause {self._container.name}" if is_paused else ""
+        self.pause_reason = f"the container is paused; docker unpause {self._container.name}" if is_paused else ""
         if now is None or now.id != self._container.id:
             await self._end(now, _NEVER_STARTED)
         elif now.status in {"exited", "dead"}:

@@ -1,6 +1,6 @@
 """The content of a model folder on the disk: its files, their JSON values, and the shapes of its tensors.
 
-Nothing is judged here; `tei.folder` decides what TEI makes of it.
+Nothing is judged here; `tei.folder` makes TEI's verdict on it.
 """
 
 import json
@@ -44,14 +44,14 @@ class ModelFolder:
         path: Path of the folder.
         sizes: Size of every file in bytes; -1 for a broken link, or a file that may not be read.
         json: Value of each JSON file.
-        broken: Why a JSON file cannot be read, by file.
+        broken: Reason why a JSON file cannot be read, by file.
         odd: JSON files that Python reads and TEI's Rust reader does not, because of a byte order mark or a repeated key.
         pointers: Files that are git-lfs pointers.
         zipped: Files that begin like a zip file, such as PyTorch's pickles since 1.6.
         outside: Targets of links that lead outside the folder, by file.
         tensors: Shapes by tensor, by safetensors file.
         tokenizer: Text that ``tokenizer.json`` should have; empty if the file is right. `with_tokenizer` sets it.
-        no_tokenizer: Why no tokenizer can be made; empty if one can.
+        no_tokenizer: Reason why no tokenizer can be made; empty if one can.
     """
 
     path: Path

@@ -18,9 +18,9 @@ class Site:
         service: Name of the service.
         upstream: Name of the upstream.
         listen: Port, or address and port, to listen on.
-        servers: ``host:port`` of each replica that may get requests.
-        resting: ``host:port`` and reason of each replica that gets none. If none may get requests, these are listed
-            as down: nginx then answers 502, whereas it refuses an upstream without servers.
+        servers: Addresses (``host:port``) of the replicas that may get requests.
+        resting: Addresses of the replicas that get none, each with the reason. If no others exist, these are listed as
+            down: nginx then answers 502, whereas it refuses an upstream without servers.
         payload_limit_bytes: Largest request body, which is TEI's own limit.
         response_timeout_s: Longest wait for a replica's reply, in seconds.
         access_log: Path of the access log, which gets one JSON object per request.

@@ -15,7 +15,7 @@ class CheckResult:
 
     Attributes:
         id: Stable name of the check, for programs.
-        state: ``ok``, ``warn`` if the fleet can start but may have trouble, ``blocked`` if it cannot start.
+        state: Outcome: ``ok``, ``warn`` if the fleet can start but may have trouble, ``blocked`` if it cannot start.
         message: Finding of the check.
         hint: Remedy; empty if nothing is wrong.
     """

@@ -47,7 +47,7 @@ def _check_body_limit(settings: Settings, service: Service) -> Iterator[CheckRes
 
 
 def _try_configuration(proposal: Proposal, service: Service) -> CheckResult:
-    """Have nginx test the configuration that the service will get."""
+    """Let nginx test the configuration that the service will get."""
     machine = proposal.survey.machine
     in_container = is_balancer_in_container(service, machine.gpus, has_own_image=machine.has_own_image)
     with tempfile.TemporaryDirectory(prefix="embedfleet-doctor-") as name:

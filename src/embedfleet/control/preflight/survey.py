@@ -39,7 +39,7 @@ class SurveyedModel:
     Attributes:
         folder: Content of the folder; empty if the folder does not exist.
         is_missing: Whether the folder does not exist.
-        tei: What TEI makes of the folder; None if no container gets it.
+        tei: Folder as TEI gets it, with TEI's verdict; None if no container gets it.
         digest: Digest of the folder's content; empty if no container gets it.
     """
 

@@ -23,7 +23,7 @@ class Child:
         observed: Its phase and history.
         running: Current run; None if there is none.
         watchdog: Watchdog of the current or last run; None for a child that the fleet cannot restart.
-        hung: Why the current run was killed as hung; empty if it was not.
+        hung: Reason why the current run was killed as hung; empty if it was not.
         url: URL where it listens, or last listened; empty if it never has.
         found: Child that ran under its name before the fleet started; None if none did.
         was_started: Whether the fleet has started it or taken it over.
@@ -31,7 +31,7 @@ class Child:
         has_served: Whether it has inferred since the fleet started it or took it over.
         started_at: When its last start began, in seconds since the epoch.
         last_end: How its last run ended; empty if none has.
-        start_fault: Why the last attempt to start it failed; empty if it succeeded.
+        start_fault: Reason why the last attempt to start it failed; empty if it succeeded.
         retired: Its former gateways, the oldest first, which still serve the clients that they have. The value says
             whether one was told to end.
         successors: Number of successors ever started for it.
@@ -95,7 +95,7 @@ class Child:
 
     @property
     def complaint(self) -> str:
-        """Why it does not count as serving although it is ready; empty if it does."""
+        """Reason why it does not count as serving although it is ready; empty if it does."""
         if self.observed.phase is not Phase.READY or self.watchdog is None:
             return ""
         return self.watchdog.complaint

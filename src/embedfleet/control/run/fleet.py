@@ -116,7 +116,7 @@ async def _findable(state: FleetLock, api: FleetApi) -> AsyncIterator[None]:
 def _keep_findable(state: FleetLock) -> None:
     """Restore the files by which the fleet is found; runs in a thread."""
     for path in state.mend():
-        log.warning("%s was removed or overwritten, and is made again", path)
+        log.warning("%s was removed or overwritten, and is restored", path)
 
 
 def _held_ports(survey: Survey) -> set[int]:

@@ -33,7 +33,7 @@ class LivenessCheck:
     async def run(self) -> None:
         """Return once the child answers.
 
-        A replica is asked for ``/info``: TEI answers ``/health`` only after the batch that runs.
+        A replica is asked for ``/info``, because TEI answers ``/health`` only after its present batch.
 
         Raises:
             UpstreamError: The child does not answer.

@@ -47,8 +47,8 @@ class Watchdog:
 
     @property
     def complaint(self) -> str:
-        """Why the child does not count as serving; empty if it answers."""
-        return self._running.held or self._silence.complaint
+        """Reason why the child does not count as serving; empty if it answers."""
+        return self._running.pause_reason or self._silence.complaint
 
     async def watch(self) -> None:
         """Observe the child until it has ended."""
@@ -57,7 +57,9 @@ class Watchdog:
             before, phase = loop.time(), self._phase()
             while not await self._has_ended():
                 now, former, phase = loop.time(), phase, self._phase()
-                if self._running.held or (phase is Phase.READY and former is not phase):  # its silence counts from here
+                if self._running.pause_reason or (
+                    phase is Phase.READY and former is not phase
+                ):  # its silence counts from here
                     self._silence = Silence()
                 self._judge(phase, Observation(_PERIOD_S, now - before, self._answered(), self._running.activity()))
                 before = now

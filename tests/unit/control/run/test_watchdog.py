@@ -125,10 +125,10 @@ def test_what_is_no_silence_is_not_reported_and_it_is_asked_again(answer):
     run_at_once(test())
 
 
-def test_one_that_is_held_has_that_as_its_complaint():
+def test_one_that_is_paused_has_that_as_its_complaint():
     async def test() -> None:
         async with watching(answer=TimedOut("no answer")) as made:
-            made.child.held = "the container is paused"
+            made.child.pause_reason = "the container is paused"
             await made.until_looks(100)
             assert (made.reports, made.watchdog.complaint) == ([], "the container is paused")
 
