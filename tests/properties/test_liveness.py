@@ -88,7 +88,7 @@ def test_our_own_standing_still_is_nobodys_silence(after_s, stood):
         life = life.after(look(activity, late_s=pause_s))
         assert not life.is_hung(bounds(Phase.READY, after_s))
         life = life.after(look(answered=True))
-        assert not life.complaint
+        assert not life.fault
 
 
 @given(after_s, pauses)
@@ -138,7 +138,7 @@ def test_what_we_could_not_ask_is_no_silence():
 def test_a_child_complains_in_words():
     life = Silence()
     while life.silent_s < SUSPECT_S:
-        assert life.complaint == ""
+        assert life.fault == ""
         life = life.after(look())
-    assert life.complaint == "no answer for 2 s, while it does nothing"
+    assert life.fault == "no answer for 2 s, while it does nothing"
     assert Silence().after(look(STOPPED)).reason == "one of its processes has been stopped for 0 s, as by SIGSTOP"

@@ -29,16 +29,16 @@ def adopt_orphans() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
-def port_teller(descriptor: int) -> Callable[[int], None]:
+def port_reporter(descriptor: int) -> Callable[[int], None]:
     """Make a function that reports to the supervisor the port on which this process listens.
 
     Args:
         descriptor: Descriptor of the pipe to the supervisor; 0 for none.
     """
 
-    def tell(port: int) -> None:
+    def report(port: int) -> None:
         if descriptor:
             os.write(descriptor, json.dumps({"port": port}).encode() + b"\n")
             os.close(descriptor)
 
-    return tell
+    return report

@@ -107,7 +107,7 @@ def _dispatch_limits(options: GatewayOptions) -> DispatchLimits:
 
 
 def _mode(text: str) -> int:
-    """File permissions from their octal digits."""
+    """Parse file permissions from octal digits."""
     try:
         return int(text, 8)
     except ValueError:
@@ -127,7 +127,7 @@ def _endpoints(replicas: tuple[str, ...]) -> tuple[Endpoint, ...]:
 
 
 def _endpoint(number: int, text: str) -> Endpoint:
-    """The endpoint that ``URL`` or ``NAME=URL`` describes."""
+    """Make the endpoint that ``URL`` or ``NAME=URL`` describes."""
     name, equals, url = text.partition("=") if "=" in text.partition("://")[0] else ("", "", text)
     return Endpoint(name if equals else f"replica-{number}", _checked(url))
 

@@ -12,7 +12,7 @@ from embedfleet.cli.output import say
 
 
 class ImageProgress:
-    """Shows on stderr how far the loading of images from tar files has got."""
+    """Shows the progress of loading images from tar files on stderr."""
 
     def __init__(self) -> None:
         self._bar = Bar(console=Console(stderr=True), transient=True) if sys.stderr.isatty() else None

@@ -12,7 +12,7 @@ from embedfleet.config.settings import Settings
 from embedfleet.control.docker.client import Docker
 from embedfleet.control.docker.fleet_identity import FleetIdentity
 from embedfleet.control.host.activity import activity_of
-from embedfleet.control.host.disk import as_whom
+from embedfleet.control.host.disk import run_as_hint
 from embedfleet.control.run.fleet_lock import FleetAddress, FleetLock
 from embedfleet.control.status import FleetStatus
 from embedfleet.errors import DockerError, FleetError, FleetSilent, Refused, Reset, UpstreamError, UsageError
@@ -56,7 +56,7 @@ def ask_status(lock: FleetLock) -> FleetStatus | None:
 
 
 def ask(lock: FleetLock, method: str, path: str, timeout_s: float = _TIMEOUT_S) -> dict[str, Any] | None:
-    """Send a request to a fleet; returns its answer, or None if no fleet runs.
+    """Send a request to a fleet; return its answer, or None if no fleet runs.
 
     Raises:
         UsageError: The fleet refuses.
@@ -101,10 +101,10 @@ def _ask(lock: FleetLock, address: FleetAddress, method: str, path: str, timeout
 
 
 def _silent(lock: FleetLock, address: FleetAddress, error: UpstreamError) -> FleetSilent:
-    """The error that says why a fleet cannot be asked."""
+    """Make the error that says why a fleet cannot be asked."""
     who = f"the fleet in {lock.folder} (pid {address.pid or 'unknown'}) runs, but"
     if isinstance(error.__cause__, PermissionError):
-        return FleetSilent(f"{who} cannot be asked: permission denied", as_whom(lock.owner()), pid=address.pid)
+        return FleetSilent(f"{who} cannot be asked: permission denied", run_as_hint(lock.owner()), pid=address.pid)
     if isinstance(error, Refused | Reset):
         return FleetSilent(
             f"{who} cannot be asked: nothing listens at {address.socket}",
@@ -115,7 +115,7 @@ def _silent(lock: FleetLock, address: FleetAddress, error: UpstreamError) -> Fle
 
 
 def _remedy(pid: int) -> str:
-    """The hint for a fleet that does not answer."""
+    """Return the hint for a fleet that does not answer."""
     activity = activity_of(pid) if pid else None
     if activity is not None and activity.is_stopped:
         return f"it, or a child of it, is stopped by a signal: kill -CONT {pid}; its children serve meanwhile"

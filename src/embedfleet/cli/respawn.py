@@ -42,7 +42,7 @@ class Respawner:
         self._command += ["--parent-pid", str(os.getpid())]
 
     async def run(self) -> int:
-        """Keep a gateway running until SIGTERM or SIGINT, then end it; returns the exit code of the last gateway."""
+        """Keep a gateway running until SIGTERM or SIGINT, then end it; return the exit code of the last gateway."""
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -58,7 +58,7 @@ class Respawner:
                 return 0
 
     async def _live(self, stop: asyncio.Event) -> int:
-        """Run one gateway until it ends, by itself or because of ``stop``; returns its exit code."""
+        """Run one gateway until it ends, by itself or because of ``stop``; return its exit code."""
         gateway = await asyncio.create_subprocess_exec(*self._command, pass_fds=(self._listener.fileno(),))
         ended = asyncio.create_task(gateway.wait())
         stopped = asyncio.create_task(stop.wait())

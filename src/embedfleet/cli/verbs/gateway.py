@@ -6,7 +6,7 @@ from typing import Any, NoReturn
 
 import click
 
-from embedfleet.cli.child import end_with, port_teller
+from embedfleet.cli.child import end_with, port_reporter
 from embedfleet.cli.flags import PORT, record_flags, take_record
 from embedfleet.config.settings import GatewayOptions
 from embedfleet.errors import UsageError
@@ -90,7 +90,7 @@ def command(
     set_up(log_level, log_format)
     settings = gateway_settings(take_record(GatewayOptions, flags), **flags)
     try:
-        uvloop.run(serve(settings, ready=port_teller(ready_fd)))
+        uvloop.run(serve(settings, ready=port_reporter(ready_fd)))
     except OSError as error:
         raise _cannot_listen(error) from error
 

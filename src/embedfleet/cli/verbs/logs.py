@@ -9,7 +9,7 @@ import click
 from embedfleet.cli.flags import FIND_FLEET, fleet_flags, read_sound_settings
 from embedfleet.cli.output import data, say
 from embedfleet.cli.query import daemon
-from embedfleet.control.host.disk import as_whom
+from embedfleet.control.host.disk import run_as_hint
 from embedfleet.control.host.log_files import LogFiles
 from embedfleet.control.run.fleet_folders import log_files_of
 from embedfleet.errors import UsageError
@@ -53,7 +53,7 @@ def _names(log_files: LogFiles, folder: Path) -> list[str]:
         return log_files.names()
     except PermissionError as error:
         raise UsageError(
-            f"{log_files.folder} cannot be read: permission denied", as_whom(folder.stat().st_uid)
+            f"{log_files.folder} cannot be read: permission denied", run_as_hint(folder.stat().st_uid)
         ) from error
 
 
@@ -62,7 +62,7 @@ def _tail(log_files: LogFiles, name: str, lines: int) -> list[str]:
         return log_files.tail(name, lines)
     except PermissionError as error:
         path = log_files.path(name)
-        raise UsageError(f"{path} cannot be read: permission denied", as_whom(path.stat().st_uid)) from error
+        raise UsageError(f"{path} cannot be read: permission denied", run_as_hint(path.stat().st_uid)) from error
 
 
 def _follow(log_files: LogFiles, names: list[str]) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from embedfleet.cli.child import adopt_orphans, end_with, port_teller
+from embedfleet.cli.child import adopt_orphans, end_with, port_reporter
 from embedfleet.control.host.process_table import end_children, listens
 from embedfleet.control.host.programs import find_nginx
 from embedfleet.errors import UsageError
@@ -74,7 +74,7 @@ def _tell_once_it_listens(nginx: subprocess.Popen[bytes], host: str, port: int, 
         else:
             accepts = _listens(nginx.pid, port)
         if accepts:
-            port_teller(ready_fd)(port)
+            port_reporter(ready_fd)(port)
             return
         time.sleep(_POLL_S)
     os.close(ready_fd)

@@ -304,7 +304,7 @@ class Docker:
                 return ""
 
     def load(self, chunks: Iterator[bytes]) -> str:
-        """Load a tar of images, streamed.
+        """Load a tar of images, which is read in chunks.
 
         Returns:
             The daemon's report.

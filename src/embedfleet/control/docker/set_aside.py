@@ -24,7 +24,7 @@ def original_name(container: Container) -> str:
 
 
 def set_aside(docker: Docker, container: Container, grace_s: float) -> None:
-    """Stop a container and rename it; one that did not run is removed, since putting it back would help nothing.
+    """Stop a container and rename it; one that did not run is removed, because there is nothing to put back.
 
     Args:
         docker: The daemon.

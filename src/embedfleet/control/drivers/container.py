@@ -87,7 +87,7 @@ class ContainerDriver(Driver):
         if container is None:
             return None
         if not container.is_ours:
-            raise foreign(container)
+            raise foreign_container_error(container)
         return Found(container.url, self._differs(container, spec), has_other_model(container, spec))
 
     @override
@@ -114,7 +114,7 @@ class ContainerDriver(Driver):
     def _provide(self, spec: ContainerSpec) -> Container:
         container = self._docker.find(spec.name)
         if container is not None and not container.is_ours:
-            raise foreign(container)
+            raise foreign_container_error(container)
         spec = self._with_weights(spec, container)
         if container is not None and (self._differs(container, spec) or container.status not in {"running", "exited"}):
             self._retire(container)
@@ -204,7 +204,7 @@ def has_other_model(container: Container, spec: ContainerSpec) -> bool:
     return container.computes != spec.computes
 
 
-def foreign(container: Container) -> UsageError:
+def foreign_container_error(container: Container) -> UsageError:
     """Make the error for a container that has a name that this fleet needs and belongs to somebody else."""
     if container.folder:
         return UsageError(

@@ -34,13 +34,13 @@ def hint_for(error: OSError, owner: int) -> str:
     if is_full(error):
         return "make room there, or set state_dir"
     if error.errno in {errno.EACCES, errno.EPERM}:
-        return f"{as_whom(owner)}, or set state_dir"
+        return f"{run_as_hint(owner)}, or set state_dir"
     if error.errno in {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS}:
         return "set state_dir to a folder of a file system that has locks"
     return "set state_dir"
 
 
-def as_whom(owner: int) -> str:
+def run_as_hint(owner: int) -> str:
     """Return a hint that names the user who may run the verb, by the owner's id; -1 if unknown."""
     if owner < 0:
         return "run it as the user who started the fleet, or as root"

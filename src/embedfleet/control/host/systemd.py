@@ -29,7 +29,7 @@ def render_unit(
         folder: Folder of fleet.toml, models and image tars.
         arguments: Arguments of ``up``; ``reload`` gets those of them that locate the settings.
         environment: Variables by name.
-        uuids: UUIDs of the GPUs to wait for.
+        uuids: UUIDs of the GPUs to wait for, which the driver showed at installation.
         wait_s: Longest wait for the GPUs, in seconds.
 
     Raises:

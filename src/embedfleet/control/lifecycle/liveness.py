@@ -138,7 +138,7 @@ class Silence:
         return replace(self, idle_s=idle_s) if is_idle else replace(self, idle_s=0.0, idle_from=activity)
 
     @property
-    def complaint(self) -> str:
+    def fault(self) -> str:
         """Fault of a child that has been silent or stopped for a while; empty if it has not."""
         return self.reason if max(self.silent_s, self.stopped_s) >= SUSPECT_S else ""
 

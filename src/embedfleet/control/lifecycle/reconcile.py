@@ -89,11 +89,11 @@ def reconcile(
 
 
 def due_at(child: Observed, backoff: Backoff) -> float:
-    """Return the time when to start a child that is in backoff, in seconds."""
+    """Return the time at which to start a child that is in backoff, in seconds."""
     return child.since + backoff.wait_s(child.deaths)
 
 
 def next_due(observed: Mapping[str, Observed], backoff: Backoff) -> float | None:
-    """Return the time when to start the next child in backoff, in seconds; None if there is none."""
+    """Return the time at which to start the next child in backoff, in seconds; None if there is none."""
     waiting = [due_at(child, backoff) for child in observed.values() if child.phase is Phase.BACKOFF]
     return min(waiting, default=None)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from embedfleet.control.docker.container_engine import major_minor
-from embedfleet.control.drivers.container import foreign
+from embedfleet.control.drivers.container import foreign_container_error
 from embedfleet.control.preflight.check_result import CheckResult, blocked, ok
 from embedfleet.control.preflight.proposal import Proposal
 from embedfleet.control.preflight.survey import Survey
@@ -61,4 +61,4 @@ def check_container_names(proposal: Proposal) -> Iterator[CheckResult]:
     for spec in proposal.containers:
         found = docker.find(spec.name)
         if found is not None and not found.is_ours:
-            yield blocked("container.name", foreign(found))
+            yield blocked("container.name", foreign_container_error(found))

@@ -58,7 +58,7 @@ def _check_driver_version(driver: NvidiaDriver, release: str) -> Iterator[CheckR
 
 
 def check_device_requests(proposal: Proposal) -> Iterator[CheckResult]:
-    """Start a temporary container on each GPU in the way of a replica, so that a refusal shows before the start."""
+    """Start a temporary container on each GPU, just as a replica, so that a refusal shows before the start."""
     docker, engine = proposal.survey.docker, proposal.survey.engine
     if docker is None or engine is None:
         return

@@ -134,8 +134,8 @@ async def _service(service: RunningService) -> ServiceStatus:
 
 def _balancer(child: Child) -> BalancerStatus:
     """Return the status of a balancer; one that listens but does not answer is silent."""
-    complaint = child.complaint
-    return BalancerStatus(_process(child, "silent" if complaint else child.observed.phase.value), complaint)
+    fault = child.fault
+    return BalancerStatus(_process(child, "silent" if fault else child.observed.phase.value), fault)
 
 
 def _replica(child: Child, report: ReplicaReport | None) -> ReplicaStatus:

@@ -94,11 +94,11 @@ class Child:
         return self.observed.phase is Phase.STOPPED and not self.retired
 
     @property
-    def complaint(self) -> str:
+    def fault(self) -> str:
         """Reason why it does not count as serving although it is ready; empty if it does."""
         if self.observed.phase is not Phase.READY or self.watchdog is None:
             return ""
-        return self.watchdog.complaint
+        return self.watchdog.fault
 
     @property
     def port(self) -> int:
@@ -144,7 +144,7 @@ class Child:
             return replace(report, state=ReplicaState.OUTDATED)
         if self.was_started and self.observed.phase is not Phase.READY:
             return replace(report, state=self.phase_state)
-        if self.complaint:  # more precise than a balancer's reason, which only waits for an answer
+        if self.fault:  # more precise than a balancer's reason, which only waits for an answer
             state = ReplicaState.SILENT if report.is_active else report.state
-            return replace(report, state=state, reason=self.complaint)
+            return replace(report, state=state, reason=self.fault)
         return report

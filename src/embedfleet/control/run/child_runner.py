@@ -16,7 +16,7 @@ from embedfleet.control.plan.specs import Kind
 from embedfleet.control.run.background_tasks import BackgroundTasks
 from embedfleet.control.run.child import Child
 from embedfleet.control.run.exit_error import exit_error
-from embedfleet.control.run.gateway_successor import later
+from embedfleet.control.run.gateway_successor import accepting_later
 from embedfleet.control.run.liveness_check import LivenessCheck
 from embedfleet.control.run.running_service import RunningService
 from embedfleet.control.run.watchdog import Watchdog
@@ -86,7 +86,7 @@ class ChildRunner:
             await self._withdraw(child)
         is_restarted_gateway = bool(child.observed.restarts) and child.has_held_socket
         try:
-            spec = later(child.spec) if is_restarted_gateway else child.spec
+            spec = accepting_later(child.spec) if is_restarted_gateway else child.spec
             running = await child.driver.start(spec, preferred_port=child.port)
         except OSError as error:
             self._note_failed_start(child, str(error))

@@ -17,6 +17,6 @@ def exit_error(child: Child, log_files: LogFiles) -> UsageError:
             hint = line.removeprefix("hint: ")
     if (
         child.spec.kind == "balancer" and not child.has_held_socket
-    ):  # nginx reports no error of ours; after the checks, only a taken port remains
+    ):  # all else was checked, so its port is taken
         hint = f"stop what listens there, or set another services.{child.spec.service}.port"
     return UsageError(message, hint)

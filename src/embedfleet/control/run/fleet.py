@@ -164,7 +164,7 @@ def _make_supervisor(
 
 
 def _of_new_model(survey: Survey, plan: Sequence[ChildSpec]) -> set[str]:
-    """Return the services with a replica of another model under any name, which a change of settings leaves."""
+    """Return the services that have a replica of another model; a change of settings may have renamed it."""
     wanted = {spec.service: spec for spec in plan if isinstance(spec, ContainerSpec) and spec.kind == "replica"}
     there = survey.docker.ours() if survey.docker is not None and wanted else []
     replicas = [container for container in there if container.kind == "replica" and container.service in wanted]

@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from embedfleet.control.host.disk import as_whom, hint_for, reason_of
+from embedfleet.control.host.disk import hint_for, reason_of, run_as_hint
 from embedfleet.control.host.process_identity import identity_of, lock_holder
 from embedfleet.control.run.run_folder import RunFolder
 from embedfleet.errors import FleetError, FleetSilent, UsageError
@@ -185,7 +185,7 @@ class FleetLock:
         except PermissionError as error:
             raise FleetError(
                 f"the fleet in {self.folder} (pid {address.pid}) cannot be told to stop: permission denied",
-                as_whom(self.owner()),
+                run_as_hint(self.owner()),
             ) from error
         finally:
             os.close(process)
@@ -285,7 +285,7 @@ class FleetLock:
             descriptor = os.open(self._lock, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except PermissionError as error:
             raise FleetSilent(
-                f"cannot see whether a fleet runs in {self.folder}: permission denied", as_whom(self.owner())
+                f"cannot see whether a fleet runs in {self.folder}: permission denied", run_as_hint(self.owner())
             ) from error
         except OSError:
             return False

@@ -50,7 +50,7 @@ class GatewaySuccessor:
         """
         admin = Path(spec.admin).with_suffix(f".{number}.sock")
         own = replace(spec, admin=str(admin))
-        running = await driver.start(later(own), preferred_port=0)
+        running = await driver.start(accepting_later(own), preferred_port=0)
         # A gateway that is killed leaves its socket behind.
         running.ended.add_done_callback(lambda _: admin.unlink(missing_ok=True))
         return cls(own, running, GatewayBalancer(str(admin)))
@@ -103,7 +103,7 @@ def still_to_infer(former: Iterable[ReplicaReport], new: Iterable[ReplicaReport]
     return _active(former) - _active(new)
 
 
-def later(spec: ChildSpec) -> ProcessSpec:
+def accepting_later(spec: ChildSpec) -> ProcessSpec:
     """Return the spec of a gateway that accepts no clients before `GatewayBalancer.listen`."""
     assert isinstance(spec, ProcessSpec), "only gateway processes have this flag"
     return replace(spec, arguments=(*spec.arguments, _LATER))

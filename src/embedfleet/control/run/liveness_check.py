@@ -1,4 +1,4 @@
-"""Liveness check: requests an answer from a child that needs no inference."""
+"""Liveness check, which asks a child for something that needs no inference."""
 
 from collections.abc import Callable
 

@@ -41,7 +41,7 @@ class RunningService:
 
     async def publish(self) -> None:
         """Send the balancer its members if they have changed; after a failure, the next call tries again."""
-        if self.is_published or self.gateway.complaint:  # other services must not wait for a silent balancer
+        if self.is_published or self.gateway.fault:  # other services must not wait for a silent balancer
             return
         self.is_published = True  # set before the call, so that a change during it is sent too
         try:

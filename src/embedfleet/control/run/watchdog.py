@@ -46,9 +46,9 @@ class Watchdog:
         self._asking: asyncio.Task[bool | None] | None = None
 
     @property
-    def complaint(self) -> str:
+    def fault(self) -> str:
         """Reason why the child does not count as serving; empty if it answers."""
-        return self._running.pause_reason or self._silence.complaint
+        return self._running.pause_reason or self._silence.fault
 
     async def watch(self) -> None:
         """Observe the child until it has ended."""

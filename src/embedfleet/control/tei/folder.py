@@ -17,7 +17,7 @@ from embedfleet.control.tei.config import (
 )
 from embedfleet.control.tei.family import TeiFamily, class_of, model_type_of
 from embedfleet.control.tei.length import settle_length
-from embedfleet.control.tei.modules import is_elsewhere, settle_modules
+from embedfleet.control.tei.modules import refuse_subfolder, settle_modules
 from embedfleet.control.tei.prompts import settle_prompts
 from embedfleet.control.tei.unread import refuse_lost_types, refuse_output, refuse_unread
 from embedfleet.control.tei.verdict import OWN_ENGINE, Draft, Target, Verdict
@@ -37,7 +37,7 @@ def judge(folder: ModelFolder, target: Target) -> Verdict:
         target: TEI that will read the folder.
     """
     draft = Draft()
-    if is_elsewhere(draft, folder):
+    if refuse_subfolder(draft, folder):
         return draft.verdict
     by_onnx = takes_onnx(folder, on_gpu=target.on_gpu, dtype=target.dtype) and target.pooling != "splade"
     settle_weights(draft, folder, by_onnx=by_onnx)

@@ -86,7 +86,7 @@ def target_of(service: Service, version: str, families: Sequence[GpuFamily]) -> 
     """Describe the TEI that reads the model folder of a service.
 
     Args:
-        service: Service whose replicas are containers of TEI.
+        service: Service whose replicas are TEI containers.
         version: Release of TEI.
         families: Image families of its GPUs; that of the CPU if it has none.
     """
@@ -104,7 +104,7 @@ def target_of(service: Service, version: str, families: Sequence[GpuFamily]) -> 
 
 
 def environment(family: GpuFamily) -> dict[str, str]:
-    """Make the environment variables of a container of TEI."""
+    """Make the environment variables of a TEI container."""
     return {} if family.flash_attention else {"USE_FLASH_ATTENTION": "False"}
 
 

@@ -51,7 +51,7 @@ class _Module:
     path: str
 
 
-def is_elsewhere(draft: Draft, folder: ModelFolder) -> bool:
+def refuse_subfolder(draft: Draft, folder: ModelFolder) -> bool:
     """Refuse a model whose transformer is in a subfolder, where TEI does not look; return whether it was refused."""
     rows = folder.json.get(MODULES)
     first = rows[0] if isinstance(rows, list) and rows and isinstance(rows[0], dict) else {}
