@@ -20,7 +20,7 @@ class ProcessStatus:
         phase: Phase of the child's life; "silent" if it does not answer; the daemon's status of a container that no
             fleet looks after.
         restarts: Number of restarts.
-        last_end: How it ended the last time; empty if it never has.
+        last_end: Description of its last end; empty if there was none.
         uptime_s: Time since its start, in seconds.
         pss_bytes: Memory with its share of shared pages, in bytes; 0 if unknown.
     """

@@ -46,9 +46,9 @@ class ContainedGateway(GatewayBalancer):
     async def publish(self, endpoints: Sequence[Endpoint], drained: AbstractSet[str]) -> None:
         """Write the replicas to the file that a starting gateway reads, then send them to the gateway.
 
-        The flag ``drained`` is always sent, because an earlier fleet may have set it. While no planned
-        replica runs, for example because the only one is being replaced, the gateway keeps the replicas of the earlier
-        fleet, which run until all planned ones serve.
+        The flag ``drained`` is always sent, because an earlier fleet may have set it. While no planned replica
+        runs, for example because the only one is being replaced, the gateway keeps the replicas of the earlier fleet,
+        which run until all planned ones serve.
         """
         self._urls = {endpoint.id: endpoint.url for endpoint in endpoints}
         planned = [Endpoint(endpoint.id, self._addresses[endpoint.id]) for endpoint in endpoints]

@@ -37,7 +37,7 @@ class NginxSteering(Steering):
         folder: Folder of the service's configuration, as this process sees it.
         service: Name of the service.
         make_site: Function that makes the site to write.
-        nginx: The nginx.
+        nginx: Interface to nginx.
         addresses: Addresses by which nginx reaches replicas, by replica name; a missing one is the URL's host and port.
         url: URL by which this process reaches nginx.
     """

@@ -31,7 +31,7 @@ class Steering(Protocol):
 
         Args:
             serving: Replicas that get requests; empty only if all that served were drained by an operator.
-            resting: The other replicas, each with the reason.
+            resting: Other replicas, each with the reason.
 
         Raises:
             FleetError: The balancer refuses the change, and works as before.
@@ -63,7 +63,7 @@ class ProbedBalancer(Balancer):
         interval_s: Time between probes of a replica that serves, in seconds.
         timeout_s: Longest wait for a probe's answer, in seconds.
         steering: Interface to the balancer.
-        changed: Called when a replica begins or ceases to serve.
+        changed: Function that is called when a replica begins or ceases to serve.
     """
 
     def __init__(self, *, interval_s: float, timeout_s: float, steering: Steering, changed: Callable[[], None]) -> None:

@@ -25,10 +25,10 @@ def make_balancer(
 
     Args:
         settings: Settings in force.
-        service: The service.
+        service: Settings of the service.
         docker: Docker daemon; None if the fleet has no containers.
         plan: Children of the fleet.
-        changed: Called when a replica begins or ceases to serve.
+        changed: Function that is called when a replica begins or ceases to serve.
 
     Raises:
         UsageError: The service needs nginx on this machine, and nginx is not installed.

@@ -62,8 +62,8 @@ class Docker:
     """A connection to the daemon.
 
     Attributes:
-        client: The client of the ``docker`` package, which has no types.
-        fleet: The fleet that uses the daemon; containers that are not provably its own are left alone.
+        client: Client object of the ``docker`` package, which has no types.
+        fleet: Fleet that uses the daemon; containers that are not provably its own are left alone.
     """
 
     client: Any
@@ -75,7 +75,7 @@ class Docker:
 
         Args:
             host: Address such as ``unix:///run/podman/podman.sock``; empty for ``DOCKER_HOST`` or the usual socket.
-            fleet: The fleet that uses the daemon; None for one that owns nothing.
+            fleet: Fleet that uses the daemon; None for one that owns nothing.
 
         Raises:
             DockerError: The ``docker`` package is missing, or the daemon does not answer.
@@ -179,7 +179,7 @@ class Docker:
         Args:
             spec: Spec of the container.
             request: Form of the request for its GPU.
-            without_selinux: Whether to turn SELinux labels off, which would hide its mounts.
+            without_selinux: Whether to turn SELinux labels off, because they would hide its mounts.
             files: Number of files that each of its processes may have open; 0 for the daemon's default.
 
         Returns:

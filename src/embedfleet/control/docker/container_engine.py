@@ -17,7 +17,7 @@ class ContainerEngine:
     """The container engine at the socket.
 
     Attributes:
-        name: Name: ``docker`` or ``podman``.
+        name: Program: ``docker`` or ``podman``.
         version: Version, such as ``27.3.1``.
         is_rootless: Whether it runs without root; this machine then cannot reach the addresses of containers.
         has_nvidia_runtime: Whether a runtime named ``nvidia`` is configured.

@@ -64,7 +64,7 @@ def find_archive(reference: str, tars: Sequence[Path], folder: Path) -> tuple[Ar
 
     Args:
         reference: Reference of the image.
-        tars: The usual files.
+        tars: Paths of the usual tars of the image.
         folder: Folder whose other tars are searched if none of the usual files holds the image.
 
     Returns:
@@ -98,7 +98,7 @@ def differing_tar(found: str, reference: str, tars: Sequence[Path]) -> str:
     Args:
         found: Id of the daemon's image, which is the digest of its configuration.
         reference: Reference of the image.
-        tars: The usual files. A compressed one is skipped, since it would have to be unpacked each time.
+        tars: Paths of the usual tars. A compressed one is skipped, since it would have to be unpacked each time.
     """
     for file in tars:
         if not file.is_file() or _is_compressed(file):
@@ -130,12 +130,12 @@ def ensure_image(
     """Return the id of an image in the daemon, after loading or pulling it if the daemon lacks it.
 
     Args:
-        docker: The daemon.
+        docker: Docker daemon.
         reference: Reference of the image.
-        tars: The usual files that hold it.
+        tars: Paths of the usual tars of the image.
         folder: Folder of all tars.
         pull: Whether it may be pulled from the network.
-        progress: Called while a tar is loaded.
+        progress: Function that is called while a tar is loaded.
 
     Raises:
         UsageError: The image was not found; the message lists the places that were searched.

@@ -38,7 +38,7 @@ def remove_all(docker: Docker | None, grace_s: float = _GRACE_S) -> list[str]:
     """Remove every container and network of ours, balancers first.
 
     Args:
-        docker: The daemon; None if there is none.
+        docker: Docker daemon; None if there is none.
         grace_s: Time for requests under way to finish, in seconds.
 
     Returns:
@@ -73,7 +73,7 @@ async def leftovers_status(
     """Return the status of the services whose containers exist although no fleet runs.
 
     Args:
-        docker: The daemon.
+        docker: Docker daemon.
         ask: Function that asks a service's gateway for the reports of its replicas; if it returns none, each replica is
             probed.
     """

@@ -27,7 +27,7 @@ def set_aside(docker: Docker, container: Container, grace_s: float) -> None:
     """Stop a container and rename it; one that did not run is removed, because there is nothing to put back.
 
     Args:
-        docker: The daemon.
+        docker: Docker daemon.
         container: A container of ours.
         grace_s: Time for its requests to finish, in seconds; after that it is killed.
     """
@@ -44,7 +44,7 @@ def put_back(docker: Docker, replaced: Collection[str]) -> list[str]:
     """Start the containers that were set aside, replicas first, unless a new one has taken the place.
 
     Args:
-        docker: The daemon.
+        docker: Docker daemon.
         replaced: Names of the new containers that serve; those that they replaced are removed.
 
     Returns:

@@ -34,7 +34,7 @@ class ContainerDriver(Driver):
     Args:
         docker: Docker daemon.
         request: Form of the request by which a container gets its GPU.
-        without_selinux: Whether to turn SELinux labels off, which would hide the mounts.
+        without_selinux: Whether to turn SELinux labels off, because they would hide the mounts.
         files: Limit of open files in a container; 0 for the daemon's default.
         stop_grace_s: Time in which a container must end when it is replaced, in seconds.
         said: Function that takes the name and the last lines of a container that has ended.

@@ -1,8 +1,8 @@
 """Driver of processes on this machine, which run embedfleet's own command line.
 
 Each child has a session of its own. So a terminal's Ctrl-C reaches the supervisor alone, which stops the children in
-order. When a child has ended, the rest of its session is killed. Each child gets the supervisor's pid, and asks the
-kernel to kill it when the supervisor dies for any reason (prctl PR_SET_PDEATHSIG).
+order. When a child has ended, the rest of its session is killed. Each child gets the supervisor's pid, and has
+itself killed by the kernel when the supervisor dies for any reason (prctl PR_SET_PDEATHSIG).
 """
 
 import asyncio
@@ -31,7 +31,7 @@ class Process(Running):
     """A run of a child that is a process on this machine.
 
     Args:
-        process: The process.
+        process: Process of asyncio.
         pipe: Descriptor of the pipe on which it reports its port.
     """
 

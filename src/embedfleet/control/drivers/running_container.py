@@ -1,7 +1,6 @@
 """A container that the fleet has started or taken over, and watches.
 
-The daemon restarts a container that dies. The watcher notices the restart and the container's new
-address.
+The daemon restarts a container that dies. The watcher notices the restart and the new address.
 """
 
 import asyncio

@@ -17,7 +17,7 @@ def reason_of(error: OSError, path: Path) -> str:
     """Return the reason of an error, with the free space if the disk is full.
 
     Args:
-        error: The error.
+        error: Error of the disk.
         path: Path on the disk.
     """
     reason = error.strerror or str(error)
@@ -28,7 +28,7 @@ def hint_for(error: OSError, owner: int) -> str:
     """Return a hint for an error in the state folder.
 
     Args:
-        error: The error.
+        error: Error of the disk.
         owner: User id of the folder's owner; -1 if unknown.
     """
     if is_full(error):

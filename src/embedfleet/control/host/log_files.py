@@ -18,7 +18,7 @@ class LogFiles:
     """The log files in one folder.
 
     Args:
-        folder: The folder; it is created when a file is written.
+        folder: Folder of the files; it is created when a file is written.
         limit_bytes: Size at which a file is trimmed.
     """
 

@@ -1,7 +1,7 @@
 """Decides which containers stay, are removed or are put back when the start of a fleet fails.
 
-An update replaces containers that served before. If it fails, those must serve again. A new replica stays
-only if it serves the same model as the one that it replaced: two models must never serve side by side.
+An update replaces containers that served before. If it fails, those must serve again. A new replica stays only
+if it serves the same model as the one that it replaced: two models must never serve side by side.
 """
 
 from collections.abc import Collection, Iterable
@@ -55,7 +55,7 @@ def leftovers(records: Iterable[StartRecord], set_aside: Collection[str]) -> Lef
     """Decide which containers are removed after a failed start.
 
     Args:
-        records: The fleet's containers.
+        records: Records of the fleet's containers.
         set_aside: Original names of the containers that were set aside.
     """
     started = [record for record in records if record.was_started]

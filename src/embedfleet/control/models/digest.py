@@ -20,7 +20,7 @@ _IGNORED = {".md", ".gitattributes"}  # notes do not change what is computed
 def digest_folder(folder: Path) -> str:
     """Return the digest of a folder's files, by name and content, without hidden files and notes; never fails.
 
-    A file that cannot be read counts by its error; the digest changes once it can be read.
+    An unreadable file contributes its error number; the digest changes once the file can be read.
     """
     digest = hashlib.sha256()
     for name, file in sorted(_files(folder)):

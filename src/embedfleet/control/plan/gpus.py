@@ -12,7 +12,7 @@ def usable_gpus(settings: Settings, gpus: Sequence[Gpu]) -> tuple[Gpu, ...]:
     """Return the GPUs that the fleet may use.
 
     Args:
-        settings: The settings in force; ``gpu`` may name the type that the machine must have.
+        settings: Settings in force; ``gpu`` may name the type that the machine must have.
         gpus: All GPUs of the machine.
 
     Raises:

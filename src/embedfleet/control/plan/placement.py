@@ -17,7 +17,7 @@ class Placement:
     """The placement of one service.
 
     Attributes:
-        service: The service.
+        service: Settings of the service.
         substrate: Substrate of its replicas.
         devices: The GPU of each replica, None for the CPU; empty if the replicas are servers elsewhere.
         is_balancer_in_container: Whether the balancer is a container.
@@ -79,7 +79,7 @@ def is_balancer_in_container(service: Service, gpus: Sequence[Gpu], *, has_own_i
     """Whether the balancer of a service is a container.
 
     Args:
-        service: The service.
+        service: Settings of the service.
         gpus: GPUs that the fleet may use.
         has_own_image: Whether this project's image is available; a gateway needs it, nginx does not.
     """
@@ -140,7 +140,7 @@ def tokenization_workers(wanted: int | str, *, replicas: int, cores: int) -> int
     """Return the tokenizer workers of one container: as set, else a share of the cores, from 1 to 64.
 
     Args:
-        wanted: The setting.
+        wanted: Setting ``tokenization_workers``.
         replicas: Replicas of the whole fleet on this machine.
         cores: Cores that the fleet may use.
     """

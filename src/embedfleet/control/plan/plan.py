@@ -19,8 +19,8 @@ def make_plan(settings: Settings, machine: Machine, *, sockets: Path) -> list[Ch
     """Return every child of the fleet, in the order in which they are started.
 
     Args:
-        settings: The settings in force.
-        machine: The facts about the machine.
+        settings: Settings in force.
+        machine: Facts about the machine.
         sockets: Folder for the admin sockets of gateways that are processes.
 
     Raises:

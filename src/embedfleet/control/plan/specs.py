@@ -29,7 +29,7 @@ class ProcessSpec(ChildSpec):
     """A child that is a process: a verb of our own command line with its flags.
 
     Attributes:
-        arguments: The verb and its flags.
+        arguments: Verb and its flags.
         admin: Path of a gateway's admin socket; empty for other processes.
         listens: Address and port of the socket that the fleet holds for a gateway; None for other processes.
     """

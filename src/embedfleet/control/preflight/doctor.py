@@ -20,7 +20,7 @@ def examine(proposal: Proposal, own_ports: AbstractSet[int] = frozenset()) -> li
     """Check everything that a fleet needs; nothing is changed, and containers for trials are removed.
 
     Args:
-        proposal: The fleet to check.
+        proposal: Fleet to check.
         own_ports: Ports on which a fleet with these settings listens now.
     """
     survey = proposal.survey

@@ -32,7 +32,7 @@ def check_ports(
     """Check that every service's address is free, by binding it for a moment.
 
     Args:
-        services: The services.
+        services: Services of the fleet.
         held: Ports that may be in use, from `held_ports`.
         by_daemon: Names of the services whose port the Docker daemon binds. Unlike this process, the daemon may bind a
             port below 1024 even if we are not root.

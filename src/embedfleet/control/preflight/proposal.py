@@ -16,8 +16,8 @@ class Proposal:
     """A fleet that has not been started yet.
 
     Attributes:
-        settings: The settings in force.
-        survey: The survey of the machine.
+        settings: Settings in force.
+        survey: Survey of the machine.
         plan: Specs of all children, in the order in which they are started; empty if there is a fault.
         fault: Error that prevents a plan; None if there is a plan.
         images: Id in the daemon of each planned image, by reference; an id is empty if the daemon lacks the image.
@@ -44,7 +44,7 @@ def propose(settings: Settings, *, sockets: Path) -> Proposal:
     """Survey the machine and plan the fleet; nothing is changed.
 
     Args:
-        settings: The settings in force.
+        settings: Settings in force.
         sockets: Folder for the admin sockets of gateways that are processes.
     """
     survey = take_survey(settings)

@@ -29,8 +29,8 @@ class Child:
         was_started: Whether the fleet has started it or taken it over.
         is_drained: Whether an operator keeps requests away from it.
         has_served: Whether it has inferred since the fleet started it or took it over.
-        started_at: When its last start began, in seconds since the epoch.
-        last_end: How its last run ended; empty if none has.
+        started_at: Time when its last start began, in seconds since the epoch.
+        last_end: Description of the end of its last run; empty if none has ended.
         start_fault: Reason why the last attempt to start it failed; empty if it succeeded.
         retired: Its former gateways, the oldest first, which still serve the clients that they have. The value says
             whether one was told to end.

@@ -15,8 +15,6 @@ def exit_error(child: Child, log_files: LogFiles) -> UsageError:
             message = f"{child.name}: {line.removeprefix('error: ')}"
         elif line.startswith("hint: "):
             hint = line.removeprefix("hint: ")
-    if (
-        child.spec.kind == "balancer" and not child.has_held_socket
-    ):  # all else was checked, so its port is taken
+    if child.spec.kind == "balancer" and not child.has_held_socket:  # all else was checked, so its port is taken
         hint = f"stop what listens there, or set another services.{child.spec.service}.port"
     return UsageError(message, hint)

@@ -45,7 +45,7 @@ class GatewayReplacement:
         """Replace a service's present gateway by a new one.
 
         Args:
-            service: The service.
+            service: Service whose gateway is replaced.
             spec: Spec of the new gateway.
             timeout_s: Longest wait until the new gateway serves, in seconds.
 

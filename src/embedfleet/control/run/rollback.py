@@ -125,7 +125,7 @@ async def _until_serving(
     """Send a balancer its replicas, again after each change, until those that were put back serve.
 
     Args:
-        balancer: The balancer.
+        balancer: Interface to the balancer.
         docker: Docker daemon.
         names: Names of the replicas.
         back: Names of the containers that were put back.
