@@ -82,7 +82,7 @@ class GatewayFolder:
             addresses: Planned URL of each replica, by name.
 
         Returns:
-            The replicas that were removed.
+            Removed replicas.
         """
         try:
             members = _parse(_read(self._members))

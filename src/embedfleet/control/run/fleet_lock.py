@@ -102,7 +102,7 @@ class FleetLock:
         """Restore the files that were removed or overwritten since the lock was taken.
 
         Returns:
-            The restored files.
+            Paths of the restored files.
 
         Raises:
             OSError: A file cannot be restored, or another process holds the lock by now.

@@ -34,7 +34,7 @@ class GatewayReplacement:
     """Replaces gateways of a fleet, one at a time.
 
     Args:
-        runner: Starts and stops the children.
+        runner: Runner of the fleet's children.
     """
 
     def __init__(self, runner: ChildRunner) -> None:
