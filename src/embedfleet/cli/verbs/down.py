@@ -42,7 +42,7 @@ def _stop(lock: FleetLock, address: FleetAddress) -> bool:
         ask(lock, "POST", "/stop")
     except FleetSilent as silent:
         if not silent.is_starting:
-            say(f"{silent.message}: it gets SIGTERM")
+            say(f"{silent.message}; sending it SIGTERM")
         lock.terminate(address)
         return False
     return True

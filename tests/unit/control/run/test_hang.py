@@ -163,7 +163,7 @@ def test_a_model_that_never_comes_is_not_waited_for(tmp_path, stopped):
                 if stopped:
                     os.kill(child.running.pid, signal.SIGSTOP)
                 await supervisor.until(lambda: child.observed.restarts == 1)
-                assert child.last_end.startswith("hung: a process of it" if stopped else "hung: no answer for ")
+                assert child.last_end.startswith("hung: one of its processes" if stopped else "hung: no answer for ")
 
     run(test)
 
