@@ -113,7 +113,7 @@ PLANTED = {
     "pointer": Planted("model.embedder", "git lfs pull", plant=_pointer),
     "no-model": Planted("model.reranker", "clone the model", plant=_no_model),
     "no-image": Planted("image", "docker pull", ("--tei-version", "1.9.4")),
-    "short-tar": Planted("image", "turing.tar anew", ("--tei-version", "1.9.4"), plant=_short_tar),
+    "short-tar": Planted("image", "turing.tar again", ("--tei-version", "1.9.4"), plant=_short_tar),
     "foreign": Planted(
         "container.name",
         "docker rename",

@@ -36,10 +36,7 @@ _QUIT_FIRST = "SIGQUIT"  # makes nginx finish its requests before it ends
 _HINTS = (
     (r"permission denied", "add yourself to the group docker (then log in again), or run as root"),
     (r"could not select device driver", "install the NVIDIA container toolkit and restart the daemon"),
-    (
-        r"nvidia-container-cli|libnvidia-container|nvml error",
-        "the container toolkit cannot use the driver; check it with nvidia-smi",
-    ),
+    (r"nvidia-container-cli|libnvidia-container|nvml error", "the toolkit cannot use the driver: check nvidia-smi"),
     (r"port is already allocated|address already in use", "stop what listens there, or set another port"),
     (r"no space left", "make room on the daemon's disk (docker system df)"),
     (
@@ -167,9 +164,8 @@ class Docker:
         with _docker_errors():
             rows = self.client.api.containers(all=True, filters={"label": LABEL_SERVICE})
             attributes = [self._attributes_of(row) for row in rows]
-            return sorted(
-                (Container.of(a, self.fleet) for a in attributes if a is not None), key=lambda container: container.name
-            )
+            found = [Container.of(each, self.fleet) for each in attributes if each is not None]
+            return sorted(found, key=lambda container: container.name)
 
     def create(
         self, spec: ContainerSpec, request: DeviceRequest = "gpu", *, without_selinux: bool = False, files: int = 0
