@@ -10,8 +10,8 @@ from embedfleet.control.lifecycle.liveness import LATE_S, SUSPECT_S, Activity, B
 from embedfleet.control.lifecycle.phase import Phase
 
 PERIOD_S = 0.5
-NOTHING = Activity(cpu_s=1.0, bytes_read=0, is_stopped=False, wants=False)
-STOPPED = Activity(cpu_s=1.0, bytes_read=0, is_stopped=True, wants=False)
+NOTHING = Activity(cpu_s=1.0, bytes_read=0, is_stopped=False, is_busy=False)
+STOPPED = Activity(cpu_s=1.0, bytes_read=0, is_stopped=True, is_busy=False)
 
 after_s = st.floats(1.0, 20.0)
 lateness = st.floats(0.0, LATE_S)
@@ -21,7 +21,7 @@ activities = st.builds(
     cpu_s=st.floats(0, 100),
     bytes_read=st.integers(0, 10**9),
     is_stopped=st.just(False),
-    wants=st.booleans(),
+    is_busy=st.booleans(),
 )
 
 
@@ -57,18 +57,18 @@ def test_who_answers_now_and_then_lives_whatever_it_does(after_s, seen, gap):
 def test_who_works_is_given_a_longer_bound_but_not_for_ever(after_s, rate):
     life, passed_s = Silence(), 0.0
     while not life.is_hung(bounds(Phase.READY, after_s)):
-        life = life.after(look(Activity(rate * passed_s, 0, is_stopped=False, wants=False)))
+        life = life.after(look(Activity(rate * passed_s, 0, is_stopped=False, is_busy=False)))
         passed_s += PERIOD_S
     assert passed_s >= 6 * after_s
     assert until_hung(bounds(Phase.READY, after_s), look(None)) >= 6 * after_s, "nobody knows what it does"
 
 
-@given(after_s, st.sampled_from(["wants", "reads"]))
+@given(after_s, st.sampled_from(["works", "reads"]))
 def test_who_waits_for_a_core_or_a_disk_or_reads_a_little_is_not_idle(after_s, how):
     life, done = Silence(), 0
     for _ in range(int(2 * after_s / PERIOD_S)):
         done += 1_000_000 if how == "reads" else 0
-        life = life.after(look(Activity(1.0, done, is_stopped=False, wants=how == "wants")))
+        life = life.after(look(Activity(1.0, done, is_stopped=False, is_busy=how == "works")))
         assert not life.is_hung(bounds(Phase.READY, after_s))
 
 
@@ -76,7 +76,7 @@ def test_who_waits_for_a_core_or_a_disk_or_reads_a_little_is_not_idle(after_s, h
 def test_a_clock_that_ticks_in_one_that_hangs_is_no_work(after_s, rate):
     life, passed_s = Silence(), 0.0
     while not life.is_hung(bounds(Phase.READY, after_s)):
-        life = life.after(look(Activity(rate * passed_s, 0, is_stopped=False, wants=False)))
+        life = life.after(look(Activity(rate * passed_s, 0, is_stopped=False, is_busy=False)))
         passed_s += PERIOD_S
     assert passed_s <= after_s + 3 * PERIOD_S
 
@@ -88,7 +88,7 @@ def test_our_own_standing_still_is_nobodys_silence(after_s, stood):
         life = life.after(look(activity, late_s=pause_s))
         assert not life.is_hung(bounds(Phase.READY, after_s))
         life = life.after(look(answered=True))
-        assert not life.complaint
+        assert not life.fault
 
 
 @given(after_s, pauses)
@@ -102,7 +102,7 @@ def test_who_loads_from_a_slow_disk_lives_as_long_as_anything_comes(after_s, por
     for portion in portions * 4:
         done += portion
         dry_s = 0.0 if portion > 65_536 else dry_s + PERIOD_S
-        life = life.after(look(Activity(1.0, done, is_stopped=False, wants=False)))
+        life = life.after(look(Activity(1.0, done, is_stopped=False, is_busy=False)))
         assert dry_s >= 5 * after_s or not life.is_hung(bounds(Phase.STARTING, after_s))
 
 
@@ -111,14 +111,14 @@ def test_who_loads_may_wait_longer_than_who_serves_but_not_stopped(after_s):
     loading = bounds(Phase.STARTING, after_s)
     assert until_hung(loading, look(NOTHING)) >= 6 * after_s
     assert until_hung(loading, look(STOPPED)) <= after_s + 2
-    assert until_hung(loading, look(Activity(1.0, 0, is_stopped=False, wants=True))) == inf
+    assert until_hung(loading, look(Activity(1.0, 0, is_stopped=False, is_busy=True))) == inf
 
 
 @given(after_s)
 def test_who_is_told_to_end_and_is_silent_gets_a_moment(after_s):
     ending = bounds(Phase.STOPPING, after_s)
     assert until_hung(ending, look(NOTHING)) <= 6
-    assert until_hung(ending, look(Activity(1.0, 0, is_stopped=False, wants=True))) <= 14
+    assert until_hung(ending, look(Activity(1.0, 0, is_stopped=False, is_busy=True))) <= 14
     assert until_hung(ending, look(answered=True)) == inf
 
 
@@ -138,7 +138,7 @@ def test_what_we_could_not_ask_is_no_silence():
 def test_a_child_complains_in_words():
     life = Silence()
     while life.silent_s < SUSPECT_S:
-        assert life.complaint == ""
+        assert life.fault == ""
         life = life.after(look())
-    assert life.complaint == "no answer for 2 s, while it does nothing"
-    assert Silence().after(look(STOPPED)).reason == "a process of it has been stopped for 0 s, as by SIGSTOP"
+    assert life.fault == "no answer for 2 s, while it does nothing"
+    assert Silence().after(look(STOPPED)).reason == "one of its processes has been stopped for 0 s, as by SIGSTOP"

@@ -13,7 +13,7 @@ import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
-from embedfleet.cli.child import end_with, port_teller
+from embedfleet.cli.child import end_with, port_reporter
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -57,10 +57,10 @@ def main() -> None:
         signal.signal(signal.SIGUSR1, hang)
         signal.signal(signal.SIGUSR2, hang)
         with HTTPServer(("127.0.0.1", arguments.preferred_port), Handler) as server:
-            port_teller(arguments.ready_fd)(server.server_port)
+            port_reporter(arguments.ready_fd)(server.server_port)
             server.serve_forever()
     with socket.create_server(("127.0.0.1", arguments.preferred_port)) as server:
-        port_teller(arguments.ready_fd)(server.getsockname()[1])
+        port_reporter(arguments.ready_fd)(server.getsockname()[1])
         while True:
             signal.pause()
 

@@ -18,7 +18,7 @@ from embedfleet.http.server import Server
 class FakeRunning:
     """A child that the test controls."""
 
-    held = ""
+    pause_reason = ""
 
     def __init__(self, pid: int) -> None:
         loop = asyncio.get_running_loop()

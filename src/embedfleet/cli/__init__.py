@@ -1,1 +1,1 @@
-"""The command line: where the planes are joined."""
+"""The command line, which joins the engine, the gateway and the control plane."""

@@ -1,4 +1,4 @@
-"""Duties of a process that a supervisor started: it ends with the supervisor, and reports its port."""
+"""Duties of a process that a supervisor starts: to end with the supervisor, and to report its port."""
 
 import ctypes
 import json
@@ -11,34 +11,34 @@ _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # prctl(2)
 
 
 def end_with(parent: int, *, gently: bool = False) -> None:
-    """Have the kernel end this process when its parent ends, however that ends; `execve` keeps this.
+    """Make the kernel end this process when its parent ends for any reason; `execve` keeps the setting.
 
     Args:
-        parent: Process id of the parent; 0 for a process that nobody supervises.
-        gently: Whether to use SIGTERM, for a program that must end children of its own.
+        parent: Process id of the parent; 0 for a process without a supervisor.
+        gently: Whether to use SIGTERM instead of SIGKILL, for a program that must end children of its own.
     """
     if parent == 0:
         return
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM if gently else signal.SIGKILL)
-    if os.getppid() != parent:  # it ended before the call
+    if os.getppid() != parent:  # the parent ended before the call
         sys.exit(1)
 
 
 def adopt_orphans() -> None:
-    """Make this process the parent of descendants whose parent ends; otherwise nobody could find them."""
+    """Make this process the new parent of orphaned descendants, so that it can find and end them."""
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
-def port_teller(descriptor: int) -> Callable[[int], None]:
-    """Make a function that tells the supervisor the port where this process listens.
+def port_reporter(descriptor: int) -> Callable[[int], None]:
+    """Make a function that reports to the supervisor the port on which this process listens.
 
     Args:
         descriptor: Descriptor of the pipe to the supervisor; 0 for none.
     """
 
-    def tell(port: int) -> None:
+    def report(port: int) -> None:
         if descriptor:
             os.write(descriptor, json.dumps({"port": port}).encode() + b"\n")
             os.close(descriptor)
 
-    return tell
+    return report

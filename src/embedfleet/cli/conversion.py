@@ -1,4 +1,4 @@
-"""The conversion of options, as people set them, to the settings of an engine and of a gateway."""
+"""Conversion of the options that users set into the settings of an engine or a gateway."""
 
 from dataclasses import fields
 from typing import Any
@@ -15,7 +15,7 @@ from embedfleet.types import URL_HINT, Endpoint, url_fault
 
 
 def engine_settings(options: EngineOptions, **process: Any) -> EngineSettings:  # noqa: ANN401 - fields of EngineSettings
-    """Settings of one engine; ``auto`` becomes the value of an engine without a fleet.
+    """Make the settings of one engine; ``auto`` becomes the default of an engine that runs without a fleet.
 
     Args:
         options: Options of the model server.
@@ -49,7 +49,7 @@ def gateway_settings(
     drain_s: float = 0.0,
     stop_grace_s: float = 30.0,
 ) -> GatewaySettings:
-    """Settings of one gateway.
+    """Make the settings of one gateway.
 
     Raises:
         UsageError: A replica's URL or the socket's mode is invalid, or two replicas have one name.
@@ -107,22 +107,27 @@ def _dispatch_limits(options: GatewayOptions) -> DispatchLimits:
 
 
 def _mode(text: str) -> int:
-    """File permissions from their octal digits."""
+    """Parse file permissions from octal digits."""
     try:
         return int(text, 8)
     except ValueError:
-        raise UsageError(f"--admin-mode {text} is not an octal number", "as in chmod: 600, 660, 666") from None
+        raise UsageError(
+            f"--admin-mode {text} is not an octal number", "write it as for chmod: 600, 660 or 666"
+        ) from None
 
 
 def _endpoints(replicas: tuple[str, ...]) -> tuple[Endpoint, ...]:
     endpoints = {endpoint.id: endpoint for endpoint in map(_endpoint, range(len(replicas)), replicas)}
     if len(endpoints) < len(replicas):
-        raise UsageError("two replicas have the same name", "give each its own, NAME=http://host:port, or none")
+        raise UsageError(
+            "two replicas have the same name",
+            "give each a name of its own, as in NAME=http://host:port, or give no names",
+        )
     return tuple(endpoints.values())
 
 
 def _endpoint(number: int, text: str) -> Endpoint:
-    """The endpoint that ``URL`` or ``NAME=URL`` describes."""
+    """Make the endpoint that ``URL`` or ``NAME=URL`` describes."""
     name, equals, url = text.partition("=") if "=" in text.partition("://")[0] else ("", "", text)
     return Endpoint(name if equals else f"replica-{number}", _checked(url))
 

@@ -1,4 +1,4 @@
-"""The Python environment that run.sh made: a lock that keeps it while this process lives, and a lasting command to it.
+"""Protection of the Python environment that run.sh made, and a command that stays valid after an update.
 
 run.sh installs a new version beside the old one, and removes old environments that no process has locked.
 """
@@ -13,16 +13,16 @@ _MARK = "made-by-run.sh"  # this file names the command that leads to the curren
 
 
 def keep_environment() -> None:
-    """Lock the environment until this process ends, so that it can go on to import modules and start children."""
+    """Lock the environment until this process ends, because modules are imported and children started from it."""
     with suppress(OSError):  # run.sh did not make this environment
         mark = os.open(Path(sys.prefix) / _MARK, os.O_RDONLY | os.O_CLOEXEC)
         fcntl.flock(mark, fcntl.LOCK_SH | fcntl.LOCK_NB)
 
 
 def lasting_command() -> tuple[str, ...]:
-    """Name a command that runs our verbs even after an update: run.sh's link to the current environment.
+    """Return a command that runs our verbs even after an update: run.sh's link to the current environment.
 
-    Without run.sh it is this interpreter.
+    Without run.sh, the command is this interpreter with our module.
     """
     with suppress(OSError):
         if command := (Path(sys.prefix) / _MARK).read_text().strip():

@@ -21,9 +21,11 @@ PORT = click.IntRange(0, 65_535)
 """Type of a flag that takes a port; 0 is any free port."""
 
 FIND_FLEET = ("state_dir", "docker_host")
-"""Names of the fleet options by which a running fleet is found."""
+"""Names of the fleet options that locate a running fleet."""
 
-_MORE_FLAGS = "The other flags of `embedfleet up` are accepted too, so that both verbs can get the same ones."
+_MORE_FLAGS = (
+    "The other flags of `embedfleet up` are accepted too, so that both verbs can be called with the same flags."
+)
 
 
 class OptionType(click.ParamType[Any]):
@@ -34,7 +36,7 @@ class OptionType(click.ParamType[Any]):
         self._option = option
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401
-        """Parse a flag's text; raise click's usage error if the option does not take it."""
+        """Parse a flag's text; raise click's usage error if the value is invalid."""
         if isinstance(value, str) and self._option.is_unset(value):
             return self._option.default
         parsed = self._option.parse(value) if isinstance(value, str) else value
@@ -77,7 +79,7 @@ def fleet_flags(*shown: str, takes_all: bool = True) -> Callable[[Command], Comm
 
     Args:
         shown: Names of the fleet options that help shows.
-        takes_all: Whether the verb accepts the other flags of `up` too, which help then says.
+        takes_all: Whether help says that the verb accepts the other flags of `up` too.
     """
 
     def add(command: Command) -> Command:
@@ -132,7 +134,7 @@ def read_settings(values: dict[str, Any]) -> Settings:
 
 
 def read_settings_for_doctor(values: dict[str, Any]) -> Settings:
-    """Load the settings, but leave a missing model folder to the doctor, who reports it beside its other findings.
+    """Load the settings; a missing model folder is no error here, because the doctor reports it as a finding.
 
     Raises:
         SettingsError: Some settings are invalid for another reason.
@@ -146,7 +148,7 @@ def read_settings_for_doctor(values: dict[str, Any]) -> Settings:
 
 
 def read_sound_settings(values: dict[str, Any]) -> Settings:
-    """Load the valid settings and warn of the others: a running fleet can be found whatever fleet.toml says by now."""
+    """Load the valid settings and warn about invalid ones, so that a running fleet is found despite them."""
     flags = _texts(values)
     settings, faults = load_valid(find_file(os.environ, values["file"]), os.environ, flags)
     if faults:
@@ -157,7 +159,7 @@ def read_sound_settings(values: dict[str, Any]) -> Settings:
 
 
 def given_flags(values: dict[str, Any]) -> tuple[str, ...]:
-    """List the settings flags that a verb got, for another process, which may start in another folder."""
+    """Return the settings flags of this call, for another process that may start in another folder."""
     found = [f"--set={pair}" for pair in values["pairs"]]
     if values["file"]:
         found.append(f"--config={Path(values['file']).absolute()}")

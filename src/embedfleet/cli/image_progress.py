@@ -1,4 +1,4 @@
-"""Progress of loading images from tar files, on the terminal."""
+"""Display of the progress of loading images from tar files."""
 
 import sys
 from types import TracebackType
@@ -12,7 +12,7 @@ from embedfleet.cli.output import say
 
 
 class ImageProgress:
-    """Progress of loading images from tar files."""
+    """Shows the progress of loading images from tar files on stderr."""
 
     def __init__(self) -> None:
         self._bar = Bar(console=Console(stderr=True), transient=True) if sys.stderr.isatty() else None
@@ -30,12 +30,12 @@ class ImageProgress:
             self._bar.stop()
 
     def show(self, name: str, done: int, size: int) -> None:
-        """Show how much of a file is loaded; off a terminal, only its begin and its end get a line.
+        """Show how much of a file is loaded; without a terminal, print one line at its beginning and one at its end.
 
         Args:
             name: Name of the file.
-            done: Bytes loaded.
-            size: Bytes in all.
+            done: Number of bytes loaded so far.
+            size: Size of the file, in bytes.
         """
         first = name not in self._tasks
         if self._bar is None:

@@ -1,4 +1,4 @@
-"""The command line's entry point; a verb's module is imported when it is called, so that help and errors are fast."""
+"""Entry point of the command line. Each verb's module is imported on demand, so that help and errors are fast."""
 
 import importlib
 import os
@@ -23,11 +23,11 @@ VERBS = {
     "logs": "show the logs of the fleet's processes and containers",
     "doctor": "check the machine and the settings before anything is started",
     "config": "show the settings in force and the source of each",
-    "service": "start the fleet at boot, by systemd",
-    "render": "write configuration files, to run the parts by other means",
+    "service": "start the fleet at boot with systemd",
+    "render": "write configuration files for an nginx that you run yourself",
     "engine": "run one model server in the foreground",
     "gateway": "run one gateway in the foreground",
-    "nginx": "run one nginx of this machine in the foreground",
+    "nginx": "run the nginx of one service in the foreground",
     "tei": "run one model server with the flags of text-embeddings-router",
 }
 
@@ -45,7 +45,7 @@ Exit codes:
 
 
 class Verbs(click.Group):
-    """The group of all verbs, each of which is imported from the module of its name on demand."""
+    """The group of all verbs; each is imported on demand from the module that has its name."""
 
     @override
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -71,7 +71,7 @@ def cli() -> None:
 
 
 def open_standard_streams() -> None:
-    """Open closed standard streams on /dev/null: the next file or socket would get their descriptors."""
+    """Open closed standard streams on /dev/null; otherwise the next files or sockets would get their descriptors."""
     for descriptor in range(3):
         try:
             os.fstat(descriptor)

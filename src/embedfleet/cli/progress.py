@@ -1,4 +1,4 @@
-"""Progress of a start: a live table on a terminal, and a line for each change elsewhere."""
+"""Display of the progress of a start: a live table on a terminal, otherwise a line for each change."""
 
 import sys
 import time
@@ -17,7 +17,7 @@ _STYLES = {ReplicaState.ACTIVE: "green", ReplicaState.BACKOFF: "red", ReplicaSta
 
 
 class Progress:
-    """Progress of the replicas, shown until it is closed."""
+    """Shows the states of the replicas until it is closed."""
 
     def __init__(self) -> None:
         self._console = Console(stderr=True)

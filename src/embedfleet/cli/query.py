@@ -1,4 +1,4 @@
-"""Requests to a running fleet over its admin socket, and to the Docker daemon about a fleet that does not run."""
+"""Requests to a running fleet over its admin socket, and to the Docker daemon about a fleet that has ended."""
 
 import asyncio
 import importlib.util
@@ -12,7 +12,7 @@ from embedfleet.config.settings import Settings
 from embedfleet.control.docker.client import Docker
 from embedfleet.control.docker.fleet_identity import FleetIdentity
 from embedfleet.control.host.activity import activity_of
-from embedfleet.control.host.disk import as_whom
+from embedfleet.control.host.disk import run_as_hint
 from embedfleet.control.run.fleet_lock import FleetAddress, FleetLock
 from embedfleet.control.status import FleetStatus
 from embedfleet.errors import DockerError, FleetError, FleetSilent, Refused, Reset, UpstreamError, UsageError
@@ -24,7 +24,7 @@ _OK, _REFUSED, _FAILED = 200, 409, 500
 
 
 def daemon(settings: Settings) -> Docker | None:
-    """Connect to the Docker daemon; None if there is none: the containers of a fleet that has ended are found there."""
+    """Connect to the Docker daemon, which knows the containers of a fleet that has ended; None if there is none."""
     if importlib.util.find_spec("docker") is None:
         return None
     try:
@@ -36,7 +36,7 @@ def daemon(settings: Settings) -> Docker | None:
 
 
 def say_elsewhere(docker: Docker | None) -> None:
-    """Name the fleets in other folders, whose containers are left alone."""
+    """Print a line about each fleet of another folder whose containers exist, and are left alone."""
     for folder, names in docker.elsewhere().items() if docker is not None else ():
         say(
             f"{', '.join(names)} of the fleet in {folder} are left alone: `embedfleet down` there removes them;"
@@ -56,12 +56,12 @@ def ask_status(lock: FleetLock) -> FleetStatus | None:
 
 
 def ask(lock: FleetLock, method: str, path: str, timeout_s: float = _TIMEOUT_S) -> dict[str, Any] | None:
-    """Send a request to a fleet; returns its answer, or None if no fleet runs.
+    """Send a request to a fleet; return its answer, or None if no fleet runs.
 
     Raises:
         UsageError: The fleet refuses.
         FleetSilent: The fleet runs, and cannot be asked now.
-        FleetError: The fleet fails to do it, or does not know the request.
+        FleetError: The fleet fails to carry out the request, or does not know it.
     """
     deadline = time.monotonic() + _PATIENCE_S
     while True:
@@ -73,7 +73,7 @@ def ask(lock: FleetLock, method: str, path: str, timeout_s: float = _TIMEOUT_S) 
         except FleetSilent:
             if time.monotonic() > deadline:
                 raise
-        time.sleep(_RETRY_S)  # it may be about to listen, or to end
+        time.sleep(_RETRY_S)  # the fleet may be about to listen, or to end
 
 
 def _ask(lock: FleetLock, address: FleetAddress, method: str, path: str, timeout_s: float) -> dict[str, Any]:
@@ -101,21 +101,21 @@ def _ask(lock: FleetLock, address: FleetAddress, method: str, path: str, timeout
 
 
 def _silent(lock: FleetLock, address: FleetAddress, error: UpstreamError) -> FleetSilent:
-    """The error that says why a fleet cannot be asked."""
+    """Make the error that says why a fleet cannot be asked."""
     who = f"the fleet in {lock.folder} (pid {address.pid or 'unknown'}) runs, but"
     if isinstance(error.__cause__, PermissionError):
-        return FleetSilent(f"{who} cannot be asked: permission denied", as_whom(lock.owner()), pid=address.pid)
+        return FleetSilent(f"{who} cannot be asked: permission denied", run_as_hint(lock.owner()), pid=address.pid)
     if isinstance(error, Refused | Reset):
         return FleetSilent(
             f"{who} cannot be asked: nothing listens at {address.socket}",
-            "it listens there again within seconds, if it can; `embedfleet down` stops it all the same",
+            "it listens there again within seconds, if it can; `embedfleet down` stops it in any case",
             pid=address.pid,
         )
     return FleetSilent(f"{who} does not answer", _remedy(address.pid), pid=address.pid)
 
 
 def _remedy(pid: int) -> str:
-    """The hint for a fleet that does not answer."""
+    """Return the hint for a fleet that does not answer."""
     activity = activity_of(pid) if pid else None
     if activity is not None and activity.is_stopped:
         return f"it, or a child of it, is stopped by a signal: kill -CONT {pid}; its children serve meanwhile"

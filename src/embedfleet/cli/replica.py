@@ -1,4 +1,4 @@
-"""Orders about one replica of a running fleet, and the wait until they are carried out."""
+"""Orders about one replica of a running fleet, and the wait until an order is carried out."""
 
 import sys
 import time
@@ -17,7 +17,7 @@ _POLL_S = 0.1
 
 
 def order(lock: FleetLock, name: str, verb: str) -> None:
-    """Give an order about a replica; ends the process if no fleet runs.
+    """Send the fleet an order about a replica; end this process if no fleet runs.
 
     Raises:
         UsageError: The fleet refuses.
@@ -34,7 +34,7 @@ def until_state(lock: FleetLock, name: str, wanted: ReplicaState, timeout_s: flo
         Status of the replica.
 
     Raises:
-        FleetError: The time is over.
+        FleetError: The replica is not in that state within ``timeout_s`` seconds.
     """
     deadline = time.monotonic() + timeout_s
     said = ""
@@ -55,7 +55,7 @@ def until_state(lock: FleetLock, name: str, wanted: ReplicaState, timeout_s: flo
 
 
 def describe(replica: ReplicaStatus | None) -> str:
-    """State, load and reason of a replica in words; None stands for a replica that the fleet does not have."""
+    """Describe a replica's state, load and reason in words; None is a replica that the fleet does not have."""
     if replica is None:
         return "not there"
     load = f", {replica.load.requests} under way" if replica.load and replica.load.requests else ""

@@ -1,7 +1,7 @@
-"""Restarts a gateway whenever it dies, on a listening socket that stays open meanwhile.
+"""Restarts a gateway whenever it ends, and keeps its listening socket open meanwhile.
 
-The first process of a gateway's container does this, because a container cannot inherit a socket, and its port would be
-closed between its death and its restart. Clients that connect while no gateway runs wait for the next one.
+The first process of a gateway's container does this, because a container cannot inherit a socket. Without it, the port
+would be closed while the gateway restarts. Clients that connect while no gateway runs wait for the next one.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ _CANNOT_WORK = 2  # exit code for an invalid configuration, which a restart woul
 
 
 class Respawner:
-    """Keeper of one gateway.
+    """Keeps one gateway running as a child process.
 
     Args:
         host: Address to listen on.
@@ -42,7 +42,7 @@ class Respawner:
         self._command += ["--parent-pid", str(os.getpid())]
 
     async def run(self) -> int:
-        """Keep a gateway running until SIGTERM or SIGINT, then end it; returns the exit code of the last gateway."""
+        """Keep a gateway running until SIGTERM or SIGINT, then end it; return the exit code of the last gateway."""
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -58,7 +58,7 @@ class Respawner:
                 return 0
 
     async def _live(self, stop: asyncio.Event) -> int:
-        """Run one gateway until it ends, by itself or because of ``stop``; returns its exit code."""
+        """Run one gateway until it ends, by itself or because of ``stop``; return its exit code."""
         gateway = await asyncio.create_subprocess_exec(*self._command, pass_fds=(self._listener.fileno(),))
         ended = asyncio.create_task(gateway.wait())
         stopped = asyncio.create_task(stop.wait())
@@ -67,7 +67,7 @@ class Respawner:
         if not ended.done():
             self._listener.close()  # the gateway accepts while it drains; later clients are refused
             with suppress(ProcessLookupError):
-                os.kill(gateway.pid, signal.SIGTERM)  # not `send_signal`, see `control.drivers.process`
+                os.kill(gateway.pid, signal.SIGTERM)  # `send_signal` would take the exit code from asyncio
         return await ended
 
 
@@ -81,7 +81,7 @@ async def _is_set_within(event: asyncio.Event, timeout_s: float) -> bool:
 
 
 def next_wait_s(wait_s: float, lived_s: float) -> float:
-    """Wait before the next start, in seconds: 0 after a long life, and longer after each short one.
+    """Return the wait before the next start, in seconds: 0 after a long life, and longer after each short one.
 
     Args:
         wait_s: Wait before the life that has ended, in seconds.

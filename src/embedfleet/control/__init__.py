@@ -1,1 +1,1 @@
-"""The control plane: replicas started, watched, restarted and stopped."""
+"""The control plane, which starts, watches, restarts and stops replicas and balancers."""

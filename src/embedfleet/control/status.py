@@ -1,4 +1,4 @@
-"""Status of a fleet: what ``GET /status`` answers and ``embedfleet status`` shows, as records and as JSON."""
+"""The status of a fleet as records and as JSON, for ``GET /status`` and ``embedfleet status``."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -12,17 +12,17 @@ _WHOLE = frozenset({ReplicaState.ACTIVE, ReplicaState.DRAINING, ReplicaState.DRA
 
 @dataclass(frozen=True, slots=True)
 class ProcessStatus:
-    """A child's process or container.
+    """The status of a child's process or container.
 
     Attributes:
         id: Name of the child.
-        pid: Process id; None if nothing runs, or not on this machine.
-        phase: Phase of the child's life; "silent" if it does not answer; the daemon's word for a container that no
+        pid: Process id; None if no process of it runs on this machine.
+        phase: Phase of the child's life; "silent" if it does not answer; the daemon's status of a container that no
             fleet looks after.
         restarts: Number of restarts.
-        last_end: How it ended the last time; empty if it never did.
+        last_end: Description of its last end; empty if there was none.
         uptime_s: Time since its start, in seconds.
-        pss_bytes: Memory, with shared pages counted by share, in bytes.
+        pss_bytes: Memory with its share of shared pages, in bytes; 0 if unknown.
     """
 
     id: str
@@ -35,7 +35,7 @@ class ProcessStatus:
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> "ProcessStatus":
-        """The process in a row of a balancer or a replica."""
+        """Read the process in the row of a balancer or a replica."""
         return cls(
             row["id"],
             row.get("pid"),
@@ -49,11 +49,11 @@ class ProcessStatus:
 
 @dataclass(frozen=True, slots=True)
 class BalancerStatus:
-    """The balancer of a service.
+    """The status of a service's balancer.
 
     Attributes:
         process: Its process.
-        reason: Why it does not answer; empty if it does; None if nobody watches it.
+        reason: Reason why it does not answer; empty if it does; None if no fleet watches it.
     """
 
     process: ProcessStatus
@@ -65,25 +65,25 @@ class BalancerStatus:
         return self.process.phase in _ANSWERING
 
     def to_json(self) -> dict[str, Any]:
-        """The balancer as a row."""
+        """Return the balancer as a row."""
         return asdict(self.process) | ({} if self.reason is None else {"reason": self.reason})
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> "BalancerStatus":
-        """The balancer in a row."""
+        """Read a balancer from a row."""
         return cls(ProcessStatus.from_json(row), row.get("reason"))
 
 
 @dataclass(frozen=True, slots=True)
 class ReplicaStatus:
-    """A replica: its process, and what its balancer reports.
+    """The status of a replica: its process, and its balancer's report.
 
     Attributes:
         process: Its process.
-        url: Where this machine reaches it; empty if it does not listen.
+        url: URL by which this machine reaches it; empty if it does not listen.
         state: Its state.
-        reason: Why it does not serve; empty if it serves.
-        load: Its work; None if nobody counts it.
+        reason: Reason why it does not serve; empty if it serves.
+        load: Its load; None if no gateway counts it.
     """
 
     process: ProcessStatus
@@ -99,16 +99,16 @@ class ReplicaStatus:
 
     @classmethod
     def of(cls, process: ProcessStatus, report: ReplicaReport) -> "ReplicaStatus":
-        """The status of a replica that a balancer reports."""
+        """Make the status of a replica from its balancer's report."""
         return cls(process, report.endpoint.url, report.state, report.reason, report.load)
 
     def to_json(self) -> dict[str, Any]:
-        """The replica as a row."""
+        """Return the replica as a row."""
         return asdict(self.process) | {"url": self.url} | state_to_json(self.state, self.load, self.reason)
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> "ReplicaStatus":
-        """The replica in a row."""
+        """Read a replica from a row."""
         return cls(
             ProcessStatus.from_json(row),
             row.get("url", ""),
@@ -120,7 +120,7 @@ class ReplicaStatus:
 
 @dataclass(frozen=True, slots=True)
 class ServiceStatus:
-    """A service: its balancer and its replicas.
+    """The status of a service: its balancer and its replicas.
 
     Attributes:
         name: Name of the service.
@@ -136,29 +136,29 @@ class ServiceStatus:
 
     @property
     def is_whole(self) -> bool:
-        """Whether the balancer answers and every replica serves, but for drained ones; one at least must serve."""
+        """Whether the balancer answers, at least one replica serves, and every other one serves or is drained."""
         states = {replica.state for replica in self.replicas}
         return self.gateway.answers and states <= _WHOLE and (not states or ReplicaState.ACTIVE in states)
 
     def to_json(self) -> dict[str, Any]:
-        """The service as an object."""
+        """Return the service as a JSON object."""
         replicas = [replica.to_json() for replica in self.replicas]
         return {"name": self.name, "port": self.port, "gateway": self.gateway.to_json(), "replicas": replicas}
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> "ServiceStatus":
-        """The service in an object."""
+        """Read a service from a JSON object."""
         replicas = tuple(ReplicaStatus.from_json(each) for each in row["replicas"])
         return cls(row["name"], row["port"], BalancerStatus.from_json(row["gateway"]), replicas)
 
 
 @dataclass(frozen=True, slots=True)
 class FleetStatus:
-    """A whole fleet.
+    """The status of a whole fleet.
 
     Attributes:
         pid: Process id of the supervisor; None if only its containers are left.
-        is_ready: Whether everything came up and serves; None without a supervisor.
+        is_ready: Whether the start is over and every service is whole; None without a supervisor.
         pss_bytes: Memory of the supervisor, in bytes.
         services: Its services.
     """
@@ -174,7 +174,7 @@ class FleetStatus:
         return all(service.is_whole for service in self.services)
 
     def replica(self, name: str) -> ReplicaStatus | None:
-        """The replica of this name; None if there is none."""
+        """Return the replica of this name; None if there is none."""
         found = (each for service in self.services for each in service.replicas if each.id == name)
         return next(found, None)
 
@@ -184,13 +184,13 @@ class FleetStatus:
         return {each.id: each.state for service in self.services for each in service.replicas}
 
     def to_json(self) -> dict[str, Any]:
-        """The fleet as an object."""
+        """Return the fleet as a JSON object."""
         ready = {} if self.is_ready is None else {"ready": self.is_ready}
         own = {"pid": self.pid} | ready | {"pss_bytes": self.pss_bytes}
         return own | {"services": [service.to_json() for service in self.services]}
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> "FleetStatus":
-        """The fleet in an object."""
+        """Read a fleet from a JSON object."""
         services = tuple(ServiceStatus.from_json(each) for each in row["services"])
         return cls(row["pid"], row.get("ready"), row["pss_bytes"], services)

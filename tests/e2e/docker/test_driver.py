@@ -43,7 +43,7 @@ def test_it_keeps_the_promises_of_a_driver(site: Site):
 
     async def run() -> None:
         docker = Docker.connect(site.env["DOCKER_HOST"])
-        driver = ContainerDriver(docker, request="gpu", relabel=False, stop_grace_s=5, said=said.__setitem__)
+        driver = ContainerDriver(docker, request="gpu", without_selinux=False, stop_grace_s=5, said=said.__setitem__)
         await check_driver(driver, programs)
         docker.close()
 

@@ -29,7 +29,7 @@ def stop(site: Site, name: str) -> None:
 def until_replaced(site: Site, name: str) -> None:
     site.until(f"a restart of {name}", lambda: row(site, name)["restarts"] == 1)
     site.until("a fleet that is ready", lambda: site.status["ready"])
-    assert row(site, name)["last_end"].startswith("hung: a process of it has been stopped for")
+    assert row(site, name)["last_end"].startswith("hung: one of its processes has been stopped for")
 
 
 @pytest.mark.parametrize("balancer", ["gateway", "nginx"])

@@ -22,7 +22,7 @@ ONE = ("--set", "reranker.enabled=false")
 def test_a_container_that_is_not_ours_is_refused_and_left_alone(site: Site):
     foreign = site.client.containers.create(NGINX, name="bge-embedder-tei-1")
     result = site.run("up", *ONE, code=2)
-    assert "a container named bge-embedder-tei-1 is there that embedfleet did not make" in result.stderr
+    assert "the container bge-embedder-tei-1 exists, but embedfleet did not make it" in result.stderr
     site.run("down")
     assert site.containers == {"bge-embedder-tei-1": foreign.id}
 
@@ -71,7 +71,7 @@ def test_a_tar_cut_short_is_named(site: Site):
         file.write_bytes(whole[:length])
         result = site.run("up", *ONE, "--tei-version", "1.9.4", code=2)
         assert f"{file} " in result.stderr
-        assert "cut short" in result.stderr
+        assert "truncated" in result.stderr
 
 
 def _pointer(site: Site) -> None:
@@ -104,7 +104,7 @@ class Planted:
 
 
 PLANTED = {
-    "gpu-type": Planted("gpu.type", "leave the type away", ("--gpu", "H100")),
+    "gpu-type": Planted("gpu.type", "omit the type", ("--gpu", "H100")),
     "no-driver": Planted("gpu.type", "nvidia-smi must work", ("--gpu", "T4"), {"FAKE_GPUS": ""}),
     "volta": Planted("gpu.type", "leave this GPU out", env={"FAKE_GPUS": gpus("Tesla V100|7.0|16384|16000")}),
     "memory": Planted("gpu.memory", "end what uses it", env={"FAKE_GPUS": gpus(T4, "Tesla T4|7.5|15360|1000")}),
@@ -113,14 +113,14 @@ PLANTED = {
     "pointer": Planted("model.embedder", "git lfs pull", plant=_pointer),
     "no-model": Planted("model.reranker", "clone the model", plant=_no_model),
     "no-image": Planted("image", "docker pull", ("--tei-version", "1.9.4")),
-    "short-tar": Planted("image", "turing.tar anew", ("--tei-version", "1.9.4"), plant=_short_tar),
+    "short-tar": Planted("image", "turing.tar again", ("--tei-version", "1.9.4"), plant=_short_tar),
     "foreign": Planted(
         "container.name",
         "docker rename",
         plant=lambda site: site.client.containers.create(NGINX, name="bge-embedder-tei-0"),
     ),
     "no-toolkit": Planted("docker.gpu", "install the NVIDIA container toolkit", ("--device-request", "cdi")),
-    "old-driver": Planted("driver.version", "update it", env={"FAKE_DRIVER": "470.1"}),
+    "old-driver": Planted("driver.version", "update the driver", env={"FAKE_DRIVER": "470.1"}),
     "new-driver": Planted("driver.version", "newer tei_version", env={"FAKE_DRIVER": "610.43.02"}),
 }
 

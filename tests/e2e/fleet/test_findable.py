@@ -265,7 +265,7 @@ def test_a_folder_that_takes_no_sockets_is_no_trouble(tmp_path):
         until_whole(fleet)
         assert run_cli(tmp_path, "down").returncode == 0
     assert list(temporary.iterdir()) == []
-    assert "takes no sockets" in (tmp_path / "said").read_text()
+    assert "no socket can be made in" in (tmp_path / "said").read_text()
 
 
 def test_a_killed_fleet_that_had_no_sockets_in_its_folder_leaves_nothing_for_long(tmp_path):

@@ -69,7 +69,7 @@ def test_an_engine_that_hangs_is_replaced_and_costs_no_request(tmp_path):
             service = until_replaced(running, pid)
         assert set(statuses) == {200}
         first, second = service["replicas"]
-        assert first["last_end"].startswith("hung: a process of it has been stopped for")
+        assert first["last_end"].startswith("hung: one of its processes has been stopped for")
         assert (first["restarts"], second["restarts"], service["gateway"]["restarts"]) == (1, 0, 0)
         assert f"embedder-0: ended the last time with {first['last_end']}" in run_cli(tmp_path, "status").stdout
 
@@ -80,7 +80,7 @@ def test_a_gateway_that_hangs_is_replaced(tmp_path):
         os.kill(pid, signal.SIGSTOP)
         service = until_replaced(running, pid)
         assert service["gateway"]["restarts"] == 1
-        assert service["gateway"]["last_end"].startswith("hung: a process of it has been stopped for")
+        assert service["gateway"]["last_end"].startswith("hung: one of its processes has been stopped for")
         assert running.embedder.post("/embed", {"inputs": "text"}).status == 200
 
 
@@ -126,7 +126,7 @@ def test_status_tells_that_a_gateway_hangs_and_that_it_goes_on(tmp_path):
         assert running.status["ready"] is False
         told = run_cli(tmp_path, "status")
         assert told.returncode == 1
-        assert "embedder-gateway: a process of it has been stopped for" in told.stdout
+        assert "embedder-gateway: one of its processes has been stopped for" in told.stdout
         os.kill(gateway(running)["pid"], signal.SIGCONT)
         while not running.status["ready"]:
             assert running.process.poll() is None

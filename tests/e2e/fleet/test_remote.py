@@ -165,7 +165,7 @@ def test_a_configuration_that_cannot_be_written_is_an_error_and_not_the_end_of_s
         addresses={},
         url="http://127.0.0.1:1",
     )
-    with pytest.raises(FleetError, match="nginx cannot be told"):
+    with pytest.raises(FleetError, match="nginx cannot be reconfigured"):
         asyncio.run(steering.apply([Endpoint("a", "http://127.0.0.1:7001")], []))
 
 
@@ -217,7 +217,7 @@ def test_a_fleet_that_runs_is_told_that_a_new_model_is_meant(tmp_path):
         assert "embedfleet up --new-model" in row["reason"]
         told = run_cli(tmp_path, "up", "--new-model")
         assert (told.returncode, told.stdout) == (0, "")
-        assert "told the running fleet" in told.stderr
+        assert "the running fleet allows it" in told.stderr
         until_state(running, "bge-embedder-tei-1", "active")
         for number in (0, 2):
             until_state(running, f"bge-embedder-tei-{number}", "ejected")

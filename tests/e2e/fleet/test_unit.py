@@ -112,7 +112,7 @@ def test_a_folder_that_systemd_cannot_be_told_of_is_refused(tmp_path, units, nam
     folder = tmp_path / name
     folder.mkdir()
     done = run_cli(folder, "service", "install", "--unit-dir", str(units))
-    assert (done.returncode, "a systemd unit cannot name the folder" in done.stderr) == (2, True)
+    assert (done.returncode, "a systemd unit cannot contain the path" in done.stderr) == (2, True)
     assert not (units / "embedfleet.service").exists()
 
 

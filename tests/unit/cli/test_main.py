@@ -61,7 +61,7 @@ def test_the_version_is_data(tmp_path):
         (["up", "--bogus"], "No such option '--bogus'.", "see `embedfleet up --help`"),
         (["up", "--set", "x"], "'x' has no value", "see `embedfleet up --help`"),
         (["up", "--gpu", "K80"], "unknown GPU type K80", "T4, "),
-        (["up", "--gpu", "H100"], "H100 is asked for, but no NVIDIA driver shows a GPU", "serve from the CPU"),
+        (["up", "--gpu", "H100"], "the settings ask for H100, but no NVIDIA driver shows a GPU", "serve from the CPU"),
         (["up", "--ready-timeout-s", "soon"], "flag --ready-timeout-s: 'soon' is not a number", ""),
         (["up", "--set", "embedder.model=models/none"], "there is no folder models/none", ""),
         (["engine", "--port", "x"], "'x' is not a valid integer", "see `embedfleet engine --help`"),

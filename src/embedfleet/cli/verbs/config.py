@@ -1,4 +1,4 @@
-"""``embedfleet config``: show the settings in force and the origin of each."""
+"""``embedfleet config``: shows the settings in force and the origin of each."""
 
 import json
 import sys
@@ -15,7 +15,7 @@ from embedfleet.config.settings import Settings
 
 
 @click.group("config", invoke_without_command=True)
-@click.option("--json", "as_json", is_flag=True, help="one JSON object on stdout")
+@click.option("--json", "as_json", is_flag=True, help="print one JSON object on stdout")
 @settings_flags
 @click.pass_context
 def command(ctx: click.Context, /, as_json: bool, **flags: Any) -> None:  # noqa: ANN401
@@ -37,7 +37,7 @@ def command(ctx: click.Context, /, as_json: bool, **flags: Any) -> None:  # noqa
 @settings_flags
 @click.pass_obj
 def check(before: dict[str, Any], /, **flags: Any) -> None:  # noqa: ANN401
-    """Check the settings; name every fault and exit with 2 if there is one."""
+    """Check the settings: print every fault, and exit with 2 if there is one."""
     given = {name: value for name, value in flags.items() if value}
     settings = read_settings(before | given | {"pairs": (*before["pairs"], *flags["pairs"])})
     say(f"the settings are sound: {', '.join(service.name for service in settings.services)}")

@@ -1,4 +1,4 @@
-"""``embedfleet doctor``: find what keeps a fleet from starting, before anything is started."""
+"""``embedfleet doctor``: finds what would keep a fleet from starting, before anything is started."""
 
 import json
 import sys
@@ -22,7 +22,7 @@ _STYLES = {"ok": "green", "warn": "yellow", "blocked": "red"}
 
 
 @click.command("doctor")
-@click.option("--json", "as_json", is_flag=True, help="one JSON object on stdout")
+@click.option("--json", "as_json", is_flag=True, help="print one JSON object on stdout")
 @settings_flags
 def command(as_json: bool, **flags: Any) -> None:  # noqa: ANN401
     """Check cores, memory, GPUs, Docker, images, models, ports and nginx; exit with 1 if the fleet cannot start."""

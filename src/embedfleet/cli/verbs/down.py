@@ -14,14 +14,14 @@ from embedfleet.control.run.fleet_folders import remove_folders
 from embedfleet.control.run.fleet_lock import FleetAddress, FleetLock
 from embedfleet.errors import FleetError, FleetSilent
 
-_MORE_S = 30.0  # beyond the grace of every child
+_MORE_S = 30.0  # longest wait beyond drain_s and stop_grace_s
 _POLL_S = 0.05
 
 
 @click.command("down")
 @fleet_flags(*FIND_FLEET, "drain_s", "stop_grace_s")
 def command(**flags: Any) -> None:  # noqa: ANN401
-    """Let requests under way end, stop every process and container of the fleet, and wait until that is done."""
+    """Let requests under way finish, then stop every process and container of the fleet, and wait for their end."""
     settings = read_sound_settings(flags)
     lock = FleetLock(settings.state_dir)
     address = lock.read()
@@ -37,19 +37,19 @@ def command(**flags: Any) -> None:  # noqa: ANN401
 
 
 def _stop(lock: FleetLock, address: FleetAddress) -> bool:
-    """Tell the fleet to stop, by a signal if it cannot be asked; returns whether it could be asked."""
+    """Tell the fleet to stop, by a signal if its API does not answer; return whether the API answered."""
     try:
         ask(lock, "POST", "/stop")
     except FleetSilent as silent:
         if not silent.is_starting:
-            say(f"{silent.message}: it gets SIGTERM")
+            say(f"{silent.message}; sending it SIGTERM")
         lock.terminate(address)
         return False
     return True
 
 
 def _until_gone(lock: FleetLock, address: FleetAddress, timeout_s: float) -> None:
-    """Wait for the end of this fleet, not of another one that systemd may start at once.
+    """Wait for the end of this fleet; another one, which systemd may start at once, does not count.
 
     Raises:
         FleetError: The fleet does not end in time.
@@ -65,7 +65,7 @@ def _until_gone(lock: FleetLock, address: FleetAddress, timeout_s: float) -> Non
 
 
 def _remove_leftovers(settings: Settings, lock: FleetLock, *, is_stopped: bool) -> None:
-    """Remove what no fleet looks after: containers, and the files of a fleet that was killed."""
+    """Remove containers that no fleet looks after, and the files of a fleet that was killed."""
     docker = daemon(settings)
     removed = remove_all(docker, settings.fleet.stop_grace_s) if docker else []
     if docker:

@@ -19,8 +19,8 @@ from embedfleet.types import ReplicaState
 def command(name: str, timeout_s: float, force: bool, **flags: Any) -> None:  # noqa: ANN401
     """Send replica NAME no more requests, and wait until it has finished those it has.
 
-    The replica goes on running. It gets no requests until `embedfleet undrain NAME` or the next `up`. Behind nginx
-    its requests are not known; nginx lets those under way end.
+    The replica keeps running. It gets no requests until `embedfleet undrain NAME` or the next `up`. nginx does not
+    report which requests a replica still has; it lets requests under way finish.
     """
     lock = FleetLock(read_sound_settings(flags).state_dir)
     order(lock, name, "drain?force" if force else "drain")
@@ -29,4 +29,4 @@ def command(name: str, timeout_s: float, force: bool, **flags: Any) -> None:  # 
     if replica.load is not None:
         say(f"{name} is drained")
     else:
-        say(f"{name} is drained: nginx does not list it any more, and lets requests that are under way end")
+        say(f"{name} is drained: nginx does not list it any more, and lets requests under way finish")

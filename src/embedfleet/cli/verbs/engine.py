@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from embedfleet.cli.child import end_with, port_teller
+from embedfleet.cli.child import end_with, port_reporter
 from embedfleet.cli.flags import PORT, record_flags, take_record
 from embedfleet.config.settings import EngineOptions
 from embedfleet.errors import UsageError
@@ -17,7 +17,7 @@ from embedfleet.errors import UsageError
 @click.option("--worker-threads", default=1, show_default=True, help="threads that run the model, one core each")
 @click.option("--payload-limit-bytes", default=2_000_000, show_default=True, help="largest request body, in bytes")
 @click.option(
-    "--stop-grace-s", default=30.0, show_default=True, help="time for requests in progress to end at a stop, in seconds"
+    "--stop-grace-s", default=30.0, show_default=True, help="seconds in which requests under way may finish at a stop"
 )
 @click.option(
     "--api-key",
@@ -51,6 +51,6 @@ def command(parent_pid: int, ready_fd: int, log_level: str, log_format: str, **f
     set_up(log_level, log_format)
     settings = engine_settings(take_record(EngineOptions, flags), **flags)
     try:
-        uvloop.run(serve(settings, ready=port_teller(ready_fd)))
+        uvloop.run(serve(settings, ready=port_reporter(ready_fd)))
     except OSError as error:
         raise UsageError(f"cannot listen: {error.strerror or error}", "choose another --port") from error

@@ -1,4 +1,4 @@
-"""The verb ``embedfleet gateway``, which runs one balancer in the foreground."""
+"""The verb ``embedfleet gateway``, which runs one gateway in the foreground."""
 
 import asyncio
 import sys
@@ -6,7 +6,7 @@ from typing import Any, NoReturn
 
 import click
 
-from embedfleet.cli.child import end_with, port_teller
+from embedfleet.cli.child import end_with, port_reporter
 from embedfleet.cli.flags import PORT, record_flags, take_record
 from embedfleet.config.settings import GatewayOptions
 from embedfleet.errors import UsageError
@@ -24,18 +24,20 @@ from embedfleet.errors import UsageError
     metavar="PATH",
     help="Unix socket for GET and PUT /replicas, and POST /replicas/ID/drain, undrain, /new-model, /listen, /retire",
 )
-@click.option("--admin-mode", default="600", show_default=True, help="permissions of that socket, as for chmod")
+@click.option(
+    "--admin-mode", default="600", show_default=True, help="permissions of the admin socket, in octal as for chmod"
+)
 @click.option(
     "--members",
     default="",
     metavar="FILE",
-    help="file with the first list of replicas, in the form of PUT /replicas; may be missing",
+    help="file with the first replicas, in the format of PUT /replicas; need not exist",
 )
 @click.option(
     "--model-file",
     default="",
     metavar="FILE",
-    help="file that records the replicas' model, for a restart of the gateway",
+    help="file that keeps the replicas' model across restarts of the gateway",
 )
 @click.option(
     "--payload-limit-bytes",
@@ -44,13 +46,10 @@ from embedfleet.errors import UsageError
     help="largest body of a request to a replica, in bytes",
 )
 @click.option(
-    "--drain-s",
-    default=0.0,
-    show_default=True,
-    help="time for which a stopping gateway still accepts requests, in seconds",
+    "--drain-s", default=0.0, show_default=True, help="seconds for which a stopping gateway still accepts requests"
 )
 @click.option(
-    "--stop-grace-s", default=30.0, show_default=True, help="time for requests in progress to end at a stop, in seconds"
+    "--stop-grace-s", default=30.0, show_default=True, help="seconds in which requests under way may finish at a stop"
 )
 @record_flags(GatewayOptions)
 @click.option(
@@ -78,7 +77,7 @@ def command(
     respawn: bool,
     **flags: Any,  # noqa: ANN401
 ) -> None:
-    """Balance one service over replicas until SIGTERM or Ctrl-C."""
+    """Balance the requests of one service over its replicas until SIGTERM or Ctrl-C."""
     end_with(parent_pid)
     if respawn:
         _respawn(flags["host"], flags["port"], log_level, log_format)
@@ -91,13 +90,13 @@ def command(
     set_up(log_level, log_format)
     settings = gateway_settings(take_record(GatewayOptions, flags), **flags)
     try:
-        uvloop.run(serve(settings, ready=port_teller(ready_fd)))
+        uvloop.run(serve(settings, ready=port_reporter(ready_fd)))
     except OSError as error:
         raise _cannot_listen(error) from error
 
 
 def _respawn(host: str, port: int, log_level: str, log_format: str) -> NoReturn:
-    """Keep a child gateway with the same flags running, and exit with its exit code."""
+    """Keep a child gateway with the same flags running until this process is stopped; exit with its exit code."""
     from embedfleet.cli.respawn import Respawner  # noqa: PLC0415 - other verbs do not need it
     from embedfleet.log import set_up  # noqa: PLC0415
 

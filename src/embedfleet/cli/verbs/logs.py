@@ -9,7 +9,7 @@ import click
 from embedfleet.cli.flags import FIND_FLEET, fleet_flags, read_sound_settings
 from embedfleet.cli.output import data, say
 from embedfleet.cli.query import daemon
-from embedfleet.control.host.disk import as_whom
+from embedfleet.control.host.disk import run_as_hint
 from embedfleet.control.host.log_files import LogFiles
 from embedfleet.control.run.fleet_folders import log_files_of
 from embedfleet.errors import UsageError
@@ -28,7 +28,7 @@ def command(name: str | None, follow: bool, lines: int, **flags: Any) -> None:  
     log_files = log_files_of(settings)
     docker = daemon(settings)
     containers = {container.name: container.id for container in docker.ours()} if docker else {}
-    # The daemon has the log of a container that is there; a file has the last lines of a former one.
+    # The daemon has the log of a container that exists. A file has the last lines of one that has ended.
     known = [*(name for name in _names(log_files, settings.state_dir) if name not in containers), *containers]
     names = [each for each in known if each.startswith(name or "")]
     if not names:
@@ -43,7 +43,7 @@ def command(name: str | None, follow: bool, lines: int, **flags: Any) -> None:  
             data(f"{each}: {line}")
     if follow:
         if any(each in containers for each in names):
-            say("containers are not followed: docker logs --follow NAME")
+            say("containers are not followed; use docker logs --follow NAME")
         names = [each for each in names if each not in containers]
         _follow(log_files, names)
 
@@ -53,7 +53,7 @@ def _names(log_files: LogFiles, folder: Path) -> list[str]:
         return log_files.names()
     except PermissionError as error:
         raise UsageError(
-            f"{log_files.folder} cannot be read: permission denied", as_whom(folder.stat().st_uid)
+            f"{log_files.folder} cannot be read: permission denied", run_as_hint(folder.stat().st_uid)
         ) from error
 
 
@@ -62,7 +62,7 @@ def _tail(log_files: LogFiles, name: str, lines: int) -> list[str]:
         return log_files.tail(name, lines)
     except PermissionError as error:
         path = log_files.path(name)
-        raise UsageError(f"{path} cannot be read: permission denied", as_whom(path.stat().st_uid)) from error
+        raise UsageError(f"{path} cannot be read: permission denied", run_as_hint(path.stat().st_uid)) from error
 
 
 def _follow(log_files: LogFiles, names: list[str]) -> None:
@@ -77,7 +77,7 @@ def _follow(log_files: LogFiles, names: list[str]) -> None:
 
 
 def _show_new(log_files: LogFiles, name: str, place: int) -> int:
-    """Print the whole lines that were added since ``place``; returns the new place."""
+    """Print the whole lines that were added after the byte offset ``place``; return the new offset."""
     size = log_files.size(name)
     if size < place:  # the file was trimmed or removed
         place = 0

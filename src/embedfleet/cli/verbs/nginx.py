@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from embedfleet.cli.child import adopt_orphans, end_with, port_teller
+from embedfleet.cli.child import adopt_orphans, end_with, port_reporter
 from embedfleet.control.host.process_table import end_children, listens
 from embedfleet.control.host.programs import find_nginx
 from embedfleet.errors import UsageError
@@ -21,18 +21,18 @@ _POLL_S = 0.02
 
 
 @click.command("nginx")
-@click.option("--folder", required=True, metavar="PATH", help="folder with nginx.conf")
-@click.option("--host", default="127.0.0.1", help="address to listen on")
-@click.option("--port", default=0, help="port to listen on")
+@click.option("--folder", required=True, metavar="PATH", help="folder with nginx.conf, which `embedfleet up` has made")
+@click.option("--host", default="127.0.0.1", help="address on which nginx listens")
+@click.option("--port", default=0, help="port on which nginx listens")
 @click.option("--ready-fd", default=0, hidden=True)
 @click.option("--parent-pid", default=0, hidden=True)
 def command(folder: str, host: str, port: int, ready_fd: int, parent_pid: int) -> None:
-    """Run nginx as the balancer of one service; SIGTERM lets requests under way end, a second SIGTERM does not."""
+    """Run nginx as the balancer of one service; SIGTERM lets requests under way finish, a second SIGTERM does not."""
     end_with(parent_pid)
     binary = find_nginx()
     conf = Path(folder) / "nginx.conf"
     if not conf.is_file():
-        raise UsageError(f"there is no {conf}", "it is made by `embedfleet up` with balancer = nginx")
+        raise UsageError(f"there is no {conf}", "`embedfleet up` with balancer = nginx makes it")
     adopt_orphans()
     nginx = subprocess.Popen(
         [binary, "-e", "stderr", "-c", str(conf)],
@@ -64,7 +64,7 @@ def _pass_on_signals(nginx: subprocess.Popen[bytes]) -> None:
 
 
 def _tell_once_it_listens(nginx: subprocess.Popen[bytes], host: str, port: int, ready_fd: int) -> None:
-    """Report the port once nginx accepts there: nginx does not say so itself, and another program may have the port."""
+    """Report the port once nginx listens on it; nginx gives no sign of that, and another program may have the port."""
     deadline = time.monotonic() + _LISTEN_S
     while time.monotonic() < deadline and nginx.poll() is None:
         try:
@@ -74,7 +74,7 @@ def _tell_once_it_listens(nginx: subprocess.Popen[bytes], host: str, port: int, 
         else:
             accepts = _listens(nginx.pid, port)
         if accepts:
-            port_teller(ready_fd)(port)
+            port_reporter(ready_fd)(port)
             return
         time.sleep(_POLL_S)
     os.close(ready_fd)
@@ -83,5 +83,5 @@ def _tell_once_it_listens(nginx: subprocess.Popen[bytes], host: str, port: int, 
 def _listens(pid: int, port: int) -> bool:
     try:
         return listens(pid, port)
-    except PermissionError:  # a program with other rights: that something accepts there must do
+    except PermissionError:  # nginx runs as another user, so its sockets are hidden: that something accepts must do
         return True

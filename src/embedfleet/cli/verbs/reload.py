@@ -21,9 +21,9 @@ _WHERE = ("--config=", "--state-dir=")  # flags that name the fleet
 def command(timeout_s: float, **flags: Any) -> None:  # noqa: ANN401
     """Restart every gateway that is a process, with the present code and settings.
 
-    A gateway serves until its successor serves with as many replicas. Connected clients still get their next answer,
-    and the port never closes. The fleet reads the settings from where `up` read them, with the flags of `up`. It takes
-    on the settings of gateways and drain_s; if any other setting has changed, it does nothing.
+    Each gateway serves until its successor serves with as many replicas. Connected clients still get their next answer,
+    and the port never closes. The fleet reads its settings again from the place where `up` read them, with the flags of
+    `up`. Changes of gateway settings and of drain_s take effect. If another setting has changed, nothing is restarted.
     """
     _refuse_settings(flags)
     lock = FleetLock(read_sound_settings(flags).state_dir)
@@ -36,7 +36,7 @@ def command(timeout_s: float, **flags: Any) -> None:  # noqa: ANN401
 
 
 def _refuse_settings(flags: dict[str, Any]) -> None:
-    """Refuse flags of settings, because the fleet reads its settings itself.
+    """Refuse flags that set settings, because the fleet reads its settings itself.
 
     Raises:
         UsageError: There are such flags.
@@ -44,6 +44,6 @@ def _refuse_settings(flags: dict[str, Any]) -> None:
     others = [flag for flag in given_flags(flags) if not flag.startswith(_WHERE)]
     if others:
         raise UsageError(
-            f"reload takes no settings by flag, and got {' '.join(others)}",
-            "write them into fleet.toml; the flags that `up` was given hold as they were",
+            f"reload takes no settings as flags, but got {' '.join(others)}",
+            "write them into fleet.toml; the flags of `up` still hold",
         )

@@ -1,4 +1,4 @@
-"""``embedfleet render``: configuration files for those who run nginx themselves."""
+"""``embedfleet render``: writes configuration files for an nginx that the user runs."""
 
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from embedfleet.errors import UsageError
 
 @click.group("render")
 def command() -> None:
-    """Write configuration files for those who run nginx themselves."""
+    """Write configuration files for an nginx that you run yourself."""
 
 
 @command.command("nginx", short_help="Write nginx-SERVICE.conf for each service.")
@@ -42,7 +42,7 @@ def nginx(out: str, **flags: Any) -> None:  # noqa: ANN401
         site = site_maker(service, listen, "/var/log/nginx/access.log")(addresses, [])
         sites[file_name(service.name)] = render_site(site)
     _write(Path(out), sites)
-    say("a replica that fails stays on these lists: `embedfleet up` with balancer = nginx takes it off")
+    say("a replica that fails stays on these lists; `embedfleet up` with balancer = nginx removes such a replica")
 
 
 def _write(folder: Path, files: dict[str, str]) -> None:

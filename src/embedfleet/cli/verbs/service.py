@@ -1,4 +1,4 @@
-"""``embedfleet service``: install or remove the systemd unit that starts the fleet at boot."""
+"""``embedfleet service``: installs and removes the systemd unit that starts the fleet at boot."""
 
 import os
 import shutil
@@ -19,13 +19,13 @@ from embedfleet.control.preflight.survey import survey_gpus
 from embedfleet.errors import FleetError, UsageError
 
 _WAIT_S = 300
-_KEPT = ("EMBEDFLEET_", "DOCKER_HOST")  # variables that the unit sets as they are set now
+_KEPT = ("EMBEDFLEET_", "DOCKER_HOST")  # beginnings of the variables whose values the unit keeps
 _POLL_S = 1.0
 
 
 @click.group("service")
 def command() -> None:
-    """Start the fleet at boot."""
+    """Start the fleet at boot with systemd."""
 
 
 @command.command("install", short_help="Write and enable a systemd unit that runs `up` at boot.")
@@ -56,7 +56,7 @@ def install(unit_dir: str, dry_run: bool, **flags: Any) -> None:  # noqa: ANN401
     say(f"wrote {unit}")
     _systemctl("daemon-reload")
     _systemctl("enable", NAME)
-    say(f"it starts at the next boot; now: systemctl start {NAME.removesuffix('.service')}")
+    say(f"the fleet starts at the next boot; to start it now: systemctl start {NAME.removesuffix('.service')}")
 
 
 @command.command("uninstall")
@@ -77,22 +77,22 @@ def uninstall(unit_dir: str) -> None:
 
 
 @command.command("wait", hidden=True)
-@click.option("--timeout-s", default=float(_WAIT_S), help="longest wait")
+@click.option("--timeout-s", default=float(_WAIT_S), help="longest wait, in seconds")
 @click.option("--uuid", "uuids", multiple=True, help="UUID of a GPU; may be repeated")
 def wait(timeout_s: float, uuids: tuple[str, ...]) -> None:
-    """Wait until the driver shows these GPUs."""
+    """Wait until the NVIDIA driver shows these GPUs."""
     deadline = time.monotonic() + timeout_s
     while missing := set(uuids) - _seen():
         if time.monotonic() > deadline:
             raise FleetError(
                 f"after {timeout_s:g} s the driver does not show {', '.join(sorted(missing))}",
-                "does nvidia-smi work? After a change of GPUs: `embedfleet service install` anew",
+                "check nvidia-smi; after a change of GPUs, run `embedfleet service install` again",
             )
         time.sleep(_POLL_S)
 
 
 def _seen() -> set[str]:
-    """Return the UUIDs of the GPUs that the driver shows now; none while it does not answer."""
+    """Return the UUIDs of the GPUs that the driver shows now; empty while it does not answer."""
     try:
         driver = read_driver()
     except UsageError:
@@ -104,7 +104,7 @@ def _systemctl(*arguments: str) -> None:
     """Run systemctl, unless systemd does not run here.
 
     Raises:
-        FleetError: It failed.
+        FleetError: systemctl failed.
     """
     if shutil.which("systemctl") is None or not Path("/run/systemd/system").is_dir():
         return

@@ -26,13 +26,13 @@ _COLUMNS = ("service", "replica", "state", "address", "pid", "restarts", "under 
 
 
 @click.command("status")
-@click.option("--json", "as_json", is_flag=True, help="one JSON object on stdout")
+@click.option("--json", "as_json", is_flag=True, help="print one JSON object on stdout")
 @fleet_flags(*FIND_FLEET)
 def command(as_json: bool, **flags: Any) -> None:  # noqa: ANN401
     """Show every service and replica.
 
-    Exit with 0 if every replica that is not drained serves, 1 if one does not or the fleet does not answer, 3 if no
-    fleet runs.
+    Exit with 0 if every replica that is not drained serves, with 1 if one does not or the fleet cannot be asked, and
+    with 3 if no fleet runs.
     """
     settings = read_sound_settings(flags)
     try:
@@ -53,13 +53,13 @@ def command(as_json: bool, **flags: Any) -> None:  # noqa: ANN401
     if as_json:
         data(json.dumps({"running": is_running} | status.to_json()))
     else:
-        # Off a terminal the table is as wide as its rows.
+        # Without a terminal, the table is as wide as its rows.
         show(status, Console(width=None if sys.stdout.isatty() else 200, markup=False, emoji=False, highlight=False))
     sys.exit(0 if status.is_whole else DEGRADED)
 
 
 def _leftover_status(settings: Settings) -> FleetStatus | None:
-    """Status of the containers that a fleet left; None if there are none."""
+    """Return the status of the containers that a fleet left; None if there are none."""
     docker = daemon(settings)
     if docker is None:
         return None
@@ -69,12 +69,12 @@ def _leftover_status(settings: Settings) -> FleetStatus | None:
     say_elsewhere(docker)
     if not services:
         return None
-    say("the containers of a fleet are there, but nobody looks after them: `embedfleet up` takes them over")
+    say("containers of a fleet exist, but no fleet looks after them: `embedfleet up` takes them over")
     return FleetStatus(None, None, 0, services)
 
 
 def show(status: FleetStatus, console: Console) -> None:
-    """Print a table, and below it the faults: a sentence in a column would squeeze the others."""
+    """Print a table, and the faults below it, because a sentence in a column would squeeze the others."""
     console.print(_table(status))
     faults = [line for service in status.services for line in _faults(service)]
     if faults:
@@ -84,7 +84,7 @@ def show(status: FleetStatus, console: Console) -> None:
 
 
 def _faults(service: ServiceStatus) -> list[str]:
-    """Faults of a service's children: why one does not serve, and how it ended the last time."""
+    """Describe the faults of a service's children: why each does not serve, and how it ended the last time."""
     rows = [(service.gateway.process, service.gateway.reason or "")]
     rows += [(replica.process, replica.reason) for replica in service.replicas]
     return [f"{process.id}: {text}" for process, reason in rows if (text := _fault(process, reason))]

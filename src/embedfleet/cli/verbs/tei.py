@@ -23,7 +23,7 @@ _IGNORED = (
 
 
 def _flag(name: str, default: str | int | None, text: str, **more: Any) -> Callable[[Command], Command]:  # noqa: ANN401
-    """A flag of TEI, with the environment variable of the same name."""
+    """Make a flag of TEI that can also be set by the environment variable of its name."""
     more.setdefault("show_default", default not in {None, ""})
     return click.option(f"--{name}", default=default, envvar=name.upper().replace("-", "_"), help=text, **more)
 
@@ -41,8 +41,8 @@ def _ignored(command: Command) -> Command:
 @_flag("model-id", None, "a model folder, a hub id, or builtin", required=True)
 @_flag("tokenization-workers", 1, "tokenizer threads")
 @_flag("pooling", "", "pooling of token states; empty reads the model's 1_Pooling")
-@_flag("max-concurrent-requests", 512, "inputs in progress; more get 429")
-@_flag("max-batch-tokens", 16_384, "maximum tokens of one input")
+@_flag("max-concurrent-requests", 512, "maximum inputs in progress; more get 429")
+@_flag("max-batch-tokens", 16_384, "longest input, in tokens")
 @_flag("max-client-batch-size", 32, "maximum inputs of one request")
 @_flag("auto-truncate", "true", "truncate inputs that are too long", is_flag=False, flag_value="true")
 @_flag("default-prompt-name", "", "name of one of the model's own prompts, which is put before every input")
@@ -54,7 +54,7 @@ def _ignored(command: Command) -> Command:
 @_flag("api-key", "", "key that requests send as `Authorization: Bearer KEY`; health, metrics and docs need none")
 @_ignored
 def command(api_key: str, hostname: str, port: int, payload_limit: int, auto_truncate: str, **flags: Any) -> None:  # noqa: ANN401
-    """Serve one model as text-embeddings-router does, until SIGTERM or Ctrl-C."""
+    """Serve one model with the flags of text-embeddings-router until SIGTERM or Ctrl-C."""
     if auto_truncate.lower() not in {"true", "false"}:
         raise UsageError(f"--auto-truncate {auto_truncate} is neither true nor false", "give no value for true")
     # These imports are heavy, and other verbs do not need them.
@@ -71,7 +71,7 @@ def command(api_key: str, hostname: str, port: int, payload_limit: int, auto_tru
     given["pooling"] = flags["pooling"] or "auto"
     given["auto_truncate"] = auto_truncate.lower() == "true"
     options = EngineOptions(**given)
-    # Docker sets HOSTNAME to the container's id, which is no address; like TEI, we then listen on all addresses.
+    # Docker sets HOSTNAME to the container's id, which is not an address; like TEI, we then listen on all addresses.
     host = hostname if hostname.replace(".", "").isdigit() or ":" in hostname else "0.0.0.0"
     settings = engine_settings(options, host=host, port=port, payload_limit_bytes=payload_limit, api_key=api_key)
     try:

@@ -16,7 +16,7 @@ from embedfleet.types import ReplicaState
 @click.option("--timeout", "timeout_s", default=120.0, show_default=True, help="longest wait, in seconds")
 @fleet_flags(*FIND_FLEET)
 def command(name: str, timeout_s: float, **flags: Any) -> None:  # noqa: ANN401
-    """Send requests to replica NAME again, and wait until it serves; it must infer first."""
+    """Send requests to replica NAME again once it has inferred, and wait until it serves."""
     lock = FleetLock(read_sound_settings(flags).state_dir)
     order(lock, name, "undrain")
     say(f"{name} gets requests once it has inferred")

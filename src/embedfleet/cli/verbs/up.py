@@ -1,4 +1,4 @@
-"""``embedfleet up``: start the fleet and keep it running."""
+"""``embedfleet up``: starts the fleet and keeps it running."""
 
 import asyncio
 import os
@@ -51,22 +51,26 @@ _NEEDS_DOCKER = 10  # exit code that run.sh knows
 
 @click.command("up")
 @click.option("--detach", "-d", is_flag=True, help="return once every replica serves; write logs to the state folder")
-@click.option("--new-model", is_flag=True, help="allow replicas to serve another model than before; see above")
-@click.option("--needs-docker", is_flag=True, hidden=True, help="start nothing; exit with 10 if it takes containers")
+@click.option("--new-model", is_flag=True, help="allow replicas to serve another model than before, as described above")
+@click.option(
+    "--needs-docker", is_flag=True, hidden=True, help="start nothing; exit with 10 if the fleet has containers"
+)
 @settings_flags
 def command(detach: bool, new_model: bool, needs_docker: bool, **flags: Any) -> None:  # noqa: ANN401
-    """Start every service and keep it running; Ctrl-C drains and stops all of it.
+    """Start every service and keep it running; Ctrl-C drains and stops the fleet.
 
-    A replica that restarts with other weights, another pooling or another prompt than the rest of its service gets no
-    requests. --new-model tells the fleet, running or about to start, that such a change is intended. Then the first
-    replica that infers with another model within ten minutes sets the model of its service, and replicas of the former
-    model get no requests until they serve the new one too.
+    While a fleet runs, a replica that restarts with other weights, another pooling or another prompt than the rest of
+    its service gets no requests. --new-model allows the change, in the running fleet or in the one that starts: within
+    the next ten minutes, the first replica that infers with another model sets the model of its service. Replicas of
+    the former model then get no requests until they serve the new one.
     """
     settings = read_settings(flags)
     if needs_docker:
         sys.exit(_NEEDS_DOCKER if has_containers(settings, survey_gpus(settings).machine.gpus) else 0)
     if new_model and ask(FleetLock(settings.state_dir), "POST", "/new-model") is not None:
-        say("told the running fleet: the next replica that infers with another model sets the model of its service")
+        say(
+            "the running fleet allows it: the next replica that infers with another model sets the model of its service"
+        )
     elif detach:
         _detach(settings, given_flags(flags) + (("--new-model",) if new_model else ()))
     else:
@@ -79,7 +83,7 @@ def _run(settings: Settings, reread: Callable[[], Settings], *, new_model: bool)
     _end_by_signals()
     os.umask(os.umask(_NOT_OTHERS) | _NOT_OTHERS)
     state = FleetLock(settings.state_dir)
-    state.acquire()  # first of all: while images load, for minutes, `status` and `down` must find this fleet
+    state.acquire()  # first of all: images may load for minutes, and `status` and `down` must find this fleet
     try:
         _run_held(settings, reread, state, new_model=new_model)
     finally:
@@ -88,7 +92,7 @@ def _run(settings: Settings, reread: Callable[[], Settings], *, new_model: bool)
 
 
 def _run_held(settings: Settings, reread: Callable[[], Settings], state: FleetLock, *, new_model: bool) -> None:
-    """Survey the machine, plan the fleet, check both, and run the fleet; the state folder is held by us."""
+    """Survey the machine, plan the fleet, check both, and run the fleet; this process holds the state folder."""
     proposal = propose(settings, sockets=state.run.path)
     proposal.survey.require_gpus()
     for check in (checks := _checks(proposal)):
@@ -128,7 +132,7 @@ def _run_held(settings: Settings, reread: Callable[[], Settings], state: FleetLo
 
 
 def _checks(proposal: Proposal) -> list[CheckResult]:
-    """Return the checks before a start: all of the doctor's for containers, and two for a fleet of processes."""
+    """Run the checks before a start: every check of the doctor for containers, two for a fleet of processes."""
     settings, survey = proposal.settings, proposal.survey
     if has_containers(settings, survey.machine.gpus):
         return examine(proposal)
@@ -139,14 +143,14 @@ def _checks(proposal: Proposal) -> list[CheckResult]:
 
 
 def _own_containers(settings: Settings, survey: Survey) -> Survey:
-    """Give the fleet an id if it has containers and no id yet, so that their labels prove whose they are."""
+    """Give a fleet with containers an id if it has none, so that their labels prove that they are its own."""
     if survey.docker is None:
         return survey
     return replace(survey, docker=replace(survey.docker, fleet=FleetIdentity.create(settings)))
 
 
 def _describe(machine: Machine) -> str:
-    """Return a line on the devices that the fleet serves from."""
+    """Return a line about the devices on which the fleet serves."""
     if not machine.gpus:
         return "no GPU found: serving from the CPU" if not machine.driver_version else "serving from the CPU"
     names = Counter(gpu.name for gpu in machine.gpus)
@@ -157,14 +161,14 @@ def _detach(settings: Settings, flags: tuple[str, ...]) -> None:
     """Run `up` with these flags in a session of its own, and wait until the fleet serves.
 
     Raises:
-        FleetError: It ended before.
+        FleetError: The fleet ended before it served.
     """
     state = FleetLock(settings.state_dir)
-    state.acquire()  # fails at once if a fleet runs already
+    state.acquire()  # raises UsageError if a fleet runs already
     state.release()
-    journal = log_files_of(settings)
+    log_files = log_files_of(settings)
     _end_by_signals()
-    log = journal.open(_UP_LOG)
+    log = log_files.open(_UP_LOG)
     began = os.fstat(log).st_size
     process = subprocess.Popen(
         [sys.executable, "-P", "-m", "embedfleet", "up", *flags],
@@ -183,12 +187,12 @@ def _detach(settings: Settings, flags: tuple[str, ...]) -> None:
     if serves:
         _announce(settings)
         return
-    lines = journal.since(_UP_LOG, began)
+    lines = log_files.since(_UP_LOG, began)
     for line in lines:
         say(line)
     if process.returncode == 2 and lines:
         sys.exit(2)
-    path = journal.path(_UP_LOG)
+    path = log_files.path(_UP_LOG)
     hint = f"see {path}" if lines else f"it wrote nothing to {path}, on a disk with {room(path)}"
     raise FleetError(f"the fleet ended with code {process.returncode}", hint)
 
@@ -201,7 +205,9 @@ def _watch(process: subprocess.Popen[bytes], state: FleetLock) -> bool:
             with suppress(FleetSilent):
                 status = ask_status(state)
             progress.show(status.states if status else {})
-            if status and status.is_ready and status.pid == process.pid:  # not the fleet that had the folder before
+            if (
+                status and status.is_ready and status.pid == process.pid
+            ):  # else it is the fleet that had the folder before
                 return True
             time.sleep(0.1)
     return False
@@ -230,7 +236,7 @@ def _announce(settings: Settings) -> None:
 
 
 def _task(service: Service) -> str:
-    """Return the task of the example: as set, or as the name suggests if the model decides."""
+    """Return the task of the printed example: as set, else as the service's name suggests."""
     if service.engine.task != "auto":
         return service.engine.task
     return "rerank" if "rerank" in service.name else "embed"

@@ -1,1 +1,1 @@
-"""Balancers: control tells a service's gateway or nginx its replicas, and reads the replicas' states."""
+"""Balancers of services, as control sees them: a gateway or nginx gets its replicas and reports their states."""

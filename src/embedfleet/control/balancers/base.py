@@ -1,4 +1,4 @@
-"""Interface of balancers, one for each service."""
+"""Interface of balancers; each service has one."""
 
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
@@ -12,38 +12,38 @@ class Balancer(Protocol):
 
     @property
     def may_start(self) -> bool:
-        """Whether everything is there that it needs to start."""
+        """Whether the balancer has everything that it needs to start."""
 
     async def publish(self, endpoints: Sequence[Endpoint], drained: AbstractSet[str]) -> None:
-        """Tell it its replicas; returns once it acts on that.
+        """Set the balancer's replicas; return once the change is in effect.
 
         Args:
             endpoints: Addresses of the replicas.
-            drained: Names of the replicas that are to get nothing.
+            drained: Names of the replicas that get no requests.
 
         Raises:
-            UpstreamError: It cannot be told now, and must be told again.
+            UpstreamError: The balancer does not take the change now; the caller must try again.
         """
 
     async def reports(self) -> Sequence[ReplicaReport]:
-        """Its report of each replica; none while it cannot be asked."""
+        """Return the balancer's report of each replica; empty while it does not answer."""
 
     async def ask(self, timeout_s: float) -> None:
-        """Return once it answers.
+        """Return once the balancer answers.
 
         Args:
             timeout_s: Longest wait, in seconds.
 
         Raises:
-            UpstreamError: It does not answer.
+            UpstreamError: The balancer does not answer in time.
         """
 
     async def allow_new_model(self) -> None:
-        """Let the next replica of another model decide the model of the pool, because an operator said so.
+        """Let the next replica with another model set the pool's model, because an operator allowed it.
 
         Raises:
-            UpstreamError: It cannot be told now.
+            UpstreamError: The balancer does not take the order now.
         """
 
     async def close(self) -> None:
-        """Stop looking after it."""
+        """Stop watching the balancer, and release what this object holds; the balancer keeps running."""

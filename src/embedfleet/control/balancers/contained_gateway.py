@@ -1,4 +1,4 @@
-"""Balancer that is our gateway in a container, which may have served an earlier fleet."""
+"""Balancer for a service whose gateway is a container, which may have served an earlier fleet."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -18,10 +18,10 @@ class ContainedGateway(GatewayBalancer):
     """A gateway in a container.
 
     Args:
-        folder: Folder that it shares with this machine; prepared.
+        folder: Folder that the container shares with this machine; it exists.
         descriptor: Open descriptor of that folder, which `close` closes.
-        addresses: URL by which the container reaches each replica of the plan, by name.
-        former: Replicas of an earlier fleet that the plan does not have.
+        addresses: URLs by which the container reaches the planned replicas, by replica name.
+        former: Replicas of an earlier fleet that are not in the plan.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class ContainedGateway(GatewayBalancer):
 
     @classmethod
     def open(cls, folder: GatewayFolder, addresses: Mapping[str, str]) -> "ContainedGateway":
-        """Open a gateway's folder, and drop from its file the replicas that the plan does not have at that address."""
+        """Open a gateway's folder, and remove from its file the replicas that are not planned at that address."""
         descriptor = folder.open()
         former = {member.endpoint.id: member.endpoint.url for member in folder.keep(addresses)}
         others = [Endpoint(name, url) for name, url in former.items() if name not in addresses]
@@ -44,24 +44,24 @@ class ContainedGateway(GatewayBalancer):
 
     @override
     async def publish(self, endpoints: Sequence[Endpoint], drained: AbstractSet[str]) -> None:
-        """Tell it its replicas, after writing them down: a gateway that starts reads the file.
+        """Write the replicas to the file that a starting gateway reads, then send them to the gateway.
 
-        The flag ``drained`` is always sent, because an earlier fleet may have set it. While none of the plan's replicas
-        runs, for example because the only one is being replaced, the replicas of the earlier fleet go on: they run
-        until all of the plan's serve.
+        The flag ``drained`` is always sent, because an earlier fleet may have set it. While no planned replica
+        runs, for example because the only one is being replaced, the gateway keeps the replicas of the earlier fleet,
+        which run until all planned ones serve.
         """
         self._urls = {endpoint.id: endpoint.url for endpoint in endpoints}
         planned = [Endpoint(endpoint.id, self._addresses[endpoint.id]) for endpoint in endpoints]
         members = [Member(endpoint, endpoint.id in drained) for endpoint in planned or self._former]
         try:
             self._folder.write(members)
-        except OSError as error:  # such as a full disk: a gateway that is told more than the file says would lose it
+        except OSError as error:  # such as a full disk; what the file lacks, the gateway would lose at a restart
             raise UpstreamError(f"{self._folder.path}: {error}") from error
         await self._tell(members)
 
     @override
     async def reports(self) -> Sequence[ReplicaReport]:
-        """Its report of each replica, with the URL by which this machine reaches it."""
+        """Return the gateway's report of each replica, with the URL by which this machine reaches the replica."""
         return [
             replace(report, endpoint=Endpoint(report.id, self._urls.get(report.id, report.endpoint.url)))
             for report in await super().reports()
@@ -75,7 +75,7 @@ class ContainedGateway(GatewayBalancer):
 
 
 async def reports_in(folder: GatewayFolder) -> Sequence[ReplicaReport]:
-    """Reports of the gateway that uses a folder; none if it cannot be asked."""
+    """Return the reports of the gateway that uses a folder; empty if it does not answer."""
     with suppress(OSError):
         descriptor = folder.open()
         try:

@@ -1,4 +1,4 @@
-"""Balancer that is our gateway: it probes the replicas itself, and is told and asked over its admin socket."""
+"""Balancer for a service with a gateway, which probes the replicas itself and is controlled over its admin socket."""
 
 import time
 from collections.abc import Sequence
@@ -15,20 +15,20 @@ from embedfleet.types import Endpoint, Member, ReplicaReport
 
 _OK = 200
 _TIMEOUT_S = 5.0
-_REPORTS_S = 2.0  # short: a caller needs to know soon that a gateway does not report
+_REPORTS_S = 2.0  # short, because callers must know soon that a gateway does not report
 
 
 class GatewayBalancer(Balancer):
     """A gateway that is a process.
 
     Args:
-        socket: Path of its admin socket.
+        socket: Path of the gateway's admin socket.
     """
 
     def __init__(self, socket: str) -> None:
         self._socket = f"http+unix://{socket}:"
-        self._new_model_until = 0.0  # end of an operator's permission
-        self._drained: frozenset[str] = frozenset()  # as it was told last
+        self._new_model_until = 0.0  # end of an operator's permission, in monotonic time
+        self._drained: frozenset[str] = frozenset()  # as sent last
 
     @property
     @override
@@ -37,7 +37,7 @@ class GatewayBalancer(Balancer):
 
     @override
     async def publish(self, endpoints: Sequence[Endpoint], drained: AbstractSet[str]) -> None:
-        """Tell it its replicas; the flag ``drained`` is sent only for those where it is or was set."""
+        """Send the gateway its replicas; the flag ``drained`` is sent only for those that have or had it."""
         named = drained | self._drained
         members = [Member(each, each.id in drained if each.id in named else None) for each in endpoints]
         await self._tell(members)
@@ -61,10 +61,10 @@ class GatewayBalancer(Balancer):
         self._new_model_until = time.monotonic() + CHANGE_ALLOWED_S
 
     async def inherit(self, former: "GatewayBalancer") -> None:
-        """Tell it what an operator allowed for a former gateway, if that still holds.
+        """Take over a former gateway's permission for a new model, if that still holds.
 
         Raises:
-            UpstreamError: It cannot be told now.
+            UpstreamError: The gateway does not take the order now.
         """
         if former.may_have_new_model:
             await self.allow_new_model()
@@ -79,18 +79,18 @@ class GatewayBalancer(Balancer):
         """Do nothing: there is nothing to close."""
 
     async def listen(self) -> None:
-        """Have a gateway that was started with ``--listen-later`` accept clients.
+        """Make a gateway that was started with ``--listen-later`` accept clients.
 
         Raises:
-            UpstreamError: It cannot be told now.
+            UpstreamError: The gateway does not take the order now.
         """
         await self._call("/listen", method="POST")
 
     async def retire(self) -> None:
-        """Have it accept no more clients, and end once the last one has gone.
+        """Make the gateway accept no more clients, and end once the last one has gone.
 
         Raises:
-            UpstreamError: It cannot be told now.
+            UpstreamError: The gateway does not take the order now.
         """
         await self._call("/retire", method="POST")
 
@@ -98,10 +98,10 @@ class GatewayBalancer(Balancer):
         await self._call("/replicas", method="PUT", body=orjson.dumps([member.to_json() for member in members]))
 
     async def _call(self, path: str, *, method: str = "GET", body: bytes = b"", timeout_s: float = _TIMEOUT_S) -> Reply:
-        """Send a request to its admin socket.
+        """Send a request to the gateway's admin socket.
 
         Raises:
-            UpstreamError: It does not answer, or refuses.
+            UpstreamError: The gateway does not answer, or refuses.
         """
         reply = await fetch(f"{self._socket}{path}", method=method, body=body, timeout_s=timeout_s)
         if reply.status != _OK:

@@ -1,8 +1,8 @@
-"""Folder that a gateway in a container shares with this machine: its admin socket, and a file of its replicas.
+"""Folder that a gateway in a container shares with this machine, for its admin socket and a file of its replicas.
 
 The container's user has no rights on this machine, and must make a socket in the folder. So the folder is open to all,
-and the folder above it is open to its owner alone. The file has what the gateway was told last, because the daemon may
-start the gateway while no supervisor runs.
+and the folder above it is open to its owner alone. The file holds the replicas that were sent last, because the
+daemon may start the gateway while no supervisor runs.
 """
 
 import logging
@@ -19,7 +19,7 @@ from embedfleet.types import Endpoint, Member, url_fault
 
 log = logging.getLogger(__name__)
 
-_MOST_BYTES = 1 << 20  # of the file; 64 replicas take less than 20 KB
+_MOST_BYTES = 1 << 20  # largest file that is read; 64 replicas take less than 20 KB
 
 
 class GatewayFolder:
@@ -35,24 +35,24 @@ class GatewayFolder:
 
     @property
     def has_socket(self) -> bool:
-        """Whether a gateway has made its socket here; one that runs and has not sees another folder."""
+        """Whether a gateway has made its socket here; a running gateway without one has another folder mounted."""
         try:
             return stat.S_ISSOCK((self.path / GATEWAY_SOCKET).lstat().st_mode)
         except OSError:
             return False
 
     def prepare(self) -> None:
-        """Make the folder with these rights, whatever the umask, and whatever lies in its place."""
+        """Create the folder with the rights above, whatever the umask; a file or link in its place is removed."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.path.parent.chmod(0o700)
         if self.path.is_symlink() or (self.path.exists() and not self.path.is_dir()):
-            log.warning("%s is no folder: it is made anew", self.path)
+            log.warning("%s is not a folder and is made anew", self.path)
             self.path.unlink()
         self.path.mkdir(exist_ok=True)
         self.path.chmod(0o777)  # only the owner can enter the folder above
 
     def open(self) -> int:
-        """Open the folder; through the descriptor its socket has a short path, as a Unix socket needs.
+        """Open the folder; its descriptor gives the socket a path that is short enough for a Unix socket.
 
         Raises:
             OSError: The folder does not exist.
@@ -70,26 +70,26 @@ class GatewayFolder:
         with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW), "wb") as stream:
             os.fchmod(stream.fileno(), 0o644)
             stream.write(orjson.dumps([member.to_json() for member in members]))
-        if self._members.is_dir() and not self._members.is_symlink():  # no file can take its place
-            log.warning("%s is a folder: it is made anew", self._members)
+        if self._members.is_dir() and not self._members.is_symlink():  # a rename cannot replace a folder by a file
+            log.warning("%s is a folder and is made anew as a file", self._members)
             _clear(self._members)
         temporary.replace(self._members)
 
     def keep(self, addresses: Mapping[str, str]) -> list[Member]:
-        """Keep only the written replicas that are still planned at their address.
+        """Remove from the file the replicas that are not planned at their address any more.
 
         Args:
             addresses: Planned URL of each replica, by name.
 
         Returns:
-            The replicas that were dropped.
+            Removed replicas.
         """
         try:
             members = _parse(_read(self._members))
         except FileNotFoundError:
             return []
         except (OSError, ValueError) as error:
-            log.warning("%s is of no use, and is made anew: %s", self._members, error)
+            log.warning("%s cannot be used and is made anew: %s", self._members, error)
             _clear(self._members)
             return []
         others = [member for member in members if addresses.get(member.endpoint.id) != member.endpoint.url]
@@ -102,12 +102,12 @@ class GatewayFolder:
 
 
 def socket_in(folder: int) -> str:
-    """Path of the socket in a folder, by the folder's open descriptor (proc(5), ``/proc/pid/fd``)."""
+    """Return the path of the socket in a folder, through the folder's open descriptor (proc(5), ``/proc/pid/fd``)."""
     return f"/proc/self/fd/{folder}/{GATEWAY_SOCKET}"
 
 
 def _read(file: Path) -> bytes:
-    """Read a file that somebody else may have put there, without following a link or waiting for a pipe.
+    """Read a file that the container may have put there, without following a link or waiting for a pipe.
 
     Raises:
         OSError: The file does not exist, or cannot be read.
@@ -115,7 +115,7 @@ def _read(file: Path) -> bytes:
     """
     with os.fdopen(os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:
         if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
-            raise ValueError("it is no plain file")
+            raise ValueError("it is not a regular file")
         content = stream.read(_MOST_BYTES + 1)
     if len(content) > _MOST_BYTES:
         raise ValueError(f"it is larger than {_MOST_BYTES} bytes")
@@ -123,23 +123,23 @@ def _read(file: Path) -> bytes:
 
 
 def _parse(content: bytes) -> list[Member]:
-    """The replicas in a file that `GatewayFolder.write` wrote.
+    """Return the replicas in a file that `GatewayFolder.write` wrote.
 
     Raises:
         ValueError: The content is anything else.
     """
     rows = orjson.loads(content)
     if not isinstance(rows, list):
-        raise ValueError("it is no list")  # noqa: TRY004 - of a file's content
+        raise ValueError("it is not a list")  # noqa: TRY004 - of a file's content
     for row in rows:
         if not isinstance(row, dict) or not all(isinstance(row.get(key), str) for key in ("id", "url")):
-            raise ValueError("a row is no replica with its id and its url")
+            raise ValueError("a row has no id or no url")
         if not row["id"].isprintable() or not row["id"]:
-            raise ValueError("the id of a row is no name")
+            raise ValueError("the id of a row is not a printable name")
         if fault := url_fault(row["url"]):
             raise ValueError(f"the url of {row['id']} {fault}")
         if not isinstance(row.get("drained", False), bool):
-            raise ValueError(f"{row['id']} is neither drained nor not")  # noqa: TRY004 - of a file's content
+            raise ValueError(f"drained of {row['id']} is neither true nor false")  # noqa: TRY004 - of a file's content
     return [Member(Endpoint(row["id"], row["url"]), row.get("drained")) for row in rows]
 
 

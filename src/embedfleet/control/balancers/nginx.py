@@ -1,4 +1,4 @@
-"""The nginx program of a service, in a container or on this machine: checks a configuration, and reloads."""
+"""The nginx of a service, in a container or on this machine, which can test a configuration and reload it."""
 
 import os
 import signal
@@ -15,7 +15,7 @@ _TEST_LIMIT_S = 30
 
 
 class Nginx(Protocol):
-    """An nginx.
+    """The nginx of one service.
 
     Attributes:
         inside: Folder of its configuration, as nginx sees it.
@@ -27,13 +27,13 @@ class Nginx(Protocol):
         """Test a main configuration (``nginx -t -c``), given by its path as nginx sees it."""
 
     def reload(self) -> None:
-        """Reload the configuration gracefully; does nothing if nginx does not run."""
+        """Reload the configuration gracefully; do nothing if nginx does not run."""
 
 
 class ContainerNginx(Nginx):
     """An nginx in a container.
 
-    Before the container runs, a temporary one of the same image on the same network does the checks.
+    Before the container runs, a temporary one of the same image on the same network tests the configuration.
 
     Args:
         docker: Docker daemon.
@@ -97,5 +97,5 @@ class LocalNginx(Nginx):
             # An nginx that was killed leaves its pid file, and another process may have its pid by now.
             if str(self._folder).encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
                 os.kill(pid, signal.SIGHUP)
-        except (OSError, ValueError):  # it does not run: it reads the new configuration when it starts
+        except (OSError, ValueError):  # nginx does not run, and will read the new configuration when it starts
             return

@@ -1,4 +1,4 @@
-"""Steers nginx: writes its configuration, has the very nginx that is to run it check it, and only then swaps it in."""
+"""Steering of nginx: the nginx that will run a new configuration tests it first, and only then it is put in place."""
 
 import asyncio
 import hashlib
@@ -22,12 +22,12 @@ from embedfleet.types import Endpoint
 
 _CANDIDATE = "candidate"
 
-_SETTLE_S = 5.0  # longest wait until a reload has taken effect
-_IN_A_ROW = 5  # new connections that must meet the new configuration, because old workers still accept for a moment
+_SETTLE_S = 5.0  # longest wait for a reload to take effect
+_IN_A_ROW = 5  # connections in a row that must meet the new configuration: old workers still accept for a moment
 _ASK_S = 1.0
 
 MakeSite = Callable[[Sequence[str], Sequence[tuple[str, str]]], Site]
-"""Makes a site from the addresses that serve, and those that rest, each with the reason."""
+"""Function that makes a site from the addresses that serve and those that rest, each with its reason."""
 
 
 class NginxSteering(Steering):
@@ -36,9 +36,9 @@ class NginxSteering(Steering):
     Args:
         folder: Folder of the service's configuration, as this process sees it.
         service: Name of the service.
-        make_site: Makes the site to write.
-        nginx: The nginx.
-        addresses: Address by which nginx reaches a replica, by name, where that is not the URL's host and port.
+        make_site: Function that makes the site to write.
+        nginx: Interface to nginx.
+        addresses: Addresses by which nginx reaches replicas, by replica name; a missing one is the URL's host and port.
         url: URL by which this process reaches nginx.
     """
 
@@ -66,8 +66,8 @@ class NginxSteering(Steering):
     async def apply(self, serving: Sequence[Endpoint], resting: Sequence[tuple[Endpoint, str]]) -> None:
         """Write and load the configuration, if it has changed.
 
-        A replica that was started anew may have another address behind its old name, and nginx resolves names only when
-        it reads its configuration. So a changed URL is a change too, even if the text is the same.
+        A replica that was restarted may have another address behind its old name, and nginx resolves names only when it
+        reads its configuration. So a changed URL counts as a change even if the text is the same.
         """
         site = self._site(serving, resting)
         wanted = (render_site(site), tuple(endpoint.url for endpoint in serving))
@@ -77,18 +77,19 @@ class NginxSteering(Steering):
                 await asyncio.to_thread(self._swap, render_site(replace(site, generation=generation)))
             except (OSError, subprocess.SubprocessError) as error:
                 raise FleetError(
-                    f"nginx cannot be told: {error}", "files, memory or room on the disk ran out"
+                    f"nginx cannot be reconfigured: {error}",
+                    "check the limit of open files, the memory and the room on the disk",
                 ) from error
             self._applied = wanted
             await self._settle(generation)
 
     async def _settle(self, generation: str) -> None:
-        """Wait until nginx works by the new configuration; replicas that it does not have may be stopped after that."""
+        """Wait until nginx uses the new configuration; only then may replicas that it no longer lists be stopped."""
         met, deadline = 0, time.monotonic() + _SETTLE_S
         while met < _IN_A_ROW and time.monotonic() < deadline:
             try:
                 reply = await fetch(f"{self._url}{path_of('live')}", timeout_s=_ASK_S)
-            except Refused:  # it does not run yet: it will start with this configuration
+            except Refused:  # nginx does not run yet, and will start with this configuration
                 return
             except UpstreamError:
                 await asyncio.sleep(_SETTLE_S / 100)
@@ -97,14 +98,14 @@ class NginxSteering(Steering):
             await asyncio.sleep(0 if met else _SETTLE_S / 100)
 
     def _site(self, serving: Sequence[Endpoint], resting: Sequence[tuple[Endpoint, str]]) -> Site:
-        rows = [(self._address(endpoint), reason or "not heard of yet") for endpoint, reason in resting]
+        rows = [(self._address(endpoint), reason or "not probed yet") for endpoint, reason in resting]
         return self._make_site([self._address(endpoint) for endpoint in serving], rows)
 
     def _address(self, endpoint: Endpoint) -> str:
         return self._addresses.get(endpoint.id) or urlsplit(endpoint.url).netloc
 
     def _swap(self, text: str) -> None:
-        """Have nginx check a new site, put it in the place of the present one, and reload.
+        """Let nginx test a new site; then put it in the place of the present one, and reload.
 
         Raises:
             FleetError: nginx does not accept it.
@@ -124,7 +125,7 @@ class NginxSteering(Steering):
         if isinstance(self._nginx, LocalNginx):
             files = min(FILES, most_open_files())
             main.write_text(render_main(self._nginx.inside, f"{self._nginx.inside}/{self._file}", files=files))
-        else:  # nginx in a container takes every *.conf for a site: remove the main file that an nginx process had
+        else:  # nginx in a container reads every *.conf as a site: remove the main file of an nginx process
             main.unlink(missing_ok=True)
         (candidate / self._file).replace(self._folder / self._file)
         self._nginx.reload()

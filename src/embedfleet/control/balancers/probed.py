@@ -1,4 +1,4 @@
-"""Balancer without health checks of its own, such as nginx: control probes the replicas and steers it."""
+"""Balancer without health checks of its own, such as nginx: control probes the replicas for it."""
 
 import asyncio
 import logging
@@ -24,17 +24,17 @@ _RETRY_S = 0.5  # between probes of a replica that does not serve, and between a
 
 
 class Steering(Protocol):
-    """Interface by which a balancer is told which replicas get requests."""
+    """Interface that sets which replicas get requests from a balancer."""
 
     async def apply(self, serving: Sequence[Endpoint], resting: Sequence[tuple[Endpoint, str]]) -> None:
-        """Send requests to some replicas only.
+        """Set the replicas that get requests.
 
         Args:
             serving: Replicas that get requests; empty only if all that served were drained by an operator.
-            resting: The other replicas, each with the reason.
+            resting: Other replicas, each with the reason.
 
         Raises:
-            FleetError: The balancer refuses, and goes on as before.
+            FleetError: The balancer refuses the change, and works as before.
         """
 
     @property
@@ -57,13 +57,13 @@ class _Watched:
 
 
 class ProbedBalancer(Balancer):
-    """A balancer that is steered by probes.
+    """A balancer that gets its list of serving replicas from probes.
 
     Args:
         interval_s: Time between probes of a replica that serves, in seconds.
         timeout_s: Longest wait for a probe's answer, in seconds.
         steering: Interface to the balancer.
-        changed: Called when a replica begins or ceases to serve.
+        changed: Function that is called when a replica begins or ceases to serve.
     """
 
     def __init__(self, *, interval_s: float, timeout_s: float, steering: Steering, changed: Callable[[], None]) -> None:
@@ -85,7 +85,7 @@ class ProbedBalancer(Balancer):
 
     @override
     async def publish(self, endpoints: Sequence[Endpoint], drained: AbstractSet[str]) -> None:
-        """Set the replicas: a missing one gets nothing from now on, and a new one only after it has inferred."""
+        """Set the replicas. One that is not listed gets no more requests; a new one gets them once it has inferred."""
         if self._steerer is None:
             self._steerer = asyncio.get_running_loop().create_task(self._steer_on())
         self._drained = frozenset(drained)
@@ -103,13 +103,13 @@ class ProbedBalancer(Balancer):
 
     @override
     async def reports(self) -> Sequence[ReplicaReport]:
-        """Report of each replica; active is one that infers and gets requests."""
+        """Return a report of each replica; one that infers and gets requests is active."""
         return [
             ReplicaReport(known.endpoint, self._state(known), self._reason(known)) for known in self._watched.values()
         ]
 
     def _state(self, known: _Watched) -> ReplicaState:
-        """State of a replica; a moment passes between a probe's answer and the balancer's obeying."""
+        """Return the state of a replica; the balancer needs a moment to act on the result of a probe."""
         gets_requests = known.endpoint in self._steered
         if known.endpoint.id in self._drained:
             return ReplicaState.DRAINING if gets_requests else ReplicaState.DRAINED
@@ -143,7 +143,7 @@ class ProbedBalancer(Balancer):
         return [name for name, known in self._watched.items() if known.is_serving]
 
     async def _watch(self, endpoint: Endpoint) -> None:
-        """Probe one replica again and again; at once when another process may have taken its place.
+        """Probe one replica periodically, and at once when another process may have taken its place.
 
         Only one probe is under way at a time: several can end a TEI process (tei issue 424).
         """
@@ -161,10 +161,10 @@ class ProbedBalancer(Balancer):
             watch.close()
 
     async def _probe(self, endpoint: Endpoint, watch: ProcessWatch) -> float:
-        """Probe one replica once; returns the time until the next probe, in seconds."""
+        """Probe one replica once; return the time until the next probe, in seconds."""
         try:
             reason = await self._prove(endpoint, watch)
-        except Starved as error:  # it was not asked, so nothing is known against it
+        except Starved as error:  # the replica was not asked, so its state stays
             log.warning("%s cannot be probed: %s; raise the limit of open files (ulimit -n)", endpoint.id, error)
             return _RETRY_S
         except Exception as error:  # without this, the replica would keep its last state for ever
@@ -183,16 +183,16 @@ class ProbedBalancer(Balancer):
         return self._interval_s if known.is_serving else _RETRY_S
 
     async def _prove(self, endpoint: Endpoint, watch: ProcessWatch) -> str:
-        """The fault of a replica, empty for none; one that may be another process is probed like a new one."""
+        """Probe a replica and return its fault; empty if none. A replica whose process may be new counts as new."""
         is_known = watch.is_open
         await watch.open()
         serving = [name for name in self._serving() if is_known or name != endpoint.id]
-        # Nobody knows what nginx sends to it meanwhile.
+        # nginx may send requests to the replica meanwhile, so the probe may not be alone.
         reason = await self._prober.probe(endpoint, serving, is_alone=lambda: False)
         return reason or self._admit(endpoint.id)
 
     def _admit(self, name: str) -> str:
-        """Why a replica whose probe was good may not serve; the first one of a new model replaces the others."""
+        """Return why a replica that passed its probe may not serve; the first of a new model ejects the others."""
         reason = self._prober.admit(name)
         if not reason:
             for other, outdated in self._prober.outdated(self._serving()).items():
@@ -218,15 +218,15 @@ class ProbedBalancer(Balancer):
                 await self._steering.apply(serving, resting)
                 self._steered = tuple(serving)
             except EmbedfleetError as error:
-                log.error("the balancer goes on as before: %s", error)  # noqa: TRY400 - the message says it all
+                log.error("the balancer keeps its former replicas: %s", error)  # noqa: TRY400 - the message says it all
                 asyncio.get_running_loop().call_later(_RETRY_S, self._steer.set)
         self._changed()
 
     def _to_serve(self) -> list[Endpoint] | None:
-        """The replicas that are to get requests; None to leave the balancer as it is.
+        """Return the replicas that should get requests; None to leave the balancer as it is.
 
-        If none serves, the present ones keep their requests, because some may succeed. Drained replicas get nothing,
-        even if no other is left.
+        If none serves, those that get requests keep getting them, because some may succeed. Drained replicas get
+        nothing, even if no other is left.
         """
         known = [known for known in self._watched.values() if known.endpoint.id not in self._drained]
         serving = [each.endpoint for each in known if each.is_serving]

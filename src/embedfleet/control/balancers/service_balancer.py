@@ -1,4 +1,4 @@
-"""Makes the balancer of a service, from the service's settings and its place in the plan."""
+"""Construction of a service's balancer from the service's settings and its part of the plan."""
 
 from collections.abc import Callable, Sequence
 from urllib.parse import urlsplit
@@ -25,13 +25,13 @@ def make_balancer(
 
     Args:
         settings: Settings in force.
-        service: The service.
+        service: Settings of the service.
         docker: Docker daemon; None if the fleet has no containers.
         plan: Children of the fleet.
-        changed: Called when a replica begins or ceases to serve.
+        changed: Function that is called when a replica begins or ceases to serve.
 
     Raises:
-        UsageError: The service is to have an nginx on this machine, and there is none.
+        UsageError: The service needs nginx on this machine, and nginx is not installed.
     """
     (spec,) = (child for child in plan if child.service == service.name and child.kind == "balancer")
     replicas = [child for child in plan if child.service == service.name and child.kind == "replica"]
@@ -75,13 +75,13 @@ def _steering(
 
 
 def _url(service: Service) -> str:
-    """URL by which this machine reaches a service."""
+    """Return the URL by which this machine reaches a service."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(service.options.host, service.options.host)
     return f"http://[{host}]:{service.options.port}" if ":" in host else f"http://{host}:{service.options.port}"
 
 
 def site_maker(service: Service, listen: str, access_log: str) -> MakeSite:
-    """A function that makes a service's nginx site from the addresses of its replicas."""
+    """Make a function that makes a service's nginx site from the addresses of its replicas."""
 
     def make(serving: Sequence[str], resting: Sequence[tuple[str, str]]) -> Site:
         return Site(
@@ -99,17 +99,17 @@ def site_maker(service: Service, listen: str, access_log: str) -> MakeSite:
 
 
 def listen_address(service: Service) -> str:
-    """``host:port`` as nginx writes it."""
+    """Return the ``host:port`` where a service listens, as nginx writes it."""
     host = service.options.host
     return f"[{host}]:{service.options.port}" if ":" in host else f"{host}:{service.options.port}"
 
 
 def peer_address(replica: ChildSpec, *, inside: bool) -> str:
-    """A replica's ``host:port`` for nginx; empty if it is known only once the replica runs.
+    """Return a replica's ``host:port`` for nginx; empty if it is known only once the replica runs.
 
     Args:
         replica: Spec of the replica.
-        inside: Whether nginx is on the containers' network, and so finds them by name.
+        inside: Whether nginx is on the containers' network, where it finds containers by name.
     """
     if isinstance(replica, ContainerSpec):
         return replica.address if inside else ""

@@ -1,1 +1,1 @@
-"""The Docker daemon, its containers and its images."""
+"""The client of the Docker daemon, with its containers and images, and the marks of a fleet's own containers."""

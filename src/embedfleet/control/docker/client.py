@@ -1,7 +1,7 @@
 """The client of the Docker daemon, or of Podman behind its Docker-compatible socket.
 
 It is the only module that uses the ``docker`` package, an extra. Every call blocks, so callers on the event loop use a
-thread. Whatever the daemon refuses becomes a `DockerError` with a hint.
+thread. Every refusal of the daemon becomes a `DockerError` with a hint.
 """
 
 import re
@@ -36,7 +36,7 @@ _QUIT_FIRST = "SIGQUIT"  # makes nginx finish its requests before it ends
 _HINTS = (
     (r"permission denied", "add yourself to the group docker (then log in again), or run as root"),
     (r"could not select device driver", "install the NVIDIA container toolkit and restart the daemon"),
-    (r"nvidia-container-cli|libnvidia-container|nvml error", "the container toolkit cannot use the driver: nvidia-smi"),
+    (r"nvidia-container-cli|libnvidia-container|nvml error", "the toolkit cannot use the driver: check nvidia-smi"),
     (r"port is already allocated|address already in use", "stop what listens there, or set another port"),
     (r"no space left", "make room on the daemon's disk (docker system df)"),
     (
@@ -59,8 +59,8 @@ class Docker:
     """A connection to the daemon.
 
     Attributes:
-        client: The client of the ``docker`` package, which has no types.
-        fleet: The fleet that uses the daemon; what is not provably its own is left alone.
+        client: Client object of the ``docker`` package, which has no types.
+        fleet: Fleet that uses the daemon; containers that are not provably its own are left alone.
     """
 
     client: Any
@@ -72,7 +72,7 @@ class Docker:
 
         Args:
             host: Address such as ``unix:///run/podman/podman.sock``; empty for ``DOCKER_HOST`` or the usual socket.
-            fleet: The fleet that uses the daemon; None for one that owns nothing.
+            fleet: Fleet that uses the daemon; None for one that owns nothing.
 
         Raises:
             DockerError: The ``docker`` package is missing, or the daemon does not answer.
@@ -95,7 +95,7 @@ class Docker:
         self.client.close()
 
     def engine(self) -> ContainerEngine:
-        """Ask the daemon which container engine it is, and what that can do.
+        """Ask the daemon for its container engine and the engine's abilities.
 
         Raises:
             DockerError: The daemon does not answer.
@@ -106,7 +106,7 @@ class Docker:
     # networks
 
     def ensure_network(self, name: str) -> None:
-        """Create the network if it does not exist; one that somebody else made is used as it is."""
+        """Create a network if it does not exist; an existing one is used as it is, whoever made it."""
         with _docker_errors():
             if not self.client.networks.list(names=[f"^{re.escape(name)}$"]):
                 self.client.networks.create(
@@ -114,7 +114,7 @@ class Docker:
                 )
 
     def join_network(self, network: str, container: str) -> None:
-        """Connect a container to a network; it may be connected already."""
+        """Connect a container to a network, unless it is connected already."""
         with _docker_errors(), self._ignoring_gone():
             self.client.api.connect_container_to_network(container, network)
 
@@ -136,7 +136,7 @@ class Docker:
             return [network.name for network in found if self._owns_network(network.attrs.get("Labels") or {})]
 
     def _owns_network(self, labels: Mapping[str, str]) -> bool:
-        """Whether this fleet made a network; one of an earlier release does not say which fleet made it."""
+        """Whether this fleet made a network; one of an earlier release, which names no fleet, counts as its own."""
         return LABEL_NETWORK in labels and (LABEL_FLEET not in labels or self.fleet.owns(labels))
 
     # containers
@@ -149,35 +149,34 @@ class Docker:
 
     def ours(self) -> list[Container]:
         """Return every container of this fleet, running or not."""
-        return [container for container in self._labelled() if container.ours]
+        return [container for container in self._labelled() if container.is_ours]
 
     def elsewhere(self) -> dict[str, list[str]]:
         """Return the names of other fleets' containers, by the folder of their fleet."""
         found: dict[str, list[str]] = {}
         for container in self._labelled():
-            if not container.ours:
+            if not container.is_ours:
                 found.setdefault(container.folder, []).append(container.name)
         return found
 
     def _labelled(self) -> list[Container]:
-        """Return every container of any fleet, by name."""
+        """Return every container of any fleet, ordered by name."""
         with _docker_errors():
             rows = self.client.api.containers(all=True, filters={"label": LABEL_SERVICE})
             attributes = [self._attributes_of(row) for row in rows]
-            return sorted(
-                (Container.of(a, self.fleet) for a in attributes if a is not None), key=lambda container: container.name
-            )
+            found = [Container.of(each, self.fleet) for each in attributes if each is not None]
+            return sorted(found, key=lambda container: container.name)
 
     def create(
-        self, spec: ContainerSpec, request: DeviceRequest = "gpu", *, relabel: bool = False, files: int = 0
+        self, spec: ContainerSpec, request: DeviceRequest = "gpu", *, without_selinux: bool = False, files: int = 0
     ) -> str:
         """Create a container without starting it.
 
         Args:
-            spec: The container.
-            request: The way in which it is given its GPU.
-            relabel: Whether SELinux labels must be off for its mounts to be readable.
-            files: Files that its processes may have open; 0 for the daemon's default.
+            spec: Spec of the container.
+            request: Form of the request for its GPU.
+            without_selinux: Whether to turn SELinux labels off, because they would hide its mounts.
+            files: Number of files that each of its processes may have open; 0 for the daemon's default.
 
         Returns:
             Id of the container.
@@ -206,7 +205,7 @@ class Docker:
                 device_requests=[self._request(spec.gpu, request)] if spec.gpu else None,
                 restart_policy={"Name": "unless-stopped"},
                 log_config={"type": "json-file", "config": _LOGS},
-                security_opt=["label=disable"] if relabel else None,
+                security_opt=["label=disable"] if without_selinux else None,
                 ulimits=[self._open_files(files)] if files else None,
                 stop_signal=_QUIT_FIRST if spec.kind == "balancer" and not spec.arguments else None,
             )
@@ -218,7 +217,7 @@ class Docker:
             self.client.api.start(container)
 
     def stop(self, container: str, grace_s: float) -> None:
-        """Ask a container to end, kill it after ``grace_s`` seconds, and wait; one that is gone is no error."""
+        """Stop a container, kill it after ``grace_s`` seconds, and wait for its end; a missing one is no error."""
         with _docker_errors(), self._ignoring_gone():
             self.client.api.stop(container, timeout=max(0, round(grace_s)))
 
@@ -241,7 +240,7 @@ class Docker:
             except errors.APIError as error:
                 if error.status_code != _CONFLICT:
                     raise
-                # Another request removes it, which takes a while on a busy machine.
+                # Another client is removing it, which takes a while on a busy machine.
                 self.client.api.wait(container, timeout=_TIMEOUT_S, condition="removed")
 
     def tail(self, container: str, lines: int) -> list[str]:
@@ -270,7 +269,7 @@ class Docker:
         gpu: str = "",
         request: DeviceRequest = "gpu",
     ) -> ExecResult:
-        """Run a container to its end, remove it, and return its result."""
+        """Run a temporary container to its end, remove it, and return its result."""
         with _docker_errors():
             made = self.client.containers.create(
                 image,
@@ -301,7 +300,7 @@ class Docker:
                 return ""
 
     def load(self, chunks: Iterator[bytes]) -> str:
-        """Load a tar of images, streamed.
+        """Load a tar of images, which is read in chunks.
 
         Returns:
             The daemon's report.
@@ -328,7 +327,7 @@ class Docker:
         return found
 
     def _attributes_of(self, row: Mapping[str, Any]) -> Mapping[str, Any] | None:
-        """Return the attributes of a listed container; those of the list if the daemon cannot inspect it."""
+        """Return the attributes of a listed container; those in the list if the daemon cannot inspect it."""
         try:
             return self._attributes(row["Id"])
         except _errors().APIError:

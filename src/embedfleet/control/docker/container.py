@@ -1,4 +1,4 @@
-"""A container as the daemon describes it, and the labels of ours."""
+"""A container as the daemon describes it, and the labels that mark our containers."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from typing import Any
 
 from embedfleet.control.docker.fleet_identity import LABEL_FOLDER, FleetIdentity
 
-# Everything of ours carries these labels. `status`, `down` and a later `up` find it by them alone.
+# Every container of ours carries these labels. `status`, `down` and a later `up` find it by them alone.
 LABEL_SERVICE = "io.embedfleet.service"
 LABEL_KIND = "io.embedfleet.kind"
 LABEL_FINGERPRINT = "io.embedfleet.fingerprint"
@@ -23,13 +23,13 @@ class Container:
     Attributes:
         id: Id of the container.
         name: Name of the container.
-        ours: Whether it carries our labels, and is provably this fleet's.
+        is_ours: Whether it carries our labels and is provably this fleet's.
         folder: Folder of its fleet; empty without that label.
         service: Name of its service; empty without that label.
-        kind: ``replica``, ``balancer`` or ``trial``; empty without that label.
+        kind: Role: ``replica``, ``balancer`` or ``trial``; empty without that label.
         fingerprint: Digest of the spec that it was made from.
-        model: Path of the model folder that it was given.
-        computes: Everything that its answers depend on; empty if an earlier release made it.
+        model: Path of its model folder.
+        computes: Everything that its answers depend on, by its spec; empty if an earlier release made it.
         image_id: Id of its image.
         status: Docker's status: created, running, restarting, exited, …
         exit_code: Exit code of its last run.
@@ -45,7 +45,7 @@ class Container:
 
     id: str
     name: str
-    ours: bool
+    is_ours: bool
     folder: str
     service: str
     kind: str
@@ -74,7 +74,7 @@ class Container:
         return cls(
             id=attributes["Id"],
             name=attributes["Name"].lstrip("/"),
-            ours=LABEL_SERVICE in labels and fleet.owns(labels),
+            is_ours=LABEL_SERVICE in labels and fleet.owns(labels),
             folder=labels.get(LABEL_FOLDER, ""),
             service=labels.get(LABEL_SERVICE, ""),
             kind=labels.get(LABEL_KIND, ""),
@@ -106,11 +106,11 @@ class Container:
 
 
 def _number(label: str | None) -> int:
-    """Return the port in a label; 0 if it is no number, which makes the container stale and nothing worse."""
+    """Return the port in a label; 0 if it is not a number, so that the container counts as stale."""
     return int(label) if label and label.isascii() and label.isdigit() else 0
 
 
 def _published(bindings: Mapping[str, Any]) -> tuple[str, int]:
-    """Return the address and the port of the host that lead to the container; ``("", 0)`` if it is not published."""
+    """Return the host's address and port on which a container is published; ``("", 0)`` if it is not."""
     outside = next((outside[0] for outside in bindings.values() if outside), None)
     return (str(outside.get("HostIp") or ""), int(outside["HostPort"])) if outside else ("", 0)

@@ -1,4 +1,4 @@
-"""The container engine at a Docker socket, Docker or Podman, and its abilities."""
+"""The container engine behind a Docker socket, which is Docker or Podman, and its abilities."""
 
 import re
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from embedfleet.errors import DockerError
 
 DeviceRequest = Literal["gpu", "cdi"]
 
-_NEEDS_PODMAN = (5, 4)  # older ones ignore device requests that come through the Docker API
+_NEEDS_PODMAN = (5, 4)  # older versions ignore device requests of the Docker API
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,9 +17,9 @@ class ContainerEngine:
     """The container engine at the socket.
 
     Attributes:
-        name: ``docker`` or ``podman``.
+        name: Program: ``docker`` or ``podman``.
         version: Version, such as ``27.3.1``.
-        is_rootless: Whether it runs without root; the addresses of containers are then out of reach.
+        is_rootless: Whether it runs without root; this machine then cannot reach the addresses of containers.
         has_nvidia_runtime: Whether a runtime named ``nvidia`` is configured.
         has_cdi_gpus: Whether the daemon lists NVIDIA GPUs among its CDI devices.
         has_selinux: Whether SELinux labels would keep containers from their mounts.
@@ -55,15 +55,15 @@ class ContainerEngine:
         )
 
     def device_request(self, wanted: str) -> DeviceRequest:
-        """Return the way in which a container is given its GPU: as set, else CDI if nothing else works.
+        """Choose the form of the request for a GPU: as set, else CDI where nothing else works.
 
         Raises:
             DockerError: This engine would silently start the container without the GPU.
         """
         if self.name == "podman" and major_minor(self.version) < _NEEDS_PODMAN:
             raise DockerError(
-                f"Podman {self.version} ignores the GPUs that are asked for over its Docker API",
-                "Podman 5.4 or newer passes them on",
+                f"Podman {self.version} ignores requests for GPUs over its Docker API",
+                "use Podman 5.4 or newer",
             )
         if wanted in {"gpu", "cdi"}:
             return "gpu" if wanted == "gpu" else "cdi"

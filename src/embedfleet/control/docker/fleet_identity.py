@@ -1,4 +1,4 @@
-"""The identity of a fleet, by which it takes over and removes only what is provably its own.
+"""The identity of a fleet, which proves what it may take over or remove.
 
 Each fleet keeps a random id in its state folder, and labels what it makes with that id, the folder and the machine's
 name. The id alone proves nothing, since a state folder can be copied. The folder alone proves nothing either, since
@@ -26,18 +26,18 @@ LABEL_FOLDER = "io.embedfleet.model_folder"
 
 _FILE = "fleet-id"
 _ID = re.compile(r"[0-9a-f]{32}")
-_LONGEST = 100  # bytes of the file that are read
+_LONGEST = 100  # number of bytes that are read of the file
 
 
 @dataclass(frozen=True, slots=True)
 class FleetIdentity:
-    """A fleet, as its labels describe it.
+    """A fleet's identity, as the labels of its containers state it.
 
     Attributes:
-        id: Random id, kept in the state folder; empty if that has none yet.
+        id: Random id, kept in the state folder; empty if the folder has none yet.
         state: Path of the state folder.
-        folder: Folder of fleet.toml, by which people know the fleet.
-        machine: Name of the host.
+        folder: Folder of fleet.toml, which names the fleet to people.
+        machine: Name of the machine.
     """
 
     id: str = ""
@@ -47,12 +47,12 @@ class FleetIdentity:
 
     @classmethod
     def read(cls, settings: Settings) -> "FleetIdentity":
-        """Return the identity of the fleet of these settings; nothing is written."""
+        """Return the identity of the fleet with these settings; nothing is written."""
         return cls._with_id(_known(settings.state_dir), settings)
 
     @classmethod
     def create(cls, settings: Settings) -> "FleetIdentity":
-        """Return the identity of the fleet of these settings, with a new id if it has none.
+        """Return the identity of the fleet with these settings; a fleet without an id gets one.
 
         Raises:
             UsageError: The id cannot be written.
@@ -74,16 +74,16 @@ class FleetIdentity:
         }
 
     def owns(self, labels: Mapping[str, str]) -> bool:
-        """Whether something with these labels is this fleet's.
+        """Whether a container or network with these labels belongs to this fleet.
 
-        What an earlier release made has no id: the folder of fleet.toml decides, as it did in that release.
+        One that an earlier release made has no id: the folder of fleet.toml decides, as it did in that release.
         """
         if LABEL_FLEET not in labels:
             return labels.get(LABEL_FOLDER, "") == self.folder
         state = labels.get(LABEL_STATE, "")
         if labels[LABEL_FLEET] == self.id:
             return state == self.state or _is_same_folder(state, self.state) or _has_left(Path(state), self.id)
-        # Another id in the same place: the former state folder was lost, and its id with it.
+        # Another id of the same folder: the former state folder was lost, together with its id.
         return state == self.state and labels.get(LABEL_MACHINE, "") == self.machine
 
 
@@ -96,12 +96,12 @@ def _is_same_folder(state: str, own: str) -> bool:
 
 
 def _has_left(state: Path, fleet: str) -> bool:
-    """Whether a fleet's state folder was moved away from this path: if it is still there, ours is a copy."""
+    """Whether a fleet's state folder is no longer at this path; if it is, our folder is a copy of it."""
     try:
         return _read(state) != fleet
     except FileNotFoundError:
         return True
-    except OSError:  # it may belong to another user, so nothing is proven
+    except OSError:  # it may belong to another user, which proves nothing
         return False
 
 
@@ -130,14 +130,14 @@ def _read(state: Path) -> str:
 
 
 def _create(state: Path) -> str:
-    """Return the id in a state folder, and write a new one if there is none; of two writers the first wins."""
+    """Return the id in a state folder, after writing a new one if there is none; the first of two writers wins."""
     if found := _known(state):
         return found
     file, fresh = state / _FILE, state / f"{_FILE}.{os.getpid()}"
     try:
         state.mkdir(parents=True, exist_ok=True)
         if os.path.lexists(file):
-            log.warning("%s holds no id: this fleet gets a new one", file)
+            log.warning("%s holds no id; this fleet gets a new one", file)
             file.unlink()
         fresh.write_text(secrets.token_hex(16))
         try:
@@ -148,6 +148,4 @@ def _create(state: Path) -> str:
             fresh.unlink()
         return _read(state)
     except OSError as error:
-        raise UsageError(
-            f"{file} cannot be written: {error.strerror}", "set state_dir, or remove what is there"
-        ) from error
+        raise UsageError(f"{file} cannot be written: {error.strerror}", "set state_dir, or remove that file") from error

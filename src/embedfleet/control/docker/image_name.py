@@ -1,4 +1,4 @@
-"""The parts and the canonical spelling of an image reference, by Docker's rules; pure."""
+"""Parsing and canonical spelling of image references, by Docker's rules; pure."""
 
 _HUB, _LIBRARY, _LATEST = "docker.io/", "library/", "latest"
 

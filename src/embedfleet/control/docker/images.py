@@ -1,4 +1,4 @@
-"""Images of containers: from the daemon, else from a tar, and from the network only if the settings allow pulling."""
+"""Images of containers, taken from the daemon, else from a tar, else from the network if the settings allow it."""
 
 import json
 import tarfile
@@ -16,7 +16,7 @@ _CHUNK = 1 << 20
 _MANIFEST = "manifest.json"
 
 Progress = Callable[[str, int, int], None]
-"""Called while a tar is loaded, with its name, the bytes loaded so far and the bytes in all."""
+"""Function that is called while a tar is loaded, with its name, the bytes loaded so far and its size in bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,14 +25,14 @@ class Archive:
 
     Attributes:
         file: Path of the tar.
-        images: Id by reference. The id is the digest of the image's configuration; `familiar` spells the references.
+        images: Id of each image, by its reference as `familiar` spells it. The id is the digest of its configuration.
     """
 
     file: Path
     images: dict[str, str]
 
     def id_of(self, reference: str) -> str:
-        """Return the id of an image, in whatever way its reference is spelled; empty if the tar lacks it."""
+        """Return the id of an image, for any spelling of its reference; empty if the tar lacks it."""
         return self.images.get(familiar(reference), "")
 
 
@@ -40,7 +40,7 @@ def read_archive(file: Path) -> Archive:
     """Read the table of contents of a tar made by ``docker save``, and check that the tar is complete.
 
     Raises:
-        UsageError: The file is no such tar, or is truncated.
+        UsageError: The file is not such a tar, or is truncated.
     """
     try:
         with tarfile.open(file) as tar:
@@ -50,11 +50,11 @@ def read_archive(file: Path) -> Archive:
             last = max(names.values(), key=lambda member: member.offset_data)
             end = last.offset_data + last.size
     except (tarfile.TarError, EOFError, KeyError, TypeError, ValueError, OSError) as error:
-        raise UsageError(f"{file} is no tar of images, or was cut short: {error}", _again(file)) from error
+        raise UsageError(f"{file} is not a tar of images, or is truncated: {error}", _again(file)) from error
     if missing:
-        raise UsageError(f"{file} was cut short: {missing[0]} is not in it", _again(file))
+        raise UsageError(f"{file} is truncated: {missing[0]} is not in it", _again(file))
     if tarfile.is_tarfile(file) and not _is_compressed(file) and file.stat().st_size < end:
-        raise UsageError(f"{file} was cut short: {file.stat().st_size} bytes of {end}", _again(file))
+        raise UsageError(f"{file} is truncated: {file.stat().st_size} bytes of {end}", _again(file))
     images = {familiar(tag): _config_digest(row["Config"]) for row in manifest for tag in row.get("RepoTags") or ()}
     return Archive(file, images)
 
@@ -64,7 +64,7 @@ def find_archive(reference: str, tars: Sequence[Path], folder: Path) -> tuple[Ar
 
     Args:
         reference: Reference of the image.
-        tars: The usual files.
+        tars: Paths of the usual tars of the image.
         folder: Folder whose other tars are searched if none of the usual files holds the image.
 
     Returns:
@@ -93,12 +93,12 @@ def find_archive(reference: str, tars: Sequence[Path], folder: Path) -> tuple[Ar
 
 
 def differing_tar(found: str, reference: str, tars: Sequence[Path]) -> str:
-    """Return a sentence on the usual tar whose image differs from the daemon's; empty if none differs.
+    """Describe a usual tar whose image differs from the daemon's; empty if none differs.
 
     Args:
-        found: Id of the daemon's image, by its configuration.
+        found: Id of the daemon's image, which is the digest of its configuration.
         reference: Reference of the image.
-        tars: The usual files. A compressed one is skipped, since it would have to be unpacked each time.
+        tars: Paths of the usual tars. A compressed one is skipped, since it would have to be unpacked each time.
     """
     for file in tars:
         if not file.is_file() or _is_compressed(file):
@@ -130,12 +130,12 @@ def ensure_image(
     """Return the id of an image in the daemon, after loading or pulling it if the daemon lacks it.
 
     Args:
-        docker: The daemon.
+        docker: Docker daemon.
         reference: Reference of the image.
-        tars: The usual files that hold it.
+        tars: Paths of the usual tars of the image.
         folder: Folder of all tars.
         pull: Whether it may be pulled from the network.
-        progress: Called while a tar is loaded.
+        progress: Function that is called while a tar is loaded.
 
     Raises:
         UsageError: The image was not found; the message lists the places that were searched.
@@ -159,7 +159,9 @@ def _load(docker: Docker, reference: str, archive: Archive, progress: Progress) 
     loaded = docker.image_id(reference)
     wanted = archive.id_of(reference)
     if not loaded:
-        raise DockerError(f"{archive.file} was loaded, but {reference} is not there: {report}", "save the image again")
+        raise DockerError(
+            f"{archive.file} was loaded, but the daemon has no {reference}: {report}", "save the image again"
+        )
     if loaded.removeprefix("sha256:") != wanted and not docker.engine().has_containerd_store:
         raise DockerError(f"{reference} is {loaded}, but {archive.file} holds sha256:{wanted}", "save the image again")
     return loaded
@@ -179,7 +181,7 @@ def _content(tar: tarfile.TarFile, names: dict[str, tarfile.TarInfo], name: str)
         raise ValueError(f"it has no {name}")
     stream = tar.extractfile(names[name])
     if stream is None:
-        raise ValueError(f"its {name} is no file")
+        raise ValueError(f"its {name} is not a file")
     return stream.read()
 
 
@@ -188,7 +190,7 @@ def _short(image: str) -> str:
 
 
 def _config_digest(name: str) -> str:
-    """``DIGEST.json`` or ``blobs/sha256/DIGEST`` → ``DIGEST``."""
+    """Return the digest in a path: ``DIGEST.json`` or ``blobs/sha256/DIGEST`` → ``DIGEST``."""
     return name.rpartition("/")[2].removesuffix(".json")
 
 
@@ -198,9 +200,11 @@ def _is_compressed(file: Path) -> bool:
 
 
 def _again(file: Path) -> str:
-    return f"copy {file.name} anew and compare its sha256sum with the original's"
+    return f"copy {file.name} again, and compare its sha256sum with the original's"
 
 
 def _how_to_get(reference: str, tars: Sequence[Path], folder: Path) -> str:
     name = tars[0] if tars else folder / "image.tar"
-    return f"where there is a network: docker pull {reference}; docker save -o {name} {reference}; or use --pull here"
+    return (
+        f"on a machine with a network: docker pull {reference}; docker save -o {name} {reference}; or use --pull here"
+    )

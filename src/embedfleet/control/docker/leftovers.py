@@ -1,4 +1,4 @@
-"""The containers and networks that a fleet left in the Docker daemon, found by their labels without any file."""
+"""Removal and status of the containers and networks that a fleet left, which are found by their labels alone."""
 
 import asyncio
 import logging
@@ -21,12 +21,12 @@ log = logging.getLogger(__name__)
 _PROBE_S = 10.0
 _ANSWER_S = 2.0
 _GRACE_S = 30.0
-# As that of a container: a gateway that was a process is gone with its fleet.
+# A gateway that was a process ended with its fleet.
 _NO_BALANCER = BalancerStatus(ProcessStatus("", phase="gone"))
 
 
 def remove_container(docker: Docker, container: Container, grace_s: float = _GRACE_S) -> None:
-    """Let a container finish its requests, and remove it, even if it cannot be stopped."""
+    """Let a container finish its requests, then remove it, even if it cannot be stopped."""
     try:
         stop_container(docker, container, grace_s)
     except DockerError as error:
@@ -38,8 +38,8 @@ def remove_all(docker: Docker | None, grace_s: float = _GRACE_S) -> list[str]:
     """Remove every container and network of ours, balancers first.
 
     Args:
-        docker: The daemon; None if there is none.
-        grace_s: Time for requests under way, in seconds.
+        docker: Docker daemon; None if there is none.
+        grace_s: Time for requests under way to finish, in seconds.
 
     Returns:
         Names of the containers and networks that were removed.
@@ -70,11 +70,12 @@ def remove_all(docker: Docker | None, grace_s: float = _GRACE_S) -> list[str]:
 async def leftovers_status(
     docker: Docker, ask: Callable[[str], Awaitable[Sequence[ReplicaReport]]]
 ) -> tuple[ServiceStatus, ...]:
-    """Status of the services whose containers are there, without a fleet that runs.
+    """Return the status of the services whose containers exist although no fleet runs.
 
     Args:
-        docker: The daemon.
-        ask: Asks the gateway of a service for the rows of its replicas. If it returns none, each replica is probed.
+        docker: Docker daemon.
+        ask: Function that asks a service's gateway for the reports of its replicas; if it returns none, each replica is
+            probed.
     """
     containers = [container for container in await asyncio.to_thread(docker.ours) if not is_set_aside(container)]
     names = dict.fromkeys(container.service for container in containers if container.service)
@@ -96,13 +97,13 @@ async def _service(name: str, containers: Sequence[Container], reports: Sequence
 
 
 async def _balancer(container: Container) -> BalancerStatus:
-    """A balancer's container; one that listens and gives no answer is silent, whatever the daemon says of it."""
+    """Return the status of a balancer's container; one that listens but does not answer is silent."""
     try:
         if container.url:
             await fetch(f"{container.url}{path_of('live')}", timeout_s=_ANSWER_S)
     except TimedOut as error:
         return BalancerStatus(replace(_process(container), phase="silent"), str(error))
-    except UpstreamError:  # it may listen on another address than ours
+    except UpstreamError:  # the container may listen on an address that this machine does not have
         pass
     return BalancerStatus(_process(container))
 

@@ -1,4 +1,4 @@
-"""Containers that an update sets aside: stopped and renamed, removed if it succeeds, put back if it fails."""
+"""Setting containers aside for an update: they are stopped and renamed, then removed or put back."""
 
 import logging
 from collections.abc import Collection, Iterable
@@ -24,28 +24,28 @@ def original_name(container: Container) -> str:
 
 
 def set_aside(docker: Docker, container: Container, grace_s: float) -> None:
-    """Stop a container and free its name; remove it if it did not run, since there is nothing to put back.
+    """Stop a container and rename it; one that did not run is removed, because there is nothing to put back.
 
     Args:
-        docker: The daemon.
+        docker: Docker daemon.
         container: A container of ours.
-        grace_s: Time for its requests under way, in seconds; after that it is killed.
+        grace_s: Time for its requests to finish, in seconds; after that it is killed.
     """
     stop_container(docker, container, grace_s)
     if container.status != "running":
         docker.remove(container.id)
         return
-    if (older := docker.find(container.name + _SUFFIX)) is not None and older.ours:
+    if (older := docker.find(container.name + _SUFFIX)) is not None and older.is_ours:
         docker.remove(older.id)
     docker.rename(container.id, container.name + _SUFFIX)
 
 
 def put_back(docker: Docker, replaced: Collection[str]) -> list[str]:
-    """Start the containers that were set aside, replicas first, unless a new one has taken their place.
+    """Start the containers that were set aside, replicas first, unless a new one has taken the place.
 
     Args:
-        docker: The daemon.
-        replaced: Names under which a new container serves; the one that it replaced is removed.
+        docker: Docker daemon.
+        replaced: Names of the new containers that serve; those that they replaced are removed.
 
     Returns:
         Names of the containers that were put back.

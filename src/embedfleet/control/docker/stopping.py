@@ -1,4 +1,4 @@
-"""Stopping a container."""
+"""The graceful stop of a container."""
 
 from embedfleet.control.docker.client import Docker
 from embedfleet.control.docker.container import Container
@@ -6,9 +6,9 @@ from embedfleet.control.host.activity import is_stopped
 
 
 def stop_container(docker: Docker, container: Container, grace_s: float) -> None:
-    """Let a container finish its requests and end; kill it at once if a signal (SIGSTOP) keeps it from hearing that.
+    """Let a container finish its requests and end; kill it at once if SIGSTOP keeps it from reacting.
 
     Raises:
-        DockerError: The daemon cannot do it.
+        DockerError: The daemon cannot stop the container.
     """
     docker.stop(container.id, 0 if is_stopped(container.pid, container=container.id) else grace_s)

@@ -1,1 +1,1 @@
-"""Drivers: each starts and stops children on one substrate."""
+"""Drivers, each of which starts and stops children on one substrate: processes, containers or servers elsewhere."""

@@ -19,7 +19,7 @@ class Drivers:
         self._containers = containers
 
     def of(self, spec: ChildSpec) -> Driver:
-        """The driver that runs a child."""
+        """Return the driver that runs a child."""
         match spec:
             case ProcessSpec():
                 return self._processes

@@ -1,7 +1,7 @@
 """Driver of replicas and balancers that are containers of a Docker daemon.
 
-Containers outlive the supervisor on purpose: if it is killed, they go on serving, and the next supervisor adopts those
-that are as their specs say.
+Containers outlive the supervisor on purpose: if it is killed, they keep serving, and the next supervisor takes over
+those that match their specs.
 """
 
 import asyncio
@@ -34,10 +34,10 @@ class ContainerDriver(Driver):
     Args:
         docker: Docker daemon.
         request: Form of the request by which a container gets its GPU.
-        relabel: Whether to turn SELinux labels off.
-        files: Limit of open files in a container; 0 for the daemon's own limit.
-        stop_grace_s: Time that a container has to end when it is replaced, in seconds.
-        said: Called with the name and the last lines of a container that ended.
+        without_selinux: Whether to turn SELinux labels off, because they would hide the mounts.
+        files: Limit of open files in a container; 0 for the daemon's default.
+        stop_grace_s: Time in which a container must end when it is replaced, in seconds.
+        said: Function that takes the name and the last lines of a container that has ended.
     """
 
     can_restart = True
@@ -47,23 +47,23 @@ class ContainerDriver(Driver):
         docker: Docker,
         *,
         request: DeviceRequest,
-        relabel: bool,
+        without_selinux: bool,
         files: int = 0,
         stop_grace_s: float,
         said: Callable[[str, list[str]], None],
     ) -> None:
         self._docker = docker
         self._request = request
-        self._relabel = relabel
+        self._without_selinux = without_selinux
         self._files = files
         self._stop_grace_s = stop_grace_s
         self._said = said
         self._keeps_formers = True
-        self._weights: dict[str, str] = {}  # digests of models that an operator allowed, by service
-        self._allowed_until: dict[str, float] = {}  # by service
+        self._weights: dict[str, str] = {}  # digests of the models that an operator allowed, by service
+        self._allowed_until: dict[str, float] = {}  # end of an operator's permission, by service
 
     def settle(self) -> None:
-        """Remove containers that are replaced from now on, instead of setting them aside, because the fleet serves."""
+        """Note that the fleet serves: from now on, replaced containers are removed instead of set aside."""
         self._keeps_formers = False
 
     @override
@@ -86,8 +86,8 @@ class ContainerDriver(Driver):
         container = self._docker.find(spec.name)
         if container is None:
             return None
-        if not container.ours:
-            raise foreign(container)
+        if not container.is_ours:
+            raise foreign_container_error(container)
         return Found(container.url, self._differs(container, spec), has_other_model(container, spec))
 
     @override
@@ -95,7 +95,7 @@ class ContainerDriver(Driver):
         assert isinstance(spec, ContainerSpec)
         try:
             container = await asyncio.to_thread(self._docker.find, spec.name)
-            if container is not None and container.ours:
+            if container is not None and container.is_ours:
                 await asyncio.to_thread(self._retire, container)
         except DockerError as error:
             raise OSError(f"{error.message} ({error.hint})") from error
@@ -113,8 +113,8 @@ class ContainerDriver(Driver):
 
     def _provide(self, spec: ContainerSpec) -> Container:
         container = self._docker.find(spec.name)
-        if container is not None and not container.ours:
-            raise foreign(container)
+        if container is not None and not container.is_ours:
+            raise foreign_container_error(container)
         spec = self._with_weights(spec, container)
         if container is not None and (self._differs(container, spec) or container.status not in {"running", "exited"}):
             self._retire(container)
@@ -130,14 +130,16 @@ class ContainerDriver(Driver):
                 self._start(container.id)
         found = self._docker.find(spec.name)
         if found is None:
-            raise DockerError(f"{spec.name} was removed while it was started", "who else removes containers here?")
+            raise DockerError(
+                f"{spec.name} was removed while it was started", "check what else removes containers on this machine"
+            )
         return found
 
     def _with_weights(self, spec: ContainerSpec, container: Container | None) -> ContainerSpec:
-        """The spec with the digest of its model folder, which must be the model that its neighbours serve.
+        """Return the spec with the digest of its model folder, which must be the model that the other replicas serve.
 
-        If it is another model, a container that runs under the name is stopped too: the daemon restarts containers by
-        the path of the folder, whatever the folder holds by then.
+        If it is another model, the container of this name is stopped: the daemon restarts containers by the path of the
+        folder, whatever the folder holds by then.
 
         Raises:
             DockerError: The folder holds another model, and no operator has allowed it.
@@ -151,31 +153,33 @@ class ContainerDriver(Driver):
                     self._docker.stop(container.id, 0)
                 raise DockerError(
                     f"{spec.model} holds another model than when the fleet was started",
-                    "put the former one back; or, if the service is to have this one: embedfleet up --new-model",
+                    "put the former model back; or, to serve this one, run embedfleet up --new-model",
                 )
             if not spec.sees_folder_as_it_is:
                 raise DockerError(
-                    f"{spec.model} holds another model, and what TEI is given was made of the former one",
-                    "embedfleet down, then embedfleet up",
+                    f"{spec.model} holds another model, but TEI gets a corrected copy of the former one",
+                    "run embedfleet down, then embedfleet up",
                 )
-            log.warning("%s serves another model than before from %s: an operator said so", spec.service, spec.model)
+            log.warning("%s serves another model than before from %s: an operator allowed it", spec.service, spec.model)
             self._weights[spec.service] = now
-            del self._allowed_until[spec.service]  # for one change
+            del self._allowed_until[spec.service]  # the permission is for one change
         return replace(spec, weights=now)
 
     def _make(self, spec: ContainerSpec) -> None:
-        """Create and start a container; without a limit of open files if the daemon cannot give the wanted one."""
+        """Create and start a container; if the daemon cannot set the limit of open files, it keeps the default."""
         try:
-            self._start(self._docker.create(spec, self._request, relabel=self._relabel, files=self._files))
+            self._start(
+                self._docker.create(spec, self._request, without_selinux=self._without_selinux, files=self._files)
+            )
         except DockerError as error:
             if not self._files or "rlimit" not in error.message:
                 raise
             log.warning("containers cannot have %d files open: %s", self._files, error.message)
             self._files = 0
-            self._start(self._docker.create(spec, self._request, relabel=self._relabel))
+            self._start(self._docker.create(spec, self._request, without_selinux=self._without_selinux))
 
     def _start(self, container: str) -> None:
-        """Start a container, or remove it if that fails: the next start would adopt it."""
+        """Start a container; if that fails, remove it, because the next start would take it over."""
         try:
             self._docker.start(container)
         except DockerError:
@@ -188,7 +192,7 @@ class ContainerDriver(Driver):
 
 
 def has_other_model(container: Container, spec: ContainerSpec) -> bool:
-    """Whether a container computes something else than its spec says.
+    """Whether a container computes something other than its spec says.
 
     A container that an earlier version made shows only the path of its folder. If the content has changed since, the
     container's answers show it later.
@@ -200,14 +204,14 @@ def has_other_model(container: Container, spec: ContainerSpec) -> bool:
     return container.computes != spec.computes
 
 
-def foreign(container: Container) -> UsageError:
-    """The error for a container of another fleet, or of somebody else, that has a name that this fleet needs."""
+def foreign_container_error(container: Container) -> UsageError:
+    """Make the error for a container that has a name that this fleet needs and belongs to somebody else."""
     if container.folder:
         return UsageError(
-            f"a container named {container.name} is there that belongs to the fleet in {container.folder}",
-            f"embedfleet down in {container.folder}, or set another `upstream` and `network` here",
+            f"the container {container.name} belongs to the fleet in {container.folder}",
+            f"run embedfleet down in {container.folder}, or set another `upstream` and `network` here",
         )
     return UsageError(
-        f"a container named {container.name} is there that embedfleet did not make",
+        f"the container {container.name} exists, but embedfleet did not make it",
         f"docker rename {container.name} …, or docker rm -f {container.name}, or set another `upstream`",
     )

@@ -1,4 +1,4 @@
-"""Listening sockets of the gateways that are processes; the supervisor holds them, so they outlive the gateways.
+"""Listening sockets of gateway processes, which the supervisor holds so that they outlive the gateways.
 
 A gateway inherits its socket when it is started, and two gateways may accept from one socket. A client that connects
 while no gateway runs waits in the socket's queue for the next one.
@@ -16,7 +16,7 @@ class Listeners:
     """Listening sockets of a fleet.
 
     Args:
-        sockets: Sockets by the name of the child that inherits each.
+        sockets: Sockets, by the name of the child that inherits each.
     """
 
     def __init__(self, sockets: dict[str, socket.socket]) -> None:
@@ -40,12 +40,12 @@ class Listeners:
         return listeners
 
     def descriptor(self, child: str) -> int | None:
-        """Descriptor of the socket that a child inherits; None if it inherits none."""
+        """Return the descriptor of the socket that a child inherits; None if it inherits none."""
         found = self._sockets.get(child)
         return None if found is None else found.fileno()
 
     def close(self) -> None:
-        """Close the sockets; a client is then refused, unless a gateway that still runs accepts it."""
+        """Close the sockets; new clients are then refused, unless a gateway that still runs accepts them."""
         for held in self._sockets.values():
             held.close()
         self._sockets.clear()

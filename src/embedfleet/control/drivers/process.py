@@ -1,8 +1,8 @@
 """Driver of processes on this machine, which run embedfleet's own command line.
 
 Each child has a session of its own. So a terminal's Ctrl-C reaches the supervisor alone, which stops the children in
-order. When a child has ended, the rest of its session is ended too. Each child is told the supervisor's pid, and has
-the kernel kill it when the supervisor dies (prctl PR_SET_PDEATHSIG), however that dies.
+order. When a child has ended, the rest of its session is killed. Each child gets the supervisor's pid, and has
+itself killed by the kernel when the supervisor dies for any reason (prctl PR_SET_PDEATHSIG).
 """
 
 import asyncio
@@ -28,17 +28,17 @@ log = logging.getLogger(__name__)
 
 
 class Process(Running):
-    """A process that was started.
+    """A run of a child that is a process on this machine.
 
     Args:
-        process: The process.
-        pipe: Descriptor on which it says where it listens.
+        process: Process of asyncio.
+        pipe: Descriptor of the pipe on which it reports its port.
     """
 
     def __init__(self, process: asyncio.subprocess.Process, pipe: int) -> None:
         loop = asyncio.get_running_loop()
         self.pid = process.pid
-        self.held = ""
+        self.pause_reason = ""
         self.ready: asyncio.Future[str] = loop.create_future()
         self.ended: asyncio.Future[int] = loop.create_future()
         self._process = process
@@ -47,7 +47,7 @@ class Process(Running):
         self._waiter: asyncio.Task[None] | None = None
 
     def watch(self) -> None:
-        """Begin to wait for its port and its end."""
+        """Start to wait for its port and its end."""
         loop = asyncio.get_running_loop()
         loop.add_reader(self._pipe, self._read_port)
         self._waiter = loop.create_task(self._wait())
@@ -85,7 +85,7 @@ class Process(Running):
 
     @override
     def abandon(self) -> None:
-        """End it: a process does not outlive the fleet."""
+        """End it, because a process must not outlive the fleet."""
         self.kill()
 
     async def _wait(self) -> None:
@@ -93,11 +93,11 @@ class Process(Running):
         self._close_pipe()
         left = await asyncio.to_thread(end_session, self.pid)
         if left:
-            log.warning("what process %d had started is ended with it: %s", self.pid, ", ".join(map(str, left)))
+            log.warning("killed the processes that process %d had left: %s", self.pid, ", ".join(map(str, left)))
         self.ended.set_result(code)
 
     def _read_port(self) -> None:
-        """Read the port where the child listens, which it says once in a line of JSON."""
+        """Read the port where the child listens, which it reports once as a line of JSON."""
         data = os.read(self._pipe, 4096)
         self._said += data
         if b"\n" in self._said and not self.ready.done():
@@ -116,11 +116,11 @@ class ProcessDriver(Driver):
     """Driver of processes.
 
     Args:
-        log_files: Files that take the children's output.
+        log_files: Log files for the children's output.
         folder: Working directory of the children.
         environment: Environment of the children.
         listeners: Sockets that gateways inherit.
-        command: Command that runs a verb; by default embedfleet's own, never a module of the working directory.
+        command: Command that runs a verb; None for embedfleet's own, never a module in the working directory.
     """
 
     can_restart = True
@@ -194,7 +194,7 @@ class ProcessDriver(Driver):
 
 
 def _pipe() -> tuple[int, int]:
-    """A pipe: the child's end, and ours, which does not block."""
+    """Make a pipe; return the child's end, and our end, which does not block."""
     ours, theirs = os.pipe()
     os.set_blocking(ours, False)
     return theirs, ours

@@ -1,4 +1,4 @@
-"""Driver of servers that somebody else runs: they count as ready at once, and end when the fleet ends."""
+"""Driver of servers that somebody else runs: they count as ready at once, and as ended when the fleet ends."""
 
 import asyncio
 
@@ -13,13 +13,13 @@ class Remote(Running):
     """A server that somebody else runs.
 
     Args:
-        url: Where it listens.
+        url: URL of the server.
     """
 
     def __init__(self, url: str) -> None:
         loop = asyncio.get_running_loop()
         self.pid = 0
-        self.held = ""
+        self.pause_reason = ""
         self.ready: asyncio.Future[str] = loop.create_future()
         self.ended: asyncio.Future[int] = loop.create_future()
         self.ready.set_result(url)

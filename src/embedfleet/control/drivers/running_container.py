@@ -1,6 +1,6 @@
-"""A container that the fleet has started or adopted, and watches.
+"""A container that the fleet has started or taken over, and watches.
 
-The daemon restarts a container that dies. The watcher notices the restart, and where the container listens now.
+The daemon restarts a container that dies. The watcher notices the restart and the new address.
 """
 
 import asyncio
@@ -25,18 +25,18 @@ _POLL_S = 1.0
 _LOADING_POLL_S = 0.2
 _ANSWER_S = 5.0
 _TAIL = 20
-_NEVER_STARTED = 125  # exit code of docker run for that
-_RESTARTS_WHILE_LOADING = 2  # by the daemon; after these, further ones would not help
+_NEVER_STARTED = 125  # exit code of docker run for a container that never started
+_RESTARTS_WHILE_LOADING = 2  # by the daemon; further ones would not help
 
 
 class RunningContainer(Running):
-    """A container that runs.
+    """A run of a child that is a container.
 
     Args:
         docker: Docker daemon.
-        container: The container, as it was when it was started or adopted.
-        network: Network that it must stay on; empty for none.
-        said: Called with its name and its last lines once it has ended.
+        container: Container as it was when it was started or taken over.
+        network: Network on which it must stay; empty for none.
+        said: Function that takes its name and its last lines once it has ended.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class RunningContainer(Running):
     ) -> None:
         loop = asyncio.get_running_loop()
         self.pid = container.pid
-        self.held = ""
+        self.pause_reason = ""
         self.ready: asyncio.Future[str] = loop.create_future()
         self.ended: asyncio.Future[int] = loop.create_future()
         self._docker = docker
@@ -56,14 +56,14 @@ class RunningContainer(Running):
         self._killer: asyncio.Task[None] | None = None
 
     def watch(self) -> None:
-        """Begin to poll the daemon for its state."""
+        """Start to poll the daemon for its state."""
         self._watcher = asyncio.get_running_loop().create_task(self._watch())
 
     @override
     async def stop(self, grace_s: float) -> None:
-        """Stop and remove it; one that loads gets no grace, because process 1 ignores the signal until it handles it.
+        """Stop and remove it; one that still loads gets no time, because process 1 ignores SIGTERM without a handler.
 
-        It counts as ended only once it is removed: a fleet whose children have all ended says that it is gone.
+        It counts as ended only once it is removed, because a fleet reports its end when all children have ended.
         """
         self._stop_watching()
         code = 0
@@ -82,7 +82,7 @@ class RunningContainer(Running):
 
     @override
     def activity(self) -> Activity | None:
-        """Work of its processes so far; None if they are not on this machine: the daemon may be elsewhere."""
+        """Return the work of its processes so far; None if they run on another machine, as the daemon does."""
         return activity_of(self.pid, container=self._container.id) if self.pid else None
 
     @override
@@ -112,7 +112,7 @@ class RunningContainer(Running):
         self._stop_watching()
         try:
             await asyncio.to_thread(self._docker.remove, self._container.id)
-        except DockerError as error:  # it is removed with the rest of the fleet, or named then
+        except DockerError as error:  # the end of the fleet removes it, or reports that it remains
             log.warning("%s cannot be removed: %s", self._container.name, error)
         finally:
             if not self.ended.done():
@@ -126,17 +126,17 @@ class RunningContainer(Running):
                 await self._poll()
                 said = ""
             except DockerError as error:  # the daemon restarts, or is too busy: the container may still run
-                if error.message != said:  # only once, however long that lasts
+                if error.message != said:  # log it once, however long it lasts
                     log.warning("%s: %s", self._container.name, error.message)
                 said = error.message
             except Exception:  # without this, the container would keep its last state for ever
-                log.exception("%s cannot be looked at", self._container.name)
+                log.exception("%s cannot be watched", self._container.name)
             await asyncio.sleep(_POLL_S if self.ready.done() else _LOADING_POLL_S)
 
     async def _poll(self) -> None:
         now = await asyncio.to_thread(self._docker.find, self._container.name)
         is_paused = now is not None and now.status == "paused"
-        self.held = f"the container is paused; docker unpause {self._container.name}" if is_paused else ""
+        self.pause_reason = f"the container is paused; docker unpause {self._container.name}" if is_paused else ""
         if now is None or now.id != self._container.id:
             await self._end(now, _NEVER_STARTED)
         elif now.status in {"exited", "dead"}:
@@ -144,16 +144,16 @@ class RunningContainer(Running):
         elif now.started != self._container.started and self.ready.done():
             await self._end(now, 1)
         elif self.ready.done() and self._network and self._network not in now.networks:
-            log.warning("%s is off the network %s: it is put back", now.name, self._network)
+            log.warning("%s has left the network %s, and is connected again", now.name, self._network)
             await self._end(now, 1)
         elif self.ready.done() and now.url and now.url != self._container.url:
-            log.warning("%s has got another address: %s", now.name, now.url)
+            log.warning("%s has a new address: %s", now.name, now.url)
             await self._end(now, 1)
         elif not self.ready.done():
             await self._check_ready(now)
 
     async def _check_ready(self, now: Container) -> None:
-        """Note that it is ready once it gives any HTTP answer: TEI listens only after its model is loaded and warm."""
+        """Mark it as ready once it gives any HTTP answer; TEI listens only after its model is loaded and warm."""
         if has_given_up(now, self._container.restarts):
             await self._end(now, now.exit_code or 1)
         elif now.url:
@@ -176,12 +176,12 @@ class RunningContainer(Running):
 
 
 def has_given_up(now: Container, restarts_before: int) -> bool:
-    """Whether a container that loads will never serve: the daemon has restarted it often enough, and it does not run.
+    """Whether a loading container will never serve: the daemon has restarted it often enough, and it does not run.
 
     While it runs again, the daemon reports exit code 0, so the cause of its last end is unknown.
 
     Args:
-        now: The container as it is.
-        restarts_before: Restarts by the daemon before it was started or adopted.
+        now: Current state of the container.
+        restarts_before: Number of restarts by the daemon before the fleet started it or took it over.
     """
     return now.status != "running" and now.restarts >= restarts_before + _RESTARTS_WHILE_LOADING

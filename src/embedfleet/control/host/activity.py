@@ -9,8 +9,8 @@ from embedfleet.control.lifecycle.liveness import Activity
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _STOPPED = "T"
-_WANTS = frozenset("RD")  # R: runs or waits for a core; D: waits for a disk or for network storage
-_STATE, _UTIME, _STIME = 0, 11, 12  # fields after the name, which may hold any character
+_BUSY = frozenset("RD")  # R: runs or waits for a core; D: waits for a disk or network storage
+_STATE, _UTIME, _STIME = 0, 11, 12  # fields behind the name, which may contain any character
 
 
 def activity_of(pid: int, *, container: str = "") -> Activity | None:
@@ -29,12 +29,12 @@ def activity_of(pid: int, *, container: str = "") -> Activity | None:
         cpu_s=sum(int(stat[_UTIME]) + int(stat[_STIME]) for _, stat in seen) / _TICKS,
         bytes_read=sum(_bytes_read(process) for process, _ in seen),
         is_stopped=any(stat[_STATE] == _STOPPED for _, stat in seen),
-        wants=any(state in _WANTS for process, _ in seen for state in _thread_states(process)),
+        is_busy=any(state in _BUSY for process, _ in seen for state in _thread_states(process)),
     )
 
 
 def is_stopped(pid: int, *, container: str) -> bool:
-    """Whether a signal (SIGSTOP) has stopped a process of a container, so that it cannot react to SIGTERM."""
+    """Whether SIGSTOP has stopped a process of a container, so that it cannot react to SIGTERM."""
     activity = activity_of(pid, container=container)
     return activity is not None and activity.is_stopped
 
@@ -67,7 +67,7 @@ def _stat(place: Path) -> list[str]:
 
 
 def _bytes_read(process: Path) -> int:
-    """Return the bytes read by read(2) and from storage; 0 without the permission to know."""
+    """Return the bytes read by read(2) and from storage; 0 if this user may not see them."""
     fields = dict(line.split(": ") for line in _read(process / "io").splitlines())
     return int(fields.get("rchar", 0)) + int(fields.get("read_bytes", 0))
 

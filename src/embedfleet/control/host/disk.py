@@ -1,4 +1,4 @@
-"""Errors of a disk in words, with free space and a hint."""
+"""Descriptions of disk errors, with the free space and a hint."""
 
 import errno
 import os
@@ -17,7 +17,7 @@ def reason_of(error: OSError, path: Path) -> str:
     """Return the reason of an error, with the free space if the disk is full.
 
     Args:
-        error: The error.
+        error: Error of the disk.
         path: Path on the disk.
     """
     reason = error.strerror or str(error)
@@ -28,20 +28,20 @@ def hint_for(error: OSError, owner: int) -> str:
     """Return a hint for an error in the state folder.
 
     Args:
-        error: The error.
+        error: Error of the disk.
         owner: User id of the folder's owner; -1 if unknown.
     """
     if is_full(error):
         return "make room there, or set state_dir"
     if error.errno in {errno.EACCES, errno.EPERM}:
-        return f"{as_whom(owner)}, or set state_dir"
+        return f"{run_as_hint(owner)}, or set state_dir"
     if error.errno in {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS}:
         return "set state_dir to a folder of a file system that has locks"
     return "set state_dir"
 
 
-def as_whom(owner: int) -> str:
-    """Return a hint that names the user who may do it, by the id of the owner; -1 if unknown."""
+def run_as_hint(owner: int) -> str:
+    """Return a hint that names the user who may run the verb, by the owner's id; -1 if unknown."""
     if owner < 0:
         return "run it as the user who started the fleet, or as root"
     try:
@@ -52,7 +52,7 @@ def as_whom(owner: int) -> str:
 
 
 def free_bytes(path: Path) -> int:
-    """Return the bytes that this user may still write to the disk of a path; 0 if unknown. The path need not exist."""
+    """Return the bytes that this user may still write to the disk of a path; 0 if unknown. A path need not exist."""
     while True:
         try:
             found = os.statvfs(path)

@@ -1,7 +1,7 @@
 """GPU types, their compute capability, and the image and tar of Text Embeddings Inference for each.
 
 Tags and capabilities are those of TEI 1.9 (its README and `compute_cap.rs`). The names of the tars are those that
-people use in ``tei-images/``.
+users have in ``tei-images/``.
 """
 
 import re
@@ -18,10 +18,10 @@ class GpuFamily:
     """The GPUs that one image is built for.
 
     Attributes:
-        name: Common name of the family, which is also in the name of its tar.
+        name: Common name of the family, which also stands in the name of its tar.
         capability: Ten times the compute capability; 0 for the CPU.
         prefix: Prefix of the image's tag.
-        types: Names of the GPUs, in the form that `plain` returns.
+        types: Names of its GPUs, in the form that `plain` returns.
         flash_attention: Whether TEI may use flash attention; on Turing it returns NaN (TEI pull request 896).
     """
 
@@ -64,11 +64,11 @@ class Gpu:
 
     Attributes:
         index: Number of the GPU on this machine.
-        uuid: Unique id, by which containers are given the GPU.
+        uuid: Unique id, by which a container requests the GPU.
         name: Name of the model, such as ``Tesla T4``.
         capability: Ten times the compute capability.
-        memory_bytes: All of its memory; 0 if unknown.
-        free_bytes: Free memory when the driver was asked.
+        memory_bytes: Total memory, in bytes; 0 if unknown.
+        free_bytes: Free memory when the driver was asked, in bytes.
         processes: Ids of the processes that use it.
     """
 
@@ -82,7 +82,7 @@ class Gpu:
 
 
 def plain(name: str) -> str:
-    """Strip maker, product line, blanks, dashes, memory and form: ``NVIDIA A100-SXM4-80GB`` → ``A100``."""
+    """Reduce a GPU's name to its type, without maker, memory and form: ``NVIDIA A100-SXM4-80GB`` → ``A100``."""
     text = re.sub(r"[-_\s]", "", re.sub(r"[-\s]\d+\s?GB\b", "", name.upper()))
     for word in ("NVIDIA", "GEFORCE", "TESLA", "QUADRO"):
         text = text.replace(word, "")
@@ -90,7 +90,7 @@ def plain(name: str) -> str:
 
 
 def family_of_type(name: str) -> GpuFamily:
-    """Return the family of a GPU type that the settings name.
+    """Return the family of a GPU type.
 
     Raises:
         UsageError: The type is unknown; the hint lists the known ones.
@@ -104,7 +104,7 @@ def family_of_type(name: str) -> GpuFamily:
 
 
 def placeholder_gpus(name: str) -> tuple[Gpu, ...]:
-    """Return a made-up GPU of a type, for which models can be judged; none for the CPU or an unknown type."""
+    """Return a placeholder GPU of a type, for judging models; empty for the CPU or an unknown type."""
     capability = next((family.capability for family in FAMILIES if plain(name) in family.types), 0)
     return (Gpu(0, "none", name, capability, 0, 0),) if capability else ()
 
@@ -133,7 +133,7 @@ def select(gpus: Sequence[Gpu], wanted: Sequence[str] | str) -> tuple[Gpu, ...]:
         wanted: Indices or UUIDs, or ``auto`` for all GPUs.
 
     Raises:
-        UsageError: A GPU does not exist, or is named twice; ``replicas`` is the way to put two replicas on one.
+        UsageError: A GPU does not exist, or is named twice.
     """
     if isinstance(wanted, str):
         return tuple(gpus)

@@ -1,4 +1,4 @@
-"""The log files of children: one for each, of limited size, with the previous one beside it."""
+"""The log files of children: one of limited size for each child, with the previous one beside it."""
 
 import logging
 import os
@@ -18,7 +18,7 @@ class LogFiles:
     """The log files in one folder.
 
     Args:
-        folder: The folder; it is created when a file is written.
+        folder: Folder of the files; it is created when a file is written.
         limit_bytes: Size at which a file is trimmed.
     """
 
@@ -43,8 +43,8 @@ class LogFiles:
     def open(self, name: str) -> int:
         """Return a descriptor that appends to a child's file; the caller closes it.
 
-        If the file cannot be opened, for example on a full disk, it is a descriptor of ``/dev/null``: a child without
-        a log still serves.
+        If the file cannot be opened, for example on a full disk, the descriptor is of ``/dev/null``, because a child
+        without a log still serves.
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -67,7 +67,7 @@ class LogFiles:
     def trim(self, name: str) -> None:
         """Move the content of a file that is over its limit to ``NAME.log.1``, and leave the file empty.
 
-        The content is copied and the file truncated, since the child holds the file open and appends to it. If the
+        The content is copied and the file is truncated, because the child holds the file open and appends to it. If the
         disk has no room for the copy, the content is dropped.
         """
         path = self.path(name)
@@ -75,7 +75,7 @@ class LogFiles:
             try:
                 shutil.copyfile(path, _previous(path))
             except OSError as error:
-                log.warning("the older half of %s is dropped: %s", path, _worded(error, path))
+                log.warning("the older content of %s is dropped: %s", path, _worded(error, path))
                 _previous(path).unlink(missing_ok=True)
             os.truncate(path, 0)
 

@@ -24,7 +24,7 @@ class NvidiaDriver:
 
 
 def has_gpu(root: Path = Path("/")) -> bool:
-    """Whether the files of the NVIDIA driver show a GPU, which can be seen without a library."""
+    """Whether the files of the NVIDIA driver show a GPU; this needs no library."""
     drivers = root / "proc/driver/nvidia/gpus"
     return (drivers.is_dir() and any(drivers.iterdir())) or any((root / "dev").glob("nvidia[0-9]*"))
 
@@ -41,7 +41,7 @@ def read_driver() -> NvidiaDriver | None:
         if not has_gpu():
             return None
         raise UsageError(
-            "nvidia-ml-py is not installed: the GPUs cannot be seen", "pip install nvidia-ml-py"
+            "nvidia-ml-py is not installed, so the GPUs cannot be seen", "pip install nvidia-ml-py"
         ) from error
     try:
         pynvml.nvmlInit()
@@ -49,11 +49,11 @@ def read_driver() -> NvidiaDriver | None:
         absent = (pynvml.NVMLError_LibraryNotFound, pynvml.NVMLError_DriverNotLoaded)
         if isinstance(error, absent) and not has_gpu():
             return None
-        raise UsageError(f"the NVIDIA driver does not answer: {error}", "does nvidia-smi work?") from error
+        raise UsageError(f"the NVIDIA driver does not answer: {error}", "check that nvidia-smi works") from error
     try:
         return NvidiaDriver(_text(pynvml.nvmlSystemGetDriverVersion()), tuple(_gpus(pynvml)))
     except pynvml.NVMLError as error:
-        raise UsageError(f"the NVIDIA driver does not answer: {error}", "does nvidia-smi work?") from error
+        raise UsageError(f"the NVIDIA driver does not answer: {error}", "check that nvidia-smi works") from error
     finally:
         pynvml.nvmlShutdown()
 

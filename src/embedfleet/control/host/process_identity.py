@@ -1,4 +1,4 @@
-"""The identity of a process: a pid is used again, and exists on other machines and in other containers too."""
+"""The identity of a process. A pid alone is not enough: it is reused, and exists in other containers too."""
 
 import os
 from pathlib import Path
@@ -7,7 +7,7 @@ _STARTED = 19  # field of /proc/PID/stat behind the name (proc(5): starttime, in
 
 
 def identity_of(pid: int) -> str:
-    """Return a text that no other process ever has; empty if there is no such process, or it is hidden from us."""
+    """Return a text that no other process with this id ever has; empty if there is none, or it is hidden."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
@@ -17,12 +17,12 @@ def identity_of(pid: int) -> str:
 
 
 def _place() -> str:
-    """Return the id of this boot of the machine, and our pid namespace."""
+    """Return the id of the machine's present boot and of this process's pid namespace."""
     return f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()} {Path('/proc/self/ns/pid').readlink()}"
 
 
 def lock_holder(lock: os.stat_result) -> int:
-    """Return the id of the process that holds a file by ``flock`` (proc(5), /proc/locks); 0 if unknown.
+    """Return the id of the process that locks a file by ``flock`` (proc(5), /proc/locks); 0 if unknown.
 
     Args:
         lock: Status of the file.

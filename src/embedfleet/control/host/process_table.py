@@ -17,7 +17,7 @@ class ProcessRow:
     Attributes:
         pid: Process id.
         parent: Process id of its parent.
-        session: Process id of the process that leads, or led, its session.
+        session: Process id of its session's leader, which may have ended.
     """
 
     pid: int
@@ -37,7 +37,7 @@ def processes() -> Iterator[ProcessRow]:
 
 
 def end_session(leader: int) -> list[int]:
-    """Kill the rest of a session whose leader has ended, and return the process ids.
+    """Kill the remaining processes of a session whose leader has ended; return their ids.
 
     The kernel does not use the leader's id again while the session has processes.
     """
@@ -65,7 +65,7 @@ def listens(pid: int, port: int) -> bool:
     """Whether a process has a socket that listens on a port of this machine.
 
     Raises:
-        PermissionError: The files of the process are hidden from us.
+        PermissionError: This user may not see the files of the process.
     """
     wanted = {f"socket:[{inode}]" for inode in _listeners(port)}
     if not wanted:

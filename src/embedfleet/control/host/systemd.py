@@ -1,7 +1,7 @@
 """The systemd unit that starts the fleet at boot: it waits for the GPUs, then runs ``up``.
 
-Docker's own restart policy is not enough: if the driver or the device list is not ready when the daemon starts, a
-container fails and is not tried again (NVIDIA/nvidia-docker issue 526, nixpkgs issue 353059).
+Docker's own restart policy is not enough: a container that starts before the driver or the device list is ready fails,
+and the daemon does not try again (NVIDIA/nvidia-docker issue 526, nixpkgs issue 353059).
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,15 +25,15 @@ def render_unit(
     """Return the text of the unit.
 
     Args:
-        program: Command that takes our verbs; its first word is the absolute path of a file.
+        program: Command that runs our verbs; its first word is an absolute path.
         folder: Folder of fleet.toml, models and image tars.
-        arguments: Arguments of ``up``; ``reload`` gets those that say where the settings are.
+        arguments: Arguments of ``up``; ``reload`` gets those of them that locate the settings.
         environment: Variables by name.
-        uuids: UUIDs of the GPUs to wait for, which the driver showed when the unit was installed.
+        uuids: UUIDs of the GPUs to wait for, which the driver showed at installation.
         wait_s: Longest wait for the GPUs, in seconds.
 
     Raises:
-        UsageError: A unit cannot name the folder.
+        UsageError: systemd cannot represent the folder's path.
     """
     file, *rest = program
     command = " ".join([_quote(file), *map(_argument, rest)])
@@ -64,7 +64,7 @@ TimeoutStopSec=infinity
 # Open files: one per client and per connection to a replica. Each process raises its limit to this.
 LimitNOFILE=524288
 KillMode=mixed
-# Even after an error in the settings: what is missing at boot, such as a mount or a port, may appear later.
+# Restart even after an error in the settings: a mount or a port that is missing at boot may appear later.
 Restart=on-failure
 RestartSec=10
 
@@ -74,12 +74,12 @@ WantedBy=multi-user.target
 
 
 def _argument(text: str) -> str:
-    """Quote a word of a command line other than the first, in which systemd would replace variables."""
+    """Quote an argument of a command line, where systemd would otherwise replace variables."""
     return _quote(text).replace("$", "$$")
 
 
 def _quote(text: str) -> str:
-    """Quote a word of a unit in double quotes, with systemd's escapes; % would start a specifier."""
+    """Put a word of a unit in double quotes, with systemd's escapes; % would start a specifier."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
     return '"' + "".join(char if char.isprintable() else _escape(char) for char in escaped) + '"'
 
@@ -90,12 +90,14 @@ def _escape(char: str) -> str:
 
 
 def _path(path: Path) -> str:
-    """Escape a path as the rest of a line, which systemd does not unquote.
+    """Escape a path that is the rest of a line, where systemd reads no quotes.
 
     Raises:
-        UsageError: Systemd would not read it as this path.
+        UsageError: systemd would not read it as this path.
     """
     text = str(path)
     if not text.isprintable() or text.strip() != text or text.endswith("\\"):
-        raise UsageError(f"a systemd unit cannot name the folder {text!r}", "rename it, or move the fleet elsewhere")
+        raise UsageError(
+            f"a systemd unit cannot contain the path {text!r}", "rename the folder, or move the fleet elsewhere"
+        )
     return text.replace("%", "%%")

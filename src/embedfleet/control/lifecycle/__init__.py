@@ -1,1 +1,1 @@
-"""Life of a child, pure: its phases, when it counts as hung, what to do next, what a failed start leaves."""
+"""The life of a child: its phases, liveness, reconciliation, and the consequences of a failed start; pure."""

@@ -1,7 +1,7 @@
-"""Decides what the failed start of a fleet leaves, for replicas that go on, go, or come back.
+"""Decides which containers stay, are removed or are put back when the start of a fleet fails.
 
-An update replaces containers that served before. If it fails, what served before must serve again. A new replica stays
-only if it serves the same model as the one that it replaced: two models must never serve side by side.
+An update replaces containers that served before. If it fails, those must serve again. A new replica stays only
+if it serves the same model as the one that it replaced: two models must never serve side by side.
 """
 
 from collections.abc import Collection, Iterable
@@ -10,15 +10,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class StartRecord:
-    """How far the start of one child got.
+    """The progress of one child's start.
 
     Attributes:
         name: Name of the child.
-        was_found: A child of this name ran before the fleet started.
-        was_stale: The child that was found differed from its spec, and was to be replaced.
-        had_other_model: The child that was found served another model than its spec says.
-        was_started: The fleet has started the child or taken it over.
-        has_served: It has inferred since then.
+        was_found: Whether a child of this name ran before the fleet started.
+        was_stale: Whether the child that was found differed from its spec, so that it had to be replaced.
+        had_other_model: Whether the child that was found served another model than its spec says.
+        was_started: Whether the fleet has started the child or taken it over.
+        has_served: Whether it has inferred since then.
     """
 
     name: str
@@ -29,8 +29,8 @@ class StartRecord:
     has_served: bool
 
     @property
-    def goes_on(self) -> bool:
-        """Whether what runs under this name goes on running when the fleet fails."""
+    def keeps_running(self) -> bool:
+        """Whether the child of this name keeps running when the fleet fails."""
         if not self.was_found:
             return False
         if not self.was_stale or not self.was_started:
@@ -40,11 +40,11 @@ class StartRecord:
 
 @dataclass(frozen=True, slots=True)
 class Leftovers:
-    """Decision about the containers of a fleet whose start failed.
+    """The decision about the containers of a fleet whose start failed.
 
     Attributes:
-        removed: Names under which the new container goes, and the one that was set aside comes back, if there is one.
-        superseded: Names whose container that was set aside goes, because the new one serves in its place.
+        removed: Names whose new container is removed; the one that was set aside, if any, is put back.
+        superseded: Names whose former container is removed, because the new one serves in its place.
     """
 
     removed: frozenset[str]
@@ -52,18 +52,18 @@ class Leftovers:
 
 
 def leftovers(records: Iterable[StartRecord], set_aside: Collection[str]) -> Leftovers:
-    """Decide which containers a failed start leaves.
+    """Decide which containers are removed after a failed start.
 
     Args:
-        records: The fleet's containers.
-        set_aside: Names whose former container was set aside.
+        records: Records of the fleet's containers.
+        set_aside: Original names of the containers that were set aside.
     """
     started = [record for record in records if record.was_started]
     return Leftovers(
         removed=frozenset(
             record.name
             for record in started
-            if not record.goes_on or (record.name in set_aside and not record.has_served)
+            if not record.keeps_running or (record.name in set_aside and not record.has_served)
         ),
-        superseded=frozenset(record.name for record in started if record.goes_on and record.has_served),
+        superseded=frozenset(record.name for record in started if record.keeps_running and record.has_served),
     )

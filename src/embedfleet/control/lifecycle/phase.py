@@ -1,4 +1,4 @@
-"""Phases of a child's life, and the events that lead from one to the next, as a table."""
+"""Phases of a child's life, and a table of the events that lead from one to the next."""
 
 from enum import StrEnum
 
@@ -7,11 +7,11 @@ class Phase(StrEnum):
     """Phase of a child's life."""
 
     PENDING = "pending"  # never started
-    STARTING = "starting"  # runs, and loads
+    STARTING = "starting"  # runs, but does not listen yet
     READY = "ready"  # listens
-    BACKOFF = "backoff"  # died; is started again after a wait
-    STOPPING = "stopping"  # was told to end
-    STOPPED = "stopped"  # ended as it was told to
+    BACKOFF = "backoff"  # has ended; is started again after a wait
+    STOPPING = "stopping"  # was told to end, and has not ended yet
+    STOPPED = "stopped"  # has ended as it was told to
 
 
 class PhaseEvent(StrEnum):
@@ -38,7 +38,7 @@ TRANSITIONS: dict[Phase, dict[PhaseEvent, Phase]] = {
 
 
 def follow(phase: Phase, event: PhaseEvent) -> Phase:
-    """The phase after an event.
+    """Return the phase after an event.
 
     Raises:
         ValueError: The event cannot happen in this phase, which is a bug of the caller.

@@ -1,4 +1,4 @@
-"""The step from the children that should run and those that do to what must be done, without a clock of its own."""
+"""Decides which children to start and stop, from those that should run and those that do; it has no clock."""
 
 from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
@@ -14,7 +14,7 @@ class Backoff:
     Attributes:
         first_s: Wait after the first death, in seconds; it doubles with each further death.
         longest_s: Longest wait, in seconds.
-        stable_s: Time in which a child must have been ready for its count of deaths to start anew, in seconds.
+        stable_s: Time for which a child must have been ready so that its count of deaths starts again, in seconds.
     """
 
     first_s: float = 0.5
@@ -22,7 +22,7 @@ class Backoff:
     stable_s: float = 60.0
 
     def wait_s(self, deaths: int) -> float:
-        """The wait after this many deaths in a row, in seconds."""
+        """Return the wait after this many deaths in a row, in seconds."""
         return float(min(self.longest_s, self.first_s * 2.0 ** min(deaths - 1, 30)))
 
 
@@ -32,9 +32,9 @@ class Observed:
 
     Attributes:
         phase: Its phase.
-        since: When it entered that phase, in seconds.
-        deaths: Deaths in a row.
-        restarts: Restarts ever.
+        since: Time when it entered that phase, in seconds.
+        deaths: Number of deaths in a row.
+        restarts: Number of all restarts.
     """
 
     phase: Phase = Phase.PENDING
@@ -43,7 +43,7 @@ class Observed:
     restarts: int = 0
 
     def after(self, event: PhaseEvent, now: float, backoff: Backoff) -> "Observed":
-        """The child after an event."""
+        """Return the phase and history after an event."""
         phase = follow(self.phase, event)
         deaths = self.deaths
         if event is PhaseEvent.EXIT and phase is Phase.BACKOFF:
@@ -70,7 +70,7 @@ class Stop:
 def reconcile(
     wanted: AbstractSet[str], observed: Mapping[str, Observed], now: float, backoff: Backoff
 ) -> Iterator[Start | Stop]:
-    """Yield the orders that bring the children to what is wanted; none once they are there.
+    """Yield the orders that lead from the observed children to the wanted ones; none if they match.
 
     Args:
         wanted: Names of the children that should run.
@@ -89,11 +89,11 @@ def reconcile(
 
 
 def due_at(child: Observed, backoff: Backoff) -> float:
-    """When to start a child that is in backoff, in seconds."""
+    """Return the time at which to start a child that is in backoff, in seconds."""
     return child.since + backoff.wait_s(child.deaths)
 
 
 def next_due(observed: Mapping[str, Observed], backoff: Backoff) -> float | None:
-    """When the next child in backoff is to be started, in seconds; None if there is none."""
+    """Return the time at which to start the next child in backoff, in seconds; None if there is none."""
     waiting = [due_at(child, backoff) for child in observed.values() if child.phase is Phase.BACKOFF]
     return min(waiting, default=None)

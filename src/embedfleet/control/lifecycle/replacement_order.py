@@ -5,13 +5,13 @@ from collections.abc import Set as AbstractSet
 
 
 def held_back(stale: Sequence[str], neighbours: Mapping[str, bool], serving: AbstractSet[str]) -> set[str]:
-    """Names of the replicas that must not be replaced now.
+    """Return the names of the replicas that must not be replaced now.
 
-    The first one may be replaced once every neighbour has inferred; a drained neighbour is not waited for. The last one
-    stays while all its neighbours are drained, because nobody else would serve.
+    The first stale one may be replaced once every neighbour that is not drained serves. The last one stays while all
+    its neighbours are drained, because nothing else would serve.
 
     Args:
-        stale: Names of the replicas that are to be replaced, in order.
+        stale: Names of the replicas that must be replaced, in order.
         neighbours: Whether each of the other replicas is drained, by name.
         serving: Names of the replicas that serve.
     """

@@ -1,7 +1,7 @@
-"""The digest of a model folder, which tells apart two folders of one name, or one folder at two times.
+"""The digest of a model folder's content, which differs for another model and after a change of the folder.
 
-Small files are read whole. Of a large file, which holds weights, the size and samples are read: to read gigabytes at
-every start would take longer than everything else. Training changes nearly every weight, so another model differs in
+Small files are read whole. Of a large file, which holds weights, the size and samples are read, because reading
+gigabytes would take longer than the rest of a start. Training changes nearly every weight, so another model differs in
 nearly every sample. Times and inodes are left out: a copy of a model is the same model.
 """
 
@@ -18,9 +18,9 @@ _IGNORED = {".md", ".gitattributes"}  # notes do not change what is computed
 
 
 def digest_folder(folder: Path) -> str:
-    """Return the digest of the files in a folder, by name and content, without hidden files and notes; never fails.
+    """Return the digest of a folder's files, by name and content, without hidden files and notes; never fails.
 
-    A file that cannot be read counts as unreadable; the digest changes once it can be read.
+    An unreadable file contributes its error number; the digest changes once the file can be read.
     """
     digest = hashlib.sha256()
     for name, file in sorted(_files(folder)):
@@ -29,7 +29,7 @@ def digest_folder(folder: Path) -> str:
 
 
 def _files(folder: Path) -> Iterator[tuple[str, Path]]:
-    """Yield the files by their names below the folder; links are followed, as a hub snapshot needs, but no circle."""
+    """Yield the files with their paths below the folder; links are followed, as a hub snapshot needs, except circles."""
     seen: set[str] = set()
     for above, folders, names in os.walk(folder, followlinks=True):
         seen.add(os.path.realpath(above))
@@ -53,10 +53,10 @@ def _digest(file: Path) -> str:
 
 
 def _samples(stream: BinaryIO, size: int) -> Iterator[bytes]:
-    """Yield the head, which holds the names and shapes of tensors, one sample of each stretch after it, and the tail.
+    """Yield the beginning, which names the tensors and their shapes, one sample of each stretch, and the end.
 
-    The place of a sample in its stretch is pseudo-random and follows from the size alone. With a fixed step, all
-    samples could miss the same tensor of every layer.
+    The place of a sample in its stretch is pseudo-random and depends on the file's size alone. With a fixed step, all
+    samples could miss the same tensor in every layer.
     """
     yield stream.read(1 << 20)
     chance, stretch = random.Random(size), size // _SAMPLES  # noqa: S311 - not a secret

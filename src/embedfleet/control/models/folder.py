@@ -1,6 +1,6 @@
-"""The content of a model folder on the disk: its files, their JSON, and the shapes of its tensors.
+"""The content of a model folder on the disk: its files, their JSON values, and the shapes of its tensors.
 
-Nothing is judged here; `tei.folder` decides what TEI makes of it.
+Nothing is judged here; `tei.folder` makes TEI's verdict on it.
 """
 
 import json
@@ -31,7 +31,7 @@ _LARGEST_HEADER = 100_000_000  # bytes of a safetensors header, the limit of its
 _MOST_FILES = 10_000  # files of one folder that are listed
 _READ = (".json", ".safetensors", ".bin", ".onnx", ".model", ".txt", ".pt")
 _DEEPEST = 2
-_NOT_READ = {TOKENIZER, VOCABULARY, ADDED_TOKENS}  # large files of which only the names matter
+_NOT_READ = {TOKENIZER, VOCABULARY, ADDED_TOKENS}  # large files whose names alone matter
 
 Value = TypeVar("Value")
 
@@ -43,16 +43,15 @@ class ModelFolder:
     Attributes:
         path: Path of the folder.
         sizes: Size of every file in bytes; -1 for a broken link, or a file that may not be read.
-        json: Values of JSON files.
-        broken: Why a JSON file cannot be read, by file.
-        odd: JSON files that Python reads and Rust does not, because of a BOM or a repeated key.
+        json: Value of each JSON file.
+        broken: Reason why a JSON file cannot be read, by file.
+        odd: JSON files that Python reads and TEI's Rust reader does not, because of a byte order mark or a repeated key.
         pointers: Files that are git-lfs pointers.
-        zipped: Files that begin as a zip does, such as PyTorch's pickles since 1.6.
+        zipped: Files that begin like a zip file, such as PyTorch's pickles since 1.6.
         outside: Targets of links that lead outside the folder, by file.
         tensors: Shapes by tensor, by safetensors file.
-        tokenizer: Text of the ``tokenizer.json`` that should be there; empty if the file is right. `with_tokenizer`
-            sets it.
-        no_tokenizer: Why no tokenizer can be made; empty if one can be.
+        tokenizer: Text that ``tokenizer.json`` should have; empty if the file is right. `with_tokenizer` sets it.
+        no_tokenizer: Reason why no tokenizer can be made; empty if one can.
     """
 
     path: Path
@@ -120,7 +119,7 @@ def below(folder: ModelFolder, path: str) -> ModelFolder:
 
 
 def with_tokenizer(folder: ModelFolder) -> ModelFolder:
-    """Return the folder with the tokenizer that the libraries would use, made of slow files or changed by other files."""
+    """Add the text of the tokenizer that the libraries would use, where ``tokenizer.json`` is missing or differs."""
     kind = (folder.values(CONFIG) or {}).get("model_type")
     lowers = any((folder.values(name) or {}).get("do_lower_case") is True for name in SENTENCE_BERT_CONFIGS)
     try:
@@ -137,7 +136,7 @@ def _from(values: Mapping[str, Value], start: str) -> dict[str, Value]:
 
 
 def _files(path: Path) -> Iterator[tuple[str, Path]]:
-    """Yield the files down to the depth of modules, without hidden ones."""
+    """Yield the files that are not hidden, down to the depth of modules."""
     for above, folders, names in os.walk(path, followlinks=True):
         depth = len(Path(above).relative_to(path).parts)
         folders[:] = sorted(name for name in folders if name[0] != "." and depth < _DEEPEST)
@@ -174,7 +173,7 @@ def _is_json(name: str, size: int) -> bool:
 
 
 def _read_json(file: Path) -> tuple[Any, bool, str]:
-    """Return the value of a file, whether Python reads it and Rust does not, and why neither can."""
+    """Read a JSON file; return its value, whether only Python can read it, and why neither Python nor Rust can."""
     twice = False
 
     def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -184,7 +183,7 @@ def _read_json(file: Path) -> tuple[Any, bool, str]:
         return values
 
     def refuse(word: str) -> NoReturn:
-        raise ValueError(f"{word} is no number in JSON")
+        raise ValueError(f"{word} is not a number in JSON")
 
     try:
         content = file.read_bytes()

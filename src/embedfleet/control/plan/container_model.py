@@ -1,4 +1,4 @@
-"""The model folder that containers of a service are given."""
+"""The model folder of a service whose replicas are containers."""
 
 from pathlib import Path
 

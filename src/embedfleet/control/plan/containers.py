@@ -24,7 +24,7 @@ from embedfleet.control.tei.model import TeiModel
 
 _GATEWAY_PORT = 8080  # inside the container, where the gateway is not root
 _GATEWAY_FOLDER = "/run/embedfleet"  # the gateway's folder as the container sees it
-_GATEWAY_MODEL = "/tmp/model.json"  # noqa: S108 - inside the container; tells a restarted gateway which model it had
+_GATEWAY_MODEL = "/tmp/model.json"  # noqa: S108 - inside the container; keeps the model for a restarted gateway
 _ANYBODY = "666"  # mode of the admin socket; the folder above keeps others out
 
 
@@ -32,8 +32,7 @@ def replica_containers(settings: Settings, machine: Machine, placement: Placemen
     """Return the replicas of a service as containers.
 
     Raises:
-        UsageError: A container cannot be given the model, a GPU has no image, or the release of TEI cannot do what
-            the options ask for.
+        UsageError: A container cannot get the model, a GPU has no image, or the release of TEI lacks an option.
     """
     return [_replica(settings, machine, placement, number) for number in range(len(placement.devices))]
 
@@ -78,7 +77,7 @@ def _replica(settings: Settings, machine: Machine, placement: Placement, number:
 
 
 def _model_mounts(settings: Settings, model: Path, found: TeiModel | None) -> list[Mount]:
-    """Mount the model folder at the path that it has outside, since people's scripts name that path."""
+    """Mount the model folder at its path outside the container, because users' scripts name that path."""
     if found is None or found.assembly is None:
         return [Mount(str(model), str(model))]
     instead = assemblies_folder(settings) / found.assembly.key
@@ -87,7 +86,7 @@ def _model_mounts(settings: Settings, model: Path, found: TeiModel | None) -> li
 
 
 def _reading(options: EngineOptions, found: TeiModel | None) -> str:
-    """Return the settings that change a model's vectors, as ``name=value`` words; empty if all are the defaults."""
+    """Return the settings that change a model's vectors, as ``name=value`` words; empty if all have their defaults."""
     stated = {
         "pooling": "" if options.pooling == "auto" else options.pooling,
         "prompt-name": options.default_prompt_name,
@@ -100,8 +99,8 @@ def _reading(options: EngineOptions, found: TeiModel | None) -> str:
 def gateway_container(settings: Settings, service: Service) -> ContainerSpec:
     """Return the gateway of a service as a container.
 
-    Its arguments do not list the replicas. The gateway reads those from the shared folder, so that it need not be
-    replaced when they change.
+    Its arguments do not list the replicas: the gateway reads them from the shared folder, so that a change of replicas
+    does not replace it.
     """
     fleet = settings.fleet
     flags: tuple[str, ...] = ("gateway", "--respawn", "--host=0.0.0.0", f"--port={_GATEWAY_PORT}")

@@ -1,4 +1,4 @@
-"""Command-line flags of the verbs that a plan starts, made from the settings."""
+"""Command-line flags of the processes in a plan, made from the settings."""
 
 from dataclasses import fields
 from typing import Any
@@ -19,7 +19,7 @@ def common_flags(settings: Settings, service: Service) -> tuple[str, ...]:
 
 
 def changed_flags(record: type, values: Any) -> tuple[str, ...]:  # noqa: ANN401 - an instance of `record`
-    """Return a flag for each option that differs from its default, as one word, since a value may begin with a dash."""
+    """Return a flag for each option that differs from its default, as one word: a value may begin with a dash."""
     known = options_of(record)
     flags: list[str] = []
     for item in fields(record):

@@ -1,4 +1,4 @@
-"""Which GPUs a fleet may use, and which image family serves on each."""
+"""The GPUs that a fleet may use, and the image family for each."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ def usable_gpus(settings: Settings, gpus: Sequence[Gpu]) -> tuple[Gpu, ...]:
     """Return the GPUs that the fleet may use.
 
     Args:
-        settings: The settings in force; ``gpu`` may name the type that the machine must have.
+        settings: Settings in force; ``gpu`` may name the type that the machine must have.
         gpus: All GPUs of the machine.
 
     Raises:
@@ -26,8 +26,8 @@ def usable_gpus(settings: Settings, gpus: Sequence[Gpu]) -> tuple[Gpu, ...]:
         return ()
     if not gpus:
         raise UsageError(
-            f"{wanted} is asked for, but no NVIDIA driver shows a GPU on this machine",
-            "install the driver (nvidia-smi must work), or leave the type away to serve from the CPU",
+            f"the settings ask for {wanted}, but no NVIDIA driver shows a GPU on this machine",
+            "install the driver (nvidia-smi must work), or omit the type to serve from the CPU",
         )
     for service in settings.services:
         for gpu in used_gpus(service, gpus):
@@ -35,7 +35,7 @@ def usable_gpus(settings: Settings, gpus: Sequence[Gpu]) -> tuple[Gpu, ...]:
                 raise UsageError(
                     f"{wanted} has compute capability {family.capability / 10}, but GPU {gpu.index} of this machine is"
                     f" a {gpu.name} with {gpu.capability / 10}",
-                    "leave the type away to take what the machine has, or choose GPUs with `devices`",
+                    "omit the type to use the GPUs of the machine, or choose GPUs with `devices`",
                 )
     return tuple(gpus)
 
@@ -73,6 +73,6 @@ def family_for(settings: Settings, service: Service, gpu: Gpu | None) -> GpuFami
     if service.options.image and settings.fleet.gpu in {"auto", ""}:
         try:
             return family_of(gpu)
-        except UsageError:  # the image that is set may well run on this GPU
+        except UsageError:  # the image in the settings may run on this GPU
             return GpuFamily("other", gpu.capability, "", ())
     return family_of(gpu)

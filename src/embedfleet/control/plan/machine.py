@@ -1,4 +1,4 @@
-"""The facts about a machine from which a plan is made."""
+"""The facts about a machine that decide the plan."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from embedfleet.control.tei.model import TeiModel
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """The part of a survey that decides what a fleet consists of.
+    """The part of a survey that decides the children of a fleet.
 
     Attributes:
         cores: Cores that the fleet may use.
@@ -18,7 +18,7 @@ class Machine:
         has_own_image: Whether this project's image is in the daemon or in a tar, so that a gateway can be a container.
         can_reach_containers: Whether this process can connect to the address of a container. If it cannot, or if the
             gateway runs outside containers, replicas are published on the loopback address.
-        tei_models: What TEI makes of the model folder, by service.
+        tei_models: Model folders as TEI gets them, by service.
         model_digests: Digest of the content of the model folder, by service.
     """
 

@@ -1,13 +1,13 @@
 """The text of nginx's configuration; pure.
 
-It has the directives of the script that this project replaces, and additions with their reasons.
+It holds the directives of the shell script that this project replaces, and additions with their reasons.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 FILES = 8192
-"""Files that an nginx worker may have open, unless the machine grants fewer."""
+"""Number of files that an nginx worker may have open, unless the machine allows fewer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,14 +17,14 @@ class Site:
     Attributes:
         service: Name of the service.
         upstream: Name of the upstream.
-        listen: Port, or address and port.
-        servers: ``host:port`` of each replica that may get requests.
-        resting: ``host:port`` and reason of each replica that gets none. If there are no others, they are listed as
+        listen: Port, or address and port, to listen on.
+        servers: Addresses (``host:port``) of the replicas that may get requests.
+        resting: Addresses of the replicas that get none, each with the reason. If no others exist, these are listed as
             down: nginx then answers 502, whereas it refuses an upstream without servers.
         payload_limit_bytes: Largest request body, which is TEI's own limit.
         response_timeout_s: Longest wait for a replica's reply, in seconds.
-        access_log: File for one JSON object per request.
-        generation: Answer of /livez, by which a reload is seen to have taken effect.
+        access_log: Path of the access log, which gets one JSON object per request.
+        generation: Answer of /livez, which shows that a reload has taken effect.
     """
 
     service: str
@@ -51,7 +51,7 @@ def render_site(site: Site) -> str:
 
 def _log_format(site: Site, log: str) -> str:
     return f"""\
-# Made by embedfleet, and again whenever a replica comes or goes: changes made here are lost.
+# Made by embedfleet, and made again whenever a replica comes or goes: changes made here are lost.
 
 # One JSON object per request: its cost, the replica that answered, and those that were tried before.
 log_format {log} escape=json '{{'
@@ -136,8 +136,8 @@ def render_main(folder: str, site_file: str, *, files: int = FILES, test: bool =
     Args:
         folder: Folder for the files that nginx writes.
         site_file: Absolute path of the site's file.
-        files: Files that a worker may have open.
-        test: Whether ``nginx -t`` alone reads it, while another nginx runs in the folder.
+        files: Number of files that a worker may have open.
+        test: Whether only ``nginx -t`` reads it, while another nginx runs in the folder.
     """
     pid = "candidate.pid" if test else "nginx.pid"
     return f"""\

@@ -1,4 +1,4 @@
-"""Where the replicas of each service run: on which substrate, on which GPU, with which share of the cores."""
+"""The placement of each service's replicas: their substrate, GPUs and share of the cores."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,11 +14,11 @@ Substrate = Literal["process", "docker", "remote"]
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Where one service runs.
+    """The placement of one service.
 
     Attributes:
-        service: The service.
-        substrate: What its replicas run on.
+        service: Settings of the service.
+        substrate: Substrate of its replicas.
         devices: The GPU of each replica, None for the CPU; empty if the replicas are servers elsewhere.
         is_balancer_in_container: Whether the balancer is a container.
         is_published: Whether replicas in containers are published on the loopback address.
@@ -49,7 +49,7 @@ def place(settings: Settings, machine: Machine) -> list[Placement]:
 
 
 def _place(service: Service, devices: tuple[Gpu | None, ...], machine: Machine, replicas: int) -> Placement:
-    """Place one service of a fleet that has so many replicas on this machine."""
+    """Place one service; ``replicas`` counts those of the whole fleet on this machine."""
     in_container = is_balancer_in_container(service, machine.gpus, has_own_image=machine.has_own_image)
     return Placement(
         service,
@@ -67,7 +67,7 @@ def _place(service: Service, devices: tuple[Gpu | None, ...], machine: Machine, 
 
 
 def substrate_of(service: Service, gpus: Sequence[Gpu]) -> Substrate:
-    """Return what the replicas of a service run on."""
+    """Return the substrate of a service's replicas."""
     if isinstance(service.options.replicas, tuple):
         return "remote"
     if service.options.driver == "auto":
@@ -79,9 +79,9 @@ def is_balancer_in_container(service: Service, gpus: Sequence[Gpu], *, has_own_i
     """Whether the balancer of a service is a container.
 
     Args:
-        service: The service.
+        service: Settings of the service.
         gpus: GPUs that the fleet may use.
-        has_own_image: Whether this project's image can be had; a gateway needs it, nginx does not.
+        has_own_image: Whether this project's image is available; a gateway needs it, nginx does not.
     """
     if service.options.balancer_in != "auto":
         return service.options.balancer_in == "container"
@@ -91,7 +91,7 @@ def is_balancer_in_container(service: Service, gpus: Sequence[Gpu], *, has_own_i
 def needs_docker(settings: Settings, gpus: Sequence[Gpu]) -> bool:
     """Whether any replica or balancer of the fleet is a container on this machine.
 
-    An own image makes no difference: without a replica in a container, ``auto`` puts no gateway into one.
+    This project's image makes no difference: ``auto`` puts a gateway into a container only if replicas are containers.
     """
     return any(
         substrate_of(service, gpus) == "docker" or is_balancer_in_container(service, gpus, has_own_image=False)
@@ -115,9 +115,9 @@ def devices_of(service: Service, gpus: Sequence[Gpu]) -> tuple[Gpu | None, ...]:
 
 
 def replica_count(wanted: int | str, *, gpus: int = 0) -> int:
-    """Return the number of replicas: as set, else one per GPU, or two without a GPU.
+    """Return the number of replicas: as set, else one per GPU, else two.
 
-    Two, so that one can die, be restarted or be busy with a long batch while the other answers.
+    With two, one can die, be restarted or be busy with a long batch while the other answers.
     """
     return (gpus or 2) if isinstance(wanted, str) else wanted
 
@@ -130,8 +130,8 @@ def assign(count: int, gpus: Sequence[Gpu]) -> list[Gpu | None]:
 def worker_threads(wanted: int | str, *, replicas: int, cores: int) -> int:
     """Return the cores of one replica: as set, else an equal share for each replica of the service, at least one.
 
-    Services do not share the cores among themselves: if both are busy the kernel does that, and if one is idle the
-    other uses all cores.
+    Each service may use all cores: the kernel shares them between busy services, and an idle one leaves them to the
+    others.
     """
     return max(1, cores // replicas) if isinstance(wanted, str) else wanted
 
@@ -140,7 +140,7 @@ def tokenization_workers(wanted: int | str, *, replicas: int, cores: int) -> int
     """Return the tokenizer workers of one container: as set, else a share of the cores, from 1 to 64.
 
     Args:
-        wanted: The setting.
+        wanted: Setting ``tokenization_workers``.
         replicas: Replicas of the whole fleet on this machine.
         cores: Cores that the fleet may use.
     """

@@ -1,7 +1,6 @@
-"""The plan of a fleet: the spec of every child, made from the settings and the facts about the machine.
+"""The plan of a fleet, which is the spec of every child, made from the settings and the facts about the machine.
 
-The decisions follow each other in one direction: `placement` gives each replica its device, then `containers` and
-`processes` make the specs.
+First `placement` gives each replica its device, then `containers` and `processes` make the specs.
 """
 
 from collections.abc import Sequence
@@ -20,12 +19,12 @@ def make_plan(settings: Settings, machine: Machine, *, sockets: Path) -> list[Ch
     """Return every child of the fleet, in the order in which they are started.
 
     Args:
-        settings: The settings in force.
-        machine: The facts about the machine.
+        settings: Settings in force.
+        machine: Facts about the machine.
         sockets: Folder for the admin sockets of gateways that are processes.
 
     Raises:
-        UsageError: The settings and the machine do not go together, or two children would have the same name.
+        UsageError: The settings do not suit the machine, or two children would have the same name.
     """
     children = [
         child for placement in place(settings, machine) for child in _children(settings, machine, placement, sockets)
@@ -34,8 +33,8 @@ def make_plan(settings: Settings, machine: Machine, *, sockets: Path) -> list[Ch
     for child in children:
         if owners[child.name] != child.service:
             raise UsageError(
-                f"{child.name} is of services.{owners[child.name]} and of services.{child.service}",
-                f"set another services.{child.service}.upstream, or name the service otherwise",
+                f"services.{owners[child.name]} and services.{child.service} both make {child.name}",
+                f"set another services.{child.service}.upstream, or rename the service",
             )
     return children
 
@@ -45,7 +44,7 @@ def _children(settings: Settings, machine: Machine, placement: Placement, socket
     replicas = _replicas(settings, machine, placement)
     balancer = _balancer(settings, placement, sockets)
     # nginx in a container finds the replicas by name, and does not start if the network does not know a name yet.
-    # A balancer that is a process has no such need, and the earlier it starts the better.
+    # A balancer that is a process needs none of that, so it starts first.
     return [*replicas, balancer] if isinstance(balancer, ContainerSpec) else [balancer, *replicas]
 
 
@@ -74,7 +73,7 @@ def _balancer(settings: Settings, placement: Placement, sockets: Path) -> ChildS
         return nginx_process(settings, service) if is_nginx else gateway_process(settings, service, sockets)
     if placement.substrate == "process":
         raise UsageError(
-            f"services.{service.name}.balancer_in is container, but its replicas are processes of this machine",
-            "leave balancer_in away, or set driver to docker",
+            f"services.{service.name}.balancer_in is container, but its replicas are processes on this machine",
+            "omit balancer_in, or set driver to docker",
         )
     return nginx_container(settings, service) if is_nginx else gateway_container(settings, service)

@@ -1,4 +1,4 @@
-"""The specs of a fleet's children: a process, a container, or a server that somebody else runs."""
+"""The specs of a fleet's children: processes, containers, and servers that somebody else runs."""
 
 import hashlib
 import json
@@ -16,7 +16,7 @@ class ChildSpec:
     Attributes:
         name: Unique name, such as ``embedder-0``, ``bge-embedder-tei-0`` or ``nginx-embedder-lb``.
         service: Name of the service that the child belongs to.
-        kind: Whether the child serves a model or spreads requests.
+        kind: Role of the child: a replica serves a model, a balancer spreads requests.
     """
 
     name: str
@@ -26,10 +26,10 @@ class ChildSpec:
 
 @dataclass(frozen=True, slots=True)
 class ProcessSpec(ChildSpec):
-    """A process: a verb of our own command line with its flags.
+    """A child that is a process: a verb of our own command line with its flags.
 
     Attributes:
-        arguments: The verb and its flags.
+        arguments: Verb and its flags.
         admin: Path of a gateway's admin socket; empty for other processes.
         listens: Address and port of the socket that the fleet holds for a gateway; None for other processes.
     """
@@ -41,7 +41,7 @@ class ProcessSpec(ChildSpec):
 
 @dataclass(frozen=True, slots=True)
 class RemoteSpec(ChildSpec):
-    """A server that somebody else starts and stops."""
+    """A child that is a server, which somebody else starts and stops."""
 
     url: str = ""
 
@@ -57,13 +57,13 @@ class Mount:
 
 @dataclass(frozen=True, slots=True)
 class ContainerSpec(ChildSpec):
-    """A container; its name is the container's.
+    """A child that is a container; the child's name is the container's.
 
     The names of the fields are part of the fingerprint: a renamed field makes the next release replace every container.
 
     Attributes:
         image: Reference of the image.
-        tars: Files that may hold the image, the likeliest first.
+        tars: Tars that may hold the image, the likeliest first.
         arguments: Words after the entrypoint.
         entrypoint: Program in place of the image's own; empty for the image's own.
         environment: Variables by name.
@@ -71,10 +71,10 @@ class ContainerSpec(ChildSpec):
         network: Name of the Docker network.
         gpu: UUID of the container's only GPU; empty for none.
         port: Port that it listens on inside.
-        publish: Address and port on the host; port 0 for any; None if the container is reached by its own address.
+        publish: Published address and port of the host, port 0 for any free one; None if it is not published.
         model: Path of the folder that a replica serves, or ``builtin``.
-        weights: Digest of the folder's content.
-        reading: Settings that change what a replica computes with the folder.
+        weights: Digest of that folder's content.
+        reading: Settings that change what a replica computes from the folder.
     """
 
     image: str = ""
@@ -93,27 +93,27 @@ class ContainerSpec(ChildSpec):
 
     @property
     def computes(self) -> str:
-        """Everything that a replica's answers depend on: replicas that differ here must never serve side by side.
+        """Everything that a replica's answers depend on; replicas that differ in it must never serve side by side.
 
-        It includes the last part of the folder's path, since a replica reports its model by that name.
+        It includes the last part of the folder's path, because a replica reports its model by that name.
         """
         return f"{PurePath(self.model).name} {self.weights} {self.reading}".strip()
 
     @property
     def sees_folder_as_it_is(self) -> bool:
-        """Whether the replica gets nothing that was derived from the model folder when the fleet was started."""
+        """Whether the replica gets the model folder itself, and no correction that was derived from it at the start."""
         return " tei=" not in f" {self.reading}" and all(
             mount.source == self.model for mount in self.mounts if mount.target == self.model
         )
 
     @property
     def address(self) -> str:
-        """``name:port``, by which containers on the network reach it."""
+        """``name:port`` under which containers on the network reach it."""
         return f"{self.name}:{self.port}"
 
     @property
     def fingerprint(self) -> str:
-        """A digest of everything that makes a running container this one, except where its image came from."""
+        """Digest of all fields except the tars; a container with another digest must be replaced."""
         content = {key: value for key, value in asdict(self).items() if key != "tars"}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 

@@ -1,4 +1,4 @@
-"""Folders below the state folder that containers see."""
+"""Paths of the folders below the state folder that containers see, and of the files in them."""
 
 from pathlib import Path
 

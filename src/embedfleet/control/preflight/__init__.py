@@ -1,1 +1,1 @@
-"""The survey of the machine and the checks before a fleet is started."""
+"""The survey of the machine, and the checks before a fleet is started."""

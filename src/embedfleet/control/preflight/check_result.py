@@ -1,4 +1,4 @@
-"""The result of one check of the doctor, and the refusal to start a fleet while a check is blocked."""
+"""The result of one check before a start, and the refusal to start while a check is blocked."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,9 +15,9 @@ class CheckResult:
 
     Attributes:
         id: Stable name of the check, for programs.
-        state: Whether the fleet can start, can start with trouble to come, or cannot start.
-        message: The finding.
-        hint: What to do about it; empty if nothing is wrong.
+        state: Outcome: ``ok``, ``warn`` if the fleet can start but may have trouble, ``blocked`` if it cannot start.
+        message: Finding of the check.
+        hint: Remedy; empty if nothing is wrong.
     """
 
     id: str
@@ -37,7 +37,7 @@ def warning(name: str, message: str, hint: str) -> CheckResult:
 
 
 def blocked(name: str, error: UsageError | FleetError) -> CheckResult:
-    """Return the result of a check that found why the fleet cannot start."""
+    """Return the result of a check that found a reason why the fleet cannot start."""
     return CheckResult(name, "blocked", error.message, error.hint)
 
 
@@ -50,5 +50,7 @@ def refuse_blocked(checks: Sequence[CheckResult]) -> None:
     found = [check for check in checks if check.state == "blocked"]
     if found:
         lines = [f"{check.id}: {check.message}" + (f" ({check.hint})" if check.hint else "") for check in found]
-        count = "1 thing is" if len(found) == 1 else f"{len(found)} things are"
-        raise UsageError(f"{count} in the way\n  " + "\n  ".join(lines), "`embedfleet doctor` shows every check")
+        count = "1 problem keeps" if len(found) == 1 else f"{len(found)} problems keep"
+        raise UsageError(
+            f"{count} the fleet from starting\n  " + "\n  ".join(lines), "`embedfleet doctor` shows every check"
+        )

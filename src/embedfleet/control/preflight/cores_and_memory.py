@@ -1,4 +1,4 @@
-"""Checks of the cores and the memory of the machine, or of the container or systemd unit around this process."""
+"""Checks of the cores and memory that the machine, or a container or systemd unit, grants this process."""
 
 import math
 from collections.abc import Sequence
@@ -13,13 +13,13 @@ from embedfleet.control.tei.weights import weights_bytes
 from embedfleet.system.cgroup import Memory
 
 _BUILTIN_BYTES = 90_900_000  # weights of all-MiniLM-L6-v2
-_PROCESS_BYTES = 50_000_000  # memory of a replica besides its weights: a low guess
-_SMALLEST = 4  # weights in the smallest precision take at least their size divided by this
+_PROCESS_BYTES = 50_000_000  # memory of a replica besides its weights: a low estimate
+_SMALLEST = 4  # weights in the smallest precision take their size divided by this
 
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """The approximate memory that the replicas of a service need.
+    """The memory that the replicas of a service need, approximately.
 
     Attributes:
         service: Name of the service.
@@ -35,38 +35,38 @@ class Need:
 
     @property
     def total_bytes(self) -> int:
-        """Memory of all replicas together."""
+        """Memory of all replicas together, in bytes."""
         return self.weights_bytes * self.copies + self.replicas * _PROCESS_BYTES
 
 
 def check_cores(resources: Resources) -> CheckResult:
-    """Report how many cores the replicas share, and which limit that number comes from."""
+    """Report the number of cores that the replicas share, and the limit that sets it."""
     allowed, quota = resources.allowed_cores, resources.cpu_quota
     if quota is not None and math.ceil(quota.cores) < allowed:
         count, reason = max(1, math.ceil(quota.cores)), f": {quota.source} allows {quota.cores:g}"
     else:
         is_pinned = allowed < resources.machine_cores
-        count, reason = allowed, ": this process may run on no others (taskset, cpuset)" if is_pinned else ""
+        count, reason = allowed, ": this process may not run on the others (taskset, cpuset)" if is_pinned else ""
     return CheckResult("cores", "ok", f"{count} of {resources.machine_cores} cores{reason}")
 
 
 def needs_of(settings: Settings, survey: Survey) -> list[Need]:
-    """Return the needs of the services whose replicas are processes; containers have limits of their own."""
+    """Return the memory needs of services whose replicas are processes; containers have limits of their own."""
     gpus = survey.machine.gpus
     services = [service for service in settings.services if substrate_of(service, gpus) == "process"]
     return [_need(service, survey) for service in services if not service.engine.device.startswith("cuda")]
 
 
 def check_memory(needs: Sequence[Need], memories: Sequence[Memory]) -> CheckResult:
-    """Check that the replicas fit into the memory that is left.
+    """Check that the replicas fit into the free memory.
 
     Args:
-        needs: Needs of the services.
-        memories: Every memory that holds all of them, such as the machine's and a container's.
+        needs: Memory needs of the services.
+        memories: Every limit that applies to all of them, such as the machine's and a container's.
     """
     needed = sum(need.total_bytes for need in needs)
     detail = ", ".join(f"{need.service} {_gb(need.total_bytes)}" for need in needs)
-    hint = "give it more (docker run --memory, MemoryMax=, limits.memory), or take fewer replicas or a smaller model"
+    hint = "give it more (docker run --memory, MemoryMax=, limits.memory), or use fewer replicas or a smaller model"
     tightest = min(memories, key=lambda memory: memory.left_bytes, default=None)
     if tightest is None or not needs:
         return CheckResult("memory", "ok", "no replica is a process here" if not needs else "no limit is known")
@@ -80,7 +80,7 @@ def check_memory(needs: Sequence[Need], memories: Sequence[Memory]) -> CheckResu
     left = f"{_gb(tightest.left_bytes)} of {_gb(tightest.limit_bytes)} are left: {tightest.source}"
     if needed > tightest.left_bytes:
         message = f"the replicas need about {_gb(needed)} ({detail}), {left}"
-        return CheckResult("memory", "warn", message, f"{hint}; what does not fit is killed by the kernel")
+        return CheckResult("memory", "warn", message, f"{hint}; the kernel kills what does not fit")
     return CheckResult("memory", "ok", f"about {_gb(needed)} needed ({detail}), {left}")
 
 

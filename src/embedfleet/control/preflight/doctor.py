@@ -1,4 +1,4 @@
-"""The doctor: every check of a fleet that has not been started, in the order in which they are shown."""
+"""The doctor, which runs every check of a fleet before it is started, in the order in which they are shown."""
 
 from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
@@ -17,11 +17,11 @@ from embedfleet.errors import UsageError
 
 
 def examine(proposal: Proposal, own_ports: AbstractSet[int] = frozenset()) -> list[CheckResult]:
-    """Check everything that a fleet needs. Nothing is changed, and what is tried out is removed again.
+    """Check everything that a fleet needs; nothing is changed, and containers for trials are removed.
 
     Args:
-        proposal: The fleet.
-        own_ports: Ports on which a fleet of these settings listens now.
+        proposal: Fleet to check.
+        own_ports: Ports on which a fleet with these settings listens now.
     """
     survey = proposal.survey
     checks = [

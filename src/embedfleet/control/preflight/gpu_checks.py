@@ -1,4 +1,4 @@
-"""Checks of the NVIDIA driver and the GPUs, and of whether a container can be given one."""
+"""Checks of the NVIDIA driver and the GPUs, and a trial whether a container gets one."""
 
 from collections.abc import Iterator
 
@@ -13,9 +13,9 @@ from embedfleet.control.tei.launch import parse_version
 from embedfleet.control.tei.weights import weights_bytes
 from embedfleet.errors import FleetError
 
-_OLDEST_DRIVER = (525, 60)  # for CUDA 12, which TEI's images are built on
-_MISREAD_DRIVER = 600  # by the entrypoint of TEI up to 1.9.3 (issue 870)
-_BESIDES_WEIGHTS = 1 << 30  # GPU memory of a replica's context and its warm-up batch, in bytes: a low guess
+_OLDEST_DRIVER = (525, 60)  # for CUDA 12, on which TEI's images are built
+_MISREAD_DRIVER = 600  # first version that TEI's entrypoint misreads, up to TEI 1.9.3 (issue 870)
+_BESIDES_WEIGHTS = 1 << 30  # GPU memory of a replica's context and warm-up batch, in bytes: a low estimate
 
 
 def check_gpus(proposal: Proposal) -> Iterator[CheckResult]:
@@ -45,18 +45,20 @@ def _check_driver_version(driver: NvidiaDriver, release: str) -> Iterator[CheckR
     version = major_minor(driver.version)
     if version < _OLDEST_DRIVER:
         yield warning(
-            "driver.version", f"driver {driver.version} is older than 525.60", "TEI's images need CUDA 12: update it"
+            "driver.version",
+            f"driver {driver.version} is older than 525.60",
+            "TEI's images need CUDA 12: update the driver",
         )
     elif version[0] >= _MISREAD_DRIVER and parse_version(release) <= (1, 9, 3):
         yield warning(
             "driver.version",
             f"TEI {release}'s entrypoint misreads driver {driver.version}: containers are started without it",
-            "take a newer tei_version once there is one",
+            "use a newer tei_version once there is one",
         )
 
 
 def check_device_requests(proposal: Proposal) -> Iterator[CheckResult]:
-    """Start a throw-away container on each GPU as a replica would be: what the toolkit refuses, it refuses now."""
+    """Start a temporary container on each GPU, just as a replica, so that a refusal shows before the start."""
     docker, engine = proposal.survey.docker, proposal.survey.engine
     if docker is None or engine is None:
         return
@@ -88,11 +90,11 @@ def trial_result(name: str, result: ExecResult, good: str, hint: str = "see the 
     """
     if result.code == 0:
         return ok(name, good)
-    return blocked(name, FleetError(f"it ended with code {result.code}: {result.output.strip()[-400:]}", hint))
+    return blocked(name, FleetError(f"the command ended with code {result.code}: {result.output.strip()[-400:]}", hint))
 
 
 def check_gpu_memory(proposal: Proposal) -> Iterator[CheckResult]:
-    """Compare the weights of each GPU's replicas with its free memory, unless containers of ours use some already."""
+    """Compare the weights of each GPU's replicas with its free memory, unless containers of this fleet exist."""
     if proposal.survey.containers:
         return
     for gpu in families_of(proposal.settings, proposal.survey.machine.gpus):
@@ -100,7 +102,7 @@ def check_gpu_memory(proposal: Proposal) -> Iterator[CheckResult]:
         needed = sum(_least_bytes(proposal.survey, service) for service in services)
         if gpu.memory_bytes and needed > gpu.free_bytes:
             error = FleetError(
-                f"GPU {gpu.index} ({gpu.name}) has {gpu.free_bytes / 1e9:.1f} GB free, its replicas need"
+                f"GPU {gpu.index} ({gpu.name}) has {gpu.free_bytes / 1e9:.1f} GB free, but its replicas need"
                 f" {needed / 1e9:.1f} GB or more",
                 "end what uses it (nvidia-smi), or give the services different `devices`",
             )
@@ -110,7 +112,7 @@ def check_gpu_memory(proposal: Proposal) -> Iterator[CheckResult]:
 
 
 def _least_bytes(survey: Survey, service: str) -> int:
-    """Return the least memory of one replica: TEI holds weights in float16, half of what float32 takes in the file."""
+    """Return the least memory of one replica, in bytes: TEI holds weights in float16, at half their size in float32."""
     model = survey.models.get(service)
     if model is None or model.is_missing:
         return 0

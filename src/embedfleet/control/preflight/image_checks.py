@@ -1,4 +1,4 @@
-"""Checks of the images that containers are made from."""
+"""Checks of the images of the planned containers."""
 
 from collections.abc import Iterator
 
@@ -24,7 +24,7 @@ def check_images(proposal: Proposal) -> Iterator[CheckResult]:
 
 
 def _check_missing(proposal: Proposal, image: str) -> CheckResult:
-    """Check that an image that the daemon lacks can be had."""
+    """Check that an image that the daemon lacks can be loaded or pulled."""
     fleet, tars = proposal.settings.fleet, proposal.tars[image]
     folder = proposal.settings.root / fleet.images_dir
     try:
@@ -34,15 +34,15 @@ def _check_missing(proposal: Proposal, image: str) -> CheckResult:
     if archive is not None:
         return ok("image", f"{image} will be loaded from {archive.file}")
     if fleet.pull:
-        return warning("image", f"{image} will be pulled from the network", "put its tar into images_dir to do without")
+        return warning("image", f"{image} will be pulled from the network", "put its tar into images_dir to avoid that")
     detail = "; ".join(seen) or "neither the daemon nor a tar has it"
     name = tars[0] if tars else folder / "image.tar"
-    hint = f"where there is a network: docker pull {image}; docker save -o {name} {image}"
+    hint = f"on a machine with a network: docker pull {image}; docker save -o {name} {image}"
     return blocked("image", UsageError(f"there is no image {image}: {detail}", hint))
 
 
 def _check_tar(proposal: Proposal, image: str, found: str) -> Iterator[CheckResult]:
-    """Warn of a tar with another image than the daemon's, which is used: nothing tells which of the two is meant."""
+    """Warn about a tar with another image than the daemon's, because nothing shows which of the two is meant."""
     engine, tars = proposal.survey.engine, proposal.tars[image]
     if engine is not None and engine.has_containerd_store:  # its ids are not comparable with those in a tar
         return

@@ -1,4 +1,4 @@
-"""Checks of the models: whether each folder is complete, and what TEI makes of it."""
+"""Checks of the models: that each folder is complete, and that its model server can serve it."""
 
 import json
 from collections.abc import Iterator
@@ -16,8 +16,8 @@ _CONFIG = "config.json"
 _MODULES = "modules.json"
 _WEIGHTS = (".safetensors", ".bin", ".onnx")
 _READ = (".json", ".txt", ".model")
-_WHOLE = "copy the folder anew from where it is whole; git-lfs pointers by `git lfs pull` in it"
-_MERGE = "merge the adapter into the model, and save that"
+_WHOLE = "copy the folder again from a complete one, or run `git lfs pull` in it if it has git-lfs pointers"
+_MERGE = "merge the adapter into the model, and save the result"
 
 
 def check_models(settings: Settings, survey: Survey) -> Iterator[CheckResult]:
@@ -32,7 +32,7 @@ def check_models(settings: Settings, survey: Survey) -> Iterator[CheckResult]:
 def _check_model(settings: Settings, service: Service, model: SurveyedModel) -> CheckResult:
     folder = model.folder.path
     if model.is_missing:
-        hint = f"clone the model with git-lfs where there is a network, and copy it to {folder}"
+        hint = f"clone the model with git-lfs on a machine with a network, and copy it to {folder}"
         return CheckResult(f"model.{service.name}", "blocked", f"there is no folder {folder}", hint)
     if model.tei is None or service.options.image == settings.fleet.own_image:
         return _check_for_engine(service, model.folder)
@@ -40,13 +40,13 @@ def _check_model(settings: Settings, service: Service, model: SurveyedModel) -> 
 
 
 def _check_for_engine(service: Service, found: ModelFolder) -> CheckResult:
-    """Check the files from outside; the engine itself judges the rest when it starts."""
+    """Check that the files are complete; the engine itself judges the rest when it starts."""
     name, folder = f"model.{service.name}", found.path
     body = below(found, _transformer_folder(found))
     if fault := _fault(body):
         return CheckResult(name, "blocked", f"{body.path}/{fault}", _MERGE if fault.startswith(ADAPTER) else _WHOLE)
     kind = kind_of(found, body.values(_CONFIG) or {}, service.engine.pooling)
-    seen = f"{folder}: {kind}; {_CONFIG} and {_size(_bytes(body))} of weights are whole"
+    seen = f"{folder}: {kind}; {_CONFIG} and {_size(_bytes(body))} of weights are complete"
     rest = f"the engine judges the rest when it starts (to ask it now: embedfleet engine --model {folder})"
     return _for_service(service, f"{seen}; {rest}", misplaced(kind, service.name, service.engine.task, by_tei=False))
 
@@ -69,7 +69,7 @@ def _check_for_tei(settings: Settings, service: Service, found: ModelFolder, ver
 
 
 def _for_service(service: Service, message: str, misfit: tuple[str, str]) -> CheckResult:
-    """Return the result for a model that can be served, with a warning if it cannot do what the service is for."""
+    """Return the result for a model that can be served; it is a warning if the model does not suit the service."""
     problem, hint = misfit
     if problem:
         return CheckResult(f"model.{service.name}", "warn", f"{problem}; {message}", hint)
@@ -90,11 +90,11 @@ def _transformer_folder(folder: ModelFolder) -> str:
 
 
 def _fault(folder: ModelFolder) -> str:
-    """Return what is wrong with the files that every model server needs; empty if nothing is."""
+    """Return the fault of the files that every model server needs; empty if there is none."""
     if not folder.has(_CONFIG):
         return f"{_CONFIG} is missing"
     if folder.has(ADAPTER):
-        return f"{ADAPTER} shows that these weights are an adapter (PEFT), which would not be applied"
+        return f"{ADAPTER} shows that these weights are an adapter (PEFT), which a model server does not apply"
     weights = _weights(folder)
     if pointers := [name for name in sorted(folder.pointers) if name in weights or name.endswith(_READ)]:
         return f"{pointers[0]} is a git-lfs pointer, not the file itself"
@@ -106,16 +106,16 @@ def _fault(folder: ModelFolder) -> str:
 
 
 def _broken(folder: ModelFolder, name: str) -> str:
-    """Return what is wrong with a file of weights, without reading its tensors; empty if nothing is."""
+    """Return the fault of a weight file, without reading its tensors; empty if there is none."""
     size = folder.sizes.get(name)
     if size is None:
         return "is missing: the index names it"
     if size < 0:
-        return "is a link that leads nowhere, or may not be read"
+        return "is a broken link, or may not be read"
     if not size:
         return "is empty"
     is_truncated = name.endswith(".safetensors") and name not in folder.tensors
-    return "is no safetensors file, or was cut short" if is_truncated else ""
+    return "is not a safetensors file, or is truncated" if is_truncated else ""
 
 
 def _weights(folder: ModelFolder) -> list[str]:
@@ -127,7 +127,7 @@ def _bytes(folder: ModelFolder) -> int:
 
 
 def _size(count: int) -> str:
-    """Return a number of bytes in words."""
+    """Return a number of bytes in MB or GB."""
     if count >= 1e9:
         return f"{count / 1e9:.1f} GB"
     return f"{count / 1e6:.0f} MB" if count >= 1e7 else f"{count / 1e6:.2f} MB"

@@ -1,4 +1,4 @@
-"""The kind of a model, by the files of its folder; pure."""
+"""The kind of a model, decided by the files of its folder; pure."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -9,7 +9,7 @@ from embedfleet.control.tei.weights import HEADS, tensors_of
 from embedfleet.model_folder.file_names import MODULES, POOLING_CONFIG
 
 _MODULES = "modules.json"
-_LABELS = 2  # labels of a classifier that does not state a number: transformers' default
+_LABELS = 2  # transformers' default for a classifier that does not state its number of labels
 
 
 class Kind(StrEnum):
@@ -26,9 +26,9 @@ def kind_of(folder: ModelFolder, config: Mapping[str, Any], pooling: str = "auto
     """Return the kind of a model.
 
     Args:
-        folder: The folder of the transformer.
+        folder: Folder of the model.
         config: Content of its ``config.json``.
-        pooling: The setting ``pooling``; ``auto`` for the folder's own.
+        pooling: Setting ``pooling``; ``auto`` for the folder's own.
     """
     modules = _modules(folder)
     if pooling == "splade" or "SpladePooling" in modules:
@@ -46,13 +46,13 @@ def kind_of(folder: ModelFolder, config: Mapping[str, Any], pooling: str = "auto
 
 
 def misplaced(kind: Kind, service: str, task: str, *, by_tei: bool) -> tuple[str, str]:
-    """Return what a service cannot do with a model of this kind, and a hint; both empty if it can do everything.
+    """Return what a service cannot do with a model of this kind, and a hint; both are empty if nothing is missing.
 
     Args:
         kind: Kind of the model.
         service: Name of the service.
-        task: The setting ``task`` of the service.
-        by_tei: Whether TEI serves the model; TEI ranks with cross-encoders alone.
+        task: Setting ``task`` of the service.
+        by_tei: Whether TEI serves the model; TEI ranks only with cross-encoders.
     """
     wanted = {"embedder": "embed", "reranker": "rerank"}.get(service, task) if task == "auto" else task
     if wanted == "embed" and kind in {Kind.RERANKER, Kind.CLASSIFIER}:
@@ -83,6 +83,6 @@ def _labels(config: Mapping[str, Any]) -> int:
 
 
 def _rows(folder: ModelFolder) -> int:
-    """Return the rows of the classification head in the weights; 0 if none is found."""
+    """Return the number of rows of the classification head in the weights; 0 if there is none."""
     tensors = tensors_of(folder) or {}
     return next((tensors[head][0] for head in HEADS if tensors.get(head)), 0)

@@ -1,4 +1,4 @@
-"""Checks of nginx: whether it accepts the configuration that it will be given."""
+"""Checks that nginx accepts the configuration that it will get."""
 
 import re
 import tempfile
@@ -31,7 +31,7 @@ def check_nginx(proposal: Proposal) -> Iterator[CheckResult]:
 
 
 def _check_body_limit(settings: Settings, service: Service) -> Iterator[CheckResult]:
-    """Check that the existing configuration, which may have been edited, accepts bodies as large as TEI does."""
+    """Check that the present configuration, which somebody may have edited, has TEI's limit of body size."""
     file = nginx_folder(settings, service.name) / file_name(service.name)
     if not file.is_file():
         return
@@ -47,12 +47,12 @@ def _check_body_limit(settings: Settings, service: Service) -> Iterator[CheckRes
 
 
 def _try_configuration(proposal: Proposal, service: Service) -> CheckResult:
-    """Have nginx test the configuration that the service will get."""
+    """Let nginx test the configuration that the service will get."""
     machine = proposal.survey.machine
     in_container = is_balancer_in_container(service, machine.gpus, has_own_image=machine.has_own_image)
     with tempfile.TemporaryDirectory(prefix="embedfleet-doctor-") as name:
         folder = Path(name)
-        folder.chmod(0o755)  # nginx in a container is another user
+        folder.chmod(0o755)  # nginx in a container runs as another user
         inside = ContainerNginx.inside if in_container else name
         writable = "/tmp" if in_container else name  # noqa: S108 - inside the container
         listen = "80" if in_container else listen_address(service)
@@ -67,12 +67,12 @@ def _try_configuration(proposal: Proposal, service: Service) -> CheckResult:
         except (UsageError, FleetError) as error:
             return blocked("nginx.test", error)
     if result is None:
-        return ok("nginx.test", f"not tried out: {proposal.settings.fleet.nginx_image} is not in the daemon yet")
-    return trial_result("nginx.test", result, f"nginx accepts {file_name(service.name)}", "take a newer nginx")
+        return ok("nginx.test", f"not tested: {proposal.settings.fleet.nginx_image} is not in the daemon yet")
+    return trial_result("nginx.test", result, f"nginx accepts {file_name(service.name)}", "use a newer nginx")
 
 
 def _try_in_container(proposal: Proposal, folder: Path) -> ExecResult | None:
-    """Run ``nginx -t`` in a throw-away container; None if the daemon lacks the image."""
+    """Run ``nginx -t`` in a temporary container; None if the daemon lacks the image."""
     docker, image = proposal.survey.docker, proposal.settings.fleet.nginx_image
     if docker is None or not proposal.images.get(image):
         return None

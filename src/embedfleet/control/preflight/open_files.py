@@ -1,4 +1,4 @@
-"""The files that the parts of a fleet may have open, and whether they are enough for the clients that are allowed."""
+"""The limit of open files of a fleet's gateways and containers, and a check that it suffices for max_connections."""
 
 from collections.abc import Sequence
 
@@ -9,16 +9,16 @@ from embedfleet.control.plan.placement import is_balancer_in_container
 from embedfleet.control.preflight.check_result import CheckResult, ok, warning
 from embedfleet.system.kernel_limits import client_connections, files_for
 
-_CONTAINER_FILES = 65_536  # any kernel grants them to a daemon that is root
+_CONTAINER_FILES = 65_536  # every kernel grants this to a daemon that is root
 
 
 def container_files(engine: ContainerEngine) -> int:
-    """Return the files that a container may have open; 0 for the daemon's default, if it runs without root."""
+    """Return the limit of open files for a container; 0 for the daemon's default, if the daemon runs without root."""
     return 0 if engine.is_rootless else _CONTAINER_FILES
 
 
 def gateway_processes(settings: Settings, machine: Machine) -> list[Service]:
-    """Return the services whose gateway is a process on this machine; containers have a limit of their own."""
+    """Return the services whose gateway is a process on this machine; a container has a limit of its own."""
     gateways = [service for service in settings.services if service.options.balancer == "gateway"]
     return [
         service
@@ -28,11 +28,11 @@ def gateway_processes(settings: Settings, machine: Machine) -> list[Service]:
 
 
 def check_open_files(services: Sequence[Service], files: int) -> CheckResult:
-    """Check that gateways can let in as many clients as they are set to.
+    """Check that gateways may open as many files as their max_connections need.
 
     Args:
         services: Services whose gateways are processes on this machine.
-        files: Files that a process may have open.
+        files: Number of files that a process may have open.
     """
     found = [service for service in services if files_for(service.gateway.max_connections) > files]
     if not found:

@@ -1,4 +1,4 @@
-"""The check that the ports of the services are free, before anything is started or stopped."""
+"""The check that the services' ports are free, before anything is started or stopped."""
 
 import errno
 import socket
@@ -15,12 +15,12 @@ _CONNECT_S = 1.0
 
 
 def held_ports(containers: Iterable[Container]) -> set[int]:
-    """Return the ports that balancers of ours publish: these stay in use, all others must be free."""
+    """Return the ports that balancers of this fleet publish; these may be in use, all others must be free."""
     return {each.published for each in containers if each.kind == "balancer" and each.status == "running"} - {0}
 
 
 def bound_by_daemon(engine: ContainerEngine | None, plan: Sequence[ChildSpec]) -> set[str]:
-    """Return the services whose port the daemon binds, which may bind any port unless it runs without root."""
+    """Return the services whose port the daemon binds with the rights of root; empty for a rootless daemon."""
     if engine is None or engine.is_rootless:
         return set()
     return {spec.service for spec in plan if isinstance(spec, ContainerSpec) and spec.kind == "balancer"}
@@ -29,13 +29,13 @@ def bound_by_daemon(engine: ContainerEngine | None, plan: Sequence[ChildSpec]) -
 def check_ports(
     services: Iterable[Service], *, held: AbstractSet[int] = frozenset(), by_daemon: AbstractSet[str] = frozenset()
 ) -> None:
-    """Bind the address of every service for a moment.
+    """Check that every service's address is free, by binding it for a moment.
 
     Args:
-        services: The services.
-        held: Ports that balancers of ours hold, by `held_ports`.
-        by_daemon: Services whose port the Docker daemon binds. Unlike this process it may bind a port below 1024
-            even if we are not root.
+        services: Services of the fleet.
+        held: Ports that may be in use, from `held_ports`.
+        by_daemon: Names of the services whose port the Docker daemon binds. Unlike this process, the daemon may bind a
+            port below 1024 even if we are not root.
 
     Raises:
         UsageError: Some addresses cannot be bound; the message names the settings.
@@ -66,7 +66,7 @@ def _problem(service: Service, *, by_daemon: bool) -> str:
 
 
 def _listens(host: str, port: int) -> bool:
-    """Whether a server accepts connections there, which is all that a process can find out if it may not bind."""
+    """Whether a server accepts connections there; a process that may not bind the port can learn no more."""
     here = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     try:
         socket.create_connection((here, port), _CONNECT_S).close()

@@ -1,4 +1,4 @@
-"""The fleet that `up` would start: the survey of the machine and the one plan that is made from it."""
+"""The fleet that `up` would start: the survey of the machine, and the plan that is made from it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,14 +13,14 @@ from embedfleet.errors import UsageError
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """A fleet that has not been started.
+    """A fleet that has not been started yet.
 
     Attributes:
-        settings: The settings in force.
-        survey: The survey of the machine.
-        plan: Every child, in the order in which they are started; empty if there is a fault.
-        fault: Why no plan can be made; None if there is one.
-        images: Id of each image of the plan in the daemon, by reference; empty if the daemon lacks it.
+        settings: Settings in force.
+        survey: Survey of the machine.
+        plan: Specs of all children, in the order in which they are started; empty if there is a fault.
+        fault: Error that prevents a plan; None if there is a plan.
+        images: Id in the daemon of each planned image, by reference; an id is empty if the daemon lacks the image.
     """
 
     settings: Settings
@@ -31,12 +31,12 @@ class Proposal:
 
     @property
     def containers(self) -> list[ContainerSpec]:
-        """The children that are containers."""
+        """Specs of the children that are containers."""
         return [spec for spec in self.plan if isinstance(spec, ContainerSpec)]
 
     @property
     def tars(self) -> dict[str, tuple[Path, ...]]:
-        """The usual tars of each image of the plan, by its reference."""
+        """Usual tars of each planned image, by its reference."""
         return {spec.image: spec.tars for spec in self.containers}
 
 
@@ -44,7 +44,7 @@ def propose(settings: Settings, *, sockets: Path) -> Proposal:
     """Survey the machine and plan the fleet; nothing is changed.
 
     Args:
-        settings: The settings in force.
+        settings: Settings in force.
         sockets: Folder for the admin sockets of gateways that are processes.
     """
     survey = take_survey(settings)

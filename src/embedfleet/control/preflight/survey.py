@@ -1,7 +1,7 @@
-"""The survey of the machine: its GPUs, Docker daemon, models, cores and memory, each asked for once.
+"""The survey of the machine: its GPUs, Docker daemon, models, cores and memory, each read once.
 
 A survey changes nothing and decides nothing. `up`, `doctor`, `render` and `service install` each take one, and decide
-from it. A question without an answer leaves its fault in the survey, so that the doctor can report every fault.
+from it. Whatever cannot be read leaves its error in the survey, so that the doctor can report every fault.
 """
 
 import os
@@ -37,10 +37,10 @@ class SurveyedModel:
     """The model folder of a service.
 
     Attributes:
-        folder: The folder as it was read; it holds nothing if it does not exist.
+        folder: Content of the folder; empty if the folder does not exist.
         is_missing: Whether the folder does not exist.
-        tei: What TEI makes of the folder; None if no container is given it.
-        digest: Digest of the folder's content; empty if no container is given it.
+        tei: Folder as TEI gets it, with TEI's verdict; None if no container gets it.
+        digest: Digest of the folder's content; empty if no container gets it.
     """
 
     folder: ModelFolder
@@ -56,9 +56,9 @@ class Resources:
     Attributes:
         machine_cores: Cores of the machine.
         allowed_cores: Cores that this process may run on.
-        cpu_quota: Quota of processor time; None without one.
-        memories: Memory of every control group over this process that has a limit, and of the machine.
-        open_files: Files that a process may have open.
+        cpu_quota: Quota of CPU time; None without one.
+        memories: Memory of the machine, and of every control group with a limit around this process.
+        open_files: Number of files that a process may have open.
     """
 
     machine_cores: int
@@ -70,21 +70,21 @@ class Resources:
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """The answers of the machine.
+    """The facts that were read from the machine.
 
     Attributes:
-        machine: The answers from which a plan is made.
+        machine: Facts from which a plan is made.
         resources: Cores, memory and files.
-        driver: The NVIDIA driver; None if there is none, or the settings rule GPUs out.
-        driver_fault: Why the driver cannot be asked.
-        gpu_fault: Why the GPUs do not suit the settings; `machine` then has none.
-        docker: The daemon; None if the fleet has no containers, or the daemon cannot be reached.
-        engine: What the daemon is; None without a daemon.
-        containers: The containers of this fleet that exist.
-        docker_fault: Why the daemon cannot be reached.
-        own_image_fault: Why the tar of our own image cannot be read.
-        models: The model folder of each service that has one on this machine.
-        model_faults: Why a service's model cannot be judged, by service.
+        driver: NVIDIA driver; None if there is none, or the settings rule GPUs out.
+        driver_fault: Error of the driver; None if it answers.
+        gpu_fault: Error that says why the GPUs do not suit the settings, in which case `machine` has none; else None.
+        docker: Docker daemon; None if the fleet has no containers, or the daemon cannot be reached.
+        engine: Container engine of the daemon; None without a daemon.
+        containers: Existing containers of this fleet.
+        docker_fault: Error that says why the daemon cannot be reached; None if it can.
+        own_image_fault: Error that says why the tar of our own image cannot be read; None if it can.
+        models: Model folders on this machine, by service.
+        model_faults: Errors that say why a model cannot be judged, by service.
     """
 
     machine: Machine
@@ -101,10 +101,10 @@ class Survey:
     model_faults: Mapping[str, UsageError] = field(default_factory=dict)
 
     def require_gpus(self) -> None:
-        """Refuse GPUs that cannot be asked for, or that do not suit the settings.
+        """Raise the fault of the driver or the GPUs, if there is one.
 
         Raises:
-            UsageError: The driver does not answer, or the machine contradicts the GPU type that is set.
+            UsageError: The driver does not answer, or the GPUs do not suit the settings.
         """
         for fault in (self.driver_fault, self.gpu_fault):
             if fault is not None:
@@ -117,7 +117,7 @@ class Survey:
 
 
 def take_survey(settings: Settings) -> Survey:
-    """Ask the machine for everything that the settings need; faults stand in the survey."""
+    """Read everything about the machine that the settings need; errors are kept in the survey."""
     survey = _require_images(settings, _ask_for_gpus(settings))
     if needs_docker(settings, survey.machine.gpus):
         survey = _ask_daemon(settings, survey)
@@ -125,10 +125,10 @@ def take_survey(settings: Settings) -> Survey:
 
 
 def survey_gpus(settings: Settings) -> Survey:
-    """Ask for the GPUs, cores and memory alone: neither the daemon nor a model folder is touched.
+    """Read only the GPUs, cores and memory, not the daemon or the model folders.
 
     Raises:
-        UsageError: The driver does not answer, or the machine contradicts the GPU type that is set.
+        UsageError: The driver does not answer, or the GPUs do not suit the settings.
     """
     survey = _ask_for_gpus(settings)
     survey.require_gpus()
@@ -136,7 +136,7 @@ def survey_gpus(settings: Settings) -> Survey:
 
 
 def _ask_for_gpus(settings: Settings) -> Survey:
-    """Ask for the GPUs, cores, memory and files; without a fault the GPUs are those that the settings allow."""
+    """Read the cores, the memory, the limit of open files and the GPUs that the settings allow."""
     survey = Survey(Machine(cores()), _resources())
     try:
         driver = read_driver() if _may_use_gpus(settings) else None
@@ -151,7 +151,7 @@ def _ask_for_gpus(settings: Settings) -> Survey:
 
 
 def _require_images(settings: Settings, survey: Survey) -> Survey:
-    """Leave all GPUs out, with the reason, if TEI has no image for one that is used."""
+    """Remove all GPUs from a survey, and keep the error, if TEI has no image for one that is used."""
     try:
         families_of(settings, survey.machine.gpus)
     except UsageError as error:
@@ -170,7 +170,7 @@ def _may_use_gpus(settings: Settings) -> bool:
 
 
 def _resources() -> Resources:
-    """Read the limits of the machine and of the control groups over this process."""
+    """Read the limits of the machine and of the control groups around this process."""
     machine = read_machine_memory()
     limits = memories()
     if machine is not None:
@@ -218,7 +218,7 @@ def _has_own_image(docker: Docker, settings: Settings) -> bool:
 
 
 def read_models(settings: Settings, survey: Survey) -> Survey:
-    """Read every model folder; if the GPU type that is set is absent, judge the models for that type all the same."""
+    """Add every model folder to a survey; a GPU type that is set but absent is taken as present."""
     gpus = survey.machine.gpus or (placeholder_gpus(settings.fleet.gpu) if survey.gpu_fault is not None else ())
     models: dict[str, SurveyedModel] = {}
     faults: dict[str, UsageError] = {}
@@ -243,7 +243,7 @@ def _read_model(settings: Settings, service: Service, gpus: Sequence[Gpu]) -> Su
     """Read the model folder of a service; None if the service has none on this machine.
 
     Raises:
-        UsageError: A container cannot be given the model, or a GPU is absent or has no image.
+        UsageError: A container cannot get the model, or a GPU is absent or has no image.
     """
     substrate = substrate_of(service, gpus)
     if substrate != "docker":
@@ -265,9 +265,9 @@ def _read_folder(folder: Path) -> SurveyedModel:
 
 
 def _judge_for_tei(settings: Settings, service: Service, gpus: Sequence[Gpu], found: SurveyedModel) -> SurveyedModel:
-    """Add what TEI, by the image that the service has, makes of the folder; our own image takes it as it is."""
+    """Add TEI's verdict on a model folder, for the service's image, and the folder's digest."""
     selected = select(gpus, service.options.devices)
     families = [family_for(settings, service, gpu) for gpu in selected or (None,)]
     target = target_of(service, settings.fleet.tei_version, families)
-    tei = read_for_tei(found.folder, target, ours=service.options.image == settings.fleet.own_image)
+    tei = read_for_tei(found.folder, target, own_engine=service.options.image == settings.fleet.own_image)
     return replace(found, tei=tei, digest=digest_folder(found.folder.path))

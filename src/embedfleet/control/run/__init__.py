@@ -1,1 +1,1 @@
-"""A fleet at work: supervision, updates, its admin API."""
+"""The running fleet: supervision, updates, drains and its admin API."""

@@ -1,4 +1,4 @@
-"""Admin API of a fleet on a Unix socket: ``embedfleet status``, ``down``, ``drain`` and others talk to it."""
+"""Admin API of a fleet on a Unix socket, which ``embedfleet status``, ``down``, ``drain`` and other verbs use."""
 
 import asyncio
 import logging
@@ -39,7 +39,7 @@ class FleetApi:
 
     Args:
         supervisor: Supervisor of the fleet.
-        reload: Replaces the gateways.
+        reload: Function that replaces the gateways.
     """
 
     def __init__(self, supervisor: Supervisor, reload: Callable[[], Awaitable[list[Replaced]]]) -> None:
@@ -73,7 +73,7 @@ class FleetApi:
 
     @staticmethod
     async def _answered(exchange: Exchange, work: Coroutine[None, None, None]) -> None:
-        """Do the work of a request, and answer 500 if it fails in an unforeseen way."""
+        """Do the work of a request, and answer 500 after an unforeseen error."""
         try:
             await work
         except Exception as error:
@@ -106,7 +106,10 @@ class FleetApi:
         try:
             await self._supervisor.allow_new_model()
         except UpstreamError as error:
-            refusal = {"error": f"a gateway cannot be told now: {error}", "hint": "see `embedfleet status`; ask again"}
+            refusal = {
+                "error": f"a gateway does not take the order now: {error}",
+                "hint": "see `embedfleet status`; ask again",
+            }
             exchange.respond(409, [JSON], orjson.dumps(refusal))
         else:
             exchange.respond(200, [JSON], b"{}")
@@ -117,9 +120,9 @@ class FleetApi:
 
 
 async def fleet_status(supervisor: Supervisor) -> FleetStatus:
-    """Status of a running fleet."""
+    """Return the status of a running fleet."""
     services = tuple(await asyncio.gather(*(_service(service) for service in supervisor.services.values())))
-    is_ready = supervisor.serves and all(service.is_whole for service in services)
+    is_ready = supervisor.has_started and all(service.is_whole for service in services)
     return FleetStatus(os.getpid(), is_ready, pss_bytes(os.getpid()), services)
 
 
@@ -130,15 +133,15 @@ async def _service(service: RunningService) -> ServiceStatus:
 
 
 def _balancer(child: Child) -> BalancerStatus:
-    """Status of a balancer; one that listens and does not answer is silent."""
-    complaint = child.complaint
-    return BalancerStatus(_process(child, "silent" if complaint else child.observed.phase.value), complaint)
+    """Return the status of a balancer; one that listens but does not answer is silent."""
+    fault = child.fault
+    return BalancerStatus(_process(child, "silent" if fault else child.observed.phase.value), fault)
 
 
 def _replica(child: Child, report: ReplicaReport | None) -> ReplicaStatus:
     process = _process(child, child.observed.phase.value)
     if report is None:
-        return ReplicaStatus(process, child.url, child.phase_state, child.cannot_start)
+        return ReplicaStatus(process, child.url, child.phase_state, child.start_fault)
     return ReplicaStatus.of(process, report)
 
 
@@ -156,7 +159,7 @@ def _process(child: Child, phase: str) -> ProcessStatus:
 
 
 def pss_bytes(pid: int) -> int:
-    """Memory of a process, with shared pages counted by share (proc(5), smaps_rollup); 0 where it cannot be read."""
+    """Return a process's memory in bytes, with its share of shared pages (proc(5), smaps_rollup); 0 if unknown."""
     try:
         with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as stream:  # noqa: PTH123 - no path of ours
             return next((int(line.split()[1]) * 1024 for line in stream if line.startswith("Pss:")), 0)

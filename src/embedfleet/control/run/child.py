@@ -1,4 +1,4 @@
-"""A child of the plan, with everything that is known of it while the fleet runs."""
+"""A child of the plan, with its state while the fleet runs."""
 
 from dataclasses import replace
 from urllib.parse import urlsplit
@@ -16,23 +16,23 @@ class Child:
     """A balancer or a replica of the fleet.
 
     Args:
-        spec: What to run.
+        spec: Spec of the child.
         driver: Driver that runs it.
 
     Attributes:
         observed: Its phase and history.
-        running: The run that is under way; None if there is none.
-        watchdog: Watchdog of the current or last run; None for a child that nobody here can start anew.
-        hung: Why the current run was killed as hung; empty if it was not.
-        url: Where it listens, or last listened; empty if it never did.
-        found: What ran under its name before the fleet started; None if nothing did.
+        running: Current run; None if there is none.
+        watchdog: Watchdog of the current or last run; None for a child that the fleet cannot restart.
+        hung: Reason why the current run was killed as hung; empty if it was not.
+        url: URL where it listens, or last listened; empty if it never has.
+        found: Child that ran under its name before the fleet started; None if none did.
         was_started: Whether the fleet has started it or taken it over.
         is_drained: Whether an operator keeps requests away from it.
         has_served: Whether it has inferred since the fleet started it or took it over.
-        started_at: When its last start began, in seconds since the epoch.
-        last_end: How its last run ended; empty if none has.
-        cannot_start: Why the last attempt to start it failed; empty if it did not.
-        retired: Its former gateways, the oldest first; they go on serving the clients that they have. The value says
+        started_at: Time when its last start began, in seconds since the epoch.
+        last_end: Description of the end of its last run; empty if none has ended.
+        start_fault: Reason why the last attempt to start it failed; empty if it succeeded.
+        retired: Its former gateways, the oldest first, which still serve the clients that they have. The value says
             whether one was told to end.
         successors: Number of successors ever started for it.
     """
@@ -51,7 +51,7 @@ class Child:
         self.has_served = False
         self.started_at = 0.0
         self.last_end = ""
-        self.cannot_start = ""
+        self.start_fault = ""
         self.retired: dict[Running, bool] = {}
         self.successors = 0
 
@@ -62,30 +62,30 @@ class Child:
 
     @property
     def is_stale(self) -> bool:
-        """Whether another one ran under its name, which is to be replaced."""
+        """Whether the child that ran under its name before differs from its spec, and must be replaced."""
         return self.found is not None and self.found.is_stale
 
     @property
-    def finds_other_model(self) -> bool:
-        """Whether what ran under its name served another model."""
+    def replaces_other_model(self) -> bool:
+        """Whether the child that ran under its name before served another model."""
         return self.found is not None and self.found.has_other_model
 
     @property
     def is_to_be_replaced(self) -> bool:
-        """Whether it waits for its turn to be replaced.
+        """Whether it waits for its turn to replace a stale child.
 
         Replicas of another model are all replaced at once, because the two models must not serve side by side.
         """
-        return self.waits and self.is_stale and not self.finds_other_model
+        return self.is_pending and self.is_stale and not self.replaces_other_model
 
     @property
-    def waits(self) -> bool:
+    def is_pending(self) -> bool:
         """Whether it has never been started."""
         return self.observed.phase is Phase.PENDING
 
     @property
     def has_held_socket(self) -> bool:
-        """Whether this process holds its listening socket."""
+        """Whether the supervisor holds its listening socket."""
         return isinstance(self.spec, ProcessSpec) and self.spec.listens is not None
 
     @property
@@ -94,49 +94,49 @@ class Child:
         return self.observed.phase is Phase.STOPPED and not self.retired
 
     @property
-    def complaint(self) -> str:
-        """Why it does not count as serving though it runs; empty if there is no reason."""
+    def fault(self) -> str:
+        """Reason why it does not count as serving although it is ready; empty if it does."""
         if self.observed.phase is not Phase.READY or self.watchdog is None:
             return ""
-        return self.watchdog.complaint
+        return self.watchdog.fault
 
     @property
     def port(self) -> int:
-        """Port where it listens, or last listened; 0 if it never did."""
+        """Port where it listens, or last listened; 0 if it never has."""
         return (urlsplit(self.url).port or 80) if self.url else 0
 
     @property
     def start_record(self) -> StartRecord:
-        """How far its start got."""
+        """Record of its start, for the decision after a failed start."""
         return StartRecord(
             self.name,
             was_found=self.found is not None,
             was_stale=self.is_stale,
-            had_other_model=self.finds_other_model,
+            had_other_model=self.replaces_other_model,
             was_started=self.was_started,
             has_served=self.has_served,
         )
 
     def phase_of(self, running: Running) -> Phase:
-        """Phase of a run of this child; a retired gateway is ready until it is told to end."""
+        """Return the phase of a run of this child; a retired gateway is ready until it is told to end."""
         if running in self.retired:
             return Phase.STOPPING if self.retired[running] else Phase.READY
         return self.observed.phase
 
     @property
     def phase_state(self) -> ReplicaState:
-        """State of a replica that its balancer does not list: the phase of its process."""
+        """State of a replica that its balancer does not list, which is the phase of its process."""
         return ReplicaState(self.observed.phase.value)
 
     def correct(self, report: ReplicaReport) -> ReplicaReport:
-        """A balancer's report with what control knows better.
+        """Return a balancer's report, corrected by what control knows better.
 
-        A replica that waits to be replaced is outdated. One that has ended is not active, though a balancer that probes
-        now and then may not know it yet; nor is one that does not answer control. A drained one is draining from the
-        order on.
+        A replica that waits to be replaced is outdated. One that has ended is not active, even if a balancer does not
+        know it before its next probe. One that does not answer control is not active either. A drained one is draining
+        from the order on.
         """
-        if self.cannot_start:
-            report = replace(report, reason=self.cannot_start)
+        if self.start_fault:
+            report = replace(report, reason=self.start_fault)
         if self.is_drained:
             is_empty = report.state is ReplicaState.DRAINED
             return replace(report, state=ReplicaState.DRAINED if is_empty else ReplicaState.DRAINING)
@@ -144,7 +144,7 @@ class Child:
             return replace(report, state=ReplicaState.OUTDATED)
         if self.was_started and self.observed.phase is not Phase.READY:
             return replace(report, state=self.phase_state)
-        if self.complaint:  # more precise than the reason of a balancer that only waits for an answer
+        if self.fault:  # more precise than a balancer's reason, which only waits for an answer
             state = ReplicaState.SILENT if report.is_active else report.state
-            return replace(report, state=state, reason=self.complaint)
+            return replace(report, state=state, reason=self.fault)
         return report

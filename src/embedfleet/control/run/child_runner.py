@@ -1,4 +1,4 @@
-"""Starts and stops children, and notes what happens to them: ready, ended, hung."""
+"""Starts and stops children, and records their events: ready, ended, hung."""
 
 import asyncio
 import logging
@@ -16,7 +16,7 @@ from embedfleet.control.plan.specs import Kind
 from embedfleet.control.run.background_tasks import BackgroundTasks
 from embedfleet.control.run.child import Child
 from embedfleet.control.run.exit_error import exit_error
-from embedfleet.control.run.gateway_successor import later
+from embedfleet.control.run.gateway_successor import accepting_later
 from embedfleet.control.run.liveness_check import LivenessCheck
 from embedfleet.control.run.running_service import RunningService
 from embedfleet.control.run.watchdog import Watchdog
@@ -25,7 +25,7 @@ from embedfleet.errors import UpstreamError, UsageError
 log = logging.getLogger(__name__)
 
 _RETRY_S = 0.1
-_ACCEPT_S = 5.0  # a gateway that was started again accepts clients after this time, though no replica serves
+_ACCEPT_S = 5.0  # a restarted gateway accepts clients after this time even if no replica serves
 _USAGE = 2  # exit code of a child whose configuration is invalid: a restart would not help
 
 
@@ -35,8 +35,8 @@ class ChildLimits:
 
     Attributes:
         backoff: Waits between restarts.
-        stop_grace_s: Time that a child has to end before it is killed, in seconds.
-        hung_after_s: Silence after which an idle child counts as hung, by kind, in seconds; 0 for no limit.
+        stop_grace_s: Time in which a child must end before it is killed, in seconds.
+        hung_after_s: Silence, by kind of child, after which an idle child counts as hung, in seconds; 0 for no limit.
     """
 
     backoff: Backoff
@@ -51,12 +51,12 @@ class ChildRunner:
         services: Services of the fleet, by name.
         log_files: Logs of the children.
         limits: Time limits.
-        changed: Called after every event in a child's life.
-        give_up: Called with an error that no restart mends; returns False if the fleet goes on all the same.
+        changed: Function that is called after every event in a child's life.
+        give_up: Function that takes an error that no restart mends; it returns False if the fleet keeps running.
 
     Attributes:
-        tasks: Work that is under way beside the supervisor's loop.
-        is_stopping: Whether the fleet is being stopped: then no end of a child is a fault.
+        tasks: Background tasks beside the supervisor's loop.
+        is_stopping: Whether the fleet is stopping, so that the end of a child is no fault.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class ChildRunner:
         self._give_up = give_up
 
     async def start(self, child: Child) -> None:
-        """Start a child; if that fails, it is tried again after a wait."""
+        """Start a child; after a failure, the start is tried again after a wait."""
         self.note(child, PhaseEvent.START)
         child.started_at = time.time()
         child.was_started = True
@@ -86,7 +86,7 @@ class ChildRunner:
             await self._withdraw(child)
         is_restarted_gateway = bool(child.observed.restarts) and child.has_held_socket
         try:
-            spec = later(child.spec) if is_restarted_gateway else child.spec
+            spec = accepting_later(child.spec) if is_restarted_gateway else child.spec
             running = await child.driver.start(spec, preferred_port=child.port)
         except OSError as error:
             self._note_failed_start(child, str(error))
@@ -101,10 +101,10 @@ class ChildRunner:
             log.exception("%s cannot be started", child.name)
             self._note_failed_start(child, repr(error))
             return
-        if child.running is not None:  # meanwhile it has got a successor
+        if child.running is not None:  # a successor has replaced it meanwhile
             running.kill()
             return
-        child.cannot_start = ""
+        child.start_fault = ""
         child.running = running
         self.watch(child, running)
         running.ready.add_done_callback(
@@ -123,14 +123,14 @@ class ChildRunner:
         self.tasks.spawn(running.stop(self._limits.stop_grace_s))
 
     def note(self, child: Child, event: PhaseEvent) -> None:
-        """Note an event in a child's life."""
+        """Record an event in a child's life."""
         child.observed = child.observed.after(event, time.monotonic(), self._limits.backoff)
         self._changed()
 
     def watch(self, child: Child, running: Running) -> None:
-        """Kill a run of a child when it hangs."""
+        """Watch a run of a child, and kill the run when it hangs."""
         child.hung = ""
-        if not child.driver.can_restart:  # its balancer sees how it does; nothing here could help it
+        if not child.driver.can_restart:  # its balancer watches it, and the fleet cannot restart it
             return
         child.watchdog = Watchdog(
             running,
@@ -142,16 +142,16 @@ class ChildRunner:
         self.tasks.spawn(child.watchdog.watch())
 
     def expect_end(self, child: Child, running: Running) -> None:
-        """Note the end of a run when it comes."""
+        """Record the end of a run when it comes."""
         running.ended.add_done_callback(lambda ended: self._ended(child, running, ended.result()))
 
     def _note_failed_start(self, child: Child, why: str) -> None:
         log.error("%s cannot be started: %s", child.name, why)
-        child.last_end = child.cannot_start = why
+        child.last_end = child.start_fault = why
         self.note(child, PhaseEvent.EXIT)
 
     async def _withdraw(self, child: Child) -> None:
-        """Have the balancer send nothing more to a replica that is about to be replaced."""
+        """Make the balancers send nothing more to a replica that is about to be replaced."""
         if child.spec.kind == "replica":
             child.url = ""
             service = self._services[child.spec.service]
@@ -160,7 +160,7 @@ class ChildRunner:
                 await each.publish()
 
     def _ready(self, child: Child, running: Running, url: str) -> None:
-        if child.running is not running:  # it has a successor already
+        if child.running is not running:  # a successor has replaced it already
             return
         service = self._services[child.spec.service]
         child.url = url
@@ -194,13 +194,13 @@ class ChildRunner:
 
 
 async def _accept_clients(service: RunningService, running: Running) -> None:
-    """Have a gateway that was started again accept clients once a replica serves, or after a while in any case."""
+    """Make a restarted gateway accept clients once a replica serves, or after ``_ACCEPT_S`` in any case."""
     balancer = service.balancer
-    assert isinstance(balancer, GatewayBalancer), "its socket is held for it"
+    assert isinstance(balancer, GatewayBalancer), "only a gateway process has a socket that the supervisor holds"
     deadline = time.monotonic() + _ACCEPT_S
     while service.gateway.running is running and not running.ended.done():
         if time.monotonic() > deadline or any(report.is_active for report in await balancer.reports()):
-            with suppress(UpstreamError):  # it is busy: try again
+            with suppress(UpstreamError):  # the gateway is busy: try again
                 await balancer.listen()
                 return
         await asyncio.sleep(_RETRY_S)

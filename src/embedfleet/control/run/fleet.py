@@ -1,4 +1,4 @@
-"""A fleet from its start to its end: ports, supervisor, admin API, signals, and the rollback of a failed start."""
+"""The life of a fleet from its start to its end: ports, supervisor, admin API, signals, rollback of a failed start."""
 
 import asyncio
 import logging
@@ -49,22 +49,22 @@ async def run_fleet(
     reread: Callable[[], Settings],
     new_model: bool = False,
 ) -> None:
-    """Start everything, call ``ready`` once all replicas serve, and go on until SIGINT, SIGTERM or ``POST /stop``.
+    """Start everything, call ``ready`` once all replicas serve, and run until SIGINT, SIGTERM or ``POST /stop``.
 
     Args:
         settings: Settings in force.
-        survey: What is known of the machine.
+        survey: Survey of the machine.
         plan: Children of the fleet.
         environment: Environment of the children that are processes.
         state: Lock of the fleet, held; its run folder takes the admin sockets.
-        seen: Called with the state of every replica, again and again, while they load.
-        ready: Called once.
-        reread: Reads the settings again, for a reload.
-        new_model: Whether the services may change their model, because an operator said so.
+        seen: Function that takes the state of every replica; it is called repeatedly while they load.
+        ready: Function that is called once, when all replicas serve.
+        reread: Function that reads the settings again, for a reload.
+        new_model: Whether an operator allows the services to change their models.
 
     Raises:
-        UsageError: The configuration is invalid; only what ran before is left running.
-        FleetError: The replicas were not ready in time; only what ran before is left running.
+        UsageError: The configuration is invalid; only containers that ran before are left running.
+        FleetError: The replicas were not ready in time; only containers that ran before are left running.
     """
     check_ports(settings.services, held=_held_ports(survey), by_daemon=_bound_by_daemon(survey, plan))
     containers = _container_driver(settings, survey)
@@ -82,7 +82,7 @@ async def run_fleet(
             await stack.enter_async_context(_findable(state, FleetApi(supervisor, reload.run)))
             obey_signals(supervisor.stop, supervisor.kill)
 
-            def tidy() -> None:  # nothing is sent to the former containers any more
+            def tidy() -> None:  # the former containers get no requests any more
                 if survey.docker is not None and containers is not None:
                     containers.settle()
                     drop_replaced(survey.docker, plan)
@@ -95,14 +95,14 @@ async def run_fleet(
                 children = list(supervisor.children.values()) if supervisor else []
                 await roll_back(FailedFleet(settings, survey.docker, plan, children))
             raise
-        # Stopped by an order: containers that had yet to be taken over go as well.
+        # Stopped by an order: containers that were not taken over yet are removed as well.
         await asyncio.to_thread(remove_all, survey.docker)
         remove_folders(settings)
 
 
 @asynccontextmanager
 async def _findable(state: FleetLock, api: FleetApi) -> AsyncIterator[None]:
-    """Let the fleet be found and asked, for as long as the block lasts."""
+    """Publish the fleet's address and serve its API while the block runs."""
     await api.server.start(path=state.socket)
     state.write()
     lookout = DiskWatch(partial(_keep_findable, state))
@@ -116,7 +116,7 @@ async def _findable(state: FleetLock, api: FleetApi) -> AsyncIterator[None]:
 def _keep_findable(state: FleetLock) -> None:
     """Restore the files by which the fleet is found; runs in a thread."""
     for path in state.mend():
-        log.warning("%s was removed or written over, and is made again", path)
+        log.warning("%s was removed or overwritten, and is restored", path)
 
 
 def _held_ports(survey: Survey) -> set[int]:
@@ -124,7 +124,7 @@ def _held_ports(survey: Survey) -> set[int]:
 
 
 def _bound_by_daemon(survey: Survey, plan: Sequence[ChildSpec]) -> set[str]:
-    """Services whose port the daemon binds, with the rights of root; a rootless daemon has no more rights than we."""
+    """Return the services whose port the daemon binds with the rights of root; empty for a rootless daemon."""
     if survey.engine is None or survey.engine.is_rootless:
         return set()
     return {spec.service for spec in plan if isinstance(spec, ContainerSpec) and spec.kind == "balancer"}
@@ -164,7 +164,7 @@ def _make_supervisor(
 
 
 def _of_new_model(survey: Survey, plan: Sequence[ChildSpec]) -> set[str]:
-    """Services that had a replica of another model, under whatever name, because settings have changed."""
+    """Return the services that have a replica of another model; a change of settings may have renamed it."""
     wanted = {spec.service: spec for spec in plan if isinstance(spec, ContainerSpec) and spec.kind == "replica"}
     there = survey.docker.ours() if survey.docker is not None and wanted else []
     replicas = [container for container in there if container.kind == "replica" and container.service in wanted]
@@ -172,9 +172,9 @@ def _of_new_model(survey: Survey, plan: Sequence[ChildSpec]) -> set[str]:
 
 
 def _grace_s(settings: Settings) -> float:
-    """Time that a child has to end, in seconds.
+    """Return the time in which a child must end, in seconds.
 
-    A gateway waits drain_s, then up to stop_grace_s for its clients; the rest is for the process itself.
+    A gateway accepts for drain_s, then waits up to stop_grace_s for its clients; the rest is for the process to end.
     """
     return settings.fleet.drain_s + settings.fleet.stop_grace_s + 5.0
 
@@ -185,7 +185,7 @@ def _container_driver(settings: Settings, survey: Survey) -> ContainerDriver | N
     return ContainerDriver(
         survey.docker,
         request=survey.engine.device_request(settings.fleet.device_request) if survey.machine.gpus else "gpu",
-        relabel=survey.engine.has_selinux,
+        without_selinux=survey.engine.has_selinux,
         files=container_files(survey.engine),
         stop_grace_s=_grace_s(settings),
         said=log_files_of(settings).add,
@@ -200,7 +200,7 @@ async def _live(
     tidy: Callable[[], None],
     ready: Callable[[], None],
 ) -> None:
-    """Run the supervisor until it ends; call ``tidy`` and ``ready`` once everything serves."""
+    """Run the supervisor until it ends; call ``tidy`` and then ``ready`` once everything serves."""
 
     def note(states: States) -> None:
         supervisor.note_served(name for name, state in states.items() if state is ReplicaState.ACTIVE)
@@ -213,7 +213,7 @@ async def _live(
         loading.cancel()
     elif loading.exception() is None:
         await asyncio.to_thread(tidy)
-        supervisor.serves = True
+        supervisor.has_started = True
         ready()
     else:
         supervisor.fail()

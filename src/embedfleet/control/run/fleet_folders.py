@@ -1,4 +1,4 @@
-"""Folders of a fleet: logs, and what containers see of this machine."""
+"""Folders of a fleet: its logs, and the folders of this machine that containers see."""
 
 from collections.abc import Iterator
 
@@ -13,12 +13,12 @@ from embedfleet.errors import UsageError
 
 
 def log_files_of(settings: Settings) -> LogFiles:
-    """Log files of a fleet."""
+    """Return the log files of a fleet."""
     return LogFiles(settings.state_dir / "logs")
 
 
 def prepare_folders(settings: Settings) -> None:
-    """Make the folders that containers see: the daemon would make missing ones as root."""
+    """Create the folders that containers see, because the daemon would create missing ones as root."""
     (settings.root / settings.fleet.data_dir).mkdir(parents=True, exist_ok=True)
     for service in settings.services:
         nginx_folder(settings, service.name).mkdir(parents=True, exist_ok=True)
@@ -26,7 +26,7 @@ def prepare_folders(settings: Settings) -> None:
 
 
 def provide_models(settings: Settings, survey: Survey) -> Iterator[str]:
-    """Make the folders that TEI sees in place of models' folders; yields a line for each model that needed a change.
+    """Write the corrected model folders for TEI; yield a line for each model that needed a correction or a note.
 
     Raises:
         UsageError: A folder cannot be written.
@@ -43,7 +43,7 @@ def provide_models(settings: Settings, survey: Survey) -> Iterator[str]:
 
 
 def remove_unused_models(settings: Settings, survey: Survey) -> None:
-    """Remove the folders that TEI saw in place of models' folders, but for those of the present models."""
+    """Remove the corrected model folders, except those of the present models."""
     models = survey.machine.tei_models.values()
     remove_assemblies(assemblies_folder(settings), [each.assembly.key for each in models if each.assembly is not None])
 

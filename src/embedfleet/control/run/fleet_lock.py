@@ -1,7 +1,7 @@
-"""Lock that lets one fleet run per state folder, and the address by which that fleet is found.
+"""Lock that lets only one fleet run per state folder, and the address by which that fleet is found.
 
-The kernel drops the lock with the process. The lock file names its holder from the first moment on, and ``fleet.json``
-names it too: so a fleet is found even if one of the two is removed or overwritten. A running fleet restores the files.
+The kernel releases the lock when the process ends. Both the lock file, from the first moment on, and ``fleet.json``
+name the holder, so a fleet is found even if one of them is removed or overwritten. A running fleet restores the files.
 """
 
 import fcntl
@@ -14,16 +14,16 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from embedfleet.control.host.disk import as_whom, hint_for, reason_of
+from embedfleet.control.host.disk import hint_for, reason_of, run_as_hint
 from embedfleet.control.host.process_identity import identity_of, lock_holder
 from embedfleet.control.run.run_folder import RunFolder
 from embedfleet.errors import FleetError, FleetSilent, UsageError
 
-# A process that checks whether a fleet runs holds the lock for a moment too.
+# A process that checks whether a fleet runs also holds the lock for a moment.
 _TRIES = 10
 _RETRY_S = 0.05
 _SOCKET = "fleet.sock"
-_MOST_BYTES = 65_536  # read of the lock file or of fleet.json
+_MOST_BYTES = 65_536  # largest part of the lock file or fleet.json that is read
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class FleetAddress:
     Attributes:
         pid: Process id of the supervisor; 0 if unknown.
         socket: Path of the admin API's socket; empty while the fleet starts.
-        identity: Identity of the process, see `process_identity`; empty for a fleet of an older version.
+        identity: Identity of the process, from `process_identity`; empty for a fleet of an older version.
     """
 
     pid: int
@@ -67,7 +67,7 @@ class FleetLock:
         return self.run.socket(_SOCKET)
 
     def acquire(self) -> None:
-        """Take the lock until `release` or the end of the process, and write down who holds it.
+        """Take the lock until `release` or the end of the process, and record the holder.
 
         Raises:
             UsageError: Another process holds it, or the folder cannot be written.
@@ -102,7 +102,7 @@ class FleetLock:
         """Restore the files that were removed or overwritten since the lock was taken.
 
         Returns:
-            The restored files.
+            Paths of the restored files.
 
         Raises:
             OSError: A file cannot be restored, or another process holds the lock by now.
@@ -124,7 +124,7 @@ class FleetLock:
         return mended
 
     def read(self) -> FleetAddress | None:
-        """Read the address of the fleet in this folder; None if none runs, whatever files a dead one left.
+        """Return the address of the fleet in this folder; None if none runs, even if a dead one left its files.
 
         Raises:
             FleetSilent: This user may not read the files.
@@ -147,25 +147,25 @@ class FleetLock:
                 if _is_at(self._held, self._lock):
                     self._lock.unlink()
                 if self._made_folder:
-                    self.folder.rmdir()  # which fails if anything else is in it
+                    self.folder.rmdir()  # fails if anything else is in it
             os.close(self._held)
             self._held = None
 
     def clear(self) -> None:
-        """Remove the files of a fleet that was killed, if no fleet runs and this user may."""
+        """Remove the files of a fleet that was killed, if no fleet runs and this user may do so."""
         if self.folder.is_dir():
             with suppress(UsageError):
                 self.acquire()
                 self.release()
 
     def terminate(self, address: FleetAddress) -> None:
-        """Send SIGTERM to a fleet's process, once it is certain that the pid is the fleet's.
+        """Send SIGTERM to a fleet's process, but only if the pid is certainly the fleet's.
 
         Raises:
-            FleetError: It is not certain, or this user may not send it.
+            FleetError: The pid is not certain, or this user may not send the signal.
         """
         elsewhere = FleetError(
-            f"the fleet in {self.folder} (pid {address.pid or 'unknown'}) is no process that can be seen from here",
+            f"the fleet in {self.folder} (pid {address.pid or 'unknown'}) is a process that cannot be seen from here",
             "stop it on the machine, or in the container, where it was started",
         )
         if not address.pid:
@@ -175,7 +175,7 @@ class FleetLock:
         except ProcessLookupError:
             if self.read() is not None:
                 raise elsewhere from None
-            return  # it has just ended
+            return  # the fleet has just ended
         try:
             if not self._is_certain(address):
                 raise elsewhere
@@ -185,20 +185,20 @@ class FleetLock:
         except PermissionError as error:
             raise FleetError(
                 f"the fleet in {self.folder} (pid {address.pid}) cannot be told to stop: permission denied",
-                as_whom(self.owner()),
+                run_as_hint(self.owner()),
             ) from error
         finally:
             os.close(process)
 
     def owner(self) -> int:
-        """Id of the user that the fleet belongs to; -1 if it cannot be read."""
+        """Return the id of the user who owns the fleet; -1 if unknown."""
         for path in (self._lock, self.folder):
             with suppress(OSError):
                 return path.stat().st_uid
         return -1
 
     def _take(self) -> int | None:
-        """Take the lock; returns the descriptor of its file, or None if another process holds the lock."""
+        """Take the lock; return the descriptor of its file, or None if another process holds the lock."""
         for _ in range(_TRIES):
             self.folder.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
@@ -225,10 +225,10 @@ class FleetLock:
         return taken
 
     def _prepare(self, held: int) -> None:
-        """Remove the files of a fleet that was killed, so that nobody takes them for this fleet's."""
+        """Remove the files of a fleet that was killed, so that they are not mistaken for this fleet's."""
         last = _read(self._file)
         if last is not None and last.identity != self._address.identity and _is_alive(last):
-            os.close(held)  # that fleet still runs: only its lock file was removed, and it restores it
+            os.close(held)  # that fleet still runs, and restores its lock file, which was removed
             self._held = None
             return
         self.run.clear(last.socket if last else "")
@@ -243,7 +243,7 @@ class FleetLock:
         os.ftruncate(held, len(data))
 
     def _holder(self, noted: FleetAddress | None, said: FleetAddress | None) -> FleetAddress:
-        """Find the holder of the lock: by the lock file, else by ``fleet.json``, else by the kernel's list of locks.
+        """Return the holder of the lock: by the lock file, else by ``fleet.json``, else by the kernel's list of locks.
 
         Args:
             noted: Address in the lock file.
@@ -285,7 +285,7 @@ class FleetLock:
             descriptor = os.open(self._lock, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except PermissionError as error:
             raise FleetSilent(
-                f"whether a fleet runs in {self.folder} cannot be seen: permission denied", as_whom(self.owner())
+                f"cannot see whether a fleet runs in {self.folder}: permission denied", run_as_hint(self.owner())
             ) from error
         except OSError:
             return False
@@ -293,7 +293,7 @@ class FleetLock:
             fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             return True
-        except OSError:  # no locks here: no fleet could have started
+        except OSError:  # this file system has no locks, so no fleet can run here
             return False
         finally:
             os.close(descriptor)

@@ -1,7 +1,7 @@
-"""Replaces the gateway of a service while it runs, without refusing or losing a request.
+"""Replacement of a service's gateway while it runs, without refusing or losing a request.
 
-The present gateway goes on until the new one serves with as many replicas. From then on the new one accepts clients,
-and the former one ends once its clients have gone.
+The present gateway serves until the new one serves with as many replicas. From then on the new one accepts clients, and
+the former one ends once its clients have gone.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from embedfleet.errors import FleetError, UpstreamError
 
 log = logging.getLogger(__name__)
 
-_MOST_RETIRED = 3  # per service; then the oldest is stopped, with its clients, which are idle by then
+_MOST_RETIRED = 3  # per service; beyond that, the oldest one is stopped, whose clients are idle by then
 _TO_READY: dict[Phase, tuple[PhaseEvent, ...]] = {  # events that bring a child to the phase of its successor
     Phase.PENDING: (PhaseEvent.START, PhaseEvent.READY),
     Phase.STARTING: (PhaseEvent.READY,),
@@ -31,10 +31,10 @@ _TO_READY: dict[Phase, tuple[PhaseEvent, ...]] = {  # events that bring a child 
 
 
 class GatewayReplacement:
-    """Replaces gateways, one at a time.
+    """Replaces gateways of a fleet, one at a time.
 
     Args:
-        runner: Starts and stops the children.
+        runner: Runner of the fleet's children.
     """
 
     def __init__(self, runner: ChildRunner) -> None:
@@ -42,12 +42,12 @@ class GatewayReplacement:
         self._turn = asyncio.Lock()
 
     async def replace(self, service: RunningService, spec: ProcessSpec, timeout_s: float) -> tuple[int, int]:
-        """Put a new gateway in the place of a service's present one.
+        """Replace a service's present gateway by a new one.
 
         Args:
-            service: The service.
+            service: Service whose gateway is replaced.
             spec: Spec of the new gateway.
-            timeout_s: Longest wait until it serves, in seconds.
+            timeout_s: Longest wait until the new gateway serves, in seconds.
 
         Returns:
             Process ids of the former gateway, 0 if none ran, and of the new one.
@@ -62,7 +62,7 @@ class GatewayReplacement:
             try:
                 successor = await GatewaySuccessor.start(child.driver, spec, child.successors)
             except OSError as error:
-                raise FleetError(f"a new gateway cannot be started: {error}", "the former one goes on") from error
+                raise FleetError(f"a new gateway cannot be started: {error}", "the former one keeps serving") from error
             try:
                 await successor.learn(service.members, former, timeout_s)
                 self._refuse_if_stopping()
@@ -71,7 +71,7 @@ class GatewayReplacement:
             except UpstreamError as error:
                 successor.running.kill()
                 raise FleetError(
-                    f"the new gateway cannot be told to listen: {error}", "the former one goes on"
+                    f"the new gateway does not take the order to listen: {error}", "the former one keeps serving"
                 ) from error
             except BaseException:
                 successor.running.kill()
@@ -83,7 +83,7 @@ class GatewayReplacement:
             return before.pid if before is not None else 0, successor.running.pid
 
     def end_retired(self, child: Child, keep: int = 0) -> None:
-        """End the oldest former gateways of a child, all but ``keep`` of them."""
+        """End the oldest former gateways of a child, and leave the ``keep`` newest ones."""
         for running in list(child.retired)[: max(0, len(child.retired) - keep)]:
             self._end(child, running)
 
@@ -107,13 +107,16 @@ class GatewayReplacement:
         service.is_published = False
 
     async def _retire(self, child: Child, running: Running, former: Balancer) -> None:
-        """Have a former gateway end once its clients have gone; one that cannot be told ends now."""
+        """Make a former gateway end once its clients have gone; stop it now if it does not take the order."""
         try:
             if isinstance(former, GatewayBalancer):
                 await former.retire()
         except UpstreamError as error:
             log.warning(
-                "the former %s (pid %d) cannot be told to retire and is stopped: %s", child.name, running.pid, error
+                "the former %s (pid %d) does not take the order to retire, and is stopped: %s",
+                child.name,
+                running.pid,
+                error,
             )
             self._end(child, running)
         self.end_retired(child, keep=0 if self._runner.is_stopping else _MOST_RETIRED)

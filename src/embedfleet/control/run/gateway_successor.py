@@ -1,4 +1,4 @@
-"""A new gateway beside the one that it is to replace: started, told its replicas, waited for until it serves."""
+"""A new gateway that is prepared beside the one that it will replace."""
 
 import asyncio
 from collections.abc import Callable, Iterable
@@ -17,18 +17,18 @@ from embedfleet.types import Endpoint, ReplicaReport
 
 _POLL_S = 0.05
 _LATER = "--listen-later"
-_HINT = "the former one goes on; see `embedfleet logs`"
+_HINT = "the former one keeps serving; see `embedfleet logs`"
 
 Members = Callable[[], tuple[list[Endpoint], AbstractSet[str]]]
 
 
 class GatewaySuccessor:
-    """A gateway that runs and does not accept clients yet.
+    """A gateway that runs, but does not accept clients yet.
 
     Args:
-        spec: Spec by which it is started again if it dies after it has taken over.
+        spec: Spec by which it is restarted if it ends after it has taken over.
         running: Its process.
-        balancer: Interface to it.
+        balancer: Interface to the gateway.
     """
 
     def __init__(self, spec: ProcessSpec, running: Running, balancer: GatewayBalancer) -> None:
@@ -46,25 +46,25 @@ class GatewaySuccessor:
             number: Number that makes the path of its admin socket differ from those of earlier gateways.
 
         Raises:
-            OSError: It cannot be started now.
+            OSError: The gateway cannot be started now.
         """
         admin = Path(spec.admin).with_suffix(f".{number}.sock")
         own = replace(spec, admin=str(admin))
-        running = await driver.start(later(own), preferred_port=0)
-        # One that is killed leaves its socket behind.
+        running = await driver.start(accepting_later(own), preferred_port=0)
+        # A gateway that is killed leaves its socket behind.
         running.ended.add_done_callback(lambda _: admin.unlink(missing_ok=True))
         return cls(own, running, GatewayBalancer(str(admin)))
 
     async def learn(self, members: Members, former: Balancer, timeout_s: float) -> None:
-        """Tell it its replicas, and wait until every replica that serves for the former gateway serves for it.
+        """Send it the replicas, and wait until each that serves for the former gateway serves for it too.
 
         Args:
-            members: Returns the addresses of the replicas, and the names of the drained ones.
-            former: Gateway that it is to replace.
+            members: Function that returns the addresses of the replicas, and the names of the drained ones.
+            former: Gateway that it will replace.
             timeout_s: Longest wait, in seconds.
 
         Raises:
-            FleetError: It ended, or the time is over.
+            FleetError: The gateway ended, or does not serve within ``timeout_s`` seconds.
         """
         missing: set[str] = set()
         try:
@@ -72,7 +72,7 @@ class GatewaySuccessor:
                 events: list[asyncio.Future[Any]] = [self.running.ready, self.running.ended]
                 await asyncio.wait(events, return_when=asyncio.FIRST_COMPLETED)
                 while not self.running.ended.done():
-                    with suppress(UpstreamError):  # it is busy: try again
+                    with suppress(UpstreamError):  # the gateway is busy: try again
                         await self.balancer.publish(*members())
                         missing = still_to_infer(await former.reports(), await self.balancer.reports())
                         if not missing:
@@ -81,16 +81,20 @@ class GatewaySuccessor:
                             return
                     await asyncio.sleep(_POLL_S)
         except TimeoutError:
-            said = f"still to infer for it: {', '.join(sorted(missing))}" if missing else "it does not listen"
+            said = (
+                f"replicas that have not inferred for it: {', '.join(sorted(missing))}"
+                if missing
+                else "it does not listen"
+            )
             raise FleetError(f"the new gateway does not serve after {timeout_s:g} s; {said}", _HINT) from None
         raise FleetError(f"the new gateway ended with code {self.running.ended.result()}", _HINT)
 
 
 def still_to_infer(former: Iterable[ReplicaReport], new: Iterable[ReplicaReport]) -> set[str]:
-    """Names of the replicas that serve for one gateway and do not yet serve for the next.
+    """Return the names of the replicas that serve for one gateway and not yet for the next.
 
     Args:
-        former: Reports of the first gateway; empty if it does not answer: then one replica at least has to serve.
+        former: Reports of the first gateway; empty if it does not answer, in which case one replica must serve.
         new: Reports of the next gateway.
     """
     former, new = list(former), list(new)
@@ -99,9 +103,9 @@ def still_to_infer(former: Iterable[ReplicaReport], new: Iterable[ReplicaReport]
     return _active(former) - _active(new)
 
 
-def later(spec: ChildSpec) -> ProcessSpec:
-    """The spec of a gateway that accepts no clients before it is told to."""
-    assert isinstance(spec, ProcessSpec), "only processes of ours can wait"
+def accepting_later(spec: ChildSpec) -> ProcessSpec:
+    """Return the spec of a gateway that accepts no clients before `GatewayBalancer.listen`."""
+    assert isinstance(spec, ProcessSpec), "only gateway processes have this flag"
     return replace(spec, arguments=(*spec.arguments, _LATER))
 
 

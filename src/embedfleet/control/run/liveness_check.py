@@ -1,4 +1,4 @@
-"""Asks a child for an answer that takes no inference, to learn whether it lives."""
+"""Liveness check, which asks a child for something that needs no inference."""
 
 from collections.abc import Callable
 
@@ -12,12 +12,12 @@ _ANSWER_S = 10.0  # long: the watchdog measures the silence, so a late answer st
 
 
 class LivenessCheck:
-    """A check of one child, made again and again.
+    """The repeated liveness check of one child.
 
     Args:
         spec: Spec of the child.
-        balancer: Balancer of the child's service: the child itself, or one that may have had answers from it.
-        url: Returns where the child listens.
+        balancer: Interface to the service's balancer, which is the child itself or gets answers from it.
+        url: Function that returns the URL where the child listens.
         timeout_s: Longest wait for one answer, in seconds.
     """
 
@@ -28,12 +28,12 @@ class LivenessCheck:
         self._balancer = balancer
         self._url = url
         self._timeout_s = timeout_s
-        self._answers = 0  # number that the balancer had counted at the last check
+        self._answers = 0  # the balancer's count of answers at the last check
 
     async def run(self) -> None:
         """Return once the child answers.
 
-        A replica is asked for ``/info``: TEI answers ``/health`` only after the batch that runs.
+        A replica is asked for ``/info``, because TEI answers ``/health`` only after its present batch.
 
         Raises:
             UpstreamError: The child does not answer.
@@ -43,12 +43,12 @@ class LivenessCheck:
             return
         try:
             await fetch(f"{self._url()}{path_of('info')}", timeout_s=self._timeout_s)
-        except TimedOut:  # it may be out of files for a new connection, and yet serve on those that it has
+        except TimedOut:  # it may lack files for a new connection, but serve on open ones
             if not await self._has_served():
                 raise
 
     async def _has_served(self) -> bool:
-        """Whether the gateway says that the replica serves, and has had answers from it since the last check."""
+        """Whether the gateway reports the replica as active, and has had answers from it since the last check."""
         reports = {report.id: report for report in await self._balancer.reports()}
         report = reports.get(self._spec.name)
         before, self._answers = self._answers, report.load.answered if report and report.load else 0

@@ -1,4 +1,4 @@
-"""Ends replicas of a service's former model before the first one of the new model starts."""
+"""Removal of the replicas of a service's former model, before the first one of the new model starts."""
 
 import asyncio
 import logging
@@ -13,10 +13,10 @@ _RETRY_S = 1.0
 
 
 class OldModelRemoval:
-    """Ends what was found under the names of replicas and serves another model.
+    """Ends the children that were found under the names of replicas and serve another model.
 
     Args:
-        changed: Called when all of a service has ended.
+        changed: Function that is called when all such replicas of a service have ended.
     """
 
     def __init__(self, changed: Callable[[], None]) -> None:
@@ -25,7 +25,7 @@ class OldModelRemoval:
         self._is_over = False
 
     def begin(self, service: str, children: Sequence[tuple[ChildSpec, Driver]]) -> None:
-        """Start to end what runs under the names of these children, all at the same time."""
+        """Start to end the running children of these names, all at the same time."""
         self._tasks[service] = asyncio.create_task(self._end_all(children))
 
     def is_running(self, service: str) -> bool:
@@ -33,7 +33,7 @@ class OldModelRemoval:
         return service in self._tasks and not self._tasks[service].done()
 
     async def finish(self) -> None:
-        """Wait for the attempts that are under way, and make no further ones."""
+        """Wait for the present attempts, and make no further ones."""
         self._is_over = True
         await asyncio.gather(*self._tasks.values())
 
@@ -46,7 +46,7 @@ class OldModelRemoval:
             try:
                 await driver.clear(spec)
             except OSError as error:
-                log.warning("what ran as %s cannot be ended: %s", spec.name, error)
+                log.warning("the former %s cannot be ended: %s", spec.name, error)
                 await asyncio.sleep(_RETRY_S)
             else:
                 return

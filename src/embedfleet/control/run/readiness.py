@@ -1,4 +1,4 @@
-"""Waits until a started fleet serves, or finds that it never will."""
+"""The wait until a started fleet serves, or until it is certain that it never will."""
 
 import asyncio
 import time
@@ -9,7 +9,7 @@ from embedfleet.control.run.supervisor import Supervisor
 from embedfleet.errors import FleetError
 from embedfleet.types import ReplicaState
 
-_MOST_DEATHS = 5  # in a row, of a child that has yet to serve: more restarts would not help
+_MOST_DEATHS = 5  # deaths in a row of a starting fleet's child; more restarts would not help
 _POLL_S = 0.1
 
 States = Mapping[str, ReplicaState]
@@ -20,12 +20,13 @@ async def until_serving(supervisor: Supervisor, timeout_s: float, seen: Callable
     """Wait until every replica that is not drained has inferred for its balancer, and the balancers listen.
 
     Args:
-        supervisor: Supervisor that runs.
+        supervisor: Running supervisor of the fleet.
         timeout_s: Longest wait, in seconds.
-        seen: Called with the states after each poll.
+        seen: Function that takes the states after each poll.
 
     Raises:
-        FleetError: The time is over, or a child keeps dying; the message names the child and the reason.
+        FleetError: The fleet does not serve within ``timeout_s`` seconds, or a child keeps dying; the message names the
+            child and the reason.
     """
     deadline = time.monotonic() + timeout_s
     while True:
@@ -51,7 +52,7 @@ async def until_serving(supervisor: Supervisor, timeout_s: float, seen: Callable
 
 
 async def _observe(supervisor: Supervisor) -> tuple[dict[str, ReplicaState], dict[str, str]]:
-    """State of every replica, and why it is in that state, by name."""
+    """Return the state of every replica, and the reason for it, by name."""
     states: dict[str, ReplicaState] = {}
     reasons: dict[str, str] = {}
     for service in supervisor.services.values():

@@ -1,7 +1,7 @@
-"""Replaces the gateways of a running fleet, so that they take on new code and new settings.
+"""Reload of a running fleet: its gateways are replaced, so that they take on new code and new settings.
 
-A process starts from the code and the settings of the moment. A reload starts only gateways anew, so it refuses changes
-of settings that other parts of the fleet have to obey as well.
+A process takes its code and settings when it starts. A reload restarts only gateways, so it refuses changes of settings
+that other parts of the fleet use as well.
 """
 
 import logging
@@ -16,13 +16,13 @@ from embedfleet.errors import UsageError
 
 log = logging.getLogger(__name__)
 
-_GATEWAYS_OWN = {"fleet.drain_s"}  # obeyed by gateways alone, as GatewayOptions are
+_GATEWAYS_OWN = {"fleet.drain_s"}  # only gateways use it, as they do GatewayOptions
 _READY_S = 60.0  # longest wait until a new gateway serves
 
 
 @dataclass(frozen=True, slots=True)
 class Replaced:
-    """Replacement of one gateway.
+    """The replacement of one gateway.
 
     Attributes:
         service: Name of the service.
@@ -38,13 +38,13 @@ class Replaced:
 
 
 class Reload:
-    """Reload of a fleet.
+    """Reloads a fleet.
 
     Args:
         supervisor: Supervisor of the fleet.
         settings: Settings that the fleet was started with.
-        reread: Reads the settings again from where they came.
-        make_plan: Makes a plan from settings, for the machine as it was at the start.
+        reread: Function that reads the settings again from where they came.
+        make_plan: Function that makes a plan from settings, for the machine as it was at the start.
     """
 
     def __init__(
@@ -63,8 +63,8 @@ class Reload:
         """Replace each gateway that is a process, one service after the other.
 
         Raises:
-            UsageError: The settings are invalid, or one has changed that a reload cannot take on, or no gateway is a
-                process; nothing has changed.
+            UsageError: The settings are invalid, a changed one concerns more than gateways, or no gateway is a process;
+                nothing was replaced.
             FleetError: A new gateway does not serve; the services before it keep their new gateways.
         """
         settings = self._reread()
@@ -74,7 +74,7 @@ class Reload:
         ]
         if not gateways:
             raise UsageError(
-                "no gateway of this fleet is a process of this machine, so there is none to reload",
+                "no gateway of this fleet is a process on this machine, so there is none to reload",
                 "nginx and containers take on new settings at the next `embedfleet up`",
             )
         return [await self._replace(spec) for spec in gateways]
@@ -83,28 +83,28 @@ class Reload:
         began = time.monotonic()
         before, pid = await self._supervisor.replace_gateway(spec, _READY_S)
         replaced = Replaced(spec.service, before, pid, round(time.monotonic() - began, 2))
-        log.info("%s has a successor: process %d for %d, after %g s", spec.name, pid, before, replaced.seconds)
+        log.info("%s was replaced: process %d for %d, after %g s", spec.name, pid, before, replaced.seconds)
         return replaced
 
 
 def refuse_others(before: Settings, after: Settings) -> None:
-    """Refuse changes of settings that a reload cannot take on.
+    """Refuse changes of settings that concern more than gateways.
 
     Raises:
-        UsageError: There are some; the message names every one.
+        UsageError: There are such changes; the message names every one.
     """
     others = sorted(set(changes(before, after)) - _GATEWAYS_OWN)
     if others:
         raise UsageError(
-            f"a reload is of gateways alone, and these have changed too: {', '.join(others)}",
-            "`embedfleet down` and `embedfleet up` take them on; or set them back",
+            f"a reload concerns only gateways, but these settings have changed too: {', '.join(others)}",
+            "run `embedfleet down` and `embedfleet up`, or set them back",
         )
 
 
 def changes(before: Settings, after: Settings) -> Iterator[str]:
     """Yield the dotted names of the settings that differ, except those of gateways.
 
-    A service that came or went is named as a whole.
+    A service that was added or removed is named as a whole.
     """
     if before.root != after.root:
         yield "the folder of fleet.toml"

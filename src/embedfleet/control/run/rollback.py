@@ -1,4 +1,4 @@
-"""Rolls back an update that failed: what served before serves again, and the rest of the update goes."""
+"""Rollback of a failed update: the containers that served before serve again, and the new ones are removed."""
 
 import asyncio
 import logging
@@ -50,15 +50,15 @@ class FailedFleet:
 
 
 async def roll_back(failed: FailedFleet) -> None:
-    """Remove what a fleet started, put back what that replaced, tell the balancers, and wait until all of it serves."""
+    """Remove a failed fleet's containers, put back those that they replaced, and wait until these serve."""
     try:
         back = await asyncio.to_thread(_exchange, failed)
         containers = await asyncio.to_thread(failed.docker.ours)
     except DockerError as error:
-        log.error("what was before cannot be put back: %s (%s)", error.message, error.hint)  # noqa: TRY400
+        log.error("the former containers cannot be put back: %s (%s)", error.message, error.hint)  # noqa: TRY400
         return
     services = {
-        child.spec.service for child in failed.containers if child.was_started and not child.start_record.goes_on
+        child.spec.service for child in failed.containers if child.was_started and not child.start_record.keeps_running
     }
     services |= {container.service for container in containers if container.name in back}
     deadline = time.monotonic() + failed.settings.fleet.ready_timeout_s
@@ -69,13 +69,13 @@ async def roll_back(failed: FailedFleet) -> None:
 
 
 def _exchange(failed: FailedFleet) -> list[str]:
-    """Replace new containers by former ones; returns the names of the former ones."""
+    """Replace new containers by former ones; return the names of the former ones."""
     docker = failed.docker
     formers = {original_name(container) for container in docker.ours() if is_set_aside(container)}
     decision = leftovers([child.start_record for child in failed.containers], formers)
     for name in decision.removed:
         container = docker.find(name)
-        if container is not None and container.ours:
+        if container is not None and container.is_ours:
             docker.remove(container.id)
     back = put_back(docker, decision.superseded)
     for network in docker.networks():
@@ -86,13 +86,13 @@ def _exchange(failed: FailedFleet) -> list[str]:
 async def _tell(
     failed: FailedFleet, service: Service, own: Sequence[Container], back: Collection[str], deadline: float
 ) -> None:
-    """Tell a service's balancer its replicas, and wait until those that were put back have inferred."""
+    """Send a service's balancer its replicas, and wait until those that were put back have inferred."""
     gateways = {container.name for container in own if container.kind == "balancer"}
     names = [container.name for container in own if container.kind == "replica"]
     balancer = _balancer(failed, service, own) if names and gateways else None
     if balancer is None:
         return
-    others = {child.spec.service for child in failed.children if child.finds_other_model}
+    others = {child.spec.service for child in failed.children if child.replaces_other_model}
     try:
         with suppress(TimeoutError):
             async with asyncio.timeout_at(asyncio.get_running_loop().time() + deadline - time.monotonic()):
@@ -100,15 +100,15 @@ async def _tell(
                 return
         log.error("not all of %s serve again: see `embedfleet status`", ", ".join(names))
     except EmbedfleetError as error:
-        log.error("%s cannot be told who its replicas are: %s", ", ".join(gateways), error)  # noqa: TRY400
+        log.error("%s does not take the list of its replicas: %s", ", ".join(gateways), error)  # noqa: TRY400
     finally:
         await balancer.close()
 
 
 def _balancer(failed: FailedFleet, service: Service, own: Sequence[Container]) -> Balancer | None:
-    """The balancer of a service's containers.
+    """Make the interface to the balancer of a service's containers.
 
-    None for an nginx that the plan of this fleet does not have: its configuration is as it was before.
+    None for an nginx that is not in this fleet's plan, because its configuration has not changed.
     """
     gateways = {container.name for container in own if container.kind == "balancer"}
     if f"gateway-{service.name}-lb" in gateways:
@@ -122,21 +122,21 @@ def _balancer(failed: FailedFleet, service: Service, own: Sequence[Container]) -
 async def _until_serving(
     balancer: Balancer, docker: Docker, names: Sequence[str], back: Collection[str], *, met_another: bool
 ) -> None:
-    """Tell a balancer its replicas until those that were put back serve.
+    """Send a balancer its replicas, again after each change, until those that were put back serve.
 
     Args:
-        balancer: The balancer.
+        balancer: Interface to the balancer.
         docker: Docker daemon.
         names: Names of the replicas.
         back: Names of the containers that were put back.
-        met_another: Whether the balancer may have met the model of the update that failed.
+        met_another: Whether the balancer may have recorded the model of the failed update.
     """
     told: dict[str, str] = {}
     while True:
         found = [await asyncio.to_thread(docker.find, name) for name in names]
         urls = {container.name: container.url for container in found if container is not None and container.url}
         if urls != told:
-            with suppress(UpstreamError):  # it is being started
+            with suppress(UpstreamError):  # the balancer is starting
                 if met_another:
                     await balancer.allow_new_model()
                 await balancer.publish([Endpoint(name, url) for name, url in urls.items()], frozenset())

@@ -1,4 +1,4 @@
-"""Folder of the files that a fleet needs only while it runs: admin sockets, and models as its gateways know them.
+"""Folder of the files that a fleet needs only while it runs: admin sockets, and the models that gateways record.
 
 The folder is in the state folder, where no other program cleans up. If that file system has no sockets, the folder is
 in the temporary folder, and locked: systemd-tmpfiles spares locked folders.
@@ -24,10 +24,10 @@ class RunFolder:
     """The run folder of a fleet.
 
     Args:
-        usual: Its path, if sockets can be made there.
+        usual: Path of the folder, unless no socket can be made there.
 
     Attributes:
-        path: Its path.
+        path: Path of the folder.
     """
 
     def __init__(self, usual: Path) -> None:
@@ -36,11 +36,11 @@ class RunFolder:
         self._lock = -1
 
     def socket(self, name: str) -> str:
-        """Path of a socket in the folder; it may be longer than the kernel allows, which `http.unix_socket` handles."""
+        """Return the path of a socket in the folder; `http.unix_socket` handles one that is too long for the kernel."""
         return str(self.path / name)
 
     def make(self) -> None:
-        """Make the folder, open to its owner alone.
+        """Create the folder, accessible only to its owner.
 
         Raises:
             OSError: The disk is full, or the folder cannot be written.
@@ -58,8 +58,8 @@ class RunFolder:
         """Remove the folder of a fleet that was killed.
 
         Args:
-            socket: Path of that fleet's admin socket, as its file says; its folder is removed only if embedfleet made
-                it.
+            socket: Path of that fleet's admin socket, from its file; the socket's folder is removed only if embedfleet
+                made it.
         """
         _remove(self._usual)
         folder = Path(socket).parent
@@ -80,7 +80,7 @@ class RunFolder:
         self._lock = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         log.warning(
-            "%s takes no sockets (%s): they are in %s; see that nothing removes that", self._usual, error, self.path
+            "no socket can be made in %s (%s): they are in %s, which nothing must remove", self._usual, error, self.path
         )
 
 

@@ -8,11 +8,11 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def obey_signals(stop: Callable[[], None], kill: Callable[[], None]) -> None:
-    """Have the first signal drain and stop the fleet, and the second end everything at once.
+    """Let the first signal drain and stop the fleet, and the second one end everything at once.
 
     Args:
-        stop: Drains and stops.
-        kill: Ends everything.
+        stop: Function that drains and stops the fleet.
+        kill: Function that ends everything at once.
     """
     was_told = False
 
@@ -31,6 +31,6 @@ def obey_signals(stop: Callable[[], None], kill: Callable[[], None]) -> None:
 
 
 def restore_signals() -> None:
-    """Let a signal end this process, as it does by default, because nothing is left to be stopped."""
+    """Restore the signals' default, which ends this process, because nothing is left to stop."""
     for number in _SIGNALS:
         asyncio.get_running_loop().remove_signal_handler(number)

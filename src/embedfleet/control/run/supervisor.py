@@ -1,4 +1,4 @@
-"""The loop that keeps a fleet as its plan says: observe, decide, act, tell the balancers."""
+"""The loop that keeps a fleet in accordance with its plan: observe, decide, act, inform the balancers."""
 
 import asyncio
 import time
@@ -21,7 +21,7 @@ from embedfleet.control.run.running_service import RunningService
 from embedfleet.errors import EmbedfleetError, UpstreamError, UsageError
 
 _PUBLISH_RETRY_S = 0.1
-_TURN_S = 0.25  # between checks whether the next replica may be replaced
+_TURN_S = 0.25  # between checks whether the next stale replica may be replaced
 _TRIM_S = 10.0  # between checks of the logs' size
 
 
@@ -29,17 +29,17 @@ class Supervisor:
     """Keeps the children of a plan running.
 
     Args:
-        plan: The children, each with its driver.
+        plan: Specs of the children, each with its driver.
         balancers: Interface to the balancer of each service, by name of the service.
         log_files: Logs of the children.
         limits: Time limits of the children.
-        listeners: Sockets that the gateways accept from.
-        new_models: Services whose model may change, because an operator said so.
+        listeners: Listening sockets of the gateways.
+        new_models: Names of the services whose model may change.
 
     Attributes:
-        children: The children, by name.
-        services: The services, by name.
-        serves: Whether everything came up, and the starter of the fleet has been told.
+        children: Children, by name.
+        services: Services, by name.
+        has_started: Whether all replicas have served, so that the start is over.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Supervisor:
     ) -> None:
         self.children = {spec.name: Child(spec, driver) for spec, driver in plan}
         self.services = {name: _service(name, self.children.values(), each) for name, each in balancers.items()}
-        self.serves = False
+        self.has_started = False
         self._limits = limits
         self._listeners = listeners
         self._log_files = log_files
@@ -68,10 +68,10 @@ class Supervisor:
         self._trimming: asyncio.Future[None] | None = None
 
     def replica(self, name: str) -> Child:
-        """The replica of this name.
+        """Return the replica of this name.
 
         Raises:
-            UsageError: There is none.
+            UsageError: There is no such replica.
         """
         replicas = {child.name: child for service in self.services.values() for child in service.replicas}
         if name not in replicas:
@@ -79,27 +79,27 @@ class Supervisor:
         return replicas[name]
 
     def set_drained(self, replica: Child, *, is_drained: bool) -> None:
-        """Keep requests away from a replica, or let it have them again; its balancer is told, also after a restart."""
+        """Keep requests away from a replica, or let it have them again; a restarted balancer learns it too."""
         replica.is_drained = is_drained
         self.services[replica.spec.service].is_published = False
         self.wake()
 
     def note_served(self, names: Iterable[str]) -> None:
-        """Remember that these replicas have inferred: what a failed start leaves depends on it."""
+        """Record that these replicas have inferred, which decides what a failed start leaves."""
         for name in names:
             self.children[name].has_served = True
 
     async def allow_new_model(self) -> None:
-        """Let the model of every service change, because an operator asked for it.
+        """Let the model of every service change, because an operator allowed it.
 
         Raises:
-            UpstreamError: A balancer cannot be told now.
+            UpstreamError: A balancer does not take the order now.
         """
         for service in self.services.values():
             await service.allow_new_model()
 
     async def replace_gateway(self, spec: ProcessSpec, timeout_s: float) -> tuple[int, int]:
-        """Put a new gateway in the place of a service's present one, see `GatewayReplacement.replace`.
+        """Replace a service's present gateway by a new one, by `GatewayReplacement.replace`.
 
         Raises:
             FleetError: The new gateway does not serve, or the fleet is being stopped; nothing has changed.
@@ -116,9 +116,9 @@ class Supervisor:
         self.wake()
 
     def fail(self) -> None:
-        """Stop what this fleet has started, but leave what `StartRecord.goes_on` says."""
+        """Stop the children that this fleet has started, except those that `StartRecord.keeps_running` keeps."""
         for child in self.children.values():
-            if child.running is not None and child.start_record.goes_on:
+            if child.running is not None and child.start_record.keeps_running:
                 child.running.abandon()
         self.stop()
 
@@ -160,21 +160,21 @@ class Supervisor:
             raise self._failure
 
     async def _find_children(self) -> None:
-        """Look for children that outlived a fleet before this one, and end those of another model."""
+        """Find the children that outlived an earlier fleet, and end those with another model."""
         for child in self.children.values():
             child.found = await child.driver.find(child.spec)
-            if child.found is not None and child.spec.kind == "replica":  # it goes on serving until its turn comes
+            if child.found is not None and child.spec.kind == "replica":  # it serves until its turn comes
                 child.url = child.found.url
                 self.services[child.spec.service].is_published = False
         for service in self.services.values():
-            if service.name in self._new_models or service.finds_other_model:
+            if service.name in self._new_models or service.replaces_other_model:
                 with suppress(UpstreamError):  # a balancer that does not run yet knows no model
                     await service.balancer.allow_new_model()
         await self._remove_old_models()
 
     async def _remove_old_models(self) -> None:
-        """End the replicas that serve another model, after nothing more is sent to them."""
-        others = [child for child in self.children.values() if child.finds_other_model]
+        """End the replicas that serve another model, once the balancers send them nothing more."""
+        others = [child for child in self.children.values() if child.replaces_other_model]
         for child in others:
             child.url = ""
         if others:
@@ -189,10 +189,10 @@ class Supervisor:
             await service.close()
 
     def _wanted(self) -> set[str]:
-        """Names of the children that should run.
+        """Return the names of the children that should run.
 
-        These are all children. While the fleet stops, the balancers end first, so that nothing is sent to a replica
-        that ends.
+        These are all children. When the fleet stops, the balancers end first, so that no replica gets a request while
+        it ends.
         """
         if not self._runner.is_stopping:
             return set(self.children)
@@ -202,7 +202,7 @@ class Supervisor:
         return {child.name for child in replicas if child.running is not None}
 
     async def _held(self) -> set[str]:
-        """Names of the children that must not be started yet."""
+        """Return the names of the children that must not be started yet."""
         if self._runner.is_stopping:
             return set()
         held: set[str] = set()
@@ -213,8 +213,8 @@ class Supervisor:
         return held
 
     def _give_up(self, error: UsageError) -> bool:
-        """Fail with an error that no restart mends, unless the fleet serves already: then the other children go on."""
-        if self.serves:
+        """Stop the fleet with an error that no restart mends, unless it serves already; return whether it stops."""
+        if self.has_started:
             return False
         self._failure = error
         self.fail()

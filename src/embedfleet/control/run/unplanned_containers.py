@@ -1,4 +1,4 @@
-"""Containers of earlier fleets that a new plan replaces or has no place for."""
+"""Removal of containers of earlier fleets that are not in the new plan."""
 
 import logging
 from collections.abc import Sequence
@@ -15,13 +15,13 @@ from embedfleet.errors import DockerError
 
 log = logging.getLogger(__name__)
 
-_GRACE_S = 30.0  # for the requests that a balancer has under way
+_GRACE_S = 30.0  # time for a balancer's requests under way
 
 
 def set_balancers_aside(settings: Settings, docker: Docker, plan: Sequence[ChildSpec]) -> None:
-    """Set aside the balancers that cannot stay: they hold ports that the new ones need.
+    """Set aside the balancers that cannot stay, because they hold ports that the new ones need.
 
-    These are balancers that the plan does not have, and gateways that cannot be told anything.
+    These are balancers that are not in the plan, and gateways that cannot be reached.
     """
     services = {spec.name: spec.service for spec in plan if spec.kind == "balancer"}
     for container in docker.ours():
@@ -29,21 +29,21 @@ def set_balancers_aside(settings: Settings, docker: Docker, plan: Sequence[Child
             continue
         if container.name not in services:
             log.info("%s is no longer wanted", container.name)
-        elif _is_deaf(settings, container, services[container.name]):
-            log.info("%s cannot be told anything, and is made anew", container.name)
+        elif _is_cut_off(settings, container, services[container.name]):
+            log.info("%s cannot be reached, and is made anew", container.name)
         else:
             continue
         set_aside(docker, container, _GRACE_S)
 
 
-def _is_deaf(settings: Settings, container: Container, service: str) -> bool:
-    """Whether a gateway runs and cannot be told anything, because the folder that it shares with us was replaced."""
+def _is_cut_off(settings: Settings, container: Container, service: str) -> bool:
+    """Whether a running gateway cannot be reached, because the folder that it shares with us was replaced."""
     shares = any(each.name == service and each.options.balancer == "gateway" for each in settings.services)
     return shares and container.status == "running" and not GatewayFolder(gateway_folder(settings, service)).has_socket
 
 
 def drop_replaced(docker: Docker, plan: Sequence[ChildSpec]) -> None:
-    """Remove the containers that the plan has replaced or has no place for; all of the plan's own serve by now."""
+    """Remove the containers that the plan has replaced or does not have, once all planned ones serve."""
     try:
         remove_set_aside(docker)
         names = {spec.name for spec in plan}
@@ -51,5 +51,5 @@ def drop_replaced(docker: Docker, plan: Sequence[ChildSpec]) -> None:
             if container.kind in {"replica", "balancer"} and container.name not in names:
                 log.info("%s is no longer wanted", container.name)
                 remove_container(docker, container)
-    except DockerError as error:  # the fleet serves all the same; the next `up` or `down` removes them
-        log.warning("what is no longer wanted cannot be removed: %s (%s)", error.message, error.hint)
+    except DockerError as error:  # the fleet serves nonetheless; the next `up` or `down` removes them
+        log.warning("containers that are no longer wanted cannot be removed: %s (%s)", error.message, error.hint)

@@ -1,4 +1,4 @@
-"""Observes a child as long as it runs: asks it all the time, and reports when it hangs."""
+"""Observation of a child while it runs: it is asked continually, and a hang is reported."""
 
 import asyncio
 import logging
@@ -16,14 +16,16 @@ _PERIOD_S = 0.5  # between observations
 
 
 class Watchdog:
-    """Observer of one run of a child.
+    """Observes one run of a child.
 
     Args:
-        running: The run.
-        phase: Returns the child's phase.
-        ask: Returns once the child has answered, see `LivenessCheck.run`; called only once the child is ready.
-        hung_after_s: Bound of its silence, in seconds, see `liveness.bounds`.
-        hung: Called with the reason when the child hangs; called again if it still runs after the same time.
+        running: Run of the child.
+        phase: Function that returns the child's phase.
+        ask: Function that returns once the child has answered, such as `LivenessCheck.run`; called only once the child
+            is ready.
+        hung_after_s: Bound of its silence for `liveness.bounds`, in seconds; 0 for no bound.
+        hung: Function that takes the reason when the child hangs; called again if the child still runs after the same
+            time.
     """
 
     def __init__(
@@ -44,9 +46,9 @@ class Watchdog:
         self._asking: asyncio.Task[bool | None] | None = None
 
     @property
-    def complaint(self) -> str:
-        """Why the child does not count as serving; empty if it answers."""
-        return self._running.held or self._silence.complaint
+    def fault(self) -> str:
+        """Reason why the child does not count as serving; empty if it answers."""
+        return self._running.pause_reason or self._silence.fault
 
     async def watch(self) -> None:
         """Observe the child until it has ended."""
@@ -55,7 +57,9 @@ class Watchdog:
             before, phase = loop.time(), self._phase()
             while not await self._has_ended():
                 now, former, phase = loop.time(), phase, self._phase()
-                if self._running.held or (phase is Phase.READY and former is not phase):  # from now on it is asked
+                if self._running.pause_reason or (
+                    phase is Phase.READY and former is not phase
+                ):  # its silence counts from here
                     self._silence = Silence()
                 self._judge(phase, Observation(_PERIOD_S, now - before, self._answered(), self._running.activity()))
                 before = now
@@ -64,7 +68,7 @@ class Watchdog:
                 self._asking.cancel()
 
     async def _has_ended(self) -> bool:
-        """Wait for a period; returns whether the child has ended in it."""
+        """Wait for one period; return whether the child has ended."""
         with suppress(TimeoutError):
             async with asyncio.timeout(_PERIOD_S):
                 await asyncio.shield(self._running.ended)
@@ -77,7 +81,7 @@ class Watchdog:
             self._hung(reason)
 
     def _answered(self) -> bool | None:
-        """Whether the child has answered since it was asked; if it has, it is asked again."""
+        """Return whether the child has answered; None if it could not be asked. After an answer, ask it again."""
         answered: bool | None = False
         if self._asking is not None and self._asking.done():
             answered, self._asking = self._asking.result(), None
@@ -92,7 +96,7 @@ class Watchdog:
             return False
         except Starved:
             return None
-        except UpstreamError:  # nobody listens, or the reply makes no sense: a fault, but no silence
+        except UpstreamError:  # nothing listens, or the reply is malformed: a fault, but no silence
             return True
         except Exception:  # without this, the child would never be asked again
             log.exception("a child cannot be asked")

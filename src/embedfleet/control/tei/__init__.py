@@ -1,1 +1,1 @@
-"""Text Embeddings Inference: how its containers are started, and how it reads a model folder."""
+"""Text Embeddings Inference (TEI): the start of its containers, and its reading of model folders."""

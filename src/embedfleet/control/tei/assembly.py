@@ -1,6 +1,6 @@
-"""The folder that a container sees instead of a model's own: rewritten files, and links to all the others.
+"""The corrected folder that a container sees instead of the model's own: rewritten files, and links to the others.
 
-It is mounted in the place of the model's folder, which is mounted elsewhere. To mount single files over the model's
+It is mounted at the path of the model's folder, which is mounted elsewhere. Mounting single files over the model's
 folder would fail: it is read-only, and may lack the file.
 """
 
@@ -16,19 +16,19 @@ from embedfleet.control.models.folder import ModelFolder
 from embedfleet.control.tei.verdict import Verdict
 
 BASE = "/run/embedfleet/model"
-"""Path in the container of the model's own folder, if an assembled one is in its place."""
+"""Path in the container of the model's own folder, if an assembled one has its place."""
 
 _OUTSIDE = "/run/embedfleet/linked"
 
 
 @dataclass(frozen=True, slots=True)
 class Assembly:
-    """The content of an assembled folder.
+    """The content of an assembled model folder.
 
     Attributes:
         files: Content of the rewritten files, by path below the folder.
-        links: Targets in the container of the links, by path below the folder; a link may be to a whole folder.
-        mounts: Paths in the container of files of this machine, by their path on the machine.
+        links: Targets of the links, as paths in the container, by path below the folder; a target may be a folder.
+        mounts: Paths in the container of mounted files of this machine, by their paths on this machine.
     """
 
     files: Mapping[str, bytes]
@@ -48,7 +48,7 @@ class Assembly:
 
 
 def assemble(folder: ModelFolder, verdict: Verdict) -> Assembly | None:
-    """Plan the folder that TEI is to see; None if it can see the model's own.
+    """Plan the folder that TEI will see; None if it can see the model's own.
 
     Args:
         folder: Folder of the model.
@@ -59,7 +59,7 @@ def assemble(folder: ModelFolder, verdict: Verdict) -> Assembly | None:
     own = {*verdict.files, *verdict.links}
     mounts = {target: f"{_OUTSIDE}/{number}" for number, target in enumerate(dict.fromkeys(verdict.links.values()))}
     links = {name: mounts[target] for name, target in verdict.links.items()}
-    opened = {PurePosixPath(name).parts[0] for name in own if "/" in name}  # folders with a replaced file
+    opened = {PurePosixPath(name).parts[0] for name in own if "/" in name}  # subfolders with a replaced file
     for name in folder.sizes:
         top = PurePosixPath(name).parts[0]
         shown = name if top in opened else top
@@ -87,7 +87,7 @@ def provide_assembly(above: Path, assembly: Assembly) -> None:
         for name in (*assembly.files, *assembly.links):
             (made / name).parent.mkdir(parents=True, exist_ok=True)
         for folder in (made, *(path for path in made.rglob("*") if path.is_dir())):
-            folder.chmod(0o755)  # the container runs as another user, whatever our umask is
+            folder.chmod(0o755)  # whatever the umask: the container runs as another user
         for name, content in assembly.files.items():
             (made / name).write_bytes(content)
             (made / name).chmod(0o644)
@@ -115,7 +115,7 @@ def remove_assemblies(above: Path, kept: Collection[str] = ()) -> None:
 
 
 def _holds(folder: Path, assembly: Assembly) -> bool:
-    """Whether a folder has exactly the content of an assembly; something may have written into it."""
+    """Whether a folder has exactly the content of an assembly, and nothing has changed it."""
     try:
         there = {str(Path(above, name).relative_to(folder)) for above, names in _walk(folder) for name in names}
         return (

@@ -1,4 +1,4 @@
-"""Corrects or refuses ``config.json`` for TEI: family, keys, labels; pure.
+"""Correction of ``config.json`` for TEI, or its refusal: family, keys, labels; pure.
 
 Source: ``ModelConfig``, ``get_backend_model_type`` and ``run`` (router/src/lib.rs) for names, labels and positions; the
 family's ``Config`` (backends/candle/src/lib.rs) and its record (backends/candle/src/models) for all other keys.
@@ -31,12 +31,12 @@ _GTE_EXTRA = "NewForTokenClassification"
 
 
 def settle_config(draft: Draft, config: dict[str, Any], *, by_onnx: bool) -> TeiFamily | None:
-    """Correct a config for TEI in place; refuse what cannot be corrected.
+    """Correct a config for TEI in place; refuse one that cannot be corrected.
 
     Args:
         draft: Draft of the verdict.
-        config: Content of ``config.json`` with settled names; corrections change it in place.
-        by_onnx: Whether TEI runs an exported ONNX file, for which a model may be of any family.
+        config: Content of ``config.json`` after `settle_names`; corrections change it in place.
+        by_onnx: Whether TEI runs an exported ONNX file, which may be of any family.
 
     Returns:
         Family of the model; None if TEI has none.
@@ -63,14 +63,18 @@ def settle_config(draft: Draft, config: dict[str, Any], *, by_onnx: bool) -> Tei
 
 
 def settle_positions(draft: Draft, config: dict[str, Any]) -> int:
-    """Correct the number of positions and the padding id, which TEI's router always reads.
+    """Correct the number of positions and the padding id, which TEI's router reads for every model.
 
     Returns:
         Number of positions; 0 if it is invalid.
     """
     if "n_positions" in config and "max_position_embeddings" in config:
         del config["max_position_embeddings"]
-        draft.change(CONFIG, "max_position_embeddings", "is removed: TEI reads it as n_positions, which exists too")
+        draft.change(
+            CONFIG,
+            "max_position_embeddings",
+            "is removed: TEI reads both it and n_positions as the number of positions",
+        )
     name = "n_positions" if "n_positions" in config else "max_position_embeddings"
     positions = config.get(name)
     if not _is_kind(positions, "count") or not positions:
@@ -87,18 +91,18 @@ def settle_positions(draft: Draft, config: dict[str, Any]) -> int:
 
 
 def is_classifier(config: Mapping[str, Any]) -> bool:
-    """Whether TEI treats a model as a classifier or a reranker; the names of its classes decide."""
+    """Whether TEI treats a model as a classifier or a reranker, by the names in ``architectures``."""
     names = config.get("architectures")
     return isinstance(names, list) and any(isinstance(name, str) and name.endswith("Classification") for name in names)
 
 
 def settle_labels(draft: Draft, config: dict[str, Any], rows: int | None) -> int:
-    """Name a classifier's labels, and check that their number equals the rows of its head.
+    """Add a classifier's missing label names, and check that their number equals the rows of its head.
 
     Args:
         draft: Draft of the verdict.
         config: Content of ``config.json``, changed in place.
-        rows: Rows of the head's weight; None if unknown.
+        rows: Number of rows of the head's weight; None if unknown.
 
     Returns:
         Number of labels; 0 if they are invalid.
@@ -114,7 +118,10 @@ def settle_labels(draft: Draft, config: dict[str, Any], rows: int | None) -> int
         return 0
     if rows is not None and rows != len(names):
         draft.refuse(
-            CONFIG, "id2label", f"names {len(names)} labels, but the head in the weights has {rows}", "name as many"
+            CONFIG,
+            "id2label",
+            f"names {len(names)} labels, but the head in the weights has {rows}",
+            "name as many labels as the head has rows",
         )
         return 0
     numbers = config.get("label2id")
@@ -130,7 +137,7 @@ def settle_labels(draft: Draft, config: dict[str, Any], rows: int | None) -> int
 
 
 def settle_names(draft: Draft, config: dict[str, Any]) -> bool:
-    """Fill in ``model_type`` and ``architectures``, which TEI requires; return whether both are valid now."""
+    """Add a missing ``model_type`` or ``architectures``, which TEI requires; return whether both are valid now."""
     names = config.get("architectures")
     if names is not None and not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
         draft.refuse(CONFIG, "architectures", f"is {names!r}, TEI needs a list of names", _AGAIN)
@@ -142,20 +149,20 @@ def settle_names(draft: Draft, config: dict[str, Any]) -> bool:
             config["model_type"] = kind
             draft.change(CONFIG, "model_type", f"is missing: {names[0]} is a {kind}")
     if not isinstance(kind, str) or not kind:
-        draft.refuse(CONFIG, "model_type", f"is {config.get('model_type')!r}", f'state it, as "bert"; or {_AGAIN}')
+        draft.refuse(CONFIG, "model_type", f"is {config.get('model_type')!r}", f'state it, such as "bert"; or {_AGAIN}')
         return False
     if not names:
         config["architectures"] = [class_of(kind)]
         draft.change(CONFIG, "architectures", f"is missing: {config['architectures'][0]}")
     elif _GTE_EXTRA in names and not (config.get("id2label") and config.get("label2id")):
-        # gte-multilingual-base, an embedder, was published so. Only some releases of TEI know the case.
+        # The embedder gte-multilingual-base was published like this. Only some releases of TEI handle it.
         config["architectures"] = [name for name in names if name != _GTE_EXTRA] or [class_of(kind)]
         draft.change(CONFIG, "architectures", f"names {_GTE_EXTRA}, but there are no labels for it")
     return True
 
 
 def _is_jina(config: Mapping[str, Any]) -> bool:
-    """Whether a model is a JinaBERT, by the repository of its code, as TEI decides it."""
+    """Whether a model is a JinaBERT, by the repository of its code, as in TEI."""
     auto = config.get("auto_map")
     code = str(auto.get("AutoConfig")) if isinstance(auto, dict) else ""
     name = config.get("_name_or_path")
@@ -163,7 +170,7 @@ def _is_jina(config: Mapping[str, Any]) -> bool:
 
 
 def _translate_nomic(draft: Draft, config: dict[str, Any]) -> None:
-    """Add the keys of NomicBERT's original code, which TEI reads, from those of transformers' own class."""
+    """Add the keys of NomicBERT's original code, which TEI reads, from the keys of transformers' own class."""
     names = {"n_embd": "hidden_size", "n_head": "num_attention_heads", "n_layer": "num_hidden_layers"}
     names |= {"n_inner": "intermediate_size", "n_positions": "max_position_embeddings"}
     defaults = {"hidden_size": 768, "num_attention_heads": 12, "num_hidden_layers": 12, "intermediate_size": 3072}
@@ -197,7 +204,7 @@ def _check_fixed(draft: Draft, config: Mapping[str, Any], family: TeiFamily) -> 
 
 
 def _settle_key(draft: Draft, config: dict[str, Any], name: str, kind: Kind, default: object) -> None:
-    """Fill in a key that TEI requires, and check its type."""
+    """Add a key that TEI requires if it is missing, and check its type."""
     value = config.get(name)
     if value is None:
         if default is NO_DEFAULT:
@@ -207,7 +214,7 @@ def _settle_key(draft: Draft, config: dict[str, Any], name: str, kind: Kind, def
         draft.change(CONFIG, name, f"is missing: {default!r}")
     if kind == "count" and isinstance(value, list) and value and name == "eos_token_id":
         config[name] = value = value[0]
-        draft.change(CONFIG, name, f"is a list: its first, {value!r}, with which TEI pads")
+        draft.change(CONFIG, name, f"is a list: its first value, {value!r}, is used, with which TEI pads")
     if kind == "activation":
         _settle_activation(draft, config, name)
     elif not _is_kind(value, kind):
@@ -215,7 +222,7 @@ def _settle_key(draft: Draft, config: dict[str, Any], name: str, kind: Kind, def
 
 
 def _settle_activation(draft: Draft, config: dict[str, Any], name: str) -> None:
-    """Rename an activation to TEI's name; TEI's gelu is the tanh approximation, which transformers names otherwise."""
+    """Change an activation to TEI's name; TEI's gelu is the tanh approximation, which transformers names otherwise."""
     value = config[name]
     known = isinstance(value, str)
     if known and (value in _ACTIVATIONS or (value == "gelu_pytorch_tanh" and config["model_type"] == "gemma3_text")):
@@ -245,7 +252,7 @@ _WORDS: dict[Kind, str] = {
 
 
 def _is_kind(value: object, kind: Kind) -> bool:
-    """Whether Rust's reader accepts a value as this kind; 512.0 is not a whole number there."""
+    """Whether TEI's Rust reader accepts a value as this kind; it does not take 512.0 for a whole number."""
     match kind:
         case "count":
             return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 63

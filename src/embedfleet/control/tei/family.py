@@ -1,7 +1,7 @@
-"""The table of the architectures that TEI computes, with the keys of ``config.json`` that each requires.
+"""The table of architectures that TEI computes, with the keys of ``config.json`` that each requires.
 
 Keys and kinds are those of the records into which TEI's candle backend reads the file (``backends/candle/src/models``,
-release 1.9.3). A missing key gets transformers' default (`model_folder.defaults`, or here).
+release 1.9.3). A missing key gets transformers' default, from `model_folder.defaults` or from this table.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ Kind = Literal["count", "integer", "number", "flag", "text", "activation", "text
 Rotary = Literal["", "plain", "scaled", "modernbert", "gemma"]
 
 NO_DEFAULT = object()
-"""Default of a key for which no library has a default."""
+"""Marker for a key for which no library has a default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +21,8 @@ class Key:
 
     Attributes:
         kind: Kind of its value.
-        default: Library's default if `model_folder.defaults` has none; `NO_DEFAULT` for none.
-        alias: Library's other name of the key; empty for none.
+        default: Transformers' default if `model_folder.defaults` has none; `NO_DEFAULT` if there is none.
+        alias: Transformers' other name of the key; empty for none.
     """
 
     kind: Kind
@@ -36,7 +36,7 @@ class Fixed:
 
     Attributes:
         values: Values that TEI computes.
-        absent: Library's default for a missing key; None if it is one of ``values``.
+        absent: Transformers' default for a missing key; None if it is one of ``values``.
     """
 
     values: tuple[object, ...]
@@ -49,7 +49,7 @@ class TeiFamily:
 
     Attributes:
         model_types: Values of ``model_type`` in ``config.json``.
-        keys: Keys that TEI requires, without those of rotary position embeddings (see `rotary`).
+        keys: Keys that TEI requires, except those of rotary position embeddings, which `tei.rotary` settles.
         prefixes: Prefixes of its class names in transformers, in the order of ``model_types``.
         optional: Keys that may be missing or null, with the kind of their value.
         poolings: Poolings that TEI computes.
@@ -112,7 +112,7 @@ _QWEN = {
 _DECODER_POOLINGS = ("cls", "mean", "last-token")
 
 JINA = TeiFamily(("bert",), _BERT, ("Bert",), optional=_BERT_OPTIONAL, head="classifier.weight", fixed=_ENCODES)
-"""JinaBERT and its variant for code, whose model_type is bert; the repository of their code tells them apart."""
+"""JinaBERT and its variant for source code. Their model_type is bert; the repository of their code shows them."""
 
 JINA_CODE_OF = ("jinaai/jina-bert-implementation", "jinaai/jina-bert-v2-qk-post-norm")
 
@@ -331,12 +331,12 @@ FAMILIES = (
 
 
 def family_of(model_type: object) -> TeiFamily | None:
-    """Find the family of a ``model_type``; None if TEI has none."""
+    """Return the family of a ``model_type``; None if TEI has none."""
     return next((family for family in FAMILIES if model_type in family.model_types), None)
 
 
 def class_of(model_type: str, ending: str = "Model") -> str:
-    """Name a model's class in transformers, with an ending such as ``Model`` for a model without a head."""
+    """Return a model's class name in transformers, with an ending such as ``Model`` for a model without a head."""
     family = family_of(model_type)
     if family is None:
         return ending
@@ -344,7 +344,7 @@ def class_of(model_type: str, ending: str = "Model") -> str:
 
 
 def model_type_of(architecture: str) -> str:
-    """Find the ``model_type`` of a class name; empty if the name belongs to no family."""
+    """Return the ``model_type`` of a class name; empty if the name belongs to no family."""
     for family in FAMILIES:
         for number, prefix in enumerate(family.prefixes):
             if architecture.startswith((f"{prefix}For", f"{prefix}Model")):

@@ -1,4 +1,4 @@
-"""Judges, before a container starts, how a release of TEI would read a model folder; pure.
+"""The verdict, before a container starts, on how a release of TEI would read a model folder; pure.
 
 The rules follow TEI's source: ``router/src/lib.rs`` for the files beside the weights, ``backends/candle`` for
 ``config.json`` and the weights, ``backends/src/lib.rs`` for modules and the choice of the backend.
@@ -17,7 +17,7 @@ from embedfleet.control.tei.config import (
 )
 from embedfleet.control.tei.family import TeiFamily, class_of, model_type_of
 from embedfleet.control.tei.length import settle_length
-from embedfleet.control.tei.modules import is_elsewhere, settle_modules
+from embedfleet.control.tei.modules import refuse_subfolder, settle_modules
 from embedfleet.control.tei.prompts import settle_prompts
 from embedfleet.control.tei.unread import refuse_lost_types, refuse_output, refuse_unread
 from embedfleet.control.tei.verdict import OWN_ENGINE, Draft, Target, Verdict
@@ -34,10 +34,10 @@ def judge(folder: ModelFolder, target: Target) -> Verdict:
 
     Args:
         folder: Content of the folder on the disk.
-        target: TEI that is to read the folder.
+        target: TEI that will read the folder.
     """
     draft = Draft()
-    if is_elsewhere(draft, folder):
+    if refuse_subfolder(draft, folder):
         return draft.verdict
     by_onnx = takes_onnx(folder, on_gpu=target.on_gpu, dtype=target.dtype) and target.pooling != "splade"
     settle_weights(draft, folder, by_onnx=by_onnx)
@@ -71,7 +71,7 @@ def judge(folder: ModelFolder, target: Target) -> Verdict:
 
 
 def links_of(folder: ModelFolder) -> dict[str, str]:
-    """Map each file of a folder that is a link to outside the folder to its target."""
+    """Return the targets of the links that lead outside the folder, by file."""
     return {name: str(target) for name, target in folder.outside.items() if folder.sizes[name] >= 0}
 
 
@@ -81,7 +81,9 @@ def _settle_tokenizer(draft: Draft, folder: ModelFolder) -> None:
     elif TOKENIZER in folder.odd:
         draft.refuse(TOKENIZER, "", "begins with a byte order mark, which TEI cannot read", "save it without one")
     elif folder.tokenizer:
-        what = "splits texts differently from tokenizer_config.json or do_lower_case, which the libraries follow"
+        what = (
+            "splits texts in another way than tokenizer_config.json and do_lower_case say, which the libraries follow"
+        )
         draft.change(
             TOKENIZER, "", what if folder.has(TOKENIZER) else "is missing: made from the slow tokenizer's files"
         )
@@ -94,11 +96,11 @@ def _settle_tokenizer(draft: Draft, folder: ModelFolder) -> None:
     else:
         hint = "write it: AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)"
         why = f" ({folder.no_tokenizer})" if folder.no_tokenizer else ""
-        draft.refuse(TOKENIZER, "", f"is missing, and TEI has fast tokenizers only{why}", hint)
+        draft.refuse(TOKENIZER, "", f"is missing, and TEI has only fast tokenizers{why}", hint)
 
 
 def _settle_links(draft: Draft, folder: ModelFolder) -> None:
-    """Mount the targets of links to outside the folder, such as the hub's cache has, which a container cannot see."""
+    """Mount the targets of links that lead outside the folder, as in the hub's cache; a container cannot see them."""
     if len(folder.outside) > _MOST_LINKS:
         name = next(iter(folder.outside))
         hint = "copy the folder with the targets of its links: cp -rL"
@@ -112,7 +114,7 @@ def _settle_links(draft: Draft, folder: ModelFolder) -> None:
 
 
 def _settle_head(draft: Draft, folder: ModelFolder, config: dict[str, Any], target: Target) -> None:
-    """Name a class for a classification head in the weights that the config does not name: TEI would ignore it."""
+    """Add the class of a classification head in the weights if the config names none: TEI would ignore the head."""
     tensors = tensors_of(folder) or {}
     names = config.get("architectures")
     if target.task == "embed" or is_classifier(config) or not any(head in tensors for head in HEADS):
@@ -134,7 +136,7 @@ def _check_machine(draft: Draft, config: dict[str, Any], family: TeiFamily, targ
             CONFIG,
             "model_type",
             f"is {kind}, which TEI computes from {since} on",
-            f"take a newer tei_version; or {OWN_ENGINE}",
+            f"use a newer tei_version; or {OWN_ENGINE}",
         )
     elif family.needs_flash and not (target.on_gpu and target.flash and target.dtype != "float32"):
         what = "which TEI computes only in float16 on GPUs with flash attention (Ampere and newer)"
@@ -152,7 +154,7 @@ def _settle_task(
     *,
     by_onnx: bool,
 ) -> None:
-    """Check a classifier's labels or an embedder's pooling, and that the model fits its service's task."""
+    """Check a classifier's labels or an embedder's pooling, and whether the model suits its service's task."""
     if not is_classifier(config):
         if target.task == "rerank":
             said = f"is {config.get('architectures')}, which is not a classifier: TEI ranks only with cross-encoders"
@@ -163,10 +165,12 @@ def _settle_task(
         return
     name = next(name for name in config["architectures"] if name.endswith("Classification"))
     if not name.endswith("ForSequenceClassification"):
-        draft.refuse(CONFIG, "architectures", f"is {name}, which TEI takes for a classifier of whole texts", OWN_ENGINE)
+        draft.refuse(
+            CONFIG, "architectures", f"is {name}, which TEI would treat as a classifier of whole texts", OWN_ENGINE
+        )
         return
     if family is not None and not family.head and not by_onnx:
-        draft.refuse(CONFIG, "architectures", f"is {name}: TEI has no classifier of it", OWN_ENGINE)
+        draft.refuse(CONFIG, "architectures", f"is {name}, and TEI has no classifier of this family", OWN_ENGINE)
         return
     rows = head_rows(folder, family.head) if family is not None and not by_onnx else None
     if rows == 0 and family is not None:

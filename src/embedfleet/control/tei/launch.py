@@ -1,4 +1,4 @@
-"""The start of a container of Text Embeddings Inference: flags, environment and entrypoint, by release."""
+"""The start of a TEI container: flags, environment and entrypoint, by release."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -11,9 +11,9 @@ from embedfleet.errors import UsageError
 PORT = 80
 """Port on which TEI listens in its images."""
 
-_TAKES_A_WORD = (1, 9, 2)  # first release with --auto-truncate=false, not only the bare flag (TEI pull request 836)
+_TAKES_A_WORD = (1, 9, 2)  # first release whose --auto-truncate takes a value (TEI pull request 836)
 _TRUNCATES_UNASKED = (1, 9, 0)  # first release that truncates by default (pull request 829)
-_SERVED_NAME = (1, 9, 0)
+_SERVED_NAME = (1, 9, 0)  # first release with --served-model-name
 _BREAKS_ON_NEW_DRIVERS = (1, 9, 3)  # last release whose entrypoint misreads nvidia-smi of drivers 6xx (issue 870)
 _NEW_DRIVER = 600
 _NEWEST = 999
@@ -46,7 +46,7 @@ def arguments(
     dtype: str,
     more: Mapping[str, str] | None = None,
 ) -> tuple[str, ...]:
-    """Make the flags of ``text-embeddings-router``, each as one word, since a value may begin with a dash.
+    """Make the flags of ``text-embeddings-router``, each as one word because a value may begin with a dash.
 
     Args:
         options: Engine options of the service.
@@ -54,13 +54,13 @@ def arguments(
         version: Release of TEI.
         payload_limit_bytes: Largest request body, in bytes.
         workers: Number of tokenizer workers; TEI's default, one per core in every replica, is too many.
-        max_input_length: Longest input of the model, in tokens; with a smaller ``max_batch_tokens`` TEI fails at the
-            start, or blocks forever.
+        max_input_length: Longest input of the model, in tokens. With a smaller ``max_batch_tokens``, TEI fails at its
+            start or blocks forever.
         dtype: Number format of the weights; ``auto`` leaves it to TEI.
-        more: Flags that the model's folder needs.
+        more: Further flags that the model's folder needs.
 
     Raises:
-        UsageError: The release has no flag for what the options ask for.
+        UsageError: The release has no flag for one of the options.
     """
     flags = {
         "--model-id": model,
@@ -86,9 +86,9 @@ def target_of(service: Service, version: str, families: Sequence[GpuFamily]) -> 
     """Describe the TEI that reads the model folder of a service.
 
     Args:
-        service: Service whose replicas are containers of TEI.
+        service: Service whose replicas are TEI containers.
         version: Release of TEI.
-        families: Families of its GPUs; that of the CPU if it has none.
+        families: Image families of its GPUs; that of the CPU if it has none.
     """
     engine = service.engine
     return Target(
@@ -104,12 +104,12 @@ def target_of(service: Service, version: str, families: Sequence[GpuFamily]) -> 
 
 
 def environment(family: GpuFamily) -> dict[str, str]:
-    """Make the environment variables of a container of TEI."""
+    """Make the environment variables of a TEI container."""
     return {} if family.flash_attention else {"USE_FLASH_ATTENTION": "False"}
 
 
 def entrypoint(version: str, driver: str) -> tuple[str, ...]:
-    """Choose the program to start instead of the image's own; empty for the image's own.
+    """Return the entrypoint that replaces the image's own; empty to keep the image's own.
 
     Args:
         version: Release of TEI.
@@ -121,12 +121,12 @@ def entrypoint(version: str, driver: str) -> tuple[str, ...]:
 
 
 def _truncation(wanted: bool, version: str) -> tuple[str, ...]:
-    """Make the flag for truncation, always explicit, since the default changed between releases."""
+    """Make the flag for truncation, which is always given because the default changed between releases."""
     release = parse_version(version)
     if release >= _TAKES_A_WORD:
         return (f"--auto-truncate={str(wanted).lower()}",)
     if wanted:
         return ("--auto-truncate",)
     if release >= _TRUNCATES_UNASKED:
-        raise UsageError(f"TEI {version} has no flag to switch off truncation", "take tei_version 1.9.2 or newer")
+        raise UsageError(f"TEI {version} has no flag to switch off truncation", "use tei_version 1.9.2 or newer")
     return ()

@@ -1,4 +1,4 @@
-"""Writes the maximum input length where TEI reads it, at most the number of positions; pure.
+"""Correction of the maximum input length, written where TEI reads it, at most the number of positions; pure.
 
 Source: ``STConfig`` and the choice of ``max_input_length`` in ``run`` (router/src/lib.rs); ``ST_CONFIG_NAMES``
 (core/src/download.rs) for the file's names.
@@ -13,7 +13,7 @@ from embedfleet.model_folder.file_names import SENTENCE_BERT_CONFIGS
 _KEY = "max_seq_length"
 _TOKENIZER_CONFIG = "tokenizer_config.json"
 _AGAIN = "copy the folder again from a complete one"
-_BEHIND_PADDING = {"roberta", "xlm-roberta", "camembert", "mpnet"}  # their positions start behind the padding id
+_BEHIND_PADDING = {"roberta", "xlm-roberta", "camembert", "mpnet"}  # their positions begin after the padding id
 _BEYOND = 10**9  # transformers writes 1e30 for "no limit"
 
 
@@ -62,7 +62,7 @@ def settle_length(draft: Draft, folder: ModelFolder, config: dict[str, Any], *, 
 
 
 def _right(draft: Draft, folder: ModelFolder, stated: int | None, limit: int, *, bounded: bool) -> int:
-    """Choose the stated length, else the tokenizer's, at most the number of positions if that is a limit."""
+    """Return the stated length, else the tokenizer's; at most the number of positions, if ``bounded``."""
     if stated is not None:
         return min(stated, limit) if bounded else stated
     length = _tokenizers(folder)
@@ -73,7 +73,7 @@ def _right(draft: Draft, folder: ModelFolder, stated: int | None, limit: int, *,
 
 
 def _tokenizers(folder: ModelFolder) -> float | None:
-    """Read the maximum length of the tokenizer; None if it states none."""
+    """Return the maximum length that the tokenizer states; None if it states none."""
     settings = folder.values(_TOKENIZER_CONFIG) or {}
     length = settings.get("model_max_length", settings.get("max_len"))
     if isinstance(length, bool) or not isinstance(length, (int, float)) or not 1 <= length < _BEYOND:

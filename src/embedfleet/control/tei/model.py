@@ -1,4 +1,4 @@
-"""The model folder that a container of TEI gets: the folder itself, or a corrected copy."""
+"""The model folder that a TEI container gets: the folder itself, or a corrected copy."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from embedfleet.control.tei.verdict import Target, Verdict
 
 @dataclass(frozen=True, slots=True)
 class TeiModel:
-    """A model folder for a container of TEI.
+    """A model folder for a TEI container.
 
     Attributes:
         verdict: Verdict on the folder.
@@ -21,16 +21,16 @@ class TeiModel:
     assembly: Assembly | None = None
 
 
-def read_for_tei(folder: ModelFolder, target: Target, *, ours: bool = False) -> TeiModel:
-    """Judge a model folder for TEI; problems are in the verdict.
+def read_for_tei(folder: ModelFolder, target: Target, *, own_engine: bool = False) -> TeiModel:
+    """Judge a model folder for TEI; the verdict holds the problems.
 
     Args:
         folder: Folder of the model, as it was read.
-        target: TEI that is to read the folder.
-        ours: Whether our own engine runs under TEI's flags in the container; it only needs the linked files.
+        target: TEI that will read the folder.
+        own_engine: Whether the container runs our own engine with TEI's flags, which needs only the linked files.
     """
     found = with_tokenizer(folder)
     verdict = judge(found, target)
-    if ours:
+    if own_engine:
         verdict = Verdict(links=links_of(found), max_input_length=verdict.max_input_length)
     return TeiModel(verdict, None if verdict.refuses else assemble(found, verdict))

@@ -1,4 +1,4 @@
-"""Corrects or refuses a folder's pooling and the modules after it, as TEI reads them; pure.
+"""Correction of a folder's pooling and the modules after it for TEI, or their refusal; pure.
 
 Source: ``PoolConfig`` in ``get_backend_model_type`` (router/src/lib.rs) for the pooling; ``init_backend``
 (backends/src/lib.rs) for modules.json, and backends/candle/src/models/dense.rs for a layer's keys.
@@ -14,7 +14,7 @@ MODULES = "modules.json"
 POOLING = "1_Pooling/config.json"
 _OLD_NAMES = "sentence_transformers.models."
 _NAMES = {"Transformer", "Pooling", "Dense", "Normalize"}
-_NO_STEP = {"Dropout"}  # only used in training
+_NO_STEP = {"Dropout"}  # used only in training
 _POOLINGS = {  # TEI's name by sentence-transformers' name, in the order in which TEI reads the old keys
     "cls": "cls",
     "max": "",
@@ -44,15 +44,15 @@ class _Module:
 
     Attributes:
         name: Last part of its class name.
-        path: Folder below the model's.
+        path: Path of its folder below the model's.
     """
 
     name: str
     path: str
 
 
-def is_elsewhere(draft: Draft, folder: ModelFolder) -> bool:
-    """Refuse a model whose transformer is in a sub-folder, where TEI does not look; return whether it is."""
+def refuse_subfolder(draft: Draft, folder: ModelFolder) -> bool:
+    """Refuse a model whose transformer is in a subfolder, where TEI does not look; return whether it was refused."""
     rows = folder.json.get(MODULES)
     first = rows[0] if isinstance(rows, list) and rows and isinstance(rows[0], dict) else {}
     name, path = str(first.get("type", "")).rpartition(".")[2], first.get("path")
@@ -66,13 +66,13 @@ def is_elsewhere(draft: Draft, folder: ModelFolder) -> bool:
 def settle_modules(
     draft: Draft, folder: ModelFolder, target: Target, *, by_onnx: bool, poolings: tuple[str, ...]
 ) -> None:
-    """Make TEI compute pooling and later modules as sentence-transformers does; only for embedders.
+    """Correct an embedder's pooling and later modules, so that TEI computes them as sentence-transformers does.
 
     Args:
         draft: Draft of the verdict.
         folder: Folder of the model.
-        target: TEI that is to read the folder.
-        by_onnx: Whether TEI runs an exported ONNX file, after which it computes no modules.
+        target: TEI that will read the folder.
+        by_onnx: Whether TEI runs an exported ONNX file, in which case it computes no further modules.
         poolings: Poolings that TEI computes for this family.
     """
     modules = _read(draft, folder)
@@ -141,7 +141,7 @@ def _settle_pooling(
 
 
 def _pooling(draft: Draft, file: str, values: dict[str, Any]) -> str:
-    """Find TEI's name of a folder's pooling; empty if it is refused."""
+    """Return TEI's name of a folder's pooling; empty if it is refused."""
     if values.get("include_prompt", True) is not True:
         draft.refuse(file, "include_prompt", "is false, but TEI pools the prompt too", OWN_ENGINE)
         return ""
@@ -156,7 +156,9 @@ def _pooling(draft: Draft, file: str, values: dict[str, Any]) -> str:
         modes = [name for key, name in _KEYS.items() if values.get(key)] or ["mean"]
     key = "pooling_mode" if "pooling_mode" in values else next(key for key, name in _KEYS.items() if name == modes[0])
     if len(modes) != 1:
-        draft.refuse(file, key, f"is {' and '.join(map(str, modes))}; TEI would use the first it knows", OWN_ENGINE)
+        draft.refuse(
+            file, key, f"is {' and '.join(map(str, modes))}; TEI would use the first one that it knows", OWN_ENGINE
+        )
     elif not isinstance(modes[0], str) or modes[0] not in _POOLINGS:
         draft.refuse(file, key, f"is {modes[0]!r}, which is not a known pooling", _AGAIN)
     elif not _POOLINGS[modes[0]]:
@@ -174,7 +176,7 @@ def _write_pooling(draft: Draft, folder: ModelFolder, file: str, values: dict[st
     if file != POOLING:
         if POOLING not in folder.odd and wanted.items() <= (folder.values(POOLING) or {}).items():
             return
-        draft.change(POOLING, "", f"is made from {file}: TEI reads no other place")
+        draft.change(POOLING, "", f"is made from {file}: TEI reads the pooling only here")
     elif says != wanted:
         key = next(key for key, mode in _KEYS.items() if mode == name)
         there = (
@@ -193,7 +195,7 @@ def _write_pooling(draft: Draft, folder: ModelFolder, file: str, values: dict[st
 
 
 def _settle_steps(draft: Draft, folder: ModelFolder, target: Target, modules: list[_Module], *, by_onnx: bool) -> None:
-    """Check the order and kinds of the modules: TEI ignores those it does not know."""
+    """Check the order and kinds of the modules, because TEI ignores unknown ones."""
     if modules[0].name != "Transformer" or modules[0].path:
         what = (
             f"begins with {modules[0].name} in {modules[0].path!r}: TEI reads only a transformer in the folder itself"
@@ -216,7 +218,7 @@ def _settle_steps(draft: Draft, folder: ModelFolder, target: Target, modules: li
         draft.refuse(MODULES, "type", "names a Dense, which TEI ignores beside an ONNX file on the CPU", hint)
     elif dense and target.version < _MANY_DENSE:
         draft.refuse(
-            MODULES, "type", "names a Dense, which TEI reads from a folder since 1.8.3", "take a newer tei_version"
+            MODULES, "type", "names a Dense, which TEI reads from a folder since 1.8.3", "use a newer tei_version"
         )
     for module in dense:
         _settle_dense(draft, folder, module.path)
@@ -224,12 +226,12 @@ def _settle_steps(draft: Draft, folder: ModelFolder, target: Target, modules: li
         _write_modules(draft, folder, steps)
     if "Normalize" not in names:
         draft.notes.append(
-            f"{MODULES} has no Normalize: vectors have length one if the request asks for it, as is TEI's default"
+            f"{MODULES} has no Normalize: vectors have length one if the request asks for it, which is TEI's default"
         )
 
 
 def _write_modules(draft: Draft, folder: ModelFolder, steps: list[_Module]) -> None:
-    """Write the class names from before sentence-transformers 6: with one unknown name TEI ignores every Dense."""
+    """Write the old class names of modules, from before sentence-transformers 6: TEI ignores every Dense otherwise."""
     rows = [
         {"idx": number, "name": str(number), "path": module.path, "type": f"{_OLD_NAMES}{module.name}"}
         for number, module in enumerate(steps)
@@ -266,7 +268,7 @@ def _settle_dense(draft: Draft, folder: ModelFolder, path: str) -> None:
 
 
 def _settle_dense_keys(draft: Draft, folder: ModelFolder, file: str, values: dict[str, Any]) -> None:
-    """State a missing bias and activation, for which sentence-transformers has a default and TEI has none."""
+    """Add a missing bias and activation, for which sentence-transformers has a default and TEI has none."""
     if values.get("bias") is None:
         values["bias"] = True
         draft.change(file, "bias", "is missing: true, sentence-transformers' default")

@@ -1,4 +1,4 @@
-"""Corrects or refuses a model's own prompts, as TEI reads them; pure.
+"""Correction of a model's own prompts for TEI, or their refusal; pure.
 
 Source: ``run`` (router/src/lib.rs), which reads only ``prompts`` of the file.
 """
@@ -11,12 +11,12 @@ _AGAIN = "copy the folder again from a complete one"
 
 
 def settle_prompts(draft: Draft, folder: ModelFolder, target: Target, *, ranks: bool) -> None:
-    """Give TEI the folder's default prompt by a flag, since it does not read ``default_prompt_name``.
+    """Pass the folder's default prompt to TEI by a flag, because TEI does not read ``default_prompt_name``.
 
     Args:
         draft: Draft of the verdict.
         folder: Folder of the model.
-        target: TEI that is to read the folder.
+        target: TEI that will read the folder.
         ranks: Whether the model is a classifier or a reranker; TEI puts no prompt before pairs of texts.
     """
     values = folder.values(FILE)

@@ -1,4 +1,4 @@
-"""Moves the settings of rotary position embeddings from transformers 5's keys to those that TEI reads; pure.
+"""Correction of the keys of rotary position embeddings, from those of transformers 5 to those that TEI reads; pure.
 
 Source: the families' records (backends/candle/src/models) for the keys; backends/candle/src/layers/rotary.rs for the
 kinds of scaling.
@@ -44,7 +44,7 @@ def settle_rotary(draft: Draft, config: dict[str, Any], family: TeiFamily) -> No
 
 
 def _settle_layered(draft: Draft, config: dict[str, Any], rotary: str, new: dict[str, Any]) -> None:
-    """Settle the two bases of a model whose layers attend globally or locally."""
+    """Settle the two rotary bases of a model with global and local attention layers."""
     full, sliding = (new.get(kind) for kind in ("full_attention", "sliding_attention"))
     full, sliding = (each if isinstance(each, dict) else {} for each in (full or new, sliding))
     _settle_theta(draft, config, _GLOBAL_KEY[rotary], full.get("rope_theta"), _GLOBAL_THETA[rotary])
@@ -55,7 +55,7 @@ def _settle_layered(draft: Draft, config: dict[str, Any], rotary: str, new: dict
 
 
 def _settle_period(draft: Draft, config: dict[str, Any], rotary: str) -> None:
-    """Turn transformers 5's list of layer types into the period of global layers, which TEI reads."""
+    """Convert transformers 5's list of layer types to the period of global layers, which TEI reads."""
     name, kinds = _PERIOD_KEY[rotary], config.get("layer_types")
     period = config.get(name)
     period = config.get("sliding_window_pattern") if period is None and rotary == "gemma" else period
@@ -71,11 +71,11 @@ def _settle_period(draft: Draft, config: dict[str, Any], rotary: str) -> None:
         return
     if config.get(name) != period:
         config[name] = period
-        draft.change(_CONFIG, name, f"is missing: {period}, as the layers are")
+        draft.change(_CONFIG, name, f"is missing: {period}, by the types of the layers")
 
 
 def _period(kinds: list[Any], rotary: str) -> int:
-    """Count the layers from one global layer to the next; more than there are if none is global."""
+    """Return the number of layers from one global layer to the next; more than all layers if none is global."""
     full = [number for number, kind in enumerate(kinds) if kind == "full_attention"]
     if rotary == "gemma":
         return full[0] + 1 if full else len(kinds) + 1

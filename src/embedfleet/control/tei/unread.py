@@ -1,4 +1,4 @@
-"""Refuses keys that TEI ignores although results depend on them, unless their value has no effect; pure.
+"""Refusal of keys that TEI ignores although results depend on them, unless their value has no effect; pure.
 
 Source: router/src/lib.rs, backends/src/lib.rs and backends/candle/src do not name these keys.
 """
@@ -11,7 +11,7 @@ from embedfleet.model_folder.file_names import SENTENCE_BERT_CONFIGS
 
 _SENTENCE = SENTENCE_BERT_CONFIGS[0]
 _TOKENIZER_CONFIG = "tokenizer_config.json"
-_NO_TYPES = "TokenizersBackend"  # its predecessor in transformers 4, PreTrainedTokenizerFast, made token types
+_NO_TYPES = "TokenizersBackend"  # in transformers 4 it was PreTrainedTokenizerFast, which made token types
 _STATE_TYPES = (
     'if the model was trained with token types, state "model_input_names": ["input_ids", "token_type_ids",'
     ' "attention_mask"]'
@@ -46,7 +46,7 @@ def refuse_unread(draft: Draft, folder: ModelFolder) -> None:
 
 
 def refuse_output(draft: Draft, folder: ModelFolder, *, classifies: bool) -> None:
-    """Refuse a folder that asks for another output of the model than the one that TEI uses.
+    """Refuse a folder that selects another output of the model than TEI does.
 
     Args:
         draft: Draft of the verdict.
@@ -61,7 +61,7 @@ def refuse_output(draft: Draft, folder: ModelFolder, *, classifies: bool) -> Non
 
 
 def refuse_lost_types(draft: Draft, folder: ModelFolder) -> None:
-    """Refuse a cross-encoder without token types: TEI always passes those that the tokenizer makes."""
+    """Refuse a cross-encoder that gets no token types in its library, because TEI always passes the tokenizer's."""
     values = folder.values(_TOKENIZER_CONFIG) or {}
     names = values.get("model_input_names")
     if not isinstance(names, list) and values.get("tokenizer_class") == _NO_TYPES:
@@ -78,6 +78,6 @@ def _check(draft: Draft, file: str, key: str, value: object, harmless: tuple[obj
 
 
 def _text_output(modalities: Any) -> object:  # noqa: ANN401 - any JSON value
-    """Find which of a model's outputs is used for texts."""
+    """Return the name of the model's output that is used for texts."""
     text = modalities.get("text") if isinstance(modalities, dict) else None
     return text.get("method_output_name") if isinstance(text, dict) else None

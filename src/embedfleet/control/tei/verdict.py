@@ -1,4 +1,4 @@
-"""The verdict on a model folder for TEI: as it is, with corrected files, or refused."""
+"""The verdict on a model folder for TEI: served as it is, served with corrections, or refused."""
 
 import hashlib
 import json
@@ -15,13 +15,13 @@ OWN_ENGINE = (
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The TEI that is to read the folder: release, device, settings.
+    """The TEI that will read a folder: its release, device and settings.
 
     Attributes:
         version: Release of TEI, as three numbers.
         on_gpu: Whether TEI runs on a GPU; its image for the CPU prefers an ONNX file.
         flash: Whether that GPU supports flash attention 2.
-        dtype: Setting ``dtype``; ``auto`` leaves it to TEI.
+        dtype: Setting ``dtype``; ``auto`` leaves the choice to TEI.
         pooling: Setting ``pooling``; ``auto`` for the folder's own.
         task: Setting ``task`` of the service; ``auto`` for the model's own.
         has_prompt: Whether the settings have a default prompt, by text or name.
@@ -40,12 +40,12 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A correction: TEI gets another value than the folder's own, so that it computes the same model.
+    """A correction, by which TEI gets another value than the folder's own so that it computes the same model.
 
     Attributes:
         file: Path of the file below the folder; empty for a flag.
         key: Key in the file, or the flag.
-        what: Description of the correction.
+        what: Description of the correction, after the file and key.
     """
 
     file: str
@@ -63,8 +63,8 @@ class Refusal:
     Attributes:
         file: Path of the file below the folder; empty for a setting.
         key: Key in the file; empty for the file itself.
-        reason: Description.
-        hint: What to do next.
+        reason: Description of the reason, after the file and key.
+        hint: Remedy.
     """
 
     file: str
@@ -84,8 +84,8 @@ class Verdict:
         refusals: Reasons to refuse the folder; empty if TEI can serve it.
         files: Content of the rewritten files, by path below the folder.
         links: Targets on this machine of files that are links to outside the folder, by path below the folder.
-        flags: Flags for TEI besides those of the settings, such as ``mean`` for ``--pooling``.
-        changes: Reasons for the rewritten files and the flags.
+        flags: Values of flags for TEI besides those of the settings, by flag.
+        changes: Corrections, which are the reasons for the rewritten files and the flags.
         notes: Further remarks, one line each.
         max_input_length: Longest input in tokens, including special tokens; 0 if unknown.
     """
@@ -137,7 +137,7 @@ class Verdict:
 
 
 def _place(file: str, key: str) -> str:
-    """Name a key of a file, a flag or a setting."""
+    """Return the name of a file's key, a flag or a setting."""
     if not file:
         return key if key.startswith("--") else f"the setting {key}"
     return f"{file}: {key}" if key else file
@@ -160,7 +160,7 @@ class Draft:
         self.refusals.append(Refusal(file, key, reason, hint))
 
     def change(self, file: str, key: str, what: str) -> None:
-        """Add a correction of a file; `write` follows once all corrections of the file are known."""
+        """Add a correction of a file; the caller calls `write` once it knows all corrections of the file."""
         self.changes.append(Change(file, key, what))
 
     def flag(self, name: str, value: str, what: str) -> None:
@@ -169,7 +169,7 @@ class Draft:
         self.changes.append(Change("", f"{name}={value}", what))
 
     def link(self, name: str, target: str) -> None:
-        """Give TEI a file that lies outside the folder, unless the file is rewritten."""
+        """Mount the target of a link for TEI, unless the file is rewritten."""
         self._links[name] = target
 
     def write(self, file: str, values: Any) -> None:  # noqa: ANN401 - any JSON value

@@ -1,4 +1,4 @@
-"""Checks the weights that TEI loads from a folder; pure.
+"""Checks of the weights that TEI loads from a folder; pure.
 
 Source: ``init_backend`` (backends/src/lib.rs) for the backend; ``CandleBackend::new`` (backends/candle/src/lib.rs) and
 ``OrtBackend::new`` (backends/ort/src/lib.rs) for the files and their order.
@@ -26,7 +26,7 @@ _SAVE = "write it as model.safetensors: AutoModel.from_pretrained(FOLDER).save_p
 
 
 def weight_files(folder: ModelFolder) -> list[str]:
-    """List the weight files that TEI would load, in its order; an ONNX file only if there is nothing else."""
+    """List the weight files that TEI would load, in its order; an ONNX file only if there are no others."""
     for name in (_ONE, _PICKLE):
         if folder.has(name):
             return [name]
@@ -71,7 +71,7 @@ def settle_weights(draft: Draft, folder: ModelFolder, *, by_onnx: bool) -> None:
 
 
 def head_rows(folder: ModelFolder, name: str) -> int | None:
-    """Count the rows of a classification head's weight; 0 if it is missing, None if the tensors are unknown."""
+    """Return the number of rows of a classification head's weight; 0 if it is missing, None if unknown."""
     tensors = tensors_of(folder)
     if tensors is None:
         return None
@@ -80,7 +80,7 @@ def head_rows(folder: ModelFolder, name: str) -> int | None:
 
 
 def tensors_of(folder: ModelFolder) -> Mapping[str, tuple[int, ...]] | None:
-    """Map the names of the tensors that TEI would load to their shapes; None if they are unknown."""
+    """Return the shapes of the tensors that TEI would load, by name; None if they are unknown."""
     tensors: dict[str, tuple[int, ...]] = {}
     files = weight_files(folder)
     for name in files:
@@ -91,7 +91,7 @@ def tensors_of(folder: ModelFolder) -> Mapping[str, tuple[int, ...]] | None:
 
 
 def _index(folder: ModelFolder) -> set[str]:
-    """List the files that the index names."""
+    """Return the files that the index names."""
     table = (folder.values(INDEX) or {}).get("weight_map")
     return {name for name in table.values() if isinstance(name, str)} if isinstance(table, dict) else set()
 
@@ -121,7 +121,7 @@ def _check_file(draft: Draft, folder: ModelFolder, name: str) -> None:
 
 
 def _settle_index(draft: Draft, folder: ModelFolder) -> None:
-    """Make a missing index from the shards, which name their tensors themselves."""
+    """Make a missing index from the headers of the shards, which name their tensors."""
     if _index(folder):
         if INDEX in folder.odd:
             draft.change(INDEX, "", "has a byte order mark or a repeated key")

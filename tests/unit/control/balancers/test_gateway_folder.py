@@ -43,7 +43,7 @@ def test_a_file_that_makes_no_sense_is_removed_with_a_word(folder, caplog, conte
     (folder.path / "members.json").write_bytes(content)
     assert folder.keep(INSIDE) == []
     assert list(folder.path.iterdir()) == []
-    assert "members.json is of no use" in caplog.text
+    assert "members.json cannot be used" in caplog.text
 
 
 def _link(file: Path) -> None:

@@ -57,7 +57,7 @@ def test_what_is_set_is_asked_for():
 
 @pytest.mark.parametrize("version", ["5.3.9", "4.9.4", "3.4.4"])
 def test_a_podman_that_would_leave_the_gpu_out_without_a_word_is_refused(version):
-    with pytest.raises(DockerError, match=f"Podman {version} ignores the GPUs") as caught:
+    with pytest.raises(DockerError, match=f"Podman {version} ignores requests for GPUs") as caught:
         ContainerEngine.of(podman(version), {}).device_request("auto")
     assert "5.4" in caught.value.hint
 
@@ -177,7 +177,7 @@ def test_podman_is_asked_for_a_cdi_device_without_selinux_labels(tmp_path):
     with listening(str(tmp_path / "p.sock"), Podman()) as fake:
         docker = Docker.connect(f"unix://{tmp_path}/p.sock")
         engine = docker.engine()
-        docker.create(spec, engine.device_request("auto"), relabel=engine.has_selinux, files=1000)
+        docker.create(spec, engine.device_request("auto"), without_selinux=engine.has_selinux, files=1000)
         docker.close()
     (asked,) = fake.created
     host = asked["HostConfig"]

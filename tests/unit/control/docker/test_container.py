@@ -13,7 +13,7 @@ from embedfleet.control.plan.specs import ContainerSpec
 LOADING = Container(
     id="1",
     name="c",
-    ours=True,
+    is_ours=True,
     folder="",
     service="s",
     kind="replica",

@@ -112,4 +112,4 @@ def test_a_folder_in_its_place_is_an_error_that_says_so(state):
     (state / "fleet-id").mkdir(parents=True)
     with pytest.raises(UsageError, match="fleet-id cannot be written") as caught:
         fleet(state)
-    assert "remove what is there" in caught.value.hint
+    assert "remove that file" in caught.value.hint

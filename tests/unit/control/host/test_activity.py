@@ -38,7 +38,7 @@ def seen(pid: int) -> Activity:
 
 def until_still(pid: int) -> Activity:
     """Return the activity of a process once it has begun to wait."""
-    while (before := seen(pid)).wants or seen(pid) != before:
+    while (before := seen(pid)).is_busy or seen(pid) != before:
         os.sched_yield()
     return before
 
@@ -56,7 +56,7 @@ def test_work_is_seen_wherever_it_is_done(place):
         before = seen(pid)
         while seen(pid).cpu_s <= before.cpu_s + 0.05:
             os.sched_yield()
-        while not seen(pid).wants:
+        while not seen(pid).is_busy:
             os.sched_yield()
 
 

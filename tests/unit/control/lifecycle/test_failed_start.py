@@ -39,7 +39,7 @@ def test_what_was_not_touched_stays(records, aside):
     decision = leftovers(records, aside)
     untouched = {record.name for record in records if not record.was_started}
     assert not untouched & (decision.removed | decision.superseded)
-    assert all(record.goes_on for record in records if record.was_found and not record.was_started)
+    assert all(record.keeps_running for record in records if record.was_found and not record.was_started)
 
 
 @given(fleets, set_aside)

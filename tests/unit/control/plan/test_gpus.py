@@ -27,7 +27,7 @@ def test_a_type_that_the_machine_contradicts_is_refused_with_both_facts():
 
 
 def test_a_type_without_any_gpu_is_refused():
-    with pytest.raises(UsageError, match="T4 is asked for, but no NVIDIA driver shows a GPU"):
+    with pytest.raises(UsageError, match="the settings ask for T4, but no NVIDIA driver shows a GPU"):
         gpus_for("T4", ())
 
 

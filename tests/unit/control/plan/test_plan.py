@@ -58,7 +58,7 @@ def test_no_two_children_of_any_machine_have_one_name():
     one, two = sound.services
     alike = replace(sound, services=(one, replace(two, options=replace(two.options, upstream="x"))))
     machine = Machine(16, T4S, "550.1", tei_models={"embedder": AS_IT_IS, "reranker": AS_IT_IS})
-    with pytest.raises(UsageError, match=r"x-0 is of services\.embedder and of services\.reranker"):
+    with pytest.raises(UsageError, match=r"services\.embedder and services\.reranker both make x-0"):
         make_plan(alike, machine, sockets=Path("/s"))
     with pytest.raises(SettingsError, match="x-0 would name a replica"):
         docker_plan(**flags)

@@ -42,10 +42,10 @@ def make_model(folder: Path, *sizes: int) -> None:
     ("machine", "allowed", "quota", "expected"),
     [
         (64, 64, None, "64 of 64 cores"),
-        (64, 8, None, "8 of 64 cores: this process may run on no others (taskset, cpuset)"),
+        (64, 8, None, "8 of 64 cores: this process may not run on the others (taskset, cpuset)"),
         (64, 64, Quota(1.5, "cpu.max of /g"), "2 of 64 cores: cpu.max of /g allows 1.5"),
         (64, 64, Quota(0.1, "cpu.max of /g"), "1 of 64 cores: cpu.max of /g allows 0.1"),
-        (64, 2, Quota(8.0, "cpu.max of /g"), "2 of 64 cores: this process may run on no others (taskset, cpuset)"),
+        (64, 2, Quota(8.0, "cpu.max of /g"), "2 of 64 cores: this process may not run on the others (taskset, cpuset)"),
         (2, 2, Quota(2.0, "cpu.max of /g"), "2 of 2 cores"),
     ],
 )

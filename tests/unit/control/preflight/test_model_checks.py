@@ -33,7 +33,7 @@ def test_what_was_seen_is_said_and_who_judges_the_rest(model):
     found = check(model)
     assert found.state == "ok"
     assert f"{model}: embedder; config.json and " in found.message
-    assert " MB of weights are whole; the engine judges the rest when it starts" in found.message
+    assert " MB of weights are complete; the engine judges the rest when it starts" in found.message
     assert f"embedfleet engine --model {model}" in found.message
 
 
@@ -46,7 +46,7 @@ def test_our_own_image_is_our_own_engine(model):
     ("name", "content", "said"),
     [
         ("model.safetensors", b"", "is empty"),
-        ("model.safetensors", b"no header of any kind", "is no safetensors file, or was cut short"),
+        ("model.safetensors", b"no header of any kind", "is not a safetensors file, or is truncated"),
         ("model.safetensors", b"version https://git-lfs.github.com/spec/v1", "is a git-lfs pointer"),
         ("adapter_config.json", b"{}", "shows that these weights are an adapter"),
         ("config.json", b"{", "cannot be read"),

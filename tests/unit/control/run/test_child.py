@@ -13,10 +13,10 @@ def test_of_a_failed_update_only_what_serves_the_same_model_stays(tmp_path):
             await made.listen()
             made.run()
             await made.until_all_serve()
-            kept = {name: child.start_record.goes_on for name, child in made.supervisor.children.items()}
+            kept = {name: child.start_record.keeps_running for name, child in made.supervisor.children.items()}
             assert kept == {"s-gateway": False, "s-0": True, "s-1": False, "s-2": True}
             made.child("s-0").has_served = False
-            assert not made.child("s-0").start_record.goes_on
+            assert not made.child("s-0").start_record.keeps_running
 
     run(test)
 
@@ -31,6 +31,6 @@ def test_a_successor_that_never_served_is_not_kept_for_what_it_replaced(tmp_path
             await made.listen()
             made.run()
             await made.until(lambda: made.driver.count("s-0") == 1)
-            assert not child.start_record.goes_on
+            assert not child.start_record.keeps_running
 
     run(test)

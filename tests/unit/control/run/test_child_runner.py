@@ -59,7 +59,7 @@ def test_a_child_that_served_before_is_started_again_whatever_its_code(tmp_path)
 def test_a_replica_that_cannot_be_started_while_the_fleet_serves_costs_no_other(tmp_path, fault):
     async def test() -> None:
         async with serving(tmp_path) as made:
-            made.supervisor.serves = True
+            made.supervisor.has_started = True
             made.driver.faults["s-0"] = [fault, fault]
             made.driver.running["s-0"].end(1)
             await made.until(lambda: made.driver.count("s-0") == 2)
@@ -77,15 +77,15 @@ def test_why_a_replica_cannot_be_started_is_its_reason_until_it_is(tmp_path):
             await made.listen()
             made.run()
             await made.until(lambda: len(made.gateway.members) == 2)
-            made.supervisor.serves = True
+            made.supervisor.has_started = True
             made.driver.faults["s-0"] = [UsageError("it is somebody else's", "rename that")] * 10_000
             made.driver.running["s-0"].end(1)
             child = made.child("s-0")
-            await made.until(lambda: bool(child.cannot_start))
+            await made.until(lambda: bool(child.start_fault))
             assert (await made.service.reports())["s-0"].reason == "it is somebody else's (rename that)"
             made.driver.faults["s-0"].clear()
             await made.until(lambda: made.driver.count("s-0") == 2)
-            assert child.cannot_start == ""
+            assert child.start_fault == ""
             assert (await made.service.reports())["s-0"].reason == ""
 
     run(test)

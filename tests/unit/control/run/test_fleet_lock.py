@@ -266,7 +266,7 @@ def test_a_fleet_is_told_to_stop_by_its_pid(holder, tmp_path):
 def test_no_process_is_told_to_stop_that_is_not_surely_the_fleet(holder, tmp_path, pid):
     with subprocess.Popen(["sleep", "60"]) as other:
         said = FleetAddress(other.pid if pid else 0, "/s", "another boot another namespace 4711")
-        with pytest.raises(FleetError, match="no process that can be seen from here"):
+        with pytest.raises(FleetError, match="a process that cannot be seen from here"):
             FleetLock(tmp_path / "s").terminate(said)
         assert other.poll() is None
         other.kill()
@@ -282,7 +282,7 @@ def test_who_may_not_look_is_told_so_and_not_that_none_runs(tmp_path):
     os.setegid(65_534)
     os.seteuid(65_534)
     try:
-        with pytest.raises(FleetSilent, match="cannot be seen: permission denied") as caught:
+        with pytest.raises(FleetSilent, match="cannot see whether a fleet runs") as caught:
             FleetLock(folder).read()
         with pytest.raises(UsageError, match="Permission denied") as refused:
             FleetLock(folder).acquire()

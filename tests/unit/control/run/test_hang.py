@@ -94,7 +94,7 @@ def run(test: Callable[[], Awaitable[None]]) -> None:
 @pytest.mark.parametrize(
     ("how", "reason"),
     [
-        (signal.SIGSTOP, r"hung: a process of it has been stopped for \d s, as by SIGSTOP"),
+        (signal.SIGSTOP, r"hung: one of its processes has been stopped for \d s, as by SIGSTOP"),
         (signal.SIGUSR1, r"hung: no answer for \d s, while it does nothing"),
         (signal.SIGUSR2, r"hung: no answer for \d s, while it works"),
     ],
@@ -163,7 +163,7 @@ def test_a_model_that_never_comes_is_not_waited_for(tmp_path, stopped):
                 if stopped:
                     os.kill(child.running.pid, signal.SIGSTOP)
                 await supervisor.until(lambda: child.observed.restarts == 1)
-                assert child.last_end.startswith("hung: a process of it" if stopped else "hung: no answer for ")
+                assert child.last_end.startswith("hung: one of its processes" if stopped else "hung: no answer for ")
 
     run(test)
 

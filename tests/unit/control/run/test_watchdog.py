@@ -29,7 +29,7 @@ class Observed(FakeRunning):
     def activity(self) -> Activity:
         self.looks += 1
         self.saw()
-        return Activity(cpu_s=1.0, bytes_read=self.looks * self.reads, is_stopped=False, wants=False)
+        return Activity(cpu_s=1.0, bytes_read=self.looks * self.reads, is_stopped=False, is_busy=False)
 
 
 class Dog:
@@ -70,7 +70,7 @@ def test_one_that_answers_is_asked_again_and_again_and_not_reported():
     async def test() -> None:
         async with watching() as made:
             await made.until_looks(100)
-            assert (made.reports, made.watchdog.complaint) == ([], "")
+            assert (made.reports, made.watchdog.fault) == ([], "")
             assert made.asked > 90
 
     run_at_once(test())
@@ -81,7 +81,7 @@ def test_one_that_is_silent_and_idle_is_reported_and_again_if_it_is_still_there(
         async with watching(answer=TimedOut("no answer")) as made:
             await made.until_looks(10)
             assert made.reports == []
-            assert made.watchdog.complaint.startswith("no answer for ")
+            assert made.watchdog.fault.startswith("no answer for ")
             await made.until_looks(60)
             assert len(made.reports) == 2
             assert made.reports[0].startswith("no answer for ")
@@ -125,11 +125,11 @@ def test_what_is_no_silence_is_not_reported_and_it_is_asked_again(answer):
     run_at_once(test())
 
 
-def test_one_that_is_held_has_that_as_its_complaint():
+def test_one_that_is_paused_says_so():
     async def test() -> None:
         async with watching(answer=TimedOut("no answer")) as made:
-            made.child.held = "the container is paused"
+            made.child.pause_reason = "the container is paused"
             await made.until_looks(100)
-            assert (made.reports, made.watchdog.complaint) == ([], "the container is paused")
+            assert (made.reports, made.watchdog.fault) == ([], "the container is paused")
 
     run_at_once(test())

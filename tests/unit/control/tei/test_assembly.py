@@ -69,9 +69,9 @@ def test_tei_sees_every_file_and_needs_nothing_more(folder, tmp_path):
 
 def test_our_own_engine_is_given_what_links_lead_to_and_nothing_rewritten(folder, tmp_path):
     (folder / "model.safetensors").rename(tmp_path / "blob")
-    assert read_for_tei(read_model_folder(folder), AMPERE, ours=True).assembly is None
+    assert read_for_tei(read_model_folder(folder), AMPERE, own_engine=True).assembly is None
     (folder / "model.safetensors").symlink_to(tmp_path / "blob")
-    found = read_for_tei(read_model_folder(folder), AMPERE, ours=True)
+    found = read_for_tei(read_model_folder(folder), AMPERE, own_engine=True)
     assert (found.verdict.files, found.verdict.max_input_length) == ({}, 512)
     assert found.assembly is not None
     assert [*found.assembly.mounts] == [str(tmp_path / "blob")]

@@ -76,7 +76,7 @@ def test_a_family_that_tei_lacks_is_named(kind):
 def test_a_classifier_of_a_family_without_one_is_refused(name):
     config = EMBEDDERS[name_of(name)][0] | LABELS
     config |= {"architectures": [f"{config['architectures'][0].partition('For')[0]}ForSequenceClassification"]}
-    assert "TEI has no classifier of it" in str(judge(folder({"config.json": config}, head=1), AMPERE))
+    assert "TEI has no classifier of this family" in str(judge(folder({"config.json": config}, head=1), AMPERE))
 
 
 @pytest.mark.parametrize(
