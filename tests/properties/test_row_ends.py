@@ -56,6 +56,12 @@ def test_a_reply_that_was_cut_short_has_no_answers(shape, data):
     assert find(short) is None
 
 
+def test_a_label_that_looks_like_the_end_of_a_reply_is_not_taken_for_it():
+    whole = orjson.dumps([[{"score": 1.0, "label": 'a"}]]b"}],[{"score":2'}]])
+    assert row_ends.prediction_ends(whole) == [len(whole) - 1]
+    assert row_ends.prediction_ends(whole[: whole.index(b"]]") + 2]) is None
+
+
 @pytest.mark.parametrize("shape", [shape for shape in SHAPES if shape != "number"])
 @given(data=st.data())
 @settings(max_examples=25, deadline=None)
