@@ -207,6 +207,13 @@ def test_what_cannot_become_a_head_is_refused_at_once(data):
         check_beginning(bytearray(data), 0, 1000)
 
 
+def test_a_bare_line_feed_is_refused_when_it_comes_even_as_a_read_of_its_own():
+    begun = b"GET / HTTP/1.1\r\nHost: h"
+    check_beginning(bytearray(begun), 0, 1000)
+    with pytest.raises(MalformedRequest, match="it begins with"):
+        check_beginning(bytearray(begun + b"\n"), len(begun), 1000)
+
+
 def test_a_long_request_line_and_a_long_head_are_different_errors():
     with pytest.raises(TargetTooLong, match="request line is over 50 bytes"):
         check_beginning(bytearray(b"GET /" + b"a" * 60), 0, 50)
