@@ -13,6 +13,7 @@ from embedfleet.dialects.splitting.texts import Inputs
 _OPERATION: Final = "embed"
 _PATHS: Final = frozenset(route.path for route in ROUTES if route.can_coalesce)
 _INPUTS: Final = b'"inputs"'
+_ESCAPE: Final = b"\\u00"  # the key may be there a second time, with a letter written so
 
 
 def can_coalesce(path: str, content_type: bytes | None) -> bool:
@@ -33,7 +34,7 @@ def read_single(body: bytes) -> tuple[str, bytes] | None:
         fields = orjson.loads(body)
         if type(fields) is not dict or type(text := fields.pop("inputs", None)) is not str:
             return None
-        if not fields and body.count(_INPUTS) == 1:
+        if not fields and body.count(_INPUTS) == 1 and _ESCAPE not in body:
             return text, b""
         if repeats_a_key(body, ("inputs", *fields)):
             return None

@@ -85,12 +85,13 @@ def is_json(content_type: bytes | None) -> bool:
 
 
 def repeats_a_key(body: bytes, keys: Collection[str]) -> bool:
-    """Whether one of an object's keys may occur twice in the body; also True if there are too many keys to search for.
+    """Whether one of an object's keys may be in the body twice.
 
-    The parsed fields hold only the last value of such a key. A replica would refuse the body, so a body that is written
-    from the fields must not be sent instead.
+    Also True if a key may be written with an escape, or if there are too many keys to search for. The parsed fields
+    have only the last value of such a key. A replica refuses the body, so a body written from the fields would mean
+    something else.
     """
-    if len(keys) > _MOST_KEYS:
+    if len(keys) > _MOST_KEYS or (b"\\u00" in body and _ESCAPED_LETTER.search(body)):
         return True
     for key in keys:
         name = key.encode()

@@ -100,3 +100,21 @@ def test_the_models_own_route_is_the_one_that_it_is_an_alias_of(path, own_path, 
 
 def test_a_text_on_the_own_route_of_an_unknown_model_is_not_guessed_at():
     assert read_texts("/", JSON, b'{"inputs":["a"]}') is None
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (b'{"inputs":["a","b"]}', False),
+        (b'{"inputs":["a","b"],"inputs":["c","d"]}', True),
+        (b'{"inputs":["a","b"],"\\u0069nputs":["c","d"]}', True),
+        (b'{"inputs":["inputs","\\u00e9"],"truncate":true}', False),
+        (b'{"inputs":["a","b"],"truncate":true,"truncat\\u0065":false}', True),
+        (b'{"inputs":["a","b"],%b}' % b",".join(b'"x%d":1' % number for number in range(20)), True),
+    ],
+)
+def test_a_field_that_may_be_there_twice_is_seen_however_it_is_written(body, expected):
+    """A replica refuses such a body, so parts of it must not be answered."""
+    texts = read_texts("/embed", JSON, body)
+    assert texts is not None
+    assert texts.repeats_a_key(body) is expected

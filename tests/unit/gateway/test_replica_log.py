@@ -1,0 +1,68 @@
+"""A change of a replica is one line in the log, with the names by which its fields can be searched."""
+
+import logging
+
+import pytest
+
+from embedfleet.errors import Starved
+from embedfleet.gateway.dispatch.replica import Replica
+from embedfleet.gateway.replica_log import ReplicaLog
+from embedfleet.types import ReplicaState
+
+
+@pytest.fixture(autouse=True)
+def every_line(caplog):
+    caplog.set_level(logging.INFO)
+
+
+def replica(name: str, state: ReplicaState, reason: str = "") -> Replica:
+    made = Replica(name)
+    made.state, made.reason = state, reason
+    return made
+
+
+def test_a_state_is_written_when_it_changes_and_with_its_reason(caplog):
+    written = ReplicaLog(60.0)
+    one, other = replica("a", ReplicaState.ACTIVE), replica("b", ReplicaState.EJECTED, "refused")
+    written.states([one, other])
+    written.states([one, other])
+    assert [line.getMessage() for line in caplog.records] == ["replica a is active", "replica b is ejected: refused"]
+    other.state, other.reason = ReplicaState.ACTIVE, ""
+    written.states([one, other])
+    assert [line.getMessage() for line in caplog.records[2:]] == ["replica b is active"]
+    assert (caplog.records[2].replica, caplog.records[2].state) == ("b", ReplicaState.ACTIVE)
+
+
+def test_a_replica_that_has_just_joined_is_no_news(caplog):
+    ReplicaLog(60.0).states([replica("a", ReplicaState.JOINING)])
+    assert not caplog.records
+
+
+def test_a_replica_of_a_name_that_is_gone_begins_anew(caplog):
+    written = ReplicaLog(60.0)
+    written.states([replica("a", ReplicaState.ACTIVE)])
+    written.gone("a")
+    written.states([replica("a", ReplicaState.ACTIVE)])
+    assert [line.getMessage() for line in caplog.records] == [
+        "replica a is active",
+        "replica a has drained and is gone",
+        "replica a is active",
+    ]
+
+
+@pytest.mark.parametrize(("request_id", "shown"), [(b"r-1", "r-1"), (b"", "unknown"), (b"\xe9", "é")])
+def test_a_conviction_names_the_request_and_how_long_its_like_is_refused(caplog, request_id, shown):
+    ReplicaLog(90.0).conviction("a", request_id)
+    (line,) = caplog.records
+    assert line.levelno == logging.ERROR
+    assert f"nothing but request {shown}, " in line.getMessage()
+    assert line.getMessage().endswith("refused for 90 s")
+    assert line.request_id == shown
+
+
+def test_many_connections_that_cannot_be_made_at_once_are_one_line(caplog):
+    written = ReplicaLog(60.0)
+    for now in (0.0, 0.5, 5.0, 5.1, 10.0):
+        written.shortage(Starved("too many open files"), now)
+    assert [line.levelno for line in caplog.records] == [logging.WARNING] * 2
+    assert "too many open files; raise the limit" in caplog.records[0].getMessage()
