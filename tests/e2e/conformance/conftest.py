@@ -13,7 +13,6 @@ from bench.conformance.models import write_models
 from embedfleet.engine.settings import EngineSettings
 from embedfleet.gateway.app import App
 from embedfleet.gateway.settings import GatewaySettings
-from embedfleet.http.message import Limits
 from embedfleet.types import Endpoint
 from tests.services.engine import BUILTIN, serving
 
@@ -38,7 +37,7 @@ def settings_of(recording: str, folder: Path) -> EngineSettings:
                 max_client_batch_size=3,
                 default_prompt_name="query",
                 served_model_name="river",
-                limits=Limits(body_bytes=2000),
+                payload_limit_bytes=2000,
             )
     return settings
 
