@@ -144,14 +144,13 @@ GATEWAY: tuple[Definition, ...] = (
     Definition(
         "embedfleet_hedges_total", "counter", "chunks also sent to a second replica because the first was silent"
     ),
-    Definition(
-        "embedfleet_hedges_total", "counter", "chunks also sent to a second replica because the first was silent"
-    ),
     Definition("embedfleet_repeated_tokens_total", "counter", "estimated tokens sent more than once"),
     Definition("embedfleet_shed_total", "counter", "requests refused by the gateway, by reason", ("reason",)),
     Definition("embedfleet_accused_chunks", "gauge", "chunks that a replica died with and that wait to be tried alone"),
     Definition(
-        "embedfleet_accused_chunks", "gauge", "chunks that a replica died with, and that wait to be tried alone"
+        "embedfleet_verdicts",
+        "gauge",
+        "texts with a record: a replica died with them, or live replicas could not answer them",
     ),
     Definition(
         "embedfleet_trials_total",

@@ -85,5 +85,5 @@ def test_a_folder_is_named_on_a_line_without_quotes_and_on_one_with_them(folder)
 
 @pytest.mark.parametrize("folder", ["/a\nb", "/a ", "/a\\", "/a\x1b"])
 def test_a_folder_that_a_unit_cannot_name_is_refused(folder):
-    with pytest.raises(UsageError, match="a systemd unit cannot name the folder"):
+    with pytest.raises(UsageError, match="a systemd unit cannot contain the path"):
         unit(folder=folder)

@@ -45,7 +45,7 @@ def test_a_replica_of_a_name_that_is_gone_begins_anew(caplog):
     written.states([replica("a", ReplicaState.ACTIVE)])
     assert [line.getMessage() for line in caplog.records] == [
         "replica a is active",
-        "replica a has drained and is gone",
+        "replica a has drained and was removed",
         "replica a is active",
     ]
 

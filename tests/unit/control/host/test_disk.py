@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from embedfleet.control.host.disk import as_whom, free_bytes, hint_for, is_full, reason_of, room
+from embedfleet.control.host.disk import run_as_hint, free_bytes, hint_for, is_full, reason_of, room
 
 
 def error(number: int) -> OSError:
@@ -53,7 +53,7 @@ def test_the_hint_suits_the_error(number, hint):
     ],
 )
 def test_the_owner_is_named_as_well_as_it_is_known(owner, hint):
-    assert as_whom(owner) == hint
+    assert run_as_hint(owner) == hint
 
 
 def test_the_room_of_a_path_that_does_not_exist_yet_is_that_of_its_disk(tmp_path):

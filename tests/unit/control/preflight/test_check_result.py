@@ -17,8 +17,8 @@ def test_every_blocked_check_is_told_at_once():
     found = [*GOOD, blocked("gpu", FleetError("no GPU", "buy one")), blocked("disk", UsageError("full", ""))]
     with pytest.raises(UsageError) as caught:
         refuse_blocked(found)
-    assert caught.value.message == "2 things are in the way\n  gpu: no GPU (buy one)\n  disk: full"
-    with pytest.raises(UsageError, match="1 thing is in the way"):
+    assert caught.value.message == "2 problems keep the fleet from starting\n  gpu: no GPU (buy one)\n  disk: full"
+    with pytest.raises(UsageError, match="1 problem keeps the fleet from starting"):
         refuse_blocked(found[:3])
 
 

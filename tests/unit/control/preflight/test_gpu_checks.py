@@ -103,6 +103,6 @@ def test_a_command_that_failed_is_told_with_the_end_of_its_output():
     assert (good.state, good.message) == ("ok", "it works")
     bad = trial_result("x", ExecResult(7, "a" * 1000 + "why\n"), "it works", "mend it")
     assert (bad.state, bad.hint) == ("blocked", "mend it")
-    assert bad.message.startswith("it ended with code 7: aaa")
+    assert bad.message.startswith("the command ended with code 7: aaa")
     assert bad.message.endswith("why")
     assert len(bad.message) < 450
