@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from embedfleet.control.host.disk import run_as_hint, free_bytes, hint_for, is_full, reason_of, room
+from embedfleet.control.host.disk import free_bytes, hint_for, is_full, reason_of, room, run_as_hint
 
 
 def error(number: int) -> OSError:
