@@ -33,7 +33,7 @@ from hypothesis import settings
 from hypothesis.stateful import invariant
 
 from embedfleet.errors import Overloaded, Saturated
-from embedfleet.gateway.dispatch.abilities import Abilities
+from embedfleet.gateway.dispatch.capabilities import Abilities
 from embedfleet.gateway.dispatch.commands import Forget, Join, Probe, Refuse, Relay, Send
 from embedfleet.gateway.dispatch.request import Chunk, RequestPart
 from embedfleet.types import ReplicaState

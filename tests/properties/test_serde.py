@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from embedfleet.dialects.json_body import Fields, read_object
 from embedfleet.dialects.serde import tei_structs
+from embedfleet.dialects.serde.error_wording import read_fields
 from embedfleet.dialects.serde.json_reader import Fault, JsonReader
-from embedfleet.dialects.serde.second_reading import read_fields
 from embedfleet.dialects.serde.shapes import ANYTHING
 from embedfleet.dialects.serving import openai, tei
 from embedfleet.errors import Empty, RequestError

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from embedfleet.cli.output import say
-from embedfleet.config.agreement import is_missing_folder
+from embedfleet.config.cross_checks import is_missing_folder
 from embedfleet.config.load import find_file, load, load_valid
 from embedfleet.config.option import Option, options_of
 from embedfleet.config.settings import FleetOptions, Settings

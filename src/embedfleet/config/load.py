@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from embedfleet.config.agreement import check_services
+from embedfleet.config.cross_checks import check_services
 from embedfleet.config.environment import CONFIG, notes, sort_variables, variable
 from embedfleet.config.file import parse, read_bytes, salvage
 from embedfleet.config.model_name import AUTO, is_folder, usual_folder

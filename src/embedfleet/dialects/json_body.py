@@ -11,8 +11,8 @@ from typing import Any
 import orjson
 
 from embedfleet.dialects.parse_limits import find_excess
+from embedfleet.dialects.serde.error_wording import NO_JSON, WRONG_SHAPE, is_readable, read_fields
 from embedfleet.dialects.serde.rust_values import describe
-from embedfleet.dialects.serde.second_reading import NO_JSON, WRONG_SHAPE, is_readable, read_fields
 from embedfleet.dialects.serde.structs import Struct
 from embedfleet.errors import MalformedBody, WrongContentType, WrongShape
 

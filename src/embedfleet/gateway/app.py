@@ -16,7 +16,7 @@ from embedfleet import __version__
 from embedfleet.dialects.error_reply import render_error
 from embedfleet.errors import Unhealthy
 from embedfleet.gateway.admin import Admin, restore_replicas
-from embedfleet.gateway.dispatch.abilities import Abilities
+from embedfleet.gateway.dispatch.capabilities import Abilities
 from embedfleet.gateway.listener import Listener
 from embedfleet.gateway.probing import Probing
 from embedfleet.gateway.proxy import Proxy

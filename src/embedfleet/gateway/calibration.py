@@ -9,8 +9,8 @@ from typing import Any
 import orjson
 
 from embedfleet.errors import Malformed, Starved, TimedOut, UpstreamError
-from embedfleet.gateway.dispatch.abilities import Abilities
-from embedfleet.gateway.dispatch.pace import BatchCost, fit
+from embedfleet.gateway.dispatch.capabilities import Abilities
+from embedfleet.gateway.dispatch.replica_speed import BatchCost, fit
 from embedfleet.http.client import fetch
 from embedfleet.http.message import JSON
 from embedfleet.probe.question import batch_of

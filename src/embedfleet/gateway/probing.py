@@ -7,8 +7,8 @@ from pathlib import Path
 
 from embedfleet.errors import Starved
 from embedfleet.gateway.calibration import Calibration
-from embedfleet.gateway.dispatch.abilities import Abilities
-from embedfleet.gateway.dispatch.pace import BatchCost
+from embedfleet.gateway.dispatch.capabilities import Abilities
+from embedfleet.gateway.dispatch.replica_speed import BatchCost
 from embedfleet.gateway.proxy import Proxy
 from embedfleet.gateway.settings import GatewaySettings
 from embedfleet.probe.pool_model_file import read_model, write_model

@@ -9,10 +9,10 @@ from math import inf
 
 from embedfleet.errors import Starved
 from embedfleet.gateway.counters import Counters
-from embedfleet.gateway.dispatch.abilities import Abilities
+from embedfleet.gateway.dispatch.capabilities import Abilities
 from embedfleet.gateway.dispatch.commands import Command
 from embedfleet.gateway.dispatch.dispatcher import Dispatcher
-from embedfleet.gateway.dispatch.pace import BatchCost
+from embedfleet.gateway.dispatch.replica_speed import BatchCost
 from embedfleet.gateway.replica_log import ReplicaLog
 from embedfleet.gateway.requests.attempt import Attempt
 from embedfleet.gateway.requests.context import RequestContext

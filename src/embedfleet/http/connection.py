@@ -12,8 +12,8 @@ from typing_extensions import override
 from embedfleet.errors import RequestError, RequestTimeout
 from embedfleet.http.exchange import Exchange, Wire
 from embedfleet.http.framing import Chunked, Framing, Stated, too_large
-from embedfleet.http.grammar import HEAD_END, check_beginning, head_too_large, read_head
 from embedfleet.http.head import HeadMemory, RequestHead
+from embedfleet.http.head_parser import HEAD_END, check_beginning, head_too_large, read_head
 from embedfleet.http.message import TEXT, Header, Limits, last_reply
 from embedfleet.http.unsent import unsent_bytes
 

@@ -12,7 +12,7 @@ from mypy_extensions import mypyc_attr
 from typing_extensions import override
 
 from embedfleet.errors import BodyTooLarge, HeadersTooLarge, MalformedRequest
-from embedfleet.http.grammar import HEAD_END, read_fields
+from embedfleet.http.head_parser import HEAD_END, read_fields
 from embedfleet.http.message import Limits
 
 _CRLF: Final = b"\r\n"

@@ -7,7 +7,7 @@ import orjson
 import pytest
 
 from embedfleet.gateway.calibration import SIZES, Calibration, wanted
-from embedfleet.gateway.dispatch.abilities import Abilities
+from embedfleet.gateway.dispatch.capabilities import Abilities
 from embedfleet.probe.prober import Prober
 from embedfleet.simulation.batch_cost import BatchCost
 from embedfleet.types import Endpoint

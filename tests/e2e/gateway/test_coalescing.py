@@ -6,7 +6,7 @@ from dataclasses import replace
 import orjson
 import pytest
 
-from embedfleet.gateway.dispatch.pace import BatchCost
+from embedfleet.gateway.dispatch.replica_speed import BatchCost
 from embedfleet.gateway.requests.coalesced_request import apportioned
 from tests.services.gateway import DISPATCH, gateway, run
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from embedfleet.cli.respawn import next_wait_s
+from embedfleet.cli.gateway_respawner import next_wait_s
 from tests.e2e.fleet.test_port import RAW, answer
 from tests.e2e.fleet.test_remote import replicas
 from tests.services.fleet import COMMAND, LIMIT_S, free_ports, is_alive

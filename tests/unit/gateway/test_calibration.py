@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embedfleet.gateway.calibration import SIZES, BatchSize, Calibration, is_worthwhile, wanted
-from embedfleet.gateway.dispatch.abilities import Abilities
+from embedfleet.gateway.dispatch.capabilities import Abilities
 from embedfleet.http.message import JSON
 from embedfleet.http.server import Server
 from embedfleet.types import Endpoint

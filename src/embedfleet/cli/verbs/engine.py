@@ -44,7 +44,7 @@ def command(parent_pid: int, ready_fd: int, log_level: str, log_format: str, **f
     # These imports are heavy, and other verbs do not need them.
     import uvloop  # noqa: PLC0415
 
-    from embedfleet.cli.conversion import engine_settings  # noqa: PLC0415
+    from embedfleet.cli.option_conversion import engine_settings  # noqa: PLC0415
     from embedfleet.engine.api.app import serve  # noqa: PLC0415
     from embedfleet.log import set_up  # noqa: PLC0415
 

@@ -83,7 +83,7 @@ def command(
         _respawn(flags["host"], flags["port"], log_level, log_format)
     import uvloop  # noqa: PLC0415 - other verbs do not need it
 
-    from embedfleet.cli.conversion import gateway_settings  # noqa: PLC0415
+    from embedfleet.cli.option_conversion import gateway_settings  # noqa: PLC0415
     from embedfleet.gateway.app import serve  # noqa: PLC0415
     from embedfleet.log import set_up  # noqa: PLC0415
 
@@ -97,7 +97,7 @@ def command(
 
 def _respawn(host: str, port: int, log_level: str, log_format: str) -> NoReturn:
     """Keep a child gateway with the same flags running until this process is stopped; exit with its exit code."""
-    from embedfleet.cli.respawn import Respawner  # noqa: PLC0415 - other verbs do not need it
+    from embedfleet.cli.gateway_respawner import Respawner  # noqa: PLC0415 - other verbs do not need it
     from embedfleet.log import set_up  # noqa: PLC0415
 
     set_up(log_level, log_format)

@@ -60,7 +60,7 @@ def command(api_key: str, hostname: str, port: int, payload_limit: int, auto_tru
     # These imports are heavy, and other verbs do not need them.
     import uvloop  # noqa: PLC0415
 
-    from embedfleet.cli.conversion import engine_settings  # noqa: PLC0415
+    from embedfleet.cli.option_conversion import engine_settings  # noqa: PLC0415
     from embedfleet.engine.api.app import serve  # noqa: PLC0415
     from embedfleet.log import set_up  # noqa: PLC0415
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from embedfleet.control.docker.client import Docker
 from embedfleet.control.docker.container import Container
-from embedfleet.control.docker.set_aside import is_set_aside
+from embedfleet.control.docker.replaced_containers import is_set_aside
 from embedfleet.control.docker.stopping import stop_container
 from embedfleet.control.status import BalancerStatus, ProcessStatus, ReplicaStatus, ServiceStatus
 from embedfleet.dialects.routes import path_of

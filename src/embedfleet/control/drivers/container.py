@@ -16,7 +16,7 @@ from typing_extensions import override
 from embedfleet.control.docker.client import Docker
 from embedfleet.control.docker.container import Container
 from embedfleet.control.docker.container_engine import DeviceRequest
-from embedfleet.control.docker.set_aside import set_aside
+from embedfleet.control.docker.replaced_containers import set_aside
 from embedfleet.control.docker.stopping import stop_container
 from embedfleet.control.drivers.base import Driver, Found
 from embedfleet.control.drivers.running_container import RunningContainer

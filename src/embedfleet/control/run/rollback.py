@@ -14,7 +14,7 @@ from embedfleet.control.balancers.gateway_folder import GatewayFolder
 from embedfleet.control.balancers.service_balancer import make_balancer
 from embedfleet.control.docker.client import Docker
 from embedfleet.control.docker.container import Container
-from embedfleet.control.docker.set_aside import is_set_aside, original_name, put_back
+from embedfleet.control.docker.replaced_containers import is_set_aside, original_name, put_back
 from embedfleet.control.lifecycle.failed_start import leftovers
 from embedfleet.control.plan.specs import ChildSpec, ContainerSpec
 from embedfleet.control.plan.state_folders import gateway_folder

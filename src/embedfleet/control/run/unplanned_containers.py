@@ -8,7 +8,7 @@ from embedfleet.control.balancers.gateway_folder import GatewayFolder
 from embedfleet.control.docker.client import Docker
 from embedfleet.control.docker.container import Container
 from embedfleet.control.docker.leftovers import remove_container
-from embedfleet.control.docker.set_aside import is_set_aside, remove_set_aside, set_aside
+from embedfleet.control.docker.replaced_containers import is_set_aside, remove_set_aside, set_aside
 from embedfleet.control.plan.specs import ChildSpec
 from embedfleet.control.plan.state_folders import gateway_folder
 from embedfleet.errors import DockerError

@@ -19,7 +19,7 @@ from embedfleet.control.tei.family import TeiFamily, class_of, model_type_of
 from embedfleet.control.tei.length import settle_length
 from embedfleet.control.tei.modules import refuse_subfolder, settle_modules
 from embedfleet.control.tei.prompts import settle_prompts
-from embedfleet.control.tei.unread import refuse_lost_types, refuse_output, refuse_unread
+from embedfleet.control.tei.unread_keys import refuse_lost_types, refuse_output, refuse_unread
 from embedfleet.control.tei.verdict import OWN_ENGINE, Draft, Target, Verdict
 from embedfleet.control.tei.weights import HEADS, head_rows, settle_weights, takes_onnx, tensors_of
 

@@ -9,8 +9,8 @@ import orjson
 
 from embedfleet.dialects.json_body import Fields
 from embedfleet.dialects.serde import tei_structs
+from embedfleet.dialects.serde.error_wording import fields_of, is_readable
 from embedfleet.dialects.serde.json_reader import Fault
-from embedfleet.dialects.serde.second_reading import fields_of, is_readable
 from embedfleet.dialects.serde.structs import Struct
 from embedfleet.errors import Validation
 

@@ -13,8 +13,8 @@ import numpy as np
 from embedfleet.engine.families.disentangled import Disentangled
 from embedfleet.engine.families.ops import BLOCK, LONGEST_UNSPLIT, Alibi, Attention, RelativeBias
 from embedfleet.engine.onnx.disentangled import OnnxDisentangled
+from embedfleet.engine.onnx.equal_length_runs import OnnxRuns
 from embedfleet.engine.onnx.graph import MS, GraphBuilder
-from embedfleet.engine.onnx.runs import OnnxRuns
 
 _NEVER = float(np.finfo(np.float32).min)  # added to a score to hide its key
 

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 from embedfleet.engine.families.disentangled import TILE, Disentangled, Projection
 from embedfleet.engine.families.ops import Attention
+from embedfleet.engine.onnx.equal_length_runs import OnnxRuns
 from embedfleet.engine.onnx.graph import MS, GraphBuilder
-from embedfleet.engine.onnx.runs import OnnxRuns
 
 
 class OnnxDisentangled:

@@ -12,9 +12,9 @@ from typing_extensions import override
 from embedfleet.engine.families.ops import Activation, Attention, Linear, Ops, Rotary
 from embedfleet.engine.files.tensor import Tensor
 from embedfleet.engine.onnx.attention import OnnxAttention
+from embedfleet.engine.onnx.equal_length_runs import OnnxRuns
 from embedfleet.engine.onnx.graph import MS, Graph, GraphBuilder
 from embedfleet.engine.onnx.quantization import LARGEST, quantize
-from embedfleet.engine.onnx.runs import OnnxRuns
 
 _ACTIVATIONS = {
     "gelu": ("Gelu", MS),

@@ -3,16 +3,16 @@
 from collections.abc import Sequence
 
 from embedfleet.errors import Unhealthy
-from embedfleet.gateway.dispatch.abilities import Abilities
-from embedfleet.gateway.dispatch.budget import Budget
+from embedfleet.gateway.dispatch.capabilities import Abilities
 from embedfleet.gateway.dispatch.commands import Cancel, Command, Refuse
 from embedfleet.gateway.dispatch.limits import DispatchLimits
 from embedfleet.gateway.dispatch.pool import Pool
 from embedfleet.gateway.dispatch.queues import AccusedQueue, BulkQueue, OnlineQueue
+from embedfleet.gateway.dispatch.repeat_budget import Budget
 from embedfleet.gateway.dispatch.replica import Replica
 from embedfleet.gateway.dispatch.request import Chunk, Request
+from embedfleet.gateway.dispatch.silence import patience_s
 from embedfleet.gateway.dispatch.splitting import WHOLE_TOKENS, split_evenly, split_state_of
-from embedfleet.gateway.dispatch.suspicion import patience_s
 from embedfleet.gateway.dispatch.text_records import TextRecords
 
 _CHANGED = "the model was changed while this was computed: ask again"

@@ -3,14 +3,14 @@
 from collections.abc import Collection, Sequence
 from math import inf
 
-from embedfleet.gateway.dispatch.abilities import Abilities
+from embedfleet.gateway.dispatch.capabilities import Abilities
 from embedfleet.gateway.dispatch.commands import Command, Forget, Probe
 from embedfleet.gateway.dispatch.limits import DispatchLimits
-from embedfleet.gateway.dispatch.pace import BatchCost
 from embedfleet.gateway.dispatch.replica import Replica
+from embedfleet.gateway.dispatch.replica_speed import BatchCost
 from embedfleet.gateway.dispatch.request import Chunk
+from embedfleet.gateway.dispatch.silence import overdue
 from embedfleet.gateway.dispatch.state import ReplicaEvent
-from embedfleet.gateway.dispatch.suspicion import overdue
 from embedfleet.types import ReplicaState
 
 _ACTIVE = ReplicaState.ACTIVE  # a name is cheaper to look up than a member of an enum

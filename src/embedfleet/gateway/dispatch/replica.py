@@ -4,8 +4,8 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
-from embedfleet.gateway.dispatch.abilities import Abilities
-from embedfleet.gateway.dispatch.pace import Pace
+from embedfleet.gateway.dispatch.capabilities import Abilities
+from embedfleet.gateway.dispatch.replica_speed import Pace
 from embedfleet.gateway.dispatch.request import Chunk
 from embedfleet.gateway.dispatch.state import TRANSITIONS, ReplicaEvent
 from embedfleet.types import ReplicaState

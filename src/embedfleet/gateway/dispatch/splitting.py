@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from math import ceil, inf
 from typing import Final
 
-from embedfleet.gateway.dispatch.abilities import Abilities
-from embedfleet.gateway.dispatch.pace import BatchCost
+from embedfleet.gateway.dispatch.capabilities import Abilities
+from embedfleet.gateway.dispatch.replica_speed import BatchCost
 from embedfleet.gateway.dispatch.request import Request, SplitState
 
 WHOLE_TOKENS: Final = 2048

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from embedfleet.dialects.coalescing import read_single
 from embedfleet.dialects.splitting.tokenless import is_invisible
-from embedfleet.gateway.dispatch.pace import BatchCost
+from embedfleet.gateway.dispatch.replica_speed import BatchCost
 from embedfleet.gateway.upstream.forwarding import RequestFields
 from embedfleet.http.exchange import Exchange
 

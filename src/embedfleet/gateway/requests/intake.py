@@ -11,9 +11,9 @@ from typing_extensions import override
 from embedfleet.dialects.error_reply import render_error
 from embedfleet.dialects.request_texts import read_texts
 from embedfleet.errors import Internal, RequestError, ServingError, Validation, WrongHeader
-from embedfleet.gateway.dispatch.abilities import Abilities
+from embedfleet.gateway.dispatch.capabilities import Abilities
 from embedfleet.gateway.dispatch.dispatcher import Dispatcher
-from embedfleet.gateway.dispatch.pace import BatchCost
+from embedfleet.gateway.dispatch.replica_speed import BatchCost
 from embedfleet.gateway.dispatch.request import Request, counts_as_online
 from embedfleet.gateway.requests.attempt import Sending
 from embedfleet.gateway.requests.client_request import ClientRequest

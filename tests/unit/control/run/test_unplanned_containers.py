@@ -8,7 +8,7 @@ from embedfleet.config.load import load
 from embedfleet.control.plan.specs import ContainerSpec
 from embedfleet.control.plan.state_folders import GATEWAY_SOCKET, gateway_folder
 from embedfleet.control.run.unplanned_containers import drop_replaced, set_balancers_aside
-from tests.unit.control.docker.test_set_aside import daemon
+from tests.unit.control.docker.test_replaced_containers import daemon
 
 REPLICA = ContainerSpec("r-0", "embedder", "replica", image="i")
 GATEWAY = ContainerSpec("a-gateway", "embedder", "balancer", image="i")

@@ -1,9 +1,9 @@
 """The dispatcher, from a request to its answer."""
 
-from embedfleet.gateway.dispatch.abilities import Abilities
+from embedfleet.gateway.dispatch.capabilities import Abilities
 from embedfleet.gateway.dispatch.commands import Join, Relay, Send
 from embedfleet.gateway.dispatch.dispatcher import Dispatcher
-from embedfleet.gateway.dispatch.pace import BatchCost
+from embedfleet.gateway.dispatch.replica_speed import BatchCost
 from tests.properties.twins import divisible
 
 NOW = 100.0

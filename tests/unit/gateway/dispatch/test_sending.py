@@ -2,7 +2,7 @@
 
 import pytest
 
-from embedfleet.gateway.dispatch.abilities import Abilities
+from embedfleet.gateway.dispatch.capabilities import Abilities
 from embedfleet.gateway.dispatch.commands import Failure, Probe, Refuse, Relay, Send
 from embedfleet.gateway.dispatch.dispatcher import Dispatcher
 from embedfleet.gateway.dispatch.limits import DispatchLimits

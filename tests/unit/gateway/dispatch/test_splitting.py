@@ -5,8 +5,8 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedfleet.gateway.dispatch.abilities import Abilities
-from embedfleet.gateway.dispatch.pace import BatchCost
+from embedfleet.gateway.dispatch.capabilities import Abilities
+from embedfleet.gateway.dispatch.replica_speed import BatchCost
 from embedfleet.gateway.dispatch.request import Handle, Request, SplitState
 from embedfleet.gateway.dispatch.splitting import (
     PartBounds,

@@ -6,7 +6,13 @@ from contextlib import contextmanager
 import pytest
 
 from embedfleet.control.docker.client import Docker
-from embedfleet.control.docker.set_aside import is_set_aside, original_name, put_back, remove_set_aside, set_aside
+from embedfleet.control.docker.replaced_containers import (
+    is_set_aside,
+    original_name,
+    put_back,
+    remove_set_aside,
+    set_aside,
+)
 from embedfleet.errors import DockerError
 from tests.services.docker.fake_daemon import listening
 from tests.services.docker.kept_containers import KeptContainers

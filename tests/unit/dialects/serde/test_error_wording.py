@@ -7,7 +7,7 @@ import pytest
 from bench.conformance.recording import kinds, read
 from embedfleet.dialects.json_body import read_object
 from embedfleet.dialects.serde import tei_structs
-from embedfleet.dialects.serde.second_reading import NO_JSON, WRONG_SHAPE, read_fields
+from embedfleet.dialects.serde.error_wording import NO_JSON, WRONG_SHAPE, read_fields
 from embedfleet.dialects.serving import openai, tei
 from embedfleet.errors import Empty, MalformedBody, RequestError, WrongShape
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedfleet.gateway.dispatch.pace import BatchCost, Pace, fit
+from embedfleet.gateway.dispatch.replica_speed import BatchCost, Pace, fit
 
 NOW = 100.0
 

@@ -1,6 +1,6 @@
 """The budget of what is sent twice."""
 
-from embedfleet.gateway.dispatch.budget import Budget
+from embedfleet.gateway.dispatch.repeat_budget import Budget
 
 
 def test_a_budget_gives_its_burst_and_then_its_share():

@@ -12,7 +12,7 @@ from embedfleet.errors import (
     UnsupportedRequest,
     UnsupportedVersion,
 )
-from embedfleet.http.grammar import check_beginning, head_too_large, read_fields, read_head
+from embedfleet.http.head_parser import check_beginning, head_too_large, read_fields, read_head
 
 tokens = st.from_regex(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,12}", fullmatch=True)
 targets = st.from_regex(rb"/[!-~]{0,20}", fullmatch=True)

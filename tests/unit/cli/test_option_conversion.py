@@ -4,7 +4,7 @@ from dataclasses import fields, replace
 
 import pytest
 
-from embedfleet.cli.conversion import engine_settings, gateway_settings
+from embedfleet.cli.option_conversion import engine_settings, gateway_settings
 from embedfleet.config.settings import EngineOptions, GatewayOptions
 from embedfleet.errors import UsageError
 

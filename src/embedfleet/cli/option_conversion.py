@@ -3,7 +3,7 @@
 from dataclasses import fields
 from typing import Any
 
-from embedfleet.config.agreement import prompts_fault
+from embedfleet.config.cross_checks import prompts_fault
 from embedfleet.config.model_name import AUTO, BUILTIN
 from embedfleet.config.settings import EngineOptions, GatewayOptions
 from embedfleet.engine.settings import EngineSettings
