@@ -180,7 +180,7 @@ class Server(Host):
         """Bind the Unix socket again if it is gone; runs in a thread, because the disk may hang."""
         bound = self._at.bind_again() if self._at is not None else None
         if bound is not None:
-            log.warning("the socket %s was gone and has been made again", self._at)
+            log.warning("the socket %s was gone, and is restored", self._at)
             with suppress(RuntimeError):  # the loop may just have ended
                 self.loop.call_soon_threadsafe(self._rebind, bound)
 

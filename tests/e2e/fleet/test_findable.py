@@ -167,7 +167,7 @@ def test_what_is_swept_away_is_made_again_and_every_verb_works(tmp_path, sweep):
         down = run_cli(tmp_path, "down")
         assert (down.returncode, down.stderr) == (0, f"stopping the fleet (pid {fleet.process.pid})\nstopped\n")
         assert fleet.process.wait(LIMIT_S) == 0
-    assert "again" in (tmp_path / "said").read_text()
+    assert "restored" in (tmp_path / "said").read_text()
 
 
 @pytest.mark.parametrize("sweep", [sweep_run, write_over_sockets, sweep_run_and_lock])
