@@ -1,6 +1,7 @@
 """The compiled gateway passes the gateway's own tests."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -10,8 +11,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent.parent.parent
-SUITES = ("tests/unit/gateway", "tests/unit/http", "tests/unit/dialects", "tests/properties", "tests/e2e/gateway")
-LIMIT_S = 600
+DATA_PATH = re.compile(r"^from embedfleet\.(dialects|gateway|http|metrics)\b", re.MULTILINE)
+PROPERTIES = [file for file in (ROOT / "tests/properties").glob("test_*.py") if DATA_PATH.search(file.read_text())]
+SUITES = ("tests/unit/gateway", "tests/unit/http", "tests/unit/dialects", *map(str, PROPERTIES), "tests/e2e/gateway")
+LIMIT_S = 900
 HEADER = Path(sysconfig.get_path("include"), "Python.h")
 WHICH = "import embedfleet.gateway.proxy as p, embedfleet.http.connection as c; print(p.__file__, c.__file__)"
 # What mypyc makes of a class that derives from an interpreted one, ABC among them, can be weakly referenced and never
