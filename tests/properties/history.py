@@ -6,7 +6,7 @@ from hypothesis import event
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from embedfleet.gateway.dispatch.capabilities import Abilities
+from embedfleet.gateway.dispatch.capabilities import Capabilities
 from embedfleet.gateway.dispatch.commands import Cancel, Failure, Join, Probe, Refuse, Relay, Send
 from embedfleet.gateway.dispatch.dispatcher import Dispatcher
 from embedfleet.gateway.dispatch.limits import DispatchLimits
@@ -17,7 +17,7 @@ from embedfleet.types import ReplicaState
 from tests.properties.twins import Twins, divisible, items
 
 NAMES = ["a", "b", "c", "d"]
-ABILITIES = Abilities(batch_tokens=2000, batch_texts=8, permits=40, body_bytes=9000)
+ABILITIES = Capabilities(batch_tokens=2000, batch_texts=8, permits=40, body_bytes=9000)
 COST = BatchCost(0.003, 1e-4)
 
 
@@ -34,7 +34,7 @@ REQUESTS = st.fixed_dictionaries(
 
 
 class Was(NamedTuple):
-    """ReplicaState of a chunk and its replica before the replica's answer was reported."""
+    """State of a chunk and its replica before the replica's answer was reported."""
 
     is_copied: bool
     is_blamed: bool

@@ -33,7 +33,7 @@ from hypothesis import settings
 from hypothesis.stateful import invariant
 
 from embedfleet.errors import Overloaded, Saturated
-from embedfleet.gateway.dispatch.capabilities import Abilities
+from embedfleet.gateway.dispatch.capabilities import Capabilities
 from embedfleet.gateway.dispatch.commands import Forget, Join, Probe, Refuse, Relay, Send
 from embedfleet.gateway.dispatch.request import Chunk, RequestPart
 from embedfleet.types import ReplicaState
@@ -200,7 +200,7 @@ class Invariants(History):
     @invariant()
     def inv_04_little_is_sent_again(self):
         if self.seen:
-            bursts = 2 * 4 * Abilities().batch_tokens
+            bursts = 2 * 4 * Capabilities().batch_tokens
             assert self.dispatcher.repeated_tokens <= 0.15 * self.first_tokens + bursts
             assert self.dispatcher._requests.sent_tokens == self.first_tokens, "4: what is sent again earns nothing"
 

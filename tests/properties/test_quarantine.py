@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from embedfleet.errors import QueryOfDeath
-from embedfleet.gateway.dispatch.capabilities import Abilities
+from embedfleet.gateway.dispatch.capabilities import Capabilities
 from embedfleet.gateway.dispatch.commands import Cancel, Failure, Join, Probe, Refuse, Relay, Send, Separate
 from embedfleet.gateway.dispatch.dispatcher import Dispatcher
 from embedfleet.gateway.dispatch.limits import DispatchLimits
@@ -21,7 +21,7 @@ from embedfleet.types import ReplicaState
 
 NAMES = ["a", "b", "c", "d"]
 TEXTS = list(range(8))
-ABILITIES = Abilities(batch_tokens=200, batch_texts=4, permits=64)
+ABILITIES = Capabilities(batch_tokens=200, batch_texts=4, permits=64)
 LIMITS = DispatchLimits(no_replica_s=1e6)
 ONE = st.sampled_from(TEXTS)
 BATCHES = st.lists(ONE, min_size=2, max_size=9, unique=True)

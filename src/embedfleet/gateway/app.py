@@ -16,7 +16,7 @@ from embedfleet import __version__
 from embedfleet.dialects.error_reply import render_error
 from embedfleet.errors import Unhealthy
 from embedfleet.gateway.admin import Admin, restore_replicas
-from embedfleet.gateway.dispatch.capabilities import Abilities
+from embedfleet.gateway.dispatch.capabilities import Capabilities
 from embedfleet.gateway.listener import Listener
 from embedfleet.gateway.probing import Probing
 from embedfleet.gateway.proxy import Proxy
@@ -140,7 +140,7 @@ class App:
         total = len(self.proxy.dispatcher.replicas)
         own = {"version": __version__, "replicas": total, "active": len(serving), "compiled": _IS_COMPILED}
         # Clients split their batches by this number, so it must not exceed what the gateway accepts.
-        texts = {"max_client_batch_size": min(self._most_texts, Abilities.of(info).batch_texts)}
+        texts = {"max_client_batch_size": min(self._most_texts, Capabilities.of(info).batch_texts)}
         exchange.respond(200, [JSON, *CORS], orjson.dumps(info | texts | {"gateway": own}))
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from embedfleet.errors import Malformed, Starved, TimedOut, UpstreamError
-from embedfleet.gateway.dispatch.capabilities import Abilities
+from embedfleet.gateway.dispatch.capabilities import Capabilities
 from embedfleet.gateway.dispatch.replica_speed import BatchCost, fit
 from embedfleet.http.client import fetch
 from embedfleet.http.message import JSON
@@ -106,7 +106,7 @@ class Calibration:
         """Measure each size until one fails; return no samples if the replica is busy with other work."""
         samples: list[Sample] = []
         ends_at = self._clock() + self._budget_s
-        for size in wanted(Abilities.of(info), info.get("max_batch_requests")):
+        for size in wanted(Capabilities.of(info), info.get("max_batch_requests")):
             if not is_worthwhile(samples, size, ends_at - self._clock()):
                 break
             try:
@@ -156,11 +156,11 @@ class Calibration:
         return " ".join(self._random.choices(_WORDS, k=max(1, words - _SPECIAL)))
 
 
-def wanted(abilities: Abilities, together: object = None) -> list[BatchSize]:
+def wanted(abilities: Capabilities, together: object = None) -> list[BatchSize]:
     """Return the sizes to measure, within a replica's limits.
 
     Args:
-        abilities: Abilities of the replica.
+        abilities: Capabilities of the replica.
         together: ``max_batch_requests`` of the ``/info``, the most texts in one batch; TEI on a CPU states 8 or 4.
     """
     most = min(abilities.batch_texts, together) if type(together) is int and together > 0 else abilities.batch_texts

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from embedfleet.errors import Starved
 from embedfleet.gateway.calibration import Calibration
-from embedfleet.gateway.dispatch.capabilities import Abilities
+from embedfleet.gateway.dispatch.capabilities import Capabilities
 from embedfleet.gateway.dispatch.replica_speed import BatchCost
 from embedfleet.gateway.proxy import Proxy
 from embedfleet.gateway.settings import GatewaySettings
@@ -80,7 +80,7 @@ class Probing:
         self._proxy.probed(name, reason, abilities, cost)
         self.prober.keep(self._proxy.dispatcher.replicas)
 
-    async def _prove(self, endpoint: Endpoint) -> tuple[str, Abilities | None, BatchCost | None]:
+    async def _prove(self, endpoint: Endpoint) -> tuple[str, Capabilities | None, BatchCost | None]:
         """Probe a replica and measure it; watched connections show that one process did both.
 
         Returns:
@@ -98,14 +98,14 @@ class Probing:
                 return reason, *found
         return _CLOSED, None, None
 
-    async def _measure(self, endpoint: Endpoint) -> tuple[Abilities | None, BatchCost | None]:
+    async def _measure(self, endpoint: Endpoint) -> tuple[Capabilities | None, BatchCost | None]:
         """Return the abilities and the batch cost of a replica that has just inferred."""
         info = self.prober.info_of(endpoint.id)
         if info is None:
             return None, None
         absences = self.prober.absences(endpoint.id)
         cost = await self._calibration.cost(endpoint, info, absences) if self._calibration else None
-        return Abilities.of(info), cost
+        return Capabilities.of(info), cost
 
     def _trusted(self) -> list[str]:
         """Return the replicas that are active or suspect; for them, a 429 to a probe is not a failure."""

@@ -9,7 +9,7 @@ from math import inf
 
 from embedfleet.errors import Starved
 from embedfleet.gateway.counters import Counters
-from embedfleet.gateway.dispatch.capabilities import Abilities
+from embedfleet.gateway.dispatch.capabilities import Capabilities
 from embedfleet.gateway.dispatch.commands import Command
 from embedfleet.gateway.dispatch.dispatcher import Dispatcher
 from embedfleet.gateway.dispatch.replica_speed import BatchCost
@@ -125,7 +125,9 @@ class Proxy:
 
     # probes
 
-    def probed(self, name: str, reason: str, abilities: Abilities | None = None, cost: BatchCost | None = None) -> None:
+    def probed(
+        self, name: str, reason: str, abilities: Capabilities | None = None, cost: BatchCost | None = None
+    ) -> None:
         """Handle the result of a probe.
 
         Args:
@@ -144,7 +146,7 @@ class Proxy:
         if pool is not None and reason:
             pool.turn_away(reason)
         self.intake.input_tokens = min(
-            (replica.abilities.input_tokens for replica in self.dispatcher.serving), default=Abilities().input_tokens
+            (replica.abilities.input_tokens for replica in self.dispatcher.serving), default=Capabilities().input_tokens
         )
         self._log_states()
 

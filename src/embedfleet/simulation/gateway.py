@@ -7,7 +7,7 @@ from math import inf
 from typing_extensions import override
 
 from embedfleet.gateway.dispatch import replica_speed
-from embedfleet.gateway.dispatch.capabilities import Abilities
+from embedfleet.gateway.dispatch.capabilities import Capabilities
 from embedfleet.gateway.dispatch.commands import Cancel, Command, Failure, Forget, Join, Probe, Refuse, Relay, Send
 from embedfleet.gateway.dispatch.dispatcher import TICK_S, Dispatcher
 from embedfleet.gateway.dispatch.limits import DispatchLimits
@@ -81,7 +81,7 @@ class SimGateway:
         self._random = random.Random(11)  # noqa: S311 - errors of estimates, not secrets
         self._calls: dict[tuple[Chunk, Replica], SimCall] = {}
         self._due = inf
-        self._abilities = Abilities(batch_tokens=cost.batch_tokens, batch_texts=batch_texts)
+        self._abilities = Capabilities(batch_tokens=cost.batch_tokens, batch_texts=batch_texts)
         self._cost = replica_speed.BatchCost(cost.a_s, cost.b_s)
         self._execute(self.dispatcher.set_members(list(self._replicas), 0.0))
         self._tick()

@@ -7,7 +7,7 @@ import orjson
 import pytest
 
 from embedfleet.gateway.calibration import SIZES, Calibration, wanted
-from embedfleet.gateway.dispatch.capabilities import Abilities
+from embedfleet.gateway.dispatch.capabilities import Capabilities
 from embedfleet.probe.prober import Prober
 from embedfleet.simulation.batch_cost import BatchCost
 from embedfleet.types import Endpoint
@@ -43,12 +43,12 @@ def test_every_kind_of_model_is_asked_what_it_answers(kind):
 
 
 def test_a_replica_is_asked_for_no_more_than_it_takes():
-    assert wanted(Abilities()) == list(SIZES)
-    assert [size.tokens for size in wanted(Abilities(batch_texts=4))] == [8, 128, 512, 2048]
-    assert [size.tokens for size in wanted(Abilities(input_tokens=256))] == [8, 128, 256, 1024, 4096]
-    assert [size.tokens for size in wanted(Abilities(batch_tokens=600))] == [8, 128, 512]
-    assert [size.texts for size in wanted(Abilities(), 8)] == [1, 1, 1, 4, 8]
-    assert wanted(Abilities(), None) == wanted(Abilities(), "8") == wanted(Abilities(), 0) == list(SIZES)
+    assert wanted(Capabilities()) == list(SIZES)
+    assert [size.tokens for size in wanted(Capabilities(batch_texts=4))] == [8, 128, 512, 2048]
+    assert [size.tokens for size in wanted(Capabilities(input_tokens=256))] == [8, 128, 256, 1024, 4096]
+    assert [size.tokens for size in wanted(Capabilities(batch_tokens=600))] == [8, 128, 512]
+    assert [size.texts for size in wanted(Capabilities(), 8)] == [1, 1, 1, 4, 8]
+    assert wanted(Capabilities(), None) == wanted(Capabilities(), "8") == wanted(Capabilities(), 0) == list(SIZES)
 
 
 def test_a_replica_that_cannot_be_measured_serves_all_the_same():
@@ -67,11 +67,14 @@ def test_a_replica_that_cannot_be_measured_serves_all_the_same():
 
 
 def test_what_info_does_not_say_is_as_tei_has_it():
-    assert Abilities.of({}) == Abilities()
-    assert Abilities.of({"max_batch_tokens": None, "max_client_batch_size": True, "max_input_length": 0}) == Abilities()
-    told = Abilities.of({"max_batch_tokens": 1, "max_client_batch_size": 2, "max_concurrent_requests": 3})
+    assert Capabilities.of({}) == Capabilities()
+    assert (
+        Capabilities.of({"max_batch_tokens": None, "max_client_batch_size": True, "max_input_length": 0})
+        == Capabilities()
+    )
+    told = Capabilities.of({"max_batch_tokens": 1, "max_client_batch_size": 2, "max_concurrent_requests": 3})
     assert (told.batch_tokens, told.batch_texts, told.permits) == (1, 2, 3)
-    assert Abilities.of({"max_client_batch_size": 32, "max_concurrent_requests": 8}).batch_texts == 8
+    assert Capabilities.of({"max_client_batch_size": 32, "max_concurrent_requests": 8}).batch_texts == 8
 
 
 @pytest.mark.parametrize("told", [b"0", b"-1", b"many", b"9" * 40])

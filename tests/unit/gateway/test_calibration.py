@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embedfleet.gateway.calibration import SIZES, BatchSize, Calibration, is_worthwhile, wanted
-from embedfleet.gateway.dispatch.capabilities import Abilities
+from embedfleet.gateway.dispatch.capabilities import Capabilities
 from embedfleet.http.message import JSON
 from embedfleet.http.server import Server
 from embedfleet.types import Endpoint
@@ -17,7 +17,7 @@ INFO = {"model_type": {"embedding": {"pooling": "cls"}}, "max_input_length": 512
 
 @given(
     st.builds(
-        Abilities,
+        Capabilities,
         batch_tokens=st.integers(1, 40_000),
         batch_texts=st.integers(1, 64),
         input_tokens=st.integers(1, 9000),
@@ -37,8 +37,8 @@ def test_every_size_is_within_what_the_replica_takes(abilities, together):
 
 
 def test_a_replica_without_narrow_limits_is_measured_with_every_size():
-    assert wanted(Abilities()) == list(SIZES)
-    assert wanted(Abilities(), 4)[-1] == BatchSize(4, 512)
+    assert wanted(Capabilities()) == list(SIZES)
+    assert wanted(Capabilities(), 4)[-1] == BatchSize(4, 512)
 
 
 @given(

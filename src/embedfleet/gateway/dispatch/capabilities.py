@@ -13,7 +13,7 @@ _INFO_NAMES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Abilities:
+class Capabilities:
     """Limits of a replica.
 
     Attributes:
@@ -31,7 +31,7 @@ class Abilities:
     body_bytes: int = 1_500_000
 
     @classmethod
-    def of(cls, info: Mapping[str, Any]) -> "Abilities":
+    def of(cls, info: Mapping[str, Any]) -> "Capabilities":
         """Read the limits from TEI's ``/info``; a missing or invalid field gets TEI's default."""
         stated = {name: info.get(key) for name, key in _INFO_NAMES.items()}
         read = cls(**{name: value for name, value in stated.items() if type(value) is int and value > 0})

@@ -10,7 +10,7 @@ from typing import Final
 
 from embedfleet.gateway.dispatch.admission import Admission
 from embedfleet.gateway.dispatch.bulk import BulkSender
-from embedfleet.gateway.dispatch.capabilities import Abilities
+from embedfleet.gateway.dispatch.capabilities import Capabilities
 from embedfleet.gateway.dispatch.commands import Command, Failure, Join, Relay
 from embedfleet.gateway.dispatch.deadlines import give_up
 from embedfleet.gateway.dispatch.estimate import DrainRate, TokenEstimate
@@ -258,7 +258,7 @@ class Dispatcher:
         return self.tick(now)
 
     def probed(
-        self, name: str, reason: str, now: float, abilities: Abilities | None = None, cost: BatchCost | None = None
+        self, name: str, reason: str, now: float, abilities: Capabilities | None = None, cost: BatchCost | None = None
     ) -> list[Command]:
         """Handle the result of a probe.
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from embedfleet.errors import Unhealthy
-from embedfleet.gateway.dispatch.capabilities import Abilities
+from embedfleet.gateway.dispatch.capabilities import Capabilities
 from embedfleet.gateway.dispatch.commands import Cancel, Command, Refuse
 from embedfleet.gateway.dispatch.limits import DispatchLimits
 from embedfleet.gateway.dispatch.pool import Pool
@@ -50,7 +50,7 @@ class OpenRequests:
         self.records = records
         self.queued_bytes = 0
         self.sent_tokens = 0
-        burst = _BURST_BATCHES * Abilities().batch_tokens
+        burst = _BURST_BATCHES * Capabilities().batch_tokens
         self.retry_budget = Budget(_RETRY_SHARE, burst)
         self.hedge_budget = Budget(_HEDGE_SHARE, burst)
         self._pool = pool

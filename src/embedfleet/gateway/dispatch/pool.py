@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from math import inf
 
-from embedfleet.gateway.dispatch.capabilities import Abilities
+from embedfleet.gateway.dispatch.capabilities import Capabilities
 from embedfleet.gateway.dispatch.commands import Command, Forget, Probe
 from embedfleet.gateway.dispatch.limits import DispatchLimits
 from embedfleet.gateway.dispatch.replica import Replica
@@ -38,7 +38,7 @@ class Pool:
     def __init__(self, limits: DispatchLimits) -> None:
         self.replicas: dict[str, Replica] = {}
         self.serving: tuple[Replica, ...] = ()
-        self.batch_texts, self.body_bytes = Abilities().batch_texts, Abilities().body_bytes
+        self.batch_texts, self.body_bytes = Capabilities().batch_texts, Capabilities().body_bytes
         self.tokens_per_s = 0.0
         self.unserved_since = inf
         self._limits = limits
@@ -53,12 +53,12 @@ class Pool:
         return [replica for replica in self.replicas.values() if replica.state is _ACTIVE]
 
     @property
-    def narrowest(self) -> Abilities:
-        """Abilities of the serving replica that takes the fewest texts; if none serves, of any replica that does."""
+    def narrowest(self) -> Capabilities:
+        """Capabilities of the serving replica that takes the fewest texts; if none serves, of any replica that does."""
         return min(
             (replica.abilities for replica in self._expected),
             key=lambda abilities: abilities.batch_texts,
-            default=Abilities(),
+            default=Capabilities(),
         )
 
     @property
@@ -171,7 +171,7 @@ class Pool:
         return [Probe(replica) for replica in due]
 
     def probed(
-        self, replica: Replica, reason: str, now: float, abilities: Abilities | None, cost: BatchCost | None
+        self, replica: Replica, reason: str, now: float, abilities: Capabilities | None, cost: BatchCost | None
     ) -> None:
         """Handle the result of a probe; `Dispatcher.probed` describes the arguments."""
         replica.is_probing = False

@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
-from embedfleet.gateway.dispatch.capabilities import Abilities
+from embedfleet.gateway.dispatch.capabilities import Capabilities
 from embedfleet.gateway.dispatch.replica_speed import Pace
 from embedfleet.gateway.dispatch.request import Chunk
 from embedfleet.gateway.dispatch.state import TRANSITIONS, ReplicaEvent
@@ -72,7 +72,7 @@ class Replica:
         self.abandoned: deque[tuple[Sequence[int], float]] = deque(maxlen=_ABANDONED)
         self.reason = ""
         self.throttle = 1.0
-        self.set_abilities(Abilities())
+        self.set_abilities(Capabilities())
 
     def __repr__(self) -> str:
         """Return name, state and load as text for debugging."""
@@ -135,7 +135,7 @@ class Replica:
         """Throughput with full batches, in tokens per second."""
         return self.pace.cost.tokens_per_s(self.abilities.batch_tokens) / self.pace.slowness
 
-    def set_abilities(self, abilities: Abilities) -> None:
+    def set_abilities(self, abilities: Capabilities) -> None:
         """Set the limits that the replica's ``/info`` states now."""
         self.abilities = abilities
         self.permits = max(1, int(_PERMITS * abilities.permits))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from math import ceil, inf
 from typing import Final
 
-from embedfleet.gateway.dispatch.capabilities import Abilities
+from embedfleet.gateway.dispatch.capabilities import Capabilities
 from embedfleet.gateway.dispatch.replica_speed import BatchCost
 from embedfleet.gateway.dispatch.request import Request, SplitState
 
@@ -35,17 +35,17 @@ class PartBounds:
     size_bytes: int
 
     @classmethod
-    def of(cls, tokens: int, abilities: Abilities) -> "PartBounds":
+    def of(cls, tokens: int, abilities: Capabilities) -> "PartBounds":
         """Return bounds of the given tokens, and the texts and bytes that the replica takes."""
         return cls(tokens, abilities.batch_texts, abilities.body_bytes)
 
 
-def split_state_of(request: Request, abilities: Abilities, *, by_length: bool) -> SplitState | None:
+def split_state_of(request: Request, abilities: Capabilities, *, by_length: bool) -> SplitState | None:
     """Return the split state of a request, with the number of parts that its size allows.
 
     Args:
         request: Request to split.
-        abilities: Abilities of the replica that takes the fewest texts.
+        abilities: Capabilities of the replica that takes the fewest texts.
         by_length: Whether a part should get texts of similar length.
 
     Returns:
@@ -122,13 +122,13 @@ def split_next(state: SplitState, bounds: PartBounds) -> tuple[list[int], int]:
     return items, tokens
 
 
-def split_evenly(state: SplitState, replicas: int, abilities: Abilities) -> list[tuple[list[int], int]]:
+def split_evenly(state: SplitState, replicas: int, abilities: Capabilities) -> list[tuple[list[int], int]]:
     """Split all of an online request evenly over the replicas, into fewer parts if they would be too small.
 
     Args:
         state: Split state of the request.
         replicas: Number of replicas.
-        abilities: Abilities of the replica that takes the fewest texts.
+        abilities: Capabilities of the replica that takes the fewest texts.
 
     Returns:
         For each part the indices of its texts, and its tokens.

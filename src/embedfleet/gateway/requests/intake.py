@@ -11,7 +11,7 @@ from typing_extensions import override
 from embedfleet.dialects.error_reply import render_error
 from embedfleet.dialects.request_texts import read_texts
 from embedfleet.errors import Internal, RequestError, ServingError, Validation, WrongHeader
-from embedfleet.gateway.dispatch.capabilities import Abilities
+from embedfleet.gateway.dispatch.capabilities import Capabilities
 from embedfleet.gateway.dispatch.dispatcher import Dispatcher
 from embedfleet.gateway.dispatch.replica_speed import BatchCost
 from embedfleet.gateway.dispatch.request import Request, counts_as_online
@@ -57,7 +57,7 @@ class Intake(Fallback):
         witnesses: Callable[[], list[Witness]],
     ) -> None:
         self.own_path = ""
-        self.input_tokens = Abilities().input_tokens
+        self.input_tokens = Capabilities().input_tokens
         self._dispatcher = dispatcher
         self._executor = executor
         self._context = context

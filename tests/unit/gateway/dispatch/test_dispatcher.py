@@ -1,6 +1,6 @@
 """The dispatcher, from a request to its answer."""
 
-from embedfleet.gateway.dispatch.capabilities import Abilities
+from embedfleet.gateway.dispatch.capabilities import Capabilities
 from embedfleet.gateway.dispatch.commands import Join, Relay, Send
 from embedfleet.gateway.dispatch.dispatcher import Dispatcher
 from embedfleet.gateway.dispatch.replica_speed import BatchCost
@@ -13,7 +13,7 @@ def dispatcher(*names: str) -> Dispatcher:
     made = Dispatcher()
     made.set_members(list(names), NOW)
     for name in names:
-        made.probed(name, "", NOW, Abilities(batch_texts=4))
+        made.probed(name, "", NOW, Capabilities(batch_texts=4))
     return made
 
 

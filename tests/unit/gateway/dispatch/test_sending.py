@@ -2,7 +2,7 @@
 
 import pytest
 
-from embedfleet.gateway.dispatch.capabilities import Abilities
+from embedfleet.gateway.dispatch.capabilities import Capabilities
 from embedfleet.gateway.dispatch.commands import Failure, Probe, Refuse, Relay, Send
 from embedfleet.gateway.dispatch.dispatcher import Dispatcher
 from embedfleet.gateway.dispatch.limits import DispatchLimits
@@ -14,13 +14,13 @@ from tests.properties.twins import divisible
 NOW = 100.0
 
 
-def fleet(count: int, abilities: Abilities | None = None, **limits) -> Dispatcher:
+def fleet(count: int, abilities: Capabilities | None = None, **limits) -> Dispatcher:
     """Replicas ``0``, ``1``, … that have served for long: their windows are open."""
     made = Dispatcher(DispatchLimits(**limits))
     names = [str(number) for number in range(count)]
     made.set_members(names, NOW - 100)
     for name in names:
-        made.probed(name, "", NOW - 100, abilities or Abilities())
+        made.probed(name, "", NOW - 100, abilities or Capabilities())
     made.tick(NOW)
     for name in names:
         made.probed(name, "", NOW)
@@ -136,7 +136,7 @@ def test_no_replica_is_spared_while_nobody_asks_online():
 
 def test_short_texts_fill_a_chunk_in_several_calls():
     """One call of 32 titles at a time would be mostly its fixed cost."""
-    made = fleet(1, Abilities(batch_texts=32))
+    made = fleet(1, Capabilities(batch_texts=32))
     sent = sends(made.arrived(divisible([60] * 512, online=False, now=NOW), NOW))
     assert [send.chunk.texts for send in sent] == [32] * len(sent)
     whole = made.replicas["0"].abilities.batch_tokens
@@ -144,13 +144,13 @@ def test_short_texts_fill_a_chunk_in_several_calls():
 
 
 def test_what_a_call_of_long_texts_leaves_of_a_chunk_is_left():
-    made = fleet(1, Abilities(batch_texts=32))
+    made = fleet(1, Capabilities(batch_texts=32))
     (send,) = sends(made.arrived(divisible([412] * 512, online=False, now=NOW), NOW))
     assert send.chunk.texts == 32
 
 
 def test_a_body_that_is_too_large_for_a_replica_is_cut_however_few_its_texts_and_its_replicas():
-    made = fleet(1, Abilities(body_bytes=9000))
+    made = fleet(1, Capabilities(body_bytes=9000))
     sent = ask(made, [900] * 6)
     assert [send.chunk.texts for send in sent] == [2, 2, 2]
 
@@ -160,14 +160,14 @@ def test_small_bulk_requests_are_sent_until_a_replica_has_enough_to_do():
     made.set_members(["a"], NOW)
     for _ in range(9):
         ask(made, [20], online=False)
-    sent = sends(made.probed("a", "", NOW, Abilities()))
+    sent = sends(made.probed("a", "", NOW, Capabilities()))
     replica = made.replicas["a"]
     assert 1 < len(sent) < 9
     assert replica.eta(NOW) > EARLY_S
 
 
 def test_what_comes_while_nobody_serves_is_cut_for_those_that_will():
-    made = fleet(1, Abilities(batch_texts=4))
+    made = fleet(1, Capabilities(batch_texts=4))
     made.distrust("0", "moved")
     assert ask(made, [10] * 10) == []
     made.probed("0", "", NOW)

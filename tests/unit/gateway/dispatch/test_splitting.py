@@ -5,7 +5,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedfleet.gateway.dispatch.capabilities import Abilities
+from embedfleet.gateway.dispatch.capabilities import Capabilities
 from embedfleet.gateway.dispatch.replica_speed import BatchCost
 from embedfleet.gateway.dispatch.request import Handle, Request, SplitState
 from embedfleet.gateway.dispatch.splitting import (
@@ -64,7 +64,7 @@ def test_all_parts_together_are_at_most_twice_what_came(texts, frame_bytes, room
         now=NOW,
         timeout_s=60,
     )
-    abilities = Abilities(batch_texts=32, body_bytes=1_500_000)
+    abilities = Capabilities(batch_texts=32, body_bytes=1_500_000)
     made = split_state_of(asked, abilities, by_length=False)
     if made is None:
         fewest = fewest_parts(sizes, frame_bytes, 32, 1_500_000)
@@ -84,7 +84,7 @@ def test_all_parts_together_are_at_most_twice_what_came(texts, frame_bytes, room
 
 
 def test_scattered_chunks_are_even_and_whole():
-    chunks = split_evenly(state(*[100] * 90), 4, Abilities())
+    chunks = split_evenly(state(*[100] * 90), 4, Capabilities())
     assert [item for items, _ in chunks for item in items] == list(range(90))
     assert max(tokens for _, tokens in chunks) <= 1.3 * min(tokens for _, tokens in chunks)
 
