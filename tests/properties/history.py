@@ -4,22 +4,16 @@ from typing import NamedTuple
 
 from hypothesis import event
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from hypothesis.stateful import initialize, precondition, rule
 
-from embedfleet.gateway.dispatch.capabilities import Capabilities
 from embedfleet.gateway.dispatch.commands import Cancel, Failure, Join, Probe, Refuse, Relay, Send
 from embedfleet.gateway.dispatch.dispatcher import Dispatcher
 from embedfleet.gateway.dispatch.limits import DispatchLimits
 from embedfleet.gateway.dispatch.replica import Replica
-from embedfleet.gateway.dispatch.replica_speed import BatchCost
 from embedfleet.gateway.dispatch.request import Chunk, Request
 from embedfleet.types import ReplicaState
+from tests.properties.pool_events import ABILITIES, NAMES, PoolEvents
 from tests.properties.twins import Twins, divisible, items
-
-NAMES = ["a", "b", "c", "d"]
-ABILITIES = Capabilities(batch_tokens=2000, batch_texts=8, permits=40, body_bytes=9000)
-COST = BatchCost(0.003, 1e-4)
-
 
 HOW_COPIES_END = st.tuples(st.booleans(), st.sampled_from([200, 200, 422, 424, 429, 500, Failure.RESET]))
 REQUESTS = st.fixed_dictionaries(
@@ -41,7 +35,7 @@ class Was(NamedTuple):
     is_alone: bool
 
 
-class History(RuleBasedStateMachine):
+class History(PoolEvents):
     """Events that clients and replicas cause, in any order.
 
     Attributes:
@@ -304,102 +298,6 @@ class History(RuleBasedStateMachine):
 
     def draw_call(self, data):
         return data.draw(st.sampled_from(sorted(self.calls, key=self.calls.__getitem__)))
-
-    # the pool
-
-    @rule(
-        data=st.data(),
-        what=st.sampled_from(["members", "drain", "undrain", "distrust", "doubt", "change_model", "probe", "probe"]),
-    )
-    def change_pool(self, data, what):
-        if what == "members":
-            self.change_members(data.draw(st.sets(st.sampled_from(NAMES), min_size=1)))
-        elif what == "probe" and self.probing:
-            name = data.draw(st.sampled_from(sorted(self.probing)))
-            data.draw(st.sampled_from([self.well_probed, self.badly_probed, self.unprobed]))(name)
-        elif what == "change_model":
-            self.change_model()
-        elif what != "probe":
-            getattr(self, what)(data.draw(st.sampled_from(sorted(self.members))))
-
-    def change_members(self, names):
-        for name in names:
-            if name not in self.members:
-                self.to_infer[name] = 1
-                self.barred.discard(name)
-        self.members = set(names)
-        self.tell(Dispatcher.set_members, sorted(names), self.now)
-
-    def drain(self, name):
-        self.barred.add(name)
-        self.tell(Dispatcher.drain, name)
-        assert all(replica.id != name for replica in self.dispatcher.serving), "11: acknowledged"
-
-    def undrain(self, name):
-        if name in self.barred:
-            self.to_infer[name] = 1
-            self.barred.discard(name)
-        self.tell(Dispatcher.undrain, name, self.now)
-
-    def distrust(self, name):
-        self.tell(Dispatcher.distrust, name, "moved")
-        self.shaken(self.dispatcher.replicas[name])
-
-    def doubt(self, name):
-        replica = self.dispatcher.replicas[name]
-        if replica.state in {ReplicaState.ACTIVE, ReplicaState.SUSPECT}:
-            self.to_infer[name] = 1
-        self.tell(Dispatcher.doubt, name, self.now)
-        assert replica.state is not ReplicaState.ACTIVE
-
-    def change_model(self):
-        """Change the model; no replica of the former one serves."""
-        self.model += 1
-        serving = [
-            name for name, replica in self.dispatcher.replicas.items() if replica.state is not ReplicaState.JOINING
-        ]
-        self.tell(Dispatcher.change_model, dict.fromkeys(serving, "of the former model"), self.now)
-        assert all(chunk.request not in self.open for chunk, _ in self.calls), (
-            "the former model's answers are not wanted"
-        )
-        for name in serving:
-            if name in self.dispatcher.replicas:
-                self.shaken(self.dispatcher.replicas[name])
-
-    def well_probed(self, name):
-        self.probing.discard(name)
-        self.to_infer[name] = max(0, self.to_infer[name] - 1)
-        self.tell(Dispatcher.probed, name, "", self.now, ABILITIES, COST)
-        replica = self.dispatcher.replicas.get(name)
-        if replica is not None and name in self.members - self.barred:
-            assert (replica.state is ReplicaState.ACTIVE) == (self.to_infer[name] == 0), "10: a good probe is believed"
-
-    @rule()
-    def all_infer(self):
-        for _ in range(2):
-            self.now += 5.0
-            self.tick()
-            for name in sorted(self.probing):
-                self.well_probed(name)
-
-    def badly_probed(self, name):
-        replica = self.dispatcher.replicas[name]
-        self.probing.discard(name)
-        self.tell(Dispatcher.probed, name, "no answer", self.now)
-        self.shaken(replica)
-
-    def unprobed(self, name):
-        replica = self.dispatcher.replicas[name]
-        before = replica.state
-        self.probing.discard(name)
-        self.tell(Dispatcher.unprobed, name, self.now)
-        assert replica.state in {before, ReplicaState.DRAINED}, "who was not asked is not to blame"
-
-    def shaken(self, replica):
-        """Note that an ejected replica has to infer twice, counted anew if it was ejected before."""
-        assert replica.state is not ReplicaState.ACTIVE
-        if replica.state is ReplicaState.EJECTED:
-            self.to_infer[replica.id] = 2
 
     # time
 
