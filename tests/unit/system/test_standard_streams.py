@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -84,10 +83,7 @@ def test_what_a_full_disk_does_not_take_is_dropped_and_not_tried_for_ever():
     with Path("/dev/full").open("wb", buffering=0) as full:
         outlet = BufferedDescriptor(full.fileno(), missing)
         outlet.write(b"a line\nanother\n")
-        outlet.drain(LIMIT_S)
-        before = time.process_time()
-        time.sleep(0.2)  # nothing is waited for: what is measured is that nothing is done meanwhile
-        assert time.process_time() - before < 0.1
+        outlet.drain(LIMIT_S)  # returns early only if the writer is idle: one that tries again drops more meanwhile
         assert outlet.dropped == 2
 
 
