@@ -48,7 +48,7 @@ def test_reads_without_a_piece_of_a_body_add_up_until_there_is_one(reads):
         overhead.add_read(size)
         silent = 0 if has_body else silent + size
         if silent > REPLY_HEAD_BYTES:
-            assert overhead.fault == f"over {REPLY_HEAD_BYTES} bytes with nothing of a body"
+            assert overhead.fault == f"over {REPLY_HEAD_BYTES} bytes without any byte of a body"
             return
         assert not overhead.fault
 

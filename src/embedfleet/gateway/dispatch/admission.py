@@ -59,11 +59,12 @@ class Admission:
             return None
         if request.is_shared:
             return Separate(request)
-        excess = max(float(request.tokens), waiting + reservations.likely + request.tokens - room)
         if request.tokens > room:
             huge.soon(now)  # drops the reservations that have lapsed
-            excess = min(excess, waiting + reservations.likely + huge.likely)
+            excess = float(waiting + reservations.likely + huge.likely)
             reservations = huge
+        else:
+            excess = max(float(request.tokens), waiting + reservations.likely + request.tokens - room)
         at = reservations.make(key, request.tokens, now + self._seconds(excess, tokens_per_s))
         after_s = max(1, ceil(at - now))
         error: ServingError = Saturated(after_s) if request.is_online else Overloaded(retry_after_s=after_s)
