@@ -115,15 +115,18 @@ def test_of_those_refused_together_each_is_let_in_when_it_was_told():
             first = asyncio.create_task(g.embed("waits"))
             await g.until(lambda: g.app.proxy.dispatcher.queued == 1)
             texts = [f"a text {n} " + "of many words " * 300 for n in range(8)]
+            refused_at = g.app.proxy.now()
             answers = await together(g, texts)
             assert {(status, fields[b"x-shed-reason"]) for status, fields, _ in answers} == {(503, b"online-queue")}
             reservations = g.app.proxy.dispatcher._admission._reservations_of_huge[True]
             assert len(reservations) == 8
-            reservations._pass_time(latest := reservations._last_at)
-            g.app.proxy.now = lambda: latest  # as told
-            again = [asyncio.create_task(g.embed(text)) for text in texts]
-            await g.until(lambda: g.app.proxy.dispatcher.queued == 9)
-            for task in (first, *again):
+            tasks = [first]
+            times = [refused_at + int(fields[b"retry-after"]) for _, fields, _ in answers]
+            for at, text in sorted(zip(times, texts, strict=True)):
+                g.app.proxy.intake._now = lambda at=at: at  # as told
+                tasks.append(asyncio.create_task(g.embed(text)))
+                await g.until(lambda: g.app.proxy.dispatcher.queued == len(tasks))
+            for task in tasks:
                 task.cancel()
 
     run(go)
