@@ -26,7 +26,7 @@ INTERPRETED = frozenset(
         "gateway/calibration.py",
         "gateway/membership.py",
         "gateway/probing.py",
-        "gateway/requests/tokenless.py",
+        "gateway/requests/no_token_refusal.py",
         "http/client.py",
         "http/unix_socket.py",
     }

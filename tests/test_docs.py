@@ -11,7 +11,7 @@ import pytest
 from embedfleet.cli.main import VERBS
 from embedfleet.config.settings import FleetOptions
 from embedfleet.control.host.gpu import FAMILIES
-from embedfleet.gateway.routes import METHODS
+from embedfleet.gateway.own_routes import METHODS
 
 ROOT = Path(__file__).parent.parent
 

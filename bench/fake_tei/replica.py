@@ -29,8 +29,8 @@ from embedfleet.errors import Backend, Overloaded, RequestError, ServingError
 from embedfleet.http.connection import Connection, Host
 from embedfleet.http.cors import CORS
 from embedfleet.http.exchange import Exchange
-from embedfleet.http.head import HeadMemory
 from embedfleet.http.message import JSON, TEXT, Limits
+from embedfleet.http.request_head import HeadMemory
 
 _MARK = 80  # Characters of a text that contain its name.
 _ABORTED = 134  # A shell's exit code for a process that SIGABRT ended.

@@ -6,9 +6,9 @@ from typing import Any
 from bench.fake_tei.cost import measured_cost
 from bench.mixed.cells import Cell
 from bench.simulation.policies import OURS, POLICIES
-from embedfleet.simulation.cell import Cell as SimCell
-from embedfleet.simulation.cell import simulate
 from embedfleet.simulation.figures import medians
+from embedfleet.simulation.simulated_run import Cell as SimCell
+from embedfleet.simulation.simulated_run import simulate
 
 SIMULATED = {"nginx-rr": "round_robin", "nginx-lc": "least_conn", "ours": OURS}
 """Policy of the simulator by contestant."""

@@ -19,9 +19,9 @@ from bench.simulation.policies import POLICIES
 from bench.simulation.tables import Results, ratio_table, ratios, table
 from embedfleet.load.workload import WORKLOADS
 from embedfleet.simulation.batch_cost import BatchCost
-from embedfleet.simulation.cell import simulate
 from embedfleet.simulation.figures import Figures, medians
 from embedfleet.simulation.objective import largest_load
+from embedfleet.simulation.simulated_run import simulate
 from embedfleet.system.cgroup import cores
 
 OBJECTIVE = "objective"

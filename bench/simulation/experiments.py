@@ -5,8 +5,8 @@ from dataclasses import dataclass, field, replace
 
 from bench.simulation.policies import OURS, POLICIES
 from embedfleet.simulation.batch_cost import BatchCost
-from embedfleet.simulation.cell import Cell
 from embedfleet.simulation.faults import Fault
+from embedfleet.simulation.simulated_run import Cell
 
 LATENCIES = ("online_p50_ms", "online_p99_ms", "bulk_p50_ms", "bulk_p99_ms")
 RERANK = ("rerank_p50_ms", "rerank_p99_ms")

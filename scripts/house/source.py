@@ -34,7 +34,7 @@ class Source:
 
     @property
     def module(self) -> str:
-        """Dotted name of the module, as ``embedfleet.http.head`` for ``src/embedfleet/http/head.py``."""
+        """Dotted name of the module, as ``embedfleet.http.request_head`` for ``src/embedfleet/http/request_head.py``."""
         return self.path.removeprefix("src/").removesuffix(".py").replace("/", ".").removesuffix(".__init__")
 
     def functions(self) -> Iterator[Function]:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedfleet.http.overhead import INTERIM_REPLIES, REPLY_FIELDS, REPLY_HEAD_BYTES, Overhead
+from embedfleet.http.reply_overhead import INTERIM_REPLIES, REPLY_FIELDS, REPLY_HEAD_BYTES, Overhead
 
 names = st.binary(min_size=1, max_size=40)
 values = st.binary(max_size=2000)

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedfleet.control.plan.placement import replica_count, worker_threads
+from embedfleet.control.plan.replica_placement import replica_count, worker_threads
 
 replicas = st.integers(1, 64)
 cores = st.integers(1, 512)

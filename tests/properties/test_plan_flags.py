@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from embedfleet.cli.verbs.engine import command as engine
 from embedfleet.cli.verbs.gateway import command as gateway
 from embedfleet.config.settings import EngineOptions, GatewayOptions
-from embedfleet.control.plan.flags import changed_flags
+from embedfleet.control.plan.process_flags import changed_flags
 from tests.services.settings import records
 
 

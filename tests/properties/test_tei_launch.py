@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from embedfleet.cli.verbs.tei import command as tei
 from embedfleet.config.settings import EngineOptions
-from embedfleet.control.tei.launch import arguments, entrypoint, parse_version
+from embedfleet.control.tei.container_flags import arguments, entrypoint, parse_version
 from embedfleet.errors import UsageError
 from tests.services.settings import records, words
 

@@ -18,11 +18,11 @@ from embedfleet.errors import Unhealthy
 from embedfleet.gateway.admin import Admin, restore_replicas
 from embedfleet.gateway.dispatch.capabilities import Capabilities
 from embedfleet.gateway.listener import Listener
+from embedfleet.gateway.own_routes import METHODS, OWN_OPERATIONS, READ_ONLY, READS
 from embedfleet.gateway.probing import Probing
 from embedfleet.gateway.proxy import Proxy
 from embedfleet.gateway.requests.intake import Intake
 from embedfleet.gateway.requests.null_defaults import fill_nulls
-from embedfleet.gateway.routes import METHODS, OWN_OPERATIONS, READ_ONLY, READS
 from embedfleet.gateway.settings import GatewaySettings
 from embedfleet.http.cors import CORS, PREFLIGHT, allow
 from embedfleet.http.exchange import Exchange

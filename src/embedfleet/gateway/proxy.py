@@ -18,8 +18,8 @@ from embedfleet.gateway.requests.attempt import Attempt
 from embedfleet.gateway.requests.context import RequestContext
 from embedfleet.gateway.requests.executor import Executor
 from embedfleet.gateway.requests.intake import Intake
+from embedfleet.gateway.requests.no_token_refusal import Witness
 from embedfleet.gateway.requests.outcomes import ReplicaOutcomes
-from embedfleet.gateway.requests.tokenless import Witness
 from embedfleet.gateway.settings import GatewaySettings
 from embedfleet.gateway.timer import Timer
 from embedfleet.gateway.upstream.connection_pool import ConnectionPool

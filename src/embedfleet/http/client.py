@@ -10,7 +10,7 @@ import httptools
 
 from embedfleet.errors import Malformed, Refused, Reset, Starved, TimedOut
 from embedfleet.http.message import BODILESS, Header
-from embedfleet.http.overhead import Overhead
+from embedfleet.http.reply_overhead import Overhead
 from embedfleet.http.unix_socket import reachable
 from embedfleet.system.kernel_limits import ran_out
 

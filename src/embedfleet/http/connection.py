@@ -12,10 +12,10 @@ from typing_extensions import override
 from embedfleet.errors import RequestError, RequestTimeout
 from embedfleet.http.exchange import Exchange, Wire
 from embedfleet.http.framing import Chunked, Framing, Stated, too_large
-from embedfleet.http.head import HeadMemory, RequestHead
 from embedfleet.http.head_parser import HEAD_END, check_beginning, head_too_large, read_head
 from embedfleet.http.message import TEXT, Header, Limits, last_reply
-from embedfleet.http.unsent import unsent_bytes
+from embedfleet.http.request_head import HeadMemory, RequestHead
+from embedfleet.http.unsent_bytes import unsent_bytes
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _CRLF: Final = b"\r\n"

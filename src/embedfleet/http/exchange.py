@@ -6,8 +6,8 @@ from urllib.parse import unquote_to_bytes
 
 from mypy_extensions import mypyc_attr
 
-from embedfleet.http.head import RequestHead
 from embedfleet.http.message import BODILESS, JOIN_BYTES, Header, head, status_line
+from embedfleet.http.request_head import RequestHead
 
 _CLOSE = b"connection: close\r\n"
 _KEEP_ALIVE = b"connection: keep-alive\r\n"

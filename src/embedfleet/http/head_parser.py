@@ -14,7 +14,7 @@ from embedfleet.errors import (
     UnsupportedRequest,
     UnsupportedVersion,
 )
-from embedfleet.http.head import RequestHead
+from embedfleet.http.request_head import RequestHead
 
 HEAD_END: Final = b"\r\n\r\n"
 

@@ -18,8 +18,8 @@ from typing_extensions import override
 
 from embedfleet.http.connection import Connection, Host
 from embedfleet.http.exchange import Exchange
-from embedfleet.http.head import HeadMemory
 from embedfleet.http.message import TEXT, Header, Limits
+from embedfleet.http.request_head import HeadMemory
 from embedfleet.http.unix_socket import UnixSocket
 from embedfleet.system import heap
 from embedfleet.system.disk_watch import DiskWatch

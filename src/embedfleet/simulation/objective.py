@@ -3,8 +3,8 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from embedfleet.simulation.cell import Cell, simulate
 from embedfleet.simulation.figures import Figures, medians
+from embedfleet.simulation.simulated_run import Cell, simulate
 
 ONLINE_P99_MS, BULK_P99_MS = 250.0, 5000.0
 _STEP = 0.02

@@ -6,8 +6,8 @@ from bench.fake_tei.cost import measured_cost
 from bench.mixed.agreement import agreement
 from bench.mixed.cells import Cell
 from bench.simulation.policies import POLICIES
-from embedfleet.simulation.cell import Cell as SimCell
-from embedfleet.simulation.cell import simulate
+from embedfleet.simulation.simulated_run import Cell as SimCell
+from embedfleet.simulation.simulated_run import simulate
 
 
 @pytest.mark.parametrize("warm_up_s", [1.0, 8.0])

@@ -12,7 +12,7 @@ from embedfleet import http
 from embedfleet.http.exchange import Exchange
 from embedfleet.http.framing import Chunked
 from embedfleet.http.message import Limits
-from embedfleet.http.unsent import unsent_bytes
+from embedfleet.http.unsent_bytes import unsent_bytes
 from tests.services.http import WAIT_S, run, serving, talk
 from tests.services.wire import Turns, Wire
 

@@ -1,8 +1,8 @@
 """Faults hit replicas at their times."""
 
-from embedfleet.simulation.cell import Cell, Run
 from embedfleet.simulation.faults import Fault, strike
 from embedfleet.simulation.policy import GatewayPolicy
+from embedfleet.simulation.simulated_run import Cell, Run
 
 
 def test_a_repeated_fault_meets_one_replica_after_the_other():

@@ -5,10 +5,10 @@ from dataclasses import replace
 from bench.simulation.policies import POLICIES
 from embedfleet.load.workload import Arrival
 from embedfleet.simulation.batch_cost import BatchCost
-from embedfleet.simulation.cell import Cell, Run, simulate
 from embedfleet.simulation.faults import Fault
 from embedfleet.simulation.gateway import SimGateway
 from embedfleet.simulation.policy import GatewayPolicy
+from embedfleet.simulation.simulated_run import Cell, Run, simulate
 
 
 def ours(replicas: int = 4, seconds: float = 20, **given) -> Cell:

@@ -9,8 +9,8 @@ from embedfleet.cli.flags import read_settings, settings_flags
 from embedfleet.cli.output import data, say
 from embedfleet.control.balancers.service_balancer import peer_address, site_maker
 from embedfleet.control.plan.nginx_conf import file_name, render_site
-from embedfleet.control.plan.placement import substrate_of
 from embedfleet.control.plan.plan import make_plan
+from embedfleet.control.plan.replica_placement import substrate_of
 from embedfleet.control.plan.specs import RemoteSpec
 from embedfleet.control.preflight.survey import survey_gpus
 from embedfleet.errors import UsageError

@@ -24,7 +24,7 @@ from embedfleet.control.docker.fleet_identity import FleetIdentity
 from embedfleet.control.docker.images import provide_images
 from embedfleet.control.host.disk import room
 from embedfleet.control.plan.machine import Machine
-from embedfleet.control.plan.placement import needs_docker as has_containers
+from embedfleet.control.plan.replica_placement import needs_docker as has_containers
 from embedfleet.control.preflight.check_result import CheckResult, refuse_blocked
 from embedfleet.control.preflight.cores_and_memory import check_memory, needs_of
 from embedfleet.control.preflight.doctor import examine

@@ -6,10 +6,9 @@ from pathlib import Path
 from embedfleet.config.model_name import BUILTIN
 from embedfleet.config.settings import EngineOptions, GatewayOptions, Service, Settings
 from embedfleet.control.plan.container_model import container_model
-from embedfleet.control.plan.flags import changed_flags, common_flags
-from embedfleet.control.plan.gpus import family_for
 from embedfleet.control.plan.machine import Machine
-from embedfleet.control.plan.placement import Placement
+from embedfleet.control.plan.process_flags import changed_flags, common_flags
+from embedfleet.control.plan.replica_placement import Placement
 from embedfleet.control.plan.specs import ContainerSpec, Mount
 from embedfleet.control.plan.state_folders import (
     GATEWAY_MEMBERS,
@@ -18,7 +17,8 @@ from embedfleet.control.plan.state_folders import (
     gateway_folder,
     nginx_folder,
 )
-from embedfleet.control.tei import launch
+from embedfleet.control.plan.usable_gpus import family_for
+from embedfleet.control.tei import container_flags
 from embedfleet.control.tei.assembly import BASE
 from embedfleet.control.tei.model import TeiModel
 
@@ -43,7 +43,7 @@ def _replica(settings: Settings, machine: Machine, placement: Placement, number:
     family = family_for(settings, service, gpu)
     own = options.image == fleet.own_image
     found = machine.tei_models.get(service.name)
-    arguments = launch.arguments(
+    arguments = container_flags.arguments(
         service.engine,
         model=str(model or BUILTIN),
         version=fleet.tei_version,
@@ -60,15 +60,15 @@ def _replica(settings: Settings, machine: Machine, placement: Placement, number:
         image=options.image or family.image(fleet.tei_image, fleet.tei_version),
         tars=() if options.image else (settings.root / fleet.images_dir / family.tar,),
         arguments=("tei", *arguments) if own else arguments,
-        entrypoint=() if own else launch.entrypoint(fleet.tei_version, machine.driver_version if gpu else ""),
-        environment=launch.environment(family),
+        entrypoint=() if own else container_flags.entrypoint(fleet.tei_version, machine.driver_version if gpu else ""),
+        environment=container_flags.environment(family),
         mounts=(
             *(_model_mounts(settings, model, found) if model is not None else ()),
             Mount(str(settings.root / fleet.data_dir), "/data", read_only=False),
         ),
         network=fleet.network,
         gpu=gpu.uuid if gpu else "",
-        port=launch.PORT,
+        port=container_flags.PORT,
         model=str(model or BUILTIN),
         weights=machine.model_digests.get(service.name, ""),
         reading=_reading(service.engine, found),

@@ -1,6 +1,6 @@
 """The plan of a fleet, which is the spec of every child, made from the settings and the facts about the machine.
 
-First `placement` gives each replica its device, then `containers` and `processes` make the specs.
+First `replica_placement` gives each replica its device, then `containers` and `processes` make the specs.
 """
 
 from collections.abc import Sequence
@@ -9,8 +9,8 @@ from pathlib import Path
 from embedfleet.config.settings import Settings
 from embedfleet.control.plan.containers import gateway_container, nginx_container, replica_containers
 from embedfleet.control.plan.machine import Machine
-from embedfleet.control.plan.placement import Placement, place
 from embedfleet.control.plan.processes import engine_processes, gateway_process, nginx_process
+from embedfleet.control.plan.replica_placement import Placement, place
 from embedfleet.control.plan.specs import ChildSpec, ContainerSpec, RemoteSpec
 from embedfleet.errors import UsageError
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from embedfleet.config.model_name import AUTO
 from embedfleet.config.settings import EngineOptions, GatewayOptions, Service, Settings
-from embedfleet.control.plan.flags import changed_flags, common_flags
-from embedfleet.control.plan.placement import Placement, shares_weights
+from embedfleet.control.plan.process_flags import changed_flags, common_flags
+from embedfleet.control.plan.replica_placement import Placement, shares_weights
 from embedfleet.control.plan.specs import ProcessSpec
 from embedfleet.control.plan.state_folders import nginx_folder
 

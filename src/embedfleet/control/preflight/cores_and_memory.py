@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from embedfleet.config.model_name import AUTO, BUILTIN
 from embedfleet.config.settings import Service, Settings
-from embedfleet.control.plan.placement import devices_of, shares_weights, substrate_of
+from embedfleet.control.plan.replica_placement import devices_of, shares_weights, substrate_of
 from embedfleet.control.preflight.check_result import CheckResult
 from embedfleet.control.preflight.survey import Resources, Survey
 from embedfleet.control.tei.weights import weights_bytes

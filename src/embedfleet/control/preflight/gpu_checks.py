@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from embedfleet.control.docker.client import ExecResult
 from embedfleet.control.docker.container_engine import major_minor
 from embedfleet.control.host.nvml import NvidiaDriver
-from embedfleet.control.plan.gpus import families_of
+from embedfleet.control.plan.usable_gpus import families_of
 from embedfleet.control.preflight.check_result import CheckResult, blocked, ok, warning
 from embedfleet.control.preflight.proposal import Proposal
 from embedfleet.control.preflight.survey import Survey
-from embedfleet.control.tei.launch import parse_version
+from embedfleet.control.tei.container_flags import parse_version
 from embedfleet.control.tei.weights import weights_bytes
 from embedfleet.errors import FleetError
 

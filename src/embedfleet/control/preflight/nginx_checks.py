@@ -11,7 +11,7 @@ from embedfleet.control.balancers.service_balancer import listen_address, site_m
 from embedfleet.control.docker.client import ExecResult
 from embedfleet.control.host.programs import find_nginx
 from embedfleet.control.plan.nginx_conf import file_name, render_main, render_site
-from embedfleet.control.plan.placement import is_balancer_in_container
+from embedfleet.control.plan.replica_placement import is_balancer_in_container
 from embedfleet.control.plan.specs import Mount
 from embedfleet.control.plan.state_folders import nginx_folder
 from embedfleet.control.preflight.check_result import CheckResult, blocked, ok, warning

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from embedfleet.config.settings import Service, Settings
 from embedfleet.control.docker.container_engine import ContainerEngine
 from embedfleet.control.plan.machine import Machine
-from embedfleet.control.plan.placement import is_balancer_in_container
+from embedfleet.control.plan.replica_placement import is_balancer_in_container
 from embedfleet.control.preflight.check_result import CheckResult, ok, warning
 from embedfleet.system.kernel_limits import client_connections, files_for
 

@@ -21,10 +21,10 @@ from embedfleet.control.host.nvml import NvidiaDriver, read_driver
 from embedfleet.control.models.digest import digest_folder
 from embedfleet.control.models.folder import ModelFolder, read_model_folder
 from embedfleet.control.plan.container_model import container_model
-from embedfleet.control.plan.gpus import families_of, family_for, usable_gpus
 from embedfleet.control.plan.machine import Machine
-from embedfleet.control.plan.placement import needs_docker, substrate_of
-from embedfleet.control.tei.launch import target_of
+from embedfleet.control.plan.replica_placement import needs_docker, substrate_of
+from embedfleet.control.plan.usable_gpus import families_of, family_for, usable_gpus
+from embedfleet.control.tei.container_flags import target_of
 from embedfleet.control.tei.model import TeiModel, read_for_tei
 from embedfleet.errors import FleetError, UsageError
 from embedfleet.system.cgroup import Memory, Quota, cores, cpu_quota, memories

@@ -12,13 +12,13 @@ from typing_extensions import override
 
 from embedfleet.dialects.error_body import add_place
 from embedfleet.dialects.json_body import Json, repeats_a_key
-from embedfleet.dialects.splitting.reply import PartReply, ReplyShape
-from embedfleet.dialects.splitting.tokenless import (
+from embedfleet.dialects.splitting.no_token_texts import (
     EXCERPT_CHARACTERS,
     MaybeTokenless,
     is_invisible,
     maybe_tokenless,
 )
+from embedfleet.dialects.splitting.reply import PartReply, ReplyShape
 
 _TOKENIZATION_FIELDS = ("truncate", "truncation_direction", "prompt_name")
 

@@ -9,19 +9,19 @@ from math import inf
 from typing import Final
 
 from embedfleet.gateway.dispatch.admission import Admission
-from embedfleet.gateway.dispatch.bulk import BulkSender
+from embedfleet.gateway.dispatch.bulk_sender import BulkSender
 from embedfleet.gateway.dispatch.capabilities import Capabilities
 from embedfleet.gateway.dispatch.commands import Command, Failure, Join, Relay
 from embedfleet.gateway.dispatch.deadlines import give_up
 from embedfleet.gateway.dispatch.estimate import DrainRate, TokenEstimate
 from embedfleet.gateway.dispatch.hedges import asks_again, hedge, lose
 from embedfleet.gateway.dispatch.limits import DispatchLimits
-from embedfleet.gateway.dispatch.online import OnlineSender
+from embedfleet.gateway.dispatch.online_sender import OnlineSender
 from embedfleet.gateway.dispatch.open_requests import OpenRequests, split_at_once
-from embedfleet.gateway.dispatch.placement import place_online
 from embedfleet.gateway.dispatch.pool import CLOSED, Pool
 from embedfleet.gateway.dispatch.quarantine import Quarantine
 from embedfleet.gateway.dispatch.replica import Replica
+from embedfleet.gateway.dispatch.replica_choice import place_online
 from embedfleet.gateway.dispatch.replica_speed import BatchCost
 from embedfleet.gateway.dispatch.request import Chunk, Request, RequestPart
 from embedfleet.gateway.dispatch.retries import THROTTLED, TROUBLE, Retries

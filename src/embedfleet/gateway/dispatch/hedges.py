@@ -9,10 +9,10 @@ from typing import Final
 from embedfleet.gateway.dispatch.commands import Command, Send
 from embedfleet.gateway.dispatch.limits import DispatchLimits
 from embedfleet.gateway.dispatch.open_requests import OpenRequests
-from embedfleet.gateway.dispatch.placement import place_online
 from embedfleet.gateway.dispatch.pool import Pool
 from embedfleet.gateway.dispatch.quarantine import Quarantine
 from embedfleet.gateway.dispatch.replica import Replica
+from embedfleet.gateway.dispatch.replica_choice import place_online
 from embedfleet.gateway.dispatch.request import Chunk
 
 # Multiple of the usual patience for a chunk whose replica answers others and whose connection was in recent use.

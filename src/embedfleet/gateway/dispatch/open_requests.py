@@ -11,8 +11,8 @@ from embedfleet.gateway.dispatch.queues import AccusedQueue, BulkQueue, OnlineQu
 from embedfleet.gateway.dispatch.repeat_budget import Budget
 from embedfleet.gateway.dispatch.replica import Replica
 from embedfleet.gateway.dispatch.request import Chunk, Request
-from embedfleet.gateway.dispatch.silence import patience_s
 from embedfleet.gateway.dispatch.splitting import WHOLE_TOKENS, split_evenly, split_state_of
+from embedfleet.gateway.dispatch.suspicion import patience_s
 from embedfleet.gateway.dispatch.text_records import TextRecords
 
 _CHANGED = "the model was changed while this was computed: ask again"

@@ -9,8 +9,8 @@ from embedfleet.gateway.dispatch.limits import DispatchLimits
 from embedfleet.gateway.dispatch.replica import Replica
 from embedfleet.gateway.dispatch.replica_speed import BatchCost
 from embedfleet.gateway.dispatch.request import Chunk
-from embedfleet.gateway.dispatch.silence import overdue
-from embedfleet.gateway.dispatch.state import ReplicaEvent
+from embedfleet.gateway.dispatch.state_transitions import ReplicaEvent
+from embedfleet.gateway.dispatch.suspicion import overdue
 from embedfleet.types import ReplicaState
 
 _ACTIVE = ReplicaState.ACTIVE  # a name is cheaper to look up than a member of an enum

@@ -7,7 +7,7 @@ from typing import Final
 from embedfleet.gateway.dispatch.capabilities import Capabilities
 from embedfleet.gateway.dispatch.replica_speed import Pace
 from embedfleet.gateway.dispatch.request import Chunk
-from embedfleet.gateway.dispatch.state import TRANSITIONS, ReplicaEvent
+from embedfleet.gateway.dispatch.state_transitions import TRANSITIONS, ReplicaEvent
 from embedfleet.types import ReplicaState
 
 _ACTIVE: Final = ReplicaState.ACTIVE  # a name is cheaper to look up than a member of an enum

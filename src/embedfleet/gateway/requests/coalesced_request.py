@@ -11,7 +11,7 @@ from embedfleet.dialects.coalescing import fingerprints, split_vectors, write_ba
 from embedfleet.errors import RequestError, ServingError
 from embedfleet.gateway.dispatch.request import Chunk, Request
 from embedfleet.gateway.requests.access_log import log_access
-from embedfleet.gateway.requests.coalescing import Group
+from embedfleet.gateway.requests.coalescer import Group
 from embedfleet.gateway.requests.context import RequestContext
 from embedfleet.gateway.requests.delivery import OK, Delivery
 from embedfleet.gateway.upstream.call import Call, CallPool

@@ -18,11 +18,11 @@ from embedfleet.gateway.dispatch.request import Request, counts_as_online
 from embedfleet.gateway.requests.attempt import Sending
 from embedfleet.gateway.requests.client_request import ClientRequest
 from embedfleet.gateway.requests.coalesced_request import CoalescedRequest, Fallback
-from embedfleet.gateway.requests.coalescing import Coalescer, Group
+from embedfleet.gateway.requests.coalescer import Coalescer, Group
 from embedfleet.gateway.requests.context import RequestContext
 from embedfleet.gateway.requests.delivery import delivery_of
 from embedfleet.gateway.requests.executor import Executor
-from embedfleet.gateway.requests.tokenless import Examiner, Witness
+from embedfleet.gateway.requests.no_token_refusal import Examiner, Witness
 from embedfleet.gateway.settings import GatewaySettings
 from embedfleet.gateway.upstream.forwarding import RequestFields
 from embedfleet.http.cors import CORS

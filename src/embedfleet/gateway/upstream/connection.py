@@ -16,7 +16,7 @@ from embedfleet.errors import Malformed, Reset
 from embedfleet.gateway.upstream.call import Call, CallConnection, CallPool
 from embedfleet.gateway.upstream.reply import ReplyHead, ReplyMemory
 from embedfleet.http.message import BODILESS, Header
-from embedfleet.http.overhead import Overhead
+from embedfleet.http.reply_overhead import Overhead
 
 _HEAD_END: Final = b"\r\n\r\n"
 _PIECE_BYTES: Final = 64  # memory of a piece of a body besides its bytes

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from bench.simulation.experiments import EXPERIMENTS, Plan
-from embedfleet.simulation.cell import simulate
+from embedfleet.simulation.simulated_run import simulate
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)

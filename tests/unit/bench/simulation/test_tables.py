@@ -3,7 +3,7 @@
 from bench.simulation.experiments import Experiment
 from bench.simulation.policies import POLICIES
 from bench.simulation.tables import ratio_table, table
-from embedfleet.simulation.cell import Cell
+from embedfleet.simulation.simulated_run import Cell
 
 
 def results():

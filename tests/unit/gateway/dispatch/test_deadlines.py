@@ -4,7 +4,7 @@ import pytest
 
 from embedfleet.errors import DeadlineExceeded, Unhealthy
 from embedfleet.gateway.dispatch.commands import Cancel, Failure, Refuse
-from embedfleet.gateway.dispatch.silence import overdue, patience_s
+from embedfleet.gateway.dispatch.suspicion import overdue, patience_s
 from embedfleet.types import ReplicaState
 from tests.properties.twins import divisible
 from tests.unit.gateway.dispatch.test_sending import NOW, ask, fleet, refused, sends

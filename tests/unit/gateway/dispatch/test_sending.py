@@ -6,7 +6,7 @@ from embedfleet.gateway.dispatch.capabilities import Capabilities
 from embedfleet.gateway.dispatch.commands import Failure, Probe, Refuse, Relay, Send
 from embedfleet.gateway.dispatch.dispatcher import Dispatcher
 from embedfleet.gateway.dispatch.limits import DispatchLimits
-from embedfleet.gateway.dispatch.placement import EARLY_S
+from embedfleet.gateway.dispatch.replica_choice import EARLY_S
 from embedfleet.gateway.dispatch.request import counts_as_online
 from embedfleet.types import ReplicaState
 from tests.properties.twins import divisible

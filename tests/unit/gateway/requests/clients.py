@@ -13,7 +13,7 @@ from embedfleet.gateway.settings import GatewaySettings
 from embedfleet.gateway.upstream.forwarding import RequestFields
 from embedfleet.gateway.upstream.reply import ReplyHead
 from embedfleet.http.exchange import Exchange, Wire
-from embedfleet.http.head import RequestHead
+from embedfleet.http.request_head import RequestHead
 from embedfleet.metrics import GATEWAY, Registry
 
 NOW = 100.0

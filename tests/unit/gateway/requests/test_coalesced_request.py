@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from embedfleet.errors import Overloaded
 from embedfleet.gateway.dispatch.replica_speed import BatchCost
 from embedfleet.gateway.requests.coalesced_request import CoalescedRequest, Fallback, apportioned
-from embedfleet.gateway.requests.coalescing import Coalescer, Group
+from embedfleet.gateway.requests.coalescer import Coalescer, Group
 from tests.unit.gateway.requests.clients import NOW, context, exchange, parse, replied, request_of, with_outcomes
 
 COSTS = st.lists(st.integers(1, 50), min_size=1, max_size=80)

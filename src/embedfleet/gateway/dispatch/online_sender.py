@@ -2,9 +2,9 @@
 
 from embedfleet.gateway.dispatch.commands import Command, Send
 from embedfleet.gateway.dispatch.open_requests import OpenRequests
-from embedfleet.gateway.dispatch.placement import place_online
 from embedfleet.gateway.dispatch.pool import Pool
 from embedfleet.gateway.dispatch.quarantine import Quarantine
+from embedfleet.gateway.dispatch.replica_choice import place_online
 
 
 class OnlineSender:

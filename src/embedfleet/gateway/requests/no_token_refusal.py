@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 import orjson
 
 from embedfleet.dialects.routes import path_of
-from embedfleet.dialects.splitting.tokenless import MaybeTokenless, is_invisible
+from embedfleet.dialects.splitting.no_token_texts import MaybeTokenless, is_invisible
 from embedfleet.errors import (
     DeadlineExceeded,
     Empty,

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from embedfleet.dialects.coalescing import read_single
-from embedfleet.dialects.splitting.tokenless import is_invisible
+from embedfleet.dialects.splitting.no_token_texts import is_invisible
 from embedfleet.gateway.dispatch.replica_speed import BatchCost
 from embedfleet.gateway.upstream.forwarding import RequestFields
 from embedfleet.http.exchange import Exchange

@@ -1,9 +1,9 @@
 """Which replica a chunk is sent to."""
 
-from embedfleet.gateway.dispatch.placement import EARLY_S, place_online, takes_bulk
 from embedfleet.gateway.dispatch.replica import Replica
+from embedfleet.gateway.dispatch.replica_choice import EARLY_S, place_online, takes_bulk
 from embedfleet.gateway.dispatch.request import Handle, Request
-from embedfleet.gateway.dispatch.state import ReplicaEvent
+from embedfleet.gateway.dispatch.state_transitions import ReplicaEvent
 
 NOW = 100.0
 

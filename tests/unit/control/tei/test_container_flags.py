@@ -5,7 +5,7 @@ import pytest
 from embedfleet.cli.verbs.tei import command as tei
 from embedfleet.config.settings import EngineOptions
 from embedfleet.control.host.gpu import family_of_type
-from embedfleet.control.tei.launch import arguments, entrypoint, environment, parse_version
+from embedfleet.control.tei.container_flags import arguments, entrypoint, environment, parse_version
 from embedfleet.errors import UsageError
 
 

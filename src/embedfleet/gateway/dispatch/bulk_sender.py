@@ -5,10 +5,10 @@ from math import ceil, inf
 from embedfleet.gateway.dispatch.commands import Command, Send
 from embedfleet.gateway.dispatch.limits import DispatchLimits
 from embedfleet.gateway.dispatch.open_requests import OpenRequests
-from embedfleet.gateway.dispatch.placement import EARLY_S, takes_bulk
 from embedfleet.gateway.dispatch.pool import Pool
 from embedfleet.gateway.dispatch.quarantine import Quarantine
 from embedfleet.gateway.dispatch.replica import Replica
+from embedfleet.gateway.dispatch.replica_choice import EARLY_S, takes_bulk
 from embedfleet.gateway.dispatch.request import Chunk, Request, SplitState
 from embedfleet.gateway.dispatch.splitting import PartBounds, most_tokens, split_next, staggered
 

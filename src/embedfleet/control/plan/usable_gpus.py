@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from embedfleet.config.settings import Service, Settings
 from embedfleet.control.host.gpu import CPU, Gpu, GpuFamily, family_of, family_of_type
-from embedfleet.control.plan.placement import devices_of, substrate_of
+from embedfleet.control.plan.replica_placement import devices_of, substrate_of
 from embedfleet.errors import UsageError
 
 

@@ -6,9 +6,9 @@ import orjson
 import pytest
 
 from embedfleet.dialects.request_texts import read_texts
+from embedfleet.dialects.splitting.no_token_texts import EXCERPT_CHARACTERS
 from embedfleet.dialects.splitting.ranking_reply import RANKING
 from embedfleet.dialects.splitting.texts import RerankTexts
-from embedfleet.dialects.splitting.tokenless import EXCERPT_CHARACTERS
 from tests.services.text_replica import JSON
 
 BLANK = "\u3000"

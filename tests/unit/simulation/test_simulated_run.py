@@ -7,8 +7,8 @@ import pytest
 from bench.simulation.policies import POLICIES
 from embedfleet.load.workload import WORKLOADS, Arrival, arrivals, mean_tokens
 from embedfleet.simulation.batch_cost import BatchCost
-from embedfleet.simulation.cell import Cell, Run, simulate
 from embedfleet.simulation.faults import Fault
+from embedfleet.simulation.simulated_run import Cell, Run, simulate
 
 
 @pytest.mark.parametrize("policy", POLICIES)

@@ -4,7 +4,7 @@ import pytest
 
 from embedfleet.config.load import load
 from embedfleet.control.host.gpu import Gpu
-from embedfleet.control.plan.gpus import families_of, usable_gpus
+from embedfleet.control.plan.usable_gpus import families_of, usable_gpus
 from embedfleet.errors import UsageError
 
 T4S = tuple(Gpu(number, f"GPU-{number}", "Tesla T4", 75, 16 << 30, 15 << 30) for number in range(2))
