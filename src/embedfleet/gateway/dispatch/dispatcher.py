@@ -209,6 +209,7 @@ class Dispatcher:
         if request.is_inference:
             if status < _REFUSED:
                 self._learn(chunk, replica, sent_at, now, tokens)
+                replica.answered(sent_at, now)
             else:
                 replica.refusals += 1
         if chunk is request and not chunk.replica_id and replica.serves:

@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
+from embedfleet.gateway.dispatch.batch_cycle import BatchCycle
 from embedfleet.gateway.dispatch.capabilities import Capabilities
 from embedfleet.gateway.dispatch.replica_speed import Pace
 from embedfleet.gateway.dispatch.request import Chunk
@@ -52,7 +53,7 @@ class Replica:
     """
 
     __slots__ = (
-        "abandoned", "abilities", "bulk_chunks", "chunks", "failures", "free_at", "full_until", "good_probes",
+        "abandoned", "abilities", "bulk_chunks", "chunks", "cycle", "failures", "free_at", "full_until", "good_probes",
         "heard_at", "id", "is_isolated", "is_leaving", "is_probing", "lost", "next_probe", "online_chunks", "pace",
         "permits", "probe_delay_s", "reason", "refusals", "sent", "since", "state", "texts", "throttle", "tokens",
         "widest", "window",
@@ -62,6 +63,7 @@ class Replica:
         self.id = name
         self.state = ReplicaState.JOINING
         self.pace = Pace()
+        self.cycle = BatchCycle(self.pace)
         self.chunks: dict[Chunk, float] = {}
         self.tokens = self.texts = self.online_chunks = self.bulk_chunks = 0
         self.free_at = 0.0
@@ -138,6 +140,7 @@ class Replica:
     def set_abilities(self, abilities: Capabilities) -> None:
         """Set the limits that the replica's ``/info`` states now."""
         self.abilities = abilities
+        self.cycle.batch_tokens = abilities.batch_tokens
         self.permits = max(1, int(_PERMITS * abilities.permits))
         self.widen(0.0, 0.0)
 
@@ -199,6 +202,7 @@ class Replica:
             self.online_chunks += 1
         else:
             self.bulk_chunks += 1
+        self.cycle.add(chunk.tokens, now)
         self.chunks[chunk] = now
         self.sent += 1
         return self.free_at - now
@@ -211,6 +215,7 @@ class Replica:
     def drop(self, chunk: Chunk, now: float) -> float:
         """Remove a chunk that was answered, failed or cancelled; return the time at which it was sent."""
         sent_at = self.chunks.pop(chunk)
+        self.cycle.take_off(chunk.tokens, sent_at)
         if chunk in self.lost:
             self.lost.remove(chunk)
         else:
@@ -231,10 +236,15 @@ class Replica:
         if not now < self.free_at <= whole:
             self.free_at = whole
 
+    def answered(self, sent_at: float, now: float) -> None:
+        """Note an answer to a chunk that was sent at the given time."""
+        self.cycle.answer(sent_at, now, ((sent, chunk.tokens) for chunk, sent in self.chunks.items()))
+
     def shift_time(self, seconds: float) -> None:
         """Shift all times forward by a period in which the gateway read nothing."""
         self.heard_at += seconds
         self.free_at += seconds
+        self.cycle.shift_time(seconds)
         self.chunks = {chunk: sent_at + seconds for chunk, sent_at in self.chunks.items()}
 
     # silence

@@ -33,9 +33,7 @@ def place_online(replicas: Sequence[Replica], chunk: Chunk, now: float) -> Repli
     for replica in replicas:
         if not replica.can_take(tokens, texts, now):
             continue
-        done = replica.pace.token_s * tokens
-        if replica.tokens:
-            done += replica.eta(now)
+        done = replica.cycle.seconds_until(tokens, now)
         steps = int(done / _STEP_S)
         if best is None or steps < least or (steps == least and _is_less_used(replica, best)):
             best, least = replica, steps
