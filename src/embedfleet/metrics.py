@@ -134,7 +134,7 @@ GATEWAY: tuple[Definition, ...] = (
     Definition(
         "embedfleet_chunk_tokens",
         "histogram",
-        "estimated tokens of a request or part that was sent after waiting",
+        "estimated tokens of a request or part that was sent after waiting, or to a second replica",
         (),
         _powers_of_two(20),
     ),
@@ -150,7 +150,7 @@ GATEWAY: tuple[Definition, ...] = (
     Definition(
         "embedfleet_verdicts",
         "gauge",
-        "texts with a record: a replica died with them, or live replicas could not answer them",
+        "records of texts that a replica died with, or that live replicas could not answer",
     ),
     Definition(
         "embedfleet_trials_total",
@@ -267,7 +267,7 @@ class Metric:
         return child
 
     def forget(self, *labels: str) -> None:
-        """Drop the children whose first label values are these, as after a replica has left."""
+        """Drop the children whose first label values are these, for example after a replica has left."""
         for key in [key for key in self._children if key[: len(labels)] == labels]:
             del self._children[key]
 

@@ -44,7 +44,7 @@ class Counters:
         self._queue_seconds[is_online].observe(seconds, times)
 
     def add_chunk(self, tokens: int) -> None:
-        """Count a chunk that is being sent."""
+        """Count a chunk that is sent after waiting, or to a second replica."""
         self._chunk_tokens.observe(tokens)
 
     def add_hedge(self) -> None:

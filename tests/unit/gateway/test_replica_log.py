@@ -55,7 +55,7 @@ def test_a_conviction_names_the_request_and_how_long_its_like_is_refused(caplog,
     ReplicaLog(90.0).conviction("a", request_id)
     (line,) = caplog.records
     assert line.levelno == logging.ERROR
-    assert f"nothing but request {shown}, " in line.getMessage()
+    assert f"died with request {shown} as its only work, " in line.getMessage()
     assert line.getMessage().endswith("refused for 90 s")
     assert line.request_id == shown
 

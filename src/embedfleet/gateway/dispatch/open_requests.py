@@ -78,7 +78,7 @@ class OpenRequests:
         self.queued_bytes += request.size_bytes
 
     def wait_again(self, chunk: Chunk) -> None:
-        """Queue a chunk that no replica has any more, ahead of everything that arrived later."""
+        """Queue a chunk that no replica has any more; a bulk chunk goes ahead of the bulk requests."""
         if chunk.is_accused:
             self.accused_queue.push(chunk)
         elif chunk.is_online:

@@ -90,7 +90,7 @@ class Retries:
         return []
 
     def note_success(self, chunk: Chunk) -> None:
-        """Count a failure against the replicas that could not answer a chunk, because another replica could."""
+        """Eject replicas that failed several times in a row, now at a chunk that another replica has answered."""
         for name in chunk.unanswered_by:
             replica = self._pool.replicas.get(name)
             if replica is not None:
@@ -125,7 +125,7 @@ class Retries:
         return []
 
     def _starved(self, chunk: Chunk, replica: Replica, now: float) -> list[Command]:
-        """Handle a chunk that was never sent; its connection is free as soon as the replica answers anything."""
+        """Handle a chunk that was not sent; a connection for it is free as soon as the replica gives any answer."""
         chunk.sends -= 1
         if chunk.starved_at is None:
             chunk.starved_at = now

@@ -70,8 +70,8 @@ class Executor:
     def execute(self, commands: list[Command]) -> None:
         """Execute commands; if one fails, the others are still executed.
 
-        Executing a command may cause an event with further commands. These are queued behind the present commands,
-        which may cancel what they send.
+        Executing a command may cause an event with further commands. These may cancel what the present commands send,
+        so they are queued behind them.
         """
         self._commands.extend(commands)
         if self._is_executing:
