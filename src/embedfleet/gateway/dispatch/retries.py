@@ -125,7 +125,7 @@ class Retries:
         return []
 
     def _starved(self, chunk: Chunk, replica: Replica, now: float) -> list[Command]:
-        """Handle a chunk that was not sent; a connection for it is free as soon as the replica gives any answer."""
+        """Handle a chunk that was not sent; a connection is free once the replica gives any answer."""
         chunk.sends -= 1
         if chunk.starved_at is None:
             chunk.starved_at = now
