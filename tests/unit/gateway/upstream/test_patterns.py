@@ -13,7 +13,7 @@ from embedfleet.gateway.upstream.reply import ReplyMemory
 
 PARTS = ("embedfleet.gateway.", "embedfleet.http.", "embedfleet.dialects.", "embedfleet.probe.", "embedfleet.log")
 SEARCHED = {"_BARE_LF", "_CONTROL", "_SOMETHING"}  # the others are matched at one position
-# A pattern whose time grows with the square of the input takes minutes for one of these, a linear one milliseconds for all.
+# If the time of a pattern grows with the square of the input, one of these takes minutes; else all take milliseconds.
 RUN = """
 import importlib, sys
 module, name, ways = sys.argv[1], sys.argv[2], sys.argv[3:]
