@@ -59,7 +59,7 @@ async def fetch(
 
     Raises:
         Refused: Nothing listens at the address.
-        Reset: The connection ended before the reply did.
+        Reset: The connection failed in another way, or ended before the reply did.
         Malformed: The reply is not HTTP, or exceeds a limit.
         TimedOut: No complete reply arrived in ``timeout_s`` seconds.
         Starved: This process ran out of open files, memory or ports.

@@ -140,7 +140,7 @@ class Pool:
         to earlier requests do not change that.
         """
         if replica.state is not ReplicaState.EJECTED and replica.failures >= self._limits.failures:
-            self.eject(replica, f"failed {replica.failures} times in a row at what others answered")
+            self.eject(replica, f"failed {replica.failures} times in a row, and others answered what it failed")
 
     def eject(self, replica: Replica, reason: str) -> None:
         """Send a replica nothing until it has passed probes again."""

@@ -81,7 +81,9 @@ class Retries:
         if chunk.sends >= self._limits.sends:
             if failure in _ALIVE and self._is_at_fault(chunk):
                 self._requests.records.give_up(chunk.fingerprints, now)
-            error: ServingError = BadGateway(f"{chunk.sends} replicas failed this request, the last: {failure.value}")
+            error: ServingError = BadGateway(
+                f"this request failed at replicas {chunk.sends} times, the last time: {failure.value}"
+            )
             return [*self._requests.abandon(chunk.request, now), Refuse(chunk.request, error, "sends")]
         if failure is not Failure.REFUSED and not self._requests.may_repeat(chunk):
             error = Unhealthy(f"a replica failed this request ({failure.value}), and the budget of retries is spent")

@@ -117,7 +117,7 @@ class Executor:
         try:
             delivery_of(request).fault(request, self._context.now())
         except Exception:
-            log.exception("its client could not get an error either")
+            log.exception("the client of a failed request could not get an error either")
 
     def _do(self, command: Command) -> None:
         if isinstance(command, Probe):

@@ -67,7 +67,7 @@ def test_a_replica_with_good_probes_is_ejected_when_another_answers_its_chunk():
     assert asked.replica.state is ReplicaState.ACTIVE
     made.answered(elsewhere.chunk, elsewhere.replica, 200, NOW)
     assert asked.replica.state is ReplicaState.EJECTED
-    assert "what others answered" in asked.replica.reason
+    assert "others answered what it failed" in asked.replica.reason
 
 
 @pytest.mark.parametrize("status", [424, 500, 503])
