@@ -142,7 +142,9 @@ GATEWAY: tuple[Definition, ...] = (
         "embedfleet_retries_total", "counter", "chunks sent again, by the failure of the previous replica", ("reason",)
     ),
     Definition(
-        "embedfleet_hedges_total", "counter", "chunks also sent to a second replica because the first was silent"
+        "embedfleet_hedges_total",
+        "counter",
+        "chunks also sent to a second replica, or on a second connection, because the first was silent",
     ),
     Definition("embedfleet_repeated_tokens_total", "counter", "estimated tokens sent more than once"),
     Definition("embedfleet_shed_total", "counter", "requests refused by the gateway, by reason", ("reason",)),

@@ -58,7 +58,7 @@ class ReplicaState(StrEnum):
     JOINING = "joining"  # listed, but has not inferred yet
     ACTIVE = "active"
     SUSPECT = "suspect"  # late, without a sign of life; gets nothing new until it gives any answer
-    # May be another process, gave an unusable answer, or failed several times; gets nothing new until it passes a probe.
+    # May be another process, gave an unusable answer, or failed several times; gets nothing new until a probe succeeds.
     DOUBTED = "doubted"
     EJECTED = "ejected"  # failed; is probed until it may serve again
     DRAINING = "draining"  # finishes what it has

@@ -48,7 +48,7 @@ class Counters:
         self._chunk_tokens.observe(tokens)
 
     def add_hedge(self) -> None:
-        """Count a chunk that is sent to a second replica."""
+        """Count a chunk that is also sent to a second replica, or on a second connection."""
         self._registry["embedfleet_hedges_total"].value().inc()
 
     def add_retry(self, reason: str) -> None:

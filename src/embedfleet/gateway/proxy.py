@@ -218,7 +218,7 @@ class Proxy:
                     pool.renew(call)
 
     def _stood_still(self, seconds: float) -> None:
-        """Exclude a period in which nothing was read from all measurements of silence."""
+        """Exclude from all measurements of silence a period in which the gateway read nothing."""
         log.warning("the gateway stood still for %.1f s", seconds)
         self._connections.stood_still(seconds)
         self.dispatcher.stood_still(seconds)

@@ -327,7 +327,7 @@ class Dispatcher:
         return [*commands, *self._dispatch(now), *self._pool.probes(now)]
 
     def stood_still(self, seconds: float) -> None:
-        """Exclude a period in which the gateway read nothing from all measurements of silence and speed."""
+        """Exclude from all measurements of silence and speed a period in which the gateway read nothing."""
         self._pool.stood_still(seconds)
         self.rate.stood_still(seconds)
 

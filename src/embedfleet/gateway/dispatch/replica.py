@@ -36,7 +36,7 @@ class Replica:
         free_at: Predicted time at which the replica has finished all its chunks.
         sent: Number of chunks ever sent to the replica; breaks ties between equally loaded replicas.
         failures: Failures in a row, by status or by an unusable reply.
-        refusals: Requests for inference in a row that were answered with an error outside `retries.TROUBLE`, mostly a 4xx.
+        refusals: Requests for inference in a row that were answered with an error outside `retries.TROUBLE`.
         good_probes: Good probes in a row.
         full_until: Time until which the replica is sent nothing, after a 429 or for lack of connections, unless it
             answers first.

@@ -199,7 +199,7 @@ class ConnectionPool(UpstreamOwner):
             connection.close()
 
     def stood_still(self, seconds: float) -> None:
-        """Exclude a period in which the gateway read nothing from all time-outs."""
+        """Exclude from all time-outs a period in which the gateway read nothing."""
         for call in {*self.pending, *(one.call for one in self._connections if one.call is not None)}:
             call.deadline += seconds
 
