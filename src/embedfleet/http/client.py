@@ -164,7 +164,7 @@ class _Reader(asyncio.Protocol):
             if not self._reply.done():
                 self._reply.set_exception(error)
             if self._transport is not None:
-                self._transport.abort()  # now: more data could arrive before the waiting task runs
+                self._transport.abort()  # at once, because more data could arrive before the waiting task runs
 
     def connection_lost(self, exc: Exception | None) -> None:
         if not self._reply.done():

@@ -345,7 +345,7 @@ class Dispatcher:
             commands += hedge(self.limits, self._pool, self._requests, self.quarantine, now)
         return [*commands, *self._bulk.feed(now)]
 
-    # within
+    # internals
 
     @property
     def _is_trying(self) -> bool:

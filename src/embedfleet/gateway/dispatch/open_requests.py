@@ -39,7 +39,7 @@ class OpenRequests:
         queued_bytes: Bytes of the bodies of requests that had to wait, until they are over.
         sent_tokens: Estimated tokens that were sent for the first time.
         retry_budget: Budget of tokens that are sent again after a failure.
-        hedge_budget: Budget of tokens that are sent to a second replica.
+        hedge_budget: Budget of tokens that are also sent to a second replica, or on a second connection.
     """
 
     def __init__(self, pool: Pool, records: TextRecords, *, prefer_online: bool) -> None:
@@ -131,7 +131,7 @@ class OpenRequests:
         return self.retry_budget.spend(chunk.tokens, self.sent_tokens)
 
     def may_hedge(self, chunk: Chunk) -> bool:
-        """Spend the tokens of a send to a second replica, if the budget allows it; return whether it did."""
+        """Spend the tokens of a hedge, if the budget allows it; return whether it did."""
         return self.hedge_budget.spend(chunk.tokens, self.sent_tokens)
 
     # ends

@@ -140,7 +140,7 @@ class Executor:
                     chunk.sending.cancel(replica)
             case Relay(chunk):
                 assert isinstance(chunk.sending, Sending), "the gateway stores nothing else there"
-                assert chunk.sending.reply is not None, "it has just come"
+                assert chunk.sending.reply is not None, "the reply has just arrived"
                 delivery_of(chunk.request).relay(chunk, chunk.sending.reply, now)
             case Join(request):
                 delivery_of(request).join(request, now)

@@ -1,4 +1,4 @@
-"""Intake: makes requests, single or coalesced, of clients' exchanges, and gives them to the dispatcher."""
+"""Intake: makes single or coalesced requests from clients' exchanges, and gives them to the dispatcher."""
 
 import asyncio
 import logging
@@ -34,7 +34,7 @@ _COALESCED_BYTES: Final = 8192  # most bytes of a body that may be coalesced
 
 
 class Intake(Fallback):
-    """Makes requests of clients' exchanges and gives them to the dispatcher.
+    """Makes requests from clients' exchanges, and gives them to the dispatcher.
 
     Args:
         settings: Settings of the gateway.
