@@ -291,8 +291,8 @@ class WeightsChanged(Backend):
 
     def __init__(self, file: Path) -> None:
         super().__init__(
-            f"{file} was written to while it was mapped: the engine computes nothing more with it and ends;"
-            " its next start makes the file again"
+            f"{file} was written to while it was mapped: the engine cannot trust it any more and ends;"
+            " the next start makes the file again"
         )
 
 
