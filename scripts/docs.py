@@ -58,7 +58,7 @@ def settings_page() -> str:
     for name, own in DEFAULT_SERVICES.items():
         lines.append(f"- `{name}`: " + ", ".join(f"{key} = {value}" for key, value in own.items()))
     for record in SERVICE_RECORDS:
-        lines += ["", f"### {inspect.getdoc(record)}", "", *_table(options_of(record).values())]
+        lines += ["", f"### {(inspect.getdoc(record) or '').rstrip('.')}", "", *_table(options_of(record).values())]
     return "\n".join(lines) + "\n"
 
 
@@ -220,7 +220,8 @@ def models_page() -> str:
         "| --- | --- |",
     ]
     for name, family in sorted(MODEL_TYPES.items()):
-        lines.append(f"| `{name}` | {inspect.getdoc(inspect.getmodule(family))} |")
+        about = inspect.getdoc(inspect.getmodule(family)) or ""
+        lines.append(f"| `{name}` | {' '.join(about.split())} |")
     lines += [
         "",
         "## The keys of a model's files",
