@@ -96,9 +96,10 @@ def _help(group: click.Group, name: str, parent: click.Context) -> list[str]:
     context = click.Context(command, info_name=name, parent=parent, terminal_width=_WIDTH)
     path = context.command_path.split()[1:]
     lines = ["", f"#{'#' * len(path)} {' '.join(path)}", "", "```", command.get_help(context), "```"]
-    for subcommand in command.list_commands(context) if isinstance(command, click.Group) else ():
-        if not command.commands[subcommand].hidden:
-            lines += _help(command, subcommand, context)
+    if isinstance(command, click.Group):
+        for subcommand in command.list_commands(context):
+            if not command.commands[subcommand].hidden:
+                lines += _help(command, subcommand, context)
     return lines
 
 
