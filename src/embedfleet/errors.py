@@ -351,7 +351,7 @@ class Unanswerable(BadGateway):
 
 
 class Unhealthy(ServingError):
-    """No replica serves; the reply carries Retry-After in whole seconds."""
+    """No replica serves, or the request cannot be sent again; the reply carries Retry-After in whole seconds."""
 
     status, error_type = 503, "Unhealthy"
 

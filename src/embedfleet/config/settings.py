@@ -121,7 +121,7 @@ class ServiceOptions:
     port: int = option(0, "port to listen on", minimum=1, maximum=65_535)
     host: str = option("0.0.0.0", "address to listen on")
     payload_limit_bytes: int = option(
-        2_000_000, "largest body of a request to a replica, so also to nginx, in bytes", minimum=1
+        2_000_000, "largest body of a request to a replica, in bytes; behind nginx, of any request", minimum=1
     )
     replicas: int | Auto | tuple[str, ...] = option(
         "auto",
@@ -155,7 +155,7 @@ class ServiceOptions:
 class FleetOptions:
     """Options of the fleet, which all services share."""
 
-    gpu: str = option("auto", "GPU type, such as T4, L4, A100 or H100; auto detects it, CPU is no GPU")
+    gpu: str = option("auto", "GPU type, such as T4, L4, A100 or H100; CPU to use no GPU; auto detects it")
     tei_version: str = option("1.9.3", "release of Text Embeddings Inference (TEI) to run")
     tei_image: str = option("ghcr.io/huggingface/text-embeddings-inference", "name of TEI's images, without the tag")
     nginx_image: str = option("nginx:latest", "image of nginx")

@@ -40,7 +40,7 @@ def test_it_installs_once_and_becomes_up_with_its_flags(clone):
 def test_what_drives_containers_is_installed_where_the_settings_need_it(clone, needs, wanted):
     (clone.folder / "requirements-docker.lock").write_text("# nothing\n")
     first, again = clone.run("--log-level", "debug", NEEDS=needs), clone.run(NEEDS=needs)
-    assert ("installing what drives containers" in first.stderr) is wanted
+    assert ("installing the packages for containers" in first.stderr) is wanted
     assert "installing" not in again.stderr
     assert clone.becomes(first, "up", "--log-level", "debug")
     assert (clone.venv / "stamp-docker").exists() is wanted

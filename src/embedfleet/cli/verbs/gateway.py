@@ -22,7 +22,8 @@ from embedfleet.errors import UsageError
     "--admin",
     default="",
     metavar="PATH",
-    help="Unix socket for GET and PUT /replicas, and POST /replicas/ID/drain, undrain, /new-model, /listen, /retire",
+    help="Unix socket that answers GET and PUT of /replicas, and POST of /replicas/ID/drain, /replicas/ID/undrain,"
+    " /new-model, /listen and /retire",
 )
 @click.option(
     "--admin-mode", default="600", show_default=True, help="permissions of the admin socket, in octal as for chmod"
