@@ -1,4 +1,4 @@
-"""Remote servers behind either balancer, one of which fails fast and so attracts traffic."""
+"""Remote servers behind either balancer; a server that fails fast attracts traffic."""
 
 import asyncio
 import json
@@ -217,7 +217,7 @@ def test_a_fleet_that_runs_is_told_that_a_new_model_is_meant(tmp_path):
         assert "embedfleet up --new-model" in row["reason"]
         told = run_cli(tmp_path, "up", "--new-model")
         assert (told.returncode, told.stdout) == (0, "")
-        assert "the running fleet allows it" in told.stderr
+        assert "the running fleet allows a new model" in told.stderr
         until_state(running, "bge-embedder-tei-1", "active")
         for number in (0, 2):
             until_state(running, f"bge-embedder-tei-{number}", "ejected")

@@ -65,7 +65,7 @@ def _until_gone(lock: FleetLock, address: FleetAddress, timeout_s: float) -> Non
 
 
 def _remove_leftovers(settings: Settings, lock: FleetLock, *, is_stopped: bool) -> None:
-    """Remove containers that no fleet looks after, and the files of a fleet that was killed."""
+    """Remove the containers and files that a fleet left when it was killed."""
     docker = daemon(settings)
     removed = remove_all(docker, settings.fleet.stop_grace_s) if docker else []
     if docker:

@@ -68,9 +68,7 @@ def command(detach: bool, new_model: bool, needs_docker: bool, **flags: Any) -> 
     if needs_docker:
         sys.exit(_NEEDS_DOCKER if has_containers(settings, survey_gpus(settings).machine.gpus) else 0)
     if new_model and ask(FleetLock(settings.state_dir), "POST", "/new-model") is not None:
-        say(
-            "the running fleet allows it: the next replica that infers with another model sets the model of its service"
-        )
+        say("the running fleet allows a new model: the next replica that infers with one sets the model of its service")
     elif detach:
         _detach(settings, given_flags(flags) + (("--new-model",) if new_model else ()))
     else:
@@ -207,7 +205,7 @@ def _watch(process: subprocess.Popen[bytes], state: FleetLock) -> bool:
             progress.show(status.states if status else {})
             if (
                 status and status.is_ready and status.pid == process.pid
-            ):  # else it is the fleet that had the folder before
+            ):  # else an earlier fleet of this folder still answers
                 return True
             time.sleep(0.1)
     return False
