@@ -125,7 +125,7 @@ class Child:
 
     @property
     def phase_state(self) -> ReplicaState:
-        """State of a replica that its balancer does not list, which is the phase of its process."""
+        """Phase of the child as a replica's state, for when the balancer's report is missing or outdated."""
         return ReplicaState(self.observed.phase.value)
 
     def correct(self, report: ReplicaReport) -> ReplicaReport:

@@ -1,4 +1,4 @@
-"""What a new plan has no place for goes once the plan serves; balancers that hold its ports go before."""
+"""Containers that a new plan lacks are removed once the plan serves; balancers that hold its ports, before that."""
 
 import socket
 
@@ -27,7 +27,7 @@ def test_what_the_plan_has_no_place_for_is_removed_and_its_own_stays(tmp_path, c
     with daemon(tmp_path, statuses) as (kept, docker):
         drop_replaced(docker, [REPLICA, GATEWAY])
         assert kept.statuses == {"r-0": "running", "a-gateway": "running"}
-    assert "r-1 is no longer wanted" in caplog.text
+    assert "r-1 is no longer in the plan" in caplog.text
 
 
 def test_a_fleet_that_serves_goes_on_although_something_cannot_be_removed(tmp_path, caplog):
