@@ -16,7 +16,7 @@ GATEWAY = "gateway-embedder-lb"
 def broken(site: Site) -> Path:
     """A model that looks complete and cannot be loaded."""
     folder = shutil.copytree(site.folder / "models/bge-m3", site.folder / "models/broken")
-    (folder / "tokenizer.json").write_text("{}")  # nobody looks into it before
+    (folder / "tokenizer.json").write_text("{}")  # no check reads its content before the start
     return folder
 
 
@@ -52,7 +52,7 @@ def test_a_model_that_cannot_be_loaded_leaves_the_former_one(site: Site, balance
     assert refused.returncode in {1, 2}
     check_as_before(site, before)
     site.up(*flags)
-    assert site.containers == before, "the next one takes it over"
+    assert site.containers == before, "the next fleet takes them over"
 
 
 def test_what_a_model_cannot_do_leaves_what_it_did(site: Site):

@@ -35,7 +35,7 @@ def test_a_container_of_somebody_else_under_a_replicas_name_costs_only_that_repl
     site.client.containers.get(NAME).remove(force=True)
     foreign = site.client.containers.create(NGINX, name=NAME)
     os.kill(controller, signal.SIGCONT)
-    site.until("a word about it", lambda: "embedfleet did not make" in reason(site, NAME))
+    site.until("a reason that names the foreign container", lambda: "embedfleet did not make" in reason(site, NAME))
     assert site.embedder.post("/embed", QUESTION).status == 200
     assert site.reranker.post("/rerank", RANKING).status == 200
     assert site.containers[NAME] == foreign.id
@@ -58,7 +58,7 @@ def test_a_network_that_a_replica_was_taken_off_is_mended(site: Site):
 
 
 def on(site: Site) -> set[str]:
-    """Names of the containers on the network; the daemon marks endpoints that are being made."""
+    """Return the names of the containers on the network; the daemon marks endpoints that are being made."""
     return {each["Name"] for each in site.client.api.inspect_network("tei-net")["Containers"].values()}
 
 

@@ -40,10 +40,10 @@ def test_a_replica_that_hangs_is_replaced_and_then_its_balancer(site: Site, bala
     with asking(site.embedder, 500) as failed:
         stop(site, REPLICA)
         until_replaced(site, REPLICA)
-    assert failed == [] or balancer == "nginx"  # nginx has what it was sent wait for the answer
+    assert failed == [] or balancer == "nginx"  # nginx lets its requests wait for the hung replica
     assert site.containers == before
     stop(site, name)
-    site.until("a word that it is silent", lambda: row(site, name)["phase"] == "silent")
+    site.until("the phase silent", lambda: row(site, name)["phase"] == "silent")
     until_replaced(site, name)
     assert site.embedder.post("/embed", QUESTION).status == 200
 
@@ -52,8 +52,8 @@ def test_what_somebody_paused_is_named_and_left_until_it_goes_on(site: Site):
     site.up(*ONE)
     container = site.client.containers.get(REPLICA)
     container.pause()
-    site.until("a word that it is paused", lambda: "docker unpause" in row(site, REPLICA).get("reason", ""))
-    site.until("that nobody sends to it", lambda: row(site, REPLICA)["state"] == "ejected")
+    site.until("a reason that says that it is paused", lambda: "docker unpause" in row(site, REPLICA).get("reason", ""))
+    site.until("the state ejected", lambda: row(site, REPLICA)["state"] == "ejected")
     assert site.status["ready"] is False
     container.unpause()
     site.until("a fleet that is ready", lambda: site.status["ready"])

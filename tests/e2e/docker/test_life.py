@@ -103,7 +103,7 @@ def test_ctrl_c_while_it_loads_leaves_nothing(site: Site):
 
 
 def test_the_daemon_may_be_restarted_under_a_fleet(site: Site, daemon):
-    """All containers end with the daemon and come back, maybe with each other's addresses."""
+    """All containers end with the daemon and restart, perhaps with each other's addresses."""
     site.up(*ONE)
     daemon.stop()
     daemon.start()
@@ -135,7 +135,7 @@ def test_a_fleet_in_another_folder_is_left_alone_and_known_by_its_own_wherever_t
 
 
 def restarts(site: Site, name: str) -> int:
-    """Number of restarts of a replica by the controller."""
+    """Return the number of a replica's restarts by the controller."""
     (row,) = [row for service in site.status["services"] for row in service["replicas"] if row["id"] == name]
     return int(row["restarts"])
 

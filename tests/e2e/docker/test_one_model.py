@@ -26,13 +26,13 @@ def another(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def vector(site: Site, text: str = QUESTION["inputs"]) -> float:
-    """The first number of the service's vector, which differs between the models."""
+    """Return the first number of the service's vector, which differs between the models."""
     return orjson.loads(site.embedder.post("/embed", {"inputs": text}).body)[0][0]
 
 
 @contextmanager
 def answers(site: Site) -> Iterator[list[float]]:
-    """The service's answers during the block, in order."""
+    """Yield the first numbers of the service's vectors during the block, in order."""
     seen: list[float] = []
     over = Event()
 
@@ -55,7 +55,7 @@ def answers(site: Site) -> Iterator[list[float]]:
 
 
 def changes(seen: list[float]) -> int:
-    """Number of answers that differ from the one before."""
+    """Return the number of answers that differ from the one before."""
     return sum(one != other for one, other in pairwise(seen))
 
 
@@ -85,7 +85,7 @@ def test_another_folder_of_the_same_name_is_another_model_though_some_of_the_for
         site.until("an answer", lambda: bool(seen) and seen[-1] != former)
     assert changes([former, *seen]) == 1, seen
     after = site.containers
-    assert after.keys() == before.keys(), "nothing of the former is left"
+    assert after.keys() == before.keys(), "no former container is left"
     assert all(after[NAME.format(number)] != before[NAME.format(number)] for number in range(3))
 
 
@@ -126,14 +126,14 @@ def test_while_a_fleet_runs_a_replica_of_a_swapped_folder_is_kept_out_until_an_o
     site: Site, another: Path
 ):
     site.up(*ONE)
-    # What a replica was killed with may have killed it, and the last one that serves is not risked for that: the same
-    # text might have to wait until both serve (docs/dispatching.md).
+    # A request that a replica dies with is accused, and is not tried on the last serving replica. So the same text
+    # might have to wait until both serve (docs/dispatching.md).
     former, of_another_text = round(vector(site), 3), round(vector(site, "another text"), 3)
     move(site.folder / "models/bge-m3", another)
     with answers(site) as seen:
         site.until("an answer", lambda: bool(seen))
         site.client.containers.get(NAME.format(0)).kill()
-        site.until("a word about it", lambda: "holds another model" in reason(site, 0))
+        site.until("a reason that names the model", lambda: "holds another model" in reason(site, 0))
         assert site.states("embedder")[NAME.format(1)] == "active"
     assert set(seen) == {former}
     assert "holds another model" in site.run("logs", "up", "-n", "50").stdout

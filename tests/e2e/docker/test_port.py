@@ -19,7 +19,7 @@ from tests.services.fleet import LIMIT_S
 
 
 def worker(site: Site) -> int:
-    """Process id of the serving process, the first one's child."""
+    """Return the process id of the serving process, a child of the first process."""
     first = site.client.containers.get(GATEWAY).attrs["State"]["Pid"]
     (found,) = Path(f"/proc/{first}/task/{first}/children").read_text().split()
     return int(found)

@@ -29,7 +29,7 @@ def test_a_container_that_is_not_ours_is_refused_and_left_alone(site: Site):
 
 def test_a_container_that_dies_while_it_loads_shows_its_last_words(site: Site):
     tokenizer = site.folder / "models" / "bge-m3" / "tokenizer.json"
-    tokenizer.write_text("{}")  # nobody looks into it before
+    tokenizer.write_text("{}")  # no check reads its content before the start
     result = site.run("up", *ONE, code=None)
     assert result.returncode in {1, 2}
     assert str(tokenizer) in result.stderr
@@ -94,7 +94,7 @@ def _nothing(site: Site) -> None:
 
 @dataclass(frozen=True)
 class Planted:
-    """A fault: the check that must find it, a word of its hint, and how it is planted."""
+    """A planted fault, the check that must find it, and a part of that check's advice."""
 
     check: str
     advice: str
@@ -185,7 +185,7 @@ def test_doctor_finds_nothing_wrong_where_nothing_is(site: Site):
         "docker.gpu",
         "nginx.test",
     } <= {check["id"] for check in checks}
-    assert site.containers == {}, "what was tried out is gone"
+    assert site.containers == {}, "the temporary containers are removed"
 
 
 def test_what_the_daemon_refuses_becomes_advice(site: Site):

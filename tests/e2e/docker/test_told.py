@@ -1,4 +1,4 @@
-"""A gateway in a container receives its replicas: it stays and remembers them while replicas come and go."""
+"""A gateway in a container keeps running, and remembers its replicas, while replicas are added and removed."""
 
 import shutil
 from pathlib import Path
@@ -31,7 +31,7 @@ def test_other_numbers_of_replicas_cost_no_request_and_leave_the_gateway_as_it_i
 def test_what_it_was_told_outlives_the_fleet_and_the_daemon_until_the_next_up(site: Site, daemon: Daemon):
     site.up(*ONE)
     gateway = site.containers[GATEWAY]
-    assert shared(site).parent.stat().st_mode & 0o777 == 0o700, "its socket is for who may enter here alone"
+    assert shared(site).parent.stat().st_mode & 0o777 == 0o700, "only its owner may reach the socket"
     site.run("drain", NAMES[0])
     site.kill_controller()
     as_told = {NAMES[0]: "drained", NAMES[1]: "active"}

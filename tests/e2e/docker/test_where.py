@@ -1,4 +1,4 @@
-"""A balancer listens at one address or by IPv6, and a process may become a container."""
+"""A balancer may listen at a single address or on IPv6, and a process may be replaced by a container."""
 
 import pytest
 

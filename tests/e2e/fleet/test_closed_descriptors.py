@@ -1,4 +1,4 @@
-"""Every verb works when started without stdin, stdout or stderr, as some parents do."""
+"""Every verb works without stdin, stdout or stderr, because some parent processes close them."""
 
 import asyncio
 import json
@@ -20,7 +20,7 @@ SMALL = ("--set", "reranker.enabled=false", "--set", "embedder.replicas=1")
 
 
 def without(closed: tuple[int, ...], *arguments: str) -> list[str]:
-    """The command line that starts a verb without these descriptors."""
+    """Make the command line that starts a verb without these descriptors."""
     closing = " ".join(f"{descriptor}>&-" for descriptor in closed)
     return ["sh", "-c", f'exec "$@" {closing}', "sh", *COMMAND, *arguments]
 

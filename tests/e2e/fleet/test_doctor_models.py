@@ -1,4 +1,4 @@
-"""``doctor`` on a machine with GPUs says how TEI will get each model, before any container exists."""
+"""``doctor`` on a machine with GPUs reports how TEI will get each model, before any container exists."""
 
 import json
 import os

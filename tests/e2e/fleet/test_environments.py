@@ -17,12 +17,12 @@ from tests.services.fleet import free_ports
 
 pytestmark = pytest.mark.slow
 
-# Waits in the middle of an installation, until somebody writes to a pipe.
+# Waits in the middle of an installation until a test writes to a pipe.
 HELD_UP = """#!/bin/sh
 "{quick}" "$@" || exit
 [ "$2" != venv ] || read -r word < "{pipe}"
 """
-# An environment as the version before this one made it, half of it or all.
+# Makes an environment as the previous version did.
 EARLIER = """set -eu
 "{python}" -m venv --without-pip .venv
 : > .venv/made-by-run.sh
@@ -72,7 +72,7 @@ def test_an_installation_that_fails_leaves_the_one_that_works_and_nothing_else(c
         assert (failed.returncode, failed.stdout) == (2, "")
         assert "What was installed before is as it was" in failed.stderr
         assert clone.becomes(clone.command("status"), "status")
-        assert clone.environments == [clone.in_force, ".venv-run-2"], "what was half made is made over"
+        assert clone.environments == [clone.in_force, ".venv-run-2"], "a half-made environment is made again"
     clone.change_lock()
     assert clone.becomes(clone.run(), "up")
     assert clone.becomes(clone.run(), "up")
@@ -85,7 +85,7 @@ def test_an_installation_that_is_killed_leaves_the_one_that_works_and_nothing_el
         clone.run()
         clone.change_lock()
     killed = clone.begin(PYTHON=held_up(clone, pipe))
-    with pipe.open("w"):  # it is in the middle
+    with pipe.open("w"):  # the installation is under way
         os.killpg(killed.pid, signal.SIGKILL)
         killed.communicate(timeout=LIMIT_S)
     if not first:
@@ -120,7 +120,7 @@ def test_whoever_runs_in_an_environment_keeps_it_until_the_end(clone):
         assert clone.environments == [".venv-run-1", ".venv-run-2"]
     assert clone.in_force == ".venv-run-2"
     out, _ = running.communicate("start a child\n", timeout=LIMIT_S)
-    assert out == f"['again'] {clone.folder}/.venv-run-1\n", "of its own interpreter"
+    assert out == f"['again'] {clone.folder}/.venv-run-1\n", "its child runs in the same environment"
     clone.run()
     assert clone.environments == [".venv-run-2"]
 
@@ -229,7 +229,9 @@ def test_a_fleet_goes_on_while_run_sh_fails_and_while_it_installs_another(clone)
         assert running.stdout is not None
         assert running.stdout.readline().startswith("embedder: "), running.communicate(timeout=LIMIT_S)[1]
         unit = clone.run_command(clone.folder, "service", "install", "--dry-run", PYTHONPATH=packages).stdout
-        assert f'\nExecStart="{clone.folder}/.venv/bin/embedfleet" up\n' in unit, "the one in force, whichever it is"
+        assert f'\nExecStart="{clone.folder}/.venv/bin/embedfleet" up\n' in unit, (
+            "the command of whichever environment is in force"
+        )
         assert f'\nExecReload="{clone.folder}/.venv/bin/embedfleet" reload\n' in unit
         clone.need_what_cannot_be_had()
         assert clone.run(PYTHONPATH=packages).returncode == 2

@@ -28,7 +28,7 @@ replicas = ["{url}"]
 enabled = false
 """
 Verb = Callable[..., subprocess.CompletedProcess[str]]
-# A verb as another user, with all that it needs read before.
+# Runs a verb as another user, after root has imported its modules.
 AS_NOBODY = """
 import os, sys
 import uvloop
@@ -43,13 +43,13 @@ embedfleet.cli.main.main()
 def running(
     folder: Path, *, env: dict[str, str] | None = None, prefix: tuple[str, ...] = (), verb: Verb | None = None
 ) -> Iterator[Fleet]:
-    """A fleet of a gateway and a replica that somebody else runs; ended, unless the body has.
+    """Run a fleet of a gateway and a remote replica during the block; end it afterwards if it still runs.
 
     Args:
-        folder: of the fleet.
-        env: more of its environment.
-        prefix: a command that runs it.
-        verb: runs a verb where the fleet is, if not here.
+        folder: Folder of the fleet.
+        env: Additional environment variables of the fleet.
+        prefix: First words of the command line, such as a program that runs the rest in a namespace.
+        verb: Function that runs a verb where the fleet is; None for this process's own namespaces.
     """
     (port,) = free_ports(1)
     with replicas(1) as (replica,):
@@ -111,7 +111,7 @@ def test_nothing_of_a_fleet_is_in_the_temporary_folder(tmp_path):
         fleet.process.wait()
     assert list(temporary.iterdir()) == []
     assert "no fleet runs" in run_cli(tmp_path, "down").stderr
-    assert [path.name for path in state_of(fleet).iterdir()] == ["logs"], "what a killed one left is removed"
+    assert [path.name for path in state_of(fleet).iterdir()] == ["logs"], "what the killed fleet left is removed"
 
 
 def test_nobody_else_may_write_there_whatever_the_umask(tmp_path):
@@ -158,7 +158,7 @@ def test_what_is_swept_away_is_made_again_and_every_verb_works(tmp_path, sweep):
     with running(tmp_path) as fleet:
         sweep(state_of(fleet))
         until_reachable(tmp_path)
-        until_whole(fleet)  # for which its gateway is asked as well
+        until_whole(fleet)  # the status includes the gateway's answer
         name = fleet.replicas("embedder")[0]["id"]
         assert run_cli(tmp_path, "drain", name, "--force").returncode == 0
         assert run_cli(tmp_path, "undrain", name).returncode == 0
@@ -225,7 +225,7 @@ def test_a_fleet_that_is_starting_is_seen_and_stopped(tmp_path):
     assert not (tmp_path / ".embedfleet").exists()
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 @pytest.mark.parametrize("mode", [0o755, 0o700])
 def test_who_may_not_ask_is_told_whom_to_ask(mode):
     with tempfile.TemporaryDirectory(dir="/tmp") as made:
@@ -283,7 +283,7 @@ def test_who_ends_the_wait_for_a_detached_fleet_ends_the_fleet(tmp_path, number)
     (port,) = free_ports(1)
     (tmp_path / "fleet.toml").write_text(PLAN.format(port=port, url="http://127.0.0.1:9"))  # it never serves
 
-    def hear() -> None:  # whoever runs the tests in the background has some ignored
+    def hear() -> None:  # a shell ignores some of them in its background jobs
         for each in (signal.SIGINT, signal.SIGHUP):
             signal.signal(each, signal.SIG_DFL)
 

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def inside() -> Iterator[list[str]]:
-    """What a command line begins with, to run in a group of one core and a gigabyte."""
+    """First words of a command line that runs in a control group with 0.9 cores and a gigabyte."""
     with contextlib.ExitStack() as stack:
         try:
             enter = stack.enter_context(group(cores=0.9, memory_bytes=MEMORY_BYTES))

@@ -31,7 +31,7 @@ def workers(pid: int) -> list[int]:
 
 
 def until_replaced(running: Fleet, pid: int) -> dict[str, Any]:
-    """Wait until a process has ended and all replicas serve; the service's status."""
+    """Wait until a process has ended and all replicas serve; return the service's status."""
     while True:
         status = running.status
         (service,) = status["services"]
@@ -43,7 +43,7 @@ def until_replaced(running: Fleet, pid: int) -> dict[str, Any]:
 
 @contextmanager
 def asked(running: Fleet, text: str = "text", clients: int = 4) -> Iterator[list[int]]:
-    """Run clients during the block; statuses of their answers."""
+    """Run clients during the block; yield the statuses of their answers."""
     statuses: list[int] = []
     over = threading.Event()
 

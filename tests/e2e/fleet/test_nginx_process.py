@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.slow, needs_nginx]
 
 
 def verb(running: Fleet) -> int:
-    """Process id of the child that `up` has started and that supervises nginx."""
+    """Return the process id of the verb `nginx`, which `up` has started and which supervises nginx."""
     pid: int = running.status["services"][0]["gateway"]["pid"]
     return pid
 

@@ -27,7 +27,7 @@ RAW = b"POST /embed HTTP/1.1\r\nhost: h\r\ncontent-type: application/json\r\ncon
 
 
 def gateway(running: Fleet) -> int:
-    """Process id of the gateway, once there is one."""
+    """Return the process id of the gateway, once there is one."""
     while not (pid := running.status["services"][0]["gateway"]["pid"]):
         assert running.process.poll() is None
     return pid
@@ -149,7 +149,7 @@ def test_settings_of_gateways_are_taken_on(tmp_path):
         assert running.embedder.post("/embed", {"inputs": ["a"] * 4}).status == 200
         assert running.embedder.post("/embed", {"inputs": ["a"] * 5}).status == 422
         os.kill(gateway(running), signal.SIGKILL)
-        assert running.embedder.post("/embed", {"inputs": ["a"] * 5}).status == 422, "what is restarted has them too"
+        assert running.embedder.post("/embed", {"inputs": ["a"] * 5}).status == 422, "a restarted gateway has them too"
 
 
 @pytest.mark.parametrize(

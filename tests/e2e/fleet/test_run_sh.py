@@ -1,4 +1,4 @@
-"""run.sh, with an empty lock and a stand-in for the package: what it installs and when, and what it then executes."""
+"""run.sh installs what is needed, and then executes `up`; the lock is empty, and a stand-in replaces the package."""
 
 import os
 import subprocess
@@ -46,7 +46,7 @@ def test_what_drives_containers_is_installed_where_the_settings_need_it(clone, n
     assert (clone.venv / "stamp-docker").exists() is wanted
     clone.change_lock()
     assert clone.run(NEEDS="0").returncode == 0
-    assert (clone.venv / "stamp-docker").exists() is wanted, "a later environment has it as well"
+    assert (clone.venv / "stamp-docker").exists() is wanted, "a later environment has them as well"
 
 
 def test_what_was_left_half_done_and_what_is_of_another_lock_is_made_anew(clone):
@@ -78,7 +78,7 @@ def test_what_was_compiled_of_this_source_is_run_and_of_another_is_not(clone):
     assert clone.becomes(command, "status")
     assert clone.becomes(after, "up")
     assert "the source has changed since scripts/compile" in after.stderr
-    assert compiled.exists(), "a fleet that runs may have it"
+    assert compiled.exists(), "a running fleet may use it"
 
 
 def test_what_compiling_needs_is_named(clone):

@@ -52,7 +52,7 @@ def test_a_fleet_goes_on_when_nobody_reads_what_it_says(tmp_path):
             async with asyncio.timeout(LIMIT_S):
                 await asyncio.to_thread(until_up, fleet)
                 pid = fleet.status["services"][0]["gateway"]["pid"]
-                os.kill(pid, signal.SIGKILL)  # of which there is a line in the log
+                os.kill(pid, signal.SIGKILL)  # the fleet logs this
                 await asyncio.to_thread(until_restarted, fleet, pid)
                 assert (await asyncio.to_thread(fleet.embedder.post, "/embed", {"inputs": "a"})).status == 200
                 process.send_signal(signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""Every verb asks the machine once, and doctor shows what up would start; the driver and the daemon are made up."""
+"""Every verb asks the machine once, and doctor shows what up would start; the driver and the daemon are fakes."""
 
 import json
 import os

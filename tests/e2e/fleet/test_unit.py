@@ -55,7 +55,7 @@ def install(folder: Path, units: Path, *flags: str, env: dict[str, str] | None =
 
 
 def read_back(units: Path) -> str:
-    """Properties of the unit as systemd reads them."""
+    """Return the unit's properties as systemd reads them."""
     done = subprocess.run(
         [SYSTEMD, "--test", "--system", "--log-target=console", "--no-pager"],
         env={"SYSTEMD_UNIT_PATH": str(units), "PATH": os.environ["PATH"]},
@@ -69,7 +69,7 @@ def read_back(units: Path) -> str:
 
 
 def command_line(dump: str) -> list[str]:
-    """The words of ExecStart, unescaped from systemd's C-style output and doubled dollars."""
+    """Return the words of ExecStart, without systemd's C-style escapes and doubled dollars."""
     line = re.findall(r"-> ExecStart:\n\s*Command Line: (.*)", dump)[0]
     words = re.findall(r'"(?:[^"\\]|\\.)*"|\S+', line)
     return [ast.literal_eval(word.replace("\\$\\$", "$")) if word[0] == '"' else word for word in words]

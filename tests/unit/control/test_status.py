@@ -1,4 +1,4 @@
-"""The status of a fleet is the same JSON as ever, and comes back from it as it was."""
+"""The status of a fleet has the same JSON as in earlier releases, and is read back from it unchanged."""
 
 import json
 
@@ -49,7 +49,7 @@ fleets = st.builds(
 def test_what_was_recorded_is_read_and_written_as_it_was(recorded):
     row = json.loads(recorded)
     written = FleetStatus.from_json(row).to_json()
-    assert json.dumps(written) == json.dumps(row), "not even the order of the keys has changed"
+    assert json.dumps(written) == json.dumps(row), "the order of the keys is the same too"
 
 
 def test_what_is_recorded_is_what_it_says():

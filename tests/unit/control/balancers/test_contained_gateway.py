@@ -1,4 +1,4 @@
-"""A gateway in a container is told its replicas through a folder, which keeps them for its next start."""
+"""A gateway in a container gets its replicas through a shared folder, which keeps them for its next start."""
 
 import asyncio
 import os
@@ -71,7 +71,7 @@ def test_what_it_cannot_be_told_now_it_finds_when_it_starts(folder):
         assert remembered(folder) == [{"id": "r0", "url": "http://r0:80", "drained": False}]
         assert await balancer.reports() == await reports_in(folder) == []
         await balancer.close()
-        assert await balancer.reports() == [], "nobody looks after it any more"
+        assert await balancer.reports() == [], "it is closed"
 
     asyncio.run(go())
 
@@ -101,7 +101,7 @@ def test_while_there_are_none_of_ours_those_go_on_that_served_before_us(folder):
 
 
 def test_what_cannot_be_written_down_is_told_later(folder):
-    """Otherwise the gateway would forget it at its next start."""
+    """The gateway gets nothing that its file lacks, because it would lose that at its next start."""
 
     async def go():
         balancer = ContainedGateway.open(folder, INSIDE)

@@ -1,4 +1,4 @@
-"""The folder of a gateway in a container works whatever lies in it, and keeps the replicas that were written last."""
+"""The folder of a gateway in a container works whatever it contains, and keeps the replicas that were written last."""
 
 import os
 from pathlib import Path

@@ -60,10 +60,10 @@ def test_a_drained_replica_gets_nothing_until_it_is_wanted_again():
             await made.balancer.publish(made.endpoints, {"r0"})
             assert (made.steered.serving, made.steered.resting) == (["r1"], {"r0": "drained by hand"})
             assert await made.states() == {"r0": "drained", "r1": "active"}
-            await made.balancer.publish(made.endpoints, {"r0"})  # as when a neighbour was started anew
+            await made.balancer.publish(made.endpoints, {"r0"})  # as after a restart of its neighbour
             assert made.steered.serving == ["r1"]
             await made.balancer.publish(made.endpoints, set())
-            assert made.steered.serving == ["r0", "r1"], "it has gone on proving itself"
+            assert made.steered.serving == ["r0", "r1"], "it was probed while it was drained"
             assert await made.states() == {"r0": "active", "r1": "active"}
 
     run(go)
@@ -90,7 +90,7 @@ def test_when_the_rest_fails_it_goes_on_without_the_drained_one():
             while set((await made.states()).values()) != {"drained", "ejected"}:
                 await asyncio.sleep(0)
             assert "r0" not in made.steered.serving
-            assert made.steered.serving, "whoever had it goes on, and may yet succeed"
+            assert made.steered.serving, "the former ones get requests, because some may succeed"
 
     run(go)
 
@@ -112,7 +112,7 @@ def test_the_last_one_that_moves_is_no_reason_to_send_to_nobody():
     async def go():
         async with watch(1) as made:
             await made.balancer.publish([Endpoint("r0", "http://127.0.0.1:1")], set())
-            assert made.steered.serving == ["r0"], "nginx knows the old address, and is left to it"
+            assert made.steered.serving == ["r0"], "nginx keeps the old address"
 
     run(go)
 

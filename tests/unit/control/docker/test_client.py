@@ -1,4 +1,4 @@
-"""Docker and Podman are told apart by their answers, and each is asked for GPUs in its own way."""
+"""Docker and Podman are distinguished by their answers, and each gets its own form of a request for GPUs."""
 
 import asyncio
 
@@ -68,7 +68,7 @@ def test_the_containerd_store_is_known():
 
 
 class Podman:
-    """Podman's Docker-compatible API for creating a container; it notes each request."""
+    """Podman's Docker-compatible API for creating a container; it records each request."""
 
     def __init__(self) -> None:
         self.created: list[dict] = []

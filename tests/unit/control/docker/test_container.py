@@ -37,7 +37,7 @@ LOADING = Container(
 @pytest.mark.parametrize(
     ("status", "restarts_before", "given_up"),
     [
-        ("running", 0, False),  # its third life may come up, and has no exit code
+        ("running", 0, False),  # its third run may succeed, and has no exit code yet
         ("restarting", 0, True),
         ("exited", 0, True),
         ("restarting", 1, False),
@@ -88,8 +88,8 @@ FOLDER = ContainerSpec("r-0", "s", "replica", model="/models/bge-m3", weights="a
     ("spec", "is_other"),
     [
         (FOLDER, False),
-        (replace(FOLDER, model="/elsewhere/bge-m3"), False),  # the same, moved
-        (replace(FOLDER, model="/models/bge-large"), True),  # by that name a replica tells its model
+        (replace(FOLDER, model="/elsewhere/bge-m3"), False),  # the same folder, moved
+        (replace(FOLDER, model="/models/bge-large"), True),  # a replica reports its model by that name
         (replace(FOLDER, weights="bb"), True),
         (replace(FOLDER, reading="pooling=mean"), True),
         (replace(FOLDER, image="another", gpu="GPU-1"), False),

@@ -1,4 +1,7 @@
-"""A fleet owns what has the id of its state folder, even after a move; not what a copy or another machine made."""
+"""A fleet owns what has the id of its state folder, even after the folder was moved.
+
+It does not own what a copy of the folder or another machine made.
+"""
 
 import os
 import shutil
@@ -57,7 +60,7 @@ def test_where_another_fleet_was_begun_since_the_moved_one_is_still_its_own(stat
     assert fleet(moved).owns(one.labels)
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="another user takes root")
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
 def test_what_another_user_hides_is_not_proven(state):
     one = fleet(state)
     copy = fleet(shutil.copytree(state, state.parent.with_name("copy")))
@@ -76,7 +79,9 @@ def test_one_that_has_lost_its_id_knows_what_was_made_here_and_on_this_machine(s
     assert again.id != one.id
     assert again.owns(one.labels)
     assert fleet(state, create=False).owns(one.labels)
-    assert not again.owns(one.labels | {LABEL_MACHINE: "another"}), "a daemon may serve two with the same paths"
+    assert not again.owns(one.labels | {LABEL_MACHINE: "another"}), (
+        "a daemon may serve two machines with the same paths"
+    )
 
 
 def test_what_a_former_version_made_goes_by_the_folder(state):

@@ -1,4 +1,4 @@
-"""An update that fails leaves what served before, and one that succeeds leaves nothing of it."""
+"""A failed update puts back the containers that served before, and a successful one removes them."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""An error of a disk is told with the room that is left and with what to do about it."""
+"""A disk error is reported with the free space and a hint."""
 
 import errno
 import os

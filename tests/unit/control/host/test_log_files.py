@@ -35,7 +35,7 @@ def test_a_file_over_its_limit_becomes_the_old_one_and_who_holds_it_open_goes_on
     os.write(held, b"new\n")
     os.close(held)
     assert journal.tail("a", 1) == ["new"]
-    assert journal.tail("a", 9) == ["0123456789", "new"], "where it has fewer, what it said before"
+    assert journal.tail("a", 9) == ["0123456789", "new"], "the previous file has the lines that are missing"
     assert (tmp_path / "a.log.1").read_bytes() == b"0123456789\n"
     assert journal.names() == ["a"]
 
@@ -101,7 +101,7 @@ def test_without_room_for_the_old_one_it_is_dropped_and_the_others_are_trimmed(t
 
 
 def test_a_child_that_cannot_be_logged_is_started_all_the_same(tmp_path, caplog):
-    (tmp_path / "logs").touch()  # no folder
+    (tmp_path / "logs").touch()  # a file, so it cannot hold logs
     journal = LogFiles(tmp_path / "logs")
     write(journal, "a", b"lost\n")
     journal.add("b", ["lost"])

@@ -10,7 +10,7 @@ import pytest
 from embedfleet.control.host.process_table import end_session, listens, processes
 
 WAITS = [sys.executable, "-c", "input()"]
-# Two children in the session of this program; it says their ids, and ends when its input does.
+# A program with two children in its session; it prints their ids, and ends when its input ends.
 PARENT = """
 import subprocess, sys
 waits = [sys.executable, "-c", "import signal; signal.pause()"]

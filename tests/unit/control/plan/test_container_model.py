@@ -1,4 +1,4 @@
-"""Containers are given a folder; a model that is none is refused before any container is made."""
+"""A container gets a model folder; a model that its image cannot serve is refused before any container is made."""
 
 import pytest
 

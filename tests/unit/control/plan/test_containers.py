@@ -111,7 +111,7 @@ def test_what_changes_the_vectors_of_a_model_is_part_of_what_a_replica_computes(
     ]
     assert computes[0] == computes[1]
     assert len(set(computes[1:])) == 5
-    assert "passage: " not in "".join(computes), "a label tells nobody a prompt"
+    assert "passage: " not in "".join(computes), "a label does not disclose a prompt"
 
 
 def test_on_gpus_the_fleet_is_the_scripts():

@@ -1,4 +1,4 @@
-"""nginx's configuration has every directive of the script, and additions with their reasons."""
+"""nginx's configuration has every directive of the replaced script, and a reason for each addition."""
 
 import re
 
@@ -82,7 +82,7 @@ def test_no_more_connections_are_promised_than_there_are_files_for(files):
 
 
 def test_with_nobody_to_send_to_all_are_down_and_not_missing():
-    """nginx takes no upstream without servers."""
+    """nginx refuses an upstream without servers."""
     site = Site("embedder", "u", "80", [], [("a:80", "drained by hand"), ("b:80", "ejected")])
     assert [words for words in directives(render_site(site)) if words[0] == "server" and len(words) > 1] == [
         ["server", "a:80", "down"],

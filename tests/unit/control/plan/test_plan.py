@@ -52,7 +52,7 @@ def test_what_a_container_cannot_be_given_is_refused(flags, message):
 
 
 def test_no_two_children_of_any_machine_have_one_name():
-    """The settings are checked for that first; the plan refuses what they let through."""
+    """The check of the settings finds this first; the plan refuses what that check misses."""
     flags = {"embedder__upstream": "x", "reranker__upstream": "x"}
     sound = load(None, {}, {"embedder.upstream": "x"})
     one, two = sound.services

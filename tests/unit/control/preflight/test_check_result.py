@@ -1,4 +1,4 @@
-"""A blocked check keeps the fleet from starting and is told with its hint; a warning does not."""
+"""A blocked check is reported with its hint and keeps the fleet from starting; a warning does not."""
 
 import pytest
 

@@ -54,7 +54,7 @@ def test_cores_are_told_with_the_limit_that_holds(machine, allowed, quota, expec
 
 
 def test_replicas_that_share_weights_need_them_once(tmp_path):
-    make_model(tmp_path / "m", 1000, 5000)  # of what is not the model, nothing is counted
+    make_model(tmp_path / "m", 1000, 5000)  # only the weights that the model uses are counted
     shared = {"embedder__model": "m", "embedder__replicas": "3", "reranker__enabled": "false"}
     assert needs(tmp_path, **shared) == {"embedder": (1000, 1, 3)}
     assert needs(tmp_path, **shared, embedder__packed_dir="") == {"embedder": (1000, 3, 3)}

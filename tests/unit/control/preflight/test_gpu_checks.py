@@ -1,4 +1,4 @@
-"""The driver, the GPUs and their memory are told before a container is given one."""
+"""The driver, the GPUs and their memory are checked before a container gets a GPU."""
 
 from dataclasses import replace
 

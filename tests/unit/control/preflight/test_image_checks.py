@@ -1,4 +1,4 @@
-"""An image is in the daemon, in a tar, or to be pulled; otherwise the fleet cannot start, and the check says how to."""
+"""An image is in the daemon or a tar, or may be pulled; otherwise the check blocks the start and says how to get it."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""A model folder tells the kind of its model, and so whether the model suits its service."""
+"""The files of a model folder show the kind of its model, and so whether the model suits its service."""
 
 import pytest
 
@@ -18,7 +18,7 @@ UNNAMED = {"architectures": ["BertModel"], "id2label": None}
     ("found", "wanted"),
     [
         (embedder(), Kind.EMBEDDER),
-        (embedder(head=1), Kind.EMBEDDER),  # it pools, whatever else lies in its weights
+        (embedder(head=1), Kind.EMBEDDER),  # it pools, whatever else its weights contain
         (embedder({"modules.json": None, "1_Pooling/config.json": None}), Kind.EMBEDDER),
         (ranker(), Kind.RERANKER),
         (ranker({"id2label": None}), Kind.RERANKER),  # its head has one row

@@ -60,7 +60,7 @@ def test_what_publishes_nothing_now_holds_nothing(changes):
     assert held_ports([one, other]) == {8001}
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="another user takes root")
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
 def test_a_port_that_only_the_daemon_may_bind_is_no_obstacle_unless_somebody_listens():
     (embedder,) = services(embedder__port="443", embedder__host="127.0.0.9")[:1]
     lowest = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text()

@@ -1,4 +1,4 @@
-"""A survey changes nothing, and a question without an answer leaves its fault beside the answers to the others."""
+"""A survey changes nothing, and keeps the error of what cannot be read beside everything else."""
 
 import pytest
 
@@ -28,7 +28,7 @@ def settings(tmp_path):
 
 
 class Ailing(FakeDaemon):
-    """A daemon that does not say what it is."""
+    """A daemon that cannot answer ``/info``."""
 
     def _answer(self, path, exchange, query):
         return (500, {"message": "out of order"}) if path == "/info" else super()._answer(path, exchange, query)

@@ -1,4 +1,4 @@
-"""The admin API tells what driver and gateway know, and obeys or refuses in words."""
+"""The admin API reports what driver and gateway know, and carries out an order or refuses it with a reason."""
 
 import orjson
 

@@ -1,4 +1,4 @@
-"""A child that dies or cannot be started is started again, and costs no other."""
+"""A child that dies or cannot be started is started again, without an effect on the others."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A child that gives up at its start stops the fleet, and the last error in its log is the error."""
+"""A child with an invalid configuration stops the fleet, which reports the last error in the child's log."""
 
 import pytest
 

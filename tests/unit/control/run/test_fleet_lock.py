@@ -31,7 +31,7 @@ state.release()
 
 
 def start(folder: Path, *words: str) -> subprocess.Popen[str]:
-    """A process that holds a folder's lock until its stdin ends, and publishes its address if it is given a word."""
+    """Start a process that holds a folder's lock until its stdin ends, and publishes its address if there is a word."""
     process = subprocess.Popen(
         [sys.executable, "-c", HOLD, str(folder), *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
@@ -56,7 +56,7 @@ def test_a_fleet_can_be_found_from_the_first_moment_and_leaves_nothing(tmp_path)
     assert state.read() is None
     state.acquire()
     own = identity_of(os.getpid())
-    assert FleetLock(state.folder).read() == FleetAddress(os.getpid(), "", own), "it starts"
+    assert FleetLock(state.folder).read() == FleetAddress(os.getpid(), "", own), "the fleet is starting"
     state.write()
     assert FleetLock(state.folder).read() == FleetAddress(os.getpid(), state.socket, own)
     assert state.run.path.stat().st_mode & 0o777 == 0o700
@@ -112,7 +112,7 @@ def test_a_killed_fleet_is_not_there_any_more_and_the_next_one_removes_what_it_l
 
 def test_what_a_killed_fleet_left_can_be_removed_without_another(holder, tmp_path):
     FleetLock(tmp_path / "s").clear()
-    assert (tmp_path / "s" / "run").is_dir(), "it runs"
+    assert (tmp_path / "s" / "run").is_dir(), "the fleet still runs"
     holder.kill()
     holder.wait()
     FleetLock(tmp_path / "s").clear()
@@ -221,7 +221,7 @@ def test_who_runs_makes_again_what_is_gone(tmp_path, harm):
     assert FleetLock(state.folder).read() == own
     assert state.mend() == []
     state.release()
-    assert state.mend() == [], "whoever has let go makes nothing"
+    assert state.mend() == [], "without the lock nothing is restored"
     assert not (state.folder / "lock").exists()
 
 
@@ -272,7 +272,7 @@ def test_no_process_is_told_to_stop_that_is_not_surely_the_fleet(holder, tmp_pat
         other.kill()
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else for a while")
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user for a while")
 def test_who_may_not_look_is_told_so_and_not_that_none_runs(tmp_path):
     folder = Path(tempfile.mkdtemp())
     folder.chmod(0o755)

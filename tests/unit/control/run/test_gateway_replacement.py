@@ -1,4 +1,4 @@
-"""Replacing a gateway loses nothing and changes nothing if it fails; the gateways are only admin sockets."""
+"""A gateway is replaced without a loss, and a failure changes nothing; these gateways are only admin sockets."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -47,14 +47,14 @@ def test_a_successor_is_told_the_replicas_before_it_accepts_and_the_former_one_r
             assert [member["id"] for member in second.members] == ["s-0", "s-1"]
             assert (second.orders, made.gateway.orders) == (["/listen"], ["/retire"])
             assert running(made) is not former
-            assert not former.told, "it has clients yet"
+            assert not former.told, "it still has clients"
             former.end(0)
             made.driver.running["s-0"].end(-9)
             await made.until(lambda: made.driver.count("s-0") == 2)
             await made.until(
                 lambda: [m["url"] for m in second.members] == [f"http://127.0.0.1:{p}" for p in made.ports]
             )
-            assert made.driver.count("s-gateway") == 2, "that the former one ended is no death"
+            assert made.driver.count("s-gateway") == 2, "the end of the former one does not count as a death"
 
     run(test)
 

@@ -1,4 +1,4 @@
-"""A supervisor replaces real processes that hang, in each way that a process can."""
+"""A supervisor replaces real processes that hang in different ways."""
 
 import asyncio
 import os

@@ -36,11 +36,11 @@ def test_answers_that_the_gateway_had_count(tmp_path):
     async def test() -> None:
         async with asking(tmp_path) as (gateway, check):
             tell(gateway, sent=5, requests=1)
-            with pytest.raises(TimedOut):  # nobody knows when it had those
+            with pytest.raises(TimedOut):  # those may be from before the first check
                 await check.run()
             tell(gateway, sent=9, requests=2)
             await check.run()
-            with pytest.raises(TimedOut):  # none since
+            with pytest.raises(TimedOut):  # no answers since
                 await check.run()
 
     asyncio.run(test())

@@ -1,4 +1,4 @@
-"""A start is over once every replica serves, or once one never will."""
+"""A start is over once every replica serves, or once it is certain that one never will."""
 
 import asyncio
 

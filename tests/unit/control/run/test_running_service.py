@@ -1,4 +1,4 @@
-"""A balancer is told its replicas, again if need be, and an update replaces them one at a time."""
+"""A balancer gets its replicas, again after each change or failure, and an update replaces them one at a time."""
 
 from tests.services.supervisor import found, run, serving, world
 
@@ -41,7 +41,7 @@ def test_an_operators_word_reaches_what_starts_replicas_too(tmp_path):
         async with serving(tmp_path) as made:
             assert made.driver.new_models == []
             await made.supervisor.allow_new_model()
-            assert set(made.driver.new_models) == {"s"}, "one that comes back may have another folder"
+            assert set(made.driver.new_models) == {"s"}, "a restarted replica may find another model in its folder"
             assert made.gateway.new_models == 1
 
     run(test)

@@ -1,4 +1,4 @@
-"""The supervisor ends children in order, and replaces what ran before."""
+"""The supervisor ends children in order, and replaces those that ran before."""
 
 from tests.services.supervisor import found, run, serving, world
 

@@ -17,7 +17,7 @@ from tests.services.tei_folders import AMPERE, EMBEDDER
 
 @pytest.fixture
 def folder(tmp_path):
-    """As sentence-transformers 6 saves it, with more in it."""
+    """A model folder as sentence-transformers 6 saves it, with additional files."""
     files = EMBEDDER | {"1_Pooling/config.json": {"embedding_dimension": 32, "pooling_mode": "mean"}}
     files |= {
         "sentence_bert_config.json": {"x": 1},
@@ -40,7 +40,7 @@ def assembled(folder: Path):
 
 
 def as_seen(folder: Path, above: Path, inside: Path) -> Path:
-    """The folder as a container has it: what its links lead to is where it is mounted."""
+    """Build the folder as a container sees it: each link leads to the file that is mounted at its target."""
     assembly = assembled(folder)
     provide_assembly(above, assembly)
     shutil.copytree(above / assembly.key, inside, symlinks=True)
@@ -59,7 +59,7 @@ def test_tei_sees_every_file_and_needs_nothing_more(folder, tmp_path):
     seen = as_seen(folder, tmp_path / "tei", tmp_path / "seen")
     assert {path.relative_to(seen) for path in seen.rglob("*.json")} == {
         path.relative_to(folder) for path in folder.rglob("*.json")
-    } - {Path("onnx/x.json")}, "a folder that nothing changes is linked whole"
+    } - {Path("onnx/x.json")}, "a subfolder without changes is linked as a whole"
     assert (seen / "onnx/x.json").is_file()
     assert (seen / "model.safetensors").read_bytes() == blob.read_bytes()
     found = read_model_folder(seen)

@@ -87,7 +87,7 @@ def test_a_head_that_the_config_does_not_name_is_named():
         values, _ = written(ranker(changes), "config.json", replace(AMPERE, task="rerank"))
         assert values["architectures"] == ["BertForSequenceClassification"]
     unfit = judge(embedder(head=1), AMPERE)
-    assert unfit.serves_as_it_is, "an embedder, whatever else lies in its weights"
+    assert unfit.serves_as_it_is, "an embedder, whatever else its weights contain"
 
 
 def test_a_model_that_cannot_do_what_the_service_is_for_is_refused():

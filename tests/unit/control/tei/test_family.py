@@ -28,7 +28,7 @@ def test_every_family_has_a_model_here():
 @pytest.mark.parametrize("name", EMBEDDERS)
 def test_a_published_embedder_is_served_as_it_is_on_an_a100(name):
     verdict = judge(published(name), AMPERE)
-    if name == name_of("mpnet"):  # its 514 positions begin behind the padding, of which TEI knows nothing
+    if name == name_of("mpnet"):  # its 514 positions begin after the padding, which TEI ignores
         assert verdict.files.keys() == {"sentence_bert_config.json"}
     else:
         assert verdict.serves_as_it_is, str(verdict)
@@ -107,7 +107,7 @@ def test_gtes_second_class_without_labels_is_left_out():
 
 
 def test_the_defaults_are_those_of_transformers():
-    """A key that the library does not have, or has no value for, is TEI's own."""
+    """Keys that the library lacks, or has no value for, are left out: TEI alone defines them."""
     from transformers import AutoConfig
 
     own = {("qwen3", "eos_token_id"), ("deberta-v2", "pos_att_type")}

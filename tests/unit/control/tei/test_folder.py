@@ -1,4 +1,4 @@
-"""The verdict on a whole folder: each row was observed of TEI 1.9.3 or follows from its source."""
+"""The verdict on a whole folder: each row was observed in TEI 1.9.3 or follows from its source."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""How TEI's containers are told: the same wish, spelt for the release."""
+"""The flags of TEI's containers: the same settings, in the form that each release reads."""
 
 import pytest
 

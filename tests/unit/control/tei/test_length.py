@@ -1,4 +1,4 @@
-"""The greatest length of an input that TEI takes."""
+"""The maximum input length, in the file that TEI reads."""
 
 import pytest
 

@@ -60,7 +60,7 @@ def test_a_bert_without_pooling_is_not_taken_for_cls():
     bare = embedder({POOLING: None, "modules.json": None})
     file, _, reason = refused(bare)
     assert (file, "TEI would use cls" in reason) == (POOLING, True)
-    assert served(bare, replace(AMPERE, pooling="mean")).serves_as_it_is, "a person's word is TEI's flag"
+    assert served(bare, replace(AMPERE, pooling="mean")).serves_as_it_is, "a pooling in the settings becomes TEI's flag"
 
 
 @pytest.mark.parametrize("pooling", ["max", "mean-sqrt-len-tokens", "weightedmean", "last-token", "splade"])

@@ -66,7 +66,7 @@ def test_a_cross_encoder_that_is_given_no_token_types_is_refused():
     names = {"tokenizer_config.json": {"model_input_names": ["input_ids", "attention_mask"]}}
     found = folder({**ranker().json, **names}, head=1)
     assert refused(found)[:2] == ("tokenizer_config.json", "model_input_names")
-    assert served(embedder(names)).serves_as_it_is, "of one text they are all the same"
+    assert served(embedder(names)).serves_as_it_is, "a single text has only one token type"
 
     backend = {"tokenizer_config.json": {"tokenizer_class": "TokenizersBackend"}}
     found = folder({**ranker().json, **backend}, head=1)

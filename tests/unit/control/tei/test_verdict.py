@@ -1,4 +1,4 @@
-"""What people are told of a verdict."""
+"""The text of a verdict, as users read it."""
 
 import pytest
 
@@ -11,7 +11,7 @@ from tests.services.tei_verdicts import LENGTH, NEW_POOLING, POOLING, PROMPTS, c
 
 
 def said(found, target=AMPERE):
-    """The lines of what is said of a folder."""
+    """Return the lines of the verdict on a folder."""
     return str(judge(found, target)).split("\n  - ")
 
 

@@ -1,4 +1,4 @@
-"""Which weights TEI reads."""
+"""The weights that TEI reads."""
 
 from dataclasses import replace
 from pathlib import Path
