@@ -48,7 +48,7 @@ def test_a_replica_that_hangs_is_replaced_and_then_its_balancer(site: Site, bala
     assert site.embedder.post("/embed", QUESTION).status == 200
 
 
-def test_what_somebody_paused_is_named_and_left_until_it_goes_on(site: Site):
+def test_a_paused_container_is_named_and_left_alone(site: Site):
     site.up(*ONE)
     container = site.client.containers.get(REPLICA)
     container.pause()
@@ -60,7 +60,7 @@ def test_what_somebody_paused_is_named_and_left_until_it_goes_on(site: Site):
     assert row(site, REPLICA)["restarts"] == 0
 
 
-def test_down_does_not_wait_for_those_that_hang_whoever_looks_after_them(site: Site):
+def test_down_does_not_wait_for_containers_that_hang_with_or_without_a_controller(site: Site):
     """Their grace period is longer than the test may take."""
     grace = ("--stop-grace-s", "3600")
     site.up(*ONE, *grace)

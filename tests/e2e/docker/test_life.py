@@ -37,7 +37,7 @@ def test_a_killed_controller_leaves_the_containers_serving_and_status_and_down_n
     assert "no fleet runs" in site.run("down").stderr
 
 
-def test_fewer_replicas_and_another_balancer_leave_nothing_over(site: Site):
+def test_fewer_replicas_and_another_balancer_leave_no_old_containers(site: Site):
     site.up(*ONE)
     site.kill_controller()
     site.up(*ONE, "--set", "embedder.replicas=1", "--set", "embedder.balancer=nginx")
@@ -112,7 +112,7 @@ def test_the_daemon_may_be_restarted_under_a_fleet(site: Site, daemon):
     assert site.embedder.post("/embed", QUESTION).status == 200
 
 
-def test_a_fleet_in_another_folder_is_left_alone_and_known_by_its_own_wherever_that_is(site: Site, tmp_path_factory):
+def test_another_folders_fleet_is_left_alone_and_a_moved_folder_keeps_its_fleet(site: Site, tmp_path_factory):
     site.up(*ONE)
     site.kill_controller()
     there, site.folder = site.folder, tmp_path_factory.mktemp("another")

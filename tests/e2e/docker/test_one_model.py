@@ -73,7 +73,7 @@ def freeze(site: Site, name: str) -> None:
     kill(site.client.containers.get(name).attrs["State"]["Pid"], signal.SIGSTOP)
 
 
-def test_another_folder_of_the_same_name_is_another_model_though_some_of_the_former_hang(site: Site, another: Path):
+def test_another_folder_of_the_same_name_is_another_model_even_if_replicas_hang(site: Site, another: Path):
     flags = (*ONE, "--set", "embedder.replicas=3")
     site.up(*flags)
     before, former = site.containers, round(vector(site), 3)
@@ -89,7 +89,7 @@ def test_another_folder_of_the_same_name_is_another_model_though_some_of_the_for
     assert all(after[NAME.format(number)] != before[NAME.format(number)] for number in range(3))
 
 
-def test_a_folder_that_holds_another_model_now_is_another_model(site: Site, another: Path):
+def test_a_folder_with_new_content_is_another_model(site: Site, another: Path):
     """The daemon restarts a dead replica with the present contents of its folder."""
     site.up(*ONE)
     before, former = site.containers, vector(site)
@@ -122,9 +122,7 @@ def _copied(folder: Path) -> Path:
     return shutil.copytree(folder, folder.with_name("copied"))
 
 
-def test_while_a_fleet_runs_a_replica_of_a_swapped_folder_is_kept_out_until_an_operator_means_it(
-    site: Site, another: Path
-):
+def test_a_replica_of_a_swapped_folder_is_kept_out_until_an_operator_allows_it(site: Site, another: Path):
     site.up(*ONE)
     # A request that a replica dies with is accused, and is not tried on the last serving replica. So the same text
     # might have to wait until both serve (docs/dispatching.md).

@@ -39,7 +39,7 @@ def test_a_client_that_has_connected_is_served_by_the_next_gateway_and_the_conta
     assert site.embedder.post("/embed", QUESTION).status == 200
 
 
-def test_under_load_only_what_was_on_its_way_is_lost(site: Site):
+def test_under_load_only_requests_under_way_are_lost(site: Site):
     site.up(*ONE)
 
     async def kill(clients: Clients, _number: int) -> None:

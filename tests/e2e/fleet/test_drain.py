@@ -43,7 +43,7 @@ def undrain(running: Fleet, number: int) -> None:
 
 
 @pytest.mark.parametrize("balancer", BALANCERS)
-def test_nobody_notices_that_a_replica_is_drained_and_undrained(tmp_path, balancer):
+def test_clients_notice_no_drain_or_undrain(tmp_path, balancer):
     with serving(tmp_path, balancer) as (running, made), traffic(running.embedder.port, keeping=0) as wait_for:
         made[1].seen.clear()  # remove the requests that measured its speed when it joined
         until_seen(made[1], 0, wait_for)
@@ -60,7 +60,7 @@ def test_nobody_notices_that_a_replica_is_drained_and_undrained(tmp_path, balanc
     assert set(seen) == {"200"}, "a client noticed"
 
 
-def test_drain_waits_for_what_the_replica_has(tmp_path):
+def test_drain_waits_for_the_replicas_requests(tmp_path):
     """Without hedging, which would send the held requests to another replica too."""
     with serving(tmp_path, "gateway", hedge="false") as (running, made), ThreadPoolExecutor(8) as pool:
         for replica in made:
@@ -83,7 +83,7 @@ def test_drain_waits_for_what_the_replica_has(tmp_path):
         waiting.result(LIMIT_S)
 
 
-def test_it_stays_drained_when_the_gateway_dies(tmp_path):
+def test_a_replica_stays_drained_when_the_gateway_dies(tmp_path):
     with serving(tmp_path, "gateway") as (running, made):
         drain(running, 1)
         os.kill(running.status["services"][0]["gateway"]["pid"], signal.SIGKILL)
@@ -97,7 +97,7 @@ def test_it_stays_drained_when_the_gateway_dies(tmp_path):
 
 
 @needs_nginx
-def test_the_last_one_is_kept_unless_it_is_forced(tmp_path):
+def test_the_last_replica_is_drained_only_by_force(tmp_path):
     with serving(tmp_path, "nginx") as (running, _):
         unknown = run_cli(tmp_path, "drain", "nobody")
         assert unknown.returncode == 2

@@ -195,7 +195,7 @@ def test_an_interrupted_detach_leaves_nothing_running(tmp_path):
     assert run_cli(tmp_path, "status").returncode == 3
 
 
-def test_a_gateway_that_hangs_is_not_taken_for_no_fleet(tmp_path):
+def test_status_with_a_gateway_that_hangs_reports_the_fleet(tmp_path):
     with fleet(tmp_path) as running:
         pid = running.status["services"][0]["gateway"]["pid"]
         os.kill(pid, signal.SIGSTOP)
@@ -229,7 +229,7 @@ def test_a_model_that_cannot_be_served_stops_up_with_its_reason(tmp_path):
     assert run_cli(tmp_path, "status").returncode == 3
 
 
-def test_a_deep_folder_is_no_trouble(tmp_path):
+def test_a_fleet_runs_in_a_deep_folder(tmp_path):
     deep = tmp_path / ("d" * 100) / ("e" * 100)
     deep.mkdir(parents=True)
     ports = free_ports(2)

@@ -77,7 +77,7 @@ def test_readiness_is_not_lost_while_a_killed_gateway_is_started_again(running):
     assert (answer.status, answer.body) == (200, b"")
 
 
-def test_a_gateway_that_is_killed_costs_only_what_was_on_its_way_by_it(running):
+def test_a_killed_gateway_loses_only_its_requests_under_way(running):
     """Four clients keep their connections, so at most eight requests are lost and none refused."""
     with traffic(
         running.embedder.port, failures=(ConnectionResetError, BrokenPipeError, RemoteDisconnected)
@@ -89,7 +89,7 @@ def test_a_gateway_that_is_killed_costs_only_what_was_on_its_way_by_it(running):
     assert lost <= 8, seen
 
 
-def test_nobody_notices_reloads(running):
+def test_clients_notice_no_reload(running):
     with traffic(running.embedder.port) as wait_for:
         pids = [gateway(running)]
         for _ in range(5):
@@ -140,7 +140,7 @@ def write_settings(folder: Path, **values: object) -> None:
     (folder / "fleet.toml").write_text("\n".join(["[services.embedder]", *lines]))
 
 
-def test_settings_of_gateways_are_taken_on(tmp_path):
+def test_a_reload_applies_settings_of_gateways(tmp_path):
     write_settings(tmp_path, max_request_texts=3)
     with serving(tmp_path, "gateway") as (running, _):
         assert running.embedder.post("/embed", {"inputs": ["a"] * 4}).status == 422
@@ -172,7 +172,7 @@ def test_other_settings_are_refused_and_nothing_changes(running, values, said):
     assert running.embedder.post("/embed", {"inputs": "a"}).status == 200
 
 
-def test_settings_by_flag_are_refused_and_where_they_are_is_not(running):
+def test_reload_refuses_flags_except_those_that_locate_the_fleet(running):
     before = gateway(running)
     result = run_cli(running.folder, "reload", "--set", "embedder.max_request_texts=5", "--log-level", "debug")
     assert result.returncode == 2
@@ -190,7 +190,7 @@ def test_the_doctor_knows_the_fleets_own_port(running):
     assert [(check["state"], check["message"]) for check in checks if check["id"] == "ports"] == [("ok", port)]
 
 
-def test_new_code_is_taken_on(tmp_path):
+def test_a_reload_runs_new_code(tmp_path):
     source = tmp_path / "source"
     shutil.copytree(
         Path(embedfleet.__file__).parent, source / "embedfleet", ignore=shutil.ignore_patterns("__pycache__")

@@ -38,7 +38,7 @@ def until_restarted(fleet, pid):
 
 
 @pytest.mark.slow
-def test_a_fleet_goes_on_when_nobody_reads_what_it_says(tmp_path):
+def test_a_fleet_keeps_running_when_its_output_is_not_read(tmp_path):
     pipe = Pipe()
     pipe.fill()
 

@@ -54,7 +54,7 @@ async def watch(count: int = 2, interval_s: float = 0.01) -> AsyncIterator[Watch
             await replica.kill()
 
 
-def test_a_drained_replica_gets_nothing_until_it_is_wanted_again():
+def test_a_drained_replica_gets_no_requests_until_it_is_undrained():
     async def go():
         async with watch() as made:
             await made.balancer.publish(made.endpoints, {"r0"})
@@ -69,7 +69,7 @@ def test_a_drained_replica_gets_nothing_until_it_is_wanted_again():
     run(go)
 
 
-def test_whoever_cannot_be_asked_for_want_of_files_goes_on_serving(caplog):
+def test_a_replica_that_cannot_be_probed_without_open_files_keeps_serving(caplog):
     async def go():
         async with watch() as made:
             with no_files():
@@ -81,7 +81,7 @@ def test_whoever_cannot_be_asked_for_want_of_files_goes_on_serving(caplog):
     run(go)
 
 
-def test_when_the_rest_fails_it_goes_on_without_the_drained_one():
+def test_if_the_others_fail_the_drained_replica_still_gets_nothing():
     async def go():
         async with watch(3) as made:
             await made.balancer.publish(made.endpoints, {"r0"})
@@ -95,7 +95,7 @@ def test_when_the_rest_fails_it_goes_on_without_the_drained_one():
     run(go)
 
 
-def test_the_only_one_that_works_is_drained_all_the_same():
+def test_even_the_only_working_replica_can_be_drained():
     async def go():
         async with watch() as made:
             made.replicas[1].probe_mode = 424
@@ -108,7 +108,7 @@ def test_the_only_one_that_works_is_drained_all_the_same():
     run(go)
 
 
-def test_the_last_one_that_moves_is_no_reason_to_send_to_nobody():
+def test_if_the_last_replica_moves_nginx_keeps_its_old_address():
     async def go():
         async with watch(1) as made:
             await made.balancer.publish([Endpoint("r0", "http://127.0.0.1:1")], set())
@@ -117,7 +117,7 @@ def test_the_last_one_that_moves_is_no_reason_to_send_to_nobody():
     run(go)
 
 
-def test_of_two_that_join_together_and_differ_only_one_serves():
+def test_of_two_new_replicas_with_different_models_only_one_serves():
     async def go():
         made = [await FakeReplica(float(number)).start() for number in range(2)]
         made[1].info |= {"model_id": "/models/other"}
@@ -144,7 +144,7 @@ def test_of_two_that_join_together_and_differ_only_one_serves():
     run(go)
 
 
-def test_a_replica_that_comes_back_as_another_model_is_left_out_until_somebody_says_that_it_is_meant():
+def test_a_replica_that_returns_with_another_model_waits_for_permission():
     async def go():
         async with watch() as made:
             made.replicas[1].vector = [4.0, 3.0]
@@ -160,7 +160,7 @@ def test_a_replica_that_comes_back_as_another_model_is_left_out_until_somebody_s
     run(go)
 
 
-def test_behind_nginx_what_depends_on_the_batch_is_not_held_against_one_that_serves():
+def test_behind_nginx_a_serving_replica_is_not_ejected_for_effects_of_its_batch():
     async def go():
         sparse = {"model_type": {"embedding": {"pooling": "splade"}}}
         replica = FakeReplica()

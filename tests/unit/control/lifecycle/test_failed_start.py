@@ -29,13 +29,13 @@ set_aside = st.frozensets(st.sampled_from(NAMES))
 
 
 @given(fleets, set_aside)
-def test_nothing_goes_on_and_comes_back_under_one_name(records, aside):
+def test_no_name_is_both_removed_and_superseded(records, aside):
     decision = leftovers(records, aside)
     assert not decision.removed & decision.superseded
 
 
 @given(fleets, set_aside)
-def test_what_was_not_touched_stays(records, aside):
+def test_children_that_were_not_started_stay(records, aside):
     decision = leftovers(records, aside)
     untouched = {record.name for record in records if not record.was_started}
     assert not untouched & (decision.removed | decision.superseded)
@@ -43,7 +43,7 @@ def test_what_was_not_touched_stays(records, aside):
 
 
 @given(fleets, set_aside)
-def test_a_container_that_was_set_aside_goes_only_for_one_that_serves_the_same_model(records, aside):
+def test_a_former_container_is_removed_only_for_one_that_serves_the_same_model(records, aside):
     named = {record.name: record for record in records}
     for name in leftovers(records, aside).superseded:
         assert named[name].has_served
@@ -51,7 +51,7 @@ def test_a_container_that_was_set_aside_goes_only_for_one_that_serves_the_same_m
 
 
 @given(fleets, set_aside)
-def test_under_every_name_that_ran_before_something_is_left(records, aside):
+def test_a_container_is_left_under_every_name_that_ran_before(records, aside):
     """That is the former container, its replacement, or a container that was set aside."""
     decision = leftovers(records, aside)
     for record in records:
@@ -61,7 +61,7 @@ def test_under_every_name_that_ran_before_something_is_left(records, aside):
 
 
 @given(fleets, set_aside)
-def test_what_is_new_goes(records, aside):
+def test_new_containers_are_removed(records, aside):
     decision = leftovers(records, aside)
     assert {record.name for record in records if record.was_started and not record.was_found} <= decision.removed
 

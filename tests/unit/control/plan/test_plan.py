@@ -46,7 +46,7 @@ def test_a_balancer_in_a_container_cannot_reach_processes():
         ({"embedder__devices": "9"}, "there is no GPU 9"),
     ],
 )
-def test_what_a_container_cannot_be_given_is_refused(flags, message):
+def test_settings_that_a_container_cannot_serve_are_refused(flags, message):
     with pytest.raises(UsageError, match=message):
         docker_plan(**flags)
 

@@ -3,7 +3,7 @@
 from tests.services.supervisor import found, run, world
 
 
-def test_of_a_failed_update_only_what_serves_the_same_model_stays(tmp_path):
+def test_after_a_failed_update_only_replicas_of_the_same_model_stay(tmp_path):
     """A report about a replica that was replaced does not count for its successor."""
 
     async def test() -> None:
@@ -21,7 +21,7 @@ def test_of_a_failed_update_only_what_serves_the_same_model_stays(tmp_path):
     run(test)
 
 
-def test_a_successor_that_never_served_is_not_kept_for_what_it_replaced(tmp_path):
+def test_a_replacement_that_never_served_is_not_kept(tmp_path):
     async def test() -> None:
         async with world(tmp_path, replicas=1) as made:
             made.driver.found = found("s-0", is_stale=True)
