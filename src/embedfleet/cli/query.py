@@ -119,4 +119,4 @@ def _remedy(pid: int) -> str:
     activity = activity_of(pid) if pid else None
     if activity is not None and activity.is_stopped:
         return f"a signal has stopped it or one of its children: kill -CONT {pid}; children that run still serve"
-    return "`embedfleet down` tells it to stop" + (f"; kill -9 {pid} ends it" if pid else "")
+    return "`embedfleet down` stops it" + (f"; kill -9 {pid} ends it" if pid else "")

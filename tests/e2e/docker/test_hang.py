@@ -1,4 +1,4 @@
-"""Containers that hang are killed and replaced; one that somebody paused is left alone and named."""
+"""Containers that hang are killed and replaced; a paused one is named and left alone."""
 
 import os
 import signal

@@ -29,7 +29,7 @@ def test_a_client_that_has_connected_is_served_by_the_next_gateway_and_the_conta
     site.up(*ONE)
     before = site.client.containers.get(GATEWAY).attrs["State"]["StartedAt"]
     pid = worker(site)
-    os.kill(pid, signal.SIGSTOP)  # so that it accepts nobody
+    os.kill(pid, signal.SIGSTOP)  # so that it accepts no connection
     with socket.create_connection(("127.0.0.1", site.embedder.port), LIMIT_S) as client:
         client.sendall(RAW)
         os.kill(pid, signal.SIGKILL)

@@ -60,7 +60,7 @@ def running(tmp_path_factory) -> Iterator[Fleet]:
 
 def test_a_client_that_has_connected_to_a_gateway_that_dies_is_served_by_the_next(running):
     pid = gateway(running)
-    os.kill(pid, signal.SIGSTOP)  # so that it accepts neither
+    os.kill(pid, signal.SIGSTOP)  # so that it accepts neither connection
     with connected(running) as silent, connected(running) as asks:
         asks.sendall(RAW)
         os.kill(pid, signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""A fleet starts, is found and is stopped whatever the environment and the settings file say."""
+"""A fleet starts, is found and can be stopped with any environment and any settings file."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""A fleet goes on, restarts children and stops on request when the reader of its output has stopped."""
+"""A fleet keeps running, restarts children and stops on request although the reader of its output has stopped."""
 
 import asyncio
 import os

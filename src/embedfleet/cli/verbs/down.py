@@ -37,7 +37,7 @@ def command(**flags: Any) -> None:  # noqa: ANN401
 
 
 def _stop(lock: FleetLock, address: FleetAddress) -> bool:
-    """Tell the fleet to stop, by a signal if its API does not answer; return whether the API answered."""
+    """Stop the fleet, by a signal if its API does not answer; return whether the API answered."""
     try:
         ask(lock, "POST", "/stop")
     except FleetSilent as silent:

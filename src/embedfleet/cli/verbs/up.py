@@ -45,7 +45,7 @@ _EXAMPLES = {
     f"""'{{"query":"What is Deep Learning?","texts":["Deep Learning is not...","Deep learning is..."]}}' {_JSON}""",
 }
 _UP_LOG = "up"
-_NOT_OTHERS = 0o022  # added to the umask: nobody else may write the files that we read back
+_NOT_OTHERS = 0o022  # added to the umask: only the owner may write the files that are read back
 _NEEDS_DOCKER = 10  # exit code that run.sh knows
 
 

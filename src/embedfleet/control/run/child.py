@@ -33,7 +33,7 @@ class Child:
         last_end: Description of the end of its last run; empty if none has ended.
         start_fault: Reason why the last attempt to start it failed; empty if it succeeded.
         retired: Its former gateways, the oldest first, which still serve the clients that they have. The value says
-            whether one was told to end.
+            whether one has the order to end.
         successors: Number of successors ever started for it.
     """
 
@@ -90,7 +90,7 @@ class Child:
 
     @property
     def has_ended(self) -> bool:
-        """Whether it ended as it was told to, with all its former gateways."""
+        """Whether it has ended on order, with all its former gateways."""
         return self.observed.phase is Phase.STOPPED and not self.retired
 
     @property
@@ -118,7 +118,7 @@ class Child:
         )
 
     def phase_of(self, running: Running) -> Phase:
-        """Return the phase of a run of this child; a retired gateway is ready until it is told to end."""
+        """Return the phase of a run of this child; a retired gateway is ready until it gets the order to end."""
         if running in self.retired:
             return Phase.STOPPING if self.retired[running] else Phase.READY
         return self.observed.phase

@@ -14,7 +14,7 @@ from tests.unit.control.docker.test_images import save
 
 TEI = "ghcr.io/huggingface/text-embeddings-inference:cpu-1.9.3"
 OWN = "embedfleet:latest"
-SAME, OTHER = "a" * 64, "b" * 64  # the made-up daemon's images all have the first id
+SAME, OTHER = "a" * 64, "b" * 64  # all images of the fake daemon have the first id
 
 
 def checks(root, images: set[str], **flags: str):
