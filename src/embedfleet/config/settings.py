@@ -86,7 +86,9 @@ class GatewayOptions:
     split: bool = option(True, "split requests of many texts over several replicas")
     prefer_online: bool = option(True, "serve small requests and rerankings before bulk requests")
     reserve: bool = option(
-        True, "keep one replica in eight (at least one of two) free of bulk work while little of it waits"
+        True,
+        "keep one in eight replicas (rounded up; none of one) free of bulk work while there is online work and little bulk"
+        " work waits",
     )
     hedge: bool = option(True, "send the work of a silent replica to another one as well")
     sort_by_length: bool = option(False, "put texts of similar length into the same part, for replicas that pad")
