@@ -87,8 +87,8 @@ class GatewayOptions:
     prefer_online: bool = option(True, "serve small requests and rerankings before bulk requests")
     reserve: bool = option(
         True,
-        "keep one in eight replicas (rounded up; none of one) free of bulk work while there is online work and little bulk"
-        " work waits",
+        "keep one in eight replicas (rounded up; none of one) free of bulk work while there is online work and little"
+        " bulk work waits",
     )
     hedge: bool = option(True, "send the work of a silent replica to another one as well")
     sort_by_length: bool = option(False, "put texts of similar length into the same part, for replicas that pad")
