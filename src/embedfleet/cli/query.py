@@ -24,7 +24,7 @@ _OK, _REFUSED, _FAILED = 200, 409, 500
 
 
 def daemon(settings: Settings) -> Docker | None:
-    """Connect to the Docker daemon, which knows the containers of a fleet that has ended; None if there is none."""
+    """Connect to the Docker daemon, which knows the containers of a fleet that has ended; None if that fails."""
     if importlib.util.find_spec("docker") is None:
         return None
     try:

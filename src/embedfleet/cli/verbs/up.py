@@ -159,6 +159,7 @@ def _detach(settings: Settings, flags: tuple[str, ...]) -> None:
     """Run `up` with these flags in a session of its own, and wait until the fleet serves.
 
     Raises:
+        UsageError: A fleet runs already in this folder, or the folder cannot be written.
         FleetError: The fleet ended before it served.
     """
     state = FleetLock(settings.state_dir)

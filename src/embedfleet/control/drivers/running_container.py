@@ -119,7 +119,7 @@ class RunningContainer(Running):
                 self.ended.set_result(code)
 
     async def _watch(self) -> None:
-        """Poll until it has ended; a restart by the daemon counts as its end."""
+        """Poll until it has ended; once it was ready, a restart by the daemon counts as its end."""
         said = ""
         while not self.ended.done():
             try:

@@ -22,7 +22,8 @@ class Child:
     Attributes:
         observed: Its phase and history.
         running: Current run; None if there is none.
-        watchdog: Watchdog of the current or last run; None for a child that the fleet cannot restart.
+        watchdog: Watchdog of the current or last run; None before the first one, and for a child that the fleet cannot
+            restart.
         hung: Reason why the current run was killed as hung; empty if it was not.
         url: URL where it listens, or last listened; empty if it never has.
         found: Child that ran under its name before the fleet started; None if none did.
