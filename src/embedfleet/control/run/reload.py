@@ -16,7 +16,7 @@ from embedfleet.errors import UsageError
 
 log = logging.getLogger(__name__)
 
-_GATEWAYS_OWN = {"fleet.drain_s"}  # only gateways use it, as they do GatewayOptions
+_GATEWAYS_OWN = {"fleet.drain_s"}  # a new gateway reads it at its start, as it does GatewayOptions
 _READY_S = 60.0  # longest wait until a new gateway serves
 
 
