@@ -69,7 +69,7 @@ _NUMBERS = {Output.CLASSES, Output.LEXICAL}  # compared number by number, not as
 class Int8Deviation:
     """Distance of one output from float32, over all its rows.
 
-    Distances are cosine distances of rows; for scores and weights, differences of single numbers.
+    Distances are cosine distances of rows; for scores and for bge-m3's lexical weights, differences of single numbers.
 
     Attributes:
         output: Output of the model; for token states, the embeddings made of them are compared.
@@ -101,7 +101,7 @@ def deviations_of(exact: Rows, found: Rows) -> tuple[Int8Deviation, ...]:
 
 
 class SampleTexts:
-    """The sample texts as a model reads them, without those for which its tokenizer has no tokens.
+    """The sample texts as a model reads them, without those that its tokenizer refuses or has no tokens for.
 
     Args:
         spec: Model that computes them.
