@@ -66,7 +66,10 @@ class Cache:
 
 
 def _is_cacheable(outputs: tuple[Output, ...], encoded: Encoded) -> bool:
-    """Whether an output may be kept; token states, which are large for the time they save, and probes' outputs may not."""
+    """Whether an output may be kept.
+
+    Token states may not, since they are large for the time that they save, and neither may outputs for probes.
+    """
     return not _LARGE.intersection(outputs) and len(encoded.ids) > _SHORT_TOKENS
 
 

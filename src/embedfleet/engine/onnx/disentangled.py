@@ -42,7 +42,10 @@ class OnnxDisentangled:
         )
 
     def _by_tile(self, grids: Sequence[str]) -> str:
-        """Attention of one run in tiles: as many short sequences as fill a block of queries, or one block of a long one."""
+        """Attention of one run in tiles.
+
+        A tile is as many short sequences as fit into a block of queries, or one block of a long sequence.
+        """
         graph, whole = self._graph, self._graph.whole
         count, length = (graph.add("Shape", grids[0], start=axis, end=axis + 1) for axis in (0, 1))
         block = whole(TILE)

@@ -139,7 +139,7 @@ def _options() -> onnxruntime.SessionOptions:
     # have many sizes, and the allocator keeps more memory.
     options.enable_mem_pattern = False
     if not has_int8(read_cpu_flags()):
-        # Here products of signed and unsigned bytes overflow unless the runtime makes all bytes unsigned.
+        # On such a processor, products of signed and unsigned bytes overflow unless the runtime makes all unsigned.
         options.add_session_config_entry("session.x64quantprecision", "1")
     # Log fatal events only: errors reach us as exceptions, and the runtime writes to stderr, where a worker may block.
     options.log_severity_level = 4

@@ -235,7 +235,10 @@ class TorchOps(Ops[Values]):
         return _mix((query[:, :, begin:end], key[:, :, low:high], value[:, :, low:high]), attention, bias)
 
     def _disentangled(self, parts: Sequence[Values], attention: Attention, bias: Disentangled) -> Values:
-        """Attention in tiles: as many short sequences as fill a tile of queries, or one tile of a long one."""
+        """Attention in tiles.
+
+        A tile is as many short sequences as fit into its number of queries, or some queries of a long sequence.
+        """
         count, _, length, _ = parts[0].shape
         buckets = self._once(("buckets", bias.span, bias.exact, bias.farthest), lambda: self._whole(bias.rows()))
         tile = TILE if self._weights.device.type == "cpu" else _DEVICE_TILE
