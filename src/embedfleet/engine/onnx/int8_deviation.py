@@ -139,7 +139,7 @@ def _error(output: Output, exact: Sequence[Floats], found: Sequence[Floats]) -> 
     lost = sum(not np.isfinite(rows).all() for rows in found)
     if lost:
         raise ModelError(
-            f"in int8 {_NAMES[output]} of {lost} of {len(found)} texts are not finite",
+            f"in int8, {lost} of {len(found)} texts have {_NAMES[output]} that are not finite",
             "set precision to float32; if float32 is refused too, the weights are damaged: copy or download them again",
         )
     pairs = zip(exact, found, strict=True)

@@ -43,7 +43,7 @@ class OnnxSession:
             place: Path of the model, for error messages.
             save_to: File for the graph that the runtime has optimized, for `of_file`; None for none. The tensors,
                 packed for the kernels, go to the file that `packed_weights` names. Before that, they are written to a
-                temporary file in the same folder, since each would exist three times in memory.
+                temporary file in the same folder; otherwise each would exist three times in memory.
 
         Raises:
             ModelError: A tensor cannot be read, or the runtime refuses the graph or cannot write it.
