@@ -251,7 +251,7 @@ class Operations:
         return (scores if request.raw_scores else (scores + np.float32(1)) / np.float32(2)), cost
 
     def _query_and_texts(self, request: RerankRequest) -> _ModelInputs:
-        """Make one input of the query and of each text; an empty text does not fail the others."""
+        """Make an input of the query and one of each text; an empty text does not fail the others."""
         inputs = [request.query, *request.texts]
         return _ModelInputs(inputs, request.truncation, self._default_prompt, "predict", uncounted=1, may_be_empty=True)
 

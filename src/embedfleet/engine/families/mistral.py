@@ -1,4 +1,4 @@
-"""Mistral (Jiang et al. 2023), as in e5-mistral: causal, with a sliding window if the config states one."""
+"""Mistral (Jiang et al. 2023), as in e5-mistral: causal, with a sliding window unless the config states null."""
 
 from dataclasses import replace
 from typing import ClassVar

@@ -83,7 +83,7 @@ def read_pickle_file(file: Path) -> dict[str, Tensor]:
     """Locate the tensors of a file, by name.
 
     Raises:
-        ModelError: The file is truncated, corrupt, in the old format, or holds anything other than tensors.
+        ModelError: The file is truncated, corrupt, in the old format, or names anything that tensors do not need.
     """
     check_file(file)
     try:
