@@ -8,7 +8,7 @@ when no batch waits. Requests that arrive at random rarely fall into that time, 
 """
 
 _WAIT_SHARE = 0.1  # longest wait, as a share of the last pass's time
-_RETURN_SHARE = 0.5  # least measured share with which a batch waits
+_RETURN_SHARE = 0.5  # a batch waits only if the measured share is at least this
 _WEIGHT = 0.2  # weight of the last pass in the running mean of the measured share
 
 

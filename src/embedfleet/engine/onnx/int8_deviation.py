@@ -110,7 +110,7 @@ class SampleTexts:
     def __init__(self, spec: ModelSpec) -> None:
         self._encoded = list(_encode(spec))
         self._outputs = outputs_of(spec)
-        self._vectors = EmbeddingPooler(spec) if spec.kind == "embedding" else None
+        self._pooler = EmbeddingPooler(spec) if spec.kind == "embedding" else None
 
     def rows(self, forward: Forward) -> Rows:
         """Compute every text alone with ``forward``."""
@@ -122,8 +122,8 @@ class SampleTexts:
 
     def _as_sent(self, output: Output, rows: Floats) -> Floats:
         """The values that a client receives for one text."""
-        if output is Output.STATES and self._vectors is not None:
-            return self._vectors(rows)[None]
+        if output is Output.STATES and self._pooler is not None:
+            return self._pooler(rows)[None]
         return probabilities(rows[0]) if output is Output.CLASSES else rows
 
 
