@@ -84,7 +84,10 @@ def _options() -> argparse.Namespace:
         f" with --before {', '.join(cell.name for cell in cells.PAIRED)}"
     )
     parser.add_argument("--cells", nargs="+", choices=known, metavar="CELL", help=cells_help)
-    for name, has in (("infinity", "infinity-emb"), ("sentence-transformers", "it, fastapi and uvicorn")):
+    for name, has in (
+        ("infinity", "infinity-emb"),
+        ("sentence-transformers", "sentence-transformers, fastapi and uvicorn"),
+    ):
         variable = f"{name.upper().replace('-', '_')}_VENV"
         parser.add_argument(
             f"--{name}",
