@@ -140,7 +140,12 @@ class ProcessWatch:
         held = None
         with suppress(Starved):
             held = await self._connect()
-        await asyncio.sleep(0)  # the loop can now report a connection that was closed before it was accepted
+        try:
+            await asyncio.sleep(0)  # the loop can now report a connection that was closed before it was accepted
+        except asyncio.CancelledError:
+            if held is not None:
+                held.close()
+            raise
         if held is None or not held.is_there or not self._held:
             if held is not None:  # no old connection is left, so the new one may lead to another process
                 held.close()

@@ -1,1 +1,1 @@
-"""Model folders as control sees them."""
+"""The model folders of a fleet, as control reads them: the kind of a folder and the digest of its weights."""
