@@ -3,8 +3,8 @@
 #   docker build -t embedfleet:latest .
 #   docker save -o tei-images/embedfleet.tar embedfleet:latest      # for a machine without a network
 #
-# BASE is any image with a shell and Python 3.11 or newer with pip. Where there is no package index, put the wheels of
-# requirements.lock into wheels/ first: pip download --no-deps -r requirements.lock -d wheels
+# BASE is any image with a shell and Python 3.11 or newer with pip. Where there is no package index, first put the wheels
+# of requirements.lock for the Python of BASE into wheels/ (docs/operating.md).
 ARG BASE=python:3.12-slim
 FROM ${BASE} AS packages
 COPY requirements.lock wheels*/*.whl /wheels/

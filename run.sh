@@ -1,10 +1,11 @@
 #!/bin/sh
 # ./run.sh [GPU_TYPE] [flags of `embedfleet up`]: installs into .venv once, then serves embeddings on :8001 and
-# reranking on :8002. A second run starts at once and needs no network.
+# reranking on :8002. A second run starts at once and needs no network. pip's settings apply to the installation, so it
+# also works from a folder of wheels (docs/operating.md).
 #
 # .venv is a link to the current environment, .venv-run-NUMBER. A new environment is made beside it, and the link is
-# changed when the new one is complete, so that a working environment is never lost. Processes keep theirs
-# (cli/main.py locks its mark); a later run removes environments that no process keeps.
+# changed when the new one is complete, so that a working environment is never lost. Each process locks the mark of its
+# environment (cli/environment.py); a later run removes environments that no process has locked.
 set -eu
 root="$(dirname "$(readlink -f "$0")")"
 cd "$root"
@@ -35,7 +36,7 @@ lock() {
     [ -w .venv-lock ] || die "$root cannot be written" "run this as its owner"
     say "another run.sh installs here: waiting for it"
     "$python" -c 'import fcntl; fcntl.flock(9, fcntl.LOCK_EX)' 2> /dev/null || die "$root/.venv-lock cannot be locked" \
-        "is this folder on a file system that knows no locks?"
+        "is this folder on a file system without locks?"
 }
 
 unlock() { exec 9>&-; }
@@ -43,13 +44,14 @@ unlock() { exec 9>&-; }
 # Prints what still works after an installation failed.
 what_is_left() {
     [ ! -x "$venv/bin/embedfleet" ] ||
-        printf '%s' " What was installed before is as it was: $venv/bin/embedfleet up starts it"
+        printf '%s' "; what was installed before still works: $venv/bin/embedfleet up"
 }
 
 install_lock() {
     # The lock file is complete and pip checks the hash of each package; it resolves and builds nothing.
     "$1/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r "$2" ||
-        die "the packages of $2 could not be installed" "is there a network, or a package index?$(what_is_left)"
+        die "the packages of $2 could not be installed" \
+            "is there a network, or a package index? docs/operating.md says how to install without one$(what_is_left)"
 }
 
 install_docker() {
@@ -71,7 +73,7 @@ free_name() {
 }
 
 # Makes .venv a link to an environment, in one atomic step.
-put_in_force() {
+make_current() {
     printf '%s\n' "$root/$venv/bin/embedfleet" > "$1/$mark"
     mkdir -p "$1/bin"
     ln -sfn ../../scripts/start "$1/bin/embedfleet"
@@ -86,7 +88,7 @@ adopt() {
     earlier="$(free_name)"
     mv "$venv" "$earlier"
     point_to_source "$earlier"
-    put_in_force "$earlier"
+    make_current "$earlier"
 }
 
 # Makes an environment run the project from its folder.
@@ -107,7 +109,7 @@ build() {
     [ ! -e "$venv/stamp-docker" ] || install_docker "$made"
     point_to_source "$made"
     printf '%s' "$wanted" > "$made/stamp"
-    put_in_force "$made"
+    make_current "$made"
 }
 
 # Provides an environment that fits: an existing one, one that another run.sh made while we waited, or a new one.
@@ -120,7 +122,7 @@ settle() {
     adopt
     for each in "$venv" .venv-run-*; do
         if fits "$each"; then
-            [ "$each" = "$venv" ] || put_in_force "$each"
+            [ "$each" = "$venv" ] || make_current "$each"
             return
         fi
     done
@@ -135,20 +137,20 @@ others() {
     done
 }
 
-# Removes, under the lock, environments that no process keeps. It does not run right after the link has changed, because
-# a process that starts now may have read the link before.
+# Removes, under the lock, environments that no process has locked. It does not run right after the link has changed,
+# because a process that starts now may have read the link before.
 sweep() {
     # shellcheck disable=SC2046 # their names have no blanks
     "$python" -c '
 import fcntl, os, shutil, sys
-def is_kept(folder):
+def is_locked(folder):
     try:
         fcntl.flock(os.open(f"{folder}/{sys.argv[1]}", os.O_RDWR), fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         return not isinstance(error, FileNotFoundError)
     return False
 for folder in sys.argv[2:]:
-    if not is_kept(folder):
+    if not is_locked(folder):
         shutil.rmtree(folder, ignore_errors=True)
 ' "$mark" $(others) || say "an earlier environment could not be removed; it does no harm"
 }
@@ -184,7 +186,7 @@ if [ -e requirements-docker.lock ] && [ ! -e "$venv/stamp-docker" ] && needs_doc
     python="$venv/bin/python"
     lock
     if [ ! -e "$venv/stamp-docker" ]; then
-        say "installing what drives containers into $venv (once)"
+        say "installing the packages for containers into $venv (once)"
         install_docker "$venv"
     fi
     unlock

@@ -15,7 +15,8 @@ say() { printf '%s\n' "$*" >&2; }
     exit 2
 }
 
-# The tests use real programs: nginx, HAProxy, wrk, and a Docker daemon of their own. Installing them starts none.
+# The tests use real programs: nginx, HAProxy, wrk, and a Docker daemon of their own. No service starts when these are
+# installed (RUNLEVEL=1).
 needed="nginx haproxy wrk dockerd iptables ip cc"
 missing=""
 for program in $needed; do command -v "$program" > /dev/null || missing="$missing $program"; done

@@ -3,12 +3,14 @@
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
+import click
 import pytest
 
-from embedfleet.cli.main import VERBS
+from embedfleet.cli.main import VERBS, cli
 from embedfleet.config.settings import FleetOptions
 from embedfleet.control.host.gpu import FAMILIES
 from embedfleet.gateway.own_routes import METHODS
@@ -20,6 +22,37 @@ def test_the_reference_pages_are_fresh():
     command = [sys.executable, "-m", "scripts.docs", "--check"]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
     assert result.returncode == 0, result.stderr
+
+
+def commands(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[str, click.Command]]:
+    """Every verb and subcommand that help lists, with its words."""
+    if path:
+        yield " ".join(path), command
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            child = command.get_command(context, name)
+            if not child.hidden:
+                yield from commands(child, (*path, name))
+
+
+def test_the_command_line_page_has_the_flags_of_every_verb_and_subcommand():
+    page = (ROOT / "docs/reference/cli.md").read_text()
+    sections = dict(re.findall(r"^#+ ([^\n]*)\n\n```\n(.*?)^```", page, flags=re.MULTILINE | re.DOTALL))
+    assert list(sections) == [words for words, _ in commands(cli)]
+    assert {"config check", "service install", "render nginx"} <= sections.keys()
+    for words, command in commands(cli):
+        assert f"Usage: embedfleet {words} " in sections[words]
+        options = [one for one in command.params if isinstance(one, click.Option)]
+        absent = {flag for one in options if not one.hidden for flag in one.opts if flag not in sections[words]}
+        assert absent == set(), words
+        assert "  --help " in sections[words]
+
+
+def test_every_row_of_the_reference_is_one_line():
+    for page in (ROOT / "docs/reference").glob("*.md"):
+        broken = [line for line in page.read_text().splitlines() if line.startswith("|") and not line.endswith("|")]
+        assert broken == [], page.name
 
 
 def test_the_table_of_images_is_the_one_that_is_used():

@@ -1,16 +1,18 @@
 """``python -m bench.engine [--quick] [--infinity VENV] [--sentence-transformers VENV]``: the engine's speed and memory.
 
 The server has one core, the clients the other. The contestants serve all-MiniLM-L6-v2 in float32 with the same texts
-and take turns round by round. The last line is one JSON object; its ``ratios``:
+and take turns round by round. A cell is a number of clients and of texts per request. The last line is one JSON object;
+its ``ratios``:
 
-- ``of_sgemm_peak``, ``of_sgemm_peak_1024``: arithmetic on real tokens in one process over numpy's fastest product, for
-  MiniLM on mixed real texts and for a random model of width 1024 at 128 tokens (`bench.engine.peak`).
-- ``of_sgemm_peak_http``: the same over HTTP at the busiest cell, relative to all of the server's CPU time; the products
-  are measured on its core at intervals meanwhile.
+- ``of_sgemm_peak``, ``of_sgemm_peak_1024``: operations on real tokens per second of CPU time, in one process, over
+  those of numpy's fastest matrix product, for MiniLM on mixed real texts and for a random model of width 1024 at 128
+  tokens (`bench.engine.peak`).
+- ``of_sgemm_peak_http``: the same over HTTP at the busiest cell, by all of the server's CPU time; the products are
+  measured on its core at intervals meanwhile.
 - ``over_plain_ort``: tokens per second over a loop without HTTP in one process (`bench.engine.plain`), worst cell.
-- ``over_infinity``, ``over_sentence_transformers``: over a rival's tokens per second, worst cell of clients x texts.
-  ``..._mixed``: at 32 texts of mixed length. Null for a rival that is not installed.
-- ``two_over_one_process``: two engines on two cores over one engine on one core.
+- ``over_infinity``, ``over_sentence_transformers``: tokens per second over a rival's, worst cell; ``..._mixed``: at 32
+  texts of mixed length. Null for a rival that is not installed.
+- ``two_over_one_process``: tokens per second of two engines on two cores over those of one engine on one core.
 - ``second_replica_memory``: memory that a fleet's second engine adds, over the first one's, with weights already packed
   (`bench.engine.memory`); ``second_replica_memory_first_start``: the same if the first has just packed them.
 - ``load_s``: seconds from the start of MiniLM's process to its first answer.
@@ -18,8 +20,8 @@ and take turns round by round. The last line is one JSON object; its ``ratios``:
 The whole run also loads a folder of bge-m3's shape, 2.2 GB of random weights, and reports seconds and heap memory.
 Each contestant's vectors are compared with those of the plain loop before it is measured.
 
-With ``--before`` only ours is measured, in this version and in another checkout's. Each round starts both anew and asks
-them in turns: now, before, before, now; in the next round the other way round (`bench.measuring.paired`).
+With ``--before`` only our engine is measured: this version and that of another checkout. Each round starts both anew
+and asks them in turns: now, before, before, now; in the next round the other way round (`bench.measuring.paired`).
 """
 
 import argparse
@@ -77,10 +79,15 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--over-http", action="store_true", help="with --before: measure only over HTTP")
     known = [cell.name for cell in cells.WHOLE]
     cells_help = (
-        f"of the whole run, or with --before, {', '.join(cell.name for cell in cells.PAIRED)}; of {', '.join(known)}"
+        f"cells to measure, some of {', '.join(known)}; by default all,"
+        f" with --quick {', '.join(cell.name for cell in cells.QUICK)},"
+        f" with --before {', '.join(cell.name for cell in cells.PAIRED)}"
     )
     parser.add_argument("--cells", nargs="+", choices=known, metavar="CELL", help=cells_help)
-    for name, has in (("infinity", "infinity-emb"), ("sentence-transformers", "it, fastapi and uvicorn")):
+    for name, has in (
+        ("infinity", "infinity-emb"),
+        ("sentence-transformers", "sentence-transformers, fastapi and uvicorn"),
+    ):
         variable = f"{name.upper().replace('-', '_')}_VENV"
         parser.add_argument(
             f"--{name}",
@@ -93,8 +100,8 @@ def _options() -> argparse.Namespace:
     for venv in filter(None, (options.infinity, options.sentence_transformers)):
         if not Path(venv, "bin", "python").exists():
             missing(
-                f"{venv} is no virtual environment",
-                "make it: python3 -m venv VENV && VENV/bin/pip install what --help names",
+                f"{venv} is not a virtual environment",
+                "make one: python3 -m venv VENV, then VENV/bin/pip install the packages that --help names",
             )
     return options
 
@@ -107,7 +114,7 @@ def _cells(options: argparse.Namespace) -> Sequence[cells.Cell]:
 
 def _tell_both(options: argparse.Namespace) -> None:
     """Compare our engine with another version and report."""
-    from bench.engine import before  # noqa: PLC0415 - it is heavy
+    from bench.engine import before  # noqa: PLC0415 - slow to import
 
     rounds, seconds = (1, 0.5) if options.quick else (options.rounds or ROUNDS, 2.0)
     wanted = _cells(options)
@@ -116,8 +123,8 @@ def _tell_both(options: argparse.Namespace) -> None:
     report(**told(pairs), quick=options.quick)
 
 
-def _child(module: str, *arguments: str, core: int | None = None) -> Any:  # noqa: ANN401 - its JSON
-    """Run a module of the benchmark in a separate process; its JSON output."""
+def _child(module: str, *arguments: str, core: int | None = None) -> Any:  # noqa: ANN401 - JSON
+    """Run a module of the benchmark in a separate process; returns its JSON output."""
     pinned = [] if core is None else ["taskset", "-c", str(core)]
     command = [*pinned, sys.executable, "-m", module, *arguments]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)

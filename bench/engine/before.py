@@ -22,7 +22,7 @@ from bench.measuring.report import say
 from bench.measuring.versions import environment
 
 Paths = tuple[Path, Path]
-_PEAK = ("1.5", "2")  # arguments of `bench.engine.peak`, in seconds
+_PEAK = ("1.5", "2")  # arguments of `bench.engine.peak`: seconds of a round, and rounds
 
 
 def compare(
@@ -86,7 +86,7 @@ def _check(servers: dict[int, Server], texts: Texts) -> None:
 
 
 def _in_process(paths: Paths, number: int) -> Iterator[tuple[str, float, float]]:
-    """CPU time over the least time that the core's fastest product allows."""
+    """Measure CPU time over the least time that is possible at the rate of the core's fastest product."""
     shares: list[dict[str, float]] = [{}, {}]
     for turn in turns(number)[:2]:
         # Each version runs its own benchmark, because that calls into the engine.

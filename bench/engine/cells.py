@@ -31,7 +31,7 @@ class Cell:
 QUICK = (Cell(1, 1), Cell(16, 1), Cell(4, 32))
 WHOLE = (*(Cell(clients, texts) for texts in (1, 32) for clients in (1, 4, 16)), Cell(1, 32, mixed=True))
 PAIRED = (Cell(1, 1), Cell(16, 1), Cell(1, 32), Cell(1, 32, mixed=True))
-"""Cells short enough for many rounds: the largest other cell takes half a minute for one answer each."""
+"""Cells that are short enough for many rounds; in the largest other cell, one answer per client takes too long."""
 
 
 @dataclass(frozen=True, slots=True)

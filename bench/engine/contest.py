@@ -50,7 +50,7 @@ def of_peak(cell: cells.Cell, rounds: int, seconds: float) -> float:
 
 
 def two_over_one(rounds: int, seconds: float) -> float:
-    """Tokens per second of two engines over those of one; the client runs wherever there is room."""
+    """Tokens per second of two engines over those of one; the client is not bound to a core."""
     texts, ratios = Texts(), []
     with our_engine(0) as first, our_engine(1) as second:
         for _ in range(rounds):

@@ -145,6 +145,6 @@ def _answers(url: str, process: "subprocess.Popen[bytes]") -> bool:
         try:
             if asyncio.run(fetch(url, timeout_s=5)).status == 200:
                 return True
-        except Exception:  # noqa: BLE001 - whatever is wrong, it is not there yet
+        except Exception:  # noqa: BLE001 - any error means that it does not answer yet
             time.sleep(0.02)
     return False

@@ -1,14 +1,15 @@
 """``python -m bench.engine.memory MODEL ...``: load time and memory of a first and a second engine of each model.
 
 This runs in a separate process that imports nothing heavy: a page shared with the engines would count only in part as
-theirs. Memory is from the kernel's smaps_rollup. PSS divides a page by the processes that map it. Private_Dirty is what
-a process alone maps and has written: its heap, but not weights that are pages of a file. Other processes that map the
-same libraries lower the first engine's PSS and make the second one look more expensive: there should be none.
+theirs. Memory is from the kernel's smaps_rollup. PSS divides a page by the processes that map it. Private_Dirty counts
+the pages that only one process maps and that it has written: its heap, but not weights that are pages of a file. Other
+processes that map the same libraries lower the first engine's PSS and make the second one look more expensive, so there
+should be none.
 
 Memory is measured after the engines have worked and then been idle for some seconds.
 
-Replicas of a fleet map one copy of the packed weights (`engine.onnx.packed_model`). The first one to start makes it
-and keeps the memory of that on its heap; from the next start on all of them only map it.
+Replicas of a fleet map one copy of the packed weights (`engine.onnx.packed_model`). The first one to start makes it,
+and keeps on its heap the memory that this takes; from the next start on all of them only map it.
 """
 
 import json
@@ -41,12 +42,12 @@ class Engine:
     load_s: float
 
     def work(self) -> None:
-        """Let it work and then be idle."""
+        """Send it some texts, and then leave it idle for some seconds."""
         _embed(self.port, _TEXTS)
         time.sleep(_REST_S)
 
     def kilobytes(self, name: str) -> int:
-        """A line of its smaps_rollup, in KB."""
+        """The number in a line of its smaps_rollup, in KB."""
         lines = Path(f"/proc/{self.pid}/smaps_rollup").read_text().splitlines()
         return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
 

@@ -1,8 +1,8 @@
-"""``python -m bench.engine.peak SECONDS``: the engine's share of a core's sgemm peak, in one process.
+"""``python -m bench.engine.peak SECONDS ROUNDS``: the engine's share of a core's sgemm peak, in one process.
 
 The peak is the fastest of numpy's float32 products of the models' shapes, with one thread. The products and the engine
-take turns call by call, so that a machine that slows down affects both; each round gives a ratio. Times are CPU times
-of the process, which other processes on the core do not affect.
+take turns call by call, so that a machine that slows down affects both. Each round lasts for SECONDS of the engine's
+CPU time and gives a ratio. Times are CPU times of the process, which other processes on the core do not affect.
 """
 
 import asyncio
@@ -29,8 +29,8 @@ from embedfleet.engine.text.encoded import Encoded
 from embedfleet.metrics import TEI, Registry
 
 _SHAPES = ((512, 384, 1536), (512, 1536, 384), (512, 1024, 4096), (512, 4096, 1024), (1024, 1024, 1024))
-_TURN_S = 0.02  # one product
-_PAUSE_S = 0.15  # between two products, beside other work
+_TURN_S = 0.02  # seconds of a product's turn
+_PAUSE_S = 0.15  # seconds between two turns, which are left to the core's other work
 
 
 class Product:
@@ -62,7 +62,7 @@ def _products() -> list[Product]:
 
 
 class Sampling(threading.Thread):
-    """Products at intervals in a thread on one core, beside the core's other work, until the end of the block."""
+    """A thread that measures products on one core at intervals, beside the core's other work, until the block ends."""
 
     def __init__(self, core: int) -> None:
         super().__init__(name="peak")
@@ -94,7 +94,7 @@ class Sampling(threading.Thread):
 
 
 def mixed_texts(engine: Engine, shape: Shape) -> Callable[[], int]:
-    """Tokenize and embed real paragraphs, 32 at a time."""
+    """Make a function that tokenizes and embeds the next 32 real paragraphs, and returns its operations."""
     texts = paragraphs(192)
     place = 0
 
@@ -108,7 +108,7 @@ def mixed_texts(engine: Engine, shape: Shape) -> Callable[[], int]:
 
 
 def even_tokens(engine: Engine, shape: Shape, tokens: int) -> Callable[[], int]:
-    """Embed four different inputs with a given number of tokens."""
+    """Make a function that embeds four different inputs of ``tokens`` tokens, and returns its operations."""
     place = 0
 
     def embed() -> int:

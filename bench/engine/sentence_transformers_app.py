@@ -1,8 +1,8 @@
 """``python sentence_transformers_app.py FOLDER PORT``: a usual FastAPI app around sentence-transformers.
 
-Run by the contestant's own Python, which has sentence-transformers, fastapi and uvicorn; it imports nothing of ours.
-A plain function, so FastAPI runs it in a thread and requests may overlap; torch computes with as many threads as
-OMP_NUM_THREADS says. ``encode`` sorts the texts of a request by length and takes 32 at a time, by default.
+The contestant's own Python runs it, which has sentence-transformers, fastapi and uvicorn; it imports nothing of ours.
+``embed`` is not a coroutine, so FastAPI runs it in a thread, and requests may overlap; torch computes with as many
+threads as OMP_NUM_THREADS says. ``encode`` sorts the texts of a request by length and takes 32 at a time, by default.
 """
 
 import sys

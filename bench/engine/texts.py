@@ -12,7 +12,7 @@ _SHORTEST, _LONGEST = 5, 250  # tokens
 
 
 class Texts:
-    """Paragraphs and mixed texts, and the tokens that the model reads of each."""
+    """Paragraphs and mixed texts, and the number of tokens that the model reads of each."""
 
     def __init__(self) -> None:
         spec = read_model(builtin_model())

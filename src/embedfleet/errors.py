@@ -291,8 +291,8 @@ class WeightsChanged(Backend):
 
     def __init__(self, file: Path) -> None:
         super().__init__(
-            f"{file} was written to while it was mapped: the engine computes nothing more with it and ends;"
-            " its next start makes the file again"
+            f"{file} was written to while it was mapped: the engine cannot trust it any more and ends;"
+            " the next start makes the file again"
         )
 
 
@@ -351,7 +351,7 @@ class Unanswerable(BadGateway):
 
 
 class Unhealthy(ServingError):
-    """No replica serves; the reply carries Retry-After in whole seconds."""
+    """No replica serves, or the request cannot be sent again; the reply carries Retry-After in whole seconds."""
 
     status, error_type = 503, "Unhealthy"
 

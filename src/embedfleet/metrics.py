@@ -134,7 +134,7 @@ GATEWAY: tuple[Definition, ...] = (
     Definition(
         "embedfleet_chunk_tokens",
         "histogram",
-        "estimated tokens of a request or part that was sent after waiting",
+        "estimated tokens of a request or part that was sent after waiting, or to a second replica",
         (),
         _powers_of_two(20),
     ),
@@ -142,7 +142,9 @@ GATEWAY: tuple[Definition, ...] = (
         "embedfleet_retries_total", "counter", "chunks sent again, by the failure of the previous replica", ("reason",)
     ),
     Definition(
-        "embedfleet_hedges_total", "counter", "chunks also sent to a second replica because the first was silent"
+        "embedfleet_hedges_total",
+        "counter",
+        "chunks also sent to a second replica, or on a second connection, because the first was silent",
     ),
     Definition("embedfleet_repeated_tokens_total", "counter", "estimated tokens sent more than once"),
     Definition("embedfleet_shed_total", "counter", "requests refused by the gateway, by reason", ("reason",)),
@@ -150,7 +152,7 @@ GATEWAY: tuple[Definition, ...] = (
     Definition(
         "embedfleet_verdicts",
         "gauge",
-        "texts with a record: a replica died with them, or live replicas could not answer them",
+        "records of texts that a replica died with, or that live replicas could not answer",
     ),
     Definition(
         "embedfleet_trials_total",
@@ -267,7 +269,7 @@ class Metric:
         return child
 
     def forget(self, *labels: str) -> None:
-        """Drop the children whose first label values are these, as after a replica has left."""
+        """Drop the children whose first label values are these, for example after a replica has left."""
         for key in [key for key in self._children if key[: len(labels)] == labels]:
             del self._children[key]
 

@@ -13,7 +13,7 @@ class DriverPrograms:
     """The children that the check of a driver starts.
 
     Attributes:
-        serves: Child that listens, and ends with code 0 when it is told to stop.
+        serves: Child that listens, and ends with code 0 when it is asked to stop.
         also_serves: Another such child.
         deaf: Child that listens, and ignores a request to stop.
         fails: Child that ends with code 3 and never listens.

@@ -57,8 +57,9 @@ class ReplicaState(StrEnum):
 
     JOINING = "joining"  # listed, but has not inferred yet
     ACTIVE = "active"
-    SUSPECT = "suspect"  # late, without a sign of life; gets nothing new until it answers anything
-    DOUBTED = "doubted"  # may be another process, or failed several times; gets nothing new until it passes a probe
+    SUSPECT = "suspect"  # late, without a sign of life; gets nothing new until it gives any answer
+    # May be another process, gave an unusable answer, or failed several times; gets nothing new until a probe succeeds.
+    DOUBTED = "doubted"
     EJECTED = "ejected"  # failed; is probed until it may serve again
     DRAINING = "draining"  # finishes what it has
     DRAINED = "drained"  # has finished; kept out until an operator undrains it
@@ -120,7 +121,7 @@ class ReplicaReport:
     Attributes:
         endpoint: Name and address of the replica.
         state: State of the replica.
-        reason: Cause in words of a state other than active; empty if active.
+        reason: Cause, in words, of a state other than active; empty if the replica is active.
         load: Work of the replica; None behind nginx, which does not count it.
     """
 

@@ -42,7 +42,11 @@ class Respawner:
         self._command += ["--parent-pid", str(os.getpid())]
 
     async def run(self) -> int:
-        """Keep a gateway running until SIGTERM or SIGINT, then end it; return the exit code of the last gateway."""
+        """Keep a gateway running until SIGTERM or SIGINT, or until its configuration is invalid.
+
+        Returns:
+            Exit code of the last gateway; 0 if a signal came while none ran.
+        """
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)

@@ -24,7 +24,7 @@ _OK, _REFUSED, _FAILED = 200, 409, 500
 
 
 def daemon(settings: Settings) -> Docker | None:
-    """Connect to the Docker daemon, which knows the containers of a fleet that has ended; None if there is none."""
+    """Connect to the Docker daemon, which knows the containers of a fleet that has ended; None if that fails."""
     if importlib.util.find_spec("docker") is None:
         return None
     try:
@@ -48,8 +48,8 @@ def ask_status(lock: FleetLock) -> FleetStatus | None:
     """Ask a fleet for its status; None if no fleet runs.
 
     Raises:
-        FleetSilent: The fleet runs, and cannot be asked now.
-        FleetError: The fleet is of another version, and does not know the request.
+        FleetSilent: The fleet runs, but cannot be asked now.
+        FleetError: The fleet is another version, which does not know the request.
     """
     answer = ask(lock, "GET", "/status")
     return None if answer is None else FleetStatus.from_json(answer)
@@ -60,7 +60,7 @@ def ask(lock: FleetLock, method: str, path: str, timeout_s: float = _TIMEOUT_S) 
 
     Raises:
         UsageError: The fleet refuses.
-        FleetSilent: The fleet runs, and cannot be asked now.
+        FleetSilent: The fleet runs, but cannot be asked now.
         FleetError: The fleet fails to carry out the request, or does not know it.
     """
     deadline = time.monotonic() + _PATIENCE_S
@@ -118,5 +118,5 @@ def _remedy(pid: int) -> str:
     """Return the hint for a fleet that does not answer."""
     activity = activity_of(pid) if pid else None
     if activity is not None and activity.is_stopped:
-        return f"it, or a child of it, is stopped by a signal: kill -CONT {pid}; its children serve meanwhile"
-    return "`embedfleet down` tells it to stop" + (f", kill -9 {pid} ends it" if pid else "")
+        return f"a signal has stopped it or one of its children: kill -CONT {pid}; children that run still serve"
+    return "`embedfleet down` stops it" + (f"; kill -9 {pid} ends it" if pid else "")

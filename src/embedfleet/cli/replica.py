@@ -21,7 +21,7 @@ def order(lock: FleetLock, name: str, verb: str) -> None:
 
     Raises:
         UsageError: The fleet refuses.
-        FleetError: The fleet does not answer.
+        FleetError: The fleet does not answer, fails to carry out the order, or does not know it.
     """
     if ask(lock, "POST", f"/replicas/{quote(name, safe='')}/{verb}") is None:
         end_without_fleet(lock)
@@ -47,7 +47,9 @@ def until_state(lock: FleetLock, name: str, wanted: ReplicaState, timeout_s: flo
             return replica
         news = describe(replica)
         if time.monotonic() > deadline:
-            raise FleetError(f"after {timeout_s:g} s {name} is {news}", "see `embedfleet status`; the order stands")
+            raise FleetError(
+                f"after {timeout_s:g} s {name} is {news}", "see `embedfleet status`; the order remains in effect"
+            )
         if news != said:
             say(f"{name} is {news}")
             said = news

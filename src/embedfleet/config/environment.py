@@ -59,7 +59,7 @@ def sort_variables(env: Mapping[str, str], known: Collection[str]) -> Variables:
 
 
 def notes(variables: Variables, known: Collection[str]) -> tuple[str, ...]:
-    """Write one line for the user about each kind of variable that sets no option."""
+    """Write the lines for the user about variables that set no option: one for Kubernetes, one per unknown variable."""
     found = []
     if variables.services:
         names = ", ".join(variables.services[:3]) + (", …" if len(variables.services) > 3 else "")
@@ -83,7 +83,7 @@ def variable(key: str) -> str:
 
 
 def _is_of_a_service(name: str, text: str) -> bool:
-    """Whether Kubernetes set a variable; if it ends in just ``_PORT``, its value must be an address."""
+    """Whether a variable looks like one that Kubernetes sets; one that ends in just ``_PORT`` must hold an address."""
     found = _OF_A_SERVICE.fullmatch(name)
     return found is not None and (name != f"{found['service']}_PORT" or _ADDRESS.fullmatch(text) is not None)
 

@@ -50,7 +50,7 @@ def parse(content: bytes, name: str) -> tuple[dict[str, Any], list[Fault]]:
 
 
 def salvage(content: bytes) -> dict[str, Any]:
-    """Read ``[fleet]`` from a file that is not valid TOML, by keeping the lines that are valid alone."""
+    """Read ``[fleet]`` from a file that is not valid TOML, by keeping each line that is valid by itself."""
     found: dict[str, Any] = {}
     section = b""
     for line in content.removeprefix(codecs.BOM_UTF8).splitlines():

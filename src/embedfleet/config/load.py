@@ -136,7 +136,10 @@ class _Reading:
                 self._take_section(name, section, self.service)
 
     def take_variables(self, texts: Mapping[str, str], known: Mapping[str, Sequence[str]]) -> None:
-        """Read the texts of variables, by name; with a service named `tei`, a variable may also mean a fleet option."""
+        """Read variables, by name; report those that could set two options.
+
+        With a service named ``tei``, ``EMBEDFLEET_TEI_IMAGE`` could set its image or the option ``tei_image``.
+        """
         for name, text in texts.items():
             if len(known[name]) > 1 and text:
                 meant = " or ".join(map(self._shown, known[name]))

@@ -1,4 +1,4 @@
-"""Kinds of model names, told apart by their text: a folder, a hub id, the built-in model, or auto."""
+"""Kinds of model names, recognised by their text: a folder, a hub id, the built-in model, or auto."""
 
 import os
 import re

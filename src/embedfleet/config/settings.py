@@ -49,7 +49,8 @@ class EngineOptions:
     )
     tokenization_workers: int | Auto = option(
         "auto",
-        "tokenizer threads per replica; auto is 1, and in TEI's containers the machine's cores divided by the replicas",
+        "tokenizer threads per replica; auto is 1, and in TEI's containers the machine's cores divided by the replicas"
+        " of the whole fleet",
         minimum=1,
         maximum=64,
     )
@@ -77,15 +78,17 @@ class GatewayOptions:
     max_request_texts: int = option(4096, "maximum texts of one request, which is split to fit the replicas", minimum=1)
     max_request_bytes: int = option(
         32_000_000,
-        "largest request body that the gateway takes, in bytes; payload_limit_bytes limits requests without texts, and"
-        " those to nginx",
+        "largest request body that a gateway accepts, in bytes; a request that it cannot split, and every request to"
+        " nginx, must fit into payload_limit_bytes",
         minimum=1,
     )
     coalesce: bool = option(True, "send small requests that arrive at the same moment to a replica as one request")
     split: bool = option(True, "split requests of many texts over several replicas")
     prefer_online: bool = option(True, "serve small requests and rerankings before bulk requests")
     reserve: bool = option(
-        True, "keep one replica in eight (at least one of two) free of bulk work while little of it waits"
+        True,
+        "keep one in eight replicas (rounded up; none of one) free of bulk work while there is online work and little"
+        " bulk work waits",
     )
     hedge: bool = option(True, "send the work of a silent replica to another one as well")
     sort_by_length: bool = option(False, "put texts of similar length into the same part, for replicas that pad")
@@ -96,7 +99,9 @@ class GatewayOptions:
     bulk_deadline_s: float = option(600.0, "time limit of a bulk request, in seconds", minimum=0.1)
     no_replica_s: float = option(30.0, "longest wait while no replica serves, in seconds", minimum=0)
     quarantine_s: float = option(
-        600.0, "refuse a text that ended two replicas for this many seconds after the last request with it", minimum=10
+        600.0,
+        "time for which a text that killed two replicas is refused, in seconds, counted from its last request",
+        minimum=10,
     )
     response_timeout_s: float = option(120.0, "longest wait for a reply of a replica, in seconds", minimum=0.1)
     probe_interval_s: float = option(
@@ -121,17 +126,18 @@ class ServiceOptions:
     port: int = option(0, "port to listen on", minimum=1, maximum=65_535)
     host: str = option("0.0.0.0", "address to listen on")
     payload_limit_bytes: int = option(
-        2_000_000, "largest body of a request to a replica, so also to nginx, in bytes", minimum=1
+        2_000_000, "largest body of a request to a replica or to nginx, in bytes", minimum=1
     )
     replicas: int | Auto | tuple[str, ...] = option(
         "auto",
-        "number of model servers; auto is one per GPU, 2 without a GPU; or the URLs of TEI servers that run elsewhere",
+        "number of model servers; auto is one per GPU in `devices` for containers on GPUs, else 2; or the URLs of TEI"
+        " servers that run elsewhere",
         minimum=1,
         maximum=64,
     )
     worker_threads: int | Auto = option(
         "auto",
-        "cores per replica; auto divides the machine's cores, or its CPU quota, among the replicas",
+        "cores per replica; auto divides the machine's cores, or its CPU quota, among the replicas of the service",
         minimum=1,
         maximum=1024,
     )
@@ -141,7 +147,8 @@ class ServiceOptions:
     balancer: Literal["gateway", "nginx"] = option("gateway", "load balancer that clients call")
     balancer_in: Literal["auto", "process", "container"] = option(
         "auto",
-        "how the balancer runs; auto is container if the replicas are containers and its image exists, else process",
+        "how the balancer runs; auto is container if the replicas are containers (for a gateway, only if own_image is"
+        " in the daemon or in a tar), else process",
     )
     upstream: str = option("", "name of the replicas' containers and of nginx's upstream; empty for SERVICE-tei")
     devices: Auto | tuple[str, ...] = option("auto", "GPUs of the replicas, by index or UUID; auto is every GPU")
@@ -155,7 +162,7 @@ class ServiceOptions:
 class FleetOptions:
     """Options of the fleet, which all services share."""
 
-    gpu: str = option("auto", "GPU type, such as T4, L4, A100 or H100; auto detects it, CPU is no GPU")
+    gpu: str = option("auto", "GPU type, such as T4, L4, A100 or H100; auto detects it, CPU uses none")
     tei_version: str = option("1.9.3", "release of Text Embeddings Inference (TEI) to run")
     tei_image: str = option("ghcr.io/huggingface/text-embeddings-inference", "name of TEI's images, without the tag")
     nginx_image: str = option("nginx:latest", "image of nginx")

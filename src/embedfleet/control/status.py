@@ -6,7 +6,7 @@ from typing import Any
 
 from embedfleet.types import ReplicaLoad, ReplicaReport, ReplicaState, state_to_json
 
-_ANSWERING = frozenset({"ready", "running"})  # phases of a process, and of a container that no fleet looks after
+_ANSWERING = frozenset({"ready", "running"})  # phases of a process, and of a container that no fleet watches
 _WHOLE = frozenset({ReplicaState.ACTIVE, ReplicaState.DRAINING, ReplicaState.DRAINED})
 
 
@@ -18,7 +18,7 @@ class ProcessStatus:
         id: Name of the child.
         pid: Process id; None if no process of it runs on this machine.
         phase: Phase of the child's life; "silent" if it does not answer; the daemon's status of a container that no
-            fleet looks after.
+            fleet watches.
         restarts: Number of restarts.
         last_end: Description of its last end; empty if there was none.
         uptime_s: Time since its start, in seconds.
@@ -136,7 +136,7 @@ class ServiceStatus:
 
     @property
     def is_whole(self) -> bool:
-        """Whether the balancer answers, at least one replica serves, and every other one serves or is drained."""
+        """Whether the balancer answers, every replica is active, draining or drained, and one of them is active."""
         states = {replica.state for replica in self.replicas}
         return self.gateway.answers and states <= _WHOLE and (not states or ReplicaState.ACTIVE in states)
 

@@ -25,7 +25,7 @@ from embedfleet.metrics import Registry
 
 T = TypeVar("T")
 
-# The event loop tokenizes inputs up to this length itself. That takes 0.2 ms, as long as waking a thread.
+# The event loop tokenizes inputs up to this length itself, since waking a thread would take about as long.
 _INLINE_CHARACTERS = 1000
 
 

@@ -34,7 +34,7 @@ class LoadedModel:
         spec: Description of the model.
         tokenization: Tokenizer of the model.
         backend: Backend that holds the weights.
-        pooler: Pooler of token states; None for a model that is no embedder.
+        pooler: Pooler of token states; None for a model that is not an embedder.
         unweighted_ids: Token ids that bge-m3 gives no lexical weight.
     """
 
@@ -82,7 +82,7 @@ def load_model(settings: EngineSettings) -> LoadedModel:
 
 
 def log_memory_need(spec: ModelSpec, tokens: int, threads: int) -> None:
-    """Log how much memory the largest passes need, as a warning if it exceeds the limit of this process.
+    """Log how much memory the largest passes need; the line is a warning if this exceeds the limit of this process.
 
     Args:
         spec: Model; nothing is logged for an exported one, whose operations are unknown.

@@ -1,4 +1,4 @@
-"""The admin socket, over which control sets the replicas and reads their state, and the members' file."""
+"""The admin socket, over which control sets and reads the replicas, and the file that lists the first replicas."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -32,7 +32,7 @@ def restore_replicas(proxy: Proxy, file: Path) -> None:
     except FileNotFoundError:
         return
     except (OSError, ValueError) as error:
-        log.error("%s cannot be used: %s", file, error)  # noqa: TRY400 - the message says it all
+        log.error("%s cannot be used: %s", file, error)  # noqa: TRY400 - the message is enough
 
 
 class Admin:
@@ -40,7 +40,7 @@ class Admin:
 
     Args:
         proxy: Proxy whose replicas are set.
-        status: Returns the state of every replica as the gateway sees it.
+        status: Function that returns the state of every replica as the gateway sees it.
         orders: Functions by path, each called on a POST to its path: ``/new-model``, ``/listen``, ``/retire``.
 
     Attributes:

@@ -158,11 +158,11 @@ def _warn_of_few_files(server: Server) -> None:
 
 
 async def serve(settings: GatewaySettings, *, ready: Callable[[int], None]) -> None:
-    """Listen, call ``ready`` with the port, and serve until SIGTERM or SIGINT; then drain.
+    """Serve until SIGTERM, SIGINT, or the end of the last client after ``POST /retire``; then drain.
 
     Args:
         settings: Settings of the gateway.
-        ready: Called with the port once the gateway listens.
+        ready: Function that is called with the port once the gateway accepts clients, or waits for ``POST /listen``.
 
     Raises:
         OSError: The port or the admin socket cannot be bound.

@@ -67,7 +67,7 @@ class _Measured:
 
 
 class Calibration:
-    """Measures each replica once, and again after a change of its ``/info`` or after an absence.
+    """Measures each replica once, and again after a change of its address or ``/info``, or after an absence.
 
     A replica that was ejected for one broken connection or some failures, but was never absent, is the same process on
     the same device. So its measurement stays valid, and the replica comes back without delay.

@@ -44,11 +44,11 @@ class Counters:
         self._queue_seconds[is_online].observe(seconds, times)
 
     def add_chunk(self, tokens: int) -> None:
-        """Count a chunk that is being sent."""
+        """Count a chunk that is sent after waiting, or to a second replica."""
         self._chunk_tokens.observe(tokens)
 
     def add_hedge(self) -> None:
-        """Count a chunk that is sent to a second replica."""
+        """Count a chunk that is also sent to a second replica, or on a second connection."""
         self._registry["embedfleet_hedges_total"].value().inc()
 
     def add_retry(self, reason: str) -> None:

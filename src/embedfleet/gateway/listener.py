@@ -50,7 +50,7 @@ class Listener:
         self._opening = asyncio.get_running_loop().create_task(self.open())
 
     def retire(self) -> None:
-        """Stop accepting clients, because a successor accepts them, and end once the last client has gone."""
+        """Stop accepting clients, because a successor accepts them; end the gateway once the last client has gone."""
         if self._retiring is None:
             log.info("retired: a successor accepts clients, %d clients are still connected", self._server.connections)
             self._retiring = asyncio.get_running_loop().create_task(self._retire())

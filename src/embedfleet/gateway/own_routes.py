@@ -1,6 +1,6 @@
-"""The gateway's table of routes: methods per path, for CORS preflights, and the paths that it answers itself. Pure.
+"""The gateway's table of routes: the paths that it answers itself, and methods per path for CORS preflights. Pure.
 
-Any other path is answered by a replica.
+A replica answers all paths that the gateway does not answer itself.
 """
 
 from typing import Final
@@ -10,7 +10,7 @@ from embedfleet.dialects.routes import ROUTES
 READS: Final = frozenset({b"GET", b"HEAD"})
 
 OWN_OPERATIONS: Final = {route.path.encode(): route.operation for route in ROUTES if route.is_on_gateway}
-"""Descriptions of the paths that the gateway itself answers on GET."""
+"""Operation of each path that the gateway itself answers on GET."""
 
 METHODS: Final[dict[bytes, tuple[str, ...]]] = {
     path.encode(): tuple(route.method for route in ROUTES if route.path == path)

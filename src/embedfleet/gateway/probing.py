@@ -23,12 +23,12 @@ _MOVED, _CLOSED = "it moved while it was probed", "it closes its connections whi
 
 
 class Probing:
-    """Probes replicas when the dispatcher says so, and keeps the pool's model on disk.
+    """Probes replicas on the dispatcher's commands, and keeps the pool's model on disk.
 
     Args:
         settings: Settings of the gateway.
         proxy: Proxy whose replicas are probed.
-        is_retiring: Returns whether a successor serves, which then owns the file of the model.
+        is_retiring: Function that returns whether a successor serves, which then owns the file of the model.
 
     Attributes:
         prober: Prober, with the models of the replicas and of the pool.
@@ -84,7 +84,7 @@ class Probing:
         """Probe a replica and measure it; watched connections show that one process did both.
 
         Returns:
-            Fault of the replica, empty if it has none; its abilities and its batch cost, each None if unknown.
+            Fault of the replica, empty if it has none; its capabilities and its batch cost, each None if unknown.
         """
         pool = self._proxy.connections(endpoint.id)
         if pool is None or pool.url != endpoint.url:
@@ -99,7 +99,7 @@ class Probing:
         return _CLOSED, None, None
 
     async def _measure(self, endpoint: Endpoint) -> tuple[Capabilities | None, BatchCost | None]:
-        """Return the abilities and the batch cost of a replica that has just inferred."""
+        """Return the capabilities and the batch cost of a replica that has just inferred."""
         info = self.prober.info_of(endpoint.id)
         if info is None:
             return None, None

@@ -85,7 +85,7 @@ class Proxy:
     # replicas
 
     def set_members(self, endpoints: tuple[Endpoint, ...]) -> None:
-        """Set the replicas; one whose address changed must pass a probe again."""
+        """Set the replicas; one whose address changed must pass probes again."""
         for endpoint in endpoints:
             if self._connections.provide(endpoint, partial(self._doubt, endpoint.id)):
                 self.dispatcher.distrust(endpoint.id, f"moved to {endpoint.url}")
@@ -117,7 +117,7 @@ class Proxy:
         """Switch to another model.
 
         Args:
-            reasons: For each replica that served the former model, why it no longer serves.
+            reasons: Reason why each replica of the former model no longer serves, by name.
         """
         self.intake.forget_model()
         self._execute(self.dispatcher.change_model(reasons, self.now()))
@@ -133,7 +133,7 @@ class Proxy:
         Args:
             name: Name of the replica.
             reason: Fault of the replica, in words; empty if it inferred.
-            abilities: Limits from its ``/info``; None if that was not asked.
+            abilities: Limits from its ``/info``; None if it was not asked for.
             cost: Cost of its batches; None if it was not measured.
         """
         self.counters.add_probe(name, is_good=not reason)
@@ -164,7 +164,7 @@ class Proxy:
         serving = sorted(self.dispatcher.serving, key=lambda one: one.eta(now))
         return [Witness(self.endpoints[one.id].url, one.abilities.batch_texts) for one in serving]
 
-    # within
+    # internals
 
     def _execute(self, commands: list[Command]) -> None:
         self._executor.execute(commands)
@@ -207,7 +207,7 @@ class Proxy:
             self._execute(commands)
 
     def _ask_again(self, now: float) -> None:
-        """Send a call again on a new connection if only its connection may be dead."""
+        """Send each call whose connection may be dead again, on a new connection to the same replica."""
         for pool in self._connections.by_name.values():
             for call in pool.unheard():
                 silent = call.connection
@@ -218,7 +218,7 @@ class Proxy:
                     pool.renew(call)
 
     def _stood_still(self, seconds: float) -> None:
-        """Exclude a period in which nothing was read from all measurements of silence."""
+        """Exclude from all measurements of silence a period in which the gateway read nothing."""
         log.warning("the gateway stood still for %.1f s", seconds)
         self._connections.stood_still(seconds)
         self.dispatcher.stood_still(seconds)

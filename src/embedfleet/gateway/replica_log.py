@@ -49,7 +49,8 @@ class ReplicaLog:
         """
         known = request_id.decode("latin-1") or "unknown"
         log.error(
-            "replica %s died with nothing but request %s, as another replica had: equal requests are refused for %g s",
+            "replica %s died with request %s as its only work, and another replica had died with it before:"
+            " equal requests are refused for %g s",
             name,
             known,
             self._quarantine_s,

@@ -1,7 +1,7 @@
 """The gateway's clock: a regular tick, and an alarm for times in between.
 
-After a process stood still (stopped, starved, or busy for long), everything seems late, while the answers lie unread in
-its sockets. So the first call after a standstill only reports its length; then the answers are read.
+After a process stood still (stopped, short of CPU time, or busy for long), everything seems late, while the answers lie
+unread in its sockets. So the first call after a standstill only reports its length; then the answers are read.
 """
 
 import asyncio
@@ -12,16 +12,16 @@ from typing import Final
 from embedfleet.gateway.dispatch.dispatcher import TICK_S
 
 _LEAST_TIMER_S: Final = 0.001  # the event loop's timers have a resolution of milliseconds, and may fire early
-_STILL_S: Final = 0.1  # a tick that is later than this shows that the process stood still
+_STILL_S: Final = 0.1  # a tick that comes more than this too late shows that the process stood still
 
 
 class Timer:
     """Calls functions on every tick and when the alarm is due.
 
     Args:
-        on_tick: Called with the time on every tick.
-        on_alarm: Called with the time when the alarm is due.
-        on_standstill: Called instead of either after a standstill, with its length in seconds.
+        on_tick: Function that is called with the time on every tick.
+        on_alarm: Function that is called with the time when the alarm is due.
+        on_standstill: Function that is called instead of either after a standstill, with its length in seconds.
 
     Attributes:
         alarm_at: Time of the alarm; infinite if none is set.

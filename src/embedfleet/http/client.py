@@ -15,7 +15,7 @@ from embedfleet.http.unix_socket import reachable
 from embedfleet.system.kernel_limits import ran_out
 
 _STEP_S = 0.5  # a timeout is awaited in steps of this length
-_STILL_S = 0.1  # a step that ends later than this shows that the process was not running
+_STILL_S = 0.1  # a step that ends more than this too late shows that the process was not running
 _UNIX = "http+unix://"
 # Far more than any expected answer: the largest, TEI's /tokenize for a full batch of texts, has some megabytes.
 _MOST_BYTES = 16_777_216
@@ -23,7 +23,7 @@ _MOST_BYTES = 16_777_216
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A complete reply; field names are in lower case, and of a repeated field the last value counts."""
+    """A complete reply; field names are in lower case, and the last value of a repeated field counts."""
 
     status: int
     headers: dict[str, str]
@@ -50,7 +50,7 @@ async def fetch(
     """Send one request and read the complete reply.
 
     Args:
-        url: ``http://host:port/path``, or ``http+unix:///absolute/socket:/path`` with no ``:/`` in that path.
+        url: ``http://host:port/path``, or ``http+unix:///absolute/socket:/path`` with no ``:/`` in ``/path``.
         method: HTTP method.
         body: Body of the request.
         headers: Fields besides host, content-length and connection.
@@ -59,7 +59,7 @@ async def fetch(
 
     Raises:
         Refused: Nothing listens at the address.
-        Reset: The connection ended before the reply did.
+        Reset: The connection failed in another way, or ended before the reply did.
         Malformed: The reply is not HTTP, or exceeds a limit.
         TimedOut: No complete reply arrived in ``timeout_s`` seconds.
         Starved: This process ran out of open files, memory or ports.
@@ -82,8 +82,8 @@ async def fetch(
 async def _within(seconds: float, work: Coroutine[None, None, Reply]) -> Reply:
     """Await work with a timeout that counts only the time in which this process ran.
 
-    After a process was stopped, its time may be over while the reply lies unread in the socket; it reads the reply
-    first.
+    When a stopped process continues, the time may be over although the reply lies unread in the socket. So a step that
+    ended too late is not counted, unless the step before it was late as well.
     """
     now, left, was_late = asyncio.get_running_loop().time, seconds, False
     task = asyncio.ensure_future(work)
@@ -149,7 +149,7 @@ class _Reader(asyncio.Protocol):
         self._status = 0  # 0 until the head has arrived
         self._headers: dict[str, str] = {}
         self._body = bytearray()
-        self._framed = False  # whether the body ends before the connection does
+        self._framed = False  # whether the head tells where the body ends; if not, it ends with the connection
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)  # uvloop's transports are not a subclass
@@ -164,7 +164,7 @@ class _Reader(asyncio.Protocol):
             if not self._reply.done():
                 self._reply.set_exception(error)
             if self._transport is not None:
-                self._transport.abort()  # now: more data could arrive before the waiting task runs
+                self._transport.abort()  # at once, because more data could arrive before the waiting task runs
 
     def connection_lost(self, exc: Exception | None) -> None:
         if not self._reply.done():

@@ -25,7 +25,7 @@ _AHEAD_BYTES: Final = 65_536
 # A refused client may still be sending. The server reads and drops its bytes for this long; otherwise the kernel would
 # answer them with a reset, which destroys the reply on its way (RFC 9112 §9.6).
 _LINGER_S = 5.0
-# Number of clients beyond the connection limit, the latest ones, that get this time too; each holds an open file.
+# At most this many clients beyond the connection limit, the latest ones, get this time too; each holds an open file.
 _TURNED_AWAY: Final = 16
 # First wait before a check of a client that has closed its sending side; it doubles with each check.
 _ASK_S = 0.01
@@ -390,7 +390,7 @@ class Connection(Wire):
         """Send interim replies to find out whether a client that closed its sending side is still there.
 
         Interim replies are allowed at any time (RFC 9110 §15.2). The host of a client that has left answers the first
-        one with a reset, which the next one meets. So they are repeated until the answer begins.
+        one with a reset, so that writing the next one fails. So they are repeated until the answer begins.
         """
         current = self._current
         if self._transport is None or self._transport.is_closing() or self._phase is _CLOSED:

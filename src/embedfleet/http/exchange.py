@@ -151,7 +151,7 @@ class Exchange:
             status: Status code.
             headers: Header fields.
             length: Length of the body in bytes; None if it is unknown or there is no body.
-            fields: Further raw fields, each with its CRLF; if there are any, the date is among them.
+            fields: Further raw fields, each with its CRLF, among them the date; if empty, only the date is added.
         """
         if self.gone:
             return

@@ -19,7 +19,7 @@ _CRLF: Final = b"\r\n"
 # Size and extensions. Sixteen digits exceed any limit.
 _CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})((?:[ \t]*;[^\x00-\x08\x0a-\x1f\x7f]*)?)\r\n")
 _CHUNK_LINE_BYTES: Final = 4096
-# After this many chunks, in about a fifth of a millisecond, other clients have their turn.
+# After this many chunks, other clients have their turn.
 _CHUNKS: Final = 200
 
 

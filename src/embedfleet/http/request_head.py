@@ -1,7 +1,7 @@
 """Heads of requests, and a memory of heads that were parsed before.
 
 A connection sends the same head again and again, and all clients of one library send equal heads. So a head is looked
-up by its bytes, and parsed only if it is new; this halves the CPU time per request. Heads that differ only in
+up by its bytes, and parsed only if it is new, which saves much of the CPU time per request. Heads that differ only in
 ``content-length`` share one entry.
 """
 

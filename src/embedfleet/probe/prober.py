@@ -61,7 +61,7 @@ class Prober:
         return self._infos.get(name)
 
     def absences(self, name: str) -> int:
-        """Number of probes that found no server at a replica's address; the process may be another one after each."""
+        """Number of probes whose connection was refused or broke; after each, another process may listen there."""
         return self._absences[name]
 
     def allow_change(self) -> None:

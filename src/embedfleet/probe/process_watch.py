@@ -1,8 +1,8 @@
 """Detection of a replica's restart by two idle connections: while either is open, the process lives.
 
 A process that ends closes all of its connections at once, while a server with an idle timeout closes them one by one.
-So the watch holds two connections of different ages, and replaces one that was closed. Only when none is left can
-another process listen at the address. A new connection is opened when the youngest is half as old as the oldest; so the
+So the watch holds two connections of different ages, and replaces one that was closed. As long as one is left, no other
+process can listen at the address. A new connection is opened when the youngest is half as old as the oldest; so the
 watch adapts to the server's idle timeout with few connections.
 """
 
@@ -46,7 +46,8 @@ class ProcessWatch:
         on_lost: Callback for the loss of the last connection.
 
     Attributes:
-        is_open: Whether the process that listened when `open` returned still lives.
+        is_open: Whether the process that listened when `open` returned still lives; always True after `open` for a
+            server that cannot be watched.
         losses: Number of times that the last open connection was lost.
     """
 
@@ -120,7 +121,7 @@ class ProcessWatch:
         self.losses += 1
         self._on_lost()
 
-    # within
+    # internals
 
     def _plan(self) -> None:
         """Set the timer for the next connection."""
@@ -139,7 +140,12 @@ class ProcessWatch:
         held = None
         with suppress(Starved):
             held = await self._connect()
-        await asyncio.sleep(0)  # the loop can now report a connection that was closed before it was accepted
+        try:
+            await asyncio.sleep(0)  # the loop can now report a connection that was closed before it was accepted
+        except asyncio.CancelledError:
+            if held is not None:
+                held.close()
+            raise
         if held is None or not held.is_there or not self._held:
             if held is not None:  # no old connection is left, so the new one may lead to another process
                 held.close()

@@ -11,8 +11,8 @@ _EMBED_SPARSE: Final = path_of("embed_sparse")
 _RERANK: Final = path_of("rerank")
 _PREDICT: Final = path_of("predict")
 
-# With words, capitals, accents, signs and digits, its result depends on the tokenizer, the prompt and the pooling. A
-# longer text would cost more and show no more.
+# The text has words, capitals, accents, signs and digits, so that the result depends on the tokenizer, the prompt and
+# the pooling. A longer text would cost more and show no more.
 _TEXT = "The quick brown fox's 42 friends, all from Zürich, asked: “Is THIS déjà vu?”"
 _OTHERS = ("Déjà vu is the feeling of having lived through the PRESENT before.", "Zürich lies 408 m above the sea.")
 _SHORT = "ok"

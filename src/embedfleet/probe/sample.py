@@ -50,7 +50,7 @@ class Sample:
 
     @property
     def depends_on_company(self) -> bool:
-        """Whether other texts in the batch can change it: TEI on a CPU counts padding as words of a SPLADE model."""
+        """Whether other texts in the batch can change the result: TEI on a CPU counts padding as words for SPLADE."""
         return self.kind == "weights"
 
     def difference(self, pool: "Sample") -> str:

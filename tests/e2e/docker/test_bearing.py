@@ -53,12 +53,12 @@ def folder(site: Site) -> Iterator[int]:
 
 
 @pytest.mark.parametrize("bears", OF_ANY)
-def test_nobody_notices(site: Site, folder: int, bears):
+def test_clients_notice_no_failure(site: Site, folder: int, bears):
     site.up(*ONE)
     bears(Containers(site, folder))
 
 
-def test_nobody_notices_what_a_replica_does_wrong(site: Site, folder: int):
+def test_clients_notice_no_fault_of_a_replica(site: Site, folder: int):
     site.up(*ONE, "--set", f"embedder.image={LIAR}")
     for bears in OF_LIARS:
         bears(Containers(site, folder))

@@ -16,7 +16,7 @@ GATEWAY = "gateway-embedder-lb"
 def broken(site: Site) -> Path:
     """A model that looks complete and cannot be loaded."""
     folder = shutil.copytree(site.folder / "models/bge-m3", site.folder / "models/broken")
-    (folder / "tokenizer.json").write_text("{}")  # nobody looks into it before
+    (folder / "tokenizer.json").write_text("{}")  # no check reads its content before the start
     return folder
 
 
@@ -28,7 +28,7 @@ def check_as_before(site: Site, before: dict[str, str]) -> None:
         assert site.client.containers.get(name).attrs["State"]["Status"] == "running"
 
 
-def test_a_port_that_somebody_else_has_is_seen_before_anything_is_touched(site: Site):
+def test_a_port_in_use_is_refused_before_anything_changes(site: Site):
     site.up(*ONE)
     before = site.containers
     site.kill_controller()
@@ -52,10 +52,10 @@ def test_a_model_that_cannot_be_loaded_leaves_the_former_one(site: Site, balance
     assert refused.returncode in {1, 2}
     check_as_before(site, before)
     site.up(*flags)
-    assert site.containers == before, "the next one takes it over"
+    assert site.containers == before, "the next fleet takes them over"
 
 
-def test_what_a_model_cannot_do_leaves_what_it_did(site: Site):
+def test_an_impossible_setting_leaves_the_former_containers(site: Site):
     site.up(*ONE)
     before = site.containers
     site.kill_controller()
@@ -64,7 +64,7 @@ def test_what_a_model_cannot_do_leaves_what_it_did(site: Site):
     check_as_before(site, before)
 
 
-def test_an_image_that_cannot_serve_and_another_balancer_leave_what_was(site: Site):
+def test_an_image_that_cannot_serve_leaves_the_former_containers_and_balancer(site: Site):
     """Replicas of the same model are replaced in turn, together with the balancer."""
     site.up(*ONE)
     before = site.containers

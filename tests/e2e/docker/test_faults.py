@@ -28,14 +28,14 @@ def reason(site: Site, name: str) -> str:
     return str(rows[0].get("reason", ""))
 
 
-def test_a_container_of_somebody_else_under_a_replicas_name_costs_only_that_replica(site: Site):
+def test_a_foreign_container_with_a_replicas_name_affects_only_that_replica(site: Site):
     site.up()
     controller = site.status["pid"]
     os.kill(controller, signal.SIGSTOP)
     site.client.containers.get(NAME).remove(force=True)
     foreign = site.client.containers.create(NGINX, name=NAME)
     os.kill(controller, signal.SIGCONT)
-    site.until("a word about it", lambda: "embedfleet did not make" in reason(site, NAME))
+    site.until("a reason that names the foreign container", lambda: "embedfleet did not make" in reason(site, NAME))
     assert site.embedder.post("/embed", QUESTION).status == 200
     assert site.reranker.post("/rerank", RANKING).status == 200
     assert site.containers[NAME] == foreign.id
@@ -43,7 +43,7 @@ def test_a_container_of_somebody_else_under_a_replicas_name_costs_only_that_repl
     site.until_active("embedder")
 
 
-def test_a_network_that_a_replica_was_taken_off_is_mended(site: Site):
+def test_a_replica_that_was_disconnected_from_the_network_is_connected_again(site: Site):
     site.up(*ONE)
     before = site.containers
     network = site.client.networks.get("tei-net")
@@ -58,11 +58,11 @@ def test_a_network_that_a_replica_was_taken_off_is_mended(site: Site):
 
 
 def on(site: Site) -> set[str]:
-    """Names of the containers on the network; the daemon marks endpoints that are being made."""
+    """Return the names of the containers on the network; the daemon marks endpoints that are being made."""
     return {each["Name"] for each in site.client.api.inspect_network("tei-net")["Containers"].values()}
 
 
-def test_a_container_that_cannot_be_made_costs_only_the_one_replica(site: Site, short: Path):
+def test_a_container_that_cannot_be_created_affects_only_its_replica(site: Site, short: Path):
     site.up(*ONE)
     with faulty(site.env["DOCKER_HOST"], short, rf"POST .*/containers/create\?name={NAME}") as host:
         site.kill_controller()
@@ -87,7 +87,7 @@ def test_an_error_of_the_daemon_while_containers_are_taken_over_removes_none(sit
     assert site.embedder.post("/embed", QUESTION).status == 200
 
 
-def test_what_cannot_be_removed_or_makes_no_sense_keeps_nothing_else_from_being_removed(site: Site, short: Path):
+def test_an_unremovable_or_invalid_container_does_not_keep_others_from_being_removed(site: Site, short: Path):
     site.up(*ONE)
     site.kill_controller()
     labels = site.client.containers.get(NAME).labels

@@ -6,7 +6,7 @@ import os
 from tests.services.docker.images import OWN
 
 
-def test_a_container_with_a_quota_has_so_many_cores_and_so_much_memory(site):
+def test_a_container_with_limits_reports_their_cores_and_memory(site):
     container = site.client.containers.create(
         OWN, ["doctor", "--json"], nano_cpus=600_000_000, mem_limit=700_000_000, network_mode="none"
     )

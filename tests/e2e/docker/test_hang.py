@@ -1,4 +1,4 @@
-"""Containers that hang are killed and replaced; one that somebody paused is left alone and named."""
+"""Containers that hang are killed and replaced; a paused one is named and left alone."""
 
 import os
 import signal
@@ -40,27 +40,27 @@ def test_a_replica_that_hangs_is_replaced_and_then_its_balancer(site: Site, bala
     with asking(site.embedder, 500) as failed:
         stop(site, REPLICA)
         until_replaced(site, REPLICA)
-    assert failed == [] or balancer == "nginx"  # nginx has what it was sent wait for the answer
+    assert failed == [] or balancer == "nginx"  # nginx lets its requests wait for the hung replica
     assert site.containers == before
     stop(site, name)
-    site.until("a word that it is silent", lambda: row(site, name)["phase"] == "silent")
+    site.until("the phase silent", lambda: row(site, name)["phase"] == "silent")
     until_replaced(site, name)
     assert site.embedder.post("/embed", QUESTION).status == 200
 
 
-def test_what_somebody_paused_is_named_and_left_until_it_goes_on(site: Site):
+def test_a_paused_container_is_named_and_left_alone(site: Site):
     site.up(*ONE)
     container = site.client.containers.get(REPLICA)
     container.pause()
-    site.until("a word that it is paused", lambda: "docker unpause" in row(site, REPLICA).get("reason", ""))
-    site.until("that nobody sends to it", lambda: row(site, REPLICA)["state"] == "ejected")
+    site.until("a reason that says that it is paused", lambda: "docker unpause" in row(site, REPLICA).get("reason", ""))
+    site.until("the state ejected", lambda: row(site, REPLICA)["state"] == "ejected")
     assert site.status["ready"] is False
     container.unpause()
     site.until("a fleet that is ready", lambda: site.status["ready"])
     assert row(site, REPLICA)["restarts"] == 0
 
 
-def test_down_does_not_wait_for_those_that_hang_whoever_looks_after_them(site: Site):
+def test_down_does_not_wait_for_containers_that_hang_with_or_without_a_controller(site: Site):
     """Their grace period is longer than the test may take."""
     grace = ("--stop-grace-s", "3600")
     site.up(*ONE, *grace)

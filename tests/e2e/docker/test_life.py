@@ -37,7 +37,7 @@ def test_a_killed_controller_leaves_the_containers_serving_and_status_and_down_n
     assert "no fleet runs" in site.run("down").stderr
 
 
-def test_fewer_replicas_and_another_balancer_leave_nothing_over(site: Site):
+def test_fewer_replicas_and_another_balancer_leave_no_old_containers(site: Site):
     site.up(*ONE)
     site.kill_controller()
     site.up(*ONE, "--set", "embedder.replicas=1", "--set", "embedder.balancer=nginx")
@@ -103,7 +103,7 @@ def test_ctrl_c_while_it_loads_leaves_nothing(site: Site):
 
 
 def test_the_daemon_may_be_restarted_under_a_fleet(site: Site, daemon):
-    """All containers end with the daemon and come back, maybe with each other's addresses."""
+    """All containers end with the daemon and restart, perhaps with each other's addresses."""
     site.up(*ONE)
     daemon.stop()
     daemon.start()
@@ -112,7 +112,7 @@ def test_the_daemon_may_be_restarted_under_a_fleet(site: Site, daemon):
     assert site.embedder.post("/embed", QUESTION).status == 200
 
 
-def test_a_fleet_in_another_folder_is_left_alone_and_known_by_its_own_wherever_that_is(site: Site, tmp_path_factory):
+def test_another_folders_fleet_is_left_alone_and_a_moved_folder_keeps_its_fleet(site: Site, tmp_path_factory):
     site.up(*ONE)
     site.kill_controller()
     there, site.folder = site.folder, tmp_path_factory.mktemp("another")
@@ -135,7 +135,7 @@ def test_a_fleet_in_another_folder_is_left_alone_and_known_by_its_own_wherever_t
 
 
 def restarts(site: Site, name: str) -> int:
-    """Number of restarts of a replica by the controller."""
+    """Return the number of a replica's restarts by the controller."""
     (row,) = [row for service in site.status["services"] for row in service["replicas"] if row["id"] == name]
     return int(row["restarts"])
 

@@ -26,13 +26,13 @@ def another(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def vector(site: Site, text: str = QUESTION["inputs"]) -> float:
-    """The first number of the service's vector, which differs between the models."""
+    """Return the first number of the service's vector, which differs between the models."""
     return orjson.loads(site.embedder.post("/embed", {"inputs": text}).body)[0][0]
 
 
 @contextmanager
 def answers(site: Site) -> Iterator[list[float]]:
-    """The service's answers during the block, in order."""
+    """Yield the first numbers of the service's vectors during the block, in order."""
     seen: list[float] = []
     over = Event()
 
@@ -55,7 +55,7 @@ def answers(site: Site) -> Iterator[list[float]]:
 
 
 def changes(seen: list[float]) -> int:
-    """Number of answers that differ from the one before."""
+    """Return the number of answers that differ from the one before."""
     return sum(one != other for one, other in pairwise(seen))
 
 
@@ -73,7 +73,7 @@ def freeze(site: Site, name: str) -> None:
     kill(site.client.containers.get(name).attrs["State"]["Pid"], signal.SIGSTOP)
 
 
-def test_another_folder_of_the_same_name_is_another_model_though_some_of_the_former_hang(site: Site, another: Path):
+def test_another_folder_of_the_same_name_is_another_model_even_if_replicas_hang(site: Site, another: Path):
     flags = (*ONE, "--set", "embedder.replicas=3")
     site.up(*flags)
     before, former = site.containers, round(vector(site), 3)
@@ -85,11 +85,11 @@ def test_another_folder_of_the_same_name_is_another_model_though_some_of_the_for
         site.until("an answer", lambda: bool(seen) and seen[-1] != former)
     assert changes([former, *seen]) == 1, seen
     after = site.containers
-    assert after.keys() == before.keys(), "nothing of the former is left"
+    assert after.keys() == before.keys(), "no former container is left"
     assert all(after[NAME.format(number)] != before[NAME.format(number)] for number in range(3))
 
 
-def test_a_folder_that_holds_another_model_now_is_another_model(site: Site, another: Path):
+def test_a_folder_with_new_content_is_another_model(site: Site, another: Path):
     """The daemon restarts a dead replica with the present contents of its folder."""
     site.up(*ONE)
     before, former = site.containers, vector(site)
@@ -122,18 +122,16 @@ def _copied(folder: Path) -> Path:
     return shutil.copytree(folder, folder.with_name("copied"))
 
 
-def test_while_a_fleet_runs_a_replica_of_a_swapped_folder_is_kept_out_until_an_operator_means_it(
-    site: Site, another: Path
-):
+def test_a_replica_of_a_swapped_folder_is_kept_out_until_an_operator_allows_it(site: Site, another: Path):
     site.up(*ONE)
-    # What a replica was killed with may have killed it, and the last one that serves is not risked for that: the same
-    # text might have to wait until both serve (docs/dispatching.md).
+    # A request that a replica dies with is accused, and is not tried on the last serving replica. So the same text
+    # might have to wait until both serve (docs/dispatching.md).
     former, of_another_text = round(vector(site), 3), round(vector(site, "another text"), 3)
     move(site.folder / "models/bge-m3", another)
     with answers(site) as seen:
         site.until("an answer", lambda: bool(seen))
         site.client.containers.get(NAME.format(0)).kill()
-        site.until("a word about it", lambda: "holds another model" in reason(site, 0))
+        site.until("a reason that names the model", lambda: "holds another model" in reason(site, 0))
         assert site.states("embedder")[NAME.format(1)] == "active"
     assert set(seen) == {former}
     assert "holds another model" in site.run("logs", "up", "-n", "50").stdout

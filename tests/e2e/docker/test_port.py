@@ -19,7 +19,7 @@ from tests.services.fleet import LIMIT_S
 
 
 def worker(site: Site) -> int:
-    """Process id of the serving process, the first one's child."""
+    """Return the process id of the serving process, a child of the first process."""
     first = site.client.containers.get(GATEWAY).attrs["State"]["Pid"]
     (found,) = Path(f"/proc/{first}/task/{first}/children").read_text().split()
     return int(found)
@@ -29,7 +29,7 @@ def test_a_client_that_has_connected_is_served_by_the_next_gateway_and_the_conta
     site.up(*ONE)
     before = site.client.containers.get(GATEWAY).attrs["State"]["StartedAt"]
     pid = worker(site)
-    os.kill(pid, signal.SIGSTOP)  # so that it accepts nobody
+    os.kill(pid, signal.SIGSTOP)  # so that it accepts no connection
     with socket.create_connection(("127.0.0.1", site.embedder.port), LIMIT_S) as client:
         client.sendall(RAW)
         os.kill(pid, signal.SIGKILL)
@@ -39,7 +39,7 @@ def test_a_client_that_has_connected_is_served_by_the_next_gateway_and_the_conta
     assert site.embedder.post("/embed", QUESTION).status == 200
 
 
-def test_under_load_only_what_was_on_its_way_is_lost(site: Site):
+def test_under_load_only_requests_under_way_are_lost(site: Site):
     site.up(*ONE)
 
     async def kill(clients: Clients, _number: int) -> None:

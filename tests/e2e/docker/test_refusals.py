@@ -27,16 +27,16 @@ def test_a_container_that_is_not_ours_is_refused_and_left_alone(site: Site):
     assert site.containers == {"bge-embedder-tei-1": foreign.id}
 
 
-def test_a_container_that_dies_while_it_loads_shows_its_last_words(site: Site):
+def test_a_container_that_dies_while_loading_shows_its_last_lines(site: Site):
     tokenizer = site.folder / "models" / "bge-m3" / "tokenizer.json"
-    tokenizer.write_text("{}")  # nobody looks into it before
+    tokenizer.write_text("{}")  # no check reads its content before the start
     result = site.run("up", *ONE, code=None)
     assert result.returncode in {1, 2}
     assert str(tokenizer) in result.stderr
     assert site.containers == {}
 
 
-def test_an_image_that_fails_in_an_update_leaves_what_serves(site: Site):
+def test_an_image_that_fails_in_an_update_leaves_the_serving_containers(site: Site):
     site.up(*ONE)
     site.kill_controller()
     flags = (*ONE, "--set", f"embedder.image={NGINX}")
@@ -48,7 +48,7 @@ def test_an_image_that_fails_in_an_update_leaves_what_serves(site: Site):
     assert set(site.states("embedder").values()) == {"active"}
 
 
-def test_the_network_is_asked_only_when_told(site: Site):
+def test_images_are_pulled_only_with_the_flag(site: Site):
     result = site.run("up", *ONE, "--tei-version", "1.9.4", code=2)
     assert f"there is no image {TEI['turing'].replace('1.9.3', '1.9.4')}" in result.stderr
     assert "docker save -o" in result.stderr
@@ -94,7 +94,7 @@ def _nothing(site: Site) -> None:
 
 @dataclass(frozen=True)
 class Planted:
-    """A fault: the check that must find it, a word of its hint, and how it is planted."""
+    """A planted fault, the check that must find it, and a part of that check's advice."""
 
     check: str
     advice: str
@@ -146,7 +146,7 @@ def test_doctor_finds_a_taken_port(site: Site):
         _check(site, Planted("ports", "stop what listens there"))
 
 
-def test_a_socket_that_may_not_be_opened_is_told_with_the_way_in(site: Site, tmp_path):
+def test_a_socket_without_permission_is_reported_with_a_hint(site: Site, tmp_path):
     path = tmp_path / "d.sock"
     with socket.socket(socket.AF_UNIX) as sock:
         sock.bind(str(path))
@@ -185,10 +185,10 @@ def test_doctor_finds_nothing_wrong_where_nothing_is(site: Site):
         "docker.gpu",
         "nginx.test",
     } <= {check["id"] for check in checks}
-    assert site.containers == {}, "what was tried out is gone"
+    assert site.containers == {}, "the temporary containers are removed"
 
 
-def test_what_the_daemon_refuses_becomes_advice(site: Site):
+def test_a_refusal_of_the_daemon_has_a_hint(site: Site):
     docker = Docker.connect(site.env["DOCKER_HOST"])
     with pytest.raises(DockerError) as caught:
         docker.try_out(NGINX, ["-t"], gpu="GPU-0000", request="cdi")

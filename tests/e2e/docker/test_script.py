@@ -54,7 +54,7 @@ def _check_topology(site: Site, balancer: str, family: str) -> None:
         assert attributes["HostConfig"]["LogConfig"]["Config"] == {"max-size": "10m", "max-file": "3"}
 
 
-def test_nothing_gets_out_of_the_containers(site: Site):
+def test_containers_cannot_connect_to_the_outside(site: Site):
     site.up()
     code = "import socket; socket.create_connection(('192.0.2.1', 443), 2)"
     result = site.client.containers.get("bge-embedder-tei-0").exec_run(["python3", "-c", code])
@@ -62,7 +62,7 @@ def test_nothing_gets_out_of_the_containers(site: Site):
     assert b"Error" in result.output
 
 
-def test_a_type_that_the_gpus_contradict_is_refused_with_both_facts(site: Site):
+def test_a_gpu_type_that_differs_from_the_machines_is_refused_with_both_types(site: Site):
     result = site.run("up", "--gpu", "H100", code=2)
     assert "H100 has compute capability 9.0, but GPU 0 of this machine is a Tesla T4 with 7.5" in result.stderr
     assert site.containers == {}

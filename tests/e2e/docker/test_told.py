@@ -1,4 +1,4 @@
-"""A gateway in a container receives its replicas: it stays and remembers them while replicas come and go."""
+"""A gateway in a container keeps running, and remembers its replicas, while replicas are added and removed."""
 
 import shutil
 from pathlib import Path
@@ -15,7 +15,7 @@ def shared(site: Site) -> Path:
     return site.folder / ".embedfleet/gateway/embedder"
 
 
-def test_other_numbers_of_replicas_cost_no_request_and_leave_the_gateway_as_it_is(site: Site):
+def test_a_change_of_replicas_fails_no_request_and_keeps_the_gateway(site: Site):
     site.up(*ONE)
     gateway = site.containers[GATEWAY]
     with asking(site.embedder, 500) as failed:
@@ -28,10 +28,10 @@ def test_other_numbers_of_replicas_cost_no_request_and_leave_the_gateway_as_it_i
     assert site.containers[GATEWAY] == gateway
 
 
-def test_what_it_was_told_outlives_the_fleet_and_the_daemon_until_the_next_up(site: Site, daemon: Daemon):
+def test_a_gateways_replicas_and_drains_outlive_the_fleet_and_the_daemon(site: Site, daemon: Daemon):
     site.up(*ONE)
     gateway = site.containers[GATEWAY]
-    assert shared(site).parent.stat().st_mode & 0o777 == 0o700, "its socket is for who may enter here alone"
+    assert shared(site).parent.stat().st_mode & 0o777 == 0o700, "only its owner may reach the socket"
     site.run("drain", NAMES[0])
     site.kill_controller()
     as_told = {NAMES[0]: "drained", NAMES[1]: "active"}
@@ -47,7 +47,7 @@ def test_what_it_was_told_outlives_the_fleet_and_the_daemon_until_the_next_up(si
     assert not shared(site).exists()
 
 
-def test_one_whose_folder_is_gone_is_made_anew_and_the_replicas_are_taken_over(site: Site):
+def test_a_gateway_without_its_folder_is_replaced_and_the_replicas_are_taken_over(site: Site):
     site.up(*ONE)
     before = site.containers
     site.kill_controller()

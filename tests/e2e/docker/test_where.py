@@ -1,4 +1,4 @@
-"""A balancer listens at one address or by IPv6, and a process may become a container."""
+"""A balancer may listen at a single address or on IPv6, and a process may be replaced by a container."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from tests.services.engine import Client
 
 
 @pytest.mark.parametrize(("balancer", "host"), [("nginx", "127.0.0.2"), ("gateway", "::1")])
-def test_a_container_that_is_published_at_one_address_is_asked_there(site: Site, balancer: str, host: str):
+def test_a_balancer_published_at_one_address_is_asked_there(site: Site, balancer: str, host: str):
     site.up(*ONE, "--set", f"embedder.host={host}", "--set", f"embedder.balancer={balancer}", "--ready-timeout-s", "60")
     (service,) = site.status["services"]
     assert service["port"] == site.ports[0]
@@ -16,7 +16,7 @@ def test_a_container_that_is_published_at_one_address_is_asked_there(site: Site,
     assert client.post("/embed", QUESTION).status == 200
 
 
-def test_a_balancer_that_was_a_process_is_told_of_and_may_become_a_container(site: Site):
+def test_a_balancer_that_was_a_process_is_reported_and_may_become_a_container(site: Site):
     flags = (*ONE, "--set", "embedder.balancer=nginx")
     site.up(*flags, "--set", "embedder.balancer_in=process")
     site.kill_controller()

@@ -1,4 +1,4 @@
-"""Model folders as users have them give the libraries' numbers, served by `embedfleet engine` as a process."""
+"""`embedfleet engine` as a process serves model folders as users have them, and gives the libraries' numbers."""
 
 import asyncio
 
@@ -30,7 +30,7 @@ def folders(tmp_path_factory):
 
 
 def ask(port, path, value):
-    """Post a value; the answer."""
+    """Post a value; returns the answer."""
     headers = [(b"content-type", b"application/json")]
     body = orjson.dumps(value)
     reply = asyncio.run(
@@ -41,7 +41,7 @@ def ask(port, path, value):
 
 
 def numbers(port, task):
-    """The numbers of the routes for each text, before sigmoid and softmax."""
+    """The numbers that the task's route gives for each text, before sigmoid, softmax and normalisation."""
     if task == "rerank":
         rows = ask(port, "/rerank", {"query": QUERY, "texts": TEXTS, "raw_scores": True})
         return [row["score"] for row in sorted(rows, key=lambda row: row["index"])]

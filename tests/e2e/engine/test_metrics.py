@@ -1,6 +1,7 @@
-"""The engine counts as TEI 1.9: requests once, each input, failures by TEI's names of their causes.
+"""The engine counts as TEI 1.9 does: each request, each input, and failures under TEI's names for their causes.
 
-From TEI's source, core/src/infer.rs and router/src/http/server.rs; what differs on purpose is in docs/engine.md.
+The rules are from TEI's source, core/src/infer.rs and router/src/http/server.rs. docs/engine.md lists the intended
+differences.
 """
 
 from dataclasses import replace
@@ -82,7 +83,7 @@ def test_each_text_to_rerank_is_counted_and_the_query_is_not(reranker):
 MANY = ["a"] * (BUILTIN.max_client_batch_size + 1)
 COMPARED = {"inputs": {"source_sentence": "a", "sentences": MANY[1:]}}
 ALONE = {"inputs": {"source_sentence": "a", "sentences": []}}
-# Path, body, status, cause, and how many inputs were let in before.
+# Path, body, status, cause, and number of inputs that were counted before the failure.
 FAILURES = {
     "too many": ("/embed", {"inputs": MANY}, 422, "batch_size", 0),
     "too many to compare": ("/similarity", COMPARED, 422, "batch_size", 0),

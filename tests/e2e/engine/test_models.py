@@ -1,4 +1,4 @@
-"""Replicas of one model are recognized as such, and each planted difference is found, with real engines."""
+"""With real engines, replicas of one model are recognized as such, and each planted difference is found."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""The engine's routes behave as a real TEI's, beyond the recorded cases."""
+"""The engine's routes behave as those of a real TEI, in cases beyond the recorded ones."""
 
 import os
 import subprocess
@@ -53,7 +53,7 @@ def engines(folder):
 
 
 def ask(client, method, path, body=b"", **headers):
-    """Send a request; status, headers and body of the answer."""
+    """Send a request; returns status, headers and body of the answer."""
     connection = HTTPConnection("127.0.0.1", client.port, timeout=60)
     try:
         fields = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -205,7 +205,12 @@ def test_the_routes_are_described(engines):
     [
         ("engine", ("--api-key", "s3cret"), "", [401, 200]),
         ("engine", (), "EMBEDFLEET_ENGINE_API_KEY", [401, 200]),
-        ("engine", ("--parent-pid", str(os.getpid())), "EMBEDFLEET_ENGINE_API_KEY", [200, 200]),  # one of a fleet
+        (
+            "engine",
+            ("--parent-pid", str(os.getpid())),
+            "EMBEDFLEET_ENGINE_API_KEY",
+            [200, 200],
+        ),  # a fleet's engine ignores the variable
         ("tei", ("--api-key", "s3cret"), "", [401, 200]),
         ("tei", (), "API_KEY", [401, 200]),
     ],

@@ -17,7 +17,7 @@ def test_an_engine_serves_and_ends_when_nobody_reads_its_log():
     pipe.fill()
 
     async def test():
-        # Of a port that is taken there is a line in the log.
+        # The engine logs a line if its preferred port is taken.
         taken = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
         port = taken.sockets[0].getsockname()[1]
         flags = ("--model", "builtin", "--log-level", "debug", "--preferred-port", str(port))

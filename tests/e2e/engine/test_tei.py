@@ -17,7 +17,7 @@ def unit(vector):
     return math.isclose(float(np.linalg.norm(np.array(vector, dtype=np.float64))), 1.0, abs_tol=1e-5)
 
 
-# What is answered
+# Answers
 
 
 def test_one_text_gives_one_vector_in_a_list(embedder):
@@ -220,7 +220,7 @@ def test_every_reply_lets_any_origin_read_it(embedder):
     assert "POST" in embedder.request("OPTIONS", "/embed").headers["access-control-allow-methods"]
 
 
-# What is refused: path, body, status, error type, text
+# Refusals: path, body, status, error type, text
 
 VALIDATION = (422, "Validation")
 REFUSED = [

@@ -17,7 +17,7 @@ ANSWER_S = 30
 
 @pytest.fixture
 def folders(tmp_path):
-    """Two models of one shape."""
+    """Two models of the same shape."""
     return [make_bert(tmp_path / f"{seed}", labels=1, seed=seed) for seed in (1, 2)]
 
 

@@ -48,12 +48,12 @@ class Processes:
 
 
 @pytest.mark.parametrize("bears", OF_ANY)
-def test_nobody_notices(tmp_path, bears):
+def test_clients_notice_no_failure(tmp_path, bears):
     with fleet(tmp_path, *ONE) as running:
         bears(Processes(running))
 
 
-def test_nobody_notices_what_a_replica_does_wrong(tmp_path):
+def test_clients_notice_no_fault_of_a_replica(tmp_path):
     places = [str(LYING), *filter(None, [os.environ.get("PYTHONPATH")])]
     with fleet(tmp_path, *ONE, env={"PYTHONPATH": os.pathsep.join(places)}) as running:
         for bears in OF_LIARS:

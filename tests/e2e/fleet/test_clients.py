@@ -52,7 +52,9 @@ def test_openai_embeds_more_texts_at_once_than_a_replica_takes(running, expected
 
 
 def test_hugging_faces_client_embeds(running, expected, monkeypatch):
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)  # as a user has it; tests/conftest.py
+    monkeypatch.setattr(
+        "huggingface_hub.constants.HF_HUB_OFFLINE", False
+    )  # the default; tests/conftest.py sets it to True
     client = InferenceClient()
     vectors = client.feature_extraction(TEXTS[0], model=running.embedder.url)
     np.testing.assert_allclose(np.array(vectors), expected[:1], atol=1e-6)

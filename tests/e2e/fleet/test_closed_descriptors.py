@@ -1,4 +1,4 @@
-"""Every verb works when started without stdin, stdout or stderr, as some parents do."""
+"""Every verb works without stdin, stdout or stderr, because some parent processes close them."""
 
 import asyncio
 import json
@@ -20,7 +20,7 @@ SMALL = ("--set", "reranker.enabled=false", "--set", "embedder.replicas=1")
 
 
 def without(closed: tuple[int, ...], *arguments: str) -> list[str]:
-    """The command line that starts a verb without these descriptors."""
+    """Make the command line that starts a verb without these descriptors."""
     closing = " ".join(f"{descriptor}>&-" for descriptor in closed)
     return ["sh", "-c", f'exec "$@" {closing}', "sh", *COMMAND, *arguments]
 
@@ -32,7 +32,7 @@ def opened_as(pid: int, descriptor: int) -> str:
 
 @pytest.mark.parametrize("closed", CLOSED)
 @pytest.mark.parametrize("name", ["gateway", "engine"])
-def test_what_listens_answers_and_ends(name, closed):
+def test_gateway_and_engine_answer_and_end(name, closed):
     with verb(name, closed=closed) as started:
         answer = asyncio.run(fetch(f"http://127.0.0.1:{started.port}/livez", timeout_s=LIMIT_S))
         assert answer.status in {200, 404}, "the engine has no such route, and says so"
@@ -65,7 +65,7 @@ def test_a_fleet_serves_and_ends(closed, tmp_path):
 
 @pytest.mark.parametrize("closed", CLOSED)
 @pytest.mark.parametrize(("arguments", "code"), [(("status", "--json"), 3), (("nope",), 2)])
-def test_a_verb_that_asks_says_what_it_can_and_ends_with_its_code(arguments, code, closed, tmp_path):
+def test_other_verbs_print_to_the_open_streams_and_keep_their_exit_code(arguments, code, closed, tmp_path):
     done = subprocess.run(
         without(closed, *arguments), cwd=tmp_path, capture_output=True, text=True, timeout=LIMIT_S, check=False
     )
@@ -75,7 +75,7 @@ def test_a_verb_that_asks_says_what_it_can_and_ends_with_its_code(arguments, cod
     assert "Traceback" not in done.stderr
 
 
-def test_what_detaches_without_any_leaves_a_fleet_that_serves(tmp_path):
+def test_up_detaches_without_any_stream(tmp_path):
     ports = free_ports(2)
     done = subprocess.run(
         without((0, 1, 2), "up", "--detach", *SMALL, *flags(ports)), cwd=tmp_path, timeout=LIMIT_S, check=False

@@ -1,4 +1,4 @@
-"""``doctor`` on a machine with GPUs says how TEI will get each model, before any container exists."""
+"""``doctor`` on a machine with GPUs reports how TEI will get each model, before any container exists."""
 
 import json
 import os
@@ -68,7 +68,7 @@ def checks(site: Path, nvml: Path, *kinds: str, flags: tuple[str, ...] = (), **e
     return {check["id"]: check for check in json.loads(done.stdout)["checks"] if check["id"].startswith("model.")}
 
 
-def test_a_folder_of_todays_library_is_put_right_and_it_is_said_how(site, nvml):
+def test_a_folder_of_todays_library_is_corrected_and_the_corrections_are_listed(site, nvml):
     found = checks(site, nvml, H100, H100)
     assert {check["state"] for check in found.values()} == {"ok"}
     said = found["model.embedder"]["message"]
@@ -85,7 +85,7 @@ def test_a_folder_of_todays_library_is_put_right_and_it_is_said_how(site, nvml):
     assert "\n  - sentence_bert_config.json: max_seq_length is missing: 64, the smaller of 64 (" in said
 
 
-def test_what_tei_refuses_is_named_with_what_to_do(site, nvml):
+def test_a_model_that_tei_refuses_is_reported_with_a_hint(site, nvml):
     found = checks(site, nvml, T4, EMBEDFLEET_EMBEDDER_POOLING="max", EMBEDFLEET_RERANKER_MODEL="models/bge-m3")
     assert {check["state"] for check in found.values()} == {"blocked"}
     assert "cannot serve it: the setting pooling is max" in found["model.embedder"]["message"]
@@ -94,20 +94,20 @@ def test_what_tei_refuses_is_named_with_what_to_do(site, nvml):
 
 
 @pytest.mark.parametrize("flags", [("--gpu=H100",), ("--set=embedder.driver=docker", "--set=reranker.driver=docker")])
-def test_the_verdict_is_had_without_a_gpu_and_without_a_daemon(site, nvml, flags):
+def test_the_verdict_needs_neither_a_gpu_nor_a_daemon(site, nvml, flags):
     found = checks(site, nvml, flags=flags)
     assert {check["state"] for check in found.values()} == {"ok"}
     assert all("TEI 1.9.3 serves it with " in check["message"] for check in found.values())
 
 
-def test_a_folder_that_is_not_there_is_one_finding_of_many(site, nvml):
+def test_a_missing_folder_is_one_finding_among_others(site, nvml):
     found = checks(site, nvml, flags=("--set=embedder.model=models/none",))
     assert found["model.embedder"]["state"] == "blocked"
     assert "there is no folder" in found["model.embedder"]["message"]
     assert found["model.reranker"]["state"] == "ok"
 
 
-def test_our_own_engine_needs_no_more_than_that_files_are_there(site, nvml, tmp_path):
+def test_for_our_own_engine_only_complete_files_are_checked(site, nvml, tmp_path):
     shutil.copytree(site / "models", tmp_path / "models")
     model = tmp_path / "models/bge-m3"
     flags = {"EMBEDFLEET_EMBEDDER_MODEL": str(model), "EMBEDFLEET_RERANKER_ENABLED": "false", "EMBEDFLEET_GPU": "CPU"}

@@ -43,34 +43,34 @@ def undrain(running: Fleet, number: int) -> None:
 
 
 @pytest.mark.parametrize("balancer", BALANCERS)
-def test_nobody_notices_that_a_replica_is_drained_and_undrained(tmp_path, balancer):
+def test_clients_notice_no_drain_or_undrain(tmp_path, balancer):
     with serving(tmp_path, balancer) as (running, made), traffic(running.embedder.port, keeping=0) as wait_for:
-        made[1].seen.clear()  # what measured it when it joined
+        made[1].seen.clear()  # remove the requests that measured its speed when it joined
         until_seen(made[1], 0, wait_for)
         drain(running, 1)
-        wait_for(50)  # nginx lets what was sent before end, and does not count it
+        wait_for(50)  # nginx lets earlier requests finish, and does not count them
         count = len(made[1].seen)
         wait_for(200)
         assert len(made[1].seen) == count
         assert states(running) == dict(zip(NAMES, ("active", "drained", "active"), strict=True))
-        assert run_cli(running.folder, "status").returncode == 0, "it was wanted so"
+        assert run_cli(running.folder, "status").returncode == 0, "an operator drained it"
         undrain(running, 1)
         until_seen(made[1], count, wait_for)
         seen = wait_for(8)
     assert set(seen) == {"200"}, "a client noticed"
 
 
-def test_drain_waits_for_what_the_replica_has(tmp_path):
+def test_drain_waits_for_the_replicas_requests(tmp_path):
     """Without hedging, which would send the held requests to another replica too."""
     with serving(tmp_path, "gateway", hedge="false") as (running, made), ThreadPoolExecutor(8) as pool:
         for replica in made:
             replica.mode = "hold"
         asked = []
-        while not made[1].held:  # one by one, so that none share a call: each goes to who has least
+        while not made[1].held:  # one by one, so that no two share a call; each goes to the idlest replica
             asked.append(pool.submit(running.embedder.post, "/embed", {"inputs": f"text {len(asked)}"}))
             while sum(len(replica.held) for replica in made) < len(asked):
                 assert not any(item.done() for item in asked)
-            assert len(asked) <= len(made), "nobody has two while another has none"
+            assert len(asked) <= len(made), "no replica has two while another has none"
         early = run_cli(running.folder, "drain", NAMES[1], "--timeout", "0")
         assert early.returncode == 1
         assert f"{NAMES[1]} is draining, 1 under way" in early.stderr
@@ -83,7 +83,7 @@ def test_drain_waits_for_what_the_replica_has(tmp_path):
         waiting.result(LIMIT_S)
 
 
-def test_it_stays_drained_when_the_gateway_dies(tmp_path):
+def test_a_replica_stays_drained_when_the_gateway_dies(tmp_path):
     with serving(tmp_path, "gateway") as (running, made):
         drain(running, 1)
         os.kill(running.status["services"][0]["gateway"]["pid"], signal.SIGKILL)
@@ -97,7 +97,7 @@ def test_it_stays_drained_when_the_gateway_dies(tmp_path):
 
 
 @needs_nginx
-def test_the_last_one_is_kept_unless_it_is_forced(tmp_path):
+def test_the_last_replica_is_drained_only_by_force(tmp_path):
     with serving(tmp_path, "nginx") as (running, _):
         unknown = run_cli(tmp_path, "drain", "nobody")
         assert unknown.returncode == 2
@@ -108,6 +108,6 @@ def test_the_last_one_is_kept_unless_it_is_forced(tmp_path):
         assert (refused.returncode, "no other replica of embedder serves" in refused.stderr) == (2, True)
         assert running.embedder.post("/embed", {"inputs": "text"}).status == 200
         drain(running, 2, "--force")
-        assert run_cli(tmp_path, "status").returncode == 1, "nobody serves"
+        assert run_cli(tmp_path, "status").returncode == 1, "no replica serves"
         undrain(running, 0)
         assert running.embedder.post("/embed", {"inputs": "text"}).status == 200

@@ -24,7 +24,7 @@ def test_it_keeps_the_promises_of_a_driver(tmp_path):
     asyncio.run(check_driver(make_driver(tmp_path), programs))
 
 
-def test_what_a_child_says_is_in_its_log(tmp_path):
+def test_a_childs_output_is_in_its_log(tmp_path):
     async def run() -> None:
         running = await make_driver(tmp_path).start(spec("fails"), preferred_port=0)
         await running.ended
@@ -55,7 +55,7 @@ def test_no_child_outlives_a_parent_that_is_killed(tmp_path):
         os.close(child)
 
 
-def test_a_child_whose_parent_has_gone_before_it_looked_ends_at_once(tmp_path):
+def test_a_child_whose_parent_has_already_ended_ends_at_once(tmp_path):
     result = subprocess.run(
         [*COMMAND, "serves", "--parent-pid", str(os.getppid())],
         cwd=ROOT,

@@ -17,12 +17,12 @@ from tests.services.fleet import free_ports
 
 pytestmark = pytest.mark.slow
 
-# Waits in the middle of an installation, until somebody writes to a pipe.
+# Waits in the middle of an installation until a test writes to a pipe.
 HELD_UP = """#!/bin/sh
 "{quick}" "$@" || exit
 [ "$2" != venv ] || read -r word < "{pipe}"
 """
-# An environment as the version before this one made it, half of it or all.
+# Makes an environment as the previous version did.
 EARLIER = """set -eu
 "{python}" -m venv --without-pip .venv
 : > .venv/made-by-run.sh
@@ -56,7 +56,7 @@ def held_up(clone: Clone, pipe: Path) -> str:
 
 
 @pytest.mark.parametrize("way", ["folder", "file"])
-def test_another_path_to_it_is_the_same_place(clone, tmp_path, way):
+def test_a_link_to_the_clone_uses_the_same_environment(clone, tmp_path, way):
     clone.run()
     link = tmp_path / "link"
     link.symlink_to(clone.folder if way == "folder" else clone.folder / "run.sh")
@@ -64,15 +64,15 @@ def test_another_path_to_it_is_the_same_place(clone, tmp_path, way):
     assert (clone.becomes(again, "up"), again.stderr) == (True, "")
 
 
-def test_an_installation_that_fails_leaves_the_one_that_works_and_nothing_else(clone):
+def test_a_failed_installation_leaves_only_the_working_environment(clone):
     clone.run()
     clone.need_what_cannot_be_had()
     for _ in range(2):
         failed = clone.run()
         assert (failed.returncode, failed.stdout) == (2, "")
-        assert "What was installed before is as it was" in failed.stderr
+        assert "what was installed before still works" in failed.stderr
         assert clone.becomes(clone.command("status"), "status")
-        assert clone.environments == [clone.in_force, ".venv-run-2"], "what was half made is made over"
+        assert clone.environments == [clone.in_force, ".venv-run-2"], "a half-made environment is made again"
     clone.change_lock()
     assert clone.becomes(clone.run(), "up")
     assert clone.becomes(clone.run(), "up")
@@ -80,12 +80,12 @@ def test_an_installation_that_fails_leaves_the_one_that_works_and_nothing_else(c
 
 
 @pytest.mark.parametrize("first", [True, False])
-def test_an_installation_that_is_killed_leaves_the_one_that_works_and_nothing_else(clone, pipe, first):
+def test_a_killed_installation_leaves_only_the_working_environment(clone, pipe, first):
     if not first:
         clone.run()
         clone.change_lock()
     killed = clone.begin(PYTHON=held_up(clone, pipe))
-    with pipe.open("w"):  # it is in the middle
+    with pipe.open("w"):  # the installation is under way
         os.killpg(killed.pid, signal.SIGKILL)
         killed.communicate(timeout=LIMIT_S)
     if not first:
@@ -95,7 +95,7 @@ def test_an_installation_that_is_killed_leaves_the_one_that_works_and_nothing_el
     assert clone.environments == [clone.in_force]
 
 
-def test_of_two_at_once_one_installs_and_the_other_waits_for_it(clone, pipe):
+def test_two_simultaneous_starts_make_one_installation(clone, pipe):
     python = held_up(clone, pipe)
     one = clone.begin(PYTHON=python)
     with pipe.open("w") as release:
@@ -109,7 +109,7 @@ def test_of_two_at_once_one_installs_and_the_other_waits_for_it(clone, pipe):
     assert clone.environments == [".venv-run-1"]
 
 
-def test_whoever_runs_in_an_environment_keeps_it_until_the_end(clone):
+def test_an_environment_in_use_is_kept_until_its_process_ends(clone):
     clone.run()
     running = clone.begin("--serve")
     assert running.stdout is not None
@@ -120,13 +120,13 @@ def test_whoever_runs_in_an_environment_keeps_it_until_the_end(clone):
         assert clone.environments == [".venv-run-1", ".venv-run-2"]
     assert clone.in_force == ".venv-run-2"
     out, _ = running.communicate("start a child\n", timeout=LIMIT_S)
-    assert out == f"['again'] {clone.folder}/.venv-run-1\n", "of its own interpreter"
+    assert out == f"['again'] {clone.folder}/.venv-run-1\n", "its child runs in the same environment"
     clone.run()
     assert clone.environments == [".venv-run-2"]
 
 
 @pytest.mark.parametrize("lost", ["link", "link to nowhere", "link to elsewhere"])
-def test_a_lost_link_is_made_anew_and_nothing_is_installed(clone, lost):
+def test_a_lost_link_is_restored_without_an_installation(clone, lost):
     clone.run()
     clone.venv.unlink()
     if lost != "link":
@@ -141,7 +141,7 @@ def test_a_lost_link_is_made_anew_and_nothing_is_installed(clone, lost):
 
 
 @pytest.mark.parametrize("change", ["upgraded", "removed"])
-def test_an_environment_whose_python_was_replaced_is_made_anew(clone, change):
+def test_an_environment_whose_python_was_replaced_is_installed_again(clone, change):
     clone.run()
     python = clone.venv / "bin/python"
     python.unlink()
@@ -155,7 +155,7 @@ def test_an_environment_whose_python_was_replaced_is_made_anew(clone, change):
     assert clone.in_force == ".venv-run-2"
 
 
-def test_a_folder_that_was_moved_is_installed_anew(clone, tmp_path):
+def test_a_clone_that_was_moved_is_installed_again(clone, tmp_path):
     clone.run()
     clone.folder = clone.folder.rename(tmp_path / "moved")
     clone.venv = clone.folder / ".venv"
@@ -164,7 +164,7 @@ def test_a_folder_that_was_moved_is_installed_anew(clone, tmp_path):
     assert clone.becomes(clone.run(), "up")
 
 
-def test_an_environment_of_the_version_before_is_taken_over_without_a_network(clone):
+def test_an_environment_of_the_previous_version_is_adopted_without_a_network(clone):
     make_earlier(clone)
     clone.need_what_cannot_be_had()
     (clone.folder / "requirements.lock").write_text("# nothing\n")
@@ -174,14 +174,14 @@ def test_an_environment_of_the_version_before_is_taken_over_without_a_network(cl
     assert clone.in_force == ".venv-run-1"
 
 
-def test_an_environment_of_the_version_before_works_on_where_a_new_one_cannot_be_made(clone):
+def test_an_environment_of_the_previous_version_works_if_no_new_one_can_be_made(clone):
     make_earlier(clone)
     clone.need_what_cannot_be_had()
     assert clone.run().returncode == 2
     assert clone.becomes(clone.command("status"), "status")
 
 
-def test_half_an_environment_of_the_version_before_is_made_anew(clone):
+def test_an_incomplete_environment_of_the_previous_version_is_replaced(clone):
     clone.venv.mkdir()
     (clone.venv / "made-by-run.sh").touch()
     assert clone.becomes(clone.run(), "up")
@@ -195,7 +195,7 @@ def make_earlier(clone: Clone) -> None:
     assert shown.stdout == f"['status'] {clone.venv}\n"
 
 
-def test_a_package_of_the_lock_is_installed_and_one_of_a_changed_lock_beside_it(clone):
+def test_a_changed_lock_is_installed_beside_the_former_one(clone):
     for number in (1, 2):
         wheel = clone.folder / f"thing-{number}-py3-none-any.whl"
         with zipfile.ZipFile(wheel, "w") as archive:
@@ -216,7 +216,7 @@ def test_a_package_of_the_lock_is_installed_and_one_of_a_changed_lock_beside_it(
         assert said.stdout == f"{number}\n"
 
 
-def test_a_fleet_goes_on_while_run_sh_fails_and_while_it_installs_another(clone):
+def test_a_fleet_keeps_running_while_run_sh_fails_or_installs(clone):
     """With the real package in the tests' environment: its engines restart in the environment that they have."""
     shutil.rmtree(clone.folder / "src")
     (clone.folder / "src").symlink_to(Path(__file__).parent.parent.parent.parent / "src")
@@ -229,7 +229,9 @@ def test_a_fleet_goes_on_while_run_sh_fails_and_while_it_installs_another(clone)
         assert running.stdout is not None
         assert running.stdout.readline().startswith("embedder: "), running.communicate(timeout=LIMIT_S)[1]
         unit = clone.run_command(clone.folder, "service", "install", "--dry-run", PYTHONPATH=packages).stdout
-        assert f'\nExecStart="{clone.folder}/.venv/bin/embedfleet" up\n' in unit, "the one in force, whichever it is"
+        assert f'\nExecStart="{clone.folder}/.venv/bin/embedfleet" up\n' in unit, (
+            "the command of whichever environment is in force"
+        )
         assert f'\nExecReload="{clone.folder}/.venv/bin/embedfleet" reload\n' in unit
         clone.need_what_cannot_be_had()
         assert clone.run(PYTHONPATH=packages).returncode == 2

@@ -28,7 +28,7 @@ replicas = ["{url}"]
 enabled = false
 """
 Verb = Callable[..., subprocess.CompletedProcess[str]]
-# A verb as another user, with all that it needs read before.
+# Runs a verb as another user, after root has imported its modules.
 AS_NOBODY = """
 import os, sys
 import uvloop
@@ -43,13 +43,13 @@ embedfleet.cli.main.main()
 def running(
     folder: Path, *, env: dict[str, str] | None = None, prefix: tuple[str, ...] = (), verb: Verb | None = None
 ) -> Iterator[Fleet]:
-    """A fleet of a gateway and a replica that somebody else runs; ended, unless the body has.
+    """Run a fleet of a gateway and a remote replica during the block; end it afterwards if it still runs.
 
     Args:
-        folder: of the fleet.
-        env: more of its environment.
-        prefix: a command that runs it.
-        verb: runs a verb where the fleet is, if not here.
+        folder: Folder of the fleet.
+        env: Additional environment variables of the fleet.
+        prefix: First words of the command line, such as a program that runs the rest in a namespace.
+        verb: Function that runs a verb where the fleet is; None for this process's own namespaces.
     """
     (port,) = free_ports(1)
     with replicas(1) as (replica,):
@@ -111,10 +111,10 @@ def test_nothing_of_a_fleet_is_in_the_temporary_folder(tmp_path):
         fleet.process.wait()
     assert list(temporary.iterdir()) == []
     assert "no fleet runs" in run_cli(tmp_path, "down").stderr
-    assert [path.name for path in state_of(fleet).iterdir()] == ["logs"], "what a killed one left is removed"
+    assert [path.name for path in state_of(fleet).iterdir()] == ["logs"], "what the killed fleet left is removed"
 
 
-def test_nobody_else_may_write_there_whatever_the_umask(tmp_path):
+def test_with_any_umask_only_the_owner_may_write_to_the_state_folder(tmp_path):
     before = os.umask(0)
     try:
         with running(tmp_path) as fleet:
@@ -154,11 +154,11 @@ SWEEPS = [sweep_run, sweep_sockets, write_over_sockets, sweep_files, shutil.rmtr
 
 
 @pytest.mark.parametrize("sweep", SWEEPS)
-def test_what_is_swept_away_is_made_again_and_every_verb_works(tmp_path, sweep):
+def test_removed_files_are_restored_and_every_verb_works(tmp_path, sweep):
     with running(tmp_path) as fleet:
         sweep(state_of(fleet))
         until_reachable(tmp_path)
-        until_whole(fleet)  # for which its gateway is asked as well
+        until_whole(fleet)  # the status includes the gateway's answer
         name = fleet.replicas("embedder")[0]["id"]
         assert run_cli(tmp_path, "drain", name, "--force").returncode == 0
         assert run_cli(tmp_path, "undrain", name).returncode == 0
@@ -171,7 +171,7 @@ def test_what_is_swept_away_is_made_again_and_every_verb_works(tmp_path, sweep):
 
 
 @pytest.mark.parametrize("sweep", [sweep_run, write_over_sockets, sweep_run_and_lock])
-def test_a_swept_fleet_that_cannot_mend_is_seen_and_stopped_by_its_pid(tmp_path, sweep):
+def test_a_fleet_that_cannot_restore_its_files_is_found_and_stopped_by_its_pid(tmp_path, sweep):
     with running(tmp_path) as fleet:
         pid = fleet.process.pid
         with stopped(fleet.process):
@@ -190,13 +190,13 @@ def test_a_swept_fleet_that_cannot_mend_is_seen_and_stopped_by_its_pid(tmp_path,
     assert (said["running"], said["starting"], said["pid"], said["services"]) == (True, False, pid, [])
 
 
-def test_a_fleet_that_stands_still_is_seen(tmp_path):
+def test_a_stopped_fleet_is_reported_as_running(tmp_path):
     with running(tmp_path) as fleet, stopped(fleet.process):
         seen = run_cli(tmp_path, "status")
         assert (seen.returncode, "does not answer" in seen.stderr) == (1, True)
 
 
-def test_a_fleet_that_is_starting_is_seen_and_stopped(tmp_path):
+def test_a_starting_fleet_is_found_and_can_be_stopped(tmp_path):
     """The fleet waits for a silent daemon here; loading images may take as long."""
     pytest.importorskip("docker")
     with socket.create_server(("127.0.0.1", 0)) as silent:
@@ -225,9 +225,9 @@ def test_a_fleet_that_is_starting_is_seen_and_stopped(tmp_path):
     assert not (tmp_path / ".embedfleet").exists()
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 @pytest.mark.parametrize("mode", [0o755, 0o700])
-def test_who_may_not_ask_is_told_whom_to_ask(mode):
+def test_a_user_without_permission_gets_a_hint_with_the_right_user(mode):
     with tempfile.TemporaryDirectory(dir="/tmp") as made:
         folder = Path(made)
         folder.chmod(0o755)
@@ -249,7 +249,7 @@ def test_who_may_not_ask_is_told_whom_to_ask(mode):
             assert run_cli(folder, "status").returncode == 0
 
 
-def test_a_folder_that_takes_no_sockets_is_no_trouble(tmp_path):
+def test_a_fleet_runs_in_a_folder_without_sockets(tmp_path):
     """As on some network file systems: the kernel refuses sockets outside of the temporary folder here."""
     temporary = tmp_path / "tmp"
     temporary.mkdir()
@@ -268,7 +268,7 @@ def test_a_folder_that_takes_no_sockets_is_no_trouble(tmp_path):
     assert "no socket can be made in" in (tmp_path / "said").read_text()
 
 
-def test_a_killed_fleet_that_had_no_sockets_in_its_folder_leaves_nothing_for_long(tmp_path):
+def test_down_removes_the_temporary_folder_of_a_killed_fleet(tmp_path):
     temporary = tmp_path / "embedfleet-old"
     temporary.mkdir()
     (tmp_path / ".embedfleet").mkdir()
@@ -279,11 +279,11 @@ def test_a_killed_fleet_that_had_no_sockets_in_its_folder_leaves_nothing_for_lon
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
-def test_who_ends_the_wait_for_a_detached_fleet_ends_the_fleet(tmp_path, number):
+def test_a_signal_to_the_wait_for_a_detached_fleet_ends_the_fleet(tmp_path, number):
     (port,) = free_ports(1)
     (tmp_path / "fleet.toml").write_text(PLAN.format(port=port, url="http://127.0.0.1:9"))  # it never serves
 
-    def hear() -> None:  # whoever runs the tests in the background has some ignored
+    def hear() -> None:  # a shell ignores some of them in its background jobs
         for each in (signal.SIGINT, signal.SIGHUP):
             signal.signal(each, signal.SIG_DFL)
 
@@ -303,7 +303,7 @@ def test_who_ends_the_wait_for_a_detached_fleet_ends_the_fleet(tmp_path, number)
     assert run_cli(tmp_path, "status").returncode == 3
 
 
-def test_what_a_detached_fleet_died_of_is_said_however_long_its_log_is(tmp_path):
+def test_the_error_of_a_detached_fleet_is_printed_even_after_a_long_log(tmp_path):
     (tmp_path / ".embedfleet" / "logs").mkdir(parents=True)
     log = tmp_path / ".embedfleet" / "logs" / "up.log"
     log.write_text("of an earlier run\n" * 10_000)
@@ -353,7 +353,7 @@ def inside(fleet: Fleet, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @needs_mounts
-def test_a_disk_that_fills_up_ends_nobody(tmp_path):
+def test_a_disk_that_fills_up_ends_no_process(tmp_path):
     state = tmp_path / ".embedfleet"
     state.mkdir()
     with running(tmp_path, prefix=(*SMALL, str(state)), verb=inside) as fleet:

@@ -35,13 +35,13 @@ def test_the_scripts_own_calls_are_answered(running):
 
 
 def test_both_replicas_of_a_service_work(running):
-    for _ in range(20):  # those that come together may share a call
+    for _ in range(20):  # requests that arrive together may share a call
         with ThreadPoolExecutor(8) as pool:
             answers = list(pool.map(lambda n: running.embedder.post("/embed", {"inputs": f"text {n}"}), range(80)))
         assert {answer.status for answer in answers} == {200}
         if all(row["sent"] for row in running.replicas("embedder")):
             return
-    raise AssertionError("one is left idle")
+    raise AssertionError("one replica got no requests")
 
 
 @pytest.mark.parametrize("service", ["embedder", "reranker"])
@@ -75,7 +75,7 @@ def test_killed_engines_cost_no_request_and_come_back(running, service):
                     assert sent.acquire(timeout=LIMIT_S)
                 os.kill(running.replicas(service)[index]["pid"], signal.SIGKILL)
                 running.until_active(service, restarts=kills)
-                running.until_tried(service)  # a request on trial that meets with a second kill is held to be guilty
+                running.until_tried(service)  # an accused request that is tried during a second kill counts as guilty
         finally:
             over.set()
         for item in work:
@@ -177,7 +177,7 @@ def test_detach_returns_once_it_serves_and_down_ends_it(tmp_path):
 def test_an_interrupted_detach_leaves_nothing_running(tmp_path):
     command = [*COMMAND, "up", "--detach", *flags(free_ports(2))]
 
-    def hear_ctrl_c() -> None:  # whoever runs the tests in the background has it ignored
+    def hear_ctrl_c() -> None:  # a shell ignores it in its background jobs
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
     with subprocess.Popen(
@@ -195,7 +195,7 @@ def test_an_interrupted_detach_leaves_nothing_running(tmp_path):
     assert run_cli(tmp_path, "status").returncode == 3
 
 
-def test_a_gateway_that_hangs_is_not_taken_for_no_fleet(tmp_path):
+def test_status_with_a_gateway_that_hangs_reports_the_fleet(tmp_path):
     with fleet(tmp_path) as running:
         pid = running.status["services"][0]["gateway"]["pid"]
         os.kill(pid, signal.SIGSTOP)
@@ -229,7 +229,7 @@ def test_a_model_that_cannot_be_served_stops_up_with_its_reason(tmp_path):
     assert run_cli(tmp_path, "status").returncode == 3
 
 
-def test_a_deep_folder_is_no_trouble(tmp_path):
+def test_a_fleet_runs_in_a_deep_folder(tmp_path):
     deep = tmp_path / ("d" * 100) / ("e" * 100)
     deep.mkdir(parents=True)
     ports = free_ports(2)
@@ -245,7 +245,7 @@ def test_a_second_signal_ends_everything_at_once(tmp_path):
     with fleet(tmp_path, "--set", "embedder.max_request_texts=1") as running:
         pids = running.pids
         (replica, *_) = running.replicas("embedder")
-        os.kill(replica["pid"], signal.SIGSTOP)  # it cannot obey
+        os.kill(replica["pid"], signal.SIGSTOP)  # it cannot react to the first signal
         running.process.send_signal(signal.SIGTERM)
         running.process.send_signal(signal.SIGINT)
         running.process.communicate(timeout=LIMIT_S)

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def inside() -> Iterator[list[str]]:
-    """What a command line begins with, to run in a group of one core and a gigabyte."""
+    """First words of a command line that runs in a control group with 0.9 cores and a gigabyte."""
     with contextlib.ExitStack() as stack:
         try:
             enter = stack.enter_context(group(cores=0.9, memory_bytes=MEMORY_BYTES))
@@ -36,7 +36,7 @@ def doctor(folder: Path, inside: list[str], *arguments: str) -> dict[str, tuple[
     return {check["id"]: (check["state"], check["message"]) for check in json.loads(done.stdout)["checks"]}
 
 
-def test_doctor_says_how_many_cores_and_how_much_memory_and_why(tmp_path, inside):
+def test_doctor_reports_cores_and_memory_with_their_limits(tmp_path, inside):
     checks = doctor(tmp_path, inside)
     count = len(os.sched_getaffinity(0))
     state, cores = checks["cores"]
@@ -48,7 +48,7 @@ def test_doctor_says_how_many_cores_and_how_much_memory_and_why(tmp_path, inside
     assert "of 1.07 GB are left: memory." in memory
 
 
-def test_up_gives_its_replicas_no_more_cores_than_that(tmp_path, inside):
+def test_up_gives_its_replicas_the_cores_of_the_group(tmp_path, inside):
     command = [*inside, *COMMAND, "up", *flags(free_ports(2))]
     command += ["--set", "embedder.replicas=1", "--set", "reranker.enabled=false"]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -64,7 +64,7 @@ def test_up_gives_its_replicas_no_more_cores_than_that(tmp_path, inside):
     assert "--worker-threads=1" in arguments
 
 
-def test_a_model_that_fits_only_without_the_limit_is_told_with_numbers(tmp_path, inside):
+def test_a_model_that_exceeds_the_limit_is_reported_with_sizes(tmp_path, inside):
     model = tmp_path / "models" / "large"
     model.mkdir(parents=True)
     (model / "config.json").write_text("{}")

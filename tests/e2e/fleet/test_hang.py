@@ -31,7 +31,7 @@ def workers(pid: int) -> list[int]:
 
 
 def until_replaced(running: Fleet, pid: int) -> dict[str, Any]:
-    """Wait until a process has ended and all replicas serve; the service's status."""
+    """Wait until a process has ended and all replicas serve; return the service's status."""
     while True:
         status = running.status
         (service,) = status["services"]
@@ -43,7 +43,7 @@ def until_replaced(running: Fleet, pid: int) -> dict[str, Any]:
 
 @contextmanager
 def asked(running: Fleet, text: str = "text", clients: int = 4) -> Iterator[list[int]]:
-    """Run clients during the block; statuses of their answers."""
+    """Run clients during the block; yield the statuses of their answers."""
     statuses: list[int] = []
     over = threading.Event()
 
@@ -99,7 +99,7 @@ def test_an_nginx_that_hangs_is_replaced_with_its_workers(tmp_path, who):
         assert running.embedder.post("/embed", {"inputs": "text"}).status == 200
 
 
-def test_readyz_and_status_tell_that_all_engines_hang_and_that_they_go_on(tmp_path):
+def test_readyz_and_status_show_when_all_engines_hang_and_continue(tmp_path):
     probes = ("--set", "embedder.probe_interval_s=1", "--set", "embedder.probe_timeout_s=1")
     with fleet(tmp_path, *NEVER, *probes) as running:
         pids = [row["pid"] for row in running.replicas("embedder")]
@@ -118,7 +118,7 @@ def test_readyz_and_status_tell_that_all_engines_hang_and_that_they_go_on(tmp_pa
         assert [row["pid"] for row in running.replicas("embedder")] == pids
 
 
-def test_status_tells_that_a_gateway_hangs_and_that_it_goes_on(tmp_path):
+def test_status_shows_when_a_gateway_hangs_and_continues(tmp_path):
     with fleet(tmp_path, *NEVER) as running:
         os.kill(gateway(running)["pid"], signal.SIGSTOP)
         while gateway(running)["phase"] != "silent":
@@ -133,7 +133,7 @@ def test_status_tells_that_a_gateway_hangs_and_that_it_goes_on(tmp_path):
         assert gateway(running)["restarts"] == 0
 
 
-def test_down_does_not_wait_for_those_that_hang(tmp_path):
+def test_down_does_not_wait_for_children_that_hang(tmp_path):
     """Their grace period is longer than the test may take."""
     with fleet(tmp_path, *NEVER, "--stop-grace-s", str(10 * LIMIT_S)) as running:
         pids = running.pids
@@ -143,7 +143,7 @@ def test_down_does_not_wait_for_those_that_hang(tmp_path):
         assert not any(map(is_alive, pids))
 
 
-def test_who_is_only_busy_is_left_alone(tmp_path):
+def test_busy_children_do_not_count_as_hung(tmp_path):
     """All cores are busy with long texts for several times the bound, and no child counts as hung."""
     with fleet(tmp_path, *SOON) as running:
         before = running.pids
@@ -154,7 +154,7 @@ def test_who_is_only_busy_is_left_alone(tmp_path):
         assert 200 in statuses
 
 
-def test_a_fleet_that_stood_still_as_a_whole_goes_on_as_it_was(tmp_path):
+def test_a_fleet_that_was_stopped_as_a_whole_continues_unchanged(tmp_path):
     with fleet(tmp_path, *SOON) as running:
         pids = [running.process.pid, *running.pids]
         for pid in pids:

@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.slow, needs_nginx]
 
 
 def verb(running: Fleet) -> int:
-    """Process id of the child that `up` has started and that supervises nginx."""
+    """Return the process id of the verb `nginx`, which `up` has started and which supervises nginx."""
     pid: int = running.status["services"][0]["gateway"]["pid"]
     return pid
 
@@ -38,24 +38,24 @@ def until_restarted(running: Fleet, count: int) -> None:
         assert running.process.poll() is None
 
 
-def test_whatever_of_nginx_is_killed_none_of_it_stays_and_another_serves(tmp_path):
+def test_whichever_process_of_nginx_is_killed_a_whole_new_nginx_serves(tmp_path):
     with serving(tmp_path, "nginx") as (running, _):
         port = running.embedder.port
         for count, whom in enumerate(("master", "verb", "both", "all but the workers stand still"), start=1):
-            looks_after = verb(running)
-            (master,) = below(looks_after)
+            supervisor = verb(running)
+            (master,) = below(supervisor)
             workers = below(master)
             assert workers
             assert listens(master, port)
             if whom == "all but the workers stand still":
                 os.kill(master, signal.SIGSTOP)
             if whom != "master":
-                os.kill(looks_after, signal.SIGKILL)
+                os.kill(supervisor, signal.SIGKILL)
             if whom in {"master", "both"}:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(master, signal.SIGKILL)
             until_restarted(running, count)
-            assert not any(is_alive(pid) for pid in (looks_after, master, *workers))
+            assert not any(is_alive(pid) for pid in (supervisor, master, *workers))
             assert running.embedder.post("/embed", {"inputs": "a"}).status == 200
         (master,) = below(verb(running))
         left = [verb(running), master, *below(master)]
@@ -66,18 +66,18 @@ def test_whatever_of_nginx_is_killed_none_of_it_stays_and_another_serves(tmp_pat
         pass
 
 
-def test_none_of_nginx_outlives_a_killed_up(tmp_path):
+def test_no_process_of_nginx_outlives_a_killed_up(tmp_path):
     with serving(tmp_path, "nginx") as (running, _):
-        looks_after = verb(running)
-        (master,) = below(looks_after)
-        all_of_it = [looks_after, master, *below(master)]
+        supervisor = verb(running)
+        (master,) = below(supervisor)
+        all_of_it = [supervisor, master, *below(master)]
         running.process.kill()
         running.process.wait(LIMIT_S)
         while any(is_alive(pid) for pid in all_of_it):
             os.sched_yield()
 
 
-def test_down_lets_a_request_end_that_nginx_has(tmp_path):
+def test_down_lets_a_request_to_nginx_finish(tmp_path):
     with serving(tmp_path, "nginx") as (running, made):
         for replica in made:
             replica.mode = "hold"
@@ -106,7 +106,7 @@ def _is_open(port: int) -> bool:
     return True
 
 
-def test_another_that_listens_at_its_port_is_not_taken_for_it(tmp_path):
+def test_another_listener_on_the_port_does_not_count_as_nginx(tmp_path):
     (port,) = free_ports(1)
     (tmp_path / "site").write_text(f"server {{ listen 127.0.0.1:{port}; }}")
     (tmp_path / "nginx.conf").write_text(render_main(str(tmp_path), str(tmp_path / "site")))
@@ -123,7 +123,7 @@ def test_another_that_listens_at_its_port_is_not_taken_for_it(tmp_path):
     assert b"Address already in use" in result.stderr
 
 
-def test_a_pid_that_nginx_has_left_behind_is_not_told_anything(tmp_path):
+def test_a_stale_pid_of_nginx_gets_no_signal(tmp_path):
     with subprocess.Popen(["sleep", "60"]) as other:
         Path(tmp_path / "nginx.pid").write_text(f"{other.pid}\n")
         LocalNginx(find_nginx(), tmp_path).reload()

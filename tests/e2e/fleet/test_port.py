@@ -27,7 +27,7 @@ RAW = b"POST /embed HTTP/1.1\r\nhost: h\r\ncontent-type: application/json\r\ncon
 
 
 def gateway(running: Fleet) -> int:
-    """Process id of the gateway, once there is one."""
+    """Return the process id of the gateway, once there is one."""
     while not (pid := running.status["services"][0]["gateway"]["pid"]):
         assert running.process.poll() is None
     return pid
@@ -60,7 +60,7 @@ def running(tmp_path_factory) -> Iterator[Fleet]:
 
 def test_a_client_that_has_connected_to_a_gateway_that_dies_is_served_by_the_next(running):
     pid = gateway(running)
-    os.kill(pid, signal.SIGSTOP)  # so that it accepts neither
+    os.kill(pid, signal.SIGSTOP)  # so that it accepts neither connection
     with connected(running) as silent, connected(running) as asks:
         asks.sendall(RAW)
         os.kill(pid, signal.SIGKILL)
@@ -77,7 +77,7 @@ def test_readiness_is_not_lost_while_a_killed_gateway_is_started_again(running):
     assert (answer.status, answer.body) == (200, b"")
 
 
-def test_a_gateway_that_is_killed_costs_only_what_was_on_its_way_by_it(running):
+def test_a_killed_gateway_loses_only_its_requests_under_way(running):
     """Four clients keep their connections, so at most eight requests are lost and none refused."""
     with traffic(
         running.embedder.port, failures=(ConnectionResetError, BrokenPipeError, RemoteDisconnected)
@@ -89,7 +89,7 @@ def test_a_gateway_that_is_killed_costs_only_what_was_on_its_way_by_it(running):
     assert lost <= 8, seen
 
 
-def test_nobody_notices_reloads(running):
+def test_clients_notice_no_reload(running):
     with traffic(running.embedder.port) as wait_for:
         pids = [gateway(running)]
         for _ in range(5):
@@ -140,7 +140,7 @@ def write_settings(folder: Path, **values: object) -> None:
     (folder / "fleet.toml").write_text("\n".join(["[services.embedder]", *lines]))
 
 
-def test_settings_of_gateways_are_taken_on(tmp_path):
+def test_a_reload_applies_settings_of_gateways(tmp_path):
     write_settings(tmp_path, max_request_texts=3)
     with serving(tmp_path, "gateway") as (running, _):
         assert running.embedder.post("/embed", {"inputs": ["a"] * 4}).status == 422
@@ -149,7 +149,7 @@ def test_settings_of_gateways_are_taken_on(tmp_path):
         assert running.embedder.post("/embed", {"inputs": ["a"] * 4}).status == 200
         assert running.embedder.post("/embed", {"inputs": ["a"] * 5}).status == 422
         os.kill(gateway(running), signal.SIGKILL)
-        assert running.embedder.post("/embed", {"inputs": ["a"] * 5}).status == 422, "what is restarted has them too"
+        assert running.embedder.post("/embed", {"inputs": ["a"] * 5}).status == 422, "a restarted gateway has them too"
 
 
 @pytest.mark.parametrize(
@@ -172,7 +172,7 @@ def test_other_settings_are_refused_and_nothing_changes(running, values, said):
     assert running.embedder.post("/embed", {"inputs": "a"}).status == 200
 
 
-def test_settings_by_flag_are_refused_and_where_they_are_is_not(running):
+def test_reload_refuses_flags_except_those_that_locate_the_fleet(running):
     before = gateway(running)
     result = run_cli(running.folder, "reload", "--set", "embedder.max_request_texts=5", "--log-level", "debug")
     assert result.returncode == 2
@@ -190,7 +190,7 @@ def test_the_doctor_knows_the_fleets_own_port(running):
     assert [(check["state"], check["message"]) for check in checks if check["id"] == "ports"] == [("ok", port)]
 
 
-def test_new_code_is_taken_on(tmp_path):
+def test_a_reload_runs_new_code(tmp_path):
     source = tmp_path / "source"
     shutil.copytree(
         Path(embedfleet.__file__).parent, source / "embedfleet", ignore=shutil.ignore_patterns("__pycache__")

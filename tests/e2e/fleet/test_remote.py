@@ -1,4 +1,4 @@
-"""Remote servers behind either balancer, one of which fails fast and so attracts traffic."""
+"""Remote servers behind either balancer; a server that fails fast attracts traffic."""
 
 import asyncio
 import json
@@ -77,7 +77,7 @@ def until_state(running: Fleet, name: str, state: str) -> None:
 
 
 @needs_nginx
-def test_behind_nginx_a_replica_that_fails_fast_gets_nothing_more_once_it_was_probed(tmp_path):
+def test_behind_nginx_a_replica_that_fails_fast_gets_nothing_after_a_failed_probe(tmp_path):
     with serving(tmp_path, "nginx") as (running, made):
         assert set(answers(running, 30)) == {200}
         made[1].mode = made[1].probe_mode = 424
@@ -93,14 +93,14 @@ def test_behind_nginx_a_replica_that_fails_fast_gets_nothing_more_once_it_was_pr
         assert made[1].seen, "it is back"
 
 
-def test_behind_the_gateway_it_costs_nobody_anything_from_the_first_request(tmp_path):
+def test_behind_the_gateway_a_replica_that_fails_fast_fails_no_request(tmp_path):
     with serving(tmp_path, "gateway") as (running, made):
         made[1].mode = made[1].probe_mode = 424
         assert answers(running, 500) == [200] * 500
 
 
 @needs_nginx
-def test_when_all_fail_nginx_goes_on_as_it_was(tmp_path):
+def test_when_all_probes_fail_nginx_keeps_its_replicas(tmp_path):
     with serving(tmp_path, "nginx") as (running, made):
         for replica in made:
             replica.probe_mode = 424
@@ -110,7 +110,7 @@ def test_when_all_fail_nginx_goes_on_as_it_was(tmp_path):
 
 
 @needs_nginx
-def test_whatever_a_fleet_itself_lacks_nginx_goes_on_with_its_replicas(tmp_path):
+def test_without_open_files_in_the_fleet_nginx_keeps_its_replicas(tmp_path):
     with serving(tmp_path, "nginx", probe_interval_s="0.1") as (running, made):
         _, hard = resource.prlimit(running.process.pid, resource.RLIMIT_NOFILE)
         resource.prlimit(running.process.pid, resource.RLIMIT_NOFILE, (0, hard))
@@ -124,14 +124,14 @@ def test_whatever_a_fleet_itself_lacks_nginx_goes_on_with_its_replicas(tmp_path)
 
 
 @needs_nginx
-def test_a_replica_that_hangs_is_passed_over_in_nginx_too(tmp_path):
+def test_nginx_retries_on_another_replica_after_a_reset(tmp_path):
     with serving(tmp_path, "nginx") as (running, made):
         made[0].mode = "reset"
         assert set(answers(running, 60)) == {200}
 
 
 @needs_nginx
-def test_what_nginx_does_not_accept_is_not_swapped_in(tmp_path):
+def test_a_configuration_that_nginx_refuses_is_not_put_in_place(tmp_path):
     upstream = "good"
 
     def make_site(serving, resting) -> Site:
@@ -155,7 +155,7 @@ def test_what_nginx_does_not_accept_is_not_swapped_in(tmp_path):
     assert (tmp_path / "nginx-s.conf").read_text() == before
 
 
-def test_a_configuration_that_cannot_be_written_is_an_error_and_not_the_end_of_steering(tmp_path):
+def test_a_configuration_that_cannot_be_written_is_a_fleet_error(tmp_path):
     (tmp_path / "file").touch()
     steering = NginxSteering(
         tmp_path / "file",
@@ -169,7 +169,7 @@ def test_a_configuration_that_cannot_be_written_is_an_error_and_not_the_end_of_s
         asyncio.run(steering.apply([Endpoint("a", "http://127.0.0.1:7001")], []))
 
 
-def test_render_writes_what_people_run_themselves(tmp_path):
+def test_render_writes_a_file_for_each_service(tmp_path):
     flags = ["--set", "embedder.replicas=http://a:80,http://b:8080", "--set", "reranker.replicas=http://c:80"]
     result = run_cli(tmp_path, "render", "nginx", "--out", "conf.d", *flags)
     assert result.stdout.split() == ["conf.d/nginx-embedder.conf", "conf.d/nginx-reranker.conf"]
@@ -200,7 +200,7 @@ def test_a_unit_waits_for_the_gpus_and_then_runs_up(tmp_path):
     assert (waiting.returncode, "does not show GPU-none" in waiting.stderr) == (1, True)
 
 
-def test_doctor_is_content_with_a_machine_without_gpus(tmp_path):
+def test_doctor_blocks_nothing_on_a_machine_without_gpus(tmp_path):
     ports = ["--set", "embedder.port=18471", "--set", "reranker.port=18472"]
     result = run_cli(tmp_path, "doctor", "--json", *ports)
     assert (result.returncode, json.loads(result.stdout)["blocked"]) == (0, False)
@@ -209,7 +209,7 @@ def test_doctor_is_content_with_a_machine_without_gpus(tmp_path):
     assert (result.returncode, files["state"], "10000000" in files["message"]) == (0, "warn", True)
 
 
-def test_a_fleet_that_runs_is_told_that_a_new_model_is_meant(tmp_path):
+def test_up_with_new_model_lets_a_running_fleet_change_its_model(tmp_path):
     with serving(tmp_path, "gateway") as (running, made):
         made[1].vector = [4.0, 3.0]
         until_state(running, "bge-embedder-tei-1", "ejected")
@@ -217,7 +217,7 @@ def test_a_fleet_that_runs_is_told_that_a_new_model_is_meant(tmp_path):
         assert "embedfleet up --new-model" in row["reason"]
         told = run_cli(tmp_path, "up", "--new-model")
         assert (told.returncode, told.stdout) == (0, "")
-        assert "the running fleet allows it" in told.stderr
+        assert "the running fleet allows a new model" in told.stderr
         until_state(running, "bge-embedder-tei-1", "active")
         for number in (0, 2):
             until_state(running, f"bge-embedder-tei-{number}", "ejected")

@@ -1,4 +1,4 @@
-"""run.sh, with an empty lock and a stand-in for the package: what it installs and when, and what it then executes."""
+"""run.sh installs what is needed, and then executes `up`; the lock is empty, and a stand-in replaces the package."""
 
 import os
 import subprocess
@@ -37,19 +37,19 @@ def test_it_installs_once_and_becomes_up_with_its_flags(clone):
 
 
 @pytest.mark.parametrize(("needs", "wanted"), [("10", True), ("0", False), ("2", False)])
-def test_what_drives_containers_is_installed_where_the_settings_need_it(clone, needs, wanted):
+def test_packages_for_containers_are_installed_if_the_settings_need_them(clone, needs, wanted):
     (clone.folder / "requirements-docker.lock").write_text("# nothing\n")
     first, again = clone.run("--log-level", "debug", NEEDS=needs), clone.run(NEEDS=needs)
-    assert ("installing what drives containers" in first.stderr) is wanted
+    assert ("installing the packages for containers" in first.stderr) is wanted
     assert "installing" not in again.stderr
     assert clone.becomes(first, "up", "--log-level", "debug")
     assert (clone.venv / "stamp-docker").exists() is wanted
     clone.change_lock()
     assert clone.run(NEEDS="0").returncode == 0
-    assert (clone.venv / "stamp-docker").exists() is wanted, "a later environment has it as well"
+    assert (clone.venv / "stamp-docker").exists() is wanted, "a later environment has them as well"
 
 
-def test_what_was_left_half_done_and_what_is_of_another_lock_is_made_anew(clone):
+def test_an_incomplete_or_outdated_environment_is_replaced(clone):
     without = clone.folder / "python-without-venv"
     without.write_text(WITHOUT_VENV.format(python=sys.executable))
     without.chmod(0o755)
@@ -62,7 +62,7 @@ def test_what_was_left_half_done_and_what_is_of_another_lock_is_made_anew(clone)
     assert "installing" in clone.run().stderr
 
 
-def test_what_was_compiled_of_this_source_is_run_and_of_another_is_not(clone):
+def test_compiled_modules_are_used_only_for_unchanged_source(clone):
     clone.run()
     compiled = clone.folder / ".compiled"
     (compiled / "embedfleet").mkdir(parents=True)
@@ -78,10 +78,10 @@ def test_what_was_compiled_of_this_source_is_run_and_of_another_is_not(clone):
     assert clone.becomes(command, "status")
     assert clone.becomes(after, "up")
     assert "the source has changed since scripts/compile" in after.stderr
-    assert compiled.exists(), "a fleet that runs may have it"
+    assert compiled.exists(), "a running fleet may use it"
 
 
-def test_what_compiling_needs_is_named(clone):
+def test_missing_requirements_of_compiling_are_named(clone):
     command, env = clone.folder / "scripts/compile", os.environ | {"CC": "/no/such/compiler"}
     first = subprocess.run([command], env=env, capture_output=True, text=True, check=False)
     assert first.returncode == 2
@@ -102,7 +102,7 @@ def test_a_missing_or_old_python_is_named_with_the_packages_to_install(clone, py
     assert "apt-get install python3 python3-venv" in result.stderr
 
 
-def test_a_venv_of_somebody_elses_is_left_alone(clone):
+def test_a_venv_that_run_sh_did_not_make_is_left_alone(clone):
     (clone.venv / "precious").mkdir(parents=True)
     result = clone.run()
     assert (result.returncode, "was not made by run.sh" in result.stderr) == (2, True)

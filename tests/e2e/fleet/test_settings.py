@@ -1,4 +1,4 @@
-"""A fleet starts, is found and is stopped whatever the environment and the settings file say."""
+"""A fleet starts, is found and can be stopped with any environment and any settings file."""
 
 import json
 import os
@@ -35,7 +35,7 @@ def running(tmp_path_factory):
         ('[fleet]\nstate_dir = "here"\n[services.bge-embedder]\nport = 8001\nmodel = "none"\n', {}),
     ],
 )
-def test_it_is_seen_and_told_whatever_the_settings_say_by_now(running, content, env):
+def test_a_running_fleet_is_found_despite_changed_or_invalid_settings(running, content, env):
     (running.folder / "fleet.toml").write_text(content)
     status = run_cli(running.folder, "status", "--json", env=env)
     assert (status.returncode, json.loads(status.stdout)["running"]) == (0, True)
@@ -46,7 +46,7 @@ def test_it_is_seen_and_told_whatever_the_settings_say_by_now(running, content, 
         assert (told.returncode, "Traceback" in told.stderr) == (0, False), told.stderr
 
 
-def test_what_was_left_out_is_said_once_and_up_does_not_start_with_it(running):
+def test_ignored_settings_are_reported_once_and_up_refuses_them(running):
     (running.folder / "fleet.toml").write_text('[fleet]\nstate_dir = "here"\nlog_level = "loud"\nnew = 1\n')
     status = run_cli(running.folder, "status")
     assert "warning: ignored in the settings: fleet.log_level: 'loud' is not" in status.stderr
@@ -55,7 +55,7 @@ def test_what_was_left_out_is_said_once_and_up_does_not_start_with_it(running):
     assert (up.returncode, "2 faults in the settings" in up.stderr) == (2, True)
 
 
-def test_a_stop_needs_no_sound_settings(tmp_path):
+def test_down_works_with_invalid_settings(tmp_path):
     with fleet(tmp_path, *SMALL) as running:
         (tmp_path / "fleet.toml").write_text("[services\n")
         down = run_cli(tmp_path, "down", env={"EMBEDFLEET_RERANKER_PORT": "x"})
@@ -64,7 +64,7 @@ def test_a_stop_needs_no_sound_settings(tmp_path):
 
 
 @pytest.mark.parametrize("given", [["-dd"], ["-d", "--detach"], ["-d", "--detach", "-ddd"], ["-d", "--"]])
-def test_however_often_it_is_told_to_detach_it_starts_one_fleet(tmp_path, given):
+def test_repeated_detach_flags_start_one_fleet(tmp_path, given):
     """The fleet ends at once because its port is taken, which shows that no fleet starts another in turn."""
     with socket.create_server(("0.0.0.0", 0)) as taken:
         port = f"embedder.port={taken.getsockname()[1]}"
@@ -73,7 +73,7 @@ def test_however_often_it_is_told_to_detach_it_starts_one_fleet(tmp_path, given)
     assert up.stderr.count("error: ") == 1
 
 
-def test_what_detaches_is_told_all_that_it_was_told(tmp_path):
+def test_a_detached_fleet_gets_all_flags(tmp_path):
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     (elsewhere / "own.toml").write_text('[services.embedder]\nserved_model_name = "- mine"\n')

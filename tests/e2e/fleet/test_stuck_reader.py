@@ -1,4 +1,4 @@
-"""A fleet goes on, restarts children and stops on request when the reader of its output has stopped."""
+"""A fleet keeps running, restarts children and stops on request although the reader of its output has stopped."""
 
 import asyncio
 import os
@@ -38,7 +38,7 @@ def until_restarted(fleet, pid):
 
 
 @pytest.mark.slow
-def test_a_fleet_goes_on_when_nobody_reads_what_it_says(tmp_path):
+def test_a_fleet_keeps_running_when_its_output_is_not_read(tmp_path):
     pipe = Pipe()
     pipe.fill()
 
@@ -52,7 +52,7 @@ def test_a_fleet_goes_on_when_nobody_reads_what_it_says(tmp_path):
             async with asyncio.timeout(LIMIT_S):
                 await asyncio.to_thread(until_up, fleet)
                 pid = fleet.status["services"][0]["gateway"]["pid"]
-                os.kill(pid, signal.SIGKILL)  # of which there is a line in the log
+                os.kill(pid, signal.SIGKILL)  # the fleet logs this
                 await asyncio.to_thread(until_restarted, fleet, pid)
                 assert (await asyncio.to_thread(fleet.embedder.post, "/embed", {"inputs": "a"})).status == 200
                 process.send_signal(signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""Every verb asks the machine once, and doctor shows what up would start; the driver and the daemon are made up."""
+"""Every verb asks the machine once, and doctor shows what up would start; the driver and the daemon are fakes."""
 
 import json
 import os
@@ -63,7 +63,7 @@ def test_a_verb_asks_the_driver_and_the_daemon_once(folder, daemon, nvml, argume
         assert daemon.asked["DELETE /containers/trial"] == 2, "a trial on each GPU, which is removed"
 
 
-def test_doctor_shows_the_plan_of_which_up_makes_every_container(folder, daemon):
+def test_up_creates_every_container_of_the_plan_that_doctor_shows(folder, daemon):
     flags = {
         "reranker.enabled": "false",
         "embedder.driver": "docker",

@@ -55,7 +55,7 @@ def install(folder: Path, units: Path, *flags: str, env: dict[str, str] | None =
 
 
 def read_back(units: Path) -> str:
-    """Properties of the unit as systemd reads them."""
+    """Return the unit's properties as systemd reads them."""
     done = subprocess.run(
         [SYSTEMD, "--test", "--system", "--log-target=console", "--no-pager"],
         env={"SYSTEMD_UNIT_PATH": str(units), "PATH": os.environ["PATH"]},
@@ -69,7 +69,7 @@ def read_back(units: Path) -> str:
 
 
 def command_line(dump: str) -> list[str]:
-    """The words of ExecStart, unescaped from systemd's C-style output and doubled dollars."""
+    """Return the words of ExecStart, without systemd's C-style escapes and doubled dollars."""
     line = re.findall(r"-> ExecStart:\n\s*Command Line: (.*)", dump)[0]
     words = re.findall(r'"(?:[^"\\]|\\.)*"|\S+', line)
     return [ast.literal_eval(word.replace("\\$\\$", "$")) if word[0] == '"' else word for word in words]
@@ -77,7 +77,7 @@ def command_line(dump: str) -> list[str]:
 
 @needs_systemd
 @pytest.mark.parametrize("text", ODD)
-def test_whatever_a_variable_or_a_flag_holds_systemd_reads_it_as_it_was(tmp_path, units, text):
+def test_systemd_reads_any_variable_or_flag_unchanged(tmp_path, units, text):
     env = {"EMBEDFLEET_EMBEDDER_DEFAULT_PROMPT": text, "DOCKER_HOST": text}
     install(tmp_path, units, "--set", f"reranker.served_model_name={text}x", "--set=embedder.driver=process", env=env)
     dump = read_back(units)
@@ -98,7 +98,7 @@ def test_whatever_a_variable_or_a_flag_holds_systemd_reads_it_as_it_was(tmp_path
 
 @needs_systemd
 @pytest.mark.parametrize("name", ["a fleet", "50%n", "$x", "é", "it's"])
-def test_whatever_the_folder_is_called_it_is_the_units(tmp_path, units, name):
+def test_a_folder_of_any_name_is_the_units_working_directory(tmp_path, units, name):
     folder = tmp_path / name
     folder.mkdir()
     install(folder, units)
@@ -108,7 +108,7 @@ def test_whatever_the_folder_is_called_it_is_the_units(tmp_path, units, name):
 
 
 @pytest.mark.parametrize("name", ["a\nb", "a ", "a\\", "\x1b"])
-def test_a_folder_that_systemd_cannot_be_told_of_is_refused(tmp_path, units, name):
+def test_a_folder_that_a_unit_cannot_contain_is_refused(tmp_path, units, name):
     folder = tmp_path / name
     folder.mkdir()
     done = run_cli(folder, "service", "install", "--unit-dir", str(units))
@@ -117,7 +117,7 @@ def test_a_folder_that_systemd_cannot_be_told_of_is_refused(tmp_path, units, nam
 
 
 @pytest.mark.parametrize("way", ["flag", "variable"])
-def test_a_settings_file_that_is_named_from_here_is_named_from_everywhere(tmp_path, units, way):
+def test_a_relative_settings_file_becomes_absolute_in_the_unit(tmp_path, units, way):
     here, there = tmp_path / "here", tmp_path / "there"
     here.mkdir()
     there.mkdir()
@@ -132,7 +132,7 @@ def test_a_settings_file_that_is_named_from_here_is_named_from_everywhere(tmp_pa
     assert "EMBEDFLEET_CONFIG" not in text
 
 
-def test_a_fault_at_boot_may_mend_itself_so_it_is_tried_again(tmp_path, units):
+def test_the_unit_restarts_after_an_error_at_boot(tmp_path, units):
     """Examples are a model on a late mount, or a port that is still taken."""
     text = install(tmp_path, units)
     assert "Restart=on-failure\n" in text

@@ -1,4 +1,4 @@
-"""The admin socket refuses a list of replicas with any wrong row as a whole, with a hint."""
+"""The admin socket refuses a whole list of replicas if any row is invalid, and gives a hint."""
 
 from contextlib import asynccontextmanager
 
@@ -53,7 +53,7 @@ async def admin(g, folder):
         await socket.stop(0)
 
 
-def test_of_a_list_with_a_wrong_row_nothing_is_done(tmp_path):
+def test_a_list_with_an_invalid_row_changes_nothing(tmp_path):
     async def go():
         async with gateway(2) as g, admin(g, tmp_path) as put:
             first = orjson.dumps(g.replicas[0].endpoint("r0").to_json())
@@ -66,7 +66,7 @@ def test_of_a_list_with_a_wrong_row_nothing_is_done(tmp_path):
 
 
 @pytest.mark.parametrize("body", [b"", b"[", b"[" * 2000, b"{}", b"null", b'[{"id":"\\ud800","url":"http://h"}]'])
-def test_what_is_no_list_is_refused(tmp_path, body):
+def test_a_body_that_is_not_a_list_is_refused(tmp_path, body):
     async def go():
         async with gateway(1) as g, admin(g, tmp_path) as put:
             assert (await put(body)).status == 422
@@ -75,7 +75,7 @@ def test_what_is_no_list_is_refused(tmp_path, body):
     run(go)
 
 
-def test_a_good_list_is_the_membership(tmp_path):
+def test_a_valid_list_sets_the_replicas(tmp_path):
     async def go():
         async with gateway(2) as g, admin(g, tmp_path) as put:
             rows = [g.replicas[0].endpoint("r0").to_json() | {"drained": True}, {"id": "v6", "url": "http://[::1]:9/a"}]
@@ -87,7 +87,7 @@ def test_a_good_list_is_the_membership(tmp_path):
 
 
 @pytest.mark.parametrize(("row", "what"), WRONG)
-def test_a_file_with_a_wrong_row_changes_nothing_and_is_told_of_in_the_log(tmp_path, caplog, row, what):
+def test_a_file_with_an_invalid_row_changes_nothing_and_is_logged(tmp_path, caplog, row, what):
     async def go():
         async with gateway(1) as g:
             file = tmp_path / "members.json"

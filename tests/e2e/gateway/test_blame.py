@@ -1,4 +1,4 @@
-"""A text that no living replica can answer fails only its own request."""
+"""A text that no live replica can answer fails only its own request."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from tests.services.gateway import gateway, run
 
 @pytest.mark.parametrize("how", ["nulls", "cut", "garbage", "reset"])
 @pytest.mark.parametrize("many", [1, 2])
-def test_a_text_that_nobody_can_answer_is_sent_three_times_however_often_it_comes(many, how):
+def test_a_text_that_no_replica_can_answer_is_sent_three_times_however_often_it_is_requested(many, how):
     async def go():
         async with gateway(many) as g:
             for replica in g.replicas:
@@ -22,7 +22,7 @@ def test_a_text_that_nobody_can_answer_is_sent_three_times_however_often_it_come
     run(go)
 
 
-def test_a_replica_that_cannot_answer_what_others_can_is_thrown_out():
+def test_a_replica_that_cannot_answer_what_others_can_is_ejected():
     async def go():
         async with gateway(2) as g:
             g.replicas[0].mode = "nulls"
@@ -33,7 +33,7 @@ def test_a_replica_that_cannot_answer_what_others_can_is_thrown_out():
     run(go)
 
 
-def test_a_replica_that_refuses_whatever_comes_is_found_out_among_others():
+def test_a_replica_that_refuses_every_request_is_ejected():
     async def go():
         async with gateway(2) as g:
             g.replicas[0].mode = g.replicas[0].probe_mode = 404

@@ -25,7 +25,7 @@ def lets_any_page_read(reply) -> bool:
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 @pytest.mark.parametrize("path", ["/", *OWN, "/health?x=1"])
-def test_what_is_its_own_may_be_read_by_any_page(method, path):
+def test_any_page_may_read_the_gateways_own_answers(method, path):
     async def test():
         async with gateway(1) as g:
             reply = await g.request(method, path)
@@ -36,7 +36,7 @@ def test_what_is_its_own_may_be_read_by_any_page(method, path):
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
-def test_a_method_that_its_own_paths_do_not_take_is_refused_with_those_that_they_take(method):
+def test_a_wrong_method_on_an_own_path_is_refused_with_the_allowed_ones(method):
     async def test():
         async with gateway(1) as g:
             for path in OWN:
@@ -44,7 +44,7 @@ def test_a_method_that_its_own_paths_do_not_take_is_refused_with_those_that_they
                 told = (reply.status, reply.headers.get("allow"), reply.body)
                 assert told == (405, "GET,HEAD", b""), path
                 assert lets_any_page_read(reply)
-            if method != "POST":  # which asks the model
+            if method != "POST":  # a POST to / goes to the model
                 reply = await g.request(method, "/?x=1")
                 assert (reply.status, reply.headers["allow"]) == (405, "POST,GET,HEAD")
             assert g.replicas[0].seen == []
@@ -61,7 +61,7 @@ def test_a_method_that_its_own_paths_do_not_take_is_refused_with_those_that_they
         [(b"access-control-request-method", b"DELETE"), (b"access-control-request-private-network", b"true")],
     ],
 )
-def test_a_preflight_is_answered_at_once_whatever_it_asks_and_whoever_is_there(asked):
+def test_a_preflight_is_answered_at_once_whatever_it_asks_and_without_a_replica(asked):
     async def test():
         async with gateway(1) as g:
             await g.replicas[0].kill()
@@ -76,7 +76,7 @@ def test_a_preflight_is_answered_at_once_whatever_it_asks_and_whoever_is_there(a
     run(test)
 
 
-def test_a_preflight_of_what_only_a_replica_may_know_is_its_own():
+def test_a_preflight_of_an_unknown_path_goes_to_a_replica():
     async def test():
         async with gateway(1) as g:
             g.replicas[0].mode = 204
@@ -85,7 +85,7 @@ def test_a_preflight_of_what_only_a_replica_may_know_is_its_own():
     run(test)
 
 
-def test_refusals_may_be_read_too():
+def test_any_page_may_read_refusals():
     async def test():
         async with gateway(1, request_texts=2) as g:
             refused = [
@@ -99,7 +99,7 @@ def test_refusals_may_be_read_too():
     run(test)
 
 
-def test_what_never_becomes_a_request_may_be_read_too():
+def test_any_page_may_read_answers_to_invalid_http():
     async def test():
         async with gateway(1, limits=Limits(header_bytes=300)) as g:
             for head in (b"GET /%b HTTP/1.1\r\nhost: h\r\n\r\n" % (b"x" * 400), b"nonsense\r\n\r\n"):
@@ -124,7 +124,7 @@ async def said_to(port: int, data: bytes) -> bytes:
     return said
 
 
-def test_that_nobody_serves_may_be_read_too():
+def test_any_page_may_read_that_no_replica_serves():
     async def test():
         async with gateway(0) as g:
             replies = [await g.request("GET", path) for path in ("/", "/health", "/ping", "/readyz", "/info")]
@@ -137,8 +137,8 @@ def test_that_nobody_serves_may_be_read_too():
     run(test)
 
 
-def test_nulls_that_clients_send_for_what_they_do_not_say_are_no_fault():
-    """LiteLLM sends ``encoding_format`` so; alone, in a list and coalesced with others."""
+def test_nulls_for_optional_fields_are_accepted():
+    """LiteLLM sends a null ``encoding_format``. The cases are: alone, in a list, and coalesced with others."""
 
     async def test():
         async with gateway(1) as g:

@@ -1,4 +1,4 @@
-"""A new replica is calibrated: the cost of its batches and its limits."""
+"""Calibration of a new replica: the cost of its batches, and its limits."""
 
 import asyncio
 from dataclasses import replace
@@ -24,7 +24,7 @@ def measured(**settings):
             cost = await calibration.cost(endpoint, tei.replica.settings.info())
             done = tei.replica.tokens
             assert await calibration.cost(endpoint, tei.replica.settings.info()) is cost
-            assert tei.replica.tokens == done, "once is enough"
+            assert tei.replica.tokens == done, "a replica is measured once"
             return cost
 
     return asyncio.run(go())
@@ -38,11 +38,11 @@ def test_a_slow_replica_is_found_slower_than_a_quick_one():
 
 
 @pytest.mark.parametrize("kind", ["embedding", "reranker", "classifier"])
-def test_every_kind_of_model_is_asked_what_it_answers(kind):
+def test_every_kind_of_model_is_measured_on_its_own_route(kind):
     assert measured(kind=kind, cost=BatchCost(a_s=0.001, b_s=1e-5)).b_s > 0
 
 
-def test_a_replica_is_asked_for_no_more_than_it_takes():
+def test_sizes_are_within_the_limits_of_the_replica():
     assert wanted(Capabilities()) == list(SIZES)
     assert [size.tokens for size in wanted(Capabilities(batch_texts=4))] == [8, 128, 512, 2048]
     assert [size.tokens for size in wanted(Capabilities(input_tokens=256))] == [8, 128, 256, 1024, 4096]
@@ -58,7 +58,7 @@ def test_a_replica_that_cannot_be_measured_serves_all_the_same():
             replica.mode = 500
             g.app.proxy.set_members((replica.endpoint("r"),))
             await g.until_active(1)
-            assert replica.seen, "it was asked"
+            assert replica.seen, "the measurement was tried"
             replica.mode = 200
             assert (await g.embed()).status == 200
             await replica.kill()
@@ -66,7 +66,7 @@ def test_a_replica_that_cannot_be_measured_serves_all_the_same():
     run(go)
 
 
-def test_what_info_does_not_say_is_as_tei_has_it():
+def test_limits_that_info_does_not_state_are_those_of_tei():
     assert Capabilities.of({}) == Capabilities()
     assert (
         Capabilities.of({"max_batch_tokens": None, "max_client_batch_size": True, "max_input_length": 0})
@@ -78,7 +78,7 @@ def test_what_info_does_not_say_is_as_tei_has_it():
 
 
 @pytest.mark.parametrize("told", [b"0", b"-1", b"many", b"9" * 40])
-def test_a_token_count_that_is_none_is_not_believed(told):
+def test_an_invalid_token_count_is_ignored(told):
     async def go():
         replica = await FakeReplica().start()
         replica.tokens = told
@@ -87,10 +87,10 @@ def test_a_token_count_that_is_none_is_not_believed(told):
         return cost
 
     cost = asyncio.run(go())
-    assert 0 < cost.b_s < 1e-3, "by the texts' lengths"
+    assert 0 < cost.b_s < 1e-3, "the estimate comes from the lengths of the texts"
 
 
-def test_no_text_is_asked_for_twice():
+def test_no_text_is_sent_twice():
     async def go():
         replica = await FakeReplica().start()
         await Calibration().cost(replica.endpoint("r"), replica.info)
@@ -100,7 +100,7 @@ def test_no_text_is_asked_for_twice():
     texts = asyncio.run(go())
     long = [text for text in texts if len(text) > 100]
     assert len(set(long)) == len(long) == 2 * (1 + 1 + 4 + 16)
-    assert max(len(text.split()) for text in texts) == 510, "and two that the tokenizer adds"
+    assert max(len(text.split()) for text in texts) == 510, "the tokenizer adds two"
 
 
 class Steps:
@@ -115,7 +115,7 @@ class Steps:
 
 
 def asked(*steps: float) -> int:
-    """Number of batches that a calibration asks for, with a clock that takes these steps."""
+    """Count the batches that a calibration sends, with a clock that advances by these steps."""
 
     async def go():
         replica = await FakeReplica().start()
@@ -128,15 +128,15 @@ def asked(*steps: float) -> int:
     return asyncio.run(go())
 
 
-def test_a_slow_replica_is_asked_little():
+def test_a_slow_replica_gets_few_batches():
     begin, trial = (0.0,), lambda seconds: (0.0, 0.0, seconds)
-    assert asked(*begin, *trial(0.52), *trial(0.53)) == 2, "none after a slow one, though there is time"
-    assert asked(*begin, *trial(0.15), *trial(0.48), *trial(0.2)) == 2, "none that would take too long"
-    assert asked(*begin, *trial(1.2), *trial(0.9)) == 2, "two at least, and none when the time is over"
-    assert asked(*begin) == 2 * len(SIZES), "the best of two"
+    assert asked(*begin, *trial(0.52), *trial(0.53)) == 2, "no batch after a slow one, although there is time"
+    assert asked(*begin, *trial(0.15), *trial(0.48), *trial(0.2)) == 2, "no batch that would take too long"
+    assert asked(*begin, *trial(1.2), *trial(0.9)) == 2, "at least two batches, and none when the time is over"
+    assert asked(*begin) == 2 * len(SIZES), "each size twice, of which the better time counts"
 
 
-def test_a_replica_that_does_not_answer_in_time_is_at_least_so_slow():
+def test_a_batch_without_an_answer_in_time_counts_with_that_time():
     async def go():
         async with fake_tei(cost=BatchCost(a_s=0.05, b_s=0.01, batch_tokens=600)) as tei:
             endpoint = Endpoint("r", f"http://127.0.0.1:{tei.replica.port}")
@@ -147,7 +147,7 @@ def test_a_replica_that_does_not_answer_in_time_is_at_least_so_slow():
     assert asyncio.run(go()).b_s > 10 * BatchCost().b_s
 
 
-def test_one_that_is_at_work_for_others_is_not_measured():
+def test_a_replica_that_is_busy_for_others_is_not_measured():
     async def go():
         replica = await FakeReplica().start()
         replica.mode = 429
@@ -158,7 +158,7 @@ def test_one_that_is_at_work_for_others_is_not_measured():
     assert asyncio.run(go()) is None
 
 
-def test_only_another_replica_or_one_that_was_away_is_measured_anew():
+def test_only_a_changed_replica_or_one_that_was_away_is_measured_again():
     async def go():
         replica = await FakeReplica().start()
         now = 0.0
@@ -172,19 +172,19 @@ def test_only_another_replica_or_one_that_was_away_is_measured_anew():
 
         assert await is_measured(replica.info, 0)
         now = 1000.0
-        assert not await is_measured(replica.info, 0), "it has been there all the time"
-        assert await is_measured(replica.info, 1), "it has been away"
+        assert not await is_measured(replica.info, 0), "it has been there all the time, so it is the same process"
+        assert await is_measured(replica.info, 1), "it has been away, so it may be another process"
         now = 1010.0
-        assert not await is_measured(replica.info, 2), "that was just now"
-        assert await is_measured(replica.info | {"version": "1.9.4"}, 2), "it is another"
+        assert not await is_measured(replica.info, 2), "it was measured a moment ago"
+        assert await is_measured(replica.info | {"version": "1.9.4"}, 2), "its info has changed"
         endpoint = replace(endpoint, url=endpoint.url + "/")
-        assert await is_measured(replica.info | {"version": "1.9.4"}, 2), "it is elsewhere"
+        assert await is_measured(replica.info | {"version": "1.9.4"}, 2), "its address has changed"
         await replica.kill()
 
     asyncio.run(go())
 
 
-def test_a_probe_of_one_that_serves_does_not_measure_it_again():
+def test_a_probe_of_a_serving_replica_does_not_measure_it_again():
     async def go():
         async with gateway(0, calibrate=True) as g:
             replica = await FakeReplica().start()
@@ -200,7 +200,7 @@ def test_a_probe_of_one_that_serves_does_not_measure_it_again():
     run(go)
 
 
-def test_of_two_that_join_together_and_differ_only_one_serves():
+def test_only_one_of_two_different_replicas_that_join_together_serves():
     async def go():
         async with gateway(0) as g:
             made = [await FakeReplica(float(number)).start() for number in range(2)]
@@ -224,7 +224,7 @@ def test_of_two_that_join_together_and_differ_only_one_serves():
     run(go)
 
 
-def test_only_one_that_nobody_was_found_of_was_away():
+def test_only_a_refused_or_broken_connection_counts_as_an_absence():
     async def go():
         prober = Prober(5)
         replica = await FakeReplica().start()

@@ -1,4 +1,4 @@
-"""Small requests go first, and late ones are given up."""
+"""Online requests go first, and requests past their deadline are given up."""
 
 import asyncio
 
@@ -26,13 +26,13 @@ def test_a_query_goes_before_the_rest_of_a_batch():
             assert (await query).status == 200
             assert not bulk.done()
             place = next(n for n, exchange in enumerate(replica.seen) if b"quick" in exchange.body)
-            assert place <= begun, "only what was under way was before it"
+            assert place <= begun, "only chunks that were already sent are before it"
             assert (await bulk).status == 200
 
     run(go)
 
 
-def test_a_client_can_say_what_its_request_is():
+def test_a_client_can_set_the_class_of_its_request():
     async def go():
         async with gateway(1) as g:
             assert (await g.embed("x", [(b"x-priority", b"bulk")])).status == 200
@@ -48,7 +48,7 @@ def test_a_client_can_say_what_its_request_is():
     ("name", "value"),
     [("X-Priority", "urgent"), ("X-Request-Timeout-Ms", "soon"), ("X-Request-Timeout-Ms", "0")],
 )
-def test_a_header_that_says_nothing_is_refused_by_name_with_its_value(name, value):
+def test_an_invalid_header_is_refused_with_its_name_and_value(name, value):
     async def go():
         async with gateway(1) as g:
             reply = await g.embed("x", [(name.encode(), value.encode())])
@@ -60,7 +60,7 @@ def test_a_header_that_says_nothing_is_refused_by_name_with_its_value(name, valu
     run(go)
 
 
-def test_a_request_is_given_up_at_its_own_deadline_and_the_replica_let_go():
+def test_a_request_is_given_up_at_its_own_deadline_and_its_connection_closed():
     async def go():
         async with gateway(1) as g:
             (replica,) = g.replicas

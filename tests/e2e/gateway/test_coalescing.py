@@ -1,4 +1,4 @@
-"""Small simultaneous requests share a call, and their answers do not show it."""
+"""Coalescing: small simultaneous requests share a call, without a trace in their answers."""
 
 import asyncio
 from dataclasses import replace
@@ -10,11 +10,11 @@ from embedfleet.gateway.dispatch.replica_speed import BatchCost
 from embedfleet.gateway.requests.coalesced_request import apportioned
 from tests.services.gateway import DISPATCH, gateway, run
 
-FIXED = BatchCost(a_s=1.0, b_s=1e-6)  # a batch's own time is all, so that any number of texts may share it
+FIXED = BatchCost(a_s=1.0, b_s=1e-6)  # tokens cost nearly nothing, so any number of texts may share a batch
 
 
 def spread_out(g):
-    """Give every replica the same cost for one text as for many."""
+    """Give every replica nearly the same cost for many texts as for one."""
     for name in g.states:
         g.app.proxy.probed(name, "", cost=FIXED)
 
@@ -36,7 +36,7 @@ async def together(g, inputs, **given):
     return answers
 
 
-def test_each_client_gets_its_own_answer_and_its_own_name():
+def test_each_client_gets_its_own_answer_and_request_id():
     async def go():
         async with gateway(1) as g:
             spread_out(g)
@@ -45,14 +45,14 @@ def test_each_client_gets_its_own_answer_and_its_own_name():
             answers = await together(g, [f"text {n}" for n in range(20)])
             assert [(status, body) for status, _, body in answers] == [(200, b"[[%d.0]]" % n) for n in range(20)]
             assert len({fields[b"x-request-id"] for _, fields, _ in answers}) == 20
-            assert len(replica.seen) < 20, "some went together"
+            assert len(replica.seen) < 20, "some requests shared a call"
             tokens = [int(fields[b"x-compute-tokens"]) for _, fields, _ in answers]
             assert sum(tokens) == sum(max(1, len(exchange.body) // 2) for exchange in replica.seen)
 
     run(go)
 
 
-def test_what_asks_for_something_else_goes_by_itself():
+def test_requests_with_other_parameters_do_not_share_a_call():
     async def go():
         async with gateway(1) as g:
             spread_out(g)
@@ -69,7 +69,7 @@ def test_what_asks_for_something_else_goes_by_itself():
 
 
 @pytest.mark.parametrize("status", [413, 424, 422])
-def test_an_error_is_only_that_of_the_client_whose_text_it_is(status):
+def test_only_the_client_with_the_faulty_text_gets_its_error(status):
     async def go():
         async with gateway(1) as g:
             spread_out(g)
@@ -83,7 +83,7 @@ def test_an_error_is_only_that_of_the_client_whose_text_it_is(status):
     run(go)
 
 
-def test_a_client_that_leaves_does_not_take_the_others_with_it():
+def test_a_client_that_leaves_does_not_affect_the_others():
     async def go():
         async with gateway(1) as g:
             spread_out(g)
@@ -105,8 +105,8 @@ def test_a_client_that_leaves_does_not_take_the_others_with_it():
     run(go)
 
 
-def test_of_those_refused_together_each_is_let_in_when_it_was_told():
-    """A former version refused 5 of 8 again after their Retry-After, which was that of the shared call."""
+def test_clients_refused_together_are_each_admitted_at_their_own_time():
+    """A former version gave all the Retry-After of the shared call, and then refused 5 of 8 again."""
 
     async def go():
         async with gateway(1, dispatch=replace(DISPATCH, online_queue_s=0.001)) as g:
@@ -123,7 +123,7 @@ def test_of_those_refused_together_each_is_let_in_when_it_was_told():
             tasks = [first]
             times = [refused_at + int(fields[b"retry-after"]) for _, fields, _ in answers]
             for at, text in sorted(zip(times, texts, strict=True)):
-                g.app.proxy.intake._now = lambda at=at: at  # as told
+                g.app.proxy.intake._now = lambda at=at: at  # the time that its client was given
                 tasks.append(asyncio.create_task(g.embed(text)))
                 await g.until(lambda: g.app.proxy.dispatcher.queued == len(tasks))
             for task in tasks:
@@ -132,7 +132,7 @@ def test_of_those_refused_together_each_is_let_in_when_it_was_told():
     run(go)
 
 
-def test_where_texts_cost_what_they_cost_each_goes_alone():
+def test_requests_go_alone_if_tokens_are_the_main_cost():
     async def go():
         async with gateway(1) as g:
             g.app.proxy.probed("r0", "", cost=BatchCost(a_s=1e-6, b_s=1e-5))
@@ -142,7 +142,7 @@ def test_where_texts_cost_what_they_cost_each_goes_alone():
     run(go)
 
 
-def test_it_can_be_switched_off():
+def test_coalescing_can_be_switched_off():
     async def go():
         async with gateway(1, coalesce=False) as g:
             spread_out(g)
@@ -152,7 +152,7 @@ def test_it_can_be_switched_off():
     run(go)
 
 
-def test_a_sum_is_shared_out_to_the_last():
+def test_apportioned_numbers_add_up():
     assert apportioned(10, [1, 1, 1]) == [3, 4, 3]
     assert apportioned(7, [0, 0]) == [0, 0]
     assert sum(apportioned(997, [3, 50, 1, 8, 20])) == 997

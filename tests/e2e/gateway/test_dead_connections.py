@@ -13,7 +13,7 @@ from tests.services.gateway import DISPATCH, LIMIT_S, gateway, run
 RESTED = replace(DISPATCH, rested_s=0.0)
 LIVELY = replace(DISPATCH, rested_s=1e9)
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # see `Relay.stop`
-TURNS = 20  # of the event loop, in which what was accepted last begins
+TURNS = 20  # turns of the event loop, in which connections that were accepted last begin
 
 
 class Relay:
@@ -23,7 +23,7 @@ class Relay:
         self.to = to
         self.known = set()
         self.links = set()
-        self.open = []  # both ends of each
+        self.open = []  # transports of both ends of each connection
 
     async def start(self):
         self.server = await asyncio.start_server(self.talk, "127.0.0.1", 0)
@@ -48,7 +48,7 @@ class Relay:
             writer.transport.abort()
 
     async def stop(self):
-        """Close open connections. One that is just being opened may be left behind, a flaw of this relay alone."""
+        """Close open connections; one that is just being opened may stay open, which is a flaw of this relay only."""
         self.server.close()
         for _ in range(TURNS):
             for transport in self.open:
@@ -57,7 +57,7 @@ class Relay:
         for link in self.links:
             link.cancel()
         await asyncio.gather(*self.links, return_exceptions=True)
-        gc.collect()  # here, where it is not counted against a test
+        gc.collect()  # here, so that its warnings do not fail a later test
 
     async def copy(self, me, reader, writer):
         try:
@@ -92,8 +92,8 @@ async def six(g, inputs="text"):
 
 @pytest.mark.parametrize("count", [1, 2])
 @pytest.mark.parametrize("texts", [1, 100])
-def test_what_is_silent_on_a_connection_that_had_rested_is_asked_on_a_new_one(count, texts):
-    """In a former version six requests hung until their clients gave up at 30 s; a seventh took 46 ms."""
+def test_a_request_on_a_silent_connection_that_was_idle_is_sent_on_a_new_one(count, texts):
+    """In a former version six requests hung until their clients gave up at 30 s, while a seventh took 46 ms."""
     inputs = [f"text {n}" for n in range(texts)]
 
     async def go():
@@ -109,7 +109,7 @@ def test_what_is_silent_on_a_connection_that_had_rested_is_asked_on_a_new_one(co
     run(go)
 
 
-def test_a_connection_that_dies_under_a_request_is_noticed_while_others_are_heard():
+def test_a_connection_that_dies_during_a_request_is_noticed_while_others_work():
     async def go():
         async with behind_relays(1, LIVELY) as (g, (relay,)):
             (replica,) = g.replicas
@@ -127,8 +127,8 @@ def test_a_connection_that_dies_under_a_request_is_noticed_while_others_are_hear
     run(go)
 
 
-def test_a_slow_replica_is_asked_once():
-    """On a new or recently used connection the silence is the replica's own."""
+def test_a_slow_replica_gets_a_request_once():
+    """If a new or recently used connection is silent, the replica is slow and the connection is not dead."""
 
     async def go():
         async with behind_relays(1, LIVELY) as (g, _):
@@ -146,7 +146,7 @@ def test_a_slow_replica_is_asked_once():
     run(go)
 
 
-def test_of_two_connections_the_first_that_is_heard_counts():
+def test_the_first_of_two_connections_with_a_reply_counts():
     async def go():
         async with behind_relays(1, RESTED) as (g, _):
             (replica,) = g.replicas

@@ -1,4 +1,4 @@
-"""The gateway's admin socket drains a replica, which gets no more requests, loses none and comes back."""
+"""A drain over the admin socket: the replica gets no more requests, loses none, and can come back."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -13,7 +13,7 @@ from tests.services.gateway import DISPATCH, LIMIT_S, Gateway, gateway, run
 
 
 class Order:
-    """Requests of control to a gateway."""
+    """A client of the admin socket, in the role of control."""
 
     def __init__(self, admin: Admin) -> None:
         self._url = f"http://127.0.0.1:{admin.server.port}"
@@ -36,7 +36,7 @@ async def admin(g: Gateway) -> AsyncIterator[Order]:
         await made.server.stop(0)
 
 
-def test_a_drained_replica_finishes_what_it_has_and_gets_nothing_more():
+def test_a_drained_replica_finishes_its_work_and_gets_nothing_more():
     async def go():
         async with gateway(2, coalesce=False, dispatch=replace(DISPATCH, hedge=False)) as g, admin(g) as order:
             first, second = g.replicas
@@ -61,7 +61,7 @@ def test_a_drained_replica_finishes_what_it_has_and_gets_nothing_more():
     run(go)
 
 
-def test_a_gateway_that_is_told_of_a_drained_replica_sends_it_nothing():
+def test_a_replica_that_is_listed_as_drained_gets_nothing():
     async def go():
         async with gateway(1) as g, admin(g) as order:
             rows = [{"id": "r0", "url": g.replicas[0].url}, {"id": "new", "url": g.replicas[0].url, "drained": True}]
@@ -70,14 +70,14 @@ def test_a_gateway_that_is_told_of_a_drained_replica_sends_it_nothing():
             assert {reply.status for reply in await asyncio.gather(*(g.embed() for _ in range(20)))} == {200}
             assert {row["id"]: row["sent"] for row in g.app.status()}["new"] == 0
             await order.ask("PUT", "/replicas", [rows[0], {"id": "new", "url": g.replicas[0].url}])
-            assert g.states["new"] == "drained", "nothing was said of it"
+            assert g.states["new"] == "drained", "a row without `drained` changes nothing"
             await order.ask("PUT", "/replicas", [rows[0], rows[1] | {"drained": False}])
             await g.until_active(2)
 
     run(go)
 
 
-def test_a_gateway_that_starts_goes_on_with_what_it_was_told_last(tmp_path):
+def test_a_gateway_starts_with_the_replicas_of_its_file(tmp_path):
     async def go():
         file = tmp_path / "members.json"
         async with gateway(3) as g:
@@ -91,12 +91,12 @@ def test_a_gateway_that_starts_goes_on_with_what_it_was_told_last(tmp_path):
                     file.write_bytes(content)
                     restore_replicas(started.app.proxy, file)
                 restore_replicas(started.app.proxy, tmp_path / "missing")
-                assert started.states == {"r0": "active", "r1": "drained"}, "none of these says anything"
+                assert started.states == {"r0": "active", "r1": "drained"}, "an invalid or missing file changes nothing"
 
     run(go)
 
 
-def test_an_order_that_is_none_is_refused():
+def test_an_unknown_order_is_refused():
     async def go():
         async with gateway(1) as g, admin(g) as order:
             unknown = await order.ask("POST", "/replicas/nobody/drain")

@@ -1,4 +1,4 @@
-"""An endless reply costs the gateway little time and memory and fails no request."""
+"""Replies without end: they cost the gateway little time and memory, and fail no request."""
 
 import asyncio
 from dataclasses import replace
@@ -9,7 +9,7 @@ import pytest
 from tests.services.gateway import DISPATCH, gateway, malformed, run
 from tests.services.replica import FakeReplica
 
-# Nothing but what a replica sends decides here when it is left.
+# Without hedges, only the bytes of a reply decide when the gateway gives it up.
 WITHOUT_HEDGES = replace(DISPATCH, hedge=False)
 LINE = b"HTTP/1.1 200 OK\r\n"
 CHUNKED = LINE + b"transfer-encoding: chunked\r\n\r\n"
@@ -36,7 +36,7 @@ WHOLE = {
 
 
 @pytest.mark.parametrize("data", [*BEGUN.values(), *WHOLE.values()], ids=[*BEGUN, *WHOLE])
-def test_a_replica_whose_reply_has_no_end_is_left_for_another(data):
+def test_a_reply_without_end_is_given_up_for_another_replica(data):
     async def go():
         async with gateway(2, dispatch=WITHOUT_HEDGES) as g:
             g.replicas[0].mode = data
@@ -47,7 +47,7 @@ def test_a_replica_whose_reply_has_no_end_is_left_for_another(data):
     run(go)
 
 
-def test_what_a_reply_may_have_it_has():
+def test_a_reply_at_the_limits_is_accepted():
     reply = (
         b"HTTP/1.1 102 Processing\r\n\r\n" * 100
         + (LINE + b"x-a: " + b"x" * 60_000 + b"\r\n" + b"a:b\r\n" * 200)
@@ -62,7 +62,7 @@ def test_what_a_reply_may_have_it_has():
     run(go)
 
 
-def test_a_reply_may_have_more_between_the_pieces_of_its_body_than_in_them():
+def test_the_framing_of_a_body_may_be_larger_than_the_body():
     body = b"[[0.5%b]]" % (b"0" * 30_000)
     reply = CHUNKED + b"".join(b"1;a=b\r\n%c\r\n" % byte for byte in body) + b"0\r\n\r\n"
 
@@ -98,7 +98,7 @@ def test_a_body_longer_than_any_answer_is_not_collected(texts, body):
     run(go)
 
 
-def test_a_body_that_is_collected_has_the_time_of_one_reply_for_all_of_it():
+def test_the_timeout_of_a_reply_covers_the_whole_collected_body():
     async def go():
         async with gateway(2, dispatch=WITHOUT_HEDGES, hold_bytes=1000, response_timeout_s=0.3) as g:
             g.replicas[0].mode = "drip"
@@ -108,7 +108,7 @@ def test_a_body_that_is_collected_has_the_time_of_one_reply_for_all_of_it():
     run(go)
 
 
-def test_a_reply_that_was_given_up_for_its_status_cannot_break_off_the_next():
+def test_a_reply_that_was_given_up_for_its_status_does_not_harm_the_next():
     async def go():
         async with gateway(2, dispatch=WITHOUT_HEDGES, hold_bytes=100) as g:
             failed = b"HTTP/1.1 500 No\r\ntransfer-encoding: chunked\r\n\r\nc8\r\n" + b"x" * 200
@@ -121,7 +121,7 @@ def test_a_reply_that_was_given_up_for_its_status_cannot_break_off_the_next():
 
 @pytest.mark.parametrize("data", [*BEGUN.values(), *BODIES.values()], ids=[*BEGUN, *BODIES])
 @pytest.mark.parametrize("which", ["info_mode", "probe_mode"])
-def test_a_replica_that_joins_with_a_reply_without_end_is_told_from_one_that_is_slow(which, data):
+def test_an_endless_reply_to_a_probe_is_distinguished_from_a_slow_one(which, data):
     async def go():
         endless = await FakeReplica(9.0).start()
         setattr(endless, which, data)

@@ -11,12 +11,12 @@ from embedfleet.http.message import JSON
 from tests.services.gateway import DISPATCH, LIMIT_S, gateway, run
 from tests.services.replica import LIES, FakeReplica
 
-# On a busy machine any reply may take longer than a replica may be silent, and is then asked of another too.
+# On a busy machine any reply may be late, so that the chunk is also sent to another replica.
 WITHOUT_HEDGES = replace(DISPATCH, hedge=False)
 
 
 @pytest.mark.parametrize("mode", [424, 500, 502, 503, 504, "reset", "half", "garbage"])
-def test_a_failing_replica_costs_nobody_an_error(mode):
+def test_a_failing_replica_fails_no_client_request(mode):
     async def go():
         async with gateway(2) as g:
             g.replicas[0].mode = mode
@@ -27,7 +27,7 @@ def test_a_failing_replica_costs_nobody_an_error(mode):
     run(go)
 
 
-def test_what_was_sent_once_more_is_counted_by_its_reason():
+def test_retries_are_counted_by_reason():
     async def go():
         async with gateway(2) as g:
             g.replicas[0].mode = 424
@@ -35,7 +35,7 @@ def test_what_was_sent_once_more_is_counted_by_its_reason():
             text = (await g.request("GET", "/metrics")).body.decode()
             retries = [line for line in text.splitlines() if line.startswith("embedfleet_retries_total{")]
             assert retries == [f'embedfleet_retries_total{{reason="status 424"}} {len(g.replicas[0].seen)}'], (
-                "as often as it was asked"
+                "one retry per request that it failed"
             )
 
     run(go)
@@ -66,7 +66,7 @@ def test_a_replica_that_joins_with_429_has_not_inferred_and_gets_nothing():
     run(go)
 
 
-def test_a_replica_that_stalls_in_a_streamed_reply_is_left():
+def test_a_streamed_reply_that_stalls_is_given_up():
     async def go():
         async with gateway(1, hold_bytes=100_000, response_timeout_s=0.2) as g:
             g.replicas[0].mode = "stalled stream"
@@ -78,7 +78,7 @@ def test_a_replica_that_stalls_in_a_streamed_reply_is_left():
     run(go)
 
 
-def test_a_hanging_replica_is_left_and_serves_no_more():
+def test_a_hanging_replica_serves_no_more():
     async def go():
         async with gateway(2, response_timeout_s=0.3) as g:
             g.replicas[0].mode = "hang"
@@ -90,7 +90,7 @@ def test_a_hanging_replica_is_left_and_serves_no_more():
     run(go)
 
 
-def test_a_replica_whose_health_is_fine_but_cannot_infer_never_serves():
+def test_a_replica_with_good_health_that_cannot_infer_never_serves():
     async def go():
         liar = await FakeReplica(9.0).start()
         liar.probe_mode = 424
@@ -107,7 +107,7 @@ def test_a_replica_whose_health_is_fine_but_cannot_infer_never_serves():
 
 @pytest.mark.parametrize("mode", LIES)
 @pytest.mark.parametrize("path", ["/", "/invocations"])
-def test_a_lie_on_the_models_own_route_reaches_nobody(path, mode):
+def test_a_wrong_answer_on_the_models_own_route_reaches_no_client(path, mode):
     async def go():
         async with gateway(2) as g:
             g.replicas[0].mode = g.replicas[0].probe_mode = mode
@@ -129,7 +129,7 @@ def test_a_probe_answered_with_nulls_is_a_failure():
     run(go)
 
 
-def test_a_killed_replica_costs_nobody_an_error_and_comes_back_on_its_port():
+def test_a_killed_replica_fails_no_client_request_and_comes_back_on_its_port():
     async def go():
         async with gateway(2) as g:
             port = g.replicas[0].server.port
@@ -158,7 +158,7 @@ def test_with_every_replica_gone_requests_wait_for_one_to_come_back():
     run(go)
 
 
-def test_with_no_replica_in_time_the_client_gets_503_and_when_to_come_again():
+def test_with_no_replica_in_time_the_client_gets_503_and_retry_after():
     async def go():
         async with gateway(0, dispatch=replace(DISPATCH, no_replica_s=0.05)) as g:
             reply = await g.embed()
@@ -208,7 +208,7 @@ def test_an_error_that_both_replicas_give_is_passed_on_unchanged():
 
 
 @pytest.mark.parametrize("status", [400, 404, 413, 422])
-def test_a_clients_own_fault_is_not_tried_elsewhere(status):
+def test_a_clients_own_fault_is_not_sent_to_another_replica(status):
     async def go():
         async with gateway(2, dispatch=WITHOUT_HEDGES) as g:
             for replica in g.replicas:
@@ -219,7 +219,7 @@ def test_a_clients_own_fault_is_not_tried_elsewhere(status):
     run(go)
 
 
-def test_a_throttling_replica_is_not_a_failing_one():
+def test_a_429_does_not_count_as_a_failure():
     async def go():
         async with gateway(2, coalesce=False, dispatch=WITHOUT_HEDGES) as g:
             g.replicas[0].mode = "hold"
@@ -230,7 +230,7 @@ def test_a_throttling_replica_is_not_a_failing_one():
             g.replicas[1].mode = 200
             replies = await asyncio.gather(*(g.embed() for _ in range(10)))
             assert {reply.body for reply in replies} == {b"[[1.0]]"}
-            assert "ejected" not in g.states.values(), "silent for a moment is what either may be on a busy machine"
+            assert "ejected" not in g.states.values(), "either may be suspect for a moment on a busy machine"
             for replica in g.replicas:
                 replica.answer(replica.held.popleft())
             assert {reply.status for reply in await asyncio.gather(*held)} == {200}

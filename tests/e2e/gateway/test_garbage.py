@@ -28,7 +28,7 @@ def by_hand():
 
 
 def cycles():
-    """Objects of requests that only the collector would free, by type."""
+    """Return the types of the objects of requests that only the collector would free."""
     gc.garbage.clear()
     gc.set_debug(gc.DEBUG_SAVEALL)
     gc.collect()
@@ -51,7 +51,7 @@ def test_requests_leave_nothing_to_the_collector(coalesce):
 
 
 @pytest.mark.usefixtures("by_hand")
-def test_neither_do_batches_that_are_cut():
+def test_split_requests_leave_nothing_to_the_collector():
     async def go():
         async with gateway(2) as g:
             replies = await asyncio.gather(*(g.embed(["a text"] * 100) for _ in range(3)))
@@ -63,7 +63,7 @@ def test_neither_do_batches_that_are_cut():
 
 
 @pytest.mark.usefixtures("by_hand")
-def test_neither_do_requests_that_are_refused_unread():
+def test_refused_requests_leave_nothing_to_the_collector():
     async def go():
         async with gateway(1) as g:
             replies = [await g.embed(inputs) for inputs in (["a"] * 5000, [[]] * 40_000)]
@@ -93,7 +93,7 @@ LEAVING = {
 @pytest.mark.parametrize("data", LEAVING.values(), ids=LEAVING)
 @pytest.mark.parametrize("reset", [False, True])
 @pytest.mark.usefixtures("by_hand")
-def test_neither_do_clients_that_leave(data, reset):
+def test_clients_that_leave_leave_nothing_to_the_collector(data, reset):
     async def go():
         async with gateway(1) as g:
             g.replicas[0].mode = "hold"
@@ -116,7 +116,7 @@ def test_neither_do_clients_that_leave(data, reset):
 
 
 @pytest.mark.usefixtures("by_hand")
-def test_neither_does_a_client_that_leaves_a_streamed_reply():
+def test_a_client_that_leaves_a_streamed_reply_leaves_nothing_to_the_collector():
     async def go():
         async with gateway(1, hold_bytes=300_000) as g:
             g.replicas[0].mode = "huge"

@@ -27,7 +27,7 @@ async def talk(port: int, data: bytes) -> bytes:
     return answer
 
 
-def test_request_and_reply_pass_with_their_fields_and_without_those_of_the_hop():
+def test_fields_are_forwarded_except_those_of_the_hop():
     async def go():
         async with gateway(1) as g:
             data = post(
@@ -56,7 +56,7 @@ def test_request_and_reply_pass_with_their_fields_and_without_those_of_the_hop()
     run(go)
 
 
-def test_a_request_id_is_kept_or_made_and_told_to_both_sides():
+def test_a_request_id_is_kept_or_made_and_sent_to_both_sides():
     async def go():
         async with gateway(1) as g:
             kept = await g.embed(headers=[(b"x-request-id", b"mine")])
@@ -91,7 +91,7 @@ def test_expect_continue_works_through_the_gateway():
     run(go)
 
 
-def test_a_body_over_the_limit_is_refused_here_in_teis_words():
+def test_a_body_over_the_limit_is_refused_by_the_gateway_in_teis_words():
     async def go():
         async with gateway(1) as g:
             reply = await g.request("POST", "/embed", b"x" * 10_000_000)
@@ -102,7 +102,7 @@ def test_a_body_over_the_limit_is_refused_here_in_teis_words():
     run(go)
 
 
-def test_a_slow_loris_is_turned_away_and_others_are_served():
+def test_a_client_that_sends_its_head_too_slowly_gets_408_and_others_are_served():
     async def go():
         async with gateway(1, limits=Limits(header_timeout_s=0.01)) as g:
             loris = asyncio.create_task(talk(g.port, b"POST /embed HTTP/1.1\r\nx: "))
@@ -214,7 +214,7 @@ def test_health_is_200_while_a_replica_serves(path):
     run(go)
 
 
-def test_readyz_says_draining_and_info_and_metrics_speak_of_the_pool():
+def test_readyz_info_and_metrics_show_the_drain_and_the_pool():
     async def go():
         async with gateway(2) as g:
             await g.embed()
@@ -234,7 +234,7 @@ def test_readyz_says_draining_and_info_and_metrics_speak_of_the_pool():
 
 
 @pytest.mark.parametrize(("most", "told"), [(7, 7), (4096, 32)])
-def test_a_client_that_cuts_by_what_info_says_is_not_refused(most, told):
+def test_a_batch_of_the_size_in_info_is_accepted(most, told):
     async def go():
         async with gateway(1, request_texts=most) as g:
             info = orjson.loads((await g.request("GET", "/info")).body)
@@ -257,7 +257,7 @@ def test_openais_route_gets_errors_in_openais_shape():
     run(go)
 
 
-def test_the_admin_socket_tells_and_replaces_the_members(tmp_path):
+def test_the_admin_socket_shows_and_replaces_the_replicas(tmp_path):
     async def go():
         async with gateway(2) as g:
             admin = Admin(g.app.proxy, g.app.status, {"/new-model": g.app.allow_new_model})

@@ -40,7 +40,7 @@ async def come_back(replica: FakeReplica, **changes) -> None:
 
 @asynccontextmanager
 async def asking(g, answers: list[bytes], statuses: set[int]):
-    """Run clients that ask for one text and for several."""
+    """Run clients that send one text and several texts at a time."""
 
     over = False
 
@@ -59,12 +59,12 @@ async def asking(g, answers: list[bytes], statuses: set[int]):
 
 
 @pytest.mark.parametrize("other", OTHERS)
-def test_a_replica_that_comes_back_as_another_model_answers_nobody(other, caplog):
+def test_a_replica_that_comes_back_with_another_model_answers_no_client(other, caplog):
     async def go():
         async with gateway(2) as g:
             answers: list[bytes] = []
             statuses: set[int] = set()
-            g.replicas[1].number = g.replicas[0].number  # one model: one answer
+            g.replicas[1].number = g.replicas[0].number  # replicas of one model give equal answers
             async with asking(g, answers, statuses):
                 await g.until(lambda: len(g.replicas[1].seen) > 20)
                 await come_back(g.replicas[1], number=9.0, vector=OTHERS[other])
@@ -85,7 +85,7 @@ def test_a_replica_that_comes_back_as_another_model_answers_nobody(other, caplog
     assert line.startswith("replica r1 is kept out, it runs another model: ")
 
 
-def test_the_pools_model_stays_though_none_serves():
+def test_the_pools_model_stays_while_no_replica_serves():
     async def go():
         async with gateway(1) as g:
             await come_back(g.replicas[0], vector=[4.0, 3.0])
@@ -161,7 +161,7 @@ class Impatient(FakeReplica):
 
 
 @pytest.mark.parametrize("idle_s", [0.45, 0.1])
-def test_a_server_that_closes_idle_connections_loses_no_capacity(idle_s):
+def test_a_server_that_closes_idle_connections_keeps_serving(idle_s):
     async def go():
         async with gateway(0) as g:
             made = [await Impatient(float(number), idle_s).start() for number in range(2)]
@@ -169,12 +169,13 @@ def test_a_server_that_closes_idle_connections_loses_no_capacity(idle_s):
             await g.until_active(2)
             answers: list[bytes] = []
             statuses: set[int] = set()
-            await g.until(lambda: all(replica.closed >= 4 for replica in made))  # idle all the time
+            await g.until(lambda: all(replica.closed >= 4 for replica in made))  # until then, all connections are idle
             async with asking(g, answers, statuses):
                 await g.until(lambda: all(replica.closed >= 10 for replica in made))
             assert statuses == {200}
             assert all(replica.seen for replica in made)
-            most = 3  # while it is learnt how long one may be idle, and a busy machine is late with the next
+            # The watch first has to learn the idle timeout, and a busy machine may be late with the next connection.
+            most = 3
             for name in ("r0", "r1"):
                 assert g.app.proxy.connections(name).watch.losses <= most
                 assert g.app._registry["embedfleet_probes_total"].value(name, "good").value <= 1 + most
@@ -185,7 +186,7 @@ def test_a_server_that_closes_idle_connections_loses_no_capacity(idle_s):
     run(go)
 
 
-def test_a_server_that_lets_nobody_watch_it_serves_all_the_same(caplog):
+def test_a_server_that_cannot_be_watched_serves_all_the_same(caplog):
     async def go():
         async with gateway(0) as g:
             replica = await Impatient(5.0, 0.005).start()
@@ -201,7 +202,7 @@ def test_a_server_that_lets_nobody_watch_it_serves_all_the_same(caplog):
 
 @asynccontextmanager
 async def administered(g, tmp_path):
-    """Run the admin socket; gives a function that allows a new model."""
+    """Run the admin socket; provide a function that allows a new model."""
     admin = Admin(g.app.proxy, g.app.status, {"/new-model": g.app.allow_new_model})
     await admin.server.start(path=str(tmp_path / "admin.sock"))
 
@@ -218,7 +219,7 @@ async def administered(g, tmp_path):
 NEW = {"number": 9.0, "dimensions": 3, "vector": [1.0, 2.0, 3.0], "info": INFO | {"model_id": "/models/new"}}
 
 
-def test_with_an_operators_word_the_whole_pool_changes_at_once(tmp_path):
+def test_with_an_operators_permission_the_whole_pool_changes_at_once(tmp_path):
     async def go():
         async with gateway(2) as g, administered(g, tmp_path) as say:
             answers: list[bytes] = []
@@ -231,7 +232,7 @@ def test_with_an_operators_word_the_whole_pool_changes_at_once(tmp_path):
                 await g.until(lambda: any(b"9.0" in body for body in answers))
                 old, seen = len(g.replicas[0].seen), len(answers)
                 await g.until(lambda: len(answers) > seen + 50)
-                assert len(g.replicas[0].seen) == old, "the former model answers nobody any more"
+                assert len(g.replicas[0].seen) == old, "the former model answers no client any more"
                 assert "another model" in reasons(g)["r0"]
                 await come_back(g.replicas[0], **NEW)
                 await g.until_active(2)
@@ -243,7 +244,7 @@ def test_with_an_operators_word_the_whole_pool_changes_at_once(tmp_path):
     run(go)
 
 
-def test_a_word_is_for_one_change(tmp_path):
+def test_a_permission_is_for_one_change(tmp_path):
     async def go():
         async with gateway(2) as g, administered(g, tmp_path) as say:
             bad = g.app._registry["embedfleet_probes_total"].value("r0", "bad")
@@ -289,8 +290,8 @@ def test_no_answer_joins_the_parts_of_two_models(tmp_path):
     run(go)
 
 
-def without_sense(**parts: object) -> Callable[[bytes], bytes]:
-    """A model file with other parts."""
+def with_parts(**parts: object) -> Callable[[bytes], bytes]:
+    """Return a function that replaces parts of a model file."""
     return lambda sound: orjson.dumps(orjson.loads(sound) | parts)
 
 
@@ -299,16 +300,16 @@ BROKEN = [
     lambda _: b"null",
     lambda sound: sound[:-20],
     lambda sound: sound[:40] + b"\0" * 40 + sound[80:],
-    without_sense(fingerprint=[]),
-    without_sense(fingerprint={"model": "m"}),
-    without_sense(sample={"kind": "vector", "values": [1.0]}),
-    without_sense(sample={"kind": "vector", "values": {"0": "one"}}),
-    without_sense(sample={"kind": "no kind", "values": {"0": 1.0}}),
-    without_sense(fingerprint=dict.fromkeys(("model", "revision", "task", "pooling", "labels"), 7)),
+    with_parts(fingerprint=[]),
+    with_parts(fingerprint={"model": "m"}),
+    with_parts(sample={"kind": "vector", "values": [1.0]}),
+    with_parts(sample={"kind": "vector", "values": {"0": "one"}}),
+    with_parts(sample={"kind": "no kind", "values": {"0": 1.0}}),
+    with_parts(fingerprint=dict.fromkeys(("model", "revision", "task", "pooling", "labels"), 7)),
 ]
 
 
-def test_a_gateway_that_was_started_anew_knows_what_model_the_pool_was(tmp_path):
+def test_a_restarted_gateway_knows_the_pools_model(tmp_path):
     async def go():
         path = str(tmp_path / "s.model")
         async with gateway(1, model_path=path):
@@ -325,7 +326,7 @@ def test_a_gateway_that_was_started_anew_knows_what_model_the_pool_was(tmp_path)
 
 
 @pytest.mark.parametrize("broken", BROKEN)
-def test_a_model_file_that_makes_no_sense_keeps_no_replica_out_and_is_written_anew(tmp_path, broken):
+def test_an_invalid_model_file_keeps_no_replica_out_and_is_written_again(tmp_path, broken):
     async def go():
         path = tmp_path / "s.model"
         async with gateway(1, model_path=str(path)):
@@ -338,7 +339,7 @@ def test_a_model_file_that_makes_no_sense_keeps_no_replica_out_and_is_written_an
 
 
 @pytest.mark.parametrize("broken", BROKEN)
-def test_a_model_file_that_is_removed_or_written_over_while_it_is_needed_is_written_again(tmp_path, broken):
+def test_a_model_file_that_is_removed_or_overwritten_is_written_again(tmp_path, broken):
     async def go():
         path = tmp_path / "s.model"
         async with gateway(1, model_path=str(path)) as g:
@@ -352,7 +353,7 @@ def test_a_model_file_that_is_removed_or_written_over_while_it_is_needed_is_writ
     run(go)
 
 
-def test_what_depends_on_the_batch_is_compared_only_while_nothing_else_is_under_way():
+def test_a_sample_that_depends_on_the_batch_is_compared_only_without_other_work():
     async def go():
         async with gateway(0, dispatch=replace(DISPATCH, probe_interval_s=0.01)) as g:
             sparse = FakeReplica()

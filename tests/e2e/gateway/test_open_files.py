@@ -42,7 +42,7 @@ class Gateway:
         return [float(line.split()[-1]) for line in lines if line.startswith(name)]
 
     def allow(self, files):
-        """Forbid descriptors from a number on; open ones stay."""
+        """Forbid new descriptors from this number on; open ones stay."""
         _, hard = resource.prlimit(self.pid, resource.RLIMIT_NOFILE)
         resource.prlimit(self.pid, resource.RLIMIT_NOFILE, (files, hard))
 
@@ -62,21 +62,23 @@ async def gateway(folder, *flags, files, host="127.0.0.1", output=subprocess.DEV
         await replica.kill()
 
 
-def test_clients_beyond_the_open_files_are_told_to_come_again_and_all_else_goes_on(tmp_path):
+def test_clients_beyond_the_open_files_get_503_and_all_else_goes_on(tmp_path):
     async def test():
         async with gateway(tmp_path, files=(256, 256)) as fleet:
             early = await Client.connect(fleet.port)
             idle = [await Client.connect(fleet.port) for _ in range(400)]
             statuses = [await early.ask() for _ in range(20)]
-            assert statuses == [HTTPStatus.OK] * 20, "who was there before is served"
+            assert statuses == [HTTPStatus.OK] * 20, "a client that was connected before is served"
             for client in idle[client_connections(256) :]:
                 status, head = await client.answer()
                 assert (status, b"\r\nretry-after: 1\r\n" in head) == (HTTPStatus.SERVICE_UNAVAILABLE, True)
             late = await Client.connect(fleet.port)
             assert (await late.answer())[0] == HTTPStatus.SERVICE_UNAVAILABLE
             late.writer.write(ASKS)
-            assert await asyncio.wait_for(late.reader.read(), ANSWER_S) == b"", "no reset, though it was still sending"
-            assert await fleet.states() == ["active"] * 2, "the admin socket has its files"
+            assert await asyncio.wait_for(late.reader.read(), ANSWER_S) == b"", (
+                "the client gets no reset, although it was still sending"
+            )
+            assert await fleet.states() == ["active"] * 2, "the admin socket has files of its own"
             for client in [*idle, late]:
                 await client.close()
             async with asyncio.timeout(ANSWER_S):
@@ -104,7 +106,7 @@ def test_the_soft_limit_is_raised_to_the_hard_one(tmp_path):
 
 
 async def until_starved(observer, times):
-    """Wait until that many connections failed; the number of active replicas."""
+    """Wait until the given number of connections has failed; return the number of active replicas."""
     async with asyncio.timeout(ANSWER_S):
         while True:
             await observer.ask(GETS_METRICS)
@@ -121,7 +123,7 @@ def test_a_request_waits_for_a_file_and_no_replica_is_blamed(tmp_path, host):
             assert await observer.ask(GETS_METRICS) == await client.ask(GETS_METRICS) == HTTPStatus.OK
             fleet.allow(0)
             client.writer.write(ASKS)
-            assert await until_starved(observer, 10) == 2, "tries of the request, and of probes"
+            assert await until_starved(observer, 10) == 2, "both the request and probes tried to connect"
             fleet.allow(1024)
             assert (await client.answer())[0] == HTTPStatus.OK
             assert await fleet.states() == ["active"] * 2
@@ -133,7 +135,7 @@ def test_a_request_waits_for_a_file_and_no_replica_is_blamed(tmp_path, host):
     run(test)
 
 
-def test_a_request_that_waits_for_long_is_told_what_is_lacking_and_so_is_the_log(tmp_path):
+def test_a_request_without_a_file_for_long_is_refused_with_the_reason_which_is_logged_too(tmp_path):
     pipe = Pipe()
 
     async def test():

@@ -14,13 +14,13 @@ from tests.e2e.gateway.test_coalescing import spread_out, together
 from tests.services.gateway import gateway, run
 
 patches = pytest.mark.skipif(
-    not inspect.isfunction(ClientRequest.relay), reason="what is compiled cannot be made to fail"
+    not inspect.isfunction(ClientRequest.relay), reason="methods of compiled classes cannot be replaced"
 )
-DEEP = b"[" * 300 + b"]" * 300  # orjson reads it, and does not write it
+DEEP = b"[" * 300 + b"]" * 300  # orjson reads this, but cannot write it
 
 
 async def posted(g, bodies, priority=b"online"):
-    """Statuses of requests that are all written before any answer is read."""
+    """Send requests, all before any answer is read; return the statuses."""
     links = [await asyncio.open_connection("127.0.0.1", g.port) for _ in bodies]
     head = b"POST /embed HTTP/1.1\r\nhost: h\r\nx-priority: %b\r\ncontent-type: application/json\r\n"
     head += b"content-length: %d\r\n\r\n"
@@ -42,7 +42,7 @@ async def until_nothing_is_left(g):
 
 
 @pytest.mark.parametrize("texts", ['"one"', orjson.dumps([f"text {n}" for n in range(100)]).decode()])
-def test_a_body_that_cannot_be_written_again_goes_as_it_came_and_hurts_nobody(texts):
+def test_a_body_that_cannot_be_written_again_is_sent_unchanged_and_harms_no_other(texts):
     """In a former version none of four requests in one turn of the loop was answered if one had such a body."""
 
     async def go():
@@ -51,7 +51,7 @@ def test_a_body_that_cannot_be_written_again_goes_as_it_came_and_hurts_nobody(te
             deep = b'{"inputs":%b,"deep":%b}' % (texts.encode(), DEEP)
             sound = [orjson.dumps({"inputs": f"text {n}"}) for n in range(3)]
             assert await posted(g, [sound[0], deep, *sound[1:]]) == [200] * 4
-            assert deep in [exchange.body for exchange in g.replicas[0].seen], "byte for byte"
+            assert deep in [exchange.body for exchange in g.replicas[0].seen], "it is sent byte for byte"
             await until_nothing_is_left(g)
 
     run(go)
@@ -60,7 +60,7 @@ def test_a_body_that_cannot_be_written_again_goes_as_it_came_and_hurts_nobody(te
 @pytest.mark.parametrize(
     "body", [b'{"inputs":["a","b"],"inputs":["c","d"]}', b'{"inputs":"a","truncate":true,"truncate":false}']
 )
-def test_a_body_that_says_a_thing_twice_is_for_a_replica_to_judge(body):
+def test_a_body_with_a_repeated_field_is_sent_unchanged(body):
     async def go():
         async with gateway(1) as g:
             spread_out(g)
@@ -71,7 +71,7 @@ def test_a_body_that_says_a_thing_twice_is_for_a_replica_to_judge(body):
     run(go)
 
 
-def test_what_is_sent_is_bounded_by_what_came():
+def test_the_parts_of_a_request_have_at_most_twice_its_bytes():
     """A former version made 300 parts of 2 MB from 300 tiny texts and an ignored field of 2 MB."""
 
     async def go():
@@ -86,7 +86,7 @@ def test_what_is_sent_is_bounded_by_what_came():
 
 
 def raising(of, name, is_meant):
-    """A method of the gateway that fails on the chosen request."""
+    """Return a copy of a method that fails on the chosen objects."""
     sound = getattr(of, name)
 
     def failing(self, *given, **named):
@@ -99,7 +99,7 @@ def raising(of, name, is_meant):
 
 @patches
 @pytest.mark.parametrize("name", ["split", "wire", "sent", "check", "keep", "relay", "join"])
-def test_wherever_our_code_fails_its_own_request_fails_and_no_other(monkeypatch, name):
+def test_a_fault_of_the_gateways_code_fails_only_the_request_that_it_works_on(monkeypatch, name):
     def is_meant(client):
         return b"doomed" in client.exchange.body
 
@@ -114,14 +114,14 @@ def test_wherever_our_code_fails_its_own_request_fails_and_no_other(monkeypatch,
                 assert statuses[1] in {200, 500}
                 assert [*statuses[:1], *statuses[2:]] == [200] * 4
             await until_nothing_is_left(g)
-            assert set(g.states.values()) == {"active"}, "no replica is to blame"
+            assert set(g.states.values()) == {"active"}, "no replica is blamed"
 
     run(go)
 
 
 @patches
 @pytest.mark.parametrize("name", ["wire", "check", "relay"])
-def test_if_what_is_asked_together_fails_each_is_asked_alone(monkeypatch, name):
+def test_if_a_coalesced_request_fails_each_client_is_served_alone(monkeypatch, name):
     of = coalesced_request.CoalescedRequest
     monkeypatch.setattr(of, name, raising(of, name, lambda _: True))
 
@@ -137,7 +137,7 @@ def test_if_what_is_asked_together_fails_each_is_asked_alone(monkeypatch, name):
 
 @patches
 @pytest.mark.parametrize(("where", "name"), [(coalescing, "read_single"), (coalesced_request, "write_batch")])
-def test_if_requests_cannot_be_put_together_each_goes_alone(monkeypatch, where, name):
+def test_if_requests_cannot_be_coalesced_each_goes_alone(monkeypatch, where, name):
     def failing(*_):
         raise RuntimeError(name)
 
@@ -154,7 +154,7 @@ def test_if_requests_cannot_be_put_together_each_goes_alone(monkeypatch, where, 
 
 
 @patches
-def test_a_fault_in_what_time_brings_ends_no_clock(monkeypatch):
+def test_a_fault_in_a_tick_does_not_end_the_ticks(monkeypatch):
     async def go():
         async with gateway(1) as g:
             dispatcher = g.app.proxy.dispatcher
@@ -175,7 +175,7 @@ def test_a_fault_in_what_time_brings_ends_no_clock(monkeypatch):
 
 
 @patches
-def test_a_streamed_reply_that_our_code_fails_on_is_broken_off(monkeypatch):
+def test_a_streamed_reply_is_broken_off_if_the_gateways_code_fails(monkeypatch):
     def failing(*_):
         raise RuntimeError("no more of it")
 
@@ -187,7 +187,7 @@ def test_a_streamed_reply_that_our_code_fails_on_is_broken_off(monkeypatch):
             reader, writer = await asyncio.open_connection("127.0.0.1", g.port)
             writer.write(b"POST /embed HTTP/1.1\r\nhost: h\r\ncontent-length: 18\r\n\r\n" + b'{"inputs": "text"}')
             got = await reader.read(-1)
-            assert not got.endswith(b"0\r\n\r\n"), "nobody takes it for whole"
+            assert not got.endswith(b"0\r\n\r\n"), "the client does not take it for whole"
             writer.close()
             g.replicas[0].mode = 200
             await until_nothing_is_left(g)
@@ -196,7 +196,7 @@ def test_a_streamed_reply_that_our_code_fails_on_is_broken_off(monkeypatch):
 
 
 @pytest.mark.parametrize("value", [b"9" * 5000, b"9" * 16, b"-1", b"1e9"])
-def test_a_count_of_tokens_that_is_none_is_not_counted(value):
+def test_an_invalid_count_of_tokens_is_ignored(value):
     async def go():
         async with gateway(1) as g:
             g.replicas[0].tokens = value
@@ -207,7 +207,7 @@ def test_a_count_of_tokens_that_is_none_is_not_counted(value):
 
 
 @patches
-def test_what_cannot_be_counted_costs_its_own_request(monkeypatch):
+def test_a_fault_of_the_counters_fails_only_its_own_request(monkeypatch):
     async def go():
         async with gateway(1) as g:
             with monkeypatch.context() as patch:

@@ -1,4 +1,4 @@
-"""A request that kills the replicas which compute it costs two replicas and no other answer."""
+"""Quarantine: a request that kills replicas kills two, and no other request fails."""
 
 import asyncio
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -64,7 +64,7 @@ async def fleet(count: int, flags=OPEN, **settings):
 
 
 @pytest.mark.parametrize("asked", [POISON, ["good", POISON, "better"]])
-def test_two_replicas_are_lost_to_a_request_however_often_it_comes(asked):
+def test_a_request_kills_two_replicas_however_often_it_is_sent(asked):
     async def go():
         async with fleet(4) as f:
             for _ in range(20):
@@ -87,7 +87,7 @@ def test_two_replicas_are_lost_to_a_request_however_often_it_comes(asked):
     ],
     ids=["own route", "both routes", "a field that nobody knows", "what is made of the vector"],
 )
-def test_it_is_the_same_request_however_it_is_written(ask):
+def test_a_request_is_recognised_however_it_is_written(ask):
     async def go():
         async with fleet(4) as f:
             for n in range(8):
@@ -114,7 +114,7 @@ def test_a_body_that_is_nested_too_deep_to_be_written_again_is_isolated_too():
     run(go)
 
 
-def test_whoever_is_with_it_is_answered():
+def test_requests_beside_a_deadly_one_are_answered():
     async def go():
         async with fleet(4) as f:
             good = [f.embed(f"text {n}") for n in range(60)]
@@ -126,7 +126,7 @@ def test_whoever_is_with_it_is_answered():
     run(go)
 
 
-def test_texts_that_shared_a_call_with_it_are_answered():
+def test_texts_that_shared_a_call_with_a_deadly_one_are_answered():
     async def go():
         async with fleet(3, coalesce=True) as f:
             replies = await asyncio.gather(*(f.embed(text) for text in ["a", "b", POISON, "c", "d"]))
@@ -136,7 +136,7 @@ def test_texts_that_shared_a_call_with_it_are_answered():
     run(go)
 
 
-def test_a_client_that_leaves_at_once_cannot_go_on_killing():
+def test_a_deadly_request_is_recorded_even_if_its_client_leaves_at_once():
     async def ask_and_leave(f):
         asked = asyncio.ensure_future(f.embed(POISON))
         await f.until(lambda: f.app.proxy.dispatcher.under_way or asked.done())
@@ -146,7 +146,7 @@ def test_a_client_that_leaves_at_once_cannot_go_on_killing():
         async with fleet(4) as f:
             dispatcher = f.app.proxy.dispatcher
             await ask_and_leave(f)
-            await f.until(lambda: dispatcher.remembered)  # a replica has died, and with whom
+            await f.until(lambda: dispatcher.remembered)  # the death of a replica and its texts are recorded
             for _ in range(5):
                 await ask_and_leave(f)
             await f.until(lambda: dispatcher.quarantine.convicted)
@@ -156,8 +156,8 @@ def test_a_client_that_leaves_at_once_cannot_go_on_killing():
     run(go)
 
 
-def test_two_replicas_are_not_both_lost():
-    """The second of two replicas is not risked: the request waits until the first is back."""
+def test_two_replicas_are_never_dead_together():
+    """The second of two replicas is not risked: the request waits until the first has come back."""
 
     async def go():
         async with fleet(2) as f:
@@ -166,12 +166,12 @@ def test_two_replicas_are_not_both_lost():
             await f.until(lambda: f.deaths == 2)
             changes = sorted(change for replica in f.replicas for change in replica.history)
             serving = [sum(1 if is_serving else -1 for _, is_serving in changes[: n + 1]) for n in range(len(changes))]
-            assert min(serving[1:]) == 1, "after the second had started"
+            assert min(serving[1:]) == 1, "at least one replica serves at any time after both have started"
 
     run(go)
 
 
-def test_a_killed_replica_costs_nobody_an_error():
+def test_a_killed_replica_fails_no_client_request():
     async def go():
         async with fleet(3) as f:
 
@@ -207,7 +207,7 @@ def test_a_killed_replica_costs_nobody_an_error():
         ("/similarity", "inputs", {"source_sentence": " ", "sentences": ["a"]}),
     ],
 )
-def test_what_has_no_token_is_refused_before_it_kills(path, name, inputs):
+def test_an_input_without_a_token_is_refused_before_it_kills(path, name, inputs):
     async def go():
         async with fleet(2, BLANKS) as f:
             reply = await f.post(path, {name: inputs})
@@ -220,7 +220,7 @@ def test_what_has_no_token_is_refused_before_it_kills(path, name, inputs):
 
 
 @pytest.mark.parametrize("inputs", [[97, 98], [[97], [98, 999_999]], "  a", ["́e", "漢字", "🙂"]])
-def test_what_has_tokens_is_answered(inputs):
+def test_an_input_with_tokens_is_answered(inputs):
     async def go():
         async with fleet(2, BLANKS) as f:
             for _ in range(3):
@@ -237,7 +237,7 @@ def test_what_has_tokens_is_answered(inputs):
         ("/", {"inputs": [97, 98]}),
     ],
 )
-def test_what_cannot_be_asked_about_is_left_to_the_replica(path, value):
+def test_a_request_that_cannot_be_examined_is_sent_to_a_replica(path, value):
     async def go():
         async with fleet(2) as f:
             assert (await f.post(path, value)).status in {200, 422}
@@ -247,7 +247,7 @@ def test_what_cannot_be_asked_about_is_left_to_the_replica(path, value):
 
 
 @pytest.mark.parametrize(("path", "value"), [("/", {"inputs": [999_999]}), ("/rerank", {"query": "", "texts": [" "]})])
-def test_siblings_without_a_token_are_refused_too(path, value):
+def test_inputs_without_a_token_are_refused_on_other_routes_too(path, value):
     async def go():
         async with fleet(2, BLANKS) as f:
             assert (await f.post(path, value)).status in {400, 422}
@@ -257,7 +257,7 @@ def test_siblings_without_a_token_are_refused_too(path, value):
 
 
 @pytest.mark.parametrize("reply", [[1], [[1]], [{"a": 1}], [None], "hang"])
-def test_a_replica_that_decodes_oddly_or_not_at_all_holds_up_nobody(reply):
+def test_a_replica_that_decodes_wrongly_or_not_at_all_delays_no_request(reply):
     async def go():
         async with gateway(2) as g:
             for replica in g.replicas:
@@ -272,7 +272,7 @@ def test_a_replica_that_decodes_oddly_or_not_at_all_holds_up_nobody(reply):
 
 
 @pytest.mark.parametrize("silent", [1, 2])
-def test_a_replica_that_does_not_tell_of_tokens_is_not_asked_again_and_again(silent):
+def test_a_replica_that_is_silent_about_tokens_is_not_asked_again_soon(silent):
     async def go():
         async with gateway(2) as g:
             for replica in g.replicas[:silent]:
@@ -284,7 +284,7 @@ def test_a_replica_that_does_not_tell_of_tokens_is_not_asked_again_and_again(sil
 
             assert await asyncio.gather(*(ask() for _ in range(40))) == [200] * 40
             asked = [replica.questions for replica in g.replicas[:silent]]
-            assert max(asked) <= 8, "it held places that others waited for"
+            assert max(asked) <= 8, "silent replicas did not occupy all places"
             assert await asyncio.gather(*(ask() for _ in range(40))) == [200] * 40
             assert [replica.questions for replica in g.replicas[:silent]] == asked
             assert all(replica.questions >= 40 for replica in g.replicas[silent:])
@@ -292,8 +292,8 @@ def test_a_replica_that_does_not_tell_of_tokens_is_not_asked_again_and_again(sil
     run(go)
 
 
-def test_a_poisonous_text_is_found_among_others_that_are_sent_again():
-    """An indexer that repeats the text in other batches costs one further replica for the text alone."""
+def test_a_deadly_text_is_found_in_batches_that_are_sent_again():
+    """If an indexer sends the text again in other batches, only one more replica dies, with the text alone."""
 
     async def go():
         async with fleet(4) as f:

@@ -1,4 +1,4 @@
-"""`embedfleet gateway --respawn`: the gateway dies, and its port stays open."""
+"""`embedfleet gateway --respawn`: the port stays open when the gateway dies."""
 
 import os
 import signal
@@ -33,7 +33,7 @@ def is_answered(port: int) -> bool:
 
 @pytest.fixture
 def parent() -> Iterator[tuple[subprocess.Popen[str], int]]:
-    """Run the parent process that respawns a gateway; gives it and its port."""
+    """Run the parent process that respawns a gateway; provide the process and its port."""
     (port,) = free_ports(1)
     with replicas(1) as (replica,):
         arguments = ["gateway", "--respawn", "--replica", replica.url, "--host", "127.0.0.1", "--port", str(port)]
@@ -48,12 +48,12 @@ def parent() -> Iterator[tuple[subprocess.Popen[str], int]]:
             process.communicate(timeout=LIMIT_S)
 
 
-def test_a_client_that_has_connected_is_served_by_the_next(parent):
+def test_a_client_of_a_dead_gateway_is_served_by_the_next(parent):
     process, port = parent
     for _ in range(3):
         assert is_answered(port)
         (gateway,) = children(process.pid)
-        os.kill(gateway, signal.SIGSTOP)  # so that it accepts nobody
+        os.kill(gateway, signal.SIGSTOP)  # so that it accepts no client
         with connected(port) as client:
             client.sendall(RAW)
             os.kill(gateway, signal.SIGKILL)
@@ -61,7 +61,7 @@ def test_a_client_that_has_connected_is_served_by_the_next(parent):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_it_drains_and_ends_as_it_is_told(parent, number):
+def test_a_signal_drains_and_ends_the_gateway_and_its_parent(parent, number):
     process, port = parent
     (gateway,) = children(process.pid)
     process.send_signal(number)
@@ -71,7 +71,7 @@ def test_it_drains_and_ends_as_it_is_told(parent, number):
         connected(port)
 
 
-def test_nothing_is_left_if_the_parent_is_killed(parent):
+def test_the_gateway_ends_if_its_parent_is_killed(parent):
     process, _ = parent
     (gateway,) = children(process.pid)
     process.kill()
@@ -80,7 +80,7 @@ def test_nothing_is_left_if_the_parent_is_killed(parent):
         pass
 
 
-def test_what_it_cannot_do_it_says_once():
+def test_an_invalid_replica_is_reported_once():
     done = subprocess.run(
         [*COMMAND, "gateway", "--respawn", "--replica", "nonsense"],
         capture_output=True,
@@ -92,7 +92,7 @@ def test_what_it_cannot_do_it_says_once():
     assert done.stderr.count("error: nonsense is not the URL of a replica") == 1
 
 
-def test_a_port_that_is_taken_is_said():
+def test_a_port_in_use_is_reported():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         done = subprocess.run(
@@ -105,7 +105,7 @@ def test_a_port_that_is_taken_is_said():
     assert (done.returncode, f"127.0.0.1:{port}: address already in use" in done.stderr) == (2, True), done.stderr
 
 
-def test_short_lives_wait_ever_longer_and_long_ones_do_not():
+def test_waits_grow_after_short_lives_only():
     waits = [0.0]
     for _ in range(20):
         waits.append(next_wait_s(waits[-1], 0.5))

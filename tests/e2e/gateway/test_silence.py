@@ -6,7 +6,7 @@ from dataclasses import replace
 from tests.services.gateway import DISPATCH, LIMIT_S, gateway, run
 
 
-def test_what_a_silent_replica_has_is_asked_of_another_too():
+def test_chunks_of_a_silent_replica_are_also_sent_to_another():
     async def go():
         async with gateway(2) as g:
             for replica in g.replicas:
@@ -14,7 +14,7 @@ def test_what_a_silent_replica_has_is_asked_of_another_too():
             g.replicas[0].mode = "hang"
             replies = await asyncio.gather(*(g.embed(f"text {n}") for n in range(10)))
             assert {reply.body for reply in replies} == {b"[[1.0]]"}
-            assert g.replicas[0].seen, "it had some of them"
+            assert g.replicas[0].seen, "it had some of the requests"
             await asyncio.wait_for(g.replicas[0].left.wait(), LIMIT_S)
             assert g.states["r0"] == "suspect"
             text = (await g.request("GET", "/metrics")).body.decode()
@@ -37,7 +37,7 @@ def test_a_replica_that_was_silent_serves_again_when_it_answers():
     run(go)
 
 
-def test_a_silent_replica_that_answers_a_probe_with_429_is_not_thrown_out():
+def test_a_silent_replica_that_answers_a_probe_with_429_is_not_ejected():
     async def go():
         async with gateway(2) as g:
             busy = g.replicas[0]
@@ -53,7 +53,7 @@ def test_a_silent_replica_that_answers_a_probe_with_429_is_not_thrown_out():
     run(go)
 
 
-def test_a_drained_replica_finishes_what_it_has_and_gets_nothing_until_it_is_wanted_back():
+def test_a_drained_replica_finishes_its_work_and_gets_nothing_until_it_is_undrained():
     async def go():
         async with gateway(2, dispatch=replace(DISPATCH, hedge=False)) as g:
             first = g.replicas[0]
@@ -63,7 +63,7 @@ def test_a_drained_replica_finishes_what_it_has_and_gets_nothing_until_it_is_wan
             g.app.proxy.drain("r0")
             assert g.states["r0"] == "draining"
             had = len(g.app.proxy.dispatcher.replicas["r0"].chunks)
-            await g.until(lambda: len(first.held) == had)  # what was on its way to it has come
+            await g.until(lambda: len(first.held) == had)  # all chunks that were on their way have arrived
             assert {reply.status for reply in await asyncio.gather(*(g.embed() for _ in range(20)))} == {200}
             assert len(first.seen) == had
             while first.held:

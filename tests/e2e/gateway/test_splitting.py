@@ -1,4 +1,4 @@
-"""A batch that is split over replicas is answered as by a single replica."""
+"""Requests that are split over replicas get the same answers as from a single replica."""
 
 import asyncio
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -67,7 +67,7 @@ async def behind(count=3, client_batch=4, **settings):
 
 @pytest.mark.parametrize(("path", "value"), REQUESTS)
 @pytest.mark.parametrize("by_length", [False, True])
-def test_the_answer_is_byte_for_byte_that_of_one_replica(path, value, by_length):
+def test_the_answer_equals_that_of_one_replica_byte_for_byte(path, value, by_length):
     async def go():
         dispatch = replace(SETTINGS.dispatch, sort_by_length=by_length)
         async with behind(dispatch=dispatch) as fleet:
@@ -80,7 +80,7 @@ def test_the_answer_is_byte_for_byte_that_of_one_replica(path, value, by_length)
                 assert int(joined.headers["x-chunks"]) > 3
                 assert joined.headers.get("x-compute-type") == whole.headers.get("x-compute-type")
                 assert joined.headers["content-type"] == whole.headers["content-type"]
-                if path != "/similarity":  # where each part embeds the sentence that all are compared with
+                if path != "/similarity":  # each part of it embeds the source sentence again
                     for name in ("x-compute-tokens", "x-compute-characters"):
                         assert joined.headers.get(name) == whole.headers.get(name), name
                 assert joined.headers["x-request-id"]
@@ -102,7 +102,7 @@ def test_several_batches_and_queries_at_once_get_their_own_answers():
     run(go)
 
 
-def test_what_was_switched_off_goes_whole_and_the_replica_refuses_it_in_its_own_words():
+def test_without_splitting_a_request_goes_whole_and_the_replica_refuses_it():
     async def go():
         async with behind(dispatch=replace(SETTINGS.dispatch, split=False)) as fleet:
             reply = await fleet.post("/embed", {"inputs": TEXTS})
@@ -125,7 +125,7 @@ def test_more_texts_than_the_gateway_takes_are_refused_with_both_numbers():
     run(go)
 
 
-def test_one_text_that_no_replica_can_compute_is_named_and_the_others_lose_nothing_but_time():
+def test_a_text_that_no_replica_can_compute_is_named_in_the_error():
     async def go():
         async with gateway(2) as g:
             for replica in g.replicas:
@@ -145,20 +145,20 @@ def test_one_text_that_no_replica_can_compute_is_named_and_the_others_lose_nothi
 
 
 @pytest.mark.parametrize("mode", ["nulls", "short", "cut", "reset", "half", "garbage", 500, "redirect"])
-def test_a_part_that_a_replica_gets_wrong_is_asked_of_another(mode):
+def test_a_part_that_a_replica_answers_wrongly_is_sent_to_another(mode):
     async def go():
         async with gateway(2) as g:
             g.replicas[0].mode = mode
             reply = await g.embed([f"text {n}" for n in range(100)])
             assert reply.status == 200
             assert orjson.loads(reply.body) == [[1.0]] * 100
-            assert g.replicas[0].seen, "it was asked"
+            assert g.replicas[0].seen, "it got a part"
 
     run(go)
 
 
 @pytest.mark.parametrize("mode", ["nulls", "short", "cut"])
-def test_a_lie_about_a_single_text_is_noticed_too(mode):
+def test_a_wrong_answer_to_a_single_text_is_noticed_too(mode):
     async def go():
         async with gateway(2) as g:
             g.replicas[0].mode = mode
@@ -169,7 +169,7 @@ def test_a_lie_about_a_single_text_is_noticed_too(mode):
     run(go)
 
 
-def test_parts_of_any_size_are_joined_even_above_what_is_held_of_others():
+def test_replies_to_parts_are_joined_even_if_larger_than_hold_bytes():
     async def go():
         async with gateway(2, hold_bytes=1000) as g:
             for replica in g.replicas:
@@ -181,7 +181,7 @@ def test_parts_of_any_size_are_joined_even_above_what_is_held_of_others():
     run(go)
 
 
-def test_a_client_that_leaves_takes_all_its_parts_with_it():
+def test_all_parts_of_a_client_that_leaves_are_cancelled():
     async def go():
         async with gateway(2) as g:
             for replica in g.replicas:

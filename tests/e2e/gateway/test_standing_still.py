@@ -1,4 +1,4 @@
-"""Time in which the gateway stood still does not count as a replica's silence."""
+"""A standstill of the gateway does not count as silence of its replicas."""
 
 import asyncio
 import threading
@@ -19,7 +19,7 @@ TIMEOUT_S = 1.0
 class Slow(FakeReplica):
     """A replica that answers after a moment."""
 
-    probes = 0  # that it has
+    probes = 0  # number of probes that wait for their answers
 
     def behave(self, exchange, mode):
         is_probe = orjson.loads(exchange.body) == PROBE
@@ -50,7 +50,7 @@ class Elsewhere(threading.Thread):
         await self.over.wait()
         for made in self.replicas:
             await made.kill()
-        while any(made.server.clients for made in self.replicas):  # what was aborted is closed a turn later
+        while any(made.server.clients for made in self.replicas):  # an aborted connection is closed one turn later
             await asyncio.sleep(0)
 
     def end(self):
@@ -58,8 +58,8 @@ class Elsewhere(threading.Thread):
         self.join()
 
 
-def test_what_came_meanwhile_is_read_before_anybody_is_judged():
-    """A former version ejected two healthy replicas ("no answer in 3 s") after it had been stopped for 6 s."""
+def test_replies_that_arrived_meanwhile_are_read_before_replicas_are_judged():
+    """A former version ejected two healthy replicas ("no answer in 3 s") after the gateway was stopped for 6 s."""
     elsewhere = Elsewhere()
     elsewhere.start()
     elsewhere.started.wait()

@@ -1,4 +1,4 @@
-"""Which statuses of a replica's reply are passed on."""
+"""Statuses of a replica's reply that are passed on, and those that are malformed."""
 
 import asyncio
 
@@ -9,7 +9,7 @@ from tests.services.gateway import gateway, malformed, run
 
 @pytest.mark.parametrize("hold_bytes", [10, 4_194_304])
 @pytest.mark.parametrize("mode", [201, 204, 302, 304, 600])
-def test_a_status_that_is_neither_an_answers_nor_an_errors_is_no_answer_to_a_text(mode, hold_bytes):
+def test_a_status_that_is_neither_200_nor_an_error_is_malformed_for_a_text(mode, hold_bytes):
     async def go():
         async with gateway(2, hold_bytes=hold_bytes, coalesce=False) as g:
             g.replicas[0].mode = mode
@@ -21,7 +21,7 @@ def test_a_status_that_is_neither_an_answers_nor_an_errors_is_no_answer_to_a_tex
 
 
 @pytest.mark.parametrize("mode", [201, 204, 302])
-def test_what_asks_for_no_inference_gets_the_status_that_there_is(mode):
+def test_any_status_is_passed_on_for_a_request_without_inference(mode):
     async def go():
         async with gateway(1) as g:
             g.replicas[0].mode = mode

@@ -39,7 +39,7 @@ def pipe():
     made.close()
 
 
-def test_it_serves_on_and_ends_when_nobody_reads_its_log(pipe):
+def test_the_gateway_serves_and_ends_while_nothing_reads_its_log(pipe):
     async def test():
         here, gone = await FakeReplica().start(), await FakeReplica().start()
         await gone.kill()
@@ -48,7 +48,7 @@ def test_it_serves_on_and_ends_when_nobody_reads_its_log(pipe):
         with verb(*FLAGS, *replicas, "--log-level", "debug", output=pipe.theirs) as gateway:
             await until_active(gateway.port, 1)
             back = await FakeReplica().start(gone.server.port)
-            await until_active(gateway.port, 2)  # of which there is a line in the log
+            await until_active(gateway.port, 2)  # this change of state is logged
             assert [(await ask(gateway.port)).status for _ in range(20)] == [200] * 20
             assert (await fetch(f"http://127.0.0.1:{gateway.port}/livez", timeout_s=ANSWER_S)).status == 200
             assert await gateway.end() == 0
@@ -59,7 +59,7 @@ def test_it_serves_on_and_ends_when_nobody_reads_its_log(pipe):
 
 
 @pytest.mark.parametrize("closed", [(2,), (0, 1, 2)])
-def test_it_serves_and_ends_though_it_was_started_without_stderr(closed):
+def test_the_gateway_serves_and_ends_without_stderr(closed):
     async def test():
         replica = await FakeReplica().start()
         with verb(*FLAGS, "--replica", replica.url, closed=closed) as gateway:
@@ -72,7 +72,7 @@ def test_it_serves_and_ends_though_it_was_started_without_stderr(closed):
 
 
 @pytest.mark.parametrize("style", ["text", "json"])
-def test_a_reader_that_is_back_is_told_how_much_was_dropped(pipe, style):
+def test_the_log_says_how_many_lines_were_dropped(pipe, style):
     async def test():
         replica = await FakeReplica().start()
         pipe.fill()
@@ -80,7 +80,7 @@ def test_a_reader_that_is_back_is_told_how_much_was_dropped(pipe, style):
         with verb(*FLAGS, *flags, output=pipe.theirs) as gateway:
             await until_active(gateway.port, 1)
             long = "/" + "x" * 30_000
-            for _ in range(50):  # lines of 30 KB: more than is held
+            for _ in range(50):  # lines of 30 KB: more than the buffer holds
                 await ask(gateway.port, long)
             metrics = (await fetch(f"http://127.0.0.1:{gateway.port}/metrics", timeout_s=ANSWER_S)).body
             assert b"\nembedfleet_log_dropped_total 0\n" not in metrics

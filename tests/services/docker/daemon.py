@@ -15,9 +15,9 @@ _HOOK = "#!/bin/sh\nexit 0\n"
 
 
 def why_not() -> str:
-    """Why no daemon can be started here; empty if one can."""
+    """Return the reason why no daemon can be started here; empty if one can."""
     if os.getuid() != 0:
-        return "a Docker daemon takes root"
+        return "a Docker daemon needs root"
     missing = [name for name in ("dockerd", "containerd", "runc", "iptables", "cc") if shutil.which(name) is None]
     return f"not installed: {', '.join(missing)} (apt-get install docker.io iptables gcc libc6-dev)" if missing else ""
 
@@ -47,9 +47,9 @@ class Daemon:
         self._mount_data()
 
     def _mount_data(self) -> None:
-        """Keep the images in memory where there is plenty of it.
+        """Keep the images in memory if there is plenty of it.
 
-        They are ten thousand files: a disk that is busy takes half a minute to remove them after the last test.
+        They have so many files that a busy disk takes long to remove them after the last test.
         """
         data = self.folder / "data"
         data.mkdir()
@@ -65,7 +65,7 @@ class Daemon:
         assert self._start(), (self.folder / "dockerd.log").read_text()[-2000:]
 
     def _start(self) -> bool:
-        """Try to start; whether the daemon answers."""
+        """Try to start the daemon; return whether it answers."""
         with (self.folder / "dockerd.log").open("ab") as log:
             self._process = subprocess.Popen(
                 [
@@ -110,7 +110,7 @@ class Daemon:
 
 
 def build_nvml(folder: Path) -> Path:
-    """A folder with a libnvidia-ml.so.1 that reports the GPUs of the variable ``FAKE_GPUS``."""
+    """Build a libnvidia-ml.so.1 that reports the GPUs of the variable ``FAKE_GPUS``; return its folder."""
     folder.mkdir(parents=True, exist_ok=True)
     source = Path(__file__).parent / "fake_nvml.c"
     library = folder / "libnvidia-ml.so.1"

@@ -1,4 +1,4 @@
-"""A made-up Docker daemon at a Unix socket: it notes what it is asked and starts nothing."""
+"""A fake Docker daemon at a Unix socket, which records its requests and starts nothing."""
 
 import asyncio
 import threading
@@ -19,7 +19,7 @@ FINGERPRINT = "io.embedfleet.fingerprint"
 
 
 class Fake(Protocol):
-    """A made-up daemon."""
+    """A fake daemon."""
 
     server: Server
 

@@ -1,4 +1,4 @@
-/* A libnvidia-ml.so.1 for made-up GPUs: FAKE_GPUS is "uuid|name|major.minor|MiB in all|MiB free;…", FAKE_DRIVER its version,
+/* A libnvidia-ml.so.1 for simulated GPUs: FAKE_GPUS is "uuid|name|major.minor|MiB in all|MiB free;…", FAKE_DRIVER its version,
    FAKE_BUSY the pid of a process on every GPU, FAKE_NVML_LOG a file that gets a line each time it is asked. */
 #include <stdio.h>
 #include <stdlib.h>

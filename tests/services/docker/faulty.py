@@ -17,13 +17,13 @@ _ERROR = (
 
 @contextmanager
 def faulty(daemon: str, folder: Path, pattern: str, *, spared: int = 0) -> Iterator[str]:
-    """Run such a socket and give its address.
+    """Serve a socket that passes requests on to a daemon, except those that fail; yield its address.
 
     Args:
         daemon: Address of the daemon, such as ``unix:///run/docker.sock``.
         folder: Folder for the socket.
         pattern: Regular expression of the request lines that fail.
-        spared: Number of such requests that pass first.
+        spared: Number of matching requests that pass before the first one fails.
     """
     path = folder / "faulty.sock"
     matching = re.compile(pattern.encode())

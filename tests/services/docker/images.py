@@ -36,7 +36,7 @@ _ROUTER = '#!/bin/sh\nexec python3 -P -m embedfleet tei "$@"\n'
 
 
 def wheels(cache: Path) -> Path:
-    """Folder of the lock's wheels, downloaded once per lock and Python version."""
+    """Return the folder of the lock's wheels, downloaded once per lock and Python version."""
     lock = ROOT / "requirements.lock"
     key = hashlib.sha256(lock.read_bytes() + sys.version.encode()).hexdigest()[:16]
     folder = cache / key
@@ -51,11 +51,11 @@ def wheels(cache: Path) -> Path:
 
 
 def provide(host: str, folder: Path, cache: Path, shared: Path | None) -> None:
-    """Put every image into a daemon; of several workers one builds them and the others load what it has built.
+    """Put every image into a daemon; of several workers, one builds the images and the others load them.
 
     Args:
         host: Address of the daemon.
-        folder: Folder of this worker; what it shares is gone when that is removed.
+        folder: Folder of this worker; its removal ends the sharing of the images in it.
         cache: Folder that stays between runs.
         shared: Folder of all workers of this run; None if there is one worker.
     """
@@ -138,7 +138,7 @@ def _build(client: docker.DockerClient, **options: object) -> None:
 
 
 def _context(wheels: Path) -> io.BytesIO:
-    """The build context: the files that .dockerignore admits, and the wheels."""
+    """Make the build context: the files that .dockerignore admits, and the wheels."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
         for name in ("Dockerfile", "requirements.lock", "LICENSE", "NOTICE", "src"):

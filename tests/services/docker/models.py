@@ -29,14 +29,14 @@ _POOLING = {"1_Pooling/config.json": _MODES}
 
 
 def make_embedder(folder: Path, seed: int = 0) -> Path:
-    """A model like bge-m3, without its two further heads."""
+    """Write a model like bge-m3, without its two further heads."""
     return _make(
         folder, Kind(_CONFIG | {"architectures": ["XLMRobertaModel"]}, tokenizers.unigram, _whole, _POOLING), seed
     )
 
 
 def make_reranker(folder: Path, seed: int = 0) -> Path:
-    """A model like bge-reranker-v2-m3."""
+    """Write a model like bge-reranker-v2-m3."""
     config = {
         "architectures": ["XLMRobertaForSequenceClassification"],
         "id2label": {"0": "LABEL_0"},

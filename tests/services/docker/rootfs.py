@@ -90,7 +90,7 @@ def _libraries(programs: Iterable[Path | str]) -> list[str]:
 
 
 def python_rootfs() -> bytes:
-    """A shell, this Python with its compiled modules, and pip."""
+    """Make a tar of a shell, this Python with its compiled modules, and pip."""
     root = RootFs()
     executable = Path(os.path.realpath(sys._base_executable))
     library = Path(sysconfig.get_path("stdlib"))
@@ -108,7 +108,7 @@ def python_rootfs() -> bytes:
 
 
 def nginx_rootfs() -> bytes:
-    """Nginx in the layout of the official image: conf.d, and logs to stdout and stderr."""
+    """Make a tar of nginx in the layout of the official image: conf.d, and logs to stdout and stderr."""
     root = RootFs()
     binary = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
     assert binary, "apt-get install nginx-light"

@@ -33,7 +33,7 @@ RANKING = {
 
 
 def gpus(*kinds: str) -> str:
-    """Value of ``FAKE_GPUS`` for GPUs of these kinds, with UUIDs GPU-0000, GPU-0001, …"""
+    """Return the value of ``FAKE_GPUS`` for GPUs of these kinds, with UUIDs GPU-0000, GPU-0001, …"""
     return ";".join(f"GPU-{number:04}|{kind}" for number, kind in enumerate(kinds))
 
 
@@ -92,7 +92,7 @@ class Site:
 
     @property
     def status(self) -> dict[str, Any]:
-        """What `embedfleet status --json` prints."""
+        """Output of `embedfleet status --json`."""
         status = self._status.ask(self.folder)
         return status or json.loads(self.run("status", "--json", code=None).stdout)
 
@@ -120,7 +120,7 @@ class Site:
         return {row["Names"][0].lstrip("/"): row["Id"] for row in self.client.api.containers(all=True)}
 
     def inside(self, container: str, name: str) -> str:
-        """A variable of a container's first process, where the runtime names its GPU."""
+        """Return a variable of a container's first process; the runtime names the container's GPU in one."""
         code = "import sys; print(dict(e.split('=', 1) for e in open('/proc/1/environ').read().split(chr(0)) if e)"
         code += ".get(sys.argv[1], ''))"
         return self.execute(container, "python3", "-c", code, name)
@@ -146,7 +146,7 @@ class Site:
 
 @contextlib.contextmanager
 def asking(client: Client, at_least: int) -> Iterator[list[Answer]]:
-    """Run sixteen clients during the block and until ``at_least`` answers; gives the failed answers."""
+    """Run sixteen clients during the block and until ``at_least`` answers; yield the failed answers."""
     failed: list[Answer] = []
     numbers, over = itertools.count(), threading.Event()
 

@@ -1,4 +1,4 @@
-"""The status of a fleet is the same JSON as ever, and comes back from it as it was."""
+"""The status of a fleet has the same JSON as in earlier releases, and is read back from it unchanged."""
 
 import json
 
@@ -46,13 +46,13 @@ fleets = st.builds(
 
 
 @pytest.mark.parametrize("recorded", [RECORDED, LEFT_BY_A_FLEET])
-def test_what_was_recorded_is_read_and_written_as_it_was(recorded):
+def test_a_recorded_status_is_read_and_written_unchanged(recorded):
     row = json.loads(recorded)
     written = FleetStatus.from_json(row).to_json()
-    assert json.dumps(written) == json.dumps(row), "not even the order of the keys has changed"
+    assert json.dumps(written) == json.dumps(row), "the order of the keys is the same too"
 
 
-def test_what_is_recorded_is_what_it_says():
+def test_a_recorded_status_has_the_recorded_values():
     status = FleetStatus.from_json(json.loads(RECORDED))
     assert status.is_ready
     assert not status.is_whole
@@ -89,7 +89,7 @@ def test_every_phase_of_a_process_is_a_state_of_a_replica():
         ("backoff", ["active"], False),
     ],
 )
-def test_a_service_is_whole_though_somebody_drained_a_replica_but_not_all(phase, states, whole):
+def test_a_service_is_whole_if_some_but_not_all_replicas_are_drained(phase, states, whole):
     gateway = BalancerStatus(ProcessStatus("s-gateway", phase=phase))
     replicas = tuple(ReplicaStatus(ProcessStatus("s-0"), "", ReplicaState(state)) for state in states)
     assert ServiceStatus("s", 8001, gateway, replicas).is_whole is whole

@@ -1,4 +1,4 @@
-"""Numbers equal those of transformers on the same weights, whatever an input is batched with."""
+"""Numbers equal those of transformers on the same weights, whatever other inputs are in the batch."""
 
 import asyncio
 from pydoc_data.topics import topics

@@ -1,4 +1,4 @@
-"""Which batches are measured, and when a replica is too slow for a further one."""
+"""The batches that a calibration measures, and its end at a slow replica."""
 
 import asyncio
 
@@ -24,7 +24,7 @@ INFO = {"model_type": {"embedding": {"pooling": "cls"}}, "max_input_length": 512
     ),
     st.none() | st.integers(-3, 40) | st.just("8"),
 )
-def test_every_size_is_within_what_the_replica_takes(abilities, together):
+def test_every_size_is_within_the_replicas_limits(abilities, together):
     sizes = wanted(abilities, together)
     assert sizes
     assert len(set(sizes)) == len(sizes)
@@ -68,7 +68,7 @@ def test_a_batch_that_would_take_longer_than_the_time_left_is_not_sent():
 
 
 class Clock:
-    """A clock that a replica moves on with each answer."""
+    """A clock that a replica advances with each answer."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -78,7 +78,7 @@ class Clock:
 
 
 class Measured:
-    """A replica that takes 4 ms for a batch and 20 µs for a token, by a clock of its own."""
+    """A replica that takes 4 ms for a batch and 20 µs for a token, by the given clock."""
 
     def __init__(self, clock: Clock, status: int = 200) -> None:
         self.bodies: list[bytes] = []
@@ -95,7 +95,7 @@ class Measured:
 
 
 def measure(replica: Measured, clock: Clock, *times: tuple[dict, int, float]):
-    """Ask for the cost once for each ``/info``, number of absences and time that passes before."""
+    """Ask for the cost at each ``/info``, number of absences and seconds since the last; also count the batches."""
 
     async def go():
         await replica.server.start()
@@ -119,7 +119,7 @@ def test_the_cost_of_a_batch_and_of_a_token_are_measured():
     assert cost.b_s == pytest.approx(1 / 50_000, rel=0.05)
 
 
-def test_no_text_is_asked_twice_since_a_cache_would_answer():
+def test_no_text_is_sent_twice_because_a_cache_would_answer():
     clock = Clock()
     replica = Measured(clock)
     measure(replica, clock, (INFO, 0, 0.0))

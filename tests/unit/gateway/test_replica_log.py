@@ -1,4 +1,4 @@
-"""A change of a replica is one line in the log, with the names by which its fields can be searched."""
+"""Log lines about replicas: one line per change, with fields that can be searched."""
 
 import logging
 
@@ -21,7 +21,7 @@ def replica(name: str, state: ReplicaState, reason: str = "") -> Replica:
     return made
 
 
-def test_a_state_is_written_when_it_changes_and_with_its_reason(caplog):
+def test_a_change_of_state_is_logged_with_its_reason(caplog):
     written = ReplicaLog(60.0)
     one, other = replica("a", ReplicaState.ACTIVE), replica("b", ReplicaState.EJECTED, "refused")
     written.states([one, other])
@@ -33,12 +33,12 @@ def test_a_state_is_written_when_it_changes_and_with_its_reason(caplog):
     assert (caplog.records[2].replica, caplog.records[2].state) == ("b", ReplicaState.ACTIVE)
 
 
-def test_a_replica_that_has_just_joined_is_no_news(caplog):
+def test_a_replica_that_has_just_joined_is_not_logged(caplog):
     ReplicaLog(60.0).states([replica("a", ReplicaState.JOINING)])
     assert not caplog.records
 
 
-def test_a_replica_of_a_name_that_is_gone_begins_anew(caplog):
+def test_a_replica_with_the_name_of_a_removed_one_is_logged_anew(caplog):
     written = ReplicaLog(60.0)
     written.states([replica("a", ReplicaState.ACTIVE)])
     written.gone("a")
@@ -51,11 +51,11 @@ def test_a_replica_of_a_name_that_is_gone_begins_anew(caplog):
 
 
 @pytest.mark.parametrize(("request_id", "shown"), [(b"r-1", "r-1"), (b"", "unknown"), (b"\xe9", "é")])
-def test_a_conviction_names_the_request_and_how_long_its_like_is_refused(caplog, request_id, shown):
+def test_a_conviction_names_the_request_and_how_long_equal_ones_are_refused(caplog, request_id, shown):
     ReplicaLog(90.0).conviction("a", request_id)
     (line,) = caplog.records
     assert line.levelno == logging.ERROR
-    assert f"nothing but request {shown}, " in line.getMessage()
+    assert f"died with request {shown} as its only work, " in line.getMessage()
     assert line.getMessage().endswith("refused for 90 s")
     assert line.request_id == shown
 

@@ -21,7 +21,7 @@ def test_a_reply_is_whole_with_or_without_a_body(method, body):
 
 
 async def answered_with(data: bytes, **options) -> Reply:
-    """What a server's bytes, after which it says nothing more, are taken for."""
+    """Return the reply that `fetch` reads from a server that sends the given bytes and nothing more."""
 
     async def serve(reader, writer):
         await reader.readuntil(b"\r\n\r\n")
@@ -61,7 +61,7 @@ def test_a_reply_without_end_is_malformed(data):
     run(go)
 
 
-def test_a_reply_has_the_bytes_that_it_may_have():
+def test_a_body_of_the_largest_allowed_size_is_read():
     async def go():
         body = b"x" * 10_000
         reply = await answered_with(LINE + b"content-length: 10000\r\n\r\n" + body, most_bytes=10_000)
@@ -70,7 +70,7 @@ def test_a_reply_has_the_bytes_that_it_may_have():
     run(go)
 
 
-def test_interim_replies_are_passed_over():
+def test_interim_replies_are_skipped():
     async def go():
         hints = b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n"
         reply = await answered_with(hints * 2 + LINE + b"content-length: 2\r\n\r\nhi")

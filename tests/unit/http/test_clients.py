@@ -1,4 +1,4 @@
-"""Clients that break off, read slowly, half-close and say their last word: what they cost, and what they get."""
+"""Clients that break off, read slowly, or close their sending side: their cost, and their answers."""
 
 import asyncio
 import gc
@@ -28,9 +28,9 @@ SENT = {
 
 
 def held_by_the_server() -> int:
-    """The traced bytes that the server's own code holds; other threads of the process allocate as well.
+    """Count the traced bytes that the server's code holds; other threads of the process allocate as well.
 
-    What compiled code allocates is said to be of the Python that called it: of a test or of the event loop.
+    Allocations of compiled code are traced to the Python code that called it: a test or the event loop.
     """
     folders = [Path(http.__file__).parent, Path(asyncio.__file__).parent, Path(__file__).parents[2]]
     ours = [tracemalloc.Filter(True, f"{folder}/*") for folder in folders]
@@ -84,7 +84,7 @@ def test_a_body_in_tiny_chunks_and_segments_costs_little_more_than_its_payload(p
     run(go)
 
 
-def test_tiny_chunks_let_others_have_their_turn():
+def test_a_body_in_tiny_chunks_gives_other_clients_their_turn():
     framing = Chunked(LARGE)
     unread = bytearray(b"1\r\na\r\n" * 40_000)
     assert framing.take(unread) is None
@@ -105,14 +105,14 @@ def test_a_client_that_reads_slowly_but_steadily_gets_all_and_one_that_stops_is_
             while not any(connection._write_paused for connection in server.clients):
                 await asyncio.sleep(0)
             connection = next(iter(server.clients))
-            for _ in range(20):  # nothing drains enough for the transport to tell, and time is always up
+            for _ in range(20):  # too little drains for the transport to resume writing, and each deadline passes
                 left = unsent_bytes(connection._transport)
                 while unsent_bytes(connection._transport) >= left:
                     await loop.sock_recv(client, 65_536)
                 connection.expire()
                 assert connection.deadline > 0
             while (left := unsent_bytes(connection._transport)) and left != await _later(connection):
-                pass  # what is in the kernels' buffers still moves
+                pass  # data still moves between the kernel's buffers
             connection.expire()
             connection.expire()
             while server.clients:
@@ -128,7 +128,7 @@ def test_a_client_that_reads_slowly_but_steadily_gets_all_and_one_that_stops_is_
 
 
 @pytest.mark.parametrize("count", [1, 3])
-def test_a_client_that_says_nothing_more_gets_what_it_asked_for(count):
+def test_a_half_closed_client_gets_its_answers(count):
     async def go():
         exchanges: asyncio.Queue[Exchange] = asyncio.Queue()
         async with serving(exchanges.put_nowait) as server:
@@ -138,7 +138,7 @@ def test_a_client_that_says_nothing_more_gets_what_it_asked_for(count):
             interim = b""
             for _ in range(count):
                 exchange = await exchanges.get()
-                interim += await reader.readuntil(b"\r\n\r\n")  # so it is known that we are asked whether we are there
+                interim += await reader.readuntil(b"\r\n\r\n")  # the server checks whether the client is still there
                 exchange.respond(200, [], exchange.body)
             answer = interim + await asyncio.wait_for(reader.read(-1), WAIT_S)
             writer.close()
@@ -148,7 +148,7 @@ def test_a_client_that_says_nothing_more_gets_what_it_asked_for(count):
     run(go)
 
 
-def test_a_client_of_http_1_0_that_says_nothing_more_has_left():
+def test_a_half_closed_client_of_http_1_0_counts_as_gone():
     async def go():
         gone = asyncio.Event()
 
@@ -163,7 +163,7 @@ def test_a_client_of_http_1_0_that_says_nothing_more_has_left():
     run(go)
 
 
-def test_one_that_says_nothing_more_in_the_middle_of_a_request_is_closed():
+def test_a_client_that_half_closes_within_a_request_is_closed():
     async def go():
         async with serving() as server:
             assert await _half_closed(server, POST + b"content-length: 5\r\n\r\nabc") == b""
@@ -181,7 +181,7 @@ async def _half_closed(server, data: bytes) -> bytes:
         writer.close()
 
 
-def test_what_follows_close_is_dropped_without_a_word(caplog):
+def test_bytes_after_a_request_with_close_are_dropped_silently(caplog):
     async def go():
         async with serving() as server:
             one = b"GET /a HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n"

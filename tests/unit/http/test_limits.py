@@ -92,7 +92,7 @@ def test_half_a_body_and_silence_gets_408_and_a_close():
     run(go)
 
 
-def test_an_idle_connection_is_closed_without_a_word():
+def test_an_idle_connection_is_closed_without_an_answer():
     async def go():
         async with serving(limits=Limits(idle_timeout_s=0.01, header_timeout_s=0.01)) as server:
             assert await talk(server, b"") == b""

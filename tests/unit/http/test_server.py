@@ -129,7 +129,7 @@ def test_a_leaving_client_is_noticed_while_its_request_is_under_way():
     run(go)
 
 
-def test_a_client_that_resets_as_its_answer_ends_is_no_failure_of_ours(caplog):
+def test_a_reset_at_the_end_of_an_answer_is_not_logged(caplog):
     async def go():
         exchanges: asyncio.Queue[Exchange] = asyncio.Queue()
         async with serving(exchanges.put_nowait) as server:
@@ -139,7 +139,7 @@ def test_a_client_that_resets_as_its_answer_ends_is_no_failure_of_ours(caplog):
             exchange.start(200, [TEXT], 2)
             exchange.write(b"ok")
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            client.close()  # a reset, which the server has not heard of yet
+            client.close()  # a reset, which the event loop has not reported yet
             exchange.finish()
             while server.clients:
                 await asyncio.sleep(0)

@@ -1,4 +1,4 @@
-"""Unix sockets at paths of any length, and what happens when somebody removes them."""
+"""Unix sockets at paths of any length, which are bound again after they were removed."""
 
 import asyncio
 import os
@@ -43,7 +43,7 @@ def listening(path: Path) -> tuple[UnixSocket, socket.socket]:
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("runner", [asyncio.run, uvloop.run])
-def test_a_server_is_asked_whatever_its_sockets_folder_is_called(tmp_path, name, runner):
+def test_a_server_is_reachable_whatever_the_name_of_its_sockets_folder(tmp_path, name, runner):
     path = tmp_path / name / "s.sock"
     path.parent.mkdir()
 
@@ -56,7 +56,7 @@ def test_a_server_is_asked_whatever_its_sockets_folder_is_called(tmp_path, name,
         assert await ask(path) == b"GET /a "
         assert open_files() <= before, "a descriptor of the folder is left open"
         await server.stop(0)
-        assert not path.exists(), "a server that stops leaves nothing"
+        assert not path.exists(), "a server that stops leaves no socket"
 
     runner(go())
 
@@ -88,11 +88,11 @@ HARM = [remove_socket, remove_folder, remove_all_above, write_over, leave_a_dead
 
 
 @pytest.mark.parametrize("harm", HARM)
-def test_what_became_of_a_socket_is_seen_and_mended(tmp_path, harm):
+def test_a_removed_or_replaced_socket_is_restored(tmp_path, harm):
     path = tmp_path / "a" / "b" / "s.sock"
     path.parent.mkdir(parents=True)
     made, bound = listening(path)
-    assert made.bind_again() is None, "there is nothing to mend"
+    assert made.bind_again() is None, "nothing has to be restored"
     harm(path)
     again = made.bind_again()
     assert again is not None
@@ -105,7 +105,7 @@ def test_what_became_of_a_socket_is_seen_and_mended(tmp_path, harm):
         each.close()
 
 
-def test_a_folder_that_is_made_again_is_for_its_owner_alone(tmp_path):
+def test_a_restored_folder_is_accessible_to_its_owner_only(tmp_path):
     path = tmp_path / "run" / "s.sock"
     path.parent.mkdir()
     made, bound = listening(path)
@@ -116,7 +116,7 @@ def test_a_folder_that_is_made_again_is_for_its_owner_alone(tmp_path):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives folders away")
-def test_no_socket_is_made_in_a_folder_that_somebody_else_has_put_there(tmp_path):
+def test_no_socket_is_bound_in_a_folder_of_another_user(tmp_path):
     path = tmp_path / "run" / "s.sock"
     path.parent.mkdir()
     made, bound = listening(path)
@@ -128,20 +128,20 @@ def test_no_socket_is_made_in_a_folder_that_somebody_else_has_put_there(tmp_path
     bound.close()
 
 
-def test_another_process_that_listens_there_is_left_alone(tmp_path):
+def test_a_socket_of_another_listening_process_is_left_alone(tmp_path):
     path = tmp_path / "s.sock"
     first, bound = listening(path)
     _, other = listening(path)
     inode = path.stat().st_ino
     assert first.bind_again() is None
     first.remove()
-    assert path.stat().st_ino == inode, "it is not ours to remove"
+    assert path.stat().st_ino == inode, "the socket of another process is not removed"
     for each in (bound, other):
         each.close()
 
 
 @pytest.mark.parametrize("harm", [remove_folder, write_over])
-def test_a_server_makes_its_socket_again_and_keeps_the_connections_it_has(tmp_path, harm):
+def test_a_server_restores_its_socket_and_keeps_its_connections(tmp_path, harm):
     path = tmp_path / "run" / "s.sock"
     path.parent.mkdir()
 

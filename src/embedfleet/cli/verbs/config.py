@@ -40,7 +40,7 @@ def check(before: dict[str, Any], /, **flags: Any) -> None:  # noqa: ANN401
     """Check the settings: print every fault, and exit with 2 if there is one."""
     given = {name: value for name, value in flags.items() if value}
     settings = read_settings(before | given | {"pairs": (*before["pairs"], *flags["pairs"])})
-    say(f"the settings are sound: {', '.join(service.name for service in settings.services)}")
+    say(f"the settings are valid: {', '.join(service.name for service in settings.services)}")
 
 
 def list_settings(settings: Settings) -> list[tuple[str, Any, str]]:

@@ -37,7 +37,7 @@ def command(**flags: Any) -> None:  # noqa: ANN401
 
 
 def _stop(lock: FleetLock, address: FleetAddress) -> bool:
-    """Tell the fleet to stop, by a signal if its API does not answer; return whether the API answered."""
+    """Stop the fleet, by a signal if its API does not answer; return whether the API answered."""
     try:
         ask(lock, "POST", "/stop")
     except FleetSilent as silent:
@@ -65,7 +65,7 @@ def _until_gone(lock: FleetLock, address: FleetAddress, timeout_s: float) -> Non
 
 
 def _remove_leftovers(settings: Settings, lock: FleetLock, *, is_stopped: bool) -> None:
-    """Remove containers that no fleet looks after, and the files of a fleet that was killed."""
+    """Remove the containers and files that a fleet left when it was killed."""
     docker = daemon(settings)
     removed = remove_all(docker, settings.fleet.stop_grace_s) if docker else []
     if docker:

@@ -17,7 +17,7 @@ from embedfleet.types import ReplicaState
 @click.option("--force", is_flag=True, help="drain it even if no other replica of its service serves")
 @fleet_flags(*FIND_FLEET)
 def command(name: str, timeout_s: float, force: bool, **flags: Any) -> None:  # noqa: ANN401
-    """Send replica NAME no more requests, and wait until it has finished those it has.
+    """Stop sending requests to replica NAME, and wait until it has finished those it has.
 
     The replica keeps running. It gets no requests until `embedfleet undrain NAME` or the next `up`. nginx does not
     report which requests a replica still has; it lets requests under way finish.

@@ -1,4 +1,4 @@
-"""The verb ``embedfleet engine``, which runs one model server in the foreground."""
+"""``embedfleet engine``: runs one model server in the foreground."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ from embedfleet.errors import UsageError
 @click.option("--worker-threads", default=1, show_default=True, help="threads that run the model, one core each")
 @click.option("--payload-limit-bytes", default=2_000_000, show_default=True, help="largest request body, in bytes")
 @click.option(
-    "--stop-grace-s", default=30.0, show_default=True, help="seconds in which requests under way may finish at a stop"
+    "--stop-grace-s", default=30.0, show_default=True, help="time for requests in progress to end at a stop, in seconds"
 )
 @click.option(
     "--api-key",

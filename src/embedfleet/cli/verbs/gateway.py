@@ -1,4 +1,4 @@
-"""The verb ``embedfleet gateway``, which runs one gateway in the foreground."""
+"""``embedfleet gateway``: runs one gateway in the foreground."""
 
 import asyncio
 import sys
@@ -22,7 +22,8 @@ from embedfleet.errors import UsageError
     "--admin",
     default="",
     metavar="PATH",
-    help="Unix socket for GET and PUT /replicas, and POST /replicas/ID/drain, undrain, /new-model, /listen, /retire",
+    help="Unix socket for GET and PUT /replicas, and for POST /replicas/ID/drain, /replicas/ID/undrain, /new-model,"
+    " /listen and /retire",
 )
 @click.option(
     "--admin-mode", default="600", show_default=True, help="permissions of the admin socket, in octal as for chmod"
@@ -46,10 +47,13 @@ from embedfleet.errors import UsageError
     help="largest body of a request to a replica, in bytes",
 )
 @click.option(
-    "--drain-s", default=0.0, show_default=True, help="seconds for which a stopping gateway still accepts requests"
+    "--drain-s",
+    default=0.0,
+    show_default=True,
+    help="time for which a stopping gateway still accepts requests, in seconds",
 )
 @click.option(
-    "--stop-grace-s", default=30.0, show_default=True, help="seconds in which requests under way may finish at a stop"
+    "--stop-grace-s", default=30.0, show_default=True, help="time for requests in progress to end at a stop, in seconds"
 )
 @record_flags(GatewayOptions)
 @click.option(

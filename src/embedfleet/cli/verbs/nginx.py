@@ -27,7 +27,7 @@ _POLL_S = 0.02
 @click.option("--ready-fd", default=0, hidden=True)
 @click.option("--parent-pid", default=0, hidden=True)
 def command(folder: str, host: str, port: int, ready_fd: int, parent_pid: int) -> None:
-    """Run nginx as the balancer of one service; SIGTERM lets requests under way finish, a second SIGTERM does not."""
+    """Run nginx as the balancer of one service. SIGTERM lets requests under way finish; a second SIGTERM does not."""
     end_with(parent_pid)
     binary = find_nginx()
     conf = Path(folder) / "nginx.conf"
@@ -64,7 +64,7 @@ def _pass_on_signals(nginx: subprocess.Popen[bytes]) -> None:
 
 
 def _tell_once_it_listens(nginx: subprocess.Popen[bytes], host: str, port: int, ready_fd: int) -> None:
-    """Report the port once nginx listens on it; nginx gives no sign of that, and another program may have the port."""
+    """Report the port once nginx listens on it. nginx does not say so itself, and another program may hold the port."""
     deadline = time.monotonic() + _LISTEN_S
     while time.monotonic() < deadline and nginx.poll() is None:
         try:
@@ -83,5 +83,5 @@ def _tell_once_it_listens(nginx: subprocess.Popen[bytes], host: str, port: int, 
 def _listens(pid: int, port: int) -> bool:
     try:
         return listens(pid, port)
-    except PermissionError:  # nginx runs as another user, so its sockets are hidden: that something accepts must do
+    except PermissionError:  # nginx runs as another user, so its sockets are hidden: an open port has to suffice
         return True

@@ -31,8 +31,8 @@ _COLUMNS = ("service", "replica", "state", "address", "pid", "restarts", "under 
 def command(as_json: bool, **flags: Any) -> None:  # noqa: ANN401
     """Show every service and replica.
 
-    Exit with 0 if every replica that is not drained serves, with 1 if one does not or the fleet cannot be asked, and
-    with 3 if no fleet runs.
+    Exit with 0 if every balancer answers, every replica that is not drained serves, and every service has one that
+    serves; with 1 if not, or if the fleet cannot be asked; and with 3 if no fleet runs and none has left containers.
     """
     settings = read_sound_settings(flags)
     try:
@@ -69,7 +69,7 @@ def _leftover_status(settings: Settings) -> FleetStatus | None:
     say_elsewhere(docker)
     if not services:
         return None
-    say("containers of a fleet exist, but no fleet looks after them: `embedfleet up` takes them over")
+    say("these containers outlived their fleet: `embedfleet up` takes them over")
     return FleetStatus(None, None, 0, services)
 
 

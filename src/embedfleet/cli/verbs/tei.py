@@ -54,7 +54,11 @@ def _ignored(command: Command) -> Command:
 @_flag("api-key", "", "key that requests send as `Authorization: Bearer KEY`; health, metrics and docs need none")
 @_ignored
 def command(api_key: str, hostname: str, port: int, payload_limit: int, auto_truncate: str, **flags: Any) -> None:  # noqa: ANN401
-    """Serve one model with the flags of text-embeddings-router until SIGTERM or Ctrl-C."""
+    """Serve one model with the flags of text-embeddings-router until SIGTERM or Ctrl-C.
+
+    Each flag can also be set by the environment variable of its name, such as API_KEY. TEI's other flags are accepted
+    and ignored.
+    """
     if auto_truncate.lower() not in {"true", "false"}:
         raise UsageError(f"--auto-truncate {auto_truncate} is neither true nor false", "give no value for true")
     # These imports are heavy, and other verbs do not need them.

@@ -45,7 +45,7 @@ _EXAMPLES = {
     f"""'{{"query":"What is Deep Learning?","texts":["Deep Learning is not...","Deep learning is..."]}}' {_JSON}""",
 }
 _UP_LOG = "up"
-_NOT_OTHERS = 0o022  # added to the umask: nobody else may write the files that we read back
+_NOT_OTHERS = 0o022  # added to the umask: only the owner may write the files that are read back
 _NEEDS_DOCKER = 10  # exit code that run.sh knows
 
 
@@ -68,9 +68,7 @@ def command(detach: bool, new_model: bool, needs_docker: bool, **flags: Any) -> 
     if needs_docker:
         sys.exit(_NEEDS_DOCKER if has_containers(settings, survey_gpus(settings).machine.gpus) else 0)
     if new_model and ask(FleetLock(settings.state_dir), "POST", "/new-model") is not None:
-        say(
-            "the running fleet allows it: the next replica that infers with another model sets the model of its service"
-        )
+        say("the running fleet allows a new model: the next replica that infers with one sets the model of its service")
     elif detach:
         _detach(settings, given_flags(flags) + (("--new-model",) if new_model else ()))
     else:
@@ -161,6 +159,7 @@ def _detach(settings: Settings, flags: tuple[str, ...]) -> None:
     """Run `up` with these flags in a session of its own, and wait until the fleet serves.
 
     Raises:
+        UsageError: A fleet runs already in this folder, or the folder cannot be written.
         FleetError: The fleet ended before it served.
     """
     state = FleetLock(settings.state_dir)
@@ -207,7 +206,7 @@ def _watch(process: subprocess.Popen[bytes], state: FleetLock) -> bool:
             progress.show(status.states if status else {})
             if (
                 status and status.is_ready and status.pid == process.pid
-            ):  # else it is the fleet that had the folder before
+            ):  # else an earlier fleet of this folder still answers
                 return True
             time.sleep(0.1)
     return False

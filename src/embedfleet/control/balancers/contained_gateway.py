@@ -36,7 +36,7 @@ class ContainedGateway(GatewayBalancer):
 
     @classmethod
     def open(cls, folder: GatewayFolder, addresses: Mapping[str, str]) -> "ContainedGateway":
-        """Open a gateway's folder, and remove from its file the replicas that are not planned at that address."""
+        """Open a gateway's folder, and remove from its file the replicas that the plan lacks or has at another URL."""
         descriptor = folder.open()
         former = {member.endpoint.id: member.endpoint.url for member in folder.keep(addresses)}
         others = [Endpoint(name, url) for name, url in former.items() if name not in addresses]
@@ -55,7 +55,8 @@ class ContainedGateway(GatewayBalancer):
         members = [Member(endpoint, endpoint.id in drained) for endpoint in planned or self._former]
         try:
             self._folder.write(members)
-        except OSError as error:  # such as a full disk; what the file lacks, the gateway would lose at a restart
+        except OSError as error:  # such as a full disk
+            # The gateway gets nothing either: at a restart it would lose the replicas that the file lacks.
             raise UpstreamError(f"{self._folder.path}: {error}") from error
         await self._tell(members)
 

@@ -42,11 +42,14 @@ class GatewayFolder:
             return False
 
     def prepare(self) -> None:
-        """Create the folder with the rights above, whatever the umask; a file or link in its place is removed."""
+        """Create the folder with these rights, whatever the umask; a file or link in its place is removed.
+
+        Everybody may write to it, but only the owner may enter the folder above.
+        """
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.path.parent.chmod(0o700)
         if self.path.is_symlink() or (self.path.exists() and not self.path.is_dir()):
-            log.warning("%s is not a folder and is made anew", self.path)
+            log.warning("%s is not a folder, and is replaced by one", self.path)
             self.path.unlink()
         self.path.mkdir(exist_ok=True)
         self.path.chmod(0o777)  # only the owner can enter the folder above
@@ -71,7 +74,7 @@ class GatewayFolder:
             os.fchmod(stream.fileno(), 0o644)
             stream.write(orjson.dumps([member.to_json() for member in members]))
         if self._members.is_dir() and not self._members.is_symlink():  # a rename cannot replace a folder by a file
-            log.warning("%s is a folder and is made anew as a file", self._members)
+            log.warning("%s is a folder, and is replaced by a file", self._members)
             _clear(self._members)
         temporary.replace(self._members)
 
@@ -89,7 +92,7 @@ class GatewayFolder:
         except FileNotFoundError:
             return []
         except (OSError, ValueError) as error:
-            log.warning("%s cannot be used and is made anew: %s", self._members, error)
+            log.warning("%s cannot be used, and is removed: %s", self._members, error)
             _clear(self._members)
             return []
         others = [member for member in members if addresses.get(member.endpoint.id) != member.endpoint.url]

@@ -1,4 +1,4 @@
-"""Steering of nginx: the nginx that will run a new configuration tests it first, and only then it is put in place."""
+"""Steering of nginx: nginx tests each new configuration before it replaces the present one."""
 
 import asyncio
 import hashlib
@@ -27,7 +27,7 @@ _IN_A_ROW = 5  # connections in a row that must meet the new configuration: old 
 _ASK_S = 1.0
 
 MakeSite = Callable[[Sequence[str], Sequence[tuple[str, str]]], Site]
-"""Function that makes a site from the addresses that serve and those that rest, each with its reason."""
+"""Function that makes a site from the addresses of the serving replicas, and those of the others with the reasons."""
 
 
 class NginxSteering(Steering):
@@ -38,7 +38,8 @@ class NginxSteering(Steering):
         service: Name of the service.
         make_site: Function that makes the site to write.
         nginx: Interface to nginx.
-        addresses: Addresses by which nginx reaches replicas, by replica name; a missing one is the URL's host and port.
+        addresses: Addresses by which nginx reaches replicas, by replica name; the host and port of a replica's URL
+            replace a missing one.
         url: URL by which this process reaches nginx.
     """
 

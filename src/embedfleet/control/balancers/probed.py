@@ -63,7 +63,8 @@ class ProbedBalancer(Balancer):
         interval_s: Time between probes of a replica that serves, in seconds.
         timeout_s: Longest wait for a probe's answer, in seconds.
         steering: Interface to the balancer.
-        changed: Function that is called when a replica begins or ceases to serve.
+        changed: Function that is called when a replica begins or ceases to serve, and after each update of the
+            balancer.
     """
 
     def __init__(self, *, interval_s: float, timeout_s: float, steering: Steering, changed: Callable[[], None]) -> None:
@@ -192,7 +193,10 @@ class ProbedBalancer(Balancer):
         return reason or self._admit(endpoint.id)
 
     def _admit(self, name: str) -> str:
-        """Return why a replica that passed its probe may not serve; the first of a new model ejects the others."""
+        """Return why a replica that passed its probe may not serve; empty if it may.
+
+        The first replica of an allowed new model ejects those of the former one.
+        """
         reason = self._prober.admit(name)
         if not reason:
             for other, outdated in self._prober.outdated(self._serving()).items():

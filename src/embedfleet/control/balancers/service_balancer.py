@@ -28,7 +28,7 @@ def make_balancer(
         service: Settings of the service.
         docker: Docker daemon; None if the fleet has no containers.
         plan: Children of the fleet.
-        changed: Function that is called when a replica begins or ceases to serve.
+        changed: Function that a balancer with control's probes calls after a change; a gateway does not call it.
 
     Raises:
         UsageError: The service needs nginx on this machine, and nginx is not installed.

@@ -142,7 +142,7 @@ class Docker:
     # containers
 
     def find(self, name: str) -> Container | None:
-        """Return the container of a name; None if there is none."""
+        """Return the container with a name; None if there is none."""
         with _docker_errors():
             attributes = self._attributes(name)
             return Container.of(attributes, self.fleet) if attributes is not None else None

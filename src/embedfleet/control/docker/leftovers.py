@@ -74,8 +74,7 @@ async def leftovers_status(
 
     Args:
         docker: Docker daemon.
-        ask: Function that asks a service's gateway for the reports of its replicas; if it returns none, each replica is
-            probed.
+        ask: Function that asks a service's gateway for the reports of its replicas; a replica without one is probed.
     """
     containers = [container for container in await asyncio.to_thread(docker.ours) if not is_set_aside(container)]
     names = dict.fromkeys(container.service for container in containers if container.service)

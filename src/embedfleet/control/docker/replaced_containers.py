@@ -41,7 +41,7 @@ def set_aside(docker: Docker, container: Container, grace_s: float) -> None:
 
 
 def put_back(docker: Docker, replaced: Collection[str]) -> list[str]:
-    """Start the containers that were set aside, replicas first, unless a new one has taken the place.
+    """Start the containers that were set aside, replicas first, unless a new one has taken their place.
 
     Args:
         docker: Docker daemon.

@@ -205,7 +205,7 @@ def has_other_model(container: Container, spec: ContainerSpec) -> bool:
 
 
 def foreign_container_error(container: Container) -> UsageError:
-    """Make the error for a container that has a name that this fleet needs and belongs to somebody else."""
+    """Make the error for a container whose name this fleet needs, but which is not the fleet's own."""
     if container.folder:
         return UsageError(
             f"the container {container.name} belongs to the fleet in {container.folder}",

@@ -120,7 +120,7 @@ class ProcessDriver(Driver):
         folder: Working directory of the children.
         environment: Environment of the children.
         listeners: Sockets that gateways inherit.
-        command: Command that runs a verb; None for embedfleet's own, never a module in the working directory.
+        command: Command that runs a verb; None for embedfleet's own, which imports nothing from the working directory.
     """
 
     can_restart = True

@@ -1,4 +1,7 @@
-"""Driver of servers that somebody else runs: they count as ready at once, and as ended when the fleet ends."""
+"""Driver of servers elsewhere, which the fleet neither starts nor stops.
+
+They count as ready at once, and as ended when the fleet ends.
+"""
 
 import asyncio
 
@@ -10,7 +13,7 @@ from embedfleet.control.plan.specs import ChildSpec, RemoteSpec
 
 
 class Remote(Running):
-    """A server that somebody else runs.
+    """A server elsewhere, which the fleet neither starts nor stops.
 
     Args:
         url: URL of the server.
@@ -47,7 +50,7 @@ class Remote(Running):
 
 
 class RemoteDriver(Driver):
-    """Driver of servers that somebody else runs."""
+    """Driver of servers elsewhere."""
 
     can_restart = False
 

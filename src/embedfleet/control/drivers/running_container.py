@@ -82,7 +82,7 @@ class RunningContainer(Running):
 
     @override
     def activity(self) -> Activity | None:
-        """Return the work of its processes so far; None if they run on another machine, as the daemon does."""
+        """Return the work of its processes so far; None if none of them runs on this machine."""
         return activity_of(self.pid, container=self._container.id) if self.pid else None
 
     @override
@@ -119,7 +119,7 @@ class RunningContainer(Running):
                 self.ended.set_result(code)
 
     async def _watch(self) -> None:
-        """Poll until it has ended; a restart by the daemon counts as its end."""
+        """Poll until it has ended; once it was ready, a restart by the daemon counts as its end."""
         said = ""
         while not self.ended.done():
             try:

@@ -52,7 +52,7 @@ def run_as_hint(owner: int) -> str:
 
 
 def free_bytes(path: Path) -> int:
-    """Return the bytes that this user may still write to the disk of a path; 0 if unknown. A path need not exist."""
+    """Return the bytes that this user may still write to the disk of a path; 0 if unknown. The path need not exist."""
     while True:
         try:
             found = os.statvfs(path)

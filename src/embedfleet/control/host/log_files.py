@@ -43,7 +43,7 @@ class LogFiles:
     def open(self, name: str) -> int:
         """Return a descriptor that appends to a child's file; the caller closes it.
 
-        If the file cannot be opened, for example on a full disk, the descriptor is of ``/dev/null``, because a child
+        If the file cannot be opened, for example on a full disk, the descriptor leads to ``/dev/null``, because a child
         without a log still serves.
         """
         try:

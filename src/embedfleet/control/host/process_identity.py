@@ -7,7 +7,7 @@ _STARTED = 19  # field of /proc/PID/stat behind the name (proc(5): starttime, in
 
 
 def identity_of(pid: int) -> str:
-    """Return a text that no other process with this id ever has; empty if there is none, or it is hidden."""
+    """Return a text that no other process with this id ever has; empty if the process is gone or hidden."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:

@@ -75,8 +75,8 @@ class Bounds:
 def bounds(phase: Phase, hung_after_s: float) -> Bounds:
     """Return the bounds of a child's silence in a phase of its life.
 
-    A child that loads is not asked, and may wait for slow storage without a sign of life. A silent child that was
-    told to end will not end by itself, and gets only a moment.
+    A child that loads is not asked, and may wait for slow storage without a sign of life. A silent child that has
+    the order to end will not end by itself, and gets only a moment.
 
     Args:
         phase: Phase of the child.

@@ -10,8 +10,8 @@ class Phase(StrEnum):
     STARTING = "starting"  # runs, but does not listen yet
     READY = "ready"  # listens
     BACKOFF = "backoff"  # has ended; is started again after a wait
-    STOPPING = "stopping"  # was told to end, and has not ended yet
-    STOPPED = "stopped"  # has ended as it was told to
+    STOPPING = "stopping"  # has the order to end, and has not ended yet
+    STOPPED = "stopped"  # has ended on order
 
 
 class PhaseEvent(StrEnum):

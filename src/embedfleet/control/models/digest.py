@@ -29,7 +29,10 @@ def digest_folder(folder: Path) -> str:
 
 
 def _files(folder: Path) -> Iterator[tuple[str, Path]]:
-    """Yield the files with their paths below the folder; links are followed, as a hub snapshot needs, except circles."""
+    """Yield the files with their paths below the folder.
+
+    Links are followed, because a hub snapshot consists of links; a folder that was visited before is skipped.
+    """
     seen: set[str] = set()
     for above, folders, names in os.walk(folder, followlinks=True):
         seen.add(os.path.realpath(above))

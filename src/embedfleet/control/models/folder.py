@@ -45,7 +45,7 @@ class ModelFolder:
         sizes: Size of every file in bytes; -1 for a broken link, or a file that may not be read.
         json: Value of each JSON file.
         broken: Reason why a JSON file cannot be read, by file.
-        odd: JSON files that Python reads and TEI's Rust reader does not, because of a byte order mark or a repeated key.
+        odd: JSON files that Python can read and TEI's Rust reader cannot: with a byte order mark or a repeated key.
         pointers: Files that are git-lfs pointers.
         zipped: Files that begin like a zip file, such as PyTorch's pickles since 1.6.
         outside: Targets of links that lead outside the folder, by file.
@@ -173,7 +173,7 @@ def _is_json(name: str, size: int) -> bool:
 
 
 def _read_json(file: Path) -> tuple[Any, bool, str]:
-    """Read a JSON file; return its value, whether only Python can read it, and why neither Python nor Rust can."""
+    """Return the value of a JSON file, whether only Python can read it, and why it cannot be read; empty if it can."""
     twice = False
 
     def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -189,7 +189,7 @@ def _read_json(file: Path) -> tuple[Any, bool, str]:
         content = file.read_bytes()
         text = content.removeprefix(_BOM).decode("utf-8")
         value = json.loads(text, object_pairs_hook=pairs, parse_constant=refuse)
-        json.dumps(value, ensure_ascii=False).encode()  # fails on half a surrogate pair, which JSON can hold and UTF-8 cannot
+        json.dumps(value, ensure_ascii=False).encode()  # fails on half a surrogate pair, which UTF-8 cannot hold
     except (OSError, ValueError, RecursionError) as error:
         return None, False, str(error)
     return value, twice or content.startswith(_BOM), ""

@@ -1,4 +1,4 @@
-"""The plan of a fleet, which is the spec of every child, made from the settings and the facts about the machine.
+"""The plan of a fleet: the specs of all children, made from the settings and the facts about the machine.
 
 First `replica_placement` gives each replica its device, then `containers` and `processes` make the specs.
 """

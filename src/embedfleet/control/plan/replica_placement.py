@@ -137,7 +137,7 @@ def worker_threads(wanted: int | str, *, replicas: int, cores: int) -> int:
 
 
 def tokenization_workers(wanted: int | str, *, replicas: int, cores: int) -> int:
-    """Return the tokenizer workers of one container: as set, else a share of the cores, from 1 to 64.
+    """Return the tokenizer workers of one container: as set, else an equal share of the cores, from 1 to 64.
 
     Args:
         wanted: Setting ``tokenization_workers``.

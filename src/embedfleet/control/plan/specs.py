@@ -1,4 +1,4 @@
-"""The specs of a fleet's children: processes, containers, and servers that somebody else runs."""
+"""The specs of a fleet's children: processes, containers and servers elsewhere."""
 
 import hashlib
 import json
@@ -41,7 +41,7 @@ class ProcessSpec(ChildSpec):
 
 @dataclass(frozen=True, slots=True)
 class RemoteSpec(ChildSpec):
-    """A child that is a server, which somebody else starts and stops."""
+    """A child that is a server elsewhere, which the fleet neither starts nor stops."""
 
     url: str = ""
 

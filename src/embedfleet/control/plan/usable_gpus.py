@@ -66,7 +66,7 @@ def family_for(settings: Settings, service: Service, gpu: Gpu | None) -> GpuFami
     """Return the image family for a service on a GPU, or on the CPU if ``gpu`` is None.
 
     Raises:
-        UsageError: TEI has no image for the GPU, and the service sets none.
+        UsageError: TEI has no image for the GPU, and the service sets none, or ``gpu`` names a type.
     """
     if gpu is None:
         return CPU

@@ -66,7 +66,9 @@ def check_memory(needs: Sequence[Need], memories: Sequence[Memory]) -> CheckResu
     """
     needed = sum(need.total_bytes for need in needs)
     detail = ", ".join(f"{need.service} {_gb(need.total_bytes)}" for need in needs)
-    hint = "give it more (docker run --memory, MemoryMax=, limits.memory), or use fewer replicas or a smaller model"
+    hint = (
+        "allow more memory (docker run --memory, MemoryMax=, limits.memory), or use fewer replicas or a smaller model"
+    )
     tightest = min(memories, key=lambda memory: memory.left_bytes, default=None)
     if tightest is None or not needs:
         return CheckResult("memory", "ok", "no replica is a process here" if not needs else "no limit is known")

@@ -54,7 +54,7 @@ def bytes_to_load(proposal: Proposal) -> int:
 
 
 def check_container_names(proposal: Proposal) -> Iterator[CheckResult]:
-    """Check that no container of somebody else has a name of the plan."""
+    """Check that no container with a name of the plan belongs to another owner."""
     docker = proposal.survey.docker
     if docker is None:
         return

@@ -1,4 +1,4 @@
-"""Checks of the NVIDIA driver and the GPUs, and a trial whether a container gets one."""
+"""Checks of the NVIDIA driver and the GPUs; a temporary container shows whether Docker grants a GPU."""
 
 from collections.abc import Iterator
 
@@ -52,13 +52,13 @@ def _check_driver_version(driver: NvidiaDriver, release: str) -> Iterator[CheckR
     elif version[0] >= _MISREAD_DRIVER and parse_version(release) <= (1, 9, 3):
         yield warning(
             "driver.version",
-            f"TEI {release}'s entrypoint misreads driver {driver.version}: containers are started without it",
+            f"TEI {release}'s entrypoint misreads driver {driver.version}: containers start without that entrypoint",
             "use a newer tei_version once there is one",
         )
 
 
 def check_device_requests(proposal: Proposal) -> Iterator[CheckResult]:
-    """Start a temporary container on each GPU, just as a replica, so that a refusal shows before the start."""
+    """Start a temporary container on each GPU, as for a replica, so that a refusal shows before the fleet starts."""
     docker, engine = proposal.survey.docker, proposal.survey.engine
     if docker is None or engine is None:
         return

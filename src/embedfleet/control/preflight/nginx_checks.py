@@ -31,7 +31,7 @@ def check_nginx(proposal: Proposal) -> Iterator[CheckResult]:
 
 
 def _check_body_limit(settings: Settings, service: Service) -> Iterator[CheckResult]:
-    """Check that the present configuration, which somebody may have edited, has TEI's limit of body size."""
+    """Check that the present configuration, which users may have edited, has TEI's limit of body size."""
     file = nginx_folder(settings, service.name) / file_name(service.name)
     if not file.is_file():
         return

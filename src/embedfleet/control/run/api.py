@@ -35,7 +35,7 @@ class FleetApi:
 
     It has ``GET /status``, ``POST /stop``, ``/reload``, ``/new-model``, ``/replicas/{name}/drain`` and ``/undrain``.
 
-    A refusal is answered 409 with ``error`` and ``hint``; a reload that failed is answered 500 with the same.
+    A refusal is answered 409 with ``error`` and ``hint``; a failed reload or an unforeseen error, 500 with the same.
 
     Args:
         supervisor: Supervisor of the fleet.

@@ -22,7 +22,8 @@ class Child:
     Attributes:
         observed: Its phase and history.
         running: Current run; None if there is none.
-        watchdog: Watchdog of the current or last run; None for a child that the fleet cannot restart.
+        watchdog: Watchdog of the current or last run; None before the first one, and for a child that the fleet cannot
+            restart.
         hung: Reason why the current run was killed as hung; empty if it was not.
         url: URL where it listens, or last listened; empty if it never has.
         found: Child that ran under its name before the fleet started; None if none did.
@@ -33,7 +34,7 @@ class Child:
         last_end: Description of the end of its last run; empty if none has ended.
         start_fault: Reason why the last attempt to start it failed; empty if it succeeded.
         retired: Its former gateways, the oldest first, which still serve the clients that they have. The value says
-            whether one was told to end.
+            whether one has the order to end.
         successors: Number of successors ever started for it.
     """
 
@@ -90,7 +91,7 @@ class Child:
 
     @property
     def has_ended(self) -> bool:
-        """Whether it ended as it was told to, with all its former gateways."""
+        """Whether it has ended on order, with all its former gateways."""
         return self.observed.phase is Phase.STOPPED and not self.retired
 
     @property
@@ -118,14 +119,14 @@ class Child:
         )
 
     def phase_of(self, running: Running) -> Phase:
-        """Return the phase of a run of this child; a retired gateway is ready until it is told to end."""
+        """Return the phase of a run of this child; a retired gateway is ready until it gets the order to end."""
         if running in self.retired:
             return Phase.STOPPING if self.retired[running] else Phase.READY
         return self.observed.phase
 
     @property
     def phase_state(self) -> ReplicaState:
-        """State of a replica that its balancer does not list, which is the phase of its process."""
+        """Phase of the child as a replica's state, for when the balancer's report is missing or outdated."""
         return ReplicaState(self.observed.phase.value)
 
     def correct(self, report: ReplicaReport) -> ReplicaReport:

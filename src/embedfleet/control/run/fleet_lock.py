@@ -184,7 +184,7 @@ class FleetLock:
             return
         except PermissionError as error:
             raise FleetError(
-                f"the fleet in {self.folder} (pid {address.pid}) cannot be told to stop: permission denied",
+                f"the fleet in {self.folder} (pid {address.pid}) cannot be stopped: permission denied",
                 run_as_hint(self.owner()),
             ) from error
         finally:

@@ -21,7 +21,7 @@ from embedfleet.errors import FleetError, UpstreamError
 
 log = logging.getLogger(__name__)
 
-_MOST_RETIRED = 3  # per service; beyond that, the oldest one is stopped, whose clients are idle by then
+_MOST_RETIRED = 3  # per service; beyond that the oldest one is stopped, because its clients are idle by then
 _TO_READY: dict[Phase, tuple[PhaseEvent, ...]] = {  # events that bring a child to the phase of its successor
     Phase.PENDING: (PhaseEvent.START, PhaseEvent.READY),
     Phase.STARTING: (PhaseEvent.READY,),

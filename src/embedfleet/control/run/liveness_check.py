@@ -28,7 +28,7 @@ class LivenessCheck:
         self._balancer = balancer
         self._url = url
         self._timeout_s = timeout_s
-        self._answers = 0  # the balancer's count of answers at the last check
+        self._answers = 0  # the balancer's count of answers when the replica was last silent
 
     async def run(self) -> None:
         """Return once the child answers.
@@ -48,7 +48,7 @@ class LivenessCheck:
                 raise
 
     async def _has_served(self) -> bool:
-        """Whether the gateway reports the replica as active, and has had answers from it since the last check."""
+        """Whether the gateway reports the replica as active, and has had answers from it since it was last silent."""
         reports = {report.id: report for report in await self._balancer.reports()}
         report = reports.get(self._spec.name)
         before, self._answers = self._answers, report.load.answered if report and report.load else 0

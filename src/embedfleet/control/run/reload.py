@@ -9,14 +9,14 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 
-from embedfleet.config.settings import FleetOptions, Service, Settings
+from embedfleet.config.settings import EngineOptions, FleetOptions, GatewayOptions, Service, ServiceOptions, Settings
 from embedfleet.control.plan.specs import ChildSpec, ProcessSpec
 from embedfleet.control.run.supervisor import Supervisor
 from embedfleet.errors import UsageError
 
 log = logging.getLogger(__name__)
 
-_GATEWAYS_OWN = {"fleet.drain_s"}  # only gateways use it, as they do GatewayOptions
+_DRAIN = "fleet.drain_s"
 _READY_S = 60.0  # longest wait until a new gateway serves
 
 
@@ -93,10 +93,14 @@ def refuse_others(before: Settings, after: Settings) -> None:
     Raises:
         UsageError: There are such changes; the message names every one.
     """
-    others = sorted(set(changes(before, after)) - _GATEWAYS_OWN)
+    others = set(changes(before, after))
+    # A new gateway reads it at its start, like GatewayOptions. The fleet does not, and would kill a gateway that drains
+    # for longer than the fleet was started with.
+    if after.fleet.drain_s <= before.fleet.drain_s:
+        others.discard(_DRAIN)
     if others:
         raise UsageError(
-            f"a reload concerns only gateways, but these settings have changed too: {', '.join(others)}",
+            f"a reload concerns only gateways, but these settings have changed too: {', '.join(sorted(others))}",
             "run `embedfleet down` and `embedfleet up`, or set them back",
         )
 
@@ -119,8 +123,11 @@ def changes(before: Settings, after: Settings) -> Iterator[str]:
 
 
 def _changes_of(before: Service, after: Service) -> Iterator[str]:
-    for old, new in ((before.options, after.options), (before.engine, after.engine)):
-        yield from (f"services.{before.name}.{item.name}" for item in fields(old) if _differ(old, new, item.name))
+    records = [(ServiceOptions, before.options, after.options), (EngineOptions, before.engine, after.engine)]
+    if before.options.balancer == "nginx":  # its options of a gateway are read by no gateway that is replaced
+        records.append((GatewayOptions, before.gateway, after.gateway))
+    for record, old, new in records:
+        yield from (f"services.{before.name}.{item.name}" for item in fields(record) if _differ(old, new, item.name))
 
 
 def _differ(old: object, new: object, name: str) -> bool:

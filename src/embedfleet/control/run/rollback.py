@@ -69,7 +69,7 @@ async def roll_back(failed: FailedFleet) -> None:
 
 
 def _exchange(failed: FailedFleet) -> list[str]:
-    """Replace new containers by former ones; return the names of the former ones."""
+    """Replace new containers by former ones; return the names of those that were put back."""
     docker = failed.docker
     formers = {original_name(container) for container in docker.ours() if is_set_aside(container)}
     decision = leftovers([child.start_record for child in failed.containers], formers)

@@ -80,7 +80,10 @@ class RunFolder:
         self._lock = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         log.warning(
-            "no socket can be made in %s (%s): they are in %s, which nothing must remove", self._usual, error, self.path
+            "no socket can be made in %s (%s): the sockets are in %s, which nothing must remove",
+            self._usual,
+            error,
+            self.path,
         )
 
 

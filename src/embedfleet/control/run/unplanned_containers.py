@@ -15,7 +15,7 @@ from embedfleet.errors import DockerError
 
 log = logging.getLogger(__name__)
 
-_GRACE_S = 30.0  # time for a balancer's requests under way
+_GRACE_S = 30.0  # time in which a balancer's requests under way may finish
 
 
 def set_balancers_aside(settings: Settings, docker: Docker, plan: Sequence[ChildSpec]) -> None:
@@ -28,9 +28,9 @@ def set_balancers_aside(settings: Settings, docker: Docker, plan: Sequence[Child
         if container.kind != "balancer" or is_set_aside(container):
             continue
         if container.name not in services:
-            log.info("%s is no longer wanted", container.name)
+            log.info("%s is no longer in the plan", container.name)
         elif _is_cut_off(settings, container, services[container.name]):
-            log.info("%s cannot be reached, and is made anew", container.name)
+            log.info("%s cannot be reached, and is replaced", container.name)
         else:
             continue
         set_aside(docker, container, _GRACE_S)
@@ -49,7 +49,7 @@ def drop_replaced(docker: Docker, plan: Sequence[ChildSpec]) -> None:
         names = {spec.name for spec in plan}
         for container in docker.ours():
             if container.kind in {"replica", "balancer"} and container.name not in names:
-                log.info("%s is no longer wanted", container.name)
+                log.info("%s is no longer in the plan", container.name)
                 remove_container(docker, container)
     except DockerError as error:  # the fleet serves nonetheless; the next `up` or `down` removes them
-        log.warning("containers that are no longer wanted cannot be removed: %s (%s)", error.message, error.hint)
+        log.warning("containers that are no longer in the plan cannot be removed: %s (%s)", error.message, error.hint)

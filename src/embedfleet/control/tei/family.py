@@ -112,7 +112,7 @@ _QWEN = {
 _DECODER_POOLINGS = ("cls", "mean", "last-token")
 
 JINA = TeiFamily(("bert",), _BERT, ("Bert",), optional=_BERT_OPTIONAL, head="classifier.weight", fixed=_ENCODES)
-"""JinaBERT and its variant for source code. Their model_type is bert; the repository of their code shows them."""
+"""JinaBERT and its variant for source code. Their model_type is bert, so the repository of their code decides."""
 
 JINA_CODE_OF = ("jinaai/jina-bert-implementation", "jinaai/jina-bert-v2-qk-post-norm")
 

@@ -1,4 +1,4 @@
-"""Correction of the maximum input length, written where TEI reads it, at most the number of positions; pure.
+"""Correction of the maximum input length, in the file that TEI reads, to at most the number of positions; pure.
 
 Source: ``STConfig`` and the choice of ``max_input_length`` in ``run`` (router/src/lib.rs); ``ST_CONFIG_NAMES``
 (core/src/download.rs) for the file's names.
@@ -18,7 +18,7 @@ _BEYOND = 10**9  # transformers writes 1e30 for "no limit"
 
 
 def settle_length(draft: Draft, folder: ModelFolder, config: dict[str, Any], *, positions: int) -> None:
-    """Write the length that sentence-transformers takes where TEI reads it, at most the number of positions.
+    """Write the maximum length of sentence-transformers into the file that TEI reads, if TEI would use another one.
 
     Args:
         draft: Draft of the verdict.
@@ -62,7 +62,7 @@ def settle_length(draft: Draft, folder: ModelFolder, config: dict[str, Any], *, 
 
 
 def _right(draft: Draft, folder: ModelFolder, stated: int | None, limit: int, *, bounded: bool) -> int:
-    """Return the stated length, else the tokenizer's; at most the number of positions, if ``bounded``."""
+    """Return the stated length, at most ``limit`` if ``bounded``; else the tokenizer's, always at most ``limit``."""
     if stated is not None:
         return min(stated, limit) if bounded else stated
     length = _tokenizers(folder)

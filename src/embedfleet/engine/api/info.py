@@ -1,4 +1,4 @@
-"""The reply of ``/info``: TEI's fields in TEI's order (TEI 1.9, router/src/lib.rs), then our own."""
+"""The reply of ``/info``: TEI's fields in TEI's order (TEI 1.9, router/src/lib.rs), then one of our own."""
 
 from typing import Any
 

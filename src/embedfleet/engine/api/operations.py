@@ -51,7 +51,7 @@ class _ModelInputs:
         truncation: Treatment of inputs that are too long.
         prompt: Text to put before each input; None for none.
         kind: Kind under which TEI's metrics count them.
-        uncounted: Number of inputs that these metrics leave out, such as the query of a ranking.
+        uncounted: Number of inputs that these metrics do not count, such as the query of a ranking.
         may_be_empty: Whether a text may be empty.
     """
 
@@ -235,9 +235,10 @@ class Operations:
     async def _late_interaction(self, request: RerankRequest) -> tuple[Floats, RequestCost]:
         """Score texts by late interaction, from the best cosine of each query token with a token of the text.
 
-        A text's score is the mean of these cosines, from -1 to 1. A model with a ColBERT head is scored by that head.
-        The score is not a logit: a cross-encoder's scores go through a sigmoid, these are scaled from -1 … 1 to 0 … 1.
-        A text without tokens has the lowest score.
+        A text's score is the mean of these cosines, from -1 to 1; a text without tokens scores -1. A model with a
+        ColBERT head is scored by that head's vectors, which special tokens have too; a text without any scores 0.
+        The score is not a logit. So it does not go through a sigmoid, as a cross-encoder's does: unless raw scores are
+        requested, it is scaled linearly from -1 … 1 to 0 … 1.
         """
         given = self._query_and_texts(request)
         if Output.COLBERT in outputs_of(self._engine.spec):
@@ -250,7 +251,7 @@ class Operations:
         return (scores if request.raw_scores else (scores + np.float32(1)) / np.float32(2)), cost
 
     def _query_and_texts(self, request: RerankRequest) -> _ModelInputs:
-        """Make one input of the query and of each text; an empty text does not fail the others."""
+        """Make an input of the query and one of each text; an empty text does not fail the others."""
         inputs = [request.query, *request.texts]
         return _ModelInputs(inputs, request.truncation, self._default_prompt, "predict", uncounted=1, may_be_empty=True)
 
@@ -263,7 +264,7 @@ class Operations:
         return np.array([bge_m3.score(query, text, scoring) for text in texts], dtype=np.float32), cost
 
     async def _encode(self, given: _ModelInputs, outputs: tuple[Output, ...]) -> tuple[list[Encoding], RequestCost]:
-        """Compute each input's ``outputs`` in one forward pass, in the form that bge-m3's clients get."""
+        """Compute each input's ``outputs`` in one forward pass, in the form that clients of bge-m3 receive."""
         computed = await self._compute(given, *outputs)
         return [self._encoding(encoded, rows) for encoded, rows in computed.each()], computed.cost
 

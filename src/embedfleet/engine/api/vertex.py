@@ -1,6 +1,6 @@
 """Requests in Google Vertex's format, ``{"instances": […]}``, which hold one request per instance.
 
-Every build of TEI takes them.
+Every build of TEI accepts them.
 """
 
 from typing import Any

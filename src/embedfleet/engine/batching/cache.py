@@ -8,7 +8,7 @@ from embedfleet.engine.compute.output import Output
 from embedfleet.engine.text.encoded import Encoded
 from embedfleet.metrics import Registry
 
-# Measured overhead of a kept output: its key, the array's header, its entry in the dictionary.
+# Overhead of a kept output: its key, the array's header, its entry in the dictionary.
 _OVERHEAD_BYTES = 320
 # Probes send inputs this short to prove that the model still computes, so they are never answered from the cache.
 _SHORT_TOKENS = 6
@@ -53,7 +53,7 @@ class Cache:
         return output
 
     def keep(self, key: bytes, output: tuple[Floats, ...], outputs: tuple[Output, ...], encoded: Encoded) -> None:
-        """Keep an output, unless it is larger than the whole cache; the caller must not modify it afterwards."""
+        """Keep an output if it is cacheable and fits into the whole cache; the caller must not modify it afterwards."""
         size = _size(output)
         if size > self._most or not _is_cacheable(outputs, encoded):
             return
@@ -66,7 +66,10 @@ class Cache:
 
 
 def _is_cacheable(outputs: tuple[Output, ...], encoded: Encoded) -> bool:
-    """Whether an output may be kept: not token states, which are large for their cost, and not a probe's output."""
+    """Whether an output may be kept.
+
+    Token states may not, since they are large for the time that they save, and neither may outputs for probes.
+    """
     return not _LARGE.intersection(outputs) and len(encoded.ids) > _SHORT_TOKENS
 
 

@@ -1,9 +1,10 @@
 """The choice of the waiting inputs that run in the next forward pass.
 
-A batch keeps a token budget and always contains the oldest input. Every pass reads all weights, so few large passes are
-better than many small ones. A backend without padding takes inputs by age while there is room. A backend with padding,
-such as that of exported models, would spend most of its work on padding if batches were in order of arrival. So its
-batch starts with the oldest input, and the inputs nearest in length join while the padding stays within bounds.
+A batch stays within a token budget and always contains the oldest input. Every pass reads all weights, so few large
+passes are better than many small ones. A backend without padding takes inputs by age while there is room. A backend
+with padding, such as that of exported models, would spend most of its work on padding if batches were in order of
+arrival. So its batch starts with the oldest input, and the inputs nearest in length join while the padding stays within
+bounds.
 """
 
 from bisect import bisect_left

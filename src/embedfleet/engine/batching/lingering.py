@@ -8,7 +8,7 @@ when no batch waits. Requests that arrive at random rarely fall into that time, 
 """
 
 _WAIT_SHARE = 0.1  # longest wait, as a share of the last pass's time
-_RETURN_SHARE = 0.5  # a batch waits only if another request followed at least this share of answered ones in time
+_RETURN_SHARE = 0.5  # a batch waits only if the measured share is at least this
 _WEIGHT = 0.2  # weight of the last pass in the running mean of the measured share
 
 
@@ -19,7 +19,7 @@ class Linger:
         self._answered = 0
         self._returned = 0
         self._until = 0.0
-        self._return_share = 0.0  # running mean of the share of answered requests that another one followed in time
+        self._return_share = 0.0  # running mean of the share of answered requests that were followed by another in time
 
     def ended(self, answered: int, began: float, now: float) -> None:
         """Note the end of a pass.

@@ -17,7 +17,7 @@ from embedfleet.errors import Backend as BackendError
 from embedfleet.metrics import Registry
 from embedfleet.system.heap import give_back
 
-# Idle time after which freed heap memory goes back to the system. It costs the next pass a millisecond or two.
+# Idle time after which freed heap memory goes back to the system. The next pass is then a little slower.
 _REST_S = 5.0
 _NOT_FINITE = "Backend error: the model's output is not finite"
 
@@ -28,7 +28,7 @@ class Worker:
     Args:
         queue: Queue of batches.
         backend: Backend that runs the model.
-        pooler: Pooler of token states; None for a model that is no embedder.
+        pooler: Pooler of token states; None for a model that is not an embedder.
         registry: Metrics of the engine.
 
     Attributes:

@@ -38,7 +38,7 @@ class Backend(Protocol):
         """
 
     def check(self) -> None:
-        """Check that the weights in memory are still the loaded ones; takes microseconds.
+        """Check that the weights in memory are still the loaded ones; this is cheap enough for every pass.
 
         Raises:
             errors.WeightsChanged: A program wrote to a mapped file.

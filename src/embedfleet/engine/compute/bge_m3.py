@@ -79,5 +79,5 @@ def _lexical_score(query: Mapping[int, float], text: Mapping[int, float]) -> flo
 
 
 def _late_interaction(query: Floats, text: Floats) -> float:
-    """`max_sim`, or 0 if the query or the text has only the first token."""
+    """Score of `max_sim`, or 0 if the query or the text has no vectors, since it has at most one token."""
     return float(max_sim(query, text)) if len(query) and len(text) else 0.0

@@ -51,7 +51,7 @@ class EmbeddingPooler:
         self._steps: list[_Computation] = [_computation(step) for step in spec.steps]
 
     def __call__(self, states: Floats, skipped: int = 0) -> Floats:
-        """Compute the embedding of one input, without a final normalisation, which the request decides.
+        """Compute the embedding of one input, without a final normalisation; each request decides whether there is one.
 
         Args:
             states: States of the input's tokens, [tokens, hidden].

@@ -13,7 +13,7 @@ from embedfleet.engine.files.weights import Weights
 from embedfleet.engine.model.spec import ModelSpec
 
 _BYTES = 4  # per float32
-# The heap fragments: a process grew by up to 1.6 times the size of its tensors (ModernBERT, 8192 tokens).
+# The heap fragments, so a process grows by more than the size of its tensors.
 _HEAP = 1.75
 _FIRST_TOUCH = 64_000_000  # bytes of the runtime's code and of the weights that a first pass touches
 NumberCount = Callable[[int], int]

@@ -133,7 +133,7 @@ class DebertaV2(Family):
             key = linear(weights.body, f"{own}pos_key_proj", width, width) if to_position else key
             query = linear(weights.body, f"{own}pos_query_proj", width, width) if to_content else query
         root = math.sqrt(self._attention.head_size)
-        # The token queries that relative keys are multiplied by are already divided by the root of the number of terms.
+        # Relative keys are multiplied by queries that `_attend` has already divided by the root of the number of terms.
         keys = self._project(weights, key, 1 / root) if to_position else None
         queries = self._project(weights, query, 1 / root / math.sqrt(relative.parts)) if to_content else None
         return Disentangled(keys, queries, relative.span, relative.exact, relative.farthest, self.max_input_length)

@@ -77,7 +77,7 @@ class Disentangled:
         queries: Relative queries, for position to content, [2 x span, heads x head_size]; None if the model has none.
         span: Number of rows for each sign of the distance; longer distances share the last row.
         exact: Distance in tokens from which distances share rows logarithmically; 0 if each distance has its own row.
-        farthest: Distance in tokens after which the last logarithmic row begins.
+        farthest: Distance in tokens from which all distances of a sign share the last row.
         longest: Number of tokens of the longest input.
     """
 

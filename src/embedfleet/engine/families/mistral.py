@@ -1,4 +1,4 @@
-"""Mistral (Jiang et al. 2023), as in e5-mistral: causal, with a sliding window if the config states one."""
+"""Mistral (Jiang et al. 2023), as in e5-mistral: causal, with a sliding window unless the config states null."""
 
 from dataclasses import replace
 from typing import ClassVar
@@ -25,7 +25,7 @@ class Mistral(Decoder):
         if config.values.get("layer_types"):
             raise ModelError(
                 f"{config.file}: `layer_types` is {config.values['layer_types']!r}",
-                "supported: Mistral without `layer_types`, all of whose layers are alike",
+                "supported: Mistral without `layer_types`, whose layers are all alike",
             )
         attention = read_grouped_attention(config, is_causal=read_is_causal(config), key_heads=8)
         window = read_sliding_window(config, 4096)

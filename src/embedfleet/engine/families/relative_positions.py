@@ -20,7 +20,7 @@ class RelativePositions:
         has_layer_norm: Whether the relative position embeddings are normalised.
         span: Number of rows of the embeddings for each sign of the distance.
         exact: Distance in tokens from which distances share rows logarithmically; 0 if each distance has its own row.
-        farthest: Distance in tokens after which the last logarithmic row begins.
+        farthest: Distance in tokens from which all distances of a sign share the last row.
     """
 
     is_relative: bool

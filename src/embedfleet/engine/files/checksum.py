@@ -1,4 +1,4 @@
-"""Checksum of a large file, at several gigabytes per second, to detect that the file has changed."""
+"""A checksum of large files that is fast to compute, to detect that a file has changed."""
 
 import os
 import zlib
@@ -14,7 +14,7 @@ _MOST_THREADS = 4
 def checksum(descriptor: int, size: int) -> str:
     """Checksum of an open file's first bytes: SHA-256 of the CRC-32 of each block.
 
-    CRC-32 is three times as fast as SHA-256. It detects accidental changes; it does not protect against forgery.
+    CRC-32 is faster than SHA-256. It detects accidental changes; it does not protect against forgery.
 
     Args:
         descriptor: Descriptor of the file.

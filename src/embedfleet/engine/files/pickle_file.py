@@ -1,8 +1,8 @@
 """Tensors of a file that ``torch.save`` wrote, located without torch and without running code from the file.
 
 Format: a zip archive with uncompressed members (torch/csrc/jit/serialization, PyTorch 1.6 and later). ``*/data.pkl`` is
-a pickle of a dict of tensors, each of which refers to a storage by number. ``*/data/NUMBER`` is that storage: numbers
-in the machine's byte order, aligned to 64 bytes, so that they can be mapped.
+a pickle of a dict of tensors; each tensor refers to a storage by number. ``*/data/NUMBER`` is that storage: numbers in
+the machine's byte order, aligned to 64 bytes, so that they can be mapped.
 
 The pickle may name only the functions that rebuild a tensor, which are implemented here, and ordered dicts. A file that
 names anything else is refused before the name is looked up (`engine.files.safe_unpickler`).
@@ -83,7 +83,7 @@ def read_pickle_file(file: Path) -> dict[str, Tensor]:
     """Locate the tensors of a file, by name.
 
     Raises:
-        ModelError: The file is truncated, corrupt, in the old format, or holds anything other than tensors.
+        ModelError: The file is truncated, corrupt, in the old format, or names anything that tensors do not need.
     """
     check_file(file)
     try:

@@ -1,8 +1,8 @@
 """Tensors of a safetensors file, located without reading their numbers.
 
 Format: the length of the header in 8 little-endian bytes, the header in JSON, then the tensors; offsets count from the
-end of the header (safetensors 0.x, README "Format"). We need the offsets, which the safetensors package does not give:
-ONNX Runtime maps the file, so that replicas on one host share its pages.
+end of the header (safetensors 0.x, README "Format"). The safetensors package does not give the offsets. We need them to
+read each tensor in pieces, without mapping the file.
 """
 
 import json

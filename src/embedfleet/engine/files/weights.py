@@ -42,7 +42,7 @@ class Weights:
             task head has a prefix before the names of its body; the anchor reveals it.
 
     Raises:
-        ModelError: A file is missing, truncated, corrupt or of an unknown type.
+        ModelError: A file is missing, truncated, corrupt or in an unknown format.
     """
 
     def __init__(self, file: Path, anchor: str = "") -> None:
@@ -82,7 +82,7 @@ class Weights:
         """A tensor of the body, by its name without the prefix.
 
         Raises:
-            ModelError: The tensor is missing, or its shape is not ``shape``.
+            ModelError: The tensor is missing, its shape is not ``shape``, or its number type is not supported.
         """
         return self.head(self._prefix + name, *shape)
 
@@ -90,7 +90,7 @@ class Weights:
         """A tensor by its full name.
 
         Raises:
-            ModelError: The tensor is missing, or its shape is not ``shape``.
+            ModelError: The tensor is missing, its shape is not ``shape``, or its number type is not supported.
         """
         tensor = self._tensors.get(name)
         if tensor is None:

@@ -28,7 +28,7 @@ class LogitScore:
     """Tokens whose logits make the score of a generative reranker.
 
     Attributes:
-        true_token: Id of the token whose logit is the score.
+        true_token: Id of the token whose logit is the score, or the first term of the difference.
         false_token: Id of the token whose logit is subtracted; None for none.
         is_tied: Whether logits are computed with the word embeddings instead of an ``lm_head``.
     """
@@ -71,7 +71,7 @@ def read_logit_score(folder: Path, config: ModelConfig, modules: list[Module], f
 def refuse_generation(folder: Path, config: ModelConfig) -> None:
     """Refuse a generative model whose folder has no files of sentence-transformers.
 
-    It is an embedder only if the settings state its pooling, and never a reranker by late interaction.
+    Such a model is an embedder only if the settings state its pooling, and never a reranker by late interaction.
 
     Raises:
         ModelError: The folder holds such a model.

@@ -37,7 +37,7 @@ class KindAndLabels:
 
     Attributes:
         kind: Kind of the model.
-        id2label: Class number → name; empty for embedders.
+        id2label: Class number → name; empty for embedders and SPLADE models.
     """
 
     kind: ModelKind
@@ -53,10 +53,10 @@ def detect_kind(
 ) -> KindAndLabels:
     """Detect the kind of a model.
 
-    As in TEI, an architecture whose name ends in Classification is a classifier; with one label it is a reranker. A
-    model with a masked-language head is SPLADE if the settings ask for it, as in TEI, or if sentence-transformers'
-    files say so. If the architecture names no head, the weights decide: sentence-transformers' CrossEncoder uses a head
-    that the weights have.
+    As in TEI, an architecture for sequence classification is a classifier; with one label it is a reranker. A model
+    with a masked-language head is SPLADE if the settings ask for it, as in TEI, or if sentence-transformers' files say
+    so. If the architecture names no head, the weights decide: sentence-transformers' CrossEncoder uses a head that the
+    weights have.
 
     Args:
         folder: Folder of the model.

@@ -79,7 +79,7 @@ class Normalize:
 
 @dataclass(frozen=True, slots=True)
 class Quantize:
-    """Quantisation of pplx-embed's own module (``st_quantize``): round(127 tanh(x)) for each number."""
+    """Quantisation by pplx-embed's own module (``st_quantize``): round(127 tanh(x)) for each number."""
 
 
 Step = Dense | LayerNorm | Normalize | Quantize
@@ -124,7 +124,7 @@ def _module(folder: Path, value: object) -> Module:
 
 
 def read_steps(modules: list[Module], width: int) -> tuple[Step, ...]:
-    """Read the steps after pooling, without a final normalisation, which each request decides.
+    """Read the steps after pooling, without a final normalisation; each request decides whether there is one.
 
     Args:
         modules: Modules of the model.
@@ -156,7 +156,7 @@ def _check_order(modules: list[Module]) -> None:
     """Check that the transformer is first and pooling second, since further steps work on one vector.
 
     Raises:
-        ModelError: The order is another one.
+        ModelError: One of them is elsewhere.
     """
     names = [module.name for module in modules if module.name != "Dropout"]
     for place, name in ((0, "Transformer"), (1, "Pooling")):

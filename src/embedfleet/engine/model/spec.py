@@ -60,7 +60,7 @@ class ModelSpec:
         model_type: Value of ``model_type`` in config.json.
         kind: Kind of the model.
         pooling: Pooling of an embedder or SPLADE model; None for classifiers and rerankers.
-        id2label: Class number → name; empty for embedders.
+        id2label: Class number → name; empty for embedders and SPLADE models.
         max_input_length: Longest input in tokens, special tokens included, as sentence-transformers derives it.
         prompts: Prompts, and the number of dimensions of a vector to keep.
         weights_file: File of the weights, or their index.
@@ -69,8 +69,8 @@ class ModelSpec:
         pools_prompt: Whether a prompt's tokens are pooled.
         gives_types: Whether the model gets token types; otherwise all are 0.
         lowercases: Whether texts are lowercased before tokenization.
-        is_limited_by_tokenizer: Whether the tokenizer's settings alone make the longest input shorter than the
-            positions.
+        is_limited_by_tokenizer: Whether only the tokenizer's settings make the longest input shorter than the number
+            of positions.
         logit_score: Tokens of a generative reranker's score; None for other models.
         reranker_prompt: Prompt that joins a query and a document; None if the tokenizer joins pairs.
         eos_token: Token to append to each text in addition to those of the tokenizer's file; None for none.
@@ -296,6 +296,6 @@ def _check_splade(folder: Path, modules: list[Module]) -> None:
 
 
 def _longest(sentence: SentenceConfig, tokenizer: TokenizerConfig, positions: int) -> int:
-    """Longest input in tokens, from sentence-transformers' settings or the tokenizer's, at most the positions."""
+    """Longest input in tokens: that of sentence-transformers' settings or the tokenizer's, at most ``positions``."""
     stated = sentence.longest if sentence.longest is not None else tokenizer.longest
     return positions if stated is None else min(stated, positions)

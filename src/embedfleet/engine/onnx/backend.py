@@ -36,7 +36,7 @@ class OnnxBackend(Backend):
 
     @classmethod
     def load(cls, spec: ModelSpec, packed_folder: Path | None = None, *, int8: bool = False) -> "OnnxBackend":
-        """Load a model, and log how far its outputs in int8 differ from float32.
+        """Load a model; for int8, log how far its outputs differ from float32.
 
         Args:
             spec: Model that `read_model` accepted.

@@ -1,8 +1,8 @@
 """Disentangled attention as nodes of an ONNX graph, in memory that grows linearly with the tokens.
 
 The scores of all queries for all distances are one product with the table's rows, in order of distance. In this
-product, each row has the score of a given key one column before the row above it. `_aligned` moves these scores into
-one column by a reshape.
+product, the score of a key moves by one column from each query's row to the next. `_aligned` moves the scores of each
+key into one column by a reshape.
 """
 
 from collections.abc import Sequence
@@ -42,7 +42,10 @@ class OnnxDisentangled:
         )
 
     def _by_tile(self, grids: Sequence[str]) -> str:
-        """Attention of one run in tiles, each of as many short sequences as fill a block, or a block of a long one."""
+        """Attention of one run in tiles.
+
+        A tile is as many short sequences as fit into a block of queries, or one block of a long sequence.
+        """
         graph, whole = self._graph, self._graph.whole
         count, length = (graph.add("Shape", grids[0], start=axis, end=axis + 1) for axis in (0, 1))
         block = whole(TILE)
@@ -62,7 +65,7 @@ class OnnxDisentangled:
         return graph.add("ConcatFromSequence", graph.each(graph.add("Squeeze", tiles), tile), axis=0)
 
     def _mix(self, grids: Sequence[str], begin: str) -> str:
-        """Attention of queries [sequences, some, width] from place ``begin`` on, with all keys: → [rows, width]."""
+        """Attention of the queries from place ``begin`` on to all keys: [sequences, some, width] → [rows, width]."""
         graph, shape, bias = self._graph, self._shape, self._bias
         queries, keys = (graph.add("Shape", grid, start=1, end=2) for grid in grids[:2])
         added = []
@@ -77,7 +80,8 @@ class OnnxDisentangled:
     def _of_queries(self, states: str, begin: str, queries: str, keys: str, table: Projection) -> str:
         """Content-to-position scores, of queries with projected distances: [sequences, heads, queries, keys].
 
-        The table's rows go from the farthest key before a query to the farthest one after it, so i - j falls.
+        The rows of the table are in the order of falling distances i - j, from the farthest key before a query to the
+        farthest one after it.
         """
         graph, heads, size = self._graph, self._shape.heads, self._shape.head_size
         first = graph.add("Sub", graph.add("Add", begin, queries), graph.whole(1))
@@ -118,8 +122,8 @@ class OnnxDisentangled:
     def _aligned(self, scores: str, rows: str, columns: str, axis: int) -> str:
         """Align rows that are shifted by one column each: [.., rows, rows + columns] → [.., rows, columns].
 
-        The first row's result begins in column rows - 1, and that of each next row one column before. Reading the same
-        memory in rows that are one number shorter aligns them. ``axis`` is the last axis.
+        The first row's result begins in column rows - 1, and each further row's begins one column earlier. Reading the
+        same memory in rows that are one number shorter aligns them. ``axis`` is the last axis.
         """
         graph, whole, outer = self._graph, self._graph.whole, [0] * (axis - 1)
         before = graph.add("Sub", rows, whole(1))

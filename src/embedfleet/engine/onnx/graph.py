@@ -142,7 +142,7 @@ class GraphBuilder:
         return name
 
     def converted(self, values: Values) -> str:
-        """Add values that were computed from a tensor."""
+        """Add values that were computed at load; they are stored beside the tensors of the weights files."""
         name = self._new_name()
         self._beside(name, values, helper.np_dtype_to_tensor_dtype(values.dtype))
         return name

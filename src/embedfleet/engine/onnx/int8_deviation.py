@@ -69,7 +69,7 @@ _NUMBERS = {Output.CLASSES, Output.LEXICAL}  # compared number by number, not as
 class Int8Deviation:
     """Distance of one output from float32, over all its rows.
 
-    Distances are cosine distances of rows; for scores and weights, differences of single numbers.
+    Distances are cosine distances of rows; for scores and for bge-m3's lexical weights, differences of single numbers.
 
     Attributes:
         output: Output of the model; for token states, the embeddings made of them are compared.
@@ -101,7 +101,7 @@ def deviations_of(exact: Rows, found: Rows) -> tuple[Int8Deviation, ...]:
 
 
 class SampleTexts:
-    """The sample texts as a model reads them, without those for which its tokenizer has no tokens.
+    """The sample texts as a model reads them, without those that its tokenizer refuses or has no tokens for.
 
     Args:
         spec: Model that computes them.
@@ -110,7 +110,7 @@ class SampleTexts:
     def __init__(self, spec: ModelSpec) -> None:
         self._encoded = list(_encode(spec))
         self._outputs = outputs_of(spec)
-        self._vectors = EmbeddingPooler(spec) if spec.kind == "embedding" else None
+        self._pooler = EmbeddingPooler(spec) if spec.kind == "embedding" else None
 
     def rows(self, forward: Forward) -> Rows:
         """Compute every text alone with ``forward``."""
@@ -122,8 +122,8 @@ class SampleTexts:
 
     def _as_sent(self, output: Output, rows: Floats) -> Floats:
         """The values that a client receives for one text."""
-        if output is Output.STATES and self._vectors is not None:
-            return self._vectors(rows)[None]
+        if output is Output.STATES and self._pooler is not None:
+            return self._pooler(rows)[None]
         return probabilities(rows[0]) if output is Output.CLASSES else rows
 
 
@@ -139,7 +139,7 @@ def _error(output: Output, exact: Sequence[Floats], found: Sequence[Floats]) -> 
     lost = sum(not np.isfinite(rows).all() for rows in found)
     if lost:
         raise ModelError(
-            f"in int8 {_NAMES[output]} of {lost} of {len(found)} texts are not finite",
+            f"in int8, {lost} of {len(found)} texts have {_NAMES[output]} that are not finite",
             "set precision to float32; if float32 is refused too, the weights are damaged: copy or download them again",
         )
     pairs = zip(exact, found, strict=True)

@@ -10,9 +10,9 @@ from embedfleet.errors import WeightsChanged
 
 
 class MappedFile:
-    """A file that is held open, so that a check for changes takes a microsecond.
+    """A file that is held open, so that a check for changes takes a single system call.
 
-    The kernel changes a file's time before the first byte of a write.
+    The kernel changes a file's modification time before the first byte of a write.
 
     Args:
         file: File to open; it is mapped after this.
@@ -50,7 +50,7 @@ class MappedFile:
         return ""
 
     def check(self) -> None:
-        """Check that nobody has written to the file since it was opened.
+        """Check that no program has written to the file since it was opened.
 
         Raises:
             WeightsChanged: The file has changed.
@@ -59,7 +59,7 @@ class MappedFile:
             raise WeightsChanged(self.file)
 
     def check_mapped(self) -> None:
-        """Check that the file just mapped by its name is this one, unchanged.
+        """Check that the file that was just mapped by this name is the open one, and that it is unchanged.
 
         Raises:
             WeightsChanged: The file has changed.

@@ -24,7 +24,7 @@ _ACTIVATIONS = {
     "tanh": ("Tanh", ""),
 }
 _ZERO = 128  # the byte that represents zero
-_SMALLEST = 1e-30  # the smallest magnitude, for a token of zeros
+_SMALLEST = 1e-30  # least magnitude of a token, so that the step of a token of zeros is not 0
 _FEW_OUTPUTS = 16  # layers with fewer outputs stay in float32
 
 
@@ -69,7 +69,7 @@ class OnnxOps(Ops[str]):
     @override
     def add(self, left: str, right: str) -> str:
         # We do not fuse this with a layer norm: ONNX Runtime computes SkipLayerNormalization one element at a time, but
-        # Add and LayerNormalization in vectors, in a third of the time.
+        # Add and LayerNormalization in vectors, which is faster.
         return self._graph.add("Add", left, right)
 
     @override

@@ -2,7 +2,7 @@
 
 The runtime computes with copies of the weights that are rearranged for its kernels. Each replica would hold these
 copies on its own heap, nearly the whole model again. Mapped from a file, they are pages that all replicas share. The
-file also contains the tensors that are not packed, so that a replica needs nothing else.
+file also contains the tensors that are not packed, so that a replica reads no other weights.
 """
 
 import errno

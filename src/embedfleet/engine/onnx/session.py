@@ -43,7 +43,7 @@ class OnnxSession:
             place: Path of the model, for error messages.
             save_to: File for the graph that the runtime has optimized, for `of_file`; None for none. The tensors,
                 packed for the kernels, go to the file that `packed_weights` names. Before that, they are written to a
-                temporary file in the same folder, since each would exist three times in memory.
+                temporary file in the same folder; otherwise each would exist three times in memory.
 
         Raises:
             ModelError: A tensor cannot be read, or the runtime refuses the graph or cannot write it.
@@ -132,14 +132,14 @@ def _options() -> onnxruntime.SessionOptions:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
-    # The arena would keep the memory of the largest batch for ever. Without it a replica takes a third less memory, and
-    # any loss of speed is below the noise.
+    # The arena would keep the memory of the largest batch for ever. Without it a replica takes less memory, and it is
+    # about as fast.
     options.enable_cpu_mem_arena = False
     # The memory pattern plans one block for every shape seen so far. Batches hardly ever repeat a shape, so the blocks
-    # have all sizes, and the allocator keeps twice as much memory.
+    # have many sizes, and the allocator keeps more memory.
     options.enable_mem_pattern = False
     if not has_int8(read_cpu_flags()):
-        # On these processors, products of signed and unsigned bytes overflow unless the runtime makes all unsigned.
+        # On such a processor, products of signed and unsigned bytes overflow unless the runtime makes all unsigned.
         options.add_session_config_entry("session.x64quantprecision", "1")
     # Log fatal events only: errors reach us as exceptions, and the runtime writes to stderr, where a worker may block.
     options.log_severity_level = 4

@@ -1,8 +1,8 @@
 """The special tokens that a tokenizer's post-processor puts around a text, or around and between the two of a pair.
 
 The library could add them itself to an encoding that it has truncated. But it keeps every part that it removes, and for
-a pair it combines each part of one text with each part of the other. Two texts of 100,000 characters would take it a
-second and a gigabyte. So we read its template once, and add the special tokens ourselves.
+a pair it combines each part of one text with each part of the other: time and memory grow with the product of the
+lengths. So we read its template once, and add the special tokens ourselves.
 """
 
 from collections.abc import Sequence

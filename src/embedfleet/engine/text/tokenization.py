@@ -50,8 +50,8 @@ class Tokenization:
 
     Attributes:
         vocabulary: One more than the greatest token id.
-        special_tokens: Largest number of special tokens in an input, a text or a pair. For a reranker's prompt, these
-            are the tokens that it always begins and ends with.
+        special_tokens: Largest number of special tokens in an input: a text, a pair, or a reranker's prompt. Those of
+            a prompt are the tokens that it always begins and ends with.
 
     Raises:
         ModelError: The file cannot be read, or our inputs would differ from the library's.

@@ -30,7 +30,7 @@ class TorchBackend(Backend):
         spec: Model that `read_model` accepted.
         weights: Tensors of the model's files.
         device: Device that computes.
-        precision: Number type that the model computes in, except for norms.
+        precision: Number type that the model computes in; norms, rotations, means and shares of experts use float32.
     """
 
     is_padding_free: ClassVar[bool] = True

@@ -235,7 +235,10 @@ class TorchOps(Ops[Values]):
         return _mix((query[:, :, begin:end], key[:, :, low:high], value[:, :, low:high]), attention, bias)
 
     def _disentangled(self, parts: Sequence[Values], attention: Attention, bias: Disentangled) -> Values:
-        """Attention in tiles, each of as many short sequences as fill a tile, or of some queries of a long one."""
+        """Attention in tiles.
+
+        A tile is as many short sequences as fit into its number of queries, or some queries of a long sequence.
+        """
         count, _, length, _ = parts[0].shape
         buckets = self._once(("buckets", bias.span, bias.exact, bias.farthest), lambda: self._whole(bias.rows()))
         tile = TILE if self._weights.device.type == "cpu" else _DEVICE_TILE
@@ -340,7 +343,7 @@ def _mix(parts: Sequence[Values], attention: Attention, bias: Values | None) -> 
 def _aligned(scores: Values, columns: int) -> Values:
     """Align rows that are shifted by one column each: [.., rows, rows + columns] → [.., rows, columns].
 
-    The first row's result begins in column rows - 1, and that of each next row one column before.
+    The first row's result begins in column rows - 1, and each further row's begins one column earlier.
     """
     count, heads, rows, width = scores.shape
     strides = (heads * rows * width, rows * width, width - 1, 1)

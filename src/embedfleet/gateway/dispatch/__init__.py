@@ -10,7 +10,7 @@ what the replica did           what follows
 =============================  =======================================================================================
 answered 2xx, 3xx, 4xx         the chunk is done; a 4xx ends its whole request
 429                            not a failure: the chunk waits again, and the replica's window shrinks; the replica gets
-                               nothing new until it answers anything or a moment passes; relayed once every active
+                               nothing new until it gives any answer or a moment passes; relayed once every active
                                replica answered 429 while it had nothing else, because the chunk alone is too much
 424                            the chunk is sent to another replica; if there is none or it answers 424 too, the chunk
                                is halved, until the text at fault is alone and its 424 is relayed
@@ -26,7 +26,7 @@ malformed, broken              the replica must pass a probe before it gets anyt
 timed out                      the replica is ejected; the chunk is sent elsewhere; 502 when the sends are used up
 reset: all connections ended   the replica is ejected; the chunk may have killed it, and is tried again alone
                                (`quarantine`)
-starved: not sent, because     the replica keeps its state; the chunk waits until the replica answers anything or a
+starved: not sent, because     the replica keeps its state; the chunk waits until the replica gives any answer or a
 the gateway lacks files,       moment passes, and this does not count as a send; 503 when it has waited too long
 memory or ports
 silent                         the replica is suspect and gets nothing new; its chunks are also sent to another

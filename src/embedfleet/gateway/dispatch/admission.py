@@ -14,7 +14,10 @@ _LEAST_SHARE = 0.5  # least assumed share of the nominal rate, because a rate me
 
 
 class Admission:
-    """Limits each queue in seconds and both together in bytes; a request that finds its queue empty is always admitted.
+    """Limits each queue in seconds and both together in bytes.
+
+    The limit in seconds does not apply to a request that finds its queue empty, and the limit in bytes does not apply
+    while no bytes are queued.
 
     Args:
         limits: Limits of the dispatcher.
@@ -41,7 +44,7 @@ class Admission:
             request: Request that has just arrived.
             waiting: Estimated tokens that wait in the queue of its class.
             queued_bytes: Bytes of all bodies that wait, of both classes.
-            tokens_per_s: Combined throughput of all replicas.
+            tokens_per_s: Combined throughput of the replicas that serve, or of all if none serves.
             now: Time in seconds.
 
         Returns:

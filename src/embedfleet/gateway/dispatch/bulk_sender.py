@@ -13,9 +13,10 @@ from embedfleet.gateway.dispatch.request import Chunk, Request, SplitState
 from embedfleet.gateway.dispatch.splitting import PartBounds, most_tokens, split_next, staggered
 
 _BACKLOG_S = 2.0  # seconds of waiting bulk work above which throughput counts for more than the duration of one chunk
-_RESERVE_ROUNDS = 2  # replicas are kept free only below a backlog of so many chunks for each other replica
+# Replicas are kept free only below a backlog of this many rounds per other replica; a round is one chunk for each.
+_RESERVE_ROUNDS = 2
 _REPLICAS_PER_SPARED = 8
-_SMALLEST_SHARE = 0.25  # least share of a chunk's tokens, to which it shrinks so that all idle replicas get work
+_SMALLEST_SHARE = 0.25  # least share of its tokens to which a chunk shrinks, so that all idle replicas get work
 _REFILL = 1 / 3  # share of a chunk's tokens; while at least that much is unsent, another call is sent
 _STARVED_S = 2.0  # seconds without bulk work at any replica while some waits; then one chunk is sent regardless
 _FULL = 0.95  # share of a batch's tokens: estimates are inexact, and any excess would need a second batch
@@ -76,7 +77,7 @@ class BulkSender:
         return commands
 
     def _send_round(self, now: float, *, has_online: bool) -> list[Send]:
-        """Fill each replica that is about to run out of work once; after a small chunk it may need another round."""
+        """Fill once each replica that is about to run out of work; after a small chunk it may need another round."""
         self.due = inf
         sends: list[Send] = []
         spared = self._spared(has_online=has_online)

@@ -20,7 +20,7 @@ class Capabilities:
         batch_tokens: ``max_batch_tokens``.
         batch_texts: ``max_client_batch_size``, the most texts of one request.
         permits: ``max_concurrent_requests``, the most texts in progress at once.
-        input_tokens: ``max_input_length``; longer texts are truncated.
+        input_tokens: ``max_input_length``; a longer text is truncated or refused.
         body_bytes: Largest body of a request; ``/info`` does not state it.
     """
 

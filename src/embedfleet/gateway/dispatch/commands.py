@@ -9,7 +9,7 @@ from embedfleet.gateway.dispatch.request import Chunk, Request
 
 
 class Failure(StrEnum):
-    """How a replica failed to answer."""
+    """Kind of a replica's failure to answer."""
 
     REFUSED = "refused"
     RESET = "reset"  # this connection and all others to its process ended
@@ -60,7 +60,7 @@ class Refuse:
 
 @dataclass(slots=True)
 class Separate:
-    """Send a shared request's clients each alone, because there is no room for all or a replica died with a text."""
+    """Serve each client of a shared request alone, because there is no room for all or a replica died with a text."""
 
     request: Request
 

@@ -108,7 +108,7 @@ class Dispatcher:
 
     @property
     def remembered(self) -> int:
-        """Number of texts with a record in `text_records`."""
+        """Number of records of texts, or of several texts together, in `text_records`."""
         return len(self._records.known)
 
     @property
@@ -267,7 +267,7 @@ class Dispatcher:
             name: Name of the replica.
             reason: Fault of the replica, in words; empty if it inferred.
             now: Time in seconds.
-            abilities: Limits from its ``/info``; None if that was not asked.
+            abilities: Limits from its ``/info``; None if it was not asked for.
             cost: Cost of its batches; None if it was not measured.
         """
         replica = self.replicas.get(name)
@@ -289,7 +289,7 @@ class Dispatcher:
         return self._pool.emptied(replica)
 
     def distrust(self, name: str, reason: str) -> None:
-        """Eject a replica until it passes a probe again, for a reason that the caller states."""
+        """Eject a replica until it passes probes again, for a reason that the caller states."""
         self._pool.eject(self.replicas[name], reason)
 
     def doubt(self, name: str, now: float) -> list[Command]:
@@ -305,7 +305,7 @@ class Dispatcher:
         """Switch to another model: results of the former model are no longer relayed.
 
         Args:
-            reasons: For each replica that served the former model, why it no longer serves.
+            reasons: Reason why each replica of the former model no longer serves, by name.
             now: Time in seconds.
         """
         for name, reason in reasons.items():
@@ -328,7 +328,7 @@ class Dispatcher:
         return [*commands, *self._dispatch(now), *self._pool.probes(now)]
 
     def stood_still(self, seconds: float) -> None:
-        """Exclude a period in which the gateway read nothing from all measurements of silence and speed."""
+        """Exclude from all measurements of silence and speed a period in which the gateway read nothing."""
         self._pool.stood_still(seconds)
         self.rate.stood_still(seconds)
 
@@ -346,7 +346,7 @@ class Dispatcher:
             commands += hedge(self.limits, self._pool, self._requests, self.quarantine, now)
         return [*commands, *self._bulk.feed(now)]
 
-    # within
+    # internals
 
     @property
     def _is_trying(self) -> bool:

@@ -48,7 +48,7 @@ def hedge(
 
 
 def _is_stuck(chunk: Chunk, silent: Collection[str], limits: DispatchLimits) -> bool:
-    """Return whether every replica that has the chunk is silent.
+    """Return whether every replica that has the chunk is silent; a chunk at two must have a send left.
 
     Args:
         chunk: Chunk that a silent replica has.

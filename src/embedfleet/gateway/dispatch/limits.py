@@ -25,7 +25,8 @@ class DispatchLimits:
             as slow.
         sort_by_length: Whether requests are split in order of length, for replicas that pad.
         sends: Most sends of one chunk, not counting refused, throttled (429) and starved ones.
-        failures: Number of failures in a row after which a replica is ejected.
+        failures: Number of failures in a row after which a replica must pass a probe, and is ejected if another replica
+            answers a chunk that it failed.
         full_s: Seconds for which a replica gets nothing after it answered 429, or after the gateway could not open a
             connection to it.
         quarantine_s: Seconds for which a text that killed two replicas is refused, counted from its last request.

@@ -39,7 +39,7 @@ class OpenRequests:
         queued_bytes: Bytes of the bodies of requests that had to wait, until they are over.
         sent_tokens: Estimated tokens that were sent for the first time.
         retry_budget: Budget of tokens that are sent again after a failure.
-        hedge_budget: Budget of tokens that are sent to a second replica.
+        hedge_budget: Budget of tokens that are also sent to a second replica, or on a second connection.
     """
 
     def __init__(self, pool: Pool, records: TextRecords, *, prefer_online: bool) -> None:
@@ -78,7 +78,7 @@ class OpenRequests:
         self.queued_bytes += request.size_bytes
 
     def wait_again(self, chunk: Chunk) -> None:
-        """Queue a chunk that no replica has any more, ahead of everything that arrived later."""
+        """Queue a chunk that no replica has any more; a bulk chunk goes ahead of the bulk requests."""
         if chunk.is_accused:
             self.accused_queue.push(chunk)
         elif chunk.is_online:
@@ -131,7 +131,7 @@ class OpenRequests:
         return self.retry_budget.spend(chunk.tokens, self.sent_tokens)
 
     def may_hedge(self, chunk: Chunk) -> bool:
-        """Spend the tokens of a send to a second replica, if the budget allows it; return whether it did."""
+        """Spend the tokens of a hedge, if the budget allows it; return whether it did."""
         return self.hedge_budget.spend(chunk.tokens, self.sent_tokens)
 
     # ends

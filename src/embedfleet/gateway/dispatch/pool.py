@@ -54,7 +54,7 @@ class Pool:
 
     @property
     def narrowest(self) -> Capabilities:
-        """Capabilities of the serving replica that takes the fewest texts; if none serves, of any replica that does."""
+        """Capabilities of the serving replica that takes the fewest texts; if none serves, all replicas count."""
         return min(
             (replica.abilities for replica in self._expected),
             key=lambda abilities: abilities.batch_texts,
@@ -63,7 +63,7 @@ class Pool:
 
     @property
     def _expected(self) -> Collection[Replica]:
-        """Replicas that may get new work: those that serve; while none serves, all that may serve again."""
+        """Replicas that may get new work: those that serve, or all while none serves."""
         return self.serving or self.replicas.values()
 
     def has_untried(self, chunk: Chunk) -> bool:
@@ -136,11 +136,11 @@ class Pool:
     def eject_failing(self, replica: Replica) -> None:
         """Eject a replica after several failures in a row, because another replica answered what this one could not.
 
-        A probe alone does not show such a fault. A replica that is already ejected is being probed anyway, and news
-        about earlier requests does not change that.
+        A probe alone does not show such a fault. A replica that is already ejected is being probed anyway, and answers
+        to earlier requests do not change that.
         """
         if replica.state is not ReplicaState.EJECTED and replica.failures >= self._limits.failures:
-            self.eject(replica, f"failed {replica.failures} times in a row at what others answered")
+            self.eject(replica, f"failed {replica.failures} times in a row, and others answered what it failed")
 
     def eject(self, replica: Replica, reason: str) -> None:
         """Send a replica nothing until it has passed probes again."""

@@ -35,7 +35,7 @@ class Quarantine:
         requests: Open requests, with the queue of accused chunks and the records of texts.
 
     Attributes:
-        cell: Replica that is kept free, or is being emptied; None while no request is accused.
+        cell: Replica that is kept free, or is being emptied; None while no request is accused, or none can be risked.
         acquitted: Number of trials that ended with an answer, since the start.
         convicted: Number of trials that ended with the death of the replica.
         repeated_tokens: Estimated tokens of chunks that were sent again for a trial.
@@ -111,7 +111,7 @@ class Quarantine:
         return []
 
     def call_back(self, chunk: Chunk, replica: Replica, now: float) -> list[Command]:
-        """Take a chunk off the silent replicas that have it, perhaps because of it, and try it on another.
+        """Take a chunk off the replicas that have it, and try it alone on another, because it may have silenced them.
 
         Args:
             chunk: The chunk.
@@ -121,7 +121,7 @@ class Quarantine:
         return [*self._requests.cancel(chunk, now), *self.died(chunk, replica, now)]
 
     def lost(self, replica: Replica, now: float) -> None:
-        """Accuse the texts of clients that left shortly before their replica's connections broke or it went down."""
+        """Accuse the texts that were given up shortly before their replica's connections broke or it went down."""
         for fingerprints, left_at in replica.abandoned:
             if now - left_at < _LEFT_S:
                 self._records.accuse(fingerprints, replica.id, now)

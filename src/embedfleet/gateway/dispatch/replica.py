@@ -37,7 +37,7 @@ class Replica:
         free_at: Predicted time at which the replica has finished all its chunks.
         sent: Number of chunks ever sent to the replica; breaks ties between equally loaded replicas.
         failures: Failures in a row, by status or by an unusable reply.
-        refusals: Requests for inference in a row that were answered with a 4xx other than 424 and 429.
+        refusals: Requests for inference in a row that were answered with an error outside `retries.TROUBLE`.
         good_probes: Good probes in a row.
         full_until: Time until which the replica is sent nothing, after a 429 or for lack of connections, unless it
             answers first.
@@ -48,8 +48,9 @@ class Replica:
         is_probing: Whether a probe is in progress.
         is_leaving: Whether the replica is removed once it has drained.
         is_isolated: Whether the replica is kept free for trials (`quarantine`).
-        abandoned: Fingerprints and times of the last chunks that were taken off because their clients left.
-        reason: Cause in words of a state other than active; empty if active.
+        abandoned: Fingerprints and times of the last chunks that were taken off because their requests ended, mostly
+            because the clients left.
+        reason: Cause, in words, of a state other than active; empty if the replica is active.
     """
 
     __slots__ = (
@@ -129,7 +130,7 @@ class Replica:
 
     @property
     def chunk_tokens(self) -> int:
-        """Tokens of a bulk chunk: many enough that the fixed cost is small, few enough to let online work in soon."""
+        """Tokens of a bulk chunk: so many that its fixed cost is small, so few that online work waits only briefly."""
         return min(self.pace.cost.chunk_tokens, self.abilities.batch_tokens)
 
     @property

@@ -56,7 +56,7 @@ class Chunk(metaclass=ABCMeta):
         starved_at: First time at which no connection could be made for the chunk; None if that never happened.
         was_sent: Whether the chunk, or the one that it was split from, was sent before, so that another send is a
             repetition.
-        tried: Replicas that failed the chunk, or died with one of its texts.
+        tried: Replicas that failed the chunk, were silent with it, or died with one of its texts.
         unanswered_by: Live replicas that gave an error or an unusable reply instead of an answer.
         too_much_for: Replicas that answered 429 to the chunk while they had nothing else.
         is_blamed: Whether a replica answered 424 to the chunk, or to the one that it was split from.

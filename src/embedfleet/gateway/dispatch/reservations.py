@@ -10,8 +10,8 @@ _LATE_S = 5.0
 _SOON_S = 1.0
 # Weight of each used or lapsed reservation in the moving average of the share that is used.
 _GAIN = 0.1
-# Every refused client is expected back until some have stayed away: were a smaller share expected, a first wave of
-# clients that all obey would be given times at which the queue still exceeds its limit.
+# Every refused client is expected back until some have stayed away. With a smaller first share, a first wave of clients
+# that all obey would get times at which the queue still exceeds its limit.
 _FIRST_SHARE = 1.0
 # Most open reservations. Clients beyond them get a time too, but may be refused again.
 _MOST = 20_000

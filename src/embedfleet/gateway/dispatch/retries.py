@@ -81,7 +81,9 @@ class Retries:
         if chunk.sends >= self._limits.sends:
             if failure in _ALIVE and self._is_at_fault(chunk):
                 self._requests.records.give_up(chunk.fingerprints, now)
-            error: ServingError = BadGateway(f"{chunk.sends} replicas failed this request, the last: {failure.value}")
+            error: ServingError = BadGateway(
+                f"this request failed at replicas {chunk.sends} times, the last time: {failure.value}"
+            )
             return [*self._requests.abandon(chunk.request, now), Refuse(chunk.request, error, "sends")]
         if failure is not Failure.REFUSED and not self._requests.may_repeat(chunk):
             error = Unhealthy(f"a replica failed this request ({failure.value}), and the budget of retries is spent")
@@ -90,7 +92,7 @@ class Retries:
         return []
 
     def note_success(self, chunk: Chunk) -> None:
-        """Count a failure against the replicas that could not answer a chunk, because another replica could."""
+        """Eject replicas that failed several times in a row, now at a chunk that another replica has answered."""
         for name in chunk.unanswered_by:
             replica = self._pool.replicas.get(name)
             if replica is not None:
@@ -125,7 +127,7 @@ class Retries:
         return []
 
     def _starved(self, chunk: Chunk, replica: Replica, now: float) -> list[Command]:
-        """Handle a chunk that was never sent; its connection is free as soon as the replica answers anything."""
+        """Handle a chunk that was not sent; a connection is free once the replica gives any answer."""
         chunk.sends -= 1
         if chunk.starved_at is None:
             chunk.starved_at = now

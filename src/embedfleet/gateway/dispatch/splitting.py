@@ -1,7 +1,8 @@
 """Splitting of requests into parts that are limited in tokens, texts and bytes.
 
-Each part repeats everything in the request except the texts. All parts together are at most twice the size of the
-request, so that a small request does not become a large one; a request that would need more is not split.
+Each part repeats everything in the request except the texts. All parts together have at most twice the bytes of the
+request, or 256 kB if that is more, so that a small request does not become a large one. A request that would need more
+is not split.
 """
 
 from collections.abc import Sequence

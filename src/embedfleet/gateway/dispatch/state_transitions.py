@@ -10,8 +10,8 @@ class ReplicaEvent(StrEnum):
 
     GOOD = "good"  # it passed the probes that it needs, or gave a sign of life
     SLOW = "slow"  # it is late, without a sign of life
-    DOUBT = "doubt"  # its watched connections were closed, or it failed to answer several times in a row
-    BAD = "bad"  # it refused, reset, hung, or failed a probe or what another replica answered
+    DOUBT = "doubt"  # its watched connections were closed, it gave an unusable answer, or failed several times in a row
+    BAD = "bad"  # it refused, reset, hung, failed a probe, or failed a chunk that another replica answered
     DRAIN = "drain"
     EMPTY = "empty"  # it is draining, and has no chunk left
     JOIN = "join"  # it is listed for the first time or again, or undrained

@@ -45,10 +45,10 @@ class Sending:
     """Record of one chunk's sends: the attempts in progress and the last reply.
 
     Args:
-        delivery: The object behind the chunk's request.
+        delivery: Delivery of the chunk's request.
 
     Attributes:
-        delivery: The object behind the chunk's request.
+        delivery: Delivery of the chunk's request.
         reply: The attempt whose reply the dispatcher is deciding about.
         failure: Failure of the last replica, in words; empty if none failed.
     """

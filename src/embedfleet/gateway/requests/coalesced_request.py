@@ -110,7 +110,7 @@ class CoalescedRequest(Delivery):
     @override
     def separate(self, request: Request, now: float) -> None:
         for exchange in self._waiting_exchanges():
-            self._fallback.take_alone(exchange, request.arrived)  # it was made when they arrived
+            self._fallback.take_alone(exchange, request.arrived)  # the shared request was made when they arrived
 
     @override
     def fault(self, request: Request, now: float) -> None:

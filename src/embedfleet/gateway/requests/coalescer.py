@@ -1,6 +1,6 @@
 """Coalescing of small requests that arrived in the same turn of the event loop and differ only in their text.
 
-Coalescing halves the cost of a request here and at the replica. It delays no request: only requests that are already
+Coalescing saves much of a request's cost, here and at the replica. It delays no request: only requests that are already
 there are put together, and a replica's batch becomes little longer (`Group.split`).
 """
 

@@ -70,8 +70,8 @@ class Executor:
     def execute(self, commands: list[Command]) -> None:
         """Execute commands; if one fails, the others are still executed.
 
-        Executing a command may cause an event with further commands. These are queued behind the present commands,
-        which may cancel what they send.
+        Executing a command may cause an event with further commands. These may cancel what the present commands send,
+        so they are queued behind them.
         """
         self._commands.extend(commands)
         if self._is_executing:
@@ -117,7 +117,7 @@ class Executor:
         try:
             delivery_of(request).fault(request, self._context.now())
         except Exception:
-            log.exception("its client could not get an error either")
+            log.exception("the client of a failed request could not get an error either")
 
     def _do(self, command: Command) -> None:
         if isinstance(command, Probe):
@@ -140,7 +140,7 @@ class Executor:
                     chunk.sending.cancel(replica)
             case Relay(chunk):
                 assert isinstance(chunk.sending, Sending), "the gateway stores nothing else there"
-                assert chunk.sending.reply is not None, "it has just come"
+                assert chunk.sending.reply is not None, "the reply has just arrived"
                 delivery_of(chunk.request).relay(chunk, chunk.sending.reply, now)
             case Join(request):
                 delivery_of(request).join(request, now)

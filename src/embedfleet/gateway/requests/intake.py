@@ -1,4 +1,4 @@
-"""Intake: makes requests, single or coalesced, of clients' exchanges, and gives them to the dispatcher."""
+"""Intake: makes single or coalesced requests from clients' exchanges, and gives them to the dispatcher."""
 
 import asyncio
 import logging
@@ -34,7 +34,7 @@ _COALESCED_BYTES: Final = 8192  # most bytes of a body that may be coalesced
 
 
 class Intake(Fallback):
-    """Makes requests of clients' exchanges and gives them to the dispatcher.
+    """Makes requests from clients' exchanges, and gives them to the dispatcher.
 
     Args:
         settings: Settings of the gateway.
@@ -45,7 +45,7 @@ class Intake(Fallback):
 
     Attributes:
         own_path: Route for which ``/`` is an alias with this model; empty until the model is known.
-        input_tokens: Most tokens of one input that every serving replica takes; longer inputs are truncated.
+        input_tokens: Most tokens of one input that every serving replica takes; estimates of longer ones are capped.
     """
 
     def __init__(
@@ -124,7 +124,7 @@ class Intake(Fallback):
         except Exception as fault:  # noqa: BLE001 - `give_up` logs it
             give_up(exchange, fault)
 
-    # within
+    # internals
 
     def _client_request(self, exchange: Exchange) -> ClientRequest:
         """Read a client's request."""

@@ -1,9 +1,9 @@
 """Refusal of inputs without any token: a server that computes an empty sequence may crash.
 
-TEI 1.9 crashes. It decodes token ids to text first, and unknown ids to nothing. A text of blanks or control characters
-has no tokens if the tokenizer adds no special ones. Only the tokenizer can decide this, so a replica is asked over
-``/decode`` and ``/tokenize``, which are safe. This happens only in the rare cases of doubt: for token ids, and for
-texts without a visible character.
+TEI 1.9 crashes. It decodes token ids to text first; unknown ids become an empty text. A text of blanks or control
+characters has no tokens if the tokenizer adds no special ones. Only the tokenizer can decide this, so a replica is
+asked over ``/decode`` and ``/tokenize``, which are safe. This happens only in the rare cases of doubt: for token ids,
+and for texts without a visible character.
 """
 
 import asyncio
@@ -40,9 +40,9 @@ _TIMEOUT_S: Final = 2.0  # limit for all questions about one request, which is t
 _CALL_S: Final = 0.75  # limit for one question: after two silent replicas, there is time for a third
 _PASSED_OVER_S: Final = 10.0  # time for which a silent replica is not asked again
 _PLACES: Final = 8  # requests examined at once, each on its own connection
-_LEARNT_OF: Final = 256  # lists of ids that are searched for common ids
-_MOST_CALLS: Final = 8  # questions of one kind about one request; its other inputs are admitted
-_COUNTED: Final = 1000  # first ids of a list, which are decoded first
+_LEARNT_OF: Final = 256  # most lists of ids that are searched for common ids
+_MOST_CALLS: Final = 8  # most questions of one kind about one request; inputs beyond them are admitted
+_COUNTED: Final = 1000  # number of ids at the beginning of a list that are decoded first
 _CALL_IDS: Final = 32_768  # most ids in one question, so that no question is slow
 _REPLY_BYTES: Final = 8_388_608  # the tokens of 32 texts of 1000 characters take some 2 MB
 _SHOWN: Final = 8  # ids or characters shown in a message
@@ -125,7 +125,7 @@ class Examiner:
             client.refuse(request, _no_token(found), "no-token", self._now())
 
     async def _ask(self, client: ClientRequest, doubts: Sequence[MaybeTokenless]) -> MaybeTokenless | None:
-        """Return the first input without a token, as the best replica that answers says; None if there is none.
+        """Return the first input without a token, according to the best replica that answers; None if there is none.
 
         The replica is chosen only when the request has one of the places. Otherwise all waiting requests would ask a
         replica that has meanwhile proved silent, and each would occupy its place until the time is over.
@@ -188,7 +188,7 @@ class Examiner:
         return await self._without_token(url, texts, options, most)
 
     async def _learn(self, url: str, lists: Sequence[Sequence[int]], most: int) -> None:
-        """Find out which of the most frequent ids alone decode to visible text; lists with one of these do too."""
+        """Find out which of the most frequent ids alone decode to visible text; a list with such an id does too."""
         unknown = [ids[:_COUNTED] for ids in lists if self._visible.isdisjoint(ids)]
         common = [one for one, _ in Counter(one for ids in unknown for one in set(ids)).most_common(most)]
         if not common:

@@ -1,4 +1,4 @@
-"""Replacement of nulls that TEI refuses, and LiteLLM and other clients send, by the field's default. Pure.
+"""Replacement of nulls that LiteLLM and other clients send, but TEI refuses, by the field's default. Pure.
 
 TEI 1.9 answers ``"encoding_format": null`` with 400, and nulls of similar fields with 422. The rest of the
 body stays the same byte for byte, so that a replica still finds other faults in it.

@@ -9,7 +9,7 @@ from embedfleet.gateway.upstream.reply import ReplyHead
 
 
 class CallConnection(metaclass=ABCMeta):
-    """Interface of a connection for its call.
+    """Interface of a connection, as its call uses it.
 
     Attributes:
         call: Call in progress; None while the connection is idle.
@@ -24,7 +24,7 @@ class CallConnection(metaclass=ABCMeta):
     @property
     @abstractmethod
     def is_stale(self) -> bool:
-        """Whether the connection was kept from an earlier call, and broke before the present reply began."""
+        """Whether the connection was kept from an earlier call, and no byte of the present reply has arrived."""
 
     @abstractmethod
     def begin(self, call: "Call") -> bool:
@@ -40,7 +40,7 @@ class CallConnection(metaclass=ABCMeta):
 
 
 class CallPool(metaclass=ABCMeta):
-    """Interface of the connections to one replica for a call.
+    """Interface of a connection pool, as its calls use it.
 
     Attributes:
         name: Name of the replica.

@@ -24,7 +24,7 @@ _NO_PARSER = httptools.HttpResponseParser(None)  # placeholder for the parser of
 
 
 class UpstreamOwner(CallPool):
-    """Interface of the connections to one replica for each of them.
+    """Interface of a connection pool, as its connections use it.
 
     Attributes:
         url: Address of the replica.
@@ -259,7 +259,7 @@ class Upstream(CallConnection):
             call.on_reply(self._reply_head(), self._take_body(), now)
 
     def _is_clean(self) -> bool:
-        """Return whether the connection is as good as new for the next call."""
+        """Resume paused reading; return whether the whole request was sent, so that another can follow it."""
         if self._is_paused:
             self.pause(False)  # a slow client had paused the reading
         return not self._is_choked

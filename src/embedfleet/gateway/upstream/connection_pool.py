@@ -29,7 +29,8 @@ class ConnectionPool(UpstreamOwner):
         url: ``http://host:port``, with an optional path that precedes every target.
         hold_bytes: Size of the largest reply that is held until it is complete.
         timeout_s: Seconds from the send to the end of the reply; for a streamed reply, between any two pieces.
-        on_doubt: Called when another process may answer at the address; until `trust`, no new connection is used.
+        on_doubt: Function that is called when another process may answer at the address; until `trust`, no new
+            connection is used.
 
     Attributes:
         watch: Idle connections that show when the process at the address ends.
@@ -108,7 +109,7 @@ class ConnectionPool(UpstreamOwner):
             call.fail(Reset(f"{self.url}: the connection ended before it was used"))
 
     def unheard(self) -> list[Call]:
-        """Return the calls that have no byte of a reply and were not renewed."""
+        """Return the calls that have no byte of a reply and were not sent on a second connection."""
         calls = [one.call for one in self._connections if one.call is not None and not one.is_heard]
         return [call for call in calls if not call.is_renewed]
 
@@ -187,7 +188,7 @@ class ConnectionPool(UpstreamOwner):
             call.fail(TimedOut(f"{self.url}: no answer in {self.timeout_s:g} s"))
         self._close_idle(now - _IDLE_S)
         for one in [one for one in self._connections if one.call is not None and one.call.connection is None]:
-            one.call = None  # its second connection was faster, so connections that rested as long may be dead too
+            one.call = None  # its second connection was faster, so connections that were idle as long may be dead too
             one.close()
             self._close_idle(one.idle_since)
 
@@ -198,7 +199,7 @@ class ConnectionPool(UpstreamOwner):
             connection.close()
 
     def stood_still(self, seconds: float) -> None:
-        """Exclude a period in which the gateway read nothing from all time-outs."""
+        """Exclude from all time-outs a period in which the gateway read nothing."""
         for call in {*self.pending, *(one.call for one in self._connections if one.call is not None)}:
             call.deadline += seconds
 

@@ -48,7 +48,7 @@ class ConnectionPools:
             pool.sweep(now)
 
     def stood_still(self, seconds: float) -> None:
-        """Exclude a period in which the gateway read nothing from all time-outs."""
+        """Exclude from all time-outs a period in which the gateway read nothing."""
         for pool in (*self.by_name.values(), *self._retiring):
             pool.stood_still(seconds)
 

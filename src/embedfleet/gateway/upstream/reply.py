@@ -41,8 +41,8 @@ class ReplyHead:
         length: Bytes of the body if only ``content-length`` frames it, else -1.
         has_request_id: Whether the reply has an ``x-request-id``.
         has_retry_after: Whether the reply has a ``retry-after``.
-        opening: Head for a plain client, without the empty line; if the reply has no ``x-request-id``, the value of one
-            must follow. Empty if there is no such head.
+        opening: Head of the answer to a plain exchange (`Exchange.is_plain`), without the empty line; if the reply has
+            no ``x-request-id``, the value of one must follow. Empty if there is no such head.
     """
 
     __slots__ = ("fields", "has_request_id", "has_retry_after", "length", "opening", "status", "tokens")
@@ -60,7 +60,7 @@ class ReplyHead:
     @classmethod
     def parsed(cls, status: int, headers: list[Header]) -> "ReplyHead":
         """Make a head from the parsed status and fields of a reply."""
-        values = dict(reversed(headers))  # of a repeated field, the first value counts
+        values = dict(reversed(headers))  # the first value of a repeated field counts
         head = cls(status, reply_fields(headers), values)
         length = values.get(b"content-length")
         if length is not None and len(length) <= _MOST_DIGITS:  # more digits mean leading zeros

@@ -98,7 +98,7 @@ CONFIG_KEYS = (
         "the family's default if absent; gelu is exact",
         MISREAD,
         "candle computes gelu by its tanh approximation; any name except gelu, relu, silu and swiglu is refused;"
-        " `up` renames gelu_new and its like to gelu, and swish to silu",
+        " `up` renames gelu_new and its variants to gelu, and swish to silu",
     ),
     Key(
         CONFIG,

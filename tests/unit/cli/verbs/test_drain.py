@@ -89,7 +89,7 @@ def test_what_takes_too_long_is_an_error_and_the_order_stands(tmp_path):
         result = run_cli(tmp_path, "drain", "s-0", "--timeout", "0")
     assert (result.returncode, result.stdout) == (1, "")
     assert "error: after 0 s s-0 is draining, 2 under way" in result.stderr
-    assert "the order stands" in result.stderr
+    assert "the order remains in effect" in result.stderr
 
 
 def test_undrain_waits_until_it_serves(tmp_path):

@@ -1,4 +1,4 @@
-"""A gateway in a container is told its replicas through a folder, which keeps them for its next start."""
+"""A gateway in a container gets its replicas through a shared folder, which keeps them for its next start."""
 
 import asyncio
 import os
@@ -41,7 +41,7 @@ async def listening(folder: GatewayFolder) -> AsyncIterator[FakeGateway]:
         os.close(descriptor)
 
 
-def test_it_is_told_by_the_names_of_its_network_and_its_answers_have_the_urls_of_this_machine(folder):
+def test_the_gateway_gets_urls_of_its_network_and_reports_have_urls_of_this_machine(folder):
     async def go():
         balancer = ContainedGateway.open(folder, INSIDE)
         async with listening(folder) as gateway:
@@ -63,7 +63,7 @@ def test_it_is_told_by_the_names_of_its_network_and_its_answers_have_the_urls_of
     asyncio.run(go())
 
 
-def test_what_it_cannot_be_told_now_it_finds_when_it_starts(folder):
+def test_replicas_that_cannot_be_sent_now_are_in_the_file_for_the_next_start(folder):
     async def go():
         balancer = ContainedGateway.open(folder, INSIDE)
         with pytest.raises(UpstreamError):
@@ -71,12 +71,12 @@ def test_what_it_cannot_be_told_now_it_finds_when_it_starts(folder):
         assert remembered(folder) == [{"id": "r0", "url": "http://r0:80", "drained": False}]
         assert await balancer.reports() == await reports_in(folder) == []
         await balancer.close()
-        assert await balancer.reports() == [], "nobody looks after it any more"
+        assert await balancer.reports() == [], "it is closed"
 
     asyncio.run(go())
 
 
-def test_a_replica_that_is_planned_no_more_or_elsewhere_is_forgotten(folder):
+def test_a_replica_that_left_the_plan_or_moved_is_removed_from_the_file(folder):
     async def go():
         members = [Member(Endpoint(f"r{n}", f"http://r{n}:80")) for n in range(3)]
         folder.write([*members, Member(Endpoint("r1", "http://elsewhere:80"))])
@@ -86,7 +86,7 @@ def test_a_replica_that_is_planned_no_more_or_elsewhere_is_forgotten(folder):
     asyncio.run(go())
 
 
-def test_while_there_are_none_of_ours_those_go_on_that_served_before_us(folder):
+def test_without_planned_replicas_those_of_the_earlier_fleet_keep_serving(folder):
     async def go():
         folder.write([Member(Endpoint(f"r{n}", f"http://r{n}:80"), is_drained=True) for n in range(2)])
         balancer = ContainedGateway.open(folder, {"r0": "http://r0:80"})
@@ -100,8 +100,8 @@ def test_while_there_are_none_of_ours_those_go_on_that_served_before_us(folder):
     asyncio.run(go())
 
 
-def test_what_cannot_be_written_down_is_told_later(folder):
-    """Otherwise the gateway would forget it at its next start."""
+def test_replicas_that_cannot_be_written_are_not_sent(folder):
+    """The gateway gets nothing that its file lacks, because it would lose that at its next start."""
 
     async def go():
         balancer = ContainedGateway.open(folder, INSIDE)

@@ -1,4 +1,4 @@
-"""The folder of a gateway in a container works whatever lies in it, and keeps the replicas that were written last."""
+"""The folder of a gateway in a container works whatever it contains, and keeps the replicas that were written last."""
 
 import os
 from pathlib import Path
@@ -39,7 +39,7 @@ def remembered(folder: GatewayFolder) -> list[dict[str, object]]:
         b'[{"id": "r0", "url": "http://r0:80"}, 7]',
     ],
 )
-def test_a_file_that_makes_no_sense_is_removed_with_a_word(folder, caplog, content):
+def test_an_invalid_file_is_removed_with_a_warning(folder, caplog, content):
     (folder.path / "members.json").write_bytes(content)
     assert folder.keep(INSIDE) == []
     assert list(folder.path.iterdir()) == []
@@ -54,7 +54,7 @@ def _link(file: Path) -> None:
 
 @pytest.mark.parametrize("plant", [Path.mkdir, os.mkfifo, _link])
 @pytest.mark.parametrize("name", ["members.json", "members.new"])
-def test_what_is_no_file_is_neither_read_nor_waited_for_and_makes_room(folder, plant, name):
+def test_folders_pipes_and_links_in_place_of_the_file_are_replaced_unread(folder, plant, name):
     plant(folder.path / name)
     assert folder.keep(INSIDE) == []
     folder.write([Member(Endpoint("r0", "http://r0:80"))])
@@ -62,7 +62,7 @@ def test_what_is_no_file_is_neither_read_nor_waited_for_and_makes_room(folder, p
     assert [file.name for file in folder.path.iterdir()] == ["members.json"]
 
 
-def test_a_folder_that_turns_up_after_the_start_makes_room_too(folder):
+def test_a_folder_that_appears_in_place_of_the_file_is_replaced(folder):
     folder.keep(INSIDE)
     (folder.path / "members.json" / "deep").mkdir(parents=True)
     folder.write([])
@@ -70,7 +70,7 @@ def test_a_folder_that_turns_up_after_the_start_makes_room_too(folder):
 
 
 @pytest.mark.parametrize("plant", [Path.touch, lambda path: path.symlink_to("/nowhere")])
-def test_what_is_no_folder_makes_room_for_one(tmp_path, plant):
+def test_a_file_or_link_in_place_of_the_folder_is_replaced(tmp_path, plant):
     folder = GatewayFolder(tmp_path / "gateway" / "embedder")
     folder.path.parent.mkdir()
     plant(folder.path)
@@ -79,12 +79,12 @@ def test_what_is_no_folder_makes_room_for_one(tmp_path, plant):
     assert remembered(folder) == []
 
 
-def test_a_socket_that_is_a_link_is_none(folder):
+def test_a_link_is_not_a_socket(folder):
     (folder.path / "admin.sock").symlink_to("/run/docker.sock")
     assert not folder.has_socket
 
 
-def test_whatever_the_umask_the_containers_user_may_write_and_others_may_not_enter(tmp_path):
+def test_with_any_umask_the_containers_user_may_write_and_others_may_not_enter(tmp_path):
     folder = GatewayFolder(tmp_path / "gateway" / "embedder")
     before = os.umask(0o077)
     try:

@@ -54,22 +54,22 @@ async def watch(count: int = 2, interval_s: float = 0.01) -> AsyncIterator[Watch
             await replica.kill()
 
 
-def test_a_drained_replica_gets_nothing_until_it_is_wanted_again():
+def test_a_drained_replica_gets_no_requests_until_it_is_undrained():
     async def go():
         async with watch() as made:
             await made.balancer.publish(made.endpoints, {"r0"})
             assert (made.steered.serving, made.steered.resting) == (["r1"], {"r0": "drained by hand"})
             assert await made.states() == {"r0": "drained", "r1": "active"}
-            await made.balancer.publish(made.endpoints, {"r0"})  # as when a neighbour was started anew
+            await made.balancer.publish(made.endpoints, {"r0"})  # as after a restart of its neighbour
             assert made.steered.serving == ["r1"]
             await made.balancer.publish(made.endpoints, set())
-            assert made.steered.serving == ["r0", "r1"], "it has gone on proving itself"
+            assert made.steered.serving == ["r0", "r1"], "it was probed while it was drained"
             assert await made.states() == {"r0": "active", "r1": "active"}
 
     run(go)
 
 
-def test_whoever_cannot_be_asked_for_want_of_files_goes_on_serving(caplog):
+def test_a_replica_that_cannot_be_probed_without_open_files_keeps_serving(caplog):
     async def go():
         async with watch() as made:
             with no_files():
@@ -81,7 +81,7 @@ def test_whoever_cannot_be_asked_for_want_of_files_goes_on_serving(caplog):
     run(go)
 
 
-def test_when_the_rest_fails_it_goes_on_without_the_drained_one():
+def test_if_the_others_fail_the_drained_replica_still_gets_nothing():
     async def go():
         async with watch(3) as made:
             await made.balancer.publish(made.endpoints, {"r0"})
@@ -90,12 +90,12 @@ def test_when_the_rest_fails_it_goes_on_without_the_drained_one():
             while set((await made.states()).values()) != {"drained", "ejected"}:
                 await asyncio.sleep(0)
             assert "r0" not in made.steered.serving
-            assert made.steered.serving, "whoever had it goes on, and may yet succeed"
+            assert made.steered.serving, "the former ones get requests, because some may succeed"
 
     run(go)
 
 
-def test_the_only_one_that_works_is_drained_all_the_same():
+def test_even_the_only_working_replica_can_be_drained():
     async def go():
         async with watch() as made:
             made.replicas[1].probe_mode = 424
@@ -108,16 +108,16 @@ def test_the_only_one_that_works_is_drained_all_the_same():
     run(go)
 
 
-def test_the_last_one_that_moves_is_no_reason_to_send_to_nobody():
+def test_if_the_last_replica_moves_nginx_keeps_its_old_address():
     async def go():
         async with watch(1) as made:
             await made.balancer.publish([Endpoint("r0", "http://127.0.0.1:1")], set())
-            assert made.steered.serving == ["r0"], "nginx knows the old address, and is left to it"
+            assert made.steered.serving == ["r0"], "nginx keeps the old address"
 
     run(go)
 
 
-def test_of_two_that_join_together_and_differ_only_one_serves():
+def test_of_two_new_replicas_with_different_models_only_one_serves():
     async def go():
         made = [await FakeReplica(float(number)).start() for number in range(2)]
         made[1].info |= {"model_id": "/models/other"}
@@ -144,7 +144,7 @@ def test_of_two_that_join_together_and_differ_only_one_serves():
     run(go)
 
 
-def test_a_replica_that_comes_back_as_another_model_is_left_out_until_somebody_says_that_it_is_meant():
+def test_a_replica_that_returns_with_another_model_waits_for_permission():
     async def go():
         async with watch() as made:
             made.replicas[1].vector = [4.0, 3.0]
@@ -160,7 +160,7 @@ def test_a_replica_that_comes_back_as_another_model_is_left_out_until_somebody_s
     run(go)
 
 
-def test_behind_nginx_what_depends_on_the_batch_is_not_held_against_one_that_serves():
+def test_behind_nginx_a_serving_replica_is_not_ejected_for_effects_of_its_batch():
     async def go():
         sparse = {"model_type": {"embedding": {"pooling": "splade"}}}
         replica = FakeReplica()

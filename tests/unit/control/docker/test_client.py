@@ -1,4 +1,4 @@
-"""Docker and Podman are told apart by their answers, and each is asked for GPUs in its own way."""
+"""Docker and Podman are distinguished by their answers, and each gets its own form of a request for GPUs."""
 
 import asyncio
 
@@ -23,14 +23,14 @@ def podman(version: str) -> dict:
     return {"Version": "1.41", "Components": [{"Name": "Podman Engine", "Version": version}]}
 
 
-def test_docker_is_known_with_its_folder():
+def test_docker_is_recognised_with_its_data_folder():
     engine = ContainerEngine.of(DOCKER, {"DockerRootDir": "/var/lib/docker", "Runtimes": {"runc": {}, "nvidia": {}}})
     assert (engine.name, engine.version, engine.root) == ("docker", "28.2.2", "/var/lib/docker")
     assert engine.has_nvidia_runtime
     assert not any((engine.is_rootless, engine.has_selinux, engine.has_cdi_gpus, engine.has_containerd_store))
 
 
-def test_podman_is_known_by_its_component_and_not_by_the_api_that_it_speaks():
+def test_podman_is_recognised_by_its_component():
     engine = ContainerEngine.of(podman("5.8.1"), {"SecurityOptions": ["name=rootless", "name=selinux"]})
     assert (engine.name, engine.version, engine.is_rootless, engine.has_selinux) == ("podman", "5.8.1", True, True)
 
@@ -46,29 +46,29 @@ def test_podman_is_known_by_its_component_and_not_by_the_api_that_it_speaks():
         (podman("10.0.0"), {}, "cdi"),
     ],
 )
-def test_a_gpu_is_asked_for_in_the_way_that_works(version, info, wanted):
+def test_a_gpu_is_requested_in_the_form_that_works(version, info, wanted):
     assert ContainerEngine.of(version, info).device_request("auto") == wanted
 
 
-def test_what_is_set_is_asked_for():
+def test_a_form_that_is_set_is_used():
     engine = ContainerEngine.of(DOCKER, {})
     assert [engine.device_request(wanted) for wanted in ("gpu", "cdi")] == ["gpu", "cdi"]
 
 
 @pytest.mark.parametrize("version", ["5.3.9", "4.9.4", "3.4.4"])
-def test_a_podman_that_would_leave_the_gpu_out_without_a_word_is_refused(version):
+def test_a_podman_that_ignores_requests_for_gpus_is_refused(version):
     with pytest.raises(DockerError, match=f"Podman {version} ignores requests for GPUs") as caught:
         ContainerEngine.of(podman(version), {}).device_request("auto")
     assert "5.4" in caught.value.hint
 
 
-def test_the_containerd_store_is_known():
+def test_the_containerd_store_is_recognised():
     info = {"DriverStatus": [["driver-type", "io.containerd.snapshotter.v1"]]}
     assert ContainerEngine.of(DOCKER, info).has_containerd_store
 
 
 class Podman:
-    """Podman's Docker-compatible API for creating a container; it notes each request."""
+    """Podman's Docker-compatible API for creating a container; it records each request."""
 
     def __init__(self) -> None:
         self.created: list[dict] = []
@@ -172,7 +172,7 @@ def _inspected(name: str, labels: dict[str, str]) -> dict:
     }
 
 
-def test_podman_is_asked_for_a_cdi_device_without_selinux_labels(tmp_path):
+def test_podman_gets_a_request_for_a_cdi_device_without_selinux_labels(tmp_path):
     spec = ContainerSpec("r-0", "s", "replica", image="i", gpu="GPU-a", mounts=(Mount("/m", "/m"),), network="tei-net")
     with listening(str(tmp_path / "p.sock"), Podman()) as fake:
         docker = Docker.connect(f"unix://{tmp_path}/p.sock")
@@ -191,7 +191,7 @@ def test_podman_is_asked_for_a_cdi_device_without_selinux_labels(tmp_path):
     assert engine.is_rootless, "so replicas are published on the loopback"
 
 
-def test_a_removal_that_somebody_else_began_is_waited_for(tmp_path):
+def test_a_removal_by_another_client_is_awaited(tmp_path):
     with listening(str(tmp_path / "d.sock"), Removing()) as daemon:
         docker = Docker.connect(f"unix://{tmp_path}/d.sock")
         docker.remove("slow")
@@ -205,7 +205,7 @@ def test_a_removal_that_somebody_else_began_is_waited_for(tmp_path):
     assert [line for line in daemon.asked if "/wait" in line] == [wait]
 
 
-def test_a_container_that_cannot_be_looked_at_or_removed_keeps_no_other_from_it(tmp_path):
+def test_a_container_that_cannot_be_inspected_or_removed_affects_no_other(tmp_path):
     with listening(str(tmp_path / "d.sock"), Ailing()) as daemon:
         docker = Docker.connect(f"unix://{tmp_path}/d.sock")
         assert {each.name: each.status for each in docker.ours()} == {
@@ -221,7 +221,7 @@ def test_a_container_that_cannot_be_looked_at_or_removed_keeps_no_other_from_it(
 
 
 @pytest.mark.parametrize("answer", [b"[]", b"{}", b'{"Config": null}', b"7", b"not JSON"])
-def test_an_answer_that_makes_no_sense_is_an_error_of_the_daemon(tmp_path, answer):
+def test_an_invalid_answer_is_an_error_of_the_daemon(tmp_path, answer):
     class Garbled(Ailing):
         def _answer(self, exchange: Exchange, value: object) -> None:
             exchange.respond(200, [JSON], orjson.dumps(value) if "version" in exchange.path else answer)
@@ -233,7 +233,7 @@ def test_an_answer_that_makes_no_sense_is_an_error_of_the_daemon(tmp_path, answe
         docker.close()
 
 
-def test_a_service_whose_balancer_was_a_process_has_a_whole_row_for_it(tmp_path):
+def test_a_balancer_that_was_a_process_has_a_complete_row(tmp_path):
     async def told(_: str) -> list[ReplicaReport]:
         return [ReplicaReport(Endpoint(name, ""), ReplicaState.ACTIVE) for name in ("well", "sick", "odd")]
 

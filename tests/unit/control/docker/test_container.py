@@ -37,14 +37,14 @@ LOADING = Container(
 @pytest.mark.parametrize(
     ("status", "restarts_before", "given_up"),
     [
-        ("running", 0, False),  # its third life may come up, and has no exit code
+        ("running", 0, False),  # its third run may succeed, and has no exit code yet
         ("restarting", 0, True),
         ("exited", 0, True),
         ("restarting", 1, False),
         ("running", 1, False),
     ],
 )
-def test_it_gives_up_between_two_lives_only(status: str, restarts_before: int, given_up: bool):
+def test_a_loading_container_has_failed_only_while_it_does_not_run(status: str, restarts_before: int, given_up: bool):
     assert has_given_up(replace(LOADING, status=status), restarts_before) is given_up
 
 
@@ -70,13 +70,13 @@ def attributes(labels: dict[str, str], ports: dict | None = None, networks: dict
         ("fd00::5", "http://[fd00::5]:8001"),
     ],
 )
-def test_it_is_reached_where_it_is_published(address: str, url: str):
+def test_the_url_follows_from_the_published_address(address: str, url: str):
     ports = {"9090/tcp": None, "8080/tcp": [{"HostIp": address, "HostPort": "8001"}]}
     assert Container.of(attributes({}, ports), FleetIdentity()).url == url
 
 
 @pytest.mark.parametrize("port", ["", "eighty", "-1", "8 0", "٣"])
-def test_a_label_that_makes_no_sense_is_none(port: str):
+def test_an_invalid_port_label_counts_as_no_port(port: str):
     networks = {"n": {"IPAddress": "172.18.0.2"}}
     assert Container.of(attributes({LABEL_PORT: port}, networks=networks), FleetIdentity()).port == 0
 
@@ -88,19 +88,19 @@ FOLDER = ContainerSpec("r-0", "s", "replica", model="/models/bge-m3", weights="a
     ("spec", "is_other"),
     [
         (FOLDER, False),
-        (replace(FOLDER, model="/elsewhere/bge-m3"), False),  # the same, moved
-        (replace(FOLDER, model="/models/bge-large"), True),  # by that name a replica tells its model
+        (replace(FOLDER, model="/elsewhere/bge-m3"), False),  # the same folder, moved
+        (replace(FOLDER, model="/models/bge-large"), True),  # a replica reports its model by that name
         (replace(FOLDER, weights="bb"), True),
         (replace(FOLDER, reading="pooling=mean"), True),
         (replace(FOLDER, image="another", gpu="GPU-1"), False),
     ],
 )
-def test_another_model_is_what_computes_something_else(spec: ContainerSpec, is_other: bool):
+def test_a_container_has_another_model_if_it_computes_something_else(spec: ContainerSpec, is_other: bool):
     container = replace(LOADING, computes=FOLDER.computes, model=FOLDER.model)
     assert has_other_model(container, spec) is is_other
 
 
-def test_of_what_a_former_version_made_only_the_folder_is_known():
+def test_for_a_container_of_an_earlier_release_the_folders_path_decides():
     container = replace(LOADING, model=FOLDER.model)
     assert not has_other_model(container, FOLDER)
     assert has_other_model(container, replace(FOLDER, model="/elsewhere/bge-m3"))

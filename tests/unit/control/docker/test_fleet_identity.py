@@ -1,4 +1,7 @@
-"""A fleet owns what has the id of its state folder, even after a move; not what a copy or another machine made."""
+"""A fleet owns what has the id of its state folder, even after the folder was moved.
+
+It does not own what a copy of the folder or another machine made.
+"""
 
 import os
 import shutil
@@ -20,7 +23,7 @@ def state(tmp_path) -> Path:
     return tmp_path / "home" / "state"
 
 
-def test_its_id_stays_and_nobody_who_only_looks_makes_one(state):
+def test_an_id_stays_and_reading_makes_none(state):
     assert fleet(state, create=False).id == ""
     assert not state.exists()
     first = fleet(state)
@@ -34,7 +37,7 @@ def test_two_state_folders_are_two_fleets(state):
     assert not other.owns(one.labels)
 
 
-def test_a_folder_that_was_moved_takes_its_fleet_with_it_and_one_that_was_copied_does_not(state):
+def test_a_moved_state_folder_keeps_its_fleet_and_a_copy_does_not(state):
     one = fleet(state)
     copy = shutil.copytree(state, state.with_name("copy"))
     assert not fleet(copy).owns(one.labels)
@@ -42,7 +45,7 @@ def test_a_folder_that_was_moved_takes_its_fleet_with_it_and_one_that_was_copied
     assert fleet(moved).owns(one.labels)
 
 
-def test_a_folder_that_is_reached_by_another_path_is_the_same(state):
+def test_a_link_to_a_state_folder_is_the_same_fleet(state):
     one = fleet(state)
     link = state.with_name("link")
     link.symlink_to(state)
@@ -50,15 +53,15 @@ def test_a_folder_that_is_reached_by_another_path_is_the_same(state):
     assert one.owns(fleet(link).labels)
 
 
-def test_where_another_fleet_was_begun_since_the_moved_one_is_still_its_own(state):
+def test_a_moved_fleet_owns_its_containers_despite_a_new_fleet_in_its_place(state):
     one = fleet(state)
     moved = state.rename(state.with_name("moved"))
     fleet(state)
     assert fleet(moved).owns(one.labels)
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="another user takes root")
-def test_what_another_user_hides_is_not_proven(state):
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
+def test_a_folder_that_another_user_hides_proves_nothing(state):
     one = fleet(state)
     copy = fleet(shutil.copytree(state, state.parent.with_name("copy")))
     state.parent.chmod(0o700)
@@ -69,17 +72,19 @@ def test_what_another_user_hides_is_not_proven(state):
         os.seteuid(0)
 
 
-def test_one_that_has_lost_its_id_knows_what_was_made_here_and_on_this_machine(state):
+def test_a_fleet_without_its_id_owns_what_this_folder_and_machine_made(state):
     one = fleet(state)
     shutil.rmtree(state)
     again = fleet(state)
     assert again.id != one.id
     assert again.owns(one.labels)
     assert fleet(state, create=False).owns(one.labels)
-    assert not again.owns(one.labels | {LABEL_MACHINE: "another"}), "a daemon may serve two with the same paths"
+    assert not again.owns(one.labels | {LABEL_MACHINE: "another"}), (
+        "a daemon may serve two machines with the same paths"
+    )
 
 
-def test_what_a_former_version_made_goes_by_the_folder(state):
+def test_for_containers_of_an_earlier_release_the_folder_decides(state):
     one = fleet(state)
     assert one.owns({LABEL_FOLDER: one.folder})
     assert not one.owns({LABEL_FOLDER: f"{one.folder}/elsewhere"})
@@ -87,7 +92,7 @@ def test_what_a_former_version_made_goes_by_the_folder(state):
 
 
 @pytest.mark.parametrize("content", [b"", b"\0" * 32, b"../../etc", b"x" * 10_000])
-def test_an_id_that_makes_no_sense_is_made_anew(state, content):
+def test_an_invalid_id_is_replaced(state, content):
     first = fleet(state)
     (state / "fleet-id").write_bytes(content)
     assert fleet(state, create=False).id == ""
@@ -96,7 +101,7 @@ def test_an_id_that_makes_no_sense_is_made_anew(state, content):
     assert again.owns(first.labels)
 
 
-def test_a_link_or_a_pipe_in_its_place_is_not_followed_nor_waited_for(state, tmp_path):
+def test_a_link_or_pipe_in_place_of_the_id_is_replaced_unread(state, tmp_path):
     secret = tmp_path / "secret"
     secret.write_text("0" * 32)
     state.mkdir(parents=True)
@@ -108,7 +113,7 @@ def test_a_link_or_a_pipe_in_its_place_is_not_followed_nor_waited_for(state, tmp
     assert secret.read_text() == "0" * 32
 
 
-def test_a_folder_in_its_place_is_an_error_that_says_so(state):
+def test_a_folder_in_place_of_the_id_is_an_error_with_a_hint(state):
     (state / "fleet-id").mkdir(parents=True)
     with pytest.raises(UsageError, match="fleet-id cannot be written") as caught:
         fleet(state)

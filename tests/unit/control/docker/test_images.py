@@ -34,14 +34,14 @@ def test_an_image_is_found_in_a_tar_however_it_is_spelled(tmp_path, saved, wante
     assert archive.id_of("nginx:1.27") == ""
 
 
-def test_a_tar_that_holds_another_image_than_the_daemon_is_named_with_both(tmp_path):
+def test_a_tar_with_another_image_than_the_daemons_is_reported_with_both_ids(tmp_path):
     file = save(tmp_path / "tars" / "nginx.tar", "nginx:latest")
     said = differing_tar(f"sha256:{OLD}", "docker.io/library/nginx", (file,))
     assert said == f"the daemon's docker.io/library/nginx is sha256:{OLD[:12]}, {file} holds sha256:{NEW[:12]}"
     assert differing_tar(f"sha256:{NEW}", "nginx", (file,)) == ""
 
 
-def test_a_tar_that_is_of_no_use_for_that_says_nothing(tmp_path):
+def test_unreadable_compressed_and_missing_tars_are_not_compared(tmp_path):
     short = tmp_path / "short.tar"
     short.write_bytes(b"\0" * 700)
     packed = save(tmp_path / "tars" / "nginx.tar.gz", "nginx:latest", mode="w:gz")

@@ -1,4 +1,4 @@
-"""An update that fails leaves what served before, and one that succeeds leaves nothing of it."""
+"""A failed update puts back the containers that served before, and a successful one removes them."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -46,13 +46,13 @@ def test_a_container_that_runs_is_stopped_and_frees_its_name(tmp_path):
 
 
 @pytest.mark.parametrize("status", ["exited", "created", "restarting", "dead"])
-def test_a_container_that_served_nobody_is_removed(tmp_path, status):
+def test_a_container_that_did_not_run_is_removed(tmp_path, status):
     with daemon(tmp_path, {"r-0": status}) as (kept, docker):
         set_aside(docker, found(docker, "r-0"), 3.0)
         assert kept.statuses == {}
 
 
-def test_what_an_earlier_update_set_aside_makes_room(tmp_path):
+def test_a_container_that_an_earlier_update_set_aside_is_removed(tmp_path):
     with daemon(tmp_path, {"r-0": "running", "r-0.former": "exited"}) as (kept, docker):
         newer = found(docker, "r-0").id
         set_aside(docker, found(docker, "r-0"), 3.0)
@@ -60,27 +60,27 @@ def test_what_an_earlier_update_set_aside_makes_room(tmp_path):
         assert found(docker, "r-0.former").id == newer
 
 
-def test_what_was_set_aside_serves_again_replicas_first(tmp_path):
+def test_containers_that_were_set_aside_are_put_back_replicas_first(tmp_path):
     statuses = {"a-gateway.former": "exited", "r-0.former": "exited", "r-1": "running"}
     with daemon(tmp_path, statuses) as (kept, docker):
         assert put_back(docker, []) == ["r-0", "a-gateway"]
         assert kept.statuses == {"a-gateway": "running", "r-0": "running", "r-1": "running"}
 
 
-def test_a_name_that_is_taken_and_a_service_that_has_a_balancer_are_left_as_they_are(tmp_path):
+def test_a_container_whose_place_is_taken_is_not_put_back(tmp_path):
     statuses = {"r-0.former": "exited", "r-0": "running", "gateway.former": "exited", "other-gateway": "running"}
     with daemon(tmp_path, statuses) as (kept, docker):
         assert put_back(docker, []) == []
         assert kept.statuses == statuses
 
 
-def test_what_a_new_container_serves_for_is_removed(tmp_path):
+def test_a_container_whose_replacement_serves_is_removed(tmp_path):
     with daemon(tmp_path, {"r-0.former": "exited", "r-0": "running", "r-1.former": "exited"}) as (kept, docker):
         assert put_back(docker, {"r-0"}) == ["r-1"]
         assert kept.statuses == {"r-0": "running", "r-1": "running"}
 
 
-def test_one_that_cannot_be_put_back_keeps_no_other_from_it(tmp_path, caplog):
+def test_a_container_that_cannot_be_put_back_affects_no_other(tmp_path, caplog):
     statuses = {"r-0.former": "exited", "r-1.former": "exited"}
     with daemon(tmp_path, statuses, "POST /containers/id-r-0.former/start") as (kept, docker):
         assert put_back(docker, []) == ["r-1"]
@@ -88,13 +88,13 @@ def test_one_that_cannot_be_put_back_keeps_no_other_from_it(tmp_path, caplog):
     assert "r-0 cannot be put back: Docker: a fault of the daemon" in caplog.text
 
 
-def test_after_an_update_nothing_that_was_set_aside_is_left(tmp_path):
+def test_after_an_update_all_containers_that_were_set_aside_are_removed(tmp_path):
     with daemon(tmp_path, {"r-0.former": "exited", "r-0": "running", "gateway.former": "exited"}) as (kept, docker):
         remove_set_aside(docker)
         assert kept.statuses == {"r-0": "running"}
 
 
-def test_a_daemon_that_cannot_stop_it_leaves_it_where_it_is(tmp_path):
+def test_a_container_that_cannot_be_stopped_keeps_its_name(tmp_path):
     with daemon(tmp_path, {"r-0": "running"}, "POST /containers/id-r-0/stop") as (kept, docker):
         with pytest.raises(DockerError, match="a fault of the daemon"):
             set_aside(docker, found(docker, "r-0"), 3.0)

@@ -43,7 +43,7 @@ def until_still(pid: int) -> Activity:
     return before
 
 
-def test_who_waits_does_nothing():
+def test_a_waiting_process_is_idle():
     with program(WAITS) as pid:
         before = until_still(pid)
         assert not before.is_stopped
@@ -51,7 +51,7 @@ def test_who_waits_does_nothing():
 
 
 @pytest.mark.parametrize("place", ["{}", THREAD, CHILD])
-def test_work_is_seen_wherever_it_is_done(place):
+def test_work_is_counted_in_threads_and_children_too(place):
     with program(SPINS if place == "{}" else place.format(SPINS)) as pid:
         before = seen(pid)
         while seen(pid).cpu_s <= before.cpu_s + 0.05:
@@ -61,14 +61,14 @@ def test_work_is_seen_wherever_it_is_done(place):
 
 
 @pytest.mark.parametrize("place", ["{}", CHILD])
-def test_what_is_read_is_seen(place):
+def test_reads_are_counted_in_children_too(place):
     with program(READS if place == "{}" else place.format(READS)) as pid:
         before = seen(pid)
         while seen(pid).bytes_read <= before.bytes_read + 1_000_000:
             os.sched_yield()
 
 
-def test_who_is_stopped_and_whose_child_is_stopped_is_seen_and_who_goes_on_too():
+def test_a_stopped_process_or_child_is_seen_until_it_continues():
     with program(CHILD.format("import os\nprint(os.getpid(), flush=True)\n" + SPINS)) as pid:
         child = 0
         while not child:
@@ -83,7 +83,7 @@ def test_who_is_stopped_and_whose_child_is_stopped_is_seen_and_who_goes_on_too()
                 os.sched_yield()
 
 
-def test_who_is_gone_or_only_waits_to_be_reaped_has_done_nothing():
+def test_an_ended_process_has_no_activity():
     process = subprocess.Popen([sys.executable, "-c", ""])
     while activity_of(process.pid) is not None:
         os.sched_yield()
@@ -91,5 +91,5 @@ def test_who_is_gone_or_only_waits_to_be_reaped_has_done_nothing():
     assert activity_of(process.pid) is None
 
 
-def test_a_process_of_this_machine_is_not_taken_for_a_container_elsewhere():
+def test_a_process_outside_the_container_has_no_activity():
     assert activity_of(os.getpid(), container="0123456789abcdef") is None

@@ -1,4 +1,4 @@
-"""An error of a disk is told with the room that is left and with what to do about it."""
+"""A disk error is reported with the free space and a hint."""
 
 import errno
 import os
@@ -17,14 +17,14 @@ def error(number: int) -> OSError:
     ("number", "expected"),
     [(errno.ENOSPC, True), (errno.EDQUOT, True), (errno.EACCES, False), (errno.EROFS, False)],
 )
-def test_a_full_disk_and_a_used_up_quota_are_alike(number, expected, tmp_path):
+def test_a_full_disk_and_an_exhausted_quota_are_reported_alike(number, expected, tmp_path):
     assert is_full(error(number)) is expected
     reason = reason_of(error(number), tmp_path)
     assert reason.startswith(os.strerror(number))
     assert (" MB free)" in reason) is expected
 
 
-def test_an_error_without_a_number_is_told_by_its_text(tmp_path):
+def test_an_error_without_a_number_is_reported_by_its_text(tmp_path):
     assert reason_of(OSError("odd"), tmp_path) == "odd"
 
 
@@ -52,17 +52,17 @@ def test_the_hint_suits_the_error(number, hint):
         (4_000_000_000, "run it as user 4000000000 or root"),
     ],
 )
-def test_the_owner_is_named_as_well_as_it_is_known(owner, hint):
+def test_the_hint_names_the_owner_as_far_as_known(owner, hint):
     assert run_as_hint(owner) == hint
 
 
-def test_the_room_of_a_path_that_does_not_exist_yet_is_that_of_its_disk(tmp_path):
+def test_the_free_space_of_a_missing_path_is_that_of_its_disk(tmp_path):
     missing = tmp_path / "a" / "b"
     found = os.statvfs(tmp_path)
     assert free_bytes(missing) == pytest.approx(found.f_bavail * found.f_frsize, rel=0.2)
     assert room(missing).endswith(" MB free")
 
 
-def test_the_room_of_a_path_that_cannot_be_asked_is_unknown():
+def test_the_free_space_of_an_invalid_path_is_unknown():
     assert free_bytes(Path("/proc/self/status/below")) == 0
     assert room(Path("/proc/self/status/below")) == "0.0 MB free"

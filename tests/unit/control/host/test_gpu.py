@@ -45,7 +45,7 @@ def test_a_type_is_known_in_every_spelling(spelling, capability):
 
 
 @pytest.mark.parametrize("name", ["K80", "TPU", "T44", ""])
-def test_an_unknown_type_is_told_the_known_ones(name):
+def test_the_hint_for_an_unknown_type_lists_the_known_ones(name):
     with pytest.raises(UsageError, match=f"unknown GPU type {name}") as caught:
         family_of_type(name)
     for known in ("T4", "L4", "A100", "H100", "CPU"):
@@ -57,7 +57,7 @@ def test_no_two_families_share_a_capability_or_a_tar():
     assert len({family.tar for family in FAMILIES}) == len(FAMILIES)
 
 
-def test_only_turing_goes_without_flash_attention():
+def test_only_turing_has_no_flash_attention():
     assert [family.name for family in FAMILIES if not family.flash_attention] == ["turing"]
 
 
@@ -73,7 +73,7 @@ def test_gpus_are_chosen_by_index_or_uuid_in_the_order_given():
     assert select([T4, H100], ("GPU-b", "0")) == (H100, T4)
 
 
-def test_a_gpu_that_is_not_there_is_named_with_those_that_are():
+def test_a_missing_gpu_is_reported_with_the_existing_ones():
     with pytest.raises(UsageError, match="there is no GPU 7") as caught:
         select([T4, H100], ("7",))
     assert caught.value.hint == "GPUs of this machine: 0 (GPU-a), 1 (GPU-b)"

@@ -13,13 +13,13 @@ def write(journal: LogFiles, name: str, data: bytes) -> None:
     os.close(descriptor)
 
 
-def test_nothing_is_made_before_something_is_written(tmp_path):
+def test_no_folder_is_created_before_a_write(tmp_path):
     journal = LogFiles(tmp_path / "logs")
     assert (journal.names(), journal.tail("a", 5)) == ([], [])
     assert not (tmp_path / "logs").exists()
 
 
-def test_a_file_goes_on_where_it_ended_and_its_last_lines_can_be_read(tmp_path):
+def test_a_file_is_appended_to_and_its_last_lines_can_be_read(tmp_path):
     journal = LogFiles(tmp_path / "logs")
     write(journal, "a", b"one\ntwo\n")
     write(journal, "a", b"three\n")
@@ -27,7 +27,7 @@ def test_a_file_goes_on_where_it_ended_and_its_last_lines_can_be_read(tmp_path):
     assert journal.names() == ["a"]
 
 
-def test_a_file_over_its_limit_becomes_the_old_one_and_who_holds_it_open_goes_on(tmp_path):
+def test_a_file_over_its_limit_is_moved_while_its_writer_continues(tmp_path):
     journal = LogFiles(tmp_path, limit_bytes=10)
     held = journal.open("a")
     os.write(held, b"0123456789\n")
@@ -35,7 +35,7 @@ def test_a_file_over_its_limit_becomes_the_old_one_and_who_holds_it_open_goes_on
     os.write(held, b"new\n")
     os.close(held)
     assert journal.tail("a", 1) == ["new"]
-    assert journal.tail("a", 9) == ["0123456789", "new"], "where it has fewer, what it said before"
+    assert journal.tail("a", 9) == ["0123456789", "new"], "the previous file has the lines that are missing"
     assert (tmp_path / "a.log.1").read_bytes() == b"0123456789\n"
     assert journal.names() == ["a"]
 
@@ -48,7 +48,7 @@ def test_a_file_within_its_limit_is_left(tmp_path):
     assert not (tmp_path / "a.log.1").exists()
 
 
-def test_bytes_that_are_no_text_do_not_hide_the_rest(tmp_path):
+def test_invalid_utf_8_does_not_hide_other_lines(tmp_path):
     journal = LogFiles(tmp_path)
     write(journal, "a", b"\xff\xfe\ngood\n")
     assert journal.tail("a", 1) == ["good"]
@@ -68,7 +68,7 @@ def test_a_last_line_without_an_end_is_a_line(tmp_path):
     assert journal.tail("a", 2) == ["two", "three"]
 
 
-def test_what_was_added_since_is_known_by_its_place_however_much_it_is(tmp_path):
+def test_all_lines_after_an_offset_are_returned(tmp_path):
     journal = LogFiles(tmp_path)
     write(journal, "a", b"before\n" * 20_000)
     place = journal.path("a").stat().st_size
@@ -78,7 +78,7 @@ def test_what_was_added_since_is_known_by_its_place_however_much_it_is(tmp_path)
     assert journal.since("b", 0) == []
 
 
-def test_what_was_added_since_is_whole_though_the_file_was_trimmed(tmp_path):
+def test_lines_after_an_offset_are_complete_although_the_file_was_trimmed(tmp_path):
     journal = LogFiles(tmp_path, limit_bytes=10)
     write(journal, "a", b"before\n")
     held = journal.open("a")
@@ -89,7 +89,7 @@ def test_what_was_added_since_is_whole_though_the_file_was_trimmed(tmp_path):
     assert journal.since("a", 7) == ["error: one", "two"]
 
 
-def test_without_room_for_the_old_one_it_is_dropped_and_the_others_are_trimmed(tmp_path, caplog):
+def test_without_room_for_a_copy_old_lines_are_dropped_and_other_files_are_trimmed(tmp_path, caplog):
     journal = LogFiles(tmp_path, limit_bytes=10)
     for name in "ab":
         write(journal, name, b"0123456789\n")
@@ -100,15 +100,15 @@ def test_without_room_for_the_old_one_it_is_dropped_and_the_others_are_trimmed(t
     assert str(tmp_path / "a.log") in caplog.text
 
 
-def test_a_child_that_cannot_be_logged_is_started_all_the_same(tmp_path, caplog):
-    (tmp_path / "logs").touch()  # no folder
+def test_a_log_that_cannot_be_opened_does_not_stop_a_child(tmp_path, caplog):
+    (tmp_path / "logs").touch()  # a file, so it cannot hold logs
     journal = LogFiles(tmp_path / "logs")
     write(journal, "a", b"lost\n")
     journal.add("b", ["lost"])
     assert f"a is not logged: {tmp_path / 'logs' / 'a.log'}" in caplog.text
 
 
-def test_what_finds_no_room_is_said_with_the_room_there_is(tmp_path, caplog):
+def test_lost_output_is_reported_with_the_free_space(tmp_path, caplog):
     (tmp_path / "a.log").symlink_to("/dev/full")
     LogFiles(tmp_path).add("a", ["lost"])
     assert "output of a is lost" in caplog.text

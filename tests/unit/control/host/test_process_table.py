@@ -10,7 +10,7 @@ import pytest
 from embedfleet.control.host.process_table import end_session, listens, processes
 
 WAITS = [sys.executable, "-c", "input()"]
-# Two children in the session of this program; it says their ids, and ends when its input does.
+# A program with two children in its session; it prints their ids, and ends when its input ends.
 PARENT = """
 import subprocess, sys
 waits = [sys.executable, "-c", "import signal; signal.pause()"]
@@ -30,7 +30,7 @@ def test_a_process_is_found_with_its_parent_and_session():
         child.communicate(b"\n")
 
 
-def test_a_process_that_only_waits_to_be_reaped_is_none():
+def test_a_zombie_is_not_listed():
     with subprocess.Popen([sys.executable, "-c", ""]) as child:
         os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
         assert child.pid not in {row.pid for row in processes()}
@@ -66,7 +66,7 @@ def test_a_process_listens_on_its_own_ports_and_no_others(family, host):
     assert not listens(os.getpid(), port)
 
 
-def test_a_process_that_is_gone_listens_on_nothing():
+def test_a_process_that_has_ended_listens_on_nothing():
     with subprocess.Popen([sys.executable, "-c", ""]) as child:
         child.wait()
     with socket.create_server(("127.0.0.1", 0)) as server:

@@ -1,4 +1,4 @@
-"""A failed start leaves what served before it, and nothing that would serve two models."""
+"""A failed start leaves the children that served before, and never two models side by side."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,7 +10,7 @@ NAMES = ("a", "b", "c")
 
 @st.composite
 def starts(draw: st.DrawFn, name: str) -> StartRecord:
-    """A record as a start leaves it: what was not found is neither stale nor of another model, and so on."""
+    """A record that a start can leave; for example, a child that was not found is not stale."""
     was_found = draw(st.booleans())
     was_stale = was_found and draw(st.booleans())
     was_started = draw(st.booleans())
@@ -29,13 +29,13 @@ set_aside = st.frozensets(st.sampled_from(NAMES))
 
 
 @given(fleets, set_aside)
-def test_nothing_goes_on_and_comes_back_under_one_name(records, aside):
+def test_no_name_is_both_removed_and_superseded(records, aside):
     decision = leftovers(records, aside)
     assert not decision.removed & decision.superseded
 
 
 @given(fleets, set_aside)
-def test_what_was_not_touched_stays(records, aside):
+def test_children_that_were_not_started_stay(records, aside):
     decision = leftovers(records, aside)
     untouched = {record.name for record in records if not record.was_started}
     assert not untouched & (decision.removed | decision.superseded)
@@ -43,7 +43,7 @@ def test_what_was_not_touched_stays(records, aside):
 
 
 @given(fleets, set_aside)
-def test_a_container_that_was_set_aside_goes_only_for_one_that_serves_the_same_model(records, aside):
+def test_a_former_container_is_removed_only_for_one_that_serves_the_same_model(records, aside):
     named = {record.name: record for record in records}
     for name in leftovers(records, aside).superseded:
         assert named[name].has_served
@@ -51,8 +51,8 @@ def test_a_container_that_was_set_aside_goes_only_for_one_that_serves_the_same_m
 
 
 @given(fleets, set_aside)
-def test_under_every_name_that_ran_before_something_is_left(records, aside):
-    """The one that ran, its successor, or the one that is put back."""
+def test_a_container_is_left_under_every_name_that_ran_before(records, aside):
+    """That is the former container, its replacement, or a container that was set aside."""
     decision = leftovers(records, aside)
     for record in records:
         if record.was_found and record.name not in aside:
@@ -61,13 +61,13 @@ def test_under_every_name_that_ran_before_something_is_left(records, aside):
 
 
 @given(fleets, set_aside)
-def test_what_is_new_goes(records, aside):
+def test_new_containers_are_removed(records, aside):
     decision = leftovers(records, aside)
     assert {record.name for record in records if record.was_started and not record.was_found} <= decision.removed
 
 
 def test_an_update_to_another_model_is_undone_as_a_whole():
-    """Though one of its replicas served already: the former model must not serve beside it."""
+    """One of its replicas has served already, but the former model must not serve beside it."""
     served = StartRecord("a", was_found=True, was_stale=True, had_other_model=True, was_started=True, has_served=True)
     failed = StartRecord("b", was_found=True, was_stale=True, had_other_model=True, was_started=True, has_served=False)
     decision = leftovers([served, failed], {"a", "b"})

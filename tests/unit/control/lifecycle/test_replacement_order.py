@@ -22,6 +22,6 @@ def test_at_most_one_is_replaced_and_only_once_its_neighbours_serve(all_of_them,
 
 
 @given(names)
-def test_while_all_neighbours_serve_it_goes_on(all_of_them):
+def test_a_replacement_may_start_while_all_neighbours_serve(all_of_them):
     stale, neighbours = all_of_them[:1], dict.fromkeys(all_of_them[1:], False)
     assert held_back(stale, neighbours, set(neighbours)) == set()

@@ -22,7 +22,7 @@ def folder(tmp_path) -> Path:
     return made
 
 
-def test_a_copy_has_the_same_whatever_its_name_its_times_and_its_notes(folder):
+def test_a_copy_has_the_same_digest_despite_other_names_times_and_notes(folder):
     copy = shutil.copytree(folder, folder.with_name("copy"))
     os.utime(copy / "config.json", (0, 0))
     (copy / "README.md").write_text("a note")
@@ -31,7 +31,7 @@ def test_a_copy_has_the_same_whatever_its_name_its_times_and_its_notes(folder):
     assert digest_folder(copy) == digest_folder(folder)
 
 
-def test_a_snapshot_of_links_has_that_of_its_files(folder):
+def test_a_snapshot_of_links_has_the_digest_of_its_files(folder):
     links = folder.with_name("links")
     links.mkdir()
     for file in folder.iterdir():
@@ -46,7 +46,7 @@ def test_a_small_file_counts_to_the_last_byte(folder, name):
     assert digest_folder(folder) != before
 
 
-def test_files_that_change_places_make_another(folder):
+def test_files_that_swap_names_change_the_digest(folder):
     (folder / "a.json").write_text("1")
     (folder / "b.json").write_text("2")
     before = digest_folder(folder)
@@ -56,7 +56,7 @@ def test_files_that_change_places_make_another(folder):
 
 
 @pytest.mark.parametrize(("start", "count"), [(0, 8), (WEIGHTS - 8, 8), (WEIGHTS // 3, WEIGHTS // 50)])
-def test_of_weights_the_head_the_tail_and_any_fiftieth_count(folder, start, count):
+def test_a_change_at_the_ends_or_in_a_fiftieth_of_the_weights_changes_the_digest(folder, start, count):
     before = digest_folder(folder)
     with (folder / "model.safetensors").open("r+b") as stream:
         stream.seek(start)
@@ -64,13 +64,13 @@ def test_of_weights_the_head_the_tail_and_any_fiftieth_count(folder, start, coun
     assert digest_folder(folder) != before
 
 
-def test_weights_of_another_size_are_others(folder):
+def test_weights_of_another_size_change_the_digest(folder):
     before = digest_folder(folder)
     os.truncate(folder / "model.safetensors", WEIGHTS + 1)
     assert digest_folder(folder) != before
 
 
-def test_what_cannot_be_read_counts_and_nothing_is_waited_for(folder, tmp_path):
+def test_unreadable_files_change_the_digest_and_pipes_do_not_block(folder, tmp_path):
     before = digest_folder(folder)
     (folder / "model.bin").symlink_to(tmp_path / "nowhere")
     assert digest_folder(folder) != before

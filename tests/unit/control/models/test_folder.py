@@ -29,7 +29,7 @@ def refusals(folder):
     return [str(refusal) for refusal in judge(read_model_folder(folder), AMPERE).refusals]
 
 
-def test_a_whole_folder_is_told(folder):
+def test_a_complete_folder_is_read(folder):
     found = read_model_folder(folder)
     assert {*found.sizes} == {"config.json", "tokenizer.json", "1_Pooling/config.json", "pytorch_model.bin"}
     assert (weights_bytes(found), found.zipped, found.odd, found.outside) == (1000, {"pytorch_model.bin"}, set(), {})
@@ -51,7 +51,7 @@ def test_a_pointer_is_not_the_file(folder, name):
     assert f"{name} is a git-lfs pointer" in said
 
 
-def test_parts_weigh_what_they_weigh_together(folder):
+def test_the_size_of_sharded_weights_is_the_sum_of_the_shards(folder):
     (folder / "pytorch_model.bin").unlink()
     index = {"weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors"}}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
@@ -69,7 +69,7 @@ def test_a_broken_configuration_is_named(folder, text):
     assert said.startswith("config.json ")
 
 
-def test_what_python_reads_and_rust_does_not_is_told(folder):
+def test_files_that_python_reads_and_rust_does_not_are_marked(folder):
     whole = (folder / "config.json").read_text()
     for text in ("\ufeff" + whole, whole.replace("{", '{"model_type": "bert", ', 1)):
         (folder / "config.json").write_text(text)
@@ -84,7 +84,7 @@ def test_the_shapes_of_tensors_are_read_from_the_head_of_a_file(folder):
     assert found.tensors == {"model.safetensors": {"classifier.weight": (3, 32)}}
 
 
-def test_links_to_outside_are_told_and_those_that_stay_inside_are_not(folder, tmp_path_factory):
+def test_only_links_to_outside_the_folder_are_reported(folder, tmp_path_factory):
     blobs = tmp_path_factory.mktemp("blobs")
     (folder / "pytorch_model.bin").rename(blobs / "1")
     (folder / "pytorch_model.bin").symlink_to(blobs / "1")
@@ -99,7 +99,7 @@ def test_links_to_outside_are_told_and_those_that_stay_inside_are_not(folder, tm
         assert judge(found, AMPERE).links == {"pytorch_model.bin": str(blobs / "1")}
 
 
-def test_a_tokenizer_obeys_the_settings_beside_it_as_in_the_libraries(folder):
+def test_a_tokenizer_follows_the_settings_beside_it_as_in_the_libraries(folder):
     normalizer = {"type": "BertNormalizer", "lowercase": True, "strip_accents": None}
     rest = {"pre_tokenizer": None, "model": {"vocab": {"é": 1}}}
     (folder / "tokenizer.json").write_text(json.dumps(rest | {"normalizer": normalizer}))
@@ -116,7 +116,7 @@ def test_a_tokenizer_obeys_the_settings_beside_it_as_in_the_libraries(folder):
     assert json.loads(verdict.files["tokenizer.json"])["normalizer"]["normalizers"] == [{"type": "Lowercase"}]
 
 
-def test_a_tokenizer_is_made_of_slow_files(folder):
+def test_a_tokenizer_is_made_from_slow_files(folder):
     (folder / "tokenizer.json").unlink()
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "b"]
     (folder / "vocab.txt").write_text("\n".join(words))
@@ -128,7 +128,7 @@ def test_a_tokenizer_is_made_of_slow_files(folder):
     assert "OddTokenizer" in refusal.reason
 
 
-def test_a_pipe_that_nobody_writes_to_is_no_weights(folder):
+def test_a_pipe_in_place_of_weights_is_not_read(folder):
     os.mkfifo(folder / "model.safetensors")
     assert read_model_folder(folder).sizes["model.safetensors"] == -1
 
@@ -138,7 +138,7 @@ def test_a_link_into_what_may_not_be_read_does_no_harm(folder):
     assert read_model_folder(folder).has("config.json")
 
 
-def test_names_that_are_no_utf_8_are_part_of_what_tei_is_given(folder, tmp_path_factory):
+def test_names_that_are_not_utf_8_are_part_of_the_assembled_folder(folder, tmp_path_factory):
     elsewhere = tmp_path_factory.mktemp("elsewhere") / "weights"
     (folder / "pytorch_model.bin").rename(elsewhere)
     (folder / "pytorch_model.bin").symlink_to(elsewhere)
@@ -149,7 +149,7 @@ def test_names_that_are_no_utf_8_are_part_of_what_tei_is_given(folder, tmp_path_
     assert len(assembly.key) == 16
 
 
-def test_among_very_many_files_the_models_own_are_seen(folder):
+def test_the_models_own_files_are_found_among_very_many(folder):
     for number in range(10_001):
         (folder / f"a{number}.png").touch()
     assert refusals(folder) == []

@@ -1,4 +1,4 @@
-"""Containers are given a folder; a model that is none is refused before any container is made."""
+"""A container gets a model folder; a model that its image cannot serve is refused before any container is made."""
 
 import pytest
 
@@ -37,14 +37,14 @@ def test_teis_image_has_no_model_of_its_own(tmp_path):
 
 
 @pytest.mark.parametrize("image", ["", OWN])
-def test_a_hub_id_is_refused_for_want_of_a_network(tmp_path, image):
+def test_a_hub_id_is_refused_because_containers_have_no_network(tmp_path, image):
     with pytest.raises(UsageError, match=r"services\.embedder\.model BAAI/bge-m3 is a hub id") as caught:
         model_of(tmp_path, embedder__model="BAAI/bge-m3", **({"embedder__image": image} if image else {}))
     assert "https://huggingface.co/BAAI/bge-m3" in caught.value.hint
 
 
 @pytest.mark.parametrize("image", ["", OWN])
-def test_a_folder_is_given_whatever_the_image_is(tmp_path, image):
+def test_a_folder_is_accepted_with_any_image(tmp_path, image):
     (tmp_path / "models/mine").mkdir(parents=True)
     flags = {"embedder__image": image} if image else {}
     assert model_of(tmp_path, embedder__model="models/mine", **flags) == tmp_path / "models/mine"

@@ -11,7 +11,7 @@ from embedfleet.control.tei.verdict import Verdict
 from tests.services.plans import T4S, docker_plan, flag
 
 
-def test_what_tei_cannot_read_is_mounted_over_as_a_folder_of_our_own():
+def test_a_corrected_folder_is_mounted_over_files_that_tei_cannot_read():
     verdict = Verdict(
         files={"1_Pooling/config.json": b"{}"}, flags={"--default-prompt-name": "query"}, max_input_length=64
     )
@@ -45,7 +45,7 @@ def test_nginx_has_the_scripts_name_and_publishes_the_port():
     assert spec.mounts == (Mount(str(Path.cwd() / ".embedfleet/nginx/embedder"), "/etc/nginx/conf.d"),)
 
 
-def test_a_gateways_container_is_told_of_its_replicas_in_a_folder():
+def test_a_gateways_container_reads_its_replicas_from_a_folder():
     spec = docker_plan()["gateway-reranker-lb"]
     assert spec.mounts == (Mount(str(Path.cwd() / ".embedfleet/gateway/reranker"), "/run/embedfleet", read_only=False),)
     assert flag(spec, "--admin") == "/run/embedfleet/admin.sock"
@@ -53,13 +53,13 @@ def test_a_gateways_container_is_told_of_its_replicas_in_a_folder():
     assert spec.publish == ("0.0.0.0", 8002)
 
 
-def test_it_stays_the_same_whoever_its_replicas_are():
+def test_a_change_of_replicas_does_not_replace_the_gateway():
     before, after = docker_plan(), docker_plan(embedder__replicas="5")
     assert before["gateway-embedder-lb"].fingerprint == after["gateway-embedder-lb"].fingerprint
     assert peer_url(after["bge-embedder-tei-4"]) == "http://bge-embedder-tei-4:80"
 
 
-def test_where_containers_are_out_of_reach_they_are_published():
+def test_containers_out_of_reach_are_published_on_the_loopback():
     assert docker_plan(reaches=False)["bge-embedder-tei-0"].publish == ("127.0.0.1", 0)
 
 
@@ -71,7 +71,7 @@ def test_every_gpu_gets_the_image_for_its_kind():
     assert specs["bge-embedder-tei-1"].environment == {}
 
 
-def test_devices_and_replicas_are_as_wanted():
+def test_devices_and_replicas_follow_the_settings():
     specs = docker_plan(embedder__devices="GPU-1", embedder__replicas="3")
     assert [specs[f"bge-embedder-tei-{n}"].gpu for n in range(3)] == ["GPU-1"] * 3
     assert [specs[f"bge-reranker-tei-{n}"].gpu for n in range(2)] == ["GPU-0", "GPU-1"]
@@ -83,7 +83,7 @@ def test_a_changed_setting_changes_only_the_containers_that_it_touches():
     assert changed == {"bge-embedder-tei-0", "bge-embedder-tei-1"}
 
 
-def test_where_an_images_tar_lies_is_no_change():
+def test_the_folder_of_image_tars_is_not_part_of_the_fingerprint():
     before, after = docker_plan(), docker_plan(fleet__images_dir="elsewhere")
     assert {name: spec.fingerprint for name, spec in before.items()} == {
         name: spec.fingerprint for name, spec in after.items()
@@ -96,7 +96,7 @@ def test_our_own_image_serves_the_builtin_model_by_teis_flags():
     assert (spec.gpu, spec.image) == ("", "embedfleet:latest")
 
 
-def test_what_changes_the_vectors_of_a_model_is_part_of_what_a_replica_computes():
+def test_settings_that_change_vectors_are_part_of_computes():
     """Nothing else is part of it: replicas that compute the same are replaced one after the other."""
     computes = [
         docker_plan(**flags)["bge-embedder-tei-0"].computes
@@ -111,10 +111,10 @@ def test_what_changes_the_vectors_of_a_model_is_part_of_what_a_replica_computes(
     ]
     assert computes[0] == computes[1]
     assert len(set(computes[1:])) == 5
-    assert "passage: " not in "".join(computes), "a label tells nobody a prompt"
+    assert "passage: " not in "".join(computes), "a label does not disclose a prompt"
 
 
-def test_on_gpus_the_fleet_is_the_scripts():
+def test_on_gpus_the_default_fleet_equals_that_of_the_script():
     specs = docker_plan()
     assert list(specs) == [
         *("bge-embedder-tei-0", "bge-embedder-tei-1", "gateway-embedder-lb"),

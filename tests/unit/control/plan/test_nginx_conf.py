@@ -1,4 +1,4 @@
-"""nginx's configuration has every directive of the script, and additions with their reasons."""
+"""nginx's configuration has every directive of the replaced script, and a reason for each addition."""
 
 import re
 
@@ -36,7 +36,7 @@ def test_the_scripts_directives_are_all_there_in_their_order():
         assert any(found[: len(wanted)] == wanted for found in ours), f"{wanted} is missing or changed"
 
 
-def test_every_addition_is_explained_where_it_stands():
+def test_every_addition_has_a_comment_above_it():
     """Each block of additions must have a comment above it."""
     script = {" ".join(words) for words in directives(SCRIPT)}
     explained = False
@@ -50,7 +50,7 @@ def test_every_addition_is_explained_where_it_stands():
             assert explained, f"{text} is not explained"
 
 
-def test_a_replica_that_rests_is_a_comment_with_the_reason_on_one_line():
+def test_a_replica_without_requests_is_a_comment_with_the_reason_on_one_line():
     text = render_site(Site("s", "u", "80", ["a:80"], [("b:80", "answered 424:\n}\nserver evil:80;")]))
     assert "    # b:80 gets nothing: answered 424: } server evil:80;\n" in text
     assert [words for words in directives(text) if words[0] == "server" and len(words) > 1] == [
@@ -65,24 +65,24 @@ def test_limits_follow_the_settings():
     assert ["proxy_read_timeout", "10s"] in found
 
 
-def test_names_are_the_scripts():
+def test_file_names_are_those_of_the_script():
     assert [file_name(name) for name in ("embedder", "reranker")] == ["nginx-embedder.conf", "nginx-reranker.conf"]
 
 
 @pytest.mark.parametrize("test", [True, False])
-def test_a_candidate_does_not_touch_the_pid_of_the_one_that_runs(test):
+def test_a_candidate_does_not_overwrite_the_pid_file_of_a_running_nginx(test):
     assert ("pid /f/candidate.pid;" in render_main("/f", "/f/site.conf", test=test)) is test
 
 
 @pytest.mark.parametrize("files", [8192, 256])
-def test_no_more_connections_are_promised_than_there_are_files_for(files):
+def test_connections_are_limited_by_open_files(files):
     found = directives(render_main("/f", "/f/site.conf", files=files))
     assert ["worker_rlimit_nofile", str(files)] in found
     assert ["worker_connections", str(files // 2)] in found
 
 
-def test_with_nobody_to_send_to_all_are_down_and_not_missing():
-    """nginx takes no upstream without servers."""
+def test_without_serving_replicas_all_are_listed_as_down():
+    """nginx refuses an upstream without servers."""
     site = Site("embedder", "u", "80", [], [("a:80", "drained by hand"), ("b:80", "ejected")])
     assert [words for words in directives(render_site(site)) if words[0] == "server" and len(words) > 1] == [
         ["server", "a:80", "down"],

@@ -46,13 +46,13 @@ def test_a_balancer_in_a_container_cannot_reach_processes():
         ({"embedder__devices": "9"}, "there is no GPU 9"),
     ],
 )
-def test_what_a_container_cannot_be_given_is_refused(flags, message):
+def test_settings_that_a_container_cannot_serve_are_refused(flags, message):
     with pytest.raises(UsageError, match=message):
         docker_plan(**flags)
 
 
 def test_no_two_children_of_any_machine_have_one_name():
-    """The settings are checked for that first; the plan refuses what they let through."""
+    """The check of the settings finds this first; the plan refuses what that check misses."""
     flags = {"embedder__upstream": "x", "reranker__upstream": "x"}
     sound = load(None, {}, {"embedder.upstream": "x"})
     one, two = sound.services

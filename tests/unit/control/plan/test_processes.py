@@ -45,7 +45,7 @@ def test_replicas_share_their_packed_weights_where_there_are_several():
 
 
 def test_the_verbs_take_every_flag_of_the_plan():
-    """Texts that begin with a dash are taken too."""
+    """Texts that begin with a dash are accepted too."""
     specs = plan(embedder__default_prompt="-x --host ", embedder__access_log="true", embedder__no_replica_s="0.5")
     specs["contained"] = docker_plan()["gateway-embedder-lb"]
     verbs = {"engine": engine, "gateway": gateway}

@@ -16,12 +16,12 @@ def gpus_for(wanted: str, gpus=T4S, **flags: str):
     return usable_gpus(settings, gpus)
 
 
-def test_a_type_that_the_machine_has_is_taken():
+def test_a_gpu_type_that_the_machine_has_is_accepted():
     assert gpus_for("T4") == gpus_for("auto") == T4S
     assert gpus_for("CPU") == ()
 
 
-def test_a_type_that_the_machine_contradicts_is_refused_with_both_facts():
+def test_a_gpu_type_that_differs_from_the_machines_is_refused_with_both_types():
     with pytest.raises(UsageError, match=r"H100 has compute capability 9.0, but GPU 0 .* is a Tesla T4 with 7.5"):
         gpus_for("H100")
 

@@ -1,4 +1,4 @@
-"""A blocked check keeps the fleet from starting and is told with its hint; a warning does not."""
+"""A blocked check is reported with its hint and keeps the fleet from starting; a warning does not."""
 
 import pytest
 
@@ -13,7 +13,7 @@ def test_warnings_do_not_keep_a_fleet_from_starting():
     refuse_blocked([])
 
 
-def test_every_blocked_check_is_told_at_once():
+def test_all_blocked_checks_are_reported_together():
     found = [*GOOD, blocked("gpu", FleetError("no GPU", "buy one")), blocked("disk", UsageError("full", ""))]
     with pytest.raises(UsageError) as caught:
         refuse_blocked(found)
@@ -22,7 +22,7 @@ def test_every_blocked_check_is_told_at_once():
         refuse_blocked(found[:3])
 
 
-def test_a_check_has_a_state_for_programs_and_words_for_people():
+def test_a_check_has_a_state_for_programs_and_a_message_for_people():
     assert [check.state for check in GOOD] == ["ok", "warn"]
     assert (GOOD[0].hint, GOOD[1].hint) == ("", "mend it")
     check = blocked("gpu", FleetError("no GPU", "buy one"))

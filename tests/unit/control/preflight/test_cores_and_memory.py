@@ -49,12 +49,12 @@ def make_model(folder: Path, *sizes: int) -> None:
         (2, 2, Quota(2.0, "cpu.max of /g"), "2 of 2 cores"),
     ],
 )
-def test_cores_are_told_with_the_limit_that_holds(machine, allowed, quota, expected):
+def test_cores_are_reported_with_the_limit_that_applies(machine, allowed, quota, expected):
     assert check_cores(Resources(machine, allowed, quota, [], 1024)).message == expected
 
 
 def test_replicas_that_share_weights_need_them_once(tmp_path):
-    make_model(tmp_path / "m", 1000, 5000)  # of what is not the model, nothing is counted
+    make_model(tmp_path / "m", 1000, 5000)  # only the weights that the model uses are counted
     shared = {"embedder__model": "m", "embedder__replicas": "3", "reranker__enabled": "false"}
     assert needs(tmp_path, **shared) == {"embedder": (1000, 1, 3)}
     assert needs(tmp_path, **shared, embedder__packed_dir="") == {"embedder": (1000, 3, 3)}
@@ -62,20 +62,20 @@ def test_replicas_that_share_weights_need_them_once(tmp_path):
     assert needs(tmp_path, **shared | {"embedder__replicas": "1"}) == {"embedder": (1000, 1, 1)}
 
 
-def test_what_is_not_a_process_of_this_machine_or_not_in_its_memory_is_not_counted(tmp_path):
+def test_only_processes_in_the_memory_of_this_machine_are_counted(tmp_path):
     elsewhere = {"embedder__replicas": "http://a:1", "reranker__backend": "torch", "reranker__device": "cuda:1"}
     assert needs(tmp_path, **elsewhere) == {}
     assert needs(tmp_path, gpus=(T4,)) == {}
     assert list(needs(tmp_path, gpus=(T4,), reranker__driver="process")) == ["reranker"]
 
 
-def test_the_built_in_model_is_known_and_one_of_the_hub_is_not(tmp_path):
+def test_the_size_of_the_built_in_model_is_known_and_that_of_a_hub_model_is_not(tmp_path):
     found = needs(tmp_path, embedder__model="builtin", reranker__model="acme/tiny")
     assert 90_000_000 < found["embedder"][0] < 92_000_000
     assert found["reranker"][0] == 0
 
 
-def test_enough_memory_is_told_with_what_is_needed():
+def test_enough_memory_is_reported_with_the_need():
     check = check_memory(
         [Need("a", GB, 2, 2)], [Memory(8 * GB, 4 * GB, "m"), Memory(64 * GB, 60 * GB, "/proc/meminfo")]
     )
@@ -83,7 +83,7 @@ def test_enough_memory_is_told_with_what_is_needed():
     assert check.message == "about 2.10 GB needed (a 2.10 GB), 4.00 GB of 8.00 GB are left: m"
 
 
-def test_too_little_is_a_warning_by_what_is_left_not_by_the_limit():
+def test_too_little_free_memory_is_a_warning():
     there = [Memory(8 * GB, 4 * GB, "near"), Memory(64 * GB, GB, "far")]
     check = check_memory([Need("a", GB, 1, 2), Need("b", GB, 1, 2)], there)
     assert check.state == "warn"
@@ -91,7 +91,7 @@ def test_too_little_is_a_warning_by_what_is_left_not_by_the_limit():
     assert check.hint
 
 
-def test_what_can_never_fit_is_in_the_way():
+def test_a_model_that_can_never_fit_blocks_the_start():
     check = check_memory([Need("a", 9 * GB, 1, 1), Need("b", GB, 1, 1)], [Memory(2 * GB, 2 * GB, "m")])
     assert (check.state, check.message) == ("blocked", "the weights of a are 9.00 GB, and there are 2.00 GB in all: m")
     assert check_memory([Need("a", 8 * GB, 1, 1)], [Memory(2 * GB, 2 * GB, "m")]).state == "warn"

@@ -10,7 +10,7 @@ from tests.unit.control.docker.test_images import save
 TEI = "ghcr.io/huggingface/text-embeddings-inference:cpu-1.9.3"
 
 
-def test_every_image_that_is_missing_counts_and_our_own_is_one_of_them(tmp_path):
+def test_every_missing_image_counts_including_our_own(tmp_path):
     write_embedder(tmp_path / "models/bge-m3")
     (tmp_path / "fleet.toml").touch()
     own = save(tmp_path / "tei-images/embedfleet.tar", "embedfleet:latest")

@@ -1,4 +1,4 @@
-"""The driver, the GPUs and their memory are told before a container is given one."""
+"""The driver, the GPUs and their memory are checked before a container gets a GPU."""
 
 from dataclasses import replace
 
@@ -43,7 +43,7 @@ def states(checks) -> dict[str, str]:
     return {check.id: check.state for check in checks}
 
 
-def test_a_driver_and_its_gpus_are_told(tmp_path):
+def test_a_driver_and_its_gpus_are_reported(tmp_path):
     present, kind = check_gpus(proposal(tmp_path, T4))
     assert present.message == "NVIDIA driver 550.54.15 with 1 GPUs"
     assert (kind.state, kind.message) == ("ok", "0 Tesla T4 (turing)")
@@ -64,19 +64,19 @@ def test_a_machine_without_a_driver_uses_no_gpu(tmp_path):
         ("600.1", "entrypoint misreads driver 600.1"),
     ],
 )
-def test_a_driver_that_teis_images_do_not_suit_is_warned_of(tmp_path, driver, warning):
+def test_a_driver_that_does_not_suit_teis_images_is_a_warning(tmp_path, driver, warning):
     warned = [check for check in check_gpus(proposal(tmp_path, T4, driver=driver)) if check.state == "warn"]
     assert [check.id for check in warned] == (["driver.version"] if warning else [])
     assert all(warning in check.message for check in warned)
 
 
 @pytest.mark.parametrize(("fault", "name"), [("driver_fault", "driver.present"), ("gpu_fault", "gpu.type")])
-def test_a_driver_or_gpus_that_do_not_serve_block_the_start(tmp_path, fault, name):
+def test_a_fault_of_the_driver_or_the_gpus_blocks_the_start(tmp_path, fault, name):
     *_, last = check_gpus(proposal(tmp_path, T4, **{fault: UsageError("it does not answer", "nvidia-smi")}))
     assert (last.id, last.state, last.message, last.hint) == (name, "blocked", "it does not answer", "nvidia-smi")
 
 
-def test_a_gpu_that_others_use_is_told_with_their_processes(tmp_path):
+def test_a_gpu_in_use_is_reported_with_the_processes(tmp_path):
     *_, busy = check_gpus(proposal(tmp_path, replace(T4, processes=(7, 8))))
     assert (busy.id, busy.state) == ("gpu.busy", "warn")
     assert busy.message == "GPU 0 (Tesla T4) is used by processes 7, 8"
@@ -98,7 +98,7 @@ def test_memory_that_our_containers_use_or_that_is_unknown_blocks_nothing(tmp_pa
     assert list(check_gpu_memory(made)) == []
 
 
-def test_a_command_that_failed_is_told_with_the_end_of_its_output():
+def test_a_failed_command_is_reported_with_the_end_of_its_output():
     good = trial_result("x", ExecResult(0, "noise"), "it works")
     assert (good.state, good.message) == ("ok", "it works")
     bad = trial_result("x", ExecResult(7, "a" * 1000 + "why\n"), "it works", "mend it")

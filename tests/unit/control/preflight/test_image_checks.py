@@ -1,4 +1,4 @@
-"""An image is in the daemon, in a tar, or to be pulled; otherwise the fleet cannot start, and the check says how to."""
+"""An image is in the daemon or a tar, or may be pulled; otherwise the check blocks the start and says how to get it."""
 
 from dataclasses import replace
 
@@ -14,7 +14,7 @@ from tests.unit.control.docker.test_images import save
 
 TEI = "ghcr.io/huggingface/text-embeddings-inference:cpu-1.9.3"
 OWN = "embedfleet:latest"
-SAME, OTHER = "a" * 64, "b" * 64  # the made-up daemon's images all have the first id
+SAME, OTHER = "a" * 64, "b" * 64  # all images of the fake daemon have the first id
 
 
 def checks(root, images: set[str], **flags: str):
@@ -47,7 +47,7 @@ def test_an_image_that_only_a_tar_has_is_loaded_from_there(tmp_path):
     assert f"{TEI} will be loaded from {file}" in [check.message for check in found if check.state == "ok"]
 
 
-def test_an_image_that_nobody_has_blocks_the_start_and_the_hint_says_how_to_get_it(tmp_path):
+def test_a_missing_image_blocks_the_start_and_the_hint_says_how_to_get_it(tmp_path):
     found, _ = checks(tmp_path, {OWN})
     (blocked,) = [check for check in found if check.state == "blocked"]
     assert blocked.message.startswith(f"there is no image {TEI}: ")
@@ -61,7 +61,7 @@ def test_an_image_is_pulled_only_if_that_is_allowed(tmp_path):
 
 
 @pytest.mark.parametrize(("image", "warns"), [(SAME, False), (OTHER, True)])
-def test_a_tar_with_another_image_than_the_daemons_is_told(tmp_path, image, warns):
+def test_a_tar_with_another_image_than_the_daemons_is_a_warning(tmp_path, image, warns):
     file = tar(tmp_path, image)
     found, _ = checks(tmp_path, {TEI, OWN})
     warned = [check for check in found if check.state == "warn"]
@@ -70,7 +70,7 @@ def test_a_tar_with_another_image_than_the_daemons_is_told(tmp_path, image, warn
         assert warned[0].message.endswith(f"{file} holds sha256:{OTHER[:12]}: the daemon's is used")
 
 
-def test_a_tar_of_our_own_that_cannot_be_read_is_told_and_without_a_daemon_nothing(tmp_path):
+def test_an_unreadable_tar_of_our_image_blocks_and_without_a_daemon_nothing_is_checked(tmp_path):
     _, proposal = checks(tmp_path, {TEI, OWN})
     fault = UsageError("no image in it", "save it again")
     broken = replace(proposal, survey=replace(proposal.survey, own_image_fault=fault))

@@ -29,7 +29,7 @@ def check(folder, **flags):
     return found
 
 
-def test_what_was_seen_is_said_and_who_judges_the_rest(model):
+def test_the_message_names_the_checked_files_and_who_judges_the_rest(model):
     found = check(model)
     assert found.state == "ok"
     assert f"{model}: embedder; config.json and " in found.message
@@ -53,7 +53,7 @@ def test_our_own_image_is_our_own_engine(model):
         ("config.json", b"[]", "cannot be read: it holds no JSON object"),
     ],
 )
-def test_what_is_plainly_broken_is_found(model, name, content, said):
+def test_broken_files_are_found(model, name, content, said):
     (model / name).write_bytes(content)
     found = check(model)
     assert (found.state, bool(found.hint)) == ("blocked", True)
@@ -63,7 +63,7 @@ def test_what_is_plainly_broken_is_found(model, name, content, said):
 @pytest.mark.parametrize(
     ("name", "said"), [("config.json", "config.json is missing"), ("model.safetensors", "no weights")]
 )
-def test_what_is_missing_is_named(model, name, said):
+def test_missing_files_are_named(model, name, said):
     (model / name).unlink()
     assert said in check(model).message
 
@@ -78,12 +78,12 @@ def test_an_empty_pickle_and_a_part_that_is_not_there_are_found(model):
     assert "model-00001-of-00001.safetensors is missing: the index names it" in check(model).message
 
 
-def test_a_pointer_that_no_engine_reads_is_nobodys_fault(model):
+def test_a_pointer_that_no_engine_reads_is_ok(model):
     (model / "picture.png").write_text("version https://git-lfs.github.com/spec/v1")
     assert check(model).state == "ok"
 
 
-def test_a_transformer_in_a_folder_of_its_own_is_looked_at_there(model):
+def test_a_transformer_in_a_subfolder_is_checked_there(model):
     (model / PLACE).mkdir()
     for name in ("config.json", "model.safetensors"):
         shutil.move(model / name, model / PLACE / name)
@@ -94,7 +94,7 @@ def test_a_transformer_in_a_folder_of_its_own_is_looked_at_there(model):
     assert f"{model}/{PLACE}/model.safetensors is empty" in check(model).message
 
 
-def test_a_reranker_among_embedders_is_warned_of_and_small_weights_are_no_zero(model):
+def test_a_reranker_in_an_embedding_service_is_a_warning_with_its_size(model):
     for name in ("modules.json", "1_Pooling/config.json", "sentence_bert_config.json"):
         (model / name).unlink()
     (model / "config.json").write_text(json.dumps(RANKER["config.json"]))

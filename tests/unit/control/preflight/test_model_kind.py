@@ -1,4 +1,4 @@
-"""A model folder tells the kind of its model, and so whether the model suits its service."""
+"""The files of a model folder show the kind of its model, and so whether the model suits its service."""
 
 import pytest
 
@@ -18,7 +18,7 @@ UNNAMED = {"architectures": ["BertModel"], "id2label": None}
     ("found", "wanted"),
     [
         (embedder(), Kind.EMBEDDER),
-        (embedder(head=1), Kind.EMBEDDER),  # it pools, whatever else lies in its weights
+        (embedder(head=1), Kind.EMBEDDER),  # it pools, whatever else its weights contain
         (embedder({"modules.json": None, "1_Pooling/config.json": None}), Kind.EMBEDDER),
         (ranker(), Kind.RERANKER),
         (ranker({"id2label": None}), Kind.RERANKER),  # its head has one row
@@ -32,11 +32,11 @@ UNNAMED = {"architectures": ["BertModel"], "id2label": None}
         (embedder({"modules.json": modules("MLMTransformer", "SpladePooling")}), Kind.SPLADE),
     ],
 )
-def test_the_kind_is_told_by_the_folder(found, wanted):
+def test_the_folder_shows_the_kind(found, wanted):
     assert kind(found) is wanted
 
 
-def test_a_pooling_that_a_person_states_counts():
+def test_a_pooling_in_the_settings_counts():
     bare = ranker({"architectures": ["BertForMaskedLM"], "id2label": None}, head=0)
     assert (kind(bare, "splade"), kind(ranker(UNNAMED), "mean")) == (Kind.SPLADE, Kind.EMBEDDER)
 
@@ -57,7 +57,7 @@ def test_a_pooling_that_a_person_states_counts():
         (Kind.RERANKER, "embedder", "rerank", True, ""),
     ],
 )
-def test_a_model_in_a_service_that_it_is_not_for_is_warned_of(of, service, task, by_tei, what):
+def test_a_model_that_does_not_suit_its_service_is_a_warning(of, service, task, by_tei, what):
     said, hint = misplaced(of, service, task, by_tei=by_tei)
     assert said.endswith(what) if what else not said
     assert bool(hint) == bool(what)

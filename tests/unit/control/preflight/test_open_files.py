@@ -9,11 +9,11 @@ def services(**flags):
     return load(None, {}, {key.replace("__", "."): value for key, value in flags.items()}).services
 
 
-def test_enough_files_are_all_right():
+def test_enough_open_files_are_ok():
     assert check_open_files(services(), files_for(10_000)).state == "ok"
 
 
-def test_too_few_are_named_with_the_service_the_values_and_the_remedy():
+def test_too_few_open_files_are_reported_with_service_values_and_remedy():
     check = check_open_files(services(embedder__max_connections="20000"), files_for(10_000))
     assert (check.id, check.state) == ("files", "warn")
     assert "embedder is 20000" in check.message

@@ -41,12 +41,12 @@ def test_free_ports_pass_and_stay_free():
     check_ports(wanted)
 
 
-def test_an_address_that_is_not_this_machines_is_named():
+def test_an_address_of_another_machine_is_named():
     with pytest.raises(UsageError, match=r"port 8001 \(services.embedder.port\) cannot be bound \("):
         check_ports(services(embedder__host="192.0.2.1")[:1])
 
 
-def test_a_port_of_a_balancer_of_ours_is_held_and_no_other_of_its_service():
+def test_only_the_port_of_a_running_balancer_of_ours_may_be_in_use():
     with socket.create_server(("0.0.0.0", 0)) as ours, socket.create_server(("0.0.0.0", 0)) as other:
         held = held_ports([replace(BALANCER, published=ours.getsockname()[1])])
         check_ports(services(embedder__port=str(ours.getsockname()[1]))[:1], held=held)
@@ -55,13 +55,13 @@ def test_a_port_of_a_balancer_of_ours_is_held_and_no_other_of_its_service():
 
 
 @pytest.mark.parametrize("changes", [{"status": "exited"}, {"kind": "replica"}, {"published": 0}])
-def test_what_publishes_nothing_now_holds_nothing(changes):
+def test_containers_without_a_published_port_hold_none(changes):
     one, other = replace(BALANCER, published=8001), replace(BALANCER, **({"published": 8002} | changes))
     assert held_ports([one, other]) == {8001}
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="another user takes root")
-def test_a_port_that_only_the_daemon_may_bind_is_no_obstacle_unless_somebody_listens():
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
+def test_a_port_that_only_the_daemon_may_bind_is_accepted_unless_it_is_in_use():
     (embedder,) = services(embedder__port="443", embedder__host="127.0.0.9")[:1]
     lowest = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text()
     if int(lowest) <= 443:

@@ -1,4 +1,4 @@
-"""A survey changes nothing, and a question without an answer leaves its fault beside the answers to the others."""
+"""A survey changes nothing, and keeps the error of what cannot be read beside everything else."""
 
 import pytest
 
@@ -28,7 +28,7 @@ def settings(tmp_path):
 
 
 class Ailing(FakeDaemon):
-    """A daemon that does not say what it is."""
+    """A daemon that cannot answer ``/info``."""
 
     def _answer(self, path, exchange, query):
         return (500, {"message": "out of order"}) if path == "/info" else super()._answer(path, exchange, query)
@@ -48,7 +48,7 @@ def test_everything_is_asked_and_nothing_is_written(settings, tmp_path):
     )
 
 
-def test_a_daemon_that_cannot_be_asked_leaves_its_fault_and_all_other_answers(settings, tmp_path):
+def test_a_daemon_without_an_answer_leaves_its_error_and_all_other_facts(settings, tmp_path):
     with listening(str(tmp_path / "d.sock"), Ailing(str(tmp_path))):
         survey = take_survey(settings)
     assert survey.docker_fault is not None
@@ -57,7 +57,7 @@ def test_a_daemon_that_cannot_be_asked_leaves_its_fault_and_all_other_answers(se
     assert survey.machine.tei_models.keys() == {"embedder"}
 
 
-def test_a_tar_of_our_own_image_that_is_cut_short_is_a_finding_among_others(settings, tmp_path):
+def test_a_truncated_tar_of_our_image_is_one_finding_among_others(settings, tmp_path):
     (tmp_path / "tei-images").mkdir()
     (tmp_path / "tei-images/embedfleet.tar").write_bytes(b"\0" * 700)
     with listening(str(tmp_path / "d.sock"), FakeDaemon(str(tmp_path), {"nginx:latest"})):
@@ -79,7 +79,7 @@ def test_models_are_judged_for_a_gpu_type_that_is_asked_for_and_absent(settings,
     assert fine.models["embedder"].tei is None, "without a GPU, our own engine serves"
 
 
-def test_a_model_that_a_container_cannot_be_given_is_a_fault_of_its_service(tmp_path):
+def test_a_model_that_a_container_cannot_get_is_a_fault_of_its_service(tmp_path):
     (tmp_path / "fleet.toml").touch()
     flags = {"embedder.model": "acme/tiny", "reranker.enabled": "false"}
     t4 = Gpu(0, "GPU-0", "Tesla T4", 75, 16 << 30, 15 << 30)

@@ -1,4 +1,4 @@
-"""The admin API tells what driver and gateway know, and obeys or refuses in words."""
+"""The admin API reports what driver and gateway know, and carries out an order or refuses it with a reason."""
 
 import orjson
 
@@ -31,7 +31,7 @@ async def no_gateways() -> list[Replaced]:
     raise UsageError("no gateway", "none")
 
 
-def test_the_api_obeys_and_refuses_in_words(tmp_path):
+def test_the_api_carries_out_orders_or_refuses_them_with_a_reason(tmp_path):
     async def test() -> None:
         async with serving(tmp_path) as made:
             api = FleetApi(made.supervisor, no_gateways)

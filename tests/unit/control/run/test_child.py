@@ -1,10 +1,10 @@
-"""Whether a child survives a failed start follows from how far its own start got."""
+"""The progress of a child's own start decides whether the child survives a failed start of the fleet."""
 
 from tests.services.supervisor import found, run, world
 
 
-def test_of_a_failed_update_only_what_serves_the_same_model_stays(tmp_path):
-    """A report on the replica that was replaced does not count for its successor."""
+def test_after_a_failed_update_only_replicas_of_the_same_model_stay(tmp_path):
+    """A report about a replica that was replaced does not count for its successor."""
 
     async def test() -> None:
         async with world(tmp_path, replicas=3) as made:
@@ -21,13 +21,13 @@ def test_of_a_failed_update_only_what_serves_the_same_model_stays(tmp_path):
     run(test)
 
 
-def test_a_successor_that_never_served_is_not_kept_for_what_it_replaced(tmp_path):
+def test_a_replacement_that_never_served_is_not_kept(tmp_path):
     async def test() -> None:
         async with world(tmp_path, replicas=1) as made:
             made.driver.found = found("s-0", is_stale=True)
             made.driver.loading = {"s-0"}
             child = made.child("s-0")
-            child.has_served = True  # as the former did, while it was still there
+            child.has_served = True  # as its predecessor had, before that was replaced
             await made.listen()
             made.run()
             await made.until(lambda: made.driver.count("s-0") == 1)

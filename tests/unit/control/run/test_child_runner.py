@@ -1,4 +1,4 @@
-"""A child that dies or cannot be started is started again, and costs no other."""
+"""A child that dies or cannot be started is started again, without an effect on the others."""
 
 import pytest
 
@@ -21,7 +21,7 @@ def test_a_replica_that_died_is_started_where_it_was(tmp_path):
     run(test)
 
 
-def test_a_gateway_that_died_is_started_and_told_again(tmp_path):
+def test_a_gateway_that_died_is_restarted_and_gets_its_replicas_again(tmp_path):
     async def test() -> None:
         async with serving(tmp_path) as made:
             made.gateway.members = []

@@ -12,7 +12,7 @@ from embedfleet.types import Endpoint, ReplicaReport, ReplicaState
 from tests.services.supervisor import LIMIT_S, found, run, serving, world
 
 
-def test_the_balancer_is_told_and_told_again_when_it_was_started_anew(tmp_path):
+def test_the_order_is_repeated_to_a_restarted_balancer(tmp_path):
     async def test() -> None:
         async with serving(tmp_path) as made:
             await made.until_drained(s0=None, s1=None)
@@ -32,7 +32,7 @@ def test_the_balancer_is_told_and_told_again_when_it_was_started_anew(tmp_path):
     run(test)
 
 
-def test_until_the_balancer_has_obeyed_it_is_draining(tmp_path):
+def test_a_replica_is_draining_until_the_balancer_has_acted(tmp_path):
     async def test() -> None:
         async with serving(tmp_path) as made:
             made.child("s-0").is_drained = True
@@ -44,7 +44,7 @@ def test_until_the_balancer_has_obeyed_it_is_draining(tmp_path):
     run(test)
 
 
-def test_the_last_one_that_serves_is_kept_but_by_force(tmp_path):
+def test_the_last_serving_replica_is_drained_only_by_force(tmp_path):
     async def test() -> None:
         async with serving(tmp_path) as made:
             await drain(made.supervisor, "s-0", force=False)
@@ -59,7 +59,7 @@ def test_the_last_one_that_serves_is_kept_but_by_force(tmp_path):
     run(test)
 
 
-def test_one_whose_neighbour_has_failed_is_kept(tmp_path):
+def test_a_replica_whose_neighbour_has_failed_is_not_drained(tmp_path):
     async def test() -> None:
         async with serving(tmp_path) as made:
             made.gateway.state = "ejected"
@@ -69,7 +69,7 @@ def test_one_whose_neighbour_has_failed_is_kept(tmp_path):
     run(test)
 
 
-def test_who_is_left():
+def test_serving_without_a_replica_leaves_the_others_that_serve():
     states = {"a": "active", "b": "outdated", "c": "ejected", "d": "active"}
     rows = {name: ReplicaReport(Endpoint(name, ""), ReplicaState(state)) for name, state in states.items()}
     assert serving_without("a", rows, set()) == {"b", "d"}
@@ -78,7 +78,7 @@ def test_who_is_left():
 
 
 @pytest.mark.parametrize("name", ["s-7", "s-gateway", "", "s-0/x", "s 0%"])
-def test_a_name_that_no_replica_has_is_answered_with_those_that_there_are(tmp_path, name):
+def test_an_unknown_name_is_refused_with_the_known_ones(tmp_path, name):
     async def test() -> None:
         async with serving(tmp_path) as made:
             for attempt in (
@@ -92,7 +92,7 @@ def test_a_name_that_no_replica_has_is_answered_with_those_that_there_are(tmp_pa
     run(test)
 
 
-def test_a_fleet_serves_though_a_replica_is_drained(tmp_path):
+def test_a_fleet_with_a_drained_replica_counts_as_serving(tmp_path):
     async def test() -> None:
         async with serving(tmp_path) as made:
             await drain(made.supervisor, "s-0", force=False)
@@ -104,7 +104,7 @@ def test_a_fleet_serves_though_a_replica_is_drained(tmp_path):
     run(test)
 
 
-def test_a_drained_neighbour_does_not_hold_up_what_is_to_be_replaced(tmp_path):
+def test_a_drained_neighbour_does_not_delay_a_replacement(tmp_path):
     async def test() -> None:
         async with world(tmp_path, replicas=3) as made:
             made.driver.found = found("s-2", is_stale=True)
@@ -117,7 +117,7 @@ def test_a_drained_neighbour_does_not_hold_up_what_is_to_be_replaced(tmp_path):
     run(test)
 
 
-def test_but_if_all_neighbours_are_drained_it_waits(tmp_path):
+def test_a_replacement_waits_while_all_neighbours_are_drained(tmp_path):
     async def test() -> None:
         async with world(tmp_path) as made:
             made.driver.found = found("s-1", is_stale=True)

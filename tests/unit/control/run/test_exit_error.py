@@ -1,4 +1,4 @@
-"""A child that gives up at its start stops the fleet, and the last error in its log is the error."""
+"""A child with an invalid configuration stops the fleet, which reports the last error in the child's log."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from embedfleet.errors import UsageError
 from tests.services.supervisor import run, world
 
 
-def test_a_child_that_cannot_work_as_told_stops_all_and_its_words_are_the_error(tmp_path):
+def test_a_child_with_invalid_configuration_stops_all_with_its_own_error(tmp_path):
     tmp_path.joinpath("s-1.log").write_text(
         "error: an old one\n\nhint: old\nerror: no tokenizer.json\n\nhint: copy it\n"
     )
@@ -23,7 +23,7 @@ def test_a_child_that_cannot_work_as_told_stops_all_and_its_words_are_the_error(
     run(test)
 
 
-def test_a_gateway_whose_port_is_taken_is_told_by_its_setting(tmp_path):
+def test_a_gateway_whose_port_is_taken_gets_a_hint_with_the_setting(tmp_path):
     tmp_path.joinpath("s-gateway.log").write_text("error: 0.0.0.0:8001: in use\n\nhint: choose another --port\n")
 
     async def test() -> None:

@@ -31,7 +31,7 @@ state.release()
 
 
 def start(folder: Path, *words: str) -> subprocess.Popen[str]:
-    """A process that holds a folder's lock until its stdin ends, and publishes its address if it is given a word."""
+    """Start a process that holds a folder's lock until its stdin ends, and publishes its address if there is a word."""
     process = subprocess.Popen(
         [sys.executable, "-c", HOLD, str(folder), *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
@@ -56,7 +56,7 @@ def test_a_fleet_can_be_found_from_the_first_moment_and_leaves_nothing(tmp_path)
     assert state.read() is None
     state.acquire()
     own = identity_of(os.getpid())
-    assert FleetLock(state.folder).read() == FleetAddress(os.getpid(), "", own), "it starts"
+    assert FleetLock(state.folder).read() == FleetAddress(os.getpid(), "", own), "the fleet is starting"
     state.write()
     assert FleetLock(state.folder).read() == FleetAddress(os.getpid(), state.socket, own)
     assert state.run.path.stat().st_mode & 0o777 == 0o700
@@ -65,7 +65,7 @@ def test_a_fleet_can_be_found_from_the_first_moment_and_leaves_nothing(tmp_path)
     assert not state.folder.exists()
 
 
-def test_a_folder_that_was_there_stays_with_what_is_in_it(tmp_path):
+def test_an_existing_folder_keeps_its_content(tmp_path):
     (tmp_path / "logs").mkdir()
     state = FleetLock(tmp_path)
     state.acquire()
@@ -75,7 +75,7 @@ def test_a_folder_that_was_there_stays_with_what_is_in_it(tmp_path):
 
 
 @pytest.mark.parametrize("words", [(), ("serves",)])
-def test_a_second_fleet_is_refused_and_told_who_is_there(tmp_path, words):
+def test_a_second_fleet_is_refused_with_the_pid_of_the_first(tmp_path, words):
     first = start(tmp_path, *words)
     with pytest.raises(UsageError, match=rf"runs already in .* \(pid {first.pid}\)") as caught:
         FleetLock(tmp_path).acquire()
@@ -84,7 +84,7 @@ def test_a_second_fleet_is_refused_and_told_who_is_there(tmp_path, words):
     first.communicate()
 
 
-def test_a_second_up_leaves_the_first_findable_and_nothing_of_its_own(tmp_path):
+def test_a_second_up_leaves_no_files_and_the_first_findable(tmp_path):
     first = start(tmp_path / ".embedfleet", "serves")
     before = sorted((tmp_path / ".embedfleet").rglob("*"))
     with tempfile.TemporaryDirectory() as temporary:
@@ -96,7 +96,7 @@ def test_a_second_up_leaves_the_first_findable_and_nothing_of_its_own(tmp_path):
     first.communicate()
 
 
-def test_a_killed_fleet_is_not_there_any_more_and_the_next_one_removes_what_it_left(holder, tmp_path):
+def test_the_next_fleet_removes_the_files_of_a_killed_one(holder, tmp_path):
     folder = tmp_path / "s"
     holder.kill()
     holder.wait()
@@ -110,9 +110,9 @@ def test_a_killed_fleet_is_not_there_any_more_and_the_next_one_removes_what_it_l
     state.release()
 
 
-def test_what_a_killed_fleet_left_can_be_removed_without_another(holder, tmp_path):
+def test_files_of_a_killed_fleet_can_be_removed_without_a_new_fleet(holder, tmp_path):
     FleetLock(tmp_path / "s").clear()
-    assert (tmp_path / "s" / "run").is_dir(), "it runs"
+    assert (tmp_path / "s" / "run").is_dir(), "the fleet still runs"
     holder.kill()
     holder.wait()
     FleetLock(tmp_path / "s").clear()
@@ -122,7 +122,7 @@ def test_what_a_killed_fleet_left_can_be_removed_without_another(holder, tmp_pat
 
 
 @pytest.mark.parametrize("name", ["precious", "embedfleet-of-others"])
-def test_nothing_but_a_folder_of_its_own_making_is_ever_removed(tmp_path, name):
+def test_only_folders_that_embedfleet_made_are_removed(tmp_path, name):
     precious = tmp_path / name
     precious.mkdir()
     if name != "precious":
@@ -137,7 +137,7 @@ def test_nothing_but_a_folder_of_its_own_making_is_ever_removed(tmp_path, name):
 
 
 @pytest.mark.parametrize("kind", ["link", "file"])
-def test_what_is_in_the_place_of_the_run_folder_is_not_followed(tmp_path, kind):
+def test_a_link_or_file_in_place_of_the_run_folder_is_replaced(tmp_path, kind):
     (tmp_path / "precious").mkdir()
     (tmp_path / "precious" / "file").touch()
     if kind == "link":
@@ -186,7 +186,7 @@ HARM = [garble_lock, empty_lock, lie_in_lock, replace_lock, remove_lock, remove_
 
 
 @pytest.mark.parametrize("harm", HARM)
-def test_a_fleet_is_found_whatever_is_done_to_one_of_its_files(holder, tmp_path, harm):
+def test_a_fleet_is_found_despite_damage_to_its_files(holder, tmp_path, harm):
     (tmp_path / "s" / "run" / "fleet.sock").touch()
     harm(tmp_path / "s")
     assert FleetLock(tmp_path / "s").read() == address(holder, tmp_path / "s")
@@ -195,7 +195,7 @@ def test_a_fleet_is_found_whatever_is_done_to_one_of_its_files(holder, tmp_path,
 
 
 @pytest.mark.parametrize("content", CONTENTS)
-def test_a_state_file_that_makes_no_sense_hides_nobody(holder, tmp_path, content):
+def test_an_invalid_state_file_does_not_hide_a_fleet(holder, tmp_path, content):
     (tmp_path / "s" / "fleet.json").write_text(content)
     assert FleetLock(tmp_path / "s").read() == address(holder, tmp_path / "s")
 
@@ -210,7 +210,7 @@ def test_a_fleet_of_an_older_version_is_found(tmp_path):
 
 
 @pytest.mark.parametrize("harm", [*HARM, shutil.rmtree])
-def test_who_runs_makes_again_what_is_gone(tmp_path, harm):
+def test_a_running_fleet_restores_its_files(tmp_path, harm):
     state = FleetLock(tmp_path / "s")
     state.acquire()
     state.write()
@@ -221,11 +221,11 @@ def test_who_runs_makes_again_what_is_gone(tmp_path, harm):
     assert FleetLock(state.folder).read() == own
     assert state.mend() == []
     state.release()
-    assert state.mend() == [], "whoever has let go makes nothing"
+    assert state.mend() == [], "without the lock nothing is restored"
     assert not (state.folder / "lock").exists()
 
 
-def test_a_lock_that_another_has_taken_is_not_fought_over(tmp_path):
+def test_a_lock_that_another_fleet_has_taken_is_left_to_it(tmp_path):
     first = FleetLock(tmp_path / "s")
     first.acquire()
     first.write()
@@ -250,20 +250,20 @@ def test_the_kernel_says_who_holds_a_lock(holder, tmp_path):
     assert lock_holder((tmp_path / "other").stat()) == 0
 
 
-def test_an_identity_is_of_one_process():
+def test_an_identity_belongs_to_one_process():
     assert identity_of(os.getpid()) == identity_of(os.getpid())
     assert identity_of(os.getppid()) not in {"", identity_of(os.getpid())}
     assert identity_of(2**22 + 1) == ""
 
 
-def test_a_fleet_is_told_to_stop_by_its_pid(holder, tmp_path):
+def test_a_fleet_is_terminated_by_its_pid(holder, tmp_path):
     state = FleetLock(tmp_path / "s")
     state.terminate(state.read())
     assert holder.wait() == -signal.SIGTERM
 
 
 @pytest.mark.parametrize("pid", [0, "other"])
-def test_no_process_is_told_to_stop_that_is_not_surely_the_fleet(holder, tmp_path, pid):
+def test_a_process_that_may_not_be_the_fleet_gets_no_signal(holder, tmp_path, pid):
     with subprocess.Popen(["sleep", "60"]) as other:
         said = FleetAddress(other.pid if pid else 0, "/s", "another boot another namespace 4711")
         with pytest.raises(FleetError, match="a process that cannot be seen from here"):
@@ -272,8 +272,8 @@ def test_no_process_is_told_to_stop_that_is_not_surely_the_fleet(holder, tmp_pat
         other.kill()
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else for a while")
-def test_who_may_not_look_is_told_so_and_not_that_none_runs(tmp_path):
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user for a while")
+def test_without_read_permission_the_error_says_so(tmp_path):
     folder = Path(tempfile.mkdtemp())
     folder.chmod(0o755)
     state = FleetLock(folder)

@@ -1,4 +1,4 @@
-"""Replacing a gateway loses nothing and changes nothing if it fails; the gateways are only admin sockets."""
+"""A gateway is replaced without a loss, and a failure changes nothing; these gateways are only admin sockets."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -39,7 +39,7 @@ def running(made: World) -> FakeRunning:
     return found
 
 
-def test_a_successor_is_told_the_replicas_before_it_accepts_and_the_former_one_retires(tmp_path):
+def test_a_successor_gets_the_replicas_before_it_accepts_and_the_former_retires(tmp_path):
     async def test() -> None:
         async with serving(tmp_path) as made, successors(made) as (second,):
             former = running(made)
@@ -47,19 +47,19 @@ def test_a_successor_is_told_the_replicas_before_it_accepts_and_the_former_one_r
             assert [member["id"] for member in second.members] == ["s-0", "s-1"]
             assert (second.orders, made.gateway.orders) == (["/listen"], ["/retire"])
             assert running(made) is not former
-            assert not former.told, "it has clients yet"
+            assert not former.told, "it still has clients"
             former.end(0)
             made.driver.running["s-0"].end(-9)
             await made.until(lambda: made.driver.count("s-0") == 2)
             await made.until(
                 lambda: [m["url"] for m in second.members] == [f"http://127.0.0.1:{p}" for p in made.ports]
             )
-            assert made.driver.count("s-gateway") == 2, "that the former one ended is no death"
+            assert made.driver.count("s-gateway") == 2, "the end of the former one does not count as a death"
 
     run(test)
 
 
-def test_what_is_started_in_the_place_of_a_dead_successor_is_as_that_was(tmp_path):
+def test_a_dead_successor_is_restarted_with_its_own_spec(tmp_path):
     async def test() -> None:
         async with serving(tmp_path) as made, successors(made) as (second,):
             await made.supervisor.replace_gateway(spec(made), LIMIT_S)
@@ -111,7 +111,7 @@ def test_of_many_former_gateways_the_oldest_is_stopped(tmp_path):
     run(test)
 
 
-def test_one_that_cannot_be_told_to_retire_is_stopped(tmp_path):
+def test_a_former_gateway_that_does_not_answer_is_stopped(tmp_path):
     async def test() -> None:
         async with serving(tmp_path) as made, successors(made):
             former = running(made)
@@ -142,7 +142,7 @@ def test_former_gateways_are_stopped_with_the_fleet(tmp_path):
     run(test)
 
 
-def test_one_that_does_not_answer_has_a_successor_all_the_same(tmp_path):
+def test_a_gateway_that_does_not_answer_can_be_replaced(tmp_path):
     async def test() -> None:
         async with serving(tmp_path) as made, successors(made) as (second,):
             await made.gateway.server.stop(0)  # it does not answer
@@ -152,7 +152,7 @@ def test_one_that_does_not_answer_has_a_successor_all_the_same(tmp_path):
     run(test)
 
 
-def test_an_operators_word_of_a_new_model_holds_for_the_successor_too(tmp_path):
+def test_permission_for_a_new_model_passes_to_the_successor(tmp_path):
     async def test() -> None:
         async with serving(tmp_path) as made, successors(made, 2) as (second, third):
             await made.supervisor.replace_gateway(spec(made), LIMIT_S)
@@ -164,7 +164,7 @@ def test_an_operators_word_of_a_new_model_holds_for_the_successor_too(tmp_path):
     run(test)
 
 
-def test_one_that_refuses_to_listen_changes_nothing(tmp_path):
+def test_a_successor_that_refuses_to_listen_changes_nothing(tmp_path):
     async def test() -> None:
         async with serving(tmp_path) as made, successors(made) as (second,):
             former = running(made)
@@ -178,7 +178,7 @@ def test_one_that_refuses_to_listen_changes_nothing(tmp_path):
     run(test)
 
 
-def test_what_a_gateway_refuses_is_not_taken_for_done(tmp_path):
+def test_a_refusal_by_a_gateway_is_an_error(tmp_path):
     async def test() -> None:
         async with serving(tmp_path) as made:
             made.gateway.refuses = {"/replicas", "/new-model", "/retire"}
@@ -192,7 +192,7 @@ def test_what_a_gateway_refuses_is_not_taken_for_done(tmp_path):
     run(test)
 
 
-def test_a_retired_one_is_watched_as_one_that_serves_until_it_is_to_end(tmp_path):
+def test_a_retired_gateway_is_watched_as_ready_until_it_is_stopped(tmp_path):
     async def test() -> None:
         async with serving(tmp_path) as made, successors(made):
             former, child = running(made), made.service.gateway

@@ -16,14 +16,14 @@ STATES = [ReplicaState.ACTIVE, ReplicaState.JOINING, ReplicaState.EJECTED, Repli
 
 
 @pytest.mark.parametrize(("first", "second"), list(itertools.product(STATES, STATES)))
-def test_who_served_has_to_serve_and_nobody_else(first, second):
+def test_the_successor_needs_exactly_the_replicas_that_served(first, second):
     reports_by_both = reports(a=first, b=ReplicaState.ACTIVE), reports(a=second)
     assert still_to_infer(*reports_by_both) == (
         {"b"} | ({"a"} if first is ReplicaState.ACTIVE is not second else set())
     )
 
 
-def test_one_has_to_serve_at_least_if_the_former_cannot_be_asked():
+def test_without_an_answer_of_the_former_gateway_one_replica_must_serve():
     assert still_to_infer([], reports(a=ReplicaState.JOINING, b=ReplicaState.EJECTED)) == {"a", "b"}
     assert still_to_infer([], reports(a=ReplicaState.JOINING, b=ReplicaState.ACTIVE)) == set()
     assert still_to_infer([], []) == set(), "there are none"

@@ -1,4 +1,4 @@
-"""A supervisor replaces real processes that hang, in each way that a process can."""
+"""A supervisor replaces real processes that hang in different ways."""
 
 import asyncio
 import os
@@ -99,7 +99,7 @@ def run(test: Callable[[], Awaitable[None]]) -> None:
         (signal.SIGUSR2, r"hung: no answer for \d s, while it works"),
     ],
 )
-def test_who_hangs_is_replaced_where_it_was_and_the_reason_told(tmp_path, how, reason):
+def test_a_replica_that_hangs_is_replaced_on_its_port_and_the_reason_is_reported(tmp_path, how, reason):
     async def test() -> None:
         async with serving(tmp_path) as (supervisor, child):
             pid = await supervisor.until_ready(child)
@@ -130,7 +130,7 @@ def test_a_gateway_that_hangs_is_replaced(tmp_path):
     run(test)
 
 
-def test_who_is_silent_is_not_said_to_serve_and_who_answers_again_is(tmp_path):
+def test_a_silent_replica_does_not_count_as_serving_until_it_answers_again(tmp_path):
     async def test() -> None:
         async with serving(tmp_path, after_s=0) as (supervisor, child):
             pid = await supervisor.until_ready(child)
@@ -153,7 +153,7 @@ def test_who_is_silent_is_not_said_to_serve_and_who_answers_again_is(tmp_path):
 
 
 @pytest.mark.parametrize("stopped", [False, True])
-def test_a_model_that_never_comes_is_not_waited_for(tmp_path, stopped):
+def test_a_load_that_reads_nothing_counts_as_hung(tmp_path, stopped):
     async def test() -> None:
         os.mkfifo(tmp_path / "weights")
         async with serving(tmp_path, "loads", LOADS=str(tmp_path / "weights")) as (supervisor, child):
@@ -169,7 +169,7 @@ def test_a_model_that_never_comes_is_not_waited_for(tmp_path, stopped):
 
 
 @pytest.mark.parametrize("how", [signal.SIGSTOP, signal.SIGUSR1])
-def test_nobody_waits_for_one_that_hangs_to_end(tmp_path, how):
+def test_a_stop_does_not_wait_for_a_child_that_hangs(tmp_path, how):
     """The grace of a stop is ten times the time limit of the test."""
 
     async def test() -> None:

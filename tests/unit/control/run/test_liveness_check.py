@@ -32,22 +32,22 @@ def tell(gateway: FakeGateway, *, sent: int, requests: int) -> None:
     gateway.members = [{"id": "s-0", "url": "", "sent": sent, "requests": requests}]
 
 
-def test_answers_that_the_gateway_had_count(tmp_path):
+def test_answers_to_the_gateway_count_as_life(tmp_path):
     async def test() -> None:
         async with asking(tmp_path) as (gateway, check):
             tell(gateway, sent=5, requests=1)
-            with pytest.raises(TimedOut):  # nobody knows when it had those
+            with pytest.raises(TimedOut):  # those may be from before the first check
                 await check.run()
             tell(gateway, sent=9, requests=2)
             await check.run()
-            with pytest.raises(TimedOut):  # none since
+            with pytest.raises(TimedOut):  # no answers since
                 await check.run()
 
     asyncio.run(test())
 
 
 @pytest.mark.parametrize(("state", "requests"), [("suspect", 0), ("ejected", 0), ("active", 7)])
-def test_what_was_sent_to_it_is_no_answer_nor_what_one_that_is_left_out_had(tmp_path, state, requests):
+def test_only_answers_of_an_active_replica_count_as_life(tmp_path, state, requests):
     async def test() -> None:
         async with asking(tmp_path) as (gateway, check):
             gateway.state = state
@@ -61,7 +61,7 @@ def test_what_was_sent_to_it_is_no_answer_nor_what_one_that_is_left_out_had(tmp_
     asyncio.run(test())
 
 
-def test_a_gateway_that_is_gone_says_nothing_for_it(tmp_path):
+def test_without_its_gateway_a_silent_replica_stays_silent(tmp_path):
     async def test() -> None:
         async with asking(tmp_path) as (gateway, check):
             await gateway.server.stop(0)

@@ -5,7 +5,7 @@ import asyncio
 from tests.services.supervisor import found, run, world
 
 
-def test_what_serves_another_model_gets_nothing_more_and_has_ended_before_the_first_of_the_new_one_starts(tmp_path):
+def test_replicas_of_another_model_get_no_requests_and_end_before_new_ones_start(tmp_path):
     async def test() -> None:
         async with world(tmp_path, replicas=3) as made:
             made.driver.found = found("s-0", "s-1", "s-2", is_stale=True, has_other_model=True)
@@ -17,7 +17,7 @@ def test_what_serves_another_model_gets_nothing_more_and_has_ended_before_the_fi
             await made.until(lambda: made.gateway.members == [])
             await made.until(lambda: sorted(made.driver.cleared) == ["s-0", "s-1", "s-2"])
             await made.until(lambda: made.driver.count("s-gateway") == 1)
-            assert not any(made.driver.count(f"s-{number}") for number in range(3)), "one of the former hangs"
+            assert not any(made.driver.count(f"s-{number}") for number in range(3)), "one of the former replicas hangs"
             hanging.set()
             await made.until(lambda: len(made.gateway.members) == 3)
 

@@ -1,4 +1,4 @@
-"""A start is over once every replica serves, or once one never will."""
+"""A start is over once every replica serves, or once it is certain that one never will."""
 
 import asyncio
 
@@ -9,7 +9,7 @@ from embedfleet.errors import FleetError
 from tests.services.supervisor import LIMIT_S, run, serving, world
 
 
-def test_all_serve_once_the_gateway_says_so(tmp_path):
+def test_the_start_is_over_once_the_gateway_reports_all_as_active(tmp_path):
     seen: list[dict[str, str]] = []
 
     async def test() -> None:
@@ -25,7 +25,7 @@ def test_all_serve_once_the_gateway_says_so(tmp_path):
     run(test)
 
 
-def test_who_is_late_is_named_with_the_gateways_reason(tmp_path):
+def test_late_replicas_are_named_with_the_gateways_reason(tmp_path):
     async def test() -> None:
         async with serving(tmp_path) as made:
             made.gateway.state, made.gateway.reason = "ejected", "answered 503"

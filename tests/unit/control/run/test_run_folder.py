@@ -9,7 +9,7 @@ from embedfleet.control.run.run_folder import RunFolder
 from embedfleet.http.unix_socket import UnixSocket
 
 
-def test_it_is_open_to_its_owner_alone_and_takes_sockets(tmp_path):
+def test_the_folder_is_open_only_to_its_owner_and_takes_sockets(tmp_path):
     folder = RunFolder(tmp_path / "run")
     folder.make()
     assert stat.S_IMODE(folder.path.stat().st_mode) == 0o700
@@ -28,7 +28,7 @@ def test_the_folder_of_another_fleet_is_not_taken(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["folder", "link", "file"])
-def test_what_a_killed_fleet_left_is_removed_and_a_link_is_not_followed(tmp_path, kind):
+def test_leftovers_of_a_killed_fleet_are_removed_and_links_are_not_followed(tmp_path, kind):
     usual, kept = tmp_path / "run", tmp_path / "kept"
     kept.mkdir()
     (kept / "file").touch()
@@ -44,7 +44,7 @@ def test_what_a_killed_fleet_left_is_removed_and_a_link_is_not_followed(tmp_path
     assert (kept / "file").exists()
 
 
-def test_a_folder_elsewhere_is_removed_only_if_it_bears_our_name(tmp_path):
+def test_a_folder_elsewhere_is_removed_only_if_its_name_is_ours(tmp_path):
     ours, other = tmp_path / "embedfleet-x", tmp_path / "precious"
     for folder in (ours, other):
         folder.mkdir()

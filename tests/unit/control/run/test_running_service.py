@@ -1,9 +1,9 @@
-"""A balancer is told its replicas, again if need be, and an update replaces them one at a time."""
+"""A balancer gets its replicas, again after each change or failure, and an update replaces them one at a time."""
 
 from tests.services.supervisor import found, run, serving, world
 
 
-def test_the_gateway_is_told_where_the_replicas_are(tmp_path):
+def test_the_gateway_gets_the_addresses_of_the_replicas(tmp_path):
     async def test() -> None:
         async with serving(tmp_path) as made:
             assert [member["id"] for member in made.gateway.members] == ["s-0", "s-1"]
@@ -12,7 +12,7 @@ def test_the_gateway_is_told_where_the_replicas_are(tmp_path):
     run(test)
 
 
-def test_a_gateway_that_does_not_answer_yet_is_told_later(tmp_path):
+def test_a_gateway_that_does_not_answer_yet_gets_the_replicas_later(tmp_path):
     async def test() -> None:
         async with world(tmp_path) as made:
             made.run()
@@ -23,7 +23,7 @@ def test_a_gateway_that_does_not_answer_yet_is_told_later(tmp_path):
     run(test)
 
 
-def test_a_replica_that_turns_ready_while_the_gateway_is_being_told_is_told_too(tmp_path):
+def test_a_replica_that_becomes_ready_during_a_publication_is_published_too(tmp_path):
     async def test() -> None:
         async with world(tmp_path) as made:
             made.driver.loading = {"s-1"}
@@ -36,18 +36,18 @@ def test_a_replica_that_turns_ready_while_the_gateway_is_being_told_is_told_too(
     run(test)
 
 
-def test_an_operators_word_reaches_what_starts_replicas_too(tmp_path):
+def test_permission_for_a_new_model_reaches_the_drivers_too(tmp_path):
     async def test() -> None:
         async with serving(tmp_path) as made:
             assert made.driver.new_models == []
             await made.supervisor.allow_new_model()
-            assert set(made.driver.new_models) == {"s"}, "one that comes back may have another folder"
+            assert set(made.driver.new_models) == {"s"}, "a restarted replica may find another model in its folder"
             assert made.gateway.new_models == 1
 
     run(test)
 
 
-def test_what_ran_before_goes_on_serving_and_is_replaced_one_at_a_time(tmp_path):
+def test_former_replicas_keep_serving_and_are_replaced_one_at_a_time(tmp_path):
     async def test() -> None:
         async with world(tmp_path) as made:
             made.driver.found = found("s-0", "s-1", is_stale=True)

@@ -1,9 +1,9 @@
-"""The supervisor ends children in order, and replaces what ran before."""
+"""The supervisor ends children in order, and replaces those that ran before."""
 
 from tests.services.supervisor import found, run, serving, world
 
 
-def test_replicas_are_told_to_end_only_after_the_gateways_have(tmp_path):
+def test_replicas_are_ended_only_after_the_gateways_have_ended(tmp_path):
     async def test() -> None:
         async with serving(tmp_path) as made:
             gateway, *replicas = (made.driver.running[name] for name in ("s-gateway", "s-0", "s-1"))
@@ -21,7 +21,7 @@ def test_replicas_are_told_to_end_only_after_the_gateways_have(tmp_path):
     run(test)
 
 
-def test_kill_ends_children_that_do_not_obey(tmp_path):
+def test_kill_ends_children_that_ignore_a_stop(tmp_path):
     async def test() -> None:
         async with serving(tmp_path) as made:
             for child in made.driver.running.values():
@@ -65,7 +65,7 @@ def test_replicas_of_another_model_are_replaced_together(tmp_path):
     run(test)
 
 
-def test_a_gateway_is_not_told_of_a_new_model_that_nobody_wants(tmp_path):
+def test_without_a_new_model_a_gateway_gets_no_permission_for_one(tmp_path):
     async def test() -> None:
         async with world(tmp_path) as made:
             made.driver.found = found("s-0", "s-1", is_stale=True)

@@ -1,4 +1,4 @@
-"""What a new plan has no place for goes once the plan serves; balancers that hold its ports go before."""
+"""Containers that a new plan lacks are removed once the plan serves; balancers that hold its ports, before that."""
 
 import socket
 
@@ -21,13 +21,13 @@ def settings(tmp_path):
     return load(file, {}, {"reranker.enabled": "false", "fleet.state_dir": str(tmp_path / "s")})
 
 
-def test_what_the_plan_has_no_place_for_is_removed_and_its_own_stays(tmp_path, caplog):
+def test_only_containers_outside_the_plan_are_removed(tmp_path, caplog):
     caplog.set_level("INFO")
     statuses = {"r-0": "running", "r-1": "running", "r-0.former": "exited", "a-gateway": "running"}
     with daemon(tmp_path, statuses) as (kept, docker):
         drop_replaced(docker, [REPLICA, GATEWAY])
         assert kept.statuses == {"r-0": "running", "a-gateway": "running"}
-    assert "r-1 is no longer wanted" in caplog.text
+    assert "r-1 is no longer in the plan" in caplog.text
 
 
 def test_a_fleet_that_serves_goes_on_although_something_cannot_be_removed(tmp_path, caplog):
@@ -37,7 +37,7 @@ def test_a_fleet_that_serves_goes_on_although_something_cannot_be_removed(tmp_pa
     assert "cannot be removed: Docker: a fault of the daemon" in caplog.text
 
 
-def test_a_balancer_without_a_place_frees_its_port_and_replicas_stay(tmp_path, settings):
+def test_a_balancer_outside_the_plan_is_set_aside_and_replicas_stay(tmp_path, settings):
     statuses = {"old-gateway": "running", "r-0": "running", "r-1": "running", "x-gateway.former": "exited"}
     with daemon(tmp_path, statuses) as (kept, docker):
         set_balancers_aside(settings, docker, [REPLICA])
@@ -46,7 +46,7 @@ def test_a_balancer_without_a_place_frees_its_port_and_replicas_stay(tmp_path, s
 
 
 @pytest.mark.parametrize("has_socket", [True, False])
-def test_a_gateway_that_cannot_be_told_anything_is_made_anew(tmp_path, settings, has_socket):
+def test_a_gateway_without_its_socket_is_set_aside(tmp_path, settings, has_socket):
     folder = gateway_folder(settings, "embedder")
     folder.mkdir(parents=True)
     with socket.socket(socket.AF_UNIX) as admin, daemon(tmp_path, {"a-gateway": "running"}) as (kept, docker):

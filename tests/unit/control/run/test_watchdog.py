@@ -66,7 +66,7 @@ async def watching(
     await watching
 
 
-def test_one_that_answers_is_asked_again_and_again_and_not_reported():
+def test_a_child_that_answers_is_asked_repeatedly_and_not_reported():
     async def test() -> None:
         async with watching() as made:
             await made.until_looks(100)
@@ -76,7 +76,7 @@ def test_one_that_answers_is_asked_again_and_again_and_not_reported():
     run_at_once(test())
 
 
-def test_one_that_is_silent_and_idle_is_reported_and_again_if_it_is_still_there():
+def test_a_silent_idle_child_is_reported_and_again_if_it_still_runs():
     async def test() -> None:
         async with watching(answer=TimedOut("no answer")) as made:
             await made.until_looks(10)
@@ -89,7 +89,7 @@ def test_one_that_is_silent_and_idle_is_reported_and_again_if_it_is_still_there(
     run_at_once(test())
 
 
-def test_time_in_which_we_stood_still_is_nobodys_silence():
+def test_time_in_which_this_process_stood_still_does_not_count():
     async def test() -> None:
         async with watching(answer=TimedOut("no answer")) as made:
             loop = asyncio.get_running_loop()
@@ -104,7 +104,7 @@ def test_time_in_which_we_stood_still_is_nobodys_silence():
 
 
 @pytest.mark.parametrize(("reads", "is_reported"), [(100_000, False), (0, True)])
-def test_a_model_that_loads_slowly_is_waited_for_as_long_as_anything_comes(reads, is_reported):
+def test_a_slow_load_may_take_any_time_while_bytes_are_read(reads, is_reported):
     async def test() -> None:
         async with watching(Phase.STARTING, reads=reads) as made:
             await made.until_looks(int(20 * AFTER_S))
@@ -115,7 +115,7 @@ def test_a_model_that_loads_slowly_is_waited_for_as_long_as_anything_comes(reads
 
 
 @pytest.mark.parametrize("answer", [UpstreamError("refused"), Starved("no file left"), KeyError("a bug")])
-def test_what_is_no_silence_is_not_reported_and_it_is_asked_again(answer):
+def test_errors_other_than_silence_are_not_reported(answer):
     async def test() -> None:
         async with watching(answer=answer) as made:
             await made.until_looks(100)
@@ -125,7 +125,7 @@ def test_what_is_no_silence_is_not_reported_and_it_is_asked_again(answer):
     run_at_once(test())
 
 
-def test_one_that_is_paused_says_so():
+def test_a_paused_child_has_its_reason_as_fault():
     async def test() -> None:
         async with watching(answer=TimedOut("no answer")) as made:
             made.child.pause_reason = "the container is paused"

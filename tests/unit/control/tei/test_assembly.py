@@ -17,7 +17,7 @@ from tests.services.tei_folders import AMPERE, EMBEDDER
 
 @pytest.fixture
 def folder(tmp_path):
-    """As sentence-transformers 6 saves it, with more in it."""
+    """A model folder as sentence-transformers 6 saves it, with additional files."""
     files = EMBEDDER | {"1_Pooling/config.json": {"embedding_dimension": 32, "pooling_mode": "mean"}}
     files |= {
         "sentence_bert_config.json": {"x": 1},
@@ -40,7 +40,7 @@ def assembled(folder: Path):
 
 
 def as_seen(folder: Path, above: Path, inside: Path) -> Path:
-    """The folder as a container has it: what its links lead to is where it is mounted."""
+    """Build the folder as a container sees it: each link leads to the file that is mounted at its target."""
     assembly = assembled(folder)
     provide_assembly(above, assembly)
     shutil.copytree(above / assembly.key, inside, symlinks=True)
@@ -59,7 +59,7 @@ def test_tei_sees_every_file_and_needs_nothing_more(folder, tmp_path):
     seen = as_seen(folder, tmp_path / "tei", tmp_path / "seen")
     assert {path.relative_to(seen) for path in seen.rglob("*.json")} == {
         path.relative_to(folder) for path in folder.rglob("*.json")
-    } - {Path("onnx/x.json")}, "a folder that nothing changes is linked whole"
+    } - {Path("onnx/x.json")}, "a subfolder without changes is linked as a whole"
     assert (seen / "onnx/x.json").is_file()
     assert (seen / "model.safetensors").read_bytes() == blob.read_bytes()
     found = read_model_folder(seen)
@@ -67,7 +67,7 @@ def test_tei_sees_every_file_and_needs_nothing_more(folder, tmp_path):
     assert json.loads((seen / "sentence_bert_config.json").read_text()) == {"x": 1, "max_seq_length": 512}
 
 
-def test_our_own_engine_is_given_what_links_lead_to_and_nothing_rewritten(folder, tmp_path):
+def test_our_own_engine_gets_the_linked_files_and_no_corrections(folder, tmp_path):
     (folder / "model.safetensors").rename(tmp_path / "blob")
     assert read_for_tei(read_model_folder(folder), AMPERE, own_engine=True).assembly is None
     (folder / "model.safetensors").symlink_to(tmp_path / "blob")
@@ -77,7 +77,7 @@ def test_our_own_engine_is_given_what_links_lead_to_and_nothing_rewritten(folder
     assert [*found.assembly.mounts] == [str(tmp_path / "blob")]
 
 
-def test_a_folder_that_needs_nothing_is_not_assembled(folder):
+def test_a_folder_without_corrections_is_not_assembled(folder):
     seen = folder / "sentence_bert_config.json"
     seen.write_text(json.dumps(EMBEDDER["sentence_bert_config.json"]))
     (folder / "1_Pooling/config.json").write_text(json.dumps(EMBEDDER["1_Pooling/config.json"]))
@@ -85,7 +85,7 @@ def test_a_folder_that_needs_nothing_is_not_assembled(folder):
     assert assemble(found, judge(found, AMPERE)) is None
 
 
-def test_another_folder_is_another_one(folder, tmp_path):
+def test_folders_with_different_content_have_different_keys(folder, tmp_path):
     first = assembled(folder).key
     assert assembled(folder).key == first
     (folder / "sentence_bert_config.json").write_text('{"x": 2}')
@@ -95,7 +95,7 @@ def test_another_folder_is_another_one(folder, tmp_path):
     assert len({first, second, assembled(folder).key}) == 3
 
 
-def test_what_somebody_wrote_into_it_is_put_right(folder, tmp_path):
+def test_changes_in_an_assembled_folder_are_undone(folder, tmp_path):
     above, assembly = tmp_path / "tei", assembled(folder)
     umask = os.umask(0o077)
     try:
@@ -121,7 +121,7 @@ def test_what_somebody_wrote_into_it_is_put_right(folder, tmp_path):
     assert [path.name for path in above.iterdir()] == [assembly.key]
 
 
-def test_those_that_no_container_has_are_removed(folder, tmp_path):
+def test_unused_assembled_folders_are_removed(folder, tmp_path):
     above, assembly = tmp_path / "tei", assembled(folder)
     provide_assembly(above, assembly)
     (above / "former").mkdir()

@@ -1,4 +1,4 @@
-"""What TEI makes of folders that the libraries wrote themselves, old ones and new, and as people change them."""
+"""Verdicts on folders that old and new releases of the libraries wrote, and on folders that people changed."""
 
 from dataclasses import replace
 

@@ -14,7 +14,7 @@ from tests.services.tei_folders import (
 from tests.services.tei_verdicts import config, refused, written
 
 
-def test_a_config_without_a_class_or_a_type_is_told_by_the_other():
+def test_a_missing_class_or_model_type_follows_from_the_other():
     values, keys = written(embedder(config(architectures=...)), "config.json")
     assert (values["architectures"], keys) == (["BertModel"], {"architectures"})
     values, keys = written(embedder(config(model_type=...)), "config.json")
@@ -71,23 +71,23 @@ def test_labels_that_do_not_fit_the_head_are_refused():
         ({"architectures": "BertModel"}, "architectures"),
     ],
 )
-def test_what_tei_would_compute_otherwise_is_refused(changes, key):
+def test_values_that_tei_would_compute_differently_are_refused(changes, key):
     assert refused(embedder(config(**changes)))[:2] == ("config.json", key)
 
 
 @pytest.mark.parametrize("name", ["gelu_new", "gelu_pytorch_tanh"])
-def test_geus_approximation_goes_by_another_name_in_tei(name):
+def test_gelus_approximation_has_another_name_in_tei(name):
     values, keys = written(embedder(config(hidden_act=name)), "config.json")
     assert (values["hidden_act"], keys) == ("gelu", {"hidden_act"})
 
 
-def test_a_head_that_the_config_does_not_name_is_named():
+def test_the_class_of_an_unnamed_head_is_added():
     bare = {"architectures": ["BertModel"], "id2label": {"0": "x"}, "label2id": {"x": 0}}
     for changes in (bare, bare | {"architectures": None}):
         values, _ = written(ranker(changes), "config.json", replace(AMPERE, task="rerank"))
         assert values["architectures"] == ["BertForSequenceClassification"]
     unfit = judge(embedder(head=1), AMPERE)
-    assert unfit.serves_as_it_is, "an embedder, whatever else lies in its weights"
+    assert unfit.serves_as_it_is, "an embedder, whatever else its weights contain"
 
 
 def test_a_model_that_cannot_do_what_the_service_is_for_is_refused():

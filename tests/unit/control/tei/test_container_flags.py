@@ -1,4 +1,4 @@
-"""How TEI's containers are told: the same wish, spelt for the release."""
+"""The flags of TEI's containers: the same settings, in the form that each release reads."""
 
 import pytest
 
@@ -57,20 +57,20 @@ def test_a_batch_is_never_smaller_than_the_longest_input():
         ("1.8.3", True, ("--auto-truncate",)),
     ],
 )
-def test_truncation_is_said_in_the_words_of_the_release(version, wanted, tail):
+def test_the_flag_for_truncation_has_the_form_of_the_release(version, wanted, tail):
     assert flags(version=version, auto_truncate=wanted)[-len(tail) :] == tail
 
 
-def test_a_release_that_did_not_truncate_unasked_is_told_nothing():
+def test_a_release_that_does_not_truncate_by_default_gets_no_flag():
     assert "--auto-truncate" not in names(flags(version="1.8.3", auto_truncate=False))
 
 
-def test_a_release_that_cannot_be_told_is_refused():
+def test_a_release_that_always_truncates_is_refused():
     with pytest.raises(UsageError, match=r"TEI 1\.9\.0 has no flag to switch off truncation"):
         flags(version="1.9.0", auto_truncate=False)
 
 
-def test_what_is_left_to_tei_is_not_said():
+def test_options_that_are_left_to_tei_have_no_flag():
     plain = flags()
     assert not names(plain) & {"--dtype", "--pooling", "--default-prompt", "--served-model-name"}
     chosen = flags(dtype="float32", pooling="mean", default_prompt="query: ", served_model_name="m")
@@ -106,11 +106,11 @@ def test_flash_attention_is_off_on_turing_alone():
         ("1.9.3", "", ()),
     ],
 )
-def test_the_entrypoint_that_misreads_new_drivers_is_stepped_over(version, driver, wanted):
+def test_the_entrypoint_that_misreads_new_drivers_is_replaced(version, driver, wanted):
     assert entrypoint(version, driver) == wanted
 
 
 @pytest.mark.parametrize("text", ["", "1", "one", "1.9.3.4", "89-1.9"])
-def test_what_is_no_release_is_refused(text):
+def test_an_invalid_release_is_refused(text):
     with pytest.raises(UsageError, match="is not a release of TEI"):
         parse_version(text)

@@ -28,7 +28,7 @@ def test_every_family_has_a_model_here():
 @pytest.mark.parametrize("name", EMBEDDERS)
 def test_a_published_embedder_is_served_as_it_is_on_an_a100(name):
     verdict = judge(published(name), AMPERE)
-    if name == name_of("mpnet"):  # its 514 positions begin behind the padding, of which TEI knows nothing
+    if name == name_of("mpnet"):  # its 514 positions begin after the padding, which TEI ignores
         assert verdict.files.keys() == {"sentence_bert_config.json"}
     else:
         assert verdict.serves_as_it_is, str(verdict)
@@ -55,7 +55,7 @@ def test_where_there_is_no_flash_attention_some_are_refused(name, target):
     ("kind", "before"),
     [("modernbert", (1, 6, 1)), ("qwen3", (1, 7, 1)), ("gemma3_text", (1, 8, 0)), ("llama_bidirec", (1, 8, 3))],
 )
-def test_a_release_of_before_the_family_is_named(kind, before):
+def test_a_release_without_the_family_is_refused_with_a_hint(kind, before):
     (refusal,) = judge(published(name_of(kind)), replace(AMPERE, version=before)).refusals
     assert "a newer tei_version" in refusal.hint
 
@@ -66,7 +66,7 @@ def test_gemma_computes_in_float32_alone():
 
 
 @pytest.mark.parametrize("kind", ["albert", "electra", "t5", "deberta", "gpt2", "eurobert"])
-def test_a_family_that_tei_lacks_is_named(kind):
+def test_a_family_that_tei_lacks_is_refused_by_name(kind):
     (refusal,) = judge(folder({"config.json": BERT | {"model_type": kind}}), replace(AMPERE, pooling="mean")).refusals
     assert (refusal.key, kind in refusal.reason) == ("model_type", True)
     assert "our own engine" in refusal.hint
@@ -91,7 +91,7 @@ def test_a_classifier_of_a_family_without_one_is_refused(name):
         ("nomic_bert", {"n_embd": ...}, "n_embd"),
     ],
 )
-def test_what_tei_would_compute_as_another_model_is_refused(kind, changes, key):
+def test_values_that_tei_would_compute_as_another_model_are_refused(kind, changes, key):
     assert [refusal.key for refusal in judge(published(name_of(kind), **changes), AMPERE).refusals] == [key]
 
 
@@ -101,13 +101,13 @@ def test_a_modernberts_labels_are_counted_for_tei():
     assert rewritten_config(folder({"config.json": config}, head=3))["num_labels"] == 3
 
 
-def test_gtes_second_class_without_labels_is_left_out():
+def test_gtes_second_class_without_labels_is_removed():
     values = rewritten_config(published(name_of("new"), architectures=["NewModel", "NewForTokenClassification"]))
     assert values["architectures"] == ["NewModel"]
 
 
 def test_the_defaults_are_those_of_transformers():
-    """A key that the library does not have, or has no value for, is TEI's own."""
+    """Keys that the library lacks, or has no value for, are left out: TEI alone defines them."""
     from transformers import AutoConfig
 
     own = {("qwen3", "eos_token_id"), ("deberta-v2", "pos_att_type")}

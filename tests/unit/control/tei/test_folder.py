@@ -1,4 +1,4 @@
-"""The verdict on a whole folder: each row was observed of TEI 1.9.3 or follows from its source."""
+"""The verdict on a whole folder: each row was observed in TEI 1.9.3 or follows from its source."""
 
 import pytest
 
@@ -12,14 +12,14 @@ from tests.services.tei_folders import (
 from tests.services.tei_verdicts import LENGTH, POOLING, served, written
 
 
-def test_what_an_older_library_saved_needs_nothing():
+def test_a_folder_of_an_older_library_needs_no_correction():
     for found in (embedder(), ranker()):
         verdict = judge(found, AMPERE)
         assert verdict.serves_as_it_is
         assert (verdict.files, verdict.flags, verdict.max_input_length) == ({}, {}, 512)
 
 
-def test_a_missing_tokenizer_is_made_of_slow_files_or_asked_for():
+def test_a_missing_tokenizer_is_made_from_slow_files_or_refused():
     sizes = {"config.json": 10, "modules.json": 9, POOLING: 9, LENGTH: 9, "model.safetensors": 10, "vocab.txt": 10}
     verdict = served(embedder(sizes=sizes, tokenizer='{"version": "1.0"}'))
     assert verdict.files == {"tokenizer.json": b'{"version": "1.0"}'}
@@ -29,7 +29,7 @@ def test_a_missing_tokenizer_is_made_of_slow_files_or_asked_for():
     assert "save_pretrained" in refusal.hint
 
 
-def test_a_folder_without_normalize_is_served_and_it_is_said():
+def test_a_folder_without_normalize_is_served_with_a_note():
     verdict = served(embedder({"modules.json": modules("Transformer", "Pooling")}))
     assert verdict.serves_as_it_is
     assert "has no Normalize" in verdict.notes[0]
@@ -37,7 +37,7 @@ def test_a_folder_without_normalize_is_served_and_it_is_said():
 
 
 @pytest.mark.parametrize("name", ["config.json", POOLING, LENGTH])
-def test_a_byte_order_mark_is_taken_away(name):
+def test_a_byte_order_mark_is_removed(name):
     found = embedder(odd=frozenset({name}))
     values, _ = written(found, name)
     assert found.json[name].items() <= values.items()

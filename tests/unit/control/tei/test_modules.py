@@ -18,7 +18,7 @@ from tests.services.tei_folders import (
 from tests.services.tei_verdicts import NEW_POOLING, POOLING, config, refused, served, written
 
 
-def test_a_pooling_by_its_new_key_is_said_by_the_old_ones():
+def test_a_pooling_under_the_new_key_is_written_under_the_old_keys():
     values, keys = written(embedder({POOLING: NEW_POOLING}), POOLING)
     assert values["pooling_mode_mean_tokens"] is True
     assert values["pooling_mode_cls_token"] is values["pooling_mode_lasttoken"] is False
@@ -52,15 +52,15 @@ def test_poolings_that_tei_lacks_are_refused(mode, new):
         {"pooling_mode": ["mean", "max"]},
     ],
 )
-def test_two_poolings_are_not_taken_for_the_first(values):
+def test_two_poolings_are_refused(values):
     assert "TEI would use the first" in refused(embedder({POOLING: values}))[2]
 
 
-def test_a_bert_without_pooling_is_not_taken_for_cls():
+def test_a_bert_without_pooling_is_refused_unless_the_settings_state_one():
     bare = embedder({POOLING: None, "modules.json": None})
     file, _, reason = refused(bare)
     assert (file, "TEI would use cls" in reason) == (POOLING, True)
-    assert served(bare, replace(AMPERE, pooling="mean")).serves_as_it_is, "a person's word is TEI's flag"
+    assert served(bare, replace(AMPERE, pooling="mean")).serves_as_it_is, "a pooling in the settings becomes TEI's flag"
 
 
 @pytest.mark.parametrize("pooling", ["max", "mean-sqrt-len-tokens", "weightedmean", "last-token", "splade"])
@@ -87,7 +87,7 @@ def dense(values=DENSE, rows=None, *, new=False):
     return replace(found, sizes={**found.sizes, "2_Dense/model.safetensors": 10})
 
 
-def test_a_dense_of_todays_library_is_not_left_out_for_its_name():
+def test_a_dense_under_its_new_class_name_gets_its_old_one():
     assert served(dense()).serves_as_it_is
     rows, _ = written(dense(new=True), "modules.json")
     assert [row["type"].rpartition(".")[0] for row in rows] == ["sentence_transformers.models"] * 4
@@ -99,7 +99,7 @@ def test_without_a_dense_the_new_names_change_nothing():
 
 
 @pytest.mark.parametrize("key", ["bias", "activation_function"])
-def test_a_dense_has_what_the_library_takes_where_it_says_nothing(key):
+def test_a_missing_key_of_a_dense_gets_the_librarys_default(key):
     values, keys = written(dense(without(DENSE, key)), "2_Dense/config.json")
     assert (values[key], keys) == (DENSE[key], {key})
 
@@ -113,7 +113,7 @@ def test_a_dense_has_what_the_library_takes_where_it_says_nothing(key):
         ({"in_features": 32.0}, "in_features"),
     ],
 )
-def test_more_than_tei_computes_of_a_dense_is_refused(changes, key):
+def test_a_dense_with_options_that_tei_ignores_is_refused(changes, key):
     assert refused(dense(DENSE | changes))[:2] == ("2_Dense/config.json", key)
 
 
@@ -126,12 +126,12 @@ def test_more_than_tei_computes_of_a_dense_is_refused(changes, key):
         ("StaticEmbedding", "Normalize"),
     ],
 )
-def test_modules_that_tei_leaves_out_are_refused(names):
+def test_modules_that_tei_ignores_are_refused(names):
     found = embedder({"modules.json": modules(*names)})
     assert "modules.json" in {refusal.file for refusal in judge(found, AMPERE).refusals}
 
 
-def test_a_dense_that_tei_would_place_elsewhere_or_leave_out_is_refused():
+def test_a_dense_that_tei_would_move_or_ignore_is_refused():
     before = modules("Transformer", "Dense", "Pooling")
     behind = modules("Transformer", "Pooling", "Normalize", "Dense")
     for rows in (before, behind):

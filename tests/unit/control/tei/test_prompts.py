@@ -11,7 +11,7 @@ from tests.services.tei_folders import (
 from tests.services.tei_verdicts import NEW_POOLING, POOLING, refused, served
 
 
-def test_a_prompt_that_is_not_to_be_pooled_is_refused():
+def test_a_prompt_that_must_not_be_pooled_is_refused():
     assert refused(embedder({POOLING: NEW_POOLING | {"include_prompt": False}}))[:2] == (POOLING, "include_prompt")
 
 

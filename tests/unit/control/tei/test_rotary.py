@@ -7,7 +7,7 @@ from tests.services.tei_folders import AMPERE
 from tests.services.tei_published import EMBEDDERS, name_of, published, rewritten_config
 
 
-def test_rotary_positions_of_transformers_5_stand_where_tei_reads_them():
+def test_rotary_keys_of_transformers_5_are_moved_to_those_that_tei_reads():
     new = {"rope_parameters": {"rope_theta": 5e6, "rope_type": "default"}, "rope_theta": ..., "rope_scaling": ...}
     for kind in ("mistral", "qwen2", "qwen3"):
         values = rewritten_config(published(name_of(kind), **new, pad_token_id=None))
@@ -20,7 +20,7 @@ def test_rotary_positions_of_transformers_5_stand_where_tei_reads_them():
     assert (values["rope_theta"], values["rope_scaling"]) == (5e5, scaled)
 
 
-def test_layers_of_two_kinds_have_their_bases_where_tei_reads_them():
+def test_the_bases_of_both_kinds_of_layers_are_moved_to_the_keys_that_tei_reads():
     kinds = {"full_attention": {"rope_theta": 7e4, "rope_type": "default"}, "sliding_attention": {"rope_theta": 3e3}}
     old = {"global_rope_theta": ..., "local_rope_theta": ..., "global_attn_every_n_layers": ...}
     layers = ["full_attention", "sliding_attention"]
@@ -34,7 +34,7 @@ def test_layers_of_two_kinds_have_their_bases_where_tei_reads_them():
 
 @pytest.mark.parametrize("kind", ["mistral", "qwen3", "llama_bidirec", "new", "modernbert"])
 @pytest.mark.parametrize("scaling", ["linear", "yarn", "dynamic", "longrope"])
-def test_scaled_positions_that_tei_would_pass_over_or_take_for_others_are_refused(kind, scaling):
+def test_scaled_positions_that_tei_ignores_or_misreads_are_refused(kind, scaling):
     for changes in (
         {"rope_scaling": {"rope_type": scaling, "factor": 2.0}},
         {"rope_scaling": {"type": scaling, "factor": 2}},
@@ -43,6 +43,6 @@ def test_scaled_positions_that_tei_would_pass_over_or_take_for_others_are_refuse
         assert scaling in refusal.reason
 
 
-def test_positions_under_two_names_are_left_under_one():
+def test_a_number_of_positions_under_two_keys_is_kept_under_one():
     values = rewritten_config(published(name_of("nomic_bert"), max_position_embeddings=2048))
     assert "max_position_embeddings" not in values

@@ -32,7 +32,7 @@ def test_keys_that_tei_does_not_read_must_change_nothing(file, values):
     assert refused(embedder(found))[:2] == (file, key)
 
 
-def test_of_splade_only_the_output_is_another():
+def test_splade_models_may_state_their_own_output():
     splade = replace(AMPERE, pooling="splade")
     files = config(architectures=["BertForMaskedLM"]) | {
         LENGTH: {"max_seq_length": 512, "transformer_task": "fill-mask"}
@@ -42,7 +42,7 @@ def test_of_splade_only_the_output_is_another():
     assert refused(embedder(files | wanted), splade)[:2] == ("config_sentence_transformers.json", "max_active_dims")
 
 
-def test_what_the_library_writes_today_is_no_such_key():
+def test_values_that_the_library_writes_today_are_accepted():
     today = {
         "transformer_task": "feature-extraction",
         "modality_config": {"text": {"method": "forward", "method_output_name": "last_hidden_state"}},
@@ -66,7 +66,7 @@ def test_a_cross_encoder_that_is_given_no_token_types_is_refused():
     names = {"tokenizer_config.json": {"model_input_names": ["input_ids", "attention_mask"]}}
     found = folder({**ranker().json, **names}, head=1)
     assert refused(found)[:2] == ("tokenizer_config.json", "model_input_names")
-    assert served(embedder(names)).serves_as_it_is, "of one text they are all the same"
+    assert served(embedder(names)).serves_as_it_is, "a single text has only one token type"
 
     backend = {"tokenizer_config.json": {"tokenizer_class": "TokenizersBackend"}}
     found = folder({**ranker().json, **backend}, head=1)
@@ -89,7 +89,7 @@ def test_a_cross_encoder_that_is_given_token_types_is_served(values):
     assert served(folder({**ranker().json, "tokenizer_config.json": values}, head=1)).serves_as_it_is
 
 
-def test_a_model_that_has_one_type_misses_none():
+def test_a_model_with_one_token_type_needs_no_token_types():
     values = {"tokenizer_config.json": {"tokenizer_class": "TokenizersBackend"}}
     config = {"config.json": ranker({"type_vocab_size": 1}).json["config.json"]}
     assert served(folder(config | values, head=1)).serves_as_it_is

@@ -1,4 +1,4 @@
-"""What people are told of a verdict."""
+"""The text of a verdict, as users read it."""
 
 import pytest
 
@@ -11,11 +11,11 @@ from tests.services.tei_verdicts import LENGTH, NEW_POOLING, POOLING, PROMPTS, c
 
 
 def said(found, target=AMPERE):
-    """The lines of what is said of a folder."""
+    """Return the lines of the verdict on a folder."""
     return str(judge(found, target)).split("\n  - ")
 
 
-def test_corrections_are_a_line_each_and_it_is_said_that_the_folder_stays():
+def test_each_correction_is_a_line_and_the_summary_says_that_the_folder_stays():
     prompts = {"prompts": {"query": "query: "}, "default_prompt_name": "query"}
     found = embedder({POOLING: NEW_POOLING, PROMPTS: prompts})
     first, *lines = said(found)
@@ -31,7 +31,7 @@ def test_corrections_are_a_line_each_and_it_is_said_that_the_folder_stays():
     assert said(embedder()) == ["serves it as it is"]
 
 
-def test_a_pooling_that_is_not_stated_is_not_said_to_be_in_the_file():
+def test_a_missing_pooling_is_reported_as_missing():
     (_, line) = said(embedder({POOLING: {"word_embedding_dimension": 32}}))
     assert line == f"{POOLING}: pooling_mode is not stated, so mean: pooling_mode_mean_tokens is set instead"
 
@@ -44,7 +44,7 @@ def test_a_pooling_that_is_not_stated_is_not_said_to_be_in_the_file():
         (1e30, "512, the number of positions"),
     ],
 )
-def test_a_length_is_said_with_what_it_was_taken_from(tokens, why):
+def test_a_length_is_reported_with_its_source(tokens, why):
     settings = {"tokenizer_config.json": {"model_max_length": tokens}}
     (_, line) = said(embedder({LENGTH: {"do_lower_case": False}} | settings))
     assert line == f"{LENGTH}: max_seq_length is missing: {why}"
@@ -53,7 +53,7 @@ def test_a_length_is_said_with_what_it_was_taken_from(tokens, why):
 
 
 @pytest.mark.parametrize("value", [16, "left"])
-def test_a_value_is_said_as_it_is_written(value):
+def test_a_value_is_reported_as_it_is_written(value):
     file, key = (
         ("config_sentence_transformers.json", "truncate_dim")
         if value == 16
@@ -65,6 +65,6 @@ def test_a_value_is_said_as_it_is_written(value):
     assert refused(embedder({file: {key: value}}))[2].startswith(f"is {value!r}, ")
 
 
-def test_what_our_own_engine_may_do_is_said_to_leave_the_gpu():
+def test_the_hint_about_our_own_engine_mentions_the_cpu():
     (refusal,) = judge(embedder(config(model_type="albert", architectures=["AlbertModel"])), AMPERE).refusals
     assert "on the CPU instead of the GPU: `embedfleet engine --model DIR` shows" in refusal.hint

@@ -1,4 +1,4 @@
-"""Which weights TEI reads."""
+"""The weights that TEI reads."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -29,7 +29,7 @@ def test_a_pickle_alone_is_read_if_it_is_of_a_newer_pytorch():
     )
 
 
-def test_parts_whose_index_is_missing_get_one():
+def test_shards_without_an_index_get_one():
     parts = [f"model-0000{n}-of-00002.safetensors" for n in (1, 2)]
     found = replace(weights(*parts), tensors={parts[0]: {"a": (1,)}, parts[1]: {"b": (2,)}})
     values, _ = written(found, "model.safetensors.index.json")
@@ -38,14 +38,14 @@ def test_parts_whose_index_is_missing_get_one():
     assert "1 of 2 shards" in refused(half)[2]
 
 
-def test_a_part_that_the_index_names_must_be_there():
+def test_a_shard_that_the_index_names_must_exist():
     index = {"model.safetensors.index.json": {"weight_map": {"a": "one.safetensors", "b": "two.safetensors"}}}
     sizes = dict.fromkeys((*embedder().json, *index, "tokenizer.json", "one.safetensors"), 10)
     found = embedder(index, sizes=sizes, tensors={"one.safetensors": {"a": (1,)}})
     assert refused(found)[:1] == ("two.safetensors",)
 
 
-def test_an_adapter_is_not_left_out():
+def test_an_adapter_is_refused():
     assert refused(embedder({"adapter_config.json": {}}))[0] == "adapter_config.json"
 
 

@@ -1,4 +1,4 @@
-"""Model folders as the libraries write them: our engine's numbers are the libraries' own."""
+"""For model folders as the libraries write them, our engine's numbers equal those of the libraries."""
 
 import asyncio
 import shutil
@@ -21,7 +21,7 @@ from tests.services.folder_cases import CASES
 from tests.services.folders import QUERY, TEXTS, Case, Folders, change, expected
 
 CUT = Truncation(truncate=True)
-# On which no number depends: each is set, all at once, and neither the libraries' numbers change nor ours.
+# Keys that change no number: with all of a file's keys set, the libraries' numbers and ours stay the same.
 HARMLESS = {
     file_names.CONFIG: {
         "num_labels": 2,
@@ -70,7 +70,7 @@ HARMLESS = {
         | {"pad_id": 3, "pad_type_id": 1, "pad_token": "x"},
     },
 }
-# What is refused, each alone, and the folder that it is set in.
+# Keys that are refused: file and key → value. Each is set alone.
 REFUSED = {
     (file_names.CONFIG, "auto_map"): {"AutoModel": "acme/other--modeling_own.OwnModel"},
     (file_names.CONFIG, "position_embedding_type"): "relative_key",
@@ -104,7 +104,7 @@ REFUSED = {
     (file_names.TOKENIZER_CONFIG, "split_special_tokens"): True,
     (file_names.TOKENIZER_CONFIG, "fast_tokenizer_files"): ["tokenizer.4.0.0.json"],
 }
-# Honoured, and shown elsewhere: by tests of their own, or by folders whose numbers have nothing to differ from.
+# Honoured keys → a case with them. Other tests show their effect, or the case has no base to differ from.
 SHOWN = {
     (file_names.CONFIG, "model_type"): "bert embedder",
     (file_names.CONFIG, "architectures"): "a head that is not named",
@@ -194,7 +194,7 @@ def test_the_numbers_are_the_libraries(shelf, name):
 
 
 def stated(*verdicts: Verdict) -> set[tuple[str, str]]:
-    """Verdicts of the table of keys about our engine."""
+    """Keys of the table, as file and key, for which our engine has one of the verdicts."""
     return {(key.file, name) for key in KEYS for name in key.keys if key.engine in verdicts}
 
 

@@ -1,4 +1,4 @@
-"""Faults of a folder that show only when it is loaded or first used: of its tokenizer, its weights, its heads."""
+"""Faults of a folder's tokenizer, weights or heads that show only when it is loaded or first used."""
 
 import asyncio
 import json
@@ -119,7 +119,7 @@ def test_a_layer_after_the_pooling_that_gives_no_numbers_fails_the_request(make)
     folder = make("bert with modules")
     assert np.isfinite(embedded(folder, ["the river"])).all()
     change(folder / "2_Dense" / "config.json", activation_function="torch.nn.modules.linear.Identity")
-    # Numbers each, whose sum is none.
+    # Weights and biases are finite, but their sums are not.
     tensors = {"linear.weight": np.eye(8, 16, dtype=np.float32) * 3e38, "linear.bias": np.full(8, 3.3e38, np.float32)}
     (folder / "2_Dense" / "model.safetensors").write_bytes(safetensors(tensors))
     with pytest.raises(Backend, match="not finite"):

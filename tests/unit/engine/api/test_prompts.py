@@ -16,7 +16,7 @@ from embedfleet.engine.settings import EngineSettings
 from embedfleet.errors import WrongInput
 from embedfleet.metrics import TEI, Registry
 
-PROMPT = "represent the query: "  # of four tokens
+PROMPT = "represent the query: "  # four tokens
 TEXTS = ["a red bird", "over the river and under the stone"]
 
 
@@ -50,7 +50,7 @@ def test_the_mean_is_of_the_tokens_behind_the_prompt(model):
         return states, (await operations.embed(request(*TEXTS, prompt="query")))[0]
 
     states, found = ask(model, work)
-    expected = [rows[5:].mean(axis=0) for rows in states]  # behind [CLS] and four tokens
+    expected = [rows[5:].mean(axis=0) for rows in states]  # after [CLS] and the four tokens of the prompt
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 

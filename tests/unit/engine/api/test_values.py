@@ -35,14 +35,14 @@ GREATEST = float(np.finfo(np.float32).max)
 
 
 def operations(folder, **settings):
-    """Operations of an engine that is closed with the block."""
+    """Load an engine; returns it and its operations. The caller closes it."""
     options = EngineSettings(model=str(folder), **settings)
     engine = load(options, Registry(TEI))
     return engine, Operations(engine, options)
 
 
 def ask(folder, *requests, **settings):
-    """The values, or the error, of each request, given as a function of `Operations`."""
+    """Run requests, given as functions of `Operations`; returns the values, or the error, of each."""
     engine, work = operations(folder, **settings)
 
     async def one(request):
@@ -116,7 +116,7 @@ def test_a_vector_whose_squares_are_beyond_float16_is_of_length_one(tmp_path, ex
             assert ours.dtype == np.float32
             np.testing.assert_allclose(ours, theirs, rtol=2e-3, atol=2e-3 * np.abs(theirs).max())
     np.testing.assert_allclose(lengths_of(halves[0]), 1, atol=1e-6)
-    assert np.abs(halves[1]).max() ** 2 > np.finfo(np.float16).max  # what it is about
+    assert np.abs(halves[1]).max() ** 2 > np.finfo(np.float16).max  # squares in float16 would overflow
 
 
 @pytest.mark.parametrize(("kind", "factor"), [("FLOAT16", 1e5), ("DOUBLE", 1e60)])
@@ -223,7 +223,7 @@ def test_a_score_beyond_float32_is_an_error():
         bge_m3.score(side, side, Scoring(sparse=1.0))
 
 
-# Texts with nothing in them
+# Texts without content
 
 
 def rerank(query, texts, **fields):
@@ -239,7 +239,7 @@ def test_a_text_without_tokens_scores_least_and_does_not_fail_the_others(prompt)
     asked = [rerank("foxes", texts), rerank("foxes", texts, raw_scores=True), rerank("foxes", texts[:1])]
     work = [lambda work, request=request: work.rerank(request) for request in asked]
     scores, raw, alone = ask(builtin_model(), *work, task="rerank", default_prompt=prompt)
-    # A prompt is put before all that is not white space, so before the last two.
+    # A prompt is put before every text that is not white space, so before the last two too.
     blank = len(BLANK) if not prompt else 3
     assert scores[1 : blank + 1].tolist() == [0.0] * blank
     assert raw[1 : blank + 1].tolist() == [-1.0] * blank

@@ -28,7 +28,7 @@ from tests.services.echo import (
 
 
 async def answers_of(engine, *firsts):
-    """The outputs of requests with one input each, by first token; an error for a request that fails."""
+    """Run a request of one input for each first token; returns the echoed token of each answer, or its error."""
     asked = [engine.infer([sequence(first, 9)]) for first in firsts]
     answers = await asyncio.gather(*asked, return_exceptions=True)
     return [answer if isinstance(answer, Exception) else int(answer.outputs[0][0][0, 0]) for answer in answers]

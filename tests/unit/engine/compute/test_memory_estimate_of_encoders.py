@@ -16,7 +16,7 @@ from tests.unit.engine.compute.test_memory_estimate import made, peak_mb
 
 
 def grown_mb(spec: ModelSpec, backend: str, tokens: int) -> float:
-    """What the process grows by at most in a pass over one text."""
+    """Largest growth of the process in a pass over one text, in MB."""
     runner = make_backend(spec, EngineSettings(backend=backend))
     ids = np.random.default_rng(0).integers(1000, 20000, tokens)
     runner.forward(ids[:9], np.zeros(9, np.int64), np.array([9]), outputs_of(spec))

@@ -96,7 +96,7 @@ def test_code_beside_a_config_that_says_how_tokens_see_each_other_is_not_needed(
 
 @pytest.mark.parametrize("around", [True, False], ids=["beside the tokenizer's own", "alone"])
 def test_a_text_ends_as_the_tokenizers_own_code_would_end_it(tmp_path, around):
-    """The custom code of gte-Qwen2's tokenizer appends a token that is not in its tokenizer.json."""
+    """The custom code of gte-Qwen2's tokenizer appends a token that its tokenizer.json does not append."""
     folder = made(tmp_path / "m", "qwen2", is_causal=False)
     if not around:
         values = json.loads((folder / "tokenizer.json").read_text())
@@ -206,7 +206,7 @@ def test_the_head_reads_the_last_token_that_is_no_padding(tmp_path, family):
 
 @pytest.mark.parametrize(("pooling", "labels"), [("avg", 1), ("cls", 3), ("last", 1)])
 def test_llama_bidirec_classifies_by_its_own_pooling(tmp_path, pooling, labels):
-    """transformers does not have it: its states are Llama's without a mask, and the head is implemented again here."""
+    """transformers lacks llama_bidirec. Its states are Llama's without a mask; its head is implemented again here."""
     folder = made(tmp_path / "m", "llama", "ForSequenceClassification", num_labels=labels, is_causal=False)
     states = made(tmp_path / "states", "llama", is_causal=False)  # same seed, other weights
     tensors = load_file(folder / "model.safetensors")
@@ -239,7 +239,7 @@ def test_pplx_embeds(tmp_path):
 
 
 def test_pplx_gives_whole_numbers_where_its_modules_say_so(tmp_path):
-    """Implemented again here: round(127 tanh(mean)). Other families may not have this module."""
+    """The test computes round(127 tanh(mean)) itself. Other families may not have this module."""
     folder = made(tmp_path / "m", "qwen3", is_causal=False)
     library = "sentence_transformers.models."
     modules = [("0", "", f"{library}Transformer"), ("1", "1_Pooling", f"{library}Pooling")]

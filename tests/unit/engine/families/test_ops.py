@@ -33,7 +33,12 @@ WIDTH = HEADS * SIZE
 FREQUENCIES = tuple(10000.0 ** (-2 * pair / SIZE) for pair in range(SIZE // 2))
 RAGGED, UNIFORM, ALONE, LONG = [3, 1, 40, 17], [9, 9, 9], [5], [300, 12]
 RUNS = [4, 4, 7, 7, 7, 4]
-BLOCKS = [LONGEST_UNSPLIT + 1, 12, LONGEST_UNSPLIT + 1, LONGEST_UNSPLIT + 1]  # blocks, and one query in the last
+BLOCKS = [
+    LONGEST_UNSPLIT + 1,
+    12,
+    LONGEST_UNSPLIT + 1,
+    LONGEST_UNSPLIT + 1,
+]  # computed in blocks; the last block has one query
 Tell = Callable[[Ops[V], Weights, V], V]
 
 
@@ -101,7 +106,7 @@ BACKENDS = {"onnx": run_onnx, "torch": run_torch}
 
 
 def check(backend, weights, lengths, tell, expected):
-    """Compare all backends with ``expected``, which gets one sequence's states [tokens, 3 x width] in float64."""
+    """Compare a backend with ``expected``, a function of one sequence's states [tokens, 3 x width] in float64."""
     ids = np.random.default_rng(1).integers(0, ROWS, sum(lengths))
     rows = BACKENDS[backend](weights, lengths, ids, tell)
     sequences = np.split(values(weights, "states")[ids], np.cumsum(lengths)[:-1])
@@ -190,7 +195,7 @@ def test_one_row_per_sequence(backend, weights, lengths, operation, expected):
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("lengths", [RAGGED, RUNS, ALONE, [1]])
 def test_the_last_token_that_is_no_padding(backend, weights, lengths):
-    pad = int(np.random.default_rng(1).integers(0, ROWS, sum(lengths))[-1])  # what ends the last sequence
+    pad = int(np.random.default_rng(1).integers(0, ROWS, sum(lengths))[-1])  # id of the last sequence's last token
 
     def expected(states):
         kept = np.flatnonzero((states != values(weights, "states")[pad]).any(axis=1))
@@ -200,7 +205,7 @@ def test_the_last_token_that_is_no_padding(backend, weights, lengths):
 
 
 def rotate(states, rotary):
-    """Rotary embedding by Su et al. 2021, section 3.2.2, in halves."""
+    """Rotary embedding by Su et al. 2021, section 3.2.2; it pairs the two halves of a head."""
     half = len(rotary.frequencies)
     heads = states.reshape(len(states), -1, rotary.head_size)
     angles = np.arange(len(states))[:, None, None] * np.array(rotary.frequencies)

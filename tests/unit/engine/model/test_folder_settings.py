@@ -1,4 +1,4 @@
-"""Settings in a model's folder are obeyed or refused by name, and never passed over."""
+"""Settings in a model's folder are obeyed or refused by name, and never ignored."""
 
 import json
 
@@ -175,7 +175,7 @@ CODE = {"auto_map": {"AutoTokenizer": ["a.py", None]}}
 @pytest.mark.parametrize(
     ("values", "token"),
     [
-        ({"add_eos_token": True, "eos_token": "</s>"}, None),  # transformers passes it over without custom code
+        ({"add_eos_token": True, "eos_token": "</s>"}, None),  # transformers ignores it without custom code
         (CODE | {"add_eos_token": True, "eos_token": "</s>"}, "</s>"),
         (CODE | {"add_eos_token": True, "eos_token": {"content": "</s>"}}, "</s>"),
         (CODE | {"add_eos_token": False, "eos_token": "</s>"}, None),

@@ -68,7 +68,7 @@ def save_body(folder, family, tied, template):
 
 
 def tokenizer():
-    """A byte-level BPE tokenizer as Qwen's, which keeps all white space."""
+    """A byte-level BPE tokenizer like Qwen's, which keeps all white space."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -88,7 +88,7 @@ def tokenizer():
 
 
 def saved(body, folder, *, yes=None, no=None, prompts=None, default=None, length=LONGEST):
-    """Save a CrossEncoder by the library; returns its folder and itself."""
+    """Save a CrossEncoder with the library; returns the folder and the CrossEncoder."""
     from sentence_transformers import CrossEncoder
     from sentence_transformers.cross_encoder.modules import LogitScore
 

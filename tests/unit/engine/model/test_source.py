@@ -152,7 +152,7 @@ print(folder)
 
 
 def resolved(home, **network) -> Path:
-    """Folder in which a separate process finds the model and reads its weights."""
+    """Resolve the model in a separate process, which also reads its weights; returns the folder."""
     done = subprocess.run(
         [sys.executable, "-c", RESOLVE],
         env=os.environ | {"HF_HOME": str(home), "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1"} | network,

@@ -73,9 +73,9 @@ def test_two_long_texts_take_no_more_memory_than_one():
 @pytest.mark.parametrize(
     ("ids", "special", "types"),
     [
-        ([1, 5, 2, 5, 2], [1, 0, 1, 0, 1], [0] * 5),  # twice
-        ([1, 2], [1, 1], [0] * 2),  # left out
-        ([1, 6, 2], [1, 0, 1], [0] * 3),  # another
+        ([1, 5, 2, 5, 2], [1, 0, 1, 0, 1], [0] * 5),  # the text occurs twice
+        ([1, 2], [1, 1], [0] * 2),  # the text is left out
+        ([1, 6, 2], [1, 0, 1], [0] * 3),  # another text
         ([1, 5, 5, 2], [1, 0, 0, 1], [0] * 4),
     ],
 )

@@ -28,7 +28,7 @@ def test_a_deadline_takes_the_work_off_its_replica_and_tells_the_client():
 
 
 def without_replica(online: bool = True):
-    """A fleet whose only replica died with a request, and that request, which waits."""
+    """Return a dispatcher whose only replica refused a request and was ejected, and that request, which waits."""
     made = fleet(1)
     (sent,) = ask(made, [20], online=online)
     assert sends(made.failed(sent.chunk, sent.replica, Failure.REFUSED, NOW)) == []
@@ -38,7 +38,7 @@ def without_replica(online: bool = True):
 
 
 @pytest.mark.parametrize("online", [True, False])
-def test_what_waits_without_a_replica_is_refused_in_the_end(online):
+def test_a_waiting_request_is_refused_after_a_time_without_a_replica(online):
     made, request = without_replica(online)
     longest = made.limits.no_replica_s
     assert refused(made.tick(NOW + longest / 2)) == []
@@ -49,7 +49,7 @@ def test_what_waits_without_a_replica_is_refused_in_the_end(online):
     assert refused(made.tick(NOW + 2 * longest)) == []
 
 
-def test_a_request_that_has_just_come_is_not_refused_for_an_outage_that_is_older():
+def test_a_new_request_is_not_refused_for_an_earlier_outage():
     made, request = without_replica()
     later = NOW + made.limits.no_replica_s - 1
     arrived = made.arrived(divisible([20], online=True, now=later), later)
@@ -61,13 +61,13 @@ def test_a_request_that_has_just_come_is_not_refused_for_an_outage_that_is_older
 
 
 @pytest.mark.parametrize(("predicted", "expected"), [(0.0, 0.2), (0.01, 0.2), (1.0, 3.0)])
-def test_an_answer_may_take_thrice_what_was_predicted_and_never_less_than_a_moment(predicted, expected):
+def test_an_answer_may_take_three_times_the_prediction_and_at_least_200_ms(predicted, expected):
     assert patience_s(predicted) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(("replicas", "suspects"), [(1, 0), (2, 1), (3, 1), (4, 2), (5, 2)])
 def test_at_most_half_of_the_pool_is_suspect_at_once(replicas, suspects):
-    """If more is silent, the fault is hardly theirs."""
+    """If more replicas are silent, the cause is probably elsewhere."""
     made = fleet(replicas)
     for _ in range(replicas):
         ask(made, [20])
@@ -81,7 +81,7 @@ def test_at_most_half_of_the_pool_is_suspect_at_once(replicas, suspects):
     assert list(overdue(pool, NOW + 60)) == []
 
 
-def test_a_replica_that_is_out_takes_no_share_of_the_suspects():
+def test_an_ejected_replica_does_not_count_towards_the_suspects():
     made = fleet(3)
     for _ in range(3):
         ask(made, [20])

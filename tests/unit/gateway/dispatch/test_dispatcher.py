@@ -17,7 +17,7 @@ def dispatcher(*names: str) -> Dispatcher:
     return made
 
 
-def test_where_no_part_is_to_spare_no_text_is_looked_for_in_halves():
+def test_a_request_without_spare_parts_is_not_halved_after_a_424():
     """Each half would repeat the frame: a request of 32 texts and 2 MB would be sent twenty times."""
     made = dispatcher("a", "b")
 
@@ -29,7 +29,7 @@ def test_where_no_part_is_to_spare_no_text_is_looked_for_in_halves():
 
 
 def test_the_text_that_no_replica_can_compute_is_found_and_its_answer_relayed():
-    """The others' replicas must not be blamed for it."""
+    """Only the answer to that text alone is relayed, not the answer to a part that has other texts too."""
     made = dispatcher("a", "b")
     asked = divisible([10, 10, 10, 10], online=True, now=NOW)
     at = made.assign(asked, NOW)
@@ -49,7 +49,7 @@ def test_the_text_that_no_replica_can_compute_is_found_and_its_answer_relayed():
         relayed += [command.chunk for command in commands if isinstance(command, Relay)]
     assert [list(chunk.items) for chunk in relayed] == [[2]]
     assert asked.is_over
-    assert calls <= 6, "the whole twice, and each half once: that two replicas failed the whole is known"
+    assert calls <= 6, "the whole is sent twice, each half once: two replicas are known to have failed the whole"
 
 
 def test_a_bulk_request_is_spread_over_idle_replicas_and_joined():
@@ -71,7 +71,7 @@ def test_a_bulk_request_is_spread_over_idle_replicas_and_joined():
     assert made.queued_tokens == made.queued_bytes == 0
 
 
-def test_what_was_learnt_since_a_replica_was_measured_outlives_its_ejection():
+def test_learnt_slowness_outlives_an_ejection_until_a_new_measurement():
     made = dispatcher("a")
     replica, cost = made.replicas["a"], BatchCost(0.01, 1e-4)
     made.probed("a", "", NOW, None, cost)

@@ -1,4 +1,4 @@
-"""Trials of what a replica died with, one promise at a time; any order of events is in tests/properties."""
+"""Trials of accused chunks, one rule per test; tests/properties has events in any order."""
 
 from itertools import count
 
@@ -12,20 +12,20 @@ NUMBERS = count(1)
 
 
 def ask(made, costs, now=NOW):
-    """A request that is like no other; what is sent of it at once."""
+    """Dispatch a request that equals no other; return what is sent at once."""
     request = divisible(costs, online=True, now=now, number=next(NUMBERS))
     replica = made.assign(request, now)
     return [Send(request, replica)] if replica is not None else sends(made.arrived(request, now))
 
 
 def die(made, name, now=NOW):
-    """A replica resets all that it has; what follows."""
+    """Let a replica die with all its chunks; return the commands that follow."""
     replica = made.replicas[name]
     return [one for chunk in list(replica.chunks) for one in made.failed(chunk, replica, Failure.RESET, now)]
 
 
 def come_back(made, *names, now):
-    """Ejected replicas infer as often as they must; what is sent then."""
+    """Let ejected replicas pass the probes that they need; return the sends that follow."""
     commands = []
     for name in names:
         for _ in range(2):
@@ -34,7 +34,7 @@ def come_back(made, *names, now):
 
 
 def answer_all(made, found, now):
-    """Each chunk is answered as it is sent, until nothing more is; how many were answered, and the most at once."""
+    """Answer each chunk that is sent, until none is; return the number of answers, and the most chunks at once."""
     answered, most = 0, len(found)
     while found:
         sent = found.pop(0)
@@ -45,7 +45,7 @@ def answer_all(made, found, now):
     return answered, most
 
 
-def test_what_was_with_a_death_is_tried_alone_one_after_the_other():
+def test_the_chunks_of_a_dead_replica_are_tried_alone_one_after_the_other():
     made = fleet(3)
     first = [ask(made, [20])[0] for _ in range(9)]
     name = first[0].replica.id
@@ -58,7 +58,7 @@ def test_what_was_with_a_death_is_tried_alone_one_after_the_other():
     while trial is not None:
         assert list(trial.replica.chunks) == [trial.chunk]
         assert trial.replica.id != name
-        assert all(send.replica is not trial.replica for send in ask(made, [10])), "nothing goes beside it"
+        assert all(send.replica is not trial.replica for send in ask(made, [10])), "nothing is sent beside a trial"
         tried.append(trial.chunk)
         commands = made.answered(trial.chunk, trial.replica, 200, NOW)
         trial = next(iter(sends(commands)), None)
@@ -66,8 +66,8 @@ def test_what_was_with_a_death_is_tried_alone_one_after_the_other():
     assert made.quarantine.cell is None
 
 
-def test_a_power_cut_convicts_nobody_and_is_no_storm():
-    """All die at once, and are back half a minute later: each request is tried, one at a time, and answered."""
+def test_the_death_of_all_replicas_convicts_no_request_and_causes_no_storm():
+    """All replicas die at once, and return after 30 s: each request is tried, one at a time, and answered."""
     made = fleet(4)
     many = sum(len(ask(made, [20])) for _ in range(100))
     commands = [one for name in made.replicas for one in die(made, name)]
@@ -85,8 +85,8 @@ def test_the_last_replica_is_not_risked_until_another_is_back():
     assert sends(die(made, sent.replica.id)) == []
     other = next(name for name in made.replicas if name != sent.replica.id)
     (beside,) = ask(made, [10])
-    assert beside.replica.id == other, "it serves all others"
-    assert come_back(made, sent.replica.id, now=NOW) == [], "it is emptied first"
+    assert beside.replica.id == other, "it serves all other requests"
+    assert come_back(made, sent.replica.id, now=NOW) == [], "the replica for the trial is emptied first"
     (trial,) = sends(made.answered(beside.chunk, beside.replica, 200, NOW))
     assert (trial.chunk, trial.replica.id) == (sent.chunk, other)
 
@@ -101,7 +101,7 @@ def test_the_only_replica_of_a_pool_has_to_be_risked():
     assert isinstance(refused.error, QueryOfDeath)
 
 
-def test_a_drained_replica_is_not_one_that_is_down():
+def test_a_drained_replica_does_not_count_as_down():
     made = fleet(2)
     made.drain("1")
     (sent,) = ask(made, [20])
@@ -110,7 +110,7 @@ def test_a_drained_replica_is_not_one_that_is_down():
     assert trial.chunk is sent.chunk
 
 
-def test_an_equal_request_is_refused_without_a_death_and_others_are_not():
+def test_an_equal_request_is_refused_without_a_death_but_no_other_is():
     made = fleet(4)
     (sent,) = ask(made, [20])
     (trial,) = sends(die(made, sent.replica.id))
@@ -120,10 +120,10 @@ def test_an_equal_request_is_refused_without_a_death_and_others_are_not():
     assert made.assign(again, NOW) is None
     (refused,) = made.arrived(again, NOW)
     assert isinstance(refused.error, QueryOfDeath)
-    assert len(ask(made, [20])) == 1, "another is sent"
+    assert len(ask(made, [20])) == 1, "a request with another text is sent"
 
 
-def test_equal_ones_wait_for_the_first_ones_trial():
+def test_equal_requests_wait_for_the_trial_of_the_first():
     made = fleet(4)
     asked = [divisible([20], online=True, now=NOW, number=-7) for _ in range(5)]
     for one in asked:
@@ -165,22 +165,24 @@ def test_an_answer_of_any_kind_acquits():
     assert len(ask(made, [20])) == 1
 
 
-def test_a_refused_trial_says_nothing():
+def test_a_trial_that_the_replica_refuses_decides_nothing():
     made = fleet(3)
     (sent,) = ask(made, [20])
     (trial,) = sends(die(made, sent.replica.id))
-    assert made.failed(trial.chunk, trial.replica, Failure.REFUSED, NOW) == [], "one is left, and is not risked"
+    assert made.failed(trial.chunk, trial.replica, Failure.REFUSED, NOW) == [], (
+        "only one replica is left, and is not risked"
+    )
     assert not trial.chunk.is_over
 
 
-def test_verdicts_are_forgotten_and_bounded():
+def test_records_are_forgotten_and_limited_in_number():
     verdicts = TextRecords(10.0)
     verdicts.accuse([1, 2], "a", 0.0)
     verdicts.convict([1, 2], "a", 0.0)
-    assert verdicts.of([2, 1], 1.0) is Standing.ACCUSED, "another request of the same texts"
+    assert verdicts.of([2, 1], 1.0) is Standing.ACCUSED, "the same texts in another order are another request"
     assert verdicts.of([1, 2], 1.0) is Standing.GUILTY
     verdicts.expire(10.5)
-    assert verdicts.of([1, 2], 10.5) is Standing.GUILTY, "it holds for longer whenever it is asked"
+    assert verdicts.of([1, 2], 10.5) is Standing.GUILTY, "each request renews the record"
     verdicts.expire(30.0)
     assert len(verdicts.known) == 0
     verdicts.accuse(range(100_000), "a", 40.0)
@@ -195,8 +197,8 @@ def test_a_conviction_is_not_undone_by_an_acquittal():
     assert verdicts.of([1], 0.0) is Standing.GUILTY
 
 
-def test_a_replica_that_dies_long_after_an_impatient_client_has_left_accuses_its_request():
-    """It died 11 s after it was asked, its client had gone after half a second: six replicas died of four requests."""
+def test_a_death_some_seconds_after_a_client_left_accuses_its_request():
+    """In a former version four such requests, whose clients left 10 s before a death, killed six replicas."""
     made = fleet(3)
     (asked,) = ask(made, [20])
     made.left(asked.chunk.request, NOW + 0.5)
@@ -209,13 +211,13 @@ def test_a_replica_that_dies_long_after_an_impatient_client_has_left_accuses_its
 
 
 def hang_and_fail_the_probe(made, name, now):
-    """A replica that has something says nothing, to a probe either."""
+    """Let a replica with work stay silent, and fail its probe; return the commands that follow."""
     made.tick(now)
     return made.probed(name, "no answer in time", now + 5)
 
 
-def test_what_a_hung_server_was_late_with_is_tried_alone_when_it_comes_again():
-    """A text that hung the server whole took one replica after the other, each time that it came."""
+def test_a_text_that_hung_a_replica_is_tried_alone_when_it_is_sent_again():
+    """In a former version such a text hung one replica after the other, each time that it was sent."""
     made = fleet(3, hedge=False)
     (asked,) = ask(made, [20])
     hang_and_fail_the_probe(made, asked.replica.id, NOW + 1)
@@ -228,8 +230,8 @@ def test_what_a_hung_server_was_late_with_is_tried_alone_when_it_comes_again():
     assert isinstance(refusal.error, QueryOfDeath)
 
 
-def test_of_a_shared_call_that_a_server_hangs_over_each_client_is_asked_for_alone():
-    """Tried together, all would have been refused for what one of them asks."""
+def test_a_shared_request_that_hung_a_replica_is_separated():
+    """If all were tried together, all would be refused for the text of one client."""
     made = fleet(3, hedge=False)
     shared = divisible([20, 20], online=True, now=NOW, number=next(NUMBERS))
     shared.is_shared = True
@@ -243,7 +245,7 @@ def test_of_a_shared_call_that_a_server_hangs_over_each_client_is_asked_for_alon
     assert trial.chunk.is_on_trial
 
 
-def test_who_was_answered_elsewhere_when_a_server_hung_is_acquitted():
+def test_a_chunk_that_another_replica_answers_after_a_hang_is_acquitted():
     made = fleet(3)
     (asked,) = ask(made, [20])
     (copy,) = sends(made.tick(NOW + 1))

@@ -1,4 +1,4 @@
-"""The budget of what is sent twice."""
+"""The budget for work that is sent again."""
 
 from embedfleet.gateway.dispatch.repeat_budget import Budget
 

@@ -1,4 +1,4 @@
-"""Which replica a chunk is sent to."""
+"""Choice of the replica that a chunk is sent to."""
 
 from embedfleet.gateway.dispatch.replica import Replica
 from embedfleet.gateway.dispatch.replica_choice import EARLY_S, place_online, takes_bulk
@@ -18,14 +18,14 @@ def active(name: str) -> Replica:
     return replica
 
 
-def test_online_work_goes_where_it_is_done_first():
+def test_online_work_goes_to_the_replica_that_finishes_it_first():
     idle, busy = active("idle"), active("busy")
     busy.take(request(8000, online=False), NOW)
     assert place_online([busy, idle], request(20), NOW) is idle
 
 
-def test_a_replica_that_hangs_does_not_look_like_the_one_that_is_done_first():
-    """As its time runs out what it has seemed to be nearly done, and it was sent all queries: lb.md, 5.9 (i)."""
+def test_a_hung_replica_does_not_look_like_the_first_to_finish():
+    """In a former version its work seemed nearly done when its predicted time ran out, so it got all queries."""
     hung, busy = active("hung"), active("busy")
     hung.take(request(100), NOW)
     for late_s in (0.5, 2.0, 60.0):
@@ -35,8 +35,8 @@ def test_a_replica_that_hangs_does_not_look_like_the_one_that_is_done_first():
         busy.drop(next(iter(busy.chunks)), now)
 
 
-def test_no_bulk_joins_a_replica_that_has_both_however_long_it_takes():
-    """A time limit on that, shorter than a chunk, switched it off: lb.md, 5.9 (iv)."""
+def test_a_replica_with_work_of_both_classes_gets_no_bulk_however_long_it_takes():
+    """A former version had a time limit for this that was shorter than a chunk, so that it had no effect."""
     replica = active("both")
     bulk, query = request(9000, online=False), request(20)
     replica.take(bulk, NOW)

@@ -1,4 +1,4 @@
-"""Batch costs, and how fast a replica is beside its own."""
+"""Batch costs, and the slowness of a replica relative to its cost."""
 
 import pytest
 from hypothesis import given
@@ -32,7 +32,7 @@ BATCHES = st.lists(
 
 @given(BATCHES)
 def test_a_replica_that_keeps_to_its_cost_is_not_found_slow_or_fast(batches):
-    """Whether work waits for it or it for work: a biased estimate made equal replicas unequal, lb.md, 5.9 (iii)."""
+    """This holds with and without waiting work. In a former version a biased estimate made equal replicas unequal."""
     pace, cost, ended = Pace(), BatchCost(), NOW
     for tokens, pause, waits in batches:
         sent_at = ended - 0.01 if waits and ended > NOW else ended + pause
@@ -42,7 +42,7 @@ def test_a_replica_that_keeps_to_its_cost_is_not_found_slow_or_fast(batches):
     assert pace.slowness == pytest.approx(1.0, abs=0.01)
 
 
-def test_one_stall_is_not_taken_for_a_speed():
+def test_one_stall_does_not_make_a_replica_slow():
     pace, cost, now = Pace(), BatchCost(), NOW
     for number in range(100):
         took = 60.0 if number == 50 else cost.a_s + cost.b_s * 8000
@@ -52,6 +52,6 @@ def test_one_stall_is_not_taken_for_a_speed():
 
 
 @pytest.mark.parametrize(("cost", "tokens"), [(BatchCost(0.006, 1 / 75_000), 9000), (BatchCost(1e-4, 1 / 1400), 42)])
-def test_a_chunk_is_worth_its_fixed_cost_and_a_call_is_never_free(cost, tokens):
-    """On a CPU a batch costs next to nothing beside its tokens; 500 short texts went in 159 calls."""
+def test_a_chunk_takes_twenty_times_the_fixed_cost_of_a_batch_or_a_call(cost, tokens):
+    """On a CPU the fixed cost of a batch is tiny: a former version sent 500 short texts in 159 calls."""
     assert cost.chunk_tokens == pytest.approx(tokens, rel=0.01)

@@ -1,4 +1,4 @@
-"""What is sent where, and again, one promise at a time."""
+"""Sends of chunks: where, when, and when again; one rule per test."""
 
 import pytest
 
@@ -15,7 +15,7 @@ NOW = 100.0
 
 
 def fleet(count: int, abilities: Capabilities | None = None, **limits) -> Dispatcher:
-    """Replicas ``0``, ``1``, … that have served for long: their windows are open."""
+    """Make a dispatcher with replicas ``0``, ``1``, … that have served for so long that their windows are open."""
     made = Dispatcher(DispatchLimits(**limits))
     names = [str(number) for number in range(count)]
     made.set_members(names, NOW - 100)
@@ -43,19 +43,19 @@ def sends(commands) -> list[Send]:
     return [command for command in commands or [] if isinstance(command, Send)]
 
 
-def test_without_a_connection_a_chunk_goes_elsewhere_and_nobody_is_to_blame():
+def test_without_a_connection_a_chunk_goes_elsewhere_and_no_replica_is_blamed():
     made = fleet(2)
     (first,) = ask(made, [20])
     (second,) = sends(made.failed(first.chunk, first.replica, Failure.STARVED, NOW))
     assert second.replica is not first.replica
-    assert made.failed(second.chunk, second.replica, Failure.STARVED, NOW) == [], "and not round in circles"
+    assert made.failed(second.chunk, second.replica, Failure.STARVED, NOW) == [], "it is not sent round in circles"
     assert [replica.state for replica in made.serving] == [ReplicaState.ACTIVE] * 2
     assert (first.chunk.sends, first.chunk.tried) == (0, frozenset())
     (third,) = sends(made.tick(NOW + made.limits.full_s))
     assert made.answered(third.chunk, third.replica, 200, NOW + 1) is None
 
 
-def test_a_chunk_that_waits_for_a_connection_has_the_first_that_is_free():
+def test_a_chunk_that_waits_for_a_connection_gets_the_first_free_one():
     made = fleet(1)
     (busy,), (first,) = ask(made, [20]), ask(made, [20])
     assert made.failed(first.chunk, first.replica, Failure.STARVED, NOW) == []
@@ -63,7 +63,7 @@ def test_a_chunk_that_waits_for_a_connection_has_the_first_that_is_free():
     assert [send.chunk for send in sends(commands)] == [first.chunk]
 
 
-def test_who_gets_no_connection_for_long_is_told_why():
+def test_a_chunk_without_a_connection_for_long_is_refused_with_the_reason():
     made = fleet(1)
     (send,) = ask(made, [20])
     assert made.failed(send.chunk, send.replica, Failure.STARVED, NOW) == []
@@ -74,7 +74,7 @@ def test_who_gets_no_connection_for_long_is_told_why():
     assert made.under_way == 0
 
 
-def test_a_probe_that_could_not_be_made_is_made_again_and_says_nothing():
+def test_a_probe_that_could_not_be_made_is_repeated_and_changes_no_state():
     made = fleet(1)
     later = NOW + made.limits.probe_interval_s + 1
     (probe,) = made.tick(later)
@@ -94,11 +94,11 @@ def test_a_probe_that_could_not_be_made_is_made_again_and_says_nothing():
         (100, 50_000, True, True),
     ],
 )
-def test_a_ranking_a_few_short_texts_and_one_of_any_length_are_online(texts, tokens, rerank, online):
+def test_a_ranking_few_short_texts_and_one_text_of_any_length_are_online(texts, tokens, rerank, online):
     assert counts_as_online(texts, tokens, is_rerank=rerank) is online
 
 
-def test_without_preference_work_is_done_in_the_order_in_which_it_came():
+def test_without_preference_work_is_done_in_order_of_arrival():
     made = fleet(1, prefer_online=False)
     (running,) = ask(made, [40_000], online=False)
     assert ask(made, [900] * 4, online=False, timeout_s=600.0) == []
@@ -117,8 +117,8 @@ def test_with_preference_online_work_overtakes_bulk():
 
 
 @pytest.mark.parametrize(("replicas", "spared"), [(2, 1), (4, 1), (8, 1), (16, 2)])
-def test_a_replica_is_spared_as_long_as_that_costs_bulk_little(replicas, spared):
-    """Batches spread over all replicas make every query wait, though few would have been enough: lb.md, 5.9 (v)."""
+def test_a_replica_is_kept_free_while_that_costs_bulk_work_little(replicas, spared):
+    """If batches were on all replicas, every query would wait, although few replicas would suffice for them."""
     chunk_tokens = 9_000
     most = 2 * (replicas - 1) * replicas * chunk_tokens
     for backlog, with_bulk in ((0.8 * most, replicas - spared), (1.5 * most + 16_384 * replicas, replicas)):
@@ -128,14 +128,14 @@ def test_a_replica_is_spared_as_long_as_that_costs_bulk_little(replicas, spared)
         assert sum(replica.bulk_chunks > 0 for replica in made.replicas.values()) == with_bulk
 
 
-def test_no_replica_is_spared_while_nobody_asks_online():
+def test_no_replica_is_kept_free_without_online_work():
     made = fleet(4)
     ask(made, [500] * 100, online=False)
     assert all(replica.bulk_chunks for replica in made.replicas.values())
 
 
 def test_short_texts_fill_a_chunk_in_several_calls():
-    """One call of 32 titles at a time would be mostly its fixed cost."""
+    """With one call of 32 titles at a time, the fixed cost would take most of the time."""
     made = fleet(1, Capabilities(batch_texts=32))
     sent = sends(made.arrived(divisible([60] * 512, online=False, now=NOW), NOW))
     assert [send.chunk.texts for send in sent] == [32] * len(sent)
@@ -143,13 +143,13 @@ def test_short_texts_fill_a_chunk_in_several_calls():
     assert 2 / 3 * 0.95 * whole < sum(send.chunk.tokens for send in sent) <= whole
 
 
-def test_what_a_call_of_long_texts_leaves_of_a_chunk_is_left():
+def test_a_small_rest_of_a_chunk_is_not_filled_with_another_call():
     made = fleet(1, Capabilities(batch_texts=32))
     (send,) = sends(made.arrived(divisible([412] * 512, online=False, now=NOW), NOW))
     assert send.chunk.texts == 32
 
 
-def test_a_body_that_is_too_large_for_a_replica_is_cut_however_few_its_texts_and_its_replicas():
+def test_a_body_too_large_for_a_replica_is_split_however_few_its_texts_and_replicas():
     made = fleet(1, Capabilities(body_bytes=9000))
     sent = ask(made, [900] * 6)
     assert [send.chunk.texts for send in sent] == [2, 2, 2]
@@ -166,7 +166,7 @@ def test_small_bulk_requests_are_sent_until_a_replica_has_enough_to_do():
     assert replica.eta(NOW) > EARLY_S
 
 
-def test_what_comes_while_nobody_serves_is_cut_for_those_that_will():
+def test_a_request_without_a_serving_replica_is_split_for_the_next_to_serve():
     made = fleet(1, Capabilities(batch_texts=4))
     made.distrust("0", "moved")
     assert ask(made, [10] * 10) == []
@@ -174,7 +174,7 @@ def test_what_comes_while_nobody_serves_is_cut_for_those_that_will():
     assert [send.chunk.texts for send in sends(made.probed("0", "", NOW))] == [4, 4, 2]
 
 
-def test_what_comes_while_nobody_serves_waits_as_if_they_did():
+def test_requests_without_a_serving_replica_wait_as_if_all_served():
     made = fleet(1)
     made.distrust("0", "moved")
     for _ in range(20):
@@ -188,7 +188,7 @@ def test_an_idle_replica_that_is_probed_does_not_start_slowly_again():
     assert made.replicas["0"].window == made.replicas["0"].widest
 
 
-def test_a_429_goes_elsewhere_and_to_the_client_once_it_is_too_much_for_all():
+def test_a_chunk_goes_elsewhere_after_a_429_which_is_relayed_once_all_gave_it():
     made = fleet(2)
     (first,) = ask(made, [20])
     (second,) = sends(made.answered(first.chunk, first.replica, 429, NOW))
@@ -199,8 +199,8 @@ def test_a_429_goes_elsewhere_and_to_the_client_once_it_is_too_much_for_all():
 
 
 @pytest.mark.parametrize("status", [429, 500])
-def test_what_a_replica_says_is_not_the_last_word_while_nobody_serves_who_could_be_asked(status):
-    """`all` over no replicas is true: a 429 was relayed after 10 ms because the others were out for a moment."""
+def test_a_status_is_not_relayed_while_the_other_replicas_are_ejected(status):
+    """A former version relayed a 429 after 10 ms, while the others were ejected: `all` over no replicas is true."""
     made = fleet(2)
     (asked,) = ask(made, [20])
     for name in made.replicas:
@@ -211,7 +211,7 @@ def test_what_a_replica_says_is_not_the_last_word_while_nobody_serves_who_could_
     assert sends(made.probed(other.id, "", NOW + 2)) == [Send(asked.chunk, other)]
 
 
-def test_what_waits_is_given_up_once_nobody_has_served_for_long_not_once_it_is_old():
+def test_a_waiting_request_is_refused_after_a_long_outage_and_not_after_a_long_wait():
     made = fleet(1, no_replica_s=30.0)
     (running,) = ask(made, [900] * 30, online=False)
     ask(made, [900] * 30, online=False)
@@ -223,7 +223,7 @@ def test_what_waits_is_given_up_once_nobody_has_served_for_long_not_once_it_is_o
     assert refused(made.tick(NOW + 71)) == ["no-replica"]
 
 
-def test_a_moment_in_which_somebody_served_begins_the_time_without_anew():
+def test_a_moment_with_a_serving_replica_restarts_the_time_without_one():
     made = fleet(1, no_replica_s=30.0)
     made.distrust("0", "moved")
     made.tick(NOW)
@@ -238,8 +238,8 @@ def test_a_moment_in_which_somebody_served_begins_the_time_without_anew():
 
 
 @pytest.mark.parametrize("status", [422, 404])
-def test_a_refusal_teaches_no_speed_and_is_no_proof_of_work(status):
-    """After 200 quick 422s the pool seemed three times as fast, and a sound request was taken for late."""
+def test_a_4xx_changes_no_learnt_speed(status):
+    """In a former version the pool seemed three times as fast after 200 quick 422s, and a good request seemed late."""
     made = fleet(1)
     pace, rate = made.replicas["0"].pace.slowness, made.replicas["0"].tokens_per_s
     for number in range(200):
@@ -251,7 +251,7 @@ def test_a_refusal_teaches_no_speed_and_is_no_proof_of_work(status):
     assert made.rate.tokens_per_s == 0
 
 
-def test_a_refusal_between_failures_does_not_count_as_work():
+def test_a_4xx_does_not_interrupt_failures_in_a_row():
     made = fleet(2)
     for status in (500, 422, 500, 422, 500):
         request = divisible([20], online=True, now=NOW)
@@ -263,7 +263,7 @@ def test_a_refusal_between_failures_does_not_count_as_work():
     assert made.replicas["0"].state is ReplicaState.EJECTED
 
 
-def test_what_asks_for_no_inference_teaches_no_speed():
+def test_a_request_without_inference_changes_no_learnt_speed():
     made = fleet(1)
     before = made.replicas["0"].pace.slowness
     for number in range(100):
@@ -273,7 +273,7 @@ def test_what_asks_for_no_inference_teaches_no_speed():
     assert made.replicas["0"].pace.slowness == before
 
 
-def test_the_answer_of_one_that_was_silent_counts_from_when_it_was_asked_and_not_from_its_copy():
+def test_a_late_answer_is_timed_from_its_own_send_and_not_from_the_copys():
     made = fleet(2)
     (asked,) = ask(made, [2000])
     (copy,) = sends(made.tick(NOW + 2))
@@ -285,7 +285,7 @@ def test_the_answer_of_one_that_was_silent_counts_from_when_it_was_asked_and_not
 
 
 @pytest.mark.parametrize("how", [429, Failure.REFUSED])
-def test_what_is_sent_again_earns_no_budget_to_send_again(how):
+def test_a_repeated_send_earns_no_budget(how):
     made = fleet(2)
     (sent,) = ask(made, [1000])
     for number in range(20):
@@ -293,7 +293,7 @@ def test_what_is_sent_again_earns_no_budget_to_send_again(how):
         if isinstance(how, Failure):
             commands = made.failed(sent.chunk, sent.replica, how, now)
         else:
-            ask(made, [1], now=now)  # so that the 429 is not the last word
+            ask(made, [1], now=now)  # so that the 429 is not relayed
             commands = made.answered(sent.chunk, sent.replica, how, now)
         for name in made.replicas:
             for _ in range(2):
@@ -306,7 +306,7 @@ def test_what_is_sent_again_earns_no_budget_to_send_again(how):
 
 
 def test_bulk_gets_a_chunk_every_two_seconds_however_much_online_work_there_is():
-    """Two clients that asked again at once kept bulk from ever starting in 120 simulated seconds."""
+    """In a former version two clients without pauses kept bulk work from starting for 120 simulated seconds."""
     made = fleet(1)
     running = [*ask(made, [2000]), *ask(made, [2000])]
     bulk = divisible([500] * 400, online=False, now=NOW)
@@ -319,12 +319,12 @@ def test_bulk_gets_a_chunk_every_two_seconds_however_much_online_work_there_is()
         running += [*sends(commands), *ask(made, [2000], now=now)]
         running += sends(made.tick(now))
         begun += [now for send in running if not send.chunk.is_online and send.chunk.sent_at == now]
-    assert 5 <= len(begun) <= 10, "one of two seconds and of the time that it takes"
+    assert 5 <= len(begun) <= 10, "one chunk per two seconds and the time that it takes"
     replica = made.replicas["0"]
     assert max(send.chunk.tokens for send in running) <= 1.25 * replica.chunk_tokens
 
 
-def test_a_429_of_a_replica_that_has_more_to_do_is_not_too_much_for_it():
+def test_a_429_of_a_replica_with_other_work_is_not_relayed():
     made = fleet(1)
     (other,), (refused,) = ask(made, [20]), ask(made, [20])
     assert made.answered(refused.chunk, refused.replica, 429, NOW) == []
@@ -332,7 +332,7 @@ def test_a_429_of_a_replica_that_has_more_to_do_is_not_too_much_for_it():
     assert again.chunk is refused.chunk
 
 
-def test_patience_begins_anew_with_any_sign_of_life_and_then_ends():
+def test_any_sign_of_life_restarts_the_allowed_silence():
     made = fleet(2)
     sent = [ask(made, [20])[0] for _ in range(3)]
     hung, answered = (send for send in sent if send.replica is sent[0].replica)
@@ -344,8 +344,8 @@ def test_patience_begins_anew_with_any_sign_of_life_and_then_ends():
     assert hung.replica.state is ReplicaState.SUSPECT
 
 
-def test_a_suspect_that_has_nothing_any_more_is_probed_and_serves_again():
-    """Its copies were answered by others and cancelled here: nothing would ever come from it. lb.md, 5.9 (ii)."""
+def test_a_suspect_replica_without_work_is_probed_and_serves_again():
+    """Another replica answered its chunk, which was then cancelled here, so only a probe can show that it lives."""
     made = fleet(2)
     (asked,) = ask(made, [20])
     silent = asked.replica

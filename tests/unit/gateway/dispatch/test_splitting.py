@@ -1,4 +1,4 @@
-"""How requests are split into parts."""
+"""Splitting of requests into parts."""
 
 from itertools import pairwise
 
@@ -25,17 +25,17 @@ def state(*costs: int, order=None) -> SplitState:
     return SplitState(costs, [4 * cost for cost in costs], order or range(len(costs)))
 
 
-def test_a_chunk_stops_at_its_tokens_its_texts_and_its_bytes():
+def test_a_part_ends_at_its_limit_of_tokens_texts_or_bytes():
     assert split_next(state(40, 40, 40, 40, 40), PartBounds(100, 32, 10**6)) == ([0, 1], 80)
     assert split_next(state(*[1] * 9), PartBounds(4, 2, 10**6)) == ([0, 1], 2)
     assert split_next(state(10, 10, 10, 10, 10, 10), PartBounds(30, 32, 50)) == ([0], 10)
 
 
-def test_a_text_over_every_bound_goes_alone():
+def test_a_text_over_every_limit_is_a_part_of_its_own():
     assert split_next(state(900, 900), PartBounds(100, 32, 10)) == ([0], 900)
 
 
-def test_no_crumb_is_left_over():
+def test_a_small_remainder_is_added_to_the_part():
     assert split_next(state(50, 50, 20), PartBounds(100, 32, 10**6)) == ([0, 1, 2], 120)
 
 
@@ -44,8 +44,8 @@ def test_no_crumb_is_left_over():
     st.sampled_from([13, 200, 5_000, 60_000, 900_000, 2_000_000]),
     st.lists(st.tuples(st.integers(1, 3000), st.integers(1, 32)), min_size=1, max_size=20),
 )
-def test_all_parts_together_are_at_most_twice_what_came(texts, frame_bytes, rooms):
-    """300 tiny texts beside an ignored field of 2 MB became 300 parts of 2 MB: 31 MB of memory became 642."""
+def test_all_parts_together_have_at_most_twice_the_bytes_of_the_request(texts, frame_bytes, rooms):
+    """A former version made 300 parts of 2 MB from 300 tiny texts and an ignored field of 2 MB: 642 MB, not 31."""
     costs, sizes = [cost for cost, _ in texts], [size for _, size in texts]
     received = frame_bytes + sum(sizes)
 
@@ -83,22 +83,22 @@ def test_all_parts_together_are_at_most_twice_what_came(texts, frame_bytes, room
     assert made.spare_parts >= 0
 
 
-def test_scattered_chunks_are_even_and_whole():
+def test_even_parts_have_like_sizes_and_contain_every_text():
     chunks = split_evenly(state(*[100] * 90), 4, Capabilities())
     assert [item for items, _ in chunks for item in items] == list(range(90))
     assert max(tokens for _, tokens in chunks) <= 1.3 * min(tokens for _, tokens in chunks)
 
 
-def test_texts_of_like_length_come_together():
+def test_texts_are_ordered_by_length():
     assert by_length([5, 90, 7]) == [1, 2, 0]
 
 
 COST = BatchCost(a_s=0.0, b_s=0.001)
 
 
-def test_a_chunk_ends_between_those_of_the_others():
+def test_a_part_ends_between_the_ends_of_others():
     assert staggered(1000, 0.0, [], COST) == 1000
-    assert staggered(1000, 0.0, [1.0], COST) == 600  # as far as it may be from the other's end
+    assert staggered(1000, 0.0, [1.0], COST) == 600  # the least size, which ends farthest from the other end
     assert staggered(1000, 0.0, [0.5], COST) == 1000
     assert staggered(1000, 0.0, [0.25, 0.5, 0.75], COST) == 1000
 
@@ -114,7 +114,7 @@ def test_replicas_that_began_together_soon_end_one_after_the_other():
     assert min(gaps) > 0.15
 
 
-def test_what_goes_with_every_part_leaves_less_room_for_its_texts():
+def test_a_larger_frame_leaves_less_room_for_texts():
     sizes = [400, 400, 400, 400]
     framed = SplitState([100] * 4, sizes, range(4), frame_bytes=1000)
     assert split_next(framed, PartBounds(tokens=10_000, texts=32, size_bytes=2000))[0] == [0, 1]

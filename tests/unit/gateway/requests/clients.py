@@ -1,4 +1,4 @@
-"""Clients whose connection is a list of bytes, and replies of replicas, for tests without sockets."""
+"""Clients whose connection records what is written to it, and replies of replicas, for tests without sockets."""
 
 import asyncio
 import time
@@ -43,7 +43,7 @@ class Recorded(Wire):
 
 
 def exchange(body, *, path=b"/embed", headers=(), method=b"POST", is_plain=True):
-    """An exchange and its connection."""
+    """Make an exchange and its connection."""
     head = RequestHead()
     head.method, head.target = method, path
     head.headers = [(b"content-type", b"application/json"), *headers]
@@ -63,7 +63,7 @@ def request_of(handle: Handle, texts: int, *, is_online=True) -> Request:
 
 
 def replied(outcomes, delivery, chunk: Chunk, body: bytes, status=200, headers=()) -> Attempt:
-    """An attempt whose reply is there."""
+    """Make an attempt whose reply has arrived."""
     attempt = Attempt(outcomes, chunk, Sending(delivery), Replica("r"))
     attempt.head = ReplyHead.parsed(status, [(b"date", b"then"), *headers, (b"content-length", b"%d" % len(body))])
     attempt.body = body
@@ -71,7 +71,7 @@ def replied(outcomes, delivery, chunk: Chunk, body: bytes, status=200, headers=(
 
 
 def parse(data):
-    """Status, fields and body of one answer, which is all there is."""
+    """Split the bytes of one whole answer into status, fields and body."""
     start, _, body = data.partition(b"\r\n\r\n")
     status, *lines = start.split(b"\r\n")
     fields = [tuple(line.split(b": ", 1)) for line in lines]

@@ -1,4 +1,4 @@
-"""A client's request: what a replica is asked, and how the client's answer is framed."""
+"""A client's request: its bytes for a replica, and the framing of the client's answer."""
 
 import orjson
 import pytest
@@ -15,7 +15,7 @@ from tests.unit.gateway.requests.clients import NOW, context, exchange, parse, r
 
 
 def made(texts, **given):
-    """A client's request for these texts, the dispatcher's data for it, and the client's connection."""
+    """Make a client's request for these texts, the dispatcher's request, the client's connection, and the metrics."""
     shared, registry = context()
     asked, wire = exchange(orjson.dumps({"inputs": texts}), **given)
     read = read_texts("/embed", b"application/json", asked.body)
@@ -23,7 +23,7 @@ def made(texts, **given):
     return client, request_of(client, len(texts)), wire, registry
 
 
-def test_a_reply_is_framed_anew_with_the_replicas_fields_and_a_name():
+def test_a_reply_is_framed_anew_with_the_replicas_fields_and_a_request_id():
     def check(outcomes):
         client, request, wire, registry = made(["a"])
         call = replied(outcomes, client, request, b"[[0.5]]", headers=[(b"x-compute-tokens", b"3")])
@@ -43,7 +43,7 @@ def test_a_reply_is_framed_anew_with_the_replicas_fields_and_a_name():
 
 
 @pytest.mark.parametrize("name", [b"mine", b""])
-def test_a_name_that_the_client_or_the_replica_gave_stays(name):
+def test_a_request_id_of_the_client_or_the_replica_is_kept(name):
     def check(outcomes):
         client, request, wire, _ = made(["a"], headers=[(b"x-request-id", name)] if name else [])
         given = [] if name else [(b"x-request-id", b"the replica's")]
@@ -54,7 +54,7 @@ def test_a_name_that_the_client_or_the_replica_gave_stays(name):
     with_outcomes(check)
 
 
-def test_a_client_with_needs_of_its_own_gets_the_field_connection():
+def test_the_answer_to_an_exchange_that_is_not_plain_has_a_connection_field():
     def check(outcomes):
         client, request, wire, _ = made(["a"], is_plain=False)
         client.exchange.keep_alive = False
@@ -65,7 +65,7 @@ def test_a_client_with_needs_of_its_own_gets_the_field_connection():
     with_outcomes(check)
 
 
-def test_a_429_that_names_no_time_gets_one():
+def test_a_429_without_retry_after_gets_one():
     def check(outcomes):
         client, request, wire, _ = made(["a"])
         client.relay(request, replied(outcomes, client, request, b"{}", status=429), NOW)
@@ -79,7 +79,7 @@ def test_a_429_that_names_no_time_gets_one():
     st.lists(st.text("abc", min_size=1, max_size=3), min_size=2, max_size=12),
     st.randoms(use_true_random=False),
 )
-def test_parts_answered_in_any_order_are_joined_in_the_clients(texts, chance):
+def test_parts_answered_in_any_order_are_joined_in_the_clients_order(texts, chance):
     def check(outcomes):
         client, request, wire, _ = made(texts)
         state = client.split(by_length=False)
@@ -100,8 +100,8 @@ def test_parts_answered_in_any_order_are_joined_in_the_clients(texts, chance):
     with_outcomes(check)
 
 
-def test_a_part_asks_only_for_its_texts_under_the_clients_name():
-    """A replica's URL may have a path, which stands before the client's."""
+def test_a_part_has_only_its_own_texts_and_the_clients_request_id():
+    """A replica's URL may have a path, which precedes the client's."""
 
     async def go():
         client, request, _, _ = made(["a", "b", "c"], headers=[(b"x-request-id", b"mine"), (b"x-own", b"1")])

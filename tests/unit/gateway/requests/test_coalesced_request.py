@@ -1,4 +1,4 @@
-"""Small requests as one: each client gets its own answer or is served alone."""
+"""Coalesced requests: each client gets its own answer or is served alone."""
 
 import orjson
 from hypothesis import given
@@ -14,7 +14,7 @@ COSTS = st.lists(st.integers(1, 50), min_size=1, max_size=80)
 
 
 class Alone(Fallback):
-    """Keeps which exchanges were to go alone."""
+    """Records the exchanges that are to be served or refused alone."""
 
     def __init__(self):
         self.taken, self.refused = [], []
@@ -27,11 +27,11 @@ class Alone(Fallback):
 
 
 def coalesced(texts):
-    """A coalesced request of these texts, the dispatcher's data for it, what goes alone, and the clients."""
+    """Make a coalesced request of these texts, the dispatcher's request, its fallback, the clients, and the metrics."""
     clients = [exchange(orjson.dumps({"inputs": text})) for text in texts]
     first = clients[0][0].head
     for asked, _ in clients:
-        asked.head = first  # of the same client library
+        asked.head = first  # as if all came from one client library
     coalescer = Coalescer()
     for asked, _ in clients:
         coalescer.add(asked)
@@ -77,7 +77,7 @@ def test_after_an_error_every_client_that_is_still_there_is_served_alone():
     with_outcomes(check)
 
 
-def test_a_refusal_is_each_clients_own():
+def test_each_client_is_refused_on_its_own():
     made, request, fallback, clients, _ = coalesced(["a", "b"])
     made.refuse(request, Overloaded(retry_after_s=1), "online-queue", NOW)
     assert fallback.refused == [(asked, "online-queue") for asked, _ in clients]
@@ -88,7 +88,7 @@ def test_the_request_goes_on_until_the_last_client_has_left():
     assert [made.client_left() for _ in range(3)] == [False, False, True]
 
 
-def test_what_asks_for_something_else_is_another_group_and_what_may_have_no_token_goes_alone():
+def test_other_parameters_make_another_group_and_a_text_that_may_have_no_token_goes_alone():
     bodies = [{"inputs": "a"}, {"inputs": "b", "truncate": True}, {"inputs": "c"}, {"inputs": " "}, {"inputs": ["d"]}]
     came = [exchange(orjson.dumps(body))[0] for body in bodies]
     for asked in came:
@@ -102,7 +102,7 @@ def test_what_asks_for_something_else_is_another_group_and_what_may_have_no_toke
 
 
 @given(COSTS, st.integers(1, 40), st.integers(1, 300))
-def test_groups_are_within_their_bounds_and_lose_nobody(costs, most_texts, most_tokens):
+def test_groups_are_within_their_limits_and_lose_no_text(costs, most_texts, most_tokens):
     asked, _ = exchange(b"{}")
     whole = Group(asked.head.note, b"", [asked] * len(costs), [str(n) for n in range(len(costs))], costs)
     groups = whole.split(BatchCost(a_s=float(most_tokens), b_s=1.0), most_texts)

@@ -19,7 +19,7 @@ class Held:
 
     Attributes:
         request: The request.
-        answer: The client's answer, in time.
+        answer: Future of the client's answer.
     """
 
     def __init__(self, g, request, answer):

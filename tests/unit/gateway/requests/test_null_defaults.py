@@ -1,4 +1,4 @@
-"""Null for a field that TEI takes no null for."""
+"""Replacement of nulls that TEI refuses by the defaults of their fields."""
 
 import orjson
 import pytest
@@ -18,7 +18,7 @@ DEFAULTS = {
 
 @pytest.mark.parametrize("field", DEFAULTS)
 @pytest.mark.parametrize("spelling", ['"%s":null', '"%s" : null', '"%s"\n:\t null'])
-def test_null_becomes_the_default_wherever_the_field_stands(field, spelling):
+def test_null_becomes_the_default_at_any_place_in_the_body(field, spelling):
     told = spelling % field
     for body in ('{"inputs":"a",%s}', '{%s,"inputs":"a"}', '{"inputs":"a","parameters":{%s}}'):
         found = orjson.loads(fill_nulls((body % told).encode()))
@@ -26,7 +26,7 @@ def test_null_becomes_the_default_wherever_the_field_stands(field, spelling):
         assert found.get("parameters", found)[field] == DEFAULTS[field]
 
 
-def test_several_are_filled_at_once():
+def test_several_nulls_are_replaced_at_once():
     body = b'{"input":"a","encoding_format":null,"user":null,"dimensions":null,"truncation_direction":null}'
     right = b'{"input":"a","encoding_format":"float","user":null,"dimensions":null,"truncation_direction":"Right"}'
     assert fill_nulls(body) == right
@@ -38,7 +38,7 @@ def test_several_are_filled_at_once():
         b'{"inputs":null}',  # there is no default for it
         b'{"inputs":"a","prompt_name":null,"truncate":null,"dimensions":null}',  # TEI takes these
         b'{"inputs":"a","normalize":true}',
-        b'{"inputs":"a","normalize":nullify}',  # no JSON
+        b'{"inputs":"a","normalize":nullify}',  # not JSON
         b'{"inputs":"\\"normalize\\":null"}',  # a text
         b'{"inputs":"a\\\\\\"normalize\\":null"}',
         b'{"x\\"normalize":null,"inputs":"a"}',  # another field
@@ -49,9 +49,9 @@ def test_several_are_filled_at_once():
         b"",
     ],
 )
-def test_all_else_stays_byte_for_byte(body):
+def test_any_other_body_stays_the_same_byte_for_byte(body):
     assert fill_nulls(body) == body
 
 
-def test_a_field_that_is_there_twice_is_there_twice_afterwards():
+def test_a_repeated_field_is_still_repeated_afterwards():
     assert fill_nulls(b'{"normalize":null,"normalize":null}') == b'{"normalize":true,"normalize":true}'

@@ -1,4 +1,4 @@
-"""A pooled connection comes back as if it were new, or not at all."""
+"""Connections return to the pool only if the next call can use them like new ones."""
 
 import asyncio
 import inspect
@@ -17,7 +17,7 @@ ASK = b"POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 2\r\n\r\nhi"
 
 
 class Asked(Call):
-    """What became of it; a reply that is streamed is read slowly."""
+    """A call that keeps its result, and pauses the reading of a streamed reply."""
 
     def __init__(self):
         self.ended = asyncio.get_running_loop().create_future()
@@ -66,7 +66,7 @@ async def ask(of, data=ASK):
 
 
 async def answer(reader, writer, size, status=b"200 OK"):
-    """One reply; a long one in a chunk, so that it is not taken in one piece."""
+    """Send one reply; a long one in a chunk, so that it cannot be received in one piece."""
     body = b"x" * size
     try:
         await reader.readuntil(b"\r\n\r\n")
@@ -79,8 +79,8 @@ async def answer(reader, writer, size, status=b"200 OK"):
         writer.close()
 
 
-def test_a_connection_whose_reader_was_slow_at_the_end_reads_again():
-    """It went idle with its reading paused: the next request hung, and a healthy replica was thrown out."""
+def test_a_connection_whose_reading_was_paused_at_the_end_reads_again():
+    """In a former version its reading stayed paused: the next request hung, and a healthy replica was ejected."""
 
     async def serve(reader, writer):
         for size in (3000, 3, 3000, 3):
@@ -96,7 +96,7 @@ def test_a_connection_whose_reader_was_slow_at_the_end_reads_again():
 
 @pytest.mark.parametrize("size", [3, 3000])
 def test_a_connection_on_which_a_request_is_still_being_sent_is_not_used_again(size):
-    """A replica that refuses before it has read all: the next request would wait behind what it never reads."""
+    """A replica may refuse a request before it has read all of it; the next request would wait behind the rest."""
 
     over = asyncio.Event()
 
@@ -114,8 +114,8 @@ def test_a_connection_on_which_a_request_is_still_being_sent_is_not_used_again(s
     asyncio.run(go())
 
 
-def test_what_a_body_takes_is_held_and_not_what_is_in_it():
-    """In chunks of two bytes it took twenty times as much as it was allowed."""
+def test_the_limit_of_a_held_body_counts_its_memory_and_not_only_its_bytes():
+    """In a former version a body in chunks of two bytes took twenty times the allowed memory."""
 
     async def serve(reader, writer):
         await reader.readuntil(b"\r\n\r\n")

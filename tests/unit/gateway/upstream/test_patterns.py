@@ -1,4 +1,4 @@
-"""No pattern that meets bytes from outside takes more than a few steps for each of them."""
+"""Regular expressions for input from outside: their time grows in proportion to the input."""
 
 import importlib
 import pkgutil
@@ -12,8 +12,8 @@ import embedfleet
 from embedfleet.gateway.upstream.reply import ReplyMemory
 
 PARTS = ("embedfleet.gateway.", "embedfleet.http.", "embedfleet.dialects.", "embedfleet.probe.", "embedfleet.log")
-SEARCHED = {"_BARE_LF", "_CONTROL", "_SOMETHING"}  # the others are matched at a place
-# A pattern that tries each of so many places with each other takes minutes for one input, another milliseconds for all.
+SEARCHED = {"_BARE_LF", "_CONTROL", "_SOMETHING"}  # the others are matched at one position
+# If the time of a pattern grows with the square of the input, one of these takes minutes; else all take milliseconds.
 RUN = """
 import importlib, sys
 module, name, ways = sys.argv[1], sys.argv[2], sys.argv[3:]
@@ -29,7 +29,7 @@ LIMIT_S = 60
 
 
 def patterns():
-    """Module and name of each."""
+    """Return the module and name of each pattern."""
     names = [module.name for module in pkgutil.walk_packages(embedfleet.__path__, "embedfleet.")]
     modules = [importlib.import_module(name) for name in names if name.startswith(PARTS)]
     return [(one.__name__, name) for one in modules for name, value in vars(one).items() if type(value) is re.Pattern]
@@ -41,14 +41,14 @@ def test_a_pattern_reads_long_input_once(module, name):
     subprocess.run([sys.executable, "-c", RUN, module, name, *ways], timeout=LIMIT_S, check=True)
 
 
-def test_those_of_replies_are_among_them():
+def test_the_patterns_for_replies_are_among_them():
     assert {("embedfleet.gateway.upstream.reply", "_STATUS_LINE"), ("embedfleet.gateway.upstream.reply", "_FIELD")} <= {
         *patterns()
     }
 
 
 @pytest.mark.parametrize("value", [b"", b"a", b"a b", b" \t a \t b\t ", b"\xff", b'"a:b"'])
-def test_a_value_is_what_stands_between_blanks(value):
+def test_a_value_has_no_blanks_around_it(value):
     head = ReplyMemory().find(b"HTTP/1.1 200 OK\r\nX-A:%b\r\ncontent-length: 1" % value)
     assert head is not None
     assert head.headers == [(b"x-a", value.strip(b" \t"))]

@@ -1,4 +1,4 @@
-"""What is remembered of replies stays small, whatever a replica sends."""
+"""The memory of replies stays small, whatever a replica sends."""
 
 import tracemalloc
 
@@ -9,7 +9,7 @@ def head(value: bytes) -> bytes:
     return b"HTTP/1.1 200 OK\r\nx-a: %b\r\ncontent-length: 1" % value
 
 
-def test_heads_and_lines_longer_than_usual_are_not_kept():
+def test_heads_and_lines_longer_than_usual_are_not_remembered():
     memory = ReplyMemory()
     tracemalloc.start()
     try:
@@ -21,5 +21,5 @@ def test_heads_and_lines_longer_than_usual_are_not_kept():
     assert kept < 16_000_000
 
 
-def test_a_head_longer_than_any_that_is_usual_is_left_to_the_parser():
+def test_a_head_of_unusual_length_is_left_to_the_parser():
     assert ReplyMemory().find(head(b"x" * 5000)) is None

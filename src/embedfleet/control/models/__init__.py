@@ -1,0 +1,1 @@
+"""The model folders of a fleet, as control reads them: the kind of a folder and the digest of its weights."""
