@@ -13,7 +13,7 @@ from embedfleet.simulation.clock import Clock
 from embedfleet.simulation.replica import NETWORK_S, SimCall, SimReplica
 
 A_S, B_S = 0.012, 26.7e-6
-BATCH_TOKENS = 2000
+BATCH_TOKENS = 16_384
 
 
 class Watched:

@@ -144,7 +144,7 @@ class BatchCycle:
             return
         batch_s, token_s = self._pace.batch_s, self._pace.token_s
         self.ends_at = self._started_at + batch_s + token_s * self.running
-        batches = 1 + self.queued // self.batch_tokens
+        batches = 1 + self.queued // self.batch_tokens  # those of the queue, with the chunk that is sent now
         if self.formed:
             batches += 1
         self.rest_s = batches * batch_s + token_s * (self.formed + self.queued)
