@@ -1,4 +1,7 @@
-"""Seeded tensors of a model and their files as bytes, made without the libraries that usually write them."""
+"""Seeded tensors of a model, and their files as bytes.
+
+Files of safetensors and of PyTorch are made without these libraries.
+"""
 
 import io
 import json
@@ -54,7 +57,7 @@ class _Wanted(Weights):
 
 
 class _Blind:
-    """Operations that compute nothing, to record the tensors that `compute` reads."""
+    """Operations that compute nothing, to record the tensors that `compute_outputs` reads."""
 
     ids = types = positions = 0
 
