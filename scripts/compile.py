@@ -1,8 +1,8 @@
 """``python -m scripts.compile FOLDER``: copy the package to FOLDER and compile the data path there with mypyc.
 
-The compiled modules are made of the same source files and lie beside their copies; a Python that they fit imports them
-instead. On the data path everything is compiled except modules that await, which are called seldom. The interpreter
-needs mypy and setuptools; `scripts/compile` installs them and calls this module.
+The compiled modules are made from the same source files and lie beside their copies; a Python of the right version and
+platform imports them instead. On the data path everything is compiled except modules that await, which run seldom. The
+interpreter needs mypy and setuptools; `scripts/compile` installs them and calls this module.
 """
 
 import argparse

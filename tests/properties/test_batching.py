@@ -1,4 +1,4 @@
-"""Batches keep their bounds, take the oldest, and leave nothing behind."""
+"""Batches keep their bounds and include the oldest input, and every input runs."""
 
 from hypothesis import given
 from hypothesis import strategies as st

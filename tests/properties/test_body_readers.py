@@ -1,4 +1,4 @@
-"""The texts in a body are found if it is of the shape, and a body of another shape is left to a replica."""
+"""A reader finds the texts in a body of its shape, and leaves a body of another shape to a replica."""
 
 from array import array
 

@@ -1,4 +1,4 @@
-"""What is recognised by its bytes is what the parser would have made of it, for requests and for replies."""
+"""A head that is recognised by its bytes has the same meaning as if it were parsed, for requests and for replies."""
 
 import asyncio
 
@@ -98,7 +98,7 @@ def test_a_head_that_is_known_excuses_neither_a_wrong_length_nor_one_over_the_li
         assert await answer(b"20", b"x" * 20) == b"HTTP/1.1 200 OK"
         assert b" 413 " in await answer(b"21", b"x" * 21)
         assert b" 400 " in await answer(b"+3", b"abc")
-        assert await answer(b"5", b"abc") == b""  # it never became whole
+        assert await answer(b"5", b"abc") == b""  # the body never became complete
         assert len(server.heads) == 1
         await server.stop(0)
 

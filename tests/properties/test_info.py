@@ -51,7 +51,7 @@ labels = st.dictionaries(st.integers(0, 99), texts, min_size=1, max_size=5).filt
 def test_the_fields_are_teis_in_teis_order_and_then_ours(given_settings, late_interaction, precision):
     found = info(SPEC, given_settings, late_interaction=late_interaction, precision=precision)
     assert [*found] == [*TEI_FIELDS, "engine"]
-    assert orjson.loads(orjson.dumps(found)) == found, "labels are numbered by strings, as JSON has keys"
+    assert orjson.loads(orjson.dumps(found)) == found, "numbers of labels are strings, as keys in JSON are"
     assert found["served_model_name"] == (given_settings.served_model_name or given_settings.model)
     for name in ("max_concurrent_requests", "max_client_batch_size", "max_batch_tokens", "auto_truncate"):
         assert found[name] == getattr(given_settings, name)

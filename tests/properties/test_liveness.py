@@ -1,5 +1,7 @@
-"""Who answers, works or loads lives; who is silent and does nothing is found out in time; our own standing still counts
-for nothing."""
+"""A child that answers, works or loads is not hung; one that is silent and idle is found out in time.
+
+Time in which this process itself stood still does not count.
+"""
 
 from math import inf
 
@@ -30,7 +32,7 @@ def look(activity: Activity | None = NOTHING, *, answered: bool | None = False, 
 
 
 def until_hung(limits: Bounds, *looks: Observation, most: int = 400) -> float:
-    """After how many seconds of looks like these, again and again, a child hangs; inf if it does not."""
+    """Seconds of these observations, repeated in turns, after which a child counts as hung; inf if it never does."""
     life, passed_s = Silence(), 0.0
     for number in range(most):
         seen = looks[number % len(looks)]
@@ -60,7 +62,9 @@ def test_who_works_is_given_a_longer_bound_but_not_for_ever(after_s, rate):
         life = life.after(look(Activity(rate * passed_s, 0, is_stopped=False, is_busy=False)))
         passed_s += PERIOD_S
     assert passed_s >= 6 * after_s
-    assert until_hung(bounds(Phase.READY, after_s), look(None)) >= 6 * after_s, "nobody knows what it does"
+    assert until_hung(bounds(Phase.READY, after_s), look(None)) >= 6 * after_s, (
+        "a child whose activity is unknown has the longer bound"
+    )
 
 
 @given(after_s, st.sampled_from(["works", "reads"]))

@@ -1,4 +1,4 @@
-"""A reply's bytes outside its body are bounded, and a body is not, however a server sends them."""
+"""A reply's bytes outside its body are bounded, and those of its body are not, however a server sends them."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""Cores are shared fairly: never more threads than cores where that can be, never a replica without one."""
+"""Cores are shared evenly: every replica has a thread, and threads exceed cores only if replicas do."""
 
 from hypothesis import given
 from hypothesis import strategies as st

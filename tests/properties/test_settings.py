@@ -1,4 +1,4 @@
-"""Whatever a file, a variable or a flag holds is a value or a fault in words, and never the end of a verb."""
+"""Any content of a file, a variable or a flag is a value or a fault with a message, and never crashes a verb."""
 
 from dataclasses import fields
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A container's fingerprint changes with every field but the place of its image's tar; what it computes with few."""
+"""Fields of a container's spec: all but the image's tars change its fingerprint, and few change what it computes."""
 
 from dataclasses import fields, replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Every word of a unit reaches the program as it was given, whatever characters it has."""
+"""Every word of a systemd unit reaches the program unchanged, whatever its characters."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""TEI's flags are read back as they were meant, each flag stands once, and no release is told what it does not know."""
+"""TEI's flags are read back with their values, each occurs once, and no release gets a flag that it does not know."""
 
 from hypothesis import given
 from hypothesis import strategies as st

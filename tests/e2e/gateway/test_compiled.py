@@ -35,7 +35,7 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(
         (shutil.which("cc") is None or not HEADER.exists()) and "CI" not in os.environ,
-        reason="there is no C compiler, or Python's headers are not here",
+        reason="there is no C compiler, or Python's headers are not installed",
     ),
 ]
 

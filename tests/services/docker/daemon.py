@@ -15,9 +15,9 @@ _HOOK = "#!/bin/sh\nexit 0\n"
 
 
 def why_not() -> str:
-    """Why no daemon can be started here; empty if one can."""
+    """Reason why no daemon can be started here; empty if one can."""
     if os.getuid() != 0:
-        return "a Docker daemon takes root"
+        return "a Docker daemon needs root"
     missing = [name for name in ("dockerd", "containerd", "runc", "iptables", "cc") if shutil.which(name) is None]
     return f"not installed: {', '.join(missing)} (apt-get install docker.io iptables gcc libc6-dev)" if missing else ""
 
@@ -29,9 +29,9 @@ _PLENTY_BYTES = 12_000_000_000  # three workers take a gigabyte each
 class Daemon:
     """A dockerd that this test run starts and ends.
 
-    A stub stands in for the hook of the NVIDIA toolkit, so the real daemon accepts real device requests. It does not
-    masquerade, so nothing leaves its networks. It does not touch the machine's packet filter: several daemons run at
-    once, and one that starts would empty the chains of the others.
+    A stub stands in for the hook of the NVIDIA toolkit, so the real daemon accepts real device requests. The daemon
+    does not masquerade, so nothing leaves its networks. It does not change the machine's packet filter: several daemons
+    run at once, and one that starts would empty the chains of the others.
     """
 
     def __init__(self) -> None:
@@ -47,9 +47,9 @@ class Daemon:
         self._mount_data()
 
     def _mount_data(self) -> None:
-        """Keep the images in memory where there is plenty of it.
+        """Keep the images in memory if there is enough.
 
-        They are ten thousand files: a disk that is busy takes half a minute to remove them after the last test.
+        They are ten thousand files, which a busy disk would take long to remove after the last test.
         """
         data = self.folder / "data"
         data.mkdir()
@@ -65,7 +65,7 @@ class Daemon:
         assert self._start(), (self.folder / "dockerd.log").read_text()[-2000:]
 
     def _start(self) -> bool:
-        """Try to start; whether the daemon answers."""
+        """Try to start the daemon, and return whether it answers."""
         with (self.folder / "dockerd.log").open("ab") as log:
             self._process = subprocess.Popen(
                 [

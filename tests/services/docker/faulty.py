@@ -17,13 +17,13 @@ _ERROR = (
 
 @contextmanager
 def faulty(daemon: str, folder: Path, pattern: str, *, spared: int = 0) -> Iterator[str]:
-    """Run such a socket and give its address.
+    """Run a socket in front of a daemon on which some requests fail, and yield its address.
 
     Args:
         daemon: Address of the daemon, such as ``unix:///run/docker.sock``.
         folder: Folder for the socket.
         pattern: Regular expression of the request lines that fail.
-        spared: Number of such requests that pass first.
+        spared: Number of matching requests that pass first.
     """
     path = folder / "faulty.sock"
     matching = re.compile(pattern.encode())

@@ -1,4 +1,4 @@
-"""A made-up Docker daemon that keeps containers by name: they can be stopped, renamed, started and removed."""
+"""A fake Docker daemon with containers that can be stopped, renamed, started and removed."""
 
 from urllib.parse import parse_qs, urlsplit
 
@@ -19,7 +19,7 @@ class KeptContainers:
 
     Attributes:
         statuses: Status of each container by its present name.
-        asked: What it was asked to change, in order.
+        asked: Requests other than GET, in order.
     """
 
     def __init__(self, statuses: dict[str, str], faults: tuple[str, ...] = ()) -> None:

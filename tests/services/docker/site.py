@@ -92,7 +92,7 @@ class Site:
 
     @property
     def status(self) -> dict[str, Any]:
-        """What `embedfleet status --json` prints."""
+        """Output of `embedfleet status --json`."""
         status = self._status.ask(self.folder)
         return status or json.loads(self.run("status", "--json", code=None).stdout)
 
@@ -116,11 +116,11 @@ class Site:
     @property
     def containers(self) -> dict[str, str]:
         """Ids of all containers of the daemon by name, running or not."""
-        # Not the package's own objects: those ask for each container, which may be gone by then.
+        # The package's own objects are not used: they ask for each container, which may be gone by then.
         return {row["Names"][0].lstrip("/"): row["Id"] for row in self.client.api.containers(all=True)}
 
     def inside(self, container: str, name: str) -> str:
-        """A variable of a container's first process, where the runtime names its GPU."""
+        """Value of a variable of a container's first process; the runtime names the GPU in one."""
         code = "import sys; print(dict(e.split('=', 1) for e in open('/proc/1/environ').read().split(chr(0)) if e)"
         code += ".get(sys.argv[1], ''))"
         return self.execute(container, "python3", "-c", code, name)
@@ -146,7 +146,7 @@ class Site:
 
 @contextlib.contextmanager
 def asking(client: Client, at_least: int) -> Iterator[list[Answer]]:
-    """Run sixteen clients during the block and until ``at_least`` answers; gives the failed answers."""
+    """Run sixteen clients during the block and until ``at_least`` answers, and yield the failed answers."""
     failed: list[Answer] = []
     numbers, over = itertools.count(), threading.Event()
 

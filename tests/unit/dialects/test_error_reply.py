@@ -1,4 +1,4 @@
-"""Failed replies have the shape of their route, and Retry-After where a retry may help."""
+"""Error replies have the shape of their route, and Retry-After where a retry may help."""
 
 import orjson
 import pytest

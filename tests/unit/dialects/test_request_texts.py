@@ -1,4 +1,4 @@
-"""Which bodies the gateway finds texts in, by route, content type and shape."""
+"""The gateway finds texts in a body by route, content type and shape."""
 
 import subprocess
 import sys

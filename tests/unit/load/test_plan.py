@@ -1,4 +1,4 @@
-"""The requests of a plan carry their texts and know their answers."""
+"""The requests of a plan have their texts and their expected answers."""
 
 import orjson
 

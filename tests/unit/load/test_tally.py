@@ -1,4 +1,4 @@
-"""Figures follow from outcomes."""
+"""The figures of a run follow from the outcomes of its requests."""
 
 import pytest
 from hypothesis import given
@@ -37,7 +37,7 @@ def test_counts_are_of_all_requests_and_times_of_those_after_the_warm_up():
     assert found["online"]["p50_ms"] == 200
     assert found["online"]["p99_ms"] == 400
     assert found["online"]["in_objective"] == pytest.approx(1 / 3, abs=1e-4)
-    assert found["online"]["over_1s"] == 1  # the wrong one: whoever waits for the right one still waits
+    assert found["online"]["over_1s"] == 1  # the wrong one, because its client still waits for a right answer
     assert found["useful_of_capacity"] == 100 / 800
 
 

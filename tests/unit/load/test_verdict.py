@@ -1,4 +1,4 @@
-"""Answers are compared with the expected ones."""
+"""Answers are judged by comparison with the expected ones."""
 
 import orjson
 import pytest

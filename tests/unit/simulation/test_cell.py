@@ -1,4 +1,4 @@
-"""Whole runs: nothing is lost, nothing is left to chance, and queueing theory is met."""
+"""Whole simulated runs lose nothing, are reproducible, and agree with queueing theory."""
 
 from dataclasses import replace
 
@@ -42,7 +42,7 @@ def test_an_idle_fleet_answers_after_one_batch(policy):
 
 
 def test_a_queue_with_one_request_per_batch_waits_as_the_formula_for_equal_services_says():
-    """M/D/1: the mean wait is load / (2 (1 - load)) services. One text fills a batch here, so none are shared."""
+    """M/D/1: the mean wait is load / (2 (1 - load)) service times. One text fills a batch here, so each runs alone."""
     cost = BatchCost(a_s=0.010, b_s=0.0, batch_tokens=1)
     service, load = 0.010, 0.7
     cell = Cell(POLICIES["round_robin"], "docs", replicas=1, cost=cost)
@@ -56,7 +56,7 @@ def test_a_queue_with_one_request_per_batch_waits_as_the_formula_for_equal_servi
 
 
 def _poisson(rate: float, seconds: float) -> list[Arrival]:
-    """By the generator of the workloads, at a load that gives the rate."""
+    """Poisson arrivals of the workloads' generator, at a load that gives the rate."""
     return arrivals("short", rate * mean_tokens(WORKLOADS["short"]) / 1e6, 1e6, seconds, 3)
 
 

@@ -1,4 +1,4 @@
-"""Faults hit replicas at their times."""
+"""Simulated faults hit replicas at their times."""
 
 from embedfleet.simulation.cell import Cell, Run
 from embedfleet.simulation.faults import Fault, strike

@@ -1,4 +1,4 @@
-"""Figures follow from ledgers."""
+"""The figures of a simulated run follow from its ledger."""
 
 import pytest
 

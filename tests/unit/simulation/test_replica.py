@@ -1,6 +1,6 @@
-"""A modelled replica against timelines worked out by hand.
+"""A modelled replica compared with timelines that were computed by hand.
 
-A batch costs 1 s and 10 ms per token, and has at most 100 tokens.
+A batch costs 1 s plus 10 ms per token, and has at most 100 tokens.
 """
 
 import pytest
@@ -13,7 +13,7 @@ COST = BatchCost(a_s=1.0, b_s=0.01, batch_tokens=100)
 
 
 class Scene:
-    """A replica, and what was heard of the requests to it: status and time, network taken off."""
+    """A replica, and the status and time of each reply, without the network delay."""
 
     def __init__(self, *, ahead=False, cost=COST, **given):
         self.clock = Clock()
@@ -44,7 +44,7 @@ def test_a_batch_takes_what_waits_and_fits_in_order():
     scene = Scene()
     for at, tokens in ((0, 10), (0.1, 60), (0.2, 50), (0.3, 30)):
         scene.send(at, tokens)
-    # The third does not fit beside the second, and the fourth, which would, does not overtake it.
+    # The third does not fit beside the second; the fourth would fit, but does not overtake the third.
     assert scene.run() == [(OK, 1.1), (OK, 2.7), (OK, 4.5), (OK, 4.5)]
 
 
@@ -94,7 +94,7 @@ def test_permits_are_taken_whole_or_not_at_all():
 def test_permits_are_given_back_text_by_text():
     scene = Scene(permits=2)
     scene.send(0, 60, 60)
-    scene.send(1.5, 10)  # one of two is held still
+    scene.send(1.5, 10)  # one of two permits is still held
     scene.send(1.7, 10)  # the first text was done at 1.6
     assert [status for status, _ in scene.run()] == [OK, THROTTLED, OK]
 
@@ -148,7 +148,7 @@ def test_what_comes_while_nothing_runs_and_it_stands_still_waits():
     scene = Scene()
     scene.clock.at(0, lambda: scene.replica.stop(2))
     scene.send(1.0, 50)
-    assert scene.run() == [(OK, round(2 + 1.5 - NETWORK_S, 6))]  # it had come before
+    assert scene.run() == [(OK, round(2 + 1.5 - NETWORK_S, 6))]  # it had arrived before the replica went on
 
 
 def test_while_it_stands_still_it_refuses_nothing():

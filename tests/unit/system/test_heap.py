@@ -1,4 +1,4 @@
-"""What an engine keeps of the memory that loading and passes took. Each in a process of its own."""
+"""Memory that an engine keeps after loading and after passes; each test measures a separate process."""
 
 import subprocess
 import sys
@@ -13,7 +13,7 @@ print(re.search(r"Private_Dirty: +([0-9]+)", open("/proc/self/smaps_rollup").rea
 engine.close()
 """
 
-# What passes left, less what is left when the engine says that it gave it back.
+# Prints the memory after passes, minus the memory when the engine logs that it has returned memory.
 REST = """
 import asyncio, logging, re, sys, threading
 from embedfleet.engine.engine import load
@@ -45,7 +45,7 @@ def said(program, *arguments) -> int:
 
 
 def test_what_packing_took_is_given_back(tmp_path):
-    """Packing takes the whole model's size once more, 66 MB and over."""
+    """Packing takes at least the model's size once more, which is 66 MB."""
     first, second = (said(LOAD, tmp_path / "packed") for _ in range(2))
     assert first - second < 20_000  # kB
 

@@ -1,4 +1,4 @@
-"""Files are kept for all but clients; what we lack ourselves is told from what others do."""
+"""Some open files are reserved from clients, and our own shortages are distinguished from faults of others."""
 
 import errno
 import socket

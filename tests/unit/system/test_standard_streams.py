@@ -1,4 +1,4 @@
-"""What is said is written in order by another thread, dropped where nobody reads, and what was dropped is told."""
+"""Lines are written in order by a thread, dropped if nothing reads them, and dropped lines are counted in a line."""
 
 import os
 import subprocess
@@ -60,7 +60,7 @@ def test_what_finds_no_room_is_dropped_and_told_once_somebody_reads(pipe):
     outlet.write(b"of\nthree\nlines\n" + b"x" * 1000)
     assert outlet.dropped == 4
     said = pipe.read(b"4 dropped\n")
-    assert said.endswith(b"a line\n4 dropped\n"), "at the place where they are missing"
+    assert said.endswith(b"a line\n4 dropped\n"), "the line about dropped lines is in their place"
     outlet.write(b"goes on\n")
     assert pipe.read(b"goes on") == b"goes on\n"
 
@@ -75,7 +75,7 @@ def test_draining_waits_no_longer_than_it_is_told(pipe):
     outlet = BufferedDescriptor(pipe.theirs, missing)
     pipe.fill()
     outlet.write(b"a line\n")
-    outlet.drain(0.05)  # or this never ends
+    outlet.drain(0.05)  # without this limit, it would wait for ever
     assert outlet.dropped == 0
 
 
@@ -83,7 +83,7 @@ def test_what_a_full_disk_does_not_take_is_dropped_and_not_tried_for_ever():
     with Path("/dev/full").open("wb", buffering=0) as full:
         outlet = BufferedDescriptor(full.fileno(), missing)
         outlet.write(b"a line\nanother\n")
-        outlet.drain(LIMIT_S)  # returns early only if the writer is idle: one that tries again drops more meanwhile
+        outlet.drain(LIMIT_S)  # a writer that tries again would not become idle, and would drop more
         assert outlet.dropped == 2
 
 

@@ -1,4 +1,4 @@
-"""TEI's bodies: which are read, which are refused with which message, and how equal scores are sorted."""
+"""TEI's bodies: the accepted ones, the messages for the others, and the order of equal scores."""
 
 import numpy as np
 import orjson
