@@ -3,7 +3,7 @@
 Checks that run against any server: `conformance` (compares it with a recorded TEI) and `fuzz` (odd requests, damaged
 model folders, hostile clients).
 
-Models of what surrounds us: `fake_tei` (replicas with TEI's interface that wait instead of computing) and `simulation`
+Models of our surroundings: `fake_tei` (replicas with TEI's interface that wait instead of computing) and `simulation`
 (experiments in virtual time that compare our dispatcher with models of nginx and HAProxy; the simulator itself is
 `embedfleet.simulation`, the load generator `embedfleet.load`).
 

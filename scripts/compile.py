@@ -62,7 +62,7 @@ def build(site: Path, python: str, *, level: str, jobs: int) -> None:
 
 
 def main() -> None:
-    """Compile as the command line says."""
+    """Compile the package, as the options of the command line say."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="folder to create; replaced if it exists")
     parser.add_argument("--python", default=sys.executable, help="interpreter with the package's dependencies")

@@ -60,7 +60,7 @@ def ratios(contestants: Mapping[str, Figures]) -> dict[str, float | None]:
 
 
 def throughput(contestants: Mapping[str, Figures]) -> dict[str, float | None]:
-    """Ratio at saturation: tokens computed behind ours over those behind the rival that keeps replicas busiest."""
+    """Ratio at saturation: tokens computed behind ours, divided by those behind the rival with the busiest replicas."""
     computed = {name: figures["computed_of_capacity"] for name, figures in contestants.items()}
     rivals = [share for name, share in computed.items() if not name.startswith("ours") and share is not None]
     return {"computed_at_120_ours_over_best": _over(computed.get("ours"), max(rivals, default=None))}

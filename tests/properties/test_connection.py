@@ -142,7 +142,7 @@ steps = st.lists(st.sampled_from([0, 0, 0, 1, 1, 7, 5000, 100_000]), max_size=60
 
 @given(asked=asked, end=st.sampled_from(sorted(ENDS)), cuts=cut, doing=steps, later=st.booleans(), half=st.booleans())
 @settings(max_examples=200, deadline=None)
-def test_requests_are_answered_in_order_and_cost_what_is_stated(asked, end, cuts, doing, later, half):
+def test_requests_are_answered_in_order_and_within_the_memory_bound(asked, end, cuts, doing, later, half):
     trial = Trial(later)
     parts = pieces(b"".join(one.data for one in asked) + end, cuts)
     most = max(map(len, parts), default=0)
@@ -171,7 +171,7 @@ def test_requests_are_answered_in_order_and_cost_what_is_stated(asked, end, cuts
     left_after=st.integers(0, 60),
 )
 @settings(max_examples=200, deadline=None)
-def test_of_a_client_that_left_nothing_stays(asked, end, cuts, doing, later, left_after):
+def test_nothing_of_a_client_that_left_is_kept(asked, end, cuts, doing, later, left_after):
     trial = Trial(later)
     gone: list[bool] = []
     parts = pieces(b"".join(one.data for one in asked) + end, cuts)

@@ -2,26 +2,27 @@
 
 Each is checked by the methods that have its number:
 
-1. Every request is answered exactly once: `check_01_ends_once`, `inv_01_what_is_computed_is_answered`, `teardown`.
+1. Every request is answered exactly once: `check_01_ends_once`, `inv_01_a_computed_request_is_answered`, `teardown`.
 2. An answer has every text's vector, in order: `check_02_no_text_is_missing_or_there_twice`; the bytes of real replies
    are in tests/e2e/gateway/test_splitting.py. A text is not blamed for another text's failure:
    `check_02_a_blamed_text_was_found`, `check_02_not_cut_before_a_second_is_asked`.
-3. Only a replica that has inferred gets work: `check_03_asked_only_who_inferred`; that a replica with another model or
-   revision gets none is tested in tests/e2e/gateway/test_calibration.py.
+3. Only a replica that has inferred gets work: `check_03_only_replicas_that_inferred_get_work`; that a replica with
+   another model or revision gets none is tested in tests/e2e/gateway/test_calibration.py.
 4. Work that is done twice is bounded: `inv_04_little_is_sent_again`, `inv_04_a_text_is_at_two_replicas_at_most`; a copy
    that is cancelled is never answered, because its connection is closed: tests/e2e/gateway/test_silence.py.
-5. Nothing is sent again after its client left or after a final answer: `check_05_somebody_waits_for_it`,
-   `check_answered`, `check_05_refused_once_it_is_too_much_for_all`.
+5. Nothing is sent again after its client left or after a final answer: `check_05_a_client_waits_for_the_chunk`,
+   `check_answered`, `check_05_refused_once_every_replica_answered_429`.
 6. No replica is idle while work waits: `inv_06_no_replica_is_idle_while_work_waits`.
-7. Load returns to zero: `inv_07_load_is_what_is_under_way`, `inv_07_nothing_is_lost`, `teardown`.
+7. Load returns to zero: `inv_07_load_is_the_work_in_progress`, `inv_07_nothing_is_lost`, `teardown`.
 8. Online work goes before bulk work, and bulk work is not queued at a replica where online work waits for bulk work:
    `check_08_online_goes_first`. Bulk work is not starved: see 6, and a chunk that waits behind online work is sent
    every two seconds: `note_bulk`.
-9. No replica gets more than it accepts: `check_09_within_what_it_takes`.
+9. No replica gets more than it accepts: `check_09_within_the_replicas_limits`.
 10. A hang is noticed and its work sent elsewhere, good probes count, and a late replica never looks free:
-    `check_10_a_copy_is_sent_if_somebody_is_free`, and in `History`: `hang`, `well_probed`, `pass_time`, `tick`.
-11. A drained replica gets nothing new, and is removed only when it is empty: `check_03_asked_only_who_inferred`,
-    `check_11_forgotten_empty`, and `History.drain`; that a process ends in time is tested in tests/e2e.
+    `check_10_a_copy_is_sent_if_a_replica_is_free`, and in `History`: `hang`, `well_probed`, `pass_time`, `tick`.
+11. A drained replica gets nothing new, and is removed only when it is empty:
+    `check_03_only_replicas_that_inferred_get_work`, `check_11_forgotten_empty`, and `History.drain`; that a process
+    ends in time is tested in tests/e2e.
 12. A refused request was never computed, and has a Retry-After; waiting bytes are bounded:
     `check_12_refused_unasked`, `inv_12_bytes_are_bounded`.
 13. Commands follow from the events alone: `Twins`.
@@ -61,9 +62,9 @@ class Invariants(History):
     def check(self, command, replied=None, status=200):
         match command:
             case Send(chunk, replica):
-                self.check_03_asked_only_who_inferred(replica)
-                self.check_05_somebody_waits_for_it(chunk, replica)
-                self.check_09_within_what_it_takes(chunk, replica)
+                self.check_03_only_replicas_that_inferred_get_work(replica)
+                self.check_05_a_client_waits_for_the_chunk(chunk, replica)
+                self.check_09_within_the_replicas_limits(chunk, replica)
             case Relay(chunk):
                 assert chunk is replied, "relayed without a reply"
                 self.check_01_ends_once(chunk.request)
@@ -87,12 +88,12 @@ class Invariants(History):
         if status == 422 or (status == 200 and chunk is chunk.request):
             assert chunk.request not in self.open, "5: a final answer was not relayed"
         if status == 429 and not was.is_copied:
-            self.check_05_refused_once_it_is_too_much_for_all(chunk, replica, was)
+            self.check_05_refused_once_every_replica_answered_429(chunk, replica, was)
         if status == 424 and not was.is_copied and not was.is_blamed:
             self.check_02_not_cut_before_a_second_is_asked(chunk)
 
     def check_hang(self, silent):
-        self.check_10_a_copy_is_sent_if_somebody_is_free(silent)
+        self.check_10_a_copy_is_sent_if_a_replica_is_free(silent)
 
     # checks of a command
 
@@ -113,19 +114,19 @@ class Invariants(History):
             state = chunk.request.split_state
             assert chunk in state.parts if isinstance(chunk, RequestPart) else state is None
 
-    def check_03_asked_only_who_inferred(self, replica):
+    def check_03_only_replicas_that_inferred_get_work(self, replica):
         assert replica.state is ReplicaState.ACTIVE
         assert replica.id in self.members - self.barred
         assert self.to_infer[replica.id] == 0
 
-    def check_05_refused_once_it_is_too_much_for_all(self, chunk, replica, was):
+    def check_05_refused_once_every_replica_answered_429(self, chunk, replica, was):
         said = self.too_much.setdefault(chunk, set())
         said |= {replica.id} if was.is_alone else set()
         is_over = chunk.request not in self.open
         active = {name for name, one in self.dispatcher.replicas.items() if one.state is ReplicaState.ACTIVE}
         assert is_over == (was.is_alone and bool(active) and active <= said)
 
-    def check_05_somebody_waits_for_it(self, chunk, replica):
+    def check_05_a_client_waits_for_the_chunk(self, chunk, replica):
         assert chunk.request in self.open, "sent without a client that waits"
         assert chunk.request.deadline >= self.ticked_at, "sent too late"
         assert (chunk, replica) not in self.calls, "sent twice at once to one replica"
@@ -150,7 +151,7 @@ class Invariants(History):
                 "bulk work is queued where online work waits for bulk work"
             )
 
-    def check_09_within_what_it_takes(self, chunk, replica):
+    def check_09_within_the_replicas_limits(self, chunk, replica):
         is_alone = len(counted(replica)) == 1
         is_within = replica.tokens <= replica.window or any(one in self.starved for one in replica.chunks)
         assert is_alone or (replica.texts <= replica.permits and is_within)
@@ -160,7 +161,7 @@ class Invariants(History):
             assert chunk.texts <= replica.abilities.batch_texts
             assert chunk.texts == 1 or 4 * chunk.tokens <= replica.abilities.body_bytes
 
-    def check_10_a_copy_is_sent_if_somebody_is_free(self, silent):
+    def check_10_a_copy_is_sent_if_a_replica_is_free(self, silent):
         tried = {name for chunk in silent.chunks for name in chunk.tried}
         is_free = any(not other.chunks and other.id not in tried for other in self.ready())
         is_judged = all(chunk.is_accused for chunk in silent.chunks)
@@ -196,7 +197,7 @@ class Invariants(History):
         return sum(chunk.tokens for chunk in self.dispatcher.accused if online in (None, chunk.is_online))
 
     @invariant()
-    def inv_01_what_is_computed_is_answered(self):
+    def inv_01_a_computed_request_is_answered(self):
         for request in self.open:
             assert len(request.handle.answered) < request.texts
 
@@ -232,7 +233,7 @@ class Invariants(History):
         assert len(idle) - any(one.is_isolated for one in idle) <= is_spared
 
     @invariant()
-    def inv_07_load_is_what_is_under_way(self):
+    def inv_07_load_is_the_work_in_progress(self):
         if not self.members:
             return
         for replica in self.dispatcher.replicas.values():

@@ -54,7 +54,7 @@ def test_any_other_bytes_are_refused_by_name(data):
 
 
 @given(st.integers(0, 10**18 - 1), st.integers(0, 9), st.integers(1, 3))
-def test_a_length_is_read_with_leading_zeros_and_repeated_if_it_is_equal(length, zeros, times):
+def test_a_length_may_have_leading_zeros_and_be_repeated(length, zeros, times):
     line = b"Content-Length: " + b"0" * zeros + b"%d" % length
     start = read_head(head(*[line] * times))
     assert start.length == length
@@ -202,7 +202,7 @@ def test_a_sound_head_is_never_refused_before_it_is_complete(data):
 
 
 @pytest.mark.parametrize("data", [b"\x16\x03\x01", b" GET", b"GET / HTTP/1.1\nHost: h", b"\r\r", b"A" * 41, b"{}"])
-def test_what_cannot_become_a_head_is_refused_at_once(data):
+def test_bytes_that_cannot_begin_a_head_are_refused_at_once(data):
     with pytest.raises(MalformedRequest, match="it begins with"):
         check_beginning(bytearray(data), 0, 1000)
 

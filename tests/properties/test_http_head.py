@@ -61,7 +61,7 @@ def test_a_head_that_comes_again_is_the_same_request_with_its_own_body(headers, 
     after=fields,
 )
 @settings(max_examples=40, deadline=None)
-def test_heads_that_differ_in_the_length_of_the_body_are_told_what_is_theirs(bodies, name, after):
+def test_heads_that_differ_only_in_the_body_length_get_their_own_bodies(bodies, name, after):
     async def go():
         server = Server(lambda exchange: exchange.respond(200, exchange.headers, exchange.body))
         await server.start()
@@ -105,7 +105,7 @@ def test_a_head_that_is_known_excuses_neither_a_wrong_length_nor_one_over_the_li
     asyncio.run(go())
 
 
-def test_empty_lines_before_a_request_are_no_head():
+def test_empty_lines_before_a_request_are_ignored():
     seen: list[bytes] = []
 
     def answer(exchange: Exchange) -> None:

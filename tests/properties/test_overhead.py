@@ -70,7 +70,7 @@ def test_interim_replies_are_bounded():
 
 
 @pytest.mark.parametrize("status", [0, 1, 99])
-def test_a_status_below_100_is_none(status):
+def test_a_status_below_100_is_a_fault(status):
     overhead = Overhead()
     assert not overhead.add_head(status)
     assert overhead.fault == f"status {status} is not an HTTP status"

@@ -83,7 +83,7 @@ class World:
 
 
 @given(backoffs, steps)
-def test_the_fleet_comes_to_be_what_is_wanted_and_then_nothing_is_done(backoff, steps):
+def test_the_fleet_reaches_the_desired_state_and_then_nothing_is_done(backoff, steps):
     world = World(backoff)
     world.play(steps)
     world.settle()

@@ -61,7 +61,7 @@ SPLICES = [
 
 @given(value=values)
 @settings(max_examples=200, deadline=None)
-def test_a_value_is_what_was_written(value):
+def test_a_value_is_read_as_it_was_written(value):
     text = orjson.dumps(value)
     reader = JsonReader(text)
     assert ANYTHING.read(reader, "") == orjson.loads(text)
@@ -107,7 +107,7 @@ def damaged(draw):
 @given(body=damaged())
 @example(body=b'{"a":1e5,"b":[{},[]],"c":"\\ud800"}x')
 @settings(max_examples=200, deadline=None)
-def test_what_is_skipped_is_what_the_standard_library_takes(body):
+def test_skipped_values_are_those_that_the_standard_library_accepts(body):
     assume(body.lstrip()[:1] in b"{[")  # the other parser would accept the 5 of ``5e``
     assert skipped_end(body) == strict_end(body)
 

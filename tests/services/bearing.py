@@ -140,7 +140,7 @@ def bears_that_each_replica_is_drained_in_turn(fleet: Bearer) -> None:
     assert seen.wrong == []
 
 
-def bears_that_its_gateway_is_told_of_other_members(fleet: Bearer) -> None:
+def bears_changes_of_its_gateways_members(fleet: Bearer) -> None:
     """Control sets the members when replicas are added or removed."""
     members = [{"id": row["id"], "url": row["url"]} for row in tell(gateway_of(fleet))]
     with asking(fleet.client) as seen:
@@ -248,7 +248,7 @@ OF_ANY = (
     bears_a_killed_replica,
     bears_a_replica_that_stands_still,
     bears_that_each_replica_is_drained_in_turn,
-    bears_that_its_gateway_is_told_of_other_members,
+    bears_changes_of_its_gateways_members,
 )
 OF_LIARS = (
     bears_a_replica_that_lies,

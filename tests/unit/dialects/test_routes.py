@@ -46,11 +46,11 @@ def test_aliases_differ_in_their_path_alone():
     assert {key for key, found in kinds.items() if len(found) > 1} == set()
 
 
-def test_what_is_split_can_be_joined():
+def test_a_route_with_a_reader_has_a_reply_shape():
     assert [route.path for route in ROUTES if (route.reader is None) != (route.reply is None)] == []
 
 
-def test_each_route_is_served_by_someone_and_says_what_it_answers():
+def test_each_route_is_served_and_has_a_summary():
     assert [route.path for route in ROUTES if not (route.is_on_engine or route.is_on_gateway)] == []
     assert [route.path for route in ROUTES if not route.summary] == []
 

@@ -41,7 +41,7 @@ def test_counts_are_of_all_requests_and_times_of_those_after_the_warm_up():
     assert found["useful_of_capacity"] == 100 / 800
 
 
-def test_failed_is_whatever_has_no_200():
+def test_failed_counts_every_request_without_a_200():
     verdicts = [Verdict.REFUSED, Verdict.LOST, Verdict.FAILED, Verdict.OUT_OF_ORDER, Verdict.RIGHT]
     found = counts(outcome(3, verdict=verdict) for verdict in verdicts)
     assert found == {"sent": 5, "failed": 3, "wrong": 0, "out_of_order": 1, "refused": 1, "lost": 1}

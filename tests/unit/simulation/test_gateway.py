@@ -26,7 +26,7 @@ def dispatcher(run: Run):
     return run.front_door.dispatcher
 
 
-def test_a_replica_that_hangs_is_no_sink():
+def test_a_replica_that_hangs_does_not_attract_requests():
     """If its expected end decayed to now, it would look free, and get all requests."""
     figures = simulate(ours(load=0.5, seed=1, faults=(Fault("stop", 5, 60),)))
     assert figures["online_over_1s"] == 0
@@ -56,12 +56,12 @@ def test_a_crash_loses_nothing():
     assert figures["lost"] == figures["refused"] == 0
 
 
-def test_what_tei_refuses_for_a_while_is_not_refused_to_clients():
+def test_clients_do_not_notice_a_replica_that_answers_429_for_a_while():
     figures = simulate(ours(load=0.5, seed=3, faults=(Fault("throttle", 5, 5),)))
     assert figures["lost"] == figures["refused"] == 0
 
 
-def test_equal_replicas_are_not_thought_unequal():
+def test_equal_replicas_get_similar_estimates():
     """A biased estimate of speed would send the work to the replica that looks faster."""
     cell = ours(workload="docs", load=0.7, seconds=10, seed=5)
     run = Run(cell)

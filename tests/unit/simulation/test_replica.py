@@ -40,7 +40,7 @@ class Scene:
         return [self.heard[number] for number in sorted(self.heard)]
 
 
-def test_a_batch_takes_what_waits_and_fits_in_order():
+def test_a_batch_takes_waiting_texts_in_order_while_they_fit():
     scene = Scene()
     for at, tokens in ((0, 10), (0.1, 60), (0.2, 50), (0.3, 30)):
         scene.send(at, tokens)
@@ -99,7 +99,7 @@ def test_permits_are_given_back_text_by_text():
     assert [status for status, _ in scene.run()] == [OK, THROTTLED, OK]
 
 
-def test_what_was_cancelled_is_not_computed_and_gives_back_its_permits_at_once():
+def test_cancelled_texts_are_not_computed_and_free_their_permits_at_once():
     scene = Scene(permits=3)
     for at in (0, 0.1, 0.2):
         scene.send(at, 50)
@@ -110,7 +110,7 @@ def test_what_was_cancelled_is_not_computed_and_gives_back_its_permits_at_once()
     assert scene.replica.tokens == 90
 
 
-def test_a_text_that_is_done_gives_back_its_permit_once_though_the_rest_is_cancelled():
+def test_a_computed_text_frees_its_permit_once_even_if_the_rest_is_cancelled():
     scene = Scene(permits=2)
     scene.send(0, 60, 60)
     scene.cancel(2.0, 0)  # the first was done at 1.6
@@ -118,7 +118,7 @@ def test_a_text_that_is_done_gives_back_its_permit_once_though_the_rest_is_cance
     assert scene.run() == [(THROTTLED, 2.1)]
 
 
-def test_what_is_in_a_batch_is_computed_though_nobody_wants_it():
+def test_a_text_in_a_batch_is_computed_although_its_client_has_left():
     scene = Scene()
     scene.send(0, 50)
     scene.cancel(0.5, 0)
@@ -128,7 +128,7 @@ def test_what_is_in_a_batch_is_computed_though_nobody_wants_it():
 
 
 @pytest.mark.parametrize("ahead", [False, True])
-def test_a_stop_makes_what_is_under_way_so_much_later(ahead):
+def test_a_stop_delays_the_running_batch_by_its_length(ahead):
     scene = Scene(ahead=ahead)
     scene.send(0, 50)
     scene.clock.at(0.5, lambda: scene.replica.stop(2))
@@ -144,7 +144,7 @@ def test_stops_that_overlap_are_one():
     assert scene.run() == [(OK, 4.5)]
 
 
-def test_what_comes_while_nothing_runs_and_it_stands_still_waits():
+def test_a_request_to_an_idle_stopped_replica_waits():
     scene = Scene()
     scene.clock.at(0, lambda: scene.replica.stop(2))
     scene.send(1.0, 50)
@@ -160,7 +160,7 @@ def test_while_it_stands_still_it_refuses_nothing():
     assert scene.heard[1][1] >= 2 - NETWORK_S
 
 
-def test_a_crash_resets_what_it_has_and_refuses_what_comes_until_it_is_back():
+def test_a_crash_resets_open_requests_and_refuses_new_ones_until_the_replica_is_back():
     scene = Scene(ahead=True, permits=4)
     for at in (0, 0.1, 0.2):
         scene.send(at, 50)
@@ -171,7 +171,7 @@ def test_a_crash_resets_what_it_has_and_refuses_what_comes_until_it_is_back():
     assert statuses == [RESET, RESET, RESET, REFUSED, OK]
 
 
-def test_a_throttled_replica_says_so():
+def test_a_throttled_replica_answers_429():
     scene = Scene()
     scene.clock.at(1.0, lambda: scene.replica.throttle(2))
     scene.send(0, 50)

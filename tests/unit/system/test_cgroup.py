@@ -78,7 +78,7 @@ def test_a_quota_of_version_1(tmp_path, quota, period, expected):
     assert (found and found.cores) == expected
 
 
-def test_of_a_hybrid_each_controller_is_looked_for_where_it_is(tmp_path):
+def test_on_a_hybrid_system_each_controller_is_found_in_its_version(tmp_path):
     """Memory in version 1, processors in version 2, as with cgroup_no_v1=cpu."""
     mounts = ONE.format(top="/", point="/sys/fs/cgroup/memory", names="memory")
     mounts += TWO.format(top="/", point="/sys/fs/cgroup/unified")
@@ -106,7 +106,7 @@ def test_a_container_that_knows_its_group_by_the_host_s_name(tmp_path, top):
     assert cpu_quota(tmp_path) is not None
 
 
-def test_a_group_outside_of_what_can_be_seen_is_not_mixed_up(tmp_path):
+def test_a_group_outside_of_the_visible_ones_is_not_confused_with_them(tmp_path):
     """After a process entered a container's namespaces from outside, the container's limit is not its own."""
     put(version_2(tmp_path, "/../../user.slice"), "sys/fs/cgroup", cpu__max="100000 100000")
     assert cpu_quota(tmp_path) is None
@@ -123,7 +123,7 @@ def test_a_mount_over_another_and_a_point_with_a_blank(tmp_path):
 
 
 @given(st.text(), st.text(), st.text())
-def test_files_that_say_something_else_are_no_limit(groups, mounts, limits):
+def test_files_with_other_content_set_no_limit(groups, mounts, limits):
     with tempfile.TemporaryDirectory() as name:
         root = machine(Path(name), f"{groups}\n0::/\n", f"{mounts}\n{TWO.format(top='/', point='/sys/fs/cgroup')}")
         put(root, "sys/fs/cgroup", cpu__max=limits, memory__max=limits, memory__current=limits, memory__stat=limits)
@@ -131,7 +131,7 @@ def test_files_that_say_something_else_are_no_limit(groups, mounts, limits):
         assert (memory_left(root) or 0) >= 0
 
 
-def test_no_groups_at_all_are_no_limit(tmp_path):
+def test_without_groups_there_is_no_limit(tmp_path):
     machine(tmp_path, "", "")
     assert (cpu_quota(tmp_path), memory_left(tmp_path)) == (None, None)
     assert (cpu_quota(tmp_path / "nowhere"), memories(tmp_path / "nowhere")) == (None, [])

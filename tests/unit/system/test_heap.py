@@ -44,11 +44,11 @@ def said(program, *arguments) -> int:
     return int(done.stdout)
 
 
-def test_what_packing_took_is_given_back(tmp_path):
+def test_memory_of_packing_is_returned(tmp_path):
     """Packing takes at least the model's size once more, which is 66 MB."""
     first, second = (said(LOAD, tmp_path / "packed") for _ in range(2))
     assert first - second < 20_000  # kB
 
 
-def test_what_passes_took_is_given_back_by_an_engine_that_rests(tmp_path):
+def test_an_idle_engine_returns_the_memory_of_its_passes(tmp_path):
     assert said(REST, tmp_path / "packed") >= 4_000  # kB

@@ -141,7 +141,7 @@ DATA, SYNTAX = (422, WRONG_SHAPE), (400, NO_JSON)
          "inputs[1]: invalid type: sequence, expected a string at line 1 column 15"),
     ],
 )  # fmt: skip
-def test_what_was_not_recorded_follows_the_same_rules(path, body, kind, text):
+def test_unrecorded_bodies_follow_the_same_rules(path, body, kind, text):
     assert refusal(path, body) == (kind[0], kind[1] + text)
 
 
@@ -161,7 +161,7 @@ def test_what_was_not_recorded_follows_the_same_rules(path, body, kind, text):
         ("/predict", b'{"inputs":["a"]}'),
     ],
 )
-def test_what_the_library_takes_is_taken(path, body):
+def test_bodies_that_the_library_accepts_are_accepted(path, body):
     assert refusal(path, body) == (200, "")
 
 
