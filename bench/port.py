@@ -256,8 +256,10 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=100.0, help="requests per second; twice as many for reloads")
     parser.add_argument("--kills", type=int, default=5)
     parser.add_argument("--reloads", type=int, default=20)
-    parser.add_argument("--every-s", type=float, default=4.0, help="between two kills; a quarter of it for reloads")
-    parser.add_argument("--before", type=Path, metavar="CHECKOUT", help="this version's gateway is killed as well")
+    parser.add_argument(
+        "--every-s", type=float, default=4.0, help="seconds between kills; a quarter of that between reloads"
+    )
+    parser.add_argument("--before", type=Path, metavar="CHECKOUT", help="checkout whose gateway is killed as well")
     options = parser.parse_args()
     if options.rate <= 0:
         missing(f"--rate is {options.rate:g}, but must be above 0", "give a number of requests per second, such as 100")

@@ -25,7 +25,7 @@ def arguments() -> argparse.Namespace:
         prog="python -m bench.fake_tei", description="fake replicas that wait instead of computing"
     )
     parser.add_argument("--replicas", type=int, default=1, help="number of replicas, each on its own port")
-    parser.add_argument("--ports", default="", help="their ports, separated by commas; free ports by default")
+    parser.add_argument("--ports", default="", help="ports of the replicas, separated by commas; free ports by default")
     parser.add_argument("--admin-port", type=int, default=0, help="port for faults and the log; a free port by default")
     parser.add_argument("--kind", choices=KINDS, default="embedding", help="kind of model in /info")
     parser.add_argument("--model", default="/models/fake", help="model name in /info")
@@ -45,7 +45,10 @@ def arguments() -> argparse.Namespace:
         "--a-ms", type=float, default=MEASURED.a_s * 1000, help="fixed time of each batch, in milliseconds"
     )
     parser.add_argument(
-        "--tokens-per-s", type=float, default=1 / MEASURED.b_s, help="tokens computed per second beside the fixed time"
+        "--tokens-per-s",
+        type=float,
+        default=1 / MEASURED.b_s,
+        help="tokens per second of a batch, without its fixed time",
     )
     parser.add_argument(
         "--batch-tokens", type=int, default=MEASURED.batch_tokens, help="maximum number of tokens in a batch"

@@ -37,12 +37,12 @@ def tensors_of(spec: ModelSpec, seed: int = 0) -> dict[str, Array]:
 
 
 class _Wanted(Weights):
-    """Weights that have every tensor and record which ones are read."""
+    """Weights that provide every tensor that is read, have no optional ones, and record names and shapes."""
 
     def __init__(self) -> None:
         self.found: dict[str, tuple[int, ...]] = {}
 
-    def has(self, name: str) -> bool:  # noqa: ARG002 - the same for all
+    def has(self, name: str) -> bool:  # noqa: ARG002 - no optional tensor
         return False
 
     def has_in_body(self, name: str) -> bool:  # noqa: ARG002

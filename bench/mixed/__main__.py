@@ -98,7 +98,7 @@ def installed(cells: Sequence[Cell]) -> tuple[Cell, ...]:
     for program, package_name in hints.items():
         say(f"{program} is not installed, its columns are null: {package_name}")
     if not all(cell.contestants for cell in kept):
-        missing("nothing that was asked for is installed", "; ".join(hints.values()))
+        missing("none of the chosen contestants is installed", "; ".join(hints.values()))
     return tuple(kept)
 
 
