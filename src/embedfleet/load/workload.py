@@ -135,7 +135,7 @@ def arrivals(workload: str, load: float, capacity: float, seconds: float, seed: 
 
 
 def exact_arrivals(workload: str, load: float, capacity: float, seconds: float, seed: int) -> list[Arrival]:
-    """The first requests of `arrivals` that add up to exactly the load, with times stretched to fill the run.
+    """The first requests of `arrivals` that add up to the load, with times stretched to fill the run.
 
     Without this, a few large batches change the load of a short run so much that the fleet may be idle or overloaded.
     That difference would be no property of the balancer.
