@@ -9,7 +9,7 @@ from typing import Any
 from embedfleet.errors import ModelError
 from embedfleet.model_folder.file import check_file
 
-_LARGEST = 10_000_000  # limit of every size of a model; tables and loops for larger ones would take for ever
+_LARGEST = 10_000_000  # limit of every size of a model; tables and loops for larger sizes would never end
 _SURROGATE = "\\ud"
 
 

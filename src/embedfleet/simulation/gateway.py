@@ -61,7 +61,7 @@ class SimGateway:
         ledger: Record of the arrivals' ends.
         limits: Limits of the dispatcher.
         cost: Batch cost of a replica, as a calibration would measure it.
-        batch_texts: Most texts of one call to a replica.
+        batch_texts: Maximum number of texts in one call to a replica.
     """
 
     def __init__(

@@ -38,7 +38,7 @@ class Stage:
         ledger: Record of the arrivals' ends.
         cost: Cost of a replica's batch.
         limits: Limits of our dispatcher; rivals have none.
-        batch_texts: Most texts in one call of our gateway; rivals, which split nothing, have no limit.
+        batch_texts: Maximum number of texts in one call of our gateway; rivals, which split nothing, have no limit.
     """
 
     clock: Clock
